@@ -1,0 +1,79 @@
+"""What every test gets: its own workspace, no network beyond this machine, the same random draws at each run."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+# Before anything of ours or of the libraries is imported: nothing may ask a hub, report home or touch a real workspace.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.pop("DAILIES_DATABASE_URL", None)
+os.environ.pop("DAILIES_PRESETS", None)
+
+import pytest
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# The shapes written in the maths modules are checked while testing, and cost nothing in use.
+install_import_hook(["engine.sampling.step", "engine.algorithms"], "beartype.beartype")
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
+settings.load_profile("repeatable")
+
+
+def find_chromium() -> str | None:
+    """Debian's Chromium; Playwright's own download is not used."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def has_accelerator() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot do, and say why."""
+    if any(item.get_closest_marker("gpu") for item in items) and not has_accelerator():
+        skip_marked(items, "gpu", "no CUDA or ROCm device on this machine")
+    if find_chromium() is None:
+        skip_marked(items, "browser", "no chromium on this machine: apt-get install chromium")
+
+
+def skip_marked(items: list[pytest.Item], marker: str, reason: str) -> None:
+    for item in items:
+        if item.get_closest_marker(marker):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def own_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh workspace folder for each test, also for the processes that it starts."""
+    workspace = tmp_path / "workspace"
+    monkeypatch.setenv("DAILIES_WORKSPACE", str(workspace))
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def python() -> str:
+    """The interpreter that runs the tests, for tests that start a process of their own."""
+    return sys.executable
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser's path, for tests marked `browser`."""
+    path = find_chromium()
+    assert path is not None, "this fixture is for tests marked `browser`"
+    return path
