@@ -1,0 +1,95 @@
+# Dailies. `make help` lists the commands. They need Python 3.11 or newer, pip and make, and nothing else.
+#
+#   PYTHON=python3.12                     the interpreter that makes .venv
+#   VENV_FLAGS=--system-site-packages     to use a torch that the machine already has (ROCm containers)
+#   TORCH_INDEX_URL=https://...           where torch and torchvision come from when .venv has none
+#   PORT=7860 HOST=127.0.0.1              where `make app` serves
+#   ARGS="..."                            passed on to pytest by `make test`
+
+PYTHON ?= python3
+VENV ?= .venv
+VENV_FLAGS ?=
+TORCH_INDEX_URL ?=
+HOST ?= 127.0.0.1
+PORT ?= 7860
+ARGS ?=
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+python := $(VENV)/bin/python
+pip := $(python) -m pip
+# An installation is good for exactly these two files; a change of either makes another stamp name, hence a new install.
+key := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
+installed := $(VENV)/.installed-$(key)
+installed_dev := $(VENV)/.installed-dev-$(key)
+
+.PHONY: help venv install install-dev app demo test check fix bench mini clean
+
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+app: install ## install if needed, then serve the workbench on http://127.0.0.1:7860
+	@echo "Dailies starts on http://$(HOST):$(PORT) (Ctrl-C stops the page; jobs go on)"
+	@exec $(python) -m app --host $(HOST) --port $(PORT)
+
+demo: install ## prompt -> clip -> reward report, without a browser; says where the files are
+	@$(python) -m engine.cli demo
+
+test: install-dev ## install if needed, then run the whole test suite
+	@$(python) -m pytest $(ARGS)
+
+check: install-dev ## formatting, lint, types, import rules
+	@$(python) -m ruff format --check .
+	@$(python) -m ruff check .
+	@$(python) -m mypy
+	@$(VENV)/bin/lint-imports --no-logo
+
+fix: install-dev ## format, and mend what the linter can mend
+	@$(python) -m ruff format .
+	@$(python) -m ruff check --fix .
+
+bench: install-dev ## measure the speed bars; JSON lines
+	@$(python) tests/benchmarks/run.py
+
+mini: install ## train the embedded model again from nothing (hours on a CPU, minutes on a GPU)
+	@$(python) -m engine.mini.train
+
+venv: $(VENV)/.pip ## make an empty .venv, for those who bring their own torch (ROCm)
+
+install: $(if $(wildcard $(installed_dev)),,$(installed))
+
+install-dev: $(installed_dev)
+
+clean: ## remove .venv and every cache; workspaces stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis htmlcov .coverage *.egg-info
+	find app engine rewards tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.pip:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+	  "Dailies needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + ": set PYTHON=python3.11")'
+	@$(python) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
+	$(pip) install --quiet --upgrade pip
+	@touch $@
+
+# torch and torchvision are a matched pair. What is there stays: its exact versions are constraints of what follows.
+$(VENV)/.torch: $(VENV)/.pip
+	@$(python) -c 'import torch' 2>/dev/null || \
+	  $(pip) install $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) torch torchvision
+	@touch $@
+
+define install
+@$(python) -c 'from importlib import metadata as m; \
+  [print(d.name + "==" + d.version) for d in m.distributions() if d.name in ("torch", "torchvision")]' >$(VENV)/torch.txt
+$(pip) install --quiet -c constraints.txt -c $(VENV)/torch.txt -e '$(1)'
+@rm -f $(VENV)/.installed-*
+@touch $@
+endef
+
+$(installed): | $(VENV)/.torch
+	$(call install,.)
+
+$(installed_dev): | $(VENV)/.torch
+	$(call install,.[dev])
