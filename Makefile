@@ -83,7 +83,7 @@ $(VENV)/.torch: $(VENV)/.pip
 define install
 @$(python) -c 'from importlib import metadata as m; \
   [print(d.name + "==" + d.version) for d in m.distributions() if d.name in ("torch", "torchvision")]' >$(VENV)/torch.txt
-$(pip) install --quiet -c constraints.txt -c $(VENV)/torch.txt -e '$(1)'
+PYTHONWARNINGS=ignore $(pip) install --quiet -c constraints.txt -c $(VENV)/torch.txt -e '$(1)'
 @rm -f $(VENV)/.installed-*
 @touch $@
 endef

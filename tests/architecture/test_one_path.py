@@ -1,0 +1,173 @@
+"""There is one loop over noise levels, one place for optimiser steps, one owner of paths and one broad except."""
+
+import ast
+import re
+
+SAMPLER = "engine/sampling/sampler.py"
+TRAINS = ("engine/training/", "engine/mini/", "rewards/training/")  # the trainers, and what trains the shipped assets
+OWNS_PATHS = ("engine/data/",)
+TOP_FRAME = "engine/jobs/worker.py"
+
+NOISE_LEVELS = re.compile(r"(^|_)(sigmas?|timesteps?)$")
+Sources = dict[str, ast.Module]
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """Variables and attributes mentioned in an expression."""
+    found = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+    return found | {child.attr for child in ast.walk(node) if isinstance(child, ast.Attribute)}
+
+
+def is_loop_over_noise(node: ast.AST) -> bool:
+    """A `for` over noise levels, or a comprehension over them that calls the network."""
+    if isinstance(node, ast.For):
+        return any(NOISE_LEVELS.search(name) for name in names_in(node.iter))
+    if isinstance(node, ast.ListComp | ast.GeneratorExp):
+        loops = any(NOISE_LEVELS.search(name) for generator in node.generators for name in names_in(generator.iter))
+        return loops and bool(names_in(node.elt) & {"predict", "network", "transformer", "unet"})
+    return False
+
+
+def noise_loops(sources: Sources) -> list[str]:
+    """Loops over sigmas or timesteps."""
+    return [
+        f"{path}:{node.lineno}"
+        for path, tree in sources.items()
+        for node in ast.walk(tree)
+        if is_loop_over_noise(node) and isinstance(node, ast.stmt | ast.expr)
+    ]
+
+
+def is_optimiser_step(node: ast.AST) -> bool:
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+        return False
+    owner = ast.unparse(node.func.value)
+    steps = node.func.attr == "step" and ("optim" in owner.lower() or "scaler" in owner.lower())
+    return steps or owner in ("torch.optim", "optim")
+
+
+def optimiser_steps(sources: Sources) -> list[str]:
+    """Optimisers made or stepped outside the places that train."""
+    return [
+        f"{path}:{node.lineno}"
+        for path, tree in sources.items()
+        if not path.startswith(TRAINS)
+        for node in ast.walk(tree)
+        if is_optimiser_step(node) and isinstance(node, ast.Call)
+    ]
+
+
+def is_broad(node: ast.AST) -> bool:
+    """`except:`, `except Exception`, `except BaseException`, alone or in a tuple, and `suppress` of them."""
+    broad = {"Exception", "BaseException"}
+    if isinstance(node, ast.ExceptHandler):
+        return node.type is None or bool(names_in(node.type) & broad)
+    if isinstance(node, ast.Call) and names_in(node.func) & {"suppress"}:
+        return any(names_in(argument) & broad for argument in node.args)
+    return False
+
+
+def broad_excepts(sources: Sources) -> list[str]:
+    return [
+        f"{path}:{node.lineno}"
+        for path, tree in sources.items()
+        for node in ast.walk(tree)
+        if is_broad(node) and isinstance(node, ast.ExceptHandler | ast.Call)
+    ]
+
+
+def leading_text(node: ast.expr) -> str | None:
+    """The text that a path component certainly begins with: a whole constant, or an f-string up to its first field."""
+    if isinstance(node, ast.JoinedStr) and node.values:
+        node = node.values[0] if isinstance(node.values[0], ast.Constant) else node
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def path_parts(tree: ast.Module) -> dict[str, int]:
+    """Components joined to a path with `/` or `joinpath`, each with a line where that happens."""
+    found: dict[str, int] = {}
+    for node in ast.walk(tree):
+        operands: list[ast.expr] = []
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            operands = [node.right]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "joinpath":
+            operands = node.args
+        found |= {text: operand.lineno for operand in operands if (text := leading_text(operand))}
+    return found
+
+
+def owned_parts(sources: Sources) -> set[str]:
+    """The names of folders and files in a workspace or a run, as their owner writes them."""
+    return {part for path, tree in sources.items() if path.startswith(OWNS_PATHS) for part in path_parts(tree)}
+
+
+def foreign_paths(sources: Sources, owned: set[str]) -> list[str]:
+    """Workspace and run paths put together outside their owner."""
+    return [
+        f"{path}:{line} builds {part!r}"
+        for path, tree in sources.items()
+        if not path.startswith(OWNS_PATHS)
+        for part, line in path_parts(tree).items()
+        if part in owned
+    ]
+
+
+def test_one_loop_over_noise_levels(sources: Sources) -> None:
+    assert [place.split(":")[0] for place in noise_loops(sources)] == [SAMPLER]
+
+
+def test_the_noise_rule_can_fail() -> None:
+    bad = """
+for sigma, following in pairwise(self.sigmas):
+    pass
+for i, t in enumerate(scheduler.timesteps):
+    pass
+clips = [family.predict(x, sigma, c) for sigma in sigmas]
+labels = [f"{sigma:.2f}" for sigma in sigmas]
+for name in names:
+    pass
+"""
+    assert noise_loops({"engine/x.py": ast.parse(bad)}) == ["engine/x.py:2", "engine/x.py:4", "engine/x.py:6"]
+
+
+def test_optimiser_steps_only_where_training_is(sources: Sources) -> None:
+    assert optimiser_steps(sources) == []
+
+
+def test_the_optimiser_rule_can_fail() -> None:
+    bad = ast.parse("optimizer.step()\nself.optim.step()\nscaler.step(o)\nx = torch.optim.AdamW(p)\nscheduler.step(x)")
+    assert optimiser_steps({"engine/generation/x.py": bad}) == [f"engine/generation/x.py:{n}" for n in (1, 2, 3, 4)]
+    assert optimiser_steps({"engine/training/x.py": bad}) == []
+
+
+def test_broad_except_only_in_the_workers_top_frame(sources: Sources) -> None:
+    found = broad_excepts(sources)
+    assert [place for place in found if not place.startswith(TOP_FRAME)] == []
+    assert len(found) <= 1, f"one top frame, one broad except: {found}"
+
+
+def test_the_except_rule_can_fail() -> None:
+    bad = """
+try: f()
+except: pass
+try: f()
+except (OSError, Exception): pass
+with contextlib.suppress(BaseException): f()
+try: f()
+except OSError: pass
+"""
+    assert broad_excepts({"app/x.py": ast.parse(bad)}) == ["app/x.py:3", "app/x.py:5", "app/x.py:6"]
+
+
+def test_workspace_paths_have_one_owner(sources: Sources) -> None:
+    owned = owned_parts(sources)
+    assert owned, "engine/data builds no paths: has the owner moved?"
+    assert foreign_paths(sources, owned) == []
+
+
+def test_the_path_rule_can_fail() -> None:
+    owner = {"engine/data/workspace.py": ast.parse("a = root / 'clips'\nb = root / f'checkpoint-{n}'\nc = w / h")}
+    owned = owned_parts(owner)
+    assert owned == {"clips", "checkpoint-"}
+    bad = {"app/x.py": ast.parse("a = w / 'clips'\nb = w.joinpath(f'checkpoint-{n}')\nc = w / 'other'")}
+    assert foreign_paths(bad, owned) == ["app/x.py:1 builds 'clips'", "app/x.py:2 builds 'checkpoint-'"]
