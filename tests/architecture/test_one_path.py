@@ -9,6 +9,7 @@ OWNS_PATHS = ("engine/data/",)
 TOP_FRAME = "engine/jobs/worker.py"
 
 NOISE_LEVELS = re.compile(r"(^|_)(sigmas?|timesteps?)$")
+NEIGHBOURS = re.compile(r"^((next|prev)_(sigma|timestep|t)|(sigma|timestep|t)_(next|prev))$")
 Sources = dict[str, ast.Module]
 
 
@@ -18,10 +19,20 @@ def names_in(node: ast.AST) -> set[str]:
     return found | {child.attr for child in ast.walk(node) if isinstance(child, ast.Attribute)}
 
 
+def bound_names(statements: list[ast.stmt]) -> set[str]:
+    """Variables that the statements assign."""
+    nodes = [node for statement in statements for node in ast.walk(statement)]
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+
+
 def is_loop_over_noise(node: ast.AST) -> bool:
-    """A `for` over noise levels, or a comprehension over them that calls the network."""
-    if isinstance(node, ast.For):
-        return any(NOISE_LEVELS.search(name) for name in names_in(node.iter))
+    """A `for` over noise levels, a loop that goes from one level to its neighbour, or a comprehension over levels that
+    calls the network. A training loop that draws one random level a batch is none of these.
+    """
+    if isinstance(node, ast.For) and any(NOISE_LEVELS.search(name) for name in names_in(node.iter)):
+        return True
+    if isinstance(node, ast.For | ast.While):
+        return any(NEIGHBOURS.search(name) for name in bound_names(node.body))
     if isinstance(node, ast.ListComp | ast.GeneratorExp):
         loops = any(NOISE_LEVELS.search(name) for generator in node.generators for name in names_in(generator.iter))
         return loops and bool(names_in(node.elt) & {"predict", "network", "transformer", "unet"})
@@ -124,10 +135,12 @@ for i, t in enumerate(scheduler.timesteps):
     pass
 clips = [family.predict(x, sigma, c) for sigma in sigmas]
 labels = [f"{sigma:.2f}" for sigma in sigmas]
-for name in names:
-    pass
+for index in range(num_steps):
+    sigma, sigma_next = levels[index], levels[index + 1]
+for step in range(num_steps):
+    sigma = torch.rand(batch)
 """
-    assert noise_loops({"engine/x.py": ast.parse(bad)}) == ["engine/x.py:2", "engine/x.py:4", "engine/x.py:6"]
+    assert sorted(noise_loops({"engine/x.py": ast.parse(bad)})) == [f"engine/x.py:{line}" for line in (2, 4, 6, 8)]
 
 
 def test_optimiser_steps_only_where_training_is(sources: Sources) -> None:

@@ -1,0 +1,80 @@
+"""The tables of README.md that come from the code: `make docs` writes them, test_docs.py checks that they are in step.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
+"""
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from engine.config.presets import load_preset, preset_keys
+from rewards import REWARDS, reward_spec
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def markdown(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
+
+
+def number(value: float) -> str:
+    return f"{value:g}"
+
+
+def rewards() -> str:
+    """One row a reward: what it asks, what the raw value is, where its weights come from."""
+    specs = [reward_spec(key) for key in REWARDS]
+    rows = (
+        (f"`{spec.key}`", spec.question, f"{spec.unit}: {number(spec.low)} to {number(spec.high)}", spec.licence)
+        for spec in specs
+    )
+    return markdown(("reward", "asks", "raw value, bad to good", "weights and their licence"), rows)
+
+
+def models() -> str:
+    """One row a model preset."""
+    presets = [load_preset("models", key) for key in preset_keys("models")]
+    rows = (
+        (
+            f"`{preset.key}`",
+            preset.title,
+            f"{preset.width}x{preset.height}, {preset.num_frames} frames (at most {preset.max_frames})",
+            f"{number(preset.vram_gib)} GiB" if preset.vram_gib else "runs on a CPU",
+            preset.licence,
+        )
+        for preset in presets
+    )
+    return markdown(("key", "model", "by default", "device memory", "licence"), rows)
+
+
+def mixes() -> str:
+    """One row a reward mix."""
+    loaded = [load_preset("rewards", key) for key in preset_keys("rewards")]
+    rows = (
+        (f"`{mix.key}`", mix.title, ", ".join(f"{key} {number(weight)}" for key, weight in mix.weights.items()))
+        for mix in loaded
+    )
+    return markdown(("key", "mix", "weights"), rows)
+
+
+TABLES = {"rewards": rewards, "models": models, "mixes": mixes}
+
+
+def fill(text: str) -> str:
+    """The text with every table made anew. Raises KeyError for a place whose table nobody makes."""
+    return PLACE.sub(lambda place: place[1] + TABLES[place[2]]() + place[3], text)
+
+
+def main() -> int:
+    before = README.read_text(encoding="utf8")
+    after = fill(before)
+    README.write_text(after, encoding="utf8")
+    sys.stdout.write("README.md is up to date\n" if before == after else "README.md: tables written\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
