@@ -87,15 +87,35 @@ def broad_excepts(sources: Sources) -> list[str]:
     ]
 
 
-def leading_text(node: ast.expr) -> str | None:
-    """The text that a path component certainly begins with: a whole constant, or an f-string up to its first field."""
+def text_constants(tree: ast.Module) -> dict[str, str]:
+    """Module-level names that stand for a text: `A = "x"`, and `A, B = "x", "y"`."""
+    found: dict[str, str] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            target, value = node.targets[0], node.value
+            names = target.elts if isinstance(target, ast.Tuple) else [target]
+            values = value.elts if isinstance(value, ast.Tuple) and isinstance(target, ast.Tuple) else [value]
+            for name, text in zip(names, values, strict=False):
+                if isinstance(name, ast.Name) and isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    found[name.id] = text.value
+    return found
+
+
+def part_of(node: ast.expr, constants: dict[str, str]) -> str | None:
+    """What a path component certainly begins with: a text, a constant's text, an f-string up to its first field; the
+    name itself for a constant that another module defines.
+    """
     if isinstance(node, ast.JoinedStr) and node.values:
-        node = node.values[0] if isinstance(node.values[0], ast.Constant) else node
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+        node = node.values[0]
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    return constants.get(name, name if name.isupper() else None)
 
 
 def path_parts(tree: ast.Module) -> dict[str, int]:
     """Components joined to a path with `/` or `joinpath`, each with a line where that happens."""
+    constants = text_constants(tree)
     found: dict[str, int] = {}
     for node in ast.walk(tree):
         operands: list[ast.expr] = []
@@ -103,13 +123,18 @@ def path_parts(tree: ast.Module) -> dict[str, int]:
             operands = [node.right]
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "joinpath":
             operands = node.args
-        found |= {text: operand.lineno for operand in operands if (text := leading_text(operand))}
+        found |= {text: operand.lineno for operand in operands if (text := part_of(operand, constants))}
     return found
 
 
 def owned_parts(sources: Sources) -> set[str]:
-    """The names of folders and files in a workspace or a run, as their owner writes them."""
-    return {part for path, tree in sources.items() if path.startswith(OWNS_PATHS) for part in path_parts(tree)}
+    """Folders and files of a workspace or a run, as their owner writes them, and the constants that name them."""
+    owned: set[str] = set()
+    for path, tree in sources.items():
+        if path.startswith(OWNS_PATHS):
+            parts = path_parts(tree).keys()
+            owned |= parts | {name for name, text in text_constants(tree).items() if text in parts}
+    return owned
 
 
 def foreign_paths(sources: Sources, owned: set[str]) -> list[str]:
@@ -179,8 +204,15 @@ def test_workspace_paths_have_one_owner(sources: Sources) -> None:
 
 
 def test_the_path_rule_can_fail() -> None:
-    owner = {"engine/data/workspace.py": ast.parse("a = root / 'clips'\nb = root / f'checkpoint-{n}'\nc = w / h")}
-    owned = owned_parts(owner)
-    assert owned == {"clips", "checkpoint-"}
-    bad = {"app/x.py": ast.parse("a = w / 'clips'\nb = w.joinpath(f'checkpoint-{n}')\nc = w / 'other'")}
-    assert foreign_paths(bad, owned) == ["app/x.py:1 builds 'clips'", "app/x.py:2 builds 'checkpoint-'"]
+    text = "MP4, PNG = 'clip.mp4', 'a.png'\na = root / 'clips' / MP4\nb = root / f'checkpoint-{n}'\nc = w / h"
+    owned = owned_parts({"engine/data/workspace.py": ast.parse(text)})
+    assert owned == {"clips", "checkpoint-", "clip.mp4", "MP4"}
+    bad = """
+a = w / 'clips'
+b = w.joinpath(f'checkpoint-{n}')
+c = w / 'other'
+d = w / clip_files.MP4
+e = width / height
+"""
+    found = foreign_paths({"app/x.py": ast.parse(bad)}, owned)
+    assert [problem.split()[0] for problem in found] == ["app/x.py:2", "app/x.py:3", "app/x.py:5"]
