@@ -26,7 +26,7 @@ key := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 installed := $(VENV)/.installed-$(key)
 installed_dev := $(VENV)/.installed-dev-$(key)
 
-.PHONY: help venv install install-dev app demo test check fix bench mini clean
+.PHONY: help venv install install-dev app demo test check fix docs bench mini clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -50,6 +50,9 @@ check: install-dev ## formatting, lint, types, import rules
 fix: install-dev ## format, and mend what the linter can mend
 	@$(python) -m ruff format .
 	@$(python) -m ruff check --fix .
+
+docs: install ## write README's tables again from the code
+	@$(python) tests/architecture/readme_tables.py
 
 bench: install-dev ## measure the speed bars; JSON lines
 	@$(python) tests/benchmarks/run.py
