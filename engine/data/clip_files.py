@@ -1,0 +1,142 @@
+"""A clip's files: written whole or not at all, beside each other in one folder that its id names.
+
+frames.mkv     the exact frames (FFV1), what rewards and training read
+clip.mp4       H.264 for the browser, enlarged when the clip is small
+poster.jpg     one frame, for the library's grid
+request.json   prompt, fps, seams and the full request: enough to make the clip again
+"""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from engine.data.workspace import Workspace
+from engine.errors import MediaError, StoreError
+from engine.generation import video_io
+from engine.generation.request import GenerationRequest
+from rewards.clip import Clip
+
+FRAMES, MP4, POSTER, SIDECAR = "frames.mkv", "clip.mp4", "poster.jpg", "request.json"
+FILES = (FRAMES, MP4, POSTER, SIDECAR)
+
+
+def save_clip(workspace: Workspace, clip_id: str, clip: Clip, request: GenerationRequest | None = None) -> Path:
+    """Write a clip's folder and return it; `request` is None for an imported clip.
+
+    A complete folder that is there already stays: the id determines the frames. Raises StoreError when the files cannot
+    be written (disk full, no permission); then nothing of the clip is left behind.
+    """
+    folder = workspace.clip_folder(clip_id)
+
+    def write(target: Path) -> None:
+        video_io.write_lossless(target / FRAMES, clip.frames, clip.fps)
+        video_io.write_mp4(target / MP4, clip.frames, clip.fps)
+        video_io.write_poster(target / POSTER, clip.frames)
+        (target / SIDECAR).write_text(json.dumps(_sidecar(clip_id, clip, request), indent=2), encoding="utf-8")
+
+    if not has_files(workspace, clip_id):
+        _write_folder(workspace, folder, write)
+    return folder
+
+
+def has_files(workspace: Workspace, clip_id: str) -> bool:
+    """Whether every file of the clip is there."""
+    folder = workspace.clip_folder(clip_id)
+    return all((folder / name).is_file() and (folder / name).stat().st_size for name in FILES)
+
+
+def load_clip(workspace: Workspace, clip_id: str) -> Clip:
+    """The exact frames that were generated or imported. Raises StoreError when they are gone or damaged."""
+    folder = workspace.clip_folder(clip_id)
+    try:
+        about = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
+        frames, fps = video_io.read_lossless(folder / FRAMES)
+        return Clip(frames=frames, fps=fps, prompt=about["prompt"], seams=tuple(about["seams"]))
+    except (OSError, ValueError, KeyError, MediaError) as error:
+        raise StoreError(
+            f"The files of clip {clip_id} in {folder} are gone or damaged ({error}); generate or import it again."
+        ) from error
+
+
+def remove_files(workspace: Workspace, clip_id: str) -> None:
+    """Remove a clip's folder; it disappears at once, even if what is in it takes a while."""
+    folder = workspace.clip_folder(clip_id)
+    if folder.exists():
+        doomed = _scratch(workspace, clip_id)
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def sweep(workspace: Workspace) -> int:
+    """Remove what processes that are gone left half written or half removed, and say how many folders that were."""
+    left = [folder for folder in workspace.tmp.iterdir() if not _writer_lives(folder)]
+    for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(left)
+
+
+def _sidecar(clip_id: str, clip: Clip, request: GenerationRequest | None) -> dict[str, Any]:
+    return {
+        "id": clip_id,
+        "prompt": clip.prompt,
+        "fps": clip.fps,
+        "shape": [clip.num_frames, clip.height, clip.width],
+        "seams": list(clip.seams),
+        "request": request.model_dump(mode="json") if request else None,
+    }
+
+
+def _write_folder(workspace: Workspace, folder: Path, write: Callable[[Path], None]) -> None:
+    try:
+        with _filled(workspace, folder.name, write) as finished:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if folder.exists():  # some of its files were lost
+                remove_files(workspace, folder.name)
+            finished.rename(folder)
+            _flush(folder.parent)
+    except (OSError, StoreError) as error:
+        if has_files(workspace, folder.name):  # another process was quicker with the same clip
+            return
+        why = str(error) if isinstance(error, StoreError) else f"{error.strerror or error}. Free some space."
+        raise StoreError(f"Clip {folder.name} was not kept: {why}") from error
+
+
+@contextmanager
+def _filled(workspace: Workspace, name: str, write: Callable[[Path], None]) -> Iterator[Path]:
+    """A scratch folder with its files safely on disk; gone afterwards unless it was moved."""
+    scratch = _scratch(workspace, name)
+    scratch.mkdir(parents=True)
+    try:
+        write(scratch)
+        for path in scratch.iterdir():
+            _flush(path)
+        _flush(scratch)
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _scratch(workspace: Workspace, name: str) -> Path:
+    """A fresh path whose name says which process writes there."""
+    return workspace.tmp / f"{name}.{os.getpid()}.{secrets.token_hex(4)}"
+
+
+def _writer_lives(folder: Path) -> bool:
+    parts = folder.name.split(".")
+    return len(parts) == 3 and parts[1].isdigit() and psutil.pid_exists(int(parts[1]))
+
+
+def _flush(path: Path) -> None:
+    """Force a file, or the entries of a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,132 @@
+"""`Database`: opens SQLite or PostgreSQL by URL, and hands out transactions whose failures are one sentence.
+
+SQLite runs in WAL mode: readers never wait, and a writer takes the write lock when its transaction begins (BEGIN
+IMMEDIATE), so that it waits its turn there rather than failing in the middle. WAL needs a local disk, not NFS.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from engine.errors import ConfigError, StoreError
+
+BUSY_TIMEOUT_S = 10.0
+INSERTS: dict[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+# What the databases say, in lower case, and what a person can do about it.
+REMEDIES = {
+    "locked": "it is locked by another process; try again, and look for a program that keeps it open",
+    "full": "the disk is full; free some space and try again",
+    "readonly": "it may not be written; check the permissions of the file and its folder",
+    "unable to open": "it cannot be opened; check that the folder exists and may be written",
+    "not a database": "the file is not an SQLite database; move it away or choose another workspace",
+    "malformed": "the file is damaged; restore it from the workspace's backups folder",
+    "connection": "the server cannot be reached; check DAILIES_DATABASE_URL and that the server runs",
+}
+
+
+class Database:
+    """One database by URL; safe to use from many threads, and by many processes with one `Database` each."""
+
+    def __init__(self, url: str | URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S, foreign_keys: bool = True) -> None:
+        """`foreign_keys=False` is for migrations: SQLite changes a table by copying it, which must not cascade."""
+        self.url = parse_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.name = self.url.render_as_string(hide_password=True)
+        self._engine = open_engine(self.url, busy_timeout_s, foreign_keys)
+        self._writer = self._engine.execution_options(begin="IMMEDIATE")
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the database throughout."""
+        with self._sentences(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that may write: all of it happens, or none."""
+        with self._sentences(), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def unmanaged(self) -> Iterator[sqlite3.Connection]:
+        """SQLite's own connection without a transaction, for what cannot run in one."""
+        with self._sentences(), closing(self._engine.raw_connection()) as connection:
+            yield connection.driver_connection  # type: ignore[misc]
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, sqlite3.Error) as error:
+            raise StoreError(f"The database {self.name} failed: {_remedy(error)}.") from error
+
+
+def parse_url(url: str | URL) -> URL:
+    """Raises ConfigError when `url` is none; a bare postgresql:// gets the driver that Dailies installs."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigError(
+            "DAILIES_DATABASE_URL is no database URL; write postgresql://user@host/name, or leave it out for SQLite."
+        ) from error
+    if parsed.get_backend_name() not in INSERTS:
+        raise ConfigError(
+            f"Dailies runs on SQLite or PostgreSQL, but DAILIES_DATABASE_URL asks for {parsed.drivername}."
+        )
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+
+
+def open_engine(url: URL, busy_timeout_s: float, foreign_keys: bool) -> Engine:
+    """Raises ConfigError when the URL's driver is not installed."""
+    is_sqlite = url.get_backend_name() == "sqlite"
+    options: dict[str, Any] = {"connect_args": {"timeout": busy_timeout_s}} if is_sqlite else {"pool_pre_ping": True}
+    try:
+        serializer = partial(json.dumps, allow_nan=False, ensure_ascii=False)
+        engine = create_engine(url, json_serializer=serializer, pool_size=10, max_overflow=40, **options)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"DAILIES_DATABASE_URL asks for {url.drivername}, which needs the module {error.name}: "
+            "pip install 'dailies[postgres]'."
+        ) from error
+    if is_sqlite:
+        _set_up_sqlite(engine, foreign_keys)
+    return engine
+
+
+def _set_up_sqlite(engine: Engine, foreign_keys: bool) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # the driver begins nothing itself: `begin` below does
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+
+
+def upsert(connection: Connection, table: Table, values: Mapping[str, Any], *, keep: Sequence[str] = ()) -> None:
+    """Insert a row, or overwrite the one with the same primary key except for its columns `keep`."""
+    insert = INSERTS[connection.dialect.name]
+    keys = [column.name for column in table.primary_key]
+    changed = {name: value for name, value in values.items() if name not in keys and name not in keep}
+    connection.execute(insert(table).values(**values).on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+def _remedy(error: Exception) -> str:
+    text = str(getattr(error, "orig", None) or error).strip()
+    for sign, remedy in REMEDIES.items():
+        if sign in text.lower():
+            return remedy
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -1,0 +1,34 @@
+"""Bringing a video file into the library."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from engine.data.clip_files import save_clip
+from engine.data.store import ClipRecord, Store
+from engine.errors import ConfigError
+from engine.generation.request import PROMPT_LIMIT
+from engine.generation.video_io import read_video
+from rewards.clip import Clip
+
+
+def import_clip(store: Store, path: Path | str, prompt: str = "") -> ClipRecord:
+    """Read a video (mp4, gif, webm, avi, mkv) and keep it as a clip; the same frames and prompt give the same clip.
+
+    Raises MediaError (no video, damaged, too large), ConfigError (the prompt is too long) or StoreError (disk full).
+    """
+    if len(prompt) > PROMPT_LIMIT:
+        raise ConfigError(f"A prompt has at most {PROMPT_LIMIT} characters, but got {len(prompt)}; shorten it.")
+    frames, fps = read_video(Path(path))
+    clip = Clip(frames=frames, fps=fps, prompt=prompt)
+    clip_id = content_id(frames, fps, prompt)
+    save_clip(store.workspace, clip_id, clip)
+    return store.add_clip(ClipRecord.imported(clip_id, clip))
+
+
+def content_id(frames: np.ndarray, fps: float, prompt: str) -> str:
+    """16 hex digits that name an imported clip by what it shows: `frames` are `uint8[T,H,W,3]`."""
+    digest = hashlib.sha256(f"{frames.shape} {fps} {prompt}\n".encode())
+    digest.update(np.ascontiguousarray(frames).data)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,213 @@
+"""`Store`: the clips and their reports in the database. Deleting hides a clip; `engine.data.trash` removes it later."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Row, Select, delete, func, select, update
+
+from engine.data.database import BUSY_TIMEOUT_S, Database, parse_url, upsert
+from engine.data.migrate import bring_up_to_date
+from engine.data.tables import CLIPS, REPORTS
+from engine.data.workspace import Workspace
+from engine.errors import StoreError
+from engine.generation.request import GenerationRequest
+from rewards.clip import Clip
+
+Source = Literal["generated", "imported"]
+Order = Literal["newest", "oldest", "best", "worst"]
+# What scoring writes: adding a clip again leaves it alone.
+SCORE_COLUMNS = ("mix", "total", "parts", "created_at")
+ORDERS: dict[Order, tuple[ColumnElement[Any], ...]] = {
+    "newest": (CLIPS.c.created_at.desc(), CLIPS.c.id.desc()),
+    "oldest": (CLIPS.c.created_at.asc(), CLIPS.c.id.asc()),
+    "best": (CLIPS.c.total.desc().nulls_last(), CLIPS.c.id.desc()),
+    "worst": (CLIPS.c.total.asc().nulls_last(), CLIPS.c.id.asc()),
+}
+
+
+def now() -> datetime:
+    """This moment, aware and in UTC, as everything in the database is."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipRecord:
+    """What the database knows of a clip. `total` (0..1) and `parts` (0..1 by reward, None = not applicable) come from
+    its newest report, which `mix` made; all three are empty while nothing has scored it. `model`, `request` and `seed`
+    are None for an imported clip."""
+
+    id: str
+    prompt: str
+    source: Source
+    num_frames: int
+    width: int
+    height: int
+    fps: float
+    model: str | None = None
+    adapter: str | None = None
+    request: dict[str, Any] | None = None
+    seed: int | None = None
+    created_at: datetime = field(default_factory=now)
+    total: float | None = None
+    parts: dict[str, float | None] = field(default_factory=dict)
+    mix: str | None = None
+    deleted_at: datetime | None = None
+
+    @classmethod
+    def generated(cls, request: GenerationRequest) -> "ClipRecord":
+        """The record of a clip that `request` determines."""
+        shape = request.model_dump(include={"num_frames", "width", "height", "fps"})
+        names = request.model_dump(include={"prompt", "model", "adapter", "seed"}) | {"id": request.id}
+        return cls(source="generated", request=request.model_dump(mode="json"), **shape, **names)
+
+    @classmethod
+    def imported(cls, clip_id: str, clip: Clip) -> "ClipRecord":
+        """The record of a clip that came from a file."""
+        return cls(
+            id=clip_id,
+            prompt=clip.prompt,
+            source="imported",
+            num_frames=clip.num_frames,
+            width=clip.width,
+            height=clip.height,
+            fps=clip.fps,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipFilter:
+    """Which clips to list. Every word of `text` must occur in the prompt, in any case; a None filters nothing."""
+
+    text: str = ""
+    model: str | None = None
+    adapter: str | None = None
+    source: Source | None = None
+    min_total: float | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    order: Order = "newest"
+    deleted: bool = False
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The SQL of this filter."""
+        exact = {CLIPS.c.model: self.model, CLIPS.c.adapter: self.adapter, CLIPS.c.source: self.source}
+        found: list[ColumnElement[bool]] = []
+        found.append(CLIPS.c.deleted_at.is_not(None) if self.deleted else CLIPS.c.deleted_at.is_(None))
+        found += [CLIPS.c.prompt.icontains(word, autoescape=True) for word in self.text.split()]
+        found += [name == value for name, value in exact.items() if value is not None]
+        if self.min_total is not None:
+            found.append(CLIPS.c.total >= self.min_total)
+        if self.since is not None:
+            found.append(CLIPS.c.created_at >= self.since)
+        if self.until is not None:
+            found.append(CLIPS.c.created_at <= self.until)
+        return found
+
+
+class Store:
+    """The clips of one workspace. Safe in many threads and processes; every method is one transaction."""
+
+    def __init__(self, workspace: Workspace, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        """Open $DAILIES_DATABASE_URL or the workspace's own SQLite file, making or migrating it first.
+
+        Raises StoreError (cannot be opened, newer than the code, ...) or ConfigError (no such kind of database).
+        """
+        self.workspace = workspace.prepare()
+        url = parse_url(os.environ.get("DAILIES_DATABASE_URL") or f"sqlite:///{workspace.database}")
+        bring_up_to_date(url, workspace, busy_timeout_s=busy_timeout_s)
+        self.database = Database(url, busy_timeout_s=busy_timeout_s)
+
+    def close(self) -> None:
+        self.database.close()
+
+    def add_clip(self, record: ClipRecord) -> ClipRecord:
+        """Store a record; a clip that is there already keeps its scores and date, and comes back if it was deleted."""
+        with self.database.writing() as connection:
+            upsert(connection, CLIPS, {**asdict(record), "deleted_at": None}, keep=SCORE_COLUMNS)
+            return _record(connection.execute(select(CLIPS).where(CLIPS.c.id == record.id)).one())
+
+    def clip(self, clip_id: str) -> ClipRecord:
+        """One clip, a deleted one too. Raises StoreError when there is none of this id."""
+        with self.database.reading() as connection:
+            row = connection.execute(select(CLIPS).where(CLIPS.c.id == clip_id)).one_or_none()
+        if row is None:
+            raise StoreError(f"There is no clip {clip_id[:40]!r} in {self.workspace.root}.")
+        return _record(row)
+
+    def known(self, clip_ids: Iterable[str]) -> dict[str, ClipRecord]:
+        """Those of the ids that are stored and not deleted."""
+        query = select(CLIPS).where(CLIPS.c.id.in_(list(clip_ids)), CLIPS.c.deleted_at.is_(None))
+        return {record.id: record for record in self._records(query)}
+
+    def clips(self, which: ClipFilter | None = None, offset: int = 0, limit: int = 60) -> list[ClipRecord]:
+        """One page of the library."""
+        which = which or ClipFilter()
+        query = select(CLIPS).where(*which.conditions()).order_by(*ORDERS[which.order])
+        return self._records(query.offset(offset).limit(limit))
+
+    def count(self, which: ClipFilter | None = None) -> int:
+        query = select(func.count()).select_from(CLIPS).where(*(which or ClipFilter()).conditions())
+        with self.database.reading() as connection:
+            return connection.scalar(query) or 0
+
+    def models(self) -> list[str]:
+        """The models that made clips which are here, by name; what a person can filter by."""
+        return self._distinct(CLIPS.c.model)
+
+    def adapters(self) -> list[str]:
+        return self._distinct(CLIPS.c.adapter)
+
+    def delete(self, clip_ids: Sequence[str]) -> int:
+        """Hide clips, and say how many were hidden; `restore` brings them back until they are purged."""
+        return self._mark(clip_ids, CLIPS.c.deleted_at.is_(None), now())
+
+    def restore(self, clip_ids: Sequence[str]) -> int:
+        """Bring deleted clips back, and say how many."""
+        return self._mark(clip_ids, CLIPS.c.deleted_at.is_not(None), None)
+
+    def forget_deleted(self, before: datetime) -> list[str]:
+        """Remove the rows and reports of clips deleted before a moment, and name them, for `engine.data.trash`."""
+        query = delete(CLIPS).where(CLIPS.c.deleted_at < before).returning(CLIPS.c.id)
+        with self.database.writing() as connection:
+            return list(connection.scalars(query))
+
+    def save_report(self, clip_id: str, mix: str, report: Mapping[str, Any]) -> None:
+        """Store what `mix` said of a clip (`RewardReport.to_dict()`); it becomes the clip's newest report."""
+        parts = {key: result["value"] for key, result in report["results"].items()}
+        score = {"mix": mix, "total": report["total"], "parts": parts}
+        with self.database.writing() as connection:
+            found = connection.execute(update(CLIPS).where(CLIPS.c.id == clip_id).values(**score))
+            if not found.rowcount:
+                raise StoreError(f"There is no clip {clip_id[:40]!r} in {self.workspace.root} to keep a report of.")
+            row = {"clip_id": clip_id, "mix": mix, "report": dict(report), "created_at": now()}
+            upsert(connection, REPORTS, row)
+
+    def report(self, clip_id: str, mix: str | None = None) -> dict[str, Any] | None:
+        """What `mix` said of a clip, or the newest report when no mix is named; None when there is none."""
+        query = select(REPORTS.c.report).where(REPORTS.c.clip_id == clip_id).order_by(REPORTS.c.created_at.desc())
+        if mix is not None:
+            query = query.where(REPORTS.c.mix == mix)
+        with self.database.reading() as connection:
+            return connection.scalar(query.limit(1))
+
+    def _records(self, query: Select[Any]) -> list[ClipRecord]:
+        with self.database.reading() as connection:
+            return [_record(row) for row in connection.execute(query)]
+
+    def _distinct(self, name: ColumnElement[Any]) -> list[str]:
+        query = select(name).where(name.is_not(None), CLIPS.c.deleted_at.is_(None)).distinct().order_by(name)
+        with self.database.reading() as connection:
+            return list(connection.scalars(query))
+
+    def _mark(self, clip_ids: Sequence[str], which: ColumnElement[bool], deleted_at: datetime | None) -> int:
+        query = update(CLIPS).where(CLIPS.c.id.in_(clip_ids), which).values(deleted_at=deleted_at)
+        with self.database.writing() as connection:
+            return connection.execute(query).rowcount
+
+
+def _record(row: Row[Any]) -> ClipRecord:
+    values = dict(row._mapping)
+    return ClipRecord(**values | {"parts": values["parts"] or {}})

@@ -1,0 +1,24 @@
+"""Removing for good what was deleted long enough ago that nobody wants it back."""
+
+import logging
+from datetime import timedelta
+
+from engine.data.clip_files import remove_files
+from engine.data.store import Store, now
+
+KEEP = timedelta(days=7)
+
+log = logging.getLogger(__name__)
+
+
+def purge(store: Store, older_than: timedelta = KEEP) -> int:
+    """Remove rows, reports and files of the clips deleted more than `older_than` ago, and say how many.
+
+    Rows go first, in one transaction: a clip that somebody restores at this moment keeps either both or neither.
+    """
+    clip_ids = store.forget_deleted(now() - older_than)
+    for clip_id in clip_ids:
+        remove_files(store.workspace, clip_id)
+    if clip_ids:
+        log.info("Purged %d clips that were deleted more than %s ago.", len(clip_ids), older_than)
+    return len(clip_ids)

@@ -1,0 +1,106 @@
+"""`Workspace`: the folder that holds everything one installation makes, and the only place that builds paths in it.
+
+dailies.db              the database (unless DAILIES_DATABASE_URL names another)
+clips/<2>/<id>/         one folder a clip: frames.mkv clip.mp4 poster.jpg request.json
+tmp/                    folders being written; what a dead process left here is swept away
+jobs/<id>.log           one log a job
+worker/                 the warm worker: its lock, its state, its log
+backups/                the database before each migration
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from engine.errors import StoreError
+
+CLIP_ID = re.compile(r"[0-9a-f]{16}")
+JOB_ID = re.compile(r"[0-9a-f]{8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Paths under `root`; nothing is made until `prepare` or the first write."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root).expanduser().resolve())
+
+    @classmethod
+    def from_env(cls, folder: str | Path | None = None) -> Self:
+        """The folder given, else $DAILIES_WORKSPACE, else ./workspace."""
+        return cls(Path(folder or os.environ.get("DAILIES_WORKSPACE") or "workspace"))
+
+    def prepare(self) -> Self:
+        """Make the folders. Raises StoreError when the place cannot be written."""
+        try:
+            for folder in (self.clips, self.tmp, self.jobs, self.worker, self.backups):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StoreError(
+                f"The workspace {self.root} cannot be used: {reason}. Choose a folder that you may write with "
+                "--workspace or DAILIES_WORKSPACE."
+            ) from error
+        return self
+
+    @property
+    def database(self) -> Path:
+        return self.root / "dailies.db"
+
+    @property
+    def clips(self) -> Path:
+        return self.root / "clips"
+
+    @property
+    def tmp(self) -> Path:
+        return self.root / "tmp"
+
+    @property
+    def jobs(self) -> Path:
+        return self.root / "jobs"
+
+    @property
+    def worker(self) -> Path:
+        return self.root / "worker"
+
+    @property
+    def backups(self) -> Path:
+        return self.root / "backups"
+
+    @property
+    def setup_lock(self) -> Path:
+        """Held while the database is made or migrated."""
+        return self.root / "setup.lock"
+
+    @property
+    def worker_lock(self) -> Path:
+        """Held by the one warm worker for as long as it lives."""
+        return self.worker / "worker.lock"
+
+    @property
+    def worker_state(self) -> Path:
+        return self.worker / "worker.json"
+
+    @property
+    def worker_log(self) -> Path:
+        return self.worker / "worker.log"
+
+    @property
+    def release_flag(self) -> Path:
+        """Exists while somebody asks the worker to let go of its model."""
+        return self.worker / "release"
+
+    def clip_folder(self, clip_id: str) -> Path:
+        """Where a clip's files lie. Raises StoreError when `clip_id` is not the name of a clip (a path, for one)."""
+        if not CLIP_ID.fullmatch(clip_id):
+            raise StoreError(f"A clip's id is 16 hex digits, but got {clip_id[:40]!r}.")
+        return self.clips / clip_id[:2] / clip_id
+
+    def job_log(self, job_id: str) -> Path:
+        if not JOB_ID.fullmatch(job_id):
+            raise StoreError(f"A job's id is 8 hex digits, but got {job_id[:40]!r}.")
+        return self.jobs / f"{job_id}.log"

@@ -1,0 +1,53 @@
+"""What a handler gets besides its config: the store, and the model that stays loaded from job to job."""
+
+import gc
+import logging
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from engine.config.presets import load_preset
+from engine.data.store import Store
+
+if TYPE_CHECKING:
+    from engine.families.base import ModelFamily
+
+log = logging.getLogger(__name__)
+
+
+class WarmModel:
+    """At most one loaded model: the last one asked for."""
+
+    def __init__(self) -> None:
+        self.key: str | None = None
+        self._family: ModelFamily | None = None
+
+    def open(self, key: str) -> "ModelFamily":
+        """The model of a preset, loaded unless it is already. Raises ConfigError or FamilyError in one sentence."""
+        if self._family is None or key != self.key:
+            from engine.families import open_model
+
+            self.release()
+            self._family, self.key = open_model(load_preset("models", key)), key
+            log.info("Loaded model %s.", key)
+        return self._family
+
+    def release(self) -> bool:
+        """Give the model's memory back, also to the device; False when nothing was loaded."""
+        if self._family is None:
+            return False
+        log.info("Released model %s.", self.key)
+        self._family, self.key = None, None
+        gc.collect()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobContext:
+    """One process's tools; a handler keeps nothing of its own between jobs."""
+
+    store: Store
+    model: WarmModel = field(default_factory=WarmModel)

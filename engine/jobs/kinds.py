@@ -1,0 +1,88 @@
+"""The kinds of jobs, listed by hand: how a config is read and checked before it is queued, and what runs it.
+
+A worker for other kinds takes another table (`python -m engine.jobs.worker --kinds module:TABLE`).
+"""
+
+import importlib
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import BaseModel, ValidationError
+
+from engine.config.presets import check_request, preset_files
+from engine.config.suggest import did_you_mean, explain
+from engine.errors import ConfigError, JobError
+from engine.jobs.spec import GenerateConfig, JobProgress, ScoreConfig
+
+if TYPE_CHECKING:
+    from engine.jobs.context import JobContext
+
+Run = Generator[JobProgress, None, dict[str, Any]]
+"""A running handler: yields where it is, returns the job's result; closing it cancels the job."""
+Handler = Callable[[Any, "JobContext"], Run]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobKind:
+    """`config` is the schema, `check` refuses with a ConfigError what cannot work, `handler` is "module:function"."""
+
+    key: str
+    config: type[BaseModel]
+    handler: str
+    check: Callable[[Any], None] = lambda config: None
+
+    def read(self, config: Mapping[str, Any]) -> BaseModel:
+        """The checked config. Raises ConfigError in one sentence."""
+        try:
+            checked = self.config(**config)
+        except ValidationError as error:
+            raise ConfigError(explain(error, f"The '{self.key}' job", self.config.model_fields)) from error
+        self.check(checked)
+        return checked
+
+    def start(self, config: Mapping[str, Any], context: "JobContext") -> Run:
+        """The handler, ready to be drained."""
+        module, name = self.handler.split(":")
+        handler = cast(Handler, getattr(importlib.import_module(module), name))
+        return handler(self.read(config), context)
+
+
+Kinds = Mapping[str, JobKind]
+
+
+def kind_of(key: str, kinds: Kinds) -> JobKind:
+    """Raises JobError ("did you mean") when there is no such kind."""
+    if key not in kinds:
+        raise JobError(f"Unknown kind of job '{key}'. {did_you_mean(key, kinds)}")
+    return kinds[key]
+
+
+def load_kinds(path: str) -> Kinds:
+    """The table at "module:NAME"."""
+    module, name = path.split(":")
+    return cast(Kinds, getattr(importlib.import_module(module), name))
+
+
+def check_generate(config: GenerateConfig) -> None:
+    for request in config.requests:
+        check_request(request)
+    if config.mix is not None:
+        preset_files("rewards", config.mix)
+
+
+def check_score(config: ScoreConfig) -> None:
+    preset_files("rewards", config.mix)
+    if config.path is not None and not config.path.is_file():
+        raise ConfigError(f"There is no file {config.path} to score.")
+
+
+KINDS: Kinds = {
+    kind.key: kind
+    for kind in (
+        JobKind(
+            key="generate", config=GenerateConfig, handler="engine.jobs.handlers:generate_clips", check=check_generate
+        ),
+        JobKind(key="score", config=ScoreConfig, handler="engine.jobs.handlers:score_clips", check=check_score),
+    )
+}

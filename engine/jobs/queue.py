@@ -1,0 +1,180 @@
+"""`JobQueue`: jobs in the database, first come first served. Every change of state is one transaction.
+
+queued -> running -> done | failed
+   |        |  `---> queued      the worker was told to end: somebody else goes on
+   |        |------> lost        the worker is gone
+   |        `------> stopping -> cancelled
+   `---------------> cancelled
+"""
+
+import logging
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, update
+
+from engine.data.database import Database
+from engine.data.store import Store, now
+from engine.data.tables import JOBS
+from engine.errors import Cancelled, JobError
+from engine.jobs.kinds import KINDS, Kinds, kind_of
+from engine.jobs.process import ProcessIdentity
+from engine.jobs.spec import ACTIVE, Job, JobProgress, JobSpec, Status
+
+Jobs = list[Job]  # a name of its own, for inside the class `list` is a method
+SILENCE = timedelta(minutes=2)  # without a heartbeat, a worker on another host counts as gone
+
+log = logging.getLogger(__name__)
+
+
+class JobQueue:
+    """The jobs of one store. Safe in many threads and processes."""
+
+    def __init__(self, store: Store, kinds: Kinds = KINDS) -> None:
+        self.store = store
+        self.kinds = kinds
+        self._database = store.database
+
+    def submit(self, spec: JobSpec) -> Job:
+        """Queue a job. Raises ConfigError or JobError when it could not work: nothing is queued then."""
+        kind_of(spec.kind, self.kinds).read(spec.config)
+        row = {**spec.model_dump(), "id": secrets.token_hex(4), "status": "queued", "created_at": now()}
+        with self._database.writing() as connection:
+            connection.execute(JOBS.insert().values(row))
+        return self.get(row["id"])
+
+    def get(self, job_id: str) -> Job:
+        """One job; the beginning of its id will do where no other begins so. Raises JobError when there is none."""
+        query = _jobs().where(JOBS.c.id.startswith(job_id, autoescape=True)).limit(2)
+        found = _read(self._database, query) if job_id else []
+        if len(found) != 1:
+            problem = "more than one job begins with" if found else "there is no job"
+            raise JobError(f"{problem.capitalize()} {job_id[:40]!r}: `dailies jobs ls` lists them.")
+        return found[0]
+
+    def list(
+        self, status: Status | Collection[Status] | None = None, kind: str | None = None, limit: int = 100
+    ) -> Jobs:
+        """Jobs, newest first, of one status or several, of one kind or all."""
+        query = _jobs().order_by(JOBS.c.number.desc()).limit(limit)
+        if status is not None:
+            query = query.where(JOBS.c.status.in_([status] if isinstance(status, str) else status))
+        if kind is not None:
+            query = query.where(JOBS.c.kind == kind)
+        return _read(self._database, query)
+
+    def cancel(self, job_id: str) -> Job:
+        """End a queued job now, or ask a running one to stop at its next step; asking twice is harmless.
+
+        Raises JobError when the job is over already.
+        """
+        job = self.get(job_id)
+        with self._database.writing() as connection:
+            ended = {"status": "cancelled", "ended_at": now()}
+            if not _change(connection, job.id, ("queued",), ended):
+                _change(connection, job.id, ("running",), {"status": "stopping"})
+        job = self.get(job.id)
+        if job.status in ("done", "failed", "lost"):
+            raise JobError(f"Job {job.id} cannot be cancelled: it is {job.status} already.")
+        return job
+
+    def claim(self, worker: ProcessIdentity) -> Job | None:
+        """Take the first queued job of a kind that this queue knows, and mark it as the worker's; None when idle."""
+        if not self.is_waiting():
+            return None
+        query = select(JOBS.c.id).where(*self._waiting()).order_by(JOBS.c.number).limit(1)
+        with self._database.writing() as connection:
+            job_id = connection.scalar(query.with_for_update(skip_locked=True))
+            if job_id is None:
+                return None
+            started = {"status": "running", "started_at": now(), "heartbeat_at": now(), **asdict(worker)}
+            _change(connection, job_id, ("queued",), started)
+        return self.get(job_id)
+
+    def is_waiting(self) -> bool:
+        """Whether a job is queued that a worker of this queue could take."""
+        with self._database.reading() as connection:
+            return connection.scalar(select(JOBS.c.number).where(*self._waiting()).limit(1)) is not None
+
+    def heartbeat(self, job_id: str, progress: JobProgress | None = None) -> None:
+        """Say that a job is alive, and where it is. Raises Cancelled when it should stop or is no longer ours."""
+        values: dict[str, Any] = {"heartbeat_at": now()}
+        if progress is not None:
+            values["progress"] = asdict(progress)
+        with self._database.writing() as connection:
+            status = _change(connection, job_id, ACTIVE, values)
+        if status == "stopping":
+            raise Cancelled(f"Job {job_id} was cancelled.")
+        if status is None:
+            raise Cancelled(f"Job {job_id} was taken from this worker.")
+
+    def finish(self, job_id: str, status: Status, *, result: dict[str, Any] | None = None, error: str = "") -> None:
+        """Write how a running job ended: done, failed or cancelled. A job that is over already stays as it is."""
+        exit_code = {"done": 0, "failed": 1}.get(status)
+        values = {"status": status, "result": result, "error": error or None, "exit_code": exit_code}
+        with self._database.writing() as connection:
+            _change(connection, job_id, ACTIVE, {**values, "ended_at": now()})
+
+    def put_back(self, job_id: str) -> None:
+        """Queue a running job again, at its old place: its worker has to end. One that is to stop ends as cancelled."""
+        fresh = {"status": "queued", "progress": None, "started_at": None, "heartbeat_at": None}
+        with self._database.writing() as connection:
+            if not _change(connection, job_id, ("running",), fresh):
+                _change(connection, job_id, ("stopping",), {"status": "cancelled", "ended_at": now()})
+
+    def reconcile(self) -> Jobs:
+        """Mark the jobs whose worker is gone as lost (or cancelled, if that was wanted), and return them."""
+        orphans = [job for job in self.list(ACTIVE, limit=1000) if _is_orphan(job)]
+        for job in orphans:
+            wanted = job.status == "stopping"
+            with self._database.writing() as connection:
+                ended = {"status": "cancelled" if wanted else "lost", "ended_at": now(), "error": _epitaph(job)}
+                _change(connection, job.id, (job.status,), ended)
+            log.warning("Job %s: %s", job.id, _epitaph(job))
+        return [self.get(job.id) for job in orphans]
+
+    def _waiting(self) -> tuple[ColumnElement[bool], ...]:
+        return JOBS.c.status == "queued", JOBS.c.kind.in_(self.kinds)
+
+
+def _read(database: Database, query: Select[Any]) -> Jobs:
+    with database.reading() as connection:
+        return [_job(row) for row in connection.execute(query)]
+
+
+def _jobs() -> Select[Any]:
+    """All jobs, with the place in the queue of those that wait."""
+    place = func.row_number().over(order_by=JOBS.c.number).label("position")
+    waiting = select(JOBS.c.number, place).where(JOBS.c.status == "queued").subquery()
+    return select(JOBS, waiting.c.position).outerjoin(waiting, waiting.c.number == JOBS.c.number)
+
+
+def _change(connection: Connection, job_id: str, statuses: Sequence[Status], values: dict[str, Any]) -> Status | None:
+    """Change a job if it is in one of the states, and return its new state; None when it is in none of them."""
+    query = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status.in_(statuses)).values(**values)
+    return connection.scalar(query.returning(JOBS.c.status))
+
+
+def _job(row: Row[Any]) -> Job:
+    values = dict(row._mapping)
+    del values["number"]
+    worker = {name: values.pop(name) for name in ("host", "boot_id", "pid", "started_s")}
+    values["worker"] = ProcessIdentity(**worker) if worker["pid"] is not None else None
+    values["progress"] = JobProgress(**values["progress"]) if values["progress"] else None
+    return Job(**values)
+
+
+def _is_orphan(job: Job) -> bool:
+    if job.worker is not None and job.worker.is_local:
+        return not job.worker.lives
+    return job.heartbeat_at is None or now() - job.heartbeat_at > SILENCE
+
+
+def _epitaph(job: Job) -> str:
+    return (
+        f"The worker (pid {job.pid}) ended before the job did: it was killed, or the machine was restarted. "
+        "What it had finished is kept; file the job again to make the rest."
+    )

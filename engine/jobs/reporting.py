@@ -1,0 +1,82 @@
+"""How a running job tells the database where it is: often enough to watch, rarely enough to cost nothing."""
+
+import logging
+import threading
+import time
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from engine.errors import Cancelled, StoreError
+from engine.jobs.queue import JobQueue
+from engine.jobs.spec import JobProgress
+
+REPORT_S = 0.2
+PULSE_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Pace:
+    """Tells how long the rest of a phase takes, from the steps of that phase seen so far."""
+
+    def __init__(self) -> None:
+        self._phase, self._first_step, self._first_s = "", 0, 0.0
+
+    def timed(self, progress: JobProgress, now_s: float) -> JobProgress:
+        """The same progress with `eta_s`, seconds; None until one step of the phase has been timed."""
+        if progress.phase != self._phase or progress.step < self._first_step:
+            self._phase, self._first_step, self._first_s = progress.phase, progress.step, now_s
+        done = progress.step - self._first_step
+        if done == 0:
+            return progress
+        eta_s = (now_s - self._first_s) / done * max(0, progress.of - progress.step)
+        return replace(progress, eta_s=round(eta_s, 2))
+
+
+class Reporter:
+    """Writes a job's progress to its row: each new phase at once, and steps at most every `REPORT_S` seconds."""
+
+    def __init__(self, queue: JobQueue, job_id: str) -> None:
+        self._queue, self._job_id, self._pace = queue, job_id, Pace()
+        self._phase, self._reported_s = "", 0.0
+
+    def report(self, progress: JobProgress) -> None:
+        """Raises Cancelled when the job should stop. A database that cannot be written now does not end a job."""
+        now_s = time.monotonic()
+        timed = self._pace.timed(progress, now_s)
+        if progress.phase == self._phase and now_s - self._reported_s < REPORT_S:
+            return
+        self._phase, self._reported_s = progress.phase, now_s
+        try:
+            self._queue.heartbeat(self._job_id, timed)
+        except StoreError as error:
+            log.warning("Progress was not recorded: %s", error)
+
+
+class Pulse:
+    """A thread that says every `PULSE_S` seconds that the job is alive, however long one of its steps takes."""
+
+    def __init__(self, queue: JobQueue, job_id: str) -> None:
+        self._queue, self._job_id = queue, job_id
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"pulse-{job_id}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._over.wait(PULSE_S):
+            try:
+                self._queue.heartbeat(self._job_id)
+            except Cancelled:
+                return  # the job itself learns of it at its next step
+            except StoreError as error:
+                log.warning("The heartbeat was not recorded: %s", error)

@@ -1,0 +1,116 @@
+"""What a job is: the spec that somebody files, and the job as the database knows it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from engine.generation.request import PROMPT_LIMIT, GenerationRequest
+from engine.jobs.process import ProcessIdentity
+
+Status = Literal["queued", "running", "stopping", "done", "failed", "cancelled", "lost"]
+ACTIVE: tuple[Status, ...] = ("running", "stopping")
+ENDED: tuple[Status, ...] = ("done", "failed", "cancelled", "lost")
+REQUEST_LIMIT = 1000  # in one job
+
+
+class JobSpec(BaseModel):
+    """A request to do something in the background; `config` is checked by its kind (`engine.jobs.kinds`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    config: dict[str, Any]
+    resources: dict[str, Any] = Field(default_factory=dict)
+    """What the job needs of a machine (devices, memory); empty: one device, as every kind so far."""
+
+    @classmethod
+    def generate(cls, requests: Sequence[GenerationRequest], mix: str | None = None) -> Self:
+        """File clips to be made, and scored by `mix` unless it is None."""
+        return cls(kind="generate", config=GenerateConfig(requests=tuple(requests), mix=mix).model_dump(mode="json"))
+
+    @classmethod
+    def score(cls, clip_ids: Sequence[str], mix: str) -> Self:
+        """File clips of the library to be scored."""
+        return cls(kind="score", config=ScoreConfig(clip_ids=tuple(clip_ids), mix=mix).model_dump(mode="json"))
+
+    @classmethod
+    def score_file(cls, path: Path | str, prompt: str, mix: str) -> Self:
+        """File a video to be imported and scored."""
+        config = ScoreConfig(path=Path(path).resolve(), prompt=prompt, mix=mix)
+        return cls(kind="score", config=config.model_dump(mode="json"))
+
+
+class GenerateConfig(BaseModel):
+    """A "generate" job: make the clips of `requests`, then score each by `mix` (None: do not score)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    requests: tuple[GenerationRequest, ...] = Field(min_length=1, max_length=REQUEST_LIMIT)
+    mix: str | None = None
+
+
+class ScoreConfig(BaseModel):
+    """A "score" job: clips of the library (`clip_ids`), or a video file to import first (`path`, absolute)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clip_ids: tuple[str, ...] = ()
+    path: Path | None = None
+    prompt: str = Field(default="", max_length=PROMPT_LIMIT)
+    mix: str
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if bool(self.clip_ids) == bool(self.path):
+            raise ValueError("give either clip_ids or a path")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobProgress:
+    """Where a job is: `step` of `of` in `phase`. `eta_s` is the time left in the phase, None while nobody can know."""
+
+    phase: str
+    step: int = 0
+    of: int = 0
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as the database knows it. `position` is its place in the queue from 1, None when it is not queued.
+
+    `exit_code` is 0 done, 1 failed, None otherwise; `error` one sentence, `worker` the process that runs or ran it.
+    """
+
+    id: str
+    kind: str
+    status: Status
+    config: dict[str, Any]
+    resources: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] | None = None
+    progress: JobProgress | None = None
+    error: str | None = None
+    exit_code: int | None = None
+    position: int | None = None
+    worker: ProcessIdentity | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    heartbeat_at: datetime | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self.worker.pid if self.worker else None
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in ENDED
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON knows it: moments in ISO 8601."""
+        return TypeAdapter(Job).dump_python(self, mode="json") | {"pid": self.pid}

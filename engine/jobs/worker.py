@@ -1,0 +1,244 @@
+"""The warm worker: `python -m engine.jobs.worker` takes jobs one by one and keeps the model between them.
+
+One a workspace (it holds the workspace's worker lock), detached from whoever started it. After `idle_s` without a job
+it gives the model's memory back, after `exit_s` it ends. SIGTERM puts the running job back into the queue, then ends.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.data.clip_files import sweep
+from engine.data.locks import try_lock
+from engine.data.store import Store
+from engine.data.trash import purge
+from engine.data.workspace import Workspace
+from engine.errors import Cancelled, DailiesError, StoreError
+from engine.jobs.context import JobContext
+from engine.jobs.kinds import kind_of, load_kinds
+from engine.jobs.local import WorkerState, write_state
+from engine.jobs.process import ProcessIdentity
+from engine.jobs.queue import JobQueue
+from engine.jobs.reporting import Pulse, Reporter
+from engine.jobs.spec import Job, Status
+
+POLL_S = 0.2
+CONCLUDE_S = (0.5, 2, 5, 15, 30)  # waits between the tries to write down how a job ended
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+log = logging.getLogger(__name__)
+
+
+class _ToldToEnd(BaseException):
+    """The worker was told to end while it ran a job; passes every `except Exception` on its way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long the worker waits for work, in seconds: until it gives up the model, and until it ends."""
+
+    idle_s: float = 600.0
+    exit_s: float = 3600.0
+
+
+class Worker:
+    """Serves one queue. `end` may be called from a signal handler or another thread."""
+
+    def __init__(self, queue: JobQueue, patience: Patience) -> None:
+        self._queue, self._patience = queue, patience
+        self._workspace = queue.store.workspace
+        self._context = JobContext(store=queue.store)
+        self._identity = ProcessIdentity.current()
+        self._ending = threading.Event()
+
+    def end(self) -> None:
+        self._ending.set()
+
+    def run(self, lock: int | None) -> None:
+        """Serve until told to end or idle for long. `lock` is the descriptor of the worker lock, which this lets go of.
+
+        A job filed while the worker was ending may have seen the lock still held, and so have started no other worker:
+        hence one more look at the queue after letting go.
+        """
+        while lock is not None:
+            self._tidy()
+            self._serve()
+            self._context.model.release()
+            self._show("ended")
+            os.close(lock)
+            more = not self._ending.is_set() and self._queue.is_waiting()
+            lock = try_lock(self._workspace.worker_lock) if more else None
+
+    def _tidy(self) -> None:
+        """Put right what a worker that was killed left behind."""
+        self._queue.reconcile()
+        if swept := sweep(self._workspace):
+            log.info("Removed %d half-written folders.", swept)
+        purge(self._queue.store)
+
+    def _serve(self) -> None:
+        self._show("idle")
+        waiting_since = time.monotonic()
+        while not self._ending.is_set() and time.monotonic() - waiting_since < self._patience.exit_s:
+            job = self._claim()
+            if job is not None:
+                self._show("busy", job.id)
+                self._run(job)
+                self._show("idle")
+                waiting_since = time.monotonic()
+                continue
+            asked = self._workspace.release_flag.exists()
+            if asked or time.monotonic() - waiting_since > self._patience.idle_s:
+                self._release()
+            self._ending.wait(POLL_S)
+
+    def _claim(self) -> Job | None:
+        try:
+            return self._queue.claim(self._identity)
+        except StoreError as error:
+            log.warning("No job can be taken now: %s", error)
+            self._ending.wait(CONCLUDE_S[0])
+            return None
+
+    def _release(self) -> None:
+        self._workspace.release_flag.unlink(missing_ok=True)
+        if self._context.model.release():
+            self._show("idle")
+
+    def _run(self, job: Job) -> None:
+        with job_log(self._workspace.job_log(job.id)), Pulse(self._queue, job.id):
+            log.info("Job %s (%s) begins.", job.id, job.kind)
+            outcome = self._outcome(job)
+            log.log(logging.ERROR if outcome.status == "failed" else logging.INFO, "Job %s is %s.", job.id, outcome)
+        self._conclude(job, outcome)
+
+    def _outcome(self, job: Job) -> "Outcome":
+        """Run a job to its end. The worker's top frame: the only place where any exception is caught."""
+        try:
+            return Outcome(status="done", result=self._drain(job))
+        except Cancelled as error:
+            return Outcome(status="cancelled", error=str(error))
+        except _ToldToEnd:
+            return Outcome(status="queued")
+        except DailiesError as error:
+            return Outcome(status="failed", error=str(error))
+        except Exception as error:
+            log.exception("Job %s failed unexpectedly.", job.id)
+            self._context.model.release()
+            return Outcome(status="failed", error=unexpected(error, job.id))
+
+    def _drain(self, job: Job) -> dict[str, Any]:
+        """The job's result. Raises Cancelled or `_ToldToEnd` between two steps, and whatever the handler raises."""
+        reporter = Reporter(self._queue, job.id)
+        with closing(kind_of(job.kind, self._queue.kinds).start(job.config, self._context)) as steps:
+            while True:
+                try:
+                    progress = next(steps)
+                except StopIteration as end:
+                    return end.value
+                reporter.report(progress)
+                if self._ending.is_set():
+                    raise _ToldToEnd
+
+    def _conclude(self, job: Job, outcome: "Outcome") -> None:
+        """Write down how a job ended, again and again if the database cannot be written now.
+
+        Raises StoreError in the end: the worker then ends too, and the next one finds the job lost.
+        """
+        for wait_s in (*CONCLUDE_S, None):
+            try:
+                if outcome.status == "queued":
+                    return self._queue.put_back(job.id)
+                return self._queue.finish(job.id, outcome.status, result=outcome.result, error=outcome.error)
+            except StoreError as error:
+                if wait_s is None:
+                    raise
+                log.warning("The end of job %s cannot be recorded now: %s", job.id, error)
+                time.sleep(wait_s)
+
+    def _show(self, state: Literal["idle", "busy", "ended"], job_id: str | None = None) -> None:
+        shown = WorkerState(worker=self._identity, state=state, job_id=job_id, model=self._context.model.key)
+        try:
+            write_state(self._workspace, shown)
+        except OSError as error:
+            log.warning("The worker's state cannot be shown now: %s", error)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a job ended; "queued": it did not, and somebody else is to go on."""
+
+    status: Status
+    result: dict[str, Any] | None = None
+    error: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.error}" if self.error else self.status
+
+
+def unexpected(error: Exception, job_id: str) -> str:
+    """One sentence for an error that nobody foresaw; the rest is in the log."""
+    what = str(error).strip().splitlines()
+    return (
+        f"Unexpected {type(error).__name__}{f': {what[0][:200]}' if what else ''}. This is a fault of Dailies or of a "
+        f"library; `dailies jobs logs {job_id}` has the traceback."
+    )
+
+
+@contextmanager
+def job_log(path: Path) -> Iterator[None]:
+    """Everything logged meanwhile also goes to the job's own file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m engine.jobs.worker", description=__doc__)
+    parser.add_argument("--workspace", help="folder (default: $DAILIES_WORKSPACE or ./workspace)")
+    parser.add_argument("--idle-s", type=float, default=os.environ.get("DAILIES_IDLE_S", Patience().idle_s))
+    parser.add_argument("--exit-s", type=float, default=os.environ.get("DAILIES_EXIT_S", Patience().exit_s))
+    parser.add_argument("--kinds", default="engine.jobs.kinds:KINDS", help="table of job kinds, as module:NAME")
+    parser.add_argument("--lock", type=int, help="descriptor of the worker lock that the starter took")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0: ended as it should, or another worker is there; 2: the workspace cannot be used."""
+    options = parse(argv)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logging.captureWarnings(True)
+    try:
+        workspace = Workspace.from_env(options.workspace).prepare()
+        lock = try_lock(workspace.worker_lock) if options.lock is None else options.lock
+        if lock is None:
+            log.info("Another worker serves %s.", workspace.root)
+            return 0
+        os.set_inheritable(lock, False)
+        queue = JobQueue(Store(workspace), load_kinds(options.kinds))
+        worker = Worker(queue, Patience(idle_s=options.idle_s, exit_s=options.exit_s))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: worker.end())
+        worker.run(lock)
+    except DailiesError as error:
+        log.error("%s", error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
