@@ -1,9 +1,12 @@
 """What every test gets: its own workspace, no network beyond this machine, the same random draws at each run."""
 
 import os
+import secrets
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before anything of ours or of the libraries is imported: nothing may ask a hub, report home or touch a real workspace.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,7 +20,12 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+if TYPE_CHECKING:
+    from engine.data.store import Store
+    from engine.data.workspace import Workspace
+
 ROOT = Path(__file__).resolve().parents[1]
+POSTGRES_URL = os.environ.get("DAILIES_TEST_POSTGRES_URL")
 
 # The shapes written in the maths modules are checked while testing, and cost nothing in use.
 install_import_hook(["engine.sampling.step", "engine.algorithms"], "beartype.beartype")
@@ -57,6 +65,46 @@ def own_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     workspace = tmp_path / "workspace"
     monkeypatch.setenv("DAILIES_WORKSPACE", str(workspace))
     return workspace
+
+
+@pytest.fixture
+def workspace(own_workspace: Path) -> "Workspace":
+    """The test's workspace with its folders made."""
+    from engine.data.workspace import Workspace
+
+    return Workspace(own_workspace).prepare()
+
+
+@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRES_URL else [])])
+def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Runs a test on SQLite and, where DAILIES_TEST_POSTGRES_URL is set, again in an empty schema of that database."""
+    if request.param == "sqlite":
+        yield request.param
+        return
+    from sqlalchemy import create_engine, text
+
+    from engine.data.database import parse_url
+
+    url, schema = parse_url(str(POSTGRES_URL)), f"test_{secrets.token_hex(6)}"
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    own = url.update_query_dict({"options": f"-csearch_path={schema}"})
+    monkeypatch.setenv("DAILIES_DATABASE_URL", own.render_as_string(hide_password=False))
+    yield request.param
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+    engine.dispose()
+
+
+@pytest.fixture
+def store(workspace: "Workspace", database: str) -> "Iterator[Store]":
+    """The open store of the test's workspace."""
+    from engine.data.store import Store
+
+    store = Store(workspace)
+    yield store
+    store.close()
 
 
 @pytest.fixture(scope="session")
