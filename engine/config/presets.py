@@ -1,0 +1,153 @@
+"""The presets on disk: found, read, overlaid with the user's own, dumped; and the check of a request against them.
+
+A preset is `presets/<kind>/<key>.toml`. The folder that DAILIES_PRESETS names is laid over the shipped one: a file of
+the same name there changes the keys that it sets (tables key by key), any other is a further preset. Imports no torch.
+"""
+
+import os
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from engine.config.schema import ModelPreset
+from engine.config.suggest import did_you_mean, explain
+from engine.errors import ConfigError
+from engine.families import FAMILIES, ROOT, family_spec
+from engine.generation.request import GenerationRequest
+
+KINDS = ("models", "rewards", "train", "curricula")
+
+
+def preset_folders(kind: str) -> list[Path]:
+    """Where presets of a kind are looked for, the shipped folder first. Raises ConfigError for an unknown kind."""
+    if kind not in KINDS:
+        raise ConfigError(f"There are no presets of kind '{kind}'. {did_you_mean(kind, KINDS)}")
+    users = os.environ.get("DAILIES_PRESETS")
+    return [ROOT / "presets" / kind, *([Path(users).expanduser() / kind] if users else [])]
+
+
+def preset_files(kind: str, key: str) -> list[Path]:
+    """The files that make up a preset, the shipped one first. Raises ConfigError when there is none (did you mean)."""
+    files = [folder / f"{key}.toml" for folder in preset_folders(kind)]
+    found = [file for file in files if file.is_file()]
+    if not found:
+        raise ConfigError(f"Unknown preset '{key}' in presets/{kind}. {did_you_mean(key, preset_keys(kind))}".rstrip())
+    return found
+
+
+def preset_keys(kind: str) -> list[str]:
+    """The names of all presets of a kind, sorted."""
+    return sorted({file.stem for folder in preset_folders(kind) for file in folder.glob("*.toml")})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file's table. Raises ConfigError with the place of a mistake."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML: {error}. Correct the file.") from error
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`below` with the keys of `above` laid over it; tables in both are laid over each other in turn."""
+    merged = dict(below)
+    for key, value in above.items():
+        lower = merged.get(key)
+        merged[key] = overlay(lower, value) if isinstance(lower, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def preset_table(kind: str, key: str) -> dict[str, Any]:
+    """A preset as a plain table, overlaid and not yet checked."""
+    table: dict[str, Any] = {}
+    for file in preset_files(kind, key):
+        table = overlay(table, read_toml(file))
+    return table
+
+
+def load_model_preset(key: str) -> ModelPreset:
+    """A checked model preset. Raises ConfigError: unknown preset, unknown key, bad value, unknown family."""
+    files = preset_files("models", key)
+    where = f"{files[-1].parent.name}/{files[-1].name}"
+    try:
+        preset = ModelPreset(**{"key": key, **preset_table("models", key)})
+    except ValidationError as error:
+        raise ConfigError(explain(error, where, ModelPreset.model_fields)) from error
+    if preset.key != key:
+        raise ConfigError(f"{where} says key = '{preset.key}': the key must be the file's name, '{key}'.")
+    if preset.family not in FAMILIES:
+        raise ConfigError(f"{where}: unknown family '{preset.family}'. {did_you_mean(preset.family, FAMILIES)}")
+    return preset
+
+
+def load_preset(kind: str, key: str) -> Any:
+    """A preset by kind and key: `ModelPreset`, `rewards.mix.Mix`, or the plain table of a kind without a schema yet."""
+    if kind == "models":
+        return load_model_preset(key)
+    if kind == "rewards":
+        from rewards.mix import read_mix
+
+        return read_mix(preset_files(kind, key)[-1])
+    return preset_table(kind, key)
+
+
+def dump(preset: BaseModel) -> str:
+    """A resolved preset or request as JSON: machines write JSON, people write TOML."""
+    return preset.model_dump_json(indent=2) + "\n"
+
+
+def read_request(fields: Mapping[str, Any]) -> GenerationRequest:
+    """A request from a form or a file, with its model's defaults for what is not said.
+
+    Raises ConfigError in one sentence: an unknown field, an empty or endless prompt, a value out of range.
+    """
+    preset = load_model_preset(str(fields.get("model", GenerationRequest.model_fields["model"].default)))
+    try:
+        return GenerationRequest(**{**preset.defaults(), **fields})
+    except ValidationError as error:
+        raise ConfigError(explain(error, "The request", GenerationRequest.model_fields)) from error
+
+
+def check_request(request: GenerationRequest, adapters: Collection[str] = ()) -> None:
+    """Refuse what the model cannot do, before anything is loaded; `adapters` are the names of the trained ones.
+
+    Raises ConfigError: unknown model or adapter, a blank prompt, frames or sizes that the family cannot do.
+    """
+    preset = load_model_preset(request.model)
+    if not request.prompt.strip():
+        raise ConfigError("The prompt is empty: say what the clip should show.")
+    _check_frames(request, preset)
+    _check_size(request, preset)
+    if request.adapter is not None and request.adapter not in adapters:
+        hint = did_you_mean(request.adapter, adapters) or "None has been trained yet: leave the adapter empty."
+        raise ConfigError(f"Unknown adapter '{request.adapter}' for model '{request.model}'. {hint}")
+
+
+def _check_frames(request: GenerationRequest, preset: ModelPreset) -> None:
+    spec = family_spec(preset.family)
+    wanted = request.num_frames
+    if not spec.allows_frames(wanted):
+        nearest = spec.nearest_frames(min(wanted, preset.max_frames))
+        rule = f"{spec.frame_stride}k+{spec.frame_offset}"
+        raise ConfigError(
+            f"{preset.title} makes clips of {rule} frames, but got num_frames = {wanted}: the nearest is {nearest}."
+        )
+    if wanted > preset.max_frames and request.mode == "direct":
+        raise ConfigError(
+            f"{preset.title} makes at most {preset.max_frames} frames in one piece, but got num_frames = {wanted}: "
+            f"ask for {preset.max_frames} or fewer."
+        )
+
+
+def _check_size(request: GenerationRequest, preset: ModelPreset) -> None:
+    multiple = preset.size_multiple or family_spec(preset.family).size_multiple
+    for name in ("width", "height"):
+        got = getattr(request, name)
+        if got % multiple:
+            nearest = max(multiple, round(got / multiple) * multiple)
+            raise ConfigError(
+                f"{preset.title} needs a {name} that is a multiple of {multiple} px, but got {got}: try {nearest}."
+            )

@@ -1,0 +1,54 @@
+"""What hand-written files may say. Every model is frozen and refuses unknown keys. Imports no torch."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+REQUEST_FIELDS = ("num_frames", "width", "height", "fps", "num_steps", "guidance")
+
+
+class ModelPreset(BaseModel):
+    """A model that Dailies can run: a family, where its weights are, and the settings that suit it.
+
+    Adding a model of a known family is one such file in `presets/models/`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    """The file's name without `.toml`; what requests call the model."""
+    title: str = Field(min_length=1)
+    family: str
+    """A key of `engine.families.FAMILIES`."""
+    source: str = Field(min_length=1)
+    """A diffusers folder (absolute, or relative to the repository), or a hub id such as `owner/name`."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """What the networks compute in, whatever the weights at rest are."""
+    licence: str = ""
+    width: int = Field(ge=16, le=8192)
+    """px; the default of a new clip, as are the next five."""
+    height: int = Field(ge=16, le=8192)
+    num_frames: int = Field(ge=1)
+    fps: float = Field(gt=0, le=240)
+    num_steps: int = Field(ge=1, le=1000)
+    guidance: float = Field(ge=0, le=30)
+    max_frames: int = Field(ge=1)
+    """The longest clip that the model makes in one piece."""
+    size_multiple: int | None = Field(None, ge=1)
+    """px; width and height must be multiples of it. None = what the family's spec says."""
+    vram_gib: float | None = Field(None, ge=0)
+    """Memory on the device for a default clip, GiB. None = not measured."""
+    recommended: str = ""
+    """One sentence for the page: what suits this model."""
+    notes: str = ""
+    """What was measured, on what and when; or "not measured"."""
+
+    @model_validator(mode="after")
+    def _default_fits(self) -> Self:
+        if self.num_frames > self.max_frames:
+            raise ValueError(f"num_frames = {self.num_frames} is more than max_frames = {self.max_frames}")
+        return self
+
+    def defaults(self) -> dict[str, Any]:
+        """The fields of a `GenerationRequest` that a new clip of this model starts with."""
+        return {"model": self.key, **{name: getattr(self, name) for name in REQUEST_FIELDS}}

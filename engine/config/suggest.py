@@ -1,0 +1,31 @@
+"""Turning what somebody mistyped into one helpful sentence."""
+
+import difflib
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """A sentence that names the nearest option or, when none is near, all of them; "" when there are none."""
+    known = sorted(options)
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f"Did you mean '{near[0]}'?"
+    return f"Known: {', '.join(known)}." if known else ""
+
+
+def explain(error: ValidationError, where: str, fields: Iterable[str]) -> str:
+    """The first thing wrong in `where`, as one sentence: the field, the value got, and what it must be."""
+    first = error.errors(include_url=False, include_context=True)[0]
+    path = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden" and len(path) == 1:
+        return f"Unknown key '{path[0]}' in {where}. {did_you_mean(path[0], fields)}".rstrip()
+    name = ".".join(path)
+    if first["type"] == "missing":
+        return f"{where} lacks '{name}': add it."
+    if not name:
+        return f"{where}: {first['msg'].removeprefix('Value error, ')}."
+    got = repr(first["input"])
+    shown = got if len(got) <= 60 else f"{got[:57]}... ({len(got)} characters)"
+    return f"{where}: {name} = {shown} will not do: {first['msg'][:1].lower()}{first['msg'][1:]}."

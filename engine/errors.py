@@ -1,0 +1,48 @@
+"""The tree of errors. Each says what failed, the value got, and what to do; the page and the CLI show it as it is.
+
+    DailiesError
+    |- ConfigError     a preset, a request or a setting is wrong (CLI exit code 2)
+    |- FamilyError     a model cannot be loaded, or cannot do what was asked of it
+    |- RewardError     a reward cannot be computed (lives in rewards.errors)
+    |- StoreError      a clip, a vote or a run is missing, damaged or cannot be written
+    |- MediaError      an upload is no video that can be read
+    `- JobError        a job cannot be queued, found, cancelled or finished
+       `- Cancelled    somebody asked the job to stop
+"""
+
+from rewards.errors import DailiesError, RewardError
+
+__all__ = [
+    "Cancelled",
+    "ConfigError",
+    "DailiesError",
+    "FamilyError",
+    "JobError",
+    "MediaError",
+    "RewardError",
+    "StoreError",
+]
+
+
+class ConfigError(DailiesError):
+    """A preset, a request or a setting is wrong."""
+
+
+class FamilyError(DailiesError):
+    """A model cannot be loaded, or cannot do what was asked of it."""
+
+
+class StoreError(DailiesError):
+    """A stored thing is missing, damaged or cannot be written."""
+
+
+class MediaError(DailiesError):
+    """A file is not a video that can be read."""
+
+
+class JobError(DailiesError):
+    """A job cannot be queued, found, cancelled or finished."""
+
+
+class Cancelled(JobError):
+    """Somebody asked the job to stop; not a failure."""

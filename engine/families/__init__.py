@@ -1,0 +1,44 @@
+"""The model families, listed by hand, and how to open a model. Imports no torch until a model is opened."""
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from engine.errors import ConfigError
+from engine.families.base import FamilySpec, ModelFamily
+
+if TYPE_CHECKING:
+    from engine.config.schema import ModelPreset
+
+ROOT = Path(__file__).parents[2]
+
+FAMILIES = {
+    "ltx": "engine.families.ltx:LTXFamily",
+}
+
+
+def family_class(key: str) -> type[ModelFamily]:
+    """The class behind a family's key; a module's top level stays free of torch, so this is cheap."""
+    if key not in FAMILIES:
+        from engine.config.suggest import did_you_mean
+
+        raise ConfigError(f"Unknown family '{key}'. {did_you_mean(key, FAMILIES)}")
+    module, name = FAMILIES[key].split(":")
+    return cast("type[ModelFamily]", getattr(importlib.import_module(module), name))
+
+
+def family_spec(key: str) -> FamilySpec:
+    """What is known of a family without loading it. Raises ConfigError for an unknown key."""
+    return family_class(key).spec
+
+
+def open_model(preset: "ModelPreset", device: str | None = None) -> ModelFamily:
+    """The preset's model, loaded on `device` (None = the best there is). Raises FamilyError in one sentence."""
+    import torch
+
+    from engine.hardware.device import pick_device
+
+    local = ROOT / preset.source
+    family = family_class(preset.family)(str(local) if local.exists() else preset.source)
+    family.load(device or pick_device(), getattr(torch, preset.dtype))
+    return family

@@ -1,0 +1,128 @@
+"""LoRA on any family's network: load, switch, unload, save. At rest an adapter is a folder with one safetensors file.
+
+A network is a diffusers model with `PeftAdapterMixin`. One adapter is active at a time, or none (the base model, bit
+for bit). Names are free text; peft wants no dots in them, so a dot becomes an underscore inside.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import FamilyError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHTS_FILE = "pytorch_lora_weights.safetensors"
+PREFIX = "transformer."  # what LoRA files made for whole pipelines put before each key
+
+
+def use_adapter(network: Any, name: str | None, folder: Path | None = None) -> None:
+    """Make `name` the one active adapter (None: the base model), reading it from `folder` unless it is loaded already.
+
+    Raises FamilyError when there is no such folder or its weights do not fit; the network is then as it was before.
+    """
+    if name is None:
+        if loaded_adapters(network):
+            network.disable_adapters()
+        return
+    if _inner(name) not in loaded_adapters(network):
+        if folder is None:
+            raise FamilyError(f"Adapter '{name}' is not loaded: say which folder holds it.")
+        load_adapter(network, name, folder)
+    network.set_adapters(_inner(name))
+    network.enable_adapters()
+
+
+def load_adapter(network: Any, name: str, folder: Path) -> None:
+    """Read an adapter onto the network and make it the active one. On failure: FamilyError, and nothing has changed."""
+    if _inner(name) in loaded_adapters(network):
+        raise FamilyError(f"Adapter '{name}' is loaded already: unload it first.")
+    weights, metadata = _read(folder)
+    problems = misfits(network, weights)
+    if problems:
+        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+        raise FamilyError(
+            f"Adapter '{name}' does not fit this model: {shown}. Choose an adapter trained on this model."
+        )
+    network.load_lora_adapter(weights, prefix=None, adapter_name=_inner(name), metadata=metadata)
+    network.set_adapters(_inner(name))
+    network.enable_adapters()
+    network.eval()
+
+
+def unload_adapter(network: Any, name: str) -> None:
+    """Take an adapter off the network and free its weights; what remains loaded is switched off."""
+    if _inner(name) not in loaded_adapters(network):
+        raise FamilyError(f"Adapter '{name}' is not loaded.")
+    network.delete_adapters(_inner(name))
+    if loaded_adapters(network):
+        network.disable_adapters()
+
+
+def save_adapter(network: Any, name: str, folder: Path) -> None:
+    """Write an adapter as `folder/pytorch_lora_weights.safetensors`, with its LoRA settings in the file's header."""
+    network.save_lora_adapter(folder, adapter_name=_inner(name), weight_name=WEIGHTS_FILE)
+
+
+def loaded_adapters(network: Any) -> list[str]:
+    """Names of the adapters on the network (dots as underscores), active or not."""
+    return list(getattr(network, "peft_config", {}))
+
+
+def is_active(network: Any, name: str | None) -> bool:
+    """Whether the network runs with exactly this adapter; None asks for the bare base model."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    active = {
+        key
+        for module in network.modules()
+        if isinstance(module, BaseTunerLayer) and not module.disable_adapters
+        for key in module.active_adapters
+        if key in loaded_adapters(network)
+    }
+    return active == (set() if name is None else {_inner(name)})
+
+
+def misfits(network: Any, weights: "Mapping[str, Tensor]") -> list[str]:
+    """What of an adapter does not fit the network, a phrase each: unknown layers, wrong sizes, damaged tensors."""
+    layers = {name.replace(".base_layer", ""): module for name, module in network.named_modules()}
+    problems = []
+    for key, tensor in weights.items():
+        layer, _, side = key.removesuffix(".weight").rpartition(".lora_")
+        weight = getattr(layers.get(layer), "weight", None)
+        if side not in ("A", "B") or weight is None:
+            problems.append(f"'{key}' has no layer here")
+            continue
+        got, needed = (tensor.shape[1], weight.shape[1]) if side == "A" else (tensor.shape[0], weight.shape[0])
+        if got != needed:
+            problems.append(f"'{key}' is for size {got}, the layer has {needed}")
+        elif not tensor.isfinite().all():
+            problems.append(f"'{key}' holds NaN or infinity")
+    return problems
+
+
+def _read(folder: Path) -> "tuple[dict[str, Tensor], dict[str, Any] | None]":
+    """The tensors of an adapter folder, keys without the pipeline's prefix, and its LoRA settings if it has any."""
+    import json
+
+    from safetensors import SafetensorError, safe_open
+
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    file = folder / WEIGHTS_FILE if (folder / WEIGHTS_FILE).is_file() else next(iter(files), None)
+    if file is None or (len(files) > 1 and file.name != WEIGHTS_FILE):
+        raise FamilyError(f"'{folder}' holds {len(files)} safetensors files: an adapter's folder needs {WEIGHTS_FILE}.")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            weights = {key.removeprefix(PREFIX): opened.get_tensor(key) for key in opened.keys()}
+            header = (opened.metadata() or {}).get("lora_adapter_metadata")
+    except (OSError, SafetensorError) as error:
+        raise FamilyError(f"'{file}' cannot be read ({error}): train or copy the adapter again.") from error
+    if not weights:
+        raise FamilyError(f"'{file}' holds no tensors: train or copy the adapter again.")
+    settings = json.loads(header) if header else None
+    return weights, {key.removeprefix(PREFIX): value for key, value in settings.items()} if settings else None
+
+
+def _inner(name: str) -> str:
+    return name.replace(".", "_")

@@ -1,0 +1,131 @@
+"""What a model family is: data (`FamilySpec`) and five verbs (`ModelFamily`). Imports no torch.
+
+Shape legend, here and everywhere: B batch, T frames, C H W; t h w the same in latent space; L text tokens, D width.
+Latents are `float[B,C,t,h,w]`. Guidance, schedules, SDE, LoRA, windows and keyframes are shared: never in a family.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
+
+    from engine.generation.request import GenerationRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilySpec:
+    """What is known of a family without loading it.
+
+    A clip may have `frame_stride * k + frame_offset` frames (LTX 8k+1, Wan 4k+1; stride 1 and offset 0: any number),
+    and its width and height must be multiples of `size_multiple` px (a preset may say otherwise for its model's VAE).
+    """
+
+    key: str
+    title: str
+    prediction: Literal["flow", "epsilon", "v_prediction"]
+    frame_stride: int
+    frame_offset: int
+    size_multiple: int
+    lora_targets: tuple[str, ...]
+    native_conditioning: tuple[str, ...] = ()
+    licence: str = ""
+    source: str = ""
+
+    def nearest_frames(self, num_frames: int) -> int:
+        """The allowed number of frames nearest to `num_frames`, at least one stride long."""
+        k = max(1, round((num_frames - self.frame_offset) / self.frame_stride))
+        return k * self.frame_stride + self.frame_offset
+
+    def allows_frames(self, num_frames: int) -> bool:
+        return num_frames > self.frame_offset and (num_frames - self.frame_offset) % self.frame_stride == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditioning:
+    """Encoded prompts, one row each: `embeds[B,L,D]`, `mask[B,L]` (1 = a real token), and what the family adds.
+
+    `fps` is the frame rate that the network is told (1/s; None = the family's own), the same for all rows. Tensors in
+    `extras` have a row per prompt.
+    """
+
+    embeds: "Tensor"
+    mask: "Tensor | None" = None
+    extras: Mapping[str, Any] | None = None
+    fps: float | None = None
+
+    def rows(self, selection: "slice | Tensor | Sequence[int]") -> "Conditioning":
+        """The chosen rows, in that order."""
+        return _map_tensors(lambda tensors: tensors[0][selection], self)
+
+    def joined(self, other: "Conditioning") -> "Conditioning":
+        """The rows of both, this one's first; `fps` and what is no tensor come from this one."""
+        import torch
+
+        return _map_tensors(lambda tensors: torch.cat(tensors), self, other)
+
+
+def _map_tensors(apply: "Callable[[list[Tensor]], Tensor]", *parts: Conditioning) -> Conditioning:
+    """`apply` to each tensor of the parts, field by field; the first part says what else there is."""
+    first = parts[0]
+    extras = None
+    if first.extras is not None:
+        rows = {key: [part.extras[key] for part in parts if part.extras] for key in first.extras}
+        extras = {key: apply(values) if hasattr(values[0], "shape") else values[0] for key, values in rows.items()}
+    return replace(
+        first,
+        embeds=apply([part.embeds for part in parts]),
+        mask=None if first.mask is None else apply([part.mask for part in parts if part.mask is not None]),
+        extras=extras,
+    )
+
+
+class ModelFamily(Protocol):
+    """The five verbs, and what they work with. An instance is one model: a family plus weights at `source`."""
+
+    spec: ClassVar[FamilySpec]
+
+    def __init__(self, source: str) -> None:
+        """`source` is a diffusers folder or a hub id; nothing is read before `load`."""
+        ...
+
+    def load(self, device: str, dtype: "torch.dtype") -> None:
+        """Read the weights. Raises FamilyError in one sentence when they are missing, damaged or of another family."""
+        ...
+
+    def encode(self, prompts: Sequence[str]) -> Conditioning: ...
+
+    def init_latents(self, request: "GenerationRequest", generators: "Sequence[torch.Generator]") -> "Tensor":
+        """Unit-normal noise `float32[B,C,t,h,w]`, one row per generator."""
+        ...
+
+    def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
+        """The network's output `float32[B,C,t,h,w]` (velocity or noise, see `spec.prediction`) at noise level `sigma`.
+
+        `sigma[B]` is one level a clip; families with native frame conditioning also take `sigma[B,t]`, one a latent
+        frame (0 = that frame is given). Gradients flow.
+        """
+        ...
+
+    def decode(self, latents: "Tensor") -> "np.ndarray":
+        """Finished latents to `uint8[B,T,H,W,3]`."""
+        ...
+
+    def encode_frames(self, frames: "np.ndarray") -> "Tensor":
+        """`uint8[B,T,H,W,3]` to the latents `float32[B,C,t,h,w]` that `decode` undoes (the posterior's mean)."""
+        ...
+
+    @property
+    def scheduler_config(self) -> Mapping[str, Any]:
+        """The model's own `scheduler_config.json`: what `sampling.schedule.sigmas_for` follows."""
+        ...
+
+    @property
+    def network(self) -> "nn.Module":
+        """The denoising network: what training and LoRA work on."""
+        ...

@@ -1,0 +1,59 @@
+"""`GenerationRequest`: everything that determines a clip. Its hash is the clip's id. Imports no torch."""
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PROMPT_LIMIT = 2000  # characters
+
+
+class KeyframePlan(BaseModel):
+    """How keyframe-then-inbetween generates; guidances as in classifier-free guidance, `flow_guidance` 0..1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    interval: int = Field(8, ge=2, description="frames from one keyframe to the next")
+    keyframe_guidance: float = Field(7.0, ge=0, le=30)
+    inbetween_guidance: float = Field(3.0, ge=0, le=30)
+    flow_guidance: float = Field(0.0, ge=0, le=1)
+
+
+class WindowPlan(BaseModel):
+    """How a clip longer than the model's context is cut; both in frames."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    length: int = Field(64, ge=2)
+    overlap: int = Field(16, ge=1)
+
+
+class GenerationRequest(BaseModel):
+    """Everything that determines a clip; the same request gives the same clip again.
+
+    `model` is the key of a preset in `presets/models`, `adapter` the name of trained LoRA weights or None.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str = Field(min_length=1, max_length=PROMPT_LIMIT)
+    negative_prompt: str = Field("", max_length=PROMPT_LIMIT)
+    model: str = "mini"
+    adapter: str | None = None
+    num_frames: int = Field(33, ge=1, le=10_000)
+    width: int = Field(64, ge=16, le=8192, description="px")
+    height: int = Field(64, ge=16, le=8192, description="px")
+    fps: float = Field(8.0, gt=0, le=240)
+    num_steps: int = Field(20, ge=1, le=1000)
+    guidance: float = Field(3.0, ge=0, le=30, description="classifier-free guidance; 1 switches it off")
+    mode: Literal["direct", "keyframes", "windows"] = "direct"
+    keyframes: KeyframePlan | None = None
+    windows: WindowPlan | None = None
+    seed: int = Field(0, ge=0, lt=2**63)
+
+    @property
+    def id(self) -> str:
+        """16 hex digits that name the clip."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]

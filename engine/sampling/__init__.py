@@ -1,0 +1,1 @@
+"""Schedules, steps, and the one loop that walks from noise to latents."""

@@ -1,0 +1,151 @@
+"""One step from a noise level to the next: by the ODE, by an SDE with a log-probability, by DDIM. Pure functions.
+
+Every step has one shape, `step(prediction, latents, sigma, sigma_next, noise=None, next_latents=None) -> Step`:
+given `noise` it samples, given `next_latents` it scores them (a replay), and the arithmetic of both is the same.
+The maths runs in float32, and the result is rounded to the latents' own type before it is scored.
+
+Legend: s = sigma, s' = sigma_next, h = s - s' > 0, x latents, v velocity, x0 = x - s v the clean latents,
+x1 = x + (1 - s) v the noise; z ~ N(0, 1). An SDE step is the ODE's with some of x1 swapped for fresh noise:
+
+    x' = (x - h v) - pull * x1 + std * z
+
+    form        std                               pull                        source
+    ode         0                                 0                           flow matching, Euler
+    flow_grpo   level sqrt(s / (1 - s)) sqrt(h)   std^2 / (2 s)               Eq. 9, arXiv:2505.05470
+    dance       level sqrt(h)                     std^2 / (2 s)               the SDE of arXiv:2505.07818
+    cps         s' sin(level pi / 2)              s' - sqrt(s'^2 - std^2)     arXiv:2509.05952
+
+Special cases, the same for all forms:
+
+    level = 0   the ODE's step, bit for bit, and no log-probability
+    s' = 0      the ODE's step: a finished clip carries no fresh noise, so its last step has no log-probability either
+    s = 1       flow_grpo's 1 - s would be 0: s' stands in for s there, as in the authors' code
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+Form = Literal["flow_grpo", "dance", "cps"]
+Latents = Float[Tensor, "B *dims"]
+LogProb = Float[Tensor, "B"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """`next_latents ~ N(mean, std^2)`; `log_prob` is float32, the mean over a clip's elements, None when `std` is 0."""
+
+    next_latents: Latents
+    mean: Latents
+    std: float
+    log_prob: LogProb | None
+
+
+class StepFunction(Protocol):
+    """What the sampler calls at each noise level."""
+
+    def __call__(
+        self,
+        prediction: Latents,
+        latents: Latents,
+        sigma: float,
+        sigma_next: float,
+        noise: Latents | None = None,
+        next_latents: Latents | None = None,
+    ) -> Step: ...
+
+
+def ode_step(
+    prediction: Latents,
+    latents: Latents,
+    sigma: float,
+    sigma_next: float,
+    noise: Latents | None = None,
+    next_latents: Latents | None = None,
+) -> Step:
+    """Euler's step of the flow ODE, x' = x - h v; `noise` is not used."""
+    mean = latents.float() + (sigma_next - sigma) * prediction.float()
+    return _finish(mean, 0.0, latents, noise, next_latents)
+
+
+def sde_step(
+    prediction: Latents,
+    latents: Latents,
+    sigma: float,
+    sigma_next: float,
+    noise: Latents | None = None,
+    next_latents: Latents | None = None,
+    *,
+    form: Form = "flow_grpo",
+    level: float = 0.7,
+) -> Step:
+    """A stochastic step of a flow model; `level` >= 0 (cps: <= 1) is the papers' noise level (their a or eta)."""
+    x, v = latents.float(), prediction.float()
+    mean = x + (sigma_next - sigma) * v
+    std, pull = sde_coefficients(form, level, sigma, sigma_next)
+    if std > 0:
+        mean = mean - pull * (x + (1 - sigma) * v)
+    return _finish(mean, std, latents, noise, next_latents)
+
+
+def sde_coefficients(form: Form, level: float, sigma: float, sigma_next: float) -> tuple[float, float]:
+    """`(std, pull)` of the table above. Raises ValueError for an unknown form or a level out of range."""
+    if level < 0 or (form == "cps" and level > 1):
+        raise ValueError(f"noise level {level} is out of range for {form}: it must be >= 0, and <= 1 for cps")
+    if level == 0 or sigma_next == 0:
+        return 0.0, 0.0
+    root_h = math.sqrt(sigma - sigma_next)
+    match form:
+        case "flow_grpo":
+            std = level * math.sqrt(sigma / (1 - (sigma if sigma < 1 else sigma_next))) * root_h
+        case "dance":
+            std = level * root_h
+        case "cps":
+            std = sigma_next * math.sin(level * math.pi / 2)
+            return std, sigma_next - math.sqrt(max(0.0, sigma_next**2 - std**2))
+        case _:
+            raise ValueError(f"unknown form {form!r}: use flow_grpo, dance or cps")
+    return std, std**2 / (2 * sigma)
+
+
+def ddim_step(
+    prediction: Latents,
+    latents: Latents,
+    sigma: float,
+    sigma_next: float,
+    noise: Latents | None = None,
+    next_latents: Latents | None = None,
+    *,
+    eta: float = 0.0,
+) -> Step:
+    """DDIM for noise-predicting models (Eq. 12, with the std of Eq. 16, arXiv:2010.02502); here sigma^2 = 1 - abar.
+
+    eta = 0 is DDIM's deterministic step, eta = 1 DDPM's. At the last step (sigma_next = 0) there is no noise.
+    """
+    abar, abar_next = 1 - sigma**2, 1 - sigma_next**2
+    std = eta * sigma_next / sigma * math.sqrt(max(0.0, 1 - abar / abar_next))
+    eps = prediction.float()
+    x0 = (latents.float() - sigma * eps) / math.sqrt(abar)
+    mean = math.sqrt(abar_next) * x0 + math.sqrt(max(0.0, sigma_next**2 - std**2)) * eps
+    return _finish(mean, std, latents, noise, next_latents)
+
+
+def gaussian_log_prob(value: Latents, mean: Latents, std: float) -> LogProb:
+    """log N(value; mean, std^2) in float32, the mean over all but the batch dimension: `[B]`."""
+    z = (value.float() - mean) / std
+    per_element = -0.5 * z.square() - math.log(std) - 0.5 * math.log(2 * math.pi)
+    return per_element.flatten(1).mean(1)
+
+
+def _finish(mean: Latents, std: float, latents: Latents, noise: Latents | None, next_latents: Latents | None) -> Step:
+    """Draw (or take) the next latents around `mean`, then score them as they are stored."""
+    if next_latents is None:
+        if std > 0 and noise is None:
+            raise ValueError(f"a step with std {std:.3g} needs noise to sample: give generators to the sampler")
+        drawn = mean if std == 0 or noise is None else mean + std * noise.to(mean)
+        next_latents = drawn.to(latents.dtype)
+    log_prob = gaussian_log_prob(next_latents.detach(), mean, std) if std > 0 else None
+    return Step(next_latents=next_latents.detach() if std > 0 else next_latents, mean=mean, std=std, log_prob=log_prob)

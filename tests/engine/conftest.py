@@ -1,0 +1,137 @@
+"""A whole LTX model at toy size with fixed random weights, and the option that rewrites golden files."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WORDS = "a the red green blue circle square star moving left right up down on over white grey meadow night".split()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden/*.json anew from this machine")
+
+
+@pytest.fixture(scope="session")
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--update-golden", default=False))
+
+
+@pytest.fixture(scope="session")
+def golden_folder(root: Path) -> Path:
+    return root / "tests" / "golden"
+
+
+def fill(network: Any, seed: int) -> None:
+    """Weights that depend on the seed and the tensors' shapes alone, not on how a library initialises them."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in sorted(network.named_parameters()):
+        noise = torch.randn(parameter.shape, generator=generator)
+        is_norm = "norm" in name and parameter.ndim == 1
+        parameter.data.copy_(1 + 0.1 * noise if is_norm else noise * (0.1 if parameter.ndim < 2 else 0.15))
+
+
+def make_tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: index for index, word in enumerate(["<pad>", "</s>", "<unk>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=16, **special).save_pretrained(folder)
+
+
+def make_model(folder: Path, **scheduler: Any) -> None:
+    """A diffusers folder: 16 px and 8 frames to a latent of 8 channels, as `mini` has it, every network tiny."""
+    from diffusers import (
+        AutoencoderKLLTXVideo,
+        FlowMatchEulerDiscreteScheduler,
+        LTXPipeline,
+        LTXVideoTransformer3DModel,
+    )
+    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+
+    transformer = LTXVideoTransformer3DModel(
+        in_channels=8,
+        out_channels=8,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        cross_attention_dim=24,
+        num_layers=2,
+        caption_channels=16,
+    )
+    vae = AutoencoderKLLTXVideo(
+        latent_channels=8,
+        block_out_channels=(4, 8, 8),
+        down_block_types=("LTXVideoDownBlock3D",) * 3,
+        decoder_block_out_channels=(4, 8, 8),
+        layers_per_block=(1, 1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1, 1),
+        spatio_temporal_scaling=(True, True, True),
+        decoder_spatio_temporal_scaling=(True, True, True),
+        decoder_inject_noise=(False,) * 4,
+        downsample_type=("conv",) * 3,
+        upsample_residual=(False,) * 3,
+        upsample_factor=(1,) * 3,
+        patch_size=2,
+    )
+    text_encoder = T5EncoderModel(T5Config(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, vocab_size=32))
+    for seed, network in enumerate((transformer, vae, text_encoder)):
+        fill(network, seed)
+    make_tokenizer(folder / "tokenizer")
+    LTXPipeline(
+        transformer=transformer,
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer"),
+        scheduler=FlowMatchEulerDiscreteScheduler(**scheduler),
+    ).save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def make_tiny_model() -> Callable[..., None]:
+    """`make_tiny_model(folder, **scheduler_options)`, for tests that need a model of their own to break."""
+    return make_model
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy model's folder; its schedule shifts with the clip's size, as LTX-Video's does. Read only."""
+    folder = tmp_path_factory.mktemp("tiny-ltx")
+    make_model(folder, use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05, shift_terminal=0.1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_family(tiny_folder: Path) -> Any:
+    """The toy model, loaded on the CPU in float32. Shared: leave it as it was."""
+    return open_folder(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def open_family() -> Callable[[Path], Any]:
+    return open_folder
+
+
+def open_folder(folder: Path) -> Any:
+    import torch
+
+    from engine.families.ltx import LTXFamily
+
+    family = LTXFamily(str(folder))
+    family.load("cpu", torch.float32)
+    return family
+
+
+@pytest.fixture(scope="session")
+def mini_folder(root: Path) -> Path:
+    """The embedded model's folder; skips where it has not been trained yet."""
+    folder = root / "assets" / "mini"
+    if not (folder / "model_index.json").is_file():
+        pytest.skip("assets/mini is not there yet: run `make mini`")
+    return folder
