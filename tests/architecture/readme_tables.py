@@ -42,7 +42,7 @@ def models() -> str:
             f"`{preset.key}`",
             preset.title,
             f"{preset.width}x{preset.height}, {preset.num_frames} frames (at most {preset.max_frames})",
-            f"{number(preset.vram_gib)} GiB" if preset.vram_gib else "runs on a CPU",
+            f"{number(preset.vram_gib)} GiB" if preset.vram_gib else "not measured",
             preset.licence,
         )
         for preset in presets

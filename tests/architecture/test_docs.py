@@ -43,6 +43,13 @@ def make_targets(makefile: str) -> list[str]:
     return re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)
 
 
+def variables(root: Path) -> list[str]:
+    """Environment variables of ours that the code reads."""
+    paths = [path for folder in ("app", "engine", "rewards") for path in (root / folder).rglob("*.py")]
+    found = (re.findall(r"\bDAILIES_[A-Z_]+\b", path.read_text(encoding="utf8")) for path in paths)
+    return sorted({name for names in found for name in names})
+
+
 def offered(kind: str, root: Path) -> list[str]:
     """The keys of what users can choose or contributors can add."""
     from engine.config.presets import preset_keys
@@ -55,6 +62,8 @@ def offered(kind: str, root: Path) -> list[str]:
         return list(FAMILIES)
     if kind == "presets":
         return preset_keys("models") + preset_keys("rewards")
+    if kind == "variables":
+        return variables(root)
     if kind == "make":
         return [f"make {target}" for target in make_targets((root / "Makefile").read_text(encoding="utf8"))]
     folder = {"tabs": "app/tabs", "algorithms": ALGORITHM_FILES}[kind]
@@ -62,7 +71,7 @@ def offered(kind: str, root: Path) -> list[str]:
     return [stem.title() for stem in stems] if kind == "tabs" else stems
 
 
-@pytest.mark.parametrize("kind", ["rewards", "families", "presets", "make", "tabs", "algorithms"])
+@pytest.mark.parametrize("kind", ["rewards", "families", "presets", "make", "tabs", "algorithms", "variables"])
 def test_everything_offered_is_documented(kind: str, docs: str, root: Path) -> None:
     names = offered(kind, root)
     assert names or kind == "algorithms"
