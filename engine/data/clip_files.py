@@ -6,6 +6,7 @@ poster.jpg     one frame, for the library's grid
 request.json   prompt, fps, seams and the full request: enough to make the clip again
 """
 
+import hashlib
 import json
 import os
 import secrets
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
 from engine.data.workspace import Workspace
@@ -57,12 +59,21 @@ def load_clip(workspace: Workspace, clip_id: str) -> Clip:
     folder = workspace.clip_folder(clip_id)
     try:
         about = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
-        frames, fps = video_io.read_lossless(folder / FRAMES)
-        return Clip(frames=frames, fps=fps, prompt=about["prompt"], seams=tuple(about["seams"]))
+        frames, _ = video_io.read_lossless(folder / FRAMES)
+        if checksum(frames) != about["sha256"]:
+            raise ValueError("the frames are not those that were written")
+        return Clip(frames=frames, fps=about["fps"], prompt=about["prompt"], seams=tuple(about["seams"]))
     except (OSError, ValueError, KeyError, MediaError) as error:
         raise StoreError(
             f"The files of clip {clip_id} in {folder} are gone or damaged ({error}); generate or import it again."
         ) from error
+
+
+def checksum(frames: np.ndarray) -> str:
+    """Names the exact frames `uint8[T,H,W,3]`, their shape included."""
+    digest = hashlib.sha256(f"{frames.shape}".encode())
+    digest.update(np.ascontiguousarray(frames).data)
+    return digest.hexdigest()
 
 
 def remove_files(workspace: Workspace, clip_id: str) -> None:
@@ -89,6 +100,7 @@ def _sidecar(clip_id: str, clip: Clip, request: GenerationRequest | None) -> dic
         "fps": clip.fps,
         "shape": [clip.num_frames, clip.height, clip.width],
         "seams": list(clip.seams),
+        "sha256": checksum(clip.frames),
         "request": request.model_dump(mode="json") if request else None,
     }
 

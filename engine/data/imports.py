@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.data.clip_files import save_clip
+from engine.data.clip_files import checksum, save_clip
 from engine.data.store import ClipRecord, Store
 from engine.errors import ConfigError
 from engine.generation.request import PROMPT_LIMIT
@@ -29,6 +29,4 @@ def import_clip(store: Store, path: Path | str, prompt: str = "") -> ClipRecord:
 
 def content_id(frames: np.ndarray, fps: float, prompt: str) -> str:
     """16 hex digits that name an imported clip by what it shows: `frames` are `uint8[T,H,W,3]`."""
-    digest = hashlib.sha256(f"{frames.shape} {fps} {prompt}\n".encode())
-    digest.update(np.ascontiguousarray(frames).data)
-    return digest.hexdigest()[:16]
+    return hashlib.sha256(f"{checksum(frames)} {fps} {prompt}".encode()).hexdigest()[:16]

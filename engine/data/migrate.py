@@ -6,7 +6,7 @@ Alembic is imported only when there is something to do; whether there is shows i
 import logging
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -115,7 +115,8 @@ def _back_up(database: Database, workspace: Workspace, revision: str) -> Path:
             source.backup(copy)
         os.replace(partial, path)
     except (sqlite3.Error, OSError) as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise StoreError(
             f"The database {database.name} has to be migrated but could not be copied to {path} first ({error}); "
             "free some space and try again."

@@ -86,6 +86,7 @@ class ClipFilter:
     adapter: str | None = None
     source: Source | None = None
     min_total: float | None = None
+    max_total: float | None = None
     since: datetime | None = None
     until: datetime | None = None
     order: Order = "newest"
@@ -100,6 +101,8 @@ class ClipFilter:
         found += [name == value for name, value in exact.items() if value is not None]
         if self.min_total is not None:
             found.append(CLIPS.c.total >= self.min_total)
+        if self.max_total is not None:
+            found.append(CLIPS.c.total <= self.max_total)
         if self.since is not None:
             found.append(CLIPS.c.created_at >= self.since)
         if self.until is not None:

@@ -77,6 +77,16 @@ class Workspace:
         return self.root / "setup.lock"
 
     @property
+    def page_lock(self) -> Path:
+        """Held by the first page that serves this workspace."""
+        return self.root / "page.lock"
+
+    @property
+    def uploads(self) -> Path:
+        """What browsers sent; a video lies here until its job has imported it."""
+        return self.root / "uploads"
+
+    @property
     def worker_lock(self) -> Path:
         """Held by the one warm worker for as long as it lives."""
         return self.worker / "worker.lock"

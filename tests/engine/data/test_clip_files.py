@@ -1,0 +1,141 @@
+"""Clips on disk: exact, whole or not there at all."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from engine.data.clip_files import FILES, has_files, load_clip, remove_files, save_clip, sweep
+from engine.errors import StoreError
+from engine.generation.request import GenerationRequest
+from rewards.clip import Clip
+
+CLIP_ID = "0123456789abcdef"
+
+
+def test_the_exact_frames_come_back(workspace, clip):
+    seamed = Clip(frames=clip.frames, fps=7.5, prompt="a naïve <b>prompt</b>", seams=(3, 6))
+    folder = save_clip(workspace, CLIP_ID, seamed)
+    again = load_clip(workspace, CLIP_ID)
+    assert np.array_equal(again.frames, clip.frames)
+    assert (again.fps, again.prompt, again.seams) == (7.5, "a naïve <b>prompt</b>", (3, 6))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert list(workspace.tmp.iterdir()) == []
+
+
+def test_the_full_request_lies_beside_the_frames(workspace, clip):
+    request = GenerationRequest(prompt="noise", seed=7)
+    folder = save_clip(workspace, request.id, clip, request)
+    stored = json.loads((folder / "request.json").read_text())
+    assert GenerationRequest(**stored["request"]) == request and stored["id"] == request.id
+
+
+def test_a_clip_that_is_there_is_not_written_again(workspace, clip):
+    folder = save_clip(workspace, CLIP_ID, clip)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    save_clip(workspace, CLIP_ID, clip)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_clip_that_lost_a_file_is_written_again(workspace, clip, name):
+    folder = save_clip(workspace, CLIP_ID, clip)
+    (folder / name).unlink()
+    assert not has_files(workspace, CLIP_ID)
+    save_clip(workspace, CLIP_ID, clip)
+    assert has_files(workspace, CLIP_ID)
+    assert np.array_equal(load_clip(workspace, CLIP_ID).frames, clip.frames)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "flipped", "no sidecar", "torn sidecar"])
+def test_a_damaged_clip_is_one_sentence(workspace, clip, damage):
+    folder = save_clip(workspace, CLIP_ID, clip)
+    frames, sidecar = folder / "frames.mkv", folder / "request.json"
+    content = frames.read_bytes()
+    middle = len(content) // 2
+    {
+        "missing": frames.unlink,
+        "cut": lambda: frames.write_bytes(content[:middle]),
+        "flipped": lambda: frames.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]),
+        "no sidecar": sidecar.unlink,
+        "torn sidecar": lambda: sidecar.write_text('{"prompt": "noi'),
+    }[damage]()
+    with pytest.raises(StoreError, match=f"files of clip {CLIP_ID} .* gone or damaged"):
+        load_clip(workspace, CLIP_ID)
+
+
+def test_many_writers_of_one_clip_leave_one_whole_clip(workspace, clip):
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: save_clip(workspace, CLIP_ID, clip), range(4)))
+    assert np.array_equal(load_clip(workspace, CLIP_ID).frames, clip.frames)
+    assert list(workspace.tmp.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing_and_says_so(workspace):
+    """A limit on the size of files stands for the full disk: both fail in the middle of a write."""
+    program = (
+        "import numpy as np; from rewards.clip import Clip; from engine.errors import StoreError\n"
+        "from engine.data.clip_files import save_clip; from engine.data.workspace import Workspace\n"
+        "frames = np.random.default_rng(0).integers(0, 256, (33, 64, 64, 3), dtype=np.uint8)\n"
+        "try: save_clip(Workspace.from_env(), '0123456789abcdef', Clip(frames=frames, fps=8.0))\n"
+        "except StoreError as error: print(error)\n"
+    )
+    limited = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # noqa: E731
+    done = subprocess.run(
+        [sys.executable, "-c", program], preexec_fn=limited, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(f"Clip {CLIP_ID} was not kept: ") and "Free some space" in done.stdout
+    assert len(done.stdout.strip().splitlines()) == 1
+    assert not workspace.clip_folder(CLIP_ID).exists() and list(workspace.tmp.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(workspace, clip):
+    shutil.rmtree(workspace.clips)
+    workspace.clips.write_text("in the way")
+    with pytest.raises(StoreError, match=f"Clip {CLIP_ID} was not kept: Not a directory. Free some space"):
+        save_clip(workspace, CLIP_ID, clip)
+    assert list(workspace.tmp.iterdir()) == []
+
+
+def test_sweeping_takes_what_the_dead_left_and_nothing_else(workspace):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for name in (f"{CLIP_ID}.{dead.pid}.aaaa", f"{CLIP_ID}.{os.getpid()}.bbbb", "from-somewhere"):
+        (workspace.tmp / name).mkdir()
+        (workspace.tmp / name / "frames.mkv").write_bytes(b"half")
+    assert sweep(workspace) == 2
+    assert [path.name for path in workspace.tmp.iterdir()] == [f"{CLIP_ID}.{os.getpid()}.bbbb"]
+
+
+def test_a_writer_killed_in_the_middle_leaves_no_clip(workspace):
+    """Killed between the first file and the rename: the folder under its final name never appears."""
+    program = (
+        "import sys, numpy as np; from rewards.clip import Clip; from engine.data import clip_files\n"
+        "from engine.data.workspace import Workspace\n"
+        "frames = np.zeros((9, 32, 32, 3), np.uint8)\n"
+        "def hold(event, args):\n"
+        "    if event == 'os.rename' and 'clips' in str(args[1]):\n"
+        "        print('written', flush=True); sys.stdin.read()\n"
+        "sys.addaudithook(hold)\n"
+        "clip_files.save_clip(Workspace.from_env(), '0123456789abcdef', Clip(frames=frames, fps=8.0))"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert writer.stdout.readline() == b"written\n"
+    assert len(list(workspace.tmp.iterdir())) == 1
+    writer.kill()
+    writer.communicate()
+    assert not workspace.clip_folder(CLIP_ID).exists()
+    assert sweep(workspace) == 1 and list(workspace.tmp.iterdir()) == []
+
+
+def test_removing_takes_the_folder_and_is_harmless_when_there_is_none(workspace, clip):
+    save_clip(workspace, CLIP_ID, clip)
+    remove_files(workspace, CLIP_ID)
+    remove_files(workspace, CLIP_ID)
+    assert not workspace.clip_folder(CLIP_ID).exists() and list(workspace.tmp.iterdir()) == []

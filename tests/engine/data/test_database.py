@@ -1,0 +1,131 @@
+"""Opening databases, bad ones too, and what happens when several processes want one at once."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+
+from engine.data.database import Database, parse_url
+from engine.data.store import ClipRecord, Store
+from engine.errors import ConfigError, StoreError
+
+
+def a_clip(number: int) -> ClipRecord:
+    return ClipRecord(
+        id=f"{number:016x}", prompt="", source="imported", num_frames=1, width=16, height=16, fps=8.0, model="mini"
+    )
+
+
+def test_sqlite_runs_in_wal_mode_with_foreign_keys(workspace):
+    store = Store(workspace)
+    with store.database.reading() as connection:
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+        assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+    store.close()
+
+
+def test_a_locked_database_is_one_sentence(workspace):
+    store = Store(workspace, busy_timeout_s=0.1)
+    holder = sqlite3.connect(workspace.database, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="locked by another process; try again"):
+        store.add_clip(a_clip(1))
+    assert store.clips() == []  # readers do not wait
+    holder.close()
+    store.add_clip(a_clip(1))
+    store.close()
+
+
+def test_a_writer_waits_for_its_turn(workspace):
+    store = Store(workspace)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: store.add_clip(a_clip(number)), range(64)))
+    assert store.count() == 64
+    store.close()
+
+
+def test_what_fails_in_the_middle_never_happened(store):
+    with pytest.raises(ZeroDivisionError), store.database.writing() as connection:
+        connection.execute(text("DELETE FROM clips"))
+        store_of_nothing = 1 / 0
+        assert store_of_nothing
+    store.add_clip(a_clip(1))
+    with pytest.raises(KeyError), store.database.writing() as connection:
+        connection.execute(text("DELETE FROM clips"))
+        raise KeyError
+    assert store.count() == 1
+
+
+def test_a_file_that_is_no_database_is_left_alone(workspace):
+    workspace.database.write_bytes(b"these are my notes, not a database" * 100)
+    before = workspace.database.read_bytes()
+    with pytest.raises(StoreError, match="not an SQLite database; move it away"):
+        Store(workspace)
+    assert workspace.database.read_bytes() == before
+
+
+def test_a_database_that_is_a_folder_is_one_sentence(workspace):
+    workspace.database.mkdir()
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store(workspace)
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("nonsense", "no database URL"),
+        ("mysql://someone@here/dailies", "SQLite or PostgreSQL, but DAILIES_DATABASE_URL asks for mysql"),
+        ("postgresql+pg8000://someone@here/dailies", "needs the module pg8000: pip install"),
+    ],
+)
+def test_a_bad_url_is_one_sentence(workspace, monkeypatch, url, sentence):
+    monkeypatch.setenv("DAILIES_DATABASE_URL", url)
+    with pytest.raises(ConfigError, match=sentence):
+        Store(workspace)
+
+
+def test_a_server_that_is_not_there_is_one_sentence_without_the_password(workspace, monkeypatch):
+    pytest.importorskip("psycopg")
+    monkeypatch.setenv("DAILIES_DATABASE_URL", "postgresql://someone:secret@127.0.0.1:1/dailies")
+    with pytest.raises(StoreError, match="the server cannot be reached") as caught:
+        Store(workspace)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_driver_is_chosen_for_bare_postgresql():
+    assert parse_url("postgresql://a@b/c").drivername == "postgresql+psycopg"
+    assert parse_url("postgresql+asyncpg://a@b/c").drivername == "postgresql+asyncpg"
+
+
+def test_processes_that_open_a_new_workspace_at_once_all_succeed(workspace, database):
+    """The first makes the tables, the others wait for it; each then writes."""
+    program = (
+        "import sys; from engine.data.store import Store, ClipRecord; from engine.data.workspace import Workspace\n"
+        "sys.stdin.read(1); store = Store(Workspace.from_env())\n"
+        "store.add_clip(ClipRecord(id=f'{int(sys.argv[1]):016x}', prompt='', source='imported', num_frames=1, "
+        "width=16, height=16, fps=8.0))"
+    )
+    command = [sys.executable, "-c", program]
+    starters = [
+        subprocess.Popen([*command, str(number)], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ)
+        for number in range(4)
+    ]
+    for process in starters:
+        process.stdin.write(b"x")
+        process.stdin.flush()
+    errors = [process.communicate(timeout=60)[1].decode() for process in starters]
+    assert [process.returncode for process in starters] == [0, 0, 0, 0], errors
+    store = Store(workspace)
+    assert store.count() == 4
+    store.close()
+
+
+def test_a_database_without_foreign_keys_is_only_for_migrations(tmp_path):
+    database = Database(f"sqlite:///{tmp_path / 'one.db'}", foreign_keys=False)
+    with database.reading() as connection:
+        assert connection.scalar(text("PRAGMA foreign_keys")) == 0
+    database.close()

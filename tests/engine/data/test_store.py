@@ -1,0 +1,152 @@
+"""Clips and reports in the database, on SQLite and PostgreSQL."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy.exc import StatementError
+
+from engine.data.store import ClipFilter, ClipRecord, Store
+from engine.errors import StoreError
+from engine.generation.request import GenerationRequest
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def record(number: int, **changes) -> ClipRecord:
+    shape = {"num_frames": 33, "width": 64, "height": 64, "fps": 8.0}
+    known = {"prompt": f"prompt {number}", "source": "generated", "model": "mini"}
+    moment = {"created_at": START + timedelta(hours=number)}
+    return ClipRecord(**{"id": f"{number:016x}", **shape, **known, **moment, **changes})
+
+
+def report(total: float | None, **parts: float | None) -> dict:
+    return {"total": total, "results": {key: {"value": value} for key, value in parts.items()}}
+
+
+def ids(store: Store, **which) -> list[int]:
+    return [int(found.id, 16) for found in store.clips(ClipFilter(**which))]
+
+
+def test_a_clip_comes_back_as_it_was_stored(store):
+    request = GenerationRequest(prompt="a réd círcle", seed=2**63 - 1, negative_prompt="blur")
+    stored = store.add_clip(ClipRecord.generated(request))
+    again = store.clip(request.id)
+    assert again == stored
+    assert GenerationRequest(**again.request) == request
+    assert again.seed == 2**63 - 1 and again.created_at.tzinfo is UTC
+
+
+def test_an_unknown_clip_is_an_error_that_names_it(store):
+    with pytest.raises(StoreError, match="no clip '0000000000000001'"):
+        store.clip("0000000000000001")
+
+
+def test_pages_of_the_library(store):
+    for number in range(7):
+        store.add_clip(record(number))
+    assert ids(store) == [6, 5, 4, 3, 2, 1, 0]
+    assert [int(c.id, 16) for c in store.clips(offset=2, limit=3)] == [4, 3, 2]
+    assert ids(store, order="oldest") == [0, 1, 2, 3, 4, 5, 6]
+    assert store.count() == 7
+
+
+def test_clips_of_one_moment_have_one_order_whatever_the_page(store):
+    for number in range(9):
+        store.add_clip(record(number, created_at=START))
+    paged = [c.id for offset in range(0, 9, 2) for c in store.clips(offset=offset, limit=2)]
+    assert paged == [c.id for c in store.clips()] and len(set(paged)) == 9
+
+
+def test_filters(store):
+    store.add_clip(record(1, prompt="A RED circle moves left", model="mini"))
+    store.add_clip(record(2, prompt="a blue square, 100% red", model="large", adapter="left-lover"))
+    store.add_clip(record(3, prompt="from_a_file", model=None, source="imported"))
+    assert ids(store, text="red circle") == [1]
+    assert ids(store, text="circle RED") == [1]
+    assert ids(store, text="100%") == [2]
+    assert ids(store, text="_") == [3]
+    assert ids(store, text="'; DROP TABLE clips; --") == []
+    assert ids(store, model="large") == [2]
+    assert ids(store, adapter="left-lover") == [2]
+    assert ids(store, source="imported") == [3]
+    assert ids(store, since=START + timedelta(hours=2)) == [3, 2]
+    assert ids(store, until=START + timedelta(hours=1)) == [1]
+    assert (store.models(), store.adapters()) == (["large", "mini"], ["left-lover"])
+
+
+def test_dates_are_compared_as_moments_whatever_their_zone(store):
+    store.add_clip(record(1))
+    elsewhere = (START + timedelta(hours=1)).astimezone(datetime.now().astimezone().tzinfo)
+    assert ids(store, since=elsewhere, until=elsewhere) == [1]
+
+
+def test_the_newest_report_is_what_the_library_shows(store):
+    for number in range(4):
+        store.add_clip(record(number))
+    store.save_report(record(1).id, "first", report(0.25, flow=0.5, seam=None))
+    store.save_report(record(2).id, "first", report(0.75, flow=0.9))
+    store.save_report(record(3).id, "first", report(None, flow=None))
+    found = store.clip(record(1).id)
+    assert (found.total, found.parts, found.mix) == (0.25, {"flow": 0.5, "seam": None}, "first")
+    assert ids(store, order="best") == [2, 1, 3, 0]
+    assert ids(store, order="worst")[:2] == [1, 2]
+    assert ids(store, min_total=0.5) == [2]
+    store.save_report(record(1).id, "second", report(0.5, flow=1.0))
+    assert store.clip(record(1).id).mix == "second"
+
+
+def test_each_mix_keeps_its_own_report(store):
+    store.add_clip(record(1))
+    assert store.report(record(1).id) is None
+    store.save_report(record(1).id, "a", report(0.1, flow=0.1) | {"per_frame": [0.5, None]})
+    store.save_report(record(1).id, "b", report(0.2))
+    assert store.report(record(1).id)["total"] == 0.2
+    assert store.report(record(1).id, "a")["per_frame"] == [0.5, None]
+    store.save_report(record(1).id, "a", report(0.3))
+    assert store.report(record(1).id)["total"] == 0.3
+    assert store.report(record(1).id, "c") is None
+
+
+def test_a_report_needs_its_clip(store):
+    with pytest.raises(StoreError, match="no clip"):
+        store.save_report(record(1).id, "a", report(0.1))
+    assert store.report(record(1).id) is None
+
+
+def test_a_nan_in_a_report_is_refused_and_changes_nothing(store):
+    store.add_clip(record(1))
+    with pytest.raises((StatementError, ValueError), match="not JSON compliant"):
+        store.save_report(record(1).id, "a", report(0.5, flow=float("nan")))
+    assert store.clip(record(1).id).total is None
+
+
+def test_deleting_hides_and_restoring_brings_back(store):
+    for number in range(3):
+        store.add_clip(record(number))
+    assert store.delete([record(0).id, record(1).id, "f" * 16]) == 2
+    assert store.delete([record(0).id]) == 0
+    assert (ids(store), store.count(), ids(store, deleted=True)) == ([2], 1, [1, 0])
+    assert store.clip(record(0).id).deleted_at is not None
+    assert store.restore([record(0).id, record(2).id]) == 1
+    assert ids(store) == [2, 0]
+
+
+def test_adding_a_clip_again_restores_it_and_keeps_its_score_and_date(store):
+    store.add_clip(record(1))
+    store.save_report(record(1).id, "a", report(0.5, flow=0.5))
+    store.delete([record(1).id])
+    again = store.add_clip(record(1, created_at=START + timedelta(days=9)))
+    assert again.deleted_at is None and again.total == 0.5 and again.parts == {"flow": 0.5}
+    assert again.created_at == record(1).created_at
+
+
+def test_forgetting_takes_only_what_was_deleted_before(store):
+    for number in range(3):
+        store.add_clip(record(number))
+        store.save_report(record(number).id, "a", report(0.5))
+    store.delete([record(0).id])
+    between = datetime.now(UTC)
+    store.delete([record(1).id])
+    assert store.forget_deleted(between) == [record(0).id]
+    assert store.report(record(0).id) is None and store.report(record(1).id) is not None
+    assert store.restore([record(0).id, record(1).id]) == 1
