@@ -87,17 +87,19 @@ class Worker:
 
     def _serve(self) -> None:
         self._show("idle")
-        waiting_since = time.monotonic()
-        while not self._ending.is_set() and time.monotonic() - waiting_since < self._patience.exit_s:
+        idle_since = time.monotonic()
+        while not self._ending.is_set():
             job = self._claim()
             if job is not None:
                 self._show("busy", job.id)
                 self._run(job)
                 self._show("idle")
-                waiting_since = time.monotonic()
+                idle_since = time.monotonic()
                 continue
-            asked = self._workspace.release_flag.exists()
-            if asked or time.monotonic() - waiting_since > self._patience.idle_s:
+            idle_s = time.monotonic() - idle_since
+            if idle_s > self._patience.exit_s:
+                return
+            if idle_s > self._patience.idle_s or self._workspace.release_flag.exists():
                 self._release()
             self._ending.wait(POLL_S)
 

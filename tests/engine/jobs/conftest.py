@@ -1,0 +1,63 @@
+"""A queue with the small kinds of `job_kinds.py`, and workers that are gone when the test is over."""
+
+import importlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine.data.store import Store
+from engine.data.workspace import Workspace
+from engine.jobs.kinds import Kinds
+from engine.jobs.local import ensure_worker, worker_state
+from engine.jobs.queue import JobQueue
+
+HERE = Path(__file__).parent
+KINDS_PATH = "job_kinds:KINDS"
+
+
+@pytest.fixture
+def kinds(monkeypatch: pytest.MonkeyPatch) -> Kinds:
+    """The small kinds, which processes that the test starts can import too."""
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
+    return importlib.import_module("job_kinds").KINDS
+
+
+@pytest.fixture
+def queue(store: Store, kinds: Kinds) -> JobQueue:
+    return JobQueue(store, kinds)
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], object], str], None]:
+    """`until(condition, what)` waits for a condition and fails by name when it does not come."""
+
+    def wait(condition: Callable[[], object], what: str, timeout_s: float = 90) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {timeout_s} s in vain for {what}"
+            time.sleep(0.02)
+
+    return wait
+
+
+@pytest.fixture
+def start_worker(workspace: Workspace, kinds: Kinds, until: Callable) -> Iterator[Callable[[], psutil.Process]]:
+    """Starts the workspace's worker with the small kinds and gives its process; none outlives the test."""
+    started: list[psutil.Process] = []
+
+    def start() -> psutil.Process:
+        assert ensure_worker(workspace, kinds=KINDS_PATH)
+        until(lambda: worker_state(workspace), "the worker to show itself")
+        started.append(psutil.Process(worker_state(workspace).worker.pid))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.is_running():
+            process.kill()
+            process.wait(10)

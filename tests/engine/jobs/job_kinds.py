@@ -1,0 +1,55 @@
+"""Small real kinds of jobs for the tests. A worker finds them with `--kinds job_kinds:KINDS`."""
+
+import time
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from engine.errors import JobError
+from engine.jobs.context import JobContext
+from engine.jobs.kinds import JobKind, Run
+from engine.jobs.spec import JobProgress
+
+DEADLINE_S = 120
+
+
+class Steps(BaseModel):
+    """Take `steps` steps, each after the file `hold` is gone; say each in the file `diary`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = 3
+    hold: Path | None = None
+    diary: Path | None = None
+
+
+class Trouble(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    expected: bool
+
+
+def take_steps(config: Steps, context: JobContext) -> Run:
+    for step in range(config.steps):
+        if config.diary:
+            with config.diary.open("a") as diary:
+                diary.write(f"{step}\n")
+        yield JobProgress(phase="step", step=step, of=config.steps)
+        deadline = time.monotonic() + DEADLINE_S
+        while config.hold and config.hold.exists() and time.monotonic() < deadline:
+            yield JobProgress(phase="step", step=step, of=config.steps)
+            time.sleep(0.01)
+    return {"steps": config.steps}
+
+
+def fail(config: Trouble, context: JobContext) -> Run:
+    yield JobProgress(phase="begin")
+    if config.expected:
+        raise JobError("The spoon is bent: straighten it.")
+    return {"quotient": 1 // int(config.expected)}
+
+
+KINDS = {
+    "steps": JobKind(key="steps", config=Steps, handler="job_kinds:take_steps"),
+    "fail": JobKind(key="fail", config=Trouble, handler="job_kinds:fail"),
+}

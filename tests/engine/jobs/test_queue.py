@@ -1,0 +1,211 @@
+"""The queue's states, each change one transaction, on SQLite and PostgreSQL."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from engine.data.store import now
+from engine.data.tables import JOBS
+from engine.errors import Cancelled, ConfigError, JobError
+from engine.jobs.process import ProcessIdentity
+from engine.jobs.queue import SILENCE, JobQueue
+from engine.jobs.spec import JobProgress, JobSpec
+
+ME = ProcessIdentity.current()
+DEAD = replace(ME, started_s=ME.started_s - 60)
+ELSEWHERE = replace(ME, host="elsewhere")
+
+
+def steps(number: int = 3) -> JobSpec:
+    return JobSpec(kind="steps", config={"steps": number})
+
+
+def test_jobs_are_taken_in_the_order_they_were_filed(queue):
+    filed = [queue.submit(steps(number)) for number in range(3)]
+    assert [job.position for job in filed] == [1, 2, 3]
+    assert [job.config["steps"] for job in queue.list()] == [2, 1, 0]
+    assert [queue.claim(ME).id for _ in filed] == [job.id for job in filed]
+    assert queue.claim(ME) is None
+
+
+def test_a_claimed_job_is_running_and_knows_by_whom(queue):
+    queue.submit(steps())
+    behind = queue.submit(steps())
+    job = queue.claim(ME)
+    assert (job.status, job.worker, job.pid, job.position) == ("running", ME, os.getpid(), None)
+    assert job.started_at is not None and job.heartbeat_at is not None
+    assert queue.get(behind.id).position == 1
+
+
+def test_a_job_is_found_by_the_beginning_of_its_id(queue):
+    job = queue.submit(steps())
+    assert queue.get(job.id[:5]).id == job.id
+    for wrong in ("", "zzzz", "%", "_" * 8):
+        with pytest.raises(JobError, match="There is no job"):
+            queue.get(wrong)
+
+
+def test_an_ambiguous_beginning_is_said_to_be_one(queue):
+    for number in range(17):  # two of them begin with the same of 16 digits
+        queue.submit(steps(number))
+    first = [job.id[0] for job in queue.list()]
+    shared = next(digit for digit in first if first.count(digit) > 1)
+    with pytest.raises(JobError, match="More than one job begins with"):
+        queue.get(shared)
+
+
+def test_lists_can_be_narrowed(queue):
+    queue.submit(JobSpec(kind="fail", config={"expected": True}))
+    running, queued = queue.submit(steps()), queue.submit(steps())
+    queue.finish(queue.claim(ME).id, "failed", error="It failed.")
+    queue.claim(ME)
+    assert [job.id for job in queue.list("running")] == [running.id]
+    assert [job.id for job in queue.list(["running", "queued"])] == [queued.id, running.id]
+    assert [job.kind for job in queue.list(kind="fail")] == ["fail"]
+    assert len(queue.list(limit=2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "sentence"),
+    [
+        (JobSpec(kind="stpes", config={}), JobError, "Unknown kind of job 'stpes'. Did you mean 'steps'"),
+        (JobSpec(kind="steps", config={"stesp": 1}), ConfigError, "Unknown key 'stesp' .* Did you mean 'steps'"),
+        (JobSpec(kind="steps", config={"steps": "many"}), ConfigError, "steps = 'many' will not do"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_it_is_queued(queue, spec, error, sentence):
+    with pytest.raises(error, match=sentence):
+        queue.submit(spec)
+    assert queue.list() == []
+
+
+def test_a_worker_leaves_kinds_alone_that_it_does_not_know(queue, store, kinds):
+    queue.submit(steps())
+    narrow = JobQueue(store, {"fail": kinds["fail"]})
+    assert not narrow.is_waiting() and narrow.claim(ME) is None
+    assert queue.claim(ME) is not None
+
+
+def test_a_queued_job_is_cancelled_at_once(queue):
+    job = queue.submit(steps())
+    cancelled = queue.cancel(job.id)
+    assert cancelled.status == "cancelled" and cancelled.ended_at is not None and cancelled.is_over
+    assert queue.cancel(job.id).status == "cancelled", "a double click is harmless"
+    assert queue.claim(ME) is None
+
+
+def test_a_running_job_stops_at_its_next_heartbeat(queue):
+    queue.submit(steps())
+    job = queue.claim(ME)
+    queue.heartbeat(job.id, JobProgress(phase="step", step=1, of=3, eta_s=2.0))
+    assert queue.get(job.id).progress == JobProgress(phase="step", step=1, of=3, eta_s=2.0)
+    assert queue.cancel(job.id).status == queue.cancel(job.id).status == "stopping"
+    with pytest.raises(Cancelled, match="was cancelled"):
+        queue.heartbeat(job.id)
+    queue.finish(job.id, "cancelled")
+    assert queue.get(job.id).status == "cancelled"
+
+
+@pytest.mark.parametrize(("status", "exit_code"), [("done", 0), ("failed", 1)])
+def test_a_job_that_is_over_stays_as_it_ended(queue, status, exit_code):
+    queue.submit(steps())
+    job = queue.claim(ME)
+    queue.finish(job.id, status, result={"clip_ids": ["a"]}, error="A sentence.")
+    ended = queue.get(job.id)
+    assert (ended.status, ended.exit_code, ended.result) == (status, exit_code, {"clip_ids": ["a"]})
+    queue.finish(job.id, "lost")
+    queue.put_back(job.id)
+    with pytest.raises(Cancelled, match="taken"):
+        queue.heartbeat(job.id)
+    with pytest.raises(JobError, match=f"cannot be cancelled: it is {status} already"):
+        queue.cancel(job.id)
+    assert queue.get(job.id) == ended
+
+
+def test_a_job_put_back_has_its_old_place(queue):
+    first, second = queue.submit(steps()), queue.submit(steps())
+    queue.claim(ME)
+    queue.heartbeat(first.id, JobProgress(phase="step"))
+    queue.put_back(first.id)
+    assert (queue.get(first.id).position, queue.get(second.id).position) == (1, 2)
+    assert queue.get(first.id).progress is None
+
+
+def test_a_job_put_back_while_it_was_to_stop_is_cancelled(queue):
+    job = queue.submit(steps())
+    queue.claim(ME)
+    queue.cancel(job.id)
+    queue.put_back(job.id)
+    assert queue.get(job.id).status == "cancelled"
+
+
+def test_a_job_whose_worker_is_gone_is_lost_with_a_sentence(queue):
+    """The pid is in use (it is ours), but by another program than the worker."""
+    job = queue.submit(steps())
+    queue.claim(DEAD)
+    (lost,) = queue.reconcile()
+    assert (lost.id, lost.status, lost.exit_code) == (job.id, "lost", None)
+    assert f"worker (pid {os.getpid()}) ended before the job did" in lost.error and "file the job again" in lost.error
+    assert queue.reconcile() == []
+
+
+def test_a_job_to_stop_whose_worker_is_gone_is_cancelled(queue):
+    job = queue.submit(steps())
+    queue.claim(DEAD)
+    queue.cancel(job.id)
+    queue.reconcile()
+    assert queue.get(job.id).status == "cancelled"
+
+
+def test_a_job_whose_worker_lives_is_not_lost_however_silent(queue):
+    job = queue.submit(steps())
+    queue.claim(ME)
+    age(queue, job.id)
+    assert queue.reconcile() == [] and queue.get(job.id).status == "running"
+
+
+def test_a_job_of_another_host_is_lost_when_it_falls_silent(queue):
+    job = queue.submit(steps())
+    queue.claim(ELSEWHERE)
+    assert queue.reconcile() == []
+    age(queue, job.id)
+    assert [lost.id for lost in queue.reconcile()] == [job.id]
+
+
+def age(queue: JobQueue, job_id: str) -> None:
+    """Let a job's last heartbeat be long ago."""
+    long_ago = now() - SILENCE - timedelta(seconds=1)
+    with queue.store.database.writing() as connection:
+        connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(heartbeat_at=long_ago))
+
+
+def test_a_job_as_json(queue):
+    queue.submit(steps())
+    shown = queue.claim(ME).to_dict()
+    assert shown["pid"] == os.getpid() and shown["created_at"].endswith("Z") and shown["config"] == {"steps": 3}
+
+
+def test_claiming_processes_never_share_a_job(queue, workspace):
+    """Three processes take sixty jobs; each job is taken once."""
+    filed = [queue.submit(steps(number)).id for number in range(60)]
+    program = (
+        "import sys, job_kinds; from engine.data.store import Store; from engine.data.workspace import Workspace\n"
+        "from engine.jobs.queue import JobQueue; from engine.jobs.process import ProcessIdentity\n"
+        "queue = JobQueue(Store(Workspace.from_env()), job_kinds.KINDS); sys.stdin.read(1)\n"
+        "while job := queue.claim(ProcessIdentity.current()):\n"
+        "    print(job.id); queue.finish(job.id, 'done')\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    claimers = [subprocess.Popen([sys.executable, "-c", program], **pipes) for _ in range(3)]
+    for claimer in claimers:
+        claimer.stdin.write("x")
+        claimer.stdin.flush()
+    taken = [line for claimer in claimers for line in claimer.communicate(timeout=120)[0].split()]
+    assert [claimer.returncode for claimer in claimers] == [0, 0, 0]
+    assert sorted(taken) == sorted(filed)
+    assert {job.status for job in queue.list()} == {"done"}
