@@ -1,0 +1,73 @@
+"""What a reward is: a spec that describes it, a function that scores, and a result that says why.
+
+A reward module (`rewards/<key>.py`) has two public names: `SPEC`, and `score(features) -> RewardResult`.
+Higher is better, in [0, 1]. `None` means *not applicable* and carries the reason; a number is always finite.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rewards.errors import RewardError
+
+if TYPE_CHECKING:
+    from rewards.features import ClipFeatures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardSpec:
+    """What a reward measures and where it comes from.
+
+    `question` is what it answers, in words for the page; `unit` and `low`..`high` describe the *raw* value (`low` is
+    what a bad clip has, `high` a good one; low > high when less is better); `needs` names the shared features and
+    weights used.
+    """
+
+    key: str
+    title: str
+    question: str
+    unit: str
+    low: float
+    high: float
+    needs: tuple[str, ...] = ()
+    per_frame: bool = False
+    licence: str = "no weights"
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardResult:
+    """One reward of one clip. `value` is 0..1 or None with a `reason`; `raw` is the measured quantity in its unit.
+
+    `per_frame` is one value per frame in [0, 1] (NaN where a frame has none); `confidence` 0..1; `pictures` maps an
+    overlay's name (flow, mask, edges, ...) to `uint8[T,H,W,3]`; `backend` says what computed it; `details` are numbers
+    worth showing beside the value.
+    """
+
+    value: float | None
+    raw: float | None = None
+    reason: str = ""
+    backend: str = "numpy"
+    confidence: float = 1.0
+    per_frame: np.ndarray | None = None
+    details: dict[str, float] = field(default_factory=dict)
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.value is None and not self.reason:
+            raise RewardError("A reward without a value must say why: give RewardResult a reason.")
+        if self.value is not None and not (math.isfinite(self.value) and 0 <= self.value <= 1):
+            raise RewardError(f"A reward must be a finite number in [0, 1], but got {self.value}.")
+        if self.raw is not None and not math.isfinite(self.raw):
+            raise RewardError(f"A reward's raw value must be finite, but got {self.raw}.")
+
+
+Score = Callable[["ClipFeatures"], RewardResult]
+
+
+def not_applicable(reason: str, **known: float) -> RewardResult:
+    """A reward that has nothing to say about this clip, and why."""
+    return RewardResult(value=None, reason=reason, details=known)

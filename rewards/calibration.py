@@ -1,0 +1,81 @@
+"""Raw measurements to 0..1 by anchors that are frozen in `assets/calibration/calibration.json`.
+
+An anchor pair says what a bad clip and what a good clip measured; between them the map is linear, beyond them flat.
+The anchors are never taken from the clips being scored. `python -m rewards.calibrate` makes the file and records there
+which clips and which command made it. A *set* is one domain: "real" (filmed or photo-real clips) or "mini" (the flat
+shapes of the embedded model).
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rewards.errors import RewardError
+
+PATH = Path(__file__).parents[1] / "assets" / "calibration" / "calibration.json"
+
+
+class Anchors(BaseModel):
+    """What the measurement was on bad and on good clips, in its own unit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bad: float
+    good: float
+
+
+class CalibrationSet(BaseModel):
+    """Anchors of one domain, by measurement (`reward` or `reward.part`), and the clips that they were taken from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clips: tuple[str, ...]
+    anchors: dict[str, Anchors]
+
+
+class CalibrationFile(BaseModel):
+    """The whole file; `version` rises whenever an anchor changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int
+    command: str
+    sets: dict[str, CalibrationSet]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """The anchors of one set; `name` is "set-version" and goes into every report."""
+
+    name: str
+    anchors: dict[str, Anchors]
+
+    @overload
+    def map(self, measurement: str, raw: float) -> float: ...
+    @overload
+    def map(self, measurement: str, raw: np.ndarray) -> np.ndarray: ...
+    def map(self, measurement: str, raw: float | np.ndarray) -> float | np.ndarray:
+        """Raw values to 0..1, NaN stays NaN. Raises RewardError for a measurement without anchors."""
+        anchors = self.anchors.get(measurement)
+        if anchors is None:
+            raise RewardError(
+                f"The calibration {self.name} has no anchors for {measurement!r}: run `python -m rewards.calibrate`."
+            )
+        mapped = np.clip((np.asarray(raw, np.float64) - anchors.bad) / (anchors.good - anchors.bad), 0, 1)
+        return mapped if isinstance(raw, np.ndarray) else float(mapped)
+
+
+@cache
+def read_calibration(domain: str = "real", path: Path = PATH) -> Calibration:
+    """One set of the calibration file. Raises RewardError when the file or the set is missing or malformed."""
+    try:
+        file = CalibrationFile.model_validate_json(path.read_text(encoding="utf8"))
+    except (OSError, ValidationError) as error:
+        raise RewardError(f"The calibration file {path} cannot be read: run `python -m rewards.calibrate`.") from error
+    if domain not in file.sets:
+        raise RewardError(f"There is no calibration set {domain!r}; the file has {', '.join(sorted(file.sets))}.")
+    return Calibration(name=f"{domain}-{file.version}", anchors=file.sets[domain].anchors)

@@ -1,0 +1,190 @@
+"""`Mix`: which rewards count how much; `combine`: from rewards to one total; `RewardReport`: all of it, with reasons.
+
+    total = sum_i w_i v_i / sum_i w_i  x  prod_g (1 - strength_g (1 - gate_g))
+
+over the rewards i that apply to the clip. A reward without a value (not applicable, weights missing) drops out and the
+rest share its weight; a note says so. The gates g (motion, sharpness, cut) multiply: no weighted sum can buy them off.
+"""
+
+import difflib
+import math
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rewards.base import RewardResult
+from rewards.errors import RewardError
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class GateStrengths(BaseModel):
+    """How much of the total a closed gate takes away: 0 nothing, 1 everything."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    motion: Share = 0.5
+    sharpness: Share = 0.5
+    cut: Share = 0.5
+
+
+class Mix(BaseModel):
+    """A weighted set of rewards, written by hand in `presets/rewards/<key>.toml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    title: str
+    description: str = ""
+    weights: dict[str, Weight]
+    gates: GateStrengths = GateStrengths()
+    calibration: str = "real"
+    """Which set of the calibration file maps raw values to 0..1."""
+    backends: dict[str, str] = {}
+    """What computes a shared piece, where there is a choice; said in every result, never swapped silently."""
+
+    @model_validator(mode="after")
+    def _has_weight(self) -> "Mix":
+        if not any(self.weights.values()):
+            raise ValueError("at least one weight must be above 0")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Total:
+    """`value` 0..1, None when no reward applies; `weights` are the shares that were used, summing to 1."""
+
+    value: float | None
+    weights: dict[str, float]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardReport:
+    """Everything that scoring one clip found out.
+
+    `weights` are the shares used after renormalising; `gates` the measured gates; `seconds` what each reward and each
+    shared piece (flow, visible, ...) took by itself; `notes` what was left out and why; `calibration` is "set-version".
+    """
+
+    clip_id: str
+    mix: str
+    results: dict[str, RewardResult]
+    weights: dict[str, float]
+    gates: dict[str, float]
+    total: float | None
+    seconds: dict[str, float]
+    calibration: str
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def parts(self) -> dict[str, float | None]:
+        """The value of each reward."""
+        return {key: result.value for key, result in self.results.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe, without pictures; NaN in a per-frame series becomes None."""
+        return {
+            "clip_id": self.clip_id,
+            "mix": self.mix,
+            "total": self.total,
+            "weights": self.weights,
+            "gates": self.gates,
+            "seconds": {key: round(spent, 6) for key, spent in self.seconds.items()},
+            "calibration": self.calibration,
+            "notes": list(self.notes),
+            "results": {key: _result_to_dict(result) for key, result in self.results.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "RewardReport":
+        """The inverse of `to_dict`."""
+        results = {key: _result_from_dict(result) for key, result in stored["results"].items()}
+        plain = {key: stored[key] for key in ("clip_id", "mix", "total", "weights", "gates", "seconds", "calibration")}
+        return cls(**plain, results=results, notes=tuple(stored["notes"]))
+
+
+def read_mix(path: Path, known: Collection[str] | None = None) -> Mix:
+    """A preset file; its name is the key. `known` (default: all rewards) are the rewards that it may name.
+
+    Raises RewardError in one sentence for a missing file, bad TOML, an unknown key ("did you mean") or a bad weight.
+    """
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RewardError(f"The mix {path.name} cannot be read: {error}.") from error
+    _check_names("key", entries, Mix.model_fields, path.name)
+    if isinstance(entries.get("weights"), dict):
+        _check_names("reward", entries["weights"], known or _all_rewards(), path.name)
+    try:
+        return Mix.model_validate({"key": path.stem, **entries})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "weights"
+        raise RewardError(f"The mix {path.name} is wrong at {where}: {first['msg']}.") from error
+
+
+def combine(
+    values: Mapping[str, float | None],
+    weights: Mapping[str, float],
+    gates: Mapping[str, float],
+    strengths: GateStrengths,
+) -> Total:
+    """The total of one clip from its rewards and gates. Raises RewardError for a value that is not finite."""
+    for key, value in values.items():
+        if value is not None and not math.isfinite(value):
+            raise RewardError(
+                f"The reward {key!r} gave {value}, which is not a number: a reward must be finite or None."
+            )
+    applicable = {key: weights[key] for key, value in values.items() if value is not None and weights.get(key, 0) > 0}
+    whole = sum(applicable.values())
+    notes = tuple(_note(key) for key, value in values.items() if value is None and weights.get(key, 0) > 0)
+    if not whole:
+        return Total(value=None, weights={}, notes=(*notes, "No reward of the mix applies to this clip."))
+    shares = {key: weight / whole for key, weight in applicable.items()}
+    mean = math.fsum(share * (values[key] or 0.0) for key, share in shares.items())
+    passed = math.prod(1 - getattr(strengths, gate) * (1 - level) for gate, level in gates.items())
+    return Total(value=min(1.0, mean * passed), weights=shares, notes=notes)
+
+
+def _note(key: str) -> str:
+    return f"{key} does not apply here; the other rewards share its weight."
+
+
+def _check_names(kind: str, given: Collection[str], known: Collection[str], where: str) -> None:
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" Known are {', '.join(sorted(known))}."
+            raise RewardError(f"The mix {where} has an unknown {kind} {name!r}.{hint}")
+
+
+def _all_rewards() -> Collection[str]:
+    from rewards import REWARDS
+
+    return REWARDS
+
+
+def _result_to_dict(result: RewardResult) -> dict[str, Any]:
+    series = result.per_frame
+    return {
+        "value": result.value,
+        "raw": result.raw,
+        "reason": result.reason,
+        "backend": result.backend,
+        "confidence": result.confidence,
+        "details": result.details,
+        "per_frame": None if series is None else [float(v) if np.isfinite(v) else None for v in series],
+    }
+
+
+def _result_from_dict(stored: Mapping[str, Any]) -> RewardResult:
+    series = stored["per_frame"]
+    frames = None if series is None else np.array([math.nan if v is None else v for v in series], np.float64)
+    return RewardResult(**{**stored, "per_frame": frames})

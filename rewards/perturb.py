@@ -1,0 +1,182 @@
+"""Known damage, done on purpose: what the reward matrix and the calibration apply to good clips.
+
+Every perturbation is a pure function `uint8[T,H,W,3] -> uint8[T',H,W,3]`, the same result for the same seed. Lengths
+are shares of the short side, so that one strength means the same to the eye at 64 px and at 4K; `strength` scales them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from rewards.errors import RewardError
+
+Frames = np.ndarray
+REPEAT_FRAMES = 16
+
+
+def frozen(frames: Frames) -> Frames:
+    """The middle frame for the whole length."""
+    return np.repeat(frames[len(frames) // 2][None], len(frames), axis=0)
+
+
+def jitter(frames: Frames, strength: float = 1.0, seed: int = 0) -> Frames:
+    """Every frame shifted as a whole, by up to 4 px of 256 each way, independently of its neighbours."""
+    reach = 4 / 256 * _short_side(frames) * strength
+    shifts = np.random.default_rng(seed).uniform(-reach, reach, (len(frames), 2))
+    return np.stack([_shift(f, dx, dy) for f, (dx, dy) in zip(frames, shifts, strict=True)])
+
+
+def wobble(frames: Frames, strength: float = 1.0, seed: int = 0) -> Frames:
+    """Every frame bent locally by a smooth random field with 3 px of 256 standard deviation, new in each frame."""
+    rng = np.random.default_rng(seed)
+    height, width = frames.shape[1:3]
+    short = _short_side(frames)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    bent = []
+    for frame in frames:
+        field = rng.standard_normal((2, height, width)).astype(np.float32)
+        field = np.stack([cv2.GaussianBlur(f, (0, 0), short * 10 / 256) for f in field])
+        dx, dy = field * (3 / 256 * short * strength / max(float(field.std()), 1e-9))
+        bent.append(cv2.remap(frame, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    return np.stack(bent)
+
+
+def flicker(frames: Frames, strength: float = 1.0, seed: int = 0) -> Frames:
+    """A random gain of up to 15 % each way on every frame."""
+    gains = 1 + np.random.default_rng(seed).uniform(-0.15, 0.15, len(frames)) * strength
+    return _to_uint8(frames * gains[:, None, None, None])
+
+
+def noise(frames: Frames, strength: float = 1.0, seed: int = 0) -> Frames:
+    """Gaussian noise, sigma 15 of 255, new in every frame."""
+    rng = np.random.default_rng(seed)
+    return np.stack([_to_uint8(f + rng.normal(0, 15 * strength, f.shape)) for f in frames])
+
+
+def pure_noise(frames: Frames, seed: int = 0) -> Frames:
+    """Nothing but independent uniform noise."""
+    return np.random.default_rng(seed).integers(0, 256, frames.shape, dtype=np.uint8)
+
+
+def blur(frames: Frames, strength: float = 1.0) -> Frames:
+    """Gaussian blur, sigma 3 px of 256."""
+    sigma = 3 / 256 * _short_side(frames) * strength
+    return np.stack([cv2.GaussianBlur(f, (0, 0), sigma) for f in frames])
+
+
+def repeat(frames: Frames, period: int = REPEAT_FRAMES) -> Frames:
+    """The first `period` frames again and again."""
+    return frames[np.arange(len(frames)) % period]
+
+
+def ping_pong(frames: Frames, period: int = REPEAT_FRAMES) -> Frames:
+    """The first `period` frames forward, backward, forward, ..."""
+    turn = 2 * (period - 1)
+    phase = np.arange(len(frames)) % turn
+    return frames[np.minimum(phase, turn - phase)]
+
+
+def reverse(frames: Frames) -> Frames:
+    """Played backward."""
+    return frames[::-1].copy()
+
+
+def shuffle(frames: Frames, seed: int = 0) -> Frames:
+    """All frames in random order."""
+    return frames[np.random.default_rng(seed).permutation(len(frames))]
+
+
+def cut_to(frames: Frames, other: Frames, at: int | None = None) -> Frames:
+    """From frame `at` (the middle by default) on, another clip, resized to this one."""
+    at = len(frames) // 2 if at is None else at
+    height, width = frames.shape[1:3]
+    if len(other) < len(frames) - at:
+        raise RewardError(
+            f"A cut at frame {at} needs {len(frames) - at} frames of the other clip, but it has {len(other)}."
+        )
+    tail = [cv2.resize(f, (width, height), interpolation=cv2.INTER_AREA) for f in other[: len(frames) - at]]
+    return np.concatenate([frames[:at], np.stack(tail)])
+
+
+def to_the_edge(frames: Frames, share: float = 0.3) -> Frames:
+    """The picture moved sideways by `share` of its width; what comes in repeats the border."""
+    return np.stack([_shift(f, share * f.shape[1], 0.0) for f in frames])
+
+
+def rolling(frames: Frames, degrees: float = 12.0) -> Frames:
+    """The camera rolls: from `-degrees` to `degrees` over the clip, enlarged so that no border shows."""
+    height, width = frames.shape[1:3]
+    zoom = 1 + np.sin(np.radians(degrees)) * max(width / height, height / width)
+    angles = np.linspace(-degrees, degrees, len(frames))
+    turns = [cv2.getRotationMatrix2D((width / 2, height / 2), float(a), float(zoom)) for a in angles]
+    turned = [
+        cv2.warpAffine(f, m, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        for f, m in zip(frames, turns, strict=True)
+    ]
+    return np.stack(turned)
+
+
+def flip(frames: Frames) -> Frames:
+    """Mirrored left to right."""
+    return frames[:, :, ::-1].copy()
+
+
+def double_rate(frames: Frames) -> Frames:
+    """Every frame twice (to be shown at twice the frame rate)."""
+    return np.repeat(frames, 2, axis=0)
+
+
+def grey(frames: Frames) -> Frames:
+    """Uniform grey."""
+    return np.full_like(frames, 128)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Perturbation:
+    """`apply(frames, other)` damages a clip; `other` is a second clip, for the cuts. `rate` multiplies the fps."""
+
+    key: str
+    title: str
+    apply: Callable[[Frames, Frames], Frames]
+    rate: float = 1.0
+
+
+def _listed(key: str, title: str, apply: Callable[..., Frames], rate: float = 1.0, **options: float) -> Perturbation:
+    return Perturbation(key=key, title=title, apply=lambda frames, _other: apply(frames, **options), rate=rate)
+
+
+ALL = (
+    _listed("frozen", "one frame for the whole length", frozen),
+    _listed("jitter", "the whole picture shakes by 4 px of 256", jitter),
+    _listed("wobble", "the picture bends locally by 3 px of 256", wobble),
+    _listed("flicker", "brightness flickers by 15 %", flicker),
+    _listed("noise", "noise of sigma 15", noise),
+    _listed("pure_noise", "nothing but noise", pure_noise),
+    _listed("blur", "blurred by 3 px of 256", blur),
+    _listed("repeat", "the first 16 frames again and again", repeat),
+    _listed("ping_pong", "the first 16 frames to and fro", ping_pong),
+    _listed("reverse", "played backward", reverse),
+    _listed("shuffle", "frames in random order", shuffle),
+    Perturbation(key="cut", title="a hard cut to another clip in the middle", apply=cut_to),
+    _listed("to_the_edge", "the subject moved to the edge", to_the_edge),
+    _listed("rolling", "the camera rolls", rolling),
+    _listed("flip", "mirrored left to right", flip),
+    _listed("double_rate", "every frame twice, at twice the rate", double_rate, rate=2.0),
+    _listed("grey", "uniform grey", grey),
+)
+PERTURBATIONS = {p.key: p for p in ALL}
+
+
+def _short_side(frames: Frames) -> int:
+    return min(frames.shape[1:3])
+
+
+def _shift(frame: np.ndarray, dx: float, dy: float) -> np.ndarray:
+    move = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
+    return cv2.warpAffine(frame, move, frame.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _to_uint8(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

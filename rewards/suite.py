@@ -1,0 +1,108 @@
+"""`RewardSuite`: scores clips with the rewards of one mix, sharing what they have in common.
+
+A reward module is found through `REWARDS` and has `SPEC` and `score(features)`; it may have `pictures(features)`
+(overlays, made when asked for) and `prepare(group)` (hands every clip of a group what one batched call of a network
+computed).
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rewards import load_reward
+from rewards.base import RewardResult, not_applicable
+from rewards.calibration import read_calibration
+from rewards.clip import Clip
+from rewards.errors import RewardError, RewardUnavailable
+from rewards.features import ClipFeatures
+from rewards.flow import FlowBackend
+from rewards.gates import measure_gates
+from rewards.mix import Mix, RewardReport, combine
+
+
+class RewardSuite:
+    """The rewards of `mix` with a weight above 0. `flow` replaces the mix's optical flow (a RAFT on a GPU).
+
+    Raises RewardError for a reward or a calibration set that does not exist.
+    """
+
+    def __init__(self, mix: Mix, *, flow: FlowBackend | None = None) -> None:
+        self.mix = mix
+        self._flow = flow
+        self._calibration = read_calibration(mix.calibration)
+        self._modules = {key: load_reward(key) for key, weight in mix.weights.items() if weight > 0}
+
+    def features(self, clip: Clip) -> ClipFeatures:
+        """The clip's shared pieces, as this mix computes them."""
+        return ClipFeatures(clip, flow=self._flow, calibration=self._calibration, backends=self.mix.backends)
+
+    def score(self, clip: Clip, clip_id: str = "") -> RewardReport:
+        """Score one clip; a reward that does not apply is None with its reason. Raises RewardError when one fails."""
+        return self.score_group([clip], [clip_id])[0]
+
+    def score_group(self, clips: Sequence[Clip], clip_ids: Sequence[str] | None = None) -> list[RewardReport]:
+        """Score clips that belong together (the takes of one prompt): networks see them as one batch."""
+        ids = list(clip_ids) if clip_ids is not None else [""] * len(clips)
+        if len(ids) != len(clips):
+            raise RewardError(f"A group needs one id a clip, but got {len(ids)} ids for {len(clips)} clips.")
+        group = [self.features(clip) for clip in clips]
+        missing = self._prepare(group)
+        return [self._report(features, clip_id, missing) for features, clip_id in zip(group, ids, strict=True)]
+
+    def score_features(self, features: ClipFeatures, clip_id: str = "") -> RewardReport:
+        """Score a clip whose shared pieces the caller keeps (to make pictures of them, or to count them)."""
+        return self._report(features, clip_id, self._prepare([features]))
+
+    def pictures(self, features: ClipFeatures, key: str) -> dict[str, np.ndarray]:
+        """The overlays of one reward, name to `uint8[T,h,w,3]` at analysis size; empty when it has none."""
+        make = getattr(load_reward(key), "pictures", None)
+        return make(features) if make else {}
+
+    def _prepare(self, group: list[ClipFeatures]) -> dict[str, str]:
+        """Run the rewards' batched part; what cannot be had on this machine, by reward, with the reason."""
+        missing: dict[str, str] = {}
+        for key, module in self._modules.items():
+            try:
+                getattr(module, "prepare", _nothing)(group)
+            except RewardUnavailable as error:
+                missing[key] = str(error)
+        return missing
+
+    def _report(self, features: ClipFeatures, clip_id: str, missing: dict[str, str]) -> RewardReport:
+        results, seconds = {}, {}
+        for key, module in self._modules.items():
+            shared_s, start = sum(features.seconds.values()), time.perf_counter()
+            results[key] = not_applicable(missing[key]) if key in missing else _score(module, features)
+            seconds[key] = time.perf_counter() - start - (sum(features.seconds.values()) - shared_s)
+        gates = measure_gates(features).to_dict()
+        values = {key: result.value for key, result in results.items()}
+        total = combine(values, self.mix.weights, gates, self.mix.gates)
+        return RewardReport(
+            clip_id=clip_id,
+            mix=self.mix.key,
+            results=results,
+            weights=total.weights,
+            gates=gates,
+            total=total.value,
+            seconds={**seconds, **{f"shared.{piece}": spent for piece, spent in features.seconds.items()}},
+            calibration=features.calibration.name,
+            notes=total.notes,
+        )
+
+
+def _score(module: Any, features: ClipFeatures) -> RewardResult:
+    try:
+        result: RewardResult = module.score(features)
+    except RewardUnavailable as error:
+        return not_applicable(str(error))
+    series = result.per_frame
+    if series is None or len(series) == features.clip.num_frames:
+        return result
+    wrong = f"{len(series)} values for {features.clip.num_frames} frames"
+    raise RewardError(f"The reward {module.SPEC.key!r} gave a per-frame series of {wrong}.")
+
+
+def _nothing(_group: list[ClipFeatures]) -> None:
+    return None

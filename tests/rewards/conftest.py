@@ -1,0 +1,37 @@
+"""Clips for the rewards' tests: scenes of the embedded world, rendered, and real clips where they are there."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from engine.mini import world
+from rewards import Clip
+
+VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"
+
+
+def render_clip(motion: str = "right", *, num_frames: int = 33, background: str = "meadow", **options: object) -> Clip:
+    """A clip of one red star; `options` are fields of the scene or of its subject."""
+    place = {key: options.pop(key) for key in ("shape", "colour", "size", "x", "y", "phase") if key in options}
+    subject = world.Subject(**{"shape": "star", "colour": "red", "size": "medium", "x": 20.0, "y": 34.0, **place})
+    scene = world.Scene((subject,), motion, background, **options)
+    return Clip(frames=world.render(scene, num_frames), fps=world.FPS, prompt=world.prompt(scene))
+
+
+def real_clip(name: str, num_frames: int = 64, size_px: int = 256) -> Clip:
+    """The first frames of a file of `../shared/videos`, cut to a square in the middle; skips where it is absent."""
+    path = VIDEOS / name
+    if not path.is_file():
+        pytest.skip(f"{path.name} is not in ../shared/videos")
+    reader = cv2.VideoCapture(str(path))
+    frames = [_square(reader.read()[1], size_px) for _ in range(num_frames)]
+    return Clip(frames=np.stack(frames), fps=reader.get(cv2.CAP_PROP_FPS), prompt="")
+
+
+def _square(bgr: np.ndarray, size_px: int) -> np.ndarray:
+    height, width = bgr.shape[:2]
+    side, top, left = min(height, width), max(0, height - width) // 2, max(0, width - height) // 2
+    square = bgr[top : top + side, left : left + side, ::-1]
+    return cv2.resize(square, (size_px, size_px), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,147 @@
+"""The mix: weights that renormalise, gates that multiply, reports that survive JSON, presets that say what is wrong."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rewards import (
+    REWARDS,
+    Clip,
+    RewardError,
+    RewardReport,
+    as_reward_funcs,
+    comprehensive_reward,
+    mix_reward_func,
+    read_mix,
+    reward_spec,
+)
+from rewards.base import RewardResult
+from rewards.mix import GateStrengths, combine
+from rewards.suite import RewardSuite
+
+from .conftest import render_clip
+
+PRESETS = Path(__file__).resolve().parents[2] / "presets" / "rewards"
+OPEN = {"motion": 1.0, "sharpness": 1.0, "cut": 1.0}
+unit = st.floats(0, 1)
+parts = st.dictionaries(st.sampled_from("abcdef"), st.tuples(st.none() | unit, st.floats(0, 10)), min_size=1)
+
+
+def test_the_total_is_the_weighted_mean() -> None:
+    total = combine({"a": 1.0, "b": 0.25}, {"a": 1.0, "b": 3.0}, OPEN, GateStrengths())
+    assert total.value == pytest.approx(0.4375)
+    assert total.weights == {"a": 0.25, "b": 0.75} and total.notes == ()
+
+
+def test_a_reward_without_a_value_drops_out_and_the_rest_share_its_weight() -> None:
+    total = combine({"a": 0.8, "b": None, "c": 0.4}, {"a": 1, "b": 5, "c": 1}, OPEN, GateStrengths())
+    assert total.value == pytest.approx(0.6)
+    assert total.weights == {"a": 0.5, "c": 0.5} and "b" in total.notes[0]
+
+
+def test_nothing_applicable_gives_no_total() -> None:
+    assert combine({"a": None}, {"a": 1}, OPEN, GateStrengths()).value is None
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_number_that_is_none_is_an_error(bad: float) -> None:
+    with pytest.raises(RewardError, match="'a' gave"):
+        combine({"a": bad}, {"a": 1}, OPEN, GateStrengths())
+    with pytest.raises(RewardError, match="finite"):
+        RewardResult(value=bad)
+
+
+@given(parts)
+def test_the_total_lies_between_the_values(drawn: dict[str, tuple[float | None, float]]) -> None:
+    values = {key: value for key, (value, _) in drawn.items()}
+    weights = {key: weight for key, (_, weight) in drawn.items()}
+    total = combine(values, weights, OPEN, GateStrengths())
+    counted = [v for k, v in values.items() if v is not None and weights[k] > 0]
+    if not counted:
+        assert total.value is None
+    else:
+        assert total.value is not None
+        assert min(counted) - 1e-9 <= total.value <= max(counted) + 1e-9
+        assert math.fsum(total.weights.values()) == pytest.approx(1)
+
+
+@given(unit, unit, unit)
+def test_a_closing_gate_never_raises_the_total(level: float, lower: float, strength: float) -> None:
+    gates = GateStrengths(motion=strength)
+    more, less = (combine({"a": 0.7}, {"a": 1}, {**OPEN, "motion": m}, gates).value for m in (level, level * lower))
+    assert more is not None and less is not None and less <= more + 1e-12
+
+
+def test_a_report_survives_json() -> None:
+    report = RewardSuite(read_mix(PRESETS / "mini.toml")).score(render_clip(), "abc")
+    stored = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    again = RewardReport.from_dict(stored)
+    assert again.to_dict() == stored
+    assert again.parts == report.parts and again.clip_id == "abc" and again.mix == "mini"
+    series = again.results["flow_smoothness"].per_frame
+    assert series is not None and np.isnan(series[0]) and len(series) == 33
+    assert report.seconds["shared.flow"] > 0
+
+
+@pytest.mark.parametrize("path", sorted(PRESETS.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_preset_can_be_used(path: Path) -> None:
+    mix = read_mix(path)
+    assert mix.key == path.stem and mix.title
+    assert RewardSuite(mix).mix.weights.keys() <= REWARDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('title = "x"\n[weights]\nflow_smothness = 1.0', "Did you mean 'flow_smoothness'"),
+        ('title = "x"\n[wieghts]\nflow_smoothness = 1.0', "Did you mean 'weights'"),
+        ('title = "x"\n[weights]\nflow_smoothness = -1.0', "greater than or equal to 0"),
+        ('title = "x"\n[weights]\nflow_smoothness = nan', "finite"),
+        ('title = "x"\n[weights]\nflow_smoothness = 0.0', "above 0"),
+        ('title = "x"\n[gates]\nmotion = 2.0\n[weights]\nloop_break = 1', "gates.motion"),
+        ("title = ", "cannot be read"),
+    ],
+)
+def test_a_wrong_preset_says_what_and_where(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text, encoding="utf8")
+    with pytest.raises(RewardError, match=says):
+        read_mix(path)
+    with pytest.raises(RewardError, match=r"missing\.toml cannot be read"):
+        read_mix(tmp_path / "missing.toml")
+
+
+def test_the_one_call() -> None:
+    clip = render_clip()
+    total, found = comprehensive_reward(clip.prompt, clip.frames)
+    assert total is not None and 0 <= total <= 1
+    assert found.keys() == REWARDS.keys()
+    only, _ = comprehensive_reward(clip.prompt, clip.frames, {"loop_break": 2.0})
+    assert only == pytest.approx(found["loop_break"])
+    with pytest.raises(RewardError, match="Did you mean 'loop_break'"):
+        comprehensive_reward(clip.prompt, clip.frames, {"loop_brake": 1.0})
+    with pytest.raises(RewardError, match="0 or more"):
+        comprehensive_reward(clip.prompt, clip.frames, {"loop_break": -1.0})
+
+
+def test_reward_functions_speak_trl() -> None:
+    mix = read_mix(PRESETS / "mini.toml")
+    clips = [render_clip(), Clip(frames=np.full((33, 64, 64, 3), 99, np.uint8), fps=8)]
+    functions = {f.__name__: f for f in as_reward_funcs(mix)}
+    assert functions.keys() == mix.weights.keys()
+    smooth = functions["flow_smoothness"](prompts=["a", "b"], completions=[c.frames for c in clips], extra=[1, 2])
+    assert smooth[0] is not None and smooth[0] > 0.5 and smooth[1] is None
+    expected = [RewardSuite(mix).score(clip).total for clip in clips]
+    assert mix_reward_func(mix)([c.prompt for c in clips], clips) == expected
+
+
+@pytest.mark.parametrize("key", list(REWARDS))
+def test_every_reward_says_what_it_is(key: str) -> None:
+    spec = reward_spec(key)
+    assert spec.key == key and spec.title and spec.question.endswith("?")
+    assert spec.source and spec.licence and spec.unit and spec.low != spec.high
