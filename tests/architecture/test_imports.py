@@ -53,7 +53,7 @@ def modules_under(root: Path, name: str) -> list[str]:
 def first_to_load_models(python: str, root: Path, modules: list[str]) -> dict[str, list[str]]:
     """Import the modules one after another in a fresh process; the first that brings a model library, and which."""
     command = [python, "-c", PROBE, json.dumps(modules), json.dumps(MODEL_LIBRARIES)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
