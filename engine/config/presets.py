@@ -8,7 +8,7 @@ import os
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +17,9 @@ from engine.config.suggest import did_you_mean, explain
 from engine.errors import ConfigError
 from engine.families import FAMILIES, ROOT, family_spec
 from engine.generation.request import GenerationRequest
+
+if TYPE_CHECKING:
+    from rewards.mix import Mix
 
 KINDS = ("models", "rewards", "train", "curricula")
 
@@ -83,8 +86,19 @@ def load_model_preset(key: str) -> ModelPreset:
     return preset
 
 
+@overload
+def load_preset(kind: Literal["models"], key: str) -> ModelPreset: ...
+@overload
+def load_preset(kind: Literal["rewards"], key: str) -> "Mix": ...
+@overload
+def load_preset(kind: str, key: str) -> Any: ...
+
+
 def load_preset(kind: str, key: str) -> Any:
-    """A preset by kind and key: `ModelPreset`, `rewards.mix.Mix`, or the plain table of a kind without a schema yet."""
+    """A preset by kind and key: `ModelPreset`, `rewards.mix.Mix`, or the plain table of a kind without a schema yet.
+
+    A mix is taken whole from the user's file, if there is one: half of somebody's weights is nobody's mix.
+    """
     if kind == "models":
         return load_model_preset(key)
     if kind == "rewards":

@@ -4,6 +4,7 @@ A network is a diffusers model with `PeftAdapterMixin`. One adapter is active at
 for bit). Names are free text; peft wants no dots in them, so a dot becomes an underscore inside.
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,11 @@ def load_adapter(network: Any, name: str, folder: Path) -> None:
         raise FamilyError(
             f"Adapter '{name}' does not fit this model: {shown}. Choose an adapter trained on this model."
         )
-    network.load_lora_adapter(weights, prefix=None, adapter_name=_inner(name), metadata=metadata)
+    with warnings.catch_warnings():  # having several adapters is meant, no accident to warn of
+        warnings.filterwarnings(
+            "ignore", message="Already found a `peft_config`"
+        )
+        network.load_lora_adapter(weights, prefix=None, adapter_name=_inner(name), metadata=metadata)
     network.set_adapters(_inner(name))
     network.enable_adapters()
     network.eval()

@@ -50,11 +50,11 @@ class LTXFamily:
         self.source = source
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
+        folder = find_folder(self.source, {**PARTS, "tokenizer": ""})
+        check_parts(folder, PARTS)
         from diffusers import AutoencoderKLLTXVideo, LTXVideoTransformer3DModel
         from transformers import T5EncoderModel
 
-        folder = find_folder(self.source, {**PARTS, "tokenizer": ""})
-        check_parts(folder, PARTS)
         self.device = device
         self.scheduler_config: Mapping[str, Any] = read_json(folder / "scheduler" / "scheduler_config.json")
         self.network: LTXVideoTransformer3DModel = read_network(

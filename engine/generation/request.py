@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 PROMPT_LIMIT = 2000  # characters
+SEED_LIMIT = 2**63  # exclusive
 
 
 class KeyframePlan(BaseModel):
@@ -50,10 +51,14 @@ class GenerationRequest(BaseModel):
     mode: Literal["direct", "keyframes", "windows"] = "direct"
     keyframes: KeyframePlan | None = None
     windows: WindowPlan | None = None
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(0, ge=0, lt=SEED_LIMIT)
 
     @property
     def id(self) -> str:
         """16 hex digits that name the clip."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def takes(self, count: int) -> "list[GenerationRequest]":
+        """`count` takes of this request: its own seed, and the ones after it."""
+        return [self.model_copy(update={"seed": (self.seed + take) % SEED_LIMIT}) for take in range(count)]

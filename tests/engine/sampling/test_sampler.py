@@ -1,6 +1,7 @@
 """`denoise` against diffusers' own pipeline, and what every caller relies on."""
 
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,7 +78,7 @@ def test_steps_chain_and_say_where_they_are(tiny_family: Any) -> None:
     assert [step.sigma for step in steps] == begin.sigmas[:-1].tolist()
     assert [step.sigma_next for step in steps] == begin.sigmas[1:].tolist()
     assert torch.equal(steps[0].latents, begin.latents)
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         assert after.latents is before.next_latents
     assert all(step.log_prob is None and step.noise_std == 0 for step in steps)
     assert not steps[-1].next_latents.requires_grad

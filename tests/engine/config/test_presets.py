@@ -1,0 +1,186 @@
+"""Presets on disk, the user's own laid over them, and requests held against them."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config.presets import check_request, dump, load_preset, overlay, preset_keys, read_request
+from engine.config.schema import REQUEST_FIELDS, ModelPreset
+from engine.errors import ConfigError
+from engine.families import family_spec
+from engine.generation.request import GenerationRequest
+
+MODEL = """
+title = "Mine"
+family = "ltx"
+source = "assets/mini"
+width = 64
+height = 64
+num_frames = 33
+fps = 8
+num_steps = 20
+guidance = 3
+max_frames = 129
+"""
+
+
+@pytest.fixture
+def own_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`own_preset(text, key="mine", kind="models")` writes a preset into the user's folder."""
+    monkeypatch.setenv("DAILIES_PRESETS", str(tmp_path / "presets"))
+
+    def write(text: str, key: str = "mine", kind: str = "models") -> None:
+        folder = tmp_path / "presets" / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{key}.toml").write_text(text)
+
+    return write
+
+
+def ask(**fields: Any) -> GenerationRequest:
+    return GenerationRequest(**{**load_preset("models", "mini").defaults(), "prompt": "a red circle", **fields})
+
+
+@pytest.mark.parametrize("key", preset_keys("models"))
+def test_every_shipped_model_can_make_its_own_default_clip(key: str) -> None:
+    preset = load_preset("models", key)
+    check_request(GenerationRequest(prompt="a red circle", **preset.defaults()))
+    assert family_spec(preset.family).allows_frames(preset.max_frames)
+    assert preset.licence and preset.notes and preset.recommended
+
+
+@pytest.mark.parametrize("key", preset_keys("rewards"))
+def test_every_shipped_mix_parses(key: str) -> None:
+    assert load_preset("rewards", key).weights
+
+
+def test_the_defaults_of_a_preset_are_fields_of_a_request() -> None:
+    assert set(REQUEST_FIELDS) < set(GenerationRequest.model_fields)
+    assert set(load_preset("models", "mini").defaults()) == {"model", *REQUEST_FIELDS}
+
+
+def test_a_model_of_a_known_family_is_one_file(own_preset: Callable[..., None]) -> None:
+    own_preset(MODEL)
+    assert "mine" in preset_keys("models")
+    preset = load_preset("models", "mine")
+    assert preset.key == "mine" and preset.dtype == "bfloat16"
+    check_request(ask(model="mine"))
+
+
+def test_the_users_file_is_laid_over_the_shipped_one(own_preset: Callable[..., None]) -> None:
+    shipped = load_preset("models", "mini")
+    own_preset("num_steps = 7\n", key="mini")
+    assert load_preset("models", "mini") == shipped.model_copy(update={"num_steps": 7})
+
+
+def test_tables_are_laid_over_key_by_key() -> None:
+    below = {"a": 1, "t": {"x": 1, "y": 2}}
+    assert overlay(below, {"b": 2, "t": {"y": 3}}) == {"a": 1, "b": 2, "t": {"x": 1, "y": 3}}
+    assert below == {"a": 1, "t": {"x": 1, "y": 2}}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("guidence = 3", r"Unknown key 'guidence' in models/mine\.toml\. Did you mean 'guidance'\?"),
+        ("num_steps = 0", r"models/mine\.toml: num_steps = 0 will not do: input should be greater than"),
+        ("dtype = 'float8'", r"dtype = 'float8' will not do: input should be 'float32', 'bfloat16' or 'float16'"),
+        ("num_frames = 257", r"models/mine\.toml: num_frames = 257 is more than max_frames = 129"),
+        ("family = 'ltxx'", r"models/mine\.toml: unknown family 'ltxx'\. Did you mean 'ltx'\?"),
+        ("key = 'other'", r"says key = 'other': the key must be the file's name, 'mine'"),
+        ("title = ", r"mine\.toml cannot be read as TOML: Invalid value \(at "),
+    ],
+)
+def test_mistakes_in_a_preset_are_explained(own_preset: Callable[..., None], change: str, sentence: str) -> None:
+    lines = [line for line in MODEL.splitlines() if not line.startswith(change.split(" =")[0])]
+    own_preset("\n".join([*lines, change]))
+    with pytest.raises(ConfigError, match=sentence) as said:
+        load_preset("models", "mine")
+    assert "\n" not in str(said.value)
+
+
+def test_a_preset_that_lacks_something_is_explained(own_preset: Callable[..., None]) -> None:
+    own_preset(MODEL.replace("width = 64\n", ""))
+    with pytest.raises(ConfigError, match=r"models/mine\.toml lacks 'width': add it"):
+        load_preset("models", "mine")
+
+
+def test_unknown_presets_and_kinds_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"Unknown preset 'mimi' in presets/models\. Did you mean 'mini'\?"):
+        load_preset("models", "mimi")
+    with pytest.raises(ConfigError, match=r"Unknown preset 'zzzzzz' in presets/models\. Known: .*ltx, .*mini"):
+        load_preset("models", "zzzzzz")
+    with pytest.raises(ConfigError, match="no presets of kind 'model'. Did you mean 'models'"):
+        preset_keys("model")
+
+
+def test_machines_write_json() -> None:
+    preset = load_preset("models", "mini")
+    assert ModelPreset(**json.loads(dump(preset))) == preset
+
+
+def test_a_form_is_filled_with_the_models_defaults() -> None:
+    request = read_request({"prompt": "a red circle", "model": "ltx", "seed": 5})
+    preset = load_preset("models", "ltx")
+    assert request.seed == 5 and request.width == preset.width and request.num_steps == preset.num_steps
+    assert read_request({"prompt": "x"}).model == "mini"
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"prompt": ""}, r"The request: prompt = '' will not do: string should have at least 1 character"),
+        ({"prompt": "x" * 10_000}, r"\(10002 characters\) will not do: string should have at most 2000 characters"),
+        ({"prompt": "x", "stps": 3}, r"Unknown key 'stps' in The request"),
+        ({"prompt": "x", "seed": -1}, r"seed = -1 will not do"),
+        ({"prompt": "x", "guidance": float("nan")}, r"guidance = nan will not do"),
+        ({"prompt": "x", "num_frames": "many"}, r"num_frames = 'many' will not do: input should be a valid integer"),
+        ({"model": "mimi", "prompt": "x"}, r"Did you mean 'mini'\?"),
+        ({}, r"The request lacks 'prompt': add it"),
+    ],
+)
+def test_bad_forms_are_explained(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence) as said:
+        read_request(fields)
+    assert "\n" not in str(said.value) and len(str(said.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"prompt": "  \n "}, "The prompt is empty: say what the clip should show"),
+        ({"num_frames": 32}, r"makes clips of 8k\+1 frames, but got num_frames = 32: the nearest is 33"),
+        ({"num_frames": 1}, "num_frames = 1: the nearest is 9"),
+        ({"num_frames": 1000}, "num_frames = 1000: the nearest is 129"),
+        ({"num_frames": 137}, "makes at most 129 frames in one piece, but got num_frames = 137: ask for 129 or fewer"),
+        ({"width": 70}, "needs a width that is a multiple of 16 px, but got 70: try 64"),
+        ({"height": 250}, "needs a height that is a multiple of 16 px, but got 250: try 256"),
+        ({"adapter": "run-1"}, "Unknown adapter 'run-1' for model 'mini'. None has been trained yet"),
+        ({"model": "mimi"}, r"Did you mean 'mini'\?"),
+    ],
+)
+def test_requests_that_the_model_cannot_do_are_explained(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence) as said:
+        check_request(ask(**fields))
+    assert "\n" not in str(said.value)
+
+
+def test_windows_may_be_longer_than_the_model() -> None:
+    check_request(ask(num_frames=137, mode="windows"))
+
+
+def test_adapters_are_checked_against_those_there_are() -> None:
+    check_request(ask(adapter="run-1"), adapters=["run-1", "run-2"])
+    with pytest.raises(ConfigError, match=r"Unknown adapter 'run1'.*Did you mean 'run-1'\?"):
+        check_request(ask(adapter="run1"), adapters=["run-1", "other"])
+
+
+def test_checking_is_cheap() -> None:
+    request = ask()
+    began = time.process_time()
+    check_request(request)
+    assert time.process_time() - began < 0.2

@@ -1,0 +1,158 @@
+"""LoRA on the toy model: on, off, unloaded, and refused where it does not fit."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from engine.errors import FamilyError
+from engine.families.adapters import (
+    WEIGHTS_FILE,
+    is_active,
+    load_adapter,
+    loaded_adapters,
+    misfits,
+    save_adapter,
+    unload_adapter,
+    use_adapter,
+)
+from engine.generation.request import GenerationRequest
+from engine.seeds import generator_for
+
+REQUEST = GenerationRequest(prompt="a red circle", num_frames=9, width=32, height=32)
+NAME = "run-3/step 40.5"
+
+
+@pytest.fixture(scope="module")
+def family(tiny_folder: Path, open_family: Any) -> Any:
+    return open_family(tiny_folder)
+
+
+@pytest.fixture
+def bare(family: Any) -> Iterator[Any]:
+    """The family without any adapter, before and after."""
+    yield family
+    for name in loaded_adapters(family.network):
+        unload_adapter(family.network, name)
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_folder: Path, open_family: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a LoRA that changes the network much."""
+    from peft import LoraConfig
+
+    family = open_family(tiny_folder)
+    config = LoraConfig(r=2, lora_alpha=8, target_modules=list(family.spec.lora_targets), init_lora_weights=False)
+    torch.manual_seed(0)
+    family.network.add_adapter(config, adapter_name="default")
+    folder = tmp_path_factory.mktemp("adapter")
+    save_adapter(family.network, "default", folder)
+    return folder
+
+
+def output(family: Any) -> torch.Tensor:
+    latents = family.init_latents(REQUEST, [generator_for(1)])
+    return family.predict(latents, torch.tensor([0.5]), family.encode(["a red circle"]))
+
+
+def rewritten(adapter: Path, folder: Path, rename: dict[str, str] | None = None, **changed: torch.Tensor) -> Path:
+    """A copy of the adapter with parts of its keys renamed, or tensors (by the end of their key) replaced."""
+    tensors = {}
+    for key, tensor in load_file(adapter / WEIGHTS_FILE).items():
+        for old, new in (rename or {}).items():
+            key = key.replace(old, new)
+        tensors[key] = next((value.clone() for end, value in changed.items() if key.endswith(end)), tensor)
+    folder.mkdir()
+    save_file(tensors, folder / WEIGHTS_FILE)
+    return folder
+
+
+def test_on_off_and_unloaded(bare: Any, adapter: Path) -> None:
+    base = output(bare)
+    load_adapter(bare.network, NAME, adapter)
+    changed = output(bare)
+    assert (changed - base).abs().max() > 1e-2
+    assert is_active(bare.network, NAME) and not is_active(bare.network, None)
+    use_adapter(bare.network, None)
+    assert torch.equal(output(bare), base)
+    assert is_active(bare.network, None) and loaded_adapters(bare.network)
+    use_adapter(bare.network, NAME)
+    assert torch.equal(output(bare), changed)
+    unload_adapter(bare.network, NAME)
+    assert torch.equal(output(bare), base)
+    assert loaded_adapters(bare.network) == [] and is_active(bare.network, None)
+
+
+def test_the_saved_scale_is_used(bare: Any, adapter: Path, tmp_path: Path) -> None:
+    """alpha / r = 4 is in the file's header; a file without a header has the plain scale of 1."""
+    base = output(bare)
+    use_adapter(bare.network, "scaled", adapter)
+    scaled = output(bare)
+    use_adapter(bare.network, "plain", rewritten(adapter, tmp_path / "plain"))
+    plain = output(bare)
+    assert (scaled - base).norm() > 1.5 * (plain - base).norm() > 0
+
+
+def test_one_adapter_at_a_time(bare: Any, adapter: Path, tmp_path: Path) -> None:
+    other = rewritten(adapter, tmp_path / "other", **{"to_q.lora_B.weight": torch.zeros(24, 2)})
+    use_adapter(bare.network, "first", adapter)
+    first = output(bare)
+    use_adapter(bare.network, "second", other)
+    assert is_active(bare.network, "second") and not is_active(bare.network, "first")
+    assert not torch.allclose(output(bare), first, atol=1e-4)
+    use_adapter(bare.network, "first")
+    assert torch.equal(output(bare), first)
+    unload_adapter(bare.network, "first")
+    assert is_active(bare.network, None), "what is left stays off until it is asked for"
+
+
+def test_keys_of_whole_pipelines_fit_too(bare: Any, adapter: Path, tmp_path: Path) -> None:
+    use_adapter(bare.network, "a", rewritten(adapter, tmp_path / "plain"))
+    plain = output(bare)
+    use_adapter(bare.network, "b", rewritten(adapter, tmp_path / "x", {"transformer_bl": "transformer.transformer_bl"}))
+    assert torch.equal(output(bare), plain)
+
+
+def test_layers_that_the_model_lacks_are_listed(bare: Any, adapter: Path, tmp_path: Path) -> None:
+    base = output(bare)
+    folder = rewritten(adapter, tmp_path / "x", {"transformer_blocks.1.": "transformer_blocks.7."})
+    with pytest.raises(FamilyError, match=r"'transformer_blocks\.7\..*' has no layer here; .* and \d+ more"):
+        load_adapter(bare.network, "x", folder)
+    assert loaded_adapters(bare.network) == [] and torch.equal(output(bare), base)
+
+
+def test_sizes_that_do_not_fit_are_listed(bare: Any, adapter: Path) -> None:
+    weights = load_file(adapter / WEIGHTS_FILE)
+    assert misfits(bare.network, weights) == []
+    key = next(key for key in weights if key.endswith("to_q.lora_A.weight"))
+    assert misfits(bare.network, {key: torch.zeros(2, 99)}) == [f"'{key}' is for size 99, the layer has 24"]
+    assert misfits(bare.network, {key: torch.full((2, 24), torch.nan)}) == [f"'{key}' holds NaN or infinity"]
+
+
+def test_fit_is_judged_the_same_with_another_adapter_loaded(bare: Any, adapter: Path) -> None:
+    use_adapter(bare.network, "first", adapter)
+    assert misfits(bare.network, load_file(adapter / WEIGHTS_FILE)) == []
+
+
+def test_folders_without_an_adapter_are_refused(bare: Any, tmp_path: Path) -> None:
+    with pytest.raises(FamilyError, match="holds 0 safetensors files"):
+        load_adapter(bare.network, "x", tmp_path / "nowhere")
+    (tmp_path / WEIGHTS_FILE).write_bytes(b"not safetensors")
+    with pytest.raises(FamilyError, match="cannot be read"):
+        load_adapter(bare.network, "x", tmp_path)
+    save_file({}, tmp_path / WEIGHTS_FILE)
+    with pytest.raises(FamilyError, match="holds no tensors"):
+        load_adapter(bare.network, "x", tmp_path)
+
+
+def test_asking_for_what_is_not_loaded(bare: Any, adapter: Path) -> None:
+    with pytest.raises(FamilyError, match="Adapter 'x' is not loaded: say which folder"):
+        use_adapter(bare.network, "x")
+    with pytest.raises(FamilyError, match="Adapter 'x' is not loaded"):
+        unload_adapter(bare.network, "x")
+    load_adapter(bare.network, "x", adapter)
+    with pytest.raises(FamilyError, match="loaded already"):
+        load_adapter(bare.network, "x", adapter)

@@ -1,0 +1,218 @@
+"""The LTX family on a toy model: what it loads, what it refuses, and that its pieces are diffusers' own."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from engine.config.presets import load_model_preset
+from engine.config.schema import ModelPreset
+from engine.errors import ConfigError, FamilyError
+from engine.families import FAMILIES, family_spec, open_model
+from engine.families.loading import find_folder
+from engine.generation.request import GenerationRequest
+from engine.seeds import generator_for
+
+PROMPT = "a red circle moving right"
+REQUEST = GenerationRequest(prompt=PROMPT, num_frames=17, width=64, height=48)
+
+
+@pytest.fixture
+def broken(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the toy model, to damage."""
+    return Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+
+
+def load(folder: Path | str) -> Any:
+    from engine.families.ltx import LTXFamily
+
+    family = LTXFamily(str(folder))
+    family.load("cpu", torch.float32)
+    return family
+
+
+def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> str:
+    """Change the transformer's tensors on disk; returns the name of its first one."""
+    file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file, metadata={"format": "pt"})
+    return next(iter(tensors))
+
+
+def test_noise_has_the_latents_shape_and_each_clip_its_own(tiny_family: Any) -> None:
+    noise = tiny_family.init_latents(REQUEST, [generator_for(1), generator_for(2)])
+    assert noise.shape == (2, 8, 3, 3, 4) and noise.dtype == torch.float32
+    assert torch.equal(noise[1:], tiny_family.init_latents(REQUEST, [generator_for(2)]))
+
+
+@pytest.mark.parametrize("field", [{"num_frames": 16}, {"width": 72}, {"height": 40}])
+def test_the_loaded_vae_says_which_shapes_fit(tiny_family: Any, field: dict[str, int]) -> None:
+    with pytest.raises(FamilyError, match=r"needs 8k\+1 frames and sides that are multiples of 16 px"):
+        tiny_family.init_latents(REQUEST.model_copy(update=field), [generator_for(1)])
+
+
+def test_prompts_are_encoded_as_the_pipeline_does(tiny_family: Any, tiny_folder: Path) -> None:
+    from diffusers import LTXPipeline
+
+    prompts = [PROMPT, ""]
+    pipeline = LTXPipeline.from_pretrained(tiny_folder)
+    embeds, mask, _, _ = pipeline.encode_prompt(prompts, do_classifier_free_guidance=False, max_sequence_length=16)
+    ours = tiny_family.encode(prompts)
+    assert torch.allclose(ours.embeds, embeds, atol=1e-5) and torch.equal(ours.mask, mask)
+    assert not torch.allclose(ours.embeds[0], ours.embeds[1])
+
+
+def test_frames_are_decoded_as_the_pipeline_does(tiny_family: Any, tiny_folder: Path) -> None:
+    from diffusers import LTXPipeline
+
+    latents = tiny_family.init_latents(REQUEST, [generator_for(1), generator_for(2)])
+    pipeline = LTXPipeline.from_pretrained(tiny_folder)
+    whitened = pipeline._denormalize_latents(latents, pipeline.vae.latents_mean, pipeline.vae.latents_std)
+    with torch.no_grad():
+        video = pipeline.vae.decode(whitened, None, return_dict=False)[0]
+    theirs = np.round(pipeline.video_processor.postprocess_video(video, output_type="np") * 255)
+    ours = tiny_family.decode(latents)
+    assert ours.shape == (2, 17, 48, 64, 3) and ours.dtype == np.uint8
+    assert np.abs(ours - theirs).max() <= 1 and ours.std() > 1
+
+
+def test_frames_become_latents_of_the_same_space(tiny_family: Any) -> None:
+    """The latents' scale is undone both ways: a VAE that shifts and stretches must not show in the round trip."""
+    frames = np.random.default_rng(0).integers(0, 256, (2, 17, 48, 64, 3), dtype=np.uint8)
+    plain = tiny_family.encode_frames(frames)
+    assert plain.shape == (2, 8, 3, 3, 4) and plain.dtype == torch.float32
+    pictures = tiny_family.decode(plain)
+    mean, std = tiny_family.vae.latents_mean.clone(), tiny_family.vae.latents_std.clone()
+    tiny_family.vae.latents_mean += 0.3
+    tiny_family.vae.latents_std *= 2
+    try:
+        assert torch.allclose(tiny_family.encode_frames(frames), (plain - 0.3) / 2, atol=1e-5)
+        again = tiny_family.decode(tiny_family.encode_frames(frames))
+    finally:
+        tiny_family.vae.latents_mean.copy_(mean)
+        tiny_family.vae.latents_std.copy_(std)
+    assert np.abs(again.astype(int) - pictures).max() <= 1
+
+
+def test_one_level_for_all_frames_is_one_level_for_each(tiny_family: Any) -> None:
+    latents = tiny_family.init_latents(REQUEST, [generator_for(1), generator_for(2)])
+    conditioning = tiny_family.encode([PROMPT, ""])
+    levels = torch.tensor([0.7, 0.2])
+    whole = tiny_family.predict(latents, levels, conditioning)
+    assert torch.allclose(whole, tiny_family.predict(latents, levels[:, None].expand(2, 3), conditioning), atol=1e-5)
+    given = levels[:, None].repeat(1, 3)
+    given[:, 0] = 0
+    assert not torch.allclose(whole, tiny_family.predict(latents, given, conditioning), atol=1e-3)
+
+
+def test_the_network_is_told_the_frame_rate(tiny_family: Any) -> None:
+    from dataclasses import replace
+
+    latents = tiny_family.init_latents(REQUEST, [generator_for(1)])
+    conditioning = tiny_family.encode([PROMPT])
+    outputs = [
+        tiny_family.predict(latents, torch.tensor([0.5]), replace(conditioning, fps=fps)) for fps in (8.0, 24.0, 25.0)
+    ]
+    assert not torch.allclose(outputs[0], outputs[1], atol=1e-3)
+    assert torch.equal(outputs[2], tiny_family.predict(latents, torch.tensor([0.5]), conditioning))
+
+
+def test_weights_at_rest_run_in_the_presets_type(broken: Path, tiny_family: Any) -> None:
+    edit_weights(broken, lambda tensors: tensors.update({key: value.half() for key, value in tensors.items()}))
+    family = load(broken)
+    assert {parameter.dtype for parameter in family.network.parameters()} == {torch.float32}
+    assert not any(parameter.requires_grad for parameter in family.network.parameters())
+    assert not family.network.training
+    latents = family.init_latents(REQUEST, [generator_for(1)])
+    ours, exact = (f.predict(latents, torch.tensor([0.5]), f.encode([PROMPT])) for f in (family, tiny_family))
+    assert (ours - exact).abs().max() <= 2e-2
+
+
+def test_nan_weights_are_refused_by_name(broken: Path) -> None:
+    def poison(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["transformer_blocks.1.attn1.to_q.weight"][0, 0] = float("nan")
+
+    edit_weights(broken, poison)
+    with pytest.raises(FamilyError, match=r"tensor 'transformer_blocks\.1\.attn1\.to_q\.weight' holds NaN"):
+        load(broken)
+
+
+def test_missing_tensors_are_refused(broken: Path) -> None:
+    edit_weights(broken, lambda tensors: tensors.pop("proj_in.weight"))
+    with pytest.raises(FamilyError, match=r"lack 1 tensors, the first is 'proj_in\.weight'"):
+        load(broken)
+
+
+@pytest.mark.parametrize("part", ["transformer", "vae", "text_encoder"])
+def test_cut_off_weights_are_refused(broken: Path, part: str) -> None:
+    file = next((broken / part).glob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(FamilyError, match=f"The weights in '.*{part}' cannot be read"):
+        load(broken)
+
+
+def test_a_missing_part_is_refused(broken: Path) -> None:
+    shutil.rmtree(broken / "text_encoder")
+    with pytest.raises(FamilyError, match="text_encoder"):
+        load(broken)
+    shutil.rmtree(broken / "tokenizer")
+
+
+def test_a_folder_of_another_family_is_refused(broken: Path) -> None:
+    index = broken / "model_index.json"
+    table = json.loads(index.read_text())
+    index.write_text(json.dumps({**table, "_class_name": "WanPipeline", "transformer": ["diffusers", "WanModel"]}))
+    with pytest.raises(FamilyError, match=r"another family \(WanPipeline\): its transformer is WanModel"):
+        load(broken)
+
+
+def test_a_folder_without_an_index_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(FamilyError, match=r"model_index\.json' is missing or damaged"):
+        load(tmp_path)
+
+
+def test_hub_models_that_are_not_here_are_refused_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("DAILIES_ALLOW_DOWNLOAD", raising=False)
+    find_folder(str(tmp_path), {})  # the hub's client is imported before the clock runs
+    began = time.monotonic()
+    with pytest.raises(
+        FamilyError, match="downloads are off: name a folder .* or set DAILIES_ALLOW_DOWNLOAD=1"
+    ) as said:
+        load("Lightricks/not-on-this-machine")
+    assert time.monotonic() - began < 2
+    assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize("source", ["assets/no-such/model", "/no/such/folder", "./nowhere"])
+def test_folders_that_are_not_there_are_no_hub_ids(source: str) -> None:
+    with pytest.raises(FamilyError, match="There is no model folder"):
+        load(source)
+
+
+def test_every_family_has_a_spec_under_its_own_key() -> None:
+    for key in FAMILIES:
+        spec = family_spec(key)
+        assert spec.key == key and spec.licence and spec.source
+        assert spec.allows_frames(spec.nearest_frames(30))
+
+
+def test_unknown_families_are_named() -> None:
+    with pytest.raises(ConfigError, match="Unknown family 'ltxx'. Did you mean 'ltx'?"):
+        family_spec("ltxx")
+
+
+def test_a_preset_opens_its_model(tiny_folder: Path) -> None:
+    shipped = load_model_preset("mini").model_dump()
+    preset = ModelPreset(**{**shipped, "source": str(tiny_folder), "dtype": "bfloat16"})
+    family = open_model(preset, device="cpu")
+    assert family.network.dtype == torch.bfloat16
+    latents = family.init_latents(REQUEST, [generator_for(1)])
+    assert family.predict(latents, torch.tensor([0.5]), family.encode([PROMPT])).dtype == torch.float32

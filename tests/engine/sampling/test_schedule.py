@@ -1,0 +1,59 @@
+"""Schedules against the pipelines that they must equal."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import FamilyError
+from engine.sampling.schedule import shift_mu, sigmas_for
+
+FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "_diffusers_version": "0.42.1"}
+DYNAMIC = {**FLOW, "use_dynamic_shifting": True, "base_shift": 0.95, "max_shift": 2.05, "shift_terminal": 0.1}
+
+
+@pytest.mark.parametrize("config", [FLOW, {**FLOW, "shift": 3.0}, DYNAMIC, {**FLOW, "use_karras_sigmas": True}])
+@pytest.mark.parametrize("num_tokens", [80, 6930])
+def test_the_flow_schedule_is_the_pipelines(config: dict[str, Any], num_tokens: int) -> None:
+    from diffusers import FlowMatchEulerDiscreteScheduler
+    from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift, retrieve_timesteps
+
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)
+    points = (scheduler.config.base_image_seq_len, scheduler.config.max_image_seq_len)
+    mu = calculate_shift(num_tokens, *points, scheduler.config.base_shift, scheduler.config.max_shift)
+    retrieve_timesteps(scheduler, 20, "cpu", sigmas=np.linspace(1.0, 1 / 20, 20), mu=mu)
+    assert torch.equal(sigmas_for(config, 20, num_tokens), scheduler.sigmas)
+
+
+@given(num_steps=st.integers(1, 60), num_tokens=st.integers(1, 20_000))
+def test_levels_fall_from_one_to_zero(num_steps: int, num_tokens: int) -> None:
+    for config in (FLOW, {**DYNAMIC, "shift_terminal": None}):
+        sigmas = sigmas_for(config, num_steps, num_tokens)
+        assert sigmas.shape == (num_steps + 1,)
+        assert sigmas[0] == 1 and sigmas[-1] == 0
+        assert (sigmas.diff() < 0).all()
+
+
+def test_larger_clips_spend_more_steps_at_high_noise() -> None:
+    assert shift_mu(256, DYNAMIC) == pytest.approx(0.95)
+    assert shift_mu(4096, DYNAMIC) == pytest.approx(2.05)
+    assert (sigmas_for(DYNAMIC, 20, 4096)[1:-2] > sigmas_for(DYNAMIC, 20, 256)[1:-2]).all()
+
+
+def test_ddim_levels_are_the_schedulers_noise_shares() -> None:
+    from diffusers import DDIMScheduler
+
+    config = {"_class_name": "DDIMScheduler", "beta_schedule": "linear", "beta_start": 0.00085, "beta_end": 0.012}
+    sigmas = sigmas_for({**config, "steps_offset": 1}, 25, 0)
+    scheduler = DDIMScheduler(beta_schedule="linear", beta_start=0.00085, beta_end=0.012, steps_offset=1)
+    scheduler.set_timesteps(25)
+    assert torch.allclose(1 - sigmas[:-1] ** 2, scheduler.alphas_cumprod[scheduler.timesteps].double(), atol=1e-12)
+    assert sigmas[-1] == 0 and sigmas.dtype == torch.float64
+
+
+def test_an_unknown_scheduler_is_named() -> None:
+    with pytest.raises(FamilyError, match=r"UniPCMultistepScheduler is not supported: use one of DDIMScheduler"):
+        sigmas_for({"_class_name": "UniPCMultistepScheduler"}, 10, 80)

@@ -1,0 +1,218 @@
+"""The steps against the papers' formulas as printed, and against a Gaussian whose answer is known in closed form."""
+
+import math
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from engine.families.base import Conditioning
+from engine.sampling.sampler import denoise
+from engine.sampling.step import (
+    Form,
+    StepFunction,
+    ddim_step,
+    gaussian_log_prob,
+    ode_step,
+    sde_coefficients,
+    sde_step,
+)
+
+FORMS: list[Form] = ["flow_grpo", "dance", "cps"]
+
+
+@st.composite
+def levels(draw: st.DrawFn) -> tuple[float, float]:
+    """A noise level and the next, lower one."""
+    sigma = draw(st.floats(0.05, 0.98))
+    return sigma, draw(st.floats(0.0, sigma * 0.95))
+
+
+def draw_latents(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def as_printed(form: Form, a: float, x: Tensor, v: Tensor, s: float, s_next: float) -> tuple[Tensor, float]:
+    """Mean and std as each paper's code writes them, in float64."""
+    x, v, dt = x.double(), v.double(), s_next - s
+    if form == "flow_grpo":
+        rate = a * math.sqrt(s / (1 - s))
+        mean = x * (1 + rate**2 / (2 * s) * dt) + v * (1 + rate**2 * (1 - s) / (2 * s)) * dt
+        return mean, rate * math.sqrt(-dt)
+    if form == "dance":
+        x0 = x - s * v
+        score = -(x - (1 - s) * x0) / s**2
+        return x + v * dt - 0.5 * a**2 * score * dt, a * math.sqrt(-dt)
+    std = s_next * math.sin(a * math.pi / 2)
+    return (1 - s_next) * (x - s * v) + math.sqrt(s_next**2 - std**2) * (x + (1 - s) * v), std
+
+
+@given(pair=levels(), a=st.floats(0.05, 1.0), form=st.sampled_from(FORMS), seed=st.integers(0, 99))
+def test_mean_and_std_are_the_papers(pair: tuple[float, float], a: float, form: Form, seed: int) -> None:
+    sigma, sigma_next = pair[0], max(pair[1], 0.01)
+    x, v = draw_latents(seed, 2, 3, 4), draw_latents(seed + 100, 2, 3, 4)
+    step = sde_step(v, x, sigma, sigma_next, noise=torch.zeros_like(x), form=form, level=a)
+    mean, std = as_printed(form, a, x, v, sigma, sigma_next)
+    assert step.std == pytest.approx(std, rel=1e-9)
+    assert (step.mean - mean).abs().max() <= 1e-4 * max(1.0, float(mean.abs().max()))
+
+
+@given(pair=levels(), form=st.sampled_from(FORMS), half=st.booleans())
+def test_without_noise_every_form_is_the_ode(pair: tuple[float, float], form: Form, half: bool) -> None:
+    dtype = torch.bfloat16 if half else torch.float32
+    x, v = draw_latents(1, 2, 5).to(dtype), draw_latents(2, 2, 5)
+    ode = ode_step(v, x, *pair)
+    silent = sde_step(v, x, *pair, noise=torch.ones(2, 5), form=form, level=0.0)
+    assert torch.equal(silent.next_latents, ode.next_latents) and silent.next_latents.dtype == dtype
+    assert silent.log_prob is None and silent.std == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_last_step_is_the_odes(form: Form) -> None:
+    x, v = draw_latents(1, 2, 5), draw_latents(2, 2, 5)
+    last = sde_step(v, x, 0.1, 0.0, noise=torch.ones(2, 5), form=form, level=0.7)
+    assert torch.equal(last.next_latents, ode_step(v, x, 0.1, 0.0).next_latents)
+    assert last.log_prob is None
+
+
+def test_the_first_step_of_flow_grpo_stays_finite() -> None:
+    std, pull = sde_coefficients("flow_grpo", 0.7, 1.0, 0.9)
+    assert std == pytest.approx(0.7 * math.sqrt(1 / (1 - 0.9)) * math.sqrt(0.1))
+    assert pull == pytest.approx(std**2 / 2)
+
+
+@pytest.mark.parametrize(("form", "level"), [("flow_grpo", -0.1), ("cps", 1.5)])
+def test_levels_out_of_range_are_refused(form: Form, level: float) -> None:
+    with pytest.raises(ValueError, match="out of range"):
+        sde_coefficients(form, level, 0.5, 0.4)
+
+
+def test_a_random_step_without_noise_is_refused() -> None:
+    x = draw_latents(1, 2, 5)
+    with pytest.raises(ValueError, match="needs noise"):
+        sde_step(x, x, 0.5, 0.4)
+
+
+@given(seed=st.integers(0, 99), pair=levels(), form=st.sampled_from(FORMS), half=st.booleans())
+def test_log_prob_is_that_of_what_is_stored(seed: int, pair: tuple[float, float], form: Form, half: bool) -> None:
+    sigma, sigma_next = pair[0], max(pair[1], 0.01)
+    x, v = draw_latents(seed, 3, 2, 4), draw_latents(seed + 1, 3, 2, 4)
+    x = x.to(torch.bfloat16) if half else x
+    taken = sde_step(v, x, sigma, sigma_next, noise=draw_latents(seed + 2, 3, 2, 4), form=form, level=0.6)
+    normal = torch.distributions.Normal(taken.mean.double(), taken.std)
+    expected = normal.log_prob(taken.next_latents.double()).flatten(1).mean(1)
+    assert taken.log_prob is not None and taken.log_prob.dtype == torch.float32
+    assert (taken.log_prob - expected).abs().max() <= 1e-4 * max(1.0, float(expected.abs().max()))
+    again = sde_step(v, x, sigma, sigma_next, next_latents=taken.next_latents, form=form, level=0.6)
+    assert torch.equal(again.log_prob, taken.log_prob)
+
+
+def test_log_prob_pulls_the_mean_towards_the_sample() -> None:
+    x, v = draw_latents(0, 2, 6), draw_latents(1, 2, 6).requires_grad_()
+    taken = sde_step(v, x, 0.6, 0.5, noise=draw_latents(2, 2, 6))
+    assert taken.log_prob is not None and not taken.next_latents.requires_grad
+    taken.log_prob.sum().backward()
+    nearer = sde_step(v.detach() + 1e-2 * v.grad, x, 0.6, 0.5, next_latents=taken.next_latents)
+    assert (nearer.log_prob > taken.log_prob).all()
+
+
+def test_log_prob_is_a_mean_over_elements() -> None:
+    value = torch.zeros(1, 1000)
+    assert gaussian_log_prob(value, value, 1.0).item() == pytest.approx(-0.5 * math.log(2 * math.pi), rel=1e-6)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_ddim_is_diffusers_ddim(eta: float) -> None:
+    from diffusers import DDIMScheduler
+
+    from engine.sampling.schedule import sigmas_for
+
+    scheduler = DDIMScheduler(beta_schedule="linear", clip_sample=False, steps_offset=1, timestep_spacing="trailing")
+    scheduler.set_timesteps(8)
+    sigmas = sigmas_for({"_class_name": "DDIMScheduler", **scheduler.config}, 8, 0).tolist()
+    ours = theirs = draw_latents(0, 2, 3, 4)
+    for index, t in enumerate(scheduler.timesteps):
+        eps, z = draw_latents(10 + index, 2, 3, 4), draw_latents(50 + index, 2, 3, 4)
+        theirs = scheduler.step(eps, t, theirs, eta=eta, variance_noise=z).prev_sample
+        ours = ddim_step(eps, ours, sigmas[index], sigmas[index + 1], noise=z, eta=eta).next_latents
+    assert (ours - theirs).abs().max() <= 1e-4
+
+
+class GaussianFlow:
+    """The exact velocity (or noise) when clean latents are N(MEAN, SPREAD^2), independently in each element."""
+
+    MEAN, SPREAD = 0.8, 0.5
+
+    def __init__(self, epsilon: bool = False) -> None:
+        self.spec = SimpleNamespace(prediction="epsilon" if epsilon else "flow")
+        self.epsilon = epsilon
+
+    def predict(self, latents: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
+        s = sigma.view(-1, 1)
+        alpha = (1 - s**2).sqrt() if self.epsilon else 1 - s
+        variance = alpha**2 * self.SPREAD**2 + s**2
+        centred = latents - alpha * self.MEAN
+        eps = s / variance * centred
+        x0 = self.MEAN + alpha * self.SPREAD**2 / variance * centred
+        return eps if self.epsilon else eps - x0
+
+    def moments(self, sigma: float) -> tuple[float, float]:
+        alpha = math.sqrt(1 - sigma**2) if self.epsilon else 1 - sigma
+        return alpha * self.MEAN, math.sqrt(alpha**2 * self.SPREAD**2 + sigma**2)
+
+
+def statistics(family: Any, sigmas: Tensor, step: StepFunction) -> list[tuple[float, float, float, float]]:
+    """Measured and exact mean and standard deviation after each step, of 40,000 elements."""
+    mean, std = family.moments(float(sigmas[0]))
+    latents = mean + std * draw_latents(0, 1, 40_000)
+    generators = [torch.Generator().manual_seed(1)]
+    nothing = Conditioning(embeds=torch.zeros(1, 1, 1))
+    steps = denoise(family, latents, sigmas, nothing, step=step, generators=generators)
+    taken = [(step.sigma_next, step.next_latents) for step in steps]
+    return [(float(x.mean()), float(x.std()), *family.moments(sigma)) for sigma, x in taken]
+
+
+@pytest.mark.parametrize(
+    ("step", "on_the_way"),
+    [
+        (ode_step, 0.01),
+        (partial(sde_step, form="flow_grpo", level=0.3), 0.02),
+        # From s = 1 its first steps have std = level however short they are, which widens them by level^4 / 4.
+        (partial(sde_step, form="flow_grpo", level=0.7), 0.08),
+        (partial(sde_step, form="dance", level=0.3), 0.02),
+        (partial(sde_step, form="dance", level=1.0), 0.02),
+        (partial(sde_step, form="cps", level=0.2), 0.02),
+    ],
+)
+def test_sde_marginals_are_the_odes(step: StepFunction, on_the_way: float) -> None:
+    """Every form leaves the clips' distribution as the ODE does, at the end and at every noise level on the way."""
+    measured = statistics(GaussianFlow(), torch.linspace(1, 0, 201), step)
+    for mean, std, exact_mean, exact_std in measured:
+        assert abs(mean - exact_mean) <= on_the_way and abs(std - exact_std) <= on_the_way
+    mean, std, exact_mean, exact_std = measured[-1]
+    assert abs(mean - exact_mean) <= 0.02 and abs(std - exact_std) <= 0.02
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_ddim_marginals(eta: float) -> None:
+    sigmas = torch.cos(torch.linspace(0.02, math.pi / 2, 201, dtype=torch.float64)).clamp(0, 1)
+    for mean, std, exact_mean, exact_std in statistics(GaussianFlow(epsilon=True), sigmas, partial(ddim_step, eta=eta)):
+        assert abs(mean - exact_mean) <= 0.02 and abs(std - exact_std) <= 0.02
+
+
+def test_the_marginal_test_would_notice_missing_drift() -> None:
+    """Noise without the pull that makes room for it widens the distribution: the tolerance above is no rubber stamp."""
+
+    def careless(prediction: Tensor, latents: Tensor, sigma: float, sigma_next: float, **given: Any) -> Any:
+        taken = ode_step(prediction, latents, sigma, sigma_next)
+        std, _ = sde_coefficients("dance", 1.0, sigma, sigma_next)
+        widened = taken.next_latents + std * given["noise"]
+        return type(taken)(next_latents=widened, mean=taken.mean, std=std, log_prob=None)
+
+    measured = statistics(GaussianFlow(), torch.linspace(1, 0, 201), careless)
+    assert max(abs(std - exact) for _, std, _, exact in measured) > 0.2
