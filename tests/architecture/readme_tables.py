@@ -3,11 +3,13 @@
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
 """
 
+import argparse
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from engine.cli import build_parser
 from engine.config.presets import load_preset, preset_keys
 from rewards import REWARDS, reward_spec
 
@@ -60,7 +62,22 @@ def mixes() -> str:
     return markdown(("key", "mix", "weights"), rows)
 
 
-TABLES = {"rewards": rewards, "models": models, "mixes": mixes}
+def leaf_commands(parser: argparse.ArgumentParser, words: str = "") -> Iterator[tuple[str, str]]:
+    """Every command that does something, with its help."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for choice in action._choices_actions:
+                path = f"{words} {choice.dest}".strip()
+                yield from list(leaf_commands(action.choices[choice.dest], path)) or [(path, choice.help or "")]
+
+
+def commands() -> str:
+    """One row a command of `dailies`."""
+    rows = ((f"`dailies {words}`", help_text) for words, help_text in leaf_commands(build_parser()))
+    return markdown(("command", "does"), rows)
+
+
+TABLES = {"rewards": rewards, "models": models, "mixes": mixes, "commands": commands}
 
 
 def fill(text: str) -> str:
