@@ -32,7 +32,7 @@ help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 app: install ## install if needed, then serve the workbench on http://127.0.0.1:7860
-	@echo "Dailies starts on http://$(HOST):$(PORT) (Ctrl-C stops the page; jobs go on)"
+	@echo "Starting the page on http://$(HOST):$(PORT) (Ctrl-C stops it; jobs go on)"
 	@exec $(python) -m app --host $(HOST) --port $(PORT)
 
 demo: install ## prompt -> clip -> reward report, without a browser; says where the files are
