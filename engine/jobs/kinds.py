@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from engine.config.presets import check_request, preset_files
+from engine.config.presets import check_request, load_preset
 from engine.config.suggest import did_you_mean, explain
 from engine.errors import ConfigError, JobError
 from engine.jobs.spec import GenerateConfig, JobProgress, ScoreConfig
@@ -68,11 +68,11 @@ def check_generate(config: GenerateConfig) -> None:
     for request in config.requests:
         check_request(request)
     if config.mix is not None:
-        preset_files("rewards", config.mix)
+        load_preset("rewards", config.mix)
 
 
 def check_score(config: ScoreConfig) -> None:
-    preset_files("rewards", config.mix)
+    load_preset("rewards", config.mix)
     if config.path is not None and not config.path.is_file():
         raise ConfigError(f"There is no file {config.path} to score.")
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
@@ -12,6 +12,7 @@ from engine.generation.request import PROMPT_LIMIT, GenerationRequest
 from engine.jobs.process import ProcessIdentity
 
 Status = Literal["queued", "running", "stopping", "done", "failed", "cancelled", "lost"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 ACTIVE: tuple[Status, ...] = ("running", "stopping")
 ENDED: tuple[Status, ...] = ("done", "failed", "cancelled", "lost")
 REQUEST_LIMIT = 1000  # in one job

@@ -1,5 +1,6 @@
 """A whole LTX model at toy size with fixed random weights, and the option that rewrites golden files."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,27 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_family(tiny_folder: Path) -> Any:
     """The toy model, loaded on the CPU in float32. Shared: leave it as it was."""
     return open_folder(tiny_folder)
+
+
+@pytest.fixture
+def tiny_model(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The key of a preset of the toy model, also for processes that the test starts: 17 frames of 64x64, 2 steps."""
+    preset = {"title": "Tiny", "family": "ltx", "source": str(tiny_folder), "dtype": "float32", "size_multiple": 16}
+    preset |= {
+        "width": 64,
+        "height": 64,
+        "num_frames": 17,
+        "fps": 8.0,
+        "num_steps": 2,
+        "guidance": 1.0,
+        "max_frames": 129,
+    }
+    models = tmp_path / "presets" / "models"
+    models.mkdir(parents=True)
+    (models / "tiny.toml").write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in preset.items()))
+    monkeypatch.setenv("DAILIES_PRESETS", str(tmp_path / "presets"))
+    monkeypatch.setenv("DAILIES_DEVICE", "cpu")
+    return "tiny"
 
 
 @pytest.fixture(scope="session")

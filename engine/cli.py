@@ -1,0 +1,63 @@
+"""`dailies`: the workbench without a browser. `dailies COMMAND --help` explains each command.
+
+Exit code 0: done. 2: wrong usage, or something failed that the one sentence on stderr explains. 130: interrupted.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from engine import cli_generate, cli_jobs, cli_presets
+from engine.errors import ConfigError, DailiesError
+
+EPILOG = "Exit code: 0 done, 2 wrong usage or a failure that is explained on stderr, 130 interrupted."
+
+Command = Callable[[argparse.Namespace], None]
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one sentence, like every other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; `{self.prog} --help` explains it.")
+
+
+def build_parser() -> Parser:
+    """All commands. Imports nothing that takes long: `--help` answers at once."""
+    parser = Parser(prog="dailies", description="Generate, score and manage clips from a shell.", epilog=EPILOG)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    shared.add_argument(
+        "--workspace", metavar="DIR", help="folder of clips and jobs (default: $DAILIES_WORKSPACE or ./workspace)"
+    )
+    for module in (cli_generate, cli_jobs, cli_presets):
+        module.add_commands(commands, shared)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        options = build_parser().parse_args(argv)
+        run: Command = options.run
+        run(options)
+        sys.stdout.flush()
+    except DailiesError as error:
+        print(f"dailies: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("dailies: interrupted; what was finished is kept.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, a pager) has seen enough; Python would complain again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""`dailies jobs` and `dailies worker`: the queue and the process that works on it, seen from a shell."""
+
+import argparse
+import time
+from typing import TYPE_CHECKING, Any
+
+from engine.cli_output import describe, print_json, print_table, shorten
+from engine.errors import ConfigError, JobError
+
+if TYPE_CHECKING:
+    from engine.data.workspace import Workspace
+    from engine.jobs.queue import JobQueue
+    from engine.jobs.spec import Job
+
+FOLLOW_S = 0.5
+
+
+def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
+    add_jobs(commands, shared)
+    add_worker(commands, shared)
+
+
+def add_jobs(commands: Any, shared: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser("jobs", help="list, look at and cancel background jobs")
+    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
+    listing = verbs.add_parser("ls", parents=[shared], help="list jobs, newest first")
+    listing.add_argument("--status", help="only these: queued, running, stopping, done, failed, cancelled, lost")
+    listing.add_argument("--kind", help="only these: generate, score")
+    listing.add_argument("--limit", type=int, default=20, metavar="N", help="default: 20")
+    listing.set_defaults(run=list_jobs)
+    for name, run, words in (
+        ("show", show_job, "everything about one job"),
+        ("cancel", cancel_job, "end a queued job, or stop a running one at its next step"),
+        ("logs", show_log, "what a job has logged"),
+    ):
+        verb = verbs.add_parser(name, parents=[shared], help=words)
+        verb.add_argument("id", help="the job's id, or its beginning")
+        verb.set_defaults(run=run)
+    verbs.choices["logs"].add_argument("-f", "--follow", action="store_true", help="go on until the job is over")
+
+
+def add_worker(commands: Any, shared: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser("worker", help="look at, release or stop the process that runs jobs")
+    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
+    for name, run, words in (
+        ("show", show_worker, "whether a worker lives, and what it does"),
+        ("release", release, "let go of the loaded model, after the running job"),
+        ("stop", stop, "end the worker; a running job goes back into the queue"),
+    ):
+        verbs.add_parser(name, parents=[shared], help=words).set_defaults(run=run)
+
+
+def open_queue(options: argparse.Namespace) -> "JobQueue":
+    """The workspace's queue, with jobs whose worker was killed already marked as lost."""
+    from engine.data.store import Store
+    from engine.jobs.queue import JobQueue
+
+    queue = JobQueue(Store(open_workspace(options)))
+    queue.reconcile()
+    return queue
+
+
+def open_workspace(options: argparse.Namespace) -> "Workspace":
+    from engine.data.workspace import Workspace
+
+    return Workspace.from_env(options.workspace)
+
+
+def list_jobs(options: argparse.Namespace) -> None:
+    from engine.config.suggest import did_you_mean
+    from engine.jobs.spec import STATUSES
+
+    if options.status is not None and options.status not in STATUSES:
+        hint = did_you_mean(options.status, STATUSES)
+        raise ConfigError(f"There is no status '{options.status}'. {hint}")
+    jobs = open_queue(options).list(options.status, options.kind, limit=options.limit)
+    if options.json:
+        print_json([job.to_dict() for job in jobs])
+        return
+    rows = [(job.id, job.kind, job.status, f"{job.created_at:%Y-%m-%d %H:%M:%S}", where(job)) for job in jobs]
+    print_table(("id", "kind", "status", "filed (UTC)", "where it is"), rows)
+
+
+def where(job: "Job") -> str:
+    """Where a job is, in a few words."""
+    if job.error:
+        return shorten(job.error, 80)
+    if job.position is not None:
+        return f"number {job.position} in the queue"
+    return describe(job.progress) if job.progress and not job.is_over else ""
+
+
+def show_job(options: argparse.Namespace) -> None:
+    print_job(open_queue(options).get(options.id), options)
+
+
+def cancel_job(options: argparse.Namespace) -> None:
+    print_job(open_queue(options).cancel(options.id), options)
+
+
+def print_job(job: "Job", options: argparse.Namespace) -> None:
+    facts = job.to_dict()
+    if options.json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        if value not in (None, {}) and name != "worker":
+            print(f"{name:12}  {describe(job.progress) if name == 'progress' and job.progress else value}")
+
+
+def show_log(options: argparse.Namespace) -> None:
+    """Print a job's log; with `--follow`, what is added to it until the job is over."""
+    queue = open_queue(options)
+    job = queue.get(options.id)
+    path = queue.store.workspace.job_log(job.id)
+    seen, over = 0, False
+    while not over:
+        over = job.is_over or not options.follow
+        content = path.read_bytes() if path.exists() else b""
+        print(content[seen:].decode(errors="replace"), end="", flush=True)
+        seen = len(content)
+        if not over:
+            time.sleep(FOLLOW_S)
+            queue.reconcile()
+            job = queue.get(job.id)
+    if not seen:
+        raise JobError(f"Job {job.id} has logged nothing: it is {job.status}.")
+
+
+def show_worker(options: argparse.Namespace) -> None:
+    from engine.jobs.local import worker_state
+
+    state = worker_state(open_workspace(options))
+    if options.json:
+        known = (
+            {"pid": state.worker.pid, "state": state.state, "job": state.job_id, "model": state.model} if state else {}
+        )
+        print_json({"lives": state is not None, **known})
+    elif state is None:
+        print("No worker lives; the next job starts one.")
+    else:
+        doing = f"runs job {state.job_id}" if state.job_id else "waits for jobs"
+        print(f"The worker (pid {state.worker.pid}) {doing}; loaded model: {state.model or 'none'}.")
+
+
+def release(options: argparse.Namespace) -> None:
+    from engine.jobs.local import release_worker
+
+    answer(options, "released", release_worker(open_workspace(options)), "The worker lets go of its model.")
+
+
+def stop(options: argparse.Namespace) -> None:
+    from engine.jobs.local import stop_worker
+
+    answer(options, "stopped", stop_worker(open_workspace(options)), "The worker has ended.")
+
+
+def answer(options: argparse.Namespace, verb: str, was_done: bool, sentence: str) -> None:
+    if options.json:
+        print_json({verb: was_done})
+    else:
+        print(sentence if was_done else "No worker lives: there is nothing to do.")

@@ -1,0 +1,297 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from engine.cli import build_parser, main
+from engine.data.clip_files import load_clip
+from engine.data.store import Store
+from engine.generation.request import GenerationRequest
+from engine.generation.video_io import read_video, write_lossless
+from engine.jobs.local import stop_worker
+from engine.jobs.process import ProcessIdentity
+from engine.jobs.queue import JobQueue
+from engine.jobs.spec import JobSpec
+
+QUICK = ["--mix", "mini", "--seed", "3"]
+
+
+@pytest.fixture
+def queue(workspace):
+    store = Store(workspace)
+    yield JobQueue(store)
+    store.close()
+
+
+@pytest.fixture
+def filed(queue):
+    """A job that waits."""
+    return queue.submit(JobSpec.generate([GenerationRequest(prompt="a red ball")], "mini"))
+
+
+def run_json(capsys, *arguments: str):
+    """What a command that succeeds prints with --json."""
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def commands():
+    """Every command and subcommand, from the parser itself."""
+
+    def walk(parser, path):
+        action = next((action for action in parser._actions if hasattr(action, "choices") and action.choices), None)
+        children = action.choices if action is not None and isinstance(action.choices, dict) else {}
+        return [path] + [found for name, child in children.items() for found in walk(child, [*path, name])]
+
+    return walk(build_parser(), [])
+
+
+@pytest.mark.parametrize("path", commands(), ids=lambda path: " ".join(path) or "dailies")
+def test_every_command_has_help(path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([*path, "--help"])
+    assert caught.value.code == 0 and "usage: dailies" in capsys.readouterr().out
+
+
+def test_every_command_that_does_something_prints_json_on_request():
+    parser = build_parser()
+    for path in commands():
+        if path and path not in (["jobs"], ["worker"], ["models"], ["presets"]):
+            needed = {"generate": ["a"], "score": ["f"], "show": ["a"], "cancel": ["a"], "logs": ["a"]}
+            extra = ["models", "mini"] if path == ["presets", "show"] else needed.get(path[-1], [])
+            extra = [] if path == ["worker", "show"] else extra
+            assert parser.parse_args([*path, *extra, "--json"]).json
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "arguments are required: COMMAND"),
+        (["generat"], "invalid choice: 'generat'"),
+        (["generate"], "required: prompt"),
+        (["generate", "a", "--frames", "many"], "--frames: invalid int value: 'many'"),
+        (["generate", "a", "--frames", "34"], "got num_frames = 34: the nearest is 33"),
+        (["generate", "a", "--width", "65"], "multiple of 16 px, but got 65"),
+        (["generate", "a", "--guidance", "nan"], "guidance"),
+        (["generate", "a", "--seed", "-1"], "seed"),
+        (["generate", "a", "--takes", "0"], "at least 1, but got 0"),
+        (["generate", "a", "--model", "mnii"], "Did you mean 'mini'"),
+        (["generate", "a", "--adapter", "nobody"], "Unknown adapter 'nobody'"),
+        (["generate", "a", "--mix", "mnii"], "Did you mean 'mini'"),
+        (["generate", ""], "prompt"),
+        (["generate", "   "], "prompt is empty"),
+        (["generate", "x" * 10_000], "10002 characters"),
+        (["score", "/nowhere.mp4"], "no file /nowhere.mp4"),
+        (["score", "/nowhere.mp4", "--mix", "none"], "needs rewards to score by"),
+        (["jobs", "show", "beef"], "no job 'beef'"),
+        (["jobs", "cancel", "beef"], "no job 'beef'"),
+        (["jobs", "logs", "beef"], "no job 'beef'"),
+        (["jobs", "ls", "--status", "runing"], "Did you mean 'running'"),
+        (["models", "show"], "invalid choice: 'show'"),
+        (["presets", "ls", "modles"], "Did you mean 'models'"),
+        (["presets", "show", "models", "mnii"], "Did you mean 'mini'"),
+    ],
+    ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else None,
+)
+def test_bad_usage_is_one_sentence_and_exit_code_2(arguments, sentence, capsys):
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and sentence in printed.err
+    assert len(printed.err.strip().splitlines()) == 1 and printed.err.startswith("dailies: ")
+
+
+@pytest.mark.parametrize(("content", "sentence"), [(b"", "0 bytes"), (b"notes" * 999, "not a video")])
+def test_a_file_that_is_no_video_is_one_sentence(tmp_path, capsys, content, sentence):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    assert main(["score", str(path), "--prompt", "a"]) == 2
+    assert sentence in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_workspace_that_cannot_be_used_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["jobs", "ls", "--workspace", str(tmp_path / "file")]) == 2
+    assert "cannot be used: Not a directory" in capsys.readouterr().err
+
+
+def test_a_real_process_ends_with_code_2_and_no_traceback():
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.cli", "presets", "show", "models", "mnii"], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    """`dailies presets show ... | head -0`"""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "engine.cli", "presets", "show", "models", "mini"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_looking_needs_no_torch():
+    """Listings and help answer at once."""
+    program = (
+        "import sys; from engine.cli import main\n"
+        "for command in (['jobs', 'ls'], ['models', 'ls'], ['presets', 'show', 'rewards', 'mini'], ['worker', 'show']):\n"
+        "    assert main(command) == 0\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_help_imports_nothing_that_takes_long():
+    program = (
+        "import sys; from engine.cli import build_parser; build_parser()\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'sqlalchemy', 'pydantic', 'numpy')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_models_and_presets(capsys):
+    (mini,) = [model for model in run_json(capsys, "models", "ls") if model["key"] == "mini"]
+    assert (mini["num_frames"], mini["family"]) == (33, "ltx")
+    assert "mini" in run_json(capsys, "presets", "ls")["rewards"]
+    assert run_json(capsys, "presets", "show", "rewards", "mini")["weights"]
+    for command in (["models", "ls"], ["presets", "ls"], ["presets", "ls", "models"]):
+        assert main(command) == 0
+        assert "mini" in capsys.readouterr().out
+    assert main(["presets", "show", "models", "mini"]) == 0
+    assert 'source = "assets/mini"' in capsys.readouterr().out
+
+
+def test_one_broken_preset_does_not_hide_the_others(tmp_path, monkeypatch, capsys):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "broken.toml").write_text("titel = 'x'")
+    monkeypatch.setenv("DAILIES_PRESETS", str(tmp_path))
+    assert main(["presets", "ls", "models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("broken" in line and "unusable" in line for line in lines) and any("mini" in line for line in lines)
+
+
+def test_jobs_are_listed_shown_and_cancelled(queue, filed, capsys):
+    assert [job["id"] for job in run_json(capsys, "jobs", "ls")] == [filed.id]
+    assert run_json(capsys, "jobs", "ls", "--status", "done") == []
+    assert main(["jobs", "ls"]) == 0
+    assert "number 1 in the queue" in capsys.readouterr().out
+    assert main(["jobs", "show", filed.id[:6]]) == 0
+    assert "a red ball" in capsys.readouterr().out
+    assert run_json(capsys, "jobs", "cancel", filed.id)["status"] == "cancelled"
+    assert queue.get(filed.id).status == "cancelled"
+
+
+def test_listing_tells_the_truth_about_a_job_whose_worker_is_gone(queue, filed, capsys):
+    gone = ProcessIdentity(**{**vars_of(ProcessIdentity.current()), "started_s": 0.0})
+    queue.claim(gone)
+    (job,) = run_json(capsys, "jobs", "ls")
+    assert job["status"] == "lost" and "ended before the job did" in job["error"]
+
+
+def vars_of(identity: ProcessIdentity) -> dict:
+    return {name: getattr(identity, name) for name in ("host", "boot_id", "pid", "started_s")}
+
+
+def test_logs(queue, filed, workspace, capsys):
+    assert main(["jobs", "logs", filed.id]) == 2
+    assert "has logged nothing: it is queued" in capsys.readouterr().err
+    workspace.job_log(filed.id).write_text("step one\nstep two\n")
+    assert main(["jobs", "logs", filed.id]) == 0
+    assert capsys.readouterr().out == "step one\nstep two\n"
+    queue.cancel(filed.id)
+    assert main(["jobs", "logs", "--follow", filed.id]) == 0
+    assert capsys.readouterr().out == "step one\nstep two\n"
+
+
+def test_a_worker_that_is_not_there(workspace, capsys):
+    assert run_json(capsys, "worker", "show") == {"lives": False}
+    assert run_json(capsys, "worker", "release") == {"released": False}
+    assert main(["worker", "stop"]) == 0
+    assert "No worker lives" in capsys.readouterr().out
+
+
+def test_generate_makes_scores_and_copies(tiny_model, workspace, tmp_path, capsys):
+    out = tmp_path / "out"
+    shown = run_json(
+        capsys, "generate", "a red circle", "--model", tiny_model, *QUICK, "--takes", "2", "--out", str(out)
+    )
+    assert [clip["seed"] for clip in shown["clips"]] == [3, 4] and shown["unscored"] == {}
+    for clip in shown["clips"]:
+        files = clip["files"]
+        assert set(files) == {"clip.mp4", "frames.mkv", "poster.jpg", "request.json", "report.json"}
+        assert all(path.startswith(str(out)) for path in files.values())
+        exact, _ = read_video(out / clip["id"] / "frames.mkv")
+        assert np.array_equal(exact, load_clip(workspace, clip["id"]).frames)
+        assert json.loads((out / clip["id"] / "report.json").read_text()) == clip["report"]
+
+
+def test_generate_tells_a_person_what_came_of_it(tiny_model, workspace, capsys):
+    command = ["generate", "a red circle", "--model", tiny_model, *QUICK]
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    assert "17 frames, 64x64 px, seed 3" in printed.out and "Total by mix mini:" in printed.out
+    assert str(workspace.clips) in printed.out and "denoise" in printed.err and "denoise" not in printed.out
+    assert main(command) == 0
+    assert "it was there already" in capsys.readouterr().out
+
+
+def test_a_seed_is_drawn_and_said(tiny_model, capsys):
+    command = ["generate", "a", "--model", tiny_model, "--mix", "none"]
+    (first,), (second,) = (run_json(capsys, *command)["clips"] for _ in range(2))
+    assert first["seed"] != second["seed"] and first["report"] is None
+
+
+def test_a_copy_that_cannot_be_made_says_where_the_clip_is(tiny_model, workspace, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    command = ["generate", "a", "--model", tiny_model, "--mix", "none", "--out", str(tmp_path / "file")]
+    assert main(command) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"is kept in {workspace.clips}" in error and "Not a directory" in error
+
+
+def test_score_imports_a_file(workspace, tmp_path, capsys):
+    frames = np.full((17, 64, 64, 3), 96, np.uint8)
+    for index, frame in enumerate(frames):
+        frame[20:40, index * 2 : index * 2 + 20] = 255
+    write_lossless(tmp_path / "square.mkv", frames, 8.0)
+    (clip,) = run_json(capsys, "score", str(tmp_path / "square.mkv"), "--prompt", "a square")["clips"]
+    assert (clip["source"], clip["prompt"]) == ("imported", "a square")
+    assert 0 <= clip["total"] <= 1 and clip["report"]["mix"] == clip["mix"]
+
+
+def test_queueing_files_a_job_and_starts_the_worker(tiny_model, queue, workspace, capsys):
+    try:
+        job = run_json(capsys, "generate", "a", "--model", tiny_model, "--mix", "none", "--queue")
+        assert queue.get(job["id"]).config["requests"][0]["prompt"] == "a"
+        assert main(["jobs", "logs", "--follow", job["id"]]) == 0
+        assert "is done" in capsys.readouterr().out
+        assert queue.get(job["id"]).status == "done"
+        assert run_json(capsys, "worker", "show")["lives"]
+        assert run_json(capsys, "worker", "stop") == {"stopped": True}
+    finally:
+        stop_worker(workspace)
+
+
+def test_interrupting_is_exit_code_130_and_keeps_what_was_finished(tiny_model, workspace, monkeypatch, capsys):
+    """The second take of three is interrupted while it is written."""
+    from engine.data import store
+
+    add = store.Store.add_clip
+
+    def interrupted(self, record):
+        if record.seed == 4:
+            raise KeyboardInterrupt
+        return add(self, record)
+
+    monkeypatch.setattr(store.Store, "add_clip", interrupted)
+    assert main(["generate", "a", "--model", tiny_model, "--mix", "none", "--seed", "3", "--takes", "3"]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "dailies: interrupted; what was finished is kept."
+    opened = Store(workspace)
+    assert [record.seed for record in opened.clips()] == [3]
+    opened.close()

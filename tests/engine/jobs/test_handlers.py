@@ -1,0 +1,182 @@
+"""What "generate" and "score" jobs do, on a real model of toy size."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from engine.data.clip_files import has_files, load_clip
+from engine.errors import ConfigError, StoreError
+from engine.generation.request import GenerationRequest
+from engine.generation.video_io import write_lossless
+from engine.jobs.context import JobContext, WarmModel
+from engine.jobs.kinds import KINDS, kind_of
+from engine.jobs.local import ensure_worker, stop_worker
+from engine.jobs.queue import JobQueue
+from engine.jobs.spec import JobProgress, JobSpec
+
+
+@pytest.fixture(scope="module")
+def warm():
+    """One loaded model for all tests of this file."""
+    model = WarmModel()
+    yield model
+    assert model.release() and not model.release()
+
+
+@pytest.fixture
+def context(store, warm):
+    return JobContext(store=store, model=warm)
+
+
+@pytest.fixture
+def request_(tiny_model):
+    shape = {"num_frames": 17, "width": 64, "height": 64, "num_steps": 2, "guidance": 1.0}
+    return GenerationRequest(prompt="a red circle moving left", model=tiny_model, seed=5, **shape)
+
+
+@pytest.fixture
+def moving_square(tmp_path):
+    """A video file: a white square that moves right over grey."""
+    frames = np.full((17, 64, 64, 3), 96, np.uint8)
+    for index, frame in enumerate(frames):
+        frame[20:40, index * 2 : index * 2 + 20] = 255
+    path = tmp_path / "square.mkv"
+    write_lossless(path, frames, 8.0)
+    return path
+
+
+def drain(spec: JobSpec, context: JobContext) -> tuple[dict, list[JobProgress]]:
+    seen = []
+    run = kind_of(spec.kind, KINDS).start(spec.config, context)
+    while True:
+        try:
+            seen.append(next(run))
+        except StopIteration as end:
+            return end.value, seen
+
+
+def phases(seen: list[JobProgress]) -> list[str]:
+    return list(dict.fromkeys(progress.phase for progress in seen))
+
+
+def test_takes_are_made_kept_and_scored(context, store, request_):
+    requests = request_.takes(2)
+    result, seen = drain(JobSpec.generate(requests, "mini"), context)
+    assert result == {"clip_ids": [request.id for request in requests], "reused": [], "unscored": {}}
+    assert phases(seen)[-3:] == ["denoise", "decode", "score"]
+    assert [p.step for p in seen if p.phase == "denoise"] == [1, 2]
+    for request in requests:
+        record = store.clip(request.id)
+        assert GenerationRequest(**record.request) == request and record.source == "generated"
+        assert record.mix == "mini" and set(record.parts) == set(store.report(request.id)["results"])
+        clip = load_clip(store.workspace, request.id)
+        assert (clip.num_frames, clip.fps, clip.prompt) == (17, 8.0, request.prompt)
+    assert not np.array_equal(*(load_clip(store.workspace, request.id).frames for request in requests))
+
+
+def test_a_clip_that_is_there_is_not_made_again(context, store, request_):
+    drain(JobSpec.generate([request_]), context)
+    store.delete([request_.id])
+    other = request_.model_copy(update={"seed": 6})
+    result, seen = drain(JobSpec.generate([request_, other, request_]), context)
+    assert result["reused"] == [request_.id]
+    assert result["clip_ids"] == [request_.id, other.id, request_.id]
+    assert store.clip(request_.id).deleted_at is None
+    assert max(p.of for p in seen) == 2, "one clip of two steps was made"
+
+
+def test_the_same_request_gives_the_same_clip_and_a_damaged_one_is_made_again(context, store, request_):
+    drain(JobSpec.generate([request_]), context)
+    before = load_clip(store.workspace, request_.id).frames
+    (store.workspace.clip_folder(request_.id) / "frames.mkv").write_bytes(b"torn")
+    result, _ = drain(JobSpec.generate([request_]), context)
+    assert result["reused"] == []
+    assert np.array_equal(load_clip(store.workspace, request_.id).frames, before)
+
+
+def test_closing_the_handler_keeps_what_was_finished(context, store, request_, monkeypatch):
+    """Two takes that do not fit into one batch: the first is kept, the second is never begun."""
+    monkeypatch.setattr("engine.generation.generate.BATCH_PIXELS", 1)
+    first, second = request_.takes(2)
+    run = kind_of("generate", KINDS).start(JobSpec.generate([first, second]).config, context)
+    while next(run).step < 3:
+        pass
+    run.close()
+    assert has_files(store.workspace, first.id) and store.clip(first.id)
+    assert not has_files(store.workspace, second.id)
+    result, _ = drain(JobSpec.generate([first, second]), context)
+    assert result["reused"] == [first.id]
+
+
+def test_a_file_is_imported_and_scored(context, store, moving_square):
+    result, seen = drain(JobSpec.score_file(moving_square, "a square", "mini"), context)
+    (clip_id,) = result["clip_ids"]
+    assert phases(seen) == ["import", "score"]
+    record = store.clip(clip_id)
+    assert (record.source, record.prompt, record.mix) == ("imported", "a square", "mini")
+    assert record.parts["flow_smoothness"] is not None
+    again, _ = drain(JobSpec.score([clip_id], "mini"), context)
+    assert again == {"clip_ids": [clip_id], "unscored": {}}
+
+
+def test_one_clip_that_cannot_be_scored_does_not_stop_the_others(context, store, moving_square):
+    good = drain(JobSpec.score_file(moving_square, "", "mini"), context)[0]["clip_ids"][0]
+    missing = "f" * 16
+    result, _ = drain(JobSpec.score([missing, good], "mini"), context)
+    assert list(result["unscored"]) == [missing] and "gone or damaged" in result["unscored"][missing]
+    with pytest.raises(StoreError, match="gone or damaged"):
+        drain(JobSpec.score([missing], "mini"), context)
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        (JobSpec(kind="generate", config={"requests": []}), "requests"),
+        (JobSpec(kind="generate", config={"requests": [{"prompt": "a", "num_frames": 34}]}), "the nearest is 33"),
+        (JobSpec(kind="generate", config={"requests": [{"prompt": "a", "model": "mni"}]}), "Did you mean 'mini'"),
+        (JobSpec(kind="generate", config={"requests": [{"prompt": "x" * 10_000}]}), "10000|10002"),
+        (JobSpec(kind="generate", config={"requests": [{"prompt": "a"}], "mix": "mni"}), "Did you mean 'mini'"),
+        (JobSpec(kind="score", config={"mix": "mini"}), "either clip_ids or a path"),
+        (JobSpec(kind="score", config={"mix": "mini", "path": "/nowhere.mp4"}), "no file /nowhere.mp4"),
+    ],
+)
+def test_what_cannot_work_is_refused_when_it_is_filed(store, spec, sentence):
+    queue = JobQueue(store)
+    with pytest.raises(ConfigError, match=sentence):
+        queue.submit(spec)
+    assert queue.list() == []
+
+
+def test_filing_a_job_loads_no_torch(workspace):
+    program = (
+        "import sys; from engine.data.store import Store; from engine.data.workspace import Workspace\n"
+        "from engine.jobs.queue import JobQueue; from engine.jobs.spec import JobSpec\n"
+        "from engine.generation.request import GenerationRequest\n"
+        "JobQueue(Store(Workspace.from_env())).submit(JobSpec.generate([GenerationRequest(prompt='a')], 'mini'))\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_worker_makes_the_same_clip_and_lets_go_when_asked(store, workspace, request_, context, until):
+    """The whole path through a real worker process: queue, model, clip, report, release."""
+    from engine.jobs.local import release_worker, worker_state
+
+    queue = JobQueue(store)
+    job = queue.submit(JobSpec.generate([request_], "mini"))
+    ensure_worker(workspace)
+    try:
+        until(lambda: queue.get(job.id).is_over, "the clip", timeout_s=240)
+        assert queue.get(job.id).status == "done", queue.get(job.id).error
+        frames = load_clip(workspace, request_.id).frames
+        until(lambda: worker_state(workspace).state == "idle", "the worker to be idle")
+        assert worker_state(workspace).model == request_.model, "the model stays loaded"
+        assert release_worker(workspace)
+        until(lambda: worker_state(workspace).model is None, "the worker to let go of the model")
+    finally:
+        stop_worker(workspace)
+    (workspace.clip_folder(request_.id) / "frames.mkv").unlink()
+    drain(JobSpec.generate([request_]), context)
+    assert np.array_equal(load_clip(workspace, request_.id).frames, frames), "here as there"
