@@ -1,0 +1,268 @@
+"""Train `mini` from nothing: `python -m engine.mini.train` (or `make mini`). Every phase resumes where it was stopped.
+
+    vae      the video autoencoder: content, then shapes     -> <work>/vae
+    text     the text encoder and its tokenizer              -> <work>/text_encoder, <work>/tokenizer
+    latents  rendered clips as latents, in shards            -> <work>/latents
+    dit      the flow-matching transformer                   -> <work>/dit.pt
+    export   the diffusers folder, bf16 at rest              -> --out (assets/mini)
+
+Flow matching as LTX has it: x_s = (1-s) x_0 + s eps, target v = eps - x_0, model time 1000 s. A part of the batches
+holds some latent frames clean, or adds clean single pictures as further tokens at their own time, each token with
+its own noise level: so keyframe conditioning is native. One prompt in ten is dropped for classifier-free guidance.
+"""
+
+import argparse
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXPipeline, LTXVideoTransformer3DModel
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, T5EncoderModel
+
+from engine.mini import autoencoder, text, world
+from engine.mini.latents import GRID, PICTURES, STRIDE, TARGET_DIM, Shard, load_shard, make_shard, shard_path
+
+log = logging.getLogger(__name__)
+
+DIT = dict(
+    in_channels=48,
+    out_channels=48,
+    num_attention_heads=6,
+    attention_head_dim=32,
+    cross_attention_dim=192,
+    num_layers=7,
+    caption_channels=text.WIDTH,
+)
+SHIFT = 2.0  # of the sampling schedule
+TOLD_BY = 3  # the block whose tokens tell the ground truth
+TOLD_WEIGHT = 0.5
+SHARDS = {33: 24, 17: 4, 65: 4, 129: 2}  # how many shards of each length
+SHARE = {33: 0.68, 17: 0.12, 65: 0.12, 129: 0.08}  # of the training batches
+TOKENS_PER_BATCH = 2880
+EMA = 0.998
+
+
+class Data:
+    """Shards in memory; batches of one length. New shards are picked up as they appear."""
+
+    def __init__(self, folder: Path, encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.folder, self.encoder, self.tokenizer = folder, encoder, tokenizer
+        self.shards: dict[int, list[tuple[Shard, Tensor, Tensor]]] = {}
+        self.paths: set[Path] = set()
+        self.empty = self._encode([""])
+
+    def refresh(self) -> None:
+        for path in sorted(self.folder.glob("latents-*.pt")):
+            if path not in self.paths:
+                shard = load_shard(path)
+                self.shards.setdefault(int(path.stem.split("-")[1]), []).append((shard, *self._encode(shard.prompts)))
+                self.paths.add(path)
+
+    @torch.no_grad()
+    def _encode(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
+        ids, mask = text.tokenize(self.tokenizer, prompts)
+        return self.encoder(ids)[0].half(), mask
+
+    def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        lengths = sorted(self.shards)
+        share = np.array([SHARE[n] for n in lengths])
+        num_frames = int(rng.choice(lengths, p=share / share.sum()))
+        shard, embeds, mask = self.shards[num_frames][int(rng.integers(len(self.shards[num_frames])))]
+        count = TOKENS_PER_BATCH // (shard.latents.shape[1] * GRID**2)
+        rows = torch.from_numpy(rng.choice(len(shard.prompts), count, replace=False))
+        embeds, mask = embeds[rows].float(), mask[rows].clone()
+        dropped = torch.from_numpy(rng.random(count) < 0.1)
+        embeds[dropped], mask[dropped] = self.empty[0].float(), self.empty[1]
+        longest = int(mask.sum(dim=1).max())
+        return {
+            "x0": shard.latents[rows].float(),
+            "pictures": shard.pictures[rows].float(),
+            "picture_frames": shard.picture_frames[rows],
+            "targets": shard.targets[rows].float(),
+            "embeds": embeds[:, :longest],
+            "mask": mask[:, :longest],
+        }
+
+
+def coordinates(frames: Tensor) -> Tensor:
+    """Where tokens are for RoPE: pixel frames `[B,t]` -> `[B,3,t*16]` in seconds and pixels, as LTXPipeline counts."""
+    batch, count = frames.shape
+    place = torch.arange(GRID, dtype=torch.float32) * 16
+    y, x = torch.meshgrid(place, place, indexing="ij")
+    seconds = (frames.float() / world.FPS)[:, :, None].expand(batch, count, GRID**2)
+    grid = [seconds, y.reshape(1, 1, -1).expand_as(seconds), x.reshape(1, 1, -1).expand_as(seconds)]
+    return torch.stack(grid, dim=1).flatten(2)
+
+
+def loss_of(
+    model: LTXVideoTransformer3DModel, teller: nn.Module, batch: dict[str, Tensor], rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """Flow-matching loss over the noisy tokens, and the loss of telling the ground truth from a middle layer."""
+    x0, (count, num_latents) = batch["x0"], batch["x0"].shape[:2]
+    noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
+    level = 1 / (1 + np.exp(-rng.normal(0.4, 1.1, count)))
+    level = np.where(rng.random(count) < 0.15, rng.random(count), level).astype(np.float32)
+    sigma = torch.from_numpy(level)[:, None].repeat(1, num_latents)
+    kind = rng.choice(["plain", "hold", "pictures"], p=[0.6, 0.15, 0.25])
+    if kind == "hold":  # some latent frames are given clean
+        sigma = torch.where(torch.from_numpy(rng.random(sigma.shape) < rng.uniform(0.1, 0.6)), 0.0, sigma)
+    s = sigma[:, :, None, None]
+    tokens, target = (1 - s) * x0 + s * noise, noise - x0
+    frames = (STRIDE * torch.arange(num_latents)).repeat(count, 1)
+    level_of_token = sigma
+    if kind == "pictures":
+        given = int(rng.integers(1, PICTURES + 1))
+        tokens = torch.cat([tokens, batch["pictures"][:, :given]], dim=1)
+        frames = torch.cat([frames, batch["picture_frames"][:, :given]], dim=1)
+        level_of_token = torch.cat([sigma, torch.zeros(count, given)], dim=1)
+    told: list[Tensor] = []
+    hook = model.transformer_blocks[TOLD_BY].register_forward_hook(lambda _m, _i, out: told.append(teller(out)))
+    output = model(
+        hidden_states=tokens.flatten(1, 2),
+        encoder_hidden_states=batch["embeds"],
+        timestep=(1000 * level_of_token).repeat_interleave(GRID**2, dim=1),
+        encoder_attention_mask=batch["mask"],
+        video_coords=coordinates(frames),
+        return_dict=False,
+    )[0]
+    hook.remove()
+    length = num_latents * GRID**2
+    noisy = (sigma > 0).float()[:, :, None, None].expand_as(x0)
+    error = (output[:, :length].unflatten(1, (num_latents, -1)).float() - target).square() * noisy
+    told_error = (told[0][:, :length].unflatten(1, (num_latents, -1)).float() - batch["targets"]).square().mean()
+    return {"flow": error.sum() / noisy.sum().clamp(min=1), "told": told_error}
+
+
+def optimizers(model: nn.Module, teller: nn.Module) -> list[torch.optim.Optimizer]:
+    """Muon for the blocks' matrices, AdamW for the rest."""
+    matrices = [
+        p for n, p in model.named_parameters() if p.ndim == 2 and "transformer_blocks" in n and "table" not in n
+    ]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in [*model.parameters(), *teller.parameters()] if id(p) not in chosen]
+    muon = torch.optim.Muon(matrices, lr=2e-3, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    adam = torch.optim.AdamW(others, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
+    for optimizer in (muon, adam):
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return [muon, adam]
+
+
+def train_dit(work: Path, num_steps: int, seed: int) -> None:
+    """Train, or go on training, until `num_steps`; the rate falls over the last 30 %. A checkpoint every 200 steps."""
+    torch.manual_seed(seed)
+    encoder = T5EncoderModel.from_pretrained(work / "text_encoder").eval()
+    data = Data(work / "latents", encoder, AutoTokenizer.from_pretrained(work / "tokenizer"))
+    model, teller = LTXVideoTransformer3DModel(**DIT), nn.Linear(DIT["num_attention_heads"] * 32, TARGET_DIM)
+    nn.init.zeros_(model.proj_out.weight)
+    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA))
+    optimizer_list = optimizers(model, teller)
+    state = {"model": model, "teller": teller, "average": average, "muon": optimizer_list[0], "adam": optimizer_list[1]}
+    step = _resume(work / "dit.pt", state)
+    log.info("DiT parameters: %.2f M, from step %d", sum(p.numel() for p in model.parameters()) / 1e6, step)
+    began, seen = time.monotonic(), {"flow": 0.0, "told": 0.0}
+    while step < num_steps:
+        if step % 200 == 0 or not data.shards:
+            data.refresh()
+        rate = min(1, (step + 1) / 150) * min(1.0, (1 - step / num_steps) / 0.3)
+        for group in (g for o in optimizer_list for g in o.param_groups):
+            group["lr"] = group["peak"] * rate
+        rng = np.random.default_rng([seed, 5, step])
+        with torch.autocast("cpu", torch.bfloat16):
+            losses = loss_of(model, teller, data.batch(rng), rng)
+        (losses["flow"] + TOLD_WEIGHT * losses["told"]).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizer_list:
+            optimizer.step()
+            optimizer.zero_grad()
+        average.update_parameters(model)
+        step += 1
+        seen = {k: 0.98 * v + 0.02 * float(losses[k]) for k, v in seen.items()}
+        if step % 200 == 0 or step == num_steps:
+            debias = 1 - 0.98 ** min(step, 1000)
+            told = {k: round(v / debias, 4) for k, v in seen.items()}
+            log.info("dit step %d  %.0f s  %s  shards %d", step, time.monotonic() - began, told, len(data.paths))
+            _save(work / "dit.pt", state, step)
+
+
+def _save(path: Path, state: dict[str, Any], step: int) -> None:
+    torch.save({k: v.state_dict() for k, v in state.items()} | {"step": step}, path.with_suffix(".tmp"))
+    os.replace(path.with_suffix(".tmp"), path)
+
+
+def _resume(path: Path, state: dict[str, Any]) -> int:
+    if not path.exists():
+        return 0
+    saved = torch.load(path, weights_only=True)
+    for name, part in state.items():
+        part.load_state_dict(saved[name])
+    return int(saved["step"])
+
+
+def export(work: Path, out: Path) -> None:
+    """Write the diffusers folder, bf16 at rest, from the averaged weights."""
+    transformer = LTXVideoTransformer3DModel(**DIT)
+    saved = torch.load(work / "dit.pt", weights_only=True)["average"]
+    weights = {k.removeprefix("module."): v for k, v in saved.items() if k.startswith("module.")}
+    transformer.load_state_dict(weights)
+    pipeline = LTXPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
+        vae=AutoencoderKLLTXVideo.from_pretrained(work / "vae"),
+        text_encoder=T5EncoderModel.from_pretrained(work / "text_encoder"),
+        tokenizer=AutoTokenizer.from_pretrained(work / "tokenizer"),
+        transformer=transformer,
+    )
+    pipeline.to(torch.bfloat16).save_pretrained(out, safe_serialization=True)
+    log.info("exported to %s", out)
+
+
+def make_latents(work: Path, seed: int) -> None:
+    """All shards, lengths interleaved, so that training may begin beside it."""
+    vae = AutoencoderKLLTXVideo.from_pretrained(work / "vae").eval()
+    (work / "latents").mkdir(exist_ok=True)
+    for index in range(max(SHARDS.values())):
+        for num_frames, count in SHARDS.items():
+            if index < count:
+                make_shard(vae, work / "latents", num_frames, index, seed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("work/mini"), help="checkpoints and cached latents")
+    parser.add_argument("--out", type=Path, default=Path("assets/mini"))
+    parser.add_argument("--phases", default="vae,text,latents,dit,export")
+    parser.add_argument("--vae-steps", type=int, default=2000)
+    parser.add_argument("--dit-steps", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    logging.basicConfig(level="INFO", format="%(asctime)s %(message)s")
+    torch.set_num_threads(args.threads)
+    args.work.mkdir(parents=True, exist_ok=True)
+    phases = args.phases.split(",")
+    if "vae" in phases and not (args.work / "vae.json").exists():
+        autoencoder.train(args.work / "vae", args.vae_steps, autoencoder.content_loss, args.seed)
+        psnr_db = autoencoder.train(args.work / "vae", args.vae_steps, autoencoder.shape_loss, args.seed + 1)
+        _record(args.work / "vae.json", psnr_db=psnr_db)
+    if "text" in phases and not (args.work / "text.json").exists():
+        _record(args.work / "text.json", accuracy=text.train(args.work, seed=args.seed))
+    if "latents" in phases and not shard_path(args.work / "latents", 33, SHARDS[33] - 1).exists():
+        make_latents(args.work, args.seed)
+    if "dit" in phases:
+        train_dit(args.work, args.dit_steps, args.seed)
+    if "export" in phases:
+        export(args.work, args.out)
+
+
+def _record(path: Path, **figures: float) -> None:
+    path.write_text(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The script that trains `mini`, at a few steps: every phase runs, resumes, ends in a folder that diffusers loads."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKLLTXVideo, LTXPipeline
+
+from engine.mini import autoencoder, latents, text, train, world
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work folder with two steps of every phase, and one shard of eight short clips."""
+    folder = tmp_path_factory.mktemp("mini")
+    autoencoder.train(folder / "vae", 2, autoencoder.content_loss, batch=2)
+    text.train(folder, num_steps=2, batch=4)
+    (folder / "latents").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latents, "SHARD_CLIPS", 8)
+        patch.setattr(train, "TOKENS_PER_BATCH", 5 * 16 * 4)
+        latents.make_shard(AutoencoderKLLTXVideo.from_pretrained(folder / "vae"), folder / "latents", 17, 0)
+        train.train_dit(folder, 2, seed=0)
+        train.train_dit(folder, 3, seed=0)
+    return folder
+
+
+def test_the_world_has_a_prompt_for_every_word_and_the_tokenizer_knows_them_all() -> None:
+    tokenizer, rng = text.make_tokenizer(), np.random.default_rng(0)
+    for _ in range(300):
+        prompt = world.prompt(world.sample_scene(rng), rng)
+        assert tokenizer.unk_token_id not in tokenizer(prompt).input_ids, prompt
+    assert tokenizer.unk_token_id in tokenizer("a red dragon").input_ids
+
+
+def test_held_out_scenes_are_about_a_tenth_and_never_in_the_training_set() -> None:
+    rng = np.random.default_rng(0)
+    scenes = [world.sample_scene(rng) for _ in range(2000)]
+    assert 0.07 < np.mean([world.is_held_out(s) for s in scenes]) < 0.13
+    assert not any(world.is_held_out(world.sample_scene(rng, held_out=False)) for _ in range(200))
+
+
+def test_targets_say_where_the_subject_is() -> None:
+    subject = world.Subject("star", "red", "large", 40.0, 24.0)
+    told = latents.targets(world.Scene((subject,), "still", "night"), 17)
+    assert told.shape == (5, 16, latents.TARGET_DIM)
+    column = len(world.BACKGROUNDS) + 1  # "a subject is here"
+    there = told[0, :, column].reshape(4, 4)
+    assert there[1, 2] == there.max() == 1.0 and there[3, 0] == 0.0
+    np.testing.assert_allclose(told[0, 1 * 4 + 2, column + 1 : column + 3], [0.0, 0.0], atol=1e-6)
+
+
+def test_training_resumes_where_it_stopped(work: Path) -> None:
+    saved = torch.load(work / "dit.pt", weights_only=True)
+    assert saved["step"] == 3
+    assert all(torch.isfinite(v).all() for v in saved["model"].values())
+
+
+def test_the_export_is_a_diffusers_folder_in_half_precision_and_small(work: Path, tmp_path: Path) -> None:
+    train.export(work, tmp_path / "mini")
+    weights = [p.stat().st_size for p in (tmp_path / "mini").rglob("*.safetensors")]
+    assert len(weights) == 3 and sum(weights) <= 16 * 2**20
+    pipeline = LTXPipeline.from_pretrained(tmp_path / "mini", torch_dtype=torch.float32)
+    assert pipeline.vae_temporal_compression_ratio == latents.STRIDE
+    clip = pipeline(
+        prompt="a red ball moving left", width=64, height=64, num_frames=17, num_inference_steps=2, output_type="pt"
+    ).frames
+    assert clip.shape == (1, 17, 3, 64, 64)
+
+
+def test_shapes_are_weighted_over_the_background() -> None:
+    scene = world.Scene((world.Subject("square", "blue", "large", 32.0, 32.0),), "still", "white")
+    target = autoencoder.to_model_space(world.render(scene, 1)[None])
+    weight = autoencoder.subject_weight(target)[0, 0, 0]
+    assert weight[32, 32] == 7 and weight[2, 2] == 1
