@@ -1,0 +1,80 @@
+"""`python -m app`: serve the workbench. Exit code 2, with one sentence, when it cannot."""
+
+import argparse
+import logging
+import os
+import socket
+import sys
+from collections.abc import Sequence
+
+from app.desk import Desk
+from engine.data.locks import try_lock
+from engine.data.workspace import Workspace
+from engine.errors import ConfigError, DailiesError
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+log = logging.getLogger("app")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m app", description="Serve the Dailies workbench.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
+    parser.add_argument("--workspace", help="folder of clips and jobs (default: $DAILIES_WORKSPACE or ./workspace)")
+    return parser.parse_args(argv)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket, taken before anything slow is done. Raises ConfigError when the address is not to be had."""
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"A port is a number from 0 to 65535, but got {port}.")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"The page cannot listen on {host}:{port}: {error.strerror or error}. Stop what listens there, or choose "
+            f"another port with --port."
+        ) from error
+    return listening
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Serve until interrupted. The lock is held as long as this process lives; whoever finds it taken shares."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    with bind(options.host, options.port) as listening:
+        workspace = Workspace.from_env(options.workspace).prepare()
+        shared = try_lock(workspace.page_lock) is None
+        os.environ.setdefault("GRADIO_TEMP_DIR", str(workspace.uploads))
+        desk = Desk.open(workspace.root, shared=shared)
+        import uvicorn
+
+        from app.shell import build_server
+
+        server = uvicorn.Server(uvicorn.Config(build_server(desk), log_level="warning"))
+        host, port = listening.getsockname()[:2]
+        log.info("Dailies is at http://%s:%d, workspace %s.", host, port, workspace.root)
+        if shared:
+            log.warning("Another page serves this workspace too: both show the same clips and jobs.")
+        server.run(sockets=[listening])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parse(argv)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        serve(options)
+    except DailiesError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

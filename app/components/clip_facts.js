@@ -1,0 +1,39 @@
+// What is known of one clip, and what can be done with it. `props.value` = see `facts` in app/views/clips.py, or null.
+// Each action is an event of its own name that carries {id}.
+const EVENTS = ["again", "new_seed", "use_settings", "show_in_library", "score_clip", "remove_clip", "close_clip"];
+const { words } = props;
+const $ = (selector) => element.querySelector(selector);
+const make = (tag, values) => Object.assign(document.createElement(tag), values);
+$(".facts").classList.toggle("is-brief", Boolean(props.brief));
+
+function show(value) {
+  $(".facts").classList.toggle("is-empty", !value);
+  if (!value) return;
+  window.dailies.fill(element, value);
+  $(".total").classList.toggle("is-none", !value.scored);
+  $(".actions").replaceChildren(...value.actions.map(button));
+  $(".rows").replaceChildren(...value.rows.flatMap(([name, text]) => [make("dt", { textContent: name }), make("dd", { textContent: text })]));
+  for (const link of element.querySelectorAll("[data-link]")) link.href = value.links[link.dataset.link];
+  $(".request").hidden = !value.request;
+  $(".request pre").textContent = JSON.stringify(value.request, null, 2);
+}
+
+function button([name, label, hint]) {
+  const made = make("button", { type: "button", textContent: label, title: hint });
+  made.dataset.action = name;
+  return made;
+}
+
+async function copy(link) {
+  await navigator.clipboard.writeText(new URL(link, location.origin).href);
+  $('[data-do="copy"]').textContent = words.copied;
+  setTimeout(() => { $('[data-do="copy"]').textContent = words.permalink; }, 1500);
+}
+
+element.addEventListener("click", (event) => {
+  const action = event.target.closest("[data-action]")?.dataset.action;
+  if (action && EVENTS.includes(action)) trigger(action, { id: props.value.id });
+  if (event.target.closest('[data-do="copy"]')) copy(props.value.links.permalink);
+});
+watch("value", () => show(props.value));
+show(props.value);

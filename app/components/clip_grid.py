@@ -1,0 +1,16 @@
+"""A grid of clips: posters that play on hover, choosing, paging, undo. Its events carry what they are about."""
+
+from typing import Any, Literal
+
+from app import text
+from app.components.files import Component
+
+
+class ClipGrid(Component):
+    """`mode` "library" has paging and deleting, "takes" is the small strip under a player.
+
+    Events: open_clip {id}, compare {ids}, remove_clips {ids}, undo_removal {ids}, turn_page {page}.
+    """
+
+    def __init__(self, name: str, mode: Literal["library", "takes"], value: dict[str, Any] | None = None, *, render: bool = True) -> None:
+        super().__init__("clip_grid", value, words=text.GRID_WORDS, elem_id=name, mode=mode, render=render)

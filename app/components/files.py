@@ -1,0 +1,54 @@
+"""What every component of ours is: a `gr.HTML` whose template, style and script lie beside it under one name.
+
+Gradio evaluates a template as JavaScript with the component's values in it, so ours are constant but for `words`; what
+a person typed goes to the page as data, and the script puts it there as text.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+HERE = Path(__file__).parent
+
+
+@cache
+def read(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+class Component(gr.HTML):
+    """`value` is what the script shows (JSON), `words` what the template says, `props` what else the script needs.
+
+    Set one by its plain value only: for a `gr.update` or `gr.skip` Gradio makes it anew, and its `words` are lost when it
+    is not on screen yet.
+    """
+
+    def __init__(
+        self,
+        files: str,
+        value: Any = None,
+        *,
+        words: dict[str, Any],
+        elem_id: str | None = None,
+        server_functions: Sequence[Callable[..., Any]] = (),
+        render: bool = True,
+        **props: Any,
+    ) -> None:
+        super().__init__(
+            value,
+            html_template=read(f"{files}.html"),
+            css_template=read(f"{files}.css"),
+            js_on_load=read(f"{files}.js"),
+            render=render,
+            apply_default_css=False,
+            elem_id=elem_id,
+            server_functions=list(server_functions),
+            words=words,
+            **props,
+        )
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "object"}

@@ -1,0 +1,31 @@
+"""The jobs of one kind while they wait and run. It asks for news itself, and only while somebody can see it."""
+
+from typing import Any
+
+from app import text
+from app.components.files import Component
+from app.desk import Desk
+from app.guard import told
+from app.views.jobs import strip
+
+
+class JobStrip(Component):
+    """`value` comes from `app.views.jobs.strip`. Event: job_ended {ids}, the jobs that came to a good end.
+
+    Gradio calls a server function with one argument, an empty list when the script gave none.
+    """
+
+    def __init__(self, name: str, desk: Desk, kind: str, *, render: bool = True) -> None:
+        def news(_: Any = None) -> dict[str, Any]:
+            return strip(desk, kind)
+
+        def cancel(job_id: str) -> dict[str, Any]:
+            desk.queue.cancel(job_id)
+            return strip(desk, kind)
+
+        def again(job_id: str) -> dict[str, Any]:
+            desk.file_again(job_id)
+            return strip(desk, kind)
+
+        functions = [told(news), told(cancel), told(again)]
+        super().__init__("job_strip", {"jobs": [], "at": 0}, words=text.STRIP_WORDS, elem_id=name, server_functions=functions, render=render)

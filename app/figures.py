@@ -1,0 +1,110 @@
+"""The two plots of the page, as Plotly figures: scores as bars, and rewards frame by frame.
+
+They are transparent and leave the colours of text and grid to `page.css`, which follows the light or dark theme; the
+colours of the data below have a contrast of at least 3:1 on both grounds and stay apart for the colour-blind.
+"""
+
+import html
+import textwrap
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from app import text
+from app.views.scores import Score
+
+SERIES = ("#c77f1f", "#3f86b5", "#5a9a6b", "#a86fa0", "#8a8473", "#cc5b4d")
+MUTED = "#8b8a86"
+BAR_PX, CHROME_PX = 34, 28  # height of one reward's row, and of what stands around them
+HOVER = {"bgcolor": "#1d1d1d", "bordercolor": "#1d1d1d", "font": {"color": "#f1f0ed", "size": 12}}
+
+
+def reward_bars(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | None:
+    """Bars of each reward for one clip, or for up to four side by side (name, scores); None when nothing was scored.
+
+    A reward without a value has no bar, but says why.
+    """
+    rows = _titles(clips)
+    if not rows:
+        return None
+    figure = go.Figure()
+    for index, (name, scores) in enumerate(clips):
+        figure.add_trace(_bar(name, scores, SERIES[index % len(SERIES)], alone=len(clips) == 1))
+    for score in clips[0][1] if len(clips) == 1 else ():
+        if score.value is None:
+            figure.add_annotation(x=0.01, y=score.title, text=text.NOT_APPLICABLE, hovertext=hover(score), **_NOTE)
+    height = len(rows) * max(BAR_PX, 18 * len(clips) + 12) + CHROME_PX
+    figure.update_layout(**_layout(height), barmode="group", bargap=0.35, bargroupgap=0.08)
+    figure.update_xaxes(range=[0, 1.12], tickvals=[0, 0.25, 0.5, 0.75, 1], fixedrange=True, zeroline=False)
+    figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
+    return figure
+
+
+def timeline(scores: Sequence[Score]) -> go.Figure | None:
+    """One line a reward over the frames of a clip; None when no reward says anything about single frames."""
+    shown = [score for score in scores if any(value is not None for value in score.per_frame)]
+    if not shown:
+        return None
+    figure = go.Figure()
+    for index, score in enumerate(shown):
+        line = {"color": SERIES[index % len(SERIES)], "width": 2}
+        label = f"{score.title} %{{y:.2f}}<extra></extra>"
+        figure.add_trace(go.Scatter(y=score.per_frame, name=score.title, mode="lines", line=line, hovertemplate=label))
+    figure.update_layout(**{**_layout(210), "hovermode": "x unified", "showlegend": True, "legend": _LEGEND})
+    longest = max(len(score.per_frame) for score in shown)
+    figure.update_xaxes(range=[0, max(1, longest - 1)], fixedrange=True, showgrid=False, zeroline=False)
+    figure.update_yaxes(range=[-0.03, 1.06], tickvals=[0, 0.5, 1], fixedrange=True, zeroline=False)
+    return figure
+
+
+def hover(score: Score) -> str:
+    """What a bar says when a person points at it: the question it answers, what was measured, and its weight."""
+    lines = [f"<b>{score.title}</b>", *_wrapped(score.question)]
+    if score.value is None:
+        return "<br>".join([*lines, *_wrapped(text.reason(score.reason))])
+    lines.append(text.score_of(score.value, score.weight))
+    if score.raw is not None:
+        lines.append(text.measured(score.raw, score.unit, score.low, score.high))
+    return "<br>".join(lines)
+
+
+def _bar(name: str, scores: Sequence[Score], colour: str, *, alone: bool) -> go.Bar:
+    return go.Bar(
+        name=name,
+        orientation="h",
+        y=[score.title for score in scores],
+        x=[score.value for score in scores],
+        text=[("" if alone else f"{name}  ") + text.score(score.value) for score in scores],
+        textposition="outside",
+        cliponaxis=False,
+        customdata=[hover(score) for score in scores],
+        hovertemplate="%{customdata}<extra></extra>",
+        marker={"color": [colour if score.weight or not alone else MUTED for score in scores]},
+    )
+
+
+def _titles(clips: Sequence[tuple[str, Sequence[Score]]]) -> list[str]:
+    return list(dict.fromkeys(score.title for _, scores in clips for score in scores))
+
+
+def _wrapped(words: str, width: int = 52) -> list[str]:
+    return [html.escape(line) for line in textwrap.wrap(words, width)]
+
+
+_NOTE = {"showarrow": False, "xanchor": "left", "font": {"size": 12, "color": MUTED}, "hoverlabel": HOVER}
+_LEGEND = {"orientation": "h", "x": 0, "y": 1.16, "xanchor": "left", "yanchor": "bottom", "font": {"size": 12}}
+
+
+def _layout(height: int) -> dict[str, object]:
+    return {
+        "template": "none",
+        "height": height,
+        "margin": {"l": 8, "r": 12, "t": 8, "b": 20, "pad": 0},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "inherit", "size": 12, "color": MUTED},
+        "xaxis": {"automargin": True},
+        "yaxis": {"automargin": True},
+        "hoverlabel": {**HOVER, "align": "left"},
+        "showlegend": False,
+    }

@@ -1,0 +1,180 @@
+"""The Generate form: its components, what it reads into requests, and what it shows of one.
+
+Ranges and defaults come from the model's preset and its family's spec, never from here.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from app import text
+from engine.config.presets import check_request, load_preset, preset_keys, read_request
+from engine.config.schema import ModelPreset
+from engine.errors import ConfigError, DailiesError
+from engine.families import family_spec
+from engine.generation.request import GenerationRequest
+
+SEED_LIMIT = 2**63  # exclusive, as in GenerationRequest
+DRAWN_SEED_LIMIT = 10**9  # seeds that we draw are short enough to read aloud
+MAX_TAKES = 16
+SETTINGS = ("model", "num_frames", "num_steps", "guidance", "width", "height", "fps")
+ASKED = ("prompt", "negative_prompt", *SETTINGS)  # the fields of a request that the form has, beside the seed
+FIELDS = (*ASKED, "seed", "keep_seed", "takes", "mix")
+
+Choices = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a form asks for: takes of one request, and the mix that scores them (None: nothing does)."""
+
+    requests: tuple[GenerationRequest, ...]
+    mix: str | None
+
+
+def draw_seed() -> int:
+    return secrets.randbelow(DRAWN_SEED_LIMIT)
+
+
+def read_seed(typed: str) -> int:
+    """A seed from its field; an empty field draws one. Raises ConfigError when it is no whole number in range."""
+    cleaned = (typed or "").strip()
+    if not cleaned:
+        return draw_seed()
+    if not (cleaned.isascii() and cleaned.isdigit() and int(cleaned[:20]) < SEED_LIMIT):
+        raise ConfigError(
+            f"The seed must be a whole number from 0 to {SEED_LIMIT - 1}, but got '{cleaned[:40]}': roll one, or leave "
+            "the field empty."
+        )
+    return int(cleaned)
+
+
+def read_order(fields: Mapping[str, Any]) -> Order:
+    """Read a filled form, by field name. Raises ConfigError in one sentence for the first thing that will not do."""
+    takes = fields["takes"]
+    if takes is None or not 1 <= takes <= MAX_TAKES:
+        raise ConfigError(f"Between 1 and {MAX_TAKES} takes can be made at once, but got {takes}.")
+    asked = {name: fields[name] for name in ASKED if fields[name] is not None}
+    first = read_request({**asked, "seed": read_seed(fields["seed"])})
+    check_request(first)
+    return Order(requests=tuple(with_seed(first, first.seed + take) for take in range(int(takes))), mix=fields["mix"])
+
+
+def with_seed(request: GenerationRequest, seed: int) -> GenerationRequest:
+    return request.model_copy(update={"seed": seed % SEED_LIMIT})
+
+
+def titled(kind: str) -> Choices:
+    """The presets of a kind, by title; one that cannot be read is left out (`dailies presets show` says why)."""
+    found: Choices = []
+    for key in preset_keys(kind):
+        try:
+            found.append((load_preset(kind, key).title, key))
+        except DailiesError:
+            continue
+    return found
+
+
+def preferred(choices: Choices, key: str) -> str | None:
+    """`key` when it can be chosen, else the first that can."""
+    keys = [choice for _, choice in choices]
+    return key if key in keys else keys[0] if keys else None
+
+
+def mix_choices() -> Choices:
+    """The mixes, and scoring nothing (the empty key)."""
+    return [*titled("rewards"), (text.NO_MIX, "")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranges:
+    """What a model's sliders and number fields may say; frames run from one stride to the model's longest clip."""
+
+    first_frames: int
+    last_frames: int
+    frame_step: int
+    size_step: int
+
+    @classmethod
+    def of(cls, preset: ModelPreset) -> "Ranges":
+        spec = family_spec(preset.family)
+        size_step = preset.size_multiple or spec.size_multiple
+        first = spec.nearest_frames(0)
+        longest = first + (preset.max_frames - first) // spec.frame_stride * spec.frame_stride
+        return cls(first_frames=first, last_frames=longest, frame_step=spec.frame_stride, size_step=size_step)
+
+
+def settings_of(model: str, values: Mapping[str, Any] | None = None) -> list[Any]:
+    """Updates for the components of `SETTINGS`: the model's ranges, with its defaults unless `values` say otherwise."""
+    preset: ModelPreset = load_preset("models", model)
+    ranges = Ranges.of(preset)
+    shown = {**preset.defaults(), **(values or {})}
+    frames = {"minimum": ranges.first_frames, "maximum": ranges.last_frames, "step": ranges.frame_step}
+    more = {"model": {"info": preset.recommended}, "num_frames": frames}
+    more |= {side: {"step": ranges.size_step} for side in ("width", "height")}
+    return [gr.update(value=shown[name], **more.get(name, {})) for name in SETTINGS]
+
+
+class RequestForm:
+    """The components of the form, laid out where this is made. `inputs` has them in the order of `FIELDS`."""
+
+    def __init__(self) -> None:
+        models = titled("models")
+        model = preferred(models, GenerationRequest.model_fields["model"].default)
+        self.fields: dict[str, Any] = {}
+        self.model = model
+        self._what(models, model)
+        self._how_many()
+        with gr.Accordion(text.MORE, open=False, elem_classes="more"):
+            self._how(mix_choices(), model or "")
+        self.submit = gr.Button(text.SUBMIT, variant="primary", size="lg", elem_id="generate", interactive=bool(models))
+        gr.HTML(f'<p class="hint">{text.SUBMIT_KEYS if models else text.NO_MODELS}</p>')
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [self.fields[name] for name in FIELDS]
+
+    @property
+    def settings(self) -> list[Any]:
+        return [self.fields[name] for name in SETTINGS]
+
+    def start(self) -> list[Any]:
+        """What settings and seed say when the page opens: the first model's defaults, and a fresh seed."""
+        return [*(settings_of(self.model) if self.model else [gr.skip()] * len(SETTINGS)), str(draw_seed())]
+
+    def _what(self, models: Choices, model: str | None) -> None:
+        self.fields["prompt"] = gr.Textbox(
+            label=text.PROMPT, placeholder=text.PROMPT_HINT, lines=3, max_lines=8, elem_id="prompt"
+        )
+        with gr.Row(elem_classes="examples"):
+            self.examples = [gr.Button(words, size="sm", elem_classes="example") for words in text.EXAMPLE_PROMPTS]
+        self.fields["model"] = gr.Dropdown(models, value=model, label=text.MODEL, elem_id="model")
+
+    def _how_many(self) -> None:
+        self.fields["num_frames"] = gr.Slider(1, 129, step=8, buttons=[], label=text.FRAMES, elem_id="frames")
+        with gr.Row(elem_classes="tight"):
+            self.fields["takes"] = gr.Slider(1, MAX_TAKES, value=1, step=1, buttons=[], label=text.TAKES, elem_id="takes")
+        with gr.Row(elem_classes="tight seed"):
+            self.fields["seed"] = gr.Textbox(label=text.SEED, max_lines=1, elem_id="seed", min_width=120)
+            self.dice = gr.Button(text.DICE, size="md", elem_id="dice", scale=0, min_width=72)
+        self.fields["keep_seed"] = gr.Checkbox(label=text.KEEP_SEED, elem_id="keep-seed")
+
+    def _how(self, mixes: Choices, model: str) -> None:
+        self.fields["negative_prompt"] = gr.Textbox(label=text.NEGATIVE_PROMPT, placeholder=text.NEGATIVE_HINT, lines=2)
+        self.fields["mix"] = gr.Dropdown(mixes, value=preferred(mixes, model), label=text.MIX, elem_id="mix")
+        self.fields["num_steps"] = gr.Slider(1, 100, step=1, buttons=[], label=text.STEPS, elem_id="steps")
+        self.fields["guidance"] = gr.Slider(0, 15, step=0.1, buttons=[], label=text.GUIDANCE, elem_id="guidance")
+        with gr.Row(elem_classes="tight"):
+            self.fields["width"] = gr.Number(label=text.WIDTH, precision=0, min_width=90)
+            self.fields["height"] = gr.Number(label=text.HEIGHT, precision=0, min_width=90)
+            self.fields["fps"] = gr.Number(label=text.FPS, min_width=90)
+        self.reset = gr.Button(text.RESET, size="sm", elem_classes="quiet")
+
+
+def filled(values: Sequence[Any]) -> dict[str, Any]:
+    """The values of `RequestForm.inputs`, by name."""
+    named = dict(zip(FIELDS, values, strict=True))
+    return {**named, "mix": named["mix"] or None}

@@ -1,0 +1,55 @@
+"""Where an error of ours becomes a sentence on the page: the only place, for every event and every server function."""
+
+import functools
+import html
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.components.base import Component
+
+from app import text
+from engine.errors import DailiesError
+
+TOAST_S = 12.0
+
+
+def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """`handler`, whose DailiesError is shown as it is. Gradio reads a toast as HTML, so the sentence is escaped."""
+
+    @functools.wraps(handler)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except DailiesError as error:
+            raise gr.Error(html.escape(str(error)), title=text.PROBLEM, duration=TOAST_S, print_exception=False) from error
+
+    return run
+
+
+def told(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A server function of a component, whose DailiesError comes back as `{"problem": sentence}`, shown as text."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except DailiesError as error:
+            return {"problem": str(error)}
+
+    return run
+
+
+def on(
+    event: Callable[..., Any],
+    handler: Callable[..., Any],
+    inputs: Sequence[Component] | Component | None = None,
+    outputs: Sequence[Any] | Any | None = None,
+    **options: Any,
+) -> Any:
+    """Bind an event the way that this page does it: guarded, no public API, no spinner, nobody waits for another.
+
+    Events go through Gradio's queue because only there an error becomes a toast without an error in the console.
+    """
+    settings = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+    return event(guarded(handler), inputs, outputs, **{**settings, **options})

@@ -1,0 +1,64 @@
+"""Clips' files and permalinks over HTTP, with ranges and ETags.
+
+These routes stand beside Gradio, whose own login would not cover them: whoever mounts them passes the dependencies
+(who may look) that hold for the whole page.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+
+from app import text
+from app.desk import Desk
+from app.views.clips import FRAMES, MP4, POSTER
+from engine.errors import StoreError
+
+TYPES = {MP4: "video/mp4", POSTER: "image/jpeg", FRAMES: "video/x-matroska"}
+# A clip's id determines its frames; the browser asks again only to learn that nothing changed.
+CACHED = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+
+
+def media_routes(desk: Desk, dependencies: Sequence[Any] = ()) -> APIRouter:
+    """`/media/clips/<id>/<file>` and `/clip/<id>`; `dependencies` are FastAPI's `Depends(...)`, e.g. for a login."""
+    router = APIRouter(dependencies=list(dependencies), include_in_schema=False)
+
+    @router.get("/media/clips/{clip_id}/{name}")
+    def media(clip_id: str, name: str, request: Request) -> Response:
+        return serve(clip_file(desk, clip_id, name), request)
+
+    @router.get("/clip/{clip_id}")
+    def permalink(clip_id: str) -> Response:
+        """The Library with this clip open; a page of its own says so when there is none."""
+        try:
+            desk.store.clip(desk.workspace.clip_folder(clip_id).name)
+        except StoreError:
+            return HTMLResponse(f"<!doctype html><title>{text.TITLE}</title><p>{text.PAGE_GONE}</p>", status_code=404)
+        return RedirectResponse(f"/?clip={clip_id}", status_code=307)
+
+    return router
+
+
+def clip_file(desk: Desk, clip_id: str, name: str) -> Path:
+    """A file of a clip; nothing else of the workspace, nor of the disk, has an address. Raises HTTP 404."""
+    try:
+        folder = desk.workspace.clip_folder(clip_id)
+    except StoreError as error:
+        raise HTTPException(404) from error
+    path = folder / name
+    if name not in TYPES or not path.is_file():
+        raise HTTPException(404)
+    return path
+
+
+def serve(path: Path, request: Request) -> Response:
+    """The file, the range of it that was asked for (FileResponse does that), or 304 when the browser has it."""
+    stat = path.stat()
+    response = FileResponse(path, media_type=TYPES[path.name], headers=CACHED, stat_result=stat)
+    if request.headers.get("if-none-match") == response.headers["etag"]:
+        return Response(status_code=304, headers={**CACHED, "ETag": response.headers["etag"]})
+    if path.name == FRAMES:
+        response.headers["Content-Disposition"] = f'attachment; filename="{path.parent.name}.mkv"'
+    return response

@@ -1,0 +1,117 @@
+// What every component of the page shares. Runs in the document's head, before Gradio builds anything.
+window.dailies = (() => {
+  const visible = (element) => element.isConnected && element.offsetParent !== null;
+  const readJson = (name) => { try { return JSON.parse(localStorage.getItem(name)) ?? {}; } catch { return {}; } };
+
+  // ---- Light and dark: what the person chose here, else what their system prefers.
+  const theme = {
+    current: () => localStorage.getItem("dailies.theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"),
+    apply() { document.body?.classList.toggle("dark", theme.current() === "dark"); },
+    toggle() {
+      localStorage.setItem("dailies.theme", theme.current() === "dark" ? "light" : "dark");
+      theme.apply();
+    },
+  };
+  document.addEventListener("DOMContentLoaded", () => {
+    theme.apply();
+    // Gradio sets the class once more when it starts.
+    new MutationObserver(() => {
+      if (document.body.classList.contains("dark") !== (theme.current() === "dark")) theme.apply();
+    }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  });
+
+  // ---- Listening to the document for as long as an element lives.
+  function listen(element, type, handle) {
+    const listener = (event) => (element.isConnected ? handle(event) : document.removeEventListener(type, listener));
+    document.addEventListener(type, listener);
+  }
+
+  // ---- Keys: one player at a time gets them, never while somebody types, and never when it is out of sight.
+  let keyed = null;
+  const typing = (target, element) =>
+    Boolean(target.closest?.("textarea, select, [contenteditable], input:not([type=range])")) ||
+    (target.matches?.("input") && !element.contains(target));
+  const presses = (target) => Boolean(target.closest?.("button, a, summary, [role=tab], [role=checkbox]"));
+
+  function onKey(element, handle) {
+    const take = () => { keyed = element; };
+    element.addEventListener("pointerdown", take, true);
+    element.addEventListener("focusin", take);
+    element.addEventListener("shown", take);
+    listen(element, "keydown", (event) => {
+      if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (!visible(element) || typing(event.target, element)) return;
+      if (keyed && keyed !== element && visible(keyed)) return;
+      if ((event.key === " " || event.key === "Enter") && presses(event.target)) return;
+      if (handle(event.key, event.repeat)) event.preventDefault();
+    });
+  }
+
+  // The keys of a set of actions; a person's own are kept in this browser. Taking a used key swaps the two.
+  function keys(actions) {
+    const own = readJson("dailies.keys");
+    const of = (name) => own[name] ?? actions[name].key;
+    return {
+      of,
+      name: (key) => ({ " ": "Space", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" })[key] ?? key.toUpperCase(),
+      set(name, key) {
+        const taken = Object.keys(actions).find((other) => other !== name && of(other) === key);
+        if (taken) own[taken] = of(name);
+        own[name] = key;
+        localStorage.setItem("dailies.keys", JSON.stringify({ ...readJson("dailies.keys"), ...own }));
+      },
+    };
+  }
+
+  function keyRow(label, map, name, changed) {
+    const row = Object.assign(document.createElement("div"), { className: "keyrow" });
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: map.name(map.of(name)) });
+    button.addEventListener("click", () => {
+      button.classList.add("is-waiting");
+      button.textContent = "…";
+      button.addEventListener("keydown", (event) => {
+        event.preventDefault();
+        event.stopPropagation();
+        if (event.key !== "Escape") map.set(name, event.key);
+        changed();
+      }, { once: true });
+    });
+    row.append(Object.assign(document.createElement("span"), { textContent: label }), button);
+    return row;
+  }
+
+  // ---- The timeline of a player: a line at the frame that is shown, and a click goes to a frame.
+  function follow(player, frame) {
+    const plot = document.getElementById(player + "-timeline")?.querySelector(".js-plotly-plot");
+    const area = plot?._fullLayout;
+    if (!area?.xaxis) return;
+    if (!plot.dailiesFollows) {
+      plot.dailiesFollows = true;
+      plot.on("plotly_click", (event) =>
+        document.dispatchEvent(new CustomEvent("dailies:seek", { detail: { player, frame: event.points[0].x } })));
+    }
+    let line = plot.querySelector(".playhead");
+    if (!line) line = plot.appendChild(Object.assign(document.createElement("div"), { className: "playhead" }));
+    line.style.left = area.xaxis._offset + area.xaxis.d2p(frame) + "px";
+    line.style.top = area.yaxis._offset + "px";
+    line.style.height = area.yaxis._length + "px";
+  }
+  document.addEventListener("dailies:frame", (event) => follow(event.detail.player, event.detail.frame));
+
+  // ---- Ctrl+Enter anywhere in a form presses its main button; Escape closes what `data-closes` names.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    const button = event.target.closest?.(".ctrl-enter")?.querySelector("button.primary");
+    if (button) { event.preventDefault(); button.click(); }
+  });
+
+  // Fill `[data-text=key]` within an element from an object, as text: what a person typed is never read as HTML.
+  function fill(element, values) {
+    for (const slot of element.querySelectorAll("[data-text]")) slot.textContent = values[slot.dataset.text] ?? "";
+  }
+
+  // A node from a <template>, e.g. one card of a grid.
+  const stamp = (template) => template.content.firstElementChild.cloneNode(true);
+
+  return { theme, visible, listen, onKey, keys, keyRow, fill, stamp };
+})();

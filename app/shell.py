@@ -1,0 +1,74 @@
+"""The page as a whole: its header and tabs, how they hang together, and the server that carries it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+
+from app import text
+from app.components.masthead import Masthead
+from app.desk import Desk
+from app.guard import on
+from app.media import media_routes
+from app.tabs.generate import GenerateTab, fill
+from app.tabs.library import LibraryTab
+from app.theme import desk_theme
+
+HERE = Path(__file__).parent
+MAX_UPLOAD = "2gb"
+
+
+def build_page(desk: Desk) -> gr.Blocks:
+    """Header and tabs. Uses no gr.State and no unload or stream events: each would hold one of a browser's six
+    connections open for good."""
+    with gr.Blocks(title=text.TITLE, analytics_enabled=False, fill_width=True) as page:
+        masthead = Masthead(desk)
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab(text.GENERATE, id="generate", elem_id="generate-tab"):
+                generate = GenerateTab(desk)
+            with gr.Tab(text.LIBRARY, id="library", elem_id="library-tab") as library_tab:
+                library = LibraryTab(desk, library_tab)
+        _connect(page, masthead, tabs, generate, library)
+    return page
+
+
+def _connect(
+    page: gr.Blocks, masthead: Masthead, tabs: gr.Tabs, generate: GenerateTab, library: LibraryTab
+) -> None:
+    """What one tab does to another, and what happens when the page opens."""
+    store = generate.desk.store
+
+    def use_settings(event: gr.EventData) -> list[Any]:
+        return [gr.update(selected="generate"), *fill(store.clip(event.id))]
+
+    def show_in_library(event: gr.EventData) -> list[Any]:
+        return [gr.update(selected="library"), *library.refresh(*library.unfiltered), *library.open(event.id)]
+
+    in_library = [tabs, *library.shown, *library.opened]
+    on(library.facts.use_settings, use_settings, None, [tabs, *generate.form.inputs])
+    on(generate.facts.show_in_library, show_in_library, None, in_library)
+    on(page.load, generate.resume, None, [generate.jobs, *generate.outputs])
+    on(page.load, generate.form.start, None, [*generate.form.settings, generate.form.fields["seed"]])
+    on(masthead.arrive, show_in_library, None, in_library)
+
+
+def build_server(desk: Desk, dependencies: Sequence[Any] = ()) -> FastAPI:
+    """Everything on one FastAPI application; `dependencies` (a login) hold for the routes that are not Gradio's."""
+    server = FastAPI(title=text.TITLE, docs_url=None, redoc_url=None, openapi_url=None)
+    server.include_router(media_routes(desk, dependencies))
+    return gr.mount_gradio_app(
+        server,
+        build_page(desk),
+        path="/",
+        theme=desk_theme(),
+        css_paths=[HERE / "page.css"],
+        head=f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+        footer_links=[],
+        allowed_paths=[],
+        run_history=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        max_file_size=MAX_UPLOAD,
+    )

@@ -1,0 +1,150 @@
+"""The Generate tab: a form, the jobs that it files, and the finished takes with their scores.
+
+Which takes are shown is read from the database (the newest finished job), so a reload comes back to them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from app import text
+from app.components.clip_facts import ClipFacts
+from app.components.clip_grid import ClipGrid
+from app.components.clip_pair import ClipPair
+from app.components.job_strip import JobStrip
+from app.desk import Desk
+from app.forms import ASKED, Order, RequestForm, draw_seed, filled, read_order, settings_of, with_seed
+from app.guard import on
+from app.views import stage
+from app.views.jobs import clip_ids, strip
+from engine.data.store import ClipRecord
+from engine.errors import StoreError
+from engine.generation.request import GenerationRequest
+from engine.jobs.spec import JobSpec
+
+KIND = "generate"
+ACTIONS = ("again", "new_seed", "use_settings", "show_in_library")
+
+
+class GenerateTab:
+    """`form` and `facts` are there for the shell, which connects tabs with each other."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        with gr.Row(elem_classes="desk", equal_height=False):
+            with gr.Column(scale=0, min_width=340, elem_classes=["desk-panel", "request-form", "ctrl-enter"]):
+                self.form = RequestForm()
+            with gr.Column(scale=1, elem_classes="stage-column"):
+                self._stage()
+        self._wire()
+
+    def _stage(self) -> None:
+        self.jobs = JobStrip("generate-jobs", self.desk, KIND)
+        self.empty = gr.HTML(
+            f'<div class="empty-stage"><h3>{text.STAGE_EMPTY_TITLE}</h3><p>{text.STAGE_EMPTY_HINT}</p></div>'
+        )
+        with gr.Column(visible=False, elem_classes="desk-panel") as self.shown:
+            with gr.Row(elem_classes="watch", equal_height=False):
+                with gr.Column(scale=6, min_width=320):
+                    self.player = ClipPair("generate")
+                with gr.Column(scale=5, min_width=320):
+                    self.facts = ClipFacts("generate-facts", brief=True)
+                    self.bars = gr.Plot(show_label=False, container=False, elem_id="generate-bars", elem_classes="plot")
+            self.timeline = gr.Plot(show_label=False, container=False, elem_id="generate-timeline", elem_classes="plot")
+            self.takes = ClipGrid("generate-takes", "takes")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.empty, self.shown, self.player, self.facts, self.bars, self.timeline, self.takes]
+
+    def _wire(self) -> None:
+        form = self.form
+        on(form.submit.click, self.submit, form.inputs, [self.jobs, form.fields["seed"]])
+        on(form.dice.click, lambda: str(draw_seed()), None, form.fields["seed"])
+        on(form.fields["model"].input, settings_of, form.fields["model"], form.settings)
+        on(form.reset.click, settings_of, form.fields["model"], form.settings)
+        for button, words in zip(form.examples, text.EXAMPLE_PROMPTS, strict=True):
+            on(button.click, lambda words=words: words, None, form.fields["prompt"])
+        on(self.jobs.job_ended, self.show_job, None, self.outputs)
+        on(self.takes.open_clip, self.show_take, self.takes, self.outputs)
+        on(self.takes.compare, self.compare, self.takes, self.outputs)
+        on(self.facts.again, self.again, form.inputs, self.jobs)
+        on(self.facts.new_seed, self.new_seed, form.fields["mix"], self.jobs)
+        on(self.facts.use_settings, self.use_settings, None, form.inputs)
+
+    # ---- Filing jobs
+    def submit(self, *values: Any) -> tuple[dict[str, Any], Any]:
+        """File what the form says; the seed moves on unless it is kept."""
+        fields = filled(values)
+        order = read_order(fields)
+        self._file(order)
+        seed = order.requests[0].seed if fields["keep_seed"] else draw_seed()
+        return strip(self.desk, KIND), str(seed)
+
+    def again(self, event: gr.EventData, *values: Any) -> dict[str, Any]:
+        """What the form says now, with the seed of the take that is shown."""
+        fields = filled(values)
+        seed = self.desk.store.clip(event.id).seed
+        self._file(read_order({**fields, "seed": str(seed), "takes": 1}))
+        return strip(self.desk, KIND)
+
+    def new_seed(self, mix: str, event: gr.EventData) -> dict[str, Any]:
+        """The take's own request with another seed."""
+        request = request_of(self.desk.store.clip(event.id))
+        self._file(Order(requests=(with_seed(request, draw_seed()),), mix=mix or None))
+        return strip(self.desk, KIND)
+
+    def _file(self, order: Order) -> None:
+        self.desk.file(JobSpec.generate(order.requests, order.mix))
+
+    # ---- Showing takes
+    def resume(self) -> list[Any]:
+        """What the page shows when it is opened: the jobs that are under way, and the takes of the last one that ended."""
+        done = self.desk.queue.list("done", KIND, limit=1)
+        return [strip(self.desk, KIND), *self._show(clip_ids(done[0]) if done else [])]
+
+    def show_job(self, event: gr.EventData) -> list[Any]:
+        """The takes of the jobs that just ended."""
+        ended = [self.desk.queue.get(job_id) for job_id in event.ids]
+        made = [clip_id for job in ended for clip_id in clip_ids(job)]
+        return self._show(made) if made else self.resume()[1:]
+
+    def show_take(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
+        return self._show([card["id"] for card in shown["cards"]], event.id)
+
+    def compare(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
+        """A few takes in step."""
+        records = stage.in_order(self.desk.store, [card["id"] for card in shown["cards"]])
+        chosen = [record for record in records if record.id in event.ids]
+        return self._outputs(stage.several(self.desk.store, chosen), stage.takes(records, None))
+
+    def use_settings(self, event: gr.EventData) -> list[Any]:
+        return fill(self.desk.store.clip(event.id))
+
+    def _show(self, ids: Sequence[str], current: str | None = None) -> list[Any]:
+        records = stage.in_order(self.desk.store, ids)
+        if not records:
+            return self._outputs(stage.NOTHING, stage.takes([], None))
+        shown = next((record for record in records if record.id == current), records[0])
+        rest = [record for record in records if record is not shown]
+        return self._outputs(stage.one(self.desk.store, shown, ACTIONS, rest), stage.takes(records, shown.id))
+
+    def _outputs(self, view: stage.View, takes: dict[str, Any]) -> list[Any]:
+        there = bool(view.player["clips"])
+        plots = [gr.update(value=plot, visible=plot is not None) for plot in (view.bars, view.timeline)]
+        return [gr.update(visible=not there), gr.update(visible=there), view.player, view.facts, *plots, takes]
+
+
+def request_of(record: ClipRecord) -> GenerationRequest:
+    """The request that made a clip. Raises StoreError for an imported one."""
+    if record.request is None:
+        raise StoreError(f"Clip {record.id} was imported: there are no settings that made it.")
+    return GenerationRequest(**record.request)
+
+
+def fill(record: ClipRecord) -> list[Any]:
+    """Updates for `RequestForm.inputs` that show what made a clip."""
+    asked = request_of(record).model_dump(include=set(ASKED))
+    settings = settings_of(asked["model"], asked)
+    return [asked["prompt"], asked["negative_prompt"], *settings, str(record.seed), True, gr.skip(), gr.skip()]

@@ -1,0 +1,210 @@
+"""The Library tab: every clip in a grid, one opened beside it, a few side by side above it, and videos to import."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app import text
+from app.components.clip_facts import ClipFacts
+from app.components.clip_grid import ClipGrid
+from app.components.clip_pair import ClipPair
+from app.components.job_strip import JobStrip
+from app.desk import Desk
+from app.forms import mix_choices
+from app.guard import on
+from app.views import shelf, stage
+from app.views.jobs import clip_ids, strip
+from engine.errors import ConfigError
+from engine.generation.video_io import read_header
+from engine.jobs.spec import JobSpec
+
+KIND = "score"
+ACTIONS = ("use_settings", "score_clip", "remove_clip", "close_clip")
+UPLOADS = [".mp4", ".gif", ".webm", ".avi", ".mkv", ".mov"]
+UNFILTERED = ("", "newest", "any", shelf.ALL, shelf.ALL, shelf.ALL, None, None)
+
+
+class LibraryTab:
+    """`facts` and `opened` are there for the shell, which connects tabs with each other."""
+
+    def __init__(self, desk: Desk, tab: gr.Tab) -> None:
+        self.desk = desk
+        with gr.Column(elem_classes=["desk-panel", "filters"]):
+            self._filters()
+        self._importing()
+        with gr.Column(visible=False, elem_classes=["desk-panel", "compared"]) as self.comparison:
+            self._comparison()
+        with gr.Row(elem_classes="desk", equal_height=False):
+            with gr.Column(scale=6, min_width=360):
+                self.jobs = JobStrip("library-jobs", desk, KIND)
+                self.grid = ClipGrid("library-grid", "library")
+            with gr.Column(scale=5, min_width=420, visible=False, elem_classes=["desk-panel", "inspector"]) as self.inspector:
+                self._inspector()
+        self._wire(tab)
+
+    # ---- Layout
+    def _filters(self) -> None:
+        store = self.desk.store
+        with gr.Row(elem_classes="tight"):
+            search = gr.Textbox(label=text.SEARCH, placeholder=text.SEARCH_HINT, max_lines=1, scale=4, elem_id="search")
+            order = gr.Dropdown(_pairs(text.ORDERS), value="newest", label=text.ORDER, min_width=150, elem_id="order")
+            date = gr.Dropdown(_pairs(text.DATES), value="any", label=text.DATE, min_width=150, elem_id="date")
+            low, high = (
+                gr.Number(None, minimum=0, maximum=1, step=0.05, label=label, min_width=100, elem_id=name)
+                for label, name in ((text.SCORE_FROM, "score-from"), (text.SCORE_TO, "score-to"))
+            )
+        with gr.Row(elem_classes="tight"):
+            models = shelf.choices(text.ANY_MODEL, store.models())
+            adapters = shelf.choices(text.ANY_ADAPTER, store.adapters())
+            sources = [(text.ANY_SOURCE, shelf.ALL), *_pairs(text.SOURCES)]
+            model = gr.Dropdown(models, value=shelf.ALL, label=text.MODEL, min_width=150, elem_id="filter-model")
+            adapter = gr.Dropdown(adapters, value=shelf.ALL, label=text.ADAPTER, min_width=150, elem_id="filter-adapter")
+            source = gr.Dropdown(sources, value=shelf.ALL, label=text.SOURCE, min_width=150, elem_id="source")
+            self.clear = gr.Button(text.CLEAR_FILTERS, size="md", scale=0, min_width=120, elem_classes="beside-label")
+            self.importer = gr.Button(text.IMPORT, size="md", scale=0, min_width=150, elem_classes="beside-label")
+        self.filters = [search, order, date, model, adapter, source, low, high]
+
+    def _importing(self) -> None:
+        with gr.Column(visible=False, elem_classes=["desk-panel", "importing"]) as self.import_panel:
+            gr.HTML(f"<h3>{text.IMPORT_TITLE}</h3>")
+            with gr.Row(elem_classes="tight", equal_height=False):
+                self.upload = gr.File(label=text.IMPORT_FILE, file_types=UPLOADS, height=132, elem_id="upload", scale=3)
+                with gr.Column(scale=4, min_width=280):
+                    self.upload_prompt = gr.Textbox(label=text.IMPORT_PROMPT, max_lines=3, elem_id="upload-prompt")
+                    mixes = mix_choices()[:-1]
+                    self.mix = gr.Dropdown(mixes, value=mixes[0][1] if mixes else None, label=text.MIX)
+                    with gr.Row(elem_classes="tight"):
+                        self.import_button = gr.Button(text.IMPORT_SUBMIT, variant="primary", elem_id="import")
+                        self.import_close = gr.Button(text.CLOSE)
+
+    def _comparison(self) -> None:
+        with gr.Row(elem_classes="titled"):
+            gr.HTML(f"<h3>{text.COMPARE_TITLE}</h3>")
+            self.compare_close = gr.Button(text.CLOSE, size="sm", scale=0, min_width=90, elem_id="compare-close")
+        self.compared = ClipPair("compare")
+        self.compared_bars = gr.Plot(show_label=False, container=False, elem_id="compare-bars", elem_classes="plot")
+
+    def _inspector(self) -> None:
+        self.player = ClipPair("library")
+        self.facts = ClipFacts("library-facts")
+        self.bars = gr.Plot(show_label=False, container=False, elem_id="library-bars", elem_classes="plot")
+        self.timeline = gr.Plot(show_label=False, container=False, elem_id="library-timeline", elem_classes="plot")
+
+    unfiltered = UNFILTERED
+
+    @property
+    def opened(self) -> list[Any]:
+        """What `open` fills."""
+        return [self.inspector, self.player, self.facts, self.bars, self.timeline]
+
+    @property
+    def shown(self) -> list[Any]:
+        """What `refresh` fills."""
+        return [self.jobs, self.grid, self.filters[3], self.filters[4]]
+
+    def _wire(self, tab: gr.Tab) -> None:
+        on(tab.select, self.refresh, self.filters, self.shown)
+        for component in self.filters:
+            on(component.input, self.find, self.filters, self.grid, trigger_mode="always_last")
+        on(self.clear.click, self.unfilter, None, [*self.filters, self.grid])
+        on(self.grid.turn_page, self.turn, self.filters, self.grid)
+        on(self.grid.open_clip, self.open_event, None, self.opened)
+        on(self.grid.compare, self.compare, None, [self.comparison, self.compared, self.compared_bars])
+        on(self.grid.remove_clips, self.remove, [self.grid, *self.filters], self.grid)
+        on(self.grid.undo_removal, self.undo, [self.grid, *self.filters], self.grid)
+        on(self.facts.remove_clip, self.remove_opened, [self.grid, *self.filters], [self.grid, *self.opened])
+        on(self.facts.close_clip, self.close, None, self.opened)
+        on(self.facts.score_clip, self.score, self.mix, self.jobs)
+        on(self.compare_close.click, self.close_comparison, None, [self.comparison, self.compared, self.compared_bars])
+        on(self.jobs.job_ended, self.show_scored, self.filters, [self.grid, *self.opened])
+        on(self.importer.click, lambda: gr.update(visible=True), None, self.import_panel)
+        on(self.import_close.click, lambda: gr.update(visible=False), None, self.import_panel)
+        importing = [self.upload, self.upload_prompt, self.mix]
+        on(self.import_button.click, self.import_video, importing, [self.jobs, self.upload, self.import_panel])
+
+    # ---- The grid
+    def refresh(self, *filters: Any) -> list[Any]:
+        """The tab was opened: new clips, new models."""
+        store = self.desk.store
+        models = gr.update(choices=shelf.choices(text.ANY_MODEL, store.models()))
+        adapters = gr.update(choices=shelf.choices(text.ANY_ADAPTER, store.adapters()))
+        return [strip(self.desk, KIND), self.find(*filters), models, adapters]
+
+    def find(self, *filters: Any) -> dict[str, Any]:
+        return shelf.page(self.desk.store, shelf.read_filter(filters))
+
+    def unfilter(self) -> list[Any]:
+        return [*UNFILTERED, self.find(*UNFILTERED)]
+
+    def turn(self, event: gr.EventData, *filters: Any) -> dict[str, Any]:
+        return shelf.page(self.desk.store, shelf.read_filter(filters), event.page)
+
+    def remove(self, event: gr.EventData, *grid_and_filters: Any) -> dict[str, Any]:
+        self.desk.store.delete(event.ids)
+        return self._same_page(grid_and_filters, removed=event.ids)
+
+    def undo(self, event: gr.EventData, *grid_and_filters: Any) -> dict[str, Any]:
+        self.desk.store.restore(event.ids)
+        return self._same_page(grid_and_filters)
+
+    def _same_page(self, grid_and_filters: Sequence[Any], removed: Sequence[str] = ()) -> dict[str, Any]:
+        grid, *filters = grid_and_filters
+        return shelf.page(self.desk.store, shelf.read_filter(filters), grid["page"], removed)
+
+    # ---- One clip
+    def open(self, clip_id: str) -> list[Any]:
+        """Everything about one clip, in the column beside the grid."""
+        record = self.desk.store.clip(clip_id)
+        return self._opened(stage.one(self.desk.store, record, ACTIONS))
+
+    def open_event(self, event: gr.EventData) -> list[Any]:
+        return self.open(event.id)
+
+    def close(self) -> list[Any]:
+        return self._opened(stage.NOTHING)
+
+    def remove_opened(self, event: gr.EventData, *grid_and_filters: Any) -> list[Any]:
+        self.desk.store.delete([event.id])
+        return [self._same_page(grid_and_filters, removed=[event.id]), *self.close()]
+
+    def score(self, mix: str, event: gr.EventData) -> dict[str, Any]:
+        self.desk.file(JobSpec.score([event.id], mix))
+        return strip(self.desk, KIND)
+
+    def _opened(self, view: stage.View) -> list[Any]:
+        column = gr.update(visible=view.facts is not None)
+        return [column, view.player, view.facts, *plots(view)]
+
+    # ---- A few side by side
+    def compare(self, event: gr.EventData) -> list[Any]:
+        records = stage.in_order(self.desk.store, event.ids)
+        view = stage.several(self.desk.store, records)
+        return [gr.update(visible=True), view.player, plots(view)[0]]
+
+    def close_comparison(self) -> list[Any]:
+        return [gr.update(visible=False), stage.NOTHING.player, None]
+
+    # ---- Videos from outside
+    def import_video(self, upload: str | None, prompt: str, mix: str | None) -> list[Any]:
+        """File the uploaded video as a job; what its header already rules out is refused at once."""
+        if not upload or not mix:
+            raise ConfigError(text.NOTHING_TO_IMPORT if not upload else text.NO_MIXES)
+        read_header(Path(upload))
+        self.desk.file(JobSpec.score_file(upload, prompt, mix))
+        return [strip(self.desk, KIND), None, gr.update(visible=False)]
+
+    def show_scored(self, event: gr.EventData, *filters: Any) -> list[Any]:
+        """The grid with the new clips, and the one that was scored last opened."""
+        scored = [clip_id for job_id in event.ids for clip_id in clip_ids(self.desk.queue.get(job_id))]
+        return [self.find(*filters), *(self.open(scored[-1]) if scored else self.close())]
+
+
+def plots(view: stage.View) -> list[Any]:
+    """Updates for the two plots; one with nothing to show takes no room."""
+    return [gr.update(value=plot, visible=plot is not None) for plot in (view.bars, view.timeline)]
+
+
+def _pairs(words: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(label, key) for key, label in words.items()]

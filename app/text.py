@@ -1,0 +1,248 @@
+"""Every word that the page shows, in one place, in plain English.
+
+Sentences for errors are not here: they come with the error (`engine.errors`), so that the CLI says the same.
+"""
+
+from collections.abc import Sequence
+
+TITLE = "Dailies"
+TAGLINE = "Generate, judge and compare takes"
+GENERATE, LIBRARY = "Generate", "Library"
+PROBLEM = "That does not work"
+WORKSPACE = "Workspace"
+LIGHT_OR_DARK = "Light or dark"
+SHARED_WORKSPACE = "Another page serves this workspace too: both show the same clips and jobs."
+PAGE_GONE = "There is no clip at this address. It may have been deleted, or belong to another workspace."
+
+# ---- Generate: the form
+PROMPT = "Prompt"
+PROMPT_HINT = "What the clip should show, e.g. a large red circle moving left over a meadow"
+NEGATIVE_PROMPT = "Negative prompt"
+NEGATIVE_HINT = "What it should not show"
+EXAMPLES = "Try one"
+MODEL = "Model"
+MIX = "Scored by"
+NO_MIX = "Nothing (do not score)"
+FRAMES = "Frames"
+STEPS = "Denoising steps"
+GUIDANCE = "Guidance"
+WIDTH = "Width, px"
+HEIGHT = "Height, px"
+FPS = "Frames a second"
+SEED = "Seed"
+KEEP_SEED = "Keep this seed for the next clip"
+DICE = "Roll"
+TAKES = "Takes"
+MORE = "More settings"
+RESET = "Model's defaults"
+SUBMIT = "Generate"
+SUBMIT_KEYS = "Ctrl + Enter"
+NO_MODELS = "No model is set up: add a preset to presets/models, or run `make mini`."
+
+EXAMPLE_PROMPTS = (
+    "a large red circle moving left over a meadow",
+    "a yellow star bouncing at night, looping",
+    "a blue square and a pink heart standing still on a white background",
+    "a small green triangle moving in a circle in front of a sunset",
+)
+
+# ---- Generate: the stage
+STAGE_EMPTY_TITLE = "No takes yet"
+STAGE_EMPTY_HINT = "Write a prompt and press Generate. The clip plays here, with its scores beside it."
+TAKE = "Take"
+BARS = "Scores"
+TIMELINE = "Frame by frame"
+
+# ---- Library
+SEARCH = "Search prompts"
+SEARCH_HINT = "Every word must occur"
+ANY_MODEL, ANY_ADAPTER, ANY_SOURCE = "Any model", "Any adapter", "Any source"
+SOURCES = {"generated": "Generated", "imported": "Imported"}
+SOURCE = "Source"
+ADAPTER = "Adapter"
+SCORE_FROM, SCORE_TO = "Score from", "Score to"
+DATE = "Made"
+ORDER = "Order"
+ORDERS = {"newest": "Newest first", "oldest": "Oldest first", "best": "Best score first", "worst": "Worst score first"}
+DATES = {"any": "At any time", "hour": "In the last hour", "day": "In the last day", "week": "In the last 7 days"}
+DATES |= {"month": "In the last 30 days", "before": "More than 30 days ago"}
+IMPORT = "Import a video"
+IMPORT_TITLE = "Import a video to score it"
+IMPORT_PROMPT = "What it shows (optional)"
+IMPORT_FILE = "mp4, gif, webm, avi or mkv"
+IMPORT_SUBMIT = "Import and score"
+CLOSE = "Close"
+NOTHING_TO_IMPORT = "No video was chosen: drop a file on the field, or click it to choose one."
+NO_MIXES = "No mix of rewards is set up to score the video with: add a preset to presets/rewards."
+LIBRARY_EMPTY = ("The library is empty", "Clips that you generate or import appear here by themselves.")
+NOTHING_FOUND = ("Nothing matches", "Loosen the filters, or clear them.")
+CLEAR_FILTERS = "Clear filters"
+COMPARE_TITLE = "Side by side"
+
+# ---- Facts of a clip
+NOT_SCORED = "not scored"
+IMPORTED = "imported"
+FACTS = {
+    "model": "Model",
+    "adapter": "Adapter",
+    "seed": "Seed",
+    "size": "Size",
+    "length": "Length",
+    "num_steps": "Steps",
+    "guidance": "Guidance",
+    "negative_prompt": "Negative prompt",
+    "mode": "Mode",
+    "mix": "Scored by",
+    "created": "Made",
+    "id": "Clip",
+}
+ACTIONS = {
+    "again": "Again with this seed",
+    "new_seed": "New seed",
+    "use_settings": "Use these settings",
+    "show_in_library": "Show in Library",
+    "score_clip": "Score it",
+    "remove_clip": "Delete",
+    "close_clip": "Close",
+}
+ACTION_HINTS = {
+    "again": "Generate what the form says now, with this take's seed",
+    "new_seed": "Generate this take's settings once more with a seed of its own",
+    "use_settings": "Put this clip's settings into the Generate form",
+    "show_in_library": "Every clip is kept in the Library; open this one there",
+}
+FACTS_WORDS = {
+    "permalink": "Copy link",
+    "copied": "Copied",
+    "mp4": "Download mp4",
+    "frames": "Download lossless",
+    "request": "Full request",
+    "total": "Score",
+}
+
+# ---- Components
+PLAYER_WORDS = {
+    "player": "Player",
+    "scrub": "Frame",
+    "speed": "Speed",
+    "views": "How to compare",
+    "keys": "Keys",
+    "remap": "Press a key's button, then the key that you want.",
+    "lost": "The file of this clip is gone.",
+    "frame": "{frame} / {frames}  ·  {seconds} s",
+    "actions": {
+        "play": "Play or pause",
+        "back": "One frame back",
+        "forward": "One frame on",
+        "replay": "Replay",
+        "loop": "Loop",
+        "slower": "Slower",
+        "faster": "Faster",
+        "zoom": "Zoom",
+        "side": "Side by side",
+        "flip": "Flip",
+        "wipe": "Wipe",
+        "difference": "Difference",
+    },
+}
+GRID_WORDS = {
+    "clips": "Clips",
+    "select": "Select",
+    "chosen": "{count} selected",
+    "compare": "Compare",
+    "compare_hint": "Two to four clips, side by side",
+    "remove": "Delete",
+    "clear": "Clear",
+    "undo": "Undo",
+    "previous": "Previous",
+    "next": "Next",
+    "range": "{first} to {last} of {total}",
+    "unscored": "not scored",
+}
+STRIP_WORDS = {
+    "jobs": "Work in progress",
+    "cancel": "Cancel",
+    "retry": "Try again",
+    "dismiss": "Dismiss",
+    "unreachable": "The page's server does not answer. Trying again; nothing is lost.",
+}
+
+# ---- Jobs
+PHASES = {
+    "start": "Starting",
+    "load": "Loading the model",
+    "encode": "Reading the prompt",
+    "denoise": "Denoising",
+    "decode": "Decoding",
+    "save": "Saving",
+    "score": "Scoring",
+    "import": "Reading the video",
+}
+STOPPING = "Stopping after this step"
+JOB_ENDS = {
+    "failed": "Failed.",
+    "cancelled": "Cancelled.",
+    "lost": "The worker was stopped in the middle; what was finished before is in the Library.",
+}
+
+
+def count(number: int, noun: str) -> str:
+    """"1 clip", "12,000 clips"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def waiting(position: int | None) -> str:
+    return "Next in the queue" if position in (None, 1) else f"Number {position} in the queue"
+
+
+def phase(key: str, step: int, of: int) -> str:
+    """What a running job does, e.g. "Denoising, step 3 of 20"."""
+    words = PHASES.get(key, key.capitalize() or PHASES["start"])
+    return f"{words}, step {step} of {of}" if of > 1 else words
+
+
+def time_left(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    whole = max(1, round(seconds))
+    return f"about {whole} s left" if whole < 90 else f"about {round(whole / 60)} min left"
+
+
+def length(num_frames: int, fps: float) -> str:
+    return f"{num_frames} frames, {num_frames / fps:.1f} s at {fps:g} a second"
+
+
+def deleted(clip_ids: Sequence[str]) -> str:
+    return f"Deleted {count(len(clip_ids), 'clip')}."
+
+
+def score(value: float | None) -> str:
+    """A reward from 0 to 1 as people read it; "" when there is none."""
+    return "" if value is None else f"{value:.2f}"
+
+
+NOT_APPLICABLE = "not applicable"
+
+
+def reason(why: str) -> str:
+    return f"Not applicable: {why}"
+
+
+def score_of(value: float, weight: float) -> str:
+    return f"{value:.3f} of 1, weight {weight:g}" if weight else f"{value:.3f} of 1, not part of the total"
+
+
+def measured(raw: float, unit: str, low: float, high: float) -> str:
+    """The raw value with what it means, e.g. "Measured 1.3 px (bad 6, good 0)"."""
+    return f"Measured {raw:.4g}{' ' + unit if unit else ''} (bad {low:g}, good {high:g})"
+
+
+def gate(key: str, level: float) -> str:
+    return f"The {key} gate stands at {level:.2f} and lowers the total: {GATES.get(key, '')}".rstrip(": ") + "."
+
+
+GATES = {
+    "motion": "too little moves",
+    "sharpness": "the pictures are blurred",
+    "cut": "the clip jumps like a cut",
+}

@@ -1,0 +1,105 @@
+"""What the components show of a clip: plain dictionaries, made from records and nothing else."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from app import text
+from engine.data.store import ClipRecord
+
+NEED_A_REQUEST = ("again", "new_seed", "use_settings")
+MP4, POSTER, FRAMES = "clip.mp4", "poster.jpg", "frames.mkv"
+
+
+def media_url(clip_id: str, name: str) -> str:
+    return f"/media/clips/{clip_id}/{name}"
+
+
+def permalink(clip_id: str) -> str:
+    return f"/clip/{clip_id}"
+
+
+def card(record: ClipRecord, name: str = "") -> dict[str, Any]:
+    """One card of a grid."""
+    return {
+        "id": record.id,
+        "name": name,
+        "prompt": record.prompt,
+        "poster": media_url(record.id, POSTER),
+        "video": media_url(record.id, MP4),
+        "link": permalink(record.id),
+        "score": text.score(record.total),
+        "level": record.total,
+        "tag": text.IMPORTED if record.source == "imported" else "",
+        "detail": f"seed {record.seed}" if name else f"{record.num_frames} frames",
+    }
+
+
+def player(records: Sequence[ClipRecord], prefetch: Sequence[ClipRecord] = ()) -> dict[str, Any]:
+    """The pair player's value; `prefetch` are clips that are likely to be wanted next."""
+    return {
+        "clips": [_played(record) for record in records],
+        "prefetch": [media_url(record.id, MP4) for record in prefetch],
+    }
+
+
+def _played(record: ClipRecord) -> dict[str, Any]:
+    caption = [text.score(record.total), f"seed {record.seed}" if record.seed is not None else "", record.model or ""]
+    return {
+        "id": record.id,
+        "url": media_url(record.id, MP4),
+        "caption": "  ·  ".join(part for part in caption if part),
+        "num_frames": record.num_frames,
+        "fps": record.fps,
+        "width": record.width,
+        "height": record.height,
+    }
+
+
+def facts(record: ClipRecord, actions: Sequence[str], remarks: Sequence[str] = ()) -> dict[str, Any]:
+    """Everything worth knowing of a clip, and what can be done with it (`actions`, keys of `text.ACTIONS`).
+
+    `remarks` are sentences about its score; an imported clip has no settings, so nothing that needs them is offered.
+    """
+    return {
+        "id": record.id,
+        "prompt": record.prompt,
+        "total": text.score(record.total) or text.NOT_SCORED,
+        "scored": record.total is not None,
+        "rows": [[text.FACTS[key], value] for key, value in _rows(record).items() if value],
+        "remarks": list(remarks),
+        "request": record.request,
+        "links": {
+            "permalink": permalink(record.id),
+            "mp4": media_url(record.id, MP4),
+            "frames": media_url(record.id, FRAMES),
+        },
+        "actions": [[key, text.ACTIONS[key], text.ACTION_HINTS.get(key, "")] for key in actions if _can(record, key)],
+    }
+
+
+def _can(record: ClipRecord, action: str) -> bool:
+    return record.request is not None or action not in NEED_A_REQUEST
+
+
+def _rows(record: ClipRecord) -> dict[str, str]:
+    request = record.request or {}
+    steps, guidance = request.get("num_steps"), request.get("guidance")
+    return {
+        "model": record.model or text.IMPORTED,
+        "adapter": record.adapter or "",
+        "seed": "" if record.seed is None else str(record.seed),
+        "size": f"{record.width} × {record.height} px",
+        "length": text.length(record.num_frames, record.fps),
+        "num_steps": "" if steps is None else str(steps),
+        "guidance": "" if guidance is None else f"{guidance:g}",
+        "negative_prompt": str(request.get("negative_prompt", "")),
+        "mix": record.mix or "",
+        "created": moment(record.created_at),
+        "id": record.id,
+    }
+
+
+def moment(when: datetime) -> str:
+    """In the server's own time, which is the person's on a workbench."""
+    return when.astimezone().strftime("%Y-%m-%d %H:%M")

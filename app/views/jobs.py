@@ -1,0 +1,76 @@
+"""What the job strip shows: every job that is not over, and those that ended badly a moment ago."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from app import text
+from app.desk import Desk
+from engine.data.store import now
+from engine.jobs.local import keep_going
+from engine.jobs.spec import Job
+
+BAD_ENDS = ("failed", "cancelled", "lost")
+MENTIONED_FOR = timedelta(minutes=10)  # a bad end stays on the page so long, unless it is dismissed
+SHOWN = 12
+
+
+def strip(desk: Desk, kind: str) -> dict[str, Any]:
+    """The value of a strip of one kind of jobs, oldest first, as they will be done.
+
+    `at` orders answers that overtake each other on their way to the browser: seconds of a clock that nobody sets.
+    """
+    at = time.monotonic()
+    keep_going(desk.queue)
+    jobs = [job for job in desk.queue.list(kind=kind, limit=100) if is_shown(job)]
+    return {"jobs": [job_card(job) for job in reversed(jobs[:SHOWN])], "at": at}
+
+
+def is_shown(job: Job) -> bool:
+    if job.status in BAD_ENDS:
+        return job.ended_at is not None and now() - job.ended_at < MENTIONED_FOR
+    return not job.is_over
+
+
+def job_card(job: Job) -> dict[str, Any]:
+    """One job: what it makes, what it does now, how far it is (0..1, None while nobody knows) and how long it takes."""
+    return {
+        "id": job.id,
+        "status": job.status,
+        "over": job.is_over,
+        "title": title(job),
+        "line": line(job),
+        "eta": text.time_left(job.progress.eta_s) if job.progress and job.status == "running" else "",
+        "fraction": fraction(job),
+        "can_cancel": job.status in ("queued", "running"),
+        "can_retry": job.status in BAD_ENDS,
+    }
+
+
+def title(job: Job) -> str:
+    requests = job.config.get("requests")
+    if requests:
+        return f"{text.count(len(requests), 'take')}: {requests[0]['prompt']}"
+    return job.config.get("prompt") or text.count(len(job.config.get("clip_ids", ())) or 1, "clip")
+
+
+def line(job: Job) -> str:
+    """What the job does now, or how it ended."""
+    if job.status == "queued":
+        return text.waiting(job.position)
+    if job.status == "stopping":
+        return text.STOPPING
+    if job.is_over:
+        return job.error or text.JOB_ENDS.get(job.status, "")
+    return text.phase(job.progress.phase, job.progress.step, job.progress.of) if job.progress else text.PHASES["start"]
+
+
+def fraction(job: Job) -> float | None:
+    if job.status != "running" or job.progress is None or job.progress.of <= 1:
+        return None
+    return round(min(1.0, job.progress.step / job.progress.of), 3)
+
+
+def clip_ids(job: Job) -> list[str]:
+    """The clips that a finished job made."""
+    return list((job.result or {}).get("clip_ids", ()))

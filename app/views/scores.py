@@ -1,0 +1,75 @@
+"""A stored report, read for showing: one `Score` a reward, in the order of its mix."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app import text
+from engine.errors import RewardError
+from rewards import RewardReport, RewardResult, RewardSpec, reward_spec
+
+GATE_OPEN = 0.995  # below this a gate lowers the total by more than rounding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One reward of one clip. `value` is 0..1, or None with a `reason`; `per_frame` has None where a frame has none.
+
+    `raw` is the measured quantity in `unit`, which runs from `low` (a bad clip) to `high` (a good one).
+    """
+
+    key: str
+    title: str
+    question: str
+    unit: str
+    low: float
+    high: float
+    value: float | None
+    raw: float | None
+    reason: str
+    weight: float
+    per_frame: tuple[float | None, ...]
+
+
+def scores(stored: Mapping[str, Any] | None) -> list[Score]:
+    """The rewards of a stored report; none when the clip was not scored."""
+    if not stored:
+        return []
+    report = RewardReport.from_dict(stored)
+    return [_score(key, result, report.weights.get(key, 0.0)) for key, result in report.results.items()]
+
+
+def remarks(stored: Mapping[str, Any] | None) -> list[str]:
+    """What the report says beside the numbers: rewards that were left out, and gates that lowered the total."""
+    if not stored:
+        return []
+    report = RewardReport.from_dict(stored)
+    return [*report.notes, *(text.gate(key, level) for key, level in report.gates.items() if level < GATE_OPEN)]
+
+
+def _score(key: str, result: RewardResult, weight: float) -> Score:
+    spec = _spec(key)
+    series = [] if result.per_frame is None else result.per_frame.tolist()
+    return Score(
+        key=key,
+        title=spec.title,
+        question=spec.question,
+        unit=spec.unit,
+        low=spec.low,
+        high=spec.high,
+        value=result.value,
+        raw=result.raw,
+        reason=result.reason,
+        weight=weight,
+        per_frame=tuple(value if math.isfinite(value) else None for value in series),
+    )
+
+
+def _spec(key: str) -> RewardSpec:
+    """A reward that has since been removed keeps its old scores under its key."""
+    try:
+        return reward_spec(key)
+    except RewardError:
+        return RewardSpec(key=key, title=key, question="", unit="", low=0.0, high=1.0)
+

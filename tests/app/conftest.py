@@ -1,0 +1,64 @@
+"""A desk over the test's workspace, and clips on it that were drawn instead of generated."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.desk import Desk
+from engine.data.clip_files import save_clip
+from engine.data.store import ClipRecord, Store
+from engine.generation.request import GenerationRequest
+from engine.jobs.queue import JobQueue
+from rewards import Clip, RewardReport, RewardResult
+
+MakeClip = Callable[..., ClipRecord]
+
+
+@pytest.fixture
+def desk(store: Store) -> Desk:
+    return Desk(store=store, queue=JobQueue(store))
+
+
+@pytest.fixture
+def report() -> Callable[[str, float], RewardReport]:
+    """`report(clip_id, value)`: a reward with a value and a series, and one that does not apply."""
+
+    def build(clip_id: str, value: float) -> RewardReport:
+        series = np.array([np.nan, *np.linspace(0, 1, 8)])
+        results = {
+            "flow_smoothness": RewardResult(value=value, raw=1.25, per_frame=series),
+            "loop_break": RewardResult(value=None, reason="the clip is shorter than two loops"),
+        }
+        return RewardReport(
+            clip_id=clip_id,
+            mix="mini",
+            results=results,
+            weights={"flow_smoothness": 1.0},
+            gates={"motion": 0.4, "sharpness": 1.0, "cut": 1.0},
+            total=value,
+            seconds={},
+            calibration="mini-1",
+            notes=("loop_break does not apply here; the other rewards share its weight.",),
+        )
+
+    return build
+
+
+@pytest.fixture
+def make_clip(desk: Desk, report: Callable[[str, float], RewardReport]) -> MakeClip:
+    """`make_clip(prompt=..., seed=..., score=..., files=...)`: a clip in the library."""
+
+    def make(*, score: float | None = 0.5, files: bool = False, changes: dict[str, Any] | None = None, **request: Any) -> ClipRecord:
+        made = GenerationRequest(**{"prompt": "a red circle", "num_frames": 9, **request})
+        record = desk.store.add_clip(replace(ClipRecord.generated(made), **(changes or {})))
+        if files:
+            frames = np.random.default_rng(made.seed).integers(0, 256, (9, 64, 64, 3), np.uint8)
+            save_clip(desk.workspace, record.id, Clip(frames=frames, fps=8.0, prompt=made.prompt), made)
+        if score is not None:
+            desk.store.save_report(record.id, "mini", report(record.id, score).to_dict())
+        return desk.store.clip(record.id)
+
+    return make

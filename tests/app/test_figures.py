@@ -1,0 +1,53 @@
+"""The plots show the scores that they are given, and only those."""
+
+from typing import Any
+
+from app.figures import hover, reward_bars, timeline
+from app.views.scores import Score
+
+QUESTION = "Does what moves go on moving as it did, or does it jump & stutter?"
+
+
+def score(**changes: Any) -> Score:
+    given = {"key": "smooth", "title": "Smoothness", "question": QUESTION, "unit": "px", "low": 6.0, "high": 0.0}
+    given |= {"value": 0.8, "raw": 1.2, "reason": "", "weight": 0.5, "per_frame": (None, 0.1, 0.9)}
+    return Score(**{**given, **changes})
+
+
+def test_bars_have_one_row_a_reward_in_order() -> None:
+    figure = reward_bars([("", [score(), score(title="Loop", value=None, reason="too short")])])
+    assert list(figure.data[0].y) == ["Smoothness", "Loop"]
+    assert list(figure.data[0].x) == [0.8, None]
+    assert list(figure.data[0].text) == ["0.80", ""]
+    assert [note.y for note in figure.layout.annotations] == ["Loop"]
+    assert "too short" in figure.layout.annotations[0].hovertext
+
+
+def test_clips_stand_beside_each_other() -> None:
+    figure = reward_bars([("A", [score(value=0.2)]), ("B", [score(value=0.9)])])
+    assert [(bar.name, bar.x[0], bar.text[0]) for bar in figure.data] == [("A", 0.2, "A  0.20"), ("B", 0.9, "B  0.90")]
+    assert len({bar.marker.color[0] for bar in figure.data}) == 2
+
+
+def test_nothing_scored_is_no_figure() -> None:
+    assert reward_bars([]) is None and reward_bars([("A", []), ("B", [])]) is None
+    assert timeline([]) is None and timeline([score(per_frame=())]) is None
+
+
+def test_the_timeline_spans_the_frames_and_has_gaps() -> None:
+    figure = timeline([score(), score(title="Other", per_frame=(0.5,))])
+    assert [line.name for line in figure.data] == ["Smoothness", "Other"]
+    assert tuple(figure.data[0].y) == (None, 0.1, 0.9)
+    assert tuple(figure.layout.xaxis.range) == (0, 2)
+
+
+def test_hovering_says_the_question_the_measure_and_the_weight() -> None:
+    words = hover(score())
+    assert "jump &amp; stutter" in words.replace("<br>", " ")
+    assert "Measured 1.2 px (bad 6, good 0)" in words and "weight 0.5" in words
+    assert "not part of the total" in hover(score(weight=0.0))
+
+
+def test_figures_leave_text_and_ground_to_the_theme() -> None:
+    for figure in (reward_bars([("", [score()])]), timeline([score()])):
+        assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"

@@ -1,0 +1,115 @@
+"""What a person types becomes requests, or one sentence that says what will not do."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.forms import FIELDS, MAX_TAKES, SEED_LIMIT, Ranges, draw_seed, filled, mix_choices, read_order, read_seed
+from app.forms import settings_of, titled, with_seed
+from engine.config.presets import load_preset
+from engine.errors import ConfigError
+from engine.generation.request import GenerationRequest
+
+
+def typed(**changes: Any) -> dict[str, Any]:
+    form = {
+        "prompt": "a red circle moving left",
+        "negative_prompt": "",
+        "model": "mini",
+        "num_frames": 33,
+        "num_steps": 20,
+        "guidance": 3.0,
+        "width": 64,
+        "height": 64,
+        "fps": 8.0,
+        "seed": "7",
+        "keep_seed": False,
+        "takes": 1,
+        "mix": "mini",
+    }
+    return {**form, **changes}
+
+
+def test_a_form_becomes_requests_with_seeds_in_a_row() -> None:
+    order = read_order(typed(takes=3))
+    assert [request.seed for request in order.requests] == [7, 8, 9]
+    assert {request.model_copy(update={"seed": 0}) for request in order.requests} == {
+        GenerationRequest(prompt="a red circle moving left", model="mini")
+    }
+    assert order.mix == "mini"
+
+
+def test_the_fields_of_the_form_are_the_components_in_order() -> None:
+    assert filled([typed()[name] for name in FIELDS]) == typed()
+    assert filled([typed(mix="")[name] for name in FIELDS])["mix"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"prompt": "   "}, "The prompt is empty"),
+        ({"prompt": ""}, "prompt = '' will not do"),
+        ({"prompt": "x" * 10_000}, r"prompt = .*\(10002 characters\)"),
+        ({"num_frames": 34}, "num_frames = 34: the nearest is 33"),
+        ({"num_frames": 1000}, "num_frames = 1000: the nearest is 129"),
+        ({"width": 70}, "width that is a multiple of 16 px, but got 70: try 64"),
+        ({"guidance": float("nan")}, "guidance = nan will not do"),
+        ({"model": "minny"}, "Unknown preset 'minny'.*Did you mean 'mini'"),
+        ({"seed": "-1"}, "whole number from 0 to 9223372036854775807, but got '-1'"),
+        ({"takes": 99}, "Between 1 and 16 takes"),
+        ({"takes": None}, "but got None"),
+    ],
+)
+def test_what_will_not_do_is_one_sentence(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence) as error:
+        read_order(typed(**changes))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("words", ["1.5", "abc", "١٢", "1e3", "9" * 5000, str(SEED_LIMIT), "--", "0x1"])
+def test_no_seed(words: str) -> None:
+    with pytest.raises(ConfigError, match="The seed must be a whole number"):
+        read_seed(words)
+
+
+@given(st.integers(0, SEED_LIMIT - 1))
+def test_a_seed_keeps_all_its_digits(seed: int) -> None:
+    assert read_seed(f" {seed} ") == seed
+
+
+def test_an_empty_seed_is_drawn() -> None:
+    assert 0 <= read_seed("") < SEED_LIMIT
+    assert len({draw_seed() for _ in range(50)}) > 45
+
+
+def test_seeds_go_round_at_the_end() -> None:
+    last = GenerationRequest(prompt="x", seed=SEED_LIMIT - 1)
+    assert with_seed(last, last.seed + 1).seed == 0
+
+
+def test_sliders_offer_only_what_the_family_can_do() -> None:
+    ranges = Ranges.of(load_preset("models", "mini"))
+    offered = range(ranges.first_frames, ranges.last_frames + 1, ranges.frame_step)
+    assert list(offered)[:2] == [9, 17] and offered[-1] == 129
+    assert ranges.size_step == 16
+
+
+def test_settings_are_the_models_defaults_or_what_is_given() -> None:
+    values = [update["value"] for update in settings_of("mini")]
+    assert values == ["mini", 33, 20, 3.0, 64, 64, 8.0]
+    assert settings_of("mini", {"num_frames": 65})[1]["value"] == 65
+
+
+def test_a_broken_preset_is_left_out(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "broken.toml").write_text("title = 'No family'")
+    monkeypatch.setenv("DAILIES_PRESETS", str(tmp_path))
+    assert "mini" in dict((key, title) for title, key in titled("models"))
+    assert "broken" not in [key for _, key in titled("models")]
+
+
+def test_scoring_nothing_can_be_chosen() -> None:
+    assert mix_choices()[-1][1] == ""
+    assert MAX_TAKES >= 8

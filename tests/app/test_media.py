@@ -1,0 +1,88 @@
+"""Files of clips over HTTP: ranges, ETags, permalinks, and nothing else of the disk."""
+
+from collections.abc import Callable
+
+import pytest
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.testclient import TestClient
+
+from app.desk import Desk
+from app.media import media_routes
+from engine.data.store import ClipRecord
+
+MakeClip = Callable[..., ClipRecord]
+
+
+@pytest.fixture
+def client(desk: Desk) -> TestClient:
+    server = FastAPI()
+    server.include_router(media_routes(desk))
+    return TestClient(server, follow_redirects=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("clip.mp4", "video/mp4"), ("poster.jpg", "image/jpeg"), ("frames.mkv", "video/x-matroska")]
+)
+def test_a_clips_files_are_served_as_they_are(client: TestClient, desk: Desk, make_clip: MakeClip, name: str, kind: str) -> None:
+    record = make_clip(files=True)
+    reply = client.get(f"/media/clips/{record.id}/{name}")
+    assert (reply.status_code, reply.headers["content-type"]) == (200, kind)
+    assert reply.content == (desk.workspace.clip_folder(record.id) / name).read_bytes()
+
+
+def test_a_range_is_part_of_the_file(client: TestClient, make_clip: MakeClip) -> None:
+    url = f"/media/clips/{make_clip(files=True).id}/clip.mp4"
+    whole, part = client.get(url).content, client.get(url, headers={"Range": "bytes=10-19"})
+    assert part.status_code == 206 and part.content == whole[10:20]
+    assert part.headers["content-range"] == f"bytes 10-19/{len(whole)}"
+    assert client.get(url, headers={"Range": f"bytes={len(whole)}-"}).status_code == 416
+
+
+def test_what_the_browser_has_is_not_sent_again(client: TestClient, make_clip: MakeClip) -> None:
+    url = f"/media/clips/{make_clip(files=True).id}/poster.jpg"
+    first = client.get(url)
+    again = client.get(url, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert "private" in first.headers["cache-control"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/media/clips/{id}/request.json",
+        "/media/clips/{id}/../../../dailies.db",
+        "/media/clips/{id}/..%2F..%2F..%2Fdailies.db",
+        "/media/clips/..%2F../dailies.db",
+        "/media/clips/%2e%2e/clip.mp4",
+        "/media/clips/0000000000000000/clip.mp4",
+        "/media/clips/NOTANID/clip.mp4",
+        "/media/clips/{id}/clip.mp4%00",
+    ],
+)
+def test_nothing_else_has_an_address(client: TestClient, make_clip: MakeClip, path: str) -> None:
+    reply = client.get(path.replace("{id}", make_clip(files=True).id))
+    assert reply.status_code == 404
+
+
+def test_a_permalink_opens_the_clip_in_the_library(client: TestClient, make_clip: MakeClip) -> None:
+    record = make_clip()
+    reply = client.get(f"/clip/{record.id}")
+    assert (reply.status_code, reply.headers["location"]) == (307, f"/?clip={record.id}")
+
+
+@pytest.mark.parametrize("clip_id", ["0000000000000000", "<script>", "..%2Fx"])
+def test_a_permalink_to_nothing_says_so(client: TestClient, clip_id: str) -> None:
+    reply = client.get(f"/clip/{clip_id}")
+    assert reply.status_code == 404
+    assert "script" not in reply.text
+
+
+def test_a_login_on_the_routes_holds_for_all_of_them(desk: Desk, make_clip: MakeClip) -> None:
+    def refuse() -> None:
+        raise HTTPException(401)
+
+    server = FastAPI()
+    server.include_router(media_routes(desk, [Depends(refuse)]))
+    client, record = TestClient(server), make_clip(files=True)
+    for path in (f"/media/clips/{record.id}/clip.mp4", f"/clip/{record.id}"):
+        assert client.get(path).status_code == 401

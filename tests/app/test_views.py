@@ -1,0 +1,215 @@
+"""View models: what components get is made of records alone, and says what is true."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app import text
+from app.desk import Desk
+from app.views import clips, jobs, shelf, stage
+from app.views.scores import remarks, scores
+from engine.data.store import ClipFilter, ClipRecord
+from engine.generation.request import GenerationRequest
+from engine.jobs.process import ProcessIdentity
+from engine.jobs.spec import Job, JobProgress, JobSpec
+
+MakeClip = Callable[..., ClipRecord]
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+# ---- Scores
+def test_scores_say_what_was_measured_and_why_not(make_clip: MakeClip, desk: Desk) -> None:
+    smooth, loop = scores(desk.store.report(make_clip(score=0.7).id))
+    assert (smooth.key, smooth.value, smooth.raw, smooth.weight) == ("flow_smoothness", 0.7, 1.25, 1.0)
+    assert smooth.per_frame[:2] == (None, 0.0) and len(smooth.per_frame) == 9
+    assert loop.value is None and loop.reason == "the clip is shorter than two loops" and loop.weight == 0
+
+
+def test_a_clip_that_nothing_scored_has_no_scores() -> None:
+    assert scores(None) == [] and remarks(None) == []
+
+
+def test_remarks_name_the_gates_that_cost_something(make_clip: MakeClip, desk: Desk) -> None:
+    said = remarks(desk.store.report(make_clip().id))
+    assert said[0].startswith("loop_break does not apply")
+    assert [sentence for sentence in said if "0.40" in sentence] == [text.gate("motion", 0.4)]
+    assert len(said) == 2
+
+
+def test_a_reward_that_is_gone_keeps_its_score(report: Any) -> None:
+    stored = report("x", 0.5).to_dict()
+    stored["results"]["retired"] = stored["results"].pop("flow_smoothness")
+    assert "retired" in [score.title for score in scores(stored)]
+
+
+# ---- Clips
+def test_a_card_links_to_files_of_its_own_clip(make_clip: MakeClip) -> None:
+    record = make_clip(prompt="<b>x</b> ${1+1}", seed=12, score=0.123)
+    card = clips.card(record)
+    assert card["prompt"] == "<b>x</b> ${1+1}"  # as it was typed: the script shows it as text
+    assert card["video"] == f"/media/clips/{record.id}/clip.mp4"
+    assert (card["score"], card["link"]) == ("0.12", f"/clip/{record.id}")
+    assert card["detail"] == "9 frames" and clips.card(record, "Take 1")["detail"] == "seed 12"
+
+
+def test_an_imported_clip_offers_nothing_that_needs_settings(desk: Desk) -> None:
+    record = ClipRecord(id="0" * 16, prompt="", source="imported", num_frames=9, width=64, height=48, fps=25.0)
+    facts = clips.facts(record, ["again", "use_settings", "remove_clip"])
+    assert [key for key, _, _ in facts["actions"]] == ["remove_clip"]
+    assert facts["total"] == text.NOT_SCORED and facts["request"] is None
+    assert dict(facts["rows"])["Size"] == "64 × 48 px"
+    assert "Seed" not in dict(facts["rows"])
+
+
+def test_every_action_has_words() -> None:
+    from app.tabs import generate, library
+
+    assert {*generate.ACTIONS, *library.ACTIONS} == set(text.ACTIONS)
+
+
+# ---- The stage
+def test_one_clip_has_player_facts_and_plots(make_clip: MakeClip, desk: Desk) -> None:
+    first, second = make_clip(seed=1), make_clip(seed=2)
+    view = stage.one(desk.store, first, ["again"], [second])
+    assert [clip["id"] for clip in view.player["clips"]] == [first.id]
+    assert view.player["prefetch"] == [clips.media_url(second.id, "clip.mp4")]
+    assert view.facts is not None and view.bars is not None and view.timeline is not None
+
+
+def test_at_most_four_are_compared(make_clip: MakeClip, desk: Desk) -> None:
+    records = [make_clip(seed=seed) for seed in range(6)]
+    view = stage.several(desk.store, records)
+    assert [clip["id"] for clip in view.player["clips"]] == [record.id for record in records[:4]]
+    assert [trace.name for trace in view.bars.data] == list("ABCD")
+    assert view.facts is None and view.timeline is None
+
+
+def test_takes_keep_the_order_asked_for_and_drop_what_was_deleted(make_clip: MakeClip, desk: Desk) -> None:
+    ids = [make_clip(seed=seed).id for seed in (3, 1, 2)]
+    desk.store.delete([ids[1]])
+    assert [record.id for record in stage.in_order(desk.store, [*ids, ids[0], "0" * 16])] == [ids[0], ids[2]]
+
+
+def test_a_single_take_needs_no_strip(make_clip: MakeClip) -> None:
+    record = make_clip()
+    assert stage.takes([record], record.id)["cards"] == []
+    names = [card["name"] for card in stage.takes([record, make_clip(seed=5)], record.id)["cards"]]
+    assert names == ["Take 1", "Take 2"]
+
+
+# ---- The shelf
+def values(**changes: Any) -> list[Any]:
+    named = dict(zip(shelf.FILTERS, ("", "newest", "any", "", "", "", None, None), strict=True))
+    return list({**named, **changes}.values())
+
+
+def test_an_untouched_filter_filters_nothing() -> None:
+    assert shelf.read_filter(values()) == ClipFilter()
+
+
+def test_filters_are_read() -> None:
+    found = shelf.read_filter(values(text="red", model="mini", source="imported", score_from=0.2, score_to=0.8, order="best"))
+    assert (found.text, found.model, found.source, found.order) == ("red", "mini", "imported", "best")
+    assert (found.min_total, found.max_total) == (0.2, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ("any", {}),
+        ("hour", {"since": NOON - timedelta(hours=1)}),
+        ("month", {"since": NOON - timedelta(days=30)}),
+        ("before", {"until": NOON - timedelta(days=30)}),
+    ],
+)
+def test_dates(choice: str, expected: dict[str, datetime]) -> None:
+    assert shelf.period(choice, NOON) == expected
+
+
+def test_every_date_and_order_that_is_offered_can_be_read() -> None:
+    for date in text.DATES:
+        for order in text.ORDERS:
+            assert shelf.read_filter(values(date=date, order=order)).order == order
+
+
+def test_pages(make_clip: MakeClip, desk: Desk) -> None:
+    for seed in range(shelf.PAGE_SIZE + 2):
+        make_clip(seed=seed, score=None)
+    first, last = (shelf.page(desk.store, ClipFilter(), number) for number in (0, 99))
+    assert (first["first"], first["last"], first["total"], first["pages"]) == (1, shelf.PAGE_SIZE, shelf.PAGE_SIZE + 2, 2)
+    assert (last["page"], last["first"], last["last"]) == (1, shelf.PAGE_SIZE + 1, shelf.PAGE_SIZE + 2)
+    assert len({card["id"] for card in first["cards"] + last["cards"]}) == shelf.PAGE_SIZE + 2
+
+
+def test_scores_between_two_bounds(make_clip: MakeClip, desk: Desk) -> None:
+    for seed, score in enumerate((0.1, 0.5, 0.9, None)):
+        make_clip(seed=seed, score=score)
+    found = shelf.page(desk.store, shelf.read_filter(values(score_from=0.3, score_to=0.7)))
+    assert [card["score"] for card in found["cards"]] == ["0.50"]
+
+
+def test_an_empty_grid_says_why(desk: Desk) -> None:
+    assert shelf.page(desk.store, ClipFilter(order="best"))["empty"]["title"] == text.LIBRARY_EMPTY[0]
+    assert shelf.page(desk.store, ClipFilter(text="x"))["empty"]["title"] == text.NOTHING_FOUND[0]
+
+
+def test_a_removal_can_be_undone_from_the_grid(make_clip: MakeClip, desk: Desk) -> None:
+    record = make_clip()
+    desk.store.delete([record.id])
+    page = shelf.page(desk.store, ClipFilter(), removed=[record.id])
+    assert page["undo"] == {"ids": [record.id], "sentence": "Deleted 1 clip."}
+
+
+# ---- Jobs
+def job(**changes: Any) -> Job:
+    given = {"id": "0" * 8, "kind": "generate", "status": "queued", "created_at": NOON}
+    config = JobSpec.generate([GenerationRequest(prompt="a star", seed=seed) for seed in (1, 2)]).config
+    return Job(**{**given, "config": config, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "line", "fraction"),
+    [
+        ({"position": 1}, "Next in the queue", None),
+        ({"position": 3}, "Number 3 in the queue", None),
+        ({"status": "running"}, "Starting", None),
+        ({"status": "running", "progress": JobProgress(phase="load")}, "Loading the model", None),
+        ({"status": "running", "progress": JobProgress(phase="denoise", step=5, of=20)}, "Denoising, step 5 of 20", 0.25),
+        ({"status": "stopping"}, text.STOPPING, None),
+        ({"status": "failed", "error": "The disk is full."}, "The disk is full.", None),
+        ({"status": "cancelled"}, "Cancelled.", None),
+    ],
+)
+def test_what_a_job_says(changes: dict[str, Any], line: str, fraction: float | None) -> None:
+    card = jobs.job_card(job(**changes))
+    assert (card["line"], card["fraction"]) == (line, fraction)
+    assert card["title"] == "2 takes: a star"
+
+
+def test_time_left_is_said_while_running() -> None:
+    progress = JobProgress(phase="denoise", step=5, of=20, eta_s=3.4)
+    assert jobs.job_card(job(status="running", progress=progress))["eta"] == "about 3 s left"
+    assert jobs.job_card(job(status="failed", progress=progress))["eta"] == ""
+    assert text.time_left(600) == "about 10 min left"
+
+
+def test_what_can_be_done_with_a_job() -> None:
+    can = {status: jobs.job_card(job(status=status)) for status in ("queued", "running", "stopping", "failed", "lost")}
+    assert [status for status, card in can.items() if card["can_cancel"]] == ["queued", "running"]
+    assert [status for status, card in can.items() if card["can_retry"]] == ["failed", "lost"]
+
+
+def test_the_strip_has_what_is_not_over_and_fresh_bad_ends(desk: Desk) -> None:
+    spec = JobSpec.generate([GenerationRequest(prompt="a star")])
+    filed = [desk.queue.submit(spec) for _ in range(3)]
+    desk.queue.cancel(filed[0].id)
+    me = ProcessIdentity.current()
+    done = desk.queue.claim(me)
+    assert done is not None and done.id == filed[1].id
+    desk.queue.finish(done.id, "done", result={"clip_ids": []})
+    # What waits for a worker is not claimed here, so the strip would start one: look at the choice alone.
+    shown = [found.id for found in reversed(desk.queue.list(kind="generate")) if jobs.is_shown(found)]
+    assert shown == [filed[0].id, filed[2].id]
+    assert jobs.clip_ids(desk.queue.get(done.id)) == []
