@@ -47,9 +47,7 @@ def load_adapter(network: Any, name: str, folder: Path) -> None:
             f"Adapter '{name}' does not fit this model: {shown}. Choose an adapter trained on this model."
         )
     with warnings.catch_warnings():  # having several adapters is meant, no accident to warn of
-        warnings.filterwarnings(
-            "ignore", message="Already found a `peft_config`"
-        )
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         network.load_lora_adapter(weights, prefix=None, adapter_name=_inner(name), metadata=metadata)
     network.set_adapters(_inner(name))
     network.enable_adapters()
@@ -60,8 +58,11 @@ def unload_adapter(network: Any, name: str) -> None:
     """Take an adapter off the network and free its weights; what remains loaded is switched off."""
     if _inner(name) not in loaded_adapters(network):
         raise FamilyError(f"Adapter '{name}' is not loaded.")
+    others = [other for other in loaded_adapters(network) if other != _inner(name)]
+    if others:
+        network.set_adapters(others[0])
     network.delete_adapters(_inner(name))
-    if loaded_adapters(network):
+    if others:
         network.disable_adapters()
 
 

@@ -50,8 +50,8 @@ class FamilySpec:
 class Conditioning:
     """Encoded prompts, one row each: `embeds[B,L,D]`, `mask[B,L]` (1 = a real token), and what the family adds.
 
-    `fps` is the frame rate that the network is told (1/s; None = the family's own), the same for all rows. Tensors in
-    `extras` have a row per prompt.
+    `fps` is the frame rate that the network is told (1/s), the same for all rows: `encode` does not know it, the caller
+    adds it, and a family whose network needs it insists. Tensors in `extras` have a row per prompt.
     """
 
     embeds: "Tensor"

@@ -97,7 +97,21 @@ def read_network(model_class: Any, folder: Path, part: str, device: str, dtype: 
         raise FamilyError(f"The weights in '{where}' lack {len(missing)} tensors, the first is '{missing[0]}'.")
     refuse_nan(network, where)
     network.requires_grad_(False)
-    return network.eval().to(device)
+    return move(network.eval(), device, where)
+
+
+def move(network: Any, device: str, where: str) -> Any:
+    """The network on `device`. Raises FamilyError with the room that it needs when the device has not got it."""
+    import torch
+
+    try:
+        return network.to(device)
+    except torch.OutOfMemoryError as error:
+        gib = sum(tensor.nbytes for tensor in network.state_dict().values()) / 2**30
+        raise FamilyError(
+            f"'{where}' needs {gib:.1f} GiB on {device}, more than is free there: free the device, or choose a smaller "
+            "model."
+        ) from error
 
 
 def refuse_nan(network: "nn.Module", where: str) -> None:

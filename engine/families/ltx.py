@@ -27,7 +27,6 @@ PARTS = {
     "scheduler": "FlowMatchEulerDiscreteScheduler",
 }
 MAX_TOKENS = 128  # text tokens, as LTXPipeline; a tokenizer with a smaller limit has its way
-TRAINED_FPS = 25.0  # 1/s, what LTX-Video is told when nobody says
 
 
 class LTXFamily:
@@ -92,13 +91,14 @@ class LTXFamily:
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Velocity; `sigma[B]`, or `sigma[B,t]` with a level for each latent frame (0 = that frame is given)."""
+        assert conditioning.fps, "an LTX network must be told the frame rate: set Conditioning.fps"
         num_clips, _, t, h, w = latents.shape
         dtype = conditioning.embeds.dtype
         timestep = sigma * self.scheduler_config.get("num_train_timesteps", 1000)
         if timestep.ndim == 2:
             timestep = timestep[:, :, None].expand(num_clips, t, h * w).flatten(1)
         size = self.vae.spatial_compression_ratio
-        seconds = self.vae.temporal_compression_ratio / (conditioning.fps or TRAINED_FPS)
+        seconds = self.vae.temporal_compression_ratio / conditioning.fps
         velocity = self.network(
             hidden_states=latents.flatten(2).transpose(1, 2).to(dtype),
             encoder_hidden_states=conditioning.embeds,

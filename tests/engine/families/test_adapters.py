@@ -1,6 +1,7 @@
 """LoRA on the toy model: on, off, unloaded, and refused where it does not fit."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def adapter(tiny_folder: Path, open_family: Any, tmp_path_factory: pytest.TempPa
 
 def output(family: Any) -> torch.Tensor:
     latents = family.init_latents(REQUEST, [generator_for(1)])
-    return family.predict(latents, torch.tensor([0.5]), family.encode(["a red circle"]))
+    return family.predict(latents, torch.tensor([0.5]), replace(family.encode(["a red circle"]), fps=8.0))
 
 
 def rewritten(adapter: Path, folder: Path, rename: dict[str, str] | None = None, **changed: torch.Tensor) -> Path:

@@ -4,6 +4,7 @@
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ REQUESTS = {
 def final_latents(family: ModelFamily, request: GenerationRequest) -> torch.Tensor:
     latents = family.init_latents(request, [generator_for(request.seed)])
     sigmas = sigmas_for(family.scheduler_config, request.num_steps, latents.shape[2:].numel())
-    prompt, negative = family.encode([request.prompt]), family.encode([""])
+    prompt, negative = replace(family.encode([request.prompt]), fps=request.fps), family.encode([""])
     steps = denoise(family, latents, sigmas, prompt, negative=negative, guidance=request.guidance)
     return list(steps)[-1].next_latents
 
@@ -36,7 +37,7 @@ def final_latents(family: ModelFamily, request: GenerationRequest) -> torch.Tens
 def summary(latents: torch.Tensor) -> dict[str, Any]:
     """Figures that any change of the latents moves: moments, a few values, and sums under fixed random signs."""
     flat = latents.double().flatten()
-    signs = torch.randint(0, 2, (4, flat.numel()), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    signs = torch.randint(0, 2, (4, flat.numel()), generator=torch.Generator().manual_seed(0)).double() * 2 - 1
     return {
         "shape": list(latents.shape),
         "mean": float(flat.mean()),

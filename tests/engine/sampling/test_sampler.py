@@ -1,5 +1,6 @@
 """`denoise` against diffusers' own pipeline, and what every caller relies on."""
 
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,8 +24,8 @@ FORMS: list[Form] = ["flow_grpo", "dance", "cps"]
 def start(family: Any, request: GenerationRequest = REQUEST, seeds: tuple[int, ...] = (3, 4)) -> SimpleNamespace:
     """Everything that `denoise` takes, for as many clips as there are seeds."""
     latents = family.init_latents(request, [generator_for(seed) for seed in seeds])
-    conditioning, negative = family.encode(PROMPTS[: len(seeds)]), family.encode([""] * len(seeds))
-    conditioning = type(conditioning)(embeds=conditioning.embeds, mask=conditioning.mask, fps=request.fps)
+    conditioning = replace(family.encode(PROMPTS[: len(seeds)]), fps=request.fps)
+    negative = family.encode([""] * len(seeds))
     sigmas = sigmas_for(family.scheduler_config, request.num_steps, latents.shape[2:].numel())
     return SimpleNamespace(latents=latents, sigmas=sigmas, conditioning=conditioning, negative=negative)
 
@@ -157,7 +158,7 @@ def test_guidance_extrapolates_from_the_negative_prompt(tiny_family: Any) -> Non
     with_prompt = tiny_family.predict(begin.latents, levels, begin.conditioning)
     plain = guided_prediction(tiny_family, begin.latents, 0.6, begin.conditioning, begin.negative, 1.0)
     assert torch.equal(plain, with_prompt)
-    negative = type(begin.negative)(embeds=begin.negative.embeds, mask=begin.negative.mask, fps=REQUEST.fps)
+    negative = replace(begin.negative, fps=REQUEST.fps)
     without = tiny_family.predict(begin.latents, levels, negative)
     guided = guided_prediction(tiny_family, begin.latents, 0.6, begin.conditioning, negative, 4.0)
     assert (guided - (without + 4 * (with_prompt - without))).abs().max() <= 1e-4
