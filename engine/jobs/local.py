@@ -35,6 +35,9 @@ class WorkerState:
         return self.state != "ended" and self.worker.lives
 
 
+STATE = TypeAdapter(WorkerState)
+
+
 def ensure_worker(workspace: Workspace, *, kinds: str | None = None) -> bool:
     """Start the workspace's worker unless one lives; True when it was started. Call it after filing a job.
 
@@ -63,7 +66,7 @@ def keep_going(queue: JobQueue) -> None:
 def worker_state(workspace: Workspace) -> WorkerState | None:
     """What the worker last said, None when there is none alive."""
     try:
-        state = TypeAdapter(WorkerState).validate_json(workspace.worker_state.read_bytes())
+        state = STATE.validate_json(workspace.worker_state.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
     return state if state.lives else None
@@ -71,7 +74,7 @@ def worker_state(workspace: Workspace) -> WorkerState | None:
 
 def write_state(workspace: Workspace, state: WorkerState) -> None:
     partial = workspace.worker_state.with_suffix(".partial")
-    partial.write_bytes(TypeAdapter(WorkerState).dump_json(state))
+    partial.write_bytes(STATE.dump_json(state))
     os.replace(partial, workspace.worker_state)
 
 

@@ -114,4 +114,7 @@ class Job:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it: moments in ISO 8601."""
-        return TypeAdapter(Job).dump_python(self, mode="json") | {"pid": self.pid}
+        return JOB.dump_python(self, mode="json") | {"pid": self.pid}
+
+
+JOB = TypeAdapter(Job)

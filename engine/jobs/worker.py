@@ -89,6 +89,8 @@ class Worker:
         self._show("idle")
         idle_since = time.monotonic()
         while not self._ending.is_set():
+            if self._workspace.release_flag.exists():
+                self._release()
             job = self._claim()
             if job is not None:
                 self._show("busy", job.id)
@@ -99,7 +101,7 @@ class Worker:
             idle_s = time.monotonic() - idle_since
             if idle_s > self._patience.exit_s:
                 return
-            if idle_s > self._patience.idle_s or self._workspace.release_flag.exists():
+            if idle_s > self._patience.idle_s:
                 self._release()
             self._ending.wait(POLL_S)
 
@@ -198,8 +200,13 @@ def unexpected(error: Exception, job_id: str) -> str:
 
 @contextmanager
 def job_log(path: Path) -> Iterator[None]:
-    """Everything logged meanwhile also goes to the job's own file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    """Everything logged meanwhile also goes to the job's own file; a job whose file cannot be written runs without."""
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        log.warning("The job has no log of its own: %s", error)
+        yield
+        return
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     logging.getLogger().addHandler(handler)
     try:

@@ -41,6 +41,15 @@ def test_an_unknown_clip_is_an_error_that_names_it(store):
         store.clip("0000000000000001")
 
 
+def test_known_clips_are_those_stored_and_not_deleted(store):
+    for number in range(3):
+        store.add_clip(record(number))
+    store.delete([record(1).id])
+    wanted = [record(number).id for number in (0, 1, 7)]
+    assert store.known(wanted) == {record(0).id: store.clip(record(0).id)}
+    assert store.known([]) == {}
+
+
 def test_pages_of_the_library(store):
     for number in range(7):
         store.add_clip(record(number))
