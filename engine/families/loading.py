@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ALLOW_DOWNLOAD = "DAILIES_ALLOW_DOWNLOAD"
 
 
-def find_folder(source: str, parts: Mapping[str, str]) -> Path:
+def find_folder(source: str, parts: Iterable[str]) -> Path:
     """The diffusers folder of `source`: a folder on disk, or a hub id that the hub's cache holds.
 
     A missing hub model is downloaded only with DAILIES_ALLOW_DOWNLOAD=1, and then only its `parts`. Raises FamilyError.

@@ -49,8 +49,9 @@ class LTXFamily:
         self.source = source
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
-        folder = find_folder(self.source, {**PARTS, "tokenizer": ""})
+        folder = find_folder(self.source, [*PARTS, "tokenizer"])
         check_parts(folder, PARTS)
+        # Only now, for they take seconds: a model that is not there is said at once.
         from diffusers import AutoencoderKLLTXVideo, LTXVideoTransformer3DModel
         from transformers import T5EncoderModel
 

@@ -71,6 +71,36 @@ def test_prompts_are_encoded_as_the_pipeline_does(tiny_family: Any, tiny_folder:
     assert not torch.allclose(ours.embeds[0], ours.embeds[1])
 
 
+def test_a_sentencepiece_tokenizer_is_read_as_it_comes(broken: Path) -> None:
+    """LTX-Video's own T5 brings its words as spiece.model, without a tokenizer.json."""
+    from sentencepiece import SentencePieceTrainer
+
+    shutil.rmtree(broken / "tokenizer")
+    (broken / "tokenizer").mkdir()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter([PROMPT, "the blue star over a meadow"] * 20),
+        model_prefix=str(broken / "tokenizer" / "spiece"),
+        vocab_size=26,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    settings = {"tokenizer_class": "T5Tokenizer", "model_max_length": 128, "extra_ids": 0, **special}
+    (broken / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(settings))
+    conditioning = load(broken).encode([PROMPT])
+    assert conditioning.embeds.shape == (1, 128, 16) and conditioning.mask is not None
+    assert 5 < int(conditioning.mask.sum()) < 40
+
+
+def test_a_tokenizer_that_is_not_there_is_refused(broken: Path) -> None:
+    shutil.rmtree(broken / "tokenizer")
+    with pytest.raises(FamilyError, match=r"The tokenizer in '.*tokenizer' cannot be read"):
+        load(broken)
+
+
 def test_frames_are_decoded_as_the_pipeline_does(tiny_family: Any, tiny_folder: Path) -> None:
     from diffusers import LTXPipeline
 
@@ -163,7 +193,6 @@ def test_a_missing_part_is_refused(broken: Path) -> None:
     shutil.rmtree(broken / "text_encoder")
     with pytest.raises(FamilyError, match="text_encoder"):
         load(broken)
-    shutil.rmtree(broken / "tokenizer")
 
 
 def test_a_folder_of_another_family_is_refused(broken: Path) -> None:
@@ -181,7 +210,7 @@ def test_a_folder_without_an_index_is_no_model(tmp_path: Path) -> None:
 
 def test_hub_models_that_are_not_here_are_refused_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("DAILIES_ALLOW_DOWNLOAD", raising=False)
-    find_folder(str(tmp_path), {})  # the hub's client is imported before the clock runs
+    find_folder(str(tmp_path), [])  # the hub's client is imported before the clock runs
     began = time.monotonic()
     with pytest.raises(
         FamilyError, match="downloads are off: name a folder .* or set DAILIES_ALLOW_DOWNLOAD=1"
