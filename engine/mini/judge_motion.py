@@ -24,19 +24,20 @@ def motion_of(track: Track) -> tuple[str | None, dict[str, float]]:
     moves at first and then freezes or vanishes has half of it. Growing ends by itself, so only the whole counts.
     """
     velocity, weight = _velocities(track)
-    growth = ramp(_size_change(track), 0.08, 0.32)
-    whole = _motion_fit(velocity, weight, growth)
-    holds = _holds(velocity, weight, _vanished(track)[LAG:], growth) | {"grow": 1.0}
+    resized = ramp(_size_change(track), 0.08, 0.32)
+    whole = _motion_fit(velocity, weight, resized)
+    whole["grow"] *= _smoothness(np.sqrt(track.area[track.present]))
+    holds = _holds(velocity, weight, _vanished(track)[LAG:], resized) | {"grow": 1.0}
     motion = best_of(whole, MIN_FIT)
     return (motion if motion and holds[motion] >= MIN_HOLD else None), {n: whole[n] * holds[n] for n in whole}
 
 
-def _holds(velocity: np.ndarray, weight: np.ndarray, gone: np.ndarray, growth: float) -> dict[str, float]:
+def _holds(velocity: np.ndarray, weight: np.ndarray, gone: np.ndarray, resized: float) -> dict[str, float]:
     """Share of the time windows in which each motion goes on; those that it passes out of sight are left out."""
     parts = (np.array_split(values, max(1, len(velocity) // WINDOW_FRAMES)) for values in (velocity, weight, gone))
     windows = list(zip(*parts, strict=True))
     judged = [(v, w) for v, w, out in windows if w.sum(axis=0).min(initial=np.inf) >= 1 or out.sum() > len(out) / 2]
-    fits = [_motion_fit(v, w, growth) for v, w in judged]
+    fits = [_motion_fit(v, w, resized) for v, w in judged]
     return {name: sum(fit[name] >= MIN_WINDOW_FIT for fit in fits) / max(1, len(fits)) for name in world.MOTIONS}
 
 
@@ -46,13 +47,13 @@ def _vanished(track: Track) -> np.ndarray:
     return ~(track.present | track.cut[last_seen].any(axis=(1, 2)))
 
 
-def _motion_fit(velocity: np.ndarray, weight: np.ndarray, growth: float) -> dict[str, float]:
+def _motion_fit(velocity: np.ndarray, weight: np.ndarray, resized: float) -> dict[str, float]:
     """How far each motion explains velocities `float[N,2]` with weights `float[N,2]`.
 
     direction   the mean velocity holds most of the velocity's energy, and points there
-    bounce      the energy is in vertical swings, both up and down
+    bounce      the energy is in vertical swings, both up and down, each over several frames
     circle      the energy is shared by both axes, and the velocity keeps turning the same way
-    grow/still  it stays in place; its size changes (`growth` 0..1) or does not
+    grow/still  it stays in place; its size changes (`resized` 0..1) or does not
     """
     if (weight.sum(axis=0) < 1.0).any():
         return dict.fromkeys(world.MOTIONS, 0.0)
@@ -63,8 +64,8 @@ def _motion_fit(velocity: np.ndarray, weight: np.ndarray, growth: float) -> dict
     fits = _direction_fits(mean, energy)
     fits["bounce"] = _bounce_fit(velocity[:, 1], weight[:, 1], mean, swing)
     fits["circle"] = _circle_fit(velocity, weight, swing)
-    fits["grow"] = (1 - moving) * growth
-    fits["still"] = (1 - moving) * (1 - growth)
+    fits["grow"] = (1 - moving) * resized
+    fits["still"] = (1 - moving) * (1 - resized)
     return fits
 
 
@@ -96,7 +97,8 @@ def _bounce_fit(vertical: np.ndarray, weight: np.ndarray, mean: np.ndarray, swin
     share = swing[1] ** 2 / max(float((swing**2).sum() + mean[1] ** 2), 1e-6)
     total = max(float(weight.sum()), 1e-6)
     turns = min(float(weight[vertical > 0.4].sum()), float(weight[vertical < -0.4].sum())) / total
-    return float(share) * ramp(float(swing[1]), 0.4, 1.2) * ramp(turns, 0.05, 0.25)
+    lasting = ramp(_persistence(vertical[:, None], weight[:, None]), 0.1, 0.4)
+    return float(share) * ramp(float(swing[1]), 0.4, 1.2) * ramp(turns, 0.05, 0.25) * lasting
 
 
 def _circle_fit(velocity: np.ndarray, weight: np.ndarray, swing: np.ndarray) -> float:
@@ -104,7 +106,20 @@ def _circle_fit(velocity: np.ndarray, weight: np.ndarray, swing: np.ndarray) -> 
     turn = (velocity[:-1, 0] * velocity[1:, 1] - velocity[:-1, 1] * velocity[1:, 0]) * both
     one_way = abs(float(turn.sum())) / max(float(np.abs(turn).sum()), 1e-6)
     round_ = float(swing.min() / max(swing.max(), 1e-6))
-    return one_way * ramp(round_, 0.15, 0.6) * ramp(float(swing.min()), 0.3, 1.0)
+    lasting = ramp(_persistence(velocity, weight), 0.1, 0.4) * ramp(one_way, 0.3, 0.8)
+    return lasting * ramp(round_, 0.15, 0.6) * ramp(float(swing.min()), 0.3, 1.0)
+
+
+def _persistence(velocity: np.ndarray, weight: np.ndarray) -> float:
+    """How far a velocity `float[N,D]` is that of the frame before: 1 when steady, near 0 for jumps here and there."""
+    products = (velocity[1:] * velocity[:-1] * weight[1:] * weight[:-1]).sum()
+    return float(products) / max(float((velocity**2 * weight**2).sum()), 1e-6)
+
+
+def _smoothness(values: np.ndarray) -> float:
+    """1 where each value is near the one before, 0 where they jump about (von Neumann's ratio is 2 for noise)."""
+    ratio = float((np.diff(values) ** 2).mean() / max(float(values.var()), 1e-6)) if len(values) > 2 else 2.0
+    return ramp(ratio, 1.6, 0.8)
 
 
 def _size_change(track: Track) -> float:

@@ -13,19 +13,20 @@ from engine.mini.judge_tracks import Track, ramp
 
 PATCH_PX = 40
 PATCH_ROOT_AREA_PX = 20.0
-SHARPNESS = 25.0  # of the softmax over overlaps: a lead of 0.1 in overlap is 92 %
+SHARPNESS = 40.0  # of the softmax over overlaps: a lead of 0.1 in overlap is 98 %
+BLURS_PX = (1.0, 2.0, 3.0)  # of templates drawn at a radius of 13 px
 TIME_PARTS = 4  # a shape is read in each quarter of its time, so that a change of shape shows
 
 
 def shape_fit(track: Track) -> tuple[dict[str, float], float]:
     """How far each shape explains the outline (they sum to 1, less where the shape changes), and the outline's quality.
 
-    Quality is 0 for an outline like none of the shapes (overlap <= 0.55) and 1 for a clean one (overlap >= 0.85).
+    Quality is 0 for an outline like none of the shapes (overlap <= 0.6) and 1 for a clear one (overlap >= 0.9).
     """
     overlaps = _overlaps_of_whole(track) if track.whole.any() else _overlaps_of_cut(track)
     odds = np.exp(SHARPNESS * (overlaps - overlaps.max(axis=1, keepdims=True)))
     mean = (odds / odds.sum(axis=1, keepdims=True)).mean(axis=0)
-    quality = ramp(float(overlaps.max(axis=1).mean()), 0.55, 0.85)
+    quality = ramp(float(overlaps.max(axis=1).mean()), 0.6, 0.9)
     return dict(zip(world.SHAPES, mean.tolist(), strict=True)), quality
 
 
@@ -37,7 +38,7 @@ def _overlaps_of_whole(track: Track) -> np.ndarray:
         large = part[track.area[part] >= 0.6 * track.area[part].max()]
         chosen = large[np.linspace(0, len(large) - 1, min(4, len(large))).astype(int)]
         patch = np.mean([_normal(track.alpha[t], track.centre[t], track.area[t]) for t in chosen], axis=0)
-        overlaps.append(_overlap(patch, _templates()))
+        overlaps.append(_overlap(patch, _templates()).reshape(len(world.SHAPES), -1).max(axis=1))
     return np.stack(overlaps)
 
 
@@ -58,15 +59,22 @@ def _overlap(patch: np.ndarray, templates: np.ndarray) -> np.ndarray:
 
 @cache
 def _templates() -> np.ndarray:
-    """Each shape as `_normal` shows it when drawn at the world's middle size, `float32[6, PATCH_PX, PATCH_PX]`."""
+    """Each shape as `_normal` shows it when drawn at the world's middle size, `float32[6*V, PATCH_PX, PATCH_PX]`.
+
+    V variants each: generated clips blur outlines, or round their corners (blurred, then steep again).
+    """
     templates = []
     for shape in world.SHAPES:
-        alpha = _drawn(shape, np.array([32.0]), np.array([32.0]), np.array([13.0]))[0]
-        grid = np.arange(world.SIZE_PX) + 0.5
-        area = float(alpha.sum())
-        centre = np.array([alpha.sum(axis=0) @ grid, alpha.sum(axis=1) @ grid]) / area
-        templates.append(_normal(alpha, centre, area))
+        sharp = _drawn(shape, np.array([32.0]), np.array([32.0]), np.array([13.0]))[0]
+        blurred = [cv2.GaussianBlur(sharp, (0, 0), sigma) for sigma in BLURS_PX]
+        rounded = [np.clip(3 * (soft - 0.5) + 0.5, 0, 1) for soft in blurred]
+        templates += [_centred(alpha) for alpha in (sharp, *blurred, *rounded)]
     return np.stack(templates)
+
+
+def _centred(alpha: np.ndarray) -> np.ndarray:
+    grid, area = np.arange(world.SIZE_PX) + 0.5, float(alpha.sum())
+    return _normal(alpha, np.array([alpha.sum(axis=0) @ grid, alpha.sum(axis=1) @ grid]) / area, area)
 
 
 def _drawn(shape: str, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:

@@ -145,6 +145,12 @@ def test_a_clip_that_freezes_or_empties_halfway_is_wrong() -> None:
     assert judge(frozen, scene).score < judge(frames, scene).score - 0.2
 
 
+@pytest.mark.parametrize("motion", ["bounce", "circle", "grow", "left"])
+def test_frames_out_of_order_are_no_motion(motion: str) -> None:
+    order = np.random.default_rng(2).permutation(33)
+    assert judge(world.render(scene_of(motion), 33)[order], scene_of(motion)).direction is False
+
+
 def test_a_change_of_shape_or_colour_halfway_is_wrong() -> None:
     frames = world.render(scene_of("still", shape="circle"), 33)
     reshaped = np.concatenate([frames[:16], world.render(scene_of("still", shape="star"), 17)])
