@@ -41,7 +41,11 @@ __all__ = [
 REWARDS: dict[str, str] = {
     "flow_smoothness": "rewards.flow_smoothness",
     "structure_constancy": "rewards.structure_constancy",
+    "seam": "rewards.seam",
     "loop_break": "rewards.loop_break",
+    "aesthetic": "rewards.aesthetic",
+    "framing": "rewards.framing",
+    "novelty_after_k": "rewards.novelty_after_k",
 }
 DEFAULT_FPS = 8.0
 

@@ -18,8 +18,18 @@ import numpy as np
 
 from rewards.calibration import Calibration, read_calibration
 from rewards.clip import Clip
+from rewards.embedding import DEFAULT, FrameEmbedder, open_embedder
 from rewards.errors import RewardError
-from rewards.flow import DisFlow, FlowBackend, flow_both_ways, visibility, warp
+from rewards.flow import (
+    DisFlow,
+    FlowBackend,
+    contrast_axis,
+    flow_both_ways,
+    relative_acceleration,
+    to_gray,
+    visibility,
+    warp,
+)
 
 Value = TypeVar("Value")
 
@@ -29,6 +39,7 @@ MAX_ASPECT = 8.0
 TEXTURE_LEVELS = (2.0, 8.0)  # grey levels a px: below the first nothing can be tracked, above the second it can
 RESIDUAL_LEVELS = 20.0  # grey levels at which a warped pixel counts as explained by 1/e
 FASTEST_SHARE = 0.05
+LEAST_AREA = 0.0005
 _MATCH = np.exp(-np.arange(256, dtype=np.float32) / RESIDUAL_LEVELS)  # by residual in grey levels
 
 
@@ -98,8 +109,8 @@ class ClipFeatures:
 
     @cached_property
     def gray(self) -> np.ndarray:
-        """`uint8[T,h,w]` at analysis size."""
-        return self.once("gray", lambda: _gray(self.frames))
+        """`uint8[T,h,w]` at analysis size, along the colours' axis of most contrast."""
+        return self.once("gray", lambda: to_gray(self.frames, contrast_axis(self.frames)))
 
     @property
     def unit(self) -> float:
@@ -115,6 +126,23 @@ class ClipFeatures:
     def texture_share(self) -> float:
         """Mean texture of the clip, 0 (uniform) to 1."""
         return self.once("texture_share", lambda: float(self.texture.mean()))
+
+    @property
+    def embedder(self) -> FrameEmbedder:
+        """What turns frames into vectors; the mix names it under `frames`."""
+        return open_embedder(self.backend("frames", DEFAULT))
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        """`float32[T,D]`: one unit vector a frame, by the mix's embedder."""
+        if self.embedder.name == DEFAULT:
+            return self.histograms
+        return self.once("embeddings", lambda: self.embedder(self.frames))
+
+    @cached_property
+    def histograms(self) -> np.ndarray:
+        """`float32[T,D]`: one unit vector a frame, by the embedder without weights."""
+        return self.once("histograms", lambda: open_embedder(DEFAULT)(self.frames))
 
     # ---- motion ----
 
@@ -160,6 +188,24 @@ class ClipFeatures:
             fastest.append(float(np.partition(moves, -count)[-count:].mean()))
         return np.array(fastest) * self.unit * self.clip.fps
 
+    @property
+    def least_px(self) -> float:
+        """Fewer visible textured pixels than this say nothing about motion."""
+        return LEAST_AREA * float(self.gray[0].size)
+
+    @cached_property
+    def acceleration(self) -> np.ndarray:
+        """`float64[T-2]`: mean relative acceleration at the frames 1..T-2, NaN where too little can be followed."""
+        return self.once("acceleration", self._measure_acceleration)
+
+    def _measure_acceleration(self) -> np.ndarray:
+        (flow, _), texture = self.flow, self.texture
+        steps = [
+            relative_acceleration(flow[t : t + 2], self.visible[t : t + 2], texture[t], self.unit, self.least_px)
+            for t in range(len(flow) - 1)
+        ]
+        return np.array(steps)
+
     @cached_property
     def unexplained(self) -> np.ndarray:
         """`float64[T-1]` in 0..1: share of the textured area that flow carries neither forward nor backward.
@@ -183,10 +229,6 @@ def _to_analysis_size(frames: np.ndarray) -> np.ndarray:
     size = (max(1, round(frames.shape[2] * scale)), max(1, round(frames.shape[1] * scale)))
     how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     return np.stack([cv2.resize(f, size, interpolation=how) for f in frames])
-
-
-def _gray(frames: np.ndarray) -> np.ndarray:
-    return np.stack([cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames])
 
 
 def _texture(gray: np.ndarray) -> np.ndarray:

@@ -39,8 +39,9 @@ class DisFlow:
     def __call__(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         flow = np.empty((*first.shape[:3], 2), np.float32)
-        for n, (a, b) in enumerate(zip(first, second, strict=True)):
-            flow[n] = dis.calc(cv2.cvtColor(a, cv2.COLOR_RGB2GRAY), cv2.cvtColor(b, cv2.COLOR_RGB2GRAY), None)
+        axis = contrast_axis(first)
+        for n, (a, b) in enumerate(zip(to_gray(first, axis), to_gray(second, axis), strict=True)):
+            flow[n] = dis.calc(a, b, None)
         return flow
 
 
@@ -96,6 +97,31 @@ def _load_raft(weights: Path, variant: str, device: str) -> Any:
     return model.to(device).eval()
 
 
+def contrast_axis(frames: np.ndarray) -> np.ndarray:
+    """Weights `float64[3]` of red, green, blue, absolute sum 1, along which `uint8[N,H,W,3]` has the steepest edges.
+
+    Luma loses an orange shape on a grey ground of the same brightness; on most films this axis is close to luma.
+    """
+    energy = np.zeros((3, 3))
+    for frame in frames[np.unique(np.linspace(0, len(frames) - 1, 8).astype(int))] if len(frames) else frames:
+        levels = frame.astype(np.float32)
+        for axis in (0, 1):
+            slopes = np.diff(levels, axis=axis).reshape(-1, 3)
+            energy += slopes.T @ slopes
+    weights = np.linalg.eigh(energy + 1e-3 * np.ones((3, 3)))[1][:, -1]  # the ones: luma when there are no edges
+    weights = weights / np.abs(weights).sum()
+    return np.asarray(weights if weights.sum() >= 0 else -weights)
+
+
+def to_gray(frames: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """`uint8[N,H,W]`: colours projected on `axis`, moved so that black stays in range."""
+    offset = -255 * float(np.minimum(axis, 0).sum())
+    matrix = np.array([[*axis, offset]])
+    return np.array([cv2.transform(frame, matrix).reshape(frame.shape[:2]) for frame in frames], np.uint8).reshape(
+        frames.shape[:3]
+    )
+
+
 def flow_both_ways(frames: np.ndarray, backend: FlowBackend) -> tuple[np.ndarray, np.ndarray]:
     """Forward (t to t+1) and backward (t+1 to t) flow of `uint8[T,H,W,3]`, each `float32[T-1,H,W,2]`."""
     return backend(frames[:-1], frames[1:]), backend(frames[1:], frames[:-1])
@@ -131,6 +157,22 @@ def _agree(there: np.ndarray, back: np.ndarray) -> np.ndarray:
 def _squared_length(vectors: np.ndarray) -> np.ndarray:
     dx, dy = cv2.split(vectors)
     return np.asarray(dx * dx + dy * dy)
+
+
+def relative_acceleration(
+    flow: np.ndarray, visible: np.ndarray, texture: np.ndarray, unit: float, least_px: float
+) -> float:
+    """Mean of |f'(x + f) - f| / (|f| + |f'| + 1) over two steps `flow[2,H,W,2]`, in px times `unit`; NaN if unseen.
+
+    Weighted by `texture[H,W]` of the first picture where it stays visible through both steps (`visible[2,H,W]`).
+    """
+    then = warp(flow[1][None], flow[0][None])[0]
+    weights = warp(visible[1][None].astype(np.float32), flow[0][None])[0] * visible[0] * texture
+    total = float(weights.sum())
+    if total < least_px:
+        return float("nan")
+    change, before, after = (cv2.magnitude(*cv2.split(v)) * unit for v in (then - flow[0], flow[0], then))
+    return float((change / (before + after + 1) * weights).sum()) / total
 
 
 @cache

@@ -17,7 +17,7 @@ import numpy as np
 
 from rewards.base import RewardResult, RewardSpec, not_applicable
 from rewards.features import ClipFeatures
-from rewards.flow import flow_picture, warp
+from rewards.flow import flow_picture
 from rewards.gates import motion_gate
 from rewards.series import over_time, steps_to_frames
 
@@ -28,13 +28,12 @@ SPEC = RewardSpec(
     unit="acceleration relative to speed",
     low=1.0,
     high=0.0,
-    needs=("flow", "visible", "texture"),
+    needs=("flow", "visible", "texture", "acceleration"),
     per_frame=True,
     source="Trajectory acceleration of optical flow; VBench, arXiv:2311.17982",
 )
 ROUGHNESS = "flow_smoothness.roughness"
 _SLOPE = np.array([[-0.5, 0, 0.5]], np.float32)  # central difference along x; transposed, along y (rows, downward)
-LEAST_AREA = 0.0005  # of the picture: fewer visible textured pixels say nothing
 
 
 def score(features: ClipFeatures) -> RewardResult:
@@ -42,7 +41,7 @@ def score(features: ClipFeatures) -> RewardResult:
     clip = features.clip
     if clip.num_frames < 3:
         return not_applicable(f"Smooth motion needs at least 3 frames, but the clip has {clip.num_frames}.")
-    accelerations, roughnesses = acceleration(features), roughness(features)
+    accelerations, roughnesses = features.acceleration, roughness(features)
     raw, rough = over_time(accelerations, worst="high"), over_time(roughnesses, worst="high")
     if raw is None or rough is None:
         return not_applicable("There is too little structure in the picture to follow any motion.")
@@ -67,26 +66,12 @@ def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
     return {"flow": np.concatenate([painted, painted[-1:]])}
 
 
-def acceleration(features: ClipFeatures) -> np.ndarray:
-    """`float64[T-2]`: mean relative acceleration at the frames 1..T-2, NaN where too little can be followed."""
-    flow, seen = features.flow[0], features.visible
-    found = np.full(max(0, len(flow) - 1), np.nan)
-    for t in range(len(found)):
-        then, still_seen = (warp(x[None], flow[t][None])[0] for x in (flow[t + 1], seen[t + 1].astype(np.float32)))
-        change, before, after = (cv2.magnitude(*cv2.split(v)) * features.unit for v in (then - flow[t], flow[t], then))
-        weights = still_seen * seen[t] * features.texture[t]
-        total = float(weights.sum())
-        if total >= _least_px(features):
-            found[t] = float((change / (before + after + 1) * weights).sum()) / total
-    return found
-
-
 def roughness(features: ClipFeatures) -> np.ndarray:
     """`float64[T-1]`: median |div| + median |curl| of every step about their own medians; no unit."""
     rough = np.full(len(features.flow[0]), np.nan)
     for t, flow in enumerate(features.flow[0]):
         followed = features.visible[t] & (features.texture[t] > 0.3)
-        if followed.sum() >= _least_px(features):
+        if followed.sum() >= features.least_px:
             slopes_x, slopes_y = (cv2.filter2D(flow, cv2.CV_32F, kernel) for kernel in (_SLOPE, _SLOPE.T))
             divergence = slopes_x[..., 0] + slopes_y[..., 1]
             curl = slopes_x[..., 1] - slopes_y[..., 0]
@@ -96,7 +81,3 @@ def roughness(features: ClipFeatures) -> np.ndarray:
 
 def _spread(values: np.ndarray) -> float:
     return float(np.median(np.abs(values - np.median(values))))
-
-
-def _least_px(features: ClipFeatures) -> float:
-    return LEAST_AREA * features.gray[0].size

@@ -118,11 +118,11 @@ def _asks(wish: re.Pattern[str], prompt: str) -> bool:
 
 def _measure_sharpness(frames: np.ndarray) -> float | None:
     chosen = frames[np.unique(np.linspace(0, len(frames) - 1, 16).astype(int))]
-    known = [s for s in map(_frame_sharpness, chosen) if s is not None]
+    known = [s for s in map(frame_sharpness, chosen) if s is not None]
     return float(np.median(known)) if known else None
 
 
-def _frame_sharpness(frame: np.ndarray) -> float | None:
+def frame_sharpness(frame: np.ndarray) -> float | None:
     gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     scale = SHARPNESS_PX / min(gray.shape)
     if scale < 1:

@@ -61,8 +61,8 @@ def pure_noise(frames: Frames, seed: int = 0) -> Frames:
 
 
 def blur(frames: Frames, strength: float = 1.0) -> Frames:
-    """Gaussian blur, sigma 3 px of 256."""
-    sigma = 3 / 256 * _short_side(frames) * strength
+    """Gaussian blur, sigma 3 px of 256, and 1.5 px at least (a 64 px picture is hardly softened by less)."""
+    sigma = max(3 / 256 * _short_side(frames), 1.5) * strength
     return np.stack([cv2.GaussianBlur(f, (0, 0), sigma) for f in frames])
 
 
@@ -154,7 +154,7 @@ ALL = (
     _listed("flicker", "brightness flickers by 15 %", flicker),
     _listed("noise", "noise of sigma 15", noise),
     _listed("pure_noise", "nothing but noise", pure_noise),
-    _listed("blur", "blurred by 3 px of 256", blur),
+    _listed("blur", "blurred by 3 px of 256 (at least 1.5 px)", blur),
     _listed("repeat", "the first 16 frames again and again", repeat),
     _listed("ping_pong", "the first 16 frames to and fro", ping_pong),
     _listed("reverse", "played backward", reverse),

@@ -20,7 +20,7 @@ def render_clip(motion: str = "right", *, num_frames: int = 33, background: str 
     return Clip(frames=world.render(scene, num_frames), fps=world.FPS, prompt=world.prompt(scene))
 
 
-def real_clip(name: str, num_frames: int = 64, size_px: int = 256) -> Clip:
+def real_clip(name: str, num_frames: int = 33, size_px: int = 192) -> Clip:
     """The first frames of a file of `../shared/videos`, cut to a square in the middle; skips where it is absent."""
     path = VIDEOS / name
     if not path.is_file():

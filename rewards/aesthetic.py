@@ -1,0 +1,135 @@
+"""Aesthetic: do single frames look good?
+
+measures    every 8th frame is rated by the back end; raw = 0.7 mean + 0.3 worst, less up to a half when the colours'
+            saturation drifts from beginning to end (the "HDR" look that predictors reward).
+            "technical" is a stand-in without weights, declared as such: the weighted geometric mean of sharpness (what
+            a small blur takes away), cleanness (noise in the smoothest blocks), contrast, exposure and colourfulness.
+            It knows nothing about beauty; it knows blur, noise, burnt and grey pictures.
+source      sharpness: Crete et al. 2007, doi:10.1117/12.702790; noise: Immerkaer 1996, doi:10.1006/cviu.1996.0060;
+            colourfulness: Hasler & Suesstrunk 2003, doi:10.1117/12.477378; VBench's aesthetic_quality
+            (arXiv:2311.17982) takes the mean alone, under which one ugly frame vanishes
+range       raw: 0 to 1 for "technical"; 1 to 10 for a learned predictor; higher is better
+back ends   "technical" (no weights); a learned one is listed in `BACKENDS` and chosen by the mix under `aesthetic`
+licence     no weights
+"""
+
+import importlib
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from rewards.base import RewardResult, RewardSpec
+from rewards.errors import RewardError
+from rewards.features import ClipFeatures
+from rewards.gates import frame_sharpness
+from rewards.series import soften
+
+SPEC = RewardSpec(
+    key="aesthetic",
+    title="Aesthetic",
+    question="Do single frames look good?",
+    unit="rating",
+    low=0.0,
+    high=1.0,
+    needs=(),
+    per_frame=True,
+    source="Technical quality (sharpness, noise, contrast, exposure, colour); VBench, arXiv:2311.17982",
+)
+BACKENDS = {"technical": "rewards.aesthetic:technical_quality"}
+"""Name to "module:function"; the function takes the features and frame numbers and gives one raw rating a frame."""
+
+EVERY_FRAMES = 8
+SIDE_PX = 256
+SHARP, NOISE_LEVELS, CONTRAST_LEVELS = (0.05, 0.40), (14.0, 2.0), (15.0, 90.0)
+CLIPPED_SHARE, COLOURFUL = (0.5, 0.05), (2.0, 25.0)
+DRIFT_LEVELS = (15.0, 60.0)
+WEIGHTS = {"sharpness": 0.30, "cleanness": 0.30, "contrast": 0.15, "exposure": 0.15, "colour": 0.10}
+LEAST = 0.02  # no single part may make the product blind to the others
+
+Rate = Callable[[ClipFeatures, np.ndarray], np.ndarray]
+
+
+def score(features: ClipFeatures) -> RewardResult:
+    """Applies to every clip."""
+    clip = features.clip
+    chosen = np.arange(0, clip.num_frames, EVERY_FRAMES)
+    backend = features.backend(SPEC.key, "technical")
+    ratings = _rater(backend)(features, chosen)
+    drift = saturation_drift(clip.frames[chosen])
+    penalty = 1 - 0.5 * soften(drift, *DRIFT_LEVELS)
+    raw = float(0.7 * ratings.mean() + 0.3 * ratings.min()) * penalty
+    measurement = f"{SPEC.key}.{backend}"
+    series = np.full(clip.num_frames, np.nan)
+    series[chosen] = features.calibration.map(measurement, ratings)
+    return RewardResult(
+        value=features.calibration.map(measurement, raw),
+        raw=raw,
+        backend=backend,
+        confidence=0.5 if backend == "technical" else 1.0,
+        per_frame=series,
+        details={"saturation_drift": drift, "worst_frame": float(chosen[int(np.argmin(ratings))])},
+    )
+
+
+def technical_quality(features: ClipFeatures, chosen: np.ndarray) -> np.ndarray:
+    """`float64[N]` in 0..1."""
+    return np.array([_quality(_reduced(features.clip.frames[t])) for t in chosen])
+
+
+def quality_parts(frame: np.ndarray) -> dict[str, float]:
+    """Sharpness, cleanness, contrast, exposure and colour of `uint8[H,W,3]`, each 0..1."""
+    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    low, high = np.percentile(gray, (2, 98))
+    clipped = float(((gray <= 3) | (gray >= 252)).mean())
+    return {
+        "sharpness": soften(frame_sharpness(frame) or 0.0, *SHARP),
+        "cleanness": soften(noise_levels(gray), *NOISE_LEVELS),
+        "contrast": soften(float(high - low), *CONTRAST_LEVELS),
+        "exposure": soften(clipped, *CLIPPED_SHARE),
+        "colour": soften(colourfulness(frame), *COLOURFUL),
+    }
+
+
+def noise_levels(gray: np.ndarray) -> float:
+    """Standard deviation of the noise in grey levels, from the smoothest fifth of 8x8 blocks of `uint8[H,W]`."""
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    response = np.abs(cv2.filter2D(gray.astype(np.float32), cv2.CV_32F, kernel))
+    size = (max(1, gray.shape[1] // 8), max(1, gray.shape[0] // 8))
+    blocks = cv2.resize(response, size, interpolation=cv2.INTER_AREA).ravel() * np.sqrt(np.pi / 2) / 6
+    return float(np.sort(blocks)[: max(1, blocks.size // 5)].mean())
+
+
+def colourfulness(frame: np.ndarray) -> float:
+    """Hasler & Suesstrunk's M: 0 grey, 15 slightly, 45 quite, 80 and more extremely colourful."""
+    red, green, blue = (frame[..., c].astype(np.float32) for c in range(3))
+    opponent = (red - green, (red + green) / 2 - blue)
+    spread, mean = (np.hypot(*measured) for measured in ([o.std() for o in opponent], [o.mean() for o in opponent]))
+    return float(spread + 0.3 * mean)
+
+
+def saturation_drift(frames: np.ndarray) -> float:
+    """How far the mean of max - min over the channels moves from the first to the last quarter, in levels."""
+    saturation = np.array([float((f.max(axis=-1) - f.min(axis=-1)).mean()) for f in frames])
+    quarter = max(1, len(saturation) // 4)
+    return float(abs(saturation[-quarter:].mean() - saturation[:quarter].mean()))
+
+
+def _rater(backend: str) -> Rate:
+    if backend not in BACKENDS:
+        raise RewardError(f"There is no aesthetic back end {backend!r}; known are {', '.join(sorted(BACKENDS))}.")
+    module, function = BACKENDS[backend].split(":")
+    rate: Rate = getattr(importlib.import_module(module), function)
+    return rate
+
+
+def _quality(frame: np.ndarray) -> float:
+    parts = quality_parts(frame)
+    logs = [weight * np.log(max(parts[name], LEAST)) for name, weight in WEIGHTS.items()]
+    return float(np.exp(sum(logs)))
+
+
+def _reduced(frame: np.ndarray) -> np.ndarray:
+    """The frame with a short side of at most 256 px."""
+    scale = SIDE_PX / min(frame.shape[:2])
+    return cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else frame

@@ -1,0 +1,53 @@
+"""The reference clips in `assets/calibration/clips`: what calibration and the reward matrix measure.
+
+Two domains: "real" (four films, 256x256, 68 to 80 frames) and "mini" (ten rendered clips of the embedded world, 64x64,
+65 frames). `manifest.json` beside them says prompt, frame rate, source and licence of each.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from rewards.clip import Clip
+from rewards.errors import RewardError
+
+FOLDER = Path(__file__).parents[1] / "assets" / "calibration" / "clips"
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    domain: str
+    file: str
+    prompt: str
+    fps: float
+    licence: str
+
+
+def read_reference(domain: str, folder: Path = FOLDER) -> dict[str, Clip]:
+    """All reference clips of a domain by name. Raises RewardError when they are missing or cannot be read."""
+    try:
+        manifest = TypeAdapter(dict[str, _Entry]).validate_json((folder / "manifest.json").read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RewardError(f"The reference clips in {folder} cannot be read: {error}.") from error
+    chosen = {name: entry for name, entry in manifest.items() if entry.domain == domain}
+    if not chosen:
+        raise RewardError(f"There are no reference clips of the domain {domain!r} in {folder}.")
+    return {
+        name: Clip(frames=_read_frames(folder / entry.file), fps=entry.fps, prompt=entry.prompt)
+        for name, entry in chosen.items()
+    }
+
+
+def _read_frames(path: Path) -> np.ndarray:
+    if path.suffix == ".npz":
+        with np.load(path) as stored:
+            return np.asarray(stored["frames"])
+    reader, frames = cv2.VideoCapture(str(path)), []
+    while (read := reader.read())[0]:
+        frames.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+    if not frames:
+        raise RewardError(f"The reference clip {path.name} cannot be read as a video.")
+    return np.stack(frames)

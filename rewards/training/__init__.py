@@ -1,0 +1,1 @@
+"""Scripts that train what the rewards ship under `assets/`; nothing here is imported when scoring."""
