@@ -57,8 +57,9 @@ docs: install ## write README's tables again from the code
 bench: install-dev ## measure the speed bars; JSON lines
 	@$(python) tests/benchmarks/run.py
 
-mini: install ## train the embedded model again from nothing (hours on a CPU, minutes on a GPU)
+mini: install ## train and measure the embedded model anew (hours on a CPU, minutes on a GPU)
 	@$(python) -m engine.mini.train
+	@$(python) -m engine.mini.evaluate --out assets/mini/metrics.json
 
 venv: $(VENV)/.pip ## make an empty .venv, for those who bring their own torch (ROCm)
 

@@ -138,11 +138,11 @@ def owned_parts(sources: Sources) -> set[str]:
 
 
 def foreign_paths(sources: Sources, owned: set[str]) -> list[str]:
-    """Workspace and run paths put together outside their owner."""
+    """Workspace and run paths put together outside their owner. Rewards know of no workspace."""
     return [
         f"{path}:{line} builds {part!r}"
         for path, tree in sources.items()
-        if not path.startswith(OWNS_PATHS)
+        if not path.startswith((*OWNS_PATHS, "rewards/"))
         for part, line in path_parts(tree).items()
         if part in owned
     ]
