@@ -36,6 +36,7 @@ CONFIG = dict(
     patch_size=4,
 )
 Loss = Callable[[Tensor, Tensor], Tensor]
+MEASURED_CLIPS = 96  # for the latents' mean and spread
 LATENT_NOISE = 0.05  # added to latents in training: keeps them smooth; recorded as the posterior's spread
 
 
@@ -169,7 +170,7 @@ def train(folder: Path, num_steps: int, loss: Loss, seed: int = 0, batch: int = 
 def finish(vae: AutoencoderKLLTXVideo, folder: Path, seed: int) -> float:
     """Measure the latents' mean and spread on fresh clips (the DiT sees whitened latents), save, return PSNR in dB."""
     rng = np.random.default_rng([seed, 1])
-    frames = to_model_space(np.stack([world.render(world.sample_scene(rng), 33) for _ in range(96)]))
+    frames = to_model_space(np.stack([world.render(world.sample_scene(rng), 33) for _ in range(MEASURED_CLIPS)]))
     mean = torch.cat([vae.encode(part).latent_dist.mean for part in frames.split(8)])
     vae.latents_mean.copy_(mean.mean(dim=(0, 2, 3, 4)))
     vae.latents_std.copy_(mean.std(dim=(0, 2, 3, 4)))

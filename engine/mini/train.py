@@ -42,9 +42,9 @@ DIT = dict(
 SHIFT = 2.0  # of the sampling schedule
 TOLD_BY = 3  # the block whose tokens tell the ground truth
 TOLD_WEIGHT = 0.5
-SHARDS = {33: 24, 17: 4, 65: 4, 129: 2}  # how many shards of each length
-SHARE = {33: 0.68, 17: 0.12, 65: 0.12, 129: 0.08}  # of the training batches
-TOKENS_PER_BATCH = 2880
+SHARDS = {33: 17, 17: 10, 65: 4, 129: 2}  # how many shards of each length
+SHARE = {17: 0.50, 33: 0.40, 65: 0.06, 129: 0.04}  # of the training batches
+TOKENS_PER_BATCH = 1920
 EMA = 0.998
 
 
@@ -183,7 +183,7 @@ def train_dit(work: Path, num_steps: int, seed: int) -> None:
             optimizer.zero_grad()
         average.update_parameters(model)
         step += 1
-        seen = {k: 0.98 * v + 0.02 * float(losses[k]) for k, v in seen.items()}
+        seen = {k: 0.98 * v + 0.02 * losses[k].item() for k, v in seen.items()}
         if step % 200 == 0 or step == num_steps:
             debias = 1 - 0.98 ** min(step, 1000)
             told = {k: round(v / debias, 4) for k, v in seen.items()}
@@ -208,8 +208,9 @@ def _resume(path: Path, state: dict[str, Any]) -> int:
 def export(work: Path, out: Path) -> None:
     """Write the diffusers folder, bf16 at rest, from the averaged weights."""
     transformer = LTXVideoTransformer3DModel(**DIT)
-    saved = torch.load(work / "dit.pt", weights_only=True)["average"]
-    weights = {k.removeprefix("module."): v for k, v in saved.items() if k.startswith("module.")}
+    saved_state = torch.load(work / "dit.pt", weights_only=True)
+    average = saved_state["average"]
+    weights = {k.removeprefix("module."): v for k, v in average.items() if k.startswith("module.")}
     transformer.load_state_dict(weights)
     pipeline = LTXPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
@@ -219,6 +220,9 @@ def export(work: Path, out: Path) -> None:
         transformer=transformer,
     )
     pipeline.to(torch.bfloat16).save_pretrained(out, safe_serialization=True)
+    record = {name: json.loads((work / f"{name}.json").read_text()) for name in ("vae", "text")}
+    record["dit"] = {"steps": saved_state["step"], "tokens_a_batch": TOKENS_PER_BATCH, "share_of_lengths": SHARE}
+    (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     log.info("exported to %s", out)
 
 
@@ -249,9 +253,9 @@ def main() -> None:
     if "vae" in phases and not (args.work / "vae.json").exists():
         autoencoder.train(args.work / "vae", args.vae_steps, autoencoder.content_loss, args.seed)
         psnr_db = autoencoder.train(args.work / "vae", args.vae_steps, autoencoder.shape_loss, args.seed + 1)
-        _record(args.work / "vae.json", psnr_db=psnr_db)
+        _record(args.work / "vae.json", psnr_db=psnr_db, steps=2 * args.vae_steps, seed=args.seed)
     if "text" in phases and not (args.work / "text.json").exists():
-        _record(args.work / "text.json", accuracy=text.train(args.work, seed=args.seed))
+        _record(args.work / "text.json", accuracy=text.train(args.work, seed=args.seed), seed=args.seed)
     if "latents" in phases and not shard_path(args.work / "latents", 33, SHARDS[33] - 1).exists():
         make_latents(args.work, args.seed)
     if "dit" in phases:
