@@ -31,15 +31,12 @@ def bind(host: str, port: int) -> socket.socket:
         raise ConfigError(f"A port is a number from 0 to 65535, but got {port}.")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        return socket.create_server(address, family=family)
     except OSError as error:
         raise ConfigError(
             f"The page cannot listen on {host}:{port}: {error.strerror or error}. Stop what listens there, or choose "
-            f"another port with --port."
+            "another port with --port."
         ) from error
-    return listening
 
 
 def serve(options: argparse.Namespace) -> None:

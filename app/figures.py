@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from app import text
+from app.theme import SANS
 from app.views.scores import Score
 
 SERIES = ("#c77f1f", "#3f86b5", "#5a9a6b", "#a86fa0", "#8a8473", "#cc5b4d")
@@ -50,7 +51,7 @@ def timeline(scores: Sequence[Score]) -> go.Figure | None:
         line = {"color": SERIES[index % len(SERIES)], "width": 2}
         label = f"{score.title} %{{y:.2f}}<extra></extra>"
         figure.add_trace(go.Scatter(y=score.per_frame, name=score.title, mode="lines", line=line, hovertemplate=label))
-    figure.update_layout(**{**_layout(210), "hovermode": "x unified", "showlegend": True, "legend": _LEGEND})
+    figure.update_layout(**{**_layout(196), "hovermode": "x unified", "showlegend": True, "legend": _LEGEND})
     longest = max(len(score.per_frame) for score in shown)
     figure.update_xaxes(range=[0, max(1, longest - 1)], fixedrange=True, showgrid=False, zeroline=False)
     figure.update_yaxes(range=[-0.03, 1.06], tickvals=[0, 0.5, 1], fixedrange=True, zeroline=False)
@@ -92,7 +93,7 @@ def _wrapped(words: str, width: int = 52) -> list[str]:
 
 
 _NOTE = {"showarrow": False, "xanchor": "left", "font": {"size": 12, "color": MUTED}, "hoverlabel": HOVER}
-_LEGEND = {"orientation": "h", "x": 0, "y": 1.16, "xanchor": "left", "yanchor": "bottom", "font": {"size": 12}}
+_LEGEND = {"orientation": "h", "x": 0, "y": 1.04, "xanchor": "left", "yanchor": "bottom", "font": {"size": 12}}
 
 
 def _layout(height: int) -> dict[str, object]:
@@ -102,7 +103,7 @@ def _layout(height: int) -> dict[str, object]:
         "margin": {"l": 8, "r": 12, "t": 8, "b": 20, "pad": 0},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "inherit", "size": 12, "color": MUTED},
+        "font": {"family": ", ".join(SANS), "size": 12, "color": MUTED},
         "xaxis": {"automargin": True},
         "yaxis": {"automargin": True},
         "hoverlabel": {**HOVER, "align": "left"},

@@ -131,7 +131,7 @@ class RequestForm:
         with gr.Accordion(text.MORE, open=False, elem_classes="more"):
             self._how(mix_choices(), model or "")
         self.submit = gr.Button(text.SUBMIT, variant="primary", size="lg", elem_id="generate", interactive=bool(models))
-        gr.HTML(f'<p class="hint">{text.SUBMIT_KEYS if models else text.NO_MODELS}</p>')
+        gr.HTML(f'<p class="hint">{text.NO_MODELS}</p>', visible=not models)
 
     @property
     def inputs(self) -> list[Any]:
@@ -160,7 +160,7 @@ class RequestForm:
         with gr.Row(elem_classes="tight seed"):
             self.fields["seed"] = gr.Textbox(label=text.SEED, max_lines=1, elem_id="seed", min_width=120)
             self.dice = gr.Button(text.DICE, size="md", elem_id="dice", scale=0, min_width=72)
-        self.fields["keep_seed"] = gr.Checkbox(label=text.KEEP_SEED, elem_id="keep-seed")
+            self.fields["keep_seed"] = gr.Checkbox(label=text.KEEP_SEED, elem_id="keep-seed", min_width=60, scale=0)
 
     def _how(self, mixes: Choices, model: str) -> None:
         self.fields["negative_prompt"] = gr.Textbox(label=text.NEGATIVE_PROMPT, placeholder=text.NEGATIVE_HINT, lines=2)

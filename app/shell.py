@@ -70,5 +70,6 @@ def build_server(desk: Desk, dependencies: Sequence[Any] = ()) -> FastAPI:
         run_history=False,
         ssr_mode=False,
         enable_monitoring=False,
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
         max_file_size=MAX_UPLOAD,
     )

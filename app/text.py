@@ -30,20 +30,19 @@ WIDTH = "Width, px"
 HEIGHT = "Height, px"
 FPS = "Frames a second"
 SEED = "Seed"
-KEEP_SEED = "Keep this seed for the next clip"
+KEEP_SEED = "Keep"
 DICE = "Roll"
 TAKES = "Takes"
 MORE = "More settings"
 RESET = "Model's defaults"
 SUBMIT = "Generate"
-SUBMIT_KEYS = "Ctrl + Enter"
 NO_MODELS = "No model is set up: add a preset to presets/models, or run `make mini`."
 
 EXAMPLE_PROMPTS = (
     "a large red circle moving left over a meadow",
     "a yellow star bouncing at night, looping",
-    "a blue square and a pink heart standing still on a white background",
-    "a small green triangle moving in a circle in front of a sunset",
+    "a blue square and a red ball rising at night",
+    "a pink heart growing in front of a sunset",
 )
 
 # ---- Generate: the stage
@@ -105,6 +104,7 @@ ACTIONS = {
     "remove_clip": "Delete",
     "close_clip": "Close",
 }
+ACTIONS_ONCE_SCORED = {"score_clip": "Score again"}
 ACTION_HINTS = {
     "again": "Generate what the form says now, with this take's seed",
     "new_seed": "Generate this take's settings once more with a seed of its own",
@@ -206,6 +206,10 @@ def time_left(seconds: float | None) -> str:
         return ""
     whole = max(1, round(seconds))
     return f"about {whole} s left" if whole < 90 else f"about {round(whole / 60)} min left"
+
+
+def seed(number: int | None) -> str:
+    return "" if number is None else f"seed {number}"
 
 
 def length(num_frames: int, fps: float) -> str:

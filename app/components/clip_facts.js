@@ -4,7 +4,7 @@ const EVENTS = ["again", "new_seed", "use_settings", "show_in_library", "score_c
 const { words } = props;
 const $ = (selector) => element.querySelector(selector);
 const make = (tag, values) => Object.assign(document.createElement(tag), values);
-$(".facts").classList.toggle("is-brief", Boolean(props.brief));
+$(".facts").dataset.part = props.part;
 
 function show(value) {
   $(".facts").classList.toggle("is-empty", !value);
@@ -13,6 +13,7 @@ function show(value) {
   $(".total").classList.toggle("is-none", !value.scored);
   $(".actions").replaceChildren(...value.actions.map(button));
   $(".rows").replaceChildren(...value.rows.flatMap(([name, text]) => [make("dt", { textContent: name }), make("dd", { textContent: text })]));
+  $(".remarks").replaceChildren(...value.remarks.map((remark) => make("li", { textContent: remark })));
   for (const link of element.querySelectorAll("[data-link]")) link.href = value.links[link.dataset.link];
   $(".request").hidden = !value.request;
   $(".request pre").textContent = JSON.stringify(value.request, null, 2);
@@ -34,6 +35,10 @@ element.addEventListener("click", (event) => {
   const action = event.target.closest("[data-action]")?.dataset.action;
   if (action && EVENTS.includes(action)) trigger(action, { id: props.value.id });
   if (event.target.closest('[data-do="copy"]')) copy(props.value.links.permalink);
+});
+window.dailies.listen(element, "keydown", (event) => {
+  const closes = event.key === "Escape" && !event.defaultPrevented && window.dailies.visible(element);
+  if (closes) element.querySelector('[data-action="close_clip"]')?.click();
 });
 watch("value", () => show(props.value));
 show(props.value);

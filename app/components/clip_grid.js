@@ -6,11 +6,12 @@ const { fill, stamp } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
 const root = $(".grid"), cards = $(".cards");
 const chosen = new Set(); // ids, in the order in which they were chosen; kept from page to page
+let current = null; // the clip that was opened last
 const HOVER_MS = 120, COMPARED = 4;
 root.classList.toggle("is-takes", props.mode === "takes");
 
 const tell = {
-  open: (id) => trigger("open_clip", { id }),
+  open: (id) => { current = id; paint(); trigger("open_clip", { id }); },
   compare: () => trigger("compare", { ids: [...chosen] }),
   remove: () => { trigger("remove_clips", { ids: [...chosen] }); choose(); },
   undo: () => trigger("undo_removal", { ids: props.value.undo.ids }),
@@ -36,6 +37,7 @@ function makeCard(clip) {
 
 function show(value) {
   const list = value?.cards ?? [];
+  current = value?.current ?? current;
   cards.replaceChildren(...list.map(makeCard));
   $(".empty").hidden = !value?.empty;
   fill($(".empty"), value?.empty ?? {});
@@ -64,7 +66,7 @@ function choose(id = null, wanted = false) {
 function paint() {
   for (const card of cards.children) {
     card.classList.toggle("is-chosen", chosen.has(card.dataset.id));
-    card.classList.toggle("is-current", card.dataset.id === props.value?.current);
+    card.classList.toggle("is-current", card.dataset.id === current);
     card.querySelector("input").checked = chosen.has(card.dataset.id);
   }
   root.classList.toggle("is-choosing", chosen.size > 0);

@@ -87,6 +87,7 @@ async function show(value) {
   setView(clips.length > 1 ? state.view : "side");
   (value?.prefetch ?? []).forEach(fileAt);
   element.dispatchEvent(new CustomEvent("shown", { detail: value }));
+  if (props.reveals && clips.length) root.scrollIntoView({ behavior: "smooth", block: "center" });
   if (state.leader) await play(0);
 }
 
@@ -186,7 +187,7 @@ function setZoom(zoom) {
   state.zoom = zoom;
   stage.style.setProperty("--zoom", zoom);
   stage.classList.toggle("is-zoomed", zoom > 1);
-  $('[data-action="zoom"]').textContent = zoom + "×";
+  $(".zoom-level").textContent = zoom > 1 ? zoom + "×" : "";
 }
 
 function setSpeed(speed) {

@@ -42,17 +42,18 @@ class GenerateTab:
     def _stage(self) -> None:
         self.jobs = JobStrip("generate-jobs", self.desk, KIND)
         self.empty = gr.HTML(
-            f'<div class="empty-stage"><h3>{text.STAGE_EMPTY_TITLE}</h3><p>{text.STAGE_EMPTY_HINT}</p></div>'
+            f'<div class="empty-stage"><h3>{text.STAGE_EMPTY_TITLE}</h3><p>{text.STAGE_EMPTY_HINT}</p></div>',
+            visible=False,
         )
         with gr.Column(visible=False, elem_classes="desk-panel") as self.shown:
             with gr.Row(elem_classes="watch", equal_height=False):
                 with gr.Column(scale=6, min_width=320):
                     self.player = ClipPair("generate")
                 with gr.Column(scale=5, min_width=320):
-                    self.facts = ClipFacts("generate-facts", brief=True)
+                    self.facts = ClipFacts("generate-facts", "head")
                     self.bars = gr.Plot(show_label=False, container=False, elem_id="generate-bars", elem_classes="plot")
+                    self.takes = ClipGrid("generate-takes", "takes")
             self.timeline = gr.Plot(show_label=False, container=False, elem_id="generate-timeline", elem_classes="plot")
-            self.takes = ClipGrid("generate-takes", "takes")
 
     @property
     def outputs(self) -> list[Any]:

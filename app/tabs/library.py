@@ -23,7 +23,7 @@ from engine.jobs.spec import JobSpec
 KIND = "score"
 ACTIONS = ("use_settings", "score_clip", "remove_clip", "close_clip")
 UPLOADS = [".mp4", ".gif", ".webm", ".avi", ".mkv", ".mov"]
-UNFILTERED = ("", "newest", "any", shelf.ALL, shelf.ALL, shelf.ALL, None, None)
+UNFILTERED = ("", "newest", "any", shelf.ALL, shelf.ALL, shelf.ALL, 0, 1)
 
 
 class LibraryTab:
@@ -52,8 +52,8 @@ class LibraryTab:
             order = gr.Dropdown(_pairs(text.ORDERS), value="newest", label=text.ORDER, min_width=150, elem_id="order")
             date = gr.Dropdown(_pairs(text.DATES), value="any", label=text.DATE, min_width=150, elem_id="date")
             low, high = (
-                gr.Number(None, minimum=0, maximum=1, step=0.05, label=label, min_width=100, elem_id=name)
-                for label, name in ((text.SCORE_FROM, "score-from"), (text.SCORE_TO, "score-to"))
+                gr.Number(bound, minimum=0, maximum=1, step=0.05, label=label, min_width=100, elem_id=name)
+                for bound, label, name in ((0, text.SCORE_FROM, "score-from"), (1, text.SCORE_TO, "score-to"))
             )
         with gr.Row(elem_classes="tight"):
             models = shelf.choices(text.ANY_MODEL, store.models())
@@ -83,21 +83,22 @@ class LibraryTab:
         with gr.Row(elem_classes="titled"):
             gr.HTML(f"<h3>{text.COMPARE_TITLE}</h3>")
             self.compare_close = gr.Button(text.CLOSE, size="sm", scale=0, min_width=90, elem_id="compare-close")
-        self.compared = ClipPair("compare")
+        self.compared = ClipPair("compare", reveals=True)
         self.compared_bars = gr.Plot(show_label=False, container=False, elem_id="compare-bars", elem_classes="plot")
 
     def _inspector(self) -> None:
+        self.facts = ClipFacts("library-facts", "head")
         self.player = ClipPair("library")
-        self.facts = ClipFacts("library-facts")
         self.bars = gr.Plot(show_label=False, container=False, elem_id="library-bars", elem_classes="plot")
         self.timeline = gr.Plot(show_label=False, container=False, elem_id="library-timeline", elem_classes="plot")
+        self.details = ClipFacts("library-details", "details")
 
     unfiltered = UNFILTERED
 
     @property
     def opened(self) -> list[Any]:
         """What `open` fills."""
-        return [self.inspector, self.player, self.facts, self.bars, self.timeline]
+        return [self.inspector, self.facts, self.player, self.bars, self.timeline, self.details]
 
     @property
     def shown(self) -> list[Any]:
@@ -170,12 +171,13 @@ class LibraryTab:
         return [self._same_page(grid_and_filters, removed=[event.id]), *self.close()]
 
     def score(self, mix: str, event: gr.EventData) -> dict[str, Any]:
-        self.desk.file(JobSpec.score([event.id], mix))
+        """Score the clip, by the mix that did it before or else by the one that imports are scored by."""
+        self.desk.file(JobSpec.score([event.id], self.desk.store.clip(event.id).mix or mix))
         return strip(self.desk, KIND)
 
     def _opened(self, view: stage.View) -> list[Any]:
         column = gr.update(visible=view.facts is not None)
-        return [column, view.player, view.facts, *plots(view)]
+        return [column, view.facts, view.player, *plots(view), view.facts]
 
     # ---- A few side by side
     def compare(self, event: gr.EventData) -> list[Any]:

@@ -31,24 +31,25 @@ def card(record: ClipRecord, name: str = "") -> dict[str, Any]:
         "score": text.score(record.total),
         "level": record.total,
         "tag": text.IMPORTED if record.source == "imported" else "",
-        "detail": f"seed {record.seed}" if name else f"{record.num_frames} frames",
+        "detail": text.seed(record.seed) if name else f"{record.num_frames} frames",
     }
 
 
 def player(records: Sequence[ClipRecord], prefetch: Sequence[ClipRecord] = ()) -> dict[str, Any]:
     """The pair player's value; `prefetch` are clips that are likely to be wanted next."""
     return {
-        "clips": [_played(record) for record in records],
+        "clips": [_played(record, alone=len(records) == 1) for record in records],
         "prefetch": [media_url(record.id, MP4) for record in prefetch],
     }
 
 
-def _played(record: ClipRecord) -> dict[str, Any]:
-    caption = [text.score(record.total), f"seed {record.seed}" if record.seed is not None else "", record.model or ""]
+def _played(record: ClipRecord, *, alone: bool) -> dict[str, Any]:
+    """A clip that is played alone has its score and prompt beside it; of several, each says its own."""
+    words = ["" if alone else text.score(record.total), text.seed(record.seed), record.model or ""]
     return {
         "id": record.id,
         "url": media_url(record.id, MP4),
-        "caption": "  ·  ".join(part for part in caption if part),
+        "caption": "  ·  ".join(word for word in words if word),
         "num_frames": record.num_frames,
         "fps": record.fps,
         "width": record.width,
@@ -74,12 +75,17 @@ def facts(record: ClipRecord, actions: Sequence[str], remarks: Sequence[str] = (
             "mp4": media_url(record.id, MP4),
             "frames": media_url(record.id, FRAMES),
         },
-        "actions": [[key, text.ACTIONS[key], text.ACTION_HINTS.get(key, "")] for key in actions if _can(record, key)],
+        "actions": [[key, _label(record, key), text.ACTION_HINTS.get(key, "")] for key in actions if _can(record, key)],
     }
 
 
 def _can(record: ClipRecord, action: str) -> bool:
     return record.request is not None or action not in NEED_A_REQUEST
+
+
+def _label(record: ClipRecord, action: str) -> str:
+    """Once a clip is scored, its actions may be called otherwise."""
+    return text.ACTIONS_ONCE_SCORED.get(action, text.ACTIONS[action]) if record.mix else text.ACTIONS[action]
 
 
 def _rows(record: ClipRecord) -> dict[str, str]:

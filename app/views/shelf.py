@@ -15,7 +15,7 @@ AGES = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(
 
 
 def read_filter(values: Sequence[Any]) -> ClipFilter:
-    """The filter components' values, in the order of `FILTERS`. An empty one filters nothing."""
+    """The filter components' values, in the order of `FILTERS`. Empty ones, and scores from 0 or to 1, filter nothing."""
     named = dict(zip(FILTERS, values, strict=True))
     return ClipFilter(
         text=named["text"] or "",
@@ -23,8 +23,8 @@ def read_filter(values: Sequence[Any]) -> ClipFilter:
         model=named["model"] or None,
         adapter=named["adapter"] or None,
         source=named["source"] or None,
-        min_total=named["score_from"],
-        max_total=named["score_to"],
+        min_total=named["score_from"] or None,
+        max_total=None if named["score_to"] in (None, 1) else named["score_to"],
         **period(named["date"], now()),
     )
 

@@ -101,12 +101,17 @@ def test_a_single_take_needs_no_strip(make_clip: MakeClip) -> None:
 
 # ---- The shelf
 def values(**changes: Any) -> list[Any]:
-    named = dict(zip(shelf.FILTERS, ("", "newest", "any", "", "", "", None, None), strict=True))
+    named = dict(zip(shelf.FILTERS, ("", "newest", "any", "", "", "", 0, 1), strict=True))
     return list({**named, **changes}.values())
 
 
 def test_an_untouched_filter_filters_nothing() -> None:
     assert shelf.read_filter(values()) == ClipFilter()
+
+
+def test_an_emptied_score_filters_nothing() -> None:
+    assert shelf.read_filter(values(score_from=None, score_to=None)) == ClipFilter()
+    assert shelf.read_filter(values(score_to=0)).max_total == 0
 
 
 def test_filters_are_read() -> None:

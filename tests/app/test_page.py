@@ -1,0 +1,222 @@
+"""The page as Gradio is told of it, and what its handlers do, without a browser."""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+import pytest
+from fastapi.testclient import TestClient
+
+from app import text
+from app.desk import Desk
+from app.forms import FIELDS, draw_seed
+from app.shell import HERE, build_page, build_server
+from app.tabs.generate import GenerateTab, fill
+from app.tabs.library import LibraryTab
+from app.theme import desk_theme
+from engine.data.locks import try_lock
+from engine.data.store import ClipRecord
+from engine.errors import ConfigError, MediaError, StoreError
+
+MakeClip = Callable[..., ClipRecord]
+
+
+@pytest.fixture(autouse=True)
+def no_worker(desk: Desk) -> Iterator[None]:
+    """Jobs are filed, and nobody takes them: the worker's lock is held here."""
+    lock = try_lock(desk.workspace.worker_lock)
+    assert lock is not None
+    yield
+    os.close(lock)
+
+
+def built(make: Callable[[], Any]) -> Any:
+    """What `make` returns, called while an event loop runs: where none does, Gradio makes one and leaves it open."""
+
+    async def call() -> Any:
+        return make()
+
+    return asyncio.run(call())
+
+
+@pytest.fixture
+def tabs(desk: Desk) -> tuple[GenerateTab, LibraryTab]:
+    def make() -> tuple[GenerateTab, LibraryTab]:
+        with gr.Blocks(), gr.Tab("Library") as tab:
+            return GenerateTab(desk), LibraryTab(desk, tab)
+
+    return built(make)
+
+
+def event(**data: Any) -> gr.EventData:
+    return gr.EventData(None, data)
+
+
+def typed(**changes: Any) -> list[Any]:
+    form = dict.fromkeys(FIELDS, "")
+    form |= {"prompt": "a red circle", "model": "mini", "num_frames": 33, "num_steps": 20, "guidance": 3.0, "width": 64}
+    form |= {"height": 64, "fps": 8.0, "seed": "5", "keep_seed": False, "takes": 2, "mix": "mini"}
+    return list({**form, **changes}.values())
+
+
+# ---- What Gradio is told
+def test_nothing_of_the_page_is_a_public_api_or_holds_a_connection(desk: Desk) -> None:
+    config = built(lambda: build_page(desk).get_config_file())
+    assert config["connect_heartbeat"] is False
+    assert {dependency["api_visibility"] for dependency in config["dependencies"]} == {"private"}
+    assert "state" not in {component["type"] for component in config["components"]}
+    assert "timer" not in {component["type"] for component in config["components"]}
+
+
+def test_nothing_comes_from_another_host(desk: Desk) -> None:
+    sources = [path.read_text() for path in HERE.rglob("*") if path.suffix in (".css", ".js", ".html")]
+    assert len(sources) > 10
+    addresses = [found for source in sources for found in re.findall(r"(?:https?:)?//[\w.-]+\.\w+", source)]
+    assert addresses == []
+    theme = desk_theme()
+    assert re.findall(r"""url\((?!["']?data:)""", theme._get_theme_css()) == [] and theme._stylesheets == []
+
+
+def test_files_of_the_disk_have_no_address(desk: Desk) -> None:
+    client = TestClient(built(lambda: build_server(desk)))
+    for path in (desk.workspace.database, "/etc/passwd", HERE / "shell.py"):
+        for route in ("/gradio_api/file=", "/file="):
+            assert client.get(f"{route}{path}").status_code in (403, 404), path
+    assert client.get("/openapi.json").status_code == 404
+
+
+def test_templates_hold_no_place_for_what_a_person_typed() -> None:
+    """Gradio evaluates `{{...}}` and `${...}` in a template as code: only our own words may stand there."""
+    for path in [*HERE.rglob("*.html"), *(HERE / "components").glob("*.css")]:
+        source = path.read_text()
+        assert "${" not in source and "`" not in source and "\\" not in source, path.name
+        assert all(slot.startswith("words.") for slot in re.findall(r"{{(.*?)}}", source)), path.name
+
+
+# ---- Generate
+def test_submitting_files_a_job_and_moves_the_seed_on(tabs: Any, desk: Desk) -> None:
+    strip, seed = tabs[0].submit(*typed())
+    (job,) = desk.queue.list()
+    assert [request["seed"] for request in job.config["requests"]] == [5, 6] and job.config["mix"] == "mini"
+    assert [card["id"] for card in strip["jobs"]] == [job.id]
+    assert seed != "5"
+
+
+def test_a_kept_seed_stays(tabs: Any) -> None:
+    assert tabs[0].submit(*typed(keep_seed=True))[1] == "5"
+
+
+def test_what_will_not_do_files_nothing(tabs: Any, desk: Desk) -> None:
+    with pytest.raises(ConfigError, match="The prompt is empty"):
+        tabs[0].submit(*typed(prompt=" "))
+    assert desk.queue.list() == []
+
+
+def test_again_takes_the_seed_of_the_clip_and_the_rest_from_the_form(tabs: Any, desk: Desk, make_clip: MakeClip) -> None:
+    record = make_clip(seed=2**62 + 1)
+    tabs[0].again(event(id=record.id), *typed(prompt="a blue star"))
+    (request,) = desk.queue.list()[0].config["requests"]
+    assert (request["seed"], request["prompt"]) == (2**62 + 1, "a blue star")
+
+
+def test_new_seed_keeps_the_request(tabs: Any, desk: Desk, make_clip: MakeClip) -> None:
+    record = make_clip(prompt="a green cross", num_frames=17, seed=4)
+    tabs[0].new_seed("", event(id=record.id))
+    job = desk.queue.list()[0]
+    (request,) = job.config["requests"]
+    assert {**request, "seed": 4} == record.request and request["seed"] != 4
+    assert job.config["mix"] is None
+
+
+def test_the_newest_finished_takes_are_there_when_the_page_opens(tabs: Any, desk: Desk, make_clip: MakeClip) -> None:
+    from engine.jobs.process import ProcessIdentity
+
+    assert shown_ids(tabs[0].resume()[1:]) == []
+    tabs[0].submit(*typed())
+    job = desk.queue.claim(ProcessIdentity.current())
+    ids = [make_clip(seed=seed).id for seed in (5, 6)]
+    desk.queue.finish(job.id, "done", result={"clip_ids": ids})
+    outputs = tabs[0].resume()[1:]
+    assert shown_ids(outputs) == ids[:1]
+    assert [card["id"] for card in outputs[-1]["cards"]] == ids
+    assert shown_ids(tabs[0].show_take(outputs[-1], event(id=ids[1]))) == ids[1:]
+    assert shown_ids(tabs[0].compare(outputs[-1], event(ids=ids))) == ids
+    assert shown_ids(tabs[0].show_job(event(ids=[job.id]))) == ids[:1]
+
+
+def shown_ids(outputs: list[Any]) -> list[str]:
+    """What the player of `GenerateTab.outputs` plays."""
+    return [clip["id"] for clip in outputs[2]["clips"]]
+
+
+def test_a_clips_settings_fill_the_form(make_clip: MakeClip) -> None:
+    updates = dict(zip(FIELDS, fill(make_clip(prompt="a cross", num_frames=65, seed=2**60 + 1)), strict=True))
+    assert updates["prompt"] == "a cross" and updates["num_frames"]["value"] == 65
+    assert (updates["seed"], updates["keep_seed"]) == (str(2**60 + 1), True)
+
+
+def test_an_imported_clip_has_no_settings() -> None:
+    with pytest.raises(StoreError, match="was imported"):
+        fill(ClipRecord(id="0" * 16, prompt="", source="imported", num_frames=9, width=64, height=48, fps=25.0))
+
+
+def test_a_rolled_seed_fits_the_form() -> None:
+    assert str(draw_seed()).isdigit()
+
+
+# ---- Library
+def test_clips_are_removed_and_come_back(tabs: Any, desk: Desk, make_clip: MakeClip) -> None:
+    library, ids = tabs[1], [make_clip(seed=seed).id for seed in range(3)]
+    grid = library.find(*library.unfiltered)
+    left = library.remove(event(ids=ids[:2]), grid, *library.unfiltered)
+    assert [card["id"] for card in left["cards"]] == ids[2:] and left["undo"]["ids"] == ids[:2]
+    back = library.undo(event(ids=ids[:2]), left, *library.unfiltered)
+    assert len(back["cards"]) == 3 and back["undo"] is None
+
+
+def test_an_opened_clip_is_removed_and_closed(tabs: Any, make_clip: MakeClip) -> None:
+    library, record = tabs[1], make_clip()
+    assert library.open(record.id)[0]["visible"] is True
+    grid, column, *_ = library.remove_opened(event(id=record.id), library.find(*library.unfiltered), *library.unfiltered)
+    assert grid["cards"] == [] and column["visible"] is False
+
+
+def test_opening_a_clip_that_is_gone_is_a_sentence(tabs: Any) -> None:
+    with pytest.raises(StoreError, match="There is no clip"):
+        tabs[1].open("0" * 16)
+
+
+def test_scoring_again_uses_the_mix_that_did_it_before(tabs: Any, desk: Desk, make_clip: MakeClip) -> None:
+    record = make_clip()
+    tabs[1].score("other", event(id=record.id))
+    assert desk.queue.list()[0].config["mix"] == "mini"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("empty.mp4", b"", "is empty"),
+        ("words.mp4", b"this is no video at all" * 50, "not a video that can be read"),
+    ],
+)
+def test_a_bad_upload_is_refused_at_once(tabs: Any, desk: Desk, tmp_path: Any, name: str, content: bytes, sentence: str) -> None:
+    upload = tmp_path / name
+    upload.write_bytes(content)
+    with pytest.raises(MediaError, match=sentence):
+        tabs[1].import_video(str(upload), "", "mini")
+    assert desk.queue.list() == []
+
+
+def test_importing_nothing_is_a_sentence(tabs: Any) -> None:
+    with pytest.raises(ConfigError, match=text.NOTHING_TO_IMPORT):
+        tabs[1].import_video(None, "", "mini")
+
+
+def test_values_are_json(tabs: Any, make_clip: MakeClip) -> None:
+    make_clip(prompt="<script>alert(1)</script> ${alert(2)} {{words}}")
+    value = tabs[1].find(*tabs[1].unfiltered)
+    assert json.loads(json.dumps(value)) == value
