@@ -116,7 +116,7 @@ def tiny_family(tiny_folder: Path) -> Any:
 
 @pytest.fixture
 def tiny_model(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The key of a preset of the toy model, also for processes that the test starts: 17 frames of 64x64, 2 steps."""
+    """The key of a preset of the toy model (17 frames of 64x64, 2 steps), and of a mix; started processes see them too."""
     preset = {"title": "Tiny", "family": "ltx", "source": str(tiny_folder), "dtype": "float32", "size_multiple": 16}
     preset |= {
         "width": 64,
@@ -127,9 +127,11 @@ def tiny_model(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "guidance": 1.0,
         "max_frames": 129,
     }
-    models = tmp_path / "presets" / "models"
+    models, mixes = (tmp_path / "presets" / kind for kind in ("models", "rewards"))
     models.mkdir(parents=True)
+    mixes.mkdir()
     (models / "tiny.toml").write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in preset.items()))
+    (mixes / "tiny.toml").write_text('title = "Tiny"\nweights = { flow_smoothness = 1.0, loop_break = 1.0 }\n')
     monkeypatch.setenv("DAILIES_PRESETS", str(tmp_path / "presets"))
     monkeypatch.setenv("DAILIES_DEVICE", "cpu")
     return "tiny"

@@ -19,7 +19,7 @@ from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
 
-QUICK = ["--mix", "mini", "--seed", "3"]
+SEED = ["--seed", "3"]
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def test_a_worker_that_is_not_there(workspace, capsys):
 def test_generate_makes_scores_and_copies(tiny_model, workspace, tmp_path, capsys):
     out = tmp_path / "out"
     shown = run_json(
-        capsys, "generate", "a red circle", "--model", tiny_model, *QUICK, "--takes", "2", "--out", str(out)
+        capsys, "generate", "a red circle", "--model", tiny_model, *SEED, "--takes", "2", "--out", str(out)
     )
     assert [clip["seed"] for clip in shown["clips"]] == [3, 4] and shown["unscored"] == {}
     for clip in shown["clips"]:
@@ -233,10 +233,10 @@ def test_generate_makes_scores_and_copies(tiny_model, workspace, tmp_path, capsy
 
 
 def test_generate_tells_a_person_what_came_of_it(tiny_model, workspace, capsys):
-    command = ["generate", "a red circle", "--model", tiny_model, *QUICK]
+    command = ["generate", "a red circle", "--model", tiny_model, *SEED]
     assert main(command) == 0
     printed = capsys.readouterr()
-    assert "17 frames, 64x64 px, seed 3" in printed.out and "Total by mix mini:" in printed.out
+    assert "17 frames, 64x64 px, seed 3" in printed.out and "Total by mix tiny:" in printed.out
     assert str(workspace.clips) in printed.out and "denoise" in printed.err and "denoise" not in printed.out
     assert main(command) == 0
     assert "it was there already" in capsys.readouterr().out
@@ -256,36 +256,42 @@ def test_a_copy_that_cannot_be_made_says_where_the_clip_is(tiny_model, workspace
     assert f"is kept in {workspace.clips}" in error and "Not a directory" in error
 
 
-def test_score_imports_a_file(workspace, tmp_path, capsys):
+@pytest.fixture
+def square(tmp_path):
+    """A video file: a white square that moves right over grey."""
     frames = np.full((17, 64, 64, 3), 96, np.uint8)
     for index, frame in enumerate(frames):
         frame[20:40, index * 2 : index * 2 + 20] = 255
     write_lossless(tmp_path / "square.mkv", frames, 8.0)
-    (clip,) = run_json(capsys, "score", str(tmp_path / "square.mkv"), "--prompt", "a square")["clips"]
+    return str(tmp_path / "square.mkv")
+
+
+def test_score_imports_a_file(tiny_model, square, capsys):
+    (clip,) = run_json(capsys, "score", square, "--prompt", "a square", "--mix", "tiny")["clips"]
     assert (clip["source"], clip["prompt"]) == ("imported", "a square")
-    assert 0 <= clip["total"] <= 1 and clip["report"]["mix"] == clip["mix"]
+    assert 0 <= clip["total"] <= 1 and clip["report"]["mix"] == clip["mix"] == "tiny"
 
 
-def test_queueing_files_a_job_and_starts_the_worker(tiny_model, queue, workspace, capsys):
+def test_queueing_files_a_job_and_starts_the_worker(tiny_model, square, queue, workspace, monkeypatch, capsys):
+    monkeypatch.chdir(os.path.dirname(square))
     try:
-        job = run_json(capsys, "generate", "a", "--model", tiny_model, "--mix", "none", "--queue")
-        assert queue.get(job["id"]).config["requests"][0]["prompt"] == "a"
+        job = run_json(capsys, "score", "square.mkv", "--prompt", "a square", "--mix", "tiny", "--queue")
+        assert queue.get(job["id"]).config["prompt"] == "a square"
         assert main(["jobs", "logs", "--follow", job["id"]]) == 0
         assert "is done" in capsys.readouterr().out
-        assert queue.get(job["id"]).status == "done"
+        (clip_id,) = queue.get(job["id"]).result["clip_ids"]
+        assert queue.store.clip(clip_id).mix == "tiny"
         assert run_json(capsys, "worker", "show")["lives"]
         assert run_json(capsys, "worker", "stop") == {"stopped": True}
     finally:
         stop_worker(workspace)
 
 
-def test_interrupting_is_exit_code_130_without_a_traceback(tiny_model, workspace):
-    command = [sys.executable, "-m", "engine.cli", "generate", "a", "--model", tiny_model, "--steps", "1000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    seen = [process.stderr.readline()]
-    while seen[-1] and "denoise" not in seen[-1]:
-        seen.append(process.stderr.readline())
+def test_interrupting_is_exit_code_130_without_a_traceback(filed, workspace):
+    workspace.job_log(filed.id).write_text("waiting\n")
+    command = [sys.executable, "-m", "engine.cli", "jobs", "logs", "--follow", filed.id]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)
-    last = process.communicate(timeout=120)[1].splitlines()[-1]
-    assert (process.returncode, last) == (130, "dailies: interrupted; what was finished is kept."), seen
-    assert list(workspace.tmp.iterdir()) == []
+    assert process.communicate(timeout=120)[1] == "dailies: interrupted; what was finished is kept.\n"
+    assert process.returncode == 130

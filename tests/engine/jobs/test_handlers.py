@@ -2,19 +2,22 @@
 
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 
 from engine.data.clip_files import has_files, load_clip
+from engine.data.locks import try_lock
 from engine.errors import ConfigError, StoreError
 from engine.generation.request import GenerationRequest
 from engine.generation.video_io import write_lossless
 from engine.jobs.context import JobContext, WarmModel
 from engine.jobs.kinds import KINDS, kind_of
-from engine.jobs.local import ensure_worker, stop_worker
+from engine.jobs.local import ensure_worker, release_worker, stop_worker, worker_state
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobProgress, JobSpec
+from engine.jobs.worker import Patience, Worker
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def request_(tiny_model):
 
 
 @pytest.fixture
-def moving_square(tmp_path):
+def moving_square(tmp_path, tiny_model):
     """A video file: a white square that moves right over grey."""
     frames = np.full((17, 64, 64, 3), 96, np.uint8)
     for index, frame in enumerate(frames):
@@ -63,14 +66,14 @@ def phases(seen: list[JobProgress]) -> list[str]:
 
 def test_takes_are_made_kept_and_scored(context, store, request_):
     requests = request_.takes(2)
-    result, seen = drain(JobSpec.generate(requests, "mini"), context)
+    result, seen = drain(JobSpec.generate(requests, "tiny"), context)
     assert result == {"clip_ids": [request.id for request in requests], "reused": [], "unscored": {}}
     assert phases(seen)[-3:] == ["denoise", "decode", "score"]
     assert [p.step for p in seen if p.phase == "denoise"] == [1, 2]
     for request in requests:
         record = store.clip(request.id)
         assert GenerationRequest(**record.request) == request and record.source == "generated"
-        assert record.mix == "mini" and set(record.parts) == set(store.report(request.id)["results"])
+        assert record.mix == "tiny" and set(record.parts) == set(store.report(request.id)["results"])
         clip = load_clip(store.workspace, request.id)
         assert (clip.num_frames, clip.fps, clip.prompt) == (17, 8.0, request.prompt)
     assert not np.array_equal(*(load_clip(store.workspace, request.id).frames for request in requests))
@@ -111,23 +114,23 @@ def test_closing_the_handler_keeps_what_was_finished(context, store, request_, m
 
 
 def test_a_file_is_imported_and_scored(context, store, moving_square):
-    result, seen = drain(JobSpec.score_file(moving_square, "a square", "mini"), context)
+    result, seen = drain(JobSpec.score_file(moving_square, "a square", "tiny"), context)
     (clip_id,) = result["clip_ids"]
     assert phases(seen) == ["import", "score"]
     record = store.clip(clip_id)
-    assert (record.source, record.prompt, record.mix) == ("imported", "a square", "mini")
+    assert (record.source, record.prompt, record.mix) == ("imported", "a square", "tiny")
     assert record.parts["flow_smoothness"] is not None
-    again, _ = drain(JobSpec.score([clip_id], "mini"), context)
+    again, _ = drain(JobSpec.score([clip_id], "tiny"), context)
     assert again == {"clip_ids": [clip_id], "unscored": {}}
 
 
 def test_one_clip_that_cannot_be_scored_does_not_stop_the_others(context, store, moving_square):
-    good = drain(JobSpec.score_file(moving_square, "", "mini"), context)[0]["clip_ids"][0]
+    good = drain(JobSpec.score_file(moving_square, "", "tiny"), context)[0]["clip_ids"][0]
     missing = "f" * 16
-    result, _ = drain(JobSpec.score([missing, good], "mini"), context)
+    result, _ = drain(JobSpec.score([missing, good], "tiny"), context)
     assert list(result["unscored"]) == [missing] and "gone or damaged" in result["unscored"][missing]
     with pytest.raises(StoreError, match="gone or damaged"):
-        drain(JobSpec.score([missing], "mini"), context)
+        drain(JobSpec.score([missing], "tiny"), context)
 
 
 @pytest.mark.parametrize(
@@ -162,10 +165,8 @@ def test_filing_a_job_loads_no_torch(workspace):
 
 def test_the_worker_makes_the_same_clip_and_lets_go_when_asked(store, workspace, request_, context, until):
     """The whole path through a real worker process: queue, model, clip, report, release."""
-    from engine.jobs.local import release_worker, worker_state
-
     queue = JobQueue(store)
-    job = queue.submit(JobSpec.generate([request_], "mini"))
+    job = queue.submit(JobSpec.generate([request_], "tiny"))
     ensure_worker(workspace)
     try:
         until(lambda: queue.get(job.id).is_over, "the clip", timeout_s=240)
@@ -180,3 +181,21 @@ def test_the_worker_makes_the_same_clip_and_lets_go_when_asked(store, workspace,
     (workspace.clip_folder(request_.id) / "frames.mkv").unlink()
     drain(JobSpec.generate([request_]), context)
     assert np.array_equal(load_clip(workspace, request_.id).frames, frames), "here as there"
+
+
+def test_an_idle_worker_gives_the_model_back_and_goes_on_waiting(store, workspace, request_, until):
+    queue = JobQueue(store)
+    worker = Worker(queue, Patience(idle_s=0, exit_s=600))
+    thread = threading.Thread(target=worker.run, args=(try_lock(workspace.worker_lock),))
+    thread.start()
+    try:
+        for request in request_.takes(2):
+            job = queue.submit(JobSpec.generate([request]))
+            until(lambda job=job: queue.get(job.id).status == "done", "the clip")
+            until(
+                lambda: (s := worker_state(workspace)) and (s.state, s.model) == ("idle", None), "the model's release"
+            )
+    finally:
+        worker.end()
+        thread.join(60)
+    assert worker_state(workspace) is None
