@@ -116,7 +116,7 @@ def tiny_family(tiny_folder: Path) -> Any:
 
 @pytest.fixture
 def tiny_model(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The key of a preset of the toy model (17 frames of 64x64, 2 steps), and of a mix; started processes see them too."""
+    """The key of a preset of the toy model (17 frames of 64x64, 2 steps) and of a mix; subprocesses see them too."""
     preset = {"title": "Tiny", "family": "ltx", "source": str(tiny_folder), "dtype": "float32", "size_multiple": 16}
     preset |= {
         "width": 64,
