@@ -8,6 +8,7 @@ reward_funcs = as_reward_funcs(mix)                                          # T
 import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ __all__ = [
     "as_reward_funcs",
     "comprehensive_reward",
     "load_reward",
+    "mix_reward_func",
     "read_mix",
     "reward_spec",
 ]
@@ -91,38 +93,53 @@ def as_reward_funcs(mix: Mix, *, fps: float = DEFAULT_FPS) -> list[RewardFunc]:
     """One function a reward of the mix, as TRL wants it: `f(prompts, completions, **kwargs) -> list[float | None]`.
 
     A completion is a `Clip` or frames `uint8[T,H,W,3]`; the column `fps` may give each one's frame rate. Use the mix's
-    `weights` as TRL's `reward_weights`. The gates of the mix are in each reward only where the reward has them itself;
-    for the gated total use `mix_reward_func`. Each function's `__name__` is the reward's key.
+    `weights` as TRL's `reward_weights`. The functions share one scoring: called one after the other for the same batch,
+    as TRL does, they compute flow and networks once. A reward's own gates are in its value, those of the mix only in
+    its total, which `mix_reward_func` gives. Each function's `__name__` is the reward's key.
     """
-    return [_reward_func(mix, key, fps) for key, weight in mix.weights.items() if weight > 0]
+    scores = _SharedScores(mix, fps)
+    return [_named(key, scores, partial(_part, key)) for key, weight in mix.weights.items() if weight > 0]
 
 
 def mix_reward_func(mix: Mix, *, fps: float = DEFAULT_FPS) -> RewardFunc:
     """The mix's total, gates included, as one function in TRL's protocol."""
-    return _named(mix.key, mix, fps, lambda report: report.total)
+    return _named(mix.key, _SharedScores(mix, fps), lambda report: report.total)
 
 
-def _reward_func(mix: Mix, key: str, fps: float) -> RewardFunc:
-    alone = mix.model_copy(update={"key": key, "weights": {key: 1.0}})
-    return _named(key, alone, fps, lambda report: report.parts[key])
+class _SharedScores:
+    """The reports of the last batch, kept for the functions that ask for the same one next."""
 
+    def __init__(self, mix: Mix, fps: float) -> None:
+        self._mix = mix
+        self._fps = fps
+        self._suite: RewardSuite | None = None
+        self._batch: tuple[Any, ...] = ()
+        self._reports: list[RewardReport] = []
 
-def _named(name: str, mix: Mix, default_fps: float, pick: Callable[[RewardReport], float | None]) -> RewardFunc:
-    suite: RewardSuite | None = None
-
-    def reward(prompts: Sequence[str], completions: Sequence[Any], **kwargs: Any) -> list[float | None]:
-        nonlocal suite
-        if suite is None:
+    def reports(self, prompts: Sequence[str], completions: Sequence[Any], fps: Sequence[float] | None) -> Any:
+        rates = fps or [self._fps] * len(completions)
+        triples = list(zip(prompts, completions, rates, strict=True))
+        batch = tuple(part for triple in triples for part in triple)
+        known = len(batch) == len(self._batch) and all(a is b for a, b in zip(batch, self._batch, strict=True))
+        if not (known and batch):
             from rewards.suite import RewardSuite
 
-            suite = RewardSuite(mix)
-        rates = kwargs.get("fps") or [default_fps] * len(completions)
-        triples = zip(prompts, completions, rates, strict=True)
-        clips = [_as_clip(prompt, completion, rate) for prompt, completion, rate in triples]
-        return [pick(report) for report in suite.score_group(clips)]
+            self._suite = self._suite or RewardSuite(self._mix)
+            self._reports = self._suite.score_group([_as_clip(*triple) for triple in triples])
+            self._batch = batch
+        return self._reports
+
+
+def _named(name: str, scores: _SharedScores, pick: Callable[[RewardReport], float | None]) -> RewardFunc:
+    def reward(prompts: Sequence[str], completions: Sequence[Any], **kwargs: Any) -> list[float | None]:
+        return [pick(report) for report in scores.reports(prompts, completions, kwargs.get("fps"))]
 
     reward.__name__ = name
     return reward
+
+
+def _part(key: str, report: RewardReport) -> float | None:
+    return report.parts[key]
 
 
 def _as_clip(prompt: str, completion: Any, fps: float) -> Clip:

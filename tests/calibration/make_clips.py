@@ -55,7 +55,13 @@ def main() -> None:
     for name, (file, prompt, licence) in REAL.items():
         frames, fps = read_squares(VIDEOS / file)
         write_mp4(CLIPS / f"real_{name}.mp4", frames, fps)
-        manifest[name] = {"domain": "real", "file": f"real_{name}.mp4", "prompt": prompt, "fps": fps, "licence": licence}
+        manifest[name] = {
+            "domain": "real",
+            "file": f"real_{name}.mp4",
+            "prompt": prompt,
+            "fps": fps,
+            "licence": licence,
+        }
     for number, (shape, colour, size, x, y, motion, background, options) in enumerate(SCENES):
         scene = world.Scene((world.Subject(shape, colour, size, x, y),), motion, background, **options)
         frames = world.render(scene, MINI_FRAMES)

@@ -1,12 +1,14 @@
 """Shared pieces: flow that is right, computed once; visibility, texture and motion that mean what they say."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from engine.mini import world
 from rewards import Clip, Mix, RewardError
 from rewards.features import ClipFeatures
-from rewards.flow import DisFlow, flow_both_ways, visibility, warp
+from rewards.flow import DisFlow, RaftFlow, flow_both_ways, visibility, warp
 from rewards.suite import RewardSuite
 
 from .conftest import render_clip
@@ -116,3 +118,18 @@ def test_a_handed_in_piece_is_not_computed_again() -> None:
 def test_a_ribbon_is_refused_in_one_sentence() -> None:
     with pytest.raises(RewardError, match="too elongated"):
         ClipFeatures(Clip(frames=np.zeros((2, 16, 400, 3), np.uint8), fps=8))
+
+
+def test_raft_stands_behind_the_same_interface(tmp_path: Path) -> None:
+    """Untrained weights: the flow means nothing, its shape and the error messages do."""
+    models = pytest.importorskip("torchvision.models.optical_flow")
+    torch = pytest.importorskip("torch")
+    weights = tmp_path / "raft.pth"
+    torch.save(models.raft_small(weights=None).state_dict(), weights)
+    frames = textured(130, 133)[None].repeat(3, axis=0)
+    flow = RaftFlow(weights=weights, variant="small", device="cpu", pairs=1)(frames[:-1], frames[1:])
+    assert flow.shape == (2, *frames.shape[1:3], 2) and flow.dtype == np.float32 and np.isfinite(flow).all()
+    with pytest.raises(RewardError, match="does not hold the weights of RAFT large"):
+        RaftFlow(weights=weights, variant="large", device="cpu")(frames[:-1], frames[1:])
+    with pytest.raises(RewardError, match="System tab"):
+        RaftFlow(weights=tmp_path / "none.pth", device="cpu")(frames[:-1], frames[1:])

@@ -21,6 +21,7 @@ from rewards import (
     reward_spec,
 )
 from rewards.base import RewardResult
+from rewards.flow import DisFlow
 from rewards.mix import GateStrengths, combine
 from rewards.suite import RewardSuite
 
@@ -138,6 +139,24 @@ def test_reward_functions_speak_trl() -> None:
     assert smooth[0] is not None and smooth[0] > 0.5 and smooth[1] is None
     expected = [RewardSuite(mix).score(clip).total for clip in clips]
     assert mix_reward_func(mix)([c.prompt for c in clips], clips) == expected
+
+
+def test_reward_functions_score_a_batch_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    flows = []
+    measured = DisFlow.__call__
+
+    def counted(self: DisFlow, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        flows.append(len(first))
+        return measured(self, first, second)
+
+    monkeypatch.setattr(DisFlow, "__call__", counted)
+    functions = as_reward_funcs(read_mix(PRESETS / "mini.toml"))
+    prompts, clips = ["a", "b"], [render_clip(num_frames=17), render_clip("left", num_frames=17)]
+    for function in functions:
+        function(prompts=prompts, completions=clips)
+    assert flows == [16] * 4  # two clips, both ways
+    functions[0](prompts=prompts, completions=[c.frames for c in clips])
+    assert len(flows) == 8
 
 
 @pytest.mark.parametrize("key", list(REWARDS))

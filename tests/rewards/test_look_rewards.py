@@ -1,0 +1,181 @@
+"""Seam, aesthetic, framing and novelty: each falls for the damage that it is there for, and stays for other damage."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from rewards import Clip, RewardError, RewardResult, load_reward, perturb
+from rewards.aesthetic import colourfulness, noise_levels
+from rewards.calibration import read_calibration
+from rewards.embedding import HistogramEmbedder, open_embedder
+from rewards.features import ClipFeatures
+from rewards.novelty_after_k import distances_to_memory
+from rewards.subject import find_subjects
+from rewards.training.seams import MAKERS, blend
+
+from .conftest import render_clip
+
+KEYS = ("seam", "aesthetic", "framing", "novelty_after_k")
+DRIFTING = {"background": "meadow", "pan": -1.0, "size": "small", "x": 20.0, "y": 20.0}
+
+
+@cache
+def long_clip() -> Clip:
+    return render_clip("down-right", num_frames=65, **DRIFTING)
+
+
+def score(key: str, frames: np.ndarray, **options: object) -> RewardResult:
+    backends = options.pop("backends", {})
+    clip = Clip(frames=np.ascontiguousarray(frames), fps=8, **options)
+    features = ClipFeatures(clip, calibration=read_calibration("mini"), backends=backends)
+    result: RewardResult = load_reward(key).score(features)
+    return result
+
+
+def value(key: str, frames: np.ndarray, **options: object) -> float:
+    found = score(key, frames, **options).value
+    assert found is not None
+    return found
+
+
+def test_a_clip_of_one_window_has_no_seam() -> None:
+    result = score("seam", render_clip().frames)
+    assert result.value is None and "one window" in result.reason
+
+
+@pytest.mark.parametrize("backend", ["z", "critic"])
+@pytest.mark.parametrize("maker", ["skip", "relight", "shift", "swap"])
+def test_an_artificial_seam_costs_at_its_known_place(maker: str, backend: str) -> None:
+    clip = long_clip()
+    broken = blend(clip.frames, MAKERS[maker](clip.frames, 30, np.random.default_rng(0)), 30, 1)
+    whole = value("seam", clip.frames, seams=(30,), backends={"seam": backend})
+    damaged = value("seam", broken, seams=(30,), backends={"seam": backend})
+    assert whole > 0.6 and damaged < whole - 0.25
+
+
+def test_a_cut_elsewhere_does_not_touch_a_known_seam() -> None:
+    clip, other = long_clip(), render_clip("left", num_frames=65, background="night")
+    cut = perturb.cut_to(clip.frames, other.frames, at=50)
+    assert value("seam", cut, seams=(25,)) == pytest.approx(value("seam", clip.frames, seams=(25,)), abs=0.1)
+
+
+def test_an_unknown_seam_is_looked_for_everywhere() -> None:
+    clip, other = long_clip(), render_clip("left", num_frames=65, background="night")
+    result = score("seam", perturb.cut_to(clip.frames, other.frames, at=50))
+    assert result.value is not None and result.value < 0.25
+    assert result.details.keys() == {"seam_50"} and result.confidence == 0.5
+    assert result.per_frame is not None and int(np.nanargmin(result.per_frame)) == 50
+
+
+def test_a_clip_that_jumps_everywhere_hides_no_seam() -> None:
+    frames = perturb.shuffle(long_clip().frames)
+    assert value("seam", frames, seams=(30,)) < 0.5 * value("seam", long_clip().frames, seams=(30,))
+
+
+@pytest.mark.parametrize("damage", [perturb.blur, perturb.noise, perturb.pure_noise, perturb.grey])
+def test_ugly_frames_are_rated_lower(damage: object) -> None:
+    frames = long_clip().frames
+    assert value("aesthetic", damage(frames)) < value("aesthetic", frames) - 0.1
+
+
+@pytest.mark.parametrize("damage", [perturb.frozen, perturb.jitter, perturb.reverse, perturb.flip, perturb.repeat])
+def test_single_frames_do_not_know_about_time(damage: object) -> None:
+    frames = long_clip().frames
+    assert value("aesthetic", damage(frames)) == pytest.approx(value("aesthetic", frames), abs=0.1)
+
+
+def test_one_burnt_frame_costs_more_than_its_share() -> None:
+    frames = long_clip().frames.copy()
+    before = score("aesthetic", frames).raw
+    frames[16] = 255
+    after = score("aesthetic", frames).raw
+    assert before is not None and after is not None and after < before * (1 - 2 / 9)
+
+
+def test_rising_saturation_costs() -> None:
+    frames = render_clip("right", num_frames=65).frames.astype(float)
+    gain = np.linspace(1, 4, len(frames))[:, None, None, None]
+    mean = frames.mean(axis=-1, keepdims=True)
+    pushed = np.clip(mean + (frames - mean) * gain, 0, 255).astype(np.uint8)
+    assert score("aesthetic", pushed).details["saturation_drift"] > 15
+    assert value("aesthetic", pushed) < value("aesthetic", frames.astype(np.uint8))
+
+
+def test_noise_is_measured_in_grey_levels() -> None:
+    flat = np.full((128, 128), 120.0)
+    rng = np.random.default_rng(0)
+    for sigma in (5, 15):
+        noisy = np.clip(flat + rng.normal(0, sigma, flat.shape), 0, 255).astype(np.uint8)
+        assert noise_levels(noisy) == pytest.approx(sigma, rel=0.25)
+
+
+def test_colourfulness_is_zero_for_grey_and_grows_with_chroma() -> None:
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    grey = colours.mean(axis=-1, keepdims=True).astype(np.uint8).repeat(3, axis=-1)
+    assert colourfulness(grey) == 0
+    assert colourfulness(colours) > 80
+
+
+@pytest.mark.parametrize("background", ["white", "grey", "sunset", "meadow", "desert", "night"])
+@pytest.mark.parametrize("colour", ["red", "orange", "green", "blue"])
+def test_the_subject_is_found_where_it_is(background: str, colour: str) -> None:
+    clip = render_clip("right", background=background, colour=colour, shape="circle", num_frames=17)
+    subjects = find_subjects(ClipFeatures(clip))
+    truth = np.stack([(20 + 1.5 * np.arange(17)) / 64, np.full(17, 34 / 64)], axis=1)
+    assert subjects.found.all()
+    assert np.abs(subjects.centres - truth).max() < 0.06
+    assert subjects.areas.mean() == pytest.approx((26 / 64) ** 2, rel=0.35)
+
+
+def test_a_subject_at_the_edge_is_framed_worse() -> None:
+    placed = render_clip("still", x=22.0, y=22.0, background="sunset")
+    edged = render_clip("still", x=3.0, y=32.0, background="sunset")
+    assert value("framing", edged.frames) < value("framing", placed.frames) - 0.3
+
+
+def test_the_middle_is_welcome_when_a_portrait_is_asked_for() -> None:
+    frames = render_clip("still", x=32.0, y=32.0, background="sunset").frames
+    assert value("framing", frames, prompt="a portrait of a star") > value("framing", frames, prompt="a star") + 0.05
+
+
+def test_no_subject_is_no_score() -> None:
+    result = score("framing", np.full((20, 64, 64, 3), 200, np.uint8))
+    assert result.value is None and "No clear subject" in result.reason
+
+
+def test_novelty_needs_time_and_rewards_going_on() -> None:
+    assert "needs 41 frames" in score("novelty_after_k", render_clip(num_frames=40).frames).reason
+    whole = value("novelty_after_k", long_clip().frames)
+    for damage in (perturb.frozen, perturb.repeat, perturb.ping_pong, perturb.pure_noise):
+        assert value("novelty_after_k", damage(long_clip().frames)) < whole - 0.2
+
+
+def test_a_cut_buys_no_novelty() -> None:
+    other = render_clip("left", num_frames=65, background="night", colour="cyan")
+    cut = perturb.cut_to(long_clip().frames, other.frames)
+    assert value("novelty_after_k", cut) < 0.2
+
+
+def test_distance_to_memory_by_hand() -> None:
+    vectors = np.eye(40, dtype=np.float32)
+    vectors[39] = vectors[0]
+    assert distances_to_memory(vectors)[:7] == pytest.approx(1)
+    assert distances_to_memory(vectors)[7] == pytest.approx(1 - 1 / 3)
+
+
+def test_embeddings_are_unit_vectors_that_see_colour_and_place() -> None:
+    red, blue = render_clip("still").frames[:1], render_clip("still", colour="blue").frames[:1]
+    moved = render_clip("still", x=50.0).frames[:1]
+    vectors = HistogramEmbedder()(np.concatenate([red, red, blue, moved]))
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1)
+    similar = vectors @ vectors[0]
+    assert similar[1] == pytest.approx(1) and similar[2] < 0.99 and similar[3] < 0.99
+
+
+def test_unknown_back_ends_are_named() -> None:
+    with pytest.raises(RewardError, match="no frame embedding 'clop'"):
+        open_embedder("clop")
+    with pytest.raises(RewardError, match="no aesthetic back end 'taste'"):
+        score("aesthetic", render_clip().frames, backends={"aesthetic": "taste"})
