@@ -14,7 +14,7 @@ from engine.mini.judge_tracks import Track, ramp
 PATCH_PX = 40
 PATCH_ROOT_AREA_PX = 20.0
 SHARPNESS = 40.0  # of the softmax over overlaps: a lead of 0.1 in overlap is 98 %
-BLURS_PX = (1.0, 2.0, 3.0)  # of templates drawn at a radius of 13 px
+BLURS_PX = (1.2, 2.4, 3.6)  # of templates drawn at a radius of 13 px
 TIME_PARTS = 4  # a shape is read in each quarter of its time, so that a change of shape shows
 
 
