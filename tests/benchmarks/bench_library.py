@@ -15,8 +15,9 @@ from measurement import report
 from playwright.sync_api import Page
 from served_page import chromium, scratch_workspace, started_app, wait_until_served
 
+from app.views import shelf
 from engine.data.clip_files import save_clip
-from engine.data.store import ClipRecord, Store, now
+from engine.data.store import ClipFilter, ClipRecord, Store, now
 from engine.data.workspace import Workspace
 from engine.generation.request import GenerationRequest
 from rewards.clip import Clip
@@ -55,6 +56,18 @@ def fill(folder: Path) -> None:
     store.close()
 
 
+def page_data_ms(folder: Path) -> float:
+    """What the server's part of it takes: the count, one page of records, and what can be filtered by."""
+    store = Store(Workspace(folder))
+    times = []
+    for _ in range(NUM_LOADS):
+        began = time.perf_counter()
+        shelf.page(store, ClipFilter()), store.models(), store.adapters()
+        times.append((time.perf_counter() - began) * 1000)
+    store.close()
+    return statistics.median(times)
+
+
 def first_card_ms(page: Page, address: str) -> float:
     """Load the page, open its Library tab, and wait for a card."""
     page.goto(address)
@@ -66,14 +79,13 @@ def first_card_ms(page: Page, address: str) -> float:
 
 def main() -> int:
     with scratch_workspace() as workspace:
-        began = time.monotonic()
         fill(workspace)
-        filled_s = time.monotonic() - began
+        data_ms = page_data_ms(workspace)
         with started_app(workspace) as (address, process), chromium() as browser:
             wait_until_served(address, process)
             page = browser.new_page()
             times = [first_card_ms(page, address) for _ in range(NUM_LOADS)]
-    details = {"worst": round(max(times), 1), "clips": NUM_CLIPS, "filled_s": round(filled_s, 1)}
+    details = {"worst": round(max(times), 1), "data_ms": round(data_ms, 1), "clips": NUM_CLIPS}
     return int(not report("library_first_page", statistics.median(times), "ms", bar=BAR_MS, **details))
 
 
