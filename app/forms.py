@@ -156,7 +156,9 @@ class RequestForm:
     def _how_many(self) -> None:
         self.fields["num_frames"] = gr.Slider(1, 129, step=8, buttons=[], label=text.FRAMES, elem_id="frames")
         with gr.Row(elem_classes="tight"):
-            self.fields["takes"] = gr.Slider(1, MAX_TAKES, value=1, step=1, buttons=[], label=text.TAKES, elem_id="takes")
+            self.fields["takes"] = gr.Slider(
+                1, MAX_TAKES, value=1, step=1, buttons=[], label=text.TAKES, elem_id="takes"
+            )
         with gr.Row(elem_classes="tight seed"):
             self.fields["seed"] = gr.Textbox(label=text.SEED, max_lines=1, elem_id="seed", min_width=120)
             self.dice = gr.Button(text.DICE, size="md", elem_id="dice", scale=0, min_width=72)

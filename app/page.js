@@ -12,13 +12,17 @@ window.dailies = (() => {
       theme.apply();
     },
   };
-  document.addEventListener("DOMContentLoaded", () => {
+  function keepTheme() {
     theme.apply();
     // Gradio sets the class once more when it starts.
     new MutationObserver(() => {
       if (document.body.classList.contains("dark") !== (theme.current() === "dark")) theme.apply();
     }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
-  });
+  }
+  if (document.body) keepTheme();
+  else document.addEventListener("DOMContentLoaded", keepTheme);
+
+  document.addEventListener("click", (event) => event.target.closest("[data-theme-toggle]") && theme.toggle());
 
   // ---- Listening to the document for as long as an element lives.
   function listen(element, type, handle) {
@@ -65,7 +69,8 @@ window.dailies = (() => {
 
   function keyRow(label, map, name, changed) {
     const row = Object.assign(document.createElement("div"), { className: "keyrow" });
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: map.name(map.of(name)) });
+    const key = map.name(map.of(name));
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: key, ariaLabel: label + ": " + key });
     button.addEventListener("click", () => {
       button.classList.add("is-waiting");
       button.textContent = "…";
@@ -98,7 +103,7 @@ window.dailies = (() => {
   }
   document.addEventListener("dailies:frame", (event) => follow(event.detail.player, event.detail.frame));
 
-  // ---- Ctrl+Enter anywhere in a form presses its main button; Escape closes what `data-closes` names.
+  // ---- Ctrl+Enter anywhere in a form presses its main button.
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
     const button = event.target.closest?.(".ctrl-enter")?.querySelector("button.primary");

@@ -34,9 +34,7 @@ def build_page(desk: Desk) -> gr.Blocks:
     return page
 
 
-def _connect(
-    page: gr.Blocks, masthead: Masthead, tabs: gr.Tabs, generate: GenerateTab, library: LibraryTab
-) -> None:
+def _connect(page: gr.Blocks, masthead: Masthead, tabs: gr.Tabs, generate: GenerateTab, library: LibraryTab) -> None:
     """What one tab does to another, and what happens when the page opens."""
     store = generate.desk.store
 

@@ -187,7 +187,7 @@ JOB_ENDS = {
 
 
 def count(number: int, noun: str) -> str:
-    """"1 clip", "12,000 clips"."""
+    """ "1 clip", "12,000 clips"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

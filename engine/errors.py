@@ -1,13 +1,13 @@
 """The tree of errors. Each says what failed, the value got, and what to do; the page and the CLI show it as it is.
 
-    DailiesError
-    |- ConfigError     a preset, a request or a setting is wrong (CLI exit code 2)
-    |- FamilyError     a model cannot be loaded, or cannot do what was asked of it
-    |- RewardError     a reward cannot be computed (lives in rewards.errors)
-    |- StoreError      a clip, a vote or a run is missing, damaged or cannot be written
-    |- MediaError      an upload is no video that can be read
-    `- JobError        a job cannot be queued, found, cancelled or finished
-       `- Cancelled    somebody asked the job to stop
+DailiesError
+|- ConfigError     a preset, a request or a setting is wrong (CLI exit code 2)
+|- FamilyError     a model cannot be loaded, or cannot do what was asked of it
+|- RewardError     a reward cannot be computed (lives in rewards.errors)
+|- StoreError      a clip, a vote or a run is missing, damaged or cannot be written
+|- MediaError      an upload is no video that can be read
+`- JobError        a job cannot be queued, found, cancelled or finished
+   `- Cancelled    somebody asked the job to stop
 """
 
 from rewards.errors import DailiesError, RewardError

@@ -7,7 +7,7 @@ from app.components.files import Component
 
 
 class ClipFacts(Component):
-    """`value` comes from `app.views.clips.facts`; the "head" is the prompt, the score and the buttons, "details" the rest.
+    """`value` comes from `app.views.clips.facts`; "head" is the prompt, the score and the buttons, "details" the rest.
 
     Each action of `text.ACTIONS` is an event of its own name that carries {id}.
     """

@@ -12,5 +12,7 @@ class ClipGrid(Component):
     Events: open_clip {id}, compare {ids}, remove_clips {ids}, undo_removal {ids}, turn_page {page}.
     """
 
-    def __init__(self, name: str, mode: Literal["library", "takes"], value: dict[str, Any] | None = None, *, render: bool = True) -> None:
+    def __init__(
+        self, name: str, mode: Literal["library", "takes"], value: dict[str, Any] | None = None, *, render: bool = True
+    ) -> None:
         super().__init__("clip_grid", value, words=text.GRID_WORDS, elem_id=name, mode=mode, render=render)

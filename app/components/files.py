@@ -22,8 +22,8 @@ def read(name: str) -> str:
 class Component(gr.HTML):
     """`value` is what the script shows (JSON), `words` what the template says, `props` what else the script needs.
 
-    Set one by its plain value only: for a `gr.update` or `gr.skip` Gradio makes it anew, and its `words` are lost when it
-    is not on screen yet.
+    Set one by its plain value only: for a `gr.update` or `gr.skip` Gradio makes it anew, and its `words` are lost when
+    it is not on screen yet.
     """
 
     def __init__(

@@ -28,4 +28,11 @@ class JobStrip(Component):
             return strip(desk, kind)
 
         functions = [told(news), told(cancel), told(again)]
-        super().__init__("job_strip", {"jobs": [], "at": 0}, words=text.STRIP_WORDS, elem_id=name, server_functions=functions, render=render)
+        super().__init__(
+            "job_strip",
+            {"jobs": [], "at": 0},
+            words=text.STRIP_WORDS,
+            elem_id=name,
+            server_functions=functions,
+            render=render,
+        )

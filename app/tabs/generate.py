@@ -101,7 +101,7 @@ class GenerateTab:
 
     # ---- Showing takes
     def resume(self) -> list[Any]:
-        """What the page shows when it is opened: the jobs that are under way, and the takes of the last one that ended."""
+        """What the page shows when it is opened: the jobs under way, and the takes of the last one that ended."""
         done = self.desk.queue.list("done", KIND, limit=1)
         return [strip(self.desk, KIND), *self._show(clip_ids(done[0]) if done else [])]
 

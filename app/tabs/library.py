@@ -40,7 +40,9 @@ class LibraryTab:
             with gr.Column(scale=6, min_width=360):
                 self.jobs = JobStrip("library-jobs", desk, KIND)
                 self.grid = ClipGrid("library-grid", "library")
-            with gr.Column(scale=5, min_width=420, visible=False, elem_classes=["desk-panel", "inspector"]) as self.inspector:
+            with gr.Column(
+                scale=5, min_width=420, visible=False, elem_classes=["desk-panel", "inspector"]
+            ) as self.inspector:
                 self._inspector()
         self._wire(tab)
 
@@ -60,7 +62,9 @@ class LibraryTab:
             adapters = shelf.choices(text.ANY_ADAPTER, store.adapters())
             sources = [(text.ANY_SOURCE, shelf.ALL), *_pairs(text.SOURCES)]
             model = gr.Dropdown(models, value=shelf.ALL, label=text.MODEL, min_width=150, elem_id="filter-model")
-            adapter = gr.Dropdown(adapters, value=shelf.ALL, label=text.ADAPTER, min_width=150, elem_id="filter-adapter")
+            adapter = gr.Dropdown(
+                adapters, value=shelf.ALL, label=text.ADAPTER, min_width=150, elem_id="filter-adapter"
+            )
             source = gr.Dropdown(sources, value=shelf.ALL, label=text.SOURCE, min_width=150, elem_id="source")
             self.clear = gr.Button(text.CLEAR_FILTERS, size="md", scale=0, min_width=120, elem_classes="beside-label")
             self.importer = gr.Button(text.IMPORT, size="md", scale=0, min_width=150, elem_classes="beside-label")

@@ -72,4 +72,3 @@ def _spec(key: str) -> RewardSpec:
         return reward_spec(key)
     except RewardError:
         return RewardSpec(key=key, title=key, question="", unit="", low=0.0, high=1.0)
-

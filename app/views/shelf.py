@@ -15,7 +15,7 @@ AGES = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(
 
 
 def read_filter(values: Sequence[Any]) -> ClipFilter:
-    """The filter components' values, in the order of `FILTERS`. Empty ones, and scores from 0 or to 1, filter nothing."""
+    """The filter components' values, in the order of `FILTERS`. Empty ones, scores from 0 and to 1 filter nothing."""
     named = dict(zip(FILTERS, values, strict=True))
     return ClipFilter(
         text=named["text"] or "",

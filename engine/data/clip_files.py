@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from engine.data.locks import locked
 from engine.data.workspace import Workspace
 from engine.errors import MediaError, StoreError
 from engine.generation import video_io
@@ -107,15 +108,15 @@ def _sidecar(clip_id: str, clip: Clip, request: GenerationRequest | None) -> dic
 
 def _write_folder(workspace: Workspace, folder: Path, write: Callable[[Path], None]) -> None:
     try:
-        with _filled(workspace, folder.name, write) as finished:
+        with _filled(workspace, folder.name, write) as finished, locked(workspace.clips_lock):
+            if has_files(workspace, folder.name):  # another process was quicker with the same clip
+                return
             folder.parent.mkdir(parents=True, exist_ok=True)
             if folder.exists():  # some of its files were lost
                 remove_files(workspace, folder.name)
             finished.rename(folder)
             _flush(folder.parent)
     except (OSError, StoreError) as error:
-        if has_files(workspace, folder.name):  # another process was quicker with the same clip
-            return
         why = str(error) if isinstance(error, StoreError) else f"{error.strerror or error}. Free some space."
         raise StoreError(f"Clip {folder.name} was not kept: {why}") from error
 

@@ -77,6 +77,11 @@ class Workspace:
         return self.root / "setup.lock"
 
     @property
+    def clips_lock(self) -> Path:
+        """Held while a clip's finished folder is put into its place."""
+        return self.root / "clips.lock"
+
+    @property
     def page_lock(self) -> Path:
         """Held by the first page that serves this workspace."""
         return self.root / "page.lock"

@@ -51,7 +51,9 @@ def report() -> Callable[[str, float], RewardReport]:
 def make_clip(desk: Desk, report: Callable[[str, float], RewardReport]) -> MakeClip:
     """`make_clip(prompt=..., seed=..., score=..., files=...)`: a clip in the library."""
 
-    def make(*, score: float | None = 0.5, files: bool = False, changes: dict[str, Any] | None = None, **request: Any) -> ClipRecord:
+    def make(
+        *, score: float | None = 0.5, files: bool = False, changes: dict[str, Any] | None = None, **request: Any
+    ) -> ClipRecord:
         made = GenerationRequest(**{"prompt": "a red circle", "num_frames": 9, **request})
         record = desk.store.add_clip(replace(ClipRecord.generated(made), **(changes or {})))
         if files:

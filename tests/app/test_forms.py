@@ -6,8 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.forms import FIELDS, MAX_TAKES, SEED_LIMIT, Ranges, draw_seed, filled, mix_choices, read_order, read_seed
-from app.forms import settings_of, titled, with_seed
+from app.forms import (
+    FIELDS,
+    MAX_TAKES,
+    SEED_LIMIT,
+    Ranges,
+    draw_seed,
+    filled,
+    mix_choices,
+    read_order,
+    read_seed,
+    settings_of,
+    titled,
+    with_seed,
+)
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.generation.request import GenerationRequest

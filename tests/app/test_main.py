@@ -53,6 +53,8 @@ def test_port_0_takes_a_free_one() -> None:
 
 def test_refusing_needs_no_gradio(python: str, root: Path, taken_port: int) -> None:
     """A taken port is said within a moment: gradio alone takes seconds to load."""
-    code = f"import sys; from app.__main__ import main; main(['--port', '{taken_port}']); print('gradio' in sys.modules)"
+    code = (
+        f"import sys; from app.__main__ import main; main(['--port', '{taken_port}']); print('gradio' in sys.modules)"
+    )
     done = subprocess.run([python, "-c", code], cwd=root, env=os.environ, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "False", done.stderr

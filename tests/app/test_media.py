@@ -23,7 +23,9 @@ def client(desk: Desk) -> TestClient:
 @pytest.mark.parametrize(
     ("name", "kind"), [("clip.mp4", "video/mp4"), ("poster.jpg", "image/jpeg"), ("frames.mkv", "video/x-matroska")]
 )
-def test_a_clips_files_are_served_as_they_are(client: TestClient, desk: Desk, make_clip: MakeClip, name: str, kind: str) -> None:
+def test_a_clips_files_are_served_as_they_are(
+    client: TestClient, desk: Desk, make_clip: MakeClip, name: str, kind: str
+) -> None:
     record = make_clip(files=True)
     reply = client.get(f"/media/clips/{record.id}/{name}")
     assert (reply.status_code, reply.headers["content-type"]) == (200, kind)

@@ -116,7 +116,9 @@ def test_what_will_not_do_files_nothing(tabs: Any, desk: Desk) -> None:
     assert desk.queue.list() == []
 
 
-def test_again_takes_the_seed_of_the_clip_and_the_rest_from_the_form(tabs: Any, desk: Desk, make_clip: MakeClip) -> None:
+def test_again_takes_the_seed_of_the_clip_and_the_rest_from_the_form(
+    tabs: Any, desk: Desk, make_clip: MakeClip
+) -> None:
     record = make_clip(seed=2**62 + 1)
     tabs[0].again(event(id=record.id), *typed(prompt="a blue star"))
     (request,) = desk.queue.list()[0].config["requests"]
@@ -181,7 +183,9 @@ def test_clips_are_removed_and_come_back(tabs: Any, desk: Desk, make_clip: MakeC
 def test_an_opened_clip_is_removed_and_closed(tabs: Any, make_clip: MakeClip) -> None:
     library, record = tabs[1], make_clip()
     assert library.open(record.id)[0]["visible"] is True
-    grid, column, *_ = library.remove_opened(event(id=record.id), library.find(*library.unfiltered), *library.unfiltered)
+    grid, column, *_ = library.remove_opened(
+        event(id=record.id), library.find(*library.unfiltered), *library.unfiltered
+    )
     assert grid["cards"] == [] and column["visible"] is False
 
 
@@ -203,7 +207,9 @@ def test_scoring_again_uses_the_mix_that_did_it_before(tabs: Any, desk: Desk, ma
         ("words.mp4", b"this is no video at all" * 50, "not a video that can be read"),
     ],
 )
-def test_a_bad_upload_is_refused_at_once(tabs: Any, desk: Desk, tmp_path: Any, name: str, content: bytes, sentence: str) -> None:
+def test_a_bad_upload_is_refused_at_once(
+    tabs: Any, desk: Desk, tmp_path: Any, name: str, content: bytes, sentence: str
+) -> None:
     upload = tmp_path / name
     upload.write_bytes(content)
     with pytest.raises(MediaError, match=sentence):

@@ -115,7 +115,9 @@ def test_an_emptied_score_filters_nothing() -> None:
 
 
 def test_filters_are_read() -> None:
-    found = shelf.read_filter(values(text="red", model="mini", source="imported", score_from=0.2, score_to=0.8, order="best"))
+    found = shelf.read_filter(
+        values(text="red", model="mini", source="imported", score_from=0.2, score_to=0.8, order="best")
+    )
     assert (found.text, found.model, found.source, found.order) == ("red", "mini", "imported", "best")
     assert (found.min_total, found.max_total) == (0.2, 0.8)
 
@@ -143,7 +145,12 @@ def test_pages(make_clip: MakeClip, desk: Desk) -> None:
     for seed in range(shelf.PAGE_SIZE + 2):
         make_clip(seed=seed, score=None)
     first, last = (shelf.page(desk.store, ClipFilter(), number) for number in (0, 99))
-    assert (first["first"], first["last"], first["total"], first["pages"]) == (1, shelf.PAGE_SIZE, shelf.PAGE_SIZE + 2, 2)
+    assert (first["first"], first["last"], first["total"], first["pages"]) == (
+        1,
+        shelf.PAGE_SIZE,
+        shelf.PAGE_SIZE + 2,
+        2,
+    )
     assert (last["page"], last["first"], last["last"]) == (1, shelf.PAGE_SIZE + 1, shelf.PAGE_SIZE + 2)
     assert len({card["id"] for card in first["cards"] + last["cards"]}) == shelf.PAGE_SIZE + 2
 
@@ -181,7 +188,11 @@ def job(**changes: Any) -> Job:
         ({"position": 3}, "Number 3 in the queue", None),
         ({"status": "running"}, "Starting", None),
         ({"status": "running", "progress": JobProgress(phase="load")}, "Loading the model", None),
-        ({"status": "running", "progress": JobProgress(phase="denoise", step=5, of=20)}, "Denoising, step 5 of 20", 0.25),
+        (
+            {"status": "running", "progress": JobProgress(phase="denoise", step=5, of=20)},
+            "Denoising, step 5 of 20",
+            0.25,
+        ),
         ({"status": "stopping"}, text.STOPPING, None),
         ({"status": "failed", "error": "The disk is full."}, "The disk is full.", None),
         ({"status": "cancelled"}, "Cancelled.", None),

@@ -1,0 +1,285 @@
+"""A workbench that really runs, on a free port with a workspace of its own, and a Chromium that looks at it.
+
+Nothing outside this machine may be asked for, and nothing may be complained of in the console: every test's page is
+watched for both.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from engine.data.clip_files import save_clip
+from engine.data.store import ClipRecord, Store, now
+from engine.data.workspace import Workspace
+from engine.generation.request import GenerationRequest
+from engine.jobs.local import stop_worker, worker_state
+from rewards import Clip, RewardReport, RewardResult
+
+START_S = 180.0  # a machine that is busy with other things takes long to load gradio
+WAIT_MS = 120_000
+expect.set_options(timeout=WAIT_MS)
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+
+
+@pytest.fixture(autouse=True)
+def in_a_browser(request: pytest.FixtureRequest) -> None:
+    assert request.node.get_closest_marker("browser"), "tests of this folder are marked `browser`"
+
+
+# ---- The workbench
+@dataclass
+class Workbench:
+    """A page's process. `start` and `kill` may be called again and again; the address stays."""
+
+    python: str
+    root: Path
+    folder: Path
+    environment: dict[str, str]
+    port: int
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def workspace(self) -> Workspace:
+        return Workspace(self.folder)
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_suffix(".page.log")
+
+    def start(self) -> None:
+        command = [self.python, "-m", "app", "--port", str(self.port), "--workspace", str(self.folder)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=self.root, env=self.environment, stdout=log, stderr=log)
+        wait_until(self.answers, "the page answers", self)
+
+    def answers(self) -> bool:
+        assert self.process is not None and self.process.poll() is None, self.log.read_text()
+        with (
+            contextlib.suppress(urllib.error.URLError, OSError),
+            urllib.request.urlopen(self.address, timeout=5) as reply,
+        ):
+            return bool(reply.status == 200)
+        return False
+
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def kill_worker(self) -> None:
+        state = worker_state(self.workspace)
+        assert state is not None, "no worker runs"
+        victim = psutil.Process(state.worker.pid)
+        os.kill(victim.pid, signal.SIGKILL)
+        psutil.wait_procs([victim], timeout=30)
+
+    def end(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(timeout=60)
+        stop_worker(self.workspace)
+
+
+def wait_until(done: Callable[[], bool], what: str, bench: Workbench) -> None:
+    end = time.monotonic() + START_S
+    while not done():
+        assert time.monotonic() < end, f"not within {START_S:.0f} s: {what}\n{bench.log.read_text()[-2000:]}"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def model_folder(root: Path) -> Path:
+    """The embedded model; DAILIES_TEST_MODEL names another one of its shape while that is not trained."""
+    folder = Path(os.environ.get("DAILIES_TEST_MODEL") or root / "assets" / "mini")
+    if not (folder / "model_index.json").is_file():
+        pytest.skip("assets/mini is not there yet: run `make mini`")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def new_workbench(
+    python: str, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Workbench]]:
+    """`new_workbench(presets=...)`: one with an empty workspace, started by the caller, ended after the session."""
+    benches: list[Workbench] = []
+
+    def make(presets: Path | None = None) -> Workbench:
+        own = {
+            "OMP_NUM_THREADS": "1",
+            "DAILIES_WORKSPACE": "",
+            **({"DAILIES_PRESETS": str(presets)} if presets else {}),
+        }
+        folder = tmp_path_factory.mktemp("bench") / "workspace"
+        benches.append(Workbench(python, root, folder, {**os.environ, **own}, free_port()))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        bench.end()
+
+
+@pytest.fixture(scope="session")
+def presets(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("presets")
+    (folder / "models").mkdir()
+    (folder / "models" / "mini.toml").write_text(f'source = "{model_folder}"\n')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def studio(new_workbench: Callable[..., Workbench], presets: Path) -> Workbench:
+    """A running workbench with a model; its worker stays warm from test to test."""
+    bench = new_workbench(presets)
+    bench.start()
+    return bench
+
+
+@pytest.fixture(scope="session")
+def archive(new_workbench: Callable[..., Workbench]) -> Workbench:
+    """A running workbench with drawn clips in its library (see `ARCHIVED`)."""
+    bench = new_workbench()
+    store = Store(bench.workspace)
+    for index, (prompt, score) in enumerate(ARCHIVED):
+        add_clip(store, prompt, index, score)
+    store.close()
+    bench.start()
+    return bench
+
+
+# ---- What lies in the archive: frame t of clip i is one even grey, so that a picture tells which frame it is
+HOSTILE = "<img src=x onerror=alert(1)> ${alert(2)} {{this}} `"
+ARCHIVED = [
+    ("a red circle moving left", 0.9),
+    ("a red circle moving right", 0.4),
+    ("a blue star bouncing", 0.7),
+    ("a blue heart growing", None),
+    ("a green cross at night", 0.1),
+    (HOSTILE, 0.5),
+]
+NUM_FRAMES, GREY_STEP = 33, 7
+
+
+def grey_of(index: int, frame: int) -> int:
+    """The grey of a frame; odd clips run backwards."""
+    return GREY_STEP * (frame if index % 2 == 0 else NUM_FRAMES - 1 - frame)
+
+
+def add_clip(store: Store, prompt: str, index: int, score: float | None) -> ClipRecord:
+    request = GenerationRequest(prompt=prompt, seed=1000 + index, num_frames=NUM_FRAMES)
+    levels = np.array([grey_of(index, frame) for frame in range(NUM_FRAMES)], np.uint8)
+    frames = np.broadcast_to(levels[:, None, None, None], (NUM_FRAMES, 64, 64, 3)).copy()
+    save_clip(store.workspace, request.id, Clip(frames=frames, fps=8.0, prompt=prompt), request)
+    record = store.add_clip(replace(ClipRecord.generated(request), created_at=now() - timedelta(minutes=index)))
+    if score is not None:
+        store.save_report(record.id, "mini", report(record.id, score).to_dict())
+    return record
+
+
+def report(clip_id: str, score: float) -> RewardReport:
+    results = {
+        "flow_smoothness": RewardResult(value=score, raw=0.4, per_frame=np.linspace(0, 1, NUM_FRAMES)),
+        "structure_constancy": RewardResult(value=0.8, raw=0.01),
+        "loop_break": RewardResult(value=None, reason="the clip is too short"),
+    }
+    weights = {"flow_smoothness": 0.5, "structure_constancy": 0.5}
+    gates = {"motion": 1.0, "sharpness": 1.0, "cut": 1.0}
+    return RewardReport(
+        clip_id=clip_id,
+        mix="mini",
+        results=results,
+        weights=weights,
+        gates=gates,
+        total=score,
+        seconds={},
+        calibration="t",
+    )
+
+
+# ---- The browser
+@dataclass
+class Watched:
+    """What a page did that it should not. A test that breaks something on purpose takes `complaints` out itself."""
+
+    complaints: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    def watch(self, page: Page) -> None:
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", self._request)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":  # Gradio itself warns while it uploads
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def _request(self, request: Request) -> None:
+        if not request.url.startswith(("http://127.0.0.1:", "blob:", "data:")):
+            self.outside.append(request.url)
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    seen = Watched()
+    yield seen
+    assert seen.outside == [], "the page asked another host"
+    assert seen.complaints == [], "the console complains"
+
+
+@pytest.fixture
+def page(browser: Browser, watched: Watched) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    context.set_default_timeout(WAIT_MS)
+    page = context.new_page()
+    watched.watch(page)
+    yield page
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def videos(root: Path) -> Path:
+    """Real clips, where the checkout has them beside it."""
+    folder = root.parent / "shared" / "videos"
+    if not folder.is_dir():
+        pytest.skip("shared/videos is not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> str:
+    import imageio_ffmpeg
+
+    return str(shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe())

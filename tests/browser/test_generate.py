@@ -1,0 +1,180 @@
+"""The main job: a person types a prompt and gets clips that play, with their scores, whatever happens meanwhile."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app import text
+
+pytestmark = pytest.mark.browser
+
+PROMPT = "a large red circle moving left over a meadow"
+
+
+def open_form(page: Page, bench: Any, prompt: str = PROMPT, **settings: Any) -> None:
+    """Open the page, wait until it is itself, and fill in the form."""
+    page.goto(bench.address)
+    expect(page.locator("#seed input, #seed textarea")).to_have_value(re.compile(r"\d+"), timeout=120_000)
+    page.locator("#prompt textarea").fill(prompt)
+    for name, value in settings.items():
+        page.locator(f"#{name} input[type=number]").fill(str(value))
+        page.locator(f"#{name} input[type=number]").blur()
+
+
+def submit(page: Page) -> None:
+    page.locator("#prompt textarea").press("Control+Enter")
+
+
+def wait_for_takes(page: Page, count: int) -> None:
+    expect(page.locator("#generate-jobs .job")).to_have_count(0, timeout=180_000)
+    cards = page.locator("#generate-takes .card")
+    expect(cards).to_have_count(count if count > 1 else 0)
+
+
+def is_playing(page: Page, player: str) -> bool:
+    """Whether time passes in the player's first video."""
+    page.wait_for_function(
+        "name => document.querySelector(`#${name} video`)?.currentTime > 0", arg=player, timeout=60_000
+    )
+    page.wait_for_function(
+        """name => { const video = document.querySelector(`#${name} video`); const before = window.before;
+        window.before = video.currentTime; return before !== undefined && video.currentTime !== before; }""",
+        arg=player,
+        polling=100,
+    )
+    return True
+
+
+def shown_clip(page: Page) -> str:
+    """The id of the clip whose facts are shown, from the address of its media."""
+    return page.evaluate("document.querySelector('#generate-player [id^=html]').player.state.clips[0].id")
+
+
+def test_a_prompt_becomes_a_clip_that_plays_with_its_scores(page: Page, studio: Any) -> None:
+    open_form(page, studio, takes=2)
+    submit(page)
+    job = page.locator("#generate-jobs .job")
+    expect(job).to_contain_text(f"2 takes: {PROMPT}")
+    wait_for_takes(page, 2)
+    assert is_playing(page, "generate-player")
+    expect(page.locator("#generate-facts .prompt")).to_have_text(PROMPT)
+    expect(page.locator("#generate-facts .total b")).to_have_text(re.compile(r"\d\.\d\d|not scored"))
+    expect(page.locator("#generate-bars .ytick text")).to_have_count(3)
+    expect(page.locator("#generate-timeline .playhead")).to_be_visible()
+
+
+def test_progress_is_seen_and_a_reload_in_the_middle_loses_nothing(page: Page, studio: Any) -> None:
+    open_form(page, studio, prompt="a yellow star bouncing at night", takes=2)
+    set_steps(page, 100)
+    submit(page)
+    job = page.locator("#generate-jobs .job")
+    expect(job).to_contain_text(re.compile(r"Denoising, step \d+ of 100"), timeout=180_000)
+    page.reload()
+    expect(job).to_contain_text("2 takes: a yellow star bouncing at night")
+    expect(job.locator(".track")).to_have_attribute("aria-valuenow", re.compile(r"\d+"))
+    wait_for_takes(page, 2)
+    expect(page.locator("#generate-facts .prompt")).to_have_text("a yellow star bouncing at night")
+    assert is_playing(page, "generate-player")
+
+
+def set_steps(page: Page, steps: int) -> None:
+    page.get_by_text(text.MORE).click()
+    page.locator("#steps input[type=number]").fill(str(steps))
+    page.locator("#steps input[type=number]").blur()
+
+
+def test_a_running_job_is_cancelled_and_filed_again(page: Page, studio: Any) -> None:
+    open_form(page, studio, prompt="a blue square rising at night", takes=8, frames=129)
+    set_steps(page, 100)
+    submit(page)
+    job = page.locator("#generate-jobs .job")
+    expect(job).to_contain_text("Denoising", timeout=180_000)
+    job.get_by_role("button", name=text.STRIP_WORDS["cancel"]).click()
+    expect(job).to_contain_text("ancelled", timeout=180_000)
+    job.get_by_role("button", name=text.STRIP_WORDS["retry"]).click()
+    expect(job).to_contain_text(re.compile("queue|Starting|Denoising"))
+    job.get_by_role("button", name=text.STRIP_WORDS["cancel"]).click()
+    expect(job).to_contain_text("ancelled", timeout=180_000)
+    job.get_by_role("button", name=text.STRIP_WORDS["dismiss"]).click()
+    expect(job).to_have_count(0)
+
+
+def test_the_same_seed_gives_the_same_clip_and_a_new_one_another(page: Page, studio: Any) -> None:
+    open_form(page, studio, prompt="a green cross moving up on a white background", frames=17)
+    submit(page)
+    wait_for_takes(page, 1)
+    expect(page.locator("#generate-facts .prompt")).to_have_text("a green cross moving up on a white background")
+    first = shown_clip(page)
+    page.get_by_role("button", name=text.ACTIONS["new_seed"]).click()
+    page.wait_for_function(
+        f"document.querySelector('#generate-player [id^=html]').player.state.clips[0].id !== '{first}'"
+    )
+    page.get_by_role("button", name=text.ACTIONS["use_settings"]).click()
+    second = shown_clip(page)
+    page.locator("#prompt textarea").fill("a green cross moving down on a white background")
+    page.get_by_role("button", name=text.ACTIONS["again"]).click()
+    page.wait_for_function(
+        f"document.querySelector('#generate-player [id^=html]').player.state.clips[0].id !== '{second}'"
+    )
+    expect(page.locator("#generate-facts .prompt")).to_have_text("a green cross moving down on a white background")
+    seed = page.locator("#seed input, #seed textarea").input_value()
+    expect(page.locator("#generate-player .caption")).to_contain_text(f"seed {seed}")
+
+
+def test_takes_are_chosen_and_compared(page: Page, studio: Any) -> None:
+    open_form(page, studio, prompt="a pink heart growing in the desert", takes=3, frames=17)
+    submit(page)
+    wait_for_takes(page, 3)
+    cards = page.locator("#generate-takes .card")
+    cards.nth(2).locator(".thumb").click()
+    expect(cards.nth(2)).to_have_class(re.compile("is-current"))
+    third = cards.nth(2).get_attribute("data-id")
+    page.wait_for_function(
+        f"document.querySelector('#generate-player [id^=html]').player.state.clips[0].id === '{third}'"
+    )
+    for index in (0, 1):
+        cards.nth(index).locator("input").check(force=True)
+    page.locator("#generate-takes [data-do=compare]").click()
+    expect(page.locator("#generate-player video")).to_have_count(2)
+
+
+def test_a_clip_is_shown_in_the_library(page: Page, studio: Any) -> None:
+    open_form(page, studio, prompt="a cyan triangle falling in the desert", frames=17)
+    submit(page)
+    wait_for_takes(page, 1)
+    expect(page.locator("#generate-facts .prompt")).to_have_text("a cyan triangle falling in the desert")
+    page.get_by_role("button", name=text.ACTIONS["show_in_library"]).click()
+    expect(page.locator("#library-facts .prompt")).to_have_text("a cyan triangle falling in the desert")
+    expect(page.locator("#library-grid .card").first).to_contain_text("a cyan triangle falling in the desert")
+    page.locator("#library-facts").get_by_role("button", name=text.ACTIONS["use_settings"]).click()
+    expect(page.locator("#prompt textarea")).to_be_visible()
+    expect(page.locator("#prompt textarea")).to_have_value("a cyan triangle falling in the desert")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "settings", "sentence"),
+    [
+        ("", {}, "The prompt is empty|prompt = ''"),
+        ("x" * 10_000, {}, "10002 characters"),
+        ("a star", {"frames": 34}, "the nearest is 33"),
+    ],
+)
+def test_what_will_not_do_is_one_sentence(page: Page, studio: Any, prompt: str, settings: Any, sentence: str) -> None:
+    open_form(page, studio, prompt=prompt, **settings)
+    submit(page)
+    toast = page.locator(".toast-body")
+    expect(toast).to_contain_text(re.compile(sentence))
+    expect(toast).to_contain_text(text.PROBLEM)
+    expect(page.locator("#generate-jobs .job")).to_have_count(0)
+
+
+def test_an_empty_workspace_says_what_to_do(page: Page, new_workbench: Any) -> None:
+    bench = new_workbench()
+    bench.start()
+    page.goto(bench.address)
+    expect(page.get_by_text(text.STAGE_EMPTY_TITLE)).to_be_visible()
+    page.get_by_role("tab", name=text.LIBRARY).click()
+    expect(page.get_by_text(text.LIBRARY_EMPTY[0])).to_be_visible()
+    bench.end()

@@ -1,0 +1,255 @@
+"""The library: finding, opening, comparing in step, deleting and undoing, and videos from outside."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app import text
+from engine.data.store import Store
+
+pytestmark = pytest.mark.browser
+
+CARDS = "#library-grid .card"
+
+
+@pytest.fixture
+def library(page: Page, archive: Any) -> Iterator[Page]:
+    """The Library tab, open; clips that a test deleted come back afterwards."""
+    store = Store(archive.workspace)
+    page.goto(archive.address)
+    page.get_by_role("tab", name=text.LIBRARY).click()
+    expect(page.locator(CARDS)).to_have_count(store.count())
+    yield page
+    store.restore([record.id for record in store.clips() + deleted(store)])
+    store.close()
+
+
+def deleted(store: Store) -> list[Any]:
+    from engine.data.store import ClipFilter
+
+    return store.clips(ClipFilter(deleted=True))
+
+
+def choose(page: Page, elem_id: str, label: str) -> None:
+    """Pick from one of Gradio's dropdowns."""
+    page.locator(f"#{elem_id} input").click()
+    page.get_by_role("option", name=label, exact=True).click()
+
+
+def test_posters_play_while_the_pointer_rests_on_them(library: Page) -> None:
+    card = library.locator(CARDS).first
+    expect(card.locator("video")).to_have_count(0)
+    card.locator(".thumb").hover()
+    library.wait_for_function("document.querySelector('#library-grid .card video')?.currentTime > 0")
+    library.locator("#search").hover()
+    expect(card.locator("video")).to_have_count(0)
+
+
+def test_filters_find_what_they_say(library: Page) -> None:
+    cards = library.locator(CARDS)
+    library.locator("#search input, #search textarea").fill("red left")
+    expect(cards).to_have_count(1)
+    library.get_by_role("button", name=text.CLEAR_FILTERS).click()
+    expect(cards).to_have_count(6)
+    choose(library, "order", text.ORDERS["best"])
+    expect(cards.first).to_contain_text("0.90")
+    library.locator("#score-from input").fill("0.45")
+    expect(cards).to_have_count(3)
+    library.locator("#search input, #search textarea").fill("nothing like this")
+    expect(library.get_by_text(text.NOTHING_FOUND[0])).to_be_visible()
+
+
+def test_a_clip_opens_with_everything_that_is_known_of_it(library: Page, archive: Any) -> None:
+    library.locator(CARDS).first.locator(".thumb").click()
+    expect(library.locator("#library-facts .prompt")).to_have_text("a red circle moving left")
+    expect(library.locator("#library-facts .total b")).to_have_text("0.90")
+    details = library.locator("#library-details")
+    expect(details.locator(".rows")).to_contain_text("33 frames, 4.1 s at 8 a second")
+    expect(details.locator(".request pre")).to_contain_text('"seed": 1000')
+    expect(library.locator("#library-bars .ytick text")).to_have_count(3)
+    expect(library.locator("#library-timeline .playhead")).to_be_visible()
+    with library.expect_download() as waiting:
+        details.get_by_role("link", name=text.FACTS_WORDS["frames"]).click()
+    assert Path(waiting.value.path()).read_bytes()[:4] == b"\x1a\x45\xdf\xa3"  # Matroska
+    library.keyboard.press("Escape")
+    expect(library.locator("#library-facts")).to_have_count(0)
+
+
+def test_a_permalink_opens_its_clip(page: Page, archive: Any) -> None:
+    store = Store(archive.workspace)
+    record = next(clip for clip in store.clips() if clip.prompt == "a blue star bouncing")
+    store.close()
+    page.goto(f"{archive.address}clip/{record.id}")
+    expect(page.locator("#library-facts .prompt")).to_have_text("a blue star bouncing")
+    expect(page.get_by_role("tab", name=text.LIBRARY)).to_have_attribute("aria-selected", "true")
+
+
+def test_what_a_person_typed_is_never_run(library: Page) -> None:
+    card = library.locator(CARDS).filter(has_text="onerror")
+    hostile = card.locator(".prompt").inner_text()
+    assert "<img src=x onerror=alert(1)> ${alert(2)} {{this}} `" in hostile
+    card.locator(".thumb").click()
+    expect(library.locator("#library-facts .prompt")).to_have_text(hostile)
+    expect(library.locator("#library-facts img")).to_have_count(0)
+
+
+# ---- Side by side: the pictures tell which frame they are (see conftest)
+GREYS = """() => [...document.querySelectorAll('#compare-player video')].map(video => {
+  const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 });
+  const paper = canvas.getContext('2d');
+  paper.drawImage(video, 0, 0, 1, 1);
+  return paper.getImageData(0, 0, 1, 1).data[0];
+})"""
+PLAYER = "document.querySelector('#compare-player [id^=html]').player"
+
+
+def compare(page: Page, *indices: int) -> None:
+    for index in indices:
+        page.locator(CARDS).nth(index).locator("input").check(force=True)
+    page.locator("#library-grid [data-do=compare]").click()
+    expect(page.locator("#compare-player video")).to_have_count(len(indices))
+    page.wait_for_function(f"{PLAYER}.state.leader?.currentTime > 0")
+
+
+def test_every_frame_is_shown_in_both_at_once(library: Page) -> None:
+    compare(library, 0, 1)
+    library.evaluate(f"{PLAYER}.goTo(0)")
+    wrong = []
+    for frame in range(33):
+        library.evaluate(f"{PLAYER}.goTo({frame})")
+        library.wait_for_function(f"{PLAYER}.state.wanted === null")
+        greys = library.evaluate(GREYS)
+        expected = [7 * frame, 7 * (32 - frame)]
+        if any(abs(got - want) > 3 for got, want in zip(greys, expected, strict=True)):
+            wrong.append((frame, greys, expected))
+    assert wrong == []
+
+
+def test_playing_clips_stay_in_step(library: Page) -> None:
+    compare(library, 0, 2, 4)
+    drifts = library.evaluate(
+        f"""async () => {{
+          const {{ videos }} = {PLAYER}.state, seen = [];
+          for (let i = 0; i < 60; i++) {{
+            await new Promise(requestAnimationFrame);
+            const times = videos.map(video => video.currentTime);
+            seen.push(Math.max(...times) - Math.min(...times));
+          }}
+          return seen;
+        }}"""
+    )
+    assert sorted(drifts)[len(drifts) // 2] < 0.125  # half of them within one frame of 8 a second
+
+
+def test_keys_drive_the_player_but_not_while_typing(library: Page) -> None:
+    compare(library, 0, 1)
+    library.keyboard.press("Space")
+    library.wait_for_function(f"{PLAYER}.state.leader.paused")
+    frame = library.evaluate(f"{PLAYER}.state.frame")
+    library.keyboard.press("ArrowLeft" if frame else "ArrowRight")
+    library.wait_for_function(f"{PLAYER}.state.frame !== {frame}")
+    library.keyboard.press("w")
+    expect(library.locator("#compare-player .stage")).to_have_attribute("data-view", "wipe")
+    library.keyboard.press("f")
+    library.keyboard.press("f")
+    expect(library.locator("#compare-player figure").nth(1)).to_have_class(re.compile("is-front"))
+    library.locator("#search input, #search textarea").focus()
+    library.keyboard.press("d")
+    expect(library.locator("#compare-player .stage")).to_have_attribute("data-view", "flip")
+
+
+def test_a_key_can_be_changed_and_is_kept(library: Page, archive: Any) -> None:
+    compare(library, 0, 1)
+    library.locator("#compare-player summary").click()
+    row = library.locator("#compare-player .keyrow").filter(has_text=text.PLAYER_WORDS["actions"]["wipe"])
+    row.locator("button").click()
+    library.keyboard.press("q")
+    expect(row.locator("button")).to_have_text("Q")
+    library.locator("#compare-player summary").click()
+    library.locator("#compare-player .stage").click()
+    library.keyboard.press("q")
+    expect(library.locator("#compare-player .stage")).to_have_attribute("data-view", "wipe")
+
+
+def test_the_wipe_follows_the_pointer(library: Page) -> None:
+    compare(library, 0, 1)
+    library.locator("#compare-player [data-action=wipe]").click()
+    frame = library.locator("#compare-player .frame").first
+    box = frame.bounding_box()
+    assert box is not None
+    library.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
+    share = library.evaluate(
+        "parseFloat(document.querySelector('#compare-player .stage').style.getPropertyValue('--wipe'))"
+    )
+    assert abs(share - 25) < 1
+
+
+# ---- Deleting
+def test_deleted_clips_come_back(library: Page) -> None:
+    cards = library.locator(CARDS)
+    gone = [cards.nth(index).get_attribute("data-id") for index in (1, 2)]
+    for index in (1, 2):
+        cards.nth(index).locator("input").check(force=True)
+    library.locator("#library-grid [data-do=remove]").click()
+    expect(cards).to_have_count(4)
+    expect(library.locator("#library-grid .undo-bar")).to_contain_text("Deleted 2 clips.")
+    library.locator("#library-grid [data-do=undo]").click()
+    expect(cards).to_have_count(6)
+    assert [cards.nth(index).get_attribute("data-id") for index in (1, 2)] == gone
+
+
+def test_the_grid_is_walked_by_keys(library: Page) -> None:
+    library.locator(CARDS).first.locator(".thumb").focus()
+    library.keyboard.press("ArrowRight")
+    library.keyboard.press("x")
+    expect(library.locator(CARDS).nth(1)).to_have_class(re.compile("is-chosen"))
+    library.keyboard.press("Enter")
+    expect(library.locator("#library-facts .prompt")).to_have_text("a red circle moving right")
+
+
+# ---- Videos from outside
+def upload(page: Page, path: Path, prompt: str = "") -> None:
+    page.get_by_role("button", name=text.IMPORT, exact=True).click()
+    page.locator("#upload input[type=file]").set_input_files(path)
+    expect(page.locator("#upload")).to_contain_text(path.stem)
+    page.locator("#upload-prompt textarea, #upload-prompt input").fill(prompt)
+    page.locator("#import").click()
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "gif", "webm"])
+def test_a_video_is_imported_and_scored(page: Page, new_archive: Any, ffmpeg: str, tmp_path: Path, suffix: str) -> None:
+    video = tmp_path / f"ball.{suffix}"
+    source = ["-f", "lavfi", "-i", "testsrc=duration=1:size=96x64:rate=12"]
+    subprocess.run([ffmpeg, "-v", "error", *source, str(video)], check=True)
+    page.goto(new_archive.address)
+    page.get_by_role("tab", name=text.LIBRARY).click()
+    upload(page, video, f"test bars as {suffix}")
+    expect(page.locator("#library-facts .prompt")).to_have_text(f"test bars as {suffix}", timeout=180_000)
+    expect(page.locator("#library-facts .total b")).to_have_text(re.compile(r"\d\.\d\d|not scored"))
+    card = page.locator(CARDS).filter(has_text=f"test bars as {suffix}")
+    expect(card.locator(".tag")).to_have_text(text.IMPORTED)
+
+
+@pytest.fixture(scope="module")
+def new_archive(new_workbench: Any) -> Any:
+    """A workbench whose library is empty."""
+    bench = new_workbench()
+    bench.start()
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [("empty.mp4", b"", "is empty"), ("words.mp4", b"no video " * 100, "not a video that can be read")],
+)
+def test_a_bad_upload_is_one_sentence(library: Page, tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    upload(library, path)
+    expect(library.locator(".toast-body")).to_contain_text(sentence)
+    expect(library.locator("#library-jobs .job")).to_have_count(0)

@@ -1,0 +1,58 @@
+"""What is killed comes back: the page's process, and the worker in the middle of a job."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app import text
+
+pytestmark = pytest.mark.browser
+
+PROMPT = "a purple heart circling around at night"
+JOB = "#generate-jobs .job"
+
+
+def begin(page: Page, bench: Any) -> None:
+    """File a job that takes a while, and wait until it is under way."""
+    page.goto(bench.address)
+    expect(page.locator("#seed input, #seed textarea")).to_have_value(re.compile(r"\d+"), timeout=120_000)
+    page.locator("#prompt textarea").fill(PROMPT)
+    page.locator("#takes input[type=number]").fill("4")
+    page.get_by_text(text.MORE).click()
+    page.locator("#steps input[type=number]").fill("100")
+    page.locator("#steps input[type=number]").blur()
+    page.locator("#prompt textarea").press("Control+Enter")
+    expect(page.locator(JOB)).to_contain_text(re.compile("Denoising, step"), timeout=180_000)
+
+
+def wait_for_the_clip(page: Page) -> None:
+    expect(page.locator("#generate-facts .prompt")).to_have_text(PROMPT, timeout=240_000)
+    expect(page.locator("#generate-takes .card")).to_have_count(4)
+    page.wait_for_function("document.querySelector('#generate-player video')?.currentTime > 0")
+
+
+def test_the_page_is_killed_and_the_job_goes_on(page: Page, watched: Any, new_workbench: Any, presets: Any) -> None:
+    bench = new_workbench(presets)
+    bench.start()
+    begin(page, bench)
+    bench.kill()
+    expect(page.locator("#generate-jobs .problem")).to_have_text(text.STRIP_WORDS["unreachable"])
+    bench.start()
+    wait_for_the_clip(page)  # in the tab that was open all the time
+    page.goto(bench.address)
+    wait_for_the_clip(page)  # and in a fresh one
+    kinds = ("Failed to load resource", "Could not connect", "ERR_CONNECTION_REFUSED")
+    watched.complaints[:] = [said for said in watched.complaints if not any(kind in said for kind in kinds)]
+    bench.end()
+
+
+def test_the_worker_is_killed_and_the_job_is_filed_again(page: Page, studio: Any) -> None:
+    begin(page, studio)
+    studio.kill_worker()
+    job = page.locator(JOB)
+    expect(job).to_contain_text("The worker")
+    expect(job).to_contain_text("file the job again")
+    job.get_by_role("button", name=text.STRIP_WORDS["retry"]).click()
+    wait_for_the_clip(page)
