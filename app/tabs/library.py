@@ -112,7 +112,9 @@ class LibraryTab:
     def _wire(self, tab: gr.Tab) -> None:
         on(tab.select, self.refresh, self.filters, self.shown)
         for component in self.filters:
-            on(component.input, self.find, self.filters, self.grid, trigger_mode="always_last")
+            # Gradio's text fields have no `input` for what is pasted by mouse or erased.
+            event = component.input if isinstance(component, gr.Dropdown) else component.change
+            on(event, self.find, self.filters, self.grid, trigger_mode="always_last")
         on(self.clear.click, self.unfilter, None, [*self.filters, self.grid])
         on(self.grid.turn_page, self.turn, self.filters, self.grid)
         on(self.grid.open_clip, self.open_event, None, self.opened)
