@@ -5,6 +5,7 @@ place and moved there whole. Uploads are read from a short list of video contain
 refused by their header when they are too large to be decoded.
 """
 
+import logging
 import os
 import re
 import subprocess
@@ -23,6 +24,8 @@ MAX_PIXELS = 600_000_000  # T*H*W: 1.8 GB of RGB
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,gif,avi"
 DECODE_TIMEOUT_S = 300
 FPS_TAG = "DAILIES_FPS"  # ffmpeg prints rates with two decimals; the tag keeps all of them
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,7 @@ def write_lossless(path: Path, frames: np.ndarray, fps: float) -> None:
 def read_lossless(path: Path) -> tuple[np.ndarray, float]:
     """What `write_lossless` wrote: the same `uint8[T,H,W,3]` and fps. Raises MediaError when the file is damaged."""
     header = read_header(path)
-    return _decode(path, None, strict=True), header.fps
+    return _decode(path, None), header.fps
 
 
 def write_mp4(path: Path, frames: np.ndarray, fps: float, scale: int | None = None) -> None:
@@ -91,13 +94,13 @@ def read_header(path: Path) -> VideoHeader:
     size = _size(path)
     if size == 0:
         raise MediaError(f"'{path.name}' is empty (0 bytes): export or download it again.")
-    log = _run([*_input(path)], timeout_s=30, name=path.name).stderr.decode(errors="replace")
-    stream = re.search(r"Stream #.*?: Video: .*?, (\d+)x(\d+)[ ,].*?([\d.]+k?) (?:fps|tbr)", log)
+    said = _run([*_input(path)], timeout_s=30, name=path.name).stderr.decode(errors="replace")
+    stream = re.search(r"Stream #.*?: Video: .*?, (\d+)x(\d+)[ ,].*?([\d.]+k?) (?:fps|tbr)", said)
     if stream is None:
         raise MediaError(f"'{path.name}' is not a video that can be read: use an mp4, mov, webm, mkv, avi or gif file.")
     rate = float(stream[3].removesuffix("k")) * (1000 if stream[3].endswith("k") else 1)
-    tag = re.search(rf"{FPS_TAG}\s*: ([\d.e+-]+)", log)
-    length = re.search(r"Duration: (\d+):(\d+):([\d.]+)", log)
+    tag = re.search(rf"{FPS_TAG}\s*: ([\d.e+-]+)", said)
+    length = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said)
     seconds = int(length[1]) * 3600 + int(length[2]) * 60 + float(length[3]) if length else None
     fps = float(tag[1]) if tag else rate
     if not 0 < fps <= MAX_FPS:
@@ -110,8 +113,8 @@ def read_video(
 ) -> tuple[np.ndarray, float]:
     """All frames `uint8[T,H,W,3]` as they are stored, and fps; `max_pixels` is T*H*W, None lifts a limit.
 
-    Raises MediaError in one sentence: not there, empty, no video, damaged, no frames, or too large (by its header, so
-    that nothing large is decoded; a header that lies is found out while decoding).
+    Raises MediaError in one sentence: not there, empty, no video, damaged, cut off, no frames, or too large (by its
+    header, so that nothing large is decoded; a header that lies is found out while decoding).
     """
     header = read_header(path)
     limit = _frame_limit(header, max_frames, max_pixels)
@@ -123,10 +126,10 @@ def read_video(
     return frames, header.fps
 
 
-def _decode(path: Path, limit: int | None, strict: bool = False) -> np.ndarray:
-    """All frames, or one more than `limit`. Raises MediaError: none, ffmpeg gives up, or (strict) it complains.
+def _decode(path: Path, limit: int | None) -> np.ndarray:
+    """All frames, or one more than `limit`. Raises MediaError when there are none, or ffmpeg gives up or complains.
 
-    A broken checksum is a complaint only: ffmpeg hides the damage and goes on.
+    Damage and a missing end are complaints only: ffmpeg goes on with what is left, but that is not what was filmed.
     """
     stop = [] if limit is None else ["-frames:v", str(limit + 1)]
     out = [
@@ -145,8 +148,13 @@ def _decode(path: Path, limit: int | None, strict: bool = False) -> np.ndarray:
     ]
     done = _run(["-v", "error", *_input(path), *out], timeout_s=DECODE_TIMEOUT_S, name=path.name)
     frames = _split_ppm(done.stdout, path)
-    if done.returncode != 0 or len(frames) == 0 or (strict and done.stderr):
+    if len(frames) == 0:
         raise MediaError(f"'{path.name}' is damaged or has no frames: export or download it again.")
+    if done.returncode != 0 or done.stderr.strip():
+        log.info("ffmpeg on '%s': %s", path, done.stderr.decode(errors="replace").strip())
+        raise MediaError(
+            f"'{path.name}' is damaged or cut off after about {len(frames)} frames: export or download it again."
+        )
     return frames
 
 
@@ -198,8 +206,8 @@ def _encode(path: Path, frames: np.ndarray, fps: float, options: list[str]) -> N
         beside.unlink(missing_ok=True)
 
 
-def _unwritable(path: Path, log: str) -> StoreError:
-    lines = [line for line in log.strip().splitlines() if line.strip()]
+def _unwritable(path: Path, said: str) -> StoreError:
+    lines = [line for line in said.strip().splitlines() if line.strip()]
     full = next((line for line in lines if "No space left" in line), None)
     why = "the disk is full" if full else (lines[-1].strip() if lines else "ffmpeg said nothing")
     return StoreError(f"'{path}' cannot be written: {why}. Free some space or choose another workspace.")

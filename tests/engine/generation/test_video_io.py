@@ -185,6 +185,33 @@ def test_what_is_no_video(tmp_path: Path, kind: str) -> None:
     assert "is not a video that can be read: use an mp4, mov, webm, mkv, avi or gif" in refusal(path)
 
 
+@pytest.mark.parametrize("kind", ["gif", "mp4", "webm", "mkv", "avi"])
+def test_a_video_whose_end_is_missing(tmp_path: Path, kind: str) -> None:
+    """The header is whole and the first frames can be decoded; a score of those would pass for one of the clip."""
+    path = tmp_path / f"upload.{kind}"
+    start = ["-movflags", "+faststart"] if kind == "mp4" else []
+    ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc=size=96x64:rate=12:duration=2",
+        "-pix_fmt",
+        "rgb8" if kind == "gif" else "yuv420p",
+        *start,
+        path,
+    )
+    assert len(read_video(path)[0]) == 24
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    assert "is damaged or cut off after about" in refusal(path)
+
+
+def test_a_gif_that_is_only_a_header(tmp_path: Path) -> None:
+    path = tmp_path / "upload.gif"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=size=96x64:rate=12:duration=1", path)
+    path.write_bytes(path.read_bytes()[:100])
+    assert "is damaged or has no frames: export or download it again" in refusal(path)
+
+
 def test_sound_in_a_video_container_has_no_pictures(tmp_path: Path) -> None:
     path = tmp_path / "song.mp4"
     ffmpeg("-f", "lavfi", "-i", "sine=duration=1", path)
