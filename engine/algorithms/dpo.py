@@ -1,0 +1,138 @@
+"""Diffusion-DPO and Flow-DPO: prefer the chosen clip of a pair by denoising it better than the reference does.
+
+source      Diffusion-DPO, arXiv:2311.12908, Eq. 13-14; Flow-DPO, arXiv:2501.13918, Eq. 8 (constant weight over noise
+            levels, which its authors found better than a weight that falls); IPO, arXiv:2310.12036, Eq. 17; hinge,
+            arXiv:2305.10425; the weight of a pair, VideoDPO, arXiv:2412.14167, sec. 3.3
+
+Both clips of a pair are noised with the same noise at the same level. With e = the prediction's squared error, reduced
+over a clip's elements, a clip's log-ratio to the reference is that of two unit Gaussians, times a scale S:
+
+    r = S / 2 (e_ref - e),    delta = r_chosen - r_rejected
+    sigmoid   -log sigmoid(beta delta)          hinge   max(0, 1 - beta delta)         ipo   (delta - 1 / (2 beta))^2
+
+Why there is a scale. A beta of language models says nothing here until the reduction and S are said. Mean reduction
+and S = 1 with beta = 0.2 leave beta delta near 1e-4: the loss stays at log 2 and the gradient is that of unregularised
+error matching. Sum reduction over a video's 5e5 elements with beta = 0.2 is 1e5 in mean units and saturates. Diffusion-
+DPO's own setting is the mean with beta 5000. So: the error is the mean, S is explicit, and
+
+    beta_eff = S beta
+
+is what to compare with the papers; S = 25,000 makes beta = 0.2 their 5000. `scale_from_gap` sets S by measurement.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+Loss = Literal["sigmoid", "ipo", "hinge"]
+PerPair = Float[Tensor, "B"]
+PAPER_BETA = 5000.0
+"""Diffusion-DPO's beta, in units of the mean squared error."""
+ERROR_SCALE = 25_000.0
+"""The default S: beta = 0.2 gives `PAPER_BETA`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairErrors:
+    """Mean squared errors of one batch of pairs, each `float32[B]`; those of the reference carry no gradient."""
+
+    chosen: PerPair
+    rejected: PerPair
+    ref_chosen: PerPair
+    ref_rejected: PerPair
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """`loss[B]` before any weight, and what TRL calls the implicit rewards, `beta r`, each `[B]` and detached."""
+
+    loss: PerPair
+    chosen_rewards: PerPair
+    rejected_rewards: PerPair
+
+    @property
+    def margins(self) -> PerPair:
+        return self.chosen_rewards - self.rejected_rewards
+
+    @property
+    def accuracies(self) -> PerPair:
+        """1 where the pair is told rightly, 0 where not; a tie, as before the first step, is one half."""
+        return (torch.sign(self.margins) + 1) / 2
+
+
+def prediction_error(prediction: Float[Tensor, "B *dims"], target: Float[Tensor, "B *dims"]) -> PerPair:
+    """Squared error in float32, the mean over all but the batch dimension: `[B]`."""
+    return (prediction.float() - target.float()).square().flatten(1).mean(1)
+
+
+def preference(
+    errors: PairErrors,
+    *,
+    beta: float,
+    error_scale: float = ERROR_SCALE,
+    loss: Loss = "sigmoid",
+    label_smoothing: float = 0.0,
+) -> Preference:
+    """The loss of each pair. `label_smoothing` in 0..0.5 is the share of labels taken to be wrong (sigmoid only).
+
+    Raises ValueError for beta or scale that are not positive and for a smoothing out of range.
+    """
+    if beta <= 0 or error_scale <= 0:
+        raise ValueError(f"beta {beta} and error_scale {error_scale} must both be positive")
+    if not 0 <= label_smoothing <= 0.5:
+        raise ValueError(f"label_smoothing {label_smoothing} is out of range: it must be within 0..0.5")
+    chosen = error_scale / 2 * (errors.ref_chosen - errors.chosen)
+    rejected = error_scale / 2 * (errors.ref_rejected - errors.rejected)
+    return Preference(
+        loss=_loss(loss, chosen - rejected, beta, label_smoothing),
+        chosen_rewards=(beta * chosen).detach(),
+        rejected_rewards=(beta * rejected).detach(),
+    )
+
+
+def _loss(loss: Loss, delta: PerPair, beta: float, label_smoothing: float) -> PerPair:
+    match loss:
+        case "sigmoid":
+            right, wrong = F.logsigmoid(beta * delta), F.logsigmoid(-beta * delta)
+            return -(1 - label_smoothing) * right - label_smoothing * wrong
+        case "hinge":
+            return F.relu(1 - beta * delta)
+        case "ipo":
+            return (delta - 1 / (2 * beta)).square()
+
+
+def beta_eff(beta: float, error_scale: float) -> float:
+    """Beta in the papers' units, where the error is the mean and unscaled."""
+    return beta * error_scale
+
+
+def ipo_target(beta: float) -> float:
+    """The margin delta that IPO pulls every pair to."""
+    return 1 / (2 * beta)
+
+
+def scale_from_gap(gaps: Float[Tensor, "N"], beta: float) -> float:
+    """The S at which a typical gap |e_chosen - e_rejected| between the clips of a pair moves `beta delta` by one.
+
+    `gaps[N]` are such differences measured on N >= 2 pairs before training. A policy that shifts its errors by as much
+    as the data vary then sits where the sigmoid bends: neither flat at log 2 nor saturated. Raises ValueError when the
+    gaps are too few or do not vary.
+    """
+    spread = float(gaps.float().std()) if len(gaps) > 1 else 0.0
+    if not spread > 0:
+        raise ValueError(
+            f"{len(gaps)} error gaps with a spread of {spread} cannot set a scale: use more or other pairs"
+        )
+    return 2 / (beta * spread)
+
+
+def pair_weight(score_gap: PerPair, *, typical_gap: float = 0.72, power: float = 1.0) -> PerPair:
+    """VideoDPO's weight `(typical / gap)^power`: pairs of a small gap are common, those of a large one rare.
+
+    `score_gap[B]` > 0; `power` = 0 turns the weight off. (The published data set calls the gap's probability `score`.)
+    """
+    return (typical_gap / score_gap).pow(power)

@@ -1,0 +1,19 @@
+"""MixGRPO's sliding window: only the steps inside it are random and trained, the others follow the ODE.
+
+source      MixGRPO, arXiv:2507.21802, sec. 3.2 and Algorithm 1
+
+Fewer random steps means fewer that are replayed with gradients, and credit that is easier to assign.
+"""
+
+
+def window_steps(num_steps: int, size: int, iteration: int, *, every: int = 25, last: int | None = None) -> range:
+    """Which of K = `num_steps` steps are random at `iteration`: `size` of them, one further every `every` iterations.
+
+    The window starts at the noisiest steps and returns there once it would pass `last` (exclusive; K - 1 by default:
+    the very last step is deterministic in every SDE form). Raises ValueError for a window that does not fit.
+    """
+    last = num_steps - 1 if last is None else last
+    if not 1 <= size <= last <= num_steps - 1:
+        raise ValueError(f"a window of {size} does not fit into steps 0..{last - 1} of {num_steps}: make it smaller")
+    start = (iteration // every) % (last - size + 1)
+    return range(start, start + size)

@@ -1,0 +1,142 @@
+"""Advantages against TRL's own arithmetic, run as it stands in the installed library, and their limits."""
+
+import inspect
+import textwrap
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.algorithms.advantages import advantages
+
+
+def trl_advantages(
+    rewards: torch.Tensor, group: int, weights: torch.Tensor, scale: str, aggregation: str
+) -> torch.Tensor:
+    """The block of `GRPOTrainer._generate_and_score_completions` that makes advantages, cut out of TRL and executed."""
+    from types import SimpleNamespace
+
+    from trl import GRPOTrainer
+    from trl.trainer.utils import nanstd
+
+    source = inspect.getsource(GRPOTrainer._generate_and_score_completions)
+    begin = source.index('if self.multi_objective_aggregation == "sum_then_normalize"')
+    begin = source.rindex("\n", 0, begin) + 1
+    end = source.index("advantages = torch.nan_to_num(advantages, nan=0.0)")
+    block = textwrap.dedent(source[begin : source.index("\n", end)])
+    trainer = SimpleNamespace(
+        multi_objective_aggregation=aggregation,
+        scale_rewards=scale,
+        reward_weights=weights,
+        reward_funcs=[None] * rewards.shape[1],
+    )
+    names = {
+        "self": trainer,
+        "torch": torch,
+        "nanstd": nanstd,
+        "rewards_per_func": rewards,
+        "num_generations": group,
+        "device": rewards.device,
+        "unscorable_mask": rewards.isnan().all(dim=1),
+    }
+    exec(block, names)
+    found: torch.Tensor = names["advantages"]  # type: ignore[assignment]
+    return found
+
+
+def draw(groups: int, size: int, count: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(groups * size, count, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "scale"),
+    [
+        ("sum_then_normalize", "group"),
+        ("sum_then_normalize", "batch"),
+        ("sum_then_normalize", "none"),
+        ("normalize_then_sum", "group"),
+    ],
+)
+@pytest.mark.parametrize("missing", [False, True])
+def test_equal_to_trl(aggregation: str, scale: str, missing: bool) -> None:
+    rewards, weights = draw(5, 4, 3), torch.tensor([1.0, 0.5, 2.0])
+    if missing:
+        rewards[1, 0] = rewards[6] = rewards[11, 2] = float("nan")
+    ours = advantages(rewards, 4, weights=weights, scale=scale, aggregation=aggregation)  # type: ignore[arg-type]
+    torch.testing.assert_close(ours.values, trl_advantages(rewards.clone(), 4, weights, scale, aggregation))
+
+
+def test_global_std_is_flow_grpos() -> None:
+    """(r - prompt mean) / (std of all + 1e-4)."""
+    rewards = draw(3, 4, 1)
+    mean = rewards.view(3, 4).mean(1).repeat_interleave(4)
+    expected = (rewards[:, 0] - mean) / (rewards.std() + 1e-4)
+    torch.testing.assert_close(advantages(rewards, 4, scale="batch").values, expected)
+
+
+def test_max_group_std_keeps_weak_groups_weak() -> None:
+    loud, quiet = torch.tensor([0.0, 1.0, 0.0, 1.0]), torch.tensor([0.5, 0.501, 0.5, 0.501])
+    rewards = torch.cat([loud, quiet])[:, None]
+    own, largest = (advantages(rewards, 4, scale=scale).values for scale in ("group", "max_group"))  # type: ignore[arg-type]
+    assert own[4:].abs().max() > 0.5 * own[:4].abs().max()
+    assert largest[4:].abs().max() < 0.01 * largest[:4].abs().max()
+
+
+def test_floor_keeps_noise_from_being_blown_up() -> None:
+    rewards = torch.tensor([0.5, 0.5 + 1e-5, 0.5, 0.5])[:, None]
+    assert advantages(rewards, 4, floor=0.05).values.abs().max() < 1e-3
+
+
+def test_a_reward_of_large_scale_does_not_drown_the_others() -> None:
+    """Why rewards are normalised before they are summed (GDPO)."""
+    small, large = torch.tensor([0.0, 1.0, 0.0, 1.0]), torch.tensor([0.0, 0.0, 100.0, 100.0])
+    rewards = torch.stack([small, large], 1)
+    summed = advantages(rewards, 4).values
+    each = advantages(rewards, 4, aggregation="normalize_then_sum").values
+    assert abs(summed[1] - summed[0]) < 0.05
+    assert float(each[1] - each[0]) == pytest.approx(float(each[2] - each[0]), rel=1e-2)
+
+
+def test_dead_groups_and_unscored_clips_are_named() -> None:
+    nan = float("nan")
+    rewards = torch.tensor([[0.3], [0.3], [0.1], [0.9], [nan], [0.4]])
+    found = advantages(rewards, 2)
+    assert found.dead.tolist() == [True, False, True]
+    assert found.unscored.tolist() == [False, False, False, False, True, False]
+    assert found.values[:2].tolist() == [0, 0]
+    assert found.values[4:].tolist() == [0, 0]
+    assert found.rewards[4].isnan()
+
+
+def test_limit() -> None:
+    rewards = torch.cat([torch.zeros(49), torch.ones(1)])[:, None]
+    assert float(advantages(rewards, 50, limit=5.0).values.max()) == 5.0
+
+
+@pytest.mark.parametrize("rewards", [torch.rand(6, 1), torch.rand(1, 1)])
+def test_uneven_groups_are_refused(rewards: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="do not make groups"):
+        advantages(rewards, 4)
+    with pytest.raises(ValueError, match="do not make groups"):
+        advantages(rewards, 1)
+
+
+def test_an_infinite_reward_is_refused() -> None:
+    with pytest.raises(ValueError, match="infinite"):
+        advantages(torch.tensor([[1.0], [float("inf")]]), 2)
+
+
+value = st.one_of(st.none(), st.floats(-1e3, 1e3))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(value, value), min_size=8, max_size=8),
+    st.sampled_from(["group", "batch", "max_group", "none"]),
+    st.sampled_from(["sum_then_normalize", "normalize_then_sum"]),
+)
+def test_always_finite(rows: list[tuple[float | None, float | None]], scale: str, aggregation: str) -> None:
+    rewards = torch.tensor([[float("nan") if cell is None else cell for cell in row] for row in rows])
+    found = advantages(rewards, 4, scale=scale, aggregation=aggregation)  # type: ignore[arg-type]
+    assert found.values.isfinite().all()
