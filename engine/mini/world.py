@@ -230,21 +230,26 @@ def signed_distance(shape: str, x: np.ndarray, y: np.ndarray, r: np.ndarray | fl
     raise ValueError(f"shape {shape!r} is none of {', '.join(SHAPES)}")
 
 
-def render(scene: Scene, num_frames: int) -> np.ndarray:
-    """Draw a scene, `uint8[T,64,64,3]`, edges smoothed over one pixel."""
-    frames = _background(scene, num_frames)
+def render(scene: Scene, num_frames: int, moments: np.ndarray | None = None) -> np.ndarray:
+    """Draw a scene, `uint8[T,64,64,3]`, edges smoothed over one pixel; only the frames numbered `moments` if given."""
+    moments = np.arange(num_frames) if moments is None else moments
+    frames = _background(scene, moments)
     grid_y, grid_x = np.mgrid[0:SIZE_PX, 0:SIZE_PX].astype(np.float32) + 0.5
     for subject in scene.shown:
-        x, y, radius = (a[:, None, None].astype(np.float32) for a in track(scene, subject, num_frames).T)
+        path = track(scene, subject, num_frames)[moments]
+        x, y, radius = (a[:, None, None].astype(np.float32) for a in path.T)
         alpha = np.clip(0.5 - signed_distance(subject.shape, grid_x - x, grid_y - y, radius), 0, 1)[..., None]
         frames = frames * (1 - alpha) + alpha * np.array(COLOURS[subject.colour], np.float32)
     return np.round(frames).astype(np.uint8)
 
 
-def _background(scene: Scene, num_frames: int) -> np.ndarray:
-    """`float32[T,64,64,3]`. Backgrounds keep low chroma, so that subjects stand out for the judge and the eye."""
+def _background(scene: Scene, moments: np.ndarray) -> np.ndarray:
+    """`float32[T,64,64,3]` at the frames numbered `moments`.
+
+    Backgrounds keep low chroma, so that subjects stand out for the judge and the eye.
+    """
     y, x = np.mgrid[0:SIZE_PX, 0:SIZE_PX].astype(np.float32)
-    scroll = scene.pan * np.arange(num_frames, dtype=np.float32)[:, None, None] if scene.pan else np.zeros((1, 1, 1))
+    scroll = scene.pan * moments.astype(np.float32)[:, None, None] if scene.pan else np.zeros((1, 1, 1))
     x = np.mod(x[None] - scroll.astype(np.float32), SIZE_PX)
     turn = 2 * np.pi * x / SIZE_PX
     if scene.background in ("white", "grey"):
@@ -265,4 +270,4 @@ def _background(scene: Scene, num_frames: int) -> np.ndarray:
             for star_x, star_y in ((8, 9), (26, 24), (44, 8), (56, 30)):
                 glow = np.clip(2.2 - np.hypot(x - star_x, y[None] - star_y), 0, 1)[..., None]
                 image = image + glow * (np.float32(205) - image)
-    return np.broadcast_to(image, (num_frames, SIZE_PX, SIZE_PX, 3)).astype(np.float32)
+    return np.broadcast_to(image, (len(moments), SIZE_PX, SIZE_PX, 3)).astype(np.float32)
