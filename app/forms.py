@@ -13,14 +13,16 @@ import gradio as gr
 from app import text
 from engine.config.presets import check_request, load_preset, preset_keys, read_request
 from engine.config.schema import ModelPreset
+from engine.data.adapters import list_adapters
+from engine.data.workspace import Workspace
 from engine.errors import ConfigError, DailiesError
 from engine.families import family_spec
-from engine.generation.request import GenerationRequest
+from engine.generation.prompt_length import unread_notes
+from engine.generation.request import SEED_LIMIT, GenerationRequest
 
-SEED_LIMIT = 2**63  # exclusive, as in GenerationRequest
 DRAWN_SEED_LIMIT = 10**9  # seeds that we draw are short enough to read aloud
 MAX_TAKES = 16
-SETTINGS = ("model", "num_frames", "num_steps", "guidance", "width", "height", "fps")
+SETTINGS = ("model", "adapter", "num_frames", "num_steps", "guidance", "width", "height", "fps")
 ASKED = ("prompt", "negative_prompt", *SETTINGS)  # the fields of a request that the form has, beside the seed
 FIELDS = (*ASKED, "seed", "keep_seed", "takes", "mix")
 
@@ -33,6 +35,11 @@ class Order:
 
     requests: tuple[GenerationRequest, ...]
     mix: str | None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what of the order will not be done as asked, though the rest is."""
+        return unread_notes(self.requests[0])
 
 
 def draw_seed() -> int:
@@ -52,19 +59,18 @@ def read_seed(typed: str) -> int:
     return int(cleaned)
 
 
-def read_order(fields: Mapping[str, Any]) -> Order:
-    """Read a filled form, by field name. Raises ConfigError in one sentence for the first thing that will not do."""
+def read_order(fields: Mapping[str, Any], adapters: Sequence[str] = ()) -> Order:
+    """Read a filled form, by field name; `adapters` are those of the model that it names.
+
+    Raises ConfigError in one sentence for the first thing that will not do.
+    """
     takes = fields["takes"]
     if takes is None or not 1 <= takes <= MAX_TAKES:
         raise ConfigError(f"Between 1 and {MAX_TAKES} takes can be made at once, but got {takes}.")
     asked = {name: fields[name] for name in ASKED if fields[name] is not None}
     first = read_request({**asked, "seed": read_seed(fields["seed"])})
-    check_request(first)
-    return Order(requests=tuple(with_seed(first, first.seed + take) for take in range(int(takes))), mix=fields["mix"])
-
-
-def with_seed(request: GenerationRequest, seed: int) -> GenerationRequest:
-    return request.model_copy(update={"seed": seed % SEED_LIMIT})
+    check_request(first, adapters)
+    return Order(requests=tuple(first.takes(int(takes))), mix=fields["mix"])
 
 
 def titled(kind: str) -> Choices:
@@ -107,21 +113,37 @@ class Ranges:
         return cls(first_frames=first, last_frames=longest, frame_step=spec.frame_stride, size_step=size_step)
 
 
-def settings_of(model: str, values: Mapping[str, Any] | None = None) -> list[Any]:
-    """Updates for the components of `SETTINGS`: the model's ranges, with its defaults unless `values` say otherwise."""
+def adapter_names(workspace: Workspace, model: str) -> list[str]:
+    """What a request for this model may name as its adapter."""
+    return [adapter.name for adapter in list_adapters(workspace, model)]
+
+
+def settings_of(model: str, adapters: Sequence[str], values: Mapping[str, Any] | None = None) -> list[Any]:
+    """Updates for the components of `SETTINGS`: the model's ranges and adapters, with its defaults unless `values` say
+    otherwise. An adapter of `values` that is gone is shown too: the form then says what is missing."""
     preset: ModelPreset = load_preset("models", model)
     ranges = Ranges.of(preset)
-    shown = {**preset.defaults(), **(values or {})}
+    shown = {"adapter": "", **preset.defaults(), **(values or {})}
+    shown["adapter"] = shown["adapter"] or ""
+    names = sorted({*adapters, shown["adapter"]} - {""})
     frames = {"minimum": ranges.first_frames, "maximum": ranges.last_frames, "step": ranges.frame_step}
-    more = {"model": {"info": preset.recommended}, "num_frames": frames}
+    more = {"model": {"info": preset.recommended}, "num_frames": frames, "adapter": adapter_choices(names)}
     more |= {side: {"step": ranges.size_step} for side in ("width", "height")}
     return [gr.update(value=shown[name], **more.get(name, {})) for name in SETTINGS]
+
+
+def adapter_choices(names: Sequence[str]) -> dict[str, Any]:
+    """A dropdown's properties: with nothing to choose from it says so and cannot be opened."""
+    choices = [(text.NO_ADAPTER, ""), *((name, name) for name in names)]
+    hint = text.SOME_ADAPTERS if names else text.NO_ADAPTERS
+    return {"choices": choices, "info": hint, "interactive": bool(names)}
 
 
 class RequestForm:
     """The components of the form, laid out where this is made. `inputs` has them in the order of `FIELDS`."""
 
-    def __init__(self) -> None:
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
         models = titled("models")
         model = preferred(models, GenerationRequest.model_fields["model"].default)
         self.fields: dict[str, Any] = {}
@@ -143,7 +165,21 @@ class RequestForm:
 
     def start(self) -> list[Any]:
         """What settings and seed say when the page opens: the first model's defaults, and a fresh seed."""
-        return [*(settings_of(self.model) if self.model else [gr.skip()] * len(SETTINGS)), str(draw_seed())]
+        return [*(self.defaults(self.model) if self.model else [gr.skip()] * len(SETTINGS)), str(draw_seed())]
+
+    def defaults(self, model: str) -> list[Any]:
+        """Updates for `settings` when a model is chosen."""
+        return settings_of(model, adapter_names(self.workspace, model))
+
+    def fill(self, request: GenerationRequest) -> list[Any]:
+        """Updates for `inputs` that show a request, its seed kept."""
+        asked = request.model_dump(include=set(ASKED))
+        settings = settings_of(request.model, adapter_names(self.workspace, request.model), asked)
+        return [asked["prompt"], asked["negative_prompt"], *settings, str(request.seed), True, gr.skip(), gr.skip()]
+
+    def order(self, fields: Mapping[str, Any]) -> Order:
+        """What the filled form asks for. Raises ConfigError in one sentence."""
+        return read_order(fields, adapter_names(self.workspace, fields["model"] or ""))
 
     def _what(self, models: Choices, model: str | None) -> None:
         self.fields["prompt"] = gr.Textbox(
@@ -152,6 +188,7 @@ class RequestForm:
         with gr.Row(elem_classes="examples"):
             self.examples = [gr.Button(words, size="sm", elem_classes="example") for words in text.EXAMPLE_PROMPTS]
         self.fields["model"] = gr.Dropdown(models, value=model, label=text.MODEL, elem_id="model")
+        self.fields["adapter"] = gr.Dropdown(value="", label=text.ADAPTER, elem_id="adapter", **adapter_choices([]))
 
     def _how_many(self) -> None:
         self.fields["num_frames"] = gr.Slider(1, 129, step=8, buttons=[], label=text.FRAMES, elem_id="frames")
@@ -179,4 +216,4 @@ class RequestForm:
 def filled(values: Sequence[Any]) -> dict[str, Any]:
     """The values of `RequestForm.inputs`, by name."""
     named = dict(zip(FIELDS, values, strict=True))
-    return {**named, "mix": named["mix"] or None}
+    return {**named, "mix": named["mix"] or None, "adapter": named["adapter"] or None}

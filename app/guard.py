@@ -29,6 +29,11 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def warn(sentence: str) -> None:
+    """Show a sentence that stops nothing; escaped, as an error is."""
+    gr.Warning(html.escape(sentence), title=text.NOTE, duration=TOAST_S)
+
+
 def told(function: Callable[..., Any]) -> Callable[..., Any]:
     """A server function of a component, whose DailiesError comes back as `{"problem": sentence}`, shown as text."""
 

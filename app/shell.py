@@ -12,7 +12,7 @@ from app.components.masthead import Masthead
 from app.desk import Desk
 from app.guard import on
 from app.media import media_routes
-from app.tabs.generate import GenerateTab, fill
+from app.tabs.generate import GenerateTab
 from app.tabs.library import LibraryTab
 from app.theme import desk_theme
 
@@ -39,7 +39,7 @@ def _connect(page: gr.Blocks, masthead: Masthead, tabs: gr.Tabs, generate: Gener
     store = generate.desk.store
 
     def use_settings(event: gr.EventData) -> list[Any]:
-        return [gr.update(selected="generate"), *fill(store.clip(event.id))]
+        return [gr.update(selected="generate"), *generate.fill(store.clip(event.id))]
 
     def show_in_library(event: gr.EventData) -> list[Any]:
         return [gr.update(selected="library"), *library.refresh(*library.unfiltered), *library.open(event.id)]

@@ -9,6 +9,7 @@ TITLE = "Dailies"
 TAGLINE = "Generate, judge and compare takes"
 GENERATE, LIBRARY = "Generate", "Library"
 PROBLEM = "That does not work"
+NOTE = "One thing to know"
 WORKSPACE = "Workspace"
 LIGHT_OR_DARK = "Light or dark"
 SHARED_WORKSPACE = "Another page serves this workspace too: both show the same clips and jobs."
@@ -21,6 +22,10 @@ NEGATIVE_PROMPT = "Negative prompt"
 NEGATIVE_HINT = "What it should not show"
 EXAMPLES = "Try one"
 MODEL = "Model"
+ADAPTER = "Adapter"
+NO_ADAPTER = "None: the model as it is"
+NO_ADAPTERS = "None has been trained for this model yet."
+SOME_ADAPTERS = "Weights that a training run made for this model."
 MIX = "Scored by"
 NO_MIX = "Nothing (do not score)"
 FRAMES = "Frames"
@@ -58,7 +63,7 @@ SEARCH_HINT = "Every word must occur"
 ANY_MODEL, ANY_ADAPTER, ANY_SOURCE = "Any model", "Any adapter", "Any source"
 SOURCES = {"generated": "Generated", "imported": "Imported"}
 SOURCE = "Source"
-ADAPTER = "Adapter"
+STARRED = "Starred only"
 SCORE_FROM, SCORE_TO = "Score from", "Score to"
 DATE = "Made"
 ORDER = "Order"
@@ -101,14 +106,17 @@ ACTIONS = {
     "use_settings": "Use these settings",
     "show_in_library": "Show in Library",
     "score_clip": "Score it",
+    "star_clip": "Star",
     "remove_clip": "Delete",
     "close_clip": "Close",
 }
 ACTIONS_ONCE_SCORED = {"score_clip": "Score again"}
+ACTIONS_ONCE_STARRED = {"star_clip": "Remove star"}
 ACTION_HINTS = {
     "again": "Generate what the form says now, with this take's seed",
     "new_seed": "Generate this take's settings once more with a seed of its own",
     "use_settings": "Put this clip's settings into the Generate form",
+    "star_clip": "Starred clips are found again with one filter of the Library",
     "show_in_library": "Every clip is kept in the Library; open this one there",
 }
 FACTS_WORDS = {
@@ -152,6 +160,8 @@ GRID_WORDS = {
     "compare": "Compare",
     "compare_hint": "Two to four clips, side by side",
     "remove": "Delete",
+    "star": "Star",
+    "unstar": "Remove star",
     "clear": "Clear",
     "undo": "Undo",
     "previous": "Previous",
@@ -193,6 +203,11 @@ def count(number: int, noun: str) -> str:
 
 def waiting(position: int | None) -> str:
     return "Next in the queue" if position in (None, 1) else f"Number {position} in the queue"
+
+
+def unread(notes: Sequence[str]) -> str:
+    """What is said when a clip is asked for and not all of its prompt is read."""
+    return f"{' '.join(notes)} The clip is made without it."
 
 
 def phase(key: str, step: int, of: int) -> str:

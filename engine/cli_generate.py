@@ -136,6 +136,8 @@ def demo(options: argparse.Namespace) -> None:
 def read_requests(options: argparse.Namespace) -> "list[GenerationRequest]":
     """The takes that the options ask for. Raises ConfigError for the first thing that will not do."""
     from engine.config.presets import check_request, read_request
+    from engine.data.adapters import list_adapters
+    from engine.data.workspace import Workspace
     from engine.errors import ConfigError
 
     if options.takes < 1:
@@ -144,7 +146,8 @@ def read_requests(options: argparse.Namespace) -> "list[GenerationRequest]":
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     seed = secrets.randbelow(DRAWN_SEED_LIMIT) if options.seed is None else options.seed
     first = read_request({**given, "seed": seed})
-    check_request(first)
+    adapters = list_adapters(Workspace.from_env(options.workspace), first.model)
+    check_request(first, adapters=[adapter.name for adapter in adapters])
     return first.takes(options.takes)
 
 
@@ -233,6 +236,8 @@ def show_clip(store: "Store", record: "ClipRecord", folder: Path, result: dict[s
     print(f"Clip {record.id}: {record.num_frames} frames, {record.width}x{record.height} px{seed}{again}")
     if record.prompt:
         print(f"Prompt: {record.prompt}")
+    for note in record.notes:
+        print(f"Note: {note}")
     report = store.report(record.id)
     if record.id in result["unscored"]:
         print(f"Not scored: {result['unscored'][record.id]}")

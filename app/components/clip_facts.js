@@ -1,6 +1,6 @@
 // What is known of one clip, and what can be done with it. `props.value` = see `facts` in app/views/clips.py, or null.
-// Each action is an event of its own name that carries {id}.
-const EVENTS = ["again", "new_seed", "use_settings", "show_in_library", "score_clip", "remove_clip", "close_clip"];
+// Each action is an event of its own name that carries {id, starred}, `starred` being what a click on the star wants.
+const EVENTS = ["again", "new_seed", "use_settings", "star_clip", "show_in_library", "score_clip", "remove_clip", "close_clip"];
 const { words } = props;
 const $ = (selector) => element.querySelector(selector);
 const make = (tag, values) => Object.assign(document.createElement(tag), values);
@@ -33,7 +33,7 @@ async function copy(link) {
 
 element.addEventListener("click", (event) => {
   const action = event.target.closest("[data-action]")?.dataset.action;
-  if (action && EVENTS.includes(action)) trigger(action, { id: props.value.id });
+  if (action && EVENTS.includes(action)) trigger(action, { id: props.value.id, starred: !props.value.starred });
   if (event.target.closest('[data-do="copy"]')) copy(props.value.links.permalink);
 });
 window.dailies.listen(element, "keydown", (event) => {

@@ -9,7 +9,7 @@ from app.components.files import Component
 class ClipFacts(Component):
     """`value` comes from `app.views.clips.facts`; "head" is the prompt, the score and the buttons, "details" the rest.
 
-    Each action of `text.ACTIONS` is an event of its own name that carries {id}.
+    Each action of `text.ACTIONS` is an event of its own name that carries {id} and, for the star, {starred}.
     """
 
     def __init__(self, name: str, part: Literal["head", "details"], *, render: bool = True) -> None:

@@ -1,4 +1,4 @@
-// A grid of clips. `props.value` = {cards: [{id, name, prompt, poster, video, link, score, tag, detail}], current: id,
+// A grid of clips. `props.value` = {cards: [{id, name, prompt, poster, video, link, score, tag, detail, starred}], current: id,
 // page, pages, first, last, total, undo: {ids, sentence} | null, empty: {title, hint} | null}.
 // `props.mode` is "library" or "takes". Events: see `tell` below; each carries what it is about.
 const { words } = props;
@@ -12,6 +12,7 @@ root.classList.toggle("is-takes", props.mode === "takes");
 
 const tell = {
   open: (id) => { current = id; paint(); trigger("open_clip", { id }); },
+  star: (id) => trigger("star_clip", { id, starred: !shownClip(id).starred }),
   compare: () => trigger("compare", { ids: [...chosen] }),
   remove: () => { trigger("remove_clips", { ids: [...chosen] }); choose(); },
   undo: () => trigger("undo_removal", { ids: props.value.undo.ids }),
@@ -19,6 +20,8 @@ const tell = {
   next: () => trigger("turn_page", { page: props.value.page + 1 }),
   clear: () => choose(),
 };
+
+const shownClip = (id) => props.value.cards.find((candidate) => candidate.id === id);
 
 // ---- Showing
 function makeCard(clip) {
@@ -31,6 +34,9 @@ function makeCard(clip) {
   card.querySelector(".thumb").setAttribute("aria-label", [clip.name, clip.prompt, shown.score].filter(Boolean).join(", "));
   card.querySelector(".thumb").title = clip.prompt;
   card.querySelector("img").src = clip.poster;
+  const star = card.querySelector(".star");
+  star.setAttribute("aria-pressed", clip.starred);
+  star.title = star.ariaLabel = clip.starred ? words.unstar : words.star;
   card.querySelector("input").setAttribute("aria-label", words.select + ": " + (clip.name || clip.prompt));
   return card;
 }
@@ -78,7 +84,7 @@ function paint() {
 
 // ---- Playing while the pointer or the focus rests on a card
 function preview(card) {
-  const clip = props.value.cards.find((candidate) => candidate.id === card.dataset.id);
+  const clip = shownClip(card.dataset.id);
   const video = Object.assign(document.createElement("video"), { muted: true, loop: true, playsInline: true, src: clip.video });
   card.querySelector(".thumb").append(video);
   video.play().catch(() => video.remove()); // moved away before it began, or the file is gone: the poster stays
@@ -104,7 +110,7 @@ for (const [type, act] of [["pointerover", visit], ["focusin", visit], ["pointer
 // ---- Hands
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-do]"), thumb = event.target.closest(".thumb");
-  if (button) tell[button.dataset.do]();
+  if (button) tell[button.dataset.do](button.closest(".card")?.dataset.id);
   if (!thumb || event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab gets the permalink
   event.preventDefault();
   tell.open(thumb.closest(".card").dataset.id);

@@ -9,6 +9,7 @@ const state = {
   speed: 1, loop: true, view: "side", front: 0, zoom: 1, held: false,
 };
 const VIEWS = ["side", "flip", "wipe", "difference"], SPEEDS = [0.25, 0.5, 1, 2], ZOOMS = [1, 2, 4];
+const still = matchMedia("(prefers-reduced-motion: reduce)");
 const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 const playing = () => Boolean(state.leader && !state.leader.paused && !state.leader.ended);
 
@@ -87,7 +88,7 @@ async function show(value) {
   setView(clips.length > 1 ? state.view : "side");
   (value?.prefetch ?? []).forEach(fileAt);
   element.dispatchEvent(new CustomEvent("shown", { detail: value }));
-  if (props.reveals && clips.length) root.scrollIntoView({ behavior: "smooth", block: "center" });
+  if (props.reveals && clips.length) root.scrollIntoView({ behavior: still.matches ? "auto" : "smooth", block: "center" });
   if (state.leader) await play(0);
 }
 

@@ -14,8 +14,8 @@ from app.components.clip_grid import ClipGrid
 from app.components.clip_pair import ClipPair
 from app.components.job_strip import JobStrip
 from app.desk import Desk
-from app.forms import ASKED, Order, RequestForm, draw_seed, filled, read_order, settings_of, with_seed
-from app.guard import on
+from app.forms import Order, RequestForm, draw_seed, filled
+from app.guard import on, warn
 from app.views import stage
 from app.views.jobs import clip_ids, strip
 from engine.data.store import ClipRecord
@@ -24,7 +24,7 @@ from engine.generation.request import GenerationRequest
 from engine.jobs.spec import JobSpec
 
 KIND = "generate"
-ACTIONS = ("again", "new_seed", "use_settings", "show_in_library")
+ACTIONS = ("again", "new_seed", "use_settings", "star_clip", "show_in_library")
 
 
 class GenerateTab:
@@ -34,7 +34,7 @@ class GenerateTab:
         self.desk = desk
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=0, min_width=340, elem_classes=["desk-panel", "request-form", "ctrl-enter"]):
-                self.form = RequestForm()
+                self.form = RequestForm(desk.workspace)
             with gr.Column(scale=1, elem_classes="stage-column"):
                 self._stage()
         self._wire()
@@ -63,8 +63,8 @@ class GenerateTab:
         form = self.form
         on(form.submit.click, self.submit, form.inputs, [self.jobs, form.fields["seed"]])
         on(form.dice.click, lambda: str(draw_seed()), None, form.fields["seed"])
-        on(form.fields["model"].input, settings_of, form.fields["model"], form.settings)
-        on(form.reset.click, settings_of, form.fields["model"], form.settings)
+        on(form.fields["model"].input, form.defaults, form.fields["model"], form.settings)
+        on(form.reset.click, form.defaults, form.fields["model"], form.settings)
         for button, words in zip(form.examples, text.EXAMPLE_PROMPTS, strict=True):
             on(button.click, lambda words=words: words, None, form.fields["prompt"])
         on(self.jobs.job_ended, self.show_job, None, self.outputs)
@@ -73,12 +73,14 @@ class GenerateTab:
         on(self.facts.again, self.again, form.inputs, self.jobs)
         on(self.facts.new_seed, self.new_seed, form.fields["mix"], self.jobs)
         on(self.facts.use_settings, self.use_settings, None, form.inputs)
+        on(self.facts.star_clip, self.star, self.takes, self.outputs)
+        on(self.takes.star_clip, self.star, self.takes, self.outputs)
 
     # ---- Filing jobs
     def submit(self, *values: Any) -> tuple[dict[str, Any], Any]:
         """File what the form says; the seed moves on unless it is kept."""
         fields = filled(values)
-        order = read_order(fields)
+        order = self.form.order(fields)
         self._file(order)
         seed = order.requests[0].seed if fields["keep_seed"] else draw_seed()
         return strip(self.desk, KIND), str(seed)
@@ -87,17 +89,19 @@ class GenerateTab:
         """What the form says now, with the seed of the take that is shown."""
         fields = filled(values)
         seed = self.desk.store.clip(event.id).seed
-        self._file(read_order({**fields, "seed": str(seed), "takes": 1}))
+        self._file(self.form.order({**fields, "seed": str(seed), "takes": 1}))
         return strip(self.desk, KIND)
 
     def new_seed(self, mix: str, event: gr.EventData) -> dict[str, Any]:
         """The take's own request with another seed."""
         request = request_of(self.desk.store.clip(event.id))
-        self._file(Order(requests=(with_seed(request, draw_seed()),), mix=mix or None))
+        self._file(Order(requests=(request.with_seed(draw_seed()),), mix=mix or None))
         return strip(self.desk, KIND)
 
     def _file(self, order: Order) -> None:
         self.desk.file(JobSpec.generate(order.requests, order.mix))
+        if order.notes:
+            warn(text.unread(order.notes))
 
     # ---- Showing takes
     def resume(self) -> list[Any]:
@@ -121,7 +125,17 @@ class GenerateTab:
         return self._outputs(stage.several(self.desk.store, chosen), stage.takes(records, None))
 
     def use_settings(self, event: gr.EventData) -> list[Any]:
-        return fill(self.desk.store.clip(event.id))
+        return self.fill(self.desk.store.clip(event.id))
+
+    def fill(self, record: ClipRecord) -> list[Any]:
+        """Updates for the form that show what made a clip."""
+        return self.form.fill(request_of(record))
+
+    def star(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
+        """Star a take, or take its star away; the take that is shown stays."""
+        self.desk.store.star([event.id], event.starred)
+        ids = [card["id"] for card in shown["cards"]] or [event.id]
+        return self._show(ids, shown["current"] or event.id)
 
     def _show(self, ids: Sequence[str], current: str | None = None) -> list[Any]:
         records = stage.in_order(self.desk.store, ids)
@@ -142,10 +156,3 @@ def request_of(record: ClipRecord) -> GenerationRequest:
     if record.request is None:
         raise StoreError(f"Clip {record.id} was imported: there are no settings that made it.")
     return GenerationRequest(**record.request)
-
-
-def fill(record: ClipRecord) -> list[Any]:
-    """Updates for `RequestForm.inputs` that show what made a clip."""
-    asked = request_of(record).model_dump(include=set(ASKED))
-    settings = settings_of(asked["model"], asked)
-    return [asked["prompt"], asked["negative_prompt"], *settings, str(record.seed), True, gr.skip(), gr.skip()]

@@ -16,14 +16,15 @@ from app.forms import mix_choices
 from app.guard import on
 from app.views import shelf, stage
 from app.views.jobs import clip_ids, strip
+from engine.data.uploads import keep_upload
 from engine.errors import ConfigError
 from engine.generation.video_io import read_header
 from engine.jobs.spec import JobSpec
 
 KIND = "score"
-ACTIONS = ("use_settings", "score_clip", "remove_clip", "close_clip")
+ACTIONS = ("use_settings", "score_clip", "star_clip", "remove_clip", "close_clip")
 UPLOADS = [".mp4", ".gif", ".webm", ".avi", ".mkv", ".mov"]
-UNFILTERED = ("", "newest", "any", shelf.ALL, shelf.ALL, shelf.ALL, 0, 1)
+UNFILTERED = ("", "newest", "any", shelf.ALL, shelf.ALL, shelf.ALL, 0, 1, False)
 
 
 class LibraryTab:
@@ -66,9 +67,12 @@ class LibraryTab:
                 adapters, value=shelf.ALL, label=text.ADAPTER, min_width=150, elem_id="filter-adapter"
             )
             source = gr.Dropdown(sources, value=shelf.ALL, label=text.SOURCE, min_width=150, elem_id="source")
+            starred = gr.Checkbox(
+                label=text.STARRED, elem_id="starred", scale=0, min_width=130, elem_classes="beside-label"
+            )
             self.clear = gr.Button(text.CLEAR_FILTERS, size="md", scale=0, min_width=120, elem_classes="beside-label")
             self.importer = gr.Button(text.IMPORT, size="md", scale=0, min_width=150, elem_classes="beside-label")
-        self.filters = [search, order, date, model, adapter, source, low, high]
+        self.filters = [search, order, date, model, adapter, source, low, high, starred]
 
     def _importing(self) -> None:
         with gr.Column(visible=False, elem_classes=["desk-panel", "importing"]) as self.import_panel:
@@ -113,7 +117,7 @@ class LibraryTab:
         on(tab.select, self.refresh, self.filters, self.shown)
         for component in self.filters:
             # Gradio's text fields have no `input` for what is pasted by mouse or erased.
-            event = component.input if isinstance(component, gr.Dropdown) else component.change
+            event = component.input if isinstance(component, gr.Dropdown | gr.Checkbox) else component.change
             on(event, self.find, self.filters, self.grid, trigger_mode="always_last")
         on(self.clear.click, self.unfilter, None, [*self.filters, self.grid])
         on(self.grid.turn_page, self.turn, self.filters, self.grid)
@@ -121,6 +125,9 @@ class LibraryTab:
         on(self.grid.compare, self.compare, None, [self.comparison, self.compared, self.compared_bars])
         on(self.grid.remove_clips, self.remove, [self.grid, *self.filters], self.grid)
         on(self.grid.undo_removal, self.undo, [self.grid, *self.filters], self.grid)
+        starring = [self.grid, self.facts, *self.filters]
+        on(self.grid.star_clip, self.star, starring, [self.grid, self.facts])
+        on(self.facts.star_clip, self.star, starring, [self.grid, self.facts])
         on(self.facts.remove_clip, self.remove_opened, [self.grid, *self.filters], [self.grid, *self.opened])
         on(self.facts.close_clip, self.close, None, self.opened)
         on(self.facts.score_clip, self.score, self.mix, self.jobs)
@@ -155,6 +162,15 @@ class LibraryTab:
     def undo(self, event: gr.EventData, *grid_and_filters: Any) -> dict[str, Any]:
         self.desk.store.restore(event.ids)
         return self._same_page(grid_and_filters)
+
+    def star(
+        self, event: gr.EventData, grid: dict[str, Any], opened: dict[str, Any] | None, *filters: Any
+    ) -> list[Any]:
+        """Star a clip, or take its star away, in the grid and where it is open."""
+        store = self.desk.store
+        store.star([event.id], event.starred)
+        facts = stage.one(store, store.clip(opened["id"]), ACTIONS).facts if opened else None
+        return [self._same_page([grid, *filters]), facts]
 
     def _same_page(self, grid_and_filters: Sequence[Any], removed: Sequence[str] = ()) -> dict[str, Any]:
         grid, *filters = grid_and_filters
@@ -200,7 +216,7 @@ class LibraryTab:
         if not upload or not mix:
             raise ConfigError(text.NOTHING_TO_IMPORT if not upload else text.NO_MIXES)
         read_header(Path(upload))
-        self.desk.file(JobSpec.score_file(upload, prompt, mix))
+        self.desk.file(JobSpec.score_file(keep_upload(self.desk.workspace, Path(upload)), prompt, mix))
         return [strip(self.desk, KIND), None, gr.update(visible=False)]
 
     def show_scored(self, event: gr.EventData, *filters: Any) -> list[Any]:

@@ -31,6 +31,7 @@ def card(record: ClipRecord, name: str = "") -> dict[str, Any]:
         "score": text.score(record.total),
         "level": record.total,
         "tag": text.IMPORTED if record.source == "imported" else "",
+        "starred": record.starred,
         "detail": text.seed(record.seed) if name else f"{record.num_frames} frames",
     }
 
@@ -67,8 +68,9 @@ def facts(record: ClipRecord, actions: Sequence[str], remarks: Sequence[str] = (
         "prompt": record.prompt,
         "total": text.score(record.total) or text.NOT_SCORED,
         "scored": record.total is not None,
+        "starred": record.starred,
         "rows": [[text.FACTS[key], value] for key, value in _rows(record).items() if value],
-        "remarks": list(remarks),
+        "remarks": [*record.notes, *remarks],
         "request": record.request,
         "links": {
             "permalink": permalink(record.id),
@@ -84,8 +86,10 @@ def _can(record: ClipRecord, action: str) -> bool:
 
 
 def _label(record: ClipRecord, action: str) -> str:
-    """Once a clip is scored, its actions may be called otherwise."""
-    return text.ACTIONS_ONCE_SCORED.get(action, text.ACTIONS[action]) if record.mix else text.ACTIONS[action]
+    """Once a clip is scored or starred, its actions may be called otherwise."""
+    scored = text.ACTIONS_ONCE_SCORED if record.mix else {}
+    starred = text.ACTIONS_ONCE_STARRED if record.starred else {}
+    return {**text.ACTIONS, **scored, **starred}[action]
 
 
 def _rows(record: ClipRecord) -> dict[str, str]:

@@ -9,7 +9,7 @@ from app.views.clips import card
 from engine.data.store import ClipFilter, Store, now
 
 PAGE_SIZE = 48  # fills rows of 2, 3, 4, 6, 8 and 12 cards
-FILTERS = ("text", "order", "date", "model", "adapter", "source", "score_from", "score_to")
+FILTERS = ("text", "order", "date", "model", "adapter", "source", "score_from", "score_to", "starred")
 ALL = ""  # the choice of a dropdown that filters nothing
 AGES = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
 
@@ -23,6 +23,7 @@ def read_filter(values: Sequence[Any]) -> ClipFilter:
         model=named["model"] or None,
         adapter=named["adapter"] or None,
         source=named["source"] or None,
+        starred=named["starred"] or None,
         min_total=named["score_from"] or None,
         max_total=None if named["score_to"] in (None, 1) else named["score_to"],
         **period(named["date"], now()),

@@ -18,8 +18,8 @@ from rewards.clip import Clip
 
 Source = Literal["generated", "imported"]
 Order = Literal["newest", "oldest", "best", "worst"]
-# What scoring writes: adding a clip again leaves it alone.
-SCORE_COLUMNS = ("mix", "total", "parts", "created_at")
+# What scoring and people wrote: adding a clip again leaves it alone.
+KEPT_COLUMNS = ("mix", "total", "parts", "created_at", "starred", "notes")
 ORDERS: dict[Order, tuple[ColumnElement[Any], ...]] = {
     "newest": (CLIPS.c.created_at.desc(), CLIPS.c.id.desc()),
     "oldest": (CLIPS.c.created_at.asc(), CLIPS.c.id.asc()),
@@ -37,7 +37,8 @@ def now() -> datetime:
 class ClipRecord:
     """What the database knows of a clip. `total` (0..1) and `parts` (0..1 by reward, None = not applicable) come from
     its newest report, which `mix` made; all three are empty while nothing has scored it. `model`, `request` and `seed`
-    are None for an imported clip."""
+    are None for an imported clip. `notes` are sentences about how it was made; people `star` clips to find them again.
+    """
 
     id: str
     prompt: str
@@ -54,14 +55,16 @@ class ClipRecord:
     total: float | None = None
     parts: dict[str, float | None] = field(default_factory=dict)
     mix: str | None = None
+    starred: bool = False
+    notes: tuple[str, ...] = ()
     deleted_at: datetime | None = None
 
     @classmethod
-    def generated(cls, request: GenerationRequest) -> "ClipRecord":
+    def generated(cls, request: GenerationRequest, notes: Sequence[str] = ()) -> "ClipRecord":
         """The record of a clip that `request` determines."""
         shape = request.model_dump(include={"num_frames", "width", "height", "fps"})
         names = request.model_dump(include={"prompt", "model", "adapter", "seed"}) | {"id": request.id}
-        return cls(source="generated", request=request.model_dump(mode="json"), **shape, **names)
+        return cls(source="generated", request=request.model_dump(mode="json"), notes=tuple(notes), **shape, **names)
 
     @classmethod
     def imported(cls, clip_id: str, clip: Clip) -> "ClipRecord":
@@ -85,6 +88,7 @@ class ClipFilter:
     model: str | None = None
     adapter: str | None = None
     source: Source | None = None
+    starred: bool | None = None
     min_total: float | None = None
     max_total: float | None = None
     since: datetime | None = None
@@ -94,7 +98,12 @@ class ClipFilter:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """The SQL of this filter."""
-        exact = {CLIPS.c.model: self.model, CLIPS.c.adapter: self.adapter, CLIPS.c.source: self.source}
+        exact = {
+            CLIPS.c.model: self.model,
+            CLIPS.c.adapter: self.adapter,
+            CLIPS.c.source: self.source,
+            CLIPS.c.starred: self.starred,
+        }
         found: list[ColumnElement[bool]] = []
         found.append(CLIPS.c.deleted_at.is_not(None) if self.deleted else CLIPS.c.deleted_at.is_(None))
         found += [CLIPS.c.prompt.icontains(word, autoescape=True) for word in self.text.split()]
@@ -129,7 +138,7 @@ class Store:
     def add_clip(self, record: ClipRecord) -> ClipRecord:
         """Store a record; a clip that is there already keeps its scores and date, and comes back if it was deleted."""
         with self.database.writing() as connection:
-            upsert(connection, CLIPS, {**asdict(record), "deleted_at": None}, keep=SCORE_COLUMNS)
+            upsert(connection, CLIPS, {**asdict(record), "deleted_at": None}, keep=KEPT_COLUMNS)
             return _record(connection.execute(select(CLIPS).where(CLIPS.c.id == record.id)).one())
 
     def clip(self, clip_id: str) -> ClipRecord:
@@ -170,6 +179,12 @@ class Store:
     def restore(self, clip_ids: Sequence[str]) -> int:
         """Bring deleted clips back, and say how many."""
         return self._mark(clip_ids, CLIPS.c.deleted_at.is_not(None), None)
+
+    def star(self, clip_ids: Sequence[str], starred: bool = True) -> int:
+        """Mark clips as worth keeping in sight, or unmark them, and say how many there were."""
+        query = update(CLIPS).where(CLIPS.c.id.in_(clip_ids)).values(starred=starred)
+        with self.database.writing() as connection:
+            return connection.execute(query).rowcount
 
     def forget_deleted(self, before: datetime) -> list[str]:
         """Remove the rows and reports of clips deleted before a moment, and name them, for `engine.data.trash`."""
@@ -213,4 +228,4 @@ class Store:
 
 def _record(row: Row[Any]) -> ClipRecord:
     values = dict(row._mapping)
-    return ClipRecord(**values | {"parts": values["parts"] or {}})
+    return ClipRecord(**values | {"parts": values["parts"] or {}, "notes": tuple(values["notes"] or ())})

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
 )
 
 
@@ -68,6 +70,8 @@ CLIPS = Table(
     Column("mix", String(200)),
     Column("total", Float),
     Column("parts", JSON(none_as_null=True)),
+    Column("starred", Boolean, nullable=False, server_default=false()),
+    Column("notes", JSON(none_as_null=True)),
     Index(None, "deleted_at", "created_at", "id"),
     Index(None, "deleted_at", "total", "id"),
 )

@@ -2,6 +2,8 @@
 
 dailies.db              the database (unless DAILIES_DATABASE_URL names another)
 clips/<2>/<id>/         one folder a clip: frames.mkv clip.mp4 poster.jpg request.json
+adapters/<name>/        LoRA weights of a model, see engine.data.adapters
+uploads/                videos from a browser, until their job has imported them
 tmp/                    folders being written; what a dead process left here is swept away
 jobs/<id>.log           one log a job
 worker/                 the warm worker: its lock, its state, its log
@@ -54,6 +56,10 @@ class Workspace:
     @property
     def clips(self) -> Path:
         return self.root / "clips"
+
+    @property
+    def adapters(self) -> Path:
+        return self.root / "adapters"
 
     @property
     def tmp(self) -> Path:

@@ -59,6 +59,10 @@ class GenerationRequest(BaseModel):
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
+    def with_seed(self, seed: int) -> "GenerationRequest":
+        """The same request with another seed; seeds go round at the end of their range."""
+        return self.model_copy(update={"seed": seed % SEED_LIMIT})
+
     def takes(self, count: int) -> "list[GenerationRequest]":
         """`count` takes of this request: its own seed, and the ones after it."""
-        return [self.model_copy(update={"seed": (self.seed + take) % SEED_LIMIT}) for take in range(count)]
+        return [self.with_seed(self.seed + take) for take in range(count)]

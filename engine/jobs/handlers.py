@@ -7,10 +7,14 @@ from collections.abc import Generator, Iterator, Sequence
 from itertools import groupby
 
 from engine.config.presets import load_preset
+from engine.data.adapters import find_adapter
 from engine.data.clip_files import has_files, load_clip, remove_files, save_clip
 from engine.data.imports import import_clip
 from engine.data.store import ClipRecord, Store
+from engine.data.uploads import discard_upload
 from engine.errors import DailiesError, StoreError
+from engine.families.adapters import use_adapter
+from engine.generation.prompt_length import unread_notes
 from engine.generation.request import GenerationRequest
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import Run
@@ -27,8 +31,8 @@ def generate_clips(config: GenerateConfig, context: JobContext) -> Run:
     wanted = {request.id: request for request in config.requests}
     reused = [request.id for request in wanted.values() if reuse(context.store, request)]
     missing = [request for request in wanted.values() if request.id not in reused]
-    for model, requests in groupby(sorted(missing, key=_model), key=_model):
-        yield from _generate(model, list(requests), context)
+    for (model, adapter), requests in groupby(sorted(missing, key=_weights), key=_weights):
+        yield from _generate(model, adapter, list(requests), context)
     clip_ids = [request.id for request in config.requests]
     unscored = (yield from _score(list(wanted), config.mix, context.store)) if config.mix else {}
     return {"clip_ids": clip_ids, "reused": reused, "unscored": unscored}
@@ -40,6 +44,7 @@ def score_clips(config: ScoreConfig, context: JobContext) -> Run:
     if config.path is not None:
         yield JobProgress(phase="import")
         clip_ids = [import_clip(context.store, config.path, config.prompt).id]
+        discard_upload(context.store.workspace, config.path)
     unscored = yield from _score(clip_ids, config.mix, context.store)
     return {"clip_ids": clip_ids, "unscored": unscored}
 
@@ -53,20 +58,26 @@ def reuse(store: Store, request: GenerationRequest) -> bool:
     except StoreError:
         remove_files(store.workspace, request.id)
         return False
-    store.add_clip(ClipRecord.generated(request))
+    store.add_clip(ClipRecord.generated(request, unread_notes(request)))
     return True
 
 
-def _generate(model: str, requests: Sequence[GenerationRequest], context: JobContext) -> Iterator[JobProgress]:
+def _generate(
+    model: str, adapter: str, requests: Sequence[GenerationRequest], context: JobContext
+) -> Iterator[JobProgress]:
+    """Make clips with one model and one adapter ("": none)."""
+    folder = find_adapter(context.store.workspace, adapter, model).folder if adapter else None
     if context.model.key != model:
         yield JobProgress(phase="load")
     family = context.model.open(model)
     from engine.generation.generate import Generated, generate
 
+    use_adapter(family.network, adapter or None, folder)
+
     for event in generate(family, requests):
         if isinstance(event, Generated):
             save_clip(context.store.workspace, event.request.id, event.clip, event.request)
-            context.store.add_clip(ClipRecord.generated(event.request))
+            context.store.add_clip(ClipRecord.generated(event.request, unread_notes(event.request)))
         else:
             yield JobProgress(phase=event.phase, step=event.step, of=event.of)
 
@@ -89,5 +100,5 @@ def _score(clip_ids: Sequence[str], mix_key: str, store: Store) -> Scoring:
     return unscored
 
 
-def _model(request: GenerationRequest) -> str:
-    return request.model
+def _weights(request: GenerationRequest) -> tuple[str, str]:
+    return request.model, request.adapter or ""

@@ -65,8 +65,9 @@ def load_kinds(path: str) -> Kinds:
 
 
 def check_generate(config: GenerateConfig) -> None:
+    """An adapter belongs to a workspace: page and command line look for it before they file, the handler in the end."""
     for request in config.requests:
-        check_request(request)
+        check_request(request, adapters=[request.adapter] if request.adapter else [])
     if config.mix is not None:
         load_preset("rewards", config.mix)
 

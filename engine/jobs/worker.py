@@ -21,6 +21,7 @@ from engine.data.clip_files import sweep
 from engine.data.locks import try_lock
 from engine.data.store import Store
 from engine.data.trash import purge
+from engine.data.uploads import sweep_uploads
 from engine.data.workspace import Workspace
 from engine.errors import Cancelled, DailiesError, StoreError
 from engine.jobs.context import JobContext
@@ -29,7 +30,7 @@ from engine.jobs.local import WorkerState, write_state
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 from engine.jobs.reporting import Pulse, Reporter
-from engine.jobs.spec import Job, Status
+from engine.jobs.spec import ACTIVE, Job, Status
 
 POLL_S = 0.2
 CONCLUDE_S = (0.5, 2, 5, 15, 30)  # waits between the tries to write down how a job ended
@@ -84,6 +85,8 @@ class Worker:
         if swept := sweep(self._workspace):
             log.info("Removed %d half-written folders.", swept)
         purge(self._queue.store)
+        wanted = [job.config.get("path") for job in self._queue.list(("queued", *ACTIVE), limit=1000)]
+        sweep_uploads(self._workspace, [Path(path) for path in wanted if path])
 
     def _serve(self) -> None:
         self._show("idle")

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app import text
 from app.forms import (
     FIELDS,
     MAX_TAKES,
-    SEED_LIMIT,
     Ranges,
+    adapter_choices,
     draw_seed,
     filled,
     mix_choices,
@@ -18,11 +19,10 @@ from app.forms import (
     read_seed,
     settings_of,
     titled,
-    with_seed,
 )
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
-from engine.generation.request import GenerationRequest
+from engine.generation.request import SEED_LIMIT, GenerationRequest
 
 
 def typed(**changes: Any) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def typed(**changes: Any) -> dict[str, Any]:
         "prompt": "a red circle moving left",
         "negative_prompt": "",
         "model": "mini",
+        "adapter": None,
         "num_frames": 33,
         "num_steps": 20,
         "guidance": 3.0,
@@ -55,7 +56,8 @@ def test_a_form_becomes_requests_with_seeds_in_a_row() -> None:
 
 def test_the_fields_of_the_form_are_the_components_in_order() -> None:
     assert filled([typed()[name] for name in FIELDS]) == typed()
-    assert filled([typed(mix="")[name] for name in FIELDS])["mix"] is None
+    empty = filled([typed(mix="", adapter="")[name] for name in FIELDS])
+    assert (empty["mix"], empty["adapter"]) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +74,12 @@ def test_the_fields_of_the_form_are_the_components_in_order() -> None:
         ({"seed": "-1"}, "whole number from 0 to 9223372036854775807, but got '-1'"),
         ({"takes": 99}, "Between 1 and 16 takes"),
         ({"takes": None}, "but got None"),
+        ({"adapter": "run-1"}, "Unknown adapter 'run-1' for model 'mini'.*Did you mean 'run-2'"),
     ],
 )
 def test_what_will_not_do_is_one_sentence(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as error:
-        read_order(typed(**changes))
+        read_order(typed(**changes), adapters=["run-2"])
     assert "\n" not in str(error.value)
 
 
@@ -98,7 +101,7 @@ def test_an_empty_seed_is_drawn() -> None:
 
 def test_seeds_go_round_at_the_end() -> None:
     last = GenerationRequest(prompt="x", seed=SEED_LIMIT - 1)
-    assert with_seed(last, last.seed + 1).seed == 0
+    assert last.with_seed(last.seed + 1).seed == 0 and [take.seed for take in last.takes(2)] == [last.seed, 0]
 
 
 def test_sliders_offer_only_what_the_family_can_do() -> None:
@@ -109,9 +112,23 @@ def test_sliders_offer_only_what_the_family_can_do() -> None:
 
 
 def test_settings_are_the_models_defaults_or_what_is_given() -> None:
-    values = [update["value"] for update in settings_of("mini")]
-    assert values == ["mini", 33, 20, 3.0, 64, 64, 8.0]
-    assert settings_of("mini", {"num_frames": 65})[1]["value"] == 65
+    values = [update["value"] for update in settings_of("mini", [])]
+    assert values == ["mini", "", 33, 20, 3.0, 64, 64, 8.0]
+    assert settings_of("mini", [], {"num_frames": 65})[2]["value"] == 65
+
+
+def test_adapters_are_offered_or_it_is_said_that_there_are_none() -> None:
+    none, some = settings_of("mini", [])[1], settings_of("mini", ["run-2"], {"adapter": "gone"})[1]
+    assert (none["interactive"], none["info"]) == (False, text.NO_ADAPTERS)
+    assert some["interactive"] and [key for _, key in some["choices"]] == ["", "gone", "run-2"]
+    assert some["value"] == "gone", "the form says what made the clip; filing it says that the adapter is gone"
+    assert adapter_choices(["a"])["choices"][0] == (text.NO_ADAPTER, "")
+
+
+def test_an_order_says_what_the_model_will_not_read() -> None:
+    assert read_order(typed()).notes == ()
+    (note,) = read_order(typed(prompt="star " * 200 + "moon", takes=3)).notes
+    assert "longer than the model reads" in note
 
 
 def test_a_broken_preset_is_left_out(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,11 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
@@ -15,12 +17,15 @@ from app import text
 from app.desk import Desk
 from app.forms import FIELDS, draw_seed
 from app.shell import HERE, build_page, build_server
-from app.tabs.generate import GenerateTab, fill
+from app.tabs.generate import GenerateTab
 from app.tabs.library import LibraryTab
 from app.theme import desk_theme
+from engine.data.adapters import AdapterCard, write_card
 from engine.data.locks import try_lock
 from engine.data.store import ClipRecord
 from engine.errors import ConfigError, MediaError, StoreError
+from engine.families.adapters import WEIGHTS_FILE
+from engine.generation.video_io import write_mp4
 
 MakeClip = Callable[..., ClipRecord]
 
@@ -116,6 +121,33 @@ def test_what_will_not_do_files_nothing(tabs: Any, desk: Desk) -> None:
     assert desk.queue.list() == []
 
 
+def test_a_prompt_that_is_not_read_to_its_end_is_filed_with_a_warning(tabs: Any, desk: Desk) -> None:
+    with pytest.warns(UserWarning, match="longer than the model reads.*The clip is made without it"):
+        tabs[0].submit(*typed(prompt="star " * 200))
+    assert len(desk.queue.list()) == 1
+
+
+def test_an_adapter_of_the_model_can_be_asked_for(tabs: Any, desk: Desk) -> None:
+    folder = desk.workspace.adapters / "run-2"
+    folder.mkdir(parents=True)
+    (folder / WEIGHTS_FILE).write_bytes(b"weights")
+    write_card(folder, AdapterCard(model="mini"))
+    offered = dict(zip(FIELDS[2:], tabs[0].form.start(), strict=False))["adapter"]
+    assert [key for _, key in offered["choices"]] == ["", "run-2"]
+    tabs[0].submit(*typed(adapter="run-2"))
+    assert desk.queue.list()[0].config["requests"][0]["adapter"] == "run-2"
+    with pytest.raises(ConfigError, match="Unknown adapter 'run-3'"):
+        tabs[0].submit(*typed(adapter="run-3"))
+
+
+def test_a_starred_take_stays_in_sight(tabs: Any, desk: Desk, make_clip: MakeClip) -> None:
+    ids = [make_clip(seed=seed).id for seed in (1, 2)]
+    outputs = tabs[0].star(tabs[0]._show(ids, ids[1])[-1], event(id=ids[1], starred=True))
+    assert shown_ids(outputs) == ids[1:] and [card["starred"] for card in outputs[-1]["cards"]] == [False, True]
+    alone = tabs[0].star({"cards": [], "current": ids[1]}, event(id=ids[1], starred=False))
+    assert shown_ids(alone) == ids[1:] and not desk.store.clip(ids[1]).starred
+
+
 def test_again_takes_the_seed_of_the_clip_and_the_rest_from_the_form(
     tabs: Any, desk: Desk, make_clip: MakeClip
 ) -> None:
@@ -155,15 +187,16 @@ def shown_ids(outputs: list[Any]) -> list[str]:
     return [clip["id"] for clip in outputs[2]["clips"]]
 
 
-def test_a_clips_settings_fill_the_form(make_clip: MakeClip) -> None:
-    updates = dict(zip(FIELDS, fill(make_clip(prompt="a cross", num_frames=65, seed=2**60 + 1)), strict=True))
+def test_a_clips_settings_fill_the_form(tabs: Any, make_clip: MakeClip) -> None:
+    record = make_clip(prompt="a cross", num_frames=65, seed=2**60 + 1)
+    updates = dict(zip(FIELDS, tabs[0].fill(record), strict=True))
     assert updates["prompt"] == "a cross" and updates["num_frames"]["value"] == 65
     assert (updates["seed"], updates["keep_seed"]) == (str(2**60 + 1), True)
 
 
-def test_an_imported_clip_has_no_settings() -> None:
+def test_an_imported_clip_has_no_settings(tabs: Any) -> None:
     with pytest.raises(StoreError, match="was imported"):
-        fill(ClipRecord(id="0" * 16, prompt="", source="imported", num_frames=9, width=64, height=48, fps=25.0))
+        tabs[0].fill(ClipRecord(id="0" * 16, prompt="", source="imported", num_frames=9, width=64, height=48, fps=25.0))
 
 
 def test_a_rolled_seed_fits_the_form() -> None:
@@ -178,6 +211,18 @@ def test_clips_are_removed_and_come_back(tabs: Any, desk: Desk, make_clip: MakeC
     assert [card["id"] for card in left["cards"]] == ids[2:] and left["undo"]["ids"] == ids[:2]
     back = library.undo(event(ids=ids[:2]), left, *library.unfiltered)
     assert len(back["cards"]) == 3 and back["undo"] is None
+
+
+def test_stars_are_put_on_in_the_grid_and_where_a_clip_is_open(tabs: Any, make_clip: MakeClip) -> None:
+    library, ids = tabs[1], [make_clip(seed=seed).id for seed in range(3)]
+    grid, opened = library.find(*library.unfiltered), library.open(ids[0])[1]
+    grid, facts = library.star(event(id=ids[0], starred=True), grid, opened, *library.unfiltered)
+    assert facts["starred"] and [key for key, label, _ in facts["actions"] if label == "Remove star"] == ["star_clip"]
+    assert library.star(event(id=ids[1], starred=True), grid, None, *library.unfiltered)[1] is None
+    starred = [*library.unfiltered[:-1], True]
+    assert {card["id"] for card in library.find(*starred)["cards"]} == set(ids[:2])
+    grid, _ = library.star(event(id=ids[1], starred=False), grid, facts, *starred)
+    assert [card["id"] for card in grid["cards"]] == ids[:1]
 
 
 def test_an_opened_clip_is_removed_and_closed(tabs: Any, make_clip: MakeClip) -> None:
@@ -215,6 +260,16 @@ def test_a_bad_upload_is_refused_at_once(
     with pytest.raises(MediaError, match=sentence):
         tabs[1].import_video(str(upload), "", "mini")
     assert desk.queue.list() == []
+
+
+def test_an_upload_is_moved_to_a_place_of_its_own(tabs: Any, desk: Desk) -> None:
+    upload = desk.workspace.uploads / "c0ffee" / "clip.mp4"
+    upload.parent.mkdir(parents=True)
+    write_mp4(upload, np.zeros((9, 64, 64, 3), np.uint8), 8.0)
+    tabs[1].import_video(str(upload), "nothing", "mini")
+    (job,) = desk.queue.list()
+    kept = Path(job.config["path"])
+    assert kept.is_file() and not upload.exists() and kept.parent.parent == desk.workspace.uploads
 
 
 def test_importing_nothing_is_a_sentence(tabs: Any) -> None:

@@ -63,6 +63,13 @@ def test_an_imported_clip_offers_nothing_that_needs_settings(desk: Desk) -> None
     assert "Seed" not in dict(facts["rows"])
 
 
+def test_what_was_noted_while_a_clip_was_made_stands_with_it(make_clip: MakeClip) -> None:
+    record = make_clip(changes={"notes": ("It was too long.",), "starred": True})
+    facts = clips.facts(record, ["star_clip"], ["A gate is shut."])
+    assert facts["remarks"] == ["It was too long.", "A gate is shut."]
+    assert facts["actions"][0][1] == "Remove star" and clips.card(record)["starred"]
+
+
 def test_every_action_has_words() -> None:
     from app.tabs import generate, library
 
@@ -101,7 +108,7 @@ def test_a_single_take_needs_no_strip(make_clip: MakeClip) -> None:
 
 # ---- The shelf
 def values(**changes: Any) -> list[Any]:
-    named = dict(zip(shelf.FILTERS, ("", "newest", "any", "", "", "", 0, 1), strict=True))
+    named = dict(zip(shelf.FILTERS, ("", "newest", "any", "", "", "", 0, 1, False), strict=True))
     return list({**named, **changes}.values())
 
 
@@ -116,8 +123,9 @@ def test_an_emptied_score_filters_nothing() -> None:
 
 def test_filters_are_read() -> None:
     found = shelf.read_filter(
-        values(text="red", model="mini", source="imported", score_from=0.2, score_to=0.8, order="best")
+        values(text="red", model="mini", source="imported", score_from=0.2, score_to=0.8, order="best", starred=True)
     )
+    assert found.starred is True
     assert (found.text, found.model, found.source, found.order) == ("red", "mini", "imported", "best")
     assert (found.min_total, found.max_total) == (0.2, 0.8)
 

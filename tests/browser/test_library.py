@@ -182,7 +182,7 @@ def test_the_wipe_follows_the_pointer(library: Page) -> None:
     frame = library.locator("#compare-player .frame").first
     box = frame.bounding_box()
     assert box is not None
-    library.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
+    frame.hover(position={"x": box["width"] / 4, "y": box["height"] / 2})
     share = library.evaluate(
         "parseFloat(document.querySelector('#compare-player .stage').style.getPropertyValue('--wipe'))"
     )

@@ -95,6 +95,18 @@ def make_model(folder: Path, **scheduler: Any) -> None:
 
 
 @pytest.fixture(scope="session")
+def fill_weights() -> Callable[[Any, int], None]:
+    """`fill_weights(network, seed)`: weights that no library's way of initialising can change."""
+    return fill
+
+
+@pytest.fixture(scope="session")
+def write_tokenizer() -> Callable[[Path], None]:
+    """`write_tokenizer(folder)`: a word-level tokenizer of 16 tokens a prompt."""
+    return make_tokenizer
+
+
+@pytest.fixture(scope="session")
 def make_tiny_model() -> Callable[..., None]:
     """`make_tiny_model(folder, **scheduler_options)`, for tests that need a model of their own to break."""
     return make_model
@@ -105,6 +117,23 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy model's folder; its schedule shifts with the clip's size, as LTX-Video's does. Read only."""
     folder = tmp_path_factory.mktemp("tiny-ltx")
     make_model(folder, use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05, shift_terminal=0.1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_lora(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a LoRA that changes the toy model much."""
+    import torch
+    from peft import LoraConfig
+
+    from engine.families.adapters import save_adapter
+
+    family = open_folder(tiny_folder)
+    config = LoraConfig(r=2, lora_alpha=8, target_modules=list(family.spec.lora_targets), init_lora_weights=False)
+    torch.manual_seed(0)
+    family.network.add_adapter(config, adapter_name="default")
+    folder = tmp_path_factory.mktemp("lora")
+    save_adapter(family.network, "default", folder)
     return folder
 
 

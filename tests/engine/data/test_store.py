@@ -159,3 +159,21 @@ def test_forgetting_takes_only_what_was_deleted_before(store):
     assert store.forget_deleted(between) == [record(0).id]
     assert store.report(record(0).id) is None and store.report(record(1).id) is not None
     assert store.restore([record(0).id, record(1).id]) == 1
+
+
+def test_stars_stay_and_can_be_asked_for(store):
+    for number in range(3):
+        store.add_clip(record(number))
+    assert store.star([record(1).id, record(2).id, "f" * 16]) == 2
+    assert ids(store, starred=True) == [2, 1] and ids(store, starred=False) == [0]
+    store.add_clip(record(1))
+    assert store.clip(record(1).id).starred, "adding a clip again keeps its star"
+    assert store.star([record(1).id], False) == 1
+    assert ids(store, starred=True) == [2]
+
+
+def test_notes_on_how_a_clip_was_made(store):
+    stored = store.add_clip(ClipRecord.generated(GenerationRequest(prompt="a star"), ["It was too long."]))
+    assert store.clip(stored.id).notes == ("It was too long.",)
+    store.add_clip(ClipRecord.generated(GenerationRequest(prompt="a star")))
+    assert store.clip(stored.id).notes == ("It was too long.",)

@@ -16,7 +16,6 @@ from engine.families.adapters import (
     load_adapter,
     loaded_adapters,
     misfits,
-    save_adapter,
     unload_adapter,
     use_adapter,
 )
@@ -40,18 +39,10 @@ def bare(family: Any) -> Iterator[Any]:
         unload_adapter(family.network, name)
 
 
-@pytest.fixture(scope="module")
-def adapter(tiny_folder: Path, open_family: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def adapter(tiny_lora: Path) -> Path:
     """A folder with a LoRA that changes the network much."""
-    from peft import LoraConfig
-
-    family = open_family(tiny_folder)
-    config = LoraConfig(r=2, lora_alpha=8, target_modules=list(family.spec.lora_targets), init_lora_weights=False)
-    torch.manual_seed(0)
-    family.network.add_adapter(config, adapter_name="default")
-    folder = tmp_path_factory.mktemp("adapter")
-    save_adapter(family.network, "default", folder)
-    return folder
+    return tiny_lora
 
 
 def output(family: Any) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """What "generate" and "score" jobs do, on a real model of toy size."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -7,9 +8,10 @@ import threading
 import numpy as np
 import pytest
 
-from engine.data.clip_files import has_files, load_clip
+from engine.data.adapters import AdapterCard, write_card
+from engine.data.clip_files import has_files, load_clip, remove_files
 from engine.data.locks import try_lock
-from engine.errors import ConfigError, StoreError
+from engine.errors import ConfigError, MediaError, StoreError
 from engine.generation.request import GenerationRequest
 from engine.generation.video_io import write_lossless
 from engine.jobs.context import JobContext, WarmModel
@@ -122,6 +124,53 @@ def test_a_file_is_imported_and_scored(context, store, moving_square):
     assert record.parts["flow_smoothness"] is not None
     again, _ = drain(JobSpec.score([clip_id], "tiny"), context)
     assert again == {"clip_ids": [clip_id], "unscored": {}}
+
+
+def test_an_upload_is_removed_once_it_is_imported_and_a_persons_own_file_is_not(context, workspace, moving_square):
+    upload = workspace.uploads / "kept-0" / moving_square.name
+    upload.parent.mkdir(parents=True)
+    shutil.copy(moving_square, upload)
+    drain(JobSpec.score_file(upload, "", "tiny"), context)
+    drain(JobSpec.score_file(moving_square, "", "tiny"), context)
+    assert not upload.exists() and moving_square.exists()
+
+
+def test_an_upload_that_cannot_be_imported_stays_for_another_try(context, workspace, tiny_model):
+    upload = workspace.uploads / "kept-0" / "cut.gif"
+    upload.parent.mkdir(parents=True)
+    upload.write_bytes(b"GIF89a" + bytes(20))
+    with pytest.raises(MediaError):
+        drain(JobSpec.score_file(upload, "", tiny_model), context)
+    assert upload.exists()
+
+
+def test_an_adapter_changes_the_clip_and_leaves_the_model_as_it_was(context, store, workspace, request_, tiny_lora):
+    folder = workspace.adapters / "run-1"
+    shutil.copytree(tiny_lora, folder)
+    write_card(folder, AdapterCard(model=request_.model))
+    trained = request_.model_copy(update={"adapter": "run-1"})
+    again = request_.model_copy(update={"seed": 9})
+    drain(JobSpec.generate([trained, request_]), context)
+    drain(JobSpec.generate([again]), context)
+    frames = {one.id: load_clip(workspace, one.id).frames for one in (request_, trained)}
+    assert not np.array_equal(frames[request_.id], frames[trained.id])
+    assert store.clip(trained.id).adapter == "run-1" and store.clip(again.id).adapter is None
+    remove_files(workspace, request_.id)
+    drain(JobSpec.generate([request_]), context)
+    assert np.array_equal(load_clip(workspace, request_.id).frames, frames[request_.id]), "the base model, bit for bit"
+
+
+def test_an_adapter_that_is_gone_is_a_sentence(context, request_):
+    gone = request_.model_copy(update={"adapter": "run-1"})
+    with pytest.raises(ConfigError, match="Unknown adapter 'run-1' for model 'tiny'"):
+        drain(JobSpec.generate([gone]), context)
+
+
+def test_a_prompt_that_is_not_read_to_its_end_is_noted(context, store, request_):
+    long = request_.model_copy(update={"prompt": "a red circle " * 10})
+    drain(JobSpec.generate([long]), context)
+    (note,) = store.clip(long.id).notes
+    assert "longer than the model reads" in note
 
 
 def test_one_clip_that_cannot_be_scored_does_not_stop_the_others(context, store, moving_square):

@@ -1,0 +1,12 @@
+"""Clips that somebody starred, and what was noted while a clip was made."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column("clips", sa.Column("starred", sa.Boolean, server_default=sa.false(), nullable=False))
+    op.add_column("clips", sa.Column("notes", sa.JSON))

@@ -1,0 +1,58 @@
+"""Videos that a browser sent: each lies in a folder of its own until its job has imported it."""
+
+import logging
+import secrets
+import shutil
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+
+from engine.data.workspace import Workspace
+from engine.errors import StoreError
+
+KEEP = timedelta(days=1)  # a job that failed may be filed again for so long
+
+log = logging.getLogger(__name__)
+
+
+def keep_upload(workspace: Workspace, sent: Path) -> Path:
+    """Move a file that was sent to a folder of its own and say where: two jobs never share one.
+
+    Raises StoreError when it is gone or cannot be moved.
+    """
+    target = workspace.uploads / f"kept-{secrets.token_hex(8)}" / sent.name
+    try:
+        target.parent.mkdir(parents=True)
+        shutil.move(sent, target)
+    except OSError as error:
+        raise StoreError(
+            f"The upload '{sent.name}' was not kept ({error.strerror or error}): send it again."
+        ) from error
+    return target
+
+
+def discard_upload(workspace: Workspace, path: Path) -> None:
+    """Remove an upload whose job has imported it; a file from anywhere else is somebody's own and stays."""
+    if path.parent.parent == workspace.uploads:
+        shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def sweep_uploads(workspace: Workspace, wanted: Iterable[Path] = (), older_than: timedelta = KEEP) -> int:
+    """Remove uploads that came longer ago, but for those that jobs still want, and say how many folders that were."""
+    spared = {path.parent for path in wanted}
+    oldest = time.time() - older_than.total_seconds()
+    left = [folder for folder in workspace.uploads.glob("*") if folder not in spared and _came(folder) < oldest]
+    for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)
+    if left:
+        log.info("Removed %d uploads that nothing wants any more.", len(left))
+    return len(left)
+
+
+def _came(folder: Path) -> float:
+    """When something last came into a folder, in seconds since the epoch; now, where it has just gone."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return time.time()
