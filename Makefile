@@ -47,6 +47,7 @@ test: install-dev ## install if needed, then run the whole test suite
 check: install-dev ## formatting, lint, types, import rules
 	@$(python) -m ruff format --check .
 	@$(python) -m ruff check .
+	@rm -f app/components/*.pyi # gradio writes them when it is imported; mypy would read them instead of our code
 	@$(python) -m mypy
 	@$(VENV)/bin/lint-imports --no-logo
 

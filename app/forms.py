@@ -127,7 +127,11 @@ def settings_of(model: str, adapters: Sequence[str], values: Mapping[str, Any] |
     shown["adapter"] = shown["adapter"] or ""
     names = sorted({*adapters, shown["adapter"]} - {""})
     frames = {"minimum": ranges.first_frames, "maximum": ranges.last_frames, "step": ranges.frame_step}
-    more = {"model": {"info": preset.recommended}, "num_frames": frames, "adapter": adapter_choices(names)}
+    more: dict[str, dict[str, Any]] = {
+        "model": {"info": preset.recommended},
+        "num_frames": frames,
+        "adapter": adapter_choices(names),
+    }
     more |= {side: {"step": ranges.size_step} for side in ("width", "height")}
     return [gr.update(value=shown[name], **more.get(name, {})) for name in SETTINGS]
 

@@ -1,6 +1,8 @@
 """The pair player: one to four clips in step. Used wherever clips are watched; Label adds its votes through
 `element.player` (see clip_pair.js)."""
 
+from typing import Any
+
 from app import text
 from app.components.files import Component
 
@@ -12,5 +14,5 @@ class ClipPair(Component):
     """
 
     def __init__(self, name: str, *, reveals: bool = False, render: bool = True) -> None:
-        more = {"name": name, "reveals": reveals}
+        more: dict[str, Any] = {"name": name, "reveals": reveals}
         super().__init__("clip_pair", words=text.PLAYER_WORDS, elem_id=f"{name}-player", render=render, **more)

@@ -30,7 +30,7 @@ def read_filter(values: Sequence[Any]) -> ClipFilter:
     )
 
 
-def period(choice: str, at: datetime) -> Mapping[str, datetime]:
+def period(choice: str, at: datetime) -> Mapping[str, Any]:
     """What a choice of `text.DATES` means at a moment."""
     if choice in AGES:
         return {"since": at - AGES[choice]}

@@ -7,7 +7,6 @@ watched for both.
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -87,11 +86,29 @@ class Workbench:
         self.process.wait()
 
     def kill_worker(self) -> None:
+        victim = self._worker()
+        victim.kill()
+        psutil.wait_procs([victim], timeout=30)
+
+    @contextlib.contextmanager
+    def paused_worker(self) -> Iterator[None]:
+        """The worker stands still, so that what a test looks at meanwhile cannot be over before it looks.
+
+        It is stopped while nobody but us may write to the database, or it could stop in the middle of a transaction.
+        """
+        worker, store = self._worker(), Store(self.workspace)
+        with store.database.writing():
+            worker.suspend()
+        store.close()
+        try:
+            yield
+        finally:
+            worker.resume()
+
+    def _worker(self) -> psutil.Process:
         state = worker_state(self.workspace)
         assert state is not None, "no worker runs"
-        victim = psutil.Process(state.worker.pid)
-        os.kill(victim.pid, signal.SIGKILL)
-        psutil.wait_procs([victim], timeout=30)
+        return psutil.Process(state.worker.pid)
 
     def end(self) -> None:
         if self.process is not None:
@@ -146,9 +163,11 @@ def new_workbench(
 
 @pytest.fixture(scope="session")
 def presets(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model with short clips of few steps as its defaults: what the clips look like is not asked here."""
     folder = tmp_path_factory.mktemp("presets")
     (folder / "models").mkdir()
-    (folder / "models" / "mini.toml").write_text(f'source = "{model_folder}"\n')
+    quick = f'source = "{model_folder}"\nnum_frames = 17\nnum_steps = 4\n'
+    (folder / "models" / "mini.toml").write_text(quick)
     return folder
 
 

@@ -4,13 +4,14 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from app import text
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 PROMPT = "a large red circle moving left over a meadow"
+UNFINISHED = "#generate-jobs .job:not(.is-bad)"
 
 
 def open_form(page: Page, bench: Any, prompt: str = PROMPT, **settings: Any) -> None:
@@ -27,8 +28,13 @@ def submit(page: Page) -> None:
     page.locator("#prompt textarea").press("Control+Enter")
 
 
+def job_of(page: Page, prompt: str) -> Locator:
+    """The row of a job in the strip; jobs of other tests that ended badly stay in sight for a while."""
+    return page.locator("#generate-jobs .job").filter(has_text=prompt)
+
+
 def wait_for_takes(page: Page, count: int) -> None:
-    expect(page.locator("#generate-jobs .job")).to_have_count(0, timeout=180_000)
+    expect(page.locator(UNFINISHED)).to_have_count(0, timeout=180_000)
     cards = page.locator("#generate-takes .card")
     expect(cards).to_have_count(count if count > 1 else 0)
 
@@ -55,7 +61,7 @@ def shown_clip(page: Page) -> str:
 def test_a_prompt_becomes_a_clip_that_plays_with_its_scores(page: Page, studio: Any) -> None:
     open_form(page, studio, takes=2)
     submit(page)
-    job = page.locator("#generate-jobs .job")
+    job = job_of(page, PROMPT)
     expect(job).to_contain_text(f"2 takes: {PROMPT}")
     wait_for_takes(page, 2)
     assert is_playing(page, "generate-player")
@@ -67,13 +73,14 @@ def test_a_prompt_becomes_a_clip_that_plays_with_its_scores(page: Page, studio: 
 
 def test_progress_is_seen_and_a_reload_in_the_middle_loses_nothing(page: Page, studio: Any) -> None:
     open_form(page, studio, prompt="a yellow star bouncing at night", takes=2)
-    set_steps(page, 100)
+    set_steps(page, 40)
     submit(page)
-    job = page.locator("#generate-jobs .job")
-    expect(job).to_contain_text(re.compile(r"Denoising, step \d+ of 100"), timeout=180_000)
-    page.reload()
-    expect(job).to_contain_text("2 takes: a yellow star bouncing at night")
-    expect(job.locator(".track")).to_have_attribute("aria-valuenow", re.compile(r"\d+"))
+    job = job_of(page, "a yellow star bouncing at night")
+    expect(job).to_contain_text(re.compile(r"Denoising, step \d+ of 40"), timeout=180_000)
+    with studio.paused_worker():
+        page.reload()
+        expect(job).to_contain_text("2 takes: a yellow star bouncing at night")
+        expect(job.locator(".track")).to_have_attribute("aria-valuenow", re.compile(r"\d+"))
     wait_for_takes(page, 2)
     expect(page.locator("#generate-facts .prompt")).to_have_text("a yellow star bouncing at night")
     assert is_playing(page, "generate-player")
@@ -86,23 +93,26 @@ def set_steps(page: Page, steps: int) -> None:
 
 
 def test_a_running_job_is_cancelled_and_filed_again(page: Page, studio: Any) -> None:
-    open_form(page, studio, prompt="a blue square rising at night", takes=8, frames=129)
+    open_form(page, studio, prompt="a blue square rising at night", takes=4)
     set_steps(page, 100)
     submit(page)
-    job = page.locator("#generate-jobs .job")
+    job = job_of(page, "a blue square rising at night")
     expect(job).to_contain_text("Denoising", timeout=180_000)
-    job.get_by_role("button", name=text.STRIP_WORDS["cancel"]).click()
+    with studio.paused_worker():
+        job.get_by_role("button", name=text.STRIP_WORDS["cancel"]).click()
+        expect(job).to_contain_text(text.STOPPING)
     expect(job).to_contain_text("ancelled", timeout=180_000)
-    job.get_by_role("button", name=text.STRIP_WORDS["retry"]).click()
-    expect(job).to_contain_text(re.compile("queue|Starting|Denoising"))
-    job.get_by_role("button", name=text.STRIP_WORDS["cancel"]).click()
-    expect(job).to_contain_text("ancelled", timeout=180_000)
+    with studio.paused_worker():
+        job.get_by_role("button", name=text.STRIP_WORDS["retry"]).click()
+        expect(job).to_contain_text(text.waiting(1))
+        job.get_by_role("button", name=text.STRIP_WORDS["cancel"]).click()
+        expect(job).to_contain_text("ancelled")
     job.get_by_role("button", name=text.STRIP_WORDS["dismiss"]).click()
     expect(job).to_have_count(0)
 
 
 def test_the_same_seed_gives_the_same_clip_and_a_new_one_another(page: Page, studio: Any) -> None:
-    open_form(page, studio, prompt="a green cross moving up on a white background", frames=17)
+    open_form(page, studio, prompt="a green cross moving up on a white background")
     submit(page)
     wait_for_takes(page, 1)
     expect(page.locator("#generate-facts .prompt")).to_have_text("a green cross moving up on a white background")
@@ -124,7 +134,7 @@ def test_the_same_seed_gives_the_same_clip_and_a_new_one_another(page: Page, stu
 
 
 def test_takes_are_chosen_and_compared(page: Page, studio: Any) -> None:
-    open_form(page, studio, prompt="a pink heart growing in the desert", takes=3, frames=17)
+    open_form(page, studio, prompt="a pink heart growing in the desert", takes=3)
     submit(page)
     wait_for_takes(page, 3)
     cards = page.locator("#generate-takes .card")
@@ -141,7 +151,7 @@ def test_takes_are_chosen_and_compared(page: Page, studio: Any) -> None:
 
 
 def test_a_clip_is_shown_in_the_library(page: Page, studio: Any) -> None:
-    open_form(page, studio, prompt="a cyan triangle falling in the desert", frames=17)
+    open_form(page, studio, prompt="a cyan triangle falling in the desert")
     submit(page)
     wait_for_takes(page, 1)
     expect(page.locator("#generate-facts .prompt")).to_have_text("a cyan triangle falling in the desert")
@@ -167,7 +177,7 @@ def test_what_will_not_do_is_one_sentence(page: Page, studio: Any, prompt: str, 
     toast = page.locator(".toast-body")
     expect(toast).to_contain_text(re.compile(sentence))
     expect(toast).to_contain_text(text.PROBLEM)
-    expect(page.locator("#generate-jobs .job")).to_have_count(0)
+    expect(page.locator(UNFINISHED)).to_have_count(0)
 
 
 def test_an_empty_workspace_says_what_to_do(page: Page, new_workbench: Any) -> None:

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from app import text
 from engine.data.store import Store
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 CARDS = "#library-grid .card"
 

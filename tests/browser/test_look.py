@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from app import text
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 NAMELESS = """() => [...document.querySelectorAll('button, a[href], input, select, textarea, summary')]
   .filter(node => node.offsetParent !== null && !node.labels?.length && !node.getAttribute('aria-label')
