@@ -36,6 +36,16 @@ class ModelPreset(BaseModel):
     """The longest clip that the model makes in one piece."""
     size_multiple: int | None = Field(None, ge=1)
     """px; width and height must be multiples of it. None = what the family's spec says."""
+    parts: dict[str, str] = Field(default_factory=dict)
+    """Parts of the model that come from elsewhere, such as AnimateDiff's motion_adapter: part -> folder or hub id."""
+    scheduler: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Laid over the model's `scheduler_config.json`: its shift, its spacing, or another scheduler by `_class_name`."""
+    offload_text: bool = False
+    """The text encoder waits on the CPU between prompts: less memory on the device, a moment more a prompt."""
+    tile_vae: bool = False
+    """The VAE works tile by tile: far less memory for large pictures, faint seams that rewards may see."""
+    distilled: bool = False
+    """Made for a few steps without guidance: a model to generate with, not one to train further."""
     vram_gib: float | None = Field(None, ge=0)
     """Memory on the device for a default clip, GiB. None = not measured."""
     recommended: str = ""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from engine.errors import ConfigError
-from engine.families.base import FamilySpec, ModelFamily
+from engine.families.base import FamilyOptions, FamilySpec, ModelFamily
 
 if TYPE_CHECKING:
     from engine.config.schema import ModelPreset
@@ -14,6 +14,10 @@ ROOT = Path(__file__).parents[2]
 
 FAMILIES = {
     "ltx": "engine.families.ltx:LTXFamily",
+    "wan": "engine.families.wan:WanFamily",
+    "animatediff": "engine.families.animatediff:AnimateDiffFamily",
+    "cogvideox": "engine.families.cogvideox:CogVideoXFamily",
+    "hunyuanvideo": "engine.families.hunyuanvideo:HunyuanVideoFamily",
 }
 
 
@@ -38,7 +42,18 @@ def open_model(preset: "ModelPreset", device: str | None = None) -> ModelFamily:
 
     from engine.hardware.device import pick_device
 
-    local = ROOT / preset.source
-    family = family_class(preset.family)(str(local) if local.exists() else preset.source)
+    options = FamilyOptions(
+        parts={part: _local(source) for part, source in preset.parts.items()},
+        scheduler=preset.scheduler,
+        offload_text=preset.offload_text,
+        tile_vae=preset.tile_vae,
+    )
+    family = family_class(preset.family)(_local(preset.source), options)
     family.load(device or pick_device(), getattr(torch, preset.dtype))
     return family
+
+
+def _local(source: str) -> str:
+    """A path relative to the repository made whole, where there is such a file; hub ids stay as they are."""
+    local = ROOT / source
+    return str(local) if local.exists() else source

@@ -5,7 +5,7 @@ Latents are `float[B,C,t,h,w]`. Guidance, schedules, SDE, LoRA, windows and keyf
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from engine.generation.request import GenerationRequest
 
+Prediction = Literal["flow", "epsilon", "v_prediction"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilySpec:
@@ -24,16 +26,22 @@ class FamilySpec:
 
     A clip may have `frame_stride * k + frame_offset` frames (LTX 8k+1, Wan 4k+1; stride 1 and offset 0: any number),
     and its width and height must be multiples of `size_multiple` px (a preset may say otherwise for its model's VAE).
+    `native_conditioning` says what `predict` takes besides the prompt: "frames" (a noise level for each latent frame,
+    0 = given), "pictures" (clean single pictures at frames of their own, see `Conditioning`). With `embedded_guidance`
+    the network is told the guidance and runs once, instead of once with and once without the prompt. `text_tokens` is
+    how many tokens of a prompt the text encoder reads at most (None: no limit is known).
     """
 
     key: str
     title: str
-    prediction: Literal["flow", "epsilon", "v_prediction"]
+    prediction: Prediction
     frame_stride: int
     frame_offset: int
     size_multiple: int
     lora_targets: tuple[str, ...]
     native_conditioning: tuple[str, ...] = ()
+    text_tokens: int | None = None
+    embedded_guidance: bool = False
     licence: str = ""
     source: str = ""
 
@@ -47,17 +55,35 @@ class FamilySpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyOptions:
+    """How a model is opened, where that is not the folder's own affair.
+
+    `parts` maps a part to a source of its own (AnimateDiff's motion adapter); `scheduler` is laid over the folder's
+    `scheduler_config.json`. The text encoder may wait on the CPU between prompts, and the VAE may work tile by tile:
+    both save memory on the device, the one for time, the other for faint seams that rewards can see.
+    """
+
+    parts: Mapping[str, str] = field(default_factory=dict)
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    offload_text: bool = False
+    tile_vae: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Conditioning:
     """Encoded prompts, one row each: `embeds[B,L,D]`, `mask[B,L]` (1 = a real token), and what the family adds.
 
     `fps` is the frame rate that the network is told (1/s), the same for all rows: `encode` does not know it, the caller
-    adds it, and a family whose network needs it insists. Tensors in `extras` have a row per prompt.
+    adds it, and a family whose network needs it insists. So with `guidance`, for families that embed it: the sampler
+    adds it. Tensors in `extras` have a row per prompt; by convention `pictures[B,N,C,h,w]` are clean single pictures as
+    latents, given at the frames `picture_frames[B,N]`.
     """
 
     embeds: "Tensor"
     mask: "Tensor | None" = None
     extras: Mapping[str, Any] | None = None
     fps: float | None = None
+    guidance: float | None = None
 
     def rows(self, selection: "slice | Tensor | Sequence[int]") -> "Conditioning":
         """The chosen rows, in that order."""
@@ -85,12 +111,23 @@ def _map_tensors(apply: "Callable[[list[Tensor]], Tensor]", *parts: Conditioning
     )
 
 
+class Predictor(Protocol):
+    """What the sampler needs of a family: what it predicts, and the prediction."""
+
+    @property
+    def spec(self) -> FamilySpec: ...
+
+    def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
+        """See `ModelFamily.predict`."""
+        ...
+
+
 class ModelFamily(Protocol):
     """The five verbs, and what they work with. An instance is one model: a family plus weights at `source`."""
 
     spec: ClassVar[FamilySpec]
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, options: FamilyOptions | None = None) -> None:
         """`source` is a diffusers folder or a hub id; nothing is read before `load`."""
         ...
 
@@ -118,6 +155,11 @@ class ModelFamily(Protocol):
 
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":
         """`uint8[B,T,H,W,3]` to the latents `float32[B,C,t,h,w]` that `decode` undoes (the posterior's mean)."""
+        ...
+
+    @property
+    def text_key(self) -> str:
+        """Names what `encode` depends on besides the prompt (files, type): the same key, the same embeddings."""
         ...
 
     @property

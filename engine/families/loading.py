@@ -1,24 +1,96 @@
-"""What every family's `load` shares: find the folder, check what is in it, read its parts, refuse damaged weights."""
+"""What the families share: find the folder, check what is in it, read its parts, refuse damaged weights."""
 
+import hashlib
+import importlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
+from engine.families.base import FamilyOptions, FamilySpec
+from engine.seeds import unit_noise
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
-    from torch import nn
+    from torch import Tensor, nn
+
+    from engine.generation.request import GenerationRequest
 
 ALLOW_DOWNLOAD = "DAILIES_ALLOW_DOWNLOAD"
+LIBRARIES = ("diffusers", "transformers")
+Classes = str | tuple[str, ...]
 
 
-def find_folder(source: str, parts: Iterable[str]) -> Path:
+class DiffusersFamily:
+    """A model in a diffusers folder, opened part by part. Families add their own `load` and the verbs.
+
+    `parts` maps each subfolder to the class (or classes) that may be in it.
+    """
+
+    spec: ClassVar[FamilySpec]
+    parts: ClassVar[Mapping[str, Classes]]
+
+    def __init__(self, source: str, options: FamilyOptions | None = None) -> None:
+        self.source = source
+        self.options = options or FamilyOptions()
+
+    def open_folder(self, device: str, dtype: "torch.dtype", extra: Sequence[str] = ()) -> None:
+        """Find and check the folder; sets `folder`, `device`, `dtype`, `scheduler_config` and `text_key`."""
+        self.folder = find_folder(self.source, [*self.parts, "tokenizer", *extra])
+        check_parts(self.folder, {part: name for part, name in self.parts.items() if part not in self.options.parts})
+        self.device, self.dtype = device, dtype
+        own = read_json(self.folder / "scheduler" / "scheduler_config.json")
+        self.scheduler_config: Mapping[str, Any] = {**own, **self.options.scheduler}
+        self.text_key = f"{self.spec.key} {text_fingerprint(self.folder)} {dtype}"
+
+    def read(self, part: str, dtype: "torch.dtype | None" = None, device: str | None = None) -> Any:
+        """A network of the folder, of the class that its index names."""
+        library, name = read_json(self.folder / "model_index.json")[part]
+        if library not in LIBRARIES:
+            raise FamilyError(f"'{self.folder}': {part} is of the library '{library}', but only {LIBRARIES} are used.")
+        model_class = getattr(importlib.import_module(library), name)
+        return read_network(model_class, self.folder, part, device or self.device, dtype or self.dtype)
+
+    def read_text_encoder(self, part: str = "text_encoder") -> Any:
+        """On the device, or waiting on the CPU where the options say so."""
+        return self.read(part, device="cpu" if self.options.offload_text else self.device)
+
+    def read_vae(self, dtype: "torch.dtype | None" = None) -> Any:
+        vae = self.read("vae", dtype)
+        if self.options.tile_vae:
+            vae.enable_tiling()
+        return vae
+
+    def noise(
+        self,
+        request: "GenerationRequest",
+        generators: "Sequence[torch.Generator]",
+        *,
+        channels: int,
+        strides: tuple[int, int],
+        multiple: int,
+    ) -> "Tensor":
+        """Unit-normal `float32[B,C,t,h,w]` for a VAE of strides (frames, px); sides must be multiples of `multiple`."""
+        stride, size = strides
+        if (request.num_frames - 1) % stride or request.width % multiple or request.height % multiple:
+            rule = f"{stride}k+1 frames" if stride > 1 else "any number of frames"
+            raise FamilyError(
+                f"This model needs {rule} and sides that are multiples of {multiple} px, but the request has "
+                f"{request.num_frames} frames at {request.width}x{request.height}."
+            )
+        shape = (channels, (request.num_frames - 1) // stride + 1, request.height // size, request.width // size)
+        return unit_noise(shape, generators).to(self.device)
+
+
+def find_folder(source: str, parts: Iterable[str], files: Sequence[str] = ("model_index.json",)) -> Path:
     """The diffusers folder of `source`: a folder on disk, or a hub id that the hub's cache holds.
 
-    A missing hub model is downloaded only with DAILIES_ALLOW_DOWNLOAD=1, and then only its `parts`. Raises FamilyError.
+    A missing hub model is downloaded only with DAILIES_ALLOW_DOWNLOAD=1, and then only its `parts` and `files`. Raises
+    FamilyError.
     """
     if Path(source).is_dir():
         return Path(source)
@@ -26,7 +98,19 @@ def find_folder(source: str, parts: Iterable[str]) -> Path:
         raise FamilyError(
             f"There is no model folder '{source}': correct `source` in the preset, or put the model there."
         )
-    return _from_hub(source, ["model_index.json", *(f"{part}/*" for part in parts)])
+    return _from_hub(source, [*files, *(f"{part}/*" for part in parts)])
+
+
+def find_file(source: str) -> Path:
+    """One file: a path on disk, or `owner/name/file` on the hub. Raises FamilyError."""
+    if Path(source).is_file() or source.count("/") < 2:
+        folder, name = Path(source).parent, Path(source).name
+    else:
+        owner, repository, name = source.split("/", 2)
+        folder = find_folder(f"{owner}/{repository}", [], files=[name])
+    if not (folder / name).is_file():
+        raise FamilyError(f"There is no file '{source}': correct it in the preset, or put the file there.")
+    return folder / name
 
 
 def _from_hub(source: str, patterns: list[str]) -> Path:
@@ -50,19 +134,20 @@ def _from_hub(source: str, patterns: list[str]) -> Path:
     return Path(folder)
 
 
-def check_parts(folder: Path, parts: Mapping[str, str]) -> None:
-    """Refuse a folder of another family: `parts` maps each subfolder to the class that must be in it."""
+def check_parts(folder: Path, parts: Mapping[str, Classes]) -> None:
+    """Refuse a folder of another family: `parts` maps each subfolder to the class (one of the classes) in it."""
     index = read_json(folder / "model_index.json")
     for part, expected in parts.items():
         entry = index.get(part)
         found = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
         if found is None:
             raise FamilyError(f"'{folder}' has no {part}: it is no whole model, download it again.")
-        if found != expected:
+        if found not in ((expected,) if isinstance(expected, str) else expected):
             pipeline = index.get("_class_name", "another family")
+            needed = expected if isinstance(expected, str) else " or ".join(expected)
             raise FamilyError(
                 f"'{folder}' belongs to another family ({pipeline}): its {part} is {found}, but this family needs "
-                f"{expected}. Correct `family` in the preset."
+                f"{needed}. Correct `family` in the preset."
             )
 
 
@@ -98,6 +183,49 @@ def read_network(model_class: Any, folder: Path, part: str, device: str, dtype: 
     refuse_nan(network, where)
     network.requires_grad_(False)
     return move(network.eval(), device, where)
+
+
+def read_tokenizer(folder: Path, part: str = "tokenizer") -> Any:
+    """The tokenizer of a folder. Raises FamilyError."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder / part, local_files_only=True)
+    except (OSError, ValueError, ImportError) as error:
+        raise FamilyError(f"The tokenizer in '{folder}/{part}' cannot be read: {error}") from error
+
+
+def text_fingerprint(folder: Path) -> str:
+    """16 hex digits that change with the files of the tokenizers and text encoders (their names, sizes and times)."""
+    files = sorted(file for part in folder.glob("t[eo]*") for file in part.rglob("*") if file.is_file())
+    stats = [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps([str(folder.resolve()), stats]).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def resident(network: Any, device: str) -> Iterator[None]:
+    """The network on `device` for a while, then back where it waits; nothing moves when it is there anyway."""
+    home = network.device
+    network.to(device)
+    try:
+        yield
+    finally:
+        network.to(home)
+
+
+def to_pixels(video: "Tensor") -> "np.ndarray":
+    """A VAE's `[B,3,T,H,W]` in -1..1 to `uint8[B,T,H,W,3]`."""
+    import torch
+
+    pixels = ((video.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 4, 1).cpu().numpy()
+
+
+def from_pixels(frames: "np.ndarray", device: str, dtype: "torch.dtype") -> "Tensor":
+    """`uint8[B,T,H,W,3]` to a VAE's `[B,3,T,H,W]` in -1..1."""
+    import torch
+
+    return torch.from_numpy(frames).to(device).permute(0, 4, 1, 2, 3).to(dtype) / 127.5 - 1
 
 
 def move(network: Any, device: str, where: str) -> Any:

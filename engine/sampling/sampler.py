@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from engine.families.base import Conditioning, ModelFamily
-from engine.sampling.step import StepFunction, ode_step
+from engine.families.base import Conditioning, Predictor
+from engine.sampling.step import ODE_STEPS, StepFunction
 from engine.seeds import unit_noise
 
 
@@ -28,7 +28,7 @@ class DenoiseStep:
 
 
 def guided_prediction(
-    family: ModelFamily,
+    family: Predictor,
     latents: Tensor,
     sigma: float | Tensor,
     conditioning: Conditioning,
@@ -37,12 +37,15 @@ def guided_prediction(
 ) -> Tensor:
     """The network's output with classifier-free guidance (arXiv:2207.12598), both branches in one call; gradients flow.
 
-    `sigma` is one level for all, or `[B]` or `[B,t]`. Guidance of 1 or less, or no `negative`, is the plain output.
+    `sigma` is one level for all, or `[B]` or `[B,t]`. Guidance of 1 or less, or no `negative`, is the plain output. A
+    family that embeds the guidance is told it and runs once; it has no use for `negative`.
     """
     num_clips = latents.shape[0]
     levels = torch.as_tensor(sigma, dtype=torch.float32, device=latents.device)
     if levels.ndim == 0:
         levels = levels.expand(num_clips)
+    if family.spec.embedded_guidance:
+        return family.predict(latents, levels, replace(conditioning, guidance=guidance))
     if negative is None or guidance <= 1:
         return family.predict(latents, levels, conditioning)
     prompts = replace(negative.joined(conditioning), fps=conditioning.fps)
@@ -53,23 +56,25 @@ def guided_prediction(
 
 @torch.no_grad()
 def denoise(
-    family: ModelFamily,
+    family: Predictor,
     latents: Tensor,
     sigmas: Tensor,
     conditioning: Conditioning,
     *,
     negative: Conditioning | None = None,
     guidance: float = 1.0,
-    step: StepFunction | Sequence[StepFunction] = ode_step,
+    step: StepFunction | Sequence[StepFunction] | None = None,
     generators: Sequence[torch.Generator] | None = None,
 ) -> Iterator[DenoiseStep]:
     """Walk `latents[B,C,t,h,w]` down `sigmas[K+1]`, yielding each step; stop iterating to cancel.
 
-    `step` is one function for all steps or K of them (SDE inside a window, ODE outside). `generators`, one a clip, are
+    `step` is one function for all steps, or K of them (SDE inside a window, ODE outside), or None for the step without
+    fresh noise that suits the family's prediction. `generators`, one a clip, are
     for steps that draw noise; each step takes one draw whether it uses it or not, so that a step's noise does not
     depend on what the steps before it were.
     """
     levels = [float(sigma) for sigma in sigmas]
+    step = ODE_STEPS[family.spec.prediction] if step is None else step
     steps = [step] * (len(levels) - 1) if callable(step) else list(step)
     assert len(steps) == len(levels) - 1, f"{len(steps)} step functions for {len(levels) - 1} steps"
     for index, advance in enumerate(steps):

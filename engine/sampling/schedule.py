@@ -2,11 +2,13 @@
 
     prediction   latents at sigma                          sigma runs
     flow         (1 - sigma) x0 + sigma eps                1 .. 0
-    epsilon      sqrt(1 - sigma^2) x0 + sigma eps          sqrt(1 - abar) of the scheduler's table, .. 0
+    otherwise    sqrt(1 - sigma^2) x0 + sigma eps          sqrt(1 - abar) of the scheduler's table, .. 0
 
-The values are those of the model's own diffusers pipeline: its scheduler's class shifts them, from its own config.
+The values are those of the model's own diffusers pipeline: its scheduler's class shifts them, from its own config. A
+scheduler names levels here, not a solver: all flow models are stepped by Euler, all others by DDIM.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,8 +28,19 @@ def sigmas_for(scheduler_config: Mapping[str, Any], num_steps: int, num_tokens: 
     name = str(scheduler_config.get("_class_name"))
     if name not in _SCHEDULES:
         raise FamilyError(f"The scheduler {name} is not supported: use one of {', '.join(sorted(_SCHEDULES))}.")
-    config = {key: value for key, value in scheduler_config.items() if not key.startswith("_")}
-    return _SCHEDULES[name](config, num_steps, num_tokens)
+    return _SCHEDULES[name](scheduler_config, num_steps, num_tokens)
+
+
+def noise_table(scheduler_config: Mapping[str, Any]) -> Tensor:
+    """`sigma` float64 of each training timestep of a model that does not predict a flow, rising."""
+    return (1 - _diffusers(scheduler_config).alphas_cumprod.double()).clamp(min=0).sqrt()
+
+
+def nearest_timesteps(table: Tensor, sigma: Tensor) -> Tensor:
+    """The timesteps `int64[B]` whose levels in `noise_table` are nearest to `sigma[B]`."""
+    above = torch.searchsorted(table, sigma.double().contiguous()).clamp(1, len(table) - 1)
+    nearer_below = sigma - table[above - 1] < table[above] - sigma
+    return above - nearer_below.long()
 
 
 def shift_mu(num_tokens: int, config: Mapping[str, Any]) -> float:
@@ -38,27 +51,52 @@ def shift_mu(num_tokens: int, config: Mapping[str, Any]) -> float:
     return float(num_tokens * slope + (base - slope * low))
 
 
-def _flow_match_euler(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> Tensor:
-    """float32; the even grid 1 .. 1/K that LTXPipeline asks for, shifted as the config says."""
-    from diffusers import FlowMatchEulerDiscreteScheduler
+def _diffusers(config: Mapping[str, Any]) -> Any:
+    """The scheduler of a config; settings that its class does not know (left by an overlaid one) are passed over."""
+    import diffusers
 
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(config))
-    grid = np.linspace(1.0, 1 / num_steps, num_steps)
-    scheduler.set_timesteps(sigmas=grid, mu=shift_mu(num_tokens, config))
+    scheduler_class = getattr(diffusers, DIFFUSERS_CLASS.get(config["_class_name"], config["_class_name"]))
+    known = inspect.signature(scheduler_class.__init__).parameters
+    return scheduler_class.from_config({key: value for key, value in config.items() if key in known})
+
+
+def _flow_match_euler(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> Tensor:
+    """float32; the even grid 1 .. 1/K that most pipelines ask for (`_grid` = "own": the scheduler's), then shifted."""
+    scheduler = _diffusers(config)
+    if config.get("_grid") == "own":
+        scheduler.set_timesteps(num_steps, mu=shift_mu(num_tokens, config))
+    else:
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / num_steps, num_steps), mu=shift_mu(num_tokens, config))
+    return scheduler.sigmas
+
+
+def _flow_unipc(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> Tensor:
+    """float32; the shifted levels of Wan's own scheduler. Raises FamilyError when it is not set up for a flow."""
+    if not config.get("use_flow_sigmas"):
+        raise FamilyError(
+            "A UniPC scheduler without use_flow_sigmas is not supported: set it in the preset's scheduler."
+        )
+    scheduler = _diffusers(config)
+    scheduler.set_timesteps(num_steps)
     return scheduler.sigmas
 
 
 def _ddim(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> Tensor:
     """float64, so that abar = 1 - sigma^2 comes back without loss."""
-    from diffusers import DDIMScheduler
-
-    scheduler = DDIMScheduler.from_config(dict(config))
+    scheduler = _diffusers(config)
     scheduler.set_timesteps(num_steps)
-    abar = torch.cat([scheduler.alphas_cumprod[scheduler.timesteps], scheduler.final_alpha_cumprod.reshape(1)])
-    return (1 - abar.double()).sqrt()
+    final = torch.as_tensor(scheduler.final_alpha_cumprod).reshape(1).to(scheduler.alphas_cumprod)
+    abar = torch.cat([scheduler.alphas_cumprod[scheduler.timesteps], final])
+    return (1 - abar.double()).clamp(min=0).sqrt()
 
+
+# A solver of diffusers that shares another's levels: the one whose levels are read.
+DIFFUSERS_CLASS = {"CogVideoXDPMScheduler": "CogVideoXDDIMScheduler"}
 
 _SCHEDULES: dict[str, Callable[[Mapping[str, Any], int, int], Tensor]] = {
     "FlowMatchEulerDiscreteScheduler": _flow_match_euler,
+    "UniPCMultistepScheduler": _flow_unipc,
     "DDIMScheduler": _ddim,
+    "CogVideoXDDIMScheduler": _ddim,
+    "CogVideoXDPMScheduler": _ddim,
 }

@@ -24,10 +24,13 @@ Special cases, the same for all forms:
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 from jaxtyping import Float
 from torch import Tensor
+
+from engine.families.base import Prediction
 
 Form = Literal["flow_grpo", "dance", "cps"]
 Latents = Float[Tensor, "B *dims"]
@@ -120,17 +123,52 @@ def ddim_step(
     next_latents: Latents | None = None,
     *,
     eta: float = 0.0,
+    of: Prediction = "epsilon",
 ) -> Step:
-    """DDIM for noise-predicting models (Eq. 12, with the std of Eq. 16, arXiv:2010.02502); here sigma^2 = 1 - abar.
+    """DDIM (Eq. 12, with the std of Eq. 16, arXiv:2010.02502); here sigma^2 = 1 - abar. `of` is what is predicted.
 
     eta = 0 is DDIM's deterministic step, eta = 1 DDPM's. At the last step (sigma_next = 0) there is no noise.
     """
     abar, abar_next = 1 - sigma**2, 1 - sigma_next**2
     std = eta * sigma_next / sigma * math.sqrt(max(0.0, 1 - abar / abar_next))
-    eps = prediction.float()
-    x0 = (latents.float() - sigma * eps) / math.sqrt(abar)
+    x0, eps = clean_and_noise(of, prediction, latents, sigma)
     mean = math.sqrt(abar_next) * x0 + math.sqrt(max(0.0, sigma_next**2 - std**2)) * eps
     return _finish(mean, std, latents, noise, next_latents)
+
+
+def clean_and_noise(of: Prediction, prediction: Latents, latents: Latents, sigma: float) -> tuple[Latents, Latents]:
+    """What a prediction at noise level `sigma` says of the clean latents and of the noise, in float32.
+
+    of              is          clean x0                noise eps
+    flow            eps - x0    x - s v                 x + (1 - s) v
+    epsilon         eps         (x - s eps) / a         eps             with a = sqrt(1 - s^2)
+    v_prediction    a eps - s x0    a x - s v           a v + s x
+    """
+    x, output = latents.float(), prediction.float()
+    signal = math.sqrt(max(0.0, 1 - sigma**2))
+    match of:
+        case "flow":
+            return x - sigma * output, x + (1 - sigma) * output
+        case "epsilon":
+            return (x - sigma * output) / signal, output
+        case "v_prediction":
+            return signal * x - sigma * output, signal * output + sigma * x
+
+
+def prediction_of(of: Prediction, clean: Latents, noise: Latents, sigma: float) -> Latents:
+    """The prediction that says `clean` and `noise`: the inverse of `clean_and_noise`."""
+    match of:
+        case "flow":
+            return noise - clean
+        case "epsilon":
+            return noise
+        case "v_prediction":
+            return math.sqrt(max(0.0, 1 - sigma**2)) * noise - sigma * clean
+
+
+def noised(of: Prediction, clean: Latents, noise: Latents, sigma: float) -> Latents:
+    """Clean latents brought to noise level `sigma`."""
+    return (1 - sigma if of == "flow" else math.sqrt(max(0.0, 1 - sigma**2))) * clean + sigma * noise
 
 
 def gaussian_log_prob(value: Latents, mean: Latents, std: float) -> LogProb:
@@ -149,3 +187,11 @@ def _finish(mean: Latents, std: float, latents: Latents, noise: Latents | None, 
         next_latents = drawn.to(latents.dtype)
     log_prob = gaussian_log_prob(next_latents.detach(), mean, std) if std > 0 else None
     return Step(next_latents=next_latents.detach() if std > 0 else next_latents, mean=mean, std=std, log_prob=log_prob)
+
+
+ODE_STEPS: dict[Prediction, StepFunction] = {
+    "flow": ode_step,
+    "epsilon": ddim_step,
+    "v_prediction": partial(ddim_step, of="v_prediction"),
+}
+"""The step without fresh noise, for each thing that a network may predict."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import FamilyError
-from engine.sampling.schedule import shift_mu, sigmas_for
+from engine.sampling.schedule import nearest_timesteps, noise_table, shift_mu, sigmas_for
 
 FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "_diffusers_version": "0.42.1"}
 DYNAMIC = {**FLOW, "use_dynamic_shifting": True, "base_shift": 0.95, "max_shift": 2.05, "shift_terminal": 0.1}
@@ -54,6 +54,59 @@ def test_ddim_levels_are_the_schedulers_noise_shares() -> None:
     assert sigmas[-1] == 0 and sigmas.dtype == torch.float64
 
 
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+@pytest.mark.parametrize("name", ["CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"])
+def test_cogvideox_levels_begin_at_pure_noise(name: str, spacing: str) -> None:
+    from diffusers import CogVideoXDDIMScheduler
+
+    own = {"rescale_betas_zero_snr": True, "timestep_spacing": spacing, "snr_shift_scale": 3.0}
+    sigmas = sigmas_for({"_class_name": name, **own, "prediction_type": "v_prediction"}, 10, 0)
+    scheduler = CogVideoXDDIMScheduler(**own)
+    scheduler.set_timesteps(10)
+    assert torch.allclose(1 - sigmas[:-1] ** 2, scheduler.alphas_cumprod[scheduler.timesteps].double(), atol=1e-7)
+    assert sigmas[-1] == 0 and (sigmas[0] == 1) == (spacing == "trailing")
+
+
+def test_wans_levels_are_those_of_its_solver() -> None:
+    from diffusers import UniPCMultistepScheduler
+
+    own = {"use_flow_sigmas": True, "flow_shift": 3.0, "prediction_type": "flow_prediction"}
+    scheduler = UniPCMultistepScheduler(**own)
+    scheduler.set_timesteps(20)
+    assert torch.equal(sigmas_for({"_class_name": "UniPCMultistepScheduler", **own}, 20, 0), scheduler.sigmas)
+
+
+def test_a_pipeline_that_asks_for_no_levels_has_the_schedulers_own() -> None:
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=7.0)
+    scheduler.set_timesteps(10)
+    config = {**FLOW, "shift": 7.0}
+    assert torch.equal(sigmas_for({**config, "_grid": "own"}, 10, 0), scheduler.sigmas)
+    assert not torch.equal(sigmas_for(config, 10, 0), scheduler.sigmas)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("num_steps", [1, 4, 25, 50])
+def test_levels_find_their_timesteps_again(spacing: str, num_steps: int) -> None:
+    """Through float32, as networks are told them: at the table's end it can barely tell timesteps apart."""
+    from diffusers import CogVideoXDDIMScheduler, DDIMScheduler
+
+    for kind, options in ((DDIMScheduler, {}), (CogVideoXDDIMScheduler, {"rescale_betas_zero_snr": True})):
+        config = {"_class_name": kind.__name__, "timestep_spacing": spacing, **options}
+        scheduler = kind.from_config(config)
+        scheduler.set_timesteps(num_steps)
+        levels = sigmas_for(config, num_steps, 0)[:-1].float()
+        assert torch.equal(nearest_timesteps(noise_table(config), levels), scheduler.timesteps)
+
+
+def test_an_overlaid_schedulers_leftovers_are_passed_over() -> None:
+    config = {"_class_name": "DDIMScheduler", "beta_schedule": "linear", "skip_prk_steps": True}
+    assert torch.equal(sigmas_for(config, 5, 0), sigmas_for({**config, "skip_prk_steps": False}, 5, 0))
+
+
 def test_an_unknown_scheduler_is_named() -> None:
-    with pytest.raises(FamilyError, match=r"UniPCMultistepScheduler is not supported: use one of DDIMScheduler"):
+    with pytest.raises(FamilyError, match=r"HeunDiscreteScheduler is not supported: use one of CogVideoXDDIM"):
+        sigmas_for({"_class_name": "HeunDiscreteScheduler"}, 10, 80)
+    with pytest.raises(FamilyError, match="UniPC scheduler without use_flow_sigmas is not supported"):
         sigmas_for({"_class_name": "UniPCMultistepScheduler"}, 10, 80)

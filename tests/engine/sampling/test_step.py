@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from types import SimpleNamespace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,14 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from engine.families.base import Conditioning
+from engine.families.base import Conditioning, FamilySpec, Prediction
 from engine.sampling.sampler import denoise
 from engine.sampling.step import (
+    ODE_STEPS,
     Form,
     StepFunction,
+    clean_and_noise,
     ddim_step,
     gaussian_log_prob,
+    noised,
     ode_step,
+    prediction_of,
     sde_coefficients,
     sde_step,
 )
@@ -126,21 +130,50 @@ def test_log_prob_is_a_mean_over_elements() -> None:
     assert gaussian_log_prob(value, value, 1.0).item() == pytest.approx(-0.5 * math.log(2 * math.pi), rel=1e-6)
 
 
+@pytest.mark.parametrize("of", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-def test_ddim_is_diffusers_ddim(eta: float) -> None:
+def test_ddim_is_diffusers_ddim(eta: float, of: Prediction) -> None:
     from diffusers import DDIMScheduler
 
     from engine.sampling.schedule import sigmas_for
 
-    scheduler = DDIMScheduler(beta_schedule="linear", clip_sample=False, steps_offset=1, timestep_spacing="trailing")
+    options = {"beta_schedule": "linear", "clip_sample": False, "timestep_spacing": "trailing", "prediction_type": of}
+    scheduler = DDIMScheduler(**options)
     scheduler.set_timesteps(8)
     sigmas = sigmas_for({"_class_name": "DDIMScheduler", **scheduler.config}, 8, 0).tolist()
     ours = theirs = draw_latents(0, 2, 3, 4)
     for index, t in enumerate(scheduler.timesteps):
         eps, z = draw_latents(10 + index, 2, 3, 4), draw_latents(50 + index, 2, 3, 4)
         theirs = scheduler.step(eps, t, theirs, eta=eta, variance_noise=z).prev_sample
-        ours = ddim_step(eps, ours, sigmas[index], sigmas[index + 1], noise=z, eta=eta).next_latents
+        ours = ddim_step(eps, ours, sigmas[index], sigmas[index + 1], noise=z, eta=eta, of=of).next_latents
     assert (ours - theirs).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("of", ["epsilon", "v_prediction"])
+def test_ddim_without_eta_is_the_deterministic_step_bit_for_bit(of: Prediction) -> None:
+    x, output = draw_latents(1, 2, 5), draw_latents(2, 2, 5)
+    silent = ddim_step(output, x, 0.8, 0.6, noise=torch.ones(2, 5), eta=0.0, of=of)
+    assert torch.equal(silent.next_latents, ODE_STEPS[of](output, x, 0.8, 0.6).next_latents)
+    assert silent.log_prob is None and silent.std == 0
+
+
+@given(sigma=st.floats(0.01, 0.99), seed=st.integers(0, 99), of=st.sampled_from(["flow", "epsilon", "v_prediction"]))
+def test_predictions_and_what_they_say_are_inverses(sigma: float, seed: int, of: Prediction) -> None:
+    clean, noise = draw_latents(seed, 2, 5), draw_latents(seed + 1, 2, 5)
+    latents = noised(of, clean, noise, sigma)
+    said = clean_and_noise(of, prediction_of(of, clean, noise, sigma), latents, sigma)
+    assert (said[0] - clean).abs().max() <= 1e-4 and (said[1] - noise).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("of", ["flow", "epsilon", "v_prediction"])
+def test_a_steady_prediction_leads_to_what_it_says(of: Prediction) -> None:
+    """Whatever the levels on the way: this is what held frames rely on."""
+    clean, noise = draw_latents(1, 2, 5), draw_latents(2, 2, 5)
+    sigmas = [0.95, 0.9, 0.4, 0.1, 0.0]
+    latents = noised(of, clean, noise, sigmas[0])
+    for level, lower in pairwise(sigmas):
+        latents = ODE_STEPS[of](prediction_of(of, clean, noise, level), latents, level, lower).next_latents
+    assert (latents - clean).abs().max() <= 1e-5
 
 
 class GaussianFlow:
@@ -148,21 +181,21 @@ class GaussianFlow:
 
     MEAN, SPREAD = 0.8, 0.5
 
-    def __init__(self, epsilon: bool = False) -> None:
-        self.spec = SimpleNamespace(prediction="epsilon" if epsilon else "flow")
-        self.epsilon = epsilon
+    def __init__(self, of: Prediction = "flow") -> None:
+        self.spec = FamilySpec(
+            key="x", title="X", prediction=of, frame_stride=1, frame_offset=0, size_multiple=1, lora_targets=()
+        )
 
     def predict(self, latents: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
-        s = sigma.view(-1, 1)
-        alpha = (1 - s**2).sqrt() if self.epsilon else 1 - s
-        variance = alpha**2 * self.SPREAD**2 + s**2
+        level = float(sigma[0])
+        alpha = self.moments(level)[0] / self.MEAN
+        variance = alpha**2 * self.SPREAD**2 + level**2
         centred = latents - alpha * self.MEAN
-        eps = s / variance * centred
         x0 = self.MEAN + alpha * self.SPREAD**2 / variance * centred
-        return eps if self.epsilon else eps - x0
+        return prediction_of(self.spec.prediction, x0, level / variance * centred, level)
 
     def moments(self, sigma: float) -> tuple[float, float]:
-        alpha = math.sqrt(1 - sigma**2) if self.epsilon else 1 - sigma
+        alpha = 1 - sigma if self.spec.prediction == "flow" else math.sqrt(1 - sigma**2)
         return alpha * self.MEAN, math.sqrt(alpha**2 * self.SPREAD**2 + sigma**2)
 
 
@@ -198,10 +231,11 @@ def test_sde_marginals_are_the_odes(step: StepFunction, on_the_way: float) -> No
     assert abs(mean - exact_mean) <= 0.02 and abs(std - exact_std) <= 0.02
 
 
-@pytest.mark.parametrize("eta", [0.0, 1.0])
-def test_ddim_marginals(eta: float) -> None:
+@pytest.mark.parametrize("of", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_ddim_marginals(eta: float, of: Prediction) -> None:
     sigmas = torch.cos(torch.linspace(0.02, math.pi / 2, 201, dtype=torch.float64)).clamp(0, 1)
-    for mean, std, exact_mean, exact_std in statistics(GaussianFlow(epsilon=True), sigmas, partial(ddim_step, eta=eta)):
+    for mean, std, exact_mean, exact_std in statistics(GaussianFlow(of), sigmas, partial(ddim_step, eta=eta, of=of)):
         assert abs(mean - exact_mean) <= 0.02 and abs(std - exact_std) <= 0.02
 
 

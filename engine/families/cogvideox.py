@@ -1,0 +1,129 @@
+"""CogVideoX 2B and 5B, text to video.
+
+Causal VAE, four frames to a latent after the first, so clips have 4k+1 frames; the network predicts v at the timesteps
+of a noise table whose last level is pure noise. Stepped by DDIM, whichever scheduler the folder names.
+Source: Yang et al., CogVideoX (arXiv:2408.06072), through diffusers' CogVideoX classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from engine.errors import FamilyError
+from engine.families.base import Conditioning, FamilySpec
+from engine.families.loading import Classes, DiffusersFamily, from_pixels, read_tokenizer, resident, to_pixels
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from engine.generation.request import GenerationRequest
+
+
+class CogVideoXFamily(DiffusersFamily):
+    """A CogVideoX model: `source` is a diffusers folder or hub id; `load` before anything else."""
+
+    spec: ClassVar[FamilySpec] = FamilySpec(
+        key="cogvideox",
+        title="CogVideoX",
+        prediction="v_prediction",
+        frame_stride=4,
+        frame_offset=1,
+        size_multiple=16,
+        lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
+        text_tokens=226,
+        licence="2B Apache-2.0; 5B under the CogVideoX licence",
+        source="arXiv:2408.06072",
+    )
+    parts: ClassVar[Mapping[str, Classes]] = {
+        "transformer": "CogVideoXTransformer3DModel",
+        "vae": "AutoencoderKLCogVideoX",
+        "text_encoder": "T5EncoderModel",
+        "scheduler": ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"),
+    }
+
+    def load(self, device: str, dtype: "torch.dtype") -> None:
+        from engine.sampling.schedule import noise_table
+
+        self.open_folder(device, dtype)
+        if self.scheduler_config.get("prediction_type") != self.spec.prediction:
+            raise FamilyError(f"'{self.folder}': a CogVideoX scheduler must have prediction_type = 'v_prediction'.")
+        self.table = noise_table(self.scheduler_config).to(device)
+        self.network = self.read("transformer")
+        if self.network.config.patch_size_t is not None:
+            raise FamilyError(
+                f"'{self.folder}' is CogVideoX 1.5, which pads its latents: only 2B and 5B are supported."
+            )
+        self.vae = self.read_vae()
+        self.text_encoder = self.read_text_encoder()
+        self.tokenizer = read_tokenizer(self.folder)
+
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """`embeds[B,L,D]`; the network attends to the padding too, so there is no mask."""
+        import torch
+
+        length = self.network.config.max_text_seq_length
+        tokens = self.tokenizer(
+            list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        )
+        with torch.no_grad(), resident(self.text_encoder, self.device):
+            embeds = self.text_encoder(tokens.input_ids.to(self.device))[0]
+        return Conditioning(embeds=embeds)
+
+    def init_latents(self, request: "GenerationRequest", generators: "Sequence[torch.Generator]") -> "Tensor":
+        size, config = self._pixels_a_latent, self.network.config
+        strides = (self.vae.config.temporal_compression_ratio, size)
+        multiple = size * config.patch_size
+        return self.noise(request, generators, channels=config.in_channels, strides=strides, multiple=multiple)
+
+    def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
+        """v at the timestep whose noise level is nearest to `sigma[B]`."""
+        from engine.sampling.schedule import nearest_timesteps
+
+        v = self.network(
+            hidden_states=latents.transpose(1, 2).to(conditioning.embeds.dtype),
+            encoder_hidden_states=conditioning.embeds,
+            timestep=nearest_timesteps(self.table, sigma),
+            image_rotary_emb=self._rotary(latents),
+            return_dict=False,
+        )[0]
+        return v.float().transpose(1, 2)
+
+    def decode(self, latents: "Tensor") -> "np.ndarray":
+        """One clip after another; within a clip the VAE takes two latent frames at a time."""
+        import torch
+
+        with torch.no_grad():
+            rows = (latents / self.vae.config.scaling_factor).to(self.vae.dtype).split(1)
+            return to_pixels(torch.cat([self.vae.decode(row).sample for row in rows]))
+
+    def encode_frames(self, frames: "np.ndarray") -> "Tensor":
+        import torch
+
+        pixels = from_pixels(frames, self.device, self.vae.dtype)
+        with torch.no_grad():
+            latents = torch.cat([self.vae.encode(row).latent_dist.mode() for row in pixels.split(1)])
+        return latents.float() * self.vae.config.scaling_factor
+
+    @property
+    def _pixels_a_latent(self) -> int:
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    def _rotary(self, latents: "Tensor") -> "tuple[Tensor, Tensor] | None":
+        """Positions of 5B's tokens; the crop of its training grid that fits the clip's shape. 2B learned its own."""
+        from diffusers.models.embeddings import get_3d_rotary_pos_embed
+        from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
+
+        config, patch = self.network.config, self.network.config.patch_size
+        if not config.use_rotary_positional_embeddings:
+            return None
+        grid = (latents.shape[3] // patch, latents.shape[4] // patch)
+        crop = get_resize_crop_region_for_grid(grid, config.sample_width // patch, config.sample_height // patch)
+        cos, sin = get_3d_rotary_pos_embed(
+            embed_dim=config.attention_head_dim,
+            crops_coords=crop,
+            grid_size=grid,
+            temporal_size=latents.shape[2],
+            device=latents.device,
+        )
+        return cos, sin

@@ -1,0 +1,111 @@
+"""HunyuanVideo, text to video, guidance-distilled.
+
+Causal VAE, four frames to a latent after the first, so clips have 4k+1 frames; the network predicts a flow's velocity
+and is told the guidance instead of running twice. Prompts are read by a language model inside a fixed instruction, and
+by CLIP for one pooled vector.
+Source: Tencent, HunyuanVideo (arXiv:2412.03603), through diffusers' HunyuanVideo classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from engine.errors import FamilyError
+from engine.families.base import Conditioning, FamilySpec
+from engine.families.loading import Classes, DiffusersFamily, from_pixels, read_tokenizer, resident, to_pixels
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from engine.generation.request import GenerationRequest
+
+MAX_TOKENS = 256  # text tokens after the instruction, as HunyuanVideoPipeline
+LAYERS_SKIPPED = 2  # of the language model's last ones
+
+
+class HunyuanVideoFamily(DiffusersFamily):
+    """A HunyuanVideo model: `source` is a diffusers folder or hub id; `load` before anything else."""
+
+    spec: ClassVar[FamilySpec] = FamilySpec(
+        key="hunyuanvideo",
+        title="HunyuanVideo",
+        prediction="flow",
+        frame_stride=4,
+        frame_offset=1,
+        size_multiple=16,
+        lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
+        text_tokens=MAX_TOKENS,
+        embedded_guidance=True,
+        licence="Tencent Hunyuan community licence (not for use in the EU, the UK and South Korea)",
+        source="arXiv:2412.03603",
+    )
+    parts: ClassVar[Mapping[str, Classes]] = {
+        "transformer": "HunyuanVideoTransformer3DModel",
+        "vae": "AutoencoderKLHunyuanVideo",
+        "text_encoder": "LlamaModel",
+        "text_encoder_2": "CLIPTextModel",
+        "scheduler": "FlowMatchEulerDiscreteScheduler",
+    }
+
+    def load(self, device: str, dtype: "torch.dtype") -> None:
+        self.open_folder(device, dtype, extra=["tokenizer_2"])
+        self.network = self.read("transformer")
+        if self.network.config.image_condition_type is not None:
+            raise FamilyError(f"'{self.folder}' is an image-to-video HunyuanVideo: this family makes video from text.")
+        self.vae = self.read_vae()
+        self.text_encoder = self.read_text_encoder()
+        self.text_encoder_2 = self.read_text_encoder("text_encoder_2")
+        self.tokenizer, self.tokenizer_2 = (read_tokenizer(self.folder, f"tokenizer{end}") for end in ("", "_2"))
+
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """`embeds[B,L,D]` without the instruction's tokens, their mask, and CLIP's `extras["pooled"][B,D2]`."""
+        import torch
+        from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
+
+        start = DEFAULT_PROMPT_TEMPLATE["crop_start"]
+        told = [DEFAULT_PROMPT_TEMPLATE["template"].format(prompt) for prompt in prompts]
+        fill = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+        tokens = self.tokenizer(told, max_length=start + MAX_TOKENS, **fill).to(self.device)
+        clip_tokens = self.tokenizer_2(list(prompts), max_length=77, **fill).to(self.device)
+        with torch.no_grad(), resident(self.text_encoder, self.device), resident(self.text_encoder_2, self.device):
+            read = self.text_encoder(tokens.input_ids, tokens.attention_mask, output_hidden_states=True)
+            pooled = self.text_encoder_2(clip_tokens.input_ids).pooler_output
+        embeds = read.hidden_states[-(LAYERS_SKIPPED + 1)]
+        return Conditioning(embeds=embeds[:, start:], mask=tokens.attention_mask[:, start:], extras={"pooled": pooled})
+
+    def init_latents(self, request: "GenerationRequest", generators: "Sequence[torch.Generator]") -> "Tensor":
+        size, config = self.vae.spatial_compression_ratio, self.network.config
+        strides = (self.vae.temporal_compression_ratio, size)
+        multiple = size * config.patch_size
+        return self.noise(request, generators, channels=config.in_channels, strides=strides, multiple=multiple)
+
+    def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
+        """Velocity at `sigma[B]`, under the guidance that the conditioning names."""
+        assert conditioning.guidance is not None and conditioning.extras and conditioning.mask is not None
+        dtype = conditioning.embeds.dtype
+        return self.network(
+            hidden_states=latents.to(dtype),
+            timestep=1000 * sigma,
+            encoder_hidden_states=conditioning.embeds,
+            encoder_attention_mask=conditioning.mask.to(dtype),
+            pooled_projections=conditioning.extras["pooled"],
+            guidance=latents.new_full((len(latents),), 1000 * conditioning.guidance, dtype=dtype),
+            return_dict=False,
+        )[0].float()
+
+    def decode(self, latents: "Tensor") -> "np.ndarray":
+        """One clip after another, so that memory stays that of one."""
+        import torch
+
+        with torch.no_grad():
+            rows = (latents / self.vae.config.scaling_factor).to(self.vae.dtype).split(1)
+            return to_pixels(torch.cat([self.vae.decode(row, return_dict=False)[0] for row in rows]))
+
+    def encode_frames(self, frames: "np.ndarray") -> "Tensor":
+        import torch
+
+        pixels = from_pixels(frames, self.device, self.vae.dtype)
+        with torch.no_grad():
+            latents = torch.cat([self.vae.encode(row).latent_dist.mode() for row in pixels.split(1)])
+        return latents.float() * self.vae.config.scaling_factor

@@ -1,0 +1,173 @@
+"""What holds for every family: its steps are those of its own diffusers pipeline, and it does what callers rely on."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from engine.errors import FamilyError
+from engine.families import FAMILIES, family_spec
+from engine.families.adapters import load_adapter, save_adapter, use_adapter
+from engine.sampling.sampler import DenoiseStep, denoise
+from engine.sampling.schedule import sigmas_for
+from engine.seeds import generator_for
+
+PROMPTS = ["a red circle moving right", "the blue star over a meadow"]
+
+
+def start(family: Any, request: Any, seeds: tuple[int, ...] = (3, 4)) -> SimpleNamespace:
+    latents = family.init_latents(request, [generator_for(seed) for seed in seeds])
+    sigmas = sigmas_for(family.scheduler_config, request.num_steps, latents.shape[2:].numel())
+    conditioning = replace(family.encode(PROMPTS[: len(seeds)]), fps=request.fps)
+    return SimpleNamespace(
+        latents=latents, sigmas=sigmas, conditioning=conditioning, negative=family.encode([""] * len(seeds))
+    )
+
+
+def walk(family: Any, begin: SimpleNamespace, guidance: float = 1.0) -> list[DenoiseStep]:
+    steps = denoise(family, begin.latents, begin.sigmas, begin.conditioning, negative=begin.negative, guidance=guidance)
+    return list(steps)
+
+
+def theirs(tiny: SimpleNamespace, latents: Any, guidance: float, output: str = "latent") -> Any:
+    """What the pipeline's own call makes of the same noise and prompts: latents, or frames 0..1 `[B,T,H,W,3]`."""
+    model, request = tiny.model, tiny.model.request
+    arguments = model.encode(tiny.pipeline, PROMPTS)
+    if guidance > 1 and not family_spec(model.family).embedded_guidance:
+        arguments |= {f"negative_{name}": value for name, value in model.encode(tiny.pipeline, ["", ""]).items()}
+    return tiny.pipeline(
+        **arguments,
+        width=request.width,
+        height=request.height,
+        num_frames=request.num_frames,
+        num_inference_steps=request.num_steps,
+        guidance_scale=guidance,
+        latents=model.reorder(latents),
+        output_type=output,
+    ).frames
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_final_latents_are_the_pipelines(tiny_open: SimpleNamespace, guidance: float) -> None:
+    """Two clips of two prompts, over the pipeline's own schedule, from text to latents."""
+    begin = start(tiny_open.family, tiny_open.model.request)
+    ours = walk(tiny_open.family, begin, guidance)[-1].next_latents
+    wanted = tiny_open.model.reorder(theirs(tiny_open, begin.latents, guidance))
+    assert ours.shape == begin.latents.shape and (ours - begin.latents).std() > 0.1
+    assert (ours - wanted).abs().max() <= 1e-4
+
+
+def test_guidance_and_prompts_matter(tiny_open: SimpleNamespace) -> None:
+    """Weak embeddings would let the comparison above pass without any prompt."""
+    begin = start(tiny_open.family, tiny_open.model.request)
+    plain, guided = (walk(tiny_open.family, begin, guidance)[-1].next_latents for guidance in (1.0, 3.0))
+    assert (plain - guided).abs().max() > 1e-3
+    begin.conditioning = begin.conditioning.rows([1, 0])
+    assert (walk(tiny_open.family, begin)[-1].next_latents - plain).abs().max() > 1e-3
+
+
+def test_frames_are_the_pipelines(tiny_open: SimpleNamespace) -> None:
+    begin = start(tiny_open.family, tiny_open.model.request)
+    ours = tiny_open.family.decode(walk(tiny_open.family, begin)[-1].next_latents)
+    request = tiny_open.model.request
+    assert ours.shape == (2, request.num_frames, request.height, request.width, 3) and ours.dtype == np.uint8
+    wanted = np.round(np.asarray(theirs(tiny_open, begin.latents, 1.0, output="np")) * 255)
+    assert ours.std() > 1
+    assert np.abs(ours - wanted).max() <= 1
+
+
+def test_frames_become_latents_of_the_same_shape_and_space(tiny_open: SimpleNamespace) -> None:
+    """Decoding what was encoded is encoding's near-inverse only for trained VAEs; scale and order are exact here."""
+    request = tiny_open.model.request
+    shape = (2, request.num_frames, request.height, request.width, 3)
+    frames = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    latents = tiny_open.family.encode_frames(frames)
+    noise = tiny_open.family.init_latents(request, [generator_for(1), generator_for(2)])
+    assert latents.shape == noise.shape and latents.dtype == torch.float32
+    assert torch.allclose(latents[1:], tiny_open.family.encode_frames(frames[1:]), atol=1e-4)
+
+
+def test_a_clip_does_not_depend_on_its_batch(tiny_open: SimpleNamespace) -> None:
+    both, alone = (start(tiny_open.family, tiny_open.model.request, seeds) for seeds in ((3, 4), (3,)))
+    assert torch.equal(both.latents[:1], alone.latents)
+    many, one = (walk(tiny_open.family, begin, 3.0)[-1].next_latents for begin in (both, alone))
+    assert (many[:1] - one).abs().max() <= 1e-4
+
+
+def test_each_clip_may_have_a_noise_level_of_its_own(tiny_open: SimpleNamespace) -> None:
+    """As training draws them; for two experts, one clip goes to each."""
+    begin = start(tiny_open.family, tiny_open.model.request)
+    conditioning = replace(begin.conditioning, guidance=1.0)
+    levels = torch.tensor([float(begin.sigmas[0]), float(begin.sigmas[-2])])
+    both = tiny_open.family.predict(begin.latents, levels, conditioning)
+    for row in (0, 1):
+        one = slice(row, row + 1)
+        alone = tiny_open.family.predict(begin.latents[one], levels[one], conditioning.rows(one))
+        assert (both[one] - alone).abs().max() <= 1e-4
+
+
+def test_stopping_after_a_step_runs_no_further_one(tiny_open: SimpleNamespace) -> None:
+    family, begin = tiny_open.family, start(tiny_open.family, tiny_open.model.request)
+    calls: list[tuple[int, ...]] = []
+    handle = family.network.register_forward_pre_hook(lambda network, inputs: calls.append(()))
+    steps = denoise(family, begin.latents, begin.sigmas, begin.conditioning)
+    try:
+        for step in steps:
+            if step.index == 1:
+                steps.close()
+    finally:
+        handle.remove()
+    assert len(calls) == 2 < tiny_open.model.request.num_steps
+
+
+def test_an_adapter_on_off_and_misfitting(tiny_open: SimpleNamespace, tmp_path: Path) -> None:
+    from peft import LoraConfig
+
+    family = tiny_open.open()
+    begin = start(family, tiny_open.model.request)
+    base = walk(family, begin)[-1].next_latents
+    config = LoraConfig(r=2, lora_alpha=8, target_modules=list(family.spec.lora_targets), init_lora_weights=False)
+    torch.manual_seed(0)
+    family.network.add_adapter(config, adapter_name="made")
+    made = walk(family, begin)[-1].next_latents
+    save_adapter(family.network, "made", tmp_path / "made")
+    use_adapter(family.network, None)
+    assert torch.equal(walk(family, begin)[-1].next_latents, base)
+    again = tiny_open.open()
+    use_adapter(again.network, "made", tmp_path / "made")
+    adapted = walk(again, begin)[-1].next_latents
+    assert torch.allclose(adapted, made, atol=1e-5) and (adapted - base).abs().max() > 1e-3
+    with pytest.raises(FamilyError, match=r"does not fit this model: '.*' is for size 3, the layer has"):
+        spoil(tmp_path / "made", tmp_path / "other")
+        load_adapter(again.network, "other", tmp_path / "other")
+
+
+def spoil(folder: Path, copy: Path) -> None:
+    """A copy of an adapter that was trained on a network of another width."""
+    from safetensors.torch import load_file, save_file
+
+    copy.mkdir()
+    for file in folder.glob("*.safetensors"):
+        tensors = load_file(file)
+        wrong = {key: value[:, :3].contiguous() if ".lora_A" in key else value for key, value in tensors.items()}
+        save_file(wrong, copy / file.name)
+
+
+def test_shapes_that_the_model_cannot_make_are_refused(tiny_open: SimpleNamespace) -> None:
+    request = tiny_open.model.request
+    bad = [request.model_copy(update={"width": request.width + 1})]
+    if tiny_open.family.spec.frame_stride > 1:
+        bad.append(request.model_copy(update={"num_frames": request.num_frames + 1}))
+    for one in bad:
+        with pytest.raises(FamilyError, match=r"This model needs .* but the request has"):
+            tiny_open.family.init_latents(one, [generator_for(1)])
+
+
+def test_every_registered_family_is_here(tiny_open: SimpleNamespace) -> None:
+    """`ltx` has a file of its own, and `mini` besides: tests/engine/sampling compares both with LTXPipeline."""
+    assert tiny_open.family.spec is family_spec(tiny_open.model.family)
+    assert tiny_open.model.family in FAMILIES

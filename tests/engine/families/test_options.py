@@ -1,0 +1,149 @@
+"""How a model is opened: parts from elsewhere, a scheduler laid over, the text encoder waiting, the VAE in tiles."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from engine.config.presets import load_model_preset, preset_keys
+from engine.config.schema import ModelPreset
+from engine.errors import FamilyError
+from engine.families import family_class, family_spec, open_model
+from engine.families.base import FamilyOptions
+from engine.families.loading import resident, text_fingerprint
+from engine.generation.request import GenerationRequest
+from engine.sampling.schedule import sigmas_for
+from engine.seeds import generator_for
+
+ANIMATEDIFF = pytest.mark.parametrize("tiny", ["animatediff"], indirect=True)
+
+
+def test_shipped_presets_fit_their_families() -> None:
+    assert len(preset_keys("models")) >= 10
+    for key in preset_keys("models"):
+        preset = load_model_preset(key)
+        spec = family_spec(preset.family)
+        assert spec.allows_frames(preset.num_frames) and spec.allows_frames(preset.max_frames), key
+        assert preset.width % (preset.size_multiple or spec.size_multiple) == 0, key
+        assert preset.height % (preset.size_multiple or spec.size_multiple) == 0, key
+        assert preset.licence and preset.recommended and preset.notes, key
+        assert preset.distilled == (preset.guidance == 1.0), key
+
+
+def test_a_preset_lays_its_scheduler_over_the_folders(tiny_folder: Path) -> None:
+    shipped = load_model_preset("mini").model_dump()
+    laid_over = {"shift": 5.0, "use_dynamic_shifting": False, "shift_terminal": 0.0}
+    family = open_model(ModelPreset(**{**shipped, "source": str(tiny_folder), "scheduler": laid_over}), device="cpu")
+    sigmas = sigmas_for(family.scheduler_config, 4, 80)
+    assert sigmas[1].item() == pytest.approx(5 * 0.75 / (1 + 4 * 0.75))
+
+
+class Wanderer(torch.nn.Module):
+    """Tells where it has been sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.device, self.sent = torch.device("cpu"), []
+
+    def to(self, device: Any) -> "Wanderer":
+        self.device = torch.device(device)
+        self.sent.append(self.device.type)
+        return self
+
+
+def test_a_waiting_network_comes_and_goes_even_when_it_fails() -> None:
+    network = Wanderer()
+    with pytest.raises(KeyError), resident(network, "meta"):
+        raise KeyError
+    assert network.sent == ["meta", "cpu"]
+
+
+@pytest.mark.gpu
+def test_the_text_encoder_waits_on_the_cpu(tiny_folder: Path) -> None:
+    family = family_class("ltx")(str(tiny_folder), FamilyOptions(offload_text=True))
+    family.load("cuda", torch.float32)
+    assert family.encode(["a red circle"]).embeds.device.type == "cuda"
+    assert family.text_encoder.device.type == "cpu" and family.network.device.type == "cuda"
+
+
+def test_the_text_key_follows_the_files(tmp_path: Path) -> None:
+    for part in ("text_encoder", "tokenizer", "transformer"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "x").write_text("1")
+    before = text_fingerprint(tmp_path)
+    (tmp_path / "transformer" / "x").write_text("changed")
+    assert text_fingerprint(tmp_path) == before
+    (tmp_path / "text_encoder" / "x").write_text("changed")
+    assert text_fingerprint(tmp_path) != before
+
+
+def test_tiles_change_the_memory_not_the_clip(tiny_folder: Path, tiny_family: Any) -> None:
+    family = family_class("ltx")(str(tiny_folder), FamilyOptions(tile_vae=True))
+    family.load("cpu", torch.float32)
+    assert family.vae.use_tiling
+    request = GenerationRequest(prompt="x", num_frames=9, width=32, height=32)
+    latents = family.init_latents(request, [generator_for(1)])
+    assert (family.decode(latents).astype(int) - tiny_family.decode(latents)).max() <= 1
+
+
+@ANIMATEDIFF
+def test_a_motion_adapter_is_needed_and_must_fit(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    with pytest.raises(FamilyError, match="makes single pictures: name a motion adapter"):
+        family_class("animatediff")(str(tiny.folder)).load("cpu", torch.float32)
+    with pytest.raises(FamilyError, match="There is no file '.*gone.safetensors'"):
+        open_with(tiny.folder, str(tmp_path / "gone.safetensors"))
+    (tmp_path / "torn.safetensors").write_bytes(b"torn")
+    with pytest.raises(FamilyError, match="is no motion adapter that can be read"):
+        open_with(tiny.folder, str(tmp_path / "torn.safetensors"))
+
+
+def open_with(folder: Path, adapter: str) -> Any:
+    family = family_class("animatediff")(str(folder), FamilyOptions(parts={"motion_adapter": adapter}))
+    family.load("cpu", torch.float32)
+    return family
+
+
+@ANIMATEDIFF
+def test_a_merged_network_needs_no_adapter(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    """What AnimateDiffPipeline.save_pretrained writes."""
+    tiny.pipeline.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "model_index.json").read_text())["unet"][1] == "UNetMotionModel"
+    merged = family_class("animatediff")(str(tmp_path))
+    merged.load("cpu", torch.float32)
+    other = tiny.open()
+    latents = merged.init_latents(tiny.model.request, [generator_for(1)])
+    ours, theirs = (f.predict(latents, torch.tensor([0.5]), f.encode(["a"])) for f in (merged, other))
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    with pytest.raises(FamilyError, match="at most 32 frames, but the request has 40: ask for fewer, or use mode"):
+        merged.init_latents(tiny.model.request.model_copy(update={"num_frames": 40}), [generator_for(1)])
+
+
+@pytest.mark.parametrize("tiny", ["wan", "cogvideox", "hunyuanvideo", "animatediff"], indirect=True)
+def test_a_folder_of_another_family_is_refused(tiny: SimpleNamespace, tiny_folder: Path) -> None:
+    with pytest.raises(FamilyError, match=r"belongs to another family \(LTXPipeline\)|has no (unet|text_encoder_2)"):
+        family_class(tiny.model.family)(str(tiny_folder), tiny.options).load("cpu", torch.float32)
+
+
+def test_pictures_are_given_at_their_own_times(tiny_family: Any) -> None:
+    """LTX takes clean pictures as further tokens: what they show and when both matter, and none is as before."""
+    request = GenerationRequest(prompt="x", num_frames=17, width=64, height=48)
+    latents = tiny_family.init_latents(request, [generator_for(1)])
+    plain = replace(tiny_family.encode(["a red circle"]), fps=8.0)
+    pictures = torch.randn(1, 8, 2, 3, 4, generator=torch.Generator().manual_seed(0))
+
+    def output(pictures: torch.Tensor, frames: list[int]) -> torch.Tensor:
+        extras = {"pictures": pictures, "picture_frames": torch.tensor([frames])}
+        return tiny_family.predict(latents, torch.tensor([0.5]), replace(plain, extras=extras))
+
+    first = output(pictures, [0, 16])
+    assert first.shape == latents.shape
+    assert (first - tiny_family.predict(latents, torch.tensor([0.5]), plain)).abs().max() > 1e-3
+    assert (first - output(pictures, [0, 8])).abs().max() > 1e-4
+    assert (first - output(pictures.flip(2), [0, 16])).abs().max() > 1e-4
+    assert torch.allclose(first, output(pictures.flip(2), [16, 0]), atol=1e-5)
+    none = output(pictures[:, :, :0], [])
+    assert torch.allclose(none, tiny_family.predict(latents, torch.tensor([0.5]), plain), atol=1e-5)
