@@ -29,7 +29,7 @@ key := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 installed := $(VENV)/.installed-$(key)
 installed_dev := $(VENV)/.installed-dev-$(key)
 
-.PHONY: help venv install install-dev app demo test check fix docs bench mini clean
+.PHONY: help venv install install-dev app demo test check fix docs bench matrix mini clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -60,6 +60,9 @@ docs: install ## write README's tables again from the code
 
 bench: install-dev ## measure the speed bars; JSON lines
 	@$(python) tests/benchmarks/run.py
+
+matrix: install ## damage the reference clips in known ways, check every reward, write docs/rewards.md (minutes)
+	@$(python) -m engine.cli rewards matrix --write docs/rewards.md
 
 mini: install ## train and measure the embedded model anew (hours on a CPU, minutes on a GPU)
 	@$(python) -m engine.mini.train

@@ -9,12 +9,14 @@ source      sharpness: Crete et al. 2007, doi:10.1117/12.702790; noise: Immerkae
             colourfulness: Hasler & Suesstrunk 2003, doi:10.1117/12.477378; VBench's aesthetic_quality
             (arXiv:2311.17982) takes the mean alone, under which one ugly frame vanishes
 range       raw: 0 to 1 for "technical"; 1 to 10 for a learned predictor; higher is better
-back ends   "technical" (no weights); a learned one is listed in `BACKENDS` and chosen by the mix under `aesthetic`
-licence     no weights
+back ends   `aesthetic`: "technical" (default); "laion", LAION's predictor on CLIP ViT-L/14 (rewards/laion.py); neither
+            replaces the other
+licence     technical: no weights; LAION's head: MIT; CLIP ViT-L/14: MIT
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +24,7 @@ import numpy as np
 from rewards.base import RewardResult, RewardSpec
 from rewards.errors import RewardError
 from rewards.features import ClipFeatures
-from rewards.gates import frame_sharpness
+from rewards.gates import contrast_picture, frame_sharpness
 from rewards.series import soften
 
 SPEC = RewardSpec(
@@ -36,13 +38,16 @@ SPEC = RewardSpec(
     per_frame=True,
     source="Technical quality (sharpness, noise, contrast, exposure, colour); VBench, arXiv:2311.17982",
 )
-BACKENDS = {"technical": "rewards.aesthetic:technical_quality"}
-"""Name to "module:function"; the function takes the features and frame numbers and gives one raw rating a frame."""
+BACKENDS = {"technical": "rewards.aesthetic:technical_quality", "laion": "rewards.laion:rate"}
+"""Name to "module:function"; the function takes the features and frame numbers and gives one raw rating a frame, NaN
+for a frame that shows nothing to rate."""
+PREPARES = {"laion": "rewards.laion:prepare"}
+"""What has a part that is faster for a group of clips at once."""
 
 EVERY_FRAMES = 8
 SIDE_PX = 256
-SHARP, NOISE_LEVELS, CONTRAST_LEVELS = (0.05, 0.40), (14.0, 2.0), (15.0, 90.0)
-CLIPPED_SHARE, COLOURFUL = (0.5, 0.05), (2.0, 25.0)
+SHARP, NOISE_LEVELS, CONTRAST_LEVELS = (0.05, 0.65), (8.0, 0.5), (10.0, 180.0)
+CLIPPED_SHARE, COLOURFUL = (0.5, 0.02), (2.0, 50.0)
 DRIFT_LEVELS = (15.0, 60.0)
 WEIGHTS = {"sharpness": 0.30, "cleanness": 0.30, "contrast": 0.15, "exposure": 0.15, "colour": 0.10}
 LEAST = 0.02  # no single part may make the product blind to the others
@@ -50,41 +55,50 @@ LEAST = 0.02  # no single part may make the product blind to the others
 Rate = Callable[[ClipFeatures, np.ndarray], np.ndarray]
 
 
+def prepare(group: Sequence[ClipFeatures]) -> None:
+    """Let a learned back end see the frames of all clips together."""
+    chosen = {features.backend(SPEC.key, "technical") for features in group}
+    for backend in sorted(chosen & PREPARES.keys()):
+        _load(PREPARES[backend])(group)
+
+
 def score(features: ClipFeatures) -> RewardResult:
     """Applies to every clip."""
     clip = features.clip
     chosen = np.arange(0, clip.num_frames, EVERY_FRAMES)
     backend = features.backend(SPEC.key, "technical")
-    ratings = _rater(backend)(features, chosen)
+    rated = _rater(backend)(features, chosen)
+    ratings = rated[np.isfinite(rated)] if np.isfinite(rated).any() else np.zeros(1)
     drift = saturation_drift(clip.frames[chosen])
     penalty = 1 - 0.5 * soften(drift, *DRIFT_LEVELS)
     raw = float(0.7 * ratings.mean() + 0.3 * ratings.min()) * penalty
     measurement = f"{SPEC.key}.{backend}"
     series = np.full(clip.num_frames, np.nan)
-    series[chosen] = features.calibration.map(measurement, ratings)
+    series[chosen] = features.calibration.map(measurement, rated)
     return RewardResult(
         value=features.calibration.map(measurement, raw),
         raw=raw,
         backend=backend,
         confidence=0.5 if backend == "technical" else 1.0,
         per_frame=series,
-        details={"saturation_drift": drift, "worst_frame": float(chosen[int(np.argmin(ratings))])},
+        details={"saturation_drift": drift, "rated_frames": float(np.isfinite(rated).sum())},
     )
 
 
 def technical_quality(features: ClipFeatures, chosen: np.ndarray) -> np.ndarray:
-    """`float64[N]` in 0..1."""
+    """`float64[N]` in 0..1, NaN for a frame without any edge."""
     return np.array([_quality(_reduced(features.clip.frames[t])) for t in chosen])
 
 
 def quality_parts(frame: np.ndarray) -> dict[str, float]:
-    """Sharpness, cleanness, contrast, exposure and colour of `uint8[H,W,3]`, each 0..1."""
-    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    """Sharpness, cleanness, contrast, exposure and colour of `uint8[H,W,3]`, each 0..1; sharpness NaN without edges."""
+    gray, luma = contrast_picture(frame), cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    sharpness = frame_sharpness(frame)
     low, high = np.percentile(gray, (2, 98))
-    clipped = float(((gray <= 3) | (gray >= 252)).mean())
+    clipped = float(((luma <= 3) | (luma >= 252)).mean())
     return {
-        "sharpness": soften(frame_sharpness(frame) or 0.0, *SHARP),
-        "cleanness": soften(noise_levels(gray), *NOISE_LEVELS),
+        "sharpness": float("nan") if sharpness is None else soften(sharpness, *SHARP),
+        "cleanness": soften(noise_levels(luma), *NOISE_LEVELS),
         "contrast": soften(float(high - low), *CONTRAST_LEVELS),
         "exposure": soften(clipped, *CLIPPED_SHARE),
         "colour": soften(colourfulness(frame), *COLOURFUL),
@@ -118,14 +132,18 @@ def saturation_drift(frames: np.ndarray) -> float:
 def _rater(backend: str) -> Rate:
     if backend not in BACKENDS:
         raise RewardError(f"There is no aesthetic back end {backend!r}; known are {', '.join(sorted(BACKENDS))}.")
-    module, function = BACKENDS[backend].split(":")
-    rate: Rate = getattr(importlib.import_module(module), function)
+    rate: Rate = _load(BACKENDS[backend])
     return rate
+
+
+def _load(address: str) -> Any:
+    module, function = address.split(":")
+    return getattr(importlib.import_module(module), function)
 
 
 def _quality(frame: np.ndarray) -> float:
     parts = quality_parts(frame)
-    logs = [weight * np.log(max(parts[name], LEAST)) for name, weight in WEIGHTS.items()]
+    logs = [weight * np.log(np.maximum(parts[name], LEAST)) for name, weight in WEIGHTS.items()]
     return float(np.exp(sum(logs)))
 
 

@@ -1,10 +1,11 @@
 """Makes `assets/calibration/calibration.json`: what bad and good clips measure, frozen for everybody.
 
-    python -m rewards.calibrate [--check]
+    python -m rewards.calibrate [--only REWARD] [--check]
 
 Scores the reference clips, whole and damaged on purpose, with a calibration that only takes notes. For each measurement
 `bad` is the median of the clips damaged in the ways that its recipe names, `good` what the best whole clips reach.
-The version rises when an anchor moves. `--check` writes nothing and fails when the file would change.
+The version rises when an anchor moves. `--only` measures the anchors of some rewards and keeps the others; `--check`
+writes nothing and fails when the file would change. Whatever was measured alone is what the whole command measures.
 """
 
 import argparse
@@ -12,18 +13,18 @@ import json
 import logging
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from rewards import load_reward
 from rewards.calibration import PATH, Anchors, Calibration, CalibrationFile, CalibrationSet
 from rewards.clip import Clip
-from rewards.errors import RewardError
+from rewards.errors import RewardError, RewardUnavailable
 from rewards.features import ClipFeatures
 from rewards.perturb import PERTURBATIONS
-from rewards.reference import read_reference
+from rewards.reference import read_manifest, read_reference
 from rewards.training.seams import MAKERS
 
 DOMAINS = ("real", "mini")
@@ -35,26 +36,36 @@ Notes = dict[str, list[float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a measurement gets its anchors: from which damage, and how many of the whole clips deserve full marks."""
+    """How a measurement gets its anchors: from which damage, and how many of the whole clips deserve full marks.
+
+    `no_marks` of the damaged clips deserve none. `staying`: only from clips that keep their subject in the picture.
+    `backends` compute it, on the reference clips of `domains`; where they are missing the old anchors stay.
+    """
 
     damage: tuple[str, ...]
     full_marks: float = 0.1
+    no_marks: float = 0.5
+    higher_is_better: bool = False
+    staying: bool = False
+    backends: tuple[tuple[str, str], ...] = ()
+    domains: tuple[str, ...] = DOMAINS
 
 
 GUARD = 0.9  # a side term that only spots damage: nine of ten whole clips pay nothing
 WHOLE = ("whole", "whole, with a seam")
 SEAMS = tuple(f"seam:{maker}" for maker in MAKERS)
+CRITIC = (("seam", "critic"),)
 RECIPES = {
     "flow_smoothness": Recipe(damage=("jitter", "shuffle")),
     "flow_smoothness.roughness": Recipe(damage=("wobble",), full_marks=GUARD),
-    "structure_constancy": Recipe(damage=("wobble", "shuffle")),
+    "structure_constancy": Recipe(damage=("wobble", "shuffle"), higher_is_better=True),
     "seam.z": Recipe(damage=SEAMS, full_marks=0.25),
-    "seam.critic": Recipe(damage=SEAMS, full_marks=0.25),
+    "seam.critic": Recipe(damage=SEAMS, full_marks=0.25, backends=CRITIC),
     "seam.unknown.z": Recipe(damage=("cut",), full_marks=0.5),
-    "seam.unknown.critic": Recipe(damage=("cut",), full_marks=0.5),
-    "aesthetic.technical": Recipe(damage=("blur", "noise")),
-    "framing": Recipe(damage=("to_the_edge", "jitter")),
-    "novelty_after_k.histogram": Recipe(damage=("repeat", "ping_pong"), full_marks=0.25),
+    "seam.unknown.critic": Recipe(damage=("cut",), full_marks=0.5, backends=CRITIC),
+    "aesthetic.technical": Recipe(damage=("blur", "noise"), higher_is_better=True),
+    "framing": Recipe(damage=("to_the_edge", "jitter"), no_marks=0.1, higher_is_better=True, staying=True),
+    "novelty_after_k.histogram": Recipe(damage=("repeat", "ping_pong"), full_marks=0.25, higher_is_better=True),
     "novelty_after_k.histogram.excess": Recipe(damage=("cut", "pure_noise"), full_marks=GUARD),
     "novelty_after_k.incoherence": Recipe(damage=("cut", "pure_noise"), full_marks=GUARD),
 }
@@ -78,10 +89,11 @@ class NoteTaker(Calibration):
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", metavar="REWARD", action="append", help="measure the anchors of this reward alone")
     parser.add_argument("--check", action="store_true", help="write nothing, fail when an anchor would move")
     options = parser.parse_args()
     old = CalibrationFile.model_validate_json(PATH.read_bytes()) if PATH.is_file() else None
-    sets = {domain: measure(domain) for domain in DOMAINS}
+    sets = {domain: measure(domain, old.sets.get(domain) if old else None, options.only) for domain in DOMAINS}
     if old and not moved(old.sets, sets):
         log.info("The anchors of version %d stand.", old.version)
         return
@@ -92,70 +104,91 @@ def main() -> None:
     log.info("Wrote version %d.", new.version)
 
 
-def measure(domain: str) -> CalibrationSet:
-    """Anchors of every recipe from the reference clips of one domain. Raises RewardError when good is not above bad."""
-    clips = read_reference(domain)
+def measure(domain: str, old: CalibrationSet | None, only: Collection[str] | None = None) -> CalibrationSet:
+    """Anchors of every recipe from the reference clips of one domain; `old` anchors stay where nothing was measured.
+
+    Raises RewardError for an unknown reward in `only`, and when good is not above bad.
+    """
+    recipes = _chosen(domain, only)
+    clips, manifest = read_reference(domain), read_manifest(domain)
     names = list(clips)
-    whole: Notes = defaultdict(list)
-    damaged: dict[str, Notes] = {}
+    taken: dict[tuple[str, str], Notes] = {}
     for name, following in zip(names, names[1:] + names[:1], strict=True):
-        for damage, clip in variants(clips[name], clips[following]):
-            notes = whole if damage in WHOLE else damaged.setdefault(damage, defaultdict(list))
-            _take_notes(clip, damage, notes)
-    log.info("%s: measured %d clips", domain, len(clips))
-    return CalibrationSet(clips=tuple(names), anchors={key: _anchors(key, whole, damaged) for key in RECIPES})
+        for damage, clip in variants(clips[name], clips[following], recipes):
+            taken[name, damage] = _take_notes(clip, damage, recipes)
+        log.info("%s: measured %s", domain, name)
+    anchors = dict(old.anchors) if old else {}
+    for key, recipe in recipes.items():
+        used = [name for name in names if manifest[name].stays or not recipe.staying]
+        whole = [value for name in used for damage in WHOLE for value in taken.get((name, damage), {}).get(key, [])]
+        bad = [value for name in used for damage in recipe.damage for value in taken[name, damage].get(key, [])]
+        if whole and bad:
+            anchors[key] = _anchors(key, recipe, np.array(whole), np.array(bad))
+        else:
+            log.warning("%s: %s could not be measured: its weights are not on this machine", domain, key)
+    return CalibrationSet(clips=tuple(names), anchors=anchors)
 
 
-def variants(clip: Clip, other: Clip) -> Iterator[tuple[str, Clip]]:
+def variants(clip: Clip, other: Clip, recipes: Mapping[str, Recipe]) -> Iterator[tuple[str, Clip]]:
     """The clip whole (also with a seam said to be in its middle) and damaged in every way that a recipe names."""
     middle = clip.num_frames // 2
     rng = np.random.default_rng(0)
     yield WHOLE[0], clip
-    yield WHOLE[1], _changed(clip, clip.frames, seams=(middle,))
-    for damage in sorted({d for recipe in RECIPES.values() for d in recipe.damage}):
+    yield WHOLE[1], replace(clip, seams=(middle,))
+    wanted = {damage for recipe in recipes.values() for damage in recipe.damage}
+    for damage in sorted({damage for recipe in RECIPES.values() for damage in recipe.damage}):
         if damage in SEAMS:
-            frames = MAKERS[damage.removeprefix("seam:")](clip.frames, middle, rng)
-            yield damage, _changed(clip, frames, seams=(middle,))
+            frames = MAKERS[damage.removeprefix("seam:")](clip.frames, middle, rng)  # also unwanted: the same dice
+            broken = replace(clip, frames=np.ascontiguousarray(frames), seams=(middle,))
         else:
-            change = PERTURBATIONS[damage]
-            yield damage, _changed(clip, change.apply(clip.frames, other.frames), rate=change.rate)
+            broken = PERTURBATIONS[damage].damage(clip, other)
+        if damage in wanted:
+            yield damage, broken
 
 
 def moved(old: dict[str, CalibrationSet], new: dict[str, CalibrationSet]) -> bool:
-    """Whether an anchor came or went, or moved by more than rounding."""
-    if {d: s.anchors.keys() for d, s in old.items()} != {d: s.anchors.keys() for d, s in new.items()}:
+    """Whether an anchor or a clip came or went, or an anchor moved by more than rounding."""
+    if {d: (s.clips, s.anchors.keys()) for d, s in old.items()} != {
+        d: (s.clips, s.anchors.keys()) for d, s in new.items()
+    }:
         return True
     pairs = [(old[d].anchors[key], anchors) for d, found in new.items() for key, anchors in found.anchors.items()]
     return any(max(abs(a.bad - b.bad), abs(a.good - b.good)) > TOLERANCE * abs(a.good - a.bad) for a, b in pairs)
 
 
-def _changed(clip: Clip, frames: np.ndarray, *, rate: float = 1.0, seams: tuple[int, ...] = ()) -> Clip:
-    return Clip(frames=np.ascontiguousarray(frames), fps=clip.fps * rate, prompt=clip.prompt, seams=seams)
+def _chosen(domain: str, only: Collection[str] | None) -> dict[str, Recipe]:
+    for reward in only or ():
+        load_reward(reward)
+    in_domain = {key: recipe for key, recipe in RECIPES.items() if domain in recipe.domains}
+    return {key: recipe for key, recipe in in_domain.items() if only is None or key.split(".")[0] in only}
 
 
-def _take_notes(clip: Clip, damage: str, notes: Notes) -> None:
-    """Score the clip with the rewards that have a recipe for this damage; the seams with both back ends."""
-    wanted = {m.split(".")[0] for m, recipe in RECIPES.items() if damage in (WHOLE[0], *recipe.damage)}
-    chosen = wanted if damage != WHOLE[1] else {"seam"}
-    for backends in ({}, {"seam": "critic"}):
-        features = ClipFeatures(clip, calibration=NoteTaker(notes=notes), backends=backends)
-        for key in sorted(chosen & backends.keys() if backends else chosen):
-            load_reward(key).score(features)
+def _take_notes(clip: Clip, damage: str, recipes: Mapping[str, Recipe]) -> Notes:
+    """Score the clip with the rewards that have a recipe for this damage, once for each set of back ends."""
+    taker = NoteTaker()
+    features = ClipFeatures(clip, calibration=taker)
+    wanted = {(recipe.backends, key.split(".")[0]) for key, recipe in recipes.items() if _uses(recipe, damage)}
+    for backends in sorted({backends for backends, _ in wanted}):
+        features = features.recast(backends=dict(backends))
+        for reward in sorted(reward for others, reward in wanted if others == backends):
+            try:
+                load_reward(reward).score(features)
+            except RewardUnavailable as error:
+                log.info("%s", error)
+    return taker.notes
 
 
-def _anchors(key: str, whole: Notes, damaged: dict[str, Notes]) -> Anchors:
-    recipe = RECIPES[key]
-    good = np.array(whole[key])
-    bad_values = [value for damage in recipe.damage for value in damaged[damage][key]]
-    if not len(good) or not bad_values:
-        raise RewardError(f"The measurement {key!r} was never taken on the reference clips.")
-    bad = float(np.median(bad_values))
-    higher_is_better = float(np.median(good)) > bad
-    share = 1 - recipe.full_marks if higher_is_better else recipe.full_marks
-    best = float(np.quantile(good, share))
-    if (best > bad) != higher_is_better:
-        raise RewardError(f"The measurement {key!r} does not tell whole clips ({best:.3g}) from damaged ({bad:.3g}).")
-    return Anchors(bad=round(bad, 5), good=round(best, 5))
+def _uses(recipe: Recipe, damage: str) -> bool:
+    return damage in (WHOLE[0], *recipe.damage) or (damage == WHOLE[1] and bool({*recipe.damage} & {*SEAMS}))
+
+
+def _anchors(key: str, recipe: Recipe, whole: np.ndarray, damaged: np.ndarray) -> Anchors:
+    up = recipe.higher_is_better
+    good = float(np.quantile(whole, 1 - recipe.full_marks if up else recipe.full_marks))
+    bad = float(np.quantile(damaged, recipe.no_marks if up else 1 - recipe.no_marks))
+    if (good > bad) != up:
+        raise RewardError(f"The measurement {key!r} does not tell whole clips ({good:.3g}) from damaged ({bad:.3g}).")
+    return Anchors(bad=round(bad, 5), good=round(good, 5))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,14 @@ MAX_ASPECT = 8.0
 TEXTURE_LEVELS = (2.0, 8.0)  # grey levels a px: below the first nothing can be tracked, above the second it can
 RESIDUAL_LEVELS = 20.0  # grey levels at which a warped pixel counts as explained by 1/e
 FASTEST_SHARE = 0.05
-LEAST_AREA = 0.0005
+LEAST_AREA, LEAST_SHARE = 0.0005, 0.25
+WORLD_SHARE = 0.6  # of the width: what moves alike over this much is the world, not a thing in it
+UNCHANGED = frozenset(
+    "frames gray texture texture_share flow visible visible_back warped visible_share speed least_px acceleration"
+    " camera unexplained histograms sharpness soft_edges jump_series thumbnails thumbnail_changes"
+    " horizon_angles".split()
+)
+"""Pieces that depend on the clip and the flow alone: not on the calibration, and on no other back end."""
 _MATCH = np.exp(-np.arange(256, dtype=np.float32) / RESIDUAL_LEVELS)  # by residual in grey levels
 
 
@@ -91,6 +98,19 @@ class ClipFeatures:
         self._pieces[name] = value
         self.seconds[name] = seconds
         self.counts[name] += 1
+
+    def recast(
+        self, *, calibration: Calibration | None = None, backends: Mapping[str, str] | None = None
+    ) -> "ClipFeatures":
+        """The same clip for another calibration or other back ends, with the pieces that neither can change."""
+        other = ClipFeatures(
+            self.clip,
+            flow=self._flow_backend,
+            calibration=calibration or self.calibration,
+            backends=self._backends if backends is None else backends,
+        )
+        other._pieces = {name: piece for name, piece in self._pieces.items() if name in UNCHANGED}
+        return other
 
     def has(self, name: str) -> bool:
         """Whether the piece is there already."""
@@ -190,8 +210,15 @@ class ClipFeatures:
 
     @property
     def least_px(self) -> float:
-        """Fewer visible textured pixels than this say nothing about motion."""
-        return LEAST_AREA * float(self.gray[0].size)
+        """Less textured area than this says nothing about motion: a quarter of what the clip usually has.
+
+        A shape that has all but left the picture is not evidence.
+        """
+        return self.once("least_px", self._measure_least_px)
+
+    def _measure_least_px(self) -> float:
+        usual = float(np.median(self.texture.sum(axis=(1, 2), dtype=np.float64)))
+        return max(LEAST_AREA * float(self.gray[0].size), LEAST_SHARE * usual)
 
     @cached_property
     def acceleration(self) -> np.ndarray:
@@ -207,18 +234,35 @@ class ClipFeatures:
         return np.array(steps)
 
     @cached_property
+    def camera(self) -> np.ndarray:
+        """`float64[T-1,3]`: the picture's shift x, y (shares of the short side) and roll (degrees) of every step.
+
+        Of the similarity that most of the textured area follows; NaN where too little can be followed. The roll is NaN
+        too where what follows it spans less than 0.6 of the width: a lone shape that turns is not the world.
+        """
+        return self.once("camera", self._measure_camera)
+
+    def _measure_camera(self) -> np.ndarray:
+        seen = self.visible & (self.texture[:-1] > 0.3)
+        steps = [_similarity(flow, mask, self.least_px) for flow, mask in zip(self.flow[0], seen, strict=True)]
+        return np.array(steps).reshape(-1, 3)
+
+    @cached_property
     def unexplained(self) -> np.ndarray:
         """`float64[T-1]` in 0..1: share of the textured area that flow carries neither forward nor backward.
 
-        The lower of the two directions, so that something that enters or leaves does not count; the overall change of
-        brightness is taken out first. Real motion and bounces stay under 0.65, hard cuts measure 0.7 to 1.
+        The lower of the two directions, so that something that enters or leaves does not count; of an area no less than
+        usual, so that the last corner of something leaving does not either; with the overall change of brightness taken
+        out. Real motion and bounces stay under 0.65, hard cuts measure 0.7 to 1.
         """
         return self.once("unexplained", self._measure_unexplained)
 
     def _measure_unexplained(self) -> np.ndarray:
-        forward = _explained(self.frames[:-1], self.warped, self.visible, self.texture[:-1])
-        back = _explained(self.frames[1:], warp(self.frames[:-1], self.flow[1]), self.visible_back, self.texture[1:])
-        return 1 - np.maximum(forward, back)
+        warped_back = warp(self.frames[:-1], self.flow[1])
+        least_px = 2 * self.least_px
+        forward = _unexplained(self.frames[:-1], self.warped, self.visible, self.texture[:-1], least_px)
+        back = _unexplained(self.frames[1:], warped_back, self.visible_back, self.texture[1:], least_px)
+        return np.minimum(forward, back)
 
 
 def _to_analysis_size(frames: np.ndarray) -> np.ndarray:
@@ -244,13 +288,33 @@ def _share(mask: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.where(total > 0, inside / np.maximum(total, 1e-12), 1.0)
 
 
-def _explained(target: np.ndarray, warped: np.ndarray, seen: np.ndarray, texture: np.ndarray) -> np.ndarray:
-    """`float64[N]`: share of the textured area that is visible and whose warped colours match; 1 without texture."""
+def _similarity(flow: np.ndarray, followed: np.ndarray, least_px: float) -> tuple[float, float, float]:
+    """Shift of the centre in shares of the short side, and roll in degrees, of up to 500 followed pixels."""
+    rows, columns = np.nonzero(followed)
+    if len(rows) < max(least_px, 3):
+        return (np.nan, np.nan, np.nan)
+    chosen = np.linspace(0, len(rows) - 1, min(500, len(rows))).astype(int)
+    rows, columns = rows[chosen], columns[chosen]
+    height, width = followed.shape
+    start = np.stack([columns - width / 2, rows - height / 2], axis=1)
+    cv2.setRNGSeed(0)  # RANSAC draws at random
+    fitted, kept = cv2.estimateAffinePartial2D(start, start + flow[rows, columns], ransacReprojThreshold=1.0)
+    if fitted is None:
+        return (np.nan, np.nan, np.nan)
+    short = min(height, width)
+    left, right = np.percentile(columns[kept[:, 0] > 0], (5, 95))
+    turned = float(np.degrees(np.arctan2(fitted[1, 0], fitted[0, 0])))
+    return (fitted[0, 2] / short, fitted[1, 2] / short, turned if right - left >= WORLD_SHARE * width else np.nan)
+
+
+def _unexplained(
+    target: np.ndarray, warped: np.ndarray, seen: np.ndarray, texture: np.ndarray, least_px: float
+) -> np.ndarray:
+    """`float64[N]`: share of the textured area (at least `least_px`) that is hidden or whose warped colours differ."""
     shares = []
     for here, there, mask, weight in zip(target, warped, seen, texture, strict=True):
         gain = (sum(cv2.mean(here)) + 1) / (sum(cv2.mean(there)) + 1)
         residual = cv2.absdiff(cv2.convertScaleAbs(there, alpha=gain), here)
         matches = _MATCH[cv2.max(cv2.max(residual[..., 0], residual[..., 1]), residual[..., 2])]
-        total = float(weight.sum())
-        shares.append(float((mask * matches * weight).sum()) / total if total else 1.0)
+        shares.append(float(((1 - mask * matches) * weight).sum()) / max(float(weight.sum()), least_px))
     return np.array(shares)

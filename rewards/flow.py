@@ -1,16 +1,16 @@
 """Optical flow between neighbouring frames, and what follows from having it both ways.
 
 Flow is `float32[N,H,W,2]` in px: `flow[n, y, x] = (dx, dy)` says that what is at (x, y) in the first picture is at
-(x + dx, y + dy) in the second. Back ends take the place of one another through `FlowBackend`:
+(x + dx, y + dy) in the second. Back ends take the place of one another through `FlowBackend`; the mix names one under
+`flow`:
 
-    DisFlow    OpenCV DIS, on the CPU, no weights      (Kroeger et al. 2016, arXiv:1603.03590; Apache-2.0)
-    RaftFlow   torchvision RAFT, for a GPU             (Teed & Deng 2020, arXiv:2003.12039; BSD-3, weights C_T_SKHT_V2)
+    dis                      OpenCV DIS, on the CPU, no weights  (Kroeger et al. 2016, arXiv:1603.03590; Apache-2.0)
+    raft_large, raft_small   torchvision's RAFT, for a GPU       (rewards/raft.py)
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from rewards.errors import RewardError
 
 # Forward-backward check: |f + b|^2 <= ALPHA (|f|^2 + |b|^2) + BETA  (Sundaram et al. 2010; EvalCrafter uses the same).
 VISIBLE_ALPHA, VISIBLE_BETA_PX2 = 0.01, 0.5
+RAFTS = {"raft_large": "large", "raft_small": "small"}
 
 
 class FlowBackend(Protocol):
@@ -45,56 +46,18 @@ class DisFlow:
         return flow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RaftFlow:
-    """torchvision's RAFT on `device`, `pairs` at a time. `weights` is the file of its published state dict.
+def open_flow(name: str = "dis") -> FlowBackend:
+    """The optical flow of that name. Raises RewardError for an unknown one.
 
-    Raises RewardError when the file is missing or belongs to another variant.
+    A network is loaded at its first call, which raises RewardUnavailable when its weights are not on this machine.
     """
+    if name == "dis":
+        return DisFlow()
+    if name not in RAFTS:
+        raise RewardError(f"There is no optical flow {name!r}; known are dis, {', '.join(RAFTS)}.")
+    from rewards.raft import RaftFlow
 
-    weights: Path
-    variant: str = "large"  # "large" or "small"
-    device: str = "cuda"
-    pairs: int = 16
-    name: str = field(default="raft", init=False)
-
-    def __call__(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        import torch
-
-        model = _load_raft(self.weights, self.variant, self.device)
-        flow = np.empty((*first.shape[:3], 2), np.float32)
-        with torch.inference_mode():
-            for n in range(0, len(first), self.pairs):
-                a, b = (self._to_model(x[n : n + self.pairs]) for x in (first, second))
-                found = model(a, b)[-1][..., : first.shape[1], : first.shape[2]]
-                flow[n : n + self.pairs] = found.permute(0, 2, 3, 1).float().cpu().numpy()
-        return flow
-
-    def _to_model(self, frames: np.ndarray) -> Any:
-        """`uint8[N,H,W,3]` to `float32[N,3,H',W']` in [-1, 1], H' and W' the next multiples of 8."""
-        import torch
-
-        height, width = frames.shape[1:3]
-        images = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        return torch.nn.functional.pad(images, (0, -width % 8, 0, -height % 8), mode="replicate")
-
-
-@cache
-def _load_raft(weights: Path, variant: str, device: str) -> Any:
-    import torch
-    from torchvision.models.optical_flow import raft_large, raft_small
-
-    builders = {"large": raft_large, "small": raft_small}
-    if variant not in builders:
-        raise RewardError(f"RAFT comes as large or small, but got variant={variant!r}.")
-    if not weights.is_file():
-        raise RewardError(f"RAFT's weights are not at {weights}: fetch them on the System tab, or use the flow 'dis'.")
-    model = builders[variant](weights=None, progress=False)
-    try:
-        model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except RuntimeError as error:
-        raise RewardError(f"The file {weights} does not hold the weights of RAFT {variant}.") from error
-    return model.to(device).eval()
+    return RaftFlow(variant=RAFTS[name])
 
 
 def contrast_axis(frames: np.ndarray) -> np.ndarray:

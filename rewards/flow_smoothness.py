@@ -4,6 +4,7 @@ measures    acceleration along each trajectory, |f'(x + f) - f| / (|f| + |f'| + 
             t to t+1 and f' that from t+1 to t+2, over pixels that stay visible and have texture. Side term: roughness,
             the median |divergence| and |curl| of the flow once their own median is taken out, so that a zoom, a roll or
             any other affine camera motion costs nothing. (Divergence divided by speed *rewards* a shaking camera.)
+            Both series pass a median over three steps: one turn, as when a ball bounces, is no roughness.
             value = acceleration (mapped) x roughness (mapped) x motion gate
 source      trajectory acceleration as in motion-smoothness work (VBench, arXiv:2311.17982, sec. 4); visibility by
             forward-backward check (Sundaram, Brox & Keutzer 2010, doi:10.1007/978-3-642-15549-9_32)
@@ -19,7 +20,7 @@ from rewards.base import RewardResult, RewardSpec, not_applicable
 from rewards.features import ClipFeatures
 from rewards.flow import flow_picture
 from rewards.gates import motion_gate
-from rewards.series import over_time, steps_to_frames
+from rewards.series import over_time, running_median, steps_to_frames
 
 SPEC = RewardSpec(
     key="flow_smoothness",
@@ -41,7 +42,7 @@ def score(features: ClipFeatures) -> RewardResult:
     clip = features.clip
     if clip.num_frames < 3:
         return not_applicable(f"Smooth motion needs at least 3 frames, but the clip has {clip.num_frames}.")
-    accelerations, roughnesses = features.acceleration, roughness(features)
+    accelerations, roughnesses = running_median(features.acceleration, 1), running_median(roughness(features), 1)
     raw, rough = over_time(accelerations, worst="high"), over_time(roughnesses, worst="high")
     if raw is None or rough is None:
         return not_applicable("There is too little structure in the picture to follow any motion.")

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from rewards.features import ClipFeatures
+from rewards.flow import contrast_axis, to_gray
 from rewards.series import smoothstep, soften
 
 SPEED_PX_S = (4.0, 24.0)  # px of 256 a second: nothing moves .. moves (VBench's own threshold is 48, a yes or no)
@@ -123,10 +124,8 @@ def _measure_sharpness(frames: np.ndarray) -> float | None:
 
 
 def frame_sharpness(frame: np.ndarray) -> float | None:
-    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    scale = SHARPNESS_PX / min(gray.shape)
-    if scale < 1:
-        gray = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    """What a blur of 5 px takes away from the gradients of `uint8[H,W,3]`, 0..1; None without edges."""
+    gray = contrast_picture(frame)
     levels = gray.astype(np.float32)
     before = after = 0.0
     for axis, kernel in ((0, (1, 5)), (1, (5, 1))):
@@ -135,3 +134,13 @@ def frame_sharpness(frame: np.ndarray) -> float | None:
     if before < EDGE_LEVELS * gray.size:
         return None
     return 1.0 - float(np.sqrt(after / before))
+
+
+def contrast_picture(frame: np.ndarray) -> np.ndarray:
+    """`uint8[H,W]`, the short side at most 256 px, along the colours' axis of most contrast.
+
+    In luma an orange shape on a grey ground of the same brightness would have no edges.
+    """
+    scale = SHARPNESS_PX / min(frame.shape[:2])
+    small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else frame
+    return np.asarray(to_gray(small[None], contrast_axis(small[None]))[0])

@@ -6,10 +6,12 @@ are shares of the short side, so that one strength means the same to the eye at 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 
+from rewards.clip import Clip
 from rewards.errors import RewardError
 
 Frames = np.ndarray
@@ -133,18 +135,43 @@ def grey(frames: Frames) -> Frames:
     return np.full_like(frames, 128)
 
 
+def unchanged(frames: Frames) -> Frames:
+    """The frames as they are, where only the prompt is damaged."""
+    return frames
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Perturbation:
-    """`apply(frames, other)` damages a clip; `other` is a second clip, for the cuts. `rate` multiplies the fps."""
+    """`apply(frames, other)` damages the frames; `rate` multiplies the fps, `prompt` takes the other clip's prompt.
+
+    `second` says which other clip it needs: "clip" is any other, "subject" the same scene with another subject.
+    """
 
     key: str
     title: str
     apply: Callable[[Frames, Frames], Frames]
     rate: float = 1.0
+    prompt: bool = False
+    second: Literal["clip", "subject"] = "clip"
+
+    def damage(self, clip: Clip, other: Clip) -> Clip:
+        """The whole clip damaged; its seams stay where they are in time."""
+        frames = np.ascontiguousarray(self.apply(clip.frames, other.frames))
+        seams = tuple(round(seam * self.rate) for seam in clip.seams)
+        return Clip(
+            frames=frames,
+            fps=clip.fps * self.rate,
+            prompt=other.prompt if self.prompt else clip.prompt,
+            seams=seams,
+        )
 
 
 def _listed(key: str, title: str, apply: Callable[..., Frames], rate: float = 1.0, **options: float) -> Perturbation:
     return Perturbation(key=key, title=title, apply=lambda frames, _other: apply(frames, **options), rate=rate)
+
+
+def _cut_late(frames: Frames, other: Frames) -> Frames:
+    return cut_to(frames, other, at=3 * len(frames) // 4)
 
 
 ALL = (
@@ -159,7 +186,12 @@ ALL = (
     _listed("ping_pong", "the first 16 frames to and fro", ping_pong),
     _listed("reverse", "played backward", reverse),
     _listed("shuffle", "frames in random order", shuffle),
+    Perturbation(key="other_subject", title="another subject from the middle on", apply=cut_to, second="subject"),
     Perturbation(key="cut", title="a hard cut to another clip in the middle", apply=cut_to),
+    Perturbation(key="cut_elsewhere", title="a hard cut to another clip at three quarters", apply=_cut_late),
+    Perturbation(
+        key="wrong_prompt", title="the prompt of another clip", apply=lambda frames, _: unchanged(frames), prompt=True
+    ),
     _listed("to_the_edge", "the subject moved to the edge", to_the_edge),
     _listed("rolling", "the camera rolls", rolling),
     _listed("flip", "mirrored left to right", flip),

@@ -16,7 +16,13 @@ from rewards.errors import RewardError
 FOLDER = Path(__file__).parents[1] / "assets" / "calibration" / "clips"
 
 
-class _Entry(BaseModel):
+class Entry(BaseModel):
+    """One reference clip.
+
+    `stays` when its subject keeps inside the picture (or there is a whole street of them); `other` is a second file of
+    the same length that shows another subject in its place.
+    """
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     domain: str
@@ -24,21 +30,37 @@ class _Entry(BaseModel):
     prompt: str
     fps: float
     licence: str
+    stays: bool
+    other: str | None = None
 
 
 def read_reference(domain: str, folder: Path = FOLDER) -> dict[str, Clip]:
     """All reference clips of a domain by name. Raises RewardError when they are missing or cannot be read."""
+    return {
+        name: Clip(frames=_read_frames(folder / entry.file), fps=entry.fps, prompt=entry.prompt)
+        for name, entry in read_manifest(domain, folder).items()
+    }
+
+
+def read_others(domain: str, folder: Path = FOLDER) -> dict[str, Clip]:
+    """By the name of the reference clip, the clips that show another subject in its place, where there is one."""
+    return {
+        name: Clip(frames=_read_frames(folder / entry.other), fps=entry.fps, prompt=entry.prompt)
+        for name, entry in read_manifest(domain, folder).items()
+        if entry.other
+    }
+
+
+def read_manifest(domain: str, folder: Path = FOLDER) -> dict[str, Entry]:
+    """What is known about the reference clips of a domain, by name."""
     try:
-        manifest = TypeAdapter(dict[str, _Entry]).validate_json((folder / "manifest.json").read_bytes())
+        manifest = TypeAdapter(dict[str, Entry]).validate_json((folder / "manifest.json").read_bytes())
     except (OSError, ValidationError) as error:
         raise RewardError(f"The reference clips in {folder} cannot be read: {error}.") from error
     chosen = {name: entry for name, entry in manifest.items() if entry.domain == domain}
     if not chosen:
         raise RewardError(f"There are no reference clips of the domain {domain!r} in {folder}.")
-    return {
-        name: Clip(frames=_read_frames(folder / entry.file), fps=entry.fps, prompt=entry.prompt)
-        for name, entry in chosen.items()
-    }
+    return chosen
 
 
 def _read_frames(path: Path) -> np.ndarray:

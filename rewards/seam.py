@@ -9,8 +9,7 @@ measures    five series over time: what flow cannot explain, acceleration, chang
             Seams are taken from the clip; where it does not say and is longer than one window of 64 frames, the largest
             jump anywhere in it counts. Shorter clips have no seam: not applicable.
 source      window lengths: 64 frames with 16 overlap; robust z-scores: Iglewicz & Hoaglin 1993
-range       raw: z, 0 to about 10 standard deviations, or the critic's probability 0..1; lower is better, the value is
-            flipped
+range       raw: z, 0 to about 10 standard deviations, or the critic's log-odds; lower is better, the value is flipped
 back ends   "z" (no weights), "critic" (own weights, 2 kB, trained by this repository's script on procedural clips)
 licence     Apache-2.0 (own weights)
 """
@@ -22,7 +21,7 @@ import numpy as np
 
 from rewards.base import RewardResult, RewardSpec, not_applicable
 from rewards.features import ClipFeatures
-from rewards.seam_critic import critic_probability, open_critic
+from rewards.seam_critic import critic_log_odds, open_critic
 
 SPEC = RewardSpec(
     key="seam",
@@ -87,7 +86,7 @@ def joined_jumps(features: ClipFeatures, seams: Sequence[int], backend: str) -> 
     """`float64[T-1]`: how much the step into frame t+1 stands out, all five series together."""
     scores = jump_scores(features, seams)
     if backend == "critic":
-        return critic_probability(open_critic(), scores)
+        return critic_log_odds(open_critic(), scores)
     return joined_z(scores)
 
 

@@ -17,7 +17,7 @@ REACH = 4  # steps on each side that the critic sees
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Critic:
-    """`probability = sigmoid(relu(x w1 + b1) w2 + b2)` for x the `5 x (2 REACH + 1)` scores in units of 10."""
+    """`log-odds = relu(x w1 + b1) w2 + b2` for x the `5 x (2 REACH + 1)` scores in units of 10."""
 
     w1: np.ndarray
     b1: np.ndarray
@@ -43,7 +43,7 @@ def critic_inputs(scores: np.ndarray) -> np.ndarray:
     return np.asarray(windows.transpose(1, 0, 2).reshape(scores.shape[1], -1) / 10)
 
 
-def critic_probability(critic: Critic, scores: np.ndarray) -> np.ndarray:
-    """`float64[N]`: how surely each step is a seam."""
+def critic_log_odds(critic: Critic, scores: np.ndarray) -> np.ndarray:
+    """`float64[N]`: how surely each step is a seam; 0 is undecided."""
     hidden = np.maximum(critic_inputs(scores) @ critic.w1 + critic.b1, 0)
-    return np.asarray(1 / (1 + np.exp(-(hidden @ critic.w2 + critic.b2))))
+    return np.asarray(hidden @ critic.w2 + critic.b2, np.float64)

@@ -33,6 +33,16 @@ def over_time(values: np.ndarray, *, worst: str) -> float | None:
     return float(0.5 * known.mean() + 0.5 * tail.mean())
 
 
+def running_median(values: np.ndarray, reach: int) -> np.ndarray:
+    """Median over `reach` neighbours on each side, NaN ignored and kept: what lasts up to `reach` steps vanishes."""
+    padded = np.pad(np.asarray(values, np.float64), reach, constant_values=np.nan)
+    windows = np.sort(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1), axis=1)  # NaN last
+    known = np.maximum(np.isfinite(windows).sum(axis=1), 1)
+    rows = np.arange(len(windows))
+    middle = (windows[rows, (known - 1) // 2] + windows[rows, known // 2]) / 2
+    return np.where(np.isfinite(values), middle, np.nan)
+
+
 def steps_to_frames(steps: np.ndarray, num_frames: int) -> np.ndarray:
     """`float64[T]`: the step from t-1 to t is told at frame t, so that a dip marks the first bad frame."""
     frames = np.full(num_frames, np.nan)

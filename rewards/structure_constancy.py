@@ -33,7 +33,7 @@ SPEC = RewardSpec(
     source="Motion-compensated edge agreement; Canny 1986, doi:10.1109/TPAMI.1986.4767851",
 )
 SMOOTHING_PX, CANNY_LEVELS, SPREAD_PX = 0.7, (50, 100), 1.2  # chosen so that noise of sigma 15 shows (table in docs)
-LEAST_EDGE = 0.002  # mean soft edge under which a picture has no outlines
+LEAST_EDGE, LEAST_SHARE = 0.002, 0.25  # mean soft edge (also as a share of the usual) under which nothing is compared
 
 
 def score(features: ClipFeatures) -> RewardResult:
@@ -73,7 +73,8 @@ def edge_agreement(features: ClipFeatures) -> tuple[np.ndarray, np.ndarray]:
     both = np.einsum("nhw,nhw,nhw->n", seen, here, there)
     each = np.einsum("nhw,nhw->n", seen, here**2 + there**2)
     total = here.sum(axis=(1, 2))
-    known = (here.mean(axis=(1, 2)) + edges[1:].mean(axis=(1, 2))) / 2 >= LEAST_EDGE
+    amounts = edges.mean(axis=(1, 2))
+    known = (amounts[:-1] + amounts[1:]) / 2 >= max(LEAST_EDGE, LEAST_SHARE * float(np.median(amounts)))
     share = np.einsum("nhw,nhw->n", seen, here) / np.maximum(total, 1e-9)
     dice = 2 * both / np.maximum(each, 1e-9)
     return np.where(known, dice, np.nan).astype(np.float64), np.where(known, share, np.nan).astype(np.float64)

@@ -17,20 +17,20 @@ from rewards.calibration import read_calibration
 from rewards.clip import Clip
 from rewards.errors import RewardError, RewardUnavailable
 from rewards.features import ClipFeatures
-from rewards.flow import FlowBackend
+from rewards.flow import FlowBackend, open_flow
 from rewards.gates import measure_gates
 from rewards.mix import Mix, RewardReport, combine
 
 
 class RewardSuite:
-    """The rewards of `mix` with a weight above 0. `flow` replaces the mix's optical flow (a RAFT on a GPU).
+    """The rewards of `mix` with a weight above 0. `flow` replaces the optical flow that the mix names.
 
-    Raises RewardError for a reward or a calibration set that does not exist.
+    Raises RewardError for a reward, a calibration set or an optical flow that does not exist.
     """
 
     def __init__(self, mix: Mix, *, flow: FlowBackend | None = None) -> None:
         self.mix = mix
-        self._flow = flow
+        self._flow = flow or open_flow(mix.backends.get("flow", "dis"))
         self._calibration = read_calibration(mix.calibration)
         self._modules = {key: load_reward(key) for key, weight in mix.weights.items() if weight > 0}
 

@@ -18,7 +18,7 @@ from rewards.clip import Clip
 from rewards.features import ClipFeatures
 from rewards.reference import read_reference
 from rewards.seam import NEAR_FRAMES, joined_z, jump_scores
-from rewards.seam_critic import PATH, Critic, critic_inputs, critic_probability
+from rewards.seam_critic import PATH, Critic, critic_inputs, critic_log_odds
 from rewards.training.procedural import draw_clip
 from rewards.training.seams import MAKERS, blend
 
@@ -84,7 +84,7 @@ def train(examples: list[Example], seed: int) -> Critic:
 def measure(critic: Critic, examples: list[Example]) -> dict[str, float]:
     """Area under the ROC curve of the critic and of the root mean square of the z-scores."""
     labels = np.array([seam for _, _, seam in examples])
-    by_critic = [critic_probability(critic, scores)[_near(scores, at)].max() for scores, at, _ in examples]
+    by_critic = [critic_log_odds(critic, scores)[_near(scores, at)].max() for scores, at, _ in examples]
     by_z = [joined_z(scores)[_near(scores, at)].max() for scores, at, _ in examples]
     return {
         "critic": roc_auc(np.array(by_critic), labels),

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from engine.mini import world
-from rewards import Clip, Mix, RewardError
+from rewards import Clip, Mix, RewardError, RewardUnavailable
+from rewards.calibration import read_calibration
 from rewards.features import ClipFeatures
-from rewards.flow import DisFlow, RaftFlow, flow_both_ways, visibility, warp
+from rewards.flow import DisFlow, flow_both_ways, open_flow, visibility, warp
+from rewards.networks import loads
 from rewards.suite import RewardSuite
 
 from .conftest import render_clip
@@ -120,16 +122,37 @@ def test_a_ribbon_is_refused_in_one_sentence() -> None:
         ClipFeatures(Clip(frames=np.zeros((2, 16, 400, 3), np.uint8), fps=8))
 
 
-def test_raft_stands_behind_the_same_interface(tmp_path: Path) -> None:
-    """Untrained weights: the flow means nothing, its shape and the error messages do."""
+def test_raft_stands_behind_the_same_interface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Untrained weights: the flow means nothing, its shape, its loading and the messages do."""
     models = pytest.importorskip("torchvision.models.optical_flow")
     torch = pytest.importorskip("torch")
-    weights = tmp_path / "raft.pth"
-    torch.save(models.raft_small(weights=None).state_dict(), weights)
+    monkeypatch.setenv("DAILIES_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("DAILIES_REWARD_DEVICE", "cpu")
+    for name in ("raft_small_C_T_V2-01064c6d.pth", "raft_large_C_T_SKHT_V2-ff5fadd5.pth"):
+        torch.save(models.raft_small(weights=None).state_dict(), tmp_path / name)
     frames = textured(130, 133)[None].repeat(3, axis=0)
-    flow = RaftFlow(weights=weights, variant="small", device="cpu", pairs=1)(frames[:-1], frames[1:])
+    loads["raft_small"] = 0
+    flow = flow_both_ways(frames, open_flow("raft_small"))[0]
     assert flow.shape == (2, *frames.shape[1:3], 2) and flow.dtype == np.float32 and np.isfinite(flow).all()
-    with pytest.raises(RewardError, match="does not hold the weights of RAFT large"):
-        RaftFlow(weights=weights, variant="large", device="cpu")(frames[:-1], frames[1:])
-    with pytest.raises(RewardError, match="System tab"):
-        RaftFlow(weights=tmp_path / "none.pth", device="cpu")(frames[:-1], frames[1:])
+    assert loads["raft_small"] == 1
+    with pytest.raises(RewardError, match="not the weights of raft_large"):
+        open_flow("raft_large")(frames[:-1], frames[1:])
+
+
+def test_a_flow_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.delenv("DAILIES_WEIGHTS", raising=False)
+    mix = Mix(key="raft", title="", weights={"flow_smoothness": 1}, backends={"flow": "raft_small"})
+    with pytest.raises(RewardUnavailable, match="dailies weights get raft_small"):
+        RewardSuite(mix).score(render_clip(num_frames=3))
+    with pytest.raises(RewardError, match="no optical flow 'raft'"):
+        RewardSuite(mix.model_copy(update={"backends": {"flow": "raft"}}))
+
+
+def test_a_clip_recast_keeps_what_does_not_change() -> None:
+    features = ClipFeatures(render_clip(num_frames=5), backends={"seam": "critic"})
+    flow, _ = features.flow, features.once("subjects", lambda: 1)
+    other = features.recast(backends={}, calibration=read_calibration("mini"))
+    assert other.flow is flow and other.counts["flow"] == 0
+    assert not other.has("subjects") and other.backend("seam", "z") == "z"
+    assert other.calibration.name.startswith("mini")

@@ -79,7 +79,7 @@ def test_a_clip_that_jumps_everywhere_hides_no_seam() -> None:
     assert value("seam", frames, seams=(30,)) < 0.5 * value("seam", long_clip().frames, seams=(30,))
 
 
-@pytest.mark.parametrize("damage", [perturb.blur, perturb.pure_noise, perturb.grey])
+@pytest.mark.parametrize("damage", [perturb.blur, perturb.noise, perturb.pure_noise, perturb.grey])
 def test_ugly_frames_are_rated_lower(damage: object) -> None:
     frames = long_clip().frames
     assert value("aesthetic", damage(frames)) < value("aesthetic", frames) - 0.1

@@ -51,7 +51,7 @@ def test_smoothness_falls(name: str, damage: str) -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-@pytest.mark.parametrize("damage", ["frozen", "wobble", "noise", "shuffle", "pure_noise"])
+@pytest.mark.parametrize("damage", ["frozen", "wobble", "noise", "shuffle", "cut", "pure_noise"])
 def test_structure_falls(name: str, damage: str) -> None:
     assert value(name, "structure_constancy", damage) < value(name, "structure_constancy") - 0.03
 

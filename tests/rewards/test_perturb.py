@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rewards import RewardError, perturb
+from rewards import Clip, RewardError, perturb
 from rewards.training.procedural import draw_clip
 from rewards.training.seams import MAKERS, blend
 
@@ -20,7 +20,15 @@ def test_same_frames_out_for_the_same_frames_in(key: str) -> None:
     once, twice = change.apply(FRAMES, OTHER), change.apply(FRAMES, OTHER)
     assert np.array_equal(once, twice) and np.array_equal(FRAMES, before)
     assert once.dtype == np.uint8 and once.shape == (round(len(FRAMES) * change.rate), *FRAMES.shape[1:])
-    assert not np.array_equal(once[: len(FRAMES)], FRAMES)
+    assert np.array_equal(once[: len(FRAMES)], FRAMES) == change.prompt
+
+
+def test_damage_keeps_what_it_does_not_touch() -> None:
+    clip = Clip(frames=FRAMES, fps=8, prompt="a red star", seams=(24,))
+    other = Clip(frames=OTHER, fps=8, prompt="a blue heart")
+    slow, wrong = (perturb.PERTURBATIONS[key].damage(clip, other) for key in ("double_rate", "wrong_prompt"))
+    assert (slow.fps, slow.seams, slow.prompt) == (16, (48,), "a red star")
+    assert (wrong.fps, wrong.seams, wrong.prompt) == (8, (24,), "a blue heart")
 
 
 def test_order_only_changes() -> None:
