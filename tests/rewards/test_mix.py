@@ -141,6 +141,20 @@ def test_reward_functions_speak_trl() -> None:
     assert mix_reward_func(mix)([c.prompt for c in clips], clips) == expected
 
 
+def test_a_report_is_the_same_in_any_company() -> None:
+    suite = RewardSuite(read_mix(PRESETS / "mini.toml"))
+    clips = [render_clip(motion, num_frames=17) for motion in ("right", "left", "circle")] * 3 + [render_clip("down")]
+    names = [str(number) for number in range(len(clips))]
+    together = suite.score_many(clips, names)
+    assert [report.clip_id for report in together] == names
+    alone = [suite.score(clip) for clip in clips[:3]] * 3
+    for one, other in zip(alone, together, strict=False):
+        assert one.parts == pytest.approx(other.parts, abs=1e-6) and one.total == pytest.approx(other.total, abs=1e-6)
+    assert suite.score_many([]) == []
+    with pytest.raises(RewardError, match="one id a clip"):
+        suite.score_many(clips[:2], ["a"])
+
+
 def test_reward_functions_score_a_batch_once(monkeypatch: pytest.MonkeyPatch) -> None:
     flows = []
     measured = DisFlow.__call__
