@@ -1,4 +1,4 @@
-"""The two plots of the page, as Plotly figures: scores as bars, and rewards frame by frame.
+"""The plots of the page, as Plotly figures: scores as bars, as a profile, frame by frame, and how they hang together.
 
 They are transparent and leave the colours of text and grid to `page.css`, which follows the light or dark theme; the
 colours of the data below have a contrast of at least 3:1 on both grounds and stay apart for the colour-blind.
@@ -8,6 +8,7 @@ import html
 import textwrap
 from collections.abc import Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 
 from app import text
@@ -16,6 +17,7 @@ from app.views.scores import Score
 
 SERIES = ("#c77f1f", "#3f86b5", "#5a9a6b", "#a86fa0", "#8a8473", "#cc5b4d")
 MUTED = "#8b8a86"
+DIVERGING = ((0.0, "#7fb2d4"), (0.5, "#e6e5e2"), (1.0, "#e6a13a"))  # dark text can be read on all of it
 BAR_PX, CHROME_PX = 34, 28  # height of one reward's row, and of what stands around them
 HOVER = {"bgcolor": "#1d1d1d", "bordercolor": "#1d1d1d", "font": {"color": "#f1f0ed", "size": 12}}
 
@@ -58,6 +60,57 @@ def timeline(scores: Sequence[Score]) -> go.Figure | None:
     return figure
 
 
+def radar(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | None:
+    """The profile of one clip, or of up to four over each other; None with fewer than three rewards to draw it of."""
+    titles = _titles([(name, [one for one in scores if one.value is not None]) for name, scores in clips])
+    if len(titles) < 3:
+        return None
+    figure = go.Figure()
+    for index, (name, scores) in enumerate(clips):
+        values = {score.title: score.value for score in scores}
+        around = [*titles, titles[0]]
+        figure.add_trace(
+            go.Scatterpolar(
+                r=[values.get(title) for title in around],
+                theta=around,
+                name=name,
+                mode="lines+markers",
+                connectgaps=False,
+                line={"color": SERIES[index % len(SERIES)], "width": 2},
+                fill="toself" if len(clips) == 1 else "none",
+                fillcolor="rgba(199, 127, 31, 0.14)",
+                hovertemplate="%{theta} %{r:.2f}<extra></extra>",
+            )
+        )
+    figure.update_layout(**{**_layout(280), "margin": {"l": 40, "r": 40, "t": 30, "b": 30}, "polar": _POLAR})
+    return figure
+
+
+def matrix(titles: Sequence[str], values: np.ndarray) -> go.Figure:
+    """Rank correlations `float64[n,n]` of rewards, each square with its number; NaN stays empty."""
+    shown = [[None if np.isnan(value) else round(float(value), 2) for value in line] for line in values]
+    heat = go.Heatmap(
+        z=shown,
+        x=list(titles),
+        y=list(titles),
+        zmin=-1,
+        zmax=1,
+        colorscale=DIVERGING,
+        showscale=False,
+        xgap=2,
+        ygap=2,
+        texttemplate="%{z:.2f}",
+        textfont={"size": 11, "color": "#1d1d1d"},
+        hoverongaps=False,
+        hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>",
+    )
+    figure = go.Figure(heat)
+    figure.update_layout(**{**_layout(40 * len(titles) + 110), "margin": {"l": 8, "r": 8, "t": 8, "b": 8}})
+    figure.update_xaxes(fixedrange=True, showgrid=False, zeroline=False, tickangle=-40)
+    figure.update_yaxes(fixedrange=True, showgrid=False, zeroline=False, autorange="reversed", ticksuffix="  ")
+    return figure
+
+
 def hover(score: Score) -> str:
     """What a bar says when a person points at it: the question it answers, what was measured, and its weight."""
     lines = [f"<b>{score.title}</b>", *_wrapped(score.question)]
@@ -93,6 +146,16 @@ def _wrapped(words: str, width: int = 52) -> list[str]:
 
 
 _NOTE = {"showarrow": False, "xanchor": "left", "font": {"size": 12, "color": MUTED}, "hoverlabel": HOVER}
+_POLAR = {
+    "bgcolor": "rgba(0,0,0,0)",
+    "radialaxis": {
+        "range": [0, 1],
+        "tickvals": [0.25, 0.5, 0.75, 1],
+        "tickfont": {"size": 10},
+        "gridcolor": "#8b8a8644",
+    },
+    "angularaxis": {"gridcolor": "#8b8a8644", "tickfont": {"size": 11}, "direction": "clockwise"},
+}
 _LEGEND = {"orientation": "h", "x": 0, "y": 1.04, "xanchor": "left", "yanchor": "bottom", "font": {"size": 12}}
 
 

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Resp
 
 from app import text
 from app.desk import Desk
-from app.views.clips import FRAMES, MP4, POSTER
+from app.views.clips import FRAMES, MP4, POSTER, overlays
 from engine.errors import StoreError
 
 TYPES = {MP4: "video/mp4", POSTER: "image/jpeg", FRAMES: "video/x-matroska"}
@@ -28,6 +28,10 @@ def media_routes(desk: Desk, dependencies: Sequence[Any] = ()) -> APIRouter:
     @router.get("/media/clips/{clip_id}/{name}")
     def media(clip_id: str, name: str, request: Request) -> Response:
         return serve(clip_file(desk, clip_id, name), request)
+
+    @router.get("/media/clips/{clip_id}/overlays/{name}")
+    def overlay(clip_id: str, name: str, request: Request) -> Response:
+        return serve(overlay_file(desk, clip_id, name), request)
 
     @router.get("/clip/{clip_id}")
     def permalink(clip_id: str) -> Response:
@@ -53,10 +57,19 @@ def clip_file(desk: Desk, clip_id: str, name: str) -> Path:
     return path
 
 
+def overlay_file(desk: Desk, clip_id: str, name: str) -> Path:
+    """A picture of what a reward saw in a clip. Raises HTTP 404."""
+    found = {path.name: path for path in overlays(desk.workspace, clip_id).values()}
+    if name not in found:
+        raise HTTPException(404)
+    return found[name]
+
+
 def serve(path: Path, request: Request) -> Response:
     """The file, the range of it that was asked for (FileResponse does that), or 304 when the browser has it."""
     stat = path.stat()
-    response = FileResponse(path, media_type=TYPES[path.name], headers=CACHED, stat_result=stat)
+    kind = TYPES.get(path.name, TYPES[MP4])
+    response = FileResponse(path, media_type=kind, headers=CACHED, stat_result=stat)
     if request.headers.get("if-none-match") == response.headers["etag"]:
         return Response(status_code=304, headers={**CACHED, "ETag": response.headers["etag"]})
     if path.name == FRAMES:

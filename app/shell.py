@@ -14,6 +14,7 @@ from app.guard import on
 from app.media import media_routes
 from app.tabs.generate import GenerateTab
 from app.tabs.library import LibraryTab
+from app.tabs.score import ScoreTab
 from app.theme import desk_theme
 
 HERE = Path(__file__).parent
@@ -28,13 +29,17 @@ def build_page(desk: Desk) -> gr.Blocks:
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab(text.GENERATE, id="generate", elem_id="generate-tab"):
                 generate = GenerateTab(desk)
+            with gr.Tab(text.SCORE, id="score", elem_id="score-tab") as score_tab:
+                score = ScoreTab(desk, score_tab)
             with gr.Tab(text.LIBRARY, id="library", elem_id="library-tab") as library_tab:
                 library = LibraryTab(desk, library_tab)
-        _connect(page, masthead, tabs, generate, library)
+        _connect(page, masthead, tabs, generate, score, library)
     return page
 
 
-def _connect(page: gr.Blocks, masthead: Masthead, tabs: gr.Tabs, generate: GenerateTab, library: LibraryTab) -> None:
+def _connect(
+    page: gr.Blocks, masthead: Masthead, tabs: gr.Tabs, generate: GenerateTab, score: ScoreTab, library: LibraryTab
+) -> None:
     """What one tab does to another, and what happens when the page opens."""
     store = generate.desk.store
 
@@ -47,6 +52,7 @@ def _connect(page: gr.Blocks, masthead: Masthead, tabs: gr.Tabs, generate: Gener
     in_library = [tabs, *library.shown, *library.opened]
     on(library.facts.use_settings, use_settings, None, [tabs, *generate.form.inputs])
     on(generate.facts.show_in_library, show_in_library, None, in_library)
+    on(score.facts.show_in_library, show_in_library, None, in_library)
     on(page.load, generate.resume, None, [generate.jobs, *generate.outputs])
     on(page.load, generate.form.start, None, [*generate.form.settings, generate.form.fields["seed"]])
     on(masthead.arrive, show_in_library, None, in_library)

@@ -3,11 +3,11 @@
 Sentences for errors are not here: they come with the error (`engine.errors`), so that the CLI says the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 TITLE = "Dailies"
 TAGLINE = "Generate, judge and compare takes"
-GENERATE, LIBRARY = "Generate", "Library"
+GENERATE, SCORE, LIBRARY = "Generate", "Score", "Library"
 PROBLEM = "That does not work"
 NOTE = "One thing to know"
 WORKSPACE = "Workspace"
@@ -82,6 +82,52 @@ LIBRARY_EMPTY = ("The library is empty", "Clips that you generate or import appe
 NOTHING_FOUND = ("Nothing matches", "Loosen the filters, or clear them.")
 CLEAR_FILTERS = "Clear filters"
 COMPARE_TITLE = "Side by side"
+
+# ---- Score
+WHICH = "Clips"
+WHICH_HINT = "Up to 300, ranked by the mix"
+WHICH_NEWEST, WHICH_STARRED = "The newest of the Library", "Starred"
+SCORE_THESE = "Score what is not scored"
+ALL_SCORED = "This mix has scored all of these clips already."
+DROP = "Score a video or a folder"
+DROP_TITLE = "Score videos from outside"
+DROP_FILES = "Drop one video or several"
+DROP_FOLDER = "or a folder on the machine that runs Dailies"
+DROP_FOLDER_HINT = "/data/clips"
+DROP_PROMPT = "What they show (optional; clip.txt beside clip.mp4 goes first)"
+DROP_SUBMIT = "Import and score"
+NOTHING_TO_SCORE = "No video was chosen: drop files on the field, or name a folder."
+WEIGHTS = "Weights"
+WEIGHTS_HINT = "Moving a weight ranks the clips again; nothing is stored."
+TABLE_EMPTY = ("No clips to rank", "Generate some, or score a video or a folder from outside.")
+TOTAL = "Total"
+OVERLAY = "What a reward saw"
+NO_OVERLAY = "Nothing: the clip alone"
+DRAW_OVERLAYS = "Draw what the rewards saw"
+OVERLAYS_JOB = "What the rewards saw"
+NO_OVERLAYS = "The rewards of this mix draw nothing for this clip."
+RADAR = "Profile"
+CORRELATIONS = "How the rewards hang together"
+CORRELATIONS_HINT = "Rank correlation over these clips: 1 the same order, 0 none, -1 the opposite."
+DROPPED = "Dropped videos"
+DISSENT = "Which reward would choose differently"
+TABLE_WORDS = {
+    "clips": "Clips by score",
+    "rank": "Rank",
+    "clip": "Clip",
+    "total": "Total",
+    "csv": "Export CSV",
+    "compare": "Compare",
+    "compare_hint": "Two to four clips, side by side",
+    "clear": "Clear",
+    "chosen": "{count} selected",
+    "count": "{count} clips",
+    "select": "Select",
+    "sort": "Sort by {name}",
+    "none": "-",
+}
+SLIDER_WORDS = {"reset": "The mix's own weights", "weights": WEIGHTS}
+DISSENT_WORDS = {"dissent": DISSENT, "none": "Score at least two clips to see."}
 
 # ---- Facts of a clip
 NOT_SCORED = "not scored"
@@ -187,6 +233,7 @@ PHASES = {
     "save": "Saving",
     "score": "Scoring",
     "import": "Reading the video",
+    "overlays": "Drawing what the rewards saw",
 }
 STOPPING = "Stopping after this step"
 JOB_ENDS = {
@@ -199,6 +246,32 @@ JOB_ENDS = {
 def count(number: int, noun: str) -> str:
     """ "1 clip", "12,000 clips"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def dissent(title: str, prompt: str, share: float, *, agrees: bool) -> str:
+    """How a reward's choice stands to that of the total."""
+    pairs = f"it orders {share:.0%} of all pairs otherwise"
+    if agrees:
+        return f"{title} chooses the same clip; {pairs}."
+    shown = prompt if len(prompt) <= 60 else f"{prompt[:59]}…"
+    return f"{title} would choose {f'“{shown}”' if shown else 'this one'}; {pairs}."
+
+
+def unread_videos(unread: Mapping[str, str]) -> str:
+    """The first video of a folder that could not be read, and how many more there are."""
+    name, why = next(iter(unread.items()))
+    more = f" So could {count(len(unread) - 1, 'other video')} not." if len(unread) > 1 else ""
+    return f"{name} could not be scored: {why}{more}"
+
+
+def overlay(name: str) -> str:
+    """ "flow_smoothness.flow" as people read it."""
+    reward, _, what = name.partition(".")
+    return f"{what.replace('_', ' ').capitalize()} ({reward.replace('_', ' ')})"
+
+
+def folder(name: str) -> str:
+    return f"Folder {name}"
 
 
 def waiting(position: int | None) -> str:

@@ -1,5 +1,6 @@
-"""The jobs of one kind while they wait and run. It asks for news itself, and only while somebody can see it."""
+"""The jobs of one kind or several while they wait and run. It asks for news itself, only while somebody can see it."""
 
+from collections.abc import Collection
 from typing import Any
 
 from app import text
@@ -15,7 +16,7 @@ class JobStrip(Component):
     Gradio calls a server function with one argument, an empty list when the script gave none.
     """
 
-    def __init__(self, name: str, desk: Desk, kind: str, *, render: bool = True) -> None:
+    def __init__(self, name: str, desk: Desk, kind: str | Collection[str], *, render: bool = True) -> None:
         def news(_: Any = None) -> dict[str, Any]:
             return strip(desk, kind)
 

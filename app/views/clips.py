@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from app import text
+from engine.data.clip_files import overlay_folder
 from engine.data.store import ClipRecord
+from engine.data.workspace import Workspace
+from engine.errors import StoreError
 
 NEED_A_REQUEST = ("again", "new_seed", "use_settings")
 MP4, POSTER, FRAMES = "clip.mp4", "poster.jpg", "frames.mkv"
@@ -17,6 +21,15 @@ def media_url(clip_id: str, name: str) -> str:
 
 def permalink(clip_id: str) -> str:
     return f"/clip/{clip_id}"
+
+
+def overlays(workspace: Workspace, clip_id: str) -> dict[str, Path]:
+    """The overlays that were drawn of a clip, by "reward.name"; none where there is no such clip."""
+    try:
+        folder = overlay_folder(workspace, clip_id)
+    except StoreError:
+        return {}
+    return {path.stem: path for path in sorted(folder.glob("[!.]*.mp4"))}
 
 
 def card(record: ClipRecord, name: str = "") -> dict[str, Any]:
@@ -42,6 +55,13 @@ def player(records: Sequence[ClipRecord], prefetch: Sequence[ClipRecord] = ()) -
         "clips": [_played(record, alone=len(records) == 1) for record in records],
         "prefetch": [media_url(record.id, MP4) for record in prefetch],
     }
+
+
+def with_overlay(record: ClipRecord, name: str) -> dict[str, Any]:
+    """The clip and one of its overlays, in step."""
+    clip = _played(record, alone=True)
+    seen = {**clip, "id": f"{record.id}/{name}", "url": media_url(record.id, f"overlays/{name}.mp4")}
+    return {"clips": [clip, {**seen, "caption": text.overlay(name)}], "prefetch": []}
 
 
 def _played(record: ClipRecord, *, alone: bool) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """What the job strip shows: every job that is not over, and those that ended badly a moment ago."""
 
 import time
+from collections.abc import Collection
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from app import text
@@ -10,13 +12,14 @@ from engine.data.store import now
 from engine.jobs.local import keep_going
 from engine.jobs.spec import Job
 
+OVERLAYS = "overlays"
 BAD_ENDS = ("failed", "cancelled", "lost")
 MENTIONED_FOR = timedelta(minutes=10)  # a bad end stays on the page so long, unless it is dismissed
 SHOWN = 12
 
 
-def strip(desk: Desk, kind: str) -> dict[str, Any]:
-    """The value of a strip of one kind of jobs, oldest first, as they will be done.
+def strip(desk: Desk, kind: str | Collection[str]) -> dict[str, Any]:
+    """The value of a strip of one kind of jobs or several, oldest first, as they will be done.
 
     `at` orders answers that overtake each other on their way to the browser: seconds of a clock that nobody sets.
     """
@@ -51,6 +54,10 @@ def title(job: Job) -> str:
     requests = job.config.get("requests")
     if requests:
         return f"{text.count(len(requests), 'take')}: {requests[0]['prompt']}"
+    if "folder" in job.config:
+        return text.folder(Path(job.config["folder"]).name)
+    if job.kind == OVERLAYS:
+        return text.OVERLAYS_JOB
     return job.config.get("prompt") or text.count(len(job.config.get("clip_ids", ())) or 1, "clip")
 
 

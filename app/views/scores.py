@@ -49,7 +49,7 @@ def remarks(stored: Mapping[str, Any] | None) -> list[str]:
 
 
 def _score(key: str, result: RewardResult, weight: float) -> Score:
-    spec = _spec(key)
+    spec = spec_of(key)
     series = [] if result.per_frame is None else result.per_frame.tolist()
     return Score(
         key=key,
@@ -66,7 +66,7 @@ def _score(key: str, result: RewardResult, weight: float) -> Score:
     )
 
 
-def _spec(key: str) -> RewardSpec:
+def spec_of(key: str) -> RewardSpec:
     """A reward that has since been removed keeps its old scores under its key."""
     try:
         return reward_spec(key)

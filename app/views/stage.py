@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from app import text
-from app.figures import reward_bars, timeline
+from app.figures import radar, reward_bars, timeline
 from app.views import clips
 from app.views.scores import remarks, scores
 from engine.data.store import ClipRecord, Store
@@ -23,29 +23,37 @@ class View:
     player: dict[str, Any]
     facts: dict[str, Any] | None
     bars: go.Figure | None
+    radar: go.Figure | None
     timeline: go.Figure | None
 
 
-NOTHING = View(player=clips.player([]), facts=None, bars=None, timeline=None)
+NOTHING = View(player=clips.player([]), facts=None, bars=None, radar=None, timeline=None)
 
 
-def one(store: Store, record: ClipRecord, actions: Sequence[str], prefetch: Sequence[ClipRecord] = ()) -> View:
-    """A clip with everything that is known of it."""
-    report = store.report(record.id)
+def one(
+    store: Store,
+    record: ClipRecord,
+    actions: Sequence[str],
+    prefetch: Sequence[ClipRecord] = (),
+    mix: str | None = None,
+) -> View:
+    """A clip with everything that is known of it; its scores are those of `mix`, or the newest when none is named."""
+    report = store.report(record.id, mix)
     found = scores(report)
     return View(
         player=clips.player([record], prefetch),
         facts=clips.facts(record, actions, remarks(report)),
         bars=reward_bars([("", found)]),
+        radar=radar([("", found)]),
         timeline=timeline(found),
     )
 
 
-def several(store: Store, records: Sequence[ClipRecord]) -> View:
+def several(store: Store, records: Sequence[ClipRecord], mix: str | None = None) -> View:
     """Two to four clips in step, their scores beside each other."""
     compared = records[:COMPARED]
-    named = [(letter, scores(store.report(record.id))) for letter, record in zip(LETTERS, compared, strict=False)]
-    return View(player=clips.player(compared), facts=None, bars=reward_bars(named), timeline=None)
+    named = [(letter, scores(store.report(record.id, mix))) for letter, record in zip(LETTERS, compared, strict=False)]
+    return View(player=clips.player(compared), facts=None, bars=reward_bars(named), radar=radar(named), timeline=None)
 
 
 def takes(records: Sequence[ClipRecord], current: str | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,26 @@ def checksum(frames: np.ndarray) -> str:
     digest = hashlib.sha256(f"{frames.shape}".encode())
     digest.update(np.ascontiguousarray(frames).data)
     return digest.hexdigest()
+
+
+def save_overlays(workspace: Workspace, clip_id: str, pictures: Mapping[str, np.ndarray], fps: float) -> dict[str, str]:
+    """Write pictures `uint8[T,h,w,3]` of what rewards saw, for the browser, and name the file of each.
+
+    Raises StoreError when the clip's folder is gone or cannot be written.
+    """
+    folder = overlay_folder(workspace, clip_id)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"The overlays of clip {clip_id} cannot be kept: {error.strerror or error}.") from error
+    for name, frames in pictures.items():
+        video_io.write_mp4(folder / f"{name}.mp4", frames, fps)
+    return {name: f"{name}.mp4" for name in pictures}
+
+
+def overlay_folder(workspace: Workspace, clip_id: str) -> Path:
+    """Where a clip's overlays lie; not part of the clip, and made again when they are wanted."""
+    return workspace.clip_folder(clip_id) / "overlays"
 
 
 def remove_files(workspace: Workspace, clip_id: str) -> None:

@@ -211,6 +211,13 @@ class Store:
         with self.database.reading() as connection:
             return connection.scalar(query.limit(1))
 
+    def reports(self, clip_ids: Iterable[str], mix: str) -> dict[str, dict[str, Any]]:
+        """What `mix` said of clips, by clip; those that it has not scored are left out."""
+        query = select(REPORTS.c.clip_id, REPORTS.c.report)
+        with self.database.reading() as connection:
+            rows = connection.execute(query.where(REPORTS.c.mix == mix, REPORTS.c.clip_id.in_(list(clip_ids))))
+            return {row.clip_id: row.report for row in rows}
+
     def _records(self, query: Select[Any]) -> list[ClipRecord]:
         with self.database.reading() as connection:
             return [_record(row) for row in connection.execute(query)]

@@ -4,7 +4,7 @@ import logging
 import secrets
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,20 +16,25 @@ KEEP = timedelta(days=1)  # a job that failed may be filed again for so long
 log = logging.getLogger(__name__)
 
 
-def keep_upload(workspace: Workspace, sent: Path) -> Path:
-    """Move a file that was sent to a folder of its own and say where: two jobs never share one.
+def keep_uploads(workspace: Workspace, sent: Sequence[Path]) -> Path:
+    """Move files that were sent together to a folder of their own and say which: two jobs never share one.
 
-    Raises StoreError when it is gone or cannot be moved.
+    Of two files of one name the later wins. Raises StoreError when one is gone or cannot be moved.
     """
-    target = workspace.uploads / f"kept-{secrets.token_hex(8)}" / sent.name
-    try:
-        target.parent.mkdir(parents=True)
-        shutil.move(sent, target)
-    except OSError as error:
-        raise StoreError(
-            f"The upload '{sent.name}' was not kept ({error.strerror or error}): send it again."
-        ) from error
-    return target
+    folder = workspace.uploads / f"kept-{secrets.token_hex(8)}"
+    folder.mkdir(parents=True)
+    for path in sent:
+        try:
+            shutil.move(path, folder / path.name)
+        except OSError as error:
+            why = error.strerror or error
+            raise StoreError(f"The upload '{path.name}' was not kept ({why}): send it again.") from error
+    return folder
+
+
+def keep_upload(workspace: Workspace, sent: Path) -> Path:
+    """The same for one file; says where it is now."""
+    return keep_uploads(workspace, [sent]) / sent.name
 
 
 def discard_upload(workspace: Workspace, path: Path) -> None:
@@ -40,7 +45,7 @@ def discard_upload(workspace: Workspace, path: Path) -> None:
 
 def sweep_uploads(workspace: Workspace, wanted: Iterable[Path] = (), older_than: timedelta = KEEP) -> int:
     """Remove uploads that came longer ago, but for those that jobs still want, and say how many folders that were."""
-    spared = {path.parent for path in wanted}
+    spared = {folder for path in wanted for folder in (path, path.parent)}
     oldest = time.time() - older_than.total_seconds()
     left = [folder for folder in workspace.uploads.glob("*") if folder not in spared and _came(folder) < oldest]
     for folder in left:

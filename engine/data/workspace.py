@@ -3,6 +3,7 @@
 dailies.db              the database (unless DAILIES_DATABASE_URL names another)
 clips/<2>/<id>/         one folder a clip: frames.mkv clip.mp4 poster.jpg request.json
 adapters/<name>/        LoRA weights of a model, see engine.data.adapters
+runs/<id>/              what a training job fills, see engine.data.runs
 uploads/                videos from a browser, until their job has imported them
 tmp/                    folders being written; what a dead process left here is swept away
 jobs/<id>.log           one log a job
@@ -60,6 +61,10 @@ class Workspace:
     @property
     def adapters(self) -> Path:
         return self.root / "adapters"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
 
     @property
     def tmp(self) -> Path:

@@ -22,6 +22,7 @@ MAX_FRAMES = 2_000
 MAX_FPS = 1_000
 MAX_PIXELS = 600_000_000  # T*H*W: 1.8 GB of RGB
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,gif,avi"
+VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif")
 DECODE_TIMEOUT_S = 300
 FPS_TAG = "DAILIES_FPS"  # ffmpeg prints rates with two decimals; the tag keeps all of them
 
@@ -106,6 +107,12 @@ def read_header(path: Path) -> VideoHeader:
     if not 0 < fps <= MAX_FPS:
         raise MediaError(f"'{path.name}' has no usable frame rate: convert it to an mp4 first.")
     return VideoHeader(width=int(stream[1]), height=int(stream[2]), fps=fps, seconds=seconds)
+
+
+def videos_in(folder: Path) -> list[Path]:
+    """The videos that lie in a folder itself, by name; hidden files are left out."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+    return sorted(path for path in found if not path.name.startswith("."))
 
 
 def read_video(

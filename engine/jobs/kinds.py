@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 from engine.config.presets import check_request, load_preset
 from engine.config.suggest import did_you_mean, explain
 from engine.errors import ConfigError, JobError
-from engine.jobs.spec import GenerateConfig, JobProgress, ScoreConfig
+from engine.generation.video_io import VIDEO_SUFFIXES, videos_in
+from engine.jobs.spec import GenerateConfig, JobProgress, OverlaysConfig, ScoreConfig, ScoreFolderConfig, TrainConfig
 
 if TYPE_CHECKING:
     from engine.jobs.context import JobContext
@@ -78,12 +79,34 @@ def check_score(config: ScoreConfig) -> None:
         raise ConfigError(f"There is no file {config.path} to score.")
 
 
+def check_score_folder(config: ScoreFolderConfig) -> None:
+    load_preset("rewards", config.mix)
+    if not config.folder.is_dir():
+        raise ConfigError(f"There is no folder {config.folder} to score.")
+    if not videos_in(config.folder):
+        raise ConfigError(f"The folder {config.folder} holds no video: {', '.join(VIDEO_SUFFIXES)} are read.")
+
+
+def check_overlays(config: OverlaysConfig) -> None:
+    load_preset("rewards", config.mix)
+
+
 KINDS: Kinds = {
     kind.key: kind
     for kind in (
         JobKind(
             key="generate", config=GenerateConfig, handler="engine.jobs.handlers:generate_clips", check=check_generate
         ),
-        JobKind(key="score", config=ScoreConfig, handler="engine.jobs.handlers:score_clips", check=check_score),
+        JobKind(key="train", config=TrainConfig, handler="engine.jobs.training:train"),
+        JobKind(key="score", config=ScoreConfig, handler="engine.jobs.scoring:score_clips", check=check_score),
+        JobKind(
+            key="score_folder",
+            config=ScoreFolderConfig,
+            handler="engine.jobs.scoring:score_folder",
+            check=check_score_folder,
+        ),
+        JobKind(
+            key="overlays", config=OverlaysConfig, handler="engine.jobs.scoring:make_overlays", check=check_overlays
+        ),
     )
 }

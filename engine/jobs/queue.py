@@ -56,14 +56,17 @@ class JobQueue:
         return found[0]
 
     def list(
-        self, status: Status | Collection[Status] | None = None, kind: str | None = None, limit: int = 100
+        self,
+        status: Status | Collection[Status] | None = None,
+        kind: str | Collection[str] | None = None,
+        limit: int = 100,
     ) -> Jobs:
-        """Jobs, newest first, of one status or several, of one kind or all."""
+        """Jobs, newest first; of one status or several, of one kind or several, of all where none is named."""
         query = _jobs().order_by(JOBS.c.number.desc()).limit(limit)
         if status is not None:
             query = query.where(JOBS.c.status.in_([status] if isinstance(status, str) else status))
         if kind is not None:
-            query = query.where(JOBS.c.kind == kind)
+            query = query.where(JOBS.c.kind.in_([kind] if isinstance(kind, str) else kind))
         return _read(self._database, query)
 
     def cancel(self, job_id: str) -> Job:

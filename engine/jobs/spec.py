@@ -44,6 +44,22 @@ class JobSpec(BaseModel):
         config = ScoreConfig(path=Path(path).resolve(), prompt=prompt, mix=mix)
         return cls(kind="score", config=config.model_dump(mode="json"))
 
+    @classmethod
+    def score_folder(cls, folder: Path | str, prompt: str, mix: str) -> Self:
+        """File all videos of a folder to be imported and scored."""
+        config = ScoreFolderConfig(folder=Path(folder).resolve(), prompt=prompt, mix=mix)
+        return cls(kind="score_folder", config=config.model_dump(mode="json"))
+
+    @classmethod
+    def train(cls, run: str) -> Self:
+        """File a run to be trained, or gone on with."""
+        return cls(kind="train", config=TrainConfig(run=run).model_dump(mode="json"))
+
+    @classmethod
+    def overlays(cls, clip_id: str, mix: str) -> Self:
+        """File the pictures of what a mix's rewards saw in a clip."""
+        return cls(kind="overlays", config=OverlaysConfig(clip_id=clip_id, mix=mix).model_dump(mode="json"))
+
 
 class GenerateConfig(BaseModel):
     """A "generate" job: make the clips of `requests`, then score each by `mix` (None: do not score)."""
@@ -69,6 +85,36 @@ class ScoreConfig(BaseModel):
         if bool(self.clip_ids) == bool(self.path):
             raise ValueError("give either clip_ids or a path")
         return self
+
+
+class ScoreFolderConfig(BaseModel):
+    """A "score_folder" job: every video of a folder (absolute), by name.
+
+    What a video shows stands in a text file of its name beside it (`ball.mp4`, `ball.txt`), else in `prompt`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: Path
+    prompt: str = Field(default="", max_length=PROMPT_LIMIT)
+    mix: str
+
+
+class OverlaysConfig(BaseModel):
+    """An "overlays" job: pictures of what the rewards of a mix saw in a clip of the library (flow, edges, faces)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clip_id: str
+    mix: str
+
+
+class TrainConfig(BaseModel):
+    """A "train" job: a run of the workspace, from its start or its last checkpoint to its end."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,7 +85,8 @@ class Worker:
         if swept := sweep(self._workspace):
             log.info("Removed %d half-written folders.", swept)
         purge(self._queue.store)
-        wanted = [job.config.get("path") for job in self._queue.list(("queued", *ACTIVE), limit=1000)]
+        jobs = self._queue.list(("queued", *ACTIVE), limit=1000)
+        wanted = [job.config.get(name) for job in jobs for name in ("path", "folder")]
         sweep_uploads(self._workspace, [Path(path) for path in wanted if path])
 
     def _serve(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from app import text
+from engine.config.presets import load_preset
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -67,7 +68,8 @@ def test_a_prompt_becomes_a_clip_that_plays_with_its_scores(page: Page, studio: 
     assert is_playing(page, "generate-player")
     expect(page.locator("#generate-facts .prompt")).to_have_text(PROMPT)
     expect(page.locator("#generate-facts .total b")).to_have_text(re.compile(r"\d\.\d\d|not scored"))
-    expect(page.locator("#generate-bars .ytick text")).to_have_count(3)
+    rewards = load_preset("rewards", "mini").weights
+    expect(page.locator("#generate-bars .ytick text")).to_have_count(len(rewards))
     expect(page.locator("#generate-timeline .playhead")).to_be_visible()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.uploads import discard_upload, keep_upload, sweep_uploads
+from engine.data.uploads import discard_upload, keep_upload, keep_uploads, sweep_uploads
 from engine.errors import StoreError
 
 
@@ -29,6 +29,13 @@ def test_two_jobs_never_share_an_upload(workspace):
     second = keep_upload(workspace, sent(workspace))
     discard_upload(workspace, first)
     assert not first.parent.exists() and second.read_bytes() == b"video" and second.name == "clip.mp4"
+
+
+def test_files_that_came_together_stay_together(workspace):
+    folder = keep_uploads(workspace, [sent(workspace, "a.mp4"), sent(workspace, "b.mp4")])
+    assert sorted(path.name for path in folder.iterdir()) == ["a.mp4", "b.mp4"]
+    age(folder, days=2)
+    assert sweep_uploads(workspace, wanted=[folder]) == 0 and folder.exists()
 
 
 def test_an_upload_that_is_gone_is_a_sentence(workspace):

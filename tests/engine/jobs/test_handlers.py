@@ -13,7 +13,7 @@ from engine.data.clip_files import has_files, load_clip, remove_files
 from engine.data.locks import try_lock
 from engine.errors import ConfigError, MediaError, StoreError
 from engine.generation.request import GenerationRequest
-from engine.generation.video_io import write_lossless
+from engine.generation.video_io import read_video, write_lossless
 from engine.jobs.context import JobContext, WarmModel
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.local import ensure_worker, release_worker, stop_worker, worker_state
@@ -173,6 +173,56 @@ def test_a_prompt_that_is_not_read_to_its_end_is_noted(context, store, request_)
     assert "longer than the model reads" in note
 
 
+@pytest.fixture
+def folder(tmp_path, moving_square):
+    """Three videos, one of them cut off, and a prompt beside the first."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    shutil.copy(moving_square, folder / "a.mkv")
+    (folder / "a.txt").write_text("a square that\nmoves right\n")
+    write_lossless(folder / "b.mkv", np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), np.uint8), 8.0)
+    (folder / "c.mkv").write_bytes(moving_square.read_bytes()[:2000])
+    (folder / "notes.pdf").write_bytes(b"no video")
+    return folder
+
+
+def test_a_folder_is_scored_and_what_cannot_be_read_is_said(context, store, folder, tiny_model):
+    result, seen = drain(JobSpec.score_folder(folder, "something", tiny_model), context)
+    assert [store.clip(clip_id).prompt for clip_id in result["clip_ids"]] == ["a square that moves right", "something"]
+    assert list(result["unread"]) == ["c.mkv"] and "damaged" in result["unread"]["c.mkv"]
+    assert set(store.reports(result["clip_ids"], tiny_model)) == set(result["clip_ids"])
+    assert [(p.step, p.of) for p in seen] == [(0, 3), (1, 3), (2, 3)]
+
+
+def test_a_folder_that_was_cut_short_goes_on_where_it_was(context, store, folder, tiny_model):
+    run = kind_of("score_folder", KINDS).start(JobSpec.score_folder(folder, "", tiny_model).config, context)
+    next(run), next(run)
+    run.close()
+    (first,) = store.clips()
+    report = {**store.report(first.id), "total": 0.123}
+    store.save_report(first.id, tiny_model, report)
+    result, _ = drain(JobSpec.score_folder(folder, "", tiny_model), context)
+    assert len(result["clip_ids"]) == 2
+    assert store.report(first.id, tiny_model)["total"] == 0.123, "what was scored is not scored again"
+
+
+def test_a_folder_of_nothing_readable_fails_with_the_first_reason(context, folder, tiny_model):
+    for name in ("a.mkv", "b.mkv"):
+        (folder / name).write_bytes(b"no video" * 50)
+    with pytest.raises(MediaError):
+        drain(JobSpec.score_folder(folder, "", tiny_model), context)
+
+
+def test_overlays_show_what_the_rewards_saw(context, store, workspace, moving_square, tiny_model):
+    (clip_id,) = drain(JobSpec.score_file(moving_square, "", tiny_model), context)[0]["clip_ids"]
+    result, _ = drain(JobSpec.overlays(clip_id, tiny_model), context)
+    names = result["overlays"]
+    assert names and all(name.split(".")[0] in ("flow_smoothness", "loop_break") for name in names)
+    for file in names.values():
+        frames, fps = read_video(workspace.clip_folder(clip_id) / "overlays" / file)
+        assert len(frames) == 17 and fps == 8
+
+
 def test_one_clip_that_cannot_be_scored_does_not_stop_the_others(context, store, moving_square):
     good = drain(JobSpec.score_file(moving_square, "", "tiny"), context)[0]["clip_ids"][0]
     missing = "f" * 16
@@ -192,6 +242,8 @@ def test_one_clip_that_cannot_be_scored_does_not_stop_the_others(context, store,
         (JobSpec(kind="generate", config={"requests": [{"prompt": "a"}], "mix": "mni"}), "Did you mean 'mini'"),
         (JobSpec(kind="score", config={"mix": "mini"}), "either clip_ids or a path"),
         (JobSpec(kind="score", config={"mix": "mini", "path": "/nowhere.mp4"}), "no file /nowhere.mp4"),
+        (JobSpec(kind="score_folder", config={"mix": "mini", "folder": "/nowhere"}), "no folder /nowhere"),
+        (JobSpec(kind="score_folder", config={"mix": "mini", "folder": "/"}), "The folder / holds no video"),
     ],
 )
 def test_what_cannot_work_is_refused_when_it_is_filed(store, spec, sentence):

@@ -1,0 +1,11 @@
+"""Clips by score: a column a reward, sorted by any of them, chosen for comparing, exported as CSV."""
+
+from app import text
+from app.components.files import Component
+
+
+class ScoreTable(Component):
+    """`value` comes from `app.views.ranking.table`. Events: open_clip {id}, compare {ids}."""
+
+    def __init__(self, name: str, *, render: bool = True) -> None:
+        super().__init__("score_table", words=text.TABLE_WORDS, elem_id=name, render=render)

@@ -1,0 +1,250 @@
+"""The Score tab: many clips ranked by a mix whose weights can be moved, and why each of them got its score."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app import text
+from app.components.clip_facts import ClipFacts
+from app.components.clip_pair import ClipPair
+from app.components.dissent import Dissent
+from app.components.job_strip import JobStrip
+from app.components.score_table import ScoreTable
+from app.components.weight_sliders import WeightSliders
+from app.desk import Desk
+from app.figures import matrix
+from app.forms import mix_choices
+from app.guard import on, warn
+from app.views import clips, ranking, sets, stage
+from app.views.jobs import clip_ids, strip
+from engine.config.presets import load_preset
+from engine.data.uploads import keep_upload, keep_uploads
+from engine.errors import ConfigError
+from engine.generation.video_io import VIDEO_SUFFIXES, read_header
+from engine.jobs.spec import Job, JobSpec
+
+KINDS = ("score", "score_folder", "overlays")
+ACTIONS = ("star_clip", "show_in_library", "close_clip")
+
+
+class ScoreTab:
+    """`facts` and `inspector` are there for the shell, which connects tabs with each other."""
+
+    def __init__(self, desk: Desk, tab: gr.Tab) -> None:
+        self.desk = desk
+        with gr.Column(elem_classes=["desk-panel", "filters"]):
+            self._choices()
+        self._dropping()
+        self.jobs = JobStrip("score-jobs", desk, KINDS)
+        with gr.Row(elem_classes="desk", equal_height=False):
+            with gr.Column(scale=0, min_width=236, elem_classes=["desk-panel", "weights-panel"]):
+                gr.HTML(f'<h3>{text.WEIGHTS}</h3><p class="hint-left">{text.WEIGHTS_HINT}</p>')
+                self.sliders = WeightSliders("score-weights")
+            with gr.Column(scale=6, min_width=360, elem_classes="stage-column"):
+                self.table = ScoreTable("score-table")
+                self._relations()
+            with gr.Column(
+                scale=5, min_width=420, visible=False, elem_classes=["desk-panel", "inspector"]
+            ) as self.inspector:
+                self._inspector()
+        self._wire(tab)
+
+    # ---- Layout
+    def _choices(self) -> None:
+        mixes = mix_choices()[:-1]
+        with gr.Row(elem_classes="tight"):
+            self.which = gr.Dropdown(
+                sets.choices(self.desk), value=sets.NEWEST, label=text.WHICH, min_width=220, scale=4, elem_id="which"
+            )
+            first = mixes[0][1] if mixes else None
+            self.mix = gr.Dropdown(mixes, value=first, label=text.MIX, min_width=180, scale=3, elem_id="score-mix")
+            self.fill = gr.Button(text.SCORE_THESE, size="md", scale=0, min_width=200, elem_classes="beside-label")
+            self.drop = gr.Button(text.DROP, size="md", scale=0, min_width=200, elem_classes="beside-label")
+
+    def _dropping(self) -> None:
+        with gr.Column(visible=False, elem_classes=["desk-panel", "importing"]) as self.drop_panel:
+            gr.HTML(f"<h3>{text.DROP_TITLE}</h3>")
+            with gr.Row(elem_classes="tight", equal_height=False):
+                self.files = gr.File(
+                    label=text.DROP_FILES,
+                    file_count="multiple",
+                    file_types=[*VIDEO_SUFFIXES, ".txt"],
+                    height=150,
+                    elem_id="score-files",
+                    scale=3,
+                )
+                with gr.Column(scale=4, min_width=280):
+                    self.folder = gr.Textbox(
+                        label=text.DROP_FOLDER, placeholder=text.DROP_FOLDER_HINT, max_lines=1, elem_id="score-folder"
+                    )
+                    self.prompt = gr.Textbox(label=text.DROP_PROMPT, max_lines=3, elem_id="score-prompt")
+                    with gr.Row(elem_classes="tight"):
+                        self.drop_button = gr.Button(text.DROP_SUBMIT, variant="primary", elem_id="score-import")
+                        self.drop_close = gr.Button(text.CLOSE)
+
+    def _relations(self) -> None:
+        with gr.Column(visible=False, elem_classes=["desk-panel", "relations"]) as self.relations:
+            gr.HTML(f"<h3>{text.DISSENT}</h3>")
+            self.dissent = Dissent("score-dissent")
+            gr.HTML(f'<h3>{text.CORRELATIONS}</h3><p class="hint-left">{text.CORRELATIONS_HINT}</p>')
+            self.matrix = gr.Plot(show_label=False, container=False, elem_id="score-matrix", elem_classes="plot")
+
+    def _inspector(self) -> None:
+        self.facts = ClipFacts("score-facts", "head")
+        self.player = ClipPair("score")
+        with gr.Row(elem_classes="tight"):
+            self.overlay = gr.Dropdown(label=text.OVERLAY, choices=[], min_width=180, elem_id="overlay")
+            self.draw = gr.Button(text.DRAW_OVERLAYS, size="md", scale=0, min_width=200, elem_classes="beside-label")
+        self.timeline = gr.Plot(show_label=False, container=False, elem_id="score-timeline", elem_classes="plot")
+        self.bars = gr.Plot(show_label=False, container=False, elem_id="score-bars", elem_classes="plot")
+        self.radar = gr.Plot(show_label=False, container=False, elem_id="score-radar", elem_classes="plot")
+
+    @property
+    def ranking(self) -> list[Any]:
+        """What `rank` fills."""
+        return [self.table, self.dissent, self.matrix, self.relations]
+
+    @property
+    def opened(self) -> list[Any]:
+        """What `open` fills."""
+        return [self.inspector, self.facts, self.player, self.bars, self.radar, self.timeline, self.overlay, self.draw]
+
+    def _wire(self, tab: gr.Tab) -> None:
+        asked, loaded = [self.which, self.mix], [self.jobs, self.which, self.sliders, *self.ranking]
+        on(tab.select, self.load, asked, loaded)
+        for dropdown in asked:
+            on(dropdown.input, self.load, asked, loaded)
+        on(self.sliders.weigh, self.weigh, [self.sliders, self.table], self.ranking, trigger_mode="always_last")
+        on(self.fill.click, self.score_missing, [self.table, self.mix], self.jobs)
+        on(self.table.open_clip, self.open_event, self.mix, self.opened)
+        on(self.dissent.open_clip, self.open_event, self.mix, self.opened)
+        on(self.table.compare, self.compare, self.mix, self.opened)
+        on(self.facts.close_clip, self.close, None, self.opened)
+        on(self.facts.star_clip, self.star, self.mix, self.opened)
+        on(self.overlay.input, self.show_overlay, [self.facts, self.overlay], self.player)
+        on(self.draw.click, self.draw_overlays, [self.facts, self.mix], self.jobs)
+        on(self.drop.click, lambda: gr.update(visible=True), None, self.drop_panel)
+        on(self.drop_close.click, lambda: gr.update(visible=False), None, self.drop_panel)
+        dropped = [self.files, self.folder, self.prompt, self.mix]
+        on(self.drop_button.click, self.import_videos, dropped, [self.jobs, self.files, self.drop_panel])
+        ended = [self.which, self.mix, self.facts]
+        on(self.jobs.job_ended, self.show_ended, ended, [*loaded, *self.opened])
+
+    # ---- The ranking
+    def load(self, which: str, mix: str) -> list[Any]:
+        """The clips of a set under a mix, by the mix's own weights."""
+        preset = load_preset("rewards", mix)
+        records = sets.records(self.desk, which)
+        reports = self.desk.store.reports([record.id for record in records], mix)
+        rows = [ranking.row(record, reports.get(record.id)) for record in records]
+        sliders = ranking.sliders(preset)
+        offered = gr.update(choices=sets.choices(self.desk), value=which)
+        return [strip(self.desk, KINDS), offered, sliders, *self._ranked(rows, sliders)]
+
+    def weigh(self, sliders: dict[str, Any], table: dict[str, Any], event: gr.EventData) -> list[Any]:
+        """The same clips under the weights that the sliders stand at now; asks no database."""
+        return self._ranked(table["rows"], {**sliders, "weights": event.weights})
+
+    def _ranked(self, rows: Sequence[dict[str, Any]], sliders: dict[str, Any]) -> list[Any]:
+        weights = sliders["weights"]
+        ranked = ranking.ranked(rows, weights, load_preset("rewards", sliders["mix"]).gates)
+        measures = ranking.columns(ranked, list(weights))
+        scored = any(one["total"] is not None for one in ranked)
+        plot = matrix([measure.title for measure in measures], ranking.correlations(measures)) if scored else None
+        dissent = ranking.dissent(ranked, measures) if scored else []
+        return [ranking.table(ranked, weights), dissent, plot, gr.update(visible=scored)]
+
+    def score_missing(self, table: dict[str, Any], mix: str) -> dict[str, Any]:
+        """Score the clips of the table that this mix has not scored."""
+        missing = [one["id"] for one in table["rows"] if not one["values"]]
+        if missing:
+            self.desk.file(JobSpec.score(missing, mix))
+        else:
+            warn(text.ALL_SCORED)
+        return strip(self.desk, KINDS)
+
+    # ---- One clip, or a few
+    def open(self, clip_id: str, mix: str, overlay: str = "") -> list[Any]:
+        """Everything that a mix says of a clip, and `overlay` beside it if there is one of this name."""
+        record = self.desk.store.clip(clip_id)
+        view = stage.one(self.desk.store, record, ACTIONS, mix=mix)
+        drawn = clips.overlays(self.desk.workspace, clip_id)
+        player = clips.with_overlay(record, overlay) if overlay in drawn else view.player
+        pick = gr.update(choices=sets.overlay_choices(drawn), value=overlay if overlay in drawn else "", visible=True)
+        return [gr.update(visible=True), view.facts, player, *_plots(view), pick, gr.update(visible=True)]
+
+    def open_event(self, mix: str, event: gr.EventData) -> list[Any]:
+        return self.open(event.id, mix)
+
+    def compare(self, mix: str, event: gr.EventData) -> list[Any]:
+        records = stage.in_order(self.desk.store, event.ids)
+        view, hidden = stage.several(self.desk.store, records, mix=mix), gr.update(visible=False)
+        return [gr.update(visible=True), None, view.player, *_plots(view), hidden, hidden]
+
+    def close(self) -> list[Any]:
+        view, skip = stage.NOTHING, gr.skip()
+        return [gr.update(visible=False), view.facts, view.player, *_plots(view), skip, skip]
+
+    def star(self, mix: str, event: gr.EventData) -> list[Any]:
+        self.desk.store.star([event.id], event.starred)
+        return self.open(event.id, mix)
+
+    # ---- Overlays
+    def show_overlay(self, facts: dict[str, Any], overlay: str) -> dict[str, Any]:
+        record = self.desk.store.clip(facts["id"])
+        return clips.with_overlay(record, overlay) if overlay else clips.player([record])
+
+    def draw_overlays(self, facts: dict[str, Any], mix: str) -> dict[str, Any]:
+        self.desk.file(JobSpec.overlays(facts["id"], mix))
+        return strip(self.desk, KINDS)
+
+    # ---- Videos from outside
+    def import_videos(self, files: Sequence[str] | None, folder: str, prompt: str, mix: str | None) -> list[Any]:
+        """File a folder of this machine, or the dropped videos; what a single one's header rules out is refused now."""
+        if not mix:
+            raise ConfigError(text.NO_MIXES)
+        dropped = [Path(path) for path in files or ()]
+        if folder.strip():
+            spec = JobSpec.score_folder(folder.strip(), prompt, mix)
+        else:
+            spec = self._dropped(dropped, prompt, mix)
+        self.desk.file(spec)
+        return [strip(self.desk, KINDS), None, gr.update(visible=False)]
+
+    def _dropped(self, dropped: Sequence[Path], prompt: str, mix: str) -> JobSpec:
+        videos = [path for path in dropped if path.suffix.lower() in VIDEO_SUFFIXES]
+        if not videos:
+            raise ConfigError(text.NOTHING_TO_SCORE)
+        if len(dropped) == 1:
+            read_header(videos[0])
+            return JobSpec.score_file(keep_upload(self.desk.workspace, videos[0]), prompt, mix)
+        return JobSpec.score_folder(keep_uploads(self.desk.workspace, dropped), prompt, mix)
+
+    # ---- What a job brought
+    def show_ended(self, which: str, mix: str, facts: dict[str, Any] | None, event: gr.EventData) -> list[Any]:
+        """The table with the new scores: of the folder that was scored, if one was; and the clip that it was about."""
+        jobs = [self.desk.queue.get(job_id) for job_id in event.ids]
+        folders = [job for job in jobs if job.kind == "score_folder"]
+        for job in folders:
+            if unread := (job.result or {}).get("unread"):
+                warn(text.unread_videos(unread))
+        which = sets.of_job(folders[-1]) if folders else which
+        return [*self.load(which, mix), *self._about(jobs[-1], mix, facts)]
+
+    def _about(self, job: Job, mix: str, facts: dict[str, Any] | None) -> list[Any]:
+        result = job.result or {}
+        if job.kind == "overlays":
+            if not result["overlays"]:
+                warn(text.NO_OVERLAYS)
+            return self.open(result["clip_id"], mix, next(iter(result["overlays"]), ""))
+        if job.config.get("path"):
+            return self.open(clip_ids(job)[-1], mix)
+        return self.open(facts["id"], mix) if facts else self.close()
+
+
+def _plots(view: stage.View) -> list[Any]:
+    """Updates for bars, radar and timeline; one with nothing to show takes no room."""
+    shown = (view.bars, view.radar, view.timeline)
+    return [gr.update(value=plot, visible=plot is not None) for plot in shown]

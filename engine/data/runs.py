@@ -1,0 +1,124 @@
+"""Runs: the folder that a training job fills, and the only place that builds paths inside one. Imports no torch.
+
+runs/<id>/
+    resolved.json         what was asked for, every setting with its value; a run starts again from this file alone
+    metrics.jsonl         one line a log: {"step": 3, "loss": 0.69, ...}; a torn last line is ignored
+    checkpoints/          checkpoint-<step>/ of the trainer, whole or not there
+    adapter/              the trained weights, once the run is over
+    log.txt               what the training process said
+
+A run may be moved: nothing inside names where it lies.
+"""
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from engine.config.schema import TrainPreset
+from engine.data.workspace import Workspace
+from engine.errors import ConfigError, StoreError
+
+CHECKPOINT = "checkpoint-"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run's folder and its paths."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, workspace: Workspace, preset: TrainPreset) -> Self:
+        """A new run of a resolved preset."""
+        run = cls(workspace.runs / f"{preset.key}-{secrets.token_hex(3)}")
+        try:
+            run.folder.mkdir(parents=True)
+            _write(run.resolved, preset.model_dump_json(indent=2) + "\n")
+        except OSError as error:
+            raise StoreError(f"The run {run.folder} cannot be written: {error.strerror or error}.") from error
+        return run
+
+    @classmethod
+    def find(cls, workspace: Workspace, run_id: str) -> Self:
+        """Raises ConfigError when the workspace has no such run."""
+        run = cls(workspace.runs / run_id)
+        if run_id != Path(run_id).name or not run.resolved.is_file():
+            known = ", ".join(one.id for one in list_runs(workspace)) or "none yet"
+            raise ConfigError(f"There is no run '{run_id[:80]}' in this workspace; there are: {known}.")
+        return run
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def resolved(self) -> Path:
+        return self.folder / "resolved.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        return self.folder / "adapter"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    def preset(self) -> TrainPreset:
+        """What was asked for. Raises StoreError when the file is damaged."""
+        try:
+            return TrainPreset.model_validate_json(self.resolved.read_bytes())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.resolved} is damaged: {str(error).splitlines()[0]}") from error
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest whole checkpoint; a folder still being written has another name."""
+        found = [
+            (int(path.name.removeprefix(CHECKPOINT)), path)
+            for path in self.checkpoints.glob(f"{CHECKPOINT}*")
+            if path.name.removeprefix(CHECKPOINT).isdigit() and (path / "trainer_state.json").is_file()
+        ]
+        return max(found)[1] if found else None
+
+    def append_metrics(self, step: int, values: Mapping[str, Any]) -> None:
+        """One line, written at once; what is no finite number is left out."""
+        numbers = {k: v for k, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
+        with self.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **numbers}) + "\n")
+
+    def metrics(self) -> list[dict[str, float]]:
+        """All lines that are whole; of a step that was logged twice, as after a resume, the later."""
+        lines = self.metrics_file.read_text(encoding="utf-8").splitlines() if self.metrics_file.is_file() else []
+        by_step: dict[float, dict[str, float]] = {}
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            by_step.setdefault(row["step"], {}).update(row)
+        return [by_step[step] for step in sorted(by_step)]
+
+
+def list_runs(workspace: Workspace) -> list[Run]:
+    """The runs of a workspace, the newest first."""
+    found = [Run(path.parent) for path in workspace.runs.glob("*/resolved.json")]
+    return sorted(found, key=lambda run: run.resolved.stat().st_mtime, reverse=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    partial = path.with_suffix(".part")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,203 @@
+"""What the Score tab's handlers do, without a browser."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from app import text
+from app.desk import Desk
+from app.tabs.score import ScoreTab
+from app.views import sets
+from engine.data.clip_files import save_overlays
+from engine.data.locks import try_lock
+from engine.data.store import ClipRecord
+from engine.errors import ConfigError, MediaError
+from engine.generation.video_io import write_mp4
+from engine.jobs.process import ProcessIdentity
+from engine.jobs.spec import JobSpec
+
+MakeClip = Callable[..., ClipRecord]
+TABLE, DISSENT, MATRIX, RELATIONS = range(3, 7)  # of what `load` returns, after strip, choices and sliders
+
+
+@pytest.fixture(autouse=True)
+def no_worker(desk: Desk) -> Iterator[None]:
+    """Jobs are filed, and nobody takes them: the worker's lock is held here."""
+    lock = try_lock(desk.workspace.worker_lock)
+    assert lock is not None
+    yield
+    os.close(lock)
+
+
+@pytest.fixture
+def tab(desk: Desk) -> ScoreTab:
+    async def make() -> ScoreTab:
+        with gr.Blocks(), gr.Tab("Score") as tab:
+            return ScoreTab(desk, tab)
+
+    return asyncio.run(make())
+
+
+def event(**data: Any) -> gr.EventData:
+    return gr.EventData(None, data)
+
+
+def finish(desk: Desk, spec: JobSpec, **result: Any) -> str:
+    """File a job and end it as a worker would; its id."""
+    desk.queue.submit(spec)
+    job = desk.queue.claim(ProcessIdentity.current())
+    assert job is not None
+    desk.queue.finish(job.id, "done", result=result)
+    return job.id
+
+
+def ids(table: dict[str, Any]) -> list[str]:
+    return [row["id"] for row in table["rows"]]
+
+
+def test_the_newest_clips_are_ranked_by_the_mix(tab: ScoreTab, make_clip: MakeClip) -> None:
+    made = [make_clip(seed=seed, score=score).id for seed, score in enumerate((0.2, 0.9, None, 0.5))]
+    loaded = tab.load(sets.NEWEST, "mini")
+    assert ids(loaded[TABLE]) == [made[1], made[3], made[0], made[2]]
+    assert loaded[TABLE]["columns"][0]["key"] == "flow_smoothness"
+    assert loaded[RELATIONS]["visible"] and loaded[MATRIX] is not None and loaded[DISSENT][0]["id"] == made[1]
+
+
+def test_another_mix_has_not_scored_them(tab: ScoreTab, make_clip: MakeClip) -> None:
+    make_clip(score=0.5)
+    loaded = tab.load(sets.NEWEST, "motion")
+    assert loaded[TABLE]["rows"][0]["total"] is None and loaded[RELATIONS]["visible"] is False
+
+
+def test_an_empty_library_says_so(tab: ScoreTab) -> None:
+    assert tab.load(sets.NEWEST, "mini")[TABLE]["empty"]["title"] == text.TABLE_EMPTY[0]
+
+
+def test_moving_a_weight_ranks_again_without_the_database(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
+    make_clip(score=0.4)
+    _, _, sliders, table, *_ = tab.load(sets.NEWEST, "mini")
+    desk.store.close()
+    off = dict.fromkeys(sliders["weights"], 0.0)
+    assert tab.weigh(sliders, table, event(weights=off))[0]["rows"][0]["total"] is None
+    moved = tab.weigh(sliders, table, event(weights={**off, "flow_smoothness": 2.0}))[0]["rows"][0]
+    assert moved["total"] == pytest.approx(0.4 * (1 - 0.5 * 0.6)), "the motion gate stands at 0.4"
+
+
+def test_starred_clips_are_a_set(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
+    _, second = make_clip(seed=1), make_clip(seed=2)
+    desk.store.star([second.id])
+    assert ids(tab.load(sets.STARRED, "mini")[TABLE]) == [second.id]
+
+
+def test_what_is_not_scored_is_filed(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
+    _, unscored = make_clip(seed=1), make_clip(seed=2, score=None)
+    tab.score_missing(tab.load(sets.NEWEST, "mini")[TABLE], "mini")
+    assert desk.queue.list()[0].config["clip_ids"] == [unscored.id]
+
+
+def test_where_all_is_scored_it_is_said(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
+    make_clip()
+    with pytest.warns(UserWarning, match=text.ALL_SCORED):
+        tab.score_missing(tab.load(sets.NEWEST, "mini")[TABLE], "mini")
+    assert desk.queue.list() == []
+
+
+def test_a_clip_opens_with_bars_timeline_and_overlays(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
+    record = make_clip(files=True)
+    save_overlays(desk.workspace, record.id, {"flow_smoothness.flow": np.zeros((9, 64, 64, 3), np.uint8)}, 8.0)
+    column, facts, player, bars, _, timeline, overlay, _ = tab.open(record.id, "mini")
+    assert column["visible"] and facts["id"] == record.id and bars["visible"] and timeline["visible"]
+    assert len(player["clips"]) == 1
+    assert [name for _, name in overlay["choices"]] == ["", "flow_smoothness.flow"]
+    both = tab.show_overlay(facts, "flow_smoothness.flow")["clips"]
+    assert both[1]["url"].endswith(f"{record.id}/overlays/flow_smoothness.flow.mp4")
+    assert len(tab.show_overlay(facts, "")["clips"]) == 1
+
+
+def test_several_clips_have_one_profile(tab: ScoreTab, make_clip: MakeClip) -> None:
+    made = [make_clip(seed=seed).id for seed in range(2)]
+    column, facts, player, bars, *_ = tab.compare("mini", event(ids=made))
+    assert column["visible"] and facts is None and [clip["id"] for clip in player["clips"]] == made
+    assert [trace.name for trace in bars["value"].data] == ["A", "B"]
+
+
+def test_drawing_overlays_is_a_job_that_opens_the_first(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
+    record = make_clip(files=True)
+    tab.draw_overlays({"id": record.id}, "mini")
+    spec = JobSpec(kind="overlays", config=desk.queue.list()[0].config)
+    desk.queue.cancel(desk.queue.list()[0].id)
+    drawn = save_overlays(desk.workspace, record.id, {"flow_smoothness.flow": np.zeros((9, 64, 64, 3), np.uint8)}, 8.0)
+    job_id = finish(desk, spec, clip_id=record.id, overlays=drawn)
+    opened = tab.show_ended(sets.NEWEST, "mini", {"id": record.id}, event(ids=[job_id]))[-8:]
+    assert opened[6]["value"] == "flow_smoothness.flow" and len(opened[2]["clips"]) == 2
+
+
+# ---- Videos from outside
+def video(folder: Path, name: str) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_mp4(folder / name, np.zeros((9, 64, 64, 3), np.uint8), 8.0)
+    return str(folder / name)
+
+
+def test_one_dropped_video_is_scored_by_itself(tab: ScoreTab, desk: Desk) -> None:
+    tab.import_videos([video(desk.workspace.uploads / "c0ffee", "a.mp4")], "", "a ball", "mini")
+    job = desk.queue.list()[0]
+    assert (job.kind, job.config["prompt"]) == ("score", "a ball") and Path(job.config["path"]).is_file()
+
+
+def test_several_dropped_videos_are_a_folder_with_their_prompts(tab: ScoreTab, desk: Desk) -> None:
+    sent = desk.workspace.uploads / "c0ffee"
+    files = [video(sent, "a.mp4"), video(sent, "b.mp4"), str(sent / "a.txt")]
+    (sent / "a.txt").write_text("a ball")
+    tab.import_videos(files, "", "", "mini")
+    job = desk.queue.list()[0]
+    assert job.kind == "score_folder"
+    assert sorted(path.name for path in Path(job.config["folder"]).iterdir()) == ["a.mp4", "a.txt", "b.mp4"]
+
+
+def test_a_folder_of_this_machine_is_named(tab: ScoreTab, desk: Desk, tmp_path: Path) -> None:
+    video(tmp_path / "clips", "a.mp4")
+    tab.import_videos(None, f" {tmp_path / 'clips'} ", "", "mini")
+    assert desk.queue.list()[0].config["folder"] == str(tmp_path / "clips")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "folder", "error", "sentence"),
+    [
+        (None, b"", "", ConfigError, text.NOTHING_TO_SCORE),
+        ("words.txt", b"a ball", "", ConfigError, text.NOTHING_TO_SCORE),
+        ("empty.mp4", b"", "", MediaError, "is empty"),
+        (None, b"", "/nowhere", ConfigError, "no folder /nowhere"),
+        (None, b"", "/", ConfigError, "holds no video"),
+    ],
+)
+def test_what_cannot_be_scored_is_one_sentence(
+    tab: ScoreTab, desk: Desk, tmp_path: Path, name: str, content: bytes, folder: str, error: Any, sentence: str
+) -> None:
+    files = None
+    if name:
+        (tmp_path / name).write_bytes(content)
+        files = [str(tmp_path / name)]
+    with pytest.raises(error, match=sentence):
+        tab.import_videos(files, folder, "", "mini")
+    assert desk.queue.list() == []
+
+
+def test_a_folder_that_was_scored_becomes_the_set(
+    tab: ScoreTab, desk: Desk, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    video(tmp_path / "clips", "a.mp4")
+    _, mine = make_clip(seed=1), make_clip(seed=2)
+    spec = JobSpec.score_folder(tmp_path / "clips", "", "mini")
+    unread = {"b.mp4": "'b.mp4' is empty.", "c.mp4": "no"}
+    job_id = finish(desk, spec, clip_ids=[mine.id], unscored={}, unread=unread)
+    with pytest.warns(UserWarning, match=r"b.mp4 could not be scored: .* is empty. So could 1 other video not"):
+        loaded = tab.show_ended(sets.NEWEST, "mini", None, event(ids=[job_id]))
+    assert loaded[1]["value"] == f"job:{job_id}" and ids(loaded[TABLE]) == [mine.id]
+    assert loaded[1]["choices"][2][0].startswith("Folder clips, 1 clip")
