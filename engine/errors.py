@@ -5,6 +5,7 @@ DailiesError
 |- FamilyError     a model cannot be loaded, or cannot do what was asked of it
 |- RewardError     a reward cannot be computed (lives in rewards.errors)
 |- StoreError      a clip, a vote or a run is missing, damaged or cannot be written
+|- TrainingError   a run cannot start, or cannot go on without spoiling its weights
 |- MediaError      an upload is no video that can be read
 `- JobError        a job cannot be queued, found, cancelled or finished
    `- Cancelled    somebody asked the job to stop
@@ -21,6 +22,7 @@ __all__ = [
     "MediaError",
     "RewardError",
     "StoreError",
+    "TrainingError",
 ]
 
 
@@ -34,6 +36,10 @@ class FamilyError(DailiesError):
 
 class StoreError(DailiesError):
     """A stored thing is missing, damaged or cannot be written."""
+
+
+class TrainingError(DailiesError):
+    """A run cannot start, or cannot go on without spoiling its weights."""
 
 
 class MediaError(DailiesError):

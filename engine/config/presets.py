@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pydantic import BaseModel, ValidationError
 
-from engine.config.schema import ModelPreset
+from engine.config.schema import ModelPreset, TrainPreset
 from engine.config.suggest import did_you_mean, explain
 from engine.errors import ConfigError
 from engine.families import FAMILIES, ROOT, family_spec
+from engine.generation.plans import ANY_LENGTH, at_least, check_plan, window_plan
 from engine.generation.request import GenerationRequest
 
 if TYPE_CHECKING:
@@ -86,8 +87,36 @@ def load_model_preset(key: str) -> ModelPreset:
     return preset
 
 
+def load_train_preset(key: str, changes: Mapping[str, Any] | None = None) -> TrainPreset:
+    """A checked training preset, with `changes` laid over it. Raises ConfigError: unknown preset, key or bad value."""
+    files = preset_files("train", key)
+    where = f"{files[-1].parent.name}/{files[-1].name}"
+    try:
+        return TrainPreset(**{"key": key, **overlay(preset_table("train", key), changes or {})})
+    except ValidationError as error:
+        raise ConfigError(explain(error, where, TrainPreset.model_fields)) from error
+
+
+def read_prompts(name: str) -> list[str]:
+    """The prompts of a file in `presets/prompts`, or of the file that `name` is the path of; `#` begins a comment.
+
+    Raises ConfigError when there is no such file, or no prompt in it.
+    """
+    path = next((p for p in (ROOT / "presets" / "prompts" / f"{name}.txt", Path(name)) if p.is_file()), None)
+    if path is None:
+        known = sorted(file.stem for file in (ROOT / "presets" / "prompts").glob("*.txt"))
+        raise ConfigError(f"There are no prompts '{name}'. {did_you_mean(name, known)}".rstrip())
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    prompts = [line for line in lines if line and not line.startswith("#")]
+    if not prompts:
+        raise ConfigError(f"{path} holds no prompt: write one a line.")
+    return prompts
+
+
 @overload
 def load_preset(kind: Literal["models"], key: str) -> ModelPreset: ...
+@overload
+def load_preset(kind: Literal["train"], key: str) -> TrainPreset: ...
 @overload
 def load_preset(kind: Literal["rewards"], key: str) -> "Mix": ...
 @overload
@@ -101,6 +130,8 @@ def load_preset(kind: str, key: str) -> Any:
     """
     if kind == "models":
         return load_model_preset(key)
+    if kind == "train":
+        return load_train_preset(key)
     if kind == "rewards":
         from rewards.mix import read_mix
 
@@ -142,6 +173,9 @@ def check_request(request: GenerationRequest, adapters: Collection[str] = ()) ->
 
 def _check_frames(request: GenerationRequest, preset: ModelPreset) -> None:
     spec = family_spec(preset.family)
+    check_plan(request, spec)
+    if request.mode in ANY_LENGTH:
+        return _check_window(request, preset)
     wanted = request.num_frames
     if not spec.allows_frames(wanted):
         nearest = spec.nearest_frames(min(wanted, preset.max_frames))
@@ -149,10 +183,21 @@ def _check_frames(request: GenerationRequest, preset: ModelPreset) -> None:
         raise ConfigError(
             f"{preset.title} makes clips of {rule} frames, but got num_frames = {wanted}: the nearest is {nearest}."
         )
-    if wanted > preset.max_frames and request.mode == "direct":
+    if wanted > preset.max_frames:
         raise ConfigError(
             f"{preset.title} makes at most {preset.max_frames} frames in one piece, but got num_frames = {wanted}: "
-            f"ask for {preset.max_frames} or fewer."
+            f"ask for {preset.max_frames} or fewer, or use mode 'windows'."
+        )
+
+
+def _check_window(request: GenerationRequest, preset: ModelPreset) -> None:
+    """A window is a clip in one piece; when the whole clip is shorter, it is the window."""
+    spec = family_spec(preset.family)
+    length = min(spec.nearest_frames(window_plan(request).length), at_least(spec, request.num_frames))
+    if length > preset.max_frames:
+        raise ConfigError(
+            f"{preset.title} makes at most {preset.max_frames} frames in one piece, but a window would have {length}: "
+            f"use windows of {preset.max_frames} or fewer."
         )
 
 

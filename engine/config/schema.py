@@ -62,3 +62,43 @@ class ModelPreset(BaseModel):
     def defaults(self) -> dict[str, Any]:
         """The fields of a `GenerationRequest` that a new clip of this model starts with."""
         return {"model": self.key, **{name: getattr(self, name) for name in REQUEST_FIELDS}}
+
+
+Setting = str | bool | int | float | list[str] | list[float]
+
+
+class TrainPreset(BaseModel):
+    """A recipe: which algorithm trains which model on what, with the settings of its trainer's config.
+
+    `settings` are fields of `engine.training.config`'s classes; unknown ones are refused when the run is built.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The file's name without `.toml`; runs are named after it."""
+    title: str = Field(min_length=1)
+    algorithm: Literal["dpo", "grpo", "nft"]
+    model: str = "mini"
+    """A key of `presets/models`."""
+    mix: str | None = None
+    """The rewards that are trained on, a key of `presets/rewards`; for algorithms that make their own clips."""
+    rewards: Literal["parts", "total"] = "parts"
+    """Each reward of the mix on its own, weighted and normalised by the trainer; or the mix's total, gates included."""
+    prompts: str | None = None
+    """A file of `presets/prompts` (without .txt), or the path of one: a prompt a line."""
+    pairs: str | None = None
+    """For dpo: the path of a JSON Lines file with prompt, chosen and rejected (paths of clips)."""
+    settings: dict[str, Setting] = Field(default_factory=dict)
+    source: str = ""
+    """Where the numbers come from."""
+    notes: str = ""
+    """What was measured with them, on what and when; or "not measured"."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needed = {"dpo": ("pairs",), "grpo": ("mix", "prompts"), "nft": ("mix", "prompts")}[self.algorithm]
+        missing = [name for name in needed if not getattr(self, name)]
+        if missing:
+            raise ValueError(f"{self.algorithm} needs {' and '.join(missing)}")
+        return self

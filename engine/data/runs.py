@@ -73,6 +73,11 @@ class Run:
         return self.folder / "adapter"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that trains the run."""
+        return self.folder / "lock"
+
+    @property
     def log(self) -> Path:
         return self.folder / "log.txt"
 

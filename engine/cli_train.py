@@ -1,0 +1,140 @@
+"""`dailies train`, `dailies resume`, `dailies runs ls`: the same process that a job starts, in the foreground."""
+
+import argparse
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from engine.cli_output import print_json, print_table
+
+if TYPE_CHECKING:
+    from engine.data.runs import Run
+
+
+def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
+    train = commands.add_parser(
+        "train",
+        parents=[shared],
+        help="train an adapter by a recipe",
+        description="Start a run of a training preset. Ctrl-C ends it after its step, with a checkpoint; `dailies "
+        "resume` goes on. When it is finished its adapter can be chosen in Generate.",
+    )
+    train.add_argument("preset", help="see `dailies presets ls train`")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a key of the preset (`mix=motion`) or of its settings (`settings.max_steps=100`)",
+    )
+    add_queue(train)
+    train.set_defaults(run=start)
+    resume = commands.add_parser("resume", parents=[shared], help="go on with a run from its last checkpoint")
+    resume.add_argument("run_id", metavar="RUN", help="see `dailies runs ls`")
+    add_queue(resume)
+    resume.set_defaults(run=go_on)
+    runs = commands.add_parser("runs", help="the runs of the workspace")
+    listing = runs.add_subparsers(required=True, metavar="COMMAND")
+    ls = listing.add_parser("ls", parents=[shared], help="list them, the newest first")
+    ls.set_defaults(run=show_runs)
+
+
+def add_queue(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--queue", action="store_true", help="file a job for the worker instead of running it here")
+
+
+def start(options: argparse.Namespace) -> None:
+    from engine.config.presets import load_train_preset
+    from engine.data.runs import Run
+    from engine.data.workspace import Workspace
+
+    preset = load_train_preset(options.preset, read_changes(options.set))
+    execute(Run.create(Workspace.from_env(options.workspace).prepare(), preset), options)
+
+
+def go_on(options: argparse.Namespace) -> None:
+    from engine.data.runs import Run
+    from engine.data.workspace import Workspace
+
+    execute(Run.find(Workspace.from_env(options.workspace), options.run_id), options)
+
+
+def execute(run: "Run", options: argparse.Namespace) -> None:
+    """Queue the run, or train here and then publish its adapter."""
+    from engine.data.workspace import Workspace
+    from engine.errors import TrainingError
+    from engine.jobs.training import command, publish
+
+    if options.queue:
+        queue(run, options)
+        return
+    try:
+        code = subprocess.run(command(run), check=False).returncode
+    except KeyboardInterrupt:
+        code = None
+    if code != 0:
+        raise TrainingError(f"The run {run.id} is not finished (exit code {code}): `dailies resume {run.id}` goes on.")
+    name = publish(run, Workspace.from_env(options.workspace))
+    if options.json:
+        print_json({"run": run.id, "folder": str(run.folder), "adapter": name, "metrics": run.metrics()})
+    else:
+        print(f"Run {run.id} is finished. `dailies generate PROMPT --adapter {name}` uses what it learned.")
+
+
+def queue(run: "Run", options: argparse.Namespace) -> None:
+    from engine.data.store import Store
+    from engine.data.workspace import Workspace
+    from engine.jobs.local import ensure_worker
+    from engine.jobs.queue import JobQueue
+    from engine.jobs.spec import JobSpec
+
+    store = Store(Workspace.from_env(options.workspace))
+    try:
+        job = JobQueue(store).submit(JobSpec.train(run.id))
+        ensure_worker(store.workspace)
+    finally:
+        store.close()
+    if options.json:
+        print_json(job.to_dict())
+    else:
+        print(f"Job {job.id} is queued for run {run.id}. `dailies jobs show {job.id}` tells where it is.")
+
+
+def show_runs(options: argparse.Namespace) -> None:
+    from engine.data.runs import list_runs
+    from engine.data.workspace import Workspace
+
+    rows = []
+    for run in list_runs(Workspace.from_env(options.workspace)):
+        metrics = run.metrics()
+        last = metrics[-1] if metrics else {}
+        state = "finished" if run.adapter.is_dir() else "not finished"
+        rows.append((run.id, run.preset().title, state, f"{last.get('step', 0):.0f}/{last.get('of', 0):.0f}"))
+    if options.json:
+        print_json([dict(zip(("run", "title", "state", "step"), row, strict=True)) for row in rows])
+    else:
+        print_table(("run", "recipe", "state", "step"), rows)
+
+
+def read_changes(pairs: list[str]) -> dict[str, Any]:
+    """`settings.max_steps=3` to `{"settings": {"max_steps": 3}}`; a value is JSON, or else a text."""
+    from engine.errors import ConfigError
+
+    changes: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--set takes KEY=VALUE, but got '{pair}'.")
+        place = changes
+        *above, last = name.split(".")
+        for part in above:
+            place = place.setdefault(part, {})
+        place[last] = _value(text)
+    return changes
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

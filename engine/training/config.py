@@ -1,0 +1,156 @@
+"""Settings of the video trainers: TRL's config classes with the fields that video needs, and defaults that suit it.
+
+A field of TRL's keeps TRL's meaning. Some of TRL's defaults are for language models and differ here, each for a reason
+that its comment gives. Fields that only speak of tokens are accepted and have no effect.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trl import DPOConfig, GRPOConfig
+
+from engine.algorithms.dpo import ERROR_SCALE
+from engine.config.schema import REQUEST_FIELDS
+from engine.errors import ConfigError
+
+
+@dataclass
+class VideoArguments:
+    """What all video trainers share. The clip's shape and steps, where None, are those of the model's preset."""
+
+    num_frames: int | None = field(default=None, metadata={"help": "Frames of a clip."})
+    width: int | None = field(default=None, metadata={"help": "Width of a clip, px."})
+    height: int | None = field(default=None, metadata={"help": "Height of a clip, px."})
+    fps: float | None = field(default=None, metadata={"help": "Frames a second, which the network is told."})
+    num_steps: int | None = field(default=None, metadata={"help": "Denoising steps of a rollout."})
+    guidance: float | None = field(default=None, metadata={"help": "Classifier-free guidance; 1 switches it off."})
+    lora_rank: int = field(default=16, metadata={"help": "Rank of the LoRA; 0 trains the whole network."})
+    lora_alpha: int | None = field(default=None, metadata={"help": "LoRA's alpha; None = its rank, a scale of 1."})
+    ema_decay: float = field(default=0.0, metadata={"help": "Decay of the average that is exported; 0 = no average."})
+
+    checkpoint_blocks: bool = field(
+        default=False, metadata={"help": "Recompute each block in the backward pass: far less memory, a fifth slower."}
+    )
+
+    def own_checkpointing(self) -> None:
+        """Take over the library's two names for `checkpoint_blocks`, whose hooks a diffusion network does not have."""
+        library: Any = self
+        self.checkpoint_blocks |= bool(library.gradient_checkpointing or library.activation_checkpointing)
+        library.gradient_checkpointing, library.activation_checkpointing = None, False
+
+    def request_fields(self) -> dict[str, Any]:
+        """The fields of a `GenerationRequest` that are set here."""
+        return {name: value for name in REQUEST_FIELDS if (value := getattr(self, name)) is not None}
+
+    def check_video(self) -> None:
+        """Raises ConfigError for what no video trainer can do."""
+        if self.lora_rank < 0:
+            raise ConfigError(f"lora_rank must be 0 (the whole network) or more, but got {self.lora_rank}.")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"ema_decay must be at least 0 and below 1, but got {self.ema_decay}.")
+
+
+@dataclass
+class VideoDPOConfig(VideoArguments, DPOConfig):
+    """`trl.DPOConfig` for pairs of clips. `loss_type` takes sigmoid, ipo or hinge; `beta` means nothing without
+    `error_scale`: compare `beta_eff`, their product, with the papers (Diffusion-DPO: 5000)."""
+
+    beta: float = field(default=0.2, metadata={"help": "Strength of the pull to the reference, times error_scale."})
+    error_scale: float = field(default=ERROR_SCALE, metadata={"help": "S of engine.algorithms.dpo: beta_eff = S beta."})
+    pair_weight_power: float = field(
+        default=0.0, metadata={"help": "VideoDPO's re-weighting by a pair's `score`; 0 switches it off."}
+    )
+    learning_rate: float = field(default=1e-4, metadata={"help": "Adapters bear more than TRL's 1e-6."})
+    gradient_checkpointing: bool | None = None
+    bf16: bool | None = False  # the model's preset says what its networks compute in; autocast would be a second say
+    remove_unused_columns: bool = False  # the rows are prompts and clips, which no forward signature names
+    report_to: str | list[str] | None = "none"
+
+    def __post_init__(self) -> None:
+        self.own_checkpointing()
+        super().__post_init__()
+        self.check_video()
+        if len(self.loss_type) != 1 or self.loss_type[0] not in ("sigmoid", "ipo", "hinge"):
+            raise ConfigError(f"loss_type must be one of sigmoid, ipo, hinge, but got {', '.join(self.loss_type)}.")
+        if self.beta <= 0 or self.error_scale <= 0:
+            raise ConfigError(f"beta and error_scale must be above 0, but got {self.beta} and {self.error_scale}.")
+
+    @property
+    def beta_eff(self) -> float:
+        """Beta in the papers' units."""
+        return self.beta * self.error_scale
+
+
+@dataclass
+class OnlineArguments(VideoArguments):
+    """What trainers share that make their own clips and have them scored."""
+
+    advantage_scale: Literal["group", "batch", "max_group", "none"] = field(
+        default="max_group", metadata={"help": "Which std divides the advantages; see engine.algorithms.advantages."}
+    )
+    advantage_floor: float = field(
+        default=0.02, metadata={"help": "Least std that is divided by: smaller differences of a reward are noise."}
+    )
+    advantage_limit: float = field(default=5.0, metadata={"help": "Advantages are clipped to this."})
+    rollout_batch: int = field(default=16, metadata={"help": "Clips that are generated together."})
+
+
+@dataclass
+class VideoGRPOConfig(OnlineArguments, GRPOConfig):
+    """`trl.GRPOConfig` for clips. `epsilon` is the clip range of the ratio, `beta` the weight of the KL."""
+
+    sde_form: Literal["flow_grpo", "dance", "cps", "ddim"] = field(
+        default="flow_grpo", metadata={"help": "How a denoising step is made random; ddim for noise predictors."}
+    )
+    noise_level: float = field(default=0.7, metadata={"help": "The papers' a or eta."})
+    window: int | None = field(
+        default=None, metadata={"help": "How many steps are random and trained (MixGRPO); None = all but the last."}
+    )
+    window_every: int = field(default=25, metadata={"help": "Iterations after which the window moves on by a step."})
+    # A log-probability is a mean over about 1e6 elements: ratios move by 1e-5, and TRL's 0.2 would never fire.
+    epsilon: float = 1e-4
+    learning_rate: float = 1e-4
+    num_generations: int | None = 8
+    # The rewards' scales differ: each is normalised before they are summed (GDPO).
+    multi_objective_aggregation: str = "normalize_then_sum"
+    loss_type: str = "grpo"
+    gradient_checkpointing: bool | None = None
+    bf16: bool | None = False
+    report_to: str | list[str] | None = "none"
+
+    def __post_init__(self) -> None:
+        self.own_checkpointing()
+        super().__post_init__()
+        self.check_video()
+        if self.epsilon <= 0 or self.noise_level <= 0:
+            raise ConfigError(f"epsilon and noise_level must be above 0, got {self.epsilon} and {self.noise_level}.")
+
+
+@dataclass
+class VideoNFTConfig(OnlineArguments, GRPOConfig):
+    """DiffusionNFT with the fields of `trl.GRPOConfig`: groups, rewards and batches mean the same there.
+
+    `beta` is the weight of the KL to the model before training; `mixing` is the paper's beta.
+    """
+
+    mixing: float = field(default=1.0, metadata={"help": "How far the implicit policies lie from the old one, 0..1."})
+    levels_per_clip: int = field(default=2, metadata={"help": "Noise levels at which each clip is trained a pass."})
+    old_decay_flat: int = field(default=0, metadata={"help": "Updates before the old policy lags behind at all."})
+    old_decay_slope: float = field(default=0.001, metadata={"help": "How much more it lags with each update."})
+    old_decay_most: float = field(default=0.5, metadata={"help": "How much it lags at most, below 1."})
+    guidance: float | None = field(default=1.0, metadata={"help": "NFT's rollouts use none: 1."})
+    learning_rate: float = 1e-4
+    num_generations: int | None = 8
+    multi_objective_aggregation: str = "normalize_then_sum"
+    gradient_checkpointing: bool | None = None
+    bf16: bool | None = False
+    report_to: str | list[str] | None = "none"
+
+    def __post_init__(self) -> None:
+        self.own_checkpointing()
+        super().__post_init__()
+        self.check_video()
+        if not 0 < self.mixing <= 1:
+            raise ConfigError(f"mixing must be above 0 and at most 1, but got {self.mixing}.")
+        if self.levels_per_clip < 1:
+            raise ConfigError(f"levels_per_clip must be 1 or more, but got {self.levels_per_clip}.")

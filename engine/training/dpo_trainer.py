@@ -1,0 +1,104 @@
+"""`VideoDPOTrainer`: Diffusion-DPO and Flow-DPO on pairs of clips. The loss is `engine.algorithms.dpo`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.algorithms import dpo
+from engine.errors import ConfigError
+from engine.families.base import Conditioning, ModelFamily
+from engine.sampling.noising import Prediction, add_noise, training_target
+from engine.seeds import generator_for, seed_for, unit_noise
+from engine.training.config import VideoDPOConfig
+from engine.training.levels import Spread, draw_levels
+from engine.training.pairs import LatentPairs
+from engine.training.video_trainer import VideoTrainer
+
+LEVELS: dict[Prediction, Spread] = {"flow": "logit_normal", "epsilon": "uniform", "v_prediction": "uniform"}
+
+
+class VideoDPOTrainer(VideoTrainer):
+    """`trl.DPOTrainer`'s call for video: rows of `train_dataset` have prompt, chosen, rejected (see `pairs`).
+
+    `ref_model` exists for the call's sake: the reference is always the model before training, at no cost in memory.
+    Metrics under TRL's names: rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies.
+    """
+
+    args: VideoDPOConfig
+
+    def __init__(
+        self,
+        model: ModelFamily | str,
+        ref_model: None = None,
+        args: VideoDPOConfig | None = None,
+        train_dataset: Sequence[Mapping[str, Any]] | Any = None,
+        **others: Any,
+    ) -> None:
+        if ref_model is not None:
+            raise ConfigError("A ref_model of its own is not supported: leave it out, the model before training is it.")
+        if train_dataset is None or not len(train_dataset):
+            raise ConfigError("DPO needs pairs, but the data set is empty: collect votes, or make pairs by reward.")
+        super().__init__(model, args or VideoDPOConfig(), train_dataset, **others)
+        self.pairs = LatentPairs(self.family)
+
+    def losses(self, inputs: Sequence[Mapping[str, Any]]) -> Iterator[Tensor]:
+        """One part a batch: chosen and rejected go through the network together, with one noise and level a pair."""
+        chosen, rejected = self.pairs.latents(inputs)
+        conditioning = self.prompts.rows([str(row["prompt"]) for row in inputs])
+        clean = torch.cat([chosen, rejected])
+        noise, sigma = self._draw(chosen)
+        kind: Prediction = self.family.spec.prediction
+        noisy = add_noise(kind, clean, torch.cat([noise, noise]), torch.cat([sigma, sigma]))
+        target = training_target(kind, clean, torch.cat([noise, noise]), torch.cat([sigma, sigma]))
+        both = conditioning.joined(conditioning)
+        with self.reference.in_place():
+            ref_chosen, ref_rejected = self._errors(noisy, target, sigma, both)
+        policy_chosen, policy_rejected = self._errors(noisy, target, sigma, both)
+        found = dpo.preference(
+            dpo.PairErrors(
+                chosen=policy_chosen, rejected=policy_rejected, ref_chosen=ref_chosen, ref_rejected=ref_rejected
+            ),
+            beta=self.args.beta,
+            error_scale=self.args.error_scale,
+            loss=self.args.loss_type[0],
+            label_smoothing=self.args.label_smoothing,
+        )
+        self._note(found, policy_chosen, policy_rejected, ref_chosen, ref_rejected)
+        yield (found.loss * self._weights(inputs)).mean()
+
+    def _errors(
+        self, noisy: Tensor, target: Tensor, sigma: Tensor, conditioning: Conditioning
+    ) -> tuple[Tensor, Tensor]:
+        prediction = self.family.predict(noisy, torch.cat([sigma, sigma]), conditioning)
+        chosen, rejected = dpo.prediction_error(prediction, target).chunk(2)
+        return chosen, rejected
+
+    def _draw(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise and level of each pair, named by the run's seed, the step and the batch within it."""
+        within = self.micro_step
+        seed = seed_for(self.args.seed, step=self.state.global_step, prompt=self.args.process_index, sample=within)
+        generators = [generator_for(seed_for(seed, sample=row)) for row in range(len(chosen))]
+        noise = unit_noise(chosen.shape[1:], generators).to(chosen)
+        spread = LEVELS[self.family.spec.prediction]
+        tokens = chosen.shape[2:].numel()
+        sigma = draw_levels(self.family.scheduler_config, len(chosen), tokens, generator_for(seed), spread)
+        return noise, sigma.to(chosen)
+
+    def _weights(self, inputs: Sequence[Mapping[str, Any]]) -> Tensor:
+        """VideoDPO's weight by a pair's `score`; 1 where a pair has none."""
+        gaps = torch.tensor([float(row.get("score") or 0.72) for row in inputs], device=self.args.device)
+        return dpo.pair_weight(gaps, power=self.args.pair_weight_power)
+
+    def _note(self, found: dpo.Preference, *errors: Tensor) -> None:
+        names = ("error/chosen", "error/rejected", "error/ref_chosen", "error/ref_rejected")
+        self.note(
+            **{
+                "rewards/chosen": found.chosen_rewards,
+                "rewards/rejected": found.rejected_rewards,
+                "rewards/margins": found.margins,
+                "rewards/accuracies": found.accuracies,
+                **dict(zip(names, errors, strict=True)),
+            }
+        )

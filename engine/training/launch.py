@@ -1,0 +1,80 @@
+"""From a resolved preset to a trainer that is ready to train."""
+
+import dataclasses
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.config.presets import load_preset, read_prompts
+from engine.config.schema import TrainPreset
+from engine.config.suggest import did_you_mean
+from engine.data.runs import Run
+from engine.errors import ConfigError, DailiesError
+from engine.training.video_trainer import VideoTrainer
+
+ALGORITHMS = {
+    "dpo": ("engine.training.dpo_trainer:VideoDPOTrainer", "engine.training.config:VideoDPOConfig"),
+    "grpo": ("engine.training.grpo_trainer:VideoGRPOTrainer", "engine.training.config:VideoGRPOConfig"),
+    "nft": ("engine.training.nft_trainer:VideoNFTTrainer", "engine.training.config:VideoNFTConfig"),
+}
+
+
+def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> VideoTrainer:
+    """The preset's trainer, its model loaded. Raises ConfigError for settings that are unknown or cannot work."""
+    trainer_class, config_class = (_import(path) for path in ALGORITHMS[preset.algorithm])
+    data = _online(preset) if preset.pairs is None else {"train_dataset": read_pairs(Path(preset.pairs))}
+    args = build_config(config_class, preset.settings, run.checkpoints)
+    if preset.mix is not None and preset.rewards == "parts":
+        args.reward_weights = [weight for weight in load_preset("rewards", preset.mix).weights.values() if weight > 0]
+    trainer: VideoTrainer = trainer_class(model=preset.model, args=args, **data, **others)
+    return trainer
+
+
+def build_config(config_class: Any, settings: Mapping[str, Any], folder: Path) -> Any:
+    """A trainer's config. Raises ConfigError: an unknown setting (did you mean), or a value that will not do."""
+    known = {field.name for field in dataclasses.fields(config_class) if field.init}
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"Unknown setting '{name}' for {config_class.__name__}. {did_you_mean(name, known)}")
+    from engine.hardware.device import pick_device
+
+    ours = {"output_dir": str(folder), "report_to": "none", "disable_tqdm": True, "use_cpu": pick_device() == "cpu"}
+    try:
+        return config_class(**{**ours, **settings})
+    except DailiesError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"The settings of {config_class.__name__} cannot work: {error}") from error
+
+
+def read_pairs(path: Path) -> list[dict[str, Any]]:
+    """Rows of a JSON Lines file, clip paths relative to it. Raises ConfigError for a line that is no pair."""
+    if not path.is_file():
+        raise ConfigError(f"There is no file of pairs {path}.")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            sides = {side: str(path.parent / row[side]) for side in ("chosen", "rejected")}
+            rows.append({**row, "prompt": str(row["prompt"]), **sides})
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{path}, line {number} is no pair ({error!r}): it needs prompt, chosen and rejected, as JSON."
+            ) from error
+    return rows
+
+
+def _online(preset: TrainPreset) -> dict[str, Any]:
+    from rewards import as_reward_funcs, mix_reward_func
+
+    assert preset.mix is not None and preset.prompts is not None, "the schema asks for both"
+    mix = load_preset("rewards", preset.mix)
+    functions = as_reward_funcs(mix) if preset.rewards == "parts" else [mix_reward_func(mix)]
+    return {"reward_funcs": functions, "train_dataset": read_prompts(preset.prompts)}
+
+
+def _import(path: str) -> Any:
+    module, name = path.split(":")
+    return getattr(importlib.import_module(module), name)

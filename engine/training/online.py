@@ -1,0 +1,208 @@
+"""`OnlineTrainer`: what trainers share that make clips by the policy itself, have them scored, and learn from groups.
+
+The rhythm is `trl.GRPOTrainer`'s. A generation batch holds P prompts with G = `num_generations` clips each; it is cut
+into `steps_per_generation` batches, gone through `num_iterations` times, then the next one is made.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from trl.trainer.utils import RepeatSampler
+
+from engine.algorithms.advantages import Advantages, advantages
+from engine.errors import ConfigError
+from engine.families.base import ModelFamily
+from engine.generation.request import GenerationRequest
+from engine.sampling.step import StepFunction, ode_step
+from engine.seeds import seed_for
+from engine.training.rollout import Rollouts, roll_out
+from engine.training.scoring import RewardFunc, name_of, score
+from engine.training.video_trainer import VideoTrainer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Rows of the buffer that one training step learns from; `index` into the rollouts, with their advantages."""
+
+    index: list[int]
+    rollouts: Rollouts
+    advantages: Tensor
+
+    @property
+    def prompts(self) -> list[str]:
+        return [self.rollouts.requests[row].prompt for row in self.index]
+
+
+class EpochRepeatSampler(RepeatSampler):
+    """TRL's sampler, whose order follows from seed and epoch: a resumed run sees the same rows as one never stopped."""
+
+    def set_epoch(self, epoch: int) -> None:
+        if self.shuffle:
+            self.generator.manual_seed(seed_for(self.seed or 0, step=epoch))
+
+
+class OnlineTrainer(VideoTrainer):
+    """A subclass says how a step is random, which steps are kept, and gives `losses` of a `Batch`.
+
+    `train_dataset` holds rows with a `prompt` (or plain texts); further columns go to the reward functions.
+    """
+
+    keeps_steps: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        model: ModelFamily | str,
+        reward_funcs: RewardFunc | Sequence[RewardFunc],
+        args: Any,
+        train_dataset: Any,
+        **others: Any,
+    ) -> None:
+        rows = [{"prompt": row} if isinstance(row, str) else dict(row) for row in train_dataset or ()]
+        self.reward_funcs = [reward_funcs] if callable(reward_funcs) else list(reward_funcs)
+        _check(rows, self.reward_funcs, args)
+        weights = args.reward_weights or [1.0] * len(self.reward_funcs)
+        self.reward_weights = torch.tensor(weights, dtype=torch.float32)
+        self.buffer: list[Batch] = []
+        super().__init__(model, args, rows, **others)
+
+    # ------------------------------------------------------------------------------------------------- TRL's rhythm
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Every item is a whole generation batch, given again for each step that learns from it."""
+        args = self.args
+        sampler = EpochRepeatSampler(
+            self.train_dataset,
+            mini_repeat_count=args.num_generations,
+            batch_size=args.generation_batch_size // args.num_generations,
+            repeat_count=args.num_iterations * args.steps_per_generation,
+            shuffle=args.shuffle_dataset is not False,
+            seed=args.seed,
+        )
+        size = args.per_device_train_batch_size * args.steps_per_generation
+        loader = DataLoader(self.train_dataset, batch_size=size, sampler=sampler, collate_fn=list, drop_last=True)
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
+
+    def _prepare_inputs(self, inputs: Any) -> Batch:
+        every = self.args.steps_per_generation * self.args.num_iterations
+        position = (self.state.global_step * self.args.gradient_accumulation_steps + self.micro_step) % every
+        if position == 0 or not self.buffer:
+            self.buffer = self._generate_and_score(inputs)
+        return self.buffer[position % self.args.steps_per_generation]
+
+    # ---------------------------------------------------------------------------------------------------- one rollout
+
+    def random_step(self) -> StepFunction:
+        """How a step inside the window goes."""
+        return ode_step
+
+    def window(self) -> range:
+        """Which steps are random and kept in this iteration."""
+        return range(0)
+
+    @property
+    def iteration(self) -> int:
+        """How many generation batches were made before this one."""
+        steps = self.args.steps_per_generation * self.args.num_iterations
+        return self.state.global_step * self.args.gradient_accumulation_steps // steps
+
+    def _generate_and_score(self, rows: Sequence[Mapping[str, Any]]) -> list[Batch]:
+        began = time.perf_counter()
+        rollouts = self._roll_out(self._requests(rows))
+        rolled_out = time.perf_counter()
+        rewards = self._score(rows, rollouts)
+        self.note(time__rollout=rolled_out - began, time__score=time.perf_counter() - rolled_out)
+        found = advantages(
+            rewards,
+            self.args.num_generations,
+            weights=self.reward_weights,
+            scale=self.args.advantage_scale,
+            aggregation=self.args.multi_objective_aggregation,
+            floor=self.args.advantage_floor,
+            limit=self.args.advantage_limit,
+        )
+        self._note_rewards(rewards, found)
+        size = self.args.per_device_train_batch_size
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self._seed("order"))).tolist()
+        return [
+            Batch(
+                index=order[start : start + size],
+                rollouts=rollouts,
+                advantages=found.values[order[start : start + size]],
+            )
+            for start in range(0, len(order), size)
+        ]
+
+    def _roll_out(self, requests: list[GenerationRequest]) -> Rollouts:
+        return roll_out(
+            self.family,
+            requests,
+            self.prompts,
+            random_step=self.random_step(),
+            window=self.window(),
+            batch=self.args.rollout_batch,
+        )
+
+    def _requests(self, rows: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
+        """A request for each row; equal prompts in a row are the takes of one group."""
+        size = self.args.num_generations
+        return [
+            self.template.model_copy(
+                update={"prompt": str(row["prompt"]), "seed": self._seed(str(row["prompt"]), position % size)}
+            )
+            for position, row in enumerate(rows)
+        ]
+
+    def _seed(self, prompt: str, sample: int = 0) -> int:
+        return seed_for(self.args.seed, step=self.iteration, prompt=prompt, sample=sample)
+
+    def _score(self, rows: Sequence[Mapping[str, Any]], rollouts: Rollouts) -> Tensor:
+        return score(
+            self.reward_funcs,
+            rows,
+            rollouts.clips,
+            fps=[clip.fps for clip in rollouts.clips],
+            trainer_state=self.state,
+            log_extra=lambda column, values: None,
+            log_metric=lambda name, value: self.note(**{name: value}),
+        )
+
+    def _note_rewards(self, rewards: Tensor, found: Advantages) -> None:
+        """TRL's names; a reward that applied to no clip has no mean."""
+        for column, function in enumerate(self.reward_funcs):
+            known = rewards[:, column][~rewards[:, column].isnan()]
+            if len(known):
+                self.note(**{f"rewards/{name_of(function)}/mean": known.mean()})
+                self.note(**{f"rewards/{name_of(function)}/std": known.std(correction=0)})
+        scored = found.rewards[~found.unscored]
+        if len(scored):
+            self.note(reward=scored.mean(), reward_std=scored.std(correction=0))
+        self.note(frac_reward_zero_std=found.dead.float().mean())
+
+    def losses(self, inputs: Batch) -> Iterator[Tensor]:
+        raise NotImplementedError
+
+
+def _check(rows: list[dict[str, Any]], functions: list[RewardFunc], args: Any) -> None:
+    if not rows:
+        raise ConfigError("There are no prompts to train on: give at least one.")
+    if not functions:
+        raise ConfigError("There is no reward to train on: give at least one reward function.")
+    if any(isinstance(function, torch.nn.Module) for function in functions):
+        raise ConfigError(
+            "A reward given as a network would be read as a text classifier by TRL: wrap it in a function."
+        )
+    weights = args.reward_weights
+    if weights is not None and len(weights) != len(functions):
+        raise ConfigError(f"There are {len(weights)} reward_weights for {len(functions)} rewards: give one for each.")
+    needed = args.generation_batch_size // args.num_generations
+    if len(rows) < needed:
+        raise ConfigError(
+            f"A generation batch takes {needed} prompts, but there are {len(rows)}: give more prompts, or lower "
+            "gradient_accumulation_steps, the batch size or generation_batch_size."
+        )

@@ -1,0 +1,66 @@
+"""Rows of preference data to latents. A row is a mapping with
+
+    prompt     text
+    chosen     the preferred clip: frames `uint8[T,H,W,3]`, or the path of a video
+    rejected   the other one, of the same size
+    score      optional; VideoDPO's weight of the pair is made of it
+
+Each clip is encoded once; a run sees every pair many times.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.errors import TrainingError
+from engine.families.base import ModelFamily
+from engine.generation.video_io import read_lossless, read_video
+
+
+class LatentPairs:
+    """Encodes clips with the model's VAE and remembers their latents, which are 1/100 of a clip or less."""
+
+    def __init__(self, family: ModelFamily) -> None:
+        self._family = family
+        self._known: dict[str, Tensor] = {}
+
+    def latents(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
+        """`(chosen, rejected)`, each `float32[B,C,t,h,w]`. Raises TrainingError for a row that is no pair."""
+        chosen, rejected = ([self._encoded(row, side) for row in rows] for side in ("chosen", "rejected"))
+        for row, left, right in zip(rows, chosen, rejected, strict=True):
+            if left.shape != right.shape:
+                raise TrainingError(
+                    f"The clips of a pair must be alike in size, but for {str(row['prompt'])[:60]!r} their latents are "
+                    f"{list(left.shape)} and {list(right.shape)}: cut or resize one of them."
+                )
+        return torch.stack(chosen), torch.stack(rejected)
+
+    def _encoded(self, row: Mapping[str, Any], side: str) -> Tensor:
+        if side not in row or "prompt" not in row:
+            raise TrainingError(f"A pair needs prompt, chosen and rejected, but a row has only {', '.join(row)}.")
+        clip = row[side]
+        key = blake2b(clip.tobytes()).hexdigest() if isinstance(clip, np.ndarray) else str(clip)
+        if key not in self._known:
+            frames = _frames(clip)
+            try:
+                self._known[key] = self._family.encode_frames(frames[None])[0]
+            except (ValueError, RuntimeError) as error:
+                raise TrainingError(
+                    f"A {side} clip of {len(frames)} frames, {frames.shape[2]}x{frames.shape[1]} px, cannot be encoded "
+                    f"by this model ({error}): use clips of a length and size that it can make."
+                ) from error
+        return self._known[key]
+
+
+def _frames(clip: Any) -> np.ndarray:
+    if isinstance(clip, np.ndarray):
+        return clip
+    path = Path(clip)
+    if not path.is_file():
+        raise TrainingError(f"There is no clip file {path}: it was moved or deleted since the pair was made.")
+    return read_lossless(path)[0] if path.suffix == ".mkv" else read_video(path)[0]

@@ -1,0 +1,27 @@
+"""Encoded prompts, each encoded once: a run asks for the same ones again and again."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from engine.families.base import Conditioning, ModelFamily
+
+
+class PromptCache:
+    """Conditioning by prompt text, for one model. `encoded` counts what had to be encoded."""
+
+    def __init__(self, family: ModelFamily, fps: float) -> None:
+        self._family = family
+        self._fps = fps
+        self._known: dict[str, Conditioning] = {}
+        self.encoded = 0
+
+    def rows(self, prompts: Sequence[str]) -> Conditioning:
+        """The conditioning of the prompts, a row each, with the frame rate set."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
+        for prompt in new:  # one at a time: a prompt's row must not depend on which others were new
+            self._known[prompt] = replace(self._family.encode([prompt]), fps=self._fps)
+            self.encoded += 1
+        rows = self._known[prompts[0]]
+        for prompt in prompts[1:]:
+            rows = rows.joined(self._known[prompt])
+        return rows

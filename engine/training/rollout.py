@@ -1,0 +1,105 @@
+"""Rollouts: clips of the policy with what their update needs of the way there. Drains `denoise` like everyone else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.errors import TrainingError
+from engine.families.base import ModelFamily
+from engine.generation.request import GenerationRequest
+from engine.sampling.sampler import DenoiseStep, denoise
+from engine.sampling.schedule import sigmas_for
+from engine.sampling.step import StepFunction, ode_step
+from engine.seeds import generator_for
+from engine.training.prompts import PromptCache
+from rewards.clip import Clip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollouts:
+    """N clips of one shape: their requests, final latents `float32[N,C,t,h,w]`, frames, and the random steps.
+
+    `steps` are those of the window in order, each with the latents of all N clips: K x N x C x t x h x w numbers.
+    """
+
+    requests: list[GenerationRequest]
+    latents: Tensor
+    clips: list[Clip]
+    steps: list[DenoiseStep]
+
+
+def roll_out(
+    family: ModelFamily,
+    requests: Sequence[GenerationRequest],
+    prompts: PromptCache,
+    *,
+    random_step: StepFunction = ode_step,
+    window: range = range(0),
+    batch: int = 16,
+) -> Rollouts:
+    """Make a clip for each request; steps inside `window` go by `random_step` and are kept, the others by the ODE.
+
+    The requests are alike in all but prompt and seed. Raises TrainingError when a clip comes out as NaN.
+    """
+    parts = [
+        _roll_out(family, requests[start : start + batch], prompts, random_step, window)
+        for start in range(0, len(requests), batch)
+    ]
+    latents = torch.cat([part.latents for part in parts])
+    if not latents.isfinite().all():
+        raise TrainingError("The policy's clips became NaN: the run stops before they reach the weights.")
+    return Rollouts(
+        requests=list(requests),
+        latents=latents,
+        clips=[clip for part in parts for clip in part.clips],
+        steps=[_joined(steps) for steps in zip(*(part.steps for part in parts), strict=True)],
+    )
+
+
+@torch.no_grad()
+def _roll_out(
+    family: ModelFamily,
+    requests: Sequence[GenerationRequest],
+    prompts: PromptCache,
+    random_step: StepFunction,
+    window: range,
+) -> Rollouts:
+    first = requests[0]
+    generators = [generator_for(request.seed) for request in requests]
+    latents = family.init_latents(first, generators)
+    sigmas = sigmas_for(family.scheduler_config, first.num_steps, latents.shape[2:].numel())
+    steps = denoise(
+        family,
+        latents,
+        sigmas,
+        prompts.rows([request.prompt for request in requests]),
+        negative=prompts.rows([request.negative_prompt for request in requests]) if first.guidance > 1 else None,
+        guidance=first.guidance,
+        step=[random_step if index in window else ode_step for index in range(first.num_steps)],
+        generators=generators,
+    )
+    kept = []
+    for step in steps:
+        latents = step.next_latents
+        if step.index in window:
+            kept.append(step)
+    frames = [family.decode(row)[0] for row in latents.split(1)]
+    clips = [Clip(frames=f, fps=first.fps, prompt=r.prompt) for f, r in zip(frames, requests, strict=True)]
+    return Rollouts(requests=list(requests), latents=latents, clips=clips, steps=kept)
+
+
+def _joined(steps: Sequence[DenoiseStep]) -> DenoiseStep:
+    """The same step of several batches, as one."""
+    first = steps[0]
+    log_probs = [step.log_prob for step in steps if step.log_prob is not None]
+    return DenoiseStep(
+        index=first.index,
+        sigma=first.sigma,
+        sigma_next=first.sigma_next,
+        latents=torch.cat([step.latents for step in steps]),
+        next_latents=torch.cat([step.next_latents for step in steps]),
+        log_prob=torch.cat(log_probs) if log_probs else None,
+        noise_std=first.noise_std,
+    )

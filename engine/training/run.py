@@ -1,0 +1,74 @@
+"""One training process: `python -m engine.training.run RUN_FOLDER`. Starts a run, or goes on where it stopped.
+
+SIGTERM and SIGINT end it after the step that it is in, with a checkpoint. Exit code 0: the run is finished; 3: it was
+stopped so; 2: it failed, and the last line of its output says why.
+"""
+
+import argparse
+import logging
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from transformers import TrainerCallback
+
+from engine.data.locks import try_lock
+from engine.data.runs import Run
+from engine.errors import DailiesError, TrainingError
+from engine.training.launch import build_trainer
+
+FINISHED, FAILED, STOPPED = 0, 2, 3
+
+
+class Recorder(TrainerCallback):
+    """Writes each log to the run's metrics, and stops the trainer when it was asked to."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.stop_asked = False
+
+    def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        self.stop_asked = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        self._run.append_metrics(state.global_step, {**(logs or {}), "of": state.max_steps})
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.stop_asked:
+            control.should_save = control.should_training_stop = True
+
+
+def train(run: Run, recorder: Recorder) -> bool:
+    """Train to the end, or until asked to stop; whether the run is finished. Its adapter is then in its folder."""
+    preset = run.preset()
+    if try_lock(run.lock) is None:
+        raise TrainingError(f"The run {run.id} is being trained by another process: wait for it, or stop it first.")
+    trainer = build_trainer(preset, run, callbacks=[recorder])
+    checkpoint = run.last_checkpoint()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if recorder.stop_asked:
+        return False
+    trainer.export(run.adapter)
+    return True
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="the run's folder")
+    run = Run(parser.parse_args().run.resolve())
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    recorder = Recorder(run)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, recorder.ask_to_stop)
+    try:
+        return FINISHED if train(run, recorder) else STOPPED
+    except DailiesError as error:
+        logging.getLogger(__name__).error("%s", error)
+        sys.stderr.write(f"{error}\n")
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

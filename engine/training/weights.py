@@ -1,0 +1,83 @@
+"""Which weights are trained, and copies of them: the old policy, the average, the model before training."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ADAPTER = "default"
+
+
+def make_trainable(network: Any, targets: tuple[str, ...], *, rank: int, alpha: int | None, seed: int) -> None:
+    """Freeze the network and put a LoRA of `rank` on its `targets` (0: train all of it). What trains is float32.
+
+    A new LoRA changes nothing until it is trained: one of its two factors starts at zero, the other is drawn by `seed`.
+    """
+    if rank == 0:
+        network.requires_grad_(True)
+    else:
+        from peft import LoraConfig
+
+        network.requires_grad_(False)
+        scale = rank if alpha is None else alpha
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network.add_adapter(LoraConfig(r=rank, lora_alpha=scale, target_modules=list(targets)), ADAPTER)
+    for _, parameter in trainable(network):
+        parameter.data = parameter.data.float()
+    network.eval()
+
+
+def trainable(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+
+
+class Snapshot:
+    """A copy of the weights that train, which can stand in for them for a while."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._parameters = dict(trainable(network))
+        self.values: dict[str, Tensor] = {name: p.detach().clone() for name, p in self._parameters.items()}
+
+    @torch.no_grad()
+    def blend(self, decay: float) -> None:
+        """Move to the network's present weights: `decay` of the copy stays, 0 takes them as they are."""
+        for name, value in self.values.items():
+            value.lerp_(self._parameters[name].detach(), 1 - decay)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The network works with the copy inside the block. No gradients: they would be the copy's."""
+        present = {name: parameter.data for name, parameter in self._parameters.items()}
+        try:
+            for name, parameter in self._parameters.items():
+                parameter.data = self.values[name]
+            with torch.no_grad():
+                yield
+        finally:
+            for name, parameter in self._parameters.items():
+                parameter.data = present[name]
+
+
+class Reference:
+    """The model before training: the adapter switched off, or a copy when the whole network trains."""
+
+    def __init__(self, network: Any, rank: int) -> None:
+        self._network = network
+        self._copy = Snapshot(network) if rank == 0 else None
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The network is the reference inside the block, without gradients."""
+        if self._copy is not None:
+            with self._copy.in_place():
+                yield
+            return
+        self._network.disable_adapters()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._network.enable_adapters()

@@ -1,0 +1,187 @@
+"""A run as a process of its own: killed, asked to stop, resumed to its end, and its adapter put to work."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config.presets import load_train_preset, read_prompts
+from engine.data.adapters import find_adapter
+from engine.data.locks import try_lock
+from engine.data.runs import Run, list_runs
+from engine.data.workspace import Workspace
+from engine.errors import ConfigError, TrainingError
+from engine.jobs.training import command, publish
+
+STEPS = 40
+FINISHED, STOPPED = 0, 3  # exit codes of engine.training.run
+PRESET = """
+title = "Tiny NFT"
+algorithm = "nft"
+model = "tiny"
+mix = "tiny"
+rewards = "total"
+prompts = "mini"
+[settings]
+num_frames = 9
+width = 32
+height = 32
+num_steps = 2
+lora_rank = 2
+max_steps = 40
+num_generations = 2
+per_device_train_batch_size = 2
+gradient_accumulation_steps = 1
+save_steps = 2
+save_total_limit = 3
+logging_steps = 1
+"""
+
+
+@pytest.fixture
+def preset(tiny_model: str, tmp_path: Path) -> str:
+    folder = tmp_path / "presets" / "train"
+    folder.mkdir(parents=True)
+    (folder / "tiny_nft.toml").write_text(PRESET)
+    return "tiny_nft"
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "workspace").prepare()
+
+
+def until_step(run: Run, process: "subprocess.Popen[bytes]", step: int) -> None:
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        if any(row["step"] >= step for row in run.metrics()):
+            return
+        assert process.poll() is None, run.log.read_text()
+        time.sleep(0.05)
+    raise AssertionError(f"step {step} was not reached")
+
+
+def launch(run: Run) -> "subprocess.Popen[bytes]":
+    with run.log.open("ab") as log:
+        return subprocess.Popen(command(run), stdout=log, stderr=subprocess.STDOUT)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_killed_stopped_and_resumed_to_its_end(preset: str, space: Workspace) -> None:
+    run = Run.create(space, load_train_preset(preset))
+    process = launch(run)
+    until_step(run, process, 3)
+    process.kill()
+    process.wait()
+    killed_at = run.last_checkpoint()
+    assert killed_at is not None
+    assert not run.adapter.exists()
+
+    process = launch(run)
+    until_step(run, process, 4)
+    process.terminate()
+    assert process.wait(100) == STOPPED, run.log.read_text()
+    stopped_at = run.last_checkpoint()
+    assert stopped_at is not None
+    assert stopped_at != killed_at
+
+    process = launch(run)
+    assert process.wait(200) == FINISHED, run.log.read_text()
+    assert [row["step"] for row in run.metrics()] == list(range(1, STEPS + 1))
+    assert list_runs(space) == [run]
+    name = publish(run, space)
+    assert find_adapter(space, name, "tiny").folder == space.adapters / run.id
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(preset: str, space: Workspace) -> None:
+    from engine.training.run import Recorder, train
+
+    run = Run.create(space, load_train_preset(preset))
+    assert try_lock(run.lock) is not None
+    with pytest.raises(TrainingError, match="by another process"):
+        train(run, Recorder(run))
+
+
+def test_metrics_survive_a_torn_line_and_a_repeat(space: Workspace, preset: str) -> None:
+    run = Run.create(space, load_train_preset(preset))
+    run.append_metrics(1, {"loss": 1.0, "text": "no", "bad": float("nan")})
+    run.append_metrics(2, {"loss": 2.0})
+    run.append_metrics(2, {"loss": 3.0})
+    with run.metrics_file.open("a") as file:
+        file.write('{"step": 3, "lo')
+    assert run.metrics() == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 3.0}]
+
+
+def test_a_checkpoint_that_is_not_whole_is_passed_over(space: Workspace, preset: str) -> None:
+    run = Run.create(space, load_train_preset(preset))
+    for step, whole in ((2, True), (10, True), (12, False)):
+        folder = run.checkpoints / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        if whole:
+            (folder / "trainer_state.json").write_text("{}")
+    assert run.last_checkpoint() == run.checkpoints / "checkpoint-10"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"algoritm": "nft"}, "algorithm"),
+        ({"algorithm": "sft"}, "algorithm"),
+        ({"mix": ""}, "nft needs mix"),
+        ({"algorithm": "dpo"}, "dpo needs pairs"),
+    ],
+)
+def test_a_preset_that_cannot_work_is_refused(changes: dict[str, Any], message: str, preset: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_train_preset(preset, changes)
+
+
+def test_settings_are_checked_when_a_run_is_built(preset: str, space: Workspace) -> None:
+    from engine.training.config import VideoNFTConfig
+    from engine.training.launch import build_config
+
+    for settings, message in (
+        ({"max_step": 3}, "max_steps"),
+        ({"num_generations": 3, "per_device_train_batch_size": 4}, "cannot work"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            build_config(VideoNFTConfig, settings, space.root)
+
+
+def test_pairs_are_read_with_their_place(tmp_path: Path) -> None:
+    from engine.training.launch import read_pairs
+
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(json.dumps({"prompt": "a", "chosen": "b.mkv", "rejected": "c.mkv", "score": 0.5}) + "\n{}\n")
+    with pytest.raises(ConfigError, match="line 2"):
+        read_pairs(file)
+    file.write_text(file.read_text().splitlines()[0])
+    assert read_pairs(file)[0]["chosen"] == str(tmp_path / "b.mkv")
+    with pytest.raises(ConfigError, match="no file of pairs"):
+        read_pairs(tmp_path / "none.jsonl")
+
+
+def test_unknown_prompts_are_refused(tmp_path: Path) -> None:
+    assert len(read_prompts("mini")) == 96
+    with pytest.raises(ConfigError, match="mini"):
+        read_prompts("mimi")
+    (tmp_path / "empty.txt").write_text("# nothing\n\n")
+    with pytest.raises(ConfigError, match="holds no prompt"):
+        read_prompts(str(tmp_path / "empty.txt"))
+
+
+def test_every_shipped_recipe_is_whole() -> None:
+    from engine.config.presets import load_preset, preset_keys
+
+    keys = preset_keys("train")
+    assert keys
+    for key in keys:
+        preset = load_train_preset(key)
+        load_preset("models", preset.model)
+        if preset.mix:
+            load_preset("rewards", preset.mix)
+        assert preset.source and preset.notes, key

@@ -1,0 +1,242 @@
+"""The trainers on a whole tiny model: they learn, resume bit for bit, and refuse what would spoil the weights."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from engine.errors import ConfigError, TrainingError
+from engine.families.adapters import use_adapter
+from engine.training.config import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.dpo_trainer import VideoDPOTrainer
+from engine.training.grpo_trainer import VideoGRPOTrainer
+from engine.training.nft_trainer import VideoNFTTrainer
+from engine.training.weights import trainable
+from rewards.clip import Clip
+
+SHAPE: dict[str, Any] = {"num_frames": 9, "width": 32, "height": 32, "fps": 8.0, "num_steps": 3, "guidance": 1.0}
+PROMPTS = ["a red circle moving left", "a blue square", "the green star", "a circle over the meadow"]
+Open = Callable[[], Any]
+
+
+def settings(folder: Path, **others: Any) -> dict[str, Any]:
+    plain = {"output_dir": str(folder), "use_cpu": True, "logging_steps": 1, "save_steps": 2, "seed": 3, "max_steps": 2}
+    return {**plain, "disable_tqdm": True, "lr_scheduler_type": "constant", **SHAPE, "lora_rank": 4, **others}
+
+
+def online(folder: Path, **others: Any) -> dict[str, Any]:
+    return settings(folder, per_device_train_batch_size=4, gradient_accumulation_steps=2, num_generations=4, **others)
+
+
+def brightness(prompts: Sequence[str], completions: Sequence[Clip], **kwargs: Any) -> list[float | None]:
+    return [float(clip.frames.mean()) / 255 for clip in completions]
+
+
+def pairs(count: int = 4) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    clips = rng.integers(0, 255, (2, count, 9, 32, 32, 3), np.uint8)
+    clips[0] //= 2
+    return [
+        {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+        for prompt, chosen, rejected in zip(PROMPTS[:count], *clips, strict=True)
+    ]
+
+
+def weights_of(trainer: Any) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in trainable(trainer.family.network)}
+
+
+def logged(trainer: Any, name: str) -> list[float]:
+    return [entry[name] for entry in trainer.state.log_history if name in entry]
+
+
+def make(kind: str, model: Any, folder: Path, **others: Any) -> Any:
+    """A trainer of each algorithm with settings that suit a test."""
+    if kind == "dpo":
+        args = VideoDPOConfig(**settings(folder, per_device_train_batch_size=2, **others))
+        return VideoDPOTrainer(model=model, ref_model=None, args=args, train_dataset=pairs())
+    if kind == "grpo":
+        config = VideoGRPOConfig(**online(folder, **others))
+        return VideoGRPOTrainer(model=model, reward_funcs=[brightness], args=config, train_dataset=PROMPTS)
+    nft = VideoNFTConfig(**online(folder, **others))
+    return VideoNFTTrainer(model=model, reward_funcs=[brightness], args=nft, train_dataset=PROMPTS)
+
+
+KINDS = ("dpo", "grpo", "nft")
+
+
+# ------------------------------------------------------------------------------------------------------------- they run
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_trains_the_adapter_alone(kind: str, open_tiny: Open, tmp_path: Path) -> None:
+    family = open_tiny()
+    before = {name: parameter.detach().clone() for name, parameter in family.network.named_parameters()}
+    trainer = make(kind, family, tmp_path)
+    trainer.train()
+    moved = [n for n, p in family.network.named_parameters() if "lora" in n and p.abs().sum() > 0 and "lora_B" in n]
+    assert moved
+    for name, parameter in family.network.named_parameters():
+        if "lora" not in name:
+            assert torch.equal(parameter, before[name.replace(".base_layer", "")]), name
+
+
+def test_dpo_starts_even_and_learns_its_pairs(open_tiny: Open, tmp_path: Path) -> None:
+    trainer = make("dpo", open_tiny(), tmp_path, max_steps=12, learning_rate=3e-3, save_steps=100)
+    trainer.train()
+    assert logged(trainer, "loss")[0] == pytest.approx(math.log(2), abs=1e-4)
+    assert logged(trainer, "rewards/margins")[0] == pytest.approx(0, abs=1e-6)
+    assert logged(trainer, "rewards/margins")[-1] > 0.05
+    assert {"rewards/chosen", "rewards/rejected", "rewards/accuracies", "grad_norm"} <= set(
+        trainer.state.log_history[0]
+    )
+
+
+def test_grpo_replays_its_rollouts_exactly(open_tiny: Open, tmp_path: Path) -> None:
+    """The ratio before the first update is 1 to within 1e-5, also when the batch shape differs from the rollout's."""
+    trainer = make("grpo", open_tiny(), tmp_path, noise_level=0.7)
+    rows = [{"prompt": prompt} for prompt in PROMPTS[:2] for _ in range(4)]
+    batches = trainer._generate_and_score(rows)
+    assert max(trainer.replay_error(batch) for batch in batches) <= 1e-5
+    whole = type(batches[0])(index=list(range(8)), rollouts=batches[0].rollouts, advantages=torch.zeros(8))
+    assert trainer.replay_error(whole) <= 1e-6
+
+
+def test_grpo_logs_under_trls_names(open_tiny: Open, tmp_path: Path) -> None:
+    trainer = make("grpo", open_tiny(), tmp_path, beta=0.01)
+    trainer.train()
+    entry = trainer.state.log_history[0]
+    names = {"reward", "reward_std", "frac_reward_zero_std", "rewards/brightness/mean", "rewards/brightness/std"}
+    assert names | {"kl", "clip_ratio", "ratio/spread", "time/rollout"} <= set(entry)
+    assert logged(trainer, "kl")[0] == pytest.approx(0, abs=1e-9)
+    assert logged(trainer, "ratio/spread")[0] <= 1e-5
+
+
+def test_prompts_are_encoded_once(open_tiny: Open, tmp_path: Path) -> None:
+    trainer = make("nft", open_tiny(), tmp_path, max_steps=3)
+    trainer.train()
+    assert trainer.prompts.encoded <= len(PROMPTS)
+
+
+# ------------------------------------------------------------------------------------------------- checkpoints, export
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_resumed_equals_uninterrupted(kind: str, open_tiny: Open, tmp_path: Path) -> None:
+    whole = make(kind, open_tiny(), tmp_path / "whole", max_steps=4, ema_decay=0.5)
+    whole.train()
+    first = make(kind, open_tiny(), tmp_path / "cut", max_steps=4, ema_decay=0.5)
+    first.args.max_steps = 2
+    first.train()
+    second = make(kind, open_tiny(), tmp_path / "cut", max_steps=4, ema_decay=0.5)
+    second.train(resume_from_checkpoint=str(tmp_path / "cut" / "checkpoint-2"))
+    expected, found = weights_of(whole), weights_of(second)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert all(
+        torch.equal(whole.copies["average"].values[name], second.copies["average"].values[name]) for name in expected
+    )
+
+
+def test_a_checkpoint_is_an_adapter_that_generate_can_use(open_tiny: Open, tmp_path: Path) -> None:
+    trainer = make("dpo", open_tiny(), tmp_path, learning_rate=1e-2)
+    trainer.train()
+    family = open_tiny()
+    use_adapter(family.network, "trained", tmp_path / "checkpoint-2")
+    latents = torch.randn(1, 8, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+    conditioning = trainer.prompts.rows(["a red circle"])
+    level = torch.tensor([0.5])
+    with torch.no_grad():
+        trained, loaded = (one.predict(latents, level, conditioning) for one in (trainer.family, family))
+        use_adapter(family.network, None)
+        base = family.predict(latents, level, conditioning)
+    torch.testing.assert_close(loaded, trained)
+    assert (trained - base).abs().max() > 1e-4
+    assert sum(file.stat().st_size for file in (tmp_path / "checkpoint-2").glob("*.safetensors")) < 200_000
+
+
+def test_a_checkpoint_of_another_lora_is_refused(open_tiny: Open, tmp_path: Path) -> None:
+    make("dpo", open_tiny(), tmp_path).train()
+    with pytest.raises(TrainingError, match="another model or LoRA"):
+        make("dpo", open_tiny(), tmp_path, lora_rank=2, max_steps=4).train(
+            resume_from_checkpoint=str(tmp_path / "checkpoint-2")
+        )
+
+
+def test_a_torn_checkpoint_is_refused(open_tiny: Open, tmp_path: Path) -> None:
+    make("dpo", open_tiny(), tmp_path).train()
+    file = tmp_path / "checkpoint-2" / "trained.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(TrainingError, match="cannot be read"):
+        make("dpo", open_tiny(), tmp_path, max_steps=4).train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+
+
+# ------------------------------------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [([float("nan")] * 8, "gave nan"), ([float("inf")] * 8, "gave inf"), ([0.5] * 3, "3 values for 8 clips")],
+)
+@pytest.mark.parametrize("kind", ["grpo", "nft"])
+def test_a_bad_reward_never_reaches_the_weights(
+    kind: str, values: list[float], message: str, open_tiny: Open, tmp_path: Path
+) -> None:
+    trainer = make(kind, open_tiny(), tmp_path)
+    trainer.reward_funcs = [lambda prompts, completions, **_: values]
+    before = weights_of(trainer)
+    with pytest.raises(TrainingError, match=message):
+        trainer.train()
+    assert all(torch.equal(before[name], value) for name, value in weights_of(trainer).items())
+
+
+def test_a_reward_that_never_applies_teaches_nothing(open_tiny: Open, tmp_path: Path) -> None:
+    trainer = make("grpo", open_tiny(), tmp_path, weight_decay=0.0)
+    trainer.reward_funcs = [lambda prompts, completions, **_: [None] * len(prompts)]
+    before = weights_of(trainer)
+    trainer.train()
+    assert all(torch.equal(before[name], value) for name, value in weights_of(trainer).items())
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(open_tiny: Open, tmp_path: Path) -> None:
+    trainer = make("dpo", open_tiny(), tmp_path)
+    before = weights_of(trainer)
+    trainable(trainer.family.network)[0][1].register_hook(lambda grad: grad * float("nan"))
+    with pytest.raises(TrainingError, match="gradient is not finite"):
+        trainer.train()
+    assert all(torch.equal(before[name], value) for name, value in weights_of(trainer).items())
+
+
+def test_pairs_that_are_none_are_refused(open_tiny: Open, tmp_path: Path) -> None:
+    family = open_tiny()
+    trainer = make("dpo", family, tmp_path)
+    shorter = {**pairs(1)[0], "rejected": np.zeros((17, 32, 32, 3), np.uint8)}
+    for row, message in (
+        (shorter, "alike in size"),
+        ({"prompt": "a", "chosen": pairs(1)[0]["chosen"]}, "needs prompt, chosen and rejected"),
+        ({**pairs(1)[0], "chosen": tmp_path / "gone.mkv"}, "There is no clip file"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            trainer.pairs.latents([row])
+
+
+def test_settings_that_contradict_themselves_are_refused(open_tiny: Open, tmp_path: Path) -> None:
+    family = open_tiny()
+    for kind, others, message in (
+        ("grpo", {"sde_form": "ddim"}, "use flow_grpo"),
+        ("grpo", {"window": 9}, "does not fit"),
+        ("dpo", {"loss_type": ["sigmoid", "ipo"]}, "must be one of"),
+        ("dpo", {"error_scale": 0.0}, "above 0"),
+        ("nft", {"mixing": 2.0}, "at most 1"),
+        ("nft", {"lora_rank": -1}, "lora_rank"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            make(kind, family, tmp_path, **others)
+    with pytest.raises(ConfigError, match="takes 2 prompts, but there are 1"):
+        VideoGRPOTrainer(
+            model=family, reward_funcs=brightness, args=VideoGRPOConfig(**online(tmp_path)), train_dataset=["one"]
+        )
