@@ -1,7 +1,8 @@
 """CogVideoX 2B and 5B, text to video.
 
-Causal VAE, four frames to a latent after the first, so clips have 4k+1 frames; the network predicts v at the timesteps
-of a noise table whose last level is pure noise. Stepped by DDIM, whichever scheduler the folder names.
+Causal VAE, four frames to a latent after the first, two latents at a time, so clips have 8k+1 frames; the network
+predicts v at the timesteps of a noise table whose last level is pure noise. Stepped by DDIM, whichever scheduler the
+folder names.
 Source: Yang et al., CogVideoX (arXiv:2408.06072), through diffusers' CogVideoX classes.
 """
 
@@ -27,7 +28,7 @@ class CogVideoXFamily(DiffusersFamily):
         key="cogvideox",
         title="CogVideoX",
         prediction="v_prediction",
-        frame_stride=4,
+        frame_stride=8,
         frame_offset=1,
         size_multiple=16,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),

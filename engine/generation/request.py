@@ -10,8 +10,21 @@ PROMPT_LIMIT = 2000  # characters
 SEED_LIMIT = 2**63  # exclusive
 
 
+class GivenKeyframe(BaseModel):
+    """A picture that must come out at a frame; `picture` is the SHA-256 of its stored file (64 hex digits)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    frame: int = Field(ge=0)
+    picture: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
 class KeyframePlan(BaseModel):
-    """How keyframe-then-inbetween generates; guidances as in classifier-free guidance, `flow_guidance` 0..1."""
+    """How keyframe-then-inbetween generates; guidances as in classifier-free guidance, `flow_guidance` 0..1.
+
+    `source` says where keyframes come from: "joint" (made together, from a quick draft of the whole clip),
+    "independent" (each by itself, the naive recipe) or "given" (only those given). Given ones replace drawn ones.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -19,6 +32,8 @@ class KeyframePlan(BaseModel):
     keyframe_guidance: float = Field(7.0, ge=0, le=30)
     inbetween_guidance: float = Field(3.0, ge=0, le=30)
     flow_guidance: float = Field(0.0, ge=0, le=1)
+    source: Literal["joint", "independent", "given"] = "joint"
+    given: tuple[GivenKeyframe, ...] = ()
 
 
 class WindowPlan(BaseModel):

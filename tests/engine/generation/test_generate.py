@@ -8,7 +8,7 @@ import pytest
 
 from engine.errors import ConfigError, FamilyError
 from engine.generation.generate import BATCH_CLIPS, Generated, Progress, generate
-from engine.generation.request import GenerationRequest
+from engine.generation.request import GenerationRequest, KeyframePlan
 from rewards.clip import Clip
 
 REQUEST = GenerationRequest(
@@ -100,7 +100,7 @@ def test_no_requests_no_events(tiny_family: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "error", "sentence"),
     [
-        ({"mode": "windows"}, ConfigError, "Mode 'windows' is not in this version of Dailies: use direct"),
+        ({"mode": "keyframes", "keyframes": KeyframePlan(interval=9)}, ConfigError, "interval of 9 is longer than the"),
         ({"num_frames": 10}, FamilyError, "cannot make 10 frames: the nearest is 9"),
         ({"width": 40}, FamilyError, r"sides that are multiples of 16 px, but the request has 9 frames at 40x32"),
         ({"adapter": "run-1"}, ConfigError, "for adapter 'run-1', but the model is loaded otherwise"),

@@ -1,0 +1,200 @@
+"""Keyframe-then-inbetween: a few frames first, then what lies between them, under lower guidance.
+
+keyframes     joint: frames of a quick draft of the whole clip, so that they agree; independent: each from a clip of its
+              own; given: pictures from the user, which replace drawn ones.
+in-betweens   families that take pictures ("pictures" in `native_conditioning`) are given the keyframes at their times.
+              For all others the latent frames of the keyframes are held while the rest is denoised, from latents of a
+              flow-warped interpolation brought to a middle noise level.
+afterwards    the keyframes are put in their places, which the decoder alone would only come near to.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.errors import ConfigError
+from engine.families.base import ModelFamily, Predictor
+from engine.generation.flow_blend import Blend, blend_keyframes
+from engine.generation.held import HeldFrames, PulledFrames
+from engine.generation.making import Drain, Events, Generated, Keyframes, Progress, Prompts, Tally, Tools, drain, encode
+from engine.generation.plans import keyframe_places, keyframe_plan
+from engine.generation.request import GenerationRequest
+from engine.sampling.schedule import sigmas_for
+from engine.sampling.step import noised
+from engine.seeds import generator_for, seed_for
+from rewards.clip import Clip
+
+PictureDrain = Generator[Progress, None, np.ndarray]
+START_LEVEL = 0.8  # of noise, over the interpolation that in-betweens start from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """A batch of requests alike in shape and plan, and what they are made with."""
+
+    family: ModelFamily
+    batch: Sequence[GenerationRequest]
+    prompts: Prompts
+    tally: Tally
+
+    @property
+    def first(self) -> GenerationRequest:
+        return self.batch[0]
+
+    def noise(self) -> Tensor:
+        return self.family.init_latents(self.first, [generator_for(request.seed) for request in self.batch])
+
+    def sigmas(self, latents: Tensor, num_steps: int) -> Tensor:
+        return sigmas_for(self.family.scheduler_config, num_steps, latents.shape[2:].numel())
+
+
+def count_steps(request: GenerationRequest) -> int:
+    """Denoising steps of both stages."""
+    drawn = (
+        draft_steps(request) * {"joint": 1, "independent": len(_drawn_places(request)), "given": 0}[_source(request)]
+    )
+    return drawn + request.num_steps
+
+
+def draft_steps(request: GenerationRequest) -> int:
+    """Steps of a draft: half of the clip's, and at least 4 (or all)."""
+    return min(request.num_steps, max(4, request.num_steps // 2))
+
+
+@torch.no_grad()
+def generate_keyframes(family: ModelFamily, batch: Sequence[GenerationRequest], tools: Tools, tally: Tally) -> Events:
+    """For requests alike in shape, settings and plan; yields `Keyframes` for each before the in-betweens begin."""
+    first, plan, places = batch[0], keyframe_plan(batch[0]), keyframe_places(batch[0])
+    given = _given_pictures(first, tools)
+    yield tally.told("encode")
+    prompts = encode(family, batch, tools, max(plan.keyframe_guidance, plan.inbetween_guidance))
+    scene = Scene(family=family, batch=batch, prompts=prompts, tally=tally)
+    pictures = np.zeros((len(batch), len(places), first.height, first.width, 3), np.uint8)
+    if _drawn_places(first):
+        drawn = yield from DRAWN[_source(first)](scene, _drawn_places(first))
+        pictures[:, [places.index(place) for place in _drawn_places(first)]] = drawn
+    for place, picture in given.items():
+        pictures[:, places.index(place)] = picture
+    for request, row in zip(batch, pictures, strict=True):
+        told = tally.told("keyframes")
+        yield Keyframes(phase=told.phase, step=told.step, of=told.of, request=request, places=places, pictures=row)
+    latents = yield from _inbetween(scene, pictures, places)
+    yield tally.told("decode")
+    for request, latent, row in zip(batch, latents.split(1), pictures, strict=True):
+        frames = family.decode(latent)[0]
+        frames[list(places)] = row
+        yield Generated(request=request, clip=Clip(frames=frames, fps=request.fps, prompt=request.prompt))
+
+
+def _draw_joint(scene: Scene, places: Sequence[int]) -> PictureDrain:
+    """Frames of a draft of the whole clip, in fewer steps."""
+    noise = scene.noise()
+    sigmas = scene.sigmas(noise, draft_steps(scene.first))
+    guidance = keyframe_plan(scene.first).keyframe_guidance
+    latents = yield from drain(scene.family, noise, sigmas, scene.prompts, guidance, scene.tally, "keyframes")
+    return np.stack([scene.family.decode(row)[0][list(places)] for row in latents.split(1)])
+
+
+def _draw_independent(scene: Scene, places: Sequence[int]) -> PictureDrain:
+    """Each keyframe is the first frame of the shortest clip that the family makes, from noise of its own."""
+    family, guidance = scene.family, keyframe_plan(scene.first).keyframe_guidance
+    short = scene.first.model_copy(update={"num_frames": family.spec.nearest_frames(1)})
+    pictures = []
+    for place in places:
+        seeds = [seed_for(request.seed, step=place) for request in scene.batch]
+        noise = family.init_latents(short, [generator_for(seed) for seed in seeds])
+        sigmas = scene.sigmas(noise, draft_steps(scene.first))
+        latents = yield from drain(family, noise, sigmas, scene.prompts, guidance, scene.tally, "keyframes")
+        pictures.append(np.stack([family.decode(row)[0][0] for row in latents.split(1)]))
+    return np.stack(pictures, axis=1)
+
+
+DRAWN = {"joint": _draw_joint, "independent": _draw_independent}
+
+
+def _inbetween(scene: Scene, pictures: np.ndarray, places: tuple[int, ...]) -> Drain:
+    """The clip's final latents, given the keyframes `uint8[B,N,H,W,3]`."""
+    plan, noise = keyframe_plan(scene.first), scene.noise()
+    sigmas = scene.sigmas(noise, scene.first.num_steps)
+    is_native = "pictures" in scene.family.spec.native_conditioning
+    predictor: Predictor = scene.family
+    prompts, latents = scene.prompts, noise
+    if plan.flow_guidance > 0 or not is_native:
+        blends = [blend_keyframes(row, places, scene.first.num_frames) for row in pictures]
+        target = scene.family.encode_frames(np.stack([blend.frames for blend in blends])).to(noise)
+        if plan.flow_guidance > 0:
+            trust = torch.stack([_latent_trust(blend, noise) for blend in blends])
+            predictor = PulledFrames(family=predictor, target=target, trust=trust, strength=plan.flow_guidance)
+    if is_native:
+        prompts = prompts.given(**as_pictures(scene.family, pictures, places))
+    else:
+        held = _latent_places(places, scene.first.num_frames, noise.shape[2])
+        predictor = HeldFrames(family=predictor, clean=target, held=held, noise=noise, native=False)
+        sigmas, latents = _late_start(scene, sigmas, target, noise)
+    return (yield from drain(predictor, latents, sigmas, prompts, plan.inbetween_guidance, scene.tally))
+
+
+def _late_start(scene: Scene, sigmas: Tensor, target: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """The levels from START_LEVEL down, and the interpolation at the first of them; skipped steps count as done."""
+    skipped = min(int((sigmas > START_LEVEL).sum()), len(sigmas) - 2)
+    scene.tally.done += skipped
+    return sigmas[skipped:], noised(scene.family.spec.prediction, target, noise, float(sigmas[skipped]))
+
+
+def as_pictures(family: ModelFamily, pictures: np.ndarray, places: tuple[int, ...]) -> dict[str, Tensor]:
+    """Keyframes `uint8[B,N,H,W,3]` as the conditioning's clean pictures, each encoded by itself."""
+    singles = family.encode_frames(pictures.reshape(-1, 1, *pictures.shape[2:]))
+    latents = singles[:, :, 0].unflatten(0, pictures.shape[:2]).transpose(1, 2)
+    frames = torch.tensor(places, device=latents.device).expand(len(pictures), -1)
+    return {"pictures": latents, "picture_frames": frames}
+
+
+def _latent_places(places: tuple[int, ...], num_frames: int, num_latents: int) -> Tensor:
+    """`bool[t]`: the latent frames that hold a keyframe (the first latent is one frame where the VAE is causal)."""
+    held = torch.zeros(num_latents, dtype=torch.bool)
+    held[_latent_of(np.array(places), num_frames, num_latents)] = True
+    return held
+
+
+def _latent_of(frames: np.ndarray, num_frames: int, num_latents: int) -> np.ndarray:
+    """Which latent frame each frame is in."""
+    stride = (num_frames - 1) // max(1, num_latents - 1)
+    return np.asarray(-(-frames // max(1, stride)))
+
+
+def _latent_trust(blend: Blend, latents: Tensor) -> Tensor:
+    """Trust on the latents' grid, `[1,t,h,w]`: the mean over a latent's pixels, the least over its frames."""
+    t, h, w = latents.shape[2:]
+    pixels = torch.from_numpy(blend.trust)[:, None]
+    small = torch.nn.functional.adaptive_avg_pool2d(pixels, (h, w))[:, 0]
+    which = _latent_of(np.arange(len(small)), len(small), t)
+    return torch.stack([small[which == index].amin(dim=0) for index in range(t)])[None]
+
+
+def _source(request: GenerationRequest) -> str:
+    return keyframe_plan(request).source
+
+
+def _drawn_places(request: GenerationRequest) -> tuple[int, ...]:
+    """Keyframes that nobody gave."""
+    given = {keyframe.frame for keyframe in keyframe_plan(request).given}
+    return tuple(place for place in keyframe_places(request) if place not in given)
+
+
+def _given_pictures(request: GenerationRequest, tools: Tools) -> dict[int, np.ndarray]:
+    """The user's keyframes by frame. Raises ConfigError for a picture of another size than the clip."""
+    given = {}
+    for keyframe in keyframe_plan(request).given:
+        if tools.pictures is None:
+            raise ConfigError("Keyframes are given as pictures, but there is no store to take them from.")
+        picture = tools.pictures(keyframe.picture)
+        if picture.shape != (request.height, request.width, 3):
+            raise ConfigError(
+                f"The keyframe given at frame {keyframe.frame} is {picture.shape[1]}x{picture.shape[0]} px, but the "
+                f"clip is {request.width}x{request.height}: crop or resize it."
+            )
+        given[keyframe.frame] = picture
+    return given

@@ -1,0 +1,123 @@
+"""Clips longer than a model's reach, window by window; memory is that of one window and the finished frames.
+
+continued   families that take given frames ("frames" in `native_conditioning`): each window begins with the last frames
+            of the one before, encoded again and held clean; what it makes after them is appended, across a short fade.
+blended     all others: one clip of latents, of which the network sees one window at a time, overlaps averaged at every
+            noise level; decoded piece by piece.
+
+Where windows meet is written into the clip (`Clip.seams`), so that the seam reward can look there.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.families.base import ModelFamily
+from engine.generation.held import BlendedWindows, HeldFrames
+from engine.generation.making import Events, Generated, Prompts, Tally, Tools, drain, encode
+from engine.generation.plans import Window, at_least, blended_windows, continued_windows, is_continued, window_plan
+from engine.generation.request import GenerationRequest
+from engine.sampling.schedule import sigmas_for
+from engine.seeds import generator_for, seed_for, unit_noise
+from rewards.clip import Clip
+
+FADE_FRAMES = 8  # at most: how long the end of one window becomes the beginning of the next
+CONTEXT_LATENTS = 2  # latent frames before a piece that are decoded with it and thrown away
+
+
+def count_steps(family: ModelFamily, request: GenerationRequest) -> int:
+    """Denoising steps of a request: of every window where windows follow each other, else of the whole."""
+    return request.num_steps * (len(continued_windows(request, family.spec)) if is_continued(family.spec) else 1)
+
+
+@torch.no_grad()
+def generate_windows(family: ModelFamily, batch: Sequence[GenerationRequest], tools: Tools, tally: Tally) -> Events:
+    """For requests alike in shape, settings and plan."""
+    yield tally.told("encode")
+    prompts = encode(family, batch, tools, batch[0].guidance)
+    make = _continue if is_continued(family.spec) else _blend
+    yield from make(family, batch, prompts, tally)
+
+
+def _continue(family: ModelFamily, batch: Sequence[GenerationRequest], prompts: Prompts, tally: Tally) -> Events:
+    first, windows = batch[0], continued_windows(batch[0], family.spec)
+    frames = np.empty((len(batch), windows[-1].stop, first.height, first.width, 3), np.uint8)
+    for index, window in enumerate(windows):
+        request = first.model_copy(update={"num_frames": window.stop - window.start})
+        seeds = [request.seed if index == 0 else seed_for(request.seed, step=index) for request in batch]
+        noise = family.init_latents(request, [generator_for(seed) for seed in seeds])
+        before = frames[:, window.start : window.start + window.given]
+        predictor = family if window.given == 0 else _holding(family, before, noise)
+        sigmas = sigmas_for(family.scheduler_config, first.num_steps, noise.shape[2:].numel())
+        latents = yield from drain(predictor, noise, sigmas, prompts, first.guidance, tally)
+        yield tally.told("decode")
+        for row, latent in zip(frames, latents.split(1), strict=True):
+            _append(row, family.decode(latent)[0], window)
+    seams = tuple(window.start + window.given for window in windows[1:])
+    yield from _clips(batch, frames, seams)
+
+
+def _holding(family: ModelFamily, before: np.ndarray, noise: Tensor) -> HeldFrames:
+    """The family with its first latent frames given: those of the frames `uint8[B,T,H,W,3]` of the window before."""
+    known = family.encode_frames(before).to(noise)
+    clean = torch.zeros_like(noise)
+    clean[:, :, : known.shape[2]] = known
+    held = torch.arange(noise.shape[2]) < known.shape[2]
+    return HeldFrames(family=family, clean=clean, held=held, noise=noise, native=True)
+
+
+def _append(frames: np.ndarray, made: np.ndarray, window: Window) -> None:
+    """Put a window's frames in their place; its own version of the last given frames fades in over the old one."""
+    fade = min(FADE_FRAMES, window.given)
+    frames[window.start + window.given : window.stop] = made[window.given :]
+    share = (np.arange(1, fade + 1) / (fade + 1))[:, None, None, None]
+    place = slice(window.start + window.given - fade, window.start + window.given)
+    mixed = (1 - share) * frames[place] + share * made[window.given - fade : window.given]
+    frames[place] = np.round(mixed).astype(np.uint8)
+
+
+def _blend(family: ModelFamily, batch: Sequence[GenerationRequest], prompts: Prompts, tally: Tally) -> Events:
+    first, spec, plan = batch[0], family.spec, window_plan(batch[0])
+    length = min(spec.nearest_frames(plan.length), at_least(spec, first.num_frames))
+    window = family.init_latents(first.model_copy(update={"num_frames": length}), [generator_for(0)])
+    stride = max(1, (length - 1) // max(1, window.shape[2] - 1))
+    num_latents = max(window.shape[2], -(-(first.num_frames - 1) // stride) + 1)
+    overlap = max(1, plan.overlap // stride)
+    windows = blended_windows(num_latents, window.shape[2], min(overlap, window.shape[2] - 1))
+    shape = (window.shape[1], num_latents, *window.shape[3:])
+    noise = unit_noise(shape, [generator_for(request.seed) for request in batch]).to(window.device)
+    sigmas = sigmas_for(family.scheduler_config, first.num_steps, window.shape[2:].numel())
+    predictor = BlendedWindows(family=family, windows=windows)
+    latents = yield from drain(predictor, noise, sigmas, prompts, first.guidance, tally)
+    yield tally.told("decode")
+    frames = np.stack([decode_in_pieces(family, row, window.shape[2], stride) for row in latents.split(1)])
+    seams = tuple((stop + start) * stride // 2 for (_, stop), (start, _) in pairwise(windows))
+    yield from _clips(batch, frames, seams)
+
+
+def decode_in_pieces(family: ModelFamily, latents: Tensor, piece: int, stride: int) -> np.ndarray:
+    """One clip's `latents[1,C,t,h,w]` to `uint8[T,H,W,3]`, `piece` latent frames at a time (all, where t is less).
+
+    A piece in the middle begins with latents that are decoded already, whose frames are thrown away: a VAE that looks
+    back (`stride` > 1: the first latent is one frame, the others `stride`) needs them; one that takes frames singly
+    does not.
+    """
+    context = min(CONTEXT_LATENTS, piece - 1) if stride > 1 else 0
+    made, done = [], 0
+    for start, stop in blended_windows(latents.shape[2], piece, context):
+        known = done - start
+        frames = family.decode(latents[:, :, start:stop])[0]
+        made.append(frames[1 + (known - 1) * stride if known else 0 :])
+        done = stop
+    return np.concatenate(made)
+
+
+def _clips(batch: Sequence[GenerationRequest], frames: np.ndarray, seams: tuple[int, ...]) -> Events:
+    """The finished clips, cut to the length asked for."""
+    for request, row in zip(batch, frames, strict=True):
+        inside = tuple(seam for seam in seams if seam < request.num_frames)
+        clip = Clip(frames=row[: request.num_frames], fps=request.fps, prompt=request.prompt, seams=inside)
+        yield Generated(request=request, clip=clip)

@@ -1,0 +1,146 @@
+"""Keyframes first, then what lies between: on the toy model for the rules, on `mini` for what it is good for."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from engine.config.presets import load_preset
+from engine.errors import ConfigError
+from engine.families import open_model
+from engine.generation.generate import Generated, Keyframes, Progress, Tools, generate
+from engine.generation.keyframes import as_pictures, draft_steps
+from engine.generation.making import Tally, drain, encode
+from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan
+from engine.sampling.schedule import sigmas_for
+from engine.seeds import generator_for
+
+REQUEST = GenerationRequest(
+    prompt="a red circle moving right", num_frames=17, width=32, height=32, num_steps=6, mode="keyframes", seed=5
+)
+PLAN = KeyframePlan(interval=8, keyframe_guidance=3.0, inbetween_guidance=2.0)
+
+
+def another(**fields: Any) -> GenerationRequest:
+    return REQUEST.model_copy(update={"keyframes": PLAN, **fields})
+
+
+def planned(**fields: Any) -> GenerationRequest:
+    return another(keyframes=PLAN.model_copy(update=fields))
+
+
+def run(
+    family: Any, *requests: GenerationRequest, tools: Tools | None = None
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """Clips and keyframes in the order of the requests, and the progress told."""
+    events = list(generate(family, requests, tools))
+    clips = {event.request.id: event.clip for event in events if isinstance(event, Generated)}
+    keyframes = {event.request.id: event for event in events if isinstance(event, Keyframes)}
+    told = [event for event in events if isinstance(event, Progress)]
+    return [clips[r.id] for r in requests], [keyframes[r.id] for r in requests], told
+
+
+def drain_all(steps: Any) -> Any:
+    """The value of a generator, its progress thrown away."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
+
+
+@pytest.mark.parametrize("source", ["joint", "independent"])
+@pytest.mark.parametrize("flow_guidance", [0.0, 0.7])
+def test_keyframes_come_out_at_their_places(tiny_family: Any, source: Any, flow_guidance: float) -> None:
+    (clip,), (keyframes,), _ = run(tiny_family, planned(source=source, flow_guidance=flow_guidance))
+    assert clip.frames.shape == (17, 32, 32, 3) and clip.seams == ()
+    assert keyframes.places == (0, 8, 16) and keyframes.pictures.shape == (3, 32, 32, 3)
+    assert np.array_equal(clip.frames[[0, 8, 16]], keyframes.pictures)
+    assert clip.frames.std() > 5 and keyframes.pictures.std() > 5
+
+
+def test_the_draft_agrees_with_itself_and_single_keyframes_do_not_know_each_other(tiny_family: Any) -> None:
+    _, (joint, alone, moved), _ = run(
+        tiny_family, planned(), planned(source="independent"), planned(source="independent", interval=16)
+    )
+    assert not np.array_equal(joint.pictures, alone.pictures)
+    assert np.array_equal(alone.pictures[[0, 2]], moved.pictures), "a keyframe's noise is its place's"
+
+
+def test_progress_counts_both_stages(tiny_family: Any) -> None:
+    *_, told = run(tiny_family, another())
+    drafted = draft_steps(REQUEST)
+    assert [event.step for event in told if event.phase == "denoise"] == list(range(drafted + 1, drafted + 7))
+    assert {event.of for event in told} == {drafted + 6} and told[-1].phase == "decode"
+    shown = [event for event in told if isinstance(event, Keyframes)]
+    assert [event.step for event in shown] == [drafted], "the strip is there before the in-betweens begin"
+
+
+def test_guidances_and_the_pull_matter(tiny_family: Any) -> None:
+    requests = [planned(), planned(inbetween_guidance=5.0), planned(keyframe_guidance=6.0), planned(flow_guidance=1.0)]
+    clips, keyframes, _ = run(tiny_family, *requests)
+    assert not any(np.array_equal(clips[0].frames, clip.frames) for clip in clips[1:])
+    assert np.array_equal(keyframes[0].pictures, keyframes[1].pictures)
+    assert not np.array_equal(keyframes[0].pictures, keyframes[2].pictures)
+
+
+def test_a_clip_is_the_same_in_any_batch(tiny_family: Any) -> None:
+    requests = [another(seed=seed) for seed in (1, 2, 3)]
+    together, _, _ = run(tiny_family, *requests)
+    (alone,), _, _ = run(tiny_family, requests[1])
+    assert np.abs(alone.frames.astype(int) - together[1].frames).max() <= 2
+
+
+def picture(value: int, side: int = 32) -> np.ndarray:
+    return np.full((side, side, 3), value, np.uint8)
+
+
+def given_at(frame: int, name: str = "a") -> GivenKeyframe:
+    return GivenKeyframe(frame=frame, picture=name * 64)
+
+
+def test_given_pictures_come_out_exactly(tiny_family: Any) -> None:
+    tools = Tools(pictures={"a" * 64: picture(200), "b" * 64: picture(30)}.__getitem__)
+    replaced, alone = planned(given=(given_at(8),)), planned(source="given", given=(given_at(3), given_at(16, "b")))
+    clips, keyframes, told = run(tiny_family, replaced, alone, tools=tools)
+    assert keyframes[0].places == (0, 8, 16) and keyframes[1].places == (3, 16)
+    assert (clips[0].frames[8] == 200).all() and not (clips[0].frames[0] == 200).all()
+    assert (clips[1].frames[3] == 200).all() and (clips[1].frames[16] == 30).all()
+    assert told[-1].of == draft_steps(REQUEST) + 6 + 6, "nothing is drawn where all is given"
+
+
+@pytest.mark.parametrize(
+    ("pictures", "sentence"),
+    [
+        ({"a" * 64: picture(9, side=16)}.__getitem__, "given at frame 8 is 16x16 px, but the clip is 32x32: crop"),
+        (None, "there is no store to take them from"),
+    ],
+)
+def test_pictures_that_do_not_fit_are_refused(tiny_family: Any, pictures: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        run(tiny_family, planned(given=(given_at(8),)), tools=Tools(pictures=pictures))
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b.astype(float)) ** 2)))
+
+
+def test_mini_follows_the_pictures_it_is_given(mini_folder: Any) -> None:
+    """Before they are put in their places: what the network and the decoder alone make of the keyframes' frames."""
+    family = open_model(load_preset("models", "mini"), device="cpu")
+    shown = REQUEST.model_copy(update={"width": 64, "height": 64, "num_steps": 10, "seed": 8, "mode": "direct"})
+    wanted = next(event.clip for event in generate(family, [shown]) if isinstance(event, Generated)).frames[[0, 8, 16]]
+    other = shown.model_copy(update={"seed": 9})
+    prompts = encode(family, [other], Tools(), 3.0)
+    noise = family.init_latents(other, [generator_for(other.seed)])
+    sigmas = sigmas_for(family.scheduler_config, other.num_steps, noise.shape[2:].numel())
+
+    def made(told: Any) -> np.ndarray:
+        with torch.no_grad():
+            latents = drain_all(drain(family, noise, sigmas, told, 3.0, Tally(of=other.num_steps)))
+        return family.decode(latents)[0][[0, 8, 16]]
+
+    followed = made(prompts.given(**as_pictures(family, wanted[None], (0, 8, 16))))
+    assert psnr(followed, wanted) >= 24
+    assert psnr(followed, wanted) > psnr(made(prompts), wanted) + 5
