@@ -43,6 +43,8 @@ __all__ = [
 REWARDS: dict[str, str] = {
     "flow_smoothness": "rewards.flow_smoothness",
     "structure_constancy": "rewards.structure_constancy",
+    "clip_vid": "rewards.clip_vid",
+    "caption_consistency": "rewards.caption_consistency",
     "seam": "rewards.seam",
     "loop_break": "rewards.loop_break",
     "aesthetic": "rewards.aesthetic",
@@ -125,7 +127,7 @@ class _SharedScores:
             from rewards.suite import RewardSuite
 
             self._suite = self._suite or RewardSuite(self._mix)
-            self._reports = self._suite.score_group([_as_clip(*triple) for triple in triples])
+            self._reports = self._suite.score_many([_as_clip(*triple) for triple in triples])
             self._batch = batch
         return self._reports
 

@@ -44,7 +44,7 @@ class RewardResult:
 
     `per_frame` is one value per frame in [0, 1] (NaN where a frame has none); `confidence` 0..1; `pictures` maps an
     overlay's name (flow, mask, edges, ...) to `uint8[T,H,W,3]`; `backend` says what computed it; `details` are numbers
-    worth showing beside the value.
+    worth showing beside the value, `notes` sentences (what a captioner saw).
     """
 
     value: float | None
@@ -54,6 +54,7 @@ class RewardResult:
     confidence: float = 1.0
     per_frame: np.ndarray | None = None
     details: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

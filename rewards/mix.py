@@ -180,6 +180,7 @@ def _result_to_dict(result: RewardResult) -> dict[str, Any]:
         "backend": result.backend,
         "confidence": result.confidence,
         "details": result.details,
+        "notes": list(result.notes),
         "per_frame": None if series is None else [float(v) if np.isfinite(v) else None for v in series],
     }
 
@@ -187,4 +188,4 @@ def _result_to_dict(result: RewardResult) -> dict[str, Any]:
 def _result_from_dict(stored: Mapping[str, Any]) -> RewardResult:
     series = stored["per_frame"]
     frames = None if series is None else np.array([math.nan if v is None else v for v in series], np.float64)
-    return RewardResult(**{**stored, "per_frame": frames})
+    return RewardResult(**{**stored, "per_frame": frames, "notes": tuple(stored.get("notes", ()))})

@@ -135,7 +135,7 @@ _ALL = (
     Weights(
         key="clip_l14",
         title="CLIP ViT-L/14, OpenAI (open_clip)",
-        used_by=("aesthetic",),
+        used_by=("aesthetic", "clip_vid"),
         names=("open_clip_vit_l_14.safetensors",),
         size_mb=1710.5,
         licence="MIT",
@@ -220,6 +220,51 @@ _ALL = (
         sha256="01064c6d",
     ),
     Weights(
+        key="fvd_reference_i3d",
+        title="Reference statistics for fvd_lite, I3D features of four films",
+        used_by=("fvd_lite",),
+        names=("fvd_reference_i3d.npz",),
+        size_mb=0.1,
+        licence="Apache-2.0 (Dailies)",
+        source=Asset(path="reward_nets/fvd_reference_i3d.npz", script="engine.mini.fvd_reference --backend i3d"),
+    ),
+    Weights(
+        key="fvd_reference_mini",
+        title="Reference statistics for fvd_lite, the embedded world",
+        used_by=("fvd_lite",),
+        names=("fvd_reference_mini.npz",),
+        size_mb=0.1,
+        licence="Apache-2.0 (Dailies)",
+        source=Asset(path="reward_nets/fvd_reference_mini.npz", script="engine.mini.fvd_reference --backend mini"),
+    ),
+    Weights(
+        key="mini_clip",
+        title="CLIP of the embedded world",
+        used_by=("clip_vid",),
+        names=("mini_clip",),
+        size_mb=3.3,
+        licence="Apache-2.0 (Dailies)",
+        source=Asset(path="reward_nets/clip", script="engine.mini.train_clip"),
+    ),
+    Weights(
+        key="mini_captioner",
+        title="Captioner (BLIP) of the embedded world",
+        used_by=("caption_consistency",),
+        names=("mini_captioner",),
+        size_mb=1.0,
+        licence="Apache-2.0 (Dailies)",
+        source=Asset(path="reward_nets/blip", script="engine.mini.train_captioner"),
+    ),
+    Weights(
+        key="mini_similarity",
+        title="Similarity of two texts of the embedded world",
+        used_by=("caption_consistency",),
+        names=("mini_similarity",),
+        size_mb=0.2,
+        licence="Apache-2.0 (Dailies)",
+        source=Asset(path="reward_nets/similarity", script="engine.mini.train_similarity"),
+    ),
+    Weights(
         key="mini_video",
         title="Video features of the embedded world",
         used_by=("fvd_lite", "t_lpips", "identity_lock"),
@@ -273,7 +318,7 @@ def find_weights(key: str) -> Weights:
 
 def files_of(path: Path) -> list[Path]:
     """The files with tensors of weights that are at `path`: itself, or those in the folder."""
-    endings = {".safetensors", ".pt", ".pth", ".bin", ".onnx"}
+    endings = {".safetensors", ".pt", ".pth", ".bin", ".onnx", ".npz"}
     return [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix in endings)
 
 

@@ -1,0 +1,85 @@
+"""One loop for the small networks that rewards ship: steps until a number, a checkpoint now and then, going on later.
+
+Muon for the matrices inside a network's blocks, AdamW for the rest; a short warm-up, then linearly down to nothing.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+WARM_UP_STEPS, EVERY_STEPS = 100, 100
+REMEMBERED = 0.98  # of the running mean of the loss that the log shows
+
+Loss = Callable[[np.random.Generator], Tensor]
+
+
+def fit(path: Path, model: nn.Module, loss: Loss, num_steps: int, rate: float, seed: Sequence[int]) -> float:
+    """Train `model` on `loss(generator of the step)` until step `num_steps`; gives the processor time of all runs in s.
+
+    `path` keeps the checkpoint: a run that was stopped goes on from it, with the same batches as if it had not been.
+    """
+    optimizers = make_optimizers(model, rate)
+    step, spent_s = _resume(path, model, optimizers)
+    name, first, began_s, seen = path.stem, step, time.process_time() - spent_s, 0.0
+    log.info("%s: %.2f M parameters, from step %d", name, sum(p.numel() for p in model.parameters()) / 1e6, step)
+    model.train()
+    while step < num_steps:
+        _set_rates(optimizers, min(1, (step + 1) / WARM_UP_STEPS) * (1 - step / num_steps))
+        value = loss(np.random.default_rng([*seed, step]))
+        value.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        step, seen = step + 1, REMEMBERED * seen + (1 - REMEMBERED) * value.item()
+        if step % EVERY_STEPS == 0 or step == num_steps:
+            spent_s = time.process_time() - began_s
+            _save(path, model, optimizers, step, spent_s)
+            mean = seen / (1 - REMEMBERED ** (step - first))
+            log.info("%s: step %d  %.0f cpu s  loss %.3f", name, step, spent_s, mean)
+    model.eval()
+    return spent_s
+
+
+def make_optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for matrices inside layers, at a rate like AdamW's; AdamW for embeddings, convolutions, the rest."""
+    named = list(model.named_parameters())
+    matrices = [p for n, p in named if p.ndim == 2 and ("layer" in n or "resblocks" in n)]
+    chosen = {id(p) for p in matrices}
+    others = [p for _, p in named if id(p) not in chosen]
+    adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    for group in (g for o in (adam, muon) for g in o.param_groups):
+        group["peak"] = rate
+    return [adam, muon]
+
+
+def _set_rates(optimizers: Sequence[torch.optim.Optimizer], share: float) -> None:
+    for group in (g for o in optimizers for g in o.param_groups):
+        group["lr"] = group["peak"] * share
+
+
+def _save(path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], step: int, spent_s: float) -> None:
+    state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state | {"step": step, "spent_s": spent_s}, path.with_suffix(".tmp"))
+    os.replace(path.with_suffix(".tmp"), path)
+
+
+def _resume(path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> tuple[int, float]:
+    """Step and processor seconds so far."""
+    if not path.exists():
+        return 0, 0.0
+    saved = torch.load(path, weights_only=True)
+    model.load_state_dict(saved["model"])
+    for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
+        optimizer.load_state_dict(state)
+    return int(saved["step"]), float(saved["spent_s"])

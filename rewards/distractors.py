@@ -1,0 +1,95 @@
+"""Sentences that a prompt competes with, from `assets/reward_nets/distractors.toml`: the same for a prompt always.
+
+Never the other prompts of a batch: then a clip's reward would hang on its neighbours.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import zip_longest
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rewards.errors import RewardError
+
+PATH = Path(__file__).parents[1] / "assets" / "reward_nets" / "distractors.toml"
+MAX_SWAPPED = 24
+
+Group = tuple[tuple[str, ...], ...]
+
+
+class Distractors(BaseModel):
+    """One set of the file; the comments there say what each entry is for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompts: tuple[str, ...]
+    forms: tuple[str, ...]
+    swaps: tuple[Group, ...]
+    keep: tuple[str, ...]
+
+
+@cache
+def read_distractors(name: str, path: Path = PATH) -> Distractors:
+    """The set of that name. Raises RewardError when the file or the set is missing or malformed."""
+    try:
+        return Distractors.model_validate(tomllib.loads(path.read_text(encoding="utf8"))[name])
+    except (OSError, tomllib.TOMLDecodeError, KeyError, ValidationError) as error:
+        raise RewardError(f"The distractors {name!r} cannot be read from {path.name}: {error}.") from error
+
+
+def distractors_of(prompt: str, name: str) -> tuple[str, ...]:
+    """What `prompt` competes with: at most 24 versions of it with a word changed, its forms, and the fixed prompts."""
+    known = read_distractors(name)
+    places = [_find(prompt, group, known.keep) for group in known.swaps]
+    changed = [list(_changed(prompt, group, found)) for group, found in zip(known.swaps, places, strict=True)]
+    in_turn = [text for row in zip_longest(*changed) for text in row if text is not None]
+    forms = [form.format(prompt=prompt) for form in known.forms]
+    texts = [*_exchanged(prompt, known.swaps, places), *in_turn][:MAX_SWAPPED] + [*forms, *known.prompts]
+    return tuple(text for text in dict.fromkeys(texts) if _plain(text) != _plain(prompt))
+
+
+def _changed(prompt: str, group: Group, places: Sequence[re.Match[str]]) -> Iterator[str]:
+    """The prompt with one of the group's words changed into each other kind, the places taking turns."""
+    changes = [[_replace(prompt, place, kind[0]) for kind in group if place[0].lower() not in kind] for place in places]
+    yield from (text for row in zip_longest(*changes) for text in row if text is not None)
+
+
+def _exchanged(prompt: str, groups: Sequence[Group], places: Sequence[Sequence[re.Match[str]]]) -> Iterator[str]:
+    """ "a red car and a blue bus" as "a blue car and a red bus".
+
+    Only where two groups have two kinds each: "a red car and a blue car" exchanged would say the same.
+    """
+    pairs = [found[:2] for group, found in zip(groups, places, strict=True) if _is_pair(group, found[:2])]
+    if len(pairs) > 1:
+        first, second = pairs[0]
+        between = prompt[first.end() : second.start()]
+        yield _with_articles(prompt[: first.start()] + second[0] + between + first[0] + prompt[second.end() :])
+
+
+def _is_pair(group: Group, places: Sequence[re.Match[str]]) -> bool:
+    kinds = {kind for kind in group for place in places if place[0].lower() in kind}
+    return len(kinds) > 1
+
+
+def _find(prompt: str, group: Group, keep: tuple[str, ...]) -> list[re.Match[str]]:
+    kept = [range(*found.span()) for phrase in keep for found in re.finditer(re.escape(phrase), prompt, re.IGNORECASE)]
+    words = sorted((re.escape(word) for kind in group for word in kind), key=len, reverse=True)
+    places = re.finditer(rf"\b(?:{'|'.join(words)})\b", prompt, re.IGNORECASE)
+    return [place for place in places if not any(place.start() in span for span in kept)]
+
+
+def _replace(prompt: str, place: re.Match[str], word: str) -> str:
+    return _with_articles(prompt[: place.start()] + word + prompt[place.end() :])
+
+
+def _with_articles(text: str) -> str:
+    """ "a orange" to "an orange", "an red" to "a red": a network must not go by the article."""
+    text = re.sub(r"\b([Aa])n (?=[^aeiouAEIOU\W])", r"\1 ", text)
+    return re.sub(r"\b([Aa]) (?=[aeioAEIO])", r"\1n ", text)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
