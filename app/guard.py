@@ -22,9 +22,7 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return handler(*args, **kwargs)
         except DailiesError as error:
-            raise gr.Error(
-                html.escape(str(error)), title=text.PROBLEM, duration=TOAST_S, print_exception=False
-            ) from error
+            raise gr.Error(html.escape(str(error)), duration=TOAST_S, print_exception=False) from error
 
     return run
 

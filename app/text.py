@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 TITLE = "Dailies"
 TAGLINE = "Generate, judge and compare takes"
 GENERATE, SCORE, LIBRARY = "Generate", "Score", "Library"
-PROBLEM = "That does not work"
 NOTE = "One thing to know"
 WORKSPACE = "Workspace"
 LIGHT_OR_DARK = "Light or dark"

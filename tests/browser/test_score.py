@@ -1,0 +1,139 @@
+"""The Score tab: many clips ranked, a video dropped and scored, a dip clicked, the player there."""
+
+import csv
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from app import text
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+ROWS = "#score-table tbody tr"
+PLAYER = "document.querySelector('#score-player [id^=html]').player"
+
+
+@pytest.fixture
+def score(page: Page, archive: Any) -> Page:
+    """The Score tab of a library of six drawn clips, five of them scored by the mix that is chosen."""
+    page.goto(archive.address)
+    page.get_by_role("tab", name=text.SCORE, exact=True).click()
+    choose(page, "score-mix", "Embedded model")
+    expect(page.locator(ROWS)).to_have_count(6)
+    expect(page.locator(ROWS).first).to_contain_text("a red circle moving left")
+    return page
+
+
+def choose(page: Page, elem_id: str, label: str) -> None:
+    """Pick from one of Gradio's dropdowns."""
+    page.locator(f"#{elem_id} input").click()
+    page.get_by_role("option", name=label, exact=True).click()
+
+
+def slider(page: Page, key: str) -> Locator:
+    return page.locator(f'#score-weights [data-key="{key}"] input')
+
+
+def prompts(page: Page) -> list[str]:
+    return page.locator("#score-table td.clip").all_inner_texts()
+
+
+def test_moving_a_weight_ranks_the_clips_again(score: Page) -> None:
+    first = score.locator(ROWS).first
+    expect(first.locator("td.total")).to_have_text("0.85")
+    slider(score, "flow_smoothness").fill("0")
+    expect(first.locator("td.total")).to_have_text("0.80")
+    expect(score.locator("#score-dissent li").first).to_contain_text("Flow smoothness")
+    score.locator("#score-weights [data-do=reset]").click()
+    expect(first.locator("td.total")).to_have_text("0.85")
+    expect(slider(score, "flow_smoothness")).to_have_value("1")
+
+
+def test_the_table_is_sorted_by_any_column_and_exported(score: Page, tmp_path: Path) -> None:
+    score.locator('#score-table [data-sort="clip"]').click()
+    expect(score.locator('#score-table th[aria-sort="ascending"]')).to_have_text("Clip")
+    shown = prompts(score)
+    assert shown == sorted(shown, key=str.lower)
+    with score.expect_download() as waiting:
+        score.locator("#score-table [data-do=csv]").click()
+    lines = list(csv.DictReader(Path(waiting.value.path()).read_text(encoding="utf-8").splitlines()))
+    assert [line["prompt"] for line in lines] == shown
+    best = next(line for line in lines if line["prompt"] == "a red circle moving left")
+    assert float(best["flow_smoothness"]) == 0.9 and best["loop_break"] == ""
+
+
+def test_a_dip_is_clicked_and_the_player_is_there(score: Page) -> None:
+    score.locator("#score-table td.clip a").first.click()
+    expect(score.locator("#score-facts .prompt")).to_have_text("a red circle moving left")
+    expect(score.locator("#score-radar")).to_be_hidden()  # two rewards are no profile
+    plot = score.locator("#score-timeline .nsewdrag").first
+    score.wait_for_function(f"{PLAYER}.state.leader?.currentTime > 0")
+    box = plot.bounding_box()
+    assert box is not None
+    plot.hover(position={"x": box["width"] / 4, "y": box["height"] / 2})
+    plot.click(position={"x": box["width"] / 4, "y": box["height"] / 2})
+    score.wait_for_function(f"{PLAYER}.state.leader.paused && {PLAYER}.state.frame === 8")
+    score.wait_for_function(f"Math.abs({PLAYER}.state.leader.currentTime - 8.5 / 8) < 0.01")
+
+
+def test_clips_are_compared_in_one_profile(score: Page) -> None:
+    for index in (0, 1):
+        score.locator("#score-table td.pick input").nth(index).check()
+    score.locator("#score-table [data-do=compare]").click()
+    expect(score.locator("#score-player video")).to_have_count(2)
+    expect(score.locator("#score-bars .js-plotly-plot")).to_be_visible()
+
+
+def test_a_clip_is_starred_and_the_starred_are_a_set(score: Page) -> None:
+    score.locator("#score-table td.clip a").first.click()
+    score.locator("#score-facts [data-action=star_clip]").click()
+    expect(score.locator("#score-facts [data-action=star_clip]")).to_have_text(text.ACTIONS_ONCE_STARRED["star_clip"])
+    choose(score, "which", text.WHICH_STARRED)
+    expect(score.locator(ROWS)).to_have_count(1)
+    score.locator("#score-facts [data-action=star_clip]").click()
+    expect(score.locator("#score-facts [data-action=star_clip]")).to_have_text(text.ACTIONS["star_clip"])
+
+
+# ---- Videos from outside
+@pytest.fixture(scope="module")
+def bench(new_workbench: Callable[..., Any]) -> Any:
+    made = new_workbench()
+    made.start()
+    return made
+
+
+@pytest.fixture
+def videos_made(ffmpeg: str, tmp_path: Path) -> list[Path]:
+    """A test picture that moves, the same in grey, and a file that is cut off."""
+    paths = [tmp_path / name for name in ("a.mp4", "b.gif", "cut.gif")]
+    for path, source in zip(paths, ("testsrc", "testsrc2", "testsrc2"), strict=True):
+        picture = f"{source}=duration=2:size=96x64:rate=12"
+        subprocess.run([ffmpeg, "-v", "error", "-f", "lavfi", "-i", picture, str(path)], check=True)
+    paths[2].write_bytes(paths[2].read_bytes()[: paths[2].stat().st_size // 2])
+    return paths
+
+
+def test_videos_are_dropped_scored_and_drawn(page: Page, bench: Any, videos_made: list[Path]) -> None:
+    page.goto(bench.address)
+    page.get_by_role("tab", name=text.SCORE, exact=True).click()
+    expect(page.locator("#score-table")).to_contain_text(text.TABLE_EMPTY[0])
+    page.get_by_role("button", name=text.DROP, exact=True).click()
+    page.locator("#score-files input[type=file]").set_input_files(videos_made)
+    expect(page.locator("#score-files")).to_contain_text("cut")
+    page.locator("#score-import").click()
+    expect(page.locator(ROWS)).to_have_count(2, timeout=300_000)
+    expect(page.locator(".toast-body")).to_contain_text("cut.gif could not be scored")
+    expect(page.locator("#which input")).to_have_value(re.compile(f"^{text.DROPPED}, 2 clips"))
+    page.locator("#score-table td.clip a").first.click()
+    page.get_by_role("button", name=text.DRAW_OVERLAYS).click()
+    expect(page.locator("#score-player video")).to_have_count(2, timeout=300_000)
+    drawn = page.locator("#overlay input").input_value()
+    assert drawn != text.NO_OVERLAY
+    expect(page.locator("#score-player .caption").nth(1)).to_have_text(drawn)
+    choose(page, "overlay", text.NO_OVERLAY)
+    expect(page.locator("#score-player video")).to_have_count(1)
