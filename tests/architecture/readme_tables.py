@@ -4,6 +4,7 @@ A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
 """
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -62,6 +63,26 @@ def mixes() -> str:
     return markdown(("key", "mix", "weights"), rows)
 
 
+def mini() -> str:
+    """What assets/mini/metrics.json holds, one row an attribute."""
+    measured = json.loads((README.parent / "assets" / "mini" / "metrics.json").read_text())["held_out_prompts"]
+    names = [name for name, rate in measured[0]["rates"].items() if rate["of"] >= measured[0]["clips"] / 10]
+    rows = ((name.replace("_", " "), *(percent(one["rates"][name]) for one in measured)) for name in names)
+    return markdown(("right", *(f"{one['frames']} frames" for one in measured)), rows)
+
+
+def percent(rate: dict[str, float]) -> str:
+    low, high = rate["low"], rate["high"]
+    return f"{rate['rate']:.1%} ({low:.1%} to {high:.1%}, of {rate['of']})"
+
+
+def recipes() -> str:
+    """One row a training preset."""
+    presets = [load_preset("train", key) for key in preset_keys("train")]
+    rows = ((f"`{p.key}`", p.title, p.algorithm, p.model, p.source, p.notes) for p in presets)
+    return markdown(("key", "recipe", "algorithm", "model", "where its numbers come from", "measured"), rows)
+
+
 def leaf_commands(parser: argparse.ArgumentParser, words: str = "") -> Iterator[tuple[str, str]]:
     """Every command that does something, with its help."""
     for action in parser._actions:
@@ -77,7 +98,7 @@ def commands() -> str:
     return markdown(("command", "does"), rows)
 
 
-TABLES = {"rewards": rewards, "models": models, "mixes": mixes, "commands": commands}
+TABLES = {"rewards": rewards, "models": models, "mini": mini, "recipes": recipes, "mixes": mixes, "commands": commands}
 
 
 def fill(text: str) -> str:
