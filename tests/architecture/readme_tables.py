@@ -4,6 +4,7 @@ A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
 """
 
 import argparse
+import ast
 import json
 import re
 import sys
@@ -83,6 +84,17 @@ def recipes() -> str:
     return markdown(("key", "recipe", "algorithm", "model", "where its numbers come from", "measured"), rows)
 
 
+def algorithms() -> str:
+    """One row a file of engine/algorithms: what its first line says, and the papers that it names."""
+    files = sorted((README.parent / "engine" / "algorithms").glob("[!_]*.py"))
+    texts = {file.stem: ast.get_docstring(ast.parse(file.read_text(encoding="utf8"))) or "" for file in files}
+    rows = (
+        (f"`{name}`", text.splitlines()[0], ", ".join(dict.fromkeys(re.findall(r"arXiv:[\d.]+\d", text))))
+        for name, text in texts.items()
+    )
+    return markdown(("file", "what it is", "papers"), rows)
+
+
 def leaf_commands(parser: argparse.ArgumentParser, words: str = "") -> Iterator[tuple[str, str]]:
     """Every command that does something, with its help."""
     for action in parser._actions:
@@ -98,7 +110,15 @@ def commands() -> str:
     return markdown(("command", "does"), rows)
 
 
-TABLES = {"rewards": rewards, "models": models, "mini": mini, "recipes": recipes, "mixes": mixes, "commands": commands}
+TABLES = {
+    "rewards": rewards,
+    "models": models,
+    "mini": mini,
+    "recipes": recipes,
+    "algorithms": algorithms,
+    "mixes": mixes,
+    "commands": commands,
+}
 
 
 def fill(text: str) -> str:
