@@ -1,6 +1,6 @@
-"""The Library's first page with 10,000 clips, in a browser: from the click on the tab to the first card on screen.
+"""The Library's first page with 10,000 clips, in a browser: from the click on its tab to 24 clips laid out.
 
-Bar: 300 ms on two cores, the median of several freshly loaded pages.
+Bar: 300 ms on two cores, the median of several freshly loaded pages. Beside it: when the posters in sight were there.
 """
 
 import statistics
@@ -25,15 +25,20 @@ from rewards.clip import Clip
 BAR_MS = 300.0
 NUM_CLIPS = 10_000
 NUM_WITH_FILES = 100  # the newest, which the first page shows
+NUM_LAID_OUT = 24  # a screen full
 NUM_LOADS = 5
 COLOURS, SHAPES = ("red", "green", "blue", "pink"), ("circle", "square", "star", "heart", "cross")
 
 # The click and the waiting happen in the page, so that the way to the browser and back is not in the figure.
-OPEN_LIBRARY = """tab => new Promise(resolve => {
+OPEN_LIBRARY = """([tab, wanted]) => new Promise(resolve => {
   const began = performance.now();
+  let laidOut = null;
+  const inSight = image => image.getBoundingClientRect().top < innerHeight;
   const look = () => {
-    const card = document.querySelector("#library-grid .card");
-    if (card && card.offsetParent) resolve(performance.now() - began); else requestAnimationFrame(look);
+    const images = [...document.querySelectorAll("#library-grid .card img")].filter(image => image.offsetHeight > 0);
+    if (images.length >= wanted) laidOut ??= performance.now() - began;
+    const there = laidOut !== null && images.filter(inSight).every(image => image.complete && image.naturalWidth > 0);
+    if (there) resolve([laidOut, performance.now() - began]); else requestAnimationFrame(look);
   };
   tab.click();
   look();
@@ -68,13 +73,14 @@ def page_data_ms(folder: Path) -> float:
     return statistics.median(times)
 
 
-def first_card_ms(page: Page, address: str) -> float:
-    """Load the page, open its Library tab, and wait for a card."""
+def first_page_ms(page: Page, address: str) -> tuple[float, float]:
+    """Load the page and open its Library tab: when its clips were laid out, and when the posters in sight were."""
     page.goto(address)
     tab = page.get_by_role("tab", name="Library")
     tab.wait_for(state="visible", timeout=60_000)
     page.wait_for_load_state("networkidle")
-    return float(page.evaluate(OPEN_LIBRARY, tab.element_handle()))
+    laid_out, posters = page.evaluate(OPEN_LIBRARY, [tab.element_handle(), NUM_LAID_OUT])
+    return float(laid_out), float(posters)
 
 
 def main() -> int:
@@ -83,9 +89,11 @@ def main() -> int:
         data_ms = page_data_ms(workspace)
         with started_app(workspace) as (address, process), chromium() as browser:
             wait_until_served(address, process)
-            page = browser.new_page()
-            times = [first_card_ms(page, address) for _ in range(NUM_LOADS)]
-    details = {"worst": round(max(times), 1), "data_ms": round(data_ms, 1), "clips": NUM_CLIPS}
+            page = browser.new_page(viewport={"width": 1920, "height": 1080})
+            loads = [first_page_ms(page, address) for _ in range(NUM_LOADS)]
+    times, posters = zip(*loads, strict=True)
+    details = {"worst": round(max(times), 1), "posters_ms": round(statistics.median(posters), 1)}
+    details |= {"data_ms": round(data_ms, 1), "clips": NUM_CLIPS}
     return int(not report("library_first_page", statistics.median(times), "ms", bar=BAR_MS, **details))
 
 
