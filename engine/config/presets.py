@@ -29,6 +29,10 @@ def preset_folders(kind: str) -> list[Path]:
     """Where presets of a kind are looked for, the shipped folder first. Raises ConfigError for an unknown kind."""
     if kind not in KINDS:
         raise ConfigError(f"There are no presets of kind '{kind}'. {did_you_mean(kind, KINDS)}")
+    return _folders(kind)
+
+
+def _folders(kind: str) -> list[Path]:
     users = os.environ.get("DAILIES_PRESETS")
     return [ROOT / "presets" / kind, *([Path(users).expanduser() / kind] if users else [])]
 
@@ -102,9 +106,11 @@ def read_prompts(name: str) -> list[str]:
 
     Raises ConfigError when there is no such file, or no prompt in it.
     """
-    path = next((p for p in (ROOT / "presets" / "prompts" / f"{name}.txt", Path(name)) if p.is_file()), None)
+    folders = _folders("prompts")
+    places = [*(folder / f"{name}.txt" for folder in reversed(folders)), Path(name)]
+    path = next((place for place in places if place.is_file()), None)
     if path is None:
-        known = sorted(file.stem for file in (ROOT / "presets" / "prompts").glob("*.txt"))
+        known = sorted(file.stem for folder in folders for file in folder.glob("*.txt"))
         raise ConfigError(f"There are no prompts '{name}'. {did_you_mean(name, known)}".rstrip())
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     prompts = [line for line in lines if line and not line.startswith("#")]
