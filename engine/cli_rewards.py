@@ -35,13 +35,13 @@ def show_matrix(options: argparse.Namespace) -> None:
     """Prints the tables, and fails when a cell neither holds nor is explained."""
     from engine.config.presets import load_preset
     from rewards import RewardError
-    from rewards.matrix import ROWS, fill_all
+    from rewards.matrix import ROWS, fill_matrix, read_set
     from rewards.matrix_table import describe, to_data, to_markdown
 
     logging.getLogger("rewards.matrix").setLevel(logging.INFO)
     mixes = [load_preset("rewards", key) for key in ("seed", "motion", "long", "mini")]
     domains = options.domain or ("real", "mini")
-    filled = [one for domain in domains for one in fill_all(domain, mixes, options.row or tuple(ROWS))]
+    filled = [one for domain in domains for one in fill_matrix(read_set(domain), mixes, options.row or tuple(ROWS))]
     text = to_markdown(filled)
     if options.write:
         options.write.write_text(text, encoding="utf8")

@@ -15,6 +15,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from rewards.clip import Clip
 from rewards.errors import RewardError, RewardUnavailable
 from rewards.features import ClipFeatures
 from rewards.perturb import PERTURBATIONS
-from rewards.reference import read_manifest, read_reference
+from rewards.reference import FOLDER, read_manifest, read_reference
 from rewards.training.seams import MAKERS
 
 DOMAINS = ("real", "mini")
@@ -104,13 +105,15 @@ def main() -> None:
     log.info("Wrote version %d.", new.version)
 
 
-def measure(domain: str, old: CalibrationSet | None, only: Collection[str] | None = None) -> CalibrationSet:
+def measure(
+    domain: str, old: CalibrationSet | None, only: Collection[str] | None = None, *, folder: Path = FOLDER
+) -> CalibrationSet:
     """Anchors of every recipe from the reference clips of one domain; `old` anchors stay where nothing was measured.
 
     Raises RewardError for an unknown reward in `only`, and when good is not above bad.
     """
     recipes = _chosen(domain, only)
-    clips, manifest = read_reference(domain), read_manifest(domain)
+    clips, manifest = read_reference(domain, folder), read_manifest(domain, folder)
     names = list(clips)
     taken: dict[tuple[str, str], Notes] = {}
     for name, following in zip(names, names[1:] + names[:1], strict=True):

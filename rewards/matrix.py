@@ -9,7 +9,7 @@ understood stand in `EXPLAINED` with the measured reason. `dailies rewards matri
 
 import logging
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -18,7 +18,8 @@ import numpy as np
 from rewards import REWARDS
 from rewards.clip import Clip
 from rewards.errors import RewardError
-from rewards.mix import Mix, combine
+from rewards.features import ClipFeatures
+from rewards.mix import Mix, RewardReport, combine
 from rewards.perturb import PERTURBATIONS, Perturbation
 from rewards.reference import read_manifest, read_others, read_reference
 from rewards.suite import RewardSuite
@@ -31,6 +32,7 @@ FALL = 0.03  # a reward that must fall loses at least this much
 STAY = 0.10  # a reward that must not move stays within this
 EXACT = 1e-9
 TOTAL = "total."
+GATES = ("gate.motion", "gate.sharpness", "gate.cut")
 LEAST_TO_LOSE = 0.10
 STAYING_ONLY = ("framing",)  # measured on clips whose subject keeps inside the picture
 HOME = {"real": "seed", "mini": "mini"}  # the mix that computes the rewards of a domain's matrix
@@ -208,52 +210,27 @@ def read_set(domain: str) -> ReferenceSet:
     return ReferenceSet(domain=domain, clips=read_reference(domain), others=read_others(domain), staying=staying)
 
 
-def fill_all(domain: str, mixes: Sequence[Mix], rows: Collection[str] = tuple(ROWS)) -> list["Filled"]:
-    """The matrix of a domain as its home mix computes it, and for all other mixes whether a hack raises their total."""
-    reference = read_set(domain)
+def fill_matrix(reference: ReferenceSet, mixes: Sequence[Mix], rows: Collection[str] = tuple(ROWS)) -> list["Filled"]:
+    """The matrix of a domain as its home mix computes it, then, of mixes that compute otherwise, whether a hack pays.
+
+    Mixes with the same calibration and back ends are measured together. Raises RewardError for an unknown row.
+    """
+    unknown = [row for row in rows if row not in ROWS]
+    if unknown:
+        raise RewardError(f"The matrix has no row {unknown[0]!r}; it has {', '.join(ROWS)}.")
     groups: dict[tuple[str, ...], list[Mix]] = {}
     for mix in mixes:
         groups.setdefault(_how(mix), []).append(mix)
-    filled = []
-    for group in groups.values():
-        home = any(mix.key == HOME[domain] for mix in group)
-        chosen = [row for row in rows if home or row in HACKS]
-        if chosen:
-            filled.append(fill_matrix(reference, group, chosen, totals_only=not home))
-    return filled
-
-
-def fill_matrix(
-    reference: ReferenceSet, mixes: Sequence[Mix], rows: Collection[str] = tuple(ROWS), *, totals_only: bool = False
-) -> "Filled":
-    """The cells of `rows`, measured with the back ends and the calibration of `mixes` (which must share them).
-
-    Raises RewardError for an unknown row, and for mixes that compute differently.
-    """
-    _check(rows, mixes)
-    suite = RewardSuite(_rewards_of(mixes, every=not totals_only))
-    whole, reasons = {}, {}
+    sides = [_Side(reference, group) for group in groups.values()]
     for name, clip in reference.clips.items():
-        report = suite.score(_two_windows(clip), name)
-        whole[name] = _scores(report.parts, report.gates, mixes)
-        reasons |= {key: result.reason for key, result in report.results.items() if result.reason}
-    cells: list[Cell] = []
+        _score(sides, name, _two_windows(clip), into=None)
     for key in (key for key in ROWS if key in rows):
-        change, damaged = PERTURBATIONS[key], {}
+        change = PERTURBATIONS[key]
         for name, clip, second in reference.pairs(change):
-            report = suite.score(change.damage(_two_windows(clip), second), name)
-            damaged[name] = _scores(report.parts, report.gates, mixes)
-        cells += list(_cells(reference, key, whole, damaged))
+            _score(sides, name, change.damage(_two_windows(clip), second), into=key)
         log.info("%s: %s", reference.domain, change.title)
-    kept = [cell for cell in cells if not totals_only or cell.column.startswith(TOTAL)]
-    absent = {key: reasons[key] for key in suite.mix.weights if all(scores[key] is None for scores in whole.values())}
-    return Filled(
-        domain=reference.domain,
-        mixes=tuple(mix.key for mix in mixes),
-        calibration=report.calibration,
-        cells=tuple(kept),
-        absent={} if totals_only else absent,
-    )
+    shown = sorted(sides, key=lambda side: not side.home)
+    return [side.filled(rows) for side in shown if side.home or set(rows) & set(HACKS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,35 +252,67 @@ class Filled:
         return tuple(cell for cell in self.cells if not cell.holds and not cell.explained)
 
 
-def _scores(parts: Mapping[str, float | None], gates: Mapping[str, float], mixes: Sequence[Mix]) -> Scores:
-    totals = {f"{TOTAL}{mix.key}": combine(parts, mix.weights, gates, mix.gates).value for mix in mixes}
-    return {**parts, **{f"gate.{gate}": level for gate, level in gates.items()}, **totals}
+class _Side:
+    """What mixes that compute alike make of the clips. Away from home only hacks are measured, and totals kept."""
+
+    def __init__(self, reference: ReferenceSet, mixes: Sequence[Mix]) -> None:
+        self.home = any(mix.key == HOME[reference.domain] for mix in mixes)
+        self.suite = RewardSuite(_rewards_of(mixes, every=self.home))
+        self._reference, self._mixes = reference, mixes
+        self._calibration = ""
+        self._whole: dict[str, Scores] = {}
+        self._damaged: dict[str, dict[str, Scores]] = {}
+        self._reasons: dict[str, str] = {}
+
+    def keep(self, name: str, report: RewardReport, damage: str | None) -> None:
+        """Remember the scores of a clip, whole where there is no `damage`."""
+        totals = {f"{TOTAL}{m.key}": combine(report.parts, m.weights, report.gates, m.gates).value for m in self._mixes}
+        gates = {f"gate.{gate}": level for gate, level in report.gates.items()}
+        scores = {**report.parts, **gates, **totals}
+        self._calibration = report.calibration
+        if damage is None:
+            self._whole[name] = scores
+            self._reasons |= {key: result.reason for key, result in report.results.items() if result.reason}
+        else:
+            self._damaged.setdefault(damage, {})[name] = scores
+
+    def filled(self, rows: Collection[str]) -> Filled:
+        cells = [cell for key in ROWS if key in rows for cell in self._cells(key)]
+        keys = self.suite.mix.weights if self.home else ()
+        absent = {key: self._reasons[key] for key in keys if all(s[key] is None for s in self._whole.values())}
+        return Filled(
+            domain=self._reference.domain,
+            mixes=tuple(mix.key for mix in self._mixes),
+            calibration=self._calibration,
+            cells=tuple(cells),
+            absent=absent,
+        )
+
+    def _cells(self, key: str) -> Iterator[Cell]:
+        damaged, staying = self._damaged.get(key, {}), self._reference.staying
+        for column, kind, bound, least in self._wanted(ROWS[key]):
+            names = [name for name in damaged if column not in STAYING_ONLY or name in staying]
+            pairs = {name: (self._whole[name][column], damaged[name][column]) for name in names}
+            changes = {n: b - a for n, (a, b) in pairs.items() if a is not None and b is not None and a >= least}
+            yield Cell(domain=self._reference.domain, row=key, column=column, kind=kind, bound=bound, changes=changes)
+
+    def _wanted(self, row: Row) -> Iterator[tuple[str, Kind, float, float]]:
+        """Column, kind, bound, and what a clip must have of it to count."""
+        if self.home:
+            known = {*self.suite.mix.weights, *GATES}
+            yield from ((column, "falls", FALL, LEAST_TO_LOSE) for column in row.falls if column in known)
+            yield from ((column, "stays", row.tolerance, -math.inf) for column in row.stays if column in known)
+        if row.hack:
+            yield from ((f"{TOTAL}{mix.key}", "falls", 0.0, -math.inf) for mix in self._mixes)
 
 
-def _cells(
-    reference: ReferenceSet, key: str, whole: Mapping[str, Scores], damaged: Mapping[str, Scores]
-) -> Iterator[Cell]:
-    row = ROWS[key]
-    known = next(iter(whole.values()))
-    totals = [column for column in known if column.startswith(TOTAL)] if row.hack else []
-    wanted: list[tuple[str, Kind, float, float]] = [
-        *((column, "falls", FALL, LEAST_TO_LOSE) for column in row.falls if column in known),
-        *((column, "stays", row.tolerance, -math.inf) for column in row.stays if column in known),
-        *((column, "falls", 0.0, -math.inf) for column in totals),
-    ]
-    for column, kind, bound, least in wanted:
-        names = [n for n in damaged if column not in STAYING_ONLY or n in reference.staying]
-        pairs = {name: (whole[name][column], damaged[name][column]) for name in names}
-        changes = {n: b - a for n, (a, b) in pairs.items() if a is not None and b is not None and a >= least}
-        yield Cell(domain=reference.domain, row=key, column=column, kind=kind, bound=bound, changes=changes)
-
-
-def _check(rows: Collection[str], mixes: Sequence[Mix]) -> None:
-    unknown = [row for row in rows if row not in ROWS]
-    if unknown:
-        raise RewardError(f"The matrix has no row {unknown[0]!r}; it has {', '.join(ROWS)}.")
-    if len({_how(mix) for mix in mixes}) != 1:
-        raise RewardError("A matrix needs mixes that share their calibration and back ends.")
+def _score(sides: Sequence[_Side], name: str, clip: Clip, *, into: str | None) -> None:
+    """One clip by all sides that need it, with what they share computed once."""
+    features: ClipFeatures | None = None
+    for side in sides:
+        if side.home or into is None or into in HACKS:
+            features = side.suite.features(clip, like=features)
+            side.keep(name, side.suite.score_features(features, name), into)
 
 
 def _how(mix: Mix) -> tuple[str, ...]:
@@ -314,9 +323,14 @@ def _how(mix: Mix) -> tuple[str, ...]:
 def _rewards_of(mixes: Sequence[Mix], *, every: bool) -> Mix:
     """Every reward, or those of the mixes, at weight 1, computed as the mixes compute them."""
     used = [key for key in REWARDS if every or any(mix.weights.get(key, 0) > 0 for mix in mixes)]
-    weights = dict.fromkeys(used, 1.0)
     first = mixes[0]
-    return Mix(key="matrix", title="Matrix", weights=weights, calibration=first.calibration, backends=first.backends)
+    return Mix(
+        key="matrix",
+        title="Matrix",
+        weights=dict.fromkeys(used, 1.0),
+        calibration=first.calibration,
+        backends=first.backends,
+    )
 
 
 def _two_windows(clip: Clip) -> Clip:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rewards.matrix import FALL, HACKS, LEAST_TO_LOSE, STAY, TOTAL, Cell, Filled
+from rewards import REWARDS
+from rewards.matrix import FALL, GATES, HACKS, LEAST_TO_LOSE, STAY, TOTAL, Cell, Filled
 from rewards.perturb import PERTURBATIONS
 
 MINUS = "\N{MINUS SIGN}"
@@ -55,9 +56,8 @@ def describe(cell: Cell) -> str:
 
 def _section(one: Filled) -> Iterator[str]:
     yield f"## The clips of `{one.domain}` with calibration `{one.calibration}`"
-    parts = {"Rewards": (lambda c: "." not in c), "Gates and totals": (lambda c: "." in c)}
-    for title, belongs in parts.items():
-        cells = [cell for cell in one.cells if belongs(cell.column)]
+    for title, dotted in (("Rewards", False), ("Gates and totals", True)):
+        cells = [cell for cell in one.cells if ("." in cell.column) == dotted]
         if cells:
             yield f"{title}:\n\n{_table(cells)}"
     reasons = [f"- `{c.row}`, `{c.column}`: {c.explained}" for c in one.cells if not c.holds]
@@ -73,7 +73,9 @@ def _meanings() -> str:
 
 
 def _table(cells: Sequence[Cell]) -> str:
-    columns = list(dict.fromkeys(cell.column for cell in cells))
+    found = {cell.column for cell in cells}
+    columns = [key for key in (*REWARDS, *GATES) if key in found]
+    columns += [column for column in dict.fromkeys(cell.column for cell in cells) if column.startswith(TOTAL)]
     by_place = {(cell.row, cell.column): cell for cell in cells}
     lines = ["| | " + " | ".join(f"`{column}`" for column in columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for row in dict.fromkeys(cell.row for cell in cells):

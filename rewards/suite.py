@@ -38,8 +38,13 @@ class RewardSuite:
         self._calibration = read_calibration(mix.calibration)
         self._modules = {key: load_reward(key) for key, weight in mix.weights.items() if weight > 0}
 
-    def features(self, clip: Clip) -> ClipFeatures:
-        """The clip's shared pieces, as this mix computes them."""
+    def features(self, clip: Clip, like: ClipFeatures | None = None) -> ClipFeatures:
+        """The clip's shared pieces, as this mix computes them; those that no mix computes otherwise taken from `like`.
+
+        `like` is the same clip as another suite has it.
+        """
+        if like is not None and like.clip is clip and like.flow_name == self._flow.name:
+            return like.recast(calibration=self._calibration, backends=self.mix.backends)
         return ClipFeatures(clip, flow=self._flow, calibration=self._calibration, backends=self.mix.backends)
 
     def score(self, clip: Clip, clip_id: str = "") -> RewardReport:
