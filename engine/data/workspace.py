@@ -5,6 +5,8 @@ clips/<2>/<id>/         one folder a clip: frames.mkv clip.mp4 poster.jpg reques
 adapters/<name>/        LoRA weights of a model, see engine.data.adapters
 runs/<id>/              what a training job fills, see engine.data.runs
 uploads/                videos from a browser, until their job has imported them
+pictures/<sha256>.png   keyframes, drawn or given
+prompts/                encoded prompts, see engine.families.prompt_cache; may be deleted at any time
 tmp/                    folders being written; what a dead process left here is swept away
 jobs/<id>.log           one log a job
 worker/                 the warm worker: its lock, its state, its log
@@ -101,6 +103,15 @@ class Workspace:
     def uploads(self) -> Path:
         """What browsers sent; a video lies here until its job has imported it."""
         return self.root / "uploads"
+
+    @property
+    def pictures(self) -> Path:
+        return self.root / "pictures"
+
+    @property
+    def prompts(self) -> Path:
+        """Encoded prompts: a cache."""
+        return self.root / "prompts"
 
     @property
     def worker_lock(self) -> Path:

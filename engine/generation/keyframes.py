@@ -81,6 +81,9 @@ def generate_keyframes(family: ModelFamily, batch: Sequence[GenerationRequest], 
     for request, row in zip(batch, pictures, strict=True):
         told = tally.told("keyframes")
         yield Keyframes(phase=told.phase, step=told.step, of=told.of, request=request, places=places, pictures=row)
+    if tools.only_keyframes:
+        tally.done += first.num_steps
+        return
     latents = yield from _inbetween(scene, pictures, places)
     yield tally.told("decode")
     for request, latent, row in zip(batch, latents.split(1), pictures, strict=True):

@@ -50,11 +50,13 @@ Drain = Generator[Progress, None, "Tensor"]
 class Tools:
     """What generation may use besides the model: kept prompts, and where given keyframes' pictures are looked up.
 
-    `pictures` turns a picture's SHA-256 into `uint8[H,W,3]`; it raises a DailiesError for one that is not there.
+    `pictures` turns a picture's SHA-256 into `uint8[H,W,3]`; it raises a DailiesError for one that is not there. With
+    `only_keyframes` the keyframe mode ends when its keyframes are there, so that somebody may look at them first.
     """
 
     prompts: PromptCache | None = None
     pictures: "Callable[[str], np.ndarray] | None" = None
+    only_keyframes: bool = False
 
 
 class Tally:
@@ -76,13 +78,12 @@ class Prompts:
 
     def given(self, **extras: "Tensor") -> "Prompts":
         """With further tensors told to the network, the same for both."""
-        parts = [part and replace(part, extras={**(part.extras or {}), **extras}) for part in self._parts]
-        assert parts[0] is not None
-        return Prompts(positive=parts[0], negative=parts[1])
+        negative = self.negative and _with_extras(self.negative, extras)
+        return Prompts(positive=_with_extras(self.positive, extras), negative=negative)
 
-    @property
-    def _parts(self) -> tuple[Conditioning, Conditioning | None]:
-        return self.positive, self.negative
+
+def _with_extras(conditioning: Conditioning, extras: "dict[str, Tensor]") -> Conditioning:
+    return replace(conditioning, extras={**(conditioning.extras or {}), **extras})
 
 
 def encode(family: ModelFamily, batch: Sequence[GenerationRequest], tools: Tools, guidance: float) -> Prompts:

@@ -4,10 +4,12 @@ What is finished is kept at once, clip by clip: a job that is cut short, and fil
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 
 from engine.data.adapters import find_adapter
 from engine.data.clip_files import has_files, load_clip, remove_files, save_clip
+from engine.data.pictures import load_picture
 from engine.data.store import ClipRecord, Store
 from engine.errors import StoreError
 from engine.families.adapters import use_adapter
@@ -55,11 +57,13 @@ def _generate(
     if context.model.key != model:
         yield JobProgress(phase="load")
     family = context.model.open(model)
-    from engine.generation.generate import Generated, generate
+    from engine.families.prompt_cache import PromptCache
+    from engine.generation.generate import Generated, Tools, generate
 
     use_adapter(family.network, adapter or None, folder)
-
-    for event in generate(family, requests):
+    workspace = context.store.workspace
+    tools = Tools(prompts=PromptCache(workspace.prompts), pictures=partial(load_picture, workspace))
+    for event in generate(family, requests, tools):
         if isinstance(event, Generated):
             save_clip(context.store.workspace, event.request.id, event.clip, event.request)
             context.store.add_clip(ClipRecord.generated(event.request, unread_notes(event.request)))

@@ -1,20 +1,30 @@
-"""`denoise` against diffusers' own LTXPipeline: same weights, noise, embeddings, steps and guidance; no decoding.
+"""`denoise` against diffusers' own pipelines: same weights, noise, embeddings, steps and guidance; no decoding.
 
-The two run in turn, the order swapped from pair to pair, and the figure is the median ratio. Bar: 1.05.
+`mini` against LTXPipeline, and every other family at toy size (the tests' own models, larger clips) against its own:
+the two run in turn, the order swapped from pair to pair, and the figure is the median ratio. Bar: 1.05.
+
+    python tests/benchmarks/bench_denoise.py [mini wan ...]
 """
 
+import runpy
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTXPipeline
 from measurement import report
+from transformers import PreTrainedTokenizerFast
 
 from engine.config.presets import load_preset
-from engine.families import open_model
+from engine.families import family_class, open_model
+from engine.families.base import FamilyOptions
 from engine.generation.request import GenerationRequest
 from engine.sampling.sampler import denoise
 from engine.sampling.schedule import sigmas_for
@@ -22,22 +32,54 @@ from engine.seeds import generator_for
 
 BAR = 1.05
 NUM_PAIRS = 15
+TESTS = Path(__file__).parents[1] / "engine"
 REQUEST = GenerationRequest(prompt="a blue star bouncing in the desert", num_frames=33, num_steps=20, guidance=3.0)
+Call = Callable[[], torch.Tensor]
 
 
-def seconds(call: Callable[[], torch.Tensor]) -> tuple[float, float]:
+def seconds(call: Call) -> tuple[float, float]:
     """Wall clock and processor time; on a machine that is busy with other things only the second means much."""
     began, cpu_began = time.perf_counter(), time.process_time()
     call()
     return time.perf_counter() - began, time.process_time() - cpu_began
 
 
-def main() -> int:
-    family = open_model(load_preset("models", REQUEST.model))
-    prompt, negative = (
-        replace(family.encode([text]), fps=REQUEST.fps) for text in (REQUEST.prompt, REQUEST.negative_prompt)
-    )
-    noise = family.init_latents(REQUEST, [generator_for(REQUEST.seed)])
+def compare(name: str, ours: Call, theirs: Call) -> bool:
+    """Print the ratio of the two, and how far their results are apart; whether it is within the bar."""
+    seconds(ours), seconds(theirs)
+    ratios = []
+    for pair in range(NUM_PAIRS):
+        first, second = (ours, theirs) if pair % 2 else (theirs, ours)
+        times = {first: seconds(first), second: seconds(second)}
+        ratios.append([mine / other for mine, other in zip(times[ours], times[theirs], strict=True)])
+    wall, cpu = (statistics.median(column) for column in zip(*ratios, strict=True))
+    difference = float((ours() - theirs()).abs().max())
+    return report(f"denoise_vs_{name}", wall, "ratio", bar=BAR, cpu_ratio=round(cpu, 4), max_abs_difference=difference)
+
+
+def our_call(family: Any, request: GenerationRequest) -> tuple[Call, SimpleNamespace]:
+    """Our side, and what the other side must be given."""
+    prompt, negative = (replace(family.encode([text]), fps=request.fps) for text in (request.prompt, ""))
+    noise = family.init_latents(request, [generator_for(request.seed)])
+    sigmas = sigmas_for(family.scheduler_config, request.num_steps, noise[0, 0].numel())
+
+    def ours() -> torch.Tensor:
+        *_, last = denoise(family, noise, sigmas, prompt, negative=negative, guidance=request.guidance)
+        return last.next_latents
+
+    return ours, SimpleNamespace(prompt=prompt, negative=negative, noise=noise)
+
+
+def common(request: GenerationRequest) -> dict[str, Any]:
+    """What every pipeline's call is told."""
+    size = {"num_frames": request.num_frames, "width": request.width, "height": request.height}
+    steps = {"num_inference_steps": request.num_steps, "guidance_scale": request.guidance}
+    return {**size, **steps, "output_type": "latent"}
+
+
+def bench_mini() -> bool:
+    family = open_model(load_preset("models", REQUEST.model), device="cpu")
+    ours, given = our_call(family, REQUEST)
     pipeline = LTXPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler.from_config(family.scheduler_config),
         vae=family.vae,
@@ -46,39 +88,61 @@ def main() -> int:
         transformer=family.network,
     )
     pipeline.set_progress_bar_config(disable=True)
-    sigmas = sigmas_for(family.scheduler_config, REQUEST.num_steps, noise[0, 0].numel())
-
-    def ours() -> torch.Tensor:
-        *_, last = denoise(family, noise, sigmas, prompt, negative=negative, guidance=REQUEST.guidance)
-        return last.next_latents
 
     def theirs() -> torch.Tensor:
-        return pipeline(
-            prompt_embeds=prompt.embeds,
-            prompt_attention_mask=prompt.mask,
-            negative_prompt_embeds=negative.embeds,
-            negative_prompt_attention_mask=negative.mask,
-            latents=noise.flatten(2).transpose(1, 2),
-            num_frames=REQUEST.num_frames,
-            width=REQUEST.width,
-            height=REQUEST.height,
+        tokens = pipeline(
+            prompt_embeds=given.prompt.embeds,
+            prompt_attention_mask=given.prompt.mask,
+            negative_prompt_embeds=given.negative.embeds,
+            negative_prompt_attention_mask=given.negative.mask,
+            latents=given.noise.flatten(2).transpose(1, 2),
             frame_rate=REQUEST.fps,
-            num_inference_steps=REQUEST.num_steps,
-            guidance_scale=REQUEST.guidance,
-            output_type="latent",
+            **common(REQUEST),
         ).frames
+        return tokens.transpose(1, 2).unflatten(2, given.noise.shape[2:])
 
-    seconds(ours), seconds(theirs)
-    ratios = []
-    for pair in range(NUM_PAIRS):
-        first, second = (ours, theirs) if pair % 2 else (theirs, ours)
-        times = {first: seconds(first), second: seconds(second)}
-        ratios.append([mine / other for mine, other in zip(times[ours], times[theirs], strict=True)])
-    wall, cpu = (statistics.median(column) for column in zip(*ratios, strict=True))
-    difference = float((ours().flatten(2).transpose(1, 2) - theirs()).abs().max())
-    ok = report("denoise_vs_diffusers", wall, "ratio", bar=BAR, cpu_ratio=round(cpu, 4), max_abs_difference=difference)
-    return int(not ok)
+    return compare("mini", ours, theirs)
+
+
+def bench_toy(name: str, model: Any, make: dict[str, Any], write: dict[str, Any]) -> bool:
+    """One entry of the tests' toy models, on a clip that keeps its network busy for some milliseconds a step."""
+
+    def fill(network: Any, seed: int) -> Any:
+        write["fill"](network, seed)
+        return network.eval()
+
+    with tempfile.TemporaryDirectory() as folder:
+        write["make_tokenizer"](Path(folder) / "words")
+        kit = make["Kit"](fill=fill, tokenizer=PreTrainedTokenizerFast.from_pretrained(Path(folder) / "words"))
+        pipeline = model.build(kit)
+        pipeline.set_progress_bar_config(disable=True)
+        options = FamilyOptions(parts=model.save(pipeline, Path(folder) / "model", kit))
+        family = family_class(model.family)(str(Path(folder) / "model"), options)
+        family.load("cpu", torch.float32)
+    stride, size = family.spec.frame_stride, 64
+    larger = {"num_frames": 16 + (stride > 1), "width": size, "height": size, "num_steps": 10, "guidance": 3.0}
+    request = model.request.model_copy(update=larger)
+    ours, given = our_call(family, request)
+    arguments = model.encode(pipeline, [request.prompt])
+    if not family.spec.embedded_guidance:
+        arguments |= {f"negative_{key}": value for key, value in model.encode(pipeline, [""]).items()}
+
+    def theirs() -> torch.Tensor:
+        return model.reorder(pipeline(**arguments, latents=model.reorder(given.noise), **common(request)).frames)
+
+    return compare(name, ours, theirs)
+
+
+def main(wanted: list[str]) -> int:
+    make, write = (runpy.run_path(str(TESTS / path)) for path in ("families/conftest.py", "conftest.py"))
+    benches: dict[str, Callable[[], bool]] = {"mini": bench_mini}
+    benches |= {
+        name: lambda name=name, model=model: bench_toy(name, model, make, write)
+        for name, model in make["MODELS"].items()
+    }
+    results = [bench() for name, bench in benches.items() if not wanted or name in wanted]
+    return int(not all(results))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

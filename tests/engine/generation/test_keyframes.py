@@ -77,6 +77,19 @@ def test_progress_counts_both_stages(tiny_family: Any) -> None:
     assert [event.step for event in shown] == [drafted], "the strip is there before the in-betweens begin"
 
 
+def test_keyframes_may_be_looked_at_first_and_one_drawn_anew(tiny_family: Any) -> None:
+    events = list(generate(tiny_family, [another()], Tools(only_keyframes=True)))
+    drawn = next(event for event in events if isinstance(event, Keyframes))
+    assert not any(isinstance(event, Generated) for event in events)
+    store = {f"{index}" * 64: picture for index, picture in enumerate(drawn.pictures)}
+    kept = tuple(GivenKeyframe(frame=place, picture=f"{index}" * 64) for index, place in enumerate((0, 8)))
+    again = planned(given=kept).with_seed(99)
+    (clip,), (keyframes,), _ = run(tiny_family, again, tools=Tools(pictures=store.__getitem__))
+    assert np.array_equal(keyframes.pictures[:2], drawn.pictures[:2])
+    assert not np.array_equal(keyframes.pictures[2], drawn.pictures[2])
+    assert np.array_equal(clip.frames[[0, 8]], drawn.pictures[:2])
+
+
 def test_guidances_and_the_pull_matter(tiny_family: Any) -> None:
     requests = [planned(), planned(inbetween_guidance=5.0), planned(keyframe_guidance=6.0), planned(flow_guidance=1.0)]
     clips, keyframes, _ = run(tiny_family, *requests)

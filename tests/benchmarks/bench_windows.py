@@ -1,0 +1,58 @@
+"""Memory of long clips: what a windowed clip of 129 frames takes beside the loaded model, against one of 65 frames.
+
+Each length runs in a process of its own, whose high-water mark is set back once the model is loaded and warm. Bar: 1.3.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from measurement import report
+
+from engine.config.presets import load_preset
+from engine.families import open_model
+from engine.generation.generate import generate
+from engine.generation.request import GenerationRequest
+
+BAR = 1.3
+LENGTHS = (65, 129)
+STATUS = Path("/proc/self/status")
+
+
+def status_mib(field: str) -> float:
+    """A figure of this process in MiB: VmRSS (now) or VmHWM (at most so far)."""
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) / 1024
+
+
+def growth_mib(num_frames: int) -> float:
+    """How far making one clip goes above the loaded, warm model."""
+    family = open_model(load_preset("models", "mini"), device="cpu")
+    request = GenerationRequest(prompt="a red circle moving right", num_steps=4, guidance=3.0, mode="windows")
+    list(generate(family, [request.model_copy(update={"num_frames": 17})]))
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status_mib("VmRSS")
+    list(generate(family, [request.model_copy(update={"num_frames": num_frames})]))
+    return status_mib("VmHWM") - before
+
+
+def main() -> int:
+    if not STATUS.exists():
+        sys.stderr.write("bench_windows needs Linux: it reads /proc/self/status.\n")
+        return 0
+    run = [sys.executable, __file__]
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
+    short, long = (
+        float(subprocess.run([*run, str(n)], check=True, capture_output=True, text=True, env=environment).stdout)
+        for n in LENGTHS
+    )
+    details = {"mib_65_frames": round(short, 1), "mib_129_frames": round(long, 1)}
+    return int(not report("windows_memory_129_vs_65", long / short, "ratio", bar=BAR, **details))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(growth_mib(int(sys.argv[1])))
+        sys.exit(0)
+    sys.exit(main())
