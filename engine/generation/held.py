@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.families.base import Conditioning, FamilySpec, Predictor
-from engine.sampling.step import clean_and_noise, noised, prediction_of
+from engine.sampling.noising import clean_and_noise, noised, prediction_of
 
 PULL_UNTIL = 0.4  # the noise level below which nothing is pulled any more
 

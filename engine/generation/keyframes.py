@@ -22,8 +22,8 @@ from engine.generation.held import HeldFrames, PulledFrames
 from engine.generation.making import Drain, Events, Generated, Keyframes, Progress, Prompts, Tally, Tools, drain, encode
 from engine.generation.plans import keyframe_places, keyframe_plan
 from engine.generation.request import GenerationRequest
+from engine.sampling.noising import noised
 from engine.sampling.schedule import sigmas_for
-from engine.sampling.step import noised
 from engine.seeds import generator_for, seed_for
 from rewards.clip import Clip
 

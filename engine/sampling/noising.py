@@ -1,37 +1,37 @@
 """The forward process: clean latents to noisy ones, and what the network should say there. Pure functions.
 
-Every training loss and every estimate of the clean clip goes through these four, so that an algorithm is written once
-for all kinds of prediction. `sigma` is the noise level of `schedule.py`; eps is the noise that was mixed in:
+Everything that speaks of clean latents and of noise goes through these three, so that it is written once for all kinds
+of prediction. s is the noise level of `schedule.py`, one for all clips or one each; a = sqrt(1 - s^2):
 
-    prediction     noisy latents                        target                        clean estimate
-    flow           (1 - s) x0 + s eps                   eps - x0                      x - s v
-    epsilon        sqrt(1 - s^2) x0 + s eps             eps                           (x - s eps) / sqrt(1 - s^2)
-    v_prediction   sqrt(1 - s^2) x0 + s eps             sqrt(1 - s^2) eps - s x0      sqrt(1 - s^2) x - s v
+    prediction      noisy latents        prediction        clean x0        noise eps
+    flow            (1 - s) x0 + s eps   v = eps - x0      x - s v         x + (1 - s) v
+    epsilon         a x0 + s eps         eps               (x - s eps)/a   eps
+    v_prediction    a x0 + s eps         v = a eps - s x0  a x - s v       a v + s x
 
 Flow: arXiv:2210.02747; epsilon: arXiv:2006.11239, Eq. 4 and 14; v: arXiv:2202.00512, appendix D.
 """
 
-from typing import Literal
+import math
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Prediction = Literal["flow", "epsilon", "v_prediction"]
+from engine.families.base import Prediction
+
 Latents = Float[Tensor, "B *dims"]
-Levels = Float[Tensor, "B"] | float
+Level = Float[Tensor, "B"] | float
 
 
-def add_noise(kind: Prediction, clean: Latents, noise: Latents, sigma: Levels) -> Latents:
-    """Clean latents with `noise` (unit normal, same shape) mixed in at `sigma`, float32."""
-    signal, level = _shares(kind, sigma, clean)
+def noised(of: Prediction, clean: Latents, noise: Latents, sigma: Level) -> Latents:
+    """Clean latents with unit-normal `noise` mixed in at level `sigma`, float32."""
+    signal, level = _shares(of, sigma, clean)
     return signal * clean.float() + level * noise.float()
 
 
-def training_target(kind: Prediction, clean: Latents, noise: Latents, sigma: Levels) -> Latents:
-    """What a perfect network would predict if it knew both parts, float32."""
-    signal, level = _shares(kind, sigma, clean)
-    match kind:
+def prediction_of(of: Prediction, clean: Latents, noise: Latents, sigma: Level) -> Latents:
+    """The prediction that says `clean` and `noise`, float32: what training aims at; undoes `clean_and_noise`."""
+    signal, level = _shares(of, sigma, clean)
+    match of:
         case "flow":
             return noise.float() - clean.float()
         case "epsilon":
@@ -40,36 +40,22 @@ def training_target(kind: Prediction, clean: Latents, noise: Latents, sigma: Lev
             return signal * noise.float() - level * clean.float()
 
 
-def clean_estimate(kind: Prediction, prediction: Latents, latents: Latents, sigma: Levels) -> Latents:
-    """The clean latents that a prediction at `sigma` implies, float32. `epsilon` needs sigma < 1."""
-    signal, level = _shares(kind, sigma, latents)
-    match kind:
+def clean_and_noise(of: Prediction, prediction: Latents, latents: Latents, sigma: Level) -> tuple[Latents, Latents]:
+    """What a prediction at `sigma` says of the clean latents and of the noise, float32. `epsilon` needs sigma < 1."""
+    signal, level = _shares(of, sigma, latents)
+    x, output = latents.float(), prediction.float()
+    match of:
         case "flow":
-            return latents.float() - level * prediction.float()
+            return x - level * output, x + signal * output
         case "epsilon":
-            return (latents.float() - level * prediction.float()) / signal
+            return (x - level * output) / signal, output
         case "v_prediction":
-            return signal * latents.float() - level * prediction.float()
+            return signal * x - level * output, signal * output + level * x
 
 
-def noise_estimate(kind: Prediction, prediction: Latents, latents: Latents, sigma: Levels) -> Latents:
-    """The noise that a prediction at `sigma` implies, float32."""
-    signal, level = _shares(kind, sigma, latents)
-    match kind:
-        case "flow":
-            return latents.float() + signal * prediction.float()
-        case "epsilon":
-            return prediction.float()
-        case "v_prediction":
-            return level * latents.float() + signal * prediction.float()
-
-
-def _shares(kind: Prediction, sigma: Levels, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Shares of signal and of noise at `sigma`, float32, shaped to multiply `like`."""
-    level = torch.as_tensor(sigma, dtype=torch.float32, device=like.device)
-    level = level.reshape(-1, *[1] * (like.ndim - 1)) if level.ndim else level
-    match kind:
-        case "flow":
-            return 1 - level, level
-        case "epsilon" | "v_prediction":
-            return (1 - level.square()).sqrt(), level
+def _shares(of: Prediction, sigma: Level, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
+    """Shares of signal and of noise; those of a level a clip are float32, shaped to multiply `like`."""
+    if isinstance(sigma, Tensor):
+        level = sigma.float().to(like.device).reshape(-1, *[1] * (like.ndim - 1))
+        return (1 - level if of == "flow" else (1 - level.square()).clamp(min=0).sqrt()), level
+    return (1 - sigma if of == "flow" else math.sqrt(max(0.0, 1 - sigma**2))), sigma

@@ -31,6 +31,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.families.base import Prediction
+from engine.sampling.noising import clean_and_noise
 
 Form = Literal["flow_grpo", "dance", "cps"]
 Latents = Float[Tensor, "B *dims"]
@@ -134,41 +135,6 @@ def ddim_step(
     x0, eps = clean_and_noise(of, prediction, latents, sigma)
     mean = math.sqrt(abar_next) * x0 + math.sqrt(max(0.0, sigma_next**2 - std**2)) * eps
     return _finish(mean, std, latents, noise, next_latents)
-
-
-def clean_and_noise(of: Prediction, prediction: Latents, latents: Latents, sigma: float) -> tuple[Latents, Latents]:
-    """What a prediction at noise level `sigma` says of the clean latents and of the noise, in float32.
-
-    of              is          clean x0                noise eps
-    flow            eps - x0    x - s v                 x + (1 - s) v
-    epsilon         eps         (x - s eps) / a         eps             with a = sqrt(1 - s^2)
-    v_prediction    a eps - s x0    a x - s v           a v + s x
-    """
-    x, output = latents.float(), prediction.float()
-    signal = math.sqrt(max(0.0, 1 - sigma**2))
-    match of:
-        case "flow":
-            return x - sigma * output, x + (1 - sigma) * output
-        case "epsilon":
-            return (x - sigma * output) / signal, output
-        case "v_prediction":
-            return signal * x - sigma * output, signal * output + sigma * x
-
-
-def prediction_of(of: Prediction, clean: Latents, noise: Latents, sigma: float) -> Latents:
-    """The prediction that says `clean` and `noise`: the inverse of `clean_and_noise`."""
-    match of:
-        case "flow":
-            return noise - clean
-        case "epsilon":
-            return noise
-        case "v_prediction":
-            return math.sqrt(max(0.0, 1 - sigma**2)) * noise - sigma * clean
-
-
-def noised(of: Prediction, clean: Latents, noise: Latents, sigma: float) -> Latents:
-    """Clean latents brought to noise level `sigma`."""
-    return (1 - sigma if of == "flow" else math.sqrt(max(0.0, 1 - sigma**2))) * clean + sigma * noise
 
 
 def gaussian_log_prob(value: Latents, mean: Latents, std: float) -> LogProb:

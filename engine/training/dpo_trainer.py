@@ -8,8 +8,8 @@ from torch import Tensor
 
 from engine.algorithms import dpo
 from engine.errors import ConfigError
-from engine.families.base import Conditioning, ModelFamily
-from engine.sampling.noising import Prediction, add_noise, training_target
+from engine.families.base import Conditioning, ModelFamily, Prediction
+from engine.sampling.noising import noised, prediction_of
 from engine.seeds import generator_for, seed_for, unit_noise
 from engine.training.config import VideoDPOConfig
 from engine.training.levels import Spread, draw_levels
@@ -50,8 +50,8 @@ class VideoDPOTrainer(VideoTrainer):
         clean = torch.cat([chosen, rejected])
         noise, sigma = self._draw(chosen)
         kind: Prediction = self.family.spec.prediction
-        noisy = add_noise(kind, clean, torch.cat([noise, noise]), torch.cat([sigma, sigma]))
-        target = training_target(kind, clean, torch.cat([noise, noise]), torch.cat([sigma, sigma]))
+        noisy = noised(kind, clean, torch.cat([noise, noise]), torch.cat([sigma, sigma]))
+        target = prediction_of(kind, clean, torch.cat([noise, noise]), torch.cat([sigma, sigma]))
         both = conditioning.joined(conditioning)
         with self.reference.in_place():
             ref_chosen, ref_rejected = self._errors(noisy, target, sigma, both)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from engine.algorithms import nft
-from engine.families.base import ModelFamily
+from engine.families.base import ModelFamily, Prediction
 from engine.generation.request import GenerationRequest
-from engine.sampling.noising import Prediction, add_noise, clean_estimate
+from engine.sampling.noising import clean_and_noise, noised
 from engine.sampling.schedule import sigmas_for
 from engine.seeds import generator_for, seed_for, unit_noise
 from engine.training.config import VideoNFTConfig
@@ -66,11 +66,11 @@ class VideoNFTTrainer(OnlineTrainer):
     def _level_loss(self, clean: Tensor, goodness: Tensor, batch: Batch, sigma: Tensor, draw: int) -> Tensor:
         kind: Prediction = self.family.spec.prediction
         generators = [generator_for(self._draw_seed(draw, row)) for row in range(len(clean))]
-        noisy = add_noise(kind, clean, unit_noise(clean.shape[1:], generators).to(clean), sigma)
+        noisy = noised(kind, clean, unit_noise(clean.shape[1:], generators).to(clean), sigma)
         conditioning = self.prompts.rows(batch.prompts)
 
         def estimate() -> Tensor:
-            return clean_estimate(kind, self.family.predict(noisy, sigma, conditioning), noisy, sigma)
+            return clean_and_noise(kind, self.family.predict(noisy, sigma, conditioning), noisy, sigma)[0]
 
         with self.copies["old"].in_place():
             old = estimate()

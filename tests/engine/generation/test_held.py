@@ -9,8 +9,8 @@ from torch import Tensor
 
 from engine.families.base import Conditioning, FamilySpec, Prediction
 from engine.generation.held import PULL_UNTIL, BlendedWindows, HeldFrames, PulledFrames, leading_to
+from engine.sampling.noising import clean_and_noise, noised
 from engine.sampling.sampler import denoise
-from engine.sampling.step import clean_and_noise, noised
 
 NOTHING = Conditioning(embeds=torch.zeros(1, 1, 1))
 SIGMAS = torch.tensor([0.99, 0.8, 0.5, 0.2, 0.0])

@@ -12,17 +12,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engine.families.base import Conditioning, FamilySpec, Prediction
+from engine.sampling.noising import clean_and_noise, noised, prediction_of
 from engine.sampling.sampler import denoise
 from engine.sampling.step import (
     ODE_STEPS,
     Form,
     StepFunction,
-    clean_and_noise,
     ddim_step,
     gaussian_log_prob,
-    noised,
     ode_step,
-    prediction_of,
     sde_coefficients,
     sde_step,
 )
