@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.cli_modes import MODE_OPTIONS, add_modes, mode_fields
 from engine.cli_output import decimal, drain, print_json, print_table
 from engine.errors import StoreError
 
@@ -53,6 +54,7 @@ def add_generate(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--takes", type=int, default=1, metavar="N", help="clips to make, of seeds in a row (default: 1)"
     )
+    add_modes(parser)
     add_mix(parser)
     add_out(parser)
     add_queue(parser)
@@ -63,10 +65,12 @@ def add_score(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "score",
         parents=[shared],
-        help="import a video file and score it",
-        description="Import a video (mp4, mov, webm, mkv, avi, gif) into the workspace and score it.",
+        help="import a video, or a folder of videos, and score it",
+        description="Import a video (mp4, mov, webm, mkv, avi, gif) into the workspace and score it; or all videos of "
+        "a folder, where a text file beside a video (ball.txt beside ball.mp4) says what it was meant to show. A "
+        "folder that was cut short goes on where it was.",
     )
-    parser.add_argument("file", type=Path, help="the video")
+    parser.add_argument("file", type=Path, help="the video, or the folder")
     parser.add_argument("--prompt", default="", help="what it was meant to show; some rewards ask for it")
     add_mix(parser)
     add_out(parser)
@@ -115,19 +119,20 @@ def generate(options: argparse.Namespace) -> None:
 
 
 def score(options: argparse.Namespace) -> None:
-    """Import, score and show one file."""
+    """Import, score and show one file, or a folder of them."""
     from engine.errors import ConfigError
     from engine.jobs.spec import JobSpec
 
     mix = chosen_mix(options)
     if mix is None:
         raise ConfigError(f"`dailies score` needs rewards to score by, but got --mix {options.mix}; name a mix.")
-    execute(JobSpec.score_file(options.file, options.prompt, mix), options)
+    file = JobSpec.score_folder if options.file.is_dir() else JobSpec.score_file
+    execute(file(options.file, options.prompt, mix), options)
 
 
 def demo(options: argparse.Namespace) -> None:
     """`generate` with everything chosen."""
-    for name in ("negative_prompt", "adapter", "num_frames", "num_steps", "guidance", *SETTINGS):
+    for name in ("negative_prompt", "adapter", "num_frames", "num_steps", "guidance", *SETTINGS, *MODE_OPTIONS):
         setattr(options, name, None)
     options.takes, options.queue = 1, False
     generate(options)
@@ -145,8 +150,9 @@ def read_requests(options: argparse.Namespace) -> "list[GenerationRequest]":
     names = ("prompt", "negative_prompt", "model", "adapter", "num_frames", "num_steps", "guidance", *SETTINGS)
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     seed = secrets.randbelow(DRAWN_SEED_LIMIT) if options.seed is None else options.seed
-    first = read_request({**given, "seed": seed})
-    adapters = list_adapters(Workspace.from_env(options.workspace), first.model)
+    workspace = Workspace.from_env(options.workspace)
+    first = read_request({**given, **mode_fields(options, workspace), "seed": seed})
+    adapters = list_adapters(workspace, first.model)
     check_request(first, adapters=[adapter.name for adapter in adapters])
     return first.takes(options.takes)
 
@@ -200,6 +206,8 @@ def run_here(spec: "JobSpec", store: "Store", options: argparse.Namespace) -> No
         return
     for record in records:
         show_clip(store, record, folders[record.id], result)
+    for name, why in result.get("unread", {}).items():
+        print(f"{name} could not be scored: {why}")
 
 
 def export(store: "Store", record: "ClipRecord", out: Path | None) -> Path:
@@ -225,7 +233,7 @@ def as_json(store: "Store", record: "ClipRecord", folder: Path) -> dict[str, Any
     from engine.data.store import ClipRecord
 
     facts: dict[str, Any] = TypeAdapter(ClipRecord).dump_python(record, mode="json")
-    files = {path.name: str(path) for path in sorted(folder.iterdir())}
+    files = {path.name: str(path) for path in sorted(folder.iterdir()) if path.is_file()}
     return {**facts, "files": files, "report": store.report(record.id)}
 
 

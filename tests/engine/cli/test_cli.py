@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -264,6 +265,17 @@ def square(tmp_path):
         frame[20:40, index * 2 : index * 2 + 20] = 255
     write_lossless(tmp_path / "square.mkv", frames, 8.0)
     return str(tmp_path / "square.mkv")
+
+
+def test_score_takes_a_folder_and_says_what_could_not_be_read(tiny_model, square, tmp_path, capsys):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    shutil.copy(square, folder / "a.mkv")
+    (folder / "a.txt").write_text("a square")
+    (folder / "b.mp4").touch()
+    assert main(["score", str(folder), "--mix", "tiny"]) == 0
+    printed = capsys.readouterr().out
+    assert "Prompt: a square" in printed and "b.mp4 could not be scored: 'b.mp4' is empty" in printed
 
 
 def test_score_imports_a_file(tiny_model, square, capsys):
