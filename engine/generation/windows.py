@@ -3,7 +3,9 @@
 continued   families that take given frames ("frames" in `native_conditioning`): each window begins with the last frames
             of the one before, encoded again and held clean; what it makes after them is appended, across a short fade.
 blended     all others: one clip of latents, of which the network sees one window at a time, overlaps averaged at every
-            noise level; decoded piece by piece.
+            noise level; decoded piece by piece. Where every frame has a latent of its own, later frames begin with the
+            noise of earlier ones in another order, which keeps the scene (FreeNoise, Qiu et al., arXiv:2310.15169): so
+            the clip's noise is not independent from frame to frame.
 
 Where windows meet is written into the clip (`Clip.seams`), so that the seam reward can look there.
 """
@@ -88,7 +90,13 @@ def _blend(family: ModelFamily, batch: Sequence[GenerationRequest], prompts: Pro
     overlap = max(1, plan.overlap // stride)
     windows = blended_windows(num_latents, window.shape[2], min(overlap, window.shape[2] - 1))
     shape = (window.shape[1], num_latents, *window.shape[3:])
-    noise = unit_noise(shape, [generator_for(request.seed) for request in batch]).to(window.device)
+    generators = [generator_for(request.seed) for request in batch]
+    noise = unit_noise(shape, generators)
+    if stride == 1:
+        noise = torch.stack(
+            [again(row, window.shape[2], overlap, one) for row, one in zip(noise, generators, strict=True)]
+        )
+    noise = noise.to(window.device)
     sigmas = sigmas_for(family.scheduler_config, first.num_steps, window.shape[2:].numel())
     predictor = BlendedWindows(family=family, windows=windows)
     latents = yield from drain(predictor, noise, sigmas, prompts, first.guidance, tally)
@@ -96,6 +104,18 @@ def _blend(family: ModelFamily, batch: Sequence[GenerationRequest], prompts: Pro
     frames = np.stack([decode_in_pieces(family, row, window.shape[2], stride) for row in latents.split(1)])
     seams = tuple((stop + start) * stride // 2 for (_, stop), (start, _) in pairwise(windows))
     yield from _clips(batch, frames, seams)
+
+
+def again(noise: Tensor, length: int, overlap: int, generator: torch.Generator) -> Tensor:
+    """`noise[C,t,h,w]` whose frames after the first `length` are earlier ones: each run of `length - overlap` frames is
+    a shuffled copy of the run `length` frames before it.
+    """
+    noise, run = noise.clone(), max(1, length - overlap)
+    for start in range(length, noise.shape[1], run):
+        count = min(run, noise.shape[1] - start)
+        order = torch.randperm(count, generator=generator)
+        noise[:, start : start + count] = noise[:, start - length : start - length + count][:, order]
+    return noise
 
 
 def decode_in_pieces(family: ModelFamily, latents: Tensor, piece: int, stride: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What holds for every family: its steps are those of its own diffusers pipeline, and it does what callers rely on."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,9 @@ import torch
 from engine.errors import FamilyError
 from engine.families import FAMILIES, family_spec
 from engine.families.adapters import load_adapter, save_adapter, use_adapter
-from engine.sampling.sampler import DenoiseStep, denoise
+from engine.sampling.sampler import DenoiseStep, denoise, guided_prediction
 from engine.sampling.schedule import sigmas_for
+from engine.sampling.step import ddim_step, sde_step
 from engine.seeds import generator_for
 
 PROMPTS = ["a red circle moving right", "the blue star over a meadow"]
@@ -108,6 +110,22 @@ def test_each_clip_may_have_a_noise_level_of_its_own(tiny_open: SimpleNamespace)
         one = slice(row, row + 1)
         alone = tiny_open.family.predict(begin.latents[one], levels[one], conditioning.rows(one))
         assert (both[one] - alone).abs().max() <= 1e-4
+
+
+def test_replayed_log_probs_have_ratio_one(tiny_open: SimpleNamespace) -> None:
+    """By Flow-GRPO's SDE, or DDIM with eta where no flow is predicted; guided, from stored latents."""
+    family, begin = tiny_open.family, start(tiny_open.family, tiny_open.model.request)
+    of = family.spec.prediction
+    step = partial(sde_step, level=0.5) if of == "flow" else partial(ddim_step, eta=0.7, of=of)
+    guided = {"negative": begin.negative, "guidance": 2.0}
+    generators = [generator_for(1), generator_for(2)]
+    taken = denoise(family, begin.latents, begin.sigmas, begin.conditioning, step=step, generators=generators, **guided)
+    random = [one for one in taken if one.log_prob is not None]
+    assert len(random) == tiny_open.model.request.num_steps - 1, "all but the last"
+    for one in random:
+        prediction = guided_prediction(family, one.latents, one.sigma, begin.conditioning, **guided)
+        again = step(prediction, one.latents, one.sigma, one.sigma_next, next_latents=one.next_latents)
+        assert ((again.log_prob - one.log_prob).exp() - 1).abs().max() <= 1e-5
 
 
 def test_stopping_after_a_step_runs_no_further_one(tiny_open: SimpleNamespace) -> None:

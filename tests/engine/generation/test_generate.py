@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from engine.errors import ConfigError, FamilyError
 from engine.generation.generate import BATCH_CLIPS, Generated, Progress, generate
@@ -123,3 +124,15 @@ def test_a_network_that_overflows_makes_no_clip(tiny_folder: Path, open_family: 
     family.network.proj_out.weight.data.mul_(1e38)
     with pytest.raises(FamilyError, match="became NaN or infinite, so there is no clip: lower the guidance"):
         list(generate(family, [REQUEST]))
+
+
+def test_a_full_device_is_said_with_what_to_lower(tiny_family: Any) -> None:
+    def no_room(network: Any, inputs: Any) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    hook = tiny_family.network.register_forward_pre_hook(no_room)
+    try:
+        with pytest.raises(FamilyError, match=r"1 clips of 9 frames at 32x32 do not fit beside the network's 0.0 GiB"):
+            list(generate(tiny_family, [REQUEST]))
+    finally:
+        hook.remove()

@@ -4,9 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from engine.generation.generate import Generated, Progress, generate
 from engine.generation.request import GenerationRequest, WindowPlan
+from engine.generation.windows import again
+from engine.seeds import generator_for
 
 PLAN = WindowPlan(length=17, overlap=8)  # for LTX 17 frames and 9
 REQUEST = GenerationRequest(
@@ -77,3 +80,14 @@ def test_progress_counts_the_steps_of_all_windows(tiny_family: Any) -> None:
     told = [event for event in generate(tiny_family, [REQUEST]) if isinstance(event, Progress)]
     steps = [event.step for event in told if event.phase == "denoise"]
     assert steps == list(range(1, 13)) and {event.of for event in told} == {12}
+
+
+def test_later_noise_is_earlier_noise_in_another_order() -> None:
+    noise = torch.randn(2, 30, 3, 3, generator=generator_for(1))
+    shuffled = again(noise, 12, 4, generator_for(2))
+    assert torch.equal(shuffled[:, :12], noise[:, :12])
+    for frame in range(12, 30):
+        copies = [(shuffled[:, frame] == noise[:, source]).all() for source in range(12)]
+        assert sum(copies) == 1, "one of the first window's"
+    one_run = {float(value) for value in shuffled[0, 12:20, 0, 0]}
+    assert one_run == {float(value) for value in noise[0, :8, 0, 0]}, "a run before it, shuffled"
