@@ -54,9 +54,10 @@ def read_tensors(path: Path) -> dict[str, "Tensor"]:
     Raises RewardError when the file is torn, is something else, or holds anything but tensors.
     """
     try:
-        found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+        path.open("rb").close()
     except OSError as error:
         raise RewardError(f"The weights file {path.name} cannot be read: {error.strerror or error}.") from error
+    found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     if not (isinstance(found, Mapping) and found and all(hasattr(value, "shape") for value in found.values())):
         raise RewardError(f"The weights file {path.name} does not hold the tensors of a network.")
     return dict(found)
@@ -89,7 +90,7 @@ def _read_torch(path: Path) -> Any:
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise _damaged(path) from error
 
 

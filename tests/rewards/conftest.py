@@ -1,5 +1,7 @@
 """Clips for the rewards' tests: scenes of the embedded world, rendered, and real clips where they are there."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -8,8 +10,32 @@ import pytest
 
 from engine.mini import world
 from rewards import Clip
+from rewards.weights import PRESENT, look_up
 
-VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+VIDEOS = SHARED / "videos"
+
+
+@pytest.fixture
+def real_weights(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Call it with the keys of networks: makes DAILIES_WEIGHTS name their folder, or skips where one is not there."""
+    folder = os.environ.get("DAILIES_WEIGHTS") or str(SHARED / "weights")
+
+    def require(*keys: str) -> None:
+        monkeypatch.setenv("DAILIES_WEIGHTS", folder)
+        missing = [key for key in keys if look_up(key).state != PRESENT]
+        if missing:
+            pytest.skip(f"no weights of {', '.join(missing)}: name their folder in DAILIES_WEIGHTS")
+
+    return require
+
+
+@pytest.fixture
+def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No folder of weights, empty caches: only what comes with Dailies and with packages."""
+    monkeypatch.delenv("DAILIES_WEIGHTS", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
 def render_clip(motion: str = "right", *, num_frames: int = 33, background: str = "meadow", **options: object) -> Clip:

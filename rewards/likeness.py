@@ -1,0 +1,163 @@
+"""How unlike a reference set one sample is: a distance that works for a single clip, where a Frechet distance cannot.
+
+With n samples of D features and n < D the covariance is singular, and what leaves its subspace (most of what goes wrong
+with a clip) counts for nothing. So it is shrunk towards a sphere by Ledoit & Wolf's rule, and the distance has two
+parts: inside the subspace of the k strongest directions, and the residual outside it:
+
+    z^2 = ( sum_i<k (u_i . (x - m))^2 / v_i  +  |residual|^2 / rest ) / D
+
+A reference knows how far its own members are when left out of it; that is what a distance is read against.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from rewards.errors import RewardError
+
+FOLDS = 10
+TYPICAL, EDGE = 0.5, 0.95  # quantiles of the reference's own distances
+LEAST_SLOPE = 0.1  # of the logarithm of the distance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """A shrunk Gaussian: `mean` [D], `directions` [k,D], their `variances` [k], the variance `rest` of all others."""
+
+    mean: np.ndarray
+    directions: np.ndarray
+    variances: np.ndarray
+    rest: float
+
+    def distances(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Squared distances of `float[N,D]` inside and outside the subspace, each over D: two `float64[N]`."""
+        away = features.astype(np.float64) - self.mean
+        along = away @ self.directions.T
+        width = away.shape[1]
+        outside = (away**2).sum(axis=1) - (along**2).sum(axis=1)
+        return (along**2 / self.variances).sum(axis=1) / width, np.maximum(outside, 0) / self.rest / width
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A frozen reference set. `left_out` are its members' own distances, sorted, each taken without its own group.
+
+    `confidence` 0..1 is what they would be with it, over that: near 1 for a dense reference, small for a few films.
+    `notes` say what it was made of.
+    """
+
+    shape: Shape
+    left_out: np.ndarray
+    confidence: float
+    notes: dict[str, Any]
+
+    def distance(self, features: np.ndarray) -> np.ndarray:
+        """`float64[N]`: sqrt(z^2) of each of `float[N,D]`; about 1 for what is like the reference."""
+        return np.sqrt(sum(self.shape.distances(features)))
+
+    def percentile(self, distance: float) -> float:
+        """Share of the reference's members that are at least as far away, 0..1."""
+        return float((self.left_out >= distance).mean())
+
+    def likeness(self, distance: float) -> float:
+        """1 for what is typical, one half at the edge of the reference, towards 0 beyond, never quite there.
+
+        A logistic curve of the logarithm of the distance; its slope is the reference's own spread.
+        """
+        typical, edge = np.log(np.quantile(self.left_out, [TYPICAL, EDGE]))
+        slope = max(float(edge - typical) / 3, LEAST_SLOPE)
+        return float(1 / (1 + np.exp(np.clip((np.log(max(distance, 1e-9)) - edge) / slope, -50, 50))))
+
+
+def fit_shape(features: np.ndarray, rank: int) -> Shape:
+    """The shrunk Gaussian of `float[N,D]`, N >= 2, keeping up to `rank` directions."""
+    rows = features.astype(np.float64)
+    mean = rows.mean(axis=0)
+    away = rows - mean
+    _, values, directions = np.linalg.svd(away, full_matrices=False)
+    shrinkage, width = ledoit_wolf(away), away.shape[1]
+    sphere = float((away**2).sum()) / len(rows) / width
+    variances = (1 - shrinkage) * values**2 / len(rows) + shrinkage * sphere
+    kept = min(rank, len(rows) - 1, width - 1)
+    total = width * sphere  # shrinking keeps the trace
+    rest = (total - float(variances[:kept].sum())) / (width - kept)
+    return Shape(mean=mean, directions=directions[:kept], variances=variances[:kept], rest=max(rest, 1e-12))
+
+
+def ledoit_wolf(away: np.ndarray) -> float:
+    """How far the covariance of centred rows `float64[N,D]` is best moved to a sphere, 0..1.
+
+    Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4, by products of rows, so that D may be large.
+    """
+    count, width = away.shape
+    products = away @ away.T if count < width else away.T @ away
+    sphere = float(np.trace(products)) / count / width
+    squared = float((products**2).sum()) / count**2  # |S|^2
+    off_sphere = squared / width - sphere**2
+    fourth = float(((away**2).sum(axis=1) ** 2).sum())
+    noise = (fourth / count - squared) / count / width
+    return float(np.clip(noise / max(off_sphere, 1e-300), 0, 1))
+
+
+def fit_reference(clips: Sequence[np.ndarray], groups: Sequence[int], rank: int, notes: dict[str, Any]) -> Reference:
+    """A reference of `clips`, each the features `float[n,D]` of its stretches; `groups` says what belongs together.
+
+    Distances of members are taken without their group (without a tenth of the groups, where there are many).
+    """
+    names = np.unique(groups)
+    folds = np.array_split(names, min(len(names), FOLDS))
+    if len(folds) < 2:
+        raise RewardError(f"A reference needs at least 2 groups of clips, but got {len(names)}.")
+    left_out, inside = [], []
+    shape = fit_shape(np.concatenate(clips), rank)
+    for fold in folds:
+        others = np.concatenate([c for c, g in zip(clips, groups, strict=True) if g not in fold])
+        without = fit_shape(others, rank)
+        for clip in (c for c, g in zip(clips, groups, strict=True) if g in fold):
+            left_out.append(_mean_distance(without, clip))
+            inside.append(_mean_distance(shape, clip))
+    confidence = min(1.0, float(np.median(inside) / np.median(left_out)))
+    return Reference(shape=shape, left_out=np.sort(left_out), confidence=confidence, notes=notes)
+
+
+def save_reference(reference: Reference, path: Path) -> None:
+    """One `.npz`, the directions in half precision."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = reference.shape
+    np.savez_compressed(
+        path,
+        mean=shape.mean.astype(np.float32),
+        directions=shape.directions.astype(np.float16),
+        variances=shape.variances.astype(np.float32),
+        rest=np.float32(shape.rest),
+        left_out=reference.left_out.astype(np.float32),
+        confidence=np.float32(reference.confidence),
+        notes=np.array(json.dumps(reference.notes)),
+    )
+
+
+def read_reference_file(path: Path) -> Reference:
+    """Raises RewardError for a file that is damaged or something else."""
+    try:
+        with path.open("rb") as file, np.load(file) as stored:
+            shape = Shape(
+                mean=stored["mean"].astype(np.float64),
+                directions=stored["directions"].astype(np.float64),
+                variances=stored["variances"].astype(np.float64),
+                rest=float(stored["rest"]),
+            )
+            notes = json.loads(str(stored["notes"]))
+            left_out, confidence = stored["left_out"].astype(np.float64), float(stored["confidence"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise RewardError(f"The reference file {path.name} is damaged: restore it, or make it again.") from error
+    return Reference(shape=shape, left_out=left_out, confidence=confidence, notes=notes)
+
+
+def _mean_distance(shape: Shape, clip: np.ndarray) -> float:
+    inside, outside = shape.distances(clip)
+    return float(np.sqrt(inside + outside).mean())
