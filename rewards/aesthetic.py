@@ -93,16 +93,22 @@ def technical_quality(features: ClipFeatures, chosen: np.ndarray) -> np.ndarray:
 def quality_parts(frame: np.ndarray) -> dict[str, float]:
     """Sharpness, cleanness, contrast, exposure and colour of `uint8[H,W,3]`, each 0..1; sharpness NaN without edges."""
     gray, luma = contrast_picture(frame), cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    sharpness = frame_sharpness(frame)
     low, high = np.percentile(gray, (2, 98))
-    clipped = float(((luma <= 3) | (luma >= 252)).mean())
+    exposure = soften(float(((luma <= 3) | (luma >= 252)).mean()), *CLIPPED_SHARE)
     return {
-        "sharpness": float("nan") if sharpness is None else soften(sharpness, *SHARP),
+        "sharpness": _sharpness(frame_sharpness(frame), exposure),
         "cleanness": soften(noise_levels(luma), *NOISE_LEVELS),
         "contrast": soften(float(high - low), *CONTRAST_LEVELS),
-        "exposure": soften(clipped, *CLIPPED_SHARE),
+        "exposure": exposure,
         "colour": soften(colourfulness(frame), *COLOURFUL),
     }
+
+
+def _sharpness(measured: float | None, exposure: float) -> float:
+    """An empty picture has none to rate; a burnt or a black one has lost its edges."""
+    if measured is None:
+        return 0.0 if exposure == 0 else float("nan")
+    return soften(measured, *SHARP)
 
 
 def noise_levels(gray: np.ndarray) -> float:

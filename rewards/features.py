@@ -226,12 +226,20 @@ class ClipFeatures:
         return self.once("acceleration", self._measure_acceleration)
 
     def _measure_acceleration(self) -> np.ndarray:
-        (flow, _), texture = self.flow, self.texture
-        steps = [
-            relative_acceleration(flow[t : t + 2], self.visible[t : t + 2], texture[t], self.unit, self.least_px)
-            for t in range(len(flow) - 1)
-        ]
-        return np.array(steps)
+        steps = np.full(max(0, len(self.flow[0]) - 1), np.nan)
+        for t in range(len(steps)):
+            flow, (now, then) = self.flow[0][t : t + 2], self.visible[t : t + 2]
+            seen = warp(then[None].astype(np.float32), flow[:1])[0] * now * self.texture[t]
+            if self.can_follow(t, float(seen.sum())):
+                steps[t] = relative_acceleration(flow, seen, self.unit)
+        return steps
+
+    def can_follow(self, t: int, seen_px: float) -> bool:
+        """Whether frame t has as much texture as the clip usually has, and `seen_px` of it enough to be measured.
+
+        Noise has texture of which next to nothing is seen again: that is measured, not excused.
+        """
+        return float(self.texture[t].sum()) >= self.least_px and seen_px >= LEAST_AREA * self.gray[0].size
 
     @cached_property
     def camera(self) -> np.ndarray:

@@ -122,20 +122,14 @@ def _squared_length(vectors: np.ndarray) -> np.ndarray:
     return np.asarray(dx * dx + dy * dy)
 
 
-def relative_acceleration(
-    flow: np.ndarray, visible: np.ndarray, texture: np.ndarray, unit: float, least_px: float
-) -> float:
-    """Mean of |f'(x + f) - f| / (|f| + |f'| + 1) over two steps `flow[2,H,W,2]`, in px times `unit`; NaN if unseen.
+def relative_acceleration(flow: np.ndarray, weights: np.ndarray, unit: float) -> float:
+    """Mean of |f'(x + f) - f| / (|f| + |f'| + 1) over two steps `flow[2,H,W,2]`, in px times `unit`.
 
-    Weighted by `texture[H,W]` of the first picture where it stays visible through both steps (`visible[2,H,W]`).
+    Weighted by `weights[H,W]` (some above 0) of the first picture.
     """
     then = warp(flow[1][None], flow[0][None])[0]
-    weights = warp(visible[1][None].astype(np.float32), flow[0][None])[0] * visible[0] * texture
-    total = float(weights.sum())
-    if total < least_px:
-        return float("nan")
     change, before, after = (cv2.magnitude(*cv2.split(v)) * unit for v in (then - flow[0], flow[0], then))
-    return float((change / (before + after + 1) * weights).sum()) / total
+    return float((change / (before + after + 1) * weights).sum()) / float(weights.sum())
 
 
 @cache

@@ -72,7 +72,7 @@ def roughness(features: ClipFeatures) -> np.ndarray:
     rough = np.full(len(features.flow[0]), np.nan)
     for t, flow in enumerate(features.flow[0]):
         followed = features.visible[t] & (features.texture[t] > 0.3)
-        if followed.sum() >= features.least_px:
+        if features.can_follow(t, float(followed.sum())):
             slopes_x, slopes_y = (cv2.filter2D(flow, cv2.CV_32F, kernel) for kernel in (_SLOPE, _SLOPE.T))
             divergence = slopes_x[..., 0] + slopes_y[..., 1]
             curl = slopes_x[..., 1] - slopes_y[..., 0]

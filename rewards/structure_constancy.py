@@ -4,7 +4,7 @@ measures    soft edges (Canny on a lightly smoothed gray picture, spread by a Ga
             along the flow, compared with those of frame t by a soft Dice coefficient 2<a,b> / (<a,a> + <b,b>) over
             visible pixels, times the share of frame t's edges that is visible at all. Black background agrees with
             black background, so similarity is taken on edges only; noise agrees with warped noise, so the visible share
-            counts.
+            counts; across a hard cut nothing is kept, whatever happens to lie upon what.
             value = agreement (mapped) x motion gate
 source      edge agreement under motion compensation; edges: Canny 1986, doi:10.1109/TPAMI.1986.4767851
 range       raw: 0 (outlines are never found again) to 1; higher is better
@@ -18,7 +18,7 @@ import numpy as np
 from rewards.base import RewardResult, RewardSpec, not_applicable
 from rewards.features import ClipFeatures
 from rewards.flow import warp
-from rewards.gates import motion_gate
+from rewards.gates import cut_series, motion_gate
 from rewards.series import over_time, steps_to_frames
 
 SPEC = RewardSpec(
@@ -42,7 +42,8 @@ def score(features: ClipFeatures) -> RewardResult:
     if clip.num_frames < 2:
         return not_applicable("Constancy needs at least 2 frames, but the clip has 1.")
     agreement, seen = edge_agreement(features)
-    raw = over_time(agreement * seen, worst="low")
+    kept = agreement * seen * (1 - cut_series(features))
+    raw = over_time(kept, worst="low")
     if raw is None:
         return not_applicable("There are no outlines in the picture to compare.")
     gate = motion_gate(features)
@@ -51,7 +52,7 @@ def score(features: ClipFeatures) -> RewardResult:
         raw=raw,
         backend=features.flow_name,
         confidence=float(np.nanmean(seen)),
-        per_frame=steps_to_frames(features.calibration.map(SPEC.key, agreement * seen), clip.num_frames),
+        per_frame=steps_to_frames(features.calibration.map(SPEC.key, kept), clip.num_frames),
         details={"visible_share": float(np.nanmean(seen)), "motion_gate": gate},
     )
 

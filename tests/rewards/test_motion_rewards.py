@@ -27,7 +27,7 @@ def source(name: str) -> Clip:
 @cache
 def scored(name: str, damage: str | None = None) -> RewardReport:
     clip = source(name)
-    other = source("circle" if name != "circle" else "white")
+    other = render_clip("left", background="night", shape="square", colour="cyan", x=46.0, y=24.0)
     frames, rate = clip.frames, 1.0
     if damage:
         change = perturb.PERTURBATIONS[damage]
