@@ -7,7 +7,9 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +23,29 @@ REMEMBERED = 0.98  # of the running mean of the loss that the log shows
 Loss = Callable[[np.random.Generator], Tensor]
 
 
-def fit(path: Path, model: nn.Module, loss: Loss, num_steps: int, rate: float, seed: Sequence[int]) -> float:
-    """Train `model` on `loss(generator of the step)` until step `num_steps`; gives the processor time of all runs in s.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What training took: processor time in s, and from which step to which goal each run set out.
+
+    The rate falls towards a run's goal, so runs with another goal are another training.
+    """
+
+    cpu_s: float = 0.0
+    runs: tuple[tuple[int, int], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"cpu_s": round(self.cpu_s), "runs": [list(run) for run in self.runs]}
+
+
+def fit(path: Path, model: nn.Module, loss: Loss, num_steps: int, rate: float, seed: Sequence[int]) -> Spent:
+    """Train `model` on `loss(generator of the step)` until step `num_steps`; gives what all runs took together.
 
     `path` keeps the checkpoint: a run that was stopped goes on from it, with the same batches as if it had not been.
     """
     optimizers = make_optimizers(model, rate)
-    step, spent_s = _resume(path, model, optimizers)
-    name, first, began_s, seen = path.stem, step, time.process_time() - spent_s, 0.0
+    step, spent = _resume(path, model, optimizers)
+    runs = spent.runs if spent.runs and spent.runs[-1][1] == num_steps else (*spent.runs, (step, num_steps))
+    name, first, began_s, seen = path.stem, step, time.process_time() - spent.cpu_s, 0.0
     log.info("%s: %.2f M parameters, from step %d", name, sum(p.numel() for p in model.parameters()) / 1e6, step)
     model.train()
     while step < num_steps:
@@ -41,12 +58,12 @@ def fit(path: Path, model: nn.Module, loss: Loss, num_steps: int, rate: float, s
             optimizer.zero_grad()
         step, seen = step + 1, REMEMBERED * seen + (1 - REMEMBERED) * value.item()
         if step % EVERY_STEPS == 0 or step == num_steps:
-            spent_s = time.process_time() - began_s
-            _save(path, model, optimizers, step, spent_s)
+            spent = Spent(cpu_s=time.process_time() - began_s, runs=runs)
+            _save(path, model, optimizers, step, spent)
             mean = seen / (1 - REMEMBERED ** (step - first))
-            log.info("%s: step %d  %.0f cpu s  loss %.3f", name, step, spent_s, mean)
+            log.info("%s: step %d  %.0f cpu s  loss %.3f", name, step, spent.cpu_s, mean)
     model.eval()
-    return spent_s
+    return spent
 
 
 def make_optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
@@ -67,19 +84,19 @@ def _set_rates(optimizers: Sequence[torch.optim.Optimizer], share: float) -> Non
         group["lr"] = group["peak"] * share
 
 
-def _save(path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], step: int, spent_s: float) -> None:
+def _save(path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], step: int, spent: Spent) -> None:
     state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(state | {"step": step, "spent_s": spent_s}, path.with_suffix(".tmp"))
+    torch.save(state | {"step": step, "spent": spent.to_dict()}, path.with_suffix(".tmp"))
     os.replace(path.with_suffix(".tmp"), path)
 
 
-def _resume(path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> tuple[int, float]:
-    """Step and processor seconds so far."""
+def _resume(path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> tuple[int, Spent]:
     if not path.exists():
-        return 0, 0.0
+        return 0, Spent()
     saved = torch.load(path, weights_only=True)
     model.load_state_dict(saved["model"])
     for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
         optimizer.load_state_dict(state)
-    return int(saved["step"]), float(saved["spent_s"])
+    runs = tuple((start, goal) for start, goal in saved["spent"]["runs"])
+    return int(saved["step"]), Spent(cpu_s=float(saved["spent"]["cpu_s"]), runs=runs)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from torch import Tensor
+from torch.nn import functional
 
 from engine.mini import world
 
@@ -164,6 +166,17 @@ def draw_scenes(num_scenes: int, seed: int, *, held_out: bool = False) -> tuple[
             scenes.append(scene)
             moments.append(rng.choice(alike, PER_SCENE))
     return scenes, moments
+
+
+def reading_loss(colours: Tensor, shapes: Tensor, marks: Tensor) -> Tensor:
+    """Cross-entropy of the colour of every cell (or that nothing is there), and of the shape where something is.
+
+    `colours` float[N,9,...], `shapes` float[N,6,...] are logits, `marks` int64[N,...,2] as in `Bank`. Shapes count only
+    where there are any: nine cells in ten are empty, and would drown the little that tells a star from a heart.
+    """
+    something = marks[..., 1] > 0
+    of_shapes = functional.cross_entropy(shapes.movedim(1, -1)[something], marks[..., 1][something] - 1)
+    return functional.cross_entropy(colours, marks[..., 0]) + of_shapes
 
 
 def disturb(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import (
     BertTokenizer,
     BlipConfig,
@@ -28,15 +27,16 @@ from transformers import (
 )
 
 from engine.mini import stills, world
-from engine.mini.fitting import fit
+from engine.mini.fitting import Spent, fit
 from engine.mini.text import SPECIAL, vocabulary
 
 log = logging.getLogger(__name__)
 
 MAX_TOKENS = 48
 WIDTH, LAYERS, TEXT_LAYERS, HEADS = 96, 3, 2, 4
-RATE, SCENES, EMPTY = 2e-3, 24, 4  # a batch: 24 scenes with four frames each, and four frames without a subject
-TOLD_WEIGHT = 0.5
+RATE = 2e-3
+SCENES, MOMENTS, EMPTY = 48, 2, 4  # a batch: 48 scenes with two frames each, and four frames without a subject
+TOLD_WEIGHT = 1.0
 MEAN, STD = (0.55, 0.55, 0.55), (0.28, 0.28, 0.28)
 
 
@@ -79,7 +79,7 @@ class Pupil(nn.Module):
         self.captioner = BlipForConditionalGeneration(make_config())
         nn.init.normal_(self.captioner.vision_model.embeddings.position_embedding, std=0.02)
         self.colours = nn.Linear(WIDTH, len(world.COLOURS) + 1)
-        self.shapes = nn.Linear(WIDTH, len(world.SHAPES) + 1)
+        self.shapes = nn.Linear(WIDTH, len(world.SHAPES))
 
     def loss(self, pictures: Tensor, ids: Tensor, mask: Tensor, marks: Tensor) -> Tensor:
         """`marks` int64[N,64,2]: colour and shape in each cell, 0 for none."""
@@ -92,23 +92,21 @@ class Pupil(nn.Module):
                 return_dict=True,
             )
         cells = out.last_hidden_state[:, 1:].float()
-        told = [
-            F.cross_entropy(reader(cells).flatten(0, 1), marks[..., i].flatten())
-            for i, reader in enumerate((self.colours, self.shapes))
-        ]
+        colours, shapes = (reader(cells).transpose(1, 2) for reader in (self.colours, self.shapes))
+        told = stills.reading_loss(colours, shapes, marks)
         caption_loss: Tensor = out.loss
-        return caption_loss + TOLD_WEIGHT * (told[0] + told[1])
+        return caption_loss + TOLD_WEIGHT * told
 
 
 def make_batch(bank: stills.Bank, tokenizer: BertTokenizer, rng: np.random.Generator) -> tuple[Tensor, ...]:
     """Arguments of `Pupil.loss`."""
     rows = rng.choice(len(bank.scenes), SCENES, replace=False)
+    which = [(row, moment) for row in rows for moment in rng.choice(stills.PER_SCENE, MOMENTS, replace=False)]
     empty = [world.Scene((), "still", str(rng.choice(world.BACKGROUNDS))) for _ in range(EMPTY)]
-    pictures = np.concatenate([*(bank.frames[row] for row in rows), *(world.render(scene, 1) for scene in empty)])
-    scenes = [scene for row in rows for scene in [bank.scenes[row]] * stills.PER_SCENE] + empty
-    marks = np.concatenate(
-        [bank.marks[rows].reshape(-1, stills.CELLS**2, 2), np.zeros((EMPTY, stills.CELLS**2, 2), int)]
-    )
+    pictures = np.stack([*(bank.frames[place] for place in which), *(world.render(scene, 1)[0] for scene in empty)])
+    scenes = [*(bank.scenes[row] for row, _ in which), *empty]
+    marks = np.stack([bank.marks[place].reshape(-1, 2) for place in which])
+    marks = np.concatenate([marks, np.zeros((EMPTY, *marks.shape[1:]), int)])
     words = tokenizer([stills.caption(scene) for scene in scenes], padding=True, return_tensors="pt")
     return (
         normalised(torch.from_numpy(stills.disturb(pictures, rng))),
@@ -123,15 +121,15 @@ def normalised(pictures: Tensor) -> Tensor:
     return (pictures - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
-def train(work: Path, num_steps: int, num_scenes: int, seed: int) -> tuple[BlipForConditionalGeneration, float]:
-    """The captioner after `num_steps`, and the processor time in s; goes on where an earlier run was stopped."""
+def train(work: Path, num_steps: int, num_scenes: int, seed: int) -> tuple[BlipForConditionalGeneration, Spent]:
+    """The captioner after `num_steps`, and what it took; goes on where an earlier run was stopped."""
     torch.manual_seed(seed)
     pupil, tokenizer = Pupil(), make_tokenizer()
     bank = stills.read_bank(work / f"stills-{num_scenes}.npy", num_scenes)
-    spent_s = fit(
+    spent = fit(
         work / "captioner.pt", pupil, lambda rng: pupil.loss(*make_batch(bank, tokenizer, rng)), num_steps, RATE, [seed]
     )
-    return pupil.captioner, spent_s
+    return pupil.captioner, spent
 
 
 def export(captioner: BlipForConditionalGeneration, out: Path) -> None:
@@ -175,16 +173,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("work/reward_nets"), help="checkpoint and drawn frames")
     parser.add_argument("--out", type=Path, default=Path("assets/reward_nets/blip"))
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--scenes", type=int, default=8000)
     parser.add_argument("--clips", type=int, default=500, help="held-out clips to measure on")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level="INFO", format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    captioner, spent_s = train(chosen.work, chosen.steps, chosen.scenes, chosen.seed)
+    captioner, spent = train(chosen.work, chosen.steps, chosen.scenes, chosen.seed)
     export(captioner, chosen.out)
-    record = {"seed": chosen.seed, "steps": chosen.steps, "cpu_s": round(spent_s), "held_out_clips": chosen.clips}
+    record = {"seed": chosen.seed, "steps": chosen.steps} | spent.to_dict() | {"held_out_clips": chosen.clips}
     record |= {"right": measure(captioner, chosen.clips, chosen.seed)}
     (chosen.out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
     log.info("%s", json.dumps(record))

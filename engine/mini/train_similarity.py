@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
 from engine.mini import stills, world
-from engine.mini.fitting import fit
+from engine.mini.fitting import Spent, fit
 from engine.mini.train_captioner import make_tokenizer
 
 log = logging.getLogger(__name__)
@@ -125,8 +125,8 @@ def tokenize(tokenizer: BertTokenizer, pairs: Sequence[Pair]) -> dict[str, Tenso
     return dict(batch)
 
 
-def train(work: Path, num_steps: int, seed: int) -> tuple[BertForSequenceClassification, float]:
-    """The network after `num_steps`, and the processor time in s; goes on where an earlier run was stopped."""
+def train(work: Path, num_steps: int, seed: int) -> tuple[BertForSequenceClassification, Spent]:
+    """The network after `num_steps`, and what it took; goes on where an earlier run was stopped."""
     torch.manual_seed(seed)
     pupil = Pupil(make_pair_tokenizer())
 
@@ -181,9 +181,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level="INFO", format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    model, spent_s = train(chosen.work, chosen.steps, chosen.seed)
+    model, spent = train(chosen.work, chosen.steps, chosen.seed)
     export(model, chosen.out)
-    record = {"seed": chosen.seed, "steps": chosen.steps, "cpu_s": round(spent_s), "held_out_pairs": chosen.pairs}
+    record = {"seed": chosen.seed, "steps": chosen.steps} | spent.to_dict() | {"held_out_pairs": chosen.pairs}
     record |= {"agreement": measure(model, chosen.pairs, chosen.seed)}
     (chosen.out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
     log.info("%s", json.dumps(record))

@@ -110,6 +110,15 @@ def test_the_contrast_is_nothing_when_all_is_told_right() -> None:
     assert train_clip.contrast(torch.zeros(3, 5), right, same).item() > 1
 
 
+def test_cells_without_a_shape_do_not_count_for_shapes() -> None:
+    marks = torch.from_numpy(stills.mark_cells(NIGHT, np.array([0])))
+    colours = 30.0 * torch.nn.functional.one_hot(marks[..., 0], 9).movedim(-1, 1)
+    shapes = torch.zeros(1, 6, 8, 8)
+    assert stills.reading_loss(colours, shapes, marks).item() == pytest.approx(np.log(6), rel=1e-4)
+    shapes[0, world.SHAPES.index("star")] = 30.0
+    assert stills.reading_loss(colours, shapes, marks).item() == pytest.approx(0, abs=1e-4)
+
+
 @pytest.mark.parametrize("maker", [train_clip.make_tokenizer, train_captioner.make_tokenizer])
 def test_tokenizers_know_all_that_is_said(maker: object) -> None:
     tokenizer, rng = maker(), np.random.default_rng(1)
