@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.errors import ConfigError
+
 ADAPTER = "default"
 
 
@@ -14,13 +16,22 @@ def make_trainable(network: Any, targets: tuple[str, ...], *, rank: int, alpha: 
     """Freeze the network and put a LoRA of `rank` on its `targets` (0: train all of it). What trains is float32.
 
     A new LoRA changes nothing until it is trained: one of its two factors starts at zero, the other is drawn by `seed`.
+    A network that a trainer has trained before goes on from there. Raises ConfigError when that was another rank.
     """
-    if rank == 0:
-        network.requires_grad_(True)
-    else:
+    before = getattr(network, "peft_config", {}).get(ADAPTER)
+    if before is not None and before.r != rank:
+        raise ConfigError(
+            f"The network has a LoRA of rank {before.r} already, but lora_rank is {rank}: use {before.r}."
+        )
+    network.requires_grad_(rank == 0)
+    if before is not None:
+        network.set_adapters(ADAPTER)
+        network.enable_adapters()
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(f".lora_A.{ADAPTER}." in name or f".lora_B.{ADAPTER}." in name)
+    elif rank:
         from peft import LoraConfig
 
-        network.requires_grad_(False)
         scale = rank if alpha is None else alpha
         with torch.random.fork_rng():
             torch.manual_seed(seed)

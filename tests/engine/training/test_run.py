@@ -1,5 +1,6 @@
 """A run as a process of its own: killed, asked to stop, resumed to its end, and its adapter put to work."""
 
+import itertools
 import json
 import subprocess
 import time
@@ -8,12 +9,17 @@ from typing import Any
 
 import pytest
 
+from engine.cli import main
 from engine.config.presets import load_train_preset, read_prompts
 from engine.data.adapters import find_adapter
 from engine.data.locks import try_lock
 from engine.data.runs import Run, list_runs
+from engine.data.store import Store
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, TrainingError
+from engine.jobs.context import JobContext
+from engine.jobs.kinds import KINDS, kind_of
+from engine.jobs.spec import JobSpec
 from engine.jobs.training import command, publish
 
 STEPS = 40
@@ -185,3 +191,31 @@ def test_every_shipped_recipe_is_whole() -> None:
         if preset.mix:
             load_preset("rewards", preset.mix)
         assert preset.source and preset.notes, key
+
+
+@pytest.mark.slow
+def test_a_job_that_is_cancelled_keeps_a_checkpoint_and_the_command_line_goes_on(
+    preset: str, space: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From a queued run to an adapter that Generate finds."""
+    store = Store(space)
+    run = Run.create(space, load_train_preset(preset, {"settings": {"max_steps": 30}}))
+    job = kind_of("train", KINDS).start(JobSpec.train(run.id).config, JobContext(store=store))
+    phases = {progress.phase: progress for progress in itertools.islice(job, 1)}
+    while "train" not in phases or phases["train"].step < 3:
+        progress = next(job)
+        phases[progress.phase] = progress
+    assert phases["train"].of == 30
+    job.close()
+    assert run.last_checkpoint() is not None
+    assert not run.adapter.exists()
+    store.close()
+
+    assert main(["resume", run.id, "--workspace", str(space.root), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["metrics"][-1]["step"] == 30
+    assert find_adapter(space, told["adapter"], "tiny").card.model == "tiny"
+    assert main(["runs", "ls", "--workspace", str(space.root)]) == 0
+    assert "finished" in capsys.readouterr().out
+    assert main(["resume", "nothing", "--workspace", str(space.root)]) == 2
+    assert "There is no run 'nothing'" in capsys.readouterr().err

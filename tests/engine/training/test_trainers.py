@@ -224,6 +224,19 @@ def test_pairs_that_are_none_are_refused(open_tiny: Open, tmp_path: Path) -> Non
             trainer.pairs.latents([row])
 
 
+def test_one_algorithm_goes_on_where_another_ended(open_tiny: Open, tmp_path: Path) -> None:
+    family = open_tiny()
+    first = make("dpo", family, tmp_path / "dpo", learning_rate=1e-2)
+    first.train()
+    after_dpo = weights_of(first)
+    second = make("nft", family, tmp_path / "nft")
+    assert all(torch.equal(after_dpo[name], value) for name, value in weights_of(second).items())
+    second.train()
+    assert any(not torch.equal(after_dpo[name], value) for name, value in weights_of(second).items())
+    with pytest.raises(ConfigError, match="rank 4 already"):
+        make("grpo", family, tmp_path, lora_rank=8)
+
+
 def test_settings_that_contradict_themselves_are_refused(open_tiny: Open, tmp_path: Path) -> None:
     family = open_tiny()
     for kind, others, message in (
