@@ -106,8 +106,10 @@ def matrix(titles: Sequence[str], values: np.ndarray) -> go.Figure:
     )
     figure = go.Figure(heat)
     figure.update_layout(**{**_layout(40 * len(titles) + 110), "margin": {"l": 8, "r": 8, "t": 8, "b": 8}})
-    figure.update_xaxes(fixedrange=True, showgrid=False, zeroline=False, tickangle=-40)
-    figure.update_yaxes(fixedrange=True, showgrid=False, zeroline=False, autorange="reversed", ticksuffix="  ")
+    figure.update_xaxes(fixedrange=True, showgrid=False, zeroline=False, ticks="", tickangle=-40)
+    figure.update_yaxes(
+        fixedrange=True, showgrid=False, zeroline=False, ticks="", autorange="reversed", ticksuffix="  "
+    )
     return figure
 
 

@@ -103,6 +103,25 @@ window.dailies = (() => {
   }
   document.addEventListener("dailies:frame", (event) => follow(event.detail.player, event.detail.frame));
 
+  // ---- Plots take the width that they are given: Plotly itself only looks when the window changes.
+  const widths = new Map(); // plot -> its last width
+  const measured = new ResizeObserver((entries) => {
+    const changed = entries.filter(({ target, contentRect: { width } }) => {
+      const before = widths.get(target);
+      if (width) widths.set(target, width);
+      return width && before && before !== width;
+    });
+    if (changed.length) requestAnimationFrame(() => dispatchEvent(new Event("resize")));
+  });
+  function measurePlots() {
+    for (const plot of document.querySelectorAll(".plot")) {
+      if (widths.has(plot)) continue;
+      widths.set(plot, 0);
+      measured.observe(plot);
+    }
+  }
+  document.addEventListener("DOMContentLoaded", () => new MutationObserver(measurePlots).observe(document.body, { childList: true, subtree: true }));
+
   // ---- Ctrl+Enter anywhere in a form presses its main button.
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;

@@ -96,7 +96,7 @@ class ScoreTab:
         self.player = ClipPair("score")
         with gr.Row(elem_classes="tight"):
             self.overlay = gr.Dropdown(label=text.OVERLAY, choices=[], min_width=180, elem_id="overlay")
-            self.draw = gr.Button(text.DRAW_OVERLAYS, size="md", scale=0, min_width=200, elem_classes="beside-label")
+            self.draw = gr.Button(text.DRAW_OVERLAYS, size="md", scale=0, min_width=140, elem_classes="beside-label")
         self.timeline = gr.Plot(show_label=False, container=False, elem_id="score-timeline", elem_classes="plot")
         self.bars = gr.Plot(show_label=False, container=False, elem_id="score-bars", elem_classes="plot")
         self.radar = gr.Plot(show_label=False, container=False, elem_id="score-radar", elem_classes="plot")
@@ -152,7 +152,8 @@ class ScoreTab:
         ranked = ranking.ranked(rows, weights, load_preset("rewards", sliders["mix"]).gates)
         measures = ranking.columns(ranked, list(weights))
         scored = any(one["total"] is not None for one in ranked)
-        plot = matrix([measure.title for measure in measures], ranking.correlations(measures)) if scored else None
+        varied, values = ranking.correlated(measures)
+        plot = matrix([measure.title for measure in varied], values) if varied else None
         dissent = ranking.dissent(ranked, measures) if scored else []
         return [ranking.table(ranked, weights), dissent, plot, gr.update(visible=scored)]
 

@@ -85,6 +85,13 @@ def correlations(measures: Sequence[Column]) -> np.ndarray:
     return np.array([[_spearman(a.values, b.values) for b in measures] for a in measures])
 
 
+def correlated(measures: Sequence[Column]) -> tuple[list[Column], np.ndarray]:
+    """The columns that hang together with at least one other, and the correlations of those `float64[n,n]`."""
+    values = correlations(measures)
+    told = np.isfinite(values).sum(axis=1) > 1
+    return [measure for measure, shown in zip(measures, told, strict=True) if shown], values[told][:, told]
+
+
 def dissent(rows: Rows, measures: Sequence[Column]) -> list[dict[str, Any]]:
     """For each reward: the clip that it would choose, and how often it orders two clips otherwise than the total does.
 

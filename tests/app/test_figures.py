@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from app.figures import hover, reward_bars, timeline
+import numpy as np
+
+from app.figures import hover, matrix, radar, reward_bars, timeline
 from app.views.scores import Score
 
 QUESTION = "Does what moves go on moving as it did, or does it jump & stutter?"
@@ -51,3 +53,21 @@ def test_hovering_says_the_question_the_measure_and_the_weight() -> None:
 def test_figures_leave_text_and_ground_to_the_theme() -> None:
     for figure in (reward_bars([("", [score()])]), timeline([score()])):
         assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
+
+
+def test_a_profile_needs_three_rewards() -> None:
+    two, three = ([score(title=title) for title in titles] for titles in (("A", "B"), ("A", "B", "C")))
+    assert radar([("", two)]) is None
+    (trace,) = radar([("", [*three, score(title="D", value=None, reason="too short")])]).data
+    assert list(trace.theta) == ["A", "B", "C", "A"] and list(trace.r) == [0.8] * 4
+
+
+def test_profiles_lie_over_each_other() -> None:
+    scored = [score(title=title) for title in ("A", "B", "C")]
+    figure = radar([("A", scored), ("B", [score(title="A", value=0.2), *scored[1:]])])
+    assert [trace.name for trace in figure.data] == ["A", "B"] and figure.data[1].r[0] == 0.2
+
+
+def test_a_matrix_leaves_what_is_not_known_empty() -> None:
+    figure = matrix(["A", "B"], np.array([[1.0, np.nan], [np.nan, 1.0]]))
+    assert [list(line) for line in figure.data[0].z] == [[1.0, None], [None, 1.0]]

@@ -65,6 +65,13 @@ def test_too_few_clips_or_no_spread_have_no_correlation() -> None:
     assert np.isnan(ranking.correlations(measures(rows[:3], dict.fromkeys(KEYS, 1.0)))).all()
 
 
+def test_rewards_that_hang_together_with_nothing_are_left_out_of_the_matrix() -> None:
+    rows = [row(str(n), n / 10, 0.5) for n in range(5)]
+    shown, values = ranking.correlated(measures(rows, dict.fromkeys(KEYS, 1.0)))
+    assert [measure.key for measure in shown] == ["flow_smoothness", ranking.TOTAL] and values.shape == (2, 2)
+    assert ranking.correlated(measures(rows[:3], dict.fromkeys(KEYS, 1.0)))[0] == []
+
+
 def test_the_reward_that_would_choose_otherwise_is_named() -> None:
     rows = [row("a", 0.9, 0.1), row("b", 0.5, 0.5), row("c", 0.1, 0.6)]
     weights = {"flow_smoothness": 3.0, "loop_break": 1.0}

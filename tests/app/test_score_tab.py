@@ -62,9 +62,9 @@ def ids(table: dict[str, Any]) -> list[str]:
 
 
 def test_the_newest_clips_are_ranked_by_the_mix(tab: ScoreTab, make_clip: MakeClip) -> None:
-    made = [make_clip(seed=seed, score=score).id for seed, score in enumerate((0.2, 0.9, None, 0.5))]
+    made = [make_clip(seed=seed, score=score).id for seed, score in enumerate((0.2, 0.9, None, 0.5, 0.4))]
     loaded = tab.load(sets.NEWEST, "mini")
-    assert ids(loaded[TABLE]) == [made[1], made[3], made[0], made[2]]
+    assert ids(loaded[TABLE]) == [made[1], made[3], made[4], made[0], made[2]]
     assert loaded[TABLE]["columns"][0]["key"] == "flow_smoothness"
     assert loaded[RELATIONS]["visible"] and loaded[MATRIX] is not None and loaded[DISSENT][0]["id"] == made[1]
 
