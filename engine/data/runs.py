@@ -2,6 +2,7 @@
 
 runs/<id>/
     resolved.json         what was asked for, every setting with its value; a run starts again from this file alone
+    preflight.json        the verdicts before it began
     metrics.jsonl         one line a log: {"step": 3, "loss": 0.69, ...}; a torn last line is ignored
     checkpoints/          checkpoint-<step>/ of the trainer, whole or not there
     adapter/              the trained weights, once the run is over
@@ -76,6 +77,10 @@ class Run:
     def lock(self) -> Path:
         """Held by the process that trains the run."""
         return self.folder / "lock"
+
+    @property
+    def preflight(self) -> Path:
+        return self.folder / "preflight.json"
 
     @property
     def log(self) -> Path:

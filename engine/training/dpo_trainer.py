@@ -47,11 +47,7 @@ class VideoDPOTrainer(VideoTrainer):
         """One part a batch: chosen and rejected go through the network together, with one noise and level a pair."""
         chosen, rejected = self.pairs.latents(inputs)
         conditioning = self.prompts.rows([str(row["prompt"]) for row in inputs])
-        clean = torch.cat([chosen, rejected])
-        noise, sigma = self._draw(chosen)
-        kind: Prediction = self.family.spec.prediction
-        noisy = noised(kind, clean, torch.cat([noise, noise]), torch.cat([sigma, sigma]))
-        target = prediction_of(kind, clean, torch.cat([noise, noise]), torch.cat([sigma, sigma]))
+        noisy, target, sigma = self._noised(chosen, rejected)
         both = conditioning.joined(conditioning)
         with self.reference.in_place():
             ref_chosen, ref_rejected = self._errors(noisy, target, sigma, both)
@@ -67,6 +63,21 @@ class VideoDPOTrainer(VideoTrainer):
         )
         self._note(found, policy_chosen, policy_rejected, ref_chosen, ref_rejected)
         yield (found.loss * self._weights(inputs)).mean()
+
+    def error_gaps(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """`[B]`: how much worse the present model denoises the chosen clips than the rejected, at a drawn level each."""
+        chosen, rejected = self.pairs.latents(rows)
+        conditioning = self.prompts.rows([str(row["prompt"]) for row in rows])
+        noisy, target, sigma = self._noised(chosen, rejected)
+        of_chosen, of_rejected = self._errors(noisy, target, sigma, conditioning.joined(conditioning))
+        return of_chosen - of_rejected
+
+    def _noised(self, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy latents and targets of both, chosen first, under one noise and level `sigma[B]` a pair."""
+        noise, sigma = self._draw(chosen)
+        kind: Prediction = self.family.spec.prediction
+        clean, noises, levels = torch.cat([chosen, rejected]), torch.cat([noise, noise]), torch.cat([sigma, sigma])
+        return noised(kind, clean, noises, levels), prediction_of(kind, clean, noises, levels), sigma
 
     def _errors(
         self, noisy: Tensor, target: Tensor, sigma: Tensor, conditioning: Conditioning

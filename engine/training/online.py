@@ -27,11 +27,15 @@ from engine.training.video_trainer import VideoTrainer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Rows of the buffer that one training step learns from; `index` into the rollouts, with their advantages."""
+    """Rows of the buffer that one training step learns from; `index` into the rollouts and what was `found` of them."""
 
     index: list[int]
     rollouts: Rollouts
-    advantages: Tensor
+    found: Advantages
+
+    @property
+    def advantages(self) -> Tensor:
+        return self.found.values[self.index]
 
     @property
     def prompts(self) -> list[str]:
@@ -111,6 +115,12 @@ class OnlineTrainer(VideoTrainer):
         steps = self.args.steps_per_generation * self.args.num_iterations
         return self.state.global_step * self.args.gradient_accumulation_steps // steps
 
+    def one_generation(self) -> list[Batch]:
+        """The first generation batch as training would make it, in the data set's order; nothing is updated."""
+        size = self.args.num_generations
+        prompts = self.args.generation_batch_size // size
+        return self._generate_and_score([row for row in self.train_dataset[:prompts] for _ in range(size)])
+
     def _generate_and_score(self, rows: Sequence[Mapping[str, Any]]) -> list[Batch]:
         began = time.perf_counter()
         rollouts = self._roll_out(self._requests(rows))
@@ -130,11 +140,7 @@ class OnlineTrainer(VideoTrainer):
         size = self.args.per_device_train_batch_size
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self._seed("order"))).tolist()
         return [
-            Batch(
-                index=order[start : start + size],
-                rollouts=rollouts,
-                advantages=found.values[order[start : start + size]],
-            )
+            Batch(index=order[start : start + size], rollouts=rollouts, found=found)
             for start in range(0, len(order), size)
         ]
 

@@ -5,9 +5,11 @@ stopped so; 2: it failed, and the last line of its output says why.
 """
 
 import argparse
+import json
 import logging
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,8 +20,11 @@ from engine.data.locks import try_lock
 from engine.data.runs import Run
 from engine.errors import DailiesError, TrainingError
 from engine.training.launch import build_trainer
+from engine.training.preflight import preflight, refuse
+from engine.training.video_trainer import VideoTrainer
 
 FINISHED, FAILED, STOPPED = 0, 2, 3
+log = logging.getLogger(__name__)
 
 
 class Recorder(TrainerCallback):
@@ -47,11 +52,22 @@ def train(run: Run, recorder: Recorder) -> bool:
         raise TrainingError(f"The run {run.id} is being trained by another process: wait for it, or stop it first.")
     trainer = build_trainer(preset, run, callbacks=[recorder])
     checkpoint = run.last_checkpoint()
+    if checkpoint is None:
+        _look_before(trainer, run)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if recorder.stop_asked:
         return False
     trainer.export(run.adapter)
     return True
+
+
+def _look_before(trainer: VideoTrainer, run: Run) -> None:
+    """Preflight, kept in the run's folder. Raises TrainingError when a verdict stops the run."""
+    verdicts = preflight(trainer)
+    for verdict in verdicts:
+        log.info("preflight, %s: %s. %s", verdict.name, verdict.level, verdict.sentence)
+    run.preflight.write_text(json.dumps([asdict(verdict) for verdict in verdicts], indent=2) + "\n", encoding="utf-8")
+    refuse(verdicts)
 
 
 def main() -> int:
@@ -65,7 +81,7 @@ def main() -> int:
     try:
         return FINISHED if train(run, recorder) else STOPPED
     except DailiesError as error:
-        logging.getLogger(__name__).error("%s", error)
+        log.error("%s", error)
         sys.stderr.write(f"{error}\n")
         return FAILED
 

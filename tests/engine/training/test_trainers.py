@@ -16,6 +16,8 @@ from engine.training.config import VideoDPOConfig, VideoGRPOConfig, VideoNFTConf
 from engine.training.dpo_trainer import VideoDPOTrainer
 from engine.training.grpo_trainer import VideoGRPOTrainer
 from engine.training.nft_trainer import VideoNFTTrainer
+from engine.training.online import Batch
+from engine.training.preflight import preflight, refuse
 from engine.training.weights import trainable
 from rewards.clip import Clip
 
@@ -103,7 +105,7 @@ def test_grpo_replays_its_rollouts_exactly(open_tiny: Open, tmp_path: Path) -> N
     rows = [{"prompt": prompt} for prompt in PROMPTS[:2] for _ in range(4)]
     batches = trainer._generate_and_score(rows)
     assert max(trainer.replay_error(batch) for batch in batches) <= 1e-5
-    whole = type(batches[0])(index=list(range(8)), rollouts=batches[0].rollouts, advantages=torch.zeros(8))
+    whole = Batch(index=list(range(8)), rollouts=batches[0].rollouts, found=batches[0].found)
     assert trainer.replay_error(whole) <= 1e-6
 
 
@@ -253,3 +255,69 @@ def test_settings_that_contradict_themselves_are_refused(open_tiny: Open, tmp_pa
         VideoGRPOTrainer(
             model=family, reward_funcs=brightness, args=VideoGRPOConfig(**online(tmp_path)), train_dataset=["one"]
         )
+
+
+# ------------------------------------------------------------------------------------------------------------ preflight
+
+LOOKED_AT = {
+    "dpo": {"frames", "beta"},
+    "grpo": {"frames", "rewards", "groups", "replay"},
+    "nft": {"frames", "rewards", "groups"},
+}
+
+
+def verdicts(trainer: Any) -> dict[str, Any]:
+    return {verdict.name: verdict for verdict in preflight(trainer)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_preflight_lets_a_sound_run_go_and_changes_nothing(kind: str, open_tiny: Open, tmp_path: Path) -> None:
+    trainer = make(kind, open_tiny(), tmp_path)
+    before = weights_of(trainer)
+    found = verdicts(trainer)
+    assert set(found) == LOOKED_AT[kind]
+    assert all(verdict.level != "stop" for verdict in found.values()), found
+    refuse(list(found.values()))
+    assert all(torch.equal(before[name], value) for name, value in weights_of(trainer).items())
+
+
+@pytest.mark.parametrize(
+    ("reward", "name", "message"),
+    [
+        (lambda prompts, **_: [0.5] * len(prompts), "groups", "constant"),
+        (lambda prompts, **_: [None] * len(prompts), "rewards", "No reward applies"),
+    ],
+)
+def test_preflight_stops_a_run_that_cannot_learn(
+    reward: Any, name: str, message: str, open_tiny: Open, tmp_path: Path
+) -> None:
+    trainer = make("grpo", open_tiny(), tmp_path)
+    trainer.reward_funcs = [reward]
+    assert verdicts(trainer)[name].level == "stop"
+    with pytest.raises(TrainingError, match=message):
+        refuse(preflight(trainer))
+
+
+def test_preflight_stops_frames_that_the_family_cannot_make(open_tiny: Open, tmp_path: Path) -> None:
+    found = verdicts(make("dpo", open_tiny(), tmp_path, num_frames=10))["frames"]
+    assert found.level == "stop"
+    assert "num_frames to 9" in found.sentence
+
+
+def test_preflight_finds_a_replay_that_is_none(open_tiny: Open, tmp_path: Path) -> None:
+    """Rollouts by one policy, replayed under another: what a dtype or a batch shape that differs would look like."""
+    trainer = make("grpo", open_tiny(), tmp_path)
+    batches = trainer.one_generation()
+    with torch.no_grad():
+        for name, parameter in trainable(trainer.family.network):
+            if "lora_B" in name:
+                parameter.add_(0.05)
+    trainer.one_generation = lambda: batches
+    assert verdicts(trainer)["replay"].level == "stop"
+
+
+@pytest.mark.parametrize(("scale", "fate"), [(1e-3, "stay at log 2"), (1e9, "saturate")])
+def test_preflight_warns_of_the_beta_trap(scale: float, fate: str, open_tiny: Open, tmp_path: Path) -> None:
+    found = verdicts(make("dpo", open_tiny(), tmp_path, error_scale=scale))["beta"]
+    assert found.level == "warning"
+    assert fate in found.sentence

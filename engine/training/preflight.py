@@ -1,0 +1,118 @@
+"""What is looked at before a run may start: a verdict a line, each with what was measured and what to change.
+
+Costs one generation batch (or the errors of a few pairs), and updates nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from engine.algorithms import dpo
+from engine.errors import TrainingError
+from engine.training.dpo_trainer import VideoDPOTrainer
+from engine.training.grpo_trainer import VideoGRPOTrainer
+from engine.training.online import Batch, OnlineTrainer
+from engine.training.video_trainer import VideoTrainer
+
+Level = Literal["ok", "warning", "stop"]
+REPLAY_LIMIT = 1e-5
+DEAD_LIMIT = 0.5
+PAIRS_LOOKED_AT = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """`name` of the check, how it came out, and one sentence with the measured value."""
+
+    name: str
+    level: Level
+    sentence: str
+
+
+def preflight(trainer: VideoTrainer) -> list[Verdict]:
+    """All verdicts for a trainer that has not begun."""
+    found = [_length(trainer)]
+    if isinstance(trainer, VideoDPOTrainer):
+        found += _pairs(trainer)
+    if isinstance(trainer, OnlineTrainer):
+        found += _rollout(trainer)
+    return found
+
+
+def refuse(verdicts: Sequence[Verdict]) -> None:
+    """Raises TrainingError with every verdict that stops the run."""
+    stops = [verdict.sentence for verdict in verdicts if verdict.level == "stop"]
+    if stops:
+        raise TrainingError("The run was not started. " + " ".join(stops))
+
+
+def _length(trainer: VideoTrainer) -> Verdict:
+    """Whether the family can make clips of that length at all."""
+    spec, frames = trainer.family.spec, trainer.template.num_frames
+    if spec.allows_frames(frames):
+        return Verdict(name="frames", level="ok", sentence=f"{spec.title} can make {frames} frames.")
+    nearest = spec.nearest_frames(frames)
+    sentence = f"{spec.title} cannot make {frames} frames: set num_frames to {nearest}."
+    return Verdict(name="frames", level="stop", sentence=sentence)
+
+
+@torch.no_grad()
+def _pairs(trainer: VideoDPOTrainer) -> Iterator[Verdict]:
+    """Whether beta, times the scale, suits the errors of this model on these pairs."""
+    rows = [trainer.train_dataset[i] for i in range(min(PAIRS_LOOKED_AT, len(trainer.train_dataset)))]
+    gaps = torch.cat([trainer.error_gaps([row]) for row in rows])
+    args, spread = trainer.args, float(gaps.std()) if len(gaps) > 1 else float(gaps.abs().mean())
+    move = args.beta_eff / 2 * spread
+    told = f"beta_eff is {args.beta_eff:g} (Diffusion-DPO: {dpo.PAPER_BETA:g}), a typical gap of the pairs {spread:.2g}"
+    if 0.01 <= move <= 100:
+        yield Verdict(name="beta", level="ok", sentence=f"{told}.")
+        return
+    wanted = dpo.scale_from_gap(gaps, args.beta) if spread > 0 and len(gaps) > 1 else args.error_scale
+    fate = "stay at log 2" if move < 0.01 else "saturate at once"
+    yield Verdict(
+        name="beta", level="warning", sentence=f"{told}: the loss would {fate}; try error_scale = {wanted:.0f}."
+    )
+
+
+def _rollout(trainer: OnlineTrainer) -> Iterator[Verdict]:
+    """What one generation batch shows: that its rewards are usable, and that its steps replay as they were taken."""
+    batches = trainer.one_generation()
+    found = batches[0].found
+    unscored = float(found.unscored.float().mean())
+    if unscored == 1:
+        yield Verdict(name="rewards", level="stop", sentence="No reward applies to any clip: choose another mix.")
+        return
+    level: Level = "warning" if unscored > 0.5 else "ok"
+    mean = float(found.rewards.nanmean())
+    yield Verdict(name="rewards", level=level, sentence=f"{unscored:.0%} of the clips earn no reward; mean {mean:.3f}.")
+    yield _dead_groups(float(found.dead.float().mean()))
+    if isinstance(trainer, VideoGRPOTrainer):
+        yield _replay(trainer, batches)
+
+
+def _dead_groups(share: float) -> Verdict:
+    """Groups whose clips all earn the same teach nothing."""
+    sentence = f"In {share:.0%} of the groups all clips earn the same"
+    if share == 1:
+        return Verdict(
+            name="groups", level="stop", sentence=f"{sentence}: the reward is constant, so nothing can be learned."
+        )
+    if share > DEAD_LIMIT:
+        return Verdict(name="groups", level="warning", sentence=f"{sentence}: make the groups larger.")
+    return Verdict(name="groups", level="ok", sentence=f"{sentence}.")
+
+
+def _replay(trainer: VideoGRPOTrainer, batches: Sequence[Batch]) -> Verdict:
+    """Ratios must be 1 before the first update, or the clip range cuts off noise instead of steps that go too far."""
+    error, clip = max(trainer.replay_error(batch) for batch in batches), trainer.args.epsilon
+    sentence = (
+        f"Replayed log-probabilities differ by at most {error:.1e} from the rollout's; the clip range is {clip:g}"
+    )
+    if error <= REPLAY_LIMIT:
+        return Verdict(name="replay", level="ok", sentence=f"{sentence}.")
+    if error < clip / 10:
+        return Verdict(name="replay", level="warning", sentence=f"{sentence}: train in float32 to bring it down.")
+    advice = "train in float32, or make rollout_batch equal to per_device_train_batch_size"
+    return Verdict(name="replay", level="stop", sentence=f"{sentence}, so noise would be clipped: {advice}.")
