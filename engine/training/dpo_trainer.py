@@ -65,7 +65,7 @@ class VideoDPOTrainer(VideoTrainer):
         yield (found.loss * self._weights(inputs)).mean()
 
     def error_gaps(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
-        """`[B]`: how much worse the present model denoises the chosen clips than the rejected, at a drawn level each."""
+        """`[B]`: how much worse the model denoises the chosen clips than the rejected, at a drawn level each."""
         chosen, rejected = self.pairs.latents(rows)
         conditioning = self.prompts.rows([str(row["prompt"]) for row in rows])
         noisy, target, sigma = self._noised(chosen, rejected)
