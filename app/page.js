@@ -1,6 +1,7 @@
 // What every component of the page shares. Runs in the document's head, before Gradio builds anything.
 window.dailies = (() => {
   const visible = (element) => element.isConnected && element.offsetParent !== null;
+  const whenThere = (act) => (document.body ? act() : document.addEventListener("DOMContentLoaded", act));
   const readJson = (name) => { try { return JSON.parse(localStorage.getItem(name)) ?? {}; } catch { return {}; } };
 
   // ---- Light and dark: what the person chose here, else what their system prefers.
@@ -19,8 +20,7 @@ window.dailies = (() => {
       if (document.body.classList.contains("dark") !== (theme.current() === "dark")) theme.apply();
     }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   }
-  if (document.body) keepTheme();
-  else document.addEventListener("DOMContentLoaded", keepTheme);
+  whenThere(keepTheme);
 
   document.addEventListener("click", (event) => event.target.closest("[data-theme-toggle]") && theme.toggle());
 
@@ -120,7 +120,7 @@ window.dailies = (() => {
       measured.observe(plot);
     }
   }
-  document.addEventListener("DOMContentLoaded", () => new MutationObserver(measurePlots).observe(document.body, { childList: true, subtree: true }));
+  whenThere(() => new MutationObserver(measurePlots).observe(document.body, { childList: true, subtree: true }));
 
   // ---- Ctrl+Enter anywhere in a form presses its main button.
   document.addEventListener("keydown", (event) => {
