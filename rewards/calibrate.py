@@ -52,6 +52,13 @@ class Recipe:
     domains: tuple[str, ...] = DOMAINS
 
 
+def _of_prompt(backend: tuple[str, str], domain: str) -> Recipe:
+    """What compares with the prompt deserves nothing with that of another clip, and full marks in half of the clips."""
+    return Recipe(
+        damage=("wrong_prompt",), full_marks=0.5, higher_is_better=True, backends=(backend,), domains=(domain,)
+    )
+
+
 GUARD = 0.9  # a side term that only spots damage: nine of ten whole clips pay nothing
 WHOLE = ("whole", "whole, with a seam")
 SEAMS = tuple(f"seam:{maker}" for maker in MAKERS)
@@ -69,6 +76,11 @@ RECIPES = {
     "novelty_after_k.histogram": Recipe(damage=("repeat", "ping_pong"), full_marks=0.25, higher_is_better=True),
     "novelty_after_k.histogram.excess": Recipe(damage=("cut", "pure_noise"), full_marks=GUARD),
     "novelty_after_k.incoherence": Recipe(damage=("cut", "pure_noise"), full_marks=GUARD),
+    "clip_vid.mini": _of_prompt(("clip", "mini"), "mini"),
+    "clip_vid.ViT-B-32": _of_prompt(("clip", "ViT-B-32"), "real"),
+    "clip_vid.ViT-L-14": _of_prompt(("clip", "ViT-L-14"), "real"),
+    "caption_consistency.mini": _of_prompt(("captions", "mini"), "mini"),
+    "caption_consistency.blip": _of_prompt(("captions", "blip"), "real"),
 }
 
 
@@ -93,8 +105,9 @@ def main() -> None:
     parser.add_argument("--only", metavar="REWARD", action="append", help="measure the anchors of this reward alone")
     parser.add_argument("--check", action="store_true", help="write nothing, fail when an anchor would move")
     options = parser.parse_args()
+    found = {domain: measure(domain, options.only) for domain in DOMAINS}
     old = CalibrationFile.model_validate_json(PATH.read_bytes()) if PATH.is_file() else None
-    sets = {domain: measure(domain, old.sets.get(domain) if old else None, options.only) for domain in DOMAINS}
+    sets = {domain: merged(old.sets.get(domain) if old else None, one) for domain, one in found.items()}
     if old and not moved(old.sets, sets):
         log.info("The anchors of version %d stand.", old.version)
         return
@@ -105,10 +118,8 @@ def main() -> None:
     log.info("Wrote version %d.", new.version)
 
 
-def measure(
-    domain: str, old: CalibrationSet | None, only: Collection[str] | None = None, *, folder: Path = FOLDER
-) -> CalibrationSet:
-    """Anchors of every recipe from the reference clips of one domain; `old` anchors stay where nothing was measured.
+def measure(domain: str, only: Collection[str] | None = None, *, folder: Path = FOLDER) -> CalibrationSet:
+    """Anchors of every recipe whose weights are here (or of the rewards in `only`) from the clips of one domain.
 
     Raises RewardError for an unknown reward in `only`, and when good is not above bad.
     """
@@ -120,9 +131,9 @@ def measure(
         for damage, clip in variants(clips[name], clips[following], recipes):
             taken[name, damage] = _take_notes(clip, damage, recipes)
         log.info("%s: measured %s", domain, name)
-    anchors = dict(old.anchors) if old else {}
+    anchors = {}
     for key, recipe in recipes.items():
-        used = [name for name in names if manifest[name].stays or not recipe.staying]
+        used = [name for name in names if manifest[name].subject == "stays" or not recipe.staying]
         whole = [value for name in used for damage in WHOLE for value in taken.get((name, damage), {}).get(key, [])]
         bad = [value for name in used for damage in recipe.damage for value in taken[name, damage].get(key, [])]
         if whole and bad:
@@ -130,6 +141,11 @@ def measure(
         else:
             log.warning("%s: %s could not be measured: its weights are not on this machine", domain, key)
     return CalibrationSet(clips=tuple(names), anchors=anchors)
+
+
+def merged(old: CalibrationSet | None, new: CalibrationSet) -> CalibrationSet:
+    """The new anchors, and the old ones of what was not measured this time."""
+    return CalibrationSet(clips=new.clips, anchors={**(old.anchors if old else {}), **new.anchors})
 
 
 def variants(clip: Clip, other: Clip, recipes: Mapping[str, Recipe]) -> Iterator[tuple[str, Clip]]:

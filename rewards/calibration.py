@@ -57,6 +57,12 @@ PUBLISHED: dict[str, Anchors] = {
     "caption_consistency.blip": Anchors(bad=0.2, good=0.8),
     # LAION kept pictures rated 5 and more as good, those above 6.5 as its best; few photographs fall below 3.
     "aesthetic.laion": Anchors(bad=3.0, good=7.0),
+    # Two faces count as one person below a squared distance of 1.242, so a cosine of 0.38 (FaceNet, arXiv:1503.03832).
+    "identity_lock.facenet": Anchors(bad=0.38, good=0.75),
+    # As its weights' own check has it: other people up to 0.30, the same one 0.76 to 0.95.
+    "identity_lock.yunet": Anchors(bad=0.3, good=0.75),
+    # As on the filmed reference clips, for sets that were not measured with AlexNet.
+    "t_lpips.alex": Anchors(bad=0.15, good=0.016),
 }
 """Used only where the calibration file has no anchors of its own; `Calibration.is_measured` tells them apart."""
 

@@ -2,9 +2,10 @@
 
 A row is a perturbation, a column a reward, a gate (`gate.cut`) or the total of a mix (`total.seed`). A perturbation
 *must lower* some columns and *must not move* others; the rest is free. Every clip is said to consist of two windows
-that meet in its middle. A cell holds when every clip does; it leaves out clips that have less than 0.1 to lose where a
-fall is expected, and, for framing, clips whose subject leaves the picture by itself. Cells that do not hold and are
-understood stand in `EXPLAINED` with the measured reason. `dailies rewards matrix` fills and prints it.
+that meet in its middle. A cell holds when every clip does. Left out are clips that have less than 0.1 to lose, where a
+fall is expected; clips whose subject leaves the picture by itself, where nothing may move (they end on an empty
+picture); and, for framing, all clips without one subject that stays. Cells that do not hold and are understood stand in
+`EXPLAINED` with the measured reason. `dailies rewards matrix` fills and prints it.
 """
 
 import logging
@@ -182,12 +183,12 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceSet:
-    """The reference clips of one domain. `others` show another subject; `staying` keep theirs in the picture."""
+    """The reference clips of one domain; `others` show another subject, `subjects` says what each clip's own does."""
 
     domain: str
     clips: dict[str, Clip]
     others: dict[str, Clip] = field(default_factory=dict)
-    staying: frozenset[str] = frozenset()
+    subjects: dict[str, str] = field(default_factory=dict)
 
     def pairs(self, change: Perturbation) -> Iterator[tuple[str, Clip, Clip]]:
         """Name, clip, and the second clip that this perturbation needs; clips without one are left out."""
@@ -198,6 +199,11 @@ class ReferenceSet:
             if second is not None:
                 yield name, clip, second
 
+    def tells(self, name: str, column: str, kind: Kind) -> bool:
+        """Whether this clip can say anything about the column falling or staying."""
+        subject = self.subjects[name]
+        return subject == "stays" if column in STAYING_ONLY else subject != "leaves" or kind == "falls"
+
     def only(self, names: Sequence[str], num_frames: int | None = None) -> "ReferenceSet":
         """Some of the clips, in this order, and of each the first `num_frames`."""
         clips, others = ({n: _head(of[n], num_frames) for n in names if n in of} for of in (self.clips, self.others))
@@ -206,8 +212,8 @@ class ReferenceSet:
 
 def read_set(domain: str) -> ReferenceSet:
     """All reference clips of a domain. Raises RewardError when they cannot be read."""
-    staying = frozenset(name for name, entry in read_manifest(domain).items() if entry.stays)
-    return ReferenceSet(domain=domain, clips=read_reference(domain), others=read_others(domain), staying=staying)
+    subjects = {name: entry.subject for name, entry in read_manifest(domain).items()}
+    return ReferenceSet(domain=domain, clips=read_reference(domain), others=read_others(domain), subjects=subjects)
 
 
 def fill_matrix(reference: ReferenceSet, mixes: Sequence[Mix], rows: Collection[str] = tuple(ROWS)) -> list["Filled"]:
@@ -289,9 +295,9 @@ class _Side:
         )
 
     def _cells(self, key: str) -> Iterator[Cell]:
-        damaged, staying = self._damaged.get(key, {}), self._reference.staying
+        damaged = self._damaged.get(key, {})
         for column, kind, bound, least in self._wanted(ROWS[key]):
-            names = [name for name in damaged if column not in STAYING_ONLY or name in staying]
+            names = [name for name in damaged if self._reference.tells(name, column, kind)]
             pairs = {name: (self._whole[name][column], damaged[name][column]) for name in names}
             changes = {n: b - a for n, (a, b) in pairs.items() if a is not None and b is not None and a >= least}
             yield Cell(domain=self._reference.domain, row=key, column=column, kind=kind, bound=bound, changes=changes)

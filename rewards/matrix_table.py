@@ -23,8 +23,9 @@ what had to happen and what happened:
 - `!` marks a cell that does not hold on every clip; each is explained below the table.
 - An empty cell may do as it likes; `no clip` means that the reward has a value on none of the clips.
 
-Framing is measured on clips with one subject that stays in the picture. Every clip is said to be made of two windows
-that meet in its middle, where `cut` cuts; `cut_elsewhere` cuts at three quarters. The rewards are computed as the mix
+Clips whose subject leaves the picture by itself end on an empty one, so they only count where something must fall;
+framing is measured on clips with one subject that stays. Every clip is said to be made of two windows that meet in its
+middle, where `cut` cuts; `cut_elsewhere` cuts at three quarters. The rewards are computed as the mix
 `seed` does for the filmed clips ("real") and as the mix `mini` does for the rendered ones. A mix's total must fall
 under {", ".join(f"`{key}`" for key in HACKS)}, whatever the clip."""
 

@@ -5,6 +5,7 @@ Two domains: "real" (four films, 256x256, 68 to 80 frames) and "mini" (ten rende
 """
 
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -19,8 +20,8 @@ FOLDER = Path(__file__).parents[1] / "assets" / "calibration" / "clips"
 class Entry(BaseModel):
     """One reference clip.
 
-    `stays` when its subject keeps inside the picture (or there is a whole street of them); `other` is a second file of
-    the same length that shows another subject in its place.
+    Its one subject `stays` in the picture or `leaves` it, or there are `many` or none in particular. `other` is a
+    second file of the same length that shows another subject in its place.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,7 +31,7 @@ class Entry(BaseModel):
     prompt: str
     fps: float
     licence: str
-    stays: bool
+    subject: Literal["stays", "leaves", "many"]
     other: str | None = None
 
 

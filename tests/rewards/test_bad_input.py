@@ -2,17 +2,18 @@
 
 import math
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rewards import Clip, Mix, RewardError, comprehensive_reward
+from rewards import REWARDS, Clip, Mix, RewardError, comprehensive_reward, read_mix
 from rewards.suite import RewardSuite
 
 from .conftest import render_clip
 
-KEYS = ("flow_smoothness", "structure_constancy", "seam", "loop_break", "aesthetic", "framing", "novelty_after_k")
-MIX = Mix(key="all", title="", weights=dict.fromkeys(KEYS, 1.0), calibration="mini")
+MINI = read_mix(Path(__file__).resolve().parents[2] / "presets" / "rewards" / "mini.toml")
+MIX = Mix(key="all", title="", weights=dict.fromkeys(REWARDS, 1.0), calibration="mini", backends=MINI.backends)
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -57,7 +58,7 @@ def test_every_reward_gives_a_finite_value_or_a_reason(name: str, prompt: str) -
     assert report.total is None or math.isfinite(report.total)
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", REWARDS)
 @pytest.mark.parametrize("name", ["one frame", "two frames", "65 frames", "uniform grey"])
 def test_pictures_fit_the_clip(key: str, name: str) -> None:
     suite = RewardSuite(MIX)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rewards import REWARDS, RewardError
-from rewards.calibrate import RECIPES, measure, moved
-from rewards.calibration import PATH, Anchors, Calibration, CalibrationFile, CalibrationSet, read_calibration
+from rewards.calibrate import RECIPES, measure, merged, moved
+from rewards.calibration import PATH, PUBLISHED, Anchors, Calibration, CalibrationFile, CalibrationSet, read_calibration
 from rewards.reference import read_reference
 
 FILE = CalibrationFile.model_validate_json(PATH.read_bytes())
@@ -29,7 +29,7 @@ def test_the_map_is_linear_between_the_anchors_and_flat_beyond() -> None:
 @pytest.mark.parametrize("domain", ["real", "mini"])
 def test_every_recipe_has_anchors_and_every_anchor_a_recipe(domain: str) -> None:
     anchors = FILE.sets[domain].anchors
-    assert anchors.keys() >= {key for key, recipe in RECIPES.items() if domain in recipe.domains}
+    assert {*anchors, *PUBLISHED} >= {key for key, recipe in RECIPES.items() if domain in recipe.domains}
     assert {key.split(".")[0] for key in anchors} <= REWARDS.keys()
     for key in LOWER_IS_BETTER:
         assert anchors[key].good < anchors[key].bad
@@ -69,11 +69,11 @@ def test_one_reward_can_be_measured_alone(tmp_path: Path) -> None:
     manifest = {"mini_0": json.loads((clips / "manifest.json").read_text(encoding="utf8"))["mini_0"]}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest), encoding="utf8")
     (tmp_path / "mini_0.npz").symlink_to(clips / "mini_0.npz")
-    found = measure("mini", old, ["aesthetic"], folder=tmp_path)
+    found = merged(old, measure("mini", ["aesthetic"], folder=tmp_path))
     assert found.anchors.keys() == {"x", "aesthetic.technical"} and found.anchors["x"] == old.anchors["x"]
     assert found.anchors["aesthetic.technical"].good > found.anchors["aesthetic.technical"].bad + 0.2
     with pytest.raises(RewardError, match="Did you mean 'aesthetic'"):
-        measure("mini", old, ["aesthetics"])
+        measure("mini", ["aesthetics"])
 
 
 def test_reference_clips_say_their_licence() -> None:
