@@ -58,6 +58,23 @@ def between(a: np.ndarray, b: np.ndarray, moments: np.ndarray) -> tuple[np.ndarr
     return made, trust
 
 
+def settle(frames: np.ndarray, pictures: np.ndarray, places: tuple[int, ...]) -> np.ndarray:
+    """`frames` `uint8[T,H,W,3]` with the keyframes `pictures` `uint8[N,H,W,3]` in their `places`, without a flicker.
+
+    What a keyframe differs by from the frame it takes the place of is carried along the flow to the frames around it,
+    evenly less down to nothing at the next keyframe.
+    """
+    settled = frames.astype(np.float32)
+    gaps = pictures.astype(np.float32) - frames[list(places)]
+    for index, (first, last) in enumerate(pairwise(places)):
+        for frame in range(first + 1, last):
+            nearness = (frame - first) / (last - first)
+            for place, gap, weight in ((first, gaps[index], 1 - nearness), (last, gaps[index + 1], nearness)):
+                settled[frame] += weight * warp(gap[None], measured_flow(frames[frame], frames[place]))[0]
+    settled[list(places)] = pictures
+    return np.clip(np.round(settled), 0, 255).astype(np.uint8)
+
+
 def measured_flow(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`float32[1,H,W,2]` from one picture `uint8[H,W,3]` to another; small pictures are enlarged to measure it."""
     height, width = a.shape[:2]

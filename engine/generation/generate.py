@@ -65,7 +65,7 @@ class Mode:
 
 MODES: dict[str, Mode] = {
     "direct": Mode(make=generate_direct, steps=lambda family, request: request.num_steps),
-    "keyframes": Mode(make=keyframes.generate_keyframes, steps=lambda family, request: keyframes.count_steps(request)),
+    "keyframes": Mode(make=keyframes.generate_keyframes, steps=keyframes.count_steps),
     "windows": Mode(make=windows.generate_windows, steps=windows.count_steps),
 }
 

@@ -1,11 +1,13 @@
 """Keyframe-then-inbetween: a few frames first, then what lies between them, under lower guidance.
 
-keyframes     joint: frames of a quick draft of the whole clip, so that they agree; independent: each from a clip of its
-              own; given: pictures from the user, which replace drawn ones.
+keyframes     joint: frames of a quick draft of the whole clip, so that they agree (window by window where the family
+              can continue a clip and this one is longer than a window); independent: each from a clip of its own;
+              given: pictures from the user, which replace drawn ones.
 in-betweens   families that take pictures ("pictures" in `native_conditioning`) are given the keyframes at their times.
               For all others the latent frames of the keyframes are held while the rest is denoised, from latents of a
               flow-warped interpolation brought to a middle noise level.
-afterwards    the keyframes are put in their places, which the decoder alone would only come near to.
+afterwards    the keyframes are put in their places, which the decoder alone only comes near to, and what they differ by
+              from it is carried to the frames around them.
 """
 
 from collections.abc import Generator, Sequence
@@ -17,11 +19,12 @@ from torch import Tensor
 
 from engine.errors import ConfigError
 from engine.families.base import ModelFamily, Predictor
-from engine.generation.flow_blend import Blend, blend_keyframes
+from engine.generation.flow_blend import Blend, blend_keyframes, settle
 from engine.generation.held import HeldFrames, PulledFrames
 from engine.generation.making import Drain, Events, Generated, Keyframes, Progress, Prompts, Tally, Tools, drain, encode
-from engine.generation.plans import keyframe_places, keyframe_plan
+from engine.generation.plans import Window, continued_windows, is_continued, keyframe_places, keyframe_plan
 from engine.generation.request import GenerationRequest
+from engine.generation.windows import draw_continued
 from engine.sampling.noising import noised
 from engine.sampling.schedule import sigmas_for
 from engine.seeds import generator_for, seed_for
@@ -51,12 +54,10 @@ class Scene:
         return sigmas_for(self.family.scheduler_config, num_steps, latents.shape[2:].numel())
 
 
-def count_steps(request: GenerationRequest) -> int:
+def count_steps(family: ModelFamily, request: GenerationRequest) -> int:
     """Denoising steps of both stages."""
-    drawn = (
-        draft_steps(request) * {"joint": 1, "independent": len(_drawn_places(request)), "given": 0}[_source(request)]
-    )
-    return drawn + request.num_steps
+    clips = {"joint": len(_draft_windows(family, request)), "independent": len(_drawn_places(request)), "given": 0}
+    return clips[_source(request)] * draft_steps(request) * bool(_drawn_places(request)) + request.num_steps
 
 
 def draft_steps(request: GenerationRequest) -> int:
@@ -87,18 +88,23 @@ def generate_keyframes(family: ModelFamily, batch: Sequence[GenerationRequest], 
     latents = yield from _inbetween(scene, pictures, places)
     yield tally.told("decode")
     for request, latent, row in zip(batch, latents.split(1), pictures, strict=True):
-        frames = family.decode(latent)[0]
-        frames[list(places)] = row
+        frames = settle(family.decode(latent)[0], row, places)
         yield Generated(request=request, clip=Clip(frames=frames, fps=request.fps, prompt=request.prompt))
 
 
 def _draw_joint(scene: Scene, places: Sequence[int]) -> PictureDrain:
     """Frames of a draft of the whole clip, in fewer steps."""
-    noise = scene.noise()
-    sigmas = scene.sigmas(noise, draft_steps(scene.first))
+    family, num_steps = scene.family, draft_steps(scene.first)
     guidance = keyframe_plan(scene.first).keyframe_guidance
-    latents = yield from drain(scene.family, noise, sigmas, scene.prompts, guidance, scene.tally, "keyframes")
-    return np.stack([scene.family.decode(row)[0][list(places)] for row in latents.split(1)])
+    if len(_draft_windows(family, scene.first)) > 1:
+        frames = yield from draw_continued(
+            family, scene.batch, scene.prompts, scene.tally, num_steps=num_steps, guidance=guidance, phase="keyframes"
+        )
+        return frames[:, list(places)]
+    noise = scene.noise()
+    sigmas = scene.sigmas(noise, num_steps)
+    latents = yield from drain(family, noise, sigmas, scene.prompts, guidance, scene.tally, "keyframes")
+    return np.stack([family.decode(row)[0][list(places)] for row in latents.split(1)])
 
 
 def _draw_independent(scene: Scene, places: Sequence[int]) -> PictureDrain:
@@ -175,6 +181,12 @@ def _latent_trust(blend: Blend, latents: Tensor) -> Tensor:
     small = torch.nn.functional.adaptive_avg_pool2d(pixels, (h, w))[:, 0]
     which = _latent_of(np.arange(len(small)), len(small), t)
     return torch.stack([small[which == index].amin(dim=0) for index in range(t)])[None]
+
+
+def _draft_windows(family: ModelFamily, request: GenerationRequest) -> list[Window]:
+    """The pieces in which a draft is made: one, unless the family can continue a clip."""
+    whole = [Window(start=0, stop=request.num_frames, given=0)]
+    return continued_windows(request, family.spec) if is_continued(family.spec) else whole
 
 
 def _source(request: GenerationRequest) -> str:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.generation.flow_blend import blend_keyframes
+from engine.generation.flow_blend import blend_keyframes, settle
 
 
 def ground() -> np.ndarray:
@@ -47,3 +47,21 @@ def test_what_appears_is_not_trusted() -> None:
 def test_neighbouring_keyframes_have_nothing_between() -> None:
     blend = blend_keyframes(np.stack([square(10), square(12)]), (0, 1), 2)
     assert np.array_equal(blend.frames, np.stack([square(10), square(12)]))
+
+
+def test_keyframes_settle_without_a_flicker() -> None:
+    """Frames that came out a little darker than the keyframes: the square stays whole, and no frame stands out."""
+    moving = np.stack([square(10 + frame) for frame in range(9)])
+    dark = (moving * 0.9).astype(np.uint8)
+    settled = settle(dark, moving[[0, 8]], (0, 8))
+    assert np.array_equal(settled[[0, 8]], moving[[0, 8]])
+    assert all(psnr(settled[frame], moving[frame]) > psnr(dark[frame], moving[frame]) + 3 for frame in range(1, 8))
+    brightness = settled.mean(axis=(1, 2, 3))
+    assert np.abs(np.diff(brightness)).max() < 0.3 * (moving - dark).mean()
+
+
+def test_frames_that_have_nothing_to_settle_stay_as_they_are() -> None:
+    moving = np.stack([square(10 + frame) for frame in range(5)])
+    assert np.array_equal(settle(moving, moving[[0, 4]], (0, 4)), moving)
+    one = settle(moving, moving[[2]] // 2, (2,))
+    assert np.array_equal(one[[0, 1, 3, 4]], moving[[0, 1, 3, 4]]) and np.array_equal(one[2], moving[2] // 2)
