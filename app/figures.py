@@ -17,6 +17,7 @@ from app.views.scores import Score
 
 SERIES = ("#c77f1f", "#3f86b5", "#5a9a6b", "#a86fa0", "#8a8473", "#cc5b4d")
 MUTED = "#8b8a86"
+FAINT = "#8b8a8655"  # lines of a profile, on either ground
 DIVERGING = ((0.0, "#7fb2d4"), (0.5, "#e6e5e2"), (1.0, "#e6a13a"))  # dark text can be read on all of it
 BAR_PX, CHROME_PX = 34, 28  # height of one reward's row, and of what stands around them
 HOVER = {"bgcolor": "#1d1d1d", "bordercolor": "#1d1d1d", "font": {"color": "#f1f0ed", "size": 12}}
@@ -154,9 +155,10 @@ _POLAR = {
         "range": [0, 1],
         "tickvals": [0.25, 0.5, 0.75, 1],
         "tickfont": {"size": 10},
-        "gridcolor": "#8b8a8644",
+        "gridcolor": FAINT,
+        "linecolor": FAINT,
     },
-    "angularaxis": {"gridcolor": "#8b8a8644", "tickfont": {"size": 11}, "direction": "clockwise"},
+    "angularaxis": {"gridcolor": FAINT, "linecolor": FAINT, "tickfont": {"size": 11}, "direction": "clockwise"},
 }
 _LEGEND = {"orientation": "h", "x": 0, "y": 1.04, "xanchor": "left", "yanchor": "bottom", "font": {"size": 12}}
 
