@@ -336,4 +336,5 @@ GATES = {
     "motion": "too little moves",
     "sharpness": "the pictures are blurred",
     "cut": "the clip jumps like a cut",
+    "loop": "the same pictures come again",
 }

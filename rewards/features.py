@@ -44,7 +44,7 @@ WORLD_SHARE = 0.6  # of the width: what moves alike over this much is the world,
 UNCHANGED = frozenset(
     "frames gray texture texture_share flow visible visible_back warped visible_share speed least_px acceleration"
     " camera unexplained histograms sharpness soft_edges jump_series thumbnails thumbnail_changes"
-    " horizon_angles".split()
+    " repetition horizon_angles".split()
 )
 """Pieces that depend on the clip and the flow alone: not on the calibration, and on no other back end."""
 _MATCH = np.exp(-np.arange(256, dtype=np.float32) / RESIDUAL_LEVELS)  # by residual in grey levels

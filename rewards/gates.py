@@ -1,13 +1,13 @@
-"""What no clip may buy a high score with: standing still, blur, hard cuts. And what the prompt wishes about it.
+"""What no clip may buy a high score with: standing still, blur, hard cuts, loops. And what the prompt wishes about it.
 
 Each gate is 1 for a clip that has nothing to hide and falls smoothly to 0. Stability rewards multiply their value by
-the motion gate themselves (a frozen clip is perfectly stable and worthless); a mix multiplies its total by all three,
-each with the strength that its preset gives. "Still" in the prompt opens the motion gate; "loop" turns `loop_break`
-round.
+the motion gate themselves (a frozen clip is perfectly stable and worthless); a mix multiplies its total by all four,
+each with the strength that its preset gives. "Still" in the prompt opens the motion gate, "loop" the loop gate.
 
     motion      share of time in which the fastest 5 % move: VBench's dynamic_degree (arXiv:2311.17982) made continuous
     sharpness   how much a small blur would still take away from the edges (Crete et al. 2007, doi:10.1117/12.702790)
     cut         the worst step that flow cannot explain and that stands out from the rest of the clip
+    loop        the same pictures again (rewards/repetition.py): good ones, repeated, would else pay for ever
 """
 
 import re
@@ -18,6 +18,7 @@ import numpy as np
 
 from rewards.features import ClipFeatures
 from rewards.flow import contrast_axis, to_gray
+from rewards.repetition import LEAST_FRAMES, REPEATS, find_repetition
 from rewards.series import smoothstep, soften
 
 SPEED_PX_S = (4.0, 24.0)  # px of 256 a second: nothing moves .. moves (VBench's own threshold is 48, a yes or no)
@@ -26,6 +27,7 @@ SHARPNESS = (0.08, 0.30)  # measured: real 0.40..0.65, blurred by 3 px of 256 0.
 SHARPNESS_PX = 256  # larger pictures are reduced to this short side first; none is enlarged
 CUT_UNEXPLAINED = (0.70, 0.95)
 CUT_PROMINENCE = (0.15, 0.35)
+LEAST_MOTION = 0.05  # of the motion gate: what does not move repeats nothing
 EDGE_LEVELS = 1.0  # mean gradient under which a picture has no edges to judge
 
 STILL = re.compile(
@@ -59,9 +61,10 @@ class Gates:
     motion: float
     sharpness: float
     cut: float
+    loop: float
 
     def to_dict(self) -> dict[str, float]:
-        return {"motion": self.motion, "sharpness": self.sharpness, "cut": self.cut}
+        return {"motion": self.motion, "sharpness": self.sharpness, "cut": self.cut, "loop": self.loop}
 
 
 def read_wishes(prompt: str) -> Wishes:
@@ -70,8 +73,13 @@ def read_wishes(prompt: str) -> Wishes:
 
 
 def measure_gates(features: ClipFeatures) -> Gates:
-    """All three gates of one clip."""
-    return Gates(motion=motion_gate(features), sharpness=sharpness_gate(features), cut=cut_gate(features))
+    """All gates of one clip."""
+    return Gates(
+        motion=motion_gate(features),
+        sharpness=sharpness_gate(features),
+        cut=cut_gate(features),
+        loop=loop_gate(features),
+    )
 
 
 def motion_gate(features: ClipFeatures) -> float:
@@ -111,6 +119,14 @@ def cut_series(features: ClipFeatures) -> np.ndarray:
     if not len(steps):
         return steps
     return smoothstep(steps, *CUT_UNEXPLAINED) * smoothstep(steps - np.median(steps), *CUT_PROMINENCE)
+
+
+def loop_gate(features: ClipFeatures) -> float:
+    """0 when the same pictures come again, unless the prompt wants a loop; 1 for a clip too short or still to tell."""
+    clip = features.clip
+    if clip.num_frames < LEAST_FRAMES or motion(features) < LEAST_MOTION or read_wishes(clip.prompt).loop:
+        return 1.0
+    return 1.0 - soften(find_repetition(features).similarity, *REPEATS)
 
 
 def _asks(wish: re.Pattern[str], prompt: str) -> bool:

@@ -33,7 +33,7 @@ FALL = 0.03  # a reward that must fall loses at least this much
 STAY = 0.10  # a reward that must not move stays within this
 EXACT = 1e-9
 TOTAL = "total."
-GATES = ("gate.motion", "gate.sharpness", "gate.cut")
+GATES = ("gate.motion", "gate.sharpness", "gate.cut", "gate.loop")
 LEAST_TO_LOSE = 0.10
 STAYING_ONLY = ("framing",)  # measured on clips whose subject keeps inside the picture
 HOME = {"real": "seed", "mini": "mini"}  # the mix that computes the rewards of a domain's matrix
@@ -89,12 +89,12 @@ ROWS: dict[str, Row] = {
         hack=True,
     ),
     "repeat": Row(
-        falls=("loop_break", "novelty_after_k"),
+        falls=("loop_break", "novelty_after_k", "gate.loop"),
         stays=("identity_lock", *SINGLE_FRAMES, "gate.sharpness"),
         hack=True,
     ),
     "ping_pong": Row(
-        falls=("loop_break", "novelty_after_k"),
+        falls=("loop_break", "novelty_after_k", "gate.loop"),
         stays=("identity_lock", *SINGLE_FRAMES, "gate.sharpness", "gate.cut"),
         hack=True,
     ),
@@ -212,7 +212,7 @@ class ReferenceSet:
 
 def read_set(domain: str) -> ReferenceSet:
     """All reference clips of a domain. Raises RewardError when they cannot be read."""
-    subjects = {name: entry.subject for name, entry in read_manifest(domain).items()}
+    subjects: dict[str, str] = {name: entry.subject for name, entry in read_manifest(domain).items()}
     return ReferenceSet(domain=domain, clips=read_reference(domain), others=read_others(domain), subjects=subjects)
 
 

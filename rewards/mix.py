@@ -3,7 +3,8 @@
     total = sum_i w_i v_i / sum_i w_i  x  prod_g (1 - strength_g (1 - gate_g))
 
 over the rewards i that apply to the clip. A reward without a value (not applicable, weights missing) drops out and the
-rest share its weight; a note says so. The gates g (motion, sharpness, cut) multiply: no weighted sum can buy them off.
+rest share its weight; a note says so. The gates g (motion, sharpness, cut, loop) multiply: no weighted sum can buy them
+off.
 """
 
 import difflib
@@ -32,6 +33,7 @@ class GateStrengths(BaseModel):
     motion: Share = 0.5
     sharpness: Share = 0.5
     cut: Share = 0.5
+    loop: Share = 0.5
 
 
 class Mix(BaseModel):

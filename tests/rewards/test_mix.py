@@ -28,7 +28,7 @@ from rewards.suite import RewardSuite
 from .conftest import render_clip
 
 PRESETS = Path(__file__).resolve().parents[2] / "presets" / "rewards"
-OPEN = {"motion": 1.0, "sharpness": 1.0, "cut": 1.0}
+OPEN = {"motion": 1.0, "sharpness": 1.0, "cut": 1.0, "loop": 1.0}
 unit = st.floats(0, 1)
 parts = st.dictionaries(st.sampled_from("abcdef"), st.tuples(st.none() | unit, st.floats(0, 10)), min_size=1)
 

@@ -99,9 +99,11 @@ def test_loop_break_is_turned_round_where_a_loop_is_wanted() -> None:
     loop, line = render_clip("circle", loop=True), render_clip("right")
     assert "looping" in loop.prompt
     wanted = [suite.score(Clip(frames=clip.frames, fps=8, prompt="looping")).total for clip in (loop, line)]
-    unwanted = [suite.score(Clip(frames=clip.frames, fps=8, prompt="")).total for clip in (loop, line)]
+    unwanted = [suite.score(Clip(frames=clip.frames, fps=8, prompt="")) for clip in (loop, line)]
     assert wanted == pytest.approx([1, 0], abs=0.1)
-    assert unwanted == pytest.approx([0, 1], abs=0.02)
+    assert [report.total for report in unwanted] == pytest.approx([0, 1], abs=0.02)
+    assert [report.gates["loop"] for report in unwanted] == pytest.approx([0, 1], abs=0.02)
+    assert suite.score(Clip(frames=loop.frames, fps=8, prompt="looping")).gates["loop"] == 1
 
 
 def test_a_dip_in_the_series_marks_the_first_frame_of_the_cut() -> None:
