@@ -259,18 +259,22 @@ class ClipFeatures:
     def unexplained(self) -> np.ndarray:
         """`float64[T-1]` in 0..1: share of the textured area that flow carries neither forward nor backward.
 
-        The lower of the two directions, so that something that enters or leaves does not count; of an area no less than
-        usual, so that the last corner of something leaving does not either; with the overall change of brightness taken
-        out. Real motion and bounces stay under 0.65, hard cuts measure 0.7 to 1.
+        The lower of the two directions, so that something that enters or leaves does not count; where only one of the
+        two pictures shows anything, that one's. Scaled down where both show less than half of what the clip usually
+        does: the last corner of something leaving is no evidence. The overall change of brightness is taken out. Real
+        motion and bounces stay under 0.65, hard cuts measure 0.7 to 1.
         """
         return self.once("unexplained", self._measure_unexplained)
 
     def _measure_unexplained(self) -> np.ndarray:
         warped_back = warp(self.frames[:-1], self.flow[1])
-        least_px = 2 * self.least_px
-        forward = _unexplained(self.frames[:-1], self.warped, self.visible, self.texture[:-1], least_px)
-        back = _unexplained(self.frames[1:], warped_back, self.visible_back, self.texture[1:], least_px)
-        return np.minimum(forward, back)
+        forward = _unexplained(self.frames[:-1], self.warped, self.visible, self.texture[:-1])
+        back = _unexplained(self.frames[1:], warped_back, self.visible_back, self.texture[1:])
+        empty = LEAST_AREA * self.gray[0].size
+        shares = [np.where(area >= empty, part / np.maximum(area, empty), np.inf) for part, area in (forward, back)]
+        lower = np.minimum(*shares)
+        enough = np.minimum(1, (forward[1] + back[1]) / (4 * self.least_px))
+        return np.where(np.isfinite(lower), lower, 0) * enough
 
 
 def _to_analysis_size(frames: np.ndarray) -> np.ndarray:
@@ -316,13 +320,14 @@ def _similarity(flow: np.ndarray, followed: np.ndarray, least_px: float) -> tupl
 
 
 def _unexplained(
-    target: np.ndarray, warped: np.ndarray, seen: np.ndarray, texture: np.ndarray, least_px: float
-) -> np.ndarray:
-    """`float64[N]`: share of the textured area (at least `least_px`) that is hidden or whose warped colours differ."""
-    shares = []
+    target: np.ndarray, warped: np.ndarray, seen: np.ndarray, texture: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two `float64[N]`: the textured area, in px, that is hidden or whose warped colours differ; and all of it."""
+    lost, shown = [], []
     for here, there, mask, weight in zip(target, warped, seen, texture, strict=True):
         gain = (sum(cv2.mean(here)) + 1) / (sum(cv2.mean(there)) + 1)
         residual = cv2.absdiff(cv2.convertScaleAbs(there, alpha=gain), here)
         matches = _MATCH[cv2.max(cv2.max(residual[..., 0], residual[..., 1]), residual[..., 2])]
-        shares.append(float(((1 - mask * matches) * weight).sum()) / max(float(weight.sum()), least_px))
-    return np.array(shares)
+        lost.append(float(((1 - mask * matches) * weight).sum()))
+        shown.append(float(weight.sum()))
+    return np.array(lost), np.array(shown)
