@@ -95,6 +95,11 @@ def mix_choices() -> Choices:
     return [*titled("rewards"), (text.NO_MIX, "")]
 
 
+def default_mix(mixes: Choices) -> str | None:
+    """The mix that a clip from anywhere is scored by unless another is chosen: that of the model we begin with."""
+    return preferred(mixes, GenerationRequest.model_fields["model"].default)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:
     """What a model's sliders and number fields may say; frames run from one stride to the model's longest clip."""

@@ -19,7 +19,7 @@ function row(key, { title, question }, most) {
   made.dataset.key = key;
   made.title = question;
   made.querySelector(".name").textContent = title;
-  Object.assign(made.querySelector("input"), { max: most, value: weights[key] });
+  Object.assign(made.querySelector("input"), { max: most, value: weights[key], ariaLabel: title });
   return made;
 }
 

@@ -12,7 +12,7 @@ from app.components.clip_grid import ClipGrid
 from app.components.clip_pair import ClipPair
 from app.components.job_strip import JobStrip
 from app.desk import Desk
-from app.forms import mix_choices
+from app.forms import default_mix, mix_choices
 from app.guard import on
 from app.views import shelf, stage
 from app.views.jobs import clip_ids, strip
@@ -82,7 +82,7 @@ class LibraryTab:
                 with gr.Column(scale=4, min_width=280):
                     self.upload_prompt = gr.Textbox(label=text.IMPORT_PROMPT, max_lines=3, elem_id="upload-prompt")
                     mixes = mix_choices()[:-1]
-                    self.mix = gr.Dropdown(mixes, value=mixes[0][1] if mixes else None, label=text.MIX)
+                    self.mix = gr.Dropdown(mixes, value=default_mix(mixes), label=text.MIX)
                     with gr.Row(elem_classes="tight"):
                         self.import_button = gr.Button(text.IMPORT_SUBMIT, variant="primary", elem_id="import")
                         self.import_close = gr.Button(text.CLOSE)

@@ -15,7 +15,7 @@ from app.components.score_table import ScoreTable
 from app.components.weight_sliders import WeightSliders
 from app.desk import Desk
 from app.figures import matrix
-from app.forms import mix_choices
+from app.forms import default_mix, mix_choices
 from app.guard import on, warn
 from app.views import clips, ranking, sets, stage
 from app.views.jobs import clip_ids, strip
@@ -58,8 +58,9 @@ class ScoreTab:
             self.which = gr.Dropdown(
                 sets.choices(self.desk), value=sets.NEWEST, label=text.WHICH, min_width=220, scale=4, elem_id="which"
             )
-            first = mixes[0][1] if mixes else None
-            self.mix = gr.Dropdown(mixes, value=first, label=text.MIX, min_width=180, scale=3, elem_id="score-mix")
+            self.mix = gr.Dropdown(
+                mixes, value=default_mix(mixes), label=text.MIX, min_width=180, scale=3, elem_id="score-mix"
+            )
             self.fill = gr.Button(text.SCORE_THESE, size="md", scale=0, min_width=200, elem_classes="beside-label")
             self.drop = gr.Button(text.DROP, size="md", scale=0, min_width=200, elem_classes="beside-label")
 

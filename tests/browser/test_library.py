@@ -182,7 +182,7 @@ def test_the_wipe_follows_the_pointer(library: Page) -> None:
     frame = library.locator("#compare-player .frame").first
     box = frame.bounding_box()
     assert box is not None
-    frame.hover(position={"x": box["width"] / 4, "y": box["height"] / 2})
+    frame.hover(position={"x": box["width"] / 4, "y": box["height"] / 2}, force=True)  # either picture may lie on top
     share = library.evaluate(
         "parseFloat(document.querySelector('#compare-player .stage').style.getPropertyValue('--wipe'))"
     )
@@ -233,6 +233,21 @@ def test_a_video_is_imported_and_scored(page: Page, new_archive: Any, ffmpeg: st
     expect(page.locator("#library-facts .total b")).to_have_text(re.compile(r"\d\.\d\d|not scored"))
     card = page.locator(CARDS).filter(has_text=f"test bars as {suffix}")
     expect(card.locator(".tag")).to_have_text(text.IMPORTED)
+
+
+def test_an_upload_whose_end_is_missing_is_one_sentence(
+    page: Page, new_archive: Any, ffmpeg: str, tmp_path: Path
+) -> None:
+    """Its header is whole, so it is filed; what follows is found to be cut off when it is read."""
+    path = tmp_path / "cut.gif"
+    source = ["-f", "lavfi", "-i", "testsrc=duration=2:size=96x64:rate=12"]
+    subprocess.run([ffmpeg, "-v", "error", *source, str(path)], check=True)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    page.goto(new_archive.address)
+    page.get_by_role("tab", name=text.LIBRARY).click()
+    upload(page, path, "cut off")
+    job = page.locator("#library-jobs .job").filter(has_text="cut off")
+    expect(job).to_contain_text("'cut.gif' is damaged or cut off after about", timeout=180_000)
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,14 @@ def open_library(page: Page, bench: Any) -> None:
     expect(page.locator("#library-bars .js-plotly-plot")).to_be_visible()
 
 
+def open_score(page: Page) -> None:
+    page.get_by_role("tab", name=text.SCORE, exact=True).click()
+    page.locator("#score-mix input").click()
+    page.get_by_role("option", name="Embedded model", exact=True).click()
+    page.locator("#score-table td.clip a").first.click()
+    expect(page.locator("#score-bars .js-plotly-plot")).to_be_visible()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_and_everything_has_a_name(browser: Browser, watched: Any, archive: Any, scheme: Any) -> None:
     context = browser.new_context(viewport={"width": 1920, "height": 1080}, color_scheme=scheme)
@@ -52,6 +60,8 @@ def test_text_can_be_read_and_everything_has_a_name(browser: Browser, watched: A
     expect(page.get_by_text(text.STAGE_EMPTY_TITLE)).to_be_visible()
     assert (page.evaluate(NAMELESS), page.evaluate(PALE)) == ([], [])
     open_library(page, archive)
+    assert (page.evaluate(NAMELESS), page.evaluate(PALE)) == ([], [])
+    open_score(page)
     assert (page.evaluate(NAMELESS), page.evaluate(PALE)) == ([], [])
     context.close()
 
@@ -86,5 +96,7 @@ def test_nothing_is_cut_off_at_the_side(browser: Browser, watched: Any, archive:
         page = context.new_page()
         watched.watch(page)
         open_library(page, archive)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        open_score(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         context.close()
