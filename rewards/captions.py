@@ -162,13 +162,17 @@ def open_similarity(name: str = DEFAULT) -> Similarity:
 
 @contextmanager
 def _reading(folder: Path, what: str) -> Iterator[None]:
-    """Turn what transformers raises for a folder that is not `what` into one sentence."""
+    """Turn what transformers raises for a folder that is not `what` into one sentence; its progress bar stays off."""
     import pickle
 
     from safetensors import SafetensorError
+    from transformers.utils import logging as progress
 
+    progress.disable_progress_bar()
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise RewardError(f"The folder {folder.name} cannot be read as {what}: {reason}.") from error
+    finally:
+        progress.enable_progress_bar()

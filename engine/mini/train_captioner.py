@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("work/reward_nets"), help="checkpoint and drawn frames")
     parser.add_argument("--out", type=Path, default=Path("assets/reward_nets/blip"))
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=1100)
     parser.add_argument("--scenes", type=int, default=8000)
     parser.add_argument("--clips", type=int, default=500, help="held-out clips to measure on")
     parser.add_argument("--seed", type=int, default=0)

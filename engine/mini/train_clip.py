@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("work/reward_nets"), help="checkpoint and drawn frames")
     parser.add_argument("--out", type=Path, default=Path("assets/reward_nets/clip"))
-    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--scenes", type=int, default=8000)
     parser.add_argument("--clips", type=int, default=500, help="held-out clips to measure on")
     parser.add_argument("--seed", type=int, default=0)

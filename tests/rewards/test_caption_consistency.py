@@ -16,8 +16,8 @@ from transformers import (
 )
 
 from engine.mini.train_captioner import make_config, make_processor, make_tokenizer
-from rewards import Clip, Mix, RewardError, RewardReport, RewardUnavailable, load_reward, networks
-from rewards.calibration import Anchors, Calibration
+from rewards import Clip, Mix, RewardError, RewardReport, RewardResult, RewardUnavailable, load_reward, networks
+from rewards.calibration import Anchors, Calibration, read_calibration
 from rewards.caption_consistency import captioned_frames
 from rewards.captions import Captioner, Similarity, caption_choice, open_captioner
 from rewards.features import ClipFeatures
@@ -187,3 +187,21 @@ def test_other_folders_are_refused_in_one_sentence(tmp_path: Path) -> None:
         Similarity(tmp_path / "empty")
     with pytest.raises(RewardError, match="tells 3 classes apart"):
         Similarity(write_similarity(tmp_path / "classes", num_labels=3))
+
+
+@pytest.mark.parametrize("wrong", ["a blue star", "a green star and a blue star"])
+def test_the_embedded_captioner_falls_for_a_wrong_prompt(wrong: str) -> None:
+    """Not for a wrong shape: `training.json` says how seldom it tells shapes."""
+    clip = render_clip("circle", num_frames=17, background="meadow", x=32.0, y=32.0)
+    right = embedded(clip)
+    fallen = embedded(Clip(frames=clip.frames, fps=8, prompt=f"{wrong} moving in a circle over a meadow"))
+    assert all(": a red " in note and note.endswith(" over a meadow") for note in right.notes)
+    assert right.value is not None and fallen.value is not None and fallen.value < right.value - 0.15
+    assert right.value > 0.8 and right.backend == "mini"
+
+
+def embedded(clip: Clip) -> RewardResult:
+    """By the networks that are shipped, with the anchors that are shipped."""
+    features = ClipFeatures(clip, calibration=read_calibration("mini"), backends={"captions": "mini"})
+    result: RewardResult = load_reward("caption_consistency").score(features)
+    return result

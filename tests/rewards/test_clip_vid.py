@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from rewards import Clip, Mix, RewardError, RewardUnavailable, load_reward, networks
-from rewards.calibration import Anchors, Calibration
+from rewards.calibration import Anchors, Calibration, read_calibration
 from rewards.clip_vid import compare
 from rewards.distractors import distractors_of, read_distractors
 from rewards.features import ClipFeatures
@@ -188,3 +188,35 @@ def test_distractors_of_films_name_the_prompts_own_words() -> None:
     assert set(read_distractors("real").prompts) <= set(rivals) and prompt not in rivals
     with pytest.raises(RewardError, match="'moon' cannot be read"):
         read_distractors("moon")
+
+
+SHOWN = (
+    ("red", "star", "meadow"),
+    ("blue", "circle", "white"),
+    ("yellow", "heart", "night"),
+    ("green", "square", "desert"),
+    ("pink", "triangle", "sunset"),
+    ("cyan", "cross", "grey"),
+)
+
+
+@pytest.mark.parametrize("swap", ["colour", "shape", "background"])
+def test_the_embedded_clip_falls_for_a_swapped_word(swap: str) -> None:
+    change = {"colour": (1, 0, 0), "shape": (0, 1, 0), "background": (0, 0, 1)}[swap]
+    lost = []
+    for place, (colour, shape, background) in enumerate(SHOWN):
+        other = SHOWN[(place + 1) % len(SHOWN)]
+        named = [theirs if changed else mine for mine, theirs, changed in zip(SHOWN[place], other, change, strict=True)]
+        clip = render_clip("circle", num_frames=17, colour=colour, shape=shape, background=background, x=32.0, y=32.0)
+        wrong = render_clip("circle", num_frames=1, colour=named[0], shape=named[1], background=named[2]).prompt
+        right, fallen = (embedded(Clip(frames=clip.frames, fps=8, prompt=text)) for text in (clip.prompt, wrong))
+        lost.append(right - fallen)
+    assert min(lost) > 0.03 and np.mean(lost) > 0.2, lost
+
+
+def embedded(clip: Clip) -> float:
+    """The value by the network that is shipped, with the anchors that are shipped."""
+    features = ClipFeatures(clip, calibration=read_calibration("mini"), backends={"clip": "mini"})
+    value = load_reward("clip_vid").score(features).value
+    assert value is not None
+    return value
