@@ -43,21 +43,18 @@ def is_continued(spec: FamilySpec) -> bool:
 
 
 def continued_windows(request: GenerationRequest, spec: FamilySpec) -> list[Window]:
-    """Windows of which each continues the last frames of the one before; all of one length that the family can make.
+    """Windows of which each begins with the last frames of the one before, all of lengths that the family can make.
 
-    The last window ends at or just after the clip's last frame: what is over is cut off.
+    The last one is as short as it can be: it ends at or just after the clip's last frame, and what is over is cut off.
     """
     plan, total = window_plan(request), request.num_frames
     length = spec.nearest_frames(plan.length)
     overlap = min(spec.nearest_frames(plan.overlap), length - spec.frame_stride)
-    if total <= length:
-        return [Window(start=0, stop=at_least(spec, total), given=0)]
-    windows = [Window(start=0, stop=length, given=0)]
+    windows = [Window(start=0, stop=min(length, at_least(spec, total)), given=0)]
     while windows[-1].stop < total:
-        end = windows[-1].stop
-        spare = max(0, end + length - overlap - total)  # frames that the window would go too far
-        given = overlap + spare // spec.frame_stride * spec.frame_stride
-        windows.append(Window(start=end - given, stop=end - given + length, given=given))
+        start = windows[-1].stop - overlap
+        stop = start + min(length, at_least(spec, total - start))
+        windows.append(Window(start=start, stop=stop, given=overlap))
     return windows
 
 
