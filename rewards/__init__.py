@@ -41,7 +41,10 @@ __all__ = [
 ]
 
 REWARDS: dict[str, str] = {
+    "t_lpips": "rewards.t_lpips",
     "flow_smoothness": "rewards.flow_smoothness",
+    "fvd_lite": "rewards.fvd_lite",
+    "identity_lock": "rewards.identity_lock",
     "structure_constancy": "rewards.structure_constancy",
     "clip_vid": "rewards.clip_vid",
     "caption_consistency": "rewards.caption_consistency",

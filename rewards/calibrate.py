@@ -59,6 +59,13 @@ def _of_prompt(backend: tuple[str, str], domain: str, full_marks: float = 0.5) -
     )
 
 
+def _of_subject(backend: tuple[str, str], *domains: str) -> Recipe:
+    """A clip that goes on with another subject deserves nothing, half of those that keep theirs full marks."""
+    return Recipe(
+        damage=("other_subject",), full_marks=0.5, higher_is_better=True, backends=(backend,), domains=domains
+    )
+
+
 GUARD = 0.9  # a side term that only spots damage: nine of ten whole clips pay nothing
 WHOLE = ("whole", "whole, with a seam")
 SEAMS = tuple(f"seam:{maker}" for maker in MAKERS)
@@ -71,6 +78,10 @@ RECIPES = {
     "seam.critic": Recipe(damage=SEAMS, full_marks=0.25, backends=CRITIC),
     "seam.unknown.z": Recipe(damage=("cut",), full_marks=0.5),
     "seam.unknown.critic": Recipe(damage=("cut",), full_marks=0.5, backends=CRITIC),
+    "t_lpips.alex": Recipe(damage=("wobble",), no_marks=0.1, backends=(("lpips", "alex"),), domains=("real",)),
+    "t_lpips.mini": Recipe(damage=("wobble",), no_marks=0.1, backends=(("lpips", "mini"),)),
+    "identity_lock.histogram": _of_subject(("identity", "facenet"), *DOMAINS),  # clips without a face
+    "identity_lock.mini": _of_subject(("identity", "mini"), "mini"),
     "aesthetic.technical": Recipe(damage=("blur", "noise"), higher_is_better=True),
     "framing": Recipe(damage=("to_the_edge", "jitter"), no_marks=0.1, higher_is_better=True, staying=True),
     "novelty_after_k.histogram": Recipe(damage=("repeat", "ping_pong"), full_marks=0.25, higher_is_better=True),

@@ -47,11 +47,16 @@ FRAMES, MOST = 16, 4  # frames of a stretch; stretches of a clip
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoNetwork:
-    """What turns stretches `uint8[N,16,side,side,3]` into features `float32[N,D]`, and knows its own weights."""
+    """What turns stretches `uint8[N,16,side,side,3]` into features `float32[N,D]`, and knows its own weights.
+
+    `as_published`: Frechet distances are taken of the features as they are, to compare with published ones; else every
+    feature is in units of its spread in the reference, so that content does not drown the rest.
+    """
 
     side_px: int
     describe: Callable[[np.ndarray], np.ndarray]
     fingerprint: Callable[[], tuple[float, ...]]
+    as_published: bool
 
 
 def score(features: ClipFeatures) -> RewardResult:
@@ -108,7 +113,11 @@ def frechet_of_sets(
     set or one shorter than 16 frames, RewardUnavailable without the back end's weights.
     """
     network = open_network_of(backend)
-    described = [[network.describe(stretches(c.frames, network.side_px)) for c in clips] for clips in (first, second)]
+    units = 1.0 if network.as_published else open_reference(backend).shape.spread
+    described = [
+        [network.describe(stretches(clip.frames, network.side_px)) / units for clip in clips]
+        for clips in (first, second)
+    ]
     return frechet_between(described[0], described[1], backend=backend, resamples=resamples)
 
 
@@ -155,7 +164,7 @@ def _i3d() -> VideoNetwork:
     resolve("i3d")  # before the import, which takes seconds
     from rewards import i3d
 
-    return VideoNetwork(side_px=i3d.SIDE_PX, describe=i3d.i3d_features, fingerprint=i3d.fingerprint)
+    return VideoNetwork(side_px=i3d.SIDE_PX, describe=i3d.i3d_features, fingerprint=i3d.fingerprint, as_published=True)
 
 
 def _mini() -> VideoNetwork:
@@ -163,7 +172,10 @@ def _mini() -> VideoNetwork:
     from rewards import mini_video
 
     return VideoNetwork(
-        side_px=mini_video.SIDE_PX, describe=mini_video.stretch_features, fingerprint=mini_video.fingerprint
+        side_px=mini_video.SIDE_PX,
+        describe=mini_video.stretch_features,
+        fingerprint=mini_video.fingerprint,
+        as_published=False,
     )
 
 

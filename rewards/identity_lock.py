@@ -23,7 +23,7 @@ from rewards.faces import Face, FaceNetwork, open_faces, overlap
 from rewards.features import ClipFeatures
 from rewards.gates import motion_gate
 from rewards.series import soften
-from rewards.subject import find_subjects
+from rewards.subject import Subjects, find_subjects
 
 SPEC = RewardSpec(
     key="identity_lock",
@@ -47,6 +47,7 @@ STEADY = 0.8  # a face that is there this often is always there
 FACE_PX = (20.0, 48.0)  # px of 256: too small to know .. plain
 CUT_OUT_PX, MARGIN = 48, 1.3
 LEAST_SEEN = 2
+BORDER, AREA_RANGE = 0.05, 2.5  # shares of the picture; times smaller or larger than usual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +181,7 @@ def _has_face(seen: list[bool]) -> bool:
 
 def _follow_subject(features: ClipFeatures) -> Track | None:
     subjects, looked_at = find_subjects(features), _looked_at(features.clip.num_frames)
-    found = looked_at[subjects.found[looked_at]]
+    found = looked_at[plain(subjects)[looked_at]]
     if len(found) < LEAST_SEEN:
         return None
     height, width = features.frames.shape[1:3]
@@ -198,6 +199,15 @@ def _follow_subject(features: ClipFeatures) -> Track | None:
     )
 
 
+def plain(subjects: Subjects) -> np.ndarray:
+    """`bool[T]`: the subject is found whole: half of it at the border, or a speck left behind, says nothing of it."""
+    boxes, areas = subjects.boxes, subjects.areas
+    inside = (boxes[:, :2] > BORDER).all(axis=1) & (boxes[:, 2:] < 1 - BORDER).all(axis=1)
+    usual = float(np.median(areas[inside])) if inside.any() else 0.0
+    whole: np.ndarray = inside & (areas > usual / AREA_RANGE) & (areas < usual * AREA_RANGE)
+    return whole
+
+
 def cut_out(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
     """`uint8[48,48,3]`: the square around a box, a third wider; beyond the picture its edge goes on."""
     (x, y), reach = (box[:2] + box[2:]) / 2, max(MARGIN * float((box[2:] - box[:2]).max()) / 2, 1.0)
@@ -209,7 +219,7 @@ def cut_out(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 
 def _mini_vectors(cut_outs: np.ndarray) -> np.ndarray:
-    from rewards.mini_video import subject_vectors
+    from rewards.mini_subject import subject_vectors
 
     return subject_vectors(cut_outs)
 

@@ -4,7 +4,9 @@ With n samples of D features and n < D the covariance is singular, and what leav
 with a clip) counts for nothing. So it is shrunk towards a sphere by Ledoit & Wolf's rule, and the distance has two
 parts: inside the subspace of the k strongest directions, and the residual outside it:
 
-    z^2 = ( sum_i<k (u_i . (x - m))^2 / v_i  +  |residual|^2 / rest ) / D
+    z^2 = ( sum_i<k (u_i . y)^2 / v_i  +  |residual of y|^2 / rest ) / D,        y = (x - m) / s a feature
+
+with every feature in units of its own spread s in the reference.
 
 A reference knows how far its own members are when left out of it; that is what a distance is read against.
 """
@@ -22,21 +24,23 @@ from rewards.errors import RewardError
 
 FOLDS = 10
 TYPICAL, EDGE = 0.5, 0.95  # quantiles of the reference's own distances
+LEAST_SPREAD = 1e-3  # of the widest feature: less is rounding
 LEAST_SLOPE = 0.1  # of the logarithm of the distance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """A shrunk Gaussian: `mean` [D], `directions` [k,D], their `variances` [k], the variance `rest` of all others."""
+    """A shrunk Gaussian: `mean`, `spread` [D], `directions` [k,D], their `variances` [k], that of all others `rest`."""
 
     mean: np.ndarray
+    spread: np.ndarray
     directions: np.ndarray
     variances: np.ndarray
     rest: float
 
     def distances(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Squared distances of `float[N,D]` inside and outside the subspace, each over D: two `float64[N]`."""
-        away = features.astype(np.float64) - self.mean
+        away = (features.astype(np.float64) - self.mean) / self.spread
         along = away @ self.directions.T
         width = away.shape[1]
         outside = (away**2).sum(axis=1) - (along**2).sum(axis=1)
@@ -77,8 +81,9 @@ class Reference:
 def fit_shape(features: np.ndarray, rank: int) -> Shape:
     """The shrunk Gaussian of `float[N,D]`, N >= 2, keeping up to `rank` directions."""
     rows = features.astype(np.float64)
-    mean = rows.mean(axis=0)
-    away = rows - mean
+    mean, spread = rows.mean(axis=0), rows.std(axis=0)
+    spread = np.maximum(spread, LEAST_SPREAD * max(float(spread.max()), 1e-9))
+    away = (rows - mean) / spread
     _, values, directions = np.linalg.svd(away, full_matrices=False)
     shrinkage, width = ledoit_wolf(away), away.shape[1]
     sphere = float((away**2).sum()) / len(rows) / width
@@ -86,7 +91,9 @@ def fit_shape(features: np.ndarray, rank: int) -> Shape:
     kept = min(rank, len(rows) - 1, width - 1)
     total = width * sphere  # shrinking keeps the trace
     rest = (total - float(variances[:kept].sum())) / (width - kept)
-    return Shape(mean=mean, directions=directions[:kept], variances=variances[:kept], rest=max(rest, 1e-12))
+    return Shape(
+        mean=mean, spread=spread, directions=directions[:kept], variances=variances[:kept], rest=max(rest, 1e-12)
+    )
 
 
 def ledoit_wolf(away: np.ndarray) -> float:
@@ -132,6 +139,7 @@ def save_reference(reference: Reference, path: Path) -> None:
     np.savez_compressed(
         path,
         mean=shape.mean.astype(np.float32),
+        spread=shape.spread.astype(np.float32),
         directions=shape.directions.astype(np.float16),
         variances=shape.variances.astype(np.float32),
         rest=np.float32(shape.rest),
@@ -147,6 +155,7 @@ def read_reference_file(path: Path) -> Reference:
         with path.open("rb") as file, np.load(file) as stored:
             shape = Shape(
                 mean=stored["mean"].astype(np.float64),
+                spread=stored["spread"].astype(np.float64),
                 directions=stored["directions"].astype(np.float64),
                 variances=stored["variances"].astype(np.float64),
                 rest=float(stored["rest"]),

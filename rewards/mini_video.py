@@ -1,7 +1,6 @@
-"""The small network behind every `mini` back end that looks at pictures: 0.3 M parameters, trained on the drawn world.
+"""The small network that looks at clips for the `mini` back ends: 0.3 M parameters, trained on the drawn world.
 
     trunk     four 2-D convolutions, one frame at a time   -> maps to compare pictures by (t_lpips)
-    subject   the last map, averaged, projected            -> what a cut-out subject looks like (identity_lock)
     motion    the trunk's second map of 16 frames through
               three 3-D convolutions, mean and maximum     -> what a stretch of film is like (fvd_lite)
 
@@ -11,7 +10,6 @@ Its weights are in `assets/reward_nets/mini_video.safetensors`; `python -m engin
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rewards.networks import device, load_into, open_network, read_tensors
 from rewards.weights import resolve
@@ -20,9 +18,9 @@ SIDE_PX = 64
 CROP_FRAMES = 16
 TRUNK = (24, 32, 48, 64)
 MOTION = (48, 64, 64)
-STRETCH_WIDTH = 2 * MOTION[-1]
+CONTENT_WIDTH = 2 * MOTION[-1]
+EVERYWHERE = (2, 3, 4)
 CHANNELS_A_GROUP = 8
-SUBJECT_PX, SUBJECT_WIDTH = 48, 32
 FRAMES_AT_ONCE = 256
 
 
@@ -31,13 +29,7 @@ class MiniVideo(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (3, *TRUNK)
-        kernels, strides = (5, 3, 3, 3), (2, 2, 2, 1)
-        self.trunk = nn.ModuleList(
-            _block(nn.Conv2d(a, b, k, s, k // 2, bias=False), b)
-            for a, b, k, s in zip(widths, TRUNK, kernels, strides, strict=False)
-        )
-        self.subject = nn.Linear(TRUNK[-1], SUBJECT_WIDTH, bias=False)
+        self.trunk = nn.ModuleList(convolutions())
         a, b, c = MOTION
         self.motion = nn.Sequential(
             _block(nn.Conv3d(TRUNK[1], a, 3, 2, 1, bias=False), a),
@@ -53,17 +45,21 @@ class MiniVideo(nn.Module):
             found.append(pictures)
         return found
 
-    def embed_subjects(self, pictures: Tensor) -> Tensor:
-        """Unit vectors `float[N,32]` of cut-out subjects."""
-        pooled: Tensor = self.subject(self.maps(pictures)[-1].mean(dim=(2, 3)))
-        return F.normalize(pooled, dim=1)
+    def forward(self, crops: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What happens in stretches `float[N,3,16,H,W]`: `float[N,128]`, and the maps `float[N,C,16,h,w]` of it."""
+        count, _, frames = crops.shape[:3]
+        flat = self.maps(crops.transpose(1, 2).flatten(0, 1), depth=2)
+        maps = [found.unflatten(0, (count, frames)).transpose(1, 2) for found in flat]
+        seen = self.motion(maps[-1])
+        return torch.cat([seen.mean(dim=EVERYWHERE), seen.amax(dim=EVERYWHERE)], dim=1), maps
 
     def describe(self, crops: Tensor) -> Tensor:
-        """`float[N,128]` of stretches `float[N,3,16,H,W]`."""
-        count, _, frames = crops.shape[:3]
-        maps = self.maps(crops.transpose(1, 2).flatten(0, 1), depth=2)[-1]
-        found = self.motion(maps.unflatten(0, (count, frames)).transpose(1, 2))
-        return torch.cat([found.mean(dim=(2, 3, 4)), found.amax(dim=(2, 3, 4))], dim=1)
+        """`float[N,296]`: what happens, and how it looks: of each channel of the maps the mean, the spread over the
+        picture and the change from frame to frame. The first knows content, the others noise, blur and flicker.
+        """
+        happens, maps = self(crops)
+        looks = [(m.mean(EVERYWHERE), m.std(EVERYWHERE), m.diff(dim=2).abs().mean(EVERYWHERE)) for m in maps]
+        return torch.cat([happens, *(part for parts in looks for part in parts)], dim=1)
 
 
 def open_mini_video() -> MiniVideo:
@@ -78,17 +74,8 @@ def picture_maps(frames: np.ndarray) -> list[Tensor]:
 
 
 @torch.inference_mode()
-def subject_vectors(cut_outs: np.ndarray) -> np.ndarray:
-    """Unit vectors `float32[N,32]` of `uint8[N,48,48,3]`."""
-    network = open_mini_video()
-    batches = range(0, len(cut_outs), FRAMES_AT_ONCE)
-    found = [network.embed_subjects(to_pictures(cut_outs[n : n + FRAMES_AT_ONCE])) for n in batches]
-    return np.asarray(torch.cat(found).float().cpu().numpy())
-
-
-@torch.inference_mode()
 def stretch_features(crops: np.ndarray) -> np.ndarray:
-    """`float32[N,128]` of `uint8[N,16,64,64,3]`."""
+    """`float32[N,296]` of `uint8[N,16,64,64,3]`."""
     network, at_once = open_mini_video(), FRAMES_AT_ONCE // CROP_FRAMES
     found = []
     for n in range(0, len(crops), at_once):
@@ -101,7 +88,7 @@ def stretch_features(crops: np.ndarray) -> np.ndarray:
 def fingerprint() -> tuple[float, ...]:
     """Three numbers that tell one training from another."""
     layers = open_mini_video()
-    weights = layers.trunk[0], layers.motion[1], layers.subject
+    weights = layers.trunk[0], layers.motion[0], layers.motion[2]
     return tuple(float(next(layer.parameters()).double().abs().mean()) for layer in weights)
 
 
@@ -114,6 +101,12 @@ def _load() -> MiniVideo:
     network = load_into(MiniVideo(), read_tensors(resolve("mini_video")), "the embedded world's video features")
     assert isinstance(network, MiniVideo)
     return network
+
+
+def convolutions() -> list[nn.Sequential]:
+    """Four blocks from pictures to maps, each of `TRUNK` channels, at 1/2, 1/4, 1/8 and 1/8 of the size."""
+    widths = zip((3, *TRUNK), TRUNK, (5, 3, 3, 3), (2, 2, 2, 1), strict=False)
+    return [_block(nn.Conv2d(a, b, k, s, k // 2, bias=False), b) for a, b, k, s in widths]
 
 
 def _block(convolution: nn.Module, width: int) -> nn.Sequential:

@@ -267,11 +267,20 @@ _ALL = (
     Weights(
         key="mini_video",
         title="Video features of the embedded world",
-        used_by=("fvd_lite", "t_lpips", "identity_lock"),
+        used_by=("fvd_lite", "t_lpips"),
         names=("mini_video.safetensors",),
-        size_mb=0.5,
+        size_mb=0.6,
         licence="Apache-2.0 (Dailies)",
         source=Asset(path="reward_nets/mini_video.safetensors", script="engine.mini.video_features"),
+    ),
+    Weights(
+        key="mini_subject",
+        title="Subject vectors of the embedded world",
+        used_by=("identity_lock",),
+        names=("mini_subject.safetensors",),
+        size_mb=0.2,
+        licence="Apache-2.0 (Dailies)",
+        source=Asset(path="reward_nets/mini_subject.safetensors", script="engine.mini.subject_features"),
     ),
 )
 WEIGHTS: dict[str, Weights] = {weights.key: weights for weights in _ALL}

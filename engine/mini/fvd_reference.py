@@ -1,6 +1,6 @@
 """Makes the reference statistics of `fvd_lite`, once; they are kept in the repository.
 
-    python -m engine.mini.fvd_reference --backend mini                    1,000 drawn clips, about 2 minutes on one core
+    python -m engine.mini.fvd_reference --backend mini                    300 drawn clips, about a minute on one core
     python -m engine.mini.fvd_reference --backend i3d --videos FOLDER     films of your own domain, 1 s a stretch
 
 Writes `assets/reward_nets/fvd_reference_<backend>.npz` (or `--out FOLDER`: the folder that DAILIES_WEIGHTS names comes
@@ -27,7 +27,7 @@ FOLDER = Path(__file__).parents[2] / "assets" / "reward_nets"
 ENDINGS = {".mp4", ".avi", ".mkv", ".webm", ".mov", ".gif"}
 RANK = 32
 PIECE_FRAMES, LEAST_FRAMES = 64, 16
-DRAWN_CLIPS, DRAWN_FRAMES = 1000, 33
+DRAWN_CLIPS, DRAWN_FRAMES = 300, 65
 VERSION = 1
 
 Pieces = Iterator[tuple[np.ndarray, str]]

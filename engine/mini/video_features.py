@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from engine.mini import world
 from engine.mini.damage import DAMAGES, damage
-from rewards.mini_video import CROP_FRAMES, STRETCH_WIDTH, SUBJECT_PX, SUBJECT_WIDTH, MiniVideo
+from rewards.mini_video import CONTENT_WIDTH, CROP_FRAMES, TRUNK, MiniVideo
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ BATCH = 16
 LONGEST_START = 24  # a stretch begins within the first 24 frames
 DAMAGED_SHARE = 0.5
 UNORDERED = {"shuffle", "frozen", "cut"}  # damages after which no motion can be told
+SUBJECT_PX, SUBJECT_WIDTH = 48, 32
 MARGIN = 1.3  # of the cut-out around a subject
 COSINE_SCALE = 16.0
 HEADS = {
@@ -61,15 +62,16 @@ class Student(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.network = MiniVideo()
-        self.heads = nn.ModuleDict({name: nn.Linear(STRETCH_WIDTH, count) for name, count in HEADS.items()})
+        self.heads = nn.ModuleDict({name: nn.Linear(CONTENT_WIDTH, count) for name, count in HEADS.items()})
+        self.embed = nn.Linear(TRUNK[-1], SUBJECT_WIDTH, bias=False)
         self.subjects = nn.Parameter(torch.randn(HEADS["shape"] * HEADS["colour"], SUBJECT_WIDTH))
 
     def forward(self, crops: Tensor, cut_outs: Tensor) -> dict[str, Tensor]:
         """Logits of each head for `uint8[B,16,64,64,3]`, and under `subject` for `uint8[M,48,48,3]`."""
-        described = self.network.describe(_scaled(crops).permute(0, 4, 1, 2, 3))
+        described, _ = self.network(_scaled(crops).permute(0, 4, 1, 2, 3))
         found = {name: head(described) for name, head in self.heads.items()}
-        embedded = self.network.embed_subjects(_scaled(cut_outs).permute(0, 3, 1, 2))
-        found["subject"] = COSINE_SCALE * embedded @ F.normalize(self.subjects, dim=1).T
+        seen = self.network.maps(_scaled(cut_outs).permute(0, 3, 1, 2))[-1].mean(dim=(2, 3))
+        found["subject"] = COSINE_SCALE * F.normalize(self.embed(seen), dim=1) @ F.normalize(self.subjects, dim=1).T
         return found
 
 
