@@ -14,6 +14,7 @@ from app import text
 from app.desk import Desk
 from app.tabs.score import ScoreTab
 from app.views import sets
+from engine.config.presets import load_preset
 from engine.data.clip_files import save_overlays
 from engine.data.locks import try_lock
 from engine.data.store import ClipRecord
@@ -65,7 +66,8 @@ def test_the_newest_clips_are_ranked_by_the_mix(tab: ScoreTab, make_clip: MakeCl
     made = [make_clip(seed=seed, score=score).id for seed, score in enumerate((0.2, 0.9, None, 0.5, 0.4))]
     loaded = tab.load(sets.NEWEST, "mini")
     assert ids(loaded[TABLE]) == [made[1], made[3], made[4], made[0], made[2]]
-    assert loaded[TABLE]["columns"][0]["key"] == "flow_smoothness"
+    weights = load_preset("rewards", "mini").weights
+    assert [column["key"] for column in loaded[TABLE]["columns"]] == [key for key in weights if weights[key] > 0]
     assert loaded[RELATIONS]["visible"] and loaded[MATRIX] is not None and loaded[DISSENT][0]["id"] == made[1]
 
 
