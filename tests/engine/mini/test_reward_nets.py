@@ -153,7 +153,7 @@ def test_stopping_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_captioners_script_writes_what_blip_loads(tmp_path: Path) -> None:
-    record = run(train_captioner, tmp_path, 2, "--scenes", "26", "--clips", "3")
+    record = run(train_captioner, tmp_path, 2, "--scenes", "50", "--clips", "3")
     assert record["right"].keys() == {"colour", "shape", "background", "count", "caption"}
     captions = Captioner(tmp_path / "out")([world.render(NIGHT, 1)[0]])
     assert len(captions) == 1 and 0 < captions[0].confidence <= 1
