@@ -1,8 +1,8 @@
 """Keyframe-then-inbetween: a few frames first, then what lies between them, under lower guidance.
 
-keyframes     joint: frames of a quick draft of the whole clip, so that they agree (window by window where the family
-              can continue a clip and this one is longer than a window); independent: each from a clip of its own;
-              given: pictures from the user, which replace drawn ones.
+keyframes     joint: frames of a quick draft of the whole clip in one piece, so that they agree (drafts in windows were
+              tried on mini at 129 frames and measured worse: their errors add up); independent: each from a clip of
+              its own; given: pictures from the user, which replace drawn ones.
 in-betweens   families that take pictures ("pictures" in `native_conditioning`) are given the keyframes at their times.
               For all others the latent frames of the keyframes are held while the rest is denoised, from latents of a
               flow-warped interpolation brought to a middle noise level.
@@ -22,9 +22,8 @@ from engine.families.base import ModelFamily, Predictor
 from engine.generation.flow_blend import Blend, blend_keyframes, settle
 from engine.generation.held import HeldFrames, PulledFrames
 from engine.generation.making import Drain, Events, Generated, Keyframes, Progress, Prompts, Tally, Tools, drain, encode
-from engine.generation.plans import Window, continued_windows, is_continued, keyframe_places, keyframe_plan
+from engine.generation.plans import keyframe_places, keyframe_plan
 from engine.generation.request import GenerationRequest
-from engine.generation.windows import draw_continued
 from engine.sampling.noising import noised
 from engine.sampling.schedule import sigmas_for
 from engine.seeds import generator_for, seed_for
@@ -56,8 +55,9 @@ class Scene:
 
 def count_steps(family: ModelFamily, request: GenerationRequest) -> int:
     """Denoising steps of both stages."""
-    clips = {"joint": len(_draft_windows(family, request)), "independent": len(_drawn_places(request)), "given": 0}
-    return clips[_source(request)] * draft_steps(request) * bool(_drawn_places(request)) + request.num_steps
+    drawn = len(_drawn_places(request))
+    clips = {"joint": min(1, drawn), "independent": drawn, "given": 0}
+    return clips[_source(request)] * draft_steps(request) + request.num_steps
 
 
 def draft_steps(request: GenerationRequest) -> int:
@@ -94,17 +94,11 @@ def generate_keyframes(family: ModelFamily, batch: Sequence[GenerationRequest], 
 
 def _draw_joint(scene: Scene, places: Sequence[int]) -> PictureDrain:
     """Frames of a draft of the whole clip, in fewer steps."""
-    family, num_steps = scene.family, draft_steps(scene.first)
-    guidance = keyframe_plan(scene.first).keyframe_guidance
-    if len(_draft_windows(family, scene.first)) > 1:
-        frames = yield from draw_continued(
-            family, scene.batch, scene.prompts, scene.tally, num_steps=num_steps, guidance=guidance, phase="keyframes"
-        )
-        return frames[:, list(places)]
     noise = scene.noise()
-    sigmas = scene.sigmas(noise, num_steps)
-    latents = yield from drain(family, noise, sigmas, scene.prompts, guidance, scene.tally, "keyframes")
-    return np.stack([family.decode(row)[0][list(places)] for row in latents.split(1)])
+    sigmas = scene.sigmas(noise, draft_steps(scene.first))
+    guidance = keyframe_plan(scene.first).keyframe_guidance
+    latents = yield from drain(scene.family, noise, sigmas, scene.prompts, guidance, scene.tally, "keyframes")
+    return np.stack([scene.family.decode(row)[0][list(places)] for row in latents.split(1)])
 
 
 def _draw_independent(scene: Scene, places: Sequence[int]) -> PictureDrain:
@@ -181,12 +175,6 @@ def _latent_trust(blend: Blend, latents: Tensor) -> Tensor:
     small = torch.nn.functional.adaptive_avg_pool2d(pixels, (h, w))[:, 0]
     which = _latent_of(np.arange(len(small)), len(small), t)
     return torch.stack([small[which == index].amin(dim=0) for index in range(t)])[None]
-
-
-def _draft_windows(family: ModelFamily, request: GenerationRequest) -> list[Window]:
-    """The pieces in which a draft is made: one, unless the family can continue a clip."""
-    whole = [Window(start=0, stop=request.num_frames, given=0)]
-    return continued_windows(request, family.spec) if is_continued(family.spec) else whole
 
 
 def _source(request: GenerationRequest) -> str:

@@ -75,7 +75,6 @@ def check_plan(request: GenerationRequest, spec: FamilySpec) -> None:
 
 def _check_keyframes(request: GenerationRequest, spec: FamilySpec) -> None:
     plan, last = keyframe_plan(request), request.num_frames - 1
-    _check_windows(request, spec)  # drafts of long clips are made in windows
     if last < 1:
         raise ConfigError("A clip of 1 frame has nothing between its keyframes: ask for more frames, or mode 'direct'.")
     if plan.interval > last and plan.source != "given":

@@ -10,7 +10,7 @@ blended     all others: one clip of latents, of which the network sees one windo
 Where windows meet is written into the clip (`Clip.seams`), so that the seam reward can look there.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from engine.families.base import ModelFamily
 from engine.generation.held import BlendedWindows, HeldFrames
-from engine.generation.making import Events, Generated, Progress, Prompts, Tally, Tools, drain, encode
+from engine.generation.making import Events, Generated, Prompts, Tally, Tools, drain, encode
 from engine.generation.plans import Window, at_least, blended_windows, continued_windows, is_continued, window_plan
 from engine.generation.request import GenerationRequest
 from engine.sampling.schedule import sigmas_for
@@ -45,25 +45,6 @@ def generate_windows(family: ModelFamily, batch: Sequence[GenerationRequest], to
 
 
 def _continue(family: ModelFamily, batch: Sequence[GenerationRequest], prompts: Prompts, tally: Tally) -> Events:
-    first = batch[0]
-    frames = yield from draw_continued(
-        family, batch, prompts, tally, num_steps=first.num_steps, guidance=first.guidance, phase="denoise"
-    )
-    seams = tuple(window.start + window.given for window in continued_windows(first, family.spec)[1:])
-    yield from _clips(batch, frames, seams)
-
-
-def draw_continued(
-    family: ModelFamily,
-    batch: Sequence[GenerationRequest],
-    prompts: Prompts,
-    tally: Tally,
-    *,
-    num_steps: int,
-    guidance: float,
-    phase: str,
-) -> Generator[Progress, None, np.ndarray]:
-    """The frames `uint8[B,T,H,W,3]` of a batch, window after window; T may go a little beyond what was asked for."""
     first, windows = batch[0], continued_windows(batch[0], family.spec)
     frames = np.empty((len(batch), windows[-1].stop, first.height, first.width, 3), np.uint8)
     for index, window in enumerate(windows):
@@ -72,12 +53,13 @@ def draw_continued(
         noise = family.init_latents(one, [generator_for(seed) for seed in seeds])
         before = frames[:, window.start : window.start + window.given]
         predictor = family if window.given == 0 else _holding(family, before, noise)
-        sigmas = sigmas_for(family.scheduler_config, num_steps, noise.shape[2:].numel())
-        latents = yield from drain(predictor, noise, sigmas, prompts, guidance, tally, phase)
+        sigmas = sigmas_for(family.scheduler_config, first.num_steps, noise.shape[2:].numel())
+        latents = yield from drain(predictor, noise, sigmas, prompts, first.guidance, tally)
         yield tally.told("decode")
         for row, latent in zip(frames, latents.split(1), strict=True):
             _append(row, family.decode(latent)[0], window)
-    return frames
+    seams = tuple(window.start + window.given for window in windows[1:])
+    yield from _clips(batch, frames, seams)
 
 
 def _holding(family: ModelFamily, before: np.ndarray, noise: Tensor) -> HeldFrames:

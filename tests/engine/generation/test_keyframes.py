@@ -12,7 +12,7 @@ from engine.families import open_model
 from engine.generation.generate import Generated, Keyframes, Progress, Tools, generate
 from engine.generation.keyframes import as_pictures, draft_steps
 from engine.generation.making import Tally, drain, encode
-from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan, WindowPlan
+from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan
 from engine.sampling.schedule import sigmas_for
 from engine.seeds import generator_for
 
@@ -105,14 +105,6 @@ def test_a_clip_is_the_same_in_any_batch(tiny_family: Any) -> None:
     apart = np.abs(alone.frames.astype(int) - together[1].frames)
     assert apart[[0, 8, 16]].max() <= 2
     assert apart.mean() <= 1, "flow on this model's noise is chaotic: a level of difference may move some pixels far"
-
-
-def test_a_long_clip_is_drafted_in_windows(tiny_family: Any) -> None:
-    long = another(num_frames=33, num_steps=4, windows=WindowPlan(length=17, overlap=8))
-    (clip,), (keyframes,), told = run(tiny_family, long)
-    assert keyframes.places == (0, 8, 16, 24, 32) and {event.of for event in told} == {3 * draft_steps(long) + 4}
-    assert told[-1].step == told[-1].of
-    assert np.array_equal(clip.frames[list(keyframes.places)], keyframes.pictures)
 
 
 def picture(value: int, side: int = 32) -> np.ndarray:
