@@ -179,6 +179,11 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
     ("mini", "to_the_edge", "gate.cut"): f"{_BOUND}: -0.30.",
     ("mini", "rolling", "gate.cut"): f"{_BOUND}: -0.21.",
     ("mini", "flip", "framing"): f"{_FINDER} in some frames of `mini_1` (+0.08).",
+    (
+        "mini",
+        "shuffle",
+        "identity_lock",
+    ): "the subject is followed from frame to frame; out of order it is lost (-0.86).",
     ("mini", "jitter", "total.long"): "`mini_7`: its leaving counts as half a cut, which shaking covers up (+0.03).",
     ("mini", "blur", "framing"): "`mini_1` counts as steadier when its edges are gone (+0.30).",
     ("mini", "frozen", "caption_consistency"): f"{_GUESSED} (-0.14 to +0.17).",

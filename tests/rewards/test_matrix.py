@@ -1,0 +1,108 @@
+"""The oracle table on a few of the calibration clips (`make matrix` takes all of them), and how the table is kept."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rewards import REWARDS, RewardError, read_mix
+from rewards.matrix import EXPLAINED, GATES, HACKS, HOME, ROWS, TOTAL, Cell, Filled, fill_matrix, read_set
+from rewards.matrix_table import INTRODUCTION, describe, to_data, to_markdown
+from rewards.perturb import PERTURBATIONS
+
+ROOT = Path(__file__).resolve().parents[2]
+MIXES = {key: read_mix(ROOT / "presets" / "rewards" / f"{key}.toml") for key in ("seed", "motion", "long", "mini")}
+QUICK_CLIPS = {"real": ("carphone", "bunny"), "mini": ("mini_2", "mini_4")}
+QUICK_FRAMES = {"real": 49, "mini": 65}
+QUICK_ROWS = ("frozen", "noise", "blur", "repeat", "shuffle", "cut", "wrong_prompt")
+NEVER_PAYS = ("frozen", "blur", "repeat", "ping_pong", "cut", "cut_elsewhere", "noise", "pure_noise")
+
+
+@pytest.fixture(scope="module", params=list(HOME))
+def measured(request: pytest.FixtureRequest) -> list[Filled]:
+    reference = read_set(request.param).only(QUICK_CLIPS[request.param], QUICK_FRAMES[request.param])
+    return fill_matrix(reference, list(MIXES.values()), QUICK_ROWS)
+
+
+@pytest.fixture
+def filled(measured: list[Filled]) -> Filled:
+    """As the domain's home mix computes it."""
+    return next(one for one in measured if HOME[one.domain] in one.mixes)
+
+
+def test_damage_does_what_it_must(filled: Filled) -> None:
+    assert [describe(cell) for cell in filled.broken if not cell.column.startswith(TOTAL)] == []
+    measured = {cell.row for cell in filled.cells if cell.changes}
+    assert measured == set(QUICK_ROWS)
+
+
+def test_no_damage_raises_the_total_of_a_mix(measured: list[Filled]) -> None:
+    totals = [cell for one in measured for cell in one.cells if cell.column.startswith(TOTAL)]
+    expected = {(row, f"{TOTAL}{mix}") for row in set(QUICK_ROWS) & set(HACKS) for mix in MIXES}
+    assert {(cell.row, cell.column) for cell in totals} == expected
+    assert all(len(cell.changes) == 2 for cell in totals)
+    assert [describe(cell) for cell in totals if not cell.holds] == []
+
+
+def test_what_needs_no_weights_is_measured(filled: Filled) -> None:
+    needs_none = ("flow_smoothness", "structure_constancy", "seam", "loop_break", "aesthetic", "novelty_after_k")
+    assert not set(needs_none) & filled.absent.keys()
+    assert all(reason.endswith(".") for reason in filled.absent.values())
+
+
+def test_the_page_shows_every_cell(filled: Filled) -> None:
+    text, data = to_markdown([filled]), json.loads(json.dumps(to_data([filled]), allow_nan=False))
+    assert all(f"| `{row}` |" in text for row in QUICK_ROWS) and f"`{filled.calibration}`" in text
+    assert [cell["column"] for cell in data[0]["cells"]] == [cell.column for cell in filled.cells]
+
+
+def cell(kind: str, bound: float, *changes: float, row: str = "blur", column: str = "aesthetic") -> Cell:
+    named = {f"clip_{i}": change for i, change in enumerate(changes)}
+    return Cell(domain="real", row=row, column=column, kind=kind, bound=bound, changes=named)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "margin"),
+    [
+        ("falls", (-0.5, -0.2), 0.1),
+        ("falls", (-0.5, 0.1), -0.2),
+        ("stays", (0.04, -0.03), 0.06),
+        ("stays", (0.3,), -0.2),
+    ],
+)
+def test_the_margin_is_that_of_the_worst_clip(kind: str, changes: tuple[float, ...], margin: float) -> None:
+    found = cell(kind, 0.1, *changes)
+    assert found.margin == pytest.approx(margin) and found.holds == (margin >= 0)
+
+
+def test_a_cell_that_fails_says_so() -> None:
+    broken = cell("falls", 0.03, 0.01)
+    filled = Filled(domain="real", mixes=("seed",), calibration="real-1", cells=(broken,), absent={"clip_vid": "No."})
+    assert filled.broken == (broken,)
+    assert "must fall by 0.03" in describe(broken) and "+0.010" in describe(broken)
+    text = to_markdown([filled])
+    assert "falls +0.01 (−0.04) !" in text and "- `clip_vid`: No." in text
+
+
+def test_the_table_names_what_exists() -> None:
+    gates = {*GATES}
+    later = {"t_lpips", "fvd_lite", "identity_lock", "clip_vid", "caption_consistency"}
+    for key, row in ROWS.items():
+        assert key in PERTURBATIONS
+        assert {*row.falls, *row.stays} <= {*REWARDS, *gates, *later} and not {*row.falls} & {*row.stays}
+    for domain, row, column in EXPLAINED:
+        assert domain in HOME and row in ROWS
+        assert column in {*ROWS[row].falls, *ROWS[row].stays} or (column.startswith(TOTAL) and row not in NEVER_PAYS)
+
+
+def test_a_row_that_is_not_there_is_said() -> None:
+    with pytest.raises(RewardError, match="no row 'melt'"):
+        fill_matrix(read_set("mini"), [MIXES["mini"]], ["melt"])
+
+
+def test_the_page_in_the_docs_has_every_row_of_both_domains() -> None:
+    page = (ROOT / "docs" / "rewards.md").read_text(encoding="utf8")
+    for domain in HOME:
+        section = page.split(f"## The clips of `{domain}` with calibration `{domain}-")[1].split("\n## ")[0]
+        assert all(f"| `{row}` |" in section for row in ROWS)
+    assert page.startswith(INTRODUCTION.splitlines()[0])
