@@ -183,7 +183,7 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
         "mini",
         "shuffle",
         "identity_lock",
-    ): "the subject is followed from frame to frame; out of order it is lost (-0.86).",
+    ): "the subject is followed by its path and lost out of order (-0.86).",
     ("mini", "jitter", "total.long"): "`mini_7`: its leaving counts as half a cut, which shaking covers up (+0.03).",
     ("mini", "blur", "framing"): "`mini_1` counts as steadier when its edges are gone (+0.30).",
     ("mini", "frozen", "caption_consistency"): f"{_GUESSED} (-0.14 to +0.17).",
