@@ -26,7 +26,7 @@ from engine.data.clip_files import save_clip
 from engine.data.store import ClipRecord, Store, now
 from engine.data.workspace import Workspace
 from engine.generation.request import GenerationRequest
-from engine.jobs.local import stop_worker, worker_state
+from engine.jobs.local import worker_state
 from rewards import Clip, RewardReport, RewardResult
 
 START_S = 180.0  # a machine that is busy with other things takes long to load gradio
@@ -111,10 +111,14 @@ class Workbench:
         return psutil.Process(state.worker.pid)
 
     def end(self) -> None:
+        """Page and worker are gone afterwards, however busy they or the machine are."""
         if self.process is not None:
-            self.process.terminate()
-            self.process.wait(timeout=60)
-        stop_worker(self.workspace)
+            self.process.kill()
+            self.process.wait()
+        state = worker_state(self.workspace)
+        if state is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                psutil.Process(state.worker.pid).kill()
 
 
 def wait_until(done: Callable[[], bool], what: str, bench: Workbench) -> None:

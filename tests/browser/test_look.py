@@ -68,10 +68,12 @@ def test_text_can_be_read_and_everything_has_a_name(browser: Browser, watched: A
 
 def test_light_or_dark_is_a_choice_that_is_kept(page: Page, archive: Any) -> None:
     page.goto(archive.address)
+    page.wait_for_load_state("networkidle")  # a reload in the middle of loading is an error in the console
     button = page.get_by_role("button", name=text.LIGHT_OR_DARK)
     button.click()
     expect(page.locator("body")).to_have_class("dark")
     page.reload()
+    page.wait_for_load_state("networkidle")
     expect(page.locator("body")).to_have_class("dark")
     button.click()
     expect(page.locator("body")).not_to_have_class("dark")
