@@ -1,6 +1,7 @@
 # ruff: noqa: E501 (the script that the page runs is one string)
 """Light and dark, names for what can be used, and reaching all of it by keyboard."""
 
+import re
 from typing import Any
 
 import pytest
@@ -68,6 +69,7 @@ def test_text_can_be_read_and_everything_has_a_name(browser: Browser, watched: A
 
 def test_light_or_dark_is_a_choice_that_is_kept(page: Page, archive: Any) -> None:
     page.goto(archive.address)
+    expect(page.locator("#seed input, #seed textarea")).to_have_value(re.compile(r"\d+"))
     page.wait_for_load_state("networkidle")  # a reload in the middle of loading is an error in the console
     button = page.get_by_role("button", name=text.LIGHT_OR_DARK)
     button.click()
