@@ -60,12 +60,24 @@ def test_every_command_has_help(path, capsys):
     assert caught.value.code == 0 and "usage: dailies" in capsys.readouterr().out
 
 
+GROUPS = (["jobs"], ["worker"], ["models"], ["presets"], ["rewards"], ["weights"], ["runs"])
+NEEDED = {
+    "generate": ["a"],
+    "score": ["f"],
+    "show": ["a"],
+    "cancel": ["a"],
+    "logs": ["a"],
+    "train": ["a"],
+    "resume": ["a"],
+    "get": ["a"],
+}
+
+
 def test_every_command_that_does_something_prints_json_on_request():
     parser = build_parser()
     for path in commands():
-        if path and path not in (["jobs"], ["worker"], ["models"], ["presets"]):
-            needed = {"generate": ["a"], "score": ["f"], "show": ["a"], "cancel": ["a"], "logs": ["a"]}
-            extra = ["models", "mini"] if path == ["presets", "show"] else needed.get(path[-1], [])
+        if path and path not in GROUPS:
+            extra = ["models", "mini"] if path == ["presets", "show"] else NEEDED.get(path[-1], [])
             extra = [] if path == ["worker", "show"] else extra
             assert parser.parse_args([*path, *extra, "--json"]).json
 
