@@ -88,8 +88,14 @@ async function show(value) {
   setView(clips.length > 1 ? state.view : "side");
   (value?.prefetch ?? []).forEach(fileAt);
   element.dispatchEvent(new CustomEvent("shown", { detail: value }));
-  if (props.reveals && clips.length) root.scrollIntoView({ behavior: still.matches ? "auto" : "smooth", block: "center" });
+  if (props.reveals && clips.length) reveal();
   if (state.leader) await play(0);
+}
+
+// Into view, and the keys with it: the button that was pressed to open it would keep the space bar for itself.
+function reveal() {
+  root.scrollIntoView({ behavior: still.matches ? "auto" : "smooth", block: "center" });
+  if (document.activeElement?.closest("button, a, input[type=checkbox]")) root.focus({ preventScroll: true });
 }
 
 function lead(clips) {

@@ -10,7 +10,7 @@ from app.components.files import Component
 class ClipPair(Component):
     """`value` comes from `app.views.clips.player`; `name` ties it to the plot with the id `<name>-timeline`.
 
-    One that `reveals` scrolls into sight when it gets something to show.
+    One that `reveals` scrolls into sight when it gets something to show, and takes the keys from the button pressed.
     """
 
     def __init__(self, name: str, *, reveals: bool = False, render: bool = True) -> None:
