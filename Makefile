@@ -29,7 +29,7 @@ key := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 installed := $(VENV)/.installed-$(key)
 installed_dev := $(VENV)/.installed-dev-$(key)
 
-.PHONY: help venv install install-dev app demo test check fix docs bench matrix mini clean
+.PHONY: help venv install install-dev app demo test browser check fix docs bench matrix mini clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -43,6 +43,9 @@ demo: install ## prompt -> clip -> reward report, without a browser; says where 
 
 test: install-dev ## install if needed, then run the whole test suite
 	@$(python) -m pytest $(ARGS)
+
+browser: install-dev ## the browser tests, in Chromium
+	@$(python) -m pytest -m browser tests/browser $(ARGS)
 
 check: install-dev ## formatting, lint, types, import rules
 	@$(python) -m ruff format --check .
