@@ -97,8 +97,7 @@ def test_a_clip_does_not_depend_on_its_batch(tiny_open: SimpleNamespace) -> None
     both, alone = (start(tiny_open.family, tiny_open.model.request, seeds) for seeds in ((3, 4), (3,)))
     assert torch.equal(both.latents[:1], alone.latents)
     many, one = (walk(tiny_open.family, begin, 3.0)[-1].next_latents for begin in (both, alone))
-    size = max(1.0, float(one.abs().max()))  # the toy's latents reach 38 under DDIM: rounding grows with them
-    assert (many[:1] - one).abs().max() <= 2e-5 * size
+    assert (many[:1] - one).abs().max() <= 1e-4
 
 
 def test_each_clip_may_have_a_noise_level_of_its_own(tiny_open: SimpleNamespace) -> None:
