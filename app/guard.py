@@ -50,11 +50,16 @@ def on(
     handler: Callable[..., Any],
     inputs: Sequence[Component] | Component | None = None,
     outputs: Sequence[Any] | Any | None = None,
+    *,
+    line: str | None = None,
     **options: Any,
 ) -> Any:
     """Bind an event the way that this page does it: guarded, no public API, no spinner, nobody waits for another.
 
-    Events go through Gradio's queue because only there an error becomes a toast without an error in the console.
+    Events of one `line` are answered one after another, as they came: for those that fill the same outputs, of which
+    the last one asked must be the last one shown. Events go through Gradio's queue because only there an error becomes
+    a toast without an error in the console.
     """
-    settings = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+    settings: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    settings |= {"concurrency_limit": None} if line is None else {"concurrency_limit": 1, "concurrency_id": line}
     return event(guarded(handler), inputs, outputs, **{**settings, **options})

@@ -21,6 +21,7 @@ from engine.errors import ConfigError
 from engine.generation.video_io import read_header
 from engine.jobs.spec import JobSpec
 
+GRID = "library-grid"  # the line of the events that fill the grid
 KIND = "score"
 ACTIONS = ("use_settings", "score_clip", "star_clip", "remove_clip", "close_clip")
 UPLOADS = [".mp4", ".gif", ".webm", ".avi", ".mkv", ".mov"]
@@ -114,13 +115,13 @@ class LibraryTab:
         return [self.jobs, self.grid, self.filters[3], self.filters[4]]
 
     def _wire(self, tab: gr.Tab) -> None:
-        on(tab.select, self.refresh, self.filters, self.shown)
+        on(tab.select, self.refresh, self.filters, self.shown, line=GRID)
         for component in self.filters:
             # Gradio's text fields have no `input` for what is pasted by mouse or erased.
             event = component.input if isinstance(component, gr.Dropdown | gr.Checkbox) else component.change
-            on(event, self.find, self.filters, self.grid, trigger_mode="always_last")
-        on(self.clear.click, self.unfilter, None, [*self.filters, self.grid])
-        on(self.grid.turn_page, self.turn, self.filters, self.grid)
+            on(event, self.find, self.filters, self.grid, line=GRID, trigger_mode="always_last")
+        on(self.clear.click, self.unfilter, None, [*self.filters, self.grid], line=GRID)
+        on(self.grid.turn_page, self.turn, self.filters, self.grid, line=GRID)
         on(self.grid.open_clip, self.open_event, None, self.opened)
         on(self.grid.compare, self.compare, None, [self.comparison, self.compared, self.compared_bars])
         on(self.grid.remove_clips, self.remove, [self.grid, *self.filters], self.grid)

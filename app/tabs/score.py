@@ -26,6 +26,7 @@ from engine.generation.video_io import VIDEO_SUFFIXES, read_header
 from engine.jobs.spec import Job, JobSpec
 
 KINDS = ("score", "score_folder", "overlays")
+RANKING = "score-ranking"  # the line of the events that fill the table
 ACTIONS = ("star_clip", "show_in_library", "close_clip")
 
 
@@ -114,10 +115,17 @@ class ScoreTab:
 
     def _wire(self, tab: gr.Tab) -> None:
         asked, loaded = [self.which, self.mix], [self.jobs, self.which, self.sliders, *self.ranking]
-        on(tab.select, self.load, asked, loaded)
+        on(tab.select, self.load, asked, loaded, line=RANKING)
         for dropdown in asked:
-            on(dropdown.input, self.load, asked, loaded)
-        on(self.sliders.weigh, self.weigh, [self.sliders, self.table], self.ranking, trigger_mode="always_last")
+            on(dropdown.input, self.load, asked, loaded, line=RANKING)
+        on(
+            self.sliders.weigh,
+            self.weigh,
+            [self.sliders, self.table],
+            self.ranking,
+            line=RANKING,
+            trigger_mode="always_last",
+        )
         on(self.fill.click, self.score_missing, [self.table, self.mix], self.jobs)
         on(self.table.open_clip, self.open_event, self.mix, self.opened)
         on(self.dissent.open_clip, self.open_event, self.mix, self.opened)
@@ -131,7 +139,7 @@ class ScoreTab:
         dropped = [self.files, self.folder, self.prompt, self.mix]
         on(self.drop_button.click, self.import_videos, dropped, [self.jobs, self.files, self.drop_panel])
         ended = [self.which, self.mix, self.facts]
-        on(self.jobs.job_ended, self.show_ended, ended, [*loaded, *self.opened])
+        on(self.jobs.job_ended, self.show_ended, ended, [*loaded, *self.opened], line=RANKING)
 
     # ---- The ranking
     def load(self, which: str, mix: str) -> list[Any]:
