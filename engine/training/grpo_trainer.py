@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +25,6 @@ class VideoGRPOTrainer(OnlineTrainer):
     """
 
     args: VideoGRPOConfig
-    keeps_steps: ClassVar[bool] = True
 
     def __init__(
         self,

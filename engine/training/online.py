@@ -7,7 +7,7 @@ into `steps_per_generation` batches, gone through `num_iterations` times, then t
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,8 +55,6 @@ class OnlineTrainer(VideoTrainer):
 
     `train_dataset` holds rows with a `prompt` (or plain texts); further columns go to the reward functions.
     """
-
-    keeps_steps: ClassVar[bool] = False
 
     def __init__(
         self,

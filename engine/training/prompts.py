@@ -6,7 +6,7 @@ from dataclasses import replace
 from engine.families.base import Conditioning, ModelFamily
 
 
-class PromptCache:
+class EncodedPrompts:
     """Conditioning by prompt text, for one model. `encoded` counts what had to be encoded."""
 
     def __init__(self, family: ModelFamily, fps: float) -> None:

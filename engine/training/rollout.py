@@ -13,7 +13,7 @@ from engine.sampling.sampler import DenoiseStep, denoise
 from engine.sampling.schedule import sigmas_for
 from engine.sampling.step import StepFunction, ode_step
 from engine.seeds import generator_for
-from engine.training.prompts import PromptCache
+from engine.training.prompts import EncodedPrompts
 from rewards.clip import Clip
 
 
@@ -33,7 +33,7 @@ class Rollouts:
 def roll_out(
     family: ModelFamily,
     requests: Sequence[GenerationRequest],
-    prompts: PromptCache,
+    prompts: EncodedPrompts,
     *,
     random_step: StepFunction = ode_step,
     window: range = range(0),
@@ -62,7 +62,7 @@ def roll_out(
 def _roll_out(
     family: ModelFamily,
     requests: Sequence[GenerationRequest],
-    prompts: PromptCache,
+    prompts: EncodedPrompts,
     random_step: StepFunction,
     window: range,
 ) -> Rollouts:

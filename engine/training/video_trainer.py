@@ -25,7 +25,7 @@ from engine.families.adapters import save_adapter
 from engine.families.base import ModelFamily
 from engine.generation.request import GenerationRequest
 from engine.training.config import VideoArguments
-from engine.training.prompts import PromptCache
+from engine.training.prompts import EncodedPrompts
 from engine.training.weights import ADAPTER, Reference, Snapshot, make_trainable, trainable
 
 TRAINED_FILE = "trained.safetensors"
@@ -52,7 +52,7 @@ class VideoTrainer(Trainer):
             network.enable_gradient_checkpointing()
         self.reference = Reference(network, args.lora_rank)
         self.copies: dict[str, Snapshot] = {"average": Snapshot(network)} if args.ema_decay > 0 else {}
-        self.prompts = PromptCache(self.family, self.template.fps)
+        self.prompts = EncodedPrompts(self.family, self.template.fps)
         self.sums: dict[str, list[float]] = defaultdict(list)
         self.micro_step, self._at = 0, -1
         super().__init__(model=network, args=args, train_dataset=train_dataset, data_collator=list, **others)
