@@ -2,7 +2,8 @@
 
 keyframes     joint: frames of a quick draft of the whole clip in one piece, so that they agree (drafts in windows were
               tried on mini at 129 frames and measured worse: their errors add up); independent: each from a clip of
-              its own; given: pictures from the user, which replace drawn ones.
+              its own; given: pictures from the user, which replace drawn ones; a family that takes pictures sees
+              them while it drafts, so that what it draws between them agrees with them.
 in-betweens   families that take pictures ("pictures" in `native_conditioning`) are given the keyframes at their times.
               For all others the latent frames of the keyframes are held while the rest is denoised, from latents of a
               flow-warped interpolation brought to a middle noise level.
@@ -10,7 +11,7 @@ afterwards    the keyframes are put in their places, which the decoder alone onl
               from it is carried to the frames around them.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +76,7 @@ def generate_keyframes(family: ModelFamily, batch: Sequence[GenerationRequest], 
     scene = Scene(family=family, batch=batch, prompts=prompts, tally=tally)
     pictures = np.zeros((len(batch), len(places), first.height, first.width, 3), np.uint8)
     if _drawn_places(first):
-        drawn = yield from DRAWN[_source(first)](scene, _drawn_places(first))
+        drawn = yield from DRAWN[_source(first)](scene, _drawn_places(first), given)
         pictures[:, [places.index(place) for place in _drawn_places(first)]] = drawn
     for place, picture in given.items():
         pictures[:, places.index(place)] = picture
@@ -92,17 +93,21 @@ def generate_keyframes(family: ModelFamily, batch: Sequence[GenerationRequest], 
         yield Generated(request=request, clip=Clip(frames=frames, fps=request.fps, prompt=request.prompt))
 
 
-def _draw_joint(scene: Scene, places: Sequence[int]) -> PictureDrain:
-    """Frames of a draft of the whole clip, in fewer steps."""
+def _draw_joint(scene: Scene, places: Sequence[int], given: Mapping[int, np.ndarray]) -> PictureDrain:
+    """Frames of a draft of the whole clip, in fewer steps; with the `given` pictures in it where the family can."""
     noise = scene.noise()
     sigmas = scene.sigmas(noise, draft_steps(scene.first))
     guidance = keyframe_plan(scene.first).keyframe_guidance
-    latents = yield from drain(scene.family, noise, sigmas, scene.prompts, guidance, scene.tally, "keyframes")
+    prompts = scene.prompts
+    if given and takes_pictures(scene.family):
+        known = np.stack([np.stack(list(given.values()))] * len(scene.batch))
+        prompts = prompts.given(**as_pictures(scene.family, known, tuple(given)))
+    latents = yield from drain(scene.family, noise, sigmas, prompts, guidance, scene.tally, "keyframes")
     return np.stack([scene.family.decode(row)[0][list(places)] for row in latents.split(1)])
 
 
-def _draw_independent(scene: Scene, places: Sequence[int]) -> PictureDrain:
-    """Each keyframe is the first frame of the shortest clip that the family makes, from noise of its own."""
+def _draw_independent(scene: Scene, places: Sequence[int], given: Mapping[int, np.ndarray]) -> PictureDrain:
+    """Knows nothing of the `given` ones: each keyframe is the first frame of the shortest clip that the family makes, from noise of its own."""
     family, guidance = scene.family, keyframe_plan(scene.first).keyframe_guidance
     short = scene.first.model_copy(update={"num_frames": family.spec.nearest_frames(1)})
     pictures = []
@@ -122,7 +127,7 @@ def _inbetween(scene: Scene, pictures: np.ndarray, places: tuple[int, ...]) -> D
     """The clip's final latents, given the keyframes `uint8[B,N,H,W,3]`."""
     plan, noise = keyframe_plan(scene.first), scene.noise()
     sigmas = scene.sigmas(noise, scene.first.num_steps)
-    is_native = "pictures" in scene.family.spec.native_conditioning
+    is_native = takes_pictures(scene.family)
     predictor: Predictor = scene.family
     prompts, latents = scene.prompts, noise
     if plan.flow_guidance > 0 or not is_native:
@@ -145,6 +150,10 @@ def _late_start(scene: Scene, sigmas: Tensor, target: Tensor, noise: Tensor) -> 
     skipped = min(int((sigmas > START_LEVEL).sum()), len(sigmas) - 2)
     scene.tally.done += skipped
     return sigmas[skipped:], noised(scene.family.spec.prediction, target, noise, float(sigmas[skipped]))
+
+
+def takes_pictures(family: ModelFamily) -> bool:
+    return "pictures" in family.spec.native_conditioning
 
 
 def as_pictures(family: ModelFamily, pictures: np.ndarray, places: tuple[int, ...]) -> dict[str, Tensor]:

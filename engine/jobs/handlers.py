@@ -3,14 +3,16 @@
 What is finished is kept at once, clip by clip: a job that is cut short, and filed again, makes only the rest.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from engine.data.adapters import find_adapter
 from engine.data.clip_files import has_files, load_clip, remove_files, save_clip
 from engine.data.pictures import load_picture
 from engine.data.store import ClipRecord, Store
+from engine.data.workspace import Workspace
 from engine.errors import StoreError
 from engine.families.adapters import use_adapter
 from engine.generation.prompt_length import unread_notes
@@ -19,6 +21,10 @@ from engine.jobs.context import JobContext
 from engine.jobs.kinds import Run
 from engine.jobs.scoring import score_each
 from engine.jobs.spec import GenerateConfig, JobProgress
+
+if TYPE_CHECKING:
+    from engine.families.base import ModelFamily
+    from engine.generation.generate import Tools
 
 
 def generate_clips(config: GenerateConfig, context: JobContext) -> Run:
@@ -53,22 +59,34 @@ def _generate(
     model: str, adapter: str, requests: Sequence[GenerationRequest], context: JobContext
 ) -> Iterator[JobProgress]:
     """Make clips with one model and one adapter ("": none)."""
-    folder = find_adapter(context.store.workspace, adapter, model).folder if adapter else None
-    if context.model.key != model:
-        yield JobProgress(phase="load")
-    family = context.model.open(model)
-    from engine.families.prompt_cache import PromptCache
-    from engine.generation.generate import Generated, Tools, generate
+    family = yield from opened(model, adapter, context)
+    from engine.generation.generate import Generated, generate
 
-    use_adapter(family.network, adapter or None, folder)
-    workspace = context.store.workspace
-    tools = Tools(prompts=PromptCache(workspace.prompts), pictures=partial(load_picture, workspace))
-    for event in generate(family, requests, tools):
+    for event in generate(family, requests, tools_of(context.store.workspace)):
         if isinstance(event, Generated):
             save_clip(context.store.workspace, event.request.id, event.clip, event.request)
             context.store.add_clip(ClipRecord.generated(event.request, unread_notes(event.request)))
         else:
             yield JobProgress(phase=event.phase, step=event.step, of=event.of)
+
+
+def opened(model: str, adapter: str, context: JobContext) -> "Generator[JobProgress, None, ModelFamily]":
+    """The model, loaded if it was not, with the adapter ("": none) at work."""
+    folder = find_adapter(context.store.workspace, adapter, model).folder if adapter else None
+    if context.model.key != model:
+        yield JobProgress(phase="load")
+    family = context.model.open(model)
+    use_adapter(family.network, adapter or None, folder)
+    return family
+
+
+def tools_of(workspace: Workspace, *, only_keyframes: bool = False) -> "Tools":
+    """What generation uses of a workspace: its kept prompts and its pictures."""
+    from engine.families.prompt_cache import PromptCache
+    from engine.generation.generate import Tools
+
+    pictures = partial(load_picture, workspace)
+    return Tools(prompts=PromptCache(workspace.prompts), pictures=pictures, only_keyframes=only_keyframes)
 
 
 def _weights(request: GenerationRequest) -> tuple[str, str]:

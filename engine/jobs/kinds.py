@@ -14,7 +14,15 @@ from engine.config.presets import check_request, load_preset
 from engine.config.suggest import did_you_mean, explain
 from engine.errors import ConfigError, JobError
 from engine.generation.video_io import VIDEO_SUFFIXES, videos_in
-from engine.jobs.spec import GenerateConfig, JobProgress, OverlaysConfig, ScoreConfig, ScoreFolderConfig, TrainConfig
+from engine.jobs.spec import (
+    GenerateConfig,
+    JobProgress,
+    KeyframesConfig,
+    OverlaysConfig,
+    ScoreConfig,
+    ScoreFolderConfig,
+    TrainConfig,
+)
 
 if TYPE_CHECKING:
     from engine.jobs.context import JobContext
@@ -73,6 +81,10 @@ def check_generate(config: GenerateConfig) -> None:
         load_preset("rewards", config.mix)
 
 
+def check_keyframes(config: KeyframesConfig) -> None:
+    check_generate(GenerateConfig(requests=(config.request,), mix=config.mix))
+
+
 def check_score(config: ScoreConfig) -> None:
     load_preset("rewards", config.mix)
     if config.path is not None and not config.path.is_file():
@@ -96,6 +108,12 @@ KINDS: Kinds = {
     for kind in (
         JobKind(
             key="generate", config=GenerateConfig, handler="engine.jobs.handlers:generate_clips", check=check_generate
+        ),
+        JobKind(
+            key="keyframes",
+            config=KeyframesConfig,
+            handler="engine.jobs.keyframes:draw_keyframes",
+            check=check_keyframes,
         ),
         JobKind(key="train", config=TrainConfig, handler="engine.jobs.training:train"),
         JobKind(key="score", config=ScoreConfig, handler="engine.jobs.scoring:score_clips", check=check_score),

@@ -51,6 +51,11 @@ class JobSpec(BaseModel):
         return cls(kind="score_folder", config=config.model_dump(mode="json"))
 
     @classmethod
+    def keyframes(cls, request: GenerationRequest, mix: str | None = None) -> Self:
+        """File the keyframes of a clip to be drawn, to be looked at before the rest; `mix` will score the clip."""
+        return cls(kind="keyframes", config=KeyframesConfig(request=request, mix=mix).model_dump(mode="json"))
+
+    @classmethod
     def train(cls, run: str) -> Self:
         """File a run to be trained, or gone on with."""
         return cls(kind="train", config=TrainConfig(run=run).model_dump(mode="json"))
@@ -68,6 +73,21 @@ class GenerateConfig(BaseModel):
 
     requests: tuple[GenerationRequest, ...] = Field(min_length=1, max_length=REQUEST_LIMIT)
     mix: str | None = None
+
+
+class KeyframesConfig(BaseModel):
+    """A "keyframes" job: the keyframes of `request`, whose mode is "keyframes". `mix` is kept for the clip to come."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    request: GenerationRequest
+    mix: str | None = None
+
+    @model_validator(mode="after")
+    def _has_keyframes(self) -> Self:
+        if self.request.mode != "keyframes":
+            raise ValueError(f"the request's mode must be 'keyframes', but is '{self.request.mode}'")
+        return self
 
 
 class ScoreConfig(BaseModel):
