@@ -4,7 +4,10 @@ runs/<id>/
     resolved.json         what was asked for, every setting with its value; a run starts again from this file alone
     preflight.json        the verdicts before it began
     metrics.jsonl         one line a log: {"step": 3, "loss": 0.69, ...}; a torn last line is ignored
-    checkpoints/          checkpoint-<step>/ of the trainer, whole or not there
+    checkpoints/          checkpoint-<step>/ of the trainer, whole or not there; rejected-<step>/ one rolled back
+    start/                the adapter that it began with, if it did not begin with the base model
+    alarms.jsonl          one line an alarm, see engine.data.findings
+    evaluation.json       the measured difference that it made, see engine.data.findings
     adapter/              the trained weights, once the run is over
     log.txt               what the training process said
 
@@ -15,16 +18,20 @@ import json
 import math
 import os
 import secrets
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from engine.config.schema import TrainPreset
+from engine.data.findings import Alarm, Evaluation
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
+from engine.families.adapters import WEIGHTS_FILE
 
-CHECKPOINT = "checkpoint-"
+CHECKPOINT, REJECTED = "checkpoint-", "rejected-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +41,14 @@ class Run:
     folder: Path
 
     @classmethod
-    def create(cls, workspace: Workspace, preset: TrainPreset) -> Self:
-        """A new run of a resolved preset."""
+    def create(cls, workspace: Workspace, preset: TrainPreset, start: Path | None = None) -> Self:
+        """A new run of a resolved preset; it begins with the adapter in the folder `start`, or the base model."""
         run = cls(workspace.runs / f"{preset.key}-{secrets.token_hex(3)}")
         try:
             run.folder.mkdir(parents=True)
-            _write(run.resolved, preset.model_dump_json(indent=2) + "\n")
+            if start is not None:
+                shutil.copytree(start, run.start, ignore=lambda folder, names: set(names) - {WEIGHTS_FILE})
+            write_whole(run.resolved, preset.model_dump_json(indent=2) + "\n")
         except OSError as error:
             raise StoreError(f"The run {run.folder} cannot be written: {error.strerror or error}.") from error
         return run
@@ -86,6 +95,19 @@ class Run:
     def log(self) -> Path:
         return self.folder / "log.txt"
 
+    @property
+    def start(self) -> Path:
+        """The adapter to begin with; a folder that is not there means the base model."""
+        return self.folder / "start"
+
+    @property
+    def alarms_file(self) -> Path:
+        return self.folder / "alarms.jsonl"
+
+    @property
+    def evaluation_file(self) -> Path:
+        return self.folder / "evaluation.json"
+
     def preset(self) -> TrainPreset:
         """What was asked for. Raises StoreError when the file is damaged."""
         try:
@@ -101,6 +123,42 @@ class Run:
             if path.name.removeprefix(CHECKPOINT).isdigit() and (path / "trainer_state.json").is_file()
         ]
         return max(found)[1] if found else None
+
+    def weights(self) -> Path | None:
+        """The folder that holds the run's adapter as it is now: finished, or of the last checkpoint."""
+        return self.adapter if self.adapter.is_dir() else self.last_checkpoint()
+
+    def reject_checkpoints(self, since: int) -> None:
+        """Put checkpoints of step `since` and later aside, so that nothing goes on from them."""
+        for path in self.checkpoints.glob(f"{CHECKPOINT}*"):
+            step = path.name.removeprefix(CHECKPOINT)
+            if step.isdigit() and int(step) >= since:
+                os.replace(path, path.with_name(f"{REJECTED}{step}-{secrets.token_hex(2)}"))
+
+    def append_alarm(self, alarm: Alarm) -> None:
+        with self.alarms_file.open("a", encoding="utf-8") as file:
+            file.write(alarm.model_dump_json() + "\n")
+
+    def alarms(self) -> list[Alarm]:
+        """Every alarm so far, in order; a torn last line is ignored."""
+        lines = self.alarms_file.read_text(encoding="utf-8").splitlines() if self.alarms_file.is_file() else []
+        found = []
+        for line in lines:
+            with suppress(ValueError):
+                found.append(Alarm.model_validate_json(line))
+        return found
+
+    def save_evaluation(self, evaluation: Evaluation) -> None:
+        write_whole(self.evaluation_file, evaluation.model_dump_json(indent=2) + "\n")
+
+    def evaluation(self) -> Evaluation | None:
+        """The last evaluation, or None when there is none. Raises StoreError when the file is damaged."""
+        if not self.evaluation_file.is_file():
+            return None
+        try:
+            return Evaluation.model_validate_json(self.evaluation_file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.evaluation_file} is damaged: {str(error).splitlines()[0]}") from error
 
     def append_metrics(self, step: int, values: Mapping[str, Any]) -> None:
         """One line, written at once; what is no finite number is left out."""
@@ -127,7 +185,7 @@ def list_runs(workspace: Workspace) -> list[Run]:
     return sorted(found, key=lambda run: run.resolved.stat().st_mtime, reverse=True)
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Whole or not at all."""
     partial = path.with_suffix(".part")
     partial.write_text(text, encoding="utf-8")

@@ -4,9 +4,12 @@ dailies.db              the database (unless DAILIES_DATABASE_URL names another)
 clips/<2>/<id>/         one folder a clip: frames.mkv clip.mp4 poster.jpg request.json
 adapters/<name>/        LoRA weights of a model, see engine.data.adapters
 runs/<id>/              what a training job fills, see engine.data.runs
+curricula/<id>/         where a curriculum is, see engine.data.curricula
 uploads/                videos from a browser, until their job has imported them
 pictures/<sha256>.png   keyframes, drawn or given
 prompts/                encoded prompts, see engine.families.prompt_cache; may be deleted at any time
+cache/                  metrics made quick to read, kernels that MIOpen found; may be deleted at any time
+trackio/                the runs' metrics once more, for Trackio's dashboard
 tmp/                    folders being written; what a dead process left here is swept away
 jobs/<id>.log           one log a job
 worker/                 the warm worker: its lock, its state, its log
@@ -69,6 +72,10 @@ class Workspace:
         return self.root / "runs"
 
     @property
+    def curricula(self) -> Path:
+        return self.root / "curricula"
+
+    @property
     def tmp(self) -> Path:
         return self.root / "tmp"
 
@@ -112,6 +119,26 @@ class Workspace:
     def prompts(self) -> Path:
         """Encoded prompts: a cache."""
         return self.root / "prompts"
+
+    @property
+    def cache(self) -> Path:
+        """What can be made again from what lies elsewhere."""
+        return self.root / "cache"
+
+    @property
+    def metric_columns(self) -> Path:
+        """The runs' metrics as columns, see engine.data.metrics."""
+        return self.cache / "metrics"
+
+    @property
+    def miopen(self) -> Path:
+        """Convolution kernels that ROCm's MIOpen found and compiled on this machine."""
+        return self.cache / "miopen"
+
+    @property
+    def trackio(self) -> Path:
+        """Trackio's store (TRACKIO_DIR)."""
+        return self.root / "trackio"
 
     @property
     def worker_lock(self) -> Path:

@@ -1,0 +1,92 @@
+"""A curriculum as its preset says it: stages in order, each with a gate. Imports no torch."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Condition(BaseModel):
+    """What a gate asks of one metric of the evaluation, by its name there.
+
+    The whole 95 % interval of `of` must lie on the right side of `at_least` or `at_most`: what may be noise is not
+    enough. `of` is the value after training, its change from before training, or its ratio to before training.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str
+    of: Literal["value", "change", "ratio"] = "value"
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError(f"the condition on '{self.metric}' needs either at_least or at_most")
+        return self
+
+    @property
+    def words(self) -> str:
+        subject = self.metric if self.of == "value" else f"{self.of} of {self.metric}"
+        bound = f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
+        return f"{subject} {bound}"
+
+
+class Gate(BaseModel):
+    """The measured condition under which a curriculum moves on, on fixed prompts and seeds.
+
+    A stage that does not pass is trained on up to `retries` times, `retry_steps` each (None: as many steps as before);
+    then the curriculum stops, or goes back one stage, which it does at most `step_backs` times in all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    conditions: tuple[Condition, ...] = Field(min_length=1)
+    prompts: str | None = None
+    """A file of `presets/prompts`; None: that of the stage's recipe."""
+    num_prompts: int = Field(16, ge=4)
+    takes: int = Field(2, ge=1)
+    mix: str | None = None
+    """The rewards that are measured; None: those of the recipe."""
+    retries: int = Field(1, ge=0)
+    retry_steps: int | None = Field(None, ge=1)
+    on_failure: Literal["stop", "step_back"] = "stop"
+
+
+class Stage(BaseModel):
+    """One step of a curriculum: a recipe of `presets/train`, how long its clips are, for how many steps, and a gate.
+
+    `frames` are rounded up to what the model's family can make. `settings` are laid over those of the recipe.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    recipe: str
+    frames: int | None = Field(None, ge=1)
+    steps: int | None = Field(None, ge=1)
+    changes: dict[str, Any] = Field(default_factory=dict)
+    """Keys of the recipe that are different in this stage, such as its mix or `pairs`."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    gate: Gate
+
+
+class CurriculumPreset(BaseModel):
+    """Stages one after another; each begins with the adapter of the one before."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    title: str = Field(min_length=1)
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    step_backs: int = Field(1, ge=0)
+    """How often it may go back a stage in all, so that it always ends."""
+    source: str = ""
+    notes: str = ""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ValueError(f"the stages need names of their own, but got {', '.join(names)}")
+        return self
