@@ -15,6 +15,7 @@ import engine
 from engine.data.locks import try_lock
 from engine.data.workspace import Workspace
 from engine.errors import JobError
+from engine.hardware.environment import process_environment
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 
@@ -114,6 +115,7 @@ def _start(workspace: Workspace, lock: int, options: list[str]) -> None:
         process = subprocess.Popen(
             [*command, *options],
             cwd=Path(engine.__file__).parents[1],
+            env=process_environment(workspace),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

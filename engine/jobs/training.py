@@ -11,6 +11,7 @@ from engine.data.adapters import AdapterCard, write_card
 from engine.data.runs import Run
 from engine.data.workspace import Workspace
 from engine.errors import JobError
+from engine.hardware.environment import process_environment
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import Run as Running
 from engine.jobs.spec import JobProgress, TrainConfig
@@ -25,7 +26,10 @@ def train(config: TrainConfig, context: JobContext) -> Running:
     run = Run.find(context.store.workspace, config.run)
     context.model.release()
     with run.log.open("ab") as output:
-        process = subprocess.Popen(command(run), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        environment = process_environment(context.store.workspace)
+        process = subprocess.Popen(
+            command(run), stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
+        )
         try:
             yield from _watch(process, run)
         finally:

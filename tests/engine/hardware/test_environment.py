@@ -1,0 +1,60 @@
+"""ROCm's environment: what is set, what the user's own word changes, and what is warned of."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.data.workspace import Workspace
+from engine.hardware import environment as rules
+from engine.hardware.environment import environment, process_environment
+from engine.hardware.rocm import read_build, torch_build
+
+
+def test_torch_is_told_apart_without_importing_it(tmp_path: Path) -> None:
+    import torch
+
+    assert torch_build().version == str(torch.__version__)
+    assert torch_build().hip == (torch.version.hip or "")
+    (tmp_path / "version.py").write_text("__version__ = '2.12.0+rocm7.2'\ncuda = None\nhip = '7.2.53211'\n")
+    build = read_build(tmp_path / "version.py")
+    assert (build.version, build.hip, build.cuda) == ("2.12.0+rocm7.2", "7.2.53211", "")
+    assert read_build(tmp_path / "nothing.py").hip == ""
+
+
+def test_nothing_is_set_without_rocm(workspace: Workspace) -> None:
+    found = environment(workspace, {"ROCR_VISIBLE_DEVICES": "1"}, rocm=False)
+    assert (found.settings, found.warnings, found.variables) == ((), (), {})
+
+
+def test_the_preset_and_why(workspace: Workspace) -> None:
+    found = environment(workspace, {}, rocm=True)
+    assert found.variables["MIOPEN_FIND_MODE"] == "FAST"
+    assert found.variables["MIOPEN_USER_DB_PATH"].startswith(str(workspace.root))
+    assert found.variables["PYTORCH_ALLOC_CONF"] == "expandable_segments:False"
+    assert "ROCR_VISIBLE_DEVICES" not in found.variables
+    assert all(one.reason.endswith(".") for one in found.settings)
+
+
+def test_the_users_word_wins_and_is_shown(workspace: Workspace) -> None:
+    user = {"MIOPEN_FIND_MODE": "NORMAL", "PYTORCH_HIP_ALLOC_CONF": "expandable_segments:True"}
+    found = environment(workspace, user, rocm=True)
+    own = {one.name: one for one in found.settings if one.origin == "user"}
+    assert own["MIOPEN_FIND_MODE"].value == "NORMAL" and own["MIOPEN_FIND_MODE"].preset == "FAST"
+    assert "PYTORCH_ALLOC_CONF" not in found.variables and own["PYTORCH_HIP_ALLOC_CONF"]
+    assert "Expandable segments are on" in found.warnings[0]
+
+
+def test_hidden_devices_are_reported(workspace: Workspace) -> None:
+    user = {"ROCR_VISIBLE_DEVICES": "1", "HIP_VISIBLE_DEVICES": "1", "HSA_OVERRIDE_GFX_VERSION": "9.4.2"}
+    found = environment(workspace, user, rocm=True)
+    assert "ROCR_VISIBLE_DEVICES=1" in found.warnings[0] and "may hide every GPU" in found.warnings[0]
+    assert "HSA_OVERRIDE_GFX_VERSION" in found.warnings[1]
+    assert {one.name for one in found.settings if one.origin == "user"} == set(user)
+
+
+def test_processes_get_it(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "is_rocm", lambda: True)
+    monkeypatch.setenv("MIOPEN_FIND_MODE", "NORMAL")
+    found = process_environment(workspace)
+    assert found["MIOPEN_FIND_MODE"] == "NORMAL" and found["PATH"]
+    assert workspace.miopen.is_dir()
