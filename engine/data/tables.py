@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
     false,
 )
 
@@ -109,4 +110,85 @@ JOBS = Table(
     Column("ended_at", UtcDateTime),
     Column("heartbeat_at", UtcDateTime),
     Index(None, "status", "number"),
+)
+
+# One row a labelling campaign. `plan` is the order that its strategy wants next, see engine.data.assigning.
+CAMPAIGNS = Table(
+    "campaigns",
+    METADATA,
+    Column("id", String(8), primary_key=True),
+    Column("title", String(200), nullable=False),
+    Column("spec", JSON, nullable=False),
+    Column("plan", JSON(none_as_null=True)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+)
+
+# The clips that a campaign is about, made or still to be made: hence no foreign key to clips. `request` is empty for a
+# clip that was chosen from the library.
+CAMPAIGN_CLIPS = Table(
+    "campaign_clips",
+    METADATA,
+    Column("campaign_id", String(8), ForeignKey("campaigns.id", ondelete="CASCADE"), primary_key=True),
+    Column("clip_id", String(16), primary_key=True),
+    Column("entrant", String(420), nullable=False),
+    Column("request", JSON(none_as_null=True)),
+)
+
+# Two clips of one prompt, in an order that means nothing. `shuffle` (0..1) is a random place among the others.
+PAIRS = Table(
+    "pairs",
+    METADATA,
+    Column("id", String(16), primary_key=True),
+    Column("campaign_id", String(8), ForeignKey("campaigns.id", ondelete="CASCADE"), nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("clip_a", String(16), nullable=False),
+    Column("clip_b", String(16), nullable=False),
+    Column("entrant_a", String(420), nullable=False),
+    Column("entrant_b", String(420), nullable=False),
+    Column("shuffle", Float, nullable=False),
+    Column("gone_at", UtcDateTime),
+    Index(None, "campaign_id", "shuffle"),
+)
+
+# A pair given to a labeller, with the side that each clip is on. `slot` is which of the pair's wanted votes it is to
+# be, empty for a repeat and for one that no longer counts (skipped, or given up to somebody else): the constraints keep
+# a pair from being given to more people than wanted, or twice to one but with the sides swapped.
+ASSIGNMENTS = Table(
+    "assignments",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("campaign_id", String(8), ForeignKey("campaigns.id", ondelete="CASCADE"), nullable=False),
+    Column("pair_id", String(16), ForeignKey("pairs.id", ondelete="CASCADE"), nullable=False),
+    Column("labeller", String(200), nullable=False),
+    Column("left_clip", String(16), nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("slot", Integer),
+    Column("is_repeat", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("voted_at", UtcDateTime),
+    UniqueConstraint("pair_id", "slot"),
+    UniqueConstraint("pair_id", "labeller", "left_clip"),
+    UniqueConstraint("campaign_id", "labeller", "place"),
+)
+
+# Every vote ever sent, once. `current` is true or empty, so that the constraint allows one that counts for each
+# assignment, and any number that were undone or edited (`ended_as`).
+VOTES = Table(
+    "votes",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("client_uuid", String(64), nullable=False, unique=True),
+    Column("campaign_id", String(8), ForeignKey("campaigns.id", ondelete="CASCADE"), nullable=False),
+    Column("assignment_id", Integer, ForeignKey("assignments.id", ondelete="CASCADE"), nullable=False),
+    Column("choice", String(16), nullable=False),
+    Column("axes", JSON, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("ms", Integer),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("current", Boolean),
+    Column("ended_as", String(16)),
+    Column("ended_at", UtcDateTime),
+    UniqueConstraint("assignment_id", "current"),
+    Index(None, "campaign_id", "current"),
 )
