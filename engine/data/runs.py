@@ -67,6 +67,11 @@ class Run:
         return self.folder.name
 
     @property
+    def workspace(self) -> Workspace:
+        """The one that it lies in."""
+        return Workspace(self.folder.parents[1])
+
+    @property
     def resolved(self) -> Path:
         return self.folder / "resolved.json"
 

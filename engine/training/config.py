@@ -28,6 +28,12 @@ class VideoArguments:
     lora_alpha: int | None = field(default=None, metadata={"help": "LoRA's alpha; None = its rank, a scale of 1."})
     ema_decay: float = field(default=0.0, metadata={"help": "Decay of the average that is exported; 0 = no average."})
 
+    sample_clips: int = field(default=4, metadata={"help": "Clips made at each checkpoint to look at; 0 = none."})
+    sample_every: int | None = field(
+        default=None, metadata={"help": "Updates from one set of samples to the next; None = at each checkpoint."}
+    )
+    sample_steps: int | None = field(default=None, metadata={"help": "Denoising steps of a sample; None = num_steps."})
+
     checkpoint_blocks: bool = field(
         default=False, metadata={"help": "Recompute each block in the backward pass: far less memory, a fifth slower."}
     )
@@ -46,6 +52,11 @@ class VideoArguments:
         """Raises ConfigError for what no video trainer can do."""
         if self.lora_rank < 0:
             raise ConfigError(f"lora_rank must be 0 (the whole network) or more, but got {self.lora_rank}.")
+        if self.sample_clips < 0 or any(n is not None and n < 1 for n in (self.sample_every, self.sample_steps)):
+            raise ConfigError(
+                "sample_clips must be 0 or more, sample_every and sample_steps 1 or more, but got "
+                f"{self.sample_clips}, {self.sample_every} and {self.sample_steps}."
+            )
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must be at least 0 and below 1, but got {self.ema_decay}.")
 

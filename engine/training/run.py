@@ -19,8 +19,11 @@ from transformers import TrainerCallback
 from engine.data.locks import try_lock
 from engine.data.runs import Run
 from engine.errors import DailiesError, TrainingError
+from engine.training.gauges import Gauges
 from engine.training.launch import build_trainer
+from engine.training.mirror import Mirror, mirrored
 from engine.training.preflight import preflight, refuse
+from engine.training.samples import Sampler
 from engine.training.video_trainer import VideoTrainer
 
 FINISHED, FAILED, STOPPED = 0, 2, 3
@@ -31,16 +34,20 @@ class Recorder(TrainerCallback):
     """Writes each log to the run's metrics, and stops the trainer when it was asked to."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self._run, self._gauges = run, Gauges()
         self.stop_asked = False
 
     def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         self.stop_asked = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        self._run.append_metrics(state.global_step, {**(logs or {}), "of": state.max_steps})
+        self._run.append_metrics(state.global_step, {**(logs or {}), **self._gauges.read(), "of": state.max_steps})
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._gauges.step_begins()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._gauges.step_ends()
         if self.stop_asked:
             control.should_save = control.should_training_stop = True
 
@@ -51,6 +58,9 @@ def train(run: Run, recorder: Recorder) -> bool:
     if try_lock(run.lock) is None:
         raise TrainingError(f"The run {run.id} is being trained by another process: wait for it, or stop it first.")
     trainer = build_trainer(preset, run, callbacks=[recorder])
+    trainer.add_callback(Sampler(trainer, run, preset, hurried=lambda: recorder.stop_asked))
+    if mirrored():
+        trainer.add_callback(Mirror(run))
     checkpoint = run.last_checkpoint()
     if checkpoint is None:
         _look_before(trainer, run)

@@ -6,6 +6,7 @@ stays that of one), checkpoints of the trained weights alone, and guards that st
 """
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -72,7 +73,9 @@ class VideoTrainer(Trainer):
         whole: Any = self.family.network
         self.family.network = model  # type: ignore[misc]  # wrapped for several processes, so that gradients are shared
         try:
-            for part in self.losses(self._prepare_inputs(inputs)):
+            batch = self._prepare_inputs(inputs)
+            began = time.perf_counter()
+            for part in self.losses(batch):
                 if not part.isfinite():
                     raise TrainingError(
                         f"The loss is {float(part)} at step {self.state.global_step}: nothing was updated. Lower the "
@@ -80,6 +83,7 @@ class VideoTrainer(Trainer):
                     )
                 self.accelerator.backward(part / self.current_gradient_accumulation_steps)
                 total += part.detach()
+            self.note(time__update=time.perf_counter() - began)
         finally:
             self.family.network = whole  # type: ignore[misc]
         return total / self.current_gradient_accumulation_steps

@@ -1,0 +1,39 @@
+"""What a training process tells of itself with each log: the moment, the pace, and the memory that it takes."""
+
+import time
+
+import psutil
+import torch
+
+GIB = 2**30
+
+
+class Gauges:
+    """Times steps between two readings."""
+
+    def __init__(self) -> None:
+        self._began_s: float | None = None
+        self._steps_s: list[float] = []
+
+    def step_begins(self) -> None:
+        self._began_s = time.perf_counter()
+
+    def step_ends(self) -> None:
+        if self._began_s is not None:
+            self._steps_s.append(time.perf_counter() - self._began_s)
+            self._began_s = None
+
+    def read(self) -> dict[str, float]:
+        """`at` in Unix time, `time/step` the mean since the last reading in s, memory in GiB (device: peak so far)."""
+        found = {"at": round(time.time(), 3), "memory/process": psutil.Process().memory_info().rss / GIB}
+        if self._steps_s:
+            found["time/step"] = sum(self._steps_s) / len(self._steps_s)
+            self._steps_s.clear()
+        if torch.cuda.is_available():
+            free, total = torch.cuda.mem_get_info()
+            found |= {
+                "memory/allocated": torch.cuda.max_memory_allocated() / GIB,
+                "memory/reserved": torch.cuda.max_memory_reserved() / GIB,
+                "memory/device": (total - free) / GIB,
+            }
+        return found

@@ -1,0 +1,160 @@
+"""Samples while a run trains: clips of fixed prompts and seeds, by the base model and by each checkpoint's weights.
+
+They drain the same generation as rollouts do and touch nothing that training uses: their noise has seeds of its own.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import TrainerCallback
+
+from engine.config.presets import load_preset
+from engine.config.schema import TrainPreset
+from engine.data.runs import Run
+from engine.data.samples import RunSamples, SampleSet
+from engine.families.base import ModelFamily
+from engine.generation.request import GenerationRequest
+from engine.seeds import seed_for
+from engine.training.prompts import EncodedPrompts
+from engine.training.rollout import roll_out
+from rewards import Clip
+
+if TYPE_CHECKING:
+    from engine.training.video_trainer import VideoTrainer
+    from rewards.suite import RewardSuite
+
+log = logging.getLogger(__name__)
+
+
+def sample_requests(
+    template: GenerationRequest, prompts: Sequence[str], *, seed: int, num_clips: int, num_steps: int | None = None
+) -> tuple[GenerationRequest, ...]:
+    """`num_clips` requests spread evenly over the prompts, with seeds that no rollout has; more clips than prompts go
+    round them again."""
+    known = list(dict.fromkeys(prompts))
+    spread = max(1, len(known) // max(1, num_clips))
+    chosen = [(known[index * spread % len(known)], index // len(known)) for index in range(num_clips)] if known else []
+    changes = {"num_steps": num_steps} if num_steps else {}
+    return tuple(
+        template.model_copy(
+            update={"prompt": prompt, "seed": seed_for(seed, prompt=f"sample of {prompt}", sample=turn), **changes}
+        )
+        for prompt, turn in chosen
+    )
+
+
+class Sampling:
+    """Makes, scores and keeps the sample sets of one run. `mix` None: no rewards."""
+
+    def __init__(self, run: Run, requests: Sequence[GenerationRequest], mix: str | None, batch: int = 4) -> None:
+        self.kept = RunSamples(run)
+        self._requests, self._mix, self._batch = list(requests), mix, batch
+        self._suite: RewardSuite | None = None
+
+    def make(self, family: ModelFamily, prompts: EncodedPrompts) -> list[Clip]:
+        """The clips by the weights that the family has now."""
+        return roll_out(family, self._requests, prompts, batch=self._batch).clips
+
+    def keep(self, step: int | None, clips: Sequence[Clip]) -> dict[str, float]:
+        """Score and write them; the mean of each reward, under "samples/"."""
+        reports = self._score(clips)
+        found = self.kept.save(step, clips, [request.seed for request in self._requests], reports)
+        return means(found)
+
+    def _score(self, clips: Sequence[Clip]) -> list[dict[str, Any] | None]:
+        if self._mix is None:
+            return [None] * len(clips)
+        if self._suite is None:
+            from rewards.suite import RewardSuite
+
+            self._suite = RewardSuite(load_preset("rewards", self._mix))
+        return [report.to_dict() for report in self._suite.score_many(list(clips))]
+
+
+def means(found: SampleSet) -> dict[str, float]:
+    """The mean of each reward over the clips that it applies to, and of the total."""
+    values: dict[str, list[float]] = {}
+    for report in (sample.report for sample in found.samples if sample.report):
+        parts = {key: result["value"] for key, result in report["results"].items()}
+        for name, value in {**parts, "total": report["total"]}.items():
+            if value is not None:
+                values.setdefault(f"samples/{name}", []).append(value)
+    return {name: sum(numbers) / len(numbers) for name, numbers in values.items()}
+
+
+class Sampler(TrainerCallback):
+    """Makes a set for the base model as training begins, after each checkpoint (or every `sample_every` steps), and
+    when the run's folder asks for one.
+
+    With several processes each of them generates, since sharded weights need all; the first one keeps the clips. While
+    `hurried` says so nothing is made: the process is to end. What is missing then is made when the run goes on.
+    """
+
+    def __init__(self, trainer: "VideoTrainer", run: Run, preset: TrainPreset, hurried: Callable[[], bool]) -> None:
+        args = trainer.args
+        prompts = [str(row["prompt"]) for row in trainer.train_dataset or ()]
+        self._trainer, self._run, self._hurried = trainer, run, hurried
+        kept = RunSamples(run).requests()
+        requests = kept or sample_requests(
+            trainer.template, prompts, seed=args.seed, num_clips=args.sample_clips, num_steps=args.sample_steps
+        )
+        self._sampling = Sampling(run, requests, preset.mix, batch=getattr(args, "rollout_batch", 4))
+        if requests and not kept:
+            self._sampling.kept.keep_requests(requests)
+        self._active = bool(requests)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._active and not self._sampling.kept.has(None):
+            self._sample(None, state, self._trainer.reference.in_place())
+        if self._active and state.global_step and not self._sampling.kept.has(state.global_step):
+            self._sample(state.global_step, state, self._exported())
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._active and not args.sample_every and not self._hurried():
+            self._sample(state.global_step, state, self._exported())
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if not self._active or self._hurried():
+            return
+        due = bool(args.sample_every) and state.global_step % args.sample_every == 0
+        if _agreed(due or (state.is_world_process_zero and self._sampling.kept.answered())):
+            self._sample(state.global_step, state, self._exported())
+
+    def _exported(self) -> AbstractContextManager[None]:
+        """The weights that would be exported now: the average, where the run keeps one."""
+        copies = self._trainer.copies
+        return copies["average"].in_place() if "average" in copies else nullcontext()
+
+    def _sample(self, step: int | None, state: Any, weights: AbstractContextManager[None]) -> None:
+        trainer = self._trainer
+        with weights, undisturbed(trainer.family.network):
+            clips = self._sampling.make(trainer.family, trainer.prompts)
+        if state.is_world_process_zero:
+            found = self._sampling.keep(step, clips)
+            if step is not None:
+                self._run.append_metrics(step, found)
+            log.info("samples at %s: %s", "the base" if step is None else f"step {step}", found)
+
+
+@contextmanager
+def undisturbed(network: Any) -> Iterator[None]:
+    """No gradients, the network in evaluation mode, and the global random state as it was before."""
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            yield
+    finally:
+        network.train(training)
+
+
+def _agreed(wanted: bool) -> bool:
+    """What the first process wants, told to all of them."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return wanted
+    told = [wanted]
+    torch.distributed.broadcast_object_list(told, src=0)
+    return told[0]

@@ -1,0 +1,170 @@
+"""Samples at fixed prompts and seeds: the same noise at each checkpoint, asked for or due, and no trace in training."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine.config.presets import load_train_preset
+from engine.data.runs import Run
+from engine.data.samples import RunSamples, set_name
+from engine.data.workspace import Workspace
+from engine.errors import ConfigError
+from engine.generation.request import GenerationRequest
+from engine.generation.video_io import read_header
+from engine.training.config import VideoNFTConfig
+from engine.training.run import Recorder, train
+from engine.training.samples import sample_requests
+
+PRESET = """
+title = "Tiny NFT"
+algorithm = "nft"
+model = "tiny"
+mix = "tiny"
+rewards = "total"
+prompts = "mini"
+[settings]
+num_frames = 9
+width = 32
+height = 32
+num_steps = 2
+lora_rank = 2
+learning_rate = 1e-2
+max_steps = 4
+num_generations = 2
+per_device_train_batch_size = 2
+gradient_accumulation_steps = 1
+save_steps = 2
+logging_steps = 1
+sample_clips = 2
+"""
+
+
+@pytest.fixture
+def new_run(
+    tiny_model: str, tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Run]:
+    """`new_run(**settings)`: a run of a tiny model, not yet begun."""
+    monkeypatch.setenv("DAILIES_TRACKIO", "0")
+    folder = tmp_path / "presets" / "train"
+    folder.mkdir(parents=True)
+    (folder / "tiny_nft.toml").write_text(PRESET)
+    return lambda **settings: Run.create(workspace, load_train_preset("tiny_nft", {"settings": settings}))
+
+
+def trained(run: Run) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    (file,) = run.adapter.glob("*.safetensors")
+    return dict(load_file(file))
+
+
+def test_requests_are_spread_over_the_prompts_and_repeat_themselves() -> None:
+    template = GenerationRequest(prompt="-", num_steps=20)
+    prompts = [f"prompt {index}" for index in range(8)]
+    found = sample_requests(template, prompts, seed=3, num_clips=4, num_steps=6)
+    assert [one.prompt for one in found] == ["prompt 0", "prompt 2", "prompt 4", "prompt 6"]
+    assert {one.num_steps for one in found} == {6}
+    assert found == sample_requests(template, prompts, seed=3, num_clips=4, num_steps=6)
+    more = sample_requests(template, prompts[:2], seed=3, num_clips=5)
+    assert len({(one.prompt, one.seed) for one in more}) == 5
+    assert sample_requests(template, prompts, seed=3, num_clips=0) == ()
+
+
+def test_a_set_at_each_checkpoint_beside_the_base(new_run: Callable[..., Run]) -> None:
+    run = new_run()
+    assert train(run, Recorder(run))
+    kept = RunSamples(run)
+    base, *later = kept.sets()
+    assert base.step is None and [one.step for one in later] == [2, 4]
+    assert kept.names() == ["00000002", "00000004", "base"]
+    for found in (base, *later):
+        assert [(one.prompt, one.seed) for one in found.samples] == [(one.prompt, one.seed) for one in kept.requests()]
+        file = kept.file(found.name, found.samples[0].file)
+        assert file is not None and read_header(file).num_frames == 9
+        assert set(found.samples[0].report["results"]) == {"flow_smoothness", "loop_break"}
+    rows = {row["step"]: row for row in run.metrics()}
+    assert sorted(rows) == [1, 2, 3, 4]
+    assert [step for step in rows if "samples/total" in rows[step]] == [2, 4]
+    assert all(rows[step]["time/step"] > 0 and rows[step]["time/update"] > 0 for step in rows)
+    assert rows[1]["at"] < rows[4]["at"] and rows[4]["memory/process"] > 0
+
+
+def test_the_base_is_the_model_before_training(new_run: Callable[..., Run]) -> None:
+    """The adapter's first set differs from the base; made again by the reference, the base comes out the same."""
+    from engine.data.samples import RunSamples
+    from engine.generation.video_io import read_video
+
+    first, second = new_run(max_steps=2), new_run(max_steps=2, learning_rate=0.5)
+    for run in (first, second):
+        assert train(run, Recorder(run))
+
+    def frames(run: Run, step: int | None) -> Any:
+        file = RunSamples(run).file(set_name(step), "0.mp4")
+        assert file is not None
+        return read_video(file)[0]
+
+    assert (frames(first, None) == frames(second, None)).all()
+    assert (frames(first, 2) != frames(second, 2)).any()
+
+
+def test_training_is_not_disturbed(new_run: Callable[..., Run]) -> None:
+    with_samples, without = new_run(), new_run(sample_clips=0)
+    for run in (with_samples, without):
+        assert train(run, Recorder(run))
+    assert RunSamples(without).sets() == [] and RunSamples(without).requests() == ()
+    left, right = trained(with_samples), trained(without)
+    assert all(torch.equal(left[name], right[name]) for name in left.keys() | right.keys())
+
+
+def test_a_set_is_made_when_asked_for(new_run: Callable[..., Run]) -> None:
+    run = new_run(max_steps=3, save_steps=100)
+    kept = RunSamples(run)
+    kept.ask()
+    assert train(run, Recorder(run))
+    assert 1 in [one.step for one in kept.sets()]
+    assert not kept.answered()
+
+
+def test_who_is_to_stop_makes_no_samples_but_those_come_later(new_run: Callable[..., Run]) -> None:
+    run = new_run()
+    recorder = Recorder(run)
+    recorder.stop_asked = True
+    assert not train(run, recorder)
+    assert [one.step for one in RunSamples(run).sets()] == [None]
+    run.lock.unlink()  # this process still holds it
+    assert train(run, Recorder(run))
+    assert [one.step for one in RunSamples(run).sets()] == [None, 1, 2, 4]
+
+
+def test_every_so_many_steps(new_run: Callable[..., Run]) -> None:
+    run = new_run(sample_every=3, sample_clips=1)
+    assert train(run, Recorder(run))
+    assert [one.step for one in RunSamples(run).sets()] == [None, 3]
+
+
+def test_bad_settings_are_refused(tmp_path: Path) -> None:
+    for wrong in ({"sample_clips": -1}, {"sample_every": 0}, {"sample_steps": 0}):
+        with pytest.raises(ConfigError, match="sample_clips must be 0 or more"):
+            VideoNFTConfig(output_dir=str(tmp_path), use_cpu=True, **wrong)
+
+
+def test_names_that_lead_elsewhere_are_no_files(new_run: Callable[..., Run]) -> None:
+    run = new_run()
+    kept = RunSamples(run)
+    (kept.folder / "base").mkdir(parents=True)
+    (run.folder / "secret.mp4").write_bytes(b"x")
+    (kept.folder / "base" / "0.mp4").write_bytes(b"x")
+    assert kept.file("base", "0.mp4") is not None
+    for name, sample in (("..", "secret.mp4"), ("base", "../../secret.mp4"), ("base", "set.json"), ("", "secret.mp4")):
+        assert kept.file(name, sample) is None
+
+
+def test_a_torn_set_is_left_out(new_run: Callable[..., Run]) -> None:
+    kept = RunSamples(new_run())
+    for name, said in (("00000002", '{"step": 2, "samples": ['), ("00000003.part", '{"step": 3, "samples": []}')):
+        (kept.folder / name).mkdir(parents=True)
+        (kept.folder / name / "set.json").write_text(said)
+    assert kept.sets() == []
