@@ -4,7 +4,31 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from engine.config.alarms import AlarmSettings
+
 REQUEST_FIELDS = ("num_frames", "width", "height", "fps", "num_steps", "guidance")
+
+
+class NetworkShape(BaseModel):
+    """The size of a model's networks, from which its memory and time are foretold (`engine.hardware.memory`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    params: float = Field(gt=0)
+    """Weights of the network that is trained; of the next two: of the VAE and of a text encoder that stays loaded."""
+    vae_params: float = Field(0, ge=0)
+    text_params: float = Field(0, ge=0)
+    channels: int = Field(ge=1)
+    """Width of a token; of a U-Net about that of its widest block, as adapters see it."""
+    blocks: int = Field(ge=1)
+    mlp_ratio: float = Field(4.0, gt=0)
+    frame_gib: tuple[float, float] | None = None
+    """For U-Nets, whose activations follow pixels: GiB a frame of 512x512 px in a backward pass, with blocks
+    recomputed and without."""
+    decode_bytes: tuple[float, float]
+    """Peak of the VAE's decoder in bf16: bytes for each pixel of all frames, and for each pixel of one frame."""
+    source: str = Field(min_length=1)
+    """Where the numbers come from."""
 
 
 class ModelPreset(BaseModel):
@@ -46,8 +70,13 @@ class ModelPreset(BaseModel):
     """The VAE works tile by tile: far less memory for large pictures, faint seams that rewards may see."""
     distilled: bool = False
     """Made for a few steps without guidance: a model to generate with, not one to train further."""
+    judge: str | None = Field(None, pattern=r"^[\w.]+:\w+$")
+    """What knows whether a clip shows its prompt and is never trained on, as "module:function" of frames and a prompt;
+    only a world that is known entirely has one. Evaluations report it."""
     vram_gib: float | None = Field(None, ge=0)
     """Memory on the device for a default clip, GiB. None = not measured."""
+    network: NetworkShape | None = None
+    """None: nothing is foretold of runs that train this model."""
     recommended: str = ""
     """One sentence for the page: what suits this model."""
     notes: str = ""
@@ -89,6 +118,11 @@ class TrainPreset(BaseModel):
     """A file of `presets/prompts` (without .txt), or the path of one: a prompt a line."""
     pairs: str | None = None
     """For dpo: the path of a JSON Lines file with prompt, chosen and rejected (paths of clips)."""
+    test_prompts: str | None = None
+    """Prompts that are not trained on, for evaluations and alarms; None: `prompts`."""
+    watch: str | None = None
+    """The mix whose rewards are measured besides; those that `mix` does not train on are held out."""
+    alarms: AlarmSettings = AlarmSettings()
     settings: dict[str, Setting] = Field(default_factory=dict)
     source: str = ""
     """Where the numbers come from."""

@@ -85,6 +85,11 @@ def verdict_of(reading: Reading, asked: Asked) -> Verdict:
     return Verdict(**right, grades=grades, score=_score(grades), all_right=bool(told) and all(told))
 
 
+def score_of(frames: np.ndarray, prompt: str) -> float | None:
+    """The score of a clip for its prompt, 0..1; None when the prompt asks for nothing that the judge knows."""
+    return judge(frames, prompt).score
+
+
 _Result = tuple[bool, float] | None  # right?, grade; None where nothing is asked
 _Pairs = list[tuple[AskedSubject, SeenSubject | None]]
 

@@ -1,0 +1,33 @@
+"""When a run's reward is to be suspected, as a recipe says it. Imports no torch."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class AlarmSettings(BaseModel):
+    """Every `every` steps (0: never) clips of fixed prompts and seeds are made by the policy and compared, clip by
+    clip, with those of the model before training.
+
+    An alarm needs both: a mean that is past its limit, and a 95 % interval that leaves no change out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    every: int = Field(25, ge=0)
+    action: Literal["log", "pause", "roll_back"] = "log"
+    """log: say it. pause: end the run with a checkpoint. roll_back: end it, and put aside the checkpoints made since
+    the last look that found nothing. Resuming goes on in spite of the alarms raised so far."""
+    prompts: int = Field(4, ge=2)
+    """How many of the prompts are looked at, `takes` clips each."""
+    takes: int = Field(2, ge=2)
+    held_out: float = Field(0.05, gt=0)
+    """How far a reward that is not trained on (see `watch`) may fall, of 0..1."""
+    motion: float = Field(0.6, gt=0, le=1)
+    """The least share of the base's motion that must be left."""
+    diversity: float = Field(0.6, gt=0, le=1)
+    """The least share of the base's difference between clips of one prompt that must be left."""
+    drift: float = Field(0.5, gt=0)
+    """How far the predictions may be from the base's, as a share of their size: what a KL of the policies measures."""
+    divergence: float = Field(0.05, gt=0)
+    """How much further the trained reward may rise than the mean of those that are not trained on, once these fall."""

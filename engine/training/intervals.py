@@ -1,0 +1,60 @@
+"""Means with bootstrap intervals over prompts: what gates, alarms and evaluations decide by.
+
+Clips of one prompt are no independent witnesses, so whole prompts are drawn anew (a cluster bootstrap). Two sides that
+share prompts and seeds are compared pair by pair.
+
+source      Efron & Tibshirani 1993, ch. 13 (percentile intervals); Davison & Hinkley 1997, sec. 3.8 (clusters)
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from engine.data.findings import Interval
+
+DRAWS = 2000
+Values = Sequence[float | None]
+
+
+def mean_interval(values: Values, groups: Sequence[str], seed: int = 0) -> Interval:
+    """The mean of the prompts' means. `groups` names the prompt of each value; a None is left out."""
+    return _interval(_by_group([values], groups), lambda means: means[..., 0], seed)
+
+
+def change_interval(before: Values, after: Values, groups: Sequence[str], seed: int = 0) -> Interval:
+    """The mean difference `after - before` of pairs; where either is None, the pair is left out."""
+    pairs = _by_group([before, after], groups)
+    return _interval(pairs, lambda means: means[..., 1] - means[..., 0], seed)
+
+
+def ratio_interval(before: Values, after: Values, groups: Sequence[str], seed: int = 0) -> Interval:
+    """The ratio of the means, `after / before`, of the pairs that have both."""
+    pairs = _by_group([before, after], groups)
+    return _interval(pairs, lambda means: means[..., 1] / np.maximum(means[..., 0], 1e-9), seed)
+
+
+def _by_group(sides: Sequence[Values], groups: Sequence[str]) -> np.ndarray:
+    """`float64[P,S]`: the mean of each prompt on each side, over what is known on all sides."""
+    known: dict[str, list[tuple[float, ...]]] = {}
+    for group, *row in zip(groups, *sides, strict=True):
+        numbers = tuple(value for value in row if value is not None)
+        if len(numbers) == len(sides):
+            known.setdefault(group, []).append(numbers)
+    return np.array([np.mean(rows, axis=0) for rows in known.values()]).reshape(-1, len(sides))
+
+
+def _interval(prompts: np.ndarray, measure: Callable[[np.ndarray], np.ndarray], seed: int) -> Interval:
+    """The measure of the mean over prompts. One prompt tells nothing of the others: its interval is boundless."""
+    count = len(prompts)
+    if count == 0:
+        return Interval(mean=0.0, low=-UNBOUNDED, high=UNBOUNDED, of=0)
+    mean = float(measure(prompts.mean(axis=0)))
+    if count == 1:
+        return Interval(mean=mean, low=-UNBOUNDED, high=UNBOUNDED, of=1)
+    draws = np.random.default_rng(seed).integers(count, size=(DRAWS, count))
+    low, high = np.quantile(measure(prompts[draws].mean(axis=1)), [0.025, 0.975])
+    return Interval(mean=mean, low=float(low), high=float(high), of=count)
+
+
+UNBOUNDED = 1e9
+"""Stands for infinity, which JSON does not know."""
