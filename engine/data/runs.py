@@ -168,8 +168,12 @@ class Run:
     def append_metrics(self, step: int, values: Mapping[str, Any]) -> None:
         """One line, written at once; what is no finite number is left out."""
         numbers = {k: v for k, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **numbers}) + "\n")
+        line = json.dumps({"step": step, **numbers}) + "\n"
+        with self.metrics_file.open("a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            torn = size > 0 and file.read(1) != b"\n"
+            file.write((b"\n" if torn else b"") + line.encode())
 
     def metrics(self) -> list[dict[str, float]]:
         """All lines that are whole; of a step that was logged twice, as after a resume, the later."""

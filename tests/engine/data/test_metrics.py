@@ -1,0 +1,128 @@
+"""Metrics as columns: read on, torn, resumed, replaced, cached, and thinned out without losing peaks."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.data.metrics import MetricColumns, thinned
+from engine.data.runs import Run
+from engine.data.workspace import Workspace
+
+
+@pytest.fixture
+def run(workspace: Workspace) -> Run:
+    folder = workspace.runs / "r-1"
+    folder.mkdir(parents=True)
+    return Run(folder)
+
+
+def points(found: MetricColumns, name: str) -> tuple[list[float], list[float]]:
+    steps, values = found.columns[name].points()
+    return steps.tolist(), values.tolist()
+
+
+def test_reads_on_and_waits_for_a_torn_line(run: Run) -> None:
+    found = MetricColumns(run)
+    assert found.read_on() == 0 and found.columns == {}
+    run.append_metrics(1, {"loss": 3.0, "text": "no"})
+    found.read_on()
+    with run.metrics_file.open("a") as file:
+        file.write('{"step": 2, "lo')
+    found.read_on()
+    assert points(found, "loss") == ([1.0], [3.0])
+    with run.metrics_file.open("a") as file:
+        file.write('ss": 2.0}\nnonsense\n[1]\n{"loss": 1}\n')
+    found.read_on()
+    assert points(found, "loss") == ([1.0, 2.0], [3.0, 2.0])
+    assert found.columns["loss"].points(after=1.0)[1].tolist() == [2.0]
+    assert found.last("loss") == 2.0 and found.last("nothing") is None and found.last_step == 2.0
+
+
+def test_a_row_after_a_torn_one_is_not_lost(run: Run) -> None:
+    run.append_metrics(1, {"loss": 1.0})
+    with run.metrics_file.open("a") as file:
+        file.write('{"step": 2, "lo')
+    run.append_metrics(2, {"loss": 2.0})
+    assert [row["loss"] for row in run.metrics()] == [1.0, 2.0]
+
+
+def test_a_resumed_run_continues_from_its_checkpoint(run: Run) -> None:
+    found = MetricColumns(run)
+    for step in (1, 2, 3, 4):
+        run.append_metrics(step, {"loss": float(step)})
+    run.append_metrics(4, {"samples/total": 0.5})
+    found.read_on()
+    before = found.epoch
+    for step in (3, 4):
+        run.append_metrics(step, {"loss": 10.0 + step})
+    found.read_on()
+    assert points(found, "loss") == ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 13.0, 14.0])
+    assert found.epoch > before
+
+
+def test_a_file_put_there_anew_is_read_from_its_start(run: Run) -> None:
+    found = MetricColumns(run)
+    run.append_metrics(1, {"loss": 1.0})
+    run.append_metrics(2, {"loss": 2.0})
+    found.read_on()
+    run.metrics_file.write_text('{"step": 7, "loss": 5.0, "more": 1.0000000}\n{"step": 8, "loss": 4.0}\n')
+    found.read_on()
+    assert points(found, "loss") == ([7.0, 8.0], [5.0, 4.0])
+
+
+def test_the_cache_is_taken_only_for_the_same_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.data.metrics.WORTH_KEEPING_BYTES", 100)
+    for step in range(1, 51):
+        run.append_metrics(step, {"loss": step / 2, "kl": 0.0})
+    first = MetricColumns(run)
+    first.read_on()
+    run.append_metrics(51, {"loss": 9.0})
+    run.append_metrics(50, {"kl": 4.0})
+    again = MetricColumns(run)
+    assert len(again.columns["loss"]) == 50
+    again.read_on()
+    assert points(again, "loss")[0] == list(range(1, 52)) and points(again, "loss")[1][-1] == 9.0
+    assert points(again, "kl")[1][-1] == 4.0 and len(again.columns["kl"]) == 50
+    run.metrics_file.write_text("".join(json.dumps({"step": s, "loss": 0.0}) + "\n" for s in range(1, 300)))
+    other = MetricColumns(run)
+    other.read_on()
+    assert set(other.columns) == {"loss"} and set(points(other, "loss")[1]) == {0.0}
+
+
+def test_a_large_file_is_read_in_pieces(run: Run) -> None:
+    for step in range(1, 201):
+        run.append_metrics(step, {"loss": 1.0})
+    found, left = MetricColumns(run), []
+    while unread := found.read_on(1000):
+        left.append(unread)
+    assert left == sorted(left, reverse=True) and len(left) > 3
+    assert len(found.columns["loss"]) == 200
+
+
+def test_a_damaged_cache_is_passed_over(run: Run, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.data.metrics.WORTH_KEEPING_BYTES", 10)
+    run.append_metrics(1, {"loss": 1.0})
+    MetricColumns(run).read_on()
+    files: list[Path] = sorted(workspace.metric_columns.iterdir())
+    assert len(files) == 3
+    for file in files:
+        kept = file.read_bytes()
+        file.write_bytes(kept[: len(kept) // 2])
+        found = MetricColumns(run)
+        found.read_on()
+        assert points(found, "loss") == ([1.0], [1.0])
+        file.write_bytes(kept)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=400), st.integers(4, 60))
+def test_thinning_keeps_ends_and_extremes(values: list[float], most: int) -> None:
+    steps, all_values = np.arange(len(values), dtype=float), np.array(values)
+    kept_steps, kept = thinned(steps, all_values, most)
+    assert len(kept) <= most + 2
+    assert (kept_steps[0], kept_steps[-1]) == (steps[0], steps[-1])
+    assert (kept.min(), kept.max()) == (all_values.min(), all_values.max())
+    assert (np.diff(kept_steps) > 0).all()
