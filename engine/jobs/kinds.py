@@ -23,6 +23,7 @@ from engine.jobs.spec import (
     ScoreFolderConfig,
     TrainConfig,
 )
+from engine.jobs.upkeep_spec import InspectConfig, SamplesConfig, WeightsConfig, check_weights
 
 if TYPE_CHECKING:
     from engine.jobs.context import JobContext
@@ -126,5 +127,8 @@ KINDS: Kinds = {
         JobKind(
             key="overlays", config=OverlaysConfig, handler="engine.jobs.scoring:make_overlays", check=check_overlays
         ),
+        JobKind(key="samples", config=SamplesConfig, handler="engine.jobs.upkeep:make_samples"),
+        JobKind(key="weights", config=WeightsConfig, handler="engine.jobs.upkeep:fetch_weights", check=check_weights),
+        JobKind(key="inspect", config=InspectConfig, handler="engine.jobs.upkeep:inspect"),
     )
 }

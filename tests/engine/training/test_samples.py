@@ -168,3 +168,25 @@ def test_a_torn_set_is_left_out(new_run: Callable[..., Run]) -> None:
         (kept.folder / name).mkdir(parents=True)
         (kept.folder / name / "set.json").write_text(said)
     assert kept.sets() == []
+
+
+def test_samples_of_a_finished_run_are_those_that_it_would_have_made(new_run: Callable[..., Run]) -> None:
+    from engine.data.store import Store
+    from engine.jobs.context import JobContext
+    from engine.jobs.kinds import KINDS, kind_of
+    from engine.jobs.upkeep_spec import samples_job
+
+    run = new_run(max_steps=2)
+    assert train(run, Recorder(run))
+    kept = RunSamples(run)
+    made = kept.sets()[-1]
+    file = kept.file("00000002", "0.mp4")
+    assert file is not None
+    before = file.read_bytes()
+    file.unlink()
+    store = Store(run.workspace)
+    spec = samples_job(run.id)
+    list(kind_of(spec.kind, KINDS).start(spec.config, JobContext(store=store)))
+    store.close()
+    assert kept.sets()[-1].step == 2 == made.step
+    assert file.read_bytes() == before
