@@ -5,7 +5,7 @@ the hidden repeats, whose sides are swapped. The caller holds the campaign's loc
 behind it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -79,17 +79,17 @@ def askable() -> tuple[ColumnElement[bool], ...]:
     return (PAIRS.c.gone_at.is_(None), *there)
 
 
-def assign_next(connection: Connection, asking: Asking, planned: Sequence[str], avoid: Collection[str]) -> bool:
+def assign_next(connection: Connection, asking: Asking, planned: Sequence[str]) -> bool:
     """Give the labeller one more pair: a repeat where one is due, else the next of `planned`, else any by chance.
 
-    `avoid` are pairs not to give. False when there is none left.
+    False when there is none left.
     """
     place = _next_place(connection, asking)
-    if _repeat_is_due(connection, asking, place) and _assign_repeat(connection, asking, place, avoid):
+    if _repeat_is_due(connection, asking, place) and _assign_repeat(connection, asking, place):
         return True
     if _is_full(connection, asking):
         return False
-    pair = _free_pair(connection, asking, planned, avoid) or _given_up_pair(connection, asking, avoid)
+    pair = _free_pair(connection, asking, planned) or _given_up_pair(connection, asking)
     if pair is None:
         return False
     left = pair.clip_a if seed_for(asking.spec.seed, prompt=f"side {pair.id} {asking.labeller}") % 2 else pair.clip_b
@@ -111,11 +111,12 @@ def free_pairs(asking: Asking) -> Select[Any]:
         PAIRS.c.campaign_id == asking.campaign_id,
         *askable(),
         ~seen,
-        _slots_taken() < asking.spec.labellers_per_pair,
+        slots_taken() < asking.spec.labellers_per_pair,
     )
 
 
-def _slots_taken() -> Any:
+def slots_taken() -> Any:
+    """Of pairs: how many of the wanted votes somebody was asked for."""
     slots = ASSIGNMENTS.alias("slots")
     query = select(func.count()).where(slots.c.pair_id == PAIRS.c.id, slots.c.slot.is_not(None))
     return query.correlate(PAIRS).scalar_subquery()
@@ -151,7 +152,7 @@ def _repeat_is_due(connection: Connection, asking: Asking, place: int) -> bool:
     return given < due
 
 
-def _assign_repeat(connection: Connection, asking: Asking, place: int, avoid: Collection[str]) -> bool:
+def _assign_repeat(connection: Connection, asking: Asking, place: int) -> bool:
     """Show a pair again that the labeller judged a while ago, swapped; False when there is none."""
     again = ASSIGNMENTS.alias("again")
     seen_twice = exists().where(
@@ -162,7 +163,6 @@ def _assign_repeat(connection: Connection, asking: Asking, place: int, avoid: Co
         assignments()
         .join(VOTES, judged)
         .where(*_of_labeller(asking), ASSIGNMENTS.c.place <= place - REPEAT_GAP, ~seen_twice, *askable())
-        .where(ASSIGNMENTS.c.pair_id.not_in(list(avoid)))
         .order_by(ASSIGNMENTS.c.place)
     )
     judged_pairs = [assignment_of(row) for row in connection.execute(query)]
@@ -173,10 +173,8 @@ def _assign_repeat(connection: Connection, asking: Asking, place: int, avoid: Co
     return True
 
 
-def _free_pair(
-    connection: Connection, asking: Asking, planned: Sequence[str], avoid: Collection[str]
-) -> Row[Any] | None:
-    free = free_pairs(asking).where(PAIRS.c.id.not_in(list(avoid)))
+def _free_pair(connection: Connection, asking: Asking, planned: Sequence[str]) -> Row[Any] | None:
+    free = free_pairs(asking)
     if planned:
         rows = {row.id: row for row in connection.execute(free.where(PAIRS.c.id.in_(list(planned))))}
         if first := next((rows[pair_id] for pair_id in planned if pair_id in rows), None):
@@ -184,7 +182,7 @@ def _free_pair(
     return connection.execute(free.order_by(PAIRS.c.shuffle, PAIRS.c.id).limit(1)).one_or_none()
 
 
-def _given_up_pair(connection: Connection, asking: Asking, avoid: Collection[str]) -> Row[Any] | None:
+def _given_up_pair(connection: Connection, asking: Asking) -> Row[Any] | None:
     """Take over a pair that somebody else was shown long ago and has not voted on; a late vote of theirs counts too."""
     mine = ASSIGNMENTS.alias("mine")
     seen = exists().where(mine.c.pair_id == PAIRS.c.id, mine.c.labeller == asking.labeller)
@@ -193,7 +191,6 @@ def _given_up_pair(connection: Connection, asking: Asking, avoid: Collection[str
         .join(ASSIGNMENTS, ASSIGNMENTS.c.pair_id == PAIRS.c.id)
         .where(ASSIGNMENTS.c.campaign_id == asking.campaign_id, ASSIGNMENTS.c.slot.is_not(None), ~seen, *askable())
         .where(ASSIGNMENTS.c.voted_at.is_(None), ASSIGNMENTS.c.created_at < asking.at - GIVEN_UP)
-        .where(PAIRS.c.id.not_in(list(avoid)))
         .order_by(ASSIGNMENTS.c.created_at)
         .limit(1)
     )

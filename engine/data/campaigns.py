@@ -25,6 +25,7 @@ from engine.data.assigning import (
 )
 from engine.data.campaign_spec import CampaignSpec, Contender, Pair, contenders, make_pairs
 from engine.data.clip_files import has_files
+from engine.data.planning import new_plan, plan_of
 from engine.data.progress import CampaignProgress, read_progress
 from engine.data.store import Store, now
 from engine.data.tables import ASSIGNMENTS, CAMPAIGN_CLIPS, CAMPAIGNS, CLIPS, PAIRS, VOTES
@@ -213,13 +214,25 @@ class Campaigns:
             return [_campaign(row) for row in connection.execute(query)]
 
     def _assign(self, campaign_id: str, labeller: str, count: int) -> Sequence[Assignment]:
+        self._renew_plan(campaign_id)
         with self._database.writing() as connection:
             campaign = _lock(connection, campaign_id)
+            planned = plan_of(connection.scalar(select(CAMPAIGNS.c.plan).where(CAMPAIGNS.c.id == campaign_id)))
             asking = Asking(campaign_id=campaign.id, spec=campaign.spec, labeller=labeller, at=now())
             found = open_assignments(connection, asking)
-            while campaign.is_open and len(found) < count and assign_next(connection, asking, (), ()):
+            while campaign.is_open and len(found) < count and assign_next(connection, asking, planned):
                 found = open_assignments(connection, asking)
             return found
+
+    def _renew_plan(self, campaign_id: str) -> None:
+        """Planning reads the whole campaign: done before the lock is taken; of two plans at once the later stays."""
+        with self._database.reading() as connection:
+            campaign = _find(connection, campaign_id)
+            stored = connection.scalar(select(CAMPAIGNS.c.plan).where(CAMPAIGNS.c.id == campaign_id))
+            plan = new_plan(connection, campaign.id, campaign.spec, stored) if campaign.is_open else None
+        if plan is not None:
+            with self._database.writing() as connection:
+                connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(plan=plan))
 
     def _adapters(self, model: str) -> tuple[str, ...]:
         return tuple(adapter.name for adapter in list_adapters(self.store.workspace, model))

@@ -12,6 +12,8 @@ from engine.errors import ConfigError
 
 Choice = Literal["left", "right", "tie", "both_bad", "skip"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
+SCORES: dict[str, float] = {"left": 1.0, "right": 0.0, "tie": 0.5, "both_bad": 0.5}
+"""What a choice says of the clip on the left; a skip says nothing."""
 NAME_LIMIT = 200  # characters of a labeller's name
 NOTE_LIMIT = 2000  # characters
 MS_LIMIT = 3_600_000  # nobody looks at one pair for more than an hour: beyond it the clock was changed

@@ -1,0 +1,149 @@
+"""Who makes the better clips: a Bradley-Terry ranking with bootstrap intervals, and who beat whom how often.
+
+A skip says nothing and a repeat is no second opinion: neither counts. "Both bad" counts as a tie. Intervals come from
+resampling pairs, not votes, because the votes of several people on one pair are not independent.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.data.votes import SCORES, StoredVote
+from engine.preferences.bradley_terry import Meetings, Strengths, fit, refit
+
+RESAMPLES = 200
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contests:
+    """Votes as arrays `[V]`: entrants `one` and `other` (places in `names`), `score` of the first (1, 1/2, 0), and the
+    pair that each was on, counted from 0."""
+
+    names: tuple[str, ...]
+    one: np.ndarray
+    other: np.ndarray
+    score: np.ndarray
+    pair: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """An entrant's place. `strength` is a log-odds against the average entrant, `low` and `high` its interval;
+    `rank_low` and `rank_high` the best and the worst place that are as plausible; `win_rate` 0..1 with ties as 1/2."""
+
+    entrant: str
+    rank: int
+    rank_low: int
+    rank_high: int
+    strength: float
+    low: float
+    high: float
+    votes: int
+    win_rate: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """The entrants, the best first. In the matrices, ordered alike, row beat column `wins` times, tied `ties` times."""
+
+    standings: tuple[Standing, ...]
+    wins: tuple[tuple[int, ...], ...]
+    ties: tuple[tuple[int, ...], ...]
+    votes: int
+    confidence: float
+
+    @property
+    def entrants(self) -> tuple[str, ...]:
+        return tuple(standing.entrant for standing in self.standings)
+
+
+def contests(votes: Iterable[StoredVote]) -> Contests:
+    """The votes that say something about two different entrants."""
+    told = [
+        (one.left_entrant, one.right_entrant, SCORES[one.vote.choice], one.vote.pair_id)
+        for one in votes
+        if one.vote.choice in SCORES and not one.is_repeat and one.left_entrant != one.right_entrant
+    ]
+    names = sorted({name for one, other, _, _ in told for name in (one, other)})
+    place = {name: number for number, name in enumerate(names)}
+    pairs: dict[str, int] = {}
+    return Contests(
+        names=tuple(names),
+        one=np.array([place[one] for one, _, _, _ in told], int),
+        other=np.array([place[other] for _, other, _, _ in told], int),
+        score=np.array([score for _, _, score, _ in told], float),
+        pair=np.array([pairs.setdefault(pair, len(pairs)) for _, _, _, pair in told], int),
+    )
+
+
+def rank(told: Contests, *, seed: int = 0, resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> Ranking:
+    """Rank the entrants; empty where nobody has met."""
+    if not len(told):
+        return Ranking(standings=(), wins=(), ties=(), votes=0, confidence=confidence)
+    meetings = meet(told)
+    best = fit(meetings)
+    again = bootstrap(told, best, seed=seed, resamples=resamples)
+    order = np.argsort(-best.theta, kind="stable")
+    return Ranking(
+        standings=_standings(told, meetings, best, again, order, confidence),
+        wins=_rows(meetings.wins[np.ix_(order, order)]),
+        ties=_rows(meetings.ties[np.ix_(order, order)]),
+        votes=len(told),
+        confidence=confidence,
+    )
+
+
+def meet(told: Contests, weights: np.ndarray | None = None) -> Meetings:
+    """Count who beat whom; `weights[V]` counts a vote more or less than once."""
+    size = len(told.names)
+    counted = np.ones(len(told)) if weights is None else weights
+    cell = np.where(told.score < 0.5, told.other * size + told.one, told.one * size + told.other)
+    tied = told.score == 0.5
+    wins = np.bincount(cell[~tied], counted[~tied], size * size).reshape(size, size)
+    ties = np.bincount(cell[tied], counted[tied], size * size).reshape(size, size)
+    return Meetings(wins=wins, ties=ties + ties.T)
+
+
+def bootstrap(told: Contests, best: Strengths, *, seed: int, resamples: int) -> np.ndarray:
+    """Strengths `[R,N]` of `resamples` draws of as many pairs, with replacement."""
+    rng = np.random.default_rng(seed)
+    pairs = int(told.pair.max()) + 1
+    found = np.empty((resamples, len(told.names)))
+    for row in found:
+        times = np.bincount(rng.integers(pairs, size=pairs), minlength=pairs).astype(float)
+        row[:] = refit(meet(told, times[told.pair]), best).theta
+    return found
+
+
+def _standings(
+    told: Contests, meetings: Meetings, best: Strengths, again: np.ndarray, order: np.ndarray, confidence: float
+) -> tuple[Standing, ...]:
+    share = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(again, share, axis=0)
+    places = 1 + np.argsort(np.argsort(-again, axis=1, kind="stable"), axis=1)
+    first, last = np.quantile(places, share, axis=0, method="nearest")
+    votes = meetings.total.sum(1)
+    win_rate = (meetings.wins + meetings.ties / 2).sum(1) / votes
+    return tuple(
+        Standing(
+            entrant=told.names[one],
+            rank=place,
+            rank_low=int(first[one]),
+            rank_high=int(last[one]),
+            strength=float(best.theta[one]),
+            low=float(low[one]),
+            high=float(high[one]),
+            votes=int(votes[one]),
+            win_rate=float(win_rate[one]),
+        )
+        for place, one in enumerate(order.tolist(), start=1)
+    )
+
+
+def _rows(matrix: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(int(value) for value in row) for row in matrix)
