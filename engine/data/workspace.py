@@ -8,11 +8,12 @@ curricula/<id>/         where a curriculum is, see engine.data.curricula
 uploads/                videos from a browser, until their job has imported them
 pictures/<sha256>.png   keyframes, drawn or given
 prompts/                encoded prompts, see engine.families.prompt_cache; may be deleted at any time
+presets/<kind>/*.toml   presets that were saved here, laid over the shipped ones
 cache/                  metrics made quick to read, kernels that MIOpen found; may be deleted at any time
 trackio/                the runs' metrics once more, for Trackio's dashboard
 tmp/                    folders being written; what a dead process left here is swept away
 jobs/<id>.log           one log a job
-worker/                 the warm worker: its lock, its state, its log
+worker/                 the warm worker: its lock, its state, its log; whether the queue is paused
 backups/                the database before each migration
 """
 
@@ -131,6 +132,11 @@ class Workspace:
         return self.cache / "metrics"
 
     @property
+    def presets(self) -> Path:
+        """Presets that were saved from the page, laid over the shipped ones."""
+        return self.root / "presets"
+
+    @property
     def miopen(self) -> Path:
         """Convolution kernels that ROCm's MIOpen found and compiled on this machine."""
         return self.cache / "miopen"
@@ -144,6 +150,11 @@ class Workspace:
     def worker_lock(self) -> Path:
         """Held by the one warm worker for as long as it lives."""
         return self.worker / "worker.lock"
+
+    @property
+    def pause_flag(self) -> Path:
+        """There while the queue is paused: no further job is started."""
+        return self.worker / "paused"
 
     @property
     def worker_state(self) -> Path:

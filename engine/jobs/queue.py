@@ -1,4 +1,4 @@
-"""`JobQueue`: jobs in the database, first come first served. Every change of state is one transaction.
+"""`JobQueue`: jobs in the database, first come first served unless moved. Every change of state is one transaction.
 
 queued -> running -> done | failed
    |        |  `---> queued      the worker was told to end: somebody else goes on
@@ -10,6 +10,7 @@ queued -> running -> done | failed
 import logging
 import secrets
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -25,6 +26,7 @@ from engine.jobs.process import ProcessIdentity
 from engine.jobs.spec import ACTIVE, Job, JobProgress, JobSpec, Status
 
 Jobs = list[Job]  # a name of its own, for inside the class `list` is a method
+EVERY = 1000  # jobs that wait or run at once
 SILENCE = timedelta(minutes=2)  # without a heartbeat, a worker on another host counts as gone
 
 log = logging.getLogger(__name__)
@@ -84,6 +86,52 @@ class JobQueue:
             raise JobError(f"Job {job.id} cannot be cancelled: it is {job.status} already.")
         return job
 
+    def cancel_waiting(self, kind: str | Collection[str] | None = None) -> Jobs:
+        """Cancel everything that is queued (of some kinds), and return it."""
+        return self._cancel_each(self.list("queued", kind, limit=EVERY))
+
+    def cancel_all_but_current(self) -> Jobs:
+        """Cancel everything but the job that has been running longest."""
+        started = sorted(self.list("running", limit=EVERY), key=lambda job: job.started_at or job.created_at)
+        return self._cancel_each([*self.list("queued", limit=EVERY), *started[1:]])
+
+    def _cancel_each(self, jobs: Sequence[Job]) -> Jobs:
+        """Cancel jobs, the last first, so that none of them starts meanwhile; one that is over by then stays as it is."""
+        ended = []
+        for job in jobs:
+            with suppress(JobError):
+                ended.append(self.cancel(job.id))
+        return ended
+
+    def move(self, job_id: str, position: int) -> Job:
+        """Give a queued job another place, from 1 (the next); those between close up. A place past the end is the last.
+
+        Raises JobError when the job is not queued.
+        """
+        job = self.get(job_id)
+        with self._database.writing() as connection:
+            query = select(JOBS.c.id, JOBS.c.number).where(JOBS.c.status == "queued").order_by(JOBS.c.number)
+            waiting = connection.execute(query.with_for_update()).all()
+            ids, numbers = [row.id for row in waiting], [row.number for row in waiting]
+            if job.id not in ids:
+                raise JobError(f"Job {job.id} cannot be moved: it is {job.status}, and only queued jobs have a place.")
+            ids.remove(job.id)
+            ids.insert(min(max(1, position), len(ids) + 1) - 1, job.id)
+            _renumber(connection, ids, numbers)
+        return self.get(job.id)
+
+    @property
+    def is_paused(self) -> bool:
+        return self.store.workspace.pause_flag.exists()
+
+    def pause(self) -> None:
+        """Start no further job; what runs goes on. It holds until `resume`, also when everything is restarted."""
+        self.store.workspace.pause_flag.touch()
+
+    def resume(self) -> None:
+        """Start jobs again. Whoever calls this sees that a worker lives (`engine.jobs.local.keep_going`)."""
+        self.store.workspace.pause_flag.unlink(missing_ok=True)
+
     def claim(self, worker: ProcessIdentity) -> Job | None:
         """Take the first queued job of a kind that this queue knows, and mark it as the worker's; None when idle."""
         if not self.is_waiting():
@@ -98,7 +146,9 @@ class JobQueue:
         return self.get(job_id)
 
     def is_waiting(self) -> bool:
-        """Whether a job is queued that a worker of this queue could take."""
+        """Whether a job is queued that a worker of this queue may take now."""
+        if self.is_paused:
+            return False
         with self._database.reading() as connection:
             return connection.scalar(select(JOBS.c.number).where(*self._waiting()).limit(1)) is not None
 
@@ -130,7 +180,7 @@ class JobQueue:
 
     def reconcile(self) -> Jobs:
         """Mark the jobs whose worker is gone as lost (or cancelled, if that was wanted), and return them."""
-        orphans = [job for job in self.list(ACTIVE, limit=1000) if _is_orphan(job)]
+        orphans = [job for job in self.list(ACTIVE, limit=EVERY) if _is_orphan(job)]
         for job in orphans:
             wanted = job.status == "stopping"
             with self._database.writing() as connection:
@@ -153,6 +203,13 @@ def _jobs() -> Select[Any]:
     place = func.row_number().over(order_by=JOBS.c.number).label("position")
     waiting = select(JOBS.c.number, place).where(JOBS.c.status == "queued").subquery()
     return select(JOBS, waiting.c.position).outerjoin(waiting, waiting.c.number == JOBS.c.number)
+
+
+def _renumber(connection: Connection, ids: Sequence[str], numbers: Sequence[int]) -> None:
+    """Give the jobs these numbers, in this order; by way of negative ones, since no two may be equal at any time."""
+    for sign in (-1, 1):
+        for job_id, number in zip(ids, numbers, strict=True):
+            connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(number=sign * number))
 
 
 def _change(connection: Connection, job_id: str, statuses: Sequence[Status], values: dict[str, Any]) -> Status | None:

@@ -1,0 +1,80 @@
+"""What a person does to the queue as a whole: order, pause, cancel many."""
+
+import pytest
+
+from engine.data.store import Store
+from engine.errors import JobError
+from engine.generation.request import GenerationRequest
+from engine.jobs.process import ProcessIdentity
+from engine.jobs.queue import JobQueue
+from engine.jobs.spec import Job, JobSpec
+
+
+@pytest.fixture
+def queue(store: Store) -> JobQueue:
+    return JobQueue(store)
+
+
+def file(queue: JobQueue, count: int) -> list[str]:
+    requests = [GenerationRequest(prompt="a red circle", seed=seed) for seed in range(count)]
+    return [queue.submit(JobSpec.generate([request])).id for request in requests]
+
+
+def order(queue: JobQueue) -> list[str]:
+    """The ids in the order in which a worker takes them."""
+    waiting = queue.list("queued")
+    return [job.id for job in sorted(waiting, key=lambda job: job.position or 0)]
+
+
+def take(queue: JobQueue) -> Job:
+    job = queue.claim(ProcessIdentity.current())
+    assert job is not None
+    return job
+
+
+@pytest.mark.parametrize(
+    ("moved", "to", "after"),
+    [(2, 1, [2, 0, 1, 3]), (0, 3, [1, 2, 0, 3]), (0, 99, [1, 2, 3, 0]), (3, -5, [3, 0, 1, 2]), (1, 2, [0, 1, 2, 3])],
+)
+def test_a_queued_job_is_moved_and_the_others_close_up(queue: JobQueue, moved: int, to: int, after: list[int]) -> None:
+    ids = file(queue, 4)
+    assert queue.move(ids[moved], to).position == after.index(moved) + 1
+    assert order(queue) == [ids[index] for index in after]
+    assert [take(queue).id for _ in ids] == [ids[index] for index in after]
+
+
+def test_what_runs_has_no_place_and_keeps_its_own(queue: JobQueue) -> None:
+    ids = file(queue, 3)
+    running = take(queue)
+    with pytest.raises(JobError, match=f"Job {running.id} cannot be moved: it is running"):
+        queue.move(running.id, 2)
+    queue.move(ids[2], 1)
+    assert order(queue) == [ids[2], ids[1]] and queue.get(running.id).status == "running"
+
+
+def test_a_paused_queue_starts_nothing_until_it_goes_on(queue: JobQueue) -> None:
+    first, second = file(queue, 2)
+    assert take(queue).id == first
+    queue.pause()
+    reopened = JobQueue(queue.store)
+    assert reopened.is_paused and not reopened.is_waiting()
+    assert reopened.claim(ProcessIdentity.current()) is None
+    assert queue.get(first).status == "running" and queue.get(second).position == 1
+    queue.resume()
+    queue.resume()
+    assert take(queue).id == second
+
+
+def test_everything_that_waits_is_cancelled(queue: JobQueue) -> None:
+    first, *rest = file(queue, 4)
+    take(queue)
+    assert {job.id for job in queue.cancel_waiting()} == set(rest)
+    assert queue.get(first).status == "running" and not queue.list("queued")
+    assert queue.cancel_waiting() == []
+
+
+def test_all_but_the_current_job_are_cancelled(queue: JobQueue) -> None:
+    ids = file(queue, 4)
+    current, other = take(queue), take(queue)
+    assert {job.id for job in queue.cancel_all_but_current()} == {other.id, *ids[2:]}
+    assert queue.get(current.id).status == "running" and queue.get(other.id).status == "stopping"
