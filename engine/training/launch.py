@@ -23,8 +23,8 @@ ALGORITHMS = {
 
 def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> VideoTrainer:
     """The preset's trainer, its model loaded. Raises ConfigError for settings that are unknown or cannot work."""
-    trainer_class, config_class = (_import(path) for path in ALGORITHMS[preset.algorithm])
-    data = _online(preset) if preset.pairs is None else {"train_dataset": read_pairs(Path(preset.pairs))}
+    trainer_class, config_class = (import_path(path) for path in ALGORITHMS[preset.algorithm])
+    data = _data(preset, run)
     args = build_config(config_class, preset.settings, run.checkpoints)
     if preset.mix is not None and preset.rewards == "parts":
         args.reward_weights = [weight for weight in load_preset("rewards", preset.mix).weights.values() if weight > 0]
@@ -66,6 +66,13 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _data(preset: TrainPreset, run: Run) -> dict[str, Any]:
+    """Pairs of clips, of a file or as the campaign's votes had them when the run was created; else prompts and rewards."""
+    if preset.campaign is not None:
+        return {"train_dataset": read_pairs(run.pairs_file)}
+    return _online(preset) if preset.pairs is None else {"train_dataset": read_pairs(Path(preset.pairs))}
+
+
 def _online(preset: TrainPreset) -> dict[str, Any]:
     from rewards import as_reward_funcs, mix_reward_func
 
@@ -75,6 +82,7 @@ def _online(preset: TrainPreset) -> dict[str, Any]:
     return {"reward_funcs": functions, "train_dataset": read_prompts(preset.prompts)}
 
 
-def _import(path: str) -> Any:
+def import_path(path: str) -> Any:
+    """What "module:NAME" names."""
     module, name = path.split(":")
     return getattr(importlib.import_module(module), name)
