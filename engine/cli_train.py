@@ -45,11 +45,17 @@ def add_queue(parser: argparse.ArgumentParser) -> None:
 
 def start(options: argparse.Namespace) -> None:
     from engine.config.presets import load_train_preset
-    from engine.data.runs import Run
+    from engine.data.store import Store
     from engine.data.workspace import Workspace
+    from engine.preferences.lineage import create_run
 
     preset = load_train_preset(options.preset, read_changes(options.set))
-    execute(Run.create(Workspace.from_env(options.workspace).prepare(), preset), options)
+    store = Store(Workspace.from_env(options.workspace))
+    try:
+        run = create_run(store, preset)
+    finally:
+        store.close()
+    execute(run, options)
 
 
 def go_on(options: argparse.Namespace) -> None:

@@ -118,6 +118,10 @@ class TrainPreset(BaseModel):
     """A file of `presets/prompts` (without .txt), or the path of one: a prompt a line."""
     pairs: str | None = None
     """For dpo: the path of a JSON Lines file with prompt, chosen and rejected (paths of clips)."""
+    campaign: str | None = None
+    """For dpo, instead of `pairs`: the id of a labelling campaign, whose votes make the pairs when the run is created."""
+    min_margin: float = Field(0.0, ge=0, le=1)
+    """Of a campaign's pairs, those that people agreed on by so much: 1 is unanimous, see `PreferencePair.margin`."""
     test_prompts: str | None = None
     """Prompts that are not trained on, for evaluations and alarms; None: `prompts`."""
     watch: str | None = None
@@ -131,7 +135,10 @@ class TrainPreset(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        needed = {"dpo": ("pairs",), "grpo": ("mix", "prompts"), "nft": ("mix", "prompts")}[self.algorithm]
+        if self.pairs and self.campaign:
+            raise ValueError("give either pairs or campaign")
+        pairs = "campaign" if self.campaign else "pairs"
+        needed = {"dpo": (pairs,), "grpo": ("mix", "prompts"), "nft": ("mix", "prompts")}[self.algorithm]
         missing = [name for name in needed if not getattr(self, name)]
         if missing:
             raise ValueError(f"{self.algorithm} needs {' and '.join(missing)}")

@@ -69,7 +69,7 @@ class Campaigns:
         adapters = {model: self._adapters(model) for model in {entrant.model for entrant in spec.entrants}}
         for request in (clip.request for clip in clips if clip.request):
             check_request(request, adapters[request.model])
-        campaign = Campaign(id=secrets.token_hex(4), spec=spec, created_at=now())
+        campaign = Campaign(id=_new_id(), spec=spec, created_at=now())
         pairs = make_pairs(campaign.id, spec, clips)
         with self._database.writing() as connection:
             row = {"id": campaign.id, "title": spec.title, "spec": spec.model_dump(mode="json")}
@@ -249,6 +249,11 @@ class Campaigns:
             _find(connection, campaign_id)
             connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(closed_at=closed_at))
             return _find(connection, campaign_id)
+
+
+def _new_id() -> str:
+    """Begins with a letter, so that no reader of `campaign=...` takes it for a number."""
+    return f"c{secrets.token_hex(4)[1:]}"
 
 
 def _find(connection: Connection, campaign_id: str, query: Select[Any] | None = None) -> Campaign:

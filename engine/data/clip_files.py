@@ -55,6 +55,11 @@ def has_files(workspace: Workspace, clip_id: str) -> bool:
     return all((folder / name).is_file() and (folder / name).stat().st_size for name in FILES)
 
 
+def frames_file(workspace: Workspace, clip_id: str) -> Path:
+    """The file of a clip's exact frames."""
+    return workspace.clip_folder(clip_id) / FRAMES
+
+
 def load_clip(workspace: Workspace, clip_id: str) -> Clip:
     """The exact frames that were generated or imported. Raises StoreError when they are gone or damaged."""
     folder = workspace.clip_folder(clip_id)

@@ -8,6 +8,7 @@ runs/<id>/
     start/                the adapter that it began with, if it did not begin with the base model
     alarms.jsonl          one line an alarm, see engine.data.findings
     evaluation.json       the measured difference that it made, see engine.data.findings
+    pairs.jsonl           of a run on votes: the pairs of clips, and in lineage.json the votes that they come from
     adapter/              the trained weights, once the run is over
     log.txt               what the training process said
 
@@ -108,6 +109,16 @@ class Run:
     @property
     def alarms_file(self) -> Path:
         return self.folder / "alarms.jsonl"
+
+    @property
+    def pairs_file(self) -> Path:
+        """The preferred and rejected clips of a run on votes, see engine.preferences.lineage."""
+        return self.folder / "pairs.jsonl"
+
+    @property
+    def lineage_file(self) -> Path:
+        """Which votes they come from."""
+        return self.folder / "lineage.json"
 
     @property
     def evaluation_file(self) -> Path:

@@ -67,7 +67,7 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
 
 
 def _data(preset: TrainPreset, run: Run) -> dict[str, Any]:
-    """Pairs of clips, of a file or as the campaign's votes had them when the run was created; else prompts and rewards."""
+    """Pairs of clips, from a file or as a campaign's votes had them when the run was created; else prompts, rewards."""
     if preset.campaign is not None:
         return {"train_dataset": read_pairs(run.pairs_file)}
     return _online(preset) if preset.pairs is None else {"train_dataset": read_pairs(Path(preset.pairs))}

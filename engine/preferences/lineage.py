@@ -1,0 +1,108 @@
+"""A run on what people preferred: its pairs are frozen when it is created, with the votes that they come from.
+
+run -> pairs.jsonl (pairs, clips) and lineage.json (campaign, votes) -> the store (votes, clips, their requests).
+"""
+
+import json
+import os
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from engine.config.schema import TrainPreset
+from engine.data.campaigns import Campaign, Campaigns
+from engine.data.clip_files import frames_file, has_files
+from engine.data.runs import Run, write_whole
+from engine.data.store import Store
+from engine.errors import ConfigError, StoreError
+from engine.preferences.pairs import PreferencePair, preference_pairs
+
+
+class Lineage(BaseModel):
+    """Where a run's pairs come from. `left_out` are pairs that were preferred but whose clips are gone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    campaign_id: str
+    campaign: str
+    min_margin: float
+    votes: int
+    last_vote: int
+    labellers: tuple[str, ...]
+    pair_ids: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def create_run(store: Store, preset: TrainPreset) -> Run:
+    """A new run; of a preset that names a campaign, with the pairs of its votes so far.
+
+    Raises ConfigError when the votes make no pair, StoreError when there is no such campaign.
+    """
+    if preset.campaign is None:
+        return Run.create(store.workspace, preset)
+    campaigns = Campaigns(store)
+    campaign = campaigns.get(preset.campaign)
+    votes = campaigns.votes(campaign.id)
+    preferred = preference_pairs(votes, min_margin=preset.min_margin)
+    there = [pair for pair in preferred if _there(store, pair)]
+    if not there:
+        raise ConfigError(_nothing(campaign, len(votes), len(preferred), preset.min_margin))
+    lineage = Lineage(
+        campaign_id=campaign.id,
+        campaign=campaign.title,
+        min_margin=preset.min_margin,
+        votes=len(votes),
+        last_vote=max(vote.number for vote in votes),
+        labellers=tuple(sorted({vote.vote.labeller for vote in votes})),
+        pair_ids=tuple(pair.pair_id for pair in there),
+        left_out=tuple(pair.pair_id for pair in preferred if pair not in there),
+    )
+    run = Run.create(store.workspace, preset)
+    write_whole(run.pairs_file, as_lines(store, there, run))
+    write_whole(run.lineage_file, lineage.model_dump_json(indent=2) + "\n")
+    return run
+
+
+def read_lineage(run: Run) -> Lineage | None:
+    """Where a run's pairs come from, None for one that was not made from votes. Raises StoreError when damaged."""
+    if not run.lineage_file.is_file():
+        return None
+    try:
+        return Lineage.model_validate_json(run.lineage_file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{run.lineage_file} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def as_lines(store: Store, pairs: Sequence[PreferencePair], run: Run) -> str:
+    """JSON Lines as `engine.training.launch.read_pairs` reads them; clips by their path from the run's folder."""
+    rows = [
+        {
+            "prompt": pair.prompt,
+            **{
+                side: os.path.relpath(frames_file(store.workspace, clip), run.folder)
+                for side, clip in (("chosen", pair.chosen), ("rejected", pair.rejected))
+            },
+            "margin": pair.margin,
+            "source": pair.source,
+            "votes": pair.votes,
+            "pair_id": pair.pair_id,
+            "chosen_clip": pair.chosen,
+            "rejected_clip": pair.rejected,
+        }
+        for pair in pairs
+    ]
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _there(store: Store, pair: PreferencePair) -> bool:
+    return has_files(store.workspace, pair.chosen) and has_files(store.workspace, pair.rejected)
+
+
+def _nothing(campaign: Campaign, votes: int, preferred: int, min_margin: float) -> str:
+    if preferred:
+        return f"The clips of all {preferred} preferred pairs of {campaign.title!r} are gone: make them again."
+    margin = f" by a margin of {min_margin:g}" if min_margin else ""
+    return (
+        f"The {votes} votes of the campaign {campaign.title!r} prefer no clip{margin}: collect more votes, or lower "
+        "min_margin."
+    )

@@ -1,0 +1,49 @@
+"""What people said of each pair, all votes on it together."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from engine.data.votes import SCORES, StoredVote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """A pair with `votes` that say something (no skips, no repeats). `score` is the share of clip a, 0..1, ties as 1/2;
+    `bad` how many found both bad."""
+
+    pair_id: str
+    prompt: str
+    clip_a: str
+    clip_b: str
+    entrant_a: str
+    entrant_b: str
+    votes: int
+    score: float
+    bad: int = 0
+
+
+def opinions(votes: Iterable[StoredVote]) -> list[Opinion]:
+    """One opinion a pair, in the order of their first votes; clip a is the one whose id is the smaller."""
+    by_pair: dict[str, list[StoredVote]] = {}
+    for one in votes:
+        if one.vote.choice in SCORES and not one.is_repeat:
+            by_pair.setdefault(one.vote.pair_id, []).append(one)
+    return [_opinion(told) for told in by_pair.values()]
+
+
+def _opinion(told: list[StoredVote]) -> Opinion:
+    first = told[0]
+    sides = [(first.left_clip, first.left_entrant), (first.right_clip, first.right_entrant)]
+    (clip_a, entrant_a), (clip_b, entrant_b) = sorted(sides)
+    scores = [SCORES[one.vote.choice] if one.left_clip == clip_a else 1 - SCORES[one.vote.choice] for one in told]
+    return Opinion(
+        pair_id=first.vote.pair_id,
+        prompt=first.prompt,
+        clip_a=clip_a,
+        clip_b=clip_b,
+        entrant_a=entrant_a,
+        entrant_b=entrant_b,
+        votes=len(told),
+        score=sum(scores) / len(told),
+        bad=sum(one.vote.choice == "both_bad" for one in told),
+    )
