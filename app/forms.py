@@ -10,7 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from app import text
+from app import form_modes, text, text_modes
+from app.form_modes import MODE_FIELDS, ModeFields, build_modes, read_mode, shown_mode
 from engine.config.presets import check_request, load_preset, preset_keys, read_request
 from engine.config.schema import ModelPreset
 from engine.data.adapters import list_adapters
@@ -24,7 +25,7 @@ DRAWN_SEED_LIMIT = 10**9  # seeds that we draw are short enough to read aloud
 MAX_TAKES = 16
 SETTINGS = ("model", "adapter", "num_frames", "num_steps", "guidance", "width", "height", "fps")
 ASKED = ("prompt", "negative_prompt", *SETTINGS)  # the fields of a request that the form has, beside the seed
-FIELDS = (*ASKED, "seed", "keep_seed", "takes", "mix")
+FIELDS = (*ASKED, "seed", "keep_seed", "takes", "mix", *MODE_FIELDS)
 
 Choices = list[tuple[str, str]]
 
@@ -68,7 +69,7 @@ def read_order(fields: Mapping[str, Any], adapters: Sequence[str] = ()) -> Order
     if takes is None or not 1 <= takes <= MAX_TAKES:
         raise ConfigError(f"Between 1 and {MAX_TAKES} takes can be made at once, but got {takes}.")
     asked = {name: fields[name] for name in ASKED if fields[name] is not None}
-    first = read_request({**asked, "seed": read_seed(fields["seed"])})
+    first = read_request({**asked, **read_mode(fields), "seed": read_seed(fields["seed"])})
     check_request(first, adapters)
     return Order(requests=tuple(first.takes(int(takes))), mix=fields["mix"])
 
@@ -109,11 +110,16 @@ class Ranges:
     frame_step: int
     size_step: int
 
+    def frames(self, mode: str | None = None) -> dict[str, int]:
+        """The properties of the slider of frames; windows make clips longer than the model's longest."""
+        longest = form_modes.longest(mode, self.last_frames)
+        return {"minimum": self.first_frames, "maximum": longest, "step": self.frame_step}
+
     @classmethod
     def of(cls, preset: ModelPreset) -> "Ranges":
         spec = family_spec(preset.family)
         size_step = preset.size_multiple or spec.size_multiple
-        first = spec.nearest_frames(0)
+        first = spec.nearest_frames(preset.min_frames)
         longest = first + (preset.max_frames - first) // spec.frame_stride * spec.frame_stride
         return cls(first_frames=first, last_frames=longest, frame_step=spec.frame_stride, size_step=size_step)
 
@@ -123,18 +129,19 @@ def adapter_names(workspace: Workspace, model: str) -> list[str]:
     return [adapter.name for adapter in list_adapters(workspace, model)]
 
 
-def settings_of(model: str, adapters: Sequence[str], values: Mapping[str, Any] | None = None) -> list[Any]:
-    """Updates for the components of `SETTINGS`: the model's ranges and adapters, with its defaults unless `values` say
-    otherwise. An adapter of `values` that is gone is shown too: the form then says what is missing."""
+def settings_of(
+    model: str, adapters: Sequence[str], values: Mapping[str, Any] | None = None, mode: str | None = None
+) -> list[Any]:
+    """Updates for the components of `SETTINGS`: the model's ranges in a mode and its adapters, with its defaults unless
+    `values` say otherwise. An adapter of `values` that is gone is shown too: the form then says what is missing."""
     preset: ModelPreset = load_preset("models", model)
     ranges = Ranges.of(preset)
     shown = {"adapter": "", **preset.defaults(), **(values or {})}
     shown["adapter"] = shown["adapter"] or ""
     names = sorted({*adapters, shown["adapter"]} - {""})
-    frames = {"minimum": ranges.first_frames, "maximum": ranges.last_frames, "step": ranges.frame_step}
     more: dict[str, dict[str, Any]] = {
         "model": {"info": preset.recommended},
-        "num_frames": frames,
+        "num_frames": ranges.frames(mode),
         "adapter": adapter_choices(names),
     }
     more |= {side: {"step": ranges.size_step} for side in ("width", "height")}
@@ -159,9 +166,12 @@ class RequestForm:
         self.model = model
         self._what(models, model)
         self._how_many()
+        self.modes: ModeFields = build_modes()
+        self.fields |= self.modes.fields
         with gr.Accordion(text.MORE, open=False, elem_classes="more"):
             self._how(mix_choices(), model or "")
         self.submit = gr.Button(text.SUBMIT, variant="primary", size="lg", elem_id="generate", interactive=bool(models))
+        self.keyframes_first = gr.Button(text_modes.KEYFRAMES_FIRST, visible=False, elem_id="keyframes-first")
         gr.HTML(f'<p class="hint">{text.NO_MODELS}</p>', visible=not models)
 
     @property
@@ -176,15 +186,29 @@ class RequestForm:
         """What settings and seed say when the page opens: the first model's defaults, and a fresh seed."""
         return [*(self.defaults(self.model) if self.model else [gr.skip()] * len(SETTINGS)), str(draw_seed())]
 
-    def defaults(self, model: str) -> list[Any]:
+    def defaults(self, model: str, mode: str | None = None) -> list[Any]:
         """Updates for `settings` when a model is chosen."""
-        return settings_of(model, adapter_names(self.workspace, model))
+        return settings_of(model, adapter_names(self.workspace, model), mode=mode)
+
+    @property
+    def by_mode(self) -> list[Any]:
+        """What looks otherwise in another mode."""
+        return [self.fields["num_frames"], self.keyframes_first, *self.modes.grouped]
+
+    def show_mode(self, mode: str, model: str, num_frames: int) -> list[Any]:
+        """Updates for `by_mode`; frames beyond what the mode offers come down to it."""
+        frames = Ranges.of(load_preset("models", model)).frames(mode)
+        value = min(num_frames, frames["maximum"])
+        first = gr.update(visible=mode == form_modes.KEYFRAMES)
+        return [gr.update(value=value, **frames), first, *self.modes.visible(mode)]
 
     def fill(self, request: GenerationRequest) -> list[Any]:
         """Updates for `inputs` that show a request, its seed kept."""
         asked = request.model_dump(include=set(ASKED))
-        settings = settings_of(request.model, adapter_names(self.workspace, request.model), asked)
-        return [asked["prompt"], asked["negative_prompt"], *settings, str(request.seed), True, gr.skip(), gr.skip()]
+        names = adapter_names(self.workspace, request.model)
+        settings = settings_of(request.model, names, asked, request.mode)
+        seed_to_mix = [str(request.seed), True, gr.skip(), gr.skip()]
+        return [asked["prompt"], asked["negative_prompt"], *settings, *seed_to_mix, *shown_mode(request)]
 
     def order(self, fields: Mapping[str, Any]) -> Order:
         """What the filled form asks for. Raises ConfigError in one sentence."""

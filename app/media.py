@@ -4,6 +4,7 @@ These routes stand beside Gradio, whose own login would not cover them: whoever 
 (who may look) that hold for the whole page.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from app.views.clips import FRAMES, MP4, POSTER, overlays
 from engine.errors import StoreError
 
 TYPES = {MP4: "video/mp4", POSTER: "image/jpeg", FRAMES: "video/x-matroska"}
+SUFFIX_TYPES = {".mp4": "video/mp4", ".png": "image/png"}
+PICTURE_NAME = re.compile(r"[0-9a-f]{64}")
 # A clip's id determines its frames; the browser asks again only to learn that nothing changed.
 CACHED = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
 
@@ -32,6 +35,10 @@ def media_routes(desk: Desk, dependencies: Sequence[Any] = ()) -> APIRouter:
     @router.get("/media/clips/{clip_id}/overlays/{name}")
     def overlay(clip_id: str, name: str, request: Request) -> Response:
         return serve(overlay_file(desk, clip_id, name), request)
+
+    @router.get("/media/pictures/{name}.png")
+    def picture(name: str, request: Request) -> Response:
+        return serve(picture_file(desk, name), request)
 
     @router.get("/clip/{clip_id}")
     def permalink(clip_id: str) -> Response:
@@ -65,10 +72,18 @@ def overlay_file(desk: Desk, clip_id: str, name: str) -> Path:
     return found[name]
 
 
+def picture_file(desk: Desk, name: str) -> Path:
+    """A kept picture, such as a keyframe. Raises HTTP 404."""
+    path = desk.workspace.pictures / f"{name}.png"
+    if not PICTURE_NAME.fullmatch(name) or not path.is_file():
+        raise HTTPException(404)
+    return path
+
+
 def serve(path: Path, request: Request) -> Response:
     """The file, the range of it that was asked for (FileResponse does that), or 304 when the browser has it."""
     stat = path.stat()
-    kind = TYPES.get(path.name, TYPES[MP4])
+    kind = TYPES.get(path.name) or SUFFIX_TYPES[path.suffix]
     response = FileResponse(path, media_type=kind, headers=CACHED, stat_result=stat)
     if request.headers.get("if-none-match") == response.headers["etag"]:
         return Response(status_code=304, headers={**CACHED, "ETag": response.headers["etag"]})

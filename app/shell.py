@@ -7,15 +7,18 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 
-from app import text
+from app import text, text_monitor
 from app.components.masthead import Masthead
 from app.desk import Desk
 from app.guard import on
 from app.media import media_routes
+from app.run_media import run_routes
 from app.tabs.generate import GenerateTab
 from app.tabs.library import LibraryTab
+from app.tabs.monitor import MonitorTab
 from app.tabs.score import ScoreTab
 from app.theme import desk_theme
+from app.trackio import trackio_routes
 
 HERE = Path(__file__).parent
 MAX_UPLOAD = "2gb"
@@ -33,6 +36,8 @@ def build_page(desk: Desk) -> gr.Blocks:
                 score = ScoreTab(desk, score_tab)
             with gr.Tab(text.LIBRARY, id="library", elem_id="library-tab") as library_tab:
                 library = LibraryTab(desk, library_tab)
+            with gr.Tab(text_monitor.MONITOR, id="monitor", elem_id="monitor-tab") as monitor_tab:
+                MonitorTab(desk, monitor_tab)
         _connect(page, masthead, tabs, generate, score, library)
     return page
 
@@ -50,10 +55,11 @@ def _connect(
         return [gr.update(selected="library"), *library.refresh(*library.unfiltered), *library.open(event.id)]
 
     in_library = [tabs, *library.shown, *library.opened]
-    on(library.facts.use_settings, use_settings, None, [tabs, *generate.form.inputs])
+    on(library.facts.use_settings, use_settings, None, [tabs, *generate.filled])
     on(generate.facts.show_in_library, show_in_library, None, in_library)
     on(score.facts.show_in_library, show_in_library, None, in_library)
     on(page.load, generate.resume, None, [generate.jobs, *generate.outputs])
+    on(page.load, generate.resume_keyframes, None, generate.keyframe_outputs)
     on(page.load, generate.form.start, None, [*generate.form.settings, generate.form.fields["seed"]])
     on(masthead.arrive, show_in_library, None, in_library)
 
@@ -62,6 +68,8 @@ def build_server(desk: Desk, dependencies: Sequence[Any] = ()) -> FastAPI:
     """Everything on one FastAPI application; `dependencies` (a login) hold for the routes that are not Gradio's."""
     server = FastAPI(title=text.TITLE, docs_url=None, redoc_url=None, openapi_url=None)
     server.include_router(media_routes(desk, dependencies))
+    server.include_router(run_routes(desk, dependencies))
+    server.include_router(trackio_routes(desk.workspace, dependencies))
     return gr.mount_gradio_app(
         server,
         build_page(desk),

@@ -13,17 +13,20 @@ from app.components.clip_facts import ClipFacts
 from app.components.clip_grid import ClipGrid
 from app.components.clip_pair import ClipPair
 from app.components.job_strip import JobStrip
+from app.components.keyframe_strip import KeyframeStrip, uploaded
 from app.desk import Desk
 from app.forms import Order, RequestForm, draw_seed, filled
 from app.guard import on, warn
-from app.views import stage
+from app.views import keyframes, stage
 from app.views.jobs import clip_ids, strip
+from engine.data.pictures import import_picture
 from engine.data.store import ClipRecord
 from engine.errors import StoreError
 from engine.generation.request import GenerationRequest
 from engine.jobs.spec import JobSpec
 
-KIND = "generate"
+KIND, KEYFRAMES = "generate", "keyframes"
+KINDS = (KIND, KEYFRAMES)
 ACTIONS = ("again", "new_seed", "use_settings", "star_clip", "show_in_library")
 
 
@@ -40,7 +43,9 @@ class GenerateTab:
         self._wire()
 
     def _stage(self) -> None:
-        self.jobs = JobStrip("generate-jobs", self.desk, KIND)
+        self.jobs = JobStrip("generate-jobs", self.desk, KINDS)
+        with gr.Column(visible=False, elem_classes="desk-panel") as self.keyframes_panel:
+            self.keyframes = KeyframeStrip("generate-keyframes")
         self.empty = gr.HTML(
             f'<div class="empty-stage"><h3>{text.STAGE_EMPTY_TITLE}</h3><p>{text.STAGE_EMPTY_HINT}</p></div>',
             visible=False,
@@ -56,6 +61,15 @@ class GenerateTab:
             self.timeline = gr.Plot(show_label=False, container=False, elem_id="generate-timeline", elem_classes="plot")
 
     @property
+    def keyframe_outputs(self) -> list[Any]:
+        return [self.keyframes_panel, self.keyframes]
+
+    @property
+    def filled(self) -> list[Any]:
+        """What `fill` gives updates for."""
+        return [*self.form.inputs, *self.keyframe_outputs]
+
+    @property
     def outputs(self) -> list[Any]:
         return [self.empty, self.shown, self.player, self.facts, self.bars, self.timeline, self.takes]
 
@@ -63,8 +77,16 @@ class GenerateTab:
         form = self.form
         on(form.submit.click, self.submit, form.inputs, [self.jobs, form.fields["seed"]])
         on(form.dice.click, lambda: str(draw_seed()), None, form.fields["seed"])
-        on(form.fields["model"].input, form.defaults, form.fields["model"], form.settings)
-        on(form.reset.click, form.defaults, form.fields["model"], form.settings)
+        model, mode = form.fields["model"], form.fields["mode"]
+        on(model.input, form.defaults, [model, mode], form.settings)
+        on(form.reset.click, form.defaults, [model, mode], form.settings)
+        on(mode.change, form.show_mode, [mode, model, form.fields["num_frames"]], form.by_mode)
+        on(form.keyframes_first.click, self.draw_keyframes, form.inputs, self.jobs)
+        on(self.jobs.job_ended, self.drawn, self.keyframes, self.keyframe_outputs)
+        on(self.keyframes.redraw, self.redraw, self.keyframes, self.jobs)
+        on(self.keyframes.replace, self.replace, self.keyframes, self.keyframe_outputs)
+        on(self.keyframes.complete, self.complete, self.keyframes, [self.jobs, *self.keyframe_outputs])
+        on(self.keyframes.discard, lambda: self._strip(None), None, self.keyframe_outputs)
         for button, words in zip(form.examples, text.EXAMPLE_PROMPTS, strict=True):
             on(button.click, lambda words=words: words, None, form.fields["prompt"])
         on(self.jobs.job_ended, self.show_job, None, self.outputs)
@@ -72,7 +94,7 @@ class GenerateTab:
         on(self.takes.compare, self.compare, self.takes, self.outputs)
         on(self.facts.again, self.again, form.inputs, self.jobs)
         on(self.facts.new_seed, self.new_seed, form.fields["mix"], self.jobs)
-        on(self.facts.use_settings, self.use_settings, None, form.inputs)
+        on(self.facts.use_settings, self.use_settings, None, self.filled)
         on(self.facts.star_clip, self.star, self.takes, self.outputs)
         on(self.takes.star_clip, self.star, self.takes, self.outputs)
 
@@ -83,31 +105,68 @@ class GenerateTab:
         order = self.form.order(fields)
         self._file(order)
         seed = order.requests[0].seed if fields["keep_seed"] else draw_seed()
-        return strip(self.desk, KIND), str(seed)
+        return strip(self.desk, KINDS), str(seed)
 
     def again(self, event: gr.EventData, *values: Any) -> dict[str, Any]:
         """What the form says now, with the seed of the take that is shown."""
         fields = filled(values)
         seed = self.desk.store.clip(event.id).seed
         self._file(self.form.order({**fields, "seed": str(seed), "takes": 1}))
-        return strip(self.desk, KIND)
+        return strip(self.desk, KINDS)
 
     def new_seed(self, mix: str, event: gr.EventData) -> dict[str, Any]:
         """The take's own request with another seed."""
         request = request_of(self.desk.store.clip(event.id))
         self._file(Order(requests=(request.with_seed(draw_seed()),), mix=mix or None))
-        return strip(self.desk, KIND)
+        return strip(self.desk, KINDS)
 
     def _file(self, order: Order) -> None:
         self.desk.file(JobSpec.generate(order.requests, order.mix))
         if order.notes:
             warn(text.unread(order.notes))
 
+    # ---- Keyframes, before the rest is made
+    def draw_keyframes(self, *values: Any) -> dict[str, Any]:
+        """File the keyframes of what the form says."""
+        order = self.form.order(filled(values))
+        self.desk.file(JobSpec.keyframes(order.requests[0], order.mix))
+        return strip(self.desk, KINDS)
+
+    def drawn(self, shown: dict[str, Any] | None, event: gr.EventData) -> list[Any]:
+        """The strip once jobs ended: what the last of them drew, or what it showed."""
+        ended = [self.desk.queue.get(job_id) for job_id in event.ids]
+        drew = [job for job in ended if job.kind == KEYFRAMES]
+        return self._strip(keyframes.strip_of(drew[-1]) if drew else shown)
+
+    def redraw(self, shown: dict[str, Any], event: gr.EventData) -> dict[str, Any]:
+        self.desk.file(JobSpec.keyframes(*keyframes.redrawn(shown, event.frame, draw_seed())))
+        return strip(self.desk, KINDS)
+
+    def replace(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
+        """Another picture for a frame, cut and resized to the clip."""
+        request, _, _ = keyframes.read_strip(shown)
+        name = import_picture(self.desk.workspace, uploaded(event.path), request.width, request.height)
+        return self._strip(keyframes.replaced(shown, event.frame, name))
+
+    def complete(self, shown: dict[str, Any]) -> list[Any]:
+        """File the clip between the keyframes of the strip."""
+        request, mix = keyframes.completed(shown)
+        self.desk.file(JobSpec.generate([request], mix))
+        return [strip(self.desk, KINDS), *self._strip(None)]
+
+    def resume_keyframes(self) -> list[Any]:
+        """Keyframes that were drawn last, unless a clip was finished since."""
+        done = self.desk.queue.list("done", KINDS, limit=1)
+        return self._strip(keyframes.strip_of(done[0]) if done and done[0].kind == KEYFRAMES else None)
+
+    def _strip(self, shown: dict[str, Any] | None) -> list[Any]:
+        return [gr.update(visible=bool(shown and shown["cards"])), shown]
+
     # ---- Showing takes
     def resume(self) -> list[Any]:
         """What the page shows when it is opened: the jobs under way, and the takes of the last one that ended."""
         done = self.desk.queue.list("done", KIND, limit=1)
-        return [strip(self.desk, KIND), *self._show(clip_ids(done[0]) if done else [])]
+        return [strip(self.desk, KINDS), *self._show(clip_ids(done[0]) if done else [])]
 
     def show_job(self, event: gr.EventData) -> list[Any]:
         """The takes of the jobs that just ended."""
@@ -128,8 +187,9 @@ class GenerateTab:
         return self.fill(self.desk.store.clip(event.id))
 
     def fill(self, record: ClipRecord) -> list[Any]:
-        """Updates for the form that show what made a clip."""
-        return self.form.fill(request_of(record))
+        """Updates for the form, and for the strip of keyframes, that show what made a clip."""
+        request = request_of(record)
+        return [*self.form.fill(request), *self._strip(keyframes.given_in(request, record.mix))]
 
     def star(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
         """Star a take, or take its star away; the take that is shown stays."""

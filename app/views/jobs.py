@@ -8,6 +8,7 @@ from typing import Any
 
 from app import text
 from app.desk import Desk
+from app.text_modes import keyframes_of
 from engine.data.store import now
 from engine.jobs.local import keep_going
 from engine.jobs.spec import Job
@@ -54,6 +55,10 @@ def title(job: Job) -> str:
     requests = job.config.get("requests")
     if requests:
         return f"{text.count(len(requests), 'take')}: {requests[0]['prompt']}"
+    if "request" in job.config:
+        return keyframes_of(job.config["request"]["prompt"])
+    if named := job.config.get("run") or job.config.get("key"):
+        return str(named)
     if "folder" in job.config:
         return text.folder(Path(job.config["folder"]).name)
     if job.kind == OVERLAYS:

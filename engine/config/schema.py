@@ -58,6 +58,8 @@ class ModelPreset(BaseModel):
     guidance: float = Field(ge=0, le=30)
     max_frames: int = Field(ge=1)
     """The longest clip that the model makes in one piece."""
+    min_frames: int = Field(0, ge=0)
+    """The shortest clip that it was trained on and the page offers; 0: the shortest that its family can make."""
     size_multiple: int | None = Field(None, ge=1)
     """px; width and height must be multiples of it. None = what the family's spec says."""
     parts: dict[str, str] = Field(default_factory=dict)
@@ -107,7 +109,7 @@ class TrainPreset(BaseModel):
     key: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """The file's name without `.toml`; runs are named after it."""
     title: str = Field(min_length=1)
-    algorithm: Literal["dpo", "grpo", "nft"]
+    algorithm: Literal["dpo", "grpo", "nft", "distill"]
     model: str = "mini"
     """A key of `presets/models`."""
     mix: str | None = None
@@ -138,7 +140,9 @@ class TrainPreset(BaseModel):
         if self.pairs and self.campaign:
             raise ValueError("give either pairs or campaign")
         pairs = "campaign" if self.campaign else "pairs"
-        needed = {"dpo": (pairs,), "grpo": ("mix", "prompts"), "nft": ("mix", "prompts")}[self.algorithm]
+        needed = {"dpo": (pairs,), "grpo": ("mix", "prompts"), "nft": ("mix", "prompts"), "distill": ("prompts",)}[
+            self.algorithm
+        ]
         missing = [name for name in needed if not getattr(self, name)]
         if missing:
             raise ValueError(f"{self.algorithm} needs {' and '.join(missing)}")

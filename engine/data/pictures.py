@@ -6,9 +6,10 @@ Written beside their place and moved there whole; a file whose content is not wh
 import hashlib
 import io
 import os
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from engine.data.workspace import Workspace
 from engine.errors import StoreError
@@ -30,6 +31,19 @@ def save_picture(workspace: Workspace, picture: np.ndarray) -> str:
     except OSError as error:
         raise StoreError(f"A picture cannot be kept in '{workspace.pictures}': {error.strerror}.") from error
     return name
+
+
+def import_picture(workspace: Workspace, path: Path, width: int, height: int) -> str:
+    """Keep the middle of a PNG or JPEG file, cut and resized to `width` x `height` px, and say its name.
+
+    Raises StoreError for a file that is no picture, or too large to be one.
+    """
+    try:
+        with Image.open(path) as picture:
+            fitted = ImageOps.fit(picture.convert("RGB"), (width, height), Image.Resampling.LANCZOS)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise StoreError(f"'{path.name}' cannot be read as a picture: give a PNG or JPEG file.") from error
+    return save_picture(workspace, np.asarray(fitted))
 
 
 def load_picture(workspace: Workspace, name: str) -> np.ndarray:

@@ -107,7 +107,7 @@ def _draw_joint(scene: Scene, places: Sequence[int], given: Mapping[int, np.ndar
 
 
 def _draw_independent(scene: Scene, places: Sequence[int], given: Mapping[int, np.ndarray]) -> PictureDrain:
-    """Knows nothing of the `given` ones: each keyframe is the first frame of the shortest clip that the family makes, from noise of its own."""
+    """Each is the first frame of a clip of its own, the shortest that the family makes; none knows the `given`."""
     family, guidance = scene.family, keyframe_plan(scene.first).keyframe_guidance
     short = scene.first.model_copy(update={"num_frames": family.spec.nearest_frames(1)})
     pictures = []

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import text
+from app.form_modes import MODE_FIELDS, shown_mode
 from app.forms import (
     FIELDS,
     MAX_TAKES,
@@ -22,7 +23,7 @@ from app.forms import (
 )
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
-from engine.generation.request import SEED_LIMIT, GenerationRequest
+from engine.generation.request import SEED_LIMIT, GenerationRequest, KeyframePlan, WindowPlan
 
 
 def typed(**changes: Any) -> dict[str, Any]:
@@ -42,7 +43,8 @@ def typed(**changes: Any) -> dict[str, Any]:
         "takes": 1,
         "mix": "mini",
     }
-    return {**form, **changes}
+    how = dict(zip(MODE_FIELDS, shown_mode(GenerationRequest(prompt="any")), strict=True))
+    return {**form, **how, **changes}
 
 
 def test_a_form_becomes_requests_with_seeds_in_a_row() -> None:
@@ -52,6 +54,34 @@ def test_a_form_becomes_requests_with_seeds_in_a_row() -> None:
         GenerationRequest(prompt="a red circle moving left", model="mini")
     }
     assert order.mix == "mini"
+
+
+@pytest.mark.parametrize(
+    ("how", "plans"),
+    [
+        ({"mode": "keyframes", "interval": 16}, {"mode": "keyframes", "keyframes": KeyframePlan(interval=16)}),
+        ({"mode": "windows", "window": 33, "overlap": None}, {"mode": "windows", "windows": WindowPlan(length=33)}),
+        ({"mode": "direct", "interval": 16, "window": 33}, {}),
+    ],
+)
+def test_only_the_chosen_modes_settings_are_read_and_shown_again(how: dict[str, Any], plans: dict[str, Any]) -> None:
+    (request,) = read_order(typed(**how)).requests
+    assert request == GenerationRequest(prompt="a red circle moving left", seed=7, **plans)
+    shown = dict(zip(MODE_FIELDS, shown_mode(request), strict=True))
+    assert read_order(typed(**shown)).requests == (request,)
+
+
+def test_windows_make_longer_clips_than_the_model_alone() -> None:
+    direct, windows = (Ranges.of(load_preset("models", "mini")).frames(mode) for mode in ("direct", "windows"))
+    assert windows["maximum"] > direct["maximum"] and windows["minimum"] == direct["minimum"]
+    with pytest.raises(ConfigError, match="the nearest is 129|at most 129"):
+        read_order(typed(num_frames=windows["maximum"]))
+    assert read_order(typed(num_frames=windows["maximum"], mode="windows")).requests[0].num_frames > 129
+
+
+def test_a_plan_that_cannot_be_followed_is_said_in_a_sentence() -> None:
+    with pytest.raises(ConfigError, match="longer than the clip of 17"):
+        read_order(typed(mode="keyframes", num_frames=17, interval=40))
 
 
 def test_the_fields_of_the_form_are_the_components_in_order() -> None:
@@ -107,7 +137,7 @@ def test_seeds_go_round_at_the_end() -> None:
 def test_sliders_offer_only_what_the_family_can_do() -> None:
     ranges = Ranges.of(load_preset("models", "mini"))
     offered = range(ranges.first_frames, ranges.last_frames + 1, ranges.frame_step)
-    assert list(offered)[:2] == [9, 17] and offered[-1] == 129
+    assert list(offered)[:2] == [17, 25] and offered[-1] == 129
     assert ranges.size_step == 16
 
 

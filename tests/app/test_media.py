@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.testclient import TestClient
 
 from app.desk import Desk
 from app.media import media_routes
+from engine.data.pictures import save_picture
 from engine.data.store import ClipRecord
 
 MakeClip = Callable[..., ClipRecord]
@@ -30,6 +32,13 @@ def test_a_clips_files_are_served_as_they_are(
     reply = client.get(f"/media/clips/{record.id}/{name}")
     assert (reply.status_code, reply.headers["content-type"]) == (200, kind)
     assert reply.content == (desk.workspace.clip_folder(record.id) / name).read_bytes()
+
+
+def test_a_kept_picture_is_served(client: TestClient, desk: Desk) -> None:
+    name = save_picture(desk.workspace, np.full((8, 8, 3), 7, np.uint8))
+    reply = client.get(f"/media/pictures/{name}.png")
+    assert (reply.status_code, reply.headers["content-type"]) == (200, "image/png")
+    assert reply.content == (desk.workspace.pictures / f"{name}.png").read_bytes()
 
 
 def test_a_range_is_part_of_the_file(client: TestClient, make_clip: MakeClip) -> None:
@@ -59,6 +68,8 @@ def test_what_the_browser_has_is_not_sent_again(client: TestClient, make_clip: M
         "/media/clips/0000000000000000/clip.mp4",
         "/media/clips/NOTANID/clip.mp4",
         "/media/clips/{id}/clip.mp4%00",
+        "/media/pictures/..%2F..%2Fdailies.png",
+        f"/media/pictures/{'0' * 64}.png",
     ],
 )
 def test_nothing_else_has_an_address(client: TestClient, make_clip: MakeClip, path: str) -> None:

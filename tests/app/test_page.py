@@ -12,9 +12,11 @@ import gradio as gr
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from app import text
 from app.desk import Desk
+from app.form_modes import MODE_FIELDS, shown_mode
 from app.forms import FIELDS, draw_seed
 from app.shell import HERE, build_page, build_server
 from app.tabs.generate import GenerateTab
@@ -22,10 +24,14 @@ from app.tabs.library import LibraryTab
 from app.theme import desk_theme
 from engine.data.adapters import AdapterCard, write_card
 from engine.data.locks import try_lock
+from engine.data.pictures import load_picture
 from engine.data.store import ClipRecord
 from engine.errors import ConfigError, MediaError, StoreError
 from engine.families.adapters import WEIGHTS_FILE
+from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan
 from engine.generation.video_io import write_mp4
+from engine.jobs.process import ProcessIdentity
+from engine.jobs.spec import Job, JobSpec
 
 MakeClip = Callable[..., ClipRecord]
 
@@ -64,6 +70,7 @@ def event(**data: Any) -> gr.EventData:
 def typed(**changes: Any) -> list[Any]:
     form = dict.fromkeys(FIELDS, "")
     form |= {"prompt": "a red circle", "model": "mini", "num_frames": 33, "num_steps": 20, "guidance": 3.0, "width": 64}
+    form |= dict(zip(MODE_FIELDS, shown_mode(GenerationRequest(prompt="any")), strict=True))
     form |= {"height": 64, "fps": 8.0, "seed": "5", "keep_seed": False, "takes": 2, "mix": "mini"}
     return list({**form, **changes}.values())
 
@@ -167,8 +174,6 @@ def test_new_seed_keeps_the_request(tabs: Any, desk: Desk, make_clip: MakeClip) 
 
 
 def test_the_newest_finished_takes_are_there_when_the_page_opens(tabs: Any, desk: Desk, make_clip: MakeClip) -> None:
-    from engine.jobs.process import ProcessIdentity
-
     assert shown_ids(tabs[0].resume()[1:]) == []
     tabs[0].submit(*typed())
     job = desk.queue.claim(ProcessIdentity.current())
@@ -189,9 +194,65 @@ def shown_ids(outputs: list[Any]) -> list[str]:
 
 def test_a_clips_settings_fill_the_form(tabs: Any, make_clip: MakeClip) -> None:
     record = make_clip(prompt="a cross", num_frames=65, seed=2**60 + 1)
-    updates = dict(zip(FIELDS, tabs[0].fill(record), strict=True))
+    updates = dict(zip(FIELDS, tabs[0].fill(record), strict=False))
     assert updates["prompt"] == "a cross" and updates["num_frames"]["value"] == 65
     assert (updates["seed"], updates["keep_seed"]) == (str(2**60 + 1), True)
+
+
+# ---- Keyframes
+def keyframes_drawn(desk: Desk) -> Job:
+    """A finished job that drew five keyframes."""
+    request = GenerationRequest(prompt="a cross", mode="keyframes", seed=3)
+    job = desk.queue.submit(JobSpec.keyframes(request, "mini"))
+    desk.queue.claim(ProcessIdentity.current())
+    kept = [{"frame": frame, "picture": f"{frame:064x}"} for frame in range(0, 33, 8)]
+    desk.queue.finish(job.id, "done", result={"keyframes": kept})
+    return desk.queue.get(job.id)
+
+
+def test_keyframes_are_shown_until_their_clip_is_ordered(tabs: Any, desk: Desk) -> None:
+    job = keyframes_drawn(desk)
+    panel, shown = tabs[0].drawn(None, event(ids=[job.id]))
+    assert panel["visible"] and [card["frame"] for card in shown["cards"]] == [0, 8, 16, 24, 32]
+    assert tabs[0].resume_keyframes()[1] == shown  # after a reload
+    _, panel, left = tabs[0].complete(shown)
+    (filed,) = desk.queue.list("queued", "generate")
+    (request,) = (GenerationRequest(**one) for one in filed.config["requests"])
+    assert left is None and not panel["visible"] and filed.config["mix"] == "mini"
+    assert request.keyframes and request.keyframes.source == "given" and request.seed == 3
+    assert [keyframe.picture for keyframe in request.keyframes.given] == [f"{f:064x}" for f in range(0, 33, 8)]
+
+
+def test_one_keyframe_is_drawn_again_among_the_others(tabs: Any, desk: Desk) -> None:
+    _, shown = tabs[0].drawn(None, event(ids=[keyframes_drawn(desk).id]))
+    tabs[0].redraw(shown, event(frame=16))
+    (filed,) = desk.queue.list("queued", "keyframes")
+    request = GenerationRequest(**filed.config["request"])
+    assert request.seed != 3 and request.keyframes
+    assert [keyframe.frame for keyframe in request.keyframes.given] == [0, 8, 24, 32]
+
+
+def test_a_picture_takes_the_place_of_a_keyframe(tabs: Any, desk: Desk, monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setattr("app.components.keyframe_strip.get_upload_folder", lambda: str(tmp_path))
+    Image.new("RGB", (300, 200), (200, 30, 30)).save(tmp_path / "red.png")
+    _, shown = tabs[0].drawn(None, event(ids=[keyframes_drawn(desk).id]))
+    _, changed = tabs[0].replace(shown, event(frame=8, path=str(tmp_path / "red.png")))
+    before, after = ([card["picture"] for card in strip["cards"]] for strip in (shown, changed))
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, True, True, True]
+    assert load_picture(desk.workspace, after[1]).shape == (64, 64, 3)
+    (tmp_path / "none.png").write_text("no picture")
+    with pytest.raises(StoreError, match="cannot be read as a picture"):
+        tabs[0].replace(shown, event(frame=8, path=str(tmp_path / "none.png")))
+    with pytest.raises(ConfigError, match="did not arrive"):
+        tabs[0].replace(shown, event(frame=8, path="/etc/hostname"))
+
+
+def test_a_clip_of_given_keyframes_brings_them_back(tabs: Any, make_clip: MakeClip) -> None:
+    plan = KeyframePlan(source="given", given=(GivenKeyframe(frame=0, picture="0" * 64),))
+    record = make_clip(mode="keyframes", keyframes=plan)
+    panel, shown = tabs[0].fill(record)[-2:]
+    assert panel["visible"] and shown["cards"][0]["picture"] == "0" * 64
+    assert tabs[0].fill(make_clip(seed=1))[-1] is None
 
 
 def test_an_imported_clip_has_no_settings(tabs: Any) -> None:

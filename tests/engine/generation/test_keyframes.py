@@ -90,6 +90,15 @@ def test_keyframes_may_be_looked_at_first_and_one_drawn_anew(tiny_family: Any) -
     assert np.array_equal(clip.frames[[0, 8]], drawn.pictures[:2])
 
 
+def test_what_is_drawn_knows_what_is_given(tiny_family: Any) -> None:
+    """The same seed, another given picture: in a family that takes pictures the drawn keyframes are others too."""
+    store = {"a" * 64: picture(20), "b" * 64: picture(230)}
+    requests = [planned(given=(GivenKeyframe(frame=0, picture=name),)) for name in store]
+    _, (dark, bright), _ = run(tiny_family, *requests, tools=Tools(pictures=store.__getitem__))
+    assert (dark.pictures[0] == 20).all() and (bright.pictures[0] == 230).all()
+    assert not np.array_equal(dark.pictures[1:], bright.pictures[1:])
+
+
 def test_guidances_and_the_pull_matter(tiny_family: Any) -> None:
     requests = [planned(), planned(inbetween_guidance=5.0), planned(keyframe_guidance=6.0), planned(flow_guidance=1.0)]
     clips, keyframes, _ = run(tiny_family, *requests)

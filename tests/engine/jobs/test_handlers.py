@@ -11,8 +11,9 @@ import pytest
 from engine.data.adapters import AdapterCard, write_card
 from engine.data.clip_files import has_files, load_clip, remove_files
 from engine.data.locks import try_lock
+from engine.data.pictures import load_picture
 from engine.errors import ConfigError, MediaError, StoreError
-from engine.generation.request import GenerationRequest
+from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan
 from engine.generation.video_io import read_video, write_lossless
 from engine.jobs.context import JobContext, WarmModel
 from engine.jobs.kinds import KINDS, kind_of
@@ -79,6 +80,17 @@ def test_takes_are_made_kept_and_scored(context, store, request_):
         clip = load_clip(store.workspace, request.id)
         assert (clip.num_frames, clip.fps, clip.prompt) == (17, 8.0, request.prompt)
     assert not np.array_equal(*(load_clip(store.workspace, request.id).frames for request in requests))
+
+
+def test_keyframes_are_kept_as_pictures_and_fill_the_clip(context, workspace, request_):
+    wanted = request_.model_copy(update={"mode": "keyframes", "keyframes": KeyframePlan(interval=8)})
+    result, seen = drain(JobSpec.keyframes(wanted), context)
+    kept = [GivenKeyframe(**keyframe) for keyframe in result["keyframes"]]
+    assert [keyframe.frame for keyframe in kept] == [0, 8, 16] and "keyframes" in phases(seen)
+    pictures = [load_picture(workspace, keyframe.picture) for keyframe in kept]
+    filled = wanted.model_copy(update={"keyframes": KeyframePlan(source="given", given=tuple(kept))})
+    drain(JobSpec.generate([filled]), context)
+    assert np.array_equal(load_clip(workspace, filled.id).frames[[0, 8, 16]], pictures)
 
 
 def test_a_clip_that_is_there_is_not_made_again(context, store, request_):
@@ -240,6 +252,11 @@ def test_one_clip_that_cannot_be_scored_does_not_stop_the_others(context, store,
         (JobSpec(kind="generate", config={"requests": [{"prompt": "a", "model": "mni"}]}), "Did you mean 'mini'"),
         (JobSpec(kind="generate", config={"requests": [{"prompt": "x" * 10_000}]}), "10000|10002"),
         (JobSpec(kind="generate", config={"requests": [{"prompt": "a"}], "mix": "mni"}), "Did you mean 'mini'"),
+        (JobSpec(kind="keyframes", config={"request": {"prompt": "a"}}), "must be 'keyframes'"),
+        (
+            JobSpec(kind="keyframes", config={"request": {"prompt": "a", "mode": "keyframes", "num_frames": 1}}),
+            "nothing between its keyframes|the nearest is",
+        ),
         (JobSpec(kind="score", config={"mix": "mini"}), "either clip_ids or a path"),
         (JobSpec(kind="score", config={"mix": "mini", "path": "/nowhere.mp4"}), "no file /nowhere.mp4"),
         (JobSpec(kind="score_folder", config={"mix": "mini", "folder": "/nowhere"}), "no folder /nowhere"),
