@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, fun
 
 from engine.data.campaign_spec import CampaignSpec
 from engine.data.tables import ASSIGNMENTS, CLIPS, PAIRS, VOTES
+from engine.errors import StoreError
 from engine.seeds import seed_for
 
 REPEAT_GAP = 5  # places between a pair and its repeat, at least: so few are remembered as such
@@ -95,6 +96,24 @@ def assign_next(connection: Connection, asking: Asking, planned: Sequence[str]) 
     left = pair.clip_a if seed_for(asking.spec.seed, prompt=f"side {pair.id} {asking.labeller}") % 2 else pair.clip_b
     _insert(connection, asking, pair.id, place=place, left_clip=left, slot=free_slot(connection, pair.id, asking.spec))
     return True
+
+
+def assign_given(connection: Connection, asking: Asking, pair_id: str, left_clip: str) -> None:
+    """Give the labeller this pair with this clip on the left; nothing where that was done before.
+
+    Raises StoreError when the campaign has no such pair.
+    """
+    pair = connection.execute(
+        select(PAIRS).where(PAIRS.c.id == pair_id, PAIRS.c.campaign_id == asking.campaign_id)
+    ).one_or_none()
+    if pair is None or left_clip not in (pair.clip_a, pair.clip_b):
+        raise StoreError(f"The campaign {asking.campaign_id} has no pair {pair_id} with the clip {left_clip}.")
+    shown = select(ASSIGNMENTS.c.left_clip).where(ASSIGNMENTS.c.pair_id == pair_id, *_of_labeller(asking))
+    before = set(connection.scalars(shown))
+    if left_clip not in before:
+        slot = None if before else free_slot(connection, pair_id, asking.spec)
+        place = _next_place(connection, asking)
+        _insert(connection, asking, pair_id, place=place, left_clip=left_clip, slot=slot, is_repeat=bool(before))
 
 
 def free_slot(connection: Connection, pair_id: str, spec: CampaignSpec) -> int | None:

@@ -17,6 +17,7 @@ from engine.data.adapters import list_adapters
 from engine.data.assigning import (
     Asking,
     Assignment,
+    assign_given,
     assign_next,
     assignment_of,
     assignments,
@@ -128,6 +129,16 @@ class Campaigns:
                     "undo or edit that vote."
                 )
             return _store_vote(connection, vote, assignment)
+
+    def give(self, campaign_id: str, vote: Vote) -> None:
+        """Assign a vote's pair to its labeller with its sides, as a table of votes says; nothing where it is already.
+
+        A second showing to the same labeller, sides swapped, is a repeat. Raises StoreError: no such campaign or pair.
+        """
+        with self._database.writing() as connection:
+            campaign = _lock(connection, campaign_id)
+            asking = Asking(campaign_id=campaign.id, spec=campaign.spec, labeller=vote.labeller, at=now())
+            assign_given(connection, asking, vote.pair_id, vote.shown_left)
 
     def undo(self, campaign_id: str, labeller: str) -> Assignment:
         """Withdraw the labeller's last vote and give its pair again, as it was shown. Again: the one before it.

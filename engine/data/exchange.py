@@ -1,0 +1,256 @@
+"""Preference pairs out of this installation, and in from elsewhere, in the layouts that others read and write.
+
+huggingface   data/train-00000-of-00001.parquet with prompt, chosen, rejected, ...; clips/ beside it; a README.md
+trl           pairs.jsonl with TRL's columns prompt, chosen, rejected; clips/ beside it
+videodpo      metadata.json (clips), pair.json (winner, loser by their place in metadata.json); clips/ beside them
+
+Clips are the exact frames (FFV1 in Matroska, which ffmpeg and what is built on it read). On import any table with
+prompt, chosen and rejected will do (parquet, JSON Lines, CSV), its clips named by their path from the folder.
+"""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from engine.data.clip_files import frames_file, has_files
+from engine.data.imports import import_clip
+from engine.data.runs import write_whole
+from engine.data.store import ClipRecord, Store
+from engine.data.workspace import Workspace
+from engine.errors import ConfigError, DailiesError, StoreError
+from engine.preferences.pairs import PreferencePair
+
+Layout = Literal["huggingface", "trl", "videodpo"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+CLIPS = "clips"
+PARQUET = "data/train-00000-of-00001.parquet"
+CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: {parquet}
+---
+
+# {title}
+
+{count} pairs of video clips of one prompt each, the `chosen` one preferred to the `rejected` one. Both are paths from
+this folder; `margin` (0 to 1) is how clearly it was preferred, `votes` how many people said so, `source` who: human,
+reward or dataset. Made with Dailies.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedPairs:
+    """What an import brought: `file` is a JSON Lines file that a DPO run takes as its `pairs`; `skipped` one sentence a
+    row that could not be used."""
+
+    file: Path
+    pairs: int
+    skipped: tuple[str, ...]
+
+
+def export_pairs(store: Store, pairs: Sequence[PreferencePair], folder: Path, layout: Layout, title: str) -> list[str]:
+    """Write pairs and their clips into a new folder; a sentence for each pair that was left out, its clip being gone.
+
+    Raises ConfigError when the folder is not empty or no pair is left, StoreError when it cannot be written.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"The folder {folder} is not empty: choose a new one.")
+    there = [pair for pair in pairs if all(has_files(store.workspace, clip) for clip in (pair.chosen, pair.rejected))]
+    if not there:
+        raise ConfigError("There is no pair to export: nobody has preferred a clip yet, or the clips are gone.")
+    try:
+        (folder / CLIPS).mkdir(parents=True, exist_ok=True)
+        for clip in dict.fromkeys(clip for pair in there for clip in (pair.chosen, pair.rejected)):
+            shutil.copyfile(frames_file(store.workspace, clip), folder / _path_of(clip))
+        WRITERS[layout](store, there, folder, title)
+    except OSError as error:
+        raise StoreError(f"The pairs cannot be written to {folder}: {error.strerror or error}.") from error
+    return [f"The pair {pair.pair_id} was left out: a clip of it is gone." for pair in pairs if pair not in there]
+
+
+def import_pairs(store: Store, folder: Path, name: str) -> ImportedPairs:
+    """Bring in pairs from a folder of any layout above, or a table's file: clips into the library, pairs as a file.
+
+    Raises ConfigError: no such layout, a name that is taken or no name, no usable pair.
+    """
+    target = pairs_file(store.workspace, name)
+    if target.exists():
+        raise ConfigError(f"There are pairs '{name}' already: choose another name.")
+    if not folder.exists():
+        raise ConfigError(f"There is no folder or file {folder} to import.")
+    rows, skipped = [], []
+    for number, row in enumerate(_read(folder), start=1):
+        try:
+            rows.append(_import_row(store, row, folder if folder.is_dir() else folder.parent, target))
+        except DailiesError as error:
+            skipped.append(f"Row {number}: {error}")
+    if not rows:
+        why = f" The first was skipped: {skipped[0]}" if skipped else ""
+        raise ConfigError(f"{folder} has no pair that can be used.{why}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(target, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return ImportedPairs(file=target, pairs=len(rows), skipped=tuple(skipped))
+
+
+def pairs_file(workspace: Workspace, name: str) -> Path:
+    """Where imported pairs of a name lie. Raises ConfigError for what is no name."""
+    if not name or name != Path(name).name or name.startswith("."):
+        raise ConfigError(f"The name of imported pairs is a plain word, but got {name[:40]!r}.")
+    return workspace.root / "pairs" / f"{name}.jsonl"
+
+
+def _path_of(clip_id: str) -> str:
+    return f"{CLIPS}/{clip_id}.mkv"
+
+
+def _rows(pairs: Sequence[PreferencePair]) -> list[dict[str, Any]]:
+    return [
+        {
+            "prompt": pair.prompt,
+            "chosen": _path_of(pair.chosen),
+            "rejected": _path_of(pair.rejected),
+            "margin": pair.margin,
+            "votes": pair.votes,
+            "source": pair.source,
+            "pair_id": pair.pair_id,
+        }
+        for pair in pairs
+    ]
+
+
+def _write_huggingface(store: Store, pairs: Sequence[PreferencePair], folder: Path, title: str) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    (folder / PARQUET).parent.mkdir(exist_ok=True)
+    parquet.write_table(pyarrow.Table.from_pylist(_rows(pairs)), folder / PARQUET)
+    card = CARD.format(parquet=PARQUET, title=" ".join(title.split()), count=len(pairs))
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _write_trl(store: Store, pairs: Sequence[PreferencePair], folder: Path, title: str) -> None:
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(pairs))
+    (folder / "pairs.jsonl").write_text(lines, encoding="utf-8")
+
+
+def _write_videodpo(store: Store, pairs: Sequence[PreferencePair], folder: Path, title: str) -> None:
+    clips = list(dict.fromkeys(clip for pair in pairs for clip in (pair.chosen, pair.rejected)))
+    records = {clip: store.clip(clip) for clip in clips}
+    place = {clip: number for number, clip in enumerate(clips)}
+    metadata = [{"basic": {"clip_path": _path_of(clip), "clip_duration": _seconds(records[clip])}} for clip in clips]
+    listed = [
+        {"video1": place[pair.chosen], "video2": place[pair.rejected], "frame_caption": pair.prompt} for pair in pairs
+    ]
+    for name, content in (("metadata.json", metadata), ("pair.json", listed)):
+        (folder / name).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+WRITERS: Mapping[Layout, Callable[[Store, Sequence[PreferencePair], Path, str], None]] = {
+    "huggingface": _write_huggingface,
+    "trl": _write_trl,
+    "videodpo": _write_videodpo,
+}
+
+
+def _seconds(record: ClipRecord) -> float:
+    return record.num_frames / record.fps
+
+
+def _read(place: Path) -> Iterator[Mapping[str, Any]]:
+    """The rows of a folder or a table. Raises ConfigError when there is nothing that is known."""
+    if (place / "pair.json").is_file() and (place / "metadata.json").is_file():
+        yield from _read_videodpo(place)
+        return
+    tables = [place] if place.is_file() else [path for kind in READERS for path in sorted(place.rglob(f"*{kind}"))]
+    known = [path for path in tables if path.suffix in READERS]
+    if not known:
+        raise ConfigError(
+            f"{place} is in no layout that is known: it needs pair.json and metadata.json (VideoDPO), or a table "
+            f"({', '.join(READERS)}) with prompt, chosen and rejected."
+        )
+    for path in known:
+        try:
+            yield from READERS[path.suffix](path)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _read_videodpo(folder: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+        pairs = json.loads((folder / "pair.json").read_text(encoding="utf-8"))
+        paths = [item["basic"]["clip_path"] for item in metadata]
+        for pair in pairs:
+            sides = {side: paths[pair[key]] for side, key in (("chosen", "video1"), ("rejected", "video2"))}
+            score = {"score": float(pair["score"])} if pair.get("score") is not None else {}
+            yield {"prompt": pair["frame_caption"], **sides, **score}
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise ConfigError(f"{folder} is no VideoDPO folder: {error!r} while reading pair.json.") from error
+
+
+def _read_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
+    from pyarrow import parquet
+
+    yield from parquet.read_table(path).to_pylist()
+
+
+def _read_json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line) if line.strip() else None
+        if isinstance(row, dict):
+            yield row
+        elif line.strip():
+            raise ValueError(f"{line[:40]!r} is no row: each line is an object with prompt, chosen and rejected.")
+
+
+def _read_csv(path: Path) -> Iterator[Mapping[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        yield from csv.DictReader(file)
+
+
+READERS: Mapping[str, Callable[[Path], Iterator[Mapping[str, Any]]]] = {
+    ".parquet": _read_parquet,
+    ".jsonl": _read_json_lines,
+    ".csv": _read_csv,
+}
+
+
+def _import_row(store: Store, row: Mapping[str, Any], folder: Path, target: Path) -> dict[str, Any]:
+    """Import a row's clips; the row as the pairs file has it. Raises a DailiesError that says why it cannot be used."""
+    missing = [name for name in ("prompt", "chosen", "rejected") if not row.get(name)]
+    if missing:
+        raise ConfigError(f"it lacks {' and '.join(missing)}.")
+    chosen, rejected = (_import_clip(store, row[side], str(row["prompt"]), folder) for side in ("chosen", "rejected"))
+    if chosen.id == rejected.id:
+        raise ConfigError("the chosen and the rejected clip are the same.")
+    shapes = [(clip.num_frames, clip.width, clip.height) for clip in (chosen, rejected)]
+    if shapes[0] != shapes[1]:
+        raise ConfigError(f"its clips differ in frames and size: {shapes[0]} and {shapes[1]}.")
+    kept = {name: float(row[name]) for name in ("margin", "score") if row.get(name) not in (None, "")}
+    sides = {"chosen": _from(target, store, chosen), "rejected": _from(target, store, rejected)}
+    ids = {"chosen_clip": chosen.id, "rejected_clip": rejected.id}
+    return {"prompt": str(row["prompt"]), **sides, "margin": 1.0, **kept, "source": "dataset", **ids}
+
+
+def _import_clip(store: Store, said: Any, prompt: str, folder: Path) -> ClipRecord:
+    """`said` is a path, or the `datasets` library's {"path": ...}; it may not lead out of the folder."""
+    name = said.get("path") if isinstance(said, Mapping) else said
+    path = (folder / str(name)).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ConfigError(f"the clip {str(name)[:80]!r} is not in the folder.")
+    if not path.is_file():
+        raise ConfigError(f"there is no clip {str(name)[:80]!r} in the folder.")
+    return import_clip(store, path, prompt)
+
+
+def _from(target: Path, store: Store, clip: ClipRecord) -> str:
+    """The path of a clip's frames from the pairs file, so that a workspace may be moved as a whole."""
+    up = len(target.parent.relative_to(store.workspace.root).parts)
+    inside = frames_file(store.workspace, clip.id).relative_to(store.workspace.root)
+    return "/".join([*[".."] * up, *inside.parts])

@@ -1,0 +1,49 @@
+"""A simulated labeller: the judge of `mini` with noise and, if wanted, a bias to a side. It stands in for a person.
+
+The one place where the judge takes part in training is as the person who votes, and what is trained so says so.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.data.votes import Choice
+from engine.mini.judge import judge
+from engine.seeds import seed_for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedLabeller:
+    """Prefers the clip that the judge scores higher, with P(left) = sigmoid((left - right) / noise + left_bias).
+
+    `noise` is in the judge's score 0..1: 0.1 is a careful person, 1 hardly looks. `left_bias` is a log-odds: 0.5 makes
+    62 % lefts of equal clips. With the chance `ties`, clips that differ by less than `noise` get a tie. `seed` and the
+    pair's name decide every draw, so the same labeller says the same of the same showing.
+    """
+
+    name: str
+    noise: float = 0.1
+    left_bias: float = 0.0
+    ties: float = 0.3
+    seed: int = 0
+
+    def look(self, left: np.ndarray, right: np.ndarray, prompt: str, showing: str) -> Choice:
+        """Judge two clips `uint8[T,H,W,3]` of a prompt; `showing` names the pair and its sides."""
+        scores = [judge(frames, prompt).score for frames in (left, right)]
+        if any(score is None for score in scores):
+            return "skip"
+        one, other = (0.0 if score is None else score for score in scores)
+        return self.choose(one, other, showing)
+
+    def choose(self, left: float, right: float, showing: str) -> Choice:
+        """The same from the judge's scores 0..1."""
+        first, second = np.random.default_rng(seed_for(self.seed, prompt=f"{self.name} {showing}")).random(2)
+        if abs(left - right) < self.noise and first < self.ties:
+            return "tie"
+        return "left" if second < self.chance_of_left(left, right) else "right"
+
+    def chance_of_left(self, left: float, right: float) -> float:
+        """Of the left clip, where it is no tie."""
+        logit = (left - right) / max(self.noise, 1e-6) + self.left_bias
+        return 1 / (1 + math.exp(-max(-50.0, min(50.0, logit))))
