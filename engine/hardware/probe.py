@@ -61,7 +61,7 @@ def convolutions() -> dict[str, Any]:
     layer = torch.nn.Conv3d(32, 32, 3, padding=1).to(device, dtype)
     clip = torch.randn(1, 32, 9, size, size, device=device, dtype=dtype)
     found: dict[str, Any] = {"shape": list(clip.shape), "dtype": str(dtype).removeprefix("torch.")}
-    ways = {"library": nullcontext(), "native": torch.backends.cudnn.flags(enabled=False)}
+    ways: dict[str, Any] = {"library": nullcontext(), "native": torch.backends.cudnn.flags(enabled=False)}
     for name, way in ways.items():
         try:
             with way, torch.no_grad():

@@ -1,0 +1,26 @@
+"""Curves of several runs over each other, with alarms as marks. It asks for news only while somebody sees it."""
+
+from typing import Any
+
+from app import text_monitor as text
+from app.components.files import Component
+from app.figures import SERIES
+from app.guard import told
+from app.views.curves import CurveFeed
+
+
+class Curves(Component):
+    """Events: look_at {id}, when a run was chosen; sets_changed {id}, when that run has more samples."""
+
+    def __init__(self, name: str, feed: CurveFeed, *, render: bool = True) -> None:
+        def news(asked: Any = None) -> dict[str, Any]:
+            return feed.news(asked if isinstance(asked, dict) else {})
+
+        super().__init__(
+            "curves",
+            words=text.CURVES_WORDS,
+            elem_id=name,
+            server_functions=[told(news)],
+            render=render,
+            colours=list(SERIES),
+        )

@@ -1,0 +1,38 @@
+// Which checkpoint's samples are shown. `props.value` = {run, sets: [{name, label}], prompts: [text], set, prompt, note, can_ask}.
+// Events: "show_sample" {run, set, prompt} (names and positions), "sample_now" {run}.
+const $ = (selector) => element.querySelector(selector);
+let value = props.value;
+
+const at = () => Number($(".at input").value);
+const tell = () => trigger("show_sample", { run: value.run, set: value.sets[at()]?.name ?? null, prompt: Number($("select").value) });
+
+function show(given) {
+  value = given;
+  window.dailies.fill(element, value);
+  const options = value.prompts.map((text, index) => Object.assign(document.createElement("option"), { value: index, textContent: text }));
+  $("select").replaceChildren(...options);
+  $("select").value = value.prompt;
+  Object.assign($(".at input"), { max: Math.max(0, value.sets.length - 1), disabled: value.sets.length < 2 });
+  $(".at input").value = value.set;
+  $(".now").disabled = !value.can_ask;
+  $(".prompt").hidden = value.prompts.length === 0;
+  paint();
+}
+
+function paint() {
+  $(".at output").textContent = value.sets[at()]?.label ?? "";
+  $('[data-by="-1"]').disabled = at() <= 0;
+  $('[data-by="1"]').disabled = at() >= value.sets.length - 1;
+}
+
+function go() { paint(); tell(); }
+
+$(".at input").addEventListener("input", go);
+$("select").addEventListener("change", tell);
+element.addEventListener("click", (event) => {
+  const by = event.target.closest("[data-by]");
+  if (by) { $(".at input").value = at() + Number(by.dataset.by); go(); }
+  if (event.target.closest(".now")) trigger("sample_now", { run: value.run });
+});
+watch("value", () => show(props.value));
+show(props.value);

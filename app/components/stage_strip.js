@@ -1,0 +1,52 @@
+// Curricula under way and over. `props.value` = {curricula: [see app/views/stages.py]}. Asks `server.news()` for what is
+// new while one of them is under way and somebody can see it.
+const $ = (selector) => element.querySelector(selector);
+const ASK_MS = 4000;
+let timer = null, running = false, before = "";
+
+const make = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
+
+function schedule() {
+  clearTimeout(timer);
+  timer = running && window.dailies.visible(element.parentElement) && !document.hidden ? setTimeout(ask, ASK_MS) : null;
+}
+
+async function ask() {
+  try { show(await server.news()); } catch { schedule(); }
+}
+
+function condition({ wanted, measured, verdict }) {
+  const row = make("li", "", wanted);
+  row.dataset.verdict = verdict;
+  row.append(make("span", "", measured));
+  return row;
+}
+
+function stage(one) {
+  const box = make("li", "stage");
+  box.dataset.state = one.state;
+  box.append(make("b", "", one.name), make("small", "", one.detail));
+  if (one.gate.length) { const list = make("ul", "gate"); list.append(...one.gate.map(condition)); box.append(list); }
+  if (one.sentence) box.append(make("small", "", one.sentence));
+  return box;
+}
+
+function curriculum(one) {
+  const box = make("div", "curriculum"), stages = make("ol", "stages");
+  stages.append(...one.stages.map(stage));
+  box.append(make("h3", "", one.title), make("p", "sentence", one.sentence), stages);
+  return box;
+}
+
+function show(value) {
+  if (value?.problem || !value?.curricula) return schedule();
+  running = value.curricula.some((one) => one.running);
+  const now = JSON.stringify(value.curricula);
+  if (now !== before) { before = now; $(".curricula").replaceChildren(...value.curricula.map(curriculum)); }
+  schedule();
+}
+
+window.dailies.listen(element, "visibilitychange", schedule);
+new IntersectionObserver(schedule).observe(element.parentElement);
+watch("value", () => show(props.value));
+show(props.value);

@@ -1,0 +1,87 @@
+"""The Monitor tab: the curves of several runs, curricula, and the same clips at every checkpoint beside the base's."""
+
+from typing import Any
+
+import gradio as gr
+
+from app import text_monitor as text
+from app.components.clip_pair import ClipPair
+from app.components.curves import Curves
+from app.components.job_strip import JobStrip
+from app.components.sample_slider import SampleSlider
+from app.components.stage_strip import StageStrip
+from app.desk import Desk
+from app.guard import on
+from app.trackio import trackio_link
+from app.views import samples, stages
+from app.views.curves import CurveFeed
+from app.views.jobs import strip
+from engine.data.runs import Run
+from engine.data.samples import RunSamples
+from engine.jobs.upkeep_spec import samples_job
+
+KINDS = ("train", "samples")
+SHOWING = "monitor-samples"  # the line of the events that fill the slider and the player
+
+
+class MonitorTab:
+    def __init__(self, desk: Desk, tab: gr.Tab) -> None:
+        self.desk = desk
+        self.feed = CurveFeed(desk)
+        self.jobs = JobStrip("monitor-jobs", desk, KINDS)
+        self.stages = StageStrip("monitor-stages", desk)
+        with gr.Column(elem_classes=["desk-panel", "run-samples"]):
+            with gr.Row(elem_classes="titled"):
+                gr.HTML(f"<h3>{text.SAMPLES}</h3>")
+                self.trackio = gr.HTML(trackio_link(desk.workspace), elem_id="trackio-link", elem_classes="aside-link")
+            self.slider = SampleSlider("monitor-samples")
+            with gr.Row(elem_classes="watch", equal_height=False):
+                with gr.Column(scale=6, min_width=360):
+                    self.player = ClipPair("monitor")
+                with gr.Column(scale=5, min_width=320):
+                    self.bars = gr.Plot(show_label=False, container=False, elem_id="monitor-bars", elem_classes="plot")
+        self.curves = Curves("monitor-curves", self.feed)
+        self._wire(tab)
+
+    @property
+    def shown(self) -> list[Any]:
+        """What `look` and `move` fill."""
+        return [self.slider, self.player, self.bars]
+
+    def _wire(self, tab: gr.Tab) -> None:
+        on(tab.select, self.refresh, None, [self.jobs, self.stages, self.trackio])
+        on(self.curves.look_at, self.look, None, self.shown, line=SHOWING)
+        on(self.curves.sets_changed, self.follow, self.slider, self.shown, line=SHOWING)
+        on(self.slider.show_sample, self.move, None, self.shown, line=SHOWING, trigger_mode="always_last")
+        on(self.slider.sample_now, self.sample_now, self.slider, [self.slider, self.jobs])
+
+    def refresh(self) -> list[Any]:
+        return [strip(self.desk, KINDS), stages.strip(self.desk.workspace), trackio_link(self.desk.workspace)]
+
+    # ---- Samples
+    def look(self, event: gr.EventData) -> list[Any]:
+        """Another run's samples, the newest first."""
+        return self._at(Run.find(self.desk.workspace, event.id))
+
+    def follow(self, slider: dict[str, Any], event: gr.EventData) -> list[Any]:
+        """There are more sets: who looks at the newest is taken along, anybody else stays where they are."""
+        known, at = slider["sets"], slider["set"]
+        stays = slider["run"] == event.id and at < len(known) - 1
+        return self._at(Run.find(self.desk.workspace, event.id), known[at]["name"] if stays else None, slider["prompt"])
+
+    def move(self, event: gr.EventData) -> list[Any]:
+        return self._at(Run.find(self.desk.workspace, event.run), event.set, event.prompt)
+
+    def _at(self, run: Run, name: str | None = None, prompt: int = 0) -> list[Any]:
+        value = samples.slider(run, name, prompt)
+        player, bars = samples.shown(run, value)
+        return [value, player, gr.update(value=bars, visible=bars is not None)]
+
+    def sample_now(self, slider: dict[str, Any], event: gr.EventData) -> list[Any]:
+        """Ask the process that trains, or file a job for a run that nobody trains now."""
+        run = Run.find(self.desk.workspace, event.run)
+        if self.feed.state(run, self.feed.jobs()) == "running":
+            RunSamples(run).ask()
+            return [{**slider, "note": text.SAMPLES_WORDS["asked"]}, strip(self.desk, KINDS)]
+        self.desk.file(samples_job(run.id))
+        return [slider, strip(self.desk, KINDS)]

@@ -1,0 +1,87 @@
+"""Trackio's dashboard over the workspace's own store, under the page's login, for looking only.
+
+It is built when somebody first opens it. `build_starlette_app_only` is not part of Trackio's public interface, which is
+why its version is pinned.
+"""
+
+import os
+import threading
+from collections.abc import MutableMapping, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse, Response
+
+from app import text_monitor as text
+from engine.data.workspace import Workspace
+
+MOUNTED_AT = "/trackio"
+READS = ("get_", "list_", "query_")
+"""How the names of the calls begin that only read. Nothing else is let through: the runs' folders are the truth."""
+CLOSED = ("oauth", "file", "mcp")
+
+Scope = MutableMapping[str, Any]
+
+
+def trackio_link(workspace: Workspace) -> str:
+    """HTML of the link, or of what to say while there is nothing to show."""
+    if not any(workspace.trackio.glob("*.db")):
+        return f'<span class="hint-left">{text.TRACKIO_OFF}</span>'
+    return f'<a href="{MOUNTED_AT}/?project=dailies" target="_blank" rel="noopener">{text.TRACKIO}</a>'
+
+
+def trackio_routes(workspace: Workspace, dependencies: Sequence[Any] = ()) -> APIRouter:
+    """`/trackio/...`; `dependencies` are FastAPI's `Depends(...)`, e.g. for a login. Calls that would change something,
+    or fetch files by their path, are refused."""
+    router = APIRouter(dependencies=list(dependencies), include_in_schema=False)
+    dashboard = Dashboard(workspace)
+
+    @router.api_route(MOUNTED_AT + "/{path:path}", methods=["GET", "HEAD", "POST"])
+    def forward(path: str, request: Request) -> Response:
+        if not reads_only(request.method, path):
+            return PlainTextResponse("This is for looking: the runs' folders are the truth.", 403)
+        return Forwarded(dashboard)
+
+    return router
+
+
+class Dashboard:
+    """Trackio's own application, told that it lies below `MOUNTED_AT`."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._folder = workspace.trackio
+        self._app: Any = None
+        self._lock = threading.Lock()
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        below = {**scope, "root_path": scope.get("root_path", "") + MOUNTED_AT}
+        await self._built()(below, receive, send)
+
+    def _built(self) -> Any:
+        with self._lock:
+            if self._app is None:
+                os.environ["TRACKIO_DIR"] = str(self._folder)
+                os.environ.setdefault("HF_HUB_OFFLINE", "1")
+                from trackio.server import build_starlette_app_only
+
+                self._app = build_starlette_app_only()[0]
+            return self._app
+
+
+class Forwarded(Response):
+    """A response that another application gives."""
+
+    def __init__(self, application: Dashboard) -> None:
+        super().__init__()
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        await self._application(scope, receive, send)
+
+
+def reads_only(method: str, path: str) -> bool:
+    """Whether a request only looks: a page, or a call whose name says so."""
+    parts = path.strip("/").split("/")
+    if parts[0] == "api":
+        return method == "POST" and len(parts) == 2 and parts[1].startswith(READS)
+    return method in ("GET", "HEAD") and parts[0] not in CLOSED
