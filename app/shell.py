@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 
-from app import text, text_monitor
+from app import text, text_monitor, text_system
 from app.components.masthead import Masthead
 from app.desk import Desk
 from app.guard import on
@@ -17,6 +17,7 @@ from app.tabs.generate import GenerateTab
 from app.tabs.library import LibraryTab
 from app.tabs.monitor import MonitorTab
 from app.tabs.score import ScoreTab
+from app.tabs.system import SystemTab
 from app.theme import desk_theme
 from app.trackio import trackio_routes
 
@@ -38,6 +39,8 @@ def build_page(desk: Desk) -> gr.Blocks:
                 library = LibraryTab(desk, library_tab)
             with gr.Tab(text_monitor.MONITOR, id="monitor", elem_id="monitor-tab") as monitor_tab:
                 MonitorTab(desk, monitor_tab)
+            with gr.Tab(text_system.SYSTEM, id="system", elem_id="system-tab") as system_tab:
+                SystemTab(desk, system_tab)
         _connect(page, masthead, tabs, generate, score, library)
     return page
 

@@ -186,6 +186,11 @@ class Store:
         with self.database.writing() as connection:
             return connection.execute(query).rowcount
 
+    def deleted_ids(self) -> list[str]:
+        """The clips that are deleted and not yet gone for good."""
+        with self.database.reading() as connection:
+            return list(connection.scalars(select(CLIPS.c.id).where(CLIPS.c.deleted_at.is_not(None))))
+
     def forget_deleted(self, before: datetime) -> list[str]:
         """Remove the rows and reports of clips deleted before a moment, and name them, for `engine.data.trash`."""
         query = delete(CLIPS).where(CLIPS.c.deleted_at < before).returning(CLIPS.c.id)

@@ -1,0 +1,13 @@
+"""A table of words whose rows may have something to do."""
+
+from typing import Any
+
+from app import text_system as text
+from app.components.files import Component
+
+
+class ActionTable(Component):
+    """`value` comes from `app.views.system.table`. Event: act {key}, for what removes something after a second press."""
+
+    def __init__(self, name: str, value: dict[str, Any] | None = None, *, render: bool = True) -> None:
+        super().__init__("action_table", value, words=text.TABLE_WORDS, elem_id=name, render=render)

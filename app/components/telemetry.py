@@ -1,0 +1,28 @@
+"""The machine's devices, live and over time. It asks for news itself, only while somebody can see it."""
+
+from typing import Any
+
+from app import text_system as text
+from app.components.files import Component
+from app.figures import SERIES
+from app.guard import told
+from app.views.system import telemetry
+from engine.hardware.telemetry import Sampler
+
+
+class TelemetryPanel(Component):
+    """Looking at it makes the sampler take a snapshot every few seconds."""
+
+    def __init__(self, name: str, sampler: Sampler, *, render: bool = True) -> None:
+        def news(asked: Any = None) -> dict[str, Any]:
+            since = float(asked.get("since", 0)) if isinstance(asked, dict) else 0.0
+            return telemetry(sampler.look(), since)
+
+        super().__init__(
+            "telemetry",
+            words=text.TELEMETRY_WORDS,
+            elem_id=name,
+            server_functions=[told(news)],
+            render=render,
+            colours=list(SERIES),
+        )

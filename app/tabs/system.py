@@ -1,0 +1,86 @@
+"""The System tab: devices and what they do, versions, ROCm's settings, the rewards' weights, and the disk."""
+
+from typing import Any
+
+import gradio as gr
+
+from app import text_system as text
+from app.components.action_table import ActionTable
+from app.components.job_strip import JobStrip
+from app.components.telemetry import TelemetryPanel
+from app.desk import Desk
+from app.guard import on
+from app.views import system
+from app.views.jobs import strip
+from engine.data.disk import clean, disk_use
+from engine.hardware.telemetry import Sampler, Telemetry
+from engine.jobs.upkeep_spec import inspect_job, weights_job
+
+KINDS = ("weights", "inspect")
+
+
+class SystemTab:
+    def __init__(self, desk: Desk, tab: gr.Tab) -> None:
+        self.desk = desk
+        self.jobs = JobStrip("system-jobs", desk, KINDS)
+        with gr.Column(elem_classes="desk-panel"):
+            gr.HTML(f"<h3>{text.TELEMETRY_WORDS['devices']}</h3>")
+            TelemetryPanel("system-telemetry", Sampler(Telemetry()))
+        with gr.Row(elem_classes="desk", equal_height=False):
+            with gr.Column(scale=5, min_width=340):
+                with gr.Column(elem_classes="desk-panel"):
+                    with gr.Row(elem_classes="titled"):
+                        gr.HTML(f'<h3>{text.FINDINGS}</h3><p class="hint-left">{text.ASK_TORCH_HINT}</p>')
+                        self.inspect = gr.Button(text.ASK_TORCH, size="sm", scale=0, min_width=120, elem_id="inspect")
+                    self.findings = ActionTable("system-findings")
+                with gr.Column(elem_classes="desk-panel"):
+                    gr.HTML(f"<h3>{text.ENVIRONMENT}</h3>")
+                    self.settings = ActionTable("system-settings")
+                with gr.Column(elem_classes="desk-panel"):
+                    gr.HTML(f"<h3>{text.VERSIONS}</h3>")
+                    self.versions = ActionTable("system-versions")
+            with gr.Column(scale=7, min_width=420):
+                with gr.Column(elem_classes="desk-panel"):
+                    gr.HTML(f"<h3>{text.WEIGHTS}</h3>")
+                    self.weights = ActionTable("system-weights")
+                with gr.Column(elem_classes="desk-panel"):
+                    with gr.Row(elem_classes="titled"):
+                        gr.HTML(f"<h3>{text.DISK}</h3>")
+                        self.measure = gr.Button(text.MEASURE, size="sm", scale=0, min_width=120, elem_id="measure")
+                    self.disk = ActionTable("system-disk")
+                    self.cleaning = ActionTable("system-cleaning")
+        self._wire(tab)
+
+    def _wire(self, tab: gr.Tab) -> None:
+        shown = [self.jobs, self.findings, self.settings, self.versions, self.weights]
+        on(tab.select, self.refresh, None, shown)
+        on(tab.select, self.measured, None, [self.disk, self.cleaning])
+        on(self.measure.click, self.measured, None, [self.disk, self.cleaning])
+        on(self.inspect.click, self.ask_torch, None, self.jobs)
+        on(self.weights.act, self.download, None, self.jobs)
+        on(self.cleaning.act, self.clean, None, [self.disk, self.cleaning])
+        on(self.jobs.job_ended, self.refresh, None, shown)
+
+    def refresh(self) -> list[Any]:
+        return [
+            strip(self.desk, KINDS),
+            system.findings(self.desk.queue),
+            system.settings(self.desk.workspace),
+            system.versions(),
+            system.weights(),
+        ]
+
+    def measured(self, note: str = "") -> list[Any]:
+        use = disk_use(self.desk.store)
+        return [system.disk_parts(use), system.disk_cleaning(use, note)]
+
+    def ask_torch(self) -> dict[str, Any]:
+        self.desk.file(inspect_job())
+        return strip(self.desk, KINDS)
+
+    def download(self, event: gr.EventData) -> dict[str, Any]:
+        self.desk.file(weights_job(event.key))
+        return strip(self.desk, KINDS)
+
+    def clean(self, event: gr.EventData) -> list[Any]:
+        return self.measured(text.freed(clean(self.desk.store, event.key)))
