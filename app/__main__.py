@@ -45,6 +45,7 @@ def serve(options: argparse.Namespace) -> None:
     with bind(options.host, options.port) as listening:
         workspace = Workspace.from_env(options.workspace).prepare()
         shared = try_lock(workspace.page_lock) is None
+        os.environ["DAILIES_WORKSPACE"] = str(workspace.root)  # its presets count too
         os.environ.setdefault("GRADIO_TEMP_DIR", str(workspace.uploads))
         desk = Desk.open(workspace.root, shared=shared)
         import uvicorn

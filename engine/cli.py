@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         options = build_parser().parse_args(argv)
+        if getattr(options, "workspace", None):
+            os.environ["DAILIES_WORKSPACE"] = options.workspace  # its presets count too
         run: Command = options.run
         run(options)
         sys.stdout.flush()

@@ -69,7 +69,8 @@ def execute(run: "Run", options: argparse.Namespace) -> None:
     """Queue the run, or train here and then publish its adapter."""
     from engine.data.workspace import Workspace
     from engine.errors import TrainingError
-    from engine.jobs.training import command, publish
+    from engine.jobs.trainee import command
+    from engine.jobs.training import publish
 
     if options.queue:
         queue(run, options)

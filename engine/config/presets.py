@@ -1,9 +1,11 @@
 """The presets on disk: found, read, overlaid with the user's own, dumped; and the check of a request against them.
 
-A preset is `presets/<kind>/<key>.toml`. The folder that DAILIES_PRESETS names is laid over the shipped one: a file of
-the same name there changes the keys that it sets (tables key by key), any other is a further preset. Imports no torch.
+A preset is `presets/<kind>/<key>.toml`. The workspace's own `presets/` is laid over the shipped one, and the folder that
+DAILIES_PRESETS names over both: a file of the same name there changes the keys that it sets (tables key by key), any
+other is a further preset. Imports no torch.
 """
 
+import json
 import os
 import tomllib
 from collections.abc import Collection, Mapping
@@ -12,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pydantic import BaseModel, ValidationError
 
+from engine.config.curricula import CurriculumPreset
 from engine.config.schema import ModelPreset, TrainPreset
 from engine.config.suggest import did_you_mean, explain
-from engine.errors import ConfigError
+from engine.data.workspace import Workspace
+from engine.errors import ConfigError, StoreError
 from engine.families import FAMILIES, ROOT, family_spec
 from engine.generation.plans import ANY_LENGTH, at_least, check_plan, window_plan
 from engine.generation.request import GenerationRequest
@@ -34,7 +38,8 @@ def preset_folders(kind: str) -> list[Path]:
 
 def _folders(kind: str) -> list[Path]:
     users = os.environ.get("DAILIES_PRESETS")
-    return [ROOT / "presets" / kind, *([Path(users).expanduser() / kind] if users else [])]
+    saved = Workspace.from_env().presets
+    return [ROOT / "presets" / kind, saved / kind, *([Path(users).expanduser() / kind] if users else [])]
 
 
 def preset_files(kind: str, key: str) -> list[Path]:
@@ -101,6 +106,53 @@ def load_train_preset(key: str, changes: Mapping[str, Any] | None = None) -> Tra
         raise ConfigError(explain(error, where, TrainPreset.model_fields)) from error
 
 
+def load_curriculum(key: str) -> CurriculumPreset:
+    """A checked curriculum. Raises ConfigError: unknown preset, key or recipe, or a bad value."""
+    files = preset_files("curricula", key)
+    where = f"{files[-1].parent.name}/{files[-1].name}"
+    try:
+        preset = CurriculumPreset(**{"key": key, **preset_table("curricula", key)})
+    except ValidationError as error:
+        raise ConfigError(explain(error, where, CurriculumPreset.model_fields)) from error
+    for stage in preset.stages:
+        preset_files("train", stage.recipe)
+    return preset
+
+
+def save_train_preset(workspace: Workspace, preset: TrainPreset) -> Path:
+    """Keep a training preset in the workspace, whole. Raises ConfigError: there is one of this name; StoreError."""
+    if preset.key in preset_keys("train"):
+        raise ConfigError(f"There is a recipe '{preset.key}' already: choose another name.")
+    path = workspace.presets / "train" / f"{preset.key}.toml"
+    unset = preset.model_dump(mode="json", exclude_defaults=True, exclude={"key"})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(to_toml(unset), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"The recipe cannot be kept at {path}: {error.strerror or error}.") from error
+    return path
+
+
+def to_toml(table: Mapping[str, Any], name: str = "") -> str:
+    """A table of texts, numbers, flags, lists of them and further tables, as TOML. JSON writes all but tables alike."""
+    own = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items() if _is_plain(value)]
+    lines = [f"[{name}]", *own] if name else own
+    below = [to_toml(value, f"{name}.{key}".lstrip(".")) for key, value in table.items() if isinstance(value, Mapping)]
+    return "\n".join(["\n".join(lines) + "\n", *below])
+
+
+def _is_plain(value: Any) -> bool:
+    return value is not None and not isinstance(value, Mapping)
+
+
+def change_preset(preset: TrainPreset, changes: Mapping[str, Any]) -> TrainPreset:
+    """A training preset with changes laid over it. Raises ConfigError: an unknown key or a bad value."""
+    try:
+        return TrainPreset(**overlay(preset.model_dump(mode="json"), changes))
+    except ValidationError as error:
+        raise ConfigError(explain(error, f"The recipe '{preset.key}'", TrainPreset.model_fields)) from error
+
+
 def read_prompts(name: str) -> list[str]:
     """The prompts of a file in `presets/prompts`, or of the file that `name` is the path of; `#` begins a comment.
 
@@ -138,6 +190,8 @@ def load_preset(kind: str, key: str) -> Any:
         return load_model_preset(key)
     if kind == "train":
         return load_train_preset(key)
+    if kind == "curricula":
+        return load_curriculum(key)
     if kind == "rewards":
         from rewards.mix import read_mix
 

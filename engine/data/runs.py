@@ -11,6 +11,7 @@ runs/<id>/
     pairs.jsonl           of a run on votes: the pairs of clips, and in lineage.json the votes that they come from
     adapter/              the trained weights, once the run is over
     log.txt               what the training process said
+    process.json          which process that is
 
 A run may be moved: nothing inside names where it lies.
 """
@@ -48,7 +49,7 @@ class Run:
         try:
             run.folder.mkdir(parents=True)
             if start is not None:
-                shutil.copytree(start, run.start, ignore=lambda folder, names: set(names) - {WEIGHTS_FILE})
+                run.begin_with(start)
             write_whole(run.resolved, preset.model_dump_json(indent=2) + "\n")
         except OSError as error:
             raise StoreError(f"The run {run.folder} cannot be written: {error.strerror or error}.") from error
@@ -94,6 +95,11 @@ class Run:
         return self.folder / "lock"
 
     @property
+    def process(self) -> Path:
+        """Who trains the run, see engine.jobs.trainee."""
+        return self.folder / "process.json"
+
+    @property
     def preflight(self) -> Path:
         return self.folder / "preflight.json"
 
@@ -130,6 +136,19 @@ class Run:
             return TrainPreset.model_validate_json(self.resolved.read_bytes())
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.resolved} is damaged: {str(error).splitlines()[0]}") from error
+
+    def begin_with(self, adapter: Path) -> None:
+        """Begin with the weights in this folder."""
+        shutil.copytree(adapter, self.start, ignore=lambda folder, names: set(names) - {WEIGHTS_FILE})
+
+    def last_line(self) -> str:
+        """The last that the training process said: where it failed, why."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if self.log.exists() else []
+        return lines[-1] if lines else "it said nothing."
+
+    def replace_preset(self, preset: TrainPreset) -> None:
+        """Ask for something else from now on; only while nobody trains the run."""
+        write_whole(self.resolved, preset.model_dump_json(indent=2) + "\n")
 
     def last_checkpoint(self) -> Path | None:
         """The newest whole checkpoint; a folder still being written has another name."""

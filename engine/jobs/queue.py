@@ -96,7 +96,7 @@ class JobQueue:
         return self._cancel_each([*self.list("queued", limit=EVERY), *started[1:]])
 
     def _cancel_each(self, jobs: Sequence[Job]) -> Jobs:
-        """Cancel jobs, the last first, so that none of them starts meanwhile; one that is over by then stays as it is."""
+        """Cancel jobs, the last first, so that none starts meanwhile; one that is over by then stays as it is."""
         ended = []
         for job in jobs:
             with suppress(JobError):

@@ -1,11 +1,12 @@
 """What the page knows of the trainers' settings, written down for it: `python -m engine.training.describe`.
 
-The page imports no torch, and the config classes need it: so names, types, defaults and help of every setting that means
-something for video are kept in `engine/config/settings.json`, and a test compares that file with the classes.
+The page imports no torch, and the config classes need it: so names, types, defaults and help of every setting that
+means something for video are kept in `engine/config/settings.json`, and a test compares that file with the classes.
 """
 
 import dataclasses
 import enum
+import inspect
 import json
 import types
 import typing
@@ -79,7 +80,7 @@ def _listed(config_class: Any, fields: dict[str, Any]) -> Iterator[tuple[str, st
 
 def _is_ours(config_class: Any, name: str) -> bool:
     """Whether no library has a field of this name."""
-    return all(cls.__module__ == OWN for cls in config_class.__mro__ if name in cls.__dict__.get("__annotations__", {}))
+    return all(cls.__module__ == OWN for cls in config_class.__mro__ if name in inspect.get_annotations(cls))
 
 
 def _setting(config_class: Any, field: Any, hint: Any, group: str) -> Setting:
@@ -113,7 +114,7 @@ def _help(config_class: Any, field: Any) -> str:
 
 def _said_by(config_class: Any, name: str) -> str:
     """Whose default it is: the first class that writes the field down."""
-    owner = next(cls for cls in config_class.__mro__ if name in cls.__dict__.get("__annotations__", {}))
+    owner = next(cls for cls in config_class.__mro__ if name in inspect.get_annotations(cls))
     package = owner.__module__.partition(".")[0]
     return {"engine": "Dailies", "trl": "TRL"}.get(package, package)
 
@@ -124,7 +125,8 @@ def _kind(hint: Any) -> tuple[Kind, tuple[str, ...], bool]:
         return "choice", tuple(str(one) for one in typing.get_args(hint)), False
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         parts = [one for one in typing.get_args(hint) if one is not type(None)]
-        kind, choices, _ = _kind(str if str in parts and len(parts) > 1 else parts[0])
+        listed = [one for one in parts if isinstance(one, enum.EnumType)]
+        kind, choices, _ = _kind((listed or [one for one in parts if one is str] or parts)[0])
         return kind, choices, type(None) in typing.get_args(hint)
     if isinstance(hint, enum.EnumType):
         return "choice", tuple(str(one.value) for one in hint), False

@@ -3,14 +3,19 @@
 Costs one generation batch (or the errors of a few pairs), and updates nothing.
 """
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
 
 from engine.algorithms import dpo
+from engine.config.schema import TrainPreset
+from engine.data.runs import Run, write_whole
 from engine.errors import TrainingError
+from engine.hardware.device import device_facts
+from engine.hardware.forecast import forecast
 from engine.training.dpo_trainer import VideoDPOTrainer
 from engine.training.grpo_trainer import VideoGRPOTrainer
 from engine.training.online import Batch, OnlineTrainer
@@ -39,6 +44,28 @@ def preflight(trainer: VideoTrainer) -> list[Verdict]:
     if isinstance(trainer, OnlineTrainer):
         found += _rollout(trainer)
     return found
+
+
+def memory(preset: TrainPreset) -> Iterator[Verdict]:
+    """Whether the run fits onto its device, by the planner's laws; nothing for a model whose size is not known."""
+    facts = device_facts()
+    found = forecast(preset, facts.memory_gib)
+    if found is None:
+        return
+    told = f"About {found.need.peak:.1f} GiB ({found.need.low:.1f} to {found.need.high:.1f}) of {facts.memory_gib:.0f}"
+    change = f"; set {found.advice.setting} to {found.advice.value}" if found.advice else ""
+    if found.verdict == "fits":
+        yield Verdict(name="memory", level="ok", sentence=f"{told}: it fits.")
+    elif found.need.low <= facts.memory_gib:
+        fate = "it is tight" if found.verdict == "tight" else "it may not fit"
+        yield Verdict(name="memory", level="warning", sentence=f"{told}: {fate}{change}.")
+    else:
+        yield Verdict(name="memory", level="stop", sentence=f"{told}: it does not fit{change}.")
+
+
+def save(verdicts: Sequence[Verdict], run: Run) -> None:
+    """Keep the verdicts in the run's folder."""
+    write_whole(run.preflight, json.dumps([asdict(verdict) for verdict in verdicts], indent=2) + "\n")
 
 
 def refuse(verdicts: Sequence[Verdict]) -> None:

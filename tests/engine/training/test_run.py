@@ -20,7 +20,8 @@ from engine.errors import ConfigError, TrainingError
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.spec import JobSpec
-from engine.jobs.training import command, publish
+from engine.jobs.trainee import command
+from engine.jobs.training import publish
 
 STEPS = 40
 FINISHED, STOPPED = 0, 3  # exit codes of engine.training.run

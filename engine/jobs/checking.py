@@ -1,0 +1,80 @@
+"""What a "preflight" job does: everything that is looked at before a run may start, in a process of its own."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from engine.data.adapters import find_adapter
+from engine.data.runs import Run
+from engine.data.workspace import Workspace
+from engine.errors import JobError
+from engine.hardware.environment import process_environment
+from engine.jobs.context import JobContext
+from engine.jobs.kinds import Run as Running
+from engine.jobs.spec import JobProgress, PreflightConfig
+
+POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictRow:
+    """One line of what was found, as `engine.training.preflight.Verdict`, read without torch."""
+
+    name: str
+    level: Literal["ok", "warning", "stop"]
+    sentence: str
+
+
+ROWS = TypeAdapter(list[VerdictRow])
+
+
+def look_before(config: PreflightConfig, context: JobContext) -> Running:
+    """Result: `verdicts`, a list of {name, level, sentence}. Raises JobError when the recipe cannot even be built."""
+    workspace = context.store.workspace
+    context.model.release()
+    with TemporaryDirectory(prefix="preflight-", dir=workspace.tmp) as folder:
+        run = Run(Path(folder))
+        run.replace_preset(config.preset)
+        if config.adapter:
+            run.begin_with(find_adapter(workspace, config.adapter, config.preset.model).folder)
+        yield JobProgress(phase="preflight")
+        yield from _wait(run, workspace)
+        return {"verdicts": [_plain(row) for row in read_verdicts(run)]}
+
+
+def read_verdicts(run: Run) -> list[VerdictRow]:
+    """What was found before a run began; empty when it was not looked at yet. Raises JobError: the file is damaged."""
+    if not run.preflight.is_file():
+        return []
+    try:
+        return ROWS.validate_json(run.preflight.read_bytes())
+    except ValueError as error:
+        raise JobError(f"{run.preflight} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def _wait(run: Run, workspace: Workspace) -> Running:
+    with run.log.open("ab") as output:
+        command = [sys.executable, "-m", "engine.training.check", str(run.folder)]
+        environment = process_environment(workspace)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
+    try:
+        while process.poll() is None:
+            time.sleep(POLL_S)
+            yield JobProgress(phase="preflight")
+    finally:
+        process.kill()
+        process.wait()
+    if process.returncode != 0:
+        raise JobError(f"The recipe was not checked: {run.last_line()}")
+    return {}
+
+
+def _plain(row: VerdictRow) -> dict[str, Any]:
+    return dict(json.loads(TypeAdapter(VerdictRow).dump_json(row)))

@@ -1,0 +1,30 @@
+"""`python -m engine.training.check RUN_FOLDER`: the preflight of a run that is not started, into its `preflight.json`.
+
+Exit code 0: it was looked at, whatever was found; 2: the recipe cannot be built, and the last line of output says why.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from engine.data.runs import Run
+from engine.errors import DailiesError
+from engine.training.launch import build_trainer
+from engine.training.preflight import memory, preflight, save
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="the run's folder")
+    run = Run(parser.parse_args().run.resolve())
+    try:
+        preset = run.preset()
+        save([*memory(preset), *preflight(build_trainer(preset, run))], run)
+    except DailiesError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
