@@ -1,6 +1,6 @@
 """The presets on disk: found, read, overlaid with the user's own, dumped; and the check of a request against them.
 
-A preset is `presets/<kind>/<key>.toml`. The workspace's own `presets/` is laid over the shipped one, and the folder that
+A preset is `presets/<kind>/<key>.toml`. The workspace's `saved/` is laid over the shipped one, and the folder that
 DAILIES_PRESETS names over both: a file of the same name there changes the keys that it sets (tables key by key), any
 other is a further preset. Imports no torch.
 """
@@ -38,7 +38,7 @@ def preset_folders(kind: str) -> list[Path]:
 
 def _folders(kind: str) -> list[Path]:
     users = os.environ.get("DAILIES_PRESETS")
-    saved = Workspace.from_env().presets
+    saved = Workspace.from_env().saved
     return [ROOT / "presets" / kind, saved / kind, *([Path(users).expanduser() / kind] if users else [])]
 
 
@@ -123,7 +123,7 @@ def save_train_preset(workspace: Workspace, preset: TrainPreset) -> Path:
     """Keep a training preset in the workspace, whole. Raises ConfigError: there is one of this name; StoreError."""
     if preset.key in preset_keys("train"):
         raise ConfigError(f"There is a recipe '{preset.key}' already: choose another name.")
-    path = workspace.presets / "train" / f"{preset.key}.toml"
+    path = workspace.saved / "train" / f"{preset.key}.toml"
     unset = preset.model_dump(mode="json", exclude_defaults=True, exclude={"key"})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ curricula/<id>/         where a curriculum is, see engine.data.curricula
 uploads/                videos from a browser, until their job has imported them
 pictures/<sha256>.png   keyframes, drawn or given
 prompts/                encoded prompts, see engine.families.prompt_cache; may be deleted at any time
-presets/<kind>/*.toml   presets that were saved here, laid over the shipped ones
+saved/<kind>/*.toml     presets that were saved here, laid over the shipped ones
 cache/                  metrics made quick to read, kernels that MIOpen found; may be deleted at any time
 trackio/                the runs' metrics once more, for Trackio's dashboard
 tmp/                    folders being written; what a dead process left here is swept away
@@ -132,9 +132,9 @@ class Workspace:
         return self.cache / "metrics"
 
     @property
-    def presets(self) -> Path:
+    def saved(self) -> Path:
         """Presets that were saved from the page, laid over the shipped ones."""
-        return self.root / "presets"
+        return self.root / "saved"
 
     @property
     def miopen(self) -> Path:
