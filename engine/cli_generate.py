@@ -151,7 +151,9 @@ def read_requests(options: argparse.Namespace) -> "list[GenerationRequest]":
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     seed = secrets.randbelow(DRAWN_SEED_LIMIT) if options.seed is None else options.seed
     workspace = Workspace.from_env(options.workspace)
-    first = read_request({**given, **mode_fields(options, workspace), "seed": seed})
+    meant = {adapter.name: adapter.card.recommended for adapter in list_adapters(workspace)}
+    suited = meant.get(given.get("adapter", ""), {})
+    first = read_request({**suited, **given, **mode_fields(options, workspace), "seed": seed})
     adapters = list_adapters(workspace, first.model)
     check_request(first, adapters=[adapter.name for adapter in adapters])
     return first.takes(options.takes)

@@ -153,6 +153,11 @@ def change_preset(preset: TrainPreset, changes: Mapping[str, Any]) -> TrainPrese
         raise ConfigError(explain(error, f"The recipe '{preset.key}'", TrainPreset.model_fields)) from error
 
 
+def prompt_sets() -> list[str]:
+    """The names of the files of prompts, sorted."""
+    return sorted({file.stem for folder in _folders("prompts") for file in folder.glob("*.txt")})
+
+
 def read_prompts(name: str) -> list[str]:
     """The prompts of a file in `presets/prompts`, or of the file that `name` is the path of; `#` begins a comment.
 
@@ -162,8 +167,7 @@ def read_prompts(name: str) -> list[str]:
     places = [*(folder / f"{name}.txt" for folder in reversed(folders)), Path(name)]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
-        known = sorted(file.stem for folder in folders for file in folder.glob("*.txt"))
-        raise ConfigError(f"There are no prompts '{name}'. {did_you_mean(name, known)}".rstrip())
+        raise ConfigError(f"There are no prompts '{name}'. {did_you_mean(name, prompt_sets())}".rstrip())
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     prompts = [line for line in lines if line and not line.startswith("#")]
     if not prompts:

@@ -95,7 +95,7 @@ class ModelPreset(BaseModel):
         return {"model": self.key, **{name: getattr(self, name) for name in REQUEST_FIELDS}}
 
 
-Setting = str | bool | int | float | list[str] | list[float]
+Setting = str | bool | int | float | list[str] | list[float] | None
 
 
 class TrainPreset(BaseModel):
@@ -140,9 +140,8 @@ class TrainPreset(BaseModel):
         if self.pairs and self.campaign:
             raise ValueError("give either pairs or campaign")
         pairs = "campaign" if self.campaign else "pairs"
-        needed = {"dpo": (pairs,), "grpo": ("mix", "prompts"), "nft": ("mix", "prompts"), "distill": ("prompts",)}[
-            self.algorithm
-        ]
+        online = ("mix", "prompts")
+        needed = {"dpo": (pairs,), "grpo": online, "nft": online, "distill": ("prompts",)}[self.algorithm]
         missing = [name for name in needed if not getattr(self, name)]
         if missing:
             raise ValueError(f"{self.algorithm} needs {' and '.join(missing)}")

@@ -1,6 +1,6 @@
 """Adapters: LoRA weights that Generate can put onto a model. Imports no torch.
 
-adapters/<name>/   pytorch_lora_weights.safetensors, adapter.json {"model": key of the preset, "note": one sentence}
+adapters/<name>/   pytorch_lora_weights.safetensors, adapter.json (an `AdapterCard`)
 """
 
 import logging
@@ -27,6 +27,15 @@ class AdapterCard(BaseModel):
 
     model: str
     note: str = ""
+    num_steps: int | None = None
+    """How many steps the adapter is meant for, as a distilled student is; None: as the model."""
+    guidance: float | None = None
+
+    @property
+    def recommended(self) -> dict[str, float | int]:
+        """The fields of a request that suit the adapter better than the model's own."""
+        wanted = {"num_steps": self.num_steps, "guidance": self.guidance}
+        return {name: value for name, value in wanted.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +64,10 @@ def find_adapter(workspace: Workspace, name: str, model: str) -> Adapter:
 def write_card(folder: Path, card: AdapterCard) -> None:
     """Make a folder of weights an adapter. Write it after the weights, so that half a folder is none."""
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def has_card(folder: Path) -> bool:
+    return (folder / CARD).is_file()
 
 
 def _read_all(workspace: Workspace) -> Iterator[Adapter]:

@@ -36,7 +36,7 @@ class Alarm(BaseModel):
 
 
 class Measure(BaseModel):
-    """One quantity before and after training, on the same prompts and seeds.
+    """One quantity before and after training, on the same prompts and seeds; `ratio` is after / before.
 
     `role` says what it is to the run: trained on, a reward that was not, the judge, or one of the monitoring metrics;
     `wanted` is its good direction. `change` is of the pairs, so its interval is narrower than those of the two sides.
@@ -51,6 +51,7 @@ class Measure(BaseModel):
     before: Interval
     after: Interval
     change: Interval
+    ratio: Interval
 
     @property
     def verdict(self) -> Literal["better", "worse", "unsure"]:

@@ -15,10 +15,13 @@ from engine.config.suggest import did_you_mean, explain
 from engine.errors import ConfigError, JobError
 from engine.generation.video_io import VIDEO_SUFFIXES, videos_in
 from engine.jobs.spec import (
+    CurriculumConfig,
+    EvaluateConfig,
     GenerateConfig,
     JobProgress,
     KeyframesConfig,
     OverlaysConfig,
+    PreflightConfig,
     ScoreConfig,
     ScoreFolderConfig,
     TrainConfig,
@@ -116,7 +119,10 @@ KINDS: Kinds = {
             handler="engine.jobs.keyframes:draw_keyframes",
             check=check_keyframes,
         ),
+        JobKind(key="evaluate", config=EvaluateConfig, handler="engine.jobs.evaluation:evaluate_run"),
+        JobKind(key="curriculum", config=CurriculumConfig, handler="engine.jobs.curriculum:run_curriculum"),
         JobKind(key="train", config=TrainConfig, handler="engine.jobs.training:train"),
+        JobKind(key="preflight", config=PreflightConfig, handler="engine.jobs.checking:look_before"),
         JobKind(key="score", config=ScoreConfig, handler="engine.jobs.scoring:score_clips", check=check_score),
         JobKind(
             key="score_folder",

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from engine.config.schema import TrainPreset
 from engine.generation.request import PROMPT_LIMIT, GenerationRequest
 from engine.jobs.process import ProcessIdentity
 
@@ -59,6 +60,11 @@ class JobSpec(BaseModel):
     def train(cls, run: str) -> Self:
         """File a run to be trained, or gone on with."""
         return cls(kind="train", config=TrainConfig(run=run).model_dump(mode="json"))
+
+    @classmethod
+    def preflight(cls, preset: TrainPreset, adapter: str | None = None) -> Self:
+        """File the look at a recipe before it is trained."""
+        return cls(kind="preflight", config=PreflightConfig(preset=preset, adapter=adapter).model_dump(mode="json"))
 
     @classmethod
     def overlays(cls, clip_id: str, mix: str) -> Self:
@@ -129,12 +135,45 @@ class OverlaysConfig(BaseModel):
     mix: str
 
 
+class PreflightConfig(BaseModel):
+    """A "preflight" job: what is looked at before a run of `preset` may start; nothing is trained or kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: TrainPreset
+    adapter: str | None = None
+    """The adapter that the run would begin with."""
+
+
 class TrainConfig(BaseModel):
     """A "train" job: a run of the workspace, from its start or its last checkpoint to its end."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str
+
+
+class EvaluateConfig(BaseModel):
+    """An "evaluate" job: a run's adapter against what it began with, on fixed prompts and seeds.
+
+    `prompts` (a file of `presets/prompts`) and `mix` are those of the run's recipe unless given.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    prompts: str | None = None
+    num_prompts: int = Field(16, ge=2)
+    takes: int = Field(2, ge=1)
+    mix: str | None = None
+
+
+class CurriculumConfig(BaseModel):
+    """A "curriculum" job: a curriculum of the workspace, from where it is to its end."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    curriculum: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

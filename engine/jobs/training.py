@@ -3,11 +3,10 @@
 import logging
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Generator
 
-from engine.data.adapters import AdapterCard, write_card
+from engine.data.adapters import AdapterCard, has_card, write_card
 from engine.data.runs import Run
 from engine.data.workspace import Workspace
 from engine.errors import JobError
@@ -15,6 +14,7 @@ from engine.hardware.environment import process_environment
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import Run as Running
 from engine.jobs.spec import JobProgress, TrainConfig
+from engine.jobs.trainee import Trainee, start
 
 POLL_S = 0.5
 GRACE_S = 120.0  # for the step that it is in, and its checkpoint
@@ -25,35 +25,35 @@ def train(config: TrainConfig, context: JobContext) -> Running:
     """Start or go on with a run. Cancelled, it ends after its step, with a checkpoint. Result: `run` and `adapter`."""
     run = Run.find(context.store.workspace, config.run)
     context.model.release()
-    with run.log.open("ab") as output:
-        environment = process_environment(context.store.workspace)
-        process = subprocess.Popen(
-            command(run), stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
-        )
-        try:
-            yield from _watch(process, run)
-        finally:
-            _stop(process)
-    if process.returncode != 0:
-        raise JobError(f"The run {run.id} failed: {_last_line(run)} Mend it, then resume the run.")
+    yield from train_run(run, context.store.workspace)
     return {"run": run.id, "adapter": publish(run, context.store.workspace)}
-
-
-def command(run: Run) -> list[str]:
-    """What trains a run, as a command line."""
-    return [sys.executable, "-m", "engine.training.run", str(run.folder)]
 
 
 def publish(run: Run, workspace: Workspace) -> str:
     """Make a finished run's adapter one that Generate can use; its name is the run's."""
     target = workspace.adapters / run.id
     shutil.copytree(run.adapter, target, dirs_exist_ok=True)
-    preset = run.preset()
-    write_card(target, AdapterCard(model=preset.model, note=f"{preset.title}, run {run.id}."))
+    if not has_card(target):
+        preset = run.preset()
+        write_card(target, AdapterCard(model=preset.model, note=f"{preset.title}, run {run.id}."))
     return run.id
 
 
-def _watch(process: "subprocess.Popen[bytes]", run: Run) -> Generator[JobProgress, None, None]:
+def train_run(run: Run, workspace: Workspace) -> Generator[JobProgress, None, None]:
+    """Start the run's process and tell where it is until it ends; end it when nobody listens any more.
+
+    Raises JobError when it ends before the run is finished.
+    """
+    process = start(run, process_environment(workspace))
+    try:
+        yield from _watch(process, run)
+    finally:
+        _stop(process)
+    if process.returncode != 0:
+        raise JobError(f"The run {run.id} failed: {_last_line(run)} Mend it, then resume the run.")
+
+
+def _watch(process: Trainee, run: Run) -> Generator[JobProgress, None, None]:
     """Tell where the run is until its process ends."""
     while process.poll() is None:
         metrics = run.metrics()
@@ -65,7 +65,7 @@ def _watch(process: "subprocess.Popen[bytes]", run: Run) -> Generator[JobProgres
         time.sleep(POLL_S)
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def _stop(process: Trainee) -> None:
     """Ask the process to end with a checkpoint; end it when it does not."""
     if process.poll() is not None:
         return

@@ -5,8 +5,9 @@ that its comment gives. Fields that only speak of tokens are accepted and have n
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from transformers import TrainingArguments
 from trl import DPOConfig, GRPOConfig
 
 from engine.algorithms.dpo import ERROR_SCALE
@@ -37,6 +38,13 @@ class VideoArguments:
     checkpoint_blocks: bool = field(
         default=False, metadata={"help": "Recompute each block in the backward pass: far less memory, a fifth slower."}
     )
+
+    learns_from_start: ClassVar[bool] = False
+    """Whether the model that the run begins with is its teacher, so that it is what the result is compared with."""
+
+    def sampled_with(self) -> dict[str, Any]:
+        """The settings that the trained adapter is meant to be sampled with; None: the model's own."""
+        return {"num_steps": self.num_steps, "guidance": self.guidance}
 
     def own_checkpointing(self) -> None:
         """Take over the library's two names for `checkpoint_blocks`, whose hooks a diffusion network does not have."""
@@ -165,3 +173,38 @@ class VideoNFTConfig(OnlineArguments, GRPOConfig):
             raise ConfigError(f"mixing must be above 0 and at most 1, but got {self.mixing}.")
         if self.levels_per_clip < 1:
             raise ConfigError(f"levels_per_clip must be 1 or more, but got {self.levels_per_clip}.")
+
+
+@dataclass
+class VideoDistillConfig(VideoArguments, TrainingArguments):
+    """Distillation to a few steps. `num_steps` and `guidance` are the teacher's; the student has no guidance."""
+
+    learns_from_start: ClassVar[bool] = True
+
+    student_steps: int = field(default=4, metadata={"help": "Denoising steps of the student: 1, 2, 4 or 8."})
+    target: Literal["trajectory", "consistency"] = field(
+        default="trajectory",
+        metadata={"help": "Arrive where the teacher's steps did, or where the student's own jump does."},
+    )
+    huber: float = field(default=1e-3, metadata={"help": "Where the distance turns from squares to lengths."})
+    rollout_clips: int = field(default=32, metadata={"help": "Clips of the teacher in a lesson."})
+    rollout_batch: int = field(default=16, metadata={"help": "Clips that are generated together."})
+    steps_per_rollout: int = field(default=10, metadata={"help": "Updates that learn from one lesson."})
+    learning_rate: float = 1e-4
+    gradient_checkpointing: bool | None = None
+    remove_unused_columns: bool = False
+    report_to: str | list[str] | None = "none"
+
+    def __post_init__(self) -> None:
+        self.own_checkpointing()
+        super().__post_init__()
+        self.check_video()
+        if self.student_steps < 1 or self.rollout_clips < 1 or self.steps_per_rollout < 1:
+            raise ConfigError("student_steps, rollout_clips and steps_per_rollout must be 1 or more.")
+        if self.num_steps is not None and self.num_steps < self.student_steps:
+            raise ConfigError(f"The teacher has {self.num_steps} steps, fewer than its student's {self.student_steps}.")
+        if self.huber <= 0:
+            raise ConfigError(f"huber must be above 0, but got {self.huber}.")
+
+    def sampled_with(self) -> dict[str, Any]:
+        return {"num_steps": self.student_steps, "guidance": 1.0}

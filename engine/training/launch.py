@@ -18,6 +18,7 @@ ALGORITHMS = {
     "dpo": ("engine.training.dpo_trainer:VideoDPOTrainer", "engine.training.config:VideoDPOConfig"),
     "grpo": ("engine.training.grpo_trainer:VideoGRPOTrainer", "engine.training.config:VideoGRPOConfig"),
     "nft": ("engine.training.nft_trainer:VideoNFTTrainer", "engine.training.config:VideoNFTConfig"),
+    "distill": ("engine.training.distill_trainer:VideoDistillTrainer", "engine.training.config:VideoDistillConfig"),
 }
 
 
@@ -28,7 +29,8 @@ def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> VideoTrainer:
     args = build_config(config_class, preset.settings, run.checkpoints)
     if preset.mix is not None and preset.rewards == "parts":
         args.reward_weights = [weight for weight in load_preset("rewards", preset.mix).weights.values() if weight > 0]
-    trainer: VideoTrainer = trainer_class(model=preset.model, args=args, **data, **others)
+    start = run.start if run.start.is_dir() else None
+    trainer: VideoTrainer = trainer_class(model=preset.model, args=args, start=start, **data, **others)
     return trainer
 
 
@@ -70,7 +72,9 @@ def _data(preset: TrainPreset, run: Run) -> dict[str, Any]:
     """Pairs of clips, from a file or as a campaign's votes had them when the run was created; else prompts, rewards."""
     if preset.campaign is not None:
         return {"train_dataset": read_pairs(run.pairs_file)}
-    return _online(preset) if preset.pairs is None else {"train_dataset": read_pairs(Path(preset.pairs))}
+    if preset.pairs is not None:
+        return {"train_dataset": read_pairs(Path(preset.pairs))}
+    return _online(preset) if preset.mix is not None else {"train_dataset": read_prompts(str(preset.prompts))}
 
 
 def _online(preset: TrainPreset) -> dict[str, Any]:

@@ -38,13 +38,17 @@ def roll_out(
     random_step: StepFunction = ode_step,
     window: range = range(0),
     batch: int = 16,
+    sigmas: Tensor | None = None,
+    decode: bool = True,
 ) -> Rollouts:
     """Make a clip for each request; steps inside `window` go by `random_step` and are kept, the others by the ODE.
 
-    The requests are alike in all but prompt and seed. Raises TrainingError when a clip comes out as NaN.
+    The requests are alike in all but prompt and seed. `sigmas` are other noise levels than the model's own for the
+    requests' number of steps; without `decode` there are latents and no clips. Raises TrainingError when a clip comes
+    out as NaN.
     """
     parts = [
-        _roll_out(family, requests[start : start + batch], prompts, random_step, window)
+        _roll_out(family, requests[start : start + batch], prompts, random_step, window, sigmas, decode)
         for start in range(0, len(requests), batch)
     ]
     latents = torch.cat([part.latents for part in parts])
@@ -65,11 +69,14 @@ def _roll_out(
     prompts: EncodedPrompts,
     random_step: StepFunction,
     window: range,
+    sigmas: Tensor | None,
+    decode: bool,
 ) -> Rollouts:
     first = requests[0]
     generators = [generator_for(request.seed) for request in requests]
     latents = family.init_latents(first, generators)
-    sigmas = sigmas_for(family.scheduler_config, first.num_steps, latents.shape[2:].numel())
+    if sigmas is None:
+        sigmas = sigmas_for(family.scheduler_config, first.num_steps, latents.shape[2:].numel())
     steps = denoise(
         family,
         latents,
@@ -77,7 +84,7 @@ def _roll_out(
         prompts.rows([request.prompt for request in requests]),
         negative=prompts.rows([request.negative_prompt for request in requests]) if first.guidance > 1 else None,
         guidance=first.guidance,
-        step=[random_step if index in window else ode_step for index in range(first.num_steps)],
+        step=[random_step if index in window else ode_step for index in range(len(sigmas) - 1)],
         generators=generators,
     )
     kept = []
@@ -85,8 +92,8 @@ def _roll_out(
         latents = step.next_latents
         if step.index in window:
             kept.append(step)
-    frames = [family.decode(row)[0] for row in latents.split(1)]
-    clips = [Clip(frames=f, fps=first.fps, prompt=r.prompt) for f, r in zip(frames, requests, strict=True)]
+    frames = [family.decode(row)[0] for row in latents.split(1)] if decode else []
+    clips = [Clip(frames=f, fps=first.fps, prompt=r.prompt) for f, r in zip(frames, requests, strict=False)]
     return Rollouts(requests=list(requests), latents=latents, clips=clips, steps=kept)
 
 

@@ -5,26 +5,26 @@ stopped so; 2: it failed, and the last line of its output says why.
 """
 
 import argparse
-import json
 import logging
 import signal
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from transformers import TrainerCallback
 
+from engine.data.adapters import AdapterCard, write_card
 from engine.data.locks import try_lock
 from engine.data.runs import Run
 from engine.errors import DailiesError, TrainingError
 from engine.training.gauges import Gauges
 from engine.training.launch import build_trainer
 from engine.training.mirror import Mirror, mirrored
-from engine.training.preflight import preflight, refuse
+from engine.training.preflight import memory, preflight, refuse, save
 from engine.training.samples import Sampler
 from engine.training.video_trainer import VideoTrainer
+from engine.training.watchdog import Watchdog
 
 FINISHED, FAILED, STOPPED = 0, 2, 3
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Recorder(TrainerCallback):
 
 
 def train(run: Run, recorder: Recorder) -> bool:
-    """Train to the end, or until asked to stop; whether the run is finished. Its adapter is then in its folder."""
+    """Train to the end, or until asked to stop or alarmed; whether it is finished, its adapter then in its folder."""
     preset = run.preset()
     if try_lock(run.lock) is None:
         raise TrainingError(f"The run {run.id} is being trained by another process: wait for it, or stop it first.")
@@ -61,22 +61,28 @@ def train(run: Run, recorder: Recorder) -> bool:
     trainer.add_callback(Sampler(trainer, run, preset, hurried=lambda: recorder.stop_asked))
     if mirrored():
         trainer.add_callback(Mirror(run))
+    watchdog = Watchdog(trainer, run, preset)
+    trainer.add_callback(watchdog)
     checkpoint = run.last_checkpoint()
     if checkpoint is None:
         _look_before(trainer, run)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if recorder.stop_asked:
+    watchdog.settle()
+    if recorder.stop_asked or watchdog.stopped:
         return False
     trainer.export(run.adapter)
+    if trainer.args.lora_rank:
+        note = f"{preset.title}, run {run.id}."
+        write_card(run.adapter, AdapterCard(model=preset.model, note=note, **trainer.args.sampled_with()))
     return True
 
 
 def _look_before(trainer: VideoTrainer, run: Run) -> None:
     """Preflight, kept in the run's folder. Raises TrainingError when a verdict stops the run."""
-    verdicts = preflight(trainer)
+    verdicts = [*memory(run.preset()), *preflight(trainer)]
     for verdict in verdicts:
         log.info("preflight, %s: %s. %s", verdict.name, verdict.level, verdict.sentence)
-    run.preflight.write_text(json.dumps([asdict(verdict) for verdict in verdicts], indent=2) + "\n", encoding="utf-8")
+    save(verdicts, run)
     refuse(verdicts)
 
 

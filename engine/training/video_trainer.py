@@ -22,7 +22,7 @@ from transformers import Trainer, TrainerCallback
 from engine.config.presets import load_preset
 from engine.errors import ConfigError, TrainingError
 from engine.families import open_model
-from engine.families.adapters import save_adapter
+from engine.families.adapters import load_adapter, save_adapter
 from engine.families.base import ModelFamily
 from engine.generation.request import GenerationRequest
 from engine.training.config import VideoArguments
@@ -39,15 +39,20 @@ log = logging.getLogger(__name__)
 class VideoTrainer(Trainer):
     """The shared part; a subclass gives `losses`.
 
-    `model` is a loaded family, or the key of a model preset, which is then loaded. Raises ConfigError for a model that
+    `model` is a loaded family, or the key of a model preset, which is then loaded; `start` is the folder of an adapter
+    to begin with. Raises ConfigError for a model that
     is for generating only, or settings that it cannot do.
     """
 
-    def __init__(self, model: ModelFamily | str, args: Any, train_dataset: Any, **others: Any) -> None:
+    def __init__(
+        self, model: ModelFamily | str, args: Any, train_dataset: Any, start: Path | None = None, **others: Any
+    ) -> None:
         self.template = _template(model, args)
         self.family = open_model(load_preset("models", model)) if isinstance(model, str) else model
         network: Any = self.family.network
         targets = self.family.spec.lora_targets
+        if start is not None:
+            load_adapter(network, ADAPTER, start)
         make_trainable(network, targets, rank=args.lora_rank, alpha=args.lora_alpha, seed=args.seed)
         if args.checkpoint_blocks:
             network.enable_gradient_checkpointing()

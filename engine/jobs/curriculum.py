@@ -1,0 +1,94 @@
+"""What a "curriculum" job does: the runs of its stages one after another, each followed by its gate.
+
+Everything that was decided is in the curriculum's state file before the next thing begins, so it goes on from wherever
+it was cut off: in the middle of a run, before an evaluation, or before a decision.
+"""
+
+from collections.abc import Generator
+
+from engine.config.curricula import CurriculumPreset, Gate, Stage
+from engine.config.presets import load_preset, load_train_preset, overlay
+from engine.config.schema import TrainPreset
+from engine.data.curricula import Curriculum, CurriculumState
+from engine.data.findings import Evaluation
+from engine.data.locks import try_lock
+from engine.data.runs import Run
+from engine.data.workspace import Workspace
+from engine.errors import JobError
+from engine.families import family_spec
+from engine.generation.plans import at_least
+from engine.jobs.context import JobContext
+from engine.jobs.evaluation import evaluation_of
+from engine.jobs.kinds import Run as Running
+from engine.jobs.spec import CurriculumConfig, EvaluateConfig, JobProgress
+from engine.jobs.training import publish, train_run
+from engine.training.curriculum import Measured, begin_attempt, conclude, judge_gate, steps_of
+
+
+def run_curriculum(config: CurriculumConfig, context: JobContext) -> Running:
+    """Drive a curriculum to its end. Result: its state, and the adapter of the last stage that passed."""
+    workspace = context.store.workspace
+    curriculum = Curriculum.find(workspace, config.curriculum)
+    if try_lock(curriculum.lock) is None:
+        raise JobError(f"The curriculum {curriculum.id} is being driven by another process: wait for it.")
+    preset, state = curriculum.preset(), curriculum.state()
+    while state.status == "running":
+        state = _with_run(workspace, preset, state)
+        curriculum.save(state)
+        under_way = state.under_way
+        assert under_way is not None, "an attempt was just begun"
+        run, stage = Run.find(workspace, under_way.run), preset.stages[under_way.stage]
+        if not run.adapter.is_dir():
+            context.model.release()
+            yield from train_run(run, workspace)
+        evaluation = yield from _evaluated(run, stage.gate, context)
+        left = preset.step_backs - state.step_backs
+        measured = measured_of(evaluation)
+        state = conclude(
+            state, preset, judge_gate(stage.gate, measured, attempt=under_way.attempt, step_backs_left=left)
+        )
+        curriculum.save(state)
+    adapter = publish(Run.find(workspace, state.start), workspace) if state.start else None
+    return {"curriculum": curriculum.id, "state": state.model_dump(mode="json"), "adapter": adapter}
+
+
+def _with_run(workspace: Workspace, preset: CurriculumPreset, state: CurriculumState) -> CurriculumState:
+    """The state with an attempt under way: the one that there is, or a new one whose run is made now."""
+    if state.under_way is not None:
+        return state
+    recipe = recipe_of(preset.stages[state.stage], state.attempt)
+    start = Run.find(workspace, state.start).weights() if state.start else None
+    run = Run.create(workspace, recipe, start=start)
+    return begin_attempt(state, run.id, int(str(recipe.settings.get("num_frames", 0))))
+
+
+def recipe_of(stage: Stage, attempt: int = 0) -> TrainPreset:
+    """The stage's recipe with its length, steps and changes; lengths are rounded up to what the family can make."""
+    recipe = load_train_preset(stage.recipe)
+    model = load_preset("models", str(stage.changes.get("model", recipe.model)))
+    frames = stage.frames or int(str(recipe.settings.get("num_frames", model.num_frames)))
+    settings = {**stage.settings, "num_frames": at_least(family_spec(model.family), frames)}
+    steps = steps_of(stage, attempt)
+    if steps is not None:
+        settings["max_steps"] = steps
+    return load_train_preset(stage.recipe, overlay(stage.changes, {"settings": settings}))
+
+
+def _evaluated(run: Run, gate: Gate, context: JobContext) -> Generator[JobProgress, None, Evaluation]:
+    known = run.evaluation()
+    if known is not None:
+        return known
+    asked = EvaluateConfig(
+        run=run.id, prompts=gate.prompts, num_prompts=gate.num_prompts, takes=gate.takes, mix=gate.mix
+    )
+    return (yield from evaluation_of(asked, context))
+
+
+def measured_of(evaluation: Evaluation) -> Measured:
+    """Values, changes and ratios of every measure, as gates ask for them."""
+    found = {}
+    for measure in evaluation.measures:
+        found[measure.name, "value"] = measure.after
+        found[measure.name, "change"] = measure.change
+        found[measure.name, "ratio"] = measure.ratio
+    return found

@@ -1,0 +1,106 @@
+"""When a curriculum moves on: pure decisions from what was measured, and the next state. Imports no torch.
+
+A gate passes only when every condition's whole 95 % interval lies on the right side of its bound: a bound inside an
+interval may be noise, and noise never advances. It fails when an interval lies wholly on the wrong side; anything else
+is unsure, and unsure is trained on like failed.
+"""
+
+from collections.abc import Mapping
+
+from engine.config.curricula import Condition, CurriculumPreset, Gate, Stage
+from engine.data.curricula import Action, AttemptRecord, ConditionResult, CurriculumState, GateResult, Verdict
+from engine.data.findings import Interval
+
+Measured = Mapping[tuple[str, str], Interval]
+"""What was measured, by metric and by what is asked of it ("value", "change" or "ratio")."""
+
+
+def verdict_of(condition: Condition, measured: Interval | None) -> Verdict:
+    """What is not measured, or on one prompt only, is unsure."""
+    if measured is None or measured.of < 2:
+        return "unsure"
+    if condition.at_least is not None:
+        low, high = measured.low - condition.at_least, measured.high - condition.at_least
+    else:
+        assert condition.at_most is not None, "the schema asks for one bound"
+        low, high = condition.at_most - measured.high, condition.at_most - measured.low
+    return "pass" if low >= 0 else "fail" if high < 0 else "unsure"
+
+
+def judge_gate(gate: Gate, measured: Measured, *, attempt: int, step_backs_left: int) -> GateResult:
+    """What the gate says of attempt number `attempt` (from 0), and what follows from it."""
+    results = tuple(
+        ConditionResult(wanted=condition.words, measured=interval, verdict=verdict_of(condition, interval))
+        for condition in gate.conditions
+        for interval in [measured.get((condition.metric, condition.of))]
+    )
+    verdicts = {result.verdict for result in results}
+    verdict: Verdict = "fail" if "fail" in verdicts else "unsure" if "unsure" in verdicts else "pass"
+    action = _action(gate, verdict, attempt, step_backs_left)
+    return GateResult(verdict=verdict, action=action, sentence=_sentence(results, action), conditions=results)
+
+
+def _action(gate: Gate, verdict: Verdict, attempt: int, step_backs_left: int) -> Action:
+    if verdict == "pass":
+        return "advance"
+    if attempt < gate.retries:
+        return "train_on"
+    return "step_back" if gate.on_failure == "step_back" and step_backs_left > 0 else "stop"
+
+
+_MEANING: dict[Action, str] = {
+    "advance": "The gate is passed",
+    "train_on": "Not passed, so the stage is trained on",
+    "step_back": "Not passed after all attempts, so it goes back a stage",
+    "stop": "Not passed after all attempts, so the curriculum stops",
+}
+
+
+def _sentence(results: tuple[ConditionResult, ...], action: Action) -> str:
+    told = [f"{result.wanted} ({_shown(result)})" for result in results if result.verdict != "pass"]
+    return f"{_MEANING[action]}{': wanted ' + '; '.join(told) if told else ''}."
+
+
+def _shown(result: ConditionResult) -> str:
+    if result.measured is None or result.measured.of < 2:
+        return "not measured"
+    found = result.measured
+    return f"{found.mean:.3f}, 95 % {found.low:.3f} to {found.high:.3f}, {result.verdict}"
+
+
+def begin_attempt(state: CurriculumState, run: str, num_frames: int) -> CurriculumState:
+    """The state once the attempt's run is made."""
+    record = AttemptRecord(stage=state.stage, attempt=state.attempt, run=run, num_frames=num_frames)
+    return state.model_copy(update={"attempts": (*state.attempts, record), "sentence": f"Training {run}."})
+
+
+def conclude(state: CurriculumState, preset: CurriculumPreset, result: GateResult) -> CurriculumState:
+    """The state after the gate's result: the next stage, another attempt, a stage back, or the end."""
+    under_way = state.under_way
+    assert under_way is not None, "there is an attempt to conclude"
+    attempts = (*state.attempts[:-1], under_way.model_copy(update={"result": result}))
+    done = state.model_copy(update={"attempts": attempts, "sentence": result.sentence})
+    match result.action:
+        case "advance":
+            last = state.stage + 1 == len(preset.stages)
+            change = {"stage": state.stage if last else state.stage + 1, "attempt": 0, "start": under_way.run}
+            return done.model_copy(update=change | ({"status": "done"} if last else {}))
+        case "train_on":
+            return done.model_copy(update={"attempt": state.attempt + 1, "start": under_way.run})
+        case "step_back":
+            back = max(0, state.stage - 1)
+            change = {"stage": back, "attempt": 0, "start": last_passed(attempts, back)}
+            return done.model_copy(update={**change, "step_backs": state.step_backs + 1})
+        case "stop":
+            return done.model_copy(update={"status": "stopped"})
+
+
+def last_passed(attempts: tuple[AttemptRecord, ...], stage: int) -> str | None:
+    """The run that last passed `stage`'s gate, to go on from; None when there is none: the base model."""
+    passed = [a.run for a in attempts if a.stage == stage and a.result is not None and a.result.action == "advance"]
+    return passed[-1] if passed else None
+
+
+def steps_of(stage: Stage, attempt: int) -> int | None:
+    """How many updates an attempt has; None: as the recipe says."""
+    return stage.gate.retry_steps if attempt > 0 and stage.gate.retry_steps is not None else stage.steps

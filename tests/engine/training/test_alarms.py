@@ -1,0 +1,98 @@
+"""Intervals that do not take clips of one prompt for witnesses of their own, and alarms that follow from them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.config.alarms import AlarmSettings
+from engine.training.alarms import Look, alarms_of
+from engine.training.intervals import change_interval, mean_interval, ratio_interval
+
+PROMPTS = tuple(f"prompt {number // 2}" for number in range(16))
+
+
+def noisy(mean: float, spread: float = 0.02, seed: int = 0) -> tuple[float, ...]:
+    return tuple(float(mean + spread * z) for z in np.random.default_rng(seed).standard_normal(len(PROMPTS)))
+
+
+def look(step: int = 0, **columns: Any) -> Look:
+    whole = {"motion": noisy(0.8), "diversity": noisy(0.2, 0.01), "drift": noisy(0.0, 0.0), **columns}
+    return Look(step=step, prompts=PROMPTS, columns={name.replace("__", "/"): value for name, value in whole.items()})
+
+
+def names(*looks: Look, **settings: Any) -> list[str]:
+    return [alarm.name for alarm in alarms_of(looks, AlarmSettings(**settings))]
+
+
+def test_an_interval_is_of_prompts_and_covers_what_it_should() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for seed in range(200):
+        prompts = [str(number // 4) for number in range(80)]
+        values = list(np.repeat(rng.normal(0.5, 0.1, 20), 4) + rng.normal(0, 0.05, 80))
+        found = mean_interval(values, prompts, seed)
+        covered += found.low <= 0.5 <= found.high
+        assert found.of == 20
+    assert 0.88 <= covered / 200 <= 0.98
+
+
+def test_pairs_make_a_change_sharper_than_its_sides() -> None:
+    before = [0.1 * (number % 8) for number in range(16)]
+    after: list[float | None] = [value + 0.05 for value in before]
+    found = change_interval(before, after, [str(n) for n in range(16)])
+    assert (found.mean, found.low, found.high) == pytest.approx((0.05, 0.05, 0.05))
+    assert ratio_interval(before, after, [str(n) for n in range(16)]).mean == pytest.approx(0.4 / 0.35)
+    after[0] = None
+    assert change_interval(before, after, [str(n) for n in range(16)]).of == 15
+
+
+def test_nothing_measured_or_one_prompt_is_boundless() -> None:
+    assert mean_interval([None, None], ["a", "b"]).of == 0
+    one = mean_interval([0.5, 0.7], ["a", "a"])
+    assert (one.mean, one.of) == (pytest.approx(0.6), 1)
+    assert one.low < -1e6 < 1e6 < one.high
+
+
+def test_a_sound_run_raises_nothing() -> None:
+    base = look(held_out__x=noisy(0.5), reward=noisy(0.3))
+    now = look(10, held_out__x=noisy(0.52, seed=1), reward=noisy(0.5, seed=2), motion=noisy(0.75, seed=3))
+    assert names(base, now) == []
+    assert names(base) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "alarm"),
+    [
+        ({"held_out__x": noisy(0.3, seed=1)}, "held_out/x"),
+        ({"motion": noisy(0.2, seed=1)}, "motion"),
+        ({"diversity": noisy(0.02, 0.001, seed=1)}, "diversity"),
+        ({"drift": noisy(0.9)}, "drift"),
+    ],
+)
+def test_each_way_of_cheating_has_its_alarm(changed: dict[str, Any], alarm: str) -> None:
+    base = look(held_out__x=noisy(0.5))
+    found = alarms_of([base, look(30, **{"held_out__x": noisy(0.5, seed=2), **changed})], AlarmSettings())
+    assert [one.name for one in found] == [alarm]
+    assert found[0].step == 30
+    assert found[0].sentence.endswith(".")
+
+
+def test_reward_up_and_the_others_down_diverge() -> None:
+    base = look(reward=noisy(0.3), held_out__x=noisy(0.5), held_out__y=noisy(0.5))
+    apart = look(5, reward=noisy(0.6, seed=1), held_out__x=noisy(0.46, seed=2), held_out__y=noisy(0.47, seed=3))
+    assert names(base, apart) == ["divergence"]
+    both_up = look(5, reward=noisy(0.6, seed=1), held_out__x=noisy(0.56, seed=2), held_out__y=noisy(0.5, seed=3))
+    assert names(base, both_up) == []
+
+
+@given(seed=st.integers(0, 2**31), spread=st.floats(0.01, 0.3))
+def test_noise_alone_seldom_alarms_and_never_without_its_limit(seed: int, spread: float) -> None:
+    """A fall smaller than the limit never alarms, however sure it is; a rise never."""
+    base = look(held_out__x=noisy(0.5, spread, seed))
+    risen = look(5, held_out__x=tuple(v + 0.1 for v in noisy(0.5, spread, seed)))
+    slightly = look(5, held_out__x=tuple(v - 0.04 for v in noisy(0.5, spread, seed)))
+    assert names(base, risen) == []
+    assert names(base, slightly) == []

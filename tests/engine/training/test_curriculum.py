@@ -1,0 +1,158 @@
+"""Gates that noise cannot pass, and a state that always comes to an end."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.config.curricula import Condition, CurriculumPreset, Gate, Stage
+from engine.config.presets import load_curriculum, preset_keys
+from engine.data.curricula import Curriculum, CurriculumState, GateResult, list_curricula
+from engine.data.findings import Interval
+from engine.data.workspace import Workspace
+from engine.errors import ConfigError, StoreError
+from engine.training.curriculum import begin_attempt, conclude, judge_gate, verdict_of
+from engine.training.intervals import change_interval
+
+number = st.floats(-2, 2, allow_nan=False)
+
+
+def interval(mean: float, low: float, high: float, of: int = 16) -> Interval:
+    return Interval(mean=mean, low=low, high=high, of=of)
+
+
+def gate(**others: Any) -> Gate:
+    return Gate(conditions=(Condition(metric="m", of="change", at_least=0.0),), **others)
+
+
+def preset(*gates: Gate, step_backs: int = 1) -> CurriculumPreset:
+    stages = tuple(Stage(name=f"s{i}", recipe="mini_nft", steps=5, gate=one) for i, one in enumerate(gates))
+    return CurriculumPreset(key="c", title="C", stages=stages, step_backs=step_backs)
+
+
+@given(bounds=st.tuples(number, number).map(sorted), bound=number, least=st.booleans())
+def test_noise_never_advances(bounds: list[float], bound: float, least: bool) -> None:
+    """Whatever the mean, a bound inside the interval is not passed; one wholly beyond it is failed."""
+    low, high = bounds
+    side = {"at_least": bound} if least else {"at_most": bound}
+    found = verdict_of(Condition(metric="m", **side), interval((low + high) / 2, low, high))
+    surely = low >= bound if least else high <= bound
+    never = high < bound if least else low > bound
+    assert found == ("pass" if surely else "fail" if never else "unsure")
+    one = Gate(conditions=(Condition(metric="m", **side),))
+    result = judge_gate(one, {("m", "value"): interval((low + high) / 2, low, high)}, attempt=0, step_backs_left=0)
+    assert (result.action == "advance") == surely
+
+
+def test_pure_noise_passes_one_time_in_forty() -> None:
+    """Clips before and after of one and the same model: the gate asks for a change above 0, and there is none."""
+    rng = np.random.default_rng(0)
+    passed = 0
+    for seed in range(400):
+        before, after = rng.normal(0.5, 0.1, (2, 32))
+        change = change_interval(list(before), list(after), [str(n // 2) for n in range(32)], seed)
+        result = judge_gate(gate(), {("m", "change"): change}, attempt=0, step_backs_left=0)
+        passed += result.action == "advance"
+    assert passed / 400 <= 0.06
+
+
+def test_what_was_not_measured_never_advances() -> None:
+    for measured in ({}, {("m", "change"): interval(1, 1, 1, of=1)}, {("m", "value"): interval(1, 1, 1)}):
+        result = judge_gate(gate(), measured, attempt=0, step_backs_left=0)
+        assert (result.verdict, result.action) == ("unsure", "train_on")
+        assert "not measured" in result.sentence
+
+
+@pytest.mark.parametrize(
+    ("attempt", "on_failure", "left", "action"),
+    [(0, "stop", 1, "train_on"), (1, "stop", 1, "stop"), (1, "step_back", 1, "step_back"), (1, "step_back", 0, "stop")],
+)
+def test_a_gate_that_is_not_passed(attempt: int, on_failure: Any, left: int, action: str) -> None:
+    bad = {("m", "change"): interval(-0.2, -0.3, -0.1)}
+    assert judge_gate(gate(on_failure=on_failure), bad, attempt=attempt, step_backs_left=left).action == action
+
+
+def result(action: Any) -> GateResult:
+    return GateResult(verdict="pass" if action == "advance" else "fail", action=action, sentence="So.")
+
+
+def test_stages_follow_each_other_from_run_to_run() -> None:
+    plan, state = preset(gate(), gate()), CurriculumState()
+    state = conclude(begin_attempt(state, "run-a", 33), plan, result("train_on"))
+    assert (state.stage, state.attempt, state.start) == (0, 1, "run-a")
+    state = conclude(begin_attempt(state, "run-b", 33), plan, result("advance"))
+    assert (state.stage, state.attempt, state.start) == (1, 0, "run-b")
+    state = conclude(begin_attempt(state, "run-c", 65), plan, result("step_back"))
+    assert (state.stage, state.start, state.step_backs) == (0, "run-b", 1)
+    state = conclude(begin_attempt(state, "run-d", 33), plan, result("advance"))
+    state = conclude(begin_attempt(state, "run-e", 65), plan, result("advance"))
+    assert (state.status, state.start) == ("done", "run-e")
+    assert [one.run for one in state.attempts] == ["run-a", "run-b", "run-c", "run-d", "run-e"]
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=60, max_size=60), st.integers(0, 2), st.integers(0, 2))
+def test_every_curriculum_ends(means: list[float], retries: int, step_backs: int) -> None:
+    """However the measurements fall, it is done or stopped after a bounded number of attempts."""
+    one = gate(retries=retries, on_failure="step_back")
+    plan, state = preset(one, one, one, step_backs=step_backs), CurriculumState()
+    for count, mean in enumerate(means):
+        if state.status != "running":
+            break
+        state = begin_attempt(state, f"run-{count}", 33)
+        left = plan.step_backs - state.step_backs
+        measured = {("m", "change"): interval(mean, mean - 0.5, mean + 0.5)}
+        state = conclude(state, plan, judge_gate(one, measured, attempt=state.attempt, step_backs_left=left))
+    assert state.status != "running"
+    assert len(state.attempts) <= (3 + 2 * step_backs) * (retries + 1)
+
+
+def test_its_file_is_whole_and_goes_on_anywhere(workspace: Workspace) -> None:
+    made = Curriculum.create(workspace, preset(gate()))
+    state = begin_attempt(made.state(), "run-a", 33)
+    made.save(state)
+    again = Curriculum.find(workspace, made.id)
+    assert again.state() == state
+    assert again.state().under_way == state.attempts[0]
+    assert again.preset() == preset(gate())
+    assert list_curricula(workspace) == [made]
+    made.state_file.write_text("{")
+    with pytest.raises(StoreError, match="damaged"):
+        made.state()
+    with pytest.raises(ConfigError, match=r"no curriculum 'x'.*c-"):
+        Curriculum.find(workspace, "x")
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ('recipe = "mini_nft"\ngate = { conditions = [{ metric = "m" }] }', "needs either at_least or at_most"),
+        ('recipe = "mini_nf"\ngate = { conditions = [{ metric = "m", at_least = 0 }] }', "mini_nft"),
+        ('recipe = "mini_nft"\ngate = { conditions = [] }', "conditions"),
+    ],
+)
+def test_a_curriculum_that_contradicts_itself_is_refused(
+    stages: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "presets" / "curricula"
+    folder.mkdir(parents=True)
+    (folder / "bad.toml").write_text(f'title = "Bad"\n[[stages]]\nname = "a"\n{stages}\n')
+    monkeypatch.setenv("DAILIES_PRESETS", str(tmp_path / "presets"))
+    with pytest.raises(ConfigError, match=message):
+        load_curriculum("bad")
+
+
+def test_every_shipped_curriculum_is_whole() -> None:
+    from engine.jobs.curriculum import recipe_of
+
+    keys = preset_keys("curricula")
+    assert keys
+    for key in keys:
+        plan = load_curriculum(key)
+        assert plan.source and plan.notes, key
+        for stage in plan.stages:
+            recipe = recipe_of(stage)
+            assert json.loads(recipe.model_dump_json())["settings"]["num_frames"] >= (stage.frames or 1)
