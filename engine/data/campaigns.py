@@ -124,6 +124,8 @@ class Campaigns:
             assignment = _assignment_for(connection, vote)
             _check_axes(vote, _find(connection, assignment.campaign_id).spec)
             if assignment.voted_at is not None:
+                if stored := _by_uuid(connection, vote.client_uuid):  # stored while this one waited for the lock
+                    return stored
                 raise StoreError(
                     f"{vote.labeller[:40]} has voted on the pair {vote.pair_id} already, in another window perhaps: "
                     "undo or edit that vote."
@@ -212,11 +214,13 @@ class Campaigns:
         query = query.outerjoin(CLIPS, CLIPS.c.id == CAMPAIGN_CLIPS.c.clip_id)
         with self._database.reading() as connection:
             rows = connection.execute(query.where(CAMPAIGN_CLIPS.c.campaign_id == campaign_id)).all()
-        return [
+        found = [
             GenerationRequest(**row.request)
             for row in rows
             if row.request and (row.id is None or row.deleted_at or not has_files(self.store.workspace, row.clip_id))
         ]
+        # The clips of a pair next to each other: the first can be asked about while the last are still made.
+        return sorted(found, key=lambda request: (request.prompt, request.seed, request.model, request.adapter or ""))
 
     def list(self) -> list[Campaign]:
         """All campaigns, the newest first."""
