@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from rewards import REWARDS, RewardError, read_mix
-from rewards.matrix import EXPLAINED, GATES, HACKS, HOME, ROWS, TOTAL, Cell, Filled, fill_matrix, read_set
+from rewards.matrix import GATES, HACKS, HOME, ROWS, TOTAL, Cell, Filled, fill_matrix, read_set
+from rewards.matrix_reasons import EXPLAINED
 from rewards.matrix_table import INTRODUCTION, describe, to_data, to_markdown
 from rewards.perturb import PERTURBATIONS
 
