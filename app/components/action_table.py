@@ -7,7 +7,7 @@ from app.components.files import Component
 
 
 class ActionTable(Component):
-    """`value` comes from `app.views.system.table`. Event: act {key}, for what removes something after a second press."""
+    """`value` comes from `app.views.system.table`. Event: act {key}; what removes something asks first."""
 
     def __init__(self, name: str, value: dict[str, Any] | None = None, *, render: bool = True) -> None:
         super().__init__("action_table", value, words=text.TABLE_WORDS, elem_id=name, render=render)

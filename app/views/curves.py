@@ -22,7 +22,7 @@ from engine.jobs.spec import Status
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "trained": ("reward", "rewards/*/mean", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/acc*"),
-    "held_out": ("held_out/*", "judge*", "motion", "diversity", "drift", "monitor/*", "eval_*"),
+    "held_out": ("watch/*", "held_out/*", "judge*", "motion", "diversity", "drift", "monitor/*", "eval_*"),
     "samples": ("samples/*",),
     "loss": ("loss", "kl", "kl/*", "nft/*", "error/*"),
     "policy": ("ratio/*", "clip_ratio*", "reward_std", "rewards/*/std", "frac_*", "advantage*"),

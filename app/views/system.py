@@ -106,7 +106,9 @@ def weights() -> Table:
 
 def disk_parts(use: DiskUse) -> Table:
     rows = [
-        row(one.key, text.PARTS.get(one.key, one.key), text.size(one.size_b), f"{one.num_files:,}") for one in use.parts
+        row(one.key, text.PARTS.get(one.key, one.key), text.size(one.size_b), f"{one.num_files:,}")
+        for one in use.parts
+        if one.size_b
     ]
     return table(text.DISK_COLUMNS, rows, text.whole(use.size_b, use.free_b, use.total_b))
 

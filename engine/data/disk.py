@@ -80,7 +80,7 @@ def clean(store: Store, key: str) -> int:
 
 
 def measured(paths: list[Path]) -> tuple[int, int]:
-    """Bytes and number of the files in these files and folders; links are not followed, what vanishes is not counted."""
+    """Bytes and number of the files in these files and folders, without following links."""
     size = count = 0
     waiting = list(paths)
     while waiting:

@@ -1,0 +1,283 @@
+"""The Monitor's feed, slider, strip and files: what the browser is told, and that it is told only what is new."""
+
+import asyncio
+import base64
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.testclient import TestClient
+
+from app import text_monitor as text
+from app.desk import Desk
+from app.run_media import run_routes
+from app.tabs.monitor import MonitorTab
+from app.trackio import reads_only, trackio_link, trackio_routes
+from app.views import samples, stages
+from app.views.curves import GROUPS, CurveFeed, grouped
+from engine.config.curricula import CurriculumPreset
+from engine.config.presets import load_train_preset
+from engine.data.curricula import AttemptRecord, ConditionResult, Curriculum, CurriculumState, GateResult
+from engine.data.findings import Alarm, Interval
+from engine.data.locks import try_lock
+from engine.data.runs import Run
+from engine.data.samples import RunSamples
+from engine.generation.request import GenerationRequest
+from engine.jobs.spec import JobSpec
+from rewards import Clip
+
+
+@pytest.fixture(autouse=True)
+def no_worker(desk: Desk) -> Iterator[None]:
+    """Jobs are filed, and nobody takes them: the worker's lock is held here."""
+    lock = try_lock(desk.workspace.worker_lock)
+    assert lock is not None
+    yield
+    os.close(lock)
+
+
+@pytest.fixture
+def new_run(desk: Desk) -> Callable[..., Run]:
+    """`new_run(steps)`: a run that logged so many steps, a minute each."""
+
+    def make(steps: int = 0, **settings: Any) -> Run:
+        run = Run.create(desk.workspace, load_train_preset("mini_nft", {"settings": settings}))
+        for step in range(1, steps + 1):
+            run.append_metrics(step, {"loss": 1 / step, "reward": step / 10, "at": 1000.0 + 60 * step, "of": 9})
+        return run
+
+    return make
+
+
+def unpacked(words: str) -> list[float]:
+    return [round(float(number), 4) for number in np.frombuffer(base64.b64decode(words), "<f4")]
+
+
+def curve(news: dict[str, Any], run: Run, name: str) -> tuple[list[float], list[float]]:
+    x, y = news["series"][run.id]["data"][name]
+    return unpacked(x), unpacked(y)
+
+
+def test_nothing_yet(desk: Desk) -> None:
+    news = CurveFeed(desk).news({})
+    assert (news["runs"], news["chosen"], news["looked"]) == ([], [], None)
+    assert news["empty"] == {"title": text.NO_RUNS[0], "hint": text.NO_RUNS[1]}
+
+
+def test_only_what_is_new_is_told(desk: Desk, new_run: Callable[..., Run]) -> None:
+    run, feed = new_run(3), CurveFeed(desk)
+    first = feed.news({})
+    assert first["chosen"] == [run.id] and first["series"][run.id]["whole"]
+    assert curve(first, run, "loss") == ([1.0, 2.0, 3.0], [1.0, 0.5, 0.3333])
+    have = {run.id: [first["series"][run.id]["epoch"], first["series"][run.id]["step"]]}
+    assert feed.news({"runs": [run.id], "have": have})["series"] == {}
+    run.append_metrics(4, {"loss": 0.25})
+    second = feed.news({"runs": [run.id], "have": have})
+    assert not second["series"][run.id]["whole"]
+    assert curve(second, run, "loss") == ([4.0], [0.25])
+    assert "reward" not in second["series"][run.id]["data"]
+    run.append_metrics(3, {"loss": 9.0})
+    third = feed.news({"runs": [run.id], "have": {run.id: [second["series"][run.id]["epoch"], 4]}})
+    assert third["series"][run.id]["whole"]
+    assert curve(third, run, "loss") == ([1.0, 2.0, 3.0], [1.0, 0.5, 9.0])
+
+
+def test_the_time_axis_is_in_minutes(desk: Desk, new_run: Callable[..., Run]) -> None:
+    run = new_run(3)
+    assert curve(CurveFeed(desk).news({"axis": "time"}), run, "reward") == ([0.0, 1.0, 2.0], [0.1, 0.2, 0.3])
+
+
+def test_long_runs_are_thinned_and_keep_their_peaks(desk: Desk, new_run: Callable[..., Run]) -> None:
+    run = new_run()
+    for step in range(1, 3001):
+        run.append_metrics(step, {"loss": 100.0 if step == 1234 else 1.0})
+    steps, values = curve(CurveFeed(desk).news({}), run, "loss")
+    assert len(steps) < 700 and max(values) == 100.0 and steps[-1] == 3000
+
+
+def test_metrics_come_in_groups() -> None:
+    names = {"reward", "rewards/mini/mean", "rewards/mini/std", "watch/held_out/seam", "samples/total", "epoch", "at"}
+    found = {group["key"]: [chart["name"] for chart in group["charts"]] for group in grouped(names | {"strange"})}
+    assert found == {
+        "trained": ["reward", "rewards/mini/mean"],
+        "held_out": ["watch/held_out/seam"],
+        "samples": ["samples/total"],
+        "policy": ["rewards/mini/std"],
+        "other": ["strange"],
+    }
+    assert set(text.GROUPS) == set(GROUPS)
+    assert text.metric("watch/held_out/loop_break") == "Loop break"
+    assert text.metric("rewards/flow_smoothness/std") == "Spread of flow smoothness"
+
+
+def test_alarms_are_placed_on_both_axes(desk: Desk, new_run: Callable[..., Run]) -> None:
+    run, feed = new_run(3), CurveFeed(desk)
+    assert feed.news({})["alarms"] == {run.id: []}
+    run.append_alarm(Alarm(step=2, name="motion", sentence="Motion fell.", value=0.1, limit=0.2))
+    (alarm,) = feed.news({})["alarms"][run.id]
+    assert (alarm["step"], alarm["time"], alarm["sentence"]) == (2, 1.0, "Motion fell.")
+
+
+def test_the_state_of_a_run(desk: Desk, new_run: Callable[..., Run]) -> None:
+    fresh, old, done, queued = new_run(1), new_run(1), new_run(1), new_run()
+    os.utime(old.metrics_file, (0, 0))
+    done.adapter.mkdir()
+    desk.queue.submit(JobSpec.train(queued.id))
+    cards = {card["id"]: card["state"] for card in CurveFeed(desk).news({})["runs"]}
+    assert cards == {fresh.id: "running", old.id: "stopped", done.id: "done", queued.id: "queued"}
+
+
+def test_runs_that_nobody_knows_are_not_drawn(desk: Desk, new_run: Callable[..., Run]) -> None:
+    run = new_run(1)
+    news = CurveFeed(desk).news({"runs": ["gone", run.id, "../x"], "looked": "gone"})
+    assert news["chosen"] == [run.id] and news["looked"] == run.id
+
+
+# ---- Samples
+@pytest.fixture
+def sampled(new_run: Callable[..., Run]) -> Run:
+    """A run with the base's set and two more, of two prompts."""
+    run = new_run(4)
+    requests = [GenerationRequest(prompt=prompt, seed=seed) for seed, prompt in enumerate(("a ball", "a star"))]
+    kept = RunSamples(run)
+    kept.keep_requests(requests)
+    for step in (None, 2, 4):
+        frames = np.full((9, 32, 32, 3), 10 * (step or 0), np.uint8)
+        clips = [Clip(frames=frames, fps=8.0, prompt=request.prompt) for request in requests]
+        kept.save(step, clips, [request.seed for request in requests], [None, None])
+    return run
+
+
+def test_the_slider_stands_at_the_newest_or_where_it_was(sampled: Run) -> None:
+    value = samples.slider(sampled)
+    assert [one["label"] for one in value["sets"]] == ["Step 2", "Step 4"]
+    assert (value["set"], value["prompts"], value["can_ask"]) == (1, ["1. a ball", "2. a star"], True)
+    assert samples.slider(sampled, "00000002", 1)["set"] == 0
+    assert samples.slider(sampled, "gone", 9)["prompt"] == 1
+
+
+def test_the_base_is_beside_the_checkpoint(sampled: Run) -> None:
+    player, bars = samples.shown(sampled, samples.slider(sampled, "00000002", 1))
+    assert [clip["name"] for clip in player["clips"]] == ["Base", "Step 2"]
+    assert player["clips"][1]["url"] == f"/media/runs/{sampled.id}/00000002/1.mp4"
+    assert player["prefetch"] == [f"/media/runs/{sampled.id}/{name}/1.mp4" for name in ("00000002", "00000004")]
+    assert bars is None
+
+
+def test_a_run_without_samples_says_why(new_run: Callable[..., Run]) -> None:
+    assert samples.slider(new_run())["note"] == text.SAMPLES_WORDS["empty"]
+    assert samples.slider(new_run(sample_clips=0))["note"] == text.SAMPLES_WORDS["off"]
+
+
+def test_sample_now_asks_the_process_or_files_a_job(desk: Desk, sampled: Run) -> None:
+    async def make() -> MonitorTab:
+        with gr.Blocks(), gr.Tab("Monitor") as tab:
+            return MonitorTab(desk, tab)
+
+    monitor = asyncio.run(make())
+    asked, _ = monitor.sample_now(samples.slider(sampled), gr.EventData(None, {"run": sampled.id}))
+    assert asked["note"] == text.SAMPLES_WORDS["asked"] and RunSamples(sampled).answered()
+    sampled.adapter.mkdir()
+    _, jobs = monitor.sample_now(samples.slider(sampled), gr.EventData(None, {"run": sampled.id}))
+    assert not RunSamples(sampled).answered()
+    assert [job.config for job in desk.queue.list(kind="samples")] == [{"run": sampled.id}]
+    assert jobs["jobs"][0]["title"] == sampled.id
+
+
+# ---- Files and Trackio
+def test_samples_are_served_behind_the_login(desk: Desk, sampled: Run) -> None:
+    def locked() -> None:
+        raise HTTPException(401)
+
+    opened, closed = FastAPI(), FastAPI()
+    opened.include_router(run_routes(desk))
+    closed.include_router(run_routes(desk, [Depends(locked)]))
+    closed.include_router(trackio_routes(desk.workspace, [Depends(locked)]))
+    address = f"/media/runs/{sampled.id}/00000002/0.mp4"
+    with TestClient(opened) as client:
+        reply = client.get(address)
+        assert reply.status_code == 200 and reply.headers["content-type"] == "video/mp4"
+        assert client.get(address, headers={"if-none-match": reply.headers["etag"]}).status_code == 304
+        for run, name, sample in (
+            (sampled.id, "00000002", "set.json"),
+            ("gone", "base", "0.mp4"),
+            (sampled.id, "..%2F..%2Fruns", "0.mp4"),
+        ):
+            assert client.get(f"/media/runs/{run}/{name}/{sample}").status_code == 404, (run, name, sample)
+    with TestClient(closed) as client:
+        assert client.get(address).status_code == 401
+        assert client.get("/trackio/").status_code == 401
+
+
+def test_trackio_is_for_looking() -> None:
+    assert all(reads_only("GET", path) for path in ("", "assets/x.js", "api_docs"))
+    assert all(reads_only("POST", f"api/{name}") for name in ("get_logs", "query_project", "list_artifacts"))
+    for name in ("delete_run", "rename_run", "bulk_log", "log", "upload", "force_sync", "get_logs/../delete_run"):
+        assert not reads_only("POST", f"api/{name}"), name
+    assert not reads_only("GET", "file") and not reads_only("DELETE", "api/get_logs")
+    assert not reads_only("GET", "oauth/logout") and not reads_only("POST", "index.html")
+
+
+def test_trackio_is_linked_once_it_holds_a_run(desk: Desk) -> None:
+    assert text.TRACKIO_OFF in trackio_link(desk.workspace)
+    desk.workspace.trackio.mkdir()
+    (desk.workspace.trackio / "dailies.db").touch()
+    assert 'href="/trackio/' in trackio_link(desk.workspace)
+
+
+# ---- Curricula
+CURRICULUM = CurriculumPreset.model_validate(
+    {
+        "key": "longer",
+        "title": "Longer and longer",
+        "stages": [
+            {
+                "name": name,
+                "recipe": "mini_nft",
+                "frames": frames,
+                "gate": {"conditions": [{"metric": "seam", "at_least": 0.5}]},
+            }
+            for name, frames in (("short", 17), ("middle", 33), ("long", 65))
+        ],
+    }
+)
+
+
+def test_a_curriculum_is_a_strip_of_stages(desk: Desk) -> None:
+    made = Curriculum.create(desk.workspace, CURRICULUM)
+    passed = GateResult(
+        verdict="pass",
+        action="advance",
+        sentence="It holds.",
+        conditions=(
+            ConditionResult(
+                wanted="seam >= 0.5", measured=Interval(mean=0.6, low=0.55, high=0.65, of=16), verdict="pass"
+            ),
+        ),
+    )
+    attempts = (
+        AttemptRecord(stage=0, attempt=0, run="r-1", num_frames=17, result=passed),
+        AttemptRecord(stage=1, attempt=0, run="r-2", num_frames=33),
+    )
+    made.save(CurriculumState(stage=1, attempts=attempts, sentence="Training."))
+    (shown,) = stages.strip(desk.workspace)["curricula"]
+    assert [one["state"] for one in shown["stages"]] == ["done", "now", "later"]
+    assert shown["stages"][0]["gate"] == [
+        {"wanted": "seam >= 0.5", "measured": "0.600 (0.550 to 0.650, 16 prompts)", "verdict": "pass"}
+    ]
+    assert "r-2" in shown["stages"][1]["detail"] and shown["stages"][2]["gate"][0]["measured"] == ""
+    made.save(CurriculumState(status="stopped", stage=1, attempts=attempts, sentence="It failed."))
+    (stopped,) = stages.strip(desk.workspace)["curricula"]
+    assert [one["state"] for one in stopped["stages"]] == ["done", "failed", "later"] and not stopped["running"]
+
+
+def test_a_damaged_curriculum_says_so(desk: Desk) -> None:
+    made = Curriculum.create(desk.workspace, CURRICULUM)
+    Path(made.state_file).write_text("{")
+    (shown,) = stages.strip(desk.workspace)["curricula"]
+    assert "damaged" in shown["sentence"] and shown["stages"] == []

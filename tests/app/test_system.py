@@ -1,0 +1,134 @@
+"""The System tab: what it says of devices, settings, weights and the disk, and that cleaning up frees what it said."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from app import text_system as text
+from app.desk import Desk
+from app.tabs.system import SystemTab
+from app.views import system
+from engine.data.clip_files import has_files
+from engine.data.disk import clean, disk_use
+from engine.data.locks import try_lock
+from engine.errors import ConfigError
+from engine.hardware.samples import GpuSample, Reading, Snapshot
+from engine.jobs.upkeep_spec import inspect_job
+
+
+@pytest.fixture(autouse=True)
+def no_worker(desk: Desk) -> Iterator[None]:
+    """Jobs are filed, and nobody takes them: the worker's lock is held here."""
+    lock = try_lock(desk.workspace.worker_lock)
+    assert lock is not None
+    yield
+    os.close(lock)
+
+
+def snapshot(at: float, *gpus: GpuSample) -> Snapshot:
+    skipped = (Reading(source="amd-smi", state="error", sentence="amd-smi did not answer within 5 s."),)
+    return Snapshot(
+        at=at,
+        source="amdgpu sysfs" if gpus else "none",
+        gpus=gpus,
+        skipped=skipped,
+        cpu_pct=5,
+        ram_used_b=1,
+        ram_total_b=2,
+    )
+
+
+def test_telemetry_is_told_from_where_the_browser_is() -> None:
+    gpu = GpuSample(index=0, vendor="amd", name="MI300X", util_pct=94.0, power_w=None)
+    history = [snapshot(1.0, gpu), snapshot(2.0, gpu), snapshot(3.0)]
+    found = system.telemetry(history[:2], since=1.0)
+    assert found["rows"] == [{"at": 2.0, "cpu": 5, "ram": 1, "gpus": {"0": [94.0, None, None, None, None]}}]
+    assert found["note"] == "Read from amdgpu sysfs. amd-smi did not answer within 5 s."
+    assert system.telemetry(history)["note"].startswith(text.NO_GPU)
+
+
+def test_versions_and_settings(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {one["key"]: one["cells"][1] for one in system.versions()["rows"]}
+    assert versions["gradio"].startswith("6.") and versions["torch"].endswith(")")
+    monkeypatch.setattr("engine.hardware.environment.is_rocm", lambda: True)
+    monkeypatch.setenv("MIOPEN_FIND_MODE", "NORMAL")
+    rows = {one["key"]: one["cells"] for one in system.settings(desk.workspace)["rows"]}
+    assert rows["MIOPEN_FIND_MODE"][1:3] == ["NORMAL (Dailies would say FAST)", "you"]
+    assert rows["PYTORCH_ALLOC_CONF"][2] == "Dailies"
+
+
+def test_only_what_can_be_downloaded_has_a_button() -> None:
+    rows = system.weights()["rows"]
+    assert {one["state"] for one in rows} <= set(text.WEIGHT_STATES)
+    assert all(bool(one["action"]) == (one["state"] == "downloadable") for one in rows)
+    states = [one["state"] == "present" for one in rows]
+    assert states == sorted(states)
+
+
+def test_the_disk_and_what_can_go(desk: Desk, make_clip: Any) -> None:
+    kept, gone = make_clip(seed=1, files=True), make_clip(seed=2, files=True)
+    desk.store.delete([gone.id])
+    desk.workspace.prompts.mkdir()
+    (desk.workspace.prompts / "a").write_bytes(b"x" * 1000)
+    old, new = (desk.workspace.job_log(name) for name in ("0" * 8, "1" * 8))
+    for log in (old, new):
+        log.write_bytes(b"x" * 500)
+    os.utime(old, (time.time() - 90 * 86400,) * 2)
+    use = disk_use(desk.store)
+    can_go = {one.key: one.size_b for one in use.reclaimable}
+    assert (can_go["prompts"], can_go["old_logs"], can_go["cache"]) == (1000, 500, 0)
+    assert can_go["deleted"] > 1000
+    assert sum(part.size_b for part in use.parts) == use.size_b and use.free_b <= use.total_b
+    assert clean(desk.store, "deleted") == can_go["deleted"]
+    assert has_files(desk.workspace, kept.id) and not has_files(desk.workspace, gone.id)
+    assert clean(desk.store, "old_logs") == 500 and new.exists()
+    assert clean(desk.store, "prompts") == 1000 and clean(desk.store, "prompts") == 0
+    with pytest.raises(ConfigError, match="nothing called 'clips'"):
+        clean(desk.store, "clips")
+
+
+def test_cleaning_follows_no_links(desk: Desk, tmp_path: Any) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_bytes(b"x" * 10_000)
+    desk.workspace.prompts.mkdir()
+    (desk.workspace.prompts / "link").symlink_to(outside)
+    assert {one.key: one.size_b for one in disk_use(desk.store).reclaimable}["prompts"] < 1000
+    clean(desk.store, "prompts")
+    assert (outside / "precious").exists()
+
+
+def test_findings_of_the_last_look(desk: Desk) -> None:
+    assert system.findings(desk.queue)["note"] == text.NO_FINDINGS
+    job = desk.queue.submit(inspect_job())
+    device = {"device": "cuda:0", "name": "MI300X", "architecture": "gfx942", "memory_gib": 192.0, "backend": "rocm"}
+    device |= {"torch_version": "2.12", "bfloat16": True}
+    found = {
+        "devices": {"devices": [device]},
+        "attention": {"math": 2.5, "flash_attention": "not here: x", "tokens": 9},
+    }
+    from engine.jobs.process import ProcessIdentity
+
+    assert desk.queue.claim(ProcessIdentity.current()) is not None
+    desk.queue.finish(job.id, "done", result={"found": found})
+    rows = system.findings(desk.queue)["rows"]
+    assert rows[0]["cells"] == ["Devices", "cuda:0, MI300X, gfx942, 192 GiB, rocm, PyTorch 2.12, bfloat16"]
+    assert rows[1]["cells"][1] == "math: 2.5 ms; flash attention: not here: x; tokens: 9"
+
+
+def test_the_tab_files_jobs(desk: Desk) -> None:
+    async def make() -> SystemTab:
+        with gr.Blocks(), gr.Tab("System") as tab:
+            return SystemTab(desk, tab)
+
+    made = asyncio.run(make())
+    made.download(gr.EventData(None, {"key": "alexnet"}))
+    made.ask_torch()
+    assert {job.kind for job in desk.queue.list()} == {"weights", "inspect"}
+    assert np.all([table is not None for table in made.refresh()])
