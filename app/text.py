@@ -233,6 +233,8 @@ PHASES = {
     "score": "Scoring",
     "import": "Reading the video",
     "overlays": "Drawing what the rewards saw",
+    "train": "Training",
+    "preflight": "Checking the recipe",
 }
 STOPPING = "Stopping after this step"
 JOB_ENDS = {

@@ -10,7 +10,16 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from engine import cli_campaigns, cli_generate, cli_jobs, cli_presets, cli_rewards, cli_train, cli_weights
+from engine import (
+    cli_campaigns,
+    cli_generate,
+    cli_jobs,
+    cli_presets,
+    cli_rewards,
+    cli_runs,
+    cli_train,
+    cli_weights,
+)
 from engine.errors import ConfigError, DailiesError
 
 EPILOG = "Exit code: 0 done, 2 wrong usage or a failure that is explained on stderr, 130 interrupted."
@@ -34,7 +43,7 @@ def build_parser() -> Parser:
     shared.add_argument(
         "--workspace", metavar="DIR", help="folder of clips and jobs (default: $DAILIES_WORKSPACE or ./workspace)"
     )
-    for module in (cli_campaigns, cli_generate, cli_jobs, cli_presets, cli_rewards, cli_train, cli_weights):
+    for module in (cli_campaigns, cli_generate, cli_jobs, cli_presets, cli_rewards, cli_runs, cli_train, cli_weights):
         module.add_commands(commands, shared)
     return parser
 

@@ -21,7 +21,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def add_jobs(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("jobs", help="list, look at and cancel background jobs")
+    parser = commands.add_parser("jobs", help="list, look at, order, pause and cancel background jobs")
     verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
     listing = verbs.add_parser("ls", parents=[shared], help="list jobs, newest first")
     listing.add_argument("--status", help="only these: queued, running, stopping, done, failed, cancelled, lost")
@@ -31,11 +31,23 @@ def add_jobs(commands: Any, shared: argparse.ArgumentParser) -> None:
     for name, run, words in (
         ("show", show_job, "everything about one job"),
         ("cancel", cancel_job, "end a queued job, or stop a running one at its next step"),
+        ("kill", kill_job, "end a running job at once: a run loses what came after its last checkpoint"),
+        ("move", move_job, "give a queued job another place in the queue"),
         ("logs", show_log, "what a job has logged"),
     ):
         verb = verbs.add_parser(name, parents=[shared], help=words)
-        verb.add_argument("id", help="the job's id, or its beginning")
+        several = {"nargs": "?"} if name == "cancel" else {}
+        verb.add_argument("id", help="the job's id, or its beginning", **several)
         verb.set_defaults(run=run)
+    verbs.choices["move"].add_argument("position", type=int, help="1 is the next to start")
+    many = verbs.choices["cancel"].add_mutually_exclusive_group()
+    many.add_argument("--pending", action="store_true", help="every job that waits")
+    many.add_argument("--all-but-current", action="store_true", help="every job but the one that runs")
+    for name, run, words in (
+        ("pause", pause, "start no further job; what runs goes on"),
+        ("resume", go_on, "start jobs again"),
+    ):
+        verbs.add_parser(name, parents=[shared], help=words).set_defaults(run=run)
     verbs.choices["logs"].add_argument("-f", "--follow", action="store_true", help="go on until the job is over")
 
 
@@ -95,7 +107,47 @@ def show_job(options: argparse.Namespace) -> None:
 
 
 def cancel_job(options: argparse.Namespace) -> None:
-    print_job(open_queue(options).cancel(options.id), options)
+    queue, several = open_queue(options), options.pending or options.all_but_current
+    if bool(options.id) == several:
+        raise ConfigError("Name one job to cancel, or say --pending or --all-but-current.")
+    if not several:
+        return print_job(queue.cancel(options.id), options)
+    ended = queue.cancel_waiting() if options.pending else queue.cancel_all_but_current()
+    if options.json:
+        print_json([job.to_dict() for job in ended])
+    else:
+        print(f"Cancelled {len(ended)} jobs." if len(ended) != 1 else "Cancelled 1 job.")
+
+
+def kill_job(options: argparse.Namespace) -> None:
+    from engine.jobs.trainee import kill
+
+    print_job(kill(open_queue(options), options.id), options)
+
+
+def move_job(options: argparse.Namespace) -> None:
+    print_job(open_queue(options).move(options.id, options.position), options)
+
+
+def pause(options: argparse.Namespace) -> None:
+    open_queue(options).pause()
+    tell(options, {"paused": True}, "The queue is paused: what runs goes on, nothing further starts.")
+
+
+def go_on(options: argparse.Namespace) -> None:
+    from engine.jobs.local import keep_going
+
+    queue = open_queue(options)
+    queue.resume()
+    keep_going(queue)
+    tell(options, {"paused": False}, "The queue goes on.")
+
+
+def tell(options: argparse.Namespace, facts: dict[str, Any], sentence: str) -> None:
+    if options.json:
+        print_json(facts)
+    else:
+        print(sentence)
 
 
 def print_job(job: "Job", options: argparse.Namespace) -> None:

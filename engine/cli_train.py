@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 from engine.cli_output import print_json, print_table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.data.runs import Run
+    from engine.data.workspace import Workspace
 
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -27,6 +30,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change a key of the preset (`mix=motion`) or of its settings (`settings.max_steps=100`)",
     )
+    add_start(train)
     add_queue(train)
     train.set_defaults(run=start)
     resume = commands.add_parser("resume", parents=[shared], help="go on with a run from its last checkpoint")
@@ -37,6 +41,10 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     listing = runs.add_subparsers(required=True, metavar="COMMAND")
     ls = listing.add_parser("ls", parents=[shared], help="list them, the newest first")
     ls.set_defaults(run=show_runs)
+
+
+def add_start(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--start", metavar="ADAPTER", help="begin with this adapter instead of the model as it is")
 
 
 def add_queue(parser: argparse.ArgumentParser) -> None:
@@ -52,10 +60,17 @@ def start(options: argparse.Namespace) -> None:
     preset = load_train_preset(options.preset, read_changes(options.set))
     store = Store(Workspace.from_env(options.workspace))
     try:
-        run = create_run(store, preset)
+        run = create_run(store, preset, start_of(options, store.workspace, preset.model))
     finally:
         store.close()
     execute(run, options)
+
+
+def start_of(options: argparse.Namespace, workspace: "Workspace", model: str) -> "Path | None":
+    """The folder of the adapter to begin with. Raises ConfigError when the model has no such adapter."""
+    from engine.data.adapters import find_adapter
+
+    return find_adapter(workspace, options.start, model).folder if options.start else None
 
 
 def go_on(options: argparse.Namespace) -> None:
@@ -93,11 +108,11 @@ def queue(run: "Run", options: argparse.Namespace) -> None:
     from engine.data.workspace import Workspace
     from engine.jobs.local import ensure_worker
     from engine.jobs.queue import JobQueue
-    from engine.jobs.spec import JobSpec
+    from engine.jobs.runs import file_run
 
     store = Store(Workspace.from_env(options.workspace))
     try:
-        job = JobQueue(store).submit(JobSpec.train(run.id))
+        job = file_run(JobQueue(store), run)
         ensure_worker(store.workspace)
     finally:
         store.close()

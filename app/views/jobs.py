@@ -6,14 +6,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from app import text
+from app import text, text_train
 from app.desk import Desk
 from app.text_modes import keyframes_of
 from engine.data.store import now
 from engine.jobs.local import keep_going
-from engine.jobs.spec import Job
+from engine.jobs.spec import ACTIVE, Job
 
 OVERLAYS = "overlays"
+TRAINING = ("train", "curriculum")
 BAD_ENDS = ("failed", "cancelled", "lost")
 MENTIONED_FOR = timedelta(minutes=10)  # a bad end stays on the page so long, unless it is dismissed
 SHOWN = 12
@@ -27,7 +28,19 @@ def strip(desk: Desk, kind: str | Collection[str]) -> dict[str, Any]:
     at = time.monotonic()
     keep_going(desk.queue)
     jobs = [job for job in desk.queue.list(kind=kind, limit=100) if is_shown(job)]
-    return {"jobs": [job_card(job) for job in reversed(jobs[:SHOWN])], "at": at}
+    hold = held_up(desk) if any(job.status == "queued" for job in jobs) else ""
+    return {"jobs": [job_card(job, hold) for job in reversed(jobs[:SHOWN])], "at": at}
+
+
+def held_up(desk: Desk) -> str:
+    """Why quick jobs wait longer than they are used to: a pause, or a run that trains; "" when nothing holds them."""
+    if desk.queue.is_paused:
+        return text_train.HELD
+    training = desk.queue.list(ACTIVE, TRAINING, limit=1)
+    if not training:
+        return ""
+    at = training[0].progress
+    return text_train.behind(title(training[0]), at.step if at else 0, at.of if at else 0)
 
 
 def is_shown(job: Job) -> bool:
@@ -36,14 +49,16 @@ def is_shown(job: Job) -> bool:
     return not job.is_over
 
 
-def job_card(job: Job) -> dict[str, Any]:
-    """One job: what it makes, what it does now, how far it is (0..1, None while nobody knows) and how long it takes."""
+def job_card(job: Job, hold: str = "") -> dict[str, Any]:
+    """One job: what it makes, what it does now, how far it is (0..1, None while nobody knows) and how long it takes.
+
+    `hold` is why queued jobs wait, when it is not for each other."""
     return {
         "id": job.id,
         "status": job.status,
         "over": job.is_over,
         "title": title(job),
-        "line": line(job),
+        "line": hold if hold and job.status == "queued" else line(job),
         "eta": text.time_left(job.progress.eta_s) if job.progress and job.status == "running" else "",
         "fraction": fraction(job),
         "can_cancel": job.status in ("queued", "running"),
@@ -59,6 +74,8 @@ def title(job: Job) -> str:
         return keyframes_of(job.config["request"]["prompt"])
     if named := job.config.get("run") or job.config.get("key"):
         return str(named)
+    if "preset" in job.config:
+        return str(job.config["preset"]["title"])
     if "folder" in job.config:
         return text.folder(Path(job.config["folder"]).name)
     if job.kind == OVERLAYS:

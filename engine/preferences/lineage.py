@@ -6,6 +6,7 @@ run -> pairs.jsonl (pairs, clips) and lineage.json (campaign, votes) -> the stor
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
@@ -33,13 +34,14 @@ class Lineage(BaseModel):
     left_out: tuple[str, ...] = ()
 
 
-def create_run(store: Store, preset: TrainPreset) -> Run:
-    """A new run; of a preset that names a campaign, with the pairs of its votes so far.
+def create_run(store: Store, preset: TrainPreset, start: Path | None = None) -> Run:
+    """A new run, from the adapter in the folder `start` if it is given; of a preset that names a campaign, with the
+    pairs of its votes so far.
 
     Raises ConfigError when the votes make no pair, StoreError when there is no such campaign.
     """
     if preset.campaign is None:
-        return Run.create(store.workspace, preset)
+        return Run.create(store.workspace, preset, start)
     campaigns = Campaigns(store)
     campaign = campaigns.get(preset.campaign)
     votes = campaigns.votes(campaign.id)
@@ -57,7 +59,7 @@ def create_run(store: Store, preset: TrainPreset) -> Run:
         pair_ids=tuple(pair.pair_id for pair in there),
         left_out=tuple(pair.pair_id for pair in preferred if pair not in there),
     )
-    run = Run.create(store.workspace, preset)
+    run = Run.create(store.workspace, preset, start)
     write_whole(run.pairs_file, as_lines(store, there, run))
     write_whole(run.lineage_file, lineage.model_dump_json(indent=2) + "\n")
     return run

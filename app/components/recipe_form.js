@@ -1,0 +1,213 @@
+// A recipe as a form. `props.value` = {recipes, about, offered, settings: [see app/views/recipe.py], choices}. The server
+// is asked what the choices need after each change. Event: run_filed {run}.
+const { words } = props;
+const { stamp } = window.dailies;
+const $ = (selector) => element.querySelector(selector);
+const ASK_MS = 250, POLL_MS = 600;
+let form = null, typed = {}, asking = null, asked = 0;
+
+const make = (tag, props, ...children) => { const made = Object.assign(document.createElement(tag), props); made.append(...children); return made; };
+const named = (name) => $(`[name="${name}"]`);
+const say = (sentence) => { $(".problem").hidden = !sentence; $(".problem").textContent = sentence; };
+const note = (sentence) => { $(".note").hidden = !sentence; $(".note").textContent = sentence; };
+const options = (name, list, value) => {
+  const known = list.some(({ key }) => key === value) || value === "" ? list : [...list, { key: value, title: value }];
+  named(name).replaceChildren(...known.map(({ key, title }) => make("option", { value: key, textContent: title })));
+  named(name).value = value;
+};
+
+async function call(name, argument) {
+  try {
+    const answer = await server[name](argument);
+    say(answer.problem ?? "");
+    return answer.problem ? null : answer;
+  } catch {
+    say(words.unreachable);
+    return null;
+  }
+}
+
+// ---- Showing a form
+function show(value) {
+  if (!value?.settings) return;
+  form = value;
+  typed = {};
+  const { offered, choices, about } = form;
+  const recipes = choices.run ? [{ key: "", title: words.from_run.replace("{run}", choices.run) }, ...form.recipes] : form.recipes;
+  options("recipe", recipes, choices.run ? "" : choices.recipe);
+  $(".about").textContent = [about.source && `${words.source}: ${about.source}.`, about.notes && `${words.measured}: ${about.notes}`].filter(Boolean).join("\n").replaceAll("..", ".");
+  options("model", offered.models, choices.model);
+  options("mix", offered.mixes, choices.mix);
+  options("prompts", offered.prompts.map((key) => ({ key, title: key })), choices.prompts);
+  options("campaign", [{ key: "", title: offered.campaigns.length ? words.pairs_file : words.no_campaigns }, ...offered.campaigns], choices.campaign);
+  named("rewards").value = choices.rewards;
+  named("pairs").value = choices.pairs;
+  for (const field of element.querySelectorAll(".for-mix, .for-prompts")) field.hidden = !offered.makes_clips;
+  for (const field of element.querySelectorAll(".for-pairs")) field.hidden = offered.makes_clips;
+  showAdapters();
+  showSettings();
+  $(".verdicts").hidden = $(".shell").hidden = $(".saving").hidden = true;
+  note("");
+  ask(0);
+}
+
+function showAdapters() {
+  const names = form.offered.adapters[named("model").value] ?? [];
+  options("adapter", [{ key: "", title: words.no_adapter }, ...names.map((key) => ({ key, title: key }))], "");
+}
+
+function showSettings() {
+  const groups = new Map();
+  const front = [];
+  for (const setting of form.settings) {
+    const row = makeSetting(setting);
+    if (setting.front) front.push(row);
+    else groups.set(setting.group, [...(groups.get(setting.group) ?? []), row]);
+  }
+  $(".front").replaceChildren(...front);
+  $(".rest").replaceChildren(...[...groups].map(([key, rows]) =>
+    make("div", { className: "group" }, make("h4", { textContent: words.groups[key] ?? key }), make("div", { className: "pairs-of" }, ...rows))));
+  mark();
+}
+
+function makeSetting(setting) {
+  const row = stamp($("template"));
+  const input = control(setting);
+  const source = setting.own ? words.recipes.replace("{value}", setting.value || words.none)
+    : words.default.replace("{value}", setting.default || unset(setting)).replace("{source}", setting.default_of);
+  row.dataset.name = setting.name;
+  row.title = [setting.help, source].filter(Boolean).join("\n\n");
+  row.querySelector(".name").append(...setting.name.split("_").flatMap((part, index) => (index ? ["_", make("wbr", {}), part] : [part])));
+  input.dataset.setting = setting.name;
+  input.value = setting.value;
+  row.querySelector(".slot").replaceWith(input);
+  row.querySelector(".back").title = words.reset.replace("{value}", setting.value || words.none);
+  return row;
+}
+
+const unset = (setting) => (setting.group === "clip" ? words.empty : words.none);
+
+function control(setting) {
+  const choices = setting.kind === "bool" ? ["true", "false"] : setting.choices;
+  if (!choices.length) return make("input", { type: "text", inputMode: setting.kind === "text" ? "text" : "decimal", placeholder: setting.optional ? unset(setting) : "" });
+  const shown = setting.optional ? ["", ...choices] : choices.includes(setting.value) ? choices : [setting.value, ...choices];
+  return make("select", {}, ...shown.map((value) => make("option", { value, textContent: value || unset(setting) })));
+}
+
+function mark() {
+  for (const row of element.querySelectorAll(".setting")) {
+    const changed = row.dataset.name in typed;
+    row.classList.toggle("is-changed", changed);
+    row.querySelector(".back").hidden = !changed;
+  }
+  const folded = form.settings.filter((setting) => !setting.front && setting.name in typed).length;
+  $(".count").textContent = folded ? words.changed.replace("{count}", folded) : "";
+}
+
+// ---- What is chosen, and what it needs
+const choices = () => ({
+  ...form.choices,
+  ...Object.fromEntries(["model", "adapter", "prompts", "mix", "rewards", "pairs", "campaign"].map((name) => [name, named(name).value.trim()])),
+  settings: { ...typed },
+});
+
+function ask(after = ASK_MS) {
+  clearTimeout(asking);
+  asking = setTimeout(async () => {
+    const mine = ++asked;
+    const found = await call("outlook", choices());
+    if (mine !== asked) return;
+    for (const button of element.querySelectorAll('.hands button')) button.disabled = !found;
+    if (found) showOutlook(found);
+  }, after);
+}
+
+function showOutlook({ memory, time, command }) {
+  $(".memory").dataset.verdict = memory.verdict;
+  $(".memory span").textContent = memory.sentence;
+  $(".gauge div").style.width = (memory.share ?? 0) * 100 + "%";
+  $(".time").textContent = time;
+  $(".shell code").textContent = command;
+}
+
+function showVerdicts(list) {
+  $(".verdicts").hidden = !list.length;
+  $(".verdicts ul").replaceChildren(...list.map(({ level, sentence }) => {
+    const row = make("li", { textContent: sentence });
+    row.dataset.level = level;
+    row.setAttribute("aria-label", `${words.levels[level]}: ${sentence}`);
+    return row;
+  }));
+}
+
+// ---- Hands
+const hands = {
+  async queue(button) {
+    button.disabled = true;
+    const filed = await call("queue", choices());
+    button.disabled = false;
+    if (filed) { note(filed.note); trigger("run_filed", { run: filed.run }); }
+  },
+  async check(button) {
+    button.disabled = true;
+    note(words.checking);
+    $(".verdicts").hidden = true;
+    const filed = await call("check", choices());
+    if (filed) trigger("run_filed", { run: "" });
+    for (let found = filed; found; ) {
+      await new Promise((done) => setTimeout(done, POLL_MS));
+      found = await call("verdicts", filed.job);
+      if (found?.waits) note(found.note);
+      if (!found?.over) continue;
+      note(found.ended ?? "");
+      showVerdicts(found.verdicts);
+      break;
+    }
+    button.disabled = false;
+  },
+  command() { $(".shell").hidden = !$(".shell").hidden; },
+  async copy() { await navigator.clipboard?.writeText($(".shell code").textContent); },
+  save() { $(".saving").hidden = !$(".saving").hidden; if (!$(".saving").hidden) named("key").focus(); },
+  async keep() {
+    const kept = await call("save", { ...choices(), key: named("key").value.trim() });
+    if (kept) { show(kept.form); note(kept.note); }
+  },
+  back(button) {
+    const { name } = button.closest(".setting").dataset;
+    element.querySelector(`[data-setting="${name}"]`).value = form.settings.find((one) => one.name === name).value;
+    delete typed[name];
+    mark();
+    ask();
+  },
+};
+
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-do]");
+  if (button) { event.preventDefault(); hands[button.dataset.do](button); }
+});
+element.addEventListener("submit", (event) => event.preventDefault());
+element.addEventListener("input", async (event) => {
+  const { name, dataset, value } = event.target;
+  if (event.target.matches(".find")) return find(value.trim().toLowerCase());
+  if (dataset.setting) {
+    if (value === form.settings.find((one) => one.name === dataset.setting).value) delete typed[dataset.setting];
+    else typed[dataset.setting] = value;
+    mark();
+  } else if (name === "recipe") {
+    return show(await call("open", value || form.choices.recipe));
+  } else if (name === "model") {
+    showAdapters();
+  }
+  if (name !== "key") ask();
+});
+
+function find(word) {
+  for (const group of element.querySelectorAll(".group")) {
+    const rows = [...group.querySelectorAll(".setting")];
+    for (const row of rows) row.hidden = !(row.dataset.name + row.title).toLowerCase().includes(word);
+    group.hidden = rows.every((row) => row.hidden);
+  }
+}
+
+watch("value", () => show(props.value));
+show(props.value);

@@ -1,0 +1,42 @@
+"""A recipe as a form, made from the trainers' settings. It asks the server itself what its choices need."""
+
+from typing import Any
+
+from app import text_train
+from app.components.files import Component
+from app.desk import Desk
+from app.guard import told
+from app.views import recipe
+
+
+class RecipeForm(Component):
+    """`value` comes from `app.views.recipe.opened`. Event: run_filed {run}, "" when only a check was filed."""
+
+    def __init__(self, name: str, desk: Desk, *, render: bool = True) -> None:
+        def open(key: str) -> dict[str, Any]:
+            return recipe.opened(desk, key)
+
+        def outlook(choices: dict[str, Any]) -> dict[str, Any]:
+            return recipe.outlook(desk, choices)
+
+        def queue(choices: dict[str, Any]) -> dict[str, Any]:
+            return recipe.queue(desk, choices)
+
+        def check(choices: dict[str, Any]) -> dict[str, Any]:
+            return recipe.check(desk, choices)
+
+        def verdicts(job_id: str) -> dict[str, Any]:
+            return recipe.verdicts(desk, job_id)
+
+        def save(choices: dict[str, Any]) -> dict[str, Any]:
+            return recipe.save(desk, choices)
+
+        functions = [told(open), told(outlook), told(queue), told(check), told(verdicts), told(save)]
+        super().__init__(
+            "recipe_form",
+            {},
+            words=text_train.FORM_WORDS,
+            elem_id=name,
+            server_functions=functions,
+            render=render,
+        )

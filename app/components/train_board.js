@@ -1,0 +1,125 @@
+// What waits and runs, and the runs. `props.value` = {jobs, paused, runs, at}, see app/views/run_board.py. Asks for news
+// while something is active and somebody can see it. Event: clone_run {run}.
+const { words } = props;
+const { fill, stamp, visible } = window.dailies;
+const $ = (selector) => element.querySelector(selector);
+const ASK_MS = 800, RETRY_MS = 2000;
+let state = { jobs: [], runs: [], paused: false }, newest = 0, timer = null, reading = null;
+
+// ---- Asking
+const busy = () => state.jobs.length > 0;
+const watched = () => visible(element.parentElement) && !document.hidden;
+function schedule(after = ASK_MS) {
+  clearTimeout(timer);
+  timer = busy() && watched() ? setTimeout(look, after) : null;
+}
+async function order(name, argument = "") {
+  try {
+    take(await server[name](argument));
+  } catch {
+    say(words.unreachable);
+    schedule(RETRY_MS);
+  }
+}
+async function look() {
+  await order("news");
+  if (reading) await read();
+}
+const say = (sentence) => { $(".problem").hidden = !sentence; $(".problem").textContent = sentence; };
+
+function take(news) {
+  if (!element.isConnected || (news.at ?? newest) < newest) return;
+  newest = news.at ?? newest;
+  say(news.problem ?? "");
+  if (news.jobs) { state = news; paint(); }
+  schedule();
+}
+
+// ---- Painting
+function rows(list, template, items, paintRow) {
+  while (list.children.length > items.length) list.lastElementChild.remove();
+  while (list.children.length < items.length) list.append(stamp($(template)));
+  items.forEach((item, index) => { fill(list.children[index], item); list.children[index].dataset.id = item.id; paintRow(list.children[index], item); });
+}
+const show = (row, name, shown) => { row.querySelector(`[data-do="${name}"]`).hidden = !shown; };
+
+function paint() {
+  const waiting = state.jobs.filter((job) => job.status === "queued");
+  rows($(".jobs"), "template.of-job", state.jobs, (row, job) => {
+    row.dataset.status = job.status;
+    show(row, "up", job.status === "queued" && job.position > 1);
+    show(row, "down", job.status === "queued" && job.position < waiting.length);
+    show(row, "cancel", job.can_cancel);
+  });
+  $(".nothing").hidden = state.jobs.length > 0;
+  $(".paused").hidden = !state.paused;
+  show(element, "pause", !state.paused);
+  show(element, "go_on", state.paused);
+  show(element, "cancel_pending", waiting.length > 0);
+  show(element, "cancel_others", waiting.length > 0 && state.jobs.length > waiting.length);
+  rows($(".list"), "template.of-run", state.runs, paintRun);
+  $(".empty").hidden = state.runs.length > 0;
+}
+
+function paintRun(row, run) {
+  row.dataset.state = run.state;
+  row.dataset.job = run.job;
+  show(row, "stop", run.state === "training");
+  show(row, "kill", ["training", "stopping"].includes(run.state));
+  show(row, "resume", run.can_resume);
+  row.querySelector(".extending").hidden = !run.can_extend;
+  show(row, "clone", run.can_clone);
+  row.querySelector(".done").style.width = (run.fraction ?? 0) * 100 + "%";
+}
+
+// ---- The log
+async function read() {
+  const id = reading;
+  try {
+    const found = await server.log({ id, word: $(".log input").value.trim() });
+    if (id !== reading) return;
+    if (found.problem) return say(found.problem);
+    const box = $("pre"), follows = box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
+    fill($(".log"), found);
+    $(".log").hidden = false;
+    box.textContent = found.lines || words.log_empty;
+    $(".part").textContent = found.part ? words.log_part.replace("{shown}", found.part.shown).replace("{size}", found.part.size) : "";
+    $(".verdicts").replaceChildren(...found.verdicts.map(({ level, sentence }) => {
+      const row = Object.assign(document.createElement("li"), { textContent: sentence });
+      row.dataset.level = level;
+      return row;
+    }));
+    if (follows) box.scrollTop = box.scrollHeight;
+  } catch {
+    say(words.unreachable);
+  }
+}
+
+// ---- Hands
+const place = (row) => state.jobs.find((job) => job.id === row.dataset.id).position;
+const hands = {
+  up: (row) => order("move", { id: row.dataset.id, to: place(row) - 1 }),
+  down: (row) => order("move", { id: row.dataset.id, to: place(row) + 1 }),
+  cancel: (row) => order("cancel", row.dataset.id),
+  stop: (row) => order("cancel", row.dataset.job),
+  kill: (row) => order("kill", row.dataset.job),
+  resume: (row) => order("resume", row.dataset.id),
+  extend: (row) => order("extend", { id: row.dataset.id, steps: Number(row.querySelector("input").value) }),
+  clone: (row) => trigger("clone_run", { run: row.dataset.id }),
+  log: (row) => { reading = row.dataset.id; return read(); },
+  close() { reading = null; $(".log").hidden = true; },
+  pause: () => order("pause"),
+  go_on: () => order("go_on"),
+  cancel_pending: () => order("cancel_pending"),
+  cancel_others: () => order("cancel_others"),
+};
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-do]");
+  if (button) hands[button.dataset.do](button.closest("li"));
+});
+element.addEventListener("input", (event) => event.target.closest(".log") && read());
+window.dailies.listen(element, "visibilitychange", () => schedule(0));
+new IntersectionObserver(() => schedule(0)).observe(element.parentElement);
+watch("value", () => take(props.value));
+paint();
+take(props.value ?? {});

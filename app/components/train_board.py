@@ -1,0 +1,78 @@
+"""Everything that waits and runs, in its order, and the runs with what can be done to each."""
+
+from typing import Any
+
+from app import text_train
+from app.components.files import Component
+from app.desk import Desk
+from app.guard import told
+from app.views import run_board
+from engine.errors import ConfigError
+from engine.jobs import runs, trainee
+from engine.jobs.local import keep_going
+
+
+class TrainBoard(Component):
+    """`value` comes from `app.views.run_board.board`. Event: clone_run {run}."""
+
+    def __init__(self, name: str, desk: Desk, *, render: bool = True) -> None:
+        super().__init__(
+            "train_board",
+            {},
+            words=text_train.BOARD_WORDS,
+            elem_id=name,
+            server_functions=[told(function) for function in functions(desk)],
+            render=render,
+        )
+
+
+def functions(desk: Desk) -> list[Any]:
+    """What the script may ask for; all but `log` answer with the board as it is then."""
+
+    def news(_: Any = None) -> dict[str, Any]:
+        return run_board.board(desk)
+
+    def move(where: dict[str, Any]) -> dict[str, Any]:
+        desk.queue.move(where["id"], int(where["to"]))
+        return news()
+
+    def cancel(job_id: str) -> dict[str, Any]:
+        desk.queue.cancel(job_id)
+        return news()
+
+    def kill(job_id: str) -> dict[str, Any]:
+        trainee.kill(desk.queue, job_id)
+        return news()
+
+    def pause(_: Any = None) -> dict[str, Any]:
+        desk.queue.pause()
+        return news()
+
+    def go_on(_: Any = None) -> dict[str, Any]:
+        desk.queue.resume()
+        return news()
+
+    def cancel_pending(_: Any = None) -> dict[str, Any]:
+        desk.queue.cancel_waiting()
+        return news()
+
+    def cancel_others(_: Any = None) -> dict[str, Any]:
+        desk.queue.cancel_all_but_current()
+        return news()
+
+    def resume(run_id: str) -> dict[str, Any]:
+        runs.resume(desk.queue, run_id)
+        keep_going(desk.queue)
+        return news()
+
+    def extend(order: dict[str, Any]) -> dict[str, Any]:
+        steps = order["steps"]
+        if not isinstance(steps, int):
+            raise ConfigError(f"A run is extended by a whole number of updates, but got {steps}.")
+        runs.extend(desk.queue, order["id"], steps)
+        return news()
+
+    def log(asked: dict[str, Any]) -> dict[str, Any]:
+        return run_board.log(desk, asked["id"], asked["word"])
+
+    return [news, move, cancel, kill, pause, go_on, cancel_pending, cancel_others, resume, extend, log]

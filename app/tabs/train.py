@@ -1,0 +1,34 @@
+"""The Train tab: a recipe with its settings on the left, the queue and the runs on the right."""
+
+from typing import Any
+
+import gradio as gr
+
+from app.components.recipe_form import RecipeForm
+from app.components.train_board import TrainBoard
+from app.desk import Desk
+from app.guard import on
+from app.views import recipe, run_board
+
+
+class TrainTab:
+    def __init__(self, desk: Desk, tab: gr.Tab) -> None:
+        self.desk = desk
+        with gr.Row(elem_classes="desk", equal_height=False):
+            with gr.Column(scale=0, min_width=440, elem_classes=["desk-panel", "recipe-panel"]):
+                self.form = RecipeForm("train-form", desk)
+            with gr.Column(scale=1, min_width=420, elem_classes="stage-column"):
+                self.board = TrainBoard("train-board", desk)
+        on(tab.select, self.arrive, self.form, [self.form, self.board])
+        on(self.form.run_filed, self.refresh, None, self.board)
+        on(self.board.clone_run, self.clone, None, self.form)
+
+    def arrive(self, shown: dict[str, Any]) -> list[Any]:
+        """The form stays as somebody left it; it is filled once."""
+        return [shown or recipe.opened(self.desk), self.refresh()]
+
+    def refresh(self) -> dict[str, Any]:
+        return run_board.board(self.desk)
+
+    def clone(self, event: gr.EventData) -> dict[str, Any]:
+        return recipe.opened(self.desk, run=event.run)

@@ -1,0 +1,164 @@
+"""The words of the Train tab."""
+
+TRAIN = "Train"
+FORM_WORDS = {
+    "form": "A new run",
+    "recipe": "Recipe",
+    "from_run": "Settings of run {run}",
+    "model": "Model",
+    "adapter": "Start from",
+    "no_adapter": "The model as it is",
+    "prompts": "Prompts",
+    "pairs": "Pairs of clips",
+    "pairs_file": "A file, see below",
+    "pairs_path": "File of pairs (JSON Lines: prompt, chosen, rejected)",
+    "no_campaigns": "No campaign has votes yet: label some pairs, or name a file.",
+    "mix": "Rewards",
+    "rewards": "They count",
+    "parts": "each on its own",
+    "total": "as one total",
+    "main": "Settings",
+    "more": "All settings",
+    "changed": "{count} changed",
+    "find": "Find a setting",
+    "reset": "Back to {value}, the recipe's",
+    "default": "{value} by default ({source})",
+    "recipes": "{value} in the recipe",
+    "empty": "the model's own",
+    "none": "none",
+    "memory": "Memory",
+    "time": "Time",
+    "check": "Check first",
+    "checking": "Checking: a batch is made and scored, nothing is trained.",
+    "checked": "What was looked at",
+    "command": "Show command",
+    "command_hint": "The same run from a shell",
+    "copy": "Copy",
+    "save": "Save as recipe",
+    "save_name": "Name of the recipe",
+    "keep": "Save",
+    "saved": "Saved as {name}.",
+    "queue": "Queue this run",
+    "source": "From",
+    "measured": "Measured",
+    "unreachable": "The page's server does not answer. Trying again; nothing is lost.",
+    "groups": {
+        "clip": "Clip",
+        "length": "Length and seed",
+        "batch": "Batches",
+        "optimiser": "Optimiser",
+        "weights": "Trained weights",
+        "algorithm": "Algorithm",
+        "keeping": "Checkpoints and logs",
+        "samples": "Samples on the way",
+    },
+    "levels": {"ok": "Good", "warning": "Look at this", "stop": "Stops the run"},
+}
+BOARD_WORDS = {
+    "queue": "Queue",
+    "queue_empty": "Nothing waits or runs.",
+    "pause": "Pause",
+    "resume_queue": "Go on",
+    "paused": "The queue is paused: what runs goes on, nothing further starts.",
+    "cancel_pending": "Cancel what waits",
+    "cancel_others": "Cancel all but the current",
+    "up": "Earlier",
+    "down": "Later",
+    "cancel": "Cancel",
+    "stop": "Stop",
+    "stop_hint": "Ends after this step, with a checkpoint",
+    "kill": "Kill",
+    "kill_hint": "Ends at once; what came after the last checkpoint is lost",
+    "runs": "Runs",
+    "runs_empty": "No run yet",
+    "runs_empty_hint": "Choose a recipe on the left and queue it. Runs stay here, also when the page is closed.",
+    "resume": "Resume",
+    "extend": "Extend",
+    "extend_by": "Updates more",
+    "clone": "Use its settings",
+    "log": "Log",
+    "log_find": "Find in the log",
+    "log_empty": "Nothing yet.",
+    "log_part": "The last {shown} of {size}",
+    "verdicts": "Preflight",
+    "close": "Close",
+    "unreachable": FORM_WORDS["unreachable"],
+}
+STATES = {
+    "new": "Not started",
+    "queued": "Queued",
+    "training": "Training",
+    "stopping": "Stopping",
+    "stopped": "Stopped",
+    "failed": "Failed",
+    "lost": "Lost",
+    "finished": "Finished",
+}
+KINDS = {
+    "generate": "Generate",
+    "score": "Score",
+    "score_folder": "Score a folder",
+    "overlays": "Overlays",
+    "train": "Train",
+    "preflight": "Check",
+    "curriculum": "Curriculum",
+    "evaluate": "Evaluate",
+    "samples": "Samples",
+    "keyframes": "Keyframes",
+}
+VERDICTS = {"fits": "fits", "tight": "is tight", "no": "does not fit"}
+PHASES = {"update": "the update", "rollout": "making the clips", "decode": "decoding"}
+NO_FORECAST = "Not known for this model: its preset says nothing of its size."
+NO_TIME = "Not known: no run of this model has told its pace here yet."
+HELD = "Waits: the queue is paused, in Train"
+NO_LENGTH = "Not known: max_steps is not set."
+
+
+def kind(key: str) -> str:
+    return KINDS.get(key, key.replace("_", " ").capitalize())
+
+
+def gib(value: float) -> str:
+    return f"{value:.1f} GiB" if value < 100 else f"{value:.0f} GiB"
+
+
+def memory(low: float, high: float, total: float, verdict: str, busiest: str) -> str:
+    """What a run needs against what is there."""
+    needed = gib(high) if gib(low) == gib(high) else f"{gib(low).removesuffix(' GiB')} to {gib(high)}"
+    return f"{needed} of {gib(total)}: {VERDICTS[verdict]}. Most of it for {PHASES[busiest]}."
+
+
+def advice(setting: str, value: str, peak: float, verdict: str) -> str:
+    return f"With {setting} = {value}: about {gib(peak)}, which {VERDICTS[verdict]}."
+
+
+def learned(count: int) -> str:
+    return f"from {count} run{'' if count == 1 else 's'} of this model here"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"about {round(seconds / 60)} min"
+    return f"about {seconds / 3600:.1f} h" if seconds < 172_800 else f"about {seconds / 86_400:.1f} days"
+
+
+SAVED_NOTES = "not measured: saved from the page"
+
+
+def filed(run: str, position: int | None) -> str:
+    return f"Run {run} is queued{f', number {position}' if position and position > 1 else ''}."
+
+
+def behind(run: str, step: int, of: int) -> str:
+    """Why a quick job waits."""
+    return f"Queued behind run {run}{f', which is at step {step} of {of}' if of else ''}"
+
+
+def size(number: int) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}"
+        number //= 1024
+    return f"{number:.0f} GiB"

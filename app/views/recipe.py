@@ -1,0 +1,204 @@
+"""The Train tab's form: what it offers, what somebody chose as a recipe, and what that will need.
+
+`Choices` is what the form's script sends: {recipe, run, model, adapter, prompts, pairs, campaign, mix, rewards,
+settings: {name: text}}; `run` is the run whose settings are the base instead of a recipe's, else "".
+"""
+
+import shlex
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from app import text, text_train
+from app.desk import Desk
+from app.forms import titled
+from app.views.jobs import line
+from engine.config.presets import change_preset, load_preset, prompt_sets, save_train_preset
+from engine.config.schema import TrainPreset
+from engine.config.settings import Setting, settings_of
+from engine.data.adapters import find_adapter, list_adapters
+from engine.data.campaigns import Campaigns
+from engine.data.runs import Run, list_runs
+from engine.errors import ConfigError
+from engine.hardware.forecast import Forecast, forecast
+from engine.hardware.telemetry import Telemetry
+from engine.jobs.spec import JobSpec
+from engine.preferences.lineage import create_run
+
+Choices = Mapping[str, Any]
+FIRST = "mini_grpo"
+CHOSEN = ("model", "mix", "prompts", "pairs", "campaign", "rewards")
+LEARNED_FROM = 20  # runs that are looked at for how long they took
+GIB = 2**30
+
+
+def opened(desk: Desk, recipe: str = "", run: str = "") -> dict[str, Any]:
+    """The form as a recipe, or a run's settings, fill it. Raises ConfigError: there is none of this name."""
+    recipes = titled("train")
+    known = [key for _, key in recipes]
+    recipe = recipe or (FIRST if FIRST in known else next(iter(known), ""))
+    if not recipe and not run:
+        raise ConfigError("There is no recipe: add a preset to presets/train.")
+    base = _base(desk, recipe, run)
+    chosen = {name: getattr(base, name) or "" for name in CHOSEN}
+    return {
+        "recipes": [{"key": key, "title": title} for title, key in recipes],
+        "about": {name: getattr(base, name) for name in ("title", "source", "notes", "algorithm")},
+        "offered": _offered(desk, base),
+        "settings": [_setting(setting, base) for setting in settings_of(base.algorithm)],
+        "choices": {**chosen, "recipe": recipe, "run": run, "adapter": "", "settings": {}},
+    }
+
+
+def _base(desk: Desk, recipe: str, run: str) -> TrainPreset:
+    return Run.find(desk.workspace, run).preset() if run else load_preset("train", recipe)
+
+
+def _offered(desk: Desk, base: TrainPreset) -> dict[str, Any]:
+    models = [(title, key) for title, key in titled("models") if not load_preset("models", key).distilled]
+    names = prompt_sets()
+    return {
+        "models": _options(models),
+        "adapters": {key: [one.name for one in list_adapters(desk.workspace, key)] for _, key in models},
+        "mixes": _options(titled("rewards")) if base.mix else [],
+        "prompts": sorted({*names, base.prompts}) if base.prompts else [],
+        "campaigns": [{"key": one.id, "title": one.title} for one in Campaigns(desk.store).list()],
+        "makes_clips": base.mix is not None,
+    }
+
+
+def _options(choices: list[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"key": key, "title": title} for title, key in choices]
+
+
+def _setting(setting: Setting, base: TrainPreset) -> dict[str, Any]:
+    """A row of the form: `value` of the base as text, `own` when the base sets it besides the default."""
+    own = setting.name in base.settings
+    value = base.settings[setting.name] if own else setting.default
+    return {**setting.model_dump(mode="json"), "own": own, "value": shown(value), "default": shown(setting.default)}
+
+
+def shown(value: Any) -> str:
+    """A setting as people type it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(shown(one) for one in value)
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+# ---- What was chosen
+def read_changes(desk: Desk, choices: Choices) -> tuple[TrainPreset, dict[str, Any]]:
+    """The base and what is changed in it. Raises ConfigError for the first thing that will not do."""
+    base = _base(desk, choices["recipe"], choices["run"])
+    changes = {
+        name: choices[name] or None for name in CHOSEN if (choices.get(name) or None) != (getattr(base, name) or None)
+    }
+    known = {setting.name: setting for setting in settings_of(base.algorithm)}
+    settings = {}
+    for name, typed in choices.get("settings", {}).items():
+        if name not in known:
+            raise ConfigError(f"There is no setting '{name[:40]}' for {base.algorithm}.")
+        before = base.settings.get(name, known[name].default)
+        if shown(before) == str(typed).strip():
+            continue
+        value = known[name].read(typed)
+        if value != before:
+            settings[name] = value
+    return base, {**changes, **({"settings": settings} if settings else {})}
+
+
+def read(desk: Desk, choices: Choices) -> TrainPreset:
+    """The recipe that was chosen. Raises ConfigError in one sentence."""
+    base, changes = read_changes(desk, choices)
+    return change_preset(base, changes)
+
+
+def command(choices: Choices, changes: Mapping[str, Any]) -> str:
+    """The same run from a shell."""
+    flat = {name: value for name, value in changes.items() if name != "settings"}
+    flat |= {f"settings.{name}": value for name, value in changes.get("settings", {}).items()}
+    sets = [f"--set {shlex.quote(f'{name}={_json(value)}')}" for name, value in flat.items()]
+    start = [f"--start {shlex.quote(choices['adapter'])}"] if choices.get("adapter") else []
+    verb = ["dailies clone", choices["run"]] if choices["run"] else ["dailies train", choices["recipe"]]
+    return " ".join([*verb, *sets, *start, "--queue"])
+
+
+def _json(value: Any) -> str:
+    return "null" if value is None else shown(value)
+
+
+def outlook(desk: Desk, choices: Choices) -> dict[str, Any]:
+    """What the form says of its choices: the command, what is changed, memory and time; or what will not do."""
+    base, changes = read_changes(desk, choices)
+    preset = change_preset(base, changes)
+    found = forecast(preset, device_gib(), list_runs(desk.workspace)[:LEARNED_FROM])
+    return {
+        "command": command(choices, changes),
+        "changed": [*(name for name in changes if name != "settings"), *changes.get("settings", {})],
+        "memory": _memory(found),
+        "time": _time(found),
+    }
+
+
+def _memory(found: Forecast | None) -> dict[str, Any]:
+    if found is None:
+        return {"verdict": "unknown", "sentence": text_train.NO_FORECAST, "share": None}
+    need, factor = found.need, found.factor
+    sentence = text_train.memory(need.low * factor, need.high * factor, found.total_gib, found.verdict, need.busiest)
+    if found.advice is not None:
+        change = found.advice
+        sentence += " " + text_train.advice(change.setting, change.value, change.need.peak * factor, change.verdict)
+    return {"verdict": found.verdict, "sentence": sentence, "share": min(1.0, need.peak * factor / found.total_gib)}
+
+
+def _time(found: Forecast | None) -> str:
+    if found is None or (found.seconds is None and found.steps is not None):
+        return text_train.NO_TIME
+    if found.seconds is None:
+        return text_train.NO_LENGTH
+    return f"{text_train.duration(found.seconds)}, {text_train.learned(found.learned_from)}".capitalize()
+
+
+@cache
+def device_gib() -> float:
+    """Memory of the first GPU; without one, the machine's."""
+    snapshot = Telemetry().snapshot()
+    sizes = [gpu.mem_total_b for gpu in snapshot.gpus if gpu.mem_total_b]
+    return (sizes[0] if sizes else snapshot.ram_total_b) / GIB
+
+
+# ---- What is done with it
+def queue(desk: Desk, choices: Choices) -> dict[str, Any]:
+    """Make a run of the recipe and queue it."""
+    preset = read(desk, choices)
+    outlook(desk, choices)
+    start = find_adapter(desk.workspace, choices["adapter"], preset.model).folder if choices.get("adapter") else None
+    run = create_run(desk.store, preset, start)
+    job = desk.file(JobSpec.train(run.id))
+    return {"run": run.id, "note": text_train.filed(run.id, job.position)}
+
+
+def check(desk: Desk, choices: Choices) -> dict[str, Any]:
+    """Queue a look at the recipe."""
+    return {"job": desk.file(JobSpec.preflight(read(desk, choices), choices.get("adapter") or None)).id}
+
+
+def verdicts(desk: Desk, job_id: str) -> dict[str, Any]:
+    """How the look at a recipe came out: `over` when it did, with its verdicts; `ended` when it found none."""
+    job = desk.queue.get(job_id)
+    found = (job.result or {}).get("verdicts", [])
+    ended = (job.error or text.JOB_ENDS.get(job.status, "")) if job.is_over and not found else ""
+    waits = job.status == "queued"
+    return {"over": job.is_over, "verdicts": found, "ended": ended, "waits": waits, "note": line(job)}
+
+
+def save(desk: Desk, choices: Choices) -> dict[str, Any]:
+    """Keep the choices as a recipe of the workspace, and open it."""
+    key = str(choices.get("key") or "")
+    title = key.replace("_", " ").strip().capitalize()
+    preset = change_preset(read(desk, choices), {"key": key, "title": title, "notes": text_train.SAVED_NOTES})
+    save_train_preset(desk.workspace, preset)
+    return {"form": opened(desk, key), "note": text_train.FORM_WORDS["saved"].format(name=key)}

@@ -1,0 +1,61 @@
+"""The Train tab's board: everything that waits and runs, in its order, and the runs with what can be done to each."""
+
+import time
+from typing import Any
+
+from app import text_train
+from app.desk import Desk
+from app.views.clips import moment
+from app.views.jobs import job_card
+from engine.data.logs import read_log
+from engine.data.runs import Run
+from engine.jobs.checking import read_verdicts
+from engine.jobs.local import keep_going
+from engine.jobs.runs import RunState, run_states
+from engine.jobs.spec import ACTIVE
+
+WAITING = ("queued", *ACTIVE)
+
+
+def board(desk: Desk) -> dict[str, Any]:
+    """Both lists; `at` orders answers that overtake each other."""
+    at = time.monotonic()
+    keep_going(desk.queue)
+    jobs = [job for job in desk.queue.list(WAITING)]
+    jobs.sort(key=lambda job: (job.status == "queued", job.position or 0, job.created_at))
+    return {
+        "jobs": [{**job_card(job), "kind": text_train.kind(job.kind), "position": job.position} for job in jobs],
+        "paused": desk.queue.is_paused,
+        "runs": [run_row(state) for state in run_states(desk.queue)],
+        "at": at,
+    }
+
+
+def run_row(state: RunState) -> dict[str, Any]:
+    """One run of the list; `fraction` 0..1, None while nobody knows."""
+    done = min(1.0, state.step / state.of) if state.of else None
+    active = state.state in ("queued", "training", "stopping")
+    return {
+        "id": state.run.id,
+        "title": state.preset.title if state.preset else state.run.id,
+        "state": state.state,
+        "words": text_train.STATES[state.state],
+        "where": f"{state.step} / {state.of}" if state.of else "",
+        "fraction": done,
+        "problem": state.problem,
+        "job": state.job.id if state.job and active else "",
+        "can_resume": state.can_resume,
+        "can_extend": state.can_extend,
+        "can_clone": state.preset is not None,
+        "when": moment(state.job.created_at) if state.job else "",
+    }
+
+
+def log(desk: Desk, run_id: str, word: str) -> dict[str, Any]:
+    """The end of a run's log, or the lines of it that hold a word; with the verdicts before it began."""
+    run = Run.find(desk.workspace, run_id)
+    part = read_log(run.log, word)
+    found = [{"level": row.level, "sentence": row.sentence} for row in read_verdicts(run)]
+    shown = part.size - part.skipped_bytes
+    sizes = {"shown": text_train.size(shown), "size": text_train.size(part.size)} if part.skipped_bytes else None
+    return {"id": run_id, "lines": "\n".join(part.lines), "part": sizes, "verdicts": found}
