@@ -1,13 +1,19 @@
-"""`python -m app`: serve the workbench. Exit code 2, with one sentence, when it cannot."""
+"""`python -m app`: serve the workbench; `python -m app users`: who may come in. Exit code 2, with one sentence, when it
+cannot."""
 
 import argparse
+import ipaddress
 import logging
 import os
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from app import text_access
 from app.desk import Desk
+from app.users import Users
+from app.users_command import manage_users
 from engine.data.locks import try_lock
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, DailiesError
@@ -22,7 +28,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
     parser.add_argument("--workspace", help="folder of clips and jobs (default: $DAILIES_WORKSPACE or ./workspace)")
+    parser.add_argument("--auth", type=Path, metavar="FILE", help="users file: only who is in it may come in")
     return parser.parse_args(argv)
+
+
+def check_reach(host: str, *, has_auth: bool) -> None:
+    """Raises ConfigError when anybody on the network could come in; a name that is no address counts as that."""
+    try:
+        is_near = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_near = False
+    if not (is_near or has_auth):
+        raise ConfigError(text_access.OPEN_TO_ALL.format(host=host))
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -42,6 +59,8 @@ def bind(host: str, port: int) -> socket.socket:
 def serve(options: argparse.Namespace) -> None:
     """Serve until interrupted. The lock is held as long as this process lives; whoever finds it taken shares."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    users = Users(options.auth) if options.auth else None
+    check_reach(options.host, has_auth=users is not None)
     with bind(options.host, options.port) as listening:
         workspace = Workspace.from_env(options.workspace).prepare()
         shared = try_lock(workspace.page_lock) is None
@@ -52,7 +71,7 @@ def serve(options: argparse.Namespace) -> None:
 
         from app.shell import build_server
 
-        server = uvicorn.Server(uvicorn.Config(build_server(desk), log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(build_server(desk, users=users), log_level="warning"))
         host, port = listening.getsockname()[:2]
         log.info("Dailies is at http://%s:%d, workspace %s.", host, port, workspace.root)
         if shared:
@@ -61,11 +80,14 @@ def serve(options: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parse(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        serve(options)
+        if words[:1] == ["users"]:
+            manage_users(words[1:])
+            return 0
+        serve(parse(words))
     except DailiesError as error:
         print(error, file=sys.stderr)
         return 2

@@ -38,7 +38,7 @@ def reward_bars(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | Non
         if score.value is None:
             figure.add_annotation(x=0.01, y=score.title, text=text.NOT_APPLICABLE, hovertext=hover(score), **_NOTE)
     height = len(rows) * max(BAR_PX, 18 * len(clips) + 12) + CHROME_PX
-    figure.update_layout(**_layout(height), barmode="group", bargap=0.35, bargroupgap=0.08)
+    figure.updatelayout(**layout(height), barmode="group", bargap=0.35, bargroupgap=0.08)
     figure.update_xaxes(range=[0, 1.12], tickvals=[0, 0.25, 0.5, 0.75, 1], fixedrange=True, zeroline=False)
     figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
     return figure
@@ -54,7 +54,7 @@ def timeline(scores: Sequence[Score]) -> go.Figure | None:
         line = {"color": SERIES[index % len(SERIES)], "width": 2}
         label = f"{score.title} %{{y:.2f}}<extra></extra>"
         figure.add_trace(go.Scatter(y=score.per_frame, name=score.title, mode="lines", line=line, hovertemplate=label))
-    figure.update_layout(**{**_layout(196), "hovermode": "x unified", "showlegend": True, "legend": _LEGEND})
+    figure.updatelayout(**{**layout(196), "hovermode": "x unified", "showlegend": True, "legend": _LEGEND})
     longest = max(len(score.per_frame) for score in shown)
     figure.update_xaxes(range=[0, max(1, longest - 1)], fixedrange=True, showgrid=False, zeroline=False)
     figure.update_yaxes(range=[-0.03, 1.06], tickvals=[0, 0.5, 1], fixedrange=True, zeroline=False)
@@ -83,7 +83,7 @@ def radar(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | None:
                 hovertemplate="%{theta} %{r:.2f}<extra></extra>",
             )
         )
-    figure.update_layout(**{**_layout(280), "margin": {"l": 40, "r": 40, "t": 30, "b": 30}, "polar": _POLAR})
+    figure.updatelayout(**{**layout(280), "margin": {"l": 40, "r": 40, "t": 30, "b": 30}, "polar": _POLAR})
     return figure
 
 
@@ -106,7 +106,7 @@ def matrix(titles: Sequence[str], values: np.ndarray) -> go.Figure:
         hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>",
     )
     figure = go.Figure(heat)
-    figure.update_layout(**{**_layout(40 * len(titles) + 110), "margin": {"l": 8, "r": 8, "t": 8, "b": 8}})
+    figure.updatelayout(**{**layout(40 * len(titles) + 110), "margin": {"l": 8, "r": 8, "t": 8, "b": 8}})
     figure.update_xaxes(fixedrange=True, showgrid=False, zeroline=False, ticks="", tickangle=-40)
     figure.update_yaxes(
         fixedrange=True, showgrid=False, zeroline=False, ticks="", autorange="reversed", ticksuffix="  "
@@ -116,9 +116,9 @@ def matrix(titles: Sequence[str], values: np.ndarray) -> go.Figure:
 
 def hover(score: Score) -> str:
     """What a bar says when a person points at it: the question it answers, what was measured, and its weight."""
-    lines = [f"<b>{score.title}</b>", *_wrapped(score.question)]
+    lines = [f"<b>{score.title}</b>", *wrapped(score.question)]
     if score.value is None:
-        return "<br>".join([*lines, *_wrapped(text.reason(score.reason))])
+        return "<br>".join([*lines, *wrapped(text.reason(score.reason))])
     lines.append(text.score_of(score.value, score.weight))
     if score.raw is not None:
         lines.append(text.measured(score.raw, score.unit, score.low, score.high))
@@ -144,7 +144,7 @@ def _titles(clips: Sequence[tuple[str, Sequence[Score]]]) -> list[str]:
     return list(dict.fromkeys(score.title for _, scores in clips for score in scores))
 
 
-def _wrapped(words: str, width: int = 52) -> list[str]:
+def wrapped(words: str, width: int = 52) -> list[str]:
     return [html.escape(line) for line in textwrap.wrap(words, width)]
 
 
@@ -163,7 +163,7 @@ _POLAR = {
 _LEGEND = {"orientation": "h", "x": 0, "y": 1.04, "xanchor": "left", "yanchor": "bottom", "font": {"size": 12}}
 
 
-def _layout(height: int) -> dict[str, object]:
+def layout(height: int) -> dict[str, object]:
     return {
         "template": "none",
         "height": height,

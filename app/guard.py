@@ -32,6 +32,11 @@ def warn(sentence: str) -> None:
     gr.Warning(html.escape(sentence), title=text.NOTE, duration=TOAST_S)
 
 
+def note(sentence: str) -> None:
+    """Say what was done; escaped, as an error is."""
+    gr.Info(html.escape(sentence), duration=TOAST_S)
+
+
 def told(function: Callable[..., Any]) -> Callable[..., Any]:
     """A server function of a component, whose DailiesError comes back as `{"problem": sentence}`, shown as text."""
 

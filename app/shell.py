@@ -6,20 +6,29 @@ from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
 
-from app import text, text_monitor, text_system
+from app import text, text_label, text_monitor, text_system, text_train
+from app.access import LABEL_PAGE, Gate
+from app.components.label_desk import LabelDesk
 from app.components.masthead import Masthead
 from app.desk import Desk
+from app.exports import export_routes
 from app.guard import on
 from app.media import media_routes
 from app.run_media import run_routes
 from app.tabs.generate import GenerateTab
+from app.tabs.label import LabelTab
 from app.tabs.library import LibraryTab
 from app.tabs.monitor import MonitorTab
 from app.tabs.score import ScoreTab
 from app.tabs.system import SystemTab
+from app.tabs.train import TrainTab
 from app.theme import desk_theme
 from app.trackio import trackio_routes
+from app.users import Users
+from app.voting import voting_routes
+from engine.data.given import was_given
 
 HERE = Path(__file__).parent
 MAX_UPLOAD = "2gb"
@@ -35,8 +44,12 @@ def build_page(desk: Desk) -> gr.Blocks:
                 generate = GenerateTab(desk)
             with gr.Tab(text.SCORE, id="score", elem_id="score-tab") as score_tab:
                 score = ScoreTab(desk, score_tab)
+            with gr.Tab(text_label.LABEL, id="label", elem_id="label-tab") as label_tab:
+                LabelTab(desk, label_tab)
             with gr.Tab(text.LIBRARY, id="library", elem_id="library-tab") as library_tab:
                 library = LibraryTab(desk, library_tab)
+            with gr.Tab(text_train.TRAIN, id="train", elem_id="train-tab") as train_tab:
+                TrainTab(desk, train_tab)
             with gr.Tab(text_monitor.MONITOR, id="monitor", elem_id="monitor-tab") as monitor_tab:
                 MonitorTab(desk, monitor_tab)
             with gr.Tab(text_system.SYSTEM, id="system", elem_id="system-tab") as system_tab:
@@ -67,16 +80,36 @@ def _connect(
     on(masthead.arrive, show_in_library, None, in_library)
 
 
-def build_server(desk: Desk, dependencies: Sequence[Any] = ()) -> FastAPI:
-    """Everything on one FastAPI application; `dependencies` (a login) hold for the routes that are not Gradio's."""
+def build_voting_page(desk: Desk) -> gr.Blocks:
+    """The Label tab's voting view alone, for labellers: a page without any event or upload of Gradio's."""
+    with gr.Blocks(title=text.TITLE, analytics_enabled=False, fill_width=True) as page:
+        LabelDesk("label-desk", offers_new=False)
+    return page
+
+
+def build_server(desk: Desk, dependencies: Sequence[Any] = (), users: Users | None = None) -> FastAPI:
+    """Everything on one FastAPI application; `users` are those who may come in, None: whoever reaches the server.
+
+    `dependencies` hold for the routes that are not Gradio's.
+    """
     server = FastAPI(title=text.TITLE, docs_url=None, redoc_url=None, openapi_url=None)
     server.include_router(media_routes(desk, dependencies))
     server.include_router(run_routes(desk, dependencies))
     server.include_router(trackio_routes(desk.workspace, dependencies))
+    server.include_router(voting_routes(desk, dependencies))
+    server.include_router(export_routes(desk, dependencies))
+    server.add_api_route(LABEL_PAGE.rstrip("/"), lambda: RedirectResponse(LABEL_PAGE, 307), methods=["GET"])
+    if users is not None:
+        server.add_middleware(Gate, users=users, given=lambda name, clip_id: was_given(desk.store, name, clip_id))
+    _mount(server, build_voting_page(desk), LABEL_PAGE.rstrip("/"))
+    return _mount(server, build_page(desk), "/")
+
+
+def _mount(server: FastAPI, page: gr.Blocks, path: str) -> FastAPI:
     return gr.mount_gradio_app(
         server,
-        build_page(desk),
-        path="/",
+        page,
+        path=path,
         theme=desk_theme(),
         css_paths=[HERE / "page.css"],
         head=f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",

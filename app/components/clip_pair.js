@@ -1,6 +1,6 @@
 // One to four clips in step. `props.value` = {clips: [{id, url, name, caption, num_frames, fps, width, height}],
 // prefetch: [url], focus: bool}. The longest clip leads; the others follow its time and hold their last frame.
-// Another script can extend the player through `element.player` (actions, state, show, key).
+// Another script can extend the player through `element.player` (actions, state, show, key): see label_desk.js.
 const { words } = props;
 const $ = (selector) => element.querySelector(selector);
 const root = $(".player"), stage = $(".stage"), scrub = $(".scrub"), counter = $(".counter");
@@ -96,6 +96,12 @@ async function show(value) {
 function reveal() {
   root.scrollIntoView({ behavior: still.matches ? "auto" : "smooth", block: "center" });
   if (document.activeElement?.closest("button, a, input[type=checkbox]")) root.focus({ preventScroll: true });
+}
+
+// Files that will be wanted next, while what is shown stays.
+function prefetch(value) {
+  keepOnly(new Set([...value.clips.map((clip) => clip.url), ...value.prefetch]));
+  value.prefetch.forEach(fileAt);
 }
 
 function lead(clips) {
@@ -253,14 +259,17 @@ root.addEventListener("click", (event) => {
 scrub.addEventListener("input", () => goTo(Number(scrub.value)));
 $(".speed").addEventListener("change", (event) => setSpeed(Number(event.target.value)));
 
+const labelOf = (name) => actions[name].label ?? words.actions[name] ?? name; // an extension brings its labels along
+
 function paintKeys() {
   for (const button of root.querySelectorAll("[data-action]")) {
-    const name = button.dataset.action, label = words.actions[name];
+    const name = button.dataset.action, label = labelOf(name);
     button.title = label + " (" + keys.name(keys.of(name)) + ")";
     button.setAttribute("aria-label", label);
     button.setAttribute("aria-keyshortcuts", keys.name(keys.of(name)));
   }
-  $(".keyrows").replaceChildren(...Object.keys(actions).map((name) => window.dailies.keyRow(words.actions[name] ?? name, keys, name, paintKeys)));
+  $(".keyrows").replaceChildren(...Object.keys(actions).map((name) => window.dailies.keyRow(labelOf(name), keys, name, paintKeys)));
+  element.player?.onPaintKeys();
 }
 
 // ---- Painting
@@ -286,7 +295,9 @@ new IntersectionObserver((entries) => seen(entries.at(-1).isIntersecting && !doc
 window.dailies.listen(element, "visibilitychange", () => seen(!document.hidden && element.offsetParent !== null));
 window.dailies.listen(element, "dailies:seek", (event) => event.detail.player === props.name && goTo(event.detail.frame));
 
-element.player = { actions, state, show, run, key, goTo, paintKeys };
+element.player = { actions, keys, state, show, prefetch, setView, run, key, goTo, paintKeys, onPaintKeys: () => {} };
 paintKeys();
-watch("value", () => show(props.value));
-show(props.value);
+// A value without clips is not for the player but for what extends it.
+const told = () => (!props.value || props.value.clips) && show(props.value);
+watch("value", told);
+told();

@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 HERE = Path(__file__).parent
+SLOT = "<slot></slot>"
 
 
 @cache
@@ -21,6 +22,9 @@ def read(name: str) -> str:
 
 class Component(gr.HTML):
     """`value` is what the script shows (JSON), `words` what the template says, `props` what else the script needs.
+
+    `around` names another component's files, whose template has a place for this one's (`SLOT`) and whose script goes
+    on from this one's: one component on the page, so that neither waits for the other.
 
     Set one by its plain value only: for a `gr.update` or `gr.skip` Gradio makes it anew, and its `words` are lost when
     it is not on screen yet.
@@ -34,14 +38,19 @@ class Component(gr.HTML):
         words: dict[str, Any],
         elem_id: str | None = None,
         server_functions: Sequence[Callable[..., Any]] = (),
+        around: str | None = None,
         render: bool = True,
         **props: Any,
     ) -> None:
+        html, css, script = (read(f"{files}.{kind}") for kind in ("html", "css", "js"))
+        if around is not None:
+            html = read(f"{around}.html").replace(SLOT, html)
+            css, script = f"{css}\n{read(f'{around}.css')}", f"{script}\n(() => {{\n{read(f'{around}.js')}\n}})();"
         super().__init__(
             value,
-            html_template=read(f"{files}.html"),
-            css_template=read(f"{files}.css"),
-            js_on_load=read(f"{files}.js"),
+            html_template=html,
+            css_template=css,
+            js_on_load=script,
             render=render,
             apply_default_css=False,
             elem_id=elem_id,

@@ -1,0 +1,150 @@
+"""Who may see what, over the whole server: `Gate` stands before every route, Gradio's, the media and the votes alike.
+
+A researcher may use everything. A labeller gets the voting page and what it needs, named one by one in `OF_LABELLERS`;
+a route that is not named there is closed to them, also one that somebody adds tomorrow.
+"""
+
+import html
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import text_access
+from app.users import SESSION_S, User, Users
+
+COOKIE = "dailies_session"
+LABEL_PAGE = "/label/"
+BODY_LIMIT = 8192  # bytes of a login form
+MEDIA = re.compile(r"/media/clips/([0-9a-f]{16})/(?:clip\.mp4|poster\.jpg)")
+# The voting page has no event of Gradio's: it needs its files and its config, no uploads, no queue, no other file.
+OF_LABELLERS = re.compile(
+    r"/label/?|/label/(?:config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|(?:assets|static|svelte)/[\w./@-]+"
+    r"|gradio_api/(?:info|startup-events|app_id|(?:assets|static)/[\w./@-]+))|/voting/(?:me|next|vote|undo)"
+)
+HERE = Path(__file__).parent
+Given = Callable[[str, str], bool]
+"""Whether a labeller (first) was given a pair with a clip (second)."""
+
+
+def user_of(scope: Scope) -> User | None:
+    """Whom the gate let in; None where there is no gate."""
+    return scope.get("dailies_user")
+
+
+class Gate:
+    """ASGI middleware. `given` decides on single clips for labellers."""
+
+    def __init__(self, app: ASGIApp, *, users: Users, given: Given) -> None:
+        self.app, self.users, self.given = app, users, given
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        user = await run_in_threadpool(self._user, HTTPConnection(scope))
+        refusal = await self._answer(scope, receive, user)
+        if refusal is None:
+            await self.app({**scope, "dailies_user": user}, receive, _private(send))
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await refusal(scope, receive, send)
+
+    def _user(self, connection: HTTPConnection) -> User | None:
+        return self.users.user_of(connection.cookies.get(COOKIE, ""))
+
+    async def _answer(self, scope: Scope, receive: Receive, user: User | None) -> Response | None:
+        """What is said instead of what was asked for; None when it may be had."""
+        path = scope["path"]
+        if path == "/login" and scope["type"] == "http":
+            return await self._login(Request(scope, receive))
+        if path == "/logout" and scope["type"] == "http":
+            return _logged_out()
+        if user is None:
+            return _who_are_you(scope)
+        if user.role == "researcher" or await run_in_threadpool(self._may, user, path):
+            return None
+        return RedirectResponse(LABEL_PAGE, 303) if path == "/" else _say(text_access.NOT_YOURS, 403)
+
+    def _may(self, user: User, path: str) -> bool:
+        if clip := MEDIA.fullmatch(path):
+            return self.given(user.name, clip[1])
+        return OF_LABELLERS.fullmatch(path) is not None and ".." not in path
+
+    async def _login(self, request: Request) -> Response:
+        """The form; what was typed into it; or a link with a token, as `python -m app users link` makes it."""
+        if request.method == "POST":
+            return await self._typed(request)
+        if token := request.query_params.get("link"):
+            user = await run_in_threadpool(self.users.user_of, token, "link")
+            return self._welcome(user, "") if user else _form(text_access.OLD_LINK, "", 403)
+        return _form("", request.query_params.get("next", ""))
+
+    async def _typed(self, request: Request) -> Response:
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > BODY_LIMIT:
+                return _form(text_access.WRONG, "", 413)
+        fields = parse_qs(body.decode("utf-8", "replace"))
+        name, password, target = (fields.get(key, [""])[0] for key in ("name", "password", "next"))
+        user = await run_in_threadpool(self.users.check, name, password)
+        return self._welcome(user, target) if user else _form(text_access.WRONG, target, 403)
+
+    def _welcome(self, user: User, target: str) -> Response:
+        inside = target if re.fullmatch(r"/(?![/\\])[\w./?=&%-]*", target) else "/"  # never to another host
+        reply = RedirectResponse(LABEL_PAGE if user.role == "labeller" else inside, 303)
+        token = self.users.token(user.name)
+        reply.set_cookie(COOKIE, token, max_age=SESSION_S, httponly=True, samesite="lax", path="/")
+        return reply
+
+
+def _who_are_you(scope: Scope) -> Response:
+    """A browser is led to the form; what a script asked for is 401."""
+    wants_page = "text/html" in HTTPConnection(scope).headers.get("accept", "")
+    if scope["type"] == "http" and scope["method"] == "GET" and wants_page:
+        return RedirectResponse(f"/login?next={quote(_asked(scope), safe='')}", 303)
+    return _say(text_access.LOG_IN, 401)
+
+
+def _asked(scope: Scope) -> str:
+    query = scope.get("query_string", b"").decode("latin-1")
+    return f"{scope['path']}?{query}" if query else str(scope["path"])
+
+
+def _logged_out() -> Response:
+    reply = RedirectResponse("/login", 303)
+    reply.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
+    return reply
+
+
+def _say(sentence: str, status: int) -> Response:
+    return JSONResponse({"problem": sentence}, status)
+
+
+def _form(problem: str, target: str, status: int = 200) -> Response:
+    page = (HERE / "login.html").read_text(encoding="utf-8")
+    words: Mapping[str, Any] = {**text_access.FORM, "problem": problem, "next": target}
+    for name, value in words.items():
+        page = page.replace(f"{{{{words.{name}}}}}", html.escape(value, quote=True))
+    return HTMLResponse(page, status, headers={"Cache-Control": "no-store"})
+
+
+def _private(send: Send) -> Send:
+    """No cache on the way may keep what only somebody who is logged in may see."""
+
+    async def marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            named = {name.lower() for name, _ in message["headers"]}
+            if b"cache-control" not in named:
+                message["headers"] = [*message["headers"], (b"cache-control", b"private, no-cache")]
+        await send(message)
+
+    return marked

@@ -1,0 +1,19 @@
+"""The voting view: the pair player, and around it the prompt, the votes, and who votes on what."""
+
+from typing import Any
+
+from app import text_label
+from app.components.files import Component
+
+
+class LabelDesk(Component):
+    """`value` is {campaign, at}: the campaign to show, where the person has not chosen another one since.
+
+    It talks to `app.voting` by itself. Events: choose_campaign {id}.
+    """
+
+    def __init__(self, name: str, *, offers_new: bool = True, render: bool = True) -> None:
+        more: dict[str, Any] = {"name": name, "reveals": False, "offers_new": offers_new}
+        super().__init__(
+            "clip_pair", {}, words=text_label.DESK_WORDS, elem_id=name, around="label_desk", render=render, **more
+        )

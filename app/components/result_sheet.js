@@ -1,0 +1,28 @@
+// A campaign in figures. `props.value` = {figures: [[name, value]], people: [[cell]], links: [[label, address]],
+// empty: [title, hint] | null}.
+const { words } = props;
+const $ = (selector) => element.querySelector(selector);
+const make = (tag, textContent) => Object.assign(document.createElement(tag), { textContent });
+
+function show(value) {
+  const { figures = [], people = [], links = [], empty = null } = value ?? {};
+  $(".figures").replaceChildren(...figures.map(([name, figure]) => {
+    const pair = document.createElement("div");
+    pair.append(make("dt", name), make("dd", figure));
+    return pair;
+  }));
+  $(".empty").hidden = !empty;
+  if (empty) [$(".empty h3").textContent, $(".empty p").textContent] = empty;
+  $(".of-people").hidden = !people.length;
+  $("thead tr").replaceChildren(...words.people_heads.map((head) => Object.assign(make("th", head), { scope: "col" })));
+  $("tbody").replaceChildren(...people.map((cells) => {
+    const row = document.createElement("tr");
+    row.append(...cells.map((cell) => make("td", cell)));
+    return row;
+  }));
+  $(".links").hidden = !links.length;
+  $(".links").replaceChildren($(".links span"), ...links.map(([label, href]) => Object.assign(make("a", label), { href, download: "" })));
+}
+
+watch("value", () => show(props.value));
+show(props.value);

@@ -1,0 +1,137 @@
+"""The plots of a campaign's results: strengths with their intervals, who beat whom, and rewards against people."""
+
+import html
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+
+from app.figures import DIVERGING, MUTED, SERIES, layout, wrapped
+
+if TYPE_CHECKING:
+    from engine.preferences.against_rewards import RewardAgreement
+    from engine.preferences.ranking import Ranking
+
+ROW_PX, CHROME_PX = 34, 56
+
+
+def strengths(ranking: "Ranking") -> go.Figure | None:
+    """A dot an entrant, its interval as a line, the best on top; None when nobody has met."""
+    shown = ranking.standings
+    if not shown:
+        return None
+    reach = {
+        "array": [one.high - one.strength for one in shown],
+        "arrayminus": [one.strength - one.low for one in shown],
+        "symmetric": False,
+        "thickness": 2,
+        "width": 5,
+        "color": SERIES[0],
+    }
+    told = [
+        f"{'<br>'.join(wrapped(one.entrant))}<br>{one.strength:+.2f} ({one.low:+.2f} to {one.high:+.2f})<br>place "
+        f"{one.rank} ({one.rank_low} to {one.rank_high}), {one.votes:,} votes, won {one.win_rate:.0%}"
+        for one in shown
+    ]
+    dots = go.Scatter(
+        x=[one.strength for one in shown],
+        y=[_name(one.entrant) for one in shown],
+        error_x=reach,
+        mode="markers",
+        marker={"size": 10, "color": SERIES[0]},
+        customdata=told,
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    figure = go.Figure(dots)
+    figure.updatelayout(**layout(ROW_PX * len(shown) + CHROME_PX))
+    figure.update_xaxes(fixedrange=True, zeroline=True, zerolinecolor=MUTED, tickformat="+.1f")
+    figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
+    return figure
+
+
+def win_matrix(ranking: "Ranking") -> go.Figure | None:
+    """The row's share of votes against the column; the number of votes where one points at it."""
+    names = [_name(entrant) for entrant in ranking.entrants]
+    if len(names) < 2:
+        return None
+    size = range(len(names))
+    met = [[ranking.wins[i][j] + ranking.wins[j][i] + ranking.ties[i][j] for j in size] for i in size]
+    shares = [
+        [(ranking.wins[i][j] + ranking.ties[i][j] / 2) / met[i][j] if met[i][j] else None for j in size] for i in size
+    ]
+    heat = go.Heatmap(
+        z=shares,
+        x=names,
+        y=names,
+        customdata=met,
+        zmin=0,
+        zmax=1,
+        colorscale=DIVERGING,
+        showscale=False,
+        xgap=2,
+        ygap=2,
+        texttemplate="%{z:.0%}",
+        textfont={"size": 11, "color": "#1d1d1d"},
+        hoverongaps=False,
+        hovertemplate="%{y} against %{x}: %{z:.0%} of %{customdata:,} votes<extra></extra>",
+    )
+    figure = go.Figure(heat)
+    figure.updatelayout(**{**layout(40 * len(names) + 110), "margin": {"l": 8, "r": 8, "t": 8, "b": 8}})
+    figure.update_xaxes(fixedrange=True, showgrid=False, zeroline=False, ticks="", tickangle=-40)
+    figure.update_yaxes(
+        fixedrange=True, showgrid=False, zeroline=False, ticks="", autorange="reversed", ticksuffix="  "
+    )
+    return figure
+
+
+def reward_bars(agreeing: Sequence["RewardAgreement"]) -> go.Figure | None:
+    """A bar a reward: how often it orders a pair as people did, with its interval; a line stands at chance."""
+    shown = [one for one in agreeing if one.accuracy is not None]
+    if not shown:
+        return None
+    bars = go.Bar(
+        orientation="h",
+        y=[_title(one.reward) for one in shown],
+        x=[one.accuracy for one in shown],
+        error_x=_reach(shown),
+        customdata=[_told(one) for one in shown],
+        hovertemplate="%{customdata}<extra></extra>",
+        marker={"color": [SERIES[0] if one.accuracy >= 0.5 else MUTED for one in shown if one.accuracy is not None]},
+    )
+    figure = go.Figure(bars)
+    figure.add_vline(x=0.5, line={"color": MUTED, "width": 1, "dash": "dot"})
+    figure.updatelayout(**layout(ROW_PX * len(shown) + CHROME_PX), bargap=0.35)
+    figure.update_xaxes(range=[0, 1.02], tickformat=".0%", fixedrange=True, zeroline=False)
+    figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
+    return figure
+
+
+def _reach(shown: Sequence["RewardAgreement"]) -> dict[str, Any]:
+    """The Wilson intervals, as lengths from the bar's end."""
+    ends = [(one.accuracy or 0.0, *one.counted.interval) for one in shown]
+    return {
+        "array": [max(0.0, high - value) for value, _, high in ends],
+        "arrayminus": [max(0.0, value - low) for value, low, _ in ends],
+        "symmetric": False,
+        "thickness": 1.5,
+        "width": 4,
+        "color": MUTED,
+    }
+
+
+def _told(one: "RewardAgreement") -> str:
+    tau = "–" if one.tau is None else f"{one.tau:+.2f}"
+    places = "–" if one.ranking_tau is None else f"{one.ranking_tau:+.2f}"
+    return (
+        f"{_title(one.reward)}<br>{one.accuracy:.0%} of {one.counted.count:,} pairs as people<br>"
+        f"Kendall's tau over pairs {tau}, over the ranking {places}"
+    )
+
+
+def _title(reward: str) -> str:
+    return reward.replace("_", " ").capitalize()
+
+
+def _name(entrant: str) -> str:
+    """Plotly reads a label as a kind of HTML."""
+    return html.escape(entrant)

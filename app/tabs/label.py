@@ -1,0 +1,199 @@
+"""The Label tab: people vote on pairs of clips, a campaign at a time; what their votes say; and new campaigns."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from app import text_label as text
+from app.components.job_strip import JobStrip
+from app.components.label_desk import LabelDesk
+from app.components.result_sheet import ResultSheet
+from app.desk import Desk
+from app.forms import MAX_TAKES, default_mix, mix_choices, preferred, titled
+from app.guard import note, on
+from app.views import campaigns as view
+from app.views import sets
+from app.views.jobs import strip
+from engine.data.campaign_spec import AXES
+from engine.data.campaigns import Campaigns
+from engine.generation.request import GenerationRequest
+from engine.jobs.campaign_clips import file_missing
+from engine.jobs.local import ensure_worker
+
+KIND = "generate"
+RESULTS = "label-results"  # the line of the events that fill the results
+
+
+class LabelTab:
+    """`train` is a button, `campaign` the id it is about: the shell connects it with the tab that trains."""
+
+    def __init__(self, desk: Desk, tab: gr.Tab) -> None:
+        self.desk, self.campaigns = desk, Campaigns(desk.store)
+        self.jobs = JobStrip("label-jobs", desk, KIND)
+        with gr.Tabs(elem_id="label-views") as self.views:
+            with gr.Tab(text.VOTE, id="vote"):
+                self.voting = LabelDesk("label-desk")
+            with gr.Tab(text.RESULTS, id="results") as self.results_tab:
+                self._results()
+            with gr.Tab(text.NEW, id="new") as self.new_tab, gr.Column(elem_classes=["desk-panel", "campaign-form"]):
+                self._form()
+        self._wire(tab)
+
+    # ---- Layout
+    def _results(self) -> None:
+        with gr.Row(elem_classes="tight"):
+            self.campaign = gr.Dropdown(self._choices(), label=text.CAMPAIGN, min_width=260, elem_id="label-campaign")
+            mixes = mix_choices()[:-1]
+            self.judges = gr.Dropdown(mixes, value=default_mix(mixes), label=text.JUDGES, min_width=160)
+            buttons = {"size": "md", "scale": 0, "min_width": 170, "elem_classes": "beside-label"}
+            self.again = gr.Button(text.REFRESH, **buttons)
+            self.make = gr.Button(text.MAKE_MISSING, **buttons)
+            self.close = gr.Button(text.CLOSE_CAMPAIGN, **buttons)
+            self.train = gr.Button(text.TRAIN, variant="primary", elem_id="train-on-these", **buttons)
+        with gr.Column(elem_classes="desk-panel"):
+            self.sheet = ResultSheet("label-sheet")
+        with gr.Row(elem_classes="watch", equal_height=False, visible=False) as self.plots:
+            with gr.Column(elem_classes="desk-panel"):
+                told = text.RANKING_HINT.format(confidence=0.95)
+                self.ranking = _plot("label-ranking", text.RANKING, told)
+                self.wins = _plot("label-wins", text.WINS, text.WINS_HINT)
+            with gr.Column(elem_classes="desk-panel"):
+                self.rewards = _plot("label-rewards", text.REWARDS, text.REWARDS_HINT)
+
+    def _form(self) -> None:
+        clips = [(text.WHAT_MADE, view.MADE), (text.WHAT_CLIPS, view.CLIPS)]
+        title = gr.Textbox(label=text.TITLE, placeholder=text.TITLE_HINT, max_lines=1, elem_id="campaign-title")
+        what = gr.Radio(clips, value=view.MADE, label=text.WHAT, elem_id="campaign-what")
+        with gr.Column() as self.of_models:
+            self.models = titled("models")
+            first = preferred(self.models, GenerationRequest.model_fields["model"].default)
+            prompts = gr.Textbox(label=text.PROMPTS, lines=4, max_lines=12, elem_id="campaign-prompts")
+            entrants = gr.Dropdown(
+                view.entrant_choices(self.desk, self.models),
+                value=[first] if first else [],
+                multiselect=True,
+                label=text.ENTRANTS,
+                info=text.ENTRANTS_HINT,
+                elem_id="campaign-entrants",
+            )
+            with gr.Row(elem_classes="tight"):
+                takes = gr.Slider(1, MAX_TAKES, value=2, step=1, buttons=[], label=text.TAKES, elem_id="campaign-takes")
+                frames = gr.Number(0, minimum=0, precision=0, label=text.FRAMES, elem_id="campaign-frames")
+                mixes = mix_choices()
+                self.mix = gr.Dropdown(mixes, value=preferred(mixes, first or ""), label=text.MIX)
+        with gr.Column(visible=False) as self.of_clips:
+            which = gr.Dropdown(
+                sets.choices(self.desk),
+                value=sets.NEWEST,
+                label=text.WHICH,
+                info=text.WHICH_HINT,
+                elem_id="campaign-which",
+            )
+        with gr.Row(elem_classes="tight"):
+            per_pair = gr.Number(1, minimum=1, maximum=100, precision=0, label=text.PER_PAIR, elem_id="campaign-people")
+            target = gr.Number(0, minimum=0, precision=0, label=text.TARGET)
+            ways = [(label, key) for key, label in text.STRATEGIES.items()]
+            strategy = gr.Dropdown(ways, value="random", label=text.STRATEGY, elem_id="campaign-strategy")
+        axes = gr.CheckboxGroup([(text.AXES[axis], axis) for axis in AXES], label=text.RUBRIC, elem_id="campaign-axes")
+        self.create_button = gr.Button(text.CREATE, variant="primary", elem_id="create-campaign")
+        self.form = [title, what, prompts, entrants, takes, frames, which, per_pair, target, strategy, axes]
+
+    @property
+    def shown(self) -> list[Any]:
+        """What `show` fills."""
+        return [self.campaign, self.close, self.sheet, self.plots, self.ranking, self.wins, self.rewards]
+
+    def _wire(self, tab: gr.Tab) -> None:
+        _, what, _, entrants, _, _, which, *_ = self.form
+        on(tab.select, lambda: strip(self.desk, KIND), None, self.jobs)
+        asked = [self.campaign, self.judges]
+        for event in (self.results_tab.select, self.campaign.input, self.judges.input, self.again.click):
+            on(event, self.show, asked, self.shown, line=RESULTS)
+        on(self.close.click, self.close_or_open, asked, [*self.shown, self.voting], line=RESULTS)
+        on(self.voting.choose_campaign, self.follow, None, self.campaign)
+        on(self.make.click, self.make_missing, [self.campaign, self.mix], self.jobs)
+        on(self.new_tab.select, self.offer, None, [entrants, which])
+        on(what.input, self.show_what, what, [self.of_models, self.of_clips])
+        created = [self.views, self.campaign, self.voting, self.jobs]
+        on(self.create_button.click, self.create, [*self.form, self.mix], created)
+        on(self.jobs.job_ended, self.clips_came, self.campaign, self.voting)
+
+    # ---- New campaigns
+    def offer(self) -> list[Any]:
+        """The form with the adapters and folders that there are now."""
+        entrants = gr.update(choices=view.entrant_choices(self.desk, self.models))
+        return [entrants, gr.update(choices=sets.choices(self.desk))]
+
+    def show_what(self, what: str) -> list[Any]:
+        return [gr.update(visible=what == view.MADE), gr.update(visible=what == view.CLIPS)]
+
+    def create(self, *values: Any) -> list[Any]:
+        """Make the campaign, and file the clips that it lacks."""
+        *form, mix = values
+        campaign = self.campaigns.create(view.read_spec(self.desk, form))
+        missing = len(self.campaigns.missing(campaign.id))
+        self._file_missing(campaign.id, mix)
+        note(text.created(campaign.title, missing))
+        chosen = gr.update(choices=self._choices(), value=campaign.id)
+        return [
+            gr.update(selected="vote"),
+            chosen,
+            {"campaign": campaign.id, "at": campaign.id},
+            strip(self.desk, KIND),
+        ]
+
+    def make_missing(self, campaign_id: str | None, mix: str | None) -> dict[str, Any]:
+        if campaign_id and not self._file_missing(campaign_id, mix):
+            note(text.NOTHING_MISSING)
+        return strip(self.desk, KIND)
+
+    def _file_missing(self, campaign_id: str, mix: str | None) -> bool:
+        jobs = file_missing(self.desk.queue, self.campaigns, campaign_id, mix or None)
+        if jobs:
+            ensure_worker(self.desk.workspace)
+        return bool(jobs)
+
+    def clips_came(self, campaign_id: str | None, event: gr.EventData) -> dict[str, Any]:
+        """Tell the voting view that there may be more to vote on."""
+        return {"campaign": campaign_id, "at": event.ids[-1]}
+
+    # ---- Results
+    def follow(self, event: gr.EventData) -> dict[str, Any]:
+        """The results will be of the campaign that is voted on."""
+        return gr.update(choices=self._choices(), value=event.id)
+
+    def show(self, campaign_id: str | None, mix: str) -> list[Any]:
+        """What the votes of a campaign say, and a mix's rewards of them; of the newest where none is chosen."""
+        choices = self._choices()
+        known = [key for _, key in choices]
+        chosen = campaign_id if campaign_id in known else next(iter(known), None)
+        offered = gr.update(choices=choices, value=chosen)
+        if chosen is None:
+            nothing = {"empty": text.NO_RESULTS}
+            return [offered, gr.skip(), nothing, gr.update(visible=False), *_figures([None] * 3)]
+        found = view.results(self.desk, chosen, mix)
+        is_open = self.campaigns.get(chosen).is_open
+        closing = gr.update(value=text.CLOSE_CAMPAIGN if is_open else text.REOPEN_CAMPAIGN)
+        figures = [found.ranking, found.wins, found.rewards]
+        return [offered, closing, found.sheet, gr.update(visible=any(figures)), *_figures(figures)]
+
+    def close_or_open(self, campaign_id: str | None, mix: str) -> list[Any]:
+        """Close an open campaign, open a closed one."""
+        if campaign_id:
+            is_open = self.campaigns.get(campaign_id).is_open
+            (self.campaigns.close if is_open else self.campaigns.reopen)(campaign_id)
+        return [*self.show(campaign_id, mix), {"campaign": campaign_id, "at": "changed"}]
+
+    def _choices(self) -> list[tuple[str, str]]:
+        return [(campaign.title, campaign.id) for campaign in self.campaigns.list()]
+
+
+def _plot(name: str, title: str, hint: str) -> gr.Plot:
+    gr.HTML(f'<h3>{title}</h3><p class="hint-left">{hint}</p>')
+    return gr.Plot(show_label=False, container=False, elem_id=name, elem_classes="plot")
+
+
+def _figures(figures: Sequence[Any]) -> list[Any]:
+    """Updates for plots; one with nothing to show takes no room."""
+    return [gr.update(value=figure, visible=figure is not None) for figure in figures]

@@ -1,0 +1,20 @@
+"""The words of logging in."""
+
+FORM = {
+    "title": "Dailies",
+    "hint": "Log in to go on.",
+    "name": "Name",
+    "password": "Password",
+    "submit": "Log in",
+}
+WRONG = "Name or password is wrong."
+OLD_LINK = "This link is no longer good: ask for a new one, or log in."
+LOG_IN = "Log in first: open the page in a browser."
+NOT_YOURS = "Labellers see the Label page only."
+OPEN_TO_ALL = (
+    "The page would listen on {host}, where anybody on the network could run jobs and delete clips: "
+    "name a users file with --auth FILE (`python -m app users add NAME` makes it), or listen on 127.0.0.1."
+)
+PASSWORD = "Password of {name}: "
+AGAIN = "Once more: "
+DIFFERENT = "The two passwords differ: nothing was changed."

@@ -1,0 +1,53 @@
+"""`python -m app users add|remove|list|link`: the users file from a shell."""
+
+import argparse
+import getpass
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from app import text_access
+from app.users import ROLES, Users, add_user, remove_user
+from engine.errors import ConfigError
+
+
+def manage_users(argv: Sequence[str]) -> None:
+    """Do what the words say. Raises ConfigError in one sentence."""
+    options = parse(argv)
+    if options.verb == "add":
+        add_user(options.file, options.name, options.role, read_password(options.name))
+        print(f"{options.name} is a {options.role} of {options.file}.")
+    elif options.verb == "remove":
+        remove_user(options.file, options.name)
+        print(f"{options.name} is out.")
+    elif options.verb == "link":
+        print(f"{options.url.rstrip('/')}/login?link={Users(options.file).token(options.name, 'link')}")
+    else:
+        for name, account in Users(options.file).read().users.items():
+            print(f"{account.role:12}{name}")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m app users", description="Who may use the page.")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--file", type=Path, default=Path("users.json"), help="users file (default: users.json)")
+    verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
+    verbs.add_parser("list", parents=[shared], help="names and roles")
+    add = verbs.add_parser("add", parents=[shared], help="add a user, or give one another role and password")
+    add.add_argument("--role", choices=ROLES, default="labeller", help="a labeller sees the Label page only")
+    link = verbs.add_parser("link", parents=[shared], help="an address that logs a user in, good for 30 days")
+    link.add_argument("--url", default="http://127.0.0.1:7860", help="where the page is served")
+    remove = verbs.add_parser("remove", parents=[shared], help="remove a user, who is out at once")
+    for verb in (add, link, remove):
+        verb.add_argument("name")
+    return parser.parse_args(argv)
+
+
+def read_password(name: str) -> str:
+    """Typed twice where somebody sits at a terminal, else the first line of the standard input."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    first = getpass.getpass(text_access.PASSWORD.format(name=name))
+    if first != getpass.getpass(text_access.AGAIN):
+        raise ConfigError(text_access.DIFFERENT)
+    return first

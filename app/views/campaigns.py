@@ -1,0 +1,147 @@
+"""A campaign's form read into its spec, and what its votes say as figures, tables and plots."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import plotly.graph_objects as go
+from pydantic import ValidationError
+
+from app import text_label as text
+from app.desk import Desk
+from app.figures_label import reward_bars, strengths, win_matrix
+from app.forms import adapter_names
+from app.views import sets
+from engine.config.suggest import explain
+from engine.data.campaign_spec import AXES, CampaignSpec, Entrant
+from engine.data.campaigns import Campaigns
+from engine.data.progress import CampaignProgress
+from engine.data.votes import StoredVote
+from engine.errors import ConfigError
+
+FIELDS = (
+    "title",
+    "what",
+    "prompts",
+    "entrants",
+    "takes",
+    "num_frames",
+    "which",
+    "per_pair",
+    "target",
+    "strategy",
+    "axes",
+)
+MADE, CLIPS = "made", "clips"
+SEPARATOR = "\t"  # no model's key and no adapter's name has one
+
+
+def entrant_choices(desk: Desk, models: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Every model, alone and with each of its adapters."""
+    found = []
+    for title, model in models:
+        found.append((title, model))
+        found += [(f"{title} + {name}", f"{model}{SEPARATOR}{name}") for name in adapter_names(desk.workspace, model)]
+    return found
+
+
+def read_spec(desk: Desk, values: Sequence[Any]) -> CampaignSpec:
+    """The filled form. Raises ConfigError in one sentence."""
+    form = dict(zip(FIELDS, values, strict=True))
+    rules = {
+        "title": (form["title"] or "").strip(),
+        "labellers_per_pair": form["per_pair"],
+        "target_votes": int(form["target"] or 0) or None,
+        "strategy": form["strategy"],
+        "axes": [axis for axis in AXES if axis in form["axes"]],
+    }
+    compared = _of_clips(desk, form) if form["what"] == CLIPS else _of_models(form)
+    try:
+        return CampaignSpec(**rules, **compared)
+    except ValidationError as error:
+        raise ConfigError(explain(error, "The campaign", CampaignSpec.model_fields)) from error
+
+
+def _of_clips(desk: Desk, form: Mapping[str, Any]) -> dict[str, Any]:
+    return {"clip_ids": [record.id for record in sets.records(desk, form["which"])]}
+
+
+def _of_models(form: Mapping[str, Any]) -> dict[str, Any]:
+    prompts = [line.strip() for line in (form["prompts"] or "").splitlines() if line.strip()]
+    if not prompts or not form["entrants"]:
+        raise ConfigError(text.NO_SOURCE)
+    named = [choice.partition(SEPARATOR) for choice in form["entrants"]]
+    frames = int(form["num_frames"] or 0)
+    return {
+        "prompts": prompts,
+        "entrants": [Entrant(model=model, adapter=adapter or None) for model, _, adapter in named],
+        "takes": form["takes"],
+        "settings": {"num_frames": frames} if frames else {},
+    }
+
+
+# ---- Results
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """What a campaign's votes say. A plot is None where there is nothing to plot; `confidence` is of the intervals."""
+
+    sheet: dict[str, Any]
+    ranking: go.Figure | None
+    wins: go.Figure | None
+    rewards: go.Figure | None
+
+
+def results(desk: Desk, campaign_id: str, mix: str) -> Results:
+    """`mix` is the one whose scores are held against people. Raises StoreError when there is no such campaign."""
+    from engine.preferences.against_rewards import against_rewards, scores_of
+    from engine.preferences.ranking import contests, rank
+
+    campaigns = Campaigns(desk.store)
+    votes = campaigns.votes(campaign_id)
+    ranking = rank(contests(votes))
+    clips = list(dict.fromkeys(clip for one in votes for clip in (one.left_clip, one.right_clip)))
+    agreeing = against_rewards(votes, scores_of(desk.store.reports(clips, mix)))
+    return Results(
+        sheet=sheet(campaign_id, campaigns.progress(campaign_id), votes),
+        ranking=strengths(ranking),
+        wins=win_matrix(ranking),
+        rewards=reward_bars(agreeing),
+    )
+
+
+def sheet(campaign_id: str, far: CampaignProgress, votes: Sequence[StoredVote]) -> dict[str, Any]:
+    """The figures, a row a labeller, and where the exports are to be had."""
+    from engine.preferences.agreement import agreement
+
+    trust = agreement(votes)
+    quality = {one.labeller: one for one in trust.labellers}
+    paces = [one.votes_per_hour for one in far.labellers if one.votes_per_hour is not None]
+    figures = {
+        "votes": f"{far.votes:,} of {far.target:,}",
+        "remaining": f"{far.remaining:,}",
+        "pace": f"{fmean(paces):,.0f} each" if paces else "–",
+        "ready": f"{far.askable:,} of {far.pairs:,}",
+        "alpha": text.alpha(trust.alpha, trust.low, trust.high),
+        "left": text.share(trust.left.value, trust.left.count),
+        "consistent": text.share(trust.consistent.value, trust.consistent.count),
+        **({"gone": f"{far.gone:,}"} if far.gone else {}),
+    }
+    return {
+        "figures": [[text.FIGURES[key], value] for key, value in figures.items()],
+        "people": [_person(one, quality.get(one.labeller)) for one in far.labellers],
+        "links": [[label, f"/voting/export/{campaign_id}/{key}"] for key, label in text.EXPORTS.items()]
+        if votes
+        else [],
+        "empty": None if votes else text.NO_RESULTS,
+    }
+
+
+def _person(far: Any, quality: Any) -> list[str]:
+    pace = "–" if far.votes_per_hour is None else f"{far.votes_per_hour:,.0f}"
+    row = [far.labeller, f"{far.done:,}", f"{far.skipped:,}", f"{far.remaining:,}", pace, text.seconds(far.median_ms)]
+    if quality is None:
+        return [*row, "–", "–", "–"]
+    left = text.share(quality.left.value, quality.left.count) + (f", {text.BIASED}" if quality.is_biased else "")
+    others = (text.share(share.value, share.count) for share in (quality.consistent, quality.with_others))
+    return [*row, left, *others]

@@ -1,0 +1,58 @@
+"""What the voting view shows: pairs without their models, who one is, how far one is."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app import text_label
+from app.views.clips import player
+from engine.data.assigning import Assignment
+from engine.data.campaigns import Campaign
+from engine.data.progress import CampaignProgress
+from engine.data.store import ClipRecord, Store
+from engine.data.votes import StoredVote
+
+
+def campaign_choice(campaign: Campaign) -> dict[str, Any]:
+    """A campaign as the voting view knows it; nothing of it tells which models compete."""
+    return {"id": campaign.id, "title": campaign.title, "axes": axes(campaign.spec.axes), "open": campaign.is_open}
+
+
+def axes(names: Sequence[str]) -> list[dict[str, str]]:
+    """The rubric's axes, each with its key."""
+    spare = iter(text_label.SPARE_KEYS)
+    return [
+        {
+            "name": name,
+            "label": text_label.AXES.get(name) or name.replace("_", " ").capitalize(),
+            "key": text_label.AXIS_KEYS.get(name) or next(spare, ""),
+        }
+        for name in names
+    ]
+
+
+def pairs(store: Store, assignments: Sequence[Assignment]) -> list[dict[str, Any]]:
+    """The pairs as the player plays them, in the order given, but those of which a clip was deleted meanwhile."""
+    known = store.known([clip for one in assignments for clip in (one.left_clip, one.right_clip)])
+    both = [(one, known.get(one.left_clip), known.get(one.right_clip)) for one in assignments]
+    return [_pair(one, left, right) for one, left, right in both if left and right]
+
+
+def _pair(one: Assignment, left: ClipRecord, right: ClipRecord) -> dict[str, Any]:
+    clips = [{**clip, "caption": ""} for clip in player([left, right])["clips"]]
+    return {"pair_id": one.pair_id, "shown_left": one.left_clip, "prompt": one.prompt, "clips": clips}
+
+
+def standing(progress: CampaignProgress, labeller: str) -> dict[str, Any]:
+    """How far one labeller is, and whether clips are still to come."""
+    mine = next((one for one in progress.labellers if one.labeller == labeller), None)
+    return {
+        "done": mine.done if mine else 0,
+        "remaining": mine.remaining if mine else progress.remaining,
+        "making": progress.askable + progress.gone < progress.pairs,
+        "gone": progress.gone,
+    }
+
+
+def stored(vote: StoredVote) -> dict[str, Any]:
+    """What the page says once a vote is stored, and only then: who was behind the two sides."""
+    return {"revealed": text_label.revealed(vote.vote.choice, vote.left_entrant, vote.right_entrant)}
