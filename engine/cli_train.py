@@ -5,6 +5,7 @@ import json
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+from engine import cli_export
 from engine.cli_output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     listing = runs.add_subparsers(required=True, metavar="COMMAND")
     ls = listing.add_parser("ls", parents=[shared], help="list them, the newest first")
     ls.set_defaults(run=show_runs)
+    cli_export.add_command(listing, shared)
 
 
 def add_start(parser: argparse.ArgumentParser) -> None:
@@ -84,6 +86,7 @@ def execute(run: "Run", options: argparse.Namespace) -> None:
     """Queue the run, or train here and then publish its adapter."""
     from engine.data.workspace import Workspace
     from engine.errors import TrainingError
+    from engine.hardware.environment import process_environment
     from engine.jobs.trainee import command
     from engine.jobs.training import publish
 
@@ -91,7 +94,7 @@ def execute(run: "Run", options: argparse.Namespace) -> None:
         queue(run, options)
         return
     try:
-        code = subprocess.run(command(run), check=False).returncode
+        code = subprocess.run(command(run), check=False, env=process_environment(run.workspace)).returncode
     except KeyboardInterrupt:
         code = None
     if code != 0:

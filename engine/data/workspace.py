@@ -11,6 +11,7 @@ prompts/                encoded prompts, see engine.families.prompt_cache; may b
 saved/<kind>/*.toml     presets that were saved here, laid over the shipped ones
 cache/                  metrics made quick to read, kernels that MIOpen found; may be deleted at any time
 trackio/                the runs' metrics once more, for Trackio's dashboard
+tensorboard/<run>/      runs that were exported for TensorBoard
 tmp/                    folders being written; what a dead process left here is swept away
 jobs/<id>.log           one log a job
 worker/                 the warm worker: its lock, its state, its log; whether the queue is paused
@@ -145,6 +146,11 @@ class Workspace:
     def trackio(self) -> Path:
         """Trackio's store (TRACKIO_DIR)."""
         return self.root / "trackio"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Runs that were exported for TensorBoard."""
+        return self.root / "tensorboard"
 
     @property
     def worker_lock(self) -> Path:

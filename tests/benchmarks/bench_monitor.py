@@ -1,0 +1,80 @@
+"""The Monitor with 50 runs of 20,000 rows each, all overlaid, from pressing its tab to drawn curves. Bar: 1 s.
+
+Every row has ten metrics, so a million rows are ten million values. `first_time_s` is the same without the columns that
+the page's server keeps in the workspace's cache: the first time that anybody looks at runs from elsewhere.
+"""
+
+import json
+import random
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from measurement import report
+from playwright.sync_api import Browser, Page
+from served_page import chromium, scratch_workspace, started_app, wait_until_served
+
+from engine.config.presets import load_train_preset
+from engine.data.runs import Run
+from engine.data.workspace import Workspace
+
+BAR_S = 1.0
+RUNS, ROWS = 50, 20_000
+NAMES = ("loss", "reward", "kl", "grad_norm", "ratio/spread", "clip_ratio", "time/step", "memory/process", "at", "of")
+DRAWN = """([runs, rows]) => { const view = document.querySelector('#monitor-curves [id^=html]')?.curves;
+  const loss = view?.charts.get('loss');
+  return Boolean(loss?.lines?.length === runs && loss.lines.every(line => line.x[line.x.length - 1] === rows)
+    && document.querySelector('#monitor-curves .said').textContent === ''); }"""
+
+
+def fill(workspace: Workspace) -> None:
+    random.seed(0)
+    lines = [
+        json.dumps({"step": step, **{name: round(random.random(), 6) for name in NAMES}}) + "\n"
+        for step in range(1, ROWS + 1)
+    ]
+    text = "".join(lines)
+    for _ in range(RUNS):
+        run = Run.create(workspace, load_train_preset("mini_nft"))
+        run.metrics_file.write_text(text, encoding="utf-8")
+        run.adapter.mkdir()
+
+
+def opened_s(browser: Browser, address: str, runs: list[str]) -> float:
+    """Seconds from the press on the tab until all runs are drawn to their last step, in a fresh browser context."""
+    page = browser.new_page()
+    page.goto(address)
+    choose(page, runs)
+    began = time.monotonic()
+    page.get_by_role("tab", name="Monitor", exact=True).click()
+    page.wait_for_function(DRAWN, arg=[RUNS, ROWS], timeout=300_000, polling=20)
+    spent = time.monotonic() - began
+    page.close()
+    return spent
+
+
+def choose(page: Page, runs: list[str]) -> None:
+    """These runs ticked, as a person who left them so finds them again."""
+    page.evaluate("runs => localStorage.setItem('dailies.monitor', JSON.stringify({chosen: runs}))", runs)
+    page.reload()
+    page.wait_for_load_state("networkidle")
+
+
+def main() -> int:
+    with scratch_workspace() as folder, chromium() as browser:
+        workspace = Workspace(Path(folder)).prepare()
+        fill(workspace)
+        runs = [path.name for path in workspace.runs.iterdir()]
+        shutil.rmtree(workspace.cache, ignore_errors=True)
+        with started_app(folder) as (address, process):
+            wait_until_served(address, process)
+            first = opened_s(browser, address, runs)
+        with started_app(folder) as (address, process):  # a page that starts anew finds the columns
+            wait_until_served(address, process)
+            opened = opened_s(browser, address, runs)
+    return int(not report("monitor_opens", opened, "s", bar=BAR_S, runs=RUNS, rows=ROWS, first_time_s=round(first, 2)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

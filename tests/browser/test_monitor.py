@@ -1,0 +1,179 @@
+"""The Monitor: curves that appear and move, alarms on them, one slider that moves the clips, and no ticking unseen."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from app import text, text_monitor
+from engine.config.presets import load_train_preset
+from engine.data.findings import Alarm
+from engine.data.runs import Run
+from engine.data.samples import RunSamples
+from engine.generation.request import GenerationRequest
+from rewards import Clip
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+CURVES = "document.querySelector('#monitor-curves [id^=html]').curves"
+PLAYER = "document.querySelector('#monitor-player [id^=html]').player"
+PROMPTS = ("a red circle", "a blue star")
+SEEN = "document.querySelector('#monitor-curves').offsetParent !== null"
+
+
+@pytest.fixture(scope="module")
+def bench(new_workbench: Callable[..., Any]) -> Any:
+    made = new_workbench()
+    made.workspace.prepare()
+    made.start()
+    return made
+
+
+def log(run: Run, first: int, last: int) -> None:
+    for step in range(first, last + 1):
+        run.append_metrics(step, {"loss": 1 / step, "reward": step / 10, "at": 1e9 + 60 * step, "of": 40})
+
+
+def sample(run: Run, step: int | None) -> None:
+    """A set whose clips are one even grey: of the base 20, of a step 20 more than it has steps."""
+    requests = [GenerationRequest(prompt=prompt, seed=seed) for seed, prompt in enumerate(PROMPTS)]
+    kept = RunSamples(run)
+    kept.keep_requests(requests)
+    clips = [
+        Clip(
+            frames=np.full((9, 64, 64, 3), 20 + 4 * (step or 0) + 90 * index, np.uint8), fps=8.0, prompt=request.prompt
+        )
+        for index, request in enumerate(requests)
+    ]
+    kept.save(step, clips, [request.seed for request in requests], [None, None])
+
+
+@pytest.fixture
+def runs(bench: Any) -> list[Run]:
+    """Two runs, the second one sampled; each test has its own."""
+    made = [Run.create(bench.workspace, load_train_preset("mini_nft")) for _ in range(2)]
+    for run in made:
+        log(run, 1, 5)
+    for step in (None, 2, 4):
+        sample(made[1], step)
+    return made
+
+
+def opened(page: Page, bench: Any, runs: list[Run]) -> Page:
+    """The Monitor with these runs ticked, and the last of them looked at."""
+    page.goto(bench.address)
+    chosen = [run.id for run in runs]
+    page.evaluate("runs => localStorage.setItem('dailies.monitor', JSON.stringify({chosen: runs}))", chosen)
+    page.wait_for_load_state("networkidle")
+    page.reload()
+    page.get_by_role("tab", name=text_monitor.MONITOR, exact=True).click()
+    page.wait_for_function(f"{CURVES}.charts.get('loss')?.lines?.length === {len(runs)}")
+    page.locator(f'#monitor-curves [data-id="{chosen[-1]}"] .pick').click()
+    expect(page.locator(f'#monitor-curves [data-id="{chosen[-1]}"].is-looked')).to_have_count(1)
+    return page
+
+
+def test_curves_appear_and_move_with_the_run(page: Page, bench: Any, runs: list[Run]) -> None:
+    opened(page, bench, runs)
+    page.wait_for_function(f"{CURVES}.charts.get('loss').lines.every(line => line.x.at(-1) === 5)")
+    log(runs[0], 6, 12)
+    page.wait_for_function(
+        f"{CURVES}.charts.get('loss').lines.some(line => line.x.at(-1) === 12 && line.x.length === 12)"
+    )
+    row = page.locator(f'#monitor-curves [data-id="{runs[0].id}"]')
+    expect(row.locator(".state")).to_have_text("training, 12/40")
+    drawn = page.evaluate(
+        f"""() => {{ const canvas = {CURVES}.charts.get('loss').canvas, pen = canvas.getContext('2d');
+        return pen.getImageData(0, 0, canvas.width, canvas.height).data.some(value => value > 0); }}"""
+    )
+    assert drawn
+    row.locator("input").uncheck()
+    page.wait_for_function(f"{CURVES}.charts.get('loss').lines.length === 1")
+
+
+def test_the_axis_and_smoothing(page: Page, bench: Any, runs: list[Run]) -> None:
+    opened(page, bench, runs)
+    page.locator("#monitor-curves [data-axis=time]").click()
+    page.wait_for_function(f"{CURVES}.charts.get('loss').lines[0]?.x.at(-1) === 4")
+    page.locator("#monitor-curves .smoothing input").fill("0.9")
+    page.wait_for_function(f"{CURVES}.charts.get('reward').lines[0].y.at(-1) < 0.45")
+    page.locator("#monitor-curves [data-axis=step]").click()
+    page.wait_for_function(f"{CURVES}.charts.get('loss').lines[0]?.x.at(-1) === 5")
+
+
+def test_one_place_is_pointed_at_in_all_charts_and_alarms_are_marked(page: Page, bench: Any, runs: list[Run]) -> None:
+    runs[1].append_alarm(Alarm(step=3, name="motion", sentence="Motion fell by half.", value=0.1, limit=0.2))
+    opened(page, bench, runs)
+    expect(page.locator("#monitor-curves .alarms summary")).to_have_text("Alarms (1)")
+    canvas = page.locator('#monitor-curves [data-metric="loss"] canvas')
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    canvas.hover(position={"x": 46 + (box["width"] - 52) / 2, "y": 60})
+    tip = page.locator('#monitor-curves [data-metric="loss"] .tip')
+    expect(tip).to_contain_text("step 3")
+    expect(tip).to_contain_text("Motion fell by half.")
+    assert 2.9 < page.evaluate(f"{CURVES}.state.hover") < 3.1
+
+
+def test_the_slider_moves_the_clips_beside_the_base(page: Page, bench: Any, runs: list[Run]) -> None:
+    opened(page, bench, runs)
+    captions, slider = page.locator("#monitor-player .caption"), page.locator("#monitor-samples .at input")
+    expect(captions).to_have_count(2)
+    expect(captions.nth(0)).to_contain_text("Base")
+    expect(captions.nth(1)).to_contain_text("Step 4")
+    page.wait_for_function(f"{PLAYER}.state.videos.length === 2 && {PLAYER}.state.leader.currentTime > 0")
+    assert greys(page) == pytest.approx([20, 36], abs=6)
+    slider.fill("0")
+    expect(captions.nth(1)).to_contain_text("Step 2")
+    expect(page.locator("#monitor-samples output")).to_have_text("Step 2")
+    page.wait_for_function(f"{PLAYER}.state.clips[1].id.includes('00000002') && {PLAYER}.state.leader.currentTime > 0")
+    assert greys(page) == pytest.approx([20, 28], abs=6)
+    page.locator("#monitor-samples select").select_option("1")
+    page.wait_for_function(f"{PLAYER}.state.clips[1].id.endsWith('1.mp4') && {PLAYER}.state.leader.currentTime > 0")
+    assert greys(page) == pytest.approx([110, 118], abs=6)
+
+
+def greys(page: Page) -> list[float]:
+    """The grey of each of the two pictures that are shown."""
+    return page.evaluate(
+        f"""() => {PLAYER}.state.videos.map(video => {{ const canvas = document.createElement('canvas');
+        Object.assign(canvas, {{ width: 8, height: 8 }}); const pen = canvas.getContext('2d');
+        pen.drawImage(video, 0, 0, 8, 8); return pen.getImageData(4, 4, 1, 1).data[0]; }})"""
+    )
+
+
+def test_new_samples_come_by_themselves(page: Page, bench: Any, runs: list[Run]) -> None:
+    opened(page, bench, runs)
+    expect(page.locator("#monitor-samples output")).to_have_text("Step 4")
+    sample(runs[1], 5)
+    expect(page.locator("#monitor-samples output")).to_have_text("Step 5")
+    page.locator("#monitor-samples [data-by='-1']").click()
+    expect(page.locator("#monitor-samples output")).to_have_text("Step 4")
+    sample(runs[1], 6)  # who looks at an older set stays there
+    expect(page.locator("#monitor-samples .at input")).to_have_attribute("max", "3")
+    expect(page.locator("#monitor-samples output")).to_have_text("Step 4")
+
+
+def test_sample_now_reaches_the_process_that_trains(page: Page, bench: Any, runs: list[Run]) -> None:
+    opened(page, bench, runs)
+    log(runs[1], 6, 6)
+    page.locator("#monitor-samples .now").click()
+    expect(page.locator("#monitor-samples .note")).to_have_text(text_monitor.SAMPLES_WORDS["asked"])
+    assert RunSamples(runs[1]).answered()
+
+
+def test_a_hidden_tab_does_not_tick(page: Page, bench: Any, runs: list[Run]) -> None:
+    opened(page, bench, runs)
+    asks = page.evaluate(f"{CURVES}.state.asks")
+    page.wait_for_function(f"{CURVES}.state.asks > {asks}")
+    page.get_by_role("tab", name=text.LIBRARY, exact=True).click()
+    page.wait_for_function(f"!({SEEN})")
+    page.wait_for_timeout(500)  # what was under way comes back
+    asks = page.evaluate(f"{CURVES}.state.asks")
+    page.wait_for_timeout(5000)
+    assert page.evaluate(f"{CURVES}.state.asks") == asks
+    page.get_by_role("tab", name=text_monitor.MONITOR, exact=True).click()
+    page.wait_for_function(f"{CURVES}.state.asks > {asks}")
