@@ -4,6 +4,7 @@
 #   VENV_FLAGS=--system-site-packages     to use a torch that the machine already has (ROCm containers)
 #   TORCH_INDEX_URL=https://...           where torch and torchvision come from when .venv has none
 #   PORT=7860 HOST=127.0.0.1              where `make app` serves
+#   ONLY="nft dpo"                       which proofs `make proof` runs
 #   ARGS="..."                            passed on to pytest by `make test`
 
 PYTHON ?= python3
@@ -13,6 +14,7 @@ TORCH_INDEX_URL ?=
 HOST ?= 127.0.0.1
 PORT ?= 7860
 ARGS ?=
+ONLY ?=
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
@@ -29,7 +31,7 @@ key := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 installed := $(VENV)/.installed-$(key)
 installed_dev := $(VENV)/.installed-dev-$(key)
 
-.PHONY: help venv install install-dev app demo test browser check fix docs bench matrix mini clean
+.PHONY: help venv install install-dev app demo test browser check fix docs bench proof matrix mini clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -63,6 +65,9 @@ docs: install ## write README's tables again from the code
 
 bench: install-dev ## measure the speed bars; JSON lines
 	@$(python) tests/benchmarks/run.py
+
+proof: install ## train mini by every algorithm and measure what it learned (hours); ONLY=nft for one, JSON lines
+	@$(python) tests/proof/run.py $(ONLY)
 
 matrix: install ## damage the reference clips in known ways, check every reward, write docs/rewards.md (minutes)
 	@$(python) -m engine.cli rewards matrix --write docs/rewards.md

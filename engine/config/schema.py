@@ -119,7 +119,7 @@ class TrainPreset(BaseModel):
     prompts: str | None = None
     """A file of `presets/prompts` (without .txt), or the path of one: a prompt a line."""
     pairs: str | None = None
-    """For dpo: the path of a JSON Lines file with prompt, chosen and rejected (paths of clips)."""
+    """For dpo: a folder or file of preference data, see `engine.data.videodpo`."""
     campaign: str | None = None
     """For dpo, instead of `pairs`: the id of a labelling campaign, whose votes make the pairs when the run is created."""
     min_margin: float = Field(0.0, ge=0, le=1)

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from engine.config.schema import TrainPreset
+from engine.data.adapters import CARD
 from engine.data.findings import Alarm, Evaluation
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
@@ -169,6 +170,16 @@ class Run:
             step = path.name.removeprefix(CHECKPOINT)
             if step.isdigit() and int(step) >= since:
                 os.replace(path, path.with_name(f"{REJECTED}{step}-{secrets.token_hex(2)}"))
+
+    def export(self, folder: Path) -> list[str]:
+        """Copy the adapter, the recipe and what was found out to a new folder; the names of the files."""
+        weights = self.weights()
+        assert weights is not None, "the caller has seen that there are weights"
+        found = [path for path in (weights / WEIGHTS_FILE, weights / CARD, self.resolved, self.evaluation_file)]
+        folder.mkdir(parents=True)
+        for path in (path for path in [*found, self.alarms_file] if path.is_file()):
+            shutil.copy2(path, folder)
+        return sorted(path.name for path in folder.iterdir())
 
     def append_alarm(self, alarm: Alarm) -> None:
         with self.alarms_file.open("a", encoding="utf-8") as file:

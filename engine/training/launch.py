@@ -11,6 +11,7 @@ from engine.config.presets import load_preset, read_prompts
 from engine.config.schema import TrainPreset
 from engine.config.suggest import did_you_mean
 from engine.data.runs import Run
+from engine.data.videodpo import read_preference_data
 from engine.errors import ConfigError, DailiesError
 from engine.training.video_trainer import VideoTrainer
 
@@ -73,7 +74,7 @@ def _data(preset: TrainPreset, run: Run) -> dict[str, Any]:
     if preset.campaign is not None:
         return {"train_dataset": read_pairs(run.pairs_file)}
     if preset.pairs is not None:
-        return {"train_dataset": read_pairs(Path(preset.pairs))}
+        return {"train_dataset": read_preference_data(Path(preset.pairs))}
     return _online(preset) if preset.mix is not None else {"train_dataset": read_prompts(str(preset.prompts))}
 
 

@@ -1,0 +1,102 @@
+"""A short curriculum on mini: it reaches 129 frames behind its gates, and a broken reward is refused by them.
+
+The judge compares: its score at 129 frames must be 95 % of that at 33. No gate knows the judge.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from proving import Proof, held_out, judged, make, mean, open_mini, options, requests
+
+from engine.config.curricula import CurriculumPreset
+from engine.config.presets import load_curriculum, overlay
+from engine.data.curricula import Curriculum
+from engine.data.runs import Run
+from engine.data.store import Store
+from engine.data.workspace import Workspace
+from engine.families.adapters import use_adapter
+from engine.jobs.context import JobContext
+from engine.jobs.curriculum import run_curriculum
+from engine.jobs.spec import CurriculumConfig
+
+BROKEN_MIX = """
+title = "Broken"
+description = "Rewards only that the picture is framed and pretty: the prompt may be forgotten."
+calibration = "mini"
+[weights]
+framing = 1.0
+[gates]
+motion = 0.0
+sharpness = 0.0
+cut = 0.0
+loop = 0.0
+"""
+
+
+def drive(preset: CurriculumPreset, workspace: Workspace, proof: Proof) -> Curriculum:
+    """To its end, telling each decision."""
+    made, store = Curriculum.create(workspace, preset), Store(workspace)
+    try:
+        for _ in run_curriculum(CurriculumConfig(curriculum=made.id), JobContext(store=store)):
+            pass
+    finally:
+        store.close()
+    for attempt in made.state().attempts:
+        result = attempt.result
+        stage = preset.stages[attempt.stage].name
+        proof.say("gate", stage=stage, attempt=attempt.attempt, **(result.model_dump() if result else {}))
+    return made
+
+
+def shortened(preset: CurriculumPreset, short: bool) -> CurriculumPreset:
+    """For the short form one stage of one step, measured on four clips."""
+    if not short:
+        return preset
+    gate = overlay(preset.stages[0].gate.model_dump(), {"num_prompts": 4, "takes": 1, "retries": 0})
+    stage = overlay(preset.stages[0].model_dump(), {"frames": 17, "steps": 1, "gate": gate})
+    small = {"num_steps": 2, "num_generations": 2, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1}
+    stage["settings"] = {**small, "sample_clips": 0}
+    return CurriculumPreset.model_validate({**preset.model_dump(), "stages": [stage]})
+
+
+def broken(preset: CurriculumPreset) -> CurriculumPreset:
+    """The first stage alone, trained on a reward that does not mean the prompt, with a rate that spoils the model."""
+    stage = overlay(
+        preset.stages[0].model_dump(),
+        {"changes": {"mix": "broken"}, "settings": {"learning_rate": 1e-2}, "gate": {"retries": 0}},
+    )
+    return CurriculumPreset.model_validate({**preset.model_dump(), "stages": [stage]})
+
+
+def main() -> int:
+    chosen = options(__doc__ or "")
+    proof, preset = Proof("curriculum"), shortened(load_curriculum("mini_lengths"), chosen.short)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["DAILIES_TRACKIO"] = "0"
+        workspace = Workspace(Path(folder)).prepare()
+        made = drive(preset, workspace, proof)
+        state = made.state()
+        reached = state.status == "done"
+        proof.claim("all gates are passed", float(reached), floor=0 if chosen.short else 1, sentence=state.sentence)
+        if state.start and not chosen.short:
+            family, weights = open_mini(), Run.find(workspace, state.start).weights()
+            use_adapter(family.network, "last", weights)
+            shape = {"width": 64, "height": 64, "num_steps": 20, "guidance": 1.0}
+            scores = {
+                frames: mean(judged(make(family, requests(held_out(24), 2, num_frames=frames, **shape))[0]))
+                for frames in (33, 129)
+            }
+            proof.claim("the judge at 129 frames against 33", scores[129] / scores[33], floor=0.95, scores=scores)
+        mixes = Path(folder) / "presets" / "rewards"
+        mixes.mkdir(parents=True)
+        (mixes / "broken.toml").write_text(BROKEN_MIX)
+        os.environ["DAILIES_PRESETS"] = str(mixes.parent)
+        refused = drive(broken(preset), workspace, proof).state()
+        proof.claim("a broken reward is refused", float(refused.status == "stopped"), floor=0 if chosen.short else 1)
+    return proof.ended()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
