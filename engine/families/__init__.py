@@ -41,7 +41,9 @@ def open_model(preset: "ModelPreset", device: str | None = None) -> ModelFamily:
     import torch
 
     from engine.hardware.device import pick_device
+    from engine.hardware.rocm import choose_kernels
 
+    choose_kernels()
     options = FamilyOptions(
         parts={part: _local(source) for part, source in preset.parts.items()},
         scheduler=preset.scheduler,

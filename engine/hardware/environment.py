@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.data.workspace import Workspace
-from engine.hardware.rocm import is_rocm
+from engine.hardware.rocm import TF32, is_rocm
 
-TF32 = "DAILIES_TF32"
 VISIBLE, ROCR_VISIBLE = "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
 OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"
 ALLOCATORS = ("PYTORCH_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")

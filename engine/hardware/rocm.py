@@ -1,9 +1,12 @@
 """Which build of PyTorch this is, and what is chosen for it inside a process. ROCm is told by `torch.version.hip`."""
 
 import importlib.util
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+TF32 = "DAILIES_TF32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +42,15 @@ def is_rocm() -> bool:
     return bool(torch_build().hip)
 
 
-def choose_kernels(tf32: bool = False) -> None:
-    """Call it once in a process that computes. TF32 is a choice (`DAILIES_TF32`); bfloat16 does the work.
+def choose_kernels() -> None:
+    """Called where a process loads a model. TF32 is a choice (DAILIES_TF32=1); bfloat16 does the work.
 
     On ROCm `cudnn.benchmark` means MIOpen's exhaustive search for each new shape of a convolution: many minutes of
     silence before a first clip (unslothai/unsloth#11636). It stays off.
     """
     import torch
 
-    torch.backends.cuda.matmul.allow_tf32 = tf32
+    if os.environ.get(TF32, "").strip() == "1":
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
     if torch.version.hip:
         torch.backends.cudnn.benchmark = False

@@ -58,3 +58,22 @@ def test_processes_get_it(workspace: Workspace, monkeypatch: pytest.MonkeyPatch)
     found = process_environment(workspace)
     assert found["MIOPEN_FIND_MODE"] == "NORMAL" and found["PATH"]
     assert workspace.miopen.is_dir()
+
+
+def test_tf32_is_a_choice_and_no_search_for_kernels_on_rocm(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from engine.hardware.rocm import choose_kernels
+
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision, torch.backends.cudnn.benchmark
+    try:
+        choose_kernels()
+        assert matmul.fp32_precision == before[0]
+        monkeypatch.setattr(torch.version, "hip", "7.2")
+        monkeypatch.setenv("DAILIES_TF32", "1")
+        torch.backends.cudnn.benchmark = True
+        choose_kernels()
+        assert matmul.fp32_precision == "tf32" and not torch.backends.cudnn.benchmark
+    finally:
+        matmul.fp32_precision, torch.backends.cudnn.benchmark = before
