@@ -38,7 +38,7 @@ def reward_bars(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | Non
         if score.value is None:
             figure.add_annotation(x=0.01, y=score.title, text=text.NOT_APPLICABLE, hovertext=hover(score), **_NOTE)
     height = len(rows) * max(BAR_PX, 18 * len(clips) + 12) + CHROME_PX
-    figure.updatelayout(**layout(height), barmode="group", bargap=0.35, bargroupgap=0.08)
+    figure.update_layout(**layout(height), barmode="group", bargap=0.35, bargroupgap=0.08)
     figure.update_xaxes(range=[0, 1.12], tickvals=[0, 0.25, 0.5, 0.75, 1], fixedrange=True, zeroline=False)
     figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
     return figure
@@ -54,7 +54,7 @@ def timeline(scores: Sequence[Score]) -> go.Figure | None:
         line = {"color": SERIES[index % len(SERIES)], "width": 2}
         label = f"{score.title} %{{y:.2f}}<extra></extra>"
         figure.add_trace(go.Scatter(y=score.per_frame, name=score.title, mode="lines", line=line, hovertemplate=label))
-    figure.updatelayout(**{**layout(196), "hovermode": "x unified", "showlegend": True, "legend": _LEGEND})
+    figure.update_layout(**{**layout(196), "hovermode": "x unified", "showlegend": True, "legend": _LEGEND})
     longest = max(len(score.per_frame) for score in shown)
     figure.update_xaxes(range=[0, max(1, longest - 1)], fixedrange=True, showgrid=False, zeroline=False)
     figure.update_yaxes(range=[-0.03, 1.06], tickvals=[0, 0.5, 1], fixedrange=True, zeroline=False)
@@ -83,7 +83,7 @@ def radar(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | None:
                 hovertemplate="%{theta} %{r:.2f}<extra></extra>",
             )
         )
-    figure.updatelayout(**{**layout(280), "margin": {"l": 40, "r": 40, "t": 30, "b": 30}, "polar": _POLAR})
+    figure.update_layout(**{**layout(280), "margin": {"l": 40, "r": 40, "t": 30, "b": 30}, "polar": _POLAR})
     return figure
 
 
@@ -106,7 +106,7 @@ def matrix(titles: Sequence[str], values: np.ndarray) -> go.Figure:
         hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>",
     )
     figure = go.Figure(heat)
-    figure.updatelayout(**{**layout(40 * len(titles) + 110), "margin": {"l": 8, "r": 8, "t": 8, "b": 8}})
+    figure.update_layout(**{**layout(40 * len(titles) + 110), "margin": {"l": 8, "r": 8, "t": 8, "b": 8}})
     figure.update_xaxes(fixedrange=True, showgrid=False, zeroline=False, ticks="", tickangle=-40)
     figure.update_yaxes(
         fixedrange=True, showgrid=False, zeroline=False, ticks="", autorange="reversed", ticksuffix="  "

@@ -43,7 +43,7 @@ def strengths(ranking: "Ranking") -> go.Figure | None:
         hovertemplate="%{customdata}<extra></extra>",
     )
     figure = go.Figure(dots)
-    figure.updatelayout(**layout(ROW_PX * len(shown) + CHROME_PX))
+    figure.update_layout(**layout(ROW_PX * len(shown) + CHROME_PX))
     figure.update_xaxes(fixedrange=True, zeroline=True, zerolinecolor=MUTED, tickformat="+.1f")
     figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
     return figure
@@ -76,7 +76,7 @@ def win_matrix(ranking: "Ranking") -> go.Figure | None:
         hovertemplate="%{y} against %{x}: %{z:.0%} of %{customdata:,} votes<extra></extra>",
     )
     figure = go.Figure(heat)
-    figure.updatelayout(**{**layout(40 * len(names) + 110), "margin": {"l": 8, "r": 8, "t": 8, "b": 8}})
+    figure.update_layout(**{**layout(40 * len(names) + 110), "margin": {"l": 8, "r": 8, "t": 8, "b": 8}})
     figure.update_xaxes(fixedrange=True, showgrid=False, zeroline=False, ticks="", tickangle=-40)
     figure.update_yaxes(
         fixedrange=True, showgrid=False, zeroline=False, ticks="", autorange="reversed", ticksuffix="  "
@@ -100,7 +100,7 @@ def reward_bars(agreeing: Sequence["RewardAgreement"]) -> go.Figure | None:
     )
     figure = go.Figure(bars)
     figure.add_vline(x=0.5, line={"color": MUTED, "width": 1, "dash": "dot"})
-    figure.updatelayout(**layout(ROW_PX * len(shown) + CHROME_PX), bargap=0.35)
+    figure.update_layout(**layout(ROW_PX * len(shown) + CHROME_PX), bargap=0.35)
     figure.update_xaxes(range=[0, 1.02], tickformat=".0%", fixedrange=True, zeroline=False)
     figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
     return figure

@@ -102,6 +102,8 @@ class Users:
     def user_of(self, token: str, purpose: str = "session") -> User | None:
         """Whom a token proves; None when it proves nobody, or not any more."""
         claim, _, signature = token[:TOKEN_LIMIT].partition(".")
+        if not token.isascii():
+            return None
         users = self.read()
         try:
             said, name, until = json.loads(_decode(claim))
