@@ -60,7 +60,8 @@ fix: install-dev ## format, and mend what the linter can mend
 	@$(python) -m ruff format .
 	@$(python) -m ruff check --fix .
 
-docs: install ## write README's tables again from the code
+docs: install ## write README's tables, and what the page knows of the trainers' settings, again from the code
+	@OMP_NUM_THREADS=1 $(python) -m engine.training.describe
 	@$(python) tests/architecture/readme_tables.py
 
 bench: install-dev ## measure the speed bars; JSON lines

@@ -119,12 +119,14 @@ def kind(key: str) -> str:
 
 
 def gib(value: float) -> str:
+    if value < 0.95:
+        return f"{1024 * value:.0f} MiB"
     return f"{value:.1f} GiB" if value < 100 else f"{value:.0f} GiB"
 
 
 def memory(low: float, high: float, total: float, verdict: str, busiest: str) -> str:
     """What a run needs against what is there."""
-    needed = gib(high) if gib(low) == gib(high) else f"{gib(low).removesuffix(' GiB')} to {gib(high)}"
+    needed = gib(high) if gib(low) == gib(high) else f"{gib(low)} to {gib(high)}"
     return f"{needed} of {gib(total)}: {VERDICTS[verdict]}. Most of it for {PHASES[busiest]}."
 
 

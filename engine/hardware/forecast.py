@@ -18,6 +18,7 @@ from engine.hardware.memory import Change, Load, Need, Verdict, advice, learned,
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 DPO_SIDES = 2  # chosen and rejected go through the network together
+SIDES = {"dpo": DPO_SIDES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,9 @@ def plan(preset: TrainPreset) -> Plan | None:
 def load_of(planned: Plan) -> Load:
     """What the recipe puts on its device."""
     values, online = planned.values, "num_generations" in planned.values
-    graph = int(values["per_device_train_batch_size"]) * (planned.guided if online else DPO_SIDES)
+    graph = int(values["per_device_train_batch_size"]) * (
+        planned.guided if online else SIDES.get(planned.preset.algorithm, 1)
+    )
     return Load(
         shape=planned.shape,
         num_frames=int(values["num_frames"]),

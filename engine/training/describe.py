@@ -42,6 +42,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "weights": ("lora_rank", "lora_alpha", "ema_decay", "checkpoint_blocks"),
     "algorithm": ("beta", "epsilon", "epsilon_high", "loss_type", "label_smoothing", "multi_objective_aggregation"),
+    "samples": ("sample_clips", "sample_every", "sample_steps"),
     "keeping": ("save_steps", "save_total_limit", "logging_steps"),
 }
 """Library settings by what they are about, in the order of the form; those of our own that stand nowhere here come

@@ -52,7 +52,7 @@ def memory(preset: TrainPreset) -> Iterator[Verdict]:
     found = forecast(preset, facts.memory_gib)
     if found is None:
         return
-    told = f"About {found.need.peak:.1f} GiB ({found.need.low:.1f} to {found.need.high:.1f}) of {facts.memory_gib:.0f}"
+    told = f"{found.need.low:.2g} to {found.need.high:.2g} GiB of {facts.memory_gib:.0f} GiB"
     change = f"; set {found.advice.setting} to {found.advice.value}" if found.advice else ""
     if found.verdict == "fits":
         yield Verdict(name="memory", level="ok", sentence=f"{told}: it fits.")
