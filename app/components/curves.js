@@ -224,12 +224,19 @@ const short = (value) => {
   return String(Number(value.toPrecision(size >= 1000 ? 4 : 3)));
 };
 
+// A tick's number with as many digits as tell it from its neighbours.
+function label(value, step) {
+  const size = Math.abs(value);
+  if (value === 0 || size >= 1e5 || step < 1e-4) return value === 0 ? "0" : short(value);
+  return value.toFixed(Math.max(0, Math.min(5, -Math.floor(Math.log10(step) + 1e-9))));
+}
+
 function ticks(low, high, count) {
   const rough = (high - low) / count, unit = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((by) => by * unit).find((size) => size >= rough);
   const found = [];
   for (let at = Math.ceil(low / step) * step; at <= high + step * 1e-6; at += step) found.push(Math.abs(at) < step / 1e6 ? 0 : at);
-  return found;
+  return found.map((at) => [at, label(at, step)]);
 }
 
 function paintAll() {
@@ -287,18 +294,18 @@ function grid(pen, { box, px, py }, width, height) {
   pen.lineWidth = 1;
   pen.textAlign = "right";
   pen.textBaseline = "middle";
-  for (const y of ticks(box.low, box.high, 4)) {
+  for (const [y, text] of ticks(box.low, box.high, 4)) {
     pen.beginPath();
     pen.moveTo(LEFT, py(y));
     pen.lineTo(width - RIGHT, py(y));
     pen.stroke();
-    pen.fillText(short(y), LEFT - 5, py(y));
+    pen.fillText(text, LEFT - 5, py(y));
   }
   pen.textBaseline = "alphabetic";
   pen.textAlign = "center";
   const unit = state.axis === "time" ? " min" : "";
-  for (const x of ticks(box.left, box.right, 4)) {
-    if (px(x) < width - RIGHT - 14) pen.fillText(short(x) + unit, Math.max(LEFT + 6, px(x)), height - 4);
+  for (const [x, text] of ticks(box.left, box.right, 4)) {
+    if (px(x) < width - RIGHT - 14) pen.fillText(text + unit, Math.max(LEFT + 6, px(x)), height - 4);
   }
 }
 

@@ -44,7 +44,10 @@ def shown(run: Run, value: dict[str, Any]) -> tuple[dict[str, Any], go.Figure | 
         "clips": [_clip(run, one, sample) for one, sample in pairs],
         "prefetch": [url(run, name, sets[name].samples[prompt]) for name in near if prompt < len(sets[name].samples)],
     }
-    return player, reward_bars([(words.step(one.step), scores(sample.report)) for one, sample in pairs])
+    bars = reward_bars([(words.step(one.step), scores(sample.report)) for one, sample in pairs])
+    if bars is not None:
+        bars.update_xaxes(range=[0, 1.34])  # room for "Step 12000  1.00" beside a full bar
+    return player, bars
 
 
 def url(run: Run, name: str, sample: Sample) -> str:

@@ -35,6 +35,7 @@ class Telemetry:
         self._sources = tuple(asked) if asked is not None else sources()
         self._clock = clock
         self._resting: dict[int, tuple[float, float, Reading]] = {}
+        psutil.cpu_percent()  # each answer is of the time since the last; the first would be 0
 
     def snapshot(self) -> Snapshot:
         """Never raises for what a source does; with no source left there are no GPUs."""
