@@ -14,6 +14,7 @@ from engine import (
     cli_campaigns,
     cli_generate,
     cli_jobs,
+    cli_learning,
     cli_presets,
     cli_rewards,
     cli_runs,
@@ -23,6 +24,18 @@ from engine import (
 from engine.errors import ConfigError, DailiesError
 
 EPILOG = "Exit code: 0 done, 2 wrong usage or a failure that is explained on stderr, 130 interrupted."
+
+MODULES = (
+    cli_campaigns,
+    cli_generate,
+    cli_jobs,
+    cli_learning,
+    cli_presets,
+    cli_rewards,
+    cli_runs,
+    cli_train,
+    cli_weights,
+)
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -43,7 +56,7 @@ def build_parser() -> Parser:
     shared.add_argument(
         "--workspace", metavar="DIR", help="folder of clips and jobs (default: $DAILIES_WORKSPACE or ./workspace)"
     )
-    for module in (cli_campaigns, cli_generate, cli_jobs, cli_presets, cli_rewards, cli_runs, cli_train, cli_weights):
+    for module in MODULES:
         module.add_commands(commands, shared)
     return parser
 

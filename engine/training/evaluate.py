@@ -216,12 +216,11 @@ class Column:
 
 
 def columns_of(plan: Plan, reports: Sequence[RewardReport]) -> Generator[Column, None, None]:
-    """The trained mix's total, every reward, and the monitoring metrics."""
+    """The total of the trained mix (where there is none, of all that is scored), every reward, and the monitors."""
     trained: Mapping[str, float] = plan.trained.weights if plan.trained else {}
-    if plan.trained is not None:
-        gates = plan.trained.gates
-        totals = [combine(r.parts, plan.trained.weights, r.gates, gates).value for r in reports]
-        yield Column(name=TOTAL, role="trained", values=totals)
+    mix = plan.trained or plan.scored
+    totals = [combine(report.parts, mix.weights, report.gates, mix.gates).value for report in reports]
+    yield Column(name=TOTAL, role="trained" if plan.trained else "held_out", values=totals)
     for key in (key for key, weight in plan.scored.weights.items() if weight > 0):
         role: Role = "trained" if trained.get(key) else "held_out"
         yield Column(name=key, role=role, values=[report.parts[key] for report in reports])
