@@ -82,8 +82,8 @@ def add_learn(verbs: Any, shared: argparse.ArgumentParser) -> None:
         "learn",
         parents=[shared],
         help="learn the weights of a mix from a campaign's votes",
-        description="The weights under which the clip that people prefer tends to have the higher total, saved as a mix "
-        "of the workspace's presets (or of the folder that DAILIES_PRESETS names).",
+        description="The weights under which the clip that people prefer tends to have the higher total, saved as a "
+        "mix of the workspace's presets (or of the folder that DAILIES_PRESETS names).",
     )
     learn.add_argument("id", help="see `dailies campaigns ls`")
     learn.add_argument("name", help="what to call the mix")

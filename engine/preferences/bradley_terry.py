@@ -4,9 +4,9 @@ With strengths theta and the tie parameter tau, a meeting of i and j has the wei
 
     i wins  exp(theta_i)        tie  exp((theta_i + theta_j) / 2 + tau)        j wins  exp(theta_j)
 
-which is a multinomial logit: its log-likelihood is concave. The fit is evalica's (Newman's iteration); `refit` is
-Newton's method, which needs a few steps from a start nearby, as every resample of a bootstrap has; a test holds the two
-against each other. A virtual opponent, with half a win and half a loss against everybody, keeps the strength of one who
+which is a multinomial logit: its log-likelihood is concave. The fit is evalica's (Newman's iteration), finished by
+Newton's method, because evalica stops when the strengths stand still, whether or not the tie parameter does; from there
+each resample of a bootstrap is a few steps of Newton's. A virtual opponent, with half a win and half a loss against everybody, keeps the strength of one who
 has always won finite.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 
 PRIOR_WINS, PRIOR_TIES = 0.5, 0.1  # meetings of everybody with the virtual opponent: wins of each, and ties
 STEPS, TOLERANCE = 50, 1e-7
-FIT_TOLERANCE, FIT_LIMIT = 1e-9, 20_000
+FIT_LIMIT = 1000  # of Newman's iterations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,12 @@ class Chances:
 
 
 def fit(meetings: Meetings) -> Strengths:
-    """The strengths that fit best, by evalica."""
+    """The strengths that fit best."""
+    return refit(meetings, newman(meetings))
+
+
+def newman(meetings: Meetings) -> Strengths:
+    """The strengths by evalica's iteration alone: close to the best."""
     import evalica
 
     padded = _with_opponent(meetings)
@@ -70,7 +75,6 @@ def fit(meetings: Meetings) -> Strengths:
         np.concatenate([lost, other]).tolist(),
         outcomes,
         weights=weights.tolist(),
-        tolerance=FIT_TOLERANCE,
         limit=FIT_LIMIT,
     )
     theta = np.log(found.scores.sort_index().to_numpy())

@@ -1,0 +1,41 @@
+"""A database from before campaigns: migrated when it is opened, with a copy first, and nothing of it is lost."""
+
+import shutil
+import sqlite3
+
+from engine.data.campaign_spec import CampaignSpec
+from engine.data.campaigns import Campaigns
+from engine.data.database import Database, parse_url
+from engine.data.migrate import SCRIPTS, bring_up_to_date
+from engine.data.store import Store
+
+CLIP = "INSERT INTO clips (id, prompt, source, num_frames, width, height, fps, created_at) VALUES "
+
+
+def test_a_database_from_before_campaigns_gets_them_and_a_copy_is_kept(workspace, tmp_path, put_files):
+    workspace.database.unlink(missing_ok=True)  # the fixture's own is of today
+    scripts = tmp_path / "migrations"
+    shutil.copytree(SCRIPTS, scripts)
+    for later in (path for path in (scripts / "versions").glob("0*.py") if path.name[:4] > "0002"):
+        later.unlink()
+    url = parse_url(f"sqlite:///{workspace.database}")
+    bring_up_to_date(url, workspace, busy_timeout_s=5, scripts=scripts)
+    clips = [f"{number:016x}" for number in range(2)]
+    with sqlite3.connect(workspace.database) as old:
+        for clip in clips:
+            old.execute(CLIP + f"('{clip}', 'a ball', 'imported', 9, 64, 64, 8.0, '2026-01-01 00:00:00')")
+    old.close()
+    store = Store(workspace)
+    for clip in clips:
+        put_files(clip)
+    campaign = Campaigns(store).create(CampaignSpec(title="t", clip_ids=tuple(clips)))
+    assert [one.prompt for one in Campaigns(store).next_pairs(campaign.id, "ann")] == ["a ball"]
+    store.close()
+    copies = [path for path in workspace.backups.iterdir() if path.name.startswith("dailies-0002-")]
+    (copy,) = copies
+    kept = Database(f"sqlite:///{copy}")
+    with kept.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM clips").scalar() == 2
+        tables = set(connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars())
+    kept.close()
+    assert "clips" in tables and "votes" not in tables
