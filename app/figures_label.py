@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from engine.preferences.ranking import Ranking
 
 ROW_PX, CHROME_PX = 34, 56
+INK = "#9c9a94"  # of an interval over a bar, on either ground
 
 
 def strengths(ranking: "Ranking") -> go.Figure | None:
@@ -96,7 +97,9 @@ def reward_bars(agreeing: Sequence["RewardAgreement"]) -> go.Figure | None:
         error_x=_reach(shown),
         customdata=[_told(one) for one in shown],
         hovertemplate="%{customdata}<extra></extra>",
-        marker={"color": [SERIES[0] if one.accuracy >= 0.5 else MUTED for one in shown if one.accuracy is not None]},
+        marker={
+            "color": [SERIES[0] if one.accuracy >= 0.5 else SERIES[1] for one in shown if one.accuracy is not None]
+        },
     )
     figure = go.Figure(bars)
     figure.add_vline(x=0.5, line={"color": MUTED, "width": 1, "dash": "dot"})
@@ -107,15 +110,18 @@ def reward_bars(agreeing: Sequence["RewardAgreement"]) -> go.Figure | None:
 
 
 def _reach(shown: Sequence["RewardAgreement"]) -> dict[str, Any]:
-    """The Wilson intervals, as lengths from the bar's end."""
-    ends = [(one.accuracy or 0.0, *one.counted.interval) for one in shown]
+    """The Wilson intervals, as lengths from the bar's end; none where ties of the reward were counted as halves."""
+    ends = [
+        (one.accuracy or 0.0, *(one.counted.interval if one.accuracy == one.counted.value else (None, None)))
+        for one in shown
+    ]
     return {
-        "array": [max(0.0, high - value) for value, _, high in ends],
-        "arrayminus": [max(0.0, value - low) for value, low, _ in ends],
+        "array": [0.0 if high is None else max(0.0, high - value) for value, _, high in ends],
+        "arrayminus": [0.0 if low is None else max(0.0, value - low) for value, low, _ in ends],
         "symmetric": False,
         "thickness": 1.5,
-        "width": 4,
-        "color": MUTED,
+        "width": 5,
+        "color": INK,
     }
 
 

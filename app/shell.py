@@ -27,6 +27,7 @@ from app.tabs.train import TrainTab
 from app.theme import desk_theme
 from app.trackio import trackio_routes
 from app.users import Users
+from app.views.campaigns import train_form
 from app.voting import voting_routes
 from engine.data.given import was_given
 
@@ -45,16 +46,17 @@ def build_page(desk: Desk) -> gr.Blocks:
             with gr.Tab(text.SCORE, id="score", elem_id="score-tab") as score_tab:
                 score = ScoreTab(desk, score_tab)
             with gr.Tab(text_label.LABEL, id="label", elem_id="label-tab") as label_tab:
-                LabelTab(desk, label_tab)
+                label = LabelTab(desk, label_tab)
             with gr.Tab(text.LIBRARY, id="library", elem_id="library-tab") as library_tab:
                 library = LibraryTab(desk, library_tab)
             with gr.Tab(text_train.TRAIN, id="train", elem_id="train-tab") as train_tab:
-                TrainTab(desk, train_tab)
+                train = TrainTab(desk, train_tab)
             with gr.Tab(text_monitor.MONITOR, id="monitor", elem_id="monitor-tab") as monitor_tab:
                 MonitorTab(desk, monitor_tab)
             with gr.Tab(text_system.SYSTEM, id="system", elem_id="system-tab") as system_tab:
                 SystemTab(desk, system_tab)
         _connect(page, masthead, tabs, generate, score, library)
+        _train_on_votes(desk, tabs, label, train)
     return page
 
 
@@ -78,6 +80,15 @@ def _connect(
     on(page.load, generate.resume_keyframes, None, generate.keyframe_outputs)
     on(page.load, generate.form.start, None, [*generate.form.settings, generate.form.fields["seed"]])
     on(masthead.arrive, show_in_library, None, in_library)
+
+
+def _train_on_votes(desk: Desk, tabs: gr.Tabs, label: LabelTab, train: TrainTab) -> None:
+    """Label's button opens Train with the campaign chosen."""
+
+    def show_in_train(campaign_id: str | None) -> list[Any]:
+        return [gr.update(selected="train"), train_form(desk, campaign_id)]
+
+    on(label.train.click, show_in_train, label.campaign, [tabs, train.form])
 
 
 def build_voting_page(desk: Desk) -> gr.Blocks:

@@ -110,6 +110,8 @@ REWARDS = "Rewards against people"
 REWARDS_HINT = "Accuracy: how often a reward orders a pair as people did (0.5 is chance)."
 PEOPLE = "Labellers"
 TRAIN = "Train DPO on these"
+NOTHING_TO_TRAIN_ON = "No campaign is chosen: make one, and vote on its pairs first."
+NO_PAIR_RECIPE = "No recipe learns from pairs: add a preset with `pairs` to presets/train."
 EXPORT = "Export"
 EXPORTS = {
     "huggingface": "Hugging Face dataset",
@@ -154,7 +156,7 @@ def share(value: float | None, count: int) -> str:
 
 def alpha(value: float | None, low: float | None, high: float | None) -> str:
     if value is None:
-        return "needs pairs with two people's votes"
+        return "no pair has two people's votes yet"
     return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 

@@ -26,6 +26,8 @@ class Component(gr.HTML):
     `around` names another component's files, whose template has a place for this one's (`SLOT`) and whose script goes
     on from this one's: one component on the page, so that neither waits for the other.
 
+    A long script has its first parts in files of their own (`before`); all parts share their names.
+
     Set one by its plain value only: for a `gr.update` or `gr.skip` Gradio makes it anew, and its `words` are lost when
     it is not on screen yet.
     """
@@ -39,10 +41,12 @@ class Component(gr.HTML):
         elem_id: str | None = None,
         server_functions: Sequence[Callable[..., Any]] = (),
         around: str | None = None,
+        before: Sequence[str] = (),
         render: bool = True,
         **props: Any,
     ) -> None:
         html, css, script = (read(f"{files}.{kind}") for kind in ("html", "css", "js"))
+        script = "\n".join([*(read(f"{part}.js") for part in before), script])
         if around is not None:
             html = read(f"{around}.html").replace(SLOT, html)
             css, script = f"{css}\n{read(f'{around}.css')}", f"{script}\n(() => {{\n{read(f'{around}.js')}\n}})();"

@@ -1,6 +1,5 @@
 """The Label tab: people vote on pairs of clips, a campaign at a time; what their votes say; and new campaigns."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -42,7 +41,7 @@ class LabelTab:
 
     # ---- Layout
     def _results(self) -> None:
-        with gr.Row(elem_classes="tight"):
+        with gr.Row(elem_classes=["desk-panel", "tight"]):
             self.campaign = gr.Dropdown(self._choices(), label=text.CAMPAIGN, min_width=260, elem_id="label-campaign")
             mixes = mix_choices()[:-1]
             self.judges = gr.Dropdown(mixes, value=default_mix(mixes), label=text.JUDGES, min_width=160)
@@ -54,11 +53,11 @@ class LabelTab:
         with gr.Column(elem_classes="desk-panel"):
             self.sheet = ResultSheet("label-sheet")
         with gr.Row(elem_classes="watch", equal_height=False, visible=False) as self.plots:
-            with gr.Column(elem_classes="desk-panel"):
+            with gr.Column(elem_classes="desk-panel") as self.ranked:
                 told = text.RANKING_HINT.format(confidence=0.95)
                 self.ranking = _plot("label-ranking", text.RANKING, told)
                 self.wins = _plot("label-wins", text.WINS, text.WINS_HINT)
-            with gr.Column(elem_classes="desk-panel"):
+            with gr.Column(elem_classes="desk-panel") as self.judged:
                 self.rewards = _plot("label-rewards", text.REWARDS, text.REWARDS_HINT)
 
     def _form(self) -> None:
@@ -102,7 +101,8 @@ class LabelTab:
     @property
     def shown(self) -> list[Any]:
         """What `show` fills."""
-        return [self.campaign, self.close, self.sheet, self.plots, self.ranking, self.wins, self.rewards]
+        plots = [self.plots, self.ranked, self.ranking, self.wins, self.judged, self.rewards]
+        return [self.campaign, self.close, self.sheet, *plots]
 
     def _wire(self, tab: gr.Tab) -> None:
         _, what, _, entrants, _, _, which, *_ = self.form
@@ -171,12 +171,11 @@ class LabelTab:
         offered = gr.update(choices=choices, value=chosen)
         if chosen is None:
             nothing = {"empty": text.NO_RESULTS}
-            return [offered, gr.skip(), nothing, gr.update(visible=False), *_figures([None] * 3)]
+            return [offered, gr.skip(), nothing, *_plots(view.NOTHING)]
         found = view.results(self.desk, chosen, mix)
         is_open = self.campaigns.get(chosen).is_open
         closing = gr.update(value=text.CLOSE_CAMPAIGN if is_open else text.REOPEN_CAMPAIGN)
-        figures = [found.ranking, found.wins, found.rewards]
-        return [offered, closing, found.sheet, gr.update(visible=any(figures)), *_figures(figures)]
+        return [offered, closing, found.sheet, *_plots(found)]
 
     def close_or_open(self, campaign_id: str | None, mix: str) -> list[Any]:
         """Close an open campaign, open a closed one."""
@@ -194,6 +193,11 @@ def _plot(name: str, title: str, hint: str) -> gr.Plot:
     return gr.Plot(show_label=False, container=False, elem_id=name, elem_classes="plot")
 
 
-def _figures(figures: Sequence[Any]) -> list[Any]:
-    """Updates for plots; one with nothing to show takes no room."""
-    return [gr.update(value=figure, visible=figure is not None) for figure in figures]
+def _plots(found: view.Results) -> list[Any]:
+    """Updates for the plots and the panels around them; what has nothing to show takes no room."""
+    ranked, judged = found.ranking is not None, found.rewards is not None
+    panels = [gr.update(visible=shown) for shown in (ranked or judged, ranked, judged)]
+    ranking, wins, rewards = (
+        gr.update(value=figure, visible=figure is not None) for figure in (found.ranking, found.wins, found.rewards)
+    )
+    return [panels[0], panels[1], ranking, wins, panels[2], rewards]

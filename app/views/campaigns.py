@@ -11,8 +11,10 @@ from pydantic import ValidationError
 from app import text_label as text
 from app.desk import Desk
 from app.figures_label import reward_bars, strengths, win_matrix
-from app.forms import adapter_names
-from app.views import sets
+from app.forms import adapter_names, titled
+from app.views import recipe, sets
+from engine.config.presets import load_preset
+from engine.config.schema import TrainPreset
 from engine.config.suggest import explain
 from engine.data.campaign_spec import AXES, CampaignSpec, Entrant
 from engine.data.campaigns import Campaigns
@@ -81,6 +83,21 @@ def _of_models(form: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def train_form(desk: Desk, campaign_id: str | None) -> dict[str, Any]:
+    """The Train form, filled to learn from a campaign's votes. Raises ConfigError when there is no recipe that can."""
+    if not campaign_id:
+        raise ConfigError(text.NOTHING_TO_TRAIN_ON)
+    learning = [key for _, key in titled("train") if _learns_from_pairs(load_preset("train", key))]
+    if not learning:
+        raise ConfigError(text.NO_PAIR_RECIPE)
+    form = recipe.opened(desk, learning[0])
+    return {**form, "choices": {**form["choices"], "pairs": "", "campaign": campaign_id}}
+
+
+def _learns_from_pairs(preset: TrainPreset) -> bool:
+    return bool(preset.pairs or preset.campaign)
+
+
 # ---- Results
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
@@ -90,6 +107,9 @@ class Results:
     ranking: go.Figure | None
     wins: go.Figure | None
     rewards: go.Figure | None
+
+
+NOTHING = Results(sheet={"empty": text.NO_RESULTS}, ranking=None, wins=None, rewards=None)
 
 
 def results(desk: Desk, campaign_id: str, mix: str) -> Results:

@@ -1,0 +1,144 @@
+"""The gate: every route of the server asks who is there, and a labeller gets nothing but labelling."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+from starlette.routing import Mount
+
+from app.access import COOKIE, OF_LABELLERS
+from app.desk import Desk
+from app.shell import build_server
+from app.users import Users, add_user
+from engine.data.campaign_spec import CampaignSpec
+from engine.data.campaigns import Campaigns
+
+MakeClip = Callable[..., Any]
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("users") / "users.json"
+    add_user(path, "anna", "labeller", PASSWORD)
+    add_user(path, "eva", "researcher", PASSWORD)
+    return path
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """One for all tests here: a server takes seconds to build."""
+    opened = Desk.open(tmp_path_factory.mktemp("access") / "workspace")
+    yield opened
+    opened.store.close()
+
+
+@pytest.fixture(scope="module")
+def server(desk: Desk, file: Path) -> FastAPI:
+    async def build() -> FastAPI:
+        return build_server(desk, users=Users(file))
+
+    return asyncio.run(build())
+
+
+def logged_in(server: FastAPI, file: Path, name: str) -> TestClient:
+    return TestClient(server, cookies={COOKIE: Users(file).token(name)}, follow_redirects=False)
+
+
+@pytest.fixture
+def stranger(server: FastAPI) -> Iterator[TestClient]:
+    yield TestClient(server, follow_redirects=False)
+
+
+def addresses(server: FastAPI) -> list[tuple[str, str]]:
+    """Every route there is, Gradio's included, with something in the place of its parameters."""
+    found = []
+    for route in server.routes:
+        inner = route.app.routes if isinstance(route, Mount) and hasattr(route.app, "routes") else [route]
+        prefix = route.path if isinstance(route, Mount) else ""
+        for one in inner:
+            methods = getattr(one, "methods", None) or ({"GET"} if isinstance(one, APIRoute) else set())
+            path = (prefix + getattr(one, "path", "")).replace("{path:path}", "x")
+            found += [(method, path.replace("{", "").replace("}", "")) for method in methods]
+    return found
+
+
+def test_no_route_answers_a_stranger(server: FastAPI, stranger: TestClient) -> None:
+    asked = addresses(server)
+    assert len(asked) > 60 and any("gradio_api" in path for _, path in asked) and any("/voting/" in p for _, p in asked)
+    assert {(path, stranger.request(method, path).status_code) for method, path in asked if path != "/login"} == {
+        (path, 401) for _, path in asked if path != "/login"
+    }
+
+
+def test_a_labeller_gets_only_what_voting_needs(server: FastAPI, file: Path) -> None:
+    anna = logged_in(server, file, "anna")
+    closed = [(method, path) for method, path in addresses(server) if not OF_LABELLERS.fullmatch(path) and path != "/"]
+    assert len(closed) > 50
+    wrong = [(method, path) for method, path in closed if anna.request(method, path).status_code != 403]
+    assert wrong == []
+    assert (anna.get("/").status_code, anna.get("/").headers["location"]) == (303, "/label/")
+    for path in ("/config", "/label/gradio_api/file=/etc/passwd", "/label/gradio_api/upload", "/label/../config"):
+        assert anna.get(path).status_code == 403, path
+    assert anna.get("/label/").status_code == 200 and anna.get("/label/config").status_code == 200
+    assert anna.get("/voting/me").json() == {"labeller": "anna", "campaigns": []}
+
+
+def test_a_labeller_sees_only_clips_that_were_given(
+    server: FastAPI, file: Path, desk: Desk, make_clip: MakeClip
+) -> None:
+    ids = [make_clip(seed=seed, files=True).id for seed in (1, 2, 3)]
+    campaign = Campaigns(desk.store).create(CampaignSpec(title="t", clip_ids=tuple(ids[:2])))
+    anna, eva = logged_in(server, file, "anna"), logged_in(server, file, "eva")
+    urls = [f"/media/clips/{clip_id}/clip.mp4" for clip_id in ids]
+    assert [anna.get(url).status_code for url in urls] == [403] * 3
+    said = anna.post("/voting/next", json={"campaign": campaign.id, "labeller": "eva"}).json()
+    assert len(said["pairs"]) == 1 and "mini" not in str(said)
+    assert [anna.get(url).status_code for url in urls] == [200, 200, 403]
+    assert [eva.get(url).status_code for url in urls] == [200] * 3
+    assert anna.get(f"/media/clips/{ids[0]}/frames.mkv").status_code == 403
+    assert Campaigns(desk.store).progress(campaign.id).labellers[0].labeller == "anna"
+
+
+def test_a_researcher_gets_everything(server: FastAPI, file: Path) -> None:
+    eva = logged_in(server, file, "eva")
+    assert eva.get("/config").status_code == 200 and eva.get("/voting/me").json()["labeller"] == "eva"
+    assert "private" in eva.get("/config").headers["cache-control"]
+
+
+def test_a_browser_is_led_to_the_form_and_back(server: FastAPI, stranger: TestClient) -> None:
+    sent = stranger.get("/clip/0123456789abcdef", headers={"accept": "text/html"})
+    assert (sent.status_code, sent.headers["location"]) == (303, "/login?next=%2Fclip%2F0123456789abcdef")
+    assert "Log in" in stranger.get(sent.headers["location"]).text
+    typed = {"name": "eva", "password": PASSWORD, "next": "/clip/0123456789abcdef"}
+    came = stranger.post("/login", data=typed)
+    assert (came.status_code, came.headers["location"]) == (303, "/clip/0123456789abcdef")
+    cookie = came.headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=lax" in cookie
+    assert stranger.get("/config").status_code == 200
+    assert stranger.get("/logout").status_code == 303 and stranger.get("/config").status_code == 401
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:x"])
+def test_logging_in_leads_to_no_other_host(stranger: TestClient, target: str) -> None:
+    came = stranger.post("/login", data={"name": "eva", "password": PASSWORD, "next": target})
+    assert came.headers["location"] == "/"
+
+
+def test_a_wrong_password_is_said_and_html_in_it_is_text(stranger: TestClient) -> None:
+    refused = stranger.post("/login", data={"name": "<b>", "password": "x", "next": '"><script>'})
+    assert refused.status_code == 403 and "Name or password is wrong" in refused.text and "<script>" not in refused.text
+    assert stranger.post("/login", content=b"x" * 10_000).status_code == 413
+
+
+def test_a_link_logs_in_and_no_other_token_does(server: FastAPI, file: Path, stranger: TestClient) -> None:
+    users = Users(file)
+    assert stranger.get("/login", params={"link": users.token("anna")}).status_code == 403
+    came = stranger.get("/login", params={"link": users.token("anna", "link")})
+    assert (came.status_code, came.headers["location"]) == (303, "/label/")
+    assert stranger.get("/label/").status_code == 200

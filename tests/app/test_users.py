@@ -1,0 +1,99 @@
+"""The users file: hashed passwords, tokens that end, a file for its owner only."""
+
+import io
+import stat
+from pathlib import Path
+
+import pytest
+
+from app.__main__ import check_reach, main
+from app.users import User, Users, add_user, remove_user
+from engine.errors import ConfigError
+
+PASSWORD = "correct horse"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "users.json"
+    add_user(file, "anna", "labeller", PASSWORD)
+    return file
+
+
+def test_a_password_is_right_or_wrong(path: Path) -> None:
+    users = Users(path)
+    assert users.check("anna", PASSWORD) == User(name="anna", role="labeller")
+    assert users.check("anna", PASSWORD + "!") is None and users.check("bob", PASSWORD) is None
+
+
+def test_the_file_has_no_password_and_is_its_owners(path: Path) -> None:
+    assert PASSWORD not in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_token_is_its_users_until_it_ends(path: Path) -> None:
+    users = Users(path)
+    token = users.token("anna")
+    assert users.user_of(token) == User(name="anna", role="labeller")
+    assert users.user_of(users.token("anna", seconds=-1)) is None
+    assert users.user_of(users.token("anna", "link")) is None and users.user_of(users.token("anna", "link"), "link")
+    for forged in (token[:-2] + "AA", "x" + token, "", ".", token.split(".")[0], "bm8.x", token + "\udcff"):
+        assert users.user_of(forged) is None
+
+
+def test_a_new_password_and_a_removal_end_tokens_at_once(path: Path) -> None:
+    users = Users(path)
+    token = users.token("anna")
+    add_user(path, "anna", "researcher", "another password")
+    assert users.user_of(token) is None and users.check("anna", "another password") == User(
+        name="anna", role="researcher"
+    )
+    token = users.token("anna")
+    remove_user(path, "anna")
+    assert users.user_of(token) is None
+
+
+@pytest.mark.parametrize(("name", "password"), [("anna", "short"), ("", PASSWORD), (" a", PASSWORD), ("a\n", PASSWORD)])
+def test_what_will_not_do_changes_nothing(path: Path, name: str, password: str) -> None:
+    before = path.read_text()
+    with pytest.raises(ConfigError):
+        add_user(path, name, "labeller", password)
+    assert path.read_text() == before
+
+
+def test_a_damaged_file_lets_nobody_in(path: Path) -> None:
+    users = Users(path)
+    path.write_text("{")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        users.check("anna", PASSWORD)
+    with pytest.raises(ConfigError, match="There is no users file"):
+        Users(path.with_name("other.json"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_this_machine_needs_no_login(host: str) -> None:
+    check_reach(host, has_auth=False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.invalid", ""])
+def test_others_need_one(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match="anybody on the network"):
+        check_reach(host, has_auth=False)
+    check_reach(host, has_auth=True)
+    assert main(["--host", host, "--port", "0"]) == 2
+    assert "--auth FILE" in capsys.readouterr().err
+
+
+def test_users_are_managed_from_a_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(tmp_path / "users.json")
+    monkeypatch.setattr("sys.stdin", io.StringIO(PASSWORD + "\n"))
+    assert main(["users", "add", "eva", "--role", "researcher", "--file", file]) == 0
+    assert main(["users", "link", "eva", "--file", file, "--url", "http://box:7860/"]) == 0
+    link = capsys.readouterr().out.splitlines()[-1]
+    assert link.startswith("http://box:7860/login?link=")
+    assert Users(Path(file)).user_of(link.partition("link=")[2], "link") == User(name="eva", role="researcher")
+    assert main(["users", "list", "--file", file]) == 0 and "researcher" in capsys.readouterr().out
+    assert main(["users", "remove", "eva", "--file", file]) == 0
+    assert main(["users", "remove", "eva", "--file", file]) == 2

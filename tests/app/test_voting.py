@@ -1,0 +1,215 @@
+"""Votes over HTTP, the form of a campaign, and what its votes say."""
+
+import asyncio
+import io
+import uuid
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from app import text_label as text
+from app.desk import Desk
+from app.exports import export_routes
+from app.tabs.label import LabelTab
+from app.views import campaigns as view
+from app.voting import voting_routes
+from engine.data.campaign_spec import CampaignSpec
+from engine.data.campaigns import Campaign, Campaigns
+from engine.errors import ConfigError
+
+MakeClip = Callable[..., Any]
+HOSTILE = "<img src=x onerror=alert(1)> ../../etc/passwd"
+
+
+@pytest.fixture
+def client(desk: Desk) -> TestClient:
+    server = FastAPI()
+    server.include_router(voting_routes(desk))
+    server.include_router(export_routes(desk))
+    return TestClient(server)
+
+
+@pytest.fixture
+def campaign(desk: Desk, make_clip: MakeClip) -> Campaign:
+    """Four takes of one prompt: six pairs, each for two people."""
+    ids = [make_clip(prompt=HOSTILE, seed=seed, files=True, score=seed / 10).id for seed in range(1, 5)]
+    spec = CampaignSpec(title=HOSTILE, clip_ids=tuple(ids), axes=("motion",), labellers_per_pair=2, repeat_share=0)
+    return Campaigns(desk.store).create(spec)
+
+
+def ask(client: TestClient, name: str, campaign: Campaign, **fields: Any) -> Any:
+    return client.post(f"/voting/{name}", json={"campaign": campaign.id, "labeller": "anna", **fields})
+
+
+def cast(pair: dict[str, Any], choice: str = "left", **fields: Any) -> dict[str, Any]:
+    shown = {"pair_id": pair["pair_id"], "shown_left": pair["shown_left"]}
+    return {**shown, "choice": choice, "client_uuid": str(uuid.uuid4()), "ms": 1200, **fields}
+
+
+def test_the_pairs_tell_no_model(client: TestClient, campaign: Campaign) -> None:
+    said = ask(client, "next", campaign).json()
+    assert len(said["pairs"]) == 4 and (said["done"], said["remaining"], said["open"]) == (0, 6, True)
+    assert "mini" not in str(said) and said["pairs"][0]["prompt"] == HOSTILE
+    assert ask(client, "next", campaign).json()["pairs"] == said["pairs"]  # asked again: the same, same sides
+
+
+def test_a_vote_is_stored_once_and_then_tells_who_it_was(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+    pair = ask(client, "next", campaign).json()["pairs"][0]
+    vote = cast(pair, "right", axes={"motion": "tie"}, note=HOSTILE)
+    replies = [ask(client, "vote", campaign, vote=vote) for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [200] * 3 and "mini" in replies[0].json()["revealed"]
+    (stored,) = Campaigns(desk.store).votes(campaign.id)
+    assert stored.winner == pair["clips"][1]["id"] == stored.right_clip and stored.vote.note == HOSTILE
+    assert ask(client, "next", campaign).json()["pairs"][0] != pair
+
+
+def test_a_vote_is_refused_with_the_reason(client: TestClient, campaign: Campaign) -> None:
+    pair = ask(client, "next", campaign).json()["pairs"][0]
+    wrong_side = cast({**pair, "shown_left": pair["clips"][1]["id"]})
+    bad = [
+        wrong_side,
+        cast(pair, axes={"smell": "left"}),
+        cast(pair, "up"),
+        cast(pair, client_uuid="x"),
+        {**cast(pair), "labeller": "bob", "extra": 1},
+        {},
+        "vote",
+    ]
+    replies = [ask(client, "vote", campaign, vote=vote) for vote in bad]
+    replies.append(ask(client, "vote", campaign, vote=cast(pair), labeller="bob"))
+    replies.append(ask(client, "next", campaign, labeller="   "))
+    assert [reply.status_code for reply in replies] == [409] * len(replies)
+    assert all(reply.json()["problem"] for reply in replies)
+    assert client.post("/voting/next", json={"campaign": "nope", "labeller": "a"}).status_code == 409
+    assert client.post("/voting/next", content=b"[]").status_code == 422
+
+
+def test_a_clock_that_jumped_is_no_time(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+    for ms in (-5, 1e12, None, "soon"):
+        pair = ask(client, "next", campaign).json()["pairs"][0]
+        assert ask(client, "vote", campaign, vote=cast(pair, ms=ms)).status_code == 200
+    assert {one.vote.ms for one in Campaigns(desk.store).votes(campaign.id)} == {None}
+
+
+def test_a_second_window_is_told_that_its_vote_came_late(client: TestClient, campaign: Campaign) -> None:
+    pair = ask(client, "next", campaign).json()["pairs"][0]
+    assert ask(client, "vote", campaign, vote=cast(pair)).status_code == 200
+    late = ask(client, "vote", campaign, vote=cast(pair))
+    assert late.status_code == 409 and "another window" in late.json()["problem"]
+
+
+def test_a_database_that_is_away_is_no_refusal(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+    pair = ask(client, "next", campaign).json()["pairs"][0]
+    with desk.store.database.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE votes RENAME TO elsewhere")
+    assert ask(client, "vote", campaign, vote=cast(pair)).status_code == 503
+    with desk.store.database.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO votes")
+    assert ask(client, "vote", campaign, vote=cast(pair)).status_code == 200
+
+
+def test_undo_gives_the_pair_again(client: TestClient, campaign: Campaign) -> None:
+    assert "no vote" in ask(client, "undo", campaign).json()["problem"]
+    pair = ask(client, "next", campaign).json()["pairs"][0]
+    ask(client, "vote", campaign, vote=cast(pair))
+    assert ask(client, "undo", campaign).json()["pairs"] == [pair]
+    assert ask(client, "next", campaign).json()["done"] == 0
+
+
+def test_a_pair_whose_file_is_gone_is_left_out_and_reported(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+    pair = ask(client, "next", campaign).json()["pairs"][0]
+    for path in desk.workspace.clip_folder(pair["shown_left"]).iterdir():
+        path.unlink()
+    said = ask(client, "next", campaign).json()
+    assert said["gone"] >= 1 and pair["pair_id"] not in [one["pair_id"] for one in said["pairs"]]
+
+
+# ---- The tab
+@pytest.fixture
+def tab(desk: Desk) -> LabelTab:
+    async def build() -> LabelTab:
+        with gr.Blocks(), gr.Tab("Label") as tab:
+            return LabelTab(desk, tab)
+
+    return asyncio.run(build())
+
+
+def form(**changes: Any) -> list[Any]:
+    fields = {"title": "t", "what": view.MADE, "prompts": "a red circle\n\n a star ", "entrants": ["mini"], "takes": 2}
+    fields |= {
+        "num_frames": 17,
+        "which": "newest",
+        "per_pair": 1,
+        "target": 0,
+        "strategy": "random",
+        "axes": ["motion"],
+    }
+    return [{**fields, **changes}[name] for name in view.FIELDS]
+
+
+def test_a_form_is_read(desk: Desk) -> None:
+    spec = view.read_spec(desk, form())
+    assert spec.prompts == ("a red circle", "a star") and [one.key for one in spec.entrants] == ["mini"]
+    assert (spec.settings, spec.axes, spec.target_votes) == ({"num_frames": 17}, ("motion",), None)
+    two = view.read_spec(desk, form(entrants=["mini", f"mini{view.SEPARATOR}run-2"], takes=1))
+    assert [one.key for one in two.entrants] == ["mini", "mini + run-2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"title": " "}, "title"),
+        ({"prompts": " \n"}, "at least one prompt"),
+        ({"entrants": []}, "Name two models"),
+        ({"takes": 1}, "single entrant"),
+        ({"what": view.CLIPS}, "clip"),
+    ],
+)
+def test_a_form_that_will_not_do_is_one_sentence(desk: Desk, changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        view.read_spec(desk, form(**changes))
+
+
+def test_an_empty_campaign_says_so(tab: LabelTab) -> None:
+    campaign, _, sheet, *plots = tab.show(None, "mini")
+    assert campaign["value"] is None and sheet["empty"] == text.NO_RESULTS
+    assert [one["visible"] for one in plots] == [False] * 6
+
+
+def test_results_say_who_won_and_how_far_rewards_agree(
+    client: TestClient, campaign: Campaign, desk: Desk, tab: LabelTab
+) -> None:
+    """Everybody prefers the clip that the reward prefers, or the left one of equals."""
+    total = {record.id: record.total or 0 for record in desk.store.clips()}
+    for who in ("anna", "bob"):
+        while pairs := ask(client, "next", campaign, labeller=who).json()["pairs"]:
+            left, right = (total[clip["id"]] for clip in pairs[0]["clips"])
+            ask(client, "vote", campaign, vote=cast(pairs[0], "left" if left > right else "right"), labeller=who)
+    found = view.results(desk, campaign.id, "mini")
+    figures = dict(found.sheet["figures"])
+    assert figures["Votes"] == "12 of 12" and figures[text.FIGURES["alpha"]].startswith("1.00")
+    assert [row[:2] for row in found.sheet["people"]] == [["anna", "6"], ["bob", "6"]]
+    assert found.rewards is not None and set(found.rewards.data[0].x) == {1.0}
+    assert found.ranking is None  # takes of one model: there is no ranking, only pairs to train on
+    assert tab.show(campaign.id, "mini")[3]["visible"] is True
+    assert tab.close_or_open(campaign.id, "mini")[1]["value"] == text.REOPEN_CAMPAIGN
+    assert ask(client, "next", campaign, labeller="cleo").json()["open"] is False
+
+
+def test_exports_are_one_file(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+    url = f"/voting/export/{campaign.id}"
+    assert client.get(f"{url}/trl").status_code == 409  # nobody has voted
+    pair = ask(client, "next", campaign).json()["pairs"][0]
+    ask(client, "vote", campaign, vote=cast(pair))
+    for layout in ("huggingface", "trl", "videodpo"):
+        reply = client.get(f"{url}/{layout}")
+        names = zipfile.ZipFile(io.BytesIO(reply.content)).namelist()
+        assert reply.status_code == 200 and sum(name.endswith(".mkv") for name in names) == 2, names
+    assert "anna" in client.get(f"{url}/votes").text
+    assert client.get(f"{url}/nothing").status_code == 409
+    assert list(desk.workspace.tmp.iterdir()) == []
