@@ -7,7 +7,7 @@ Not in them: what kernels of a device do differently, hence the range of `Need`.
     N tokens of a clip   d width   L blocks   r = mlp width / d   e bytes of a number   B clips in one graph
     checkpointed    B N d e (L + 27 + 3.2 r)
     kept            B N d e (L (23.5 + 1.55 r) + 12)
-    forward only    B N d e (10 + 1.6 r)
+    forward only    B N d e (9.5 + 1.5 r)
 """
 
 from collections.abc import Iterable
@@ -130,7 +130,7 @@ def forward_activations(load: Load) -> float:
     if load.shape.frame_gib is not None:
         share = UNET_FORWARD * load.shape.frame_gib[1] * GIB
         return share * load.num_frames * load.rollout_clips * (load.width * load.height) / 512**2
-    return load.rollout_clips * _unit(load) * (10 + 1.6 * load.shape.mlp_ratio)
+    return load.rollout_clips * _unit(load) * (9.5 + 1.5 * load.shape.mlp_ratio)
 
 
 def decode(load: Load) -> float:
