@@ -1,6 +1,8 @@
 """`dailies runs export-tensorboard`: a run's metrics, and the clips of its samples, for those who use TensorBoard."""
 
 import argparse
+import importlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from engine.cli_output import print_json
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from engine.data.runs import Run
 
 NOT_PLOTTED = ("step", "at", "of")
+WRITERS = ("torch.utils.tensorboard", "tensorboardX")
 
 
 def add_command(listing: Any, shared: argparse.ArgumentParser) -> None:
@@ -54,13 +57,9 @@ def open_writer(folder: "Path") -> Any:
     """PyTorch's writer, or tensorboardX's. Raises ConfigError, saying what to install, where there is neither."""
     from engine.errors import ConfigError
 
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError as error:
-            raise ConfigError(
-                "Nothing here can write TensorBoard's files: `pip install tensorboard`, or tensorboardX, and try again."
-            ) from error
-    return SummaryWriter(str(folder))
+    for library in WRITERS:
+        with suppress(ImportError):
+            return importlib.import_module(library).SummaryWriter(str(folder))
+    raise ConfigError(
+        "Nothing here can write TensorBoard's files: `pip install tensorboard`, or tensorboardX, and try again."
+    )

@@ -21,6 +21,7 @@ class Curves(Component):
             words=text.CURVES_WORDS,
             elem_id=name,
             server_functions=[told(news)],
+            before=["curves_paint"],
             render=render,
             colours=list(SERIES),
         )

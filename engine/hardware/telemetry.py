@@ -21,6 +21,8 @@ from engine.hardware.samples import Reading, Snapshot
 
 Source = Callable[[], Reading]
 NONE = "none"
+SEEN_S = 5.0  # between two snapshots while somebody looks
+SHARE = 0.01  # of the time may be spent on them: a tool that takes long is asked less often
 ABSENT_S, FIRST_WAIT_S, LONGEST_WAIT_S = 300.0, 30.0, 600.0
 
 
@@ -74,12 +76,15 @@ def _snapshot(reading: Reading, skipped: Sequence[Reading]) -> Snapshot:
 
 
 class Sampler:
-    """One thread that takes snapshots: often while somebody looks, seldom while nobody does, so that it costs little.
+    """One thread that takes snapshots: often while somebody looks, seldom while nobody does, and never for more than
+    `SHARE` of the time.
 
     `history` holds the last `keep` of them, oldest first.
     """
 
-    def __init__(self, telemetry: Telemetry, *, seen_s: float = 5.0, unseen_s: float = 60.0, keep: int = 720) -> None:
+    def __init__(
+        self, telemetry: Telemetry, *, seen_s: float = SEEN_S, unseen_s: float = 60.0, keep: int = 720
+    ) -> None:
         self._telemetry = telemetry
         self._seen_s, self._unseen_s = seen_s, unseen_s
         self._taken: deque[Snapshot] = deque(maxlen=keep)
@@ -99,13 +104,15 @@ class Sampler:
         return list(self._taken)
 
     def _run(self) -> None:
-        last_s = time.monotonic()
+        last_s, cost_s = time.monotonic(), 0.0
         while True:
             watched = time.monotonic() - self._looked_s < 3 * self._seen_s
-            due_s = last_s + (self._seen_s if watched else self._unseen_s) - time.monotonic()
+            period_s = max(self._seen_s if watched else self._unseen_s, cost_s / SHARE)
+            due_s = last_s + period_s - time.monotonic()
             if due_s > 0:
                 self._wake.clear()
                 self._wake.wait(due_s)
                 continue
             last_s = time.monotonic()
             self._taken.append(self._telemetry.snapshot())
+            cost_s = time.monotonic() - last_s

@@ -106,7 +106,10 @@ def test_a_tool_that_hangs_is_ended_with_what_it_started(fake_tool: FakeTool, tm
         tools.ask([str(tools.find_tool("amd-smi"))], timeout_s=1.0)
     assert time.monotonic() - began < 5
     child = Path(f"/proc/{note.read_text().strip()}")
-    assert not child.exists() or "Z" in (child / "status").read_text().split("State:")[1][:4]
+    deadline = time.monotonic() + 20
+    while child.exists() and "Z" not in (child / "status").read_text().split("State:")[1][:4]:
+        assert time.monotonic() < deadline, "what the tool started still runs"
+        time.sleep(0.01)
 
 
 def test_rocm_smi_of_two_versions(fake_tool: FakeTool, recordings: Path) -> None:
@@ -239,9 +242,9 @@ def test_without_any_gpu_there_is_still_the_machine(tmp_path: Path, fake_tool: F
 
 
 def test_the_sampler_keeps_a_history() -> None:
-    sampler = Sampler(Telemetry([Nvml(nvml())]), seen_s=0.02, keep=5)
+    sampler = Sampler(Telemetry([Nvml(nvml())]), seen_s=0.02, keep=3)
     deadline = time.monotonic() + 20
-    while len(found := sampler.look()) < 5:
+    while len(found := sampler.look()) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert [one.at for one in found] == sorted(one.at for one in found)

@@ -1,0 +1,158 @@
+// How `curves.js` paints a chart: the first half of the same script, so it shares that one's `state`, `words` and names.
+function smoothed(values) {
+  const keepShare = state.smoothing;
+  if (!keepShare) return values;
+  const found = new Float32Array(values.length);
+  let mean = 0, weight = 0;
+  for (let index = 0; index < values.length; index += 1) { // its beginning is not pulled towards 0
+    mean = keepShare * mean + (1 - keepShare) * values[index];
+    weight = keepShare * weight + (1 - keepShare);
+    found[index] = mean / weight;
+  }
+  return found;
+}
+
+function linesOf(name) {
+  return (state.chosen ?? []).flatMap((run) => {
+    const points = state.series.get(run)?.data.get(name);
+    return points ? [{ run, x: points[0], y: smoothed(points[1]) }] : [];
+  });
+}
+
+function bounds(lines) {
+  let [left, right, low, high] = [Infinity, -Infinity, Infinity, -Infinity];
+  for (const { x, y } of lines) {
+    left = Math.min(left, x[0]);
+    right = Math.max(right, x[x.length - 1]);
+    for (const value of y) { if (value < low) low = value; if (value > high) high = value; }
+  }
+  if (right <= left) { left -= 0.5; right += 0.5; }
+  const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 0.5;
+  return { left, right, low: low - room, high: high + room };
+}
+
+const short = (value) => {
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.001 || size >= 1e5)) return value.toExponential(1);
+  return String(Number(value.toPrecision(size >= 1000 ? 4 : 3)));
+};
+
+// A tick's number with as many digits as tell it from its neighbours.
+function label(value, step) {
+  const size = Math.abs(value);
+  if (value === 0 || size >= 1e5 || step < 1e-4) return value === 0 ? "0" : short(value);
+  return value.toFixed(Math.max(0, Math.min(5, -Math.floor(Math.log10(step) + 1e-9))));
+}
+
+function ticks(low, high, count) {
+  const rough = (high - low) / count, unit = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((by) => by * unit).find((size) => size >= rough);
+  const found = [];
+  for (let at = Math.ceil(low / step) * step; at <= high + step * 1e-6; at += step) found.push(Math.abs(at) < step / 1e6 ? 0 : at);
+  return found.map((at) => [at, label(at, step)]);
+}
+
+function paintAll() {
+  charts.forEach((chart) => chart.inView && paint(chart));
+}
+
+function paint(chart) {
+  const { canvas } = chart, width = canvas.clientWidth, height = canvas.clientHeight;
+  if (!width) return;
+  const scale = devicePixelRatio || 1;
+  if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
+    Object.assign(canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
+  }
+  const pen = canvas.getContext("2d");
+  pen.setTransform(scale, 0, 0, scale, 0, 0);
+  pen.clearRect(0, 0, width, height);
+  const lines = (chart.lines = linesOf(chart.name));
+  if (!lines.length) return;
+  const box = bounds(lines);
+  const px = (x) => LEFT + ((x - box.left) / (box.right - box.left)) * (width - LEFT - RIGHT);
+  const py = (y) => TOP + (1 - (y - box.low) / (box.high - box.low)) * (height - TOP - BOTTOM);
+  Object.assign(chart, { box, px, py });
+  grid(pen, chart, width, height);
+  for (const line of lines) {
+    pen.strokeStyle = colourOf(line.run);
+    pen.lineWidth = line.run === state.looked ? 2 : 1.3;
+    pen.globalAlpha = lines.length > 8 && line.run !== state.looked ? 0.7 : 1;
+    pen.setLineDash(dashOf(line.run));
+    pen.beginPath();
+    line.x.forEach((x, index) => pen[index ? "lineTo" : "moveTo"](px(x), py(line.y[index])));
+    pen.stroke();
+    if (line.x.length === 1) dot(pen, px(line.x[0]), py(line.y[0]), colourOf(line.run));
+  }
+  pen.globalAlpha = 1;
+  pen.setLineDash([]);
+  marks(pen, chart, height);
+  if (state.hover !== null) cursor(pen, chart, height);
+  const last = lines.find((line) => line.run === state.looked) ?? lines[0], now = short(last.y[last.y.length - 1]);
+  chart.figure.querySelector(".now").textContent = now;
+  canvas.setAttribute("aria-label", chart.title + ": " + now);
+}
+
+function dot(pen, x, y, colour) {
+  pen.fillStyle = colour;
+  pen.beginPath();
+  pen.arc(x, y, 2.5, 0, 7);
+  pen.fill();
+}
+
+function grid(pen, { box, px, py }, width, height) {
+  const style = getComputedStyle(element), ink = style.getPropertyValue("--body-text-color-subdued"), faint = style.getPropertyValue("--border-color-primary");
+  pen.font = "11px system-ui, sans-serif";
+  pen.fillStyle = ink;
+  pen.strokeStyle = faint;
+  pen.lineWidth = 1;
+  pen.textAlign = "right";
+  pen.textBaseline = "middle";
+  for (const [y, text] of ticks(box.low, box.high, 4)) {
+    pen.beginPath();
+    pen.moveTo(LEFT, py(y));
+    pen.lineTo(width - RIGHT, py(y));
+    pen.stroke();
+    pen.fillText(text, LEFT - 5, py(y));
+  }
+  pen.textBaseline = "alphabetic";
+  pen.textAlign = "center";
+  const unit = state.axis === "time" ? " min" : "";
+  for (const [x, text] of ticks(box.left, box.right, 4)) {
+    if (px(x) < width - RIGHT - 14) pen.fillText(text + unit, Math.max(LEFT + 6, px(x)), height - 4);
+  }
+}
+
+const placeOf = (alarm) => (state.axis === "time" ? alarm.time : alarm.step);
+
+function marks(pen, { box, px, lines }, height) {
+  for (const { run } of lines) {
+    for (const alarm of state.alarms[run] ?? []) {
+      const x = px(placeOf(alarm));
+      if (placeOf(alarm) < box.left || placeOf(alarm) > box.right) continue;
+      pen.strokeStyle = pen.fillStyle = "#c2513f";
+      pen.lineWidth = 1;
+      pen.setLineDash([2, 3]);
+      pen.beginPath();
+      pen.moveTo(x, TOP);
+      pen.lineTo(x, height - BOTTOM);
+      pen.stroke();
+      pen.setLineDash([]);
+      pen.beginPath();
+      pen.moveTo(x - 5, 0);
+      pen.lineTo(x + 5, 0);
+      pen.lineTo(x, 8);
+      pen.fill();
+    }
+  }
+}
+
+function cursor(pen, { box, px, py, lines }, height) {
+  if (state.hover < box.left || state.hover > box.right) return;
+  pen.strokeStyle = getComputedStyle(element).getPropertyValue("--color-accent");
+  pen.lineWidth = 1;
+  pen.beginPath();
+  pen.moveTo(px(state.hover), TOP);
+  pen.lineTo(px(state.hover), height - BOTTOM);
+  pen.stroke();
+  for (const { run, x, y } of lines) { const at = nearest(x, state.hover); dot(pen, px(x[at]), py(y[at]), colourOf(run)); }
+}
