@@ -1,0 +1,194 @@
+"""What the Train tab's form and board do, without a browser."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import text_train
+from app.components.train_board import functions
+from app.desk import Desk
+from app.views import jobs, recipe, run_board
+from engine.config.presets import load_train_preset, preset_keys
+from engine.data.locks import try_lock
+from engine.data.runs import CHECKPOINT, Run, list_runs
+from engine.errors import ConfigError, DailiesError
+from engine.generation.request import GenerationRequest
+from engine.jobs.process import ProcessIdentity
+from engine.jobs.spec import JobProgress, JobSpec
+
+
+@pytest.fixture(autouse=True)
+def no_worker(desk: Desk) -> Iterator[None]:
+    """Jobs are filed, and nobody takes them: the worker's lock is held here."""
+    lock = try_lock(desk.workspace.worker_lock)
+    assert lock is not None
+    yield
+    os.close(lock)
+
+
+def choices(desk: Desk, key: str = "mini_grpo", **settings: str) -> dict[str, Any]:
+    """What the form's script sends when some settings were typed into a freshly opened recipe."""
+    return {**recipe.opened(desk, key)["choices"], "settings": settings}
+
+
+def hands(desk: Desk) -> dict[str, Any]:
+    return {function.__name__: function for function in functions(desk)}
+
+
+# ---- The form
+@pytest.mark.parametrize("key", preset_keys("train"))
+def test_every_recipe_opens_and_unchanged_it_is_itself(desk: Desk, key: str) -> None:
+    opened = recipe.opened(desk, key)
+    sent = {**opened["choices"], "settings": {row["name"]: row["value"] for row in opened["settings"]}}
+    assert recipe.read(desk, sent) == load_train_preset(key)
+    found = recipe.outlook(desk, sent)
+    assert found["command"] == f"dailies train {key} --queue" and found["changed"] == []
+    assert found["memory"]["verdict"] in ("fits", "tight", "no")
+
+
+def test_a_change_is_in_the_command_the_preset_and_the_outlook(desk: Desk) -> None:
+    sent = {**choices(desk, learning_rate="1e-5", lr_scheduler_type="cosine"), "mix": "motion"}
+    preset = recipe.read(desk, sent)
+    assert preset.settings["learning_rate"] == 1e-5 and preset.mix == "motion"
+    found = recipe.outlook(desk, sent)
+    assert found["changed"] == ["mix", "learning_rate", "lr_scheduler_type"]
+    assert found["command"] == (
+        "dailies train mini_grpo --set mix=motion --set settings.learning_rate=1e-05 "
+        "--set settings.lr_scheduler_type=cosine --queue"
+    )
+
+
+def test_the_estimate_follows_the_knobs(desk: Desk) -> None:
+    small, large = (
+        recipe.outlook(desk, choices(desk, per_device_train_batch_size=size))["memory"] for size in ("16", "4096")
+    )
+    assert small["share"] < large["share"] and small["sentence"] != large["sentence"]
+
+
+def test_the_time_is_learned_from_runs_that_told_their_pace(desk: Desk) -> None:
+    assert recipe.outlook(desk, choices(desk))["time"] == text_train.NO_TIME
+    run = Run.create(desk.workspace, load_train_preset("mini_grpo"))
+    for step in range(1, 4):
+        run.append_metrics(step, {"time/step": 30.0, "of": 40})
+    assert recipe.outlook(desk, choices(desk))["time"] == "About 20 min, from 1 run of this model here"
+    assert recipe.outlook(desk, choices(desk, max_steps="80"))["time"].startswith("About 40 min")
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"max_steps": "many"}, "max_steps must be a whole number, but got 'many'"),
+        ({"learning_rate": ""}, "learning_rate is empty"),
+        ({"lr_scheduler_type": "cosin"}, "Did you mean 'cosine'"),
+        ({"output_dir": "/etc"}, "There is no setting 'output_dir'"),
+    ],
+)
+def test_nonsense_is_refused_before_a_run_is_made(desk: Desk, settings: dict[str, str], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        recipe.queue(desk, choices(desk, **settings))
+    assert list_runs(desk.workspace) == [] and desk.queue.list() == []
+
+
+@pytest.mark.parametrize(("field", "value"), [("recipe", "mini_grop"), ("adapter", "none such"), ("model", "nothing")])
+def test_what_is_not_there_is_named(desk: Desk, field: str, value: str) -> None:
+    with pytest.raises(DailiesError, match=value):
+        recipe.queue(desk, {**choices(desk), field: value})
+
+
+def test_a_queued_run_has_what_the_form_said(desk: Desk) -> None:
+    filed = recipe.queue(desk, choices(desk, max_steps="7"))
+    [run] = list_runs(desk.workspace)
+    assert run.id == filed["run"] and run.preset().settings["max_steps"] == 7
+    [job] = desk.queue.list("queued")
+    assert (job.kind, job.config) == ("train", {"run": run.id})
+
+
+def test_a_check_is_a_job_and_its_verdicts_come_back(desk: Desk) -> None:
+    job_id = recipe.check(desk, choices(desk))["job"]
+    assert recipe.verdicts(desk, job_id)["waits"]
+    desk.queue.claim(ProcessIdentity.current())
+    row = {"name": "frames", "level": "ok", "sentence": "It can."}
+    desk.queue.finish(job_id, "done", result={"verdicts": [row]})
+    assert recipe.verdicts(desk, job_id)["verdicts"] == [row]
+
+
+def test_a_recipe_is_saved_once_and_opened(desk: Desk) -> None:
+    sent = {**choices(desk, learning_rate="0.002"), "key": "my_own"}
+    saved = recipe.save(desk, sent)
+    assert saved["form"]["choices"]["recipe"] == "my_own"
+    assert load_train_preset("my_own").settings["learning_rate"] == 0.002
+    with pytest.raises(ConfigError, match="There is a recipe 'my_own' already"):
+        recipe.save(desk, sent)
+    for key in ("", "../up", "a b", "x" * 9 + "/y"):
+        with pytest.raises(ConfigError, match="key"):
+            recipe.save(desk, {**sent, "key": key})
+
+
+def test_a_runs_settings_fill_the_form(desk: Desk) -> None:
+    run = Run.create(desk.workspace, load_train_preset("mini_nft", {"settings": {"max_steps": 9}}))
+    opened = recipe.opened(desk, run=run.id)
+    found = recipe.outlook(desk, {**opened["choices"], "settings": {"max_steps": "10"}})
+    assert found["command"] == f"dailies clone {run.id} --set settings.max_steps=10 --queue"
+
+
+# ---- The board
+def test_the_board_shows_the_queue_in_its_order_and_obeys(desk: Desk) -> None:
+    first, second, third = (recipe.queue(desk, choices(desk))["run"] for _ in range(3))
+    do = hands(desk)
+    shown = do["news"]()
+    assert [row["title"] for row in shown["jobs"]] == [first, second, third]
+    shown = do["move"]({"id": shown["jobs"][2]["id"], "to": 1})
+    assert [row["title"] for row in shown["jobs"]] == [third, first, second]
+    assert do["pause"]()["paused"] and not do["go_on"]()["paused"]
+    shown = do["cancel"](shown["jobs"][0]["id"])
+    assert [row["title"] for row in shown["jobs"]] == [first, second]
+    assert do["cancel_pending"]()["jobs"] == []
+    assert {row["state"] for row in run_board.board(desk)["runs"]} == {"new"}
+
+
+def test_runs_are_resumed_and_extended_from_the_board(desk: Desk) -> None:
+    run = Run.create(desk.workspace, load_train_preset("mini_grpo"))
+    (run.checkpoints / f"{CHECKPOINT}3").mkdir(parents=True)
+    (run.checkpoints / f"{CHECKPOINT}3" / "trainer_state.json").write_text("{}")
+    run.append_metrics(3, {"of": 40})
+    do = hands(desk)
+    [row] = do["news"]()["runs"]
+    assert (row["state"], row["where"], row["can_resume"], row["can_extend"]) == ("stopped", "3 / 40", True, True)
+    assert do["resume"](run.id)["runs"][0]["state"] == "queued"
+    do["cancel_pending"]()
+    with pytest.raises(ConfigError, match="a whole number of updates, but got 1.5"):
+        do["extend"]({"id": run.id, "steps": 1.5})
+    assert do["extend"]({"id": run.id, "steps": 1000})["runs"][0]["state"] == "queued"
+    assert run.preset().settings["max_steps"] == 1040
+
+
+def test_a_log_is_read_from_its_end_and_searched(desk: Desk) -> None:
+    run = Run.create(desk.workspace, load_train_preset("mini_grpo"))
+    assert run_board.log(desk, run.id, "")["lines"] == ""
+    run.log.write_text("".join(f"line {number} {'x' * 80}\n" for number in range(5000)) + "torn")
+    whole = run_board.log(desk, run.id, "")
+    assert whole["lines"].endswith("torn") and "line 1 " not in whole["lines"] and whole["part"]["shown"] == "64 KiB"
+    assert run_board.log(desk, run.id, "LINE 17 ")["lines"].startswith("line 17 x")
+    with pytest.raises(ConfigError, match="There is no run"):
+        run_board.log(desk, "../..", "")
+
+
+def test_a_clip_that_waits_for_a_run_says_so(desk: Desk) -> None:
+    run = recipe.queue(desk, choices(desk))["run"]
+    job = desk.queue.claim(ProcessIdentity.current())
+    assert job is not None
+    desk.queue.heartbeat(job.id, JobProgress(phase="train", step=3, of=40))
+    desk.file(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
+    [card] = jobs.strip(desk, "generate")["jobs"]
+    assert card["line"] == f"Queued behind run {run}, which is at step 3 of 40"
+    desk.queue.pause()
+    assert jobs.strip(desk, "generate")["jobs"][0]["line"] == text_train.HELD
+
+
+def test_a_log_of_a_missing_file_is_empty(tmp_path: Path) -> None:
+    from engine.data.logs import read_log
+
+    assert read_log(tmp_path / "none.txt").lines == ()

@@ -1,0 +1,213 @@
+"""The Train tab: runs queued from the form, stopped, resumed, and found again when the page was killed."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from app import text, text_train
+from engine.data.runs import list_runs
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
+
+SHORT = """
+title = "A short run"
+algorithm = "nft"
+model = "mini"
+mix = "mini"
+rewards = "total"
+prompts = "mini"
+source = "this test"
+notes = "not measured"
+[alarms]
+every = 0
+[settings]
+num_frames = 9
+width = 64
+height = 64
+num_steps = 1
+guidance = 1.0
+lora_rank = 2
+max_steps = 2
+num_generations = 2
+per_device_train_batch_size = 2
+gradient_accumulation_steps = 1
+save_steps = 1
+logging_steps = 1
+sample_clips = 0
+"""
+MANY = "200"  # updates of a run that is to be stopped before its end
+
+
+@pytest.fixture(scope="module")
+def bench(
+    new_workbench: Callable[..., Any], model_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """A workbench with one more recipe, which takes seconds."""
+    folder = tmp_path_factory.mktemp("train-presets")
+    for kind, name, words in (("train", "short", SHORT), ("models", "mini", f'source = "{model_folder}"\n')):
+        (folder / kind).mkdir()
+        (folder / kind / f"{name}.toml").write_text(words)
+    made = new_workbench(folder)
+    made.start()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def train(page: Page, bench: Any) -> Page:
+    return arrive(page, bench)
+
+
+def arrive(page: Page, bench: Any) -> Page:
+    page.goto(bench.address)
+    page.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+    expect(setting(page, "max_steps")).to_be_visible()
+    page.locator('#train-form select[name="recipe"]').select_option("short")
+    expect(setting(page, "num_steps")).to_have_value("1")
+    return page
+
+
+def setting(page: Page, name: str) -> Locator:
+    return page.locator(f'#train-form [data-setting="{name}"]')
+
+
+def do(page: Page, name: str) -> Locator:
+    return page.locator(f'#train-form [data-do="{name}"]')
+
+
+def queue_it(page: Page, number: int) -> str:
+    """Queue the form's run; its id."""
+    do(page, "queue").click()
+    expect(page.locator("#train-board .run")).to_have_count(number)
+    said = page.locator("#train-form .note").inner_text()
+    return said.split()[1]
+
+
+def run(page: Page, run_id: str) -> Locator:
+    return page.locator(f'#train-board .run[data-id="{run_id}"]')
+
+
+def state(page: Page, run_id: str, *states: str) -> None:
+    expect(run(page, run_id)).to_have_attribute("data-state", re.compile("|".join(states)))
+
+
+def test_the_form_follows_its_knobs(train: Page) -> None:
+    expect(train.locator("#train-form .memory span")).to_contain_text("fits")
+    expect(train.locator("#train-board .empty")).to_contain_text(text_train.BOARD_WORDS["runs_empty"])
+    setting(train, "learning_rate").fill("1e-5")
+    expect(train.locator(".setting.is-changed")).to_have_attribute("data-name", "learning_rate")
+    do(train, "command").click()
+    code = train.locator("#train-form .shell code")
+    expect(code).to_have_text("dailies train short --set settings.learning_rate=1e-05 --queue")
+    small = train.locator("#train-form .memory span").inner_text()
+    setting(train, "per_device_train_batch_size").fill("512")
+    expect(train.locator("#train-form .memory span")).not_to_have_text(small)
+    train.locator('.setting[data-name="learning_rate"] [data-do="back"]').click()
+    expect(code).to_have_text("dailies train short --set settings.per_device_train_batch_size=512 --queue")
+
+
+def test_nonsense_is_refused_in_one_sentence_and_cannot_be_queued(train: Page) -> None:
+    setting(train, "max_steps").fill("<b>many</b>")
+    problem = train.locator("#train-form .problem")
+    expect(problem).to_have_text("max_steps must be a whole number, but got '<b>many</b>'.")
+    expect(do(train, "queue")).to_be_disabled()
+    setting(train, "max_steps").fill("2")
+    expect(problem).to_be_hidden()
+    expect(do(train, "queue")).to_be_enabled()
+
+
+def test_two_runs_stopped_resumed_and_found_again_after_the_page_was_killed(
+    train: Page, bench: Any, watched: Any
+) -> None:
+    setting(train, "max_steps").fill(MANY)
+    expect(train.locator("#train-form .shell code")).to_contain_text(MANY)
+    long = queue_it(train, 1)
+    train.locator('.setting[data-name="max_steps"] [data-do="back"]').click()
+    short = queue_it(train, 2)
+    state(train, long, "training")
+    state(train, short, "queued")
+
+    # A clip asked for meanwhile waits, and says for what.
+    train.get_by_role("tab", name=text.GENERATE, exact=True).click()
+    train.locator("#prompt textarea").fill("a large red circle moving left")
+    train.locator("#generate").click()
+    expect(train.locator("#generate-jobs .job")).to_contain_text(f"Queued behind run {long}")
+    train.locator("#generate-jobs [data-do=cancel]").click()
+    train.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+
+    # Stopped, with a checkpoint; the other one is trained to its end.
+    expect(run(train, long).locator(".where")).to_have_text(re.compile(rf"^[1-9]\d* / {MANY}$"))
+    run(train, long).locator('[data-do="stop"]').click()
+    state(train, long, "stopping", "stopped")
+    state(train, long, "stopped")
+    found = {one.id: one for one in list_runs(bench.workspace)}
+    assert found[long].last_checkpoint() is not None and not found[long].adapter.exists()
+    state(train, short, "finished")
+
+    # Resumed; the page is killed while it trains, and shows it again when it is back.
+    done = found[long].metrics()[-1]["step"]
+    run(train, long).locator('[data-do="resume"]').click()
+    state(train, long, "training")
+    bench.kill()
+    bench.start()
+    watched.complaints.clear()  # the browser complained while nobody answered
+    arrive(train, bench)
+    state(train, long, "training")
+    state(train, short, "finished")
+    run(train, long).locator('[data-do="log"]').click()
+    expect(train.locator("#train-board .log pre")).to_contain_text("preflight")
+    train.locator("#train-board .log input").fill("no such words")
+    expect(train.locator("#train-board .log pre")).to_have_text(text_train.BOARD_WORDS["log_empty"])
+    run(train, long).locator('[data-do="kill"]').click()
+    state(train, long, "stopped", "failed")
+    assert found[long].metrics()[-1]["step"] >= done, "it went on from its checkpoint"
+
+    # More of the finished one.
+    run(train, short).locator(".extending input").fill("1")
+    run(train, short).locator('[data-do="extend"]').click()
+    state(train, short, "queued", "training")
+    state(train, short, "finished")
+    assert [row["step"] for row in found[short].metrics()][-1] == 3
+
+
+def test_the_queue_is_ordered_paused_and_emptied(train: Page, bench: Any) -> None:
+    board = train.locator("#train-board")
+    board.locator('[data-do="pause"]').click()
+    expect(board.locator(".paused")).to_be_visible()
+    already = train.locator("#train-board .run").count()
+    first, second = queue_it(train, already + 1), queue_it(train, already + 2)
+    jobs = board.locator(".job .title")
+    expect(jobs).to_have_count(2)
+    expect(jobs.first).to_contain_text(first)
+    board.locator('.job [data-do="down"]').first.click()
+    expect(jobs.first).to_contain_text(second)
+    board.locator('[data-do="cancel_pending"]').click()
+    expect(board.locator(".job")).to_have_count(0)
+    state(train, first, "new")
+    board.locator('[data-do="go_on"]').click()
+    expect(board.locator(".paused")).to_be_hidden()
+
+
+def test_a_runs_settings_are_used_again_and_kept_as_a_recipe(train: Page, bench: Any) -> None:
+    train.locator('#train-board .run [data-do="clone"]').first.click()
+    recipe = train.locator('#train-form select[name="recipe"]')
+    expect(recipe.locator("option:checked")).to_contain_text("Settings of run")
+    setting(train, "learning_rate").fill("0.002")
+    do(train, "save").click()
+    train.locator('#train-form [name="key"]').fill("mine")
+    do(train, "keep").click()
+    expect(recipe).to_have_value("mine")
+    expect(setting(train, "learning_rate")).to_have_value("0.002")
+    expect(train.locator(".setting.is-changed")).to_have_count(0)
+
+
+def test_a_recipe_is_checked_before_it_is_queued(train: Page) -> None:
+    do(train, "check").click()
+    verdicts = train.locator("#train-form .verdicts li")
+    expect(verdicts.first).to_be_visible()
+    expect(train.locator("#train-form .verdicts")).to_contain_text("can make 9 frames")
+    expect(verdicts.first).to_have_attribute("data-level", re.compile("ok|warning|stop"))
