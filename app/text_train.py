@@ -37,7 +37,6 @@ FORM_WORDS = {
     "save": "Save as recipe",
     "save_name": "Name of the recipe",
     "keep": "Save",
-    "saved": "Saved as {name}.",
     "queue": "Queue this run",
     "source": "From",
     "measured": "Measured",
@@ -151,6 +150,10 @@ SAVED_NOTES = "not measured: saved from the page"
 
 def filed(run: str, position: int | None) -> str:
     return f"Run {run} is queued{f', number {position}' if position and position > 1 else ''}."
+
+
+def saved(name: str) -> str:
+    return f"Saved as {name}."
 
 
 def behind(run: str, step: int, of: int) -> str:

@@ -256,7 +256,7 @@ def learn_mix(options: argparse.Namespace) -> None:
 
     with opened(options) as campaigns:
         users = os.environ.get("DAILIES_PRESETS")
-        folder = Path(users).expanduser() if users else campaigns.store.workspace.presets
+        folder = Path(users).expanduser() if users else campaigns.store.workspace.saved
         saved = learn_from(campaigns, options.id, options.mix, folder / "rewards", options.name)
     facts = {**asdict(saved.learned), "file": str(saved.file)}
     weights = ", ".join(f"{key} {weight:.3f}" for key, weight in saved.learned.weights.items() if weight)

@@ -201,4 +201,4 @@ def save(desk: Desk, choices: Choices) -> dict[str, Any]:
     title = key.replace("_", " ").strip().capitalize()
     preset = change_preset(read(desk, choices), {"key": key, "title": title, "notes": text_train.SAVED_NOTES})
     save_train_preset(desk.workspace, preset)
-    return {"form": opened(desk, key), "note": text_train.FORM_WORDS["saved"].format(name=key)}
+    return {"form": opened(desk, key), "note": text_train.saved(key)}

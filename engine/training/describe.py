@@ -126,11 +126,12 @@ def _kind(hint: Any) -> tuple[Kind, tuple[str, ...], bool]:
         return "choice", tuple(str(one) for one in typing.get_args(hint)), False
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         parts = [one for one in typing.get_args(hint) if one is not type(None)]
-        listed = [one for one in parts if isinstance(one, enum.EnumType)]
+        listed: list[Any] = [one for one in parts if isinstance(one, enum.EnumType)]
         kind, choices, _ = _kind((listed or [one for one in parts if one is str] or parts)[0])
         return kind, choices, type(None) in typing.get_args(hint)
     if isinstance(hint, enum.EnumType):
-        return "choice", tuple(str(one.value) for one in hint), False
+        members: list[Any] = list(hint)
+        return "choice", tuple(str(one.value) for one in members), False
     kinds: dict[Any, Kind] = {bool: "bool", int: "int", float: "float"}
     return kinds.get(hint, "text"), (), False
 
