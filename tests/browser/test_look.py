@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app import text
+from app import text, text_monitor, text_system
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -64,6 +64,13 @@ def test_text_can_be_read_and_everything_has_a_name(browser: Browser, watched: A
     assert (page.evaluate(NAMELESS), page.evaluate(PALE)) == ([], [])
     open_score(page)
     assert (page.evaluate(NAMELESS), page.evaluate(PALE)) == ([], [])
+    for tab, sign in (
+        (text_monitor.MONITOR, "#monitor-curves .empty"),
+        (text_system.SYSTEM, "#system-telemetry .device"),
+    ):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        expect(page.locator(sign).first).to_be_visible()
+        assert (page.evaluate(NAMELESS), page.evaluate(PALE)) == ([], [])
     context.close()
 
 

@@ -190,3 +190,26 @@ def test_samples_of_a_finished_run_are_those_that_it_would_have_made(new_run: Ca
     store.close()
     assert kept.sets()[-1].step == 2 == made.step
     assert file.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_metrics_are_mirrored_to_trackio_and_only_to_the_workspace(
+    new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In a process of its own, as it always is: Trackio reads where its store is when it is imported."""
+    import sqlite3
+    import subprocess
+
+    from engine.jobs.trainee import command
+
+    monkeypatch.setenv("DAILIES_TRACKIO", "1")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    run = new_run(max_steps=2, sample_clips=0)
+    done = subprocess.run(command(run), capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    with sqlite3.connect(run.workspace.trackio / "dailies.db") as database:
+        rows = database.execute("SELECT step, metrics FROM metrics WHERE run_name = ? ORDER BY step", (run.id,))
+        steps = [step for step, metrics in rows if '"loss"' in str(metrics)]
+    database.close()
+    assert steps == [1, 2]
+    assert not list((tmp_path / "home").rglob("*.db"))
