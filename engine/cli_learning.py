@@ -1,4 +1,4 @@
-"""`dailies evaluate`, `export`, `pairs`, `curriculum`: what comes before and after a run, and runs one after another."""
+"""`dailies evaluate`, `export`, `pairs`, `curriculum`: what comes before and after a run, and runs in a row."""
 
 import argparse
 from collections.abc import Generator

@@ -72,7 +72,7 @@ class Side:
 
     def to_dict(self) -> dict[str, float | int | str | None]:
         first = self.requests[0]
-        return {"num_steps": first.num_steps, "guidance": first.guidance, "adapter": self.adapter and "own"}
+        return {"num_steps": first.num_steps, "guidance": first.guidance, "adapter": "own" if self.adapter else None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,6 +84,13 @@ def recipes() -> str:
     return markdown(("key", "recipe", "algorithm", "model", "where its numbers come from", "measured"), rows)
 
 
+def curricula() -> str:
+    """One row a curriculum: its stages in order."""
+    presets = [load_preset("curricula", key) for key in preset_keys("curricula")]
+    rows = ((f"`{p.key}`", p.title, ", ".join(stage.name for stage in p.stages), p.source, p.notes) for p in presets)
+    return markdown(("key", "curriculum", "stages", "where its numbers come from", "measured"), rows)
+
+
 def algorithms() -> str:
     """One row a file of engine/algorithms: what its first line says, and the papers that it names."""
     files = sorted((README.parent / "engine" / "algorithms").glob("[!_]*.py"))
@@ -115,6 +122,7 @@ TABLES = {
     "models": models,
     "mini": mini,
     "recipes": recipes,
+    "curricula": curricula,
     "algorithms": algorithms,
     "mixes": mixes,
     "commands": commands,

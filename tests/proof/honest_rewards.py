@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.mini import world
 from engine.mini.prompts import parse
+from rewards import Mix, as_reward_funcs
 from rewards.clip import Clip
 
 
@@ -21,6 +22,12 @@ def shows_colour(prompts: Sequence[str], completions: Sequence[Clip], **_: Any) 
 def moves_as_asked(prompts: Sequence[str], completions: Sequence[Clip], **_: Any) -> list[float | None]:
     """Cosine of where the asked colour goes with where it should go, 0..1; None for what goes nowhere."""
     return [_direction(prompt, clip) for prompt, clip in zip(prompts, completions, strict=True)]
+
+
+def shows_prompt() -> Any:
+    """The reward clip_vid of the embedded network: its own opinion of how well clip and prompt agree."""
+    mix = Mix(key="prompt", title="Prompt", weights={"clip_vid": 1.0}, calibration="mini", backends={"clip": "mini"})
+    return as_reward_funcs(mix)[0]
 
 
 def stands_still(prompts: Sequence[str], completions: Sequence[Clip], **_: Any) -> list[float | None]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-from honest_rewards import moves_as_asked, shows_colour
+from honest_rewards import moves_as_asked, shows_colour, shows_prompt
 from proving import Proof, held_out, interval, judged, make, mean, open_mini, requests, rows_of
 
 from engine.config.presets import read_prompts
@@ -13,7 +13,7 @@ from engine.mini import world
 from engine.mini.prompts import parse
 
 SHAPE: dict[str, Any] = {"num_frames": 17, "width": 64, "height": 64, "fps": 8.0, "num_steps": 8, "guidance": 1.0}
-REWARDS = [shows_colour, moves_as_asked]
+REWARDS = [shows_prompt(), shows_colour, moves_as_asked]
 
 
 def prove_online(
@@ -26,7 +26,7 @@ def prove_online(
     short: bool,
     seed: int,
 ) -> int:
-    """Train on two direct rewards, then compare rewards and judge on held-out prompts with the same noise."""
+    """Train on three rewards, then compare rewards and judge on held-out prompts with the same noise."""
     proof, family = Proof(name), open_mini()
     with tempfile.TemporaryDirectory() as folder:
         args = config(
@@ -55,7 +55,15 @@ def prove_online(
         judged_before = judged(before)
         proof.say("before", judge=round(mean(judged_before), 4), clips=len(before), updates=updates)
         trainer.train()
-    rows_of(trainer, proof, "reward", "time/rollout", "time/score", "loss")
+    rows_of(
+        trainer,
+        proof,
+        "reward",
+        *(f"rewards/{reward.__name__}/mean" for reward in REWARDS),
+        "time/rollout",
+        "time/score",
+        "loss",
+    )
     weights = trainer.copies.get("average")
     with weights.in_place() if weights else nullcontext():
         after, _ = make(family, wanted)

@@ -69,6 +69,10 @@ NEEDED = {
     "logs": ["a"],
     "train": ["a"],
     "resume": ["a"],
+    "evaluate": ["a"],
+    "export": ["a", "b"],
+    "pairs": ["a"],
+    "curriculum": ["a"],
     "get": ["a"],
 }
 
