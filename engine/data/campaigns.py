@@ -122,6 +122,10 @@ class Campaigns:
             if stored := _by_uuid(connection, vote.client_uuid):
                 return stored
             assignment = _assignment_for(connection, vote)
+            if stored := _by_uuid(
+                connection, vote.client_uuid
+            ):  # by another sending, while this one waited for the row
+                return stored
             _check_axes(vote, _find(connection, assignment.campaign_id).spec)
             if assignment.voted_at is not None:
                 if stored := _by_uuid(connection, vote.client_uuid):  # stored while this one waited for the lock
@@ -172,6 +176,10 @@ class Campaigns:
             if stored := _by_uuid(connection, vote.client_uuid):
                 return stored
             assignment = _assignment_for(connection, vote)
+            if stored := _by_uuid(
+                connection, vote.client_uuid
+            ):  # by another sending, while this one waited for the row
+                return stored
             _check_axes(vote, _find(connection, assignment.campaign_id).spec)
             query = select(VOTES.c.number).where(VOTES.c.assignment_id == assignment.id, VOTES.c.current)
             number = connection.scalar(query)
@@ -229,13 +237,19 @@ class Campaigns:
             return [_campaign(row) for row in connection.execute(query)]
 
     def _assign(self, campaign_id: str, labeller: str, count: int) -> Sequence[Assignment]:
+        """What the labeller has not voted on yet, and new pairs up to `count`; nothing of a closed campaign."""
+        with self._database.reading() as connection:
+            campaign = _find(connection, campaign_id)
+            asking = Asking(campaign_id=campaign.id, spec=campaign.spec, labeller=labeller, at=now())
+            found = open_assignments(connection, asking) if campaign.is_open else []
+        if len(found) >= count or not campaign.is_open:  # as after a reload: it takes no lock to say the same again
+            return found
         self._renew_plan(campaign_id)
         with self._database.writing() as connection:
-            campaign = _lock(connection, campaign_id)
+            _lock(connection, campaign_id)
             planned = plan_of(connection.scalar(select(CAMPAIGNS.c.plan).where(CAMPAIGNS.c.id == campaign_id)))
-            asking = Asking(campaign_id=campaign.id, spec=campaign.spec, labeller=labeller, at=now())
             found = open_assignments(connection, asking)
-            while campaign.is_open and len(found) < count and assign_next(connection, asking, planned):
+            while len(found) < count and assign_next(connection, asking, planned):
                 found = open_assignments(connection, asking)
             return found
 

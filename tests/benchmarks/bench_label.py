@@ -99,13 +99,12 @@ def lost_and_doubled(campaigns: Campaigns, clips: tuple[str, ...]) -> tuple[int,
     told: list[str] = []
     began = time.perf_counter()
     for kill_after in (*KILL_AFTER, None):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
-        assert process.stdout is not None
-        for line in process.stdout:
-            told.append(line.strip())
-            if kill_after is not None and len(told) == kill_after:
-                process.send_signal(signal.SIGKILL)
-        process.wait()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                told.append(line.strip())
+                if kill_after is not None and len(told) == kill_after:
+                    process.send_signal(signal.SIGKILL)
     spent = time.perf_counter() - began
     stored = Counter(one.vote.client_uuid for one in campaigns.votes(campaign.id, history=True))
     wanted = LABELLERS * VOTES_EACH - sum(stored.values())
