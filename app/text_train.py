@@ -10,9 +10,9 @@ FORM_WORDS = {
     "no_adapter": "The model as it is",
     "prompts": "Prompts",
     "pairs": "Pairs of clips",
-    "pairs_file": "A file, see below",
-    "pairs_path": "File of pairs (JSON Lines: prompt, chosen, rejected)",
-    "no_campaigns": "No campaign has votes yet: label some pairs, or name a file.",
+    "pairs_file": "A folder or file, named below",
+    "pairs_path": "Folder or file of pairs",
+    "no_campaigns": "No campaign yet: a folder or file, named below",
     "mix": "Rewards",
     "rewards": "They count",
     "parts": "each on its own",
@@ -133,8 +133,12 @@ def advice(setting: str, value: str, peak: float, verdict: str) -> str:
     return f"With {setting} = {value}: about {gib(peak)}, which {VERDICTS[verdict]}."
 
 
-def learned(count: int) -> str:
-    return f"from {count} run{'' if count == 1 else 's'} of this model here"
+def time(seconds: float, runs: int, *, at_most: bool) -> str:
+    """How long a run takes, and how that is known."""
+    source = f"{runs} run{'' if runs == 1 else 's'} of this model here"
+    if at_most:
+        return f"At most {duration(seconds)}: reckoned from {source} that made far smaller updates."
+    return f"{duration(seconds).capitalize()}, from {source}"
 
 
 def duration(seconds: float) -> str:

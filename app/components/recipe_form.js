@@ -44,12 +44,15 @@ function show(value) {
   named("pairs").value = choices.pairs;
   for (const field of element.querySelectorAll(".for-mix, .for-prompts")) field.hidden = !offered.makes_clips;
   for (const field of element.querySelectorAll(".for-pairs")) field.hidden = offered.makes_clips;
+  showFile();
   showAdapters();
   showSettings();
   $(".verdicts").hidden = $(".shell").hidden = $(".saving").hidden = true;
   note("");
   ask(0);
 }
+
+function showFile() { $(".file").hidden = form.offered.makes_clips || named("campaign").value !== ""; }
 
 function showAdapters() {
   const names = form.offered.adapters[named("model").value] ?? [];
@@ -195,6 +198,8 @@ element.addEventListener("input", async (event) => {
     mark();
   } else if (name === "recipe") {
     return show(await call("open", value || form.choices.recipe));
+  } else if (name === "campaign") {
+    showFile();
   } else if (name === "model") {
     showAdapters();
   }

@@ -93,6 +93,8 @@ def shown(value: Any) -> str:
 def read_changes(desk: Desk, choices: Choices) -> tuple[TrainPreset, dict[str, Any]]:
     """The base and what is changed in it. Raises ConfigError for the first thing that will not do."""
     base = _base(desk, choices["recipe"], choices["run"])
+    if choices.get("campaign"):
+        choices = {**choices, "pairs": ""}
     changes = {
         name: choices[name] or None for name in CHOSEN if (choices.get(name) or None) != (getattr(base, name) or None)
     }
@@ -159,7 +161,7 @@ def _time(found: Forecast | None) -> str:
         return text_train.NO_TIME
     if found.seconds is None:
         return text_train.NO_LENGTH
-    return f"{text_train.duration(found.seconds)}, {text_train.learned(found.learned_from)}".capitalize()
+    return text_train.time(found.seconds, found.learned_from, at_most=found.at_most)
 
 
 @cache

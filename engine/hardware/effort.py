@@ -4,10 +4,12 @@ A forward pass costs 2 FLOP a weight and token, plus 4 N^2 d a block for attenti
 once more where blocks are recomputed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from engine.config.schema import NetworkShape
+
+FAR = 3.0  # times larger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,5 +42,15 @@ def seconds_an_update(flop: float, paces: Iterable[Pace]) -> float | None:
     known = [pace for pace in paces if pace.flop > 0 and pace.seconds > 0]
     if not known or flop <= 0:
         return None
-    nearest = min(known, key=lambda pace: max(pace.flop / flop, flop / pace.flop))
+    nearest = _nearest(flop, known)
     return flop / nearest.flop * nearest.seconds
+
+
+def is_far(flop: float, paces: Iterable[Pace]) -> bool:
+    """Whether the nearest run's updates are so much smaller that what was no arithmetic in them is scaled up too."""
+    known = [pace for pace in paces if pace.flop > 0]
+    return bool(known) and flop > FAR * _nearest(flop, known).flop
+
+
+def _nearest(flop: float, paces: Sequence[Pace]) -> Pace:
+    return min(paces, key=lambda pace: max(pace.flop / flop, flop / pace.flop))

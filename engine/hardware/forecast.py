@@ -13,7 +13,7 @@ from engine.config.settings import defaults_of
 from engine.data.runs import Run
 from engine.errors import DailiesError
 from engine.families import family_spec
-from engine.hardware.effort import Effort, Pace, seconds_an_update
+from engine.hardware.effort import Effort, Pace, is_far, seconds_an_update
 from engine.hardware.memory import Change, Load, Need, Verdict, advice, learned, need, verdict
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -24,8 +24,8 @@ SIDES = {"dpo": DPO_SIDES}
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """`need` times `factor` (learned from finished runs of this model on this machine; 1: none) is held against the
-    device's `total_gib`; `seconds` is None while no run of the model is over, `steps` None where a run has no fixed
-    number of updates."""
+    device's `total_gib`; `seconds` is None while no run of the model is over, and too many (`at_most`) when all were
+    far smaller; `steps` is None where a run has no fixed number of updates."""
 
     need: Need
     factor: float
@@ -34,6 +34,7 @@ class Forecast:
     advice: Change | None
     steps: int | None
     seconds: float | None
+    at_most: bool
     learned_from: int
 
 
@@ -171,7 +172,8 @@ def forecast(preset: TrainPreset, total_gib: float, runs: Iterable[Run] = ()) ->
     wanted = need(load)
     fits = verdict(wanted, room_gib)
     paces = [one.pace for one in known if one.pace]
-    each = seconds_an_update(flop_an_update(planned), paces)
+    flop = flop_an_update(planned)
+    each = seconds_an_update(flop, paces)
     return Forecast(
         need=wanted,
         factor=factor,
@@ -180,6 +182,7 @@ def forecast(preset: TrainPreset, total_gib: float, runs: Iterable[Run] = ()) ->
         advice=None if fits == "fits" else advice(load, room_gib),
         steps=planned.steps,
         seconds=each * planned.steps if each is not None and planned.steps else None,
+        at_most=is_far(flop, paces),
         learned_from=len(paces),
     )
 

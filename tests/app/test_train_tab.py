@@ -75,6 +75,16 @@ def test_the_time_is_learned_from_runs_that_told_their_pace(desk: Desk) -> None:
         run.append_metrics(step, {"time/step": 30.0, "of": 40})
     assert recipe.outlook(desk, choices(desk))["time"] == "About 20 min, from 1 run of this model here"
     assert recipe.outlook(desk, choices(desk, max_steps="80"))["time"].startswith("About 40 min")
+    larger = recipe.outlook(desk, choices(desk, gradient_accumulation_steps="12"))["time"]
+    assert larger == "At most about 80 min: reckoned from 1 run of this model here that made far smaller updates."
+
+
+def test_a_campaign_takes_the_place_of_a_file_of_pairs(desk: Desk) -> None:
+    sent = {**choices(desk, "mini_dpo"), "campaign": "abcd1234"}
+    preset = recipe.read(desk, sent)
+    assert (preset.campaign, preset.pairs) == ("abcd1234", None)
+    with pytest.raises(DailiesError, match="abcd1234"):
+        recipe.queue(desk, sent)
 
 
 @pytest.mark.parametrize(
