@@ -19,6 +19,7 @@ MOUNTED_AT = "/trackio"
 READS = ("get_", "list_", "query_")
 """How the names of the calls begin that only read. Nothing else is let through: the runs' folders are the truth."""
 CLOSED = ("oauth", "file", "mcp")
+ASKS_THE_HUB = ("get_registr",)
 
 Scope = MutableMapping[str, Any]
 
@@ -61,7 +62,6 @@ class Dashboard:
         with self._lock:
             if self._app is None:
                 os.environ["TRACKIO_DIR"] = str(self._folder)
-                os.environ.setdefault("HF_HUB_OFFLINE", "1")
                 from trackio.server import build_starlette_app_only
 
                 self._app = build_starlette_app_only()[0]
@@ -83,5 +83,6 @@ def reads_only(method: str, path: str) -> bool:
     """Whether a request only looks: a page, or a call whose name says so."""
     parts = path.strip("/").split("/")
     if parts[0] == "api":
-        return method == "POST" and len(parts) == 2 and parts[1].startswith(READS)
+        reads = len(parts) == 2 and parts[1].startswith(READS) and not parts[1].startswith(ASKS_THE_HUB)
+        return method == "POST" and reads
     return method in ("GET", "HEAD") and parts[0] not in CLOSED

@@ -23,12 +23,14 @@ class Mirror(TrainerCallback):
     def __init__(self, run: Run) -> None:
         self._run = run
         os.environ["TRACKIO_DIR"] = str(run.workspace.trackio)
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
             import trackio
+            from trackio.run import Run as TrackioRun
 
+            # It would ask the hub for the name behind a token that lies on this machine: nothing here leaves it.
+            TrackioRun._get_username = _nobody
             config = self._run.preset().model_dump(mode="json")
             options: dict[str, Any] = {"embed": False, "auto_log_gpu": False, "auto_log_cpu": False}
             trackio.init(project=PROJECT, name=self._run.id, config=config, resume="allow", **options)
@@ -44,3 +46,7 @@ class Mirror(TrainerCallback):
             import trackio
 
             trackio.finish()
+
+
+def _nobody(run: Any) -> None:
+    return None

@@ -217,7 +217,16 @@ def test_samples_are_served_behind_the_login(desk: Desk, sampled: Run) -> None:
 def test_trackio_is_for_looking() -> None:
     assert all(reads_only("GET", path) for path in ("", "assets/x.js", "api_docs"))
     assert all(reads_only("POST", f"api/{name}") for name in ("get_logs", "query_project", "list_artifacts"))
-    for name in ("delete_run", "rename_run", "bulk_log", "log", "upload", "force_sync", "get_logs/../delete_run"):
+    for name in (
+        "delete_run",
+        "rename_run",
+        "bulk_log",
+        "log",
+        "upload",
+        "force_sync",
+        "get_registries",
+        "get_logs/../x",
+    ):
         assert not reads_only("POST", f"api/{name}"), name
     assert not reads_only("GET", "file") and not reads_only("DELETE", "api/get_logs")
     assert not reads_only("GET", "oauth/logout") and not reads_only("POST", "index.html")

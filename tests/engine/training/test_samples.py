@@ -204,9 +204,13 @@ def test_metrics_are_mirrored_to_trackio_and_only_to_the_workspace(
 
     monkeypatch.setenv("DAILIES_TRACKIO", "1")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 34)  # with one, Trackio would ask the hub for its owner
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     run = new_run(max_steps=2, sample_clips=0)
     done = subprocess.run(command(run), capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
+    assert "127.0.0.1" not in done.stderr
     with sqlite3.connect(run.workspace.trackio / "dailies.db") as database:
         rows = database.execute("SELECT step, metrics FROM metrics WHERE run_name = ? ORDER BY step", (run.id,))
         steps = [step for step, metrics in rows if '"loss"' in str(metrics)]
