@@ -4,6 +4,7 @@ Everything that was decided is in the curriculum's state file before the next th
 it was cut off: in the middle of a run, before an evaluation, or before a decision.
 """
 
+import os
 from collections.abc import Generator
 
 from engine.config.curricula import CurriculumPreset, Gate, Stage
@@ -29,27 +30,36 @@ def run_curriculum(config: CurriculumConfig, context: JobContext) -> Running:
     """Drive a curriculum to its end. Result: its state, and the adapter of the last stage that passed."""
     workspace = context.store.workspace
     curriculum = Curriculum.find(workspace, config.curriculum)
-    if try_lock(curriculum.lock) is None:
+    lock = try_lock(curriculum.lock)
+    if lock is None:
         raise JobError(f"The curriculum {curriculum.id} is being driven by another process: wait for it.")
-    preset, state = curriculum.preset(), curriculum.state()
+    try:
+        state = yield from _driven(curriculum, context)
+    finally:
+        os.close(lock)
+    passed = [one.run for one in state.attempts if one.result is not None and one.result.action == "advance"]
+    adapter = publish(Run.find(workspace, passed[-1]), workspace) if passed else None
+    return {"curriculum": curriculum.id, "state": state.model_dump(mode="json"), "adapter": adapter}
+
+
+def _driven(curriculum: Curriculum, context: JobContext) -> Generator[JobProgress, None, CurriculumState]:
+    """Attempt after attempt until it is done or stopped; its last state."""
+    workspace, preset, state = context.store.workspace, curriculum.preset(), curriculum.state()
     while state.status == "running":
         state = _with_run(workspace, preset, state)
         curriculum.save(state)
         under_way = state.under_way
         assert under_way is not None, "an attempt was just begun"
-        run, stage = Run.find(workspace, under_way.run), preset.stages[under_way.stage]
+        run, gate = Run.find(workspace, under_way.run), preset.stages[under_way.stage].gate
         if not run.adapter.is_dir():
             context.model.release()
             yield from train_run(run, workspace)
-        evaluation = yield from _evaluated(run, stage.gate, context)
+        measured = measured_of((yield from _evaluated(run, gate, context)))
         left = preset.step_backs - state.step_backs
-        measured = measured_of(evaluation)
-        state = conclude(
-            state, preset, judge_gate(stage.gate, measured, attempt=under_way.attempt, step_backs_left=left)
-        )
+        result = judge_gate(gate, measured, attempt=under_way.attempt, step_backs_left=left)
+        state = conclude(state, preset, result)
         curriculum.save(state)
-    adapter = publish(Run.find(workspace, state.start), workspace) if state.start else None
-    return {"curriculum": curriculum.id, "state": state.model_dump(mode="json"), "adapter": adapter}
+    return state
 
 
 def _with_run(workspace: Workspace, preset: CurriculumPreset, state: CurriculumState) -> CurriculumState:

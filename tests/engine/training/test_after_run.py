@@ -229,7 +229,9 @@ def test_a_curriculum_goes_as_far_as_its_gates_let_it(
     (presets / "curricula" / "tiny_lengths.toml").write_text(text)
     where = ["--workspace", str(workspace.root)]
     assert main(["curriculum", "tiny_lengths", "--json", *where]) == 0, capsys.readouterr().err
-    state = json.loads(capsys.readouterr().out)["state"]
+    told = json.loads(capsys.readouterr().out)
+    state = told["state"]
+    assert told["adapter"] == (state["attempts"][-1]["run"] if status == "done" else None)
     assert (state["status"], len(state["attempts"])) == (status, code_runs)
     (made,) = list_curricula(workspace)
     assert made.state().status == status
