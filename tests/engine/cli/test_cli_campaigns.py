@@ -1,0 +1,80 @@
+"""`dailies campaigns`: a campaign from a shell, from its making to the pairs that came of it."""
+
+import json
+import uuid
+
+import numpy as np
+import pytest
+
+from engine.cli import main
+from engine.data.campaigns import Campaigns
+from engine.data.clip_files import save_clip
+from engine.data.store import ClipRecord, Store
+from engine.data.votes import Vote
+from rewards.clip import Clip
+
+
+@pytest.fixture
+def clips(workspace):
+    """Two prompts by two models, and the store closed again."""
+    store, ids = Store(workspace), []
+    for prompt in ("a red ball", "a blue ball"):
+        for model in ("m0", "m1"):
+            ids.append(f"{len(ids) + 1:016x}")
+            frames = np.random.default_rng(len(ids)).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+            save_clip(workspace, ids[-1], Clip(frames=frames, fps=8.0, prompt=prompt))
+            shape = {"num_frames": 5, "width": 32, "height": 32, "fps": 8.0, "source": "generated"}
+            store.add_clip(ClipRecord(id=ids[-1], prompt=prompt, model=model, **shape))
+    store.close()
+    return ids
+
+
+def run_json(capsys, *arguments: str):
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_campaign_from_its_making_to_its_pairs(clips, workspace, capsys, tmp_path):
+    made = run_json(capsys, "campaigns", "create", "balls", "--clips", *clips, "--people", "2")
+    assert made["pairs"] == 2 and made["jobs"] == []
+    store = Store(workspace)
+    campaigns = Campaigns(store)
+    for one in campaigns.next_pairs(made["id"], "ann"):
+        fields = {"pair_id": one.pair_id, "choice": "left", "shown_left": one.left_clip}
+        campaigns.vote(Vote.read({**fields, "client_uuid": str(uuid.uuid4())}, "ann"))
+    store.close()
+    (listed,) = run_json(capsys, "campaigns", "ls")
+    assert (listed["id"], listed["votes"], listed["target"]) == (made["id"], 2, 4)
+    shown = run_json(capsys, "campaigns", "show", made["id"])
+    assert shown["ranking"]["votes"] == 2 and shown["progress"]["labellers"][0]["labeller"] == "ann"
+    assert main(["campaigns", "show", made["id"]]) == 0
+    assert "2 of 4 votes on 2 pairs" in capsys.readouterr().out
+    assert run_json(capsys, "campaigns", "export", made["id"], str(tmp_path / "out"), "--layout", "trl")["pairs"] == 2
+    assert run_json(capsys, "campaigns", "import", str(tmp_path / "out"), "--name", "back")["pairs"] == 2
+    votes = str(tmp_path / "votes.csv")
+    assert run_json(capsys, "campaigns", "export", made["id"], votes, "--layout", "votes") == {"votes": 2}
+    assert run_json(capsys, "campaigns", "import", votes, "--campaign", made["id"])["known"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["create", "t", "--entrant", "mini"], "belong together"),
+        (["create", "t", "--clips", "0" * 16], "no clip"),
+        (["create", "t", "--clips", "0" * 16, "--strategy", "guess"], "strategy"),
+        (["create", "t", "--entrant", "mini", "--set", "num_frames"], "--set takes KEY=VALUE"),
+        (["show", "nowhere"], "no campaign 'nowhere'"),
+        (["import", "nowhere"], "no folder or file"),
+    ],
+)
+def test_what_cannot_work_is_one_sentence(arguments, sentence, capsys):
+    assert main(["campaigns", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1
+
+
+def test_a_layout_that_is_none_is_refused(clips, capsys, tmp_path):
+    made = run_json(capsys, "campaigns", "create", "balls", "--clips", *clips)
+    assert main(["campaigns", "export", made["id"], str(tmp_path / "x"), "--layout", "huggingfac"]) == 2
+    assert "Did you mean 'huggingface'?" in capsys.readouterr().err
