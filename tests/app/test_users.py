@@ -75,7 +75,7 @@ def test_this_machine_needs_no_login(host: str) -> None:
     check_reach(host, has_auth=False)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.invalid", ""])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "203.0.113.5", "example.invalid", ""])
 def test_others_need_one(host: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="anybody on the network"):
         check_reach(host, has_auth=False)

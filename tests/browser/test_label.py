@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -306,4 +307,4 @@ def test_a_new_campaign_is_made_of_the_library_and_its_results_are_shown(
     expect(page.locator("#label-sheet tbody tr")).to_have_count(1)
     with page.expect_download() as waiting:
         page.get_by_role("link", name=text.EXPORTS["votes"]).click()
-    assert "eva" in open(str(waiting.value.path()), encoding="utf-8").read()
+    assert "eva" in Path(waiting.value.path()).read_text(encoding="utf-8")
