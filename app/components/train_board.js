@@ -106,7 +106,7 @@ const hands = {
   resume: (row) => order("resume", row.dataset.id),
   extend: (row) => order("extend", { id: row.dataset.id, steps: Number(row.querySelector("input").value) }),
   clone: (row) => trigger("clone_run", { run: row.dataset.id }),
-  log: (row) => { reading = row.dataset.id; return read(); },
+  async log(row) { reading = row.dataset.id; await read(); $(".log").scrollIntoView({ block: "nearest" }); },
   close() { reading = null; $(".log").hidden = true; },
   pause: () => order("pause"),
   go_on: () => order("go_on"),
