@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 PRIOR_WINS, PRIOR_TIES = 0.5, 0.1  # meetings of everybody with the virtual opponent: wins of each, and ties
-STEPS, TOLERANCE = 50, 1e-7
+STEPS, TOLERANCE = 50, 1e-6
 FIT_LIMIT = 1000  # of Newman's iterations
 
 

@@ -98,25 +98,32 @@ def rank(told: Contests, *, seed: int = 0, resamples: int = RESAMPLES, confidenc
     )
 
 
-def meet(told: Contests, weights: np.ndarray | None = None) -> Meetings:
-    """Count who beat whom; `weights[V]` counts a vote more or less than once."""
+def meet(told: Contests) -> Meetings:
+    """Count who beat whom."""
+    return _count(_cells(told), np.ones(len(told)), len(told.names))
+
+
+def _cells(told: Contests) -> np.ndarray:
+    """Where each vote counts: winner and loser as one number, ties after all of those."""
     size = len(told.names)
-    counted = np.ones(len(told)) if weights is None else weights
     cell = np.where(told.score < 0.5, told.other * size + told.one, told.one * size + told.other)
-    tied = told.score == 0.5
-    wins = np.bincount(cell[~tied], counted[~tied], size * size).reshape(size, size)
-    ties = np.bincount(cell[tied], counted[tied], size * size).reshape(size, size)
+    return cell + size * size * (told.score == 0.5)
+
+
+def _count(cells: np.ndarray, weights: np.ndarray, size: int) -> Meetings:
+    """`weights[V]` counts a vote more or less than once."""
+    wins, ties = np.bincount(cells, weights, 2 * size * size).reshape(2, size, size)
     return Meetings(wins=wins, ties=ties + ties.T)
 
 
 def bootstrap(told: Contests, best: Strengths, *, seed: int, resamples: int) -> np.ndarray:
     """Strengths `[R,N]` of `resamples` draws of as many pairs, with replacement."""
     rng = np.random.default_rng(seed)
-    pairs = int(told.pair.max()) + 1
+    pairs, cells = int(told.pair.max()) + 1, _cells(told)
     found = np.empty((resamples, len(told.names)))
     for row in found:
         times = np.bincount(rng.integers(pairs, size=pairs), minlength=pairs).astype(float)
-        row[:] = refit(meet(told, times[told.pair]), best).theta
+        row[:] = refit(_count(cells, times[told.pair], len(told.names)), best).theta
     return found
 
 
