@@ -121,7 +121,7 @@ class TrainPreset(BaseModel):
     pairs: str | None = None
     """For dpo: a folder or file of preference data, see `engine.data.videodpo`."""
     campaign: str | None = None
-    """For dpo, instead of `pairs`: the id of a labelling campaign, whose votes make the pairs when the run is created."""
+    """For dpo, instead of `pairs`: the id of a labelling campaign, whose votes make the pairs of a new run."""
     min_margin: float = Field(0.0, ge=0, le=1)
     """Of a campaign's pairs, those that people agreed on by so much: 1 is unanimous, see `PreferencePair.margin`."""
     test_prompts: str | None = None

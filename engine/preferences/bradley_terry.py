@@ -6,8 +6,8 @@ With strengths theta and the tie parameter tau, a meeting of i and j has the wei
 
 which is a multinomial logit: its log-likelihood is concave. The fit is evalica's (Newman's iteration), finished by
 Newton's method, because evalica stops when the strengths stand still, whether or not the tie parameter does; from there
-each resample of a bootstrap is a few steps of Newton's. A virtual opponent, with half a win and half a loss against everybody, keeps the strength of one who
-has always won finite.
+each resample of a bootstrap is a few steps of Newton's. A virtual opponent, with half a win and half a loss against
+everybody, keeps the strength of one who has always won finite.
 """
 
 import math

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from engine.cli import main
+from engine.config.presets import load_preset
 from engine.data.campaigns import Campaigns
-from engine.data.clip_files import save_clip
+from engine.data.clip_files import FILES, save_clip
 from engine.data.store import ClipRecord, Store
 from engine.data.votes import Vote
 from rewards.clip import Clip
@@ -27,6 +28,26 @@ def clips(workspace):
             store.add_clip(ClipRecord(id=ids[-1], prompt=prompt, model=model, **shape))
     store.close()
     return ids
+
+
+@pytest.fixture
+def put_scored():
+    """`put_scored(store)`: two clips of each of twelve prompts, the odd ids with the better seam by the mix mini."""
+
+    def put(store) -> list[str]:
+        ids = [f"{number:016x}" for number in range(24)]
+        for number, clip in enumerate(ids):
+            shape = {"num_frames": 5, "width": 32, "height": 32, "fps": 8.0, "source": "generated"}
+            store.add_clip(ClipRecord(id=clip, prompt=f"prompt {number // 2}", model=f"m{number % 2}", **shape))
+            folder = store.workspace.clip_folder(clip)
+            folder.mkdir(parents=True)
+            for name in FILES:
+                (folder / name).write_text("a clip")
+            values = {"seam": 0.4 + 0.3 * (number % 2), "t_lpips": (number * 7 % 24) / 24}
+            store.save_report(clip, "mini", {"total": 0.5, "results": {k: {"value": v} for k, v in values.items()}})
+        return ids
+
+    return put
 
 
 def run_json(capsys, *arguments: str):
@@ -55,6 +76,24 @@ def test_a_campaign_from_its_making_to_its_pairs(clips, workspace, capsys, tmp_p
     votes = str(tmp_path / "votes.csv")
     assert run_json(capsys, "campaigns", "export", made["id"], votes, "--layout", "votes") == {"votes": 2}
     assert run_json(capsys, "campaigns", "import", votes, "--campaign", made["id"])["known"] == 2
+
+
+def test_a_mix_is_learned_from_votes_and_can_be_used(workspace, put_scored, capsys):
+    """Twelve prompts, people always for the clip with the better seam."""
+    store = Store(workspace)
+    ids = put_scored(store)
+    made = run_json(capsys, "campaigns", "create", "seams", "--clips", *ids)
+    campaigns = Campaigns(store)
+    while ahead := campaigns.next_pairs(made["id"], "ann"):
+        choice = "left" if int(ahead[0].left_clip, 16) % 2 else "right"
+        fields = {"pair_id": ahead[0].pair_id, "choice": choice, "shown_left": ahead[0].left_clip}
+        campaigns.vote(Vote.read({**fields, "client_uuid": str(uuid.uuid4())}, "ann"))
+    store.close()
+    learned = run_json(capsys, "campaigns", "learn", made["id"], "from_people", "--mix", "mini")
+    assert learned["accuracy"] == 1.0 and learned["weights"]["seam"] > 0.8
+    assert load_preset("rewards", "from_people").weights == learned["weights"]
+    assert main(["campaigns", "learn", made["id"], "from_people", "--mix", "mini"]) == 2
+    assert "There is a mix 'from_people' already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
