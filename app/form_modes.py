@@ -22,7 +22,8 @@ PLANS: Mapping[str, Mapping[str, str]] = {
     },
     WINDOWS: {"window": "length", "overlap": "overlap"},
 }
-DEFAULTS = {KEYFRAMES: KeyframePlan(), WINDOWS: WindowPlan()}
+KEYFRAME_PLAN, WINDOW_PLAN = KeyframePlan(), WindowPlan()
+DEFAULTS: Mapping[str, KeyframePlan | WindowPlan] = {KEYFRAMES: KEYFRAME_PLAN, WINDOWS: WINDOW_PLAN}
 MODE_FIELDS = ("mode", *(name for plan in PLANS.values() for name in plan))
 
 
@@ -41,7 +42,7 @@ def shown_mode(request: GenerationRequest) -> list[Any]:
     values: list[Any] = [request.mode]
     for mode, fields in PLANS.items():
         plan = getattr(request, mode) or DEFAULTS[mode]
-        offered = plan if mode != KEYFRAMES or plan.source != "given" else plan.model_copy(update={"source": "joint"})
+        offered = plan.model_copy(update={"source": "joint"}) if getattr(plan, "source", "") == "given" else plan
         values += [getattr(offered, field) for field in fields.values()]
     return values
 
@@ -70,7 +71,7 @@ def build_modes() -> ModeFields:
     with gr.Column(visible=False, elem_classes="mode-settings") as keyframes:
         fields |= _keyframe_fields()
     with gr.Column(visible=False, elem_classes="mode-settings") as windows:
-        plan = DEFAULTS[WINDOWS]
+        plan = WINDOW_PLAN
         gr.HTML(f'<p class="hint">{words.WINDOWS_HINT}</p>')
         with gr.Row(elem_classes="tight"):
             fields["window"] = gr.Number(plan.length, precision=0, label=words.WINDOW, min_width=90, elem_id="window")
@@ -81,7 +82,7 @@ def build_modes() -> ModeFields:
 
 
 def _keyframe_fields() -> dict[str, Any]:
-    plan = DEFAULTS[KEYFRAMES]
+    plan = KEYFRAME_PLAN
     gr.HTML(f'<p class="hint">{words.KEYFRAMES_HINT}</p>')
     with gr.Row(elem_classes="tight"):
         interval = gr.Number(plan.interval, precision=0, label=words.INTERVAL, min_width=90, elem_id="interval")

@@ -11,13 +11,13 @@ def draw_keyframes(config: KeyframesConfig, context: JobContext) -> Run:
     """Draw the keyframes that are not given. Result: `keyframes`, each `{"frame": n, "picture": its name}`."""
     request, workspace = config.request, context.store.workspace
     family = yield from opened(request.model, request.adapter or "", context)
-    from engine.generation.generate import Keyframes, generate
+    from engine.generation.generate import Keyframes, Progress, generate
 
     kept: list[dict[str, int | str]] = []
     for event in generate(family, [request], tools_of(workspace, only_keyframes=True)):
         if isinstance(event, Keyframes):
             for frame, picture in zip(event.places, event.pictures, strict=True):
                 kept.append({"frame": frame, "picture": save_picture(workspace, picture)})
-        else:
+        elif isinstance(event, Progress):
             yield JobProgress(phase=event.phase, step=event.step, of=event.of)
     return {"keyframes": kept}
