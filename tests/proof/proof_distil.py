@@ -11,12 +11,14 @@ from engine.training.distill_trainer import VideoDistillTrainer
 
 TEACHER = {"num_frames": 33, "width": 64, "height": 64, "fps": 8.0, "num_steps": 20, "guidance": 3.0}
 
+SHORT = {"max_steps": 3, "rollout_clips": 4, "per_device_train_batch_size": 4, "num_frames": 17, "logging_steps": 1}
+
 
 def main() -> int:
     chosen = options(__doc__ or "")
     proof, family, short = Proof("distil"), open_mini(), chosen.short
     recipe = load_train_preset("mini_distill")
-    settings = {**recipe.settings, "max_steps": 10, "rollout_clips": 8, "num_frames": 17} if short else recipe.settings
+    settings = {**recipe.settings, **SHORT} if short else recipe.settings
     wanted = requests(
         held_out(6 if short else 48), 1 if short else 2, **{**TEACHER, "num_frames": settings["num_frames"]}
     )
