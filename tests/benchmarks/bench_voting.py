@@ -1,147 +1,91 @@
-"""Labelling, under the page: a vote's way into the store and the next pairs out of it; 20 people with servers killed
-twice; a ranking of 100 models from 100,000 votes, intervals included.
+"""Voting in a browser: how long a vote takes to be stored, and how soon the next pair plays after the key.
 
-Bars: 25 ms, 25 ms, nothing lost and nothing doubled, 2 s.
+Bars, medians over 40 votes on two cores: 25 ms from sending a vote to the answer that it is stored, 150 ms from the key
+until both clips of the next pair play.
 """
 
-import os
-import signal
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
-import uuid
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from measurement import report
+from playwright.sync_api import Page
+from served_page import chromium, scratch_workspace, started_app, wait_until_served
 
 from engine.data.campaign_spec import CampaignSpec
 from engine.data.campaigns import Campaigns
-from engine.data.clip_files import FILES
+from engine.data.clip_files import save_clip
 from engine.data.store import ClipRecord, Store
-from engine.data.votes import Vote
 from engine.data.workspace import Workspace
-from engine.preferences.bradley_terry import Strengths
-from engine.preferences.ranking import Contests, rank
+from engine.generation.request import GenerationRequest
+from rewards.clip import Clip
 
-VOTE_BAR_MS, NEXT_BAR_MS, RANKING_BAR_S = 25.0, 25.0, 2.0
-PROMPTS, MODELS, VOTES = 120, 6, 150
-LABELLERS, VOTES_EACH, KILL_AFTER = 20, 100, (600, 1300)
-ENTRANTS, RANKED_VOTES = 100, 100_000
-
-SERVER = """
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from engine.data.campaigns import Campaigns
-from engine.data.store import Store
-from engine.data.votes import Vote
-from engine.data.workspace import Workspace
-
-folder, campaign, count, names = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:]
-campaigns = Campaigns(Store(Workspace(folder)))
-
-def work(name):
-    done = len(campaigns.votes(campaign, labeller=name))
-    while done < count and (ahead := campaigns.next_pairs(campaign, name)):
-        one = ahead[0]
-        fields = {"pair_id": one.pair_id, "choice": "left", "shown_left": one.left_clip}
-        named = f"{name}-{one.pair_id}-{one.left_clip}"
-        campaigns.vote(Vote.read({**fields, "client_uuid": named}, name))
-        done += 1
-        sys.stdout.write(named + "\\n")
-        sys.stdout.flush()
-
-with ThreadPoolExecutor(len(names)) as threads:
-    list(threads.map(work, names))
-"""
+VOTE_MS, PLAYING_MS = 25.0, 150.0
+NUM_CLIPS, NUM_FRAMES, NUM_VOTES = 12, 81, 40
+READY = "document.querySelector('#label-desk .is-ready')"
+# From the key until both videos of another pair have moved on from their first picture.
+WATCH = """() => {
+  const player = document.querySelector('#label-desk [id^=html]').player;
+  window.waits = [];
+  document.addEventListener('keydown', () => {
+    const pressed = performance.now(), turn = player.state.turn;
+    const look = () => {
+      const { videos, turn: now } = player.state;
+      if (now !== turn && videos.length === 2 && videos.every(video => !video.paused && video.currentTime > 0))
+        window.waits.push(performance.now() - pressed);
+      else requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+  }, true);
+}"""
+SENT = (
+    "performance.getEntriesByType('resource').filter(one => one.name.endsWith('/voting/vote')).map(one => one.duration)"
+)
 
 
-def fill(store: Store) -> tuple[str, ...]:
-    """Clips of each prompt by each model; their files are only names."""
-    ids = [f"{prompt * 100 + model:016x}" for prompt in range(PROMPTS) for model in range(MODELS)]
-    for number, clip in enumerate(ids):
-        prompt, model = divmod(number, MODELS)
-        shape = {"num_frames": 9, "width": 64, "height": 64, "fps": 8.0, "source": "generated"}
-        store.add_clip(ClipRecord(id=clip, prompt=f"prompt {prompt}", model=f"m{model}", **shape))
-        folder = store.workspace.clip_folder(clip)
-        folder.mkdir(parents=True)
-        for name in FILES:
-            (folder / name).write_text("a clip")
-    return tuple(ids)
-
-
-def vote_times_ms(campaigns: Campaigns, clips: tuple[str, ...]) -> tuple[float, float]:
-    """Medians: storing a vote, and asking for the next pairs, in a campaign that plans (uncertain first)."""
-    campaign = campaigns.create(CampaignSpec(title="times", clip_ids=clips, strategy="uncertain"))
-    votes, asks = [], []
-    for _ in range(VOTES):
-        began = time.perf_counter()
-        one = campaigns.next_pairs(campaign.id, "ann")[0]
-        asked = time.perf_counter()
-        fields = {"pair_id": one.pair_id, "choice": "left", "shown_left": one.left_clip}
-        vote = Vote.read({**fields, "client_uuid": str(uuid.uuid4())}, "ann")
-        before = time.perf_counter()
-        campaigns.vote(vote)
-        votes.append((time.perf_counter() - before) * 1000)
-        asks.append((asked - began) * 1000)
-    return statistics.median(votes), statistics.median(asks)
-
-
-def lost_and_doubled(campaigns: Campaigns, clips: tuple[str, ...]) -> tuple[int, int, float]:
-    """20 people, 100 votes each, the server killed twice: votes lost, votes doubled, seconds."""
-    people = LABELLERS * VOTES_EACH // (PROMPTS * MODELS * (MODELS - 1) // 2) + 2
-    campaign = campaigns.create(CampaignSpec(title="many", clip_ids=clips, labellers_per_pair=people))
-    names = [f"labeller-{number}" for number in range(LABELLERS)]
-    command = [sys.executable, "-c", SERVER, str(campaigns.store.workspace.root), campaign.id, str(VOTES_EACH), *names]
-    told: list[str] = []
-    began = time.perf_counter()
-    for kill_after in (*KILL_AFTER, None):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
-        assert process.stdout is not None
-        for line in process.stdout:
-            told.append(line.strip())
-            if kill_after is not None and len(told) == kill_after:
-                process.send_signal(signal.SIGKILL)
-        process.wait()
-    spent = time.perf_counter() - began
-    stored = Counter(one.vote.client_uuid for one in campaigns.votes(campaign.id, history=True))
-    wanted = LABELLERS * VOTES_EACH - sum(stored.values())
-    return len(set(told) - set(stored)) + abs(wanted), sum(count - 1 for count in stored.values()), spent
-
-
-def ranking_s() -> float:
-    """The whole ranking, the library's import included."""
+def fill(workspace: Workspace) -> None:
+    """A campaign of clips that are all different, so that none is in the browser already."""
+    store = Store(workspace)
     rng = np.random.default_rng(0)
-    chances = Strengths(theta=rng.normal(0, 1, ENTRANTS), opponent=0.0, tau=-0.5).chances()
-    one = rng.integers(ENTRANTS, size=RANKED_VOTES)
-    other = (one + rng.integers(1, ENTRANTS, size=RANKED_VOTES)) % ENTRANTS
-    drawn, win, tie = rng.random(RANKED_VOTES), chances.win[one, other], chances.tie[one, other]
-    score = np.where(drawn < win, 1.0, np.where(drawn < win + tie, 0.5, 0.0))
-    names = tuple(f"m{number}" for number in range(ENTRANTS))
-    told = Contests(names=names, one=one, other=other, score=score, pair=np.arange(RANKED_VOTES) // 2)
-    began = time.perf_counter()
-    found = rank(told)
-    assert len(found.standings) == ENTRANTS
-    return time.perf_counter() - began
+    ids = []
+    for seed in range(NUM_CLIPS):
+        request = GenerationRequest(prompt="a red circle", seed=seed, num_frames=NUM_FRAMES)
+        frames = rng.integers(0, 256, (NUM_FRAMES, 16, 16, 3), np.uint8).repeat(16, axis=1).repeat(16, axis=2)
+        save_clip(workspace, request.id, Clip(frames=frames, fps=16.0, prompt=request.prompt), request)
+        ids.append(store.add_clip(ClipRecord.generated(request)).id)
+    Campaigns(store).create(CampaignSpec(title="Bench", clip_ids=tuple(ids)))
+    store.close()
+
+
+def vote(page: Page) -> tuple[list[float], list[float]]:
+    """Milliseconds of each vote's way to the server and back, and of the next pair's way to the eye."""
+    page.get_by_role("tab", name="Label", exact=True).click()
+    page.locator("#label-desk .name").fill("bench")
+    page.keyboard.press("Enter")
+    page.wait_for_function(READY)
+    page.evaluate(WATCH)
+    for number in range(NUM_VOTES):
+        page.wait_for_function(READY)
+        page.keyboard.press("12"[number % 2])
+        page.wait_for_function(f"window.waits.length === {number + 1}")
+    return page.evaluate(SENT), page.evaluate("window.waits")
 
 
 def main() -> int:
-    ranking = report("label_ranking", ranking_s(), "s", bar=RANKING_BAR_S, entrants=ENTRANTS, votes=RANKED_VOTES)
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ.pop("DAILIES_DATABASE_URL", None)
-        store = Store(Workspace(Path(folder)))
-        clips, campaigns = fill(store), Campaigns(store)
-        vote_ms, next_ms = vote_times_ms(campaigns, clips)
-        lost, doubled, spent = lost_and_doubled(campaigns, clips)
-        store.close()
-    vote = report("label_vote_stored", vote_ms, "ms", bar=VOTE_BAR_MS, votes=VOTES)
-    ahead = report("label_next_pairs", next_ms, "ms", bar=NEXT_BAR_MS, pairs=PROMPTS * MODELS * (MODELS - 1) // 2)
-    details = {"labellers": LABELLERS, "votes": LABELLERS * VOTES_EACH, "seconds": round(spent, 1)}
-    kept = report("label_votes_lost_or_doubled", lost + doubled, "votes", bar=0, **details)
-    return int(not (ranking and vote and ahead and kept))
+    with scratch_workspace() as folder, chromium() as browser:
+        fill(Workspace(Path(folder)).prepare())
+        with started_app(folder) as (address, process):
+            wait_until_served(address, process)
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.set_default_timeout(120_000)
+            page.goto(address)
+            stored, playing = vote(page)
+    within = [
+        report("voting_round_trip", statistics.median(stored), "ms", bar=VOTE_MS, votes=len(stored), worst=max(stored)),
+        report("voting_next_pair_plays", statistics.median(playing), "ms", bar=PLAYING_MS, worst=max(playing)),
+    ]
+    return int(not all(within))
 
 
 if __name__ == "__main__":
