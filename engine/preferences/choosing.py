@@ -13,11 +13,10 @@ import numpy as np
 
 from engine.preferences.bradley_terry import Strengths, covariance
 
-# Variances are weighted by this power of themselves: 0 is their plain sum, infinity the widest alone. Chosen among 0, 2,
-# 4, 8 and 16 on simulated votes of the same three seeds (not held out), by how many votes the *widest* interval needs:
-# 8 saved 27 % against chance with 8 entrants from -2 to 2, 35 % from -3 to 3, 31 % with 12 from -2.5 to 2.5; on six fresh
-# seeds from -3 to 3, 38 %. For the
-# *mean* width of the intervals no power saved more than 9 %.
+# Variances are weighted by this power of themselves: 0 is their plain sum, infinity the widest alone. Chosen among 0,
+# 2, 4, 8 and 16 on simulated votes of three seeds, by how many votes the *widest* interval needs: 8 saved 27 % against
+# chance with 8 entrants from -2 to 2, 35 % from -3 to 3, 31 % with 12 from -2.5 to 2.5; on six fresh seeds from -3 to
+# 3, 38 %. For the *mean* width of the intervals no power saved more than 9 %.
 WIDEST = 8
 Scores = Mapping[str, Mapping[str, float | None]]
 """Rewards by clip id: 0..1 by reward, None or absent where it does not apply."""
