@@ -5,7 +5,8 @@
 #   TORCH_INDEX_URL=https://...           where torch and torchvision come from when .venv has none
 #   PORT=7860 HOST=127.0.0.1              where `make app` serves
 #   ONLY="nft dpo"                       which proofs `make proof` runs
-#   ARGS="..."                            passed on to pytest by `make test`
+#   ARGS="..."                            passed on to pytest by `make test` and `make browser`
+#   WORKERS=2                             processes that tests run in, a file of tests in one of them
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,6 +15,7 @@ TORCH_INDEX_URL ?=
 HOST ?= 127.0.0.1
 PORT ?= 7860
 ARGS ?=
+WORKERS ?= 2
 ONLY ?=
 
 SHELL := /bin/sh
@@ -25,6 +27,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 python := $(VENV)/bin/python
+# A file's tests stay in one process: fixtures of a session, such as a running page, are then made once a file.
+pytest = OMP_NUM_THREADS=1 $(python) -m pytest -n $(WORKERS) --dist loadfile
 pip := $(python) -m pip
 # An installation is good for exactly these two files; a change of either makes another stamp name, hence a new install.
 key := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
@@ -44,10 +48,10 @@ demo: install ## prompt -> clip -> reward report, without a browser; says where 
 	@$(python) -m engine.cli demo
 
 test: install-dev ## install if needed, then run the whole test suite
-	@$(python) -m pytest $(ARGS)
+	@$(pytest) $(ARGS)
 
 browser: install-dev ## the browser tests, in Chromium
-	@$(python) -m pytest -m browser tests/browser $(ARGS)
+	@$(pytest) -m browser tests/browser $(ARGS)
 
 check: install-dev ## formatting, lint, types, import rules
 	@$(python) -m ruff format --check .
