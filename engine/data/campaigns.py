@@ -119,17 +119,10 @@ class Campaigns:
         already; ConfigError: an axis that the campaign does not have.
         """
         with self._database.writing() as connection:
-            if stored := _by_uuid(connection, vote.client_uuid):
-                return stored
-            assignment = _assignment_for(connection, vote)
-            if stored := _by_uuid(
-                connection, vote.client_uuid
-            ):  # by another sending, while this one waited for the row
-                return stored
-            _check_axes(vote, _find(connection, assignment.campaign_id).spec)
+            assignment = _to_fill(connection, vote)
+            if isinstance(assignment, StoredVote):
+                return assignment
             if assignment.voted_at is not None:
-                if stored := _by_uuid(connection, vote.client_uuid):  # stored while this one waited for the lock
-                    return stored
                 raise StoreError(
                     f"{vote.labeller[:40]} has voted on the pair {vote.pair_id} already, in another window perhaps: "
                     "undo or edit that vote."
@@ -173,14 +166,9 @@ class Campaigns:
         It has a `client_uuid` of its own. Raises StoreError when there is no earlier one; otherwise as `vote`.
         """
         with self._database.writing() as connection:
-            if stored := _by_uuid(connection, vote.client_uuid):
-                return stored
-            assignment = _assignment_for(connection, vote)
-            if stored := _by_uuid(
-                connection, vote.client_uuid
-            ):  # by another sending, while this one waited for the row
-                return stored
-            _check_axes(vote, _find(connection, assignment.campaign_id).spec)
+            assignment = _to_fill(connection, vote)
+            if isinstance(assignment, StoredVote):
+                return assignment
             query = select(VOTES.c.number).where(VOTES.c.assignment_id == assignment.id, VOTES.c.current)
             number = connection.scalar(query)
             if number is None:
@@ -343,6 +331,20 @@ def _stored(row: Row[Any]) -> StoredVote:
 def _by_uuid(connection: Connection, client_uuid: str) -> StoredVote | None:
     row = connection.execute(_votes().where(VOTES.c.client_uuid == client_uuid)).one_or_none()
     return None if row is None else _stored(row)
+
+
+def _to_fill(connection: Connection, vote: Vote) -> StoredVote | Row[Any]:
+    """The row of the assignment that a vote is for, locked; or the vote as it is stored, where it was sent before.
+
+    It is looked for again once the row is ours: its twin may have been stored while this one waited.
+    """
+    if stored := _by_uuid(connection, vote.client_uuid):
+        return stored
+    assignment = _assignment_for(connection, vote)
+    if stored := _by_uuid(connection, vote.client_uuid):
+        return stored
+    _check_axes(vote, _find(connection, assignment.campaign_id).spec)
+    return assignment
 
 
 def _assignment_for(connection: Connection, vote: Vote) -> Row[Any]:
