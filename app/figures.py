@@ -7,6 +7,7 @@ colours of the data below have a contrast of at least 3:1 on both grounds and st
 import html
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -90,23 +91,31 @@ def radar(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | None:
 def matrix(titles: Sequence[str], values: np.ndarray) -> go.Figure:
     """Rank correlations `float64[n,n]` of rewards, each square with its number; NaN stays empty."""
     shown = [[None if np.isnan(value) else round(float(value), 2) for value in line] for line in values]
+    return squares(titles, shown, low=-1, number="%{z:.2f}", hover="%{y} and %{x}: %{z:.2f}")
+
+
+def squares(
+    names: Sequence[str], values: Sequence[Sequence[Any]], *, low: float, number: str, hover: str, more: Any = None
+) -> go.Figure:
+    """A square a pair of names, from `low` to 1, with its number in it; `more` is Plotly's customdata for `hover`."""
     heat = go.Heatmap(
-        z=shown,
-        x=list(titles),
-        y=list(titles),
-        zmin=-1,
+        z=values,
+        x=list(names),
+        y=list(names),
+        customdata=more,
+        zmin=low,
         zmax=1,
         colorscale=DIVERGING,
         showscale=False,
         xgap=2,
         ygap=2,
-        texttemplate="%{z:.2f}",
+        texttemplate=number,
         textfont={"size": 11, "color": "#1d1d1d"},
         hoverongaps=False,
-        hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>",
+        hovertemplate=f"{hover}<extra></extra>",
     )
     figure = go.Figure(heat)
-    figure.update_layout(**{**layout(40 * len(titles) + 110), "margin": {"l": 8, "r": 8, "t": 8, "b": 8}})
+    figure.update_layout(**{**layout(40 * len(names) + 110), "margin": {"l": 8, "r": 8, "t": 8, "b": 8}})
     figure.update_xaxes(fixedrange=True, showgrid=False, zeroline=False, ticks="", tickangle=-40)
     figure.update_yaxes(
         fixedrange=True, showgrid=False, zeroline=False, ticks="", autorange="reversed", ticksuffix="  "

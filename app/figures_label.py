@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
-from app.figures import DIVERGING, MUTED, SERIES, layout, wrapped
+from app.figures import MUTED, SERIES, layout, squares, wrapped
 
 if TYPE_CHECKING:
     from engine.preferences.against_rewards import RewardAgreement
@@ -60,29 +60,8 @@ def win_matrix(ranking: "Ranking") -> go.Figure | None:
     shares = [
         [(ranking.wins[i][j] + ranking.ties[i][j] / 2) / met[i][j] if met[i][j] else None for j in size] for i in size
     ]
-    heat = go.Heatmap(
-        z=shares,
-        x=names,
-        y=names,
-        customdata=met,
-        zmin=0,
-        zmax=1,
-        colorscale=DIVERGING,
-        showscale=False,
-        xgap=2,
-        ygap=2,
-        texttemplate="%{z:.0%}",
-        textfont={"size": 11, "color": "#1d1d1d"},
-        hoverongaps=False,
-        hovertemplate="%{y} against %{x}: %{z:.0%} of %{customdata:,} votes<extra></extra>",
-    )
-    figure = go.Figure(heat)
-    figure.update_layout(**{**layout(40 * len(names) + 110), "margin": {"l": 8, "r": 8, "t": 8, "b": 8}})
-    figure.update_xaxes(fixedrange=True, showgrid=False, zeroline=False, ticks="", tickangle=-40)
-    figure.update_yaxes(
-        fixedrange=True, showgrid=False, zeroline=False, ticks="", autorange="reversed", ticksuffix="  "
-    )
-    return figure
+    told = "%{y} against %{x}: %{z:.0%} of %{customdata:,} votes"
+    return squares(names, shares, low=0, number="%{z:.0%}", hover=told, more=met)
 
 
 def reward_bars(agreeing: Sequence["RewardAgreement"]) -> go.Figure | None:

@@ -2,7 +2,8 @@
 
 huggingface   data/train-00000-of-00001.parquet with prompt, chosen, rejected, ...; clips/ beside it; a README.md
 trl           pairs.jsonl with TRL's columns prompt, chosen, rejected; clips/ beside it
-videodpo      metadata.json (clips), pair.json (winner, loser by their place in metadata.json); clips/ beside them
+videodpo      metadata.json (clips), pair.json (winner, loser by their place in metadata.json); clips/ beside them; read by
+              `engine.data.videodpo`, whose other layout is taken too
 
 Clips are the exact frames (FFV1 in Matroska, which ffmpeg and what is built on it read). On import any table with
 prompt, chosen and rejected will do (parquet, JSON Lines, CSV), its clips named by their path from the folder.
@@ -20,6 +21,7 @@ from engine.data.clip_files import frames_file, has_files
 from engine.data.imports import import_clip
 from engine.data.runs import write_whole
 from engine.data.store import ClipRecord, Store
+from engine.data.videodpo import is_videodpo, read_preference_data
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, DailiesError, StoreError
 from engine.preferences.pairs import PreferencePair
@@ -164,8 +166,8 @@ def _seconds(record: ClipRecord) -> float:
 
 def _read(place: Path) -> Iterator[Mapping[str, Any]]:
     """The rows of a folder or a table. Raises ConfigError when there is nothing that is known."""
-    if (place / "pair.json").is_file() and (place / "metadata.json").is_file():
-        yield from _read_videodpo(place)
+    if is_videodpo(place):
+        yield from read_preference_data(place)
         return
     tables = [place] if place.is_file() else [path for kind in READERS for path in sorted(place.rglob(f"*{kind}"))]
     known = [path for path in tables if path.suffix in READERS]
@@ -179,19 +181,6 @@ def _read(place: Path) -> Iterator[Mapping[str, Any]]:
             yield from READERS[path.suffix](path)
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-
-
-def _read_videodpo(folder: Path) -> Iterator[Mapping[str, Any]]:
-    try:
-        metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-        pairs = json.loads((folder / "pair.json").read_text(encoding="utf-8"))
-        paths = [item["basic"]["clip_path"] for item in metadata]
-        for pair in pairs:
-            sides = {side: paths[pair[key]] for side, key in (("chosen", "video1"), ("rejected", "video2"))}
-            score = {"score": float(pair["score"])} if pair.get("score") is not None else {}
-            yield {"prompt": pair["frame_caption"], **sides, **score}
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise ConfigError(f"{folder} is no VideoDPO folder: {error!r} while reading pair.json.") from error
 
 
 def _read_parquet(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -43,6 +43,11 @@ def read_preference_data(path: Path) -> list[Row]:
     return rows
 
 
+def is_videodpo(path: Path) -> bool:
+    """Whether this is a folder in one of the two VideoDPO layouts."""
+    return all((path / name).is_file() for name in (PAIRS, METADATA)) or (path / MIRROR).is_file()
+
+
 def write_pairs(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """`pairs.jsonl` in a folder of clips, whose names the rows hold; the file."""
     path = folder / "pairs.jsonl"
@@ -60,8 +65,8 @@ def _official(folder: Path) -> list[Row]:
             rows.append({"prompt": str(pair["frame_caption"]), **row, **_score(pair)})
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ConfigError(
-                f"Pair {number} of {folder / PAIRS} cannot be read ({error!r}): it needs video1 and video2, places in "
-                f"{METADATA}, and frame_caption."
+                f"{folder} is no VideoDPO folder: Pair {number} of {PAIRS} cannot be read ({error!r}): it needs video1 "
+                f"and video2, places in {METADATA}, and frame_caption."
             ) from error
     return rows
 
