@@ -2,8 +2,8 @@
 
 huggingface   data/train-00000-of-00001.parquet with prompt, chosen, rejected, ...; clips/ beside it; a README.md
 trl           pairs.jsonl with TRL's columns prompt, chosen, rejected; clips/ beside it
-videodpo      metadata.json (clips), pair.json (winner, loser by their place in metadata.json); clips/ beside them; read by
-              `engine.data.videodpo`, whose other layout is taken too
+videodpo      metadata.json (clips), pair.json (winner, loser by their place in metadata.json); clips/ beside them;
+              read by `engine.data.videodpo`, whose other layout is taken too
 
 Clips are the exact frames (FFV1 in Matroska, which ffmpeg and what is built on it read). On import any table with
 prompt, chosen and rejected will do (parquet, JSON Lines, CSV), its clips named by their path from the folder.
