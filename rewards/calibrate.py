@@ -87,7 +87,7 @@ RECIPES = {
     "novelty_after_k.histogram": Recipe(damage=("repeat", "ping_pong"), full_marks=0.25, higher_is_better=True),
     "novelty_after_k.histogram.excess": Recipe(damage=("cut", "pure_noise"), full_marks=GUARD),
     "novelty_after_k.incoherence": Recipe(damage=("cut", "pure_noise"), full_marks=GUARD),
-    "clip_vid.mini": _of_prompt(("clip", "mini"), "mini"),
+    "clip_vid.mini": _of_prompt(("clip", "mini"), "mini", full_marks=0.1),
     "clip_vid.ViT-B-32": _of_prompt(("clip", "ViT-B-32"), "real"),
     "clip_vid.ViT-L-14": _of_prompt(("clip", "ViT-L-14"), "real"),
     "caption_consistency.mini": _of_prompt(("captions", "mini"), "mini", full_marks=0.1),
