@@ -20,7 +20,14 @@ from engine.config.suggest import did_you_mean, explain
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
 from engine.families import FAMILIES, ROOT, family_spec
-from engine.generation.plans import ANY_LENGTH, at_least, check_plan, window_plan
+from engine.generation.plans import (
+    ANY_LENGTH,
+    at_least,
+    check_plan,
+    is_made_in_stretches,
+    longest_piece,
+    window_plan,
+)
 from engine.generation.request import GenerationRequest
 
 if TYPE_CHECKING:
@@ -247,10 +254,12 @@ def _check_frames(request: GenerationRequest, preset: ModelPreset) -> None:
         raise ConfigError(
             f"{preset.title} makes clips of {rule} frames, but got num_frames = {wanted}: the nearest is {nearest}."
         )
-    if wanted > preset.max_frames:
+    longest = longest_piece(request, spec)
+    if longest > preset.max_frames:
+        how = "give a keyframe in between" if is_made_in_stretches(spec) else "use mode 'windows'"
         raise ConfigError(
-            f"{preset.title} makes at most {preset.max_frames} frames in one piece, but got num_frames = {wanted}: "
-            f"ask for {preset.max_frames} or fewer, or use mode 'windows'."
+            f"{preset.title} makes at most {preset.max_frames} frames in one piece, but got num_frames = {longest}: "
+            f"ask for {preset.max_frames} or fewer, or {how}."
         )
 
 

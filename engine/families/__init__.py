@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 FAMILIES = {
     "ltx": "engine.families.ltx:LTXFamily",
     "wan": "engine.families.wan:WanFamily",
+    "wan_flf": "engine.families.wan:WanFirstLastFamily",
+    "wan_vace": "engine.families.wan:WanVACEFamily",
     "animatediff": "engine.families.animatediff:AnimateDiffFamily",
     "cogvideox": "engine.families.cogvideox:CogVideoXFamily",
     "hunyuanvideo": "engine.families.hunyuanvideo:HunyuanVideoFamily",

@@ -27,9 +27,10 @@ class FamilySpec:
     A clip may have `frame_stride * k + frame_offset` frames (LTX 8k+1, Wan 4k+1; stride 1 and offset 0: any number),
     and its width and height must be multiples of `size_multiple` px (a preset may say otherwise for its model's VAE).
     `native_conditioning` says what `predict` takes besides the prompt: "frames" (a noise level for each latent frame,
-    0 = given), "pictures" (clean single pictures at frames of their own, see `Conditioning`). With `embedded_guidance`
-    the network is told the guidance and runs once, instead of once with and once without the prompt. `text_tokens` is
-    how many tokens of a prompt the text encoder reads at most (None: no limit is known).
+    0 = given), "pictures" (clean single pictures at any frames), "ends" (such pictures at a clip's first and last
+    frame, without which it makes nothing). With `embedded_guidance` the network is told the guidance and runs once,
+    instead of once with and once without the prompt. `text_tokens` is how many tokens of a prompt the text encoder
+    reads at most (None: no limit is known).
     """
 
     key: str
@@ -75,8 +76,8 @@ class Conditioning:
 
     `fps` is the frame rate that the network is told (1/s), the same for all rows: `encode` does not know it, the caller
     adds it, and a family whose network needs it insists. So with `guidance`, for families that embed it: the sampler
-    adds it. Tensors in `extras` have a row per prompt; by convention `pictures[B,N,C,h,w]` are clean single pictures as
-    latents, given at the frames `picture_frames[B,N]`.
+    adds it. Tensors in `extras` have a row per prompt: what `encode` adds, and what `encode_pictures` says of pictures
+    that are given.
     """
 
     embeds: "Tensor"
@@ -155,6 +156,12 @@ class ModelFamily(Protocol):
 
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":
         """`uint8[B,T,H,W,3]` to the latents `float32[B,C,t,h,w]` that `decode` undoes (the posterior's mean)."""
+        ...
+
+    def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
+        """What `predict` is to find in `Conditioning.extras` so that pictures `uint8[B,N,H,W,3]` come out at the frames
+        `places` of a clip of `num_frames`: for families whose `native_conditioning` has "pictures" or "ends".
+        """
         ...
 
     @property

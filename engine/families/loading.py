@@ -65,6 +65,21 @@ class DiffusersFamily:
             vae.enable_tiling()
         return vae
 
+    def encode_frames(self, frames: "np.ndarray") -> "Tensor":
+        """See `ModelFamily`."""
+        raise NotImplementedError
+
+    def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
+        """Each by itself, as latents: `pictures[B,C,N,h,w]` at the frames `picture_frames[B,N]`."""
+        import torch
+
+        singles = self.encode_frames(pictures.reshape(-1, 1, *pictures.shape[2:]))
+        latents = singles[:, :, 0].unflatten(0, pictures.shape[:2]).transpose(1, 2)
+        return {
+            "pictures": latents,
+            "picture_frames": torch.tensor(places, device=latents.device).expand(len(pictures), -1),
+        }
+
     def noise(
         self,
         request: "GenerationRequest",
@@ -193,6 +208,17 @@ def read_tokenizer(folder: Path, part: str = "tokenizer") -> Any:
         return AutoTokenizer.from_pretrained(folder / part, local_files_only=True)
     except (OSError, ValueError, ImportError) as error:
         raise FamilyError(f"The tokenizer in '{folder}/{part}' cannot be read: {error}") from error
+
+
+def read_image_processor(folder: Path) -> Any:
+    """What makes pictures ready for an image encoder. Raises FamilyError."""
+    import transformers
+
+    _, name = read_json(folder / "model_index.json").get("image_processor", (None, "CLIPImageProcessor"))
+    try:
+        return getattr(transformers, name).from_pretrained(folder / "image_processor", local_files_only=True)
+    except (OSError, ValueError, ImportError, AttributeError, TypeError) as error:
+        raise FamilyError(f"The image processor in '{folder}/image_processor' cannot be read: {error}") from error
 
 
 def text_fingerprint(folder: Path) -> str:

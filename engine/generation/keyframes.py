@@ -4,7 +4,8 @@ keyframes     joint: frames of a quick draft of the whole clip in one piece, so 
               tried on mini at 129 frames and measured worse: their errors add up); independent: each from a clip of
               its own; given: pictures from the user, which replace drawn ones; a family that takes pictures sees
               them while it drafts, so that what it draws between them agrees with them.
-in-betweens   families that take pictures ("pictures" in `native_conditioning`) are given the keyframes at their times.
+in-betweens   families that take pictures ("pictures" in `native_conditioning`) are given the keyframes at their times;
+              those that take two ("ends") make a clip of each stretch from one keyframe to the next.
               For all others the latent frames of the keyframes are held while the rest is denoised, from latents of a
               flow-warped interpolation brought to a middle noise level.
 afterwards    the keyframes are put in their places, which the decoder alone only comes near to, and what they differ by
@@ -12,7 +13,8 @@ afterwards    the keyframes are put in their places, which the decoder alone onl
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -23,7 +25,7 @@ from engine.families.base import ModelFamily, Predictor
 from engine.generation.flow_blend import Blend, blend_keyframes, settle
 from engine.generation.held import HeldFrames, PulledFrames
 from engine.generation.making import Drain, Events, Generated, Keyframes, Progress, Prompts, Tally, Tools, drain, encode
-from engine.generation.plans import keyframe_places, keyframe_plan
+from engine.generation.plans import is_made_in_stretches, keyframe_places, keyframe_plan
 from engine.generation.request import GenerationRequest
 from engine.sampling.noising import noised
 from engine.sampling.schedule import sigmas_for
@@ -31,6 +33,7 @@ from engine.seeds import generator_for, seed_for
 from rewards.clip import Clip
 
 PictureDrain = Generator[Progress, None, np.ndarray]
+FramesDrain = Generator[Progress, None, list[np.ndarray]]
 START_LEVEL = 0.8  # of noise, over the interpolation that in-betweens start from
 
 
@@ -58,7 +61,12 @@ def count_steps(family: ModelFamily, request: GenerationRequest) -> int:
     """Denoising steps of both stages."""
     drawn = len(_drawn_places(request))
     clips = {"joint": min(1, drawn), "independent": drawn, "given": 0}
-    return clips[_source(request)] * draft_steps(request) + request.num_steps
+    return clips[_source(request)] * draft_steps(request) + _inbetween_steps(family, request)
+
+
+def _inbetween_steps(family: ModelFamily, request: GenerationRequest) -> int:
+    stretches = len(keyframe_places(request)) - 1 if is_made_in_stretches(family.spec) else 1
+    return stretches * request.num_steps
 
 
 def draft_steps(request: GenerationRequest) -> int:
@@ -84,12 +92,10 @@ def generate_keyframes(family: ModelFamily, batch: Sequence[GenerationRequest], 
         told = tally.told("keyframes")
         yield Keyframes(phase=told.phase, step=told.step, of=told.of, request=request, places=places, pictures=row)
     if tools.only_keyframes:
-        tally.done += first.num_steps
+        tally.done += _inbetween_steps(family, first)
         return
-    latents = yield from _inbetween(scene, pictures, places)
-    yield tally.told("decode")
-    for request, latent, row in zip(batch, latents.split(1), pictures, strict=True):
-        frames = settle(family.decode(latent)[0], row, places)
+    made = yield from (_stretches if is_made_in_stretches(family.spec) else _whole)(scene, pictures, places)
+    for request, frames in zip(batch, made, strict=True):
         yield Generated(request=request, clip=Clip(frames=frames, fps=request.fps, prompt=request.prompt))
 
 
@@ -101,7 +107,7 @@ def _draw_joint(scene: Scene, places: Sequence[int], given: Mapping[int, np.ndar
     prompts = scene.prompts
     if given and takes_pictures(scene.family):
         known = np.stack([np.stack(list(given.values()))] * len(scene.batch))
-        prompts = prompts.given(**as_pictures(scene.family, known, tuple(given)))
+        prompts = prompts.given(**scene.family.encode_pictures(known, tuple(given), scene.first.num_frames))
     latents = yield from drain(scene.family, noise, sigmas, prompts, guidance, scene.tally, "keyframes")
     return np.stack([scene.family.decode(row)[0][list(places)] for row in latents.split(1)])
 
@@ -123,11 +129,32 @@ def _draw_independent(scene: Scene, places: Sequence[int], given: Mapping[int, n
 DRAWN = {"joint": _draw_joint, "independent": _draw_independent}
 
 
+def _whole(scene: Scene, pictures: np.ndarray, places: tuple[int, ...]) -> FramesDrain:
+    """Each clip's frames `uint8[T,H,W,3]`, made in one piece, given the keyframes `uint8[B,N,H,W,3]`."""
+    latents = yield from _inbetween(scene, pictures, places)
+    yield scene.tally.told("decode")
+    decoded = (scene.family.decode(row)[0] for row in latents.split(1))
+    return [settle(frames, row, places) for frames, row in zip(decoded, pictures, strict=True)]
+
+
+def _stretches(scene: Scene, pictures: np.ndarray, places: tuple[int, ...]) -> FramesDrain:
+    """The clip stretch by stretch, each between two keyframes; memory is that of the longest."""
+    first = scene.first
+    made = np.empty((len(scene.batch), first.num_frames, first.height, first.width, 3), np.uint8)
+    for index, (start, stop) in enumerate(pairwise(places)):
+        changed = [{"num_frames": stop - start + 1, "seed": seed_for(one.seed, step=index)} for one in scene.batch]
+        batch = [one.model_copy(update=update) for one, update in zip(scene.batch, changed, strict=True)]
+        stretch = replace(scene, batch=batch)
+        rows = yield from _whole(stretch, pictures[:, index : index + 2], (0, stop - start))
+        made[:, start : stop + 1] = np.stack(rows)
+    return list(made)
+
+
 def _inbetween(scene: Scene, pictures: np.ndarray, places: tuple[int, ...]) -> Drain:
-    """The clip's final latents, given the keyframes `uint8[B,N,H,W,3]`."""
+    """The clip's final latents."""
     plan, noise = keyframe_plan(scene.first), scene.noise()
     sigmas = scene.sigmas(noise, scene.first.num_steps)
-    is_native = takes_pictures(scene.family)
+    is_native = takes_pictures(scene.family) or is_made_in_stretches(scene.family.spec)
     predictor: Predictor = scene.family
     prompts, latents = scene.prompts, noise
     if plan.flow_guidance > 0 or not is_native:
@@ -137,7 +164,7 @@ def _inbetween(scene: Scene, pictures: np.ndarray, places: tuple[int, ...]) -> D
             trust = torch.stack([_latent_trust(blend, noise) for blend in blends])
             predictor = PulledFrames(family=predictor, target=target, trust=trust, strength=plan.flow_guidance)
     if is_native:
-        prompts = prompts.given(**as_pictures(scene.family, pictures, places))
+        prompts = prompts.given(**scene.family.encode_pictures(pictures, places, scene.first.num_frames))
     else:
         held = _latent_places(places, scene.first.num_frames, noise.shape[2])
         predictor = HeldFrames(family=predictor, clean=target, held=held, noise=noise, native=False)
@@ -154,14 +181,6 @@ def _late_start(scene: Scene, sigmas: Tensor, target: Tensor, noise: Tensor) -> 
 
 def takes_pictures(family: ModelFamily) -> bool:
     return "pictures" in family.spec.native_conditioning
-
-
-def as_pictures(family: ModelFamily, pictures: np.ndarray, places: tuple[int, ...]) -> dict[str, Tensor]:
-    """Keyframes `uint8[B,N,H,W,3]` as the conditioning's clean pictures, each encoded by itself."""
-    singles = family.encode_frames(pictures.reshape(-1, 1, *pictures.shape[2:]))
-    latents = singles[:, :, 0].unflatten(0, pictures.shape[:2]).transpose(1, 2)
-    frames = torch.tensor(places, device=latents.device).expand(len(pictures), -1)
-    return {"pictures": latents, "picture_frames": frames}
 
 
 def _latent_places(places: tuple[int, ...], num_frames: int, num_latents: int) -> Tensor:

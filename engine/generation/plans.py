@@ -42,6 +42,17 @@ def is_continued(spec: FamilySpec) -> bool:
     return "frames" in spec.native_conditioning
 
 
+def is_made_in_stretches(spec: FamilySpec) -> bool:
+    """Whether the family makes only what lies between two given pictures."""
+    return "ends" in spec.native_conditioning
+
+
+def longest_piece(request: GenerationRequest, spec: FamilySpec) -> int:
+    """Frames of the longest part of a clip that is not made in windows: the whole, or the longest stretch."""
+    places = keyframe_places(request) if is_made_in_stretches(spec) else ()
+    return max((stop - start + 1 for start, stop in pairwise(places)), default=request.num_frames)
+
+
 def continued_windows(request: GenerationRequest, spec: FamilySpec) -> list[Window]:
     """Windows of which each begins with the last frames of the one before, all of lengths that the family can make.
 
@@ -71,6 +82,8 @@ def check_plan(request: GenerationRequest, spec: FamilySpec) -> None:
     """Raises ConfigError for keyframes or windows that the request cannot have; other modes have no plan to check."""
     if request.mode in PLAN_CHECKS:
         PLAN_CHECKS[request.mode](request, spec)
+    if is_made_in_stretches(spec):
+        _check_stretches(request, spec)
 
 
 def _check_keyframes(request: GenerationRequest, spec: FamilySpec) -> None:
@@ -89,6 +102,24 @@ def _check_keyframes(request: GenerationRequest, spec: FamilySpec) -> None:
         raise ConfigError("Two keyframes are given at one frame: keep one of them.")
     if plan.source == "given" and not frames:
         raise ConfigError("The keyframes are to be given, but none is: give at least one, or choose source 'joint'.")
+
+
+def _check_stretches(request: GenerationRequest, spec: FamilySpec) -> None:
+    """Keyframes at both ends of the clip and, between neighbours, lengths that the family can make."""
+    if request.mode != "keyframes" or keyframe_plan(request).source != "given":
+        raise ConfigError(
+            f"{spec.title} makes only what lies between given pictures: use mode 'keyframes' with source 'given'."
+        )
+    places, last = keyframe_places(request), request.num_frames - 1
+    if not {0, last} <= set(places):
+        raise ConfigError(f"{spec.title} needs keyframes at the first and the last frame: give them at 0 and {last}.")
+    for start, stop in pairwise(places):
+        if not spec.allows_frames(stop - start + 1):
+            nearest = spec.nearest_frames(stop - start + 1)
+            raise ConfigError(
+                f"{spec.title} cannot make the {stop - start + 1} frames from the keyframe at {start} to the one at "
+                f"{stop}: the nearest is {nearest}, so move one of the two."
+            )
 
 
 def _check_windows(request: GenerationRequest, spec: FamilySpec) -> None:

@@ -12,7 +12,8 @@ from engine.config.presets import check_request, dump, load_preset, overlay, pre
 from engine.config.schema import REQUEST_FIELDS, ModelPreset
 from engine.errors import ConfigError
 from engine.families import family_spec
-from engine.generation.request import GenerationRequest
+from engine.generation.plans import is_made_in_stretches
+from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan
 
 MODEL = """
 title = "Mine"
@@ -48,8 +49,12 @@ def ask(**fields: Any) -> GenerationRequest:
 @pytest.mark.parametrize("key", preset_keys("models"))
 def test_every_shipped_model_can_make_its_own_default_clip(key: str) -> None:
     preset = load_preset("models", key)
-    check_request(GenerationRequest(prompt="a red circle", **preset.defaults()))
-    assert family_spec(preset.family).allows_frames(preset.max_frames)
+    spec, how = family_spec(preset.family), {}
+    if is_made_in_stretches(spec):
+        ends = (GivenKeyframe(frame=frame, picture="0" * 64) for frame in (0, preset.num_frames - 1))
+        how = {"mode": "keyframes", "keyframes": KeyframePlan(source="given", given=tuple(ends))}
+    check_request(GenerationRequest(prompt="a red circle", **preset.defaults(), **how))
+    assert spec.allows_frames(preset.max_frames)
     assert preset.licence and preset.notes and preset.recommended
 
 

@@ -13,20 +13,31 @@ import torch
 from engine.errors import FamilyError
 from engine.families import FAMILIES, family_spec
 from engine.families.adapters import load_adapter, save_adapter, use_adapter
+from engine.families.base import Conditioning
 from engine.sampling.sampler import DenoiseStep, denoise, guided_prediction
 from engine.sampling.schedule import sigmas_for
 from engine.sampling.step import ddim_step, sde_step
 from engine.seeds import generator_for
 
 PROMPTS = ["a red circle moving right", "the blue star over a meadow"]
+SEEDS = (3, 4)
 
 
-def start(family: Any, request: Any, seeds: tuple[int, ...] = (3, 4)) -> SimpleNamespace:
+def start(family: Any, model: Any, seeds: tuple[int, ...] = SEEDS) -> SimpleNamespace:
+    request = model.request
     latents = family.init_latents(request, [generator_for(seed) for seed in seeds])
     sigmas = sigmas_for(family.scheduler_config, request.num_steps, latents.shape[2:].numel())
-    conditioning = replace(family.encode(PROMPTS[: len(seeds)]), fps=request.fps)
+    given = family.encode_pictures(model.pictures(len(seeds)), model.places, request.num_frames) if model.places else {}
+
+    def encoded(prompts: list[str]) -> Conditioning:
+        words = family.encode(prompts)
+        return replace(words, fps=request.fps, extras={**(words.extras or {}), **given})
+
     return SimpleNamespace(
-        latents=latents, sigmas=sigmas, conditioning=conditioning, negative=family.encode([""] * len(seeds))
+        latents=latents,
+        sigmas=sigmas,
+        conditioning=encoded(PROMPTS[: len(seeds)]),
+        negative=encoded([""] * len(seeds)),
     )
 
 
@@ -36,19 +47,30 @@ def walk(family: Any, begin: SimpleNamespace, guidance: float = 1.0) -> list[Den
 
 
 def theirs(tiny: SimpleNamespace, latents: Any, guidance: float, output: str = "latent") -> Any:
-    """What the pipeline's own call makes of the same noise and prompts: latents, or frames 0..1 `[B,T,H,W,3]`."""
+    """What the pipeline's own call makes of the same noise, prompts and pictures: latents in our order, or frames 0..1
+    `[B,T,H,W,3]`.
+    """
+    rows = [slice(row, row + 1) for row in range(len(latents))] if tiny.model.one_by_one else [slice(len(latents))]
+    made = [torch.as_tensor(called(tiny, latents, guidance, output, some)) for some in rows]
+    return torch.cat(made) if output == "np" else tiny.model.reorder(torch.cat(made))
+
+
+def called(tiny: SimpleNamespace, latents: Any, guidance: float, output: str, rows: slice) -> Any:
     model, request = tiny.model, tiny.model.request
-    arguments = model.encode(tiny.pipeline, PROMPTS)
+    arguments = model.encode(tiny.pipeline, PROMPTS[rows])
     if guidance > 1 and not family_spec(model.family).embedded_guidance:
-        arguments |= {f"negative_{name}": value for name, value in model.encode(tiny.pipeline, ["", ""]).items()}
+        nothing = model.encode(tiny.pipeline, [""] * len(PROMPTS[rows]))
+        arguments |= {f"negative_{name}": value for name, value in nothing.items()}
+    if model.places:
+        arguments |= model.show(model.pictures(len(latents))[rows][0], model.places, request)
     return tiny.pipeline(
         **arguments,
+        **model.start(model.reorder(latents[rows]), SEEDS[rows.start or 0]),
         width=request.width,
         height=request.height,
         num_frames=request.num_frames,
         num_inference_steps=request.num_steps,
         guidance_scale=guidance,
-        latents=model.reorder(latents),
         output_type=output,
     ).frames
 
@@ -56,24 +78,44 @@ def theirs(tiny: SimpleNamespace, latents: Any, guidance: float, output: str = "
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_final_latents_are_the_pipelines(tiny_open: SimpleNamespace, guidance: float) -> None:
     """Two clips of two prompts, over the pipeline's own schedule, from text to latents."""
-    begin = start(tiny_open.family, tiny_open.model.request)
+    begin = start(tiny_open.family, tiny_open.model)
     ours = walk(tiny_open.family, begin, guidance)[-1].next_latents
-    wanted = tiny_open.model.reorder(theirs(tiny_open, begin.latents, guidance))
+    wanted = theirs(tiny_open, begin.latents, guidance)
     assert ours.shape == begin.latents.shape and (ours - begin.latents).std() > 0.1
     assert (ours - wanted).abs().max() <= 1e-4
 
 
 def test_guidance_and_prompts_matter(tiny_open: SimpleNamespace) -> None:
     """Weak embeddings would let the comparison above pass without any prompt."""
-    begin = start(tiny_open.family, tiny_open.model.request)
+    begin = start(tiny_open.family, tiny_open.model)
     plain, guided = (walk(tiny_open.family, begin, guidance)[-1].next_latents for guidance in (1.0, 3.0))
     assert (plain - guided).abs().max() > 1e-3
     begin.conditioning = begin.conditioning.rows([1, 0])
     assert (walk(tiny_open.family, begin)[-1].next_latents - plain).abs().max() > 1e-3
 
 
+def test_given_pictures_matter(tiny_open: SimpleNamespace) -> None:
+    """Each of them, and at which frame it is: one that is overlooked would be seen in the comparison above."""
+    model, family = tiny_open.model, tiny_open.family
+    if not model.places:
+        pytest.skip("nothing is given to this one")
+    begin, pictures = start(family, model), model.pictures(2)
+
+    def predicted(shown: np.ndarray) -> torch.Tensor:
+        given = family.encode_pictures(shown, model.places, model.request.num_frames)
+        told = replace(begin.conditioning, extras={**begin.conditioning.extras, **given})
+        return family.predict(begin.latents, torch.tensor([0.5, 0.5]), told)
+
+    base = predicted(pictures)
+    for index in range(len(model.places)):
+        changed = pictures.copy()
+        changed[:, index] = 255 - changed[:, index]
+        assert (predicted(changed) - base).abs().max() > 3e-4
+    assert (predicted(pictures[:, ::-1].copy()) - base).abs().max() > 3e-4
+
+
 def test_frames_are_the_pipelines(tiny_open: SimpleNamespace) -> None:
-    begin = start(tiny_open.family, tiny_open.model.request)
+    begin = start(tiny_open.family, tiny_open.model)
     ours = tiny_open.family.decode(walk(tiny_open.family, begin)[-1].next_latents)
     request = tiny_open.model.request
     assert ours.shape == (2, request.num_frames, request.height, request.width, 3) and ours.dtype == np.uint8
@@ -94,7 +136,7 @@ def test_frames_become_latents_of_the_same_shape_and_space(tiny_open: SimpleName
 
 
 def test_a_clip_does_not_depend_on_its_batch(tiny_open: SimpleNamespace) -> None:
-    both, alone = (start(tiny_open.family, tiny_open.model.request, seeds) for seeds in ((3, 4), (3,)))
+    both, alone = (start(tiny_open.family, tiny_open.model, seeds) for seeds in ((3, 4), (3,)))
     assert torch.equal(both.latents[:1], alone.latents)
     many, one = (walk(tiny_open.family, begin, 3.0)[-1].next_latents for begin in (both, alone))
     assert (many[:1] - one).abs().max() <= 1e-4
@@ -102,7 +144,7 @@ def test_a_clip_does_not_depend_on_its_batch(tiny_open: SimpleNamespace) -> None
 
 def test_each_clip_may_have_a_noise_level_of_its_own(tiny_open: SimpleNamespace) -> None:
     """As training draws them; for two experts, one clip goes to each."""
-    begin = start(tiny_open.family, tiny_open.model.request)
+    begin = start(tiny_open.family, tiny_open.model)
     conditioning = replace(begin.conditioning, guidance=1.0)
     levels = torch.tensor([float(begin.sigmas[0]), float(begin.sigmas[-2])])
     both = tiny_open.family.predict(begin.latents, levels, conditioning)
@@ -114,7 +156,7 @@ def test_each_clip_may_have_a_noise_level_of_its_own(tiny_open: SimpleNamespace)
 
 def test_replayed_log_probs_have_ratio_one(tiny_open: SimpleNamespace) -> None:
     """By Flow-GRPO's SDE, or DDIM with eta where no flow is predicted; guided, from stored latents."""
-    family, begin = tiny_open.family, start(tiny_open.family, tiny_open.model.request)
+    family, begin = tiny_open.family, start(tiny_open.family, tiny_open.model)
     of = family.spec.prediction
     step = partial(sde_step, level=0.5) if of == "flow" else partial(ddim_step, eta=0.7, of=of)
     guided = {"negative": begin.negative, "guidance": 2.0}
@@ -129,7 +171,7 @@ def test_replayed_log_probs_have_ratio_one(tiny_open: SimpleNamespace) -> None:
 
 
 def test_stopping_after_a_step_runs_no_further_one(tiny_open: SimpleNamespace) -> None:
-    family, begin = tiny_open.family, start(tiny_open.family, tiny_open.model.request)
+    family, begin = tiny_open.family, start(tiny_open.family, tiny_open.model)
     calls: list[tuple[int, ...]] = []
     handle = family.network.register_forward_pre_hook(lambda network, inputs: calls.append(()))
     steps = denoise(family, begin.latents, begin.sigmas, begin.conditioning)
@@ -146,7 +188,7 @@ def test_an_adapter_on_off_and_misfitting(tiny_open: SimpleNamespace, tmp_path: 
     from peft import LoraConfig
 
     family = tiny_open.open()
-    begin = start(family, tiny_open.model.request)
+    begin = start(family, tiny_open.model)
     base = walk(family, begin)[-1].next_latents
     config = LoraConfig(r=2, lora_alpha=8, target_modules=list(family.spec.lora_targets), init_lora_weights=False)
     torch.manual_seed(0)

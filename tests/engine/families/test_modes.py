@@ -1,4 +1,4 @@
-"""Keyframes and windows in families that take neither pictures nor given frames: the training-free ways."""
+"""Keyframes and windows in families that take no given frames: by the training-free ways, or by pictures."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -6,17 +6,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.generation.generate import Generated, Keyframes, generate
-from engine.generation.request import KeyframePlan, WindowPlan
+from engine.errors import ConfigError
+from engine.generation.generate import MODES, Generated, Keyframes, Tools, generate
+from engine.generation.request import GivenKeyframe, KeyframePlan, WindowPlan
 from engine.generation.windows import decode_in_pieces
 from engine.seeds import generator_for
 
-ONE_EACH = pytest.mark.parametrize("tiny", ["wan", "animatediff", "cogvideox", "hunyuanvideo"], indirect=True)
+ONE_EACH = pytest.mark.parametrize(
+    "tiny", ["wan", "wan_vace", "animatediff", "cogvideox", "hunyuanvideo"], indirect=True
+)
 
 
-def make(family: Any, request: Any) -> tuple[Any, Any]:
+ENDS = pytest.mark.parametrize("tiny", ["wan_flf", "wan_flf_experts"], indirect=True)
+
+
+def make(family: Any, request: Any, tools: Tools | None = None) -> tuple[Any, Any]:
     """The clip of a request, and its keyframes if it has any."""
-    events = list(generate(family, [request]))
+    events = list(generate(family, [request], tools))
     keyframes = next((event for event in events if isinstance(event, Keyframes)), None)
     return next(event.clip for event in events if isinstance(event, Generated)), keyframes
 
@@ -55,3 +61,55 @@ def test_decoding_in_pieces(tiny_open: SimpleNamespace) -> None:
     assert np.array_equal(pieces[: len(first)], first)
     if stride == 1:
         assert np.array_equal(pieces, family.decode(latents)[0])
+
+
+def given_at(*places: int) -> KeyframePlan:
+    given = tuple(GivenKeyframe(frame=place, picture=f"{index}" * 64) for index, place in enumerate(places))
+    return KeyframePlan(source="given", given=given, flow_guidance=0.3)
+
+
+def store(count: int, side: int) -> Tools:
+    pictures = np.random.default_rng(1).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    return Tools(pictures={f"{index}" * 64: picture for index, picture in enumerate(pictures)}.__getitem__)
+
+
+@ENDS
+def test_between_two_pictures_and_the_next_two(tiny_open: SimpleNamespace) -> None:
+    """A clip of each stretch: what is given at a far keyframe does not reach it, and its steps are counted."""
+    family, tools = tiny_open.family, store(4, 32)
+    updates = {"mode": "keyframes", "keyframes": given_at(0, 4, 12), "num_frames": 13}
+    request = tiny_open.model.request.model_copy(update=updates)
+    events = list(generate(family, [request, request.with_seed(9)], tools))
+    clips = [event.clip.frames for event in events if isinstance(event, Generated)]
+    keyframes = next(event for event in events if isinstance(event, Keyframes))
+    assert [clip.shape for clip in clips] == [(13, 32, 32, 3)] * 2 and not np.array_equal(*clips)
+    assert np.array_equal(clips[0][[0, 4, 12]], keyframes.pictures)
+    steps = [event.step for event in events if getattr(event, "phase", "") == "denoise"]
+    assert steps == list(range(1, 9)) and MODES["keyframes"].steps(family, request) == 8
+    first_two = request.keyframes.given[:2]
+    other = given_at(0, 4, 12).model_copy(update={"given": (*first_two, GivenKeyframe(frame=12, picture="3" * 64))})
+    alone, changed = (make(family, one, tools)[0] for one in (request, request.model_copy(update={"keyframes": other})))
+    assert np.array_equal(changed.frames[:5], alone.frames[:5])
+    assert not np.array_equal(changed.frames[5:12], alone.frames[5:12])
+
+
+@ENDS
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({}, "makes only what lies between given pictures: use mode 'keyframes' with source 'given'"),
+        ({"mode": "keyframes"}, "makes only what lies between given pictures"),
+        (
+            {"mode": "keyframes", "keyframes": given_at(0, 4)},
+            "needs keyframes at the first and the last frame: .* 0 and 8",
+        ),
+        (
+            {"mode": "keyframes", "keyframes": given_at(0, 3, 8)},
+            "cannot make the 4 frames from the keyframe at 0 to .* 3",
+        ),
+    ],
+)
+def test_what_two_pictures_cannot_say_is_refused(tiny_open: SimpleNamespace, fields: Any, sentence: str) -> None:
+    request = tiny_open.model.request.model_copy(update=fields)
+    with pytest.raises(ConfigError, match=sentence):
+        make(tiny_open.family, request, store(3, 32))

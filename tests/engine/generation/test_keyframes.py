@@ -10,7 +10,7 @@ from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.families import open_model
 from engine.generation.generate import Generated, Keyframes, Progress, Tools, generate
-from engine.generation.keyframes import as_pictures, draft_steps
+from engine.generation.keyframes import draft_steps
 from engine.generation.making import Tally, drain, encode
 from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan
 from engine.sampling.schedule import sigmas_for
@@ -165,6 +165,6 @@ def test_mini_follows_the_pictures_it_is_given(mini_folder: Any) -> None:
             latents = drain_all(drain(family, noise, sigmas, told, 3.0, Tally(of=other.num_steps)))
         return family.decode(latents)[0][[0, 8, 16]]
 
-    followed = made(prompts.given(**as_pictures(family, wanted[None], (0, 8, 16))))
+    followed = made(prompts.given(**family.encode_pictures(wanted[None], (0, 8, 16), 17)))
     assert psnr(followed, wanted) >= 24
     assert psnr(followed, wanted) > psnr(made(prompts), wanted) + 5

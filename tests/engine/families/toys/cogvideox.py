@@ -1,0 +1,59 @@
+"""CogVideoX at toy size."""
+
+from functools import partial
+from typing import Any
+
+from .base import Kit, TinyModel, encode_t5, request, swap_frames_and_channels, t5
+
+
+def cogvideox(kit: Kit, **options: Any) -> Any:
+    from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXPipeline, CogVideoXTransformer3DModel
+    from transformers import T5Config, T5EncoderModel
+
+    transformer = CogVideoXTransformer3DModel(
+        num_attention_heads=4,
+        in_channels=4,
+        out_channels=4,
+        time_embed_dim=2,
+        text_embed_dim=32,
+        num_layers=1,
+        sample_width=4,
+        sample_height=4,
+        sample_frames=9,
+        patch_size=2,
+        max_text_seq_length=16,
+        **{"attention_head_dim": 8, **options},
+    )
+    vae = AutoencoderKLCogVideoX(
+        down_block_types=("CogVideoXDownBlock3D",) * 4,
+        up_block_types=("CogVideoXUpBlock3D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+    )
+    scheduler = CogVideoXDDIMScheduler(
+        prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing", clip_sample=False
+    )
+    return CogVideoXPipeline(
+        transformer=kit.fill(transformer, 0),
+        vae=kit.fill(vae, 1),
+        scheduler=scheduler,
+        text_encoder=t5(kit, T5Config, T5EncoderModel),
+        tokenizer=kit.tokenizer,
+    )
+
+
+cogvideox_model = partial(
+    TinyModel,
+    family="cogvideox",
+    request=request(9),
+    reorder=swap_frames_and_channels,
+    encode=partial(encode_t5, length=16),
+)
+MODELS = {
+    "cogvideox": cogvideox_model(build=cogvideox),
+    "cogvideox_rotary": cogvideox_model(
+        build=partial(cogvideox, use_rotary_positional_embeddings=True, attention_head_dim=16)
+    ),
+}
