@@ -1,0 +1,182 @@
+"""`Runner`: where a process runs (a detached one here, a Ray job, a Slurm job), seen alike by whoever watches it.
+
+A runner keeps nothing in memory that it needs: a `Handle` names what was submitted, in the job's row and in the folder
+that the process fills, and any other runner object, in another process or after a reboot, takes it up from there. What
+a job *is* stands in our database alone; a cluster is asked only whether something still runs.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+import engine
+from engine.config.suggest import did_you_mean
+from engine.data.attempts import Attempt, Work, keep_process, kept_process, read_log
+from engine.errors import ConfigError, JobError
+from engine.jobs.process import ProcessIdentity
+from engine.jobs.resources import RUNNERS, Resources
+from engine.jobs.tether import tethered
+
+ROOT = Path(engine.__file__).parents[1]
+PYTHON_MODULE = (sys.executable, "-m")
+GRACE_S = 120.0  # for the step that a training is in, and its checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handle:
+    """What was submitted. `id` names the attempt in `folder`, `foreign` is what the cluster calls it, if it does."""
+
+    runner: str
+    folder: Path
+    id: str
+    address: str = ""
+    foreign: str = ""
+    process: ProcessIdentity | None = None
+
+    @property
+    def attempt(self) -> Attempt:
+        return Attempt(folder=self.folder, id=self.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """How a process is. `exit_code` is Popen's, once it has "ended"; when it is "lost" the `sentence` says why.
+
+    "waiting": the cluster has no place for it yet. "lost": it ended, or cannot be asked, and left no exit code.
+    """
+
+    state: Literal["waiting", "running", "ended", "lost"]
+    exit_code: int | None = None
+    sentence: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in ("ended", "lost")
+
+
+class Runner(Protocol):
+    """Methods raise JobError in one sentence; `poll` tells of trouble by its state instead."""
+
+    def submit(
+        self, argv: Sequence[str], *, env: Mapping[str, str | None], cwd: Path, resources: Resources, run_dir: Path
+    ) -> Handle:
+        """Start a process whose output goes to the folder's log; its handle is kept in the folder, too."""
+        ...
+
+    def poll(self, handle: Handle) -> Condition: ...
+
+    def logs(self, handle: Handle, offset: int) -> tuple[bytes, int]:
+        """What the folder's log has from this byte on, and where to go on."""
+        ...
+
+    def cancel(self, handle: Handle, grace_s: float) -> None:
+        """TERM now, KILL after so many seconds. Returns at once: `poll` tells when it is over."""
+        ...
+
+    def reattach(self, handle: Handle) -> bool:
+        """Whether what somebody submitted earlier is still to be watched."""
+        ...
+
+
+class FolderRunner:
+    """What runners share: all but starting the attendant, and telling whether it lives."""
+
+    key: str
+
+    def submit(
+        self, argv: Sequence[str], *, env: Mapping[str, str | None], cwd: Path, resources: Resources, run_dir: Path
+    ) -> Handle:
+        work = Work(argv=launched(argv, resources), env=self.environment(env), cwd=str(cwd))
+        try:
+            attempt = Attempt.begin(run_dir, work)
+        except OSError as error:
+            raise JobError(f"Nothing can be started in {run_dir}: {error.strerror or error}.") from error
+        return self.launch(attempt, resources)
+
+    def poll(self, handle: Handle) -> Condition:
+        """The exit code that was left behind; else what the machine or the cluster says."""
+        ended = _ended(handle)
+        if ended is not None:
+            return ended
+        found = self.look(handle)
+        return (_ended(handle) or found) if found.is_over else found
+
+    def logs(self, handle: Handle, offset: int) -> tuple[bytes, int]:
+        return read_log(handle.folder, offset)
+
+    def cancel(self, handle: Handle, grace_s: float) -> None:
+        try:
+            handle.attempt.ask_to_stop(grace_s)
+        except OSError as error:
+            raise JobError(f"{handle.folder} cannot be written: {error.strerror or error}.") from error
+
+    def reattach(self, handle: Handle) -> bool:
+        return not self.poll(handle).is_over
+
+    def environment(self, env: Mapping[str, str | None]) -> Mapping[str, str | None]:
+        return env
+
+    def launch(self, attempt: Attempt, resources: Resources) -> Handle:
+        """Start the attendant of an attempt and keep its handle (`keep`)."""
+        raise NotImplementedError
+
+    def look(self, handle: Handle) -> Condition:
+        """How it is with an attempt that has left no exit code."""
+        raise NotImplementedError
+
+
+HANDLE = TypeAdapter(Handle)
+
+
+def keep(handle: Handle) -> Handle:
+    """Write a handle into its folder, without saying where that lies: runs may be moved."""
+    facts = {**HANDLE.dump_python(handle, mode="json"), "folder": ""}
+    try:
+        keep_process(handle.folder, facts)
+    except OSError as error:
+        raise JobError(f"{handle.folder} cannot be written: {error.strerror or error}.") from error
+    return handle
+
+
+def kept(folder: Path) -> Handle | None:
+    """The handle of the last attempt in a folder; None when there is none, or it is damaged."""
+    facts = kept_process(folder)
+    return None if facts is None else read_handle({**facts, "folder": str(folder)})
+
+
+def read_handle(facts: Mapping[str, Any]) -> Handle | None:
+    try:
+        return HANDLE.validate_python(facts)
+    except ValidationError:
+        return None
+
+
+def open_runner(key: str) -> Runner:
+    """The runner of a name. Raises ConfigError when there is none, or its library or its address is missing."""
+    if key not in RUNNERS:
+        raise ConfigError(f"Unknown runner '{key}'. {did_you_mean(key, RUNNERS)}")
+    module, name = RUNNERS[key].split(":")
+    return cast(Callable[[], Runner], getattr(importlib.import_module(module), name))()
+
+
+def attendant(attempt: Attempt) -> list[str]:
+    """What looks after an attempt, as a command to be run in `ROOT`."""
+    return [*PYTHON_MODULE, "engine.jobs.attendant", str(attempt.place)]
+
+
+def launched(argv: Sequence[str], resources: Resources) -> list[str]:
+    """The command as one process, or as several by torchrun, whose ranks die with it."""
+    if resources.processes == 1:
+        return list(argv)
+    torchrun = [*PYTHON_MODULE, "torch.distributed.run", "--standalone", "--no-python"]
+    return [*torchrun, f"--nproc-per-node={resources.processes}", *tethered(), *argv]
+
+
+def _ended(handle: Handle) -> Condition | None:
+    code = handle.attempt.exit_code()
+    return None if code is None else Condition(state="ended", exit_code=code)
