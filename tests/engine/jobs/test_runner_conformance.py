@@ -3,6 +3,7 @@
 Ray's need `pip install -e '.[ray]'` and start a cluster of their own on loopback.
 """
 
+import importlib.util
 import json
 import os
 import shutil
@@ -19,9 +20,13 @@ from engine.errors import ConfigError, JobError
 from engine.jobs.ray_runner import ADDRESS, RayRunner
 from engine.jobs.resources import Resources
 from engine.jobs.runner import Handle, Runner, keep, kept, open_runner
+from engine.jobs.slurm_runner import OPTIONS, SlurmRunner
 
 from .ray_cluster import Cluster, needs_ray
 
+needs_submitit = pytest.mark.skipif(
+    importlib.util.find_spec("submitit") is None, reason="submitit is an extra: pip install -e '.[slurm]'"
+)
 Until = Callable[..., None]
 STEADY = "import time\nprint('begun', flush=True)\ntime.sleep(300)"
 STUBBORN = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{STEADY}"
@@ -33,12 +38,18 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(params=["local", pytest.param("ray", marks=[pytest.mark.slow, needs_ray])])
+@pytest.fixture(
+    params=[
+        "local",
+        pytest.param("ray", marks=[pytest.mark.slow, needs_ray]),
+        pytest.param("slurm", marks=[pytest.mark.slow, needs_submitit]),
+    ]
+)
 def runner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Runner]:
     """Makes runner objects that share nothing but the machine."""
     if request.param == "ray":
         monkeypatch.setenv(ADDRESS, request.getfixturevalue("cluster").address)
-    return lambda: open_runner(request.param)
+    return lambda: SlurmRunner("local") if request.param == "slurm" else open_runner(request.param)
 
 
 @pytest.fixture
@@ -287,6 +298,19 @@ def test_an_address_that_will_not_do(settings: dict[str, str], sentence: str, mo
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=sentence):
         open_runner("ray")
+
+
+@needs_submitit
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [("slurm_partition", "but got 'slurm_partition'"), ("slurm_partitoin=gpu", "Slurm cannot be used here")],
+)
+def test_slurm_options_that_will_not_do(
+    options: str, sentence: str, submit: Callable[..., Handle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(OPTIONS, options)
+    with pytest.raises(ConfigError, match=sentence):
+        submit(SlurmRunner("local"), STEADY)
 
 
 @pytest.mark.slow
