@@ -100,6 +100,9 @@ def load_model_preset(key: str) -> ModelPreset:
         raise ConfigError(f"{where} says key = '{preset.key}': the key must be the file's name, '{key}'.")
     if preset.family not in FAMILIES:
         raise ConfigError(f"{where}: unknown family '{preset.family}'. {did_you_mean(preset.family, FAMILIES)}")
+    spec = family_spec(preset.family)
+    if preset.context_frames and not spec.has_free_noise:
+        raise ConfigError(f"{where}: {spec.title} has no FreeNoise, so leave out context_frames.")
     return preset
 
 

@@ -70,6 +70,8 @@ class ModelPreset(BaseModel):
     """The text encoder waits on the CPU between prompts: less memory on the device, a moment more a prompt."""
     tile_vae: bool = False
     """The VAE works tile by tile: far less memory for large pictures, faint seams that rewards may see."""
+    context_frames: int = Field(0, ge=0, multiple_of=4)
+    """Frames that the network sees at once where it makes longer clips by FreeNoise (AnimateDiff); 0: it does not."""
     distilled: bool = False
     """Made for a few steps without guidance: a model to generate with, not one to train further."""
     judge: str | None = Field(None, pattern=r"^[\w.]+:\w+$")

@@ -18,6 +18,7 @@ FAMILIES = {
     "wan_flf": "engine.families.wan:WanFirstLastFamily",
     "wan_vace": "engine.families.wan:WanVACEFamily",
     "animatediff": "engine.families.animatediff:AnimateDiffFamily",
+    "animatediff_sparsectrl": "engine.families.animatediff:SparseCtrlFamily",
     "cogvideox": "engine.families.cogvideox:CogVideoXFamily",
     "hunyuanvideo": "engine.families.hunyuanvideo:HunyuanVideoFamily",
 }
@@ -51,6 +52,7 @@ def open_model(preset: "ModelPreset", device: str | None = None) -> ModelFamily:
         scheduler=preset.scheduler,
         offload_text=preset.offload_text,
         tile_vae=preset.tile_vae,
+        context_frames=preset.context_frames,
     )
     family = family_class(preset.family)(_local(preset.source), options)
     family.load(device or pick_device(), getattr(torch, preset.dtype))

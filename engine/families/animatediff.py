@@ -1,13 +1,17 @@
-"""AnimateDiff: Stable Diffusion 1.5 with a motion adapter between its layers.
+"""AnimateDiff: Stable Diffusion 1.5 with a motion adapter between its layers; with SparseCtrl, pictures at any frames.
 
 Every frame has its own latent, so a clip may have any number of frames up to the adapter's position table (32 of the
-original, 64 of LongAnimateDiff). The network predicts noise at the timesteps of a noise table; stepped by DDIM. The
-adapter is a part with a source of its own (a folder, a hub id, or one safetensors file in either), unless the folder
-holds a network that is merged already.
-Source: Guo et al., AnimateDiff (arXiv:2307.04725), through diffusers' classes.
+original, 64 of LongAnimateDiff), or beyond it by FreeNoise: then the motion layers see windows of the clip, and its
+noise repeats itself in another order. The network predicts noise at the timesteps of a noise table; stepped by DDIM.
+The adapter is a part with a source of its own (a folder, a hub id, or one safetensors file in either), unless the
+folder holds a network that is merged already; so is SparseCtrl's network.
+Sources: Guo et al., AnimateDiff (arXiv:2307.04725) and SparseCtrl (arXiv:2311.16933); Qiu et al., FreeNoise
+(arXiv:2310.15169); through diffusers' classes.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -48,6 +52,7 @@ class AnimateDiffFamily(DiffusersFamily):
         size_multiple=8,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
         text_tokens=77,
+        has_free_noise=True,
         licence="Stable Diffusion 1.5 CreativeML OpenRAIL-M; AnimateDiff's adapters Apache-2.0",
         source="arXiv:2307.04725",
     )
@@ -64,6 +69,8 @@ class AnimateDiffFamily(DiffusersFamily):
         self.open_folder(device, dtype)
         self.table = noise_table(self.scheduler_config).to(device)
         self.network = self._read_unet()
+        if self.options.context_frames:
+            _reach_far(self.network, self.options.context_frames)
         self.vae = self.read_vae()
         self.text_encoder = self.read_text_encoder()
         self.tokenizer = read_tokenizer(self.folder)
@@ -111,27 +118,40 @@ class AnimateDiffFamily(DiffusersFamily):
         with torch.no_grad(), resident(self.text_encoder, self.device):
             return Conditioning(embeds=self.text_encoder(tokens.input_ids.to(self.device))[0])
 
+    @property
+    def longest(self) -> int | None:
+        """Frames that the motion layers know; None: any number, by FreeNoise."""
+        return None if self.options.context_frames else self.network.config.motion_max_seq_length
+
     def init_latents(self, request: "GenerationRequest", generators: "Sequence[torch.Generator]") -> "Tensor":
-        longest = self.network.config.motion_max_seq_length
-        if request.num_frames > longest:
+        if self.longest is not None and request.num_frames > self.longest:
             raise FamilyError(
-                f"This motion adapter knows clips of at most {longest} frames, but the request has "
+                f"This motion adapter knows clips of at most {self.longest} frames, but the request has "
                 f"{request.num_frames}: ask for fewer, or use mode 'windows'."
             )
         size = int(2 ** (len(self.vae.config.block_out_channels) - 1))
-        return self.noise(
+        noise = self.noise(
             request, generators, channels=self.network.config.in_channels, strides=(1, size), multiple=size
         )
+        if self.options.context_frames:
+            for row, generator in zip(noise, generators, strict=True):
+                _repeat_shuffled(row, self.options.context_frames, generator)
+        return noise
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Noise, at the timestep whose noise level is nearest to `sigma[B]`."""
         from engine.sampling.schedule import nearest_timesteps
 
-        return self.network(
-            latents.to(conditioning.embeds.dtype),
-            nearest_timesteps(self.table, sigma),
-            encoder_hidden_states=conditioning.embeds.repeat_interleave(latents.shape[2], dim=0),
-        ).sample.float()
+        seen = {
+            "sample": latents.to(conditioning.embeds.dtype),
+            "timestep": nearest_timesteps(self.table, sigma),
+            "encoder_hidden_states": conditioning.embeds.repeat_interleave(latents.shape[2], dim=0),
+        }
+        return self.network(**seen, **self._shown(seen, conditioning)).sample.float()
+
+    def _shown(self, seen: "Mapping[str, Tensor]", conditioning: Conditioning) -> dict[str, Any]:
+        """What is given to the network besides what it sees anyway."""
+        return {}
 
     def decode(self, latents: "Tensor") -> "np.ndarray":
         import torch
@@ -149,6 +169,99 @@ class AnimateDiffFamily(DiffusersFamily):
             rows = [self.vae.encode(some).latent_dist.mode() for some in pixels.split(DECODED_TOGETHER)]
         latents = torch.cat(rows).float() * self.vae.config.scaling_factor
         return latents.unflatten(0, (len(frames), -1)).transpose(1, 2)
+
+
+class SparseCtrlFamily(AnimateDiffFamily):
+    """The option `parts["sparse_control"]` is the source of SparseCtrl's network, unless the folder has it as
+    "controlnet".
+    """
+
+    spec: ClassVar[FamilySpec] = replace(
+        AnimateDiffFamily.spec,
+        key="animatediff_sparsectrl",
+        title="AnimateDiff SparseCtrl",
+        native_conditioning=("pictures",),
+        has_free_noise=False,
+        source="arXiv:2311.16933",
+    )
+
+    def load(self, device: str, dtype: "torch.dtype") -> None:
+        from diffusers import SparseControlNetModel
+
+        super().load(device, dtype)
+        source = self.options.parts.get("sparse_control")
+        where = (
+            find_folder(source, [], files=["config.json", "*.safetensors"]) if source else self.folder / "controlnet"
+        )
+        self.control = read_network(SparseControlNetModel, where, ".", device, dtype)
+        if not self.control.use_simplified_condition_embedding:
+            raise FamilyError(f"'{where}' is a SparseCtrl that takes scribbles: name one that takes pictures (rgb).")
+
+    @property
+    def longest(self) -> int | None:
+        """SparseCtrl has motion layers too, which FreeNoise does not reach."""
+        return min(self.network.config.motion_max_seq_length, self.control.config.motion_max_seq_length)
+
+    def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
+        """`control[B,C,t,h,w]`, 0 where nothing is given, and `is_given[B,1,t,h,w]`, 1 where something is."""
+        latents = super().encode_pictures(pictures, places, num_frames)["pictures"]
+        control = latents.new_zeros(*latents.shape[:2], num_frames, *latents.shape[3:])
+        control[:, :, list(places)] = latents
+        is_given = control.new_zeros(len(control), 1, *control.shape[2:])
+        is_given[:, :, list(places)] = 1
+        return {"control": control, "is_given": is_given}
+
+    def _shown(self, seen: "Mapping[str, Tensor]", conditioning: Conditioning) -> dict[str, Any]:
+        """SparseCtrl's share of the network's layers; none where no picture is given."""
+        given = conditioning.extras or {}
+        if "control" not in given:
+            return {}
+        down, middle = self.control(
+            **seen,
+            controlnet_cond=given["control"].to(seen["sample"]),
+            conditioning_mask=given["is_given"].to(seen["sample"]),
+            return_dict=False,
+        )
+        return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+
+
+@cache
+def _far_block() -> Any:
+    """The class of a motion layer that sees clips longer than its context in windows, made here because torch is not
+    imported before a model is opened.
+    """
+    from diffusers.models.attention import BasicTransformerBlock, FreeNoiseTransformerBlock
+
+    class FarBlock(BasicTransformerBlock, FreeNoiseTransformerBlock):
+        def forward(self, hidden_states: "Tensor", *others: Any, **named: Any) -> "Tensor":
+            is_far = hidden_states.shape[1] > self.context_length
+            own = FreeNoiseTransformerBlock if is_far else BasicTransformerBlock
+            return own.forward(self, hidden_states, *others, **named)
+
+    return FarBlock
+
+
+def _reach_far(network: Any, context: int) -> None:
+    """FreeNoise's attention: windows of `context` frames, a quarter of that apart, blended in each motion layer."""
+    from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+
+    for module in network.modules():
+        if isinstance(module, AnimateDiffTransformer3D):
+            for block in module.transformer_blocks:
+                block.__class__ = _far_block()
+                block.set_free_noise_properties(context, context // 4, "pyramid")
+
+
+def _repeat_shuffled(noise: "Tensor", context: int, generator: "torch.Generator") -> None:
+    """FreeNoise's noise, in place: in `noise[C,t,h,w]` the frames after the first `context` are those `context` frames
+    before, a quarter of it at a time in another order.
+    """
+    import torch
+
+    run = context // 4
+    for start in range(context, noise.shape[1], run):
+        order = torch.randperm(run, generator=generator)[: noise.shape[1] - start]
+        noise[:, start : start + run] = noise[:, start - context + order.to(noise.device)]
 
 
 def _adapter_from_file(file: Path) -> Any:

@@ -30,7 +30,8 @@ class FamilySpec:
     0 = given), "pictures" (clean single pictures at any frames), "ends" (such pictures at a clip's first and last
     frame, without which it makes nothing). With `embedded_guidance` the network is told the guidance and runs once,
     instead of once with and once without the prompt. `text_tokens` is how many tokens of a prompt the text encoder
-    reads at most (None: no limit is known).
+    reads at most (None: no limit is known). `has_free_noise`: it makes clips of any length where
+    `FamilyOptions.context_frames` says how many frames it sees at once.
     """
 
     key: str
@@ -43,6 +44,7 @@ class FamilySpec:
     native_conditioning: tuple[str, ...] = ()
     text_tokens: int | None = None
     embedded_guidance: bool = False
+    has_free_noise: bool = False
     licence: str = ""
     source: str = ""
 
@@ -61,13 +63,15 @@ class FamilyOptions:
 
     `parts` maps a part to a source of its own (AnimateDiff's motion adapter); `scheduler` is laid over the folder's
     `scheduler_config.json`. The text encoder may wait on the CPU between prompts, and the VAE may work tile by tile:
-    both save memory on the device, the one for time, the other for faint seams that rewards can see.
+    both save memory on the device, the one for time, the other for faint seams that rewards can see. With
+    `context_frames` a network that can sees longer clips in windows of so many frames (AnimateDiff, by FreeNoise).
     """
 
     parts: Mapping[str, str] = field(default_factory=dict)
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     offload_text: bool = False
     tile_vae: bool = False
+    context_frames: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

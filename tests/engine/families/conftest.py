@@ -58,7 +58,7 @@ def tiny(
     kit = TOYS.Kit(fill=fill, tokenizer=PreTrainedTokenizerFast.from_pretrained(folder / "words"))
     pipeline = model.build(kit)
     pipeline.set_progress_bar_config(disable=True)
-    options = FamilyOptions(parts=model.save(pipeline, folder, kit))
+    options = FamilyOptions(parts=model.save(pipeline, folder, kit), context_frames=model.context_frames)
 
     def open_family() -> Any:
         family = family_class(model.family)(str(folder), options)

@@ -19,6 +19,7 @@ from engine.generation.request import GenerationRequest
 from engine.sampling.schedule import sigmas_for
 from engine.seeds import generator_for
 
+SPARSECTRL = pytest.mark.parametrize("tiny", ["animatediff_sparsectrl"], indirect=True)
 ANIMATEDIFF = pytest.mark.parametrize("tiny", ["animatediff"], indirect=True)
 
 
@@ -101,8 +102,8 @@ def test_a_motion_adapter_is_needed_and_must_fit(tiny: SimpleNamespace, tmp_path
         open_with(tiny.folder, str(tmp_path / "torn.safetensors"))
 
 
-def open_with(folder: Path, adapter: str) -> Any:
-    family = family_class("animatediff")(str(folder), FamilyOptions(parts={"motion_adapter": adapter}))
+def open_with(folder: Path, adapter: str, **options: Any) -> Any:
+    family = family_class("animatediff")(str(folder), FamilyOptions(parts={"motion_adapter": adapter}, **options))
     family.load("cpu", torch.float32)
     return family
 
@@ -120,6 +121,59 @@ def test_a_merged_network_needs_no_adapter(tiny: SimpleNamespace, tmp_path: Path
     assert torch.allclose(ours, theirs, atol=1e-6)
     with pytest.raises(FamilyError, match="at most 32 frames, but the request has 40: ask for fewer, or use mode"):
         merged.init_latents(tiny.model.request.model_copy(update={"num_frames": 40}), [generator_for(1)])
+
+
+@ANIMATEDIFF
+def test_free_noise_changes_longer_clips_only(tiny: SimpleNamespace) -> None:
+    plain, far = tiny.open(), open_with(tiny.folder, tiny.options.parts["motion_adapter"], context_frames=8)
+    prompts, level = plain.encode(["a red circle"]), torch.tensor([0.5])
+
+    def output(family: Any, num_frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+        request = tiny.model.request.model_copy(update={"num_frames": num_frames})
+        noise = family.init_latents(request, [generator_for(1)])
+        return noise, family.predict(noise, level, prompts)
+
+    short = [output(family, 8) for family in (plain, far)]
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*short, strict=True))
+    noise, _ = output(far, 40)
+    assert noise.shape[2] == 40 and torch.equal(noise[:, :, 8:10].sum(2), noise[:, :, :2].sum(2))
+    assert not torch.equal(output(plain, 16)[1], output(far, 16)[1])
+
+
+@SPARSECTRL
+def test_sparse_control_is_read_from_its_own_place_or_the_folder(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    """The folder is what AnimateDiffSparseControlNetPipeline.save_pretrained writes."""
+    tiny.pipeline.save_pretrained(tmp_path)
+    whole, other = family_class("animatediff_sparsectrl")(str(tmp_path)), tiny.open()
+    whole.load("cpu", torch.float32)
+    latents = whole.init_latents(tiny.model.request, [generator_for(1)])
+    words = whole.encode(["a"])
+    told = replace(words, extras=whole.encode_pictures(tiny.model.pictures(1), tiny.model.places, 5))
+    shown, elsewhere = (f.predict(latents, torch.tensor([0.5]), told) for f in (whole, other))
+    assert torch.allclose(shown, elsewhere, atol=1e-6)
+    assert (shown - whole.predict(latents, torch.tensor([0.5]), words)).abs().max() > 1e-3
+
+
+@SPARSECTRL
+def test_sparse_control_that_does_not_fit_is_refused(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    from diffusers import SparseControlNetModel
+
+    def opened(**parts: str) -> Any:
+        options = FamilyOptions(parts={**tiny.options.parts, **parts}, context_frames=8)
+        family = family_class("animatediff_sparsectrl")(str(tiny.folder), options)
+        family.load("cpu", torch.float32)
+        return family
+
+    long = tiny.model.request.model_copy(update={"num_frames": 40})
+    with pytest.raises(FamilyError, match="at most 32 frames, but the request has 40"):
+        opened().init_latents(long, [generator_for(1)])
+    config = json.loads((tiny.folder / "control" / "config.json").read_text())
+    scribbles = {**config, "use_simplified_condition_embedding": False, "conditioning_channels": 3}
+    SparseControlNetModel.from_config(scribbles).save_pretrained(tmp_path / "scribbles")
+    with pytest.raises(FamilyError, match="is a SparseCtrl that takes scribbles: name one that takes pictures"):
+        opened(sparse_control=str(tmp_path / "scribbles"))
+    with pytest.raises(FamilyError, match="There is no model folder '/no/such/folder'"):
+        opened(sparse_control="/no/such/folder")
 
 
 @pytest.mark.parametrize("tiny", ["wan", "cogvideox", "hunyuanvideo", "animatediff"], indirect=True)

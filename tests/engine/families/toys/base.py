@@ -70,6 +70,7 @@ class TinyModel:
     places: tuple[int, ...] = ()
     show: Callable[[np.ndarray, tuple[int, ...], GenerationRequest], dict[str, Any]] = show_nothing
     one_by_one: bool = False
+    context_frames: int = 0
 
     def pictures(self, count: int) -> np.ndarray:
         """`uint8[count,N,H,W,3]`, other ones for each clip."""
