@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.data.workspace import Workspace
+from engine.errors import ConfigError
 from engine.hardware.rocm import TF32, is_rocm
 
 VISIBLE, ROCR_VISIBLE = "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
@@ -55,11 +56,45 @@ def environment(
 
 
 def process_environment(workspace: Workspace) -> dict[str, str]:
-    """The whole environment for a process that computes; its cache folders are made."""
+    """The whole environment for a process that computes; its cache folders are made.
+
+    Raises ConfigError when the user's choice of devices contradicts itself.
+    """
+    return laid_over(os.environ, process_changes(workspace))
+
+
+def process_changes(workspace: Workspace) -> dict[str, str | None]:
+    """What differs from this process's environment; None: not set. Raises ConfigError like `process_environment`."""
     found = environment(workspace)
     if found.variables:
         workspace.miopen.mkdir(parents=True, exist_ok=True)
-    return {**os.environ, **found.variables}
+    return {**found.variables, **(visible_devices(os.environ) if is_rocm() else {})}
+
+
+def laid_over(environment: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    """The environment with the changes; None takes a variable away."""
+    changed = {**environment, **changes}
+    return {name: value for name, value in changed.items() if value is not None}
+
+
+def visible_devices(user: Mapping[str, str]) -> dict[str, str | None]:
+    """The user's choice of GPUs by HIP_VISIBLE_DEVICES alone, which Ray asks for and which counts from all GPUs.
+
+    Raises ConfigError when HIP's numbers, which count within ROCR's, name a GPU that those hide.
+    """
+    if ROCR_VISIBLE not in user:
+        return {}
+    seen = [one.strip() for one in user[ROCR_VISIBLE].split(",")]
+    wanted = [one.strip() for one in user.get(VISIBLE, "").split(",") if one.strip()]
+    if VISIBLE not in user:
+        return {ROCR_VISIBLE: None, VISIBLE: ",".join(seen)}
+    if not all(int(one) < len(seen) if one.isdigit() else one in seen for one in wanted):
+        raise ConfigError(
+            f"{VISIBLE}={user[VISIBLE]} names a GPU that {ROCR_VISIBLE}={user[ROCR_VISIBLE]} hides, for its numbers "
+            f"count within those: unset {ROCR_VISIBLE} and use {VISIBLE} alone."
+        )
+    chosen = [seen[int(one)] if one.isdigit() else one for one in wanted]
+    return {ROCR_VISIBLE: None, VISIBLE: ",".join(chosen)}
 
 
 def _presets(workspace: Workspace) -> dict[str, tuple[str, str]]:
@@ -105,7 +140,7 @@ def _warnings(user: Mapping[str, str]) -> list[str]:
         )
         found.append(
             f"{ROCR_VISIBLE}={user[ROCR_VISIBLE]} is set: the runtime hides the other GPUs before HIP counts them, and "
-            f"Ray refuses to start.{both} Unset it and use {VISIBLE} alone."
+            f"Ray refuses to start.{both} Processes are given the same GPUs by {VISIBLE} alone; better unset it."
         )
     if OVERRIDE in user:
         found.append(f"{OVERRIDE}={user[OVERRIDE]} is set: never needed on AMD Instinct; unset it.")

@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from engine.data.attempts import Attempt
+from engine.hardware.environment import laid_over
 from engine.jobs.tether import CANNOT_START, tethered
 
 POLL_S = 0.1
@@ -68,12 +68,6 @@ def start(attempt: Attempt) -> "subprocess.Popen[bytes]":
             stderr=log,
             process_group=0,
         )
-
-
-def laid_over(environment: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
-    """The environment with the changes; None takes a variable away."""
-    changed = {**environment, **changes}
-    return {name: value for name, value in changed.items() if value is not None}
 
 
 def main(argv: list[str]) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.data.workspace import Workspace
+from engine.errors import ConfigError
 from engine.hardware import environment as rules
 from engine.hardware.environment import environment, process_environment
 from engine.hardware.rocm import read_build, torch_build
@@ -58,6 +59,44 @@ def test_processes_get_it(workspace: Workspace, monkeypatch: pytest.MonkeyPatch)
     found = process_environment(workspace)
     assert found["MIOPEN_FIND_MODE"] == "NORMAL" and found["PATH"]
     assert workspace.miopen.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("user", "given"),
+    [
+        ({"HIP_VISIBLE_DEVICES": "1"}, {}),
+        ({"ROCR_VISIBLE_DEVICES": "2,3"}, {"HIP_VISIBLE_DEVICES": "2,3"}),
+        ({"ROCR_VISIBLE_DEVICES": "2, 3", "HIP_VISIBLE_DEVICES": "1"}, {"HIP_VISIBLE_DEVICES": "3"}),
+        (
+            {"ROCR_VISIBLE_DEVICES": "GPU-ab,GPU-cd", "HIP_VISIBLE_DEVICES": "1,0"},
+            {"HIP_VISIBLE_DEVICES": "GPU-cd,GPU-ab"},
+        ),
+        ({"ROCR_VISIBLE_DEVICES": "GPU-ab", "HIP_VISIBLE_DEVICES": "GPU-ab"}, {"HIP_VISIBLE_DEVICES": "GPU-ab"}),
+        ({"ROCR_VISIBLE_DEVICES": ""}, {"HIP_VISIBLE_DEVICES": ""}),
+    ],
+)
+def test_devices_are_chosen_by_hip_alone(
+    user: dict[str, str], given: dict[str, str], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "is_rocm", lambda: True)
+    for name in ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in user.items():
+        monkeypatch.setenv(name, value)
+    found = process_environment(workspace)
+    assert "ROCR_VISIBLE_DEVICES" not in found
+    assert found["HIP_VISIBLE_DEVICES"] == {**user, **given}["HIP_VISIBLE_DEVICES"]
+
+
+@pytest.mark.parametrize("hip", ["1", "0,1", "GPU-ff"])
+def test_devices_that_contradict_themselves_are_refused(
+    hip: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "is_rocm", lambda: True)
+    monkeypatch.setenv("ROCR_VISIBLE_DEVICES", "1")
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", hip)
+    with pytest.raises(ConfigError, match=f"HIP_VISIBLE_DEVICES={hip} names a GPU"):
+        process_environment(workspace)
 
 
 def test_tf32_is_a_choice_and_no_search_for_kernels_on_rocm(monkeypatch: pytest.MonkeyPatch) -> None:
