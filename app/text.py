@@ -225,6 +225,7 @@ STRIP_WORDS = {
 # ---- Jobs
 PHASES = {
     "start": "Starting",
+    "wait": "Waiting for a place on the cluster",
     "load": "Loading the model",
     "encode": "Reading the prompt",
     "denoise": "Denoising",

@@ -8,7 +8,8 @@ DailiesError
 |- TrainingError   a run cannot start, or cannot go on without spoiling its weights
 |- MediaError      an upload is no video that can be read
 `- JobError        a job cannot be queued, found, cancelled or finished
-   `- Cancelled    somebody asked the job to stop
+   |- Cancelled    somebody asked the job to stop
+   `- Lost         where the job ran is gone, or cannot be asked any more
 """
 
 from rewards.errors import DailiesError, RewardError
@@ -19,6 +20,7 @@ __all__ = [
     "DailiesError",
     "FamilyError",
     "JobError",
+    "Lost",
     "MediaError",
     "RewardError",
     "StoreError",
@@ -52,3 +54,7 @@ class JobError(DailiesError):
 
 class Cancelled(JobError):
     """Somebody asked the job to stop; not a failure."""
+
+
+class Lost(JobError):
+    """Where the job ran is gone, or cannot be asked any more; it can be filed again."""

@@ -10,8 +10,7 @@ runs/<id>/
     evaluation.json       the measured difference that it made, see engine.data.findings
     pairs.jsonl           of a run on votes: the pairs of clips, and in lineage.json the votes that they come from
     adapter/              the trained weights, once the run is over
-    log.txt               what the training process said
-    process.json          which process that is
+    log.txt, process.json, attempts/   its training processes, see engine.data.attempts
 
 A run may be moved: nothing inside names where it lies.
 """
@@ -94,11 +93,6 @@ class Run:
     def lock(self) -> Path:
         """Held by the process that trains the run."""
         return self.folder / "lock"
-
-    @property
-    def process(self) -> Path:
-        """Who trains the run, see engine.jobs.trainee."""
-        return self.folder / "process.json"
 
     @property
     def preflight(self) -> Path:

@@ -47,7 +47,8 @@ class Attendant:
         now_s = time.monotonic()
         if self._asked_at is None:
             self._asked_at = now_s
-            self._signal(signal.SIGTERM)
+            if grace_s > 0:
+                self._signal(signal.SIGTERM)
         if now_s - self._asked_at >= grace_s:
             self._signal(signal.SIGKILL)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.config.presets import load_preset
 from engine.data.store import Store
+from engine.jobs.resources import Resources
 
 if TYPE_CHECKING:
     from engine.families.base import ModelFamily
@@ -47,7 +48,8 @@ class WarmModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """One process's tools; a handler keeps nothing of its own between jobs."""
+    """One process's tools, and what the job was given; a handler keeps nothing of its own between jobs."""
 
     store: Store
     model: WarmModel = field(default_factory=WarmModel)
+    resources: Resources = field(default_factory=Resources)

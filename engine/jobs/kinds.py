@@ -14,6 +14,8 @@ from engine.config.presets import check_request, load_preset
 from engine.config.suggest import did_you_mean, explain
 from engine.errors import ConfigError, JobError
 from engine.generation.video_io import VIDEO_SUFFIXES, videos_in
+from engine.jobs.resources import Resources
+from engine.jobs.runner import placed
 from engine.jobs.spec import (
     CurriculumConfig,
     EvaluateConfig,
@@ -38,12 +40,16 @@ Handler = Callable[[Any, "JobContext"], Run]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobKind:
-    """`config` is the schema, `check` refuses with a ConfigError what cannot work, `handler` is "module:function"."""
+    """`config` is the schema, `check` refuses with a ConfigError what cannot work, `handler` is "module:function".
+
+    `elsewhere` says that the handler heeds its context's resources: that it can have the work done by a cluster.
+    """
 
     key: str
     config: type[BaseModel]
     handler: str
     check: Callable[[Any], None] = lambda config: None
+    elsewhere: bool = False
 
     def read(self, config: Mapping[str, Any]) -> BaseModel:
         """The checked config. Raises ConfigError in one sentence."""
@@ -53,6 +59,14 @@ class JobKind:
             raise ConfigError(explain(error, f"The '{self.key}' job", self.config.model_fields)) from error
         self.check(checked)
         return checked
+
+    def place(self, resources: Resources) -> Resources:
+        """What a job of this kind is given. Raises ConfigError when it cannot be done there."""
+        if not (resources.is_local or self.elsewhere):
+            raise ConfigError(
+                f"A '{self.key}' job is done on this machine only, but was to run by '{resources.runner}'."
+            )
+        return placed(resources)
 
     def start(self, config: Mapping[str, Any], context: "JobContext") -> Run:
         """The handler, ready to be drained."""
@@ -121,7 +135,7 @@ KINDS: Kinds = {
         ),
         JobKind(key="evaluate", config=EvaluateConfig, handler="engine.jobs.evaluation:evaluate_run"),
         JobKind(key="curriculum", config=CurriculumConfig, handler="engine.jobs.curriculum:run_curriculum"),
-        JobKind(key="train", config=TrainConfig, handler="engine.jobs.training:train"),
+        JobKind(key="train", config=TrainConfig, handler="engine.jobs.training:train", elsewhere=True),
         JobKind(key="preflight", config=PreflightConfig, handler="engine.jobs.checking:look_before"),
         JobKind(key="score", config=ScoreConfig, handler="engine.jobs.scoring:score_clips", check=check_score),
         JobKind(
@@ -129,6 +143,7 @@ KINDS: Kinds = {
             config=ScoreFolderConfig,
             handler="engine.jobs.scoring:score_folder",
             check=check_score_folder,
+            elsewhere=True,
         ),
         JobKind(
             key="overlays", config=OverlaysConfig, handler="engine.jobs.scoring:make_overlays", check=check_overlays

@@ -13,6 +13,9 @@ from engine.jobs.runner import ROOT, Condition, FolderRunner, Handle, attendant,
 class LocalRunner(FolderRunner):
     key = LOCAL
 
+    def __init__(self, address: str = "") -> None:
+        """There is but one such machine: `address` is no matter."""
+
     def launch(self, attempt: Attempt, resources: Resources) -> Handle:
         try:
             with attempt.log.open("ab") as log:

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, update
 
 from engine.data.database import Database
@@ -23,11 +24,14 @@ from engine.data.tables import JOBS
 from engine.errors import Cancelled, JobError
 from engine.jobs.kinds import KINDS, Kinds, kind_of
 from engine.jobs.process import ProcessIdentity
+from engine.jobs.runner import read_handle
 from engine.jobs.spec import ACTIVE, Job, JobProgress, JobSpec, Status
 
 Jobs = list[Job]  # a name of its own, for inside the class `list` is a method
 EVERY = 1000  # jobs that wait or run at once
 SILENCE = timedelta(minutes=2)  # without a heartbeat, a worker on another host counts as gone
+
+PROGRESS = TypeAdapter(JobProgress)
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +46,16 @@ class JobQueue:
 
     def submit(self, spec: JobSpec) -> Job:
         """Queue a job. Raises ConfigError or JobError when it could not work: nothing is queued then."""
-        kind_of(spec.kind, self.kinds).read(spec.config)
-        row = {**spec.model_dump(), "id": secrets.token_hex(4), "status": "queued", "created_at": now()}
+        kind = kind_of(spec.kind, self.kinds)
+        kind.read(spec.config)
+        resources = kind.place(spec.resources).model_dump(exclude_defaults=True)
+        row = {
+            **spec.model_dump(),
+            "resources": resources,
+            "id": secrets.token_hex(4),
+            "status": "queued",
+            "created_at": now(),
+        }
         with self._database.writing() as connection:
             connection.execute(JOBS.insert().values(row))
         return self.get(row["id"])
@@ -156,7 +168,7 @@ class JobQueue:
         """Say that a job is alive, and where it is. Raises Cancelled when it should stop or is no longer ours."""
         values: dict[str, Any] = {"heartbeat_at": now()}
         if progress is not None:
-            values["progress"] = asdict(progress)
+            values["progress"] = PROGRESS.dump_python(progress, mode="json")
         with self._database.writing() as connection:
             status = _change(connection, job_id, ACTIVE, values)
         if status == "stopping":
@@ -165,7 +177,7 @@ class JobQueue:
             raise Cancelled(f"Job {job_id} was taken from this worker.")
 
     def finish(self, job_id: str, status: Status, *, result: dict[str, Any] | None = None, error: str = "") -> None:
-        """Write how a running job ended: done, failed or cancelled. A job that is over already stays as it is."""
+        """Write how a running job ended: done, failed, cancelled or lost. A job that is over already stays as it is."""
         exit_code = {"done": 0, "failed": 1}.get(status)
         values = {"status": status, "result": result, "error": error or None, "exit_code": exit_code}
         with self._database.writing() as connection:
@@ -223,8 +235,14 @@ def _job(row: Row[Any]) -> Job:
     del values["number"]
     worker = {name: values.pop(name) for name in ("host", "boot_id", "pid", "started_s")}
     values["worker"] = ProcessIdentity(**worker) if worker["pid"] is not None else None
-    values["progress"] = JobProgress(**values["progress"]) if values["progress"] else None
+    values["progress"] = _progress(values["progress"]) if values["progress"] else None
     return Job(**values)
+
+
+def _progress(values: dict[str, Any]) -> JobProgress:
+    """A handle that this version does not understand is left out."""
+    handle = read_handle(values["handle"]) if values.get("handle") else None
+    return JobProgress(**{**values, "handle": handle})
 
 
 def _is_orphan(job: Job) -> bool:

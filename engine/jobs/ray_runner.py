@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from engine.data.attempts import Attempt
 from engine.errors import ConfigError, JobError
 from engine.hardware.environment import ROCR_VISIBLE, VISIBLE
-from engine.jobs.resources import Resources
+from engine.jobs.resources import Resources, RunnerKey
 from engine.jobs.runner import GRACE_S, ROOT, Condition, FolderRunner, Handle, attendant, keep
 
 ADDRESS = "DAILIES_RAY_ADDRESS"
@@ -36,10 +36,10 @@ class _Silence(Exception):
 class RayRunner(FolderRunner):
     """`patience_s`: how long a cluster may be silent before what runs there counts as lost."""
 
-    key = "ray"
+    key: RunnerKey = "ray"
 
-    def __init__(self, address: str | None = None, patience_s: float = PATIENCE_S) -> None:
-        self._address = checked_address(address or os.environ.get(ADDRESS, ""))
+    def __init__(self, address: str = "", patience_s: float = PATIENCE_S) -> None:
+        self.address = checked_address(address or os.environ.get(ADDRESS, ""))
         self._patience_s = patience_s
         self._clients: dict[str, Any] = {}
         self._silent_since: float | None = None
@@ -53,7 +53,7 @@ class RayRunner(FolderRunner):
     def launch(self, attempt: Attempt, resources: Resources) -> Handle:
         """The handle is kept before the job is sent: a crash between the two leaves no job that nobody knows."""
         name = f"dailies-{attempt.folder.name}-{attempt.id}"
-        handle = Handle(runner=self.key, folder=attempt.folder, id=attempt.id, address=self._address, foreign=name)
+        handle = Handle(runner=self.key, folder=attempt.folder, id=attempt.id, address=self.address, foreign=name)
         self._demand(handle, lambda client: client.get_version())
         keep(handle)
         command = f"cd {shlex.quote(str(ROOT))} && exec {shlex.join(attendant(attempt))}"
@@ -86,6 +86,14 @@ class RayRunner(FolderRunner):
         super().cancel(handle, grace_s)
         if self.poll(handle).state == "waiting":
             self._demand(handle, lambda client: client.stop_job(handle.foreign))
+
+    def reattach(self, handle: Handle) -> bool:
+        """A cluster that cannot be asked counts as gone: the lock of the run keeps two from training it."""
+        try:
+            known = self._ask(handle, lambda client: client.get_job_info(handle.foreign))
+        except _Silence:
+            return False
+        return known is not None and super().reattach(handle)
 
     def _silence(self, handle: Handle, why: str) -> Condition:
         """No answer: for a while it is taken to go on, then to be lost."""

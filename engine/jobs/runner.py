@@ -15,11 +15,10 @@ from typing import Any, Literal, Protocol, cast
 from pydantic import TypeAdapter, ValidationError
 
 import engine
-from engine.config.suggest import did_you_mean
 from engine.data.attempts import Attempt, Work, keep_process, kept_process, read_log
-from engine.errors import ConfigError, JobError
+from engine.errors import JobError
 from engine.jobs.process import ProcessIdentity
-from engine.jobs.resources import RUNNERS, Resources
+from engine.jobs.resources import RUNNERS, Resources, RunnerKey
 from engine.jobs.tether import tethered
 
 ROOT = Path(engine.__file__).parents[1]
@@ -31,7 +30,7 @@ GRACE_S = 120.0  # for the step that a training is in, and its checkpoint
 class Handle:
     """What was submitted. `id` names the attempt in `folder`, `foreign` is what the cluster calls it, if it does."""
 
-    runner: str
+    runner: RunnerKey
     folder: Path
     id: str
     address: str = ""
@@ -60,7 +59,12 @@ class Condition:
 
 
 class Runner(Protocol):
-    """Methods raise JobError in one sentence; `poll` tells of trouble by its state instead."""
+    """Methods raise JobError in one sentence; `poll` tells of trouble by its state instead.
+
+    `address` is that of the cluster, "" where there is none.
+    """
+
+    address: str
 
     def submit(
         self, argv: Sequence[str], *, env: Mapping[str, str | None], cwd: Path, resources: Resources, run_dir: Path
@@ -86,7 +90,8 @@ class Runner(Protocol):
 class FolderRunner:
     """What runners share: all but starting the attendant, and telling whether it lives."""
 
-    key: str
+    key: RunnerKey
+    address = ""
 
     def submit(
         self, argv: Sequence[str], *, env: Mapping[str, str | None], cwd: Path, resources: Resources, run_dir: Path
@@ -156,12 +161,16 @@ def read_handle(facts: Mapping[str, Any]) -> Handle | None:
         return None
 
 
-def open_runner(key: str) -> Runner:
-    """The runner of a name. Raises ConfigError when there is none, or its library or its address is missing."""
-    if key not in RUNNERS:
-        raise ConfigError(f"Unknown runner '{key}'. {did_you_mean(key, RUNNERS)}")
+def open_runner(key: RunnerKey, address: str = "") -> Runner:
+    """The runner of a name. Raises ConfigError when the address of its cluster is missing, or none."""
     module, name = RUNNERS[key].split(":")
-    return cast(Callable[[], Runner], getattr(importlib.import_module(module), name))()
+    return cast(Callable[[str], Runner], getattr(importlib.import_module(module), name))(address)
+
+
+def placed(resources: Resources) -> Resources:
+    """With the address of the cluster, if there is one. Raises ConfigError like `open_runner`."""
+    address = open_runner(resources.runner, resources.address).address
+    return resources.model_copy(update={"address": address})
 
 
 def attendant(attempt: Attempt) -> list[str]:

@@ -13,6 +13,7 @@ from engine.config.schema import TrainPreset
 from engine.data.runs import Run, list_runs
 from engine.errors import ConfigError, DailiesError, JobError
 from engine.jobs.queue import JobQueue
+from engine.jobs.resources import Resources, read_resources
 from engine.jobs.spec import ENDED, Job, JobSpec
 
 KIND = "train"
@@ -66,12 +67,17 @@ def run_state(queue: JobQueue, run_id: str) -> RunState:
     return _state(run, _newest_jobs(queue).get(run.id))
 
 
-def file_run(queue: JobQueue, run: Run) -> Job:
-    """Queue a run, from its start or its last checkpoint. Raises JobError when it is queued or trained already."""
+def file_run(queue: JobQueue, run: Run, where: Resources | None = None) -> Job:
+    """Queue a run, from its start or its last checkpoint; it goes on where it was, unless `where` says otherwise.
+
+    Raises JobError when it is queued or trained already.
+    """
     job = _newest_jobs(queue).get(run.id)
     if job is not None and job.status not in ENDED:
         raise JobError(f"The run {run.id} is {job.status} already, as job {job.id}: cancel that first.")
-    return queue.submit(JobSpec.train(run.id))
+    if where is None and job is not None:
+        where = read_resources({**job.resources, "address": ""})  # the cluster may have moved since
+    return queue.submit(JobSpec.train(run.id, where))
 
 
 def resume(queue: JobQueue, run_id: str) -> Job:

@@ -15,7 +15,7 @@ from typing import Any
 from engine.data.attempts import Attempt
 from engine.errors import ConfigError, JobError
 from engine.jobs.process import ProcessIdentity
-from engine.jobs.resources import Resources
+from engine.jobs.resources import Resources, RunnerKey
 from engine.jobs.runner import ROOT, Condition, FolderRunner, Handle, attendant, keep
 
 OPTIONS = "DAILIES_SLURM"
@@ -26,11 +26,11 @@ RUNNING = ("RUNNING", "COMPLETING", "UNKNOWN")
 
 
 class SlurmRunner(FolderRunner):
-    """`cluster` is submitit's: "slurm", or "local" to try it without one."""
+    """`cluster` is submitit's: "slurm", or "local" to try it without one. Slurm needs no `address`."""
 
-    key = "slurm"
+    key: RunnerKey = "slurm"
 
-    def __init__(self, cluster: str = "slurm") -> None:
+    def __init__(self, address: str = "", cluster: str = "slurm") -> None:
         self._cluster = cluster
         self._unknown_since: dict[str, float] = {}
 

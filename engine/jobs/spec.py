@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from engine.config.schema import TrainPreset
 from engine.generation.request import PROMPT_LIMIT, GenerationRequest
 from engine.jobs.process import ProcessIdentity
+from engine.jobs.resources import Resources
+from engine.jobs.runner import Handle
 
 Status = Literal["queued", "running", "stopping", "done", "failed", "cancelled", "lost"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -26,8 +28,7 @@ class JobSpec(BaseModel):
 
     kind: str
     config: dict[str, Any]
-    resources: dict[str, Any] = Field(default_factory=dict)
-    """What the job needs of a machine (devices, memory); empty: one device, as every kind so far."""
+    resources: Resources = Resources()
 
     @classmethod
     def generate(cls, requests: Sequence[GenerationRequest], mix: str | None = None) -> Self:
@@ -46,10 +47,10 @@ class JobSpec(BaseModel):
         return cls(kind="score", config=config.model_dump(mode="json"))
 
     @classmethod
-    def score_folder(cls, folder: Path | str, prompt: str, mix: str) -> Self:
+    def score_folder(cls, folder: Path | str, prompt: str, mix: str, where: Resources | None = None) -> Self:
         """File all videos of a folder to be imported and scored."""
         config = ScoreFolderConfig(folder=Path(folder).resolve(), prompt=prompt, mix=mix)
-        return cls(kind="score_folder", config=config.model_dump(mode="json"))
+        return cls(kind="score_folder", config=config.model_dump(mode="json"), resources=where or Resources())
 
     @classmethod
     def keyframes(cls, request: GenerationRequest, mix: str | None = None) -> Self:
@@ -57,9 +58,10 @@ class JobSpec(BaseModel):
         return cls(kind="keyframes", config=KeyframesConfig(request=request, mix=mix).model_dump(mode="json"))
 
     @classmethod
-    def train(cls, run: str) -> Self:
+    def train(cls, run: str, where: Resources | None = None) -> Self:
         """File a run to be trained, or gone on with."""
-        return cls(kind="train", config=TrainConfig(run=run).model_dump(mode="json"))
+        config = TrainConfig(run=run).model_dump(mode="json")
+        return cls(kind="train", config=config, resources=where or Resources())
 
     @classmethod
     def preflight(cls, preset: TrainPreset, adapter: str | None = None) -> Self:
@@ -178,12 +180,16 @@ class CurriculumConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
-    """Where a job is: `step` of `of` in `phase`. `eta_s` is the time left in the phase, None while nobody can know."""
+    """Where a job is: `step` of `of` in `phase`. `eta_s` is the time left in the phase, None while nobody can know.
+
+    `handle` finds the process that does the job, where that is not the worker itself.
+    """
 
     phase: str
     step: int = 0
     of: int = 0
     eta_s: float | None = None
+    handle: Handle | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

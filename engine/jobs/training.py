@@ -2,30 +2,31 @@
 
 import logging
 import shutil
-import subprocess
 import time
 from collections.abc import Generator
 
 from engine.data.adapters import AdapterCard, has_card, write_card
 from engine.data.runs import Run
 from engine.data.workspace import Workspace
-from engine.errors import JobError
-from engine.hardware.environment import process_environment
+from engine.errors import JobError, Lost
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import Run as Running
+from engine.jobs.resources import Resources
+from engine.jobs.runner import GRACE_S, Condition, Handle, Runner
 from engine.jobs.spec import JobProgress, TrainConfig
-from engine.jobs.trainee import Trainee, start
+from engine.jobs.trainee import begin
 
 POLL_S = 0.5
-GRACE_S = 120.0  # for the step that it is in, and its checkpoint
+MARGIN_S = 30.0  # for a cluster to notice
 log = logging.getLogger(__name__)
 
 
 def train(config: TrainConfig, context: JobContext) -> Running:
     """Start or go on with a run. Cancelled, it ends after its step, with a checkpoint. Result: `run` and `adapter`."""
     run = Run.find(context.store.workspace, config.run)
-    context.model.release()
-    yield from train_run(run, context.store.workspace)
+    if context.resources.is_local:
+        context.model.release()
+    yield from train_run(run, context.resources)
     return {"run": run.id, "adapter": publish(run, context.store.workspace)}
 
 
@@ -39,45 +40,45 @@ def publish(run: Run, workspace: Workspace) -> str:
     return run.id
 
 
-def train_run(run: Run, workspace: Workspace) -> Generator[JobProgress, None, None]:
+def train_run(run: Run, resources: Resources) -> Generator[JobProgress, None, None]:
     """Start the run's process and tell where it is until it ends; end it when nobody listens any more.
 
-    Raises JobError when it ends before the run is finished.
+    Raises JobError when it ends before the run is finished, Lost when it is gone without a word.
     """
-    process = start(run, process_environment(workspace))
+    runner, handle = begin(run, resources)
     try:
-        yield from _watch(process, run)
+        ended = yield from _watch(runner, handle, run)
     finally:
-        _stop(process)
-    if process.returncode != 0:
-        raise JobError(f"The run {run.id} failed: {_last_line(run)} Mend it, then resume the run.")
+        _stop(runner, handle)
+    if ended.state == "lost":
+        raise Lost(f"The run {run.id} is lost. {ended.sentence}")
+    if ended.exit_code != 0:
+        raise JobError(f"The run {run.id} failed: {run.last_line()} Mend it, then resume the run.")
 
 
-def _watch(process: Trainee, run: Run) -> Generator[JobProgress, None, None]:
-    """Tell where the run is until its process ends."""
-    while process.poll() is None:
+def _watch(runner: Runner, handle: Handle, run: Run) -> Generator[JobProgress, None, Condition]:
+    """Tell where the run is until its process is over."""
+    while not (now := runner.poll(handle)).is_over:
         metrics = run.metrics()
-        last = metrics[-1] if metrics else None
-        if last is None:
-            yield JobProgress(phase="load")
+        last = metrics[-1] if metrics else {}
+        if now.state == "waiting":
+            yield JobProgress(phase="wait", handle=handle)
+        elif not last:
+            yield JobProgress(phase="load", handle=handle)
         else:
-            yield JobProgress(phase="train", step=int(last["step"]), of=int(last.get("of", 0)))
+            yield JobProgress(phase="train", step=int(last["step"]), of=int(last.get("of", 0)), handle=handle)
         time.sleep(POLL_S)
+    return now
 
 
-def _stop(process: Trainee) -> None:
-    """Ask the process to end with a checkpoint; end it when it does not."""
-    if process.poll() is not None:
+def _stop(runner: Runner, handle: Handle) -> None:
+    """Ask the process to end with a checkpoint, and see it end; its attendant kills it when it does not."""
+    if runner.poll(handle).is_over:
         return
-    process.terminate()
-    try:
-        process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        log.warning("The training process %d did not end within %.0f s of being asked: killed.", process.pid, GRACE_S)
-        process.kill()
-        process.wait()
-
-
-def _last_line(run: Run) -> str:
-    lines = run.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing."
+    runner.cancel(handle, GRACE_S)
+    deadline = time.monotonic() + GRACE_S + MARGIN_S
+    while not runner.poll(handle).is_over:
+        if time.monotonic() > deadline:
+            log.warning("The training in %s has not ended yet; it was asked to.", handle.folder)
+            return
+        time.sleep(POLL_S)

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +23,14 @@ from engine.data.store import Store
 from engine.data.trash import purge
 from engine.data.uploads import sweep_uploads
 from engine.data.workspace import Workspace
-from engine.errors import Cancelled, DailiesError, StoreError
+from engine.errors import Cancelled, DailiesError, Lost, StoreError
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import kind_of, load_kinds
 from engine.jobs.local import WorkerState, write_state
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 from engine.jobs.reporting import Pulse, Reporter
+from engine.jobs.resources import read_resources
 from engine.jobs.spec import ACTIVE, Job, Status
 
 POLL_S = 0.2
@@ -137,6 +138,8 @@ class Worker:
             return Outcome(status="cancelled", error=str(error))
         except _ToldToEnd:
             return Outcome(status="queued")
+        except Lost as error:
+            return Outcome(status="lost", error=str(error))
         except DailiesError as error:
             return Outcome(status="failed", error=str(error))
         except Exception as error:
@@ -147,7 +150,8 @@ class Worker:
     def _drain(self, job: Job) -> dict[str, Any]:
         """The job's result. Raises Cancelled or `_ToldToEnd` between two steps, and whatever the handler raises."""
         reporter = Reporter(self._queue, job.id)
-        with closing(kind_of(job.kind, self._queue.kinds).start(job.config, self._context)) as steps:
+        context = replace(self._context, resources=read_resources(job.resources))
+        with closing(kind_of(job.kind, self._queue.kinds).start(job.config, context)) as steps:
             while True:
                 try:
                     progress = next(steps)

@@ -49,7 +49,7 @@ def runner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> C
     """Makes runner objects that share nothing but the machine."""
     if request.param == "ray":
         monkeypatch.setenv(ADDRESS, request.getfixturevalue("cluster").address)
-    return lambda: SlurmRunner("local") if request.param == "slurm" else open_runner(request.param)
+    return lambda: SlurmRunner(cluster="local") if request.param == "slurm" else open_runner(request.param)
 
 
 @pytest.fixture
@@ -310,7 +310,7 @@ def test_slurm_options_that_will_not_do(
 ) -> None:
     monkeypatch.setenv(OPTIONS, options)
     with pytest.raises(ConfigError, match=sentence):
-        submit(SlurmRunner("local"), STEADY)
+        submit(SlurmRunner(cluster="local"), STEADY)
 
 
 @pytest.mark.slow

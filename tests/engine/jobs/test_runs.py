@@ -1,8 +1,10 @@
 """What a person does with runs, and what the folder and the newest job tell of them. Nothing is trained here."""
 
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -14,8 +16,10 @@ from engine.generation.request import GenerationRequest
 from engine.jobs import trainee
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
+from engine.jobs.resources import Resources
+from engine.jobs.runner import Handle, keep, open_runner
 from engine.jobs.runs import changed_copy, extend, file_run, resume, run_state, run_states
-from engine.jobs.spec import JobSpec, Status
+from engine.jobs.spec import JobProgress, JobSpec, Status
 
 STEPS = 40
 
@@ -67,6 +71,27 @@ def test_a_run_that_ended_badly_says_why_and_can_be_resumed(queue: JobQueue, run
     assert resume(queue, run.id).config == {"run": run.id}
 
 
+def test_a_run_goes_on_where_it_was(queue: JobQueue, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the same kind of cluster, at the address that holds now."""
+    monkeypatch.setenv("DAILIES_RAY_ADDRESS", "http://old:8265")
+    file_run(queue, run, Resources(runner="ray", processes=2))
+    work(queue, "lost", "The cluster is gone.")
+    monkeypatch.setenv("DAILIES_RAY_ADDRESS", "http://new:8265/")
+    assert resume(queue, run.id).resources == {"runner": "ray", "processes": 2, "address": "http://new:8265"}
+
+
+def test_what_needs_a_cluster_is_refused_without_one(
+    queue: JobQueue, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAILIES_RAY_ADDRESS", raising=False)
+    with pytest.raises(ConfigError, match="DAILIES_RAY_ADDRESS names a Ray cluster's job server"):
+        file_run(queue, run, Resources(runner="ray"))
+    generate = JobSpec.generate([GenerationRequest(prompt="a red circle")])
+    with pytest.raises(ConfigError, match="A 'generate' job is done on this machine only"):
+        queue.submit(generate.model_copy(update={"resources": Resources(runner="slurm")}))
+    assert not queue.list()
+
+
 def test_a_run_is_never_queued_twice(queue: JobQueue, run: Run) -> None:
     job = file_run(queue, run)
     with pytest.raises(JobError, match=f"The run {run.id} is queued already, as job {job.id}"):
@@ -112,40 +137,53 @@ def test_a_damaged_run_is_listed_and_says_so(queue: JobQueue, run: Run) -> None:
 
 # ---- Its process
 @pytest.fixture
-def sleeper(run: Run) -> Iterator["subprocess.Popen[bytes]"]:
+def sleeper(run: Run, until: Callable[..., None]) -> Iterator[Handle]:
     """A process that the run's folder names as the one that trains it."""
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    known = ProcessIdentity.of(process.pid)
-    assert known is not None
-    run.process.write_bytes(trainee.IDENTITY.dump_json(known))
-    yield process
-    process.kill()
-    process.wait()
+    runner = open_runner("local")
+    argv = [sys.executable, "-c", "import time; time.sleep(600)"]
+    handle = runner.submit(argv, env={}, cwd=run.folder, resources=Resources(), run_dir=run.folder)
+    yield handle
+    runner.cancel(handle, 0)
+    until(lambda: runner.poll(handle).is_over, "the process to end")
 
 
 def test_a_run_that_still_trains_is_watched_instead_of_started_again(
-    run: Run, sleeper: "subprocess.Popen[bytes]"
+    run: Run, sleeper: Handle, until: Callable[..., None]
 ) -> None:
-    found = trainee.start(run, {})
-    assert found.pid == sleeper.pid and found.poll() is None
-    found.terminate()
-    sleeper.wait(20)
-    assert found.poll() == 1  # it left no adapter behind, so it is not finished
+    runner, found = trainee.begin(run, Resources())
+    assert found == sleeper and runner.poll(found).state == "running"
+    runner.cancel(found, 60)
+    until(lambda: runner.poll(found).is_over, "the process to end")
+    assert runner.poll(found).exit_code == -signal.SIGTERM and trainee.under_way(run) is None
 
 
-def test_a_pid_that_another_program_has_now_is_not_taken_for_it(run: Run) -> None:
-    own = ProcessIdentity.current()
-    other = ProcessIdentity(host=own.host, boot_id=own.boot_id, pid=own.pid, started_s=own.started_s - 1000)
-    run.process.write_bytes(trainee.IDENTITY.dump_json(other))
-    assert trainee.identity(run) is None
+def test_a_run_whose_cluster_is_not_set_up_here_is_nobodys(run: Run, sleeper: Handle) -> None:
+    keep(replace(sleeper, runner="ray", address="no address"))
+    assert trainee.under_way(run) is None
+    keep(sleeper)
 
 
-def test_killing_a_training_job_ends_its_process(queue: JobQueue, run: Run, sleeper: "subprocess.Popen[bytes]") -> None:
+def test_killing_a_training_job_ends_its_process(
+    queue: JobQueue, run: Run, sleeper: Handle, until: Callable[..., None]
+) -> None:
     job = file_run(queue, run)
     queue.claim(ProcessIdentity.current())
     assert trainee.kill(queue, job.id).status == "stopping"
-    sleeper.wait(20)
-    assert run.process.exists() and trainee.identity(run) is None
+    until(lambda: trainee.under_way(run) is None, "the process to end")
+    assert sleeper.attempt.exit_code() == -signal.SIGKILL
+
+
+def test_killing_by_the_jobs_row_needs_no_run(
+    queue: JobQueue, run: Run, sleeper: Handle, until: Callable[..., None]
+) -> None:
+    """As of a curriculum, whose job does not name the run that it is at."""
+    job = queue.submit(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
+    queue.claim(ProcessIdentity.current())
+    queue.heartbeat(job.id, JobProgress(phase="train", handle=sleeper))
+    found = queue.get(job.id).progress
+    assert found is not None and found.handle == sleeper
+    trainee.kill(queue, job.id)
+    until(lambda: trainee.under_way(run) is None, "the process to end")
 
 
 def test_killing_a_queued_job_cancels_it(queue: JobQueue, run: Run) -> None:
