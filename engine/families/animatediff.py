@@ -51,6 +51,7 @@ class AnimateDiffFamily(DiffusersFamily):
         frame_offset=0,
         size_multiple=8,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
+        block_classes=("ResnetBlock2D", "Transformer2DModel", "AnimateDiffTransformer3D"),
         text_tokens=77,
         has_free_noise=True,
         licence="Stable Diffusion 1.5 CreativeML OpenRAIL-M; AnimateDiff's adapters Apache-2.0",

@@ -31,7 +31,8 @@ class FamilySpec:
     frame, without which it makes nothing). With `embedded_guidance` the network is told the guidance and runs once,
     instead of once with and once without the prompt. `text_tokens` is how many tokens of a prompt the text encoder
     reads at most (None: no limit is known). `has_free_noise`: it makes clips of any length where
-    `FamilyOptions.context_frames` says how many frames it sees at once.
+    `FamilyOptions.context_frames` says how many frames it sees at once. `block_classes` of the network are gathered one
+    at a time where weights lie in shards: each small against the whole, together most of it.
     """
 
     key: str
@@ -41,6 +42,7 @@ class FamilySpec:
     frame_offset: int
     size_multiple: int
     lora_targets: tuple[str, ...]
+    block_classes: tuple[str, ...] = ()
     native_conditioning: tuple[str, ...] = ()
     text_tokens: int | None = None
     embedded_guidance: bool = False

@@ -52,6 +52,7 @@ class WanFamily(DiffusersFamily):
         frame_offset=1,
         size_multiple=16,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
+        block_classes=("WanTransformerBlock", "WanVACETransformerBlock"),
         text_tokens=MAX_TOKENS,
         licence="Apache-2.0",
         source="arXiv:2503.20314",
@@ -289,6 +290,7 @@ def _two_experts() -> Any:
         """Each clip goes to the expert of its noise level; LoRA, device and type concern both."""
 
         _supports_gradient_checkpointing = True
+        turns_by_level = True
 
         def __init__(self, high_noise: Any, low_noise: Any, boundary: float) -> None:
             super().__init__()
