@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 
 FAMILIES = {
     "ltx": "engine.families.ltx:LTXFamily",
+    "ltx_condition": "engine.families.ltx:LTXConditionFamily",
+    "ltx2": "engine.families.ltx:LTX2Family",
     "wan": "engine.families.wan:WanFamily",
     "wan_flf": "engine.families.wan:WanFirstLastFamily",
     "wan_vace": "engine.families.wan:WanVACEFamily",

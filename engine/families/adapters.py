@@ -71,6 +71,22 @@ def save_adapter(network: Any, name: str, folder: Path) -> None:
     network.save_lora_adapter(folder, adapter_name=_inner(name), weight_name=WEIGHTS_FILE)
 
 
+def write_adapter(network: Any, name: str, folder: Path, weights: "Mapping[str, Tensor]") -> None:
+    """The same file, of `weights` by their names in the network: for a network whose own lie in shards."""
+    import json
+
+    from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
+    from peft.utils import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    layers = get_peft_model_state_dict(network, state_dict=dict(weights), adapter_name=_inner(name))
+    settings = network.peft_config[_inner(name)].to_dict()
+    plain = {key: list(value) if isinstance(value, set) else value for key, value in settings.items()}
+    header = {"format": "pt", LORA_ADAPTER_METADATA_KEY: json.dumps(plain, indent=2, sort_keys=True)}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({key: layer.contiguous() for key, layer in layers.items()}, folder / WEIGHTS_FILE, metadata=header)
+
+
 def loaded_adapters(network: Any) -> list[str]:
     """Names of the adapters on the network (dots as underscores), active or not."""
     return list(getattr(network, "peft_config", {}))

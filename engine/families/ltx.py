@@ -1,17 +1,34 @@
-"""LTX-Video and every model of its classes, `mini` among them.
+"""LTX-Video and every model of its classes: `ltx` (the first version; `mini` is of its kind), `ltx_condition` (0.9.5
+and later, which were trained to take pictures), and `ltx2` (LTX-2's video).
 
 One latent covers a square of pixels and eight frames (the first frame stands alone), so clips have 8k+1 frames; the
 strides are the loaded VAE's. The network predicts a flow's velocity and is told the frame rate through its positions;
 clean pictures may be given as further tokens, each at its own time.
-Source: Lightricks, LTX-Video (arXiv:2501.00103), through diffusers' LTX classes.
+
+ltx_condition   counts time in frames of the clip (the first version: in latents), steps less at high noise, does not
+                read a prompt's padding, and takes a picture at the first frame as the first latent itself.
+ltx2            makes sound too; here the network is told to keep the two apart, as in its own modality guidance, so
+                that the video hears nothing. It takes pictures as `ltx_condition` does, and reads prompts by Gemma.
+
+Sources: Lightricks, LTX-Video (arXiv:2501.00103) and LTX-2 (arXiv:2601.03233); through diffusers' LTX classes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
 from engine.families.base import Conditioning, FamilySpec
-from engine.families.loading import Classes, DiffusersFamily, from_pixels, read_tokenizer, resident, to_pixels
+from engine.families.loading import (
+    Classes,
+    DiffusersFamily,
+    from_pixels,
+    read_json,
+    read_network,
+    read_tokenizer,
+    resident,
+    to_pixels,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +51,7 @@ class LTXFamily(DiffusersFamily):
         frame_offset=1,
         size_multiple=32,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
+        block_classes=("LTXVideoTransformerBlock", "LTX2VideoTransformerBlock"),
         native_conditioning=("frames", "pictures"),
         text_tokens=MAX_TOKENS,
         licence="code Apache-2.0; LTX-Video weights under Lightricks' own open-weights licence",
@@ -46,8 +64,19 @@ class LTXFamily(DiffusersFamily):
         "scheduler": "FlowMatchEulerDiscreteScheduler",
     }
 
+    reads_padding: ClassVar[bool] = True
+    grid: ClassVar[str] = "even"
+    other_kinds: ClassVar[tuple[str, ...]] = ("LTXConditionPipeline",)
+
     def load(self, device: str, dtype: "torch.dtype") -> None:
         self.open_folder(device, dtype)
+        self.scheduler_config = {**self.scheduler_config, "_grid": self.grid}
+        kind = read_json(self.folder / "model_index.json").get("_class_name")
+        if kind in self.other_kinds:
+            raise FamilyError(
+                f"'{self.folder}' is of another version ({kind}) than {self.spec.title}: correct `family` in the "
+                "preset."
+            )
         self.network = self.read("transformer")
         self.vae = self.read_vae()
         self.text_encoder = self.read_text_encoder()
@@ -61,13 +90,14 @@ class LTXFamily(DiffusersFamily):
         """`embeds[B,L,D]`; longer prompts are cut at L tokens."""
         import torch
 
-        length = min(MAX_TOKENS, self.tokenizer.model_max_length)
+        length = min(self.spec.text_tokens or MAX_TOKENS, self.tokenizer.model_max_length)
         tokens = self.tokenizer(
             list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         )
+        ids, mask = tokens.input_ids.to(self.device), tokens.attention_mask.bool().to(self.device)
         with torch.no_grad(), resident(self.text_encoder, self.device):
-            embeds = self.text_encoder(tokens.input_ids.to(self.device))[0]
-        return Conditioning(embeds=embeds, mask=tokens.attention_mask.bool().to(self.device))
+            embeds = self.text_encoder(ids, attention_mask=None if self.reads_padding else mask)[0]
+        return Conditioning(embeds=embeds, mask=mask)
 
     def init_latents(self, request: "GenerationRequest", generators: "Sequence[torch.Generator]") -> "Tensor":
         size = self.vae.spatial_compression_ratio
@@ -81,7 +111,7 @@ class LTXFamily(DiffusersFamily):
         given = (conditioning.extras or {}).get("pictures")
         level = sigma[:, None].expand(-1, t) if given is not None and sigma.ndim == 1 else sigma
         tokens = latents.flatten(2).transpose(1, 2)
-        where = {"rope_interpolation_scale": self._scale(conditioning.fps), "num_frames": t, "height": h, "width": w}
+        where = self._where(latents, conditioning.fps)
         if given is not None:
             import torch
 
@@ -89,15 +119,34 @@ class LTXFamily(DiffusersFamily):
             level = torch.cat([level, level.new_zeros(len(level), given.shape[2])], dim=1)
             where = {"video_coords": self._places(latents, conditioning)}
         timestep = level * self.scheduler_config.get("num_train_timesteps", 1000)
-        velocity = self.network(
-            hidden_states=tokens.to(conditioning.embeds.dtype),
+        if timestep.ndim == 2:
+            timestep = timestep.repeat_interleave(h * w, dim=1)
+        velocity = self._velocity(tokens.to(conditioning.embeds.dtype), timestep, conditioning, where)
+        return velocity[:, : t * h * w].float().transpose(1, 2).unflatten(2, (t, h, w))
+
+    def _velocity(
+        self, tokens: "Tensor", timestep: "Tensor", conditioning: Conditioning, where: dict[str, Any]
+    ) -> "Tensor":
+        """Of `tokens[B,N,C]` at `timestep[B]` or `[B,N]`."""
+        return self.network(
+            hidden_states=tokens,
             encoder_hidden_states=conditioning.embeds,
-            timestep=timestep.repeat_interleave(h * w, dim=1) if timestep.ndim == 2 else timestep,
+            timestep=timestep,
             encoder_attention_mask=conditioning.mask,
             return_dict=False,
             **where,
         )[0]
-        return velocity[:, : t * h * w].float().transpose(1, 2).unflatten(2, (t, h, w))
+
+    def _where(self, latents: "Tensor", fps: float) -> dict[str, Any]:
+        """How the network is told the places of the latents."""
+        t, h, w = latents.shape[2:]
+        return {"rope_interpolation_scale": self._scale(fps), "num_frames": t, "height": h, "width": w}
+
+    def _times(self, num_latents: int, fps: float) -> "Tensor":
+        """Of each latent frame, in seconds."""
+        import torch
+
+        return torch.arange(num_latents) * self._scale(fps)[0]
 
     def _scale(self, fps: float) -> tuple[float, int, int]:
         """Seconds and pixels from one latent to the next."""
@@ -109,9 +158,10 @@ class LTXFamily(DiffusersFamily):
         import torch
 
         num_clips, _, t, h, w = latents.shape
-        seconds, down, right = self._scale(conditioning.fps or 1)
-        given = (conditioning.extras or {})["picture_frames"].to(latents.device).float() / (conditioning.fps or 1)
-        times = torch.cat([(torch.arange(t, device=latents.device) * seconds).expand(num_clips, t), given], dim=1)
+        fps = conditioning.fps or 1
+        _, down, right = self._scale(fps)
+        given = (conditioning.extras or {})["picture_frames"].to(latents.device).float() / fps
+        times = torch.cat([self._times(t, fps).to(latents.device).expand(num_clips, t), given], dim=1)
         y, x = torch.meshgrid(torch.arange(h) * float(down), torch.arange(w) * float(right), indexing="ij")
         grid = torch.stack([y, x]).flatten(1).to(latents.device)
         places = grid.repeat(1, times.shape[1]).expand(num_clips, -1, -1)
@@ -142,3 +192,128 @@ class LTXFamily(DiffusersFamily):
         scale = self.vae.config.scaling_factor
         mean, std = (v.float().view(1, -1, 1, 1, 1) for v in (self.vae.latents_mean, self.vae.latents_std))
         return mean, std / scale
+
+
+class LTXConditionFamily(LTXFamily):
+    """An LTX-Video model of version 0.9.5 or later, as LTXConditionPipeline runs it."""
+
+    spec: ClassVar[FamilySpec] = replace(
+        LTXFamily.spec, key="ltx_condition", title="LTX-Video 0.9.5 and later", text_tokens=256
+    )
+    reads_padding: ClassVar[bool] = False
+    grid: ClassVar[str] = "linear_quadratic"
+    other_kinds: ClassVar[tuple[str, ...]] = ("LTXPipeline",)
+
+    def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
+        """A picture at frame 0 as `first[B,C,h,w]`, the others as further tokens."""
+        told = super().encode_pictures(pictures, places, num_frames)
+        first = [index for index, place in enumerate(places) if place == 0]
+        later = [index for index, place in enumerate(places) if place != 0]
+        others = {"pictures": told["pictures"][:, :, later], "picture_frames": told["picture_frames"][:, later]}
+        return {**others, "first": told["pictures"][:, :, first[0]]} if first else others
+
+    def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
+        """See LTXFamily; the first latent is seen as the picture that is given there, and leads to it."""
+        first = (conditioning.extras or {}).get("first")
+        if first is None:
+            return super().predict(latents, sigma, conditioning)
+        levels = (sigma[:, None] if sigma.ndim == 1 else sigma).repeat(1, latents.shape[2] if sigma.ndim == 1 else 1)
+        towards = (latents[:, :, 0] - first) / levels[:, :1, None, None].clamp(min=1e-6)
+        seen, levels[:, 0] = latents.clone(), 0
+        seen[:, :, 0] = first.to(latents)
+        velocity = super().predict(seen, levels, conditioning).clone()
+        velocity[:, :, 0] = towards
+        return velocity
+
+    def _where(self, latents: "Tensor", fps: float) -> dict[str, Any]:
+        import torch
+
+        none = torch.zeros(len(latents), 0, device=latents.device)
+        nothing = Conditioning(embeds=none, fps=fps, extras={"picture_frames": none})
+        return {"video_coords": self._places(latents, nothing)}
+
+    def _times(self, num_latents: int, fps: float) -> "Tensor":
+        """Of the first frame in each latent: the first latent holds one, all others as many as the VAE's stride."""
+        import torch
+
+        stride = self.vae.temporal_compression_ratio
+        return (torch.arange(num_latents) * stride + 1 - stride).clamp(min=0) / fps
+
+
+class LTX2Family(LTXConditionFamily):
+    """The video of an LTX-2 model (2.0 or 2.3), as LTX2ConditionPipeline makes it, without its sound."""
+
+    spec: ClassVar[FamilySpec] = replace(
+        LTXConditionFamily.spec,
+        key="ltx2",
+        title="LTX-2 (video)",
+        # The video's own layers: those of the sound end alike, and learn nothing here.
+        lora_targets=tuple(f"{layer}.{name}" for layer in ("attn1", "attn2") for name in LTXFamily.spec.lora_targets),
+        text_tokens=1024,
+        licence="LTX-2 community licence of Lightricks: read it before use",
+        source="arXiv:2601.03233",
+    )
+    parts: ClassVar[Mapping[str, Classes]] = {
+        "transformer": "LTX2VideoTransformer3DModel",
+        "vae": "AutoencoderKLLTX2Video",
+        "text_encoder": "Gemma3ForConditionalGeneration",
+        "connectors": "LTX2TextConnectors",
+        "scheduler": "FlowMatchEulerDiscreteScheduler",
+    }
+    grid: ClassVar[str] = "even"
+    other_kinds: ClassVar[tuple[str, ...]] = ()
+
+    def load(self, device: str, dtype: "torch.dtype") -> None:
+        from diffusers.pipelines.ltx2 import LTX2TextConnectors
+
+        super().load(device, dtype)
+        self.connectors = read_network(LTX2TextConnectors, self.folder, "connectors", device, dtype)
+        self.tokenizer.padding_side = "left"
+
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """`embeds[B,L,D]` and mask: what the connectors make of every layer of Gemma."""
+        import torch
+
+        length = min(self.spec.text_tokens or MAX_TOKENS, self.tokenizer.model_max_length)
+        words = [prompt.strip() for prompt in prompts]
+        fill = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+        tokens = self.tokenizer(words, max_length=length, **fill).to(self.device)
+        with torch.no_grad(), resident(self.text_encoder, self.device):
+            read = self.text_encoder(**tokens, output_hidden_states=True, logits_to_keep=1).hidden_states
+            layers = torch.stack(read, dim=-1).flatten(2)
+            embeds, _, mask = self.connectors(layers, tokens.attention_mask, padding_side="left")
+        return Conditioning(embeds=embeds, mask=mask)
+
+    def _velocity(
+        self, tokens: "Tensor", timestep: "Tensor", conditioning: Conditioning, where: dict[str, Any]
+    ) -> "Tensor":
+        """The network must be given a sound: one empty token, which the video does not hear."""
+        config = self.network.config
+        width = config.caption_channels if config.use_prompt_embeddings else config.audio_cross_attention_dim
+        level = timestep.amax(dim=1) if timestep.ndim == 2 else timestep
+        return self.network(
+            hidden_states=tokens,
+            audio_hidden_states=tokens.new_zeros(len(tokens), 1, config.audio_in_channels),
+            encoder_hidden_states=conditioning.embeds,
+            audio_encoder_hidden_states=tokens.new_zeros(len(tokens), 1, width),
+            timestep=timestep,
+            audio_timestep=level,
+            sigma=level,
+            encoder_attention_mask=conditioning.mask,
+            audio_num_frames=1,
+            isolate_modalities=True,
+            return_dict=False,
+            **where,
+        )[0]
+
+    def _places(self, latents: "Tensor", conditioning: Conditioning) -> "Tensor":
+        """Where each token begins and ends, `[B,3,N,2]` in seconds and pixels; a given picture lasts one frame."""
+        import torch
+
+        num_clips, _, t, h, w = latents.shape
+        fps = conditioning.fps or 1
+        places = self.network.rope.prepare_video_coords(num_clips, t, h, w, latents.device, fps=fps)
+        frames = (conditioning.extras or {})["picture_frames"].to(latents.device).float()
+        times = torch.stack([frames, frames + 1], dim=-1).repeat_interleave(h * w, dim=1)[:, None] / fps
+        grid = places[:, 1:, : h * w].repeat(1, 1, frames.shape[1], 1)
+        return torch.cat([places, torch.cat([times, grid], dim=1)], dim=2)

@@ -61,13 +61,26 @@ def _diffusers(config: Mapping[str, Any]) -> Any:
 
 
 def _flow_match_euler(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> Tensor:
-    """float32; the even grid 1 .. 1/K that most pipelines ask for (`_grid` = "own": the scheduler's), then shifted."""
-    scheduler = _diffusers(config)
-    if config.get("_grid") == "own":
-        scheduler.set_timesteps(num_steps, mu=shift_mu(num_tokens, config))
-    else:
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / num_steps, num_steps), mu=shift_mu(num_tokens, config))
+    """float32, shifted; over the even grid 1 .. 1/K that most pipelines ask for, or another that `_grid` names."""
+    scheduler, grid = _diffusers(config), _GRIDS[config.get("_grid", "even")]
+    asked = {"num_inference_steps": num_steps} if grid is None else {"sigmas": grid(num_steps)}
+    scheduler.set_timesteps(**asked, mu=shift_mu(num_tokens, config))
     return scheduler.sigmas
+
+
+def _linear_quadratic(num_steps: int) -> np.ndarray:
+    """LTXConditionPipeline's grid: small even steps at first, then larger and larger ones."""
+    from diffusers.pipelines.ltx.pipeline_ltx_condition import linear_quadratic_schedule
+
+    return np.asarray(linear_quadratic_schedule(num_steps).numpy())
+
+
+# How the levels are asked for before the scheduler shifts them; "own": as the scheduler spaces them.
+_GRIDS: dict[str, Callable[[int], np.ndarray] | None] = {
+    "even": lambda num_steps: np.linspace(1.0, 1 / num_steps, num_steps),
+    "linear_quadratic": _linear_quadratic,
+    "own": None,
+}
 
 
 def _flow_unipc(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> Tensor:

@@ -48,7 +48,7 @@ def tiny(
     import torch
     from transformers import PreTrainedTokenizerFast
 
-    model, folder = MODELS[request.param], tmp_path_factory.mktemp(request.param)
+    model, folder = (MODELS | TOYS.OTHERS)[request.param], tmp_path_factory.mktemp(request.param)
     write_tokenizer(folder / "words")
 
     def fill(network: Any, seed: int) -> Any:
@@ -74,3 +74,9 @@ def tiny_open(tiny: SimpleNamespace) -> SimpleNamespace:
     if not hasattr(tiny, "family"):
         tiny.family = tiny.open()
     return tiny
+
+
+@pytest.fixture(scope="session")
+def tiny_names() -> dict[str, Any]:
+    """Every toy model by its name."""
+    return dict(MODELS)

@@ -1,4 +1,4 @@
-"""The LTX family on a toy model: what it loads, what it refuses, and that its pieces are diffusers' own."""
+"""The LTX families on toy models: what it loads, what it refuses, and that its pieces are diffusers' own."""
 
 import json
 import shutil
@@ -16,9 +16,11 @@ from safetensors.torch import load_file, save_file
 from engine.config.presets import load_model_preset
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, FamilyError
-from engine.families import FAMILIES, family_spec, open_model
+from engine.families import FAMILIES, family_class, family_spec, open_model
 from engine.families.loading import find_folder
 from engine.generation.request import GenerationRequest
+from engine.sampling.sampler import denoise
+from engine.sampling.schedule import sigmas_for
 from engine.seeds import generator_for
 
 PROMPT = "a red circle moving right"
@@ -247,3 +249,39 @@ def test_a_preset_opens_its_model(tiny_folder: Path) -> None:
     conditioning = replace(family.encode([PROMPT]), fps=8.0)
     assert conditioning.embeds.dtype == torch.bfloat16
     assert family.predict(latents, torch.tensor([0.5]), conditioning).dtype == torch.float32
+
+
+@pytest.mark.parametrize("tiny", ["ltx_condition"], indirect=True)
+def test_the_versions_of_ltx_are_not_taken_for_each_other(tiny: Any, tiny_folder: Path) -> None:
+    """Their networks are of one class, but each counts time in its own way."""
+    for key, folder, kind in (("ltx", tiny.folder, "LTXConditionPipeline"), ("ltx_condition", tiny_folder, "LTXPipel")):
+        family = family_class(key)(str(folder))
+        with pytest.raises(FamilyError, match=rf"is of another version \({kind}.*\) than .*: correct `family`"):
+            family.load("cpu", torch.float32)
+
+
+@pytest.mark.parametrize("tiny", ["ltx2_that_hears"], indirect=True)
+def test_ltx2_is_its_pipelines_own_isolated_branch(tiny_open: Any) -> None:
+    """A modality scale of 0 leaves of the pipeline's prediction what its branch without the other modality says."""
+    model, family = tiny_open.model, tiny_open.family
+    latents = family.init_latents(model.request, [generator_for(3)])
+    sigmas = sigmas_for(family.scheduler_config, model.request.num_steps, latents.shape[2:].numel())
+    words = replace(family.encode([PROMPT]), fps=model.request.fps)
+    ours = [step.next_latents for step in denoise(family, latents, sigmas, words)][-1]
+
+    def theirs(**scales: float) -> torch.Tensor:
+        made = tiny_open.pipeline(
+            **model.encode(tiny_open.pipeline, [PROMPT]),
+            **model.start(latents, 3),
+            **{**model.further, **scales},
+            width=64,
+            height=64,
+            num_frames=17,
+            num_inference_steps=model.request.num_steps,
+            guidance_scale=1.0,
+            output_type="latent",
+        )
+        return model.finish(made.frames)
+
+    assert (ours - theirs(modality_scale=0.0, audio_modality_scale=2.0)).abs().max() <= 1e-4
+    assert (ours - theirs()).abs().max() > 1e-2, "which hears the sound"

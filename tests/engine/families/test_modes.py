@@ -1,4 +1,4 @@
-"""Keyframes and windows in families that take no given frames: by the training-free ways, or by pictures."""
+"""Keyframes and windows in every family: by the training-free ways, by given pictures, by given frames."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +17,10 @@ ONE_EACH = pytest.mark.parametrize(
 )
 
 
+PICTURES = pytest.mark.parametrize(
+    "tiny", ["ltx_condition", "ltx2", "wan_vace", "animatediff_sparsectrl"], indirect=True
+)
+FRAMES = pytest.mark.parametrize("tiny", ["ltx_condition", "ltx2"], indirect=True)
 ENDS = pytest.mark.parametrize("tiny", ["wan_flf", "wan_flf_experts"], indirect=True)
 
 
@@ -35,6 +39,30 @@ def test_keyframes_come_out_at_their_places(tiny_open: SimpleNamespace) -> None:
     assert clip.num_frames == request.num_frames and keyframes.places[-1] == request.num_frames - 1
     assert np.array_equal(clip.frames[list(keyframes.places)], keyframes.pictures)
     assert clip.frames.std() > 5
+
+
+@PICTURES
+@pytest.mark.parametrize("source", ["joint", "independent"])
+def test_drawn_and_given_keyframes_are_shown_to_the_network(tiny_open: SimpleNamespace, source: Any) -> None:
+    """What is given at the first frame reaches the frames between the keyframes, under guidance too."""
+    base = tiny_open.model.request.model_copy(update={"mode": "keyframes", "num_steps": 2})
+    half = (base.num_frames - 1) // 2
+    request = base.model_copy(update={"keyframes": KeyframePlan(interval=half, source=source)})
+
+    def given(name: str) -> Any:
+        plan = KeyframePlan(interval=half, source=source, given=(GivenKeyframe(frame=0, picture=name * 64),))
+        return request.model_copy(update={"keyframes": plan})
+
+    clips = [make(tiny_open.family, given(name), store(2, base.width))[0].frames for name in "01"]
+    assert not np.array_equal(clips[0][0], clips[1][0])
+    assert np.abs(clips[0][1:half].astype(int) - clips[1][1:half]).mean() > 1
+
+
+@FRAMES
+def test_windows_go_on_from_given_frames(tiny_open: SimpleNamespace) -> None:
+    updates = {"mode": "windows", "windows": WindowPlan(length=17, overlap=8), "num_frames": 22, "num_steps": 2}
+    clip, _ = make(tiny_open.family, tiny_open.model.request.model_copy(update=updates))
+    assert clip.num_frames == 22 and clip.seams == (17,) and clip.frames.std() > 5
 
 
 @ONE_EACH

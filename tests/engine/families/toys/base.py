@@ -1,7 +1,7 @@
 """What toy models are made of. Configurations follow diffusers' own pipeline tests."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,10 @@ def encode_t5(pipeline: Any, prompts: list[str], length: int) -> dict[str, Any]:
 class TinyModel:
     """A family at toy size. `build` makes diffusers' pipeline, `save` writes the folder that our family reads and says
     which parts lie elsewhere, `reorder` goes between our order of dimensions and theirs (and back), `encode` gives the
-    pipeline's own embeddings under the names of its arguments, `start` its noise.
+    pipeline's own embeddings under the names of its arguments, `start` its noise, `finish` our latents from its own.
 
     Where pictures are given at `places`, `show` says how the pipeline is given those of one clip. `one_by_one`: the
-    pipeline makes one clip a call.
+    pipeline makes one clip a call. `further`: what else it is called with.
     """
 
     family: str
@@ -67,8 +67,10 @@ class TinyModel:
     save: Callable[[Any, Path, Kit], dict[str, str]] = save_whole
     reorder: Callable[[Any], Any] = as_it_is
     start: Callable[[Any, int], dict[str, Any]] = give_latents
+    finish: Callable[[Any], Any] = as_it_is
     places: tuple[int, ...] = ()
     show: Callable[[np.ndarray, tuple[int, ...], GenerationRequest], dict[str, Any]] = show_nothing
+    further: Mapping[str, Any] = field(default_factory=dict)
     one_by_one: bool = False
     context_frames: int = 0
 
