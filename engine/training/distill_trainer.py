@@ -25,6 +25,7 @@ from engine.sampling.sampler import DenoiseStep
 from engine.sampling.schedule import sigmas_for
 from engine.seeds import generator_for, seed_for
 from engine.training.config import VideoDistillConfig
+from engine.training.distributed import rank, world_size
 from engine.training.online import EpochRepeatSampler
 from engine.training.rollout import Rollouts, roll_out
 from engine.training.video_trainer import VideoTrainer
@@ -54,10 +55,9 @@ class VideoDistillTrainer(VideoTrainer):
     ) -> None:
         rows = [{"prompt": row} if isinstance(row, str) else dict(row) for row in train_dataset or ()]
         args = args or VideoDistillConfig()
-        if len(rows) < args.rollout_clips:
-            raise ConfigError(
-                f"A lesson takes {args.rollout_clips} prompts, but there are {len(rows)}: lower rollout_clips."
-            )
+        needed = args.rollout_clips * args.world_size
+        if len(rows) < needed:
+            raise ConfigError(f"A lesson takes {needed} prompts, but there are {len(rows)}: lower rollout_clips.")
         super().__init__(model, args, rows, **others)
         if self.family.spec.prediction == "v_prediction":
             raise ConfigError(f"{self.family.spec.title} predicts v, which cannot be distilled yet: use another model.")
@@ -69,12 +69,12 @@ class VideoDistillTrainer(VideoTrainer):
         self._rollouts: Rollouts | None = None
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Every item is the prompts of a whole lesson, given again for each step that learns from it."""
+        """Every item is the prompts of this process's share of a lesson, again for each step that learns from it."""
         args = self.args
         sampler = EpochRepeatSampler(
             self.train_dataset,
             mini_repeat_count=1,
-            batch_size=args.rollout_clips,
+            batch_size=args.rollout_clips * args.world_size,
             repeat_count=self._batches_per_rollout,
             shuffle=True,
             seed=args.seed,
@@ -153,7 +153,8 @@ class VideoDistillTrainer(VideoTrainer):
         """The step to start from, and the latents at the segment's end that the student is to arrive at."""
         if self.args.target == "trajectory":
             return segment[0], segment[-1].next_latents[index]
-        seed = seed_for(self.args.seed, step=self.state.global_step, prompt=number, sample=self.micro_step)
+        batch = self.micro_step * world_size() + rank()
+        seed = seed_for(self.args.seed, step=self.state.global_step, prompt=number, sample=batch)
         start = segment[int(torch.randint(len(segment), (), generator=generator_for(seed)))]
         beyond, end = start.next_latents[index], segment[-1].sigma_next
         if start is segment[-1]:

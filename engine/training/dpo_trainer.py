@@ -12,6 +12,7 @@ from engine.families.base import Conditioning, ModelFamily, Prediction
 from engine.sampling.noising import noised, prediction_of
 from engine.seeds import generator_for, seed_for, unit_noise
 from engine.training.config import VideoDPOConfig
+from engine.training.distributed import own_rows, world_size
 from engine.training.levels import Spread, draw_levels
 from engine.training.pairs import LatentPairs
 from engine.training.video_trainer import VideoTrainer
@@ -87,15 +88,15 @@ class VideoDPOTrainer(VideoTrainer):
         return chosen, rejected
 
     def _draw(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Noise and level of each pair, named by the run's seed, the step and the batch within it."""
-        within = self.micro_step
-        seed = seed_for(self.args.seed, step=self.state.global_step, prompt=self.args.process_index, sample=within)
-        generators = [generator_for(seed_for(seed, sample=row)) for row in range(len(chosen))]
+        """Noise and level of each pair, named by the run's seed, the step, the batch within it and the pair's place."""
+        seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step)
+        rows = range(world_size() * len(chosen))
+        generators = [generator_for(seed_for(seed, sample=row)) for row in rows[own_rows(len(chosen))]]
         noise = unit_noise(chosen.shape[1:], generators).to(chosen)
         spread = LEVELS[self.family.spec.prediction]
         tokens = chosen.shape[2:].numel()
-        sigma = draw_levels(self.family.scheduler_config, len(chosen), tokens, generator_for(seed), spread)
-        return noise, sigma.to(chosen)
+        sigma = draw_levels(self.family.scheduler_config, len(rows), tokens, generator_for(seed), spread)
+        return noise, sigma[self.own_levels(len(chosen))].to(chosen)
 
     def _weights(self, inputs: Sequence[Mapping[str, Any]]) -> Tensor:
         """VideoDPO's weight by a pair's `score`; 1 where a pair has none."""

@@ -13,6 +13,7 @@ from engine.sampling.noising import clean_and_noise, noised
 from engine.sampling.schedule import sigmas_for
 from engine.seeds import generator_for, seed_for, unit_noise
 from engine.training.config import VideoNFTConfig
+from engine.training.distributed import own_rows, world_size
 from engine.training.online import Batch, OnlineTrainer
 from engine.training.rollout import Rollouts
 from engine.training.scoring import RewardFunc
@@ -65,7 +66,8 @@ class VideoNFTTrainer(OnlineTrainer):
 
     def _level_loss(self, clean: Tensor, goodness: Tensor, batch: Batch, sigma: Tensor, draw: int) -> Tensor:
         kind: Prediction = self.family.spec.prediction
-        generators = [generator_for(self._draw_seed(draw, row)) for row in range(len(clean))]
+        rows = range(world_size() * len(clean))[own_rows(len(clean))]
+        generators = [generator_for(self._draw_seed(draw, row)) for row in rows]
         noisy = noised(kind, clean, unit_noise(clean.shape[1:], generators).to(clean), sigma)
         conditioning = self.prompts.rows(batch.prompts)
 
@@ -86,10 +88,9 @@ class VideoNFTTrainer(OnlineTrainer):
         """`levels_per_clip` noise levels for each clip, drawn from those that the rollouts went through."""
         tokens = clean.shape[2:].numel()
         grid = sigmas_for(self.family.scheduler_config, self.template.num_steps, tokens)[:-1].float()
-        picks = torch.randint(
-            len(grid), (self.args.levels_per_clip, len(clean)), generator=generator_for(self._draw_seed(-1, 0))
-        )
-        return list(grid[picks].clamp(max=1 - 1e-3).to(clean))
+        shape = (self.args.levels_per_clip, world_size() * len(clean))
+        picks = torch.randint(len(grid), shape, generator=generator_for(self._draw_seed(-1, 0)))
+        return list(grid[picks[:, self.own_levels(len(clean))]].clamp(max=1 - 1e-3).to(clean))
 
     def _draw_seed(self, draw: int, row: int) -> int:
         at = seed_for(self.args.seed, step=self.state.global_step, prompt=draw + 1, sample=self.micro_step)

@@ -20,6 +20,7 @@ from engine.families.base import ModelFamily
 from engine.generation.request import GenerationRequest
 from engine.sampling.step import StepFunction, ode_step
 from engine.seeds import seed_for
+from engine.training.distributed import own_rows, rank, rows_of_all, world_size
 from engine.training.rollout import Rollouts, roll_out
 from engine.training.scoring import RewardFunc, name_of, score
 from engine.training.video_trainer import VideoTrainer
@@ -27,15 +28,17 @@ from engine.training.video_trainer import VideoTrainer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Rows of the buffer that one training step learns from; `index` into the rollouts and what was `found` of them."""
+    """Rows of the buffer that one training step learns from: `index` into the rollouts of this process. `found` is of
+    the rollouts of all processes, among which this one's begin at `offset`."""
 
     index: list[int]
     rollouts: Rollouts
     found: Advantages
+    offset: int = 0
 
     @property
     def advantages(self) -> Tensor:
-        return self.found.values[self.index]
+        return self.found.values[self.offset :][self.index]
 
     @property
     def prompts(self) -> list[str]:
@@ -75,7 +78,10 @@ class OnlineTrainer(VideoTrainer):
     # ------------------------------------------------------------------------------------------------- TRL's rhythm
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Every item is a whole generation batch, given again for each step that learns from it."""
+        """Every item is this process's share of a generation batch, given again for each step that learns from it.
+
+        Groups lie in a row, so that a share may begin or end within one.
+        """
         args = self.args
         sampler = EpochRepeatSampler(
             self.train_dataset,
@@ -117,13 +123,14 @@ class OnlineTrainer(VideoTrainer):
         """The first generation batch as training would make it, in the data set's order; nothing is updated."""
         size = self.args.num_generations
         prompts = self.args.generation_batch_size // size
-        return self._generate_and_score([row for row in self.train_dataset[:prompts] for _ in range(size)])
+        rows = [row for row in self.train_dataset[:prompts] for _ in range(size)]
+        return self._generate_and_score(rows[own_rows(len(rows) // world_size())])
 
     def _generate_and_score(self, rows: Sequence[Mapping[str, Any]]) -> list[Batch]:
         began = time.perf_counter()
         rollouts = self._roll_out(self._requests(rows))
         rolled_out = time.perf_counter()
-        rewards = self._score(rows, rollouts)
+        rewards = rows_of_all(self._score(rows, rollouts))  # a group may lie in two processes
         self.note(time__rollout=rolled_out - began, time__score=time.perf_counter() - rolled_out)
         found = advantages(
             rewards,
@@ -138,7 +145,7 @@ class OnlineTrainer(VideoTrainer):
         size = self.args.per_device_train_batch_size
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self._seed("order"))).tolist()
         return [
-            Batch(index=order[start : start + size], rollouts=rollouts, found=found)
+            Batch(index=order[start : start + size], rollouts=rollouts, found=found, offset=rank() * len(rows))
             for start in range(0, len(order), size)
         ]
 
@@ -153,13 +160,13 @@ class OnlineTrainer(VideoTrainer):
         )
 
     def _requests(self, rows: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
-        """A request for each row; equal prompts in a row are the takes of one group."""
-        size = self.args.num_generations
+        """A request for each row; equal prompts in a row, over all processes, are the takes of one group."""
+        size, first = self.args.num_generations, rank() * len(rows)
         return [
             self.template.model_copy(
                 update={"prompt": str(row["prompt"]), "seed": self._seed(str(row["prompt"]), position % size)}
             )
-            for position, row in enumerate(rows)
+            for position, row in enumerate(rows, start=first)
         ]
 
     def _seed(self, prompt: str, sample: int = 0) -> int:

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from engine.errors import ConfigError
 
@@ -45,10 +47,16 @@ def trainable(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
 
 
+def local(tensor: Tensor) -> Tensor:
+    """The part of a sharded tensor that this process holds; any other tensor as it is. They share their memory."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 class Snapshot:
-    """A copy of the weights that train, which can stand in for them for a while."""
+    """A copy of the weights that train, which can stand in for them for a while; of shards it holds shards."""
 
     def __init__(self, network: nn.Module) -> None:
+        self._network = network
         self._parameters = dict(trainable(network))
         self.values: dict[str, Tensor] = {name: p.detach().clone() for name, p in self._parameters.items()}
 
@@ -56,20 +64,32 @@ class Snapshot:
     def blend(self, decay: float) -> None:
         """Move to the network's present weights: `decay` of the copy stays, 0 takes them as they are."""
         for name, value in self.values.items():
-            value.lerp_(self._parameters[name].detach(), 1 - decay)
+            local(value).lerp_(local(self._parameters[name].detach()), 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The network works with the copy inside the block. No gradients: they would be the copy's."""
         present = {name: parameter.data for name, parameter in self._parameters.items()}
+        if any(isinstance(value, DTensor) for value in present.values()):
+            present = {name: value.clone() for name, value in present.items()}
         try:
-            for name, parameter in self._parameters.items():
-                parameter.data = self.values[name]
+            self._put(self.values)
             with torch.no_grad():
                 yield
         finally:
-            for name, parameter in self._parameters.items():
-                parameter.data = present[name]
+            self._put(present)
+
+    @torch.no_grad()
+    def _put(self, values: dict[str, Tensor]) -> None:
+        """Shards are gathered from their own memory, which therefore is written to; what was gathered is let go."""
+        for name, parameter in self._parameters.items():
+            if isinstance(parameter, DTensor):
+                local(parameter).copy_(local(values[name]))
+            else:
+                parameter.data = values[name]
+        for module in self._network.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
 
 
 class Reference:

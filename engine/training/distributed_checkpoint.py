@@ -1,0 +1,122 @@
+"""Checkpoints of a run whose weights lie in shards, by PyTorch's distributed checkpoints: each process writes its part.
+
+In the folder are the trained weights, the run's copies of them, and the optimiser's state, all under the weights'
+names: the number of processes may be another one when the run goes on, and one process alone can read it too. The
+other way, `spread_optimizer` makes shards of the state that one process saved.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.optim import Optimizer
+
+from engine.errors import TrainingError
+from engine.training.distributed import is_first
+from engine.training.distributed_sharding import spread_like
+from engine.training.weights import Snapshot, local, trainable
+
+MODEL, OPTIMIZER, COPIES = "model", "optimizer", "copies"
+TRAINED_ONLY = StateDictOptions(ignore_frozen_params=True)
+
+
+def save_shards(folder: Path, network: nn.Module, optimizer: Optimizer, copies: Mapping[str, Snapshot]) -> None:
+    """Write everything that the run needs to go on; all processes take part."""
+    state = {**_weights(network, copies), OPTIMIZER: get_optimizer_state_dict(network, optimizer, options=TRAINED_ONLY)}
+    dcp.save(state, checkpoint_id=folder)
+
+
+def load_weights(folder: Path, network: nn.Module, copies: Mapping[str, Snapshot]) -> None:
+    """Read the trained weights and their copies into place. Raises TrainingError for shards of something else."""
+    state = _weights(network, copies)
+    _check_alike(folder, state)
+    _load(folder, state)
+    with torch.no_grad():
+        for name, parameter in trainable(network):
+            local(parameter).copy_(local(state[MODEL][name]))
+        for name, copy in copies.items():
+            for key, value in copy.values.items():
+                local(value).copy_(local(state[COPIES][name][key]))
+
+
+def load_optimizer(folder: Path, network: nn.Module, optimizer: Optimizer) -> None:
+    """Read the optimiser's state."""
+    state = {OPTIMIZER: get_optimizer_state_dict(network, optimizer, options=TRAINED_ONLY)}
+    _load(folder, state)
+    set_optimizer_state_dict(network, optimizer, state[OPTIMIZER], options=TRAINED_ONLY)
+
+
+def spread_optimizer(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """The state that one process saved, as shards: each moment lies where its weight does."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    spread = {
+        index: {
+            name: spread_like(value, parameters[index]) if value.shape == parameters[index].shape else value
+            for name, value in moments.items()
+        }
+        for index, moments in state["state"].items()
+    }
+    return {**state, "state": spread}
+
+
+def whole_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The trained weights in one piece on the CPU of the first process; empty on the others. All take part."""
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    found = get_model_state_dict(network, options=options)
+    return dict(found) if is_first() else {}
+
+
+def write_network(network: Any, folder: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write a sharded diffusers network as an ordinary folder, from its whole weights."""
+    sharded_class = type(network)
+    plain_class = sharded_class.__bases__[-1]  # `fully_shard` puts its own class before the network's
+    with torch.device("meta"):
+        twin = plain_class.from_config(network.config)
+    twin.load_state_dict({**dict(network.named_buffers()), **weights}, assign=True, strict=False)
+    twin.save_pretrained(folder)
+
+
+def _weights(network: nn.Module, copies: Mapping[str, Snapshot]) -> dict[str, Any]:
+    own = {name: parameter.detach() for name, parameter in trainable(network)}
+    return {MODEL: own, COPIES: {name: dict(copy.values) for name, copy in copies.items()}}
+
+
+def _load(folder: Path, state: dict[str, Any]) -> None:
+    alone = not torch.distributed.is_initialized()
+    try:
+        dcp.load(state, checkpoint_id=folder, no_dist=alone)
+    except (OSError, RuntimeError, dcp.api.CheckpointException) as error:
+        raise TrainingError(
+            f"The checkpoint's folder {folder} cannot be read ({_first_line(error)}): resume from an older one."
+        ) from error
+
+
+def _check_alike(folder: Path, state: dict[str, Any]) -> None:
+    """The names and sizes of the weights are those that were saved."""
+    try:
+        saved = dcp.FileSystemReader(folder).read_metadata().state_dict_metadata
+    except OSError as error:
+        raise TrainingError(
+            f"The checkpoint's folder {folder} cannot be read ({error}): resume from an older one."
+        ) from error
+    sizes = {name.removeprefix(f"{MODEL}."): one.size for name, one in saved.items() if name.startswith(f"{MODEL}.")}
+    own = {name: value.shape for name, value in state[MODEL].items()}
+    unlike = sorted(name for name in sizes.keys() | own.keys() if sizes.get(name) != own.get(name))
+    if unlike:
+        raise TrainingError(
+            f"The checkpoint {folder.parent} is of another model or LoRA ({len(unlike)} tensors differ, such as "
+            f"'{unlike[0]}'): resume with the settings that it was made with."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
