@@ -97,11 +97,34 @@ def _cut(group: list[GenerationRequest]) -> list[list[GenerationRequest]]:
 
 
 def _too_large(family: ModelFamily, batch: Sequence[GenerationRequest]) -> str:
-    """What was asked, how much of the device the network takes, and what to lower."""
+    """What was asked, what that is foretold to need beside what there is, and what to lower."""
     first = batch[0]
-    gib = sum(tensor.nbytes for tensor in family.network.parameters()) / 2**30
+    asked = f"{len(batch)} clips of {first.num_frames} frames at {first.width}x{first.height}"
     return (
-        f"The device's memory is full: {len(batch)} clips of {first.num_frames} frames at {first.width}x{first.height} "
-        f"do not fit beside the network's {gib:.1f} GiB. Lower the frames or the size, ask for fewer takes, use mode "
-        "'windows', or free the device."
+        f"The device's memory is full: {asked} {_foretold(family, batch)}. Lower the frames or the size, ask for fewer "
+        "takes, use mode 'windows', or free the device."
+    )
+
+
+def _foretold(family: ModelFamily, batch: Sequence[GenerationRequest]) -> str:
+    """With an estimate where the model's preset says the size of its networks."""
+    from engine.config.presets import load_preset
+    from engine.hardware.clip_need import clip_need
+    from engine.hardware.device import device_facts
+
+    first = batch[0]
+    try:
+        model = load_preset("models", first.model)
+    except ConfigError:
+        model = None
+    need = model and clip_need(model, first, len(batch))
+    if not model or not need:
+        gib = sum(tensor.nbytes for tensor in family.network.parameters()) / 2**30
+        return f"do not fit beside the network's {gib:.1f} GiB"
+    half = family.spec.nearest_frames(first.num_frames // 2)
+    smaller = clip_need(model, first, 1, num_frames=half) or need
+    has = device_facts(str(family.network.device)).memory_gib
+    return (
+        f"need about {need.peak:.1f} GiB (networks {need.weights:.1f}, a pass {need.passes:.1f}, decoding "
+        f"{need.decoding:.1f}) and the device has {has:.0f}; one clip of {half} frames needs about {smaller.peak:.1f}"
     )

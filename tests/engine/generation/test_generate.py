@@ -1,5 +1,6 @@
 """From requests to clips on the toy model: the same clip each time, in any batch, and a word for what cannot be."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,15 @@ def test_a_full_device_is_said_with_what_to_lower(tiny_family: Any) -> None:
 
     hook = tiny_family.network.register_forward_pre_hook(no_room)
     try:
+        with pytest.raises(
+            FamilyError, match=r"memory is full: 1 clips of 17 frames at 512x256 need about .* GiB"
+        ) as it:
+            list(generate(tiny_family, [another(num_frames=17, width=512, height=256)]))
+        assert re.search(
+            r"\(networks 0\.0, a pass .* and the device has \d+; one clip of 9 frames needs", str(it.value)
+        )
+        assert "Lower the frames or the size, ask for fewer takes, use mode 'windows'" in str(it.value)
         with pytest.raises(FamilyError, match=r"1 clips of 9 frames at 32x32 do not fit beside the network's 0.0 GiB"):
-            list(generate(tiny_family, [REQUEST]))
+            list(generate(tiny_family, [another(model="of-nobody")]))
     finally:
         hook.remove()

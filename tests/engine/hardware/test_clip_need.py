@@ -1,0 +1,49 @@
+"""What clips need on a device: more for more of them and longer ones, no more than a window in windows."""
+
+from typing import Any
+
+import pytest
+
+from engine.config.presets import load_model_preset
+from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan, WindowPlan
+from engine.hardware.clip_need import clip_need
+
+WAN = load_model_preset("wan21_1_3b")
+
+
+def peak(count: int = 1, model: Any = WAN, **fields: Any) -> float:
+    need = clip_need(model, GenerationRequest(**{**model.defaults(), "prompt": "x", **fields}), count)
+    assert need is not None and need.peak == need.weights + max(need.passes, need.decoding)
+    return need.peak
+
+
+def test_the_networks_are_the_presets() -> None:
+    need = clip_need(WAN, GenerationRequest(prompt="x", **WAN.defaults()), 1)
+    assert need is not None and need.weights == pytest.approx((1.419e9 + 1.27e8) * 2 / 2**30)
+
+
+def test_more_clips_and_longer_ones_need_more() -> None:
+    assert peak(8) > peak(1)
+    assert peak(8, num_frames=41) < peak(8)
+    assert peak(8, guidance=1.0) < peak(8, guidance=5.0)
+
+
+def test_windows_need_as_much_as_one_window() -> None:
+    windows = {"mode": "windows", "windows": WindowPlan(length=81, overlap=16)}
+    assert peak(num_frames=400, **windows) == peak(num_frames=81) < peak(num_frames=400)
+
+
+def test_stretches_need_as_much_as_the_longest() -> None:
+    sized = load_model_preset("wan21_flf_14b").model_copy(update={"network": WAN.network})
+
+    def stretches(*places: int) -> float:
+        given = tuple(GivenKeyframe(frame=frame, picture="0" * 64) for frame in places)
+        plan = KeyframePlan(source="given", given=given)
+        return peak(8, sized, mode="keyframes", num_frames=places[-1] + 1, keyframes=plan)
+
+    assert stretches(0, 40, 80) == stretches(0, 40) < stretches(0, 80)
+
+
+def test_nothing_is_foretold_of_a_model_of_unknown_size() -> None:
+    unknown = WAN.model_copy(update={"network": None})
+    assert clip_need(unknown, GenerationRequest(prompt="x", **WAN.defaults()), 1) is None
