@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 LOG_CHUNK_BYTES = 2**20
+LAST_BYTES = 2**16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,17 @@ def read_log(folder: Path, offset: int) -> tuple[bytes, int]:
     except FileNotFoundError:
         return b"", 0
     return found, start + len(found)
+
+
+def last_line(folder: Path) -> str:
+    """The last that the process said: where it failed, why."""
+    try:
+        with (folder / "log.txt").open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
+            lines = log.read().decode(errors="replace").strip().splitlines()
+    except FileNotFoundError:
+        lines = []
+    return lines[-1] if lines else "it said nothing."
 
 
 def keep_process(folder: Path, facts: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from engine.data.clip_files import checksum, save_clip
 from engine.data.store import ClipRecord, Store
+from engine.data.workspace import Workspace
 from engine.errors import ConfigError
 from engine.generation.request import PROMPT_LIMIT
 from engine.generation.video_io import read_video
@@ -18,13 +19,18 @@ def import_clip(store: Store, path: Path | str, prompt: str = "") -> ClipRecord:
 
     Raises MediaError (no video, damaged, too large), ConfigError (the prompt is too long) or StoreError (disk full).
     """
+    return store.add_clip(keep_video(store.workspace, path, prompt)[0])
+
+
+def keep_video(workspace: Workspace, path: Path | str, prompt: str = "") -> tuple[ClipRecord, Clip]:
+    """The files of an imported clip, which the database does not know yet. Raises the same."""
     if len(prompt) > PROMPT_LIMIT:
         raise ConfigError(f"A prompt has at most {PROMPT_LIMIT} characters, but got {len(prompt)}; shorten it.")
     frames, fps = read_video(Path(path))
     clip = Clip(frames=frames, fps=fps, prompt=prompt)
     clip_id = content_id(frames, fps, prompt)
-    save_clip(store.workspace, clip_id, clip)
-    return store.add_clip(ClipRecord.imported(clip_id, clip))
+    save_clip(workspace, clip_id, clip)
+    return ClipRecord.imported(clip_id, clip), clip
 
 
 def content_id(frames: np.ndarray, fps: float, prompt: str) -> str:

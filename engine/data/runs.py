@@ -28,6 +28,7 @@ from typing import Any, Self
 
 from engine.config.schema import TrainPreset
 from engine.data.adapters import CARD
+from engine.data.attempts import last_line
 from engine.data.findings import Alarm, Evaluation
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
@@ -138,8 +139,7 @@ class Run:
 
     def last_line(self) -> str:
         """The last that the training process said: where it failed, why."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if self.log.exists() else []
-        return lines[-1] if lines else "it said nothing."
+        return last_line(self.folder)
 
     def replace_preset(self, preset: TrainPreset) -> None:
         """Ask for something else from now on; only while nobody trains the run."""

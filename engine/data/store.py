@@ -223,6 +223,11 @@ class Store:
             rows = connection.execute(query.where(REPORTS.c.mix == mix, REPORTS.c.clip_id.in_(list(clip_ids))))
             return {row.clip_id: row.report for row in rows}
 
+    def scored_by(self, mix: str) -> list[str]:
+        """The ids of all clips that `mix` has scored."""
+        with self.database.reading() as connection:
+            return list(connection.scalars(select(REPORTS.c.clip_id).where(REPORTS.c.mix == mix)))
+
     def _records(self, query: Select[Any]) -> list[ClipRecord]:
         with self.database.reading() as connection:
             return [_record(row) for row in connection.execute(query)]

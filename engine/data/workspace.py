@@ -14,6 +14,7 @@ trackio/                the runs' metrics once more, for Trackio's dashboard
 tensorboard/<run>/      runs that were exported for TensorBoard
 tmp/                    folders being written; what a dead process left here is swept away
 jobs/<id>.log           one log a job
+spread/<id>/            many small things on their way to a cluster and back, see engine.data.spreads
 worker/                 the warm worker: its lock, its state, its log; whether the queue is paused
 backups/                the database before each migration
 """
@@ -136,6 +137,10 @@ class Workspace:
     def saved(self) -> Path:
         """Presets that were saved from the page, laid over the shipped ones."""
         return self.root / "saved"
+
+    def spread(self, name: str) -> Path:
+        """Where many things go to a cluster, and come back, see engine.data.spreads."""
+        return self.root / "spread" / name
 
     @property
     def miopen(self) -> Path:

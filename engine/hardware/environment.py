@@ -68,7 +68,8 @@ def process_changes(workspace: Workspace) -> dict[str, str | None]:
     found = environment(workspace)
     if found.variables:
         workspace.miopen.mkdir(parents=True, exist_ok=True)
-    return {**found.variables, **(visible_devices(os.environ) if is_rocm() else {})}
+    where = {"DAILIES_WORKSPACE": str(workspace.root)}  # its presets count, whatever folder the process starts in
+    return {**where, **found.variables, **(visible_devices(os.environ) if is_rocm() else {})}
 
 
 def laid_over(environment: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:

@@ -37,6 +37,7 @@ class RayRunner(FolderRunner):
     """`patience_s`: how long a cluster may be silent before what runs there counts as lost."""
 
     key: RunnerKey = "ray"
+    spreads = True
 
     def __init__(self, address: str = "", patience_s: float = PATIENCE_S) -> None:
         self.address = checked_address(address or os.environ.get(ADDRESS, ""))
@@ -46,9 +47,8 @@ class RayRunner(FolderRunner):
 
     def environment(self, env: Mapping[str, str | None]) -> Mapping[str, str | None]:
         """Ours, but for the devices: those Ray chooses, by HIP_VISIBLE_DEVICES alone."""
-        passed = {k: v for k, v in os.environ.items() if k.startswith(PASSED_ON) and k not in SECRETS}
         kept = {k: v for k, v in env.items() if k != VISIBLE}
-        return {**passed, **kept, ROCR_VISIBLE: None}
+        return {**passed_on(os.environ), **kept, ROCR_VISIBLE: None}
 
     def launch(self, attempt: Attempt, resources: Resources) -> Handle:
         """The handle is kept before the job is sent: a crash between the two leaves no job that nobody knows."""
@@ -64,8 +64,8 @@ class RayRunner(FolderRunner):
                 entrypoint=command,
                 submission_id=name,
                 runtime_env=patient,
-                entrypoint_num_cpus=resources.cpus or None,
-                entrypoint_num_gpus=resources.gpus or None,
+                entrypoint_num_cpus=resources.cpus * resources.processes or None,
+                entrypoint_num_gpus=resources.gpus * resources.processes or None,
                 metadata={"folder": str(attempt.folder)},
             ),
         )
@@ -125,6 +125,11 @@ class RayRunner(FolderRunner):
             return self._ask(handle, question)
         except _Silence as silence:
             raise JobError(f"{silence} Is {ADDRESS} right, and the cluster up?") from silence
+
+
+def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
+    """What processes of the cluster are told of our environment."""
+    return {k: v for k, v in environment.items() if k.startswith(PASSED_ON) and k not in SECRETS}
 
 
 def checked_address(address: str) -> str:

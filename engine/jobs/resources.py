@@ -18,10 +18,10 @@ LOCAL: RunnerKey = "local"
 
 
 class Resources(BaseModel):
-    """What a job needs of a machine, and whose. A cluster sets `gpus` and `cpus` aside, in all, on one of its machines.
+    """What a job needs of a machine, and whose. `processes` are the ranks of a training, which run on one machine, or
+    the actors that share the scoring of many clips; a cluster sets `gpus` and `cpus` aside for each of them.
 
-    `processes` is the number of ranks of a training, or of actors that share the scoring of many clips; `address` the
-    cluster's: that of the environment where the job is filed, unless it is given.
+    `address` is the cluster's: that of the environment where the job is filed, unless it is given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -6,7 +6,9 @@ a job *is* stands in our database alone; a cluster is asked only whether somethi
 """
 
 import importlib
+import logging
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import engine
 from engine.data.attempts import Attempt, Work, keep_process, kept_process, read_log
-from engine.errors import JobError
+from engine.errors import ConfigError, JobError
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.resources import RUNNERS, Resources, RunnerKey
 from engine.jobs.tether import tethered
@@ -24,6 +26,9 @@ from engine.jobs.tether import tethered
 ROOT = Path(engine.__file__).parents[1]
 PYTHON_MODULE = (sys.executable, "-m")
 GRACE_S = 120.0  # for the step that a training is in, and its checkpoint
+MARGIN_S = 30.0  # for a cluster to notice
+POLL_S = 0.5
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +66,12 @@ class Condition:
 class Runner(Protocol):
     """Methods raise JobError in one sentence; `poll` tells of trouble by its state instead.
 
-    `address` is that of the cluster, "" where there is none.
+    `address` is that of the cluster, "" where there is none. It `spreads` when a process of it can ask the cluster for
+    more processes.
     """
 
     address: str
+    spreads: bool
 
     def submit(
         self, argv: Sequence[str], *, env: Mapping[str, str | None], cwd: Path, resources: Resources, run_dir: Path
@@ -92,6 +99,7 @@ class FolderRunner:
 
     key: RunnerKey
     address = ""
+    spreads = False
 
     def submit(
         self, argv: Sequence[str], *, env: Mapping[str, str | None], cwd: Path, resources: Resources, run_dir: Path
@@ -165,6 +173,31 @@ def open_runner(key: RunnerKey, address: str = "") -> Runner:
     """The runner of a name. Raises ConfigError when the address of its cluster is missing, or none."""
     module, name = RUNNERS[key].split(":")
     return cast(Callable[[str], Runner], getattr(importlib.import_module(module), name))(address)
+
+
+def under_way(folder: Path) -> tuple[Runner, Handle] | None:
+    """The process that fills a folder now; None when there is none that can be asked."""
+    handle = kept(folder)
+    if handle is None:
+        return None
+    try:
+        runner = open_runner(handle.runner, handle.address)
+        return (runner, handle) if runner.reattach(handle) else None
+    except ConfigError:  # its cluster is not set up here any more
+        return None
+
+
+def see_it_end(runner: Runner, handle: Handle) -> None:
+    """Ask a process to end within its grace, and wait until it has; its attendant kills it when it does not."""
+    if runner.poll(handle).is_over:
+        return
+    runner.cancel(handle, GRACE_S)
+    deadline = time.monotonic() + GRACE_S + MARGIN_S
+    while not runner.poll(handle).is_over:
+        if time.monotonic() > deadline:
+            log.warning("The process that fills %s has not ended yet; it was asked to.", handle.folder)
+            return
+        time.sleep(POLL_S)
 
 
 def placed(resources: Resources) -> Resources:

@@ -3,20 +3,25 @@
 What is scored is kept at once, clip by clip: a job that is cut short, and filed again, does only the rest.
 """
 
-from collections.abc import Generator, Sequence
+import hashlib
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from engine.config.presets import load_preset
 from engine.data.clip_files import load_clip, save_overlays
-from engine.data.imports import import_clip
-from engine.data.store import Store
+from engine.data.imports import import_clip, keep_video
+from engine.data.store import ClipRecord, Store
 from engine.data.uploads import discard_upload
+from engine.data.workspace import Workspace
 from engine.errors import ConfigError, DailiesError, MediaError
 from engine.generation.video_io import videos_in
+from engine.hardware.environment import process_changes
 from engine.jobs.context import JobContext
+from engine.jobs.executors import Done, Executor, Here, Spread, Task, Waiting
 from engine.jobs.kinds import Run
 from engine.jobs.spec import JobProgress, OverlaysConfig, ScoreConfig, ScoreFolderConfig
 
@@ -38,28 +43,81 @@ def score_clips(config: ScoreConfig, context: JobContext) -> Run:
 
 
 def score_folder(config: ScoreFolderConfig, context: JobContext) -> Run:
-    """Import and score a folder's videos; what this mix has scored already stays as it is.
+    """Import and score a folder's videos, here or on a cluster; what this mix has scored already stays as it is.
 
     Result: `clip_ids`, `unscored` a sentence by clip id, `unread` a sentence by file name. A video that cannot be read
     does not stop the others; if none can, the first one's error is raised.
     """
-    store, videos, suite = context.store, videos_in(config.folder), open_suite(config.mix)
-    clip_ids: list[str] = []
-    unscored: dict[str, str] = {}
-    unread: dict[str, str] = {}
-    for step, path in enumerate(videos):
-        yield JobProgress(phase="score", step=step, of=len(videos))
-        try:
-            clip_ids.append(import_clip(store, path, prompt_of(path, config.prompt)).id)
-        except (MediaError, ConfigError) as error:
-            unread[path.name] = str(error)
-            if len(unread) == len(videos):
-                raise
-            continue
-        if store.report(clip_ids[-1], config.mix) is None and (why := score_one(suite, clip_ids[-1], store)):
-            unscored[clip_ids[-1]] = why
+    store, videos = context.store, videos_in(config.folder)
+    known = {"workspace": str(store.workspace.root), "mix": config.mix, "known": store.scored_by(config.mix)}
+    task = Task(opens="engine.jobs.scoring:open_scorer", config=known)
+    items = [{"path": str(path), "prompt": config.prompt} for path in videos]
+    found: dict[int, Scored] = {}
+    yield JobProgress(phase="score", of=len(videos))
+    for event in _executor(config, context).map(task, items):
+        if isinstance(event, Done):
+            found[event.index] = _kept(Scored(**event.result), config.mix, store)
+        handle = event.handle if isinstance(event, Waiting) else None
+        yield JobProgress(phase="score", step=len(found), of=len(videos), handle=handle)
     discard_upload(store.workspace, config.folder / "any")
-    return {"clip_ids": clip_ids, "unscored": unscored, "unread": unread}
+    return _summary([(videos[index].name, found[index]) for index in sorted(found)])
+
+
+def _executor(config: ScoreFolderConfig, context: JobContext) -> Executor:
+    """This process, unless the job asks for others."""
+    workspace, resources = context.store.workspace, context.resources
+    if resources.is_local and resources.processes == 1:
+        return Here()
+    name = hashlib.sha256(f"{config.folder} {config.mix}".encode()).hexdigest()[:16]
+    return Spread(workspace.spread(name), resources, process_changes(workspace))
+
+
+class Scored(BaseModel):
+    """What became of one video; `error` says why there is no report, or, without a clip, why it could not be read."""
+
+    clip: ClipRecord | None = None
+    report: dict[str, Any] | None = None
+    error: str = ""
+
+
+def open_scorer(config: Mapping[str, Any]) -> Callable[[Mapping[str, str]], dict[str, Any]]:
+    """What scores one video of `path` and `prompt` and keeps its files; the database is not for it to write.
+
+    `config` has the folder of the `workspace`, the key of a `mix`, and the ids of the clips `known` to be scored.
+    """
+    workspace, suite, known = Workspace(Path(config["workspace"])), open_suite(config["mix"]), set(config["known"])
+
+    def scored(item: Mapping[str, str]) -> Scored:
+        path = Path(item["path"])
+        try:
+            record, clip = keep_video(workspace, path, prompt_of(path, item["prompt"]))
+        except (MediaError, ConfigError) as error:
+            return Scored(error=str(error))
+        if record.id in known:
+            return Scored(clip=record)
+        try:
+            return Scored(clip=record, report=suite.score(clip, record.id).to_dict())
+        except DailiesError as error:
+            return Scored(clip=record, error=str(error))
+
+    return lambda item: scored(item).model_dump(mode="json", exclude_defaults=True)
+
+
+def _kept(scored: Scored, mix: str, store: Store) -> Scored:
+    if scored.clip is not None:
+        store.add_clip(scored.clip)
+        if scored.report is not None:
+            store.save_report(scored.clip.id, mix, scored.report)
+    return scored
+
+
+def _summary(found: Sequence[tuple[str, Scored]]) -> dict[str, Any]:
+    """The job's result, of what became of each file. Raises MediaError when none could be read."""
+    unread = {name: one.error for name, one in found if one.clip is None}
+    if len(unread) == len(found):
+        raise MediaError(found[0][1].error)
+    clips = [(one.clip.id, one.error) for _, one in found if one.clip is not None]
+    return {"clip_ids": [id for id, _ in clips], "unscored": {id: why for id, why in clips if why}, "unread": unread}
 
 
 def prompt_of(path: Path, otherwise: str) -> str:

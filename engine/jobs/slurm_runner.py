@@ -72,12 +72,13 @@ class SlurmRunner(FolderRunner):
         """Raises ConfigError: no submitit, no Slurm, or options that submitit does not know."""
         options = {"timeout_min": DAY_MIN, **read_options(os.environ.get(OPTIONS, ""))}
         if resources.gpus:
-            options["gpus_per_node"] = math.ceil(resources.gpus)
+            options["gpus_per_node"] = math.ceil(resources.gpus * resources.processes)
+        cpus = max(1, math.ceil(resources.cpus * resources.processes))
         try:
             import submitit
 
             executor = submitit.AutoExecutor(folder=folder, cluster=self._cluster)
-            executor.update_parameters(name="dailies", cpus_per_task=max(1, math.ceil(resources.cpus)), **options)
+            executor.update_parameters(name="dailies", cpus_per_task=cpus, **options)
         except ImportError as error:
             raise ConfigError(f"submitit is not installed here ({error}): pip install 'dailies[slurm]'.") from error
         except (RuntimeError, NameError, ValueError, TypeError) as error:

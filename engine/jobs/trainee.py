@@ -9,12 +9,12 @@ import sys
 import psutil
 
 from engine.data.runs import Run
-from engine.errors import ConfigError, JobError
+from engine.errors import JobError
 from engine.hardware.environment import process_changes
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 from engine.jobs.resources import Resources
-from engine.jobs.runner import ROOT, Handle, Runner, kept, open_runner
+from engine.jobs.runner import ROOT, Handle, Runner, open_runner, under_way
 from engine.jobs.spec import ACTIVE, Job
 
 
@@ -25,24 +25,12 @@ def command(run: Run) -> list[str]:
 
 def begin(run: Run, resources: Resources) -> tuple[Runner, Handle]:
     """The process that trains the run: the one that still does, else a new one, whose output goes to the run's log."""
-    found = under_way(run)
+    found = under_way(run.folder)
     if found is not None:
         return found
     runner = open_runner(resources.runner, resources.address)
     changes = process_changes(run.workspace)
     return runner, runner.submit(command(run), env=changes, cwd=ROOT, resources=resources, run_dir=run.folder)
-
-
-def under_way(run: Run) -> tuple[Runner, Handle] | None:
-    """The process that trains the run now; None when there is none that can be asked."""
-    handle = kept(run.folder)
-    if handle is None:
-        return None
-    try:
-        runner = open_runner(handle.runner, handle.address)
-        return (runner, handle) if runner.reattach(handle) else None
-    except ConfigError:  # its cluster is not set up here any more
-        return None
 
 
 def kill(queue: JobQueue, job_id: str) -> Job:
@@ -66,7 +54,7 @@ def _handle(queue: JobQueue, job: Job) -> Handle | None:
     if job.progress is not None and job.progress.handle is not None:
         return job.progress.handle
     run_id = job.config.get("run")
-    found = under_way(Run.find(queue.store.workspace, run_id)) if run_id else None
+    found = under_way(Run.find(queue.store.workspace, run_id).folder) if run_id else None
     return found[1] if found else None
 
 

@@ -1,6 +1,5 @@
 """What a "train" job does: a training process of its own, watched by what it writes into the run's folder."""
 
-import logging
 import shutil
 import time
 from collections.abc import Generator
@@ -12,13 +11,9 @@ from engine.errors import JobError, Lost
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import Run as Running
 from engine.jobs.resources import Resources
-from engine.jobs.runner import GRACE_S, Condition, Handle, Runner
+from engine.jobs.runner import POLL_S, Condition, Handle, Runner, see_it_end
 from engine.jobs.spec import JobProgress, TrainConfig
 from engine.jobs.trainee import begin
-
-POLL_S = 0.5
-MARGIN_S = 30.0  # for a cluster to notice
-log = logging.getLogger(__name__)
 
 
 def train(config: TrainConfig, context: JobContext) -> Running:
@@ -49,7 +44,7 @@ def train_run(run: Run, resources: Resources) -> Generator[JobProgress, None, No
     try:
         ended = yield from _watch(runner, handle, run)
     finally:
-        _stop(runner, handle)
+        see_it_end(runner, handle)
     if ended.state == "lost":
         raise Lost(f"The run {run.id} is lost. {ended.sentence}")
     if ended.exit_code != 0:
@@ -69,16 +64,3 @@ def _watch(runner: Runner, handle: Handle, run: Run) -> Generator[JobProgress, N
             yield JobProgress(phase="train", step=int(last["step"]), of=int(last.get("of", 0)), handle=handle)
         time.sleep(POLL_S)
     return now
-
-
-def _stop(runner: Runner, handle: Handle) -> None:
-    """Ask the process to end with a checkpoint, and see it end; its attendant kills it when it does not."""
-    if runner.poll(handle).is_over:
-        return
-    runner.cancel(handle, GRACE_S)
-    deadline = time.monotonic() + GRACE_S + MARGIN_S
-    while not runner.poll(handle).is_over:
-        if time.monotonic() > deadline:
-            log.warning("The training in %s has not ended yet; it was asked to.", handle.folder)
-            return
-        time.sleep(POLL_S)

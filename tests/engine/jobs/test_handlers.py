@@ -203,7 +203,7 @@ def test_a_folder_is_scored_and_what_cannot_be_read_is_said(context, store, fold
     assert [store.clip(clip_id).prompt for clip_id in result["clip_ids"]] == ["a square that moves right", "something"]
     assert list(result["unread"]) == ["c.mkv"] and "damaged" in result["unread"]["c.mkv"]
     assert set(store.reports(result["clip_ids"], tiny_model)) == set(result["clip_ids"])
-    assert [(p.step, p.of) for p in seen] == [(0, 3), (1, 3), (2, 3)]
+    assert [(p.step, p.of) for p in seen] == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 def test_a_folder_that_was_cut_short_goes_on_where_it_was(context, store, folder, tiny_model):

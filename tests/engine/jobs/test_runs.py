@@ -17,7 +17,7 @@ from engine.jobs import trainee
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 from engine.jobs.resources import Resources
-from engine.jobs.runner import Handle, keep, open_runner
+from engine.jobs.runner import Handle, keep, open_runner, under_way
 from engine.jobs.runs import changed_copy, extend, file_run, resume, run_state, run_states
 from engine.jobs.spec import JobProgress, JobSpec, Status
 
@@ -154,12 +154,12 @@ def test_a_run_that_still_trains_is_watched_instead_of_started_again(
     assert found == sleeper and runner.poll(found).state == "running"
     runner.cancel(found, 60)
     until(lambda: runner.poll(found).is_over, "the process to end")
-    assert runner.poll(found).exit_code == -signal.SIGTERM and trainee.under_way(run) is None
+    assert runner.poll(found).exit_code == -signal.SIGTERM and under_way(run.folder) is None
 
 
 def test_a_run_whose_cluster_is_not_set_up_here_is_nobodys(run: Run, sleeper: Handle) -> None:
     keep(replace(sleeper, runner="ray", address="no address"))
-    assert trainee.under_way(run) is None
+    assert under_way(run.folder) is None
     keep(sleeper)
 
 
@@ -169,7 +169,7 @@ def test_killing_a_training_job_ends_its_process(
     job = file_run(queue, run)
     queue.claim(ProcessIdentity.current())
     assert trainee.kill(queue, job.id).status == "stopping"
-    until(lambda: trainee.under_way(run) is None, "the process to end")
+    until(lambda: under_way(run.folder) is None, "the process to end")
     assert sleeper.attempt.exit_code() == -signal.SIGKILL
 
 
@@ -183,7 +183,7 @@ def test_killing_by_the_jobs_row_needs_no_run(
     found = queue.get(job.id).progress
     assert found is not None and found.handle == sleeper
     trainee.kill(queue, job.id)
-    until(lambda: trainee.under_way(run) is None, "the process to end")
+    until(lambda: under_way(run.folder) is None, "the process to end")
 
 
 def test_killing_a_queued_job_cancels_it(queue: JobQueue, run: Run) -> None:
