@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.cli_modes import MODE_OPTIONS, add_modes, mode_fields
 from engine.cli_output import decimal, drain, print_json, print_table
+from engine.cli_where import add_where, read_where
 from engine.errors import StoreError
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def add_score(commands: Any, shared: argparse.ArgumentParser) -> None:
     add_mix(parser)
     add_out(parser)
     add_queue(parser)
+    add_where(parser, "processes or actors that share the videos of a folder")
     parser.set_defaults(run=score, model=None)
 
 
@@ -126,8 +128,12 @@ def score(options: argparse.Namespace) -> None:
     mix = chosen_mix(options)
     if mix is None:
         raise ConfigError(f"`dailies score` needs rewards to score by, but got --mix {options.mix}; name a mix.")
-    file = JobSpec.score_folder if options.file.is_dir() else JobSpec.score_file
-    execute(file(options.file, options.prompt, mix), options)
+    where = read_where(options)
+    if options.file.is_dir():
+        return execute(JobSpec.score_folder(options.file, options.prompt, mix, where), options)
+    if where is not None:
+        raise ConfigError(f"--runner and its like are for folders, but {options.file} is none: leave them out.")
+    execute(JobSpec.score_file(options.file, options.prompt, mix), options)
 
 
 def demo(options: argparse.Namespace) -> None:
@@ -200,7 +206,8 @@ def run_here(spec: "JobSpec", store: "Store", options: argparse.Namespace) -> No
     from engine.jobs.context import JobContext
     from engine.jobs.kinds import KINDS, kind_of
 
-    result = drain(kind_of(spec.kind, KINDS).start(spec.config, JobContext(store=store)))
+    kind = kind_of(spec.kind, KINDS)
+    result = drain(kind.start(spec.config, JobContext(store=store, resources=kind.place(spec.resources))))
     records = [store.clip(clip_id) for clip_id in result["clip_ids"]]
     folders = {record.id: export(store, record, options.out) for record in records}
     if options.json:

@@ -104,7 +104,7 @@ class FolderRunner:
     def submit(
         self, argv: Sequence[str], *, env: Mapping[str, str | None], cwd: Path, resources: Resources, run_dir: Path
     ) -> Handle:
-        work = Work(argv=launched(argv, resources), env=self.environment(env), cwd=str(cwd))
+        work = Work(argv=several(argv, resources), env=self.environment(env), cwd=str(cwd))
         try:
             attempt = Attempt.begin(run_dir, work)
         except OSError as error:
@@ -211,7 +211,7 @@ def attendant(attempt: Attempt) -> list[str]:
     return [*PYTHON_MODULE, "engine.jobs.attendant", str(attempt.place)]
 
 
-def launched(argv: Sequence[str], resources: Resources) -> list[str]:
+def several(argv: Sequence[str], resources: Resources) -> list[str]:
     """The command as one process, or as several by torchrun, whose ranks die with it."""
     if resources.processes == 1:
         return list(argv)
