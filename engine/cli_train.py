@@ -2,17 +2,23 @@
 
 import argparse
 import json
+import os
 import subprocess
+import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from engine import cli_export
 from engine.cli_output import print_json, print_table
+from engine.cli_where import add_where, read_where, refuse_elsewhere
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from engine.data.runs import Run
     from engine.data.workspace import Workspace
+    from engine.jobs.resources import Resources
 
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -51,6 +57,7 @@ def add_start(parser: argparse.ArgumentParser) -> None:
 
 def add_queue(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queue", action="store_true", help="file a job for the worker instead of running it here")
+    add_where(parser, "ranks, which torchrun starts")
 
 
 def start(options: argparse.Namespace) -> None:
@@ -58,14 +65,19 @@ def start(options: argparse.Namespace) -> None:
     from engine.data.store import Store
     from engine.data.workspace import Workspace
     from engine.preferences.lineage import create_run
+    from engine.training.distributed import first_alone
 
     preset = load_train_preset(options.preset, read_changes(options.set))
-    store = Store(Workspace.from_env(options.workspace))
-    try:
-        run = create_run(store, preset, start_of(options, store.workspace, preset.model))
-    finally:
-        store.close()
-    execute(run, options)
+
+    def create() -> "Run":
+        store = Store(Workspace.from_env(options.workspace))
+        try:
+            return create_run(store, preset, start_of(options, store.workspace, preset.model))
+        finally:
+            store.close()
+
+    with among_several(options):
+        execute(first_alone(create), options)
 
 
 def start_of(options: argparse.Namespace, workspace: "Workspace", model: str) -> "Path | None":
@@ -79,31 +91,70 @@ def go_on(options: argparse.Namespace) -> None:
     from engine.data.runs import Run
     from engine.data.workspace import Workspace
 
-    execute(Run.find(Workspace.from_env(options.workspace), options.run_id), options)
+    with among_several(options):
+        execute(Run.find(Workspace.from_env(options.workspace), options.run_id), options)
+
+
+@contextmanager
+def among_several(options: argparse.Namespace) -> "Iterator[None]":
+    """Under `accelerate launch` or torchrun this process is one of those that train; otherwise nothing."""
+    from engine.data.workspace import Workspace
+    from engine.errors import ConfigError
+    from engine.hardware.environment import process_changes
+    from engine.training.distributed import launched, together
+
+    if launched():
+        if options.queue:
+            raise ConfigError(
+                "--queue leaves the training to a worker, so there is nothing to launch: use one of them."
+            )
+        for name, value in process_changes(Workspace.from_env(options.workspace)).items():
+            os.environ.pop(name, None)
+            os.environ |= {name: value} if value is not None else {}
+    with together():
+        yield
 
 
 def execute(run: "Run", options: argparse.Namespace) -> None:
     """Queue the run, or train here and then publish its adapter."""
     from engine.data.workspace import Workspace
     from engine.errors import TrainingError
-    from engine.hardware.environment import process_environment
-    from engine.jobs.trainee import command
     from engine.jobs.training import publish
+    from engine.training.distributed import is_first
 
     if options.queue:
         queue(run, options)
         return
-    try:
-        code = subprocess.run(command(run), check=False, env=process_environment(run.workspace)).returncode
-    except KeyboardInterrupt:
-        code = None
+    code = train(run, refuse_elsewhere(read_where(options)))
+    if code != 0 and not is_first():
+        sys.exit(code)
     if code != 0:
         raise TrainingError(f"The run {run.id} is not finished (exit code {code}): `dailies resume {run.id}` goes on.")
+    if not is_first():
+        return
     name = publish(run, Workspace.from_env(options.workspace))
     if options.json:
         print_json({"run": run.id, "folder": str(run.folder), "adapter": name, "metrics": run.metrics()})
     else:
         print(f"Run {run.id} is finished. `dailies generate PROMPT --adapter {name}` uses what it learned.")
+
+
+def train(run: "Run", where: "Resources") -> int | None:
+    """The exit code of a process of its own, or of this one among those that a launcher started; None: interrupted."""
+    from engine.hardware.environment import process_environment
+    from engine.jobs.runner import several
+    from engine.jobs.trainee import command
+    from engine.training.distributed import launched
+
+    if launched():
+        from engine.training.run import train_here
+
+        return train_here(run)
+    try:
+        argv = several(command(run), where)
+        return subprocess.run(argv, check=False, env=process_environment(run.workspace)).returncode
+    except KeyboardInterrupt:
+        return None
 
 
 def queue(run: "Run", options: argparse.Namespace) -> None:
@@ -115,7 +166,7 @@ def queue(run: "Run", options: argparse.Namespace) -> None:
 
     store = Store(Workspace.from_env(options.workspace))
     try:
-        job = file_run(JobQueue(store), run)
+        job = file_run(JobQueue(store), run, read_where(options))
         ensure_worker(store.workspace)
     finally:
         store.close()

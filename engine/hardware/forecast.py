@@ -13,10 +13,10 @@ from engine.config.settings import defaults_of
 from engine.data.runs import Run
 from engine.errors import DailiesError
 from engine.families import family_spec
+from engine.hardware.clip_need import BYTES, clip_tokens, passes_a_step
 from engine.hardware.effort import Effort, Pace, is_far, seconds_an_update
 from engine.hardware.memory import Change, Load, Need, Verdict, advice, learned, need, verdict
 
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 DPO_SIDES = 2  # chosen and rejected go through the network together
 SIDES = {"dpo": DPO_SIDES}
 
@@ -50,8 +50,7 @@ class Plan:
     @property
     def guided(self) -> int:
         """Passes that one prediction takes."""
-        embedded = family_spec(self.model.family).embedded_guidance
-        return 2 if self.values["guidance"] > 1 and not embedded else 1
+        return passes_a_step(self.model, self.values["guidance"])
 
     @property
     def clips_an_update(self) -> int:
@@ -59,11 +58,9 @@ class Plan:
 
     @property
     def tokens(self) -> int:
-        """Of one clip: latent frames by patches."""
-        spec = family_spec(self.model.family)
-        patch = self.model.size_multiple or spec.size_multiple
-        frames = -(-int(self.values["num_frames"]) // spec.frame_stride)
-        return max(1, frames * (int(self.values["width"]) // patch) * (int(self.values["height"]) // patch))
+        """Of one clip."""
+        frames, width, height = (int(self.values[name]) for name in ("num_frames", "width", "height"))
+        return clip_tokens(self.model, frames, width, height)
 
     @property
     def steps(self) -> int | None:
@@ -161,14 +158,15 @@ def experience(run: Run) -> Experience | None:
     return Experience(memory=(need(load_of(planned)).peak, peak) if peak else None, pace=pace)
 
 
-def forecast(preset: TrainPreset, total_gib: float, runs: Iterable[Run] = ()) -> Forecast | None:
-    """What the recipe needs on a device of `total_gib`; None when the size of its model is not known."""
+def forecast(preset: TrainPreset, total_gib: float, runs: Iterable[Run] = (), *, shards: int = 1) -> Forecast | None:
+    """What the recipe needs on a device of `total_gib`, its weights being spread over `shards` of them; None when the
+    size of its model is not known."""
     planned = plan(preset)
     if planned is None:
         return None
     known = [found for run in runs if _model_of(run) == preset.model and (found := experience(run)) is not None]
     factor = learned(one.memory for one in known if one.memory)
-    load, room_gib = load_of(planned), total_gib / factor
+    load, room_gib = replace(load_of(planned), shards=shards), total_gib / factor
     wanted = need(load)
     fits = verdict(wanted, room_gib)
     paces = [one.pace for one in known if one.pace]

@@ -25,6 +25,7 @@ TEXT_TOKEN = 0.2  # a token of the prompt passes cross-attention only
 FLOAT32_SHARE = 0.62  # float32 keeps no second copies in another precision: fewer numbers, each twice as large
 UNET_FORWARD = 0.03  # of what the backward pass of a U-Net keeps, without checkpoints
 LORA_LAYERS = 8  # linear layers of a block that carry one: q, k, v and out of self- and cross-attention
+GATHERED = 2  # blocks that are whole at a time where weights lie in shards: the one at work, and the next
 ADAM_BYTES = 16  # float32 weight, gradient and two moments
 
 Verdict = Literal["fits", "tight", "no"]
@@ -36,6 +37,7 @@ class Load:
 
     `graph_clips` go through one backward pass together (pairs count twice, guided clips twice); `rollout_clips` are
     denoised together without gradients, 0 when the algorithm makes no clips. `tokens` of one clip, with `text_tokens`.
+    The weights of the network that is trained may lie in `shards` on as many devices.
     """
 
     shape: NetworkShape
@@ -51,6 +53,7 @@ class Load:
     copies: int = 0
     bytes_each: int = 2
     tiled_decode: bool = False
+    shards: int = 1
 
     @property
     def effective_tokens(self) -> float:
@@ -99,15 +102,17 @@ def need(load: Load) -> Need:
 
 def weights(load: Load) -> float:
     """Bytes of the networks at rest: the frozen or trained one, the VAE, and the text encoder where it stays."""
-    at_rest = load.shape.params * load.bytes_each if load.lora_rank else 0.0  # one that trains is in `training_state`
-    return at_rest + load.shape.vae_params * load.bytes_each + load.shape.text_params * load.bytes_each
+    whole = load.shape.params * load.bytes_each
+    at_rest = whole / load.shards if load.lora_rank else 0.0  # one that trains is in `training_state`
+    gathered = GATHERED * whole / load.shape.blocks if load.shards > 1 else 0.0
+    return at_rest + gathered + load.shape.vae_params * load.bytes_each + load.shape.text_params * load.bytes_each
 
 
 def training_state(load: Load) -> float:
     """Bytes of what the optimiser keeps, and of the copies of the trained weights (average, reference, old policy)."""
     trained = lora_params(load.shape, load.lora_rank) if load.lora_rank else load.shape.params
     reference = 0.0 if load.lora_rank else load.shape.params * load.bytes_each
-    return trained * (ADAM_BYTES + 4 * load.copies) + reference
+    return (trained * (ADAM_BYTES + 4 * load.copies) + reference) / load.shards
 
 
 def lora_params(shape: NetworkShape, rank: int) -> float:

@@ -8,6 +8,7 @@ Imports no torch: the command line asks whether it was launched before there is 
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -40,7 +41,11 @@ def launched() -> bool:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """The processes that the launcher started know each other inside the block; nothing without a launcher."""
+    """The processes that the launcher started know each other inside the block; nothing without a launcher.
+
+    They part when the block ends well. One that fails must not wait for the others to part: it just ends, and the
+    launcher ends the others.
+    """
     if not launched():
         yield
         return
@@ -50,11 +55,8 @@ def together() -> Iterator[None]:
     from engine.hardware.device import pick_device
 
     PartialState(cpu=pick_device() == "cpu", timeout=PATIENCE)
-    try:
-        yield
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+    yield
+    dist.destroy_process_group()
 
 
 def world_size() -> int:
@@ -208,7 +210,7 @@ def _group() -> "torch.distributed":
 
 
 def _joined() -> bool:
-    return _group().is_available() and _group().is_initialized()
+    return "torch.distributed" in sys.modules and _group().is_available() and _group().is_initialized()
 
 
 def _device() -> "torch.device":

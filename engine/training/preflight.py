@@ -46,10 +46,11 @@ def preflight(trainer: VideoTrainer) -> list[Verdict]:
     return found
 
 
-def memory(preset: TrainPreset) -> Iterator[Verdict]:
-    """Whether the run fits onto its device, by the planner's laws; nothing for a model whose size is not known."""
+def memory(preset: TrainPreset, shards: int = 1) -> Iterator[Verdict]:
+    """Whether the run fits onto its device (each of its devices, with its weights in `shards`), by the planner's laws;
+    nothing for a model whose size is not known."""
     facts = device_facts()
-    found = forecast(preset, facts.memory_gib)
+    found = forecast(preset, facts.memory_gib, shards=shards)
     if found is None:
         return
     told = f"{found.need.low:.2g} to {found.need.high:.2g} GiB of {facts.memory_gib:.0f} GiB"

@@ -2,6 +2,9 @@
 
 SIGTERM and SIGINT end it after the step that it is in, with a checkpoint. Exit code 0: the run is finished; 3: it was
 stopped so; 2: it failed, and the last line of its output says why.
+
+`accelerate launch` or torchrun may start several such processes for one run: they train together, the first of them
+writes into the folder, and all of them stop when one is asked to.
 """
 
 import argparse
@@ -18,6 +21,7 @@ from engine.data.adapters import AdapterCard, write_card
 from engine.data.locks import try_lock
 from engine.data.runs import Run
 from engine.errors import DailiesError, TrainingError
+from engine.training.distributed import any_of, first_alone, from_first, is_first, rank, together, world_size
 from engine.training.gauges import Gauges
 from engine.training.launch import build_trainer
 from engine.training.mirror import Mirror, mirrored
@@ -35,12 +39,15 @@ class Recorder(TrainerCallback):
 
     def __init__(self, run: Run) -> None:
         self._run, self._gauges = run, Gauges()
-        self.stop_asked = False
+        self.stop_asked, self._signalled = False, False
 
     def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        self.stop_asked = True
+        """Only this process knows until the end of its step, where all of them agree."""
+        self._signalled = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if not is_first():
+            return
         self._run.append_metrics(state.global_step, {**(logs or {}), **self._gauges.read(), "of": state.max_steps})
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -48,6 +55,7 @@ class Recorder(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._gauges.step_ends()
+        self.stop_asked = any_of(self.stop_asked or self._signalled)
         if self.stop_asked:
             control.should_save = control.should_training_stop = True
 
@@ -55,42 +63,47 @@ class Recorder(TrainerCallback):
 def train(run: Run, recorder: Recorder) -> bool:
     """Train to the end, or until asked to stop or alarmed; whether it is finished, its adapter then in its folder."""
     preset = run.preset()
-    if try_lock(run.lock) is None:
-        raise TrainingError(f"The run {run.id} is being trained by another process: wait for it, or stop it first.")
+    first_alone(lambda: _claim(run))
     trainer = build_trainer(preset, run, callbacks=[recorder])
     trainer.add_callback(Sampler(trainer, run, preset, hurried=lambda: recorder.stop_asked))
     if mirrored():
         trainer.add_callback(Mirror(run))
     watchdog = Watchdog(trainer, run, preset)
     trainer.add_callback(watchdog)
-    checkpoint = run.last_checkpoint()
+    checkpoint = from_first(run.last_checkpoint())
     if checkpoint is None:
         _look_before(trainer, run)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    watchdog.settle()
+    if is_first():
+        watchdog.settle()
     if recorder.stop_asked or watchdog.stopped:
         return False
     trainer.export(run.adapter)
-    if trainer.args.lora_rank:
+    if trainer.args.lora_rank and is_first():
         note = f"{preset.title}, run {run.id}."
         write_card(run.adapter, AdapterCard(model=preset.model, note=note, **trainer.args.sampled_with()))
     return True
 
 
+def _claim(run: Run) -> None:
+    """Held until this process ends."""
+    if try_lock(run.lock) is None:
+        raise TrainingError(f"The run {run.id} is being trained by another process: wait for it, or stop it first.")
+
+
 def _look_before(trainer: VideoTrainer, run: Run) -> None:
     """Preflight, kept in the run's folder. Raises TrainingError when a verdict stops the run."""
-    verdicts = [*memory(run.preset()), *preflight(trainer)]
-    for verdict in verdicts:
-        log.info("preflight, %s: %s. %s", verdict.name, verdict.level, verdict.sentence)
-    save(verdicts, run)
+    shards = 1 if trainer.sharding is None else world_size()
+    verdicts = from_first([*memory(run.preset(), shards), *preflight(trainer)])
+    if is_first():
+        for verdict in verdicts:
+            log.info("preflight, %s: %s. %s", verdict.name, verdict.level, verdict.sentence)
+        save(verdicts, run)
     refuse(verdicts)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="the run's folder")
-    run = Run(parser.parse_args().run.resolve())
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+def train_here(run: Run) -> int:
+    """Train in this process until the run is finished, stopped or failed; the exit code."""
     recorder = Recorder(run)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, recorder.ask_to_stop)
@@ -98,8 +111,20 @@ def main() -> int:
         return FINISHED if train(run, recorder) else STOPPED
     except DailiesError as error:
         log.error("%s", error)
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{error}\n" if is_first() else f"process {rank()}: {error}\n")
         return FAILED
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="the run's folder")
+    run = Run(parser.parse_args().run.resolve())
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with together():
+        code = train_here(run)
+        if code == FAILED:
+            sys.exit(code)
+    return code
 
 
 if __name__ == "__main__":

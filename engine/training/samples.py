@@ -18,6 +18,7 @@ from engine.data.samples import RunSamples, SampleSet
 from engine.families.base import ModelFamily
 from engine.generation.request import GenerationRequest
 from engine.seeds import seed_for
+from engine.training.distributed import from_first, is_first
 from engine.training.prompts import EncodedPrompts
 from engine.training.rollout import roll_out
 from rewards import Clip
@@ -102,14 +103,14 @@ class Sampler(TrainerCallback):
             trainer.template, prompts, seed=args.seed, num_clips=args.sample_clips, num_steps=args.sample_steps
         )
         self._sampling = Sampling(run, requests, preset.mix, batch=getattr(args, "rollout_batch", 4))
-        if requests and not kept:
+        if requests and not kept and is_first():
             self._sampling.kept.keep_requests(requests)
         self._active = bool(requests)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self._active and not self._sampling.kept.has(None):
+        if self._active and self._lacks(None):
             self._sample(None, state, self._trainer.reference.in_place())
-        if self._active and state.global_step and not self._sampling.kept.has(state.global_step):
+        if self._active and state.global_step and self._lacks(state.global_step):
             self._sample(state.global_step, state, self._exported())
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -120,8 +121,11 @@ class Sampler(TrainerCallback):
         if not self._active or self._hurried():
             return
         due = bool(args.sample_every) and state.global_step % args.sample_every == 0
-        if _agreed(due or (state.is_world_process_zero and self._sampling.kept.answered())):
+        if from_first(due or (is_first() and self._sampling.kept.answered())):
             self._sample(state.global_step, state, self._exported())
+
+    def _lacks(self, step: int | None) -> bool:
+        return from_first(not self._sampling.kept.has(step))
 
     def _exported(self) -> AbstractContextManager[None]:
         """The weights that would be exported now: the average, where the run keeps one."""
@@ -149,12 +153,3 @@ def undisturbed(network: Any) -> Iterator[None]:
             yield
     finally:
         network.train(training)
-
-
-def _agreed(wanted: bool) -> bool:
-    """What the first process wants, told to all of them."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return wanted
-    told = [wanted]
-    torch.distributed.broadcast_object_list(told, src=0)
-    return told[0]
