@@ -34,14 +34,14 @@ class _Silence(Exception):
 
 
 class RayRunner(FolderRunner):
-    """`patience_s`: how long a cluster may be silent before what runs there counts as lost."""
+    """`patience_s`: how long a cluster may be silent before what runs there counts as lost (PATIENCE_S)."""
 
     key: RunnerKey = "ray"
     spreads = True
 
-    def __init__(self, address: str = "", patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, address: str = "", patience_s: float | None = None) -> None:
         self.address = checked_address(address or os.environ.get(ADDRESS, ""))
-        self._patience_s = patience_s
+        self._patience_s = PATIENCE_S if patience_s is None else patience_s
         self._clients: dict[str, Any] = {}
         self._silent_since: float | None = None
 

@@ -1,0 +1,157 @@
+"""Whole jobs whose work is done by a Ray cluster: a training that is cut off in every way, and a folder of videos."""
+
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.cli import main
+from engine.config.presets import load_train_preset
+from engine.data.adapters import find_adapter
+from engine.data.locks import try_lock
+from engine.data.runs import Run
+from engine.data.store import Store
+from engine.errors import JobError
+from engine.generation.video_io import write_lossless
+from engine.jobs.context import JobContext
+from engine.jobs.kinds import KINDS, kind_of
+from engine.jobs.queue import JobQueue
+from engine.jobs.ray_runner import ADDRESS
+from engine.jobs.resources import Resources
+from engine.jobs.runner import kept, under_way
+from engine.jobs.runs import file_run, resume, run_state
+from engine.jobs.spec import Job
+from engine.jobs.worker import Patience, Worker
+
+from .ray_cluster import Cluster, needs_ray
+
+pytestmark = [pytest.mark.slow, needs_ray]
+Until = Callable[..., None]
+STEPS = 40
+ON_RAY = Resources(runner="ray", cpus=0.5)
+PRESET = f"""
+title = "Tiny NFT"
+algorithm = "nft"
+model = "tiny"
+mix = "tiny"
+rewards = "total"
+prompts = "mini"
+[settings]
+num_frames = 9
+width = 32
+height = 32
+num_steps = 2
+lora_rank = 2
+max_steps = {STEPS}
+num_generations = 2
+per_device_train_batch_size = 2
+gradient_accumulation_steps = 1
+save_steps = 2
+save_total_limit = 3
+logging_steps = 1
+sample_clips = 0
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster.started() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def on_ray(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    monkeypatch.setenv(ADDRESS, cluster.address)
+    return cluster
+
+
+@pytest.fixture
+def queue(store: Store) -> JobQueue:
+    return JobQueue(store)
+
+
+@pytest.fixture
+def run(queue: JobQueue, tiny_model: str, tmp_path: Path) -> Run:
+    folder = tmp_path / "presets" / "train"
+    folder.mkdir()
+    (folder / "tiny_nft.toml").write_text(PRESET)
+    return Run.create(queue.store.workspace, load_train_preset("tiny_nft"))
+
+
+def serve(queue: JobQueue) -> None:
+    """A worker that does what is queued, and ends."""
+    Worker(queue, Patience(exit_s=0)).run(try_lock(queue.store.workspace.worker_lock))
+
+
+def newest(queue: JobQueue) -> Job:
+    return queue.list()[0]
+
+
+@pytest.mark.timeout(400)
+def test_a_training_goes_on_through_a_lost_worker_a_cancelled_job_and_a_dead_cluster(
+    queue: JobQueue, run: Run, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.jobs.ray_runner.PATIENCE_S", 2.0)
+    with Cluster.started() as doomed:
+        monkeypatch.setenv(ADDRESS, doomed.address)
+        # The worker is gone: the Ray job goes on, and the next job for the run takes it up.
+        job = file_run(queue, run, ON_RAY)
+        kind = kind_of(job.kind, KINDS)
+        steps = kind.start(job.config, JobContext(store=queue.store, resources=Resources(**job.resources)))
+        first = next(itertools.dropwhile(lambda progress: progress.handle is None, steps)).handle
+        assert first is not None and first == kept(run.folder) and first.runner == "ray"
+        again = kind.start(job.config, JobContext(store=queue.store))
+        assert next(again).handle == first, "whatever the new job asks for"
+        # Told to stop, it ends after its step, with a checkpoint.
+        until(run.metrics, "the first step", timeout_s=120)
+        again.close()
+        assert first.attempt.exit_code() == 3 and run.last_checkpoint() is not None and not run.adapter.exists()
+        with pytest.raises(JobError, match="failed"):
+            list(steps)
+        queue.cancel(job.id)
+        # The cluster dies in the middle: the job is lost, in one sentence.
+        reached = run.metrics()[-1]["step"]
+        resume(queue, run.id)
+        worker = threading.Thread(target=serve, args=(queue,))
+        worker.start()
+        until(lambda: run.metrics()[-1]["step"] > reached, "a further step", timeout_s=120)
+        assert newest(queue).progress.handle == kept(run.folder)
+        doomed.kill()
+        worker.join(60)
+    lost = newest(queue)
+    assert lost.status == "lost" and lost.resources["runner"] == "ray"
+    assert lost.error.startswith(f"The run {run.id} is lost. The Ray cluster at {doomed.address} has not answered")
+    assert run_state(queue, run.id).can_resume and under_way(run.folder) is None
+    # It goes on from its checkpoint on this machine.
+    file_run(queue, run, Resources())
+    serve(queue)
+    assert newest(queue).status == "done", newest(queue).error
+    assert [row["step"] for row in run.metrics()] == list(range(1, STEPS + 1))
+    assert find_adapter(queue.store.workspace, run.id, "tiny")
+
+
+def test_a_folder_is_scored_by_actors_and_only_once(
+    on_ray: Cluster, store: Store, tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for number in range(4):
+        frames = np.random.default_rng(number).integers(0, 256, (9, 64, 64, 3), np.uint8)
+        write_lossless(folder / f"{number}.mkv", frames, 8.0)
+    (folder / "torn.mkv").write_bytes(b"no video" * 50)
+    command = ["score", str(folder), "--mix", "tiny", "--runner", "ray", "--processes", "2", "--cpus", "0.5", "--json"]
+    assert main(command) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["clip_ids"]) == 4 and list(told["unread"]) == ["torn.mkv"] and not told["unscored"]
+    here = Store(store.workspace)
+    reports = here.reports(told["clip_ids"], "tiny")
+    assert set(reports) == set(told["clip_ids"])
+    marked = told["clip_ids"][0]
+    here.save_report(marked, "tiny", {**reports[marked], "total": 0.123})
+    assert main(command) == 0
+    assert here.reports(told["clip_ids"], "tiny") == {**reports, marked: {**reports[marked], "total": 0.123}}
+    here.close()
