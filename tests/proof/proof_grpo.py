@@ -3,21 +3,8 @@
 import sys
 
 from proving import options
-from proving_online import prove_online
-
-from engine.training.config import VideoGRPOConfig
-from engine.training.grpo_trainer import VideoGRPOTrainer
+from proving_recipe import prove_online
 
 if __name__ == "__main__":
     chosen = options(__doc__ or "")
-    sys.exit(
-        prove_online(
-            "grpo",
-            VideoGRPOTrainer,
-            lambda **common: VideoGRPOConfig(**common, window=4, window_every=4, epsilon=1e-3, num_iterations=2),
-            updates=4 if chosen.short else 60,
-            learning_rate=6e-4,
-            short=chosen.short,
-            seed=chosen.seed,
-        )
-    )
+    sys.exit(prove_online("grpo", "mini_grpo", short=chosen.short, seed=chosen.seed))

@@ -173,7 +173,7 @@ def test_pairs_are_read_with_their_place(tmp_path: Path) -> None:
 
 
 def test_unknown_prompts_are_refused(tmp_path: Path) -> None:
-    assert len(read_prompts("mini")) == 96
+    assert len(read_prompts("mini")) == 256
     with pytest.raises(ConfigError, match="mini"):
         read_prompts("mimi")
     (tmp_path / "empty.txt").write_text("# nothing\n\n")
