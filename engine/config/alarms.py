@@ -23,8 +23,8 @@ class AlarmSettings(BaseModel):
     takes: int = Field(2, ge=2)
     held_out: float = Field(0.05, gt=0)
     """How far a reward that is not trained on (see `watch`) may fall, of 0..1."""
-    motion: float = Field(0.6, gt=0, le=1)
-    """The least share of the base's motion that must be left."""
+    motion: float = Field(0.8, gt=0, le=1)
+    """The least share of the base's speed that must be left."""
     diversity: float = Field(0.6, gt=0, le=1)
     """The least share of the base's difference between clips of one prompt that must be left."""
     drift: float = Field(0.5, gt=0)

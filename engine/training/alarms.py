@@ -22,7 +22,8 @@ Column = tuple[float | None, ...]
 class Look:
     """What was measured at `step`: `columns` by name, one value a clip; `prompts` names the prompt of each clip.
 
-    Columns: "reward" (what is trained on), "held_out/<reward>", "motion" and "diversity" in 0..1, "drift" >= 0.
+    Columns: "reward" (what is trained on), "held_out/<reward>" and "diversity" in 0..1, "motion" in px of 256 a
+    second, "drift" >= 0.
     """
 
     step: int
