@@ -57,7 +57,8 @@ def add_start(parser: argparse.ArgumentParser) -> None:
 
 def add_queue(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queue", action="store_true", help="file a job for the worker instead of running it here")
-    add_where(parser, "ranks, which torchrun starts")
+    where = add_where(parser, "ranks, which torchrun starts")
+    where.add_argument("--actors", type=int, metavar="N", help="make and score the clips of GRPO and NFT (Ray only)")
 
 
 def start(options: argparse.Namespace) -> None:

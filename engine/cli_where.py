@@ -1,4 +1,4 @@
-"""`--runner`, `--processes`, `--gpus`, `--cpus`: where a job's processes run, and what each is given."""
+"""`--runner`, `--processes`, `--gpus`, `--cpus`, `--actors`: where a job's processes run, and what each is given."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -8,10 +8,10 @@ from engine.errors import ConfigError
 if TYPE_CHECKING:
     from engine.jobs.resources import Resources
 
-NAMES = ("runner", "processes", "gpus", "cpus")
+NAMES = ("runner", "processes", "gpus", "cpus", "actors")
 
 
-def add_where(parser: argparse.ArgumentParser, processes: str) -> None:
+def add_where(parser: argparse.ArgumentParser, processes: str) -> "argparse._ArgumentGroup":
     """`processes` says what they are for this command."""
     group = parser.add_argument_group("where it runs")
     group.add_argument(
@@ -20,6 +20,7 @@ def add_where(parser: argparse.ArgumentParser, processes: str) -> None:
     group.add_argument("--processes", type=int, metavar="N", help=f"{processes} (default: 1)")
     group.add_argument("--gpus", type=float, metavar="N", help="GPUs that a cluster sets aside for each (default: 0)")
     group.add_argument("--cpus", type=float, metavar="N", help="cores that a cluster sets aside for each (default: 1)")
+    return group
 
 
 def read_where(options: argparse.Namespace) -> "Resources | None":

@@ -19,7 +19,8 @@ LOCAL: RunnerKey = "local"
 
 class Resources(BaseModel):
     """What a job needs of a machine, and whose. `processes` are the ranks of a training, which run on one machine, or
-    the actors that share the scoring of many clips; a cluster sets `gpus` and `cpus` aside for each of them.
+    the actors that share the scoring of many clips; a cluster sets `gpus` and `cpus` aside for each of them. `actors`
+    make and score the clips of an online training, each with as much as a process; 0: it makes them itself.
 
     `address` is the cluster's: that of the environment where the job is filed, unless it is given.
     """
@@ -30,6 +31,7 @@ class Resources(BaseModel):
     processes: int = Field(1, ge=1, le=1024)
     gpus: float = Field(0.0, ge=0, le=1024)
     cpus: float = Field(1.0, ge=0, le=4096)
+    actors: int = Field(0, ge=0, le=1024)
     address: str = ""
 
     @property

@@ -201,9 +201,15 @@ def see_it_end(runner: Runner, handle: Handle) -> None:
 
 
 def placed(resources: Resources) -> Resources:
-    """With the address of the cluster, if there is one. Raises ConfigError like `open_runner`."""
-    address = open_runner(resources.runner, resources.address).address
-    return resources.model_copy(update={"address": address})
+    """With the address of the cluster, if there is one. Raises ConfigError like `open_runner`, or for idle actors."""
+    runner = open_runner(resources.runner, resources.address)
+    if resources.actors and not runner.spreads:
+        raise ConfigError(f"--actors work on a Ray cluster only, but the runner is '{resources.runner}'.")
+    if resources.actors and resources.processes > 1:
+        raise ConfigError(
+            f"--actors serve one process, but --processes is {resources.processes}: leave one of them out."
+        )
+    return resources.model_copy(update={"address": runner.address})
 
 
 def attendant(attempt: Attempt) -> list[str]:

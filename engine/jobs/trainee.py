@@ -18,9 +18,12 @@ from engine.jobs.runner import ROOT, Handle, Runner, open_runner, under_way
 from engine.jobs.spec import ACTIVE, Job
 
 
-def command(run: Run) -> list[str]:
+def command(run: Run, resources: Resources | None = None) -> list[str]:
     """What trains a run, as a command line."""
-    return [sys.executable, "-m", "engine.training.run", str(run.folder)]
+    plain = [sys.executable, "-m", "engine.training.run", str(run.folder)]
+    if resources is None or not resources.actors:
+        return plain
+    return [*plain, f"--actors={resources.actors}", f"--gpus={resources.gpus}", f"--cpus={resources.cpus}"]
 
 
 def begin(run: Run, resources: Resources) -> tuple[Runner, Handle]:
@@ -30,7 +33,9 @@ def begin(run: Run, resources: Resources) -> tuple[Runner, Handle]:
         return found
     runner = open_runner(resources.runner, resources.address)
     changes = process_changes(run.workspace)
-    return runner, runner.submit(command(run), env=changes, cwd=ROOT, resources=resources, run_dir=run.folder)
+    return runner, runner.submit(
+        command(run, resources), env=changes, cwd=ROOT, resources=resources, run_dir=run.folder
+    )
 
 
 def kill(queue: JobQueue, job_id: str) -> Job:

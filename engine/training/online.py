@@ -7,7 +7,7 @@ into `steps_per_generation` batches, gone through `num_iterations` times, then t
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -45,6 +45,12 @@ class Batch:
         return [self.rollouts.requests[row].prompt for row in self.index]
 
 
+class Roller(Protocol):
+    """Who else can make a trainer's rollouts, see engine.training.rollout_actors."""
+
+    def roll_out(self, trainer: "OnlineTrainer", requests: Sequence[GenerationRequest]) -> Rollouts: ...
+
+
 class EpochRepeatSampler(RepeatSampler):
     """TRL's sampler, whose order follows from seed and epoch: a resumed run sees the same rows as one never stopped."""
 
@@ -73,6 +79,7 @@ class OnlineTrainer(VideoTrainer):
         weights = args.reward_weights or [1.0] * len(self.reward_funcs)
         self.reward_weights = torch.tensor(weights, dtype=torch.float32)
         self.buffer: list[Batch] = []
+        self.actors: Roller | None = None
         super().__init__(model, args, rows, **others)
 
     # ------------------------------------------------------------------------------------------------- TRL's rhythm
@@ -150,6 +157,8 @@ class OnlineTrainer(VideoTrainer):
         ]
 
     def _roll_out(self, requests: list[GenerationRequest]) -> Rollouts:
+        if self.actors is not None:
+            return self.actors.roll_out(self, requests)
         return roll_out(
             self.family,
             requests,
@@ -173,6 +182,8 @@ class OnlineTrainer(VideoTrainer):
         return seed_for(self.args.seed, step=self.iteration, prompt=prompt, sample=sample)
 
     def _score(self, rows: Sequence[Mapping[str, Any]], rollouts: Rollouts) -> Tensor:
+        if rollouts.rewards is not None:
+            return rollouts.rewards
         return score(
             self.reward_funcs,
             rows,

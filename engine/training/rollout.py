@@ -1,7 +1,7 @@
 """Rollouts: clips of the policy with what their update needs of the way there. Drains `denoise` like everyone else."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,12 +22,14 @@ class Rollouts:
     """N clips of one shape: their requests, final latents `float32[N,C,t,h,w]`, frames, and the random steps.
 
     `steps` are those of the window in order, each with the latents of all N clips: K x N x C x t x h x w numbers.
+    `rewards` are `float32[N,R]` where who made the clips has scored them, too.
     """
 
     requests: list[GenerationRequest]
     latents: Tensor
     clips: list[Clip]
     steps: list[DenoiseStep]
+    rewards: Tensor | None = None
 
 
 def roll_out(
@@ -51,15 +53,36 @@ def roll_out(
         _roll_out(family, requests[start : start + batch], prompts, random_step, window, sigmas, decode)
         for start in range(0, len(requests), batch)
     ]
-    latents = torch.cat([part.latents for part in parts])
-    if not latents.isfinite().all():
+    made = joined(parts)
+    if not made.latents.isfinite().all():
         raise TrainingError("The policy's clips became NaN: the run stops before they reach the weights.")
+    return made
+
+
+def joined(parts: Sequence[Rollouts]) -> Rollouts:
+    """Several as one, in their order."""
+    rewards = [part.rewards for part in parts if part.rewards is not None]
     return Rollouts(
-        requests=list(requests),
-        latents=latents,
+        requests=[request for part in parts for request in part.requests],
+        latents=torch.cat([part.latents for part in parts]),
         clips=[clip for part in parts for clip in part.clips],
         steps=[_joined(steps) for steps in zip(*(part.steps for part in parts), strict=True)],
+        rewards=torch.cat(rewards) if rewards else None,
     )
+
+
+def moved(rollouts: Rollouts, device: torch.device) -> Rollouts:
+    """The same on another device; frames and rewards are the processor's anyway."""
+    steps = [
+        replace(
+            step,
+            latents=step.latents.to(device),
+            next_latents=step.next_latents.to(device),
+            log_prob=None if step.log_prob is None else step.log_prob.to(device),
+        )
+        for step in rollouts.steps
+    ]
+    return replace(rollouts, latents=rollouts.latents.to(device), steps=steps)
 
 
 @torch.no_grad()

@@ -21,11 +21,14 @@ from engine.data.adapters import AdapterCard, write_card
 from engine.data.locks import try_lock
 from engine.data.runs import Run
 from engine.errors import DailiesError, TrainingError
+from engine.jobs.ray_executors import RayActors
+from engine.jobs.resources import Resources
 from engine.training.distributed import any_of, first_alone, from_first, is_first, rank, together, world_size
 from engine.training.gauges import Gauges
 from engine.training.launch import build_trainer
 from engine.training.mirror import Mirror, mirrored
 from engine.training.preflight import memory, preflight, refuse, save
+from engine.training.rollout_actors import use_actors
 from engine.training.samples import Sampler
 from engine.training.video_trainer import VideoTrainer
 from engine.training.watchdog import Watchdog
@@ -60,11 +63,16 @@ class Recorder(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
 
-def train(run: Run, recorder: Recorder) -> bool:
-    """Train to the end, or until asked to stop or alarmed; whether it is finished, its adapter then in its folder."""
+def train(run: Run, recorder: Recorder, actors: Resources | None = None) -> bool:
+    """Train to the end, or until asked to stop or alarmed; whether it is finished, its adapter then in its folder.
+
+    `actors` of the Ray cluster that this process runs on make and score the rollouts.
+    """
     preset = run.preset()
     first_alone(lambda: _claim(run))
     trainer = build_trainer(preset, run, callbacks=[recorder])
+    if actors is not None:
+        use_actors(trainer, run, RayActors(actors), actors.processes)
     trainer.add_callback(Sampler(trainer, run, preset, hurried=lambda: recorder.stop_asked))
     if mirrored():
         trainer.add_callback(Mirror(run))
@@ -102,13 +110,13 @@ def _look_before(trainer: VideoTrainer, run: Run) -> None:
     refuse(verdicts)
 
 
-def train_here(run: Run) -> int:
+def train_here(run: Run, actors: Resources | None = None) -> int:
     """Train in this process until the run is finished, stopped or failed; the exit code."""
     recorder = Recorder(run)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, recorder.ask_to_stop)
     try:
-        return FINISHED if train(run, recorder) else STOPPED
+        return FINISHED if train(run, recorder, actors) else STOPPED
     except DailiesError as error:
         log.error("%s", error)
         sys.stderr.write(f"{error}\n" if is_first() else f"process {rank()}: {error}\n")
@@ -118,10 +126,15 @@ def train_here(run: Run) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the run's folder")
-    run = Run(parser.parse_args().run.resolve())
+    parser.add_argument("--actors", type=int, default=0, help="of the Ray cluster: they make and score the rollouts")
+    parser.add_argument("--gpus", type=float, default=0.0, help="of each actor")
+    parser.add_argument("--cpus", type=float, default=1.0, help="of each actor")
+    given = parser.parse_args()
+    run = Run(given.run.resolve())
+    actors = Resources(processes=given.actors, gpus=given.gpus, cpus=given.cpus) if given.actors else None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with together():
-        code = train_here(run)
+        code = train_here(run, actors)
         if code == FAILED:
             sys.exit(code)
     return code

@@ -1,0 +1,79 @@
+"""Rollouts that others make and score are those that the trainer would have made, and train the same weights."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine.config.presets import load_train_preset
+from engine.data.runs import Run
+from engine.data.workspace import Workspace
+from engine.errors import ConfigError
+from engine.jobs.executors import Here
+from engine.training.launch import build_trainer
+from engine.training.rollout_actors import use_actors
+from engine.training.weights import trainable
+
+RECIPE = """
+title = "Tiny {algorithm}"
+algorithm = "{algorithm}"
+model = "tiny"
+mix = "tiny"
+rewards = "{rewards}"
+prompts = "mini"
+[settings]
+num_frames = 9
+width = 32
+height = 32
+num_steps = 3
+lora_rank = 2
+max_steps = 2
+learning_rate = 1e-2
+num_generations = 2
+per_device_train_batch_size = 3
+gradient_accumulation_steps = 2
+rollout_batch = 3
+logging_steps = 1
+"""
+
+
+@pytest.fixture
+def new_run(tiny_model: str, tmp_path: Path) -> Any:
+    folder = tmp_path / "presets" / "train"
+    folder.mkdir()
+    for algorithm, rewards in (("grpo", "parts"), ("nft", "total")):
+        recipe = RECIPE.format(algorithm=algorithm, rewards=rewards)
+        (folder / f"tiny_{algorithm}.toml").write_text(recipe)
+    space = Workspace(tmp_path / "workspace").prepare()
+    return lambda algorithm: Run.create(space, load_train_preset(f"tiny_{algorithm}"))
+
+
+def trained(run: Run, actors: int) -> tuple[Any, dict[str, torch.Tensor]]:
+    trainer = build_trainer(run.preset(), run)
+    if actors:
+        use_actors(trainer, run, Here(), actors)
+    trainer.train()
+    return trainer, {name: parameter.detach().clone() for name, parameter in trainable(trainer.family.network)}
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "nft"])
+def test_the_same_weights_come_of_it(algorithm: str, new_run: Any) -> None:
+    """Shares of 3 and 3 clips, so that a group is cut in two; the policy moves in between, and all is bit for bit."""
+    alone, expected = trained(new_run(algorithm), 0)
+    shared, found = trained(new_run(algorithm), 2)
+    assert shared.actors is not None and alone.actors is None
+    for name, weights in expected.items():
+        assert torch.equal(found[name], weights), name
+    moved = [name for name, weights in expected.items() if ".lora_B." in name and weights.abs().sum() > 0]
+    assert moved
+    names = [name for name in alone.state.log_history[-2] if name.startswith(("reward", "kl"))]
+    assert names
+    for before, after in zip(alone.state.log_history[:2], shared.state.log_history[:2], strict=True):
+        assert [after[name] for name in names] == [before[name] for name in names]
+
+
+def test_what_makes_no_clips_has_no_use_for_actors(new_run: Any) -> None:
+    run = new_run("nft")
+    with pytest.raises(ConfigError, match="'nft' makes no clips that actors could share"):
+        use_actors(object(), run, Here(), 2)
