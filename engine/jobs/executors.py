@@ -21,7 +21,7 @@ from engine.data.locks import try_lock
 from engine.data.spreads import Pair, SpreadFolder
 from engine.errors import JobError, Lost
 from engine.jobs.resources import Resources
-from engine.jobs.runner import POLL_S, ROOT, Condition, Handle, Runner, open_runner, see_it_end, under_way
+from engine.jobs.runner import POLL_S, ROOT, Condition, Handle, Runner, open_runner, under_way, watched
 
 Function = Callable[[Any], Any]
 ItemT = TypeVar("ItemT")
@@ -110,7 +110,7 @@ class Spread:
     ) -> Generator[Done[Any, Any] | Waiting, None, Condition]:
         """Take results out of `missing` until the process is over."""
         offset, now = 0, None
-        try:
+        with watched(runner, handle):
             while now is None or not now.is_over:
                 now = runner.poll(handle)  # before the results are read, or the last ones would be missed
                 results, offset = self._files.results(offset)
@@ -118,8 +118,6 @@ class Spread:
                 if not now.is_over:
                     yield Waiting(handle=handle)
                     time.sleep(POLL_S)
-        finally:
-            see_it_end(runner, handle)
         if now.state == "lost":
             raise Lost(now.sentence)
         return now

@@ -78,6 +78,8 @@ class RayActors:
             found = pool.map_unordered(lambda actor, pair: actor.call.remote(*pair), list(enumerate(items)))
             for index, result in found:
                 yield Done(index=index, item=items[index], result=result)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error  # as if it had happened here
         except ray.exceptions.RayActorError as error:
             raise JobError(f"An actor of the Ray cluster is gone: {str(error).strip().splitlines()[0]}") from error
 

@@ -9,7 +9,8 @@ import importlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -20,7 +21,7 @@ import engine
 from engine.data.attempts import Attempt, Work, keep_process, kept_process, read_log
 from engine.errors import ConfigError, JobError
 from engine.jobs.process import ProcessIdentity
-from engine.jobs.resources import RUNNERS, Resources, RunnerKey
+from engine.jobs.resources import LOCAL, RUNNERS, Resources, RunnerKey
 from engine.jobs.tether import tethered
 
 ROOT = Path(engine.__file__).parents[1]
@@ -61,6 +62,13 @@ class Condition:
     @property
     def is_over(self) -> bool:
         return self.state in ("ended", "lost")
+
+
+class ToldToEnd(BaseException):
+    """Thrown into a handler when its worker has to end: the job goes back into the queue, and another worker goes on.
+
+    It passes every `except Exception`. What a cluster does may go on meanwhile; the next worker takes it up.
+    """
 
 
 class Runner(Protocol):
@@ -185,6 +193,20 @@ def under_way(folder: Path) -> tuple[Runner, Handle] | None:
         return (runner, handle) if runner.reattach(handle) else None
     except ConfigError:  # its cluster is not set up here any more
         return None
+
+
+@contextmanager
+def watched(runner: Runner, handle: Handle) -> Iterator[None]:
+    """What is waited for inside the block ends with it. Only a cluster's goes on when the worker has to end."""
+    goes_on = False
+    try:
+        yield
+    except ToldToEnd:
+        goes_on = handle.runner != LOCAL
+        raise
+    finally:
+        if not goes_on:
+            see_it_end(runner, handle)
 
 
 def see_it_end(runner: Runner, handle: Handle) -> None:

@@ -11,7 +11,7 @@ from engine.errors import JobError, Lost
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import Run as Running
 from engine.jobs.resources import Resources
-from engine.jobs.runner import POLL_S, Condition, Handle, Runner, see_it_end
+from engine.jobs.runner import POLL_S, Condition, Handle, Runner, watched
 from engine.jobs.spec import JobProgress, TrainConfig
 from engine.jobs.trainee import begin
 
@@ -38,13 +38,12 @@ def publish(run: Run, workspace: Workspace) -> str:
 def train_run(run: Run, resources: Resources) -> Generator[JobProgress, None, None]:
     """Start the run's process and tell where it is until it ends; end it when nobody listens any more.
 
-    Raises JobError when it ends before the run is finished, Lost when it is gone without a word.
+    Only that of a cluster goes on when the worker has to end. Raises JobError when it ends before the run is finished,
+    Lost when it is gone without a word.
     """
     runner, handle = begin(run, resources)
-    try:
+    with watched(runner, handle):
         ended = yield from _watch(runner, handle, run)
-    finally:
-        see_it_end(runner, handle)
     if ended.state == "lost":
         raise Lost(f"The run {run.id} is lost. {ended.sentence}")
     if ended.exit_code != 0:

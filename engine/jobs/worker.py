@@ -31,6 +31,7 @@ from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 from engine.jobs.reporting import Pulse, Reporter
 from engine.jobs.resources import read_resources
+from engine.jobs.runner import ToldToEnd
 from engine.jobs.spec import ACTIVE, Job, Status
 
 POLL_S = 0.2
@@ -38,10 +39,6 @@ CONCLUDE_S = (0.5, 2, 5, 15, 30)  # waits between the tries to write down how a 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 log = logging.getLogger(__name__)
-
-
-class _ToldToEnd(BaseException):
-    """The worker was told to end while it ran a job; passes every `except Exception` on its way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +133,7 @@ class Worker:
             return Outcome(status="done", result=self._drain(job))
         except Cancelled as error:
             return Outcome(status="cancelled", error=str(error))
-        except _ToldToEnd:
+        except ToldToEnd:
             return Outcome(status="queued")
         except Lost as error:
             return Outcome(status="lost", error=str(error))
@@ -148,7 +145,7 @@ class Worker:
             return Outcome(status="failed", error=unexpected(error, job.id))
 
     def _drain(self, job: Job) -> dict[str, Any]:
-        """The job's result. Raises Cancelled or `_ToldToEnd` between two steps, and whatever the handler raises."""
+        """The job's result. Raises Cancelled or ToldToEnd between two steps, and whatever the handler raises."""
         reporter = Reporter(self._queue, job.id)
         context = replace(self._context, resources=read_resources(job.resources))
         with closing(kind_of(job.kind, self._queue.kinds).start(job.config, context)) as steps:
@@ -159,7 +156,8 @@ class Worker:
                     return end.value
                 reporter.report(progress)
                 if self._ending.is_set():
-                    raise _ToldToEnd
+                    steps.throw(ToldToEnd())
+                    raise ToldToEnd
 
     def _conclude(self, job: Job, outcome: "Outcome") -> None:
         """Write down how a job ended, again and again if the database cannot be written now.

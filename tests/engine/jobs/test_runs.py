@@ -17,7 +17,7 @@ from engine.jobs import trainee
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 from engine.jobs.resources import Resources
-from engine.jobs.runner import Handle, keep, open_runner, under_way
+from engine.jobs.runner import Handle, ToldToEnd, keep, open_runner, under_way, watched
 from engine.jobs.runs import changed_copy, extend, file_run, resume, run_state, run_states
 from engine.jobs.spec import JobProgress, JobSpec, Status
 
@@ -161,6 +161,14 @@ def test_a_run_whose_cluster_is_not_set_up_here_is_nobodys(run: Run, sleeper: Ha
     keep(replace(sleeper, runner="ray", address="no address"))
     assert under_way(run.folder) is None
     keep(sleeper)
+
+
+def test_what_trains_here_ends_with_its_worker(sleeper: Handle) -> None:
+    """On a cluster it would go on, see test_on_ray.py."""
+    runner = open_runner("local")
+    with pytest.raises(ToldToEnd), watched(runner, sleeper):
+        raise ToldToEnd
+    assert runner.poll(sleeper).exit_code == -signal.SIGTERM
 
 
 def test_killing_a_training_job_ends_its_process(
