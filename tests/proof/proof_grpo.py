@@ -3,7 +3,7 @@
 import sys
 
 from proving import options
-from proving_recipe import prove_online
+from proving_online import prove_online
 
 if __name__ == "__main__":
     chosen = options(__doc__ or "")

@@ -1,52 +1,19 @@
-"""What the proofs of recipes share: trained as `dailies train` trains, measured as `dailies evaluate` measures.
-
-The recipe's mix is a few of the rewards; the others, and the judge, are in no training, and the prompts of the
-evaluation neither.
-"""
+"""What the proofs of recipes share: trained as `dailies train` trains, measured as `dailies evaluate` measures."""
 
 import os
 import shutil
 from typing import Any
 
-from proving import OUT, Proof, open_mini
+from proving import OUT, Proof
 
 from engine.config.presets import load_train_preset
 from engine.data.findings import Evaluation, Measure
 from engine.data.runs import Run
 from engine.data.workspace import Workspace
-from engine.training.evaluate import JUDGE, TOTAL, evaluate, plan_of
+from engine.training.evaluate import JUDGE, TOTAL
 from engine.training.run import Recorder, train
 
 COURSE = ("reward", "loss", "kl", "ratio/spread", "clip_ratio", "frac_reward_zero_std", "grad_norm")
-SHORT = {
-    "max_steps": 2,
-    "num_generations": 2,
-    "per_device_train_batch_size": 4,
-    "gradient_accumulation_steps": 1,
-    "num_steps": 4,
-    "ema_decay": 0.0,
-    "save_steps": 2,
-}
-
-
-def prove_online(name: str, recipe: str, *, short: bool, seed: int) -> int:
-    proof = Proof(name)
-    run = trained(name, recipe, proof, short_form(SHORT, seed) if short else {"settings": {"seed": seed}})
-    found = finished(evaluate(open_mini(), plan_of(run, num_prompts=4 if short else 48, takes=2)))
-    run.save_evaluation(found)
-    mix, judge = found.measure(TOTAL), found.measure(JUDGE)
-    assert mix is not None and judge is not None, "mini has a judge, and an online recipe a mix"
-    proof.claim("the trained mix rises on held-out prompts", **figures(mix), floor=-1 if short else 0)
-    proof.claim(
-        "the held-out judge rises on held-out prompts",
-        **figures(judge),
-        floor=-1 if short else 0,
-        share_of_error_removed=round(judge.change.mean / (1 - judge.before.mean), 4),
-        goal=0.3333,
-    )
-    proof.say("alarms", raised=[alarm.model_dump() for alarm in run.alarms()])
-    tell_rest(proof, found)
-    return proof.ended()
 
 
 def short_form(settings: dict[str, Any], seed: int) -> dict[str, Any]:
