@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from engine.config.presets import load_preset
 from engine.data.clip_files import load_clip, save_overlays
@@ -74,6 +74,8 @@ def _executor(config: ScoreFolderConfig, context: JobContext) -> Executor:
 
 class Scored(BaseModel):
     """What became of one video; `error` says why there is no report, or, without a clip, why it could not be read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     clip: ClipRecord | None = None
     report: dict[str, Any] | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-MODEL_LIBRARIES = ("torch", "torchvision", "diffusers", "transformers", "peft", "trl", "accelerate")
+MODEL_LIBRARIES = ("torch", "torchvision", "diffusers", "transformers", "peft", "trl", "accelerate", "ray", "submitit")
 
 # Loaded by the page and by every command line before there is a reason to load a model.
 TORCH_FREE = (

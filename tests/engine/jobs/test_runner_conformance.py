@@ -289,7 +289,7 @@ def test_a_damaged_handle_is_none(run_dir: Path) -> None:
     [
         ({}, "but is not set"),
         ({ADDRESS: "ray://head:10001"}, "such as http://head:8265, but is ray://head:10001"),
-        ({ADDRESS: "http://head:8265", "RAY_ADDRESS": "10.0.0.1:6379"}, "unset RAY_ADDRESS"),
+        ({ADDRESS: "http://head:8265", "RAY_ADDRESS": "other:6379"}, "unset RAY_ADDRESS"),
     ],
 )
 def test_an_address_that_will_not_do(settings: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
