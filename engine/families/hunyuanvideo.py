@@ -35,7 +35,11 @@ class HunyuanVideoFamily(DiffusersFamily):
         frame_offset=1,
         size_multiple=16,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
-        block_classes=("HunyuanVideoTransformerBlock", "HunyuanVideoSingleTransformerBlock"),
+        block_classes=(
+            "HunyuanVideoTransformerBlock",
+            "HunyuanVideoSingleTransformerBlock",
+            "HunyuanVideoIndividualTokenRefinerBlock",
+        ),
         text_tokens=MAX_TOKENS,
         embedded_guidance=True,
         licence="Tencent Hunyuan community licence (not for use in the EU, the UK and South Korea)",

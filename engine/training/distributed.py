@@ -59,14 +59,19 @@ def together() -> Iterator[None]:
     dist.destroy_process_group()
 
 
+def joined() -> bool:
+    """Whether this process is in a group, be it alone in it."""
+    return "torch.distributed" in sys.modules and _group().is_available() and _group().is_initialized()
+
+
 def world_size() -> int:
     """How many processes train together."""
-    return _group().get_world_size() if _joined() else 1
+    return _group().get_world_size() if joined() else 1
 
 
 def rank() -> int:
     """Which of them this is, from 0."""
-    return _group().get_rank() if _joined() else 0
+    return _group().get_rank() if joined() else 0
 
 
 def is_first() -> bool:
@@ -79,13 +84,13 @@ def is_first() -> bool:
 
 def wait_for_all() -> None:
     """Go on when every process is here."""
-    if _joined():
+    if joined():
         _group().barrier()
 
 
 def from_first(value: Value) -> Value:
     """What the first process has, told to all of them."""
-    if not _joined():
+    if not joined():
         return value
     told = [value]
     _group().broadcast_object_list(told, src=0)
@@ -121,7 +126,7 @@ def means_of_all(means: Mapping[str, float]) -> dict[str, float]:
 
 def rows_of_all(rows: "Tensor") -> "Tensor":
     """`[N, ...]` of each process to `[W * N, ...]` in every one of them, in the order of their ranks."""
-    if not _joined():
+    if not joined():
         return rows
     import torch
 
@@ -174,7 +179,7 @@ def average_gradients(parameters: "Sequence[nn.Parameter]") -> None:
 
 def copy_from_first(parameters: "Sequence[nn.Parameter]") -> None:
     """All processes begin with the first one's weights."""
-    if _joined():
+    if joined():
         for parameter in parameters:
             _group().broadcast(parameter.data, src=0)
 
@@ -196,7 +201,7 @@ def _buckets(parameters: "Sequence[nn.Parameter]") -> "Iterator[list[nn.Paramete
 
 def _told_by_all(value: Value) -> list[Value]:
     """What each process has, in the order of their ranks."""
-    if not _joined():
+    if not joined():
         return [value]
     told = [value] * world_size()
     _group().all_gather_object(told, value)
@@ -207,10 +212,6 @@ def _group() -> "torch.distributed":
     import torch.distributed as dist
 
     return dist
-
-
-def _joined() -> bool:
-    return "torch.distributed" in sys.modules and _group().is_available() and _group().is_initialized()
 
 
 def _device() -> "torch.device":

@@ -36,6 +36,7 @@ from engine.training.distributed import (
     average_gradients,
     copy_from_first,
     is_first,
+    joined,
     means_of_all,
     own_rows,
     tell_epoch,
@@ -101,7 +102,7 @@ class VideoTrainer(Trainer):
         self._written_to: Path | None = None
         with unseen():
             super().__init__(model=network, args=args, train_dataset=train_dataset, data_collator=list, **others)
-        self.is_distributed_loading_by_transformers = self._is_one_of_several  # so accelerate wraps nothing
+        self.is_distributed_loading_by_transformers = joined()  # so accelerate wraps nothing
         self.model_accepts_loss_kwargs = False
         self.add_callback(_Guard(self))
 
@@ -117,15 +118,11 @@ class VideoTrainer(Trainer):
         if self.sharding is not None:
             compute = None if args.lora_rank else getattr(self.family, "dtype", None)
             shard(network, self.family.spec.block_classes, self.sharding, args.device, compute)
-        elif args.world_size > 1:
+        elif joined():
             copy_from_first([parameter for _, parameter in trainable(network.to(args.device))])
 
-    @property
-    def _is_one_of_several(self) -> bool:
-        return self.sharding is not None or self.args.world_size > 1
-
     def _move_model_to_device(self, model: nn.Module, device: torch.device) -> None:
-        if not self._is_one_of_several:
+        if not joined():
             super()._move_model_to_device(model, device)
 
     def own_levels(self, count: int) -> slice:

@@ -38,7 +38,8 @@ FAMILIES = {"ltx": LTXFamily, "wan": WanFamily}
 def pairs() -> list[dict[str, Any]]:
     clips = np.random.default_rng(0).integers(0, 255, (2, 8, 9, 32, 32, 3), np.uint8)
     clips[0] //= 2
-    return [{"prompt": PROMPTS[i % 4], "chosen": chosen, "rejected": bad} for i, (chosen, bad) in enumerate(zip(*clips))]
+    sides = zip(*clips, strict=True)
+    return [{"prompt": PROMPTS[i % 4], "chosen": good, "rejected": bad} for i, (good, bad) in enumerate(sides)]
 
 
 class Brightness:
@@ -71,17 +72,23 @@ def build(job: dict[str, Any], reward: Brightness) -> Any:
             return VideoNFTTrainer(model=family, reward_funcs=[reward], args=args, train_dataset=PROMPTS)
 
 
+def made_last(trainer: Any) -> list[tuple[str, int]]:
+    """Prompt and seed of each clip that this process made last; none for a trainer that makes none."""
+    if isinstance(trainer, VideoDistillTrainer):
+        rollouts = trainer._rollouts
+    else:
+        buffer = getattr(trainer, "buffer", [])
+        rollouts = buffer[0].rollouts if buffer else None
+    return [(request.prompt, request.seed) for request in rollouts.requests] if rollouts else []
+
+
 def run(job: dict[str, Any]) -> None:
     out, reward = Path(job["out"]), Brightness()
     out.mkdir(parents=True, exist_ok=True)
     trainer = build(job, reward)
-    seeds: list[int] = []
-    make = trainer._roll_out if hasattr(trainer, "_roll_out") else None
-    if make is not None:
-        trainer._roll_out = lambda requests: seeds.extend(one.seed for one in requests) or make(requests)
     trainer.train(resume_from_checkpoint=job.get("resume"))
-    told = {"seen": reward.seen, "seeds": seeds, "world": world_size(), "sharded": is_sharded(trainer.family.network)}
-    (out / f"rank-{rank()}.json").write_text(json.dumps(told))
+    told = {"clips": made_last(trainer), "seen": reward.seen, "sharded": is_sharded(trainer.family.network)}
+    (out / f"rank-{rank()}.json").write_text(json.dumps({**told, "world": world_size()}))
     weights = whole_weights(trainer.family.network)
     trainer.export(out / "exported")
     if is_first():
