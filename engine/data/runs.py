@@ -35,6 +35,7 @@ from engine.errors import ConfigError, StoreError
 from engine.families.adapters import WEIGHTS_FILE
 
 CHECKPOINT, REJECTED = "checkpoint-", "rejected-"
+END_BYTES = 2**16  # of the metrics: many rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,21 @@ class Run:
                 continue
             by_step.setdefault(row["step"], {}).update(row)
         return [by_step[step] for step in sorted(by_step)]
+
+    def reached(self) -> tuple[int, int]:
+        """The step that was logged last, and of how many; 0 while nobody knows. Reads the end of the file only."""
+        try:
+            with self.metrics_file.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - END_BYTES))
+                lines = file.read().splitlines()
+        except FileNotFoundError:
+            return 0, 0
+        step = of = 0
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError):
+                row = json.loads(line)
+                step, of = int(row["step"]), int(row.get("of", of))
+        return step, of
 
 
 def list_runs(workspace: Workspace) -> list[Run]:

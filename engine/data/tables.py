@@ -87,7 +87,7 @@ REPORTS = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
-# One row a job; `number` is its place in the queue. host .. started_s name the process that runs it.
+# One row a job; the queue is ordered by `priority`, high first, then `number`. host .. started_s name the process that runs it.
 JOBS = Table(
     "jobs",
     METADATA,
@@ -109,7 +109,32 @@ JOBS = Table(
     Column("started_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
     Column("heartbeat_at", UtcDateTime),
+    Column("priority", Integer, nullable=False, server_default="0"),
     Index(None, "status", "number"),
+)
+
+# What running jobs hold of the devices, see engine.jobs.leases: the key keeps a part from being held twice.
+LEASES = Table(
+    "leases",
+    METADATA,
+    Column("host", String(255), primary_key=True),
+    Column("device", Integer, primary_key=True, autoincrement=False),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("job_id", String(8), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Index(None, "job_id"),
+)
+
+# Every change of a job's state, written with it: `event` is the new state, or "adopted" when another worker went on
+# with a job that was running; `pid` is the process that wrote it.
+JOURNAL = Table(
+    "journal",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("job_id", String(8), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("event", String(16), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Index(None, "job_id"),
 )
 
 # One row a labelling campaign. `plan` is the order that its strategy wants next, see engine.data.assigning.

@@ -3,12 +3,14 @@
 import gc
 import logging
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.config.presets import load_preset
 from engine.data.store import Store
 from engine.jobs.resources import Resources
+from engine.jobs.runner import Handle
 
 if TYPE_CHECKING:
     from engine.families.base import ModelFamily
@@ -48,8 +50,14 @@ class WarmModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """One process's tools, and what the job was given; a handler keeps nothing of its own between jobs."""
+    """One process's tools, and what the job was given; a handler keeps nothing of its own between jobs.
+
+    `visible` keeps processes to the devices that the job holds, in their environment. `handle` is the process that does
+    the job already, when this worker goes on for one that is gone.
+    """
 
     store: Store
     model: WarmModel = field(default_factory=WarmModel)
     resources: Resources = field(default_factory=Resources)
+    visible: Mapping[str, str | None] = field(default_factory=dict)
+    handle: Handle | None = None

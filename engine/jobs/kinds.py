@@ -43,6 +43,9 @@ class JobKind:
     """`config` is the schema, `check` refuses with a ConfigError what cannot work, `handler` is "module:function".
 
     `elsewhere` says that the handler heeds its context's resources: that it can have the work done by a cluster.
+    `aside`: the work is done by a process of its own, which the worker only watches. `share` is what it holds of a
+    device unless the job says it (0: it needs none), see engine.jobs.leases. `quick` tells of a config whether somebody
+    is likely to sit and wait for it: it then goes before what takes long.
     """
 
     key: str
@@ -50,6 +53,9 @@ class JobKind:
     handler: str
     check: Callable[[Any], None] = lambda config: None
     elsewhere: bool = False
+    aside: bool = False
+    share: float = 0.0
+    quick: Callable[[Any], bool] = lambda config: False
 
     def read(self, config: Mapping[str, Any]) -> BaseModel:
         """The checked config. Raises ConfigError in one sentence."""
@@ -121,35 +127,93 @@ def check_overlays(config: OverlaysConfig) -> None:
     load_preset("rewards", config.mix)
 
 
+def always(config: object) -> bool:
+    return True
+
+
+def few_clips(config: GenerateConfig | ScoreConfig) -> bool:
+    clips = config.requests if isinstance(config, GenerateConfig) else config.clip_ids
+    return len(clips) <= FEW
+
+
+# Shares of a device are a choice, not measured: clips and rewards beside three quarters of something else, a training
+# alone, unless it is given a share when it is filed.
+FEW = 16  # clips that somebody waits for; a campaign's come by the hundred
+SMALL, WHOLE = 0.25, 1.0
+
 KINDS: Kinds = {
     kind.key: kind
     for kind in (
         JobKind(
-            key="generate", config=GenerateConfig, handler="engine.jobs.handlers:generate_clips", check=check_generate
+            key="generate",
+            config=GenerateConfig,
+            handler="engine.jobs.handlers:generate_clips",
+            check=check_generate,
+            share=SMALL,
+            quick=few_clips,
         ),
         JobKind(
             key="keyframes",
             config=KeyframesConfig,
             handler="engine.jobs.keyframes:draw_keyframes",
             check=check_keyframes,
+            share=SMALL,
+            quick=always,
         ),
-        JobKind(key="evaluate", config=EvaluateConfig, handler="engine.jobs.evaluation:evaluate_run"),
-        JobKind(key="curriculum", config=CurriculumConfig, handler="engine.jobs.curriculum:run_curriculum"),
-        JobKind(key="train", config=TrainConfig, handler="engine.jobs.training:train", elsewhere=True),
-        JobKind(key="preflight", config=PreflightConfig, handler="engine.jobs.checking:look_before"),
-        JobKind(key="score", config=ScoreConfig, handler="engine.jobs.scoring:score_clips", check=check_score),
+        JobKind(key="evaluate", config=EvaluateConfig, handler="engine.jobs.evaluation:evaluate_run", share=WHOLE),
+        JobKind(
+            key="curriculum", config=CurriculumConfig, handler="engine.jobs.curriculum:run_curriculum", share=WHOLE
+        ),
+        JobKind(
+            key="train",
+            config=TrainConfig,
+            handler="engine.jobs.training:train",
+            elsewhere=True,
+            aside=True,
+            share=WHOLE,
+        ),
+        JobKind(
+            key="preflight",
+            config=PreflightConfig,
+            handler="engine.jobs.checking:look_before",
+            share=WHOLE,
+            quick=always,
+        ),
+        JobKind(
+            key="score",
+            config=ScoreConfig,
+            handler="engine.jobs.scoring:score_clips",
+            check=check_score,
+            share=SMALL,
+            quick=few_clips,
+        ),
         JobKind(
             key="score_folder",
             config=ScoreFolderConfig,
             handler="engine.jobs.scoring:score_folder",
             check=check_score_folder,
             elsewhere=True,
+            share=SMALL,
         ),
         JobKind(
-            key="overlays", config=OverlaysConfig, handler="engine.jobs.scoring:make_overlays", check=check_overlays
+            key="overlays",
+            config=OverlaysConfig,
+            handler="engine.jobs.scoring:make_overlays",
+            check=check_overlays,
+            share=SMALL,
+            quick=always,
         ),
-        JobKind(key="samples", config=SamplesConfig, handler="engine.jobs.upkeep:make_samples"),
-        JobKind(key="weights", config=WeightsConfig, handler="engine.jobs.upkeep:fetch_weights", check=check_weights),
-        JobKind(key="inspect", config=InspectConfig, handler="engine.jobs.upkeep:inspect"),
+        JobKind(
+            key="samples", config=SamplesConfig, handler="engine.jobs.upkeep:make_samples", share=SMALL, quick=always
+        ),
+        JobKind(
+            key="weights",
+            config=WeightsConfig,
+            handler="engine.jobs.upkeep:fetch_weights",
+            check=check_weights,
+            aside=True,
+            quick=always,
+        ),
+        JobKind(key="inspect", config=InspectConfig, handler="engine.jobs.upkeep:inspect", share=SMALL, quick=always),
     )
 }

@@ -1,15 +1,18 @@
-"""`JobQueue`: jobs in the database, first come first served unless moved. Every change of state is one transaction.
+"""`JobQueue`: jobs in the database, by priority and then as they came, unless moved. Every change is one transaction.
 
 queued -> running -> done | failed
    |        |  `---> queued      the worker was told to end: somebody else goes on
-   |        |------> lost        the worker is gone
+   |        |------> lost        the worker is gone, and so is what it watched
    |        `------> stopping -> cancelled
    `---------------> cancelled
+
+What runs is not interrupted by what waits. With the state change go the device that a job holds (`leases`) and a line
+of the journal (`journal`).
 """
 
 import logging
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
@@ -21,17 +24,23 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, upd
 from engine.data.database import Database
 from engine.data.store import Store, now
 from engine.data.tables import JOBS
-from engine.errors import Cancelled, JobError
+from engine.errors import Cancelled, ConfigError, JobError
+from engine.jobs import journal, leases
 from engine.jobs.kinds import KINDS, Kinds, kind_of
+from engine.jobs.leases import Held, Need, Room
+from engine.jobs.orphans import goes_on
 from engine.jobs.process import ProcessIdentity
+from engine.jobs.resources import Resources, read_resources
 from engine.jobs.runner import read_handle
-from engine.jobs.spec import ACTIVE, Job, JobProgress, JobSpec, Status
+from engine.jobs.spec import ACTIVE, PRIORITIES, Job, JobProgress, JobSpec, Priority, Status
 
 Jobs = list[Job]  # a name of its own, for inside the class `list` is a method
 EVERY = 1000  # jobs that wait or run at once
 SILENCE = timedelta(minutes=2)  # without a heartbeat, a worker on another host counts as gone
 
 PROGRESS = TypeAdapter(JobProgress)
+ORDER = (JOBS.c.priority.desc(), JOBS.c.number)
+PRIORITY_NAMES = {number: name for name, number in PRIORITIES.items()}
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +56,18 @@ class JobQueue:
     def submit(self, spec: JobSpec) -> Job:
         """Queue a job. Raises ConfigError or JobError when it could not work: nothing is queued then."""
         kind = kind_of(spec.kind, self.kinds)
-        kind.read(spec.config)
-        resources = kind.place(spec.resources).model_dump(exclude_defaults=True)
+        config = kind.read(spec.config)
         row = {
             **spec.model_dump(),
-            "resources": resources,
+            "resources": kind.place(spec.resources).model_dump(exclude_defaults=True),
+            "priority": PRIORITIES[spec.priority or ("high" if kind.quick(config) else "normal")],
             "id": secrets.token_hex(4),
             "status": "queued",
             "created_at": now(),
         }
         with self._database.writing() as connection:
             connection.execute(JOBS.insert().values(row))
+            journal.enter(connection, row["id"], "queued")
         return self.get(row["id"])
 
     def get(self, job_id: str) -> Job:
@@ -118,18 +128,31 @@ class JobQueue:
     def move(self, job_id: str, position: int) -> Job:
         """Give a queued job another place, from 1 (the next); those between close up. A place past the end is the last.
 
-        Raises JobError when the job is not queued.
+        It takes on the priority of its new neighbours. Raises JobError when the job is not queued.
         """
         job = self.get(job_id)
         with self._database.writing() as connection:
-            query = select(JOBS.c.id, JOBS.c.number).where(JOBS.c.status == "queued").order_by(JOBS.c.number)
+            query = select(JOBS.c.id, JOBS.c.number, JOBS.c.priority).where(JOBS.c.status == "queued").order_by(*ORDER)
             waiting = connection.execute(query.with_for_update()).all()
-            ids, numbers = [row.id for row in waiting], [row.number for row in waiting]
-            if job.id not in ids:
+            own = next((row.priority for row in waiting if row.id == job.id), None)
+            if own is None:
                 raise JobError(f"Job {job.id} cannot be moved: it is {job.status}, and only queued jobs have a place.")
-            ids.remove(job.id)
-            ids.insert(min(max(1, position), len(ids) + 1) - 1, job.id)
-            _renumber(connection, ids, numbers)
+            others = [row for row in waiting if row.id != job.id]
+            place = min(max(1, position), len(waiting)) - 1
+            before, after = others[:place], others[place:]
+            priority = max(own, after[0].priority) if after else own
+            priority = min(priority, before[-1].priority) if before else priority
+            connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(priority=priority))
+            ids = [*(row.id for row in before), job.id, *(row.id for row in after)]
+            _renumber(connection, ids, sorted(row.number for row in waiting))
+        return self.get(job.id)
+
+    def prioritise(self, job_id: str, priority: Priority) -> Job:
+        """Put a queued job before all of lower priority. Raises JobError when the job is not queued."""
+        job = self.get(job_id)
+        with self._database.writing() as connection:
+            if not _change(connection, job.id, ("queued",), {"priority": PRIORITIES[priority]}):
+                raise JobError(f"Job {job.id} is {job.status}: only queued jobs have a priority.")
         return self.get(job.id)
 
     @property
@@ -144,25 +167,81 @@ class JobQueue:
         """Start jobs again. Whoever calls this sees that a worker lives (`engine.jobs.local.keep_going`)."""
         self.store.workspace.pause_flag.unlink(missing_ok=True)
 
-    def claim(self, worker: ProcessIdentity) -> Job | None:
-        """Take the first queued job of a kind that this queue knows, and mark it as the worker's; None when idle."""
-        if not self.is_waiting():
+    def claim(self, worker: ProcessIdentity, room: Room = Room()) -> Job | None:  # noqa: B008 (it is frozen)
+        """Take the first queued job that there is room for, and mark it as the worker's, with what it holds."""
+        if self.is_paused:
             return None
-        query = select(JOBS.c.id).where(*self._waiting()).order_by(JOBS.c.number).limit(1)
-        with self._database.writing() as connection:
-            job_id = connection.scalar(query.with_for_update(skip_locked=True))
-            if job_id is None:
+        with self._database.reading() as connection:  # looked for without holding up those who write
+            if self._choose(connection, self._queued(), room) is None:
                 return None
+        with self._database.writing() as connection:
+            leases.one_at_a_time(connection)
+            chosen = self._choose(connection, self._queued().with_for_update(skip_locked=True), room)
+            if chosen is None:
+                return None
+            job_id, parts = chosen
             started = {"status": "running", "started_at": now(), "heartbeat_at": now(), **asdict(worker)}
             _change(connection, job_id, ("queued",), started)
+            leases.hold(connection, job_id, parts)
         return self.get(job_id)
 
+    def _choose(self, connection: Connection, queued: Select[Any], room: Room) -> tuple[str, Held] | None:
+        """The first job that fits; what one before it waits for is kept from it."""
+        free = leases.free_parts(connection, room)
+        for row in connection.execute(queued):
+            need = self.need_of(row.kind, row.resources)
+            parts = leases.fitting(need, free)
+            if parts is not None and leases.has_lane(need, room):
+                return row.id, parts
+            leases.set_aside(need, free)
+        return None
+
+    def need_of(self, kind: str, resources: Mapping[str, Any]) -> Need:
+        """What a job of a kind needs of the machine that it runs on."""
+        try:
+            given = read_resources(resources)
+        except ConfigError:  # of another version of Dailies: the worker says so when it takes the job
+            given = Resources()
+        return leases.need_of(self.kinds[kind], given)
+
+    def holder(self, job: Job) -> Job | None:
+        """The running job that holds the device which a queued one, done in the worker's own process, waits for."""
+        need = self.need_of(job.kind, job.resources)
+        if job.status != "queued" or not need.inside:
+            return None
+        with self._database.reading() as connection:
+            found = leases.holder(connection, need)
+        return self.get(found) if found else None
+
+    def devices_of(self, job_id: str) -> Sequence[int]:
+        """The devices of its machine that a running job holds, or parts of which."""
+        with self._database.reading() as connection:
+            return leases.devices_of(connection, job_id)
+
     def is_waiting(self) -> bool:
-        """Whether a job is queued that a worker of this queue may take now."""
+        """Whether there is something for a worker of this queue: a queued job, or one whose worker is gone."""
+        if any(True for _ in self._orphans(going_on=True)):
+            return True
         if self.is_paused:
             return False
         with self._database.reading() as connection:
             return connection.scalar(select(JOBS.c.number).where(*self._waiting()).limit(1)) is not None
+
+    def adopt(self, worker: ProcessIdentity) -> Jobs:
+        """Make the jobs the worker's own whose process goes on without the worker that watched it; they run already."""
+        adopted = []
+        for job in self._orphans(going_on=True):
+            with self._database.writing() as connection:
+                mine = {"heartbeat_at": now(), **asdict(worker)}
+                if _change(connection, job.id, ACTIVE, mine, *_by(job.worker)):
+                    journal.enter(connection, job.id, journal.ADOPTED)
+                    adopted.append(job.id)
+        return [self.get(job_id) for job_id in adopted]
+
+    def history(self, job_id: str) -> "list[journal.Entry]":  # `list` is a method here
+        """Every change of a job's state."""
+        with self._database.reading() as connection:
+            return journal.entries(connection, job_id=job_id)
 
     def heartbeat(self, job_id: str, progress: JobProgress | None = None) -> None:
         """Say that a job is alive, and where it is. Raises Cancelled when it should stop or is no longer ours."""
@@ -191,15 +270,27 @@ class JobQueue:
                 _change(connection, job_id, ("stopping",), {"status": "cancelled", "ended_at": now()})
 
     def reconcile(self) -> Jobs:
-        """Mark the jobs whose worker is gone as lost (or cancelled, if that was wanted), and return them."""
-        orphans = [job for job in self.list(ACTIVE, limit=EVERY) if _is_orphan(job)]
+        """Mark the jobs whose worker is gone as lost (or cancelled, if that was wanted), and return them.
+
+        Where the worker only watched a process that goes on, the job goes on too: the next worker adopts it.
+        """
+        orphans = [*self._orphans(going_on=False)]
         for job in orphans:
             wanted = job.status == "stopping"
             with self._database.writing() as connection:
                 ended = {"status": "cancelled" if wanted else "lost", "ended_at": now(), "error": _epitaph(job)}
-                _change(connection, job.id, (job.status,), ended)
+                _change(connection, job.id, (job.status,), ended, *_by(job.worker))
             log.warning("Job %s: %s", job.id, _epitaph(job))
         return [self.get(job.id) for job in orphans]
+
+    def _orphans(self, *, going_on: bool) -> Iterator[Job]:
+        """Active jobs whose worker is gone, and whose process goes on, or does not."""
+        for job in self.list(ACTIVE, limit=EVERY):
+            if _is_orphan(job) and _may_go_on(job, self.kinds, self.store) == going_on:
+                yield job
+
+    def _queued(self) -> Select[Any]:
+        return select(JOBS.c.id, JOBS.c.kind, JOBS.c.resources).where(*self._waiting()).order_by(*ORDER).limit(EVERY)
 
     def _waiting(self) -> tuple[ColumnElement[bool], ...]:
         return JOBS.c.status == "queued", JOBS.c.kind.in_(self.kinds)
@@ -212,7 +303,7 @@ def _read(database: Database, query: Select[Any]) -> Jobs:
 
 def _jobs() -> Select[Any]:
     """All jobs, with the place in the queue of those that wait."""
-    place = func.row_number().over(order_by=JOBS.c.number).label("position")
+    place = func.row_number().over(order_by=ORDER).label("position")
     waiting = select(JOBS.c.number, place).where(JOBS.c.status == "queued").subquery()
     return select(JOBS, waiting.c.position).outerjoin(waiting, waiting.c.number == JOBS.c.number)
 
@@ -224,15 +315,35 @@ def _renumber(connection: Connection, ids: Sequence[str], numbers: Sequence[int]
             connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(number=sign * number))
 
 
-def _change(connection: Connection, job_id: str, statuses: Sequence[Status], values: dict[str, Any]) -> Status | None:
-    """Change a job if it is in one of the states, and return its new state; None when it is in none of them."""
-    query = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status.in_(statuses)).values(**values)
-    return connection.scalar(query.returning(JOBS.c.status))
+def _change(
+    connection: Connection,
+    job_id: str,
+    statuses: Sequence[Status],
+    values: dict[str, Any],
+    *conditions: ColumnElement[bool],
+) -> Status | None:
+    """Change a job if it is in one of the states, and return its new state; None when it is in none of them.
+
+    A new state is written into the journal, and one in which it does not run lets go of what it held.
+    """
+    query = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status.in_(statuses), *conditions).values(**values)
+    status: Status | None = connection.scalar(query.returning(JOBS.c.status))
+    if status is not None and "status" in values:
+        journal.enter(connection, job_id, status)
+        if status not in ACTIVE:
+            leases.let_go(connection, job_id)
+    return status
+
+
+def _by(worker: ProcessIdentity | None) -> tuple[ColumnElement[bool], ...]:
+    """That a job is still in the hands of this worker."""
+    return () if worker is None else (JOBS.c.pid == worker.pid, JOBS.c.started_s == worker.started_s)
 
 
 def _job(row: Row[Any]) -> Job:
     values = dict(row._mapping)
     del values["number"]
+    values["priority"] = PRIORITY_NAMES[values["priority"]]
     worker = {name: values.pop(name) for name in ("host", "boot_id", "pid", "started_s")}
     values["worker"] = ProcessIdentity(**worker) if worker["pid"] is not None else None
     values["progress"] = _progress(values["progress"]) if values["progress"] else None
@@ -249,6 +360,12 @@ def _is_orphan(job: Job) -> bool:
     if job.worker is not None and job.worker.is_local:
         return not job.worker.lives
     return job.heartbeat_at is None or now() - job.heartbeat_at > SILENCE
+
+
+def _may_go_on(job: Job, kinds: Kinds, store: Store) -> bool:
+    """Whether another worker of this machine can take an orphan over."""
+    here = job.worker is not None and job.worker.is_local
+    return here and job.kind in kinds and goes_on(job, store.workspace)
 
 
 def _epitaph(job: Job) -> str:

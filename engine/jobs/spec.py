@@ -20,15 +20,22 @@ ACTIVE: tuple[Status, ...] = ("running", "stopping")
 ENDED: tuple[Status, ...] = ("done", "failed", "cancelled", "lost")
 REQUEST_LIMIT = 1000  # in one job
 
+Priority = Literal["high", "normal", "low"]
+PRIORITIES: dict[Priority, int] = {"high": 1, "normal": 0, "low": -1}  # as the queue orders them
+
 
 class JobSpec(BaseModel):
-    """A request to do something in the background; `config` is checked by its kind (`engine.jobs.kinds`)."""
+    """A request to do something in the background; `config` is checked by its kind (`engine.jobs.kinds`).
+
+    Without a `priority` it gets what its kind thinks right: "high" for what somebody is likely to wait for.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
     config: dict[str, Any]
     resources: Resources = Resources()
+    priority: Priority | None = None
 
     @classmethod
     def generate(cls, requests: Sequence[GenerationRequest], mix: str | None = None) -> Self:
@@ -209,6 +216,7 @@ class Job:
     error: str | None = None
     exit_code: int | None = None
     position: int | None = None
+    priority: Priority = "normal"
     worker: ProcessIdentity | None = None
     created_at: datetime
     started_at: datetime | None = None

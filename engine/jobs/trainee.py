@@ -11,6 +11,8 @@ import psutil
 from engine.data.runs import Run
 from engine.errors import JobError
 from engine.hardware.environment import process_changes
+from engine.jobs.context import JobContext
+from engine.jobs.orphans import process_of
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 from engine.jobs.resources import Resources
@@ -26,13 +28,18 @@ def command(run: Run, resources: Resources | None = None) -> list[str]:
     return [*plain, f"--actors={resources.actors}", f"--gpus={resources.gpus}", f"--cpus={resources.cpus}"]
 
 
-def begin(run: Run, resources: Resources) -> tuple[Runner, Handle]:
-    """The process that trains the run: the one that still does, else a new one, whose output goes to the run's log."""
+def begin(run: Run, context: JobContext) -> tuple[Runner, Handle]:
+    """The process that trains the run: the one that the worker before this one watched, also if it ended since; the one
+    that still trains it; else a new one, whose output goes to the run's log.
+    """
+    if context.handle is not None and context.handle.folder == run.folder:
+        return open_runner(context.handle.runner, context.handle.address), context.handle
     found = under_way(run.folder)
     if found is not None:
         return found
+    resources = context.resources
     runner = open_runner(resources.runner, resources.address)
-    changes = process_changes(run.workspace)
+    changes = {**process_changes(run.workspace), **context.visible}
     return runner, runner.submit(
         command(run, resources), env=changes, cwd=ROOT, resources=resources, run_dir=run.folder
     )
@@ -46,21 +53,12 @@ def kill(queue: JobQueue, job_id: str) -> Job:
     job = queue.cancel(job_id)
     if job.status not in ACTIVE:
         return job
-    handle = _handle(queue, job)
+    handle = process_of(job, queue.store.workspace)
     if handle is not None:
         open_runner(handle.runner, handle.address).cancel(handle, 0)
     elif job.worker is not None:
         _kill_worker(job, job.worker)
     return queue.get(job.id)
-
-
-def _handle(queue: JobQueue, job: Job) -> Handle | None:
-    """The job's process: by the job's row, or before that is written by the run's folder."""
-    if job.progress is not None and job.progress.handle is not None:
-        return job.progress.handle
-    run_id = job.config.get("run")
-    found = under_way(Run.find(queue.store.workspace, run_id).folder) if run_id else None
-    return found[1] if found else None
 
 
 def _kill_worker(job: Job, worker: ProcessIdentity) -> None:

@@ -10,7 +10,6 @@ from engine.data.workspace import Workspace
 from engine.errors import JobError, Lost
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import Run as Running
-from engine.jobs.resources import Resources
 from engine.jobs.runner import POLL_S, Condition, Handle, Runner, watched
 from engine.jobs.spec import JobProgress, TrainConfig
 from engine.jobs.trainee import begin
@@ -21,7 +20,7 @@ def train(config: TrainConfig, context: JobContext) -> Running:
     run = Run.find(context.store.workspace, config.run)
     if context.resources.is_local:
         context.model.release()
-    yield from train_run(run, context.resources)
+    yield from train_run(run, context)
     return {"run": run.id, "adapter": publish(run, context.store.workspace)}
 
 
@@ -35,31 +34,37 @@ def publish(run: Run, workspace: Workspace) -> str:
     return run.id
 
 
-def train_run(run: Run, resources: Resources) -> Generator[JobProgress, None, None]:
+def train_run(run: Run, context: JobContext) -> Generator[JobProgress, None, None]:
     """Start the run's process and tell where it is until it ends; end it when nobody listens any more.
 
     Only that of a cluster goes on when the worker has to end. Raises JobError when it ends before the run is finished,
     Lost when it is gone without a word.
     """
-    runner, handle = begin(run, resources)
+    runner, handle = begin(run, context)
     with watched(runner, handle):
         ended = yield from _watch(runner, handle, run)
     if ended.state == "lost":
         raise Lost(f"The run {run.id} is lost. {ended.sentence}")
+    if ended.exit_code is not None and ended.exit_code < 0:
+        raise JobError(
+            f"The run {run.id} failed: its process was killed by signal {-ended.exit_code}, by somebody or for want of "
+            "memory. Resume it to go on from its last checkpoint."
+        )
     if ended.exit_code != 0:
         raise JobError(f"The run {run.id} failed: {run.last_line()} Mend it, then resume the run.")
 
 
 def _watch(runner: Runner, handle: Handle, run: Run) -> Generator[JobProgress, None, Condition]:
-    """Tell where the run is until its process is over."""
+    """Tell where the run is until its process is over, and once more then: who is to stop hears of it in between."""
     while not (now := runner.poll(handle)).is_over:
-        metrics = run.metrics()
-        last = metrics[-1] if metrics else {}
-        if now.state == "waiting":
-            yield JobProgress(phase="wait", handle=handle)
-        elif not last:
-            yield JobProgress(phase="load", handle=handle)
-        else:
-            yield JobProgress(phase="train", step=int(last["step"]), of=int(last.get("of", 0)), handle=handle)
+        yield _told(now, handle, run)
         time.sleep(POLL_S)
+    yield _told(now, handle, run)
     return now
+
+
+def _told(now: Condition, handle: Handle, run: Run) -> JobProgress:
+    step, of = run.reached()
+    if now.state == "waiting":
+        return JobProgress(phase="wait", handle=handle)
+    return JobProgress(phase="train" if step else "load", step=step, of=of, handle=handle)

@@ -1,7 +1,11 @@
-"""The warm worker: `python -m engine.jobs.worker` takes jobs one by one and keeps the model between them.
+"""The warm worker: `python -m engine.jobs.worker` takes on jobs as there is room, and keeps a model between them.
+
+Jobs that compute in this process do so one after the other, and share its model. Those whose work is done by a process
+of their own, here or on a cluster, are only watched: each by a thread, beside the others, see engine.jobs.leases.
 
 One a workspace (it holds the workspace's worker lock), detached from whoever started it. After `idle_s` without a job
-it gives the model's memory back, after `exit_s` it ends. SIGTERM puts the running job back into the queue, then ends.
+it gives the model's memory back, after `exit_s` it ends. SIGTERM puts the running jobs back into the queue, then ends.
+When it is killed, what it watched goes on, and the next worker watches that.
 """
 
 import argparse
@@ -13,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,8 +28,10 @@ from engine.data.trash import purge
 from engine.data.uploads import sweep_uploads
 from engine.data.workspace import Workspace
 from engine.errors import Cancelled, DailiesError, Lost, StoreError
-from engine.jobs.context import JobContext
+from engine.hardware.visible import devices_here, narrowed
+from engine.jobs.context import JobContext, WarmModel
 from engine.jobs.kinds import kind_of, load_kinds
+from engine.jobs.lanes import Lanes
 from engine.jobs.local import WorkerState, write_state
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
@@ -50,17 +56,21 @@ class Patience:
 
 
 class Worker:
-    """Serves one queue. `end` may be called from a signal handler or another thread."""
+    """Serves one queue. `end` may be called from a signal handler or another thread.
 
-    def __init__(self, queue: JobQueue, patience: Patience) -> None:
-        self._queue, self._patience = queue, patience
+    `devices` are the names by which processes are kept to some of the GPUs, see engine.hardware.visible.
+    """
+
+    def __init__(self, queue: JobQueue, patience: Patience, devices: Sequence[str] = ("",)) -> None:
+        self._queue, self._patience, self._devices = queue, patience, devices
         self._workspace = queue.store.workspace
-        self._context = JobContext(store=queue.store)
+        self._model = WarmModel()
         self._identity = ProcessIdentity.current()
-        self._ending = threading.Event()
+        self._told = False  # no Event: a signal handler that sets one may have interrupted whoever holds its lock
+        self._lanes = Lanes(len(devices))
 
     def end(self) -> None:
-        self._ending.set()
+        self._told = True
 
     def run(self, lock: int | None) -> None:
         """Serve until told to end or idle for long. `lock` is the descriptor of the worker lock, which this lets go of.
@@ -69,16 +79,20 @@ class Worker:
         hence one more look at the queue after letting go.
         """
         while lock is not None:
-            self._tidy()
-            self._serve()
-            self._context.model.release()
+            self._lanes = Lanes(len(self._devices))
+            with self._lanes.closed_after(self.end):
+                self._tidy()
+                self._serve()
+            self._model.release()
             self._show("ended")
             os.close(lock)
-            more = not self._ending.is_set() and self._queue.is_waiting()
+            more = not self._told and self._queue.is_waiting()
             lock = try_lock(self._workspace.worker_lock) if more else None
 
     def _tidy(self) -> None:
-        """Put right what a worker that was killed left behind."""
+        """Put right what a worker that was killed left behind, and watch on what goes on without it."""
+        for job in self._queue.adopt(self._identity):
+            self._start(job)
         self._queue.reconcile()
         if swept := sweep(self._workspace):
             log.info("Removed %d half-written folders.", swept)
@@ -88,49 +102,61 @@ class Worker:
         sweep_uploads(self._workspace, [Path(path) for path in wanted if path])
 
     def _serve(self) -> None:
-        self._show("idle")
-        idle_since = time.monotonic()
-        while not self._ending.is_set():
-            if self._workspace.release_flag.exists():
-                self._release()
+        self._show_lanes()
+        unused_since = idle_since = time.monotonic()  # the model, the worker
+        while not self._told:
+            if self._lanes.collect():
+                self._show_lanes()
             job = self._claim()
             if job is not None:
-                self._show("busy", job.id)
-                self._run(job)
-                self._show("idle")
-                idle_since = time.monotonic()
+                self._start(job)
                 continue
-            idle_s = time.monotonic() - idle_since
-            if idle_s > self._patience.exit_s:
+            now_s = time.monotonic()
+            unused_since = unused_since if self._lanes.room.inside else now_s
+            idle_since = now_s if self._lanes.jobs else idle_since
+            if now_s - idle_since > self._patience.exit_s:
                 return
-            if idle_s > self._patience.idle_s:
+            if now_s - unused_since > self._patience.idle_s or self._workspace.release_flag.exists():
                 self._release()
-            self._ending.wait(POLL_S)
+            self._lanes.wait(POLL_S)
+
+    def _start(self, job: Job) -> None:
+        """Let a job run. The model that is kept gives way to what another process does on the device."""
+        need = self._queue.need_of(job.kind, job.resources)
+        if need.devices and not need.inside:
+            self._release()
+        self._lanes.start(job, self._run, inside=need.inside)
+        self._show_lanes()
 
     def _claim(self) -> Job | None:
         try:
-            return self._queue.claim(self._identity)
+            return self._queue.claim(self._identity, self._lanes.room)
         except StoreError as error:
             log.warning("No job can be taken now: %s", error)
-            self._ending.wait(CONCLUDE_S[0])
+            self._lanes.wait(CONCLUDE_S[0])
             return None
 
     def _release(self) -> None:
+        """Give the model's memory back, unless a job computes with it."""
+        if not self._lanes.room.inside:
+            return
         self._workspace.release_flag.unlink(missing_ok=True)
-        if self._context.model.release():
-            self._show("idle")
+        if self._model.release():
+            self._show_lanes()
 
     def _run(self, job: Job) -> None:
-        with job_log(self._workspace.job_log(job.id)), Pulse(self._queue, job.id):
+        with job_log(self._workspace.job_log(job.id), job.id), Pulse(self._queue, job.id):
             log.info("Job %s (%s) begins.", job.id, job.kind)
             outcome = self._outcome(job)
             log.log(logging.ERROR if outcome.status == "failed" else logging.INFO, "Job %s is %s.", job.id, outcome)
         self._conclude(job, outcome)
 
     def _outcome(self, job: Job) -> "Outcome":
-        """Run a job to its end. The worker's top frame: the only place where any exception is caught."""
+        """Run a job to its end. Its top frame: the only place where any exception is caught."""
+        inside = self._queue.need_of(job.kind, job.resources).inside
+        model = self._model if inside else WarmModel()  # what is only watched has no part in the one that is kept
         try:
-            return Outcome(status="done", result=self._drain(job))
+            return Outcome(status="done", result=self._drain(job, model))
         except Cancelled as error:
             return Outcome(status="cancelled", error=str(error))
         except ToldToEnd:
@@ -141,13 +167,19 @@ class Worker:
             return Outcome(status="failed", error=str(error))
         except Exception as error:
             log.exception("Job %s failed unexpectedly.", job.id)
-            self._context.model.release()
+            model.release()
             return Outcome(status="failed", error=unexpected(error, job.id))
 
-    def _drain(self, job: Job) -> dict[str, Any]:
+    def _drain(self, job: Job, model: WarmModel) -> dict[str, Any]:
         """The job's result. Raises Cancelled or ToldToEnd between two steps, and whatever the handler raises."""
         reporter = Reporter(self._queue, job.id)
-        context = replace(self._context, resources=read_resources(job.resources))
+        context = JobContext(
+            store=self._queue.store,
+            model=model,
+            resources=read_resources(job.resources),
+            visible=narrowed(self._devices, self._queue.devices_of(job.id)),
+            handle=job.progress.handle if job.progress else None,
+        )
         with closing(kind_of(job.kind, self._queue.kinds).start(job.config, context)) as steps:
             while True:
                 try:
@@ -155,7 +187,7 @@ class Worker:
                 except StopIteration as end:
                     return end.value
                 reporter.report(progress)
-                if self._ending.is_set():
+                if self._told:
                     steps.throw(ToldToEnd())
                     raise ToldToEnd
 
@@ -175,8 +207,13 @@ class Worker:
                 log.warning("The end of job %s cannot be recorded now: %s", job.id, error)
                 time.sleep(wait_s)
 
+    def _show_lanes(self) -> None:
+        """Say what the worker does: its oldest job, if it has any."""
+        jobs = self._lanes.jobs
+        self._show("busy" if jobs else "idle", jobs[0].id if jobs else None)
+
     def _show(self, state: Literal["idle", "busy", "ended"], job_id: str | None = None) -> None:
-        shown = WorkerState(worker=self._identity, state=state, job_id=job_id, model=self._context.model.key)
+        shown = WorkerState(worker=self._identity, state=state, job_id=job_id, model=self._model.key)
         try:
             write_state(self._workspace, shown)
         except OSError as error:
@@ -205,14 +242,19 @@ def unexpected(error: Exception, job_id: str) -> str:
 
 
 @contextmanager
-def job_log(path: Path) -> Iterator[None]:
-    """Everything logged meanwhile also goes to the job's own file; a job whose file cannot be written runs without."""
+def job_log(path: Path, job_id: str) -> Iterator[None]:
+    """What this thread logs meanwhile, and those named after the job, also goes to the job's own file.
+
+    A job whose file cannot be written runs without.
+    """
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
         log.warning("The job has no log of its own: %s", error)
         yield
         return
+    own = threading.get_ident()
+    handler.addFilter(lambda record: record.thread == own or job_id in (record.threadName or ""))
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     logging.getLogger().addHandler(handler)
     try:
@@ -245,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         os.set_inheritable(lock, False)
         queue = JobQueue(Store(workspace), load_kinds(options.kinds))
-        worker = Worker(queue, Patience(idle_s=options.idle_s, exit_s=options.exit_s))
+        worker = Worker(queue, Patience(idle_s=options.idle_s, exit_s=options.exit_s), devices_here())
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.end())
         worker.run(lock)

@@ -14,6 +14,7 @@ from engine.data.store import Store
 from engine.errors import ConfigError, JobError
 from engine.generation.request import GenerationRequest
 from engine.jobs import trainee
+from engine.jobs.context import JobContext
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 from engine.jobs.resources import Resources
@@ -148,9 +149,9 @@ def sleeper(run: Run, until: Callable[..., None]) -> Iterator[Handle]:
 
 
 def test_a_run_that_still_trains_is_watched_instead_of_started_again(
-    run: Run, sleeper: Handle, until: Callable[..., None]
+    queue: JobQueue, run: Run, sleeper: Handle, until: Callable[..., None]
 ) -> None:
-    runner, found = trainee.begin(run, Resources())
+    runner, found = trainee.begin(run, JobContext(store=queue.store))
     assert found == sleeper and runner.poll(found).state == "running"
     runner.cancel(found, 60)
     until(lambda: runner.poll(found).is_over, "the process to end")

@@ -1,0 +1,43 @@
+"""The GPUs that processes on this machine may use, counted without PyTorch, and how a process is kept to some of them.
+
+They are numbered as PyTorch numbers them: within what the user left visible. That telemetry counts in the same order
+was not verified on a machine with several GPUs.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from engine.hardware.environment import VISIBLE
+from engine.hardware.rocm import TorchBuild, torch_build
+from engine.hardware.telemetry import Telemetry
+
+CUDA_VISIBLE = "CUDA_VISIBLE_DEVICES"
+CHOSEN = "DAILIES_DEVICE"
+
+
+def visible_names(user: Mapping[str, str], build: TorchBuild, num_gpus: int) -> tuple[str, ...]:
+    """What `narrowed` calls each device; one empty name where there is nothing to choose: one GPU, or the CPU.
+
+    `num_gpus` is how many the machine has, whatever the user lets processes see of them.
+    """
+    if user.get(CHOSEN, "").strip() or not (build.hip or build.cuda):
+        return ("",)
+    told = user.get(_variable(build))
+    names = [str(index) for index in range(num_gpus)] if told is None else [one.strip() for one in told.split(",")]
+    return tuple(names) if len(names) > 1 else ("",)
+
+
+def devices_here() -> tuple[str, ...]:
+    """`visible_names` of this machine and this process's environment."""
+    return visible_names(os.environ, torch_build(), len(Telemetry().snapshot().gpus))
+
+
+def narrowed(names: Sequence[str], devices: Sequence[int]) -> dict[str, str | None]:
+    """What a process's environment needs to see these of the devices only; nothing where there is nothing to choose."""
+    if len(names) <= 1 or not devices:
+        return {}
+    return {_variable(torch_build()): ",".join(names[index] for index in sorted(devices))}
+
+
+def _variable(build: TorchBuild) -> str:
+    return VISIBLE if build.hip else CUDA_VISIBLE
