@@ -187,9 +187,9 @@ class SparseCtrlFamily(AnimateDiffFamily):
     )
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
+        super().load(device, dtype)
         from diffusers import SparseControlNetModel
 
-        super().load(device, dtype)
         source = self.options.parts.get("sparse_control")
         where = (
             find_folder(source, [], files=["config.json", "*.safetensors"]) if source else self.folder / "controlnet"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from engine.generation.request import GenerationRequest
 
 ALLOW_DOWNLOAD = "DAILIES_ALLOW_DOWNLOAD"
+HUB_ANSWERS_S = 1.5  # or is taken to be out of reach
 LIBRARIES = ("diffusers", "transformers")
 Classes = str | tuple[str, ...]
 
@@ -129,24 +130,42 @@ def find_file(source: str) -> Path:
 
 
 def _from_hub(source: str, patterns: list[str]) -> Path:
-    import httpx
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError
 
     allowed = os.environ.get(ALLOW_DOWNLOAD) == "1"
     try:
-        folder = snapshot_download(source, allow_patterns=patterns, local_files_only=not allowed, etag_timeout=2)
+        unreachable = _why_unreachable(source) if allowed else None
+        is_local = not allowed or unreachable is not None
+        return Path(snapshot_download(source, allow_patterns=patterns, local_files_only=is_local))
     except HFValidationError as error:
         raise FamilyError(f"'{source}' is neither a folder nor a hub id such as 'owner/name'.") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
+    except _hub_errors() as error:
         if allowed:
-            why = str(error).strip().splitlines()[0]
+            why = unreachable or str(error).strip().splitlines()[0]
             raise FamilyError(f"'{source}' cannot be downloaded: {why} Check the name and the network.") from error
         raise FamilyError(
             f"'{source}' is neither a folder here nor in the hub's cache, and downloads are off: name a folder that "
             f"holds it in the preset, or set {ALLOW_DOWNLOAD}=1."
         ) from error
-    return Path(folder)
+
+
+def _why_unreachable(source: str) -> str | None:
+    """Why the hub does not offer the model, or does not answer soon; None where it does."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(source, timeout=HUB_ANSWERS_S)
+    except _hub_errors() as error:
+        return str(error).strip().splitlines()[0].rstrip(".") + "." if str(error).strip() else "The hub is not there."
+    return None
+
+
+def _hub_errors() -> tuple[type[Exception], ...]:
+    """What is raised when files are missing or the network is: by the disk, and by the hub's own HTTP client."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (OSError, *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)))
 
 
 def check_parts(folder: Path, parts: Mapping[str, Classes]) -> None:

@@ -264,9 +264,9 @@ class LTX2Family(LTXConditionFamily):
     other_kinds: ClassVar[tuple[str, ...]] = ()
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
+        super().load(device, dtype)
         from diffusers.pipelines.ltx2 import LTX2TextConnectors
 
-        super().load(device, dtype)
         self.connectors = read_network(LTX2TextConnectors, self.folder, "connectors", device, dtype)
         self.tokenizer.padding_side = "left"
 
