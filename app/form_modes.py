@@ -16,6 +16,7 @@ PLANS: Mapping[str, Mapping[str, str]] = {
     KEYFRAMES: {
         "interval": "interval",
         "keyframe_source": "source",
+        "drafts": "drafts",
         "keyframe_guidance": "keyframe_guidance",
         "inbetween_guidance": "inbetween_guidance",
         "flow_guidance": "flow_guidance",
@@ -28,9 +29,14 @@ MODE_FIELDS = ("mode", *(name for plan in PLANS.values() for name in plan))
 
 
 def read_mode(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a request that say how its clip is made; an empty field leaves the plan's default."""
+    """The fields of a request that say how its clip is made; an empty field leaves the plan's default.
+
+    Of several drafts the mix that scores the clip chooses.
+    """
     mode = fields["mode"] or DIRECT
     plan = {field: fields[name] for name, field in PLANS.get(mode, {}).items() if fields[name] is not None}
+    if plan.get("drafts", 1) > 1:
+        plan["choose_by"] = fields["mix"]
     return {"mode": mode, **({mode: plan} if plan else {})}
 
 
@@ -87,11 +93,12 @@ def _keyframe_fields() -> dict[str, Any]:
     with gr.Row(elem_classes="tight"):
         interval = gr.Number(plan.interval, precision=0, label=words.INTERVAL, min_width=90, elem_id="interval")
         source = gr.Dropdown(words.SOURCES, value=plan.source, label=words.SOURCE, min_width=120, elem_id="source")
+        drafts = gr.Number(plan.drafts, precision=0, label=words.DRAFTS, info=words.DRAFTS_INFO, min_width=90)
     with gr.Row(elem_classes="tight"):
         first = gr.Number(plan.keyframe_guidance, label=words.KEYFRAME_GUIDANCE, min_width=90)
         second = gr.Number(plan.inbetween_guidance, label=words.INBETWEEN_GUIDANCE, min_width=90)
     flow = gr.Slider(0, 1, value=plan.flow_guidance, step=0.05, buttons=[], label=words.FLOW_GUIDANCE)
-    return dict(zip(PLANS[KEYFRAMES], (interval, source, first, second, flow), strict=True))
+    return dict(zip(PLANS[KEYFRAMES], (interval, source, drafts, first, second, flow), strict=True))
 
 
 def longest(mode: str | None, longest_direct: int) -> int:

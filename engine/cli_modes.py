@@ -14,6 +14,8 @@ KEYFRAME_OPTIONS = {
     "inbetween_guidance": "inbetween_guidance",
     "flow_guidance": "flow_guidance",
     "keyframe_source": "source",
+    "drafts": "drafts",
+    "choose_by": "choose_by",
 }
 WINDOW_OPTIONS = {"window": "length", "overlap": "overlap"}
 MODE_OPTIONS = ("mode", "given", *KEYFRAME_OPTIONS, *WINDOW_OPTIONS)
@@ -31,6 +33,8 @@ def add_modes(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--keyframe-source", choices=("joint", "independent", "given"), help="keyframes: where they come from (joint)"
     )
+    group.add_argument("--drafts", type=int, metavar="N", help="keyframes: joint drafts to choose from (1)")
+    group.add_argument("--choose-by", metavar="MIX", help="keyframes: the mix of rewards that chooses a draft")
     group.add_argument(
         "--keyframe",
         dest="given",

@@ -6,8 +6,9 @@ keyframes     joint: frames of a quick draft of the whole clip in one piece, so 
               them while it drafts, so that what it draws between them agrees with them.
 in-betweens   families that take pictures ("pictures" in `native_conditioning`) are given the keyframes at their times;
               those that take two ("ends") make a clip of each stretch from one keyframe to the next.
-              For all others the latent frames of the keyframes are held while the rest is denoised, from latents of a
-              flow-warped interpolation brought to a middle noise level.
+              For all others the latent frames of the keyframes are held while the rest is denoised, from the draft that
+              the keyframes are frames of, or from a flow-warped interpolation where they are no draft's, brought to a
+              middle noise level.
 afterwards    the keyframes are put in their places, which the decoder alone only comes near to, and what they differ by
               from it is carried to the frames around them.
 """
@@ -32,9 +33,9 @@ from engine.sampling.schedule import sigmas_for
 from engine.seeds import generator_for, seed_for
 from rewards.clip import Clip
 
-PictureDrain = Generator[Progress, None, np.ndarray]
+DrawnDrain = Generator[Progress, None, "Drawn"]
 FramesDrain = Generator[Progress, None, list[np.ndarray]]
-START_LEVEL = 0.8  # of noise, over the interpolation that in-betweens start from
+START_LEVEL = 0.8  # of noise, over the draft or interpolation that in-betweens start from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +51,27 @@ class Scene:
     def first(self) -> GenerationRequest:
         return self.batch[0]
 
-    def noise(self) -> Tensor:
-        return self.family.init_latents(self.first, [generator_for(request.seed) for request in self.batch])
+    def noise(self, draft: int = 0) -> Tensor:
+        """Of the requests' own seeds; further drafts have seeds derived from them."""
+        seeds = [seed_for(one.seed, step=1, sample=draft) if draft else one.seed for one in self.batch]
+        return self.family.init_latents(self.first, [generator_for(seed) for seed in seeds])
 
     def sigmas(self, latents: Tensor, num_steps: int) -> Tensor:
         return sigmas_for(self.family.scheduler_config, num_steps, latents.shape[2:].numel())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """Keyframes `uint8[B,N,H,W,3]`, and the latents of the draft whose frames they are, if they are all one draft's."""
+
+    pictures: np.ndarray
+    draft: Tensor | None = None
+
+
 def count_steps(family: ModelFamily, request: GenerationRequest) -> int:
     """Denoising steps of both stages."""
     drawn = len(_drawn_places(request))
-    clips = {"joint": min(1, drawn), "independent": drawn, "given": 0}
+    clips = {"joint": min(1, drawn) * keyframe_plan(request).drafts, "independent": drawn, "given": 0}
     return clips[_source(request)] * draft_steps(request) + _inbetween_steps(family, request)
 
 
@@ -83,9 +94,11 @@ def generate_keyframes(family: ModelFamily, batch: Sequence[GenerationRequest], 
     prompts = encode(family, batch, tools, max(plan.keyframe_guidance, plan.inbetween_guidance))
     scene = Scene(family=family, batch=batch, prompts=prompts, tally=tally)
     pictures = np.zeros((len(batch), len(places), first.height, first.width, 3), np.uint8)
+    draft = None
     if _drawn_places(first):
         drawn = yield from DRAWN[_source(first)](scene, _drawn_places(first), given)
-        pictures[:, [places.index(place) for place in _drawn_places(first)]] = drawn
+        pictures[:, [places.index(place) for place in _drawn_places(first)]] = drawn.pictures
+        draft = None if given else drawn.draft
     for place, picture in given.items():
         pictures[:, places.index(place)] = picture
     for request, row in zip(batch, pictures, strict=True):
@@ -94,25 +107,46 @@ def generate_keyframes(family: ModelFamily, batch: Sequence[GenerationRequest], 
     if tools.only_keyframes:
         tally.done += _inbetween_steps(family, first)
         return
-    made = yield from (_stretches if is_made_in_stretches(family.spec) else _whole)(scene, pictures, places)
+    made = yield from (_stretches if is_made_in_stretches(family.spec) else _whole)(scene, pictures, places, draft)
     for request, frames in zip(batch, made, strict=True):
         yield Generated(request=request, clip=Clip(frames=frames, fps=request.fps, prompt=request.prompt))
 
 
-def _draw_joint(scene: Scene, places: Sequence[int], given: Mapping[int, np.ndarray]) -> PictureDrain:
+def _draw_joint(scene: Scene, places: Sequence[int], given: Mapping[int, np.ndarray]) -> DrawnDrain:
     """Frames of a draft of the whole clip, in fewer steps; with the `given` pictures in it where the family can."""
-    noise = scene.noise()
-    sigmas = scene.sigmas(noise, draft_steps(scene.first))
-    guidance = keyframe_plan(scene.first).keyframe_guidance
-    prompts = scene.prompts
+    plan, prompts = keyframe_plan(scene.first), scene.prompts
     if given and takes_pictures(scene.family):
         known = np.stack([np.stack(list(given.values()))] * len(scene.batch))
         prompts = prompts.given(**scene.family.encode_pictures(known, tuple(given), scene.first.num_frames))
-    latents = yield from drain(scene.family, noise, sigmas, prompts, guidance, scene.tally, "keyframes")
-    return np.stack([scene.family.decode(row)[0][list(places)] for row in latents.split(1)])
+    drafts: list[Tensor] = []
+    for number in range(plan.drafts):
+        noise = scene.noise(number)
+        sigmas = scene.sigmas(noise, draft_steps(scene.first))
+        guidance = plan.keyframe_guidance
+        drafts.append((yield from drain(scene.family, noise, sigmas, prompts, guidance, scene.tally, "keyframes")))
+    decoded = [np.stack([scene.family.decode(row)[0] for row in latents.split(1)]) for latents in drafts]
+    best = best_drafts(scene.batch, decoded, plan.choose_by) if plan.choose_by else [0] * len(scene.batch)
+    rows = range(len(scene.batch))
+    return Drawn(
+        pictures=np.stack([decoded[number][row][list(places)] for row, number in zip(rows, best, strict=True)]),
+        draft=torch.stack([drafts[number][row] for row, number in zip(rows, best, strict=True)]),
+    )
 
 
-def _draw_independent(scene: Scene, places: Sequence[int], given: Mapping[int, np.ndarray]) -> PictureDrain:
+def best_drafts(batch: Sequence[GenerationRequest], decoded: Sequence[np.ndarray], mix: str) -> list[int]:
+    """For each request the number of the draft (`decoded` `[D]` of `uint8[B,T,H,W,3]`) with the highest total."""
+    from engine.config.presets import load_preset
+    from rewards.suite import RewardSuite
+
+    suite, best = RewardSuite(load_preset("rewards", mix)), []
+    for row, request in enumerate(batch):
+        clips = [Clip(frames=draft[row], fps=request.fps, prompt=request.prompt) for draft in decoded]
+        totals = [report.total or 0.0 for report in suite.score_group(clips)]
+        best.append(int(np.argmax(totals)))
+    return best
+
+
+def _draw_independent(scene: Scene, places: Sequence[int], given: Mapping[int, np.ndarray]) -> DrawnDrain:
     """Each is the first frame of a clip of its own, the shortest that the family makes; none knows the `given`."""
     family, guidance = scene.family, keyframe_plan(scene.first).keyframe_guidance
     short = scene.first.model_copy(update={"num_frames": family.spec.nearest_frames(1)})
@@ -123,21 +157,21 @@ def _draw_independent(scene: Scene, places: Sequence[int], given: Mapping[int, n
         sigmas = scene.sigmas(noise, draft_steps(scene.first))
         latents = yield from drain(family, noise, sigmas, scene.prompts, guidance, scene.tally, "keyframes")
         pictures.append(np.stack([family.decode(row)[0][0] for row in latents.split(1)]))
-    return np.stack(pictures, axis=1)
+    return Drawn(pictures=np.stack(pictures, axis=1))
 
 
 DRAWN = {"joint": _draw_joint, "independent": _draw_independent}
 
 
-def _whole(scene: Scene, pictures: np.ndarray, places: tuple[int, ...]) -> FramesDrain:
+def _whole(scene: Scene, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None = None) -> FramesDrain:
     """Each clip's frames `uint8[T,H,W,3]`, made in one piece, given the keyframes `uint8[B,N,H,W,3]`."""
-    latents = yield from _inbetween(scene, pictures, places)
+    latents = yield from _inbetween(scene, pictures, places, draft)
     yield scene.tally.told("decode")
     decoded = (scene.family.decode(row)[0] for row in latents.split(1))
     return [settle(frames, row, places) for frames, row in zip(decoded, pictures, strict=True)]
 
 
-def _stretches(scene: Scene, pictures: np.ndarray, places: tuple[int, ...]) -> FramesDrain:
+def _stretches(scene: Scene, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None = None) -> FramesDrain:
     """The clip stretch by stretch, each between two keyframes; memory is that of the longest."""
     first = scene.first
     made = np.empty((len(scene.batch), first.num_frames, first.height, first.width, 3), np.uint8)
@@ -150,7 +184,7 @@ def _stretches(scene: Scene, pictures: np.ndarray, places: tuple[int, ...]) -> F
     return list(made)
 
 
-def _inbetween(scene: Scene, pictures: np.ndarray, places: tuple[int, ...]) -> Drain:
+def _inbetween(scene: Scene, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None) -> Drain:
     """The clip's final latents."""
     plan, noise = keyframe_plan(scene.first), scene.noise()
     sigmas = scene.sigmas(noise, scene.first.num_steps)
@@ -168,12 +202,12 @@ def _inbetween(scene: Scene, pictures: np.ndarray, places: tuple[int, ...]) -> D
     else:
         held = _latent_places(places, scene.first.num_frames, noise.shape[2])
         predictor = HeldFrames(family=predictor, clean=target, held=held, noise=noise, native=False)
-        sigmas, latents = _late_start(scene, sigmas, target, noise)
+        sigmas, latents = _late_start(scene, sigmas, target if draft is None else draft.to(noise), noise)
     return (yield from drain(predictor, latents, sigmas, prompts, plan.inbetween_guidance, scene.tally))
 
 
 def _late_start(scene: Scene, sigmas: Tensor, target: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """The levels from START_LEVEL down, and the interpolation at the first of them; skipped steps count as done."""
+    """The levels from START_LEVEL down, and the `target` at the first of them; skipped steps count as done."""
     skipped = min(int((sigmas > START_LEVEL).sum()), len(sigmas) - 2)
     scene.tally.done += skipped
     return sigmas[skipped:], noised(scene.family.spec.prediction, target, noise, float(sigmas[skipped]))

@@ -100,6 +100,8 @@ def _check_keyframes(request: GenerationRequest, spec: FamilySpec) -> None:
         raise ConfigError(f"A keyframe is given at frame {frames[-1]}, but the clip's last frame is {last}: move it.")
     if any(first == second for first, second in pairwise(frames)):
         raise ConfigError("Two keyframes are given at one frame: keep one of them.")
+    if plan.drafts > 1 and plan.source == "joint" and not plan.choose_by:
+        raise ConfigError(f"Of {plan.drafts} drafts one must be chosen: say by which mix of rewards (choose_by).")
     if plan.source == "given" and not frames:
         raise ConfigError("The keyframes are to be given, but none is: give at least one, or choose source 'joint'.")
 

@@ -23,7 +23,8 @@ class KeyframePlan(BaseModel):
     """How keyframe-then-inbetween generates; guidances as in classifier-free guidance, `flow_guidance` 0..1.
 
     `source` says where keyframes come from: "joint" (made together, from a quick draft of the whole clip),
-    "independent" (each by itself, the naive recipe) or "given" (only those given). Given ones replace drawn ones.
+    "independent" (each by itself, the naive recipe) or "given" (only those given). Given ones replace drawn ones. Of
+    several joint `drafts` the one that the mix `choose_by` (a key of `presets/rewards`) scores highest is taken.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,8 @@ class KeyframePlan(BaseModel):
     inbetween_guidance: float = Field(3.0, ge=0, le=30)
     flow_guidance: float = Field(0.0, ge=0, le=1)
     source: Literal["joint", "independent", "given"] = "joint"
+    drafts: int = Field(1, ge=1, le=16, description="joint drafts to choose from")
+    choose_by: str | None = None
     given: tuple[GivenKeyframe, ...] = ()
 
 

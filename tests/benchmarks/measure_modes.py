@@ -29,7 +29,14 @@ WANTED = ("identity_lock", "t_lpips", "seam", "flow_smoothness", "structure_cons
 
 
 def requests_for(mode: str, scenes: list[world.Scene], args: argparse.Namespace) -> list[GenerationRequest]:
-    plan = KeyframePlan(interval=args.interval, flow_guidance=args.flow_guidance, source=args.source)
+    plan = KeyframePlan(
+        interval=args.interval,
+        flow_guidance=args.flow_guidance,
+        source=args.source,
+        keyframe_guidance=args.keyframe_guidance,
+        drafts=args.drafts,
+        choose_by=args.choose_by if args.drafts > 1 else None,
+    )
     return [
         GenerationRequest(
             prompt=world.prompt(scene),
@@ -79,6 +86,9 @@ def main() -> int:
     parser.add_argument("--interval", type=int, default=8)
     parser.add_argument("--flow-guidance", type=float, default=0.0)
     parser.add_argument("--source", default="joint")
+    parser.add_argument("--keyframe-guidance", type=float, default=7.0)
+    parser.add_argument("--drafts", type=int, default=1)
+    parser.add_argument("--choose-by", default="mini_train")
     parser.add_argument("--window", type=int, default=64)
     parser.add_argument("--no-rewards", dest="rewards", action="store_false")
     args = parser.parse_args()

@@ -10,11 +10,13 @@ from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.families import open_model
 from engine.generation.generate import Generated, Keyframes, Progress, Tools, generate
-from engine.generation.keyframes import draft_steps
+from engine.generation.keyframes import Scene, draft_steps
 from engine.generation.making import Tally, drain, encode
 from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan
 from engine.sampling.schedule import sigmas_for
 from engine.seeds import generator_for
+from rewards.clip import Clip
+from rewards.suite import RewardSuite
 
 REQUEST = GenerationRequest(
     prompt="a red circle moving right", num_frames=17, width=32, height=32, num_steps=6, mode="keyframes", seed=5
@@ -97,6 +99,28 @@ def test_what_is_drawn_knows_what_is_given(tiny_family: Any) -> None:
     _, (dark, bright), _ = run(tiny_family, *requests, tools=Tools(pictures=store.__getitem__))
     assert (dark.pictures[0] == 20).all() and (bright.pictures[0] == 230).all()
     assert not np.array_equal(dark.pictures[1:], bright.pictures[1:])
+
+
+def test_of_several_drafts_the_best_by_the_mix_is_taken(tiny_family: Any) -> None:
+    chosen = planned(drafts=3, choose_by="mini_train")
+    _, (keyframes,), told = run(tiny_family, chosen)
+    assert told[-1].of == 3 * draft_steps(REQUEST) + 6
+    prompts = encode(tiny_family, [chosen], Tools(), 3.0)
+    scene = Scene(family=tiny_family, batch=[chosen], prompts=prompts, tally=Tally(of=99))
+    suite, totals, pictures = RewardSuite(load_preset("rewards", "mini_train")), [], []
+    for number in range(3):
+        noise = scene.noise(number)
+        with torch.no_grad():
+            steps = drain(tiny_family, noise, scene.sigmas(noise, draft_steps(chosen)), prompts, 3.0, scene.tally)
+            frames = tiny_family.decode(drain_all(steps))[0]
+        totals.append(suite.score(Clip(frames=frames, fps=chosen.fps, prompt=chosen.prompt)).total)
+        pictures.append(frames[[0, 8, 16]])
+    assert len(set(totals)) == 3 and np.array_equal(keyframes.pictures, pictures[int(np.argmax(totals))])
+
+
+def test_drafts_are_not_chosen_from_without_a_mix(tiny_family: Any) -> None:
+    with pytest.raises(ConfigError, match="Of 2 drafts one must be chosen: say by which mix"):
+        run(tiny_family, planned(drafts=2))
 
 
 def test_guidances_and_the_pull_matter(tiny_family: Any) -> None:
