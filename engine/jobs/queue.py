@@ -34,7 +34,8 @@ from engine.jobs.resources import Resources, read_resources
 from engine.jobs.runner import read_handle
 from engine.jobs.spec import ACTIVE, PRIORITIES, Job, JobProgress, JobSpec, Priority, Status
 
-Jobs = list[Job]  # a name of its own, for inside the class `list` is a method
+Jobs = list[Job]  # names of their own, for inside the class `list` is a method
+Entries = list[journal.Entry]
 EVERY = 1000  # jobs that wait or run at once
 SILENCE = timedelta(minutes=2)  # without a heartbeat, a worker on another host counts as gone
 
@@ -220,7 +221,7 @@ class JobQueue:
 
     def is_waiting(self) -> bool:
         """Whether there is something for a worker of this queue: a queued job, or one whose worker is gone."""
-        if any(True for _ in self._orphans(going_on=True)):
+        if any(job.kind in self.kinds for job in self._orphans(going_on=True)):
             return True
         if self.is_paused:
             return False
@@ -230,7 +231,7 @@ class JobQueue:
     def adopt(self, worker: ProcessIdentity) -> Jobs:
         """Make the jobs the worker's own whose process goes on without the worker that watched it; they run already."""
         adopted = []
-        for job in self._orphans(going_on=True):
+        for job in (job for job in self._orphans(going_on=True) if job.kind in self.kinds):
             with self._database.writing() as connection:
                 mine = {"heartbeat_at": now(), **asdict(worker)}
                 if _change(connection, job.id, ACTIVE, mine, *_by(job.worker)):
@@ -238,7 +239,7 @@ class JobQueue:
                     adopted.append(job.id)
         return [self.get(job_id) for job_id in adopted]
 
-    def history(self, job_id: str) -> "list[journal.Entry]":  # `list` is a method here
+    def history(self, job_id: str) -> Entries:
         """Every change of a job's state."""
         with self._database.reading() as connection:
             return journal.entries(connection, job_id=job_id)
@@ -286,7 +287,7 @@ class JobQueue:
     def _orphans(self, *, going_on: bool) -> Iterator[Job]:
         """Active jobs whose worker is gone, and whose process goes on, or does not."""
         for job in self.list(ACTIVE, limit=EVERY):
-            if _is_orphan(job) and _may_go_on(job, self.kinds, self.store) == going_on:
+            if _is_orphan(job) and _may_go_on(job, self.store) == going_on:
                 yield job
 
     def _queued(self) -> Select[Any]:
@@ -362,10 +363,9 @@ def _is_orphan(job: Job) -> bool:
     return job.heartbeat_at is None or now() - job.heartbeat_at > SILENCE
 
 
-def _may_go_on(job: Job, kinds: Kinds, store: Store) -> bool:
+def _may_go_on(job: Job, store: Store) -> bool:
     """Whether another worker of this machine can take an orphan over."""
-    here = job.worker is not None and job.worker.is_local
-    return here and job.kind in kinds and goes_on(job, store.workspace)
+    return job.worker is not None and job.worker.is_local and goes_on(job, store.workspace)
 
 
 def _epitaph(job: Job) -> str:

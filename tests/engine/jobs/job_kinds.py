@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from engine.errors import JobError
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import JobKind, Run
+from engine.jobs.runner import open_runner, watched
 from engine.jobs.spec import JobProgress
 
 DEADLINE_S = 120
@@ -21,6 +22,15 @@ class Steps(BaseModel):
     steps: int = 3
     hold: Path | None = None
     diary: Path | None = None
+
+
+class Command(BaseModel):
+    """Run `argv` in a process of its own, which fills `folder`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    argv: tuple[str, ...]
+    folder: Path
 
 
 class Trouble(BaseModel):
@@ -49,7 +59,24 @@ def fail(config: Trouble, context: JobContext) -> Run:
     return {"quotient": 1 // int(config.expected)}
 
 
+def watch(config: Command, context: JobContext) -> Run:
+    """As a training does: go on with the process that another worker watched, or start one."""
+    runner = open_runner("local")
+    handle = context.handle or runner.submit(
+        config.argv, env=context.visible, cwd=config.folder, resources=context.resources, run_dir=config.folder
+    )
+    with watched(runner, handle):
+        while not (now := runner.poll(handle)).is_over:
+            yield JobProgress(phase="train", handle=handle)
+            time.sleep(0.02)
+    yield JobProgress(phase="train", handle=handle)
+    return {"exit_code": now.exit_code}
+
+
 KINDS = {
     "steps": JobKind(key="steps", config=Steps, handler="job_kinds:take_steps"),
     "fail": JobKind(key="fail", config=Trouble, handler="job_kinds:fail"),
+    "small": JobKind(key="small", config=Steps, handler="job_kinds:take_steps", share=0.25, quick=lambda config: True),
+    "aside": JobKind(key="aside", config=Steps, handler="job_kinds:take_steps", share=1.0, aside=True),
+    "watch": JobKind(key="watch", config=Command, handler="job_kinds:watch", share=1.0, aside=True),
 }
