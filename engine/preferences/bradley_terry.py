@@ -7,7 +7,7 @@ With strengths theta and the tie parameter tau, a meeting of i and j has the wei
 which is a multinomial logit: its log-likelihood is concave. The fit is evalica's (Newman's iteration), finished by
 Newton's method, because evalica stops when the strengths stand still, whether or not the tie parameter does; from there
 each resample of a bootstrap is a few steps of Newton's. A virtual opponent, with half a win and half a loss against
-everybody, keeps the strength of one who has always won finite.
+everybody (`Prior`), keeps the strength of one who has always won finite.
 """
 
 import math
@@ -31,6 +31,20 @@ class Meetings:
     def total(self) -> np.ndarray:
         """How often they met, `[N,N]`, symmetric."""
         return self.wins + self.wins.T + self.ties
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prior:
+    """Everybody's meetings with the virtual opponent, `[N]` each: how often they won, lost and tied."""
+
+    won: np.ndarray
+    lost: np.ndarray
+    tied: np.ndarray
+
+    @classmethod
+    def of(cls, size: int) -> "Prior":
+        half = np.full(size, PRIOR_WINS)
+        return cls(won=half, lost=half, tied=np.full(size, PRIOR_TIES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +95,9 @@ def newman(meetings: Meetings) -> Strengths:
     return _centred(theta, math.log(2 * found.v))
 
 
-def refit(meetings: Meetings, start: Strengths) -> Strengths:
+def refit(meetings: Meetings, start: Strengths, prior: Prior | None = None) -> Strengths:
     """The strengths that fit best, by Newton's method from strengths that are not far off."""
-    padded = _with_opponent(meetings)
+    padded = _with_opponent(meetings, prior)
     total = padded.total
     theta, tau = np.append(start.theta, start.opponent), start.tau
     for _ in range(STEPS):
@@ -97,16 +111,48 @@ def refit(meetings: Meetings, start: Strengths) -> Strengths:
 
 def covariance(total: np.ndarray, strengths: Strengths) -> np.ndarray:
     """Of the strengths `[N,N]`, as the expected information of so many meetings `total[N,N]` gives it."""
-    size = len(total)
-    padded = np.zeros((size + 1, size + 1))
-    padded[:size, :size] = total
-    padded[:size, size] = padded[size, :size] = 2 * PRIOR_WINS + PRIOR_TIES
+    return _pinned(_inverse(_information(total, strengths, None)))
+
+
+def robust_covariance(
+    total: np.ndarray, squares: np.ndarray, strengths: Strengths, prior: Prior | None = None
+) -> np.ndarray:
+    """Of the strengths `[N,N]`, from how far votes were from what was expected of them (Huber's sandwich).
+
+    `squares[N,N]`, symmetric, is the sum over pairs of two entrants of the square of `sum(score - expected score)` of
+    the votes on one pair: so it holds also where several people said the same of a pair. The tie parameter is taken as
+    known.
+    """
     chances = _chances(np.append(strengths.theta, strengths.opponent), strengths.tau)
-    laplacian = _laplacian(padded * chances.information)
-    # Only differences are known: the sum is pinned, first of all, then taken among the real ones alone.
-    whole = np.linalg.inv(laplacian + 1.0 / (size + 1))[:size, :size]
+    whole = _inverse(_information(total, strengths, prior))
+    return _pinned(whole @ _laplacian(_with_column(squares, _prior_squares(prior, chances))) @ whole)
+
+
+def _information(total: np.ndarray, strengths: Strengths, prior: Prior | None) -> np.ndarray:
+    """Laplacian `[N+1,N+1]` of the information that the meetings give, those with the virtual opponent too."""
+    known = Prior.of(len(total)) if prior is None else prior
+    chances = _chances(np.append(strengths.theta, strengths.opponent), strengths.tau)
+    return _laplacian(_with_column(total, known.won + known.lost + known.tied) * chances.information)
+
+
+def _prior_squares(prior: Prior | None, chances: "Chances") -> np.ndarray:
+    """`[N]`: the same squares of the meetings with the virtual opponent, each of which is a pair with a part of a vote."""
+    expected = chances.score[:-1, -1]
+    known = Prior.of(len(expected)) if prior is None else prior
+    parts = (known.won, 1.0, PRIOR_WINS), (known.lost, 0.0, PRIOR_WINS), (known.tied, 0.5, PRIOR_TIES)
+    return sum((times * weight * (score - expected) ** 2 for times, score, weight in parts), np.zeros_like(expected))
+
+
+def _inverse(laplacian: np.ndarray) -> np.ndarray:
+    """Only differences are known: the sum of all is pinned."""
+    return np.linalg.inv(laplacian + 1.0 / len(laplacian))
+
+
+def _pinned(whole: np.ndarray) -> np.ndarray:
+    """Of the real ones, `[N,N]`, as they differ from their mean."""
+    size = len(whole) - 1
     centre = np.eye(size) - 1.0 / size
-    return centre @ whole @ centre
+    return centre @ whole[:size, :size] @ centre
 
 
 def _chances(theta: np.ndarray, tau: float) -> Chances:
@@ -117,13 +163,21 @@ def _chances(theta: np.ndarray, tau: float) -> Chances:
     return Chances(win=win, tie=tie, score=score, information=win + tie / 4 - score**2)
 
 
-def _with_opponent(meetings: Meetings) -> Meetings:
+def _with_opponent(meetings: Meetings, prior: Prior | None = None) -> Meetings:
     size = len(meetings.wins)
-    wins, ties = np.zeros((size + 1, size + 1)), np.zeros((size + 1, size + 1))
-    wins[:size, :size], ties[:size, :size] = meetings.wins, meetings.ties
-    wins[:size, size] = wins[size, :size] = PRIOR_WINS
-    ties[:size, size] = ties[size, :size] = PRIOR_TIES
-    return Meetings(wins=wins, ties=ties)
+    known = Prior.of(size) if prior is None else prior
+    wins = _with_column(meetings.wins, known.won)
+    wins[size, :size] = known.lost
+    return Meetings(wins=wins, ties=_with_column(meetings.ties, known.tied))
+
+
+def _with_column(matrix: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """`[N,N]` to `[N+1,N+1]`, with a column, and the same as a row, for the virtual opponent."""
+    size = len(matrix)
+    padded = np.zeros((size + 1, size + 1))
+    padded[:size, :size] = matrix
+    padded[:size, size] = padded[size, :size] = column
+    return padded
 
 
 def _newton_step(meetings: Meetings, total: np.ndarray, theta: np.ndarray, tau: float) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Who makes the better clips: a Bradley-Terry ranking with bootstrap intervals, and who beat whom how often.
 
 A skip says nothing and a repeat is no second opinion: neither counts. "Both bad" counts as a tie. Intervals come from
-resampling pairs, not votes, because the votes of several people on one pair are not independent.
+resampling pairs, see `engine.preferences.intervals`.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.data.votes import SCORES, StoredVote
-from engine.preferences.bradley_terry import Meetings, Strengths, fit, refit
+from engine.preferences.bradley_terry import Meetings, Strengths, fit
+from engine.preferences.intervals import Resamples, intervals, pair_counts, resample
 
 RESAMPLES = 200
 CONFIDENCE = 0.95
@@ -85,12 +86,13 @@ def rank(told: Contests, *, seed: int = 0, resamples: int = RESAMPLES, confidenc
     """Rank the entrants; empty where nobody has met."""
     if not len(told):
         return Ranking(standings=(), wins=(), ties=(), votes=0, confidence=confidence)
-    meetings = meet(told)
+    meetings, pairs = meet(told), pair_counts(told)
     best = fit(meetings)
-    again = bootstrap(told, best, seed=seed, resamples=resamples)
+    drawn = resample(pairs, best, seed=seed, resamples=resamples)
+    ends = intervals(pairs, best, drawn, confidence)
     order = np.argsort(-best.theta, kind="stable")
     return Ranking(
-        standings=_standings(told, meetings, best, again, order, confidence),
+        standings=_standings(told, meetings, best, ends, _places(drawn, confidence), order),
         wins=_rows(meetings.wins[np.ix_(order, order)]),
         ties=_rows(meetings.ties[np.ix_(order, order)]),
         votes=len(told),
@@ -100,40 +102,26 @@ def rank(told: Contests, *, seed: int = 0, resamples: int = RESAMPLES, confidenc
 
 def meet(told: Contests) -> Meetings:
     """Count who beat whom."""
-    return _count(_cells(told), np.ones(len(told)), len(told.names))
+    return pair_counts(told).meetings(np.ones(int(told.pair.max()) + 1))
 
 
-def _cells(told: Contests) -> np.ndarray:
-    """Where each vote counts: winner and loser as one number, ties after all of those."""
-    size = len(told.names)
-    cell = np.where(told.score < 0.5, told.other * size + told.one, told.one * size + told.other)
-    return cell + size * size * (told.score == 0.5)
-
-
-def _count(cells: np.ndarray, weights: np.ndarray, size: int) -> Meetings:
-    """`weights[V]` counts a vote more or less than once."""
-    wins, ties = np.bincount(cells, weights, 2 * size * size).reshape(2, size, size)
-    return Meetings(wins=wins, ties=ties + ties.T)
-
-
-def bootstrap(told: Contests, best: Strengths, *, seed: int, resamples: int) -> np.ndarray:
-    """Strengths `[R,N]` of `resamples` draws of as many pairs, with replacement."""
-    rng = np.random.default_rng(seed)
-    pairs, cells = int(told.pair.max()) + 1, _cells(told)
-    found = np.empty((resamples, len(told.names)))
-    for row in found:
-        times = np.bincount(rng.integers(pairs, size=pairs), minlength=pairs).astype(float)
-        row[:] = refit(_count(cells, times[told.pair], len(told.names)), best).theta
-    return found
+def _places(drawn: Resamples, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """The best and the worst place `[N]` that each entrant had in so large a part of the resamples."""
+    places = 1 + np.argsort(np.argsort(-drawn.theta, axis=1, kind="stable"), axis=1)
+    tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+    first, last = np.quantile(places, tails, axis=0, method="nearest")
+    return first, last
 
 
 def _standings(
-    told: Contests, meetings: Meetings, best: Strengths, again: np.ndarray, order: np.ndarray, confidence: float
+    told: Contests,
+    meetings: Meetings,
+    best: Strengths,
+    ends: tuple[np.ndarray, np.ndarray],
+    places: tuple[np.ndarray, np.ndarray],
+    order: np.ndarray,
 ) -> tuple[Standing, ...]:
-    share = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
-    low, high = np.quantile(again, share, axis=0)
-    places = 1 + np.argsort(np.argsort(-again, axis=1, kind="stable"), axis=1)
-    first, last = np.quantile(places, share, axis=0, method="nearest")
+    (low, high), (first, last) = ends, places
     votes = meetings.total.sum(1)
     win_rate = (meetings.wins + meetings.ties / 2).sum(1) / votes
     return tuple(

@@ -39,20 +39,23 @@ def a_vote() -> Callable[..., StoredVote]:
     return make_vote
 
 
-def draw_contests(theta: Sequence[float], count: int, *, tau: float = -0.5, seed: int = 0) -> Contests:
-    """Votes of people who follow the model exactly, on random meetings, a pair each."""
+def draw_contests(theta: Sequence[float], count: int, *, tau: float = -0.5, people: int = 1, seed: int = 0) -> Contests:
+    """Votes of people who follow the model exactly, on `count` pairs of random entrants. Of several people on a pair,
+    half say what the first one said."""
     rng = np.random.default_rng(seed)
     size = len(theta)
     chances = Strengths(theta=np.asarray(theta, float), opponent=0.0, tau=tau).chances()
     one = rng.integers(size, size=count)
     other = (one + rng.integers(1, size, size=count)) % size
-    drawn, win, tie = rng.random(count), chances.win[one, other], chances.tie[one, other]
+    drawn, win, tie = rng.random((people, count)), chances.win[one, other], chances.tie[one, other]
     score = np.where(drawn < win, 1.0, np.where(drawn < win + tie, 0.5, 0.0))
+    score = np.where(rng.random((people, count)) < 0.5, score[:1], score)
     names = tuple(f"m{number:03d}" for number in range(size))
-    return Contests(names=names, one=one, other=other, score=score, pair=np.arange(count))
+    pairs = {name: np.tile(values, people) for name, values in (("one", one), ("other", other))}
+    return Contests(names=names, **pairs, score=score.ravel(), pair=np.tile(np.arange(count), people))
 
 
 @pytest.fixture(scope="session")
 def contests_of() -> Callable[..., Contests]:
-    """`contests_of(theta, count, tau=, seed=)`."""
+    """`contests_of(theta, count, tau=, people=, seed=)`."""
     return draw_contests
