@@ -80,22 +80,22 @@ def askable() -> tuple[ColumnElement[bool], ...]:
     return (PAIRS.c.gone_at.is_(None), *there)
 
 
-def assign_next(connection: Connection, asking: Asking, planned: Sequence[str]) -> bool:
+def assign_next(connection: Connection, asking: Asking, planned: Sequence[str]) -> str | None:
     """Give the labeller one more pair: a repeat where one is due, else the next of `planned`, else any by chance.
 
-    False when there is none left.
+    Its id, "" for a repeat; None when there is none left.
     """
     place = _next_place(connection, asking)
     if _repeat_is_due(connection, asking, place) and _assign_repeat(connection, asking, place):
-        return True
+        return ""
     if _is_full(connection, asking):
-        return False
+        return None
     pair = _free_pair(connection, asking, planned) or _given_up_pair(connection, asking)
     if pair is None:
-        return False
+        return None
     left = pair.clip_a if seed_for(asking.spec.seed, prompt=f"side {pair.id} {asking.labeller}") % 2 else pair.clip_b
     _insert(connection, asking, pair.id, place=place, left_clip=left, slot=free_slot(connection, pair.id, asking.spec))
-    return True
+    return str(pair.id)
 
 
 def assign_given(connection: Connection, asking: Asking, pair_id: str, left_clip: str) -> None:

@@ -18,15 +18,15 @@ from engine.data.assigning import (
     Asking,
     Assignment,
     assign_given,
-    assign_next,
     assignment_of,
     assignments,
     free_slot,
     open_assignments,
 )
 from engine.data.campaign_spec import CampaignSpec, Contender, Pair, contenders, make_pairs
+from engine.data.casting import assignment_to_fill, end_vote, store_vote, stored_vote, votes_query
 from engine.data.clip_files import has_files
-from engine.data.planning import new_plan, plan_of
+from engine.data.planning import give_planned, new_plan
 from engine.data.progress import CampaignProgress, read_progress
 from engine.data.store import Store, now
 from engine.data.tables import ASSIGNMENTS, CAMPAIGN_CLIPS, CAMPAIGNS, CLIPS, PAIRS, VOTES
@@ -119,7 +119,7 @@ class Campaigns:
         already; ConfigError: an axis that the campaign does not have.
         """
         with self._database.writing() as connection:
-            assignment = _to_fill(connection, vote)
+            assignment = assignment_to_fill(connection, vote)
             if isinstance(assignment, StoredVote):
                 return assignment
             if assignment.voted_at is not None:
@@ -127,7 +127,7 @@ class Campaigns:
                     f"{vote.labeller[:40]} has voted on the pair {vote.pair_id} already, in another window perhaps: "
                     "undo or edit that vote."
                 )
-            return _store_vote(connection, vote, assignment)
+            return store_vote(connection, vote, assignment)
 
     def give(self, campaign_id: str, vote: Vote) -> None:
         """Assign a vote's pair to its labeller with its sides, as a table of votes says; nothing where it is already.
@@ -146,13 +146,13 @@ class Campaigns:
         """
         with self._database.writing() as connection:
             spec = _lock(connection, campaign_id).spec
-            query = _votes().where(VOTES.c.campaign_id == campaign_id, ASSIGNMENTS.c.labeller == labeller)
+            query = votes_query().where(VOTES.c.campaign_id == campaign_id, ASSIGNMENTS.c.labeller == labeller)
             last = connection.execute(
                 query.where(VOTES.c.current).order_by(VOTES.c.number.desc()).limit(1)
             ).one_or_none()
             if last is None:
                 raise StoreError(f"{labeller[:40]} has no vote in this campaign to undo.")
-            _end_vote(connection, last.number, "undone")
+            end_vote(connection, last.number, "undone")
             where = ASSIGNMENTS.c.id == last.assignment_id
             slot = last.slot
             if slot is None and not last.is_repeat:
@@ -166,25 +166,25 @@ class Campaigns:
         It has a `client_uuid` of its own. Raises StoreError when there is no earlier one; otherwise as `vote`.
         """
         with self._database.writing() as connection:
-            assignment = _to_fill(connection, vote)
+            assignment = assignment_to_fill(connection, vote)
             if isinstance(assignment, StoredVote):
                 return assignment
             query = select(VOTES.c.number).where(VOTES.c.assignment_id == assignment.id, VOTES.c.current)
             number = connection.scalar(query)
             if number is None:
                 raise StoreError(f"{vote.labeller[:40]} has no vote on the pair {vote.pair_id} to edit: vote first.")
-            _end_vote(connection, number, "edited")
-            return _store_vote(connection, vote, assignment)
+            end_vote(connection, number, "edited")
+            return store_vote(connection, vote, assignment)
 
     def votes(self, campaign_id: str, labeller: str | None = None, history: bool = False) -> list[StoredVote]:
         """The votes of a campaign in the order they came; with `history` also those undone or edited since."""
-        query = _votes().where(VOTES.c.campaign_id == campaign_id).order_by(VOTES.c.number)
+        query = votes_query().where(VOTES.c.campaign_id == campaign_id).order_by(VOTES.c.number)
         if labeller is not None:
             query = query.where(ASSIGNMENTS.c.labeller == labeller)
         if not history:
             query = query.where(VOTES.c.current)
         with self._database.reading() as connection:
-            return [_stored(row) for row in connection.execute(query)]
+            return [stored_vote(row) for row in connection.execute(query)]
 
     def progress(self, campaign_id: str) -> CampaignProgress:
         """How far a campaign is, in all and for each labeller."""
@@ -235,11 +235,12 @@ class Campaigns:
         self._renew_plan(campaign_id)
         with self._database.writing() as connection:
             _lock(connection, campaign_id)
-            planned = plan_of(connection.scalar(select(CAMPAIGNS.c.plan).where(CAMPAIGNS.c.id == campaign_id)))
+            plan = connection.scalar(select(CAMPAIGNS.c.plan).where(CAMPAIGNS.c.id == campaign_id))
             found = open_assignments(connection, asking)
-            while len(found) < count and assign_next(connection, asking, planned):
-                found = open_assignments(connection, asking)
-            return found
+            rest = give_planned(connection, asking, plan, count - len(found))
+            if rest != plan:
+                connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(plan=rest))
+            return open_assignments(connection, asking)
 
     def _renew_plan(self, campaign_id: str) -> None:
         """Planning reads the whole campaign: done before the lock is taken; of two plans at once the later stays."""
@@ -302,90 +303,3 @@ def _pair_row(campaign: Campaign, pair: Pair) -> Mapping[str, Any]:
 
 def _pair(row: Row[Any]) -> Pair:
     return Pair(**{name: getattr(row, name) for name in Pair.__dataclass_fields__})
-
-
-def _votes() -> Select[Any]:
-    """All votes with their assignment and pair."""
-    columns = [ASSIGNMENTS.c[name] for name in ("pair_id", "labeller", "left_clip", "is_repeat", "slot")]
-    columns += [PAIRS.c[name] for name in ("prompt", "clip_a", "clip_b", "entrant_a", "entrant_b")]
-    joined = VOTES.join(ASSIGNMENTS, ASSIGNMENTS.c.id == VOTES.c.assignment_id)
-    return select(VOTES, *columns).select_from(joined.join(PAIRS, PAIRS.c.id == ASSIGNMENTS.c.pair_id))
-
-
-def _stored(row: Row[Any]) -> StoredVote:
-    sides = [(row.clip_a, row.entrant_a), (row.clip_b, row.entrant_b)]
-    left, right = sides if row.left_clip == row.clip_a else sides[::-1]
-    names = ("pair_id", "labeller", "choice", "axes", "note", "ms", "client_uuid")
-    vote = Vote(**{name: getattr(row, name) for name in names}, shown_left=row.left_clip)
-    same = ("number", "campaign_id", "assignment_id", "prompt", "is_repeat", "created_at", "ended_as", "ended_at")
-    return StoredVote(
-        vote=vote,
-        left_clip=left[0],
-        left_entrant=left[1],
-        right_clip=right[0],
-        right_entrant=right[1],
-        **{name: getattr(row, name) for name in same},
-    )
-
-
-def _by_uuid(connection: Connection, client_uuid: str) -> StoredVote | None:
-    row = connection.execute(_votes().where(VOTES.c.client_uuid == client_uuid)).one_or_none()
-    return None if row is None else _stored(row)
-
-
-def _to_fill(connection: Connection, vote: Vote) -> StoredVote | Row[Any]:
-    """The row of the assignment that a vote is for, locked; or the vote as it is stored, where it was sent before.
-
-    It is looked for again once the row is ours: its twin may have been stored while this one waited.
-    """
-    if stored := _by_uuid(connection, vote.client_uuid):
-        return stored
-    assignment = _assignment_for(connection, vote)
-    if stored := _by_uuid(connection, vote.client_uuid):
-        return stored
-    _check_axes(vote, _find(connection, assignment.campaign_id).spec)
-    return assignment
-
-
-def _assignment_for(connection: Connection, vote: Vote) -> Row[Any]:
-    query = select(ASSIGNMENTS).where(
-        ASSIGNMENTS.c.pair_id == vote.pair_id,
-        ASSIGNMENTS.c.labeller == vote.labeller,
-        ASSIGNMENTS.c.left_clip == vote.shown_left,
-    )
-    row = connection.execute(query.with_for_update()).one_or_none()
-    if row is None:
-        raise StoreError(
-            f"The pair {vote.pair_id} with clip {vote.shown_left} on the left was not given to {vote.labeller[:40]!r}: "
-            "only pairs that were given out can be voted on; load the page again."
-        )
-    return row
-
-
-def _check_axes(vote: Vote, spec: CampaignSpec) -> None:
-    for axis in vote.axes:
-        if axis not in spec.axes:
-            known = f"it has {', '.join(spec.axes)}" if spec.axes else "it has none"
-            raise ConfigError(f"The campaign has no axis {axis[:40]!r} to judge: {known}.")
-
-
-def _store_vote(connection: Connection, vote: Vote, assignment: Row[Any]) -> StoredVote:
-    moment = now()
-    values = {name: getattr(vote, name) for name in ("client_uuid", "choice", "axes", "note", "ms")}
-    connection.execute(
-        VOTES.insert().values(
-            **values, campaign_id=assignment.campaign_id, assignment_id=assignment.id, current=True, created_at=moment
-        )
-    )
-    # A skip says nothing about the pair: somebody else may be asked in this labeller's place.
-    slot = None if vote.choice == "skip" else assignment.slot
-    query = update(ASSIGNMENTS).where(ASSIGNMENTS.c.id == assignment.id)
-    connection.execute(query.values(voted_at=moment, slot=slot))
-    stored = _by_uuid(connection, vote.client_uuid)
-    assert stored is not None
-    return stored
-
-
-def _end_vote(connection: Connection, number: int, ended_as: str) -> None:
-    query = update(VOTES).where(VOTES.c.number == number)
-    connection.execute(query.values(current=None, ended_as=ended_as, ended_at=now()))

@@ -136,7 +136,7 @@ def _information(total: np.ndarray, strengths: Strengths, prior: Prior | None) -
 
 
 def _prior_squares(prior: Prior | None, chances: "Chances") -> np.ndarray:
-    """`[N]`: the same squares of the meetings with the virtual opponent, each of which is a pair with a part of a vote."""
+    """`[N]`: the same squares of the meetings with the virtual opponent, each a pair with a part of a vote."""
     expected = chances.score[:-1, -1]
     known = Prior.of(len(expected)) if prior is None else prior
     parts = (known.won, 1.0, PRIOR_WINS), (known.lost, 0.0, PRIOR_WINS), (known.tied, 0.5, PRIOR_TIES)

@@ -46,10 +46,8 @@ class PairCounts:
     def squares(self, times: np.ndarray, strengths: Strengths) -> np.ndarray:
         """What `robust_covariance` needs, `[N,N]`: the squares of the pairs' surprises, each counted `times[P]`."""
         votes, score, expected = self.votes, self.score, strengths.chances().score
-        parts = (self._table(times * part) for part in (score**2, score * votes, votes**2))
-        surprise = sum(
-            (part * factor for part, factor in zip(parts, (1, -2 * expected, expected**2), strict=True)), 0.0
-        )
+        scores, both, all_votes = (self._table(times * part) for part in (score**2, score * votes, votes**2))
+        surprise = scores - 2 * expected * both + expected**2 * all_votes
         return np.asarray(surprise + surprise.T)
 
     def _table(self, values: np.ndarray) -> np.ndarray:
@@ -109,6 +107,6 @@ def intervals(
 
 
 def _drawn_prior(rng: np.random.Generator, size: int) -> Prior:
-    """Meetings with the virtual opponent, each weighed by a draw of mean 1 and variance 1, as a resample's pairs are."""
+    """Meetings with the virtual opponent, weighed by draws of mean 1 and variance 1, as a resample's pairs are."""
     even = Prior.of(size)
     return Prior(**{name: getattr(even, name) * rng.exponential(size=size) for name in ("won", "lost", "tied")})
