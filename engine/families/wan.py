@@ -73,23 +73,28 @@ class WanFamily(DiffusersFamily):
         self.open_folder(device, dtype, extra=self.further)
         self.scheduler_config = {**self.scheduler_config, "_grid": "own"}
         index = read_json(self.folder / "model_index.json")
-        self.network = self.read("transformer")
         self.level_per_token = bool(index.get("expand_timesteps"))
+        self._check_kind()
+        self.network = self.read("transformer")
         if index.get("boundary_ratio") is not None:
             self.network = _two_experts()(self.network, self.read("transformer_2"), index["boundary_ratio"] * 1000)
         self.vae = self.read_vae(torch.float32)
-        self._check_channels()
         self.text_encoder = self.read_text_encoder()
         self.tokenizer = read_tokenizer(self.folder)
 
-    def _check_channels(self, further: int = 0) -> None:
-        """Raises FamilyError for a network that takes other channels than the latents' and `further` ones."""
-        taken, own = self.network.config.in_channels, self.vae.config.z_dim
-        if taken != own + further:
+    def _check_kind(self) -> None:
+        """Before weights are read. Raises FamilyError for a network that takes other channels than the family gives."""
+        network, vae = (read_json(self.folder / part / "config.json") for part in ("transformer", "vae"))
+        taken, given = network.get("in_channels", 16), vae.get("z_dim", 16) + self._further_channels(vae)
+        if taken != given:
             raise FamilyError(
                 f"'{self.folder}' is a Wan model of another kind: its network takes {taken} channels, that of "
-                f"{self.spec.title} {own + further}. Correct `family` in the preset."
+                f"{self.spec.title} {given}. Correct `family` in the preset."
             )
+
+    def _further_channels(self, vae: Mapping[str, Any]) -> int:
+        """Channels that the network sees besides the latents', by the VAE's configuration."""
+        return 0
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """`embeds[B,L,D]`, zero after a prompt's last token; longer prompts are cut."""
@@ -177,17 +182,20 @@ class WanFirstLastFamily(WanFamily):
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
         super().load(device, dtype)
-        config = self.network.config
-        if self.level_per_token or (config.image_dim is not None and config.pos_embed_seq_len is None):
-            raise FamilyError(f"'{self.folder}' takes a first picture only, and {self.spec.title} a last one too.")
         self.image_encoder: Any = None
-        if config.image_dim is not None:
+        if self.network.config.image_dim is not None:
             self.image_encoder = self.read_text_encoder("image_encoder")
             self.image_processor = read_image_processor(self.folder)
 
-    def _check_channels(self, further: int = 0) -> None:
-        """Beside the latents: the given clip's, and the mask of each frame in a latent."""
-        super()._check_channels(further + self.vae.config.z_dim + self.vae.config.scale_factor_temporal)
+    def _check_kind(self) -> None:
+        super()._check_kind()
+        network = read_json(self.folder / "transformer" / "config.json")
+        if self.level_per_token or (network.get("image_dim") and not network.get("pos_embed_seq_len")):
+            raise FamilyError(f"'{self.folder}' takes a first picture only, and {self.spec.title} a last one too.")
+
+    def _further_channels(self, vae: Mapping[str, Any]) -> int:
+        """The given clip's, and the mask of each frame in a latent."""
+        return int(vae.get("z_dim", 16) + vae.get("scale_factor_temporal", 4))
 
     def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
         """`shown[B,C,t,h,w]`: mask and given clip; and `ends[B,L,D]`, what CLIP sees in both pictures."""

@@ -62,6 +62,8 @@ def _diffusers(config: Mapping[str, Any]) -> Any:
 
 def _flow_match_euler(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> Tensor:
     """float32, shifted; over the even grid 1 .. 1/K that most pipelines ask for, or another that `_grid` names."""
+    if num_steps == 1:  # any shift leaves 1 where it is, and one level cannot be stretched to a terminal one: 0 / 0
+        return torch.tensor([1.0, 0.0])
     scheduler, grid = _diffusers(config), _GRIDS[config.get("_grid", "even")]
     asked = {"num_inference_steps": num_steps} if grid is None else {"sigmas": grid(num_steps)}
     scheduler.set_timesteps(**asked, mu=shift_mu(num_tokens, config))

@@ -32,7 +32,8 @@ MODELS = TOYS.MODELS
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that asks for `tiny` runs once for each entry, unless it names its own."""
-    own = any(mark.args[0] == "tiny" for mark in metafunc.definition.iter_markers("parametrize"))
+    named = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    own = any("tiny" in ([names] if isinstance(names, str) else names) for names in named)
     if "tiny" in metafunc.fixturenames and not own:
         metafunc.parametrize("tiny", list(MODELS), indirect=True, scope="session")
 

@@ -30,11 +30,19 @@ def test_the_flow_schedule_is_the_pipelines(config: dict[str, Any], num_tokens: 
 
 @given(num_steps=st.integers(1, 60), num_tokens=st.integers(1, 20_000))
 def test_levels_fall_from_one_to_zero(num_steps: int, num_tokens: int) -> None:
-    for config in (FLOW, {**DYNAMIC, "shift_terminal": None}):
+    for config in (FLOW, DYNAMIC, {**DYNAMIC, "shift_terminal": None}, {**FLOW, "_grid": "linear_quadratic"}):
         sigmas = sigmas_for(config, num_steps, num_tokens)
         assert sigmas.shape == (num_steps + 1,)
         assert sigmas[0] == 1 and sigmas[-1] == 0
         assert (sigmas.diff() < 0).all()
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 4, 25])
+def test_the_linear_quadratic_grid_is_ltx_conditions(num_steps: int) -> None:
+    from diffusers.pipelines.ltx.pipeline_ltx_condition import linear_quadratic_schedule
+
+    ours = sigmas_for({**FLOW, "_grid": "linear_quadratic"}, num_steps, 80)
+    assert torch.allclose(ours[:-1], linear_quadratic_schedule(num_steps), atol=1e-6)
 
 
 def test_larger_clips_spend_more_steps_at_high_noise() -> None:
