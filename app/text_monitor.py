@@ -45,6 +45,7 @@ METRICS = {
     "grad_norm": "Gradient norm",
     "learning_rate": "Learning rate",
     "time/rollout": "Rollout",
+    "time/decode": "Decoding",
     "time/score": "Scoring",
     "time/update": "Update, a batch",
     "time/step": "Whole step",

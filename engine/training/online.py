@@ -138,7 +138,11 @@ class OnlineTrainer(VideoTrainer):
         rollouts = self._roll_out(self._requests(rows))
         rolled_out = time.perf_counter()
         rewards = rows_of_all(self._score(rows, rollouts))  # a group may lie in two processes
-        self.note(time__rollout=rolled_out - began, time__score=time.perf_counter() - rolled_out)
+        self.note(
+            time__rollout=rolled_out - began - rollouts.decode_s,
+            time__decode=rollouts.decode_s,
+            time__score=time.perf_counter() - rolled_out,
+        )
         found = advantages(
             rewards,
             self.args.num_generations,

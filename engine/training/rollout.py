@@ -1,5 +1,6 @@
 """Rollouts: clips of the policy with what their update needs of the way there. Drains `denoise` like everyone else."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -22,7 +23,7 @@ class Rollouts:
     """N clips of one shape: their requests, final latents `float32[N,C,t,h,w]`, frames, and the random steps.
 
     `steps` are those of the window in order, each with the latents of all N clips: K x N x C x t x h x w numbers.
-    `rewards` are `float32[N,R]` where who made the clips has scored them, too.
+    `rewards` are `float32[N,R]` where who made the clips has scored them, too. `decode_s` is what decoding took.
     """
 
     requests: list[GenerationRequest]
@@ -30,6 +31,7 @@ class Rollouts:
     clips: list[Clip]
     steps: list[DenoiseStep]
     rewards: Tensor | None = None
+    decode_s: float = 0.0
 
 
 def roll_out(
@@ -68,6 +70,7 @@ def joined(parts: Sequence[Rollouts]) -> Rollouts:
         clips=[clip for part in parts for clip in part.clips],
         steps=[_joined(steps) for steps in zip(*(part.steps for part in parts), strict=True)],
         rewards=torch.cat(rewards) if rewards else None,
+        decode_s=sum(part.decode_s for part in parts),
     )
 
 
@@ -115,9 +118,12 @@ def _roll_out(
         latents = step.next_latents
         if step.index in window:
             kept.append(step)
+    latents[..., 0].sum().item()  # waits for the device: what follows is decoding alone
+    began = time.perf_counter()
     frames = [family.decode(row)[0] for row in latents.split(1)] if decode else []
     clips = [Clip(frames=f, fps=first.fps, prompt=r.prompt) for f, r in zip(frames, requests, strict=False)]
-    return Rollouts(requests=list(requests), latents=latents, clips=clips, steps=kept)
+    decode_s = time.perf_counter() - began
+    return Rollouts(requests=list(requests), latents=latents, clips=clips, steps=kept, decode_s=decode_s)
 
 
 def _joined(steps: Sequence[DenoiseStep]) -> DenoiseStep:

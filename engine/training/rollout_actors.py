@@ -47,7 +47,9 @@ class RolloutActors:
         shares = [Share(step=trainer.state.global_step, weights=weights, requests=cut) for cut in cuts]
         events = self._executor.map(self._task, shares)
         parts = {event.index: event.result for event in events if isinstance(event, Done)}
-        return moved(joined([parts[index] for index in range(len(shares))]), trainer.args.device)
+        made = joined([parts[index] for index in range(len(shares))])
+        side_by_side = replace(made, decode_s=max(part.decode_s for part in parts.values()))
+        return moved(side_by_side, trainer.args.device)
 
 
 def open_roller(config: Mapping[str, Any]) -> Callable[[Share], Rollouts]:
