@@ -63,14 +63,6 @@ def test_a_waiting_network_comes_and_goes_even_when_it_fails() -> None:
     assert network.sent == ["meta", "cpu"]
 
 
-@pytest.mark.gpu
-def test_the_text_encoder_waits_on_the_cpu(tiny_folder: Path) -> None:
-    family = family_class("ltx")(str(tiny_folder), FamilyOptions(offload_text=True))
-    family.load("cuda", torch.float32)
-    assert family.encode(["a red circle"]).embeds.device.type == "cuda"
-    assert family.text_encoder.device.type == "cpu" and family.network.device.type == "cuda"
-
-
 def test_the_text_key_follows_the_files(tmp_path: Path) -> None:
     for part in ("text_encoder", "tokenizer", "transformer"):
         (tmp_path / part).mkdir()
@@ -80,15 +72,6 @@ def test_the_text_key_follows_the_files(tmp_path: Path) -> None:
     assert text_fingerprint(tmp_path) == before
     (tmp_path / "text_encoder" / "x").write_text("changed")
     assert text_fingerprint(tmp_path) != before
-
-
-def test_tiles_change_the_memory_not_the_clip(tiny_folder: Path, tiny_family: Any) -> None:
-    family = family_class("ltx")(str(tiny_folder), FamilyOptions(tile_vae=True))
-    family.load("cpu", torch.float32)
-    assert family.vae.use_tiling
-    request = GenerationRequest(prompt="x", num_frames=9, width=32, height=32)
-    latents = family.init_latents(request, [generator_for(1)])
-    assert (family.decode(latents).astype(int) - tiny_family.decode(latents)).max() <= 1
 
 
 @ANIMATEDIFF
