@@ -1,6 +1,7 @@
 """`dailies jobs` and `dailies worker`: the queue and the process that works on it, seen from a shell."""
 
 import argparse
+import codecs
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -8,11 +9,14 @@ from engine.cli_output import describe, print_json, print_table, shorten
 from engine.errors import ConfigError, JobError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.data.workspace import Workspace
     from engine.jobs.queue import JobQueue
     from engine.jobs.spec import Job
 
 FOLLOW_S = 0.5
+PIECE_BYTES = 2**20
 
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -33,6 +37,7 @@ def add_jobs(commands: Any, shared: argparse.ArgumentParser) -> None:
         ("cancel", cancel_job, "end a queued job, or stop a running one at its next step"),
         ("kill", kill_job, "end a running job at once: a run loses what came after its last checkpoint"),
         ("move", move_job, "give a queued job another place in the queue"),
+        ("priority", prioritise, "put a queued job before those of lower priority"),
         ("logs", show_log, "what a job has logged"),
     ):
         verb = verbs.add_parser(name, parents=[shared], help=words)
@@ -40,6 +45,7 @@ def add_jobs(commands: Any, shared: argparse.ArgumentParser) -> None:
         verb.add_argument("id", help="the job's id, or its beginning", **several)
         verb.set_defaults(run=run)
     verbs.choices["move"].add_argument("position", type=int, help="1 is the next to start")
+    verbs.choices["priority"].add_argument("priority", choices=("high", "normal", "low"), help="jobs begin as normal")
     many = verbs.choices["cancel"].add_mutually_exclusive_group()
     many.add_argument("--pending", action="store_true", help="every job that waits")
     many.add_argument("--all-but-current", action="store_true", help="every job but the one that runs")
@@ -103,7 +109,10 @@ def where(job: "Job") -> str:
 
 
 def show_job(options: argparse.Namespace) -> None:
-    print_job(open_queue(options).get(options.id), options)
+    queue = open_queue(options)
+    job = queue.get(options.id)
+    history = [{"event": entry.event, "at": f"{entry.at:%Y-%m-%dT%H:%M:%SZ}"} for entry in queue.history(job.id)]
+    print_job(job, options, history=history)
 
 
 def cancel_job(options: argparse.Namespace) -> None:
@@ -129,6 +138,10 @@ def move_job(options: argparse.Namespace) -> None:
     print_job(open_queue(options).move(options.id, options.position), options)
 
 
+def prioritise(options: argparse.Namespace) -> None:
+    print_job(open_queue(options).prioritise(options.id, options.priority), options)
+
+
 def pause(options: argparse.Namespace) -> None:
     open_queue(options).pause()
     tell(options, {"paused": True}, "The queue is paused: what runs goes on, nothing further starts.")
@@ -150,14 +163,21 @@ def tell(options: argparse.Namespace, facts: dict[str, Any], sentence: str) -> N
         print(sentence)
 
 
-def print_job(job: "Job", options: argparse.Namespace) -> None:
-    facts = job.to_dict()
+def print_job(job: "Job", options: argparse.Namespace, **more: Any) -> None:
+    facts = {**job.to_dict(), **more}
     if options.json:
         print_json(facts)
         return
     for name, value in facts.items():
         if value not in (None, {}) and name != "worker":
-            print(f"{name:12}  {describe(job.progress) if name == 'progress' and job.progress else value}")
+            print(f"{name:12}  {words(name, value, job)}")
+
+
+def words(name: str, value: Any, job: "Job") -> str:
+    """One fact of a job, for people."""
+    if name == "history":
+        return ", ".join(f"{entry['event']} {entry['at']}" for entry in value)
+    return describe(job.progress) if name == "progress" and job.progress else str(value)
 
 
 def show_log(options: argparse.Namespace) -> None:
@@ -165,18 +185,28 @@ def show_log(options: argparse.Namespace) -> None:
     queue = open_queue(options)
     job = queue.get(options.id)
     path = queue.store.workspace.job_log(job.id)
-    seen, over = 0, False
+    offset, over = 0, False
     while not over:
         over = job.is_over or not options.follow
-        content = path.read_bytes() if path.exists() else b""
-        print(content[seen:].decode(errors="replace"), end="", flush=True)
-        seen = len(content)
+        offset = print_on(path, offset)
         if not over:
             time.sleep(FOLLOW_S)
             queue.reconcile()
             job = queue.get(job.id)
-    if not seen:
+    if not offset:
         raise JobError(f"Job {job.id} has logged nothing: it is {job.status}.")
+
+
+def print_on(path: "Path", offset: int) -> int:
+    """Print what a file has from this byte on, a piece at a time; the byte after the last."""
+    if not path.exists():
+        return offset
+    reader = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    with path.open("rb") as file:
+        file.seek(offset)
+        while piece := file.read(PIECE_BYTES):
+            print(reader.decode(piece), end="", flush=True)
+        return file.tell() - len(reader.getstate()[0])  # a sign that is not all there yet is read again
 
 
 def show_worker(options: argparse.Namespace) -> None:

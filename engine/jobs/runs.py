@@ -125,16 +125,15 @@ def _state(run: Run, job: Job | None) -> RunState:
         preset = run.preset()
     except DailiesError as error:
         return RunState(run=run, state="failed", preset=None, job=job, problem=str(error))
-    rows = run.metrics()
-    last: Mapping[str, float] = rows[-1] if rows else {}
+    step, of = run.reached()
     problem = job.error or "" if job is not None and job.status in ("failed", "lost") else ""
-    state = _reached(run, job, began=bool(rows))
+    state = _reached(run, job, began=step > 0)
     return RunState(
         run=run,
         state=state,
         preset=preset,
-        step=int(last.get("step", 0)),
-        of=int(last.get("of", 0)),
+        step=step,
+        of=of,
         job=job,
         problem="" if state == "finished" else problem,
     )

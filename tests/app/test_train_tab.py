@@ -73,9 +73,10 @@ def test_the_time_is_learned_from_runs_that_told_their_pace(desk: Desk) -> None:
     run = Run.create(desk.workspace, load_train_preset("mini_grpo"))
     for step in range(1, 4):
         run.append_metrics(step, {"time/step": 30.0, "of": 40})
-    assert recipe.outlook(desk, choices(desk))["time"] == "About 20 min, from 1 run of this model here"
+    assert recipe.outlook(desk, choices(desk, max_steps="40"))["time"] == "About 20 min, from 1 run of this model here"
     assert recipe.outlook(desk, choices(desk, max_steps="80"))["time"].startswith("About 40 min")
-    larger = recipe.outlook(desk, choices(desk, gradient_accumulation_steps="12"))["time"]
+    fourfold = 4 * int(run.preset().settings["gradient_accumulation_steps"])
+    larger = recipe.outlook(desk, choices(desk, max_steps="40", gradient_accumulation_steps=str(fourfold)))["time"]
     assert larger == "At most about 80 min: reckoned from 1 run of this model here that made far smaller updates."
 
 
@@ -172,7 +173,7 @@ def test_runs_are_resumed_and_extended_from_the_board(desk: Desk) -> None:
     with pytest.raises(ConfigError, match="a whole number of updates, but got 1.5"):
         do["extend"]({"id": run.id, "steps": 1.5})
     assert do["extend"]({"id": run.id, "steps": 1000})["runs"][0]["state"] == "queued"
-    assert run.preset().settings["max_steps"] == 1040
+    assert run.preset().settings["max_steps"] == 1000 + int(load_train_preset("mini_grpo").settings["max_steps"])
 
 
 def test_a_log_is_read_from_its_end_and_searched(desk: Desk) -> None:

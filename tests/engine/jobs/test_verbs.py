@@ -43,6 +43,32 @@ def test_a_queued_job_is_moved_and_the_others_close_up(queue: JobQueue, moved: i
     assert [take(queue).id for _ in ids] == [ids[index] for index in after]
 
 
+def test_what_somebody_waits_for_goes_before_what_takes_long(queue: JobQueue) -> None:
+    requests = [GenerationRequest(prompt="a red circle", seed=seed) for seed in range(20)]
+    campaign = queue.submit(JobSpec.generate(requests))
+    asked = queue.submit(JobSpec.generate(requests[:4]))
+    patient = queue.submit(JobSpec(**{**dict(JobSpec.generate(requests[:1])), "priority": "low"}))
+    assert [job.priority for job in (campaign, asked, patient)] == ["normal", "high", "low"]
+    assert order(queue) == [asked.id, campaign.id, patient.id]
+    assert queue.prioritise(patient.id, "high").position == 2
+    assert queue.prioritise(asked.id, "low").position == 3
+    assert order(queue) == [patient.id, campaign.id, asked.id]
+    running = take(queue)
+    with pytest.raises(JobError, match=f"Job {running.id} is running: only queued jobs have a priority"):
+        queue.prioritise(running.id, "low")
+
+
+def test_a_moved_job_takes_on_the_priority_of_its_neighbours(queue: JobQueue) -> None:
+    """So that the place that somebody chose holds, whatever is filed later."""
+    requests = [GenerationRequest(prompt="a red circle", seed=seed) for seed in range(20)]
+    high = queue.submit(JobSpec.generate(requests[:1]))
+    normal, last = queue.submit(JobSpec.generate(requests)), queue.submit(JobSpec.generate(requests))
+    assert queue.move(last.id, 1).priority == "high"
+    assert order(queue) == [last.id, high.id, normal.id]
+    assert queue.move(high.id, 3).priority == "normal"
+    assert order(queue) == [last.id, normal.id, high.id]
+
+
 def test_what_runs_has_no_place_and_keeps_its_own(queue: JobQueue) -> None:
     ids = file(queue, 3)
     running = take(queue)
