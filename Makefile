@@ -5,7 +5,7 @@
 #   TORCH_INDEX_URL=https://...           where torch and torchvision come from when .venv has none
 #   PORT=7860 HOST=127.0.0.1              where `make app` serves
 #   ONLY="nft dpo"                       which proofs `make proof` runs
-#   ARGS="..."                            passed on to pytest by `make test` and `make browser`
+#   ARGS="..."                            passed on to pytest by `make test` and `make browser`, and to `make tour`
 #   WORKERS=2                             processes that tests run in, a file of tests in one of them
 
 PYTHON ?= python3
@@ -35,7 +35,7 @@ key := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 installed := $(VENV)/.installed-$(key)
 installed_dev := $(VENV)/.installed-dev-$(key)
 
-.PHONY: help venv install install-dev app demo test browser check fix docs bench proof matrix mini clean
+.PHONY: help venv install install-dev app demo tour test browser check fix docs bench proof matrix mini clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -46,6 +46,9 @@ app: install ## install if needed, then serve the workbench on http://127.0.0.1:
 
 demo: install ## prompt -> clip -> reward report, without a browser; says where the files are
 	@$(python) -m engine.cli demo
+
+tour: install ## the whole story on mini in half an hour, ending in build/tour/report.html; ARGS=--short for a minute or two
+	@$(python) -m engine.tour $(ARGS)
 
 test: install-dev ## install if needed, then run the whole test suite
 	@$(pytest) $(ARGS)

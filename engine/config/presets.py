@@ -106,6 +106,15 @@ def load_model_preset(key: str) -> ModelPreset:
     return preset
 
 
+def why_untrainable(preset: ModelPreset) -> str | None:
+    """Why runs cannot train the model, in a sentence; None where they can."""
+    if preset.distilled:
+        return f"'{preset.key}' is a distilled model, made for a few steps: train the model it came from."
+    if is_made_in_stretches(family_spec(preset.family)):
+        return f"'{preset.key}' makes only what lies between given pictures, and a run gives none: train another model."
+    return None
+
+
 def load_train_preset(key: str, changes: Mapping[str, Any] | None = None) -> TrainPreset:
     """A checked training preset, with `changes` laid over it. Raises ConfigError: unknown preset, key or bad value."""
     files = preset_files("train", key)
@@ -183,6 +192,14 @@ def read_prompts(name: str) -> list[str]:
     if not prompts:
         raise ConfigError(f"{path} holds no prompt: write one a line.")
     return prompts
+
+
+def spread_prompts(name: str, count: int) -> list[str]:
+    """`count` prompts at even distances over the file, or all where there are no more. Raises ConfigError like
+    `read_prompts`."""
+    known = read_prompts(name)
+    count = min(count, len(known))
+    return [known[index * len(known) // count] for index in range(count)]
 
 
 @overload

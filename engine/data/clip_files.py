@@ -60,6 +60,12 @@ def frames_file(workspace: Workspace, clip_id: str) -> Path:
     return workspace.clip_folder(clip_id) / FRAMES
 
 
+def shown_files(workspace: Workspace, clip_id: str) -> tuple[Path, Path]:
+    """The files of a clip that a browser plays and shows before it plays: video and poster."""
+    folder = workspace.clip_folder(clip_id)
+    return folder / MP4, folder / POSTER
+
+
 def load_clip(workspace: Workspace, clip_id: str) -> Clip:
     """The exact frames that were generated or imported. Raises StoreError when they are gone or damaged."""
     folder = workspace.clip_folder(clip_id)

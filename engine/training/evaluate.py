@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.config.presets import load_preset, read_prompts
+from engine.config.presets import load_preset, spread_prompts
 from engine.config.schema import TrainPreset
 from engine.data.findings import Evaluation, Measure, Role, Wanted
 from engine.data.runs import Run
@@ -128,9 +128,7 @@ def chosen_prompts(preset: TrainPreset, name: str | None, count: int) -> list[st
     name = name or preset.test_prompts or preset.prompts
     if name is None:
         raise ConfigError(f"The recipe '{preset.key}' names no prompts: say which to evaluate on.")
-    known = read_prompts(name)
-    count = min(count, len(known))
-    return [known[index * len(known) // count] for index in range(count)]
+    return spread_prompts(name, count)
 
 
 def requests_for(template: GenerationRequest, prompts: Sequence[str], takes: int) -> tuple[GenerationRequest, ...]:

@@ -7,30 +7,12 @@ from typing import Any
 
 from proving import OUT
 
-WIDTH, HEIGHT, PAD = 360, 150, 34
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem}
+from engine.plots import PLOT_STYLE, curves
+
+STYLE = """:root{color-scheme:light dark}
+body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse}td,th{padding:.3rem .8rem;text-align:left;border-bottom:1px solid #ccc}
-figure{display:inline-block;margin:.5rem 1rem .5rem 0}figcaption{font-size:13px}.no{color:#b00020}.yes{color:#1b7a3d}
-polyline{fill:none;stroke:#2457a5;stroke-width:1.5}text{font-size:10px;fill:#555}"""
-
-
-def plot(name: str, points: list[tuple[float, float]]) -> str:
-    """One line as SVG, with the least and the greatest value written at its axis."""
-    (left, right), (low, high) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
-    across, up = (right - left) or 1, (high - low) or 1
-    places = " ".join(
-        f"{PAD + (x - left) / across * (WIDTH - PAD - 8):.1f},{HEIGHT - 16 - (y - low) / up * (HEIGHT - 28):.1f}"
-        for x, y in points
-    )
-    labels = f'<text x="0" y="14">{high:.3g}</text><text x="0" y="{HEIGHT - 14}">{low:.3g}</text>'
-    labels += (
-        f'<text x="{PAD}" y="{HEIGHT - 2}">{left:g}</text><text x="{WIDTH - 24}" y="{HEIGHT - 2}">{right:g}</text>'
-    )
-    title = html.escape(name)
-    return (
-        f'<figure><svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{title}">{labels}'
-        f'<polyline points="{places}"/></svg><figcaption>{title} by step</figcaption></figure>'
-    )
+figure{margin:.5rem 1rem .5rem 0}.no{color:#c4362f}.yes{color:#2c8a50}"""
 
 
 def section(name: str, lines: list[dict[str, Any]]) -> str:
@@ -41,7 +23,7 @@ def section(name: str, lines: list[dict[str, Any]]) -> str:
     claims = "".join(claim(line) for line in lines if line["kind"] == "claim")
     other = [line for line in lines if line["kind"] not in ("claim", "point", "end")]
     rest = html.escape("\n".join(json.dumps(line) for line in other))
-    plots = "".join(plot(key, points) for key, points in sorted(courses.items()) if len(points) > 1)
+    plots = "".join(curves(key, {key: points}) for key, points in sorted(courses.items()) if len(points) > 1)
     head = "<tr><th>claim</th><th>measured</th><th>floor</th><th>95 % interval of the change</th><th></th></tr>"
     return (
         f"<h2>{html.escape(name)}</h2><p>{lines[-1]['s']:.0f} s</p><table>{head}{claims}</table>{plots}"
@@ -62,7 +44,9 @@ def main() -> None:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         if lines:
             found[path.stem] = section(path.stem, lines)
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Proofs</title><style>{STYLE}</style>'
+    head = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Proofs</title><style>{STYLE}{PLOT_STYLE}</style>'
+    )
     body = "<h1>Proofs</h1>" + "".join(found.values())
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "index.html").write_text(head + body + "</html>\n", encoding="utf-8")

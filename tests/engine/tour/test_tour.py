@@ -1,0 +1,394 @@
+"""The tour from end to end in its short form, killed and interrupted on the way; then every number in its report is
+looked up where the report says it is from.
+"""
+
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.config.tours import load_tour
+from engine.data.campaigns import Campaigns
+from engine.data.curricula import list_curricula
+from engine.data.runs import list_runs
+from engine.data.store import Store
+from engine.data.tours import Journal, TourFiles
+from engine.data.workspace import Workspace
+from engine.generation.video_io import read_video
+from engine.preferences.agreement import agreement
+from engine.preferences.ranking import contests, rank
+from engine.tour.report import write_report
+from engine.tour.steps import STEPS
+from engine.training.intervals import change_interval, mean_interval
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+DEADLINE_S = 1200
+
+
+@dataclass
+class Toured:
+    """A finished tour, and what it had done when it was killed."""
+
+    workspace: Workspace
+    at_the_kill: Journal
+    votes_at_the_kill: list[str]
+    codes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def files(self) -> TourFiles:
+        return TourFiles(self.workspace)
+
+    @property
+    def journal(self) -> Journal:
+        found = self.files.journal()
+        assert found is not None
+        return found
+
+
+def start(python: str, root: Path, workspace: Path, log: Path) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, "DAILIES_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    environment.pop("DAILIES_PRESETS", None)
+    with log.open("ab") as out:
+        command = [python, "-m", "engine.tour", "--short", "--workspace", str(workspace)]
+        return subprocess.Popen(command, cwd=root, env=environment, stdout=out, stderr=out)
+
+
+def wait_for_training(tour: "subprocess.Popen[bytes]", files: TourFiles, recipe: str, log: Path) -> Journal:
+    """Until a run of the recipe has begun to train; the journal as it then is."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        assert tour.poll() is None, log.read_text()[-3000:]
+        runs = [run for run in list_runs(files.workspace) if run.preset().key == recipe]
+        if runs and runs[0].log.is_file() and not runs[0].adapter.is_dir():
+            journal = files.journal()
+            assert journal is not None
+            return journal
+        time.sleep(0.05)
+    raise AssertionError(f"no run of {recipe} in {DEADLINE_S} s: {log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="module")
+def toured(root: Path, python: str, mini_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Toured:
+    """Killed while DPO trains, interrupted while the student does, and gone on with each time."""
+    folder = tmp_path_factory.mktemp("tour")
+    workspace, log = Workspace(folder / "workspace"), folder / "log"
+    files = TourFiles(workspace)
+    first = start(python, root, workspace.root, log)
+    journal = wait_for_training(first, files, "mini_dpo", log)
+    first.kill()
+    found = Toured(workspace, journal, votes_of(workspace, journal.made("votes")["campaign"]))
+    found.codes["killed"] = first.wait()
+    second = start(python, root, workspace.root, log)
+    wait_for_training(second, files, "mini_distill", log)
+    second.send_signal(signal.SIGINT)
+    found.codes["interrupted"] = second.wait(DEADLINE_S)
+    found.codes["done"] = start(python, root, workspace.root, log).wait(DEADLINE_S)
+    assert found.codes["done"] == 0, log.read_text()[-3000:]
+    return found
+
+
+def votes_of(workspace: Workspace, campaign: str) -> list[str]:
+    store = Store(workspace)
+    try:
+        return [one.vote.client_uuid for one in Campaigns(store).votes(campaign, history=True)]
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def tour_store(toured: Toured) -> Any:
+    store = Store(toured.workspace)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def page(toured: Toured) -> "Page":
+    found = Page()
+    found.feed(toured.files.report.read_text(encoding="utf-8"))
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------- resuming
+
+
+def test_it_is_done_after_a_kill_and_an_interruption(toured: Toured) -> None:
+    assert toured.codes == {"killed": -signal.SIGKILL, "interrupted": 130, "done": 0}
+    assert [record.key for record in toured.journal.steps] == [step.key for step in STEPS]
+    assert all(record.is_done and record.seconds > 0 for record in toured.journal.steps)
+
+
+def test_nothing_was_done_twice(toured: Toured, tour_store: Store) -> None:
+    before, after = toured.at_the_kill, toured.journal
+    finished = [record for record in before.steps if record.is_done]
+    assert [record.key for record in finished] == ["generate", "score", "campaign", "votes"]
+    assert [after.step(record.key) for record in finished] == finished
+    assert {key: after.step(key).begun for key in ("dpo", "grpo", "student", "ranking")} == {
+        "dpo": 2,
+        "grpo": 1,
+        "student": 2,
+        "ranking": 1,
+    }
+    campaigns = Campaigns(tour_store).list()
+    assert len(campaigns) == 2
+    assert votes_of(toured.workspace, after.made("votes")["campaign"]) == toured.votes_at_the_kill
+    for campaign in campaigns:
+        votes = Campaigns(tour_store).votes(campaign.id, history=True)
+        shown = {(one.vote.pair_id, one.vote.labeller, one.is_repeat) for one in votes}
+        assert len(shown) == len(votes) and all(one.ended_as is None for one in votes)
+
+
+def test_each_training_is_one_run_that_went_on(toured: Toured) -> None:
+    runs = [run.preset().key for run in list_runs(toured.workspace)]
+    assert {key: runs.count(key) for key in ("mini_dpo", "mini_grpo", "mini_distill")} == {
+        "mini_dpo": 1,
+        "mini_grpo": 1,
+        "mini_distill": 1,
+    }
+    (curriculum,) = list_curricula(toured.workspace)
+    assert runs.count("mini_nft") == len(curriculum.state().attempts)
+    assert curriculum.state().attempts[0].num_frames == 33
+
+
+def test_there_are_no_clips_but_those_that_were_asked_for(toured: Toured, tour_store: Store) -> None:
+    made = toured.journal.made
+    wanted = {*made("generate")["clips"], made("generate")["long"]}
+    wanted |= {clip for own in made("ranking")["clips"].values() for clip in own}
+    wanted |= {clip for pair in made("curriculum")["clips"] for clip in pair}
+    pairs = Campaigns(tour_store).pairs(made("campaign")["campaign"])
+    wanted |= {clip for pair in pairs for clip in (pair.clip_a, pair.clip_b)}
+    assert {clip.id for clip in tour_store.clips(limit=10_000)} == wanted
+
+
+def test_another_size_is_refused_in_one_sentence(toured: Toured, root: Path, python: str) -> None:
+    command = [python, "-m", "engine.tour", "--workspace", str(toured.workspace.root)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "holds a tour of the size 'short', but 'full' was asked for" in done.stderr
+
+
+# ------------------------------------------------------------------------------------------------- the report's numbers
+
+
+class Page(HTMLParser):
+    """The report taken apart: numbers with their sources, videos, plots, and the text that is left."""
+
+    OWN_WORDS = ("said", "prompt")
+    SILENT = ("script", "style", "data", "time", "code", "svg", "nav")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: list[dict[str, str]] = []
+        self.videos: list[dict[str, str]] = []
+        self.plots: list[dict[str, Any]] = []
+        self.addresses: list[str] = []
+        self.text: list[str] = []
+        self._open: list[tuple[str, bool]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {key: value or "" for key, value in attrs}
+        self.addresses += [value for key, value in found.items() if key in ("src", "href", "poster", "action")]
+        if tag == "video":
+            self.videos.append(found)
+        if tag == "data":
+            self.numbers.append({**found, "text": ""})
+        if "data-source" in found:
+            self.plots.append({"source": found["data-source"], "labels": []})
+        if tag not in ("meta", "br", "path", "circle", "polyline"):
+            silent = tag in self.SILENT or found.get("class") in self.OWN_WORDS
+            self._open.append((tag, silent))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        tags = [tag for tag, _ in self._open]
+        if tags and tags[-1] == "data":
+            self.numbers[-1]["text"] += data
+        if tags and tags[-1] == "text" and "figure" in tags:
+            self.plots[-1]["labels"].append(data)
+        if not any(silent for _, silent in self._open):
+            self.text.append(data)
+
+
+@pytest.fixture
+def lookup(toured: Toured, tour_store: Store) -> Any:
+    """What stands at a source, read anew from the workspace."""
+    views = Views(toured, tour_store)
+    return lambda source: resolve(source, toured.workspace.root, views)
+
+
+def resolve(source: str, root: Path, views: "Views") -> Any:
+    rule = re.fullmatch(r"(sum|ratio|count): (.*)", source)
+    if rule is not None:
+        values = [resolve(one, root, views) for one in rule[2].split(" | ")]
+        if rule[1] == "count":
+            return len(values[0])
+        return sum(values) if rule[1] == "sum" else values[0] / values[1]
+    name, _, pointer = source.partition("#")
+    keys = pointer.strip("/").split("/")
+    if name == "dailies.db":
+        return follow(views.read(keys[0], keys[1]), keys[2:])
+    text = (root / name).read_text(encoding="utf-8")
+    tree = [json.loads(line) for line in text.splitlines()] if name.endswith(".jsonl") else json.loads(text)
+    return follow(tree, keys)
+
+
+def follow(tree: Any, keys: list[str]) -> Any:
+    for key in keys:
+        tree = (
+            tree[int(key)]
+            if isinstance(tree, list | tuple)
+            else tree[key]
+            if isinstance(tree, dict)
+            else getattr(tree, key)
+        )
+    return tree
+
+
+class Views:
+    """The views of the database that the report names, worked out here once more."""
+
+    def __init__(self, toured: Toured, store: Store) -> None:
+        self._toured, self._store = toured, store
+
+    def read(self, view: str, name: str) -> Any:
+        return getattr(self, f"_{view}")(name)
+
+    def _progress(self, campaign: str) -> Any:
+        votes = [one for one in self._votes(campaign) if not one.is_repeat and one.vote.choice != "skip"]
+        return {"pairs": len(Campaigns(self._store).pairs(campaign)), "votes": len(votes)}
+
+    def _ranking(self, campaign: str) -> Any:
+        return rank(contests(self._votes(campaign)))
+
+    def _agreement(self, campaign: str) -> Any:
+        found = agreement(self._votes(campaign))
+        people = {one.labeller: one for one in found.labellers}
+        return {"alpha": found.alpha, "low": found.low, "high": found.high, "people": people}
+
+    def _reports(self, clip: str) -> Any:
+        return self._store.report(clip, "mini")
+
+    def _clips(self, clip: str) -> Any:
+        return self._store.clip(clip)
+
+    def _contest(self, entrant: str) -> Any:
+        """By column "value" and "change", from the clips' reports and the judge's file."""
+        made = self._toured.journal.made
+        own = made("generate")["clips"] if entrant == "first clips" else made("ranking")["clips"][entrant]
+        prompts = [self._store.clip(clip).prompt for clip in own]
+        before, after = self._column_values(made("ranking")["clips"]["base"]), self._column_values(own)
+        return {
+            key: {
+                "value": mean_interval(values, prompts),
+                "change": change_interval(before[key], values, prompts) if len(before[key]) == len(values) else None,
+            }
+            for key, values in after.items()
+        }
+
+    def _column_values(self, clips: list[str]) -> dict[str, list[float | None]]:
+        judged = self._toured.files.judged()
+        reports = [self._store.report(clip, "mini") for clip in clips]
+        assert all(reports)
+        keys = reports[0]["results"]  # type: ignore[index]
+        parts = {key: [one["results"][key]["value"] for one in reports if one] for key in keys}
+        return {"judge": [judged[clip] for clip in clips], "total": [one["total"] for one in reports if one], **parts}
+
+    def _votes(self, campaign: str) -> Any:
+        return Campaigns(self._store).votes(campaign)
+
+
+def test_every_number_is_where_the_report_says(page: Page, lookup: Any) -> None:
+    assert len(page.numbers) > 300
+    for one in page.numbers:
+        there = lookup(one["title"])
+        assert float(one["value"]) == pytest.approx(float(there), abs=1e-12), one["title"]
+
+
+def test_every_number_is_shown_as_it_is(page: Page) -> None:
+    for one in page.numbers:
+        shown = float(re.sub(r"(%| s| min)$", "", one["text"]))
+        value = float(one["value"]) / float(one.get("data-per", 1)) * (100 if one["text"].endswith("%") else 1)
+        places = len(one["text"].partition(".")[2].rstrip("% smin"))
+        assert shown == pytest.approx(value, abs=0.5001 * 10**-places), one
+
+
+def test_the_text_has_no_numbers_of_its_own(page: Page) -> None:
+    left = " ".join(page.text).replace("95 %", "")
+    assert re.findall(r"\S*\d\S*", left) == ["32"], "the reward's own question speaks of 32 frames"
+
+
+def test_plots_end_where_the_metrics_end(page: Page, toured: Toured) -> None:
+    assert len(page.plots) >= 6
+    runs = {run.id: run for run in list_runs(toured.workspace)}
+    for plot in page.plots:
+        points = []
+        for source in plot["source"].split(" | "):
+            _, run, column = source.split("/", 2)
+            name = column.partition("#")[2]
+            points += [(row["step"], row[name]) for row in runs[run].metrics() if name in row]
+        steps, values = np.array(points).T
+        ends = [values.max(), values.min(), steps.min(), steps.max()]
+        assert plot["labels"] == [f"{end:.3g}" for end in ends], plot["source"]
+
+
+def test_the_page_holds_its_clips_and_asks_for_nothing(page: Page, toured: Toured, tmp_path: Path) -> None:
+    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    text = toured.files.report.read_text(encoding="utf-8")
+    assert not re.search(r"https?://|@import|url\(", text)
+    made = toured.journal.made
+    assert len(page.videos) >= 5 * len(made("ranking")["prompts"]) + len(made("generate")["clips"])
+    for index, video in enumerate(page.videos):
+        head, _, content = video["src"].partition(",")
+        assert head == "data:video/mp4;base64" and video["aria-label"]
+        path = tmp_path / f"{index}.mp4"
+        path.write_bytes(base64.b64decode(content))
+    assert read_video(path)[0].shape[1:] == (256, 256, 3)
+
+
+def test_it_says_what_is_simulated_and_what_did_not_improve(page: Page) -> None:
+    text = " ".join(" ".join(page.text).split())
+    assert "The people are simulated." in text
+    assert "What improved" in text and "What did not, or not surely" in text
+    assert "This is not the full tour" in text
+
+
+# ------------------------------------------------------------------------------------ a function of the workspace alone
+
+
+def test_it_is_made_again_from_the_workspace_alone(toured: Toured, tmp_path: Path) -> None:
+    first = toured.files.report.read_bytes()
+    moved = Workspace(shutil.copytree(toured.workspace.root, tmp_path / "moved"))
+    TourFiles(moved).report.unlink()
+    write_report(TourFiles(moved))
+    assert TourFiles(moved).report.read_bytes() == first
+
+
+@pytest.mark.parametrize("steps", [0, 1, 4, 5, 7])
+def test_a_tour_that_is_not_done_has_a_report_too(steps: int, toured: Toured, tmp_path: Path) -> None:
+    moved = TourFiles(Workspace(shutil.copytree(toured.workspace.root, tmp_path / "moved")))
+    moved.keep(toured.journal.model_copy(update={"steps": toured.journal.steps[:steps]}))
+    write_report(moved)
+    text = moved.report.read_text(encoding="utf-8")
+    assert "This tour is not done yet" in text
+    assert ('id="votes"' in text) == (steps >= 4)
+    assert ('id="grpo"' in text) == (steps >= 6)
+
+
+def test_the_sizes_name_recipes_that_are_there() -> None:
+    for name in ("full", "short"):
+        size = load_tour(name)
+        assert set(size.minutes) == {step.key for step in STEPS}
