@@ -22,6 +22,8 @@ has_ray = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not has_ray, reason="Ray is an extra: pip install -e '.[ray]'")
 UP_S = 120.0
 STORE_BYTES = 80 * 2**20
+# Becomes a command that is told to end when this process dies (PR_SET_PDEATHSIG): no cluster outlives its test.
+MORTAL = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 class Cluster:
@@ -37,7 +39,8 @@ class Cluster:
         port, dashboard = free_port(), free_port()
         # fmt: off
         command = [
-            sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--node-ip-address=127.0.0.1",
+            sys.executable, "-c", MORTAL, sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
+            "--node-ip-address=127.0.0.1",
             f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--num-cpus={cpus}",
             f"--object-store-memory={STORE_BYTES}", f"--dashboard-agent-listen-port={free_port()}",
             f"--ray-client-server-port={free_port()}", f"--temp-dir={folder}", "--disable-usage-stats",

@@ -95,7 +95,8 @@ def test_what_still_works_is_taken_up(
     del first, runner
     hold.unlink()
     assert doubles(spread(), doubling) == {n: 2 * n for n in range(6)}
-    assert sorted(numbers_in(diary)) == list(range(6)) and open_runner(handle.runner).poll(handle).is_over
+    assert sorted(numbers_in(diary)) == list(range(6))
+    until(lambda: open_runner(handle.runner).poll(handle).is_over, "the cluster to see that it has ended")
 
 
 def test_what_was_finished_is_not_done_again(
