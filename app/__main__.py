@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app import text_access
+from app.caretaker import Caretaker
 from app.desk import Desk
 from app.users import Users
 from app.users_command import manage_users
@@ -67,6 +68,7 @@ def serve(options: argparse.Namespace) -> None:
         os.environ["DAILIES_WORKSPACE"] = str(workspace.root)  # its presets count too
         os.environ.setdefault("GRADIO_TEMP_DIR", str(workspace.uploads))
         desk = Desk.open(workspace.root, shared=shared)
+        Caretaker(desk.queue).start()
         import uvicorn
 
         from app.shell import build_server

@@ -28,6 +28,8 @@ FORM_WORDS = {
     "none": "none",
     "memory": "Memory",
     "time": "Time",
+    "share": "Device",
+    "share_hint": "What the run holds of the device: with less than all of it, other runs and clips go on beside it.",
     "check": "Check first",
     "checking": "Checking: a batch is made and scored, nothing is trained.",
     "checked": "What was looked at",
@@ -64,6 +66,7 @@ BOARD_WORDS = {
     "up": "Earlier",
     "down": "Later",
     "cancel": "Cancel",
+    "priority": "Priority",
     "stop": "Stop",
     "stop_hint": "Ends after this step, with a checkpoint",
     "kill": "Kill",
@@ -105,6 +108,9 @@ KINDS = {
     "samples": "Samples",
     "keyframes": "Keyframes",
 }
+TRAIN_KIND = "train"
+PRIORITIES = {"high": "High", "normal": "Normal", "low": "Low"}
+SHARES = {"": "All of it", "0.5": "Half", "0.33": "A third", "0.25": "A quarter"}
 VERDICTS = {"fits": "fits", "tight": "is tight", "no": "does not fit"}
 PHASES = {"update": "the update", "rollout": "making the clips", "decode": "decoding"}
 NO_FORECAST = "Not known for this model: its preset says nothing of its size."
@@ -160,9 +166,14 @@ def saved(name: str) -> str:
     return f"Saved as {name}."
 
 
-def behind(run: str, step: int, of: int) -> str:
-    """Why a quick job waits."""
-    return f"Queued behind run {run}{f', which is at step {step} of {of}' if of else ''}"
+def holding(key: str, title: str) -> str:
+    return f"run {title}" if key == TRAIN_KIND else f"{kind(key).lower()}: {title}"
+
+
+def behind(what: str, step: int, of: int, *, first: bool) -> str:
+    """Why a job waits for the device."""
+    where = f" (step {step} of {of})" if of else ""
+    return f"Waits: {what}{where} has the device. {'This goes first when it ends.' if first else ''}".rstrip()
 
 
 def size(number: int) -> str:

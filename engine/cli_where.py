@@ -18,7 +18,12 @@ def add_where(parser: argparse.ArgumentParser, processes: str) -> "argparse._Arg
         "--runner", choices=("local", "ray", "slurm"), help="this machine (default), a Ray cluster, or Slurm"
     )
     group.add_argument("--processes", type=int, metavar="N", help=f"{processes} (default: 1)")
-    group.add_argument("--gpus", type=float, metavar="N", help="GPUs that a cluster sets aside for each (default: 0)")
+    group.add_argument(
+        "--gpus",
+        type=float,
+        metavar="N",
+        help="GPUs for each: a cluster's (default: 0), or this machine's, as 0.5 for half of one (default: by the job)",
+    )
     group.add_argument("--cpus", type=float, metavar="N", help="cores that a cluster sets aside for each (default: 1)")
     return group
 

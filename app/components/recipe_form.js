@@ -110,7 +110,7 @@ function mark() {
 // ---- What is chosen, and what it needs
 const choices = () => ({
   ...form.choices,
-  ...Object.fromEntries(["model", "adapter", "prompts", "mix", "rewards", "pairs", "campaign"].map((name) => [name, named(name).value.trim()])),
+  ...Object.fromEntries(["model", "adapter", "prompts", "mix", "rewards", "pairs", "campaign", "share"].map((name) => [name, named(name).value.trim()])),
   settings: { ...typed },
 });
 
@@ -214,5 +214,6 @@ function find(word) {
   }
 }
 
+options("share", Object.entries(words.shares).sort(([a], [b]) => (b || 1) - (a || 1)).map(([key, title]) => ({ key, title })), "");
 watch("value", () => show(props.value));
 show(props.value);

@@ -35,7 +35,7 @@ class RecipeForm(Component):
         super().__init__(
             "recipe_form",
             {},
-            words=text_train.FORM_WORDS,
+            words={**text_train.FORM_WORDS, "shares": text_train.SHARES},
             elem_id=name,
             server_functions=functions,
             render=render,

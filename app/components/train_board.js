@@ -50,6 +50,9 @@ function paint() {
     show(row, "up", job.status === "queued" && job.position > 1);
     show(row, "down", job.status === "queued" && job.position < waiting.length);
     show(row, "cancel", job.can_cancel);
+    const priority = row.querySelector('[name="priority"]');
+    priority.hidden = job.status !== "queued";
+    if (priority !== element.ownerDocument.activeElement) priority.value = job.priority;
   });
   $(".nothing").hidden = state.jobs.length > 0;
   $(".paused").hidden = !state.paused;
@@ -118,6 +121,11 @@ element.addEventListener("click", (event) => {
   if (button) hands[button.dataset.do](button.closest("li"));
 });
 element.addEventListener("input", (event) => event.target.closest(".log") && read());
+element.addEventListener("change", async (event) => {
+  if (event.target.name !== "priority") return;
+  await order("prioritise", { id: event.target.closest("li").dataset.id, priority: event.target.value });
+  event.target.blur();
+});
 window.dailies.listen(element, "visibilitychange", () => schedule(0));
 new IntersectionObserver(() => schedule(0)).observe(element.parentElement);
 watch("value", () => take(props.value));

@@ -10,6 +10,7 @@ from app.views import run_board
 from engine.errors import ConfigError
 from engine.jobs import runs, trainee
 from engine.jobs.local import keep_going
+from engine.jobs.spec import PRIORITIES
 
 
 class TrainBoard(Component):
@@ -19,7 +20,7 @@ class TrainBoard(Component):
         super().__init__(
             "train_board",
             {},
-            words=text_train.BOARD_WORDS,
+            words={**text_train.BOARD_WORDS, "priorities": text_train.PRIORITIES},
             elem_id=name,
             server_functions=[told(function) for function in functions(desk)],
             render=render,
@@ -34,6 +35,12 @@ def functions(desk: Desk) -> list[Any]:
 
     def move(where: dict[str, Any]) -> dict[str, Any]:
         desk.queue.move(where["id"], int(where["to"]))
+        return news()
+
+    def prioritise(asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["priority"] not in PRIORITIES:
+            raise ConfigError(f"A priority is one of {', '.join(PRIORITIES)}, but got {str(asked['priority'])[:40]!r}.")
+        desk.queue.prioritise(asked["id"], asked["priority"])
         return news()
 
     def cancel(job_id: str) -> dict[str, Any]:
@@ -75,4 +82,4 @@ def functions(desk: Desk) -> list[Any]:
     def log(asked: dict[str, Any]) -> dict[str, Any]:
         return run_board.log(desk, asked["id"], asked["word"])
 
-    return [news, move, cancel, kill, pause, go_on, cancel_pending, cancel_others, resume, extend, log]
+    return [news, move, prioritise, cancel, kill, pause, go_on, cancel_pending, cancel_others, resume, extend, log]

@@ -11,10 +11,9 @@ from app.desk import Desk
 from app.text_modes import keyframes_of
 from engine.data.store import now
 from engine.jobs.local import keep_going
-from engine.jobs.spec import ACTIVE, Job
+from engine.jobs.spec import Job
 
 OVERLAYS = "overlays"
-TRAINING = ("train", "curriculum")
 BAD_ENDS = ("failed", "cancelled", "lost")
 MENTIONED_FOR = timedelta(minutes=10)  # a bad end stays on the page so long, unless it is dismissed
 SHOWN = 12
@@ -28,19 +27,21 @@ def strip(desk: Desk, kind: str | Collection[str]) -> dict[str, Any]:
     at = time.monotonic()
     keep_going(desk.queue)
     jobs = [job for job in desk.queue.list(kind=kind, limit=100) if is_shown(job)]
-    hold = held_up(desk) if any(job.status == "queued" for job in jobs) else ""
-    return {"jobs": [job_card(job, hold) for job in reversed(jobs[:SHOWN])], "at": at}
+    return {"jobs": [job_card(job, held_up(desk, job)) for job in reversed(jobs[:SHOWN])], "at": at}
 
 
-def held_up(desk: Desk) -> str:
-    """Why quick jobs wait longer than they are used to: a pause, or a run that trains; "" when nothing holds them."""
+def held_up(desk: Desk, job: Job) -> str:
+    """Why a queued job waits longer than it is used to: a pause, or another that has the device; "" if neither."""
+    if job.status != "queued":
+        return ""
     if desk.queue.is_paused:
         return text_train.HELD
-    training = desk.queue.list(ACTIVE, TRAINING, limit=1)
-    if not training:
+    holder = desk.queue.holder(job)
+    if holder is None:
         return ""
-    at = training[0].progress
-    return text_train.behind(title(training[0]), at.step if at else 0, at.of if at else 0)
+    at = holder.progress
+    what = text_train.holding(holder.kind, title(holder))
+    return text_train.behind(what, at.step if at else 0, at.of if at else 0, first=job.position == 1)
 
 
 def is_shown(job: Job) -> bool:

@@ -1,7 +1,8 @@
 """The Train tab's form: what it offers, what somebody chose as a recipe, and what that will need.
 
 `Choices` is what the form's script sends: {recipe, run, model, adapter, prompts, pairs, campaign, mix, rewards,
-settings: {name: text}}; `run` is the run whose settings are the base instead of a recipe's, else "".
+share, settings: {name: text}}; `run` is the run whose settings are the base instead of a recipe's, else ""; `share` is
+what the run holds of a device, "" for all of it.
 """
 
 import shlex
@@ -13,7 +14,7 @@ from app import text, text_train
 from app.desk import Desk
 from app.forms import titled
 from app.views.jobs import line
-from engine.config.presets import change_preset, load_preset, prompt_sets, save_train_preset
+from engine.config.presets import change_preset, load_preset, prompt_sets, save_train_preset, why_untrainable
 from engine.config.schema import TrainPreset
 from engine.config.settings import Setting, settings_of
 from engine.data.adapters import find_adapter, list_adapters
@@ -22,6 +23,7 @@ from engine.data.runs import Run, list_runs
 from engine.errors import ConfigError
 from engine.hardware.forecast import Forecast, forecast
 from engine.hardware.telemetry import Telemetry
+from engine.jobs.resources import Resources, read_resources
 from engine.jobs.spec import JobSpec
 from engine.preferences.lineage import create_run
 
@@ -55,7 +57,7 @@ def _base(desk: Desk, recipe: str, run: str) -> TrainPreset:
 
 
 def _offered(desk: Desk, base: TrainPreset) -> dict[str, Any]:
-    models = [(title, key) for title, key in titled("models") if not load_preset("models", key).distilled]
+    models = [(title, key) for title, key in titled("models") if why_untrainable(load_preset("models", key)) is None]
     names = prompt_sets()
     return {
         "models": _options(models),
@@ -124,8 +126,9 @@ def command(choices: Choices, changes: Mapping[str, Any]) -> str:
     flat |= {f"settings.{name}": value for name, value in changes.get("settings", {}).items()}
     sets = [f"--set {shlex.quote(f'{name}={_json(value)}')}" for name, value in flat.items()]
     start = [f"--start {shlex.quote(choices['adapter'])}"] if choices.get("adapter") else []
+    share = [f"--gpus {shlex.quote(str(choices['share']))}"] if choices.get("share") else []
     verb = ["dailies clone", choices["run"]] if choices["run"] else ["dailies train", choices["recipe"]]
-    return " ".join([*verb, *sets, *start, "--queue"])
+    return " ".join([*verb, *sets, *start, *share, "--queue"])
 
 
 def _json(value: Any) -> str:
@@ -136,7 +139,7 @@ def outlook(desk: Desk, choices: Choices) -> dict[str, Any]:
     """What the form says of its choices: the command, what is changed, memory and time; or what will not do."""
     base, changes = read_changes(desk, choices)
     preset = change_preset(base, changes)
-    found = forecast(preset, device_gib(), list_runs(desk.workspace)[:LEARNED_FROM])
+    found = forecast(preset, device_gib() * (place(choices).gpus or 1), list_runs(desk.workspace)[:LEARNED_FROM])
     return {
         "command": command(choices, changes),
         "changed": [*(name for name in changes if name != "settings"), *changes.get("settings", {})],
@@ -172,6 +175,11 @@ def device_gib() -> float:
     return (sizes[0] if sizes else snapshot.ram_total_b) / GIB
 
 
+def place(choices: Choices) -> Resources:
+    """What the run is given. Raises ConfigError."""
+    return read_resources({"gpus": choices["share"]} if choices.get("share") else {})
+
+
 # ---- What is done with it
 def queue(desk: Desk, choices: Choices) -> dict[str, Any]:
     """Make a run of the recipe and queue it."""
@@ -179,7 +187,7 @@ def queue(desk: Desk, choices: Choices) -> dict[str, Any]:
     outlook(desk, choices)
     start = find_adapter(desk.workspace, choices["adapter"], preset.model).folder if choices.get("adapter") else None
     run = create_run(desk.store, preset, start)
-    job = desk.file(JobSpec.train(run.id))
+    job = desk.file(JobSpec.train(run.id, place(choices)))
     return {"run": run.id, "note": text_train.filed(run.id, job.position)}
 
 

@@ -6,13 +6,13 @@ from typing import Any
 from app import text_train
 from app.desk import Desk
 from app.views.clips import moment
-from app.views.jobs import job_card
+from app.views.jobs import held_up, job_card
 from engine.data.logs import read_log
 from engine.data.runs import Run
 from engine.jobs.checking import read_verdicts
 from engine.jobs.local import keep_going
 from engine.jobs.runs import RunState, run_states
-from engine.jobs.spec import ACTIVE
+from engine.jobs.spec import ACTIVE, Job
 
 WAITING = ("queued", *ACTIVE)
 
@@ -24,11 +24,16 @@ def board(desk: Desk) -> dict[str, Any]:
     jobs = [job for job in desk.queue.list(WAITING)]
     jobs.sort(key=lambda job: (job.status == "queued", job.position or 0, job.created_at))
     return {
-        "jobs": [{**job_card(job), "kind": text_train.kind(job.kind), "position": job.position} for job in jobs],
+        "jobs": [job_row(desk, job) for job in jobs],
         "paused": desk.queue.is_paused,
         "runs": [run_row(state) for state in run_states(desk.queue)],
         "at": at,
     }
+
+
+def job_row(desk: Desk, job: Job) -> dict[str, Any]:
+    card = job_card(job, held_up(desk, job))
+    return {**card, "kind": text_train.kind(job.kind), "position": job.position, "priority": job.priority}
 
 
 def run_row(state: RunState) -> dict[str, Any]:

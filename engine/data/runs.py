@@ -245,6 +245,29 @@ def list_runs(workspace: Workspace) -> list[Run]:
     return sorted(found, key=lambda run: run.resolved.stat().st_mtime, reverse=True)
 
 
+def alarms_since(workspace: Workspace, seen: Mapping[str, int]) -> tuple[list[tuple[str, Alarm]], dict[str, int]]:
+    """Alarms with their runs' ids that were raised since somebody looked, and what that somebody has seen then.
+
+    That is, by run, how many bytes of its alarms; a run that is not named has shown nothing yet.
+    """
+    found: list[tuple[str, Alarm]] = []
+    now: dict[str, int] = {}
+    for run in list_runs(workspace):
+        if not run.alarms_file.is_file():
+            continue
+        with run.alarms_file.open("rb") as file:
+            file.seek(min(seen.get(run.id, 0), file.seek(0, os.SEEK_END)))
+            whole = file.tell()
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                whole += len(line)
+                with suppress(ValueError):
+                    found.append((run.id, Alarm.model_validate_json(line)))
+        now[run.id] = whole
+    return found, now
+
+
 def write_whole(path: Path, text: str) -> None:
     """Whole or not at all."""
     partial = path.with_suffix(".part")

@@ -87,7 +87,8 @@ REPORTS = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
-# One row a job; the queue is ordered by `priority`, high first, then `number`. host .. started_s name the process that runs it.
+# One row a job; the queue is ordered by `priority`, high first, then `number`. host .. started_s name the process that
+# runs it.
 JOBS = Table(
     "jobs",
     METADATA,

@@ -32,7 +32,7 @@ from engine.jobs.orphans import goes_on
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.resources import Resources, read_resources
 from engine.jobs.runner import read_handle
-from engine.jobs.spec import ACTIVE, PRIORITIES, Job, JobProgress, JobSpec, Priority, Status
+from engine.jobs.spec import ACTIVE, ENDED, PRIORITIES, Job, JobProgress, JobSpec, Priority, Status
 
 Jobs = list[Job]  # names of their own, for inside the class `list` is a method
 Entries = list[journal.Entry]
@@ -243,6 +243,14 @@ class JobQueue:
         """Every change of a job's state."""
         with self._database.reading() as connection:
             return journal.entries(connection, job_id=job_id)
+
+    def ended_since(self, number: int | None, limit: int = 100) -> tuple[Jobs, int]:
+        """The jobs that ended after this entry of the journal (None: none of them), and its last entry now."""
+        with self._database.reading() as connection:
+            last = journal.newest(connection)
+            after = last if number is None else number
+            found = journal.entries(connection, after=after, events=ENDED, limit=limit)
+        return [self.get(entry.job_id) for entry in found], last
 
     def heartbeat(self, job_id: str, progress: JobProgress | None = None) -> None:
         """Say that a job is alive, and where it is. Raises Cancelled when it should stop or is no longer ours."""

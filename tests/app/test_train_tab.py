@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app import text_train
+from app import text, text_train
 from app.components.train_board import functions
 from app.desk import Desk
 from app.views import jobs, recipe, run_board
@@ -187,6 +187,40 @@ def test_a_log_is_read_from_its_end_and_searched(desk: Desk) -> None:
         run_board.log(desk, "../..", "")
 
 
+def test_a_run_is_given_a_share_of_the_device(desk: Desk) -> None:
+    asked = {**choices(desk), "share": "0.5"}
+    assert recipe.outlook(desk, asked)["command"].endswith("--gpus 0.5 --queue")
+    whole, half = (recipe.outlook(desk, one)["memory"]["share"] for one in (choices(desk), asked))
+    assert half == pytest.approx(2 * whole)
+    recipe.queue(desk, asked)
+    recipe.queue(desk, asked)
+    recipe.queue(desk, asked)
+    started = [desk.queue.claim(ProcessIdentity.current()) for _ in range(3)]
+    assert [job.resources if job else None for job in started] == [{"gpus": 0.5}, {"gpus": 0.5}, None]
+    with pytest.raises(ConfigError, match="gpus"):
+        recipe.outlook(desk, {**asked, "share": "most"})
+
+
+def test_a_clip_beside_a_run_with_a_share_does_not_wait(desk: Desk) -> None:
+    recipe.queue(desk, {**choices(desk), "share": "0.5"})
+    desk.queue.claim(ProcessIdentity.current())
+    desk.file(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
+    [card] = jobs.strip(desk, "generate")["jobs"]
+    assert card["line"] == text.waiting(1)
+
+
+def test_the_priority_of_what_waits(desk: Desk) -> None:
+    desk.queue.pause()
+    recipe.queue(desk, choices(desk))
+    recipe.queue(desk, choices(desk))
+    second, first = desk.queue.list("queued")
+    do = hands(desk)
+    rows = do["prioritise"]({"id": second.id, "priority": "high"})["jobs"]
+    assert (rows[0]["id"], rows[0]["priority"]) == (second.id, "high")
+    with pytest.raises(ConfigError, match="A priority is one of high, normal, low, but got 'urgent'"):
+        do["prioritise"]({"id": first.id, "priority": "urgent"})
+
+
 def test_a_clip_that_waits_for_a_run_says_so(desk: Desk) -> None:
     run = recipe.queue(desk, choices(desk))["run"]
     job = desk.queue.claim(ProcessIdentity.current())
@@ -194,7 +228,7 @@ def test_a_clip_that_waits_for_a_run_says_so(desk: Desk) -> None:
     desk.queue.heartbeat(job.id, JobProgress(phase="train", step=3, of=40))
     desk.file(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
     [card] = jobs.strip(desk, "generate")["jobs"]
-    assert card["line"] == f"Queued behind run {run}, which is at step 3 of 40"
+    assert card["line"] == f"Waits: run {run} (step 3 of 40) has the device. This goes first when it ends."
     desk.queue.pause()
     assert jobs.strip(desk, "generate")["jobs"][0]["line"] == text_train.HELD
 

@@ -1,0 +1,60 @@
+// The bell: tells of jobs that ended and of alarms while the page is out of sight, once somebody asked for it here. By the
+// browser's notifications where it lets us, and by a number in the tab's title in any case. Asks `news(seen)` only when on.
+function ringing(button, words, news) {
+  const ON = "dailies.bell", SEEN = "dailies.bell.seen", ASK_MS = 4000;
+  const plain = document.title;
+  let unread = 0, timer = null;
+  const read = () => { try { return JSON.parse(localStorage.getItem(SEEN)) ?? {}; } catch { return {}; } };
+  const isOn = () => localStorage.getItem(ON) === "on";
+  const mayShow = () => "Notification" in window && Notification.permission === "granted";
+  const away = () => document.hidden || !document.hasFocus();
+
+  function paint() {
+    const state = !isOn() ? "off" : mayShow() ? "on" : "title";
+    button.dataset.state = state;
+    button.title = words[state];
+    button.setAttribute("aria-pressed", String(isOn()));
+  }
+
+  function count(number) {
+    unread = number;
+    document.title = unread ? `(${unread}) ${plain}` : plain;
+  }
+
+  function tell({ key, title, body }) {
+    if (!mayShow()) return;
+    const shown = new Notification(title, { body, tag: key });
+    shown.onclick = () => { window.focus(); shown.close(); };
+  }
+
+  async function ask() {
+    clearTimeout(timer);
+    if (!isOn() || !button.isConnected) return;
+    try {
+      const found = await news(read());
+      if (found.seen) localStorage.setItem(SEEN, JSON.stringify(found.seen));
+      if (isOn() && away() && found.notices?.length) {
+        count(unread + found.notices.length);
+        found.notices.forEach(tell);
+      }
+    } catch { /* the server is gone for now: what it has to tell then is not lost */ }
+    clearTimeout(timer);
+    timer = setTimeout(ask, ASK_MS);
+  }
+
+  async function toggle() {
+    const on = !isOn();
+    localStorage.setItem(ON, on ? "on" : "off");
+    localStorage.removeItem(SEEN); // what happened while it was off is no news
+    if (on && "Notification" in window && Notification.permission === "default") await Notification.requestPermission();
+    paint();
+    ask();
+  }
+
+  button.addEventListener("click", toggle);
+  const back = () => { if (!away()) count(0); };
+  window.dailies.listen(button, "visibilitychange", back);
+  window.addEventListener("focus", back);
+  paint();
+  ask();
+}

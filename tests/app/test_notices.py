@@ -1,0 +1,111 @@
+"""What the bell tells: jobs that ended and alarms, each once, and nothing that was before somebody asked."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from app.caretaker import Caretaker
+from app.desk import Desk
+from app.views import notices
+from engine.config.presets import load_train_preset
+from engine.data.findings import Alarm
+from engine.data.runs import Run, alarms_since
+from engine.generation.request import GenerationRequest
+from engine.jobs.local import stop_worker
+from engine.jobs.process import ProcessIdentity
+from engine.jobs.spec import JobSpec, Status
+
+
+def end(desk: Desk, status: Status, error: str = "") -> str:
+    """A job of one clip that came to this end; its id."""
+    job = desk.queue.submit(JobSpec.generate([GenerationRequest(prompt="a <b>red</b> circle")]))
+    desk.queue.claim(ProcessIdentity.current())
+    desk.queue.finish(job.id, status, error=error)
+    return job.id
+
+
+def alarm(step: int) -> Alarm:
+    return Alarm(step=step, name="motion", sentence="Motion fell by half.", value=0.1, limit=0.2)
+
+
+def test_only_what_comes_after_the_first_look_is_told_and_once(desk: Desk) -> None:
+    run = Run.create(desk.workspace, load_train_preset("mini_nft"))
+    run.append_alarm(alarm(1))
+    end(desk, "done")
+    first = notices.news(desk, {})
+    assert first["notices"] == []
+    assert notices.news(desk, first["seen"]) == first
+    failed = end(desk, "failed", "The loss is nan.")
+    run.append_alarm(alarm(2))
+    second = notices.news(desk, first["seen"])
+    assert second["notices"] == [
+        {"key": failed, "title": "Generate: 1 take: a <b>red</b> circle failed", "body": "The loss is nan."},
+        {"key": f"{run.id}/motion/2", "title": f"Alarm in run {run.id} at step 2", "body": "Motion fell by half."},
+    ]
+    assert notices.news(desk, second["seen"])["notices"] == []
+
+
+def test_what_somebody_cancelled_is_no_news(desk: Desk) -> None:
+    seen = notices.news(desk, {})["seen"]
+    end(desk, "cancelled")
+    lost = end(desk, "lost")
+    assert [one["key"] for one in notices.news(desk, seen)["notices"]] == [lost]
+
+
+def test_many_are_summed_up(desk: Desk) -> None:
+    seen = notices.news(desk, {})["seen"]
+    for _ in range(8):
+        end(desk, "done")
+    told = notices.news(desk, seen)["notices"]
+    assert [one["title"] for one in told][-1] == "And 3 more" and len(told) == notices.SHOWN + 1
+
+
+def test_what_was_seen_of_another_workspace_counts_for_nothing(desk: Desk) -> None:
+    end(desk, "done")
+    asked = {"workspace": "elsewhere", "journal": 0, "alarms": {}}
+    assert notices.news(desk, asked)["notices"] == []
+
+
+def test_an_alarm_that_is_half_written_is_told_when_it_is_whole(desk: Desk) -> None:
+    run = Run.create(desk.workspace, load_train_preset("mini_nft"))
+    run.append_alarm(alarm(1))
+    line = alarm(2).model_dump_json() + "\n"
+    with run.alarms_file.open("a") as file:
+        file.write(line[:20])
+        file.flush()
+        found, seen = alarms_since(desk.workspace, {})
+        assert [one.step for _, one in found] == [1]
+        file.write(line[20:])
+    found, seen = alarms_since(desk.workspace, seen)
+    assert [one.step for _, one in found] == [2]
+    run.alarms_file.write_text("")  # shorter than what was seen
+    assert alarms_since(desk.workspace, seen) == ([], {run.id: 0})
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], object]], None]:
+    def wait(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    return wait
+
+
+def test_the_queue_is_seen_to_while_nobody_looks(desk: Desk, until: Callable[[Callable[[], object]], None]) -> None:
+    """A job whose worker is gone is marked, and a worker is started for the one that waits."""
+    dead = ProcessIdentity(host=ProcessIdentity.current().host, boot_id="another", pid=1, started_s=0.0)
+    doomed = desk.queue.submit(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
+    desk.queue.claim(dead)
+    waiting = desk.queue.submit(JobSpec.score(["0" * 16], "mini"))
+    caretakers = [Caretaker(desk.queue, period_s=0.05) for _ in range(2)]
+    for caretaker in caretakers:
+        caretaker.start()
+    until(lambda: desk.queue.get(doomed.id).status == "lost")
+    until(lambda: desk.queue.get(waiting.id).status == "failed")
+    for caretaker in caretakers:
+        caretaker.end()
+    assert [entry.event for entry in desk.queue.history(waiting.id)] == ["queued", "running", "failed"]
+    stop_worker(desk.workspace, timeout_s=60)
