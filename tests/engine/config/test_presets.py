@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.config.presets import check_request, dump, load_preset, overlay, preset_keys, read_request
+from engine.config.presets import check_request, dump, load_preset, overlay, preset_keys, read_request, why_untrainable
 from engine.config.schema import REQUEST_FIELDS, ModelPreset
 from engine.errors import ConfigError
 from engine.families import family_spec
@@ -190,3 +190,17 @@ def test_checking_is_cheap() -> None:
     began = time.process_time()
     check_request(request)
     assert time.process_time() - began < 0.2
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("animatediff_lightning", "is a distilled model, made for a few steps: train the model it came from"),
+        ("wan21_flf_14b", "makes only what lies between given pictures, and a run gives none"),
+        ("mini", None),
+        ("wan21_vace_1_3b", None),
+    ],
+)
+def test_models_that_runs_cannot_train_say_why(key: str, sentence: str | None) -> None:
+    why = why_untrainable(load_preset("models", key))
+    assert why is None if sentence is None else sentence in str(why)
