@@ -18,6 +18,7 @@ from engine.jobs.runner import open_runner, under_way
 from .ray_cluster import Cluster, needs_ray
 
 HERE = Path(__file__).parent
+SLOWLY_S = 240  # Ray starts a process for each thing, which takes long when the machine is busy
 NUMBERS = [{"number": number} for number in range(6)]
 
 
@@ -52,11 +53,17 @@ def doubling(diary: Path, hold: Path) -> Task:
 
 
 @pytest.fixture(params=["local", pytest.param("ray", marks=[pytest.mark.slow, needs_ray])])
-def spread(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Executor]:
+def spread(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Executor]]:
+    """Makes executors; what still works when a test is over is ended, or it would keep the cluster from the next."""
     if request.param == "ray":
         monkeypatch.setenv(ADDRESS, request.getfixturevalue("cluster").address)
     resources = Resources(runner=request.param, processes=2, cpus=0.5)
-    return lambda: Spread(tmp_path / "spread", resources, {})
+    yield lambda: Spread(tmp_path / "spread", resources, {})
+    left = under_way(tmp_path / "spread")
+    if left is not None:
+        left[0].cancel(left[1], 0)
 
 
 def doubles(executor: Executor, task: Task) -> dict[int, int]:
@@ -91,7 +98,7 @@ def test_what_still_works_is_taken_up(
     first = spread()
     runner, handle = first._begin(doubling, NUMBERS)  # type: ignore[attr-defined]
     files = SpreadFolder(tmp_path / "spread")
-    until(lambda: len(files.results()[0]) >= 2, "the first results")
+    until(lambda: len(files.results()[0]) >= 2, "the first results", timeout_s=SLOWLY_S)
     del first, runner
     hold.unlink()
     assert doubles(spread(), doubling) == {n: 2 * n for n in range(6)}
@@ -189,5 +196,5 @@ print("all is well")
     resources = Resources(runner="ray", cpus=0.1)
     argv = [sys.executable, "-c", program]
     handle = runner.submit(argv, env={}, cwd=tmp_path, resources=resources, run_dir=tmp_path)
-    until(lambda: runner.poll(handle).is_over, "the program")
+    until(lambda: runner.poll(handle).is_over, "the program", timeout_s=SLOWLY_S)
     assert runner.logs(handle, 0)[0].endswith(b"all is well\n"), runner.logs(handle, 0)[0].decode()
