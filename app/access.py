@@ -5,6 +5,7 @@ a route that is not named there is closed to them, also one that somebody adds t
 """
 
 import html
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,9 +18,11 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import text_access
+from app.lockout import Lockout
 from app.users import SESSION_S, User, Users
 
 COOKIE = "dailies_session"
+COOKIE_RULES: Mapping[str, Any] = {"httponly": True, "samesite": "lax", "path": "/"}
 LABEL_PAGE = "/label/"
 BODY_LIMIT = 8192  # bytes of a login form
 MEDIA = re.compile(r"/media/clips/([0-9a-f]{16})/(?:clip\.mp4|poster\.jpg)")
@@ -43,6 +46,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, *, users: Users, given: Given) -> None:
         self.app, self.users, self.given = app, users, given
+        self.lockout = Lockout()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -84,7 +88,7 @@ class Gate:
             return await self._typed(request)
         if token := request.query_params.get("link"):
             user = await run_in_threadpool(self.users.user_of, token, "link")
-            return self._welcome(user, "") if user else _form(text_access.OLD_LINK, "", 403)
+            return self._welcome(request, user, "") if user else _form(text_access.OLD_LINK, "", 403)
         return _form("", request.query_params.get("next", ""))
 
     async def _typed(self, request: Request) -> Response:
@@ -95,14 +99,20 @@ class Gate:
                 return _form(text_access.WRONG, "", 413)
         fields = parse_qs(body.decode("utf-8", "replace"))
         name, password, target = (fields.get(key, [""])[0] for key in ("name", "password", "next"))
+        address = request.client.host if request.client else ""
+        if wait_s := self.lockout.admit(name, address):
+            return _wait(wait_s, target)
         user = await run_in_threadpool(self.users.check, name, password)
-        return self._welcome(user, target) if user else _form(text_access.WRONG, target, 403)
+        if user is None:
+            return _form(text_access.WRONG, target, 403)
+        self.lockout.succeeded(name, address)
+        return self._welcome(request, user, target)
 
-    def _welcome(self, user: User, target: str) -> Response:
+    def _welcome(self, request: Request, user: User, target: str) -> Response:
         inside = target if re.fullmatch(r"/(?![/\\])[\w./?=&%-]*", target) else "/"  # never to another host
         reply = RedirectResponse(LABEL_PAGE if user.role == "labeller" else inside, 303)
         token = self.users.token(user.name)
-        reply.set_cookie(COOKIE, token, max_age=SESSION_S, httponly=True, samesite="lax", path="/")
+        reply.set_cookie(COOKIE, token, max_age=SESSION_S, secure=is_https(request), **COOKIE_RULES)
         return reply
 
 
@@ -121,7 +131,20 @@ def _asked(scope: Scope) -> str:
 
 def _logged_out() -> Response:
     reply = RedirectResponse("/login", 303)
-    reply.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
+    reply.delete_cookie(COOKIE, **COOKIE_RULES)
+    return reply
+
+
+def is_https(connection: HTTPConnection) -> bool:
+    """Whether the browser came over HTTPS, to us or to a proxy before us. Whose word a proxy's is does not matter here:
+    who lies gets a cookie that their own browser keeps to itself."""
+    said = connection.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+    return "https" in (connection.scope.get("scheme"), said)
+
+
+def _wait(seconds: float, target: str) -> Response:
+    reply = _form(text_access.too_many(seconds), target, 429)
+    reply.headers["Retry-After"] = str(math.ceil(seconds))
     return reply
 
 

@@ -1,5 +1,7 @@
 """The words of logging in."""
 
+import math
+
 FORM = {
     "title": "Dailies",
     "hint": "Log in to go on.",
@@ -18,3 +20,8 @@ OPEN_TO_ALL = (
 PASSWORD = "Password of {name}: "
 AGAIN = "Once more: "
 DIFFERENT = "The two passwords differ: nothing was changed."
+
+
+def too_many(seconds: float) -> str:
+    minutes = math.ceil(seconds / 60)
+    return f"Too many wrong passwords: try again in {minutes} minute{'' if minutes == 1 else 's'}."

@@ -1,7 +1,9 @@
 """The gate: every route of the server asks who is there, and a labeller gets nothing but labelling."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
-from app.access import COOKIE, OF_LABELLERS
+from app.access import COOKIE, OF_LABELLERS, Gate
 from app.desk import Desk
 from app.shell import build_server
 from app.users import Users, add_user
@@ -147,3 +149,53 @@ def test_a_link_logs_in_and_no_other_token_does(server: FastAPI, file: Path, str
     came = stranger.get("/login", params={"link": users.token("anna", "link")})
     assert (came.status_code, came.headers["location"]) == (303, "/label/")
     assert stranger.get("/label/").status_code == 200
+
+
+# ---- Guessing passwords, and cookies over HTTPS
+@pytest.fixture
+def strict(desk: Desk, file: Path) -> Iterator[TestClient]:
+    """A gate of its own before next to nothing, so that who is locked out here is locked out of no other test."""
+    inner = FastAPI()
+    inner.add_middleware(Gate, users=Users(file), given=lambda name, clip_id: False)
+    yield TestClient(inner, follow_redirects=False)
+
+
+def try_in(client: TestClient, name: str, password: str) -> Any:
+    return client.post("/login", data={"name": name, "password": password})
+
+
+def test_a_name_is_locked_out_after_five_wrong_passwords_even_for_the_right_one(strict: TestClient) -> None:
+    assert [try_in(strict, "anna", f"guess {n}").status_code for n in range(5)] == [403] * 5
+    locked = try_in(strict, "anna", PASSWORD)
+    assert locked.status_code == 429 and 890 <= int(locked.headers["retry-after"]) <= 900
+    assert "Too many wrong passwords: try again in 15 minutes." in locked.text and "set-cookie" not in locked.headers
+    assert try_in(strict, "eva", PASSWORD).status_code == 303
+
+
+def test_the_right_password_clears_what_was_mistyped(strict: TestClient) -> None:
+    for _ in range(2):
+        assert [try_in(strict, "eva", "mistyped").status_code for _ in range(4)] == [403] * 4
+        assert try_in(strict, "eva", PASSWORD).status_code == 303
+
+
+def test_tries_that_are_sent_at_once_are_counted_before_they_have_failed(strict: TestClient) -> None:
+    with ThreadPoolExecutor(12) as threads:
+        said = Counter(threads.map(lambda n: try_in(strict, "anna", f"guess {n}").status_code, range(12)))
+    assert said == {403: 5, 429: 7}
+
+
+@pytest.mark.parametrize(
+    ("address", "headers", "secure"),
+    [
+        ("http://testserver", {}, False),
+        ("https://testserver", {}, True),
+        ("http://testserver", {"x-forwarded-proto": "https"}, True),
+        ("http://testserver", {"x-forwarded-proto": "https, http"}, True),
+        ("http://testserver", {"x-forwarded-proto": "http"}, False),
+    ],
+)
+def test_the_cookie_is_secure_where_the_browser_came_over_https(
+    strict: TestClient, address: str, headers: dict[str, str], secure: bool
+) -> None:
+    came = strict.post(f"{address}/login", data={"name": "eva", "password": PASSWORD}, headers=headers)
+    assert came.status_code == 303 and ("secure" in came.headers["set-cookie"].lower()) == secure
