@@ -18,6 +18,7 @@ from engine.config.schema import TrainPreset
 from engine.config.suggest import explain
 from engine.data.campaign_spec import AXES, CampaignSpec, Entrant
 from engine.data.campaigns import Campaigns
+from engine.data.checkpoints import list_checkpoints
 from engine.data.progress import CampaignProgress
 from engine.data.votes import StoredVote
 from engine.errors import ConfigError
@@ -40,11 +41,13 @@ SEPARATOR = "\t"  # no model's key and no adapter's name has one
 
 
 def entrant_choices(desk: Desk, models: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Every model, alone and with each of its adapters."""
+    """Every model, alone, with each of its adapters, and with each checkpoint of its runs."""
     found = []
     for title, model in models:
         found.append((title, model))
-        found += [(f"{title} + {name}", f"{model}{SEPARATOR}{name}") for name in adapter_names(desk.workspace, model)]
+        names = adapter_names(desk.workspace, model)
+        names += [one.name for one in list_checkpoints(desk.workspace, model) if one.name not in names]
+        found += [(f"{title} + {name}", f"{model}{SEPARATOR}{name}") for name in names]
     return found
 
 

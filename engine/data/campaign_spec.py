@@ -22,7 +22,7 @@ PAIR_LIMIT = 50_000
 
 
 class Entrant(BaseModel):
-    """What competes: a model, or a model with an adapter (which a run or one of its checkpoints is)."""
+    """What competes: a model, or a model with an adapter. A run is one, and so is a checkpoint of it: "RUN@STEP"."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

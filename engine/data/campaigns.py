@@ -25,6 +25,7 @@ from engine.data.assigning import (
 )
 from engine.data.campaign_spec import CampaignSpec, Contender, Pair, contenders, make_pairs
 from engine.data.casting import assignment_to_fill, end_vote, store_vote, stored_vote, votes_query
+from engine.data.checkpoints import publish_named
 from engine.data.clip_files import has_files
 from engine.data.planning import give_planned, new_plan
 from engine.data.progress import CampaignProgress, read_progress
@@ -64,10 +65,10 @@ class Campaigns:
         self._database = store.database
 
     def create(self, spec: CampaignSpec) -> Campaign:
-        """Store a campaign and its pairs. Raises ConfigError when it would have none, or of unknown clips, models or
-        adapters."""
+        """Store a campaign and its pairs; checkpoints that compete become adapters. Raises ConfigError when it would
+        have no pairs, or of unknown clips, models or adapters."""
         clips = contenders(spec, self.store.known(spec.clip_ids).values())
-        adapters = {model: self._adapters(model) for model in {entrant.model for entrant in spec.entrants}}
+        adapters = {model: self._adapters(model, spec) for model in {entrant.model for entrant in spec.entrants}}
         for request in (clip.request for clip in clips if clip.request):
             check_request(request, adapters[request.model])
         campaign = Campaign(id=_new_id(), spec=spec, created_at=now())
@@ -252,7 +253,10 @@ class Campaigns:
             with self._database.writing() as connection:
                 connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(plan=plan))
 
-    def _adapters(self, model: str) -> tuple[str, ...]:
+    def _adapters(self, model: str, spec: CampaignSpec) -> tuple[str, ...]:
+        """The model's adapters, the checkpoints that compete among them."""
+        named = [one.adapter for one in spec.entrants if one.model == model and one.adapter]
+        publish_named(self.store.workspace, model, named)
         return tuple(adapter.name for adapter in list_adapters(self.store.workspace, model))
 
     def _has_files(self, *clip_ids: str) -> bool:

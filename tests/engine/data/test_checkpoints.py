@@ -1,0 +1,53 @@
+"""Checkpoints of runs compete in campaigns as adapters, and stay when the run has cleared them away."""
+
+import shutil
+
+import pytest
+
+from engine.config.presets import load_train_preset
+from engine.data.adapters import find_adapter
+from engine.data.campaign_spec import CampaignSpec, Entrant
+from engine.data.campaigns import Campaigns
+from engine.data.checkpoints import list_checkpoints
+from engine.data.runs import CHECKPOINT, Run
+from engine.errors import ConfigError
+from engine.families.adapters import WEIGHTS_FILE
+
+
+@pytest.fixture
+def run(workspace):
+    """A run with the checkpoints of steps 20 and 100, one without weights and one that was rejected."""
+    run = Run.create(workspace, load_train_preset("mini_nft", {}))
+    for name in (f"{CHECKPOINT}20", f"{CHECKPOINT}100", f"{CHECKPOINT}120", "rejected-140-ab"):
+        (run.checkpoints / name).mkdir(parents=True)
+        if name != f"{CHECKPOINT}120":
+            (run.checkpoints / name / WEIGHTS_FILE).write_bytes(name.encode())
+    return run
+
+
+def test_a_runs_checkpoints_are_listed_in_their_order(workspace, run):
+    assert [one.name for one in list_checkpoints(workspace, "mini")] == [f"{run.id}@20", f"{run.id}@100"]
+    assert list_checkpoints(workspace, "ltx") == []
+    run.resolved.write_text("{")
+    assert list_checkpoints(workspace) == []
+
+
+def test_a_checkpoint_that_competes_becomes_an_adapter_and_stays(store, run):
+    names = (f"{run.id}@20", f"{run.id}@100")
+    entrants = (Entrant(), *(Entrant(adapter=name) for name in names))
+    campaign = Campaigns(store).create(CampaignSpec(title="steps", prompts=("a red circle",), entrants=entrants))
+    shutil.rmtree(run.checkpoints)
+    for name, step in zip(names, (20, 100), strict=True):
+        adapter = find_adapter(store.workspace, name, "mini")
+        assert (adapter.folder / WEIGHTS_FILE).read_bytes() == f"{CHECKPOINT}{step}".encode()
+        assert adapter.card.note == f"Run {run.id} after {step} steps."
+    asked = {request.adapter for request in Campaigns(store).missing(campaign.id)}
+    assert asked == {None, *names} and list(store.workspace.tmp.iterdir()) == []
+    again = CampaignSpec(title="again", prompts=("a star",), entrants=entrants)
+    assert len(Campaigns(store).pairs(Campaigns(store).create(again).id)) == 3
+
+
+def test_a_checkpoint_that_is_not_there_is_no_adapter(store, run):
+    entrants = (Entrant(), Entrant(adapter=f"{run.id}@60"))
+    with pytest.raises(ConfigError, match="Unknown adapter"):
+        Campaigns(store).create(CampaignSpec(title="t", prompts=("a",), entrants=entrants))
