@@ -10,7 +10,7 @@ from typing import Any
 from engine.config.curricula import CurriculumPreset, Stage
 from engine.config.presets import load_curriculum, load_preset, load_train_preset, overlay, read_request
 from engine.config.schema import TrainPreset
-from engine.config.tours import TourSize, Training
+from engine.config.tours import Lengthening, TourSize, Training
 from engine.data.adapters import find_adapter
 from engine.data.campaign_spec import CampaignSpec, Entrant
 from engine.data.campaigns import Campaign, Campaigns
@@ -19,6 +19,7 @@ from engine.data.runs import Run, list_runs
 from engine.data.store import Store
 from engine.data.tours import Journal
 from engine.data.workspace import Workspace
+from engine.errors import ConfigError
 from engine.families import family_spec
 from engine.generation.plans import at_least
 from engine.generation.request import GenerationRequest
@@ -253,14 +254,25 @@ def curriculum_of(tour: Tour) -> CurriculumPreset:
     """The preset with the tour's steps; where it begins with an adapter, with that adapter's rank."""
     wanted, preset = tour.size.curriculum, load_curriculum(tour.size.curriculum.preset)
     start = tour.adapter(wanted.start)
-    rank = {"settings": {"lora_rank": rank_of(tour, start)}} if start else {}
-    stages = [
-        {**overlay(overlay(stage.model_dump(), wanted.changes), rank), "steps": steps}
-        for stage, steps in zip(preset.stages, wanted.steps, strict=True)
-    ]
+    stages = with_settings(preset, wanted, {"lora_rank": rank_of(tour, start)} if start else {})
     back = preset.step_backs if wanted.step_backs is None else wanted.step_backs
-    return preset.model_copy(
-        update={"stages": tuple(Stage.model_validate(stage) for stage in stages), "step_backs": back}
+    return preset.model_copy(update={"stages": stages, "step_backs": back})
+
+
+def with_settings(
+    preset: CurriculumPreset, wanted: Lengthening, settings: Mapping[str, Any] | None = None
+) -> tuple[Stage, ...]:
+    """The preset's stages as the tour wants them, and with further settings. Raises ConfigError where the tour has
+    steps for more or fewer stages."""
+    if len(wanted.steps) != len(preset.stages):
+        raise ConfigError(
+            f"The tour has steps for {len(wanted.steps)} stages, but the curriculum '{preset.key}' has "
+            f"{len(preset.stages)}: say `steps` for each of them in presets/tour.toml."
+        )
+    changes = overlay(wanted.changes, {"settings": settings or {}})
+    return tuple(
+        Stage.model_validate({**overlay(stage.model_dump(), changes), "steps": steps})
+        for stage, steps in zip(preset.stages, wanted.steps, strict=True)
     )
 
 

@@ -1,11 +1,14 @@
 """`presets/tour.toml`: both sizes are whole, and what is wrong is said in a sentence."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from engine.config.presets import load_curriculum, load_train_preset, overlay, read_prompts
 from engine.config.tours import TourSize, load_tour
 from engine.errors import ConfigError
+from engine.jobs.curriculum import recipe_of
 
 
 @pytest.mark.parametrize("name", ["full", "short"])
@@ -26,6 +29,28 @@ def test_what_is_measured_on_is_not_trained_on(name: str) -> None:
     assert size.ranking.read() == list(dict.fromkeys(size.ranking.read())), (
         "a prompt twice would make pairs of one entrant"
     )
+
+
+@pytest.mark.parametrize("name", ["full", "short"])
+def test_the_trainers_take_the_settings_of_a_size(name: str, tmp_path: Path) -> None:
+    from engine.tour.steps import STEPS, with_settings
+    from engine.training.launch import ALGORITHMS, build_config, import_path
+
+    size = load_tour(name)
+    assert set(size.minutes) == {step.key for step in STEPS}
+    presets = [load_train_preset(one.recipe, one.changes) for one in (size.grpo, size.student)]
+    presets += [recipe_of(stage) for stage in with_settings(load_curriculum(size.curriculum.preset), size.curriculum)]
+    for preset in presets:
+        built = build_config(import_path(ALGORITHMS[preset.algorithm][1]), preset.settings, tmp_path)
+        assert built.max_steps > 0
+
+
+def test_steps_for_another_number_of_stages_are_refused() -> None:
+    from engine.tour.steps import with_settings
+
+    wanted = load_tour("short").curriculum.model_copy(update={"steps": (1, 1)})
+    with pytest.raises(ConfigError, match="steps for 2 stages, but the curriculum 'mini_lengths' has 3"):
+        with_settings(load_curriculum("mini_lengths"), wanted)
 
 
 def test_an_unknown_size_is_refused() -> None:

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.config.tours import load_tour
 from engine.data.campaigns import Campaigns
 from engine.data.curricula import list_curricula
 from engine.data.runs import list_runs
@@ -64,6 +63,15 @@ def start(python: str, root: Path, workspace: Path, log: Path) -> "subprocess.Po
         return subprocess.Popen(command, cwd=root, env=environment, stdout=out, stderr=out)
 
 
+def end(tour: "subprocess.Popen[bytes]") -> int:
+    """Its exit code, within the deadline; it is not left running."""
+    try:
+        return tour.wait(DEADLINE_S)
+    finally:
+        tour.kill()
+        tour.wait()
+
+
 def wait_for_training(tour: "subprocess.Popen[bytes]", files: TourFiles, recipe: str, log: Path) -> Journal:
     """Until a run of the recipe has begun to train; the journal as it then is."""
     deadline = time.monotonic() + DEADLINE_S
@@ -75,6 +83,7 @@ def wait_for_training(tour: "subprocess.Popen[bytes]", files: TourFiles, recipe:
             assert journal is not None
             return journal
         time.sleep(0.05)
+    end(tour)
     raise AssertionError(f"no run of {recipe} in {DEADLINE_S} s: {log.read_text()[-3000:]}")
 
 
@@ -92,8 +101,8 @@ def toured(root: Path, python: str, mini_folder: Path, tmp_path_factory: pytest.
     second = start(python, root, workspace.root, log)
     wait_for_training(second, files, "mini_distill", log)
     second.send_signal(signal.SIGINT)
-    found.codes["interrupted"] = second.wait(DEADLINE_S)
-    found.codes["done"] = start(python, root, workspace.root, log).wait(DEADLINE_S)
+    found.codes["interrupted"] = end(second)
+    found.codes["done"] = end(start(python, root, workspace.root, log))
     assert found.codes["done"] == 0, log.read_text()[-3000:]
     return found
 
@@ -386,9 +395,3 @@ def test_a_tour_that_is_not_done_has_a_report_too(steps: int, toured: Toured, tm
     assert "This tour is not done yet" in text
     assert ('id="votes"' in text) == (steps >= 4)
     assert ('id="grpo"' in text) == (steps >= 6)
-
-
-def test_the_sizes_name_recipes_that_are_there() -> None:
-    for name in ("full", "short"):
-        size = load_tour(name)
-        assert set(size.minutes) == {step.key for step in STEPS}
