@@ -29,7 +29,7 @@ MEDIA = re.compile(r"/media/clips/([0-9a-f]{16})/(?:clip\.mp4|poster\.jpg)")
 # The voting page has no event of Gradio's: it needs its files and its config, no uploads, no queue, no other file.
 OF_LABELLERS = re.compile(
     r"/label/?|/label/(?:config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|(?:assets|static|svelte)/[\w./@-]+"
-    r"|gradio_api/(?:info|startup-events|app_id|(?:assets|static)/[\w./@-]+))|/voting/(?:me|next|vote|undo)"
+    r"|gradio_api/(?:info|startup-events|app_id|(?:assets|static)/[\w./@-]+))|/voting/(?:me|next|vote|undo|mine|edit)"
 )
 HERE = Path(__file__).parent
 Given = Callable[[str, str], bool]

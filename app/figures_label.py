@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
+from app import text_label as text
 from app.figures import MUTED, SERIES, layout, squares, wrapped
 
 if TYPE_CHECKING:
     from engine.preferences.against_rewards import RewardAgreement
     from engine.preferences.ranking import Ranking
 
-ROW_PX, CHROME_PX = 34, 56
+ROW_PX, CHROME_PX, TITLES_PX = 34, 56, 26
+_BELOW = {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "xanchor": "right", "x": 1}
 INK = "#9c9a94"  # of an interval over a bar, on either ground
 
 
@@ -65,27 +68,54 @@ def win_matrix(ranking: "Ranking") -> go.Figure | None:
 
 
 def reward_bars(agreeing: Sequence["RewardAgreement"]) -> go.Figure | None:
-    """A bar a reward: how often it orders a pair as people did, with its interval; a line stands at chance."""
+    """A row a reward: how often it orders a pair as people did, with its interval, a line at chance; and beside it
+    Kendall's tau, over pairs and over the ranking."""
     shown = [one for one in agreeing if one.accuracy is not None]
     if not shown:
         return None
-    bars = go.Bar(
+    titles = (text.ACCURACY, text.TAU)
+    figure = make_subplots(
+        1, 2, shared_yaxes=True, column_widths=[0.6, 0.4], horizontal_spacing=0.05, subplot_titles=titles
+    )
+    figure.add_trace(_accuracies(shown), 1, 1)
+    for name, marks in (("tau", _dots(shown, "tau")), ("ranking", _dots(shown, "ranking_tau"))):
+        figure.add_trace(marks.update(name=text.TAUS[name]), 1, 2)
+    for chance, column in ((0.5, 1), (0, 2)):
+        figure.add_vline(x=chance, line={"color": MUTED, "width": 1, "dash": "dot"}, row=1, col=column)
+    figure.update_layout(**layout(ROW_PX * len(shown) + CHROME_PX + TITLES_PX), bargap=0.35)
+    figure.update_layout(margin_t=TITLES_PX, margin_b=CHROME_PX, showlegend=True, legend=_BELOW)
+    figure.update_annotations(font={"size": 12, "color": MUTED})
+    figure.update_xaxes(fixedrange=True, zeroline=False)
+    figure.update_xaxes(range=[0, 1.02], tickformat=".0%", nticks=4, row=1, col=1)
+    figure.update_xaxes(range=[-1.08, 1.08], tickvals=[-1, 0, 1], row=1, col=2)
+    figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
+    return figure
+
+
+def _accuracies(shown: Sequence["RewardAgreement"]) -> go.Bar:
+    colours = [SERIES[0] if (one.accuracy or 0.0) >= 0.5 else SERIES[1] for one in shown]
+    return go.Bar(
         orientation="h",
         y=[_title(one.reward) for one in shown],
         x=[one.accuracy for one in shown],
         error_x=_reach(shown),
         customdata=[_told(one) for one in shown],
         hovertemplate="%{customdata}<extra></extra>",
-        marker={
-            "color": [SERIES[0] if one.accuracy >= 0.5 else SERIES[1] for one in shown if one.accuracy is not None]
-        },
+        marker={"color": colours},
+        showlegend=False,
     )
-    figure = go.Figure(bars)
-    figure.add_vline(x=0.5, line={"color": MUTED, "width": 1, "dash": "dot"})
-    figure.update_layout(**layout(ROW_PX * len(shown) + CHROME_PX), bargap=0.35)
-    figure.update_xaxes(range=[0, 1.02], tickformat=".0%", fixedrange=True, zeroline=False)
-    figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
-    return figure
+
+
+def _dots(shown: Sequence["RewardAgreement"], measure: str) -> go.Scatter:
+    symbol, colour = {"tau": ("circle", SERIES[1]), "ranking_tau": ("diamond-open", SERIES[3])}[measure]
+    return go.Scatter(
+        mode="markers",
+        y=[_title(one.reward) for one in shown],
+        x=[getattr(one, measure) for one in shown],
+        marker={"symbol": symbol, "size": 10, "color": colour, "line": {"width": 2}},
+        customdata=[_told(one) for one in shown],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
 
 
 def _reach(shown: Sequence["RewardAgreement"]) -> dict[str, Any]:

@@ -196,6 +196,10 @@ PLAYER_WORDS = {
         "flip": "Flip",
         "wipe": "Wipe",
         "difference": "Difference",
+        "aim_left": "Wipe or zoom to the left",
+        "aim_right": "Wipe or zoom to the right",
+        "aim_up": "Zoom upwards",
+        "aim_down": "Zoom downwards",
     },
 }
 GRID_WORDS = {

@@ -1,5 +1,7 @@
 """The words of the Label tab: campaigns, voting, results."""
 
+from collections.abc import Sequence
+
 from app.text import PLAYER_WORDS
 
 LABEL = "Label"
@@ -20,7 +22,7 @@ AXES = {
     "identity": "Identity",
 }
 AXIS_KEYS = {"visual_quality": "q", "motion": "m", "prompt_match": "p", "identity": "i"}
-SPARE_KEYS = "ghjkvbceo"  # of axes that a campaign names itself
+SPARE_KEYS = "ghjkvbcoa"  # of axes that a campaign names itself
 DESK_WORDS = PLAYER_WORDS | {
     "desk": "Which clip is better?",
     "campaign": "Campaign",
@@ -46,6 +48,12 @@ DESK_WORDS = PLAYER_WORDS | {
     "lost": "The file of this clip is gone.",
     "lost_pair": "A file of that pair is gone: it was left out, and the campaign reports it.",
     "undone": "Your last vote is withdrawn.",
+    "logout": "Log out",
+    "past": "Earlier votes",
+    "past_hint": "Open one to look at its pair again and vote anew; what you said before is kept as history.",
+    "past_none": "You have not voted in this campaign yet.",
+    "leave_past": "Leave it as it is",
+    "changing": "You are changing an earlier vote, which said: {choice}. The next vote takes its place.",
     "no_campaign": ["Nothing to label yet", "A campaign says which clips are compared. Make one under “New campaign”."],
     "no_campaign_here": ["Nothing to label yet", "Nobody has opened a campaign yet. This page looks again by itself."],
     "no_pairs": ["Every pair is judged", "Thank you. New pairs appear here by themselves when there are any."],
@@ -107,7 +115,9 @@ RANKING_HINT = "Bradley-Terry strengths in log-odds, 0 the average entrant, with
 WINS = "Who beat whom"
 WINS_HINT = "Share of votes that the row won against the column; ties count half."
 REWARDS = "Rewards against people"
-REWARDS_HINT = "Accuracy: how often a reward orders a pair as people did (0.5 is chance)."
+REWARDS_HINT = "How often a reward orders a pair as people did (half is chance), and how alike its order is to theirs."
+ACCURACY, TAU = "Accuracy", "Kendall's tau"
+TAUS = {"tau": "tau over pairs", "ranking": "tau over the ranking"}
 PEOPLE = "Labellers"
 TRAIN = "Train DPO on these"
 NOTHING_TO_TRAIN_ON = "No campaign is chosen: make one, and vote on its pairs first."
@@ -119,6 +129,8 @@ EXPORTS = {
     "videodpo": "VideoDPO layout",
     "votes": "Votes (CSV)",
 }
+IMPORT_VOTES, IMPORT_PAIRS = "Import votes (CSV)", "Import pairs (zip)"
+NO_CAMPAIGN_FOR_VOTES = "Votes are on the pairs of a campaign: choose it first."
 PEOPLE_HEADS = (
     "Labeller",
     "Votes",
@@ -152,6 +164,19 @@ BIASED = "leans to one side"
 def share(value: float | None, count: int) -> str:
     """ "52 % of 40"; a dash where there is nothing to count."""
     return "–" if value is None else f"{value:.0%} of {count:,}"
+
+
+def votes_came(stored: int, known: int) -> str:
+    return f"{stored:,} votes are new, {known:,} were there already."
+
+
+def pairs_came(count: int, file: str) -> str:
+    return f"{count:,} pairs came in. Train learns from them with this file of pairs: {file}"
+
+
+def left_out(sentences: Sequence[str]) -> str:
+    more = f" And {len(sentences) - 1:,} more." if len(sentences) > 1 else ""
+    return f"Left out: {sentences[0]}{more}"
 
 
 def alpha(value: float | None, low: float | None, high: float | None) -> str:

@@ -21,10 +21,11 @@ from engine.errors import ConfigError, DailiesError
 
 Fields = dict[str, Any]
 AHEAD = 4  # the pair that is shown, and three that are fetched meanwhile
+SHOWN = 30  # of one's own votes, the last ones
 
 
 def voting_routes(desk: Desk, dependencies: Sequence[Any] = ()) -> APIRouter:
-    """`/voting/...`: who one is, the open campaigns, the next pairs, voting, undoing."""
+    """`/voting/...`: who one is, the open campaigns, the next pairs, voting, undoing, one's own votes, changing one."""
     router = APIRouter(prefix="/voting", dependencies=list(dependencies), include_in_schema=False)
     campaigns = Campaigns(desk.store)
 
@@ -45,6 +46,16 @@ def voting_routes(desk: Desk, dependencies: Sequence[Any] = ()) -> APIRouter:
     def vote(request: Request, fields: Fields) -> Any:
         who = labeller_of(request, fields)
         return told(lambda: label.stored(campaigns.vote(Vote.read(fields_of_vote(fields), who))))
+
+    @router.post("/edit")
+    def edit(request: Request, fields: Fields) -> Any:
+        who = labeller_of(request, fields)
+        return told(lambda: label.stored(campaigns.edit(Vote.read(fields_of_vote(fields), who))))
+
+    @router.post("/mine")
+    def mine(request: Request, fields: Fields) -> Any:
+        who, campaign = labeller_of(request, fields), text_of(fields, "campaign")
+        return told(lambda: {"votes": label.own_votes(desk.store, campaigns.votes(campaign, labeller=who)[-SHOWN:])})
 
     @router.post("/undo")
     def undo(request: Request, fields: Fields) -> Any:

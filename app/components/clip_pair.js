@@ -6,7 +6,7 @@ const $ = (selector) => element.querySelector(selector);
 const root = $(".player"), stage = $(".stage"), scrub = $(".scrub"), counter = $(".counter");
 const state = {
   clips: [], videos: [], leader: null, frames: 1, fps: 8, frame: 0, wanted: null, turn: 0,
-  speed: 1, loop: true, view: "side", front: 0, zoom: 1, held: false,
+  speed: 1, loop: true, view: "side", front: 0, zoom: 1, x: 50, y: 50, held: false,
 };
 const VIEWS = ["side", "flip", "wipe", "difference"], SPEEDS = [0.25, 0.5, 1, 2], ZOOMS = [1, 2, 4];
 const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -211,15 +211,26 @@ function setSpeed(speed) {
 
 const nextOf = (list, value, by) => list[clamp(list.indexOf(value) + by, 0, list.length - 1)];
 
+// Where the line of the wipe stands and what is zoomed in on, in % of a picture: by pointer, finger or key.
+const AIM = 4;
+const aiming = (across) => state.zoom > 1 || (across && state.view === "wipe");
+
+function aim(x, y) {
+  state.x = clamp(x, 0, 100);
+  state.y = clamp(y, 0, 100);
+  stage.style.setProperty("--x", state.x + "%");
+  stage.style.setProperty("--y", state.y + "%");
+  stage.style.setProperty("--wipe", state.x + "%");
+}
+
+let pressedAt = null;
+const moved = (event) => pressedAt && Math.hypot(event.clientX - pressedAt.clientX, event.clientY - pressedAt.clientY) > 6;
+stage.addEventListener("pointerdown", (event) => (pressedAt = event));
 stage.addEventListener("pointermove", (event) => {
   const box = event.target.closest(".frame")?.getBoundingClientRect();
-  if (!box) return;
-  const x = clamp((event.clientX - box.left) / box.width, 0, 1) * 100, y = clamp((event.clientY - box.top) / box.height, 0, 1) * 100;
-  stage.style.setProperty("--x", x + "%");
-  stage.style.setProperty("--y", y + "%");
-  stage.style.setProperty("--wipe", x + "%");
+  if (box) aim(((event.clientX - box.left) / box.width) * 100, ((event.clientY - box.top) / box.height) * 100);
 });
-stage.addEventListener("click", () => state.view !== "wipe" && run("play"));
+stage.addEventListener("click", (event) => state.view !== "wipe" && !moved(event) && run("play"));
 
 // ---- What can be done, and by which key; a person's own keys are kept in the browser.
 const actions = {
@@ -235,13 +246,17 @@ const actions = {
   flip: { key: "f", pairs: true, run: flip },
   wipe: { key: "w", pairs: true, run: () => setView("wipe") },
   difference: { key: "d", pairs: true, run: () => setView("difference") },
+  aim_left: { key: ",", repeats: true, now: () => aiming(true), run: () => aim(state.x - AIM, state.y) },
+  aim_right: { key: ".", repeats: true, now: () => aiming(true), run: () => aim(state.x + AIM, state.y) },
+  aim_up: { key: "ArrowUp", repeats: true, now: () => aiming(false), run: () => aim(state.x, state.y - AIM) },
+  aim_down: { key: "ArrowDown", repeats: true, now: () => aiming(false), run: () => aim(state.x, state.y + AIM) },
 };
 
 const keys = window.dailies.keys(actions); // {of(action), set(action, key), name(key)}
 
 function run(name) {
   const action = actions[name];
-  if (!action || (action.pairs && state.clips.length < 2)) return false;
+  if (!action || (action.pairs && state.clips.length < 2) || (action.now && !action.now())) return false;
   action.run();
   return true;
 }

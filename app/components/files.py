@@ -26,7 +26,7 @@ class Component(gr.HTML):
     `around` names another component's files, whose template has a place for this one's (`SLOT`) and whose script goes
     on from this one's: one component on the page, so that neither waits for the other.
 
-    A long script has its first parts in files of their own (`before`); all parts share their names.
+    A long script has its first parts in files of their own (`before`, `around_before`); all parts share their names.
 
     Set one by its plain value only: for a `gr.update` or `gr.skip` Gradio makes it anew, and its `words` are lost when
     it is not on screen yet.
@@ -41,6 +41,7 @@ class Component(gr.HTML):
         elem_id: str | None = None,
         server_functions: Sequence[Callable[..., Any]] = (),
         around: str | None = None,
+        around_before: Sequence[str] = (),
         before: Sequence[str] = (),
         render: bool = True,
         **props: Any,
@@ -49,7 +50,9 @@ class Component(gr.HTML):
         script = "\n".join([*(read(f"{part}.js") for part in before), script])
         if around is not None:
             html = read(f"{around}.html").replace(SLOT, html)
-            css, script = f"{css}\n{read(f'{around}.css')}", f"{script}\n(() => {{\n{read(f'{around}.js')}\n}})();"
+            css = f"{css}\n{read(f'{around}.css')}"
+            outer = "\n".join(read(f"{part}.js") for part in (*around_before, around))
+            script = f"{script}\n(() => {{\n{outer}\n}})();"
         super().__init__(
             value,
             html_template=html,

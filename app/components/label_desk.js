@@ -1,6 +1,7 @@
 // Voting, around the player above (`element.player`). Pairs come from /voting/next, three more than the one that is
 // shown; a vote goes into a list in this browser's storage first and leaves it when the server has stored or refused it:
-// so none is lost, and its uuid sees to it that none counts twice. `props.value` = {campaign, at}.
+// so none is lost, and its uuid sees to it that none counts twice. An earlier vote can be changed (label_past.js).
+// `props.value` = {campaign, at}.
 const { player } = element;
 const desk = $(".label-desk"), note = $(".note"), picker = $(".campaign");
 const SETTLE_MS = 300; // nobody has judged a pair so soon: it is the second half of a double click
@@ -11,70 +12,8 @@ const pairKey = (pair) => pair.pair_id + ":" + pair.shown_left;
 
 const view = {
   me: null, named: false, campaigns: [], campaign: null, pairs: [], voted: new Set(), shown: null, readyAt: Infinity,
-  since: 0, axes: {}, done: 0, remaining: 0, making: false, open: true, away: false, sending: null, asking: null, turn: 0, at: 0,
+  since: 0, axes: {}, done: 0, remaining: 0, making: false, open: true, away: false, changing: null, draft: null, sending: null, asking: null, turn: 0, at: 0,
 };
-
-// ---- Asking the server. Throws Away where asking again can help, Refused (with its sentence) where it cannot.
-class Away extends Error {}
-class Refused extends Error {}
-
-async function ask(name, fields) {
-  const init = fields && { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(fields) };
-  let reply, said = {};
-  try { reply = await fetch("/voting/" + name, init); said = await reply.json(); } catch { throw new Away(); }
-  if (reply.status === 401) { location.reload(); throw new Away(); }
-  if (reply.status >= 500) throw new Away();
-  if (!reply.ok) throw new Refused(said.problem ?? said.detail ?? reply.statusText);
-  return said;
-}
-
-const pause_ms = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-async function untilAnswered(name, fields) {
-  for (;;) {
-    try {
-      const answer = await ask(name, fields);
-      setAway(false);
-      return answer;
-    } catch (error) {
-      if (!(error instanceof Away)) { setAway(false); throw error; }
-      setAway(true);
-      await pause_ms(RETRY_MS);
-      if (!element.isConnected) throw error;
-    }
-  }
-}
-
-// ---- The votes that the server does not have yet
-// One entry of the storage each, because two windows may write at once.
-const ours = (one) => !view.named || one.labeller === view.me; // another person's wait until they log in again
-const outbox = () =>
-  Object.keys(localStorage).filter((name) => name.startsWith(UNSENT)).map((name) => JSON.parse(localStorage.getItem(name))).filter(ours).sort((a, b) => a.at - b.at);
-const keep = (one) => localStorage.setItem(UNSENT + one.vote.client_uuid, JSON.stringify(one));
-const forget = (one) => localStorage.removeItem(UNSENT + one.vote.client_uuid);
-
-function send() {
-  view.sending ??= sendAll().finally(() => { view.sending = null; });
-  return view.sending;
-}
-
-async function sendAll() {
-  for (let next = outbox()[0]; next; next = outbox()[0]) {
-    try {
-      $(".last").textContent = words.last + ": " + (await untilAnswered("vote", next)).revealed;
-    } catch (error) {
-      if (!(error instanceof Refused)) return;
-      say(error.message);
-    }
-    forget(next);
-    paintPlace();
-  }
-}
-
-function uuid() {
-  if (crypto.randomUUID) return crypto.randomUUID(); // only where the page came over HTTPS or from this machine
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
 
 // ---- What comes next
 const refill = () => (view.asking ??= refillOnce().finally(() => { view.asking = null; paint(); }));
@@ -94,32 +33,35 @@ async function refillOnce() {
   const fresh = said.pairs.filter((pair) => !view.voted.has(pairKey(pair)) && !(current && pairKey(pair) === pairKey(current)));
   const unsent = outbox().filter(({ campaign, labeller }) => campaign === view.campaign.id && labeller === view.me).length;
   Object.assign(view, { pairs: [...held, ...fresh], done: said.done + unsent, remaining: Math.max(0, said.remaining - unsent), making: said.making, open: said.open });
-  if (current) announce();
+  if (current || view.changing) announce();
   else showNext();
 }
 
-const payload = () => ({ clips: view.pairs[0]?.clips ?? [], prefetch: view.pairs.slice(1, 4).flatMap(({ clips }) => clips.map(({ url }) => url)) });
+const asked = () => view.changing?.pair ?? view.pairs[0]; // the pair that a vote is for now
+const ahead = () => view.pairs.filter((pair) => pair !== asked()).slice(0, 3);
+const payload = () => ({ clips: asked()?.clips ?? [], prefetch: ahead().flatMap(({ clips }) => clips.map(({ url }) => url)) });
 const announce = () => player.prefetch(payload());
 
 async function showNext() {
-  const pair = view.pairs[0];
+  const pair = asked(), said = view.changing ?? view.draft ?? { axes: {}, note: "" };
   view.readyAt = Infinity;
   desk.classList.remove("is-ready");
   desk.dataset.pair = "";
-  view.axes = {};
-  note.value = "";
+  view.axes = { ...said.axes };
+  note.value = said.note;
+  if (!view.changing) view.draft = null;
   paint();
   if (!pair) return player.show({ clips: [], prefetch: [] });
   $(".prompt").textContent = pair.prompt;
   view.shown = pair;
   player.setView("side"); // every pair begins side by side, whichever way the last one was compared
   await player.show(payload());
-  if (view.pairs[0] !== pair) return;
+  if (asked() !== pair) return;
   if (player.state.videos.length < pair.clips.length) return leaveOut(pair);
   view.since = performance.now();
   view.readyAt = view.since + SETTLE_MS;
   setTimeout(() => {
-    if (view.pairs[0] !== pair) return;
+    if (asked() !== pair) return;
     desk.classList.add("is-ready");
     desk.dataset.pair = pairKey(pair);
   }, SETTLE_MS);
@@ -127,6 +69,7 @@ async function showNext() {
 
 // A file is gone: asking for more makes the server notice and report it.
 function leaveOut(pair) {
+  if (view.changing) { stopChanging(); return say(words.lost); }
   say(words.lost_pair);
   view.voted.add(pairKey(pair));
   view.pairs = view.pairs.filter((one) => one !== pair);
@@ -136,12 +79,16 @@ function leaveOut(pair) {
 
 // ---- Voting
 function vote(choice) {
-  const pair = view.pairs[0], now = performance.now();
+  const pair = asked(), now = performance.now(), edits = Boolean(view.changing);
   if (!pair || now < view.readyAt) return;
   const cast = { pair_id: pair.pair_id, shown_left: pair.shown_left, choice, axes: view.axes, note: note.value.trim(), ms: Math.round(now - view.since), client_uuid: uuid() };
-  keep({ campaign: view.campaign.id, labeller: view.me, vote: cast, at: (view.at = Math.max(Date.now(), view.at + 1)) });
+  keep({ campaign: view.campaign.id, labeller: view.me, vote: cast, edits, at: (view.at = Math.max(Date.now(), view.at + 1)) });
   flash(choice);
   say("");
+  if (edits) {
+    stopChanging();
+    return send();
+  }
   view.voted.add(pairKey(pair));
   view.pairs.shift();
   view.done += 1;
@@ -151,6 +98,7 @@ function vote(choice) {
 }
 
 async function undo() {
+  if (view.changing) return stopChanging();
   if (!view.campaign || view.undoing) return;
   view.undoing = true;
   try {
@@ -182,7 +130,8 @@ function judge(axis) {
 function choose(campaign) {
   view.turn += 1;
   view.asking = null;
-  Object.assign(view, { campaign, pairs: [], voted: new Set(outbox().map(({ vote }) => pairKey(vote))), open: true, making: false });
+  Object.assign(view, { campaign, pairs: [], voted: new Set(outbox().map(({ vote }) => pairKey(vote))), open: true, making: false, changing: null, draft: null });
+  hidePast();
   $(".last").textContent = "";
   if (campaign) {
     localStorage.setItem(CAMPAIGN, campaign.id);
@@ -220,6 +169,8 @@ const voteActions = {
   vote_skip: { key: "x", label: words.choices.skip, run: () => vote("skip") },
   vote_undo: { key: "u", label: words.undo, run: undo },
   vote_note: { key: "n", label: words.note, run: () => note.focus() },
+  vote_past: { key: "e", label: words.past, run: togglePast },
+  vote_leave: { key: "Escape", label: words.leave_past, now: () => Boolean(view.changing) || !$(".past").hidden, run: leavePast },
 };
 Object.assign(player.actions, voteActions);
 
@@ -272,6 +223,7 @@ note.addEventListener("keydown", (event) => {
 picker.addEventListener("change", () => { picker.blur(); choose(view.campaigns.find(({ id }) => id === picker.value) ?? null); });
 $(".who").addEventListener("submit", (event) => { event.preventDefault(); rename($(".name").value.trim()); $(".name").blur(); });
 $(".rename").addEventListener("click", () => rename(""));
+$(".leave").addEventListener("click", stopChanging);
 
 // ---- Painting
 function say(sentence) {
@@ -312,7 +264,7 @@ function flash(choice) {
 
 function emptiness() {
   if (!view.campaign) return props.offers_new ? words.no_campaign : words.no_campaign_here;
-  if (!view.me || view.pairs.length || view.asking || view.sending) return null;
+  if (!view.me || asked() || view.asking || view.sending) return null;
   if (!view.open) return words.closed;
   return view.making ? words.waiting : words.no_pairs;
 }
@@ -323,17 +275,20 @@ function paint() {
   $(".head").hidden = !view.campaign;
   $(".my-name").textContent = view.me ?? "";
   $(".rename").hidden = view.named || !view.me;
-  $(".voting").hidden = !view.pairs.length;
+  $(".logout").hidden = !view.named;
+  $(".open-past").hidden = !view.me;
+  $(".voting").hidden = !asked();
   $(".nothing").hidden = !nothing;
   if (nothing) [$(".nothing h3").textContent, $(".nothing p").textContent] = nothing;
   paintPlace();
   paintAxes();
+  paintChanging();
 }
 
 // ---- Nothing to show: look again now and then, while somebody sees it.
 const timer = setInterval(() => {
   if (!element.isConnected) return clearInterval(timer);
-  if (window.dailies.visible(element) && !document.hidden && !view.pairs.length && !view.asking && !view.sending) look();
+  if (window.dailies.visible(element) && !document.hidden && !asked() && !view.asking && !view.sending) look();
 }, LOOK_AGAIN_MS);
 
 player.onPaintKeys = paintKeycaps;

@@ -15,5 +15,12 @@ class LabelDesk(Component):
     def __init__(self, name: str, *, offers_new: bool = True, render: bool = True) -> None:
         more: dict[str, Any] = {"name": name, "reveals": False, "offers_new": offers_new}
         super().__init__(
-            "clip_pair", {}, words=text_label.DESK_WORDS, elem_id=name, around="label_desk", render=render, **more
+            "clip_pair",
+            {},
+            words=text_label.DESK_WORDS,
+            elem_id=name,
+            around="label_desk",
+            around_before=("label_post", "label_past"),
+            render=render,
+            **more,
         )

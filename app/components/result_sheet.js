@@ -1,5 +1,5 @@
 // A campaign in figures. `props.value` = {figures: [[name, value]], people: [[cell]], links: [[label, address]],
-// empty: [title, hint] | null}.
+// empty: [title, hint] | null, campaign, pulse}. Looks for newer votes while somebody sees it. Event "outdated".
 const { words } = props;
 const $ = (selector) => element.querySelector(selector);
 const make = (tag, textContent) => Object.assign(document.createElement(tag), { textContent });
@@ -23,6 +23,26 @@ function show(value) {
   $(".links").hidden = !links.length;
   $(".links").replaceChildren($(".links span"), ...links.map(([label, href]) => Object.assign(make("a", label), { href, download: "" })));
 }
+
+// ---- Newer votes
+const LOOK_MS = 3000;
+let asking = false;
+
+async function look() {
+  const { campaign, pulse } = props.value ?? {};
+  if (!campaign || asking || document.hidden || !window.dailies.visible(element)) return;
+  asking = true;
+  try {
+    const now = await server.pulse(campaign);
+    if (typeof now === "string" && now !== pulse && props.value?.pulse === pulse) trigger("outdated");
+  } catch {
+    // The page says elsewhere when its server is away; the next look will tell.
+  } finally {
+    asking = false;
+  }
+}
+
+const timer = setInterval(() => (element.isConnected ? look() : clearInterval(timer)), LOOK_MS);
 
 watch("value", () => show(props.value));
 show(props.value);

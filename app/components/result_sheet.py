@@ -2,10 +2,23 @@
 
 from app import text_label
 from app.components.files import Component
+from app.desk import Desk
+from app.guard import told
+from engine.data.campaigns import Campaigns
 
 
 class ResultSheet(Component):
-    """`value` comes from `app.views.campaigns.sheet`."""
+    """`value` comes from `app.views.campaigns.sheet`. Event: outdated, when there are votes that it does not know.
 
-    def __init__(self, name: str, *, render: bool = True) -> None:
-        super().__init__("result_sheet", words=text_label.SHEET_WORDS, elem_id=name, render=render)
+    It asks for that while somebody sees it.
+    """
+
+    def __init__(self, name: str, desk: Desk, *, render: bool = True) -> None:
+        campaigns = Campaigns(desk.store)
+
+        def pulse(campaign_id: str) -> str:
+            return campaigns.pulse(str(campaign_id))
+
+        super().__init__(
+            "result_sheet", words=text_label.SHEET_WORDS, elem_id=name, server_functions=[told(pulse)], render=render
+        )

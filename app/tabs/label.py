@@ -1,5 +1,6 @@
 """The Label tab: people vote on pairs of clips, a campaign at a time; what their votes say; and new campaigns."""
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -10,12 +11,15 @@ from app.components.label_desk import LabelDesk
 from app.components.result_sheet import ResultSheet
 from app.desk import Desk
 from app.forms import MAX_TAKES, default_mix, mix_choices, preferred, titled
-from app.guard import note, on
+from app.guard import note, on, warn
 from app.views import campaigns as view
 from app.views import sets
 from app.views.jobs import strip
+from engine.data.archives import import_archive
 from engine.data.campaign_spec import AXES
 from engine.data.campaigns import Campaigns
+from engine.data.votes_csv import import_votes
+from engine.errors import ConfigError
 from engine.generation.request import GenerationRequest
 from engine.jobs.campaign_clips import file_missing
 from engine.jobs.local import ensure_worker
@@ -51,7 +55,11 @@ class LabelTab:
             self.close = gr.Button(text.CLOSE_CAMPAIGN, **buttons)
             self.train = gr.Button(text.TRAIN, variant="primary", elem_id="train-on-these", **buttons)
         with gr.Column(elem_classes="desk-panel"):
-            self.sheet = ResultSheet("label-sheet")
+            self.sheet = ResultSheet("label-sheet", self.desk)
+            with gr.Row(elem_classes="tight"):
+                into = {"size": "sm", "scale": 0, "min_width": 200}
+                self.votes_in = gr.UploadButton(text.IMPORT_VOTES, file_types=[".csv"], elem_id="import-votes", **into)
+                self.pairs_in = gr.UploadButton(text.IMPORT_PAIRS, file_types=[".zip"], elem_id="import-pairs", **into)
         with gr.Row(elem_classes="watch", equal_height=False, visible=False) as self.plots:
             with gr.Column(elem_classes="desk-panel") as self.ranked:
                 told = text.RANKING_HINT.format(confidence=0.95)
@@ -110,7 +118,10 @@ class LabelTab:
         asked = [self.campaign, self.judges]
         for event in (self.results_tab.select, self.campaign.input, self.judges.input, self.again.click):
             on(event, self.show, asked, self.shown, line=RESULTS)
+        on(self.sheet.outdated, self.show, asked, self.shown, line=RESULTS)
         on(self.close.click, self.close_or_open, asked, [*self.shown, self.voting], line=RESULTS)
+        on(self.votes_in.upload, self.bring_votes, [*asked, self.votes_in], self.shown, line=RESULTS)
+        on(self.pairs_in.upload, self.bring_pairs, self.pairs_in, None)
         on(self.voting.choose_campaign, self.follow, None, self.campaign)
         on(self.make.click, self.make_missing, [self.campaign, self.mix], self.jobs)
         on(self.new_tab.select, self.offer, None, [entrants, which])
@@ -183,6 +194,23 @@ class LabelTab:
             is_open = self.campaigns.get(campaign_id).is_open
             (self.campaigns.close if is_open else self.campaigns.reopen)(campaign_id)
         return [*self.show(campaign_id, mix), {"campaign": campaign_id, "at": "changed"}]
+
+    def bring_votes(self, campaign_id: str | None, mix: str, file: str) -> list[Any]:
+        """Add the votes of a CSV to the campaign."""
+        if campaign_id is None:
+            raise ConfigError(text.NO_CAMPAIGN_FOR_VOTES)
+        found = import_votes(self.campaigns, campaign_id, Path(file))
+        note(text.votes_came(found.stored, found.known))
+        if found.skipped:
+            warn(text.left_out(found.skipped))
+        return self.show(campaign_id, mix)
+
+    def bring_pairs(self, file: str) -> None:
+        """Bring in a zip of pairs, for a run to learn from."""
+        found = import_archive(self.desk.store, Path(file))
+        note(text.pairs_came(found.pairs, str(found.file)))
+        if found.skipped:
+            warn(text.left_out(found.skipped))
 
     def _choices(self) -> list[tuple[str, str]]:
         return [(campaign.title, campaign.id) for campaign in self.campaigns.list()]

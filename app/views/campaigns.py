@@ -121,12 +121,13 @@ def results(desk: Desk, campaign_id: str, mix: str) -> Results:
     from engine.preferences.ranking import contests, rank
 
     campaigns = Campaigns(desk.store)
+    pulse = campaigns.pulse(campaign_id)  # before the votes: one that comes meanwhile is looked for again
     votes = campaigns.votes(campaign_id)
     ranking = rank(contests(votes))
     clips = list(dict.fromkeys(clip for one in votes for clip in (one.left_clip, one.right_clip)))
     agreeing = against_rewards(votes, scores_of(desk.store.reports(clips, mix)))
     return Results(
-        sheet=sheet(campaign_id, campaigns.progress(campaign_id), votes),
+        sheet={**sheet(campaign_id, campaigns.progress(campaign_id), votes), "campaign": campaign_id, "pulse": pulse},
         ranking=strengths(ranking),
         wins=win_matrix(ranking),
         rewards=reward_bars(agreeing),

@@ -37,9 +37,23 @@ def pairs(store: Store, assignments: Sequence[Assignment]) -> list[dict[str, Any
     return [_pair(one, left, right) for one, left, right in both if left and right]
 
 
-def _pair(one: Assignment, left: ClipRecord, right: ClipRecord) -> dict[str, Any]:
+def own_votes(store: Store, votes: Sequence[StoredVote]) -> list[dict[str, Any]]:
+    """A labeller's own votes, the newest first, each with its pair as it was shown; a repeat looks like any other."""
+    known = store.known([clip for one in votes for clip in (one.left_clip, one.right_clip)])
+    both = [(one, known.get(one.left_clip), known.get(one.right_clip)) for one in reversed(votes)]
+    return [_own(one, left, right) for one, left, right in both if left and right]
+
+
+def _own(one: StoredVote, left: ClipRecord, right: ClipRecord) -> dict[str, Any]:
+    vote = one.vote
+    said = {"choice": vote.choice, "axes": dict(vote.axes), "note": vote.note, "at": one.created_at.isoformat()}
+    return {"pair": _pair(one, left, right), **said}
+
+
+def _pair(one: Assignment | StoredVote, left: ClipRecord, right: ClipRecord) -> dict[str, Any]:
+    pair_id = one.pair_id if isinstance(one, Assignment) else one.vote.pair_id
     clips = [{**clip, "caption": ""} for clip in player([left, right])["clips"]]
-    return {"pair_id": one.pair_id, "shown_left": one.left_clip, "prompt": one.prompt, "clips": clips}
+    return {"pair_id": pair_id, "shown_left": one.left_clip, "prompt": one.prompt, "clips": clips}
 
 
 def standing(progress: CampaignProgress, labeller: str) -> dict[str, Any]:

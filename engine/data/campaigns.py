@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select, update
+from sqlalchemy import Connection, Row, Select, func, select, update
 
 from engine.config.presets import check_request
 from engine.data.adapters import list_adapters
@@ -186,6 +186,12 @@ class Campaigns:
             query = query.where(VOTES.c.current)
         with self._database.reading() as connection:
             return [stored_vote(row) for row in connection.execute(query)]
+
+    def pulse(self, campaign_id: str) -> str:
+        """Changes with every vote that comes, is undone or is edited; the same as long as nothing does."""
+        query = select(func.max(VOTES.c.number), func.count(VOTES.c.current)).where(VOTES.c.campaign_id == campaign_id)
+        with self._database.reading() as connection:
+            return ":".join(str(part) for part in connection.execute(query).one())
 
     def progress(self, campaign_id: str) -> CampaignProgress:
         """How far a campaign is, in all and for each labeller."""

@@ -5,6 +5,7 @@ import io
 import uuid
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -212,4 +213,103 @@ def test_exports_are_one_file(client: TestClient, campaign: Campaign, desk: Desk
         assert reply.status_code == 200 and sum(name.endswith(".mkv") for name in names) == 2, names
     assert "anna" in client.get(f"{url}/votes").text
     assert client.get(f"{url}/nothing").status_code == 409
+    assert list(desk.workspace.tmp.iterdir()) == []
+
+
+# ---- One's own votes, changing one, and what comes in
+def mine(client: TestClient, campaign: Campaign, **fields: Any) -> Any:
+    return ask(client, "mine", campaign, **fields).json()["votes"]
+
+
+def test_an_earlier_vote_is_changed_and_history_keeps_it(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+    first, second = ask(client, "next", campaign).json()["pairs"][:2]
+    ask(client, "vote", campaign, vote=cast(first, "left", axes={"motion": "left"}, note="fast"))
+    ask(client, "vote", campaign, vote=cast(second, "tie"))
+    newest, oldest = mine(client, campaign)
+    assert newest["pair"] == second and (newest["choice"], newest["axes"], newest["note"]) == ("tie", {}, "")
+    assert oldest["pair"] == first and (oldest["axes"], oldest["note"]) == ({"motion": "left"}, "fast")
+    change = cast(oldest["pair"], "right")
+    replies = [ask(client, "edit", campaign, vote=change) for _ in range(3)]  # sent again and again: once
+    assert [reply.status_code for reply in replies] == [200] * 3 and "mini" in replies[0].json()["revealed"]
+    assert [one["choice"] for one in mine(client, campaign)] == ["right", "tie"]  # it is the newest one now
+    history = Campaigns(desk.store).votes(campaign.id, history=True)
+    assert [(one.vote.choice, one.ended_as) for one in history] == [("left", "edited"), ("tie", None), ("right", None)]
+    assert ask(client, "next", campaign).json()["done"] == 2
+
+
+def test_nobody_sees_or_changes_anothers_votes(client: TestClient, campaign: Campaign) -> None:
+    pair = ask(client, "next", campaign).json()["pairs"][0]
+    ask(client, "vote", campaign, vote=cast(pair))
+    assert mine(client, campaign, labeller="bob") == []
+    assert ask(client, "edit", campaign, vote=cast(pair), labeller="bob").status_code == 409
+
+
+def test_ones_own_votes_do_not_tell_repeats_and_leave_out_deleted_clips(
+    client: TestClient, desk: Desk, make_clip: MakeClip
+) -> None:
+    ids = [make_clip(seed=seed, files=True).id for seed in range(1, 6)]
+    campaign = Campaigns(desk.store).create(CampaignSpec(title="t", clip_ids=tuple(ids), repeat_share=0.5))
+    while pairs := ask(client, "next", campaign).json()["pairs"]:
+        ask(client, "vote", campaign, vote=cast(pairs[0]))
+    stored, shown = Campaigns(desk.store).votes(campaign.id), mine(client, campaign)
+    assert any(one.is_repeat for one in stored) and len(shown) == len(stored) and "repeat" not in str(shown)
+    desk.store.delete(ids[:1])
+    assert all(ids[0] not in str(one) for one in mine(client, campaign))
+
+
+def test_the_pulse_changes_with_every_vote_and_with_nothing_else(
+    client: TestClient, campaign: Campaign, desk: Desk
+) -> None:
+    campaigns = Campaigns(desk.store)
+    pulses = [campaigns.pulse(campaign.id)]
+    pair = ask(client, "next", campaign).json()["pairs"][0]
+    assert campaigns.pulse(campaign.id) == pulses[0]
+    steps: list[Callable[[], Any]] = [
+        lambda: ask(client, "vote", campaign, vote=cast(pair)),
+        lambda: ask(client, "edit", campaign, vote=cast(pair, "tie")),
+        lambda: ask(client, "undo", campaign),
+    ]
+    for step in steps:
+        assert step().status_code == 200
+        pulses.append(campaigns.pulse(campaign.id))
+    assert len(set(pulses)) == 4
+    assert view.results(desk, campaign.id, "mini").sheet["pulse"] == pulses[-1]
+
+
+def test_votes_and_pairs_come_in_through_the_page(
+    client: TestClient, campaign: Campaign, desk: Desk, tab: LabelTab, tmp_path: Path
+) -> None:
+    pair = ask(client, "next", campaign).json()["pairs"][0]
+    ask(client, "vote", campaign, vote=cast(pair))
+    for layout, name in (("votes", "votes.csv"), ("trl", "pairs.zip")):
+        (tmp_path / name).write_bytes(client.get(f"/voting/export/{campaign.id}/{layout}").content)
+    twin = Campaigns(desk.store).create(campaign.spec)
+    table = (tmp_path / "votes.csv").read_text(encoding="utf-8").replace(",anna,", ",eva,")
+    uuids = [one.vote.client_uuid for one in Campaigns(desk.store).votes(campaign.id)]
+    (tmp_path / "votes.csv").write_text(table.replace(uuids[0], ""), encoding="utf-8")
+    tab.bring_votes(twin.id, "mini", str(tmp_path / "votes.csv"))
+    assert [one.vote.labeller for one in Campaigns(desk.store).votes(twin.id)] == ["eva"]
+    for expected in ("pairs.jsonl", "pairs-2.jsonl"):
+        tab.bring_pairs(str(tmp_path / "pairs.zip"))
+        assert (desk.workspace.root / "pairs" / expected).is_file()
+    assert list(desk.workspace.tmp.iterdir()) == []
+    with pytest.raises(ConfigError, match="choose it first"):
+        tab.bring_votes(None, "mini", str(tmp_path / "votes.csv"))
+
+
+@pytest.mark.parametrize(
+    ("entries", "sentence"),
+    [({"../out.csv": "x"}, "does not lie in its folder"), ({"a/notes.txt": "x"}, "no layout that is known")],
+)
+def test_a_zip_that_will_not_do_is_one_sentence(
+    tab: LabelTab, desk: Desk, tmp_path: Path, entries: dict[str, str], sentence: str
+) -> None:
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    with pytest.raises(ConfigError, match=sentence):
+        tab.bring_pairs(str(tmp_path / "in.zip"))
+    (tmp_path / "in.zip").write_bytes(b"PK but no zip")
+    with pytest.raises(ConfigError, match="cannot be read as a zip"):
+        tab.bring_pairs(str(tmp_path / "in.zip"))
     assert list(desk.workspace.tmp.iterdir()) == []
