@@ -35,7 +35,7 @@ key := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 installed := $(VENV)/.installed-$(key)
 installed_dev := $(VENV)/.installed-dev-$(key)
 
-.PHONY: help venv install install-dev app demo tour test browser check fix docs bench proof matrix mini clean
+.PHONY: help venv install install-dev app demo tour test browser faults check fix docs bench proof matrix mini clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -55,6 +55,9 @@ test: install-dev ## install if needed, then run the whole test suite
 
 browser: install-dev ## the browser tests, in Chromium
 	@$(pytest) -m browser tests/browser $(ARGS)
+
+faults: install-dev ## kill what runs a hundred times at random moments, and see that nothing is lost (an hour); JSON lines
+	@$(python) tests/faults/kill_storm.py $(ARGS)
 
 check: install-dev ## formatting, lint, types, import rules
 	@$(python) -m ruff format --check .

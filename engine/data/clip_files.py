@@ -112,7 +112,7 @@ def remove_files(workspace: Workspace, clip_id: str) -> None:
     """Remove a clip's folder; it disappears at once, even if what is in it takes a while."""
     folder = workspace.clip_folder(clip_id)
     if folder.exists():
-        doomed = _scratch(workspace, clip_id)
+        doomed = scratch(workspace, clip_id)
         folder.rename(doomed)
         shutil.rmtree(doomed)
 
@@ -155,19 +155,19 @@ def _write_folder(workspace: Workspace, folder: Path, write: Callable[[Path], No
 @contextmanager
 def _filled(workspace: Workspace, name: str, write: Callable[[Path], None]) -> Iterator[Path]:
     """A scratch folder with its files safely on disk; gone afterwards unless it was moved."""
-    scratch = _scratch(workspace, name)
-    scratch.mkdir(parents=True)
+    folder = scratch(workspace, name)
+    folder.mkdir(parents=True)
     try:
-        write(scratch)
-        for path in scratch.iterdir():
+        write(folder)
+        for path in folder.iterdir():
             _flush(path)
-        _flush(scratch)
-        yield scratch
+        _flush(folder)
+        yield folder
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _scratch(workspace: Workspace, name: str) -> Path:
+def scratch(workspace: Workspace, name: str) -> Path:
     """A fresh path whose name says which process writes there."""
     return workspace.tmp / f"{name}.{os.getpid()}.{secrets.token_hex(4)}"
 

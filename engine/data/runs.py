@@ -92,6 +92,11 @@ class Run:
         return self.folder / "adapter"
 
     @property
+    def unfinished_adapter(self) -> Path:
+        """Where the adapter is written before it is given its place."""
+        return self.folder / "adapter.part"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that trains the run."""
         return self.folder / "lock"

@@ -5,6 +5,8 @@ import time
 from collections.abc import Generator
 
 from engine.data.adapters import AdapterCard, has_card, write_card
+from engine.data.clip_files import scratch
+from engine.data.publishing import publish_folder
 from engine.data.runs import Run
 from engine.data.workspace import Workspace
 from engine.errors import JobError, Lost
@@ -26,11 +28,13 @@ def train(config: TrainConfig, context: JobContext) -> Running:
 
 def publish(run: Run, workspace: Workspace) -> str:
     """Make a finished run's adapter one that Generate can use; its name is the run's."""
-    target = workspace.adapters / run.id
-    shutil.copytree(run.adapter, target, dirs_exist_ok=True)
-    if not has_card(target):
+    aside = scratch(workspace, run.id)
+    shutil.copytree(run.adapter, aside)
+    if not has_card(aside):
         preset = run.preset()
-        write_card(target, AdapterCard(model=preset.model, note=f"{preset.title}, run {run.id}."))
+        write_card(aside, AdapterCard(model=preset.model, note=f"{preset.title}, run {run.id}."))
+    workspace.adapters.mkdir(exist_ok=True)
+    publish_folder(aside, workspace.adapters / run.id)
     return run.id
 
 

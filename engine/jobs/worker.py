@@ -91,8 +91,6 @@ class Worker:
 
     def _tidy(self) -> None:
         """Put right what a worker that was killed left behind, and watch on what goes on without it."""
-        for job in self._queue.adopt(self._identity):
-            self._start(job)
         self._queue.reconcile()
         if swept := sweep(self._workspace):
             log.info("Removed %d half-written folders.", swept)
@@ -100,6 +98,8 @@ class Worker:
         jobs = self._queue.list(("queued", *ACTIVE), limit=1000)
         wanted = [job.config.get(name) for job in jobs for name in ("path", "folder")]
         sweep_uploads(self._workspace, [Path(path) for path in wanted if path])
+        for job in self._queue.adopt(self._identity):
+            self._start(job)
 
     def _serve(self) -> None:
         self._show_lanes()
@@ -148,7 +148,7 @@ class Worker:
         with job_log(self._workspace.job_log(job.id), job.id), Pulse(self._queue, job.id):
             log.info("Job %s (%s) begins.", job.id, job.kind)
             outcome = self._outcome(job)
-            log.log(logging.ERROR if outcome.status == "failed" else logging.INFO, "Job %s is %s.", job.id, outcome)
+            log.log(logging.ERROR if outcome.status == "failed" else logging.INFO, "Job %s is %s", job.id, outcome)
         self._conclude(job, outcome)
 
     def _outcome(self, job: Job) -> "Outcome":

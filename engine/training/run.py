@@ -9,6 +9,7 @@ writes into the folder, and all of them stop when one is asked to.
 
 import argparse
 import logging
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -17,13 +18,24 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from engine.config.schema import TrainPreset
 from engine.data.adapters import AdapterCard, write_card
 from engine.data.locks import try_lock
+from engine.data.publishing import publish_folder
 from engine.data.runs import Run
 from engine.errors import DailiesError, TrainingError
 from engine.jobs.ray_executors import RayActors
 from engine.jobs.resources import Resources
-from engine.training.distributed import any_of, first_alone, from_first, is_first, rank, together, world_size
+from engine.training.distributed import (
+    any_of,
+    first_alone,
+    from_first,
+    is_first,
+    rank,
+    together,
+    wait_for_all,
+    world_size,
+)
 from engine.training.gauges import Gauges
 from engine.training.launch import build_trainer
 from engine.training.mirror import Mirror, mirrored
@@ -86,11 +98,23 @@ def train(run: Run, recorder: Recorder, actors: Resources | None = None) -> bool
         watchdog.settle()
     if recorder.stop_asked or watchdog.stopped:
         return False
-    trainer.export(run.adapter)
-    if trainer.args.lora_rank and is_first():
-        note = f"{preset.title}, run {run.id}."
-        write_card(run.adapter, AdapterCard(model=preset.model, note=note, **trainer.args.sampled_with()))
+    _finish(trainer, run, preset)
     return True
+
+
+def _finish(trainer: VideoTrainer, run: Run, preset: TrainPreset) -> None:
+    """Put the adapter into the run's folder, all at once: that it is there says that the run is finished."""
+    aside = run.unfinished_adapter
+    if is_first():
+        shutil.rmtree(aside, ignore_errors=True)
+    wait_for_all()
+    trainer.export(aside)
+    if not is_first():
+        return
+    if trainer.args.lora_rank:
+        note = f"{preset.title}, run {run.id}."
+        write_card(aside, AdapterCard(model=preset.model, note=note, **trainer.args.sampled_with()))
+    publish_folder(aside, run.adapter)
 
 
 def _claim(run: Run) -> None:

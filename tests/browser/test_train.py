@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from app import text, text_train
+from app import text, text_monitor, text_train
 from engine.data.runs import list_runs
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
@@ -40,6 +40,8 @@ logging_steps = 1
 sample_clips = 0
 """
 MANY = "200"  # updates of a run that is to be stopped before its end
+CURVES = "document.querySelector('#monitor-curves [id^=html]').curves"
+LAST_STEP = f"({CURVES}.charts.get('loss')?.lines?.[0]?.x ?? []).at(-1) ?? 0"
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +122,38 @@ def test_nonsense_is_refused_in_one_sentence_and_cannot_be_queued(train: Page) -
     expect(do(train, "queue")).to_be_enabled()
 
 
-def test_two_runs_stopped_resumed_and_found_again_after_the_page_was_killed(
+def watch_in_the_monitor(page: Page, run_id: str) -> None:
+    """Its curves move by themselves, and the slider of checkpoints moves its clips beside the base's."""
+    page.get_by_role("tab", name=text_monitor.MONITOR, exact=True).click()
+    row = page.locator(f'#monitor-curves [data-id="{run_id}"]')
+    row.locator("input").check()
+    page.wait_for_function(f"{LAST_STEP} >= 2")
+    at = page.evaluate(LAST_STEP)
+    page.wait_for_function(f"{LAST_STEP} > {at}")
+    row.locator(".pick").click()
+    slider, shown = page.locator("#monitor-samples .at input"), page.locator("#monitor-samples output")
+    expect(slider).to_have_attribute("max", re.compile(r"^[1-9]"))
+    captions = page.locator("#monitor-player .caption")
+    slider.fill("0")
+    expect(shown).to_have_text("Step 1")
+    expect(captions.nth(0)).to_contain_text("Base")
+    expect(captions.nth(1)).to_contain_text("Step 1")
+    slider.fill("1")
+    expect(shown).to_have_text("Step 2")
+    expect(captions.nth(1)).to_contain_text("Step 2")
+    page.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+
+
+def test_two_runs_watched_stopped_resumed_and_found_again_after_the_page_was_killed(
     train: Page, bench: Any, watched: Any
 ) -> None:
     setting(train, "max_steps").fill(MANY)
-    expect(train.locator("#train-form .shell code")).to_contain_text(MANY)
+    train.locator("#train-form .more summary").click()
+    setting(train, "sample_clips").fill("1")
+    expect(train.locator("#train-form .shell code")).to_contain_text("sample_clips=1")
     long = queue_it(train, 1)
     train.locator('.setting[data-name="max_steps"] [data-do="back"]').click()
+    train.locator('.setting[data-name="sample_clips"] [data-do="back"]').click()
     short = queue_it(train, 2)
     state(train, long, "training")
     state(train, short, "queued")
@@ -135,9 +162,11 @@ def test_two_runs_stopped_resumed_and_found_again_after_the_page_was_killed(
     train.get_by_role("tab", name=text.GENERATE, exact=True).click()
     train.locator("#prompt textarea").fill("a large red circle moving left")
     train.locator("#generate").click()
-    expect(train.locator("#generate-jobs .job")).to_contain_text(f"Queued behind run {long}")
+    expect(train.locator("#generate-jobs .job")).to_contain_text(f"Waits: run {long}")
     train.locator("#generate-jobs [data-do=cancel]").click()
     train.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+
+    watch_in_the_monitor(train, long)
 
     # Stopped, with a checkpoint; the other one is trained to its end.
     expect(run(train, long).locator(".where")).to_have_text(re.compile(rf"^[1-9]\d* / {MANY}$"))
@@ -174,6 +203,26 @@ def test_two_runs_stopped_resumed_and_found_again_after_the_page_was_killed(
     watched.complaints[:] = [one for one in watched.complaints if "ERR_CONNECTION" not in one]  # while nobody answered
 
 
+def test_small_runs_share_the_device_and_clips_go_on_beside_them(train: Page, bench: Any) -> None:
+    already = train.locator("#train-board .run").count()
+    setting(train, "max_steps").fill(MANY)
+    train.locator('#train-form [name="share"]').select_option("0.33")
+    expect(train.locator("#train-form .shell code")).to_contain_text("--gpus 0.33")
+    first, second = queue_it(train, already + 1), queue_it(train, already + 2)
+    state(train, first, "training")
+    state(train, second, "training")
+    train.get_by_role("tab", name=text.GENERATE, exact=True).click()
+    train.locator("#prompt textarea").fill("a large red circle moving left")
+    train.locator("#frames input[type=number]").fill("9")
+    train.locator("#generate").click()
+    expect(train.locator("#generate-facts .prompt")).to_have_text("a large red circle moving left")
+    train.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+    for one in (first, second):
+        state(train, one, "training")
+        run(train, one).locator('[data-do="kill"]').click()
+        state(train, one, "stopped", "new")
+
+
 def test_the_queue_is_ordered_paused_and_emptied(train: Page, bench: Any) -> None:
     board = train.locator("#train-board")
     board.locator('[data-do="pause"]').click()
@@ -185,6 +234,8 @@ def test_the_queue_is_ordered_paused_and_emptied(train: Page, bench: Any) -> Non
     expect(jobs.first).to_contain_text(first)
     board.locator('.job [data-do="down"]').first.click()
     expect(jobs.first).to_contain_text(second)
+    board.locator('.job [name="priority"]').nth(1).select_option("high")
+    expect(jobs.first).to_contain_text(first)
     board.locator('[data-do="cancel_pending"]').click()
     expect(board.locator(".job")).to_have_count(0)
     state(train, first, "new")
