@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from engine.generation.request import GenerationRequest
 
 ALLOW_DOWNLOAD = "DAILIES_ALLOW_DOWNLOAD"
-HUB_ANSWERS_S = 1.5  # or is taken to be out of reach
+HUB_ANSWERS_S = 1.0  # or is taken to be out of reach
 LIBRARIES = ("diffusers", "transformers")
 Classes = str | tuple[str, ...]
 
