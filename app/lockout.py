@@ -53,8 +53,8 @@ class Lockout:
 
     def _until(self, key: Key, tries: int, now: float) -> float:
         """When so many failures are no longer all within the pause."""
-        moments = self._failures.get(key, ())
-        return moments[0] + PAUSE_S if len(moments) == tries else now
+        moments = self._failures.get(key)
+        return moments[0] + PAUSE_S if moments and len(moments) == tries else now
 
 
 def _keys(name: str, address: str) -> Iterator[tuple[Key, int]]:

@@ -65,7 +65,7 @@ def new_plan(
     if make is None:
         return None
     votes = connection.scalar(select(func.count()).where(VOTES.c.campaign_id == campaign_id)) or 0
-    used_up = bool(stored) and not stored["pairs"] and stored.get("planned", 0) > 0
+    used_up = stored is not None and not stored["pairs"] and stored.get("planned", 0) > 0
     if stored and not used_up and votes - stored["votes"] < RENEW_AFTER:
         return None
     pairs = make(_known(connection, campaign_id, spec))
