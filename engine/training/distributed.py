@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.errors import DailiesError
 
@@ -208,7 +208,7 @@ def _told_by_all(value: Value) -> list[Value]:
     return told
 
 
-def _group() -> "torch.distributed":
+def _group() -> Any:
     import torch.distributed as dist
 
     return dist

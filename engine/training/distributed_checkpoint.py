@@ -5,19 +5,25 @@ names: the number of processes may be another one when the run goes on, and one 
 other way, `spread_optimizer` makes shards of the state that one process saved.
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.optim import Optimizer
 
 from engine.errors import TrainingError
@@ -26,13 +32,14 @@ from engine.training.distributed_sharding import spread_like
 from engine.training.weights import Snapshot, local, trainable
 
 MODEL, OPTIMIZER, COPIES = "model", "optimizer", "copies"
+UNREADABLE = (OSError, EOFError, UnpicklingError)
 TRAINED_ONLY = StateDictOptions(ignore_frozen_params=True)
 
 
 def save_shards(folder: Path, network: nn.Module, optimizer: Optimizer, copies: Mapping[str, Snapshot]) -> None:
     """Write everything that the run needs to go on; all processes take part."""
     state = {**_weights(network, copies), OPTIMIZER: get_optimizer_state_dict(network, optimizer, options=TRAINED_ONLY)}
-    dcp.save(state, checkpoint_id=folder)
+    save(state, checkpoint_id=folder)
 
 
 def load_weights(folder: Path, network: nn.Module, copies: Mapping[str, Snapshot]) -> None:
@@ -71,14 +78,14 @@ def spread_optimizer(state: dict[str, Any], optimizer: Optimizer) -> dict[str, A
 def whole_weights(network: nn.Module) -> dict[str, Tensor]:
     """The trained weights in one piece on the CPU of the first process; empty on the others. All take part."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-    found = get_model_state_dict(network, options=options)
+    found: dict[str, Any] = get_model_state_dict(network, options=options)
     return dict(found) if is_first() else {}
 
 
 def write_network(network: Any, folder: Path, weights: Mapping[str, Tensor]) -> None:
     """Write a sharded diffusers network as an ordinary folder, from its whole weights."""
     sharded_class = type(network)
-    plain_class = sharded_class.__bases__[-1]  # `fully_shard` puts its own class before the network's
+    plain_class: Any = sharded_class.__bases__[-1]  # `fully_shard` puts its own class before the network's
     with torch.device("meta"):
         twin = plain_class.from_config(network.config)
     twin.load_state_dict({**dict(network.named_buffers()), **weights}, assign=True, strict=False)
@@ -91,10 +98,12 @@ def _weights(network: nn.Module, copies: Mapping[str, Snapshot]) -> dict[str, An
 
 
 def _load(folder: Path, state: dict[str, Any]) -> None:
-    alone = not torch.distributed.is_initialized()
     try:
-        dcp.load(state, checkpoint_id=folder, no_dist=alone)
-    except (OSError, RuntimeError, dcp.api.CheckpointException) as error:
+        with warnings.catch_warnings():
+            # One process may read what several wrote: that is meant.
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
+            load(state, checkpoint_id=folder)
+    except (*UNREADABLE, RuntimeError, CheckpointException) as error:
         raise TrainingError(
             f"The checkpoint's folder {folder} cannot be read ({_first_line(error)}): resume from an older one."
         ) from error
@@ -103,12 +112,13 @@ def _load(folder: Path, state: dict[str, Any]) -> None:
 def _check_alike(folder: Path, state: dict[str, Any]) -> None:
     """The names and sizes of the weights are those that were saved."""
     try:
-        saved = dcp.FileSystemReader(folder).read_metadata().state_dict_metadata
-    except OSError as error:
+        saved = FileSystemReader(folder).read_metadata().state_dict_metadata
+    except UNREADABLE as error:
         raise TrainingError(
-            f"The checkpoint's folder {folder} cannot be read ({error}): resume from an older one."
+            f"The checkpoint's folder {folder} cannot be read ({_first_line(error)}): resume from an older one."
         ) from error
-    sizes = {name.removeprefix(f"{MODEL}."): one.size for name, one in saved.items() if name.startswith(f"{MODEL}.")}
+    tensors = {name: one.size for name, one in saved.items() if isinstance(one, TensorStorageMetadata)}
+    sizes = {n.removeprefix(f"{MODEL}."): size for n, size in tensors.items() if n.startswith(f"{MODEL}.")}
     own = {name: value.shape for name, value in state[MODEL].items()}
     unlike = sorted(name for name in sizes.keys() | own.keys() if sizes.get(name) != own.get(name))
     if unlike:
@@ -118,5 +128,8 @@ def _check_alike(folder: Path, state: dict[str, Any]) -> None:
         )
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
+    """What went wrong; of several processes, in the first that failed."""
+    if isinstance(error, CheckpointException):
+        error = next(iter(error.failures.values()))[0]
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -17,7 +17,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from engine.errors import ConfigError, TrainingError
@@ -44,6 +44,11 @@ REQUIRED = {
         "false",
         "fsdp_activation_checkpointing: false, and the recipe's checkpoint_blocks instead",
     ),
+    "FSDP_RESHARD_AFTER_FORWARD": (
+        "true",
+        "fsdp_reshard_after_forward: true; where there is memory for more, replicated_1x8.yaml is faster",
+    ),
+    "FSDP_OFFLOAD_PARAMS": ("false", "fsdp_offload_params: false, since shards stay on their devices"),
     "ACCELERATE_MIXED_PRECISION": ("no", "mixed_precision: no, since the model's preset says what it computes in"),
 }
 """Variables that `accelerate launch` sets, the one value that will do, and how a config file says so."""
@@ -51,11 +56,8 @@ REQUIRED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sharding:
-    """How a run is sharded: whether blocks are let go between forward and backward, whether shards wait on the CPU, and
-    the classes of the blocks, where the launcher's file names others than the family."""
+    """How a run is sharded: `classes` of its blocks, where the launcher's file names others than the family."""
 
-    reshard_after_forward: bool = True
-    offload: bool = False
     classes: tuple[str, ...] = ()
 
     @classmethod
@@ -68,11 +70,7 @@ class Sharding:
             if found.lower() != needed.lower():
                 raise ConfigError(f"The launcher's file asks for {name}={found}, but it has to say {saying}.")
         names = environment.get("FSDP_TRANSFORMER_CLS_TO_WRAP", "").split(",")
-        return cls(
-            reshard_after_forward=environment.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() == "true",
-            offload=environment.get("FSDP_OFFLOAD_PARAMS", "false").lower() == "true",
-            classes=tuple(name.strip() for name in names if name.strip()),
-        )
+        return cls(classes=tuple(name.strip() for name in names if name.strip()))
 
 
 @contextmanager
@@ -109,9 +107,8 @@ def shard(
         )
     options: dict[str, Any] = {
         "mesh": init_device_mesh(device.type, (world_size(),)),
-        "reshard_after_forward": sharding.reshard_after_forward,
+        "reshard_after_forward": True,  # of the outermost too: policies are swapped between passes, in the shards
         "mp_policy": MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32),
-        "offload_policy": CPUOffloadPolicy() if sharding.offload else OffloadPolicy(),
     }
     for module in [*reversed(units), network]:  # inner ones first
         fully_shard(module, **options)

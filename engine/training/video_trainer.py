@@ -23,7 +23,7 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
-from engine.config.presets import load_preset
+from engine.config.presets import load_preset, why_untrainable
 from engine.data.publishing import publish_folder
 from engine.errors import ConfigError, TrainingError
 from engine.families import open_model
@@ -75,8 +75,7 @@ class VideoTrainer(Trainer):
     """The shared part; a subclass gives `losses`.
 
     `model` is a loaded family, or the key of a model preset, which is then loaded; `start` is the folder of an adapter
-    to begin with. Raises ConfigError for a model that
-    is for generating only, or settings that it cannot do.
+    to begin with. Raises ConfigError for a model that is for generating only, or settings that it cannot do.
     """
 
     def __init__(
@@ -161,7 +160,7 @@ class VideoTrainer(Trainer):
         self._at = self.state.global_step
         total = torch.zeros((), device=self.args.device)
         whole: Any = self.family.network
-        self.family.network = model  # type: ignore[misc]  # wrapped for several processes, so that gradients are shared
+        self.family.network = model  # type: ignore[misc]  # compiled, where the settings ask for it
         try:
             batch = self._prepare_inputs(inputs)
             began = time.perf_counter()
@@ -208,9 +207,9 @@ class VideoTrainer(Trainer):
             return
         folder.mkdir(parents=True, exist_ok=True)
         if self.args.lora_rank:
-            write_adapter(network, ADAPTER, folder, whole) if whole else save_adapter(network, ADAPTER, folder)
+            save_adapter(network, ADAPTER, folder) if whole is None else write_adapter(network, ADAPTER, folder, whole)
         else:
-            write_network(network, folder, whole) if whole else network.save_pretrained(folder)
+            network.save_pretrained(folder) if whole is None else write_network(network, folder, whole)
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._written_to or super()._get_output_dir(trial))
@@ -315,8 +314,8 @@ def _template(model: ModelFamily | str, args: VideoArguments) -> GenerationReque
     defaults: dict[str, Any] = {}
     if isinstance(model, str):
         preset = load_preset("models", model)
-        if preset.distilled:
-            raise ConfigError(f"'{model}' is a distilled model, made for a few steps: train the model it came from.")
+        if untrainable := why_untrainable(preset):
+            raise ConfigError(untrainable)
         defaults = preset.defaults()
     return GenerationRequest(**{"prompt": "-", **defaults, **args.request_fields()})
 

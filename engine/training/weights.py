@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from engine.errors import ConfigError
@@ -56,7 +55,6 @@ class Snapshot:
     """A copy of the weights that train, which can stand in for them for a while; of shards it holds shards."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._network = network
         self._parameters = dict(trainable(network))
         self.values: dict[str, Tensor] = {name: p.detach().clone() for name, p in self._parameters.items()}
 
@@ -81,15 +79,12 @@ class Snapshot:
 
     @torch.no_grad()
     def _put(self, values: dict[str, Tensor]) -> None:
-        """Shards are gathered from their own memory, which therefore is written to; what was gathered is let go."""
+        """Shards are gathered from their own memory, which therefore is written to."""
         for name, parameter in self._parameters.items():
             if isinstance(parameter, DTensor):
                 local(parameter).copy_(local(values[name]))
             else:
                 parameter.data = values[name]
-        for module in self._network.modules():
-            if isinstance(module, FSDPModule):
-                module.reshard()
 
 
 class Reference:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,10 +17,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from engine.errors import TrainingError
 from engine.families.adapters import save_adapter
-from engine.training.weights import ADAPTER
+from engine.training.distributed_checkpoint import load_weights
+from engine.training.weights import ADAPTER, make_trainable
 
-pytestmark = pytest.mark.slow  # each of the three launches takes some 20 s
+# Each of the three launches takes some 20 s; on a machine that has much else to do, many times that.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PROGRAM = Path(__file__).with_name("rank_program.py")
 ACCELERATE_FSDP = {
@@ -38,7 +42,7 @@ DISTIL = {
     "kind": "distill",
     "settings": {"per_device_train_batch_size": 2, "rollout_clips": 2, "num_steps": 4, "student_steps": 2},
 }
-WHOLE = {"kind": "dpo", "settings": {"lora_rank": 0, "learning_rate": 1e-4, "per_device_train_batch_size": 2}}
+WHOLE = {"kind": "dpo", "settings": {**PLAIN_STEPS, "lora_rank": 0, "learning_rate": 1e-4}}
 CAREFUL = {
     "kind": "dpo",
     "settings": {
@@ -49,6 +53,7 @@ CAREFUL = {
         "save_steps": 3,  # within the second epoch
     },
 }
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 FLOAT32_SUMS = 5e-6
 """Gradients of the same clips, summed in another order and in batches of another shape: some 1e3 terms of 24 bits, of
 which 2e-7 to 6e-7 was seen."""
@@ -75,7 +80,7 @@ def launch(jobs: list[dict[str, Any]], folder: Path, python: str, count: int, **
             for rank in range(count)
         ]
     try:
-        codes = [process.wait(150) for process in processes]
+        codes = [process.wait(600) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -138,6 +143,7 @@ def alone(folder: Path, tiny_folder: Path, wan: Callable[[str], Path], python: s
     jobs = [job(DPO, out / "dpo", tiny_folder, 4), online(GRPO, out / "grpo", tiny_folder, 8)]
     jobs.append(job(CAREFUL, out / "careful", tiny_folder, 4))
     jobs.append(job(DPO, out / "experts", wan("wan_experts"), 4, family="wan"))
+    jobs.append(job(WHOLE, out / "whole", tiny_folder, 4))
     launch(jobs, out, python, 1)
     return out
 
@@ -161,7 +167,7 @@ def shards(folder: Path, tiny_folder: Path, wan: Callable[[str], Path], python: 
     """Two processes, each with a shard of every tensor."""
     out = folder / "shards"
     jobs = [job(DPO, out / "dpo", tiny_folder, 2), online(GRPO, out / "grpo", tiny_folder, 4)]
-    jobs += [online(NFT, out / "nft", tiny_folder, 4), job(WHOLE, out / "whole", tiny_folder)]
+    jobs += [online(NFT, out / "nft", tiny_folder, 4), job(WHOLE, out / "whole", tiny_folder, 2)]
     jobs += [job(CAREFUL, out / "careful", tiny_folder, 2)]
     jobs += [job(CAREFUL, out / "again", tiny_folder, 2, resume=str(out / "careful" / "checkpoint-3"))]
     jobs += [job(CAREFUL, out / "from-one", tiny_folder, 2, resume=str(alone / "careful" / "checkpoint-3"))]
@@ -207,6 +213,18 @@ def test_two_processes_make_the_update_of_one_with_the_whole_batch(
 def test_shards_make_the_update_of_copies(what: str, copies: Path, shards: Path) -> None:
     """Also under a network in bfloat16, whose adapters and some of whose layers are float32."""
     assert difference(copies / what, shards / what) <= FLOAT32_SUMS
+
+
+def test_a_whole_network_learns_in_shards_as_in_one_piece(
+    alone: Path, shards: Path, open_tiny: Callable[[], Any]
+) -> None:
+    """Where everything trains, the reference is other weights in the same place: none of them may linger gathered."""
+    base = {name: tensor.detach() for name, tensor in open_tiny().network.named_parameters()}
+    one, other = (weights(run / "whole") for run in (alone, shards))
+    change = torch.cat([(one[name] - base[name]).flatten() for name in base])
+    difference = torch.cat([(one[name] - other[name]).flatten() for name in base])
+    assert change.norm() > 0
+    assert difference.norm() <= 1e-5 * change.norm(), "of weights that have 24 bits, a change has fewer"
 
 
 def test_experts_that_take_turns_by_the_noise_level(alone: Path, copies: Path, shards: Path) -> None:
@@ -260,10 +278,8 @@ def test_an_adapter_from_shards_is_the_whole_state(
     shards: Path, tiny_folder: Path, open_tiny: Callable[[], Any]
 ) -> None:
     """Its file is what a network in one piece would have written, header included."""
-    from engine.training.weights import make_trainable
-
     network = open_tiny().network
-    make_trainable(network, ("to_q", "to_k", "to_v", "to_out.0"), rank=4, alpha=None, seed=0)
+    make_trainable(network, TARGETS, rank=4, alpha=None, seed=0)
     network.load_state_dict(weights(shards / "dpo"), strict=False)
     save_adapter(network, ADAPTER, shards / "plain")
     assert same(load_file(adapter(shards / "dpo")), load_file(adapter(shards, "plain")))
@@ -281,6 +297,27 @@ def test_a_whole_network_from_shards_opens_like_any_other(shards: Path) -> None:
 
     network = LTXVideoTransformer3DModel.from_pretrained(shards / "whole" / "exported")
     assert same({name: tensor.detach() for name, tensor in network.named_parameters()}, weights(shards / "whole"))
+
+
+def test_shards_of_something_else_and_damaged_ones_are_refused(
+    shards: Path, open_tiny: Callable[[], Any], tmp_path: Path
+) -> None:
+    def read(folder: Path, rank: int = 4) -> None:
+        network = open_tiny().network
+        make_trainable(network, TARGETS, rank=rank, alpha=None, seed=0)
+        load_weights(folder, network, {})
+
+    saved = shards / "careful" / "checkpoint-3" / "shards"
+    read(saved)
+    with pytest.raises(TrainingError, match=r"of another model or LoRA \(32 tensors differ"):
+        read(saved, rank=2)
+    for name, damage in (("__1_0.distcp", b"x"), ("__1_0.distcp", None), (".metadata", b"x"), (".metadata", None)):
+        copy = tmp_path / f"{name}-{damage}"
+        shutil.copytree(saved, copy)
+        (copy / name).unlink() if damage is None else (copy / name).write_bytes(damage)
+        with pytest.raises(TrainingError, match="cannot be read") as caught:
+            read(copy)
+        assert len(str(caught.value).splitlines()) == 1
 
 
 def test_shards_go_on_from_one_process_and_one_process_from_shards(
