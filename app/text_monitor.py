@@ -74,7 +74,13 @@ SAMPLES_WORDS = {
     "off": "This run makes no samples (sample_clips is 0).",
 }
 BASE = "Base"
-STAGES_WORDS = {"stages": "Curriculum", "of": "{stage} of {stages}"}
+STAGES_WORDS = {
+    "stages": "Curriculum",
+    "of": "{stage} of {stages}",
+    "resume": "Resume",
+    "resume_hint": "Nobody drives it now: go on from where it was cut off",
+    "unreachable": CURVES_WORDS["unreachable"],
+}
 STAGE_STATES = {"done": "passed", "now": "under way", "later": "to come", "failed": "not passed"}
 TRACKIO = "Open in Trackio"
 TRACKIO_OFF = "Trackio's store holds no run yet."

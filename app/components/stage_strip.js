@@ -35,6 +35,18 @@ function curriculum(one) {
   const box = make("div", "curriculum"), stages = make("ol", "stages");
   stages.append(...one.stages.map(stage));
   box.append(make("h3", "", one.title), make("p", "sentence", one.sentence), stages);
+  if (one.can_resume) {
+    const button = make("button", "resume", props.words.resume);
+    button.title = props.words.resume_hint;
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      const found = await server.go_on(one.id).catch(() => ({ problem: props.words.unreachable }));
+      if (!found.problem) return show(found);
+      box.querySelector(".sentence").textContent = found.problem;
+      button.disabled = false;
+    });
+    box.append(button);
+  }
   return box;
 }
 

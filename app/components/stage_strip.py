@@ -6,7 +6,7 @@ from app import text_monitor as text
 from app.components.files import Component
 from app.desk import Desk
 from app.guard import told
-from app.views.stages import strip
+from app.views.stages import resume, strip
 
 
 class StageStrip(Component):
@@ -14,13 +14,17 @@ class StageStrip(Component):
 
     def __init__(self, name: str, desk: Desk, *, render: bool = True) -> None:
         def news(_: Any = None) -> dict[str, Any]:
-            return strip(desk.workspace)
+            return strip(desk)
+
+        def go_on(curriculum_id: str) -> dict[str, Any]:
+            resume(desk, curriculum_id)
+            return strip(desk)
 
         super().__init__(
             "stage_strip",
             {"curricula": []},
             words=text.STAGES_WORDS,
             elem_id=name,
-            server_functions=[told(news)],
+            server_functions=[told(news), told(go_on)],
             render=render,
         )

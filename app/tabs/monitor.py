@@ -20,7 +20,7 @@ from engine.data.runs import Run
 from engine.data.samples import RunSamples
 from engine.jobs.upkeep_spec import samples_job
 
-KINDS = ("train", "samples")
+KINDS = ("train", "curriculum", "evaluate", "samples")
 SHOWING = "monitor-samples"  # the line of the events that fill the slider and the player
 
 
@@ -56,7 +56,7 @@ class MonitorTab:
         on(self.slider.sample_now, self.sample_now, self.slider, [self.slider, self.jobs])
 
     def refresh(self) -> list[Any]:
-        return [strip(self.desk, KINDS), stages.strip(self.desk.workspace), trackio_link(self.desk.workspace)]
+        return [strip(self.desk, KINDS), stages.strip(self.desk), trackio_link(self.desk.workspace)]
 
     # ---- Samples
     def look(self, event: gr.EventData) -> list[Any]:

@@ -1,32 +1,53 @@
 """Curricula as a strip of stages: which passed, which is under way, and each gate's numbers with their intervals."""
 
+import os
 from typing import Any
 
 from app import text_monitor as text
+from app.desk import Desk
 from engine.config.curricula import Stage
 from engine.data.curricula import AttemptRecord, ConditionResult, Curriculum, CurriculumState, list_curricula
-from engine.data.workspace import Workspace
+from engine.data.locks import try_lock
 from engine.errors import StoreError
+from engine.jobs.spec import ACTIVE, JobSpec
 
+KIND, ALIVE = "curriculum", ("queued", *ACTIVE)
 SHOWN = 3  # the newest
 
 
-def strip(workspace: Workspace) -> dict[str, Any]:
+def strip(desk: Desk) -> dict[str, Any]:
     """The value of a `StageStrip`; a curriculum whose files are damaged says so in place of its stages."""
-    return {"curricula": [_curriculum(one) for one in list_curricula(workspace)[:SHOWN]]}
+    active = {job.config["curriculum"] for job in desk.queue.list(ALIVE, KIND, limit=100)}
+    return {"curricula": [_curriculum(one, one.id in active) for one in list_curricula(desk.workspace)[:SHOWN]]}
 
 
-def _curriculum(one: Curriculum) -> dict[str, Any]:
+def resume(desk: Desk, curriculum_id: str) -> None:
+    """Go on with a curriculum that nobody drives, from where it was cut off."""
+    desk.file(JobSpec(kind=KIND, config={"curriculum": Curriculum.find(desk.workspace, curriculum_id).id}))
+
+
+def _curriculum(one: Curriculum, active: bool) -> dict[str, Any]:
     try:
         preset, state = one.preset(), one.state()
     except StoreError as error:
-        return {"title": one.id, "running": False, "sentence": str(error), "stages": []}
+        return {"id": one.id, "title": one.id, "running": False, "sentence": str(error), "stages": []}
+    cut_off = state.status == "running" and not active and not _is_driven(one)
     return {
+        "id": one.id,
         "title": f"{preset.title} ({one.id})",
         "running": state.status == "running",
+        "can_resume": cut_off,
         "sentence": state.sentence,
         "stages": [_stage(stage, index, state) for index, stage in enumerate(preset.stages)],
     }
+
+
+def _is_driven(one: Curriculum) -> bool:
+    """Whether a process drives it without a job, as `dailies curriculum` does in a shell."""
+    lock = try_lock(one.lock)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
 
 
 def _stage(stage: Stage, index: int, state: CurriculumState) -> dict[str, Any]:
