@@ -11,14 +11,17 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
 
+from engine.config.presets import load_train_preset
 from engine.data.publishing import publish_folder
 from engine.errors import ConfigError, TrainingError
+from engine.hardware.forecast import forecast
 from engine.training.config import VideoDPOConfig
 from engine.training.distributed_sharding import Sharding, check_sharded, unseen
 from engine.training.dpo_trainer import VideoDPOTrainer
 from engine.training.weights import make_trainable
 
 FILES = {"fsdp_1x8": 8, "fsdp_nx8": 16, "replicated_1x8": 8}
+MI300X_GIB = 192.0
 ASKED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 
 
@@ -116,6 +119,18 @@ def test_one_process_trains_on_one_device(open_tiny: Callable[[], Any], tmp_path
     args._n_gpu = 8
     trainer = VideoDPOTrainer(model=open_tiny(), args=args, train_dataset=[{"prompt": "a"}])
     assert trainer._train_batch_size == args.per_device_train_batch_size
+
+
+def test_shards_make_room_on_each_device() -> None:
+    """Weights and the optimiser's state are dealt out, two gathered blocks come on top, clips are each one's own."""
+    changes = {"model": "wan22_14b", "settings": {"lora_rank": 0, "checkpoint_blocks": True}}
+    whole, parted = (
+        forecast(load_train_preset("dpo_videodpo10k", changes), MI300X_GIB, shards=shards) for shards in (1, 8)
+    )
+    assert whole is not None and parted is not None
+    assert (whole.verdict, parted.verdict) == ("no", "fits")
+    assert parted.need.training == pytest.approx(whole.need.training / 8)
+    assert parted.need.update == whole.need.update
 
 
 # ----------------------------------------------------------------------------------------------------------- publishing
