@@ -46,6 +46,7 @@ function ringing(button, words, news) {
     const on = !isOn();
     localStorage.setItem(ON, on ? "on" : "off");
     localStorage.removeItem(SEEN); // what happened while it was off is no news
+    paint();
     if (on && "Notification" in window && Notification.permission === "default") await Notification.requestPermission();
     paint();
     ask();

@@ -379,5 +379,5 @@ def _may_go_on(job: Job, store: Store) -> bool:
 def _epitaph(job: Job) -> str:
     return (
         f"The worker (pid {job.pid}) ended before the job did: it was killed, or the machine was restarted. "
-        "What it had finished is kept; file the job again to make the rest."
+        "What it had finished is kept: resume the run, or file the job again, to make the rest."
     )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from engine.cli import build_parser, main
+from engine.cli_jobs import print_on
 from engine.data.clip_files import load_clip
 from engine.data.store import Store
 from engine.generation.request import GenerationRequest
@@ -226,6 +227,33 @@ def test_logs(queue, filed, workspace, capsys):
     queue.cancel(filed.id)
     assert main(["jobs", "logs", "--follow", filed.id]) == 0
     assert capsys.readouterr().out == "step one\nstep two\n"
+
+
+def test_a_log_is_printed_on_from_where_it_ended(tmp_path, capsys):
+    """A sign that was cut in the middle is printed when it is whole."""
+    path, text = tmp_path / "log", "schön\n".encode()
+    path.write_bytes(text[:4])
+    offset = print_on(path, 0)
+    assert capsys.readouterr().out == "sch" and offset == 3
+    path.write_bytes(text)
+    assert print_on(path, offset) == len(text)
+    assert capsys.readouterr().out == "ön\n"
+
+
+def test_priorities_and_what_a_job_went_through(queue, filed, capsys):
+    behind = queue.submit(JobSpec.generate([GenerationRequest(prompt="a blue ball")]))
+    assert run_json(capsys, "jobs", "priority", filed.id, "low")["priority"] == "low"
+    assert queue.get(behind.id).position == 1
+    assert main(["jobs", "cancel", filed.id]) == 0
+    capsys.readouterr()
+    assert [entry["event"] for entry in run_json(capsys, "jobs", "show", filed.id)["history"]] == [
+        "queued",
+        "cancelled",
+    ]
+    assert main(["jobs", "show", filed.id]) == 0
+    assert "history       queued 20" in capsys.readouterr().out
+    assert main(["jobs", "priority", filed.id, "high"]) == 2
+    assert "only queued jobs have a priority" in capsys.readouterr().err
 
 
 def test_a_worker_that_is_not_there(workspace, capsys):
