@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 
 WIDTH, HEIGHT = 360, 176
-LEFT, RIGHT, TOP, BOTTOM = 58, 10, 10, 22
+LEFT, RIGHT, TOP, BOTTOM = 66, 10, 10, 22
 SPAN_WIDTH, SPAN_HEIGHT = 180, 18
 Points = Sequence[tuple[float, float]]
 

@@ -83,8 +83,8 @@ class Lengthening(BaseModel):
 
 
 class Contest(PromptChoice):
-    """The ranking, on prompts that nothing was trained on. `settings` are those of a clip; an adapter that is meant for
-    others, such as a student's four steps, is given its own."""
+    """The ranking, on prompts that nothing was trained on. `settings` are those of everybody's clips; but the student
+    makes its own in as many steps as it was made for."""
 
     settings: dict[str, int | float] = Field(default_factory=dict)
 

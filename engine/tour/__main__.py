@@ -22,7 +22,7 @@ FOLDERS = {"full": Path("build/tour"), "short": Path("build/tour-short")}
 
 def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m engine.tour", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="a minute or two: shows that it works, not how well")
+    parser.add_argument("--short", action="store_true", help="about three minutes: shows that it works, not how well")
     parser.add_argument("--report", action="store_true", help="only make the report again, of what is there")
     parser.add_argument("--workspace", type=Path, metavar="DIR", help="default: build/tour, or build/tour-short")
     return parser.parse_args(argv)
@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     files = TourFiles(Workspace(options.workspace or FOLDERS[name]))
     os.environ["DAILIES_WORKSPACE"] = str(files.workspace.root)  # its presets count too, and its processes' work
     os.environ.setdefault("DAILIES_TRACKIO", "0")  # the report reads the runs' own files
+    os.environ.pop("DAILIES_DATABASE_URL", None)  # a tour is whole in its workspace
     try:
         make(files, name, only_report=options.report)
     except DailiesError as error:

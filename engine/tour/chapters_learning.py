@@ -15,7 +15,6 @@ from engine.tour.html_parts import (
     num,
     paragraph,
     said,
-    seconds,
     section,
     spanned,
     table,
@@ -244,9 +243,3 @@ def _long_clips(facts: Facts) -> str:
         for before, after in pairs
     )
     return paragraph("Clips of the last length, the same prompt and noise:") + f'<div class="clips">{shown}</div>'
-
-
-def minutes_of(facts: Facts, key: str) -> str:
-    """How long a step took."""
-    found = facts.tour["steps"].find(key=key)
-    return seconds(found["seconds"]) if found is not None else ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from engine.tour.chapters_learning import measure_title, minutes_of
+from engine.tour.chapters_learning import measure_title
 from engine.tour.chapters_summary import TITLES, entrants
 from engine.tour.chapters_votes import clip_figure, people_table
 from engine.tour.facts import BASE, JUDGE, Facts
@@ -41,8 +41,9 @@ def chapter_ranking(facts: Facts) -> str:
         paragraph(
             "Everybody made a clip of the same ",
             num(count(facts.tour["steps"].find(key="ranking")["made"]["prompts"]), "d"),  # type: ignore[index]
-            " prompts, none of which was trained on, with the same noise. All clips of a prompt were shown in pairs to "
-            "the simulated people (",
+            " prompts, none of which was trained on, with the same noise (",
+            contest_words(facts),
+            "). All clips of a prompt were shown in pairs to the simulated people (",
             num(far["pairs"], "d"),
             " pairs, ",
             num(far["votes"], "d"),
@@ -56,6 +57,13 @@ def chapter_ranking(facts: Facts) -> str:
         "<h3>The people of this campaign</h3>",
         people_table(facts, campaign),
     )
+
+
+def contest_words(facts: Facts) -> str:
+    """How everybody's clips were made."""
+    asked = facts.tour["size"]["ranking"]["settings"]
+    shown = [f"{esc(key.removeprefix('num_'))} {num(value, 'g')}" for key, value in asked.items()]
+    return f"{', '.join(shown) or 'the settings of the model'}; the student in its own few steps"
 
 
 def by_votes(facts: Facts, campaign: str) -> str:
@@ -188,9 +196,5 @@ def _means(facts: Facts) -> str:
         name("python -m engine.tour --report"),
         "; to look around in it, start the page there: ",
         name("DAILIES_WORKSPACE=build/tour make app"),
-        f". The longest step took {minutes_of(facts, _longest(facts))}.",
+        ".",
     )
-
-
-def _longest(facts: Facts) -> str:
-    return max(facts.journal.steps, key=lambda one: one.seconds).key

@@ -83,7 +83,7 @@ def _by_judge(facts: Facts) -> Iterator[Sentence]:
 
 
 def _as_trained(facts: Facts) -> Iterator[Sentence]:
-    """Each run on clips made as the run made its own, which the ranking's are not."""
+    """Each run's own evaluation, on clips made as it made them in training."""
     for key in ("dpo", "grpo"):
         run = facts.run(key)
         for name, who in ((JUDGE, "the judge's score"), ("mix", "the total of the rewards")):
@@ -94,7 +94,7 @@ def _as_trained(facts: Facts) -> Iterator[Sentence]:
             words = {"better": "surely rose", "worse": "surely fell", "unsure": "did not surely change"}[verdict]
             yield (
                 verdict == "better",
-                f"<b>{_capital(TITLES[key])}</b>, in clips made as in training ({_made_as(run)}): {who} {words}, "
+                f"<b>{_capital(TITLES[key])}</b>, in its evaluation ({_made_as(run)}): {who} {words}, "
                 f"{spanned(measure['change'], '+.3f')}.",
             )
 

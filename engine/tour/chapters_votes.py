@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from engine.data.clip_files import shown_files
 from engine.tour.facts import JUDGE, TOTAL, Facts, specs
-from engine.tour.html_parts import bar, esc, num, paragraph, player, prompt, section, share, span, spanned, table
+from engine.tour.html_parts import bar, esc, num, paragraph, player, prompt, said, section, share, span, spanned, table
 from engine.tour.traced import Traced
 
 
@@ -60,9 +60,10 @@ def _reward_rows(facts: Facts) -> Iterator[tuple[str, ...]]:
     for key, spec in specs().items():
         found = showing[key]["value"] if key in showing.value else None
         beside = long["results"].get(key) if long else None
-        reason = esc(_reason(facts, key)) if found is None else spanned(found)
+        mean = _reason(facts, key) if found is None else spanned(found)
         last = num(beside["value"]) if beside is not None and beside else ""
-        yield esc(spec.title), esc(spec.question), bar(found["mean"] if found else None), reason, last
+        asks = f'<span class="said">{esc(spec.question)}</span>'
+        yield esc(spec.title), asks, bar(found["mean"] if found else None), mean, last
     total = showing[TOTAL]["value"] if TOTAL in showing.value else None
     yield "<b>Total</b>", "the mix of all, after its gates", bar(total["mean"] if total else None), spanned(total), ""
     judge = showing[JUDGE]["value"] if JUDGE in showing.value else None
@@ -72,9 +73,10 @@ def _reward_rows(facts: Facts) -> Iterator[tuple[str, ...]]:
 
 def _reason(facts: Facts, key: str) -> str:
     """Why a reward had nothing to say about the first clips."""
-    report = facts.report(facts.made("score")["clips"][0])
-    found = report["results"].get(key).value if report else None
-    return found["reason"] if found else "not in this mix"
+    report = facts.report(facts.made("generate")["clips"][0])
+    if not report or key not in report["results"].value:
+        return "not in this mix"
+    return f'<small class="reason">{said(report["results"][key]["reason"])}</small>'
 
 
 def chapter_votes(facts: Facts) -> str:

@@ -66,7 +66,7 @@ class Step:
 
 def generate(tour: Tour) -> Running:
     """The first prompts by the base model, and one of them once more in windows."""
-    requests = [contest_request(tour, prompt) for prompt in tour.size.show.read()]
+    requests = [request_of(tour, prompt, {}) for prompt in tour.size.show.read()]
     long = requests[0].model_copy(update={"mode": "windows", "num_frames": long_frames(tour)})
     yield from make(tour, [*requests, long])
     return {"clips": [request.id for request in requests], "long": long.id}
@@ -138,7 +138,10 @@ def ranking(tour: Tour) -> Running:
     entrants = {"base": None, **{key: tour.journal.made(key).get("adapter") for key in LEARNING}}
     there = {key: adapter for key, adapter in entrants.items() if key == "base" or adapter is not None}
     prompts = tour.size.ranking.read()
-    requests = {key: [contest_request(tour, prompt, name) for prompt in prompts] for key, name in there.items()}
+    requests = {
+        key: [request_of(tour, prompt, contest_settings(tour, key, name), name) for prompt in prompts]
+        for key, name in there.items()
+    }
     yield from make(tour, [request for own in requests.values() for request in own])
     clips = {key: [request.id for request in own] for key, own in requests.items()}
     everything = [clip for own in clips.values() for clip in own]
@@ -155,7 +158,8 @@ def ranking(tour: Tour) -> Running:
     return {"campaign": found.id, "entrants": there, "clips": clips, "prompts": prompts}
 
 
-LEARNING = ("dpo", "grpo", "curriculum", "student")
+STUDENT = "student"
+LEARNING = ("dpo", "grpo", "curriculum", STUDENT)
 STEPS = (
     Step(key="generate", title="Generate clips", run=generate),
     Step(key="score", title="Score them with all twelve rewards", run=score),
@@ -237,12 +241,16 @@ def rank_of(tour: Tour, adapter: str) -> Any:
 # ---------------------------------------------------------------------------------------------------- what is asked for
 
 
-def contest_request(tour: Tour, prompt: str, adapter: str | None = None) -> GenerationRequest:
-    """A prompt's clip as Generate would offer it: the ranking's settings, but an adapter's own where it has some."""
-    own = find_adapter(tour.workspace, adapter, tour.size.model).card.recommended if adapter else {}
-    seed = seed_for(tour.size.seed, prompt=prompt)
-    fields = {**tour.size.ranking.settings, **own, "prompt": prompt, "seed": seed}
+def request_of(tour: Tour, prompt: str, settings: Mapping[str, Any], adapter: str | None = None) -> GenerationRequest:
+    """A prompt's clip: the same noise whoever makes it."""
+    fields = {**settings, "prompt": prompt, "seed": seed_for(tour.size.seed, prompt=prompt)}
     return read_request({**fields, "model": tour.size.model, "adapter": adapter})
+
+
+def contest_settings(tour: Tour, key: str, adapter: str | None) -> dict[str, Any]:
+    """The same for everybody, but the few steps that the student was made for."""
+    own = find_adapter(tour.workspace, adapter, tour.size.model).card.recommended if adapter else {}
+    return {**tour.size.ranking.settings, **(own if key == STUDENT else {})}
 
 
 def long_frames(tour: Tour) -> int:
@@ -287,6 +295,4 @@ def long_pair(tour: Tour, preset: CurriculumPreset, prompt: str, adapter: str | 
     settings = {**load_train_preset(last.recipe).settings, **last.settings, "num_frames": last.frames}
     names = ("num_frames", "num_steps", "guidance")
     fields = {name: settings[name] for name in names if settings.get(name) is not None}
-    asked = {**fields, "prompt": prompt, "seed": seed_for(tour.size.seed, prompt=prompt), "model": tour.size.model}
-    sides = [None, adapter] if adapter else [None]
-    return [read_request({**asked, "adapter": side}) for side in sides]
+    return [request_of(tour, prompt, fields, side) for side in ([None, adapter] if adapter else [None])]
