@@ -9,6 +9,8 @@ from plotly.subplots import make_subplots
 
 from app import text_label as text
 from app.figures import MUTED, SERIES, layout, squares, wrapped
+from app.views.ranking import TOTAL
+from app.views.scores import spec_of
 
 if TYPE_CHECKING:
     from engine.preferences.against_rewards import RewardAgreement
@@ -75,7 +77,7 @@ def reward_bars(agreeing: Sequence["RewardAgreement"]) -> go.Figure | None:
         return None
     titles = (text.ACCURACY, text.TAU)
     figure = make_subplots(
-        1, 2, shared_yaxes=True, column_widths=[0.6, 0.4], horizontal_spacing=0.05, subplot_titles=titles
+        1, 2, shared_yaxes=True, column_widths=[0.6, 0.4], horizontal_spacing=0.1, subplot_titles=titles
     )
     figure.add_trace(_accuracies(shown), 1, 1)
     for name, marks in (("tau", _dots(shown, "tau")), ("ranking", _dots(shown, "ranking_tau"))):
@@ -86,7 +88,7 @@ def reward_bars(agreeing: Sequence["RewardAgreement"]) -> go.Figure | None:
     figure.update_layout(margin_t=TITLES_PX, margin_b=CHROME_PX, showlegend=True, legend=_BELOW)
     figure.update_annotations(font={"size": 12, "color": MUTED})
     figure.update_xaxes(fixedrange=True, zeroline=False)
-    figure.update_xaxes(range=[0, 1.02], tickformat=".0%", nticks=4, row=1, col=1)
+    figure.update_xaxes(range=[0, 1.02], tickformat=".0%", tickvals=[0, 0.5, 1], row=1, col=1)
     figure.update_xaxes(range=[-1.08, 1.08], tickvals=[-1, 0, 1], row=1, col=2)
     figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
     return figure
@@ -119,14 +121,11 @@ def _dots(shown: Sequence["RewardAgreement"], measure: str) -> go.Scatter:
 
 
 def _reach(shown: Sequence["RewardAgreement"]) -> dict[str, Any]:
-    """The Wilson intervals, as lengths from the bar's end; none where ties of the reward were counted as halves."""
-    ends = [
-        (one.accuracy or 0.0, *(one.counted.interval if one.accuracy == one.counted.value else (None, None)))
-        for one in shown
-    ]
+    """The accuracies' intervals, as lengths from the bar's end."""
+    ends = [(one.accuracy or 0.0, *one.interval) for one in shown]
     return {
-        "array": [0.0 if high is None else max(0.0, high - value) for value, _, high in ends],
-        "arrayminus": [0.0 if low is None else max(0.0, value - low) for value, low, _ in ends],
+        "array": [max(0.0, high - value) for value, _, high in ends],
+        "arrayminus": [max(0.0, value - low) for value, low, _ in ends],
         "symmetric": False,
         "thickness": 1.5,
         "width": 5,
@@ -144,7 +143,7 @@ def _told(one: "RewardAgreement") -> str:
 
 
 def _title(reward: str) -> str:
-    return reward.replace("_", " ").capitalize()
+    return text.MIX_TOTAL if reward == TOTAL else spec_of(reward).title
 
 
 def _name(entrant: str) -> str:

@@ -76,7 +76,7 @@ TITLE_HINT = "e.g. run 12 against the base"
 WHAT = "What is compared"
 WHAT_MADE, WHAT_CLIPS = "Models and adapters on prompts", "Clips of the Library"
 PROMPTS = "Prompts, one a line"
-ENTRANTS = "Models and adapters"
+ENTRANTS = "Models, adapters and checkpoints"
 ENTRANTS_HINT = "Two or more; or one, whose takes are compared with each other."
 TAKES = "Takes of each prompt"
 FRAMES = "Frames (0: the model's default)"
@@ -90,6 +90,10 @@ STRATEGIES = {
     "uncertain": "Most uncertain first",
     "dissent": "Where the rewards disagree first",
 }
+STRATEGY_HINT = (
+    "Most uncertain first needs fewer votes for the same ranking where several people see each pair, or where entrants "
+    "differ much; it asks about new pairs before second opinions."
+)
 RUBRIC = "Rubric beside the overall vote"
 MIX = "Score the clips by"
 CREATE = "Create campaign"
@@ -116,6 +120,7 @@ WINS = "Who beat whom"
 WINS_HINT = "Share of votes that the row won against the column; ties count half."
 REWARDS = "Rewards against people"
 REWARDS_HINT = "How often a reward orders a pair as people did (half is chance), and how alike its order is to theirs."
+MIX_TOTAL = "The mix"
 ACCURACY, TAU = "Accuracy", "Kendall's tau"
 TAUS = {"tau": "tau over pairs", "ranking": "tau over the ranking"}
 PEOPLE = "Labellers"

@@ -50,6 +50,7 @@ function layOut(clips) {
   while (stage.children.length > clips.length) stage.lastElementChild.remove();
   while (stage.children.length < clips.length) stage.append(makeFigure());
   stage.style.setProperty("--columns", clips.length);
+  stage.style.setProperty("--widest", Math.max(0, ...clips.map((clip) => clip.width / clip.height)));
   root.dataset.count = clips.length;
   root.classList.toggle("is-empty", clips.length === 0);
   clips.forEach((clip, index) => {

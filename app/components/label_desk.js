@@ -142,7 +142,9 @@ function choose(campaign) {
   return send().then(refill);
 }
 
-async function look(wanted = null) {
+const look = (wanted) => (view.looking = lookOnce(wanted));
+
+async function lookOnce(wanted = null) {
   let said;
   try { said = await untilAnswered("me"); } catch { return; }
   view.named = said.labeller !== null;
@@ -157,9 +159,11 @@ async function look(wanted = null) {
   return choose(campaign);
 }
 
-function rename(name) {
+async function rename(name) {
   localStorage.setItem(NAME, name);
   view.me = name || null;
+  paint();
+  await view.looking; // it may be about to choose another campaign
   return choose(view.campaign);
 }
 

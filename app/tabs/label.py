@@ -102,6 +102,7 @@ class LabelTab:
             target = gr.Number(0, minimum=0, precision=0, label=text.TARGET)
             ways = [(label, key) for key, label in text.STRATEGIES.items()]
             strategy = gr.Dropdown(ways, value="random", label=text.STRATEGY, elem_id="campaign-strategy")
+        gr.HTML(f'<p class="hint-left">{text.STRATEGY_HINT}</p>')
         axes = gr.CheckboxGroup([(text.AXES[axis], axis) for axis in AXES], label=text.RUBRIC, elem_id="campaign-axes")
         self.create_button = gr.Button(text.CREATE, variant="primary", elem_id="create-campaign")
         self.form = [title, what, prompts, entrants, takes, frames, which, per_pair, target, strategy, axes]
@@ -122,7 +123,7 @@ class LabelTab:
         on(self.close.click, self.close_or_open, asked, [*self.shown, self.voting], line=RESULTS)
         on(self.votes_in.upload, self.bring_votes, [*asked, self.votes_in], self.shown, line=RESULTS)
         on(self.pairs_in.upload, self.bring_pairs, self.pairs_in, None)
-        on(self.voting.choose_campaign, self.follow, None, self.campaign)
+        on(self.voting.choose_campaign, self.follow, None, self.campaign, line=RESULTS)
         on(self.make.click, self.make_missing, [self.campaign, self.mix], self.jobs)
         on(self.new_tab.select, self.offer, None, [entrants, which])
         on(what.input, self.show_what, what, [self.of_models, self.of_clips])

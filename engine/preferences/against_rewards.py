@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from engine.data.votes import StoredVote
-from engine.preferences.agreement import Share
+from engine.preferences.agreement import Share, wilson
 from engine.preferences.choosing import Scores
 from engine.preferences.opinions import Opinion, opinions
 
@@ -30,6 +30,11 @@ class RewardAgreement:
     tau: float | None
     ranking_tau: float | None
     pairs: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the accuracy, 95 %, 0..1."""
+        return wilson((self.accuracy or 0.0) * self.counted.count, self.counted.count)
 
 
 def scores_of(reports: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, float | None]]:

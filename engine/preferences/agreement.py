@@ -29,16 +29,21 @@ class Share:
     @property
     def interval(self) -> tuple[float, float]:
         """0..1; all of it where there is nothing to count."""
-        if not self.count:
-            return 0.0, 1.0
-        share, spread = self.hits / self.count, Z * Z / self.count
-        centre = (share + spread / 2) / (1 + spread)
-        half = Z * math.sqrt(share * (1 - share) / self.count + spread / (4 * self.count)) / (1 + spread)
-        return max(0.0, centre - half), min(1.0, centre + half)
+        return wilson(self.hits, self.count)
 
     def excludes(self, share: float) -> bool:
         low, high = self.interval
         return not low <= share <= high
+
+
+def wilson(hits: float, count: int) -> tuple[float, float]:
+    """Ends of the 95 % Wilson interval of a share, 0..1; half hits make it rather too wide than too narrow."""
+    if not count:
+        return 0.0, 1.0
+    share, spread = hits / count, Z * Z / count
+    centre = (share + spread / 2) / (1 + spread)
+    half = Z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,14 @@ watched for both.
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -50,6 +51,7 @@ class Workbench:
     folder: Path
     environment: dict[str, str]
     port: int
+    arguments: tuple[str, ...] = ()
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -66,18 +68,20 @@ class Workbench:
 
     def start(self) -> None:
         command = [self.python, "-m", "app", "--port", str(self.port), "--workspace", str(self.folder)]
+        command += self.arguments
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=self.root, env=self.environment, stdout=log, stderr=log)
         wait_until(self.answers, "the page answers", self)
 
     def answers(self) -> bool:
         assert self.process is not None and self.process.poll() is None, self.log.read_text()
-        with (
-            contextlib.suppress(urllib.error.URLError, OSError),
-            urllib.request.urlopen(self.address, timeout=5) as reply,
-        ):
-            return bool(reply.status == 200)
-        return False
+        try:
+            with urllib.request.urlopen(self.address, timeout=5) as reply:
+                return bool(reply.status == 200)
+        except urllib.error.HTTPError as refusal:
+            return refusal.code == 401  # it asks who is there
+        except (urllib.error.URLError, OSError):
+            return False
 
     def kill(self) -> None:
         """As `kill -9` does."""
@@ -147,17 +151,18 @@ def model_folder(root: Path) -> Path:
 def new_workbench(
     python: str, root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Workbench]]:
-    """`new_workbench(presets=...)`: one with an empty workspace, started by the caller, ended after the session."""
+    """`new_workbench(presets=..., arguments=...)`: one with an empty workspace, started by the caller, with more words
+    for `python -m app`, ended after the session."""
     benches: list[Workbench] = []
 
-    def make(presets: Path | None = None) -> Workbench:
+    def make(presets: Path | None = None, arguments: Sequence[str] = ()) -> Workbench:
         own = {
             "OMP_NUM_THREADS": "1",
             "DAILIES_WORKSPACE": "",
             **({"DAILIES_PRESETS": str(presets)} if presets else {}),
         }
         folder = tmp_path_factory.mktemp("bench") / "workspace"
-        benches.append(Workbench(python, root, folder, {**os.environ, **own}, free_port()))
+        benches.append(Workbench(python, root, folder, {**os.environ, **own}, free_port(), tuple(arguments)))
         return benches[-1]
 
     yield make
@@ -247,7 +252,7 @@ def report(clip_id: str, score: float) -> RewardReport:
 # ---- The browser
 @dataclass
 class Watched:
-    """What a page did that it should not. A test that breaks something on purpose takes `complaints` out itself."""
+    """What a page did that it should not. A test that breaks something on purpose says what it is `expecting`."""
 
     complaints: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
@@ -257,9 +262,18 @@ class Watched:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", self._request)
 
+    @contextlib.contextmanager
+    def expecting(self, pattern: str) -> Iterator[list[str]]:
+        """What is complained of meanwhile and matches the pattern is no complaint, and is handed over at the end."""
+        start, told = len(self.complaints), list[str]()
+        yield told
+        said = self.complaints[start:]
+        told += [one for one in said if re.search(pattern, one)]
+        self.complaints[start:] = [one for one in said if one not in told]
+
     def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error":  # Gradio itself warns while it uploads
-            self.complaints.append(f"{message.type}: {message.text}")
+            self.complaints.append(f"{message.type}: {message.text} ({message.location['url']})")
 
     def _request(self, request: Request) -> None:
         if not request.url.startswith(("http://127.0.0.1:", "blob:", "data:")):

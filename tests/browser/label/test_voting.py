@@ -1,0 +1,230 @@
+"""Labelling in a browser: every vote is in the database as it was meant, whatever happens meanwhile."""
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from app import text_label as text
+from engine.data.campaigns import Campaigns
+
+# What a browser says of a server that goes in the middle of an answer and does not come; and Gradio of the same.
+AWAY = r"net::ERR_(CONNECTION_\w+|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)|Could not connect"
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+
+def test_thirty_votes_by_keyboard_alone(desk: Any, page: Page) -> None:
+    """Two slips are withdrawn, two votes are changed later, pairs come again with their sides swapped."""
+    desk.arrive()
+    page.keyboard.press("m")  # the rubric's axis: A is better in motion
+    for number in range(30):
+        before, sides = desk.ready(), desk.shown()
+        if number in (4, 17):  # a slip, seen and withdrawn
+            after = desk.press("3")
+            page.keyboard.press("u")
+            assert desk.ready(but=after) == before and desk.shown() == sides
+        desk.prefer()
+    found = desk.votes(30)
+    told = [one for one in found if one.ended_as is None]
+    assert [one.ended_as for one in found].count("undone") == 2
+    assert {one.vote.labeller for one in told} == {"anna"} and told[0].vote.axes == {"motion": "left"}
+    assert all(desk.is_right(one) for one in told) and {one.vote.choice for one in told} == {"left", "right"}
+    repeats = [one for one in told if one.is_repeat]
+    first = {one.vote.pair_id: one for one in told if not one.is_repeat}
+    assert len(repeats) >= 3
+    assert all(first[one.vote.pair_id].left_clip == one.right_clip for one in repeats)
+    assert len({one.vote.pair_id for one in told}) == 30 - len(repeats)
+    assert all(one.vote.ms is not None and 0 < one.vote.ms < 600_000 for one in told)
+    expect(page.locator("#label-desk .place")).to_contain_text("30 voted")
+
+
+def test_an_earlier_vote_is_changed_by_keyboard_and_history_keeps_it(desk: Any, page: Page) -> None:
+    desk.arrive()
+    first, sides = desk.ready(), desk.shown()
+    second = desk.press("3")
+    third = desk.press("3")
+    page.keyboard.press("m")  # begun on the third pair, and there again afterwards
+    page.keyboard.press("e")
+    expect(page.locator("#label-desk .past-list button")).to_have_count(2)
+    page.keyboard.press("ArrowDown")  # the older one
+    page.keyboard.press("Enter")
+    assert desk.ready(but=third) == first and desk.shown() == sides
+    expect(page.locator("#label-desk .changing")).to_contain_text("which said: Tie")
+    expect(page.locator("#label-desk [data-axis=motion]")).to_have_attribute("data-side", "none")
+    page.keyboard.press("2")
+    assert desk.ready(but=first) == third
+    expect(page.locator("#label-desk .changing")).to_be_hidden()
+    expect(page.locator("#label-desk [data-axis=motion]")).to_have_attribute("data-side", "left")
+    found = desk.votes(2)
+    assert [(one.vote.choice, one.ended_as) for one in found] == [("tie", "edited"), ("tie", None), ("right", None)]
+    assert f"{found[2].vote.pair_id}:{found[2].vote.shown_left}" == first != second
+    page.keyboard.press("e")
+    page.locator("#label-desk .past-list button").last.click()
+    assert desk.ready(but=third) == second
+    page.keyboard.press("Escape")  # looked at, and left as it is
+    assert desk.ready(but=second) == third
+    desk.votes(2)
+
+
+def test_models_are_told_only_after_the_vote(desk: Any, page: Page, prompt: str) -> None:
+    desk.arrive()
+    assert "mini" not in page.locator("#label-desk").inner_text()
+    expect(page.locator("#label-desk .prompt")).to_have_text(prompt)
+    desk.prefer()
+    expect(page.locator("#label-desk .last")).to_contain_text("mini preferred to mini")
+
+
+def test_a_reload_keeps_the_place(desk: Any, page: Page) -> None:
+    desk.arrive()
+    place, sides = desk.prefer(), desk.shown()
+    desk.sent()
+    desk.arrive(name=None)
+    assert (desk.ready(), desk.shown()) == (place, sides)
+    expect(page.locator("#label-desk .place")).to_contain_text("1 voted")
+
+
+def test_a_killed_server_loses_no_vote_and_doubles_none(desk: Any, page: Page, bench: Any, watched: Any) -> None:
+    """Votes, and one that is changed, while nobody answers; the console may say that nobody does, and only then."""
+    desk.arrive()
+    desk.prefer()
+    desk.sent()
+    page.keyboard.press("e")
+    page.locator("#label-desk .past-list button").click()
+    desk.ready()
+    with watched.expecting(AWAY) as said:
+        bench.kill()
+        page.keyboard.press("3")  # the change
+        for _ in range(2):  # the next pairs are here already
+            desk.prefer()
+        expect(page.locator("#label-desk .notice")).to_contain_text("3 votes are kept in this browser")
+        bench.start()
+        desk.sent()
+    assert said
+    found = desk.votes(3)
+    assert [one.ended_as for one in found] == ["edited", None, None, None]
+    assert found[1].vote.choice == "tie" and all(desk.is_right(one) for one in (found[0], *found[2:]))
+    with watched.expecting("AbortError"):
+        page.goto("about:blank")  # Gradio loads the page again by itself, at a time of its own
+    desk.arrive(name=None)
+    expect(page.locator("#label-desk .place")).to_contain_text("3 voted")
+
+
+def test_nothing_is_voted_while_typing_or_out_of_sight(desk: Any, page: Page) -> None:
+    desk.arrive()
+    page.keyboard.press("n")
+    page.keyboard.type("12 34 x u e")
+    expect(page.locator("#label-desk .note")).to_have_value("12 34 x u e")
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name=text.RESULTS, exact=True).click()
+    page.keyboard.press("1")
+    page.get_by_role("tab", name=text.VOTE, exact=True).click()
+    desk.votes(0)
+    desk.prefer()
+    assert desk.votes(1)[0].vote.note == "12 34 x u e"
+
+
+def test_a_double_click_is_one_vote(desk: Any, page: Page) -> None:
+    desk.arrive()
+    before = desk.ready()
+    page.locator("#label-desk [data-vote=tie]").dblclick()
+    desk.ready(but=before)
+    desk.votes(1)
+
+
+def test_two_windows_of_one_labeller_vote_once(desk: Any, page: Page, watched: Any) -> None:
+    desk.arrive()
+    other = replace(desk, page=page.context.new_page())
+    watched.watch(other.page)
+    other.arrive(name=None)
+    assert other.shown() == desk.shown()
+    desk.prefer()
+    desk.sent()
+    with watched.expecting(r"status of 409 .*/voting/vote") as said:
+        other.prefer()
+        expect(other.page.locator("#label-desk .notice")).to_contain_text("in another window")
+    assert len(said) == 1
+    desk.votes(1)
+
+
+def test_a_pair_whose_file_is_gone_is_left_out(desk: Any, page: Page, bench: Any, watched: Any) -> None:
+    gone = max(desk.order, key=desk.order.__getitem__)
+    folder = bench.workspace.clip_folder(gone)
+    hidden = folder.with_name(f"{gone}.hidden")
+    desk.arrive()
+    folder.rename(hidden)
+    try:
+        with watched.expecting(rf"status of 404 .*/media/clips/{gone}/"):  # where it was not fetched already
+            for _ in range(8):
+                desk.prefer()
+            desk.sent()
+        assert len(desk.campaigns.gone(desk.campaign)) >= 1
+        assert len({one.vote.client_uuid for one in desk.votes(8)}) == 8
+    finally:
+        hidden.rename(folder)
+
+
+def test_a_votes_key_can_be_changed_and_is_kept(desk: Any, page: Page) -> None:
+    desk.arrive()
+    page.locator("#label-desk summary").click()
+    row = page.locator("#label-desk .keyrow").filter(has_text=text.CHOICES["left"])
+    row.locator("button").click()
+    page.keyboard.press("h")
+    page.locator("#label-desk summary").click()
+    expect(page.locator("#label-desk [data-vote=left] kbd")).to_have_text("H")
+    desk.arrive(name=None)
+    expect(page.locator("#label-desk [data-vote=left] kbd")).to_have_text("H")
+    desk.press("h")
+    assert desk.votes(1)[0].vote.choice == "left"
+
+
+def test_fingers_vote_too(browser: Browser, watched: Any, desk: Any) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    context.set_default_timeout(120_000)
+    with contextlib.closing(context):
+        desk.page = page = context.new_page()
+        watched.watch(page)
+        page.goto(f"{desk.bench.address}label/?campaign={desk.campaign}")
+        page.locator("#label-desk .name").fill("tom")
+        page.locator("#label-desk .strong").tap()
+        before = desk.ready()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.locator("#label-desk [data-vote=right]").tap()
+        desk.ready(but=before)
+        (vote,) = desk.votes(1)
+        assert (vote.vote.choice, vote.vote.labeller) == ("right", "tom")
+
+
+def test_a_new_campaign_is_made_of_the_library_and_its_results_come_by_themselves(
+    desk: Any, page: Page, campaigns: Campaigns
+) -> None:
+    page.goto(desk.bench.address)
+    page.get_by_role("tab", name=text.LABEL, exact=True).click()
+    page.get_by_role("tab", name=text.NEW, exact=True).click()
+    page.locator("#campaign-title input, #campaign-title textarea").fill("Made on the page")
+    page.get_by_label(text.WHAT_CLIPS).check()
+    page.locator("#create-campaign").click()
+    page.locator("#label-desk .name").fill("eva")
+    page.keyboard.press("Enter")
+    for _ in range(3):
+        desk.prefer()
+    desk.sent()
+    made = campaigns.list()[0]
+    assert (made.title, len(made.spec.clip_ids)) == ("Made on the page", 8)
+    page.get_by_role("tab", name=text.RESULTS, exact=True).click()
+    figures = page.locator("#label-sheet .figures")
+    expect(figures).to_contain_text("3 of 28")
+    expect(page.locator("#label-sheet tbody tr")).to_have_count(1)
+    campaigns.undo(made.id, "eva")  # somebody votes elsewhere: nothing was pressed here
+    expect(figures).to_contain_text("2 of 28")
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name=text.EXPORTS["votes"]).click()
+    table = Path(waiting.value.path())
+    assert "eva" in table.read_text(encoding="utf-8")
+    with page.expect_file_chooser() as choosing:
+        page.locator("#import-votes").click()
+    choosing.value.set_files({"name": "votes.csv", "mimeType": "text/csv", "buffer": table.read_bytes()})
+    expect(page.get_by_text(text.votes_came(0, 2))).to_be_visible()
