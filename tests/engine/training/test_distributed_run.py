@@ -15,7 +15,11 @@ from engine.data.adapters import find_adapter
 from engine.data.runs import Run, list_runs
 from engine.data.workspace import Workspace
 
+pytestmark = pytest.mark.timeout(1200)
+
 STEPS = 12
+PATIENCE_S = 500  # four processes begin with ten seconds' work each, on a machine that may have much else to do
+PATIENT = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(PATIENCE_S)}
 PRESET = f"""
 title = "Tiny NFT"
 algorithm = "nft"
@@ -64,7 +68,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def surroundings(place: Path) -> dict[str, str]:
     found = {"DAILIES_PRESETS": str(place), "DAILIES_DEVICE": "cpu", "DAILIES_TRACKIO": "0", "OMP_NUM_THREADS": "1"}
-    return {**found, "DAILIES_WORKSPACE": str(place.parent / "workspace"), "GLOO_SOCKET_IFNAME": "lo"}
+    return {**found, "DAILIES_WORKSPACE": str(place.parent / "workspace"), "GLOO_SOCKET_IFNAME": "lo", **PATIENT}
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +79,9 @@ def stopped(place: Path, surroundings: dict[str, str], root: Path, python: str) 
     try:
         run = until_step(space, process, log, 3)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) != 0
+        assert process.wait(PATIENCE_S) != 0
     finally:
-        process.kill()
-        process.wait()
+        end(process)
     assert list_runs(space) == [run], log.read_text()[-4000:]
     return run
 
@@ -92,6 +95,13 @@ def launch(root: Path, python: str, log: Path, surroundings: dict[str, str], *wo
         return subprocess.Popen([*launcher, *here], cwd=root, env=environment, stdout=output, stderr=output)
 
 
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """A launcher that is killed would leave its processes behind."""
+    if process.poll() is None:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
 def rows(run: Run) -> list[dict[str, Any]]:
     """Every line of the metrics that a step logged."""
     lines = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
@@ -99,7 +109,7 @@ def rows(run: Run) -> list[dict[str, Any]]:
 
 
 def until_step(space: Workspace, process: "subprocess.Popen[bytes]", log: Path, step: int) -> Run:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         for run in list_runs(space):
             if any(row["step"] >= step for row in run.metrics()):
@@ -140,7 +150,11 @@ def test_what_the_first_process_complains_of_ends_all(
 ) -> None:
     log, space = tmp_path / "log.txt", Workspace(tmp_path / "workspace").prepare()
     elsewhere = {**surroundings, "DAILIES_WORKSPACE": str(space.root)}
-    assert launch(root, python, log, elsewhere, "train", "tiny_nft", "--start", "nobody").wait(100) != 0
+    process = launch(root, python, log, elsewhere, "train", "tiny_nft", "--start", "nobody")
+    try:
+        assert process.wait(PATIENCE_S) != 0
+    finally:
+        end(process)
     assert "Unknown adapter 'nobody'" in log.read_text()
     assert list_runs(space) == []
 
