@@ -1,0 +1,168 @@
+"""A tour's report read again: taken apart, and every source that it names looked up in the workspace anew."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from engine.data.campaigns import Campaigns
+from engine.data.store import Store
+from engine.data.tours import Journal, TourFiles
+from engine.data.workspace import Workspace
+from engine.preferences.agreement import LabellerQuality, agreement
+from engine.preferences.ranking import contests, rank
+from engine.training.intervals import change_interval, mean_interval
+
+
+@dataclass
+class Toured:
+    """A finished tour, and what it had done when it was killed."""
+
+    workspace: Workspace
+    at_the_kill: Journal
+    votes_at_the_kill: list[str]
+    codes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def files(self) -> TourFiles:
+        return TourFiles(self.workspace)
+
+    @property
+    def journal(self) -> Journal:
+        found = self.files.journal()
+        assert found is not None
+        return found
+
+
+class Page(HTMLParser):
+    """The report taken apart: numbers and quoted sentences with their sources, videos, plots, and the text left."""
+
+    OWN_WORDS = ("said", "prompt")
+    SILENT = ("script", "style", "data", "time", "code", "svg", "nav")
+    NEVER_CLOSED = ("meta", "br")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: list[dict[str, str]] = []
+        self.said: list[dict[str, str]] = []
+        self.videos: list[dict[str, str]] = []
+        self.plots: list[dict[str, Any]] = []
+        self.addresses: list[str] = []
+        self.text: list[str] = []
+        self._open: list[tuple[str, bool, dict[str, str]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {"text": "", **{key: value or "" for key, value in attrs}}
+        self.addresses += [value for key, value in found.items() if key in ("src", "href", "poster", "action")]
+        if tag == "video":
+            self.videos.append(found)
+        if tag == "data":
+            self.numbers.append(found)
+        if found.get("class") == "said" and "title" in found:
+            self.said.append(found)
+        if "data-source" in found:
+            self.plots.append({"source": found["data-source"], "labels": []})
+        if tag not in self.NEVER_CLOSED:
+            self._open.append((tag, tag in self.SILENT or found.get("class") in self.OWN_WORDS, found))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Of drawings: nothing is in them."""
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        tags = [tag for tag, _, _ in self._open]
+        if self._open:
+            self._open[-1][2]["text"] += data
+        if "figure" in tags and tags[-1] == "text":
+            self.plots[-1]["labels"].append(data)
+        if not any(silent for _, silent, _ in self._open):
+            self.text.append(data)
+
+
+def resolve(source: str, root: Path, views: "Views") -> Any:
+    rule = re.fullmatch(r"(sum|ratio|count): (.*)", source)
+    if rule is not None:
+        values = [resolve(one, root, views) for one in rule[2].split(" | ")]
+        if rule[1] == "count":
+            return len(values[0])
+        return sum(values) if rule[1] == "sum" else values[0] / values[1]
+    name, _, pointer = source.partition("#")
+    keys = pointer.strip("/").split("/")
+    if name == "dailies.db":
+        return follow(views.read(keys[0], keys[1]), keys[2:])
+    text = (root / name).read_text(encoding="utf-8")
+    tree = [json.loads(line) for line in text.splitlines()] if name.endswith(".jsonl") else json.loads(text)
+    return follow(tree, keys)
+
+
+def follow(tree: Any, keys: list[str]) -> Any:
+    for key in keys:
+        if isinstance(tree, list | tuple):
+            tree = tree[int(key)]
+        else:
+            tree = tree[key] if isinstance(tree, dict) else getattr(tree, key)
+    return tree
+
+
+class Views:
+    """The views of the database that the report names, worked out here once more."""
+
+    def __init__(self, toured: Toured, store: Store) -> None:
+        self._toured, self._store = toured, store
+
+    def read(self, view: str, name: str) -> Any:
+        return getattr(self, f"_{view}")(name)
+
+    def _progress(self, campaign: str) -> Any:
+        votes = [one for one in self._votes(campaign) if not one.is_repeat and one.vote.choice != "skip"]
+        return {"pairs": len(Campaigns(self._store).pairs(campaign)), "votes": len(votes)}
+
+    def _ranking(self, campaign: str) -> Any:
+        return rank(contests(self._votes(campaign)))
+
+    def _agreement(self, campaign: str) -> Any:
+        found = agreement(self._votes(campaign))
+        people = {one.labeller: {"votes": one.votes, **shares_of(one)} for one in found.labellers}
+        return {"alpha": found.alpha, "low": found.low, "high": found.high, "people": people}
+
+    def _reports(self, clip: str) -> Any:
+        return self._store.report(clip, "mini")
+
+    def _clips(self, clip: str) -> Any:
+        return self._store.clip(clip)
+
+    def _contest(self, entrant: str) -> Any:
+        """By column "value" and "change", from the clips' reports and the judge's file."""
+        made = self._toured.journal.made
+        own = made("generate")["clips"] if entrant == "first clips" else made("ranking")["clips"][entrant]
+        prompts = [self._store.clip(clip).prompt for clip in own]
+        before, after = self._column_values(made("ranking")["clips"]["base"]), self._column_values(own)
+        return {
+            key: {
+                "value": mean_interval(values, prompts),
+                "change": change_interval(before[key], values, prompts) if len(before[key]) == len(values) else None,
+            }
+            for key, values in after.items()
+        }
+
+    def _column_values(self, clips: list[str]) -> dict[str, list[float | None]]:
+        judged = self._toured.files.judged()
+        reports = [self._store.report(clip, "mini") for clip in clips]
+        assert all(reports)
+        keys = reports[0]["results"]  # type: ignore[index]
+        parts = {key: [one["results"][key]["value"] for one in reports if one] for key in keys}
+        return {"judge": [judged[clip] for clip in clips], "total": [one["total"] for one in reports if one], **parts}
+
+    def _votes(self, campaign: str) -> Any:
+        return Campaigns(self._store).votes(campaign)
+
+
+def shares_of(person: LabellerQuality) -> dict[str, Any]:
+    shares = {name: getattr(person, name) for name in ("left", "consistent", "with_others")}
+    ends = {name: dict(zip(("low", "high"), share.interval, strict=True)) for name, share in shares.items()}
+    return {name: {"value": share.value, **ends[name]} for name, share in shares.items()}
