@@ -21,6 +21,7 @@ ADDRESS = "DAILIES_RAY_ADDRESS"
 OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray's client prefers them to what it is told
 ANSWER_S = 10.0  # for a question
 SUBMIT_S = 120.0  # a cluster that has just started takes its time with the first job
+SUBMIT_WAITS_S = (0.5, 1, 2, 4, 8, 16, 30)
 PATIENCE_S = 60.0  # a dashboard that restarts, or a network that stumbles
 # What the cluster's processes are told of ours. Never a secret: it is written into the run's folder.
 PASSED_ON = ("DAILIES_", "HF_HUB_OFFLINE", "HF_HOME", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "PYTHONPATH")
@@ -58,7 +59,7 @@ class RayRunner(FolderRunner):
         keep(handle)
         command = f"cd {shlex.quote(str(ROOT))} && exec {shlex.join(attendant(attempt))}"
         patient = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(int(GRACE_S))}}  # when the cluster stops a job itself
-        self._demand(
+        self._send(
             handle,
             lambda client: client.submit_job(
                 entrypoint=command,
@@ -70,6 +71,28 @@ class RayRunner(FolderRunner):
             ),
         )
         return handle
+
+    def _send(self, handle: Handle, submit: Callable[[Any], str]) -> None:
+        """Again and again while the cluster is not ready: one that has just started answers before it takes jobs.
+
+        Ray takes a name but once, so a job that arrived although the answer did not is not sent twice.
+        """
+        for wait_s in (*SUBMIT_WAITS_S, None):
+            try:
+                self._ask(handle, submit)
+                return
+            except _Silence as silence:
+                if self._knows(handle):
+                    return
+                if wait_s is None:
+                    raise JobError(f"{silence} Nothing was started.") from silence
+                time.sleep(wait_s)
+
+    def _knows(self, handle: Handle) -> bool:
+        try:
+            return self._ask(handle, lambda client: client.get_job_info(handle.foreign)) is not None
+        except _Silence:
+            return False
 
     def look(self, handle: Handle) -> Condition:
         try:
@@ -89,11 +112,7 @@ class RayRunner(FolderRunner):
 
     def reattach(self, handle: Handle) -> bool:
         """A cluster that cannot be asked counts as gone: the lock of the run keeps two from training it."""
-        try:
-            known = self._ask(handle, lambda client: client.get_job_info(handle.foreign))
-        except _Silence:
-            return False
-        return known is not None and super().reattach(handle)
+        return self._knows(handle) and super().reattach(handle)
 
     def _silence(self, handle: Handle, why: str) -> Condition:
         """No answer: for a while it is taken to go on, then to be lost."""
@@ -117,7 +136,7 @@ class RayRunner(FolderRunner):
         except (RuntimeError, OSError, error_class) as error:
             if NO_SUCH_JOB in str(error):
                 return None
-            raise _Silence(f"The Ray cluster at {handle.address} does not answer: {_first_line(str(error))}") from error
+            raise _Silence(f"The Ray cluster at {handle.address} does not answer: {_sentence(error)}") from error
 
     def _demand(self, handle: Handle, question: Callable[[Any], Answer]) -> Answer | None:
         """The same where no answer is an error."""
@@ -185,6 +204,10 @@ def _unknown(handle: Handle) -> str:
         f"The Ray cluster at {handle.address} does not know the job {handle.foreign} any more, so it was restarted: "
         "what was finished is kept; resume."
     )
+
+
+def _sentence(error: Exception) -> str:
+    return f"{_first_line(str(error)).rstrip('.')}."
 
 
 def _first_line(text: str) -> str:
