@@ -23,7 +23,7 @@ from app.users import SESSION_S, User, Users
 
 COOKIE = "dailies_session"
 COOKIE_RULES: Mapping[str, Any] = {"httponly": True, "samesite": "lax", "path": "/"}
-LABEL_PAGE = "/label/"
+LABEL_PAGE, ICON = "/label/", "/favicon.ico"
 BODY_LIMIT = 8192  # bytes of a login form
 MEDIA = re.compile(r"/media/clips/([0-9a-f]{16})/(?:clip\.mp4|poster\.jpg)")
 # The voting page has no event of Gradio's: it needs its files and its config, no uploads, no queue, no other file.
@@ -71,6 +71,8 @@ class Gate:
             return await self._login(Request(scope, receive))
         if path == "/logout" and scope["type"] == "http":
             return _logged_out()
+        if path == ICON and (user is None or user.role != "researcher"):
+            return Response(status_code=204)  # every browser asks for it, on the login form too
         if user is None:
             return _who_are_you(scope)
         if user.role == "researcher" or await run_in_threadpool(self._may, user, path):

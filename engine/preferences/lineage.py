@@ -87,6 +87,7 @@ def as_lines(store: Store, pairs: Sequence[PreferencePair], run: Run) -> str:
             "margin": pair.margin,
             "source": pair.source,
             "votes": pair.votes,
+            "vote_numbers": list(pair.vote_numbers),
             "pair_id": pair.pair_id,
             "chosen_clip": pair.chosen,
             "rejected_clip": pair.rejected,

@@ -9,7 +9,7 @@ from engine.data.votes import SCORES, StoredVote
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion:
     """A pair with `votes` that say something (no skips, no repeats). `score` is the share of clip a, 0..1, ties as 1/2;
-    `bad` how many found both bad."""
+    `bad` how many found both bad; `vote_numbers` are the stored votes' numbers."""
 
     pair_id: str
     prompt: str
@@ -20,6 +20,7 @@ class Opinion:
     votes: int
     score: float
     bad: int = 0
+    vote_numbers: tuple[int, ...] = ()
 
 
 def opinions(votes: Iterable[StoredVote]) -> list[Opinion]:
@@ -46,4 +47,5 @@ def _opinion(told: list[StoredVote]) -> Opinion:
         votes=len(told),
         score=sum(scores) / len(told),
         bad=sum(one.vote.choice == "both_bad" for one in told),
+        vote_numbers=tuple(one.number for one in told),
     )

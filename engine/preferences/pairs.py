@@ -13,7 +13,7 @@ PairSource = Literal["human", "reward", "dataset"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreferencePair:
     """`chosen` and `rejected` are clip ids. `margin` 0..1 is how clear it is: of votes, the share for the chosen clip
-    less the share for the other. `votes` is how many it rests on, 0 where nobody voted."""
+    less the share for the other. `votes` is how many it rests on, 0 where nobody voted; `vote_numbers` which ones."""
 
     pair_id: str
     prompt: str
@@ -22,6 +22,7 @@ class PreferencePair:
     margin: float
     source: PairSource
     votes: int = 0
+    vote_numbers: tuple[int, ...] = ()
 
 
 def preference_pairs(votes: Iterable[StoredVote], *, min_margin: float = 0.0) -> list[PreferencePair]:
@@ -48,4 +49,5 @@ def _pair(opinion: Opinion) -> PreferencePair:
         margin=abs(2 * opinion.score - 1),
         source="human",
         votes=opinion.votes,
+        vote_numbers=opinion.vote_numbers,
     )

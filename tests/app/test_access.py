@@ -21,7 +21,7 @@ from engine.data.campaigns import Campaigns
 
 MakeClip = Callable[..., Any]
 PASSWORD = "correct horse"
-OPEN = ("/login", "/logout")  # to everybody
+OPEN = ("/login", "/logout", "/favicon.ico")  # to everybody; the icon is an empty answer
 
 
 @pytest.fixture(scope="module")

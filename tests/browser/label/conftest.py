@@ -114,7 +114,7 @@ class Labelling:
 
     def ready(self, but: str = "") -> str:
         """The key of the pair that can be voted on, when it is another one than `but`."""
-        told = f"(but) => ![but, ''].includes(document.querySelector('{DESK}').dataset.pair)"
+        told = f"(but) => ![but, '', undefined].includes(document.querySelector('{DESK}')?.dataset.pair)"
         self.page.wait_for_function(told, arg=but)
         return str(self.page.locator(DESK).get_attribute("data-pair"))
 

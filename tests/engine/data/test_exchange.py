@@ -197,6 +197,11 @@ def test_a_run_on_a_campaign_keeps_its_pairs_and_where_they_come_from(labelled, 
     rows = read_pairs(run.pairs_file)
     assert [row["pair_id"] for row in rows] == list(lineage.pair_ids) and len(rows) == 2
     assert all(load_clip(store.workspace, row["chosen_clip"]).prompt == row["prompt"] for row in rows)
+    votes = {one.number: one for one in campaigns.votes(campaign.id)}
+    for row in rows:
+        told = [votes[number] for number in row["vote_numbers"]]
+        assert [one.vote.labeller for one in told] == ["ann", "bob"] and row["votes"] == 2
+        assert {one.winner for one in told} == {row["chosen_clip"]}
     campaigns.undo(campaign.id, "bob")
     assert read_lineage(run) == lineage  # what was trained on does not change afterwards
 
