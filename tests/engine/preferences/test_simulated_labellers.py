@@ -58,8 +58,10 @@ def spoilt(scene: world.Scene, rate: float, rng: np.random.Generator) -> world.S
 
 @pytest.fixture
 def studio(workspace) -> Iterator[Callable[[int, int], tuple[Campaigns, Score]]]:
-    """`studio(prompts, seed)`: a clip of each prompt by each entrant, and what the judge says of its pictures. The files
-    that campaigns look for are only names."""
+    """`studio(prompts, seed)`: a clip of each prompt by each entrant, and what the judge says of its pictures.
+
+    The files that campaigns look for are only names.
+    """
     store = Store(workspace)
 
     def make(prompts: int, seed: int) -> tuple[Campaigns, Score]:
