@@ -5,6 +5,7 @@ fewer votes than chance."""
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ WRONG = (0.02, 0.16, 0.3, 0.45, 0.6)  # how often an entrant gets a thing wrong 
 SIDEWAYS = ("left", "right", "up", "down")
 SHAPES = ("circle", "square", "star", "heart", "cross")
 NUM_FRAMES = 17
+FIRST = 60  # votes before which no interval is read
 PEOPLE = (
     SimulatedLabeller(name="ann", noise=0.2),
     SimulatedLabeller(name="bob", noise=0.3),
@@ -57,12 +59,14 @@ def spoilt(scene: world.Scene, rate: float, rng: np.random.Generator) -> world.S
 
 
 @pytest.fixture
-def studio(workspace) -> Iterator[Callable[[int, int], tuple[Campaigns, Score]]]:
+def studio(workspace, monkeypatch) -> Iterator[Callable[[int, int], tuple[Campaigns, Score]]]:
     """`studio(prompts, seed)`: a clip of each prompt by each entrant, and what the judge says of its pictures.
 
-    The files that campaigns look for are only names.
+    The files that campaigns look for are only names. Campaigns are numbered: what a labeller says hangs on a pair's id.
     """
     store = Store(workspace)
+    numbers = count()
+    monkeypatch.setattr("engine.data.campaigns._new_id", lambda: f"c{next(numbers):07x}")
 
     def make(prompts: int, seed: int) -> tuple[Campaigns, Score]:
         rng, seen = np.random.default_rng(seed), dict[str, float]()
@@ -110,12 +114,23 @@ def mean_width(votes: Sequence[StoredVote]) -> float:
     return float(2 * 1.96 * deviations(pairs, once, fit(pairs.meetings(once))).mean())
 
 
-def votes_needed(campaigns: Campaigns, spec: CampaignSpec, score: Score, width: float) -> int:
+def widths(campaigns: Campaigns, spec: CampaignSpec, score: Score, upto: int) -> list[float]:
+    """The mean width after every ten votes, from `FIRST` votes up to so many."""
     campaign = campaigns.create(spec)
+    after = []
     for done in label(campaigns, campaign, score, PEOPLE):
-        if done >= 60 and done % 10 == 0 and mean_width(campaigns.votes(campaign.id)) <= width:
-            return done
+        if done >= FIRST and done % 10 == 0:
+            after.append(mean_width(campaigns.votes(campaign.id)))
+        if done == upto:
+            return after
     pytest.fail("the pairs did not suffice")
+
+
+def votes_needed(draws: Sequence[Sequence[float]], width: float) -> float:
+    """How many votes bring the mean over draws down to that width."""
+    curve = np.mean(draws, axis=0)
+    assert curve[0] > width > curve[-1]
+    return float(np.interp(-width, -curve, FIRST + 10 * np.arange(len(curve))))
 
 
 @pytest.mark.slow
@@ -133,16 +148,18 @@ def test_the_order_is_found_and_so_is_the_bias(studio):
 
 @pytest.mark.slow
 def test_uncertain_first_needs_30_percent_fewer_votes_than_chance_for_the_same_interval(studio):
-    """Three people see each pair. The measure is the mean width of all entrants' 95 % intervals, which must come down
-    to 0.8; these seeds were not looked at before.
+    """Three people see each pair. The measure is the mean width of all entrants' 95 % intervals.
 
-    Chance finishes one pair after another, and three votes on one pair tell little more of the entrants than one does:
-    that is what is saved. With one person a pair nothing is, and by no rule could more than 6 % be, see `SAME_PAIR`.
+    One draw of entrants and votes saves between nothing and 46 %, by luck, so the widths are averaged over draws before
+    the votes are counted. Chance finishes one pair after another, and three votes on one pair tell little more of the
+    entrants than one does: that is what is saved. With one person a pair nothing is, and by no rule could more than
+    6 % be, see `SAME_PAIR`.
     """
     by_chance, uncertain = [], []
-    for seed in range(910, 914):
+    for seed in range(2100, 2108):
         campaigns, score = studio(30, seed)
         spec = CampaignSpec(title="t", clip_ids=tuple(score), labellers_per_pair=3, repeat_share=0, seed=seed)
-        by_chance.append(votes_needed(campaigns, spec, score, 0.8))
-        uncertain.append(votes_needed(campaigns, spec.model_copy(update={"strategy": "uncertain"}), score, 0.8))
-    assert np.mean(uncertain) <= 0.7 * np.mean(by_chance), f"{uncertain} votes against {by_chance}"
+        by_chance.append(widths(campaigns, spec, score, upto=360))
+        uncertain.append(widths(campaigns, spec.model_copy(update={"strategy": "uncertain"}), score, upto=270))
+    needed = [(votes_needed(uncertain, width), votes_needed(by_chance, width)) for width in (1.0, 0.9, 0.8)]
+    assert np.mean([some / more for some, more in needed]) <= 0.7, f"votes uncertain first and by chance: {needed}"
