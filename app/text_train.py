@@ -96,6 +96,7 @@ STATES = {
     "lost": "Lost",
     "finished": "Finished",
 }
+OUTSIDE = "Not by the queue: a curriculum trains it, or somebody in a shell."
 KINDS = {
     "generate": "Generate",
     "score": "Score",

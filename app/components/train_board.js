@@ -7,7 +7,7 @@ const ASK_MS = 800, RETRY_MS = 2000;
 let state = { jobs: [], runs: [], paused: false }, newest = 0, timer = null, reading = null;
 
 // ---- Asking
-const busy = () => state.jobs.length > 0;
+const busy = () => state.jobs.length > 0 || state.runs.some((run) => run.state === "training");
 const watched = () => visible(element.parentElement) && !document.hidden;
 function schedule(after = ASK_MS) {
   clearTimeout(timer);
@@ -67,8 +67,8 @@ function paint() {
 function paintRun(row, run) {
   row.dataset.state = run.state;
   row.dataset.job = run.job;
-  show(row, "stop", run.state === "training");
-  show(row, "kill", ["training", "stopping"].includes(run.state));
+  show(row, "stop", run.job && run.state === "training");
+  show(row, "kill", run.job && ["training", "stopping"].includes(run.state));
   show(row, "resume", run.can_resume);
   row.querySelector(".extending").hidden = !run.can_extend;
   show(row, "clone", run.can_clone);

@@ -6,7 +6,6 @@ file does not keep the others waiting.
 
 import base64
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
@@ -35,7 +34,6 @@ HIDDEN = (MOMENT, "of", "epoch", "total_flos", "train_*", "num_tokens", "num_inp
 LISTED = 200  # runs
 POINTS_A_CHART, LEAST_POINTS, MOST_POINTS = 9000, 60, 600
 READ_BYTES = 12 * 2**20  # in one answer, over all runs
-FRESH_S = 30.0  # a run that wrote so recently is under way, whoever started it
 ALIVE: tuple[Status, ...] = ("queued", "running", "stopping")
 
 
@@ -76,12 +74,12 @@ class CurveFeed:
 
     def state(self, run: Run, jobs: Mapping[str, str]) -> str:
         """`text.STATES`' keys."""
+        if run.is_trained:
+            return "running"
         status = jobs.get(run.id)
         if status is not None and status != "queued":
             return "running"
-        if run.adapter.is_dir():
-            return "done"
-        return "queued" if status else "running" if _written_s_ago(run) < FRESH_S else "stopped"
+        return "done" if run.adapter.is_dir() else "queued" if status else "stopped"
 
     def _first(self, runs: Mapping[str, Run], jobs: Mapping[str, str]) -> list[str]:
         """What is drawn before anybody chose: what trains now, or else the newest."""
@@ -182,10 +180,3 @@ def _moments(columns: MetricColumns) -> tuple[np.ndarray, np.ndarray] | None:
 
 def _packed(numbers: np.ndarray) -> str:
     return base64.b64encode(numbers.astype("<f4").tobytes()).decode()
-
-
-def _written_s_ago(run: Run) -> float:
-    try:
-        return time.time() - run.metrics_file.stat().st_mtime
-    except FileNotFoundError:
-        return float("inf")

@@ -39,7 +39,8 @@ def job_row(desk: Desk, job: Job) -> dict[str, Any]:
 def run_row(state: RunState) -> dict[str, Any]:
     """One run of the list; `fraction` 0..1, None while nobody knows."""
     done = min(1.0, state.step / state.of) if state.of else None
-    active = state.state in ("queued", "training", "stopping")
+    active = state.job is not None and not state.job.is_over
+    outside = text_train.OUTSIDE if state.state == "training" and not active else ""
     return {
         "id": state.run.id,
         "title": state.preset.title if state.preset else state.run.id,
@@ -47,7 +48,7 @@ def run_row(state: RunState) -> dict[str, Any]:
         "words": text_train.STATES[state.state],
         "where": f"{state.step} / {state.of}" if state.of else "",
         "fraction": done,
-        "problem": state.problem,
+        "problem": state.problem or outside,
         "job": state.job.id if state.job and active else "",
         "can_resume": state.can_resume,
         "can_extend": state.can_extend,

@@ -1,13 +1,12 @@
 """Curricula as a strip of stages: which passed, which is under way, and each gate's numbers with their intervals."""
 
-import os
 from typing import Any
 
 from app import text_monitor as text
 from app.desk import Desk
 from engine.config.curricula import Stage
 from engine.data.curricula import AttemptRecord, ConditionResult, Curriculum, CurriculumState, list_curricula
-from engine.data.locks import try_lock
+from engine.data.locks import is_held
 from engine.errors import StoreError
 from engine.jobs.spec import ACTIVE, JobSpec
 
@@ -31,7 +30,7 @@ def _curriculum(one: Curriculum, active: bool) -> dict[str, Any]:
         preset, state = one.preset(), one.state()
     except StoreError as error:
         return {"id": one.id, "title": one.id, "running": False, "sentence": str(error), "stages": []}
-    cut_off = state.status == "running" and not active and not _is_driven(one)
+    cut_off = state.status == "running" and not active and not is_held(one.lock)  # it may be driven in a shell
     return {
         "id": one.id,
         "title": f"{preset.title} ({one.id})",
@@ -40,14 +39,6 @@ def _curriculum(one: Curriculum, active: bool) -> dict[str, Any]:
         "sentence": state.sentence,
         "stages": [_stage(stage, index, state) for index, stage in enumerate(preset.stages)],
     }
-
-
-def _is_driven(one: Curriculum) -> bool:
-    """Whether a process drives it without a job, as `dailies curriculum` does in a shell."""
-    lock = try_lock(one.lock)
-    if lock is not None:
-        os.close(lock)
-    return lock is None
 
 
 def _stage(stage: Stage, index: int, state: CurriculumState) -> dict[str, Any]:

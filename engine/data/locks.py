@@ -2,11 +2,15 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from engine.errors import StoreError
+
+GLANCE_S = 2.0  # who only looks whether a lock is held has it for microseconds; this is for a machine out of breath
+AGAIN_S = 0.01
 
 
 def try_lock(path: Path) -> int | None:
@@ -21,6 +25,24 @@ def try_lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def claim(path: Path, patience_s: float = GLANCE_S) -> int | None:
+    """Take the lock like `try_lock`, from one that others look at (`is_held`): they are waited for."""
+    deadline = time.monotonic() + patience_s
+    while (lock := try_lock(path)) is None and time.monotonic() < deadline:
+        time.sleep(AGAIN_S)
+    return lock
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process has the lock now. It is taken for a moment to find out, so its owners `claim` it."""
+    if not path.is_file():
+        return False
+    lock = try_lock(path)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
 
 
 @contextmanager

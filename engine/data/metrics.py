@@ -6,6 +6,7 @@ workspace's cache, so that a page which starts anew does not parse it again: 20,
 
 import json
 import os
+import secrets
 import zlib
 from array import array
 from dataclasses import dataclass
@@ -39,16 +40,15 @@ class Column:
             return self._steps[-1]
         return float(self._old_steps[-1]) if len(self._old_steps) else -1.0
 
-    def add(self, step: float, value: float) -> bool:
-        """Whether the step was new. A step that comes again, as after a resume, ends what stood from there on."""
-        again = step <= self.last_step
-        if again:
-            self._cut(step)
+    def add(self, step: float, value: float) -> None:
+        """A step that comes again, as after a resume, ends what stood from there on."""
+        if step <= self.last_step:
+            self.cut(step)
         self._steps.append(step)
         self._values.append(value)
-        return not again
 
-    def _cut(self, step: float) -> None:
+    def cut(self, step: float) -> None:
+        """Forget what stands at this step and beyond."""
         while self._steps and self._steps[-1] >= step:
             self._steps.pop()
             self._values.pop()
@@ -85,13 +85,16 @@ class _Kept:
 
 
 class MetricColumns:
-    """All metrics of one run. `epoch` changes when what was read before no longer holds."""
+    """All metrics of one run. `epoch` changes when what was read before no longer holds, or has got values between.
+
+    It begins anywhere, so that nobody takes that of a page which was restarted for the one that they know.
+    """
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.epoch = 0
+        self.epoch = secrets.randbits(40)
         self.columns: dict[str, Column] = {}
-        self._offset, self._tail, self._saved = 0, b"", 0
+        self._offset, self._tail, self._saved, self._newest = 0, b"", 0, -1.0
         self._kept = _Kept(run.workspace.metric_columns, run.id)
         self._load()
 
@@ -101,7 +104,7 @@ class MetricColumns:
 
     def last(self, name: str) -> float | None:
         column = self.columns.get(name)
-        return float(column.points(column.last_step - 1e-9)[1][-1]) if column else None
+        return float(column.points(column.last_step - 1e-9)[1][-1]) if column is not None and len(column) else None
 
     def read_on(self, limit_bytes: int = CHUNK_BYTES) -> int:
         """Take in what was written since, at most `limit_bytes`; how many bytes are still unread."""
@@ -135,14 +138,25 @@ class MetricColumns:
             step = float(row.pop("step"))
         except (ValueError, KeyError, AttributeError, TypeError):
             return
-        anew = False
+        self._turn_to(step)
         for name, value in row.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
-                anew |= not self.columns.setdefault(name, Column()).add(step, float(value))
-        self.epoch += anew
+                self.columns.setdefault(name, Column()).add(step, float(value))
+
+    def _turn_to(self, step: float) -> None:
+        """Go on with a step. One that comes before the last was resumed from: what was beyond it is done again.
+
+        More of the last one, such as its samples, may come when somebody has read the first part already.
+        """
+        if step <= self._newest:
+            self.epoch += 1
+        if step < self._newest:
+            for column in self.columns.values():
+                column.cut(np.nextafter(step, np.inf))
+        self._newest = step
 
     def _forget(self) -> None:
-        self.columns, self._offset, self._tail, self._saved = {}, 0, b"", 0
+        self.columns, self._offset, self._tail, self._saved, self._newest = {}, 0, b"", 0, -1.0
         self.epoch += 1
 
     def _save(self) -> None:
@@ -187,7 +201,7 @@ class MetricColumns:
             self.columns[name] = Column(steps[at : at + length], values[at : at + length])
             at += length
         self._offset = self._saved = head["offset"]
-        self._tail = tail
+        self._tail, self._newest = tail, self.last_step
 
 
 def thinned(steps: np.ndarray, values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,7 @@ from engine.config.schema import TrainPreset
 from engine.data.adapters import CARD
 from engine.data.attempts import last_line
 from engine.data.findings import Alarm, Evaluation
+from engine.data.locks import is_held
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
 from engine.families.adapters import WEIGHTS_FILE
@@ -100,6 +101,11 @@ class Run:
     def lock(self) -> Path:
         """Held by the process that trains the run."""
         return self.folder / "lock"
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a process trains it now, whoever started that: a job, a curriculum, or somebody in a shell."""
+        return is_held(self.lock)
 
     @property
     def preflight(self) -> Path:

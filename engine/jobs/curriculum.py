@@ -12,7 +12,7 @@ from engine.config.presets import load_preset, load_train_preset, overlay
 from engine.config.schema import TrainPreset
 from engine.data.curricula import Curriculum, CurriculumState
 from engine.data.findings import Evaluation
-from engine.data.locks import try_lock
+from engine.data.locks import claim
 from engine.data.runs import Run
 from engine.data.workspace import Workspace
 from engine.errors import JobError
@@ -30,7 +30,7 @@ def run_curriculum(config: CurriculumConfig, context: JobContext) -> Running:
     """Drive a curriculum to its end. Result: its state, and the adapter of the last stage that passed."""
     workspace = context.store.workspace
     curriculum = Curriculum.find(workspace, config.curriculum)
-    lock = try_lock(curriculum.lock)
+    lock = claim(curriculum.lock)
     if lock is None:
         raise JobError(f"The curriculum {curriculum.id} is being driven by another process: wait for it.")
     try:

@@ -33,7 +33,8 @@ LIMIT = 1000
 class RunState:
     """A run, what it is at, and the newest job for it. `step` of `of` updates are done; 0 while nobody knows.
 
-    `preset` is None, and `problem` says why, when the run's folder is damaged.
+    `preset` is None, and `problem` says why, when the run's folder is damaged. What trains without an active `job` was
+    begun by a curriculum, or in a shell.
     """
 
     run: Run
@@ -135,7 +136,7 @@ def _state(run: Run, job: Job | None) -> RunState:
         step=step,
         of=of,
         job=job,
-        problem="" if state == "finished" else problem,
+        problem="" if state in ("finished", "training") else problem,
     )
 
 
@@ -143,6 +144,8 @@ def _reached(run: Run, job: Job | None, *, began: bool) -> State:
     active = job is not None and job.status not in ENDED
     if run.adapter.is_dir() and not active:
         return "finished"
+    if not active and run.is_trained:
+        return "training"
     if job is not None and job.status in JOB_STATES:
         return JOB_STATES[job.status]
     return "stopped" if began else "new"

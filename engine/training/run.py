@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 
 from engine.config.schema import TrainPreset
 from engine.data.adapters import AdapterCard, write_card
-from engine.data.locks import try_lock
+from engine.data.locks import claim
 from engine.data.publishing import publish_folder
 from engine.data.runs import Run
 from engine.errors import DailiesError, TrainingError
@@ -119,7 +119,7 @@ def _finish(trainer: VideoTrainer, run: Run, preset: TrainPreset) -> None:
 
 def _claim(run: Run) -> None:
     """Held until this process ends."""
-    if try_lock(run.lock) is None:
+    if claim(run.lock) is None:
         raise TrainingError(f"The run {run.id} is being trained by another process: wait for it, or stop it first.")
 
 

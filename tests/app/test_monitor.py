@@ -87,6 +87,9 @@ def test_only_what_is_new_is_told(desk: Desk, new_run: Callable[..., Run]) -> No
     third = feed.news({"runs": [run.id], "have": {run.id: [second["series"][run.id]["epoch"], 4]}})
     assert third["series"][run.id]["whole"]
     assert curve(third, run, "loss") == ([1.0, 2.0, 3.0], [1.0, 0.5, 9.0])
+    run.append_metrics(3, {"samples/total": 0.5})
+    fourth = feed.news({"runs": [run.id], "have": {run.id: [third["series"][run.id]["epoch"], 3]}})
+    assert curve(fourth, run, "samples/total") == ([3.0], [0.5]), "of a step that the browser had read already"
 
 
 def test_the_time_axis_is_in_minutes(desk: Desk, new_run: Callable[..., Run]) -> None:
@@ -126,12 +129,20 @@ def test_alarms_are_placed_on_both_axes(desk: Desk, new_run: Callable[..., Run])
 
 
 def test_the_state_of_a_run(desk: Desk, new_run: Callable[..., Run]) -> None:
-    fresh, old, done, queued = new_run(1), new_run(1), new_run(1), new_run()
-    os.utime(old.metrics_file, (0, 0))
+    """A run is under way while a process holds it, whoever started that and however rarely it writes."""
+    held, old, done, queued = new_run(1), new_run(1), new_run(1), new_run()
+    trainer = try_lock(held.lock)
+    assert trainer is not None
     done.adapter.mkdir()
     desk.queue.submit(JobSpec.train(queued.id))
-    cards = {card["id"]: card["state"] for card in CurveFeed(desk).news({})["runs"]}
-    assert cards == {fresh.id: "running", old.id: "stopped", done.id: "done", queued.id: "queued"}
+    feed = CurveFeed(desk)
+
+    def states() -> dict[str, str]:
+        return {card["id"]: card["state"] for card in feed.news({})["runs"]}
+
+    assert states() == {held.id: "running", old.id: "stopped", done.id: "done", queued.id: "queued"}
+    os.close(trainer)
+    assert states()[held.id] == "stopped"
 
 
 def test_runs_that_nobody_knows_are_not_drawn(desk: Desk, new_run: Callable[..., Run]) -> None:
@@ -182,8 +193,11 @@ def test_sample_now_asks_the_process_or_files_a_job(desk: Desk, sampled: Run) ->
             return MonitorTab(desk, tab)
 
     monitor = asyncio.run(make())
+    trainer = try_lock(sampled.lock)
+    assert trainer is not None
     asked, _ = monitor.sample_now(samples.slider(sampled), gr.EventData(None, {"run": sampled.id}))
     assert asked["note"] == text.SAMPLES_WORDS["asked"] and RunSamples(sampled).answered()
+    os.close(trainer)
     sampled.adapter.mkdir()
     _, jobs = monitor.sample_now(samples.slider(sampled), gr.EventData(None, {"run": sampled.id}))
     assert not RunSamples(sampled).answered()

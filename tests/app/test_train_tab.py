@@ -176,6 +176,18 @@ def test_runs_are_resumed_and_extended_from_the_board(desk: Desk) -> None:
     assert run.preset().settings["max_steps"] == 1000 + int(load_train_preset("mini_grpo").settings["max_steps"])
 
 
+def test_a_run_that_the_queue_does_not_train_is_no_business_of_its_buttons(desk: Desk) -> None:
+    run = Run.create(desk.workspace, load_train_preset("mini_nft"))
+    trainer = try_lock(run.lock)
+    assert trainer is not None
+    [row] = run_board.board(desk)["runs"]
+    assert (row["state"], row["job"], row["problem"]) == ("training", "", text_train.OUTSIDE)
+    assert not row["can_resume"] and not row["can_extend"]
+    os.close(trainer)
+    [row] = run_board.board(desk)["runs"]
+    assert (row["state"], row["problem"]) == ("new", "")
+
+
 def test_a_log_is_read_from_its_end_and_searched(desk: Desk) -> None:
     run = Run.create(desk.workspace, load_train_preset("mini_grpo"))
     assert run_board.log(desk, run.id, "")["lines"] == ""

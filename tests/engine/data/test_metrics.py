@@ -61,7 +61,25 @@ def test_a_resumed_run_continues_from_its_checkpoint(run: Run) -> None:
         run.append_metrics(step, {"loss": 10.0 + step})
     found.read_on()
     assert points(found, "loss") == ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 13.0, 14.0])
+    assert points(found, "samples/total") == ([], []), "they were of weights that are gone"
     assert found.epoch > before
+
+
+def test_more_of_a_step_that_was_read_already_is_not_overlooked(run: Run) -> None:
+    """As a checkpoint's samples are, which come seconds after its loss."""
+    found = MetricColumns(run)
+    for step in (1, 2):
+        run.append_metrics(step, {"loss": float(step)})
+    found.read_on()
+    before = found.epoch
+    run.append_metrics(2, {"samples/total": 0.5})
+    found.read_on()
+    assert found.epoch != before, "who has read step 2 asks anew"
+    assert points(found, "samples/total") == ([2.0], [0.5]) and points(found, "loss") == ([1.0, 2.0], [1.0, 2.0])
+    before = found.epoch
+    run.append_metrics(3, {"loss": 3.0})
+    found.read_on()
+    assert found.epoch == before
 
 
 def test_a_file_put_there_anew_is_read_from_its_start(run: Run) -> None:
@@ -80,8 +98,8 @@ def test_the_cache_is_taken_only_for_the_same_file(run: Run, monkeypatch: pytest
         run.append_metrics(step, {"loss": step / 2, "kl": 0.0})
     first = MetricColumns(run)
     first.read_on()
-    run.append_metrics(51, {"loss": 9.0})
     run.append_metrics(50, {"kl": 4.0})
+    run.append_metrics(51, {"loss": 9.0})
     again = MetricColumns(run)
     assert len(again.columns["loss"]) == 50
     again.read_on()

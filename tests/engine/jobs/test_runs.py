@@ -1,5 +1,6 @@
 """What a person does with runs, and what the folder and the newest job tell of them. Nothing is trained here."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from engine.config.presets import load_train_preset
+from engine.data.locks import try_lock
 from engine.data.runs import CHECKPOINT, Run
 from engine.data.store import Store
 from engine.errors import ConfigError, JobError
@@ -61,6 +63,18 @@ def test_a_runs_state_follows_its_newest_job(queue: JobQueue, run: Run) -> None:
     queue.finish(job.id, "cancelled")
     found = run_state(queue, run.id)
     assert (found.state, found.step, found.of, found.can_resume, found.can_extend) == ("stopped", 3, STEPS, True, True)
+
+
+def test_what_a_curriculum_or_a_shell_trains_is_not_called_stopped(queue: JobQueue, run: Run) -> None:
+    file_run(queue, run)
+    work(queue, "failed", "The loss is nan.")
+    checkpoint(run, 3)
+    trainer = try_lock(run.lock)
+    assert trainer is not None
+    found = run_state(queue, run.id)
+    assert (found.state, found.problem, found.can_resume, found.can_extend) == ("training", "", False, False)
+    os.close(trainer)
+    assert run_state(queue, run.id).state == "failed"
 
 
 @pytest.mark.parametrize("status", ["failed", "lost"])
