@@ -5,6 +5,8 @@ Imports no torch, so that the page follows every change of a setting.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from engine.config.presets import load_preset
@@ -79,7 +81,7 @@ def plan(preset: TrainPreset) -> Plan | None:
 
 
 def load_of(planned: Plan) -> Load:
-    """What the recipe puts on its device."""
+    """What the recipe puts on its device. A student's guidance is its teacher's, so it trains without."""
     values, online = planned.values, "num_generations" in planned.values
     graph = int(values["per_device_train_batch_size"]) * (
         planned.guided if online else SIDES.get(planned.preset.algorithm, 1)
@@ -92,7 +94,7 @@ def load_of(planned: Plan) -> Load:
         tokens=planned.tokens,
         text_tokens=family_spec(planned.model.family).text_tokens or 128,
         graph_clips=graph,
-        rollout_clips=int(values["rollout_batch"]) * planned.guided if online else 0,
+        rollout_clips=int(values.get("rollout_batch", 0)) * planned.guided,
         lora_rank=int(values["lora_rank"]),
         checkpointed=bool(values["checkpoint_blocks"] or values.get("gradient_checkpointing")),
         copies=(1 if values["ema_decay"] else 0) + (1 if "old_decay_flat" in values else 0),
@@ -122,7 +124,15 @@ def _nft(planned: Plan) -> Effort:
     return Effort(forward=rollout + trained * (2 if values["beta"] else 1), trained=trained)
 
 
-EFFORTS: Mapping[str, Callable[[Plan], Effort]] = {"dpo": _dpo, "grpo": _grpo, "nft": _nft}
+def _distill(planned: Plan) -> Effort:
+    values, steps = planned.values, int(planned.values["student_steps"])
+    trained = planned.clips_an_update * steps
+    teacher = values["rollout_clips"] * planned.guided * values["num_steps"] / values["steps_per_rollout"]
+    jumps = trained * (1 - steps / values["num_steps"]) if values["target"] == "consistency" else 0
+    return Effort(forward=teacher + max(0, jumps), trained=trained)
+
+
+EFFORTS: Mapping[str, Callable[[Plan], Effort]] = {"dpo": _dpo, "grpo": _grpo, "nft": _nft, "distill": _distill}
 
 
 def flop_an_update(planned: Plan) -> float:
@@ -144,7 +154,24 @@ class Experience:
 
 
 def experience(run: Run) -> Experience | None:
-    """None for a run that tells nothing: of an unknown size, or without a logged step."""
+    """None for a run that tells nothing: of an unknown size, or without a logged step. Read again only when it changes:
+    a form asks at each key press, and long runs take a tenth of a second each."""
+    return _experience(run, _stamp(run.metrics_file), _stamp(run.resolved))
+
+
+Stamp = tuple[int, int]
+
+
+def _stamp(file: Path) -> Stamp:
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=256)
+def _experience(run: Run, metrics: Stamp, resolved: Stamp) -> Experience | None:
     try:
         planned = plan(run.preset())
     except DailiesError:

@@ -8,8 +8,10 @@ import torch
 
 from engine.config.presets import load_preset, load_train_preset, preset_keys
 from engine.config.schema import NetworkShape
+from engine.data.runs import Run
+from engine.data.workspace import Workspace
 from engine.hardware.effort import Effort, Pace, forward_flop, seconds_an_update
-from engine.hardware.forecast import forecast, load_of, plan
+from engine.hardware.forecast import flop_an_update, forecast, load_of, plan
 from engine.hardware.memory import (
     GIB,
     Load,
@@ -230,3 +232,51 @@ def test_a_larger_group_of_settings_follows_through_to_the_load() -> None:
     plans = [plan(preset) for preset in (small, large)]
     assert [one.tokens for one in plans if one] == [3 * 16, 5 * 16]
     assert load_of(plans[1]).tokens > load_of(plans[0]).tokens  # type: ignore[arg-type]
+
+
+# ---- What runs on this machine have told
+def test_runs_that_needed_more_than_was_foretold_correct_the_forecast(workspace: Workspace) -> None:
+    preset = load_train_preset("grpo_online", {"settings": {"per_device_train_batch_size": 1}})
+    before = forecast(preset, 192.0)
+    assert before is not None and before.factor == 1.0
+    run = Run.create(workspace, preset)
+    for step, share in ((1, 1.5), (2, 2.0)):
+        run.append_metrics(step, {"memory/reserved": share * before.need.peak, "time/step": 40.0})
+    found = forecast(preset, 192.0, [run])
+    assert found is not None and found.factor == pytest.approx(2.0) and found.need == before.need
+    assert found.seconds == pytest.approx(40.0 * int(str(preset.settings["max_steps"])))
+    just_enough = before.need.peak / 0.8 / 0.9 + 5
+    tight = forecast(preset, just_enough)
+    assert tight is not None and tight.verdict == "fits"
+    learned_from = forecast(preset, just_enough, [run])
+    assert learned_from is not None and learned_from.verdict == "no" and learned_from.advice is not None
+    run.append_metrics(3, {"memory/reserved": 3 * before.need.peak})
+    again = forecast(preset, 192.0, [run])
+    assert again is not None and again.factor == pytest.approx(3.0), "a run that goes on is read again"
+    other = forecast(load_train_preset("mini_grpo"), 192.0, [run])
+    assert other is not None and other.factor == 1.0 and other.seconds is None, "of another model"
+
+
+@pytest.mark.parametrize("key", preset_keys("train"))
+def test_the_time_of_every_algorithm_follows_its_length(key: str, workspace: Workspace) -> None:
+    preset = load_train_preset(key)
+    run = Run.create(workspace, preset)
+    run.append_metrics(1, {"time/step": 2.0})
+    steps = int(str(preset.settings["max_steps"]))
+    found = forecast(preset, 192.0, [run])
+    assert found is not None and found.seconds == pytest.approx(2.0 * steps)
+
+
+def test_a_students_work_is_its_teachers_clips_and_its_own_steps() -> None:
+    def flop(**settings: object) -> float:
+        planned = plan(load_train_preset("mini_distill", {"settings": settings}))
+        assert planned is not None
+        return flop_an_update(planned)
+
+    assert flop(num_steps=20, student_steps=2) < flop(num_steps=20, student_steps=4)
+    assert flop(num_steps=10) < flop(num_steps=20)
+    assert flop(rollout_clips=8) < flop(rollout_clips=32)
+    assert flop(target="trajectory") < flop(target="consistency")
+    few, many = (plan(load_train_preset("mini_distill", {"settings": {"rollout_batch": n}})) for n in (1, 64))
+    assert few is not None and many is not None
+    assert need(load_of(few)).rollout < need(load_of(many)).rollout
