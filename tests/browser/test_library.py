@@ -166,10 +166,11 @@ def test_keys_drive_the_player_but_not_while_typing(library: Page) -> None:
 def test_a_key_can_be_changed_and_is_kept(library: Page, archive: Any) -> None:
     compare(library, 0, 1)
     library.locator("#compare-player summary").click()
-    row = library.locator("#compare-player .keyrow").filter(has_text=text.PLAYER_WORDS["actions"]["wipe"])
+    wipe = text.PLAYER_WORDS["actions"]["wipe"]
+    row = library.locator("#compare-player .keyrow").filter(has=library.get_by_role("button", name=f"{wipe}: W"))
     row.locator("button").click()
     library.keyboard.press("q")
-    expect(row.locator("button")).to_have_text("Q")
+    expect(library.get_by_role("button", name=f"{wipe}: Q")).to_have_text("Q")
     library.locator("#compare-player summary").click()
     library.locator("#compare-player .stage").click()
     library.keyboard.press("q")
