@@ -25,8 +25,10 @@ CURVES_WORDS: dict[str, Any] = {
 }
 GROUPS = {
     "trained": "Rewards that are trained on",
-    "held_out": "Held-out rewards, judge and monitoring metrics",
-    "samples": "Rewards of the samples (same prompts and seeds)",
+    "held_out": "Held-out rewards, motion, variety and drift",
+    "monitor": "The six metrics of every run, on its samples",
+    "samples_held_out": "Rewards of the samples that are not trained on",
+    "samples": "Rewards of the samples that are trained on (same prompts and seeds)",
     "loss": "Loss and KL",
     "policy": "Ratios, clipping and groups",
     "optimiser": "Gradient norm and learning rate",
@@ -58,6 +60,13 @@ METRICS = {
     "rewards/margins": "Margin",
     "rewards/accuracies": "Accuracy",
     "samples/total": "Total",
+    "monitor/t_lpips": "Temporal LPIPS ↓",
+    "monitor/fvd_lite": "FVD-lite ↓",
+    "monitor/clip_vid": "CLIP-Vid ↑",
+    "monitor/seam": "Seam consistency ↑",
+    "monitor/identity_drift": "Identity drift ↓",
+    "monitor/loopiness": "Loopiness ↓",
+    "samples/held_out/total": "Total",
     "nft/positive": "Loss of the positive policy",
     "nft/negative": "Loss of the negative policy",
 }

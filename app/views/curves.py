@@ -21,7 +21,9 @@ from engine.jobs.spec import Status
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "trained": ("reward", "rewards/*/mean", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/acc*"),
-    "held_out": ("watch/*", "held_out/*", "judge*", "motion", "diversity", "drift", "monitor/*", "eval_*"),
+    "held_out": ("watch/*", "held_out/*", "judge*", "motion", "diversity", "drift", "eval_*"),
+    "monitor": ("monitor/*",),
+    "samples_held_out": ("samples/held_out/*",),
     "samples": ("samples/*",),
     "loss": ("loss", "kl", "kl/*", "nft/*", "error/*"),
     "policy": ("ratio/*", "clip_ratio*", "reward_std", "rewards/*/std", "frac_*", "advantage*"),

@@ -39,7 +39,7 @@ def make_samples(config: SamplesConfig, context: JobContext) -> Running:
     from engine.training.samples import Sampling, undisturbed
 
     use_adapter(family.network, run.id, weights)
-    sampling = Sampling(run, requests, preset.mix)
+    sampling = Sampling(run, requests, preset)
     yield JobProgress(phase="samples")
     with undisturbed(family.network):
         clips = sampling.make(family, EncodedPrompts(family, requests[0].fps))

@@ -11,21 +11,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
-from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
 from engine.data.runs import Run
-from engine.data.samples import RunSamples, SampleSet
+from engine.data.samples import RunSamples
 from engine.families.base import ModelFamily
 from engine.generation.request import GenerationRequest
 from engine.seeds import seed_for
 from engine.training.distributed import from_first, is_first
 from engine.training.prompts import EncodedPrompts
 from engine.training.rollout import roll_out
+from engine.training.sample_scores import SampleScores
 from rewards import Clip
 
 if TYPE_CHECKING:
     from engine.training.video_trainer import VideoTrainer
-    from rewards.suite import RewardSuite
 
 log = logging.getLogger(__name__)
 
@@ -48,42 +47,23 @@ def sample_requests(
 
 
 class Sampling:
-    """Makes, scores and keeps the sample sets of one run. `mix` None: no rewards."""
+    """Makes, scores and keeps the sample sets of one run."""
 
-    def __init__(self, run: Run, requests: Sequence[GenerationRequest], mix: str | None, batch: int = 4) -> None:
+    def __init__(self, run: Run, requests: Sequence[GenerationRequest], preset: TrainPreset, batch: int = 4) -> None:
         self.kept = RunSamples(run)
-        self._requests, self._mix, self._batch = list(requests), mix, batch
-        self._suite: RewardSuite | None = None
+        self._requests, self._batch = list(requests), batch
+        self._scores = SampleScores(preset)
 
     def make(self, family: ModelFamily, prompts: EncodedPrompts) -> list[Clip]:
         """The clips by the weights that the family has now."""
         return roll_out(family, self._requests, prompts, batch=self._batch).clips
 
     def keep(self, step: int | None, clips: Sequence[Clip]) -> dict[str, float]:
-        """Score and write them; the mean of each reward, under "samples/"."""
-        reports = self._score(clips)
-        found = self.kept.save(step, clips, [request.seed for request in self._requests], reports)
-        return means(found)
-
-    def _score(self, clips: Sequence[Clip]) -> list[dict[str, Any] | None]:
-        if self._mix is None:
-            return [None] * len(clips)
-        if self._suite is None:
-            from rewards.suite import RewardSuite
-
-            self._suite = RewardSuite(load_preset("rewards", self._mix))
-        return [report.to_dict() for report in self._suite.score_many(list(clips))]
-
-
-def means(found: SampleSet) -> dict[str, float]:
-    """The mean of each reward over the clips that it applies to, and of the total."""
-    values: dict[str, list[float]] = {}
-    for report in (sample.report for sample in found.samples if sample.report):
-        parts = {key: result["value"] for key, result in report["results"].items()}
-        for name, value in {**parts, "total": report["total"]}.items():
-            if value is not None:
-                values.setdefault(f"samples/{name}", []).append(value)
-    return {name: sum(numbers) / len(numbers) for name, numbers in values.items()}
+        """Score and write them; what was measured of them, see `SampleScores.means`."""
+        reports = self._scores.reports(clips)
+        stored = [report.to_dict() for report in reports] or [None] * len(clips)
+        self.kept.save(step, clips, [request.seed for request in self._requests], stored)
+        return self._scores.means(reports)
 
 
 class Sampler(TrainerCallback):
@@ -102,7 +82,7 @@ class Sampler(TrainerCallback):
         requests = kept or sample_requests(
             trainer.template, prompts, seed=args.seed, num_clips=args.sample_clips, num_steps=args.sample_steps
         )
-        self._sampling = Sampling(run, requests, preset.mix, batch=getattr(args, "rollout_batch", 4))
+        self._sampling = Sampling(run, requests, preset, batch=getattr(args, "rollout_batch", 4))
         if requests and not kept and is_first():
             self._sampling.kept.keep_requests(requests)
         self._active = bool(requests)

@@ -107,12 +107,15 @@ def test_long_runs_are_thinned_and_keep_their_peaks(desk: Desk, new_run: Callabl
 
 def test_metrics_come_in_groups() -> None:
     names = {"reward", "rewards/mini/mean", "rewards/mini/std", "watch/held_out/seam", "samples/total", "epoch", "at"}
-    found = {group["key"]: [chart["name"] for chart in group["charts"]] for group in grouped(names | {"strange"})}
+    names |= {"monitor/seam", "monitor/t_lpips", "samples/held_out/seam", "ratio/spread", "clip_ratio", "strange"}
+    found = {group["key"]: [chart["name"] for chart in group["charts"]] for group in grouped(names)}
     assert found == {
         "trained": ["reward", "rewards/mini/mean"],
         "held_out": ["watch/held_out/seam"],
+        "monitor": ["monitor/t_lpips", "monitor/seam"],
+        "samples_held_out": ["samples/held_out/seam"],
         "samples": ["samples/total"],
-        "policy": ["rewards/mini/std"],
+        "policy": ["ratio/spread", "clip_ratio", "rewards/mini/std"],
         "other": ["strange"],
     }
     assert set(text.GROUPS) == set(GROUPS)

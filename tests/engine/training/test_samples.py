@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from engine.config.presets import load_train_preset
+from engine.config.presets import load_preset, load_train_preset
 from engine.data.runs import Run
 from engine.data.samples import RunSamples, set_name
 from engine.data.workspace import Workspace
@@ -15,8 +16,12 @@ from engine.errors import ConfigError
 from engine.generation.request import GenerationRequest
 from engine.generation.video_io import read_header
 from engine.training.config import VideoNFTConfig
+from engine.training.evaluate import MONITORS
 from engine.training.run import Recorder, train
+from engine.training.sample_scores import SampleScores
 from engine.training.samples import sample_requests
+from rewards import Clip
+from rewards.suite import RewardSuite
 
 PRESET = """
 title = "Tiny NFT"
@@ -89,7 +94,45 @@ def test_a_set_at_each_checkpoint_beside_the_base(new_run: Callable[..., Run]) -
     assert sorted(rows) == [1, 2, 3, 4]
     assert [step for step in rows if "samples/total" in rows[step]] == [2, 4]
     assert all(rows[step]["time/step"] > 0 and rows[step]["time/update"] > 0 for step in rows)
+    assert "samples/flow_smoothness" in rows[2]
+    assert not any(name.startswith("samples/held_out/") for name in rows[2]), "it watches no other mix"
     assert rows[1]["at"] < rows[4]["at"] and rows[4]["memory/process"] > 0
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[Clip]:
+    """Two clips in which something moves, one of them cut in its middle."""
+    rng = np.random.default_rng(3)
+    texture = rng.integers(0, 255, (64, 96, 3), np.uint8)
+    moving = np.stack([texture[:, at : at + 64] for at in range(17)])
+    return [Clip(frames=frames, fps=8.0, prompt="a red circle") for frames in (moving, np.roll(moving, 8, axis=0))]
+
+
+def test_samples_are_measured_by_what_is_trained_on_what_is_not_and_the_six_metrics(clips: list[Clip]) -> None:
+    preset = load_train_preset("mini_grpo")
+    scores = SampleScores(preset)
+    reports = scores.reports(clips)
+    found = scores.means(reports)
+    trained = load_preset("rewards", str(preset.mix)).weights
+    assert {"samples/clip_vid", "samples/flow_smoothness"} <= set(found) and "samples/t_lpips" not in found
+    held_out = {name.removeprefix("samples/held_out/") for name in found if name.startswith("samples/held_out/")}
+    assert held_out and not held_out & set(trained)
+    lacking = {f"monitor/{name}" for name in MONITORS} - set(found)
+    assert lacking == {"monitor/seam", "monitor/identity_drift"}, "noise has no windows, and no subject"
+    raw = [report.results["t_lpips"].raw for report in reports]
+    assert found["monitor/t_lpips"] == pytest.approx(sum(one for one in raw if one is not None) / 2)
+    own = RewardSuite(load_preset("rewards", str(preset.mix))).score_many(clips)
+    assert [report.total for report in reports] == pytest.approx([report.total for report in own])
+    assert [report.weights for report in reports] == [report.weights for report in own]
+
+
+def test_pairs_train_on_no_reward_and_their_samples_are_measured_all_the_same(clips: list[Clip]) -> None:
+    scores = SampleScores(load_train_preset("mini_dpo"))
+    found = scores.means(scores.reports(clips))
+    assert "samples/held_out/total" in found and "monitor/t_lpips" in found
+    assert not any(name.startswith("samples/") and not name.startswith("samples/held_out/") for name in found)
+    neither = SampleScores(load_train_preset("mini_dpo", {"watch": None}))
+    assert neither.reports(clips) == [] and neither.means([]) == {}
 
 
 def test_the_base_is_the_model_before_training(new_run: Callable[..., Run]) -> None:
