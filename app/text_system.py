@@ -49,6 +49,9 @@ PARTS = {
     "dailies.db": "Database",
     "tmp": "Half-written files",
     "curricula": "Curricula",
+    "saved": "Saved recipes",
+    "spread": "On its way to a cluster and back",
+    "tensorboard": "Exported for TensorBoard",
     "campaigns": "Labelling campaigns",
 }
 CLEANABLE = {
@@ -57,6 +60,7 @@ CLEANABLE = {
     "cache": "Caches: metrics are read again, kernels found again",
     "half_written": "What processes that are gone left half written",
     "rejected": "Checkpoints that were rolled back",
+    "checkpoints": "Older checkpoints of runs that nobody trains: each keeps its last, its samples and its adapter",
     "old_logs": "Logs of jobs older than 30 days",
 }
 CAPTIONS = {"devices": "Devices", "attention": "Attention", "convolutions": "VAE convolution"}

@@ -17,7 +17,7 @@ from engine.data.workspace import Workspace
 from engine.errors import ConfigError
 
 OLD_LOG_S = 30 * 24 * 3600.0
-Cleanable = Literal["deleted", "prompts", "cache", "half_written", "rejected", "old_logs"]
+Cleanable = Literal["deleted", "prompts", "cache", "half_written", "rejected", "checkpoints", "old_logs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +102,8 @@ def _paths(store: Store, key: str) -> list[Path]:
         return [workspace.clip_folder(clip_id) for clip_id in store.deleted_ids()]
     if key == "rejected":
         return _rejected(workspace)
+    if key == "checkpoints":
+        return _outdated(workspace)
     if key == "half_written":
         return [workspace.tmp]
     if key == "old_logs":
@@ -111,6 +113,11 @@ def _paths(store: Store, key: str) -> list[Path]:
 
 def _rejected(workspace: Workspace) -> list[Path]:
     return [path for run in list_runs(workspace) for path in run.checkpoints.glob(f"{REJECTED}*")]
+
+
+def _outdated(workspace: Workspace) -> list[Path]:
+    """What runs that nobody trains would not go on from: every checkpoint but the last."""
+    return [path for run in list_runs(workspace) if not run.is_trained for path in run.older_checkpoints()]
 
 
 def _remove(paths: list[Path]) -> None:
@@ -127,5 +134,6 @@ CLEANERS: dict[Cleanable, Callable[[Store], object]] = {
     "cache": lambda store: _remove([store.workspace.cache]),
     "half_written": lambda store: sweep(store.workspace),
     "rejected": lambda store: _remove(_rejected(store.workspace)),
+    "checkpoints": lambda store: _remove(_outdated(store.workspace)),
     "old_logs": lambda store: _remove(_paths(store, "old_logs")),
 }

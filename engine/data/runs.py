@@ -159,12 +159,21 @@ class Run:
 
     def last_checkpoint(self) -> Path | None:
         """The newest whole checkpoint; a folder still being written has another name."""
+        found = self._whole_checkpoints()
+        return found[-1] if found else None
+
+    def older_checkpoints(self) -> list[Path]:
+        """All whole ones but the newest."""
+        return self._whole_checkpoints()[:-1]
+
+    def _whole_checkpoints(self) -> list[Path]:
+        """The oldest first."""
         found = [
             (int(path.name.removeprefix(CHECKPOINT)), path)
             for path in self.checkpoints.glob(f"{CHECKPOINT}*")
             if path.name.removeprefix(CHECKPOINT).isdigit() and (path / "trainer_state.json").is_file()
         ]
-        return max(found)[1] if found else None
+        return [path for _, path in sorted(found)]
 
     def weights(self) -> Path | None:
         """The folder that holds the run's adapter as it is now: finished, or of the last checkpoint."""

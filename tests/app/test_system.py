@@ -14,9 +14,11 @@ from app import text_system as text
 from app.desk import Desk
 from app.tabs.system import SystemTab
 from app.views import system
+from engine.config.presets import load_train_preset
 from engine.data.clip_files import has_files
 from engine.data.disk import clean, disk_use
 from engine.data.locks import try_lock
+from engine.data.runs import CHECKPOINT, Run
 from engine.errors import ConfigError
 from engine.hardware.samples import GpuSample, Reading, Snapshot
 from engine.jobs.upkeep_spec import inspect_job
@@ -91,6 +93,24 @@ def test_the_disk_and_what_can_go(desk: Desk, make_clip: Any) -> None:
     assert clean(desk.store, "prompts") == 1000 and clean(desk.store, "prompts") == 0
     with pytest.raises(ConfigError, match="nothing called 'clips'"):
         clean(desk.store, "clips")
+
+
+def test_a_run_keeps_the_checkpoint_that_it_goes_on_from(desk: Desk) -> None:
+    idle, trained = (Run.create(desk.workspace, load_train_preset("mini_nft")) for _ in range(2))
+    for run in (idle, trained):
+        for step in (5, 10, 9):
+            folder = run.checkpoints / f"{CHECKPOINT}{step}"
+            folder.mkdir(parents=True)
+            (folder / "trainer_state.json").write_text("{}")
+            (folder / "optimizer.pt").write_bytes(b"x" * 1000)
+        (run.checkpoints / f"{CHECKPOINT}7").mkdir()  # torn: nobody knows what it is
+    trainer = try_lock(trained.lock)
+    assert trainer is not None
+    assert {one.key: one.num_files for one in disk_use(desk.store).reclaimable}["checkpoints"] == 4
+    assert clean(desk.store, "checkpoints") == 2 * 1002
+    os.close(trainer)
+    assert sorted(path.name for path in idle.checkpoints.iterdir()) == ["checkpoint-10", "checkpoint-7"]
+    assert len(list(trained.checkpoints.iterdir())) == 4, "its process may be about to write"
 
 
 def test_cleaning_follows_no_links(desk: Desk, tmp_path: Any) -> None:
