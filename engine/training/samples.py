@@ -61,7 +61,7 @@ class Sampling:
     def keep(self, step: int | None, clips: Sequence[Clip]) -> dict[str, float]:
         """Score and write them; what was measured of them, see `SampleScores.means`."""
         reports = self._scores.reports(clips)
-        stored = [report.to_dict() for report in reports] or [None] * len(clips)
+        stored: list[Any] = [report.to_dict() for report in reports] or [None] * len(clips)
         self.kept.save(step, clips, [request.seed for request in self._requests], stored)
         return self._scores.means(reports)
 
