@@ -34,6 +34,7 @@ DESK_WORDS = PLAYER_WORDS | {
     "votes": "Your vote",
     "choices": CHOICES,
     "undo": "Undo",
+    "undo_last": "Undo the last vote",
     "note": "Note",
     "note_hint": "Anything worth saying of this pair (optional)",
     "axes": "Also better in",

@@ -60,7 +60,7 @@ def voting_routes(desk: Desk, dependencies: Sequence[Any] = ()) -> APIRouter:
     @router.post("/undo")
     def undo(request: Request, fields: Fields) -> Any:
         who, campaign = labeller_of(request, fields), text_of(fields, "campaign")
-        return told(lambda: {"pairs": label.pairs(desk.store, [campaigns.undo(campaign, who)])})
+        return told(lambda: label.undone(desk.store, campaigns.undo(campaign, who)))
 
     return router
 
@@ -69,7 +69,7 @@ def ahead(desk: Desk, campaigns: Campaigns, campaign_id: str, labeller: str) -> 
     """What the labeller judges next, and how far they are."""
     pairs = label.pairs(desk.store, campaigns.next_pairs(campaign_id, labeller, AHEAD))
     is_open = campaigns.get(campaign_id).is_open
-    return {"pairs": pairs, "open": is_open, **label.standing(campaigns.progress(campaign_id), labeller)}
+    return {"pairs": pairs, "open": is_open, **label.standing(campaigns.standing(campaign_id, labeller))}
 
 
 def told(answer: Any) -> Any:

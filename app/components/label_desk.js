@@ -103,12 +103,13 @@ async function undo() {
   view.undoing = true;
   try {
     await send();
-    const { pairs: [pair] } = await ask("undo", { campaign: view.campaign.id, labeller: view.me });
+    const { pairs: [pair], axes, note: noted } = await ask("undo", { campaign: view.campaign.id, labeller: view.me });
     if (pair) {
       view.voted.delete(pairKey(pair));
       view.pairs = [pair, ...view.pairs.filter((one) => pairKey(one) !== pairKey(pair))];
       view.done = Math.max(0, view.done - 1);
       view.remaining += 1;
+      view.draft = { axes, note: noted }; // mostly it was the choice that slipped, not these
       $(".last").textContent = words.undone;
       showNext();
     }
@@ -281,6 +282,7 @@ function paint() {
   $(".rename").hidden = view.named || !view.me;
   $(".logout").hidden = !view.named;
   $(".open-past").hidden = !view.me;
+  $(".undo-last").hidden = Boolean(asked()) || !view.done;
   $(".voting").hidden = !asked();
   $(".nothing").hidden = !nothing;
   if (nothing) [$(".nothing h3").textContent, $(".nothing p").textContent] = nothing;

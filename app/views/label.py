@@ -7,7 +7,7 @@ from app import text_label
 from app.views.clips import player
 from engine.data.assigning import Assignment
 from engine.data.campaigns import Campaign
-from engine.data.progress import CampaignProgress
+from engine.data.progress import Standing
 from engine.data.store import ClipRecord, Store
 from engine.data.votes import StoredVote
 
@@ -30,7 +30,7 @@ def axes(names: Sequence[str]) -> list[dict[str, str]]:
     ]
 
 
-def pairs(store: Store, assignments: Sequence[Assignment]) -> list[dict[str, Any]]:
+def pairs(store: Store, assignments: Sequence[Assignment | StoredVote]) -> list[dict[str, Any]]:
     """The pairs as the player plays them, in the order given, but those of which a clip was deleted meanwhile."""
     known = store.known([clip for one in assignments for clip in (one.left_clip, one.right_clip)])
     both = [(one, known.get(one.left_clip), known.get(one.right_clip)) for one in assignments]
@@ -56,15 +56,15 @@ def _pair(one: Assignment | StoredVote, left: ClipRecord, right: ClipRecord) -> 
     return {"pair_id": pair_id, "shown_left": one.left_clip, "prompt": one.prompt, "clips": clips}
 
 
-def standing(progress: CampaignProgress, labeller: str) -> dict[str, Any]:
+def standing(far: Standing) -> dict[str, Any]:
     """How far one labeller is, and whether clips are still to come."""
-    mine = next((one for one in progress.labellers if one.labeller == labeller), None)
-    return {
-        "done": mine.done if mine else 0,
-        "remaining": mine.remaining if mine else progress.remaining,
-        "making": progress.askable + progress.gone < progress.pairs,
-        "gone": progress.gone,
-    }
+    mine = far.labeller
+    return {"done": mine.done, "remaining": mine.remaining, "making": far.missing > 0, "gone": far.gone}
+
+
+def undone(store: Store, one: StoredVote) -> dict[str, Any]:
+    """The pair that is asked about again, if its clips are there, and what was said of it beside the choice."""
+    return {"pairs": pairs(store, [one]), "axes": dict(one.vote.axes), "note": one.vote.note}
 
 
 def stored(vote: StoredVote) -> dict[str, Any]:

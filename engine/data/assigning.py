@@ -88,7 +88,7 @@ def assign_next(connection: Connection, asking: Asking, planned: Sequence[str]) 
     place = _next_place(connection, asking)
     if _repeat_is_due(connection, asking, place) and _assign_repeat(connection, asking, place):
         return ""
-    if _is_full(connection, asking):
+    if votes_to_ask_for(connection, asking) == 0:
         return None
     pair = _free_pair(connection, asking, planned) or _given_up_pair(connection, asking)
     if pair is None:
@@ -141,6 +141,14 @@ def slots_taken() -> Any:
     return query.correlate(PAIRS).scalar_subquery()
 
 
+def votes_to_ask_for(connection: Connection, asking: Asking) -> int | None:
+    """How many votes the campaign lacks of its target once all that was given is voted on; None without a target."""
+    if asking.spec.target_votes is None:
+        return None
+    query = select(func.count()).where(ASSIGNMENTS.c.campaign_id == asking.campaign_id, ASSIGNMENTS.c.slot.is_not(None))
+    return max(0, asking.spec.target_votes - (connection.scalar(query) or 0))
+
+
 def _next_place(connection: Connection, asking: Asking) -> int:
     query = select(func.max(ASSIGNMENTS.c.place)).where(*_of_labeller(asking))
     last = connection.scalar(query)
@@ -149,14 +157,6 @@ def _next_place(connection: Connection, asking: Asking) -> int:
 
 def _of_labeller(asking: Asking) -> tuple[ColumnElement[bool], ...]:
     return ASSIGNMENTS.c.campaign_id == asking.campaign_id, ASSIGNMENTS.c.labeller == asking.labeller
-
-
-def _is_full(connection: Connection, asking: Asking) -> bool:
-    """Whether the campaign's target is reached once all that was given is voted on."""
-    if asking.spec.target_votes is None:
-        return False
-    query = select(func.count()).where(ASSIGNMENTS.c.campaign_id == asking.campaign_id, ASSIGNMENTS.c.slot.is_not(None))
-    return (connection.scalar(query) or 0) >= asking.spec.target_votes
 
 
 def _repeat_is_due(connection: Connection, asking: Asking, place: int) -> bool:

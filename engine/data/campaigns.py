@@ -18,8 +18,6 @@ from engine.data.assigning import (
     Asking,
     Assignment,
     assign_given,
-    assignment_of,
-    assignments,
     free_slot,
     open_assignments,
 )
@@ -28,7 +26,7 @@ from engine.data.casting import assignment_to_fill, end_vote, store_vote, stored
 from engine.data.checkpoints import publish_named
 from engine.data.clip_files import has_files
 from engine.data.planning import give_planned, new_plan
-from engine.data.progress import CampaignProgress, read_progress
+from engine.data.progress import CampaignProgress, Standing, read_progress, read_standing
 from engine.data.store import Store, now
 from engine.data.tables import ASSIGNMENTS, CAMPAIGN_CLIPS, CAMPAIGNS, CLIPS, PAIRS, VOTES
 from engine.data.votes import NAME_LIMIT, StoredVote, Vote
@@ -102,16 +100,18 @@ class Campaigns:
         """What the labeller is to judge next: what was given and not voted on, then new pairs; [] when all is done.
 
         Asked again, it gives the same pairs with the same sides. Pairs whose files are gone are left out; `gone` names
-        them. Raises StoreError for an unknown campaign, ConfigError for a labeller without a name.
+        them, and once nothing else is left it is looked whether they are back. Raises StoreError for an unknown
+        campaign, ConfigError for a labeller without a name.
         """
         if not 0 < len(labeller) <= NAME_LIMIT:
             raise ConfigError(f"A labeller's name has 1 to {NAME_LIMIT} characters, but got {labeller[:40]!r}.")
         while True:
             found = [*self._assign(campaign_id, labeller, count)][:count]
             broken = [one.pair_id for one in found if not self._has_files(one.left_clip, one.right_clip)]
-            if not broken:
+            if broken:
+                self._mark_gone(broken, now())
+            elif len(found) >= count or not self._look_again(campaign_id):
                 return found
-            self._mark_gone(broken, now())
 
     def vote(self, vote: Vote) -> StoredVote:
         """Store a vote, once for each `client_uuid`: sent again, what is stored comes back, whatever it says now.
@@ -140,8 +140,9 @@ class Campaigns:
             asking = Asking(campaign_id=campaign.id, spec=campaign.spec, labeller=vote.labeller, at=now())
             assign_given(connection, asking, vote.pair_id, vote.shown_left)
 
-    def undo(self, campaign_id: str, labeller: str) -> Assignment:
-        """Withdraw the labeller's last vote and give its pair again, as it was shown. Again: the one before it.
+    def undo(self, campaign_id: str, labeller: str) -> StoredVote:
+        """Withdraw the labeller's last vote, which comes back, and give its pair again, as it was shown. Again: the one
+        before it.
 
         Raises StoreError when there is none to withdraw.
         """
@@ -159,7 +160,7 @@ class Campaigns:
             if slot is None and not last.is_repeat:
                 slot = free_slot(connection, last.pair_id, spec)
             connection.execute(update(ASSIGNMENTS).where(where).values(voted_at=None, slot=slot))
-            return assignment_of(connection.execute(assignments().where(where)).one())
+            return stored_vote(last)
 
     def edit(self, vote: Vote) -> StoredVote:
         """Put a vote in the place of the labeller's earlier one on the same pair and sides, which history keeps.
@@ -197,7 +198,13 @@ class Campaigns:
         """How far a campaign is, in all and for each labeller."""
         with self._database.reading() as connection:
             campaign = _find(connection, campaign_id)
-            return read_progress(connection, campaign.id, campaign.spec)
+            return read_progress(connection, campaign.id, campaign.spec, is_open=campaign.is_open)
+
+    def standing(self, campaign_id: str, labeller: str) -> Standing:
+        """How far one labeller is: what the voting page asks for with every vote, so nobody else is counted."""
+        with self._database.reading() as connection:
+            campaign = _find(connection, campaign_id)
+            return read_standing(connection, campaign.id, campaign.spec, labeller, is_open=campaign.is_open)
 
     def gone(self, campaign_id: str) -> list[Pair]:
         """The pairs that nobody is asked about because files of their clips were found to be gone."""
@@ -205,11 +212,12 @@ class Campaigns:
         with self._database.reading() as connection:
             return [_pair(row) for row in connection.execute(query)]
 
-    def look_again(self, campaign_id: str) -> list[Pair]:
-        """Ask about gone pairs again whose files are back; the pairs that are still gone."""
-        gone = self.gone(campaign_id)
-        self._mark_gone([pair.id for pair in gone if self._has_files(pair.clip_a, pair.clip_b)], None)
-        return self.gone(campaign_id)
+    def _look_again(self, campaign_id: str) -> bool:
+        """Whether files of gone pairs are back; those are asked about again."""
+        back = [pair.id for pair in self.gone(campaign_id) if self._has_files(pair.clip_a, pair.clip_b)]
+        if back:
+            self._mark_gone(back, None)
+        return bool(back)
 
     def missing(self, campaign_id: str) -> list[GenerationRequest]:
         """The requests of the clips that are still to be made: never made, deleted, or their files gone."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from engine.data.assigning import Asking, askable, free_pairs
+from engine.data.assigning import Asking, askable, free_pairs, open_assignments, votes_to_ask_for
 from engine.data.campaign_spec import CampaignSpec
 from engine.data.store import now
 from engine.data.tables import ASSIGNMENTS, PAIRS, VOTES
@@ -20,9 +20,9 @@ PAUSE = timedelta(minutes=5)  # a longer time between two votes is a pause, and 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabellerProgress:
-    """One labeller's part. `done` counts all votes that stand, skips and repeats too; `remaining` the pairs that could
-    still be given, open ones included. `votes_per_hour` leaves pauses out, None for fewer than two votes; `median_ms`
-    is the time a vote took, None where no vote says."""
+    """One labeller's part. `done` counts all votes that stand, skips and repeats too; `remaining` the pairs that they
+    can still be asked about, open ones included: none once the campaign is closed or has its votes. `votes_per_hour`
+    leaves pauses out, None for fewer than two votes; `median_ms` is the time a vote took, None where no vote says."""
 
     labeller: str
     done: int
@@ -49,14 +49,32 @@ class CampaignProgress:
         return max(0, self.target - self.votes)
 
 
-def read_progress(connection: Connection, campaign_id: str, spec: CampaignSpec) -> CampaignProgress:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far one labeller is, and of how many `pairs` clips are `missing` that may still come or are `gone`."""
+
+    labeller: LabellerProgress
+    missing: int
+    gone: int
+
+
+def read_standing(
+    connection: Connection, campaign_id: str, spec: CampaignSpec, name: str, *, is_open: bool
+) -> Standing:
+    """The progress of one labeller, also of one who was asked nothing yet."""
+    votes = connection.execute(_votes(campaign_id).where(ASSIGNMENTS.c.labeller == name)).all()
+    gone = _count(connection, campaign_id, PAIRS.c.gone_at.is_not(None))
+    there = _count(connection, campaign_id, *askable())
+    return Standing(
+        labeller=_of_labeller(connection, campaign_id, spec, name, votes, is_open=is_open),
+        missing=_count(connection, campaign_id) - there - gone,
+        gone=gone,
+    )
+
+
+def read_progress(connection: Connection, campaign_id: str, spec: CampaignSpec, *, is_open: bool) -> CampaignProgress:
     """The progress of a campaign."""
-    of_campaign = PAIRS.c.campaign_id == campaign_id
-
-    def count(*conditions: Any) -> int:
-        return connection.scalar(select(func.count()).select_from(PAIRS).where(of_campaign, *conditions)) or 0
-
-    pairs = count()
+    pairs = _count(connection, campaign_id)
     rows = connection.execute(_votes(campaign_id)).all()
     by_labeller: dict[str, list[Any]] = defaultdict(list)
     for row in rows:
@@ -66,11 +84,13 @@ def read_progress(connection: Connection, campaign_id: str, spec: CampaignSpec) 
     wanted = pairs * spec.labellers_per_pair
     return CampaignProgress(
         pairs=pairs,
-        askable=count(*askable()),
-        gone=count(PAIRS.c.gone_at.is_not(None)),
+        askable=_count(connection, campaign_id, *askable()),
+        gone=_count(connection, campaign_id, PAIRS.c.gone_at.is_not(None)),
         votes=sum(row.choice != "skip" and not row.is_repeat for row in rows),
         target=min(wanted, spec.target_votes or wanted),
-        labellers=tuple(_of_labeller(connection, campaign_id, spec, name, by_labeller[name]) for name in names),
+        labellers=tuple(
+            _of_labeller(connection, campaign_id, spec, name, by_labeller[name], is_open=is_open) for name in names
+        ),
     )
 
 
@@ -88,23 +108,29 @@ def _votes(campaign_id: str) -> Any:
     return query.where(VOTES.c.campaign_id == campaign_id, VOTES.c.current)
 
 
+def _count(connection: Connection, campaign_id: str, *conditions: Any) -> int:
+    """Of the campaign's pairs."""
+    query = select(func.count()).select_from(PAIRS).where(PAIRS.c.campaign_id == campaign_id, *conditions)
+    return connection.scalar(query) or 0
+
+
 def _of_labeller(
-    connection: Connection, campaign_id: str, spec: CampaignSpec, name: str, votes: Sequence[Any]
+    connection: Connection, campaign_id: str, spec: CampaignSpec, name: str, votes: Sequence[Any], *, is_open: bool
 ) -> LabellerProgress:
     asking = Asking(campaign_id=campaign_id, spec=spec, labeller=name, at=now())
-    free = connection.scalar(select(func.count()).select_from(free_pairs(asking).subquery())) or 0
-    is_open = (
-        ASSIGNMENTS.c.campaign_id == campaign_id,
-        ASSIGNMENTS.c.labeller == name,
-        ASSIGNMENTS.c.voted_at.is_(None),
-    )
-    still_open = connection.scalar(select(func.count()).select_from(ASSIGNMENTS).where(*is_open)) or 0
     times = [row.ms for row in votes if row.ms is not None]
     return LabellerProgress(
         labeller=name,
         done=len(votes),
         skipped=sum(row.choice == "skip" for row in votes),
-        remaining=free + still_open,
+        remaining=_remaining(connection, asking) if is_open else 0,
         votes_per_hour=votes_per_hour([row.created_at for row in votes]),
         median_ms=median(times) if times else None,
     )
+
+
+def _remaining(connection: Connection, asking: Asking) -> int:
+    """The pairs that the labeller has before them and those that they can still be given."""
+    free = connection.scalar(select(func.count()).select_from(free_pairs(asking).subquery())) or 0
+    room = votes_to_ask_for(connection, asking)
+    return len(open_assignments(connection, asking)) + (free if room is None else min(free, room))

@@ -117,8 +117,9 @@ def test_a_database_that_is_away_is_no_refusal(client: TestClient, campaign: Cam
 def test_undo_gives_the_pair_again(client: TestClient, campaign: Campaign) -> None:
     assert "no vote" in ask(client, "undo", campaign).json()["problem"]
     pair = ask(client, "next", campaign).json()["pairs"][0]
-    ask(client, "vote", campaign, vote=cast(pair))
-    assert ask(client, "undo", campaign).json()["pairs"] == [pair]
+    ask(client, "vote", campaign, vote=cast(pair, axes={"motion": "right"}, note=HOSTILE))
+    said = ask(client, "undo", campaign).json()
+    assert said == {"pairs": [pair], "axes": {"motion": "right"}, "note": HOSTILE}
     assert ask(client, "next", campaign).json()["done"] == 0
 
 

@@ -139,8 +139,9 @@ def test_a_clock_that_jumps_costs_the_time_not_the_vote(sent, kept):
 def test_undo_gives_the_pair_back_and_keeps_history(campaigns, library):
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(4, 3), repeat_share=0))
     shown = vote_all(campaigns, campaign, "ann", limit=3)
-    assert campaigns.undo(campaign.id, "ann") == shown[2]
-    assert campaigns.undo(campaign.id, "ann") == shown[1]
+    for one in (shown[2], shown[1]):
+        undone = campaigns.undo(campaign.id, "ann")
+        assert (undone.vote.pair_id, undone.left_clip, undone.vote.choice) == (one.pair_id, one.left_clip, "left")
     assert campaigns.next_pairs(campaign.id, "ann")[0] == shown[1]
     campaigns.vote(said(shown[1], "right"))
     assert [one.vote.choice for one in campaigns.votes(campaign.id)] == ["left", "right"]
@@ -201,9 +202,11 @@ def test_a_pair_whose_file_is_gone_is_skipped_and_reported_until_it_is_back(camp
     assert [pair.id for pair in campaigns.gone(campaign.id)] == [shown[0].pair_id]
     assert campaigns.progress(campaign.id).gone == 1
     assert campaigns.vote(said(shown[0])).winner == shown[0].left_clip  # it was on the screen already: not lost
-    assert [pair.id for pair in campaigns.look_again(campaign.id)] == [shown[0].pair_id]
+    assert shown[0].pair_id not in [one.pair_id for one in campaigns.next_pairs(campaign.id, "bob")]
     put_files(shown[0].left_clip)
-    assert campaigns.look_again(campaign.id) == []
+    campaigns.undo(campaign.id, "ann")
+    assert campaigns.next_pairs(campaign.id, "ann")[0] == shown[0]
+    assert campaigns.gone(campaign.id) == []
 
 
 def test_pairs_of_deleted_clips_wait_until_they_are_restored(campaigns, store, library):
@@ -260,6 +263,27 @@ def test_progress_tells_of_each_labeller(campaigns, library):
     (ann,) = found.labellers
     assert (found.pairs, found.askable, found.votes, found.target, found.remaining) == (15, 15, 5, 15, 10)
     assert (ann.done, ann.skipped, ann.remaining, ann.median_ms) == (6, 1, 9, 900)
+
+
+def test_what_a_labeller_has_to_do_is_what_will_be_asked(campaigns, store, library, put_files):
+    clips = library(4, 3)
+    campaign = campaigns.create(CampaignSpec(title="t", clip_ids=clips, target_votes=7, repeat_share=0))
+
+    def to_do(name: str) -> int:
+        return campaigns.standing(campaign.id, name).labeller.remaining
+
+    assert (to_do("ann"), to_do("bob")) == (7, 7)
+    ahead = campaigns.next_pairs(campaign.id, "ann")
+    assert (to_do("ann"), to_do("bob")) == (7, 3)
+    campaigns.vote(said(ahead[0]))
+    assert campaigns.standing(campaign.id, "ann").labeller == campaigns.progress(campaign.id).labellers[0]
+    vote_all(campaigns, campaign, "bob")
+    assert (to_do("ann"), to_do("bob"), to_do("cy")) == (3, 0, 0)
+    remove_files(store.workspace, ahead[1].left_clip)
+    left = campaigns.next_pairs(campaign.id, "ann")
+    assert ahead[1] not in left and to_do("ann") == len(left)
+    campaigns.close(campaign.id)
+    assert to_do("ann") == 0
 
 
 def test_the_pace_leaves_pauses_and_jumps_of_the_clock_out():
