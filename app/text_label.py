@@ -102,6 +102,11 @@ MADE_PART, RULES_PART = "Clips", "Votes"
 NO_SOURCE = "Name two models or adapters and at least one prompt, or choose clips of the Library."
 
 
+def of_chosen(count: int) -> str:
+    """The title that a campaign of chosen clips begins with."""
+    return f"{count} chosen clips"
+
+
 def created(title: str, missing: int) -> str:
     making = f" {missing:,} of its clips are being made; voting begins as soon as the first pair is there."
     return f"“{title}” is open.{making if missing else ''}"
@@ -115,6 +120,7 @@ REFRESH = "Refresh"
 MAKE_MISSING = "Make missing clips"
 CLOSE_CAMPAIGN, REOPEN_CAMPAIGN = "Close campaign", "Reopen campaign"
 NOTHING_MISSING = "Every clip of this campaign is there, or on its way."
+JUDGED, OVERALL = "Judged by", "The clips as a whole"
 RANKING = "Ranking"
 RANKING_HINT = "Bradley-Terry strengths in log-odds, 0 the average entrant, with {confidence:.0%} bootstrap intervals."
 WINS = "Who beat whom"
@@ -189,6 +195,23 @@ def alpha(value: float | None, low: float | None, high: float | None) -> str:
     if value is None:
         return "no pair has two people's votes yet"
     return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def axis(name: str) -> str:
+    return AXES.get(name) or name.replace("_", " ").capitalize()
+
+
+def alpha_of(name: str) -> str:
+    return f"Alpha of {axis(name).lower()}"
+
+
+def lacking(mix: str) -> dict[str, str]:
+    """Why a plot is not there."""
+    return {
+        "ranking": "No ranking: no vote is on clips of two different models, adapters or checkpoints.",
+        "rewards": f"No rewards against people: no pair with a preferred clip has both clips scored by “{mix}”. "
+        "The Score tab scores clips of the Library.",
+    }
 
 
 def seconds(ms: float | None) -> str:

@@ -1,11 +1,11 @@
 // A campaign in figures. `props.value` = {figures: [[name, value]], people: [[cell]], links: [[label, address]],
-// empty: [title, hint] | null, campaign, pulse}. Looks for newer votes while somebody sees it. Event "outdated".
+// remarks: [sentence], empty: [title, hint] | null, campaign, pulse}. Looks for newer votes while somebody sees it. Event "outdated".
 const { words } = props;
 const $ = (selector) => element.querySelector(selector);
 const make = (tag, textContent) => Object.assign(document.createElement(tag), { textContent });
 
 function show(value) {
-  const { figures = [], people = [], links = [], empty = null } = value ?? {};
+  const { figures = [], people = [], links = [], remarks = [], empty = null } = value ?? {};
   $(".figures").replaceChildren(...figures.map(([name, figure]) => {
     const pair = document.createElement("div");
     pair.append(make("dt", name), make("dd", figure));
@@ -20,6 +20,7 @@ function show(value) {
     row.append(...cells.map((cell) => make("td", cell)));
     return row;
   }));
+  $(".remarks").replaceChildren(...remarks.map((sentence) => make("p", sentence)));
   $(".links").hidden = !links.length;
   $(".links").replaceChildren($(".links span"), ...links.map(([label, href]) => Object.assign(make("a", label), { href, download: "" })));
 }

@@ -1,5 +1,6 @@
 """The Label tab: people vote on pairs of clips, a campaign at a time; what their votes say; and new campaigns."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,10 @@ class LabelTab:
             self.campaign = gr.Dropdown(self._choices(), label=text.CAMPAIGN, min_width=260, elem_id="label-campaign")
             mixes = mix_choices()[:-1]
             self.judges = gr.Dropdown(mixes, value=default_mix(mixes), label=text.JUDGES, min_width=160)
+            whole = [(text.OVERALL, view.OVERALL)]
+            self.axis = gr.Dropdown(
+                whole, value=view.OVERALL, label=text.JUDGED, min_width=150, visible=False, elem_id="label-axis"
+            )
             buttons = {"size": "md", "scale": 0, "min_width": 170, "elem_classes": "beside-label"}
             self.again = gr.Button(text.REFRESH, **buttons)
             self.make = gr.Button(text.MAKE_MISSING, **buttons)
@@ -111,13 +116,14 @@ class LabelTab:
     def shown(self) -> list[Any]:
         """What `show` fills."""
         plots = [self.plots, self.ranked, self.ranking, self.wins, self.judged, self.rewards]
-        return [self.campaign, self.close, self.sheet, *plots]
+        return [self.campaign, self.axis, self.close, self.sheet, *plots]
 
     def _wire(self, tab: gr.Tab) -> None:
         _, what, _, entrants, _, _, which, *_ = self.form
         on(tab.select, lambda: strip(self.desk, KIND), None, self.jobs)
-        asked = [self.campaign, self.judges]
-        for event in (self.results_tab.select, self.campaign.input, self.judges.input, self.again.click):
+        asked = [self.campaign, self.judges, self.axis]
+        chosen = (self.campaign.input, self.judges.input, self.axis.input)
+        for event in (self.results_tab.select, *chosen, self.again.click):
             on(event, self.show, asked, self.shown, line=RESULTS)
         on(self.sheet.outdated, self.show, asked, self.shown, line=RESULTS)
         on(self.close.click, self.close_or_open, asked, [*self.shown, self.voting], line=RESULTS)
@@ -125,17 +131,30 @@ class LabelTab:
         on(self.pairs_in.upload, self.bring_pairs, self.pairs_in, None)
         on(self.voting.choose_campaign, self.follow, None, self.campaign, line=RESULTS)
         on(self.make.click, self.make_missing, [self.campaign, self.mix], self.jobs)
-        on(self.new_tab.select, self.offer, None, [entrants, which])
+        on(self.new_tab.select, self.offer, which, [entrants, which])
         on(what.input, self.show_what, what, [self.of_models, self.of_clips])
         created = [self.views, self.campaign, self.voting, self.jobs]
         on(self.create_button.click, self.create, [*self.form, self.mix], created)
         on(self.jobs.job_ended, self.clips_came, self.campaign, self.voting)
 
     # ---- New campaigns
-    def offer(self) -> list[Any]:
-        """The form with the adapters and folders that there are now."""
+    def offer(self, which: str) -> list[Any]:
+        """The form with the adapters and folders that there are now, and the clips that were chosen for it."""
         entrants = gr.update(choices=view.entrant_choices(self.desk, self.models))
-        return [entrants, gr.update(choices=sets.choices(self.desk))]
+        return [entrants, gr.update(choices=sets.choices(self.desk, which))]
+
+    @property
+    def of_chosen(self) -> list[Any]:
+        """What `begin_with` fills."""
+        title, what, *_, which = self.form[:7]
+        return [self.views, title, what, self.of_models, self.of_clips, which]
+
+    def begin_with(self, clip_ids: Sequence[str]) -> list[Any]:
+        """The form of a new campaign, about these clips."""
+        which = sets.of_clips(clip_ids)
+        offered = gr.update(choices=sets.choices(self.desk, which), value=which)
+        shown = self.show_what(view.CLIPS)
+        return [gr.update(selected="new"), text.of_chosen(len(clip_ids)), view.CLIPS, *shown, offered]
 
     def show_what(self, what: str) -> list[Any]:
         return [gr.update(visible=what == view.MADE), gr.update(visible=what == view.CLIPS)]
@@ -175,28 +194,32 @@ class LabelTab:
         """The results will be of the campaign that is voted on."""
         return gr.update(choices=self._choices(), value=event.id)
 
-    def show(self, campaign_id: str | None, mix: str) -> list[Any]:
-        """What the votes of a campaign say, and a mix's rewards of them; of the newest where none is chosen."""
+    def show(self, campaign_id: str | None, mix: str, axis: str = view.OVERALL) -> list[Any]:
+        """What the votes of a campaign say, overall or on an axis of its rubric, and a mix's rewards of them; of the
+        newest campaign where none is chosen."""
         choices = self._choices()
         known = [key for _, key in choices]
         chosen = campaign_id if campaign_id in known else next(iter(known), None)
         offered = gr.update(choices=choices, value=chosen)
         if chosen is None:
             nothing = {"empty": text.NO_RESULTS}
-            return [offered, gr.skip(), nothing, *_plots(view.NOTHING)]
-        found = view.results(self.desk, chosen, mix)
-        is_open = self.campaigns.get(chosen).is_open
-        closing = gr.update(value=text.CLOSE_CAMPAIGN if is_open else text.REOPEN_CAMPAIGN)
-        return [offered, closing, found.sheet, *_plots(found)]
+            return [offered, gr.update(visible=False), gr.skip(), nothing, *_plots(view.NOTHING)]
+        campaign = self.campaigns.get(chosen)
+        axes = [(text.axis(name), name) for name in campaign.spec.axes]
+        judged = axis if axis in campaign.spec.axes else view.OVERALL
+        found = view.results(self.desk, chosen, mix, judged or None)
+        by = gr.update(choices=[(text.OVERALL, view.OVERALL), *axes], value=judged, visible=bool(axes))
+        closing = gr.update(value=text.CLOSE_CAMPAIGN if campaign.is_open else text.REOPEN_CAMPAIGN)
+        return [offered, by, closing, found.sheet, *_plots(found)]
 
-    def close_or_open(self, campaign_id: str | None, mix: str) -> list[Any]:
+    def close_or_open(self, campaign_id: str | None, mix: str, axis: str = view.OVERALL) -> list[Any]:
         """Close an open campaign, open a closed one."""
         if campaign_id:
             is_open = self.campaigns.get(campaign_id).is_open
             (self.campaigns.close if is_open else self.campaigns.reopen)(campaign_id)
-        return [*self.show(campaign_id, mix), {"campaign": campaign_id, "at": "changed"}]
+        return [*self.show(campaign_id, mix, axis), {"campaign": campaign_id, "at": "changed"}]
 
-    def bring_votes(self, campaign_id: str | None, mix: str, file: str) -> list[Any]:
+    def bring_votes(self, campaign_id: str | None, mix: str, axis: str, file: str) -> list[Any]:
         """Add the votes of a CSV to the campaign."""
         if campaign_id is None:
             raise ConfigError(text.NO_CAMPAIGN_FOR_VOTES)
@@ -204,7 +227,7 @@ class LabelTab:
         note(text.votes_came(found.stored, found.known))
         if found.skipped:
             warn(text.left_out(found.skipped))
-        return self.show(campaign_id, mix)
+        return self.show(campaign_id, mix, axis)
 
     def bring_pairs(self, file: str) -> None:
         """Bring in a zip of pairs, for a run to learn from."""

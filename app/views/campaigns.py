@@ -37,6 +37,7 @@ FIELDS = (
     "axes",
 )
 MADE, CLIPS = "made", "clips"
+OVERALL = ""  # in the place of an axis of the rubric
 SEPARATOR = "\t"  # no model's key and no adapter's name has one
 
 
@@ -115,23 +116,24 @@ class Results:
 NOTHING = Results(sheet={"empty": text.NO_RESULTS}, ranking=None, wins=None, rewards=None)
 
 
-def results(desk: Desk, campaign_id: str, mix: str) -> Results:
-    """`mix` is the one whose scores are held against people. Raises StoreError when there is no such campaign."""
+def results(desk: Desk, campaign_id: str, mix: str, axis: str | None = None) -> Results:
+    """`mix` is the one whose scores are held against people; `axis` is what they judged, None: the clips as a whole.
+
+    Raises StoreError when there is no such campaign.
+    """
     from engine.preferences.against_rewards import against_rewards, scores_of
     from engine.preferences.ranking import contests, rank
 
     campaigns = Campaigns(desk.store)
     pulse = campaigns.pulse(campaign_id)  # before the votes: one that comes meanwhile is looked for again
     votes = campaigns.votes(campaign_id)
-    ranking = rank(contests(votes))
+    ranking = rank(contests(votes, axis))
     clips = list(dict.fromkeys(clip for one in votes for clip in (one.left_clip, one.right_clip)))
-    agreeing = against_rewards(votes, scores_of(desk.store.reports(clips, mix)))
-    return Results(
-        sheet={**sheet(campaign_id, campaigns.progress(campaign_id), votes), "campaign": campaign_id, "pulse": pulse},
-        ranking=strengths(ranking),
-        wins=win_matrix(ranking),
-        rewards=reward_bars(agreeing),
-    )
+    agreeing = against_rewards(votes, scores_of(desk.store.reports(clips, mix)), axis)
+    plots = {"ranking": strengths(ranking), "wins": win_matrix(ranking), "rewards": reward_bars(agreeing)}
+    lacking = [sentence for name, sentence in text.lacking(mix).items() if votes and plots[name] is None]
+    figures = sheet(campaign_id, campaigns.progress(campaign_id), votes)
+    return Results(sheet={**figures, "campaign": campaign_id, "pulse": pulse, "remarks": lacking}, **plots)
 
 
 def sheet(campaign_id: str, far: CampaignProgress, votes: Sequence[StoredVote]) -> dict[str, Any]:
@@ -152,7 +154,10 @@ def sheet(campaign_id: str, far: CampaignProgress, votes: Sequence[StoredVote]) 
         **({"gone": f"{far.gone:,}"} if far.gone else {}),
     }
     return {
-        "figures": [[text.FIGURES[key], value] for key, value in figures.items()],
+        "figures": [
+            *[[text.FIGURES[key], value] for key, value in figures.items()],
+            *[[text.alpha_of(axis), f"{alpha:.2f}"] for axis, alpha in trust.axes.items() if alpha is not None],
+        ],
         "people": [_person(one, quality.get(one.labeller)) for one in far.labellers],
         "links": [[label, f"/voting/export/{campaign_id}/{key}"] for key, label in text.EXPORTS.items()]
         if votes

@@ -23,7 +23,7 @@ def axes(names: Sequence[str]) -> list[dict[str, str]]:
     return [
         {
             "name": name,
-            "label": text_label.AXES.get(name) or name.replace("_", " ").capitalize(),
+            "label": text_label.axis(name),
             "key": text_label.AXIS_KEYS.get(name) or next(spare, ""),
         }
         for name in names

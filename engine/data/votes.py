@@ -78,6 +78,10 @@ class StoredVote:
     ended_as: str | None = None
     ended_at: datetime | None = None
 
+    def said(self, axis: str | None = None) -> Choice | None:
+        """The choice overall, or on an axis of the rubric; None for an axis that was not judged."""
+        return self.vote.choice if axis is None else self.vote.axes.get(axis)
+
     @property
     def winner(self) -> str | None:
         """The id of the preferred clip; None where there is none (tie, both bad, skip)."""

@@ -48,9 +48,10 @@ def scores_of(reports: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str
     return found
 
 
-def against_rewards(votes: Iterable[StoredVote], scores: Scores) -> list[RewardAgreement]:
-    """Each reward that occurs in `scores`, the most accurate first."""
-    told = opinions(votes)
+def against_rewards(votes: Iterable[StoredVote], scores: Scores, axis: str | None = None) -> list[RewardAgreement]:
+    """Each reward that occurs in `scores` against what people said overall, or on an axis of the rubric; the most
+    accurate first."""
+    told = opinions(votes, axis)
     rewards = sorted({reward for values in scores.values() for reward in values})
     found = [_agreement(reward, told, scores) for reward in rewards]
     return sorted(found, key=lambda one: -1.0 if one.accuracy is None else one.accuracy, reverse=True)

@@ -143,8 +143,8 @@ def _frame(ratings: Ratings) -> object | None:
 def _ratings(votes: Iterable[StoredVote], axis: str | None = None) -> Ratings:
     found: Ratings = defaultdict(dict)
     for one in votes:
-        choice = one.vote.choice if axis is None else one.vote.axes.get(axis)
-        if choice in SCORES and not one.is_repeat:
+        choice = one.said(axis)
+        if choice is not None and choice in SCORES and not one.is_repeat:
             found[one.vote.pair_id][one.vote.labeller] = _of_clip(one, choice)
     return dict(found)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from engine.data.votes import SCORES, StoredVote
+from engine.data.votes import SCORES, Choice, StoredVote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,20 +23,25 @@ class Opinion:
     vote_numbers: tuple[int, ...] = ()
 
 
-def opinions(votes: Iterable[StoredVote]) -> list[Opinion]:
-    """One opinion a pair, in the order of their first votes; clip a is the one whose id is the smaller."""
-    by_pair: dict[str, list[StoredVote]] = {}
+Said = tuple[StoredVote, Choice]
+
+
+def opinions(votes: Iterable[StoredVote], axis: str | None = None) -> list[Opinion]:
+    """One opinion a pair, overall or on an axis of the rubric, in the order of their first votes; clip a is the one
+    whose id is the smaller."""
+    by_pair: dict[str, list[Said]] = {}
     for one in votes:
-        if one.vote.choice in SCORES and not one.is_repeat:
-            by_pair.setdefault(one.vote.pair_id, []).append(one)
+        choice = one.said(axis)
+        if choice is not None and choice in SCORES and not one.is_repeat:
+            by_pair.setdefault(one.vote.pair_id, []).append((one, choice))
     return [_opinion(told) for told in by_pair.values()]
 
 
-def _opinion(told: list[StoredVote]) -> Opinion:
-    first = told[0]
+def _opinion(told: list[Said]) -> Opinion:
+    first, _ = told[0]
     sides = [(first.left_clip, first.left_entrant), (first.right_clip, first.right_entrant)]
     (clip_a, entrant_a), (clip_b, entrant_b) = sorted(sides)
-    scores = [SCORES[one.vote.choice] if one.left_clip == clip_a else 1 - SCORES[one.vote.choice] for one in told]
+    scores = [SCORES[choice] if one.left_clip == clip_a else 1 - SCORES[choice] for one, choice in told]
     return Opinion(
         pair_id=first.vote.pair_id,
         prompt=first.prompt,
@@ -46,6 +51,6 @@ def _opinion(told: list[StoredVote]) -> Opinion:
         entrant_b=entrant_b,
         votes=len(told),
         score=sum(scores) / len(told),
-        bad=sum(one.vote.choice == "both_bad" for one in told),
-        vote_numbers=tuple(one.number for one in told),
+        bad=sum(choice == "both_bad" for _, choice in told),
+        vote_numbers=tuple(one.number for one, _ in told),
     )

@@ -63,12 +63,12 @@ class Ranking:
         return tuple(standing.entrant for standing in self.standings)
 
 
-def contests(votes: Iterable[StoredVote]) -> Contests:
-    """The votes that say something about two different entrants."""
+def contests(votes: Iterable[StoredVote], axis: str | None = None) -> Contests:
+    """The votes that say something about two different entrants: overall, or on an axis of the rubric."""
     told = [
-        (one.left_entrant, one.right_entrant, SCORES[one.vote.choice], one.vote.pair_id)
+        (one.left_entrant, one.right_entrant, SCORES[choice], one.vote.pair_id)
         for one in votes
-        if one.vote.choice in SCORES and not one.is_repeat and one.left_entrant != one.right_entrant
+        if (choice := one.said(axis)) in SCORES and not one.is_repeat and one.left_entrant != one.right_entrant
     ]
     names = sorted({name for one, other, _, _ in told for name in (one, other)})
     place = {name: number for number, name in enumerate(names)}

@@ -178,7 +178,7 @@ def test_a_form_that_will_not_do_is_one_sentence(desk: Desk, changes: dict[str, 
 
 
 def test_an_empty_campaign_says_so(tab: LabelTab) -> None:
-    campaign, _, sheet, *plots = tab.show(None, "mini")
+    campaign, _, _, sheet, *plots = tab.show(None, "mini")
     assert campaign["value"] is None and sheet["empty"] == text.NO_RESULTS
     assert [one["visible"] for one in plots] == [False] * 6
 
@@ -198,9 +198,43 @@ def test_results_say_who_won_and_how_far_rewards_agree(
     assert [row[:2] for row in found.sheet["people"]] == [["anna", "6"], ["bob", "6"]]
     assert found.rewards is not None and set(found.rewards.data[0].x) == {1.0}
     assert found.ranking is None  # takes of one model: there is no ranking, only pairs to train on
-    assert tab.show(campaign.id, "mini")[3]["visible"] is True
-    assert tab.close_or_open(campaign.id, "mini")[1]["value"] == text.REOPEN_CAMPAIGN
+    assert found.sheet["remarks"] == [text.lacking("mini")["ranking"]]
+    unscored = view.results(desk, campaign.id, "portrait")
+    assert unscored.rewards is None and unscored.sheet["remarks"] == [*text.lacking("portrait").values()]
+    assert tab.show(campaign.id, "mini")[4]["visible"] is True
+    assert tab.close_or_open(campaign.id, "mini")[2]["value"] == text.REOPEN_CAMPAIGN
     assert ask(client, "next", campaign, labeller="cleo").json()["open"] is False
+
+
+def test_results_are_by_axis_of_the_rubric_too(
+    client: TestClient, desk: Desk, tab: LabelTab, make_clip: MakeClip
+) -> None:
+    """Everybody prefers one model, and the other one's motion."""
+    ids = [
+        make_clip(prompt=prompt, seed=number, files=True, changes={"adapter": adapter}).id
+        for number, (prompt, adapter) in enumerate((p, a) for p in ("a", "b", "c") for a in (None, "fast"))
+    ]
+    spec = CampaignSpec(
+        title="t", clip_ids=tuple(ids), axes=("motion", "own_axis"), labellers_per_pair=2, repeat_share=0
+    )
+    campaign = Campaigns(desk.store).create(spec)
+    plain = set(ids[::2])
+    for who in ("anna", "bob"):
+        while pairs := ask(client, "next", campaign, labeller=who).json()["pairs"]:
+            sides = ("left", "right") if pairs[0]["shown_left"] in plain else ("right", "left")
+            ask(client, "vote", campaign, vote=cast(pairs[0], sides[0], axes={"motion": sides[1]}), labeller=who)
+    best = [view.results(desk, campaign.id, "mini", axis).ranking.data[0].y[0] for axis in (None, "motion")]
+    assert best == ["mini", "mini + fast"]
+    assert view.results(desk, campaign.id, "mini", "own_axis").ranking is None
+    figures = dict(tab.show(campaign.id, "mini", "motion")[3]["figures"])
+    assert figures["Alpha of motion"] == "1.00" and "Alpha of own axis" not in figures
+    by = tab.show(campaign.id, "mini", "motion")[1]
+    assert (by["visible"], by["value"], [name for name, _ in by["choices"]][1:]) == (
+        True,
+        "motion",
+        ["Motion", "Own axis"],
+    )
+    assert tab.show(campaign.id, "mini", "smell")[1]["value"] == view.OVERALL
 
 
 def test_exports_are_one_file(client: TestClient, campaign: Campaign, desk: Desk) -> None:
@@ -288,14 +322,14 @@ def test_votes_and_pairs_come_in_through_the_page(
     table = (tmp_path / "votes.csv").read_text(encoding="utf-8").replace(",anna,", ",eva,")
     uuids = [one.vote.client_uuid for one in Campaigns(desk.store).votes(campaign.id)]
     (tmp_path / "votes.csv").write_text(table.replace(uuids[0], ""), encoding="utf-8")
-    tab.bring_votes(twin.id, "mini", str(tmp_path / "votes.csv"))
+    tab.bring_votes(twin.id, "mini", view.OVERALL, str(tmp_path / "votes.csv"))
     assert [one.vote.labeller for one in Campaigns(desk.store).votes(twin.id)] == ["eva"]
     for expected in ("pairs.jsonl", "pairs-2.jsonl"):
         tab.bring_pairs(str(tmp_path / "pairs.zip"))
         assert (desk.workspace.root / "pairs" / expected).is_file()
     assert list(desk.workspace.tmp.iterdir()) == []
     with pytest.raises(ConfigError, match="choose it first"):
-        tab.bring_votes(None, "mini", str(tmp_path / "votes.csv"))
+        tab.bring_votes(None, "mini", view.OVERALL, str(tmp_path / "votes.csv"))
 
 
 @pytest.mark.parametrize(
