@@ -6,9 +6,10 @@ keyframes     joint: frames of a quick draft of the whole clip in one piece, so 
               them while it drafts, so that what it draws between them agrees with them.
 in-betweens   families that take pictures ("pictures" in `native_conditioning`) are given the keyframes at their times;
               those that take two ("ends") make a clip of each stretch from one keyframe to the next.
-              For all others the latent frames of the keyframes are held while the rest is denoised, from the draft that
-              the keyframes are frames of, or from a flow-warped interpolation where they are no draft's, brought to a
-              middle noise level.
+              For all others the latent frames of the keyframes are held while the rest is denoised.
+              Where the keyframes are frames of a draft, what lies between starts from the draft, brought to a low noise
+              level; where they are no draft's, from pure noise if the family takes pictures, else from a flow-warped
+              interpolation, brought to a high one.
 afterwards    the keyframes are put in their places, which the decoder alone only comes near to, and what they differ by
               from it is carried to the frames around them.
 """
@@ -35,7 +36,9 @@ from rewards.clip import Clip
 
 DrawnDrain = Generator[Progress, None, "Drawn"]
 FramesDrain = Generator[Progress, None, list[np.ndarray]]
-START_LEVEL = 0.8  # of noise, over the draft or interpolation that in-betweens start from
+# Of noise, over what in-betweens start from. An interpolation has no motion of its own and is to be made anew; a draft
+# has, and by much noise its subject is lost (identity on mini at 129 frames: 0.92 from pure noise, 0.95 from here).
+START_LEVEL = {"draft": 0.4, "interpolation": 0.8}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,13 +205,17 @@ def _inbetween(scene: Scene, pictures: np.ndarray, places: tuple[int, ...], draf
     else:
         held = _latent_places(places, scene.first.num_frames, noise.shape[2])
         predictor = HeldFrames(family=predictor, clean=target, held=held, noise=noise, native=False)
-        sigmas, latents = _late_start(scene, sigmas, target if draft is None else draft.to(noise), noise)
+    if draft is not None:
+        level = START_LEVEL["interpolation" if plan.flow_guidance > 0 else "draft"]  # the pull is strong early
+        sigmas, latents = _late_start(scene, sigmas, draft.to(noise), noise, level)
+    elif not is_native:
+        sigmas, latents = _late_start(scene, sigmas, target, noise, START_LEVEL["interpolation"])
     return (yield from drain(predictor, latents, sigmas, prompts, plan.inbetween_guidance, scene.tally))
 
 
-def _late_start(scene: Scene, sigmas: Tensor, target: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """The levels from START_LEVEL down, and the `target` at the first of them; skipped steps count as done."""
-    skipped = min(int((sigmas > START_LEVEL).sum()), len(sigmas) - 2)
+def _late_start(scene: Scene, sigmas: Tensor, target: Tensor, noise: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    """The noise levels from `level` down, and the `target` at the first of them; skipped steps count as done."""
+    skipped = min(int((sigmas > level).sum()), len(sigmas) - 2)
     scene.tally.done += skipped
     return sigmas[skipped:], noised(scene.family.spec.prediction, target, noise, float(sigmas[skipped]))
 
