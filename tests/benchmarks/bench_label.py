@@ -1,13 +1,11 @@
-"""Labelling, under the page: a vote's way into the store and the next pairs out of it; 20 people with servers killed
-twice; a ranking of 100 models from 100,000 votes, intervals included.
+"""Labelling, under the page: a vote's way into the store and the next pairs out of it; 20 people at a page that is
+killed twice; a ranking of 100 models from 100,000 votes, intervals included.
 
 Bars: 25 ms, 25 ms, nothing lost and nothing doubled, 2 s.
 """
 
 import os
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from crowd import vote_through_kills
 from measurement import report
 
 from engine.data.campaign_spec import CampaignSpec
@@ -31,32 +30,6 @@ VOTE_BAR_MS, NEXT_BAR_MS, RANKING_BAR_S = 25.0, 25.0, 2.0
 PROMPTS, MODELS, VOTES = 120, 6, 150
 LABELLERS, VOTES_EACH, KILL_AFTER = 20, 100, (600, 1300)
 ENTRANTS, RANKED_VOTES = 100, 100_000
-
-SERVER = """
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from engine.data.campaigns import Campaigns
-from engine.data.store import Store
-from engine.data.votes import Vote
-from engine.data.workspace import Workspace
-
-folder, campaign, count, names = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:]
-campaigns = Campaigns(Store(Workspace(folder)))
-
-def work(name):
-    done = len(campaigns.votes(campaign, labeller=name))
-    while done < count and (ahead := campaigns.next_pairs(campaign, name)):
-        one = ahead[0]
-        fields = {"pair_id": one.pair_id, "choice": "left", "shown_left": one.left_clip}
-        named = f"{name}-{one.pair_id}-{one.left_clip}"
-        campaigns.vote(Vote.read({**fields, "client_uuid": named}, name))
-        done += 1
-        sys.stdout.write(named + "\\n")
-        sys.stdout.flush()
-
-with ThreadPoolExecutor(len(names)) as threads:
-    list(threads.map(work, names))
-"""
 
 
 def fill(store: Store) -> tuple[str, ...]:
@@ -90,25 +63,20 @@ def vote_times_ms(campaigns: Campaigns, clips: tuple[str, ...]) -> tuple[float, 
     return statistics.median(votes), statistics.median(asks)
 
 
-def lost_and_doubled(campaigns: Campaigns, clips: tuple[str, ...]) -> tuple[int, int, float]:
-    """20 people, 100 votes each, the server killed twice: votes lost, votes doubled, seconds."""
+def lost_and_doubled(campaigns: Campaigns, clips: tuple[str, ...]) -> tuple[int, int, dict[str, float]]:
+    """20 people, 100 votes each, the page killed twice: votes lost, votes doubled, and how it went."""
     people = LABELLERS * VOTES_EACH // (PROMPTS * MODELS * (MODELS - 1) // 2) + 2
     campaign = campaigns.create(CampaignSpec(title="many", clip_ids=clips, labellers_per_pair=people))
     names = [f"labeller-{number}" for number in range(LABELLERS)]
-    command = [sys.executable, "-c", SERVER, str(campaigns.store.workspace.root), campaign.id, str(VOTES_EACH), *names]
-    told: list[str] = []
     began = time.perf_counter()
-    for kill_after in (*KILL_AFTER, None):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                told.append(line.strip())
-                if kill_after is not None and len(told) == kill_after:
-                    process.send_signal(signal.SIGKILL)
+    crowd = vote_through_kills(campaigns.store.workspace.root, campaign.id, names, VOTES_EACH, KILL_AFTER)
     spent = time.perf_counter() - began
-    stored = Counter(one.vote.client_uuid for one in campaigns.votes(campaign.id, history=True))
-    wanted = LABELLERS * VOTES_EACH - sum(stored.values())
-    return len(set(told) - set(stored)) + abs(wanted), sum(count - 1 for count in stored.values()), spent
+    stored = campaigns.votes(campaign.id, history=True)
+    uuids = [one.vote.client_uuid for one in stored]
+    shown = Counter((one.vote.pair_id, one.vote.labeller, one.vote.shown_left) for one in stored)
+    lost = len(set(crowd.stored) - set(uuids)) + abs(LABELLERS * VOTES_EACH - len(crowd.stored))
+    doubled = len(uuids) - len(set(crowd.stored)) + sum(count - 1 for count in shown.values())
+    return lost, doubled, {"seconds": round(spent, 1), "sent_again": crowd.sent_again}
 
 
 def ranking_s() -> float:
@@ -134,11 +102,11 @@ def main() -> int:
         store = Store(Workspace(Path(folder)))
         clips, campaigns = fill(store), Campaigns(store)
         vote_ms, next_ms = vote_times_ms(campaigns, clips)
-        lost, doubled, spent = lost_and_doubled(campaigns, clips)
+        lost, doubled, went = lost_and_doubled(campaigns, clips)
         store.close()
     vote = report("label_vote_stored", vote_ms, "ms", bar=VOTE_BAR_MS, votes=VOTES)
     ahead = report("label_next_pairs", next_ms, "ms", bar=NEXT_BAR_MS, pairs=PROMPTS * MODELS * (MODELS - 1) // 2)
-    details = {"labellers": LABELLERS, "votes": LABELLERS * VOTES_EACH, "seconds": round(spent, 1)}
+    details = {"labellers": LABELLERS, "votes": LABELLERS * VOTES_EACH, **went}
     kept = report("label_votes_lost_or_doubled", lost + doubled, "votes", bar=0, **details)
     return int(not (ranking and vote and ahead and kept))
 
