@@ -5,6 +5,9 @@ FORM_WORDS = {
     "form": "A new run",
     "recipe": "Recipe",
     "from_run": "Settings of run {run}",
+    "curricula": "Curricula",
+    "stages": "Stages, each behind its gate",
+    "gate": "Moves on when",
     "model": "Model",
     "adapter": "Start from",
     "no_adapter": "The model as it is",
@@ -77,6 +80,9 @@ BOARD_WORDS = {
     "resume": "Resume",
     "extend": "Extend",
     "extend_by": "Updates more",
+    "use": "Use this adapter",
+    "use_hint": "Generate with what this run trained",
+    "watch": "Watch",
     "clone": "Use its settings",
     "log": "Log",
     "log_find": "Find in the log",
@@ -161,6 +167,23 @@ SAVED_NOTES = "not measured: saved from the page"
 
 def filed(run: str, position: int | None) -> str:
     return f"Run {run} is queued{f', number {position}' if position and position > 1 else ''}."
+
+
+def filed_curriculum(name: str, position: int | None) -> str:
+    place = f", number {position}" if position and position > 1 else ""
+    return f"Curriculum {name} is queued{place}. The Monitor shows its stages and gates."
+
+
+def stage(recipe: str, frames: object, updates: object) -> str:
+    return ", ".join([recipe, *([f"{frames} frames"] if frames else []), *([f"{updates} updates"] if updates else [])])
+
+
+def most_of(name: str, sentence: str) -> str:
+    return f"Most in the stage '{name}': {sentence}"
+
+
+def time_of_stages(seconds: float) -> str:
+    return f"{duration(seconds).capitalize()} for its updates; the gates' clips and further attempts come on top."
 
 
 def saved(name: str) -> str:

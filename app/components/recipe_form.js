@@ -1,9 +1,11 @@
-// A recipe as a form. `props.value` = {recipes, about, offered, settings: [see app/views/recipe.py], choices}. The server
-// is asked what the choices need after each change. Event: run_filed {run}.
+// A recipe as a form. `props.value` = {recipes, curricula, about, offered, settings: [see app/views/recipe.py], choices}, or
+// with `stages` instead of `offered` and `settings` (app/views/curricula.py). The server is asked what the choices need
+// after each change. Event: run_filed {run}.
 const { words } = props;
 const { stamp } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
 const ASK_MS = 250, POLL_MS = 600;
+const KEPT = "dailies.train"; // what somebody chose here last: a reload loses none of it
 let form = null, typed = {}, asking = null, asked = 0;
 
 const make = (tag, props, ...children) => { const made = Object.assign(document.createElement(tag), props); made.append(...children); return made; };
@@ -28,14 +30,35 @@ async function call(name, argument) {
 }
 
 // ---- Showing a form
+const PLACES = ["model", "adapter", "prompts", "mix", "rewards", "pairs", "campaign"];
+
 function show(value) {
-  if (!value?.settings) return;
-  form = value;
+  if (!value?.choices) return;
+  form = { settings: [], ...value };
   typed = {};
-  const { offered, choices, about } = form;
+  const { choices, about } = form;
   const recipes = choices.run ? [{ key: "", title: words.from_run.replace("{run}", choices.run) }, ...form.recipes] : form.recipes;
-  options("recipe", recipes, choices.run ? "" : choices.recipe);
+  options("recipe", recipes, choices.curriculum || choices.run ? "" : choices.recipe);
+  const group = make("optgroup", { label: words.curricula }, ...form.curricula.map(({ key, title }) => make("option", { value: key, textContent: title })));
+  if (form.curricula.length) named("recipe").append(group);
+  if (choices.curriculum) named("recipe").value = "curriculum:" + choices.curriculum;
   $(".about").textContent = [about.source && `${words.source}: ${about.source}.`, about.notes && `${words.measured}: ${about.notes}`].filter(Boolean).join("\n").replaceAll("..", ".");
+  $(".recipe").classList.toggle("of-curriculum", !!form.stages);
+  $(".stages").hidden = !form.stages;
+  if (form.stages) showStages();
+  else showRecipe();
+  $(".verdicts").hidden = $(".shell").hidden = $(".saving").hidden = true;
+  note("");
+  ask(0);
+}
+
+function showStages() {
+  $(".stages ol").replaceChildren(...form.stages.map(({ name, told, gate }) =>
+    make("li", {}, name, make("small", { textContent: told }), make("small", { textContent: words.gate + " " + gate.join(", ") }))));
+}
+
+function showRecipe() {
+  const { offered, choices } = form;
   options("model", offered.models, choices.model);
   options("mix", offered.mixes, choices.mix);
   options("prompts", offered.prompts.map((key) => ({ key, title: key })), choices.prompts);
@@ -47,9 +70,6 @@ function show(value) {
   showFile();
   showAdapters();
   showSettings();
-  $(".verdicts").hidden = $(".shell").hidden = $(".saving").hidden = true;
-  note("");
-  ask(0);
 }
 
 function showFile() { $(".file").hidden = form.offered.makes_clips || named("campaign").value !== ""; }
@@ -80,7 +100,8 @@ function makeSetting(setting) {
     : words.default.replace("{value}", setting.default || unset(setting)).replace("{source}", setting.default_of);
   row.dataset.name = setting.name;
   row.title = [setting.help, source].filter(Boolean).join("\n\n");
-  row.querySelector(".name").append(...setting.name.split("_").flatMap((part, index) => (index ? ["_", make("wbr", {}), part] : [part])));
+  const unit = setting.unit ? [" ", make("span", { className: "unit", textContent: setting.unit })] : [];
+  row.querySelector(".name").append(...setting.name.split("_").flatMap((part, index) => (index ? ["_", make("wbr", {}), part] : [part])), ...unit);
   input.dataset.setting = setting.name;
   input.value = setting.value;
   row.querySelector(".slot").replaceWith(input);
@@ -103,6 +124,7 @@ function mark() {
     row.classList.toggle("is-changed", changed);
     row.querySelector(".back").hidden = !changed;
   }
+  for (const name of PLACES) named(name).closest(".field").classList.toggle("is-changed", named(name).value !== (form.choices[name] ?? ""));
   const folded = form.settings.filter((setting) => !setting.front && setting.name in typed).length;
   $(".count").textContent = folded ? words.changed.replace("{count}", folded) : "";
 }
@@ -110,12 +132,13 @@ function mark() {
 // ---- What is chosen, and what it needs
 const choices = () => ({
   ...form.choices,
-  ...Object.fromEntries(["model", "adapter", "prompts", "mix", "rewards", "pairs", "campaign", "share"].map((name) => [name, named(name).value.trim()])),
+  ...Object.fromEntries([...PLACES, "share"].map((name) => [name, named(name).value.trim()])),
   settings: { ...typed },
 });
 
 function ask(after = ASK_MS) {
   clearTimeout(asking);
+  if (!form.choices.run) localStorage.setItem(KEPT, JSON.stringify({ name: named("recipe").value, chosen: choices() }));
   asking = setTimeout(async () => {
     const mine = ++asked;
     const found = await call("outlook", choices());
@@ -141,6 +164,34 @@ function showVerdicts(list) {
     row.setAttribute("aria-label", `${words.levels[level]}: ${sentence}`);
     return row;
   }));
+}
+
+// ---- Coming back to it
+const kept = () => { try { return JSON.parse(localStorage.getItem(KEPT)); } catch { return null; } };
+
+async function arrive(value) {
+  if (form && value?.fresh) return; // it is filled already
+  const before = value?.fresh ? kept() : null;
+  const opened = before && (await server.open(before.name).catch(() => null));
+  if (!opened?.choices) return show(value);
+  show(opened);
+  if (!form.stages) refill(before.chosen);
+}
+
+function refill(chosen) {
+  const put = (field, value) => { if (field && (!field.options || [...field.options].some((one) => one.value === value))) field.value = value; };
+  put(named("model"), chosen.model);
+  showAdapters();
+  for (const name of [...PLACES, "share"]) put(named(name), chosen[name] ?? "");
+  for (const [name, value] of Object.entries(chosen.settings ?? {})) {
+    const field = element.querySelector(`[data-setting="${CSS.escape(name)}"]`);
+    put(field, value);
+    if (field?.value === value) typed[name] = value;
+  }
+  $(".more").open = form.settings.some((setting) => !setting.front && setting.name in typed);
+  showFile();
+  mark();
+  ask(0);
 }
 
 // ---- Hands
@@ -195,7 +246,6 @@ element.addEventListener("input", async (event) => {
   if (dataset.setting) {
     if (value === form.settings.find((one) => one.name === dataset.setting).value) delete typed[dataset.setting];
     else typed[dataset.setting] = value;
-    mark();
   } else if (name === "recipe") {
     return show(await call("open", value || form.choices.recipe));
   } else if (name === "campaign") {
@@ -203,7 +253,9 @@ element.addEventListener("input", async (event) => {
   } else if (name === "model") {
     showAdapters();
   }
-  if (name !== "key") ask();
+  if (name === "key") return;
+  mark();
+  ask();
 });
 
 function find(word) {
@@ -215,5 +267,5 @@ function find(word) {
 }
 
 options("share", Object.entries(words.shares).sort(([a], [b]) => (b || 1) - (a || 1)).map(([key, title]) => ({ key, title })), "");
-watch("value", () => show(props.value));
-show(props.value);
+watch("value", () => arrive(props.value));
+arrive(props.value);

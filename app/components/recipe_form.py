@@ -6,7 +6,7 @@ from app import text_train
 from app.components.files import Component
 from app.desk import Desk
 from app.guard import told
-from app.views import recipe
+from app.views import curricula, recipe
 
 
 class RecipeForm(Component):
@@ -14,13 +14,13 @@ class RecipeForm(Component):
 
     def __init__(self, name: str, desk: Desk, *, render: bool = True) -> None:
         def open(key: str) -> dict[str, Any]:
-            return recipe.opened(desk, key)
+            return curricula.opened(key) if key.startswith(recipe.CURRICULUM) else recipe.opened(desk, key)
 
         def outlook(choices: dict[str, Any]) -> dict[str, Any]:
-            return recipe.outlook(desk, choices)
+            return (curricula if choices.get(curricula.NAME) else recipe).outlook(desk, choices)
 
         def queue(choices: dict[str, Any]) -> dict[str, Any]:
-            return recipe.queue(desk, choices)
+            return (curricula if choices.get(curricula.NAME) else recipe).queue(desk, choices)
 
         def check(choices: dict[str, Any]) -> dict[str, Any]:
             return recipe.check(desk, choices)

@@ -24,8 +24,8 @@ class TrainTab:
         on(self.board.clone_run, self.clone, None, self.form)
 
     def arrive(self, shown: dict[str, Any]) -> list[Any]:
-        """The form stays as somebody left it; it is filled once."""
-        return [shown or recipe.opened(self.desk), self.refresh()]
+        """The form stays as somebody left it; it is filled once, with what the browser kept where it is `fresh`."""
+        return [shown or {**recipe.opened(self.desk), "fresh": True}, self.refresh()]
 
     def refresh(self) -> dict[str, Any]:
         return run_board.board(self.desk)

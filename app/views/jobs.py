@@ -73,7 +73,7 @@ def title(job: Job) -> str:
         return f"{text.count(len(requests), 'take')}: {requests[0]['prompt']}"
     if "request" in job.config:
         return keyframes_of(job.config["request"]["prompt"])
-    if named := job.config.get("run") or job.config.get("key"):
+    if named := job.config.get("run") or job.config.get("curriculum") or job.config.get("key"):
         return str(named)
     if "preset" in job.config:
         return str(job.config["preset"]["title"])

@@ -30,6 +30,7 @@ from engine.preferences.lineage import create_run
 Choices = Mapping[str, Any]
 FIRST = "mini_grpo"
 CHOSEN = ("model", "mix", "prompts", "pairs", "campaign", "rewards")
+CURRICULUM = "curriculum:"  # how a curriculum's name begins in the list of recipes
 LEARNED_FROM = 20  # runs that are looked at for how long they took
 GIB = 2**30
 
@@ -44,7 +45,8 @@ def opened(desk: Desk, recipe: str = "", run: str = "") -> dict[str, Any]:
     base = _base(desk, recipe, run)
     chosen = {name: getattr(base, name) or "" for name in CHOSEN}
     return {
-        "recipes": [{"key": key, "title": title} for title, key in recipes],
+        "recipes": _options(recipes),
+        "curricula": curricula(),
         "about": {name: getattr(base, name) for name in ("title", "source", "notes", "algorithm")},
         "offered": _offered(desk, base),
         "settings": [_setting(setting, base) for setting in settings_of(base.algorithm)],
@@ -71,6 +73,10 @@ def _offered(desk: Desk, base: TrainPreset) -> dict[str, Any]:
 
 def _options(choices: list[tuple[str, str]]) -> list[dict[str, str]]:
     return [{"key": key, "title": title} for title, key in choices]
+
+
+def curricula() -> list[dict[str, str]]:
+    return [{"key": f"{CURRICULUM}{key}", "title": title} for title, key in titled("curricula")]
 
 
 def _setting(setting: Setting, base: TrainPreset) -> dict[str, Any]:
@@ -143,12 +149,12 @@ def outlook(desk: Desk, choices: Choices) -> dict[str, Any]:
     return {
         "command": command(choices, changes),
         "changed": [*(name for name in changes if name != "settings"), *changes.get("settings", {})],
-        "memory": _memory(found),
+        "memory": memory_of(found),
         "time": _time(found),
     }
 
 
-def _memory(found: Forecast | None) -> dict[str, Any]:
+def memory_of(found: Forecast | None) -> dict[str, Any]:
     if found is None:
         return {"verdict": "unknown", "sentence": text_train.NO_FORECAST, "share": None}
     need, factor = found.need, found.factor

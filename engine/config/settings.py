@@ -24,6 +24,7 @@ class Setting(BaseModel):
     """One field of a trainer's config. `default_of` is who chose the default: Dailies, TRL or transformers.
 
     `optional` fields may be empty: None, which for a clip's shape means the model's own. `front` ones are seen first.
+    `unit` is what the number counts or is measured in, "" for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +37,7 @@ class Setting(BaseModel):
     default: Value = None
     default_of: str
     help: str
+    unit: str = ""
     front: bool = False
 
     def read(self, typed: Any) -> Value:

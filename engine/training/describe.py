@@ -60,6 +60,34 @@ FRONT = (
 UNREAD = {"VideoGRPOConfig": ("loss_type",), "VideoNFTConfig": ("loss_type", "epsilon", "epsilon_high")}
 """Fields of GROUPS that a class has, and its trainer never looks at."""
 CHOICES: dict[tuple[str, str], tuple[str, ...]] = {("VideoDPOConfig", "loss_type"): ("sigmoid", "ipo", "hinge")}
+UNITS: dict[str, tuple[str, ...]] = {
+    "px": ("width", "height"),
+    "fps": ("fps",),
+    "frames": ("num_frames",),
+    "steps": ("num_steps", "sample_steps", "student_steps", "window"),
+    "updates": (
+        "max_steps",
+        "warmup_steps",
+        "save_steps",
+        "logging_steps",
+        "sample_every",
+        "steps_per_rollout",
+        "old_decay_flat",
+    ),
+    "clips": (
+        "per_device_train_batch_size",
+        "num_generations",
+        "rollout_batch",
+        "generation_batch_size",
+        "sample_clips",
+        "rollout_clips",
+    ),
+    "batches": ("gradient_accumulation_steps",),
+    "epochs": ("num_train_epochs",),
+    "iterations": ("window_every",),
+    "checkpoints": ("save_total_limit",),
+}
+PAIRED = {("VideoDPOConfig", "per_device_train_batch_size"): "pairs"}
 OWN = config.__name__
 
 
@@ -100,8 +128,14 @@ def _setting(config_class: Any, field: Any, hint: Any, group: str) -> Setting:
         default=default.value if isinstance(default, enum.Enum) else default,
         default_of=_said_by(config_class, field.name),
         help=" ".join(_help(config_class, field).split()),
+        unit=_unit(config_class, field.name),
         front=field.name in FRONT,
     )
+
+
+def _unit(config_class: Any, name: str) -> str:
+    known = (unit for unit, names in UNITS.items() if name in names)
+    return PAIRED.get((config_class.__name__, name)) or next(known, "")
 
 
 def _help(config_class: Any, field: Any) -> str:

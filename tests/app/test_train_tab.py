@@ -10,12 +10,14 @@ import pytest
 from app import text, text_train
 from app.components.train_board import functions
 from app.desk import Desk
-from app.views import jobs, recipe, run_board
-from engine.config.presets import load_train_preset, preset_keys
+from app.views import curricula, jobs, recipe, run_board
+from engine.config.presets import load_curriculum, load_train_preset, preset_keys
+from engine.data.curricula import list_curricula
 from engine.data.locks import try_lock
 from engine.data.runs import CHECKPOINT, Run, list_runs
 from engine.errors import ConfigError, DailiesError
 from engine.generation.request import GenerationRequest
+from engine.jobs.curriculum import recipe_of
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.spec import JobProgress, JobSpec
 
@@ -75,7 +77,7 @@ def test_the_time_is_learned_from_runs_that_told_their_pace(desk: Desk) -> None:
         run.append_metrics(step, {"time/step": 30.0, "of": 40})
     assert recipe.outlook(desk, choices(desk, max_steps="40"))["time"] == "About 20 min, from 1 run of this model here"
     assert recipe.outlook(desk, choices(desk, max_steps="80"))["time"].startswith("About 40 min")
-    fourfold = 4 * int(run.preset().settings["gradient_accumulation_steps"])
+    fourfold = 4 * int(str(run.preset().settings["gradient_accumulation_steps"]))
     larger = recipe.outlook(desk, choices(desk, max_steps="40", gradient_accumulation_steps=str(fourfold)))["time"]
     assert larger == "At most about 80 min: reckoned from 1 run of this model here that made far smaller updates."
 
@@ -143,6 +145,39 @@ def test_a_runs_settings_fill_the_form(desk: Desk) -> None:
     opened = recipe.opened(desk, run=run.id)
     found = recipe.outlook(desk, {**opened["choices"], "settings": {"max_steps": "10"}})
     assert found["command"] == f"dailies clone {run.id} --set settings.max_steps=10 --queue"
+
+
+# ---- A curriculum
+@pytest.mark.parametrize("key", preset_keys("curricula"))
+def test_every_curriculum_opens_with_its_stages_gates_and_what_it_needs(desk: Desk, key: str) -> None:
+    [name] = [one["key"] for one in recipe.opened(desk)["curricula"] if one["key"].endswith(f":{key}")]
+    opened, preset = curricula.opened(name), load_curriculum(key)
+    assert [stage["name"] for stage in opened["stages"]] == [stage.name for stage in preset.stages]
+    assert all(stage["gate"] and "updates" in stage["told"] for stage in opened["stages"])
+    found = curricula.outlook(desk, opened["choices"])
+    assert found["command"] == f"dailies curriculum {key} --queue"
+    assert found["memory"]["verdict"] in ("fits", "tight", "no") and found["time"] == text_train.NO_TIME
+    assert any(f"'{stage.name}'" in found["memory"]["sentence"] for stage in preset.stages)
+
+
+def test_the_time_of_a_curriculum_is_that_of_its_stages(desk: Desk) -> None:
+    opened = curricula.opened("curriculum:mini_lengths")
+    stages = [recipe_of(stage) for stage in load_curriculum("mini_lengths").stages]
+    for stage in stages:
+        Run.create(desk.workspace, stage).append_metrics(1, {"time/step": 60.0})
+    minutes = sum(int(str(stage.settings["max_steps"])) for stage in stages)
+    assert curricula.outlook(desk, opened["choices"])["time"] == text_train.time_of_stages(60.0 * minutes)
+
+
+def test_a_curriculum_is_queued_from_the_form(desk: Desk) -> None:
+    filed = curricula.queue(desk, curricula.opened("curriculum:mini_lengths")["choices"])
+    [made] = list_curricula(desk.workspace)
+    assert made.id == filed["run"] and made.preset() == load_curriculum("mini_lengths")
+    [job] = desk.queue.list("queued")
+    assert (job.kind, job.config) == ("curriculum", {"curriculum": made.id})
+    assert [row["title"] for row in run_board.board(desk)["jobs"]] == [made.id]
+    with pytest.raises(ConfigError, match="mini_lengthz"):
+        curricula.opened("curriculum:mini_lengthz")
 
 
 # ---- The board

@@ -112,6 +112,65 @@ def test_the_form_follows_its_knobs(train: Page) -> None:
     expect(code).to_have_text("dailies train short --set settings.per_device_train_batch_size=512 --queue")
 
 
+def test_what_is_changed_besides_the_settings_is_marked_too(train: Page) -> None:
+    assert setting(train, "num_frames").locator("xpath=..").locator(".unit").inner_text() == "frames"
+    mix = train.locator('#train-form select[name="mix"]')
+    mix.select_option("motion")
+    expect(train.locator("#train-form .field.is-changed")).to_have_count(1)
+    expect(train.locator("#train-form .field.is-changed select")).to_have_attribute("name", "mix")
+    mix.select_option("mini")
+    expect(train.locator("#train-form .field.is-changed")).to_have_count(0)
+
+
+def test_a_reload_loses_nothing_that_was_typed(train: Page) -> None:
+    setting(train, "learning_rate").fill("1e-5")
+    train.locator("#train-form .more summary").click()
+    setting(train, "save_steps").fill("7")
+    train.locator('#train-form select[name="mix"]').select_option("motion")
+    train.locator('#train-form [name="share"]').select_option("0.5")
+    do(train, "command").click()
+    said = (
+        "dailies train short --set mix=motion --set settings.learning_rate=1e-05 --set settings.save_steps=7 "
+        "--gpus 0.5 --queue"
+    )
+    expect(train.locator("#train-form .shell code")).to_have_text(said)
+    train.wait_for_load_state("networkidle")
+    train.reload()
+    train.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+    expect(train.locator('#train-form select[name="recipe"]')).to_have_value("short")
+    expect(setting(train, "save_steps")).to_be_visible()
+    do(train, "command").click()
+    expect(train.locator("#train-form .shell code")).to_have_text(said)
+    expect(train.locator("#train-form .field.is-changed")).to_have_count(3)
+
+
+def test_a_curriculum_shows_its_stages_and_is_queued(train: Page, bench: Any) -> None:
+    board = train.locator("#train-board")
+    board.locator('[data-do="pause"]').click()
+    expect(board.locator(".paused")).to_be_visible()
+    train.locator('#train-form select[name="recipe"]').select_option("curriculum:mini_lengths")
+    stages = train.locator("#train-form .stages li")
+    expect(stages).to_have_count(3)
+    expect(stages.first).to_contain_text("33 frames")
+    expect(stages.first).to_contain_text(text_train.FORM_WORDS["gate"])
+    expect(setting(train, "max_steps")).to_be_hidden()
+    expect(do(train, "check")).to_be_hidden()
+    expect(train.locator("#train-form .memory span")).to_contain_text("Most in the stage")
+    do(train, "command").click()
+    expect(train.locator("#train-form .shell code")).to_have_text("dailies curriculum mini_lengths --queue")
+    do(train, "queue").click()
+    job = board.locator(".job").filter(has_text="Curriculum")
+    expect(job).to_contain_text("mini_lengths-")
+    train.get_by_role("tab", name=text_monitor.MONITOR, exact=True).click()
+    expect(train.locator("#monitor-stages .stage")).to_have_count(3)
+    train.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+    job.locator('[data-do="cancel"]').click()
+    expect(board.locator(".job")).to_have_count(0)
+    board.locator('[data-do="go_on"]').click()
+    train.locator('#train-form select[name="recipe"]').select_option("short")
+    expect(setting(train, "max_steps")).to_be_visible()
+
+
 def test_nonsense_is_refused_in_one_sentence_and_cannot_be_queued(train: Page) -> None:
     setting(train, "max_steps").fill("<b>many</b>")
     problem = train.locator("#train-form .problem")
