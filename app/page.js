@@ -47,9 +47,12 @@ window.dailies = (() => {
       if (!visible(element) || typing(event.target, element)) return;
       if (keyed && keyed !== element && visible(keyed)) return;
       if ((event.key === " " || event.key === "Enter") && presses(event.target)) return;
-      if (handle(event.key, event.repeat)) event.preventDefault();
+      if (handle(plain(event.key), event.repeat)) event.preventDefault();
     });
   }
+
+  // A letter is the same key under Caps Lock.
+  const plain = (key) => (key.length === 1 ? key.toLowerCase() : key);
 
   // The keys of a set of actions; a person's own are kept in this browser. Taking a used key swaps the two.
   function keys(actions) {
@@ -67,6 +70,8 @@ window.dailies = (() => {
     };
   }
 
+  const UNFIT = ["Escape", "Tab", "Shift", "Control", "Alt", "AltGraph", "Meta", "CapsLock", "Dead", "Process"];
+
   function keyRow(label, map, name, changed) {
     const row = Object.assign(document.createElement("div"), { className: "keyrow" });
     const key = map.name(map.of(name));
@@ -77,7 +82,7 @@ window.dailies = (() => {
       button.addEventListener("keydown", (event) => {
         event.preventDefault();
         event.stopPropagation();
-        if (event.key !== "Escape") map.set(name, event.key);
+        if (!UNFIT.includes(event.key)) map.set(name, plain(event.key));
         changed();
       }, { once: true });
     });
@@ -137,5 +142,22 @@ window.dailies = (() => {
   // A node from a <template>, e.g. one card of a grid.
   const stamp = (template) => template.content.firstElementChild.cloneNode(true);
 
-  return { theme, visible, listen, onKey, keys, keyRow, fill, stamp };
+  // ---- Files that the page makes itself.
+  function save(name, blob) {
+    const address = URL.createObjectURL(blob);
+    Object.assign(document.createElement("a"), { href: address, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 1000);
+  }
+
+  // Lines of cells as CSV. A cell that a spreadsheet would take for a formula gets a quote before it.
+  function csv(lines) {
+    const quote = (value) => {
+      const shown = value === null || value === undefined ? "" : String(value);
+      const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(shown) ? "'" + shown : shown;
+      return /[",\r\n]/.test(safe) ? '"' + safe.replaceAll('"', '""') + '"' : safe;
+    };
+    return new Blob([lines.map((line) => line.map(quote).join(",") + "\r\n").join("")], { type: "text/csv" });
+  }
+
+  return { theme, visible, listen, onKey, keys, keyRow, fill, stamp, save, csv };
 })();

@@ -1,5 +1,6 @@
 """The page as a whole: its header and tabs, how they hang together, and the server that carries it."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,11 +53,12 @@ def build_page(desk: Desk) -> gr.Blocks:
             with gr.Tab(text_train.TRAIN, id="train", elem_id="train-tab") as train_tab:
                 train = TrainTab(desk, train_tab)
             with gr.Tab(text_monitor.MONITOR, id="monitor", elem_id="monitor-tab") as monitor_tab:
-                MonitorTab(desk, monitor_tab)
+                monitor = MonitorTab(desk, monitor_tab)
             with gr.Tab(text_system.SYSTEM, id="system", elem_id="system-tab") as system_tab:
                 SystemTab(desk, system_tab)
         _connect(page, masthead, tabs, generate, score, library)
         _train_on_votes(desk, tabs, label, train)
+        _lead_on(tabs, generate, score, label, library, train, monitor)
     return page
 
 
@@ -91,6 +93,40 @@ def _train_on_votes(desk: Desk, tabs: gr.Tabs, label: LabelTab, train: TrainTab)
     on(label.train.click, show_in_train, label.campaign, [tabs, train.form])
 
 
+def _lead_on(
+    tabs: gr.Tabs,
+    generate: GenerateTab,
+    score: ScoreTab,
+    label: LabelTab,
+    library: LibraryTab,
+    train: TrainTab,
+    monitor: MonitorTab,
+) -> None:
+    """One button each: label these clips, watch this run, use its adapter; and the ways to begin."""
+
+    def label_these(event: gr.EventData) -> list[Any]:
+        return [gr.update(selected="label"), *label.begin_with(event.ids)]
+
+    def use_adapter(event: gr.EventData) -> list[Any]:
+        return [gr.update(selected="generate"), *generate.use_adapter(event.run)]
+
+    def go(tab: str) -> dict[str, Any]:
+        return gr.update(selected=tab)
+
+    for clips in (generate.takes, library.grid, score.table):
+        on(clips.label_these, label_these, None, [tabs, *label.of_chosen])
+    for run in (train.board, monitor.slider):
+        on(run.use_adapter, use_adapter, None, [tabs, *generate.form.settings])
+    on(train.board.watch_run, lambda: go("monitor"), None, tabs)
+    on(
+        generate.welcome.import_clips,
+        lambda: [go("library"), gr.update(visible=True)],
+        None,
+        [tabs, library.import_panel],
+    )
+    on(generate.welcome.new_campaign, lambda: [go("label"), go("new")], None, [tabs, label.views])
+
+
 def build_voting_page(desk: Desk) -> gr.Blocks:
     """The Label tab's voting view alone, for labellers: a page without any event or upload of Gradio's."""
     with gr.Blocks(title=text.TITLE, analytics_enabled=False, fill_width=True) as page:
@@ -116,6 +152,12 @@ def build_server(desk: Desk, dependencies: Sequence[Any] = (), users: Users | No
     return _mount(server, build_page(desk), "/")
 
 
+def _head() -> str:
+    """The scripts that all components share."""
+    page, plots = ((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "plots.js"))
+    return f"<script>{page}\nwindow.dailies.plotWords = {json.dumps(text.PLOT_WORDS)};\n{plots}</script>"
+
+
 def _mount(server: FastAPI, page: gr.Blocks, path: str) -> FastAPI:
     return gr.mount_gradio_app(
         server,
@@ -123,7 +165,7 @@ def _mount(server: FastAPI, page: gr.Blocks, path: str) -> FastAPI:
         path=path,
         theme=desk_theme(),
         css_paths=[HERE / "page.css"],
-        head=f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+        head=_head(),
         footer_links=[],
         allowed_paths=[],
         run_history=False,

@@ -52,6 +52,28 @@ EXAMPLE_PROMPTS = (
 # ---- Generate: the stage
 STAGE_EMPTY_TITLE = "No takes yet"
 STAGE_EMPTY_HINT = "Write a prompt and press Generate. The clip plays here, with its scores beside it."
+WELCOME_WORDS = {
+    "title": STAGE_EMPTY_TITLE,
+    "hint": STAGE_EMPTY_HINT,
+    "greeting": "This workspace is empty: three ways to begin",
+    "steps": {
+        "first_clip": {
+            "title": "Generate a first clip",
+            "hint": "The embedded model makes one within a minute, on any machine, and says how it scored.",
+            "button": "Generate an example",
+        },
+        "import_clips": {
+            "title": "Import a clip",
+            "hint": "A video of yours, scored by the same rewards and kept in the Library.",
+            "button": "Import a video",
+        },
+        "new_campaign": {
+            "title": "Compare by eye",
+            "hint": "A campaign asks people which of two takes is better; the votes are what DPO learns from.",
+            "button": "Make a campaign",
+        },
+    },
+}
 TAKE = "Take"
 BARS = "Scores"
 TIMELINE = "Frame by frame"
@@ -109,6 +131,8 @@ RADAR = "Profile"
 CORRELATIONS = "How the rewards hang together"
 CORRELATIONS_HINT = "Rank correlation over these clips: 1 the same order, 0 none, -1 the opposite."
 DROPPED = "Dropped videos"
+LABEL_THESE = "Label these"
+LABEL_THESE_HINT = "A new campaign of these clips; those that share a prompt are compared"
 DISSENT = "Which reward would choose differently"
 TABLE_WORDS = {
     "clips": "Clips by score",
@@ -118,6 +142,8 @@ TABLE_WORDS = {
     "csv": "Export CSV",
     "compare": "Compare",
     "compare_hint": "Two to four clips, side by side",
+    "label": LABEL_THESE,
+    "label_hint": LABEL_THESE_HINT,
     "clear": "Clear",
     "chosen": "{count} selected",
     "count": "{count} clips",
@@ -174,6 +200,7 @@ FACTS_WORDS = {
 }
 
 # ---- Components
+PLOT_WORDS = {"png": "Download this plot as PNG", "csv": "Download its numbers as CSV"}
 PLAYER_WORDS = {
     "player": "Player",
     "scrub": "Frame",
@@ -208,6 +235,8 @@ GRID_WORDS = {
     "chosen": "{count} selected",
     "compare": "Compare",
     "compare_hint": "Two to four clips, side by side",
+    "label": LABEL_THESE,
+    "label_hint": LABEL_THESE_HINT,
     "remove": "Delete",
     "star": "Star",
     "unstar": "Remove star",
@@ -274,6 +303,10 @@ def overlay(name: str) -> str:
     """ "flow_smoothness.flow" as people read it."""
     reward, _, what = name.partition(".")
     return f"{what.replace('_', ' ').capitalize()} ({reward.replace('_', ' ')})"
+
+
+def which_chosen(number: int) -> str:
+    return f"Chosen: {count(number, 'clip')}"
 
 
 def folder(name: str) -> str:

@@ -76,6 +76,8 @@ SAMPLES_WORDS = {
     "checkpoint": "Checkpoint",
     "earlier": "Earlier checkpoint",
     "later": "Later checkpoint",
+    "use": "Use this adapter",
+    "use_hint": "Generate with what this run trained",
     "now": "Sample now",
     "now_hint": "After the step that it is in; of a run that is over, by a job.",
     "asked": "Asked for: the clips come after the step that the run is in.",

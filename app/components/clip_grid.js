@@ -14,6 +14,7 @@ const tell = {
   open: (id) => { current = id; paint(); trigger("open_clip", { id }); },
   star: (id) => trigger("star_clip", { id, starred: !shownClip(id).starred }),
   compare: () => trigger("compare", { ids: [...chosen] }),
+  label: () => { trigger("label_these", { ids: [...chosen] }); choose(); },
   remove: () => { trigger("remove_clips", { ids: [...chosen] }); choose(); },
   undo: () => trigger("undo_removal", { ids: props.value.undo.ids }),
   previous: () => trigger("turn_page", { page: props.value.page - 1 }),
@@ -79,6 +80,7 @@ function paint() {
   $(".chosen-bar").hidden = chosen.size === 0;
   $(".chosen-count").textContent = words.chosen.replace("{count}", chosen.size);
   $('[data-do="compare"]').disabled = chosen.size < 2 || chosen.size > COMPARED;
+  $('[data-do="label"]').disabled = chosen.size < 2;
   $('[data-do="remove"]').hidden = props.mode === "takes";
 }
 

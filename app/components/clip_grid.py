@@ -9,8 +9,8 @@ from app.components.files import Component
 class ClipGrid(Component):
     """`mode` "library" has paging and deleting, "takes" is the small strip under a player.
 
-    Events: open_clip {id}, star_clip {id, starred}, compare {ids}, remove_clips {ids}, undo_removal {ids},
-    turn_page {page}.
+    Events: open_clip {id}, star_clip {id, starred}, compare {ids}, label_these {ids}, remove_clips {ids},
+    undo_removal {ids}, turn_page {page}.
     """
 
     def __init__(

@@ -130,7 +130,9 @@ function layOut(groups) {
 function makeChart({ name, title }) {
   const figure = make("figure", "chart"), caption = make("figcaption", ""), canvas = make("canvas", "");
   figure.dataset.metric = name;
-  caption.append(make("span", "", title), make("span", "now"));
+  const lines = () => [["run", state.axis === "time" ? "minutes" : "step", name], ...linesOf(name).flatMap(({ run, x, y }) => [...x].map((at, index) => [run, at, y[index]]))];
+  const files = window.dailies.plotFiles(name.replaceAll("/", "-"), () => window.dailies.canvasPng(canvas, title), lines);
+  caption.append(make("span", "title", title), files, make("span", "now"));
   canvas.setAttribute("role", "img");
   const tip = make("div", "tip");
   tip.hidden = true;
@@ -252,9 +254,19 @@ $(".smoothing input").addEventListener("input", (event) => {
   paintAll();
 });
 
+function watchWanted() { // another tab sends its run here, maybe before this one was ever shown
+  const run = window.dailies.wantedRun;
+  if (!run) return;
+  window.dailies.wantedRun = null;
+  state.chosen = [...new Set([...(state.chosen ?? []), run])];
+  look(run, null);
+  again();
+}
+listen(element, "dailies:watch", watchWanted);
 listen(element, "visibilitychange", () => schedule(0));
 new IntersectionObserver(() => schedule(0)).observe(element); // a hidden tab was shown again
 new MutationObserver(() => requestAnimationFrame(paintAll)).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 element.curves = { state, charts };
 paintBar();
+watchWanted();
 schedule(0);

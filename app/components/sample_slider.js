@@ -1,5 +1,5 @@
-// Which checkpoint's samples are shown. `props.value` = {run, sets: [{name, label}], prompts: [text], set, prompt, note, can_ask}.
-// Events: "show_sample" {run, set, prompt} (names and positions), "sample_now" {run}.
+// Which checkpoint's samples are shown. `props.value` = {run, sets: [{name, label}], prompts: [text], set, prompt, note, can_ask, can_use}.
+// Events: "show_sample" {run, set, prompt} (names and positions), "sample_now" {run}, "use_adapter" {run}.
 const $ = (selector) => element.querySelector(selector);
 let value = props.value;
 
@@ -15,6 +15,7 @@ function show(given) {
   Object.assign($(".at input"), { max: Math.max(0, value.sets.length - 1), disabled: value.sets.length < 2 });
   $(".at input").value = value.set;
   $(".now").disabled = !value.can_ask;
+  $(".use").hidden = !value.can_use;
   $(".prompt").hidden = value.prompts.length === 0;
   paint();
 }
@@ -32,6 +33,7 @@ $("select").addEventListener("change", tell);
 element.addEventListener("click", (event) => {
   const by = event.target.closest("[data-by]");
   if (by) { $(".at input").value = at() + Number(by.dataset.by); go(); }
+  if (event.target.closest(".use")) trigger("use_adapter", { run: value.run });
   if (event.target.closest(".now")) trigger("sample_now", { run: value.run });
 });
 watch("value", () => show(props.value));

@@ -81,31 +81,21 @@ function paint() {
   $(".count").textContent = rows().length ? words_ : "";
   for (const name of ["compare", "clear"]) $('[data-do="' + name + '"]').hidden = chosen.size === 0;
   $('[data-do="compare"]').disabled = chosen.size < 2 || chosen.size > COMPARED;
+  $('[data-do="label"]').disabled = (chosen.size || rows().length) < 2;
   $('[data-do="csv"]').disabled = !rows().length;
 }
 
-// ---- CSV: what the table shows, in its order. A cell that a spreadsheet would take for a formula gets a quote before it.
-function csv() {
-  const keys = (props.value.columns ?? []).map(({ key }) => key);
-  const quote = (value) => {
-    const shown = value === null || value === undefined ? "" : String(value);
-    const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(shown) ? "'" + shown : shown;
-    return /[",\r\n]/.test(safe) ? '"' + safe.replaceAll('"', '""') + '"' : safe;
-  };
-  const lines = sorted().map((row) => [row.id, row.prompt, row.model, row.seed, row.total, ...keys.map((key) => row.values[key])]);
-  return [["clip", "prompt", "model", "seed", "total", ...keys], ...lines].map((line) => line.map(quote).join(",")).join("\r\n") + "\r\n";
-}
-
+// ---- CSV: what the table shows, in its order
 function download() {
-  const address = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
-  const link = Object.assign(document.createElement("a"), { href: address, download: "scores.csv" });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(address), 1000);
+  const keys = (props.value.columns ?? []).map(({ key }) => key);
+  const lines = sorted().map((row) => [row.id, row.prompt, row.model, row.seed, row.total, ...keys.map((key) => row.values[key])]);
+  window.dailies.save("scores.csv", window.dailies.csv([["clip", "prompt", "model", "seed", "total", ...keys], ...lines]));
 }
 
 // ---- Hands
 const hands = {
   compare: () => trigger("compare", { ids: [...chosen] }),
+  label: () => trigger("label_these", { ids: chosen.size ? [...chosen] : rows().map((row) => row.id) }),
   clear: () => { chosen.clear(); paint(); },
   csv: download,
 };

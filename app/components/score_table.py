@@ -5,7 +5,10 @@ from app.components.files import Component
 
 
 class ScoreTable(Component):
-    """`value` comes from `app.views.ranking.table`. Events: open_clip {id}, compare {ids}."""
+    """`value` comes from `app.views.ranking.table`.
+
+    Events: open_clip {id}, compare {ids}, label_these {ids} (those that are chosen, else all).
+    """
 
     def __init__(self, name: str, *, render: bool = True) -> None:
         super().__init__("score_table", words=text.TABLE_WORDS, elem_id=name, render=render)

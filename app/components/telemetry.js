@@ -80,13 +80,15 @@ function paint(cards) {
 
 function makeGauge() {
   const box = Object.assign(document.createElement("div"), { className: "gauge" }), line = document.createElement("span");
-  line.append(document.createElement("i"), document.createElement("b"));
+  const files = window.dailies.plotFiles("telemetry", () => window.dailies.canvasPng(box.querySelector("canvas"), box.told[0]), () => [["sample", box.told[0]], ...box.told[1].map((value, index) => [index, value])]);
+  line.append(document.createElement("i"), files, document.createElement("b"));
   line.firstChild.style.fontStyle = "normal";
   box.append(line, document.createElement("canvas"));
   return box;
 }
 
 function paintGauge(box, name, text, values, most) {
+  box.told = [name, values];
   box.querySelector("i").textContent = name;
   box.querySelector("b").textContent = text;
   const canvas = box.querySelector("canvas"), scale = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;

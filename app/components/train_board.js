@@ -72,6 +72,7 @@ function paintRun(row, run) {
   show(row, "resume", run.can_resume);
   row.querySelector(".extending").hidden = !run.can_extend;
   show(row, "clone", run.can_clone);
+  show(row, "use", run.can_use);
   row.querySelector(".done").style.width = (run.fraction ?? 0) * 100 + "%";
 }
 
@@ -108,6 +109,12 @@ const hands = {
   kill: (row) => order("kill", row.dataset.job),
   resume: (row) => order("resume", row.dataset.id),
   extend: (row) => order("extend", { id: row.dataset.id, steps: Number(row.querySelector("input").value) }),
+  use: (row) => trigger("use_adapter", { run: row.dataset.id }),
+  watch(row) {
+    window.dailies.wantedRun = row.dataset.id;
+    document.dispatchEvent(new CustomEvent("dailies:watch"));
+    trigger("watch_run");
+  },
   clone: (row) => trigger("clone_run", { run: row.dataset.id }),
   async log(row) { reading = row.dataset.id; await read(); $(".log").scrollIntoView({ block: "nearest" }); },
   close() { reading = null; $(".log").hidden = true; },

@@ -14,7 +14,8 @@ from engine.jobs.spec import PRIORITIES
 
 
 class TrainBoard(Component):
-    """`value` comes from `app.views.run_board.board`. Event: clone_run {run}."""
+    """`value` comes from `app.views.run_board.board`. Events: clone_run {run}, use_adapter {run},
+    watch_run."""
 
     def __init__(self, name: str, desk: Desk, *, render: bool = True) -> None:
         super().__init__(

@@ -14,12 +14,15 @@ from app.components.clip_grid import ClipGrid
 from app.components.clip_pair import ClipPair
 from app.components.job_strip import JobStrip
 from app.components.keyframe_strip import KeyframeStrip, uploaded
+from app.components.welcome import Welcome
 from app.desk import Desk
-from app.forms import Order, RequestForm, draw_seed, filled
+from app.forms import Order, RequestForm, adapter_names, draw_seed, filled, settings_of
 from app.guard import on, warn
 from app.views import keyframes, stage
 from app.views.jobs import clip_ids, strip
+from engine.data.adapters import find_adapter
 from engine.data.pictures import import_picture
+from engine.data.runs import Run
 from engine.data.store import ClipRecord
 from engine.errors import StoreError
 from engine.generation.request import GenerationRequest
@@ -46,10 +49,7 @@ class GenerateTab:
         self.jobs = JobStrip("generate-jobs", self.desk, KINDS)
         with gr.Column(visible=False, elem_classes="desk-panel") as self.keyframes_panel:
             self.keyframes = KeyframeStrip("generate-keyframes")
-        self.empty = gr.HTML(
-            f'<div class="empty-stage"><h3>{text.STAGE_EMPTY_TITLE}</h3><p>{text.STAGE_EMPTY_HINT}</p></div>',
-            visible=False,
-        )
+        self.welcome = Welcome("generate-welcome")
         with gr.Column(visible=False, elem_classes="desk-panel") as self.shown:
             with gr.Row(elem_classes="watch", equal_height=False):
                 with gr.Column(scale=6, min_width=320):
@@ -71,7 +71,7 @@ class GenerateTab:
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.empty, self.shown, self.player, self.facts, self.bars, self.timeline, self.takes]
+        return [self.welcome, self.shown, self.player, self.facts, self.bars, self.timeline, self.takes]
 
     def _wire(self) -> None:
         form = self.form
@@ -87,6 +87,12 @@ class GenerateTab:
         on(self.keyframes.replace, self.replace, self.keyframes, self.keyframe_outputs)
         on(self.keyframes.complete, self.complete, self.keyframes, [self.jobs, *self.keyframe_outputs])
         on(self.keyframes.discard, lambda: self._strip(None), None, self.keyframe_outputs)
+        on(
+            self.welcome.first_clip,
+            self.first_clip,
+            form.inputs,
+            [form.fields["prompt"], self.jobs, form.fields["seed"]],
+        )
         for button, words in zip(form.examples, text.EXAMPLE_PROMPTS, strict=True):
             on(button.click, lambda words=words: words, None, form.fields["prompt"])
         on(self.jobs.job_ended, self.show_job, None, self.outputs)
@@ -106,6 +112,18 @@ class GenerateTab:
         self._file(order)
         seed = order.requests[0].seed if fields["keep_seed"] else draw_seed()
         return strip(self.desk, KINDS), str(seed)
+
+    def first_clip(self, *values: Any) -> list[Any]:
+        """An example of the form's, as it stands otherwise."""
+        prompt = text.EXAMPLE_PROMPTS[0]
+        return [prompt, *self.submit(*({**filled(values), "prompt": prompt}).values())]
+
+    def use_adapter(self, run_id: str) -> list[Any]:
+        """Updates for the form's settings: the adapter that a run made. Raises ConfigError where it made none."""
+        model = Run.find(self.desk.workspace, run_id).preset().model
+        card = find_adapter(self.desk.workspace, run_id, model).card
+        names = adapter_names(self.desk.workspace, model)
+        return settings_of(model, names, {"adapter": run_id, **card.recommended})
 
     def again(self, event: gr.EventData, *values: Any) -> dict[str, Any]:
         """What the form says now, with the seed of the take that is shown."""
@@ -205,10 +223,16 @@ class GenerateTab:
         rest = [record for record in records if record is not shown]
         return self._outputs(stage.one(self.desk.store, shown, ACTIONS, rest), stage.takes(records, shown.id))
 
+    def _said(self, there: bool) -> str:
+        """What the stage says besides takes, see `Welcome`."""
+        if there:
+            return ""
+        return "empty" if self.desk.store.count() or self.desk.queue.list(limit=1) else "new"
+
     def _outputs(self, view: stage.View, takes: dict[str, Any]) -> list[Any]:
         there = bool(view.player["clips"])
         plots = [gr.update(value=plot, visible=plot is not None) for plot in (view.bars, view.timeline)]
-        return [gr.update(visible=not there), gr.update(visible=there), view.player, view.facts, *plots, takes]
+        return [self._said(there), gr.update(visible=there), view.player, view.facts, *plots, takes]
 
 
 def request_of(record: ClipRecord) -> GenerationRequest:

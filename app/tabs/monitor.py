@@ -39,7 +39,9 @@ class MonitorTab:
                 with gr.Column(scale=6, min_width=360):
                     self.player = ClipPair("monitor")
                 with gr.Column(scale=5, min_width=320):
-                    self.bars = gr.Plot(show_label=False, container=False, elem_id="monitor-bars", elem_classes="plot")
+                    self.bars = gr.Plot(
+                        show_label=False, container=False, visible=False, elem_id="monitor-bars", elem_classes="plot"
+                    )
         self.curves = Curves("monitor-curves", self.feed)
         self._wire(tab)
 

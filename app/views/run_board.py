@@ -7,6 +7,7 @@ from app import text_train
 from app.desk import Desk
 from app.views.clips import moment
 from app.views.jobs import held_up, job_card
+from engine.data.adapters import has_card
 from engine.data.logs import read_log
 from engine.data.runs import Run
 from engine.jobs.checking import read_verdicts
@@ -53,6 +54,7 @@ def run_row(state: RunState) -> dict[str, Any]:
         "can_resume": state.can_resume,
         "can_extend": state.can_extend,
         "can_clone": state.preset is not None,
+        "can_use": has_card(state.run.workspace.adapters / state.run.id),
         "when": moment(state.job.created_at) if state.job else "",
     }
 

@@ -8,10 +8,12 @@ from app import text
 from app import text_monitor as words
 from app.figures import reward_bars
 from app.views.scores import scores
+from engine.data.adapters import has_card
 from engine.data.runs import Run
 from engine.data.samples import BASE, RunSamples, Sample, SampleSet
 
-NOTHING: dict[str, Any] = {"run": None, "sets": [], "prompts": [], "set": 0, "prompt": 0, "note": "", "can_ask": False}
+NOTHING: dict[str, Any] = {"run": None, "sets": [], "prompts": [], "set": 0, "prompt": 0, "note": ""}
+NOTHING |= {"can_ask": False, "can_use": False}
 
 
 def slider(run: Run, at: str | None = None, prompt: int = 0, *, note: str = "") -> dict[str, Any]:
@@ -29,6 +31,7 @@ def slider(run: Run, at: str | None = None, prompt: int = 0, *, note: str = "") 
         "prompt": min(prompt, max(0, len(prompts) - 1)),
         "note": note or off or ("" if names or kept.has(None) else words.SAMPLES_WORDS["empty"]),
         "can_ask": bool(prompts),
+        "can_use": has_card(run.workspace.adapters / run.id),
     }
 
 

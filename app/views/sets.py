@@ -1,4 +1,4 @@
-"""The sets of clips that the Score tab ranks: the Library's newest, the starred ones, a folder that was scored."""
+"""Sets of clips to rank or to label: the Library's newest, the starred ones, a folder that was scored, chosen ones."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,17 +11,23 @@ from app.views.stage import in_order
 from engine.data.store import ClipFilter, ClipRecord
 from engine.jobs.spec import Job
 
-NEWEST, STARRED, JOB = "newest", "starred", "job:"
+NEWEST, STARRED, JOB, CHOSEN = "newest", "starred", "job:", "chosen:"
 LIMIT = 300  # clips in one table
 FOLDERS = 20  # the last ones that were scored
 
 Choices = list[tuple[str, str]]
 
 
-def choices(desk: Desk) -> Choices:
-    """What can be ranked, by label."""
+def choices(desk: Desk, chosen: str = "") -> Choices:
+    """What can be ranked or labelled, by label; `chosen` is a set of clips that somebody chose one by one."""
     folders = desk.queue.list("done", "score_folder", limit=FOLDERS)
-    return [(text.WHICH_NEWEST, NEWEST), (text.WHICH_STARRED, STARRED), *((label(job), of_job(job)) for job in folders)]
+    found = [
+        (text.WHICH_NEWEST, NEWEST),
+        (text.WHICH_STARRED, STARRED),
+        *((label(job), of_job(job)) for job in folders),
+    ]
+    own = chosen.startswith(CHOSEN)
+    return [*found, *([(text.which_chosen(len(_ids(chosen))), chosen)] if own else [])]
 
 
 def label(job: Job) -> str:
@@ -34,10 +40,20 @@ def of_job(job: Job) -> str:
     return f"{JOB}{job.id}"
 
 
+def of_clips(clip_ids: Iterable[str]) -> str:
+    return CHOSEN + ",".join(clip_ids)
+
+
+def _ids(chosen: str) -> list[str]:
+    return chosen.removeprefix(CHOSEN).split(",")
+
+
 def records(desk: Desk, which: str) -> list[ClipRecord]:
     """The clips of a set that are still there. Raises JobError when its job is gone."""
     if which.startswith(JOB):
         return in_order(desk.store, clip_ids(desk.queue.get(which.removeprefix(JOB)))[:LIMIT])
+    if which.startswith(CHOSEN):
+        return in_order(desk.store, _ids(which)[:LIMIT])
     return desk.store.clips(ClipFilter(starred=True if which == STARRED else None), limit=LIMIT)
 
 
