@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, func, or_, select
+from threadpoolctl import threadpool_limits
 
 from engine.data.assigning import Asking, askable, assign_next, slots_taken
 from engine.data.campaign_spec import CampaignSpec, Strategy
@@ -68,7 +69,8 @@ def new_plan(
     used_up = stored is not None and not stored["pairs"] and stored.get("planned", 0) > 0
     if stored and not used_up and votes - stored["votes"] < RENEW_AFTER:
         return None
-    pairs = make(_known(connection, campaign_id, spec))
+    with threadpool_limits(limits=1, user_api="blas"):  # as for a ranking: small matrices, while others vote
+        pairs = make(_known(connection, campaign_id, spec))
     return {"votes": votes, "pairs": pairs, "planned": len(pairs)}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from engine.data.votes import SCORES, StoredVote
 from engine.preferences.bradley_terry import Meetings, Strengths, fit
@@ -87,9 +88,11 @@ def rank(told: Contests, *, seed: int = 0, resamples: int = RESAMPLES, confidenc
     if not len(told):
         return Ranking(standings=(), wins=(), ties=(), votes=0, confidence=confidence)
     meetings, pairs = meet(told), pair_counts(told)
-    best = fit(meetings)
-    drawn = resample(pairs, best, seed=seed, resamples=resamples)
-    ends = intervals(pairs, best, drawn, confidence)
+    # Many small matrices: on a busy machine BLAS's threads wait for each other, which takes ten times as long.
+    with threadpool_limits(limits=1, user_api="blas"):
+        best = fit(meetings)
+        drawn = resample(pairs, best, seed=seed, resamples=resamples)
+        ends = intervals(pairs, best, drawn, confidence)
     order = np.argsort(-best.theta, kind="stable")
     return Ranking(
         standings=_standings(told, meetings, best, ends, _places(drawn, confidence), order),
