@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app import text_label as text
+from engine.data.campaign_spec import CampaignSpec
 from engine.data.campaigns import Campaigns
 
 # What a browser says of a server that goes in the middle of an answer and does not come; and Gradio of the same.
@@ -68,6 +69,49 @@ def test_an_earlier_vote_is_changed_by_keyboard_and_history_keeps_it(desk: Any, 
     page.keyboard.press("Escape")  # looked at, and left as it is
     assert desk.ready(but=second) == third
     desk.votes(2)
+
+
+def test_what_is_undone_comes_back_with_its_rubric_and_note(desk: Any, page: Page) -> None:
+    desk.arrive()
+    first = desk.ready()
+    page.keyboard.press("m")
+    page.keyboard.press("n")
+    page.keyboard.type("jumps at the end")
+    page.keyboard.press("Enter")
+    second = desk.press("1")
+    expect(page.locator("#label-desk .note")).to_have_value("")
+    page.keyboard.press("u")
+    assert desk.ready(but=second) == first
+    expect(page.locator("#label-desk .note")).to_have_value("jumps at the end")
+    page.keyboard.press("2")
+    desk.ready(but=first)
+    told = [one.vote for one in desk.votes(1) if one.ended_as is None]
+    assert [(one.choice, one.axes, one.note) for one in told] == [("right", {"motion": "left"}, "jumps at the end")]
+
+
+def test_the_last_vote_of_all_is_undone_too_and_nothing_is_left_to_do(
+    desk: Any, page: Page, campaigns: Campaigns
+) -> None:
+    desk.campaign = campaigns.create(CampaignSpec(title="Two takes", clip_ids=tuple(sorted(desk.order)[:2]))).id
+    desk.arrive()
+    pair = desk.ready()
+    page.keyboard.press("1")
+    expect(page.locator("#label-desk .nothing h3")).to_have_text(text.DESK_WORDS["no_pairs"][0])
+    expect(page.locator("#label-desk .place")).to_have_text("1 voted, 0 to go")
+    page.get_by_role("button", name=text.DESK_WORDS["undo_last"]).click()
+    assert desk.ready() == pair
+    page.keyboard.press("2")
+    expect(page.locator("#label-desk .nothing h3")).to_have_text(text.DESK_WORDS["no_pairs"][0])
+    assert [one.ended_as for one in desk.votes(1)] == ["undone", None]
+
+
+def test_keys_are_the_same_under_caps_lock(desk: Any, page: Page) -> None:
+    desk.arrive()
+    first = desk.ready()
+    second = desk.press("3")
+    page.keyboard.press("U")
+    assert desk.ready(but=second) == first
+    desk.votes(0)
 
 
 def test_models_are_told_only_after_the_vote(desk: Any, page: Page, prompt: str) -> None:
