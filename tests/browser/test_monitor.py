@@ -1,6 +1,8 @@
 """The Monitor: curves that appear and move, alarms on them, one slider that moves the clips, and no ticking unseen."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from playwright.sync_api import Page, expect
 from app import text, text_monitor
 from engine.config.presets import load_train_preset
 from engine.data.findings import Alarm
+from engine.data.locks import try_lock
 from engine.data.runs import Run
 from engine.data.samples import RunSamples
 from engine.generation.request import GenerationRequest
@@ -20,6 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 CURVES = "document.querySelector('#monitor-curves [id^=html]').curves"
 PLAYER = "document.querySelector('#monitor-player [id^=html]').player"
 PROMPTS = ("a red circle", "a blue star")
+OTHER = f"{CURVES}.charts.get('reward')"
 SEEN = "document.querySelector('#monitor-curves').offsetParent !== null"
 
 
@@ -34,6 +38,15 @@ def bench(new_workbench: Callable[..., Any]) -> Any:
 def log(run: Run, first: int, last: int) -> None:
     for step in range(first, last + 1):
         run.append_metrics(step, {"loss": 1 / step, "reward": step / 10, "at": 1e9 + 60 * step, "of": 40})
+
+
+@contextmanager
+def trained(run: Run) -> Iterator[None]:
+    """As while a process trains it."""
+    lock = try_lock(run.lock)
+    assert lock is not None
+    yield
+    os.close(lock)
 
 
 def sample(run: Run, step: int | None) -> None:
@@ -83,7 +96,9 @@ def test_curves_appear_and_move_with_the_run(page: Page, bench: Any, runs: list[
         f"{CURVES}.charts.get('loss').lines.some(line => line.x.at(-1) === 12 && line.x.length === 12)"
     )
     row = page.locator(f'#monitor-curves [data-id="{runs[0].id}"]')
-    expect(row.locator(".state")).to_have_text("training, 12/40")
+    expect(row.locator(".state")).to_have_text("not finished, 12/40")
+    with trained(runs[0]):
+        expect(row.locator(".state")).to_have_text("training, 12/40")
     drawn = page.evaluate(
         f"""() => {{ const canvas = {CURVES}.charts.get('loss').canvas, pen = canvas.getContext('2d');
         return pen.getImageData(0, 0, canvas.width, canvas.height).data.some(value => value > 0); }}"""
@@ -111,11 +126,16 @@ def test_one_place_is_pointed_at_in_all_charts_and_alarms_are_marked(page: Page,
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     assert box is not None
+    page.wait_for_function(f"{OTHER}?.lines?.length === 2")
+    page.evaluate(f"() => {{ window.before = {OTHER}.canvas.toDataURL(); }}")
     canvas.hover(position={"x": 46 + (box["width"] - 52) / 2, "y": 60})
+    page.wait_for_function(f"{OTHER}.canvas.toDataURL() !== window.before")  # its own line at that place
     tip = page.locator('#monitor-curves [data-metric="loss"] .tip')
     expect(tip).to_contain_text("step 3")
     expect(tip).to_contain_text("Motion fell by half.")
     assert 2.9 < page.evaluate(f"{CURVES}.state.hover") < 3.1
+    page.mouse.move(0, 0)
+    page.wait_for_function(f"{OTHER}.canvas.toDataURL() === window.before")
 
 
 def test_the_slider_moves_the_clips_beside_the_base(page: Page, bench: Any, runs: list[Run]) -> None:
@@ -158,11 +178,11 @@ def test_new_samples_come_by_themselves(page: Page, bench: Any, runs: list[Run])
 
 
 def test_sample_now_reaches_the_process_that_trains(page: Page, bench: Any, runs: list[Run]) -> None:
-    opened(page, bench, runs)
-    log(runs[1], 6, 6)
-    page.locator("#monitor-samples .now").click()
-    expect(page.locator("#monitor-samples .note")).to_have_text(text_monitor.SAMPLES_WORDS["asked"])
-    assert RunSamples(runs[1]).answered()
+    with trained(runs[1]):
+        opened(page, bench, runs)
+        page.locator("#monitor-samples .now").click()
+        expect(page.locator("#monitor-samples .note")).to_have_text(text_monitor.SAMPLES_WORDS["asked"])
+        assert RunSamples(runs[1]).answered()
 
 
 def test_a_hidden_tab_does_not_tick(page: Page, bench: Any, runs: list[Run]) -> None:
