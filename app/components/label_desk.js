@@ -129,6 +129,7 @@ function judge(axis) {
 
 // ---- Campaigns and names
 function choose(campaign) {
+  picker.title = campaign?.title ?? "";
   view.turn += 1;
   view.asking = null;
   Object.assign(view, { campaign, pairs: [], voted: new Set(outbox().map(({ vote }) => pairKey(vote))), open: true, making: false, changing: null, draft: null });

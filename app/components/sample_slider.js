@@ -12,6 +12,7 @@ function show(given) {
   const options = value.prompts.map((text, index) => Object.assign(document.createElement("option"), { value: index, textContent: text }));
   $("select").replaceChildren(...options);
   $("select").value = value.prompt;
+  $("select").title = $("select").selectedOptions[0]?.textContent ?? "";
   Object.assign($(".at input"), { max: Math.max(0, value.sets.length - 1), disabled: value.sets.length < 2 });
   $(".at input").value = value.set;
   $(".now").disabled = !value.can_ask;

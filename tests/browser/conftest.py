@@ -271,6 +271,12 @@ class Watched:
         told += [one for one in said if re.search(pattern, one)]
         self.complaints[start:] = [one for one in said if one not in told]
 
+    @contextlib.contextmanager
+    def leaving(self) -> Iterator[None]:
+        """The page is left: Gradio complains of its own events that were under way, and of its streams that end."""
+        with self.expecting("AbortError: signal is aborted without reason|Connection errored out|network error"):
+            yield
+
     def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error":  # Gradio itself warns while it uploads
             self.complaints.append(f"{message.type}: {message.text} ({message.location['url']})")
@@ -303,7 +309,8 @@ def page(browser: Browser, watched: Watched) -> Iterator[Page]:
     page = context.new_page()
     watched.watch(page)
     yield page
-    context.close()
+    with watched.leaving():
+        context.close()
 
 
 @pytest.fixture(scope="session")

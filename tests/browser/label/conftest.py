@@ -31,7 +31,6 @@ GREYS = """() => [...document.querySelectorAll('#label-desk video')].map(video =
   paper.drawImage(video, 0, 0, 1, 1);
   return paper.getImageData(0, 0, 1, 1).data[0];
 })"""
-LEFT = "AbortError: signal is aborted without reason"  # Gradio's, of an event that was under way when the page was left
 SENT = "!Object.keys(localStorage).some(name => name.startsWith('dailies.vote.'))"
 
 
@@ -104,7 +103,7 @@ class Labelling:
 
     def arrive(self, name: str | None = "anna") -> None:
         """Open the Label tab; without a name as whoever was there before."""
-        with self.watched.expecting(LEFT):
+        with self.watched.leaving():
             self.page.goto(f"{self.bench.address}?campaign={self.campaign}")
         self.page.get_by_role("tab", name=text.LABEL, exact=True).click()
         if name is not None:

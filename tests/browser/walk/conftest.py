@@ -190,6 +190,7 @@ class Walker:
     page: Page
     bench: Any
     is_empty: bool
+    watched: Any
     arrived: str = field(default="", init=False)
 
     def go(self, place: str) -> None:
@@ -197,7 +198,8 @@ class Walker:
         way, full, bare = PLACES[place]
         address = f"{self.bench.address}label/" if place == "labellers" else self.bench.address
         if self.arrived != address:
-            self.page.goto(address)
+            with self.watched.leaving():
+                self.page.goto(address)
             self.arrived = address
         for tab in way:
             self.page.get_by_role("tab", name=tab, exact=True).click()
@@ -244,8 +246,9 @@ def walker(
     context.set_default_timeout(120_000)
     page = context.new_page()
     watched.watch(page)
-    yield Walker(page, empty if is_empty else furnished, is_empty)
-    context.close()
+    yield Walker(page, empty if is_empty else furnished, is_empty, watched)
+    with watched.leaving():
+        context.close()
 
 
 @pytest.fixture(scope="session")

@@ -34,13 +34,19 @@ CUT = """() => {
   return found;
 }"""
 
+# Whether what the page holds is wider than the page: it would be scrolled sideways, or, as Gradio hides that, be lost.
+WIDE = """() => {
+  let wide = false;
+  for (let node = document.querySelector("main > *, .masthead"); node; node = node.parentElement) wide ||= node.scrollWidth > node.clientWidth + 1;
+  return wide;
+}"""
 
-def test_every_place_is_readable(walker: Any, places: tuple[str, ...], look: Any, axe: Axe) -> None:
+
+def test_every_place_is_readable(walker: Any, places: tuple[str, ...], axe: Axe) -> None:
     found = {}
     for place in places:
         walker.go(place)
-        wide = walker.page.evaluate("document.documentElement.scrollWidth") > look.width
-        found[place] = (axe(walker.page), walker.page.evaluate(CUT), wide)
+        found[place] = (axe(walker.page), walker.page.evaluate(CUT), walker.page.evaluate(WIDE))
     assert {place: told for place, told in found.items() if told != ([], [], False)} == {}
 
 
@@ -53,4 +59,4 @@ def test_what_is_asked_can_be_answered_with_no(page: Page, empty: Any, axe: Axe)
       <select style="width: 60px"><option>far too long a choice</option></select><div style="width: 3000px">wide</div>`)""")
     assert {"button-name", "color-contrast", "select-name"} <= {rule for rule, _ in axe(page)}
     assert page.evaluate(CUT) == ["cut off in the middle", "far too long a choice"]
-    assert page.evaluate("document.documentElement.scrollWidth") > 1280
+    assert page.evaluate(WIDE)
