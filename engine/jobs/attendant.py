@@ -1,7 +1,8 @@
 """`python -m engine.jobs.attendant ATTEMPT` runs what this folder asks for, stops it when asked, says how it ended.
 
 The same for every runner: as a detached process here, as the entry point of a Ray job, as a task of Slurm. Its signals
-(a cluster that wants the machine back) count as being asked to stop.
+(a cluster that wants the machine back) count as being asked to stop. With `--tells` it first writes down who it is, for
+whoever started it may be gone before that could.
 """
 
 import os
@@ -15,6 +16,7 @@ from engine.data.attempts import Attempt
 from engine.hardware.environment import laid_over
 from engine.jobs.tether import CANNOT_START, tethered
 
+TELLS = "--tells"
 POLL_S = 0.1
 SIGNAL_GRACE_S = 120.0  # for the step that a training is in, and its checkpoint
 
@@ -74,6 +76,10 @@ def start(attempt: Attempt) -> "subprocess.Popen[bytes]":
 def main(argv: list[str]) -> int:
     attempt = Attempt.at(Path(argv[0]))
     try:
+        if TELLS in argv:
+            from engine.jobs.local_runner import keep_local  # a part of the engine that clusters' attendants do without
+
+            keep_local(attempt, os.getpid())
         child = start(attempt)
     except OSError as error:
         with attempt.log.open("a", encoding="utf-8") as log:

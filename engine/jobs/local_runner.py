@@ -5,9 +5,15 @@ import threading
 
 from engine.data.attempts import Attempt
 from engine.errors import JobError
+from engine.jobs.attendant import TELLS
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.resources import LOCAL, Resources
 from engine.jobs.runner import ROOT, Condition, FolderRunner, Handle, attendant, keep
+
+
+def keep_local(attempt: Attempt, pid: int) -> Handle:
+    """Write down which process attends an attempt: by whoever started it and by itself, as either may be killed."""
+    return keep(Handle(runner=LOCAL, folder=attempt.folder, id=attempt.id, process=ProcessIdentity.of(pid)))
 
 
 class LocalRunner(FolderRunner):
@@ -20,7 +26,7 @@ class LocalRunner(FolderRunner):
         try:
             with attempt.log.open("ab") as log:
                 process = subprocess.Popen(
-                    attendant(attempt),
+                    [*attendant(attempt), TELLS],
                     cwd=ROOT,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -31,8 +37,7 @@ class LocalRunner(FolderRunner):
             raise JobError(f"No process can be started for {attempt.folder}: {error.strerror or error}.") from error
         # Its parent must collect it when it ends, or it stays a zombie for as long as the worker runs.
         threading.Thread(target=process.wait, name=f"reaper-{process.pid}", daemon=True).start()
-        identity = ProcessIdentity.of(process.pid)
-        return keep(Handle(runner=self.key, folder=attempt.folder, id=attempt.id, process=identity))
+        return keep_local(attempt, process.pid)
 
     def look(self, handle: Handle) -> Condition:
         process = handle.process

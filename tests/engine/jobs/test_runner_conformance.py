@@ -19,7 +19,7 @@ import pytest
 from engine.errors import ConfigError, JobError
 from engine.jobs.ray_runner import ADDRESS, RayRunner
 from engine.jobs.resources import Resources
-from engine.jobs.runner import Handle, Runner, keep, kept, open_runner
+from engine.jobs.runner import Handle, Runner, keep, kept, open_runner, under_way
 from engine.jobs.slurm_runner import OPTIONS, SlurmRunner
 
 from .ray_cluster import Cluster, needs_ray
@@ -311,6 +311,27 @@ def test_slurm_options_that_will_not_do(
     monkeypatch.setenv(OPTIONS, options)
     with pytest.raises(ConfigError, match=sentence):
         submit(SlurmRunner(cluster="local"), STEADY)
+
+
+def test_a_process_is_found_though_who_started_it_could_not_write_it_down(
+    submit: Callable[..., Handle], run_dir: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Ctrl-C between the start of a process and the note of it: the next one watches it and starts no second."""
+    runner = open_runner("local")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        cut.setattr("engine.jobs.local_runner.keep_local", interrupted)
+        submit(runner, STEADY)
+    until(lambda: kept(run_dir), "the process to tell who it is")
+    found = under_way(run_dir)
+    assert found is not None
+    until(says(*found, b"begun"), "the beginning")
+    runner.cancel(found[1], 0)
+    until(lambda: runner.poll(found[1]).is_over, "the process to be killed")
+    assert runner.poll(found[1]).exit_code == -signal.SIGKILL and under_way(run_dir) is None
 
 
 @pytest.mark.slow
