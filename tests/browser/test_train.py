@@ -186,6 +186,7 @@ def watch_in_the_monitor(page: Page, run_id: str) -> None:
     page.get_by_role("tab", name=text_monitor.MONITOR, exact=True).click()
     row = page.locator(f'#monitor-curves [data-id="{run_id}"]')
     row.locator("input").check()
+    page.locator("#monitor-curves [data-metric=loss]").scroll_into_view_if_needed()  # only what is seen is painted
     page.wait_for_function(f"{LAST_STEP} >= 2")
     at = page.evaluate(LAST_STEP)
     page.wait_for_function(f"{LAST_STEP} > {at}")
