@@ -314,6 +314,18 @@ def page(browser: Browser, watched: Watched) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="session")
+def greys() -> Callable[[Page, str], list[int]]:
+    """`greys(page, selector)`: of the videos there, the grey of the picture that each holds now, 0..255."""
+    read = """videos => videos.map(video => {
+      const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 });
+      const paper = canvas.getContext('2d');
+      paper.drawImage(video, 0, 0, 1, 1);
+      return paper.getImageData(0, 0, 1, 1).data[0];
+    })"""
+    return lambda page, selector: [int(grey) for grey in page.locator(selector).evaluate_all(read)]
+
+
+@pytest.fixture(scope="session")
 def videos(root: Path) -> Path:
     """Real clips, where the checkout has them beside it."""
     folder = root.parent / "shared" / "videos"

@@ -2,7 +2,7 @@
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +99,6 @@ def test_what_a_person_typed_is_never_run(library: Page) -> None:
 
 
 # ---- Side by side: the pictures tell which frame they are (see conftest)
-GREYS = """() => [...document.querySelectorAll('#compare-player video')].map(video => {
-  const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 });
-  const paper = canvas.getContext('2d');
-  paper.drawImage(video, 0, 0, 1, 1);
-  return paper.getImageData(0, 0, 1, 1).data[0];
-})"""
 PLAYER = "document.querySelector('#compare-player [id^=html]').player"
 
 
@@ -116,17 +110,17 @@ def compare(page: Page, *indices: int) -> None:
     page.wait_for_function(f"{PLAYER}.state.leader?.currentTime > 0")
 
 
-def test_every_frame_is_shown_in_both_at_once(library: Page) -> None:
+def test_every_frame_is_shown_in_both_at_once(library: Page, greys: Callable[[Page, str], list[int]]) -> None:
     compare(library, 0, 1)
     library.evaluate(f"{PLAYER}.goTo(0)")
     wrong = []
     for frame in range(33):
         library.evaluate(f"{PLAYER}.goTo({frame})")
         library.wait_for_function(f"{PLAYER}.state.wanted === null")
-        greys = library.evaluate(GREYS)
+        shown = greys(library, "#compare-player video")
         expected = [7 * frame, 7 * (32 - frame)]
-        if any(abs(got - want) > 3 for got, want in zip(greys, expected, strict=True)):
-            wrong.append((frame, greys, expected))
+        if any(abs(got - want) > 3 for got, want in zip(shown, expected, strict=True)):
+            wrong.append((frame, shown, expected))
     assert wrong == []
 
 

@@ -138,31 +138,24 @@ def test_one_place_is_pointed_at_in_all_charts_and_alarms_are_marked(page: Page,
     page.wait_for_function(f"{OTHER}.canvas.toDataURL() === window.before")
 
 
-def test_the_slider_moves_the_clips_beside_the_base(page: Page, bench: Any, runs: list[Run]) -> None:
+def test_the_slider_moves_the_clips_beside_the_base(
+    page: Page, bench: Any, runs: list[Run], greys: Callable[[Page, str], list[int]]
+) -> None:
     opened(page, bench, runs)
     captions, slider = page.locator("#monitor-player .caption"), page.locator("#monitor-samples .at input")
     expect(captions).to_have_count(2)
     expect(captions.nth(0)).to_contain_text("Base")
     expect(captions.nth(1)).to_contain_text("Step 4")
     page.wait_for_function(f"{PLAYER}.state.videos.length === 2 && {PLAYER}.state.leader.currentTime > 0")
-    assert greys(page) == pytest.approx([20, 36], abs=6)
+    assert greys(page, "#monitor-player video") == pytest.approx([20, 36], abs=6)
     slider.fill("0")
     expect(captions.nth(1)).to_contain_text("Step 2")
     expect(page.locator("#monitor-samples output")).to_have_text("Step 2")
     page.wait_for_function(f"{PLAYER}.state.clips[1].id.includes('00000002') && {PLAYER}.state.leader.currentTime > 0")
-    assert greys(page) == pytest.approx([20, 28], abs=6)
+    assert greys(page, "#monitor-player video") == pytest.approx([20, 28], abs=6)
     page.locator("#monitor-samples select").select_option("1")
     page.wait_for_function(f"{PLAYER}.state.clips[1].id.endsWith('1.mp4') && {PLAYER}.state.leader.currentTime > 0")
-    assert greys(page) == pytest.approx([110, 118], abs=6)
-
-
-def greys(page: Page) -> list[float]:
-    """The grey of each of the two pictures that are shown."""
-    return page.evaluate(
-        f"""() => {PLAYER}.state.videos.map(video => {{ const canvas = document.createElement('canvas');
-        Object.assign(canvas, {{ width: 8, height: 8 }}); const pen = canvas.getContext('2d');
-        pen.drawImage(video, 0, 0, 8, 8); return pen.getImageData(4, 4, 1, 1).data[0]; }})"""
-    )
+    assert greys(page, "#monitor-player video") == pytest.approx([110, 118], abs=6)
 
 
 def test_new_samples_come_by_themselves(page: Page, bench: Any, runs: list[Run]) -> None:

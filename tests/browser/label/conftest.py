@@ -25,12 +25,6 @@ PROMPT = "a red circle moving left <img src=x onerror=alert(1)> {{words.x}} ${al
 NUM_FRAMES, STEP = 33, 7
 DESK = "#label-desk .label-desk"
 PLAYER = "document.querySelector('#label-desk [id^=html]').player"
-GREYS = """() => [...document.querySelectorAll('#label-desk video')].map(video => {
-  const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 });
-  const paper = canvas.getContext('2d');
-  paper.drawImage(video, 0, 0, 1, 1);
-  return paper.getImageData(0, 0, 1, 1).data[0];
-})"""
 SENT = "!Object.keys(localStorage).some(name => name.startsWith('dailies.vote.'))"
 
 
@@ -100,6 +94,7 @@ class Labelling:
     campaign: str
     order: dict[str, int]
     watched: Any
+    greys_of: Callable[[Page, str], list[int]]
 
     def arrive(self, name: str | None = "anna") -> None:
         """Open the Label tab; without a name as whoever was there before."""
@@ -157,12 +152,20 @@ class Labelling:
 
     def greys(self) -> list[int]:
         """The pictures that the players' videos hold now."""
-        return [int(grey) for grey in self.page.evaluate(GREYS)]
+        return self.greys_of(self.page, "#label-desk video")
 
 
 @pytest.fixture
-def desk(page: Page, bench: Any, campaigns: Campaigns, campaign: str, order: dict[str, int], watched: Any) -> Labelling:
-    return Labelling(page, bench, campaigns, campaign, order, watched)
+def desk(
+    page: Page,
+    bench: Any,
+    campaigns: Campaigns,
+    campaign: str,
+    order: dict[str, int],
+    watched: Any,
+    greys: Callable[[Page, str], list[int]],
+) -> Labelling:
+    return Labelling(page, bench, campaigns, campaign, order, watched, greys)
 
 
 @pytest.fixture(scope="session")

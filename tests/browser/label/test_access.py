@@ -1,7 +1,7 @@
 """Who may see what, in a browser: a labeller logs in and sees Label only, a researcher everything."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from app import text, text_access, text_label
 from app.users import Users, add_user
 from engine.data.campaign_spec import CampaignSpec
 from engine.data.campaigns import Campaigns
-from engine.data.store import Store
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -38,13 +37,6 @@ def bench(new_workbench: Callable[..., Any], fill: Callable[[Any], None], file: 
     fill(bench)
     bench.start()
     return bench
-
-
-@pytest.fixture
-def campaigns(bench: Any) -> Iterator[Campaigns]:
-    store = Store(bench.workspace)
-    yield Campaigns(store)
-    store.close()
 
 
 @pytest.fixture

@@ -13,7 +13,10 @@ from engine.data.campaign_spec import CampaignSpec
 from engine.data.campaigns import Campaigns
 
 # What a browser says of a server that goes in the middle of an answer and does not come; and Gradio of the same.
-AWAY = r"net::ERR_(CONNECTION_\w+|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)|Could not connect|network error|Connection errored out"
+AWAY = (
+    r"net::ERR_(CONNECTION_\w+|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)"
+    "|Could not connect|network error|Connection errored out"
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
