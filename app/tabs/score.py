@@ -90,8 +90,9 @@ class ScoreTab:
         with gr.Column(visible=False, elem_classes=["desk-panel", "relations"]) as self.relations:
             gr.HTML(f"<h3>{text.DISSENT}</h3>")
             self.dissent = Dissent("score-dissent")
-            gr.HTML(f'<h3>{text.CORRELATIONS}</h3><p class="hint-left">{text.CORRELATIONS_HINT}</p>')
-            self.matrix = gr.Plot(show_label=False, container=False, elem_id="score-matrix", elem_classes="plot")
+            with gr.Column(visible=False) as self.correlations:
+                gr.HTML(f'<h3>{text.CORRELATIONS}</h3><p class="hint-left">{text.CORRELATIONS_HINT}</p>')
+                self.matrix = gr.Plot(show_label=False, container=False, elem_id="score-matrix", elem_classes="plot")
 
     def _inspector(self) -> None:
         self.facts = ClipFacts("score-facts", "head")
@@ -106,7 +107,7 @@ class ScoreTab:
     @property
     def ranking(self) -> list[Any]:
         """What `rank` fills."""
-        return [self.table, self.dissent, self.matrix, self.relations]
+        return [self.table, self.dissent, self.matrix, self.correlations, self.relations]
 
     @property
     def opened(self) -> list[Any]:
@@ -164,7 +165,8 @@ class ScoreTab:
         varied, values = ranking.correlated(measures)
         plot = matrix([measure.title for measure in varied], values) if varied else None
         dissent = ranking.dissent(ranked, measures) if scored else []
-        return [ranking.table(ranked, weights), dissent, plot, gr.update(visible=scored)]
+        shown = [gr.update(visible=bool(varied)), gr.update(visible=scored)]
+        return [ranking.table(ranked, weights), dissent, plot, *shown]
 
     def score_missing(self, table: dict[str, Any], mix: str) -> dict[str, Any]:
         """Score the clips of the table that this mix has not scored."""

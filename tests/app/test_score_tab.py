@@ -24,7 +24,7 @@ from engine.jobs.process import ProcessIdentity
 from engine.jobs.spec import JobSpec
 
 MakeClip = Callable[..., ClipRecord]
-TABLE, DISSENT, MATRIX, RELATIONS = range(3, 7)  # of what `load` returns, after strip, choices and sliders
+TABLE, DISSENT, MATRIX, CORRELATIONS, RELATIONS = range(3, 8)  # of what `load` returns, after strip, choices and sliders
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +69,13 @@ def test_the_newest_clips_are_ranked_by_the_mix(tab: ScoreTab, make_clip: MakeCl
     weights = load_preset("rewards", "mini").weights
     assert [column["key"] for column in loaded[TABLE]["columns"]] == [key for key in weights if weights[key] > 0]
     assert loaded[RELATIONS]["visible"] and loaded[MATRIX] is not None and loaded[DISSENT][0]["id"] == made[1]
+    assert loaded[CORRELATIONS]["visible"]
+
+
+def test_one_clip_has_no_correlations_to_show(tab: ScoreTab, make_clip: MakeClip) -> None:
+    make_clip(score=0.5)
+    loaded = tab.load(sets.NEWEST, "mini")
+    assert loaded[RELATIONS]["visible"] and not loaded[CORRELATIONS]["visible"] and loaded[MATRIX] is None
 
 
 def test_another_mix_has_not_scored_them(tab: ScoreTab, make_clip: MakeClip) -> None:
