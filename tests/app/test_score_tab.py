@@ -24,7 +24,8 @@ from engine.jobs.process import ProcessIdentity
 from engine.jobs.spec import JobSpec
 
 MakeClip = Callable[..., ClipRecord]
-TABLE, DISSENT, MATRIX, CORRELATIONS, RELATIONS = range(3, 8)  # of what `load` returns, after strip, choices and sliders
+# Of what `load` returns, after strip, choices and sliders.
+TABLE, DISSENT, MATRIX, CORRELATIONS, RELATIONS = range(3, 8)
 
 
 @pytest.fixture(autouse=True)
