@@ -1,5 +1,6 @@
 """A campaign's form read into its spec, and what its votes say as figures, tables and plots."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -88,14 +89,25 @@ def _of_models(form: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def train_form(desk: Desk, campaign_id: str | None) -> dict[str, Any]:
-    """The Train form, filled to learn from a campaign's votes. Raises ConfigError when there is no recipe that can."""
+    """The Train form, filled to learn from a campaign's votes: by a recipe for the model that made its clips, if there
+    is one. Raises ConfigError when no recipe learns from pairs."""
     if not campaign_id:
         raise ConfigError(text.NOTHING_TO_TRAIN_ON)
-    learning = [key for _, key in titled("train") if _learns_from_pairs(load_preset("train", key))]
+    recipes = [(key, load_preset("train", key)) for _, key in titled("train")]
+    learning = [(key, preset) for key, preset in recipes if _learns_from_pairs(preset)]
     if not learning:
         raise ConfigError(text.NO_PAIR_RECIPE)
-    form = recipe.opened(desk, learning[0])
+    made = _models(desk, campaign_id)
+    key, _ = max(learning, key=lambda one: made[one[1].model])
+    form = recipe.opened(desk, key)
     return {**form, "choices": {**form["choices"], "pairs": "", "campaign": campaign_id}}
+
+
+def _models(desk: Desk, campaign_id: str) -> Counter[str]:
+    """Of how many of a campaign's clips, or of its entrants, each model is the maker."""
+    spec = Campaigns(desk.store).get(campaign_id).spec
+    clips = desk.store.known(spec.clip_ids).values()
+    return Counter([one.model for one in spec.entrants] + [clip.model for clip in clips if clip.model])
 
 
 def _learns_from_pairs(preset: TrainPreset) -> bool:

@@ -348,3 +348,15 @@ def test_a_zip_that_will_not_do_is_one_sentence(
     with pytest.raises(ConfigError, match="cannot be read as a zip"):
         tab.bring_pairs(str(tmp_path / "in.zip"))
     assert list(desk.workspace.tmp.iterdir()) == []
+
+
+@pytest.mark.parametrize("made", ["clips", "entrants"])
+@pytest.mark.parametrize(("model", "recipe"), [("mini", "mini_dpo"), ("wan21_1_3b", "dpo_videodpo10k")])
+def test_votes_open_a_recipe_for_the_model_that_made_the_clips(
+    desk: Desk, make_clip: MakeClip, made: str, model: str, recipe: str
+) -> None:
+    ids = tuple(make_clip(seed=seed, changes={"model": model}).id for seed in (1, 2))
+    clips = {"clip_ids": ids} if made == "clips" else {"prompts": ("a",), "entrants": ({"model": model},), "takes": 2}
+    campaign = Campaigns(desk.store).create(CampaignSpec.model_validate({"title": "t", **clips}))
+    chosen = view.train_form(desk, campaign.id)["choices"]
+    assert (chosen["recipe"], chosen["model"], chosen["campaign"]) == (recipe, model, campaign.id)

@@ -185,7 +185,7 @@ def test_an_empty_workspace_says_what_to_do(page: Page, new_workbench: Any) -> N
     bench = new_workbench()
     bench.start()
     page.goto(bench.address)
-    expect(page.get_by_text(text.STAGE_EMPTY_TITLE)).to_be_visible()
+    expect(page.get_by_text(text.WELCOME_WORDS["greeting"])).to_be_visible()
     page.get_by_role("tab", name=text.LIBRARY).click()
     expect(page.get_by_text(text.LIBRARY_EMPTY[0])).to_be_visible()
     page.goto("about:blank")  # a page whose server goes complains of it
