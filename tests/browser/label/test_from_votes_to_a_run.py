@@ -69,7 +69,7 @@ def test_missing_clips_are_made_voted_on_and_trained_on(page: Page, bench: Any) 
     row = page.locator("#train-board .run")
     expect(row).to_have_count(1)
     run = Run.find(bench.workspace, str(row.get_attribute("data-id")))
-    expect(row).to_have_attribute("data-state", "done", timeout=LONG_MS)
+    expect(row).to_have_attribute("data-state", "finished", timeout=LONG_MS)
     follow_back(run, campaigns, campaign.id)
     store.close()
 
