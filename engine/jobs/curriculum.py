@@ -51,9 +51,7 @@ def _driven(curriculum: Curriculum, context: JobContext) -> Generator[JobProgres
         under_way = state.under_way
         assert under_way is not None, "an attempt was just begun"
         run, gate = Run.find(workspace, under_way.run), preset.stages[under_way.stage].gate
-        if not run.adapter.is_dir():
-            context.model.release()
-            yield from train_run(run, context)
+        yield from train_run(run, context)
         measured = measured_of((yield from _evaluated(run, gate, context)))
         left = preset.step_backs - state.step_backs
         result = judge_gate(gate, measured, attempt=under_way.attempt, step_backs_left=left)

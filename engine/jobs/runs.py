@@ -15,6 +15,7 @@ from engine.errors import ConfigError, DailiesError, JobError
 from engine.jobs.queue import JobQueue
 from engine.jobs.resources import Resources, read_resources
 from engine.jobs.spec import ENDED, Job, JobSpec
+from engine.jobs.training import is_published
 
 KIND = "train"
 State = Literal["new", "queued", "training", "stopping", "stopped", "failed", "lost", "finished"]
@@ -142,7 +143,8 @@ def _state(run: Run, job: Job | None) -> RunState:
 
 def _reached(run: Run, job: Job | None, *, began: bool) -> State:
     active = job is not None and job.status not in ENDED
-    if run.adapter.is_dir() and not active:
+    ended_badly = job is not None and job.status in ("failed", "lost")
+    if run.adapter.is_dir() and not active and not (ended_badly and not is_published(run)):
         return "finished"
     if not active and run.is_trained:
         return "training"

@@ -20,8 +20,6 @@ from engine.jobs.trainee import begin
 def train(config: TrainConfig, context: JobContext) -> Running:
     """Start or go on with a run. Cancelled, it ends after its step, with a checkpoint. Result: `run` and `adapter`."""
     run = Run.find(context.store.workspace, config.run)
-    if context.resources.is_local:
-        context.model.release()
     yield from train_run(run, context)
     return {"run": run.id, "adapter": publish(run, context.store.workspace)}
 
@@ -38,15 +36,31 @@ def publish(run: Run, workspace: Workspace) -> str:
     return run.id
 
 
+def is_published(run: Run) -> bool:
+    """Whether Generate has the adapter that a finished run came to, and not one from before the run was extended.
+
+    A job may be cut off between the two: the run is then to be resumed, which only publishes it.
+    """
+    found = run.workspace.adapters / run.id
+    return has_card(found) and found.stat().st_mtime_ns >= run.adapter.stat().st_mtime_ns
+
+
 def train_run(run: Run, context: JobContext) -> Generator[JobProgress, None, None]:
     """Start the run's process and tell where it is until it ends; end it when nobody listens any more.
 
-    Only that of a cluster goes on when the worker has to end. Raises JobError when it ends before the run is finished,
-    Lost when it is gone without a word.
+    A run that has its adapter is finished, and nothing is started; nor does it matter how a process ended that got so
+    far. Only that of a cluster goes on when the worker has to end. Raises JobError when it ends before the run is
+    finished, Lost when it is gone without a word.
     """
+    if run.adapter.is_dir():
+        return
+    if context.resources.is_local:
+        context.model.release()
     runner, handle = begin(run, context)
     with watched(runner, handle):
         ended = yield from _watch(runner, handle, run)
+    if run.adapter.is_dir():
+        return
     if ended.state == "lost":
         raise Lost(f"The run {run.id} is lost. {ended.sentence}")
     if ended.exit_code is not None and ended.exit_code < 0:

@@ -82,13 +82,14 @@ def _of_run(queue: JobQueue, run: Run, jobs: list[Job], steps: int) -> Iterator[
 
 
 def _of_attempts(queue: JobQueue, run: Run, jobs: list[Job]) -> Iterator[str]:
-    """A process for each time that a job was taken, at most, and the ends of both fit together."""
+    """A process for each time that a job was taken, at most, and the ends of both fit together. A process may be killed
+    after it has finished the run and before it has said so: that job is done too."""
     taken = sum(entry.event == "running" for job in jobs for entry in queue.history(job.id))
     codes = [Attempt.at(place).exit_code() for place in (run.folder / "attempts").iterdir()]
     if len(codes) > taken:
         yield f"run {run.id} was started {len(codes)} times, for {taken} times that a job was taken"
     ends = Counter(job.status for job in jobs)
-    if ends["done"] != codes.count(0):
+    if ends["done"] != 1 or codes.count(0) > 1:
         yield f"run {run.id}: {ends['done']} jobs say that it is done, {codes.count(0)} processes that they finished it"
     told = sum(code is not None and code != 0 for code in codes)
     if ends["failed"] > told:

@@ -1,22 +1,27 @@
 """What a person does with runs, and what the folder and the newest job tell of them. Nothing is trained here."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
 from engine.config.presets import load_train_preset
+from engine.data.adapters import AdapterCard, find_adapter, list_adapters, write_card
 from engine.data.locks import try_lock
 from engine.data.runs import CHECKPOINT, Run
 from engine.data.store import Store
 from engine.errors import ConfigError, JobError
+from engine.families.adapters import WEIGHTS_FILE
 from engine.generation.request import GenerationRequest
 from engine.jobs import trainee
 from engine.jobs.context import JobContext
+from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 from engine.jobs.resources import Resources
@@ -170,6 +175,48 @@ def test_a_run_that_still_trains_is_watched_instead_of_started_again(
     runner.cancel(found, 60)
     until(lambda: runner.poll(found).is_over, "the process to end")
     assert runner.poll(found).exit_code == -signal.SIGTERM and under_way(run.folder) is None
+
+
+def finish(run: Run) -> None:
+    """What the training process does last."""
+    shutil.rmtree(run.adapter, ignore_errors=True)
+    run.adapter.mkdir()
+    (run.adapter / WEIGHTS_FILE).write_bytes(b"weights")
+    write_card(run.adapter, AdapterCard(model="mini"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_is_killed_after_it_finished_the_run_has_finished_it(
+    queue: JobQueue, run: Run, sleeper: Handle, number: int
+) -> None:
+    job = kind_of("train", KINDS).start(JobSpec.train(run.id).config, JobContext(store=queue.store))
+    next(job)
+    finish(run)
+    assert sleeper.process is not None
+    os.kill(sleeper.process.pid, number)
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(job)
+    assert end.value.value == {"run": run.id, "adapter": run.id}
+    assert find_adapter(queue.store.workspace, run.id, "mini").folder.name == run.id
+
+
+def test_a_run_whose_adapter_nobody_published_is_resumed_for_that(queue: JobQueue, run: Run) -> None:
+    """Attendant and worker were killed at once. Also after it was extended, when an older adapter is there."""
+    workspace = queue.store.workspace
+    for words in ("first", "extended"):
+        file_run(queue, run)
+        work(queue, "lost", "The worker ended before the job did.")
+        finish(run)
+        os.utime(run.adapter, ns=(later := time.time_ns() + 10**9 * (words == "extended"), later))
+        assert (run_state(queue, run.id).state, run_state(queue, run.id).can_resume) == ("lost", True), words
+        resume(queue, run.id)
+        job = kind_of("train", KINDS).start(JobSpec.train(run.id).config, JobContext(store=queue.store))
+        with pytest.raises(StopIteration):
+            next(job)
+        work(queue, "done")
+        assert run_state(queue, run.id).state == "finished" and not (run.folder / "attempts").exists()
+        assert [one.name for one in list_adapters(workspace)] == [run.id]
 
 
 def test_a_run_whose_cluster_is_not_set_up_here_is_nobodys(run: Run, sleeper: Handle) -> None:

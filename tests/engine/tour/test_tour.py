@@ -83,6 +83,11 @@ def toured(root: Path, python: str, mini_folder: Path, tmp_path_factory: pytest.
     return found
 
 
+def conditions_of(tried: Any) -> Any:
+    """Those of a gate that looked at an attempt."""
+    return tried.result.conditions if tried.result is not None else ()
+
+
 def votes_of(workspace: Workspace, campaign: str) -> list[str]:
     store = Store(workspace)
     try:
@@ -180,8 +185,11 @@ def test_every_number_is_where_the_report_says(page: Page, lookup: Any) -> None:
         assert float(one["value"]) == pytest.approx(float(there), abs=1e-12), one["title"]
 
 
-def test_every_sentence_that_it_quotes_stands_there(page: Page, lookup: Any) -> None:
-    assert len(page.said) > 10
+def test_every_sentence_that_it_quotes_stands_there(page: Page, toured: Toured, lookup: Any) -> None:
+    curricula = list_curricula(toured.workspace)
+    conditions = [one.wanted for made in curricula for tried in made.state().attempts for one in conditions_of(tried)]
+    quoted = [one["text"] for one in page.said]
+    assert len(conditions) >= 2 and all(quoted.count(words) >= conditions.count(words) for words in conditions)
     for one in page.said:
         assert one["text"] == str(lookup(one["title"])), one["title"]
 
@@ -218,7 +226,10 @@ def test_the_page_holds_its_clips_and_asks_for_nothing(page: Page, toured: Toure
     text = toured.files.report.read_text(encoding="utf-8")
     assert not re.search(r"https?://|@import|url\(", text)
     made = toured.journal.made
-    assert len(page.videos) >= 5 * len(made("ranking")["prompts"]) + len(made("generate")["clips"])
+    entrants = made("ranking")["entrants"]
+    assert {"base", "dpo", "grpo", "student"} <= set(entrants)
+    assert ("curriculum" in entrants) == (made("curriculum")["adapter"] is not None)
+    assert len(page.videos) >= len(entrants) * len(made("ranking")["prompts"]) + len(made("generate")["clips"])
     for index, video in enumerate(page.videos):
         head, _, content = video["src"].partition(",")
         assert head == "data:video/mp4;base64" and video["aria-label"]
