@@ -35,7 +35,7 @@ key := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 installed := $(VENV)/.installed-$(key)
 installed_dev := $(VENV)/.installed-dev-$(key)
 
-.PHONY: help venv install install-dev app demo tour test browser faults check fix docs bench proof matrix mini clean
+.PHONY: help venv install install-dev app demo tour test coverage browser faults check fix docs bench proof matrix mini clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -52,6 +52,9 @@ tour: install ## the whole story on mini from the first clip to a ranking (half 
 
 test: install-dev ## install if needed, then run the whole test suite
 	@$(pytest) $(ARGS)
+
+coverage: install-dev ## the whole test suite with the lines that it runs counted, in child processes too
+	@$(pytest) -q --cov=engine --cov=rewards --cov-report=term:skip-covered $(ARGS)
 
 browser: install-dev ## the browser tests, in Chromium
 	@$(pytest) -m browser tests/browser $(ARGS)
@@ -70,9 +73,10 @@ fix: install-dev ## format, and mend what the linter can mend
 	@$(python) -m ruff format .
 	@$(python) -m ruff check --fix .
 
-docs: install ## write README's tables, and what the page knows of the trainers' settings, again from the code
+docs: install ## write README's tables, docs/config.md, and what the page knows of the trainers' settings, again from the code
 	@OMP_NUM_THREADS=1 $(python) -m engine.training.describe
 	@$(python) tests/architecture/readme_tables.py
+	@$(python) tests/architecture/config_docs.py
 
 bench: install-dev ## measure the speed bars; JSON lines
 	@$(python) tests/benchmarks/run.py

@@ -31,9 +31,13 @@ class GateStrengths(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     motion: Share = 0.5
+    """Of a clip that stands still where the prompt does not ask for it."""
     sharpness: Share = 0.5
+    """Of a clip that is out of focus."""
     cut: Share = 0.5
+    """Of a clip with a hard cut in it."""
     loop: Share = 0.5
+    """Of a clip that runs the same pictures again where the prompt does not ask for it."""
 
 
 class Mix(BaseModel):
@@ -42,10 +46,15 @@ class Mix(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
+    """The file's name without `.toml`."""
     title: str
+    """What the page calls it."""
     description: str = ""
+    """One sentence for the page: what it is for."""
     weights: dict[str, Weight]
+    """A weight for each reward that counts, by its key; only their ratios matter."""
     gates: GateStrengths = GateStrengths()
+    """How much of the total closed gates take away."""
     calibration: str = "real"
     """Which set of the calibration file maps raw values to 0..1."""
     backends: dict[str, str] = {}

@@ -15,12 +15,14 @@ class AlarmSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     every: int = Field(25, ge=0)
+    """Updates between two looks; 0: none."""
     action: Literal["log", "pause", "roll_back"] = "log"
     """log: say it. pause: end the run with a checkpoint. roll_back: end it, and put aside the checkpoints made since
     the last look that found nothing. Resuming goes on in spite of the alarms raised so far."""
     prompts: int = Field(4, ge=2)
     """How many of the prompts are looked at, `takes` clips each."""
     takes: int = Field(2, ge=2)
+    """Clips of each prompt."""
     held_out: float = Field(0.05, gt=0)
     """How far a reward that is not trained on (see `watch`) may fall, of 0..1."""
     motion: float = Field(0.8, gt=0, le=1)

@@ -15,9 +15,13 @@ class Condition(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     metric: str
+    """Its name in an evaluation: "mix", a reward's key, or "monitor/..." for one of the six metrics."""
     of: Literal["value", "change", "ratio"] = "value"
+    """What is compared: the value after training, its change from before, or its ratio to before."""
     at_least: float | None = None
+    """The whole interval must lie here or above. Give this or the next."""
     at_most: float | None = None
+    """The whole interval must lie here or below."""
 
     @model_validator(mode="after")
     def _one_bound(self) -> Self:
@@ -42,15 +46,21 @@ class Gate(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     conditions: tuple[Condition, ...] = Field(min_length=1)
+    """All of them must pass."""
     prompts: str | None = None
     """A file of `presets/prompts`; None: that of the stage's recipe."""
     num_prompts: int = Field(16, ge=4)
+    """How many of the prompts are looked at, spread over the file."""
     takes: int = Field(2, ge=1)
+    """Clips of each prompt, with seeds of their own."""
     mix: str | None = None
     """The rewards that are measured; None: those of the recipe."""
     retries: int = Field(1, ge=0)
+    """How often a stage that does not pass is trained on."""
     retry_steps: int | None = Field(None, ge=1)
+    """Updates of each such time; None: as many as before."""
     on_failure: Literal["stop", "step_back"] = "stop"
+    """What happens when nothing is left to try."""
 
 
 class Stage(BaseModel):
@@ -62,13 +72,19 @@ class Stage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
+    """What the page calls it; no two stages have one name."""
     recipe: str
+    """A key of `presets/train`."""
     frames: int | None = Field(None, ge=1)
+    """Of its clips, rounded up to what the family can make; None: the recipe's."""
     steps: int | None = Field(None, ge=1)
+    """Updates; None: the recipe's `max_steps`."""
     changes: dict[str, Any] = Field(default_factory=dict)
     """Keys of the recipe that are different in this stage, such as its mix or `pairs`."""
     settings: dict[str, Any] = Field(default_factory=dict)
+    """Laid over the recipe's settings."""
     gate: Gate
+    """What it takes to move on."""
 
 
 class CurriculumPreset(BaseModel):
@@ -77,12 +93,17 @@ class CurriculumPreset(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The file's name without `.toml`."""
     title: str = Field(min_length=1)
+    """What the page calls it."""
     stages: tuple[Stage, ...] = Field(min_length=1)
+    """In order."""
     step_backs: int = Field(1, ge=0)
     """How often it may go back a stage in all, so that it always ends."""
     source: str = ""
+    """Where the numbers come from."""
     notes: str = ""
+    """What was measured with them, on what and when; or "not measured"."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

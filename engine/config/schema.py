@@ -15,13 +15,17 @@ class NetworkShape(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     params: float = Field(gt=0)
-    """Weights of the network that is trained; of the next two: of the VAE and of a text encoder that stays loaded."""
+    """How many weights the network has that is trained."""
     vae_params: float = Field(0, ge=0)
+    """How many the VAE has."""
     text_params: float = Field(0, ge=0)
+    """How many a text encoder has that stays loaded."""
     channels: int = Field(ge=1)
     """Width of a token; of a U-Net about that of its widest block, as adapters see it."""
     blocks: int = Field(ge=1)
+    """Transformer blocks, which gradient checkpointing recomputes one by one."""
     mlp_ratio: float = Field(4.0, gt=0)
+    """Width of a block's inner layer, in widths of a token."""
     frame_gib: tuple[float, float] | None = None
     """For U-Nets, whose activations follow pixels: GiB a frame of 512x512 px in a backward pass, with blocks
     recomputed and without."""
@@ -42,6 +46,7 @@ class ModelPreset(BaseModel):
     key: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     """The file's name without `.toml`; what requests call the model."""
     title: str = Field(min_length=1)
+    """What the page calls it."""
     family: str
     """A key of `engine.families.FAMILIES`."""
     source: str = Field(min_length=1)
@@ -49,13 +54,19 @@ class ModelPreset(BaseModel):
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """What the networks compute in, whatever the weights at rest are."""
     licence: str = ""
+    """Of the weights, in a few words."""
     width: int = Field(ge=16, le=8192)
-    """px; the default of a new clip, as are the next five."""
+    """px; what a new clip starts with, as do the next five."""
     height: int = Field(ge=16, le=8192)
+    """px."""
     num_frames: int = Field(ge=1)
+    """Frames of a clip; lengths that the family cannot make are refused."""
     fps: float = Field(gt=0, le=240)
+    """Frames a second; models that are told their speed are told this."""
     num_steps: int = Field(ge=1, le=1000)
+    """Denoising steps."""
     guidance: float = Field(ge=0, le=30)
+    """Classifier-free guidance scale; 1 or less: none, at half the time."""
     max_frames: int = Field(ge=1)
     """The longest clip that the model makes in one piece."""
     min_frames: int = Field(0, ge=0)
@@ -111,7 +122,9 @@ class TrainPreset(BaseModel):
     key: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """The file's name without `.toml`; runs are named after it."""
     title: str = Field(min_length=1)
+    """What the page calls it."""
     algorithm: Literal["dpo", "grpo", "nft", "distill"]
+    """What trains; it decides which `settings` there are."""
     model: str = "mini"
     """A key of `presets/models`."""
     mix: str | None = None
@@ -131,7 +144,9 @@ class TrainPreset(BaseModel):
     watch: str | None = None
     """The mix whose rewards are measured besides; those that `mix` does not train on are held out."""
     alarms: AlarmSettings = AlarmSettings()
+    """When the reward is to be suspected."""
     settings: dict[str, Setting] = Field(default_factory=dict)
+    """Of the algorithm's trainer."""
     source: str = ""
     """Where the numbers come from."""
     notes: str = ""

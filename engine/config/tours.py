@@ -19,9 +19,13 @@ class Person(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
+    """No two people have one name."""
     noise: float = Field(gt=0)
+    """Standard deviation of what is added to the judge's score of a clip, which is 0 to 1."""
     left_bias: float = 0.0
+    """Log-odds by which the clip on the left is preferred to its equal."""
     ties: float = Field(0.3, ge=0, le=1)
+    """How easily two clips are called alike: 0 never."""
 
 
 class PromptChoice(BaseModel):
@@ -30,7 +34,9 @@ class PromptChoice(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompts: str
+    """A file of `presets/prompts`."""
     num_prompts: int = Field(ge=2)
+    """How many of it."""
 
     def read(self) -> list[str]:
         return spread_prompts(self.prompts, self.num_prompts)
@@ -40,12 +46,14 @@ class Showing(PromptChoice):
     """The first clips. The first prompt is made once more, `long_frames` long, in windows: some rewards ask for it."""
 
     long_frames: int = Field(ge=2)
+    """Of the long clip, rounded up to what the family can make."""
 
 
 class Asking(PromptChoice):
     """The campaign whose votes DPO learns from; its clips are made as the DPO recipe makes them."""
 
     takes: int = Field(ge=2)
+    """Clips of each prompt, which become pairs."""
 
 
 class Measuring(BaseModel):
@@ -54,7 +62,9 @@ class Measuring(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_prompts: int = Field(ge=2)
+    """How many of the recipe's test prompts."""
     takes: int = Field(ge=1)
+    """Clips of each."""
 
 
 class Training(BaseModel):
@@ -63,8 +73,11 @@ class Training(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: str
+    """A key of `presets/train`."""
     start: Start = "base"
+    """The base model, or the step whose adapter it begins with."""
     changes: dict[str, Any] = Field(default_factory=dict)
+    """Laid over the recipe."""
 
 
 class Lengthening(BaseModel):
@@ -74,12 +87,17 @@ class Lengthening(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: str
+    """A key of `presets/curricula`."""
     start: Start = "base"
+    """The base model, or the step whose adapter it begins with."""
     steps: tuple[int, ...] = Field(min_length=1)
+    """Updates of each stage."""
     step_backs: int | None = Field(None, ge=0)
     """None: as the preset says."""
     changes: dict[str, Any] = Field(default_factory=dict)
+    """Laid over every stage."""
     num_clips: int = Field(ge=1)
+    """Prompts whose clips are made at the last length, before and after."""
 
 
 class Contest(PromptChoice):
@@ -87,6 +105,7 @@ class Contest(PromptChoice):
     makes its own in as many steps as it was made for."""
 
     settings: dict[str, int | float] = Field(default_factory=dict)
+    """Of everybody's clips, laid over the model's own."""
 
 
 class TourSize(BaseModel):
@@ -95,20 +114,35 @@ class TourSize(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    """The table's name in `presets/tour.toml`; a table is laid over the one called "full"."""
     model: str
+    """A key of `presets/models`."""
     mix: str
+    """A key of `presets/rewards`, which scores every clip that is shown."""
     seed: int = Field(ge=0)
+    """Of everything that is drawn."""
     about: str = ""
+    """How long it takes and what it is for, in a few words."""
     people: tuple[Person, ...] = Field(min_length=2)
+    """The simulated labellers, who vote in both campaigns."""
     show: Showing
+    """The first clips."""
     votes: Asking
+    """The campaign that DPO learns from."""
     measure: Measuring
+    """How each run is evaluated."""
     dpo: Training
+    """DPO on the votes."""
     grpo: Training
+    """GRPO on rewards."""
     curriculum: Lengthening
+    """Longer and longer clips, behind gates."""
     student: Training
+    """Distillation to few steps."""
     ranking: Contest
+    """Who is better, by judge and by votes."""
     minutes: dict[str, float] = Field(default_factory=dict)
+    """What each step is expected to take, for the time left; minutes."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> "TourSize":

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pydantic import BaseModel
 
 ALGORITHM_FILES = "engine/algorithms"
 NOT_VARIABLES = {"DAILIES_FPS"}  # a tag in video files
@@ -25,6 +26,12 @@ def docs(root: Path, readme: str) -> str:
 def tables(root: Path) -> SimpleNamespace:
     """The script that makes README's tables."""
     return SimpleNamespace(**runpy.run_path(str(root / "tests/architecture/readme_tables.py")))
+
+
+@pytest.fixture(scope="session")
+def config_docs(root: Path) -> SimpleNamespace:
+    """The script that makes docs/config.md."""
+    return SimpleNamespace(**runpy.run_path(str(root / "tests/architecture/config_docs.py")))
 
 
 def missing(names: list[str], text: str) -> list[str]:
@@ -82,6 +89,21 @@ def test_everything_offered_is_documented(kind: str, docs: str, root: Path) -> N
 def test_readme_tables_are_in_step(readme: str, tables: SimpleNamespace) -> None:
     assert tables.fill(readme) == readme, "run `make docs`"
     assert set(re.findall(r"<!-- table: (\w+) -->", readme)) == set(tables.TABLES)
+
+
+def test_every_field_of_a_preset_is_documented(root: Path, config_docs: SimpleNamespace) -> None:
+    page = (root / "docs/config.md").read_text(encoding="utf8")
+    assert config_docs.text() == page, "run `make docs`"
+    for title in [*config_docs.ROOTS.values(), *config_docs.PARTS.values(), *map("`{}`".format, config_docs.ALGORITHMS)]:
+        assert title in page
+
+    class Silent(BaseModel):
+        width: int
+        """px."""
+        height: int
+
+    with pytest.raises(ValueError, match=r"Silent.height says nothing of itself"):
+        config_docs.table(Silent)
 
 
 def test_documented_files_exist(docs: str, root: Path) -> None:
