@@ -1,7 +1,6 @@
 """A campaign's preferred pairs, or its votes, as one file to download. For researchers only: see `app.access`."""
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from app.desk import Desk
 from engine.config.suggest import did_you_mean
 from engine.data.campaigns import Campaigns
 from engine.data.exchange import LAYOUTS, Layout, export_pairs
+from engine.data.scratch import scratch
 from engine.data.votes_csv import export_votes
 from engine.errors import ConfigError, DailiesError
 from engine.preferences.pairs import preference_pairs
@@ -27,7 +27,8 @@ def export_routes(desk: Desk, dependencies: Sequence[Any] = ()) -> APIRouter:
 
     @router.get("/voting/export/{campaign_id}/{layout}")
     def export(campaign_id: str, layout: str) -> Response:
-        folder = Path(tempfile.mkdtemp(prefix="export-", dir=desk.workspace.tmp))
+        folder = scratch(desk.workspace, "export")
+        folder.mkdir(parents=True)
         try:
             path = write(Campaigns(desk.store), campaign_id, layout, folder)
         except DailiesError as error:

@@ -136,6 +136,8 @@ def execute(run: "Run", options: argparse.Namespace) -> None:
     name = publish(run, Workspace.from_env(options.workspace))
     if options.json:
         print_json({"run": run.id, "folder": str(run.folder), "adapter": name, "metrics": run.metrics()})
+    elif name is None:
+        print(f"Run {run.id} is finished. It trained the whole network, which is in {run.adapter}.")
     else:
         print(f"Run {run.id} is finished. `dailies generate PROMPT --adapter {name}` uses what it learned.")
 

@@ -35,10 +35,12 @@ def open_network(name: str, build: Callable[[], Network]) -> Network:
         return network
 
 
-def close_networks() -> None:
-    """Forget all of them, so that their memory can be reused."""
+def close_networks() -> int:
+    """Forget all of them, so that their memory can be reused; how many there were."""
     with _lock:
+        closed = len(_networks)
         _networks.clear()
+        return closed
 
 
 def device() -> str:

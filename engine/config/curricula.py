@@ -9,7 +9,7 @@ class Condition(BaseModel):
     """What a gate asks of one metric of the evaluation, by its name there.
 
     The whole 95 % interval of `of` must lie on the right side of `at_least` or `at_most`: what may be noise is not
-    enough. `of` is the value after training, its change from before training, or its ratio to before training.
+    enough. `of` is the value after training, its change from that of the base model, or its ratio to that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -17,7 +17,7 @@ class Condition(BaseModel):
     metric: str
     """Its name in an evaluation: "mix", a reward's key, or "monitor/..." for one of the six metrics."""
     of: Literal["value", "change", "ratio"] = "value"
-    """What is compared: the value after training, its change from before, or its ratio to before."""
+    """What is compared: the value after training, its change from the base model's, or its ratio to that."""
     at_least: float | None = None
     """The whole interval must lie here or above. Give this or the next."""
     at_most: float | None = None

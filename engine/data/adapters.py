@@ -4,6 +4,7 @@ adapters/<name>/   pytorch_lora_weights.safetensors, adapter.json (an `AdapterCa
 """
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from engine.errors import ConfigError
 from engine.families.adapters import WEIGHTS_FILE
 
 CARD = "adapter.json"
+EXTENDED = re.compile(r"(.+?)(?:-to-(\d+))?")
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,21 @@ class Adapter:
 def list_adapters(workspace: Workspace, model: str | None = None) -> list[Adapter]:
     """The adapters of a model (None: of all), by name; a folder that cannot be used is logged and left out."""
     return [one for one in _read_all(workspace) if model is None or one.card.model == model]
+
+
+def newest_of_runs(workspace: Workspace) -> dict[str, Adapter]:
+    """By run, the adapter that it came to last: named after it, and after an extension with the steps that it then had.
+
+    A name stays with its weights, so that a clip, whose request names the adapter, can always be made again.
+    """
+    found: dict[str, tuple[int, Adapter]] = {}
+    for adapter in list_adapters(workspace):
+        parts = EXTENDED.fullmatch(adapter.name)
+        assert parts is not None, "it matches anything"
+        run, steps = parts[1], int(parts[2] or 0)
+        if run not in found or steps > found[run][0]:
+            found[run] = steps, adapter
+    return {run: adapter for run, (_, adapter) in found.items()}
 
 
 def find_adapter(workspace: Workspace, name: str, model: str) -> Adapter:

@@ -1,11 +1,11 @@
 """Pairs that come as one zip file, as the page and other installations give them."""
 
-import secrets
 import shutil
 import zipfile
 from pathlib import Path
 
 from engine.data.exchange import ImportedPairs, import_pairs, pairs_file
+from engine.data.scratch import scratch
 from engine.data.store import Store
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
@@ -18,7 +18,7 @@ def import_archive(store: Store, file: Path) -> ImportedPairs:
 
     Raises ConfigError: no zip, one that would not stay in its folder or unpacks to more than 50 GiB, no usable pair.
     """
-    folder = store.workspace.tmp / f"import-{secrets.token_hex(4)}"
+    folder = scratch(store.workspace, "import")
     try:
         _unpack(file, folder)
         return import_pairs(store, _inmost(folder), free_name(store.workspace, file.stem))

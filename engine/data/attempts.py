@@ -5,7 +5,7 @@ FOLDER/
     process.json       the last attempt, and what finds its process again
     attempts/<id>/
         work.json      what to run
-        stop.json      there when it shall stop, and how many seconds it may take
+        stop-<s>.json  there when it shall stop within so many seconds
         exit.json      how it ended; whole or not there
 
 Everything goes through these files, so whoever watches needs the folder and nothing else: a cluster has to share it.
@@ -64,13 +64,13 @@ class Attempt:
         return Work(**json.loads((self.place / "work.json").read_bytes()))
 
     def ask_to_stop(self, grace_s: float) -> None:
-        """May be asked again, with more or less patience."""
-        _write(self.place / "stop.json", {"grace_s": grace_s})
+        """May be asked again: the least patience counts, so nobody who asks for a stop overrules a kill."""
+        _write(self.place / f"stop-{grace_s:g}.json", {"grace_s": grace_s})
 
     def asked_to_stop(self) -> float | None:
-        """How many seconds it may take to stop, None while nobody asks."""
-        found = _read(self.place / "stop.json")
-        return None if found is None else float(found["grace_s"])
+        """How many seconds it may take to stop, by the least patient who asked; None while nobody asks."""
+        found = [_read(path) for path in self.place.glob("stop-*.json")]
+        return min((float(one["grace_s"]) for one in found if one is not None), default=None)
 
     def end(self, exit_code: int) -> None:
         _write(self.place / "exit.json", {"exit_code": exit_code})

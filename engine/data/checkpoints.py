@@ -1,7 +1,6 @@
 """Checkpoints of runs as entrants of campaigns: one that is named becomes an adapter, which stays when the run has
 cleared the checkpoint away. Imports no torch."""
 
-import secrets
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from engine.data.adapters import AdapterCard, list_adapters, write_card
 from engine.data.publishing import publish_folder
 from engine.data.runs import CHECKPOINT, list_runs
+from engine.data.scratch import scratch
 from engine.data.workspace import Workspace
 from engine.errors import StoreError
 from engine.families.adapters import WEIGHTS_FILE
@@ -60,7 +60,7 @@ def publish_named(workspace: Workspace, model: str, names: Iterable[str]) -> Non
 
 
 def _publish(workspace: Workspace, one: Checkpoint) -> None:
-    partial = workspace.tmp / f"adapter-{secrets.token_hex(4)}"
+    partial = scratch(workspace, one.name)
     try:
         partial.mkdir(parents=True)
         workspace.adapters.mkdir(exist_ok=True)

@@ -8,8 +8,6 @@ request.json   prompt, fps, seams and the full request: enough to make the clip 
 
 import hashlib
 import json
-import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from engine.data.locks import locked
+from engine.data.publishing import flush
+from engine.data.scratch import scratch
 from engine.data.workspace import Workspace
 from engine.errors import MediaError, StoreError
 from engine.generation import video_io
@@ -117,14 +116,6 @@ def remove_files(workspace: Workspace, clip_id: str) -> None:
         shutil.rmtree(doomed)
 
 
-def sweep(workspace: Workspace) -> int:
-    """Remove what processes that are gone left half written or half removed, and say how many folders that were."""
-    left = [folder for folder in workspace.tmp.iterdir() if not _writer_lives(folder)]
-    for folder in left:
-        shutil.rmtree(folder, ignore_errors=True)
-    return len(left)
-
-
 def _sidecar(clip_id: str, clip: Clip, request: GenerationRequest | None) -> dict[str, Any]:
     return {
         "id": clip_id,
@@ -146,7 +137,7 @@ def _write_folder(workspace: Workspace, folder: Path, write: Callable[[Path], No
             if folder.exists():  # some of its files were lost
                 remove_files(workspace, folder.name)
             finished.rename(folder)
-            _flush(folder.parent)
+            flush(folder.parent)
     except (OSError, StoreError) as error:
         why = str(error) if isinstance(error, StoreError) else f"{error.strerror or error}. Free some space."
         raise StoreError(f"Clip {folder.name} was not kept: {why}") from error
@@ -160,27 +151,8 @@ def _filled(workspace: Workspace, name: str, write: Callable[[Path], None]) -> I
     try:
         write(folder)
         for path in folder.iterdir():
-            _flush(path)
-        _flush(folder)
+            flush(path)
+        flush(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def scratch(workspace: Workspace, name: str) -> Path:
-    """A fresh path whose name says which process writes there."""
-    return workspace.tmp / f"{name}.{os.getpid()}.{secrets.token_hex(4)}"
-
-
-def _writer_lives(folder: Path) -> bool:
-    parts = folder.name.split(".")
-    return len(parts) == 3 and parts[1].isdigit() and psutil.pid_exists(int(parts[1]))
-
-
-def _flush(path: Path) -> None:
-    """Force a file, or the entries of a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from engine.data.clip_files import sweep
 from engine.data.runs import REJECTED, list_runs
+from engine.data.scratch import sweep
 from engine.data.store import Store
 from engine.data.trash import purge
 from engine.data.workspace import Workspace

@@ -75,6 +75,8 @@ class Evaluation(BaseModel):
     mix: str
     prompts: int
     takes: int
+    prompt_file: str = ""
+    """Where the prompts are from; "" in evaluations of before this was kept."""
     num_frames: int
     before: dict[str, float | int | str | None]
     after: dict[str, float | int | str | None]

@@ -12,20 +12,20 @@ def publish_folder(partial: Path, target: Path) -> None:
     `partial` and `target` lie on one file system. What was written is on the disk before the name is.
     """
     for path in sorted(partial.rglob("*")):
-        _flush(path)
-    _flush(partial)
+        flush(path)
+    flush(partial)
     if target.exists():
-        replaced = partial.with_name(f"replaced-{secrets.token_hex(4)}")
+        replaced = partial.with_name(f"replaced.{os.getpid()}.{secrets.token_hex(4)}")
         os.replace(target, replaced)
         os.replace(partial, target)
         shutil.rmtree(replaced)
     else:
         os.replace(partial, target)
-    _flush(target.parent)
+    flush(target.parent)
 
 
-def _flush(path: Path) -> None:
-    """Wait until the file, or the folder's list of names, is on the disk."""
+def flush(path: Path) -> None:
+    """Wait until the file, or the folder's list of names, is on the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

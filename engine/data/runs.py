@@ -179,6 +179,19 @@ class Run:
         """The folder that holds the run's adapter as it is now: finished, or of the last checkpoint."""
         return self.adapter if self.adapter.is_dir() else self.last_checkpoint()
 
+    def adapter_weights(self) -> tuple[Path, int]:
+        """That folder and the step that its weights are of. Raises ConfigError where there is no adapter to put onto
+        the model: nothing was saved yet, or the whole network was trained."""
+        weights = self.weights()
+        if weights is None:
+            raise ConfigError(f"The run {self.id} has no checkpoint yet: wait for its first one.")
+        if not (weights / WEIGHTS_FILE).is_file():
+            raise ConfigError(
+                f"The run {self.id} trained the whole network, so it came to a model, not an adapter: use {weights} "
+                "as the network of a model of its own."
+            )
+        return weights, self.reached()[0] if weights == self.adapter else int(weights.name.removeprefix(CHECKPOINT))
+
     def reject_checkpoints(self, since: int) -> None:
         """Put checkpoints of step `since` and later aside, so that nothing goes on from them."""
         for path in self.checkpoints.glob(f"{CHECKPOINT}*"):

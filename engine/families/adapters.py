@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from engine.errors import FamilyError
 
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "pytorch_lora_weights.safetensors"
 PREFIX = "transformer."  # what LoRA files made for whole pipelines put before each key
+_READ: WeakKeyDictionary[Any, dict[str, tuple[str, int, int]]] = WeakKeyDictionary()
+"""By network and adapter, which file it was read from, and its age and size then."""
 
 
 def use_adapter(network: Any, name: str | None, folder: Path | None = None) -> None:
-    """Make `name` the one active adapter (None: the base model), reading it from `folder` unless it is loaded already.
+    """Make `name` the one active adapter (None: the base model), reading it from `folder` unless it is loaded already;
+    if what lies there now is not what was read before, it is read again.
 
     Raises FamilyError when there is no such folder or its weights do not fit; the network is then as it was before.
     """
@@ -27,6 +31,9 @@ def use_adapter(network: Any, name: str | None, folder: Path | None = None) -> N
         if loaded_adapters(network):
             network.disable_adapters()
         return
+    if folder is not None and _inner(name) in loaded_adapters(network) and _was_replaced(network, name, folder):
+        _fitting(network, name, folder)
+        unload_adapter(network, name)
     if _inner(name) not in loaded_adapters(network):
         if folder is None:
             raise FamilyError(f"Adapter '{name}' is not loaded: say which folder holds it.")
@@ -39,19 +46,14 @@ def load_adapter(network: Any, name: str, folder: Path) -> None:
     """Read an adapter onto the network and make it the active one. On failure: FamilyError, and nothing has changed."""
     if _inner(name) in loaded_adapters(network):
         raise FamilyError(f"Adapter '{name}' is loaded already: unload it first.")
-    weights, metadata = _read(folder)
-    problems = misfits(network, weights)
-    if problems:
-        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-        raise FamilyError(
-            f"Adapter '{name}' does not fit this model: {shown}. Choose an adapter trained on this model."
-        )
+    weights, metadata = _fitting(network, name, folder)
     with warnings.catch_warnings():  # having several adapters is meant, no accident to warn of
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         network.load_lora_adapter(weights, prefix=None, adapter_name=_inner(name), metadata=metadata)
     network.set_adapters(_inner(name))
     network.enable_adapters()
     network.eval()
+    _READ.setdefault(network, {})[_inner(name)] = _state_of(folder)
 
 
 def unload_adapter(network: Any, name: str) -> None:
@@ -62,6 +64,7 @@ def unload_adapter(network: Any, name: str) -> None:
     if others:
         network.set_adapters(others[0])
     network.delete_adapters(_inner(name))
+    _READ.get(network, {}).pop(_inner(name), None)
     if others:
         network.disable_adapters()
 
@@ -124,16 +127,45 @@ def misfits(network: Any, weights: "Mapping[str, Tensor]") -> list[str]:
     return problems
 
 
+def _fitting(network: Any, name: str, folder: Path) -> "tuple[dict[str, Tensor], dict[str, Any] | None]":
+    """The folder's tensors and LoRA settings. Raises FamilyError when they are not to be had or do not fit."""
+    weights, metadata = _read(folder)
+    problems = misfits(network, weights)
+    if problems:
+        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+        raise FamilyError(
+            f"Adapter '{name}' does not fit this model: {shown}. Choose an adapter trained on this model."
+        )
+    return weights, metadata
+
+
+def _was_replaced(network: Any, name: str, folder: Path) -> bool:
+    """Whether another file lies there than the one that was read."""
+    return _READ.get(network, {}).get(_inner(name)) != _state_of(folder)
+
+
+def _file_in(folder: Path) -> Path:
+    """Raises FamilyError when there is not just one that it can be."""
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    file = folder / WEIGHTS_FILE if (folder / WEIGHTS_FILE).is_file() else next(iter(files), None)
+    if file is None or (len(files) > 1 and file.name != WEIGHTS_FILE):
+        raise FamilyError(f"'{folder}' holds {len(files)} safetensors files: an adapter's folder needs {WEIGHTS_FILE}.")
+    return file
+
+
+def _state_of(folder: Path) -> tuple[str, int, int]:
+    file = _file_in(folder)
+    found = file.stat()
+    return str(file), found.st_mtime_ns, found.st_size
+
+
 def _read(folder: Path) -> "tuple[dict[str, Tensor], dict[str, Any] | None]":
     """The tensors of an adapter folder, keys without the pipeline's prefix, and its LoRA settings if it has any."""
     import json
 
     from safetensors import SafetensorError, safe_open
 
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    file = folder / WEIGHTS_FILE if (folder / WEIGHTS_FILE).is_file() else next(iter(files), None)
-    if file is None or (len(files) > 1 and file.name != WEIGHTS_FILE):
-        raise FamilyError(f"'{folder}' holds {len(files)} safetensors files: an adapter's folder needs {WEIGHTS_FILE}.")
+    file = _file_in(folder)
     try:
         with safe_open(file, framework="pt") as opened:
             weights = {key.removeprefix(PREFIX): opened.get_tensor(key) for key in opened.keys()}

@@ -30,14 +30,14 @@ class PromptCache:
         self.folder = folder
 
     def encode(self, family: ModelFamily, prompts: Sequence[str]) -> Conditioning:
-        """What `family.encode(prompts)` gives, a row a prompt; only prompts that are not known yet are encoded."""
+        """A row a prompt; only prompts that are not known yet are encoded.
+
+        One at a time: the sums in a batch depend on its size, and a row is kept for whoever asks next.
+        """
         known = {prompt: self.read(family, prompt) for prompt in prompts}
-        missing = [prompt for prompt, row in known.items() if row is None]
-        if missing:
-            encoded = family.encode(missing)
-            for index, prompt in enumerate(missing):
-                known[prompt] = encoded.rows([index])
-                self.write(family, prompt, encoded.rows([index]))
+        for prompt in [prompt for prompt, row in known.items() if row is None]:
+            encoded = known[prompt] = family.encode([prompt])
+            self.write(family, prompt, encoded)
         rows = [row for prompt in prompts if (row := known[prompt]) is not None]
         return reduce(Conditioning.joined, rows)
 

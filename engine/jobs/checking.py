@@ -1,18 +1,18 @@
 """What a "preflight" job does: everything that is looked at before a run may start, in a process of its own."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
 from engine.data.adapters import find_adapter
 from engine.data.runs import Run
+from engine.data.scratch import scratch
 from engine.data.workspace import Workspace
 from engine.errors import JobError
 from engine.hardware.environment import process_environment
@@ -39,14 +39,17 @@ def look_before(config: PreflightConfig, context: JobContext) -> Running:
     """Result: `verdicts`, a list of {name, level, sentence}. Raises JobError when the recipe cannot even be built."""
     workspace = context.store.workspace
     context.model.release()
-    with TemporaryDirectory(prefix="preflight-", dir=workspace.tmp) as folder:
-        run = Run(Path(folder))
+    run = Run(scratch(workspace, "preflight"))
+    run.folder.mkdir(parents=True)
+    try:
         run.replace_preset(config.preset)
         if config.adapter:
             run.begin_with(find_adapter(workspace, config.adapter, config.preset.model).folder)
         yield JobProgress(phase="preflight")
         yield from _wait(run, workspace)
         return {"verdicts": [_plain(row) for row in read_verdicts(run)]}
+    finally:
+        shutil.rmtree(run.folder, ignore_errors=True)
 
 
 def read_verdicts(run: Run) -> list[VerdictRow]:

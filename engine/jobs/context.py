@@ -19,33 +19,41 @@ log = logging.getLogger(__name__)
 
 
 class WarmModel:
-    """At most one loaded model: the last one asked for."""
+    """At most one loaded model: the last one asked for. The rewards' networks of this process go with it, unless
+    `with_rewards` is off: who only watches another process has no say in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_rewards: bool = True) -> None:
         self.key: str | None = None
         self._family: ModelFamily | None = None
+        self._with_rewards = with_rewards
 
     def open(self, key: str) -> "ModelFamily":
         """The model of a preset, loaded unless it is already. Raises ConfigError or FamilyError in one sentence."""
         if self._family is None or key != self.key:
             from engine.families import open_model
 
-            self.release()
+            self._family = None
+            self._free()
             self._family, self.key = open_model(load_preset("models", key)), key
             log.info("Loaded model %s.", key)
         return self._family
 
     def release(self) -> bool:
-        """Give the model's memory back, also to the device; False when nothing was loaded."""
-        if self._family is None:
+        """Give memory back, also to the device: the model's, and the rewards' networks'. False: nothing was loaded."""
+        networks = sys.modules.get("rewards.networks") if self._with_rewards else None
+        closed = networks.close_networks() if networks is not None else 0
+        if self._family is None and not closed:
             return False
-        log.info("Released model %s.", self.key)
+        log.info("Released model %s and %d networks of rewards.", self.key, closed)
         self._family, self.key = None, None
+        self._free()
+        return True
+
+    def _free(self) -> None:
         gc.collect()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,12 +83,17 @@ def recipe_of(stage: Stage, attempt: int = 0) -> TrainPreset:
 
 
 def _evaluated(run: Run, gate: Gate, context: JobContext) -> Generator[JobProgress, None, Evaluation]:
-    known = run.evaluation()
-    if known is not None:
-        return known
+    """The gate's own evaluation: the one before the cut, or a new one where somebody asked for another meanwhile."""
+    from engine.training.evaluate import plan_of
+
     asked = EvaluateConfig(
         run=run.id, prompts=gate.prompts, num_prompts=gate.num_prompts, takes=gate.takes, mix=gate.mix
     )
+    known = run.evaluation()
+    if known is not None:
+        plan = plan_of(run, prompts=asked.prompts, num_prompts=asked.num_prompts, takes=asked.takes, mix=asked.mix)
+        if plan.is_of(known):
+            return known
     return (yield from evaluation_of(asked, context))
 
 

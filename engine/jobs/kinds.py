@@ -17,6 +17,7 @@ from engine.generation.video_io import VIDEO_SUFFIXES, videos_in
 from engine.jobs.resources import Resources
 from engine.jobs.runner import placed
 from engine.jobs.spec import (
+    TRAIN,
     CurriculumConfig,
     EvaluateConfig,
     GenerateConfig,
@@ -165,7 +166,7 @@ KINDS: Kinds = {
             key="curriculum", config=CurriculumConfig, handler="engine.jobs.curriculum:run_curriculum", share=WHOLE
         ),
         JobKind(
-            key="train",
+            key=TRAIN,
             config=TrainConfig,
             handler="engine.jobs.training:train",
             elsewhere=True,

@@ -7,14 +7,14 @@ from engine.data.runs import Run
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError
 from engine.jobs.runner import Handle, open_runner, under_way
-from engine.jobs.spec import Job
+from engine.jobs.spec import TRAIN, Job
 
 
 def process_of(job: Job, workspace: Workspace) -> Handle | None:
     """What does the job, where that is a process of its own. None: the worker does, or it is not to be found."""
     if job.progress is not None and job.progress.handle is not None:
         return job.progress.handle
-    run_id = job.config.get("run")
+    run_id = job.config.get("run") if job.kind == TRAIN else None
     try:
         found = under_way(Run.find(workspace, run_id).folder) if run_id else None
     except ConfigError:  # the run was deleted

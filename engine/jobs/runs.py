@@ -14,10 +14,9 @@ from engine.data.runs import Run, list_runs
 from engine.errors import ConfigError, DailiesError, JobError
 from engine.jobs.queue import JobQueue
 from engine.jobs.resources import Resources, read_resources
-from engine.jobs.spec import ENDED, Job, JobSpec
+from engine.jobs.spec import ENDED, TRAIN, Job, JobSpec
 from engine.jobs.training import is_published
 
-KIND = "train"
 State = Literal["new", "queued", "training", "stopping", "stopped", "failed", "lost", "finished"]
 JOB_STATES: Mapping[str, State] = {
     "queued": "queued",
@@ -115,7 +114,7 @@ def changed_copy(run: Run, changes: Mapping[str, Any]) -> TrainPreset:
 
 def _newest_jobs(queue: JobQueue) -> dict[str, Job]:
     """The newest job by the id of the run that it trains."""
-    jobs: Sequence[Job] = queue.list(kind=KIND, limit=LIMIT)
+    jobs: Sequence[Job] = queue.list(kind=TRAIN, limit=LIMIT)
     found: dict[str, Job] = {}
     for job in sorted(jobs, key=lambda one: one.created_at):
         found[str(job.config.get("run"))] = job
@@ -143,7 +142,7 @@ def _state(run: Run, job: Job | None) -> RunState:
 
 def _reached(run: Run, job: Job | None, *, began: bool) -> State:
     active = job is not None and job.status not in ENDED
-    ended_badly = job is not None and job.status in ("failed", "lost")
+    ended_badly = job is not None and job.status in ("failed", "lost", "cancelled")
     if run.adapter.is_dir() and not active and not (ended_badly and not is_published(run)):
         return "finished"
     if not active and run.is_trained:

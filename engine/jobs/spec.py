@@ -18,6 +18,7 @@ Status = Literal["queued", "running", "stopping", "done", "failed", "cancelled",
 STATUSES: tuple[Status, ...] = get_args(Status)
 ACTIVE: tuple[Status, ...] = ("running", "stopping")
 ENDED: tuple[Status, ...] = ("done", "failed", "cancelled", "lost")
+TRAIN = "train"  # the kind of job that trains a run
 REQUEST_LIMIT = 1000  # in one job
 
 Priority = Literal["high", "normal", "low"]
@@ -68,7 +69,7 @@ class JobSpec(BaseModel):
     def train(cls, run: str, where: Resources | None = None) -> Self:
         """File a run to be trained, or gone on with."""
         config = TrainConfig(run=run).model_dump(mode="json")
-        return cls(kind="train", config=config, resources=where or Resources())
+        return cls(kind=TRAIN, config=config, resources=where or Resources())
 
     @classmethod
     def preflight(cls, preset: TrainPreset, adapter: str | None = None) -> Self:
@@ -163,7 +164,7 @@ class TrainConfig(BaseModel):
 
 
 class EvaluateConfig(BaseModel):
-    """An "evaluate" job: a run's adapter against what it began with, on fixed prompts and seeds.
+    """An "evaluate" job: a run's adapter against the base model (a student: its teacher), on fixed prompts and seeds.
 
     `prompts` (a file of `presets/prompts`) and `mix` are those of the run's recipe unless given.
     """

@@ -4,12 +4,13 @@ import shutil
 import time
 from collections.abc import Generator
 
-from engine.data.adapters import AdapterCard, has_card, write_card
-from engine.data.clip_files import scratch
+from engine.data.adapters import Adapter, AdapterCard, has_card, newest_of_runs, write_card
 from engine.data.publishing import publish_folder
 from engine.data.runs import Run
+from engine.data.scratch import scratch
 from engine.data.workspace import Workspace
 from engine.errors import JobError, Lost
+from engine.families.adapters import WEIGHTS_FILE
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import Run as Running
 from engine.jobs.runner import POLL_S, Condition, Handle, Runner, watched
@@ -24,16 +25,25 @@ def train(config: TrainConfig, context: JobContext) -> Running:
     return {"run": run.id, "adapter": publish(run, context.store.workspace)}
 
 
-def publish(run: Run, workspace: Workspace) -> str:
-    """Make a finished run's adapter one that Generate can use; its name is the run's."""
+def publish(run: Run, workspace: Workspace) -> str | None:
+    """Make a finished run's adapter one that Generate can use, and say its name, see `newest_of_runs`.
+
+    None where the whole network was trained: that is no adapter, and stays in the run's folder.
+    """
+    if not (run.adapter / WEIGHTS_FILE).is_file():
+        return None
+    before = newest_of_runs(workspace).get(run.id)
+    if before is not None and _is_of(before, run):
+        return before.name
     aside = scratch(workspace, run.id)
     shutil.copytree(run.adapter, aside)
     if not has_card(aside):
         preset = run.preset()
         write_card(aside, AdapterCard(model=preset.model, note=f"{preset.title}, run {run.id}."))
     workspace.adapters.mkdir(exist_ok=True)
-    publish_folder(aside, workspace.adapters / run.id)
-    return run.id
+    name = run.id if before is None else f"{run.id}-to-{run.reached()[0]}"
+    publish_folder(aside, workspace.adapters / name)
+    return name
 
 
 def is_published(run: Run) -> bool:
@@ -41,8 +51,15 @@ def is_published(run: Run) -> bool:
 
     A job may be cut off between the two: the run is then to be resumed, which only publishes it.
     """
-    found = run.workspace.adapters / run.id
-    return has_card(found) and found.stat().st_mtime_ns >= run.adapter.stat().st_mtime_ns
+    if not (run.adapter / WEIGHTS_FILE).is_file():
+        return True
+    found = newest_of_runs(run.workspace).get(run.id)
+    return found is not None and _is_of(found, run)
+
+
+def _is_of(adapter: Adapter, run: Run) -> bool:
+    """A copy of a run's adapter has its age, or a later one."""
+    return adapter.folder.stat().st_mtime_ns >= run.adapter.stat().st_mtime_ns
 
 
 def train_run(run: Run, context: JobContext) -> Generator[JobProgress, None, None]:

@@ -1,6 +1,7 @@
 """Jobs about the machine and about runs that are over: samples made later, weights fetched, and what PyTorch finds."""
 
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -19,18 +20,17 @@ from rewards.errors import RewardError
 
 POLL_S = 0.2
 PROBE_S = 900.0  # a first convolution on ROCm may look for its kernel for minutes
+log = logging.getLogger(__name__)
 
 
 def make_samples(config: SamplesConfig, context: JobContext) -> Running:
     """A sample set by the weights that a run has now, as its own process would make it. Result: `run` and `step`."""
     run = Run.find(context.store.workspace, config.run)
     kept, preset = RunSamples(run), run.preset()
-    requests, weights = kept.requests(), run.weights()
+    requests = kept.requests()
     if not requests:
         raise ConfigError(f"The run {run.id} makes no samples: its sample_clips is 0, or it has not begun.")
-    if weights is None:
-        raise ConfigError(f"The run {run.id} has no checkpoint yet: nothing differs from the base model.")
-    step = max((int(row["step"]) for row in run.metrics()), default=0)
+    weights, step = run.adapter_weights()
     if context.model.key != preset.model:
         yield JobProgress(phase="load")
     family = context.model.open(preset.model)
@@ -84,6 +84,9 @@ class _Fetching(threading.Thread):
             self.path = resolve(self._key, allow_download=True, progress=self._tell)
         except (RewardError, OSError) as error:
             self.problem = str(error)
+        except Exception as error:  # the thread's top frame
+            log.exception("The download of %s failed.", self._key)
+            self.problem = f"The download of {self._key} failed unexpectedly: {type(error).__name__}: {error}"
 
     def _tell(self, done: int, total: int) -> None:
         if self.unwanted:

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.data.clip_files import sweep
 from engine.data.locks import try_lock
+from engine.data.scratch import sweep
 from engine.data.store import Store
 from engine.data.trash import purge
 from engine.data.uploads import sweep_uploads
@@ -154,7 +154,9 @@ class Worker:
     def _outcome(self, job: Job) -> "Outcome":
         """Run a job to its end. Its top frame: the only place where any exception is caught."""
         inside = self._queue.need_of(job.kind, job.resources).inside
-        model = self._model if inside else WarmModel()  # what is only watched has no part in the one that is kept
+        model = (
+            self._model if inside else WarmModel(with_rewards=False)
+        )  # what is only watched has no part in the one that is kept
         try:
             return Outcome(status="done", result=self._drain(job, model))
         except Cancelled as error:

@@ -94,7 +94,7 @@ def as_lines(store: Store, pairs: Sequence[PreferencePair], run: Run) -> str:
         }
         for pair in pairs
     ]
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def _there(store: Store, pair: PreferencePair) -> bool:

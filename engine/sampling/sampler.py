@@ -63,19 +63,18 @@ def denoise(
     *,
     negative: Conditioning | None = None,
     guidance: float = 1.0,
-    step: StepFunction | Sequence[StepFunction] | None = None,
+    step: StepFunction | Sequence[StepFunction | None] | None = None,
     generators: Sequence[torch.Generator] | None = None,
 ) -> Iterator[DenoiseStep]:
     """Walk `latents[B,C,t,h,w]` down `sigmas[K+1]`, yielding each step; stop iterating to cancel.
 
-    `step` is one function for all steps, or K of them (SDE inside a window, ODE outside), or None for the step without
-    fresh noise that suits the family's prediction. `generators`, one a clip, are
-    for steps that draw noise; each step takes one draw whether it uses it or not, so that a step's noise does not
-    depend on what the steps before it were.
+    `step` is one function for all steps, or K of them (SDE inside a window, None outside). None is the step without
+    fresh noise that suits the family's prediction. `generators`, one a clip, are for steps that draw noise; each step
+    takes one draw whether it uses it or not, so that a step's noise does not depend on what the steps before it were.
     """
     levels = [float(sigma) for sigma in sigmas]
-    step = ODE_STEPS[family.spec.prediction] if step is None else step
-    steps = [step] * (len(levels) - 1) if callable(step) else list(step)
+    given = [step] * (len(levels) - 1) if step is None or callable(step) else step
+    steps = [ODE_STEPS[family.spec.prediction] if one is None else one for one in given]
     assert len(steps) == len(levels) - 1, f"{len(steps)} step functions for {len(levels) - 1} steps"
     for index, advance in enumerate(steps):
         sigma, sigma_next = levels[index], levels[index + 1]

@@ -23,7 +23,8 @@ LEVELS: dict[Prediction, Spread] = {"flow": "logit_normal", "epsilon": "uniform"
 class VideoDPOTrainer(VideoTrainer):
     """`trl.DPOTrainer`'s call for video: rows of `train_dataset` have prompt, chosen, rejected (see `pairs`).
 
-    `ref_model` exists for the call's sake: the reference is always the model before training, at no cost in memory.
+    `ref_model` exists for the call's sake: the reference is always the model before training, which costs a copy of the
+    adapter where it begins with one, and else nothing.
     Metrics under TRL's names: rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies.
     """
 

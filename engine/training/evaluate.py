@@ -85,9 +85,20 @@ class Plan:
     before: Side
     after: Side
     takes: int
+    prompt_file: str
     scored: Mix
     trained: Mix | None
     judge: Judge | None
+
+    def is_of(self, done: Evaluation) -> bool:
+        """Whether an evaluation is what this plan would come to."""
+        return (done.step, done.mix, done.prompt_file, done.prompts, done.takes) == (
+            self.step,
+            self.scored.key,
+            self.prompt_file,
+            len({request.prompt for request in self.before.requests}),
+            self.takes,
+        )
 
 
 def plan_of(
@@ -98,37 +109,37 @@ def plan_of(
     takes: int = 2,
     mix: str | None = None,
 ) -> Plan:
-    """The evaluation of a run as it is now. Raises ConfigError when it has no weights yet, or too few prompts."""
-    preset, weights = run.preset(), run.weights()
-    if weights is None:
-        raise ConfigError(f"The run {run.id} has no checkpoint yet: wait for its first one.")
+    """The evaluation of a run as it is now. Raises ConfigError when it has no adapter yet, or too few prompts."""
+    preset = run.preset()
+    weights, step = run.adapter_weights()
     args = build_config(import_path(ALGORITHMS[preset.algorithm][1]), preset.settings, run.checkpoints)
     model = load_preset("models", preset.model)
     template = GenerationRequest(**{"prompt": "-", **model.defaults(), **args.request_fields()})
-    known = chosen_prompts(preset, prompts, num_prompts)
+    prompt_file = prompt_file_of(preset, prompts)
+    known = spread_prompts(prompt_file, num_prompts)
     requests = requests_for(template, known, takes)
     student = {name: value for name, value in args.sampled_with().items() if value is not None}
     trained = load_preset("rewards", preset.mix) if preset.mix else None
-    metrics = run.metrics()
     return Plan(
         run=run.id,
-        step=int(metrics[-1]["step"]) if metrics else 0,
+        step=step,
         model=preset.model,
         before=Side(requests=requests, adapter=run.start if args.learns_from_start and run.start.is_dir() else None),
         after=Side(requests=tuple(r.model_copy(update=student) for r in requests), adapter=weights),
         takes=takes,
+        prompt_file=prompt_file,
         scored=scored_mix(preset, mix),
         trained=trained,
         judge=import_path(model.judge) if model.judge else None,
     )
 
 
-def chosen_prompts(preset: TrainPreset, name: str | None, count: int) -> list[str]:
-    """`count` prompts spread over the file; by default those that the recipe keeps for testing."""
+def prompt_file_of(preset: TrainPreset, name: str | None = None) -> str:
+    """The file named, else the one that the recipe keeps for testing, else the one that it trains on."""
     name = name or preset.test_prompts or preset.prompts
     if name is None:
         raise ConfigError(f"The recipe '{preset.key}' names no prompts: say which to evaluate on.")
-    return spread_prompts(name, count)
+    return name
 
 
 def requests_for(template: GenerationRequest, prompts: Sequence[str], takes: int) -> tuple[GenerationRequest, ...]:
@@ -174,6 +185,7 @@ def evaluate(family: ModelFamily, plan: Plan) -> Evaluating:
         mix=plan.scored.key,
         prompts=len(set(groups)),
         takes=plan.takes,
+        prompt_file=plan.prompt_file,
         num_frames=first.num_frames,
         before=plan.before.to_dict(),
         after=plan.after.to_dict(),

@@ -18,7 +18,7 @@ from engine.algorithms.advantages import Advantages, advantages
 from engine.errors import ConfigError
 from engine.families.base import ModelFamily
 from engine.generation.request import GenerationRequest
-from engine.sampling.step import StepFunction, ode_step
+from engine.sampling.step import StepFunction
 from engine.seeds import seed_for
 from engine.training.distributed import own_rows, rank, rows_of_all, world_size
 from engine.training.rollout import Rollouts, roll_out
@@ -110,11 +110,22 @@ class OnlineTrainer(VideoTrainer):
             self.buffer = self._generate_and_score(inputs)
         return self.buffer[position % self.args.steps_per_generation]
 
+    @property
+    def updates_per_generation(self) -> int:
+        """How many updates learn from one generation batch, with which they begin anew."""
+        batches = self.args.steps_per_generation * self.args.num_iterations
+        return max(1, batches // self.args.gradient_accumulation_steps)
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether a run that ends here goes on as if it had not: nothing is left of a generation batch."""
+        return self.state.global_step % self.updates_per_generation == 0
+
     # ---------------------------------------------------------------------------------------------------- one rollout
 
-    def random_step(self) -> StepFunction:
-        """How a step inside the window goes."""
-        return ode_step
+    def random_step(self) -> StepFunction | None:
+        """How a step inside the window goes; None: as any other."""
+        return None
 
     def window(self) -> range:
         """Which steps are random and kept in this iteration."""

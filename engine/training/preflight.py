@@ -42,7 +42,7 @@ def preflight(trainer: VideoTrainer) -> list[Verdict]:
     if isinstance(trainer, VideoDPOTrainer):
         found += _pairs(trainer)
     if isinstance(trainer, OnlineTrainer):
-        found += _rollout(trainer)
+        found += [_checkpoints(trainer), *_rollout(trainer)]
     return found
 
 
@@ -102,6 +102,18 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[Verdict]:
     yield Verdict(
         name="beta", level="warning", sentence=f"{told}: the loss would {fate}; try error_scale = {wanted:.0f}."
     )
+
+
+def _checkpoints(trainer: OnlineTrainer) -> Verdict:
+    """Whether each checkpoint lies between two generation batches: clips are not kept in it."""
+    updates, every = trainer.updates_per_generation, trainer.args.save_steps
+    if trainer.args.save_strategy != "steps" or every % updates == 0:
+        return Verdict(name="checkpoints", level="ok", sentence=f"Each batch of clips serves {updates} updates.")
+    sentence = (
+        f"A batch of clips serves {updates} updates, and every {every:g}th is a checkpoint: a run that goes on "
+        f"from the middle of a batch makes new clips. Set save_steps to a multiple of {updates}."
+    )
+    return Verdict(name="checkpoints", level="warning", sentence=sentence)
 
 
 def _rollout(trainer: OnlineTrainer) -> Iterator[Verdict]:

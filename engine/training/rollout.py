@@ -12,7 +12,7 @@ from engine.families.base import ModelFamily
 from engine.generation.request import GenerationRequest
 from engine.sampling.sampler import DenoiseStep, denoise
 from engine.sampling.schedule import sigmas_for
-from engine.sampling.step import StepFunction, ode_step
+from engine.sampling.step import StepFunction
 from engine.seeds import generator_for
 from engine.training.prompts import EncodedPrompts
 from rewards.clip import Clip
@@ -39,13 +39,13 @@ def roll_out(
     requests: Sequence[GenerationRequest],
     prompts: EncodedPrompts,
     *,
-    random_step: StepFunction = ode_step,
+    random_step: StepFunction | None = None,
     window: range = range(0),
     batch: int = 16,
     sigmas: Tensor | None = None,
     decode: bool = True,
 ) -> Rollouts:
-    """Make a clip for each request; steps inside `window` go by `random_step` and are kept, the others by the ODE.
+    """Make a clip for each request; steps inside `window` go by `random_step` and are kept, the others as in Generate.
 
     The requests are alike in all but prompt and seed. `sigmas` are other noise levels than the model's own for the
     requests' number of steps; without `decode` there are latents and no clips. Raises TrainingError when a clip comes
@@ -93,7 +93,7 @@ def _roll_out(
     family: ModelFamily,
     requests: Sequence[GenerationRequest],
     prompts: EncodedPrompts,
-    random_step: StepFunction,
+    random_step: StepFunction | None,
     window: range,
     sigmas: Tensor | None,
     decode: bool,
@@ -110,7 +110,7 @@ def _roll_out(
         prompts.rows([request.prompt for request in requests]),
         negative=prompts.rows([request.negative_prompt for request in requests]) if first.guidance > 1 else None,
         guidance=first.guidance,
-        step=[random_step if index in window else ode_step for index in range(len(sigmas) - 1)],
+        step=[random_step if index in window else None for index in range(len(sigmas) - 1)],
         generators=generators,
     )
     kept = []

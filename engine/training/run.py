@@ -50,10 +50,12 @@ log = logging.getLogger(__name__)
 
 
 class Recorder(TrainerCallback):
-    """Writes each log to the run's metrics, and stops the trainer when it was asked to."""
+    """Writes each log to the run's metrics, and stops the `trainer` when it was asked to, as soon as it can go on from
+    there later as if it had never stopped."""
 
     def __init__(self, run: Run) -> None:
         self._run, self._gauges = run, Gauges()
+        self.trainer: VideoTrainer | None = None
         self.stop_asked, self._signalled = False, False
 
     def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
@@ -71,7 +73,7 @@ class Recorder(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._gauges.step_ends()
         self.stop_asked = any_of(self.stop_asked or self._signalled)
-        if self.stop_asked:
+        if self.stop_asked and (self.trainer is None or self.trainer.can_stop):
             control.should_save = control.should_training_stop = True
 
 
@@ -82,7 +84,7 @@ def train(run: Run, recorder: Recorder, actors: Resources | None = None) -> bool
     """
     preset = run.preset()
     first_alone(lambda: _claim(run))
-    trainer = build_trainer(preset, run, callbacks=[recorder])
+    trainer = recorder.trainer = build_trainer(preset, run, callbacks=[recorder])
     if actors is not None:
         use_actors(trainer, run, RayActors(actors), actors.processes)
     trainer.add_callback(Sampler(trainer, run, preset, hurried=lambda: recorder.stop_asked))

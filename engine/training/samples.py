@@ -89,7 +89,7 @@ class Sampler(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._active and self._lacks(None):
-            self._sample(None, state, self._trainer.reference.in_place())
+            self._sample(None, state, self._trainer.base.in_place())
         if self._active and state.global_step and self._lacks(state.global_step):
             self._sample(state.global_step, state, self._exported())
 

@@ -75,7 +75,8 @@ class VideoTrainer(Trainer):
     """The shared part; a subclass gives `losses`.
 
     `model` is a loaded family, or the key of a model preset, which is then loaded; `start` is the folder of an adapter
-    to begin with. Raises ConfigError for a model that is for generating only, or settings that it cannot do.
+    to begin with. `reference` is the model as it began, `base` the one without any adapter. Raises ConfigError for a
+    model that is for generating only, or settings that it cannot do.
     """
 
     def __init__(
@@ -88,12 +89,13 @@ class VideoTrainer(Trainer):
         targets = self.family.spec.lora_targets
         if start is not None:
             load_adapter(network, ADAPTER, start)
-        make_trainable(network, targets, rank=args.lora_rank, alpha=args.lora_alpha, seed=args.seed)
+        goes_on = make_trainable(network, targets, rank=args.lora_rank, alpha=args.lora_alpha, seed=args.seed)
         if args.checkpoint_blocks:
             network.enable_gradient_checkpointing()
         args._n_gpu = min(1, args.n_gpu)  # a process trains on one device; the library would split batches over all
         self._place(args)
-        self.reference = Reference(network, args.lora_rank)
+        self.base = Reference(network, copy=args.lora_rank == 0)
+        self.reference = Reference(network, copy=True) if goes_on else self.base
         self.copies: dict[str, Snapshot] = {"average": Snapshot(network)} if args.ema_decay > 0 else {}
         self.prompts = EncodedPrompts(self.family, self.template.fps)
         self.sums: dict[str, list[float]] = defaultdict(list)
@@ -108,6 +110,11 @@ class VideoTrainer(Trainer):
     def losses(self, inputs: Any) -> Iterator[Tensor]:
         """Parts of the loss of one batch, each with its own graph; their sum is what is minimised."""
         raise NotImplementedError
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether a run that ends after this update goes on from there as if it had not."""
+        return True
 
     # --------------------------------------------------------------------------------------------- several processes
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from engine.config.alarms import AlarmSettings
+from engine.config.presets import spread_prompts
 from engine.config.schema import TrainPreset
 from engine.data.findings import Alarm
 from engine.data.runs import Run
@@ -22,7 +23,7 @@ from engine.sampling.noising import noised
 from engine.seeds import generator_for, seed_for, unit_noise
 from engine.training.alarms import DIVERSITY, DRIFT, HELD_OUT, MOTION, REWARD, Column, Look, alarms_of
 from engine.training.distributed import from_first
-from engine.training.evaluate import chosen_prompts, requests_for, scored_mix
+from engine.training.evaluate import prompt_file_of, requests_for, scored_mix
 from engine.training.online import OnlineTrainer
 from engine.training.rollout import Rollouts, roll_out
 from engine.training.samples import undisturbed
@@ -122,7 +123,7 @@ def watched_requests(template: GenerationRequest, preset: TrainPreset) -> tuple[
     if not (preset.test_prompts or preset.prompts):
         return ()
     settings: AlarmSettings = preset.alarms
-    return requests_for(template, chosen_prompts(preset, None, settings.prompts), settings.takes)
+    return requests_for(template, spread_prompts(prompt_file_of(preset), settings.prompts), settings.takes)
 
 
 def _held_out_suite(preset: TrainPreset) -> RewardSuite | None:

@@ -13,11 +13,12 @@ from engine.errors import ConfigError
 ADAPTER = "default"
 
 
-def make_trainable(network: Any, targets: tuple[str, ...], *, rank: int, alpha: int | None, seed: int) -> None:
+def make_trainable(network: Any, targets: tuple[str, ...], *, rank: int, alpha: int | None, seed: int) -> bool:
     """Freeze the network and put a LoRA of `rank` on its `targets` (0: train all of it). What trains is float32.
 
     A new LoRA changes nothing until it is trained: one of its two factors starts at zero, the other is drawn by `seed`.
-    A network that a trainer has trained before goes on from there. Raises ConfigError when that was another rank.
+    A network that has one already, read or trained before, goes on from there; the result tells whether it does.
+    Raises ConfigError when that one has another rank.
     """
     before = getattr(network, "peft_config", {}).get(ADAPTER)
     if before is not None and before.r != rank:
@@ -40,6 +41,7 @@ def make_trainable(network: Any, targets: tuple[str, ...], *, rank: int, alpha: 
     for _, parameter in trainable(network):
         parameter.data = parameter.data.float()
     network.eval()
+    return before is not None
 
 
 def trainable(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
@@ -88,11 +90,11 @@ class Snapshot:
 
 
 class Reference:
-    """The model before training: the adapter switched off, or a copy when the whole network trains."""
+    """The base model by switching the adapter off, or, as a copy, the model with the weights that it has now."""
 
-    def __init__(self, network: Any, rank: int) -> None:
+    def __init__(self, network: Any, *, copy: bool) -> None:
         self._network = network
-        self._copy = Snapshot(network) if rank == 0 else None
+        self._copy = Snapshot(network) if copy else None
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -35,8 +35,9 @@ from rewards.mix import GateStrengths, Mix
 FILE = Path(__file__).resolve().parents[2] / "docs" / "config.md"
 INTRO = """# What preset files may say
 
-Made by `make docs` from the classes that read the files; whatever is not listed here is refused, with a suggestion. A file of yours in the folder
-`DAILIES_PRESETS` (`models/`, `train/`, `rewards/`, `curricula/`, `prompts/`) is found like the shipped ones, and one of the same name goes before them.
+Made by `make docs` from the classes that read the files; whatever is not listed here is refused, with a suggestion.
+A file of yours in the folder `DAILIES_PRESETS` (`models/`, `train/`, `rewards/`, `curricula/`, `prompts/`) is found
+like the shipped ones, and one of the same name goes before them.
 `dailies presets show KIND KEY` prints a preset as it is read. Prompts are text files, a prompt a line.
 """
 ROOTS: dict[type[BaseModel], str] = {
@@ -123,7 +124,10 @@ def sentences(model: type[BaseModel]) -> dict[str, tuple[str, str]]:
 
 def bounds(field: FieldInfo) -> str:
     limits = [
-        f"{sign} {getattr(one, name):g}" for one in field.metadata for name, sign in BOUNDS.items() if hasattr(one, name)
+        f"{sign} {getattr(one, name):g}"
+        for one in field.metadata
+        for name, sign in BOUNDS.items()
+        if hasattr(one, name)
     ]
     return f", {', '.join(limits)}" if limits else ""
 
@@ -138,7 +142,11 @@ def default(field: FieldInfo) -> str:
 def settings(algorithm: str) -> str:
     """The settings of an algorithm's trainer. What a library's field means is said by that library."""
     config_class = import_path(ALGORITHMS[algorithm][1])
-    lines = [f"### `settings` of the algorithm `{algorithm}`\n", "| field | takes | default | |", "| --- | --- | --- | --- |"]
+    lines = [
+        f"### `settings` of the algorithm `{algorithm}`\n",
+        "| field | takes | default | |",
+        "| --- | --- | --- | --- |",
+    ]
     for one in settings_of(algorithm):
         lines.append(f"| `{one.name}` | {taken(one)} | `{one.default}` | {escaped(meaning(config_class, one))} |")
     return "\n".join(lines) + "\n"

@@ -94,7 +94,11 @@ def test_readme_tables_are_in_step(readme: str, tables: SimpleNamespace) -> None
 def test_every_field_of_a_preset_is_documented(root: Path, config_docs: SimpleNamespace) -> None:
     page = (root / "docs/config.md").read_text(encoding="utf8")
     assert config_docs.text() == page, "run `make docs`"
-    for title in [*config_docs.ROOTS.values(), *config_docs.PARTS.values(), *map("`{}`".format, config_docs.ALGORITHMS)]:
+    for title in [
+        *config_docs.ROOTS.values(),
+        *config_docs.PARTS.values(),
+        *map("`{}`".format, config_docs.ALGORITHMS),
+    ]:
         assert title in page
 
     class Silent(BaseModel):

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from engine.data.clip_files import FILES, has_files, load_clip, remove_files, save_clip, sweep
+from engine.data.clip_files import FILES, has_files, load_clip, remove_files, save_clip
+from engine.data.scratch import scratch, sweep
 from engine.errors import StoreError
 from engine.generation.request import GenerationRequest
 from rewards.clip import Clip
@@ -109,8 +110,13 @@ def test_sweeping_takes_what_the_dead_left_and_nothing_else(workspace):
     for name in (f"{CLIP_ID}.{dead.pid}.aaaa", f"{CLIP_ID}.{os.getpid()}.bbbb", "from-somewhere"):
         (workspace.tmp / name).mkdir()
         (workspace.tmp / name / "frames.mkv").write_bytes(b"half")
+    kept = {f"{CLIP_ID}.{os.getpid()}.bbbb"}
+    for name in ("import", "export", "mini_nft-1a2b3c@20", "a.run.with.dots"):
+        folder = scratch(workspace, name)
+        folder.mkdir()
+        kept.add(folder.name)
     assert sweep(workspace) == 2
-    assert [path.name for path in workspace.tmp.iterdir()] == [f"{CLIP_ID}.{os.getpid()}.bbbb"]
+    assert {path.name for path in workspace.tmp.iterdir()} == kept
 
 
 def test_a_writer_killed_in_the_middle_leaves_no_clip(workspace):

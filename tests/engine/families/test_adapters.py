@@ -1,5 +1,6 @@
 """LoRA on the toy model: on, off, unloaded, and refused where it does not fit."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,24 @@ def test_one_adapter_at_a_time(bare: Any, adapter: Path, tmp_path: Path) -> None
     assert torch.equal(output(bare), first)
     unload_adapter(bare.network, "first")
     assert is_active(bare.network, None), "what is left stays off until it is asked for"
+
+
+def test_other_weights_under_the_same_name_are_read(bare: Any, adapter: Path, tmp_path: Path) -> None:
+    """As when a run was extended. What does not fit leaves the one that is loaded."""
+    folder = rewritten(adapter, tmp_path / "one")
+    use_adapter(bare.network, NAME, folder)
+    before = output(bare)
+    use_adapter(bare.network, NAME, folder)
+    assert torch.equal(output(bare), before)
+    newer = rewritten(adapter, tmp_path / "newer", **{"to_q.lora_B.weight": torch.zeros(24, 2)})
+    os.replace(newer / WEIGHTS_FILE, folder / WEIGHTS_FILE)
+    use_adapter(bare.network, NAME, folder)
+    after = output(bare)
+    assert (after - before).abs().max() > 1e-4 and len(loaded_adapters(bare.network)) == 1
+    misfit = rewritten(adapter, tmp_path / "misfit", {"transformer_blocks.1.": "transformer_blocks.7."})
+    with pytest.raises(FamilyError, match="does not fit"):
+        use_adapter(bare.network, NAME, misfit)
+    assert torch.equal(output(bare), after)
 
 
 def test_keys_of_whole_pipelines_fit_too(bare: Any, adapter: Path, tmp_path: Path) -> None:

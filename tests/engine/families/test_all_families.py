@@ -18,6 +18,8 @@ from engine.sampling.sampler import DenoiseStep, denoise, guided_prediction
 from engine.sampling.schedule import sigmas_for
 from engine.sampling.step import ddim_step, sde_step
 from engine.seeds import generator_for
+from engine.training.prompts import EncodedPrompts
+from engine.training.rollout import roll_out
 
 # LTXConditionPipeline hands a tensor to numpy in an old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -172,6 +174,24 @@ def test_replayed_log_probs_have_ratio_one(tiny_open: SimpleNamespace) -> None:
         prediction = guided_prediction(family, one.latents, one.sigma, begin.conditioning, **guided)
         again = step(prediction, one.latents, one.sigma, one.sigma_next, next_latents=one.next_latents)
         assert ((again.log_prob - one.log_prob).exp() - 1).abs().max() <= 1e-5
+
+
+def test_a_rollout_goes_the_way_of_generation(tiny_open: SimpleNamespace) -> None:
+    """For noise predictors, too: evaluations, samples and trained clips are what the model makes elsewhere."""
+    family, model = tiny_open.family, tiny_open.model
+    if "ends" in family.spec.native_conditioning:
+        pytest.skip("it makes only what lies between given pictures, so nobody trains it")
+    wanted = [model.request.model_copy(update={"prompt": PROMPTS[0], "seed": seed, "guidance": 2.0}) for seed in SEEDS]
+    made = roll_out(family, wanted, EncodedPrompts(family, model.request.fps), decode=False)
+    latents = family.init_latents(wanted[0], [generator_for(seed) for seed in SEEDS])
+    sigmas = sigmas_for(family.scheduler_config, wanted[0].num_steps, latents.shape[2:].numel())
+
+    def words(prompt: str) -> Conditioning:
+        row = replace(family.encode([prompt]), fps=model.request.fps)
+        return row.joined(row)
+
+    steps = denoise(family, latents, sigmas, words(PROMPTS[0]), negative=words(""), guidance=2.0)
+    assert torch.equal(made.latents, list(steps)[-1].next_latents)
 
 
 def test_stopping_after_a_step_runs_no_further_one(tiny_open: SimpleNamespace) -> None:

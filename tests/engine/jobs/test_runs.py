@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from engine.config.presets import load_train_preset
-from engine.data.adapters import AdapterCard, find_adapter, list_adapters, write_card
+from engine.data.adapters import AdapterCard, find_adapter, list_adapters, newest_of_runs, write_card
 from engine.data.locks import try_lock
 from engine.data.runs import CHECKPOINT, Run
 from engine.data.store import Store
@@ -28,6 +28,7 @@ from engine.jobs.resources import Resources
 from engine.jobs.runner import Handle, ToldToEnd, keep, open_runner, under_way, watched
 from engine.jobs.runs import changed_copy, extend, file_run, resume, run_state, run_states
 from engine.jobs.spec import JobProgress, JobSpec, Status
+from engine.jobs.training import publish
 
 STEPS = 40
 
@@ -201,22 +202,53 @@ def test_a_process_that_is_killed_after_it_finished_the_run_has_finished_it(
     assert find_adapter(queue.store.workspace, run.id, "mini").folder.name == run.id
 
 
-def test_a_run_whose_adapter_nobody_published_is_resumed_for_that(queue: JobQueue, run: Run) -> None:
-    """Attendant and worker were killed at once. Also after it was extended, when an older adapter is there."""
-    workspace = queue.store.workspace
-    for words in ("first", "extended"):
+@pytest.mark.parametrize(("status", "state"), [("lost", "lost"), ("failed", "failed"), ("cancelled", "stopped")])
+def test_a_run_whose_adapter_nobody_published_is_resumed_for_that(
+    queue: JobQueue, run: Run, status: Status, state: str
+) -> None:
+    """Attendant and worker were killed at once, or the job was cancelled while the run was written down.
+
+    Also after it was extended: the name of the older adapter stays with its weights.
+    """
+    workspace, names = queue.store.workspace, [run.id, f"{run.id}-to-80"]
+    for step, name in zip((STEPS, 2 * STEPS), names, strict=True):
         file_run(queue, run)
-        work(queue, "lost", "The worker ended before the job did.")
+        checkpoint(run, step)
+        work(queue, status)
         finish(run)
-        os.utime(run.adapter, ns=(later := time.time_ns() + 10**9 * (words == "extended"), later))
-        assert (run_state(queue, run.id).state, run_state(queue, run.id).can_resume) == ("lost", True), words
+        os.utime(run.adapter, ns=(later := time.time_ns() + step * 10**9, later))
+        assert (run_state(queue, run.id).state, run_state(queue, run.id).can_resume) == (state, True), name
         resume(queue, run.id)
         job = kind_of("train", KINDS).start(JobSpec.train(run.id).config, JobContext(store=queue.store))
-        with pytest.raises(StopIteration):
+        with pytest.raises(StopIteration) as end:
             next(job)
+        assert end.value.value == {"run": run.id, "adapter": name}
         work(queue, "done")
         assert run_state(queue, run.id).state == "finished" and not (run.folder / "attempts").exists()
-        assert [one.name for one in list_adapters(workspace)] == [run.id]
+        assert newest_of_runs(workspace)[run.id].name == name == publish(run, workspace)
+    assert [one.name for one in list_adapters(workspace)] == names
+
+
+def test_a_whole_network_is_no_adapter(queue: JobQueue, run: Run) -> None:
+    run.adapter.mkdir()
+    (run.adapter / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
+    assert publish(run, queue.store.workspace) is None and newest_of_runs(queue.store.workspace) == {}
+    file_run(queue, run)
+    work(queue, "lost")
+    assert run_state(queue, run.id).state == "finished"
+    with pytest.raises(ConfigError, match="trained the whole network, so it came to a model"):
+        run.adapter_weights()
+
+
+def test_the_step_of_weights_is_that_of_their_checkpoint(run: Run) -> None:
+    with pytest.raises(ConfigError, match="has no checkpoint yet"):
+        run.adapter_weights()
+    checkpoint(run, 30)
+    (run.checkpoints / f"{CHECKPOINT}30" / WEIGHTS_FILE).touch()
+    run.append_metrics(37, {"loss": 1.0, "of": STEPS})
+    assert run.adapter_weights() == (run.checkpoints / f"{CHECKPOINT}30", 30)
+    finish(run)
+    assert run.adapter_weights() == (run.adapter, 37)
 
 
 def test_a_run_whose_cluster_is_not_set_up_here_is_nobodys(run: Run, sleeper: Handle) -> None:
@@ -241,6 +273,18 @@ def test_killing_a_training_job_ends_its_process(
     assert trainee.kill(queue, job.id).status == "stopping"
     until(lambda: under_way(run.folder) is None, "the process to end")
     assert sleeper.attempt.exit_code() == -signal.SIGKILL
+
+
+def test_killing_an_evaluation_leaves_the_runs_training_alone(
+    queue: JobQueue, run: Run, sleeper: Handle, until: Callable[..., None]
+) -> None:
+    queue.submit(JobSpec(kind="evaluate", config={"run": run.id}))
+    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    job = queue.claim(ProcessIdentity.of(worker.pid))
+    assert job is not None
+    trainee.kill(queue, job.id)
+    assert worker.wait(30) == -signal.SIGKILL and under_way(run.folder) is not None
+    assert [one.id for one in queue.reconcile()] == [job.id], "it is not taken for what goes on"
 
 
 def test_killing_by_the_jobs_row_needs_no_run(

@@ -97,6 +97,17 @@ def test_a_probe_that_fails_is_an_answer(store: Store, monkeypatch: pytest.Monke
     assert "did not answer" in str(upkeep.ask("attention", store.workspace)["problem"])
 
 
+def test_a_download_that_fails_unforeseen_fails_the_job(
+    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("the hub answered nonsense")
+
+    monkeypatch.setattr(weights, "resolve", broken)
+    with pytest.raises(JobError, match="failed unexpectedly: ValueError: the hub answered nonsense"):
+        drain(start(weights_job(next(key for key, one in weights.WEIGHTS.items() if one.source.downloadable))))
+
+
 def test_samples_of_a_run_that_has_none(start: Callable[..., Run]) -> None:
     with pytest.raises(ConfigError, match="There is no run 'gone'"):
         drain(start(samples_job("gone")))

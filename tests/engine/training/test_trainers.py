@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from transformers import TrainerCallback
 
 from engine.errors import ConfigError, TrainingError
 from engine.families.adapters import use_adapter
@@ -57,14 +58,14 @@ def logged(trainer: Any, name: str) -> list[float]:
     return [entry[name] for entry in trainer.state.log_history if name in entry]
 
 
-def make(kind: str, model: Any, folder: Path, **others: Any) -> Any:
+def make(kind: str, model: Any, folder: Path, start: Path | None = None, **others: Any) -> Any:
     """A trainer of each algorithm with settings that suit a test."""
     if kind == "dpo":
         args = VideoDPOConfig(**settings(folder, per_device_train_batch_size=2, **others))
-        return VideoDPOTrainer(model=model, ref_model=None, args=args, train_dataset=pairs())
+        return VideoDPOTrainer(model=model, ref_model=None, args=args, train_dataset=pairs(), start=start)
     if kind == "grpo":
         config = VideoGRPOConfig(**online(folder, **others))
-        return VideoGRPOTrainer(model=model, reward_funcs=[brightness], args=config, train_dataset=PROMPTS)
+        return VideoGRPOTrainer(model=model, reward_funcs=[brightness], args=config, train_dataset=PROMPTS, start=start)
     nft = VideoNFTConfig(**online(folder, **others))
     return VideoNFTTrainer(model=model, reward_funcs=[brightness], args=nft, train_dataset=PROMPTS)
 
@@ -97,6 +98,46 @@ def test_dpo_starts_even_and_learns_its_pairs(open_tiny: Open, tmp_path: Path) -
     assert {"rewards/chosen", "rewards/rejected", "rewards/accuracies", "grad_norm"} <= set(
         trainer.state.log_history[0]
     )
+
+
+@pytest.mark.parametrize("kind", ["dpo", "grpo"])
+def test_the_reference_is_what_the_run_began_with(kind: str, open_tiny: Open, tmp_path: Path) -> None:
+    """Also where that is an adapter: margins and KL begin at 0, and the base is still the model without it."""
+    first = make(kind, open_tiny(), tmp_path / "first", learning_rate=1e-1)
+    first.train()
+    second = make(kind, open_tiny(), tmp_path / "second", beta=0.2, start=tmp_path / "first" / "checkpoint-2")
+    latents = torch.randn(1, 8, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+
+    def seen() -> Tensor:
+        return second.family.predict(latents, torch.tensor([0.5]), second.prompts.rows(PROMPTS[:1])).detach()
+
+    present = seen()
+    with second.reference.in_place():
+        assert torch.equal(seen(), present)
+    with second.base.in_place():
+        assert (seen() - present).abs().max() > 1e-4
+    second.train()
+    with second.reference.in_place():
+        assert torch.equal(seen(), present), "whatever was trained since"
+    assert logged(second, "rewards/margins" if kind == "dpo" else "kl")[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_clips_serve_several_updates_and_a_run_stops_between_them(open_tiny: Open, tmp_path: Path) -> None:
+    trainer = make("grpo", open_tiny(), tmp_path, num_iterations=2, save_steps=3, max_steps=3)
+    assert trainer.updates_per_generation == 2
+    [verdict] = [one for one in preflight(trainer) if one.name == "checkpoints"]
+    assert verdict.level == "warning" and "Set save_steps to a multiple of 2" in verdict.sentence
+    could: list[bool] = []
+
+    class Looking(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            could.append(trainer.can_stop)
+
+    trainer.add_callback(Looking())
+    trainer.train()
+    assert could == [False, True, False]
+    even = make("grpo", open_tiny(), tmp_path / "even", num_iterations=2, save_steps=4)
+    assert [one.level for one in preflight(even) if one.name == "checkpoints"] == ["ok"]
 
 
 def test_grpo_replays_its_rollouts_exactly(open_tiny: Open, tmp_path: Path) -> None:
