@@ -24,17 +24,6 @@ PerClip = Float[Tensor, "B"]
 Kind = Literal["flow", "epsilon"]
 
 
-def segment_end(bounds: Float[Tensor, "S1"], sigma: float) -> float:
-    """The level at which the segment of `sigma` ends, for falling `bounds[S+1]`. A bound belongs to what follows it.
-
-    Raises ValueError for a level outside the bounds, or at the last one, where nothing is left to do.
-    """
-    lower = bounds[bounds < sigma - 1e-6]
-    if not len(lower) or sigma > float(bounds[0]) + 1e-6:
-        raise ValueError(f"level {sigma} is not inside the segments {[round(float(b), 4) for b in bounds]}")
-    return float(lower[0])
-
-
 def jump(kind: Kind, prediction: Latents, latents: Latents, sigma: float, end: float) -> Latents:
     """From `sigma` to `end` in one deterministic step along `prediction`, float32."""
     keep, turn = _jump_shares(kind, sigma, end)

@@ -34,6 +34,8 @@ PAPER_BETA = 5000.0
 """Diffusion-DPO's beta, in units of the mean squared error."""
 ERROR_SCALE = 25_000.0
 """The default S: beta = 0.2 gives `PAPER_BETA`."""
+TYPICAL_GAP = 0.72
+"""Of the scores in VideoDPO-10k, by its authors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,16 +107,6 @@ def _loss(loss: Loss, delta: PerPair, beta: float, label_smoothing: float) -> Pe
             return (delta - 1 / (2 * beta)).square()
 
 
-def beta_eff(beta: float, error_scale: float) -> float:
-    """Beta in the papers' units, where the error is the mean and unscaled."""
-    return beta * error_scale
-
-
-def ipo_target(beta: float) -> float:
-    """The margin delta that IPO pulls every pair to."""
-    return 1 / (2 * beta)
-
-
 def scale_from_gap(gaps: Float[Tensor, "N"], beta: float) -> float:
     """The S at which a typical gap |e_chosen - e_rejected| between the clips of a pair moves `beta delta` by one.
 
@@ -130,7 +122,7 @@ def scale_from_gap(gaps: Float[Tensor, "N"], beta: float) -> float:
     return 2 / (beta * spread)
 
 
-def pair_weight(score_gap: PerPair, *, typical_gap: float = 0.72, power: float = 1.0) -> PerPair:
+def pair_weight(score_gap: PerPair, *, typical_gap: float = TYPICAL_GAP, power: float = 1.0) -> PerPair:
     """VideoDPO's weight `(typical / gap)^power`: pairs of a small gap are common, those of a large one rare.
 
     `score_gap[B]` > 0; `power` = 0 turns the weight off. (The published data set calls the gap's probability `score`.)

@@ -7,7 +7,6 @@ A step's log-probability is the mean over the clip's elements (about 1e6 of them
 a language model's moves by 0.1: clip ranges run from 1e-5 to 1e-3, and a language model's 0.2 never fires.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -62,12 +61,3 @@ def step_kl(mean: Float[Tensor, "B *dims"], ref_mean: Float[Tensor, "B *dims"], 
     """
     difference = mean.float() - ref_mean.float().detach()
     return (difference / std).square().flatten(1).mean(1) / 2
-
-
-def step_weight(sigma: float, sigma_next: float) -> float:
-    """LongCat-Video's weight of a step, `sqrt(s / (1 - s)) / sqrt(h)` (arXiv:2510.22200): evens out the gradients.
-
-    A step's density grows sharper as its std falls, so late steps would be the loudest. At s = 1, s' takes its place.
-    """
-    level = sigma if sigma < 1 else sigma_next
-    return math.sqrt(level / (1 - level)) / math.sqrt(sigma - sigma_next)

@@ -6,14 +6,14 @@ Fewer random steps means fewer that are replayed with gradients, and credit that
 """
 
 
-def window_steps(num_steps: int, size: int, iteration: int, *, every: int = 25, last: int | None = None) -> range:
+def window_steps(num_steps: int, size: int, iteration: int, *, every: int = 25) -> range:
     """Which of K = `num_steps` steps are random at `iteration`: `size` of them, one further every `every` iterations.
 
-    The window starts at the noisiest steps and returns there once it would pass `last` (exclusive; K - 1 by default:
-    the very last step is deterministic in every SDE form). Raises ValueError for a window that does not fit.
+    The window starts at the noisiest steps and returns there once it would reach the last one, which is deterministic
+    in every SDE form. Raises ValueError for a window that does not fit.
     """
-    last = num_steps - 1 if last is None else last
-    if not 1 <= size <= last <= num_steps - 1:
+    last = num_steps - 1
+    if not 1 <= size <= last:
         raise ValueError(f"a window of {size} does not fit into steps 0..{last - 1} of {num_steps}: make it smaller")
     start = (iteration // every) % (last - size + 1)
     return range(start, start + size)

@@ -18,7 +18,7 @@ from engine.jobs.tether import CANNOT_START, tethered
 
 TELLS = "--tells"
 POLL_S = 0.1
-SIGNAL_GRACE_S = 120.0  # for the step that a training is in, and its checkpoint
+GRACE_S = 120.0  # for the step that a training is in, and its checkpoint
 
 
 class Attendant:
@@ -43,7 +43,7 @@ class Attendant:
     def _obey(self) -> None:
         """TERM once when asked to stop, KILL when the time given for it is over."""
         asked = self._attempt.asked_to_stop()
-        grace_s = SIGNAL_GRACE_S if asked is None and self._signalled else asked
+        grace_s = GRACE_S if asked is None and self._signalled else asked
         if grace_s is None:
             return
         now_s = time.monotonic()

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from engine.data.attempts import Attempt
 from engine.errors import ConfigError, JobError
 from engine.hardware.environment import ROCR_VISIBLE, VISIBLE
+from engine.jobs.attendant import GRACE_S
 from engine.jobs.resources import Resources, RunnerKey
-from engine.jobs.runner import GRACE_S, ROOT, Condition, FolderRunner, Handle, attendant, keep
+from engine.jobs.runner import ROOT, Condition, FolderRunner, Handle, attendant, keep
 
 ADDRESS = "DAILIES_RAY_ADDRESS"
 OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray's client prefers them to what it is told

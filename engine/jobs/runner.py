@@ -20,13 +20,13 @@ from pydantic import TypeAdapter, ValidationError
 import engine
 from engine.data.attempts import Attempt, Work, keep_process, kept_process, read_log
 from engine.errors import ConfigError, JobError
+from engine.jobs.attendant import GRACE_S
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.resources import LOCAL, RUNNERS, Resources, RunnerKey
 from engine.jobs.tether import tethered
 
 ROOT = Path(engine.__file__).parents[1]
 PYTHON_MODULE = (sys.executable, "-m")
-GRACE_S = 120.0  # for the step that a training is in, and its checkpoint
 MARGIN_S = 30.0  # for a cluster to notice
 POLL_S = 0.5
 log = logging.getLogger(__name__)

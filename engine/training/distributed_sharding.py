@@ -126,10 +126,6 @@ def check_sharded(network: nn.Module) -> None:
         )
 
 
-def is_sharded(network: nn.Module) -> bool:
-    return any(isinstance(parameter, DTensor) for _, parameter in trainable(network))
-
-
 def spread_like(tensor: Tensor, like: Tensor) -> Tensor:
     """A whole tensor, the same on every process, as the shard that `like` has of it; whole where `like` is whole."""
     there = tensor.to(like.device)

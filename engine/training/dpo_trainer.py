@@ -101,7 +101,7 @@ class VideoDPOTrainer(VideoTrainer):
 
     def _weights(self, inputs: Sequence[Mapping[str, Any]]) -> Tensor:
         """VideoDPO's weight by a pair's `score`; 1 where a pair has none."""
-        gaps = torch.tensor([float(row.get("score") or 0.72) for row in inputs], device=self.args.device)
+        gaps = torch.tensor([float(row.get("score") or dpo.TYPICAL_GAP) for row in inputs], device=self.args.device)
         return dpo.pair_weight(gaps, power=self.args.pair_weight_power)
 
     def _note(self, found: dpo.Preference, *errors: Tensor) -> None:

@@ -61,7 +61,7 @@ def test_equal_to_the_diffusion_dpo_paper(random_errors: dpo.PairErrors) -> None
     e = random_errors
     inside = -0.5 * 5000 * ((e.chosen - e.rejected) - (e.ref_chosen - e.ref_rejected))
     ours = dpo.preference(e, beta=0.2)
-    assert dpo.beta_eff(0.2, dpo.ERROR_SCALE) == pytest.approx(dpo.PAPER_BETA)
+    assert 0.2 * dpo.ERROR_SCALE == pytest.approx(dpo.PAPER_BETA)
     torch.testing.assert_close(ours.loss, -F.logsigmoid(inside), rtol=1e-4, atol=1e-3)
 
 
@@ -81,7 +81,7 @@ def test_before_training_all_is_even() -> None:
 
 def test_ipo_is_least_at_its_target() -> None:
     beta, scale = 0.2, 100.0
-    gap = 2 * dpo.ipo_target(beta) / scale
+    gap = 2 / (2 * beta) / scale  # Eq. 17 of the IPO paper: the margin that it pulls to is 1 / (2 beta)
     assert float(dpo.preference(errors(0.5 - gap, 0.5, 0.5, 0.5), beta=beta, error_scale=scale, loss="ipo").loss) < 1e-9
 
 

@@ -96,15 +96,6 @@ def test_gradient_is_that_of_the_score_function() -> None:
     torch.testing.assert_close(mean.grad, -2.0 * (x - mean.detach()) / 0.25 / 6)
 
 
-def test_step_weight_undoes_flow_grpos_std() -> None:
-    """sqrt(s / (1 - s)) / sqrt(h) times the step's std is proportional to s / (1 - s): the paper's gradient scale."""
-    for sigma, sigma_next in ((0.9, 0.8), (0.5, 0.4), (0.2, 0.15)):
-        std = 0.7 * math.sqrt(sigma / (1 - sigma)) * math.sqrt(sigma - sigma_next)
-        expected = std / 0.7 / (sigma - sigma_next)
-        assert grpo.step_weight(sigma, sigma_next) == pytest.approx(expected)
-    assert math.isfinite(grpo.step_weight(1.0, 0.95))
-
-
 def test_grpo_moves_a_toy_policy_to_what_is_rewarded() -> None:
     """The 'network' is one velocity; clips that end high are rewarded; 60 updates raise where they end."""
     velocity = torch.zeros(1, 4, requires_grad=True)
@@ -208,16 +199,6 @@ def test_a_jump_is_one_step_of_the_sampler(kind: str, step: object) -> None:
         torch.testing.assert_close(back, prediction, rtol=1e-4, atol=1e-4)
 
 
-def test_segments() -> None:
-    bounds = torch.tensor([1.0, 0.75, 0.4, 0.0])
-    assert [distill.segment_end(bounds, s) for s in (1.0, 0.8, 0.75, 0.41, 0.2)] == pytest.approx(
-        [0.75, 0.75, 0.4, 0.4, 0.0]
-    )
-    for outside in (0.0, 1.2):
-        with pytest.raises(ValueError, match="not inside"):
-            distill.segment_end(bounds, outside)
-
-
 def test_consistency_loss_is_huber() -> None:
     apart = distill.consistency_loss(torch.full((1, 9), 3.0), torch.zeros(1, 9), huber=0.001)
     assert float(apart) == pytest.approx(3.0, abs=2e-3)
@@ -237,7 +218,7 @@ def test_distillation_makes_one_step_land_where_many_do() -> None:
     def student_loss(index: int) -> torch.Tensor:
         sigma, lower = levels[index], levels[index + 1]
         x = math.sqrt((1 - sigma) ** 2 * spread**2 + sigma**2) * torch.randn(64, 1, generator=generator)
-        end = distill.segment_end(torch.tensor([1.0, 0.0]), sigma)
+        end = 0.0
         arrival = distill.jump("flow", teacher(x, sigma), x, sigma, lower)
         if lower > end:
             arrival = distill.jump("flow", slopes[index + 1].detach() * arrival, arrival, lower, end)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch.distributed.tensor import DTensor
 
 from engine.families.ltx import LTXFamily
 from engine.families.wan import WanFamily
@@ -22,7 +23,6 @@ from engine.training.config import VideoDistillConfig, VideoDPOConfig, VideoGRPO
 from engine.training.distill_trainer import VideoDistillTrainer
 from engine.training.distributed import is_first, rank, together, world_size
 from engine.training.distributed_checkpoint import whole_weights
-from engine.training.distributed_sharding import is_sharded
 from engine.training.dpo_trainer import VideoDPOTrainer
 from engine.training.grpo_trainer import VideoGRPOTrainer
 from engine.training.nft_trainer import VideoNFTTrainer
@@ -87,7 +87,11 @@ def run(job: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     trainer = build(job, reward)
     trainer.train(resume_from_checkpoint=job.get("resume"))
-    told = {"clips": made_last(trainer), "seen": reward.seen, "sharded": is_sharded(trainer.family.network)}
+    told = {
+        "clips": made_last(trainer),
+        "seen": reward.seen,
+        "sharded": any(isinstance(one, DTensor) for one in trainer.family.network.parameters()),
+    }
     (out / f"rank-{rank()}.json").write_text(json.dumps({**told, "world": world_size()}))
     weights = whole_weights(trainer.family.network)
     trainer.export(out / "exported")
