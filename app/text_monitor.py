@@ -85,6 +85,18 @@ SAMPLES_WORDS = {
     "off": "This run makes no samples (sample_clips is 0).",
 }
 BASE = "Base"
+FINDINGS = "What it changed, measured"
+FINDINGS_WORDS = {
+    "title": FINDINGS,
+    "measure": "Measure",
+    "measure_hint": "By a job: clips of prompts not trained on, by the base model and by this run, with the same noise",
+}
+FINDINGS_EMPTY = "Not measured yet. Every reward, trained on or held out, the six metrics and, for mini, the judge."
+FINDINGS_LATER = "There is nothing to measure yet: the run has no checkpoint with an adapter."
+FINDINGS_COLUMNS = ["Measure", "Role", "Base", "After", "Change, 95 % interval", "Verdict"]
+ROLES = {"judge": "judge", "trained": "trained on", "held_out": "held out", "monitor": "metric"}
+VERDICTS = {"better": "better", "worse": "worse", "unsure": "within the noise"}
+TOTALS = {"mix": "Total of the mix", "judge": "Judge"}
 STAGES_WORDS = {
     "stages": "Curriculum",
     "of": "{stage} of {stages}",
@@ -100,6 +112,15 @@ TRACKIO_OFF = "Trackio's store holds no run yet."
 def step(number: int | None) -> str:
     """What a sample set is called on the slider."""
     return BASE if number is None else f"Step {number}"
+
+
+def download(name: str) -> str:
+    return f"Download {name}"
+
+
+def evaluation(step: int, prompts: int, takes: int, frames: int) -> str:
+    """What an evaluation is of."""
+    return f"After {step} updates: {prompts} prompts x {takes} takes of {frames} frames, the same noise on both sides."
 
 
 def samples_job(run: str) -> str:

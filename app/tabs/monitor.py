@@ -7,17 +7,19 @@ import gradio as gr
 from app import text_monitor as text
 from app.components.clip_pair import ClipPair
 from app.components.curves import Curves
+from app.components.findings_sheet import FindingsSheet
 from app.components.job_strip import JobStrip
 from app.components.sample_slider import SampleSlider
 from app.components.stage_strip import StageStrip
 from app.desk import Desk
 from app.guard import on
 from app.trackio import trackio_link
-from app.views import samples, stages
+from app.views import findings, samples, stages
 from app.views.curves import CurveFeed
 from app.views.jobs import strip
 from engine.data.runs import Run
 from engine.data.samples import RunSamples
+from engine.jobs.spec import JobSpec
 from engine.jobs.upkeep_spec import samples_job
 
 KINDS = ("train", "curriculum", "evaluate", "samples")
@@ -42,13 +44,16 @@ class MonitorTab:
                     self.bars = gr.Plot(
                         show_label=False, container=False, visible=False, elem_id="monitor-bars", elem_classes="plot"
                     )
+        with gr.Column(elem_classes="desk-panel"):
+            gr.HTML(f"<h3>{text.FINDINGS}</h3>")
+            self.findings = FindingsSheet("monitor-findings")
         self.curves = Curves("monitor-curves", self.feed)
         self._wire(tab)
 
     @property
     def shown(self) -> list[Any]:
         """What `look` and `move` fill."""
-        return [self.slider, self.player, self.bars]
+        return [self.slider, self.player, self.bars, self.findings]
 
     def _wire(self, tab: gr.Tab) -> None:
         on(tab.select, self.refresh, None, [self.jobs, self.stages, self.trackio])
@@ -56,6 +61,8 @@ class MonitorTab:
         on(self.curves.sets_changed, self.follow, self.slider, self.shown, line=SHOWING)
         on(self.slider.show_sample, self.move, None, self.shown, line=SHOWING, trigger_mode="always_last")
         on(self.slider.sample_now, self.sample_now, self.slider, [self.slider, self.jobs])
+        on(self.findings.measure, self.measure, None, self.jobs)
+        on(self.jobs.job_ended, self.measured, self.slider, self.findings)
 
     def refresh(self) -> list[Any]:
         return [strip(self.desk, KINDS), stages.strip(self.desk), trackio_link(self.desk.workspace)]
@@ -77,7 +84,8 @@ class MonitorTab:
     def _at(self, run: Run, name: str | None = None, prompt: int = 0) -> list[Any]:
         value = samples.slider(run, name, prompt)
         player, bars = samples.shown(run, value)
-        return [value, player, gr.update(value=bars, visible=bars is not None)]
+        plot = gr.update(value=bars, visible=bars is not None)
+        return [{**value, "files": samples.files(player)}, player, plot, findings.sheet(run)]
 
     def sample_now(self, slider: dict[str, Any], event: gr.EventData) -> list[Any]:
         """Ask the process that trains, or file a job for a run that nobody trains now."""
@@ -87,3 +95,12 @@ class MonitorTab:
             return [{**slider, "note": text.SAMPLES_WORDS["asked"]}, strip(self.desk, KINDS)]
         self.desk.file(samples_job(run.id))
         return [slider, strip(self.desk, KINDS)]
+
+    # ---- What it changed
+    def measure(self, event: gr.EventData) -> dict[str, Any]:
+        self.desk.file(JobSpec.evaluate(Run.find(self.desk.workspace, event.run).id))
+        return strip(self.desk, KINDS)
+
+    def measured(self, slider: dict[str, Any]) -> dict[str, Any]:
+        """Of the run that is looked at: a job may have ended that measured it."""
+        return findings.sheet(Run.find(self.desk.workspace, slider["run"]) if slider.get("run") else None)

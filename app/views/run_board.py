@@ -1,13 +1,14 @@
 """The Train tab's board: everything that waits and runs, in its order, and the runs with what can be done to each."""
 
 import time
+from collections.abc import Collection
 from typing import Any
 
 from app import text_train
 from app.desk import Desk
 from app.views.clips import moment
 from app.views.jobs import held_up, job_card
-from engine.data.adapters import has_card
+from engine.data.adapters import newest_of_runs
 from engine.data.logs import read_log
 from engine.data.runs import Run
 from engine.jobs.checking import read_verdicts
@@ -24,10 +25,11 @@ def board(desk: Desk) -> dict[str, Any]:
     keep_going(desk.queue)
     jobs = [job for job in desk.queue.list(WAITING)]
     jobs.sort(key=lambda job: (job.status == "queued", job.position or 0, job.created_at))
+    usable = newest_of_runs(desk.workspace)
     return {
         "jobs": [job_row(desk, job) for job in jobs],
         "paused": desk.queue.is_paused,
-        "runs": [run_row(state) for state in run_states(desk.queue)],
+        "runs": [run_row(state, usable) for state in run_states(desk.queue)],
         "at": at,
     }
 
@@ -37,8 +39,8 @@ def job_row(desk: Desk, job: Job) -> dict[str, Any]:
     return {**card, "kind": text_train.kind(job.kind), "position": job.position, "priority": job.priority}
 
 
-def run_row(state: RunState) -> dict[str, Any]:
-    """One run of the list; `fraction` 0..1, None while nobody knows."""
+def run_row(state: RunState, usable: Collection[str]) -> dict[str, Any]:
+    """One run of the list; `fraction` 0..1, None while nobody knows. `usable` are the runs that made an adapter."""
     done = min(1.0, state.step / state.of) if state.of else None
     active = state.job is not None and not state.job.is_over
     outside = text_train.OUTSIDE if state.state == "training" and not active else ""
@@ -54,7 +56,7 @@ def run_row(state: RunState) -> dict[str, Any]:
         "can_resume": state.can_resume,
         "can_extend": state.can_extend,
         "can_clone": state.preset is not None,
-        "can_use": has_card(state.run.workspace.adapters / state.run.id),
+        "can_use": state.run.id in usable,
         "when": moment(state.job.created_at) if state.job else "",
     }
 

@@ -8,12 +8,12 @@ from app import text
 from app import text_monitor as words
 from app.figures import reward_bars
 from app.views.scores import scores
-from engine.data.adapters import has_card
+from engine.data.adapters import newest_of_runs
 from engine.data.runs import Run
 from engine.data.samples import BASE, RunSamples, Sample, SampleSet
 
 NOTHING: dict[str, Any] = {"run": None, "sets": [], "prompts": [], "set": 0, "prompt": 0, "note": ""}
-NOTHING |= {"can_ask": False, "can_use": False}
+NOTHING |= {"can_ask": False, "can_use": False, "files": []}
 
 
 def slider(run: Run, at: str | None = None, prompt: int = 0, *, note: str = "") -> dict[str, Any]:
@@ -31,7 +31,8 @@ def slider(run: Run, at: str | None = None, prompt: int = 0, *, note: str = "") 
         "prompt": min(prompt, max(0, len(prompts) - 1)),
         "note": note or off or ("" if names or kept.has(None) else words.SAMPLES_WORDS["empty"]),
         "can_ask": bool(prompts),
-        "can_use": has_card(run.workspace.adapters / run.id),
+        "can_use": run.id in newest_of_runs(run.workspace),
+        "files": [],
     }
 
 
@@ -51,6 +52,16 @@ def shown(run: Run, value: dict[str, Any]) -> tuple[dict[str, Any], go.Figure | 
     if bars is not None:
         bars.update_xaxes(range=[0, 1.34])  # room for "Step 12000  1.00" beside a full bar
     return player, bars
+
+
+def files(player: dict[str, Any]) -> list[dict[str, str]]:
+    """Links to the files of the clips that are shown, each under a name that says whose it is."""
+    clips = player["clips"]
+    names = [one["id"].replace("/", "-") for one in clips]
+    return [
+        {"label": words.download(one["name"]), "url": one["url"], "file": name}
+        for one, name in zip(clips, names, strict=True)
+    ]
 
 
 def url(run: Run, name: str, sample: Sample) -> str:

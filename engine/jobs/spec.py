@@ -72,6 +72,11 @@ class JobSpec(BaseModel):
         return cls(kind=TRAIN, config=config, resources=where or Resources())
 
     @classmethod
+    def evaluate(cls, run: str) -> Self:
+        """File the measurement of what a run changed, on the recipe's own test prompts."""
+        return cls(kind="evaluate", config=EvaluateConfig(run=run).model_dump(mode="json"))
+
+    @classmethod
     def preflight(cls, preset: TrainPreset, adapter: str | None = None) -> Self:
         """File the look at a recipe before it is trained."""
         return cls(kind="preflight", config=PreflightConfig(preset=preset, adapter=adapter).model_dump(mode="json"))

@@ -1,21 +1,30 @@
 """The Monitor: curves that appear and move, alarms on them, one slider that moves the clips, and no ticking unseen."""
 
+import csv
+import io
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from app import text, text_monitor
+from app.figures import SERIES
 from engine.config.presets import load_train_preset
-from engine.data.findings import Alarm
+from engine.data.findings import Alarm, Evaluation, Interval, Measure, Role
 from engine.data.locks import try_lock
 from engine.data.runs import Run
 from engine.data.samples import RunSamples
+from engine.data.store import Store
+from engine.families.adapters import WEIGHTS_FILE
 from engine.generation.request import GenerationRequest
+from engine.jobs.queue import JobQueue
 from rewards import Clip
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -118,6 +127,54 @@ def test_the_axis_and_smoothing(page: Page, bench: Any, runs: list[Run]) -> None
     page.wait_for_function(f"{CURVES}.charts.get('loss').lines[0]?.x.at(-1) === 5")
 
 
+def taken(page: Page, kind: str) -> Any:
+    chart = page.locator('#monitor-curves [data-metric="loss"]')
+    chart.scroll_into_view_if_needed()
+    chart.hover()
+    with page.expect_download() as download:
+        chart.locator(".plot-files button", has_text=kind).click()
+    return download.value
+
+
+def test_a_curve_is_taken_away_as_it_was_logged_and_as_it_is_drawn(page: Page, bench: Any, runs: list[Run]) -> None:
+    opened(page, bench, runs)
+    page.locator("#monitor-curves .smoothing input").fill("0.5")
+    head, *rows = csv.reader(io.StringIO(Path(taken(page, "CSV").path()).read_text()))
+    assert head == ["run", "step", "loss", "smoothed"]
+    assert [row[:2] for row in rows] == [[run.id, str(step)] for run in runs for step in range(1, 6)]
+    assert [float(row[2]) for row in rows[:5]] == [1 / step for step in range(1, 6)]
+    assert float(rows[1][3]) == pytest.approx((0.5 * 0.5 + 0.25 * 1) / 0.75)
+
+
+def test_a_picture_of_several_curves_says_which_is_which(page: Page, bench: Any, runs: list[Run]) -> None:
+    opened(page, bench, runs)
+    with Image.open(taken(page, "PNG").path()) as picture:
+        legend = picture.convert("RGB").crop((0, picture.height - 18 * len(runs), 40, picture.height))
+        swatches = {legend.getpixel((20, 18 * index + 8)) for index in range(len(runs))}
+    wanted = {tuple(bytes.fromhex(colour.lstrip("#"))) for colour in SERIES[: len(runs)]}
+    assert swatches == wanted
+
+
+def test_samples_can_be_taken_away(page: Page, bench: Any, runs: list[Run]) -> None:
+    opened(page, bench, runs)
+    links = page.locator("#monitor-samples .files a")
+    expect(links).to_have_text(["Download Base", "Download Step 4"])
+    with page.expect_download() as download:
+        links.last.click()
+    assert download.value.suggested_filename == f"{runs[1].id}-00000004-0.mp4"
+    assert Path(download.value.path()).read_bytes()[4:8] == b"ftyp"
+
+
+def test_a_reload_looks_at_the_same_run(page: Page, bench: Any, runs: list[Run], watched: Any) -> None:
+    opened(page, bench, runs)
+    page.locator(f'#monitor-curves [data-id="{runs[0].id}"] .pick').click()
+    expect(page).to_have_url(re.compile(rf"tab=monitor&run={runs[0].id}|run={runs[0].id}&tab=monitor"))
+    with watched.leaving():
+        page.reload()
+    expect(page.locator("#monitor-samples .run")).to_have_text(runs[0].id)
+    expect(page.locator(f'#monitor-curves [data-id="{runs[0].id}"].is-looked')).to_have_count(1)
+
+
 def test_one_place_is_pointed_at_in_all_charts_and_alarms_are_marked(page: Page, bench: Any, runs: list[Run]) -> None:
     runs[1].append_alarm(Alarm(step=3, name="motion", sentence="Motion fell by half.", value=0.1, limit=0.2))
     opened(page, bench, runs)
@@ -190,3 +247,84 @@ def test_a_hidden_tab_does_not_tick(page: Page, bench: Any, runs: list[Run]) -> 
     assert page.evaluate(f"{CURVES}.state.asks") == asks
     page.get_by_role("tab", name=text_monitor.MONITOR, exact=True).click()
     page.wait_for_function(f"{CURVES}.state.asks > {asks}")
+
+
+def span(mean: float, half: float) -> Interval:
+    return Interval(mean=mean, low=mean - half, high=mean + half, of=12)
+
+
+def measured(run: Run) -> None:
+    """As an evaluation leaves it: the judge rose, a held-out reward fell, a metric did neither."""
+    told: tuple[tuple[str, Role, float, float], ...] = (
+        ("monitor/t_lpips", "monitor", 0.0, 0.05),
+        ("structure_constancy", "held_out", -0.1, 0.02),
+        ("judge", "judge", 0.06, 0.03),
+    )
+    measures = tuple(
+        Measure(
+            name=name,
+            role=role,
+            wanted="up",
+            before=span(0.5, 0.1),
+            after=span(0.5 + change, 0.1),
+            change=span(change, half),
+            ratio=span(1 + 2 * change, 0.1),
+        )
+        for name, role, change, half in told
+    )
+    sides: dict[str, float | int | str | None] = {"num_steps": 8, "guidance": 1.0, "adapter": None}
+    run.save_evaluation(
+        Evaluation(
+            run=run.id,
+            step=5,
+            mix="mini",
+            prompts=12,
+            takes=2,
+            num_frames=17,
+            before=sides,
+            after=sides,
+            seconds_before=0.2,
+            seconds_after=0.2,
+            measures=measures,
+        )
+    )
+
+
+def test_what_a_run_changed_is_measured_and_shown(page: Page, bench: Any, runs: list[Run]) -> None:
+    measured(runs[1])
+    opened(page, bench, runs)
+    sheet = page.locator("#monitor-findings")
+    expect(sheet.locator(".note")).to_have_text(text_monitor.evaluation(5, 12, 2, 17))
+    expect(sheet.locator("tbody tr")).to_have_count(3)
+    first, second, third = (sheet.locator("tbody tr").nth(number) for number in range(3))
+    expect(first).to_have_text(re.compile(r"Judge.*0\.500.*0\.560.*\+0\.060 \(\+0\.030 to \+0\.090\).*better"))
+    expect(second).to_have_text(re.compile(r"Structure.*held out.*-0\.100.*worse"))
+    expect(third).to_have_text(re.compile(r"Temporal LPIPS.*metric.*within the noise"))
+    expect(sheet.locator(".measure")).to_be_hidden()  # nothing was saved that could be measured again
+    with page.expect_download() as got:
+        sheet.locator(".save").click()
+    rows = list(csv.DictReader(io.StringIO(Path(got.value.path()).read_text())))
+    assert [(row["measure"], row["verdict"]) for row in rows] == [
+        ("judge", "better"),
+        ("structure_constancy", "worse"),
+        ("monitor/t_lpips", "unsure"),
+    ]
+    assert [float(rows[0][name]) for name in ("change", "change_low", "change_high")] == pytest.approx(
+        [0.06, 0.03, 0.09]
+    )
+
+
+def test_a_run_that_was_not_measured_is_measured_by_a_job(page: Page, bench: Any, runs: list[Run]) -> None:
+    runs[1].adapter.mkdir()
+    (runs[1].adapter / WEIGHTS_FILE).write_bytes(b"torn")
+    queue = JobQueue(Store(bench.workspace))
+    queue.pause()
+    opened(page, bench, runs)
+    sheet = page.locator("#monitor-findings")
+    expect(sheet.locator(".note")).to_have_text(text_monitor.FINDINGS_EMPTY)
+    sheet.locator(".measure").click()
+    expect(page.locator("#monitor-jobs")).to_contain_text(runs[1].id)
+    [job] = queue.list("queued", "evaluate")
+    assert job.config["run"] == runs[1].id
+    queue.cancel(job.id)
+    queue.resume()
