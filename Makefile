@@ -47,7 +47,7 @@ app: install ## install if needed, then serve the workbench on http://127.0.0.1:
 demo: install ## prompt -> clip -> reward report, without a browser; says where the files are
 	@$(python) -m engine.cli demo
 
-tour: install ## the whole story on mini from the first clip to a ranking (half an hour or so), ending in build/tour/report.html; ARGS=--short for three minutes
+tour: install ## the whole story on mini from the first clip to a ranking (half an hour), ending in build/tour/report.html; ARGS=--short for three minutes
 	@$(python) -m engine.tour $(ARGS)
 
 test: install-dev ## install if needed, then run the whole test suite
