@@ -11,7 +11,7 @@ from pathlib import Path
 from proving import Proof, held_out, judged, make, mean, open_mini, options, requests
 
 from engine.config.curricula import CurriculumPreset
-from engine.config.presets import load_curriculum, overlay
+from engine.config.presets import load_curriculum, load_train_preset, overlay
 from engine.data.curricula import Curriculum
 from engine.data.runs import Run
 from engine.data.store import Store
@@ -70,6 +70,18 @@ def broken(preset: CurriculumPreset) -> CurriculumPreset:
     return CurriculumPreset.model_validate({**preset.model_dump(), "stages": [stage]})
 
 
+def scores_of(run: Run | None) -> dict[int, float]:
+    """The judge's mean by length, of clips made as the run's rollouts were; None: by the base model."""
+    family, settings = open_mini(), load_train_preset("mini_nft").settings
+    if run is not None:
+        use_adapter(family.network, "last", run.weights())
+    shape = {name: settings[name] for name in ("num_steps", "guidance")}
+    return {
+        frames: round(mean(judged(make(family, requests(held_out(24), 2, num_frames=frames, **shape))[0])), 4)
+        for frames in (33, 129)
+    }
+
+
 def main() -> int:
     chosen = options(__doc__ or "")
     proof, preset = Proof("curriculum"), shortened(load_curriculum("mini_lengths"), chosen.short)
@@ -81,14 +93,12 @@ def main() -> int:
         reached = state.status == "done"
         proof.claim("all gates are passed", float(reached), floor=0 if chosen.short else 1, sentence=state.sentence)
         if state.start and not chosen.short:
-            family, weights = open_mini(), Run.find(workspace, state.start).weights()
-            use_adapter(family.network, "last", weights)
-            shape = {"width": 64, "height": 64, "num_steps": 20, "guidance": 1.0}
             scores = {
-                frames: mean(judged(make(family, requests(held_out(24), 2, num_frames=frames, **shape))[0]))
-                for frames in (33, 129)
+                name: scores_of(run) for name, run in (("base", None), ("after", Run.find(workspace, state.start)))
             }
-            proof.claim("the judge at 129 frames against 33", scores[129] / scores[33], floor=0.95, scores=scores)
+            proof.say("before", judge=scores["base"])
+            last = scores["after"]
+            proof.claim("the judge at 129 frames against 33", last[129] / last[33], floor=0.95, scores=last)
         mixes = Path(folder) / "presets" / "rewards"
         mixes.mkdir(parents=True)
         (mixes / "broken.toml").write_text(BROKEN_MIX)
