@@ -142,6 +142,46 @@ window.dailies = (() => {
   // A node from a <template>, e.g. one card of a grid.
   const stamp = (template) => template.content.firstElementChild.cloneNode(true);
 
+  // ---- The page's own address says where it is: `address({tab: "train"})`; null takes a part away. Not the labellers' page.
+  function address(parts) {
+    const url = new URL(location.href);
+    if (!document.getElementById("tabs")) return;
+    for (const [name, value] of Object.entries(parts)) value ? url.searchParams.set(name, value) : url.searchParams.delete(name);
+    if (url.href !== location.href) history.replaceState(history.state, "", url);
+  }
+
+  // ---- Words for those who do not see the page: said once, in a line that nobody sees.
+  const voice = Object.assign(document.createElement("p"), { id: "dailies-voice", role: "status" });
+  voice.style.cssText = "position:fixed;width:1px;height:1px;margin:-1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap";
+  whenThere(() => document.body.append(voice));
+  const announce = (sentence) => { voice.textContent = sentence; };
+
+  // ---- Copying. Over plain HTTP from another host there is no `navigator.clipboard`: there the old way does it.
+  async function copied(text) {
+    try { await navigator.clipboard.writeText(text); return true; } catch { return copiedSelected(text); }
+  }
+
+  function copiedSelected(text) {
+    const before = document.activeElement, field = Object.assign(document.createElement("textarea"), { value: text, readOnly: true });
+    field.style.cssText = "position:fixed;top:0;opacity:0";
+    document.body.append(field);
+    field.select();
+    const done = document.execCommand("copy");
+    field.remove();
+    before?.focus({ preventScroll: true });
+    return done;
+  }
+
+  // The button that copies says for a moment what came of it.
+  async function copy(button, text) {
+    const { done, failed } = window.dailies.copyWords, label = (button.dataset.label ??= button.textContent);
+    const said = (await copied(text)) ? done : failed;
+    button.textContent = said;
+    announce(said);
+    clearTimeout(button.saying);
+    button.saying = setTimeout(() => { button.textContent = label; }, 2000);
+  }
+
   // ---- Files that the page makes itself.
   function save(name, blob) {
     const address = URL.createObjectURL(blob);
@@ -159,5 +199,5 @@ window.dailies = (() => {
     return new Blob([lines.map((line) => line.map(quote).join(",") + "\r\n").join("")], { type: "text/csv" });
   }
 
-  return { theme, visible, listen, onKey, keys, keyRow, fill, stamp, save, csv };
+  return { theme, visible, listen, onKey, keys, keyRow, fill, stamp, address, announce, copy, save, csv };
 })();

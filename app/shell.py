@@ -74,6 +74,10 @@ def _connect(
     def show_in_library(event: gr.EventData) -> list[Any]:
         return [gr.update(selected="library"), *library.refresh(*library.unfiltered), *library.open(event.id)]
 
+    def arrive_at(event: gr.EventData) -> dict[str, Any]:
+        known = {tab.id for tab in tabs.children if isinstance(tab, gr.Tab)}
+        return gr.update(selected=event.tab) if event.tab in known else gr.skip()
+
     in_library = [tabs, *library.shown, *library.opened]
     on(library.facts.use_settings, use_settings, None, [tabs, *generate.filled])
     on(generate.facts.show_in_library, show_in_library, None, in_library)
@@ -82,6 +86,7 @@ def _connect(
     on(page.load, generate.resume_keyframes, None, generate.keyframe_outputs)
     on(page.load, generate.form.start, None, [*generate.form.settings, generate.form.fields["seed"]])
     on(masthead.arrive, show_in_library, None, in_library)
+    on(masthead.arrive_at, arrive_at, None, tabs)
 
 
 def _train_on_votes(desk: Desk, tabs: gr.Tabs, label: LabelTab, train: TrainTab) -> None:
@@ -155,7 +160,8 @@ def build_server(desk: Desk, dependencies: Sequence[Any] = (), users: Users | No
 def _head() -> str:
     """The scripts that all components share."""
     page, plots = ((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "plots.js"))
-    return f"<script>{page}\nwindow.dailies.plotWords = {json.dumps(text.PLOT_WORDS)};\n{plots}</script>"
+    given = f"Object.assign(window.dailies, {json.dumps({'plotWords': text.PLOT_WORDS, 'copyWords': text.COPY_WORDS})});"
+    return f"<script>{page}\n{given}\n{plots}</script>"
 
 
 def _mount(server: FastAPI, page: gr.Blocks, path: str) -> FastAPI:

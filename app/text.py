@@ -191,8 +191,8 @@ ACTION_HINTS = {
     "show_in_library": "Every clip is kept in the Library; open this one there",
 }
 FACTS_WORDS = {
-    "permalink": "Copy link",
-    "copied": "Copied",
+    "permalink": "Link to this clip",
+    "copy": "Copy link",
     "mp4": "Download mp4",
     "frames": "Download lossless",
     "request": "Full request",
@@ -200,6 +200,7 @@ FACTS_WORDS = {
 }
 
 # ---- Components
+COPY_WORDS = {"done": "Copied", "failed": "Not copied: this browser forbids it"}
 PLOT_WORDS = {"png": "Download this plot as PNG", "csv": "Download its numbers as CSV"}
 PLAYER_WORDS = {
     "player": "Player",

@@ -1,7 +1,6 @@
 // What is known of one clip, and what can be done with it. `props.value` = see `facts` in app/views/clips.py, or null.
 // Each action is an event of its own name that carries {id, starred}, `starred` being what a click on the star wants.
 const EVENTS = ["again", "new_seed", "use_settings", "star_clip", "show_in_library", "score_clip", "remove_clip", "close_clip"];
-const { words } = props;
 const $ = (selector) => element.querySelector(selector);
 const make = (tag, values) => Object.assign(document.createElement(tag), values);
 $(".facts").dataset.part = props.part;
@@ -25,16 +24,11 @@ function button([name, label, hint]) {
   return made;
 }
 
-async function copy(link) {
-  await navigator.clipboard.writeText(new URL(link, location.origin).href);
-  $('[data-do="copy"]').textContent = words.copied;
-  setTimeout(() => { $('[data-do="copy"]').textContent = words.permalink; }, 1500);
-}
-
 element.addEventListener("click", (event) => {
   const action = event.target.closest("[data-action]")?.dataset.action;
   if (action && EVENTS.includes(action)) trigger(action, { id: props.value.id, starred: !props.value.starred });
-  if (event.target.closest('[data-do="copy"]')) copy(props.value.links.permalink);
+  const copies = event.target.closest('[data-do="copy"]');
+  if (copies) window.dailies.copy(copies, $('[data-link="permalink"]').href);
 });
 window.dailies.listen(element, "keydown", (event) => {
   const closes = event.key === "Escape" && !event.defaultPrevented && window.dailies.visible(element);

@@ -8,7 +8,7 @@ const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
 const KEPT = "dailies.monitor";
 const read = () => { try { return JSON.parse(localStorage.getItem(KEPT)) ?? {}; } catch { return {}; } };
 const state = {
-  runs: [], chosen: null, looked: null, axis: "step", smoothing: 0, groups: [], alarms: {}, sets: null,
+  runs: [], chosen: null, looked: new URL(location.href).searchParams.get("run"), axis: "step", smoothing: 0, groups: [], alarms: {}, sets: null,
   series: new Map(), asks: 0, hover: null, ...read(),
 };
 const charts = new Map(); // metric -> {figure, canvas, name}
@@ -95,6 +95,7 @@ function look(run, sets) {
     state.looked = run;
     state.sets = sets;
     paintRuns();
+    window.dailies.address({ run });
     if (run) trigger("look_at", { id: run });
   } else if (sets !== state.sets) {
     state.sets = sets;

@@ -137,6 +137,7 @@ function choose(campaign) {
   $(".last").textContent = "";
   if (campaign) {
     localStorage.setItem(CAMPAIGN, campaign.id);
+    window.dailies.address({ campaign: campaign.id });
     trigger("choose_campaign", { id: campaign.id });
   }
   makeAxes();

@@ -1,5 +1,19 @@
-// Event "arrive" {id}: the page was opened by the permalink of a clip.
+// Events: "arrive" {id}, the page was opened by the permalink of a clip; "arrive_at" {tab}, by the address of a tab.
 window.dailies.fill(element, props.value);
 ringing(element.querySelector(".bell"), props.words.bell, server.news);
-const id = new URL(location.href).searchParams.get("clip");
-if (id) trigger("arrive", { id });
+
+// ---- Where the page is, told by its address: `tab`, and what is looked at there. A reload or a bookmark comes back to it.
+const asked = new URL(location.href).searchParams, clip = asked.get("clip"), tab = asked.get("tab");
+if (clip) trigger("arrive", { id: clip });
+else if (tab) trigger("arrive_at", { tab });
+
+// Gradio tells of a tab that was pressed; only its buttons tell of one that the page itself turned to.
+let here = "generate"; // where it opens: said only once somebody was elsewhere
+function follow() {
+  const open = document.querySelector('#tabs button[id$="-tab-button"][aria-selected="true"]')?.dataset.tabId ?? here;
+  if (open === here) return;
+  here = open;
+  window.dailies.address(open === "library" ? { tab: open } : { tab: open, clip: null });
+}
+new MutationObserver((changes) => changes.some(({ target }) => target.id.endsWith("-tab-button")) && follow())
+  .observe(document.body, { subtree: true, attributes: true, attributeFilter: ["aria-selected"] });

@@ -10,7 +10,10 @@ from app.views import notices
 
 
 class Masthead(Component):
-    """Event: arrive {id}, when the page was opened by a clip's permalink. Its bell asks for news when it is on."""
+    """Events: arrive {id}, when the page was opened by a clip's permalink; arrive_at {tab}, by the address of a tab.
+
+    Its bell asks for news when it is on.
+    """
 
     def __init__(self, desk: Desk, *, render: bool = True) -> None:
         def news(seen: dict[str, Any]) -> dict[str, Any]:

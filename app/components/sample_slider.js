@@ -1,4 +1,5 @@
-// Which checkpoint's samples are shown. `props.value` = {run, sets: [{name, label}], prompts: [text], set, prompt, note, can_ask, can_use}.
+// Which checkpoint's samples are shown. `props.value` = {run, sets: [{name, label}], prompts: [text], set, prompt, note, can_ask, can_use,
+// files: [{label, url, file}]}.
 // Events: "show_sample" {run, set, prompt} (names and positions), "sample_now" {run}, "use_adapter" {run}.
 const $ = (selector) => element.querySelector(selector);
 let value = props.value;
@@ -15,6 +16,7 @@ function show(given) {
   $("select").title = $("select").selectedOptions[0]?.textContent ?? "";
   Object.assign($(".at input"), { max: Math.max(0, value.sets.length - 1), disabled: value.sets.length < 2 });
   $(".at input").value = value.set;
+  $(".files").replaceChildren(...value.files.map(({ label, url, file }) => Object.assign(document.createElement("a"), { textContent: label, href: url, download: file })));
   $(".now").disabled = !value.can_ask;
   $(".use").hidden = !value.can_use;
   $(".prompt").hidden = value.prompts.length === 0;

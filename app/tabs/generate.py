@@ -55,7 +55,7 @@ class GenerateTab:
                 with gr.Column(scale=6, min_width=320):
                     self.player = ClipPair("generate")
                 with gr.Column(scale=5, min_width=320):
-                    self.facts = ClipFacts("generate-facts", "head")
+                    self.facts = ClipFacts("generate-facts", "alone")
                     self.bars = gr.Plot(show_label=False, container=False, elem_id="generate-bars", elem_classes="plot")
                     self.takes = ClipGrid("generate-takes", "takes")
             self.timeline = gr.Plot(show_label=False, container=False, elem_id="generate-timeline", elem_classes="plot")

@@ -95,7 +95,7 @@ class ScoreTab:
                 self.matrix = gr.Plot(show_label=False, container=False, elem_id="score-matrix", elem_classes="plot")
 
     def _inspector(self) -> None:
-        self.facts = ClipFacts("score-facts", "head")
+        self.facts = ClipFacts("score-facts", "alone")
         self.player = ClipPair("score")
         with gr.Row(elem_classes="tight"):
             self.overlay = gr.Dropdown(label=text.OVERLAY, choices=[], min_width=180, elem_id="overlay")

@@ -103,7 +103,7 @@ def test_every_clip_has_a_link_that_opens_in_a_fresh_browser(browser: Browser, f
     at(page, text.LIBRARY)
     expect(page.locator("#library-facts .prompt")).to_have_text(clip.prompt)
     page.locator("#library-details [data-do=copy]").click()
-    expect(page.locator("#library-details [data-do=copy]")).to_have_text(text.FACTS_WORDS["copied"])
+    expect(page.locator("#library-details [data-do=copy]")).to_have_text(text.COPY_WORDS["done"])
     assert page.evaluate("navigator.clipboard.readText()") == f"{furnished.address}clip/{clip.id}"
     context.close()
 
