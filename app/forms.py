@@ -190,6 +190,13 @@ class RequestForm:
         """Updates for `settings` when a model is chosen."""
         return settings_of(model, adapter_names(self.workspace, model), mode=mode)
 
+    def offer(self, model: str | None, adapter: str | None) -> Any:
+        """An update for the adapter's field: what there is for the model now, and what is chosen."""
+        if not model:
+            return gr.skip()
+        names = {*adapter_names(self.workspace, model), adapter or ""} - {""}
+        return gr.update(**adapter_choices(sorted(names)))
+
     @property
     def by_mode(self) -> list[Any]:
         """What looks otherwise in another mode."""

@@ -42,8 +42,8 @@ def build_page(desk: Desk) -> gr.Blocks:
     with gr.Blocks(title=text.TITLE, analytics_enabled=False, fill_width=True) as page:
         masthead = Masthead(desk)
         with gr.Tabs(elem_id="tabs") as tabs:
-            with gr.Tab(text.GENERATE, id="generate", elem_id="generate-tab"):
-                generate = GenerateTab(desk)
+            with gr.Tab(text.GENERATE, id="generate", elem_id="generate-tab") as generate_tab:
+                generate = GenerateTab(desk, generate_tab)
             with gr.Tab(text.SCORE, id="score", elem_id="score-tab") as score_tab:
                 score = ScoreTab(desk, score_tab)
             with gr.Tab(text_label.LABEL, id="label", elem_id="label-tab") as label_tab:

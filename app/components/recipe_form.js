@@ -62,7 +62,7 @@ function showRecipe() {
   options("model", offered.models, choices.model);
   options("mix", offered.mixes, choices.mix);
   options("prompts", offered.prompts.map((key) => ({ key, title: key })), choices.prompts);
-  options("campaign", [{ key: "", title: offered.campaigns.length ? words.pairs_file : words.no_campaigns }, ...offered.campaigns], choices.campaign);
+  showCampaigns(choices.campaign);
   named("rewards").value = choices.rewards;
   named("pairs").value = choices.pairs;
   for (const field of element.querySelectorAll(".for-mix, .for-prompts")) field.hidden = !offered.makes_clips;
@@ -74,9 +74,14 @@ function showRecipe() {
 
 function showFile() { $(".file").hidden = form.offered.makes_clips || named("campaign").value !== ""; }
 
-function showAdapters() {
+function showCampaigns(chosen) {
+  const { campaigns } = form.offered;
+  options("campaign", [{ key: "", title: campaigns.length ? words.pairs_file : words.no_campaigns }, ...campaigns], chosen);
+}
+
+function showAdapters(chosen = "") {
   const names = form.offered.adapters[named("model").value] ?? [];
-  options("adapter", [{ key: "", title: words.no_adapter }, ...names.map((key) => ({ key, title: key }))], "");
+  options("adapter", [{ key: "", title: words.no_adapter }, ...names.map((key) => ({ key, title: key }))], chosen);
 }
 
 function showSettings() {
@@ -194,6 +199,16 @@ function refill(chosen) {
   ask(0);
 }
 
+// Campaigns and adapters that came while the form was out of sight; what is chosen and typed stays.
+async function offer() {
+  const shown = form?.offered, found = shown && (await server.offered().catch(() => null));
+  if (!found?.adapters || shown !== form.offered) return;
+  Object.assign(shown, found);
+  showCampaigns(named("campaign").value);
+  showAdapters(named("adapter").value);
+}
+new IntersectionObserver((entries) => entries.at(-1).isIntersecting && offer()).observe(element); // its tab was opened
+
 // ---- Hands
 const hands = {
   async queue(button) {
@@ -220,7 +235,7 @@ const hands = {
     button.disabled = false;
   },
   command() { $(".shell").hidden = !$(".shell").hidden; },
-  async copy() { await navigator.clipboard?.writeText($(".shell code").textContent); },
+  copy(button) { window.dailies.copy(button, $(".shell code").textContent); },
   save() { $(".saving").hidden = !$(".saving").hidden; if (!$(".saving").hidden) named("key").focus(); },
   async keep() {
     const kept = await call("save", { ...choices(), key: named("key").value.trim() });

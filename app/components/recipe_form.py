@@ -16,6 +16,9 @@ class RecipeForm(Component):
         def open(key: str) -> dict[str, Any]:
             return curricula.opened(key) if key.startswith(recipe.CURRICULUM) else recipe.opened(desk, key)
 
+        def offered(_: Any = None) -> dict[str, Any]:
+            return recipe.offered(desk)
+
         def outlook(choices: dict[str, Any]) -> dict[str, Any]:
             return (curricula if choices.get(curricula.NAME) else recipe).outlook(desk, choices)
 
@@ -31,7 +34,7 @@ class RecipeForm(Component):
         def save(choices: dict[str, Any]) -> dict[str, Any]:
             return recipe.save(desk, choices)
 
-        functions = [told(open), told(outlook), told(queue), told(check), told(verdicts), told(save)]
+        functions = [told(open), told(offered), told(outlook), told(queue), told(check), told(verdicts), told(save)]
         super().__init__(
             "recipe_form",
             {},

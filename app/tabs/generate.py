@@ -36,14 +36,14 @@ ACTIONS = ("again", "new_seed", "use_settings", "star_clip", "show_in_library")
 class GenerateTab:
     """`form` and `facts` are there for the shell, which connects tabs with each other."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, tab: gr.Tab) -> None:
         self.desk = desk
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=0, min_width=340, elem_classes=["desk-panel", "request-form", "ctrl-enter"]):
                 self.form = RequestForm(desk.workspace)
             with gr.Column(scale=1, elem_classes="stage-column"):
                 self._stage()
-        self._wire()
+        self._wire(tab)
 
     def _stage(self) -> None:
         self.jobs = JobStrip("generate-jobs", self.desk, KINDS)
@@ -73,8 +73,9 @@ class GenerateTab:
     def outputs(self) -> list[Any]:
         return [self.welcome, self.shown, self.player, self.facts, self.bars, self.timeline, self.takes]
 
-    def _wire(self) -> None:
+    def _wire(self, tab: gr.Tab) -> None:
         form = self.form
+        on(tab.select, self.arrive, [form.fields["model"], form.fields["adapter"]], [form.fields["adapter"], self.jobs])
         on(form.submit.click, self.submit, form.inputs, [self.jobs, form.fields["seed"]])
         on(form.dice.click, lambda: str(draw_seed()), None, form.fields["seed"])
         model, mode = form.fields["model"], form.fields["mode"]
@@ -103,6 +104,10 @@ class GenerateTab:
         on(self.facts.use_settings, self.use_settings, None, self.filled)
         on(self.facts.star_clip, self.star, self.takes, self.outputs)
         on(self.takes.star_clip, self.star, self.takes, self.outputs)
+
+    def arrive(self, model: str | None, adapter: str | None) -> list[Any]:
+        """The tab was opened: adapters that were trained since, and jobs that were filed elsewhere."""
+        return [self.form.offer(model, adapter), strip(self.desk, KINDS)]
 
     # ---- Filing jobs
     def submit(self, *values: Any) -> tuple[dict[str, Any], Any]:

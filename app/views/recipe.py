@@ -59,16 +59,26 @@ def _base(desk: Desk, recipe: str, run: str) -> TrainPreset:
 
 
 def _offered(desk: Desk, base: TrainPreset) -> dict[str, Any]:
-    models = [(title, key) for title, key in titled("models") if why_untrainable(load_preset("models", key)) is None]
     names = prompt_sets()
     return {
-        "models": _options(models),
-        "adapters": {key: [one.name for one in list_adapters(desk.workspace, key)] for _, key in models},
+        **offered(desk),
+        "models": _options(_trainable()),
         "mixes": _options(titled("rewards")) if base.mix else [],
         "prompts": sorted({*names, base.prompts}) if base.prompts else [],
-        "campaigns": [{"key": one.id, "title": one.title} for one in Campaigns(desk.store).list()],
         "makes_clips": base.mix is not None,
     }
+
+
+def offered(desk: Desk) -> dict[str, Any]:
+    """What comes to be while the page is open: adapters to start from, by model, and campaigns."""
+    return {
+        "adapters": {key: [one.name for one in list_adapters(desk.workspace, key)] for _, key in _trainable()},
+        "campaigns": [{"key": one.id, "title": one.title} for one in Campaigns(desk.store).list()],
+    }
+
+
+def _trainable() -> list[tuple[str, str]]:
+    return [(title, key) for title, key in titled("models") if why_untrainable(load_preset("models", key)) is None]
 
 
 def _options(choices: list[tuple[str, str]]) -> list[dict[str, str]]:

@@ -58,7 +58,7 @@ def built(make: Callable[[], Any]) -> Any:
 def tabs(desk: Desk) -> tuple[GenerateTab, LibraryTab]:
     def make() -> tuple[GenerateTab, LibraryTab]:
         with gr.Blocks(), gr.Tab("Library") as tab:
-            return GenerateTab(desk), LibraryTab(desk, tab)
+            return GenerateTab(desk, tab), LibraryTab(desk, tab)
 
     return built(make)
 
@@ -145,6 +145,20 @@ def test_an_adapter_of_the_model_can_be_asked_for(tabs: Any, desk: Desk) -> None
     assert desk.queue.list()[0].config["requests"][0]["adapter"] == "run-2"
     with pytest.raises(ConfigError, match="Unknown adapter 'run-3'"):
         tabs[0].submit(*typed(adapter="run-3"))
+
+
+def test_what_came_since_is_offered_when_generate_is_opened(tabs: Any, desk: Desk) -> None:
+    offered, strip = tabs[0].arrive("mini", "")
+    assert not offered["interactive"] and strip["jobs"] == []
+    folder = desk.workspace.adapters / "run-2"
+    folder.mkdir(parents=True)
+    (folder / WEIGHTS_FILE).write_bytes(b"0")
+    write_card(folder, AdapterCard(model="mini"))
+    job = desk.queue.submit(JobSpec.generate([GenerationRequest(prompt="a red circle")], None))
+    offered, strip = tabs[0].arrive("mini", "gone")
+    assert [key for _, key in offered["choices"]] == ["", "gone", "run-2"] and offered["interactive"]
+    assert "value" not in offered, "what is chosen stays"
+    assert [card["id"] for card in strip["jobs"]] == [job.id]
 
 
 def test_a_starred_take_stays_in_sight(tabs: Any, desk: Desk, make_clip: MakeClip) -> None:

@@ -1,0 +1,91 @@
+"""What comes to be while the page is open, here by somebody in a shell, is offered once its tab is opened again."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app import text, text_train
+from engine.data.adapters import AdapterCard, write_card
+from engine.data.campaign_spec import CampaignSpec, Entrant
+from engine.data.campaigns import Campaigns
+from engine.data.store import Store
+from engine.families.adapters import WEIGHTS_FILE
+from engine.generation.request import GenerationRequest
+from engine.jobs.queue import JobQueue
+from engine.jobs.spec import JobSpec
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+PROMPT = "a red circle moving left"
+
+
+@pytest.fixture(scope="module")
+def bench(new_workbench: Callable[..., Any]) -> Any:
+    """Nothing works in the background there: the queue is paused."""
+    made = new_workbench()
+    store = Store(made.workspace)
+    JobQueue(store).pause()
+    store.close()
+    made.start()
+    return made
+
+
+def add_adapter(bench: Any, name: str) -> None:
+    folder = bench.workspace.adapters / name
+    folder.mkdir(parents=True)
+    (folder / WEIGHTS_FILE).write_bytes(b"0")
+    write_card(folder, AdapterCard(model="mini"))
+
+
+def go(page: Page, tab: str) -> None:
+    page.get_by_role("tab", name=tab, exact=True).click()
+
+
+def test_generate_and_train_offer_what_came_since(page: Page, bench: Any) -> None:
+    page.goto(bench.address)
+    adapter = page.locator("#adapter input")
+    expect(adapter).to_be_disabled()
+    expect(page.locator("#adapter")).to_contain_text(text.NO_ADAPTERS)
+    go(page, text_train.TRAIN)
+    form = page.locator("#train-form")
+    form.locator('select[name="recipe"]').select_option("mini_dpo")
+    rate, campaigns = form.locator('[data-setting="learning_rate"]'), form.locator('select[name="campaign"]')
+    expect(campaigns).to_be_visible()
+    expect(campaigns.locator("option")).to_have_text([text_train.FORM_WORDS["no_campaigns"]])
+    rate.fill("1e-5")
+
+    add_adapter(bench, "trained-first")
+    store = Store(bench.workspace)
+    JobQueue(store).submit(JobSpec.generate([GenerationRequest(prompt=PROMPT)], None))
+    spec = CampaignSpec(title="Takes of mini", prompts=(PROMPT,), entrants=(Entrant(model="mini"),), takes=2)
+    campaign = Campaigns(store).create(spec)
+    store.close()
+
+    go(page, text.GENERATE)
+    expect(page.locator("#generate-jobs .job")).to_contain_text(PROMPT)
+    expect(adapter).to_be_enabled()
+    adapter.click()
+    page.get_by_role("option", name="trained-first", exact=True).click()
+    expect(adapter).to_have_value("trained-first")
+    go(page, text_train.TRAIN)
+    start = form.locator('select[name="adapter"]')
+    expect(campaigns.locator(f'option[value="{campaign.id}"]')).to_have_text("Takes of mini")
+    expect(start.locator("option")).to_have_count(2)
+    expect(rate).to_have_value("1e-5")
+    start.select_option("trained-first")
+    campaigns.select_option(campaign.id)
+
+    add_adapter(bench, "trained-second")
+    go(page, text.GENERATE)
+    expect(adapter).to_have_value("trained-first")
+    adapter.click()
+    expect(page.get_by_role("option", name="trained-second", exact=True)).to_be_visible()
+    expect(adapter).to_have_value("trained-first")
+    page.keyboard.press("Escape")
+    go(page, text_train.TRAIN)
+    expect(start.locator("option")).to_have_count(3)
+    expect(start).to_have_value("trained-first")
+    expect(campaigns).to_have_value(campaign.id)
+    expect(rate).to_have_value("1e-5")
