@@ -4,30 +4,48 @@ Object.assign(window.dailies, (() => {
   const ground = () => getComputedStyle(document.body).getPropertyValue("--panel-background-fill").trim() || "#fff";
   const ink = () => getComputedStyle(document.body).getPropertyValue("--body-text-color").trim() || "#000";
 
-  // The two buttons; `png()` and `lines()` give a blob and lines of cells, `name` the file's name, when one is pressed.
+  // The two buttons; when one is pressed `png()` and `lines()` give a blob and lines of cells (nothing: they said why not),
+  // `name()` the file's name.
   function plotFiles(name, png, lines) {
     const box = Object.assign(document.createElement("span"), { className: "plot-files" });
     const make = (kind, act) => {
       const button = Object.assign(document.createElement("button"), { type: "button", textContent: kind.toUpperCase(), title: words[kind], ariaLabel: words[kind] });
-      button.addEventListener("click", async () => save(name + "." + kind, await act()));
+      button.addEventListener("click", async () => {
+        const blob = await act();
+        if (blob) save(name() + "." + kind, blob);
+      });
       return button;
     };
-    box.append(make("png", png), make("csv", () => csv(lines())));
+    box.append(make("png", png), make("csv", async () => { const cells = await lines(); return cells && csv(cells); }));
     return box;
   }
 
-  // A canvas as PNG, with its title, on the page's ground.
-  function canvasPng(canvas, title) {
-    const scale = devicePixelRatio || 1, band = 26 * scale;
-    const sheet = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height + band });
+  // A canvas as PNG, with its title, on the page's ground; below it what its lines are: `legend` = [{name, colour, dash}].
+  function canvasPng(canvas, title, legend = []) {
+    const scale = devicePixelRatio || 1, band = 26, row = 18, width = canvas.width / scale, height = canvas.height / scale;
+    const sheet = Object.assign(document.createElement("canvas"), { width: canvas.width, height: (band + height + legend.length * row) * scale });
     const pen = sheet.getContext("2d");
+    pen.scale(scale, scale);
     pen.fillStyle = ground();
-    pen.fillRect(0, 0, sheet.width, sheet.height);
+    pen.fillRect(0, 0, width, sheet.height);
     pen.fillStyle = ink();
-    pen.font = 13 * scale + "px system-ui, sans-serif";
-    pen.fillText(title, 6 * scale, 17 * scale);
-    pen.drawImage(canvas, 0, band);
+    pen.font = "13px system-ui, sans-serif";
+    pen.fillText(title, 6, 17, width - 12);
+    pen.drawImage(canvas, 0, band, width, height);
+    legend.forEach((line, index) => keyLine(pen, line, band + height + index * row, width));
     return new Promise((done) => sheet.toBlob(done));
+  }
+
+  function keyLine(pen, { name, colour, dash }, top, width) {
+    pen.strokeStyle = colour;
+    pen.lineWidth = 2;
+    pen.setLineDash(dash);
+    pen.beginPath();
+    pen.moveTo(6, top + 8);
+    pen.lineTo(34, top + 8);
+    pen.stroke();
+    pen.font = "12px system-ui, sans-serif";
+    pen.fillText(name, 42, top + 12, width - 48);
   }
 
   // ---- Plotly's. On the page CSS gives text and grid their colours; the picture has to be told them.
@@ -55,7 +73,7 @@ Object.assign(window.dailies, (() => {
   function equip() {
     for (const box of document.querySelectorAll(".plot")) {
       const plot = box.querySelector(".js-plotly-plot"), there = box.querySelector(".plot-files");
-      if (plot && !there) box.append(plotFiles(box.id, () => plotlyPng(box.querySelector(".js-plotly-plot")), () => plotlyLines(box.querySelector(".js-plotly-plot"))));
+      if (plot && !there) box.append(plotFiles(() => box.id, () => plotlyPng(box.querySelector(".js-plotly-plot")), () => plotlyLines(box.querySelector(".js-plotly-plot"))));
       if (!plot) there?.remove();
     }
   }

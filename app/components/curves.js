@@ -131,8 +131,7 @@ function layOut(groups) {
 function makeChart({ name, title }) {
   const figure = make("figure", "chart"), caption = make("figcaption", ""), canvas = make("canvas", "");
   figure.dataset.metric = name;
-  const lines = () => [["run", state.axis === "time" ? "minutes" : "step", name], ...linesOf(name).flatMap(({ run, x, y }) => [...x].map((at, index) => [run, at, y[index]]))];
-  const files = window.dailies.plotFiles(name.replaceAll("/", "-"), () => window.dailies.canvasPng(canvas, title), lines);
+  const files = window.dailies.plotFiles(() => name.replaceAll("/", "-"), () => pictureOf({ name, title, canvas }), () => numbersOf(name));
   caption.append(make("span", "title", title), files, make("span", "now"));
   canvas.setAttribute("role", "img");
   const tip = make("div", "tip");

@@ -16,11 +16,14 @@ class Curves(Component):
         def news(asked: Any = None) -> dict[str, Any]:
             return feed.news(asked if isinstance(asked, dict) else {})
 
+        def points(asked: Any = None) -> dict[str, Any]:
+            return feed.points(asked if isinstance(asked, dict) else {})
+
         super().__init__(
             "curves",
             words=text.CURVES_WORDS,
             elem_id=name,
-            server_functions=[told(news)],
+            server_functions=[told(news), told(points)],
             before=["curves_paint"],
             render=render,
             colours=list(SERIES),

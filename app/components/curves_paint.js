@@ -2,7 +2,7 @@
 function smoothed(values) {
   const keepShare = state.smoothing;
   if (!keepShare) return values;
-  const found = new Float32Array(values.length);
+  const found = new Float64Array(values.length);
   let mean = 0, weight = 0;
   for (let index = 0; index < values.length; index += 1) { // its beginning is not pulled towards 0
     mean = keepShare * mean + (1 - keepShare) * values[index];
@@ -10,6 +10,20 @@ function smoothed(values) {
     found[index] = mean / weight;
   }
   return found;
+}
+
+// Every point of a metric, not only those that are drawn, and what the smoothing makes of it.
+async function numbersOf(name) {
+  const found = await server.points({ runs: state.chosen, name, axis: state.axis }).catch(() => ({ problem: words.unreachable }));
+  if (found.problem) { $(".said").textContent = found.problem; return null; }
+  const rows = Object.entries(found).flatMap(([run, [x, y]]) => { const means = smoothed(y); return x.map((at, index) => [run, at, y[index], means[index]]); });
+  return [["run", state.axis === "time" ? "minutes" : "step", name, "smoothed"], ...rows];
+}
+
+function pictureOf({ name, title, canvas }) {
+  const lines = linesOf(name).map(({ run }) => ({ name: run, colour: colourOf(run), dash: dashOf(run) }));
+  const smoothing = state.smoothing ? `, ${words.smoothing} ${Number(state.smoothing).toFixed(2)}` : "";
+  return window.dailies.canvasPng(canvas, title + smoothing, lines);
 }
 
 function linesOf(name) {

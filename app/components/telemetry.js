@@ -35,11 +35,11 @@ const share = (used, total) => (used === null || !total ? words.not_told : (used
 function gauges(gpu) {
   const of = (index) => state.rows.map((row) => row.gpus[gpu.index]?.[index] ?? null);
   return [
-    [words.use, told(gpu.util_pct, 0, " %"), of(0), 100],
-    [words.memory, share(gpu.mem_used_b, gpu.mem_total_b), of(1), gpu.mem_total_b],
-    [words.power, told(gpu.power_w, 0, " W"), of(2), null],
-    [words.temperature, told(gpu.temp_c, 0, " °C"), of(3), 110],
-    [words.clock, told(gpu.clock_mhz, 0, " MHz"), of(4), null],
+    [words.use, "%", told(gpu.util_pct, 0, " %"), of(0), 100],
+    [words.memory, "bytes", share(gpu.mem_used_b, gpu.mem_total_b), of(1), gpu.mem_total_b],
+    [words.power, "W", told(gpu.power_w, 0, " W"), of(2), null],
+    [words.temperature, "°C", told(gpu.temp_c, 0, " °C"), of(3), 110],
+    [words.clock, "MHz", told(gpu.clock_mhz, 0, " MHz"), of(4), null],
   ];
 }
 
@@ -51,8 +51,8 @@ function take(news) {
   const machine = {
     title: words.processor, facts: "",
     gauges: [
-      [words.use, told(last.cpu, 0, " %"), state.rows.map((row) => row.cpu), 100],
-      [words.memory, share(last.ram, news.ram_total_b), state.rows.map((row) => row.ram), news.ram_total_b],
+      [words.use, "%", told(last.cpu, 0, " %"), state.rows.map((row) => row.cpu), 100],
+      [words.memory, "bytes", share(last.ram, news.ram_total_b), state.rows.map((row) => row.ram), news.ram_total_b],
     ],
   };
   const cards = news.gpus.map((gpu) => ({
@@ -74,21 +74,26 @@ function paint(cards) {
     const grid = box.querySelector(".gauges");
     while (grid.children.length > card.gauges.length) grid.lastElementChild.remove();
     while (grid.children.length < card.gauges.length) grid.append(makeGauge());
-    card.gauges.forEach((gauge, at) => paintGauge(grid.children[at], ...gauge));
+    card.gauges.forEach((gauge, at) => paintGauge(grid.children[at], card.title, ...gauge));
   });
 }
 
 function makeGauge() {
   const box = Object.assign(document.createElement("div"), { className: "gauge" }), line = document.createElement("span");
-  const files = window.dailies.plotFiles("telemetry", () => window.dailies.canvasPng(box.querySelector("canvas"), box.told[0]), () => [["sample", box.told[0]], ...box.told[1].map((value, index) => [index, value])]);
+  const title = () => box.told.device + ", " + box.told.name;
+  const file = () => ("telemetry " + title()).toLowerCase().replaceAll(/[^a-z0-9]+/g, "-");
+  const lines = () => [["time", `${box.told.name} (${box.told.unit})`], ...box.told.values.map((value, index) => [moment(state.rows[index].at), value])];
+  const files = window.dailies.plotFiles(file, () => window.dailies.canvasPng(box.querySelector("canvas"), title()), lines);
   line.append(document.createElement("i"), files, document.createElement("b"));
   line.firstChild.style.fontStyle = "normal";
   box.append(line, document.createElement("canvas"));
   return box;
 }
 
-function paintGauge(box, name, text, values, most) {
-  box.told = [name, values];
+const moment = (at) => new Date(at * 1000).toISOString();
+
+function paintGauge(box, device, name, unit, text, values, most) {
+  box.told = { device, name, unit, values };
   box.querySelector("i").textContent = name;
   box.querySelector("b").textContent = text;
   const canvas = box.querySelector("canvas"), scale = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;

@@ -105,6 +105,18 @@ def test_long_runs_are_thinned_and_keep_their_peaks(desk: Desk, new_run: Callabl
     assert len(steps) < 700 and max(values) == 100.0 and steps[-1] == 3000
 
 
+def test_every_point_can_be_had(desk: Desk, new_run: Callable[..., Run]) -> None:
+    long, short, feed = new_run(), new_run(3), CurveFeed(desk)
+    for step in range(1, 3001):
+        long.append_metrics(step, {"loss": 1 / step})
+    found = feed.points({"runs": [long.id, short.id, "gone"], "name": "loss", "axis": "step"})
+    assert list(found) == [long.id, short.id] and len(found[long.id][0]) == 3000
+    assert found[short.id] == [[1, 2, 3], [1, 1 / 2, 1 / 3]], "as they were logged"
+    assert feed.points({"runs": [long.id, short.id], "name": "reward", "axis": "time"}) == {
+        short.id: [[0, 1, 2], [0.1, 0.2, 0.3]]
+    }
+
+
 def test_metrics_come_in_groups() -> None:
     names = {"reward", "rewards/mini/mean", "rewards/mini/std", "watch/held_out/seam", "samples/total", "epoch", "at"}
     names |= {"monitor/seam", "monitor/t_lpips", "samples/held_out/seam", "ratio/spread", "clip_ratio", "strange"}
@@ -183,6 +195,11 @@ def test_the_base_is_beside_the_checkpoint(sampled: Run) -> None:
     assert player["clips"][1]["url"] == f"/media/runs/{sampled.id}/00000002/1.mp4"
     assert player["prefetch"] == [f"/media/runs/{sampled.id}/{name}/1.mp4" for name in ("00000002", "00000004")]
     assert bars is None
+    assert samples.files(player)[1] == {
+        "label": "Download Step 2",
+        "url": f"/media/runs/{sampled.id}/00000002/1.mp4",
+        "file": f"{sampled.id}-00000002-1.mp4",
+    }
 
 
 def test_a_run_without_samples_says_why(new_run: Callable[..., Run]) -> None:

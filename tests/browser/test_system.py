@@ -1,6 +1,9 @@
 """The System tab: devices that are read while somebody looks, a download that is filed, and cleaning up after a yes."""
 
+import csv
+import io
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +62,19 @@ def test_numbers_come_over_time_and_only_while_somebody_looks(system: Page) -> N
     asks = system.evaluate(f"{PANEL}.asks")
     system.wait_for_timeout(7000)
     assert system.evaluate(f"{PANEL}.asks") == asks
+
+
+def test_a_gauge_is_taken_away_with_the_moments_and_the_name_of_its_device(system: Page) -> None:
+    gauge = system.locator("#system-telemetry .device").first.locator(".gauge").first
+    gauge.hover()
+    with system.expect_download() as download:
+        gauge.locator(".plot-files button", has_text="CSV").click()
+    assert download.value.suggested_filename == "telemetry-0-amd-instinct-mi300x-use.csv"
+    head, *rows = csv.reader(io.StringIO(Path(download.value.path()).read_text()))
+    assert head == ["time", "Use (%)"]
+    moments = [datetime.fromisoformat(at) for at, _ in rows]
+    assert moments == sorted(moments) and abs((datetime.now(UTC) - moments[-1]).total_seconds()) < 60
+    assert {use for _, use in rows} == {"94"}
 
 
 def test_cleaning_up_asks_first(system: Page, bench: Any) -> None:
