@@ -54,18 +54,38 @@ window.dailies = (() => {
   // A letter is the same key under Caps Lock.
   const plain = (key) => (key.length === 1 ? key.toLowerCase() : key);
 
-  // The keys of a set of actions; a person's own are kept in this browser. Taking a used key swaps the two.
+  // The keys of all players' actions; a person's own are kept in this browser. Taking a used key swaps the two, whichever
+  // player the other one belongs to: an action has one key on the whole page, and "dailies:keys" says that some changed.
+  const KEYS = "dailies.keys", own = readJson(KEYS), players = [];
+  const known = () => Object.assign({}, ...players);
+  const takeOwn = () => { for (const name of Object.keys(own)) delete own[name]; Object.assign(own, readJson(KEYS)); };
+  const keysChanged = () => document.dispatchEvent(new CustomEvent("dailies:keys"));
+  addEventListener("storage", ({ key }) => { if (key === KEYS) { takeOwn(); keysChanged(); } }); // another window's
+
+  // An action that came after its key was given away (Label's, before it was ever open) has that of the one who took it.
+  function keyOf(name) {
+    if (own[name]) return own[name];
+    const all = known(), passed = new Set([name]);
+    for (let key = all[name].key; ; ) {
+      const taker = Object.keys(all).find((other) => !passed.has(other) && own[other] === key);
+      if (!taker) return key;
+      passed.add(taker);
+      key = all[taker].key;
+    }
+  }
+
   function keys(actions) {
-    const own = readJson("dailies.keys");
-    const of = (name) => own[name] ?? actions[name].key;
+    players.push(actions);
     return {
-      of,
+      of: keyOf,
       name: (key) => ({ " ": "Space", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" })[key] ?? key.toUpperCase(),
       set(name, key) {
-        const taken = Object.keys(actions).find((other) => other !== name && of(other) === key);
-        if (taken) own[taken] = of(name);
+        takeOwn();
+        const taken = Object.keys(known()).find((other) => other !== name && keyOf(other) === key);
+        if (taken) own[taken] = keyOf(name);
         own[name] = key;
-        localStorage.setItem("dailies.keys", JSON.stringify({ ...readJson("dailies.keys"), ...own }));
+        localStorage.setItem(KEYS, JSON.stringify(own));
+        keysChanged();
       },
     };
   }
@@ -142,6 +162,25 @@ window.dailies = (() => {
   // A node from a <template>, e.g. one card of a grid.
   const stamp = (template) => template.content.firstElementChild.cloneNode(true);
 
+  // The rows of a list, one for each item, each found again by its item's id: what somebody holds of a row (the focus, a
+  // press that is half done, a number they typed) stays with its item. A row that is in its place is not moved, and one
+  // that is moved gets its focus back.
+  function rows(list, template, items, paint) {
+    const before = new Map([...list.children].map((row) => [row.dataset.id, row])), held = document.activeElement;
+    const wanted = new Set(items.map(({ id }) => id));
+    for (const [id, row] of before) if (!wanted.has(id)) row.remove();
+    let place = list.firstElementChild;
+    for (const item of items) {
+      const row = before.get(item.id) ?? stamp(template);
+      row.dataset.id = item.id;
+      if (row === place) place = row.nextElementSibling;
+      else list.insertBefore(row, place);
+      fill(row, item);
+      paint(row, item);
+    }
+    if (held !== document.activeElement && list.contains(held)) held.focus({ preventScroll: true });
+  }
+
   // ---- The page's own address says where it is: `address({tab: "train"})`; null takes a part away. Not the labellers' page.
   function address(parts) {
     const url = new URL(location.href);
@@ -199,5 +238,5 @@ window.dailies = (() => {
     return new Blob([lines.map((line) => line.map(quote).join(",") + "\r\n").join("")], { type: "text/csv" });
   }
 
-  return { theme, visible, listen, onKey, keys, keyRow, fill, stamp, address, announce, copy, save, csv };
+  return { theme, visible, listen, onKey, keys, keyRow, fill, stamp, rows, address, announce, copy, save, csv };
 })();

@@ -210,6 +210,7 @@ PLAYER_WORDS = {
     "keys": "Keys",
     "remap": "Press a key's button, then the key that you want.",
     "lost": "The file of this clip is gone.",
+    "away": "The page's server does not answer. Trying again; nothing is lost.",
     "frame": "{frame} / {frames}  ·  {seconds} s",
     "actions": {
         "play": "Play or pause",

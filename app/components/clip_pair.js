@@ -14,13 +14,40 @@ const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 const playing = () => Boolean(state.leader && !state.leader.paused && !state.leader.ended);
 
 // ---- Files: fetched whole, so that seeking never waits; what is neither shown nor announced is let go.
-const files = new Map(); // url -> promise of a blob: address, or null where the file is gone
+const files = new Map(); // url -> promise of a blob: address, null where the file is gone, undefined where nobody answered
+const GONE = [403, 404, 410], RETRY_MS = 1000; // not there, or not for this person: asking again does not help
 
 function fileAt(url) {
   if (!files.has(url)) {
-    files.set(url, fetch(url).then(async (reply) => (reply.ok ? URL.createObjectURL(await reply.blob()) : null), () => null));
+    const pending = fetched(url);
+    files.set(url, pending);
+    pending.then((address) => address === undefined && files.get(url) === pending && files.delete(url)); // asked for again
   }
   return files.get(url);
+}
+
+async function fetched(url) {
+  try {
+    const reply = await fetch(url);
+    if (reply.ok) return URL.createObjectURL(await reply.blob());
+    return GONE.includes(reply.status) ? null : undefined;
+  } catch { return undefined; }
+}
+
+// The clips' files, as soon as the server answers for each; null when something else is to be shown meanwhile.
+async function allOf(clips, turn) {
+  let waits = false;
+  while (turn === state.turn && element.isConnected) {
+    const addresses = await Promise.all(clips.map((clip) => fileAt(clip.url)));
+    if (turn !== state.turn) break;
+    const away = addresses.includes(undefined);
+    root.classList.toggle("is-away", away);
+    if (away !== waits) element.player.onAway(waits = away);
+    if (!away) return addresses;
+    await new Promise((done) => setTimeout(done, RETRY_MS));
+  }
+  if (waits) element.player.onAway(false);
+  return null;
 }
 
 function keepOnly(urls) {
@@ -77,20 +104,22 @@ async function open(figure, address) {
   if (video.error) markLost(figure);
 }
 
+// Whether the clips are shown: not where others were asked for meanwhile.
 async function show(value) {
   const turn = ++state.turn, clips = value?.clips ?? [];
   keepOnly(new Set([...clips.map((clip) => clip.url), ...(value?.prefetch ?? [])]));
-  const addresses = await Promise.all(clips.map((clip) => fileAt(clip.url)));
-  if (turn !== state.turn) return;
+  const addresses = await allOf(clips, turn);
+  if (!addresses) return false;
   layOut(clips);
   await Promise.all(addresses.map((address, index) => open(stage.children[index], address)));
-  if (turn !== state.turn) return;
+  if (turn !== state.turn) return false;
   lead(clips);
   setView(clips.length > 1 ? state.view : "side");
   (value?.prefetch ?? []).forEach(fileAt);
   element.dispatchEvent(new CustomEvent("shown", { detail: value }));
   if (props.reveals && clips.length) reveal();
   if (state.leader) await play(0);
+  return turn === state.turn;
 }
 
 // Into view, and the keys with it: the button that was pressed to open it would keep the space bar for itself.
@@ -309,9 +338,10 @@ function seen(visible) {
 }
 new IntersectionObserver((entries) => seen(entries.at(-1).isIntersecting && !document.hidden)).observe(root);
 window.dailies.listen(element, "visibilitychange", () => seen(!document.hidden && element.offsetParent !== null));
+window.dailies.listen(element, "dailies:keys", paintKeys);
 window.dailies.listen(element, "dailies:seek", (event) => event.detail.player === props.name && goTo(event.detail.frame));
 
-element.player = { actions, keys, state, show, prefetch, setView, run, key, goTo, paintKeys, onPaintKeys: () => {} };
+element.player = { actions, keys, state, show, prefetch, setView, run, key, goTo, paintKeys, onPaintKeys: () => {}, onAway: () => {} };
 paintKeys();
 // A value without clips is not for the player but for what extends it.
 const told = () => (!props.value || props.value.clips) && show(props.value);

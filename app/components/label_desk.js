@@ -12,7 +12,7 @@ const pairKey = (pair) => pair.pair_id + ":" + pair.shown_left;
 
 const view = {
   me: null, named: false, campaigns: [], campaign: null, pairs: [], voted: new Set(), shown: null, readyAt: Infinity,
-  since: 0, axes: {}, done: 0, remaining: 0, making: false, open: true, away: false, changing: null, draft: null, sending: null, asking: null, turn: 0, at: 0,
+  since: 0, axes: {}, done: 0, remaining: 0, making: false, open: true, away: new Set(), changing: null, draft: null, sending: null, asking: null, turn: 0, at: 0,
 };
 
 // ---- What comes next
@@ -55,8 +55,7 @@ async function showNext() {
   $(".prompt").textContent = pair.prompt;
   view.shown = pair;
   player.setView("side"); // every pair begins side by side, whichever way the last one was compared
-  await player.show(payload());
-  if (asked() !== pair) return;
+  if (!(await player.show(payload())) || asked() !== pair) return;
   if (player.state.videos.length < pair.clips.length) return leaveOut(pair);
   view.since = performance.now();
   view.readyAt = view.since + SETTLE_MS;
@@ -238,20 +237,20 @@ function say(sentence) {
   $(".notice").hidden = !sentence;
 }
 
-function setAway(away) {
-  if (view.away === away) return;
-  view.away = away;
+function setAway(away, what = "answers") { // what does not come: answers, or clips
+  if (view.away.has(what) === away) return;
+  view.away[away ? "add" : "delete"](what);
   paintAway();
 }
 
 function paintAway() {
   const count = outbox().length, unsent = count === 1 ? words.unsent_one : words.unsent_more.replace("{count}", count);
-  say(view.away ? (count ? words.unsent.replace("{count}", unsent) : words.away) : "");
+  say(view.away.size ? (count ? words.unsent.replace("{count}", unsent) : words.away) : "");
 }
 
 function paintPlace() {
   $(".place").textContent = view.campaign && view.me ? words.place.replace("{done}", view.done).replace("{remaining}", view.remaining) : "";
-  if (view.away) paintAway();
+  if (view.away.size) paintAway();
 }
 
 function paintAxes() {
@@ -300,6 +299,7 @@ const timer = setInterval(() => {
 }, LOOK_AGAIN_MS);
 
 player.onPaintKeys = paintKeycaps;
+player.onAway = (away) => setAway(away, "clips");
 makeButtons();
 watch("value", () => look(props.value?.campaign));
 look(props.value?.campaign);

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from app import text_label as text
+from app.text import LIBRARY
 from engine.data.campaign_spec import CampaignSpec
 from engine.data.campaigns import Campaigns
 
@@ -212,6 +213,75 @@ def test_a_pair_whose_file_is_gone_is_left_out(desk: Any, page: Page, bench: Any
         assert len({one.vote.client_uuid for one in desk.votes(8)}) == 8
     finally:
         hidden.rename(folder)
+
+
+def test_a_pair_whose_files_cannot_be_had_now_is_waited_for(desk: Any, page: Page, watched: Any) -> None:
+    """The server is away while the next pairs are fetched, and again when one of them is to be shown."""
+    let_through, refused = set[str](), list[str]()
+
+    def media(route: Route) -> None:
+        url = route.request.url
+        if len(let_through) < 2 or url in let_through:
+            let_through.add(url)
+            route.fallback()
+        else:
+            refused.append(url)
+            route.fulfill(status=503)
+
+    notice = page.locator("#label-desk .notice")
+    with watched.expecting("status of 503"):
+        page.route("**/clip.mp4", media)
+        desk.arrive()
+        first = desk.ready()
+        while not refused:
+            page.wait_for_timeout(50)
+        page.keyboard.press("3")
+        expect(notice).to_have_text(text.DESK_WORDS["away"])
+        page.unroute("**/clip.mp4", media)
+        desk.ready(but=first)
+        expect(notice).to_be_hidden()
+        for _ in range(3):
+            desk.press("3")
+    desk.sent()
+    assert desk.campaigns.gone(desk.campaign) == []
+
+
+def test_a_key_is_one_actions_in_all_players(desk: Any, page: Page) -> None:
+    """Taken in the Library for Loop, before Label was ever open and after."""
+    loop = text.DESK_WORDS["actions"]["loop"]
+
+    def take(key: str) -> None:
+        row = page.locator("#library-player .keyrow").filter(has_text=loop)
+        page.locator("#library-player summary").click()
+        row.locator("button").click()
+        page.keyboard.press(key)
+        expect(row.locator("button")).to_have_text(key.upper())
+        page.locator("#library-player summary").click()
+
+    page.goto(f"{desk.bench.address}?campaign={desk.campaign}")
+    page.get_by_role("tab", name=LIBRARY, exact=True).click()
+    page.locator("#library-grid .thumb").first.click()
+    take("1")
+    page.get_by_role("tab", name=text.LABEL, exact=True).click()
+    page.locator("#label-desk .name").fill("anna")
+    page.keyboard.press("Enter")
+    first = desk.ready()
+    left, right = (page.locator(f"#label-desk [data-vote={side}] kbd") for side in ("left", "right"))
+    expect(left).to_have_text("L")
+    page.keyboard.press("1")
+    assert desk.say("state.loop") is False
+    second = desk.press("l")
+    assert second != first and desk.votes(1)[0].vote.choice == "left"
+
+    page.get_by_role("tab", name=LIBRARY, exact=True).click()
+    take("2")
+    page.get_by_role("tab", name=text.LABEL, exact=True).click()
+    expect(right).to_have_text("1")
+    expect(left).to_have_text("L")
+    assert desk.press("1") != second
+    assert [one.vote.choice for one in desk.votes(2)] == ["left", "right"]
+    desk.arrive(name=None)
+    expect(right).to_have_text("1")
 
 
 def test_a_votes_key_can_be_changed_and_is_kept(desk: Any, page: Page) -> None:
