@@ -1,7 +1,7 @@
 // Curves of several runs. Asks `server.news({runs, axis, have, looked})` for what is new, only while somebody can see it.
 // Events: "look_at" {id}: a run was chosen; "sets_changed" {id}: it has more samples than before.
 const { words, colours } = props;
-const { stamp, visible, listen } = window.dailies;
+const { visible, listen } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
 const ASK_MS = 2000, BUSY_MS = 60, RETRY_MS = 4000, MOST_POINTS = 1500, LEFT = 46, BOTTOM = 18, TOP = 8, RIGHT = 6;
 const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
@@ -64,6 +64,7 @@ function joined(old, more) {
 function take(news) {
   if (news.problem) { $(".said").textContent = news.problem; return schedule(RETRY_MS); }
   $(".said").textContent = news.left ? words.reading.replace("{left}", Math.ceil(news.left / 1e6)) : "";
+  if (forget(news.runs)) return again();
   if (state.chosen === null) state.chosen = news.chosen;
   state.runs = news.runs;
   state.alarms = news.alarms;
@@ -77,6 +78,14 @@ function take(news) {
   paintAll();
   look(news.looked, news.sets);
   schedule(news.left ? BUSY_MS : ASK_MS);
+}
+
+// Runs that this browser keeps as chosen and that are gone are chosen no more; where all are gone, the server chooses.
+function forget(runs) {
+  const there = new Set(runs.map((run) => run.id)), known = (state.chosen ?? []).filter((run) => there.has(run));
+  if (known.length === (state.chosen ?? []).length) return false;
+  state.chosen = known.length ? known : null;
+  return true;
 }
 
 function takeSeries(run, part) {
@@ -156,13 +165,8 @@ new ResizeObserver(() => requestAnimationFrame(paintAll)).observe($(".main"));
 
 // ---- Painting lists
 function paintRuns() {
-  const list = $(".runs");
-  while (list.children.length > state.runs.length) list.lastElementChild.remove();
-  while (list.children.length < state.runs.length) list.append(stamp($("template")));
-  state.runs.forEach((run, index) => {
-    const row = list.children[index], drawn = (state.chosen ?? []).includes(run.id);
-    window.dailies.fill(row, run);
-    row.dataset.id = run.id;
+  window.dailies.rows($(".runs"), $("template"), state.runs, (row, run) => {
+    const drawn = (state.chosen ?? []).includes(run.id);
     row.classList.toggle("is-looked", run.id === state.looked);
     row.querySelector("input").checked = drawn;
     row.querySelector("input").setAttribute("aria-label", run.id);

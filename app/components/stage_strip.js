@@ -1,5 +1,6 @@
 // Curricula under way and over. `props.value` = {curricula: [see app/views/stages.py]}. Asks `server.news()` for what is
 // new while one of them is under way and somebody can see it.
+const { words } = props;
 const $ = (selector) => element.querySelector(selector);
 const ASK_MS = 4000;
 let timer = null, running = false, before = "";
@@ -12,8 +13,13 @@ function schedule() {
 }
 
 async function ask() {
-  try { show(await server.news()); } catch { schedule(); }
+  show(await answered(server.news()));
 }
+
+// Gradio may answer with nothing where the server did not.
+const answered = async (asked) => (await asked.catch(() => null)) ?? { problem: words.unreachable };
+
+const say = (sentence) => { $(".problem").hidden = !sentence; $(".problem").textContent = sentence; };
 
 function condition({ wanted, measured, verdict }) {
   const row = make("li", "", wanted);
@@ -36,11 +42,11 @@ function curriculum(one) {
   stages.append(...one.stages.map(stage));
   box.append(make("h3", "", one.title), make("p", "sentence", one.sentence), stages);
   if (one.can_resume) {
-    const button = make("button", "resume", props.words.resume);
-    button.title = props.words.resume_hint;
+    const button = make("button", "resume", words.resume);
+    button.title = words.resume_hint;
     button.addEventListener("click", async () => {
       button.disabled = true;
-      const found = await server.go_on(one.id).catch(() => ({ problem: props.words.unreachable }));
+      const found = await answered(server.go_on(one.id));
       if (!found.problem) return show(found);
       box.querySelector(".sentence").textContent = found.problem;
       button.disabled = false;
@@ -51,7 +57,8 @@ function curriculum(one) {
 }
 
 function show(value) {
-  if (value?.problem || !value?.curricula) return schedule();
+  say(value?.problem ?? "");
+  if (!value?.curricula) return schedule();
   running = value.curricula.some((one) => one.running);
   const now = JSON.stringify(value.curricula);
   if (now !== before) { before = now; $(".curricula").replaceChildren(...value.curricula.map(curriculum)); }

@@ -20,7 +20,8 @@ async function ask() {
   try {
     const news = await server.news({ since: state.since });
     asking = false;
-    if (element.isConnected && !news.problem) take(news);
+    if (news.problem) $(".note").textContent = news.problem;
+    else if (element.isConnected) take(news);
     schedule(news.problem ? RETRY_MS : ASK_MS);
   } catch {
     asking = false;
