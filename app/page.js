@@ -102,8 +102,10 @@ window.dailies = (() => {
       button.addEventListener("keydown", (event) => {
         event.preventDefault();
         event.stopPropagation();
+        const rows = row.parentElement, place = [...rows.children].indexOf(row);
         if (!UNFIT.includes(event.key)) map.set(name, plain(event.key));
         changed();
+        rows.children[place]?.querySelector("button").focus(); // the rows may be new ones
       }, { once: true });
     });
     row.append(Object.assign(document.createElement("span"), { textContent: label }), button);
@@ -238,5 +240,5 @@ window.dailies = (() => {
     return new Blob([lines.map((line) => line.map(quote).join(",") + "\r\n").join("")], { type: "text/csv" });
   }
 
-  return { theme, visible, listen, onKey, keys, keyRow, fill, stamp, rows, address, announce, copy, save, csv };
+  return { theme, visible, listen, typing, onKey, keys, keyRow, fill, stamp, rows, address, announce, copy, save, csv };
 })();

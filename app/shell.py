@@ -160,7 +160,9 @@ def build_server(desk: Desk, dependencies: Sequence[Any] = (), users: Users | No
 def _head() -> str:
     """The scripts that all components share."""
     page, plots = ((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "plots.js"))
-    given = f"Object.assign(window.dailies, {json.dumps({'plotWords': text.PLOT_WORDS, 'copyWords': text.COPY_WORDS})});"
+    given = (
+        f"Object.assign(window.dailies, {json.dumps({'plotWords': text.PLOT_WORDS, 'copyWords': text.COPY_WORDS})});"
+    )
     return f"<script>{page}\n{given}\n{plots}</script>"
 
 

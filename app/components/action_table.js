@@ -26,7 +26,14 @@ function hands(row) {
   return cell;
 }
 
+// What a press replaces hands its focus on: to the question's "yes", and else to what the row does now.
+function refocus(key) {
+  const rows = [...element.querySelectorAll("tbody tr")], row = rows.find((one) => one.dataset.key === key);
+  (row?.querySelector(".yes") ?? row?.querySelector("button") ?? $("tbody button") ?? $(".listing")).focus();
+}
+
 function show(value) {
+  const had = element.contains(document.activeElement) ? document.activeElement.closest("tr")?.dataset.key : undefined;
   const { columns = [], rows = [], note = "" } = value ?? {};
   $(".note").textContent = note;
   $("thead tr").replaceChildren(...columns.map((column) => make("th", column)));
@@ -38,6 +45,7 @@ function show(value) {
     if (acts) line.append(hands(row));
     return line;
   }));
+  if (had !== undefined) refocus(had);
 }
 
 watch("value", () => { asked = null; show(props.value); });

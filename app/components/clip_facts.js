@@ -10,7 +10,9 @@ function show(value) {
   if (!value) return;
   window.dailies.fill(element, value);
   $(".total").classList.toggle("is-none", !value.scored);
+  const pressed = element.contains(document.activeElement) && document.activeElement.dataset.action;
   $(".actions").replaceChildren(...value.actions.map(button));
+  if (pressed) element.querySelector(`[data-action="${pressed}"]`)?.focus({ preventScroll: true });
   $(".rows").replaceChildren(...value.rows.flatMap(([name, text]) => [make("dt", { textContent: name }), make("dd", { textContent: text })]));
   $(".remarks").replaceChildren(...value.remarks.map((remark) => make("li", { textContent: remark })));
   for (const link of element.querySelectorAll("[data-link]")) link.href = value.links[link.dataset.link];
@@ -31,8 +33,9 @@ element.addEventListener("click", (event) => {
   if (copies) window.dailies.copy(copies, $('[data-link="permalink"]').href);
 });
 window.dailies.listen(element, "keydown", (event) => {
-  const closes = event.key === "Escape" && !event.defaultPrevented && window.dailies.visible(element);
-  if (closes) element.querySelector('[data-action="close_clip"]')?.click();
+  if (event.key !== "Escape" || event.defaultPrevented || !window.dailies.visible(element)) return;
+  const ticks = event.target.matches("[type=checkbox]"); // nobody types there
+  if (ticks || !window.dailies.typing(event.target, element)) element.querySelector('[data-action="close_clip"]')?.click();
 });
 watch("value", () => show(props.value));
 show(props.value);

@@ -7,6 +7,7 @@ const $ = (selector) => element.querySelector(selector);
 const root = $(".grid"), cards = $(".cards");
 const chosen = new Set(); // ids, in the order in which they were chosen; kept from page to page
 let current = null; // the clip that was opened last
+let refocus = null; // a selector: what gets the focus once the cards are made anew, where what had it will be gone
 const HOVER_MS = 120, COMPARED = 4;
 root.classList.toggle("is-takes", props.mode === "takes");
 
@@ -15,13 +16,14 @@ const tell = {
   star: (id) => trigger("star_clip", { id, starred: !shownClip(id).starred }),
   compare: () => trigger("compare", { ids: [...chosen] }),
   label: () => { trigger("label_these", { ids: [...chosen] }); choose(); },
-  remove: () => { trigger("remove_clips", { ids: [...chosen] }); choose(); },
-  undo: () => trigger("undo_removal", { ids: props.value.undo.ids }),
+  remove: () => { refocus = '[data-do="undo"]'; trigger("remove_clips", { ids: [...chosen] }); choose(); },
+  undo: () => { refocus = thumbOf(props.value.undo.ids[0]); trigger("undo_removal", { ids: props.value.undo.ids }); },
   previous: () => trigger("turn_page", { page: props.value.page - 1 }),
   next: () => trigger("turn_page", { page: props.value.page + 1 }),
-  clear: () => choose(),
+  clear: () => { const [first] = chosen; choose(); $(thumbOf(first))?.focus(); },
 };
 
+const thumbOf = (id) => `.card[data-id="${id}"] .thumb`;
 const shownClip = (id) => props.value.cards.find((candidate) => candidate.id === id);
 
 // ---- Showing
@@ -42,8 +44,18 @@ function makeCard(clip) {
   return card;
 }
 
+// The same thing on the same clip's new card. A take that was opened by pointer leaves its keys to the player.
+function focused() {
+  const at = document.activeElement, card = at?.closest(".card");
+  if (!card || !cards.contains(card) || (at.matches(".thumb") && !at.matches(":focus-visible"))) return null;
+  const part = [".thumb", ".star", "input"].find((one) => at.matches(one));
+  return part ? `.card[data-id="${card.dataset.id}"] ${part}` : null;
+}
+
 function show(value) {
-  const list = value?.cards ?? [];
+  const list = value?.cards ?? [], free = [null, document.body].includes(document.activeElement);
+  const next = (free || element.contains(document.activeElement) ? refocus : null) ?? focused();
+  refocus = null;
   current = value?.current ?? current;
   cards.replaceChildren(...list.map(makeCard));
   $(".empty").hidden = !value?.empty;
@@ -52,6 +64,7 @@ function show(value) {
   fill($(".undo-bar"), { undo: value?.undo?.sentence });
   showPager(value ?? {});
   paint();
+  if (next) $(next)?.focus({ preventScroll: true });
 }
 
 function showPager({ pages = 0, page = 0, first, last, total }) {

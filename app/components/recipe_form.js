@@ -110,7 +110,9 @@ function makeSetting(setting) {
   input.dataset.setting = setting.name;
   input.value = setting.value;
   row.querySelector(".slot").replaceWith(input);
-  row.querySelector(".back").title = words.reset.replace("{value}", setting.value || words.none);
+  const back = row.querySelector(".back");
+  back.title = words.reset.replace("{value}", setting.value || words.none);
+  back.ariaLabel = setting.name + ": " + back.title;
   return row;
 }
 
@@ -243,7 +245,9 @@ const hands = {
   },
   back(button) {
     const { name } = button.closest(".setting").dataset;
-    element.querySelector(`[data-setting="${name}"]`).value = form.settings.find((one) => one.name === name).value;
+    const field = element.querySelector(`[data-setting="${name}"]`);
+    field.value = form.settings.find((one) => one.name === name).value;
+    field.focus(); // the button hides
     delete typed[name];
     mark();
     ask();

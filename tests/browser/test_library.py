@@ -165,6 +165,7 @@ def test_a_key_can_be_changed_and_is_kept(library: Page, archive: Any) -> None:
     row.locator("button").click()
     library.keyboard.press("q")
     expect(library.get_by_role("button", name=f"{wipe}: Q")).to_have_text("Q")
+    expect(library.get_by_role("button", name=f"{wipe}: Q")).to_be_focused()
     library.locator("#compare-player summary").click()
     library.locator("#compare-player .stage").click()
     library.keyboard.press("q")

@@ -77,6 +77,43 @@ def test_a_gauge_is_taken_away_with_the_moments_and_the_name_of_its_device(syste
     assert {use for _, use in rows} == {"94"}
 
 
+def test_the_tab_is_worked_by_keyboard(system: Page, bench: Any) -> None:
+    """Tab reaches every button; a question takes the focus, and its answer hands it back."""
+    rest = bench.workspace.prompts / "encoded"
+    rest.parent.mkdir(exist_ok=True)
+    rest.write_bytes(b"x" * 1_500_000)
+    system.get_by_role("tab", name=text_system.SYSTEM, exact=True).focus()
+    tab_to(system, "#measure")
+    system.keyboard.press("Enter")
+    row = system.locator('#system-cleaning tr[data-key="prompts"]')
+    expect(row).to_contain_text("1.5 MB")
+    system.get_by_role("tab", name=text_system.SYSTEM, exact=True).focus()
+    buttons = system.locator("#system-tab button:visible, #system-tab a[href]:visible").count()
+    reached = [tab_to(system, "#system-tab") for _ in range(buttons)]
+    assert len(set(reached)) == buttons
+    system.get_by_role("tab", name=text_system.SYSTEM, exact=True).focus()
+    tab_to(system, '#system-cleaning tr[data-key="prompts"] button')
+    system.keyboard.press("Enter")
+    expect(row.locator(".yes")).to_be_focused()
+    system.keyboard.press("Tab")
+    system.keyboard.press("Space")
+    expect(row.get_by_role("button", name=text_system.CLEAN)).to_be_focused()
+    assert rest.exists()
+    system.keyboard.press("Enter")
+    system.keyboard.press("Enter")
+    expect(system.locator("#system-cleaning .note")).to_have_text("1.5 MB freed.")
+    assert system.evaluate("document.activeElement.closest('#system-cleaning') !== null")
+
+
+def tab_to(page: Page, selector: str) -> str:
+    """Press Tab until the focus is there; the number of the element among those of the page."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.evaluate("it => document.activeElement.closest(it) !== null", selector):
+            return str(page.evaluate("[...document.querySelectorAll('*')].indexOf(document.activeElement)"))
+    raise AssertionError(f"Tab does not reach {selector}")
+
+
 def test_cleaning_up_asks_first(system: Page, bench: Any) -> None:
     precious = bench.workspace.prompts / "encoded"
     precious.parent.mkdir(exist_ok=True)

@@ -112,6 +112,27 @@ def test_the_form_follows_its_knobs(train: Page) -> None:
     expect(code).to_have_text("dailies train short --set settings.per_device_train_batch_size=512 --queue")
 
 
+def test_what_was_changed_is_put_back_by_keyboard_and_the_command_copied(train: Page) -> None:
+    rate = setting(train, "learning_rate")
+    before = rate.input_value()
+    rate.fill("1e-5")
+    back = train.locator('.setting[data-name="learning_rate"] [data-do="back"]')
+    expect(back).to_have_accessible_name(re.compile("^learning_rate: Back to"))
+    assert rate.evaluate("field => [...field.labels[0].querySelectorAll('button')].length") == 0
+    rate.press("Tab")
+    expect(back).to_be_focused()
+    train.keyboard.press("Enter")
+    expect(rate).to_have_value(before)
+    expect(rate).to_be_focused()
+    do(train, "command").click()
+    train.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")  # plain HTTP, another host
+    do(train, "copy").click()
+    expect(do(train, "copy")).to_have_text(text.COPY_WORDS["done"])
+    train.locator("#train-form .more summary").click()
+    train.locator("#train-form .find").press("ControlOrMeta+V")
+    expect(train.locator("#train-form .find")).to_have_value("dailies train short --queue")
+
+
 def test_what_is_changed_besides_the_settings_is_marked_too(train: Page) -> None:
     assert setting(train, "num_frames").locator("xpath=..").locator(".unit").inner_text() == "frames"
     mix = train.locator('#train-form select[name="mix"]')

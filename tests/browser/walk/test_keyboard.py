@@ -1,0 +1,78 @@
+"""Clips by keyboard alone: the focus outlives cards that are made anew, and Escape closes only what it should."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from app import text
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+
+def go(page: Page, bench: Any, tab: str) -> Locator:
+    """The tab, opened; its cards."""
+    page.goto(bench.address)
+    page.get_by_role("tab", name=tab, exact=True).click()
+    cards = page.locator("#generate-takes .card" if tab == text.GENERATE else "#library-grid .card")
+    expect(cards.first).to_be_visible()
+    return cards
+
+
+def test_a_take_that_was_opened_keeps_the_focus(page: Page, furnished: Any) -> None:
+    cards = go(page, furnished, text.GENERATE)
+    second = cards.nth(1)
+    second.locator(".thumb").focus()
+    page.keyboard.press("Enter")
+    opened = str(second.get_attribute("data-id"))
+    page.wait_for_function(
+        "id => document.querySelector('#generate-player [id^=html]').player.state.clips[0].id === id", arg=opened
+    )
+    expect(page.locator(f'#generate-takes .card.is-current[data-id="{opened}"] .thumb')).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(cards.nth(2).locator(".thumb")).to_be_focused()
+
+
+def test_a_star_keeps_the_focus(page: Page, furnished: Any) -> None:
+    star = go(page, furnished, text.LIBRARY).nth(2).locator(".star")
+    star.focus()
+    for pressed in ("true", "false"):
+        page.keyboard.press("Enter")
+        expect(star).to_have_attribute("aria-pressed", pressed)
+        expect(star).to_be_focused()
+    page.locator("#library-grid .thumb").first.press("Enter")
+    action = page.locator("#library-facts [data-action=star_clip]")
+    action.focus()
+    for _ in range(2):
+        before = action.inner_text()
+        page.keyboard.press("Enter")
+        expect(action).not_to_have_text(before)
+        expect(action).to_be_focused()
+
+
+def test_deleting_leads_to_undo_and_undo_to_the_clip(page: Page, furnished: Any) -> None:
+    cards = go(page, furnished, text.LIBRARY)
+    count, gone = cards.count(), str(cards.nth(1).get_attribute("data-id"))
+    cards.nth(1).locator(".thumb").focus()
+    page.keyboard.press("x")
+    page.keyboard.press("Delete")
+    undo = page.locator("#library-grid [data-do=undo]")
+    expect(undo).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(cards).to_have_count(count)
+    expect(page.locator(f'#library-grid .card[data-id="{gone}"] .thumb')).to_be_focused()
+
+
+def test_escape_closes_a_clip_but_not_while_typing_or_choosing(page: Page, furnished: Any) -> None:
+    cards = go(page, furnished, text.LIBRARY)
+    cards.first.locator(".thumb").press("Enter")
+    facts = page.locator("#library-facts .prompt")
+    expect(facts).to_be_visible()
+    page.locator("#search input, #search textarea").press("Escape")
+    page.locator("#order input").click()
+    expect(page.get_by_role("option").first).to_be_visible()
+    page.keyboard.press("Escape")
+    page.wait_for_load_state("networkidle")  # closing asks the server
+    expect(facts).to_be_visible()
+    cards.first.locator(".pick input").press("Escape")
+    expect(facts).to_have_count(0)
