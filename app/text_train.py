@@ -1,5 +1,7 @@
 """The words of the Train tab."""
 
+from app.text_system import TABLE_WORDS
+
 TRAIN = "Train"
 FORM_WORDS = {
     "form": "A new run",
@@ -46,6 +48,8 @@ FORM_WORDS = {
     "source": "From",
     "measured": "Measured",
     "unreachable": "The page's server does not answer. Trying again; nothing is lost.",
+    "not_opened": "The page's server does not answer, so the recipe stays as it was: choose again.",
+    "checked_before": "Looked at before the last change.",
     "groups": {
         "clip": "Clip",
         "length": "Length and seed",
@@ -65,7 +69,11 @@ BOARD_WORDS = {
     "resume_queue": "Go on",
     "paused": "The queue is paused: what runs goes on, nothing further starts.",
     "cancel_pending": "Cancel what waits",
+    "cancel_pending_hint": "What waits leaves the queue; runs among it stay, not started",
     "cancel_others": "Cancel all but the current",
+    "cancel_others_hint": "What waits leaves the queue, and what runs beside the oldest is stopped",
+    "really": TABLE_WORDS["really"],
+    "no": TABLE_WORDS["no"],
     "up": "Earlier",
     "down": "Later",
     "cancel": "Cancel",

@@ -1,11 +1,12 @@
 // The jobs that are not over, and how far they are. `props.value` = {jobs: [see app/views/jobs.py]}. Asks the server for
-// news only while a job is active and somebody can see it. Event "job_ended" {ids}: jobs that were done since the last look.
+// news only while a job is active and somebody can see it. Events: "job_ended" {ids}, jobs that were done since the last
+// look; "job_failed" {ids}, those that came to another end.
 const { words } = props;
-const { fill, stamp, visible } = window.dailies;
+const { rows, visible } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
 const ASK_MS = 400, RETRY_MS = 2000;
 const dismissed = new Set(JSON.parse(sessionStorage.getItem("dailies.dismissed") ?? "[]"));
-let jobs = new Map(), timer = null, newest = 0;
+let jobs = new Map(), timer = null, newest = 0, away = false;
 
 // ---- Asking
 const active = () => [...jobs.values()].some((job) => !job.over);
@@ -13,19 +14,25 @@ const watched = () => visible(element.parentElement) && !document.hidden;
 
 function schedule(after = ASK_MS) {
   clearTimeout(timer);
-  timer = active() && watched() ? setTimeout(ask, after) : null;
+  timer = (active() || away) && watched() ? setTimeout(ask, after) : null;
 }
 
-async function ask() {
+const ask = () => order("news");
+
+// Whether it was done.
+async function order(name, id = "") {
   try {
-    take(await server.news());
+    const news = await server[name](id);
+    away = false;
+    take(news);
+    return !news.problem;
   } catch {
+    away = true;
     say(words.unreachable);
     schedule(RETRY_MS);
+    return false;
   }
 }
-
-const order = async (name, id) => take(await server[name](id));
 
 // ---- Taking news in; what was overtaken by newer news is dropped
 function take(news) {
@@ -36,7 +43,9 @@ function take(news) {
     const before = jobs;
     jobs = new Map(news.jobs.map((job) => [job.id, job]));
     paint();
-    const done = [...before.values()].filter((job) => !job.over && !jobs.has(job.id)).map((job) => job.id);
+    const ended = [...before.values()].filter((job) => !job.over && (jobs.get(job.id)?.over ?? true)).map((job) => job.id);
+    const failed = ended.filter((id) => jobs.has(id)), done = ended.filter((id) => !jobs.has(id));
+    if (failed.length) trigger("job_failed", { ids: failed });
     if (done.length) trigger("job_ended", { ids: done });
   }
   schedule();
@@ -53,16 +62,11 @@ const shown = () => [...jobs.values()].filter((job) => !dismissed.has(job.id));
 const showIfAny = () => $(".strip").classList.toggle("is-shown", shown().length > 0 || !$(".problem").hidden);
 
 function paint() {
-  const list = shown(), rows = $(".jobs");
-  while (rows.children.length > list.length) rows.lastElementChild.remove();
-  while (rows.children.length < list.length) rows.append(stamp($("template")));
-  list.forEach((job, index) => paintJob(rows.children[index], job));
+  rows($(".jobs"), $("template"), shown(), paintJob);
   showIfAny();
 }
 
 function paintJob(row, job) {
-  fill(row, job);
-  row.dataset.id = job.id;
   row.dataset.status = job.status;
   row.classList.toggle("is-bad", job.over);
   row.querySelector('[data-do="cancel"]').hidden = !job.can_cancel;
@@ -78,7 +82,7 @@ function paintJob(row, job) {
 
 const hands = {
   cancel: (id) => order("cancel", id),
-  retry: (id) => { dismiss(id); return order("again", id); },
+  retry: async (id) => (await order("again", id)) && dismiss(id),
   dismiss,
 };
 
@@ -88,9 +92,15 @@ function dismiss(id) {
   paint();
 }
 
-element.addEventListener("click", (event) => {
+const pressed = new Set(); // what is on its way to the server: a second press does not send it twice
+element.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-do]");
-  if (button) hands[button.dataset.do](button.closest(".job").dataset.id);
+  if (!button) return;
+  const { id } = button.closest(".job").dataset, press = button.dataset.do + id;
+  if (pressed.has(press)) return;
+  pressed.add(press);
+  await hands[button.dataset.do](id);
+  pressed.delete(press);
 });
 window.dailies.listen(element, "visibilitychange", () => schedule(0));
 new IntersectionObserver(() => schedule(0)).observe(element.parentElement); // a hidden tab was shown again

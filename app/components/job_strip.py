@@ -11,7 +11,8 @@ from app.views.jobs import strip
 
 
 class JobStrip(Component):
-    """`value` comes from `app.views.jobs.strip`. Event: job_ended {ids}, the jobs that came to a good end.
+    """`value` comes from `app.views.jobs.strip`. Events: job_ended {ids}, the jobs that came to a good end, and
+    job_failed {ids}, those that failed, were cancelled or lost.
 
     Gradio calls a server function with one argument, an empty list when the script gave none.
     """

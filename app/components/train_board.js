@@ -1,22 +1,25 @@
 // What waits and runs, and the runs. `props.value` = {jobs, paused, runs, at}, see app/views/run_board.py. Asks for news
 // while something is active and somebody can see it. Event: clone_run {run}.
 const { words } = props;
-const { fill, stamp, visible } = window.dailies;
+const { fill, rows, visible } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
 const ASK_MS = 800, RETRY_MS = 2000;
-let state = { jobs: [], runs: [], paused: false }, newest = 0, timer = null, reading = null;
+let state = { jobs: [], runs: [], paused: false }, newest = 0, timer = null, reading = null, away = false;
 
 // ---- Asking
 const busy = () => state.jobs.length > 0 || state.runs.some((run) => run.state === "training");
 const watched = () => visible(element.parentElement) && !document.hidden;
 function schedule(after = ASK_MS) {
   clearTimeout(timer);
-  timer = busy() && watched() ? setTimeout(look, after) : null;
+  timer = (busy() || away) && watched() ? setTimeout(look, after) : null;
 }
 async function order(name, argument = "") {
   try {
-    take(await server[name](argument));
+    const news = await server[name](argument);
+    away = false;
+    take(news);
   } catch {
+    away = true;
     say(words.unreachable);
     schedule(RETRY_MS);
   }
@@ -36,16 +39,11 @@ function take(news) {
 }
 
 // ---- Painting
-function rows(list, template, items, paintRow) {
-  while (list.children.length > items.length) list.lastElementChild.remove();
-  while (list.children.length < items.length) list.append(stamp($(template)));
-  items.forEach((item, index) => { fill(list.children[index], item); list.children[index].dataset.id = item.id; paintRow(list.children[index], item); });
-}
 const show = (row, name, shown) => { row.querySelector(`[data-do="${name}"]`).hidden = !shown; };
 
 function paint() {
   const waiting = state.jobs.filter((job) => job.status === "queued");
-  rows($(".jobs"), "template.of-job", state.jobs, (row, job) => {
+  rows($(".jobs"), $("template.of-job"), state.jobs, (row, job) => {
     row.dataset.status = job.status;
     show(row, "up", job.status === "queued" && job.position > 1);
     show(row, "down", job.status === "queued" && job.position < waiting.length);
@@ -60,8 +58,9 @@ function paint() {
   show(element, "go_on", state.paused);
   show(element, "cancel_pending", waiting.length > 0);
   show(element, "cancel_others", waiting.length > 0 && state.jobs.length > waiting.length);
-  rows($(".list"), "template.of-run", state.runs, paintRun);
+  rows($(".list"), $("template.of-run"), state.runs, paintRun);
   $(".empty").hidden = state.runs.length > 0;
+  if (asked && (asked.hidden || !asked.isConnected)) settle();
 }
 
 function paintRun(row, run) {
@@ -99,11 +98,44 @@ async function read() {
   }
 }
 
+// ---- What cannot be taken back says what it does, and is done at the second press
+const GRAVE = ["kill", "cancel_pending", "cancel_others"];
+let asked = null; // the button that waits for its second press
+
+function doubt(button) {
+  settle();
+  asked = button;
+  button.dataset.label = button.textContent;
+  button.textContent = words.really;
+  button.classList.add("yes");
+  button.before(Object.assign(document.createElement("span"), { className: "doubt", role: "status", textContent: button.title }));
+  const keep = Object.assign(document.createElement("button"), { type: "button", className: "doubt", textContent: words.no });
+  keep.dataset.do = "keep";
+  button.after(keep);
+}
+
+function settle() {
+  if (!asked) return;
+  asked.textContent = asked.dataset.label;
+  asked.classList.remove("yes");
+  for (const part of element.querySelectorAll(".doubt")) part.remove();
+  asked = null;
+}
+
 // ---- Hands
-const place = (row) => state.jobs.find((job) => job.id === row.dataset.id).position;
+// The focus stays with the job that was moved: on the same button, or on the other one at an end of the queue.
+async function move(row, by) {
+  const place = state.jobs.find((job) => job.id === row.dataset.id).position;
+  await order("move", { id: row.dataset.id, to: place + by });
+  const [same, other] = (by < 0 ? ["up", "down"] : ["down", "up"]).map((name) => row.querySelector(`[data-do="${name}"]`));
+  const { activeElement } = document, elsewhere = activeElement !== document.body && !row.contains(activeElement);
+  if (!elsewhere) (same.hidden ? other : same).focus();
+}
+
 const hands = {
-  up: (row) => order("move", { id: row.dataset.id, to: place(row) - 1 }),
-  down: (row) => order("move", { id: row.dataset.id, to: place(row) + 1 }),
+  up: (row) => move(row, -1),
+  down: (row) => move(row, 1),
+  keep() { const button = asked; settle(); button?.focus(); },
   cancel: (row) => order("cancel", row.dataset.id),
   stop: (row) => order("cancel", row.dataset.job),
   kill: (row) => order("kill", row.dataset.job),
@@ -125,7 +157,14 @@ const hands = {
 };
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-do]");
-  if (button) hands[button.dataset.do](button.closest("li"));
+  if (!button) return;
+  const name = button.dataset.do;
+  if (GRAVE.includes(name)) {
+    if (button !== asked) return doubt(button);
+    if (event.detail > 1) return; // the second half of a double click
+    settle();
+  }
+  hands[name](button.closest("li"));
 });
 element.addEventListener("input", (event) => event.target.closest(".log") && read());
 element.addEventListener("change", async (event) => {

@@ -93,6 +93,12 @@ def run(page: Page, run_id: str) -> Locator:
     return page.locator(f'#train-board .run[data-id="{run_id}"]')
 
 
+def kill(page: Page, run_id: str) -> None:
+    """What cannot be taken back is pressed twice."""
+    for _ in range(2):
+        run(page, run_id).locator('[data-do="kill"]').click()
+
+
 def state(page: Page, run_id: str, *states: str) -> None:
     expect(run(page, run_id)).to_have_attribute("data-state", re.compile("|".join(states)))
 
@@ -271,7 +277,7 @@ def test_two_runs_watched_stopped_resumed_and_found_again_after_the_page_was_kil
     expect(train.locator("#train-board .log pre")).to_contain_text("preflight")
     train.locator("#train-board .log input").fill("no such words")
     expect(train.locator("#train-board .log pre")).to_have_text(text_train.BOARD_WORDS["log_empty"])
-    run(train, long).locator('[data-do="kill"]').click()
+    kill(train, long)
     state(train, long, "stopped", "failed")
     assert found[long].metrics()[-1]["step"] >= done, "it went on from its checkpoint"
 
@@ -300,7 +306,7 @@ def test_small_runs_share_the_device_and_clips_go_on_beside_them(train: Page, be
     train.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
     for one in (first, second):
         state(train, one, "training")
-        run(train, one).locator('[data-do="kill"]').click()
+        kill(train, one)
         state(train, one, "stopped", "new")
 
 
@@ -317,7 +323,8 @@ def test_the_queue_is_ordered_paused_and_emptied(train: Page, bench: Any) -> Non
     expect(jobs.first).to_contain_text(second)
     board.locator('.job [name="priority"]').nth(1).select_option("high")
     expect(jobs.first).to_contain_text(first)
-    board.locator('[data-do="cancel_pending"]').click()
+    for _ in range(2):  # it asks first
+        board.locator('[data-do="cancel_pending"]').click()
     expect(board.locator(".job")).to_have_count(0)
     state(train, first, "new")
     board.locator('[data-do="go_on"]').click()

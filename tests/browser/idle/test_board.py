@@ -1,0 +1,163 @@
+"""Rows of jobs and runs: what a hand holds stays with its run when the list moves, and what failed says so."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from app import text, text_train
+from engine.config.presets import load_train_preset
+from engine.data.runs import CHECKPOINT, Run
+from engine.generation.request import GenerationRequest
+from engine.jobs.process import ProcessIdentity
+from engine.jobs.queue import JobQueue
+from engine.jobs.spec import Job, JobSpec
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+Away = Callable[[], AbstractContextManager[None]]
+WORDS = text_train.BOARD_WORDS
+HELD = "document.activeElement?.closest('[data-id]')?.dataset.id + ' ' + document.activeElement?.dataset.do"
+
+
+def new_run(bench: Any, *, extends: bool = False) -> Run:
+    run = Run.create(bench.workspace, load_train_preset("mini_nft"))
+    if extends:
+        checkpoint = run.checkpoints / f"{CHECKPOINT}1"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "trainer_state.json").write_text("{}")
+    return run
+
+
+def taken(jobs: JobQueue) -> Job:
+    job = jobs.claim(ProcessIdentity.current())
+    assert job is not None
+    return job
+
+
+def clip_job(jobs: JobQueue, prompt: str) -> Job:
+    return jobs.submit(JobSpec.generate([GenerationRequest(prompt=prompt)], mix=None))
+
+
+def board(page: Page, bench: Any) -> Locator:
+    page.goto(bench.address)
+    page.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+    expect(page.locator("#train-form .memory span")).not_to_be_empty()
+    return page.locator("#train-board")
+
+
+def row(board: Locator, key: str) -> Locator:
+    return board.locator(f'[data-id="{key}"]')
+
+
+def test_a_row_of_the_board_keeps_what_is_held_when_another_run_comes(page: Page, idle: Any, jobs: JobQueue) -> None:
+    old, other = new_run(idle, extends=True), new_run(idle)
+    clip_job(jobs, "something waits")  # the board asks for news while something does
+    there = board(page, idle)
+    row(there, old.id).locator("input").fill("77")
+    row(there, old.id).locator('[data-do="extend"]').focus()
+    shown = there.locator(".run")
+    expect(shown).to_have_count(2)
+    new_run(idle)
+    expect(shown).to_have_count(3)
+    assert page.evaluate(HELD) == f"{old.id} extend"
+    expect(row(there, old.id).locator("input")).to_have_value("77")
+
+    # A press that is half done when the list moves is no press on the run that comes under the pointer.
+    row(there, other.id).locator('[data-do="log"]').hover()
+    page.mouse.down()
+    new_run(idle)
+    expect(shown).to_have_count(4)
+    page.mouse.up()
+    page.wait_for_timeout(300)
+    expect(there.locator(".log")).to_be_hidden()
+
+
+def test_the_focus_goes_with_the_job_that_is_moved(page: Page, idle: Any, jobs: JobQueue) -> None:
+    first, second, third = (clip_job(jobs, f"number {number}") for number in range(3))
+    there = board(page, idle)
+    expect(there.locator(".job")).to_have_count(3)
+    row(there, first.id).locator('[data-do="down"]').focus()
+    for order in ([second, first, third], [second, third, first]):
+        page.keyboard.press("Enter")
+        for place, job in enumerate(order):
+            expect(there.locator(".job").nth(place)).to_have_attribute("data-id", job.id)
+    page.wait_for_function(f"{HELD} === '{first.id} up'")  # it is the last: its other button
+    page.keyboard.press("Enter")
+    expect(there.locator(".job").nth(1)).to_have_attribute("data-id", first.id)
+    page.wait_for_function(f"{HELD} === '{first.id} up'")
+
+
+def test_what_cannot_be_taken_back_asks_first(page: Page, idle: Any, jobs: JobQueue) -> None:
+    run = new_run(idle)
+    jobs.submit(JobSpec.train(run.id))
+    taken(jobs)
+    waiting = [clip_job(jobs, "one that waits"), clip_job(jobs, "another that waits")]
+    there = board(page, idle)
+    kill = row(there, run.id).locator('[data-do="kill"]')
+    kill.click()
+    expect(kill).to_have_text(WORDS["really"])
+    expect(row(there, run.id)).to_contain_text(WORDS["kill_hint"])
+    page.wait_for_timeout(1000)  # news come meanwhile
+    expect(kill).to_have_text(WORDS["really"])
+    row(there, run.id).locator('[data-do="keep"]').click()
+    expect(kill).to_have_text(WORDS["kill"])
+    expect(row(there, run.id)).not_to_contain_text(WORDS["kill_hint"])
+    assert [job.status for job in jobs.list(kind="train", limit=1)] == ["running"]
+
+    for name in ("cancel_others", "cancel_pending"):
+        button = there.locator(f'[data-do="{name}"]')
+        button.dblclick()  # is one press
+        expect(button).to_have_text(WORDS["really"])
+    expect(there.locator('[data-do="cancel_others"]')).to_have_text(WORDS["cancel_others"])  # one question at a time
+    assert {jobs.get(job.id).status for job in waiting} == {"queued"}
+    there.locator('[data-do="cancel_pending"]').click()
+    expect(there.locator(".job")).to_have_count(1)
+    assert {jobs.get(job.id).status for job in waiting} == {"cancelled"}
+    expect(there.locator(".doubt")).to_have_count(0)
+
+
+# ---- The strip of jobs
+@pytest.fixture
+def strip(page: Page, idle: Any, jobs: JobQueue) -> Locator:
+    page.goto(idle.address)
+    page.wait_for_load_state("networkidle")
+    return page.locator("#generate-jobs")
+
+
+def test_a_row_of_the_strip_keeps_the_focus_when_the_job_before_it_ends(
+    page: Page, idle: Any, jobs: JobQueue, strip: Locator
+) -> None:
+    first, second = clip_job(jobs, "ends first"), clip_job(jobs, "goes on")
+    page.reload()
+    row(strip, second.id).locator('[data-do="cancel"]').focus()
+    assert taken(jobs).id == first.id
+    jobs.finish(first.id, "done", result={"clip_ids": []})
+    expect(row(strip, first.id)).to_have_count(0)
+    assert page.evaluate(HELD) == f"{second.id} cancel"
+
+
+def test_cancel_and_try_again_say_when_the_server_does_not_answer(
+    page: Page, idle: Any, jobs: JobQueue, strip: Locator, server_away: Away
+) -> None:
+    job = clip_job(jobs, "to be tried again")
+    page.reload()
+    problem, mine = strip.locator(".problem"), row(strip, job.id)
+    expect(mine).to_be_visible()
+    with server_away():
+        mine.locator('[data-do="cancel"]').click()
+        expect(problem).to_have_text(text.STRIP_WORDS["unreachable"])
+    expect(problem).to_be_hidden()
+    assert jobs.get(job.id).status == "queued"
+    mine.locator('[data-do="cancel"]').click()
+    expect(mine).to_have_attribute("data-status", "cancelled")
+    with server_away():
+        mine.locator('[data-do="retry"]').click()
+        expect(problem).to_have_text(text.STRIP_WORDS["unreachable"])
+        expect(mine).to_be_visible()
+    expect(problem).to_be_hidden()  # asked for again, though no job is active
+    mine.locator('[data-do="retry"]').click()
+    expect(mine).to_have_count(0)
+    assert [one.config["requests"][0]["prompt"] for one in jobs.list("queued")] == ["to be tried again"]
