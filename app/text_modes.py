@@ -30,6 +30,7 @@ STRIP_WORDS = {
     "drop": "Discard",
     "frame": "frame",
     "sending": "Sending the picture...",
+    "not_sent": "The picture did not get there: it is too large, or the page's server does not answer. Send it again.",
     "drawing": "Drawing it again...",
 }
 

@@ -1,5 +1,6 @@
-// The keyframes of a clip to come. `props.value` = {request, mix, cards: [{frame, picture, url}]} or null.
-// Events: redraw {frame}, replace {frame, path}, complete {}, discard {}.
+// The keyframes of a clip to come. `props.value` = {request, mix, cards: [{frame, picture, url}], usable} or null; what was
+// asked for came to nothing where only `usable` changes. Events: redraw {frame}, replace {frame, path}, complete {},
+// discard {}.
 const { words } = props;
 const { fill, stamp } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
@@ -26,8 +27,12 @@ function card(one, ratio) {
   file.addEventListener("change", async () => {
     if (!file.files.length) return;
     wait(made, words.sending);
-    const { path } = await upload(file.files[0]);
-    trigger("replace", { frame: one.frame, path });
+    try {
+      const { path } = await upload(file.files[0]);
+      trigger("replace", { frame: one.frame, path });
+    } catch {
+      show(props.value, words.not_sent);
+    }
   });
   return made;
 }
@@ -38,10 +43,10 @@ function wait(one, words) {
   for (const button of element.querySelectorAll("button")) button.disabled = button.className !== "drop";
 }
 
-function show(value) {
+function show(value, state = "") {
   const { request, cards = [] } = value ?? {};
   const ratio = request ? request.width / request.height : 1;
-  $(".state").textContent = "";
+  $(".state").textContent = state;
   for (const button of element.querySelectorAll(".foot button")) button.disabled = false;
   $("ol").replaceChildren(...cards.map((one) => card(one, ratio)));
 }

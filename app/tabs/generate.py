@@ -83,10 +83,13 @@ class GenerateTab:
         on(form.reset.click, form.defaults, [model, mode], form.settings)
         on(mode.change, form.show_mode, [mode, model, form.fields["num_frames"]], form.by_mode)
         on(form.keyframes_first.click, self.draw_keyframes, form.inputs, self.jobs)
-        on(self.jobs.job_ended, self.drawn, self.keyframes, self.keyframe_outputs)
-        on(self.keyframes.redraw, self.redraw, self.keyframes, self.jobs)
-        on(self.keyframes.replace, self.replace, self.keyframes, self.keyframe_outputs)
-        on(self.keyframes.complete, self.complete, self.keyframes, [self.jobs, *self.keyframe_outputs])
+        on(self.jobs.job_ended, self.drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
+        on(self.jobs.job_failed, self.not_drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
+        redraw = on(self.keyframes.redraw, self.redraw, self.keyframes, self.jobs)
+        replace = on(self.keyframes.replace, self.replace, self.keyframes, self.keyframe_outputs)
+        complete = on(self.keyframes.complete, self.complete, self.keyframes, [self.jobs, *self.keyframe_outputs])
+        for refused in (redraw.failure, replace.failure, complete.failure):
+            on(refused, keyframes.usable, self.keyframes, self.keyframes)
         on(self.keyframes.discard, lambda: self._strip(None), None, self.keyframe_outputs)
         on(
             self.welcome.first_clip,
@@ -160,6 +163,11 @@ class GenerateTab:
         ended = [self.desk.queue.get(job_id) for job_id in event.ids]
         drew = [job for job in ended if job.kind == KEYFRAMES]
         return self._strip(keyframes.strip_of(drew[-1]) if drew else shown)
+
+    def not_drawn(self, shown: dict[str, Any] | None, event: gr.EventData) -> list[Any]:
+        """The strip once jobs failed or were cancelled: usable again where one of them would have drawn."""
+        drew = any(self.desk.queue.get(job_id).kind == KEYFRAMES for job_id in event.ids)
+        return self._strip(keyframes.usable(shown) if drew else shown)
 
     def redraw(self, shown: dict[str, Any], event: gr.EventData) -> dict[str, Any]:
         self.desk.file(JobSpec.keyframes(*keyframes.redrawn(shown, event.frame, draw_seed())))

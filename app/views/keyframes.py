@@ -1,5 +1,6 @@
 """What the strip of keyframes shows, and the requests that its buttons stand for."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,11 @@ def replaced(shown: Strip, frame: int, picture: str) -> Strip:
     others = [keyframe for keyframe in keyframes if keyframe.frame != frame]
     given = sorted([*others, GivenKeyframe(frame=frame, picture=picture)], key=lambda keyframe: keyframe.frame)
     return _strip(request, mix, given)
+
+
+def usable(shown: Strip | None) -> Strip | None:
+    """The strip as it is, to be worked on again: the page paints only what changes."""
+    return shown and {**shown, "usable": time.monotonic()}
 
 
 def redrawn(shown: Strip, frame: int, seed: int) -> tuple[GenerationRequest, str | None]:
