@@ -4,9 +4,12 @@
 const { words } = props;
 const { stamp } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
-const ASK_MS = 250, POLL_MS = 600;
+const ASK_MS = 250, POLL_MS = 600, RETRY_MS = 2000;
 const KEPT = "dailies.train"; // what somebody chose here last: a reload loses none of it
 let form = null, typed = {}, asking = null, asked = 0;
+let opened = 0, pending = false; // how many forms were wanted so far, and whether the last one is on its way
+let ready = false; // whether what is shown can be queued
+const busy = new Set(); // the hands whose work is not done yet
 
 const make = (tag, props, ...children) => { const made = Object.assign(document.createElement(tag), props); made.append(...children); return made; };
 const named = (name) => $(`[name="${name}"]`);
@@ -18,15 +21,18 @@ const options = (name, list, value) => {
   named(name).value = value;
 };
 
+// Gradio may answer with nothing where the server did not.
+const reach = async (name, argument) => (await server[name](argument).catch(() => null)) ?? { problem: words.unreachable, away: true };
+
 async function call(name, argument) {
-  try {
-    const answer = await server[name](argument);
-    say(answer.problem ?? "");
-    return answer.problem ? null : answer;
-  } catch {
-    say(words.unreachable);
-    return null;
-  }
+  const answer = await reach(name, argument);
+  say(answer.problem ?? "");
+  return answer.problem ? null : answer;
+}
+
+function paintHands() {
+  for (const button of element.querySelectorAll(".hands button")) button.disabled = !ready || pending || busy.has(button.dataset.do);
+  $('[data-do="keep"]').disabled = pending;
 }
 
 // ---- Showing a form
@@ -36,12 +42,15 @@ function show(value) {
   if (!value?.choices) return;
   form = { settings: [], ...value };
   typed = {};
+  opened += 1;
+  pending = ready = false;
+  paintHands();
   const { choices, about } = form;
   const recipes = choices.run ? [{ key: "", title: words.from_run.replace("{run}", choices.run) }, ...form.recipes] : form.recipes;
   options("recipe", recipes, choices.curriculum || choices.run ? "" : choices.recipe);
   const group = make("optgroup", { label: words.curricula }, ...form.curricula.map(({ key, title }) => make("option", { value: key, textContent: title })));
   if (form.curricula.length) named("recipe").append(group);
-  if (choices.curriculum) named("recipe").value = "curriculum:" + choices.curriculum;
+  named("recipe").value = shown();
   $(".about").textContent = [about.source && `${words.source}: ${about.source}.`, about.notes && `${words.measured}: ${about.notes}`].filter(Boolean).join("\n").replaceAll("..", ".");
   $(".recipe").classList.toggle("of-curriculum", !!form.stages);
   $(".stages").hidden = !form.stages;
@@ -50,6 +59,24 @@ function show(value) {
   $(".verdicts").hidden = $(".shell").hidden = $(".saving").hidden = true;
   note("");
   ask(0);
+}
+
+// What the list of recipes says of the form that is shown.
+const shown = () => (form.choices.curriculum ? "curriculum:" + form.choices.curriculum : form.choices.run ? "" : form.choices.recipe);
+
+// Another recipe. Until it is there nothing can be queued; when it does not come, what is shown stays, and the list says so.
+async function open(name) {
+  const mine = ++opened;
+  pending = name !== shown();
+  paintHands();
+  if (!pending) return; // chosen back before the other one came
+  const found = await reach("open", name);
+  if (mine !== opened) return;
+  say(found.away ? words.not_opened : found.problem ?? "");
+  if (!found.problem) return show(found);
+  pending = false;
+  named("recipe").value = shown();
+  paintHands();
 }
 
 function showStages() {
@@ -144,14 +171,18 @@ const choices = () => ({
 });
 
 function ask(after = ASK_MS) {
+  const mine = ++asked;
   clearTimeout(asking);
-  if (!form.choices.run) localStorage.setItem(KEPT, JSON.stringify({ name: named("recipe").value, chosen: choices() }));
+  if (!form.choices.run) localStorage.setItem(KEPT, JSON.stringify({ name: shown(), chosen: choices() }));
+  if (!$(".verdicts").hidden) note(words.checked_before);
   asking = setTimeout(async () => {
-    const mine = ++asked;
-    const found = await call("outlook", choices());
-    if (mine !== asked) return;
-    for (const button of element.querySelectorAll('.hands button')) button.disabled = !found;
-    if (found) showOutlook(found);
+    const found = await reach("outlook", choices());
+    if (mine !== asked || !element.isConnected) return;
+    say(found.problem ?? "");
+    ready = !found.problem;
+    paintHands();
+    if (ready) showOutlook(found);
+    if (found.away) ask(RETRY_MS);
   }, after);
 }
 
@@ -178,10 +209,11 @@ const kept = () => { try { return JSON.parse(localStorage.getItem(KEPT)); } catc
 
 async function arrive(value) {
   if (form && value?.fresh) return; // it is filled already
-  const before = value?.fresh ? kept() : null;
-  const opened = before && (await server.open(before.name).catch(() => null));
-  if (!opened?.choices) return show(value);
-  show(opened);
+  const before = value?.fresh ? kept() : null, mine = opened;
+  const found = before && (await server.open(before.name).catch(() => null));
+  if (mine !== opened) return; // another one came meanwhile
+  if (!found?.choices) return show(value);
+  show(found);
   if (!form.stages) refill(before.chosen);
 }
 
@@ -213,28 +245,22 @@ new IntersectionObserver((entries) => entries.at(-1).isIntersecting && offer()).
 
 // ---- Hands
 const hands = {
-  async queue(button) {
-    button.disabled = true;
+  async queue() {
     const filed = await call("queue", choices());
-    button.disabled = false;
     if (filed) { note(filed.note); trigger("run_filed", { run: filed.run }); }
   },
-  async check(button) {
-    button.disabled = true;
+  async check() {
+    const of = form, looked = choices();
     note(words.checking);
     $(".verdicts").hidden = true;
-    const filed = await call("check", choices());
+    const filed = await call("check", looked);
     if (filed) trigger("run_filed", { run: "" });
-    for (let found = filed; found; ) {
-      await new Promise((done) => setTimeout(done, POLL_MS));
-      found = await call("verdicts", filed.job);
-      if (found?.waits) note(found.note);
-      if (!found?.over) continue;
-      note(found.ended ?? "");
-      showVerdicts(found.verdicts);
-      break;
-    }
-    button.disabled = false;
+    const found = filed && (await verdicts(filed.job, of));
+    if (form !== of) return; // another recipe is shown: they are not about it
+    note(found?.ended ?? "");
+    if (!found) return;
+    showVerdicts(found.verdicts);
+    if (JSON.stringify(choices()) !== JSON.stringify(looked)) note(words.checked_before);
   },
   command() { $(".shell").hidden = !$(".shell").hidden; },
   copy(button) { window.dailies.copy(button, $(".shell code").textContent); },
@@ -256,17 +282,26 @@ const hands = {
 
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-do]");
-  if (button) { event.preventDefault(); hands[button.dataset.do](button); }
+  if (!button) return;
+  event.preventDefault();
+  press(button.dataset.do, button);
 });
+async function press(name, button) {
+  if (busy.has(name)) return;
+  busy.add(name);
+  paintHands();
+  try { await hands[name](button); } finally { busy.delete(name); }
+  paintHands();
+}
 element.addEventListener("submit", (event) => event.preventDefault());
-element.addEventListener("input", async (event) => {
+element.addEventListener("input", (event) => {
   const { name, dataset, value } = event.target;
   if (event.target.matches(".find")) return find(value.trim().toLowerCase());
   if (dataset.setting) {
     if (value === form.settings.find((one) => one.name === dataset.setting).value) delete typed[dataset.setting];
     else typed[dataset.setting] = value;
   } else if (name === "recipe") {
-    return show(await call("open", value || form.choices.recipe));
+    return open(value);
   } else if (name === "campaign") {
     showFile();
   } else if (name === "model") {
@@ -276,6 +311,21 @@ element.addEventListener("input", async (event) => {
   mark();
   ask();
 });
+
+// How a check came out. While nobody answers, the question is asked again; null when the check cannot be found any more,
+// or is no longer of the form that is shown.
+async function verdicts(job, of) {
+  while (form === of && element.isConnected) {
+    await new Promise((done) => setTimeout(done, POLL_MS));
+    const found = await reach("verdicts", job);
+    if (form !== of) return null;
+    if (found.away) { note(found.problem); continue; }
+    if (found.problem) { say(found.problem); return null; }
+    if (found.over) return found;
+    note(found.waits ? found.note : words.checking);
+  }
+  return null;
+}
 
 function find(word) {
   for (const group of element.querySelectorAll(".group")) {
