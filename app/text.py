@@ -254,6 +254,7 @@ STRIP_WORDS = {
     "cancel": "Cancel",
     "retry": "Try again",
     "dismiss": "Dismiss",
+    "done": "done",
     "unreachable": "The page's server does not answer. Trying again; nothing is lost.",
 }
 

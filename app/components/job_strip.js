@@ -43,6 +43,7 @@ function take(news) {
     const before = jobs;
     jobs = new Map(news.jobs.map((job) => [job.id, job]));
     paint();
+    if (newest) speak(before, jobs); // the empty strip that the page begins with knows of nothing
     const ended = [...before.values()].filter((job) => !job.over && (jobs.get(job.id)?.over ?? true)).map((job) => job.id);
     const failed = ended.filter((id) => jobs.has(id)), done = ended.filter((id) => !jobs.has(id));
     if (failed.length) trigger("job_failed", { ids: failed });

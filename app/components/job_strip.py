@@ -36,5 +36,6 @@ class JobStrip(Component):
             words=text.STRIP_WORDS,
             elem_id=name,
             server_functions=functions,
+            before=["job_voice"],
             render=render,
         )

@@ -88,6 +88,23 @@ def test_progress_is_seen_and_a_reload_in_the_middle_loses_nothing(page: Page, s
     assert is_playing(page, "generate-player")
 
 
+def test_work_is_announced_when_it_begins_and_when_it_ends(page: Page, studio: Any) -> None:
+    prompt = "a pink star falling at night"
+    open_form(page, studio, prompt=prompt)
+    set_steps(page, 40)
+    page.evaluate(
+        """() => { const line = document.getElementById('dailies-voice'); window.said = [];
+        new MutationObserver(() => window.said.push(line.textContent)).observe(line, { childList: true }); }"""
+    )
+    submit(page)
+    expect(page.locator("#dailies-voice")).to_have_text(
+        f"1 take: {prompt}: {text.STRIP_WORDS['done']}", timeout=180_000
+    )
+    said = page.evaluate("window.said")
+    assert 2 <= len(said) <= 4 and all(prompt in sentence for sentence in said), said
+    assert page.locator("#generate-jobs [aria-live]").count() == 0
+
+
 def set_steps(page: Page, steps: int) -> None:
     page.get_by_text(text.MORE).click()
     page.locator("#steps input[type=number]").fill(str(steps))
@@ -124,6 +141,7 @@ def test_the_same_seed_gives_the_same_clip_and_a_new_one_another(page: Page, stu
         f"document.querySelector('#generate-player [id^=html]').player.state.clips[0].id !== '{first}'"
     )
     page.get_by_role("button", name=text.ACTIONS["use_settings"]).click()
+    expect(page.locator("#keep-seed input")).to_be_checked()  # the form is filled
     second = shown_clip(page)
     page.locator("#prompt textarea").fill("a green cross moving down on a white background")
     page.get_by_role("button", name=text.ACTIONS["again"]).click()
