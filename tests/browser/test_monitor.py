@@ -97,8 +97,14 @@ def opened(page: Page, bench: Any, runs: list[Run]) -> Page:
     return page
 
 
+def see_the_loss(page: Page) -> None:
+    """Only what is seen is painted, and the samples have come above it."""
+    page.locator("#monitor-samples .files a").last.wait_for()
+    page.locator('#monitor-curves [data-metric="loss"]').scroll_into_view_if_needed()
+
+
 def test_curves_appear_and_move_with_the_run(page: Page, bench: Any, runs: list[Run]) -> None:
-    opened(page, bench, runs)
+    see_the_loss(opened(page, bench, runs))
     page.wait_for_function(f"{CURVES}.charts.get('loss').lines.every(line => line.x.at(-1) === 5)")
     log(runs[0], 6, 12)
     page.wait_for_function(
@@ -118,12 +124,14 @@ def test_curves_appear_and_move_with_the_run(page: Page, bench: Any, runs: list[
 
 
 def test_the_axis_and_smoothing(page: Page, bench: Any, runs: list[Run]) -> None:
-    opened(page, bench, runs)
+    see_the_loss(opened(page, bench, runs))
     page.locator("#monitor-curves [data-axis=time]").click()
+    see_the_loss(page)
     page.wait_for_function(f"{CURVES}.charts.get('loss').lines[0]?.x.at(-1) === 4")
     page.locator("#monitor-curves .smoothing input").fill("0.9")
     page.wait_for_function(f"{CURVES}.charts.get('reward').lines[0].y.at(-1) < 0.45")
     page.locator("#monitor-curves [data-axis=step]").click()
+    see_the_loss(page)
     page.wait_for_function(f"{CURVES}.charts.get('loss').lines[0]?.x.at(-1) === 5")
 
 
