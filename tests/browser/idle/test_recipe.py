@@ -1,5 +1,6 @@
 """The recipe's form while answers are late, fail, or overtake each other: what it shows is what it queues."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -16,6 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 Held = Callable[[str], AbstractContextManager[list[Route]]]
 WORDS = text_train.FORM_WORDS
 SHOWN, OTHER, THIRD = "mini_grpo", "mini_nft", "mini_dpo"
+PATIENCE_S = 60.0
 VERDICTS = {"verdicts": [{"level": "ok", "sentence": "Looks well."}]}
 
 
@@ -45,7 +47,9 @@ def expect_to_queue(form: Locator, key: str) -> None:
 
 
 def wait_for(page: Page, waiting: list[Route], count: int) -> None:
+    end = time.monotonic() + PATIENCE_S
     while len(waiting) < count:
+        assert time.monotonic() < end, f"{len(waiting)} calls, not {count}"
         page.wait_for_timeout(50)
 
 

@@ -217,7 +217,7 @@ def test_a_pair_whose_file_is_gone_is_left_out(desk: Any, page: Page, bench: Any
 
 def test_a_pair_whose_files_cannot_be_had_now_is_waited_for(desk: Any, page: Page, watched: Any) -> None:
     """The server is away while the next pairs are fetched, and again when one of them is to be shown."""
-    let_through, refused = set[str](), list[str]()
+    let_through = set[str]()
 
     def media(route: Route) -> None:
         url = route.request.url
@@ -225,16 +225,14 @@ def test_a_pair_whose_files_cannot_be_had_now_is_waited_for(desk: Any, page: Pag
             let_through.add(url)
             route.fallback()
         else:
-            refused.append(url)
             route.fulfill(status=503)
 
     notice = page.locator("#label-desk .notice")
     with watched.expecting("status of 503"):
         page.route("**/clip.mp4", media)
-        desk.arrive()
+        with page.expect_response(lambda reply: reply.status == 503):
+            desk.arrive()
         first = desk.ready()
-        while not refused:
-            page.wait_for_timeout(50)
         page.keyboard.press("3")
         expect(notice).to_have_text(text.DESK_WORDS["away"])
         page.unroute("**/clip.mp4", media)
