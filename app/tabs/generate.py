@@ -20,7 +20,7 @@ from app.forms import Order, RequestForm, adapter_names, draw_seed, filled, sett
 from app.guard import on, warn
 from app.views import keyframes, stage
 from app.views.jobs import clip_ids, strip
-from engine.data.adapters import find_adapter
+from engine.data.adapters import find_adapter, newest_of_runs
 from engine.data.pictures import import_picture
 from engine.data.runs import Run
 from engine.data.store import ClipRecord
@@ -129,9 +129,9 @@ class GenerateTab:
     def use_adapter(self, run_id: str) -> list[Any]:
         """Updates for the form's settings: the adapter that a run made. Raises ConfigError where it made none."""
         model = Run.find(self.desk.workspace, run_id).preset().model
-        card = find_adapter(self.desk.workspace, run_id, model).card
+        newest = newest_of_runs(self.desk.workspace).get(run_id) or find_adapter(self.desk.workspace, run_id, model)
         names = adapter_names(self.desk.workspace, model)
-        return settings_of(model, names, {"adapter": run_id, **card.recommended})
+        return settings_of(model, names, {"adapter": newest.name, **newest.card.recommended})
 
     def again(self, event: gr.EventData, *values: Any) -> dict[str, Any]:
         """What the form says now, with the seed of the take that is shown."""
