@@ -1,6 +1,7 @@
 """Rows of jobs and runs: what a hand holds stays with its run when the list moves, and what failed says so."""
 
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -31,8 +32,8 @@ def new_run(bench: Any, *, extends: bool = False) -> Run:
     return run
 
 
-def taken(jobs: JobQueue) -> Job:
-    job = jobs.claim(ProcessIdentity.current())
+def taken(jobs: JobQueue, worker: ProcessIdentity | None = None) -> Job:
+    job = jobs.claim(worker or ProcessIdentity.current())
     assert job is not None
     return job
 
@@ -90,10 +91,20 @@ def test_the_focus_goes_with_the_job_that_is_moved(page: Page, idle: Any, jobs: 
     page.wait_for_function(f"{HELD} === '{first.id} up'")
 
 
-def test_what_cannot_be_taken_back_asks_first(page: Page, idle: Any, jobs: JobQueue) -> None:
+@pytest.fixture
+def worker() -> Iterator[ProcessIdentity]:
+    """One that may be killed: it does nothing."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        identity = ProcessIdentity.of(process.pid)
+        assert identity is not None
+        yield identity
+        process.kill()
+
+
+def test_what_cannot_be_taken_back_asks_first(page: Page, idle: Any, jobs: JobQueue, worker: ProcessIdentity) -> None:
     run = new_run(idle)
     jobs.submit(JobSpec.train(run.id))
-    taken(jobs)
+    taken(jobs, worker)
     waiting = [clip_job(jobs, "one that waits"), clip_job(jobs, "another that waits")]
     there = board(page, idle)
     kill = row(there, run.id).locator('[data-do="kill"]')
