@@ -5,7 +5,11 @@ const $ = (selector) => element.querySelector(selector);
 let value = props.value;
 
 const at = () => Number($(".at input").value);
-const tell = () => trigger("show_sample", { run: value.run, set: value.sets[at()]?.name ?? null, prompt: Number($("select").value) });
+// The position is kept where the server reads it before it is told: a new set that comes meanwhile leaves it alone.
+function tell() {
+  value = props.value = { ...value, set: at(), prompt: Number($("select").value) };
+  trigger("show_sample", { run: value.run, set: value.sets[value.set]?.name ?? null, prompt: value.prompt });
+}
 
 function show(given) {
   value = given;

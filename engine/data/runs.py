@@ -179,6 +179,11 @@ class Run:
         """The folder that holds the run's adapter as it is now: finished, or of the last checkpoint."""
         return self.adapter if self.adapter.is_dir() else self.last_checkpoint()
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether a finished run came to an adapter; if not, the whole network was trained."""
+        return (self.adapter / WEIGHTS_FILE).is_file()
+
     def adapter_weights(self) -> tuple[Path, int]:
         """That folder and the step that its weights are of. Raises ConfigError where there is no adapter to put onto
         the model: nothing was saved yet, or the whole network was trained."""

@@ -10,7 +10,6 @@ from engine.data.runs import Run
 from engine.data.scratch import scratch
 from engine.data.workspace import Workspace
 from engine.errors import JobError, Lost
-from engine.families.adapters import WEIGHTS_FILE
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import Run as Running
 from engine.jobs.runner import POLL_S, Condition, Handle, Runner, watched
@@ -30,7 +29,7 @@ def publish(run: Run, workspace: Workspace) -> str | None:
 
     None where the whole network was trained: that is no adapter, and stays in the run's folder.
     """
-    if not (run.adapter / WEIGHTS_FILE).is_file():
+    if not run.has_adapter:
         return None
     before = newest_of_runs(workspace).get(run.id)
     if before is not None and _is_of(before, run):
@@ -51,7 +50,7 @@ def is_published(run: Run) -> bool:
 
     A job may be cut off between the two: the run is then to be resumed, which only publishes it.
     """
-    if not (run.adapter / WEIGHTS_FILE).is_file():
+    if not run.has_adapter:
         return True
     found = newest_of_runs(run.workspace).get(run.id)
     return found is not None and _is_of(found, run)

@@ -1,7 +1,6 @@
 """Jobs about the machine and about runs that are over: samples made later, weights fetched, and what PyTorch finds."""
 
 import json
-import logging
 import subprocess
 import sys
 import threading
@@ -20,7 +19,6 @@ from rewards.errors import RewardError
 
 POLL_S = 0.2
 PROBE_S = 900.0  # a first convolution on ROCm may look for its kernel for minutes
-log = logging.getLogger(__name__)
 
 
 def make_samples(config: SamplesConfig, context: JobContext) -> Running:
@@ -60,6 +58,8 @@ def fetch_weights(config: WeightsConfig, context: JobContext) -> Running:
         fetching.unwanted = True
     if fetching.problem:
         raise JobError(fetching.problem)
+    if fetching.path is None:
+        raise JobError(f"The download of {config.key} broke off without a word; the worker's log may say why.")
     return {"key": config.key, "path": str(fetching.path)}
 
 
@@ -84,9 +84,6 @@ class _Fetching(threading.Thread):
             self.path = resolve(self._key, allow_download=True, progress=self._tell)
         except (RewardError, OSError) as error:
             self.problem = str(error)
-        except Exception as error:  # the thread's top frame
-            log.exception("The download of %s failed.", self._key)
-            self.problem = f"The download of {self._key} failed unexpectedly: {type(error).__name__}: {error}"
 
     def _tell(self, done: int, total: int) -> None:
         if self.unwanted:
