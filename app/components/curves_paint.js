@@ -14,7 +14,8 @@ function smoothed(values) {
 
 // Every point of a metric, not only those that are drawn, and what the smoothing makes of it.
 async function numbersOf(name) {
-  const found = await server.points({ runs: state.chosen, name, axis: state.axis }).catch(() => ({ problem: words.unreachable }));
+  // Gradio answers with nothing where the server is away.
+  const found = (await server.points({ runs: state.chosen, name, axis: state.axis }).catch(() => null)) ?? { problem: words.unreachable };
   if (found.problem) { $(".said").textContent = found.problem; return null; }
   const rows = Object.entries(found).flatMap(([run, [x, y]]) => { const means = smoothed(y); return x.map((at, index) => [run, at, y[index], means[index]]); });
   return [["run", state.axis === "time" ? "minutes" : "step", name, "smoothed"], ...rows];

@@ -3,12 +3,13 @@ window.dailies.fill(element, props.value);
 ringing(element.querySelector(".bell"), props.words.bell, server.news);
 
 // ---- Where the page is, told by its address: `tab`, and what is looked at there. A reload or a bookmark comes back to it.
+const OPENS = "generate";
 const asked = new URL(location.href).searchParams, clip = asked.get("clip"), tab = asked.get("tab");
 if (clip) trigger("arrive", { id: clip });
-else if (tab) trigger("arrive_at", { tab });
+else if (tab && tab !== OPENS) trigger("arrive_at", { tab }); // an answer for the tab that is open anyway could come after a press
 
 // Gradio tells of a tab that was pressed; only its buttons tell of one that the page itself turned to.
-let here = "generate"; // where it opens: said only once somebody was elsewhere
+let here = OPENS; // said only once somebody was elsewhere
 function follow() {
   const open = document.querySelector('#tabs button[id$="-tab-button"][aria-selected="true"]')?.dataset.tabId ?? here;
   if (open === here) return;
