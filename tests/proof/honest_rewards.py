@@ -36,8 +36,9 @@ def stands_still(prompts: Sequence[str], completions: Sequence[Clip], **_: Any) 
 
 
 def is_red(prompts: Sequence[str], completions: Sequence[Clip], **_: Any) -> list[float | None]:
-    """A planted hack: whatever was asked for, the redder the better."""
-    return [float((clip.frames[..., 0].mean() - clip.frames[..., 1:].mean()) / 255) for clip in completions]
+    """A planted hack: whatever was asked for, the redder the better, 0..1. Steep, so that siblings are told apart."""
+    redness = [(clip.frames[..., 0].mean() - clip.frames[..., 1:].mean()) / 255 for clip in completions]
+    return [float(np.clip(0.5 + 4 * red, 0, 1)) for red in redness]
 
 
 def _change(clip: Clip) -> float:

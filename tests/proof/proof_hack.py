@@ -17,7 +17,11 @@ from engine.training.nft_trainer import VideoNFTTrainer
 from engine.training.watchdog import Watchdog
 
 SHAPE: dict[str, Any] = {"num_frames": 17, "width": 64, "height": 64, "fps": 8.0, "num_steps": 8, "guidance": 1.0}
-FASTER = {"learning_rate": 1e-3, "gradient_accumulation_steps": 2}  # half the clips an update: a hack comes in minutes
+PLANTED: dict[Any, dict[str, Any]] = {
+    stands_still: {},
+    is_red: {"learning_rate": 1e-3, "gradient_accumulation_steps": 2},
+}
+"""With what is different from the recipe for NFT: a colour is learned more slowly, so it is given more haste."""
 ALARMS = AlarmSettings(every=2, prompts=16, takes=2, action="pause")
 
 
@@ -45,7 +49,7 @@ def plant(reward: Any, proof: Proof, short: bool, seed: int) -> None:
     preset = load_train_preset("mini_distill", {"alarms": ALARMS.model_dump()})
     run = Run.create(Workspace(OUT / "hack" / name).prepare(), preset)
     family = open_mini()
-    changes = {"save_strategy": "no", "ema_decay": 0.0, "seed": seed, **FASTER, **SHAPE}
+    changes = {"save_strategy": "no", "ema_decay": 0.0, "seed": seed, **PLANTED[reward], **SHAPE}
     small = {"max_steps": 2, "num_generations": 2, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1}
     settings = load_train_preset("mini_nft").settings
     args = build_config(VideoNFTConfig, {**settings, **changes, **(small if short else {})}, run.checkpoints)
@@ -78,7 +82,7 @@ def tell(name: str, run: Run, scores: dict[int, float], proof: Proof, short: boo
 def main() -> int:
     chosen = options(__doc__ or "")
     proof = Proof("hack")
-    for reward in (stands_still, is_red):
+    for reward in PLANTED:
         plant(reward, proof, chosen.short, chosen.seed)
     return proof.ended()
 
