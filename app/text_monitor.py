@@ -89,11 +89,11 @@ FINDINGS = "What it changed, measured"
 FINDINGS_WORDS = {
     "title": FINDINGS,
     "measure": "Measure",
-    "measure_hint": "By a job: clips of prompts not trained on, by the base model and by this run, with the same noise",
+    "measure_hint": "By a job: clips of prompts not trained on, by the base model (or teacher) and by this run, same noise",
 }
 FINDINGS_EMPTY = "Not measured yet. Every reward, trained on or held out, the six metrics and, for mini, the judge."
 FINDINGS_LATER = "There is nothing to measure yet: the run has no checkpoint with an adapter."
-FINDINGS_COLUMNS = ["Measure", "Role", "Base", "After", "Change, 95 % interval", "Verdict"]
+FINDINGS_COLUMNS = ["Measure", "Role", "Before", "After", "Change, 95 % interval", "Verdict"]
 ROLES = {"judge": "judge", "trained": "trained on", "held_out": "held out", "monitor": "metric"}
 VERDICTS = {"better": "better", "worse": "worse", "unsure": "within the noise"}
 TOTALS = {"mix": "Total of the mix", "judge": "Judge"}
