@@ -106,6 +106,40 @@ def test_flip_wipe_and_difference_show_what_they_say(desk: Any, page: Page, grey
         page.keyboard.press("s")
 
 
+def test_speed_is_that_of_all_clips_by_key_and_by_choice(desk: Any, page: Page) -> None:
+    desk.arrive()
+    rates = "state.videos.map((video) => video.playbackRate)"
+    for key, speeds in (("]", (2, 2)), ("[", (1, 0.5, 0.25, 0.25))):
+        for speed in speeds:
+            page.keyboard.press(key)
+            assert desk.say(rates) == [speed, speed]
+            assert float(page.locator("#label-desk .speed").input_value()) == speed
+    page.locator("#label-desk .speed").select_option("2")
+    assert desk.say(rates) == [2, 2]
+    desk.press("3")
+    assert desk.say(rates) == [2, 2], "the next pair goes as fast"
+
+
+def test_replay_begins_anew_and_the_loop_can_be_switched_off(desk: Any, page: Page) -> None:
+    desk.arrive()
+    page.locator("#label-desk .speed").select_option("2")
+    button = page.locator('#label-desk [data-action="loop"]')
+    page.keyboard.press("l")
+    assert button.get_attribute("aria-pressed") == "false"
+    stand(desk, 30)
+    page.keyboard.press("r")
+    desk.until("state.frame < 10")
+    assert not desk.say("state.leader.paused")
+    desk.until("state.leader.ended")
+    assert desk.say("state.videos.every((video) => video.paused || video.ended)"), "both hold their last frame"
+    button.click()
+    assert button.get_attribute("aria-pressed") == "true"
+    page.keyboard.press("r")
+    desk.until("state.frame > 25")
+    desk.until("state.frame < 10")
+    assert not desk.say("state.leader.paused")
+
+
 def test_the_wipe_and_the_zoom_move_by_key(desk: Any, page: Page, grey: Grey) -> None:
     desk.arrive()
     left, right = apart(desk, grey)
