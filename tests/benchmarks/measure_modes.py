@@ -21,7 +21,7 @@ from engine.generation.request import GenerationRequest, KeyframePlan, WindowPla
 from engine.mini import judge, world
 from engine.mini.evaluate import EVALUATION_SEED, held_out_scenes
 from engine.seeds import seed_for
-from rewards import REWARDS, Mix
+from rewards import REWARDS
 from rewards.clip import Clip
 from rewards.suite import RewardSuite
 
@@ -65,7 +65,7 @@ def measure(family: ModelFamily, mode: str, args: argparse.Namespace) -> dict[st
     made = list(make(family, requests_for(mode, scenes, args)))
     judged = judge.evaluate([clip.frames for clip, _ in made], scenes)
     known = {key: 1.0 for key in WANTED if key in REWARDS and args.rewards}
-    suite = RewardSuite(Mix(key="modes", title="Modes", weights=known, calibration="mini")) if known else None
+    suite = RewardSuite(load_preset("rewards", "mini").model_copy(update={"weights": known})) if known else None
     reports = [suite.score(clip) for clip, _ in made] if suite else []
     values = {
         key: round(float(np.mean(found)), 4)
