@@ -302,8 +302,8 @@ def test_settings_that_contradict_themselves_are_refused(open_tiny: Open, tmp_pa
 
 LOOKED_AT = {
     "dpo": {"frames", "beta"},
-    "grpo": {"frames", "rewards", "groups", "replay"},
-    "nft": {"frames", "rewards", "groups"},
+    "grpo": {"frames", "checkpoints", "rewards", "groups", "replay"},
+    "nft": {"frames", "checkpoints", "rewards", "groups"},
 }
 
 
