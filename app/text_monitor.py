@@ -89,7 +89,7 @@ FINDINGS = "What it changed, measured"
 FINDINGS_WORDS = {
     "title": FINDINGS,
     "measure": "Measure",
-    "measure_hint": "By a job: clips of prompts not trained on, by the base model (or teacher) and by this run, same noise",
+    "measure_hint": "By a job: clips of prompts not trained on, by the base model (or teacher) and by this run",
 }
 FINDINGS_EMPTY = "Not measured yet. Every reward, trained on or held out, the six metrics and, for mini, the judge."
 FINDINGS_LATER = "There is nothing to measure yet: the run has no checkpoint with an adapter."
