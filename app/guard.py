@@ -2,7 +2,8 @@
 
 import functools
 import html
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -15,16 +16,28 @@ TOAST_S = 12.0
 
 
 def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """`handler`, whose DailiesError is shown as it is. Gradio reads a toast as HTML, so the sentence is escaped."""
+    """`handler`, whose DailiesError is shown as it is; also of one that yields what is shown meanwhile."""
 
     @functools.wraps(handler)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return handler(*args, **kwargs)
         except DailiesError as error:
-            raise gr.Error(html.escape(str(error)), duration=TOAST_S, print_exception=False) from error
+            raise _toast(error) from error
 
-    return run
+    @functools.wraps(handler)
+    def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        try:
+            yield from handler(*args, **kwargs)
+        except DailiesError as error:
+            raise _toast(error) from error
+
+    return stream if inspect.isgeneratorfunction(handler) else run
+
+
+def _toast(error: DailiesError) -> gr.Error:
+    """Gradio reads a toast as HTML, so the sentence is escaped."""
+    return gr.Error(html.escape(str(error)), duration=TOAST_S, print_exception=False)
 
 
 def warn(sentence: str) -> None:

@@ -142,6 +142,7 @@ EXPORTS = {
     "votes": "Votes (CSV)",
 }
 IMPORT_VOTES, IMPORT_PAIRS = "Import votes (CSV)", "Import pairs (zip)"
+READING = "Reading the file…"
 NO_CAMPAIGN_FOR_VOTES = "Votes are on the pairs of a campaign: choose it first."
 PEOPLE_HEADS = (
     "Labeller",

@@ -223,6 +223,7 @@ class LabelTab:
         """Add the votes of a CSV to the campaign."""
         if campaign_id is None:
             raise ConfigError(text.NO_CAMPAIGN_FOR_VOTES)
+        note(text.READING)
         found = import_votes(self.campaigns, campaign_id, Path(file))
         note(text.votes_came(found.stored, found.known))
         if found.skipped:
@@ -231,6 +232,7 @@ class LabelTab:
 
     def bring_pairs(self, file: str) -> None:
         """Bring in a zip of pairs, for a run to learn from."""
+        note(text.READING)
         found = import_archive(self.desk.store, Path(file))
         note(text.pairs_came(found.pairs, str(found.file)))
         if found.skipped:

@@ -1,5 +1,6 @@
 """The System tab: devices and what they do, versions, ROCm's settings, the rewards' weights, and the disk."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
@@ -13,10 +14,12 @@ from app.guard import on
 from app.views import system
 from app.views.jobs import strip
 from engine.data.disk import clean, disk_use
+from engine.errors import DailiesError
 from engine.hardware.telemetry import Sampler, Telemetry
 from engine.jobs.upkeep_spec import inspect_job, weights_job
 
 KINDS = ("weights", "inspect")
+DISK = "system-disk"  # the line of the events that fill its tables
 
 
 class SystemTab:
@@ -54,11 +57,12 @@ class SystemTab:
     def _wire(self, tab: gr.Tab) -> None:
         shown = [self.jobs, self.findings, self.settings, self.versions, self.weights]
         on(tab.select, self.refresh, None, shown)
-        on(tab.select, self.measured, None, [self.disk, self.cleaning])
-        on(self.measure.click, self.measured, None, [self.disk, self.cleaning])
+        use = [self.disk, self.cleaning]
+        on(tab.select, self.measure_again, use, use, line=DISK)
+        on(self.measure.click, self.measure_again, use, use, line=DISK)
         on(self.inspect.click, self.ask_torch, None, self.jobs)
         on(self.weights.act, self.download, None, self.jobs)
-        on(self.cleaning.act, self.clean, None, [self.disk, self.cleaning])
+        on(self.cleaning.act, self.clean, use, use, line=DISK)
         on(self.jobs.job_ended, self.refresh, None, shown)
 
     def refresh(self) -> list[Any]:
@@ -70,9 +74,14 @@ class SystemTab:
             system.weights(),
         ]
 
+    # ---- The disk: what may take a while says so, and nothing can be pressed twice meanwhile
     def measured(self, note: str = "") -> list[Any]:
         use = disk_use(self.desk.store)
         return [system.disk_parts(use), system.disk_cleaning(use, note)]
+
+    def measure_again(self, disk: system.Table | None, cleaning: system.Table | None) -> Iterator[list[Any]]:
+        yield [disk, system.busy(cleaning, text.MEASURING)]
+        yield self.measured()
 
     def ask_torch(self) -> dict[str, Any]:
         self.desk.file(inspect_job())
@@ -82,5 +91,13 @@ class SystemTab:
         self.desk.file(weights_job(event.key))
         return strip(self.desk, KINDS)
 
-    def clean(self, event: gr.EventData) -> list[Any]:
-        return self.measured(text.freed(clean(self.desk.store, event.key)))
+    def clean(
+        self, disk: system.Table | None, cleaning: system.Table | None, event: gr.EventData
+    ) -> Iterator[list[Any]]:
+        yield [disk, system.busy(cleaning, text.CLEARING)]
+        try:
+            freed = text.freed(clean(self.desk.store, event.key))
+        except DailiesError:
+            yield self.measured()
+            raise
+        yield self.measured(freed)

@@ -128,6 +128,12 @@ def disk_cleaning(use: DiskUse, note: str = "") -> Table:
     return table(text.CLEAN_COLUMNS, rows, note)
 
 
+def busy(shown: Table | None, note: str) -> Table:
+    """A table while what it shows is changed: nothing of it can be pressed."""
+    rows = [{**one, "action": "", "really": ""} for one in (shown or {}).get("rows", [])]
+    return {**(shown or table((), [], "")), "rows": rows, "note": note}
+
+
 def findings(queue: JobQueue) -> Table:
     """What the last "inspect" job found."""
     done = queue.list("done", "inspect", limit=1)

@@ -1,9 +1,12 @@
 """An error of ours becomes one sentence on the page; any other stays an error."""
 
+from collections.abc import Iterator
+
 import gradio as gr
 import pytest
 
 from app.guard import guarded, told
+from app.views import system
 from engine.errors import ConfigError
 
 
@@ -41,3 +44,23 @@ def test_a_handler_keeps_its_name_and_result() -> None:
         return left + right
 
     assert add(1, right=2) == 3 and add.__name__ == "add"
+
+
+def test_what_is_shown_meanwhile_is_shown_and_then_the_sentence() -> None:
+    def handler() -> Iterator[str]:
+        yield "meanwhile"
+        raise ConfigError("2 < 3")
+
+    shown = guarded(handler)()
+    assert next(shown) == "meanwhile"
+    with pytest.raises(gr.Error) as caught:
+        next(shown)
+    assert caught.value.message == "2 &lt; 3"
+
+
+def test_nothing_of_a_table_can_be_pressed_while_it_changes() -> None:
+    table = system.table(("a", ""), [system.row("one", "1", action="Clean up", really="Sure?")], "so far")
+    busy = system.busy(table, "Cleaning up")
+    assert (busy["note"], [one["action"] for one in busy["rows"]]) == ("Cleaning up", [""])
+    assert table["rows"][0]["action"] == "Clean up" and busy["rows"][0]["cells"] == ["1"]
+    assert system.busy(None, "Measuring") == system.table((), [], "Measuring")
