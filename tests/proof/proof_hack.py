@@ -46,7 +46,8 @@ def plant(reward: Any, proof: Proof, short: bool, seed: int) -> None:
     """Train by the recipe for NFT on the planted reward alone, until an alarm pauses it."""
     name = reward.__name__
     # A recipe without a mix: to it, all twelve rewards are held out.
-    preset = load_train_preset("mini_distill", {"alarms": ALARMS.model_dump()})
+    alarms = ALARMS.model_copy(update={"prompts": 4}) if short else ALARMS
+    preset = load_train_preset("mini_distill", {"alarms": alarms.model_dump()})
     run = Run.create(Workspace(OUT / "hack" / name).prepare(), preset)
     family = open_mini()
     changes = {"save_strategy": "no", "ema_decay": 0.0, "seed": seed, **PLANTED[reward], **SHAPE}
