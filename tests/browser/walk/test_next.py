@@ -73,7 +73,7 @@ def test_chosen_clips_are_labelled(page: Page, furnished: Any) -> None:
     expect(page.locator("#label-desk .place")).to_have_text("0 voted, 1 to go")
 
 
-def test_a_finished_run_is_watched_and_its_adapter_used(page: Page, furnished: Any) -> None:
+def test_a_finished_run_is_watched_and_its_adapter_used(page: Page, furnished: Any, watched: Any) -> None:
     page.goto(furnished.address)
     go(page, text_train.TRAIN)
     run = page.locator('#train-board .run[data-state="finished"]')
@@ -85,7 +85,8 @@ def test_a_finished_run_is_watched_and_its_adapter_used(page: Page, furnished: A
     page.locator("#monitor-samples .use").click()
     at(page, text.GENERATE)
     expect(page.locator("#adapter input")).to_have_value(name)
-    page.reload()
+    with watched.leaving():
+        page.reload()
     go(page, text_train.TRAIN)
     run.locator('[data-do="use"]').click()
     at(page, text.GENERATE)
