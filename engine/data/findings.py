@@ -36,7 +36,8 @@ class Alarm(BaseModel):
 
 
 class Measure(BaseModel):
-    """One quantity before and after training, on the same prompts and seeds; `ratio` is after / before.
+    """One quantity by the base model (of a student: its teacher) and after training, on the same prompts and seeds.
+    `ratio` is after / before.
 
     `role` says what it is to the run: trained on, a reward that was not, the judge, or one of the monitoring metrics;
     `wanted` is its good direction. `change` is of the pairs, so its interval is narrower than those of the two sides.

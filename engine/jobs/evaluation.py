@@ -1,4 +1,4 @@
-"""What an "evaluate" job does: a run's adapter against what it began with, kept in the run's folder."""
+"""What an "evaluate" job does: a run's adapter against the base model (a student: its teacher), kept in its folder."""
 
 from collections.abc import Generator
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -24,6 +25,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from engine.data.clip_files import save_clip
+from engine.data.locks import try_lock
 from engine.data.store import ClipRecord, Store, now
 from engine.data.workspace import Workspace
 from engine.generation.request import GenerationRequest
@@ -339,3 +341,14 @@ def ffmpeg() -> str:
     import imageio_ffmpeg
 
     return str(shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe())
+
+
+@pytest.fixture(scope="module")
+def idle(new_workbench: Callable[..., Any]) -> Iterator[Any]:
+    """A page whose jobs no worker takes: the worker's lock is held here."""
+    bench = new_workbench()
+    lock = try_lock(bench.workspace.prepare().worker_lock)
+    assert lock is not None
+    bench.start()
+    yield bench
+    os.close(lock)

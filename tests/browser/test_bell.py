@@ -1,7 +1,5 @@
 """The bell: off until somebody presses it, then it tells of ends and alarms while the page is out of sight."""
 
-import os
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +8,6 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 from app import text, text_notices
 from engine.config.presets import load_train_preset
 from engine.data.findings import Alarm
-from engine.data.locks import try_lock
 from engine.data.runs import Run
 from engine.data.store import Store
 from engine.generation.request import GenerationRequest
@@ -43,14 +40,9 @@ def end_a_job(bench: Any, error: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def bench(new_workbench: Callable[..., Any]) -> Iterator[Any]:
-    """One whose jobs nobody but the test takes: it holds the worker's lock."""
-    made = new_workbench()
-    lock = try_lock(made.workspace.prepare().worker_lock)
-    assert lock is not None
-    made.start()
-    yield made
-    os.close(lock)
+def bench(idle: Any) -> Any:
+    """One whose jobs nobody but the test takes."""
+    return idle
 
 
 def opened(page: Page, bench: Any) -> Locator:

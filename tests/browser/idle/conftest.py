@@ -1,6 +1,5 @@
 """A workbench whose jobs nobody but the test takes, and a server that a test can keep from answering."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -8,24 +7,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route
 
-from engine.data.locks import try_lock
 from engine.data.store import Store
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import ACTIVE
 
 CALLS = "**/component_server/"
 AWAY = "net::ERR_FAILED|Could not connect"  # what is complained of where nobody answers
-
-
-@pytest.fixture(scope="module")
-def idle(new_workbench: Callable[..., Any]) -> Iterator[Any]:
-    """The worker's lock is held here."""
-    bench = new_workbench()
-    lock = try_lock(bench.workspace.prepare().worker_lock)
-    assert lock is not None
-    bench.start()
-    yield bench
-    os.close(lock)
 
 
 @pytest.fixture
