@@ -273,6 +273,17 @@ def from_pixels(frames: "np.ndarray", device: str, dtype: "torch.dtype") -> "Ten
     return torch.from_numpy(frames).to(device).permute(0, 4, 1, 2, 3).to(dtype) / 127.5 - 1
 
 
+def few_rows(batch: "Tensor", *, small: bool) -> "Iterator[tuple[Tensor, int]]":
+    """A batch `[B,...]` one row at a time, so that memory stays that of one; small rows two at a time.
+
+    On a CPU torch convolves a single small input by unfolding it (`aten::slow_conv3d`), in twice the time and with
+    three times the memory of a batch of two. So a lone small row goes twice; the number beside it says how many rows
+    of what comes out count.
+    """
+    for rows in batch.split(2 if small else 1):
+        yield (rows.repeat(2, *[1] * (rows.ndim - 1)), 1) if small and len(rows) == 1 else (rows, len(rows))
+
+
 def move(network: Any, device: str, where: str) -> Any:
     """The network on `device`. Raises FamilyError with the room that it needs when the device has not got it."""
     import torch

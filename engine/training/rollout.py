@@ -17,6 +17,8 @@ from engine.seeds import generator_for
 from engine.training.prompts import EncodedPrompts
 from rewards.clip import Clip
 
+DECODED_TOGETHER = 2  # clips: their pixels wait side by side, and a small autoencoder takes two as fast as one
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollouts:
@@ -120,7 +122,7 @@ def _roll_out(
             kept.append(step)
     latents[..., 0].sum().item()  # waits for the device: what follows is decoding alone
     began = time.perf_counter()
-    frames = [family.decode(row)[0] for row in latents.split(1)] if decode else []
+    frames = [frame for rows in latents.split(DECODED_TOGETHER) for frame in family.decode(rows)] if decode else []
     clips = [Clip(frames=f, fps=first.fps, prompt=r.prompt) for f, r in zip(frames, requests, strict=False)]
     decode_s = time.perf_counter() - began
     return Rollouts(requests=list(requests), latents=latents, clips=clips, steps=kept, decode_s=decode_s)

@@ -115,6 +115,20 @@ def test_frames_are_decoded_as_the_pipeline_does(tiny_family: Any, tiny_folder: 
     assert np.abs(ours - theirs).max() <= 1 and ours.std() > 1
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_clips_frames_do_not_depend_on_what_is_decoded_beside_it(tiny_family: Any, count: int) -> None:
+    """Small clips go through the VAE in pairs on a CPU; each comes out as it does alone, and so do latents."""
+    request = GenerationRequest(prompt="a", num_frames=17, width=64, height=64)
+    latents = tiny_family.init_latents(request, [generator_for(seed) for seed in range(count)])
+    frames = tiny_family.decode(latents)
+    assert len(frames) == count
+    assert all((tiny_family.decode(row)[0] == alone).all() for row, alone in zip(latents.split(1), frames, strict=True))
+    again = tiny_family.encode_frames(frames)
+    assert len(again) == count
+    for row, alone in zip(np.split(frames, count), again, strict=True):
+        assert torch.equal(tiny_family.encode_frames(row)[0], alone)
+
+
 def test_frames_become_latents_of_the_same_space(tiny_family: Any) -> None:
     """The latents' scale is undone both ways: a VAE that shifts and stretches must not show in the round trip."""
     frames = np.random.default_rng(0).integers(0, 256, (2, 17, 48, 64, 3), dtype=np.uint8)
