@@ -10,6 +10,18 @@ _MIXED = "after the cut the other clip's outlines count, which may keep better t
 _BOUND = "`mini_1`: its fastest step is 0.67 unexplained as it is, just under where cuts begin"
 EXPLAINED: dict[tuple[str, str, str], str] = {
     ("real", "jitter", "aesthetic"): f"{_SOFTENS}: `carphone` -0.12, the others within 0.09.",
+    ("real", "jitter", "t_lpips"): (
+        f"{_SOFTENS}, each frame otherwise than the next: `street` -0.45, `tree` -0.19. Shaken by whole pixels, they "
+        "change by -0.07 and +0.07."
+    ),
+    ("real", "shuffle", "t_lpips"): (
+        "`portrait` hardly moves, so that any two of its frames may be neighbours: the distance goes from 0.016 to "
+        "0.017 (-0.01)."
+    ),
+    ("real", "to_the_edge", "t_lpips"): (
+        "in `street` what moves is pushed out of the picture, and its motion gate falls to 0.24 (-0.75); in `tree` the "
+        "border that comes in has no leaves (+0.26)."
+    ),
     ("real", "flicker", "flow_smoothness"): f"{_BRIGHT}: `street` -0.18, `portrait` -0.12.",
     ("real", "flicker", "gate.motion"): f"{_SLOW} (+0.21).",
     ("real", "noise", "structure_constancy"): f"{_LEAVES}, and with noise on them (+0.01).",
