@@ -2,13 +2,17 @@
 
 source      Diffusion-DPO, arXiv:2311.12908, Eq. 13-14; Flow-DPO, arXiv:2501.13918, Eq. 8 (constant weight over noise
             levels, which its authors found better than a weight that falls); IPO, arXiv:2310.12036, Eq. 17; hinge,
-            arXiv:2305.10425; the weight of a pair, VideoDPO, arXiv:2412.14167, sec. 3.3
+            arXiv:2305.10425; the weight of a pair, VideoDPO, arXiv:2412.14167, sec. 3.3; the chosen clip's own
+            likelihood beside a preference, RPO, arXiv:2404.19733, Eq. 1 (TRL's loss type "sft")
 
 Both clips of a pair are noised with the same noise at the same level. With e = the prediction's squared error, reduced
 over a clip's elements, a clip's log-ratio to the reference is that of two unit Gaussians, times a scale S:
 
     r = S / 2 (e_ref - e),    delta = r_chosen - r_rejected
     sigmoid   -log sigmoid(beta delta)          hinge   max(0, 1 - beta delta)         ipo   (delta - 1 / (2 beta))^2
+    sft       beta S / 2 e_chosen: fine-tuning on the chosen clips, alone or beside one of the others. A preference may
+              be met by denoising both clips worse, the rejected one more so; this holds the chosen one. At weight 1 it
+              pulls as hard as a pair does that the model has wholly wrong.
 
 Why there is a scale. A beta of language models says nothing here until the reduction and S are said. Mean reduction
 and S = 1 with beta = 0.2 leave beta delta near 1e-4: the loss stays at log 2 and the gradient is that of unregularised
@@ -21,7 +25,7 @@ is what to compare with the papers; S = 25,000 makes beta = 0.2 their 5000. `sca
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +33,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 Loss = Literal["sigmoid", "ipo", "hinge"]
+PREFERENCES: tuple[Loss, ...] = get_args(Loss)
 PerPair = Float[Tensor, "B"]
 PAPER_BETA = 5000.0
 """Diffusion-DPO's beta, in units of the mean squared error."""
@@ -105,6 +110,11 @@ def _loss(loss: Loss, delta: PerPair, beta: float, label_smoothing: float) -> Pe
             return F.relu(1 - beta * delta)
         case "ipo":
             return (delta - 1 / (2 * beta)).square()
+
+
+def likelihood_loss(chosen: PerPair, *, beta: float, error_scale: float = ERROR_SCALE) -> PerPair:
+    """The loss "sft" of each clip from its squared error `[B]`: `-beta` times its log-likelihood, up to a constant."""
+    return beta * error_scale / 2 * chosen
 
 
 def scale_from_gap(gaps: Float[Tensor, "N"], beta: float) -> float:

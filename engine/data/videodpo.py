@@ -21,21 +21,24 @@ METADATA, PAIRS, MIRROR = "metadata.json", "pair.json", "train_data.json"
 SIDES = {"chosen": "winvideos", "rejected": "losevideos"}
 NAMES = {
     "prompt": ("prompt", "frame_caption", "caption", "text"),
-    "chosen": ("chosen", "winner", "win", "video_win", "win_video", "chosen_video", "video1"),
+    "chosen": ("chosen", "winner", "win", "video_win", "win_video", "chosen_video", "video1", "video"),
     "rejected": ("rejected", "loser", "lose", "video_lose", "lose_video", "rejected_video", "video2"),
 }
 Row = dict[str, Any]
 
 
-def read_preference_data(path: Path) -> list[Row]:
-    """The pairs of a folder or a file, clips checked to be there. Raises ConfigError: what is missing, and where."""
+def read_preference_data(path: Path, *, chosen_alone: bool = False) -> list[Row]:
+    """The pairs of a folder or a file, clips checked to be there. Raises ConfigError: what is missing, and where.
+
+    With `chosen_alone` a table may do without rejected clips.
+    """
     if path.is_dir():
         rows = _official(path) if (path / PAIRS).is_file() else _mirror(path)
     else:
-        rows = _table(path, _read_rows(path))
+        rows = _table(path, _read_rows(path), ("chosen",) if chosen_alone else tuple(SIDES))
     if not rows:
         raise ConfigError(f"{path} holds no pair.")
-    missing = [clip for row in rows for clip in (row["chosen"], row["rejected"]) if not Path(clip).is_file()]
+    missing = [row[side] for row in rows for side in SIDES if side in row and not Path(row[side]).is_file()]
     if missing:
         raise ConfigError(
             f"{len(missing)} clips of {path} are not there, such as {missing[0]}: unpack the archive, or put them back."
@@ -116,16 +119,17 @@ def _json_list(path: Path) -> list[Any]:
     return found
 
 
-def _table(path: Path, rows: list[Any]) -> list[Row]:
+def _table(path: Path, rows: list[Any], sides: Sequence[str] = tuple(SIDES)) -> list[Row]:
     found = []
     for number, row in enumerate(rows, start=1):
-        columns = {name: _column(row, names) for name, names in NAMES.items()}
+        columns = {name: _column(row, names) for name, names in NAMES.items() if name == "prompt" or name in sides}
         lacking = [name for name, column in columns.items() if column is None]
         if lacking:
             known = ", ".join(row) if isinstance(row, Mapping) else type(row).__name__
             raise ConfigError(f"{path}, line {number} is no pair: it lacks {' and '.join(lacking)} (it has {known}).")
-        clips = {side: str(_clip(path.parent, side, str(row[columns[side]]))) for side in SIDES}
-        found.append({**row, "prompt": str(row[columns["prompt"]]), **clips, **_score(row)})
+        clips = {side: str(_clip(path.parent, side, str(row[columns[side]]))) for side in sides}
+        others = {name: value for name, value in row.items() if name not in SIDES}
+        found.append({**others, "prompt": str(row[columns["prompt"]]), **clips, **_score(row)})
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from transformers import TrainingArguments
 from trl import DPOConfig, GRPOConfig
 
-from engine.algorithms.dpo import ERROR_SCALE
+from engine.algorithms.dpo import ERROR_SCALE, PREFERENCES, Loss
 from engine.config.schema import REQUEST_FIELDS
 from engine.errors import ConfigError
 
@@ -71,11 +71,15 @@ class VideoArguments:
 
 @dataclass
 class VideoDPOConfig(VideoArguments, DPOConfig):
-    """`trl.DPOConfig` for pairs of clips. `loss_type` takes sigmoid, ipo or hinge; `beta` means nothing without
-    `error_scale`: compare `beta_eff`, their product, with the papers (Diffusion-DPO: 5000)."""
+    """`trl.DPOConfig` for pairs of clips. `loss_type` takes sigmoid, ipo or hinge, or "sft", or "sft" beside one of
+    them, weighed by `loss_weights`; `beta` means nothing without `error_scale`: compare `beta_eff`, their product,
+    with the papers (Diffusion-DPO: 5000)."""
 
     beta: float = field(default=0.2, metadata={"help": "Strength of the pull to the reference, times error_scale."})
     error_scale: float = field(default=ERROR_SCALE, metadata={"help": "S of engine.algorithms.dpo: beta_eff = S beta."})
+    prompt_dropout: float = field(
+        default=0.0, metadata={"help": 'Share of the rows of loss type "sft" whose prompt is left out, for guidance.'}
+    )
     pair_weight_power: float = field(
         default=0.0, metadata={"help": "VideoDPO's re-weighting by a pair's `score`; 0 switches it off."}
     )
@@ -89,10 +93,27 @@ class VideoDPOConfig(VideoArguments, DPOConfig):
         self.own_checkpointing()
         super().__post_init__()
         self.check_video()
-        if len(self.loss_type) != 1 or self.loss_type[0] not in ("sigmoid", "ipo", "hinge"):
-            raise ConfigError(f"loss_type must be one of sigmoid, ipo, hinge, but got {', '.join(self.loss_type)}.")
+        compared = [name for name in self.loss_type if name != "sft"]
+        known = set(compared) <= set(PREFERENCES) and len(set(self.loss_type)) == len(self.loss_type)
+        if not known or len(compared) > 1:
+            raise ConfigError(
+                "loss_type must be one of sigmoid, ipo, hinge and sft, or sft beside one of the others, but got "
+                f"{', '.join(self.loss_type)}."
+            )
+        if not 0 <= self.prompt_dropout < 1:
+            raise ConfigError(f"prompt_dropout must be at least 0 and below 1, but got {self.prompt_dropout}.")
         if self.beta <= 0 or self.error_scale <= 0:
             raise ConfigError(f"beta and error_scale must be above 0, but got {self.beta} and {self.error_scale}.")
+
+    @property
+    def preference(self) -> Loss | None:
+        """The loss type that compares the clips of a pair; None where the chosen ones alone are learnt."""
+        return next((name for name in PREFERENCES if name in self.loss_type), None)
+
+    def weight_of(self, loss: str) -> float:
+        """The weight of a loss type; 0 for one that is not asked for."""
+        weights: list[float] = self.loss_weights or [1.0] * len(self.loss_type)
+        return dict(zip(self.loss_type, weights, strict=True)).get(loss, 0.0)
 
     @property
     def beta_eff(self) -> float:

@@ -59,7 +59,7 @@ FRONT = (
 )
 UNREAD = {"VideoGRPOConfig": ("loss_type",), "VideoNFTConfig": ("loss_type", "epsilon", "epsilon_high")}
 """Fields of GROUPS that a class has, and its trainer never looks at."""
-CHOICES: dict[tuple[str, str], tuple[str, ...]] = {("VideoDPOConfig", "loss_type"): ("sigmoid", "ipo", "hinge")}
+CHOICES: dict[tuple[str, str], tuple[str, ...]] = {("VideoDPOConfig", "loss_type"): ("sigmoid", "ipo", "hinge", "sft")}
 UNITS: dict[str, tuple[str, ...]] = {
     "px": ("width", "height"),
     "fps": ("fps",),

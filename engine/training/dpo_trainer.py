@@ -47,6 +47,9 @@ class VideoDPOTrainer(VideoTrainer):
 
     def losses(self, inputs: Sequence[Mapping[str, Any]]) -> Iterator[Tensor]:
         """One part a batch: chosen and rejected go through the network together, with one noise and level a pair."""
+        if self.args.preference is None:
+            yield self._of_chosen(inputs)
+            return
         chosen, rejected = self.pairs.latents(inputs)
         conditioning = self.prompts.rows([str(row["prompt"]) for row in inputs])
         noisy, target, sigma = self._noised(chosen, rejected)
@@ -60,11 +63,35 @@ class VideoDPOTrainer(VideoTrainer):
             ),
             beta=self.args.beta,
             error_scale=self.args.error_scale,
-            loss=self.args.loss_type[0],
+            loss=self.args.preference,
             label_smoothing=self.args.label_smoothing,
         )
         self._note(found, policy_chosen, policy_rejected, ref_chosen, ref_rejected)
-        yield (found.loss * self._weights(inputs)).mean()
+        loss = self.args.weight_of(self.args.preference) * found.loss * self._weights(inputs)
+        if self.args.weight_of("sft") > 0:
+            loss = loss + self.args.weight_of("sft") * self._likelihood(policy_chosen)
+        yield loss.mean()
+
+    def _of_chosen(self, inputs: Sequence[Mapping[str, Any]]) -> Tensor:
+        """The loss "sft" alone: neither reference nor rejected clip is looked at."""
+        clean = self.pairs.chosen(inputs)
+        noise, sigma = self._draw(clean)
+        kind: Prediction = self.family.spec.prediction
+        noisy, target = noised(kind, clean, noise, sigma), prediction_of(kind, clean, noise, sigma)
+        prediction = self.family.predict(noisy, sigma, self.prompts.rows(self._told(inputs)))
+        errors = dpo.prediction_error(prediction, target)
+        self.note(**{"error/chosen": errors.detach()})
+        return self.args.weight_of("sft") * self._likelihood(errors).mean()
+
+    def _likelihood(self, errors: Tensor) -> Tensor:
+        return dpo.likelihood_loss(errors, beta=self.args.beta, error_scale=self.args.error_scale)
+
+    def _told(self, inputs: Sequence[Mapping[str, Any]]) -> list[str]:
+        """The rows' prompts, a share of them left out: guidance needs a model that also knows the empty one."""
+        seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step, prompt="dropout")
+        left_out = torch.rand(world_size() * len(inputs), generator=generator_for(seed)) < self.args.prompt_dropout
+        rows = zip(inputs, left_out[own_rows(len(inputs))], strict=True)
+        return ["" if dropped else str(row["prompt"]) for row, dropped in rows]
 
     def error_gaps(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """`[B]`: how much worse the model denoises the chosen clips than the rejected, at a drawn level each."""

@@ -26,8 +26,8 @@ ALGORITHMS = {
 def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> VideoTrainer:
     """The preset's trainer, its model loaded. Raises ConfigError for settings that are unknown or cannot work."""
     trainer_class, config_class = (import_path(path) for path in ALGORITHMS[preset.algorithm])
-    data = _data(preset, run)
     args = build_config(config_class, preset.settings, run.checkpoints)
+    data = _data(preset, run, args)
     if preset.mix is not None and preset.rewards == "parts":
         args.reward_weights = [weight for weight in load_preset("rewards", preset.mix).weights.values() if weight > 0]
     start = run.start if run.start.is_dir() else None
@@ -69,12 +69,13 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _data(preset: TrainPreset, run: Run) -> dict[str, Any]:
+def _data(preset: TrainPreset, run: Run, args: Any) -> dict[str, Any]:
     """Pairs of clips, from a file or as a campaign's votes had them when the run was created; else prompts, rewards."""
     if preset.campaign is not None:
         return {"train_dataset": read_pairs(run.pairs_file)}
     if preset.pairs is not None:
-        return {"train_dataset": read_preference_data(Path(preset.pairs))}
+        chosen_alone = args.preference is None
+        return {"train_dataset": read_preference_data(Path(preset.pairs), chosen_alone=chosen_alone)}
     return _online(preset) if preset.mix is not None else {"train_dataset": read_prompts(str(preset.prompts))}
 
 

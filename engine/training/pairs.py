@@ -2,7 +2,7 @@
 
     prompt     text
     chosen     the preferred clip: frames `uint8[T,H,W,3]`, or the path of a video
-    rejected   the other one, of the same size
+    rejected   the other one, of the same size; may be left out where the chosen clips alone are learnt
     score      optional; VideoDPO's weight of the pair is made of it
 
 Each clip is encoded once; a run sees every pair many times.
@@ -39,6 +39,17 @@ class LatentPairs:
                     f"{list(left.shape)} and {list(right.shape)}: cut or resize one of them."
                 )
         return torch.stack(chosen), torch.stack(rejected)
+
+    def chosen(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """The chosen clips alone, `float32[B,C,t,h,w]`. Raises TrainingError for clips that differ in size."""
+        latents = [self._encoded(row, "chosen") for row in rows]
+        other = next((row for row, one in zip(rows, latents, strict=True) if one.shape != latents[0].shape), None)
+        if other is not None:
+            raise TrainingError(
+                f"The clips of a batch must be alike in size, but that of {str(other['prompt'])[:50]!r} is not like "
+                "the first: cut or resize it, or set per_device_train_batch_size to 1."
+            )
+        return torch.stack(latents)
 
     def _encoded(self, row: Mapping[str, Any], side: str) -> Tensor:
         if side not in row or "prompt" not in row:

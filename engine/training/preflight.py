@@ -89,6 +89,9 @@ def _length(trainer: VideoTrainer) -> Verdict:
 @torch.no_grad()
 def _pairs(trainer: VideoDPOTrainer) -> Iterator[Verdict]:
     """Whether beta, times the scale, suits the errors of this model on these pairs."""
+    if trainer.args.preference is None:
+        yield Verdict(name="beta", level="ok", sentence="No pair is compared: the chosen clips are learnt as they are.")
+        return
     rows = [trainer.train_dataset[i] for i in range(min(PAIRS_LOOKED_AT, len(trainer.train_dataset)))]
     gaps = torch.cat([trainer.error_gaps([row]) for row in rows])
     args, spread = trainer.args, float(gaps.std()) if len(gaps) > 1 else float(gaps.abs().mean())

@@ -72,6 +72,18 @@ def test_the_language_models_beta_leaves_the_loss_pinned() -> None:
     assert float(dpo.preference(moved, beta=0.2).loss) < 0.02
 
 
+def test_the_chosen_clips_likelihood_pulls_as_hard_as_a_pair_that_is_wholly_wrong() -> None:
+    """d loss / d e_chosen: of "sft" at weight 1, and of the sigmoid far on the wrong side."""
+    chosen = torch.tensor([0.4], requires_grad=True)
+    dpo.likelihood_loss(chosen, beta=0.2, error_scale=2500.0).sum().backward()
+    alone = chosen.grad.clone() if chosen.grad is not None else torch.zeros(1)
+    wrong = torch.tensor([9.0], requires_grad=True)
+    others = {name: torch.tensor([0.4]) for name in ("rejected", "ref_chosen", "ref_rejected")}
+    dpo.preference(dpo.PairErrors(chosen=wrong, **others), beta=0.2, error_scale=2500.0).loss.sum().backward()
+    assert float(alone) == pytest.approx(0.2 * 2500 / 2)
+    torch.testing.assert_close(wrong.grad, alone)
+
+
 def test_before_training_all_is_even() -> None:
     even = dpo.preference(errors(0.3, 0.5, 0.3, 0.5), beta=0.2)
     assert float(even.loss) == pytest.approx(math.log(2))

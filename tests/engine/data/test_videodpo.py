@@ -75,6 +75,21 @@ def test_tables_with_columns_of_several_names(suffix: str, clips: Path, tmp_path
     assert (found["prompt"], found["chosen"], found["score"]) == ("a cat", str(tmp_path / "v" / "a.mkv"), 0.5)
 
 
+def test_chosen_clips_alone_where_nothing_is_compared(clips: Path, tmp_path: Path) -> None:
+    shutil.copytree(clips, tmp_path / "v")
+    table = tmp_path / "table.jsonl"
+    table.write_text(
+        '{"prompt": "a cat", "video": "v/a.mkv"}\n{"prompt": "b", "chosen": "v/b.mkv", "rejected": "gone"}\n'
+    )
+    rows = read_preference_data(table, chosen_alone=True)
+    first, second = (
+        {"prompt": text, "chosen": str(tmp_path / "v" / name)} for text, name in (("a cat", "a.mkv"), ("b", "b.mkv"))
+    )
+    assert rows == [first | {"video": "v/a.mkv"}, second]
+    with pytest.raises(ConfigError, match="line 1 is no pair: it lacks rejected"):
+        read_preference_data(table)
+
+
 def test_what_is_wrong_is_said_with_its_place(official: Path, tmp_path: Path) -> None:
     (official / "videos" / "c.mkv").unlink()
     with pytest.raises(ConfigError, match=r"1 clips .* such as .*c\.mkv"):

@@ -100,6 +100,40 @@ def test_dpo_starts_even_and_learns_its_pairs(open_tiny: Open, tmp_path: Path) -
     )
 
 
+def chosen_alone() -> list[dict[str, Any]]:
+    return [{name: row[name] for name in ("prompt", "chosen")} for row in pairs()]
+
+
+def test_chosen_clips_alone_are_learnt(open_tiny: Open, tmp_path: Path) -> None:
+    """Fine-tuning as TRL's loss type "sft": no rejected clip, no reference; the denoising error falls."""
+    lively = {"max_steps": 60, "learning_rate": 1e-2, "save_steps": 100, "logging_steps": 20, "loss_type": ["sft"]}
+    args = VideoDPOConfig(**settings(tmp_path, per_device_train_batch_size=2, **lively))
+    trainer = VideoDPOTrainer(model=open_tiny(), args=args, train_dataset=chosen_alone())
+    assert [one.level for one in preflight(trainer)] == ["ok", "ok"]
+    trainer.train()
+    errors = logged(trainer, "error/chosen")
+    assert errors[-1] < 0.9 * errors[0]
+    assert "rewards/margins" not in trainer.state.log_history[0]
+
+
+def test_a_preference_with_the_chosen_clips_likelihood_is_their_weighted_sum(open_tiny: Open, tmp_path: Path) -> None:
+    def first_loss(folder: str, **loss: Any) -> float:
+        trainer = make("dpo", open_tiny(), tmp_path / folder, max_steps=1, **loss)
+        trainer.train()
+        return logged(trainer, "loss")[0]
+
+    both = first_loss("both", loss_type=["sigmoid", "sft"], loss_weights=[0.5, 2.0])
+    likelihood = first_loss("alone", loss_type=["sft"])
+    assert both == pytest.approx(0.5 * math.log(2) + 2 * likelihood, rel=1e-4)
+
+
+def test_a_preference_needs_both_clips(open_tiny: Open, tmp_path: Path) -> None:
+    args = VideoDPOConfig(**settings(tmp_path, per_device_train_batch_size=2))
+    trainer = VideoDPOTrainer(model=open_tiny(), args=args, train_dataset=chosen_alone())
+    with pytest.raises(TrainingError, match="needs prompt, chosen and rejected, but a row has only prompt, chosen"):
+        trainer.train()
+
+
 @pytest.mark.parametrize("kind", ["dpo", "grpo"])
 def test_the_reference_is_what_the_run_began_with(kind: str, open_tiny: Open, tmp_path: Path) -> None:
     """Also where that is an adapter: margins and KL begin at 0, and the base is still the model without it."""
@@ -285,7 +319,8 @@ def test_settings_that_contradict_themselves_are_refused(open_tiny: Open, tmp_pa
     for kind, others, message in (
         ("grpo", {"sde_form": "ddim"}, "use flow_grpo"),
         ("grpo", {"window": 9}, "does not fit"),
-        ("dpo", {"loss_type": ["sigmoid", "ipo"]}, "must be one of"),
+        ("dpo", {"loss_type": ["sigmoid", "sft", "ipo"]}, "must be one of"),
+        ("dpo", {"prompt_dropout": 1.0}, "prompt_dropout"),
         ("dpo", {"error_scale": 0.0}, "above 0"),
         ("nft", {"mixing": 2.0}, "at most 1"),
         ("nft", {"lora_rank": -1}, "lora_rank"),
