@@ -25,6 +25,7 @@ PLANS: Mapping[str, Mapping[str, str]] = {
 }
 KEYFRAME_PLAN, WINDOW_PLAN = KeyframePlan(), WindowPlan()
 DEFAULTS: Mapping[str, KeyframePlan | WindowPlan] = {KEYFRAMES: KEYFRAME_PLAN, WINDOWS: WINDOW_PLAN}
+MODELS_OWN = ("keyframe_guidance",)  # of a plan: what a request leaves to its model
 MODE_FIELDS = ("mode", *(name for plan in PLANS.values() for name in plan))
 
 
@@ -41,7 +42,8 @@ def read_mode(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shown_mode(request: GenerationRequest) -> list[Any]:
-    """Values of `MODE_FIELDS` that show a request; the settings of the modes that it does not use are the defaults.
+    """Values of `MODE_FIELDS` that show a request; the settings of the modes that it does not use are the defaults,
+    or empty where they are the model's.
 
     Keyframes that were given lie in the strip, not in the form: there the others are drawn together.
     """
@@ -49,7 +51,8 @@ def shown_mode(request: GenerationRequest) -> list[Any]:
     for mode, fields in PLANS.items():
         plan = getattr(request, mode) or DEFAULTS[mode]
         offered = plan.model_copy(update={"source": "joint"}) if getattr(plan, "source", "") == "given" else plan
-        values += [getattr(offered, field) for field in fields.values()]
+        unsaid = MODELS_OWN if getattr(request, mode) is None else ()
+        values += [None if field in unsaid else getattr(offered, field) for field in fields.values()]
     return values
 
 
@@ -95,7 +98,9 @@ def _keyframe_fields() -> dict[str, Any]:
         source = gr.Dropdown(words.SOURCES, value=plan.source, label=words.SOURCE, min_width=120, elem_id="source")
         drafts = gr.Number(plan.drafts, precision=0, label=words.DRAFTS, info=words.DRAFTS_INFO, min_width=90)
     with gr.Row(elem_classes="tight"):
-        first = gr.Number(plan.keyframe_guidance, label=words.KEYFRAME_GUIDANCE, min_width=90)
+        first = gr.Number(
+            None, label=words.KEYFRAME_GUIDANCE, placeholder=words.MODELS_OWN, min_width=90, elem_id="keyframe-guidance"
+        )
         second = gr.Number(plan.inbetween_guidance, label=words.INBETWEEN_GUIDANCE, min_width=90)
     flow = gr.Slider(0, 1, value=plan.flow_guidance, step=0.05, buttons=[], label=words.FLOW_GUIDANCE)
     return dict(zip(PLANS[KEYFRAMES], (interval, source, drafts, first, second, flow), strict=True))

@@ -15,6 +15,7 @@ SOURCES = [("drawn together", "joint"), ("one by one", "independent")]
 DRAFTS = "Drafts"
 DRAFTS_INFO = "the best by the mix is taken"
 KEYFRAME_GUIDANCE = "Keyframes' guidance"
+MODELS_OWN = "the model's"
 INBETWEEN_GUIDANCE = "In-betweens' guidance"
 FLOW_GUIDANCE = "Flow guidance"
 WINDOW = "Window, frames"

@@ -26,7 +26,7 @@ def add_modes(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--mode", choices=("direct", "keyframes", "windows"), help="default: direct, in one piece")
     group.add_argument("--interval", type=int, metavar="N", help="keyframes: frames from one to the next (8)")
     group.add_argument(
-        "--keyframe-guidance", type=float, metavar="G", help="keyframes: guidance of the first stage (7)"
+        "--keyframe-guidance", type=float, metavar="G", help="keyframes: guidance of the first stage (the model's)"
     )
     group.add_argument("--inbetween-guidance", type=float, metavar="G", help="keyframes: guidance in between (3)")
     group.add_argument("--flow-guidance", type=float, metavar="0..1", help="keyframes: pull towards their flow (0)")

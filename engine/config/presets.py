@@ -242,9 +242,17 @@ def read_request(fields: Mapping[str, Any]) -> GenerationRequest:
     """
     preset = load_model_preset(str(fields.get("model", GenerationRequest.model_fields["model"].default)))
     try:
-        return GenerationRequest(**{**preset.defaults(), **fields})
+        return GenerationRequest(**{**preset.defaults(), **fields, **_keyframes_of(preset, fields)})
     except ValidationError as error:
         raise ConfigError(explain(error, "The request", GenerationRequest.model_fields)) from error
+
+
+def _keyframes_of(preset: ModelPreset, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan of a request for keyframes, with the model's guidance for them where it says none."""
+    plan = fields.get("keyframes") or {}
+    if fields.get("mode") != "keyframes" or not isinstance(plan, Mapping):
+        return {}
+    return {"keyframes": {"keyframe_guidance": preset.keyframe_guidance, **plan}}
 
 
 def check_request(request: GenerationRequest, adapters: Collection[str] = ()) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engine.config.alarms import AlarmSettings
+from engine.generation.request import KEYFRAME_GUIDANCE
 
 REQUEST_FIELDS = ("num_frames", "width", "height", "fps", "num_steps", "guidance")
 
@@ -67,6 +68,8 @@ class ModelPreset(BaseModel):
     """Denoising steps."""
     guidance: float = Field(ge=0, le=30)
     """Classifier-free guidance scale; 1 or less: none, at half the time."""
+    keyframe_guidance: float = Field(KEYFRAME_GUIDANCE, ge=0, le=30)
+    """The scale for keyframes that are drawn first, where a request says none."""
     max_frames: int = Field(ge=1)
     """The longest clip that the model makes in one piece."""
     min_frames: int = Field(0, ge=0)

@@ -19,6 +19,9 @@ class GivenKeyframe(BaseModel):
     picture: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+KEYFRAME_GUIDANCE = 7.0  # higher than a clip's: each keyframe is to show its prompt plainly
+
+
 class KeyframePlan(BaseModel):
     """How keyframe-then-inbetween generates; guidances as in classifier-free guidance, `flow_guidance` 0..1.
 
@@ -30,7 +33,7 @@ class KeyframePlan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     interval: int = Field(8, ge=2, description="frames from one keyframe to the next")
-    keyframe_guidance: float = Field(7.0, ge=0, le=30)
+    keyframe_guidance: float = Field(KEYFRAME_GUIDANCE, ge=0, le=30)
     inbetween_guidance: float = Field(3.0, ge=0, le=30)
     flow_guidance: float = Field(0.0, ge=0, le=1)
     source: Literal["joint", "independent", "given"] = "joint"

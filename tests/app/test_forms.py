@@ -59,7 +59,14 @@ def test_a_form_becomes_requests_with_seeds_in_a_row() -> None:
 @pytest.mark.parametrize(
     ("how", "plans"),
     [
-        ({"mode": "keyframes", "interval": 16}, {"mode": "keyframes", "keyframes": KeyframePlan(interval=16)}),
+        (
+            {"mode": "keyframes", "interval": 16},  # the guidance is the model's where none is typed
+            {"mode": "keyframes", "keyframes": KeyframePlan(interval=16, keyframe_guidance=3.0)},
+        ),
+        (
+            {"mode": "keyframes", "keyframe_guidance": 9.0},
+            {"mode": "keyframes", "keyframes": KeyframePlan(keyframe_guidance=9.0)},
+        ),
         ({"mode": "windows", "window": 33, "overlap": None}, {"mode": "windows", "windows": WindowPlan(length=33)}),
         ({"mode": "direct", "interval": 16, "window": 33}, {}),
     ],
