@@ -18,6 +18,7 @@ from app.views.scores import Score
 
 SERIES = ("#c77f1f", "#3f86b5", "#5a9a6b", "#a86fa0", "#8a8473", "#cc5b4d")
 MUTED = "#8b8a86"
+MOST_NOTES = 2  # sentences beside a bar
 FAINT = "#8b8a8655"  # lines of a profile, on either ground
 DIVERGING = ((0.0, "#7fb2d4"), (0.5, "#e6e5e2"), (1.0, "#e6a13a"))  # dark text can be read on all of it
 BAR_PX, CHROME_PX = 34, 28  # height of one reward's row, and of what stands around them
@@ -124,13 +125,17 @@ def squares(
 
 
 def hover(score: Score) -> str:
-    """What a bar says when a person points at it: the question it answers, what was measured, and its weight."""
+    """What a bar says when a person points at it: the question it answers, what was measured by what, its weight."""
     lines = [f"<b>{score.title}</b>", *wrapped(score.question)]
     if score.value is None:
         return "<br>".join([*lines, *wrapped(text.reason(score.reason))])
     lines.append(text.score_of(score.value, score.weight))
     if score.raw is not None:
         lines.append(text.measured(score.raw, score.unit, score.low, score.high))
+    lines.append(text.measured_by(score.backend, score.confidence))
+    if score.details:
+        lines += wrapped(text.details(score.details))
+    lines += [line for note in score.notes[:MOST_NOTES] for line in wrapped(note)]
     return "<br>".join(lines)
 
 

@@ -25,7 +25,7 @@ PLANS: Mapping[str, Mapping[str, str]] = {
 }
 KEYFRAME_PLAN, WINDOW_PLAN = KeyframePlan(), WindowPlan()
 DEFAULTS: Mapping[str, KeyframePlan | WindowPlan] = {KEYFRAMES: KEYFRAME_PLAN, WINDOWS: WINDOW_PLAN}
-MODELS_OWN = ("keyframe_guidance",)  # of a plan: what a request leaves to its model
+MODELS_OWN = ("keyframe_guidance", "inbetween_guidance", "length")  # of a plan: what a request leaves to its model
 MODE_FIELDS = ("mode", *(name for plan in PLANS.values() for name in plan))
 
 
@@ -51,7 +51,7 @@ def shown_mode(request: GenerationRequest) -> list[Any]:
     for mode, fields in PLANS.items():
         plan = getattr(request, mode) or DEFAULTS[mode]
         offered = plan.model_copy(update={"source": "joint"}) if getattr(plan, "source", "") == "given" else plan
-        unsaid = MODELS_OWN if getattr(request, mode) is None else ()
+        unsaid = () if mode == request.mode else MODELS_OWN
         values += [None if field in unsaid else getattr(offered, field) for field in fields.values()]
     return values
 
@@ -83,7 +83,7 @@ def build_modes() -> ModeFields:
         plan = WINDOW_PLAN
         gr.HTML(f'<p class="hint">{words.WINDOWS_HINT}</p>')
         with gr.Row(elem_classes="tight"):
-            fields["window"] = gr.Number(plan.length, precision=0, label=words.WINDOW, min_width=90, elem_id="window")
+            fields["window"] = _of_model(words.WINDOW, "window", precision=0)
             fields["overlap"] = gr.Number(
                 plan.overlap, precision=0, label=words.OVERLAP, min_width=90, elem_id="overlap"
             )
@@ -98,12 +98,15 @@ def _keyframe_fields() -> dict[str, Any]:
         source = gr.Dropdown(words.SOURCES, value=plan.source, label=words.SOURCE, min_width=120, elem_id="source")
         drafts = gr.Number(plan.drafts, precision=0, label=words.DRAFTS, info=words.DRAFTS_INFO, min_width=90)
     with gr.Row(elem_classes="tight"):
-        first = gr.Number(
-            None, label=words.KEYFRAME_GUIDANCE, placeholder=words.MODELS_OWN, min_width=90, elem_id="keyframe-guidance"
-        )
-        second = gr.Number(plan.inbetween_guidance, label=words.INBETWEEN_GUIDANCE, min_width=90)
+        first = _of_model(words.KEYFRAME_GUIDANCE, "keyframe-guidance")
+        second = _of_model(words.INBETWEEN_GUIDANCE, "inbetween-guidance")
     flow = gr.Slider(0, 1, value=plan.flow_guidance, step=0.05, buttons=[], label=words.FLOW_GUIDANCE)
     return dict(zip(PLANS[KEYFRAMES], (interval, source, drafts, first, second, flow), strict=True))
+
+
+def _of_model(label: str, elem_id: str, **more: Any) -> gr.Number:
+    """A number that is the model's own while the field is empty."""
+    return gr.Number(None, label=label, placeholder=words.MODELS_OWN, min_width=90, elem_id=elem_id, **more)
 
 
 def longest(mode: str | None, longest_direct: int) -> int:

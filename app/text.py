@@ -371,6 +371,16 @@ def measured(raw: float, unit: str, low: float, high: float) -> str:
     return f"Measured {raw:.4g}{' ' + unit if unit else ''} (bad {low:g}, good {high:g})"
 
 
+def measured_by(backend: str, confidence: float) -> str:
+    """Which network or library told, and how sure, e.g. "By mini, confidence 0.90"."""
+    return f"By {backend}, confidence {confidence:.2f}"
+
+
+def details(values: Mapping[str, float]) -> str:
+    """Numbers beside a reward, e.g. "percentile 93, stretches 4"."""
+    return ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in values.items())
+
+
 def gate(key: str, level: float) -> str:
     return f"The {key} gate stands at {level:.2f} and lowers the total: {GATES.get(key, '')}".rstrip(": ") + "."
 

@@ -42,7 +42,9 @@ def add_modes(parser: argparse.ArgumentParser) -> None:
         metavar="FRAME=FILE",
         help="keyframes: a picture of the clip's size for one frame; may be said more than once",
     )
-    group.add_argument("--window", type=int, metavar="N", help="windows: frames made at a time (64)")
+    group.add_argument(
+        "--window", type=int, metavar="N", help="windows: frames made at a time (64, or what the model can)"
+    )
     group.add_argument("--overlap", type=int, metavar="N", help="windows: frames that two have in common (16)")
 
 

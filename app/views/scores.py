@@ -16,7 +16,8 @@ GATE_OPEN = 0.995  # below this a gate lowers the total by more than rounding
 class Score:
     """One reward of one clip. `value` is 0..1, or None with a `reason`; `per_frame` has None where a frame has none.
 
-    `raw` is the measured quantity in `unit`, which runs from `low` (a bad clip) to `high` (a good one).
+    `raw` is the measured quantity in `unit`, which runs from `low` (a bad clip) to `high` (a good one), as measured by
+    the `backend` with a confidence of 0..1. `details` are numbers beside it, `notes` sentences.
     """
 
     key: str
@@ -28,6 +29,10 @@ class Score:
     value: float | None
     raw: float | None
     reason: str
+    backend: str
+    confidence: float
+    details: Mapping[str, float]
+    notes: tuple[str, ...]
     weight: float
     per_frame: tuple[float | None, ...]
 
@@ -61,6 +66,10 @@ def _score(key: str, result: RewardResult, weight: float) -> Score:
         value=result.value,
         raw=result.raw,
         reason=result.reason,
+        backend=result.backend,
+        confidence=result.confidence,
+        details=result.details,
+        notes=result.notes,
         weight=weight,
         per_frame=tuple(value if math.isfinite(value) else None for value in series),
     )

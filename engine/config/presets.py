@@ -28,7 +28,7 @@ from engine.generation.plans import (
     longest_piece,
     window_plan,
 )
-from engine.generation.request import GenerationRequest
+from engine.generation.request import GenerationRequest, WindowPlan
 
 if TYPE_CHECKING:
     from rewards.mix import Mix
@@ -242,17 +242,28 @@ def read_request(fields: Mapping[str, Any]) -> GenerationRequest:
     """
     preset = load_model_preset(str(fields.get("model", GenerationRequest.model_fields["model"].default)))
     try:
-        return GenerationRequest(**{**preset.defaults(), **fields, **_keyframes_of(preset, fields)})
+        return GenerationRequest(**{**preset.defaults(), **fields, **_plan_of(preset, fields)})
     except ValidationError as error:
         raise ConfigError(explain(error, "The request", GenerationRequest.model_fields)) from error
 
 
-def _keyframes_of(preset: ModelPreset, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan of a request for keyframes, with the model's guidance for them where it says none."""
-    plan = fields.get("keyframes") or {}
-    if fields.get("mode") != "keyframes" or not isinstance(plan, Mapping):
+def _plan_of(preset: ModelPreset, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan of the request's mode, with what suits the model where it says nothing.
+
+    A clip without guidance, as distilled models and students make it, has keyframes and in-betweens without any; a
+    window is no longer than what the model makes in one piece.
+    """
+    mode = str(fields.get("mode"))
+    plan = fields.get(mode) or {}
+    if mode not in ("keyframes", "windows") or not isinstance(plan, Mapping):
         return {}
-    return {"keyframes": {"keyframe_guidance": preset.keyframe_guidance, **plan}}
+    if mode == "windows":
+        fits = family_spec(preset.family).nearest_frames(WindowPlan().length) <= preset.max_frames
+        return {} if fits else {mode: {"length": preset.max_frames, **plan}}
+    guidance = fields.get("guidance", preset.guidance)
+    if isinstance(guidance, int | float) and guidance <= 1:
+        return {mode: {"keyframe_guidance": guidance, "inbetween_guidance": guidance, **plan}}
+    return {mode: {"keyframe_guidance": preset.keyframe_guidance, **plan}}
 
 
 def check_request(request: GenerationRequest, adapters: Collection[str] = ()) -> None:

@@ -13,6 +13,8 @@ QUESTION = "Does what moves go on moving as it did, or does it jump & stutter?"
 def score(**changes: Any) -> Score:
     given = {"key": "smooth", "title": "Smoothness", "question": QUESTION, "unit": "px", "low": 6.0, "high": 0.0}
     given |= {"value": 0.8, "raw": 1.2, "reason": "", "weight": 0.5, "per_frame": (None, 0.1, 0.9)}
+    given |= {"backend": "mini", "confidence": 0.75, "details": {"percentile": 93.0, "stretches": 4.0}}
+    given |= {"notes": ("seen: a <ball>",)}
     return Score(**{**given, **changes})
 
 
@@ -47,6 +49,7 @@ def test_hovering_says_the_question_the_measure_and_the_weight() -> None:
     words = hover(score())
     assert "jump &amp; stutter" in words.replace("<br>", " ")
     assert "Measured 1.2 px (bad 6, good 0)" in words and "weight 0.5" in words
+    assert "By mini, confidence 0.75<br>percentile 93, stretches 4<br>seen: a &lt;ball&gt;" in words
     assert "not part of the total" in hover(score(weight=0.0))
 
 

@@ -13,7 +13,7 @@ from engine.config.schema import REQUEST_FIELDS, ModelPreset
 from engine.errors import ConfigError
 from engine.families import family_spec
 from engine.generation.plans import is_made_in_stretches
-from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan
+from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan, WindowPlan
 
 MODEL = """
 title = "Mine"
@@ -134,6 +134,30 @@ def test_a_form_is_filled_with_the_models_defaults() -> None:
     preset = load_preset("models", "ltx")
     assert request.seed == 5 and request.width == preset.width and request.num_steps == preset.num_steps
     assert read_request({"prompt": "x"}).model == "mini"
+
+
+@pytest.mark.parametrize("model", preset_keys("models"))
+def test_every_model_makes_long_clips_in_windows_of_its_own(model: str) -> None:
+    preset = load_preset("models", model)
+    if is_made_in_stretches(family_spec(preset.family)):
+        pytest.skip("it makes only what lies between two pictures")
+    request = read_request({"prompt": "x", "model": model, "mode": "windows", "num_frames": 3 * preset.max_frames + 1})
+    check_request(request)
+    asked = read_request({**request.model_dump(), "windows": {"length": preset.max_frames}})
+    assert asked.windows == WindowPlan(length=preset.max_frames)
+
+
+def test_keyframes_have_the_guidance_that_suits_the_model() -> None:
+    def guidances(**fields: Any) -> tuple[float, float]:
+        plan = read_request({"prompt": "x", "mode": "keyframes", **fields}).keyframes
+        assert plan is not None
+        return plan.keyframe_guidance, plan.inbetween_guidance
+
+    assert guidances(model="mini") == (3.0, 3.0)
+    assert guidances(model="ltx") == (7.0, 3.0)
+    assert guidances(model="animatediff_lightning") == (1.0, 1.0)
+    assert guidances(model="mini", guidance=1.0) == (1.0, 1.0)
+    assert guidances(model="mini", keyframes={"keyframe_guidance": 5.0}) == (5.0, 3.0)
 
 
 @pytest.mark.parametrize(
