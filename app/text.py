@@ -106,7 +106,6 @@ COMPARE_TITLE = "Side by side"
 
 # ---- Score
 WHICH = "Clips"
-WHICH_HINT = "Up to 300, ranked by the mix"
 WHICH_NEWEST, WHICH_STARRED = "The newest of the Library", "Starred"
 SCORE_THESE = "Score what is not scored"
 ALL_SCORED = "This mix has scored all of these clips already."
@@ -314,6 +313,11 @@ def which_chosen(number: int) -> str:
 
 def folder(name: str) -> str:
     return f"Folder {name}"
+
+
+def the_first(number: int) -> str:
+    """Of a set that is too large to be shown whole."""
+    return f"the first {number} shown"
 
 
 def waiting(position: int | None) -> str:

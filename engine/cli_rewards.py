@@ -1,11 +1,15 @@
-"""`dailies rewards`: which rewards there are, and what known damage does to them."""
+"""`dailies rewards`: which rewards there are, what known damage does to them, and how far apart two sets of clips."""
 
 import argparse
 import logging
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.cli_output import print_json, print_table
+
+if TYPE_CHECKING:
+    from rewards.clip import Clip
 
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -19,6 +23,13 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     matrix.add_argument("--row", action="append", metavar="DAMAGE", help="only this damage (default: all; minutes)")
     matrix.add_argument("--write", type=Path, metavar="FILE", help="also write the tables to this Markdown file")
     matrix.set_defaults(run=show_matrix)
+    frechet = verbs.add_parser(
+        "frechet", parents=[shared], help="Frechet video distance between two folders of clips, with its interval"
+    )
+    frechet.add_argument("first", type=Path, metavar="FOLDER", help="of videos")
+    frechet.add_argument("second", type=Path, metavar="OTHER", help="of videos, such as real ones")
+    frechet.add_argument("--backend", choices=("i3d", "mini"), default="i3d", help="the network (default: i3d)")
+    frechet.set_defaults(run=show_frechet)
 
 
 def list_rewards(options: argparse.Namespace) -> None:
@@ -29,6 +40,31 @@ def list_rewards(options: argparse.Namespace) -> None:
         print_json([{"key": spec.key, "title": spec.title, "question": spec.question} for spec in specs])
         return
     print_table(("key", "title", "asks"), [(spec.key, spec.title, spec.question) for spec in specs])
+
+
+def show_frechet(options: argparse.Namespace) -> None:
+    """Raises ConfigError for a folder without videos, RewardError for too few or too short ones."""
+    from rewards.fvd_lite import frechet_of_sets
+
+    found = frechet_of_sets(*(_clips_in(folder) for folder in (options.first, options.second)), backend=options.backend)
+    if options.json:
+        print_json(asdict(found))
+        return
+    print(
+        f"{found.distance:.4g} (95 %: {found.low:.4g} to {found.high:.4g}), {found.num_first} against "
+        f"{found.num_second} clips, by {found.backend}. It is larger for fewer clips: compare like with like."
+    )
+
+
+def _clips_in(folder: Path) -> list["Clip"]:
+    from engine.errors import ConfigError
+    from engine.generation.video_io import VIDEO_SUFFIXES, read_video, videos_in
+    from rewards.clip import Clip
+
+    videos = videos_in(folder) if folder.is_dir() else []
+    if not videos:
+        raise ConfigError(f"'{folder}' is no folder of videos: give one with files of {', '.join(VIDEO_SUFFIXES)}.")
+    return [Clip(frames=frames, fps=fps) for frames, fps in map(read_video, videos)]
 
 
 def show_matrix(options: argparse.Namespace) -> None:

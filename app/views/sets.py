@@ -33,7 +33,9 @@ def choices(desk: Desk, chosen: str = "") -> Choices:
 def label(job: Job) -> str:
     name = Path(job.config["folder"]).name
     kept = text.DROPPED if name.startswith("kept-") else text.folder(name)
-    return f"{kept}, {text.count(len(clip_ids(job)), 'clip')}, {moment(job.created_at)}"
+    number = len(clip_ids(job))
+    cut = f" ({text.the_first(LIMIT)})" if number > LIMIT else ""
+    return f"{kept}, {text.count(number, 'clip')}{cut}, {moment(job.created_at)}"
 
 
 def of_job(job: Job) -> str:

@@ -15,7 +15,13 @@ HOST_SPECIFIC = {
     "a package registry": re.compile(r"pypi\.or[g]|pythonhosted\.or[g]|registry\.npmj[s]|/pypi/simpl[e]"),
     "a private address": re.compile(r"\b(?:10\.\d+|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.\d+\.\d+\b"),
 }
-ASSET_LIMIT_MB = {"assets/mini/": 24, "assets/calibration/": 4, "": 48}
+ASSET_LIMIT_MB = {
+    "assets/mini/": 24,
+    "assets/calibration/": 4,
+    "assets/reward_nets/": 8,
+    "assets/seam_critic/": 2,
+    "": 48,
+}
 
 
 def tracked_files(root: Path) -> list[str]:

@@ -67,16 +67,22 @@ def test_the_table_is_sorted_by_any_column_and_exported(score: Page, tmp_path: P
     assert float(best["flow_smoothness"]) == 0.9 and best["loop_break"] == ""
 
 
+def click_in_timeline(page: Page, share: float) -> None:
+    """At a share of the clip's length, once its player runs."""
+    plot = page.locator("#score-timeline .nsewdrag").first
+    page.wait_for_function(f"{PLAYER}.state.leader?.currentTime > 0")
+    box = plot.bounding_box()
+    assert box is not None
+    place = {"x": box["width"] * share, "y": box["height"] / 2}
+    plot.hover(position=place)  # type: ignore[arg-type]
+    plot.click(position=place)  # type: ignore[arg-type]
+
+
 def test_a_dip_is_clicked_and_the_player_is_there(score: Page) -> None:
     score.locator("#score-table td.clip a").first.click()
     expect(score.locator("#score-facts .prompt")).to_have_text("a red circle moving left")
     expect(score.locator("#score-radar")).to_be_hidden()  # two rewards are no profile
-    plot = score.locator("#score-timeline .nsewdrag").first
-    score.wait_for_function(f"{PLAYER}.state.leader?.currentTime > 0")
-    box = plot.bounding_box()
-    assert box is not None
-    plot.hover(position={"x": box["width"] / 4, "y": box["height"] / 2})
-    plot.click(position={"x": box["width"] / 4, "y": box["height"] / 2})
+    click_in_timeline(score, 1 / 4)
     score.wait_for_function(f"{PLAYER}.state.leader.paused && {PLAYER}.state.frame === 8")
     score.wait_for_function(f"Math.abs({PLAYER}.state.leader.currentTime - 8.5 / 8) < 0.01")
 
@@ -130,6 +136,9 @@ def test_videos_are_dropped_scored_and_drawn(page: Page, bench: Any, videos_made
     expect(page.locator(".toast-body")).to_contain_text("cut.gif could not be scored")
     expect(page.locator("#which input")).to_have_value(re.compile(f"^{text.DROPPED}, 2 clips"))
     page.locator("#score-table td.clip a").first.click()
+    expect(page.locator("#score-bars .js-plotly-plot")).to_be_visible()
+    click_in_timeline(page, 3 / 4)
+    page.wait_for_function(f"{PLAYER}.state.leader.paused && Math.abs({PLAYER}.state.frame - 17) <= 1")
     page.get_by_role("button", name=text.DRAW_OVERLAYS).click()
     expect(page.locator("#score-player video")).to_have_count(2, timeout=300_000)
     drawn = page.locator("#overlay input").input_value()

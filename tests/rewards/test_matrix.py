@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from rewards import REWARDS, RewardError, read_mix
+from rewards.calibration import read_calibration
 from rewards.matrix import GATES, HACKS, HOME, ROWS, TOTAL, Cell, Filled, fill_matrix, read_set
 from rewards.matrix_reasons import EXPLAINED
 from rewards.matrix_table import INTRODUCTION, describe, to_data, to_markdown
@@ -104,6 +105,8 @@ def test_a_row_that_is_not_there_is_said() -> None:
 def test_the_page_in_the_docs_has_every_row_of_both_domains() -> None:
     page = (ROOT / "docs" / "rewards.md").read_text(encoding="utf8")
     for domain in HOME:
+        measured = f"## The clips of `{domain}` with calibration `{read_calibration(domain).name}`"
+        assert measured in page, "the calibration changed since: run `make matrix`"
         section = page.split(f"## The clips of `{domain}` with calibration `{domain}-")[1].split("\n## ")[0]
         assert all(f"| `{row}` |" in section for row in ROWS)
     assert page.startswith(INTRODUCTION.splitlines()[0])

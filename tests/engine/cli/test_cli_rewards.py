@@ -1,9 +1,17 @@
 """`dailies rewards`: the list, and what a matrix that cannot be made says."""
 
 import json
+from pathlib import Path
+
+import numpy as np
+import pytest
 
 from engine.cli import main
+from engine.generation.video_io import write_lossless
 from rewards import REWARDS
+from rewards.clip import Clip
+from rewards.fvd_lite import frechet_of_sets
+from rewards.reference import read_reference
 
 
 def test_the_list_has_every_reward_with_its_question(capsys):
@@ -17,3 +25,22 @@ def test_an_unknown_damage_is_one_sentence(capsys):
     assert main(["rewards", "matrix", "--domain", "mini", "--row", "melt"]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("dailies: The matrix has no row 'melt'; it has frozen,")
+
+
+def test_the_distance_between_two_folders_of_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = [clip for clip in read_reference("mini").values() if clip.num_frames >= 16][:4]
+    sets = [
+        [Clip(frames=np.ascontiguousarray(c.frames[:17]), fps=8.0) for c in some] for some in (clips[:2], clips[2:])
+    ]
+    for name, some in zip(("a", "b"), sets, strict=True):
+        (tmp_path / name).mkdir()
+        for number, clip in enumerate(some):
+            write_lossless(tmp_path / name / f"{number}.mkv", clip.frames, clip.fps)
+    folders = [str(tmp_path / name) for name in ("a", "b")]
+    assert main(["rewards", "frechet", *folders, "--backend", "mini", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    wanted = frechet_of_sets(*sets, backend="mini")
+    assert found["distance"] == pytest.approx(wanted.distance) and wanted.distance > 0
+    assert (found["num_first"], found["num_second"], found["backend"]) == (2, 2, "mini")
+    assert main(["rewards", "frechet", folders[0], str(tmp_path / "c")]) == 2
+    assert "is no folder of videos" in capsys.readouterr().err
