@@ -18,6 +18,7 @@ from app.views.scores import Score
 
 SERIES = ("#c77f1f", "#3f86b5", "#5a9a6b", "#a86fa0", "#8a8473", "#cc5b4d")
 MUTED = "#8b8a86"
+DASHES = ("solid", "dot")  # of the first lines, and of those that come round to the same colours
 MOST_NOTES = 2  # sentences beside a bar
 FAINT = "#8b8a8655"  # lines of a profile, on either ground
 DIVERGING = ((0.0, "#7fb2d4"), (0.5, "#e6e5e2"), (1.0, "#e6a13a"))  # dark text can be read on all of it
@@ -53,7 +54,8 @@ def timeline(scores: Sequence[Score]) -> go.Figure | None:
         return None
     figure = go.Figure()
     for index, score in enumerate(shown):
-        line = {"color": SERIES[index % len(SERIES)], "width": 2}
+        dash = DASHES[index // len(SERIES) % len(DASHES)]
+        line = {"color": SERIES[index % len(SERIES)], "width": 2, "dash": dash}
         label = f"{score.title} %{{y:.2f}}<extra></extra>"
         figure.add_trace(go.Scatter(y=score.per_frame, name=score.title, mode="lines", line=line, hovertemplate=label))
     figure.update_layout(**{**layout(196), "hovermode": "x unified", "showlegend": True, "legend": _LEGEND})

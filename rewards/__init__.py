@@ -6,6 +6,7 @@ reward_funcs = as_reward_funcs(mix)                                          # T
 """
 
 import difflib
+import hashlib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -118,19 +119,18 @@ class _SharedScores:
         self._mix = mix
         self._fps = fps
         self._suite: RewardSuite | None = None
-        self._batch: tuple[Any, ...] = ()
+        self._batch: list[tuple[Any, ...]] = []
         self._reports: list[RewardReport] = []
 
     def reports(self, prompts: Sequence[str], completions: Sequence[Any], fps: Sequence[float] | None) -> Any:
-        rates = fps or [self._fps] * len(completions)
-        triples = list(zip(prompts, completions, rates, strict=True))
-        batch = tuple(part for triple in triples for part in triple)
-        known = len(batch) == len(self._batch) and all(a is b for a, b in zip(batch, self._batch, strict=True))
-        if not (known and batch):
+        rates = [self._fps] * len(completions) if fps is None or not len(fps) else fps
+        clips = [_as_clip(*triple) for triple in zip(prompts, completions, rates, strict=True)]
+        batch = [_content(clip) for clip in clips]
+        if batch != self._batch:
             from rewards.suite import RewardSuite
 
             self._suite = self._suite or RewardSuite(self._mix)
-            self._reports = self._suite.score_many([_as_clip(*triple) for triple in triples])
+            self._reports = self._suite.score_many(clips)
             self._batch = batch
         return self._reports
 
@@ -149,6 +149,12 @@ def _part(key: str, report: RewardReport) -> float | None:
 
 def _as_clip(prompt: str, completion: Any, fps: float) -> Clip:
     return completion if isinstance(completion, Clip) else Clip(frames=completion, fps=fps, prompt=prompt)
+
+
+def _content(clip: Clip) -> tuple[Any, ...]:
+    """What a score hangs on, comparable: a caller may write the next batch into the same arrays. 9 ms for 12 MB."""
+    digest = hashlib.blake2b(np.ascontiguousarray(clip.frames).data, digest_size=16).digest()
+    return clip.prompt, float(clip.fps), tuple(clip.seams), clip.frames.shape, digest
 
 
 def _checked(weights: dict[str, float]) -> dict[str, float]:

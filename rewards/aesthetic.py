@@ -68,6 +68,7 @@ def score(features: ClipFeatures) -> RewardResult:
     chosen = np.arange(0, clip.num_frames, EVERY_FRAMES)
     backend = features.backend(SPEC.key, "technical")
     rated = _rater(backend)(features, chosen)
+    # Nothing but uniform frames has the worst rating, not none: a model that collapses to grey must lose by it.
     ratings = rated[np.isfinite(rated)] if np.isfinite(rated).any() else np.zeros(1)
     drift = saturation_drift(clip.frames[chosen])
     penalty = 1 - 0.5 * soften(drift, *DRIFT_LEVELS)

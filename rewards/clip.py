@@ -23,7 +23,8 @@ class Clip:
     def __post_init__(self) -> None:
         shape, dtype = getattr(self.frames, "shape", None), getattr(self.frames, "dtype", None)
         if shape is None or len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8 or 0 in shape:
-            raise RewardError(f"A clip needs frames uint8[T,H,W,3] with T >= 1, but got {dtype}{list(shape or [])}.")
+            given = f"the type {type(self.frames).__name__}" if shape is None else f"{dtype}{list(shape)}"
+            raise RewardError(f"A clip needs frames uint8[T,H,W,3] with T >= 1, but got {given}.")
         if not (np.isfinite(self.fps) and self.fps > 0):
             raise RewardError(f"A clip needs a positive frame rate, but got fps={self.fps}.")
 

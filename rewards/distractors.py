@@ -6,8 +6,8 @@ Never the other prompts of a batch: then a clip's reward would hang on its neigh
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
-from functools import cache
-from itertools import zip_longest
+from functools import cache, lru_cache
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -16,6 +16,7 @@ from rewards.errors import RewardError
 
 PATH = Path(__file__).parents[1] / "assets" / "reward_nets" / "distractors.toml"
 MAX_SWAPPED = 24
+REMEMBERED_PROMPTS = 256  # a longest prompt of 10,000 characters keeps about 0.3 MB
 
 Group = tuple[tuple[str, ...], ...]
 
@@ -40,21 +41,29 @@ def read_distractors(name: str, path: Path = PATH) -> Distractors:
         raise RewardError(f"The distractors {name!r} cannot be read from {path.name}: {error}.") from error
 
 
+@lru_cache(maxsize=REMEMBERED_PROMPTS)
 def distractors_of(prompt: str, name: str) -> tuple[str, ...]:
-    """What `prompt` competes with: at most 24 versions of it with a word changed, its forms, and the fixed prompts."""
+    """What `prompt` competes with: at most 24 versions of it with a word changed, its forms, and the fixed prompts.
+
+    No more versions are built than are used: a long prompt has thousands.
+    """
     known = read_distractors(name)
     places = [_find(prompt, group, known.keep) for group in known.swaps]
-    changed = [list(_changed(prompt, group, found)) for group, found in zip(known.swaps, places, strict=True)]
-    in_turn = [text for row in zip_longest(*changed) for text in row if text is not None]
+    changed = [_changed(prompt, group, found) for group, found in zip(known.swaps, places, strict=True)]
+    in_turn = (text for row in zip_longest(*changed) for text in row if text is not None)
+    swapped = islice(chain(_exchanged(prompt, known.swaps, places), in_turn), MAX_SWAPPED)
     forms = [form.format(prompt=prompt) for form in known.forms]
-    texts = [*_exchanged(prompt, known.swaps, places), *in_turn][:MAX_SWAPPED] + [*forms, *known.prompts]
-    return tuple(text for text in dict.fromkeys(texts) if _plain(text) != _plain(prompt))
+    plain = _plain(prompt)
+    return tuple(text for text in dict.fromkeys((*swapped, *forms, *known.prompts)) if _plain(text) != plain)
 
 
 def _changed(prompt: str, group: Group, places: Sequence[re.Match[str]]) -> Iterator[str]:
     """The prompt with one of the group's words changed into each other kind, the places taking turns."""
-    changes = [[_replace(prompt, place, kind[0]) for kind in group if place[0].lower() not in kind] for place in places]
-    yield from (text for row in zip_longest(*changes) for text in row if text is not None)
+    others = [[kind[0] for kind in group if place[0].lower() not in kind] for place in places]
+    for words in zip_longest(*others):
+        for place, word in zip(places, words, strict=True):
+            if word is not None:
+                yield _replace(prompt, place, word)
 
 
 def _exchanged(prompt: str, groups: Sequence[Group], places: Sequence[Sequence[re.Match[str]]]) -> Iterator[str]:
@@ -75,10 +84,11 @@ def _is_pair(group: Group, places: Sequence[re.Match[str]]) -> bool:
 
 
 def _find(prompt: str, group: Group, keep: tuple[str, ...]) -> list[re.Match[str]]:
-    kept = [range(*found.span()) for phrase in keep for found in re.finditer(re.escape(phrase), prompt, re.IGNORECASE)]
+    phrases = (found for phrase in keep for found in re.finditer(re.escape(phrase), prompt, re.IGNORECASE))
+    kept = {at for found in phrases for at in range(*found.span())}
     words = sorted((re.escape(word) for kind in group for word in kind), key=len, reverse=True)
     places = re.finditer(rf"\b(?:{'|'.join(words)})\b", prompt, re.IGNORECASE)
-    return [place for place in places if not any(place.start() in span for span in kept)]
+    return [place for place in places if place.start() not in kept]
 
 
 def _replace(prompt: str, place: re.Match[str], word: str) -> str:

@@ -5,6 +5,7 @@ yunet     YuNet (Wu et al. 2023, doi:10.1007/s11633-023-1423-y; Apache-2.0) and 
           arXiv:1804.07573; trained on a withdrawn data set: for measurements, not for training)
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,8 @@ TEMPLATE_PX = np.array(
 )
 ALIGNED_PX = 112
 IMAGENET_MEAN, IMAGENET_STD = np.array((0.485, 0.456, 0.406)), np.array((0.229, 0.224, 0.225))
+# Clips of a group are scored in threads. OpenCV's networks keep their input between two calls; torch's keep nothing.
+_finding, _embedding = threading.Lock(), threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,17 +92,19 @@ class YunetMobileFaceNet:
 
     def find(self, frames: np.ndarray) -> list[list[Face]]:
         detector = open_network("yunet", lambda: cv2.FaceDetectorYN.create(str(resolve("yunet")), "", (320, 320)))
-        detector.setScoreThreshold(LEAST_PROBABILITY)
-        detector.setInputSize((frames.shape[2], frames.shape[1]))
-        return [_yunet_faces(detector.detect(np.ascontiguousarray(frame[..., ::-1]))[1]) for frame in frames]
+        with _finding:
+            detector.setScoreThreshold(LEAST_PROBABILITY)
+            detector.setInputSize((frames.shape[2], frames.shape[1]))
+            return [_yunet_faces(detector.detect(np.ascontiguousarray(frame[..., ::-1]))[1]) for frame in frames]
 
     def embed(self, faces: Sequence[tuple[np.ndarray, Face]]) -> np.ndarray:
         network = open_network("mobilefacenet", lambda: cv2.dnn.readNetFromONNX(str(resolve("mobilefacenet"))))
         vectors = []
         for frame, face in faces:
             picture = (aligned(frame, face.points) / 255 - IMAGENET_MEAN) / IMAGENET_STD
-            network.setInput(picture.transpose(2, 0, 1)[None].astype(np.float32))
-            vectors.append(network.forward()[0])
+            with _embedding:
+                network.setInput(picture.transpose(2, 0, 1)[None].astype(np.float32))
+                vectors.append(network.forward()[0].copy())
         found = np.stack(vectors)
         return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
 

@@ -20,6 +20,7 @@ from rewards.errors import RewardError
 # Forward-backward check: |f + b|^2 <= ALPHA (|f|^2 + |b|^2) + BETA  (Sundaram et al. 2010; EvalCrafter uses the same).
 VISIBLE_ALPHA, VISIBLE_BETA_PX2 = 0.01, 0.5
 RAFTS = {"raft_large": "large", "raft_small": "small"}
+FLOWS = ("dis", *RAFTS)
 
 
 class FlowBackend(Protocol):
@@ -54,7 +55,7 @@ def open_flow(name: str = "dis") -> FlowBackend:
     if name == "dis":
         return DisFlow()
     if name not in RAFTS:
-        raise RewardError(f"There is no optical flow {name!r}; known are dis, {', '.join(RAFTS)}.")
+        raise RewardError(f"There is no optical flow {name!r}; known are {', '.join(FLOWS)}.")
     from rewards.raft import RaftFlow
 
     return RaftFlow(variant=RAFTS[name])

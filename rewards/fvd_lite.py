@@ -139,9 +139,9 @@ def starts(num_frames: int) -> list[int]:
 @cache
 def open_network_of(name: str) -> VideoNetwork:
     """The video network of that name; its weights are loaded when it is first used."""
-    if name not in _NETWORKS:
-        raise RewardError(f"There is no video network {name!r}; known are {', '.join(sorted(_NETWORKS))}.")
-    return _NETWORKS[name]()
+    if name not in NETWORKS:
+        raise RewardError(f"There is no video network {name!r}; known are {', '.join(sorted(NETWORKS))}.")
+    return NETWORKS[name]()
 
 
 def open_reference(name: str) -> Reference:
@@ -179,7 +179,7 @@ def _mini() -> VideoNetwork:
     )
 
 
-_NETWORKS = {"i3d": _i3d, "mini": _mini}
+NETWORKS = {"i3d": _i3d, "mini": _mini}
 
 
 def _per_frame(values: list[float], num_frames: int) -> np.ndarray:

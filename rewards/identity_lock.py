@@ -38,6 +38,7 @@ SPEC = RewardSpec(
     source="Schroff et al. 2015, arXiv:1503.03832; VBench, arXiv:2311.17982",
 )
 BACKEND, DEFAULT, MINI = "identity", "facenet", "mini"
+WITHOUT_FACES = (MINI,)
 MOST_FRAMES = 32
 FIRST = 8  # frames whose medoid is the identity
 WORST_SHARE = 0.1

@@ -3,8 +3,8 @@
     total = sum_i w_i v_i / sum_i w_i  x  prod_g (1 - strength_g (1 - gate_g))
 
 over the rewards i that apply to the clip. A reward without a value (not applicable, weights missing) drops out and the
-rest share its weight; a note says so. The gates g (motion, sharpness, cut, loop) multiply: no weighted sum can buy them
-off.
+rest share its weight; a note says which of the two it was. The gates g (motion, sharpness, cut, loop) multiply: no
+weighted sum can buy them off.
 """
 
 import difflib
@@ -124,7 +124,8 @@ class RewardReport:
 def read_mix(path: Path, known: Collection[str] | None = None) -> Mix:
     """A preset file; its name is the key. `known` (default: all rewards) are the rewards that it may name.
 
-    Raises RewardError in one sentence for a missing file, bad TOML, an unknown key ("did you mean") or a bad weight.
+    Raises RewardError in one sentence for a missing file, bad TOML, an unknown key, reward or back end ("did you mean")
+    or a bad weight.
     """
     try:
         entries = tomllib.loads(path.read_text(encoding="utf8"))
@@ -134,11 +135,25 @@ def read_mix(path: Path, known: Collection[str] | None = None) -> Mix:
     if isinstance(entries.get("weights"), dict):
         _check_names("reward", entries["weights"], known or _all_rewards(), path.name)
     try:
-        return Mix.model_validate({"key": path.stem, **entries})
+        mix = Mix.model_validate({"key": path.stem, **entries})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "weights"
         raise RewardError(f"The mix {path.name} is wrong at {where}: {first['msg']}.") from error
+    check_backends(mix.backends, path.name)
+    return mix
+
+
+def check_backends(backends: Mapping[str, str], where: str) -> None:
+    """Raises RewardError for a shared piece, or a back end of one, that there is not; `where` is the mix that names it.
+
+    A name that no reward reads would mean the default network, without a word.
+    """
+    from rewards.backends import PIECES, known_backends
+
+    _check_names("shared piece in [backends]", backends, PIECES, where)
+    for piece, backend in backends.items():
+        _check_names(f"back end of {piece}", (backend,), known_backends(piece), where)
 
 
 def combine(
@@ -146,8 +161,12 @@ def combine(
     weights: Mapping[str, float],
     gates: Mapping[str, float],
     strengths: GateStrengths,
+    missing: Mapping[str, str] | None = None,
 ) -> Total:
-    """The total of one clip from its rewards and gates. Raises RewardError for a value that is not finite."""
+    """The total of one clip from its rewards and gates. Raises RewardError for a value that is not finite.
+
+    `missing` are the rewards that have no value because they could not be computed, with the reason as a sentence.
+    """
     for key, value in values.items():
         if value is not None and not math.isfinite(value):
             raise RewardError(
@@ -155,16 +174,20 @@ def combine(
             )
     applicable = {key: weights[key] for key, value in values.items() if value is not None and weights.get(key, 0) > 0}
     whole = sum(applicable.values())
-    notes = tuple(_note(key) for key, value in values.items() if value is None and weights.get(key, 0) > 0)
+    absent = [key for key, value in values.items() if value is None and weights.get(key, 0) > 0]
+    notes = tuple(_note(key, (missing or {}).get(key)) for key in absent)
     if not whole:
-        return Total(value=None, weights={}, notes=(*notes, "No reward of the mix applies to this clip."))
+        left = "could be computed for" if missing else "applies to"
+        return Total(value=None, weights={}, notes=(*notes, f"No reward of the mix {left} this clip."))
     shares = {key: weight / whole for key, weight in applicable.items()}
     mean = math.fsum(share * (values[key] or 0.0) for key, share in shares.items())
     passed = math.prod(1 - getattr(strengths, gate) * (1 - level) for gate, level in gates.items())
     return Total(value=min(1.0, mean * passed), weights=shares, notes=notes)
 
 
-def _note(key: str) -> str:
+def _note(key: str, missing: str | None) -> str:
+    if missing is not None:
+        return f"{key} could not be computed; the other rewards share its weight. {missing}"
     return f"{key} does not apply here; the other rewards share its weight."
 
 

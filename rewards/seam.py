@@ -38,6 +38,7 @@ SPEC = RewardSpec(
 WINDOW_FRAMES = 64
 NEAR_FRAMES = 2  # a blended seam shows within this distance
 HIGHEST_Z = 10.0
+BACKENDS = ("z", "critic")
 SERIES = ("unexplained", "turn", "pace", "look", "colour")
 FLOOR = np.array([0.05, 0.05, 0.05, 0.005, 0.2])  # added before the logarithm: what counts as nothing
 # Of the logarithms, over the reference clips: the highest median, and the lowest and highest robust standard deviation,

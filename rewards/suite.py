@@ -21,7 +21,7 @@ from rewards.errors import RewardError, RewardUnavailable
 from rewards.features import ClipFeatures
 from rewards.flow import FlowBackend, open_flow
 from rewards.gates import measure_gates
-from rewards.mix import Mix, RewardReport, combine
+from rewards.mix import Mix, RewardReport, check_backends, combine
 
 GROUP_CLIPS = 8  # 64 frames of 256x256 with all shared pieces take about 0.2 GB a clip
 
@@ -29,12 +29,13 @@ GROUP_CLIPS = 8  # 64 frames of 256x256 with all shared pieces take about 0.2 GB
 class RewardSuite:
     """The rewards of `mix` with a weight above 0. `flow` replaces the optical flow that the mix names.
 
-    Raises RewardError for a reward, a calibration set or an optical flow that does not exist.
+    Raises RewardError for a reward, a calibration set or a back end that does not exist.
     """
 
     def __init__(self, mix: Mix, *, flow: FlowBackend | None = None) -> None:
         self.mix = mix
         self._flow = flow or open_flow(mix.backends.get("flow", "dis"))
+        check_backends(mix.backends, mix.key)
         self._calibration = read_calibration(mix.calibration)
         self._modules = {key: load_reward(key) for key, weight in mix.weights.items() if weight > 0}
 
@@ -91,14 +92,18 @@ class RewardSuite:
         return missing
 
     def _report(self, features: ClipFeatures, clip_id: str, missing: dict[str, str]) -> RewardReport:
-        results, seconds = {}, {}
+        results, seconds, missing = {}, {}, dict(missing)
         for key, module in self._modules.items():
             shared_s, start = sum(features.seconds.values()), time.perf_counter()
-            results[key] = not_applicable(missing[key]) if key in missing else _score(module, features)
+            try:
+                results[key] = not_applicable(missing[key]) if key in missing else _score(module, features)
+            except RewardUnavailable as error:
+                missing[key] = str(error)
+                results[key] = not_applicable(missing[key])
             seconds[key] = time.perf_counter() - start - (sum(features.seconds.values()) - shared_s)
         gates = measure_gates(features).to_dict()
         values = {key: result.value for key, result in results.items()}
-        total = combine(values, self.mix.weights, gates, self.mix.gates)
+        total = combine(values, self.mix.weights, gates, self.mix.gates, missing)
         return RewardReport(
             clip_id=clip_id,
             mix=self.mix.key,
@@ -113,10 +118,7 @@ class RewardSuite:
 
 
 def _score(module: Any, features: ClipFeatures) -> RewardResult:
-    try:
-        result: RewardResult = module.score(features)
-    except RewardUnavailable as error:
-        return not_applicable(str(error))
+    result: RewardResult = module.score(features)
     series = result.per_frame
     if series is None or len(series) == features.clip.num_frames:
         return result

@@ -83,6 +83,12 @@ def test_other_frames_are_refused_in_one_sentence(frames: np.ndarray) -> None:
         comprehensive_reward("a red star", frames)
 
 
+@pytest.mark.parametrize(("given", "named"), [(None, "NoneType"), ([[1, 2]], "list"), ("a film.mp4", "str")])
+def test_what_is_no_array_is_named(given: object, named: str) -> None:
+    with pytest.raises(RewardError, match=f"but got the type {named}\\."):
+        Clip(frames=given, fps=8)
+
+
 @pytest.mark.parametrize("fps", [0, -1, math.nan, math.inf])
 def test_other_frame_rates_are_refused(fps: float) -> None:
     with pytest.raises(RewardError, match="positive frame rate"):

@@ -1,6 +1,8 @@
 """CLIP-VID: open_clip's own arithmetic, one pass a clip, distractors that do not vary, and no silent stand-in."""
 
 import json
+import time
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from safetensors.torch import save_file
 from rewards import Clip, Mix, RewardError, RewardUnavailable, load_reward, networks
 from rewards.calibration import Anchors, Calibration, read_calibration
 from rewards.clip_vid import compare
-from rewards.distractors import distractors_of, read_distractors
+from rewards.distractors import _exchanged, _find, _replace, distractors_of, read_distractors
 from rewards.features import ClipFeatures
 from rewards.open_clip_net import OpenClip, clip_choice, open_clip_net, sampled_frames
 from rewards.suite import RewardSuite
@@ -150,6 +152,7 @@ def test_missing_weights_leave_the_reward_out_and_say_how_to_get_them(
     mix = Mix(key="x", title="x", weights={"clip_vid": 3.0, "loop_break": 1.0}, backends={"clip": "ViT-L-14"})
     report = RewardSuite(mix).score(CLIP)
     assert report.parts["clip_vid"] is None and "dailies weights get" in report.results["clip_vid"].reason
+    assert report.notes[0].startswith("clip_vid could not be computed") and "get clip_l14" in report.notes[0]
     assert report.weights == {"loop_break": 1.0}
     with pytest.raises(RewardError, match="no CLIP back end 'clop'"):
         clip_choice("clop")
@@ -188,6 +191,41 @@ def test_distractors_of_films_name_the_prompts_own_words() -> None:
     assert set(read_distractors("real").prompts) <= set(rivals) and prompt not in rivals
     with pytest.raises(RewardError, match="'moon' cannot be read"):
         read_distractors("moon")
+
+
+def every_swap(prompt: str, name: str) -> list[str]:
+    """All versions of the prompt with one word changed: of each group in turn, of each of its places in turn."""
+    known, groups = read_distractors(name), []
+    for group in known.swaps:
+        places = _find(prompt, group, known.keep)
+        others = [[_replace(prompt, at, kind[0]) for kind in group if at[0].lower() not in kind] for at in places]
+        groups.append([text for row in zip_longest(*others) for text in row if text is not None])
+    return [text for row in zip_longest(*groups) for text in row if text is not None]
+
+
+@pytest.mark.parametrize("name", ["real", "mini"])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "",
+        "waves",
+        "a red star moving in a circle at night",
+        "an orange ball and two small dogs in the desert",
+        "a red car and a blue bus, a man and a woman running on the beach in summer by day",
+    ],
+)
+def test_the_first_distractors_of_all_are_taken(prompt: str, name: str) -> None:
+    known = read_distractors(name)
+    places = [_find(prompt, group, known.keep) for group in known.swaps]
+    swapped = [*_exchanged(prompt, known.swaps, places), *every_swap(prompt, name)][:24]
+    forms = [form.format(prompt=prompt) for form in known.forms]
+    assert distractors_of(prompt, name) == tuple(dict.fromkeys([*swapped, *forms, *known.prompts]))
+
+
+def test_a_very_long_prompt_takes_no_time() -> None:
+    prompt, start = "a red star " * 1000, time.process_time()
+    assert len(distractors_of(prompt, "real")) > 24 and len(distractors_of(prompt, "mini")) > 24
+    assert time.process_time() - start < 0.5
 
 
 SHOWN = (

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from engine.mini import world
-from rewards import Clip, RewardError, RewardUnavailable, identity_lock
+from rewards import Clip, Mix, RewardError, RewardUnavailable, identity_lock
 from rewards.calibration import Anchors, Calibration
 from rewards.faces import TEMPLATE_PX, Face, FaceNetwork, aligned, overlap
 from rewards.features import ClipFeatures
 from rewards.identity_lock import cut_out, follow, main_faces, to_identity
 from rewards.networks import close_networks, loads
 from rewards.reference import read_reference
+from rewards.suite import RewardSuite
 
 from .conftest import render_clip
 
@@ -272,6 +273,21 @@ def test_among_ten_faces_the_main_one_is_followed(
     assert (np.abs(centres - 0.5) < 0.2).all()
     painted = identity_lock.pictures(features)["faces"]
     assert (painted == (80, 255, 80)).all(axis=-1).any() and (painted == (150, 150, 150)).all(axis=-1).any()
+
+
+@pytest.mark.weights
+def test_clips_of_a_group_share_the_face_networks(
+    real_weights: Callable[..., None], monkeypatch: pytest.MonkeyPatch, film: Clip, portrait: Clip
+) -> None:
+    """They are scored in threads, and OpenCV's networks keep the picture that they were given last."""
+    real_weights("yunet", "mobilefacenet")
+    monkeypatch.setattr("rewards.suite._cores", lambda: 4)
+    suite = RewardSuite(Mix(key="x", title="x", weights={"identity_lock": 1.0}, backends={"identity": "yunet"}))
+    clips = [with_frames(clip, clip.frames[:10]) for clip in (film, portrait)]
+    alone = [suite.score(clip).results["identity_lock"] for clip in clips]
+    for report, expected in zip(suite.score_group(clips * 2), alone * 2, strict=True):
+        result = report.results["identity_lock"]
+        assert result.details == expected.details and result.raw == expected.raw
 
 
 @pytest.mark.weights

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rewards import (
     REWARDS,
     Clip,
+    Mix,
     RewardError,
     RewardReport,
     as_reward_funcs,
@@ -20,7 +21,9 @@ from rewards import (
     read_mix,
     reward_spec,
 )
+from rewards.backends import PIECES, known_backends
 from rewards.base import RewardResult
+from rewards.features import ClipFeatures
 from rewards.flow import DisFlow
 from rewards.mix import GateStrengths, combine
 from rewards.suite import RewardSuite
@@ -105,6 +108,9 @@ def test_every_preset_can_be_used(path: Path) -> None:
         ('title = "x"\n[weights]\nflow_smoothness = nan', "finite"),
         ('title = "x"\n[weights]\nflow_smoothness = 0.0', "above 0"),
         ('title = "x"\n[gates]\nmotion = 2.0\n[weights]\nloop_break = 1', "gates.motion"),
+        ('title = "x"\n[weights]\nclip_vid = 1\n[backends]\ncilp = "mini"', r"shared piece .*Did you mean 'clip'"),
+        ('title = "x"\n[weights]\nclip_vid = 1\n[backends]\nclip = "ViT-L14"', r"of clip .*Did you mean 'ViT-L-14'"),
+        ('title = "x"\n[weights]\nseam = 1\n[backends]\nseam = "other"', "unknown back end of seam 'other'. Known are"),
         ("title = ", "cannot be read"),
     ],
 )
@@ -115,6 +121,36 @@ def test_a_wrong_preset_says_what_and_where(tmp_path: Path, text: str, says: str
         read_mix(path)
     with pytest.raises(RewardError, match=r"missing\.toml cannot be read"):
         read_mix(tmp_path / "missing.toml")
+
+
+def test_a_mix_from_code_names_known_back_ends() -> None:
+    mix = Mix(key="mine", title="", weights={"loop_break": 1.0}, backends={"flwo": "dis"})
+    with pytest.raises(RewardError, match="mix mine has an unknown shared piece .*Did you mean 'flow'"):
+        RewardSuite(mix)
+
+
+def test_every_piece_that_a_reward_asks_for_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default of each is one of its back ends."""
+    asked: dict[str, str] = {}
+
+    def listening(self: ClipFeatures, piece: str, default: str) -> str:
+        asked[piece] = default
+        return self._backends.get(piece, default)
+
+    monkeypatch.setattr(ClipFeatures, "backend", listening)
+    mini = read_mix(PRESETS / "mini.toml")
+    RewardSuite(mini.model_copy(update={"weights": dict.fromkeys(REWARDS, 1.0)})).score(render_clip(num_frames=65))
+    assert {*asked, "flow"} == set(PIECES)
+    assert all(default in known_backends(piece) for piece, default in asked.items())
+
+
+def test_a_reward_that_cannot_be_computed_is_told_from_one_that_does_not_apply(no_weights: None) -> None:
+    mix = Mix(key="x", title="", weights={"identity_lock": 1, "t_lpips": 1, "seam": 1, "loop_break": 1})
+    notes = RewardSuite(mix).score(render_clip(num_frames=9)).notes
+    said = {note.split()[0]: note for note in notes}
+    assert said["seam"] == "seam does not apply here; the other rewards share its weight."
+    assert said["t_lpips"].startswith("t_lpips could not be computed; the other rewards share its weight. ")
+    assert said["t_lpips"].endswith(".") and "dailies weights get" in said["t_lpips"]
 
 
 def test_the_one_call() -> None:
@@ -171,6 +207,24 @@ def test_reward_functions_score_a_batch_once(monkeypatch: pytest.MonkeyPatch) ->
     assert flows == [16] * 4  # two clips, both ways
     functions[0](prompts=prompts, completions=[c.frames for c in clips])
     assert len(flows) == 8
+
+
+def test_a_buffer_that_was_written_again_is_scored_again() -> None:
+    function = mix_reward_func(Mix(key="x", title="", weights={"loop_break": 1.0, "aesthetic": 1.0}))
+    first, second = (
+        render_clip(motion, num_frames=17, background=b) for motion, b in (("left", "night"), ("down", "grey"))
+    )
+    buffer = first.frames.copy()
+    before = function(["a"], [buffer])
+    buffer[:] = second.frames
+    after = function(["a"], [buffer])
+    assert before == function(["a"], [first.frames]) and after == function(["a"], [second.frames]) and before != after
+
+
+def test_frame_rates_may_be_an_array() -> None:
+    function = mix_reward_func(Mix(key="x", title="", weights={"loop_break": 1.0}))
+    frames = [render_clip(num_frames=9).frames] * 2
+    assert function(["a", "b"], frames, fps=np.array([8.0, 16.0])) == function(["a", "b"], frames, fps=[8.0, 16.0])
 
 
 @pytest.mark.parametrize("key", list(REWARDS))
