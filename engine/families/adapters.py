@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS_FILE = "pytorch_lora_weights.safetensors"
-PREFIX = "transformer."  # what LoRA files made for whole pipelines put before each key
+PREFIXES = ("transformer.", "unet.")  # what LoRA files made for whole pipelines put before each key
 _READ: WeakKeyDictionary[Any, dict[str, tuple[str, int, int]]] = WeakKeyDictionary()
 """By network and adapter, which file it was read from, and its age and size then."""
 
@@ -110,21 +110,47 @@ def is_active(network: Any, name: str | None) -> bool:
 
 
 def misfits(network: Any, weights: "Mapping[str, Tensor]") -> list[str]:
-    """What of an adapter does not fit the network, a phrase each: unknown layers, wrong sizes, damaged tensors."""
+    """What of an adapter does not fit the network, a phrase each: unknown layers, wrong sizes, damaged tensors, and
+    layers of which one of the two tensors is missing or has another rank than its partner.
+    """
     layers = {name.replace(".base_layer", ""): module for name, module in network.named_modules()}
-    problems = []
+    problems, faulty = [], set()
+    pairs: dict[str, dict[str, str]] = {}
     for key, tensor in weights.items():
         layer, _, side = key.removesuffix(".weight").rpartition(".lora_")
         weight = getattr(layers.get(layer), "weight", None)
-        if side not in ("A", "B") or weight is None:
-            problems.append(f"'{key}' has no layer here")
-            continue
-        got, needed = (tensor.shape[1], weight.shape[1]) if side == "A" else (tensor.shape[0], weight.shape[0])
-        if got != needed:
-            problems.append(f"'{key}' is for size {got}, the layer has {needed}")
-        elif not tensor.isfinite().all():
-            problems.append(f"'{key}' holds NaN or infinity")
-    return problems
+        problem = _misfit(tensor, side, weight)
+        if problem:
+            problems.append(f"'{key}' {problem}")
+            faulty.add(layer)
+        pairs.setdefault(layer, {})[side] = key
+    whole = {layer: sides for layer, sides in pairs.items() if layer not in faulty}
+    return problems + [problem for sides in whole.values() if (problem := _unpaired(weights, sides))]
+
+
+def _misfit(tensor: "Tensor", side: str, weight: "Tensor | None") -> str | None:
+    """What is wrong with one tensor of an adapter, beside the `weight` of its layer."""
+    if side not in ("A", "B") or weight is None or weight.ndim < 2:
+        return "has no layer here"
+    if tensor.ndim != weight.ndim:
+        return f"has {tensor.ndim} dimensions, the layer has {weight.ndim}"
+    got, needed = (tensor.shape[1], weight.shape[1]) if side == "A" else (tensor.shape[0], weight.shape[0])
+    if got != needed:
+        return f"is for size {got}, the layer has {needed}"
+    return None if tensor.isfinite().all() else "holds NaN or infinity"
+
+
+def _unpaired(weights: "Mapping[str, Tensor]", sides: Mapping[str, str]) -> str | None:
+    """What is wrong between a layer's two tensors, given the key of each side: peft fills in a missing one by itself,
+    lora_A at random.
+    """
+    if len(sides) < 2:
+        ((side, key),) = sides.items()
+        return f"'{key}' has no lora_{'B' if side == 'A' else 'A'} beside it"
+    rank_a, rank_b = weights[sides["A"]].shape[0], weights[sides["B"]].shape[1]
+    if rank_a != rank_b:
+        return f"'{sides['A']}' has rank {rank_a}, but '{sides['B']}' has {rank_b}"
+    return None
 
 
 def _fitting(network: Any, name: str, folder: Path) -> "tuple[dict[str, Tensor], dict[str, Any] | None]":
@@ -168,14 +194,19 @@ def _read(folder: Path) -> "tuple[dict[str, Tensor], dict[str, Any] | None]":
     file = _file_in(folder)
     try:
         with safe_open(file, framework="pt") as opened:
-            weights = {key.removeprefix(PREFIX): opened.get_tensor(key) for key in opened.keys()}
+            weights = {_bare(key): opened.get_tensor(key) for key in opened.keys()}
             header = (opened.metadata() or {}).get("lora_adapter_metadata")
     except (OSError, SafetensorError) as error:
         raise FamilyError(f"'{file}' cannot be read ({error}): train or copy the adapter again.") from error
     if not weights:
         raise FamilyError(f"'{file}' holds no tensors: train or copy the adapter again.")
     settings = json.loads(header) if header else None
-    return weights, {key.removeprefix(PREFIX): value for key, value in settings.items()} if settings else None
+    return weights, {_bare(key): value for key, value in settings.items()} if settings else None
+
+
+def _bare(key: str) -> str:
+    """A key as the network names it, without the pipeline's prefix."""
+    return key.removeprefix(next((prefix for prefix in PREFIXES if key.startswith(prefix)), ""))
 
 
 def _inner(name: str) -> str:

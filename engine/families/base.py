@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     import numpy as np
     import torch
@@ -143,6 +144,13 @@ class ModelFamily(Protocol):
         ...
 
     def encode(self, prompts: Sequence[str]) -> Conditioning: ...
+
+    def reading(self) -> "AbstractContextManager[None]":
+        """Keeps the text encoders on the device meanwhile, where they wait elsewhere: around several calls of `encode`.
+
+        They then come and go once for all of them; what is encoded is the same.
+        """
+        ...
 
     def init_latents(self, request: "GenerationRequest", generators: "Sequence[torch.Generator]") -> "Tensor":
         """Unit-normal noise `float32[B,C,t,h,w]`, one row per generator."""

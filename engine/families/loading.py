@@ -5,7 +5,7 @@ import importlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ALLOW_DOWNLOAD = "DAILIES_ALLOW_DOWNLOAD"
 HUB_ANSWERS_S = 1.0  # or is taken to be out of reach
 LIBRARIES = ("diffusers", "transformers")
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")  # what waits off the device where the options say so
+READ_BY_TEXT = ("t[eo]*", "connectors")  # tokenizers, text encoders, and what LTX-2 puts between those and its network
 Classes = str | tuple[str, ...]
 
 
@@ -59,6 +61,15 @@ class DiffusersFamily:
     def read_text_encoder(self, part: str = "text_encoder") -> Any:
         """On the device, or waiting on the CPU where the options say so."""
         return self.read(part, device="cpu" if self.options.offload_text else self.device)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """See `ModelFamily`."""
+        with ExitStack() as present:
+            for part in TEXT_ENCODERS:
+                if hasattr(self, part):
+                    present.enter_context(resident(getattr(self, part), self.device))
+            yield
 
     def read_vae(self, dtype: "torch.dtype | None" = None) -> Any:
         vae = self.read("vae", dtype)
@@ -199,14 +210,16 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_network(model_class: Any, folder: Path, part: str, device: str, dtype: "torch.dtype") -> Any:
     """A diffusers or transformers network of the folder, in eval mode, frozen, on `device`.
 
-    Raises FamilyError when the file is damaged, lacks tensors, or holds a NaN (which tensor).
+    Raises FamilyError when the file is damaged, lacks tensors, or holds a NaN (which tensor), or when memory is full.
     """
     from safetensors import SafetensorError
 
     where = f"{folder}/{part}"
     try:
         network, info = model_class.from_pretrained(where, dtype=dtype, local_files_only=True, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, MemoryError, SafetensorError) as error:
+        if is_memory_full(error):
+            raise _no_room(where, sum(file.stat().st_size for file in Path(where).glob("*.*")), "cpu") from error
         why = " ".join(str(error).split())[:200]
         raise FamilyError(
             f"The weights in '{where}' cannot be read ({why}): download or train the model again."
@@ -241,8 +254,9 @@ def read_image_processor(folder: Path) -> Any:
 
 
 def text_fingerprint(folder: Path) -> str:
-    """16 hex digits that change with the files of the tokenizers and text encoders (their names, sizes and times)."""
-    files = sorted(file for part in folder.glob("t[eo]*") for file in part.rglob("*") if file.is_file())
+    """16 hex digits that change with the files that encode prompts (their names, sizes and times)."""
+    parts = [part for pattern in READ_BY_TEXT for part in folder.glob(pattern)]
+    files = sorted(file for part in parts for file in part.rglob("*") if file.is_file())
     stats = [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(json.dumps([str(folder.resolve()), stats]).encode()).hexdigest()[:16]
 
@@ -286,16 +300,27 @@ def few_rows(batch: "Tensor", *, small: bool) -> "Iterator[tuple[Tensor, int]]":
 
 def move(network: Any, device: str, where: str) -> Any:
     """The network on `device`. Raises FamilyError with the room that it needs when the device has not got it."""
-    import torch
-
     try:
         return network.to(device)
-    except torch.OutOfMemoryError as error:
-        gib = sum(tensor.nbytes for tensor in network.state_dict().values()) / 2**30
-        raise FamilyError(
-            f"'{where}' needs {gib:.1f} GiB on {device}, more than is free there: free the device, or choose a smaller "
-            "model."
-        ) from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory_full(error):
+            raise
+        size = sum(tensor.nbytes for tensor in network.state_dict().values())
+        raise _no_room(where, size, device) from error
+
+
+def is_memory_full(error: BaseException) -> bool:
+    """Whether an error says so: of a GPU, of numpy, or of torch on a CPU, which has no class of its own for it."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _no_room(where: str, size: int, device: str) -> FamilyError:
+    return FamilyError(
+        f"'{where}' needs {size / 2**30:.1f} GiB on {device}, more than is free there: free the device, or choose a "
+        "smaller model."
+    )
 
 
 def refuse_nan(network: "nn.Module", where: str) -> None:

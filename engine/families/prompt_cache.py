@@ -9,7 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -35,9 +35,11 @@ class PromptCache:
         One at a time: the sums in a batch depend on its size, and a row is kept for whoever asks next.
         """
         known = {prompt: self.read(family, prompt) for prompt in prompts}
-        for prompt in [prompt for prompt, row in known.items() if row is None]:
-            encoded = known[prompt] = family.encode([prompt])
-            self.write(family, prompt, encoded)
+        new = [prompt for prompt, row in known.items() if row is None]
+        with family.reading() if new else nullcontext():
+            for prompt in new:
+                encoded = known[prompt] = family.encode([prompt])
+                self.write(family, prompt, encoded)
         rows = [row for prompt in prompts if (row := known[prompt]) is not None]
         return reduce(Conditioning.joined, rows)
 

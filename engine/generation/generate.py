@@ -8,6 +8,7 @@ import torch
 from engine.errors import ConfigError, FamilyError
 from engine.families.adapters import is_active
 from engine.families.base import ModelFamily
+from engine.families.loading import is_memory_full
 from engine.generation import keyframes, windows
 from engine.generation.making import Events, Generated, Keyframes, Progress, Tally, Tools, drain, encode
 from engine.generation.plans import ANY_LENGTH, check_plan
@@ -36,7 +37,9 @@ def generate(family: ModelFamily, requests: Sequence[GenerationRequest], tools: 
     for batch in batches:
         try:
             yield from MODES[batch[0].mode].make(family, batch, tools or Tools(), tally)
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_memory_full(error):
+                raise
             raise FamilyError(_too_large(family, batch)) from error
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from engine.config.schema import ModelPreset
 from engine.families import family_spec
-from engine.generation.plans import ANY_LENGTH, longest_piece, window_plan
+from engine.generation.plans import ANY_LENGTH, keyframe_plan, longest_piece, window_plan
 from engine.generation.request import GenerationRequest
 from engine.hardware.memory import GIB, Load, decode, forward_activations, weights
 
@@ -45,7 +45,7 @@ def clip_need(
         tokens=clip_tokens(model, frames, request.width, request.height),
         text_tokens=spec.text_tokens or 128,
         graph_clips=0,
-        rollout_clips=count * passes_a_step(model, request.guidance),
+        rollout_clips=count * passes_a_step(model, highest_guidance(request)),
         bytes_each=BYTES[model.dtype],
         tiled_decode=model.tile_vae,
     )
@@ -57,6 +57,14 @@ def clip_tokens(model: ModelPreset, num_frames: int, width: int, height: int) ->
     spec = family_spec(model.family)
     patch = model.size_multiple or spec.size_multiple
     return max(1, -(-num_frames // spec.frame_stride) * (width // patch) * (height // patch))
+
+
+def highest_guidance(request: GenerationRequest) -> float:
+    """Keyframes and what lies between them have guidance of their own, and the request's is not used."""
+    if request.mode != "keyframes":
+        return request.guidance
+    plan = keyframe_plan(request)
+    return max(plan.keyframe_guidance, plan.inbetween_guidance)
 
 
 def passes_a_step(model: ModelPreset, guidance: float) -> int:

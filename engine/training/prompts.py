@@ -1,6 +1,7 @@
 """Encoded prompts, each encoded once: a run asks for the same ones again and again."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 from engine.families.base import Conditioning, ModelFamily
@@ -18,9 +19,10 @@ class EncodedPrompts:
     def rows(self, prompts: Sequence[str]) -> Conditioning:
         """The conditioning of the prompts, a row each, with the frame rate set."""
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
-        for prompt in new:  # one at a time: a prompt's row must not depend on which others were new
-            self._known[prompt] = replace(self._family.encode([prompt]), fps=self._fps)
-            self.encoded += 1
+        with self._family.reading() if new else nullcontext():
+            for prompt in new:  # one at a time: a prompt's row must not depend on which others were new
+                self._known[prompt] = replace(self._family.encode([prompt]), fps=self._fps)
+                self.encoded += 1
         rows = self._known[prompts[0]]
         for prompt in prompts[1:]:
             rows = rows.joined(self._known[prompt])

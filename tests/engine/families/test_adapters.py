@@ -4,10 +4,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from engine.errors import FamilyError
@@ -17,6 +20,7 @@ from engine.families.adapters import (
     load_adapter,
     loaded_adapters,
     misfits,
+    save_adapter,
     unload_adapter,
     use_adapter,
 )
@@ -49,6 +53,16 @@ def adapter(tiny_lora: Path) -> Path:
 def output(family: Any) -> torch.Tensor:
     latents = family.init_latents(REQUEST, [generator_for(1)])
     return family.predict(latents, torch.tensor([0.5]), replace(family.encode(["a red circle"]), fps=8.0))
+
+
+def halved(adapter: Path, folder: Path, *, lacks: str = "", rank: int | None = None) -> Path:
+    """A copy of the adapter without the keys that have `lacks` in them, or with another `rank` of every lora_A."""
+    kept = {key: tensor for key, tensor in load_file(adapter / WEIGHTS_FILE).items() if not lacks or lacks not in key}
+    if rank is not None:
+        kept = {key: torch.ones(rank, *old.shape[1:]) if "lora_A" in key else old for key, old in kept.items()}
+    folder.mkdir()
+    save_file(kept, folder / WEIGHTS_FILE)
+    return folder
 
 
 def rewritten(adapter: Path, folder: Path, rename: dict[str, str] | None = None, **changed: torch.Tensor) -> Path:
@@ -141,6 +155,52 @@ def test_sizes_that_do_not_fit_are_listed(bare: Any, adapter: Path) -> None:
     key = next(key for key in weights if key.endswith("to_q.lora_A.weight"))
     assert misfits(bare.network, {key: torch.zeros(2, 99)}) == [f"'{key}' is for size 99, the layer has 24"]
     assert misfits(bare.network, {key: torch.full((2, 24), torch.nan)}) == [f"'{key}' holds NaN or infinity"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        ({"rank": 3}, r"lora_A\.weight' has rank 3, but '.*lora_B\.weight' has 2"),
+        ({"lacks": ".lora_B"}, r"lora_A\.weight' has no lora_B beside it; .* and \d+ more"),
+        ({"lacks": ".lora_A"}, r"lora_B\.weight' has no lora_A beside it; .* and \d+ more"),
+        (
+            {"lacks": "transformer_blocks.1.attn1.to_q.lora_B"},
+            r"1\.attn1\.to_q\.lora_A\.weight' has no lora_B beside it\.",
+        ),
+    ],
+    ids=["ranks", "only A", "only B", "one B missing"],
+)
+def test_each_layer_needs_both_tensors_of_one_rank(
+    bare: Any, adapter: Path, tmp_path: Path, harm: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(FamilyError, match=sentence):
+        load_adapter(bare.network, "x", halved(adapter, tmp_path / "x", **harm))
+    assert loaded_adapters(bare.network) == []
+
+
+def test_tensors_of_other_dimensions_are_listed(bare: Any, adapter: Path) -> None:
+    key = next(key for key in load_file(adapter / WEIGHTS_FILE) if key.endswith("to_q.lora_A.weight"))
+    assert misfits(bare.network, {key: torch.ones(24)}) == [f"'{key}' has 1 dimensions, the layer has 2"]
+
+
+@pytest.mark.parametrize("tiny", ["animatediff"], indirect=True)
+def test_what_a_pipeline_with_a_unet_writes_fits_too(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    """The same tensors and settings from diffusers' own writer as from ours."""
+    family = tiny.open()
+    targets = list(family.spec.lora_targets)
+    family.network.add_adapter(LoraConfig(r=2, lora_alpha=8, target_modules=targets, init_lora_weights=False), "made")
+    save_adapter(family.network, "made", tmp_path / "ours")
+    settings = family.network.peft_config["made"].to_dict()
+    layers = get_peft_model_state_dict(family.network, adapter_name="made")
+    type(tiny.pipeline).save_lora_weights(tmp_path / "theirs", layers, unet_lora_adapter_metadata=settings)
+    unload_adapter(family.network, "made")
+    assert all(key.startswith("unet.") for key in load_file(tmp_path / "theirs" / WEIGHTS_FILE))
+    read = []
+    for folder in ("ours", "theirs"):
+        use_adapter(family.network, folder, tmp_path / folder)
+        read.append(get_peft_model_state_dict(family.network, adapter_name=folder))
+        assert family.network.peft_config[folder].lora_alpha == 8
+    assert set(read[0]) == set(read[1]) and all(torch.equal(read[0][key], read[1][key]) for key in read[0])
 
 
 def test_fit_is_judged_the_same_with_another_adapter_loaded(bare: Any, adapter: Path) -> None:

@@ -1,6 +1,7 @@
 """Where weights sit, for every family: their type, the text encoder's place, one clip at a time in the VAE, tiles."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,10 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from engine.errors import FamilyError
 from engine.families import family_class
+from engine.families.loading import move, read_network
 from engine.seeds import generator_for
 
 TEXT = ("text_encoder", "text_encoder_2", "image_encoder")
+FULL = [  # as a GPU, numpy, and torch on a CPU say it
+    torch.OutOfMemoryError("CUDA out of memory"),
+    MemoryError("Unable to allocate 8.00 PiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+]
 
 
 def opened(tiny: SimpleNamespace, device: str, dtype: torch.dtype, **options: Any) -> Any:
@@ -51,6 +59,55 @@ def test_the_text_encoders_wait_off_the_device(tiny: SimpleNamespace) -> None:
     assert waiting.network.device.type == "meta" and waiting.vae.device.type == "meta"
 
 
+def test_the_text_encoders_stay_while_prompts_are_read(tiny_open: SimpleNamespace) -> None:
+    """All that a family has, and they go back afterwards."""
+    family = opened(tiny_open, "meta", torch.float32, offload_text=True)
+    readers = [name for name in TEXT[:2] if hasattr(family, name)]
+    for name in readers:
+        setattr(family, name, Elsewhere())
+    with family.reading():
+        assert {getattr(family, name).device for name in readers} == {"meta"}
+    assert {getattr(family, name).device for name in readers} == {"cpu"}
+
+
+class Elsewhere:
+    """In place of a network: only where it is."""
+
+    device = "cpu"
+
+    def to(self, device: str) -> None:
+        self.device = device
+
+
+class Refusing(torch.nn.Linear):
+    """No device has room for it."""
+
+    error: Exception
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize("full", FULL)
+def test_no_room_for_a_network_is_said_with_what_it_needs(full: Exception, tmp_path: Path) -> None:
+    """Of whichever kind the error is, when it is read and when it is moved."""
+    network = Refusing(2**14, 2**13, bias=False, device="meta")
+    network.error = full
+    with pytest.raises(FamilyError, match=r"'here' needs 0\.5 GiB on cuda, more than is free there: free the device"):
+        move(network, "cuda", "here")
+    (tmp_path / "vae").mkdir()
+    reader = SimpleNamespace(from_pretrained=lambda *args, **kwargs: network.to("cpu"))
+    with pytest.raises(FamilyError, match=r"vae' needs 0\.0 GiB on cpu, more than is free there"):
+        read_network(reader, tmp_path, "vae", "cpu", torch.float32)
+
+
+def test_other_faults_of_a_device_are_not_taken_for_a_lack_of_room() -> None:
+    network = Refusing(1, 1)
+    network.error = RuntimeError("no kernel image is available")
+    with pytest.raises(RuntimeError, match="no kernel image"):
+        move(network, "cuda", "here")
+
+
 @pytest.mark.gpu
 def test_the_text_encoders_come_for_each_prompt(tiny: SimpleNamespace) -> None:
     family = opened(tiny, "cuda", torch.float32, offload_text=True)
@@ -59,8 +116,9 @@ def test_the_text_encoders_come_for_each_prompt(tiny: SimpleNamespace) -> None:
     assert {encoder.device.type for encoder in waiting} == {"cpu"} and family.network.device.type == "cuda"
 
 
-def test_the_vae_has_few_frames_at_a_time(tiny_open: SimpleNamespace) -> None:
-    """One clip after another, both ways; AnimateDiff's takes pictures, 16 at most."""
+def test_the_vae_has_few_frames_at_a_time(tiny_open: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One clip after another, both ways, where none is so small that two are faster; AnimateDiff's takes pictures."""
+    monkeypatch.setattr("engine.families.ltx.SMALL_TOKENS", 0)
     family, request = tiny_open.family, tiny_open.model.request
     seen: list[int] = []
     hooks = [

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import EulerDiscreteScheduler
 
 from engine.config.presets import load_model_preset, preset_keys
 from engine.config.schema import ModelPreset
@@ -64,14 +65,37 @@ def test_a_waiting_network_comes_and_goes_even_when_it_fails() -> None:
 
 
 def test_the_text_key_follows_the_files(tmp_path: Path) -> None:
-    for part in ("text_encoder", "tokenizer", "transformer"):
+    for part in ("text_encoder", "tokenizer", "connectors", "transformer"):
         (tmp_path / part).mkdir()
         (tmp_path / part / "x").write_text("1")
     before = text_fingerprint(tmp_path)
     (tmp_path / "transformer" / "x").write_text("changed")
     assert text_fingerprint(tmp_path) == before
-    (tmp_path / "text_encoder" / "x").write_text("changed")
-    assert text_fingerprint(tmp_path) != before
+    for part in ("text_encoder", "tokenizer", "connectors"):
+        (tmp_path / part / "x").write_text("changed")
+        assert text_fingerprint(tmp_path) != before, part
+        before = text_fingerprint(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers, of numpy and torch
+def test_lightnings_levels_are_those_of_euler() -> None:
+    """Laid over Stable Diffusion 1.5's own scheduler; Euler's are of noise over signal, ours the share of noise."""
+    own = {
+        "_class_name": "PNDMScheduler",
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "prediction_type": "epsilon",
+        "set_alpha_to_one": False,
+        "steps_offset": 1,
+    }
+    ours = sigmas_for({**own, **load_model_preset("animatediff_lightning").scheduler}, 4, 0)
+    euler = EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="linear", timestep_spacing="trailing"
+    )
+    euler.set_timesteps(4)
+    assert ours[-1] == 0
+    torch.testing.assert_close(ours / (1 - ours**2).sqrt(), euler.sigmas.double(), rtol=1e-4, atol=0)
 
 
 @ANIMATEDIFF

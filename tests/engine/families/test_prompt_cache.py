@@ -1,6 +1,6 @@
 """Encoded prompts on disk: the same embeddings again, for the same text encoder only, and nothing torn is believed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from engine.families.base import Conditioning
+from engine.families.loading import DiffusersFamily, resident
 from engine.families.prompt_cache import PromptCache
 
 PROMPTS = ["a red circle", "the blue star"]
@@ -44,6 +46,38 @@ def test_every_part_of_the_conditioning_is_kept(tiny_open: SimpleNamespace, tmp_
     assert set(kept.extras or {}) == set(fresh.extras or {})
     for name, value in (fresh.extras or {}).items():
         assert torch.allclose((kept.extras or {})[name], value, atol=1e-5)
+
+
+class Wanderer:
+    """In place of a text encoder: where it is, and where it went."""
+
+    def __init__(self) -> None:
+        self.device, self.went = "cpu", []
+
+    def to(self, device: str) -> None:
+        self.went += [device] if device != self.device else []
+        self.device = device
+
+
+class Waiting(DiffusersFamily):
+    """Its text encoder waits off the device; what it reads in a prompt is its length."""
+
+    text_key, device, network = "waiting", "there", SimpleNamespace(device="cpu")
+
+    def __init__(self) -> None:
+        self.text_encoder = Wanderer()
+
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        with resident(self.text_encoder, self.device):
+            return Conditioning(embeds=torch.tensor([[[float(len(prompt))]] for prompt in prompts]))
+
+
+def test_a_waiting_text_encoder_comes_once_for_all_new_prompts(tmp_path: Path) -> None:
+    family, cache = Waiting(), PromptCache(tmp_path)
+    assert cache.encode(family, PROMPTS).embeds.flatten().tolist() == [12, 13]
+    assert family.text_encoder.went == ["there", "cpu"]
+    cache.encode(family, PROMPTS)
+    assert family.text_encoder.went == ["there", "cpu"], "nothing new, nobody comes"
 
 
 @pytest.mark.parametrize("harm", ["torn", "flipped", "empty"])

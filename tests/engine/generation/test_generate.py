@@ -1,6 +1,7 @@
 """From requests to clips on the toy model: the same clip each time, in any batch, and a word for what cannot be."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,16 @@ def test_a_network_that_overflows_makes_no_clip(tiny_folder: Path, open_family: 
         list(generate(family, [REQUEST]))
 
 
-def test_a_full_device_is_said_with_what_to_lower(tiny_family: Any) -> None:
+def gpu_is_full() -> None:
+    raise torch.OutOfMemoryError("no room")
+
+
+@pytest.mark.parametrize("fill", [gpu_is_full, lambda: torch.empty(2**50), lambda: np.empty(2**50)])
+def test_a_full_device_is_said_with_what_to_lower(tiny_family: Any, fill: Callable[[], Any]) -> None:
+    """A GPU's error, and those that a CPU truly gives, to torch and to numpy."""
+
     def no_room(network: Any, inputs: Any) -> None:
-        raise torch.OutOfMemoryError("no room")
+        fill()
 
     hook = tiny_family.network.register_forward_pre_hook(no_room)
     try:
@@ -143,5 +151,14 @@ def test_a_full_device_is_said_with_what_to_lower(tiny_family: Any) -> None:
         assert "Lower the frames or the size, ask for fewer takes, use mode 'windows'" in str(it.value)
         with pytest.raises(FamilyError, match=r"1 clips of 9 frames at 32x32 do not fit beside the network's 0.0 GiB"):
             list(generate(tiny_family, [another(model="of-nobody")]))
+    finally:
+        hook.remove()
+
+
+def test_other_errors_are_not_taken_for_a_full_device(tiny_family: Any) -> None:
+    hook = tiny_family.network.register_forward_pre_hook(lambda network, inputs: torch.ones(2, 2) @ torch.ones(3, 3))
+    try:
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            list(generate(tiny_family, [REQUEST]))
     finally:
         hook.remove()

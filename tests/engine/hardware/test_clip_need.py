@@ -44,6 +44,15 @@ def test_stretches_need_as_much_as_the_longest() -> None:
     assert stretches(0, 40, 80) == stretches(0, 40) < stretches(0, 80)
 
 
+def test_keyframes_need_what_the_highest_guidance_of_their_plan_does() -> None:
+    def planned(keyframes: float, inbetween: float, **fields: float) -> float:
+        plan = KeyframePlan(keyframe_guidance=keyframes, inbetween_guidance=inbetween)
+        return peak(8, mode="keyframes", keyframes=plan, **fields)
+
+    assert planned(7.0, 3.0, guidance=1.0) == planned(1.0, 3.0, guidance=1.0) == peak(8, guidance=5.0)
+    assert planned(1.0, 1.0, guidance=5.0) == peak(8, guidance=1.0)
+
+
 def test_nothing_is_foretold_of_a_model_of_unknown_size() -> None:
     unknown = WAN.model_copy(update={"network": None})
     assert clip_need(unknown, GenerationRequest(prompt="x", **WAN.defaults()), 1) is None
