@@ -159,6 +159,9 @@ class TrainPreset(BaseModel):
     def _complete(self) -> Self:
         if self.pairs and self.campaign:
             raise ValueError("give either pairs or campaign")
+        if self.algorithm != "dpo" and (self.pairs or self.campaign):
+            given = "pairs" if self.pairs else "campaign"
+            raise ValueError(f"{self.algorithm} learns from no pairs: leave {given} out, or choose algorithm dpo")
         pairs = "campaign" if self.campaign else "pairs"
         online = ("mix", "prompts")
         needed = {"dpo": (pairs,), "grpo": online, "nft": online, "distill": ("prompts",)}[self.algorithm]

@@ -7,6 +7,9 @@ blended     all others: one clip of latents, of which the network sees one windo
             noise of earlier ones in another order, which keeps the scene (FreeNoise, Qiu et al., arXiv:2310.15169): so
             the clip's noise is not independent from frame to frame.
 
+Families that take pictures alone (Wan VACE, SparseCtrl) are blended too: single pictures of the window before do not
+say which way things were moving.
+
 Where windows meet is written into the clip (`Clip.seams`), so that the seam reward can look there.
 """
 

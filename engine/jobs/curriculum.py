@@ -15,7 +15,7 @@ from engine.data.findings import Evaluation
 from engine.data.locks import claim
 from engine.data.runs import Run
 from engine.data.workspace import Workspace
-from engine.errors import JobError
+from engine.errors import Cancelled, JobError
 from engine.families import family_spec
 from engine.generation.plans import at_least
 from engine.jobs.context import JobContext
@@ -23,7 +23,16 @@ from engine.jobs.evaluation import evaluation_of
 from engine.jobs.kinds import Run as Running
 from engine.jobs.spec import CurriculumConfig, EvaluateConfig, JobProgress
 from engine.jobs.training import publish, train_run
-from engine.training.curriculum import Measured, begin_attempt, conclude, judge_gate, steps_of
+from engine.training.curriculum import (
+    Measured,
+    begin_attempt,
+    conclude,
+    judge_gate,
+    steps_anew,
+    steps_of,
+    training,
+    tries_of,
+)
 
 
 def run_curriculum(config: CurriculumConfig, context: JobContext) -> Running:
@@ -50,12 +59,17 @@ def _driven(curriculum: Curriculum, context: JobContext) -> Generator[JobProgres
         curriculum.save(state)
         under_way = state.under_way
         assert under_way is not None, "an attempt was just begun"
-        run, gate = Run.find(workspace, under_way.run), preset.stages[under_way.stage].gate
-        yield from train_run(run, context)
+        stage = preset.stages[under_way.stage]
+        run, gate = Run.find(workspace, under_way.run), stage.gate
+        try:
+            yield from train_run(run, context)
+        except Cancelled as pause:  # by an alarm of its own: the curriculum stays where it is, and says so
+            curriculum.save(state.model_copy(update={"sentence": str(pause)}))
+            raise
         measured = measured_of((yield from _evaluated(run, gate, context)))
         left = preset.step_backs - state.step_backs
-        result = judge_gate(gate, measured, attempt=under_way.attempt, step_backs_left=left)
-        state = conclude(state, preset, result)
+        result = judge_gate(gate, measured, attempt=under_way.attempt, step_backs_left=left, anew=begins_anew(stage))
+        state = conclude(state, preset, result, begins_anew)
         curriculum.save(state)
     return state
 
@@ -63,23 +77,40 @@ def _driven(curriculum: Curriculum, context: JobContext) -> Generator[JobProgres
 def _with_run(workspace: Workspace, preset: CurriculumPreset, state: CurriculumState) -> CurriculumState:
     """The state with an attempt under way: the one that there is, or a new one whose run is made now."""
     if state.under_way is not None:
-        return state
-    recipe = recipe_of(preset.stages[state.stage], state.attempt)
+        return state.model_copy(update={"sentence": training(state.under_way.run)})
+    recipe = recipe_of(preset.stages[state.stage], state.attempt, tries_of(state))
     start = Run.find(workspace, state.start).weights() if state.start else None
     run = Run.create(workspace, recipe, start=start)
     return begin_attempt(state, run.id, int(str(recipe.settings.get("num_frames", 0))))
 
 
-def recipe_of(stage: Stage, attempt: int = 0) -> TrainPreset:
-    """The stage's recipe with its length, steps and changes; lengths are rounded up to what the family can make."""
+def begins_anew(stage: Stage) -> bool:
+    """Whether the stage learns from the model that it begins with, so that no student becomes its own teacher."""
+    from engine.training.launch import ALGORITHMS, import_path
+
+    algorithm = load_train_preset(stage.recipe, stage.changes).algorithm
+    return bool(import_path(ALGORITHMS[algorithm][1]).learns_from_start)
+
+
+def recipe_of(stage: Stage, attempt: int = 0, tries: int = 0) -> TrainPreset:
+    """The stage's recipe with its length, steps and changes; lengths are rounded up to what the family can make.
+
+    `tries` are the attempts at it that came before, whose updates one that begins anew has on top of its own.
+    """
     recipe = load_train_preset(stage.recipe)
     model = load_preset("models", str(stage.changes.get("model", recipe.model)))
     frames = stage.frames or int(str(recipe.settings.get("num_frames", model.num_frames)))
     settings = {**stage.settings, "num_frames": at_least(family_spec(model.family), frames)}
-    steps = steps_of(stage, attempt)
+    steps = _steps_after(stage, tries) if tries and begins_anew(stage) else steps_of(stage, attempt)
     if steps is not None:
         settings["max_steps"] = steps
     return load_train_preset(stage.recipe, overlay(stage.changes, {"settings": settings}))
+
+
+def _steps_after(stage: Stage, tries: int) -> int | None:
+    """Updates of an attempt that begins anew; None where the recipe counts epochs instead."""
+    first = int(str(recipe_of(stage).settings.get("max_steps") or 0))
+    return steps_anew(stage.gate, first, tries) if first > 0 else None
 
 
 def _evaluated(run: Run, gate: Gate, context: JobContext) -> Generator[JobProgress, None, Evaluation]:

@@ -5,16 +5,22 @@ import time
 from collections.abc import Generator
 
 from engine.data.adapters import Adapter, AdapterCard, has_card, newest_of_runs, write_card
+from engine.data.findings import Alarm
 from engine.data.publishing import publish_folder
 from engine.data.runs import Run
 from engine.data.scratch import scratch
 from engine.data.workspace import Workspace
-from engine.errors import JobError, Lost
+from engine.errors import Cancelled, JobError, Lost
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import Run as Running
 from engine.jobs.runner import POLL_S, Condition, Handle, Runner, watched
 from engine.jobs.spec import JobProgress, TrainConfig
 from engine.jobs.trainee import begin
+
+STOPPED = 3
+"""The exit code of `engine.training.run` when a run ended before its end, with nothing wrong."""
+LAUNCHER_FAILED = 1
+"""A launcher's exit code, whatever its processes ended with."""
 
 
 def train(config: TrainConfig, context: JobContext) -> Running:
@@ -65,13 +71,14 @@ def train_run(run: Run, context: JobContext) -> Generator[JobProgress, None, Non
     """Start the run's process and tell where it is until it ends; end it when nobody listens any more.
 
     A run that has its adapter is finished, and nothing is started; nor does it matter how a process ended that got so
-    far. Only that of a cluster goes on when the worker has to end. Raises JobError when it ends before the run is
-    finished, Lost when it is gone without a word.
+    far. Only that of a cluster goes on when the worker has to end. Raises JobError when it fails before the run is
+    finished, Cancelled when it was stopped by an alarm or from outside, Lost when it is gone without a word.
     """
     if run.adapter.is_dir():
         return
     if context.resources.is_local:
         context.model.release()
+    alarms = len(run.alarms())
     runner, handle = begin(run, context)
     with watched(runner, handle):
         ended = yield from _watch(runner, handle, run)
@@ -84,8 +91,21 @@ def train_run(run: Run, context: JobContext) -> Generator[JobProgress, None, Non
             f"The run {run.id} failed: its process was killed by signal {-ended.exit_code}, by somebody or for want of "
             "memory. Resume it to go on from its last checkpoint."
         )
+    alarm = next((one for one in reversed(run.alarms()[alarms:]) if one.action != "log"), None)
+    told = ended.exit_code == LAUNCHER_FAILED and context.resources.processes > 1 and alarm is not None
+    if ended.exit_code == STOPPED or told:
+        raise Cancelled(_stopped(run, alarm))
     if ended.exit_code != 0:
         raise JobError(f"The run {run.id} failed: {run.last_line()} Mend it, then resume the run.")
+
+
+def _stopped(run: Run, alarm: Alarm | None) -> str:
+    """Why a run ended that did not fail."""
+    if alarm is None:
+        return f"The run {run.id} was stopped, with a checkpoint: resume it to go on."
+    ways = {"pause": "go on from its last checkpoint", "roll_back": "go on from the last checkpoint that was sound"}
+    cause = f"The run {run.id} was paused by its alarm at step {alarm.step}. {alarm.sentence}"
+    return f"{cause} Resume it to {ways[alarm.action]}."
 
 
 def _watch(runner: Runner, handle: Handle, run: Run) -> Generator[JobProgress, None, Condition]:

@@ -101,7 +101,9 @@ def _ddim(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> Tensor:
     scheduler = _diffusers(config)
     scheduler.set_timesteps(num_steps)
     final = torch.as_tensor(scheduler.final_alpha_cumprod).reshape(1).to(scheduler.alphas_cumprod)
-    abar = torch.cat([scheduler.alphas_cumprod[scheduler.timesteps], final])
+    # With as many steps as the table has, an offset points one past its end, where there is no more noise to name.
+    timesteps = scheduler.timesteps.clamp(max=len(scheduler.alphas_cumprod) - 1)
+    abar = torch.cat([scheduler.alphas_cumprod[timesteps], final])
     return (1 - abar.double()).clamp(min=0).sqrt()
 
 

@@ -16,6 +16,8 @@ from engine.training.intervals import change_interval, mean_interval, ratio_inte
 
 REWARD, HELD_OUT, MOTION, DIVERSITY, DRIFT = "reward", "held_out/", "motion", "diversity", "drift"
 Column = tuple[float | None, ...]
+NOTHING = 1e-3
+"""Motion and variety of a base that has none, in their own units: there is no share of it to lose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,8 @@ def _lost(base: Look, now: Look, settings: AlarmSettings) -> Iterator[Alarm]:
         DIVERSITY: (settings.diversity, "of the base's variety within a prompt is left: the clips become one clip"),
     }
     for name, (limit, meaning) in what.items():
+        if not mean_interval(base.columns[name], base.prompts).mean > NOTHING:
+            continue
         left = ratio_interval(base.columns[name], now.columns[name], now.prompts)
         if left.of > 1 and left.mean < limit and left.high < 1:
             yield Alarm(

@@ -4,15 +4,29 @@ A field of TRL's keeps TRL's meaning. Some of TRL's defaults are for language mo
 that its comment gives. Fields that only speak of tokens are accepted and have no effect.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import NoneType
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from transformers import TrainingArguments
 from trl import DPOConfig, GRPOConfig
 
+from engine.algorithms.advantages import Aggregation
 from engine.algorithms.dpo import ERROR_SCALE, PREFERENCES, Loss
 from engine.config.schema import REQUEST_FIELDS
+from engine.config.suggest import did_you_mean
 from engine.errors import ConfigError
+
+WITHOUT_EFFECT: Mapping[str, str] = {
+    "sync_ref_model": "the reference is always the model before training",
+    "precompute_ref_log_probs": "the reference sees noise that is drawn anew in each step",
+    "f_divergence_type": "the divergence is always the reverse KL",
+    "use_weighting": "pairs are weighed by pair_weight_power",
+    "importance_sampling_level": "each denoising step has a ratio of its own",
+    "delta": "ratios are clipped by epsilon and epsilon_high alone",
+}
+"""Fields of TRL's that speak of more than tokens and are not followed, each with what is done: only TRL's default."""
 
 
 @dataclass
@@ -58,6 +72,12 @@ class VideoArguments:
 
     def check_video(self) -> None:
         """Raises ConfigError for what no video trainer can do."""
+        self._check_choices()
+        for told in fields(self):
+            if told.name in WITHOUT_EFFECT and (got := getattr(self, told.name)) != told.default:
+                raise ConfigError(
+                    f"{told.name} = {got!r} would have no effect here, since {WITHOUT_EFFECT[told.name]}: leave it out."
+                )
         if self.lora_rank < 0:
             raise ConfigError(f"lora_rank must be 0 (the whole network) or more, but got {self.lora_rank}.")
         if self.sample_clips < 0 or any(n is not None and n < 1 for n in (self.sample_every, self.sample_steps)):
@@ -67,6 +87,15 @@ class VideoArguments:
             )
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must be at least 0 and below 1, but got {self.ema_decay}.")
+
+    def _check_choices(self) -> None:
+        """A dataclass takes any value for a Literal, and the code that reads it would not know what to do."""
+        for name, hint in get_type_hints(type(self)).items():
+            kinds = (hint, *get_args(hint))
+            choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+            got = getattr(self, name)
+            if choices and got not in choices and not (got is None and NoneType in kinds):
+                raise ConfigError(f"{name} = {got!r} is no choice. {did_you_mean(str(got), map(str, choices))}")
 
 
 @dataclass
@@ -102,8 +131,28 @@ class VideoDPOConfig(VideoArguments, DPOConfig):
             )
         if not 0 <= self.prompt_dropout < 1:
             raise ConfigError(f"prompt_dropout must be at least 0 and below 1, but got {self.prompt_dropout}.")
+        if self.prompt_dropout and self.preference:
+            raise ConfigError(
+                f"prompt_dropout = {self.prompt_dropout} would have no effect beside the preference "
+                f'"{self.preference}", whose pairs keep their prompts: set it to 0, or loss_type to "sft" alone.'
+            )
         if self.beta <= 0 or self.error_scale <= 0:
             raise ConfigError(f"beta and error_scale must be above 0, but got {self.beta} and {self.error_scale}.")
+        if not 0 <= self.label_smoothing <= 0.5:
+            raise ConfigError(
+                f"label_smoothing must be within 0 and 0.5, the share of votes that are wrong, but got "
+                f"{self.label_smoothing}."
+            )
+        if self.label_smoothing and self.preference != "sigmoid":
+            raise ConfigError(
+                f"label_smoothing = {self.label_smoothing} would have no effect with loss_type "
+                f"{', '.join(self.loss_type)}: set it to 0, or take sigmoid."
+            )
+        if self.loss_weights and (min(self.loss_weights) < 0 or max(self.loss_weights) == 0):
+            raise ConfigError(
+                "loss_weights must be 0 or more and one of them above 0, but got "
+                f"{', '.join(f'{weight:g}' for weight in self.loss_weights)}."
+            )
 
     @property
     def preference(self) -> Loss | None:
@@ -133,6 +182,30 @@ class OnlineArguments(VideoArguments):
     )
     advantage_limit: float = field(default=5.0, metadata={"help": "Advantages are clipped to this."})
     rollout_batch: int = field(default=16, metadata={"help": "Clips that are generated together."})
+
+    def check_video(self) -> None:
+        library: Any = self
+        if library.scale_rewards not in ("group", "batch", "none"):
+            raise ConfigError(f"scale_rewards must be group, batch or none, but got {library.scale_rewards!r}.")
+        if library.scale_rewards != "group":  # TRL's default; what it asks for beyond that is one of our scales
+            if self.advantage_scale not in ("max_group", library.scale_rewards):
+                raise ConfigError(
+                    f"scale_rewards = '{library.scale_rewards}' and advantage_scale = '{self.advantage_scale}' "
+                    "contradict each other: leave scale_rewards out."
+                )
+            self.advantage_scale = library.scale_rewards
+        super().check_video()
+        _check_rollout_batch(self.rollout_batch)
+        if self.advantage_limit <= 0 or self.advantage_floor < 0:
+            raise ConfigError(
+                "advantage_limit must be above 0 and advantage_floor 0 or more, but got "
+                f"{self.advantage_limit} and {self.advantage_floor}."
+            )
+        if library.multi_objective_aggregation not in get_args(Aggregation):
+            raise ConfigError(
+                f"multi_objective_aggregation must be {' or '.join(get_args(Aggregation))}, but got "
+                f"{library.multi_objective_aggregation!r}."
+            )
 
 
 @dataclass
@@ -224,8 +297,14 @@ class VideoDistillConfig(VideoArguments, TrainingArguments):
             raise ConfigError("student_steps, rollout_clips and steps_per_rollout must be 1 or more.")
         if self.num_steps is not None and self.num_steps < self.student_steps:
             raise ConfigError(f"The teacher has {self.num_steps} steps, fewer than its student's {self.student_steps}.")
+        _check_rollout_batch(self.rollout_batch)
         if self.huber <= 0:
             raise ConfigError(f"huber must be above 0, but got {self.huber}.")
 
     def sampled_with(self) -> dict[str, Any]:
         return {"num_steps": self.student_steps, "guidance": 1.0}
+
+
+def _check_rollout_batch(rollout_batch: int) -> None:
+    if rollout_batch < 1:
+        raise ConfigError(f"rollout_batch must be 1 or more, but got {rollout_batch}.")

@@ -5,7 +5,7 @@ interval may be noise, and noise never advances. It fails when an interval lies 
 is unsure, and unsure is trained on like failed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from engine.config.curricula import Condition, CurriculumPreset, Gate, Stage
 from engine.data.curricula import Action, AttemptRecord, ConditionResult, CurriculumState, GateResult, Verdict
@@ -13,6 +13,14 @@ from engine.data.findings import Interval
 
 Measured = Mapping[tuple[str, str], Interval]
 """What was measured, by metric and by what is asked of it ("value", "change" or "ratio")."""
+
+BeginsAnew = Callable[[Stage], bool]
+"""Whether a stage learns from the model that it begins with: what an attempt came to must not teach the next one."""
+
+
+def never(stage: Stage) -> bool:
+    """No stage begins anew: each attempt goes on from the one before."""
+    return False
 
 
 def verdict_of(condition: Condition, measured: Interval | None) -> Verdict:
@@ -27,8 +35,8 @@ def verdict_of(condition: Condition, measured: Interval | None) -> Verdict:
     return "pass" if low >= 0 else "fail" if high < 0 else "unsure"
 
 
-def judge_gate(gate: Gate, measured: Measured, *, attempt: int, step_backs_left: int) -> GateResult:
-    """What the gate says of attempt number `attempt` (from 0), and what follows from it."""
+def judge_gate(gate: Gate, measured: Measured, *, attempt: int, step_backs_left: int, anew: bool = False) -> GateResult:
+    """What the gate says of attempt number `attempt` (from 0), and what follows; `anew`: each attempt begins anew."""
     results = tuple(
         ConditionResult(wanted=condition.words, measured=interval, verdict=verdict_of(condition, interval))
         for condition in gate.conditions
@@ -37,7 +45,7 @@ def judge_gate(gate: Gate, measured: Measured, *, attempt: int, step_backs_left:
     verdicts = {result.verdict for result in results}
     verdict: Verdict = "fail" if "fail" in verdicts else "unsure" if "unsure" in verdicts else "pass"
     action = _action(gate, verdict, attempt, step_backs_left)
-    return GateResult(verdict=verdict, action=action, sentence=_sentence(results, action), conditions=results)
+    return GateResult(verdict=verdict, action=action, sentence=_sentence(results, action, anew), conditions=results)
 
 
 def _action(gate: Gate, verdict: Verdict, attempt: int, step_backs_left: int) -> Action:
@@ -54,11 +62,13 @@ _MEANING: dict[Action, str] = {
     "step_back": "Not passed after all attempts, so it goes back a stage",
     "stop": "Not passed after all attempts, so the curriculum stops",
 }
+_ANEW = "Not passed, so the stage begins anew, with more updates"
 
 
-def _sentence(results: tuple[ConditionResult, ...], action: Action) -> str:
+def _sentence(results: tuple[ConditionResult, ...], action: Action, anew: bool) -> str:
     told = [f"{result.wanted} ({_shown(result)})" for result in results if result.verdict != "pass"]
-    return f"{_MEANING[action]}{': wanted ' + '; '.join(told) if told else ''}."
+    meaning = _ANEW if anew and action == "train_on" else _MEANING[action]
+    return f"{meaning}{': wanted ' + '; '.join(told) if told else ''}."
 
 
 def _shown(result: ConditionResult) -> str:
@@ -71,10 +81,17 @@ def _shown(result: ConditionResult) -> str:
 def begin_attempt(state: CurriculumState, run: str, num_frames: int) -> CurriculumState:
     """The state once the attempt's run is made."""
     record = AttemptRecord(stage=state.stage, attempt=state.attempt, run=run, num_frames=num_frames)
-    return state.model_copy(update={"attempts": (*state.attempts, record), "sentence": f"Training {run}."})
+    return state.model_copy(update={"attempts": (*state.attempts, record), "sentence": training(run)})
 
 
-def conclude(state: CurriculumState, preset: CurriculumPreset, result: GateResult) -> CurriculumState:
+def training(run: str) -> str:
+    """What a state says while the run trains."""
+    return f"Training {run}."
+
+
+def conclude(
+    state: CurriculumState, preset: CurriculumPreset, result: GateResult, anew: BeginsAnew = never
+) -> CurriculumState:
     """The state after the gate's result: the next stage, another attempt, a stage back, or the end."""
     under_way = state.under_way
     assert under_way is not None, "there is an attempt to conclude"
@@ -86,10 +103,12 @@ def conclude(state: CurriculumState, preset: CurriculumPreset, result: GateResul
             change = {"stage": state.stage if last else state.stage + 1, "attempt": 0, "start": under_way.run}
             return done.model_copy(update=change | ({"status": "done"} if last else {}))
         case "train_on":
-            return done.model_copy(update={"attempt": state.attempt + 1, "start": under_way.run})
+            start = state.start if anew(preset.stages[state.stage]) else under_way.run
+            return done.model_copy(update={"attempt": state.attempt + 1, "start": start})
         case "step_back":
             back = max(0, state.stage - 1)
-            change = {"stage": back, "attempt": 0, "start": last_passed(attempts, back)}
+            origin = back - 1 if anew(preset.stages[back]) else back
+            change = {"stage": back, "attempt": 0, "start": last_passed(attempts, origin)}
             return done.model_copy(update={**change, "step_backs": state.step_backs + 1})
         case "stop":
             return done.model_copy(update={"status": "stopped"})
@@ -104,3 +123,13 @@ def last_passed(attempts: tuple[AttemptRecord, ...], stage: int) -> str | None:
 def steps_of(stage: Stage, attempt: int) -> int | None:
     """How many updates an attempt has; None: as the recipe says."""
     return stage.gate.retry_steps if attempt > 0 and stage.gate.retry_steps is not None else stage.steps
+
+
+def steps_anew(gate: Gate, first: int, tries: int) -> int:
+    """Updates of an attempt that begins anew after `tries` others: as many as all of them in a row would have had."""
+    return first + tries * (gate.retry_steps or first)
+
+
+def tries_of(state: CurriculumState) -> int:
+    """How many attempts at the present stage came before, also those before a step back."""
+    return sum(one.stage == state.stage for one in state.attempts)

@@ -18,6 +18,7 @@ from engine.training.pairs import LatentPairs
 from engine.training.video_trainer import VideoTrainer
 
 LEVELS: dict[Prediction, Spread] = {"flow": "logit_normal", "epsilon": "uniform", "v_prediction": "uniform"}
+SIZES = ("num_frames", "width", "height")
 
 
 class VideoDPOTrainer(VideoTrainer):
@@ -43,7 +44,8 @@ class VideoDPOTrainer(VideoTrainer):
         if train_dataset is None or not len(train_dataset):
             raise ConfigError("DPO needs pairs, but the data set is empty: collect votes, or make pairs by reward.")
         super().__init__(model, args or VideoDPOConfig(), train_dataset, **others)
-        self.pairs = LatentPairs(self.family)
+        asked = self.args.request_fields()
+        self.pairs = LatentPairs(self.family, {name: asked[name] for name in SIZES if name in asked})
 
     def losses(self, inputs: Sequence[Mapping[str, Any]]) -> Iterator[Tensor]:
         """One part a batch: chosen and rejected go through the network together, with one noise and level a pair."""

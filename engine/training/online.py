@@ -4,6 +4,7 @@ The rhythm is `trl.GRPOTrainer`'s. A generation batch holds P prompts with G = `
 into `steps_per_generation` batches, gone through `num_iterations` times, then the next one is made.
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,9 +113,13 @@ class OnlineTrainer(VideoTrainer):
 
     @property
     def updates_per_generation(self) -> int:
-        """How many updates learn from one generation batch, with which they begin anew."""
+        """After how many updates one ends together with a generation batch: the next begins with a new one.
+
+        That is more than one batch where an update's accumulation reaches over the end of it.
+        """
         batches = self.args.steps_per_generation * self.args.num_iterations
-        return max(1, batches // self.args.gradient_accumulation_steps)
+        accumulated: int = self.args.gradient_accumulation_steps
+        return math.lcm(batches, accumulated) // accumulated
 
     @property
     def can_stop(self) -> bool:

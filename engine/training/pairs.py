@@ -8,6 +8,7 @@
 Each clip is encoded once; a run sees every pair many times.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -21,16 +22,24 @@ from engine.errors import TrainingError
 from engine.families.base import ModelFamily
 from engine.generation.video_io import read_lossless, read_video
 
+log = logging.getLogger(__name__)
+
 
 class LatentPairs:
-    """Encodes clips with the model's VAE and remembers their latents, which are 1/100 of a clip or less."""
+    """Encodes clips with the model's VAE and remembers their latents, which are 1/100 of a clip or less.
 
-    def __init__(self, family: ModelFamily) -> None:
+    `shape` is what the settings say of num_frames, width and height. Clips of another one are learnt as they are, since
+    that is how they were judged, and told of once: forecasts and samples follow the settings.
+    """
+
+    def __init__(self, family: ModelFamily, shape: Mapping[str, int] | None = None) -> None:
         self._family = family
+        self._shape = dict(shape or {})
         self._known: dict[str, Tensor] = {}
 
     def latents(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
-        """`(chosen, rejected)`, each `float32[B,C,t,h,w]`. Raises TrainingError for a row that is no pair."""
+        """`(chosen, rejected)`, each `float32[B,C,t,h,w]`. Raises TrainingError for a row that is no pair, and for
+        clips that differ in size."""
         chosen, rejected = ([self._encoded(row, side) for row in rows] for side in ("chosen", "rejected"))
         for row, left, right in zip(rows, chosen, rejected, strict=True):
             if left.shape != right.shape:
@@ -38,18 +47,11 @@ class LatentPairs:
                     f"The clips of a pair must be alike in size, but for {str(row['prompt'])[:60]!r} their latents are "
                     f"{list(left.shape)} and {list(right.shape)}: cut or resize one of them."
                 )
-        return torch.stack(chosen), torch.stack(rejected)
+        return _stacked(rows, chosen), _stacked(rows, rejected)
 
     def chosen(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """The chosen clips alone, `float32[B,C,t,h,w]`. Raises TrainingError for clips that differ in size."""
-        latents = [self._encoded(row, "chosen") for row in rows]
-        other = next((row for row, one in zip(rows, latents, strict=True) if one.shape != latents[0].shape), None)
-        if other is not None:
-            raise TrainingError(
-                f"The clips of a batch must be alike in size, but that of {str(other['prompt'])[:50]!r} is not like "
-                "the first: cut or resize it, or set per_device_train_batch_size to 1."
-            )
-        return torch.stack(latents)
+        return _stacked(rows, [self._encoded(row, "chosen") for row in rows])
 
     def _encoded(self, row: Mapping[str, Any], side: str) -> Tensor:
         if side not in row or "prompt" not in row:
@@ -58,6 +60,7 @@ class LatentPairs:
         key = blake2b(clip.tobytes()).hexdigest() if isinstance(clip, np.ndarray) else str(clip)
         if key not in self._known:
             frames = _frames(clip)
+            self._compare(frames)
             try:
                 self._known[key] = self._family.encode_frames(frames[None])[0]
             except (ValueError, RuntimeError) as error:
@@ -66,6 +69,28 @@ class LatentPairs:
                     f"by this model ({error}): use clips of a length and size that it can make."
                 ) from error
         return self._known[key]
+
+    def _compare(self, frames: np.ndarray) -> None:
+        found = dict(zip(("num_frames", "height", "width"), frames.shape, strict=False))
+        other = {name: found[name] for name, asked in self._shape.items() if found[name] != asked}
+        if other:
+            log.warning(
+                "The pairs have a clip with %s, but the settings say %s. Clips are trained on as they are, so memory "
+                "and time will not be as foretold: set these to the clips' own, or make the pairs anew.",
+                ", ".join(f"{name} = {value}" for name, value in other.items()),
+                ", ".join(f"{name} = {self._shape[name]}" for name in other),
+            )
+            self._shape = {}
+
+
+def _stacked(rows: Sequence[Mapping[str, Any]], latents: Sequence[Tensor]) -> Tensor:
+    other = next((row for row, one in zip(rows, latents, strict=True) if one.shape != latents[0].shape), None)
+    if other is not None:
+        raise TrainingError(
+            f"The clips of a batch must be alike in size, but that of {str(other['prompt'])[:50]!r} is not like "
+            "the first: cut or resize it, or set per_device_train_batch_size to 1."
+        )
+    return torch.stack(list(latents))
 
 
 def _frames(clip: Any) -> np.ndarray:

@@ -13,9 +13,10 @@ import torch
 from engine.algorithms import dpo
 from engine.config.schema import TrainPreset
 from engine.data.runs import Run, write_whole
-from engine.errors import TrainingError
+from engine.errors import RewardError, TrainingError
 from engine.hardware.device import device_facts
 from engine.hardware.forecast import forecast
+from engine.training.distributed import world_size
 from engine.training.dpo_trainer import VideoDPOTrainer
 from engine.training.grpo_trainer import VideoGRPOTrainer
 from engine.training.online import Batch, OnlineTrainer
@@ -25,6 +26,8 @@ Level = Literal["ok", "warning", "stop"]
 REPLAY_LIMIT = 1e-5
 DEAD_LIMIT = 0.5
 PAIRS_LOOKED_AT = 8
+SAME = 1e-7
+"""A gap of two errors that is rounding, in float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,7 @@ def preflight(trainer: VideoTrainer) -> list[Verdict]:
         found += _pairs(trainer)
     if isinstance(trainer, OnlineTrainer):
         found += [_checkpoints(trainer), *_rollout(trainer)]
+    trainer.sums.clear()  # the first row that is logged tells of training alone
     return found
 
 
@@ -88,12 +92,20 @@ def _length(trainer: VideoTrainer) -> Verdict:
 
 @torch.no_grad()
 def _pairs(trainer: VideoDPOTrainer) -> Iterator[Verdict]:
-    """Whether beta, times the scale, suits the errors of this model on these pairs."""
+    """Whether the pairs differ, and beta, times the scale, suits the errors of this model on them."""
     if trainer.args.preference is None:
         yield Verdict(name="beta", level="ok", sentence="No pair is compared: the chosen clips are learnt as they are.")
         return
     rows = [trainer.train_dataset[i] for i in range(min(PAIRS_LOOKED_AT, len(trainer.train_dataset)))]
     gaps = torch.cat([trainer.error_gaps([row]) for row in rows])
+    if float(gaps.abs().max()) <= SAME:
+        told = f"The model's errors on the chosen and the rejected clips of the first {len(rows)} pairs are the same"
+        yield Verdict(
+            name="pairs",
+            level="stop",
+            sentence=f"{told}: look whether each pair is of one clip, so nothing is learned.",
+        )
+        return
     args, spread = trainer.args, float(gaps.std()) if len(gaps) > 1 else float(gaps.abs().mean())
     move = args.beta_eff / 2 * spread
     told = f"beta_eff is {args.beta_eff:g} (Diffusion-DPO: {dpo.PAPER_BETA:g}), a typical gap of the pairs {spread:.2g}"
@@ -111,17 +123,23 @@ def _checkpoints(trainer: OnlineTrainer) -> Verdict:
     """Whether each checkpoint lies between two generation batches: clips are not kept in it."""
     updates, every = trainer.updates_per_generation, trainer.args.save_steps
     if trainer.args.save_strategy != "steps" or every % updates == 0:
-        return Verdict(name="checkpoints", level="ok", sentence=f"Each batch of clips serves {updates} updates.")
+        return Verdict(name="checkpoints", level="ok", sentence=f"A batch of clips ends with every {updates}th update.")
     sentence = (
-        f"A batch of clips serves {updates} updates, and every {every:g}th is a checkpoint: a run that goes on "
-        f"from the middle of a batch makes new clips. Set save_steps to a multiple of {updates}."
+        f"A batch of clips ends with every {updates}th update, and every {every:g}th is a checkpoint: a run that "
+        f"goes on from the middle of a batch makes new clips. Set save_steps to a multiple of {updates}."
     )
     return Verdict(name="checkpoints", level="warning", sentence=sentence)
 
 
 def _rollout(trainer: OnlineTrainer) -> Iterator[Verdict]:
     """What one generation batch shows: that its rewards are usable, and that its steps replay as they were taken."""
-    batches = trainer.one_generation()
+    try:
+        batches = trainer.one_generation()
+    except (TrainingError, RewardError) as error:
+        if world_size() > 1:
+            raise  # the others wait for this one's rewards, and end only when it does
+        yield Verdict(name="rewards", level="stop", sentence=str(error))
+        return
     found = batches[0].found
     unscored = float(found.unscored.float().mean())
     if unscored == 1:

@@ -25,6 +25,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from engine.config.presets import load_preset, why_untrainable
 from engine.data.publishing import publish_folder
+from engine.data.runs import CHECKPOINT
 from engine.errors import ConfigError, TrainingError
 from engine.families import open_model
 from engine.families.adapters import load_adapter, save_adapter, write_adapter
@@ -58,6 +59,7 @@ from engine.training.distributed_sharding import (
     unseen,
 )
 from engine.training.prompts import EncodedPrompts
+from engine.training.recompute import recompute_blocks
 from engine.training.weights import ADAPTER, Reference, Snapshot, local, make_trainable, trainable
 
 TRAINED_FILE = "trained.safetensors"
@@ -75,8 +77,9 @@ class VideoTrainer(Trainer):
     """The shared part; a subclass gives `losses`.
 
     `model` is a loaded family, or the key of a model preset, which is then loaded; `start` is the folder of an adapter
-    to begin with. `reference` is the model as it began, `base` the one without any adapter. Raises ConfigError for a
-    model that is for generating only, or settings that it cannot do.
+    to begin with. `reference` is the model as it began, `base` the one without any adapter. Checkpoints up to step
+    `last_good` are known to be sound: the newest of them is kept for a roll-back; -1: none has to be. Raises
+    ConfigError for a model that is for generating only, or settings that it cannot do.
     """
 
     def __init__(
@@ -90,8 +93,7 @@ class VideoTrainer(Trainer):
         if start is not None:
             load_adapter(network, ADAPTER, start)
         goes_on = make_trainable(network, targets, rank=args.lora_rank, alpha=args.lora_alpha, seed=args.seed)
-        if args.checkpoint_blocks:
-            network.enable_gradient_checkpointing()
+        recompute_blocks(network, self.family.spec.block_classes, on=args.checkpoint_blocks)
         args._n_gpu = min(1, args.n_gpu)  # a process trains on one device; the library would split batches over all
         self._place(args)
         self.base = Reference(network, copy=args.lora_rank == 0)
@@ -100,6 +102,7 @@ class VideoTrainer(Trainer):
         self.prompts = EncodedPrompts(self.family, self.template.fps)
         self.sums: dict[str, list[float]] = defaultdict(list)
         self.micro_step, self._at = 0, -1
+        self.last_good = -1
         self._written_to: Path | None = None
         with unseen():
             super().__init__(model=network, args=args, train_dataset=train_dataset, data_collator=list, **others)
@@ -238,9 +241,15 @@ class VideoTrainer(Trainer):
             for written in aside.iterdir():
                 publish_folder(written, folder / written.name)
             aside.rmdir()
-            rotate_checkpoints(str(folder), self.args.save_total_limit, use_mtime=True)
+            rotate_checkpoints(str(folder), self.args.save_total_limit, self._good_checkpoint(folder), use_mtime=True)
             log.info("checkpoint of step %d", number)
         wait_for_all()
+
+    def _good_checkpoint(self, folder: Path) -> str | None:
+        """The newest checkpoint that a roll-back would go on from, which rotation must leave."""
+        steps = [path.name.removeprefix(CHECKPOINT) for path in folder.glob(f"{CHECKPOINT}*")]
+        good = [int(step) for step in steps if step.isdigit() and int(step) <= self.last_good]
+        return str(folder / f"{CHECKPOINT}{max(good)}") if good else None
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """A checkpoint holds the trained weights, not the frozen network; the adapter beside them is ready for use."""

@@ -45,7 +45,7 @@ class Watchdog(TrainerCallback):
     """`stopped` says that an alarm ended the run; `last_good` is the step of the last look that found nothing.
 
     An alarm that was raised before, in this run or the one that it resumes, is written down again but ends nothing:
-    whoever resumed has seen it.
+    whoever resumed has seen it. A pause waits until the run can go on from its checkpoint as if it had not stopped.
     """
 
     def __init__(self, trainer: VideoTrainer, run: Run, preset: TrainPreset) -> None:
@@ -54,16 +54,25 @@ class Watchdog(TrainerCallback):
         self._suite = _held_out_suite(preset)
         self._looks: list[Look] = []
         self._known = {alarm.name for alarm in run.alarms()}
-        self.last_good, self.stopped = 0, False
+        self.last_good, self.stopped, self._pausing = 0, False, False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._requests:
             self._looks = [self.look(0, base=True)]
-            self.last_good = state.global_step
+            self._is_good(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if not self._looks or state.global_step % self._settings.every:
-            return
+        if self._looks and state.global_step % self._settings.every == 0:
+            action = self._watch(state)
+            if action == "roll_back":
+                self.stopped = control.should_training_stop = True
+                control.should_save = False
+            self._pausing |= action == "pause"
+        if self._pausing and (self._trainer.can_stop or state.global_step >= state.max_steps):
+            self.stopped = control.should_training_stop = control.should_save = True
+
+    def _watch(self, state: Any) -> str:
+        """Look, and tell every alarm; what is to be done."""
         now = self.look(state.global_step)
         if state.is_world_process_zero:
             self._run.append_metrics(now.step, _means(now))
@@ -73,18 +82,19 @@ class Watchdog(TrainerCallback):
         for alarm in found:
             self._tell(alarm.model_copy(update={"action": action}), state.is_world_process_zero)
         if not found:
-            self.last_good = now.step
-        self._act(action, control)
+            self._is_good(now.step)
+        return action
 
     def settle(self) -> None:
         """After the last step: put aside what a roll-back leaves behind."""
         if self.stopped and self._settings.action == "roll_back":
             self._run.reject_checkpoints(self.last_good + 1)
 
-    def _act(self, action: str, control: Any) -> None:
-        if action != "log":
-            self.stopped = control.should_training_stop = True
-            control.should_save = action == "pause"
+    def _is_good(self, step: int) -> None:
+        """A checkpoint of this step is one to roll back to; other actions never roll back, so none is kept for them."""
+        self.last_good = step
+        if self._settings.action == "roll_back":
+            self._trainer.last_good = step
 
     def _tell(self, alarm: Alarm, first: bool) -> None:
         self._known.add(alarm.name)

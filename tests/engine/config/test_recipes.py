@@ -4,6 +4,7 @@ import pytest
 
 from engine.config.presets import load_preset, load_train_preset, preset_keys
 from engine.config.settings import settings_of
+from engine.errors import ConfigError
 from engine.families import family_spec
 from engine.hardware.forecast import forecast
 
@@ -57,3 +58,10 @@ def test_the_first_plans_numbers_stand(key: str, said: dict[str, object]) -> Non
 def test_what_is_meant_for_192_gb_is_foretold_to_fit_there(key: str) -> None:
     found = forecast(load_train_preset(key), MI300X_GIB)
     assert found is not None and found.verdict == "fits"
+
+
+@pytest.mark.parametrize("given", ["pairs", "campaign"])
+@pytest.mark.parametrize("key", ["mini_nft", "mini_distill"])
+def test_pairs_are_for_dpo_alone(key: str, given: str) -> None:
+    with pytest.raises(ConfigError, match=f"learns from no pairs: leave {given} out, or choose algorithm dpo"):
+        load_train_preset(key, {given: "somewhere"})

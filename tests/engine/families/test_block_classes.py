@@ -1,7 +1,10 @@
-"""The classes that a family names as blocks are those of its real networks: what FSDP gathers at a time."""
+"""The classes that a family names as blocks are those of its real networks: what FSDP gathers at a time, and what is
+recomputed at a time."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +14,7 @@ import torch.distributed as dist
 
 from engine.seeds import generator_for
 from engine.training.distributed_sharding import Sharding, check_sharded, shard
+from engine.training.recompute import recompute_blocks
 from engine.training.weights import local, make_trainable, trainable
 
 # torch warns whoever might write into a view that a network returned; here it is read.
@@ -53,24 +57,89 @@ def group_of_one() -> Iterator[None]:
     dist.destroy_process_group()
 
 
+def learnt(tiny: SimpleNamespace, *, sharded: bool, recomputed: bool = False) -> tuple[torch.Tensor, dict[str, Any]]:
+    """What a LoRA's network predicts, and its gradients."""
+    family = tiny.open()
+    network, spec = family.network, family.spec
+    make_trainable(network, spec.lora_targets, rank=2, alpha=None, seed=0)
+    recompute_blocks(network, spec.block_classes, on=recomputed)
+    if sharded:
+        shard(network, spec.block_classes, Sharding(), torch.device("cpu"))
+        check_sharded(network)
+    output = predicted(family, tiny.model)
+    output.square().mean().backward()
+    return output.detach(), {name: local(p.grad) for name, p in trainable(network) if p.grad is not None}
+
+
+@pytest.mark.parametrize("tiny", ["wan", "animatediff"], indirect=True)
+def test_shards_are_gathered_again_for_blocks_that_are_recomputed(tiny: SimpleNamespace, group_of_one: None) -> None:
+    (_, its), (_, theirs) = learnt(tiny, sharded=False), learnt(tiny, sharded=True, recomputed=True)
+    assert its.keys() == theirs.keys() and its
+    for name, gradient in its.items():
+        assert (theirs[name] - gradient).norm() <= 5e-5 * gradient.norm() + 1e-9, name
+
+
 def test_a_network_in_shards_predicts_and_learns_the_same(tiny: SimpleNamespace, group_of_one: None) -> None:
     """Each family's real network, gathered block by block. Mostly to the bit; where gathered weights begin at another
     place in memory than whole ones, a kernel may sum in another order: up to 7e-7 was seen."""
-    found = []
-    for sharded in (False, True):
-        family = tiny.open()
-        network, spec = family.network, family.spec
-        make_trainable(network, spec.lora_targets, rank=2, alpha=None, seed=0)
-        if sharded:
-            shard(network, spec.block_classes, Sharding(), torch.device("cpu"))
-            check_sharded(network)
-        output = predicted(family, tiny.model)
-        output.square().mean().backward()
-        gradients = {name: local(p.grad) for name, p in trainable(network) if p.grad is not None}
-        found.append((output.detach(), gradients))
+    found = [learnt(tiny, sharded=False), learnt(tiny, sharded=True)]
     (plain, its), (parted, theirs) = found
     assert its.keys() == theirs.keys() and its
     assert (plain - parted).norm() <= 5e-6 * plain.norm()
     whole = torch.cat([gradient.flatten() for gradient in its.values()])
     difference = whole - torch.cat([theirs[name].flatten() for name in its])
     assert difference.norm() <= 5e-6 * whole.norm()
+
+
+def gradients_of(family: Any, model: Any) -> dict[str, torch.Tensor]:
+    for parameter in family.network.parameters():
+        parameter.grad = None
+    predicted(family, model).square().mean().backward()
+    return {name: p.grad.clone() for name, p in trainable(family.network) if p.grad is not None}
+
+
+def count_calls(network: Any, classes: tuple[str, ...]) -> Counter[str]:
+    """How often each block begins its forward pass, from now on."""
+    calls: Counter[str] = Counter()
+
+    def counted(name: str, forward: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        calls[name] += 1
+        return forward(*args, **named)
+
+    for name, block in network.named_modules():
+        if type(block).__name__ in classes:
+            block.forward = partial(counted, name, block.forward)
+    return calls
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_every_block_is_recomputed_to_the_same_gradient(tiny: SimpleNamespace, rank: int) -> None:
+    """Of a LoRA's network every block that holds a part of it; the first ones may have nothing to learn."""
+    family = tiny.open()
+    network, classes = family.network, family.spec.block_classes
+    make_trainable(network, family.spec.lora_targets, rank=rank, alpha=None, seed=0)
+    calls = count_calls(network, classes)
+    plain = gradients_of(family, tiny.model)
+    once = Counter(calls)
+
+    recompute_blocks(network, classes, on=True)
+    recompute_blocks(network, classes, on=True)  # as a second trainer of the same model does
+    calls.clear()
+    found = gradients_of(family, tiny.model)
+    learning = [name for name in once if any(p.requires_grad for p in network.get_submodule(name).parameters())]
+    assert learning
+    assert {name: calls[name] for name in learning} == {name: 2 * once[name] for name in learning}
+    assert all(once[name] <= calls[name] <= 2 * once[name] for name in once)
+    assert found.keys() == plain.keys() and plain
+    for name, gradient in plain.items():
+        torch.testing.assert_close(found[name], gradient, msg=name)
+
+    calls.clear()
+    with torch.no_grad():
+        predicted(family, tiny.model)
+    assert calls == once
+
+    recompute_blocks(network, classes, on=False)
+    calls.clear()
+    gradients_of(family, tiny.model)
+    assert calls == once

@@ -13,13 +13,14 @@ import pytest
 
 from engine.config.presets import load_train_preset
 from engine.data.adapters import AdapterCard, find_adapter, list_adapters, newest_of_runs, write_card
+from engine.data.findings import Alarm
 from engine.data.locks import try_lock
 from engine.data.runs import CHECKPOINT, Run
 from engine.data.store import Store
-from engine.errors import ConfigError, JobError
+from engine.errors import Cancelled, ConfigError, JobError
 from engine.families.adapters import WEIGHTS_FILE
 from engine.generation.request import GenerationRequest
-from engine.jobs import trainee
+from engine.jobs import trainee, training
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.process import ProcessIdentity
@@ -200,6 +201,36 @@ def test_a_process_that_is_killed_after_it_finished_the_run_has_finished_it(
             next(job)
     assert end.value.value == {"run": run.id, "adapter": run.id}
     assert find_adapter(queue.store.workspace, run.id, "mini").folder.name == run.id
+
+
+@pytest.mark.parametrize(
+    ("code", "processes", "action", "told"),
+    [
+        (3, 1, "pause", "paused by its alarm at step 4. Motion is lost. Resume it to go on from its last checkpoint"),
+        (3, 1, "roll_back", "Resume it to go on from the last checkpoint that was sound"),
+        (3, 1, "log", "was stopped, with a checkpoint: resume it"),
+        (1, 2, "pause", "paused by its alarm at step 4"),
+        (1, 1, "pause", "failed"),
+        (2, 1, "log", "failed"),
+    ],
+)
+def test_a_run_that_its_alarm_ended_did_not_fail(
+    queue: JobQueue, run: Run, monkeypatch: pytest.MonkeyPatch, code: int, processes: int, action: str, told: str
+) -> None:
+    """A launcher of several processes hides their exit code. What was raised before this process is no cause."""
+    alarm = Alarm(step=2, name="drift", sentence="Earlier.", value=1.0, limit=0.5, action="pause")
+    run.append_alarm(alarm)
+
+    def begun(run: Run, context: JobContext) -> object:
+        run.append_alarm(alarm.model_copy(update={"step": 4, "sentence": "Motion is lost.", "action": action}))
+        argv = [sys.executable, "-c", f"raise SystemExit({code})"]
+        runner = open_runner("local")
+        return runner, runner.submit(argv, env={}, cwd=run.folder, resources=Resources(), run_dir=run.folder)
+
+    monkeypatch.setattr(training, "begin", begun)
+    with pytest.raises(JobError, match=told) as end:
+        list(training.train_run(run, JobContext(store=queue.store, resources=Resources(processes=processes))))
+    assert isinstance(end.value, Cancelled) == (told != "failed")
 
 
 @pytest.mark.parametrize(("status", "state"), [("lost", "lost"), ("failed", "failed"), ("cancelled", "stopped")])

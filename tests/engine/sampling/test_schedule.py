@@ -62,6 +62,14 @@ def test_ddim_levels_are_the_schedulers_noise_shares() -> None:
     assert sigmas[-1] == 0 and sigmas.dtype == torch.float64
 
 
+def test_ddim_has_as_many_levels_as_its_table_where_its_offset_points_past_the_end() -> None:
+    config = {"_class_name": "DDIMScheduler", "timestep_spacing": "leading", "steps_offset": 1}
+    sigmas = sigmas_for(config, 1000, 0)
+    assert sigmas.shape == (1001,)
+    assert sigmas[0] == sigmas[1] == noise_table(config)[-1]
+    assert (sigmas[1:].diff() < 0).all()
+
+
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("name", ["CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"])
 def test_cogvideox_levels_begin_at_pure_noise(name: str, spacing: str) -> None:

@@ -17,6 +17,7 @@ from engine.data.runs import Run
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError
 from engine.jobs.training import publish
+from engine.training import watchdog
 from engine.training.run import Recorder, train
 
 PRESET = """
@@ -152,6 +153,22 @@ def test_an_alarm_rolls_back_to_what_was_good(new_run: NewRun) -> None:
     assert run.last_checkpoint() is None, "nothing was good since the beginning"
     assert len(list(run.checkpoints.glob("rejected-*"))) == 2
     assert run.alarms()[0].step == 3
+
+
+def test_a_pause_waits_for_the_end_of_its_clips(new_run: NewRun) -> None:
+    run = new_run(alarms={"action": "pause"}, settings={"num_iterations": 3})
+    assert not trained(run)
+    assert (run.alarms()[0].step, last_step(run)) == (2, 3)
+
+
+def test_a_roll_back_finds_what_was_good_however_few_checkpoints_are_kept(
+    new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alarm = Alarm(step=6, name="motion", sentence="So.", value=0.1, limit=0.6)
+    monkeypatch.setattr(watchdog, "alarms_of", lambda looks, settings: [alarm] if looks[-1].step == 6 else [])
+    run = new_run(alarms={"action": "roll_back", "every": 3}, settings={"save_total_limit": 2})
+    assert not trained(run)
+    assert last_step(run) == 3
 
 
 def test_alarms_survive_a_torn_line(new_run: NewRun) -> None:

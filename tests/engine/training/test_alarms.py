@@ -80,6 +80,13 @@ def test_each_way_of_cheating_has_its_alarm(changed: dict[str, Any], alarm: str)
     assert found[0].sentence.endswith(".")
 
 
+@pytest.mark.parametrize("name", ["motion", "diversity"])
+def test_a_base_that_has_none_cannot_lose_it(name: str) -> None:
+    none = {name: (0.0,) * len(PROMPTS)}
+    assert names(look(**none), look(30, **none)) == []
+    assert names(look(), look(30, **none)) == [name]
+
+
 def test_reward_up_and_the_others_down_diverge() -> None:
     base = look(reward=noisy(0.3), held_out__x=noisy(0.5), held_out__y=noisy(0.5))
     apart = look(5, reward=noisy(0.6, seed=1), held_out__x=noisy(0.46, seed=2), held_out__y=noisy(0.47, seed=3))

@@ -13,9 +13,13 @@ from engine.config.curricula import Condition, CurriculumPreset, Gate, Stage
 from engine.config.presets import load_curriculum, preset_keys
 from engine.data.curricula import Curriculum, CurriculumState, GateResult, list_curricula
 from engine.data.findings import Interval
+from engine.data.store import Store
 from engine.data.workspace import Workspace
-from engine.errors import ConfigError, StoreError
-from engine.training.curriculum import begin_attempt, conclude, judge_gate, verdict_of
+from engine.errors import Cancelled, ConfigError, StoreError
+from engine.jobs import curriculum as driver
+from engine.jobs.context import JobContext
+from engine.jobs.spec import CurriculumConfig
+from engine.training.curriculum import begin_attempt, conclude, judge_gate, never, tries_of, verdict_of
 from engine.training.intervals import change_interval
 
 number = st.floats(-2, 2, allow_nan=False)
@@ -92,6 +96,53 @@ def test_stages_follow_each_other_from_run_to_run() -> None:
     state = conclude(begin_attempt(state, "run-e", 65), plan, result("advance"))
     assert (state.status, state.start) == ("done", "run-e")
     assert [one.run for one in state.attempts] == ["run-a", "run-b", "run-c", "run-d", "run-e"]
+
+
+def test_no_student_becomes_its_own_teacher() -> None:
+    """A stage that learns from its start begins there again, whether it is tried again or gone back to."""
+    plan, state = preset(gate(), gate(), gate()), CurriculumState(stage=1, start="run-0")
+
+    def anew(stage: Stage) -> bool:
+        return stage.name == "s1"
+
+    state = conclude(begin_attempt(state, "run-a", 33), plan, result("train_on"), anew)
+    assert (state.attempt, state.start, tries_of(state)) == (1, "run-0", 1)
+    state = conclude(begin_attempt(state, "run-b", 33), plan, result("advance"), anew)
+    assert (state.stage, state.start, tries_of(state)) == (2, "run-b", 0)
+    state = conclude(begin_attempt(state, "run-c", 33), plan, result("step_back"), anew)
+    assert (state.stage, state.start, tries_of(state)) == (1, None, 2), "no run passed the first stage here"
+    bad = {("m", "change"): interval(-0.2, -0.3, -0.1)}
+    assert "begins anew" in judge_gate(gate(), bad, attempt=0, step_backs_left=0, anew=True).sentence
+
+
+@pytest.mark.parametrize(
+    ("recipe", "retry_steps", "steps"),
+    [("mini_distill", None, 15), ("mini_distill", 7, 19), ("mini_nft", 7, 7), ("mini_nft", None, 5)],
+)
+def test_what_begins_anew_has_the_updates_of_all_its_attempts(recipe: str, retry_steps: int | None, steps: int) -> None:
+    stage = Stage(name="s", recipe=recipe, steps=5, gate=gate(retry_steps=retry_steps))
+    assert driver.begins_anew(stage) == (recipe == "mini_distill") and not never(stage)
+    assert driver.recipe_of(stage).settings["max_steps"] == 5
+    assert driver.recipe_of(stage, attempt=2, tries=2).settings["max_steps"] == steps
+
+
+def test_a_curriculum_whose_run_is_paused_says_so_and_goes_on(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, store = Curriculum.create(workspace, preset(gate())), Store(workspace)
+
+    def paused(run: Any, context: Any) -> Any:
+        yield from ()
+        assert made.state().sentence == f"Training {run.id}."
+        raise Cancelled("Paused by its alarm.")
+
+    monkeypatch.setattr(driver, "train_run", paused)
+    for _ in range(2):
+        with pytest.raises(Cancelled, match="alarm"):
+            list(driver.run_curriculum(CurriculumConfig(curriculum=made.id), JobContext(store=store)))
+        state = made.state()
+        assert (state.status, state.sentence, len(state.attempts)) == ("running", "Paused by its alarm.", 1)
+    store.close()
 
 
 @given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=60, max_size=60), st.integers(0, 2), st.integers(0, 2))

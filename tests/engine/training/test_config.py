@@ -1,0 +1,63 @@
+"""Settings that cannot work, or would have no effect, are refused before any model is loaded; each in one sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.errors import ConfigError
+from engine.training.config import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.launch import build_config
+
+CONFIGS = {"dpo": VideoDPOConfig, "grpo": VideoGRPOConfig, "nft": VideoNFTConfig, "distill": VideoDistillConfig}
+
+
+def built(kind: str, folder: Path, **settings: Any) -> Any:
+    return build_config(CONFIGS[kind], settings, folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("grpo", {"sde_form": "nope"}, "sde_form = 'nope' is no choice. Known: cps, dance, ddim, flow_grpo"),
+        ("nft", {"advantage_scale": "bogus"}, "advantage_scale = 'bogus' is no choice"),
+        ("distill", {"target": "trajectori"}, "Did you mean 'trajectory'"),
+        ("grpo", {"rollout_batch": 0}, "rollout_batch must be 1 or more, but got 0"),
+        ("distill", {"rollout_batch": 0}, "rollout_batch must be 1 or more, but got 0"),
+        ("nft", {"advantage_limit": 0}, "advantage_limit must be above 0"),
+        ("grpo", {"advantage_floor": -1.0}, "advantage_floor 0 or more"),
+        ("grpo", {"multi_objective_aggregation": "mean"}, "normalize_then_sum, but got 'mean'"),
+        ("dpo", {"label_smoothing": 0.9}, "within 0 and 0.5.*0.9"),
+        ("dpo", {"label_smoothing": 0.1, "loss_type": ["ipo"]}, "no effect with loss_type ipo"),
+        ("dpo", {"label_smoothing": 0.1, "loss_type": ["sft"]}, "no effect with loss_type sft"),
+        ("dpo", {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, -1.0]}, "loss_weights must be 0 or more.*-1"),
+        ("dpo", {"prompt_dropout": 0.1, "loss_type": ["sigmoid", "sft"]}, "no effect beside the preference"),
+        ("grpo", {"scale_rewards": "loud"}, "scale_rewards must be group, batch or none"),
+        ("grpo", {"scale_rewards": "none", "advantage_scale": "group"}, "contradict each other"),
+        ("nft", {"sync_ref_model": True}, "sync_ref_model = True would have no effect"),
+        ("grpo", {"importance_sampling_level": "sequence"}, "would have no effect"),
+        ("grpo", {"delta": 2.0}, "would have no effect"),
+        ("dpo", {"f_divergence_type": "js_divergence"}, "would have no effect"),
+        ("dpo", {"precompute_ref_log_probs": True}, "would have no effect"),
+    ],
+)
+def test_what_cannot_work_is_refused(kind: str, settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        built(kind, tmp_path, **settings)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_defaults_pass(kind: str, tmp_path: Path) -> None:
+    assert built(kind, tmp_path).checkpoint_blocks is False
+
+
+def test_what_trls_defaults_say_may_be_said(tmp_path: Path) -> None:
+    said = {"scale_rewards": "group", "importance_sampling_level": "token", "sync_ref_model": False, "delta": None}
+    assert built("grpo", tmp_path, **said).advantage_scale == "max_group"
+    built("dpo", tmp_path, f_divergence_type="reverse_kl", precompute_ref_log_probs=False, label_smoothing=0.1)
+    built("dpo", tmp_path, loss_type=["sft"], prompt_dropout=0.1)
+
+
+@pytest.mark.parametrize(("said", "scale"), [("batch", "batch"), ("none", "none"), (False, "none")])
+def test_trls_scale_of_rewards_is_followed(said: Any, scale: str, tmp_path: Path) -> None:
+    assert built("grpo", tmp_path, scale_rewards=said).advantage_scale == scale
