@@ -53,7 +53,7 @@ class JobError(DailiesError):
 
 
 class Cancelled(JobError):
-    """Somebody asked the job to stop; not a failure."""
+    """Somebody, or an alarm of its own, asked the job to stop; not a failure."""
 
 
 class Lost(JobError):

@@ -56,7 +56,7 @@ class Gate(BaseModel):
     mix: str | None = None
     """The rewards that are measured; None: those of the recipe."""
     retries: int = Field(1, ge=0)
-    """How often a stage that does not pass is trained on."""
+    """How often a stage that does not pass is trained on; a distillation begins anew, with more updates."""
     retry_steps: int | None = Field(None, ge=1)
     """Updates of each such time; None: as many as before."""
     on_failure: Literal["stop", "step_back"] = "stop"
