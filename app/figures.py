@@ -19,6 +19,7 @@ from app.views.scores import Score
 SERIES = ("#c77f1f", "#3f86b5", "#5a9a6b", "#a86fa0", "#8a8473", "#cc5b4d")
 MUTED = "#8b8a86"
 DASHES = ("solid", "dot")  # of the first lines, and of those that come round to the same colours
+LEGEND_ROWS, LEGEND_ROW_PX = 2, 19  # two names a row; beyond so many rows the plot grows instead of giving way
 MOST_NOTES = 2  # sentences beside a bar
 FAINT = "#8b8a8655"  # lines of a profile, on either ground
 DIVERGING = ((0.0, "#7fb2d4"), (0.5, "#e6e5e2"), (1.0, "#e6a13a"))  # dark text can be read on all of it
@@ -58,7 +59,8 @@ def timeline(scores: Sequence[Score]) -> go.Figure | None:
         line = {"color": SERIES[index % len(SERIES)], "width": 2, "dash": dash}
         label = f"{score.title} %{{y:.2f}}<extra></extra>"
         figure.add_trace(go.Scatter(y=score.per_frame, name=score.title, mode="lines", line=line, hovertemplate=label))
-    figure.update_layout(**{**layout(196), "hovermode": "x unified", "showlegend": True, "legend": _LEGEND})
+    height = 196 + LEGEND_ROW_PX * max(0, (len(shown) + 1) // 2 - LEGEND_ROWS)
+    figure.update_layout(**{**layout(height), "hovermode": "x unified", "showlegend": True, "legend": _LEGEND})
     longest = max(len(score.per_frame) for score in shown)
     figure.update_xaxes(range=[0, max(1, longest - 1)], fixedrange=True, showgrid=False, zeroline=False)
     figure.update_yaxes(range=[-0.03, 1.06], tickvals=[0, 0.5, 1], fixedrange=True, zeroline=False)

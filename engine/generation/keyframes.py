@@ -1,7 +1,9 @@
 """Keyframe-then-inbetween: a few frames first, then what lies between them, under lower guidance.
 
-keyframes     joint: frames of a quick draft of the whole clip in one piece, so that they agree (drafts in windows were
-              tried on mini at 129 frames and measured worse: their errors add up); independent: each from a clip of
+keyframes     joint: frames of a quick draft of the whole clip in one piece, so that they agree. Tried on mini at 129
+              frames and measured worse: drafts in windows, whose errors add up; and one sparse clip of the keyframes
+              alone, 17 at 1 frame a second (48 held-out prompts, the judge's shape 0.37 against 0.57, count 0.92
+              against 0.98; colour the same, identity 0.62 against 0.54); independent: each from a clip of
               its own; given: pictures from the user, which replace drawn ones; a family that takes pictures sees
               them while it drafts, so that what it draws between them agrees with them.
 in-betweens   families that take pictures ("pictures" in `native_conditioning`) are given the keyframes at their times;
