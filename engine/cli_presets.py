@@ -24,6 +24,7 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def list_models(options: argparse.Namespace) -> None:
     from engine.config.presets import load_preset, preset_keys
+    from engine.families import family_spec
 
     found = [load_preset("models", key) for key in preset_keys("models")]
     if options.json:
@@ -35,12 +36,13 @@ def list_models(options: argparse.Namespace) -> None:
             preset.title,
             preset.family,
             f"{preset.num_frames} frames {preset.width}x{preset.height}",
+            family_spec(preset.family).takes or "-",
             "-" if preset.vram_gib is None else f"{preset.vram_gib:g} GiB",
             "on this machine" if is_local(preset.source) else f"not in a folder here: {preset.source}",
         )
         for preset in found
     ]
-    print_table(("key", "title", "family", "default clip", "memory", "weights"), rows)
+    print_table(("key", "title", "family", "default clip", "takes", "memory", "weights"), rows)
 
 
 def is_local(source: str) -> bool:

@@ -51,6 +51,12 @@ class FamilySpec:
     licence: str = ""
     source: str = ""
 
+    @property
+    def takes(self) -> str:
+        """What a clip can be given besides its prompt, in a few words; "" for nothing."""
+        told = {"frames": "frames", "pictures": "pictures at any frames", "ends": "a first and a last picture"}
+        return ", ".join(told[one] for one in self.native_conditioning)
+
     def nearest_frames(self, num_frames: int) -> int:
         """The allowed number of frames nearest to `num_frames`, at least one stride long."""
         k = max(1, round((num_frames - self.frame_offset) / self.frame_stride))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from engine.cli import build_parser
 from engine.config.presets import load_preset, preset_keys
+from engine.families import family_spec
 from rewards import REWARDS, reward_spec
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -46,12 +47,13 @@ def models() -> str:
             f"`{preset.key}`",
             preset.title,
             f"{preset.width}x{preset.height}, {preset.num_frames} frames (at most {preset.max_frames})",
+            family_spec(preset.family).takes or "nothing",
             f"{number(preset.vram_gib)} GiB" if preset.vram_gib else "not measured",
             preset.licence,
         )
         for preset in presets
     )
-    return markdown(("key", "model", "by default", "device memory", "licence"), rows)
+    return markdown(("key", "model", "by default", "takes besides the prompt", "device memory", "licence"), rows)
 
 
 def mixes() -> str:
