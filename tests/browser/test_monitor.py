@@ -127,12 +127,12 @@ def test_the_axis_and_smoothing(page: Page, bench: Any, runs: list[Run]) -> None
     see_the_loss(opened(page, bench, runs))
     page.locator("#monitor-curves [data-axis=time]").click()
     see_the_loss(page)
-    page.wait_for_function(f"{CURVES}.charts.get('loss').lines[0]?.x.at(-1) === 4")
+    page.wait_for_function(f"{CURVES}.charts.get('loss')?.lines[0]?.x.at(-1) === 4")
     page.locator("#monitor-curves .smoothing input").fill("0.9")
-    page.wait_for_function(f"{CURVES}.charts.get('reward').lines[0].y.at(-1) < 0.45")
+    page.wait_for_function(f"{CURVES}.charts.get('reward')?.lines[0]?.y.at(-1) < 0.45")
     page.locator("#monitor-curves [data-axis=step]").click()
     see_the_loss(page)
-    page.wait_for_function(f"{CURVES}.charts.get('loss').lines[0]?.x.at(-1) === 5")
+    page.wait_for_function(f"{CURVES}.charts.get('loss')?.lines[0]?.x.at(-1) === 5")
 
 
 def taken(page: Page, kind: str) -> Any:
