@@ -103,7 +103,7 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[Verdict]:
         yield Verdict(
             name="pairs",
             level="stop",
-            sentence=f"{told}: look whether each pair is of one clip, so nothing is learned.",
+            sentence=f"{told}, so that nothing would be learned: see whether a pair is of one clip twice.",
         )
         return
     args, spread = trainer.args, float(gaps.std()) if len(gaps) > 1 else float(gaps.abs().mean())
