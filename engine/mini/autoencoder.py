@@ -40,9 +40,9 @@ MEASURED_CLIPS = 96  # for the latents' mean and spread
 LATENT_NOISE = 0.05  # added to latents in training: keeps them smooth; recorded as the posterior's spread
 
 
-def to_model_space(frames: np.ndarray) -> Tensor:
+def to_model_space(frames: np.ndarray | Tensor) -> Tensor:
     """`uint8[B,T,H,W,3]` -> `float32[B,3,T,H,W]` in [-1, 1]."""
-    return torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+    return torch.as_tensor(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
 def clips(seed: int, batch: int) -> Iterator[Tensor]:

@@ -4,9 +4,14 @@ A shard holds clips of one length: whitened latents `float16[N,t,16,C]`, three s
 `float16[N,3,16,C]` with their frame numbers, the prompts, and what each token shows (`targets`, see there).
 """
 
+import itertools
 import logging
 import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +29,10 @@ PICTURES = 3
 TARGET_DIM = len(world.BACKGROUNDS) + 1 + 6 + len(world.SHAPES) + len(world.COLOURS)
 GRID = world.SIZE_PX // 16  # latents along a side of the picture
 STRIDE = 4  # frames in a latent
+
+
+ENCODED_TOGETHER = 25
+RenderAll = Callable[[Sequence[world.Scene], int], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,29 +59,53 @@ def tokens_of(latents: Tensor) -> Tensor:
     return latents.flatten(3).permute(0, 2, 3, 1)
 
 
+def render_here(scenes: Sequence[world.Scene], num_frames: int) -> np.ndarray:
+    """`uint8[B,T,H,W,3]`."""
+    return np.stack([world.render(scene, num_frames) for scene in scenes])
+
+
+@contextmanager
+def renderers(workers: int) -> Iterator[RenderAll]:
+    """What renders scenes, in as many processes. They are forked at once: enter it before a GPU is used."""
+    if workers == 1:
+        yield render_here
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+        pool.submit(int).result()
+        yield lambda scenes, num_frames: np.stack(
+            list(pool.map(world.render, scenes, itertools.repeat(num_frames), chunksize=-(-len(scenes) // workers)))
+        )
+
+
 @torch.no_grad()
-def make_shard(vae: AutoencoderKLLTXVideo, folder: Path, num_frames: int, index: int, seed: int = 0) -> None:
-    """Render, encode and save one shard (atomically); training scenes only."""
+def make_shard(
+    vae: AutoencoderKLLTXVideo,
+    folder: Path,
+    num_frames: int,
+    index: int,
+    seed: int = 0,
+    render_all: RenderAll = render_here,
+) -> None:
+    """Render, encode (where the VAE is) and save one shard (atomically); training scenes only."""
     path = shard_path(folder, num_frames, index)
     if path.exists():
         return
     rng = np.random.default_rng([seed, 4, num_frames, index])
     scenes = [world.sample_scene(rng, held_out=False) for _ in range(SHARD_CLIPS)]
     prompts = [world.prompt(scene, rng) for scene in scenes]
-    latents, pictures, picture_frames = [], [], []
-    for start in range(0, SHARD_CLIPS, 25):
-        frames = to_model_space(np.stack([world.render(s, num_frames) for s in scenes[start : start + 25]]))
-        with torch.autocast("cpu", torch.bfloat16):
-            latents.append(tokens_of(whiten(vae, vae.encode(frames).latent_dist.mean.float())).half())
-            chosen = torch.from_numpy(rng.integers(0, num_frames, (len(frames), PICTURES)))
-            single = torch.stack([f[:, i] for f, i in zip(frames, chosen, strict=True)]).transpose(1, 2).flatten(0, 1)
-            encoded = whiten(vae, vae.encode(single[:, :, None]).latent_dist.mean.float())
-        pictures.append(tokens_of(encoded)[:, 0].unflatten(0, (-1, PICTURES)).half())
-        picture_frames.append(chosen)
+    chosen = torch.from_numpy(rng.integers(0, num_frames, (len(scenes), PICTURES)))
+    rendered = torch.from_numpy(render_all(scenes, num_frames))
+    latents, pictures = [], []
+    for frames, places in zip(rendered.split(ENCODED_TOGETHER), chosen.split(ENCODED_TOGETHER), strict=True):
+        shown = to_model_space(frames.to(vae.device))
+        with torch.autocast(vae.device.type, torch.bfloat16):
+            latents.append(_encoded(vae, shown))
+            single = torch.stack([f[:, i] for f, i in zip(shown, places, strict=True)]).transpose(1, 2).flatten(0, 1)
+            pictures.append(_encoded(vae, single[:, :, None])[:, 0].unflatten(0, (-1, PICTURES)))
     shard = {
         "latents": torch.cat(latents),
         "pictures": torch.cat(pictures),
-        "picture_frames": torch.cat(picture_frames),
+        "picture_frames": chosen,
         "targets": torch.from_numpy(np.stack([targets(scene, num_frames) for scene in scenes])).half(),
         "prompts": prompts,
     }
@@ -80,8 +113,13 @@ def make_shard(vae: AutoencoderKLLTXVideo, folder: Path, num_frames: int, index:
     os.replace(path.with_suffix(".tmp"), path)
 
 
-def load_shard(path: Path) -> Shard:
-    return Shard(**torch.load(path, weights_only=True))
+def _encoded(vae: AutoencoderKLLTXVideo, frames: Tensor) -> Tensor:
+    """`float16[B,t,16,C]`, whitened, in main memory."""
+    return tokens_of(whiten(vae, vae.encode(frames).latent_dist.mean.float())).half().cpu()
+
+
+def load_shard(path: Path, device: str = "cpu") -> Shard:
+    return Shard(**torch.load(path, weights_only=True, map_location=device))
 
 
 def targets(scene: world.Scene, num_frames: int) -> np.ndarray:

@@ -6,6 +6,9 @@
     dit      the flow-matching transformer                   -> <work>/dit.pt
     export   the diffusers folder, bf16 at rest              -> --out (assets/mini)
 
+`--device cuda` trains the transformer on a GPU, `--scale` widens its batches and `--data` the shards by a factor,
+`--workers` renders in several processes. The embedded weights were made so; training.json has the figures.
+
 Flow matching as LTX has it: x_s = (1-s) x_0 + s eps, target v = eps - x_0, model time 1000 s. A part of the batches
 holds some latent frames clean, or adds clean single pictures as further tokens at their own time, each token with
 its own noise level: so keyframe conditioning is native. One prompt in ten is dropped for classifier-free guidance.
@@ -23,10 +26,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXPipeline, LTXVideoTransformer3DModel
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedTokenizerFast, T5EncoderModel
+from transformers import AutoTokenizer, T5EncoderModel
 
 from engine.mini import autoencoder, text, world
-from engine.mini.latents import GRID, PICTURES, STRIDE, TARGET_DIM, Shard, load_shard, make_shard, shard_path
+from engine.mini.latents import GRID, PICTURES, STRIDE, TARGET_DIM, Shard, load_shard, make_shard, renderers
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +45,20 @@ DIT = dict(
 SHIFT = 2.0  # of the sampling schedule
 TOLD_BY = 3  # the block whose tokens tell the ground truth
 TOLD_WEIGHT = 0.5
-SHARDS = {33: 17, 17: 10, 65: 4, 129: 2}  # how many shards of each length
-SHARE = {17: 0.50, 33: 0.40, 65: 0.06, 129: 0.04}  # of the training batches
-TOKENS_PER_BATCH = 1920
+SHARDS = {33: 8, 17: 4, 65: 6, 129: 8}  # how many of each length, once
+SHARE = {17: 0.10, 33: 0.25, 65: 0.20, 129: 0.45}  # of the training batches
+TOKENS_PER_BATCH = 2112  # at scale 1: four clips of 129 frames
 EMA = 0.998
+SEEN = 0.98  # how slowly the losses that are told follow
 
 
 class Data:
     """Shards in memory; batches of one length. New shards are picked up as they appear."""
 
-    def __init__(self, folder: Path, encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.folder, self.encoder, self.tokenizer = folder, encoder, tokenizer
+    def __init__(self, work: Path, device: str, tokens_per_batch: int) -> None:
+        self.folder, self.device, self.tokens_per_batch = work / "latents", device, tokens_per_batch
+        self.encoder = T5EncoderModel.from_pretrained(work / "text_encoder", dtype=torch.float32).eval().to(device)
+        self.tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer")
         self.shards: dict[int, list[tuple[Shard, Tensor, Tensor]]] = {}
         self.paths: set[Path] = set()
         self.empty = self._encode([""])
@@ -60,13 +66,13 @@ class Data:
     def refresh(self) -> None:
         for path in sorted(self.folder.glob("latents-*.pt")):
             if path not in self.paths:
-                shard = load_shard(path)
+                shard = load_shard(path, self.device)
                 self.shards.setdefault(int(path.stem.split("-")[1]), []).append((shard, *self._encode(shard.prompts)))
                 self.paths.add(path)
 
     @torch.no_grad()
     def _encode(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
-        ids, mask = text.tokenize(self.tokenizer, prompts)
+        ids, mask = (part.to(self.device) for part in text.tokenize(self.tokenizer, prompts))
         return self.encoder(ids)[0].half(), mask
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -74,10 +80,10 @@ class Data:
         share = np.array([SHARE[n] for n in lengths])
         num_frames = int(rng.choice(lengths, p=share / share.sum()))
         shard, embeds, mask = self.shards[num_frames][int(rng.integers(len(self.shards[num_frames])))]
-        count = TOKENS_PER_BATCH // (shard.latents.shape[1] * GRID**2)
-        rows = torch.from_numpy(rng.choice(len(shard.prompts), count, replace=False))
+        count = min(len(shard.prompts), self.tokens_per_batch // (shard.latents.shape[1] * GRID**2))
+        rows = torch.from_numpy(rng.choice(len(shard.prompts), count, replace=False)).to(self.device)
         embeds, mask = embeds[rows].float(), mask[rows].clone()
-        dropped = torch.from_numpy(rng.random(count) < 0.1)
+        dropped = torch.from_numpy(rng.random(count) < 0.1).to(self.device)
         embeds[dropped], mask[dropped] = self.empty[0].float(), self.empty[1]
         longest = int(mask.sum(dim=1).max())
         return {
@@ -93,7 +99,7 @@ class Data:
 def coordinates(frames: Tensor) -> Tensor:
     """Where tokens are for RoPE: pixel frames `[B,t]` -> `[B,3,t*16]` in seconds and pixels, as LTXPipeline counts."""
     batch, count = frames.shape
-    place = torch.arange(GRID, dtype=torch.float32) * 16
+    place = torch.arange(GRID, dtype=torch.float32, device=frames.device) * 16
     y, x = torch.meshgrid(place, place, indexing="ij")
     seconds = (frames.float() / world.FPS)[:, :, None].expand(batch, count, GRID**2)
     grid = [seconds, y.reshape(1, 1, -1).expand_as(seconds), x.reshape(1, 1, -1).expand_as(seconds)]
@@ -105,22 +111,25 @@ def loss_of(
 ) -> dict[str, Tensor]:
     """Flow-matching loss over the noisy tokens, and the loss of telling the ground truth from a middle layer."""
     x0, (count, num_latents) = batch["x0"], batch["x0"].shape[:2]
-    noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
+    device = x0.device
+    drawing = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+    noise = torch.randn(x0.shape, generator=drawing, device=device)
     level = 1 / (1 + np.exp(-rng.normal(0.4, 1.1, count)))
     level = np.where(rng.random(count) < 0.15, rng.random(count), level).astype(np.float32)
-    sigma = torch.from_numpy(level)[:, None].repeat(1, num_latents)
+    sigma = torch.from_numpy(level).to(device)[:, None].repeat(1, num_latents)
     kind = rng.choice(["plain", "hold", "pictures"], p=[0.6, 0.15, 0.25])
     if kind == "hold":  # some latent frames are given clean
-        sigma = torch.where(torch.from_numpy(rng.random(sigma.shape) < rng.uniform(0.1, 0.6)), 0.0, sigma)
+        held = torch.from_numpy(rng.random(sigma.shape) < rng.uniform(0.1, 0.6)).to(device)
+        sigma = torch.where(held, 0.0, sigma)
     s = sigma[:, :, None, None]
     tokens, target = (1 - s) * x0 + s * noise, noise - x0
-    frames = (STRIDE * torch.arange(num_latents)).repeat(count, 1)
+    frames = (STRIDE * torch.arange(num_latents, device=device)).repeat(count, 1)
     level_of_token = sigma
     if kind == "pictures":
         given = int(rng.integers(1, PICTURES + 1))
         tokens = torch.cat([tokens, batch["pictures"][:, :given]], dim=1)
         frames = torch.cat([frames, batch["picture_frames"][:, :given]], dim=1)
-        level_of_token = torch.cat([sigma, torch.zeros(count, given)], dim=1)
+        level_of_token = torch.cat([sigma, torch.zeros(count, given, device=device)], dim=1)
     told: list[Tensor] = []
     hook = model.transformer_blocks[TOLD_BY].register_forward_hook(lambda _m, _i, out: told.append(teller(out)))
     output = model(
@@ -154,27 +163,31 @@ def optimizers(model: nn.Module, teller: nn.Module) -> list[torch.optim.Optimize
     return [muon, adam]
 
 
-def train_dit(work: Path, num_steps: int, seed: int) -> None:
-    """Train, or go on training, until `num_steps`; the rate falls over the last 30 %. A checkpoint every 200 steps."""
+def train_dit(
+    work: Path, num_steps: int, seed: int, device: str = "cpu", scale: int = 1, minutes: float = float("inf")
+) -> None:
+    """Train, or go on training, until `num_steps` or `minutes` are over, whichever is first; the rate falls over the
+    last 30 %. A checkpoint every 200 steps."""
     torch.manual_seed(seed)
-    encoder = T5EncoderModel.from_pretrained(work / "text_encoder").eval()
-    data = Data(work / "latents", encoder, AutoTokenizer.from_pretrained(work / "tokenizer"))
-    model, teller = LTXVideoTransformer3DModel(**DIT), nn.Linear(DIT["num_attention_heads"] * 32, TARGET_DIM)
+    data = Data(work, device, scale * TOKENS_PER_BATCH)
+    model = LTXVideoTransformer3DModel(**DIT).to(device)
+    teller = nn.Linear(DIT["num_attention_heads"] * 32, TARGET_DIM).to(device)
     nn.init.zeros_(model.proj_out.weight)
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA))
     optimizer_list = optimizers(model, teller)
     state = {"model": model, "teller": teller, "average": average, "muon": optimizer_list[0], "adam": optimizer_list[1]}
-    step = _resume(work / "dit.pt", state)
+    step = _resume(work / "dit.pt", state, device)
     log.info("DiT parameters: %.2f M, from step %d", sum(p.numel() for p in model.parameters()) / 1e6, step)
-    began, seen = time.monotonic(), {"flow": 0.0, "told": 0.0}
-    while step < num_steps:
+    began, seen = time.monotonic(), dict.fromkeys(("flow", "told"), torch.zeros((), device=device))
+    done = step / num_steps
+    while done < 1:
         if step % 200 == 0 or not data.shards:
             data.refresh()
-        rate = min(1, (step + 1) / 150) * min(1.0, (1 - step / num_steps) / 0.3)
+        rate = min(1, (step + 1) / 150) * min(1.0, (1 - done) / 0.3)
         for group in (g for o in optimizer_list for g in o.param_groups):
             group["lr"] = group["peak"] * rate
         rng = np.random.default_rng([seed, 5, step])
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16):
             losses = loss_of(model, teller, data.batch(rng), rng)
         (losses["flow"] + TOLD_WEIGHT * losses["told"]).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -183,23 +196,25 @@ def train_dit(work: Path, num_steps: int, seed: int) -> None:
             optimizer.zero_grad()
         average.update_parameters(model)
         step += 1
-        seen = {k: 0.98 * v + 0.02 * losses[k].item() for k, v in seen.items()}
-        if step % 200 == 0 or step == num_steps:
-            debias = 1 - 0.98 ** min(step, 1000)
-            told = {k: round(v / debias, 4) for k, v in seen.items()}
+        done = max(step / num_steps, (time.monotonic() - began) / (60 * minutes))
+        seen = {name: torch.lerp(losses[name].detach(), before, SEEN) for name, before in seen.items()}
+        if step % 200 == 0 or done >= 1:
+            debias = 1 - SEEN ** min(step, 1000)
+            told = {k: round(v.item() / debias, 4) for k, v in seen.items()}
             log.info("dit step %d  %.0f s  %s  shards %d", step, time.monotonic() - began, told, len(data.paths))
-            _save(work / "dit.pt", state, step)
+            _save(work / "dit.pt", state | {"scale": scale}, step)
 
 
 def _save(path: Path, state: dict[str, Any], step: int) -> None:
-    torch.save({k: v.state_dict() for k, v in state.items()} | {"step": step}, path.with_suffix(".tmp"))
+    parts = {k: v.state_dict() if hasattr(v, "state_dict") else v for k, v in state.items()}
+    torch.save(parts | {"step": step}, path.with_suffix(".tmp"))
     os.replace(path.with_suffix(".tmp"), path)
 
 
-def _resume(path: Path, state: dict[str, Any]) -> int:
+def _resume(path: Path, state: dict[str, Any], device: str) -> int:
     if not path.exists():
         return 0
-    saved = torch.load(path, weights_only=True)
+    saved = torch.load(path, weights_only=True, map_location=device)
     for name, part in state.items():
         part.load_state_dict(saved[name])
     return int(saved["step"])
@@ -208,7 +223,7 @@ def _resume(path: Path, state: dict[str, Any]) -> int:
 def export(work: Path, out: Path) -> None:
     """Write the diffusers folder, bf16 at rest, from the averaged weights."""
     transformer = LTXVideoTransformer3DModel(**DIT)
-    saved_state = torch.load(work / "dit.pt", weights_only=True)
+    saved_state = torch.load(work / "dit.pt", weights_only=True, map_location="cpu")
     average = saved_state["average"]
     weights = {k.removeprefix("module."): v for k, v in average.items() if k.startswith("module.")}
     transformer.load_state_dict(weights)
@@ -221,19 +236,22 @@ def export(work: Path, out: Path) -> None:
     )
     pipeline.to(torch.bfloat16).save_pretrained(out, safe_serialization=True)
     record = {name: json.loads((work / f"{name}.json").read_text()) for name in ("vae", "text")}
-    record["dit"] = {"steps": saved_state["step"], "tokens_a_batch": TOKENS_PER_BATCH, "share_of_lengths": SHARE}
+    batch = {"tokens_a_batch": saved_state["scale"] * TOKENS_PER_BATCH, "share_of_lengths": SHARE}
+    record["dit"] = {"steps": saved_state["step"], **batch}
     (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     log.info("exported to %s", out)
 
 
-def make_latents(work: Path, seed: int) -> None:
+def make_latents(work: Path, seed: int, device: str = "cpu", times: int = 1, workers: int = 1) -> None:
     """All shards, lengths interleaved, so that training may begin beside it."""
-    vae = AutoencoderKLLTXVideo.from_pretrained(work / "vae").eval()
     (work / "latents").mkdir(exist_ok=True)
-    for index in range(max(SHARDS.values())):
-        for num_frames, count in SHARDS.items():
-            if index < count:
-                make_shard(vae, work / "latents", num_frames, index, seed)
+    wanted = {num_frames: times * count for num_frames, count in SHARDS.items()}
+    with renderers(workers) as render_all:
+        vae = AutoencoderKLLTXVideo.from_pretrained(work / "vae", torch_dtype=torch.float32).eval().to(device)
+        for index in range(max(wanted.values())):
+            for num_frames, count in wanted.items():
+                if index < count:
+                    make_shard(vae, work / "latents", num_frames, index, seed, render_all)
 
 
 def main() -> None:
@@ -243,8 +261,13 @@ def main() -> None:
     parser.add_argument("--phases", default="vae,text,latents,dit,export")
     parser.add_argument("--vae-steps", type=int, default=2000)
     parser.add_argument("--dit-steps", type=int, default=5000)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="the longest that dit takes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="of latents and dit: cpu, or cuda")
+    parser.add_argument("--scale", type=int, default=1, help="times the tokens of a batch")
+    parser.add_argument("--data", type=int, default=1, help="times the shards")
+    parser.add_argument("--workers", type=int, default=1, help="processes that render clips")
     args = parser.parse_args()
     logging.basicConfig(level="INFO", format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
@@ -256,10 +279,10 @@ def main() -> None:
         _record(args.work / "vae.json", psnr_db=psnr_db, steps=2 * args.vae_steps, seed=args.seed)
     if "text" in phases and not (args.work / "text.json").exists():
         _record(args.work / "text.json", accuracy=text.train(args.work, seed=args.seed), seed=args.seed)
-    if "latents" in phases and not shard_path(args.work / "latents", 33, SHARDS[33] - 1).exists():
-        make_latents(args.work, args.seed)
+    if "latents" in phases:
+        make_latents(args.work, args.seed, args.device, args.data, args.workers)
     if "dit" in phases:
-        train_dit(args.work, args.dit_steps, args.seed)
+        train_dit(args.work, args.dit_steps, args.seed, args.device, args.scale, args.minutes)
     if "export" in phases:
         export(args.work, args.out)
 
