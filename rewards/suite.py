@@ -7,7 +7,7 @@ computed).
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,17 +27,19 @@ GROUP_CLIPS = 8  # 64 frames of 256x256 with all shared pieces take about 0.2 GB
 
 
 class RewardSuite:
-    """The rewards of `mix` with a weight above 0. `flow` replaces the optical flow that the mix names.
+    """The rewards of `mix` with a weight above 0. `flow` replaces the optical flow that the mix names; `besides` are
+    further rewards, which are measured and do not count.
 
     Raises RewardError for a reward, a calibration set or a back end that does not exist.
     """
 
-    def __init__(self, mix: Mix, *, flow: FlowBackend | None = None) -> None:
+    def __init__(self, mix: Mix, *, flow: FlowBackend | None = None, besides: Collection[str] = ()) -> None:
         self.mix = mix
         self._flow = flow or open_flow(mix.backends.get("flow", "dis"))
         check_backends(mix.backends, mix.key)
         self._calibration = read_calibration(mix.calibration)
-        self._modules = {key: load_reward(key) for key, weight in mix.weights.items() if weight > 0}
+        counted = [key for key, weight in mix.weights.items() if weight > 0]
+        self._modules = {key: load_reward(key) for key in dict.fromkeys([*counted, *besides])}
 
     def features(self, clip: Clip, like: ClipFeatures | None = None) -> ClipFeatures:
         """The clip's shared pieces, as this mix computes them; those that no mix computes otherwise taken from `like`.

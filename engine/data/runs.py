@@ -47,13 +47,16 @@ class Run:
 
     @classmethod
     def create(cls, workspace: Workspace, preset: TrainPreset, start: Path | None = None) -> Self:
-        """A new run of a resolved preset; it begins with the adapter in the folder `start`, or the base model."""
+        """A new run of a resolved preset; it begins with the adapter in the folder `start`, or the base model.
+
+        Files that the preset names are noted with their whole paths: the process that trains may start elsewhere.
+        """
         run = cls(workspace.runs / f"{preset.key}-{secrets.token_hex(3)}")
         try:
             run.folder.mkdir(parents=True)
             if start is not None:
                 run.begin_with(start)
-            write_whole(run.resolved, preset.model_dump_json(indent=2) + "\n")
+            write_whole(run.resolved, _with_whole_paths(preset).model_dump_json(indent=2) + "\n")
         except OSError as error:
             raise StoreError(f"The run {run.folder} cannot be written: {error.strerror or error}.") from error
         return run
@@ -275,6 +278,14 @@ class Run:
                 row = json.loads(line)
                 step, of = int(row["step"]), int(row.get("of", of))
         return step, of
+
+
+def _with_whole_paths(preset: TrainPreset) -> TrainPreset:
+    """Prompts may also be named by a key, which is no file."""
+    named = {name: getattr(preset, name) for name in ("pairs", "prompts", "test_prompts")}
+    paths = {name: Path(value) for name, value in named.items() if value and (name == "pairs" or Path(value).suffix)}
+    found = {name: str(path.resolve()) for name, path in paths.items() if path.exists()}
+    return preset.model_copy(update=found)
 
 
 def list_runs(workspace: Workspace) -> list[Run]:

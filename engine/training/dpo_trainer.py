@@ -136,11 +136,12 @@ class VideoDPOTrainer(VideoTrainer):
     def _note(self, found: dpo.Preference, *errors: Tensor) -> None:
         names = ("error/chosen", "error/rejected", "error/ref_chosen", "error/ref_rejected")
         self.note(
+            beta_eff=self.args.beta_eff,
             **{
                 "rewards/chosen": found.chosen_rewards,
                 "rewards/rejected": found.rejected_rewards,
                 "rewards/margins": found.margins,
                 "rewards/accuracies": found.accuracies,
                 **dict(zip(names, errors, strict=True)),
-            }
+            },
         )

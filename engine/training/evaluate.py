@@ -61,6 +61,8 @@ MONITORS: dict[str, Monitor] = {
     "loopiness": Monitor(reward="loop_break", wanted="down", unit="similarity", read=lambda result: result.raw),
 }
 """Named "monitor/..." among the measures. Raw values where less is better, so that they read as in the papers."""
+MONITORED = tuple(dict.fromkeys(monitor.reward for monitor in MONITORS.values()))
+"""The rewards that they are read from: measured at every evaluation, also where no mix counts them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +171,7 @@ def evaluate(family: ModelFamily, plan: Plan) -> Evaluating:
     """Make and measure both sides, telling how far it is. The family is left with the base model active."""
     before, seconds_before = yield from _made(family, plan.before, "before")
     after, seconds_after = yield from _made(family, plan.after, "after")
-    suite = RewardSuite(plan.scored)
+    suite = RewardSuite(plan.scored, besides=MONITORED)
     reports: list[RewardReport] = []
     clips = [*before, *after]
     for start in range(0, len(clips), BATCH):

@@ -16,6 +16,7 @@ from engine.sampling.step import StepFunction, ddim_step, sde_step
 from engine.training.config import VideoGRPOConfig
 from engine.training.online import Batch, OnlineTrainer
 from engine.training.scoring import RewardFunc
+from engine.training.weights import after_first_update
 
 
 class VideoGRPOTrainer(OnlineTrainer):
@@ -99,11 +100,25 @@ class VideoGRPOTrainer(OnlineTrainer):
         )
         return self.random_step()(prediction, latents, step.sigma, step.sigma_next, next_latents=taken)
 
-    @torch.no_grad()
     def replay_error(self, batch: Batch) -> float:
         """Largest |log ratio| between rollout and replay before any update: what preflight wants to be 0."""
-        errors = [0.0]
+        return float(self._log_ratios(batch).abs().max())
+
+    def first_log_ratios(self, batches: Sequence[Batch]) -> Tensor:
+        """Log ratios `[steps x B]` of the first batch, were one update made on `batches`: what the clip range has to
+        suit. Nothing stays updated."""
+        for batch in batches:
+            for part in self.losses(batch):
+                (part / len(batches)).backward()
+        with after_first_update(self.family.network, self.args.learning_rate):
+            return self._log_ratios(batches[0])
+
+    @torch.no_grad()
+    def _log_ratios(self, batch: Batch) -> Tensor:
+        """Of the present policy against that of the rollout, `[steps x B]`."""
+        found = []
         for step in batch.rollouts.steps:
             replayed = self._replay(step, batch, step.latents[batch.index], step.next_latents[batch.index])
-            errors.append(float((replayed.log_prob - step.log_prob[batch.index]).abs().max()))  # type: ignore[index]
-        return max(errors)
+            assert step.log_prob is not None, "a kept step is random"
+            found.append(replayed.log_prob - step.log_prob[batch.index])
+        return torch.cat(found)

@@ -4,6 +4,7 @@ The rhythm is `trl.GRPOTrainer`'s. A generation batch holds P prompts with G = `
 into `steps_per_generation` batches, gone through `num_iterations` times, then the next one is made.
 """
 
+import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from engine.training.distributed import own_rows, rank, rows_of_all, world_size
 from engine.training.rollout import Rollouts, roll_out
 from engine.training.scoring import RewardFunc, name_of, score
 from engine.training.video_trainer import VideoTrainer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,9 +213,17 @@ class OnlineTrainer(VideoTrainer):
             rollouts.clips,
             fps=[clip.fps for clip in rollouts.clips],
             trainer_state=self.state,
-            log_extra=lambda column, values: None,
+            log_extra=self._note_extra,
             log_metric=lambda name, value: self.note(**{name: value}),
         )
+
+    def _note_extra(self, column: str, values: Sequence[Any]) -> None:
+        """TRL's `log_extra`: numbers become the metric `extra/COLUMN`, their mean; other values go to the log."""
+        numbers = [float(value) for value in values if isinstance(value, int | float)]
+        if numbers:
+            self.note(**{f"extra/{column}": sum(numbers) / len(numbers)})
+        else:
+            log.info("step %d, %s: %s", self.state.global_step, column, list(values))
 
     def _note_rewards(self, rewards: Tensor, found: Advantages) -> None:
         """TRL's names; a reward that applied to no clip has no mean."""

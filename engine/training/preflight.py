@@ -1,6 +1,6 @@
 """What is looked at before a run may start: a verdict a line, each with what was measured and what to change.
 
-Costs one generation batch (or the errors of a few pairs), and updates nothing.
+Costs one generation batch, with GRPO an update's work besides (or the errors of a few pairs); nothing of it stays.
 """
 
 import json
@@ -14,6 +14,7 @@ from engine.algorithms import dpo
 from engine.config.schema import TrainPreset
 from engine.data.runs import Run, write_whole
 from engine.errors import RewardError, TrainingError
+from engine.families.base import FamilyOptions
 from engine.hardware.device import device_facts
 from engine.hardware.forecast import forecast
 from engine.training.distributed import world_size
@@ -25,6 +26,10 @@ from engine.training.video_trainer import VideoTrainer
 Level = Literal["ok", "warning", "stop"]
 REPLAY_LIMIT = 1e-5
 DEAD_LIMIT = 0.5
+CUT_LIMIT = 0.5
+"""Share of the steps that the clip range may cut after one update."""
+NEVER_CUT = 100
+"""Times the largest log ratio: a clip range so wide does nothing."""
 PAIRS_LOOKED_AT = 8
 SAME = 1e-7
 """A gap of two errors that is rounding, in float32."""
@@ -149,8 +154,12 @@ def _rollout(trainer: OnlineTrainer) -> Iterator[Verdict]:
     mean = float(found.rewards.nanmean())
     yield Verdict(name="rewards", level=level, sentence=f"{unscored:.0%} of the clips earn no reward; mean {mean:.3f}.")
     yield _dead_groups(float(found.dead.float().mean()))
+    yield from _same_pictures(trainer, batches[0])
     if isinstance(trainer, VideoGRPOTrainer):
-        yield _replay(trainer, batches)
+        replay = _replay(trainer, batches)
+        yield replay
+        if replay.level != "stop" and trainer.sharding is None:
+            yield _clip_range(trainer, batches)
 
 
 def _dead_groups(share: float) -> Verdict:
@@ -177,3 +186,53 @@ def _replay(trainer: VideoGRPOTrainer, batches: Sequence[Batch]) -> Verdict:
         return Verdict(name="replay", level="warning", sentence=f"{sentence}: train in float32 to bring it down.")
     advice = "train in float32, or make rollout_batch equal to per_device_train_batch_size"
     return Verdict(name="replay", level="stop", sentence=f"{sentence}, so noise would be clipped: {advice}.")
+
+
+def _clip_range(trainer: VideoGRPOTrainer, batches: Sequence[Batch]) -> Verdict:
+    """The clip range against the spread of the ratios after one update: it should hold back some steps, not most."""
+    args = trainer.args
+    moved = trainer.first_log_ratios(batches[: args.gradient_accumulation_steps])
+    above = args.epsilon if args.epsilon_high is None else args.epsilon_high
+    cut = float(((moved > above) | (moved < -args.epsilon)).float().mean())
+    typical, largest = float(moved.abs().median()), float(moved.abs().max())
+    sentence = (
+        f"One update at the rate {args.learning_rate:g} moves log ratios by {typical:.1e} (at most {largest:.1e}); the "
+        f"clip range of {args.epsilon:g} cuts {cut:.0%} of them"
+    )
+    if cut > CUT_LIMIT:
+        advice = f"set epsilon to about {2 * typical:.0e}, or lower learning_rate"
+        return Verdict(name="clip range", level="warning", sentence=f"{sentence}, most of what is learned: {advice}.")
+    if trainer.updates_per_generation > 1 and largest * NEVER_CUT < args.epsilon:
+        advice = f"set epsilon to about {2 * max(largest, SAME):.0e}"
+        return Verdict(name="clip range", level="warning", sentence=f"{sentence}, so it never acts: {advice}.")
+    return Verdict(name="clip range", level="ok", sentence=f"{sentence}.")
+
+
+def _same_pictures(trainer: OnlineTrainer, batch: Batch) -> Iterator[Verdict]:
+    """Whether the rewards see clips of the speed that the model was told, decoded as they will be in Generate."""
+    clips, fps = batch.rollouts.clips, trainer.template.fps
+    other = sorted({clip.fps for clip in clips} - {fps})
+    if other:
+        sentence = (
+            f"The model is told {fps:g} fps, but clips are scored at {', '.join(f'{one:g}' for one in other)} fps."
+        )
+        yield Verdict(name="fps", level="stop", sentence=f"{sentence} Set fps to one of them, or mend the rollout.")
+    elif clips:
+        yield Verdict(name="fps", level="ok", sentence=f"Clips are made and scored at {fps:g} fps.")
+    vae = getattr(trainer.family, "vae", None)
+    tiled, asked = (
+        bool(getattr(vae, "use_tiling", False)),
+        getattr(trainer.family, "options", FamilyOptions()).tile_vae,
+    )
+    if tiled != asked:
+        ways = {True: "in tiles", False: "whole"}
+        sentence = (
+            f"Rollouts are decoded {ways[tiled]}, but the model's preset says {ways[asked]}: rewards would see other "
+            f"pictures than Generate makes. Set tile_vae = {str(tiled).lower()} there."
+        )
+        yield Verdict(name="tiling", level="stop", sentence=sentence)
+    elif tiled:
+        sentence = "Rollouts are decoded in tiles, as in Generate: rewards may see faint seams between them."
+        yield Verdict(name="tiling", level="ok", sentence=sentence)
+    else:
+        yield Verdict(name="tiling", level="ok", sentence="Rollouts are decoded whole, as in Generate.")

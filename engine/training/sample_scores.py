@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
-from engine.training.evaluate import MONITORS, scored_mix
+from engine.training.evaluate import MONITORED, MONITORS, scored_mix
 from rewards.clip import Clip
 from rewards.mix import RewardReport, combine
 
@@ -35,7 +35,7 @@ class SampleScores:
         if self._suite is None:
             from rewards.suite import RewardSuite
 
-            self._suite = RewardSuite(self._mix)
+            self._suite = RewardSuite(self._mix, besides=MONITORED)
         return [self._by_own_mix(report) for report in self._suite.score_many(list(clips))]
 
     def _by_own_mix(self, report: RewardReport) -> RewardReport:
@@ -56,8 +56,10 @@ class SampleScores:
 
     def _named(self, report: RewardReport) -> Iterator[tuple[str, float | None]]:
         trained = self._own.weights if self._own is not None else {}
+        counted = self._mix.weights if self._mix is not None else {}
         for key, value in report.parts.items():
-            yield f"{SAMPLES if trained.get(key) else HELD_OUT}{key}", value
+            if counted.get(key):
+                yield f"{SAMPLES if trained.get(key) else HELD_OUT}{key}", value
         yield f"{HELD_OUT if self._own is None else SAMPLES}{TOTAL}", report.total
         for name, monitor in MONITORS.items():
             result = report.results.get(monitor.reward)

@@ -3,10 +3,13 @@
     f(prompts, completions, **kwargs) -> list[float | None]
 
 Completions are `Clip`s. `kwargs` are the data set's other columns, each a list, and what TRL passes besides:
-`trainer_state`, `log_extra(column, values)` and `log_metric(name, value)`. None means that the reward does not apply.
+`trainer_state`, `log_extra(column, values)` and `log_metric(name, value)`; not `completion_ids`, since a clip has no
+tokens. None means that the reward does not apply. A function may be `async`; such ones wait side by side.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +18,8 @@ from torch import Tensor
 from engine.errors import TrainingError
 from rewards.clip import Clip
 
-RewardFunc = Callable[..., Sequence[float | None]]
+Values = Sequence[float | None]
+RewardFunc = Callable[..., Values | Awaitable[Values]]
 
 
 def score(
@@ -30,15 +34,27 @@ def score(
     """
     prompts = [clip.prompt for clip in clips]
     columns = {key: [row[key] for row in rows] for key in rows[0] if key not in ("prompt", "completion")}
-    given = [_checked(f, f(prompts=prompts, completions=list(clips), **columns, **extras), prompts) for f in functions]
+    answers = [f(prompts=prompts, completions=list(clips), **columns, **extras) for f in functions]
+    given = [_checked(f, values, prompts) for f, values in zip(functions, _awaited(answers), strict=True)]
     return torch.tensor(given, dtype=torch.float32).T
+
+
+def _awaited(answers: Sequence[Values | Awaitable[Values]]) -> list[Values]:
+    """The values of all functions; those that are still on their way are waited for together."""
+    waiting = [answer for answer in answers if inspect.isawaitable(answer)]
+
+    async def together() -> list[Values]:
+        return list(await asyncio.gather(*waiting))
+
+    arrived = iter(asyncio.run(together()) if waiting else ())
+    return [next(arrived) if inspect.isawaitable(answer) else answer for answer in answers]
 
 
 def name_of(function: RewardFunc) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-def _checked(function: RewardFunc, values: Sequence[float | None], prompts: Sequence[str]) -> list[float]:
+def _checked(function: RewardFunc, values: Values, prompts: Sequence[str]) -> list[float]:
     if len(values) != len(prompts):
         raise TrainingError(
             f"The reward '{name_of(function)}' gave {len(values)} values for {len(prompts)} clips: it must give one "

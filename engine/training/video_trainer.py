@@ -11,7 +11,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +207,8 @@ class VideoTrainer(Trainer):
 
         All processes call it, and the first one writes.
         """
-        with self.copies["average"].in_place() if "average" in self.copies else nullcontext():
+        averaged = self.copies["average"].in_place() if "average" in self.copies else nullcontext()
+        with averaged, writing("The trained weights", folder):
             self._write(folder)
 
     def _write(self, folder: Path) -> None:
@@ -233,7 +234,8 @@ class VideoTrainer(Trainer):
         wait_for_all()
         self._written_to = aside
         try:
-            super()._save_checkpoint(model, trial)
+            with writing(f"The checkpoint of step {number}", aside):
+                super()._save_checkpoint(model, trial)
         finally:
             self._written_to = None
         wait_for_all()
@@ -340,6 +342,20 @@ def _template(model: ModelFamily | str, args: VideoArguments) -> GenerationReque
 def _fill(places: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
     for name, place in places.items():
         local(place).copy_(local(spread_like(saved[name], place)))
+
+
+@contextmanager
+def writing(what: str, folder: Path) -> Iterator[None]:
+    """Raises TrainingError when `what` cannot be written into `folder`, and takes away what was written of it: on a
+    full disk others need the room. torch says RuntimeError of a file that it cannot write to its end."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise TrainingError(
+            f"{what} cannot be written in {folder.parent} ({error}): make room there, then resume the run. What was "
+            "written before is whole."
+        ) from error
 
 
 def _read(file: Path) -> dict[str, Tensor]:

@@ -79,6 +79,10 @@ class Snapshot:
         finally:
             self._put(present)
 
+    def put_back(self) -> None:
+        """The network works with the copy from now on."""
+        self._put(self.values)
+
     @torch.no_grad()
     def _put(self, values: dict[str, Tensor]) -> None:
         """Shards are gathered from their own memory, which therefore is written to."""
@@ -87,6 +91,22 @@ class Snapshot:
                 local(parameter).copy_(local(values[name]))
             else:
                 parameter.data = values[name]
+
+
+@contextmanager
+def after_first_update(network: nn.Module, rate: float) -> Iterator[None]:
+    """The weights are what Adam's first update at `rate` makes of their gradients, which is a step of `rate` against
+    each one's sign, inside the block; afterwards they are as before, and the gradients are gone."""
+    before = Snapshot(network)
+    try:
+        with torch.no_grad():
+            for _, parameter in trainable(network):
+                if parameter.grad is not None:
+                    parameter.data = parameter.data - rate * parameter.grad.sign()
+        network.zero_grad(set_to_none=True)
+        yield
+    finally:
+        before.put_back()
 
 
 class Reference:

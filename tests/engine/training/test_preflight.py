@@ -1,6 +1,7 @@
 """What preflight stops instead of failing at it, and what it leaves behind: nothing."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 
 from engine.errors import TrainingError
-from engine.training.config import VideoDPOConfig, VideoNFTConfig
+from engine.training.config import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.dpo_trainer import VideoDPOTrainer
+from engine.training.grpo_trainer import VideoGRPOTrainer
 from engine.training.nft_trainer import VideoNFTTrainer
-from engine.training.preflight import preflight, refuse
+from engine.training.preflight import Verdict, preflight, refuse
+from engine.training.weights import trainable
 
 PROMPTS = ["a red circle moving left", "a blue square"]
 SETTINGS: dict[str, Any] = {
@@ -72,3 +75,74 @@ def test_a_run_stops_only_where_an_update_ends_with_its_clips(
         trainer.state.global_step = step
         stops += [step] if trainer.can_stop else []
     assert stops == ends
+
+
+# ------------------------------------------------------------------------------------------------------- clip range
+
+
+def clip_range(model: Any, folder: Path, **others: Any) -> tuple[VideoGRPOTrainer, Verdict]:
+    settings = {**SETTINGS, "num_steps": 4, "num_generations": 4, "num_iterations": 2, **others}
+    args = VideoGRPOConfig(output_dir=str(folder), **settings)
+    trainer = VideoGRPOTrainer(model=model, reward_funcs=brightness, args=args, train_dataset=PROMPTS)
+    return trainer, next(one for one in preflight(trainer) if one.name == "clip range")
+
+
+def test_the_clip_range_is_held_against_what_one_update_moves(open_tiny: Open, tmp_path: Path) -> None:
+    """What is foretold is what the ratios are after the first update, so that a range about that wide is right."""
+    trainer, told = clip_range(open_tiny(), tmp_path, learning_rate=1e-3, epsilon=1e-12)
+    assert told.level == "warning" and "cuts 100% of them" in told.sentence
+    moved = trainer.first_log_ratios(trainer.one_generation())
+    typical = float(moved.abs().median())
+    assert f"moves log ratios by {typical:.1e}" in told.sentence
+    assert f"set epsilon to about {2 * typical:.0e}" in told.sentence
+
+    _, fitting = clip_range(open_tiny(), tmp_path, learning_rate=1e-3, epsilon=2 * typical)
+    assert fitting.level == "ok"
+    _, wide = clip_range(open_tiny(), tmp_path, learning_rate=1e-3, epsilon=0.2)
+    assert wide.level == "warning" and "never acts" in wide.sentence
+
+
+def test_the_update_that_is_tried_is_the_one_that_is_made(open_tiny: Open, tmp_path: Path) -> None:
+    """Adam's first step goes against the gradient's sign, so the trial's ratios are those of the second iteration."""
+    trainer, _ = clip_range(open_tiny(), tmp_path, learning_rate=1e-3, epsilon=1.0, warmup_steps=0, weight_decay=0.0)
+    trainer.train_dataset = trainer.train_dataset[:1]
+    tried = trainer.first_log_ratios(trainer.one_generation())
+    noted: list[float] = []
+    note = trainer.note
+    trainer.note = lambda **values: (
+        noted.extend(float(v) for k, v in values.items() if k == "ratio/spread"),
+        note(**values),
+    )  # type: ignore[method-assign]
+    trainer.train()
+    half = len(noted) // 2
+    assert max(noted[:half]) < 1e-6
+    np.testing.assert_allclose(max(noted[half:]), float(tried.abs().max()), rtol=0.05)
+
+
+def test_preflight_leaves_the_weights_alone(open_tiny: Open, tmp_path: Path) -> None:
+    model = open_tiny()
+    trainer, _ = clip_range(model, tmp_path, learning_rate=1e-2)
+    before = {name: value.detach().clone() for name, value in trainable(model.network)}
+    preflight(trainer)
+    for name, value in trainable(model.network):
+        assert (value == before[name]).all() and value.grad is None, name
+
+
+# ----------------------------------------------------------------------------------------- what the rewards look at
+
+
+def test_rewards_must_see_what_generate_makes(open_tiny: Open, tmp_path: Path) -> None:
+    trainer = online(open_tiny(), tmp_path, brightness)
+    assert {("fps", "ok"), ("tiling", "ok")} <= {(one.name, one.level) for one in preflight(trainer)}
+    trainer.family.vae.enable_tiling()
+    roll_out = trainer._roll_out
+
+    def faster(requests: Any) -> Any:
+        made = roll_out(requests)
+        return replace(made, clips=[replace(clip, fps=24.0) for clip in made.clips])
+
+    trainer._roll_out = faster  # type: ignore[method-assign]
+    told = {one.name: one for one in preflight(trainer)}
+    assert told["fps"].level == told["tiling"].level == "stop"
+    assert "The model is told 8 fps, but clips are scored at 24 fps." in told["fps"].sentence
+    assert "Set tile_vae = true" in told["tiling"].sentence

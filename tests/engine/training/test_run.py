@@ -25,40 +25,6 @@ from engine.jobs.training import publish
 
 STEPS = 40
 FINISHED, STOPPED = 0, 3  # exit codes of engine.training.run
-PRESET = """
-title = "Tiny NFT"
-algorithm = "nft"
-model = "tiny"
-mix = "tiny"
-rewards = "total"
-prompts = "mini"
-[settings]
-num_frames = 9
-width = 32
-height = 32
-num_steps = 2
-lora_rank = 2
-max_steps = 40
-num_generations = 2
-per_device_train_batch_size = 2
-gradient_accumulation_steps = 1
-save_steps = 2
-save_total_limit = 3
-logging_steps = 1
-"""
-
-
-@pytest.fixture
-def preset(tiny_model: str, tmp_path: Path) -> str:
-    folder = tmp_path / "presets" / "train"
-    folder.mkdir(parents=True)
-    (folder / "tiny_nft.toml").write_text(PRESET)
-    return "tiny_nft"
-
-
-@pytest.fixture
-def space(tmp_path: Path) -> Workspace:
-    return Workspace(tmp_path / "workspace").prepare()
 
 
 def until_step(run: Run, process: "subprocess.Popen[bytes]", step: int) -> None:
@@ -170,6 +136,18 @@ def test_pairs_are_read_with_their_place(tmp_path: Path) -> None:
     assert read_pairs(file)[0]["chosen"] == str(tmp_path / "b.mkv")
     with pytest.raises(ConfigError, match="no file of pairs"):
         read_pairs(tmp_path / "none.jsonl")
+
+
+def test_files_that_a_recipe_names_are_found_from_anywhere(
+    preset: str, space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page and the command line start where they like, and the process that trains somewhere else."""
+    (tmp_path / "mini").mkdir()  # no prompts of that name
+    (tmp_path / "words.txt").write_text("a red circle\n")
+    monkeypatch.chdir(tmp_path)
+    run = Run.create(space, load_train_preset(preset, {"prompts": "words.txt", "test_prompts": "mini"}))
+    assert run.preset().prompts == str(tmp_path / "words.txt")
+    assert run.preset().test_prompts == "mini"
 
 
 def test_unknown_prompts_are_refused(tmp_path: Path) -> None:

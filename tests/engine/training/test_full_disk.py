@@ -1,0 +1,70 @@
+"""A disk that is full while a run writes: one sentence, the last whole checkpoint stays, and the run goes on from it.
+
+A limit on the size of files stands for the full disk: both fail in the middle of a write.
+"""
+
+import resource
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.errors import TrainingError
+from engine.training.config import VideoNFTConfig
+from engine.training.nft_trainer import VideoNFTTrainer
+
+
+def brightness(prompts: Sequence[str], completions: Sequence[Any], **_: Any) -> list[float]:
+    return [float(clip.frames.mean()) / 255 for clip in completions]
+
+
+def trainer_of(model: Any, folder: Path, max_steps: int) -> VideoNFTTrainer:
+    args = VideoNFTConfig(
+        output_dir=str(folder), use_cpu=True, disable_tqdm=True, report_to="none", max_steps=max_steps, save_steps=2,
+        lora_rank=2, num_frames=9, width=32, height=32, fps=8.0, num_steps=2, per_device_train_batch_size=4,
+        num_generations=4, gradient_accumulation_steps=1, logging_steps=1,
+    )  # fmt: skip
+    prompts = ["a red circle moving left", "a blue square"]
+    return VideoNFTTrainer(model=model, reward_funcs=brightness, args=args, train_dataset=prompts)
+
+
+@contextmanager
+def full_disk(most_bytes: int) -> Iterator[None]:
+    """No file can grow beyond `most_bytes`."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_full_disk_costs_a_checkpoint_and_no_more(open_tiny: Callable[[], Any], tmp_path: Path) -> None:
+    trainer_of(open_tiny(), tmp_path, 2).train()
+    good = tmp_path / "checkpoint-2"
+    before = content(good)
+    for most_bytes in sorted({len(file) // 2 for file in before.values() if len(file) > 4096}):
+        with full_disk(most_bytes), pytest.raises(TrainingError, match="checkpoint of step 4 cannot be written in .*"):
+            trainer_of(open_tiny(), tmp_path, 4).train(resume_from_checkpoint=str(good))
+        assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
+        assert content(good) == before
+
+    resumed = trainer_of(open_tiny(), tmp_path, 4)
+    resumed.train(resume_from_checkpoint=str(good))
+    assert (tmp_path / "checkpoint-4" / "trainer_state.json").is_file()
+    assert [row["step"] for row in resumed.state.log_history if "loss" in row] == [1, 2, 3, 4]
+
+
+def test_so_do_the_trained_weights(open_tiny: Callable[[], Any], tmp_path: Path) -> None:
+    trainer, folder = trainer_of(open_tiny(), tmp_path, 2), tmp_path / "adapter"
+    with full_disk(64), pytest.raises(TrainingError, match="The trained weights cannot be written .* make room there"):
+        trainer.export(folder)
+    assert not folder.exists()
+    trainer.export(folder)
+    assert any(folder.iterdir())
