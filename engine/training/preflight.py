@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from engine.algorithms import dpo
+from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
 from engine.data.runs import Run, write_whole
 from engine.errors import RewardError, TrainingError
@@ -71,6 +72,17 @@ def memory(preset: TrainPreset, shards: int = 1) -> Iterator[Verdict]:
         yield Verdict(name="memory", level="warning", sentence=f"{told}: {fate}{change}.")
     else:
         yield Verdict(name="memory", level="stop", sentence=f"{told}: it does not fit{change}.")
+
+
+def longest(preset: TrainPreset) -> Iterator[Verdict]:
+    """A warning for clips that are longer than those that the model was made for."""
+    model, frames = load_preset("models", preset.model), preset.settings.get("num_frames")
+    if isinstance(frames, int) and frames > model.max_frames:
+        sentence = (
+            f"{model.title} was made for clips of up to {model.max_frames} frames, and these have {frames}: its "
+            f"pictures may fall apart beyond that. Set num_frames to {model.max_frames}, or take another model."
+        )
+        yield Verdict(name="length", level="warning", sentence=sentence)
 
 
 def save(verdicts: Sequence[Verdict], run: Run) -> None:

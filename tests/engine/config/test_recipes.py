@@ -2,11 +2,12 @@
 
 import pytest
 
-from engine.config.presets import load_preset, load_train_preset, preset_keys
+from engine.config.presets import load_curriculum, load_preset, load_train_preset, preset_keys, read_prompts
 from engine.config.settings import settings_of
 from engine.errors import ConfigError
 from engine.families import family_spec
 from engine.hardware.forecast import forecast
+from engine.training.preflight import longest
 
 RECIPES = preset_keys("train")
 MI300X_GIB = 192.0
@@ -65,3 +66,35 @@ def test_what_is_meant_for_192_gb_is_foretold_to_fit_there(key: str) -> None:
 def test_pairs_are_for_dpo_alone(key: str, given: str) -> None:
     with pytest.raises(ConfigError, match=f"learns from no pairs: leave {given} out, or choose algorithm dpo"):
         load_train_preset(key, {given: "somewhere"})
+
+
+def test_no_shipped_curriculum_or_recipe_makes_clips_longer_than_its_model_can() -> None:
+    """Curricula go over recipes' own models; what is longer would only be found out on a GPU."""
+    for key in preset_keys("curricula"):
+        for stage in load_curriculum(key).stages:
+            recipe = load_train_preset(stage.recipe, stage.changes)
+            model = load_preset("models", recipe.model)
+            frames = family_spec(model.family).nearest_frames(stage.frames or model.min_frames)
+            assert frames <= model.max_frames, (key, stage.name)
+    for key in preset_keys("train"):
+        recipe = load_train_preset(key)
+        assert not list(longest(recipe)), key
+
+
+def test_clips_longer_than_the_model_was_made_for_are_warned_of() -> None:
+    (verdict,) = longest(load_train_preset("mi300x_conservative", {"settings": {"num_frames": 97}}))
+    assert verdict.level == "warning"
+    assert "made for clips of up to 81 frames, and these have 97" in verdict.sentence
+
+
+def test_recipes_for_real_models_hold_rewards_out_and_prompts_too() -> None:
+    for key in preset_keys("train"):
+        recipe = load_train_preset(key)
+        if load_preset("models", recipe.model).judge:
+            continue
+        assert recipe.watch is not None and recipe.test_prompts is not None, key
+        watched = {name for name, weight in load_preset("rewards", recipe.watch).weights.items() if weight > 0}
+        trained = load_preset("rewards", recipe.mix).weights if recipe.mix else {}
+        assert watched - set(trained), key
+        if recipe.prompts:
+            assert not set(read_prompts(recipe.prompts)) & set(read_prompts(recipe.test_prompts)), key
