@@ -87,6 +87,8 @@ class VideoArguments:
             )
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must be at least 0 and below 1, but got {self.ema_decay}.")
+        library: Any = self
+        library.dataloader_pin_memory = False  # rows hold text and arrays: there is nothing to pin
 
     def _check_choices(self) -> None:
         """A dataclass takes any value for a Literal, and the code that reads it would not know what to do."""

@@ -160,7 +160,8 @@ def train(folder: Path, settings: dict[str, Any]) -> list[dict[str, float]]:
 
 def measure(name: str, folder: Path, settings: dict[str, Any], where: Device) -> bool:
     from engine.config.presets import load_train_preset
-    from engine.hardware.forecast import flop_an_update, load_of, plan
+    from engine.hardware.effort import forward_flop
+    from engine.hardware.forecast import EFFORTS, load_of, plan
     from engine.hardware.memory import need
 
     rows = train(folder, settings)
@@ -168,16 +169,19 @@ def measure(name: str, folder: Path, settings: dict[str, Any], where: Device) ->
     assert planned is not None
     foretold, last = need(load_of(planned)), rows[-1]
     device_name, reached, datasheet = where
-    tflops = flop_an_update(planned) / last["time/step"] / 1e12
-    parts = {part: round(last[f"time/{part}"], 3) for part in ("rollout", "decode", "score", "update")}
+    seconds = {part: last[f"time/{part}"] for part in ("rollout", "decode", "score")}
+    seconds["update"] = last["time/step"] - sum(seconds.values())  # the optimiser and what the device still owed too
+    effort, one = EFFORTS["grpo"](planned), forward_flop(planned.shape, planned.tokens)
+    passes = {"rollout": effort.forward, "update": effort.trained * (4 if settings["checkpoint_blocks"] else 3)}
+    tflops = {part: one * count / seconds[part] / 1e12 for part, count in passes.items()}
     peak_gib, reserved_gib = (last.get(f"memory/{kind}", 0.0) for kind in ("allocated", "reserved"))
     details = {
         "device": device_name,
         "seconds_an_update": round(last["time/step"], 3),
-        **parts,
-        "tflops": round(tflops, 1),
-        "of_a_large_product": round(tflops / reached, 3) if reached else None,
-        "mfu": round(tflops / datasheet, 3) if datasheet else None,
+        **{f"{part}_s": round(spent, 3) for part, spent in seconds.items()},
+        **{f"{part}_tflops": round(value, 1) for part, value in tflops.items()},
+        **{f"{part}_mfu": round(value / datasheet, 3) for part, value in tflops.items() if datasheet},
+        "large_product_tflops": round(reached, 1) if reached else None,
         "foretold_gib": round(foretold.peak, 2),
         "busiest": foretold.busiest,
         "allocated_gib": round(peak_gib, 2),

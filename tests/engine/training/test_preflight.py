@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from engine.config.presets import load_model_preset
 from engine.errors import TrainingError
+from engine.families import open_model
 from engine.training.config import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.dpo_trainer import VideoDPOTrainer
 from engine.training.grpo_trainer import VideoGRPOTrainer
@@ -117,6 +120,18 @@ def test_the_update_that_is_tried_is_the_one_that_is_made(open_tiny: Open, tmp_p
     half = len(noted) // 2
     assert max(noted[:half]) < 1e-6
     np.testing.assert_allclose(max(noted[half:]), float(tried.abs().max()), rtol=0.05)
+
+
+def test_bfloat16_replays_exactly(tiny_model: str, tmp_path: Path) -> None:
+    """Log-probabilities are float32 whatever the network computes in, and a replay has the rollout's arithmetic."""
+    preset = load_model_preset(tiny_model).model_copy(update={"dtype": "bfloat16"})
+    family = open_model(preset, device="cpu")
+    trainer, _ = clip_range(family, tmp_path, learning_rate=1e-3, epsilon=1e-4)
+    (replay,) = (one for one in preflight(trainer) if one.name == "replay")
+    assert replay.level == "ok" and "differ by at most 0.0e+00" in replay.sentence
+    steps = trainer.one_generation()[0].rollouts.steps
+    assert {step.log_prob.dtype for step in steps if step.log_prob is not None} == {torch.float32}
+    assert next(family.network.parameters()).dtype == torch.bfloat16
 
 
 def test_preflight_leaves_the_weights_alone(open_tiny: Open, tmp_path: Path) -> None:
