@@ -3,7 +3,7 @@
 official    a folder with `metadata.json` (a list; `basic.clip_path` of each clip, relative) and `pair.json` (a list of
             `video1` the winner and `video2` the loser, as places in metadata.json; `frame_caption` the prompt; `score`)
 mirror      a folder with `train_data.json`, a list of rows, and unpacked `winvideos/` and `losevideos/`
-table       a .csv, .json or .jsonl file whose columns say prompt, chosen and rejected in one of several ways
+table       a .csv, .json, .jsonl or .parquet file whose columns say prompt, chosen and rejected in one of several ways
 
 Clip paths may be relative to the file or its folder. VideoDPO weights a pair by its score (arXiv:2412.14167, sec. 3.3,
 `engine.algorithms.dpo.pair_weight`); a pair without one has weight 1. Imports no torch.
@@ -95,7 +95,19 @@ def _read_rows(path: Path) -> list[Any]:
             return list(csv.DictReader(file))
     if path.suffix == ".jsonl":
         return [_json_line(path, number, line) for number, line in enumerate(_lines(path), start=1)]
-    raise ConfigError(f"{path} cannot be read: preference data is a folder, or a .csv, .json or .jsonl file.")
+    if path.suffix == ".parquet":
+        return _parquet(path)
+    raise ConfigError(f"{path} cannot be read: preference data is a folder, or a .csv, .json, .jsonl or .parquet file.")
+
+
+def _parquet(path: Path) -> list[Any]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ConfigError(f"{path} cannot be read as Parquet: {error}.") from error
 
 
 def _lines(path: Path) -> Iterable[str]:

@@ -1,6 +1,7 @@
 """A short curriculum on mini: it reaches 129 frames behind its gates, and a broken reward is refused by them.
 
-The judge compares: its score at 129 frames must be 95 % of that at 33. No gate knows the judge.
+The judge compares: its score at 129 frames must be 95 % of that at 33, of clips as Generate makes them (20 steps,
+guidance 3); what it says of clips as the rollouts had them (8 steps, no guidance) is told too. No gate knows the judge.
 """
 
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 from proving import Proof, held_out, judged, make, mean, open_mini, options, requests
 
 from engine.config.curricula import CurriculumPreset
-from engine.config.presets import load_curriculum, load_train_preset, overlay
+from engine.config.presets import load_curriculum, load_preset, load_train_preset, overlay
 from engine.data.curricula import Curriculum
 from engine.data.runs import Run
 from engine.data.store import Store
@@ -70,15 +71,22 @@ def broken(preset: CurriculumPreset) -> CurriculumPreset:
     return CurriculumPreset.model_validate({**preset.model_dump(), "stages": [stage]})
 
 
-def scores_of(run: Run | None) -> dict[int, float]:
-    """The judge's mean by length, of clips made as the run's rollouts were; None: by the base model."""
+def scores_of(run: Run | None) -> dict[str, dict[int, float]]:
+    """The judge's mean by length, of clips made as in Generate and as in the rollouts; None: by the base model."""
     family, settings = open_mini(), load_train_preset("mini_nft").settings
     if run is not None:
         use_adapter(family.network, "last", run.weights())
-    shape = {name: settings[name] for name in ("num_steps", "guidance")}
+    model = load_preset("models", "mini")
+    ways = {
+        "generate": {"num_steps": model.num_steps, "guidance": model.guidance},
+        "rollouts": {name: settings[name] for name in ("num_steps", "guidance")},
+    }
     return {
-        frames: round(mean(judged(make(family, requests(held_out(24), 2, num_frames=frames, **shape))[0])), 4)
-        for frames in (33, 129)
+        way: {
+            frames: round(mean(judged(make(family, requests(held_out(32), 1, num_frames=frames, **shape))[0])), 4)
+            for frames in (33, 129)
+        }
+        for way, shape in ways.items()
     }
 
 
@@ -97,7 +105,8 @@ def main() -> int:
                 name: scores_of(run) for name, run in (("base", None), ("after", Run.find(workspace, state.start)))
             }
             proof.say("before", judge=scores["base"])
-            last = scores["after"]
+            last = scores["after"]["generate"]
+            proof.say("after", judge=scores["after"])
             proof.claim("the judge at 129 frames against 33", last[129] / last[33], floor=0.95, scores=last)
         mixes = Path(folder) / "presets" / "rewards"
         mixes.mkdir(parents=True)

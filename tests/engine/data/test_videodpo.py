@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from engine.data.videodpo import read_preference_data
@@ -61,7 +62,7 @@ def test_the_mirror_with_two_folders(clips: Path, tmp_path: Path) -> None:
     assert row["rejected"] == str(tmp_path / "losevideos" / "b.mkv")
 
 
-@pytest.mark.parametrize("suffix", ["csv", "json", "jsonl"])
+@pytest.mark.parametrize("suffix", ["csv", "json", "jsonl", "parquet"])
 def test_tables_with_columns_of_several_names(suffix: str, clips: Path, tmp_path: Path) -> None:
     shutil.copytree(clips, tmp_path / "v")
     row = {"prompt": "a cat", "video_win": "v/a.mkv", "video_lose": "v/b.mkv", "score": "0.5"}
@@ -70,7 +71,10 @@ def test_tables_with_columns_of_several_names(suffix: str, clips: Path, tmp_path
         "json": json.dumps([row]),
         "jsonl": json.dumps(row) + "\n",
     }
-    (tmp_path / f"table.{suffix}").write_text(texts[suffix])
+    if suffix == "parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "table.parquet")
+    else:
+        (tmp_path / f"table.{suffix}").write_text(texts[suffix])
     (found,) = read_preference_data(tmp_path / f"table.{suffix}")
     assert (found["prompt"], found["chosen"], found["score"]) == ("a cat", str(tmp_path / "v" / "a.mkv"), 0.5)
 
@@ -109,6 +113,10 @@ def test_what_is_wrong_is_said_with_its_place(official: Path, tmp_path: Path) ->
         table.write_text(text)
         with pytest.raises(ConfigError, match=message):
             read_preference_data(table)
+    torn = tmp_path / "torn.parquet"
+    torn.write_bytes(b"PAR1")
+    with pytest.raises(ConfigError, match="cannot be read as Parquet"):
+        read_preference_data(torn)
     for path, message in ((tmp_path / "none.csv", "no preference data at"), (tmp_path, "no preference data that is")):
         with pytest.raises(ConfigError, match=message):
             read_preference_data(path)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKLLTXVideo, LTXPipeline
+from safetensors.torch import load_file
 
 from engine.mini import autoencoder, latents, text, train, world
 
@@ -74,6 +75,17 @@ def test_the_export_is_a_diffusers_folder_in_half_precision_and_small(work: Path
         prompt="a red ball moving left", width=64, height=64, num_frames=17, num_inference_steps=2, output_type="pt"
     ).frames
     assert clip.shape == (1, 17, 3, 64, 64)
+
+
+def test_the_export_holds_back_a_part_of_the_training(work: Path, tmp_path: Path) -> None:
+    saved = torch.load(work / "dit.pt", weights_only=True)
+    train.export(work, tmp_path)
+    exported = load_file(tmp_path / "transformer" / "diffusion_pytorch_model.safetensors")
+    name = "transformer_blocks.3.attn1.to_q.weight"
+    late, early = saved["average"][f"module.{name}"], saved["early"][name]
+    assert not torch.equal(late, early)
+    mixed = (1 - train.EARLY_SHARE) * late + train.EARLY_SHARE * early
+    torch.testing.assert_close(exported[name], mixed.bfloat16(), rtol=0.01, atol=1e-6)
 
 
 def test_shapes_are_weighted_over_the_background() -> None:
