@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.data.runs import Run
 from engine.errors import DailiesError
 from engine.training.launch import build_trainer
-from engine.training.preflight import memory, preflight, save
+from engine.training.preflight import everything, save
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
     run = Run(parser.parse_args().run.resolve())
     try:
         preset = run.preset()
-        save([*memory(preset), *preflight(build_trainer(preset, run))], run)
+        save(everything(preset, build_trainer(preset, run)), run)
     except DailiesError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -45,8 +45,13 @@ class Verdict:
     sentence: str
 
 
+def everything(preset: TrainPreset, trainer: VideoTrainer, shards: int = 1) -> list[Verdict]:
+    """All verdicts for a recipe and the trainer made of it, with the weights in `shards`."""
+    return [*memory(preset, shards), *longest(preset), *preflight(trainer)]
+
+
 def preflight(trainer: VideoTrainer) -> list[Verdict]:
-    """All verdicts for a trainer that has not begun."""
+    """The verdicts for a trainer that has not begun."""
     found = [_length(trainer)]
     if isinstance(trainer, VideoDPOTrainer):
         found += _pairs(trainer)

@@ -39,7 +39,7 @@ from engine.training.distributed import (
 from engine.training.gauges import Gauges
 from engine.training.launch import build_trainer
 from engine.training.mirror import Mirror, mirrored
-from engine.training.preflight import longest, memory, preflight, refuse, save
+from engine.training.preflight import everything, refuse, save
 from engine.training.rollout_actors import use_actors
 from engine.training.samples import Sampler
 from engine.training.video_trainer import VideoTrainer
@@ -128,7 +128,7 @@ def _claim(run: Run) -> None:
 def _look_before(trainer: VideoTrainer, run: Run) -> None:
     """Preflight, kept in the run's folder. Raises TrainingError when a verdict stops the run."""
     shards = 1 if trainer.sharding is None else world_size()
-    verdicts = from_first([*memory(run.preset(), shards), *longest(run.preset()), *preflight(trainer)])
+    verdicts = from_first(everything(run.preset(), trainer, shards))
     if is_first():
         for verdict in verdicts:
             log.info("preflight, %s: %s. %s", verdict.name, verdict.level, verdict.sentence)
