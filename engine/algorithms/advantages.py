@@ -21,6 +21,8 @@ Scale = Literal["group", "batch", "max_group", "none"]
 Aggregation = Literal["sum_then_normalize", "normalize_then_sum"]
 EPS = 1e-4
 """Added to a std before dividing by it, as TRL does."""
+LEAST_SPREAD = 0.1
+"""Of normalised rewards, in a batch: with less, a floor held all of them down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,9 @@ def advantages(
     else:
         each = _normalized(rewards, group_size, scale, floor)
         total = torch.where(unscored, torch.nan, (each * weights).nansum(1))
-        values = (total - total.nanmean()) / (_std(total[:, None])[0] + EPS)
+        spread = _std(total[:, None])[0]
+        # TRL's last step brings any batch to a std of 1: it would blow up again what the floor held down everywhere.
+        values = (total - total.nanmean()) / ((spread.clamp(min=LEAST_SPREAD) if floor > 0 else spread) + EPS)
     values = values.nan_to_num(nan=0.0)
     return Advantages(
         values=values if limit is None else values.clamp(-limit, limit),

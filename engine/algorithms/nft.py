@@ -9,6 +9,10 @@ around the old prediction, and each is pulled to x0 by how good the clip was:
     loss = [ r |x0 - x0(v+)|^2 / w+  +  (1 - r) |x0 - x0(v-)|^2 / w- ] / b  +  kl |x0(v) - x0(v_ref)|^2
     w = mean |x0 - x0(v)|, detached
 
+The KL is one of clean estimates, like the rest of it, so that both kinds of prediction have one form: for a flow it is
+sigma^2 times that of velocities. No constant stands before the first part (the authors' code has a 5), so their
+weights of the KL are a fifth here.
+
 x0(v) is the clean estimate that a prediction implies; both kinds of prediction are linear in it, so the same mixing
 holds for flow and for noise prediction. Rollouts use no guidance: the policy learns to do without.
 """

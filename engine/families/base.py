@@ -103,6 +103,10 @@ class Conditioning:
         """The chosen rows, in that order."""
         return _map_tensors(lambda tensors: tensors[0][selection], self)
 
+    def to(self, device: Any) -> "Conditioning":
+        """The same on a device."""
+        return _map_tensors(lambda tensors: tensors[0].to(device), self)
+
     def joined(self, other: "Conditioning") -> "Conditioning":
         """The rows of both, this one's first; `fps` and what is no tensor come from this one."""
         import torch

@@ -27,6 +27,12 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "delta": "ratios are clipped by epsilon and epsilon_high alone",
 }
 """Fields of TRL's that speak of more than tokens and are not followed, each with what is done: only TRL's default."""
+ONLINE_WITHOUT_EFFECT: Mapping[str, str] = {
+    **WITHOUT_EFFECT,
+    "loss_type": "a clip's loss is the mean over its steps, whatever their number",
+    "top_entropy_quantile": "all steps of the window are learnt from",
+    "off_policy_mask_threshold": "no clip is left out",
+}
 
 
 @dataclass
@@ -53,6 +59,7 @@ class VideoArguments:
         default=False, metadata={"help": "Recompute each block in the backward pass: far less memory, a fifth slower."}
     )
 
+    without_effect: ClassVar[Mapping[str, str]] = WITHOUT_EFFECT
     learns_from_start: ClassVar[bool] = False
     """Whether the model that the run begins with is its teacher, so that it is what the result is compared with."""
 
@@ -74,10 +81,9 @@ class VideoArguments:
         """Raises ConfigError for what no video trainer can do."""
         self._check_choices()
         for told in fields(self):
-            if told.name in WITHOUT_EFFECT and (got := getattr(self, told.name)) != told.default:
-                raise ConfigError(
-                    f"{told.name} = {got!r} would have no effect here, since {WITHOUT_EFFECT[told.name]}: leave it out."
-                )
+            if told.name in self.without_effect and (got := getattr(self, told.name)) != told.default:
+                why = self.without_effect[told.name]
+                raise ConfigError(f"{told.name} = {got!r} would have no effect here, since {why}: leave it out.")
         if self.lora_rank < 0:
             raise ConfigError(f"lora_rank must be 0 (the whole network) or more, but got {self.lora_rank}.")
         if self.sample_clips < 0 or any(n is not None and n < 1 for n in (self.sample_every, self.sample_steps)):
@@ -176,6 +182,8 @@ class VideoDPOConfig(VideoArguments, DPOConfig):
 class OnlineArguments(VideoArguments):
     """What trainers share that make their own clips and have them scored."""
 
+    without_effect: ClassVar[Mapping[str, str]] = ONLINE_WITHOUT_EFFECT
+
     advantage_scale: Literal["group", "batch", "max_group", "none"] = field(
         default="max_group", metadata={"help": "Which std divides the advantages; see engine.algorithms.advantages."}
     )
@@ -265,6 +273,10 @@ class VideoNFTConfig(OnlineArguments, GRPOConfig):
         self.own_checkpointing()
         super().__post_init__()
         self.check_video()
+        if self.guidance is not None and self.guidance > 1:
+            raise ConfigError(
+                f"guidance is {self.guidance:g}, but NFT learns to do without: its rollouts are made with guidance 1."
+            )
         if not 0 < self.mixing <= 1:
             raise ConfigError(f"mixing must be above 0 and at most 1, but got {self.mixing}.")
         if self.levels_per_clip < 1:

@@ -110,7 +110,9 @@ class VideoGRPOTrainer(OnlineTrainer):
         for batch in batches:
             for part in self.losses(batch):
                 (part / len(batches)).backward()
-        with after_first_update(self.family.network, self.args.learning_rate):
+        args: Any = self.args
+        cut = {"most": args.max_grad_norm or 0.0, "epsilon": args.adam_epsilon}
+        with after_first_update(self.family.network, args.learning_rate, **cut):
             return self._log_ratios(batches[0])
 
     @torch.no_grad()

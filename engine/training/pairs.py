@@ -5,7 +5,8 @@
     rejected   the other one, of the same size; may be left out where the chosen clips alone are learnt
     score      optional; VideoDPO's weight of the pair is made of it
 
-Each clip is encoded once; a run sees every pair many times.
+Each clip is encoded once; a run sees every pair many times. The latents wait in main memory: of long clips, or of ten
+thousand pairs, they would fill a device. A clip of a length that the family cannot make is cut to the next one below.
 """
 
 import logging
@@ -36,6 +37,9 @@ class LatentPairs:
         self._family = family
         self._shape = dict(shape or {})
         self._known: dict[str, Tensor] = {}
+        self._device: torch.device | None = None
+        self.seen: set[tuple[int, int, int]] = set()
+        """Frames, height and width of the clips so far, as they are learnt."""
 
     def latents(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
         """`(chosen, rejected)`, each `float32[B,C,t,h,w]`. Raises TrainingError for a row that is no pair, and for
@@ -47,11 +51,11 @@ class LatentPairs:
                     f"The clips of a pair must be alike in size, but for {str(row['prompt'])[:60]!r} their latents are "
                     f"{list(left.shape)} and {list(right.shape)}: cut or resize one of them."
                 )
-        return _stacked(rows, chosen), _stacked(rows, rejected)
+        return self._stacked(rows, chosen), self._stacked(rows, rejected)
 
     def chosen(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """The chosen clips alone, `float32[B,C,t,h,w]`. Raises TrainingError for clips that differ in size."""
-        return _stacked(rows, [self._encoded(row, "chosen") for row in rows])
+        return self._stacked(rows, [self._encoded(row, "chosen") for row in rows])
 
     def _encoded(self, row: Mapping[str, Any], side: str) -> Tensor:
         if side not in row or "prompt" not in row:
@@ -59,16 +63,26 @@ class LatentPairs:
         clip = row[side]
         key = blake2b(clip.tobytes()).hexdigest() if isinstance(clip, np.ndarray) else str(clip)
         if key not in self._known:
-            frames = _frames(clip)
+            frames = self._cut(_frames(clip), side)
             self._compare(frames)
             try:
-                self._known[key] = self._family.encode_frames(frames[None])[0]
+                latents = self._family.encode_frames(frames[None])[0]
             except (ValueError, RuntimeError) as error:
                 raise TrainingError(
                     f"A {side} clip of {len(frames)} frames, {frames.shape[2]}x{frames.shape[1]} px, cannot be encoded "
                     f"by this model ({error}): use clips of a length and size that it can make."
                 ) from error
+            self._known[key], self._device = latents.cpu(), latents.device
         return self._known[key]
+
+    def _cut(self, frames: np.ndarray, side: str) -> np.ndarray:
+        """To the longest beginning that the family can make: a VAE drops or repeats what is beyond, without a word."""
+        spec = self._family.spec
+        length = next((n for n in range(len(frames), 0, -1) if spec.allows_frames(n)), None)
+        if length is None:
+            raise TrainingError(f"A {side} clip has {len(frames)} frames, too few for {spec.title}: use longer ones.")
+        self.seen.add((length, *frames.shape[1:3]))
+        return frames[:length]
 
     def _compare(self, frames: np.ndarray) -> None:
         found = dict(zip(("num_frames", "height", "width"), frames.shape, strict=False))
@@ -82,15 +96,14 @@ class LatentPairs:
             )
             self._shape = {}
 
-
-def _stacked(rows: Sequence[Mapping[str, Any]], latents: Sequence[Tensor]) -> Tensor:
-    other = next((row for row, one in zip(rows, latents, strict=True) if one.shape != latents[0].shape), None)
-    if other is not None:
-        raise TrainingError(
-            f"The clips of a batch must be alike in size, but that of {str(other['prompt'])[:50]!r} is not like "
-            "the first: cut or resize it, or set per_device_train_batch_size to 1."
-        )
-    return torch.stack(list(latents))
+    def _stacked(self, rows: Sequence[Mapping[str, Any]], latents: Sequence[Tensor]) -> Tensor:
+        other = next((row for row, one in zip(rows, latents, strict=True) if one.shape != latents[0].shape), None)
+        if other is not None:
+            raise TrainingError(
+                f"The clips of a batch must be alike in size, but that of {str(other['prompt'])[:50]!r} is not like "
+                "the first: cut or resize it, or set per_device_train_batch_size to 1."
+            )
+        return torch.stack(list(latents)).to(self._device)
 
 
 def _frames(clip: Any) -> np.ndarray:

@@ -128,6 +128,7 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[Verdict]:
             sentence=f"{told}, so that nothing would be learned: see whether a pair is of one clip twice.",
         )
         return
+    yield _of_one_shape(trainer)
     args, spread = trainer.args, float(gaps.std()) if len(gaps) > 1 else float(gaps.abs().mean())
     move = args.beta_eff / 2 * spread
     told = f"beta_eff is {args.beta_eff:g} (Diffusion-DPO: {dpo.PAPER_BETA:g}), a typical gap of the pairs {spread:.2g}"
@@ -139,6 +140,21 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[Verdict]:
     yield Verdict(
         name="beta", level="warning", sentence=f"{told}: the loss would {fate}; try error_scale = {wanted:.0f}."
     )
+
+
+def _of_one_shape(trainer: VideoDPOTrainer) -> Verdict:
+    """Clips are learnt as they are, since that is how they were judged; forecasts and samples follow the settings."""
+    asked = trainer.template
+    shape = (asked.num_frames, asked.height, asked.width)
+    other = sorted(trainer.pairs.seen - {shape})
+    if not other:
+        return Verdict(name="clips", level="ok", sentence="The pairs have the settings' frames and size.")
+    found = " and ".join(f"{frames} frames of {width}x{height} px" for frames, height, width in other)
+    sentence = (
+        f"The pairs are learnt as {found}, not as {shape[0]} of {shape[2]}x{shape[1]}: memory and time will not "
+        "be as foretold. Set num_frames, width and height to theirs, or bring pairs of that shape."
+    )
+    return Verdict(name="clips", level="warning", sentence=sentence)
 
 
 def _checkpoints(trainer: OnlineTrainer) -> Verdict:
@@ -213,13 +229,16 @@ def _clip_range(trainer: VideoGRPOTrainer, batches: Sequence[Batch]) -> Verdict:
     cut = float(((moved > above) | (moved < -args.epsilon)).float().mean())
     typical, largest = float(moved.abs().median()), float(moved.abs().max())
     sentence = (
-        f"One update at the rate {args.learning_rate:g} moves log ratios by {typical:.1e} (at most {largest:.1e}); the "
-        f"clip range of {args.epsilon:g} cuts {cut:.0%} of them"
+        f"One update at the rate {args.learning_rate:g} moves log ratios by {typical:.1e} (at most {largest:.1e})"
     )
+    if trainer.updates_per_generation == 1:
+        told = f"{sentence}, but each is made on fresh clips, so all ratios are 1 and nothing is cut."
+        return Verdict(name="clip range", level="ok", sentence=told)
+    sentence = f"{sentence}; the clip range of {args.epsilon:g} cuts {cut:.0%} of them"
     if cut > CUT_LIMIT:
         advice = f"set epsilon to about {2 * typical:.0e}, or lower learning_rate"
         return Verdict(name="clip range", level="warning", sentence=f"{sentence}, most of what is learned: {advice}.")
-    if trainer.updates_per_generation > 1 and largest * NEVER_CUT < args.epsilon:
+    if largest * NEVER_CUT < args.epsilon:
         advice = f"set epsilon to about {2 * max(largest, SAME):.0e}"
         return Verdict(name="clip range", level="warning", sentence=f"{sentence}, so it never acts: {advice}.")
     return Verdict(name="clip range", level="ok", sentence=f"{sentence}.")

@@ -1,8 +1,10 @@
-"""Encoded prompts, each encoded once: a run asks for the same ones again and again."""
+"""Encoded prompts, each encoded once: a run asks for the same ones again and again. They wait in main memory, since ten
+thousand of them (4 MB each for Wan) would fill a device."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 from engine.families.base import Conditioning, ModelFamily
 
@@ -14,6 +16,7 @@ class EncodedPrompts:
         self._family = family
         self._fps = fps
         self._known: dict[str, Conditioning] = {}
+        self._device: Any = None
         self.encoded = 0
 
     def rows(self, prompts: Sequence[str]) -> Conditioning:
@@ -21,9 +24,10 @@ class EncodedPrompts:
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
         with self._family.reading() if new else nullcontext():
             for prompt in new:  # one at a time: a prompt's row must not depend on which others were new
-                self._known[prompt] = replace(self._family.encode([prompt]), fps=self._fps)
+                row = replace(self._family.encode([prompt]), fps=self._fps)
+                self._known[prompt], self._device = row.to("cpu"), row.embeds.device
                 self.encoded += 1
         rows = self._known[prompts[0]]
         for prompt in prompts[1:]:
             rows = rows.joined(self._known[prompt])
-        return rows
+        return rows.to(self._device)

@@ -143,10 +143,20 @@ def train_here(run: Run, actors: Resources | None = None) -> int:
         signal.signal(number, recorder.ask_to_stop)
     try:
         return FINISHED if train(run, recorder, actors) else STOPPED
-    except DailiesError as error:
-        log.error("%s", error)
-        sys.stderr.write(f"{error}\n" if is_first() else f"process {rank()}: {error}\n")
+    except (DailiesError, OSError) as error:
+        told = str(error) if isinstance(error, DailiesError) else _of_the_system(error, run)
+        log.error("%s", told)
+        sys.stderr.write(f"{told}\n" if is_first() else f"process {rank()}: {told}\n")
         return FAILED
+
+
+def _of_the_system(error: OSError, run: Run) -> str:
+    """A full disk may be met first by a line of metrics."""
+    where = f" ({error.filename})" if error.filename else ""
+    return (
+        f"The system refused to read or write{where}: {error.strerror or error}. Mend that, or make room on the disk "
+        f"of {run.folder}, then resume the run. What was written before is whole."
+    )
 
 
 def main() -> int:

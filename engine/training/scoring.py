@@ -9,7 +9,9 @@ tokens. None means that the reward does not apply. A function may be `async`; su
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -46,8 +48,17 @@ def _awaited(answers: Sequence[Values | Awaitable[Values]]) -> list[Values]:
     async def together() -> list[Values]:
         return list(await asyncio.gather(*waiting))
 
-    arrived = iter(asyncio.run(together()) if waiting else ())
+    arrived = iter(asyncio.run_coroutine_threadsafe(together(), _loop()).result() if waiting else ())
     return [next(arrived) if inspect.isawaitable(answer) else answer for answer in answers]
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """One for the process, in a thread of its own: clients keep what belongs to it from batch to batch, and a
+    notebook's own loop may be running here."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="rewards", daemon=True).start()
+    return loop
 
 
 def name_of(function: RewardFunc) -> str:

@@ -351,6 +351,8 @@ def writing(what: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise  # of the device, not of the disk
         shutil.rmtree(folder, ignore_errors=True)
         raise TrainingError(
             f"{what} cannot be written in {folder.parent} ({error}): make room there, then resume the run. What was "

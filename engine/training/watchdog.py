@@ -106,7 +106,7 @@ class Watchdog(TrainerCallback):
         """The clips as they are now (or by the model before training), and everything that is watched of them."""
         trainer = self._trainer
         with trainer.reference.in_place() if base else nullcontext(), undisturbed(trainer.family.network):
-            made = roll_out(trainer.family, self._requests, trainer.prompts)
+            made = roll_out(trainer.family, self._requests, trainer.prompts, batch=batch_of(trainer))
         with undisturbed(trainer.family.network):
             drift = torch.zeros(len(made.clips)) if base else drift_of(trainer, made)
         columns: dict[str, Column] = {
@@ -197,11 +197,22 @@ def drift_of(trainer: VideoTrainer, made: Rollouts) -> Tensor:
     for share in DRIFT_LEVELS:
         level = torch.full((len(clean),), share).to(clean)
         noisy = noised(kind, clean, noise, level)
-        now = family.predict(noisy, level, conditioning).float()
-        with trainer.reference.in_place():
-            before = family.predict(noisy, level, conditioning).float()
-        total += (now - before).square().flatten(1).mean(1) / before.square().flatten(1).mean(1).clamp(min=1e-9)
+        for start in range(0, len(clean), batch_of(trainer)):
+            rows = slice(start, start + batch_of(trainer))
+            given = (noisy[rows], level[rows], conditioning.rows(rows))
+            now = family.predict(*given).float()
+            with trainer.reference.in_place():
+                before = family.predict(*given).float()
+            total[rows] += (now - before).square().flatten(1).mean(1) / before.square().flatten(1).mean(1).clamp(
+                min=1e-9
+            )
     return (total / len(DRIFT_LEVELS)).cpu()
+
+
+def batch_of(trainer: VideoTrainer) -> int:
+    """Clips that go through the network together without gradients: as many as the recipe makes room for."""
+    args: Any = trainer.args
+    return int(getattr(args, "rollout_batch", 0) or 2 * args.per_device_train_batch_size)
 
 
 def _means(look: Look) -> dict[str, float]:

@@ -94,15 +94,19 @@ class Snapshot:
 
 
 @contextmanager
-def after_first_update(network: nn.Module, rate: float) -> Iterator[None]:
-    """The weights are what Adam's first update at `rate` makes of their gradients, which is a step of `rate` against
-    each one's sign, inside the block; afterwards they are as before, and the gradients are gone."""
+def after_first_update(network: nn.Module, rate: float, *, most: float, epsilon: float) -> Iterator[None]:
+    """The weights are what Adam's first update at `rate` makes of their gradients inside the block: a step of `rate`
+    against each one's sign, less where a gradient is near `epsilon`, once their norm is cut to `most` (0: it is not).
+    Afterwards the weights are as before, and the gradients are gone."""
     before = Snapshot(network)
     try:
+        if most > 0:
+            nn.utils.clip_grad_norm_([parameter for _, parameter in trainable(network)], most)
         with torch.no_grad():
             for _, parameter in trainable(network):
                 if parameter.grad is not None:
-                    parameter.data = parameter.data - rate * parameter.grad.sign()
+                    step = parameter.grad / (parameter.grad.abs() + epsilon)
+                    parameter.data = parameter.data - rate * step
         network.zero_grad(set_to_none=True)
         yield
     finally:

@@ -50,10 +50,11 @@ class Proof:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    def claim(self, what: str, value: float, *, floor: float, **more: Any) -> None:
-        """A result with the least that it must be."""
-        self.say("claim", what=what, value=round(value, 4), floor=floor, reached=value >= floor, **more)
-        if value < floor:
+    def claim(self, what: str, value: float, *, floor: float, above: bool = False, **more: Any) -> None:
+        """A result with the least that it must be, or with what it must be `above`."""
+        reached = value > floor if above else value >= floor
+        self.say("claim", what=what, value=round(value, 4), floor=floor, reached=reached, **more)
+        if not reached:
             self.missed.append(what)
 
     def ended(self) -> int:

@@ -56,7 +56,7 @@ def compare(proof: Proof, before: list[Any], after: list[Any], *, floor: float) 
     scores = [[values(reward, clips) for reward in REWARDS] for clips in (before, after)]
     mixes = [[mean(of_clip) for of_clip in zip(*side, strict=True)] for side in scores]
     mixed = interval(*mixes, before)
-    proof.claim("the trained mix rises on held-out prompts", mixed["low"], floor=floor, **mixed)
+    proof.claim("the trained mix rises on held-out prompts", mixed["low"], floor=floor, above=True, **mixed)
     for reward, first, second in zip(REWARDS, *scores, strict=True):
         proof.say("measure", name=reward.__name__, role="trained", **interval(first, second, before))
     sides = judged(before), judged(after)
@@ -65,6 +65,7 @@ def compare(proof: Proof, before: list[Any], after: list[Any], *, floor: float) 
         "the held-out judge rises on held-out prompts",
         change["low"],
         floor=floor,
+        above=True,
         judge_before=round(mean(sides[0]), 4),
         judge_after=round(mean(sides[1]), 4),
         share_of_error_removed=round(change["mean"] / (1 - mean(sides[0])), 4),

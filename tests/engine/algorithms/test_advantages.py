@@ -83,6 +83,19 @@ def test_max_group_std_keeps_weak_groups_weak() -> None:
     assert largest[4:].abs().max() < 0.01 * largest[:4].abs().max()
 
 
+def test_nor_does_the_whitening_of_the_sum_blow_it_up() -> None:
+    rewards = 0.5 + 1e-5 * torch.rand(16, 2, generator=torch.Generator().manual_seed(0))
+    held = advantages(rewards, 4, aggregation="normalize_then_sum", floor=0.02).values
+    assert held.abs().max() < 0.02
+    assert advantages(rewards, 4, aggregation="normalize_then_sum").values.abs().max() > 0.3  # TRL's arithmetic
+
+
+def test_the_floor_leaves_real_differences_as_they_are() -> None:
+    rewards = torch.rand(16, 2, generator=torch.Generator().manual_seed(0))
+    held, free = (advantages(rewards, 4, aggregation="normalize_then_sum", floor=f).values for f in (0.02, 0.0))
+    torch.testing.assert_close(held, free)
+
+
 def test_floor_keeps_noise_from_being_blown_up() -> None:
     rewards = torch.tensor([0.5, 0.5 + 1e-5, 0.5, 0.5])[:, None]
     assert advantages(rewards, 4, floor=0.05).values.abs().max() < 1e-3

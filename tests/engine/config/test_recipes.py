@@ -98,3 +98,11 @@ def test_recipes_for_real_models_hold_rewards_out_and_prompts_too() -> None:
         assert watched - set(trained), key
         if recipe.prompts:
             assert not set(read_prompts(recipe.prompts)) & set(read_prompts(recipe.test_prompts)), key
+
+
+def test_what_is_replayed_on_a_gpu_is_replayed_in_the_batches_that_it_was_made_in() -> None:
+    """Other batches round otherwise in bf16, and the ratios would not begin at 1."""
+    for key in preset_keys("train"):
+        recipe = load_train_preset(key)
+        if recipe.algorithm == "grpo" and load_preset("models", recipe.model).dtype == "bfloat16":
+            assert recipe.settings["rollout_batch"] == recipe.settings["per_device_train_batch_size"], key

@@ -3,6 +3,8 @@
 A limit on the size of files stands for the full disk: both fail in the middle of a write.
 """
 
+import errno
+import os
 import resource
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +13,13 @@ from typing import Any
 
 import pytest
 
+from engine.config.presets import load_train_preset
+from engine.data.runs import Run
+from engine.data.workspace import Workspace
 from engine.errors import TrainingError
 from engine.training.config import VideoNFTConfig
 from engine.training.nft_trainer import VideoNFTTrainer
+from engine.training.run import FAILED, train_here
 
 
 def brightness(prompts: Sequence[str], completions: Sequence[Any], **_: Any) -> list[float]:
@@ -59,6 +65,22 @@ def test_a_full_disk_costs_a_checkpoint_and_no_more(open_tiny: Callable[[], Any]
     resumed.train(resume_from_checkpoint=str(good))
     assert (tmp_path / "checkpoint-4" / "trainer_state.json").is_file()
     assert [row["step"] for row in resumed.state.log_history if "loss" in row] == [1, 2, 3, 4]
+
+
+def test_a_line_of_metrics_may_meet_it_first(
+    preset: str, space: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "metrics.jsonl")
+
+    run = Run.create(space, load_train_preset(preset, {"settings": {"max_steps": 2}}))
+    monkeypatch.setattr(Run, "append_metrics", refuse)
+    monkeypatch.setenv("DAILIES_TRACKIO", "0")
+    with monkeypatch.context() as handlers:
+        handlers.setattr("signal.signal", lambda *_: None)
+        assert train_here(run) == FAILED
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("The system refused to read or write (metrics.jsonl): No space left on device.")
 
 
 def test_so_do_the_trained_weights(open_tiny: Callable[[], Any], tmp_path: Path) -> None:

@@ -34,3 +34,12 @@ def test_clips_of_another_shape_than_the_settings_say_are_told_of_once(
     assert pairs.latents([row("a circle", 9)])[0].shape == LatentPairs(family).latents([row("a circle", 9)])[0].shape
     [said] = caplog.messages
     assert "a clip with num_frames = 9, width = 32, but the settings say num_frames = 17, width = 64" in said
+
+
+def test_clips_are_cut_to_a_length_that_the_family_can_make(open_tiny: Callable[[], Any]) -> None:
+    """VideoDPO-10k has 16 frames: a VAE of 8k+1 would otherwise drop or misplace the last ones without a word."""
+    pairs, longer = LatentPairs(open_tiny()), row("a circle", 16)
+    cut = {**longer, **{side: longer[side][:9] for side in ("chosen", "rejected")}}
+    for got, wanted in zip(pairs.latents([longer]), LatentPairs(open_tiny()).latents([cut]), strict=True):
+        np.testing.assert_array_equal(got.numpy(), wanted.numpy())
+    assert pairs.seen == {(9, 32, 32)}

@@ -59,6 +59,15 @@ def test_pairs_of_one_clip_are_stopped(open_tiny: Open, tmp_path: Path) -> None:
     assert "of the first 2 pairs are the same" in found[-1].sentence
 
 
+def test_pairs_of_another_shape_than_the_settings_say_are_warned_of(open_tiny: Open, tmp_path: Path) -> None:
+    chosen, rejected = np.random.default_rng(0).integers(0, 255, (2, 2, 16, 32, 48, 3), np.uint8)
+    rows = [{"prompt": p, "chosen": c, "rejected": r} for p, c, r in zip(PROMPTS, chosen, rejected, strict=True)]
+    args = VideoDPOConfig(output_dir=str(tmp_path), **SETTINGS)
+    told = {v.name: v for v in preflight(VideoDPOTrainer(model=open_tiny(), args=args, train_dataset=rows))}
+    assert told["clips"].level == "warning"
+    assert "learnt as 9 frames of 48x32 px, not as 9 of 32x32" in told["clips"].sentence
+
+
 def test_nothing_of_preflight_is_logged_as_training(open_tiny: Open, tmp_path: Path) -> None:
     trainer = online(open_tiny(), tmp_path, brightness)
     assert {one.name for one in preflight(trainer)} >= {"rewards", "groups"}
@@ -103,6 +112,11 @@ def test_the_clip_range_is_held_against_what_one_update_moves(open_tiny: Open, t
     assert fitting.level == "ok"
     _, wide = clip_range(open_tiny(), tmp_path, learning_rate=1e-3, epsilon=0.2)
     assert wide.level == "warning" and "never acts" in wide.sentence
+
+
+def test_a_range_that_cannot_act_is_not_complained_of(open_tiny: Open, tmp_path: Path) -> None:
+    _, told = clip_range(open_tiny(), tmp_path, learning_rate=1e-2, epsilon=1e-12, num_iterations=1)
+    assert told.level == "ok" and "all ratios are 1 and nothing is cut" in told.sentence
 
 
 def test_the_update_that_is_tried_is_the_one_that_is_made(open_tiny: Open, tmp_path: Path) -> None:

@@ -44,6 +44,21 @@ def test_async_functions_wait_side_by_side() -> None:
     assert score(functions, ROWS, CLIPS).tolist() == [[0.25, 0.5, 0.75]] * 3
 
 
+def test_async_functions_keep_their_loop_and_a_notebooks_own_may_run() -> None:
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def reward(completions: Sequence[Clip], **_: Any) -> list[float]:
+        loops.append(asyncio.get_running_loop())
+        return [0.5] * len(completions)
+
+    async def in_a_notebook() -> None:
+        score([reward], ROWS, CLIPS)
+
+    score([reward], ROWS, CLIPS)
+    asyncio.run(in_a_notebook())
+    assert loops[0] is loops[1] and loops[0].is_running()
+
+
 def test_async_values_are_checked_too() -> None:
     async def broken(**_: Any) -> list[float]:
         return [0.5, float("nan"), 0.5]

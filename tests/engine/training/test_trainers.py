@@ -336,9 +336,9 @@ def test_settings_that_contradict_themselves_are_refused(open_tiny: Open, tmp_pa
 # ------------------------------------------------------------------------------------------------------------ preflight
 
 LOOKED_AT = {
-    "dpo": {"frames", "beta"},
-    "grpo": {"frames", "checkpoints", "rewards", "groups", "replay"},
-    "nft": {"frames", "checkpoints", "rewards", "groups"},
+    "dpo": {"frames", "clips", "beta"},
+    "grpo": {"frames", "checkpoints", "rewards", "groups", "fps", "tiling", "replay", "clip range"},
+    "nft": {"frames", "checkpoints", "rewards", "groups", "fps", "tiling"},
 }
 
 
