@@ -64,7 +64,8 @@ class _Table:
 def learn_mix(votes: Sequence[StoredVote], scores: Scores, rewards: Sequence[str], *, seed: int = 0) -> LearnedMix:
     """Learn the weights of `rewards` from votes on clips with `scores`.
 
-    Raises ConfigError: fewer than ten pairs whose clips are scored, or no reward that people's choices follow.
+    Raises ConfigError: fewer than ten pairs whose clips are scored, ties alone, or no reward that people's choices
+    follow.
     """
     told = opinions(votes)
     rows = [_differences(one, scores, rewards) for one in told]
@@ -76,6 +77,11 @@ def learn_mix(votes: Sequence[StoredVote], scores: Scores, rewards: Sequence[str
         )
     found = np.array([rows[number] for number in useful])
     table = _table(found, [told[number] for number in useful], seed)
+    if not (table.score != 0.5).any():
+        raise ConfigError(
+            f"All {len(useful)} pairs are ties: people told no clip from the other, so there is nothing to learn. "
+            "Ask about clips that differ more."
+        )
     penalty = max(PENALTIES, key=lambda one: _likelihood(table, one))
     weights = _fit(table, penalty)
     if not weights.sum() > 0:

@@ -92,6 +92,13 @@ def test_too_few_votes_teach_nothing(people):
         learn_mix(votes[:5], scores, list(WEIGHTS))
 
 
+def test_ties_alone_teach_nothing(people, a_vote):
+    _, scores = people
+    ties = [a_vote(n, (f"a{n}", "x"), (f"b{n}", "y"), "tie", pair=f"p{n}", prompt=f"prompt {n}") for n in range(20)]
+    with pytest.raises(ConfigError, match="All 20 pairs are ties"):
+        learn_mix(ties, scores, list(WEIGHTS))
+
+
 def test_rewards_are_measured_against_people(people):
     votes, scores = people
     turned = {clip: {**values, "framing": 1 - values["seam"], "flat": 0.5} for clip, values in scores.items()}
