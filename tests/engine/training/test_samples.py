@@ -16,7 +16,7 @@ from engine.errors import ConfigError
 from engine.generation.request import GenerationRequest
 from engine.generation.video_io import read_header
 from engine.training.config import VideoNFTConfig
-from engine.training.evaluate import MONITORS
+from engine.training.evaluate import MONITORED, MONITORS
 from engine.training.run import Recorder, train
 from engine.training.sample_scores import SampleScores
 from engine.training.samples import sample_requests
@@ -89,7 +89,9 @@ def test_a_set_at_each_checkpoint_beside_the_base(new_run: Callable[..., Run]) -
         assert [(one.prompt, one.seed) for one in found.samples] == [(one.prompt, one.seed) for one in kept.requests()]
         file = kept.file(found.name, found.samples[0].file)
         assert file is not None and read_header(file).num_frames == 9
-        assert set(found.samples[0].report["results"]) == {"flow_smoothness", "loop_break"}
+        report = found.samples[0].report
+        assert set(report["results"]) == {"flow_smoothness", "loop_break", *MONITORED}
+        assert set(report["weights"]) <= {"flow_smoothness", "loop_break"}  # what is monitored besides does not count
     rows = {row["step"]: row for row in run.metrics()}
     assert sorted(rows) == [1, 2, 3, 4]
     assert [step for step in rows if "samples/total" in rows[step]] == [2, 4]
