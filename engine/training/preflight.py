@@ -47,7 +47,7 @@ class Verdict:
 
 def everything(preset: TrainPreset, trainer: VideoTrainer, shards: int = 1) -> list[Verdict]:
     """All verdicts for a recipe and the trainer made of it, with the weights in `shards`."""
-    return [*memory(preset, shards), *longest(preset), *preflight(trainer)]
+    return [*memory(preset, shards), *longest(preset), *speed(preset), *preflight(trainer)]
 
 
 def preflight(trainer: VideoTrainer) -> list[Verdict]:
@@ -88,6 +88,17 @@ def longest(preset: TrainPreset) -> Iterator[Verdict]:
             f"pictures may fall apart beyond that. Set num_frames to {model.max_frames}, or take another model."
         )
         yield Verdict(name="length", level="warning", sentence=sentence)
+
+
+def speed(preset: TrainPreset) -> Iterator[Verdict]:
+    """A warning for clips of another speed than Generate makes them, which rewards of motion would measure."""
+    model, fps = load_preset("models", preset.model), preset.settings.get("fps")
+    if isinstance(fps, int | float) and fps != model.fps:
+        sentence = (
+            f"Clips are made and scored at {fps:g} fps, but Generate makes {model.title}'s at {model.fps:g}: what "
+            f"is learnt of motion is learnt for another speed. Leave fps out, or set it to {model.fps:g}."
+        )
+        yield Verdict(name="speed", level="warning", sentence=sentence)
 
 
 def save(verdicts: Sequence[Verdict], run: Run) -> None:

@@ -7,7 +7,7 @@ from engine.config.settings import settings_of
 from engine.errors import ConfigError
 from engine.families import family_spec
 from engine.hardware.forecast import forecast
-from engine.training.preflight import longest
+from engine.training.preflight import longest, speed
 
 RECIPES = preset_keys("train")
 MI300X_GIB = 192.0
@@ -85,6 +85,13 @@ def test_clips_longer_than_the_model_was_made_for_are_warned_of() -> None:
     (verdict,) = longest(load_train_preset("mi300x_conservative", {"settings": {"num_frames": 97}}))
     assert verdict.level == "warning"
     assert "made for clips of up to 81 frames, and these have 97" in verdict.sentence
+
+
+def test_clips_of_another_speed_than_generates_are_warned_of() -> None:
+    (verdict,) = speed(load_train_preset("grpo_online", {"settings": {"fps": 24.0}}))
+    assert verdict.level == "warning"
+    assert "made and scored at 24 fps, but Generate makes Wan 2.1 1.3B's at 16" in verdict.sentence
+    assert not [key for key in preset_keys("train") if list(speed(load_train_preset(key)))]
 
 
 def test_recipes_for_real_models_hold_rewards_out_and_prompts_too() -> None:

@@ -23,40 +23,14 @@ from engine.training.samples import sample_requests
 from rewards import Clip
 from rewards.suite import RewardSuite
 
-PRESET = """
-title = "Tiny NFT"
-algorithm = "nft"
-model = "tiny"
-mix = "tiny"
-rewards = "total"
-prompts = "mini"
-[settings]
-num_frames = 9
-width = 32
-height = 32
-num_steps = 2
-lora_rank = 2
-learning_rate = 1e-2
-max_steps = 4
-num_generations = 2
-per_device_train_batch_size = 2
-gradient_accumulation_steps = 1
-save_steps = 2
-logging_steps = 1
-sample_clips = 2
-"""
+SETTINGS = {"learning_rate": 1e-2, "max_steps": 4, "sample_clips": 2}
 
 
 @pytest.fixture
-def new_run(
-    tiny_model: str, tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Run]:
+def new_run(preset: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
     """`new_run(**settings)`: a run of a tiny model, not yet begun."""
     monkeypatch.setenv("DAILIES_TRACKIO", "0")
-    folder = tmp_path / "presets" / "train"
-    folder.mkdir(parents=True)
-    (folder / "tiny_nft.toml").write_text(PRESET)
-    return lambda **settings: Run.create(workspace, load_train_preset("tiny_nft", {"settings": settings}))
+    return lambda **settings: Run.create(workspace, load_train_preset(preset, {"settings": {**SETTINGS, **settings}}))
 
 
 def trained(run: Run) -> dict[str, torch.Tensor]:
