@@ -1,8 +1,9 @@
 """Advantages of groups: how much better a clip was than its siblings of the same prompt, from one reward or several.
 
-source      group: GRPO, arXiv:2402.03300, sec. 4.1; global std: Flow-GRPO, arXiv:2505.05470, sec. 4 and its code;
-            max-group std: LongCat-Video, arXiv:2510.22200; normalise each reward, then sum: GDPO, arXiv:2601.05242,
-            which is what TRL calls `normalize_then_sum`
+source      group: GRPO, arXiv:2402.03300, sec. 4.1.2 (no number there; it is Eq. 4 of Flow-GRPO, arXiv:2505.05470v5);
+            global std: Flow-GRPO's code; max-group std: LongCat-Video, arXiv:2510.22200v2, Eq. 9; normalise each
+            reward, sum by weight, normalise over the batch: GDPO, arXiv:2601.05242v1, Eq. 4, 7 and 6, which is what TRL
+            calls `normalize_then_sum`
 
 `rewards[N,R]` are N = P groups of G clips in a row, one column a reward; NaN = that reward does not apply to that clip.
 Why four scales: dividing by a group's own std (`group`) makes a group whose rewards differ by noise alone as loud as

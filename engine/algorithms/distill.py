@@ -1,7 +1,7 @@
 """Multistep consistency distillation: a student that goes in a few long steps where the teacher goes in many.
 
-source      Multistep Consistency Models, arXiv:2403.06807, Algorithm 1; guidance inside the target as in Latent
-            Consistency Models, arXiv:2310.04378, Eq. 14; the pseudo-Huber distance of arXiv:2310.14189, Eq. 8
+source      Multistep Consistency Models, arXiv:2403.06807v3, Eq. 6-7 and Algorithm 1; guidance inside the target as in
+            Latent Consistency Models, arXiv:2310.04378, Eq. 14; the pseudo-Huber distance of arXiv:2310.14189, Eq. 8
 
 The noise levels are cut into as many segments as the student has steps. Inside a segment that ends at level b, a
 latent x_t is carried one short step to x_s by the teacher; from x_s the student (its average, without gradient) jumps

@@ -1,8 +1,8 @@
 """GRPO for diffusion: each random denoising step is an action, and its Gaussian density the policy.
 
-source      GRPO, arXiv:2402.03300, Eq. 3 (clipped objective of a group); Flow-GRPO, arXiv:2505.05470, sec. 3-4 (over
-            denoising steps, KL in closed form); DanceGRPO, arXiv:2505.07818, sec. 3; the SDE steps themselves
-            stand in `sampling/step.py`
+source      GRPO, arXiv:2402.03300, Eq. 3 (clipped objective of a group); Flow-GRPO, arXiv:2505.05470v5, Eq. 5 (over
+            denoising steps; the KL in closed form follows Eq. 9 without a number); DanceGRPO, arXiv:2505.07818v4, Eq. 9
+            (without the KL); the SDE steps themselves stand in `sampling/step.py`
 
 A step's log-probability is the mean over the clip's elements (about 1e6 of them), so a ratio moves by about 1e-5 where
 a language model's moves by 0.1: clip ranges run from 1e-5 to 1e-3, and a language model's 0.2 never fires.

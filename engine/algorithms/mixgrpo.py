@@ -1,6 +1,7 @@
 """MixGRPO's sliding window: only the steps inside it are random and trained, the others follow the ODE.
 
-source      MixGRPO, arXiv:2507.21802, sec. 3.2 and Algorithm 1
+source      MixGRPO, arXiv:2507.21802v7, Eq. 11 (the window), Eq. 7 (random inside it, ODE outside), Eq. 9 (trained
+            inside it alone) and Algorithm 1, whose window stays at the last steps; its code has `--roll_back`
 
 Fewer random steps means fewer that are replayed with gradients, and credit that is easier to assign.
 """

@@ -1,6 +1,7 @@
 """DiffusionNFT: learn on the forward process from good and bad clips, with no log-probability and any sampler.
 
-source      DiffusionNFT, arXiv:2509.16117, sec. 3 and Algorithm 1; the adaptive weight is that of its code
+source      DiffusionNFT, arXiv:2509.16117v2, Eq. 5 (the loss; the two implicit policies follow it without numbers) and
+            Algorithm 1; the adaptive weight has no number either (sec. 3.3) and is that of its code
 
 From the clean latents x0 of a rollout by the old policy, freshly noised to x_t, two implicit policies are formed
 around the old prediction, and each is pulled to x0 by how good the clip was:
