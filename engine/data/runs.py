@@ -12,7 +12,7 @@ runs/<id>/
     adapter/              the trained weights, once the run is over
     log.txt, process.json, attempts/   its training processes, see engine.data.attempts
 
-A run may be moved: nothing inside names where it lies.
+A run may be moved, and a workspace too: nothing inside names where it lies.
 """
 
 import json
@@ -49,14 +49,15 @@ class Run:
     def create(cls, workspace: Workspace, preset: TrainPreset, start: Path | None = None) -> Self:
         """A new run of a resolved preset; it begins with the adapter in the folder `start`, or the base model.
 
-        Files that the preset names are noted with their whole paths: the process that trains may start elsewhere.
+        Files that the preset names are noted with their whole paths, for the process that trains may start elsewhere;
+        those of the workspace by the way to them from the run's folder, so that they can be moved together.
         """
         run = cls(workspace.runs / f"{preset.key}-{secrets.token_hex(3)}")
         try:
             run.folder.mkdir(parents=True)
             if start is not None:
                 run.begin_with(start)
-            write_whole(run.resolved, _with_whole_paths(preset).model_dump_json(indent=2) + "\n")
+            run.replace_preset(preset)
         except OSError as error:
             raise StoreError(f"The run {run.folder} cannot be written: {error.strerror or error}.") from error
         return run
@@ -142,11 +143,13 @@ class Run:
         return self.folder / "evaluation.json"
 
     def preset(self) -> TrainPreset:
-        """What was asked for. Raises StoreError when the file is damaged."""
+        """What was asked for, its files by whole paths. Raises StoreError when the file is damaged."""
         try:
-            return TrainPreset.model_validate_json(self.resolved.read_bytes())
+            preset = TrainPreset.model_validate_json(self.resolved.read_bytes())
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.resolved} is damaged: {str(error).splitlines()[0]}") from error
+        near = {name: path for name, path in _files(preset).items() if path.parts[:1] == ("..",)}
+        return preset.model_copy(update={name: str((self.folder / path).resolve()) for name, path in near.items()})
 
     def begin_with(self, adapter: Path) -> None:
         """Begin with the weights in this folder."""
@@ -158,6 +161,11 @@ class Run:
 
     def replace_preset(self, preset: TrainPreset) -> None:
         """Ask for something else from now on; only while nobody trains the run."""
+        files = {name: path for name, path in _files(preset).items() if path.exists() or path.parts[:1] == ("..",)}
+        whole = {name: path.resolve() for name, path in files.items()}
+        root = self.workspace.root
+        noted = {name: _way(path, self.folder) if path.is_relative_to(root) else path for name, path in whole.items()}
+        preset = preset.model_copy(update={name: str(path) for name, path in noted.items()})
         write_whole(self.resolved, preset.model_dump_json(indent=2) + "\n")
 
     def last_checkpoint(self) -> Path | None:
@@ -280,12 +288,15 @@ class Run:
         return step, of
 
 
-def _with_whole_paths(preset: TrainPreset) -> TrainPreset:
-    """Prompts may also be named by a key, which is no file."""
+def _files(preset: TrainPreset) -> dict[str, Path]:
+    """What the preset names as files or folders; prompts may also be named by a key, which is no file."""
     named = {name: getattr(preset, name) for name in ("pairs", "prompts", "test_prompts")}
-    paths = {name: Path(value) for name, value in named.items() if value and (name == "pairs" or Path(value).suffix)}
-    found = {name: str(path.resolve()) for name, path in paths.items() if path.exists()}
-    return preset.model_copy(update=found)
+    return {name: Path(value) for name, value in named.items() if value and (name == "pairs" or Path(value).suffix)}
+
+
+def _way(path: Path, folder: Path) -> Path:
+    """From a folder to a path, beginning with `..` by which it is known."""
+    return Path("..", os.path.relpath(path, folder.resolve().parent))
 
 
 def list_runs(workspace: Workspace) -> list[Run]:

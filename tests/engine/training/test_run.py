@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -157,6 +158,23 @@ def test_unknown_prompts_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("# nothing\n\n")
     with pytest.raises(ConfigError, match="holds no prompt"):
         read_prompts(str(tmp_path / "empty.txt"))
+
+
+def test_a_workspace_may_be_moved_with_the_pairs_that_its_runs_learn_from(tmp_path: Path) -> None:
+    space = Workspace(tmp_path / "here").prepare()
+    (space.root / "imports").mkdir()
+    for place in (space.root / "imports" / "mine.jsonl", tmp_path / "elsewhere.txt"):
+        place.write_text("a red ball\n", encoding="utf-8")
+    asked = {"pairs": str(space.root / "imports" / "mine.jsonl"), "prompts": str(tmp_path / "elsewhere.txt")}
+    run = Run.create(space, load_train_preset("mini_dpo").model_copy(update={**asked, "test_prompts": "mini"}))
+    assert str(space.root) not in run.resolved.read_text(encoding="utf-8")
+    assert {name: getattr(run.preset(), name) for name in asked} == asked
+    os.rename(space.root, tmp_path / "there")
+    moved = Run.find(Workspace(tmp_path / "there"), run.id)
+    for _ in range(2):
+        assert moved.preset().pairs == str(tmp_path / "there" / "imports" / "mine.jsonl")
+        assert (moved.preset().prompts, moved.preset().test_prompts) == (asked["prompts"], "mini")
+        moved.replace_preset(moved.preset())
 
 
 def test_every_shipped_recipe_is_whole() -> None:
