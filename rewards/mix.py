@@ -81,7 +81,8 @@ class RewardReport:
     """Everything that scoring one clip found out.
 
     `weights` are the shares used after renormalising; `gates` the measured gates; `seconds` what each reward and each
-    shared piece (flow, visible, ...) took by itself; `notes` what was left out and why; `calibration` is "set-version".
+    shared piece (flow, visible, ...) took by itself; `notes` what was left out and why, `missing` the rewards of these
+    that could not be computed on this machine, with the reason; `calibration` is "set-version".
     """
 
     clip_id: str
@@ -93,6 +94,7 @@ class RewardReport:
     seconds: dict[str, float]
     calibration: str
     notes: tuple[str, ...] = field(default=())
+    missing: dict[str, str] = field(default_factory=dict)
 
     @property
     def parts(self) -> dict[str, float | None]:
@@ -110,6 +112,7 @@ class RewardReport:
             "seconds": {key: round(spent, 6) for key, spent in self.seconds.items()},
             "calibration": self.calibration,
             "notes": list(self.notes),
+            "missing": self.missing,
             "results": {key: _result_to_dict(result) for key, result in self.results.items()},
         }
 
@@ -118,7 +121,7 @@ class RewardReport:
         """The inverse of `to_dict`."""
         results = {key: _result_from_dict(result) for key, result in stored["results"].items()}
         plain = {key: stored[key] for key in ("clip_id", "mix", "total", "weights", "gates", "seconds", "calibration")}
-        return cls(**plain, results=results, notes=tuple(stored["notes"]))
+        return cls(**plain, results=results, notes=tuple(stored["notes"]), missing=stored.get("missing", {}))
 
 
 def read_mix(path: Path, known: Collection[str] | None = None) -> Mix:

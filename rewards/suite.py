@@ -116,6 +116,7 @@ class RewardSuite:
             seconds={**seconds, **{f"shared.{piece}": spent for piece, spent in features.seconds.items()}},
             calibration=features.calibration.name,
             notes=total.notes,
+            missing=missing,
         )
 
 

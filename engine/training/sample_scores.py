@@ -42,7 +42,7 @@ class SampleScores:
         if self._own is None:
             return report
         parts = {key: report.parts[key] for key, weight in self._own.weights.items() if weight > 0}
-        found = combine(parts, self._own.weights, report.gates, self._own.gates)
+        found = combine(parts, self._own.weights, report.gates, self._own.gates, report.missing)
         return replace(report, mix=self._own.key, total=found.value, weights=found.weights, notes=found.notes)
 
     def means(self, reports: Sequence[RewardReport]) -> dict[str, float]:

@@ -102,6 +102,17 @@ def test_samples_are_measured_by_what_is_trained_on_what_is_not_and_the_six_metr
     assert [report.weights for report in reports] == [report.weights for report in own]
 
 
+def test_samples_say_what_could_not_be_computed(
+    clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAILIES_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    (report, _) = SampleScores(load_train_preset("mini_grpo", {"mix": "seed", "watch": None})).reports(clips)
+    said = {note.split()[0]: note for note in report.notes}
+    assert "could not be computed" in said["t_lpips"] and "does not apply" in said["identity_lock"]
+    assert set(report.missing) <= set(report.results) and "t_lpips" in report.missing
+
+
 def test_pairs_train_on_no_reward_and_their_samples_are_measured_all_the_same(clips: list[Clip]) -> None:
     scores = SampleScores(load_train_preset("mini_dpo"))
     found = scores.means(scores.reports(clips))
