@@ -1,7 +1,8 @@
 """How much arithmetic an update of a run is, and from that how long it takes. Pure functions; imports no torch.
 
-A forward pass costs 2 FLOP a weight and token, plus 4 N^2 d a block for attention; a backward pass twice that, and
-once more where blocks are recomputed.
+A forward pass costs 2 FLOP a weight and token, plus 4 N^2 d a block for attention. A backward pass costs that once more
+for what goes into each layer, and for the weights once more where they are trained: frozen ones, as beneath an adapter,
+have no gradients of their own, while attention has two sides always. Recomputed blocks cost a forward pass more.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,14 +20,24 @@ class Effort:
     forward: float
     trained: float
     checkpointed: bool = False
+    frozen: bool = False
 
     def flop(self, shape: NetworkShape, tokens: float) -> float:
-        one = forward_flop(shape, tokens)
-        return one * (self.forward + self.trained * (4 if self.checkpointed else 3))
+        again = forward_flop(shape, tokens) if self.checkpointed else 0.0
+        return self.forward * forward_flop(shape, tokens) + self.trained * (self.trained_flop(shape, tokens) + again)
+
+    def trained_flop(self, shape: NetworkShape, tokens: float) -> float:
+        """Of one clip forward and back, recomputing nothing."""
+        linear = linear_flop(shape, tokens)
+        return linear * (2 if self.frozen else 3) + 3 * (forward_flop(shape, tokens) - linear)
 
 
 def forward_flop(shape: NetworkShape, tokens: float) -> float:
-    return 2 * shape.params * tokens + 4 * tokens**2 * shape.channels * shape.blocks
+    return linear_flop(shape, tokens) + 4 * tokens**2 * shape.channels * shape.blocks
+
+
+def linear_flop(shape: NetworkShape, tokens: float) -> float:
+    return 2 * shape.params * tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -140,7 +140,8 @@ def flop_an_update(planned: Plan) -> float:
     count = EFFORTS.get(planned.preset.algorithm)
     if count is None:
         return 0.0
-    effort = replace(count(planned), checkpointed=load_of(planned).checkpointed)
+    load = load_of(planned)
+    effort = replace(count(planned), checkpointed=load.checkpointed, frozen=load.lora_rank > 0)
     return effort.flop(planned.shape, planned.tokens)
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,9 +173,7 @@ def measure(name: str, folder: Path, settings: dict[str, Any], where: Device) ->
     seconds = {part: last[f"time/{part}"] for part in ("rollout", "decode", "score")}
     seconds["update"] = last["time/step"] - sum(seconds.values())  # the optimiser and what the device still owed too
     effort, whole = EFFORTS["grpo"](planned), forward_flop(planned.shape, planned.tokens)
-    linear = 2 * planned.shape.params * planned.tokens
-    # Frozen layers have no gradients of their weights, so their way back costs one forward pass and attention's two.
-    trained = 2 * linear + 3 * (whole - linear)
+    trained = replace(effort, frozen=True).trained_flop(planned.shape, planned.tokens)
     work = {"rollout": effort.forward * whole, "update": effort.trained * trained}
     tflops = {part: flop / seconds[part] / 1e12 for part, flop in work.items()}
     peak_gib, reserved_gib = (last.get(f"memory/{kind}", 0.0) for kind in ("allocated", "reserved"))

@@ -10,7 +10,7 @@ from engine.config.presets import load_preset, load_train_preset, preset_keys
 from engine.config.schema import NetworkShape
 from engine.data.runs import Run
 from engine.data.workspace import Workspace
-from engine.hardware.effort import Effort, Pace, forward_flop, seconds_an_update
+from engine.hardware.effort import Effort, Pace, forward_flop, linear_flop, seconds_an_update
 from engine.hardware.forecast import flop_an_update, forecast, load_of, plan
 from engine.hardware.memory import (
     GIB,
@@ -219,6 +219,14 @@ def test_checkpoints_cost_a_forward_pass_more() -> None:
     plain, recomputed = Effort(forward=1, trained=2), Effort(forward=1, trained=2, checkpointed=True)
     assert plain.flop(shape, 100) == 7 * forward_flop(shape, 100)
     assert recomputed.flop(shape, 100) == 9 * forward_flop(shape, 100)
+
+
+def test_frozen_weights_have_no_gradients_of_their_own() -> None:
+    shape = load_for("mini").shape
+    whole, adapter = Effort(forward=0, trained=1), Effort(forward=0, trained=1, frozen=True)
+    assert whole.flop(shape, 100) - adapter.flop(shape, 100) == linear_flop(shape, 100)
+    attention = forward_flop(shape, 100) - linear_flop(shape, 100)
+    assert adapter.flop(shape, 100) == pytest.approx(2 * linear_flop(shape, 100) + 3 * attention)
 
 
 @pytest.mark.parametrize("key", preset_keys("train"))
