@@ -17,8 +17,10 @@ its own noise level: so keyframe conditioning is native. One prompt in ten is dr
 import argparse
 import json
 import logging
+import math
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LT
 from torch import Tensor, nn
 from transformers import AutoTokenizer, T5EncoderModel
 
+from engine.errors import TrainingError
 from engine.mini import autoencoder, text, world
 from engine.mini.latents import GRID, PICTURES, STRIDE, TARGET_DIM, Shard, load_shard, make_shard, renderers
 
@@ -51,6 +54,18 @@ TOKENS_PER_BATCH = 2112  # at scale 1: four clips of 129 frames
 EMA = 0.998
 SEEN = 0.98  # how slowly the losses that are told follow
 EARLY_AT, EARLY_SHARE = 0.45, 0.3  # see `export`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """How far the transformer's training has come, and the averaged weights of `EARLY_AT` of it once it is past that.
+
+    `elapsed_s` is what all runs took together, in seconds up to the last saved step; NaN where their file does not say.
+    """
+
+    step: int = 0
+    elapsed_s: float = 0.0
+    early: dict[str, Tensor] | None = None
 
 
 class Data:
@@ -168,7 +183,7 @@ def train_dit(
     work: Path, num_steps: int, seed: int, device: str = "cpu", scale: int = 1, minutes: float = float("inf")
 ) -> None:
     """Train, or go on training, until `num_steps` or `minutes` are over, whichever is first; the rate falls over the
-    last 30 %. A checkpoint every 200 steps."""
+    last 30 %. Both count from the first run on, those that were stopped included. A checkpoint every 200 steps."""
     torch.manual_seed(seed)
     data = Data(work, device, scale * TOKENS_PER_BATCH)
     model = LTXVideoTransformer3DModel(**DIT).to(device)
@@ -177,10 +192,11 @@ def train_dit(
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA))
     optimizer_list = optimizers(model, teller)
     state = {"model": model, "teller": teller, "average": average, "muon": optimizer_list[0], "adam": optimizer_list[1]}
-    step, early = _resume(work / "dit.pt", state, device)
+    reached = _resume(work / "dit.pt", state, device, num_steps, minutes)
+    step, elapsed_s, early = reached.step, reached.elapsed_s, reached.early
     log.info("DiT parameters: %.2f M, from step %d", sum(p.numel() for p in model.parameters()) / 1e6, step)
-    began, seen = time.monotonic(), dict.fromkeys(("flow", "told"), torch.zeros((), device=device))
-    done = step / num_steps
+    began_s, seen = time.monotonic() - elapsed_s, dict.fromkeys(("flow", "told"), torch.zeros((), device=device))
+    done = share_done(step, num_steps, elapsed_s, minutes)
     while done < 1:
         if step % 200 == 0 or not data.shards:
             data.refresh()
@@ -197,20 +213,28 @@ def train_dit(
             optimizer.zero_grad()
         average.update_parameters(model)
         step += 1
-        done = max(step / num_steps, (time.monotonic() - began) / (60 * minutes))
+        elapsed_s = time.monotonic() - began_s
+        done = share_done(step, num_steps, elapsed_s, minutes)
         seen = {name: torch.lerp(losses[name].detach(), before, SEEN) for name, before in seen.items()}
         if step % 200 == 0 or done >= 1:
-            debias = 1 - SEEN ** min(step, 1000)
+            debias = 1 - SEEN ** min(step - reached.step, 1000)
             told = {k: round(v.item() / debias, 4) for k, v in seen.items()}
-            log.info("dit step %d  %.0f s  %s  shards %d", step, time.monotonic() - began, told, len(data.paths))
+            log.info("dit step %d  %.0f s  %s  shards %d", step, elapsed_s, told, len(data.paths))
             if early is None and done >= EARLY_AT:
                 early = {name: value.clone() for name, value in _averaged(average.state_dict()).items()}
-            _save(work / "dit.pt", state | {"scale": scale, "early": early}, step)
+            now = {"step": step, "elapsed_s": elapsed_s, "early": early, "scale": scale}
+            _save(work / "dit.pt", state | now)
 
 
-def _save(path: Path, state: dict[str, Any], step: int) -> None:
+def share_done(step: int, num_steps: int, elapsed_s: float, minutes: float) -> float:
+    """How much of a training is over, by its steps or by its time; 1 or more at its end. Without a limit of time
+    (`minutes` infinite) `elapsed_s` may be NaN."""
+    return max(step / num_steps, elapsed_s / (60 * minutes) if math.isfinite(minutes) else 0.0)
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
     parts = {k: v.state_dict() if hasattr(v, "state_dict") else v for k, v in state.items()}
-    torch.save(parts | {"step": step}, path.with_suffix(".tmp"))
+    torch.save(parts, path.with_suffix(".tmp"))
     os.replace(path.with_suffix(".tmp"), path)
 
 
@@ -219,13 +243,25 @@ def _averaged(average: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in average.items() if name.startswith("module.")}
 
 
-def _resume(path: Path, state: dict[str, Any], device: str) -> tuple[int, dict[str, Tensor] | None]:
+def _resume(path: Path, state: dict[str, Any], device: str, num_steps: int, minutes: float) -> Reached:
+    """Load what `path` keeps into the parts of `state`; raises TrainingError when it lacks what going on needs."""
     if not path.exists():
-        return 0, None
+        return Reached()
     saved = torch.load(path, weights_only=True, map_location=device)
+    step, elapsed_s = int(saved["step"]), float(saved.get("elapsed_s", math.nan))
+    if "early" not in saved and step / num_steps >= EARLY_AT:
+        raise TrainingError(
+            f"{path} is at step {step} of {num_steps} without the average at {100 * EARLY_AT:.0f} % of the training, "
+            "which the model is partly made of: remove it to train the transformer anew."
+        )
+    if math.isfinite(minutes) and math.isnan(elapsed_s):
+        raise TrainingError(
+            f"{path} does not say how long it was trained, so a limit of {minutes:g} minutes cannot be kept: "
+            "go on without --minutes, or remove it to train the transformer anew."
+        )
     for name, part in state.items():
         part.load_state_dict(saved[name])
-    return int(saved["step"]), saved["early"]
+    return Reached(step=step, elapsed_s=elapsed_s, early=saved.get("early"))
 
 
 def export(work: Path, out: Path) -> None:
@@ -235,9 +271,16 @@ def export(work: Path, out: Path) -> None:
     The model is left unfinished on purpose. What is trained to its end makes nearly as few mistakes as its autoencoder
     lets it (the judge: 0.898 of clips in 8 steps, 0.937 of true ones that were encoded and decoded), also in 3 steps,
     so that no reinforcement could be seen to mend anything.
+
+    Raises TrainingError when dit.pt has no record of whether there are weights of `EARLY_AT`.
     """
     transformer = LTXVideoTransformer3DModel(**DIT)
     saved_state = torch.load(work / "dit.pt", weights_only=True, map_location="cpu")
+    if "early" not in saved_state:
+        raise TrainingError(
+            f"{work / 'dit.pt'} lacks the average at {100 * EARLY_AT:.0f} % of the training, which the model is partly "
+            "made of: run the phase dit first."
+        )
     weights, early = _averaged(saved_state["average"]), saved_state["early"]
     if early is not None:
         weights = {name: torch.lerp(value, early[name], EARLY_SHARE) for name, value in weights.items()}
@@ -276,7 +319,7 @@ def main() -> None:
     parser.add_argument("--phases", default="vae,text,latents,dit,export")
     parser.add_argument("--vae-steps", type=int, default=2000)
     parser.add_argument("--dit-steps", type=int, default=5000)
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="the longest that dit takes")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="the longest that all runs of dit take")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="of latents and dit: cpu, or cuda")

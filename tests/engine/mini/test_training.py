@@ -1,6 +1,11 @@
 """The script that trains `mini`, at a few steps: every phase runs, resumes, ends in a folder that diffusers loads."""
 
+import itertools
+import math
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +13,7 @@ import torch
 from diffusers import AutoencoderKLLTXVideo, LTXPipeline
 from safetensors.torch import load_file
 
+from engine.errors import TrainingError
 from engine.mini import autoencoder, latents, text, train, world
 
 # Under autocast the gains of LTX's norms stay float32, which torch remarks on.
@@ -32,6 +38,18 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train.train_dit(folder, 2, seed=0)
         train.train_dit(folder, 3, seed=0)
     return folder
+
+
+@pytest.fixture
+def begun(work: Path, tmp_path: Path) -> Path:
+    """A copy of the work folder whose transformer is still to be trained."""
+    return shutil.copytree(work, tmp_path / "begun", ignore=shutil.ignore_patterns("dit.pt"))
+
+
+def write_state(work: Path, folder: Path, step: int, *lacking: str) -> None:
+    """Write the dit.pt of `work` into `folder`, at `step` and without the fields that are `lacking`."""
+    saved = torch.load(work / "dit.pt", weights_only=True) | {"step": step}
+    torch.save({name: part for name, part in saved.items() if name not in lacking}, folder / "dit.pt")
 
 
 def test_the_world_has_a_prompt_for_every_word_and_the_tokenizer_knows_them_all() -> None:
@@ -63,6 +81,44 @@ def test_training_resumes_where_it_stopped(work: Path) -> None:
     saved = torch.load(work / "dit.pt", weights_only=True)
     assert saved["step"] == 3
     assert all(torch.isfinite(v).all() for v in saved["model"].values())
+
+
+def test_a_limit_of_time_counts_the_runs_before(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train_on(num_steps: int) -> dict[str, Any]:  # by a clock that goes on 25 s from one step to the next
+        monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=itertools.count(1000, 25).__next__))
+        train.train_dit(begun, num_steps, seed=0, minutes=1)
+        return torch.load(begun / "dit.pt", weights_only=True)
+
+    saved = train_on(2)
+    assert (saved["step"], saved["elapsed_s"]) == (2, 50)
+    saved = train_on(1000)
+    assert (saved["step"], saved["elapsed_s"]) == (3, 75)
+    left, warm = (1 - 50 / 60) / 0.3, 3 / 150
+    for group in (g for name in ("muon", "adam") for g in saved[name]["param_groups"]):
+        assert group["lr"] == pytest.approx(group["peak"] * warm * left)
+    assert train_on(1000)["step"] == 3
+
+
+def test_a_state_without_the_early_average_goes_on_until_it_is_due(work: Path, begun: Path) -> None:
+    write_state(work, begun, 1, "early", "elapsed_s")
+    train.train_dit(begun, 3, seed=0)
+    saved = torch.load(begun / "dit.pt", weights_only=True)
+    assert saved["step"] == 3 and saved["early"] is not None
+    assert math.isnan(saved["elapsed_s"])
+
+
+def test_a_state_that_missed_the_early_average_is_refused(work: Path, begun: Path, tmp_path: Path) -> None:
+    write_state(work, begun, 3, "early", "elapsed_s")
+    with pytest.raises(TrainingError, match="at step 3 of 6 without the average at 45 % .* remove it to train"):
+        train.train_dit(begun, 6, seed=0)
+    with pytest.raises(TrainingError, match="lacks the average at 45 % .* run the phase dit first"):
+        train.export(begun, tmp_path / "mini")
+
+
+def test_a_limit_of_time_is_refused_where_the_time_before_is_unknown(work: Path, begun: Path) -> None:
+    write_state(work, begun, 3, "elapsed_s")
+    with pytest.raises(TrainingError, match="does not say how long .* a limit of 4.5 minutes .* without --minutes"):
+        train.train_dit(begun, 10, seed=0, minutes=4.5)
 
 
 def test_the_export_is_a_diffusers_folder_in_half_precision_and_small(work: Path, tmp_path: Path) -> None:
