@@ -9,7 +9,8 @@ class AlarmSettings(BaseModel):
     """Every `every` steps (0: never) clips of fixed prompts and seeds are made by the policy and compared, clip by
     clip, with those of the model before training.
 
-    An alarm needs both: a mean that is past its limit, and a 95 % interval that leaves no change out.
+    An alarm needs both: a mean that is past its limit, and a 95 % interval that leaves no change out. The limits are
+    close, so that a hack is told of while little is lost (see the README for what was measured on `mini`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,13 +24,13 @@ class AlarmSettings(BaseModel):
     """How many of the prompts are looked at, `takes` clips each."""
     takes: int = Field(2, ge=2)
     """Clips of each prompt."""
-    held_out: float = Field(0.05, gt=0)
+    held_out: float = Field(0.03, gt=0)
     """How far a reward that is not trained on (see `watch`) may fall, of 0..1."""
-    motion: float = Field(0.8, gt=0, le=1)
+    motion: float = Field(0.95, gt=0, le=1)
     """The least share of the base's speed that must be left."""
     diversity: float = Field(0.6, gt=0, le=1)
     """The least share of the base's difference between clips of one prompt that must be left."""
     drift: float = Field(0.5, gt=0)
     """How far the predictions may be from the base's, as a share of their size: what a KL of the policies measures."""
-    divergence: float = Field(0.05, gt=0)
+    divergence: float = Field(0.03, gt=0)
     """How much further the trained reward may rise than the mean of those that are not trained on, once these fall."""

@@ -1,14 +1,19 @@
 """Means with bootstrap intervals over prompts: what gates, alarms and evaluations decide by.
 
 Clips of one prompt are no independent witnesses, so whole prompts are drawn anew (a cluster bootstrap). Two sides that
-share prompts and seeds are compared pair by pair.
+share prompts and seeds are compared pair by pair. Percentiles of few prompts are too narrow (of 8, what is called 95 %
+holds in 89 % of cases; of 4, in 80 %), so they are taken further out, as far as Student's t would go: 94 % and 87 %.
 
-source      Efron & Tibshirani 1993, ch. 13 (percentile intervals); Davison & Hinkley 1997, sec. 3.8 (clusters)
+source      Efron & Tibshirani 1993, ch. 13 (percentile intervals); Davison & Hinkley 1997, sec. 3.8 (clusters);
+            Hesterberg, The American Statistician 69, 2015 (expanded percentiles)
 """
 
+import math
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
+from scipy import stats
 
 from engine.data.findings import Interval
 
@@ -52,8 +57,15 @@ def _interval(prompts: np.ndarray, measure: Callable[[np.ndarray], np.ndarray], 
     if count == 1:
         return Interval(mean=mean, low=-UNBOUNDED, high=UNBOUNDED, of=1)
     draws = np.random.default_rng(seed).integers(count, size=(DRAWS, count))
-    low, high = np.quantile(measure(prompts[draws].mean(axis=1)), [0.025, 0.975])
+    tail = tail_of(count)
+    low, high = np.quantile(measure(prompts[draws].mean(axis=1)), [tail, 1 - tail])
     return Interval(mean=mean, low=float(low), high=float(high), of=count)
+
+
+@cache
+def tail_of(count: int) -> float:
+    """The share of the draws that is cut off on each side, for `count` >= 2 prompts: from 0 towards 0.025."""
+    return float(stats.norm.cdf(-math.sqrt(count / (count - 1)) * stats.t.ppf(0.975, count - 1)))
 
 
 UNBOUNDED = 1e9

@@ -24,6 +24,8 @@ from engine.training.prompts import EncodedPrompts
 from engine.training.rollout import roll_out
 from rewards.clip import Clip
 
+MINUTES = 25
+"""What a proof may take by itself on two cores."""
 OUT = Path(os.environ.get("DAILIES_PROOF", "build/proof"))
 
 
@@ -58,7 +60,9 @@ class Proof:
             self.missed.append(what)
 
     def ended(self) -> int:
-        self.say("end", missed=self.missed)
+        """The exit code. How long it took is told, not judged: that tells of what else the machine does as well."""
+        minutes = round((time.monotonic() - self._began) / 60, 1)
+        self.say("end", missed=self.missed, minutes=minutes, allowed=MINUTES, cores=os.cpu_count())
         return int(bool(self.missed))
 
 
