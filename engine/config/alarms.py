@@ -20,7 +20,7 @@ class AlarmSettings(BaseModel):
     action: Literal["log", "pause", "roll_back"] = "log"
     """log: say it. pause: end the run with a checkpoint. roll_back: end it, and put aside the checkpoints made since
     the last look that found nothing. Resuming goes on in spite of the alarms raised so far."""
-    prompts: int = Field(4, ge=2)
+    prompts: int = Field(8, ge=2)
     """How many of the prompts are looked at, `takes` clips each."""
     takes: int = Field(2, ge=2)
     """Clips of each prompt."""

@@ -21,6 +21,7 @@ from engine.hardware.forecast import forecast
 from engine.training.distributed import world_size
 from engine.training.dpo_trainer import VideoDPOTrainer
 from engine.training.grpo_trainer import VideoGRPOTrainer
+from engine.training.motion import motion_of, pay_for_motion
 from engine.training.online import Batch, OnlineTrainer
 from engine.training.video_trainer import VideoTrainer
 
@@ -29,6 +30,8 @@ REPLAY_LIMIT = 1e-5
 DEAD_LIMIT = 0.5
 CUT_LIMIT = 0.5
 """Share of the steps that the clip range may cut after one update."""
+STILL_LIMIT = 0.3
+"""How strongly reward and speed may go against each other."""
 NEVER_CUT = 100
 """Times the largest log ratio: a clip range so wide does nothing."""
 PAIRS_LOOKED_AT = 8
@@ -198,6 +201,7 @@ def _rollout(trainer: OnlineTrainer) -> Iterator[Verdict]:
     mean = float(found.rewards.nanmean())
     yield Verdict(name="rewards", level=level, sentence=f"{unscored:.0%} of the clips earn no reward; mean {mean:.3f}.")
     yield _dead_groups(float(found.dead.float().mean()))
+    yield from _stillness(batches[0])
     yield from _same_pictures(trainer, batches[0])
     if isinstance(trainer, VideoGRPOTrainer):
         replay = _replay(trainer, batches)
@@ -216,6 +220,24 @@ def _dead_groups(share: float) -> Verdict:
     if share > DEAD_LIMIT:
         return Verdict(name="groups", level="warning", sentence=f"{sentence}: make the groups larger.")
     return Verdict(name="groups", level="ok", sentence=f"{sentence}.")
+
+
+def _stillness(batch: Batch) -> Iterator[Verdict]:
+    """Whether slowness earns more: what is paid for it ends in clips that stand still."""
+    clips = batch.rollouts.clips
+    rewards = batch.found.rewards[batch.offset :][: len(clips)].tolist()
+    paid = pay_for_motion([motion_of(clip) for clip in clips], rewards, [clip.prompt for clip in clips])
+    if paid.of < 2:
+        return
+    told = (
+        f"(correlation within a prompt {paid.mean:+.2f}, 95 % {paid.low:+.2f} to {paid.high:+.2f}, {paid.of} prompts)"
+    )
+    if paid.mean < -STILL_LIMIT and paid.high < 0:
+        advice = "keep the mix's motion gate and `alarms.motion`, or weight a reward for motion"
+        sentence = f"The slower a clip is, the more it earns {told}, so that standing still may be learned: {advice}."
+        yield Verdict(name="motion", level="warning", sentence=sentence)
+    else:
+        yield Verdict(name="motion", level="ok", sentence=f"The reward does not pay for standing still {told}.")
 
 
 def _replay(trainer: VideoGRPOTrainer, batches: Sequence[Batch]) -> Verdict:

@@ -24,15 +24,13 @@ from engine.seeds import generator_for, seed_for, unit_noise
 from engine.training.alarms import DIVERSITY, DRIFT, HELD_OUT, MOTION, REWARD, Column, Look, alarms_of
 from engine.training.distributed import from_first
 from engine.training.evaluate import prompt_file_of, requests_for, scored_mix
+from engine.training.motion import motion_of
 from engine.training.online import OnlineTrainer
 from engine.training.rollout import Rollouts, roll_out
 from engine.training.samples import undisturbed
 from engine.training.scoring import score
 from engine.training.video_trainer import VideoTrainer
-from rewards.calibration import read_calibration
 from rewards.clip import Clip
-from rewards.features import ClipFeatures
-from rewards.flow import open_flow
 from rewards.mix import Mix
 from rewards.suite import RewardSuite
 
@@ -154,15 +152,6 @@ def trained_reward(trainer: OnlineTrainer, made: Rollouts) -> Column:
     weights = known * trainer.reward_weights
     means = (values.nan_to_num() * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
     return tuple(mean if any(row) else None for mean, row in zip(means.tolist(), known.tolist(), strict=True))
-
-
-def motion_of(clip: Clip) -> float:
-    """How fast the clip moves on average, px of 256 a second, whatever its prompt says.
-
-    Not the rewards' motion gate, which says 1 for whatever moves at all and so sees a clip slow down only at the end.
-    """
-    features = ClipFeatures(clip, flow=open_flow("dis"), calibration=read_calibration("real"), backends={})
-    return float(features.speed.mean()) if len(features.speed) else 0.0
 
 
 def diversity_of(clips: Sequence[Clip], takes: int) -> list[float]:

@@ -50,6 +50,24 @@ def test_a_reward_that_is_broken_is_a_verdict(
         refuse(found)
 
 
+def test_a_reward_that_is_paid_for_standing_still_is_told_of(
+    open_tiny: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clips of known speeds, and rewards that follow them up, down, or not at all."""
+
+    def told(*rewards: float) -> Verdict:
+        speeds = iter([1.0, 2.0, 3.0, 4.0] * 2)
+        monkeypatch.setattr("engine.training.preflight.motion_of", lambda clip: next(speeds))
+        settings = {"gradient_accumulation_steps": 2, "beta": 0.0}
+        found = preflight(online(open_tiny(), tmp_path, lambda **_: list(rewards), **settings))
+        return next(one for one in found if one.name == "motion")
+
+    assert told(0.4, 0.3, 0.2, 0.1, 0.9, 0.7, 0.8, 0.6).level == "warning"
+    assert "standing still may be learned" in told(0.4, 0.3, 0.2, 0.1, 0.9, 0.7, 0.8, 0.6).sentence
+    assert told(0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9).level == "ok"
+    assert told(0.1, 0.2, 0.3, 0.4, 0.9, 0.7, 0.8, 0.6).level == "ok", "one prompt each way"
+
+
 def test_pairs_of_one_clip_are_stopped(open_tiny: Open, tmp_path: Path) -> None:
     clips = np.random.default_rng(0).integers(0, 255, (2, 9, 32, 32, 3), np.uint8)
     rows = [{"prompt": prompt, "chosen": clip, "rejected": clip} for prompt, clip in zip(PROMPTS, clips, strict=True)]

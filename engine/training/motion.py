@@ -1,0 +1,38 @@
+"""How fast clips move, and whether a reward is paid for slowness: a static clip maximises every stability reward."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.data.findings import Interval
+from engine.training.intervals import mean_interval
+from rewards.calibration import read_calibration
+from rewards.clip import Clip
+from rewards.features import ClipFeatures
+from rewards.flow import open_flow
+
+LEAST_SPREAD = 1e-6
+
+
+def motion_of(clip: Clip) -> float:
+    """How fast the clip moves on average, px of 256 a second, whatever its prompt says.
+
+    Not the rewards' motion gate, which says 1 for whatever moves at all and so sees a clip slow down only at the end.
+    """
+    features = ClipFeatures(clip, flow=open_flow("dis"), calibration=read_calibration("real"), backends={})
+    return float(features.speed.mean()) if len(features.speed) else 0.0
+
+
+def pay_for_motion(speeds: Sequence[float], rewards: Sequence[float | None], prompts: Sequence[str]) -> Interval:
+    """The correlation of reward and speed among the clips of one prompt, -1..1, averaged over prompts.
+
+    Taken within a prompt, since prompts ask for different speeds. A prompt whose clips are all alike in speed or in
+    reward says nothing and is left out; `of` counts those that are left.
+    """
+    known: dict[str, list[tuple[float, float]]] = {}
+    for speed, reward, prompt in zip(speeds, rewards, prompts, strict=True):
+        if reward is not None and np.isfinite(reward):
+            known.setdefault(prompt, []).append((speed, reward))
+    groups = {prompt: np.array(pairs) for prompt, pairs in known.items() if len(pairs) > 1}
+    varied = {prompt: pairs for prompt, pairs in groups.items() if (pairs.std(axis=0) > LEAST_SPREAD).all()}
+    return mean_interval([float(np.corrcoef(pairs.T)[0, 1]) for pairs in varied.values()], list(varied))
