@@ -24,7 +24,7 @@ class AlarmSettings(BaseModel):
     """How many of the prompts are looked at, `takes` clips each."""
     takes: int = Field(2, ge=2)
     """Clips of each prompt."""
-    held_out: float = Field(0.03, gt=0)
+    held_out: float = Field(0.05, gt=0)
     """How far a reward that is not trained on (see `watch`) may fall, of 0..1."""
     motion: float = Field(0.95, gt=0, le=1)
     """The least share of the base's speed that must be left."""
@@ -32,5 +32,6 @@ class AlarmSettings(BaseModel):
     """The least share of the base's difference between clips of one prompt that must be left."""
     drift: float = Field(0.5, gt=0)
     """How far the predictions may be from the base's, as a share of their size: what a KL of the policies measures."""
-    divergence: float = Field(0.03, gt=0)
-    """How much further the trained reward may rise than the mean of those that are not trained on, once these fall."""
+    divergence: float = Field(0.15, gt=0)
+    """How far the rewards that are not trained on may fall together while the trained one rises: the mean of their
+    changes, each in standard deviations of itself over prompts."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from engine.config.alarms import AlarmSettings
 from engine.data.findings import Alarm, Interval
-from engine.training.intervals import change_interval, mean_interval, ratio_interval
+from engine.training.intervals import change_interval, joint_change_interval, mean_interval, ratio_interval
 
 REWARD, HELD_OUT, MOTION, DIVERSITY, DRIFT = "reward", "held_out/", "motion", "diversity", "drift"
 Column = tuple[float | None, ...]
@@ -94,27 +94,19 @@ def _strayed(now: Look, settings: AlarmSettings) -> Iterator[Alarm]:
 
 
 def _diverged(base: Look, now: Look, settings: AlarmSettings) -> Iterator[Alarm]:
-    """The trained reward surely up while the mean of the held-out ones is surely down."""
+    """The trained reward surely up while those that are not trained on are surely down together."""
     if REWARD not in now.columns:
         return
     rise = change_interval(base.columns[REWARD], now.columns[REWARD], now.prompts)
-    others = change_interval(_mean_held_out(base), _mean_held_out(now), now.prompts)
-    gap = rise.mean - others.mean
-    if others.of > 1 and rise.low > 0 and others.high < 0 and gap > settings.divergence:
+    names = [name for name in now.columns if name.startswith(HELD_OUT) and name in base.columns]
+    sides = ([look.columns[name] for name in names] for look in (base, now))
+    others = joint_change_interval(*sides, now.prompts)
+    if others.of > 1 and rise.low > 0 and others.high < 0 and others.mean < -settings.divergence:
         yield Alarm(
             step=now.step,
             name="divergence",
-            sentence=f"The trained reward rose by {rise.mean:.3f} while those that are not trained on fell by "
-            f"{-others.mean:.3f} on average: they come apart.",
-            value=gap,
-            limit=settings.divergence,
+            sentence=f"The trained reward rose by {rise.mean:.3f} while those that are not trained on fell together by "
+            f"{-others.mean:.2f} of their spread (95 %: {-others.high:.2f} to {-others.low:.2f}): they come apart.",
+            value=others.mean,
+            limit=-settings.divergence,
         )
-
-
-def _mean_held_out(look: Look) -> list[float | None]:
-    columns = [column for name, column in look.columns.items() if name.startswith(HELD_OUT)]
-    means: list[float | None] = []
-    for clip in range(len(look.prompts)):
-        known = [value for column in columns if (value := column[clip]) is not None]
-        means.append(sum(known) / len(known) if known else None)
-    return means

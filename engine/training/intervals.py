@@ -18,6 +18,8 @@ from scipy import stats
 from engine.data.findings import Interval
 
 DRAWS = 2000
+LEAST_SPREAD = 0.01
+"""Of a reward's change over prompts, 0..1: what is steady but smaller is of no account."""
 Values = Sequence[float | None]
 
 
@@ -38,14 +40,39 @@ def ratio_interval(before: Values, after: Values, groups: Sequence[str], seed: i
     return _interval(pairs, lambda means: means[..., 1] / np.maximum(means[..., 0], 1e-9), seed)
 
 
+def joint_change_interval(
+    before: Sequence[Values], after: Sequence[Values], groups: Sequence[str], seed: int = 0
+) -> Interval:
+    """How several measures change together: the mean of their changes, each in standard deviations of itself over
+    prompts, so that a small but steady change counts as much as a large one that is seen in few prompts.
+
+    A deviation counts as `LEAST_SPREAD` at least. A measure that fewer than two prompts have is left out.
+    """
+    scaled: dict[str, list[float]] = {}
+    for sides in zip(before, after, strict=True):
+        means = _means_by_group(sides, groups)
+        if len(means) < 2:
+            continue
+        changes = {group: float(second - first) for group, (first, second) in means.items()}
+        spread = max(float(np.std(list(changes.values()), ddof=1)), LEAST_SPREAD)
+        for group, change in changes.items():
+            scaled.setdefault(group, []).append(change / spread)
+    prompts = np.array([np.mean(changes) for changes in scaled.values()]).reshape(-1, 1)
+    return _interval(prompts, lambda means: means[..., 0], seed)
+
+
 def _by_group(sides: Sequence[Values], groups: Sequence[str]) -> np.ndarray:
     """`float64[P,S]`: the mean of each prompt on each side, over what is known on all sides."""
+    return np.array(list(_means_by_group(sides, groups).values())).reshape(-1, len(sides))
+
+
+def _means_by_group(sides: Sequence[Values], groups: Sequence[str]) -> dict[str, np.ndarray]:
     known: dict[str, list[tuple[float, ...]]] = {}
     for group, *row in zip(groups, *sides, strict=True):
         numbers = tuple(value for value in row if value is not None)
         if len(numbers) == len(sides):
             known.setdefault(group, []).append(numbers)
-    return np.array([np.mean(rows, axis=0) for rows in known.values()]).reshape(-1, len(sides))
+    return {group: np.mean(rows, axis=0) for group, rows in known.items()}
 
 
 def _interval(prompts: np.ndarray, measure: Callable[[np.ndarray], np.ndarray], seed: int) -> Interval:

@@ -1,5 +1,8 @@
 """A short curriculum on mini: it reaches 129 frames behind its gates, and a broken reward is refused by them.
 
+Broken is a reward of the twelve that does not mean the prompt. It is learned in haste, or so few updates would do no
+harm; the recipe's own mix is learned in the same haste as a control, so that it is not the haste that is refused.
+
 The judge compares: its score at 129 frames must be 95 % of that at 33, of clips as Generate makes them (20 steps,
 guidance 3); what it says of clips as the rollouts had them (8 steps, no guidance) is told too. No gate knows the judge.
 """
@@ -22,6 +25,7 @@ from engine.jobs.context import JobContext
 from engine.jobs.curriculum import run_curriculum
 from engine.jobs.spec import CurriculumConfig
 
+HASTE = 3e-3
 BROKEN_MIX = """
 title = "Broken"
 description = "Rewards only that the picture is framed and pretty: the prompt may be forgotten."
@@ -62,11 +66,11 @@ def shortened(preset: CurriculumPreset, short: bool) -> CurriculumPreset:
     return CurriculumPreset.model_validate({**preset.model_dump(), "stages": [stage]})
 
 
-def broken(preset: CurriculumPreset) -> CurriculumPreset:
-    """The first stage alone, trained on a reward that does not mean the prompt, with a rate that spoils the model."""
+def hasty(preset: CurriculumPreset, mix: str) -> CurriculumPreset:
+    """The first stage alone, on a mix of the proof's choice, at a rate that shows what the mix is worth."""
     stage = overlay(
         preset.stages[0].model_dump(),
-        {"changes": {"mix": "broken"}, "settings": {"learning_rate": 1e-2}, "gate": {"retries": 0}},
+        {"changes": {"mix": mix}, "settings": {"learning_rate": HASTE}, "gate": {"retries": 0}},
     )
     return CurriculumPreset.model_validate({**preset.model_dump(), "stages": [stage]})
 
@@ -112,8 +116,11 @@ def main() -> int:
         mixes.mkdir(parents=True)
         (mixes / "broken.toml").write_text(BROKEN_MIX)
         os.environ["DAILIES_PRESETS"] = str(mixes.parent)
-        refused = drive(broken(preset), workspace, proof).state()
-        proof.claim("a broken reward is refused", float(refused.status == "stopped"), floor=0 if chosen.short else 1)
+        own = str(load_train_preset("mini_nft").mix)
+        told = {"broken": ("a broken reward is refused", "stopped"), own: ("the recipe's own is not", "done")}
+        for mix, (what, status) in told.items():
+            ended = drive(hasty(preset, mix), workspace, proof).state()
+            proof.claim(what, float(ended.status == status), floor=0 if chosen.short else 1, sentence=ended.sentence)
     return proof.ended()
 
 

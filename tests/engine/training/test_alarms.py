@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from engine.config.alarms import AlarmSettings
 from engine.training.alarms import Look, alarms_of
-from engine.training.intervals import change_interval, mean_interval, ratio_interval, tail_of
+from engine.training.intervals import (
+    LEAST_SPREAD,
+    change_interval,
+    joint_change_interval,
+    mean_interval,
+    ratio_interval,
+    tail_of,
+)
 
 PROMPTS = tuple(f"prompt {number // 2}" for number in range(16))
 
@@ -93,10 +100,25 @@ def test_a_base_that_has_none_cannot_lose_it(name: str) -> None:
     assert names(look(), look(30, **none)) == [name]
 
 
+def test_measures_change_together_each_by_its_own_measure() -> None:
+    """One falls little but everywhere, one much but in one prompt, one is unknown; the first is what counts."""
+    groups = [f"prompt {number}" for number in range(8)]
+    steady = [0.5 - 0.03 - 0.002 * number for number in range(8)]
+    single = [0.5] * 7 + [0.1]
+    before = [[0.5] * 8, [0.5] * 8, [None] * 8]
+    found = joint_change_interval(before, [steady, [0.5] * 8, [None] * 8], groups)
+    spread = max(float(np.std([0.002 * number for number in range(8)], ddof=1)), LEAST_SPREAD)
+    assert found.mean == pytest.approx(-0.037 / spread / 2) and found.high < 0 and found.of == 8
+    assert joint_change_interval(before, [[0.5] * 8, single, [None] * 8], groups).high == 0
+    assert joint_change_interval([], [], groups).of == 0
+
+
 def test_reward_up_and_the_others_down_diverge() -> None:
     base = look(reward=noisy(0.3), held_out__x=noisy(0.5), held_out__y=noisy(0.5))
     apart = look(5, reward=noisy(0.6, seed=1), held_out__x=noisy(0.478, seed=2), held_out__y=noisy(0.478, seed=3))
     assert names(base, apart) == ["divergence"]
+    small = look(5, reward=noisy(0.6, seed=1), held_out__x=noisy(0.499, seed=2), held_out__y=noisy(0.5, seed=3))
+    assert names(base, small) == [], "smaller than the noise"
     both_up = look(5, reward=noisy(0.6, seed=1), held_out__x=noisy(0.56, seed=2), held_out__y=noisy(0.5, seed=3))
     assert names(base, both_up) == []
 
