@@ -16,7 +16,7 @@ class AlarmSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     every: int = Field(25, ge=0)
-    """Updates between two looks; 0: none."""
+    """Updates between two looks; 0: none. An update on pairs is less work than making one clip."""
     action: Literal["log", "pause", "roll_back"] = "log"
     """log: say it. pause: end the run with a checkpoint. roll_back: end it, and put aside the checkpoints made since
     the last look that found nothing. Resuming goes on in spite of the alarms raised so far."""

@@ -99,8 +99,8 @@ def _diverged(base: Look, now: Look, settings: AlarmSettings) -> Iterator[Alarm]
         return
     rise = change_interval(base.columns[REWARD], now.columns[REWARD], now.prompts)
     names = [name for name in now.columns if name.startswith(HELD_OUT) and name in base.columns]
-    sides = ([look.columns[name] for name in names] for look in (base, now))
-    others = joint_change_interval(*sides, now.prompts)
+    before, after = ([look.columns[name] for name in names] for look in (base, now))
+    others = joint_change_interval(before, after, now.prompts)
     if others.of > 1 and rise.low > 0 and others.high < 0 and others.mean < -settings.divergence:
         yield Alarm(
             step=now.step,
