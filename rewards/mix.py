@@ -81,7 +81,7 @@ class RewardReport:
     """Everything that scoring one clip found out.
 
     `weights` are the shares used after renormalising; `gates` the measured gates; `seconds` what each reward and each
-    shared piece (flow, visible, ...) took by itself; `notes` what was left out and why, `missing` the rewards of these
+    shared piece (flow, visible, ...) took by itself; `notes` what the mix left out and why, `missing` all rewards
     that could not be computed on this machine, with the reason; `calibration` is "set-version".
     """
 
@@ -180,7 +180,7 @@ def combine(
     absent = [key for key, value in values.items() if value is None and weights.get(key, 0) > 0]
     notes = tuple(_note(key, (missing or {}).get(key)) for key in absent)
     if not whole:
-        left = "could be computed for" if missing else "applies to"
+        left = "could be computed for" if any(key in (missing or {}) for key in absent) else "applies to"
         return Total(value=None, weights={}, notes=(*notes, f"No reward of the mix {left} this clip."))
     shares = {key: weight / whole for key, weight in applicable.items()}
     mean = math.fsum(share * (values[key] or 0.0) for key, share in shares.items())

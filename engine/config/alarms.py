@@ -16,12 +16,12 @@ class AlarmSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     every: int = Field(25, ge=0)
-    """Updates between two looks; 0: none. An update on pairs is less work than making one clip."""
+    """Updates between two looks; 0: none. A look makes `prompts` x `takes` clips."""
     action: Literal["log", "pause", "roll_back"] = "log"
     """log: say it. pause: end the run with a checkpoint. roll_back: end it, and put aside the checkpoints made since
     the last look that found nothing. Resuming goes on in spite of the alarms raised so far."""
     prompts: int = Field(8, ge=2)
-    """How many of the prompts are looked at, `takes` clips each."""
+    """How many of the prompts are looked at, `takes` clips each. Of fewer than 4 only `drift` is judged."""
     takes: int = Field(2, ge=2)
     """Clips of each prompt."""
     held_out: float = Field(0.05, gt=0)

@@ -12,7 +12,7 @@ runs/<id>/
     adapter/              the trained weights, once the run is over
     log.txt, process.json, attempts/   its training processes, see engine.data.attempts
 
-A run may be moved, and a workspace too: nothing inside names where it lies.
+A run may be moved within its workspace, and a workspace as a whole, with the files in it that its runs learn from.
 """
 
 import json
@@ -219,8 +219,9 @@ class Run:
         """Copy the adapter, the recipe and what was found out to a new folder; the names of the files."""
         weights = self.weights()
         assert weights is not None, "the caller has seen that there are weights"
-        found = [path for path in (weights / WEIGHTS_FILE, weights / CARD, self.resolved, self.evaluation_file)]
+        found = [path for path in (weights / WEIGHTS_FILE, weights / CARD, self.evaluation_file)]
         folder.mkdir(parents=True)
+        write_whole(folder / self.resolved.name, self.preset().model_dump_json(indent=2) + "\n")
         for path in (path for path in [*found, self.alarms_file] if path.is_file()):
             shutil.copy2(path, folder)
         return sorted(path.name for path in folder.iterdir())

@@ -61,11 +61,13 @@ class Reached:
     """How far the transformer's training has come, and the averaged weights of `EARLY_AT` of it once it is past that.
 
     `elapsed_s` is what all runs took together, in seconds up to the last saved step; NaN where their file does not say.
+    `early_step` is where the average was taken: with another length asked for since, that is another share of it.
     """
 
     step: int = 0
     elapsed_s: float = 0.0
     early: dict[str, Tensor] | None = None
+    early_step: int | None = None
 
 
 class Data:
@@ -193,7 +195,7 @@ def train_dit(
     optimizer_list = optimizers(model, teller)
     state = {"model": model, "teller": teller, "average": average, "muon": optimizer_list[0], "adam": optimizer_list[1]}
     reached = _resume(work / "dit.pt", state, device, num_steps, minutes)
-    step, elapsed_s, early = reached.step, reached.elapsed_s, reached.early
+    step, elapsed_s, early, early_step = reached.step, reached.elapsed_s, reached.early, reached.early_step
     log.info("DiT parameters: %.2f M, from step %d", sum(p.numel() for p in model.parameters()) / 1e6, step)
     began_s, seen = time.monotonic() - elapsed_s, dict.fromkeys(("flow", "told"), torch.zeros((), device=device))
     done = share_done(step, num_steps, elapsed_s, minutes)
@@ -222,7 +224,8 @@ def train_dit(
             log.info("dit step %d  %.0f s  %s  shards %d", step, elapsed_s, told, len(data.paths))
             if early is None and done >= EARLY_AT:
                 early = {name: value.clone() for name, value in _averaged(average.state_dict()).items()}
-            now = {"step": step, "elapsed_s": elapsed_s, "early": early, "scale": scale}
+                early_step = step
+            now = {"step": step, "elapsed_s": elapsed_s, "early": early, "early_step": early_step, "scale": scale}
             _save(work / "dit.pt", state | now)
 
 
@@ -261,7 +264,7 @@ def _resume(path: Path, state: dict[str, Any], device: str, num_steps: int, minu
         )
     for name, part in state.items():
         part.load_state_dict(saved[name])
-    return Reached(step=step, elapsed_s=elapsed_s, early=saved.get("early"))
+    return Reached(step=step, elapsed_s=elapsed_s, early=saved.get("early"), early_step=saved.get("early_step"))
 
 
 def export(work: Path, out: Path) -> None:
@@ -295,7 +298,8 @@ def export(work: Path, out: Path) -> None:
     pipeline.to(torch.bfloat16).save_pretrained(out, safe_serialization=True)
     record = {name: json.loads((work / f"{name}.json").read_text()) for name in ("vae", "text")}
     batch = {"tokens_a_batch": saved_state["scale"] * TOKENS_PER_BATCH, "share_of_lengths": SHARE}
-    record["dit"] = {"steps": saved_state["step"], **batch, "early_at": EARLY_AT, "early_share": EARLY_SHARE}
+    part = {"early_step": saved_state.get("early_step"), "early_share": EARLY_SHARE if early is not None else 0.0}
+    record["dit"] = {"steps": saved_state["step"], **batch, **part}
     (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     log.info("exported to %s", out)
 

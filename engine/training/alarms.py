@@ -12,7 +12,13 @@ from dataclasses import dataclass
 
 from engine.config.alarms import AlarmSettings
 from engine.data.findings import Alarm, Interval
-from engine.training.intervals import change_interval, joint_change_interval, mean_interval, ratio_interval
+from engine.training.intervals import (
+    LEAST_PROMPTS,
+    change_interval,
+    joint_change_interval,
+    mean_interval,
+    ratio_interval,
+)
 
 REWARD, HELD_OUT, MOTION, DIVERSITY, DRIFT = "reward", "held_out/", "motion", "diversity", "drift"
 Column = tuple[float | None, ...]
@@ -53,7 +59,7 @@ def changes(base: Look, now: Look, prefix: str = "") -> dict[str, Interval]:
 
 def _fallen(base: Look, now: Look, settings: AlarmSettings) -> Iterator[Alarm]:
     for name, change in changes(base, now, HELD_OUT).items():
-        if change.of > 1 and change.mean < -settings.held_out and change.high < 0:
+        if change.of >= LEAST_PROMPTS and change.mean < -settings.held_out and change.high < 0:
             reward = name.removeprefix(HELD_OUT)
             yield Alarm(
                 step=now.step,
@@ -74,7 +80,7 @@ def _lost(base: Look, now: Look, settings: AlarmSettings) -> Iterator[Alarm]:
         if not mean_interval(base.columns[name], base.prompts).mean > NOTHING:
             continue
         left = ratio_interval(base.columns[name], now.columns[name], now.prompts)
-        if left.of > 1 and left.mean < limit and left.high < 1:
+        if left.of >= LEAST_PROMPTS and left.mean < limit and left.high < 1:
             yield Alarm(
                 step=now.step, name=name, sentence=f"Only {left.mean:.0%} {meaning}.", value=left.mean, limit=limit
             )
@@ -101,7 +107,7 @@ def _diverged(base: Look, now: Look, settings: AlarmSettings) -> Iterator[Alarm]
     names = [name for name in now.columns if name.startswith(HELD_OUT) and name in base.columns]
     before, after = ([look.columns[name] for name in names] for look in (base, now))
     others = joint_change_interval(before, after, now.prompts)
-    if others.of > 1 and rise.low > 0 and others.high < 0 and others.mean < -settings.divergence:
+    if others.of >= LEAST_PROMPTS and rise.low > 0 and others.high < 0 and others.mean < -settings.divergence:
         yield Alarm(
             step=now.step,
             name="divergence",

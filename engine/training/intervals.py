@@ -3,6 +3,7 @@
 Clips of one prompt are no independent witnesses, so whole prompts are drawn anew (a cluster bootstrap). Two sides that
 share prompts and seeds are compared pair by pair. Percentiles of few prompts are too narrow (of 8, what is called 95 %
 holds in 89 % of cases; of 4, in 80 %), so they are taken further out, as far as Student's t would go: 94 % and 87 %.
+No draw of 3 or 2 prompts goes far enough (75 % and 50 %): whoever acts by an interval asks for `LEAST_PROMPTS`.
 
 source      Efron & Tibshirani 1993, ch. 13 (percentile intervals); Davison & Hinkley 1997, sec. 3.8 (clusters);
             Hesterberg, The American Statistician 69, 2015 (expanded percentiles)
@@ -19,7 +20,9 @@ from engine.data.findings import Interval
 
 DRAWS = 2000
 LEAST_SPREAD = 0.01
-"""Of a reward's change over prompts, 0..1: what is steady but smaller is of no account."""
+"""The least that the spread of a reward's change over prompts counts as, of 0..1: changes that are small and alike
+everywhere would look large by it."""
+LEAST_PROMPTS = 4
 Values = Sequence[float | None]
 
 
@@ -46,12 +49,14 @@ def joint_change_interval(
     """How several measures change together: the mean of their changes, each in standard deviations of itself over
     prompts, so that a small but steady change counts as much as a large one that is seen in few prompts.
 
-    A deviation counts as `LEAST_SPREAD` at least. A measure that fewer than two prompts have is left out.
+    A deviation counts as `LEAST_SPREAD` at least. A measure that half of the prompts have not is left out: so few say
+    little of its spread.
     """
     scaled: dict[str, list[float]] = {}
+    least = max(2.0, len(set(groups)) / 2)
     for sides in zip(before, after, strict=True):
         means = _means_by_group(sides, groups)
-        if len(means) < 2:
+        if len(means) < least:
             continue
         changes = {group: float(second - first) for group, (first, second) in means.items()}
         spread = max(float(np.std(list(changes.values()), ddof=1)), LEAST_SPREAD)

@@ -23,16 +23,17 @@ def motion_of(clip: Clip) -> float:
     return float(features.speed.mean()) if len(features.speed) else 0.0
 
 
-def pay_for_motion(speeds: Sequence[float], rewards: Sequence[float | None], prompts: Sequence[str]) -> Interval:
-    """The correlation of reward and speed among the clips of one prompt, -1..1, averaged over prompts.
+def pay_for_motion(speeds: Sequence[float], earned: Sequence[float], groups: Sequence[str]) -> Interval:
+    """The correlation of speed and what was earned among the clips of one prompt, -1..1, averaged over prompts.
 
-    Taken within a prompt, since prompts ask for different speeds. A prompt whose clips are all alike in speed or in
-    reward says nothing and is left out; `of` counts those that are left.
+    `groups` names the prompt of each clip; taken within a prompt, since prompts ask for different speeds. A clip that
+    earned NaN is left out, and so is a prompt whose clips are all alike in speed or in what they earned; `of` counts
+    those that are left.
     """
     known: dict[str, list[tuple[float, float]]] = {}
-    for speed, reward, prompt in zip(speeds, rewards, prompts, strict=True):
-        if reward is not None and np.isfinite(reward):
-            known.setdefault(prompt, []).append((speed, reward))
-    groups = {prompt: np.array(pairs) for prompt, pairs in known.items() if len(pairs) > 1}
-    varied = {prompt: pairs for prompt, pairs in groups.items() if (pairs.std(axis=0) > LEAST_SPREAD).all()}
+    for speed, one, group in zip(speeds, earned, groups, strict=True):
+        if np.isfinite(one):
+            known.setdefault(group, []).append((speed, one))
+    several = {group: np.array(pairs) for group, pairs in known.items() if len(pairs) > 1}
+    varied = {group: pairs for group, pairs in several.items() if (pairs.std(axis=0) > LEAST_SPREAD).all()}
     return mean_interval([float(np.corrcoef(pairs.T)[0, 1]) for pairs in varied.values()], list(varied))

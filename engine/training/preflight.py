@@ -4,6 +4,7 @@ Costs one generation batch, with GRPO an update's work besides (or the errors of
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -18,9 +19,10 @@ from engine.errors import RewardError, TrainingError
 from engine.families.base import FamilyOptions
 from engine.hardware.device import device_facts
 from engine.hardware.forecast import forecast
-from engine.training.distributed import world_size
+from engine.training.distributed import rows_of_all, world_size
 from engine.training.dpo_trainer import VideoDPOTrainer
 from engine.training.grpo_trainer import VideoGRPOTrainer
+from engine.training.intervals import LEAST_PROMPTS
 from engine.training.motion import motion_of, pay_for_motion
 from engine.training.online import Batch, OnlineTrainer
 from engine.training.video_trainer import VideoTrainer
@@ -201,7 +203,7 @@ def _rollout(trainer: OnlineTrainer) -> Iterator[Verdict]:
     mean = float(found.rewards.nanmean())
     yield Verdict(name="rewards", level=level, sentence=f"{unscored:.0%} of the clips earn no reward; mean {mean:.3f}.")
     yield _dead_groups(float(found.dead.float().mean()))
-    yield from _stillness(batches[0])
+    yield _stillness(trainer, batches[0])
     yield from _same_pictures(trainer, batches[0])
     if isinstance(trainer, VideoGRPOTrainer):
         replay = _replay(trainer, batches)
@@ -222,22 +224,22 @@ def _dead_groups(share: float) -> Verdict:
     return Verdict(name="groups", level="ok", sentence=f"{sentence}.")
 
 
-def _stillness(batch: Batch) -> Iterator[Verdict]:
+def _stillness(trainer: OnlineTrainer, batch: Batch) -> Verdict:
     """Whether slowness earns more: what is paid for it ends in clips that stand still."""
-    clips = batch.rollouts.clips
-    rewards = batch.found.rewards[batch.offset :][: len(clips)].tolist()
-    paid = pay_for_motion([motion_of(clip) for clip in clips], rewards, [clip.prompt for clip in clips])
-    if paid.of < 2:
-        return
-    told = (
-        f"(correlation within a prompt {paid.mean:+.2f}, 95 % {paid.low:+.2f} to {paid.high:+.2f}, {paid.of} prompts)"
-    )
+    found, size = batch.found, trainer.args.num_generations
+    speeds = rows_of_all(torch.tensor([motion_of(clip) for clip in batch.rollouts.clips])).tolist()
+    advantages = found.values.masked_fill(found.unscored, math.nan).tolist()
+    paid = pay_for_motion(speeds, advantages, [str(number // size) for number in range(len(speeds))])
+    if paid.of < LEAST_PROMPTS:
+        sentence = f"{paid.of} prompts of a batch are too few to tell whether the reward pays for standing still."
+        return Verdict(name="motion", level="ok", sentence=sentence)
+    span = f"95 % {paid.low:+.2f} to {paid.high:+.2f}, {paid.of} prompts"
+    told = f"(correlation within a prompt {paid.mean:+.2f}, {span})"
     if paid.mean < -STILL_LIMIT and paid.high < 0:
-        advice = "keep the mix's motion gate and `alarms.motion`, or weight a reward for motion"
-        sentence = f"The slower a clip is, the more it earns {told}, so that standing still may be learned: {advice}."
-        yield Verdict(name="motion", level="warning", sentence=sentence)
-    else:
-        yield Verdict(name="motion", level="ok", sentence=f"The reward does not pay for standing still {told}.")
+        advice = 'let `alarms.motion` pause the run, or train on a mix whose motion gate counts (rewards = "total")'
+        sentence = f"The slower a clip is, the more it earns {told}, so standing still may be learned: {advice}."
+        return Verdict(name="motion", level="warning", sentence=sentence)
+    return Verdict(name="motion", level="ok", sentence=f"The reward does not pay for standing still {told}.")
 
 
 def _replay(trainer: VideoGRPOTrainer, batches: Sequence[Batch]) -> Verdict:

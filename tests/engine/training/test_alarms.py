@@ -128,6 +128,6 @@ def test_noise_alone_seldom_alarms_and_never_without_its_limit(seed: int, spread
     """A fall smaller than the limit never alarms, however sure it is; a rise never."""
     base = look(held_out__x=noisy(0.5, spread, seed))
     risen = look(5, held_out__x=tuple(v + 0.1 for v in noisy(0.5, spread, seed)))
-    slightly = look(5, held_out__x=tuple(v - 0.02 for v in noisy(0.5, spread, seed)))
+    slightly = look(5, held_out__x=tuple(v - 0.04 for v in noisy(0.5, spread, seed)))
     assert names(base, risen) == []
     assert names(base, slightly) == []

@@ -37,5 +37,5 @@ def test_the_pay_is_a_correlation_within_prompts() -> None:
 def test_what_says_nothing_is_left_out() -> None:
     prompts = ["a"] * 3 + ["b"] * 3 + ["c"]
     speeds = [1.0, 2.0, 3.0, 5.0, 5.0, 5.0, 1.0]
-    assert pay_for_motion(speeds, [0.3, None, 0.1, 0.1, 0.2, 0.3, 0.5], prompts).of == 1
+    assert pay_for_motion(speeds, [0.3, math.nan, 0.1, 0.1, 0.2, 0.3, 0.5], prompts).of == 1
     assert pay_for_motion(speeds, [math.nan] * 7, prompts).of == 0

@@ -15,6 +15,7 @@ from engine.families import open_model
 from engine.training.config import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.dpo_trainer import VideoDPOTrainer
 from engine.training.grpo_trainer import VideoGRPOTrainer
+from engine.training.motion import motion_of
 from engine.training.nft_trainer import VideoNFTTrainer
 from engine.training.preflight import Verdict, preflight, refuse
 from engine.training.weights import trainable
@@ -50,22 +51,33 @@ def test_a_reward_that_is_broken_is_a_verdict(
         refuse(found)
 
 
-def test_a_reward_that_is_paid_for_standing_still_is_told_of(
-    open_tiny: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("pay", "level", "says"), [(-1, "warning", "standing still may be"), (1, "ok", "does not pay")]
+)
+def test_a_reward_that_pays_for_standing_still_is_told_of(
+    pay: float, level: str, says: str, open_tiny: Open, tmp_path: Path
 ) -> None:
-    """Clips of known speeds, and rewards that follow them up, down, or not at all."""
+    """Beside a louder one that says the same of all clips of a prompt, and one that knows only some clips."""
 
-    def told(*rewards: float) -> Verdict:
-        speeds = iter([1.0, 2.0, 3.0, 4.0] * 2)
-        monkeypatch.setattr("engine.training.preflight.motion_of", lambda clip: next(speeds))
-        settings = {"gradient_accumulation_steps": 2, "beta": 0.0}
-        found = preflight(online(open_tiny(), tmp_path, lambda **_: list(rewards), **settings))
-        return next(one for one in found if one.name == "motion")
+    def speed(prompts: Sequence[str], completions: Sequence[Any], **_: Any) -> list[float]:
+        return [pay * motion_of(clip) for clip in completions]
 
-    assert told(0.4, 0.3, 0.2, 0.1, 0.9, 0.7, 0.8, 0.6).level == "warning"
-    assert "standing still may be learned" in told(0.4, 0.3, 0.2, 0.1, 0.9, 0.7, 0.8, 0.6).sentence
-    assert told(0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9).level == "ok"
-    assert told(0.1, 0.2, 0.3, 0.4, 0.9, 0.7, 0.8, 0.6).level == "ok", "one prompt each way"
+    def length(prompts: Sequence[str], completions: Sequence[Any], **_: Any) -> list[float]:
+        return [100.0 * len(prompt) for prompt in prompts]
+
+    def seldom(prompts: Sequence[str], completions: Sequence[Any], **_: Any) -> list[float | None]:
+        return [1e6 if number % 4 == 0 else None for number in range(len(prompts))]
+
+    args = VideoNFTConfig(output_dir=str(tmp_path), num_generations=4, gradient_accumulation_steps=4, **SETTINGS)
+    rewards, prompts = [speed, length, seldom], [*PROMPTS, "a green star", "a cyan heart"]
+    trainer = VideoNFTTrainer(model=open_tiny(), reward_funcs=rewards, args=args, train_dataset=prompts)
+    found = next(one for one in preflight(trainer) if one.name == "motion")
+    assert found.level == level and says in found.sentence and "4 prompts" in found.sentence
+
+
+def test_two_prompts_say_nothing_of_standing_still(open_tiny: Open, tmp_path: Path) -> None:
+    found = next(one for one in preflight(online(open_tiny(), tmp_path, brightness)) if one.name == "motion")
+    assert found.level == "ok" and "too few" in found.sentence
 
 
 def test_pairs_of_one_clip_are_stopped(open_tiny: Open, tmp_path: Path) -> None:
