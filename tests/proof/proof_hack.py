@@ -88,12 +88,14 @@ def plant(reward: Any, changes: dict[str, Any], proof: Proof, short: bool) -> No
             judge_before=round(scores[0], 4),
             judge_then=round(scores[alarms[0].step], 4),
         )
+    if short:
+        return
     steps = max(scores) + MORE_LOOKS * ALARMS.every
     run, honest = learn(f"honest_for_{name}", HONEST, {**changes, "max_steps": steps}, proof, short)
     proof.claim(
         f"honest rewards instead of {name}: looks without an alarm",
         len(honest) - 1 - len({alarm.step for alarm in run.alarms()}),
-        floor=0 if short else steps // ALARMS.every,
+        floor=steps // ALARMS.every,
         judge_before=round(honest[0], 4),
         judge_then=round(honest[max(honest)], 4),
     )
