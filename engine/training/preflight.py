@@ -176,11 +176,12 @@ def _of_one_shape(trainer: VideoDPOTrainer) -> Verdict:
 def _checkpoints(trainer: OnlineTrainer) -> Verdict:
     """Whether each checkpoint lies between two generation batches: clips are not kept in it."""
     updates, every = trainer.updates_per_generation, trainer.args.save_steps
+    anew = "Clips are made anew every " + ("update" if updates == 1 else f"{updates} updates")
     if trainer.args.save_strategy != "steps" or every % updates == 0:
-        return Verdict(name="checkpoints", level="ok", sentence=f"A batch of clips ends with every {updates}th update.")
+        return Verdict(name="checkpoints", level="ok", sentence=f"{anew}.")
     sentence = (
-        f"A batch of clips ends with every {updates}th update, and every {every:g}th is a checkpoint: a run that "
-        f"goes on from the middle of a batch makes new clips. Set save_steps to a multiple of {updates}."
+        f"{anew}, but a checkpoint comes every {every:g}: a run that goes on from the middle of a batch makes new "
+        f"clips. Set save_steps to a multiple of {updates}."
     )
     return Verdict(name="checkpoints", level="warning", sentence=sentence)
 
