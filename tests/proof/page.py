@@ -16,14 +16,14 @@ figure{margin:.5rem 1rem .5rem 0}.no{color:#c4362f}.yes{color:#2c8a50}"""
 
 
 def section(name: str, lines: list[dict[str, Any]]) -> str:
-    courses: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    courses: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(dict)
     for line in (line for line in lines if line["kind"] == "point"):
-        for key in line.keys() - {"proof", "kind", "s", "step"}:
-            courses[key].append((line["step"], line[key]))
+        for key in line.keys() - {"proof", "kind", "s", "step", "run"}:
+            courses[key].setdefault(line.get("run", key), []).append((line["step"], line[key]))
     claims = "".join(claim(line) for line in lines if line["kind"] == "claim")
     other = [line for line in lines if line["kind"] not in ("claim", "point", "end")]
     rest = html.escape("\n".join(json.dumps(line) for line in other))
-    plots = "".join(curves(key, {key: points}) for key, points in sorted(courses.items()) if len(points) > 1)
+    plots = "".join(curves(key, runs) for key, runs in sorted(courses.items()) if max(map(len, runs.values())) > 1)
     head = "<tr><th>claim</th><th>measured</th><th>floor</th><th>95 % interval of the change</th><th></th></tr>"
     return (
         f"<h2>{html.escape(name)}</h2><p>{lines[-1]['s']:.0f} s</p><table>{head}{claims}</table>{plots}"

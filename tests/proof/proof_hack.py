@@ -47,7 +47,7 @@ class Judging(TrainerCallback):
         if state.global_step % ALARMS.every == 0:
             self.scores[state.global_step] = self._score()
             score = round(self.scores[state.global_step], 4)
-            self._proof.say("point", step=state.global_step, **{f"judge/{self._name}": score})
+            self._proof.say("point", run=self._name, step=state.global_step, judge=score)
 
 
 def learn(name: str, rewards: Any, changes: dict[str, Any], proof: Proof, short: bool) -> tuple[Run, dict[int, float]]:

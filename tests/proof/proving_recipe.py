@@ -35,7 +35,7 @@ def trained(name: str, recipe: str, proof: Proof, changes: dict[str, Any]) -> Ru
             if key in COURSE or key.startswith(("rewards/", "time/", "watch/", "error/"))
         }
         if course:
-            proof.say("point", step=row["step"], **course)
+            proof.say("point", run=name, step=row["step"], **course)
     return run
 
 
