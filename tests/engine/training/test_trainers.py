@@ -337,8 +337,8 @@ def test_settings_that_contradict_themselves_are_refused(open_tiny: Open, tmp_pa
 
 LOOKED_AT = {
     "dpo": {"frames", "clips", "beta"},
-    "grpo": {"frames", "checkpoints", "rewards", "groups", "fps", "tiling", "replay", "clip range"},
-    "nft": {"frames", "checkpoints", "rewards", "groups", "fps", "tiling"},
+    "grpo": {"frames", "checkpoints", "rewards", "groups", "motion", "fps", "tiling", "replay", "clip range"},
+    "nft": {"frames", "checkpoints", "rewards", "groups", "motion", "fps", "tiling"},
 }
 
 
