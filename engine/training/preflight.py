@@ -232,7 +232,8 @@ def _stillness(trainer: OnlineTrainer, batch: Batch) -> Verdict:
     advantages = found.values.masked_fill(found.unscored, math.nan).tolist()
     paid = pay_for_motion(speeds, advantages, [str(number // size) for number in range(len(speeds))])
     if paid.of < LEAST_PROMPTS:
-        sentence = f"{paid.of} prompts of a batch are too few to tell whether the reward pays for standing still."
+        counted = f"{paid.of} of {LEAST_PROMPTS}"
+        sentence = f"A batch has too few prompts ({counted}) to tell whether the reward pays for standing still."
         return Verdict(name="motion", level="ok", sentence=sentence)
     span = f"95 % {paid.low:+.2f} to {paid.high:+.2f}, {paid.of} prompts"
     told = f"(correlation within a prompt {paid.mean:+.2f}, {span})"
