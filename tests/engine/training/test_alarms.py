@@ -115,7 +115,7 @@ def test_measures_change_together_each_by_its_own_measure() -> None:
 
 def test_reward_up_and_the_others_down_diverge() -> None:
     base = look(reward=noisy(0.3), held_out__x=noisy(0.5), held_out__y=noisy(0.5))
-    apart = look(5, reward=noisy(0.6, seed=1), held_out__x=noisy(0.478, seed=2), held_out__y=noisy(0.478, seed=3))
+    apart = look(5, reward=noisy(0.6, seed=1), held_out__x=noisy(0.46, seed=2), held_out__y=noisy(0.47, seed=3))
     assert names(base, apart) == ["divergence"]
     small = look(5, reward=noisy(0.6, seed=1), held_out__x=noisy(0.499, seed=2), held_out__y=noisy(0.5, seed=3))
     assert names(base, small) == [], "smaller than the noise"
