@@ -13,7 +13,7 @@ from pathlib import Path
 from app import text_access
 from app.caretaker import Caretaker
 from app.desk import Desk
-from app.users import Users
+from app.users import Users, add_first_user
 from app.users_command import manage_users
 from engine.data.locks import try_lock
 from engine.data.workspace import Workspace
@@ -30,6 +30,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
     parser.add_argument("--workspace", help="folder of clips and jobs (default: $DAILIES_WORKSPACE or ./workspace)")
     parser.add_argument("--auth", type=Path, metavar="FILE", help="users file: only who is in it may come in")
+    parser.add_argument(
+        "--first-user",
+        metavar="NAME",
+        help="if the users file does not exist: create it with this researcher, and log a random password",
+    )
     return parser.parse_args(argv)
 
 
@@ -41,6 +46,18 @@ def check_reach(host: str, *, has_auth: bool) -> None:
         is_near = False
     if not (is_near or has_auth):
         raise ConfigError(text_access.OPEN_TO_ALL.format(host=host))
+
+
+def make_first_user(path: Path | None, name: str) -> None:
+    """Create the users file with one researcher if it does not exist, and log the password: it is shown only once.
+
+    Raises ConfigError without a users file, or for a name that cannot be a user's.
+    """
+    if path is None:
+        raise ConfigError(text_access.FIRST_USER_NEEDS_FILE)
+    password = add_first_user(path, name)
+    if password is not None:
+        log.warning(text_access.FIRST_USER.format(path=path, name=name, password=password))
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -60,6 +77,8 @@ def bind(host: str, port: int) -> socket.socket:
 def serve(options: argparse.Namespace) -> None:
     """Serve until interrupted. The lock is held as long as this process lives; whoever finds it taken shares."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    if options.first_user is not None:
+        make_first_user(options.auth, options.first_user)
     users = Users(options.auth) if options.auth else None
     check_reach(options.host, has_auth=users is not None)
     with bind(options.host, options.port) as listening:

@@ -17,6 +17,11 @@ OPEN_TO_ALL = (
     "The page would listen on {host}, where anybody on the network could run jobs and delete clips: "
     "name a users file with --auth FILE (`python -m app users add NAME` makes it), or listen on 127.0.0.1."
 )
+FIRST_USER_NEEDS_FILE = "--first-user adds a user to a new users file: name that file with --auth FILE."
+FIRST_USER = (
+    "The users file {path} is new. Log in as {name} with the password {password} . It is shown this once: "
+    "`python -m app users add {name} --role researcher --file {path}` sets another one."
+)
 PASSWORD = "Password of {name}: "
 AGAIN = "Once more: "
 DIFFERENT = "The two passwords differ: nothing was changed."

@@ -127,6 +127,15 @@ def add_user(path: Path, name: str, role: Role, password: str) -> None:
     _write(path, before.model_copy(update={"users": {**before.users, name: account}}))
 
 
+def add_first_user(path: Path, name: str) -> str | None:
+    """Create the users file with one researcher, and return the random password; None if the file exists already."""
+    if path.exists():
+        return None
+    password = secrets.token_urlsafe(12)
+    add_user(path, name, "researcher", password)
+    return password
+
+
 def remove_user(path: Path, name: str) -> None:
     """Raises ConfigError when there is no such user."""
     before = Users(path).read()
