@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.data.votes import NAME_LIMIT
 from engine.errors import ConfigError
+from rewards.text_files import EncodingError, read_text
 
 Role = Literal["labeller", "researcher"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -73,14 +74,14 @@ class Users:
         try:
             stat = self.path.stat()
             if self._read_at != (stat.st_mtime_ns, stat.st_size):
-                self._list = UserList.model_validate_json(self.path.read_text(encoding="utf-8"))
+                self._list = UserList.model_validate_json(read_text(self.path))
                 self._read_at = (stat.st_mtime_ns, stat.st_size)
         except FileNotFoundError as error:
             raise ConfigError(
                 f"There is no users file {self.path}: make it with `python -m app users add NAME --role researcher "
                 f"--file {self.path}`."
             ) from error
-        except (OSError, ValidationError, UnicodeDecodeError) as error:
+        except (OSError, ValidationError, EncodingError) as error:
             raise ConfigError(f"The users file {self.path} cannot be read: mend or remove it.") from error
         return self._list
 

@@ -78,10 +78,11 @@ def title(kind: str, key: str) -> str:
 def show_preset(options: argparse.Namespace) -> None:
     """The files as they were written, the user's own after the shipped one; they are checked before."""
     from engine.config.presets import load_preset, preset_files
+    from engine.data.text_files import text_of
 
     preset = load_preset(options.kind, options.key)
     if options.json:
         print_json(preset if isinstance(preset, dict) else preset.model_dump(mode="json"))
         return
     for file in preset_files(options.kind, options.key):
-        print(f"# {file}\n{file.read_text(encoding='utf-8').rstrip()}")
+        print(f"# {file}\n{text_of(file).rstrip()}")

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from rewards.base import RewardResult
 from rewards.errors import RewardError
+from rewards.text_files import EncodingError, read_text, split_lines
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -131,8 +132,8 @@ def read_mix(path: Path, known: Collection[str] | None = None) -> Mix:
     or a bad weight.
     """
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        entries = tomllib.loads("\n".join(split_lines(read_text(path))))
+    except (OSError, EncodingError, tomllib.TOMLDecodeError) as error:
         raise RewardError(f"The mix {path.name} cannot be read: {error}.") from error
     _check_names("key", entries, Mix.model_fields, path.name)
     if isinstance(entries.get("weights"), dict):

@@ -7,7 +7,6 @@ other is a further preset. Imports no torch.
 
 import json
 import os
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from engine.config.curricula import CurriculumPreset
 from engine.config.schema import ModelPreset, TrainPreset
 from engine.config.suggest import did_you_mean, explain
+from engine.data.text_files import prompt_lines, toml_table
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
 from engine.families import FAMILIES, ROOT, family_spec
@@ -28,7 +28,7 @@ from engine.generation.plans import (
     longest_piece,
     window_plan,
 )
-from engine.generation.request import GenerationRequest, WindowPlan
+from engine.generation.request import PROMPT_LIMIT, GenerationRequest, WindowPlan
 
 if TYPE_CHECKING:
     from rewards.mix import Mix
@@ -63,14 +63,6 @@ def preset_keys(kind: str) -> list[str]:
     return sorted({file.stem for folder in preset_folders(kind) for file in folder.glob("*.toml")})
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file's table. Raises ConfigError with the place of a mistake."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as TOML: {error}. Correct the file.") from error
-
-
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`below` with the keys of `above` laid over it; tables in both are laid over each other in turn."""
     merged = dict(below)
@@ -84,7 +76,7 @@ def preset_table(kind: str, key: str) -> dict[str, Any]:
     """A preset as a plain table, overlaid and not yet checked."""
     table: dict[str, Any] = {}
     for file in preset_files(kind, key):
-        table = overlay(table, read_toml(file))
+        table = overlay(table, toml_table(file))
     return table
 
 
@@ -180,15 +172,21 @@ def prompt_sets() -> list[str]:
 def read_prompts(name: str) -> list[str]:
     """The prompts of a file in `presets/prompts`, or of the file that `name` is the path of; `#` begins a comment.
 
-    Raises ConfigError when there is no such file, or no prompt in it.
+    Raises ConfigError when there is no such file, no prompt in it, or one that is longer than a request may have.
     """
     folders = _folders("prompts")
     places = [*(folder / f"{name}.txt" for folder in reversed(folders)), Path(name)]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise ConfigError(f"There are no prompts '{name}'. {did_you_mean(name, prompt_sets())}".rstrip())
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    prompts = [line for line in lines if line and not line.startswith("#")]
+    prompts = []
+    for number, prompt in prompt_lines(path):
+        if len(prompt) > PROMPT_LIMIT:
+            raise ConfigError(
+                f"{path}, line {number}: a prompt has at most {PROMPT_LIMIT:,} characters, but this one has "
+                f"{len(prompt):,}; shorten it."
+            )
+        prompts.append(prompt)
     if not prompts:
         raise ConfigError(f"{path} holds no prompt: write one a line.")
     return prompts

@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from engine.config.presets import overlay, read_toml, spread_prompts
+from engine.config.presets import overlay, spread_prompts
 from engine.config.suggest import did_you_mean, explain
+from engine.data.text_files import toml_table
 from engine.errors import ConfigError
 from engine.families import ROOT
 
@@ -155,7 +156,7 @@ class TourSize(BaseModel):
 def load_tour(name: str) -> TourSize:
     """The table of that name in `presets/tour.toml`, laid over "full". Raises ConfigError."""
     path = ROOT / "presets" / TOUR_FILE
-    tables = read_toml(path)
+    tables = toml_table(path)
     if name not in tables:
         raise ConfigError(f"There is no tour '{name}' in {TOUR_FILE}. {did_you_mean(name, tables)}")
     try:

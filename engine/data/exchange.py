@@ -6,28 +6,30 @@ videodpo      metadata.json (clips), pair.json (winner, loser by their place in 
               read by `engine.data.videodpo`, whose other layout is taken too
 
 Clips are the exact frames (FFV1 in Matroska, which ffmpeg and what is built on it read). On import any table with
-prompt, chosen and rejected will do (parquet, JSON Lines, CSV), its clips named by their path from the folder.
+prompt, chosen and rejected will do (parquet, JSON, JSON Lines, CSV), its clips named by their path from the folder.
 """
 
-import csv
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from engine.data.clip_files import frames_file, has_files
 from engine.data.imports import import_clip
+from engine.data.pair_tables import SIDES
 from engine.data.runs import write_whole
 from engine.data.store import ClipRecord, Store
-from engine.data.videodpo import is_videodpo, read_preference_data
+from engine.data.videodpo import READERS, FoundPair, find_pairs, is_videodpo
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, DailiesError, StoreError
 from engine.preferences.pairs import PreferencePair
 
 Layout = Literal["huggingface", "trl", "videodpo"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+TABLES = tuple(kind for kind in READERS if kind != ".json")
+"""What is taken for a table when it lies in a folder; a .json there may be anything."""
 CLIPS = "clips"
 PARQUET = "data/train-00000-of-00001.parquet"
 CARD = """---
@@ -87,11 +89,11 @@ def import_pairs(store: Store, folder: Path, name: str) -> ImportedPairs:
     if not folder.exists():
         raise ConfigError(f"There is no folder or file {folder} to import.")
     rows, skipped = [], []
-    for number, row in enumerate(_read(folder), start=1):
+    for found in _read(folder):
         try:
-            rows.append(_import_row(store, row, folder if folder.is_dir() else folder.parent, target))
+            rows.append(_import_row(store, found, target))
         except DailiesError as error:
-            skipped.append(f"Row {number}: {error}")
+            skipped.append(f"{found.place[:1].upper()}{found.place[1:]}: {error}")
     if not rows:
         why = f" The first was skipped: {skipped[0]}" if skipped else ""
         raise ConfigError(f"{folder} has no pair that can be used.{why}")
@@ -164,78 +166,56 @@ def _seconds(record: ClipRecord) -> float:
     return record.num_frames / record.fps
 
 
-def _read(place: Path) -> Iterator[Mapping[str, Any]]:
+def _read(place: Path) -> Iterator[FoundPair]:
     """The rows of a folder or a table. Raises ConfigError when there is nothing that is known."""
-    if is_videodpo(place):
-        yield from read_preference_data(place)
+    if place.is_file() or is_videodpo(place):
+        yield from find_pairs(place)
         return
-    tables = [place] if place.is_file() else [path for kind in READERS for path in sorted(place.rglob(f"*{kind}"))]
-    known = [path for path in tables if path.suffix in READERS]
-    if not known:
+    tables = [path for kind in TABLES for path in sorted(place.rglob(f"*{kind}")) if path.is_file()]
+    if not tables:
         raise ConfigError(
             f"{place} is in no layout that is known: it needs pair.json and metadata.json (VideoDPO), or a table "
-            f"({', '.join(READERS)}) with prompt, chosen and rejected."
+            f"({', '.join(TABLES)}) with prompt, chosen and rejected."
         )
-    for path in known:
-        try:
-            yield from READERS[path.suffix](path)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    for path in tables:
+        yield from (replace(found, folder=place) for found in find_pairs(path))
 
 
-def _read_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
-    from pyarrow import parquet
-
-    yield from parquet.read_table(path).to_pylist()
-
-
-def _read_json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line) if line.strip() else None
-        if isinstance(row, dict):
-            yield row
-        elif line.strip():
-            raise ValueError(f"{line[:40]!r} is no row: each line is an object with prompt, chosen and rejected.")
-
-
-def _read_csv(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        yield from csv.DictReader(file)
-
-
-READERS: Mapping[str, Callable[[Path], Iterator[Mapping[str, Any]]]] = {
-    ".parquet": _read_parquet,
-    ".jsonl": _read_json_lines,
-    ".csv": _read_csv,
-}
-
-
-def _import_row(store: Store, row: Mapping[str, Any], folder: Path, target: Path) -> dict[str, Any]:
+def _import_row(store: Store, found: FoundPair, target: Path) -> dict[str, Any]:
     """Import a row's clips; the row as the pairs file has it. Raises a DailiesError that says why it cannot be used."""
-    missing = [name for name in ("prompt", "chosen", "rejected") if not row.get(name)]
-    if missing:
-        raise ConfigError(f"it lacks {' and '.join(missing)}.")
-    chosen, rejected = (_import_clip(store, row[side], str(row["prompt"]), folder) for side in ("chosen", "rejected"))
+    if found.pair is None:
+        raise ConfigError(found.problem)
+    row, prompt = found.pair, str(found.pair["prompt"])
+    chosen, rejected = (_import_clip(store, found.clip(side), prompt, found.folder) for side in SIDES)
     if chosen.id == rejected.id:
         raise ConfigError("the chosen and the rejected clip are the same.")
     shapes = [(clip.num_frames, clip.width, clip.height) for clip in (chosen, rejected)]
     if shapes[0] != shapes[1]:
         raise ConfigError(f"its clips differ in frames and size: {shapes[0]} and {shapes[1]}.")
-    kept = {name: float(row[name]) for name in ("margin", "score") if row.get(name) not in (None, "")}
+    kept = {name: row[name] for name in ("margin", "score") if name in row}
     sides = {"chosen": _from(target, store, chosen), "rejected": _from(target, store, rejected)}
     ids = {"chosen_clip": chosen.id, "rejected_clip": rejected.id}
-    return {"prompt": str(row["prompt"]), **sides, "margin": 1.0, **kept, "source": "dataset", **ids}
+    return {"prompt": prompt, **sides, "margin": 1.0, **kept, "source": "dataset", **ids}
 
 
-def _import_clip(store: Store, said: Any, prompt: str, folder: Path) -> ClipRecord:
-    """`said` is a path, or the `datasets` library's {"path": ...}; it may not lead out of the folder."""
-    name = said.get("path") if isinstance(said, Mapping) else said
-    path = (folder / str(name)).resolve()
+def _import_clip(store: Store, said: Path, prompt: str, folder: Path) -> ClipRecord:
+    """A row's clip, which may not lie outside of the folder."""
+    try:
+        path = said.resolve(strict=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no clip {_within(said, folder)!r} in the folder.") from error
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL in the name
+        raise ConfigError(f"the clip {_within(said, folder)!r} cannot be read: {error}.") from error
     if not path.is_relative_to(folder.resolve()):
-        raise ConfigError(f"the clip {str(name)[:80]!r} is not in the folder.")
+        raise ConfigError(f"the clip {_within(said, folder)!r} is not in the folder.")
     if not path.is_file():
-        raise ConfigError(f"there is no clip {str(name)[:80]!r} in the folder.")
+        raise ConfigError(f"there is no clip {_within(said, folder)!r} in the folder.")
     return import_clip(store, path, prompt)
+
+
+def _within(said: Path, folder: Path) -> str:
+    """The clip as the table names it, shortened."""
+    return str(said.relative_to(folder) if said.is_relative_to(folder) else said)[:80]
 
 
 def _from(target: Path, store: Store, clip: ClipRecord) -> str:

@@ -6,6 +6,7 @@ labeller and choice; a row without client_uuid gets one of its content, so that 
 """
 
 import csv
+import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.campaigns import Campaigns
+from engine.data.text_files import Table, csv_table
 from engine.data.votes import StoredVote, Vote
 from engine.errors import ConfigError, DailiesError, StoreError
 
@@ -54,14 +56,16 @@ def import_votes(campaigns: Campaigns, campaign_id: str, path: Path) -> Imported
     pairs = {frozenset((pair.clip_a, pair.clip_b)): pair.id for pair in campaigns.pairs(campaigns.get(campaign_id).id)}
     before = {one.vote.client_uuid for one in campaigns.votes(campaign_id, history=True)}
     stored, known, skipped = 0, 0, []
-    for number, row in enumerate(_read(path), start=2):
+    for row in _read(path).rows:
         try:
-            vote = _vote(row, pairs)
+            if row.problem:
+                raise ConfigError(row.problem)
+            vote = _vote(row.fields, pairs)
             campaigns.give(campaign_id, vote)
             is_new = campaigns.vote(vote).vote.client_uuid not in before
             stored, known = stored + is_new, known + (not is_new)
         except DailiesError as error:
-            skipped.append(f"Line {number}: {error}")
+            skipped.append(f"Line {row.line}: {error}")
     return ImportedVotes(stored=stored, known=known, skipped=tuple(skipped))
 
 
@@ -74,16 +78,11 @@ def _row(one: StoredVote) -> dict[str, Any]:
     return {**said, **shown, **axes, "is_repeat": int(one.is_repeat), "created_at": one.created_at.isoformat()}
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{path} cannot be read as CSV: {error}.") from error
-    if missing := [name for name in NEEDED if name not in (reader.fieldnames or ())]:
+def _read(path: Path) -> Table:
+    table = csv_table(path)
+    if missing := [name for name in NEEDED if name not in table.columns]:
         raise ConfigError(f"{path} has no column {missing[0]}: votes need {', '.join(NEEDED)}.")
-    return rows
+    return table
 
 
 def _vote(row: Mapping[str, str], pairs: Mapping[frozenset[str], str]) -> Vote:
@@ -91,13 +90,25 @@ def _vote(row: Mapping[str, str], pairs: Mapping[frozenset[str], str]) -> Vote:
     if shown not in pairs:
         raise ConfigError(f"the campaign has no pair of {row['left_clip'][:20]!r} and {row['right_clip'][:20]!r}.")
     axes = {name.removeprefix(AXIS): said for name, said in row.items() if name and name.startswith(AXIS) and said}
-    ms = row.get("ms") or ""
     fields: dict[str, Any] = {
         "pair_id": pairs[shown],
         "choice": row["choice"],
         "shown_left": row["left_clip"],
         "axes": axes,
     }
-    fields |= {"note": row.get("note") or "", "ms": int(ms) if ms.isdigit() else None}
+    fields |= {"note": row.get("note") or "", "ms": _milliseconds(row.get("ms") or "")}
     named = row.get("client_uuid") or str(uuid.uuid5(SPACE, repr(sorted((str(k), str(v)) for k, v in row.items()))))
     return Vote.read({**fields, "client_uuid": named}, row["labeller"])
+
+
+def _milliseconds(said: str) -> float | None:
+    """How long the vote took; None where the column is empty. Raises ConfigError for what is no number of 0 or more."""
+    if not said.strip():
+        return None
+    try:
+        value = float(said)
+    except ValueError:
+        value = math.nan
+    if not (value >= 0 and math.isfinite(value)):
+        raise ConfigError(f"ms = {said[:40]!r} is no time: give milliseconds, or leave it empty.")
+    return value

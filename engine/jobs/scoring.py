@@ -15,6 +15,7 @@ from engine.config.presets import load_preset
 from engine.data.clip_files import load_clip, save_overlays
 from engine.data.imports import import_clip, keep_video
 from engine.data.store import ClipRecord, Store
+from engine.data.text_files import text_of
 from engine.data.uploads import discard_upload
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, DailiesError, MediaError
@@ -127,10 +128,7 @@ def prompt_of(path: Path, otherwise: str) -> str:
     beside = path.with_suffix(".txt")
     if not beside.is_file():
         return otherwise
-    try:
-        return " ".join(beside.read_text(encoding="utf-8").split())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The prompt in {beside} cannot be read ({error}): save it as UTF-8 text.") from error
+    return " ".join(text_of(beside).split())
 
 
 def make_overlays(config: OverlaysConfig, context: JobContext) -> Run:

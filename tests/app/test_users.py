@@ -1,6 +1,7 @@
 """The users file: hashed passwords, tokens that end, a file for its owner only."""
 
 import io
+import json
 import stat
 from pathlib import Path
 
@@ -97,3 +98,14 @@ def test_users_are_managed_from_a_shell(
     assert main(["users", "list", "--file", file]) == 0 and "researcher" in capsys.readouterr().out
     assert main(["users", "remove", "eva", "--file", file]) == 0
     assert main(["users", "remove", "eva", "--file", file]) == 2
+
+
+def test_a_users_file_that_an_editor_saved_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "users.json"
+    text = json.dumps({"key": "k" * 32, "users": {}})
+    for encoding in ("utf-8-sig", "utf-16"):
+        path.write_text(text, encoding=encoding)
+        assert Users(path).read().key == "k" * 32
+    path.write_bytes(text.encode() + b"\xff")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Users(path)

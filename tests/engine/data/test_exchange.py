@@ -123,10 +123,11 @@ def test_a_table_with_bad_rows_comes_in_without_them(labelled, elsewhere, tmp_pa
     ("name", "content", "sentence"),
     [
         ("notes.txt", "hello", "no layout that is known"),
-        ("pairs.jsonl", "{", "cannot be read"),
+        ("pairs.jsonl", "{", "Line 1: it is no JSON"),
         ("pairs.jsonl", "[1]", "no row"),
         ("pairs.csv", "prompt,chosen\n", "no pair that can be used"),
         ("pair.json", "{}", "no layout that is known"),
+        ("pairs.csv", f"prompt,chosen\n{'a' * 131_073},b\n", "line 2 cannot be read as CSV: field larger"),
     ],
 )
 def test_a_folder_that_is_no_data_set_is_one_sentence(elsewhere, tmp_path, name, content, sentence):
@@ -180,6 +181,33 @@ def test_votes_go_out_as_csv_and_come_back_once(labelled, store, tmp_path):
     with pytest.raises(ConfigError, match="no column left_clip"):
         (tmp_path / "other.csv").write_text("a,b\n1,2\n")
         import_votes(campaigns, twin.id, tmp_path / "other.csv")
+
+
+@pytest.mark.parametrize(
+    ("ms", "kept"),
+    [("1500.0", 1500), ("1500", 1500), ("", None), ("²", "²"), ("9" * 5000, "999"), ("-1", "-1"), ("nan", "nan")],
+)
+def test_the_time_of_an_imported_vote_is_kept_or_refused(labelled, store, tmp_path, ms, kept):
+    campaigns, campaign = labelled
+    pair = campaigns.pairs(campaign.id)[0]
+    table = tmp_path / "votes.csv"
+    table.write_text(f"left_clip,right_clip,labeller,choice,ms\n{pair.clip_a},{pair.clip_b},cy,left,{ms}\n")
+    found = import_votes(campaigns, campaign.id, table)
+    if isinstance(kept, str):
+        assert (found.stored, len(found.skipped)) == (0, 1)
+        assert f"Line 2: ms = '{kept}" in found.skipped[0]
+        return
+    assert (found.stored, found.skipped) == (1, ())
+    assert [one.vote.ms for one in campaigns.votes(campaign.id) if one.vote.labeller == "cy"] == [kept]
+
+
+def test_a_short_line_of_votes_hides_no_other(labelled, tmp_path):
+    campaigns, campaign = labelled
+    pair = campaigns.pairs(campaign.id)[0]
+    table = tmp_path / "votes.csv"
+    table.write_text(f"left_clip,right_clip,labeller,choice\n{pair.clip_a}\n{pair.clip_a},{pair.clip_b},cy,left\n")
+    found = import_votes(campaigns, campaign.id, table)
+    assert (found.stored, found.skipped) == (1, ("Line 2: it has 1 fields, but the header names 4 columns.",))
 
 
 def preset_of(campaign_id: str, **changes):

@@ -99,7 +99,9 @@ def test_what_is_wrong_is_said_with_its_place(official: Path, tmp_path: Path) ->
     with pytest.raises(ConfigError, match=r"1 clips .* such as .*c\.mkv"):
         read_preference_data(official)
     (official / "pair.json").write_text('[{"video1": 9, "video2": 0, "frame_caption": "x"}]')
-    with pytest.raises(ConfigError, match="Pair 0"):
+    with pytest.raises(
+        ConfigError, match="Pair 0 of pair.json: its video1 is 9, but metadata.json has the places 0 to 3"
+    ):
         read_preference_data(official)
     (official / "pair.json").write_text("{}")
     with pytest.raises(ConfigError, match="list of rows"):
@@ -107,7 +109,7 @@ def test_what_is_wrong_is_said_with_its_place(official: Path, tmp_path: Path) ->
     table = tmp_path / "t.jsonl"
     for text, message in (
         ('{"prompt": "a"}', "lacks chosen and rejected"),
-        ("{", "line 1 is no JSON"),
+        ("{", "line 1 is no pair: it is no JSON"),
         ("", "no pair"),
     ):
         table.write_text(text)
