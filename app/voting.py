@@ -4,20 +4,18 @@ browser must send it again (503: the database was away) or not (409: it was refu
 Who votes is what the login says (`app.access`); only where there is none does the browser say a name.
 """
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Never
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.access import user_of
 from app.desk import Desk
 from app.views import label
 from engine.data.campaigns import Campaigns
 from engine.data.votes import Vote
-from engine.errors import ConfigError, DailiesError
+from engine.errors import ConfigError, DailiesError, StoreUnavailable
 
 Fields = dict[str, Any]
 AHEAD = 4  # the pair that is shown, and three that are fetched meanwhile
@@ -77,8 +75,7 @@ def told(answer: Any) -> Any:
     try:
         return answer()
     except DailiesError as error:
-        away = isinstance(error.__cause__, SQLAlchemyError | sqlite3.Error)
-        return JSONResponse({"problem": str(error)}, status_code=503 if away else 409)
+        return JSONResponse({"problem": str(error)}, status_code=503 if isinstance(error, StoreUnavailable) else 409)
 
 
 def labeller_of(request: Request, fields: Mapping[str, Any]) -> str:

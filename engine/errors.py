@@ -5,6 +5,7 @@ DailiesError
 |- FamilyError     a model cannot be loaded, or cannot do what was asked of it
 |- RewardError     a reward cannot be computed (lives in rewards.errors)
 |- StoreError      a clip, a vote or a run is missing, damaged or cannot be written
+|  `- StoreUnavailable  the database cannot be used now: the same request may succeed later
 |- TrainingError   a run cannot start, or cannot go on without spoiling its weights
 |- MediaError      an upload is no video that can be read
 `- JobError        a job cannot be queued, found, cancelled or finished
@@ -24,6 +25,7 @@ __all__ = [
     "MediaError",
     "RewardError",
     "StoreError",
+    "StoreUnavailable",
     "TrainingError",
 ]
 
@@ -38,6 +40,10 @@ class FamilyError(DailiesError):
 
 class StoreError(DailiesError):
     """A stored thing is missing, damaged or cannot be written."""
+
+
+class StoreUnavailable(StoreError):
+    """The database is locked, busy, full or out of reach: the same request may succeed later."""
 
 
 class TrainingError(DailiesError):

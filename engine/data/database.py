@@ -7,30 +7,23 @@ IMMEDIATE), so that it waits its turn there rather than failing in the middle. W
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from functools import partial
-from threading import RLock
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from engine.errors import ConfigError, StoreError
+from engine.data.remedies import remedy
+from engine.data.turns import NoTurn, Turns
+from engine.errors import ConfigError, StoreUnavailable
 
 BUSY_TIMEOUT_S = 10.0
 INSERTS: dict[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-# What the databases say, in lower case, and what a person can do about it.
-REMEDIES = {
-    "locked": "it is locked by another process; try again, and look for a program that keeps it open",
-    "full": "the disk is full; free some space and try again",
-    "readonly": "it may not be written; check the permissions of the file and its folder",
-    "unable to open": "it cannot be opened; check that the folder exists and may be written",
-    "not a database": "the file is not an SQLite database; move it away or choose another workspace",
-    "malformed": "the file is damaged; restore it from the workspace's backups folder",
-    "connection": "the server cannot be reached; check DAILIES_DATABASE_URL and that the server runs",
-}
+WRITERS = 16  # of one process on PostgreSQL at once, so that connections are left for readers
 
 
 class Database:
@@ -42,8 +35,7 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.name = self.url.render_as_string(hide_password=True)
         self._engine = open_engine(self.url, busy_timeout_s, foreign_keys)
-        self._turn = RLock()
-        self._writer = self._engine.execution_options(begin="IMMEDIATE")
+        self._turns = Turns(1 if self.is_sqlite else WRITERS, busy_timeout_s)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -53,12 +45,16 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that may write: all of it happens, or none."""
+        """A transaction that may write: all of it happens, or none. On SQLite it is on the disk when the block ends.
+
+        Raises StoreUnavailable when its turn does not come, see `engine.data.turns`.
+        """
         # SQLite's own way of waiting is to look again now and then, and whoever looks first goes first: among twenty
         # writers one can wait for seconds. The threads of a process queue here instead.
-        turn = self._turn if self.is_sqlite else nullcontext()
-        with self._sentences(), turn, self._writer.begin() as connection:
-            yield connection
+        with self._sentences(), self._turns.turn() as patience_s:
+            writer = self._engine.execution_options(begin="IMMEDIATE", busy_timeout_ms=round(1000 * patience_s))
+            with writer.begin() as connection:
+                yield connection
 
     @contextmanager
     def unmanaged(self) -> Iterator[sqlite3.Connection]:
@@ -74,7 +70,9 @@ class Database:
         try:
             yield
         except (DBAPIError, sqlite3.Error) as error:
-            raise StoreError(f"The database {self.name} failed: {_remedy(error)}.") from error
+            raise StoreUnavailable(f"The database {self.name} failed: {remedy(error)}.") from error
+        except (NoTurn, PoolTimeout) as error:
+            raise StoreUnavailable(f"The database {self.name} is busy: too many wait for it; try again.") from error
 
 
 def parse_url(url: str | URL) -> URL:
@@ -105,20 +103,33 @@ def open_engine(url: URL, busy_timeout_s: float, foreign_keys: bool) -> Engine:
             "pip install 'dailies[postgres]'."
         ) from error
     if is_sqlite:
-        _set_up_sqlite(engine, foreign_keys)
+        _set_up_sqlite(engine, busy_timeout_s, foreign_keys)
+    elif foreign_keys:  # a migration waits for another one for as long as that takes
+        _set_up_postgresql(engine, busy_timeout_s)
     return engine
 
 
-def _set_up_sqlite(engine: Engine, foreign_keys: bool) -> None:
+def _set_up_sqlite(engine: Engine, busy_timeout_s: float, foreign_keys: bool) -> None:
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # the driver begins nothing itself: `begin` below does
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA synchronous = FULL")  # a vote that was answered survives a power cut
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+        options = connection.get_execution_options()
+        patience_ms = options.get("busy_timeout_ms", round(1000 * busy_timeout_s))
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience_ms}")
+        connection.exec_driver_sql(f"BEGIN {options.get('begin', 'DEFERRED')}")
+
+
+def _set_up_postgresql(engine: Engine, busy_timeout_s: float) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = {round(1000 * busy_timeout_s)}")
+        connection.commit()
 
 
 def upsert(connection: Connection, table: Table, values: Mapping[str, Any], *, keep: Sequence[str] = ()) -> None:
@@ -127,11 +138,3 @@ def upsert(connection: Connection, table: Table, values: Mapping[str, Any], *, k
     keys = [column.name for column in table.primary_key]
     changed = {name: value for name, value in values.items() if name not in keys and name not in keep}
     connection.execute(insert(table).values(**values).on_conflict_do_update(index_elements=keys, set_=changed))
-
-
-def _remedy(error: Exception) -> str:
-    text = str(getattr(error, "orig", None) or error).strip()
-    for sign, remedy in REMEDIES.items():
-        if sign in text.lower():
-            return remedy
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -1,17 +1,20 @@
 """Opening databases, bad ones too, and what happens when several processes want one at once."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import text
 
 from engine.data.database import Database, parse_url
+from engine.data.remedies import remedy
 from engine.data.store import ClipRecord, Store
-from engine.errors import ConfigError, StoreError
+from engine.errors import ConfigError, StoreError, StoreUnavailable
 
 
 def a_clip(number: int) -> ClipRecord:
@@ -38,6 +41,73 @@ def test_a_locked_database_is_one_sentence(workspace):
     holder.close()
     store.add_clip(a_clip(1))
     store.close()
+
+
+def test_readers_go_on_while_many_writers_wait_for_a_locked_database(workspace):
+    """As many threads as a web server has, and more writers than those: they must not occupy all of them."""
+    store = Store(workspace)
+    holder = sqlite3.connect(workspace.database, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(40) as threads:
+        writers = [threads.submit(store.add_clip, a_clip(number)) for number in range(45)]
+        readers = [threads.submit(store.count) for _ in range(20)]
+        assert [reader.result(timeout=6) for reader in readers] == [0] * 20  # less than the writers' patience
+        assert not all(writer.done() for writer in writers)
+        holder.close()
+        failures = [writer.exception(timeout=30) for writer in writers]
+    written = failures.count(None)
+    assert written == store.count() >= 1
+    assert all(isinstance(one, StoreUnavailable) and "try again" in str(one) for one in failures if one is not None)
+    store.close()
+
+
+def test_a_writer_waits_no_longer_than_its_patience_in_all(workspace):
+    """Its turn among the threads and SQLite's lock come out of one patience."""
+    store = Store(workspace, busy_timeout_s=1.0)
+    holder = sqlite3.connect(workspace.database, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    with ThreadPoolExecutor(6) as threads:
+        for writer in [threads.submit(store.add_clip, a_clip(number)) for number in range(6)]:
+            with pytest.raises(StoreUnavailable):
+                writer.result()
+    assert time.monotonic() - began < 4  # one after another would be 6 s
+    holder.close()
+    store.close()
+
+
+def test_postgresql_waits_for_a_lock_no_longer_than_its_patience(workspace, database):
+    if database == "sqlite":
+        pytest.skip("SQLite has one lock for all tables")
+    store, other = Store(workspace, busy_timeout_s=0.3), Store(workspace)
+    with other.database.writing() as connection:
+        connection.execute(text("LOCK TABLE clips IN EXCLUSIVE MODE"))
+        with pytest.raises(StoreUnavailable, match="locked by another process"):
+            store.add_clip(a_clip(1))
+    store.close()
+    other.close()
+
+
+def test_what_was_written_is_on_the_disk(workspace):
+    store = Store(workspace)
+    with store.database.writing() as connection:
+        assert connection.scalar(text("PRAGMA synchronous")) == 2  # FULL
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("SQLITE_IOERR_WRITE", "disk is full or failing .disk I/O error.; free some space"),
+        ("SQLITE_FULL", "the disk is full; free some space"),
+        ("SQLITE_CORRUPT_INDEX", "dailies database restore"),
+        ("SQLITE_READONLY_DBMOVED", "may not be written"),
+    ],
+)
+def test_what_sqlite_reports_is_told_by_its_code(name, sentence):
+    error = sqlite3.OperationalError("words of any kind")
+    error.sqlite_errorname = name
+    assert re.search(sentence, remedy(error))
 
 
 def test_a_writer_waits_for_its_turn(workspace):
