@@ -6,9 +6,17 @@ source      group: GRPO, arXiv:2402.03300, sec. 4.1.2 (no number there; it is Eq
             calls `normalize_then_sum`
 
 `rewards[N,R]` are N = P groups of G clips in a row, one column a reward; NaN = that reward does not apply to that clip.
-Why four scales: dividing by a group's own std (`group`) makes a group whose rewards differ by noise alone as loud as
-one with a real difference; `batch` divides by the std of all rewards, `max_group` by the largest group's std, so weak
-groups stay weak, which matters most for groups as small as four; `none` only takes the mean away.
+Four scales: `group` divides by the group's own std, so a group that differs by noise alone gets the same advantages as
+one with a real difference; `batch` divides by the std of all rewards and `max_group` by the largest group's std, so
+that the weak groups of an update stay weak, which matters most for groups as small as four; `none` divides by nothing.
+
+The floor is what keeps weak groups weak from one update to the next: a std is compared with those of its own update,
+the floor is the same in all of them. GDPO's last step (Eq. 6) brings every batch to a std of 1 and so undoes it. Here
+that step keeps the volume that the floor left, see `_whitened`; without a floor it equals GDPO's and TRL's.
+
+Every std has Bessel's correction (n - 1), as in TRL (`nanstd`, `torch.std`) and GDPO for `group` and `batch`, and in
+LongCat for `max_group`. Flow-GRPO's NumPy std divides by n instead: its advantages of groups of 4 are 1.1547 times as
+large, and with its global std over 16 clips 1.0328 times.
 """
 
 from dataclasses import dataclass
@@ -22,8 +30,6 @@ Scale = Literal["group", "batch", "max_group", "none"]
 Aggregation = Literal["sum_then_normalize", "normalize_then_sum"]
 EPS = 1e-4
 """Added to a std before dividing by it, as TRL does."""
-LEAST_SPREAD = 0.1
-"""Of normalised rewards, in a batch: with less, a floor held all of them down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +57,12 @@ def advantages(
 ) -> Advantages:
     """Compare each clip with its group.
 
-    `floor` is the least std that is divided by: differences below it count as noise and are not blown up. `limit` clips
-    the result to -limit..limit (a group of G cannot pass (G-1)/sqrt(G) by its own std, so 5 does nothing for G = 4).
-    `normalize_then_sum` scales every reward within its group, so `scale` then only sets which std that is. Raises
-    ValueError for a count that the group size does not divide, a group of one, or an infinite reward.
+    `floor` is the least std of a single reward that is divided by: differences below it count as noise and are not
+    amplified, so rewards of which none differs by more than a share g of the floor give advantages with a std of g. For
+    the sum of rewards it is the std that R independent rewards at the floor would have, `floor * sqrt(sum of w^2)`.
+    `limit` clips the result to -limit..limit (a group of G cannot pass (G-1)/sqrt(G) by its own std, so 5 does nothing
+    for G = 4). `normalize_then_sum` scales every reward within its group, so `scale` then only sets which std that is.
+    Raises ValueError for a count that the group size does not divide, a group of one, or an infinite reward.
     """
     if group_size < 2 or len(rewards) % group_size:
         raise ValueError(f"{len(rewards)} clips do not make groups of {group_size}: a group has at least 2, all equal")
@@ -65,13 +73,9 @@ def advantages(
     unscored = rewards.isnan().all(1)
     summed = torch.where(unscored, torch.nan, (rewards * weights).nansum(1))
     if aggregation == "sum_then_normalize":
-        values = _normalized(summed[:, None], group_size, scale, floor)[:, 0]
+        values = _scaled(summed[:, None], group_size, scale, floor * float(weights.norm())).values[:, 0]
     else:
-        each = _normalized(rewards, group_size, scale, floor)
-        total = torch.where(unscored, torch.nan, (each * weights).nansum(1))
-        spread = _std(total[:, None])[0]
-        # TRL's last step brings any batch to a std of 1: it would blow up again what the floor held down everywhere.
-        values = (total - total.nanmean()) / ((spread.clamp(min=LEAST_SPREAD) if floor > 0 else spread) + EPS)
+        values = _whitened(_scaled(rewards, group_size, scale, floor), weights, unscored)
     values = values.nan_to_num(nan=0.0)
     return Advantages(
         values=values if limit is None else values.clamp(-limit, limit),
@@ -81,13 +85,43 @@ def advantages(
     )
 
 
-def _normalized(rewards: Float[Tensor, "N R"], group_size: int, scale: Scale, floor: float) -> Float[Tensor, "N R"]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scaled:
+    """Rewards less their group's mean, scaled. `volume` (0..1) is the share of its full size that the floor left to a
+    reward in its group; `noise` is how much of it, in the same units as `values`, the floor counts as noise."""
+
+    values: Float[Tensor, "N R"]
+    volume: Float[Tensor, "N R"]
+    noise: Float[Tensor, "N R"]
+
+
+def _scaled(rewards: Float[Tensor, "N R"], group_size: int, scale: Scale, floor: float) -> _Scaled:
     """Each column less its group's mean, over the std that `scale` names."""
     grouped = rewards.unflatten(0, (-1, group_size))
     centred = grouped - grouped.nanmean(1, keepdim=True)
-    if scale == "none":
-        return centred.flatten(0, 1)
-    return (centred / (_spread(grouped, scale).clamp(min=floor) + EPS)).flatten(0, 1)
+    spread = _spread(grouped, "group" if scale == "none" else scale).expand_as(grouped)
+    unit = torch.ones_like(spread) if scale == "none" else spread.clamp(min=floor) + EPS
+    volume = torch.where(spread < floor, spread / floor, 1.0) if floor > 0 else torch.ones_like(spread)
+    columns = (centred / unit, volume, spread.clamp(max=floor) / unit)
+    values, volume, noise = (column.flatten(0, 1) for column in columns)
+    return _Scaled(values=values, volume=volume, noise=noise)
+
+
+def _whitened(each: _Scaled, weights: Float[Tensor, "R"], unscored: Bool[Tensor, "N"]) -> Float[Tensor, "N"]:
+    """GDPO's Eq. 7 and 6: the weighted sum, brought to a std over the batch, which is not 1 but the volume that the
+    floor left to what the sum consists of.
+
+    The volume is the root mean square of the rewards' volumes, each weighted by its part in the sum's variance: one
+    reward with real differences among five with noise alone is at full volume, six with noise are not. In addition, the
+    std that is divided by is at least that of the noise in the sum, as the floor defines noise: where real differences
+    of rewards cancel, the noise that they leave is not amplified. Without a floor the volume is 1 and the noise 0.
+    """
+    total = torch.where(unscored, torch.nan, (each.values * weights).nansum(1))
+    part = (each.values * weights).nan_to_num(nan=0.0).square()
+    volume = ((part * each.volume.nan_to_num(nan=0.0).square()).sum() / part.sum().clamp(min=1e-30)).sqrt()
+    noise = torch.where(each.values.isnan(), 0.0, each.noise * weights).square().sum(1)
+    spread = _std(total[:, None])[0] / volume.clamp(min=1e-12)
+    return (total - total.nanmean()) / (torch.maximum(spread, noise[~unscored].mean().sqrt()) + EPS)
 
 
 def _spread(grouped: Float[Tensor, "P G R"], scale: Literal["group", "batch", "max_group"]) -> Float[Tensor, "..."]:

@@ -96,6 +96,62 @@ def test_the_floor_leaves_real_differences_as_they_are() -> None:
     torch.testing.assert_close(held, free)
 
 
+SIX = torch.tensor([2.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+FLOOR = 0.02
+
+
+def loudness(spread: float | torch.Tensor, scale: str = "max_group", count: int = 50, **changes: object) -> float:
+    """Mean std of the advantages of two groups of four with six independent rewards of that std, over `count` draws."""
+    generator = torch.Generator().manual_seed(0)
+    chosen = {"weights": SIX, "aggregation": "normalize_then_sum", "floor": FLOOR, "limit": 5.0, **changes}
+    drawn = (0.7 + spread * torch.randn(8, 6, generator=generator) for _ in range(count))
+    return sum(float(advantages(one, 4, scale=scale, **chosen).values.std()) for one in drawn) / count  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "max_group", "none"])
+def test_noise_below_the_floor_stays_as_small_as_it_is_and_real_differences_are_at_full_volume(scale: str) -> None:
+    """H3: a twentieth of the floor gave a std of 0.95, whatever the floor said."""
+    assert loudness(FLOOR / 20, scale) <= 0.1
+    assert loudness(FLOOR / 2, scale) == pytest.approx(0.55, abs=0.1)
+    assert loudness(5 * FLOOR, scale) >= 0.98
+
+
+def test_the_floor_of_a_sum_knows_its_weights() -> None:
+    assert loudness(FLOOR / 20, aggregation="sum_then_normalize") <= 0.1
+    weak = loudness(FLOOR / 4, aggregation="sum_then_normalize")
+    assert loudness(FLOOR / 4, aggregation="sum_then_normalize", weights=10 * SIX) == pytest.approx(weak, abs=0.01)
+    assert loudness(FLOOR / 4, weights=10 * SIX) == pytest.approx(loudness(FLOOR / 4), abs=0.01)
+
+
+def test_one_reward_with_real_differences_is_heard_among_noise() -> None:
+    spread = torch.tensor([0.001, 0.1, 0.001, 0.001, 0.001, 0.001])
+    assert loudness(spread) >= 0.98
+
+
+def test_differences_that_cancel_leave_noise_that_is_not_amplified() -> None:
+    generator = torch.Generator().manual_seed(0)
+    real = torch.randn(8, 1, generator=generator)
+    noise = 0.0005 * torch.randn(8, 2, generator=generator)
+    rewards = 0.5 + torch.cat([0.1 * real, -0.1 * real], 1) + noise
+    held, free = (advantages(rewards, 4, aggregation="normalize_then_sum", floor=f).values.std() for f in (FLOOR, 0.0))
+    assert held < 0.1 and free > 0.9
+
+
+@pytest.mark.parametrize("scale", ["group", "max_group"])
+def test_weak_groups_stay_weak_from_one_update_to_the_next(scale: str) -> None:
+    """A group that differs by a tenth of the floor has small advantages beside a loud group and in an update of its
+    own, whose groups are all weak."""
+    generator = torch.Generator().manual_seed(0)
+    weak = 0.5 + 0.1 * FLOOR * torch.randn(4, 3, generator=generator)
+    also_weak = 0.5 + 0.1 * FLOOR * torch.randn(4, 3, generator=generator)
+    loud = 0.5 + 0.1 * torch.randn(4, 3, generator=generator)
+    alone, beside = (
+        advantages(torch.cat([weak, other]), 4, scale=scale, aggregation="normalize_then_sum", floor=FLOOR).values  # type: ignore[arg-type]
+        for other in (also_weak, loud)
+    )
+    assert alone.std() < 0.2 and beside[:4].std() < 0.2 and beside[4:].std() > 0.9
+
+
 def test_floor_keeps_noise_from_being_blown_up() -> None:
     rewards = torch.tensor([0.5, 0.5 + 1e-5, 0.5, 0.5])[:, None]
     assert advantages(rewards, 4, floor=0.05).values.abs().max() < 1e-3
