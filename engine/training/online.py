@@ -108,26 +108,52 @@ class OnlineTrainer(VideoTrainer):
         return prepared
 
     def _prepare_inputs(self, inputs: Any) -> Batch:
-        every = self.args.steps_per_generation * self.args.num_iterations
-        position = (self.state.global_step * self.args.gradient_accumulation_steps + self.micro_step) % every
+        position = self._position % self._batches_per_generation
         if position == 0 or not self.buffer:
             self.buffer = self._generate_and_score(inputs)
         return self.buffer[position % self.args.steps_per_generation]
 
     @property
-    def updates_per_generation(self) -> int:
-        """After how many updates one ends together with a generation batch: the next begins with a new one.
+    def _batches_per_generation(self) -> int:
+        batches: int = self.args.steps_per_generation * self.args.num_iterations
+        return batches
 
-        That is more than one batch where an update's accumulation reaches over the end of it.
+    @property
+    def _generations_per_epoch(self) -> int:
+        prompts = self.args.generation_batch_size // self.args.num_generations
+        return max(1, len(self.train_dataset) // prompts)
+
+    @property
+    def _updates_per_epoch(self) -> int:
+        """As the library counts them: the last update of an epoch may have fewer batches than the others."""
+        return math.ceil(self._generations_per_epoch * self._batches_per_generation / self._accumulation)
+
+    @property
+    def _accumulation(self) -> int:
+        steps: int = self.args.gradient_accumulation_steps
+        return steps
+
+    @property
+    def _position(self) -> int:
+        """The number of the present batch in its epoch, from 0."""
+        done = self.state.global_step % self._updates_per_epoch * self._accumulation
+        return done + (self.micro_step if self._at == self.state.global_step else 0)
+
+    @property
+    def updates_per_generation(self) -> int:
+        """After how many updates, counted from any of them that ends together with a generation batch, one does again.
+
+        That is more than one generation batch where an update's accumulation reaches over the end of it, and a whole
+        epoch where the last update of an epoch has fewer batches and so shifts the count.
         """
-        batches = self.args.steps_per_generation * self.args.num_iterations
-        accumulated: int = self.args.gradient_accumulation_steps
-        return math.lcm(batches, accumulated) // accumulated
+        updates = math.lcm(self._batches_per_generation, self._accumulation) // self._accumulation
+        return updates if self._updates_per_epoch % updates == 0 else self._updates_per_epoch
 
     @property
     def can_stop(self) -> bool:
         """Whether a run that ends here goes on as if it had not: nothing is left of a generation batch."""
-        return self.state.global_step % self.updates_per_generation == 0
+        in_epoch = self.state.global_step % self._updates_per_epoch
+        return in_epoch * self._accumulation % self._batches_per_generation == 0
 
     # ---------------------------------------------------------------------------------------------------- one rollout
 
@@ -142,8 +168,8 @@ class OnlineTrainer(VideoTrainer):
     @property
     def iteration(self) -> int:
         """How many generation batches were made before this one."""
-        steps = self.args.steps_per_generation * self.args.num_iterations
-        return self.state.global_step * self.args.gradient_accumulation_steps // steps
+        epochs = self.state.global_step // self._updates_per_epoch
+        return epochs * self._generations_per_epoch + self._position // self._batches_per_generation
 
     def one_generation(self) -> list[Batch]:
         """The first generation batch as training would make it, in the data set's order; nothing is updated."""

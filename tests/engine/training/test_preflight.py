@@ -104,19 +104,30 @@ def test_nothing_of_preflight_is_logged_as_training(open_tiny: Open, tmp_path: P
     assert not trainer.sums
 
 
-@pytest.mark.parametrize(("batches", "accumulated", "updates"), [(4, 3, 4), (4, 2, 2), (2, 4, 1), (6, 4, 3)])
+@pytest.mark.parametrize(
+    ("batches", "accumulated", "prompts", "updates", "stops"),
+    [
+        (4, 3, 12, 4, [4, 8, 12, 16]),
+        (4, 2, 4, 2, [2, 4, 6, 8, 10, 12, 14, 16]),
+        (2, 4, 8, 1, list(range(1, 17))),
+        (6, 4, 8, 3, [3, 6, 9, 12, 15]),
+        (3, 2, 6, 5, [3, 5, 8, 10, 13, 15]),  # nine batches an epoch: its fifth update has one of them
+    ],
+)
 def test_a_run_stops_only_where_an_update_ends_with_its_clips(
-    batches: int, accumulated: int, updates: int, open_tiny: Open, tmp_path: Path
+    batches: int, accumulated: int, prompts: int, updates: int, stops: list[int], open_tiny: Open, tmp_path: Path
 ) -> None:
+    """A generation batch is of two prompts."""
     trainer = online(open_tiny(), tmp_path, brightness)
+    trainer.train_dataset = [{"prompt": f"prompt {number}"} for number in range(prompts)]
     trainer.args.steps_per_generation, trainer.args.gradient_accumulation_steps = batches, accumulated
+    trainer.args.generation_batch_size = 2 * trainer.args.num_generations
     assert trainer.updates_per_generation == updates
-    ends = [step for step in range(1, 13) if step * accumulated % batches == 0]
-    stops = []
-    for step in range(1, 13):
+    found = []
+    for step in range(1, 17):
         trainer.state.global_step = step
-        stops += [step] if trainer.can_stop else []
-    assert stops == ends
+        found += [step] if trainer.can_stop else []
+    assert found == stops
 
 
 # ------------------------------------------------------------------------------------------------------- clip range
