@@ -60,7 +60,7 @@ from engine.training.distributed_sharding import (
 )
 from engine.training.prompts import EncodedPrompts
 from engine.training.recompute import recompute_blocks
-from engine.training.weights import ADAPTER, Reference, Snapshot, local, make_trainable, trainable
+from engine.training.weights import ADAPTER, Reference, Snapshot, average_decay, local, make_trainable, trainable
 
 TRAINED_FILE = "trained.safetensors"
 COPY_FILE = "trained.{}.safetensors"
@@ -324,7 +324,7 @@ class _Guard(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if "average" in self._trainer.copies:
-            self._trainer.copies["average"].blend(args.ema_decay)
+            self._trainer.copies["average"].blend(average_decay(state.global_step, args.ema_decay))
 
 
 def _template(model: ModelFamily | str, args: VideoArguments) -> GenerationRequest:

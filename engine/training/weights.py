@@ -53,6 +53,23 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
+WARM_UP = 10
+
+
+def average_decay(updates: int, most: float) -> float:
+    """The share of the average that stays at update number `updates` (from 1): n / (n + 10) after n others, at most
+    `most`.
+
+    The first update replaces the start, an untrained LoRA, which so has no weight in what is exported. Until `most` is
+    reached, update j of n weighs about as (j / n)^9, so the average is of about the last tenth of the run. This is the
+    warm-up of TensorFlow's `ExponentialMovingAverage`, (1 + n) / (10 + n), less the share that it leaves of the start;
+    for averages by a power of the time see Karras et al., arXiv:2312.02696, sec. 3.1. Its only state is the number of
+    updates, which every checkpoint has.
+    """
+    before = updates - 1
+    return min(most, before / (before + WARM_UP))
+
+
 class Snapshot:
     """A copy of the weights that train, which can stand in for them for a while; of shards it holds shards."""
 
