@@ -4,9 +4,10 @@ source      Multistep Consistency Models, arXiv:2403.06807v3, Eq. 6-7 and Algori
             Latent Consistency Models, arXiv:2310.04378, Eq. 14; the pseudo-Huber distance of arXiv:2310.14189, Eq. 8
 
 The noise levels are cut into as many segments as the student has steps. Inside a segment that ends at level b, a
-latent x_t is carried one short step to x_s by the teacher; from x_s the student (its average, without gradient) jumps
-to b, and from x_t the student is to arrive at the same place. The jump is one deterministic step of the sampler, so a
-trained student is sampled by the ordinary `denoise` with that many steps and no guidance.
+latent x_t is carried one short step to x_s by the teacher. From x_s the student jumps to b, with its present weights
+and without gradient (the paper's stop-gradient; no average), and from x_t it is to arrive at the same place. The jump
+is one deterministic step of the sampler, so a trained student is sampled by the ordinary `denoise` with that many
+steps and no guidance.
 
     jump, flow      x_b = x_t + (b - t) v
     jump, epsilon   x_b = sqrt(1 - b^2) x0(x_t, eps) + b eps          (DDIM)

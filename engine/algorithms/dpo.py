@@ -22,6 +22,12 @@ DPO's own setting is the mean with beta 5000. So: the error is the mean, S is ex
     beta_eff = S beta
 
 is what to compare with the papers; S = 25,000 makes beta = 0.2 their 5000. `scale_from_gap` sets S by measurement.
+
+The papers' beta belongs to what the network predicts. Diffusion-DPO's 5000 is for the error of the noise. A flow model
+predicts a velocity, whose error is 1 / (1 - s)^2 times that of the noise at level s (v = eps - x0, and x0 = x_t - s v);
+the v of noise predictors likewise 1 / alpha^2 times. At s = 0.75, the median of Wan's training levels, that is 16.
+Published values for flow models are 100 (Flow-GRPO's DPO, SD3) and 2000 (Flow-Factory); S = 2500 makes beta = 0.2 500,
+between them.
 """
 
 from dataclasses import dataclass
@@ -33,12 +39,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 Loss = Literal["sigmoid", "ipo", "hinge"]
+Prediction = Literal["flow", "epsilon", "v_prediction"]
 PREFERENCES: tuple[Loss, ...] = get_args(Loss)
 PerPair = Float[Tensor, "B"]
 PAPER_BETA = 5000.0
 """Diffusion-DPO's beta, in units of the mean squared error."""
 ERROR_SCALE = 25_000.0
-"""The default S: beta = 0.2 gives `PAPER_BETA`."""
+"""The default S for predictions of the noise: beta = 0.2 gives `PAPER_BETA`."""
+VELOCITY_SCALE = 2_500.0
+"""The default S for predictions of a velocity: beta = 0.2 gives 500."""
 TYPICAL_GAP = 0.72
 """Of the scores in VideoDPO-10k, by its authors."""
 
@@ -69,6 +78,11 @@ class Preference:
     def accuracies(self) -> PerPair:
         """1 where the pair is told rightly, 0 where not; a tie, as before the first step, is one half."""
         return (torch.sign(self.margins) + 1) / 2
+
+
+def default_scale(prediction: Prediction) -> float:
+    """S for what the network predicts, where the settings give none."""
+    return ERROR_SCALE if prediction == "epsilon" else VELOCITY_SCALE
 
 
 def prediction_error(prediction: Float[Tensor, "B *dims"], target: Float[Tensor, "B *dims"]) -> PerPair:

@@ -13,7 +13,7 @@ from transformers import TrainingArguments
 from trl import DPOConfig, GRPOConfig
 
 from engine.algorithms.advantages import Aggregation
-from engine.algorithms.dpo import ERROR_SCALE, PREFERENCES, Loss
+from engine.algorithms.dpo import PREFERENCES, Loss, Prediction, default_scale
 from engine.config.schema import REQUEST_FIELDS
 from engine.config.suggest import did_you_mean
 from engine.errors import ConfigError
@@ -47,7 +47,10 @@ class VideoArguments:
     guidance: float | None = field(default=None, metadata={"help": "Classifier-free guidance; 1 switches it off."})
     lora_rank: int = field(default=16, metadata={"help": "Rank of the LoRA; 0 trains the whole network."})
     lora_alpha: int | None = field(default=None, metadata={"help": "LoRA's alpha; None = its rank, a scale of 1."})
-    ema_decay: float = field(default=0.0, metadata={"help": "Decay of the average that is exported; 0 = no average."})
+    ema_decay: float = field(
+        default=0.0,
+        metadata={"help": "Decay of the exported average, reached after a warm-up; 0 = no average."},
+    )
 
     sample_clips: int = field(default=4, metadata={"help": "Clips made at each checkpoint to look at; 0 = none."})
     sample_every: int | None = field(
@@ -110,10 +113,13 @@ class VideoArguments:
 class VideoDPOConfig(VideoArguments, DPOConfig):
     """`trl.DPOConfig` for pairs of clips. `loss_type` takes sigmoid, ipo or hinge, or "sft", or "sft" beside one of
     them, weighed by `loss_weights`; `beta` means nothing without `error_scale`: compare `beta_eff`, their product,
-    with the papers (Diffusion-DPO: 5000)."""
+    with the papers (Diffusion-DPO: 5000 for predictions of the noise; DPO on flow models: 100 to 2000)."""
 
     beta: float = field(default=0.2, metadata={"help": "Strength of the pull to the reference, times error_scale."})
-    error_scale: float = field(default=ERROR_SCALE, metadata={"help": "S of engine.algorithms.dpo: beta_eff = S beta."})
+    error_scale: float | None = field(
+        default=None,
+        metadata={"help": "S: beta_eff = S beta; None = 2500 for predictions of a velocity, 25,000 for the noise."},
+    )
     prompt_dropout: float = field(
         default=0.0, metadata={"help": 'Share of the rows of loss type "sft" whose prompt is left out, for guidance.'}
     )
@@ -144,7 +150,7 @@ class VideoDPOConfig(VideoArguments, DPOConfig):
                 f"prompt_dropout = {self.prompt_dropout} would have no effect beside the preference "
                 f'"{self.preference}", whose pairs keep their prompts: set it to 0, or loss_type to "sft" alone.'
             )
-        if self.beta <= 0 or self.error_scale <= 0:
+        if self.beta <= 0 or (self.error_scale is not None and self.error_scale <= 0):
             raise ConfigError(f"beta and error_scale must be above 0, but got {self.beta} and {self.error_scale}.")
         if not 0 <= self.label_smoothing <= 0.5:
             raise ConfigError(
@@ -172,10 +178,13 @@ class VideoDPOConfig(VideoArguments, DPOConfig):
         weights: list[float] = self.loss_weights or [1.0] * len(self.loss_type)
         return dict(zip(self.loss_type, weights, strict=True)).get(loss, 0.0)
 
-    @property
-    def beta_eff(self) -> float:
-        """Beta in the papers' units."""
-        return self.beta * self.error_scale
+    def beta_eff(self, prediction: Prediction) -> float:
+        """Beta in the papers' units, for a network that predicts this."""
+        return self.beta * self.scale_of(prediction)
+
+    def scale_of(self, prediction: Prediction) -> float:
+        """S, also where the settings leave it to the network."""
+        return default_scale(prediction) if self.error_scale is None else self.error_scale
 
 
 @dataclass

@@ -64,7 +64,7 @@ class VideoDPOTrainer(VideoTrainer):
                 chosen=policy_chosen, rejected=policy_rejected, ref_chosen=ref_chosen, ref_rejected=ref_rejected
             ),
             beta=self.args.beta,
-            error_scale=self.args.error_scale,
+            error_scale=self.error_scale,
             loss=self.args.preference,
             label_smoothing=self.args.label_smoothing,
         )
@@ -85,8 +85,18 @@ class VideoDPOTrainer(VideoTrainer):
         self.note(**{"error/chosen": errors.detach()})
         return self.args.weight_of("sft") * self._likelihood(errors).mean()
 
+    @property
+    def error_scale(self) -> float:
+        """S of the loss, for what this network predicts."""
+        return self.args.scale_of(self.family.spec.prediction)
+
+    @property
+    def beta_eff(self) -> float:
+        """Beta in the papers' units."""
+        return self.args.beta_eff(self.family.spec.prediction)
+
     def _likelihood(self, errors: Tensor) -> Tensor:
-        return dpo.likelihood_loss(errors, beta=self.args.beta, error_scale=self.args.error_scale)
+        return dpo.likelihood_loss(errors, beta=self.args.beta, error_scale=self.error_scale)
 
     def _told(self, inputs: Sequence[Mapping[str, Any]]) -> list[str]:
         """The rows' prompts, a share of them left out: guidance needs a model that also knows the empty one."""
@@ -136,7 +146,7 @@ class VideoDPOTrainer(VideoTrainer):
     def _note(self, found: dpo.Preference, *errors: Tensor) -> None:
         names = ("error/chosen", "error/rejected", "error/ref_chosen", "error/ref_rejected")
         self.note(
-            beta_eff=self.args.beta_eff,
+            beta_eff=self.beta_eff,
             **{
                 "rewards/chosen": found.chosen_rewards,
                 "rewards/rejected": found.rejected_rewards,

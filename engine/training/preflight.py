@@ -146,12 +146,13 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[Verdict]:
         return
     yield _of_one_shape(trainer)
     args, spread = trainer.args, float(gaps.std()) if len(gaps) > 1 else float(gaps.abs().mean())
-    move = args.beta_eff / 2 * spread
-    told = f"beta_eff is {args.beta_eff:g} (Diffusion-DPO: {dpo.PAPER_BETA:g}), a typical gap of the pairs {spread:.2g}"
+    move = trainer.beta_eff / 2 * spread
+    usual = dpo.default_scale(trainer.family.spec.prediction) * 0.2
+    told = f"beta_eff is {trainer.beta_eff:g} (usual here: {usual:g}), a typical gap of the pairs {spread:.2g}"
     if 0.01 <= move <= 100:
         yield Verdict(name="beta", level="ok", sentence=f"{told}.")
         return
-    wanted = dpo.scale_from_gap(gaps, args.beta) if spread > 0 and len(gaps) > 1 else args.error_scale
+    wanted = dpo.scale_from_gap(gaps, args.beta) if spread > 0 and len(gaps) > 1 else trainer.error_scale
     fate = "stay at log 2" if move < 0.01 else "saturate at once"
     yield Verdict(
         name="beta", level="warning", sentence=f"{told}: the loss would {fate}; try error_scale = {wanted:.0f}."

@@ -1,5 +1,7 @@
 """Every shipped recipe: whole, its settings known, and honest about where its numbers come from."""
 
+from pathlib import Path
+
 import pytest
 
 from engine.config.presets import load_curriculum, load_preset, load_train_preset, preset_keys, read_prompts
@@ -7,6 +9,7 @@ from engine.config.settings import settings_of
 from engine.errors import ConfigError
 from engine.families import family_spec
 from engine.hardware.forecast import forecast
+from engine.training.launch import ALGORITHMS, build_config, import_path
 from engine.training.preflight import longest, speed
 
 RECIPES = preset_keys("train")
@@ -36,7 +39,7 @@ def test_a_recipe_asks_for_a_length_that_its_model_can_make(key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("dpo_videodpo10k", {"beta": 0.2, "learning_rate": 1e-4, "max_steps": 1000}),
+        ("dpo_videodpo10k", {"beta": 0.2, "error_scale": 2500.0, "learning_rate": 1e-4, "max_steps": 1000}),
         (
             "grpo_online",
             {
@@ -53,6 +56,16 @@ def test_a_recipe_asks_for_a_length_that_its_model_can_make(key: str) -> None:
 )
 def test_the_first_plans_numbers_stand(key: str, said: dict[str, object]) -> None:
     assert load_train_preset(key).settings.items() >= said.items()
+
+
+@pytest.mark.parametrize("key", [key for key in RECIPES if load_train_preset(key).algorithm == "dpo"])
+def test_dpo_on_a_flow_model_has_a_beta_for_velocities(key: str) -> None:
+    """Flow-GRPO's DPO has 100, Flow-Factory's 2000; Diffusion-DPO's 5000 is for the error of the noise."""
+    preset = load_train_preset(key)
+    family = family_spec(load_preset("models", preset.model).family)
+    assert family.prediction == "flow"
+    args = build_config(import_path(ALGORITHMS["dpo"][1]), preset.settings, Path("unused"))
+    assert 100 <= args.beta_eff(family.prediction) <= 2000
 
 
 @pytest.mark.parametrize("key", ["mi300x_conservative", "mi300x_aggressive", "starter_192gb"])
