@@ -58,13 +58,13 @@ def show_frechet(options: argparse.Namespace) -> None:
 
 def _clips_in(folder: Path) -> list["Clip"]:
     from engine.errors import ConfigError
-    from engine.generation.video_io import VIDEO_SUFFIXES, read_video, videos_in
+    from engine.generation.video_reader import VIDEO_SUFFIXES, read_video, videos_in
     from rewards.clip import Clip
 
     videos = videos_in(folder) if folder.is_dir() else []
     if not videos:
         raise ConfigError(f"'{folder}' is no folder of videos: give one with files of {', '.join(VIDEO_SUFFIXES)}.")
-    return [Clip(frames=frames, fps=fps) for frames, fps in map(read_video, videos)]
+    return [Clip(frames=video.frames, fps=video.fps) for video in map(read_video, videos)]
 
 
 def show_matrix(options: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from app.views import shelf, stage
 from app.views.jobs import clip_ids, strip
 from engine.data.uploads import keep_upload
 from engine.errors import ConfigError
-from engine.generation.video_io import read_header
+from engine.generation.video_reader import check_video
 from engine.jobs.spec import JobSpec
 
 GRID = "library-grid"  # the line of the events that fill the grid
@@ -216,7 +216,7 @@ class LibraryTab:
         """File the uploaded video as a job; what its header already rules out is refused at once."""
         if not upload or not mix:
             raise ConfigError(text.NOTHING_TO_IMPORT if not upload else text.NO_MIXES)
-        read_header(Path(upload))
+        check_video(Path(upload))
         self.desk.file(JobSpec.score_file(keep_upload(self.desk.workspace, Path(upload)), prompt, mix))
         return [strip(self.desk, KIND), None, gr.update(visible=False)]
 

@@ -22,7 +22,7 @@ from app.views.jobs import clip_ids, strip
 from engine.config.presets import load_preset
 from engine.data.uploads import keep_upload, keep_uploads
 from engine.errors import ConfigError
-from engine.generation.video_io import VIDEO_SUFFIXES, read_header
+from engine.generation.video_reader import VIDEO_SUFFIXES, check_video
 from engine.jobs.spec import Job, JobSpec
 
 KINDS = ("score", "score_folder", "overlays")
@@ -230,7 +230,7 @@ class ScoreTab:
         if not videos:
             raise ConfigError(text.NOTHING_TO_SCORE)
         if len(dropped) == 1:
-            read_header(videos[0])
+            check_video(videos[0])
             return JobSpec.score_file(keep_upload(self.desk.workspace, videos[0]), prompt, mix)
         return JobSpec.score_folder(keep_uploads(self.desk.workspace, dropped), prompt, mix)
 

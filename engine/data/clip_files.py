@@ -6,7 +6,6 @@ poster.jpg     one frame, for the library's grid
 request.json   prompt, fps, seams and the full request: enough to make the clip again
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,7 @@ from engine.data.workspace import Workspace
 from engine.errors import MediaError, StoreError
 from engine.generation import video_io
 from engine.generation.request import GenerationRequest
+from engine.generation.video_reader import checksum, read_lossless
 from rewards.clip import Clip
 
 FRAMES, MP4, POSTER, SIDECAR = "frames.mkv", "clip.mp4", "poster.jpg", "request.json"
@@ -70,21 +70,12 @@ def load_clip(workspace: Workspace, clip_id: str) -> Clip:
     folder = workspace.clip_folder(clip_id)
     try:
         about = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
-        frames, _ = video_io.read_lossless(folder / FRAMES)
-        if checksum(frames) != about["sha256"]:
-            raise ValueError("the frames are not those that were written")
+        frames, _ = read_lossless(folder / FRAMES, about["sha256"])
         return Clip(frames=frames, fps=about["fps"], prompt=about["prompt"], seams=tuple(about["seams"]))
     except (OSError, ValueError, KeyError, MediaError) as error:
         raise StoreError(
             f"The files of clip {clip_id} in {folder} are gone or damaged ({error}); generate or import it again."
         ) from error
-
-
-def checksum(frames: np.ndarray) -> str:
-    """Names the exact frames `uint8[T,H,W,3]`, their shape included."""
-    digest = hashlib.sha256(f"{frames.shape}".encode())
-    digest.update(np.ascontiguousarray(frames).data)
-    return digest.hexdigest()
 
 
 def save_overlays(workspace: Workspace, clip_id: str, pictures: Mapping[str, np.ndarray], fps: float) -> dict[str, str]:

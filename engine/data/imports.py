@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.data.clip_files import checksum, save_clip
+from engine.data.clip_files import save_clip
 from engine.data.store import ClipRecord, Store
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError
 from engine.generation.request import PROMPT_LIMIT
-from engine.generation.video_io import read_video
+from engine.generation.video_reader import checksum, read_video
 from rewards.clip import Clip
 
 
@@ -26,11 +26,11 @@ def keep_video(workspace: Workspace, path: Path | str, prompt: str = "") -> tupl
     """The files of an imported clip, which the database does not know yet. Raises the same."""
     if len(prompt) > PROMPT_LIMIT:
         raise ConfigError(f"A prompt has at most {PROMPT_LIMIT} characters, but got {len(prompt)}; shorten it.")
-    frames, fps = read_video(Path(path))
+    frames, fps, notes = read_video(Path(path))
     clip = Clip(frames=frames, fps=fps, prompt=prompt)
     clip_id = content_id(frames, fps, prompt)
     save_clip(workspace, clip_id, clip)
-    return ClipRecord.imported(clip_id, clip), clip
+    return ClipRecord.imported(clip_id, clip, notes), clip
 
 
 def content_id(frames: np.ndarray, fps: float, prompt: str) -> str:

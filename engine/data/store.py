@@ -67,8 +67,8 @@ class ClipRecord:
         return cls(source="generated", request=request.model_dump(mode="json"), notes=tuple(notes), **shape, **names)
 
     @classmethod
-    def imported(cls, clip_id: str, clip: Clip) -> "ClipRecord":
-        """The record of a clip that came from a file."""
+    def imported(cls, clip_id: str, clip: Clip, notes: Sequence[str] = ()) -> "ClipRecord":
+        """The record of a clip that was read from a file; `notes` say what reading changed."""
         return cls(
             id=clip_id,
             prompt=clip.prompt,
@@ -77,6 +77,7 @@ class ClipRecord:
             width=clip.width,
             height=clip.height,
             fps=clip.fps,
+            notes=tuple(notes),
         )
 
 

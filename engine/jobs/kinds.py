@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from engine.config.presets import check_request, load_preset
 from engine.config.suggest import did_you_mean, explain
 from engine.errors import ConfigError, JobError
-from engine.generation.video_io import VIDEO_SUFFIXES, videos_in
+from engine.generation.video_reader import VIDEO_SUFFIXES, videos_in
 from engine.jobs.resources import Resources
 from engine.jobs.runner import placed
 from engine.jobs.spec import (

@@ -19,7 +19,7 @@ from engine.data.text_files import text_of
 from engine.data.uploads import discard_upload
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, DailiesError, MediaError
-from engine.generation.video_io import videos_in
+from engine.generation.video_reader import skipped_in, videos_in
 from engine.hardware.environment import process_changes
 from engine.jobs.context import JobContext
 from engine.jobs.executors import Done, Executor, Here, Spread, Task, Waiting
@@ -46,10 +46,10 @@ def score_clips(config: ScoreConfig, context: JobContext) -> Run:
 def score_folder(config: ScoreFolderConfig, context: JobContext) -> Run:
     """Import and score a folder's videos, here or on a cluster; what this mix has scored already stays as it is.
 
-    Result: `clip_ids`, `unscored` a sentence by clip id, `unread` a sentence by file name. A video that cannot be read
-    does not stop the others; if none can, the first one's error is raised.
+    Result: `clip_ids`, `unscored` a sentence by clip id, `unread` a sentence by file name, also for files that are no
+    videos. A video that cannot be read does not stop the others; if none can, the first one's error is raised.
     """
-    store, videos = context.store, videos_in(config.folder)
+    store, videos, skipped = context.store, videos_in(config.folder), skipped_in(config.folder)
     known = {"workspace": str(store.workspace.root), "mix": config.mix, "known": store.scored_by(config.mix)}
     task = Task(opens="engine.jobs.scoring:open_scorer", config=known)
     items = [{"path": str(path), "prompt": config.prompt} for path in videos]
@@ -61,7 +61,8 @@ def score_folder(config: ScoreFolderConfig, context: JobContext) -> Run:
         handle = event.handle if isinstance(event, Waiting) else None
         yield JobProgress(phase="score", step=len(found), of=len(videos), handle=handle)
     discard_upload(store.workspace, config.folder / "any")
-    return _summary([(videos[index].name, found[index]) for index in sorted(found)])
+    result = _summary([(videos[index].name, found[index]) for index in sorted(found)])
+    return {**result, "unread": {**skipped, **result["unread"]}}
 
 
 def _executor(config: ScoreFolderConfig, context: JobContext) -> Executor:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from engine.errors import TrainingError
 from engine.families.base import ModelFamily
-from engine.generation.video_io import read_lossless, read_video
+from engine.generation.video_reader import read_lossless, read_video
 
 log = logging.getLogger(__name__)
 

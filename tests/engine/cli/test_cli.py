@@ -15,7 +15,8 @@ from engine.cli_jobs import print_on
 from engine.data.clip_files import load_clip
 from engine.data.store import Store
 from engine.generation.request import GenerationRequest
-from engine.generation.video_io import read_video, write_lossless
+from engine.generation.video_io import write_lossless
+from engine.generation.video_reader import read_video
 from engine.jobs.local import stop_worker
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
@@ -273,7 +274,7 @@ def test_generate_makes_scores_and_copies(tiny_model, workspace, tmp_path, capsy
         files = clip["files"]
         assert set(files) == {"clip.mp4", "frames.mkv", "poster.jpg", "request.json", "report.json"}
         assert all(path.startswith(str(out)) for path in files.values())
-        exact, _ = read_video(out / clip["id"] / "frames.mkv")
+        exact, *_ = read_video(out / clip["id"] / "frames.mkv")
         assert np.array_equal(exact, load_clip(workspace, clip["id"]).frames)
         assert json.loads((out / clip["id"] / "report.json").read_text()) == clip["report"]
 

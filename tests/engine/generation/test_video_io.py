@@ -14,16 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engine.errors import MediaError, StoreError
-from engine.generation.video_io import (
-    MAX_FRAMES,
-    enlargement,
-    read_header,
-    read_lossless,
-    read_video,
-    write_lossless,
-    write_mp4,
-    write_poster,
-)
+from engine.generation.video_io import enlargement, write_lossless, write_mp4, write_poster
+from engine.generation.video_reader import MAX_FRAMES, read_header, read_lossless, read_video
 
 
 def noise(num_frames: int = 5, height: int = 32, width: int = 48, seed: int = 0) -> np.ndarray:
@@ -91,7 +83,7 @@ def test_the_mp4_is_one_that_browsers_play(tmp_path: Path) -> None:
 def test_the_mp4_shows_each_pixel_as_a_square(tmp_path: Path) -> None:
     path, frames = tmp_path / "clip.mp4", moving_box()
     write_mp4(path, frames, 8.0)
-    shown, fps = read_video(path)
+    shown, fps = read_video(path)[:2]
     assert shown.shape == (9, 256, 256, 3) and fps == 8.0
     enlarged = frames.repeat(4, axis=1).repeat(4, axis=2)
     assert np.abs(shown[:, 2::4, 2::4].astype(int) - enlarged[:, 2::4, 2::4]).mean() < 4
@@ -132,7 +124,7 @@ def test_uploads_of_the_usual_kinds_are_read(tmp_path: Path, kind: str) -> None:
     write_lossless(tmp_path / "in.mkv", frames, 10.0)
     palette = ["-vf", "split[a][b];[a]palettegen[p];[b][p]paletteuse"] if kind == "gif" else []
     ffmpeg("-i", tmp_path / "in.mkv", *palette, tmp_path / f"upload.{kind}")
-    again, fps = read_video(tmp_path / f"upload.{kind}")
+    again, fps = read_video(tmp_path / f"upload.{kind}")[:2]
     assert again.shape == frames.shape and fps == pytest.approx(10, abs=0.01)
     assert np.abs(again.astype(int) - frames).mean() < 12
 
@@ -141,7 +133,7 @@ def test_a_turned_phone_video_keeps_its_shape(tmp_path: Path) -> None:
     write_lossless(tmp_path / "in.mkv", noise(3, 32, 48), 8.0)
     ffmpeg("-i", tmp_path / "in.mkv", "-pix_fmt", "yuv420p", tmp_path / "flat.mp4")
     ffmpeg("-display_rotation", "90", "-i", tmp_path / "flat.mp4", "-c", "copy", tmp_path / "turned.mp4")
-    frames, _ = read_video(tmp_path / "turned.mp4")
+    frames, _ = read_video(tmp_path / "turned.mp4")[:2]
     assert frames.shape == (3, 48, 32, 3)
 
 

@@ -14,7 +14,8 @@ from engine.data.locks import try_lock
 from engine.data.pictures import load_picture
 from engine.errors import ConfigError, MediaError, StoreError
 from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan
-from engine.generation.video_io import read_video, write_lossless
+from engine.generation.video_io import write_lossless
+from engine.generation.video_reader import read_video
 from engine.jobs.context import JobContext, WarmModel
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.local import ensure_worker, release_worker, stop_worker, worker_state
@@ -231,7 +232,7 @@ def test_overlays_show_what_the_rewards_saw(context, store, workspace, moving_sq
     names = result["overlays"]
     assert names and all(name.split(".")[0] in ("flow_smoothness", "loop_break") for name in names)
     for file in names.values():
-        frames, fps = read_video(workspace.clip_folder(clip_id) / "overlays" / file)
+        frames, fps, _ = read_video(workspace.clip_folder(clip_id) / "overlays" / file)
         assert len(frames) == 17 and fps == 8
 
 

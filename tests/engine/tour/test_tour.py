@@ -21,7 +21,7 @@ from engine.data.runs import list_runs
 from engine.data.store import Store
 from engine.data.tours import Journal, TourFiles
 from engine.data.workspace import Workspace
-from engine.generation.video_io import read_video
+from engine.generation.video_reader import read_video
 from engine.tour.report import write_report
 from engine.tour.steps import STEPS
 

@@ -10,7 +10,7 @@ import pytest
 from engine.data.videodpo import read_preference_data
 from engine.errors import ConfigError
 from engine.generation.request import GenerationRequest
-from engine.generation.video_io import read_lossless
+from engine.generation.video_reader import read_lossless
 from engine.training.own_pairs import best_and_worst, make_pairs
 from rewards.clip import Clip
 

@@ -14,7 +14,7 @@ from engine.data.samples import RunSamples, set_name
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError
 from engine.generation.request import GenerationRequest
-from engine.generation.video_io import read_header
+from engine.generation.video_reader import read_header
 from engine.training.config import VideoNFTConfig
 from engine.training.evaluate import MONITORED, MONITORS
 from engine.training.run import Recorder, train
@@ -125,7 +125,7 @@ def test_pairs_train_on_no_reward_and_their_samples_are_measured_all_the_same(cl
 def test_the_base_is_the_model_before_training(new_run: Callable[..., Run]) -> None:
     """The adapter's first set differs from the base; made again by the reference, the base comes out the same."""
     from engine.data.samples import RunSamples
-    from engine.generation.video_io import read_video
+    from engine.generation.video_reader import read_video
 
     first, second = new_run(max_steps=2), new_run(max_steps=2, learning_rate=0.5)
     for run in (first, second):
