@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from engine import (
+    cli_adapters,
     cli_campaigns,
     cli_generate,
     cli_jobs,
@@ -26,6 +27,7 @@ from engine.errors import ConfigError, DailiesError
 EPILOG = "Exit code: 0 done, 2 wrong usage or a failure that is explained on stderr, 130 interrupted."
 
 MODULES = (
+    cli_adapters,
     cli_campaigns,
     cli_generate,
     cli_jobs,

@@ -1,20 +1,23 @@
 """Adapters: LoRA weights that Generate can put onto a model. Imports no torch.
 
-adapters/<name>/   pytorch_lora_weights.safetensors, adapter.json (an `AdapterCard`)
+adapters/<name>/   the weights (see `engine.families.adapter_files`), adapter.json (an `AdapterCard`)
 """
 
 import logging
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.config.suggest import did_you_mean
+from engine.data.publishing import publish_folder
+from engine.data.scratch import scratch
 from engine.data.workspace import Workspace
-from engine.errors import ConfigError
-from engine.families.adapters import WEIGHTS_FILE
+from engine.errors import ConfigError, StoreError
+from engine.families.adapter_files import has_weights
 
 CARD = "adapter.json"
 EXTENDED = re.compile(r"(.+?)(?:-to-(\d+))?")
@@ -78,6 +81,33 @@ def find_adapter(workspace: Workspace, name: str, model: str) -> Adapter:
     return found[name]
 
 
+def check_new_name(workspace: Workspace, name: str) -> None:
+    """Raises ConfigError when an adapter cannot be called so, or one is."""
+    if not name.strip() or name != Path(name).name or name.startswith(".") or not name.isprintable():
+        raise ConfigError(f"'{name[:80]}' cannot be an adapter's name: use letters, digits, dashes and underscores.")
+    if (workspace.adapters / name).exists():
+        raise ConfigError(f"There is an adapter '{name[:80]}' already: choose another name.")
+
+
+def add_adapter(workspace: Workspace, name: str, card: AdapterCard, write: Callable[[Path], None]) -> Path:
+    """A new adapter, whole or not there; `write` puts the weights into a folder. Raises ConfigError, StoreError."""
+    from safetensors import SafetensorError
+
+    check_new_name(workspace, name)
+    partial = scratch(workspace, name)
+    try:
+        partial.mkdir(parents=True)
+        workspace.adapters.mkdir(exist_ok=True)
+        write(partial)
+        write_card(partial, card)
+        publish_folder(partial, workspace.adapters / name)
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"The adapter '{name}' cannot be written ({error}): make room there.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return workspace.adapters / name
+
+
 def write_card(folder: Path, card: AdapterCard) -> None:
     """Make a folder of weights an adapter. Write it after the weights, so that half a folder is none."""
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -94,5 +124,5 @@ def _read_all(workspace: Workspace) -> Iterator[Adapter]:
         except (OSError, ValidationError) as error:
             log.warning("%s is no adapter's card and is left out: %s", path, str(error).splitlines()[0])
             continue
-        if (path.parent / WEIGHTS_FILE).is_file():
+        if has_weights(path.parent):
             yield Adapter(name=path.parent.name, folder=path.parent, card=card)

@@ -12,7 +12,7 @@ from engine.data.runs import CHECKPOINT, list_runs
 from engine.data.scratch import scratch
 from engine.data.workspace import Workspace
 from engine.errors import StoreError
-from engine.families.adapters import WEIGHTS_FILE
+from engine.families.adapter_files import WEIGHT_FILES, has_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ def list_checkpoints(workspace: Workspace, model: str | None = None) -> list[Che
             of_model = run.preset().model
         except StoreError:
             continue
-        steps = [path for path in run.checkpoints.glob(f"{CHECKPOINT}*") if (path / WEIGHTS_FILE).is_file()]
+        steps = [path for path in run.checkpoints.glob(f"{CHECKPOINT}*") if has_weights(path)]
         found += [
             Checkpoint(run=run.id, step=int(name), model=of_model, folder=path)
             for path in steps
@@ -64,7 +64,9 @@ def _publish(workspace: Workspace, one: Checkpoint) -> None:
     try:
         partial.mkdir(parents=True)
         workspace.adapters.mkdir(exist_ok=True)
-        shutil.copy2(one.folder / WEIGHTS_FILE, partial)
+        for name in WEIGHT_FILES:
+            if (one.folder / name).is_file():
+                shutil.copy2(one.folder / name, partial)
         write_card(partial, AdapterCard(model=one.model, note=f"Run {one.run} after {one.step} steps."))
         publish_folder(partial, workspace.adapters / one.name)
     except OSError as error:

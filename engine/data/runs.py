@@ -33,7 +33,7 @@ from engine.data.findings import Alarm, Evaluation
 from engine.data.locks import is_held
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
-from engine.families.adapters import WEIGHTS_FILE
+from engine.families.adapter_files import WEIGHT_FILES, for_pipeline, has_weights, read_parts, write_parts
 
 CHECKPOINT, REJECTED = "checkpoint-", "rejected-"
 END_BYTES = 2**16  # of the metrics: many rows
@@ -153,7 +153,7 @@ class Run:
 
     def begin_with(self, adapter: Path) -> None:
         """Begin with the weights in this folder."""
-        shutil.copytree(adapter, self.start, ignore=lambda folder, names: set(names) - {WEIGHTS_FILE})
+        shutil.copytree(adapter, self.start, ignore=lambda folder, names: set(names) - set(WEIGHT_FILES))
 
     def last_line(self) -> str:
         """The last that the training process said: where it failed, why."""
@@ -193,7 +193,7 @@ class Run:
     @property
     def has_adapter(self) -> bool:
         """Whether a finished run came to an adapter; if not, the whole network was trained."""
-        return (self.adapter / WEIGHTS_FILE).is_file()
+        return has_weights(self.adapter)
 
     def adapter_weights(self) -> tuple[Path, int]:
         """That folder and the step that its weights are of. Raises ConfigError where there is no adapter to put onto
@@ -201,7 +201,7 @@ class Run:
         weights = self.weights()
         if weights is None:
             raise ConfigError(f"The run {self.id} has no checkpoint yet: wait for its first one.")
-        if not (weights / WEIGHTS_FILE).is_file():
+        if not has_weights(weights):
             raise ConfigError(
                 f"The run {self.id} trained the whole network, so it came to a model, not an adapter: use {weights} "
                 "as the network of a model of its own."
@@ -216,13 +216,18 @@ class Run:
                 os.replace(path, path.with_name(f"{REJECTED}{step}-{secrets.token_hex(2)}"))
 
     def export(self, folder: Path) -> list[str]:
-        """Copy the adapter, the recipe and what was found out to a new folder; the names of the files."""
+        """Write the trained weights in the form that diffusers reads, the recipe, the evaluation and the alarms to a
+        new folder; returns the names of the files. Raises FamilyError when the weights cannot be read.
+        """
         weights = self.weights()
         assert weights is not None, "the caller has seen that there are weights"
-        found = [path for path in (weights / WEIGHTS_FILE, weights / CARD, self.evaluation_file)]
+        preset = self.preset()
+        parts = for_pipeline(read_parts(weights), _network_part(preset)) if has_weights(weights) else {}
         folder.mkdir(parents=True)
-        write_whole(folder / self.resolved.name, self.preset().model_dump_json(indent=2) + "\n")
-        for path in (path for path in [*found, self.alarms_file] if path.is_file()):
+        write_whole(folder / self.resolved.name, preset.model_dump_json(indent=2) + "\n")
+        found = [weights / CARD, self.evaluation_file, self.alarms_file]
+        write_parts(folder, parts)
+        for path in (path for path in found if path.is_file()):
             shutil.copy2(path, folder)
         return sorted(path.name for path in folder.iterdir())
 
@@ -293,6 +298,14 @@ def _files(preset: TrainPreset) -> dict[str, Path]:
     """What the preset names as files or folders; prompts may also be named by a key, which is no file."""
     named = {name: getattr(preset, name) for name in ("pairs", "prompts", "test_prompts")}
     return {name: Path(value) for name, value in named.items() if value and (name == "pairs" or Path(value).suffix)}
+
+
+def _network_part(preset: TrainPreset) -> str:
+    """What diffusers' pipelines call the network that the run trains."""
+    from engine.config.presets import load_model_preset
+    from engine.families import family_spec
+
+    return family_spec(load_model_preset(preset.model).family).network_part
 
 
 def _way(path: Path, folder: Path) -> Path:

@@ -61,6 +61,11 @@ def open_model(preset: "ModelPreset", device: str | None = None) -> ModelFamily:
     return family
 
 
+def local_source(preset: "ModelPreset") -> str:
+    """The preset's source, as `ModelFamily` takes it."""
+    return _local(preset.source)
+
+
 def _local(source: str) -> str:
     """A path relative to the repository made whole, where there is such a file; hub ids stay as they are."""
     local = ROOT / source

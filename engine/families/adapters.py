@@ -1,4 +1,4 @@
-"""LoRA on any family's network: load, switch, unload, save. At rest an adapter is a folder with one safetensors file.
+"""LoRA on any family's network: load, switch, unload, save. How an adapter lies on disk: `adapter_files`.
 
 A network is a diffusers model with `PeftAdapterMixin`. One adapter is active at a time, or none (the base model, bit
 for bit). Names are free text; peft wants no dots in them, so a dot becomes an underscore inside.
@@ -11,14 +11,26 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from engine.errors import FamilyError
+from engine.families.adapter_files import (
+    BARE,
+    FIRST,
+    SECOND,
+    UNET,
+    WEIGHTS_FILE,
+    Lora,
+    for_pipeline,
+    read_parts,
+    state_of,
+    write_parts,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHTS_FILE = "pytorch_lora_weights.safetensors"
-PREFIXES = ("transformer.", "unet.")  # what LoRA files made for whole pipelines put before each key
-_READ: WeakKeyDictionary[Any, dict[str, tuple[str, int, int]]] = WeakKeyDictionary()
-"""By network and adapter, which file it was read from, and its age and size then."""
+__all__ = ["WEIGHTS_FILE"]
+
+_READ: WeakKeyDictionary[Any, dict[str, tuple[tuple[str, int, int], ...]]] = WeakKeyDictionary()
+"""By network and adapter: `state_of` its folder when it was read."""
 
 
 def use_adapter(network: Any, name: str | None, folder: Path | None = None) -> None:
@@ -46,14 +58,14 @@ def load_adapter(network: Any, name: str, folder: Path) -> None:
     """Read an adapter onto the network and make it the active one. On failure: FamilyError, and nothing has changed."""
     if _inner(name) in loaded_adapters(network):
         raise FamilyError(f"Adapter '{name}' is loaded already: unload it first.")
-    weights, metadata = _fitting(network, name, folder)
+    lora = _fitting(network, name, folder)
     with warnings.catch_warnings():  # having several adapters is meant, no accident to warn of
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-        network.load_lora_adapter(weights, prefix=None, adapter_name=_inner(name), metadata=metadata)
+        network.load_lora_adapter(dict(lora.tensors), prefix=None, adapter_name=_inner(name), metadata=lora.settings())
     network.set_adapters(_inner(name))
     network.enable_adapters()
     network.eval()
-    _READ.setdefault(network, {})[_inner(name)] = _state_of(folder)
+    _READ.setdefault(network, {})[_inner(name)] = state_of(folder)
 
 
 def unload_adapter(network: Any, name: str) -> None:
@@ -70,24 +82,32 @@ def unload_adapter(network: Any, name: str) -> None:
 
 
 def save_adapter(network: Any, name: str, folder: Path) -> None:
-    """Write an adapter as `folder/pytorch_lora_weights.safetensors`, with its LoRA settings in the file's header."""
-    network.save_lora_adapter(folder, adapter_name=_inner(name), weight_name=WEIGHTS_FILE)
+    """Write an adapter in the form that diffusers' `load_lora_weights` reads, rank and alpha in the file's header."""
+    write_adapter(network, name, folder, None)
 
 
-def write_adapter(network: Any, name: str, folder: Path, weights: "Mapping[str, Tensor]") -> None:
-    """The same file, of `weights` by their names in the network: for a network whose own lie in shards."""
-    import json
-
-    from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
+def write_adapter(network: Any, name: str, folder: Path, weights: "Mapping[str, Tensor] | None") -> None:
+    """The same, of `weights` by their names in the network: for a network whose own lie in shards."""
+    from peft.tuners.lora import LoraLayer
     from peft.utils import get_peft_model_state_dict
-    from safetensors.torch import save_file
 
-    layers = get_peft_model_state_dict(network, state_dict=dict(weights), adapter_name=_inner(name))
-    settings = network.peft_config[_inner(name)].to_dict()
-    plain = {key: list(value) if isinstance(value, set) else value for key, value in settings.items()}
-    header = {"format": "pt", LORA_ADAPTER_METADATA_KEY: json.dumps(plain, indent=2, sort_keys=True)}
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({key: layer.contiguous() for key, layer in layers.items()}, folder / WEIGHTS_FILE, metadata=header)
+    state = None if weights is None else dict(weights)
+    tensors = get_peft_model_state_dict(network, state_dict=state, adapter_name=_inner(name))
+    lora = Lora(tensors=tensors, alphas={})
+    alphas = {
+        layer: module.scaling[_inner(name)] * lora.ranks[layer]
+        for layer, module in network.named_modules()
+        if isinstance(module, LoraLayer) and layer in lora.ranks
+    }
+    whole = Lora(tensors={key: tensor.detach() for key, tensor in tensors.items()}, alphas=alphas)
+    write_parts(folder, for_pipeline({BARE: whole}, pipeline_part(network)))
+
+
+def pipeline_part(network: Any) -> str:
+    """What diffusers' pipelines call a network of this class."""
+    from diffusers.loaders import UNet2DConditionLoadersMixin
+
+    return UNET if isinstance(network, UNet2DConditionLoadersMixin) else FIRST
 
 
 def loaded_adapters(network: Any) -> list[str]:
@@ -153,60 +173,38 @@ def _unpaired(weights: "Mapping[str, Tensor]", sides: Mapping[str, str]) -> str 
     return None
 
 
-def _fitting(network: Any, name: str, folder: Path) -> "tuple[dict[str, Tensor], dict[str, Any] | None]":
-    """The folder's tensors and LoRA settings. Raises FamilyError when they are not to be had or do not fit."""
-    weights, metadata = _read(folder)
-    problems = misfits(network, weights)
+def _fitting(network: Any, name: str, folder: Path) -> Lora:
+    """The folder's layers by their names in the network. Raises FamilyError when it cannot be read or does not fit."""
+    lora = named_as_in(network, read_parts(folder))
+    problems = misfits(network, lora.tensors)
     if problems:
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
         raise FamilyError(
             f"Adapter '{name}' does not fit this model: {shown}. Choose an adapter trained on this model."
         )
-    return weights, metadata
+    return lora
+
+
+def named_as_in(network: Any, parts: Mapping[str, Lora]) -> Lora:
+    """All layers by their names in our network, where two experts are one. Raises FamilyError for a second expert's
+    layers where there is one network.
+    """
+    experts: Mapping[str, str] = getattr(network, "experts", {})
+    if SECOND in parts and not experts:
+        raise FamilyError(
+            "The adapter has layers for a second expert (transformer_2), but this model has one network: use it on the "
+            "model of two experts that it was trained on."
+        )
+    prefixes = {part: f"{expert}." for expert, part in experts.items()}
+    lora = Lora(tensors={}, alphas={})
+    for part, some in parts.items():
+        lora = lora.joined(some.below(prefixes.get(part, "")))
+    return lora
 
 
 def _was_replaced(network: Any, name: str, folder: Path) -> bool:
-    """Whether another file lies there than the one that was read."""
-    return _READ.get(network, {}).get(_inner(name)) != _state_of(folder)
-
-
-def _file_in(folder: Path) -> Path:
-    """Raises FamilyError when there is not just one that it can be."""
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    file = folder / WEIGHTS_FILE if (folder / WEIGHTS_FILE).is_file() else next(iter(files), None)
-    if file is None or (len(files) > 1 and file.name != WEIGHTS_FILE):
-        raise FamilyError(f"'{folder}' holds {len(files)} safetensors files: an adapter's folder needs {WEIGHTS_FILE}.")
-    return file
-
-
-def _state_of(folder: Path) -> tuple[str, int, int]:
-    file = _file_in(folder)
-    found = file.stat()
-    return str(file), found.st_mtime_ns, found.st_size
-
-
-def _read(folder: Path) -> "tuple[dict[str, Tensor], dict[str, Any] | None]":
-    """The tensors of an adapter folder, keys without the pipeline's prefix, and its LoRA settings if it has any."""
-    import json
-
-    from safetensors import SafetensorError, safe_open
-
-    file = _file_in(folder)
-    try:
-        with safe_open(file, framework="pt") as opened:
-            weights = {_bare(key): opened.get_tensor(key) for key in opened.keys()}
-            header = (opened.metadata() or {}).get("lora_adapter_metadata")
-    except (OSError, SafetensorError) as error:
-        raise FamilyError(f"'{file}' cannot be read ({error}): train or copy the adapter again.") from error
-    if not weights:
-        raise FamilyError(f"'{file}' holds no tensors: train or copy the adapter again.")
-    settings = json.loads(header) if header else None
-    return weights, {_bare(key): value for key, value in settings.items()} if settings else None
-
-
-def _bare(key: str) -> str:
-    """A key as the network names it, without the pipeline's prefix."""
-    return key.removeprefix(next((prefix for prefix in PREFIXES if key.startswith(prefix)), ""))
+    """Whether other files lie there than those that were read."""
+    return _READ.get(network, {}).get(_inner(name)) != state_of(folder)
 
 
 def _inner(name: str) -> str:

@@ -51,6 +51,8 @@ class AnimateDiffFamily(DiffusersFamily):
         frame_offset=0,
         size_multiple=8,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
+        network_part="unet",
+        lora_loader="StableDiffusionLoraLoaderMixin",
         block_classes=("ResnetBlock2D", "Transformer2DModel", "AnimateDiffTransformer3D"),
         text_tokens=77,
         has_free_noise=True,

@@ -33,7 +33,8 @@ class FamilySpec:
     instead of once with and once without the prompt. `text_tokens` is how many tokens of a prompt the text encoder
     reads at most (None: no limit is known). `has_free_noise`: it makes clips of any length where
     `FamilyOptions.context_frames` says how many frames it sees at once. `block_classes` of the network are gathered one
-    at a time where weights lie in shards: each small against the whole, together most of it.
+    at a time where weights lie in shards: each small against the whole, together most of it. `network_part` is what
+    the diffusers pipelines call the network; `lora_loader` is diffusers' class that converts LoRA files of other forms.
     """
 
     key: str
@@ -43,6 +44,8 @@ class FamilySpec:
     frame_offset: int
     size_multiple: int
     lora_targets: tuple[str, ...]
+    network_part: str = "transformer"
+    lora_loader: str = ""
     block_classes: tuple[str, ...] = ()
     native_conditioning: tuple[str, ...] = ()
     text_tokens: int | None = None

@@ -32,6 +32,7 @@ class CogVideoXFamily(DiffusersFamily):
         frame_offset=1,
         size_multiple=16,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
+        lora_loader="CogVideoXLoraLoaderMixin",
         block_classes=("CogVideoXBlock",),
         text_tokens=226,
         licence="2B Apache-2.0; 5B under the CogVideoX licence",

@@ -35,6 +35,7 @@ class HunyuanVideoFamily(DiffusersFamily):
         frame_offset=1,
         size_multiple=16,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
+        lora_loader="HunyuanVideoLoraLoaderMixin",
         block_classes=(
             "HunyuanVideoTransformerBlock",
             "HunyuanVideoSingleTransformerBlock",

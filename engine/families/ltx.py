@@ -57,6 +57,7 @@ class LTXFamily(DiffusersFamily):
         frame_offset=1,
         size_multiple=32,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
+        lora_loader="LTXVideoLoraLoaderMixin",
         block_classes=("LTXVideoTransformerBlock", "LTX2VideoTransformerBlock"),
         native_conditioning=("frames", "pictures"),
         text_tokens=MAX_TOKENS,
@@ -262,6 +263,7 @@ class LTX2Family(LTXConditionFamily):
         title="LTX-2 (video)",
         # The video's own layers: those of the sound end alike, and learn nothing here.
         lora_targets=tuple(f"{layer}.{name}" for layer in ("attn1", "attn2") for name in LTXFamily.spec.lora_targets),
+        lora_loader="LTX2LoraLoaderMixin",
         text_tokens=1024,
         licence="LTX-2 community licence of Lightricks: read it before use",
         source="arXiv:2601.03233",

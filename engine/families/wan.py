@@ -19,6 +19,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
+from engine.families.adapter_files import EXPERTS
 from engine.families.base import Conditioning, FamilySpec
 from engine.families.loading import (
     Classes,
@@ -52,6 +53,7 @@ class WanFamily(DiffusersFamily):
         frame_offset=1,
         size_multiple=16,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
+        lora_loader="WanLoraLoaderMixin",
         block_classes=("WanTransformerBlock", "WanVACETransformerBlock"),
         text_tokens=MAX_TOKENS,
         licence="Apache-2.0",
@@ -299,6 +301,7 @@ def _two_experts() -> Any:
 
         _supports_gradient_checkpointing = True
         turns_by_level = True
+        experts = EXPERTS
 
         def __init__(self, high_noise: Any, low_noise: Any, boundary: float) -> None:
             super().__init__()

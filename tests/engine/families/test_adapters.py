@@ -11,6 +11,7 @@ import pytest
 import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from engine.errors import FamilyError
@@ -55,23 +56,36 @@ def output(family: Any) -> torch.Tensor:
     return family.predict(latents, torch.tensor([0.5]), replace(family.encode(["a red circle"]), fps=8.0))
 
 
+def read(adapter: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors of an adapter by the network's names, and its header."""
+    with safe_open(adapter / WEIGHTS_FILE, framework="pt") as opened:
+        header = opened.metadata()
+    return {k.removeprefix("transformer."): v for k, v in load_file(adapter / WEIGHTS_FILE).items()}, header
+
+
 def halved(adapter: Path, folder: Path, *, lacks: str = "", rank: int | None = None) -> Path:
     """A copy of the adapter without the keys that have `lacks` in them, or with another `rank` of every lora_A."""
-    kept = {key: tensor for key, tensor in load_file(adapter / WEIGHTS_FILE).items() if not lacks or lacks not in key}
+    tensors, header = read(adapter)
+    kept = {key: tensor for key, tensor in tensors.items() if not lacks or lacks not in key}
     if rank is not None:
         kept = {key: torch.ones(rank, *old.shape[1:]) if "lora_A" in key else old for key, old in kept.items()}
     folder.mkdir()
-    save_file(kept, folder / WEIGHTS_FILE)
+    save_file(kept, folder / WEIGHTS_FILE, metadata=header)
     return folder
 
 
-def rewritten(adapter: Path, folder: Path, rename: dict[str, str] | None = None, **changed: torch.Tensor) -> Path:
-    """A copy of the adapter with parts of its keys renamed, or tensors (by the end of their key) replaced."""
+def rewritten(
+    adapter: Path, folder: Path, rename: dict[str, str] | None = None, alpha: float = 2, **changed: torch.Tensor
+) -> Path:
+    """A copy of the adapter with parts of its keys renamed, or tensors (by the end of their key) replaced; its alpha in
+    tensors of its own.
+    """
     tensors = {}
-    for key, tensor in load_file(adapter / WEIGHTS_FILE).items():
+    for key, tensor in read(adapter)[0].items():
         for old, new in (rename or {}).items():
             key = key.replace(old, new)
         tensors[key] = next((value.clone() for end, value in changed.items() if key.endswith(end)), tensor)
+        tensors[key.split(".lora_")[0] + ".alpha"] = torch.tensor(float(alpha))
     folder.mkdir()
     save_file(tensors, folder / WEIGHTS_FILE)
     return folder
@@ -94,7 +108,7 @@ def test_on_off_and_unloaded(bare: Any, adapter: Path) -> None:
 
 
 def test_the_saved_scale_is_used(bare: Any, adapter: Path, tmp_path: Path) -> None:
-    """alpha / r = 4 is in the file's header; a file without a header has the plain scale of 1."""
+    """alpha / r = 4 is in the file's header; .alpha tensors of 2 at rank 2 give the plain scale of 1."""
     base = output(bare)
     use_adapter(bare.network, "scaled", adapter)
     scaled = output(bare)
@@ -150,7 +164,7 @@ def test_layers_that_the_model_lacks_are_listed(bare: Any, adapter: Path, tmp_pa
 
 
 def test_sizes_that_do_not_fit_are_listed(bare: Any, adapter: Path) -> None:
-    weights = load_file(adapter / WEIGHTS_FILE)
+    weights, _ = read(adapter)
     assert misfits(bare.network, weights) == []
     key = next(key for key in weights if key.endswith("to_q.lora_A.weight"))
     assert misfits(bare.network, {key: torch.zeros(2, 99)}) == [f"'{key}' is for size 99, the layer has 24"]
@@ -179,7 +193,7 @@ def test_each_layer_needs_both_tensors_of_one_rank(
 
 
 def test_tensors_of_other_dimensions_are_listed(bare: Any, adapter: Path) -> None:
-    key = next(key for key in load_file(adapter / WEIGHTS_FILE) if key.endswith("to_q.lora_A.weight"))
+    key = next(key for key in read(adapter)[0] if key.endswith("to_q.lora_A.weight"))
     assert misfits(bare.network, {key: torch.ones(24)}) == [f"'{key}' has 1 dimensions, the layer has 2"]
 
 
@@ -205,7 +219,7 @@ def test_what_a_pipeline_with_a_unet_writes_fits_too(tiny: SimpleNamespace, tmp_
 
 def test_fit_is_judged_the_same_with_another_adapter_loaded(bare: Any, adapter: Path) -> None:
     use_adapter(bare.network, "first", adapter)
-    assert misfits(bare.network, load_file(adapter / WEIGHTS_FILE)) == []
+    assert misfits(bare.network, read(adapter)[0]) == []
 
 
 def test_folders_without_an_adapter_are_refused(bare: Any, tmp_path: Path) -> None:

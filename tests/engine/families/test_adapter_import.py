@@ -1,0 +1,215 @@
+"""LoRA files as other programs write them, brought in: the model they make is that of the LoRA they were made from."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import save_file
+
+from engine.errors import FamilyError
+from engine.families import family_class
+from engine.families.adapter_files import SECOND_FILE, write_parts
+from engine.families.adapter_import import check_fit, convert
+from engine.families.adapters import use_adapter
+from engine.seeds import generator_for
+
+RANK, ALPHA = 2, 6
+WAN_NAMES = {"attn1.": "self_attn.", "attn2.": "cross_attn.", "to_out.0": "o", "to_q": "q", "to_k": "k", "to_v": "v"}
+WAN_NAMES |= {"ffn.net.0.proj": "ffn.0", "ffn.net.2": "ffn.2"}
+
+
+def lora_of(tiny: SimpleNamespace, *further: str) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The toy family under a LoRA of rank 2 and alpha 6, and that LoRA's tensors by the network's names.
+
+    Motion layers are left out, which no LoRA for Stable Diffusion has.
+    """
+    family = tiny.open()
+    targets = [*family.spec.lora_targets, *further]
+    torch.manual_seed(0)
+    has_motion = any("motion_modules" in name for name, _ in family.network.named_modules())
+    kind = {"r": RANK, "lora_alpha": ALPHA, "exclude_modules": r".*motion_modules.*" if has_motion else None}
+    config = LoraConfig(target_modules=targets, init_lora_weights=False, **kind)
+    family.network.add_adapter(config, adapter_name="made")
+    return family, get_peft_model_state_dict(family.network, adapter_name="made")
+
+
+def velocity(family: Any, tiny: SimpleNamespace) -> torch.Tensor:
+    from dataclasses import replace
+
+    request = tiny.model.request
+    noise = family.init_latents(request, [generator_for(3)])
+    words = replace(family.encode(["a star"]), fps=request.fps, guidance=1.0)
+    with torch.no_grad():
+        return family.predict(noise, torch.tensor([0.5]), words)
+
+
+def alphas(tensors: dict[str, torch.Tensor], mark: str) -> dict[str, torch.Tensor]:
+    return {key.split(mark)[0] + ".alpha": torch.tensor(float(ALPHA)) for key in tensors}
+
+
+def in_wans_own_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    named = {}
+    for key, tensor in tensors.items():
+        for theirs, own in WAN_NAMES.items():
+            key = key.replace(theirs, own)
+        named[key] = tensor
+    return named
+
+
+def comfyui_wan(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"diffusion_model.{key}": tensor for key, tensor in in_wans_own_names(tensors).items()}
+
+
+def comfyui(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"diffusion_model.{key}": tensor for key, tensor in tensors.items()}
+
+
+def peft(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"base_model.model.{key}": tensor for key, tensor in tensors.items()}
+
+
+def down_up(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    renamed = {key.replace("lora_A", "lora_down").replace("lora_B", "lora_up"): t for key, t in tensors.items()}
+    return {f"transformer.{key}": tensor for key, tensor in renamed.items()}
+
+
+def kohya(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    named = {}
+    for key, tensor in tensors.items():
+        layer, side = key.split(".lora_")
+        end = {"A.weight": "lora_down.weight", "B.weight": "lora_up.weight"}[side]
+        named[f"lora_unet_{layer.replace('.', '_')}.{end}"] = tensor
+    return named
+
+
+def kohya_wan(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return kohya(in_wans_own_names(tensors))
+
+
+WAN_FFN = ("ffn.net.0.proj", "ffn.net.2")
+FORMS = [
+    ("wan", comfyui_wan, WAN_FFN),
+    ("wan", kohya_wan, WAN_FFN),
+    ("wan", peft, ()),
+    ("wan", down_up, ()),
+    ("wan_vace_without_pictures", peft, ()),
+    ("ltx_condition_without_pictures", comfyui, ()),
+    ("ltx2", comfyui, ()),
+    ("animatediff", kohya, ()),
+    ("cogvideox", peft, ()),
+    ("hunyuanvideo", peft, ()),
+]
+
+
+ROWS = [(*row, True) for row in FORMS] + [(*row, False) for row in FORMS if not row[1].__name__.startswith("kohya")]
+
+
+@pytest.mark.parametrize(
+    ("tiny", "form", "further", "states_alpha"),
+    [pytest.param(*row, id=f"{row[0]}-{row[1].__name__}-{row[3]}") for row in ROWS],
+    indirect=["tiny"],
+)
+def test_a_file_of_another_form_makes_the_same_model(
+    tiny: SimpleNamespace, form: Any, further: tuple[str, ...], states_alpha: bool, tmp_path: Path
+) -> None:
+    family, tensors = lora_of(tiny, *further)
+    named = form({key: tensor.contiguous() for key, tensor in tensors.items()})
+    if states_alpha:
+        named |= alphas(named, ".lora_")
+    save_file(named, tmp_path / "theirs.safetensors")
+    parts = convert(tmp_path / "theirs.safetensors", family.spec, alpha=None if states_alpha else ALPHA)
+    write_parts(tmp_path / "ours", parts)
+    again = tiny.open()
+    base = velocity(again, tiny)
+    use_adapter(again.network, "brought", tmp_path / "ours")
+    wanted = velocity(family, tiny)
+    assert (wanted - base).abs().max() > 1e-3
+    assert (velocity(again, tiny) - wanted).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("tiny", ["wan"], indirect=True)
+def test_alpha_is_asked_for_and_not_guessed(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    family, tensors = lora_of(tiny)
+    for form in (comfyui_wan, peft, down_up):
+        save_file(form(dict(tensors)), tmp_path / "a.safetensors")
+        with pytest.raises(FamilyError, match=r"does not state its alpha .*--alpha N`"):
+            convert(tmp_path / "a.safetensors", family.spec)
+
+
+@pytest.mark.parametrize("tiny", ["wan"], indirect=True)
+def test_alpha_beside_a_file_of_peft_counts(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    family, tensors = lora_of(tiny)
+    save_file(peft(dict(tensors)), tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": RANK, "lora_alpha": ALPHA}))
+    lora = convert(tmp_path / "adapter_model.safetensors", family.spec)["transformer"]
+    assert set(lora.alphas.values()) == {float(ALPHA)}
+    for text in ("{", "[]", json.dumps({"lora_alpha": None}), json.dumps({"lora_alpha": 6, "use_dora": True})):
+        (tmp_path / "adapter_config.json").write_text(text)
+        with pytest.raises(FamilyError, match=r"states no lora_alpha that can be read|has settings beyond"):
+            convert(tmp_path / "adapter_model.safetensors", family.spec)
+
+
+@pytest.mark.parametrize("tiny", ["wan"], indirect=True)
+def test_what_contradicts_itself_is_refused(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    family, tensors = lora_of(tiny)
+    whole = comfyui_wan(dict(tensors)) | alphas(comfyui_wan(dict(tensors)), ".lora_")
+    save_file(whole, tmp_path / "a.safetensors")
+    with pytest.raises(FamilyError, match=r"states the alpha of its layers itself: leave --alpha out"):
+        convert(tmp_path / "a.safetensors", family.spec, alpha=4)
+    one = next(key for key in whole if key.endswith(".alpha"))
+    save_file({key: tensor for key, tensor in whole.items() if key != one}, tmp_path / "a.safetensors")
+    with pytest.raises(FamilyError, match=r"states the alpha of 15 of its 16 layers"):
+        convert(tmp_path / "a.safetensors", family.spec)
+
+
+@pytest.mark.parametrize("tiny", ["cogvideox"], indirect=True)
+def test_a_form_that_is_not_converted_for_the_family(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    family, tensors = lora_of(tiny)
+    save_file(kohya(dict(tensors)), tmp_path / "a.safetensors")
+    with pytest.raises(FamilyError, match=r"is in kohya's form .*, which diffusers does not convert for CogVideoX"):
+        convert(tmp_path / "a.safetensors", family.spec)
+
+
+@pytest.mark.parametrize("tiny", ["animatediff"], indirect=True)
+def test_a_text_encoders_layers_are_left_out_only_where_that_is_said(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    family, tensors = lora_of(tiny)
+    text = "lora_te_text_model_encoder_layers_0_self_attn_q_proj"
+    whole = kohya(dict(tensors)) | {
+        f"{text}.lora_down.weight": torch.ones(2, 8),
+        f"{text}.lora_up.weight": torch.ones(8, 2),
+    }
+    save_file(whole | alphas(whole, ".lora_"), tmp_path / "a.safetensors")
+    with pytest.raises(FamilyError, match=r"for a text encoder as well.*--network-only"):
+        convert(tmp_path / "a.safetensors", family.spec)
+    lora = convert(tmp_path / "a.safetensors", family.spec, network_only=True)["unet"]
+    assert len(lora.ranks) == len(tensors) / 2
+
+
+@pytest.mark.parametrize("tiny", ["wan_experts"], indirect=True)
+def test_fit_is_judged_without_reading_the_model(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    family, tensors = lora_of(tiny)
+    high = {k.removeprefix("high_noise."): t for k, t in tensors.items() if k.startswith("high_noise.")}
+    save_file(comfyui_wan(high), tmp_path / SECOND_FILE)
+    lora = convert(tmp_path / SECOND_FILE, family.spec, alpha=ALPHA)["transformer"]
+    wan: Any = family_class("wan")
+    check_fit(wan, str(tiny.folder), "x", {"transformer": lora, "transformer_2": lora})
+    other = {key: tensor[:, :3] if "lora_A" in key else tensor for key, tensor in lora.tensors.items()}
+    from dataclasses import replace
+
+    with pytest.raises(FamilyError, match=r"'x' does not fit the model in .*is for size 3, the layer has 24"):
+        check_fit(wan, str(tiny.folder), "x", {"transformer": lora, "transformer_2": replace(lora, tensors=other)})
+
+
+@pytest.mark.parametrize("tiny", ["wan"], indirect=True)
+def test_a_second_experts_layers_need_a_second_expert(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    family, tensors = lora_of(tiny)
+    save_file(comfyui_wan(dict(tensors)), tmp_path / "a.safetensors")
+    lora = convert(tmp_path / "a.safetensors", family.spec, alpha=ALPHA)["transformer"]
+    wan: Any = family_class("wan")
+    with pytest.raises(FamilyError, match=r"'x' has layers for 'transformer_2', which the model in"):
+        check_fit(wan, str(tiny.folder), "x", {"transformer_2": lora})

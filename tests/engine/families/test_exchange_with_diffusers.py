@@ -1,0 +1,248 @@
+"""Adapters go to diffusers' own pipelines and come from them: `load_lora_weights` of each family, latents compared."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from engine.families.adapter_files import SECOND_FILE, WEIGHTS_FILE, for_pipeline, read_file, read_parts, write_parts
+from engine.families.adapters import save_adapter, use_adapter
+from engine.families.base import Conditioning
+from engine.sampling.sampler import denoise
+from engine.sampling.schedule import sigmas_for
+from engine.seeds import generator_for
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+    # WanImageToVideoPipeline adds layers of zeros for the picture's keys and values to every LoRA without them.
+    pytest.mark.filterwarnings("ignore:While injecting the PEFT adapters.*add_k_proj:RuntimeWarning"),
+]
+
+PROMPT, SEED = "a red circle moving right", 3
+RANK, ALPHA = 2, 6
+
+
+def adapted(tiny: SimpleNamespace) -> Any:
+    """The toy family with a new LoRA whose alpha is not its rank, "made", switched on."""
+    family = tiny.open()
+    targets = list(family.spec.lora_targets)
+    torch.manual_seed(0)
+    config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=targets, init_lora_weights=False)
+    family.network.add_adapter(config, adapter_name="made")
+    return family
+
+
+def latents_of(family: Any, model: Any) -> torch.Tensor:
+    request = model.request
+    noise = family.init_latents(request, [generator_for(SEED)])
+    given = family.encode_pictures(model.pictures(1), model.places, request.num_frames) if model.places else {}
+
+    def encoded(prompt: str) -> Conditioning:
+        words = family.encode([prompt])
+        return replace(words, fps=request.fps, extras={**(words.extras or {}), **given})
+
+    sigmas = sigmas_for(family.scheduler_config, request.num_steps, noise.shape[2:].numel())
+    return list(denoise(family, noise, sigmas, encoded(PROMPT), negative=encoded("")))[-1].next_latents
+
+
+def theirs(tiny: SimpleNamespace, noise: torch.Tensor) -> torch.Tensor:
+    """The latents that the diffusers pipeline makes of the same noise, prompt and pictures."""
+    model, request = tiny.model, tiny.model.request
+    arguments = model.encode(tiny.pipeline, [PROMPT])
+    if model.places:
+        arguments |= model.show(model.pictures(1)[0], model.places, request)
+    made = tiny.pipeline(
+        **arguments,
+        **model.further,
+        **model.start(model.reorder(noise), SEED),
+        width=request.width,
+        height=request.height,
+        num_frames=request.num_frames,
+        num_inference_steps=request.num_steps,
+        guidance_scale=1.0,
+        output_type="latent",
+    ).frames
+    return torch.as_tensor(tiny.model.reorder(tiny.model.finish(made)))
+
+
+def load_in_diffusers(pipeline: Any, folder: Path) -> None:
+    """As docs/adapters.md says."""
+    pipeline.load_lora_weights(folder, adapter_name="ours")
+    if (folder / SECOND_FILE).is_file():
+        pipeline.load_lora_weights(folder, weight_name=SECOND_FILE, adapter_name="ours", load_into_transformer_2=True)
+
+
+def assert_same(ours: torch.Tensor, wanted: torch.Tensor) -> None:
+    """To 1e-5, or that of the latents' spread where it is above 1: float32 has seven digits, and random weights
+    amplify (AnimateDiff's toy with FreeNoise comes to latents of 30).
+    """
+    assert (ours - wanted).abs().max() <= 1e-5 * max(1.0, float(wanted.std()))
+
+
+ONE_OF_EACH = [
+    "ltx_condition",
+    "ltx2",
+    "wan",
+    "wan_experts",
+    "wan_flf_experts",
+    "wan_vace",
+    "cogvideox_rotary",
+    "hunyuanvideo",
+    "animatediff",
+]
+
+
+@pytest.fixture
+def plain_diffusers(tiny: SimpleNamespace) -> Any:
+    """The entry, its pipeline without adapters again afterwards."""
+    yield tiny
+    tiny.pipeline.unload_lora_weights()
+
+
+def test_what_is_saved_is_the_same_model_in_diffusers(plain_diffusers: Any, tmp_path: Path) -> None:
+    tiny = plain_diffusers
+    family = adapted(tiny)
+    save_adapter(family.network, "made", tmp_path)
+    ours = latents_of(family, tiny.model)
+    noise = family.init_latents(tiny.model.request, [generator_for(SEED)])
+    base = theirs(tiny, noise)
+    load_in_diffusers(tiny.pipeline, tmp_path)
+    wanted = theirs(tiny, noise)
+    assert (wanted - base).abs().max() > 1e-3, "the adapter does something"
+    assert_same(ours, wanted)
+
+
+def old_form(network: Any, folder: Path) -> None:
+    """As Dailies wrote adapters before: keys without a prefix, two experts in one file."""
+    network.save_lora_adapter(folder, adapter_name="made", weight_name=WEIGHTS_FILE)
+
+
+@pytest.mark.parametrize("tiny", ["ltx_condition", "wan_flf_experts", "animatediff"], indirect=True)
+def test_adapters_of_the_old_form_still_load(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    family = adapted(tiny)
+    old_form(family.network, tmp_path)
+    wanted = latents_of(family, tiny.model)
+    again = tiny.open()
+    use_adapter(again.network, "old", tmp_path)
+    assert torch.equal(latents_of(again, tiny.model), wanted)
+
+
+@pytest.mark.parametrize("tiny", ["ltx_condition", "wan_experts", "animatediff"], indirect=True)
+def test_the_old_form_becomes_what_is_written_now(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    family = adapted(tiny)
+    old_form(family.network, tmp_path / "old")
+    save_adapter(family.network, "made", tmp_path / "new")
+    write_parts(tmp_path / "made", for_pipeline(read_parts(tmp_path / "old"), family.spec.network_part))
+    files = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "made").iterdir())
+    for name in files:
+        (made, header), (new, own) = (read_file(tmp_path / folder / name) for folder in ("made", "new"))
+        assert header == own and made.keys() == new.keys()
+        assert all(torch.equal(made[key], new[key]) for key in made)
+
+
+@pytest.mark.parametrize("tiny", ONE_OF_EACH, indirect=True)
+def test_what_diffusers_saves_loads(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    """With the metadata that its writer takes; a pair of experts in two folders' files."""
+    from peft.utils import get_peft_model_state_dict
+
+    family = adapted(tiny)
+    experts = getattr(family.network, "experts", {"": family.spec.network_part})
+    layers = get_peft_model_state_dict(family.network, adapter_name="made")
+    settings = family.network.peft_config["made"].to_dict()
+    part = family.spec.network_part
+    for expert, place in experts.items():
+        own = {key.removeprefix(f"{expert}."): value for key, value in layers.items() if key.startswith(expert)}
+        told = {f"{part}_lora_layers": own, f"{part}_lora_adapter_metadata": settings}
+        type(tiny.pipeline).save_lora_weights(
+            tmp_path, weight_name=SECOND_FILE if place == "transformer_2" else WEIGHTS_FILE, **told
+        )
+    again = tiny.open()
+    use_adapter(again.network, "theirs", tmp_path)
+    assert torch.equal(latents_of(again, tiny.model), latents_of(family, tiny.model))
+
+
+@pytest.mark.parametrize("tiny", ["wan_experts"], indirect=True)
+@pytest.mark.parametrize("file", [WEIGHTS_FILE, SECOND_FILE])
+def test_one_expert_may_have_an_adapter_alone(plain_diffusers: Any, file: str, tmp_path: Path) -> None:
+    tiny = plain_diffusers
+    family = adapted(tiny)
+    save_adapter(family.network, "made", tmp_path)
+    (tmp_path / ({WEIGHTS_FILE, SECOND_FILE} - {file}).pop()).unlink()
+    again = tiny.open()
+    use_adapter(again.network, "one", tmp_path)
+    ours = latents_of(again, tiny.model)
+    assert (ours - latents_of(family, tiny.model)).abs().max() > 1e-3
+    further = {"load_into_transformer_2": True} if file == SECOND_FILE else {}
+    tiny.pipeline.load_lora_weights(tmp_path, weight_name=file, **further)
+    assert_same(ours, theirs(tiny, again.init_latents(tiny.model.request, [generator_for(SEED)])))
+
+
+def test_mini_with_alpha_three_times_its_rank(mini_folder: Path, tmp_path: Path) -> None:
+    """As the fault was found: rank 8, alpha 24, lora_B of spread 0.02; loaded by LTXPipeline from the folder."""
+    from diffusers import LTXPipeline
+
+    from engine.families.ltx import LTXFamily
+    from engine.generation.request import GenerationRequest
+
+    family = LTXFamily(str(mini_folder))
+    family.load("cpu", torch.float32)
+    config = LoraConfig(r=8, lora_alpha=24, target_modules=list(family.spec.lora_targets))
+    torch.manual_seed(0)
+    family.network.add_adapter(config, adapter_name="made")
+    for name, parameter in family.network.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter.data, std=0.02)
+    save_adapter(family.network, "made", tmp_path)
+    request = GenerationRequest(prompt=PROMPT, num_frames=17, width=96, height=64, num_steps=4)
+    noise = family.init_latents(request, [generator_for(SEED)])
+    words = replace(family.encode([PROMPT]), fps=request.fps)
+    sigmas = sigmas_for(family.scheduler_config, request.num_steps, noise.shape[2:].numel())
+    ours = list(denoise(family, noise, sigmas, words))[-1].next_latents
+    pipeline = LTXPipeline.from_pretrained(mini_folder, dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    of = {"width": 96, "height": 64, "num_frames": 17, "num_inference_steps": 4, "frame_rate": request.fps}
+    of |= {"guidance_scale": 1.0, "output_type": "latent", "max_sequence_length": words.embeds.shape[1]}
+
+    def made() -> torch.Tensor:
+        packed = noise.flatten(2).transpose(1, 2)
+        latents = pipeline(prompt=PROMPT, latents=packed, **of).frames
+        return latents.transpose(1, 2).unflatten(2, noise.shape[2:])
+
+    base = made()
+    pipeline.load_lora_weights(tmp_path)
+    assert (made() - base).abs().max() > 0.1
+    assert_same(ours, made())
+
+
+def test_the_header_states_rank_and_alpha(tiny_lora: Path) -> None:
+    with safe_open(tiny_lora / WEIGHTS_FILE, framework="pt") as opened:
+        assert all(key.startswith("transformer.") for key in opened.keys())
+        settings = json.loads(opened.metadata()["lora_adapter_metadata"])
+    assert settings["transformer.r"] == 2 and settings["transformer.lora_alpha"] == 8
+
+
+def test_alphas_and_ranks_of_single_layers_survive(tiny_lora: Path, tmp_path: Path) -> None:
+    """One layer with another rank and alpha than the rest."""
+    tensors = dict(load_file(tiny_lora / WEIGHTS_FILE))
+    layer = "transformer.transformer_blocks.0.attn1.to_q"
+    tensors[f"{layer}.lora_A.weight"] = torch.randn(3, 24)
+    tensors[f"{layer}.lora_B.weight"] = torch.randn(24, 3)
+    layers = {key.split(".lora_")[0] for key in tensors}
+    alphas = {f"{one}.alpha": torch.tensor(12.0 if one == layer else 8.0) for one in layers}
+    (tmp_path / "a").mkdir()
+    save_file({**tensors, **alphas}, tmp_path / "a" / WEIGHTS_FILE)
+    lora = read_parts(tmp_path / "a")["transformer"]
+    write_parts(tmp_path / "b", {"transformer": lora})
+    again = read_parts(tmp_path / "b")["transformer"]
+    assert again.alphas == lora.alphas and again.ranks == lora.ranks
+    name = layer.removeprefix("transformer.")
+    assert (again.ranks[name], again.alphas[name]) == (3, 12.0)
+    assert {alpha for other, alpha in again.alphas.items() if other != name} == {8.0}
