@@ -18,6 +18,7 @@ from engine.data.adapters import list_adapters
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, DailiesError
 from engine.families import family_spec
+from engine.families.availability import why_unavailable
 from engine.generation.prompt_length import unread_notes
 from engine.generation.request import SEED_LIMIT, GenerationRequest
 
@@ -85,6 +86,13 @@ def titled(kind: str) -> Choices:
     return found
 
 
+def model_choices() -> Choices:
+    """The models, by title: those that can run here first, then the others, marked as not installed."""
+    found = [(title, key, why_unavailable(load_preset("models", key))) for title, key in titled("models")]
+    here = [(title, key) for title, key, why in found if not why]
+    return here + [(text.not_installed(title), key) for title, key, why in found if why]
+
+
 def preferred(choices: Choices, key: str) -> str | None:
     """`key` when it can be chosen, else the first that can."""
     keys = [choice for _, choice in choices]
@@ -140,7 +148,7 @@ def settings_of(
     shown["adapter"] = shown["adapter"] or ""
     names = sorted({*adapters, shown["adapter"]} - {""})
     more: dict[str, dict[str, Any]] = {
-        "model": {"info": preset.recommended},
+        "model": {"info": why_unavailable(preset) or preset.recommended},
         "num_frames": ranges.frames(mode),
         "adapter": adapter_choices(names),
     }
@@ -160,7 +168,7 @@ class RequestForm:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        models = titled("models")
+        models = model_choices()
         model = preferred(models, GenerationRequest.model_fields["model"].default)
         self.fields: dict[str, Any] = {}
         self.model = model

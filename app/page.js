@@ -131,19 +131,18 @@ window.dailies = (() => {
   document.addEventListener("dailies:frame", (event) => follow(event.detail.player, event.detail.frame));
 
   // ---- Plots take the width that they are given: Plotly itself only looks when the window changes.
-  const widths = new Map(); // plot -> its last width
-  const measured = new ResizeObserver((entries) => {
-    const changed = entries.filter(({ target, contentRect: { width } }) => {
-      const before = widths.get(target);
-      if (width) widths.set(target, width);
-      return width && before && before !== width;
-    });
-    if (changed.length) requestAnimationFrame(() => dispatchEvent(new Event("resize")));
-  });
+  // A plot that is drawn in a hidden tab has a default width until its box is shown.
+  const observed = new WeakSet();
+  const misfits = (box) => {
+    const plot = box.querySelector(".js-plotly-plot"), drawn = plot?._fullLayout?.width;
+    return Boolean(drawn && plot.clientWidth && Math.abs(drawn - plot.clientWidth) > 1);
+  };
+  const fit = (boxes) => requestAnimationFrame(() => boxes.some(misfits) && dispatchEvent(new Event("resize")));
+  const measured = new ResizeObserver((entries) => fit(entries.map(({ target }) => target)));
   function measurePlots() {
     for (const plot of document.querySelectorAll(".plot")) {
-      if (widths.has(plot)) continue;
-      widths.set(plot, 0);
+      if (observed.has(plot)) continue;
+      observed.add(plot);
       measured.observe(plot);
     }
   }

@@ -156,7 +156,9 @@ DISSENT_WORDS = {"dissent": DISSENT, "none": "Score at least two clips to see."}
 # ---- Facts of a clip
 NOT_SCORED = "not scored"
 IMPORTED = "imported"
+NONE = "none"
 FACTS = {
+    "prompt": "Prompt",
     "model": "Model",
     "adapter": "Adapter",
     "seed": "Seed",
@@ -305,6 +307,11 @@ def overlay(name: str) -> str:
     """ "flow_smoothness.flow" as people read it."""
     reward, _, what = name.partition(".")
     return f"{what.replace('_', ' ').capitalize()} ({reward.replace('_', ' ')})"
+
+
+def not_installed(title: str) -> str:
+    """How a list names a model whose weights are not on this machine."""
+    return f"{title} (not installed)"
 
 
 def which_chosen(number: int) -> str:

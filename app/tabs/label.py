@@ -11,7 +11,7 @@ from app.components.job_strip import JobStrip
 from app.components.label_desk import LabelDesk
 from app.components.result_sheet import ResultSheet
 from app.desk import Desk
-from app.forms import MAX_TAKES, default_mix, mix_choices, preferred, titled
+from app.forms import MAX_TAKES, default_mix, mix_choices, model_choices, preferred
 from app.guard import note, on, warn
 from app.views import campaigns as view
 from app.views import sets
@@ -78,7 +78,7 @@ class LabelTab:
         title = gr.Textbox(label=text.TITLE, placeholder=text.TITLE_HINT, max_lines=1, elem_id="campaign-title")
         what = gr.Radio(clips, value=view.MADE, label=text.WHAT, elem_id="campaign-what")
         with gr.Column() as self.of_models:
-            self.models = titled("models")
+            self.models = model_choices()
             first = preferred(self.models, GenerationRequest.model_fields["model"].default)
             prompts = gr.Textbox(label=text.PROMPTS, lines=4, max_lines=12, elem_id="campaign-prompts")
             entrants = gr.Dropdown(

@@ -45,32 +45,61 @@ def card(record: ClipRecord, name: str = "") -> dict[str, Any]:
         "level": record.total,
         "tag": text.IMPORTED if record.source == "imported" else "",
         "starred": record.starred,
-        "detail": text.seed(record.seed) if name else f"{record.num_frames} frames",
+        "detail": joined([text.seed(record.seed) if name else f"{record.num_frames} frames", record.adapter or ""]),
     }
 
 
 def player(records: Sequence[ClipRecord], prefetch: Sequence[ClipRecord] = ()) -> dict[str, Any]:
     """The pair player's value; `prefetch` are clips that are likely to be wanted next."""
     return {
-        "clips": [_played(record, alone=len(records) == 1) for record in records],
+        "clips": [_played(record, words) for record, words in zip(records, captions(records), strict=True)],
         "prefetch": [media_url(record.id, MP4) for record in prefetch],
     }
 
 
 def with_overlay(record: ClipRecord, name: str) -> dict[str, Any]:
     """The clip and one of its overlays, in step."""
-    clip = _played(record, alone=True)
+    clip = _played(record, captions([record])[0])
     seen = {**clip, "id": f"{record.id}/{name}", "url": media_url(record.id, f"overlays/{name}.mp4")}
     return {"clips": [clip, {**seen, "caption": text.overlay(name)}], "prefetch": []}
 
 
-def _played(record: ClipRecord, *, alone: bool) -> dict[str, Any]:
-    """A clip that is played alone has its score and prompt beside it; of several, each says its own."""
-    words = ["" if alone else text.score(record.total), text.seed(record.seed), record.model or ""]
+def made_by(record: ClipRecord) -> str:
+    """The model and the adapter that made a clip; empty for an imported one."""
+    return " + ".join(name for name in (record.model, record.adapter) if name)
+
+
+def captions(records: Sequence[ClipRecord]) -> list[str]:
+    """What tells the clips of a player apart: seed, model and adapter; of several, also the total and every setting in
+    which they differ. The facts beside a single clip have the rest."""
+    plain = [[text.seed(record.seed), made_by(record)] for record in records]
+    if len(records) < 2:
+        return [joined(words) for words in plain]
+    settings = [_settings(record) for record in records]
+    differing = [name for name in settings[0] if len({one[name] for one in settings}) > 1]
+    more = [[f"{text.FACTS.get(name, name)}: {one[name] or text.NONE}" for name in differing] for one in settings]
+    return [
+        joined([text.score(record.total), *words, *others])
+        for record, words, others in zip(records, plain, more, strict=True)
+    ]
+
+
+def joined(words: Sequence[str]) -> str:
+    return "  ·  ".join(word for word in words if word)
+
+
+def _settings(record: ClipRecord) -> dict[str, str]:
+    """The settings of a clip that its caption does not name anyway."""
+    rows = _rows(record)
+    named = ("size", "length", "num_steps", "guidance", "negative_prompt", "mode")
+    return {"prompt": f"“{record.prompt}”", **{name: rows.get(name, "") for name in named}}
+
+
+def _played(record: ClipRecord, caption: str) -> dict[str, Any]:
     return {
         "id": record.id,
         "url": media_url(record.id, MP4),
-        "caption": "  ·  ".join(word for word in words if word),
+        "caption": caption,
         "num_frames": record.num_frames,
         "fps": record.fps,
         "width": record.width,
@@ -123,6 +152,7 @@ def _rows(record: ClipRecord) -> dict[str, str]:
         "length": text.length(record.num_frames, record.fps),
         "num_steps": "" if steps is None else str(steps),
         "guidance": "" if guidance is None else f"{guidance:g}",
+        "mode": str(request.get("mode", "")) if request.get("mode") != "direct" else "",
         "negative_prompt": str(request.get("negative_prompt", "")),
         "mix": record.mix or "",
         "created": moment(record.created_at),

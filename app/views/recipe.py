@@ -12,7 +12,7 @@ from typing import Any
 
 from app import text, text_train
 from app.desk import Desk
-from app.forms import titled
+from app.forms import model_choices, titled
 from app.views.jobs import line
 from engine.config.presets import change_preset, load_preset, prompt_sets, save_train_preset, why_untrainable
 from engine.config.schema import TrainPreset
@@ -78,7 +78,7 @@ def offered(desk: Desk) -> dict[str, Any]:
 
 
 def _trainable() -> list[tuple[str, str]]:
-    return [(title, key) for title, key in titled("models") if why_untrainable(load_preset("models", key)) is None]
+    return [(title, key) for title, key in model_choices() if why_untrainable(load_preset("models", key)) is None]
 
 
 def _options(choices: list[tuple[str, str]]) -> list[dict[str, str]]:

@@ -56,6 +56,8 @@ class ModelPreset(BaseModel):
     """What the networks compute in, whatever the weights at rest are."""
     licence: str = ""
     """Of the weights, in a few words."""
+    download_gb: float | None = Field(None, gt=0)
+    """Size of the weights, in GB: estimated from the parameter counts at 2 bytes each. The hub may hold more."""
     width: int = Field(ge=16, le=8192)
     """px; what a new clip starts with, as do the next five."""
     height: int = Field(ge=16, le=8192)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from engine.config.presets import check_request, load_preset
+from engine.config.presets import check_request, load_model_preset, load_preset
 from engine.config.suggest import did_you_mean, explain
 from engine.errors import ConfigError, JobError
+from engine.families.availability import check_available
 from engine.generation.video_reader import VIDEO_SUFFIXES, videos_in
 from engine.jobs.resources import Resources
 from engine.jobs.runner import placed
@@ -102,6 +103,8 @@ def check_generate(config: GenerateConfig) -> None:
     """An adapter belongs to a workspace: page and command line look for it before they file, the handler in the end."""
     for request in config.requests:
         check_request(request, adapters=[request.adapter] if request.adapter else [])
+    for model in sorted({request.model for request in config.requests}):
+        check_available(load_model_preset(model))
     if config.mix is not None:
         load_preset("rewards", config.mix)
 
@@ -122,6 +125,10 @@ def check_score_folder(config: ScoreFolderConfig) -> None:
         raise ConfigError(f"There is no folder {config.folder} to score.")
     if not videos_in(config.folder):
         raise ConfigError(f"The folder {config.folder} holds no video: {', '.join(VIDEO_SUFFIXES)} are read.")
+
+
+def check_preflight(config: PreflightConfig) -> None:
+    check_available(load_model_preset(config.preset.model))
 
 
 def check_overlays(config: OverlaysConfig) -> None:
@@ -177,6 +184,7 @@ KINDS: Kinds = {
             key="preflight",
             config=PreflightConfig,
             handler="engine.jobs.checking:look_before",
+            check=check_preflight,
             share=WHOLE,
             quick=always,
         ),

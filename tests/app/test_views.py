@@ -237,3 +237,15 @@ def test_the_strip_has_what_is_not_over_and_fresh_bad_ends(desk: Desk) -> None:
     shown = [found.id for found in reversed(desk.queue.list(kind="generate")) if jobs.is_shown(found)]
     assert shown == [filed[0].id, filed[2].id]
     assert jobs.clip_ids(desk.queue.get(done.id)) == []
+
+
+def test_captions_name_the_adapter_and_what_differs() -> None:
+    base = ClipRecord.generated(GenerationRequest(prompt="a red ball", seed=7, guidance=3.0))
+    tuned = ClipRecord.generated(GenerationRequest(prompt="a red ball", seed=7, guidance=5.0, adapter="mini_nft-a7"))
+    plain, adapted = clips.captions([base, tuned])
+    assert "mini  ·  Guidance: 3" in plain and "mini + mini_nft-a7  ·  Guidance: 5" in adapted
+    assert "Prompt" not in plain and "Size" not in plain
+    assert clips.captions([tuned]) == ["seed 7  ·  mini + mini_nft-a7"] and clips.captions([]) == []
+    other = ClipRecord.generated(GenerationRequest(prompt="a blue ball", seed=7))
+    assert "Prompt: “a blue ball”" in clips.captions([base, other])[1]
+    assert clips.card(tuned)["detail"] == f"{tuned.num_frames} frames  ·  mini_nft-a7"
