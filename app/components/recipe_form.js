@@ -257,7 +257,8 @@ const hands = {
     if (filed) trigger("run_filed", { run: "" });
     const found = filed && (await verdicts(filed.job, of));
     if (form !== of) return; // another recipe is shown: they are not about it
-    note(found?.ended ?? "");
+    if (found?.failed) say(found.ended);
+    note(found?.failed ? "" : (found?.ended ?? ""));
     if (!found) return;
     showVerdicts(found.verdicts);
     if (JSON.stringify(choices()) !== JSON.stringify(looked)) note(words.checked_before);

@@ -213,12 +213,15 @@ def check(desk: Desk, choices: Choices) -> dict[str, Any]:
 
 
 def verdicts(desk: Desk, job_id: str) -> dict[str, Any]:
-    """How the look at a recipe came out: `over` when it did, with its verdicts; `ended` when it found none."""
+    """How the look at a recipe came out: `over` when it did, with its verdicts; `ended` when it found none, in words, and
+    `failed` where that is an error."""
     job = desk.queue.get(job_id)
     found = (job.result or {}).get("verdicts", [])
     ended = (job.error or text.JOB_ENDS.get(job.status, "")) if job.is_over and not found else ""
     waits = job.status == "queued"
-    return {"over": job.is_over, "verdicts": found, "ended": ended, "waits": waits, "note": line(job)}
+    failed = bool(ended) and job.status in ("failed", "lost")
+    said = {"ended": ended, "failed": failed, "waits": waits, "note": line(job)}
+    return {"over": job.is_over, "verdicts": found, **said}
 
 
 def save(desk: Desk, choices: Choices) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +46,17 @@ class Run:
     folder: Path
 
     @classmethod
-    def create(cls, workspace: Workspace, preset: TrainPreset, start: Path | None = None) -> Self:
+    def create(
+        cls,
+        workspace: Workspace,
+        preset: TrainPreset,
+        start: Path | None = None,
+        prepare: "Callable[[Run], None]" = lambda run: None,
+    ) -> Self:
         """A new run of a resolved preset; it begins with the adapter in the folder `start`, or the base model.
+
+        `prepare` writes what else the run needs. The preset is written last, and a folder without one is no run: a
+        process that dies in between leaves nothing that could be started.
 
         Files that the preset names are noted with their whole paths, for the process that trains may start elsewhere;
         those of the workspace by the way to them from the run's folder, so that they can be moved together.
@@ -57,6 +66,7 @@ class Run:
             run.folder.mkdir(parents=True)
             if start is not None:
                 run.begin_with(start)
+            prepare(run)
             run.replace_preset(preset)
         except OSError as error:
             raise StoreError(f"The run {run.folder} cannot be written: {error.strerror or error}.") from error

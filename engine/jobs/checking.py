@@ -19,6 +19,7 @@ from engine.hardware.environment import process_environment
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import Run as Running
 from engine.jobs.spec import JobProgress, PreflightConfig
+from engine.preferences.lineage import freeze_pairs, keep_pairs
 
 POLL_S = 0.2
 
@@ -36,13 +37,18 @@ ROWS = TypeAdapter(list[VerdictRow])
 
 
 def look_before(config: PreflightConfig, context: JobContext) -> Running:
-    """Result: `verdicts`, a list of {name, level, sentence}. Raises JobError when the recipe cannot even be built."""
+    """Result: `verdicts`, a list of {name, level, sentence}.
+
+    Raises JobError when the recipe cannot be built, ConfigError when the votes of its campaign make no pair.
+    """
     workspace = context.store.workspace
     context.model.release()
+    frozen = freeze_pairs(context.store, config.preset)
     run = Run(scratch(workspace, "preflight"))
     run.folder.mkdir(parents=True)
     try:
         run.replace_preset(config.preset)
+        keep_pairs(context.store, run, frozen)
         if config.adapter:
             run.begin_with(find_adapter(workspace, config.adapter, config.preset.model).folder)
         yield JobProgress(phase="preflight")

@@ -6,6 +6,7 @@ run -> pairs.jsonl (pairs, clips) and lineage.json (campaign, votes) -> the stor
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -40,8 +41,25 @@ def create_run(store: Store, preset: TrainPreset, start: Path | None = None) -> 
 
     Raises ConfigError when the votes make no pair, StoreError when there is no such campaign.
     """
+    frozen = freeze_pairs(store, preset)
+    return Run.create(store.workspace, preset, start, prepare=lambda run: keep_pairs(store, run, frozen))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenPairs:
+    """The pairs of a campaign as its votes are now, and where they come from."""
+
+    pairs: tuple[PreferencePair, ...]
+    lineage: Lineage
+
+
+def freeze_pairs(store: Store, preset: TrainPreset) -> FrozenPairs | None:
+    """The pairs that a run of the preset would learn from now; None for a preset that names no campaign.
+
+    Raises ConfigError when the votes make no pair, StoreError when there is no such campaign.
+    """
     if preset.campaign is None:
-        return Run.create(store.workspace, preset, start)
+        return None
     campaigns = Campaigns(store)
     campaign = campaigns.get(preset.campaign)
     votes = campaigns.votes(campaign.id)
@@ -59,10 +77,14 @@ def create_run(store: Store, preset: TrainPreset, start: Path | None = None) -> 
         pair_ids=tuple(pair.pair_id for pair in there),
         left_out=tuple(pair.pair_id for pair in preferred if pair not in there),
     )
-    run = Run.create(store.workspace, preset, start)
-    write_whole(run.pairs_file, as_lines(store, there, run))
-    write_whole(run.lineage_file, lineage.model_dump_json(indent=2) + "\n")
-    return run
+    return FrozenPairs(pairs=tuple(there), lineage=lineage)
+
+
+def keep_pairs(store: Store, run: Run, frozen: FrozenPairs | None) -> None:
+    """Write the pairs into the run's folder, for its training process; without any, nothing is written."""
+    if frozen is not None:
+        write_whole(run.pairs_file, as_lines(store, frozen.pairs, run))
+        write_whole(run.lineage_file, frozen.lineage.model_dump_json(indent=2) + "\n")
 
 
 def read_lineage(run: Run) -> Lineage | None:

@@ -109,6 +109,20 @@ def test_a_check_says_nothing_of_another_recipe(page: Page, form: Locator, jobs:
     expect(hand(form, "check")).to_be_enabled()
 
 
+def test_a_check_that_failed_is_shown_as_an_error(page: Page, form: Locator, jobs: JobQueue) -> None:
+    hand(form, "check").click()
+    expect(page.locator("#train-board .job")).to_have_count(1)
+    job = jobs.claim(ProcessIdentity.current())
+    assert job is not None and job.kind == "preflight"
+    jobs.finish(job.id, "failed", error="The recipe was not checked: no memory.")
+    problem = form.locator(".problem")
+    expect(problem).to_have_text("The recipe was not checked: no memory.")
+    expect(problem).to_have_attribute("role", "alert")
+    expect(form.locator(".note")).to_be_hidden()
+    expect(form.locator(".verdicts")).to_be_hidden()
+    expect(hand(form, "check")).to_be_enabled()
+
+
 def test_a_check_goes_on_when_the_server_is_back_and_tells_of_what_it_looked_at(
     page: Page, form: Locator, jobs: JobQueue, server_away: Callable[[], AbstractContextManager[None]]
 ) -> None:

@@ -1,17 +1,24 @@
 """The look at a recipe before it is trained, as a job."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from engine.config.presets import load_train_preset
+from engine.data.campaign_spec import CampaignSpec
+from engine.data.campaigns import Campaigns
+from engine.data.clip_files import save_clip
 from engine.data.runs import list_runs
-from engine.data.store import Store
+from engine.data.store import ClipRecord, Store
+from engine.data.votes import Vote
+from engine.data.workspace import Workspace
 from engine.errors import ConfigError, JobError
 from engine.jobs.checking import look_before
 from engine.jobs.context import JobContext
 from engine.jobs.spec import PreflightConfig
+from rewards.clip import Clip
 
 SMALL = {
     "num_frames": 9,
@@ -44,6 +51,47 @@ def test_every_verdict_comes_back_and_nothing_is_kept(context: JobContext) -> No
     memory = next(row for row in found if row["name"] == "memory")
     assert memory["level"] == "ok" and "it fits" in memory["sentence"]
     assert list_runs(context.store.workspace) == [] and list(context.store.workspace.tmp.iterdir()) == []
+
+
+def a_campaign(store: Store, votes: Sequence[str]) -> str:
+    """Two clips of one prompt, and a labeller for each vote."""
+    ids = []
+    for number in (1, 2):
+        frames = np.random.default_rng(number).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
+        ids.append(f"{number:016x}")
+        save_clip(store.workspace, ids[-1], Clip(frames=frames, fps=8.0, prompt="a red ball"))
+        shape = {"num_frames": 9, "width": 64, "height": 64, "fps": 8.0}
+        record = ClipRecord(id=ids[-1], prompt="a red ball", source="generated", model=f"m{number}", **shape)
+        store.add_clip(record)
+    campaigns = Campaigns(store)
+    campaign = campaigns.create(CampaignSpec(title="c", clip_ids=tuple(ids), labellers_per_pair=2)).id
+    for name, choice in zip(("ann", "bob"), votes, strict=False):
+        (one,) = campaigns.next_pairs(campaign, name)
+        said = {"pair_id": one.pair_id, "choice": choice, "shown_left": one.left_clip, "client_uuid": f"0000{name}-1"}
+        campaigns.vote(Vote.read(said, name))
+    return campaign
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_recipe_on_a_campaign_is_looked_at_with_the_campaigns_pairs(workspace: Workspace) -> None:
+    """`Train DPO on these` opens the form with a campaign: its check is the one that people press first."""
+    store = Store(workspace)
+    sizes = {"num_frames": 9, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1}
+    changes = {"campaign": a_campaign(store, ["left"]), "pairs": None, "settings": sizes}
+    preset = load_train_preset("mini_dpo", changes)
+    found = drained(look_before(PreflightConfig(preset=preset), JobContext(store=store)))["verdicts"]
+    assert {row["name"]: row["level"] for row in found}["clips"] == "ok"
+    assert list_runs(workspace) == [] and list(workspace.tmp.iterdir()) == []
+    store.close()
+
+
+def test_a_campaign_without_preferences_says_so_at_once(context: JobContext) -> None:
+    changes = {"campaign": a_campaign(context.store, ["tie"]), "pairs": None}
+    config = PreflightConfig(preset=load_train_preset("mini_dpo", changes))
+    with pytest.raises(ConfigError, match="The 1 votes of the campaign 'c' prefer no clip"):
+        drained(look_before(config, context))
+    assert list(context.store.workspace.tmp.iterdir()) == []
 
 
 @pytest.mark.timeout(300)
