@@ -142,3 +142,8 @@ def metric(name: str) -> str:
 
 def interval(mean: float, low: float, high: float, of: int) -> str:
     return f"{mean:.3f} ({low:.3f} to {high:.3f}, {of} prompts)"
+
+
+def damaged(lines: int) -> str:
+    """Beside a run of which not all metrics can be read."""
+    return f"({lines:,} damaged lines left out)" if lines != 1 else "(1 damaged line left out)"

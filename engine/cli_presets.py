@@ -1,6 +1,7 @@
 """`dailies models` and `dailies presets`: what can be chosen, read from the presets on disk."""
 
 import argparse
+import sys
 from typing import Any
 
 from engine.cli_output import print_json, print_table, shorten
@@ -24,11 +25,18 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def list_models(options: argparse.Namespace) -> None:
     from engine.config.presets import load_preset, preset_keys
+    from engine.errors import DailiesError
     from engine.families import family_spec
 
-    found = [load_preset("models", key) for key in preset_keys("models")]
+    found, unusable = [], {}
+    for key in preset_keys("models"):
+        try:
+            found.append(load_preset("models", key))
+        except DailiesError as error:
+            unusable[key] = str(error)
     if options.json:
-        print_json([{**preset.model_dump(mode="json"), "local": is_local(preset.source)} for preset in found])
+        usable = [{**preset.model_dump(mode="json"), "local": is_local(preset.source)} for preset in found]
+        print_json([*usable, *({"key": key, "unusable": why} for key, why in unusable.items())])
         return
     rows = [
         (
@@ -43,6 +51,8 @@ def list_models(options: argparse.Namespace) -> None:
         for preset in found
     ]
     print_table(("key", "title", "family", "default clip", "takes", "memory", "weights"), rows)
+    for key, why in unusable.items():
+        print(f"{key} cannot be used: {why}", file=sys.stderr)
 
 
 def is_local(source: str) -> bool:

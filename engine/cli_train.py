@@ -183,16 +183,31 @@ def show_runs(options: argparse.Namespace) -> None:
     from engine.data.runs import list_runs
     from engine.data.workspace import Workspace
 
-    rows = []
+    rows, problems = [], {}
     for run in list_runs(Workspace.from_env(options.workspace)):
-        metrics = run.metrics()
-        last = metrics[-1] if metrics else {}
+        step, of = run.reached()
         state = "finished" if run.adapter.is_dir() else "not finished"
-        rows.append((run.id, run.preset().title, state, f"{last.get('step', 0):.0f}/{last.get('of', 0):.0f}"))
+        if found := run.problems():
+            problems[run.id] = found
+            state = f"{state}, damaged"
+        rows.append((run.id, title_of(run), state, f"{step}/{of}"))
     if options.json:
-        print_json([dict(zip(("run", "title", "state", "step"), row, strict=True)) for row in rows])
-    else:
-        print_table(("run", "recipe", "state", "step"), rows)
+        named = [dict(zip(("run", "title", "state", "step"), row, strict=True)) for row in rows]
+        print_json([{**row, "problems": problems.get(row["run"], [])} for row in named])
+        return
+    print_table(("run", "recipe", "state", "step"), rows)
+    for run_id, found in problems.items():
+        print(f"{run_id}: {' '.join(found)}", file=sys.stderr)
+
+
+def title_of(run: "Run") -> str:
+    """Of a run's recipe; a dash where its settings cannot be read."""
+    from engine.errors import StoreError
+
+    try:
+        return run.preset().title
+    except StoreError:
+        return "-"
 
 
 def read_changes(pairs: list[str]) -> dict[str, Any]:

@@ -143,6 +143,8 @@ class CurveFeed:
         state = self.state(run, jobs)
         of = columns.last("of") if columns else None
         where = f"{columns.last_step:.0f}{f'/{of:.0f}' if of else ''}" if columns and columns.columns else ""
+        if columns and columns.damaged:
+            where = f"{where} {text.damaged(columns.damaged)}".strip()
         return {"id": run.id, "state": state, "state_text": text.STATES[state], "where": where}
 
     def _alarms_of(self, run: Run) -> list[dict[str, Any]]:

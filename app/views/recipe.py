@@ -213,8 +213,8 @@ def check(desk: Desk, choices: Choices) -> dict[str, Any]:
 
 
 def verdicts(desk: Desk, job_id: str) -> dict[str, Any]:
-    """How the look at a recipe came out: `over` when it did, with its verdicts; `ended` when it found none, in words, and
-    `failed` where that is an error."""
+    """How the check of a recipe came out: `over` when it did, with its verdicts; `ended` says in words that it found
+    none, and `failed` whether that is an error."""
     job = desk.queue.get(job_id)
     found = (job.result or {}).get("verdicts", [])
     ended = (job.error or text.JOB_ENDS.get(job.status, "")) if job.is_over and not found else ""

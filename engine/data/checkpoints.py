@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.data.adapters import AdapterCard, list_adapters, write_card
+from engine.data.checkpoint_series import step_of
+from engine.data.manifests import find_damage
 from engine.data.publishing import publish_folder
-from engine.data.runs import CHECKPOINT, list_runs
+from engine.data.runs import list_runs
 from engine.data.scratch import scratch
 from engine.data.workspace import Workspace
 from engine.errors import StoreError
@@ -38,11 +40,10 @@ def list_checkpoints(workspace: Workspace, model: str | None = None) -> list[Che
             of_model = run.preset().model
         except StoreError:
             continue
-        steps = [path for path in run.checkpoints.glob(f"{CHECKPOINT}*") if has_weights(path)]
         found += [
-            Checkpoint(run=run.id, step=int(name), model=of_model, folder=path)
-            for path in steps
-            if (name := path.name.removeprefix(CHECKPOINT)).isdigit() and model in (None, of_model)
+            Checkpoint(run=run.id, step=step_of(path) or 0, model=of_model, folder=path)
+            for path in run.series.listed()
+            if has_weights(path) and model in (None, of_model)
         ]
     return sorted(found, key=lambda one: (one.run, one.step))
 
@@ -50,7 +51,7 @@ def list_checkpoints(workspace: Workspace, model: str | None = None) -> list[Che
 def publish_named(workspace: Workspace, model: str, names: Iterable[str]) -> None:
     """Make those of the names that are checkpoints of the model's runs adapters of it, where they are not yet.
 
-    Raises StoreError when one cannot be written. A name that is neither is left to whoever asks for it.
+    Raises StoreError when one is damaged or cannot be written. A name that is neither is left to whoever asks for it.
     """
     known = {adapter.name for adapter in list_adapters(workspace, model)}
     there = {one.name: one for one in list_checkpoints(workspace, model)} if set(names) - known else {}
@@ -60,6 +61,8 @@ def publish_named(workspace: Workspace, model: str, names: Iterable[str]) -> Non
 
 
 def _publish(workspace: Workspace, one: Checkpoint) -> None:
+    if (why := find_damage(one.folder, WEIGHT_FILES)) is not None:
+        raise StoreError(f"The checkpoint {one.name} cannot be made an adapter: {why}. Choose another checkpoint.")
     partial = scratch(workspace, one.name)
     try:
         partial.mkdir(parents=True)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from engine.config.curricula import CurriculumPreset
 from engine.data.findings import Interval
-from engine.data.runs import write_whole
+from engine.data.runs import newest_first, write_whole
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
 
@@ -143,5 +143,4 @@ class Curriculum:
 
 def list_curricula(workspace: Workspace) -> list[Curriculum]:
     """The curricula of a workspace, the newest first."""
-    found = [Curriculum(path.parent) for path in workspace.curricula.glob("*/resolved.json")]
-    return sorted(found, key=lambda one: one.resolved.stat().st_mtime, reverse=True)
+    return [Curriculum(path.parent) for path in newest_first(workspace.curricula.glob("*/resolved.json"))]

@@ -9,7 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from engine.data.runs import REJECTED, list_runs
+from engine.data.checkpoint_series import REJECTED, TORN, damage
+from engine.data.runs import list_runs
 from engine.data.scratch import sweep
 from engine.data.store import Store
 from engine.data.trash import purge
@@ -112,12 +113,22 @@ def _paths(store: Store, key: str) -> list[Path]:
 
 
 def _rejected(workspace: Workspace) -> list[Path]:
-    return [path for run in list_runs(workspace) for path in run.checkpoints.glob(f"{REJECTED}*")]
+    """Checkpoints that an alarm rolled back, and damaged ones."""
+    kinds = (REJECTED, TORN)
+    return [path for run in list_runs(workspace) for kind in kinds for path in run.checkpoints.glob(f"{kind}*")]
 
 
 def _outdated(workspace: Workspace) -> list[Path]:
     """What runs that nobody trains would not go on from: every checkpoint but the last."""
     return [path for run in list_runs(workspace) if not run.is_trained for path in run.older_checkpoints()]
+
+
+def _remove_outdated(store: Store) -> None:
+    """Of a run whose last checkpoint is damaged the older ones stay: it goes on from those."""
+    for run in list_runs(store.workspace):
+        last = run.last_checkpoint()
+        if last is not None and not run.is_trained and damage(last) is None:
+            _remove(run.older_checkpoints())
 
 
 def _remove(paths: list[Path]) -> None:
@@ -134,6 +145,6 @@ CLEANERS: dict[Cleanable, Callable[[Store], object]] = {
     "cache": lambda store: _remove([store.workspace.cache]),
     "half_written": lambda store: sweep(store.workspace),
     "rejected": lambda store: _remove(_rejected(store.workspace)),
-    "checkpoints": lambda store: _remove(_outdated(store.workspace)),
+    "checkpoints": _remove_outdated,
     "old_logs": lambda store: _remove(_paths(store, "old_logs")),
 }

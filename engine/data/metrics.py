@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.data.metric_rows import metric_row
 from engine.data.runs import Run
 
 CHUNK_BYTES = 4 * 2**20
@@ -94,6 +95,8 @@ class MetricColumns:
         self.run = run
         self.epoch = secrets.randbits(40)
         self.columns: dict[str, Column] = {}
+        self.damaged = 0
+        """Whole lines that could not be read, since the last reading from the start."""
         self._offset, self._tail, self._saved, self._newest = 0, b"", 0, -1.0
         self._kept = _Kept(run.workspace.metric_columns, run.id)
         self._load()
@@ -118,7 +121,7 @@ class MetricColumns:
         except FileNotFoundError:
             return 0
         whole = taken[: taken.rfind(b"\n") + 1]
-        for line in whole.splitlines():
+        for line in whole.split(b"\n"):
             self._take(line)
         self._offset += len(whole)
         self._tail = (self._tail + whole)[-TAIL_BYTES:]
@@ -132,16 +135,15 @@ class MetricColumns:
         return bool(file.read(len(self._tail)) == self._tail)
 
     def _take(self, line: bytes) -> None:
-        """One row; what is no row of numbers is passed over."""
-        try:
-            row = json.loads(line)
-            step = float(row.pop("step"))
-        except (ValueError, KeyError, AttributeError, TypeError):
+        """One row; what is no row of numbers is counted and passed over."""
+        row = metric_row(line)
+        if row is None:
+            self.damaged += bool(line.strip())
             return
+        step = float(row.pop("step"))
         self._turn_to(step)
         for name, value in row.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                self.columns.setdefault(name, Column()).add(step, float(value))
+            self.columns.setdefault(name, Column()).add(step, float(value))
 
     def _turn_to(self, step: float) -> None:
         """Go on with a step. One that comes before the last was resumed from: what was beyond it is done again.
@@ -157,6 +159,7 @@ class MetricColumns:
 
     def _forget(self) -> None:
         self.columns, self._offset, self._tail, self._saved, self._newest = {}, 0, b"", 0, -1.0
+        self.damaged = 0
         self.epoch += 1
 
     def _save(self) -> None:
@@ -167,6 +170,7 @@ class MetricColumns:
             "offset": self._offset,
             "tail": zlib.crc32(self._tail),
             "tail_bytes": len(self._tail),
+            "damaged": self.damaged,
             "columns": {name: len(steps) for name, (steps, _) in zip(names, points, strict=True)},
         }
         try:
@@ -201,6 +205,7 @@ class MetricColumns:
             self.columns[name] = Column(steps[at : at + length], values[at : at + length])
             at += length
         self._offset = self._saved = head["offset"]
+        self.damaged = int(head.get("damaged", 0))
         self._tail, self._newest = tail, self.last_step
 
 

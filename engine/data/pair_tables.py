@@ -3,8 +3,8 @@
 A table says who won in one of two ways:
 
 by column    chosen and rejected clips have columns of their own, under one of `NAMES`
-by verdict   two columns that do not tell (`NEUTRAL`, such as video1 and video2), and a third (`VERDICTS`) that names the
-             winner: the name of its column, its number (1, 2), its letter (a, b) or its path; `TIES` name none
+by verdict   two columns that do not tell (`NEUTRAL`, such as video1 and video2), and a third (`VERDICTS`) that names
+             the winner: the name of its column, its number (1, 2), its letter (a, b) or its path; `TIES` name none
 
 Training and import read both here, so a file means the same to both. Imports no torch.
 """

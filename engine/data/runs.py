@@ -4,7 +4,7 @@ runs/<id>/
     resolved.json         what was asked for, every setting with its value; a run starts again from this file alone
     preflight.json        the verdicts before it began
     metrics.jsonl         one line a log: {"step": 3, "loss": 0.69, ...}; a torn last line is ignored
-    checkpoints/          checkpoint-<step>/ of the trainer, whole or not there; rejected-<step>/ one rolled back
+    checkpoints/          checkpoint-<step>/ of the trainer, see engine.data.checkpoint_series
     start/                the adapter that it began with, if it did not begin with the base model
     alarms.jsonl          one line an alarm, see engine.data.findings
     evaluation.json       the measured difference that it made, see engine.data.findings
@@ -20,7 +20,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +29,15 @@ from typing import Any, Self
 from engine.config.schema import TrainPreset
 from engine.data.adapters import CARD
 from engine.data.attempts import last_line
+from engine.data.checkpoint_series import CheckpointSeries, step_of
 from engine.data.findings import Alarm, Evaluation
 from engine.data.locks import is_held
+from engine.data.metric_rows import MetricRow, append_line, metric_row, whole_lines
+from engine.data.publishing import flush
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
 from engine.families.adapter_files import WEIGHT_FILES, for_pipeline, has_weights, read_parts, write_parts
 
-CHECKPOINT, REJECTED = "checkpoint-", "rejected-"
 END_BYTES = 2**16  # of the metrics: many rows
 
 
@@ -178,23 +180,19 @@ class Run:
         preset = preset.model_copy(update={name: str(path) for name, path in noted.items()})
         write_whole(self.resolved, preset.model_dump_json(indent=2) + "\n")
 
+    @property
+    def series(self) -> CheckpointSeries:
+        """The checkpoints, of which `last_checkpoint` is the newest."""
+        return CheckpointSeries(self.checkpoints)
+
     def last_checkpoint(self) -> Path | None:
-        """The newest whole checkpoint; a folder still being written has another name."""
-        found = self._whole_checkpoints()
+        """The newest checkpoint with all its files; `series.newest_whole` also reads them."""
+        found = self.series.listed()
         return found[-1] if found else None
 
     def older_checkpoints(self) -> list[Path]:
-        """All whole ones but the newest."""
-        return self._whole_checkpoints()[:-1]
-
-    def _whole_checkpoints(self) -> list[Path]:
-        """The oldest first."""
-        found = [
-            (int(path.name.removeprefix(CHECKPOINT)), path)
-            for path in self.checkpoints.glob(f"{CHECKPOINT}*")
-            if path.name.removeprefix(CHECKPOINT).isdigit() and (path / "trainer_state.json").is_file()
-        ]
-        return [path for _, path in sorted(found)]
+        """All but that one."""
+        return self.series.listed()[:-1]
 
     def weights(self) -> Path | None:
         """The folder that holds the run's adapter as it is now: finished, or of the last checkpoint."""
@@ -216,14 +214,7 @@ class Run:
                 f"The run {self.id} trained the whole network, so it came to a model, not an adapter: use {weights} "
                 "as the network of a model of its own."
             )
-        return weights, self.reached()[0] if weights == self.adapter else int(weights.name.removeprefix(CHECKPOINT))
-
-    def reject_checkpoints(self, since: int) -> None:
-        """Put checkpoints of step `since` and later aside, so that nothing goes on from them."""
-        for path in self.checkpoints.glob(f"{CHECKPOINT}*"):
-            step = path.name.removeprefix(CHECKPOINT)
-            if step.isdigit() and int(step) >= since:
-                os.replace(path, path.with_name(f"{REJECTED}{step}-{secrets.token_hex(2)}"))
+        return weights, self.reached()[0] if weights == self.adapter else step_of(weights) or 0
 
     def export(self, folder: Path) -> list[str]:
         """Write the trained weights in the form that diffusers reads, the recipe, the evaluation and the alarms to a
@@ -242,14 +233,12 @@ class Run:
         return sorted(path.name for path in folder.iterdir())
 
     def append_alarm(self, alarm: Alarm) -> None:
-        with self.alarms_file.open("a", encoding="utf-8") as file:
-            file.write(alarm.model_dump_json() + "\n")
+        append_line(self.alarms_file, alarm.model_dump_json())
 
     def alarms(self) -> list[Alarm]:
-        """Every alarm so far, in order; a torn last line is ignored."""
-        lines = self.alarms_file.read_text(encoding="utf-8").splitlines() if self.alarms_file.is_file() else []
+        """Every alarm so far, in order; a line that cannot be read is left out."""
         found = []
-        for line in lines:
+        for line in whole_lines(self.alarms_file):
             with suppress(ValueError):
                 found.append(Alarm.model_validate_json(line))
         return found
@@ -269,38 +258,36 @@ class Run:
     def append_metrics(self, step: int, values: Mapping[str, Any]) -> None:
         """One line, written at once; what is no finite number is left out."""
         numbers = {k: v for k, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
-        line = json.dumps({"step": step, **numbers}) + "\n"
-        with self.metrics_file.open("a+b") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 1))
-            torn = size > 0 and file.read(1) != b"\n"
-            file.write((b"\n" if torn else b"") + line.encode())
+        append_line(self.metrics_file, json.dumps({"step": step, **numbers}))
 
-    def metrics(self) -> list[dict[str, float]]:
-        """All lines that are whole; of a step that was logged twice, as after a resume, the later."""
-        lines = self.metrics_file.read_text(encoding="utf-8").splitlines() if self.metrics_file.is_file() else []
-        by_step: dict[float, dict[str, float]] = {}
-        for line in lines:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
+    def metrics(self) -> list[MetricRow]:
+        """All rows that can be read; of a step that was logged twice, as after a resume, the later."""
+        by_step: dict[float, MetricRow] = {}
+        for row in filter(None, map(metric_row, whole_lines(self.metrics_file))):
             by_step.setdefault(row["step"], {}).update(row)
         return [by_step[step] for step in sorted(by_step)]
+
+    def problems(self) -> list[str]:
+        """What of the run's own files cannot be read, a sentence each. Reads all metrics."""
+        found = []
+        try:
+            self.preset()
+        except StoreError as error:
+            found.append(str(error))
+        if damaged := sum(metric_row(line) is None for line in whole_lines(self.metrics_file)):
+            lines = "1 line" if damaged == 1 else f"{damaged:,} lines"
+            found.append(f"{lines} of {self.metrics_file} cannot be read and are left out.")
+        return found
 
     def reached(self) -> tuple[int, int]:
         """The step that was logged last, and of how many; 0 while nobody knows. Reads the end of the file only."""
         try:
-            with self.metrics_file.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - END_BYTES))
-                lines = file.read().splitlines()
-        except FileNotFoundError:
+            size = self.metrics_file.stat().st_size
+        except OSError:
             return 0, 0
         step = of = 0
-        for line in lines:
-            with suppress(ValueError, TypeError, KeyError):
-                row = json.loads(line)
-                step, of = int(row["step"]), int(row.get("of", of))
+        for row in filter(None, map(metric_row, whole_lines(self.metrics_file, max(0, size - END_BYTES)))):
+            step, of = int(row["step"]), int(row.get("of", of))
         return step, of
 
 
@@ -325,8 +312,16 @@ def _way(path: Path, folder: Path) -> Path:
 
 def list_runs(workspace: Workspace) -> list[Run]:
     """The runs of a workspace, the newest first."""
-    found = [Run(path.parent) for path in workspace.runs.glob("*/resolved.json")]
-    return sorted(found, key=lambda run: run.resolved.stat().st_mtime, reverse=True)
+    return [Run(path.parent) for path in newest_first(workspace.runs.glob("*/resolved.json"))]
+
+
+def newest_first(paths: Iterable[Path]) -> list[Path]:
+    """The files by when they were written last; one that is gone meanwhile is left out."""
+    found = []
+    for path in paths:
+        with suppress(OSError):
+            found.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(found, key=lambda one: one[0], reverse=True)]
 
 
 def alarms_since(workspace: Workspace, seen: Mapping[str, int]) -> tuple[list[tuple[str, Alarm]], dict[str, int]]:
@@ -353,7 +348,13 @@ def alarms_since(workspace: Workspace, seen: Mapping[str, int]) -> tuple[list[tu
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    partial = path.with_suffix(".part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    """Whole or not at all, and on the disk when this returns."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        flush(partial)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    flush(path.parent)

@@ -92,7 +92,7 @@ def train(run: Run, recorder: Recorder, actors: Resources | None = None) -> bool
         trainer.add_callback(Mirror(run))
     watchdog = Watchdog(trainer, run, preset)
     trainer.add_callback(watchdog)
-    checkpoint = from_first(run.last_checkpoint())
+    checkpoint = first_alone(run.series.newest_whole)
     if checkpoint is None:
         _look_before(trainer, run)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -24,8 +24,9 @@ from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
 from engine.config.presets import load_preset, why_untrainable
+from engine.data.checkpoint_series import CHECKPOINT, SHARDS, TRAINED_FILE, step_of
+from engine.data.manifests import write_manifest
 from engine.data.publishing import publish_folder
-from engine.data.runs import CHECKPOINT
 from engine.errors import ConfigError, TrainingError
 from engine.families import open_model
 from engine.families.adapters import load_adapter, save_adapter, write_adapter
@@ -62,11 +63,8 @@ from engine.training.prompts import EncodedPrompts
 from engine.training.recompute import recompute_blocks
 from engine.training.weights import ADAPTER, Reference, Snapshot, average_decay, local, make_trainable, trainable
 
-TRAINED_FILE = "trained.safetensors"
 COPY_FILE = "trained.{}.safetensors"
-"""In a checkpoint: the weights that train, as they are, and the copies of them that the run keeps."""
-SHARDS = "shards"
-"""In its place, where the weights lie in shards: those, the copies and the optimiser's state, a part a process."""
+"""In a checkpoint, beside the weights that train (TRAINED_FILE): the copies of them that the run keeps."""
 UNFINISHED = "unfinished"
 """Beside the checkpoints: the folder in which one is written."""
 
@@ -226,7 +224,9 @@ class VideoTrainer(Trainer):
         return str(self._written_to or super()._get_output_dir(trial))
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Written aside by all processes, then given its name: a checkpoint is whole, or it is not there."""
+        """All processes write aside, the first adds a manifest and gives the folder its name: a checkpoint is whole, or
+        it is not there. The manifest finds what happens to it afterwards, before the run goes on from it.
+        """
         folder, number = Path(self.args.output_dir), self.state.global_step
         aside = folder / UNFINISHED
         if is_first():
@@ -240,17 +240,19 @@ class VideoTrainer(Trainer):
             self._written_to = None
         wait_for_all()
         if is_first():
-            for written in aside.iterdir():
-                publish_folder(written, folder / written.name)
-            aside.rmdir()
+            with writing(f"The checkpoint of step {number}", aside):
+                for written in list(aside.iterdir()):
+                    write_manifest(written)
+                    publish_folder(written, folder / written.name)
+                aside.rmdir()
             rotate_checkpoints(str(folder), self.args.save_total_limit, self._good_checkpoint(folder), use_mtime=True)
             log.info("checkpoint of step %d", number)
         wait_for_all()
 
     def _good_checkpoint(self, folder: Path) -> str | None:
         """The newest checkpoint that a roll-back would go on from, which rotation must leave."""
-        steps = [path.name.removeprefix(CHECKPOINT) for path in folder.glob(f"{CHECKPOINT}*")]
-        good = [int(step) for step in steps if step.isdigit() and int(step) <= self.last_good]
+        steps = [step_of(path) for path in folder.glob(f"{CHECKPOINT}*")]
+        good = [step for step in steps if step is not None and step <= self.last_good]
         return str(folder / f"{CHECKPOINT}{max(good)}") if good else None
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:

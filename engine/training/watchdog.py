@@ -86,7 +86,7 @@ class Watchdog(TrainerCallback):
     def settle(self) -> None:
         """After the last step: put aside what a roll-back leaves behind."""
         if self.stopped and self._settings.action == "roll_back":
-            self._run.reject_checkpoints(self.last_good + 1)
+            self._run.series.reject(self.last_good + 1)
 
     def _is_good(self, step: int) -> None:
         """A checkpoint of this step is one to roll back to; other actions never roll back, so none is kept for them."""

@@ -15,10 +15,12 @@ from app.desk import Desk
 from app.tabs.system import SystemTab
 from app.views import system
 from engine.config.presets import load_train_preset
+from engine.data.checkpoint_series import CHECKPOINT
 from engine.data.clip_files import has_files
 from engine.data.disk import clean, disk_use
 from engine.data.locks import try_lock
-from engine.data.runs import CHECKPOINT, Run
+from engine.data.manifests import write_manifest
+from engine.data.runs import Run
 from engine.errors import ConfigError
 from engine.hardware.samples import GpuSample, Reading, Snapshot
 from engine.jobs.upkeep_spec import inspect_job
@@ -103,11 +105,17 @@ def test_a_run_keeps_the_checkpoint_that_it_goes_on_from(desk: Desk) -> None:
             folder.mkdir(parents=True)
             (folder / "trainer_state.json").write_text("{}")
             (folder / "optimizer.pt").write_bytes(b"x" * 1000)
+            write_manifest(folder)
         (run.checkpoints / f"{CHECKPOINT}7").mkdir()  # torn: nobody knows what it is
     trainer = try_lock(trained.lock)
     assert trainer is not None
-    assert {one.key: one.num_files for one in disk_use(desk.store).reclaimable}["checkpoints"] == 4
-    assert clean(desk.store, "checkpoints") == 2 * 1002
+    assert {one.key: one.num_files for one in disk_use(desk.store).reclaimable}["checkpoints"] == 6
+    optimizer = idle.checkpoints / f"{CHECKPOINT}10" / "optimizer.pt"
+    optimizer.write_bytes(b"y" * 1000)
+    assert clean(desk.store, "checkpoints") == 0, "the run would go on from an older one"
+    optimizer.write_bytes(b"x" * 1000)
+    manifest = (idle.checkpoints / f"{CHECKPOINT}10" / "manifest.json").stat().st_size
+    assert clean(desk.store, "checkpoints") == 2 * (1002 + manifest)
     os.close(trainer)
     assert sorted(path.name for path in idle.checkpoints.iterdir()) == ["checkpoint-10", "checkpoint-7"]
     assert len(list(trained.checkpoints.iterdir())) == 4, "its process may be about to write"

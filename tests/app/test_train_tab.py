@@ -12,9 +12,10 @@ from app.components.train_board import functions
 from app.desk import Desk
 from app.views import curricula, jobs, recipe, run_board
 from engine.config.presets import load_curriculum, load_train_preset, preset_keys
+from engine.data.checkpoint_series import CHECKPOINT
 from engine.data.curricula import list_curricula
 from engine.data.locks import try_lock
-from engine.data.runs import CHECKPOINT, Run, list_runs
+from engine.data.runs import Run, list_runs
 from engine.errors import ConfigError, DailiesError
 from engine.generation.request import GenerationRequest
 from engine.jobs.curriculum import recipe_of

@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from sqlalchemy import select
 
 from engine.data.attempts import Attempt
+from engine.data.checkpoint_series import CHECKPOINT
 from engine.data.clip_files import load_clip
 from engine.data.metrics import MetricColumns
-from engine.data.runs import CHECKPOINT, Run, list_runs
+from engine.data.runs import Run, list_runs
 from engine.data.tables import LEASES
 from engine.errors import DailiesError
 from engine.families.adapters import WEIGHTS_FILE

@@ -10,7 +10,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from app import text, text_train
 from engine.config.presets import load_train_preset
-from engine.data.runs import CHECKPOINT, Run
+from engine.data.checkpoint_series import CHECKPOINT
+from engine.data.runs import Run
 from engine.generation.request import GenerationRequest
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from engine.cli import main
+from engine.data.checkpoint_series import CHECKPOINT
 from engine.data.locks import try_lock
-from engine.data.runs import CHECKPOINT, list_runs
+from engine.data.runs import list_runs
 from engine.data.workspace import Workspace
 
 Shell = Callable[..., Any]

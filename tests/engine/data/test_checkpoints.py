@@ -8,9 +8,11 @@ from engine.config.presets import load_train_preset
 from engine.data.adapters import find_adapter
 from engine.data.campaign_spec import CampaignSpec, Entrant
 from engine.data.campaigns import Campaigns
+from engine.data.checkpoint_series import CHECKPOINT, step_of
 from engine.data.checkpoints import list_checkpoints
-from engine.data.runs import CHECKPOINT, Run
-from engine.errors import ConfigError
+from engine.data.manifests import write_manifest
+from engine.data.runs import Run
+from engine.errors import ConfigError, StoreError
 from engine.families.adapters import WEIGHTS_FILE
 
 
@@ -20,8 +22,10 @@ def run(workspace):
     run = Run.create(workspace, load_train_preset("mini_nft", {}))
     for name in (f"{CHECKPOINT}20", f"{CHECKPOINT}100", f"{CHECKPOINT}120", "rejected-140-ab"):
         (run.checkpoints / name).mkdir(parents=True)
+        (run.checkpoints / name / "trainer_state.json").write_text("{}")
         if name != f"{CHECKPOINT}120":
             (run.checkpoints / name / WEIGHTS_FILE).write_bytes(name.encode())
+        write_manifest(run.checkpoints / name)
     return run
 
 
@@ -51,3 +55,27 @@ def test_a_checkpoint_that_is_not_there_is_no_adapter(store, run):
     entrants = (Entrant(), Entrant(adapter=f"{run.id}@60"))
     with pytest.raises(ConfigError, match="Unknown adapter"):
         Campaigns(store).create(CampaignSpec(title="t", prompts=("a",), entrants=entrants))
+
+
+def test_a_damaged_checkpoint_is_no_adapter(store, run):
+    weights = run.checkpoints / f"{CHECKPOINT}100" / WEIGHTS_FILE
+    weights.write_bytes(b"X" * weights.stat().st_size)
+    entrants = (Entrant(), Entrant(adapter=f"{run.id}@100"))
+    with pytest.raises(StoreError, match="is not as it was written"):
+        Campaigns(store).create(CampaignSpec(title="t", prompts=("a",), entrants=entrants))
+    weights.unlink()
+    assert [one.step for one in list_checkpoints(store.workspace)] == [20]
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoint-²", "checkpoint-" + "9" * 5000, "checkpoint-", "checkpoint--1", "checkpoint-٣"]
+)
+def test_what_is_no_checkpoints_name_is_passed_over(workspace, run, name):
+    if len(name) < 255:
+        (run.checkpoints / name).mkdir()
+        (run.checkpoints / name / "trainer_state.json").write_text("{}")
+    assert step_of(run.checkpoints / name) is None
+    assert [step_of(path) for path in run.series.listed()] == [20, 100, 120]
+    assert [one.step for one in list_checkpoints(workspace)] == [20, 100]
+    run.series.reject(0)
+    assert run.series.listed() == []

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.config.presets import load_train_preset
+from engine.data.findings import Alarm
 from engine.data.metrics import MetricColumns, thinned
 from engine.data.runs import Run
 from engine.data.workspace import Workspace
@@ -144,3 +146,62 @@ def test_thinning_keeps_ends_and_extremes(values: list[float], most: int) -> Non
     assert (kept_steps[0], kept_steps[-1]) == (steps[0], steps[-1])
     assert (kept.min(), kept.max()) == (all_values.min(), all_values.max())
     assert (np.diff(kept_steps) > 0).all()
+
+
+DAMAGED = (
+    b'{"step": 2, "loss": 2.0}\xff\n',
+    b"\xff\xfe\n",
+    b'{"step": 1e400, "loss": 2.0}\n',
+    b'{"step": NaN, "loss": 2.0}\n',
+    b'{"step": -1, "loss": 2.0}\n',
+    b'{"step": 1.5, "loss": 2.0}\n',
+    b'{"step": true, "loss": 2.0}\n',
+    b'{"step": "2", "loss": 2.0}\n',
+    b'{"step": ' + b"9" * 5000 + b"}\n",
+    b"[" * 100_000 + b"\n",
+    b'{"loss": 1.0}\n',
+    b"null\n",
+    b'{"step": 2, "lo\n',
+)
+
+
+@pytest.mark.parametrize("line", DAMAGED, ids=range(len(DAMAGED)))
+def test_a_damaged_line_hides_no_other_and_is_counted(run: Run, line: bytes) -> None:
+    run.append_metrics(1, {"loss": 1.0, "of": 9})
+    with run.metrics_file.open("ab") as file:
+        file.write(line)
+    run.append_metrics(3, {"loss": 3.0, "of": 9})
+    assert run.metrics() == [{"step": 1, "loss": 1.0, "of": 9}, {"step": 3, "loss": 3.0, "of": 9}]
+    assert run.reached() == (3, 9)
+    found = MetricColumns(run)
+    found.read_on()
+    assert points(found, "loss") == ([1.0, 3.0], [1.0, 3.0])
+    assert found.damaged == 1
+    run.resolved.write_text(load_train_preset("mini_nft").model_dump_json())
+    assert run.problems() == [f"1 line of {run.metrics_file} cannot be read and are left out."]
+
+
+def test_a_value_that_is_no_finite_number_is_left_out_alone(run: Run) -> None:
+    huge = "9" * 400
+    run.metrics_file.write_text(f'{{"step": 1, "loss": 1.0, "kl": NaN, "a": 1e400, "b": {huge}, "c": null}}\n')
+    assert run.metrics() == [{"step": 1, "loss": 1.0}]
+    found = MetricColumns(run)
+    found.read_on()
+    assert list(found.columns) == ["loss"] and found.damaged == 0
+
+
+def test_a_last_line_that_is_being_written_is_no_damage(run: Run) -> None:
+    run.resolved.write_text(load_train_preset("mini_nft").model_dump_json())
+    run.append_metrics(1, {"loss": 1.0})
+    with run.metrics_file.open("ab") as file:
+        file.write(b'{"step": 2, "lo')
+    assert run.problems() == [] and run.reached() == (1, 0)
+
+
+def test_alarms_are_read_past_damage_and_odd_separators(run: Run) -> None:
+    alarm = Alarm(step=1, name="motion", sentence="a red\u2028ball\x85 stands", value=0.1, limit=0.2)
+    run.append_alarm(alarm)
+    with run.alarms_file.open("ab") as file:
+        file.write(b'\xff\n{"step": 2')
+    run.append_alarm(alarm)
+    assert run.alarms() == [alarm, alarm]

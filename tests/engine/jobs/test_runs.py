@@ -13,9 +13,10 @@ import pytest
 
 from engine.config.presets import load_train_preset
 from engine.data.adapters import AdapterCard, find_adapter, list_adapters, newest_of_runs, write_card
+from engine.data.checkpoint_series import CHECKPOINT
 from engine.data.findings import Alarm
 from engine.data.locks import try_lock
-from engine.data.runs import CHECKPOINT, Run
+from engine.data.runs import Run
 from engine.data.store import Store
 from engine.errors import Cancelled, ConfigError, JobError
 from engine.families.adapters import WEIGHTS_FILE

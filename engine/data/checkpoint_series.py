@@ -1,0 +1,101 @@
+"""The checkpoints of a run: which of them are whole, and what is done with one that is not. Imports no torch.
+
+checkpoints/
+    checkpoint-<step>/       whole when it got its name; its manifest tells whether it still is
+    rejected-<step>-<hex>/   one that an alarm rolled back
+    torn-<step>-<hex>/       one that was found damaged when the run was to go on from it
+"""
+
+import logging
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.data.manifests import MANIFEST, find_damage, has_all_files
+
+CHECKPOINT, REJECTED, TORN = "checkpoint-", "rejected-", "torn-"
+NAME = re.compile(rf"{CHECKPOINT}([0-9]{{1,15}})", re.ASCII)
+STATE_FILE, TRAINED_FILE, SHARDS = "trainer_state.json", "trained.safetensors", "shards"
+"""The trainer's state; the weights that train; in its place, where they lie in shards, the folder of all parts."""
+NEEDED = (STATE_FILE, "scheduler.pt")
+NEEDED_WHOLE = ("optimizer.pt", TRAINED_FILE)
+"""Needed too, where the weights do not lie in shards."""
+RANDOM_STATES = "rng_state*.pth"
+
+log = logging.getLogger(__name__)
+
+
+def step_of(folder: Path) -> int | None:
+    """The step that a checkpoint's folder is named after; None for any other name."""
+    found = NAME.fullmatch(folder.name)
+    return int(found[1]) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSeries:
+    """The checkpoints in one folder, which need not be there."""
+
+    folder: Path
+
+    def listed(self) -> list[Path]:
+        """The checkpoints that have all their files in their sizes, the oldest first. Contents are not read."""
+        return [path for path in self._named() if (path / STATE_FILE).is_file() and has_all_files(path)]
+
+    def newest_whole(self) -> Path | None:
+        """The newest checkpoint whose files are all as they were written, read to the end; None when there is none.
+
+        Newer ones that are damaged are renamed, so that nothing goes on from them, and a warning names the damage.
+        """
+        for path in reversed(self._named()):
+            why = damage(path)
+            if why is None:
+                return path
+            aside = self._set_aside(path, TORN)
+            log.warning("The checkpoint %s is damaged (%s): it is kept as %s, and not used.", path.name, why, aside)
+        if any(self.folder.glob(f"{TORN}*")):
+            log.warning("The run in %s has no whole checkpoint: it begins anew.", self.folder.parent)
+        return None
+
+    def reject(self, since: int) -> None:
+        """Rename checkpoints of step `since` and later, so that nothing goes on from them."""
+        for path in self._named():
+            if (step_of(path) or 0) >= since:
+                self._set_aside(path, REJECTED)
+
+    def _named(self) -> list[Path]:
+        """By their steps."""
+        return [path for _, path in sorted(self._steps())]
+
+    def _steps(self) -> Iterator[tuple[int, Path]]:
+        for path in self.folder.glob(f"{CHECKPOINT}*"):
+            step = step_of(path)
+            if step is not None and path.is_dir():
+                yield step, path
+
+    def _set_aside(self, path: Path, prefix: str) -> str:
+        """Rename the checkpoint; its new name."""
+        target = path.with_name(f"{prefix}{step_of(path)}-{secrets.token_hex(2)}")
+        os.replace(path, target)
+        return target.name
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, in a clause; None where it is whole. Reads every file."""
+    try:
+        return find_damage(checkpoint) or _lacking(checkpoint)
+    except OSError as error:
+        return f"{error.filename or checkpoint} cannot be read: {error.strerror or error}"
+
+
+def _lacking(checkpoint: Path) -> str | None:
+    """The file that a checkpoint without a manifest lacks, and without which a run would go on to other results."""
+    if (checkpoint / MANIFEST).is_file():
+        return None
+    needed = NEEDED if (checkpoint / IN_PARTS).is_dir() else (*NEEDED, *NEEDED_WHOLE)
+    missing = next((name for name in needed if not (checkpoint / name).is_file()), None)
+    if missing is None and not any(checkpoint.glob(RANDOM_STATES)):
+        missing = RANDOM_STATES.replace("*", "")
+    return f"{missing} is missing" if missing else None

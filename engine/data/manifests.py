@@ -1,0 +1,163 @@
+"""Manifests: what a folder holds, so that a file which is torn, changed or missing is found before it is used.
+
+manifest.json    {"files": {"optimizer.pt": {"bytes": 1234, "sha256": "..."}, ...}}, written after all other files
+
+A folder from before manifests were written is judged by the formats of its files: JSON must parse, the archives of
+`torch.save` have a checksum for each entry, and the header of a safetensors file gives its length. Imports no torch.
+"""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MANIFEST = "manifest.json"
+PIECE_BYTES = 2**20
+HEADER_BYTES = 8
+"""Of a safetensors file: the length of its header, little-endian."""
+
+
+class FileFacts(BaseModel):
+    """Size and hash of one file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Manifest(BaseModel):
+    """The files of a folder by their paths in it, with `/` between folders."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: dict[str, FileFacts] = Field(min_length=1)
+
+
+def write_manifest(folder: Path) -> None:
+    """Note every file of the folder. Call it when nothing more is to be written."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    files = {path.relative_to(folder).as_posix(): _facts(path) for path in _files(folder)}
+    (folder / MANIFEST).write_text(Manifest(files=files).model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def has_all_files(folder: Path) -> bool:
+    """Whether the manifest can be read and every file of it is there in its size; reads no file's content.
+
+    True for a folder without a manifest.
+    """
+    try:
+        manifest = _read(folder)
+    except ValueError:
+        return False
+    return manifest is None or all(_size(folder / name) == one.bytes for name, one in manifest.files.items())
+
+
+def find_damage(folder: Path, names: Sequence[str] | None = None) -> str | None:
+    """What is wrong with the folder's files, in a clause such as "optimizer.pt is missing"; None where all are whole.
+
+    Reads every file, or those of the `names` that are there.
+    """
+    try:
+        manifest = _read(folder)
+    except ValueError:
+        return f"{MANIFEST} is damaged"
+    found = _unlike(folder, manifest, names) if manifest is not None else _malformed(folder, names)
+    return next(found, None)
+
+
+def _read(folder: Path) -> Manifest | None:
+    """None where there is no manifest. Raises ValueError when it cannot be read."""
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ValueError(str(error)) from error
+
+
+def _unlike(folder: Path, manifest: Manifest, names: Sequence[str] | None) -> Iterator[str]:
+    for name, noted in manifest.files.items():
+        if names is not None and name not in names:
+            continue
+        size = _size(folder / name)
+        if size is None:
+            yield f"{name} is missing"
+        elif size != noted.bytes:
+            yield f"{name} has {size:,} of {noted.bytes:,} bytes"
+        elif _facts(folder / name) != noted:
+            yield f"{name} is not as it was written"
+
+
+def _malformed(folder: Path, names: Sequence[str] | None) -> Iterator[str]:
+    for path in _files(folder):
+        name = path.relative_to(folder).as_posix()
+        if (names is None or name in names) and not CHECKS.get(path.suffix, _is_not_empty)(path):
+            yield f"{name} is damaged"
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return True
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError):
+        return False
+
+
+def _is_safetensors(path: Path) -> bool:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(HEADER_BYTES), "little")
+        if size < HEADER_BYTES or length > size - HEADER_BYTES:
+            return False
+        try:
+            header = json.loads(file.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+            return False
+    return bool(size == HEADER_BYTES + length + max(ends, default=0))
+
+
+def _is_not_empty(path: Path) -> bool:
+    return path.stat().st_size > 0
+
+
+CHECKS = {
+    ".json": _is_json,
+    ".pt": _is_archive,
+    ".pth": _is_archive,
+    ".bin": _is_archive,
+    ".safetensors": _is_safetensors,
+}
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+
+
+def _size(path: Path) -> int | None:
+    """Of a file; None where there is none."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except OSError:
+        return None
+
+
+def _facts(path: Path) -> FileFacts:
+    found, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            found.update(piece)
+            size += len(piece)
+    return FileFacts(bytes=size, sha256=found.hexdigest())

@@ -1,0 +1,59 @@
+"""One damaged file of many: lists show all the others, and name the damaged one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.cli import main
+from engine.config.presets import load_train_preset
+from engine.data.runs import Run
+from engine.data.workspace import Workspace
+
+RUNS = 3
+
+
+@pytest.fixture
+def runs(workspace: Workspace) -> list[Run]:
+    made = [Run.create(workspace, load_train_preset("mini_nft")) for _ in range(RUNS)]
+    for run in made:
+        run.append_metrics(2, {"loss": 1.0, "of": 4})
+    return made
+
+
+def test_runs_ls_names_a_damaged_recipe(runs: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
+    runs[1].resolved.write_bytes(b'{"key": \xff')
+    assert main(["runs", "ls"]) == 0
+    told = capsys.readouterr()
+    assert all(run.id in told.out for run in runs)
+    assert told.out.count("2/4") == RUNS
+    assert runs[1].id in told.err and "resolved.json is damaged" in told.err
+    assert runs[0].id not in told.err
+    assert main(["runs", "ls", "--json"]) == 0
+    rows = {row["run"]: row for row in json.loads(capsys.readouterr().out)}
+    assert [len(rows[run.id]["problems"]) for run in runs] == [0, 1, 0]
+
+
+def test_runs_ls_names_damaged_metrics(runs: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
+    for run, line in zip(runs, (b'{"step": 1e400}\n', b"\xff\n", b""), strict=True):
+        with run.metrics_file.open("ab") as file:
+            file.write(line)
+    assert main(["runs", "ls"]) == 0
+    told = capsys.readouterr()
+    assert told.out.count("2/4") == RUNS
+    assert all(run.id in told.err for run in runs[:2]) and runs[2].id not in told.err
+
+
+def test_models_ls_names_a_damaged_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "bad.toml").write_bytes(b"title = \xff")
+    monkeypatch.setenv("DAILIES_PRESETS", str(tmp_path))
+    assert main(["models", "ls"]) == 0
+    told = capsys.readouterr()
+    assert "mini" in told.out and "bad cannot be used" in told.err
+    assert main(["models", "ls", "--json"]) == 0
+    assert {"mini", "bad"} <= {row["key"] for row in json.loads(capsys.readouterr().out)}
+    assert main(["presets", "ls"]) == 0
+    assert "unusable" in capsys.readouterr().out
