@@ -45,4 +45,4 @@ def clone(options: argparse.Namespace) -> None:
         run = create_run(store, preset, start_of(options, store.workspace, preset.model))
     finally:
         store.close()
-    execute(run, options)
+    execute(run, options, is_new=True)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -78,7 +79,7 @@ def start(options: argparse.Namespace) -> None:
             store.close()
 
     with among_several(options):
-        execute(first_alone(create), options)
+        execute(first_alone(create), options, is_new=True)
 
 
 def start_of(options: argparse.Namespace, workspace: "Workspace", model: str) -> "Path | None":
@@ -116,8 +117,9 @@ def among_several(options: argparse.Namespace) -> "Iterator[None]":
         yield
 
 
-def execute(run: "Run", options: argparse.Namespace) -> None:
-    """Queue the run, or train here and then publish its adapter."""
+def execute(run: "Run", options: argparse.Namespace, *, is_new: bool = False) -> None:
+    """Queue the run, or train here and then publish its adapter. One that `is_new` is removed where its settings cannot
+    work: nothing would ever come of it."""
     from engine.data.workspace import Workspace
     from engine.errors import TrainingError
     from engine.jobs.training import publish
@@ -130,7 +132,7 @@ def execute(run: "Run", options: argparse.Namespace) -> None:
     if code != 0 and not is_first():
         sys.exit(code)
     if code != 0:
-        raise TrainingError(f"The run {run.id} is not finished (exit code {code}): `dailies resume {run.id}` goes on.")
+        raise TrainingError(_unfinished(run, code, is_new=is_new))
     if not is_first():
         return
     name = publish(run, Workspace.from_env(options.workspace))
@@ -140,6 +142,21 @@ def execute(run: "Run", options: argparse.Namespace) -> None:
         print(f"Run {run.id} is finished. It trained the whole network, which is in {run.adapter}.")
     else:
         print(f"Run {run.id} is finished. `dailies generate PROMPT --adapter {name}` uses what it learned.")
+
+
+def _unfinished(run: "Run", code: int | None, *, is_new: bool) -> str:
+    """What to do with a run whose process ended before the run did, and said why."""
+    from engine.jobs.training import REFUSED
+
+    if code == REFUSED and is_new:
+        shutil.rmtree(run.folder, ignore_errors=True)
+        return "The run was not started, and nothing of it is kept: correct the setting, and start it again."
+    again = f"`dailies clone {run.id} --set KEY=VALUE` starts another run with a setting changed"
+    if code == REFUSED:
+        return f"The run {run.id} cannot be trained with its settings: {again}."
+    if run.last_checkpoint() is None:
+        return f"The run {run.id} made no checkpoint: mend the cause and `dailies resume {run.id}`, or {again}."
+    return f"The run {run.id} is not finished (exit code {code}): `dailies resume {run.id}` goes on."
 
 
 def train(run: "Run", where: "Resources") -> int | None:

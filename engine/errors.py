@@ -2,6 +2,7 @@
 
 DailiesError
 |- ConfigError     a preset, a request or a setting is wrong (CLI exit code 2)
+|  `- SettingsError   a trainer's setting: a run that has it can never be trained
 |- FamilyError     a model cannot be loaded, or cannot do what was asked of it
 |- RewardError     a reward cannot be computed (lives in rewards.errors)
 |- StoreError      a clip, a vote or a run is missing, damaged or cannot be written
@@ -24,6 +25,7 @@ __all__ = [
     "Lost",
     "MediaError",
     "RewardError",
+    "SettingsError",
     "StoreError",
     "StoreUnavailable",
     "TrainingError",
@@ -32,6 +34,10 @@ __all__ = [
 
 class ConfigError(DailiesError):
     """A preset, a request or a setting is wrong."""
+
+
+class SettingsError(ConfigError):
+    """A trainer cannot work with a setting. The settings of a run stay, so it takes another run to change them."""
 
 
 class FamilyError(DailiesError):

@@ -11,6 +11,7 @@ from app.views.scores import scores
 from engine.data.adapters import newest_of_runs
 from engine.data.runs import Run
 from engine.data.samples import BASE, RunSamples, Sample, SampleSet
+from engine.errors import StoreError
 
 NOTHING: dict[str, Any] = {"run": None, "sets": [], "prompts": [], "set": 0, "prompt": 0, "note": ""}
 NOTHING |= {"can_ask": False, "can_use": False, "files": []}
@@ -20,7 +21,10 @@ def slider(run: Run, at: str | None = None, prompt: int = 0, *, note: str = "") 
     """The value of a `SampleSlider`: all sets, standing at the one called `at`, or at the newest."""
     kept = RunSamples(run)
     names = [name for name in kept.names() if name != BASE]
-    prompts = [request.prompt for request in kept.requests()]
+    try:
+        prompts = [request.prompt for request in kept.requests()]
+    except StoreError as error:
+        prompts, note = [], note or str(error)
     position = names.index(at) if at in names else max(0, len(names) - 1)
     off = words.SAMPLES_WORDS["off"] if run.preset().settings.get("sample_clips") == 0 else ""
     return {

@@ -13,7 +13,7 @@ class AlarmSettings(BaseModel):
     close, so that a hack is told of while little is lost (see the README for what was measured on `mini`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     every: int = Field(25, ge=0)
     """Updates between two looks; 0: none. A look makes `prompts` x `takes` clips."""

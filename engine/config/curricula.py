@@ -12,7 +12,7 @@ class Condition(BaseModel):
     enough. `of` is the value after training, its change from that of the base model, or its ratio to that.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     metric: str
     """Its name in an evaluation: "mix", a reward's key, or "monitor/..." for one of the six metrics."""
@@ -43,7 +43,7 @@ class Gate(BaseModel):
     then the curriculum stops, or goes back one stage, which it does at most `step_backs` times in all.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     conditions: tuple[Condition, ...] = Field(min_length=1)
     """All of them must pass."""
@@ -69,7 +69,7 @@ class Stage(BaseModel):
     `frames` are rounded up to what the model's family can make. `settings` are laid over those of the recipe.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(min_length=1)
     """What the page calls it; no two stages have one name."""
@@ -90,7 +90,7 @@ class Stage(BaseModel):
 class CurriculumPreset(BaseModel):
     """Stages one after another; each begins with the adapter of the one before."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     key: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """The file's name without `.toml`."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from engine.config.curricula import CurriculumPreset
 from engine.config.schema import ModelPreset, TrainPreset
+from engine.config.settings import check_settings
 from engine.config.suggest import did_you_mean, explain
 from engine.data.text_files import prompt_lines, toml_table
 from engine.data.workspace import Workspace
@@ -111,10 +112,17 @@ def load_train_preset(key: str, changes: Mapping[str, Any] | None = None) -> Tra
     """A checked training preset, with `changes` laid over it. Raises ConfigError: unknown preset, key or bad value."""
     files = preset_files("train", key)
     where = f"{files[-1].parent.name}/{files[-1].name}"
+    return _checked({"key": key, **overlay(preset_table("train", key), changes or {})}, where)
+
+
+def _checked(fields: Mapping[str, Any], where: str) -> TrainPreset:
+    """A training preset of these fields, its settings checked. Raises ConfigError."""
     try:
-        return TrainPreset(**{"key": key, **overlay(preset_table("train", key), changes or {})})
+        preset = TrainPreset(**fields)
     except ValidationError as error:
         raise ConfigError(explain(error, where, TrainPreset.model_fields)) from error
+    check_settings(preset.algorithm, preset.settings)
+    return preset
 
 
 def load_curriculum(key: str) -> CurriculumPreset:
@@ -126,7 +134,8 @@ def load_curriculum(key: str) -> CurriculumPreset:
     except ValidationError as error:
         raise ConfigError(explain(error, where, CurriculumPreset.model_fields)) from error
     for stage in preset.stages:
-        preset_files("train", stage.recipe)
+        recipe = overlay(preset_table("train", stage.recipe), {**stage.changes, "settings": stage.settings})
+        check_settings(str(recipe.get("algorithm")), recipe.get("settings", {}))
     return preset
 
 
@@ -158,10 +167,7 @@ def _is_plain(value: Any) -> bool:
 
 def change_preset(preset: TrainPreset, changes: Mapping[str, Any]) -> TrainPreset:
     """A training preset with changes laid over it. Raises ConfigError: an unknown key or a bad value."""
-    try:
-        return TrainPreset(**overlay(preset.model_dump(mode="json"), changes))
-    except ValidationError as error:
-        raise ConfigError(explain(error, f"The recipe '{preset.key}'", TrainPreset.model_fields)) from error
+    return _checked(overlay(preset.model_dump(mode="json"), changes), f"The recipe '{preset.key}'")
 
 
 def prompt_sets() -> list[str]:

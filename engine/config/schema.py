@@ -13,7 +13,7 @@ REQUEST_FIELDS = ("num_frames", "width", "height", "fps", "num_steps", "guidance
 class NetworkShape(BaseModel):
     """The size of a model's networks, from which its memory and time are foretold (`engine.hardware.memory`)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     params: float = Field(gt=0)
     """How many weights the network has that is trained."""
@@ -42,7 +42,7 @@ class ModelPreset(BaseModel):
     Adding a model of a known family is one such file in `presets/models/`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     key: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     """The file's name without `.toml`; what requests call the model."""

@@ -17,7 +17,7 @@ TOUR_FILE = "tour.toml"
 class Person(BaseModel):
     """One simulated labeller, see `engine.mini.labeller.SimulatedLabeller`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(min_length=1)
     """No two people have one name."""
@@ -32,7 +32,7 @@ class Person(BaseModel):
 class PromptChoice(BaseModel):
     """`num_prompts` spread over a file of `presets/prompts`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     prompts: str
     """A file of `presets/prompts`."""
@@ -60,7 +60,7 @@ class Asking(PromptChoice):
 class Measuring(BaseModel):
     """An evaluation, on the recipe's test prompts."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     num_prompts: int = Field(ge=2)
     """How many of the recipe's test prompts."""
@@ -71,7 +71,7 @@ class Measuring(BaseModel):
 class Training(BaseModel):
     """One run: a recipe of `presets/train` by its name, what is laid over it, and what it begins with."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     recipe: str
     """A key of `presets/train`."""
@@ -85,7 +85,7 @@ class Lengthening(BaseModel):
     """The curriculum by its name. `steps` are those of each stage, `changes` are laid over every stage; the clips of
     `num_clips` prompts are made at the last length, by the base model and by what came of it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     preset: str
     """A key of `presets/curricula`."""
@@ -112,7 +112,7 @@ class Contest(PromptChoice):
 class TourSize(BaseModel):
     """Everything about a tour that is a choice. `minutes` is what each step is expected to take, for the time left."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     """The table's name in `presets/tour.toml`; a table is laid over the one called "full"."""

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class AdapterCard(BaseModel):
     """What lies beside the weights: which model they are for, and where they come from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str
     note: str = ""

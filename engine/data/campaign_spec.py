@@ -24,7 +24,7 @@ PAIR_LIMIT = 50_000
 class Entrant(BaseModel):
     """What competes: a model, or a model with an adapter. A run is one, and so is a checkpoint of it: "RUN@STEP"."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str = "mini"
     adapter: str | None = None
@@ -42,7 +42,7 @@ class CampaignSpec(BaseModel):
     each pair is two takes of it: what DPO on its own clips needs. Of `clip_ids`, all of one prompt are paired.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     title: str = Field(min_length=1, max_length=200)
     prompts: tuple[str, ...] = ()

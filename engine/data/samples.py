@@ -7,7 +7,9 @@ runs/<id>/samples/
 """
 
 import json
+import logging
 import os
+import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from engine.data.publishing import publish_folder
 from engine.data.runs import Run, write_whole
 from engine.errors import StoreError
 from engine.generation import video_io
@@ -23,6 +26,7 @@ from engine.generation.request import GenerationRequest
 from rewards.clip import Clip
 
 BASE = "base"
+log = logging.getLogger(__name__)
 REQUESTS = TypeAdapter(tuple[GenerationRequest, ...])
 
 
@@ -70,6 +74,10 @@ class RunSamples:
         return self.run.folder / "samples"
 
     @property
+    def requests_file(self) -> Path:
+        return self.folder / "requests.json"
+
+    @property
     def request_flag(self) -> Path:
         return self.folder / "request"
 
@@ -87,20 +95,39 @@ class RunSamples:
         return True
 
     def requests(self) -> tuple[GenerationRequest, ...]:
-        """What this run samples; nothing, before it has begun or where its settings say so."""
+        """What this run samples; nothing, before it has begun or where its settings say so.
+
+        Raises StoreError when the file is damaged.
+        """
         try:
-            return REQUESTS.validate_json((self.folder / "requests.json").read_bytes())
+            return REQUESTS.validate_json(self.requests_file.read_bytes())
         except FileNotFoundError:
             return ()
         except ValueError as error:
-            raise StoreError(f"The sample requests of run {self.run.id} are damaged: {error}") from error
+            why = str(error).splitlines()[0]
+            raise StoreError(f"The sample requests of run {self.run.id} are damaged: {why}") from error
+
+    def set_requests_aside(self) -> None:
+        """Rename a damaged file of requests, with a warning. The same ones follow from the run's prompts and seed."""
+        aside = self.requests_file.with_name(f"requests.torn-{secrets.token_hex(2)}.json")
+        os.replace(self.requests_file, aside)
+        log.warning("%s is damaged: it is kept as %s, and written anew.", self.requests_file, aside.name)
 
     def keep_requests(self, requests: Sequence[GenerationRequest]) -> None:
+        """Raises StoreError for requests that could not be read again."""
+        text = REQUESTS.dump_json(tuple(requests), indent=2)
+        try:
+            REQUESTS.validate_json(text)
+        except ValueError as error:
+            raise StoreError(
+                f"The samples of run {self.run.id} cannot be made: {str(error).splitlines()[2]}"
+            ) from error
         self.folder.mkdir(exist_ok=True)
-        write_whole(self.folder / "requests.json", REQUESTS.dump_json(tuple(requests), indent=2).decode() + "\n")
+        write_whole(self.requests_file, text.decode() + "\n")
 
     def has(self, step: int | None) -> bool:
-        return (self.folder / set_name(step) / "set.json").is_file()
+        """Whether the set of the step, or of the base (None), is there and can be read."""
+        return _read(self.folder / set_name(step) / "set.json") is not None
 
     def save(self, step: int | None, clips: Sequence[Clip], seeds: Sequence[int], reports: Sequence[Any]) -> SampleSet:
         """Write a set, whole or not at all; one that was there is replaced. Raises StoreError when the disk is full."""
@@ -125,11 +152,19 @@ class RunSamples:
             for clip, sample in zip(clips, samples, strict=True):
                 video_io.write_mp4(scratch / sample.file, clip.frames, clip.fps)
             (scratch / "set.json").write_text(found.model_dump_json() + "\n", encoding="utf-8")
-            shutil.rmtree(self.folder / found.name, ignore_errors=True)
-            os.replace(scratch, self.folder / found.name)
+            self._set_aside(step)
+            publish_folder(scratch, self.folder / found.name)
         except OSError as error:
             raise StoreError(f"The samples of run {self.run.id} were not kept: {error.strerror or error}.") from error
         return found
+
+    def _set_aside(self, step: int | None) -> None:
+        """Rename a set that is there and cannot be read, with a warning."""
+        folder = self.folder / set_name(step)
+        if folder.is_dir() and not self.has(step):
+            aside = folder.with_name(f"{folder.name}.torn-{secrets.token_hex(2)}")
+            os.replace(folder, aside)
+            log.warning("The samples in %s were damaged: they are kept as %s, and made anew.", folder, aside.name)
 
     def sets(self) -> list[SampleSet]:
         """Every whole set, the base first, then by step; a damaged one is left out."""

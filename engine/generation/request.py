@@ -13,7 +13,7 @@ SEED_LIMIT = 2**63  # exclusive
 class GivenKeyframe(BaseModel):
     """A picture that must come out at a frame; `picture` is the SHA-256 of its stored file (64 hex digits)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     frame: int = Field(ge=0)
     picture: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -30,7 +30,7 @@ class KeyframePlan(BaseModel):
     several joint `drafts` the one that the mix `choose_by` (a key of `presets/rewards`) scores highest is taken.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     interval: int = Field(8, ge=2, description="frames from one keyframe to the next")
     keyframe_guidance: float = Field(KEYFRAME_GUIDANCE, ge=0, le=30)
@@ -45,7 +45,7 @@ class KeyframePlan(BaseModel):
 class WindowPlan(BaseModel):
     """How a clip longer than the model's context is cut; both in frames."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     length: int = Field(64, ge=2)
     overlap: int = Field(16, ge=1)
@@ -57,7 +57,7 @@ class GenerationRequest(BaseModel):
     `model` is the key of a preset in `presets/models`, `adapter` the name of trained LoRA weights or None.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     prompt: str = Field(min_length=1, max_length=PROMPT_LIMIT)
     negative_prompt: str = Field("", max_length=PROMPT_LIMIT)

@@ -19,6 +19,8 @@ from engine.jobs.trainee import begin
 
 STOPPED = 3
 """The exit code of `engine.training.run` when a run ended before its end, with nothing wrong."""
+REFUSED = 4
+"""Its exit code when the run's settings can never work."""
 LAUNCHER_FAILED = 1
 """A launcher's exit code, whatever its processes ended with."""
 
@@ -95,6 +97,8 @@ def train_run(run: Run, context: JobContext) -> Generator[JobProgress, None, Non
     told = ended.exit_code == LAUNCHER_FAILED and context.resources.processes > 1 and alarm is not None
     if ended.exit_code == STOPPED or told:
         raise Cancelled(_stopped(run, alarm))
+    if ended.exit_code == REFUSED:
+        raise JobError(f"The run {run.id} failed: {run.last_line()} Start another run with that setting changed.")
     if ended.exit_code != 0:
         raise JobError(f"The run {run.id} failed: {run.last_line()} Mend it, then resume the run.")
 

@@ -13,6 +13,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from engine.config.ranges import RANGES
 from engine.config.settings import FILE, Kind, Setting
 from engine.training import config
 from engine.training.launch import ALGORITHMS, import_path
@@ -130,6 +131,7 @@ def _setting(config_class: Any, field: Any, hint: Any, group: str) -> Setting:
         help=" ".join(_help(config_class, field).split()),
         unit=_unit(config_class, field.name),
         front=field.name in FRONT,
+        range=RANGES.get(field.name) if kind in ("int", "float") else None,
     )
 
 
@@ -170,11 +172,14 @@ def _kind(hint: Any) -> tuple[Kind, tuple[str, ...], bool]:
     return kinds.get(hint, "text"), (), False
 
 
+def row_of(setting: Setting) -> dict[str, Any]:
+    """A setting as `settings.json` keeps it."""
+    limits = {"range": setting.range.model_dump(exclude_defaults=True)} if setting.range else {}
+    return {**setting.model_dump(mode="json", exclude={"range"}), **limits}
+
+
 def main() -> None:
-    table = {
-        key: [one.model_dump(mode="json") for one in described(import_path(path))]
-        for key, (_, path) in ALGORITHMS.items()
-    }
+    table = {key: [row_of(one) for one in described(import_path(path))] for key, (_, path) in ALGORITHMS.items()}
     FILE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

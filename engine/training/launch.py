@@ -3,18 +3,23 @@
 import dataclasses
 import importlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from engine.config.presets import load_preset, read_prompts
 from engine.config.schema import TrainPreset
+from engine.config.settings import check_settings
 from engine.config.suggest import did_you_mean
 from engine.data.runs import Run
 from engine.data.videodpo import read_preference_data
-from engine.errors import ConfigError, DailiesError
+from engine.errors import ConfigError, DailiesError, SettingsError
 from engine.training.video_trainer import VideoTrainer
 
+PLAIN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), NoneType: (NoneType,)}
+"""By the type that a field says, those that its value may be of."""
 ALGORITHMS = {
     "dpo": ("engine.training.dpo_trainer:VideoDPOTrainer", "engine.training.config:VideoDPOConfig"),
     "grpo": ("engine.training.grpo_trainer:VideoGRPOTrainer", "engine.training.config:VideoGRPOConfig"),
@@ -26,6 +31,7 @@ ALGORITHMS = {
 def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> VideoTrainer:
     """The preset's trainer, its model loaded. Raises ConfigError for settings that are unknown or cannot work."""
     trainer_class, config_class = (import_path(path) for path in ALGORITHMS[preset.algorithm])
+    check_settings(preset.algorithm, preset.settings)
     args = build_config(config_class, preset.settings, run.checkpoints)
     data = _data(preset, run, args)
     if preset.mix is not None and preset.rewards == "parts":
@@ -36,20 +42,37 @@ def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> VideoTrainer:
 
 
 def build_config(config_class: Any, settings: Mapping[str, Any], folder: Path) -> Any:
-    """A trainer's config. Raises ConfigError: an unknown setting (did you mean), or a value that will not do."""
+    """A trainer's config. Raises SettingsError: an unknown setting (did you mean), or a value that will not do."""
     known = {field.name for field in dataclasses.fields(config_class) if field.init}
     for name in settings:
         if name not in known:
-            raise ConfigError(f"Unknown setting '{name}' for {config_class.__name__}. {did_you_mean(name, known)}")
+            raise SettingsError(f"Unknown setting '{name}' for {config_class.__name__}. {did_you_mean(name, known)}")
+    _check_types(config_class, settings)
     from engine.hardware.device import pick_device
 
     ours = {"output_dir": str(folder), "report_to": "none", "disable_tqdm": True, "use_cpu": pick_device() == "cpu"}
     try:
         return config_class(**{**ours, **settings})
-    except DailiesError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"The settings of {config_class.__name__} cannot work: {error}") from error
+    except DailiesError as error:
+        raise SettingsError(str(error)) from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise SettingsError(f"The settings of {config_class.__name__} cannot work: {error}") from error
+
+
+def _check_types(config_class: Any, settings: Mapping[str, Any]) -> None:
+    """A dataclass takes any value for any field, and its code fails later. Raises SettingsError.
+
+    Fields that may be more than numbers and flags are left to the class.
+    """
+    hints = get_type_hints(config_class)
+    for name, value in settings.items():
+        kinds = get_args(hints[name]) or (hints[name],)
+        if not set(kinds) <= PLAIN.keys():
+            continue
+        fits = any(type(value) in PLAIN[kind] for kind in kinds)
+        if not fits or (isinstance(value, float) and not math.isfinite(value)):
+            wanted = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
+            raise SettingsError(f"{name} = {str(value)[:40]!r} will not do: it must be of type {wanted}.")
 
 
 def read_pairs(path: Path) -> list[dict[str, Any]]:

@@ -1,12 +1,28 @@
 """Encoded prompts, each encoded once: a run asks for the same ones again and again. They wait in main memory, since ten
 thousand of them (4 MB each for Wan) would fill a device."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+from engine.errors import ConfigError
 from engine.families.base import Conditioning, ModelFamily
+from engine.generation.request import PROMPT_LIMIT
+
+
+def check_prompts(rows: Iterable[Any]) -> None:
+    """Raises ConfigError when a row's prompt is longer than a request may have: its clips could not be asked for again.
+
+    A row is a text or a mapping with `prompt`; others are left to the trainer.
+    """
+    for number, row in enumerate(rows, start=1):
+        prompt = row.get("prompt") if isinstance(row, Mapping) else row
+        if isinstance(prompt, str) and len(prompt) > PROMPT_LIMIT:
+            raise ConfigError(
+                f"Row {number} of the data has a prompt of {len(prompt):,} characters, but a prompt has at most "
+                f"{PROMPT_LIMIT:,}: shorten it."
+            )
 
 
 class EncodedPrompts:

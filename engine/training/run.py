@@ -1,7 +1,7 @@
 """One training process: `python -m engine.training.run RUN_FOLDER`. Starts a run, or goes on where it stopped.
 
 SIGTERM and SIGINT end it after the step that it is in, with a checkpoint. Exit code 0: the run is finished; 3: it was
-stopped so; 2: it failed, and the last line of its output says why.
+stopped so; 2: it failed, and the last line of its output says why; 4: so it did, and its settings are the cause.
 
 `accelerate launch` or torchrun may start several such processes for one run: they train together, the first of them
 writes into the folder, and all of them stop when one is asked to.
@@ -23,7 +23,7 @@ from engine.data.adapters import AdapterCard, write_card
 from engine.data.locks import claim
 from engine.data.publishing import publish_folder
 from engine.data.runs import Run
-from engine.errors import DailiesError, TrainingError
+from engine.errors import DailiesError, SettingsError, TrainingError
 from engine.jobs.ray_executors import RayActors
 from engine.jobs.resources import Resources
 from engine.training.distributed import (
@@ -45,7 +45,7 @@ from engine.training.samples import Sampler
 from engine.training.video_trainer import VideoTrainer
 from engine.training.watchdog import Watchdog
 
-FINISHED, FAILED, STOPPED = 0, 2, 3
+FINISHED, FAILED, STOPPED, REFUSED = 0, 2, 3, 4
 log = logging.getLogger(__name__)
 
 
@@ -147,7 +147,7 @@ def train_here(run: Run, actors: Resources | None = None) -> int:
         told = str(error) if isinstance(error, DailiesError) else _of_the_system(error, run)
         log.error("%s", told)
         sys.stderr.write(f"{told}\n" if is_first() else f"process {rank()}: {told}\n")
-        return FAILED
+        return REFUSED if isinstance(error, SettingsError) else FAILED
 
 
 def _of_the_system(error: OSError, run: Run) -> str:
@@ -171,7 +171,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with together():
         code = train_here(run, actors)
-        if code == FAILED:
+        if code in (FAILED, REFUSED):
             sys.exit(code)
     return code
 

@@ -14,10 +14,11 @@ from transformers import TrainerCallback
 from engine.config.schema import TrainPreset
 from engine.data.runs import Run
 from engine.data.samples import RunSamples
+from engine.errors import StoreError
 from engine.families.base import ModelFamily
 from engine.generation.request import GenerationRequest
 from engine.seeds import seed_for
-from engine.training.distributed import from_first, is_first
+from engine.training.distributed import first_alone, from_first, is_first
 from engine.training.prompts import EncodedPrompts
 from engine.training.rollout import roll_out
 from engine.training.sample_scores import SampleScores
@@ -78,7 +79,7 @@ class Sampler(TrainerCallback):
         args = trainer.args
         prompts = [str(row["prompt"]) for row in trainer.train_dataset or ()]
         self._trainer, self._run, self._hurried = trainer, run, hurried
-        kept = RunSamples(run).requests()
+        kept = first_alone(lambda: _kept_requests(RunSamples(run)))
         requests = kept or sample_requests(
             trainer.template, prompts, seed=args.seed, num_clips=args.sample_clips, num_steps=args.sample_steps
         )
@@ -121,6 +122,15 @@ class Sampler(TrainerCallback):
             if step is not None:
                 self._run.append_metrics(step, found)
             log.info("samples at %s: %s", "the base" if step is None else f"step {step}", found)
+
+
+def _kept_requests(kept: RunSamples) -> tuple[GenerationRequest, ...]:
+    """What was sampled before; nothing, where that is damaged, which is then put aside."""
+    try:
+        return kept.requests()
+    except StoreError:
+        kept.set_requests_aside()
+        return ()
 
 
 @contextmanager

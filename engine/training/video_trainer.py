@@ -24,7 +24,7 @@ from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
 from engine.config.presets import load_preset, why_untrainable
-from engine.data.checkpoint_series import CHECKPOINT, SHARDS, TRAINED_FILE, step_of
+from engine.data.checkpoint_series import CHECKPOINT, step_of
 from engine.data.manifests import write_manifest
 from engine.data.publishing import publish_folder
 from engine.errors import ConfigError, TrainingError
@@ -59,12 +59,15 @@ from engine.training.distributed_sharding import (
     spread_like,
     unseen,
 )
-from engine.training.prompts import EncodedPrompts
+from engine.training.prompts import EncodedPrompts, check_prompts
 from engine.training.recompute import recompute_blocks
 from engine.training.weights import ADAPTER, Reference, Snapshot, average_decay, local, make_trainable, trainable
 
+TRAINED_FILE = "trained.safetensors"
 COPY_FILE = "trained.{}.safetensors"
-"""In a checkpoint, beside the weights that train (TRAINED_FILE): the copies of them that the run keeps."""
+"""In a checkpoint: the weights that train, as they are, and the copies of them that the run keeps."""
+SHARDS = "shards"
+"""In its place, where the weights lie in shards: those, the copies and the optimiser's state, a part a process."""
 UNFINISHED = "unfinished"
 """Beside the checkpoints: the folder in which one is written."""
 
@@ -83,6 +86,7 @@ class VideoTrainer(Trainer):
     def __init__(
         self, model: ModelFamily | str, args: Any, train_dataset: Any, start: Path | None = None, **others: Any
     ) -> None:
+        check_prompts(train_dataset or ())
         self.sharding = Sharding.from_environment()
         self.template = _template(model, args)
         self.family = open_model(load_preset("models", model)) if isinstance(model, str) else model

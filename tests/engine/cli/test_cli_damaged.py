@@ -57,3 +57,36 @@ def test_models_ls_names_a_damaged_preset(
     assert {"mini", "bad"} <= {row["key"] for row in json.loads(capsys.readouterr().out)}
     assert main(["presets", "ls"]) == 0
     assert "unusable" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("settings.seed=5000000000", "seed = 5000000000 will not do: it must be 0 to 4,294,967,295."),
+        ("settings.max_steps=many", "max_steps must be a whole number, but got 'many'."),
+        ("settings.learning_rate=fast", "learning_rate must be a number, but got 'fast'."),
+        ("settings.learning_rate=NaN", "learning_rate = nan will not do"),
+        ("settings.num_frames=-1", "num_frames = -1 will not do"),
+        ("alarms.drift=Infinity", "finite"),
+    ],
+)
+def test_a_run_that_cannot_work_is_one_sentence_and_leaves_nothing(
+    workspace: Workspace, setting: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "mini_nft", "--set", setting]) == 2
+    told = capsys.readouterr().err
+    assert sentence in told and told.startswith("dailies: ") and told.count("\n") == 1
+    assert "resume" not in told
+    assert not list(workspace.runs.glob("*"))
+
+
+@pytest.mark.timeout(300)
+def test_what_only_the_trainer_can_refuse_leaves_nothing_either(
+    workspace: Workspace, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`settings.ddp_timeout` is a setting of the library that the page does not list."""
+    assert main(["train", "mini_nft", "--set", "settings.ddp_timeout=soon"]) == 2
+    told = capfd.readouterr().err
+    assert "ddp_timeout = 'soon' will not do: it must be of type int" in told
+    assert "resume" not in told and "nothing of it is kept" in told
+    assert not list(workspace.runs.glob("*"))

@@ -6,16 +6,13 @@ import pytest
 
 from engine.config.settings import FILE, Setting, settings_of
 from engine.errors import ConfigError
-from engine.training.describe import described
+from engine.training.describe import described, row_of
 from engine.training.launch import ALGORITHMS, import_path
 
 
 def test_the_table_of_settings_is_current() -> None:
     kept = json.loads(FILE.read_text(encoding="utf-8"))
-    found = {
-        key: [one.model_dump(mode="json") for one in described(import_path(path))]
-        for key, (_, path) in ALGORITHMS.items()
-    }
+    found = {key: [row_of(one) for one in described(import_path(path))] for key, (_, path) in ALGORITHMS.items()}
     assert kept == found, "run `make docs`: the trainers' settings changed"
 
 
