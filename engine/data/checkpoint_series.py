@@ -18,10 +18,10 @@ from engine.data.manifests import MANIFEST, find_damage, has_all_files
 
 CHECKPOINT, REJECTED, TORN = "checkpoint-", "rejected-", "torn-"
 NAME = re.compile(rf"{CHECKPOINT}([0-9]{{1,15}})", re.ASCII)
-STATE_FILE, SHARDS = "trainer_state.json", "shards"
+STATE_FILE, IN_PARTS = "trainer_state.json", "shards"
 NEEDED = (STATE_FILE, "scheduler.pt")
 NEEDED_WHOLE = ("optimizer.pt", "trained.safetensors")
-"""Needed too, where the folder SHARDS does not hold the weights."""
+"""Needed too, where the folder IN_PARTS does not hold the weights."""
 RANDOM_STATES = "rng_state*.pth"
 
 log = logging.getLogger(__name__)
