@@ -93,7 +93,8 @@ def _lacking(checkpoint: Path) -> str | None:
     """The file that a checkpoint without a manifest lacks, and without which a run would go on to other results."""
     if (checkpoint / MANIFEST).is_file():
         return None
-    needed = NEEDED if (checkpoint / IN_PARTS).is_dir() else (*NEEDED, *NEEDED_WHOLE)
+    in_parts = any(path.name == IN_PARTS for path in checkpoint.iterdir())
+    needed = NEEDED if in_parts else (*NEEDED, *NEEDED_WHOLE)
     missing = next((name for name in needed if not (checkpoint / name).is_file()), None)
     if missing is None and not any(checkpoint.glob(RANDOM_STATES)):
         missing = RANDOM_STATES.replace("*", "")
