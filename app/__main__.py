@@ -13,6 +13,7 @@ from pathlib import Path
 from app import text_access
 from app.caretaker import Caretaker
 from app.desk import Desk
+from app.origin import Reach
 from app.users import Users, add_first_user
 from app.users_command import manage_users
 from engine.data.locks import try_lock
@@ -34,6 +35,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--first-user",
         metavar="NAME",
         help="if the users file does not exist: create it with this researcher, and log a random password",
+    )
+    parser.add_argument(
+        "--public-url", default="", metavar="URL", help="address that browsers use, such as https://box"
+    )
+    parser.add_argument(
+        "--proxy", action="append", default=[], metavar="ADDRESS", help="reverse proxy whose X-Forwarded-* are trusted"
+    )
+    parser.add_argument(
+        "--folder", action="append", default=[], type=Path, help="folder whose videos and pairs the page may read"
     )
     return parser.parse_args(argv)
 
@@ -60,6 +70,21 @@ def make_first_user(path: Path | None, name: str) -> None:
         log.warning(text_access.FIRST_USER.format(path=path, name=name, password=password))
 
 
+def read_reach(options: argparse.Namespace) -> Reach:
+    """Raises ConfigError when the words about addresses do not fit."""
+    if options.proxy and not options.public_url:
+        raise ConfigError(text_access.PROXY_WITHOUT_URL)
+    return Reach(host=options.host, public_url=options.public_url, proxies=tuple(options.proxy))
+
+
+def read_folders(options: argparse.Namespace) -> tuple[Path, ...]:
+    """Raises ConfigError for a folder that is not there."""
+    for folder in options.folder:
+        if not folder.is_dir():
+            raise ConfigError(text_access.NO_FOLDER.format(folder=folder))
+    return tuple(folder.resolve() for folder in options.folder)
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket, taken before anything slow is done. Raises ConfigError when the address is not to be had."""
     if not 0 <= port <= 65535:
@@ -74,27 +99,35 @@ def bind(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def url_of(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def serve(options: argparse.Namespace) -> None:
     """Serve until interrupted. The lock is held as long as this process lives; whoever finds it taken shares."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.umask(0o077)  # clips, votes and uploads are for the account that serves them
     if options.first_user is not None:
         make_first_user(options.auth, options.first_user)
     users = Users(options.auth) if options.auth else None
     check_reach(options.host, has_auth=users is not None)
+    reach, folders = read_reach(options), read_folders(options)
     with bind(options.host, options.port) as listening:
         workspace = Workspace.from_env(options.workspace).prepare()
         shared = try_lock(workspace.page_lock) is None
         os.environ["DAILIES_WORKSPACE"] = str(workspace.root)  # its presets count too
         os.environ.setdefault("GRADIO_TEMP_DIR", str(workspace.uploads))
-        desk = Desk.open(workspace.root, shared=shared)
+        desk = Desk.open(workspace.root, shared=shared, folders=folders)
         Caretaker(desk.queue).start()
         import uvicorn
 
         from app.shell import build_server
 
-        server = uvicorn.Server(uvicorn.Config(build_server(desk, users=users), log_level="warning"))
-        host, port = listening.getsockname()[:2]
-        log.info("Dailies is at http://%s:%d, workspace %s.", host, port, workspace.root)
+        application = build_server(desk, users=users, reach=reach)
+        # `app.proxy` sees to the forwarding headers; uvicorn would trust them from this machine by itself.
+        server = uvicorn.Server(uvicorn.Config(application, log_level="warning", proxy_headers=False))
+        address = reach.public_url or url_of(*listening.getsockname()[:2])
+        log.info("Dailies is at %s, workspace %s.", address, workspace.root)
         if shared:
             log.warning("Another page serves this workspace too: both show the same clips and jobs.")
         server.run(sockets=[listening])

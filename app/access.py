@@ -9,10 +9,10 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote
 
-from starlette.concurrency import run_in_threadpool
+import anyio
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,7 +31,9 @@ OF_LABELLERS = re.compile(
     r"/label/?|/label/(?:config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|(?:assets|static|svelte)/[\w./@-]+"
     r"|gradio_api/(?:info|startup-events|app_id|(?:assets|static)/[\w./@-]+))|/voting/(?:me|next|vote|undo|mine|edit)"
 )
+HASHES_AT_ONCE, HASHES_WAITING = 2, 16  # passwords: a hash takes a fifth of a second and 32 MiB
 HERE = Path(__file__).parent
+T = TypeVar("T")
 Given = Callable[[str, str], bool]
 """Whether a labeller (first) was given a pair with a clip (second)."""
 
@@ -47,12 +49,14 @@ class Gate:
     def __init__(self, app: ASGIApp, *, users: Users, given: Given) -> None:
         self.app, self.users, self.given = app, users, given
         self.lockout = Lockout()
+        self._hashing = 0
+        self._threads: dict[str, anyio.CapacityLimiter] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        user = await run_in_threadpool(self._user, HTTPConnection(scope))
+        user = await self._run("look", 8, self._user, HTTPConnection(scope))
         refusal = await self._answer(scope, receive, user)
         if refusal is None:
             await self.app({**scope, "dailies_user": user}, receive, _private(send))
@@ -60,6 +64,12 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
         else:
             await refusal(scope, receive, send)
+
+    async def _run(self, pool: str, size: int, function: Callable[..., T], *args: Any) -> T:
+        """Run in a thread of a pool of the gate's own: the one that all routes share may be waiting for something slow,
+        and must not wait for passwords."""
+        limiter = self._threads.setdefault(pool, anyio.CapacityLimiter(size))
+        return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
 
     def _user(self, connection: HTTPConnection) -> User | None:
         return self.users.user_of(connection.cookies.get(COOKIE, ""))
@@ -70,12 +80,13 @@ class Gate:
         if path == "/login" and scope["type"] == "http":
             return await self._login(Request(scope, receive))
         if path == "/logout" and scope["type"] == "http":
+            await self._run("look", 8, self.users.end, HTTPConnection(scope).cookies.get(COOKIE, ""))
             return _logged_out()
         if path == ICON and (user is None or user.role != "researcher"):
             return Response(status_code=204)  # every browser asks for it, on the login form too
         if user is None:
             return _who_are_you(scope)
-        if user.role == "researcher" or await run_in_threadpool(self._may, user, path):
+        if user.role == "researcher" or await self._run("given", 8, self._may, user, path):
             return None
         return RedirectResponse(LABEL_PAGE, 303) if path == "/" else _say(text_access.NOT_YOURS, 403)
 
@@ -89,7 +100,7 @@ class Gate:
         if request.method == "POST":
             return await self._typed(request)
         if token := request.query_params.get("link"):
-            user = await run_in_threadpool(self.users.user_of, token, "link")
+            user = await self._run("look", 8, self.users.user_of, token, "link")
             return self._welcome(request, user, "") if user else _form(text_access.OLD_LINK, "", 403)
         return _form("", request.query_params.get("next", ""))
 
@@ -102,9 +113,15 @@ class Gate:
         fields = parse_qs(body.decode("utf-8", "replace"))
         name, password, target = (fields.get(key, [""])[0] for key in ("name", "password", "next"))
         address = request.client.host if request.client else ""
+        if self._hashing >= HASHES_WAITING:
+            return _busy(target)
         if wait_s := self.lockout.admit(name, address):
             return _wait(wait_s, target)
-        user = await run_in_threadpool(self.users.check, name, password)
+        self._hashing += 1
+        try:
+            user = await self._run("hash", HASHES_AT_ONCE, self.users.check, name, password)
+        finally:
+            self._hashing -= 1
         if user is None:
             return _form(text_access.WRONG, target, 403)
         self.lockout.succeeded(name, address)
@@ -138,10 +155,14 @@ def _logged_out() -> Response:
 
 
 def is_https(connection: HTTPConnection) -> bool:
-    """Whether the browser came over HTTPS, to us or to a proxy before us. Whose word a proxy's is does not matter here:
-    who lies gets a cookie that their own browser keeps to itself."""
-    said = connection.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
-    return "https" in (connection.scope.get("scheme"), said)
+    """Whether the browser came over HTTPS: to this server, or to a proxy that `app.proxy` trusts."""
+    return connection.scope.get("scheme") == "https"
+
+
+def _busy(target: str) -> Response:
+    reply = _form(text_access.BUSY, target, 503)
+    reply.headers["Retry-After"] = "5"
+    return reply
 
 
 def _wait(seconds: float, target: str) -> Response:

@@ -13,17 +13,23 @@ from engine.jobs.spec import Job, JobSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """One workspace as the page sees it; `shared` says that another page serves it too."""
+    """One workspace as the page sees it; `shared` says that another page serves it too.
+
+    `folders` are those of the server's disk whose files may be named on the page (see `app.folders`).
+    """
 
     store: Store
     queue: JobQueue
     shared: bool = False
+    folders: tuple[Path, ...] = ()
 
     @classmethod
-    def open(cls, folder: str | Path | None = None, *, shared: bool = False) -> Self:
+    def open(
+        cls, folder: str | Path | None = None, *, shared: bool = False, folders: tuple[Path, ...] = ()
+    ) -> Self:
         """Raises StoreError or ConfigError when the workspace or its database cannot be used."""
         store = Store(Workspace.from_env(folder))
-        return cls(store=store, queue=JobQueue(store), shared=shared)
+        return cls(store=store, queue=JobQueue(store), shared=shared, folders=folders)
 
     @property
     def workspace(self) -> Workspace:

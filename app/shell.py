@@ -8,15 +8,22 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
+from starlette.routing import Mount
 
 from app import text, text_label, text_monitor, text_system, text_train
 from app.access import LABEL_PAGE, Gate
 from app.components.label_desk import LabelDesk
 from app.components.masthead import Masthead
 from app.desk import Desk
+from app.body import BodyLimit
 from app.exports import export_routes
+from app.gradio_guard import GradioGuard, enforce
 from app.guard import on
+from app.headers import SafeHeaders
 from app.media import media_routes
+from app.origin import Reach, SameOrigin
+from app.proxy import Forwarded
+from app.refusals import silent
 from app.run_media import run_routes
 from app.tabs.generate import GenerateTab
 from app.tabs.label import LabelTab
@@ -33,7 +40,7 @@ from app.voting import voting_routes
 from engine.data.given import was_given
 
 HERE = Path(__file__).parent
-MAX_UPLOAD = "2gb"
+MAX_UPLOAD = 2 * 2**30  # bytes of one file
 
 
 def build_page(desk: Desk) -> gr.Blocks:
@@ -139,10 +146,12 @@ def build_voting_page(desk: Desk) -> gr.Blocks:
     return page
 
 
-def build_server(desk: Desk, dependencies: Sequence[Any] = (), users: Users | None = None) -> FastAPI:
+def build_server(
+    desk: Desk, dependencies: Sequence[Any] = (), users: Users | None = None, reach: Reach | None = None
+) -> FastAPI:
     """Everything on one FastAPI application; `users` are those who may come in, None: whoever reaches the server.
 
-    `dependencies` hold for the routes that are not Gradio's.
+    `dependencies` hold for the routes that are not Gradio's; `reach` says under which addresses browsers come.
     """
     server = FastAPI(title=text.TITLE, docs_url=None, redoc_url=None, openapi_url=None)
     server.include_router(media_routes(desk, dependencies))
@@ -151,8 +160,14 @@ def build_server(desk: Desk, dependencies: Sequence[Any] = (), users: Users | No
     server.include_router(voting_routes(desk, dependencies))
     server.include_router(export_routes(desk, dependencies))
     server.add_api_route(LABEL_PAGE.rstrip("/"), lambda: RedirectResponse(LABEL_PAGE, 307), methods=["GET"])
+    silent(server)
     if users is not None:
         server.add_middleware(Gate, users=users, given=lambda name, clip_id: was_given(desk.store, name, clip_id))
+    # The last one added is the first to see a request.
+    server.add_middleware(BodyLimit)
+    server.add_middleware(SameOrigin, reach=reach or Reach(), has_login=users is not None)
+    server.add_middleware(Forwarded, reach=reach or Reach())
+    server.add_middleware(SafeHeaders, head=_head())
     _mount(server, build_voting_page(desk), LABEL_PAGE.rstrip("/"))
     return _mount(server, build_page(desk), "/")
 
@@ -167,7 +182,7 @@ def _head() -> str:
 
 
 def _mount(server: FastAPI, page: gr.Blocks, path: str) -> FastAPI:
-    return gr.mount_gradio_app(
+    gr.mount_gradio_app(
         server,
         page,
         path=path,
@@ -175,10 +190,18 @@ def _mount(server: FastAPI, page: gr.Blocks, path: str) -> FastAPI:
         css_paths=[HERE / "page.css"],
         head=_head(),
         footer_links=[],
+        root_path="",
         allowed_paths=[],
+        show_error=False,
         run_history=False,
         ssr_mode=False,
+        mcp_server=False,
         enable_monitoring=False,
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
         max_file_size=MAX_UPLOAD,
     )
+    enforce(page)
+    mounted = next(route.app for route in reversed(server.routes) if isinstance(route, Mount))
+    silent(mounted)
+    mounted.add_middleware(GradioGuard, page=page, max_file_size=MAX_UPLOAD)
+    return server

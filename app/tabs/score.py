@@ -16,6 +16,7 @@ from app.components.weight_sliders import WeightSliders
 from app.desk import Desk
 from app.figures import matrix
 from app.forms import default_mix, mix_choices
+from app.folders import opened_path
 from app.guard import on, warn
 from app.views import clips, ranking, sets, stage
 from app.views.jobs import clip_ids, strip
@@ -219,7 +220,7 @@ class ScoreTab:
             raise ConfigError(text.NO_MIXES)
         dropped = [Path(path) for path in files or ()]
         if folder.strip():
-            spec = JobSpec.score_folder(folder.strip(), prompt, mix)
+            spec = JobSpec.score_folder(opened_path(self.desk, folder), prompt, mix)
         else:
             spec = self._dropped(dropped, prompt, mix)
         self.desk.file(spec)

@@ -12,6 +12,7 @@ from typing import Any
 
 from app import text, text_train
 from app.desk import Desk
+from app.folders import opened_path
 from app.forms import model_choices, titled
 from app.views.jobs import line
 from engine.config.presets import change_preset, load_preset, prompt_sets, save_train_preset, why_untrainable
@@ -116,6 +117,10 @@ def read_changes(desk: Desk, choices: Choices) -> tuple[TrainPreset, dict[str, A
     changes = {
         name: choices[name] or None for name in CHOSEN if (choices.get(name) or None) != (getattr(base, name) or None)
     }
+    if changes.get("pairs"):
+        changes["pairs"] = str(opened_path(desk, changes["pairs"]))
+    if changes.get("prompts") and changes["prompts"] not in prompt_sets():
+        changes["prompts"] = str(opened_path(desk, changes["prompts"]))
     known = {setting.name: setting for setting in settings_of(base.algorithm)}
     settings = {}
     for name, typed in choices.get("settings", {}).items():

@@ -53,7 +53,7 @@ def _folders(kind: str) -> list[Path]:
 def preset_files(kind: str, key: str) -> list[Path]:
     """The files that make up a preset, the shipped one first. Raises ConfigError when there is none (did you mean)."""
     files = [folder / f"{key}.toml" for folder in preset_folders(kind)]
-    found = [file for file in files if file.is_file()]
+    found = [file for file in files if file.is_file() and file.stem == key]  # a key is a name, never a path
     if not found:
         raise ConfigError(f"Unknown preset '{key}' in presets/{kind}. {did_you_mean(key, preset_keys(kind))}".rstrip())
     return found

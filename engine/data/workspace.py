@@ -48,6 +48,7 @@ class Workspace:
     def prepare(self) -> Self:
         """Make the folders. Raises StoreError when the place cannot be written."""
         try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)  # a new one is for its owner alone
             for folder in (self.clips, self.tmp, self.jobs, self.worker, self.backups):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

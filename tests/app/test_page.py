@@ -94,7 +94,7 @@ def test_nothing_comes_from_another_host(desk: Desk) -> None:
 
 
 def test_files_of_the_disk_have_no_address(desk: Desk) -> None:
-    client = TestClient(built(lambda: build_server(desk)))
+    client = TestClient(built(lambda: build_server(desk)), base_url="http://127.0.0.1")
     for path in (desk.workspace.database, "/etc/passwd", HERE / "shell.py"):
         for route in ("/gradio_api/file=", "/file="):
             assert client.get(f"{route}{path}").status_code in (403, 404), path

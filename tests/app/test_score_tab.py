@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ def no_worker(desk: Desk) -> Iterator[None]:
     assert lock is not None
     yield
     os.close(lock)
+
+
+@pytest.fixture
+def desk(desk: Desk, tmp_path: Path) -> Desk:
+    """A desk whose page may read the test's folder."""
+    return replace(desk, folders=(tmp_path / "opened",))
 
 
 @pytest.fixture
@@ -172,9 +179,24 @@ def test_several_dropped_videos_are_a_folder_with_their_prompts(tab: ScoreTab, d
 
 
 def test_a_folder_of_this_machine_is_named(tab: ScoreTab, desk: Desk, tmp_path: Path) -> None:
-    video(tmp_path / "clips", "a.mp4")
-    tab.import_videos(None, f" {tmp_path / 'clips'} ", "", "mini")
-    assert desk.queue.list()[0].config["folder"] == str(tmp_path / "clips")
+    clips = tmp_path / "opened" / "clips"
+    video(clips, "a.mp4")
+    tab.import_videos(None, f" {clips} ", "", "mini")
+    assert desk.queue.list()[0].config["folder"] == str(clips)
+
+
+def test_a_folder_that_was_not_opened_is_refused_whether_it_exists_or_not(
+    tab: ScoreTab, desk: Desk, tmp_path: Path
+) -> None:
+    clips = tmp_path / "closed"
+    video(clips, "a.mp4")
+    (tmp_path / "opened").mkdir()
+    (tmp_path / "opened" / "link").symlink_to(clips)
+    outside = [clips, tmp_path / "nowhere", tmp_path / "opened" / "link", tmp_path / "opened" / ".." / "closed", "/"]
+    for folder in outside:
+        with pytest.raises(ConfigError, match="may not read"):
+            tab.import_videos(None, str(folder), "", "mini")
+    assert desk.queue.list() == []
 
 
 @pytest.mark.parametrize(
@@ -183,19 +205,20 @@ def test_a_folder_of_this_machine_is_named(tab: ScoreTab, desk: Desk, tmp_path: 
         (None, b"", "", ConfigError, text.NOTHING_TO_SCORE),
         ("words.txt", b"a ball", "", ConfigError, text.NOTHING_TO_SCORE),
         ("empty.mp4", b"", "", MediaError, "is empty"),
-        (None, b"", "/nowhere", ConfigError, "no folder /nowhere"),
-        (None, b"", "/", ConfigError, "holds no video"),
+        (None, b"", "opened/nowhere", ConfigError, "no folder /.*/nowhere"),
+        (None, b"", "opened", ConfigError, "holds no video"),
     ],
 )
 def test_what_cannot_be_scored_is_one_sentence(
     tab: ScoreTab, desk: Desk, tmp_path: Path, name: str, content: bytes, folder: str, error: Any, sentence: str
 ) -> None:
     files = None
+    (tmp_path / "opened").mkdir()
     if name:
         (tmp_path / name).write_bytes(content)
         files = [str(tmp_path / name)]
     with pytest.raises(error, match=sentence):
-        tab.import_videos(files, folder, "", "mini")
+        tab.import_videos(files, folder and str(tmp_path / folder), "", "mini")
     assert desk.queue.list() == []
 
 

@@ -1,0 +1,92 @@
+"""Security headers of every answer, and the Content-Security-Policy of pages.
+
+Gradio's page has inline scripts, whose hashes are put into the policy of each page; no other inline script runs.
+Components of ours are functions made from text (`js_on_load`), which takes 'unsafe-eval'; styles are set inline
+throughout. Everything comes from this server.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SAFE = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+CLOSED = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+PAGE = (
+    "default-src 'none'; script-src 'self' 'unsafe-eval' {scripts}; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; "
+    "connect-src 'self' data: blob:; worker-src 'self' blob:; manifest-src 'self'; form-action 'self'; "
+    "base-uri 'self'; frame-ancestors 'none'; object-src 'none'"
+)
+SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL | re.IGNORECASE)
+
+
+class SafeHeaders:
+    """ASGI middleware. An HTML page is held back until it is whole, since its policy comes before it.
+
+    `head` is HTML whose scripts Gradio adds to its pages in the browser.
+    """
+
+    def __init__(self, app: ASGIApp, *, head: str = "") -> None:
+        self.app = app
+        self._added = list(hashes(head.encode()))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        await self.app(uncompressed(scope), receive, Answer(send, self._added).send)
+
+
+class Answer:
+    """One answer on its way."""
+
+    def __init__(self, send: Send, added: Sequence[str]) -> None:
+        self._send, self._added = send, added
+        self._start: Message | None = None
+        self._body = b""
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(raw=list(message["headers"]))
+            headers.update(SAFE)
+            if headers.get("content-type", "").startswith("text/html") and "content-encoding" not in headers:
+                self._start = {**message, "headers": headers.raw}
+                return
+            headers.setdefault("Content-Security-Policy", CLOSED)
+            await self._send({**message, "headers": headers.raw})
+        elif self._start is None:
+            await self._send(message)
+        else:
+            await self._hold(self._start, message)
+
+    async def _hold(self, start: Message, message: Message) -> None:
+        self._body += message.get("body", b"")
+        if message.get("more_body", False):
+            return
+        headers = MutableHeaders(raw=start["headers"])
+        headers["Content-Security-Policy"] = PAGE.format(scripts=" ".join([*hashes(self._body), *self._added]))
+        await self._send({**start, "headers": headers.raw})
+        await self._send({"type": "http.response.body", "body": self._body})
+
+
+def hashes(page: bytes) -> Iterable[str]:
+    """The sources of a policy that allow a page's inline scripts."""
+    for script in SCRIPT.finditer(page):
+        yield f"'sha256-{base64.b64encode(hashlib.sha256(script[1]).digest()).decode()}'"
+
+
+def uncompressed(scope: Scope) -> Scope:
+    """The request without leave to compress where a page is asked for: its scripts are to be read."""
+    headers = list(scope["headers"])
+    wants_page = any(name == b"accept" and b"text/html" in value for name, value in headers)
+    return {**scope, "headers": [(n, v) for n, v in headers if n != b"accept-encoding"]} if wants_page else scope
