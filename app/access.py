@@ -9,16 +9,16 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qs, quote
 
-import anyio
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import text_access
 from app.lockout import Lockout
+from app.pools import Pool
 from app.users import SESSION_S, User, Users
 
 COOKIE = "dailies_session"
@@ -33,7 +33,6 @@ OF_LABELLERS = re.compile(
 )
 HASHES_AT_ONCE, HASHES_WAITING = 2, 16  # passwords: a hash takes a fifth of a second and 32 MiB
 HERE = Path(__file__).parent
-T = TypeVar("T")
 Given = Callable[[str, str], bool]
 """Whether a labeller (first) was given a pair with a clip (second)."""
 
@@ -50,13 +49,13 @@ class Gate:
         self.app, self.users, self.given = app, users, given
         self.lockout = Lockout()
         self._hashing = 0
-        self._threads: dict[str, anyio.CapacityLimiter] = {}
+        self._looks, self._hashes = Pool("who", 8), Pool("password", HASHES_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        user = await self._run("look", 8, self._user, HTTPConnection(scope))
+        user = await self._looks.run(self._user, HTTPConnection(scope))
         refusal = await self._answer(scope, receive, user)
         if refusal is None:
             await self.app({**scope, "dailies_user": user}, receive, _private(send))
@@ -64,12 +63,6 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
         else:
             await refusal(scope, receive, send)
-
-    async def _run(self, pool: str, size: int, function: Callable[..., T], *args: Any) -> T:
-        """Run in a thread of a pool of the gate's own: the one that all routes share may be waiting for something slow,
-        and must not wait for passwords."""
-        limiter = self._threads.setdefault(pool, anyio.CapacityLimiter(size))
-        return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
 
     def _user(self, connection: HTTPConnection) -> User | None:
         return self.users.user_of(connection.cookies.get(COOKIE, ""))
@@ -80,13 +73,13 @@ class Gate:
         if path == "/login" and scope["type"] == "http":
             return await self._login(Request(scope, receive))
         if path == "/logout" and scope["type"] == "http":
-            await self._run("look", 8, self.users.end, HTTPConnection(scope).cookies.get(COOKIE, ""))
+            await self._looks.run(self.users.end, HTTPConnection(scope).cookies.get(COOKIE, ""))
             return _logged_out()
         if path == ICON and (user is None or user.role != "researcher"):
             return Response(status_code=204)  # every browser asks for it, on the login form too
         if user is None:
             return _who_are_you(scope)
-        if user.role == "researcher" or await self._run("given", 8, self._may, user, path):
+        if user.role == "researcher" or await self._looks.run(self._may, user, path):
             return None
         return RedirectResponse(LABEL_PAGE, 303) if path == "/" else _say(text_access.NOT_YOURS, 403)
 
@@ -100,7 +93,7 @@ class Gate:
         if request.method == "POST":
             return await self._typed(request)
         if token := request.query_params.get("link"):
-            user = await self._run("look", 8, self.users.user_of, token, "link")
+            user = await self._looks.run(self.users.user_of, token, "link")
             return self._welcome(request, user, "") if user else _form(text_access.OLD_LINK, "", 403)
         return _form("", request.query_params.get("next", ""))
 
@@ -119,7 +112,7 @@ class Gate:
             return _wait(wait_s, target)
         self._hashing += 1
         try:
-            user = await self._run("hash", HASHES_AT_ONCE, self.users.check, name, password)
+            user = await self._hashes.run(self.users.check, name, password)
         finally:
             self._hashing -= 1
         if user is None:

@@ -10,13 +10,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import anyio
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import text_access
+from app.pools import Pool
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 UPLOAD, LOGIN = "/gradio_api/upload", "/login"
@@ -42,7 +42,7 @@ class BodyLimit:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._threads: anyio.CapacityLimiter | None = None
+        self._threads = Pool("body", 4)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,9 +77,7 @@ class BodyLimit:
             return None, None
         if Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return None, problem(text_access.NO_JSON, 415)
-        # A limiter of its own: the pool that the routes share may be waiting for something slow.
-        self._threads = self._threads or anyio.CapacityLimiter(4)
-        found, sentence = await anyio.to_thread.run_sync(parsed, body, limiter=self._threads)
+        found, sentence = await self._threads.run(parsed, body)
         return found, problem(sentence, 400) if sentence else None
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:

@@ -24,9 +24,7 @@ class Desk:
     folders: tuple[Path, ...] = ()
 
     @classmethod
-    def open(
-        cls, folder: str | Path | None = None, *, shared: bool = False, folders: tuple[Path, ...] = ()
-    ) -> Self:
+    def open(cls, folder: str | Path | None = None, *, shared: bool = False, folders: tuple[Path, ...] = ()) -> Self:
         """Raises StoreError or ConfigError when the workspace or its database cannot be used."""
         store = Store(Workspace.from_env(folder))
         return cls(store=store, queue=JobQueue(store), shared=shared, folders=folders)

@@ -17,7 +17,7 @@ def opened_path(desk: Desk, typed: str) -> Path:
         path = Path(typed.strip()).expanduser().resolve()
     except (OSError, RuntimeError, ValueError):  # a loop of links, an unknown user, a NUL
         path = None
-    places = [*desk.folders, desk.workspace.root / "pairs"]
+    places = [*desk.folders, desk.workspace.pairs]
     if path is None or not any(path.is_relative_to(place.resolve()) for place in places):
         raise ConfigError(text_access.NOT_OPENED.format(path=typed.strip()[:200]))
     return path

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-import anyio
 import gradio as gr
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -19,10 +18,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import text_access
 from app.body import JSON_BODY, UPLOAD
+from app.pools import Pool
 from app.uploads import Uploads, owner_of, upload_problem
 
 FILES = r"(?:assets|static|svelte)/[\w@+-][\w./@+-]*"
-OF_ANY_PAGE = rf"|config/?|theme\.css|favicon\.ico|manifest\.json|robots\.txt|{FILES}|gradio_api/(?:info|app_id|startup-events|theme\.css)"
+OF_ANY_PAGE = (
+    rf"config/?|theme\.css|favicon\.ico|manifest\.json|robots\.txt|{FILES}"
+    r"|gradio_api/(?:info|app_id|startup-events|theme\.css)"
+)
 OF_EVENTS = r"|gradio_api/(?:queue/data|upload_progress|file=.+)"
 JOIN, SERVER_FUNCTION, FILE = "/gradio_api/queue/join", "/gradio_api/component_server/", "/gradio_api/file="
 SESSION = re.compile(r"[\w-]{1,64}")
@@ -47,9 +50,9 @@ class GradioGuard:
     def __init__(self, app: ASGIApp, *, page: gr.Blocks, max_file_size: int) -> None:
         self.app, self.page = app, page
         self.has_events = bool(page.fns)
-        self._routes = re.compile(f"/(?:{OF_ANY_PAGE[1:]}{OF_EVENTS if self.has_events else ''})?")
+        self._routes = re.compile(f"/(?:{OF_ANY_PAGE}{OF_EVENTS if self.has_events else ''})?")
         self._uploads = Uploads(max_file_size)
-        self._threads: anyio.CapacityLimiter | None = None
+        self._threads = Pool("guard", 4)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -68,9 +71,8 @@ class GradioGuard:
     async def _problem(self, scope: Scope) -> Problem | None:
         path, owner = get_route_path(scope), owner_of(scope)
         if scope["method"] == "POST" and self.has_events and path in (JOIN, SERVER_FUNCTION):
-            self._threads = self._threads or anyio.CapacityLimiter(4)
             check = self.event_problem if path == JOIN else self.function_problem
-            return await anyio.to_thread.run_sync(check, scope.get(JSON_BODY), owner, limiter=self._threads)
+            return await self._threads.run(check, scope.get(JSON_BODY), owner)
         if scope["method"] not in ("GET", "HEAD") or not self._routes.fullmatch(path) or ".." in path.split("/"):
             return text_access.NO_ROUTE, 404
         if LOADS_STATE.encode() in scope.get("query_string", b""):

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
+from fastapi import HTTPException
 from gradio.components.base import Component
+from pydantic import TypeAdapter, ValidationError
 
 from app import text
 from engine.errors import DailiesError
@@ -51,16 +53,33 @@ def note(sentence: str) -> None:
 
 
 def told(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A server function of a component, whose DailiesError comes back as `{"problem": sentence}`, shown as text."""
+    """A server function of a component, whose DailiesError comes back as `{"problem": sentence}`, shown as text.
+
+    Its argument is checked against the function's annotation before it is called. Raises HTTPException 422 for an
+    argument that no script of ours sends.
+    """
+    argument = next(iter(inspect.signature(function).parameters.values()))
+    form: TypeAdapter[Any] = TypeAdapter(Any if argument.annotation is argument.empty else argument.annotation)
 
     @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def run(asked: Any = None) -> Any:
         try:
-            return function(*args, **kwargs)
+            value = form.validate_python(asked, strict=True)
+        except ValidationError as error:
+            raise HTTPException(422, wrong_argument(function.__name__, error)) from error
+        try:
+            return function(value)
         except DailiesError as error:
             return {"problem": str(error)}
 
     return run
+
+
+def wrong_argument(name: str, error: ValidationError) -> str:
+    """What is wrong with an argument, without the argument."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(str(part)[:40] for part in first["loc"][:3])
+    return text.WRONG_ARGUMENT.format(name=name, what=f"{place}: {first['msg']}" if place else first["msg"])
 
 
 def on(

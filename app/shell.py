@@ -12,10 +12,10 @@ from starlette.routing import Mount
 
 from app import text, text_label, text_monitor, text_system, text_train
 from app.access import LABEL_PAGE, Gate
+from app.body import BodyLimit
 from app.components.label_desk import LabelDesk
 from app.components.masthead import Masthead
 from app.desk import Desk
-from app.body import BodyLimit
 from app.exports import export_routes
 from app.gradio_guard import GradioGuard, enforce
 from app.guard import on

@@ -151,10 +151,12 @@ async def new_folder(owner: str, expected: int) -> AsyncIterator[Path]:
     """A folder for one request, removed when it fails. Raises OSError when its disk has no room for so many bytes."""
     folder = upload_root() / f"{owner}-{secrets.token_hex(8)}"
     folder.mkdir(parents=True, mode=0o700)
+    whole = False
     try:
         if shutil.disk_usage(folder).free < expected:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         yield folder
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        whole = True
+    finally:
+        if not whole:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,12 +1,32 @@
 """A recipe as a form, made from the trainers' settings. It asks the server itself what its choices need."""
 
-from typing import Any
+from typing import Any, Required
+
+from typing_extensions import TypedDict
 
 from app import text_train
 from app.components.files import Component
 from app.desk import Desk
 from app.guard import told
 from app.views import curricula, recipe
+
+
+class Chosen(TypedDict, total=False):
+    """What the form's script sends, see `app.views.recipe`."""
+
+    recipe: Required[str]
+    run: Required[str]
+    curriculum: str | None
+    model: str | None
+    adapter: str | None
+    prompts: str | None
+    pairs: str | None
+    campaign: str | None
+    mix: str | None
+    rewards: str | None
+    share: str | None
+    key: str | None
+    settings: Required[dict[str, str | bool | int | float | None]]
 
 
 class RecipeForm(Component):
@@ -19,19 +39,19 @@ class RecipeForm(Component):
         def offered(_: Any = None) -> dict[str, Any]:
             return recipe.offered(desk)
 
-        def outlook(choices: dict[str, Any]) -> dict[str, Any]:
+        def outlook(choices: Chosen) -> dict[str, Any]:
             return (curricula if choices.get(curricula.NAME) else recipe).outlook(desk, choices)
 
-        def queue(choices: dict[str, Any]) -> dict[str, Any]:
+        def queue(choices: Chosen) -> dict[str, Any]:
             return (curricula if choices.get(curricula.NAME) else recipe).queue(desk, choices)
 
-        def check(choices: dict[str, Any]) -> dict[str, Any]:
+        def check(choices: Chosen) -> dict[str, Any]:
             return recipe.check(desk, choices)
 
         def verdicts(job_id: str) -> dict[str, Any]:
             return recipe.verdicts(desk, job_id)
 
-        def save(choices: dict[str, Any]) -> dict[str, Any]:
+        def save(choices: Chosen) -> dict[str, Any]:
             return recipe.save(desk, choices)
 
         functions = [told(open), told(offered), told(outlook), told(queue), told(check), told(verdicts), told(save)]

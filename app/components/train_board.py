@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from app import text_train
 from app.components.files import Component
 from app.desk import Desk
@@ -11,6 +13,32 @@ from engine.errors import ConfigError
 from engine.jobs import runs, trainee
 from engine.jobs.local import keep_going
 from engine.jobs.spec import PRIORITIES
+
+
+class Place(TypedDict):
+    """A job and where it goes in the queue."""
+
+    id: str
+    to: int
+
+
+class Order(TypedDict):
+    id: str
+    priority: str
+
+
+class Extension(TypedDict):
+    """A run and how many more updates it gets."""
+
+    id: str
+    steps: Any
+
+
+class Search(TypedDict):
+    """A run and the word to look for in its log."""
+
+    id: str
+    word: str
 
 
 class TrainBoard(Component):
@@ -34,13 +62,13 @@ def functions(desk: Desk) -> list[Any]:
     def news(_: Any = None) -> dict[str, Any]:
         return run_board.board(desk)
 
-    def move(where: dict[str, Any]) -> dict[str, Any]:
-        desk.queue.move(where["id"], int(where["to"]))
+    def move(where: Place) -> dict[str, Any]:
+        desk.queue.move(where["id"], where["to"])
         return news()
 
-    def prioritise(asked: dict[str, Any]) -> dict[str, Any]:
+    def prioritise(asked: Order) -> dict[str, Any]:
         if asked["priority"] not in PRIORITIES:
-            raise ConfigError(f"A priority is one of {', '.join(PRIORITIES)}, but got {str(asked['priority'])[:40]!r}.")
+            raise ConfigError(f"A priority is one of {', '.join(PRIORITIES)}, but got {asked['priority'][:40]!r}.")
         desk.queue.prioritise(asked["id"], asked["priority"])
         return news()
 
@@ -73,14 +101,14 @@ def functions(desk: Desk) -> list[Any]:
         keep_going(desk.queue)
         return news()
 
-    def extend(order: dict[str, Any]) -> dict[str, Any]:
+    def extend(order: Extension) -> dict[str, Any]:
         steps = order["steps"]
         if not isinstance(steps, int):
             raise ConfigError(f"A run is extended by a whole number of updates, but got {steps}.")
         runs.extend(desk.queue, order["id"], steps)
         return news()
 
-    def log(asked: dict[str, Any]) -> dict[str, Any]:
+    def log(asked: Search) -> dict[str, Any]:
         return run_board.log(desk, asked["id"], asked["word"])
 
     return [news, move, prioritise, cancel, kill, pause, go_on, cancel_pending, cancel_others, resume, extend, log]

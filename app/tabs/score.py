@@ -15,8 +15,8 @@ from app.components.score_table import ScoreTable
 from app.components.weight_sliders import WeightSliders
 from app.desk import Desk
 from app.figures import matrix
-from app.forms import default_mix, mix_choices
 from app.folders import opened_path
+from app.forms import default_mix, mix_choices
 from app.guard import on, warn
 from app.views import clips, ranking, sets, stage
 from app.views.jobs import clip_ids, strip

@@ -106,7 +106,7 @@ def pairs_file(workspace: Workspace, name: str) -> Path:
     """Where imported pairs of a name lie. Raises ConfigError for what is no name."""
     if not name or name != Path(name).name or name.startswith("."):
         raise ConfigError(f"The name of imported pairs is a plain word, but got {name[:40]!r}.")
-    return workspace.root / "pairs" / f"{name}.jsonl"
+    return workspace.pairs / f"{name}.jsonl"
 
 
 def _path_of(clip_id: str) -> str:

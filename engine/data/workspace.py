@@ -116,6 +116,11 @@ class Workspace:
         return self.root / "uploads"
 
     @property
+    def pairs(self) -> Path:
+        """Imported pairs of preferred and rejected clips, see engine.data.exchange."""
+        return self.root / "pairs"
+
+    @property
     def pictures(self) -> Path:
         return self.root / "pictures"
 

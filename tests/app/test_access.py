@@ -186,8 +186,6 @@ def test_tries_that_are_sent_at_once_are_counted_before_they_have_failed(strict:
 
 
 @pytest.mark.parametrize(("address", "secure"), [("http://testserver", False), ("https://testserver", True)])
-def test_the_cookie_is_secure_where_the_browser_came_over_https(
-    strict: TestClient, address: str, secure: bool
-) -> None:
+def test_the_cookie_is_secure_where_the_browser_came_over_https(strict: TestClient, address: str, secure: bool) -> None:
     came = strict.post(f"{address}/login", data={"name": "eva", "password": PASSWORD})
     assert came.status_code == 303 and ("secure" in came.headers["set-cookie"].lower()) == secure

@@ -1,10 +1,13 @@
 """An error of ours becomes one sentence on the page; any other stays an error."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import gradio as gr
 import pytest
+from fastapi import HTTPException
 
+from app.components.train_board import Place
 from app.guard import guarded, told
 from app.views import system
 from engine.errors import ConfigError
@@ -29,8 +32,19 @@ def test_a_component_is_told_the_sentence() -> None:
     assert news("x") == {"problem": "There is no job x."}
 
 
+@pytest.mark.parametrize("argument", [None, [], 7, {"id": 7, "to": 1}, {"id": "x"}, {"id": "x", "to": "1"}])
+def test_an_argument_that_no_script_sends_is_one_sentence(argument: Any) -> None:
+    @told
+    def move(where: Place) -> None:
+        raise AssertionError
+
+    with pytest.raises(HTTPException) as refused:
+        move(argument)
+    assert refused.value.status_code == 422 and "load the page again" in refused.value.detail
+
+
 def test_what_nobody_foresaw_is_not_hidden() -> None:
-    def handler() -> None:
+    def handler(_: object = None) -> None:
         raise ZeroDivisionError
 
     for wrap in (guarded, told):

@@ -2,13 +2,11 @@
 
 import http.server
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-
-from engine.data.locks import try_lock
 
 pytestmark = pytest.mark.browser
 
@@ -43,7 +41,8 @@ def foreign_port() -> Iterator[int]:
 ATTACK = """async ({ address, requests }) => {
   const outcomes = [];
   for (const [path, body] of requests) {
-    const init = { method: "POST", mode: "no-cors", credentials: "include", headers: { "content-type": "text/plain" }, body };
+    const headers = { "content-type": "text/plain" };
+    const init = { method: "POST", mode: "no-cors", credentials: "include", headers, body };
     outcomes.push(await fetch(address + path, init).then((reply) => reply.type, () => "failed"));
   }
   const form = new FormData();
@@ -57,9 +56,7 @@ ATTACK = """async ({ address, requests }) => {
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
-def test_a_foreign_page_changes_and_reads_nothing(
-    idle: Any, browser: Browser, foreign_port: int, name: str
-) -> None:
+def test_a_foreign_page_changes_and_reads_nothing(idle: Any, browser: Browser, foreign_port: int, name: str) -> None:
     board = component_of(idle, "train-board")
     calls = [("gradio_api/component_server/", call(board, word)) for word in ("pause", "cancel_pending", "go_on")]
     calls.append(("voting/next", '{"campaign": "x", "labeller": "y"}'))
@@ -67,13 +64,16 @@ def test_a_foreign_page_changes_and_reads_nothing(
     page = context.new_page()
     statuses: dict[str, list[int]] = {}
     page.on("response", lambda reply: statuses.setdefault(reply.url, []).append(reply.status))
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
     page.goto(f"http://{name}:{foreign_port}/")
     found = page.evaluate(ATTACK, {"address": idle.address, "requests": calls})
     frames = [frame for frame in page.frames if frame != page.main_frame]
     inside = "".join(frame.content() for frame in frames)
     context.close()
-    refused = [status for url, seen in statuses.items() if url.startswith(idle.address) for status in seen]
-    assert len(refused) >= len(calls) and set(refused) == {403}
+    assert {idle.address + path for path, _ in calls} <= set(sent)
+    # Chromium shows a page no answer that it may not have: what it does show was refused.
+    assert {status for url, seen in statuses.items() if url.startswith(idle.address) for status in seen} == {403}
     assert found["read"] == "" and "gradio" not in inside
     assert not idle.workspace.pause_flag.exists()
     uploads = idle.workspace.uploads
@@ -96,7 +96,7 @@ def test_an_inline_script_that_is_not_the_pages_own_does_not_run(idle: Any, page
     expect(page.locator("#tabs")).to_be_visible()
     plant = """() => {
       const image = document.body.appendChild(document.createElement("div"));
-      image.innerHTML = '<img src="x:" onerror="window.planted = 1">';
+      image.innerHTML = '<img src="data:x" onerror="window.planted = 1">';
       const script = document.createElement("script");
       script.textContent = "window.planted = 2";
       document.body.append(script);
