@@ -11,7 +11,7 @@ from fastapi import HTTPException
 from gradio.components.base import Component
 from pydantic import TypeAdapter, ValidationError
 
-from app import text
+from app import text, text_access
 from engine.errors import DailiesError
 
 TOAST_S = 12.0
@@ -79,7 +79,7 @@ def wrong_argument(name: str, error: ValidationError) -> str:
     """What is wrong with an argument, without the argument."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(str(part)[:40] for part in first["loc"][:3])
-    return text.WRONG_ARGUMENT.format(name=name, what=f"{place}: {first['msg']}" if place else first["msg"])
+    return text_access.WRONG_ARGUMENT.format(name=name, what=f"{place}: {first['msg']}" if place else first["msg"])
 
 
 def on(

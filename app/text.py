@@ -402,5 +402,3 @@ GATES = {
     "cut": "the clip jumps like a cut",
     "loop": "the same pictures come again",
 }
-
-WRONG_ARGUMENT = "The request does not have the form that '{name}' takes ({what}): load the page again."
