@@ -9,8 +9,10 @@ from pathlib import Path
 
 from engine.data.runs import Run
 from engine.errors import DailiesError
+from engine.families.loading import is_memory_full
 from engine.training.launch import build_trainer
 from engine.training.preflight import everything, save
+from engine.training.run import memory_full
 
 
 def main() -> int:
@@ -22,6 +24,11 @@ def main() -> int:
         save(everything(preset, build_trainer(preset, run)), run)
     except DailiesError as error:
         sys.stderr.write(f"{error}\n")
+        return 2
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory_full(error):
+            raise
+        sys.stderr.write(f"{memory_full(run.preset(), None)}\n")
         return 2
     return 0
 

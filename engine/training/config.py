@@ -126,6 +126,10 @@ class VideoDPOConfig(VideoArguments, DPOConfig):
     pair_weight_power: float = field(
         default=0.0, metadata={"help": "VideoDPO's re-weighting by a pair's `score`; 0 switches it off."}
     )
+    skip_damaged: bool = field(
+        default=False,
+        metadata={"help": "Leave out pairs with a clip that cannot be read; false: refuse the run."},
+    )
     learning_rate: float = field(default=1e-4, metadata={"help": "Adapters bear more than TRL's 1e-6."})
     gradient_checkpointing: bool | None = None
     bf16: bool | None = False  # the model's preset says what its networks compute in; autocast would be a second say

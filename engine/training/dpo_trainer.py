@@ -12,13 +12,25 @@ from engine.families.base import Conditioning, ModelFamily, Prediction
 from engine.sampling.noising import noised, prediction_of
 from engine.seeds import generator_for, seed_for, unit_noise
 from engine.training.config import VideoDPOConfig
-from engine.training.distributed import own_rows, world_size
+from engine.training.distributed import first_alone, own_rows, world_size
 from engine.training.levels import Spread, draw_levels
-from engine.training.pairs import LatentPairs
+from engine.training.pairs import LatentPairs, readable_rows
 from engine.training.video_trainer import VideoTrainer
 
 LEVELS: dict[Prediction, Spread] = {"flow": "logit_normal", "epsilon": "uniform", "v_prediction": "uniform"}
 SIZES = ("num_frames", "width", "height")
+
+
+def _readable(rows: Any, args: VideoDPOConfig) -> Any:
+    """The rows whose clips can be decoded to their end, which the first process finds out for all.
+
+    A damaged clip would otherwise end the run at the update that meets it, at every resume.
+    """
+    if args.preference is None:
+        chosen = [{name: value for name, value in dict(row).items() if name != "rejected"} for row in rows]
+        return first_alone(lambda: readable_rows(chosen, skip=args.skip_damaged))
+    left = first_alone(lambda: readable_rows([dict(row) for row in rows], skip=args.skip_damaged))
+    return rows if len(left) == len(rows) else left
 
 
 class VideoDPOTrainer(VideoTrainer):
@@ -43,9 +55,12 @@ class VideoDPOTrainer(VideoTrainer):
             raise ConfigError("A ref_model of its own is not supported: leave it out, the model before training is it.")
         if train_dataset is None or not len(train_dataset):
             raise ConfigError("DPO needs pairs, but the data set is empty: collect votes, or make pairs by reward.")
-        super().__init__(model, args or VideoDPOConfig(), train_dataset, **others)
+        args = args or VideoDPOConfig()
+        rows = _readable(train_dataset, args)
+        super().__init__(model, args, rows, **others)
         asked = self.args.request_fields()
-        self.pairs = LatentPairs(self.family, {name: asked[name] for name in SIZES if name in asked})
+        sizes = {name: asked[name] for name in SIZES if name in asked}
+        self.pairs = LatentPairs(self.family, sizes, fps=self.template.fps)
 
     def losses(self, inputs: Sequence[Mapping[str, Any]]) -> Iterator[Tensor]:
         """One part a batch: chosen and rejected go through the network together, with one noise and level a pair."""

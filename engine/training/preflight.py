@@ -145,6 +145,10 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[Verdict]:
         )
         return
     yield _of_one_shape(trainer)
+    if trainer.pairs.resampled:
+        rates = ", ".join(f"{fps:g}" for fps in sorted(trainer.pairs.resampled))
+        sentence = f"Clips at {rates} fps are resampled to the model's {trainer.template.fps:g} fps."
+        yield Verdict(name="rate", level="ok", sentence=sentence)
     args, spread = trainer.args, float(gaps.std()) if len(gaps) > 1 else float(gaps.abs().mean())
     move = trainer.beta_eff / 2 * spread
     usual = dpo.default_scale(trainer.family.spec.prediction) * 0.2

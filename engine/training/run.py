@@ -24,6 +24,9 @@ from engine.data.locks import claim
 from engine.data.publishing import publish_folder
 from engine.data.runs import Run
 from engine.errors import DailiesError, SettingsError, TrainingError
+from engine.families.loading import is_memory_full
+from engine.hardware.device import device_facts
+from engine.hardware.forecast import forecast
 from engine.jobs.ray_executors import RayActors
 from engine.jobs.resources import Resources
 from engine.training.distributed import (
@@ -143,11 +146,31 @@ def train_here(run: Run, actors: Resources | None = None) -> int:
         signal.signal(number, recorder.ask_to_stop)
     try:
         return FINISHED if train(run, recorder, actors) else STOPPED
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory_full(error):
+            raise
+        told = memory_full(run.preset(), recorder.trainer)
+        log.exception("out of memory")
+        sys.stderr.write(f"{told}\n" if is_first() else f"process {rank()}: {told}\n")
+        return FAILED
     except (DailiesError, OSError) as error:
         told = str(error) if isinstance(error, DailiesError) else _of_the_system(error, run)
         log.error("%s", told)
         sys.stderr.write(f"{told}\n" if is_first() else f"process {rank()}: {told}\n")
         return REFUSED if isinstance(error, SettingsError) else FAILED
+
+
+def memory_full(preset: TrainPreset, trainer: VideoTrainer | None) -> str:
+    """Where the memory was full, what the forecast says of the recipe, and which settings need less."""
+    facts = device_facts()
+    where = f"at step {trainer.state.global_step}" if trainer is not None else "while the model was loaded"
+    found = forecast(preset, facts.memory_gib)
+    lower = "per_device_train_batch_size, rollout_batch, num_frames or the size, or set checkpoint_blocks to true"
+    if found is None:
+        return f"The device's memory of {facts.memory_gib:.0f} GiB is full {where}: lower {lower}."
+    need = f"{found.need.low:.2g} to {found.need.high:.2g} GiB are forecast, {facts.memory_gib:.0f} GiB are there"
+    advice = f"set {found.advice.setting} to {found.advice.value}" if found.advice else f"lower {lower}"
+    return f"The device's memory is full {where} ({need}): {advice}, in another run, or free the device and resume."
 
 
 def _of_the_system(error: OSError, run: Run) -> str:

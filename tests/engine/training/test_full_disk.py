@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from engine.config.presets import load_train_preset
 from engine.data.runs import Run
@@ -19,7 +20,7 @@ from engine.data.workspace import Workspace
 from engine.errors import TrainingError
 from engine.training.config import VideoNFTConfig
 from engine.training.nft_trainer import VideoNFTTrainer
-from engine.training.run import FAILED, train_here
+from engine.training.run import FAILED, Recorder, memory_full, train_here
 
 
 def brightness(prompts: Sequence[str], completions: Sequence[Any], **_: Any) -> list[float]:
@@ -90,3 +91,24 @@ def test_so_do_the_trained_weights(open_tiny: Callable[[], Any], tmp_path: Path)
     assert not folder.exists()
     trainer.export(folder)
     assert any(folder.iterdir())
+
+
+def test_full_memory_is_one_sentence_with_the_forecast_and_what_to_lower(
+    preset: str, space: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Hungry(Recorder):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            torch.empty(2**50)  # no machine has it: torch's own error
+
+    run = Run.create(space, load_train_preset(preset, {"settings": {"max_steps": 2}}))
+    monkeypatch.setattr("engine.training.run.Recorder", Hungry)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setenv("DAILIES_TRACKIO", "0")
+    assert train_here(run) == FAILED
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("The device's memory of") and "is full at step 0: lower per_device_train_batch_size" in last
+
+
+def test_full_memory_of_a_model_whose_size_is_known_says_what_was_forecast() -> None:
+    told = memory_full(load_train_preset("mini_nft"), None)
+    assert "GiB are forecast" in told and "while the model was loaded" in told
