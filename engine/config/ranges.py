@@ -51,7 +51,7 @@ def _of_request(name: str) -> Range:
         for key, (side, out) in {"ge": ("least", False), "gt": ("least", True), "le": ("most", False)}.items():
             if (value := getattr(limit, key, None)) is not None:
                 found |= {side: value, f"{side}_out": out}
-    return Range(**found)  # type: ignore[arg-type]
+    return Range(**found)
 
 
 def _from(least: float, most: float | None = None) -> Range:

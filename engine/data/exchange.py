@@ -192,7 +192,7 @@ def _import_row(store: Store, found: FoundPair, target: Path) -> dict[str, Any]:
     shapes = [(clip.num_frames, clip.width, clip.height) for clip in (chosen, rejected)]
     if shapes[0] != shapes[1]:
         raise ConfigError(f"its clips differ in frames and size: {shapes[0]} and {shapes[1]}.")
-    kept = {name: row[name] for name in ("margin", "score") if name in row}
+    kept: dict[str, Any] = {name: row[name] for name in ("margin", "score") if name in row}
     sides = {"chosen": _from(target, store, chosen), "rejected": _from(target, store, rejected)}
     ids = {"chosen_clip": chosen.id, "rejected_clip": rejected.id}
     return {"prompt": prompt, **sides, "margin": 1.0, **kept, "source": "dataset", **ids}
