@@ -211,20 +211,28 @@ class Run:
             raise ConfigError(f"The run {self.id} has no checkpoint yet: wait for its first one.")
         if not has_weights(weights):
             raise ConfigError(
-                f"The run {self.id} trained the whole network, so it came to a model, not an adapter: use {weights} "
-                "as the network of a model of its own."
+                f"The run {self.id} trained the whole network, so it came to a model, not an adapter: name {weights} "
+                "in a model preset's `parts`, as docs/adapters.md shows."
             )
         return weights, self.reached()[0] if weights == self.adapter else step_of(weights) or 0
 
     def export(self, folder: Path) -> list[str]:
         """Write the trained weights in the form that diffusers reads, the recipe, the evaluation and the alarms to a
-        new folder; returns the names of the files. Raises FamilyError when the weights cannot be read.
+        new folder; returns the names of the files. Raises ConfigError for a run that trains the whole network and is
+        not finished, FamilyError when the weights cannot be read.
         """
         weights = self.weights()
         assert weights is not None, "the caller has seen that there are weights"
+        if weights != self.adapter and not has_weights(weights):
+            raise ConfigError(
+                f"The run {self.id} trains the whole network, which it writes at its end: finish it first."
+            )
         preset = self.preset()
         parts = for_pipeline(read_parts(weights), _network_part(preset)) if has_weights(weights) else {}
-        folder.mkdir(parents=True)
+        if parts:
+            folder.mkdir(parents=True)
+        else:
+            shutil.copytree(weights, folder)
         write_whole(folder / self.resolved.name, preset.model_dump_json(indent=2) + "\n")
         found = [weights / CARD, self.evaluation_file, self.alarms_file]
         write_parts(folder, parts)

@@ -202,6 +202,11 @@ class ModelFamily(Protocol):
         ...
 
     @property
+    def dtype(self) -> "torch.dtype":
+        """What the model was loaded in."""
+        ...
+
+    @property
     def network(self) -> "nn.Module":
         """The denoising network: what training and LoRA work on."""
         ...

@@ -51,12 +51,27 @@ class DiffusersFamily:
         self.text_key = f"{self.spec.key} {text_fingerprint(self.folder)} {dtype}"
 
     def read(self, part: str, dtype: "torch.dtype | None" = None, device: str | None = None) -> Any:
-        """A network of the folder, of the class that its index names."""
+        """A network of the folder, of the class that its index names, or of the part's own source in the options."""
+        if part in self.options.parts:
+            return self._read_elsewhere(part, self.options.parts[part], device or self.device, dtype or self.dtype)
         library, name = read_json(self.folder / "model_index.json")[part]
         if library not in LIBRARIES:
             raise FamilyError(f"'{self.folder}': {part} is of the library '{library}', but only {LIBRARIES} are used.")
         model_class = getattr(importlib.import_module(library), name)
         return read_network(model_class, self.folder, part, device or self.device, dtype or self.dtype)
+
+    def _read_elsewhere(self, part: str, source: str, device: str, dtype: "torch.dtype") -> Any:
+        """A network from a folder of its own, as a run writes that trained the whole one. Raises FamilyError."""
+        import diffusers
+
+        folder = find_folder(source, [], files=["config.json", "*.safetensors*"])
+        name = str(read_json(folder / "config.json").get("_class_name"))
+        wanted = self.parts.get(part) or self.parts[self.spec.network_part]
+        if name not in ((wanted,) if isinstance(wanted, str) else wanted):
+            raise FamilyError(
+                f"'{folder}' holds a {name}, but the {part} of this family is {wanted}: name another folder."
+            )
+        return read_network(getattr(diffusers, name), folder, ".", device, dtype)
 
     def read_text_encoder(self, part: str = "text_encoder") -> Any:
         """On the device, or waiting on the CPU where the options say so."""

@@ -111,7 +111,7 @@ def weights(load: Load) -> float:
 def training_state(load: Load) -> float:
     """Bytes of what the optimiser keeps, and of the copies of the trained weights (average, reference, old policy)."""
     trained = lora_params(load.shape, load.lora_rank) if load.lora_rank else load.shape.params
-    reference = 0.0 if load.lora_rank else load.shape.params * load.bytes_each
+    reference = 0.0 if load.lora_rank else load.shape.params * 4
     return (trained * (ADAM_BYTES + 4 * load.copies) + reference) / load.shards
 
 

@@ -82,16 +82,6 @@ def whole_weights(network: nn.Module) -> dict[str, Tensor]:
     return dict(found) if is_first() else {}
 
 
-def write_network(network: Any, folder: Path, weights: Mapping[str, Tensor]) -> None:
-    """Write a sharded diffusers network as an ordinary folder, from its whole weights."""
-    sharded_class = type(network)
-    plain_class: Any = sharded_class.__bases__[-1]  # `fully_shard` puts its own class before the network's
-    with torch.device("meta"):
-        twin = plain_class.from_config(network.config)
-    twin.load_state_dict({**dict(network.named_buffers()), **weights}, assign=True, strict=False)
-    twin.save_pretrained(folder)
-
-
 def _weights(network: nn.Module, copies: Mapping[str, Snapshot]) -> dict[str, Any]:
     own = {name: parameter.detach() for name, parameter in trainable(network)}
     return {MODEL: own, COPIES: {name: dict(copy.values) for name, copy in copies.items()}}

@@ -50,7 +50,6 @@ from engine.training.distributed_checkpoint import (
     save_shards,
     spread_optimizer,
     whole_weights,
-    write_network,
 )
 from engine.training.distributed_sharding import (
     Sharding,
@@ -59,6 +58,7 @@ from engine.training.distributed_sharding import (
     spread_like,
     unseen,
 )
+from engine.training.network_files import compute_dtype, compute_in, write_network
 from engine.training.prompts import EncodedPrompts, check_prompts
 from engine.training.recompute import recompute_blocks
 from engine.training.weights import ADAPTER, Reference, Snapshot, average_decay, local, make_trainable, trainable
@@ -126,8 +126,9 @@ class VideoTrainer(Trainer):
     def _place(self, args: Any) -> None:
         """The network in shards where the launcher asks for it, else whole, with the first process's weights."""
         network: Any = self.family.network
+        compute = None if args.lora_rank else compute_dtype(self.family.dtype)
+        compute_in(network, compute if self.sharding is None else None)
         if self.sharding is not None:
-            compute = None if args.lora_rank else getattr(self.family, "dtype", None)
             shard(network, self.family.spec.block_classes, self.sharding, args.device, compute)
         elif joined():
             copy_from_first([parameter for _, parameter in trainable(network.to(args.device))])
@@ -222,7 +223,8 @@ class VideoTrainer(Trainer):
         if self.args.lora_rank:
             save_adapter(network, ADAPTER, folder) if whole is None else write_adapter(network, ADAPTER, folder, whole)
         else:
-            network.save_pretrained(folder) if whole is None else write_network(network, folder, whole)
+            own = dict(network.named_parameters()) if whole is None else whole
+            write_network(network, folder, own, self.family.dtype)
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._written_to or super()._get_output_dir(trial))

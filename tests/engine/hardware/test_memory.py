@@ -169,7 +169,7 @@ def test_recorded_peaks_of_whole_models_are_foretold(model: str, changes: dict[s
     """
     load = load_for(model, **changes)
     network = replace(load, shape=load.shape.model_copy(update={"vae_params": 0.0, "text_params": 0.0}))
-    reference = 0.0 if network.lora_rank else network.shape.params * network.bytes_each
+    reference = 0.0 if network.lora_rank else network.shape.params * 4
     foretold = (weights(network) + training_state(network) - reference + update_activations(network)) / GIB
     assert foretold == pytest.approx(gib, rel=WITHIN)
 
