@@ -25,7 +25,7 @@ COOKIE = "dailies_session"
 COOKIE_RULES: Mapping[str, Any] = {"httponly": True, "samesite": "lax", "path": "/"}
 LABEL_PAGE, ICON = "/label/", "/favicon.ico"
 BODY_LIMIT = 8192  # bytes of a login form
-MEDIA = re.compile(r"/media/clips/([0-9a-f]{16})/(?:clip\.mp4|poster\.jpg)")
+MEDIA = re.compile(r"/voting/clip/([0-9]{1,9})/(?:left|right)\.mp4")  # nothing that a clip's own id would tell
 # The voting page has no event of Gradio's: it needs its files and its config, no uploads, no queue, no other file.
 OF_LABELLERS = re.compile(
     r"/label/?|/label/(?:config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|(?:assets|static|svelte)/[\w./@-]+"
@@ -34,7 +34,7 @@ OF_LABELLERS = re.compile(
 HASHES_AT_ONCE, HASHES_WAITING = 2, 16  # passwords: a hash takes a fifth of a second and 32 MiB
 HERE = Path(__file__).parent
 Given = Callable[[str, str], bool]
-"""Whether a labeller (first) was given a pair with a clip (second)."""
+"""Whether a labeller (first) was shown a pair (second: the number of the showing)."""
 
 
 def user_of(scope: Scope) -> User | None:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from app.once import request_key
 from engine.data.store import Store
 from engine.data.workspace import Workspace
-from engine.jobs.local import ensure_worker
+from engine.jobs.filing import file_alone, file_job, same_as
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import Job, JobSpec
 
@@ -33,13 +34,20 @@ class Desk:
     def workspace(self) -> Workspace:
         return self.store.workspace
 
-    def file(self, spec: JobSpec) -> Job:
-        """Queue a job and see that somebody works on it. Raises DailiesError when it cannot be queued or started."""
-        job = self.queue.submit(spec)
-        ensure_worker(self.workspace)
-        return job
+    def file(self, spec: JobSpec, *, alone: str = "") -> Job:
+        """Queue a job and see that somebody works on it; the same request of the browser, sent again, queues none.
+
+        `alone` names what may have one such job only. Raises DailiesError when it cannot be queued or started.
+        """
+        key = request_key("job")
+        return file_alone(self.queue, spec, alone, key) if alone else file_job(self.queue, spec, key)
+
+    def file_shared(self, spec: JobSpec) -> Job:
+        """The same for what nobody needs twice: a job that does exactly this, and waits or runs already, is it."""
+        return same_as(self.queue, spec) or self.file(spec)
 
     def file_again(self, job_id: str) -> Job:
-        """Queue what a job was for once more."""
+        """Queue what a job was for once more; where that waits or runs already, from another window say, it is that."""
         job = self.queue.get(job_id)
-        return self.file(JobSpec(kind=job.kind, config=job.config, resources=job.resources))
+        spec = JobSpec(kind=job.kind, config=job.config, resources=job.resources)
+        return self.file_shared(spec)

@@ -64,6 +64,19 @@ def clip_file(desk: Desk, clip_id: str, name: str) -> Path:
     return path
 
 
+def blind_clip(desk: Desk, clip_id: str) -> Response:
+    """A clip for somebody who is to judge it without knowing where it comes from.
+
+    No date, ETag or name of a file tells when it was made or which clip it is. Raises HTTP 404.
+    """
+    path = clip_file(desk, clip_id, MP4)
+    try:
+        content = path.read_bytes()  # whole, as the player fetches it: a range would need something to be known by
+    except OSError as error:
+        raise HTTPException(404) from error
+    return Response(content, media_type=TYPES[MP4], headers=CACHED)
+
+
 def overlay_file(desk: Desk, clip_id: str, name: str) -> Path:
     """A picture of what a reward saw in a clip. Raises HTTP 404."""
     found = {path.name: path for path in overlays(desk.workspace, clip_id).values()}

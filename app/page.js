@@ -2,14 +2,55 @@
 window.dailies = (() => {
   const visible = (element) => element.isConnected && element.offsetParent !== null;
   const whenThere = (act) => (document.body ? act() : document.addEventListener("DOMContentLoaded", act));
-  const readJson = (name) => { try { return JSON.parse(localStorage.getItem(name)) ?? {}; } catch { return {}; } };
+
+  // ---- The browser's storage. Where it is blocked or full, what is written lasts as long as the page; `set` says which.
+  const memories = { localStorage: new Map(), sessionStorage: new Map() };
+  const area = (kind) => ({
+    get(name) {
+      if (memories[kind].has(name)) return memories[kind].get(name);
+      try { return window[kind].getItem(name); } catch { return null; }
+    },
+    set(name, value) {
+      try { window[kind].setItem(name, value); memories[kind].delete(name); return true; } catch { memories[kind].set(name, value); return false; }
+    },
+    remove(name) {
+      memories[kind].delete(name);
+      try { window[kind].removeItem(name); } catch { /* blocked: there is nothing to remove */ }
+    },
+    names() {
+      let stored = [];
+      try { stored = Object.keys(window[kind]); } catch { /* blocked */ }
+      return [...new Set([...stored, ...memories[kind].keys()])];
+    },
+    isKept: (name) => !memories[kind].has(name),
+  });
+  const storage = area("localStorage"), session = area("sessionStorage");
+  const readJson = (name) => { try { return JSON.parse(storage.get(name)) ?? {}; } catch { return {}; } };
+
+  // ---- Requests that change something get a key of their own (see once.py): where no answer comes, the same request is
+  // sent again, and what it asks for is done once.
+  const RESENT_MS = [300, 1000, 3000], fetchOnce = window.fetch.bind(window);
+  const unique = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const isKeyed = (address, init) => /\/gradio_api\/(queue\/join|component_server|upload)/.test(address) && init?.method?.toUpperCase() === "POST" && !(init.body instanceof ReadableStream);
+
+  window.fetch = async (input, init) => {
+    if (!isKeyed(String(input?.url ?? input), init)) return fetchOnce(input, init);
+    const headers = new Headers(init.headers);
+    headers.set("idempotency-key", unique());
+    for (const wait of [...RESENT_MS, null]) {
+      try { return await fetchOnce(input, { ...init, headers }); } catch (error) {
+        if (wait === null || init.signal?.aborted) throw error;
+        await new Promise((done) => setTimeout(done, wait));
+      }
+    }
+  };
 
   // ---- Light and dark: what the person chose here, else what their system prefers.
   const theme = {
-    current: () => localStorage.getItem("dailies.theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"),
+    current: () => storage.get("dailies.theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"),
     apply() { document.body?.classList.toggle("dark", theme.current() === "dark"); },
     toggle() {
-      localStorage.setItem("dailies.theme", theme.current() === "dark" ? "light" : "dark");
+      storage.set("dailies.theme", theme.current() === "dark" ? "light" : "dark");
       theme.apply();
     },
   };
@@ -47,8 +88,23 @@ window.dailies = (() => {
       if (!visible(element) || typing(event.target, element)) return;
       if (keyed && keyed !== element && visible(keyed)) return;
       if ((event.key === " " || event.key === "Enter") && presses(event.target)) return;
-      if (handle(plain(event.key), event.repeat)) event.preventDefault();
+      if (pressed(event).some((key) => handle(key, event.repeat))) event.preventDefault();
     });
+  }
+
+  // The keys that an event may mean, the likeliest first: none while an input method composes a text (the Enter that
+  // accepts a candidate is no Enter); what is printed on the key; and where that is no Latin letter or digit, the key in
+  // the same place of a US keyboard, so that letters work under Cyrillic and digits under AZERTY.
+  const PLACES = { BracketLeft: "[", BracketRight: "]", Comma: ",", Period: ".", Slash: "/", Semicolon: ";", Quote: "'", Minus: "-", Equal: "=" };
+  const composes = (event) => event.isComposing || event.keyCode === 229;
+
+  function pressed(event) {
+    if (composes(event)) return [];
+    const key = plain(event.key), letter = /^Key([A-Z])$/.exec(event.code)?.[1].toLowerCase();
+    if (/^[a-z0-9]$/.test(key) || (key.length > 1 && key !== "Dead")) return [key];
+    const foreign = key === "Dead" || key.codePointAt(0) > 127;
+    const place = letter ? foreign && letter : !event.shiftKey && (/^Digit(\d)$/.exec(event.code)?.[1] ?? PLACES[event.code]);
+    return place ? [key, place] : [key];
   }
 
   // A letter is the same key under Caps Lock.
@@ -84,7 +140,7 @@ window.dailies = (() => {
         const taken = Object.keys(known()).find((other) => other !== name && keyOf(other) === key);
         if (taken) own[taken] = keyOf(name);
         own[name] = key;
-        localStorage.setItem(KEYS, JSON.stringify(own));
+        storage.set(KEYS, JSON.stringify(own));
         keysChanged();
       },
     };
@@ -102,8 +158,9 @@ window.dailies = (() => {
       button.addEventListener("keydown", (event) => {
         event.preventDefault();
         event.stopPropagation();
+        const [key] = pressed(event);
         const rows = row.parentElement, place = [...rows.children].indexOf(row);
-        if (!UNFIT.includes(event.key)) map.set(name, plain(event.key));
+        if (key && !UNFIT.includes(key)) map.set(name, key);
         changed();
         rows.children[place]?.querySelector("button").focus(); // the rows may be new ones
       }, { once: true });
@@ -150,7 +207,7 @@ window.dailies = (() => {
 
   // ---- Ctrl+Enter anywhere in a form presses its main button.
   document.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    if (composes(event) || event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
     const button = event.target.closest?.(".ctrl-enter")?.querySelector("button.primary");
     if (button) { event.preventDefault(); button.click(); }
   });
@@ -229,15 +286,15 @@ window.dailies = (() => {
     setTimeout(() => URL.revokeObjectURL(address), 1000);
   }
 
-  // Lines of cells as CSV. A cell that a spreadsheet would take for a formula gets a quote before it.
+  // Lines of cells as CSV. A cell that a spreadsheet would evaluate gets an apostrophe before it, as in spreadsheet.py.
   function csv(lines) {
     const quote = (value) => {
       const shown = value === null || value === undefined ? "" : String(value);
-      const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(shown) ? "'" + shown : shown;
+      const safe = typeof value === "string" && /^'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/.test(shown) ? "'" + shown : shown;
       return /[",\r\n]/.test(safe) ? '"' + safe.replaceAll('"', '""') + '"' : safe;
     };
     return new Blob([lines.map((line) => line.map(quote).join(",") + "\r\n").join("")], { type: "text/csv" });
   }
 
-  return { theme, visible, listen, typing, onKey, keys, keyRow, fill, stamp, rows, address, announce, copy, save, csv };
+  return { theme, visible, listen, typing, storage, session, composes, pressed, onKey, keys, keyRow, fill, stamp, rows, address, announce, copy, save, csv };
 })();

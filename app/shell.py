@@ -162,7 +162,7 @@ def build_server(
     server.add_api_route(LABEL_PAGE.rstrip("/"), lambda: RedirectResponse(LABEL_PAGE, 307), methods=["GET"])
     silent(server)
     if users is not None:
-        server.add_middleware(Gate, users=users, given=lambda name, clip_id: was_given(desk.store, name, clip_id))
+        server.add_middleware(Gate, users=users, given=lambda name, showing: was_given(desk.store, name, showing))
     # The last one added is the first to see a request.
     server.add_middleware(BodyLimit)
     server.add_middleware(SameOrigin, reach=reach or Reach(), has_login=users is not None)

@@ -46,6 +46,11 @@ DESK_WORDS = PLAYER_WORDS | {
     "unsent_one": "1 vote is",
     "unsent_more": "{count} votes are",
     "away": "The page's server does not answer. Trying again; nothing is lost.",
+    "strange": "Something on the way to the page's server answers in its place (HTTP {status}). Trying again; nothing "
+    "is lost.",
+    "not_kept": "This browser keeps no site data (blocked, or full): a vote that is not sent yet is lost when the page "
+    "is closed. Voting goes on.",
+    "nothing_to_undo": "There is no vote of yours to undo in this campaign.",
     "lost": "The file of this clip is gone.",
     "lost_pair": "A file of that pair is gone: it was left out, and the campaign reports it.",
     "undone": "Your last vote is withdrawn.",
@@ -61,14 +66,6 @@ DESK_WORDS = PLAYER_WORDS | {
     "waiting": ["The clips are being made", "The first pair appears here as soon as both of its clips are there."],
     "closed": ["This campaign is closed", "Choose another one above."],
 }
-
-
-def revealed(choice: str, left: str, right: str) -> str:
-    """Who was behind the two sides, once the vote is stored."""
-    winner = {"left": (left, right), "right": (right, left)}.get(choice)
-    if winner is None:
-        return f"{CHOICES[choice]}: A was {left}, B was {right}"
-    return f"{winner[0]} preferred to {winner[1]}"
 
 
 # ---- A new campaign

@@ -190,9 +190,17 @@ def _write(path: Path, users: UserList) -> None:
     """At once or not at all, and for its owner's eyes only from the first byte."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(users.model_dump_json(indent=2) + "\n")
-    os.replace(name, path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(users.model_dump_json(indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise ConfigError(
+            f"The users file {path} cannot be written ({error.strerror or error}): it is as before."
+        ) from error
 
 
 _NOBODY = Account(role="labeller", salt="A" * 22, hash="")

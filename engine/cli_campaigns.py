@@ -118,14 +118,13 @@ def show_all(options: argparse.Namespace) -> None:
 
 
 def create_one(options: argparse.Namespace) -> None:
-    from engine.jobs.campaign_clips import file_missing
+    from engine.jobs.campaign_clips import create_campaign
     from engine.jobs.local import ensure_worker
     from engine.jobs.queue import JobQueue
 
     spec = read_spec(options)
     with opened(options) as campaigns:
-        campaign = campaigns.create(spec)
-        jobs = file_missing(JobQueue(campaigns.store), campaigns, campaign.id, options.mix)
+        campaign, jobs = create_campaign(JobQueue(campaigns.store), campaigns, spec, options.mix)
         if jobs:
             ensure_worker(campaigns.store.workspace)
         pairs = campaigns.progress(campaign.id).pairs

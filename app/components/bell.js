@@ -4,8 +4,8 @@ function ringing(button, words, news) {
   const ON = "dailies.bell", SEEN = "dailies.bell.seen", ASK_MS = 4000;
   const plain = document.title;
   let unread = 0, timer = null;
-  const read = () => { try { return JSON.parse(localStorage.getItem(SEEN)) ?? {}; } catch { return {}; } };
-  const isOn = () => localStorage.getItem(ON) === "on";
+  const read = () => { try { return JSON.parse(window.dailies.storage.get(SEEN)) ?? {}; } catch { return {}; } };
+  const isOn = () => window.dailies.storage.get(ON) === "on";
   const mayShow = () => "Notification" in window && Notification.permission === "granted";
   const away = () => document.hidden || !document.hasFocus();
 
@@ -32,7 +32,7 @@ function ringing(button, words, news) {
     if (!isOn() || !button.isConnected) return;
     try {
       const found = await news(read());
-      if (found.seen) localStorage.setItem(SEEN, JSON.stringify(found.seen));
+      if (found.seen) window.dailies.storage.set(SEEN, JSON.stringify(found.seen));
       if (isOn() && away() && found.notices?.length) {
         count(unread + found.notices.length);
         found.notices.forEach(tell);
@@ -44,8 +44,8 @@ function ringing(button, words, news) {
 
   async function toggle() {
     const on = !isOn();
-    localStorage.setItem(ON, on ? "on" : "off");
-    localStorage.removeItem(SEEN); // what happened while it was off is no news
+    window.dailies.storage.set(ON, on ? "on" : "off");
+    window.dailies.storage.remove(SEEN); // what happened while it was off is no news
     paint();
     if (on && "Notification" in window && Notification.permission === "default") await Notification.requestPermission();
     paint();

@@ -33,7 +33,7 @@ element.addEventListener("click", (event) => {
   if (copies) window.dailies.copy(copies, $('[data-link="permalink"]').href);
 });
 window.dailies.listen(element, "keydown", (event) => {
-  if (event.key !== "Escape" || event.defaultPrevented || !window.dailies.visible(element)) return;
+  if (event.key !== "Escape" || window.dailies.composes(event) || event.defaultPrevented || !window.dailies.visible(element)) return;
   const ticks = event.target.matches("[type=checkbox]"); // nobody types there
   if (ticks || !window.dailies.typing(event.target, element)) element.querySelector('[data-action="close_clip"]')?.click();
 });

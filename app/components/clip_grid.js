@@ -140,9 +140,9 @@ function columns() {
 const MOVES = { ArrowLeft: () => -1, ArrowRight: () => 1, ArrowUp: () => -columns(), ArrowDown: () => columns() };
 cards.addEventListener("keydown", (event) => {
   const card = event.target.closest(".card"), place = [...cards.children].indexOf(card);
-  if (!card || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!card || window.dailies.composes(event) || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key in MOVES) cards.children[place + MOVES[event.key]()]?.querySelector(".thumb").focus();
-  else if (event.key === "x" || (event.key === " " && event.target.matches(".thumb"))) choose(card.dataset.id, !chosen.has(card.dataset.id));
+  else if (window.dailies.pressed(event).includes("x") || (event.key === " " && event.target.matches(".thumb"))) choose(card.dataset.id, !chosen.has(card.dataset.id));
   else if (event.key === "Delete" && chosen.size && props.mode !== "takes") tell.remove();
   else return;
   event.preventDefault();

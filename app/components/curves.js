@@ -6,7 +6,7 @@ const $ = (selector) => element.querySelector(selector);
 const ASK_MS = 2000, BUSY_MS = 60, RETRY_MS = 4000, MOST_POINTS = 1500, LEFT = 46, BOTTOM = 18, TOP = 8, RIGHT = 6;
 const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
 const KEPT = "dailies.monitor";
-const read = () => { try { return JSON.parse(localStorage.getItem(KEPT)) ?? {}; } catch { return {}; } };
+const read = () => { try { return JSON.parse(window.dailies.storage.get(KEPT)) ?? {}; } catch { return {}; } };
 const state = {
   runs: [], chosen: null, looked: new URL(location.href).searchParams.get("run"), axis: "step", smoothing: 0, groups: [], alarms: {}, sets: null,
   series: new Map(), asks: 0, hover: null, ...read(),
@@ -15,7 +15,7 @@ const charts = new Map(); // metric -> {figure, canvas, name}
 let timer = null, asking = false, generation = 0;
 
 function keep() {
-  localStorage.setItem(KEPT, JSON.stringify({ chosen: state.chosen, axis: state.axis, smoothing: state.smoothing }));
+  window.dailies.storage.set(KEPT, JSON.stringify({ chosen: state.chosen, axis: state.axis, smoothing: state.smoothing }));
 }
 
 // ---- Asking

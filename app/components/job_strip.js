@@ -5,7 +5,7 @@ const { words } = props;
 const { rows, visible } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
 const ASK_MS = 400, RETRY_MS = 2000;
-const dismissed = new Set(JSON.parse(sessionStorage.getItem("dailies.dismissed") ?? "[]"));
+const dismissed = new Set(JSON.parse(window.dailies.session.get("dailies.dismissed") ?? "[]"));
 let jobs = new Map(), timer = null, newest = 0, away = false;
 
 // ---- Asking
@@ -89,7 +89,7 @@ const hands = {
 
 function dismiss(id) {
   dismissed.add(id);
-  sessionStorage.setItem("dailies.dismissed", JSON.stringify([...dismissed]));
+  window.dailies.session.set("dailies.dismissed", JSON.stringify([...dismissed]));
   paint();
 }
 

@@ -7,6 +7,7 @@ from app import text
 from app.components.files import Component
 from app.desk import Desk
 from app.guard import told
+from app.once import once
 from app.views.jobs import strip
 
 
@@ -29,7 +30,7 @@ class JobStrip(Component):
             desk.file_again(job_id)
             return strip(desk, kind)
 
-        functions = [told(news), told(cancel), told(again)]
+        functions = [told(news), told(once(cancel)), told(once(again))]
         super().__init__(
             "job_strip",
             {"jobs": [], "at": 0},

@@ -20,7 +20,7 @@ function card(one, ratio) {
     trigger("redraw", { frame: one.frame });
   });
   label.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" && event.key !== " ") return;
+    if (window.dailies.composes(event) || (event.key !== "Enter" && event.key !== " ")) return;
     event.preventDefault();
     file.click();
   });

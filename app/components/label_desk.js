@@ -8,11 +8,11 @@ const SETTLE_MS = 300; // nobody has judged a pair so soon: it is the second hal
 const RETRY_MS = 1000, LOOK_AGAIN_MS = 4000;
 const UNSENT = "dailies.vote.", NAME = "dailies.labeller", CAMPAIGN = "dailies.campaign";
 const CHOICES = { left: "1", right: "2", tie: "3", both_bad: "4" };
-const pairKey = (pair) => pair.pair_id + ":" + pair.shown_left;
+const pairKey = (pair) => String(pair.showing);
 
 const view = {
   me: null, named: false, campaigns: [], campaign: null, pairs: [], voted: new Set(), shown: null, readyAt: Infinity,
-  since: 0, axes: {}, done: 0, remaining: 0, making: false, open: true, away: new Set(), changing: null, draft: null, sending: null, asking: null, turn: 0, at: 0,
+  since: 0, axes: {}, done: 0, remaining: 0, making: false, open: true, away: new Set(), changing: null, draft: null, sending: null, asking: null, turn: 0, at: 0, last: null,
 };
 
 // ---- What comes next
@@ -32,7 +32,7 @@ async function refillOnce() {
   const current = view.pairs[0], held = current ? [current] : [];
   const fresh = said.pairs.filter((pair) => !view.voted.has(pairKey(pair)) && !(current && pairKey(pair) === pairKey(current)));
   const unsent = outbox().filter(({ campaign, labeller }) => campaign === view.campaign.id && labeller === view.me).length;
-  Object.assign(view, { pairs: [...held, ...fresh], done: said.done + unsent, remaining: Math.max(0, said.remaining - unsent), making: said.making, open: said.open });
+  Object.assign(view, { pairs: [...held, ...fresh], done: said.done + unsent, remaining: Math.max(0, said.remaining - unsent), making: said.making, open: said.open, last: view.last ?? said.last });
   if (current || view.changing) announce();
   else showNext();
 }
@@ -80,10 +80,10 @@ function leaveOut(pair) {
 function vote(choice) {
   const pair = asked(), now = performance.now(), edits = Boolean(view.changing);
   if (!pair || now < view.readyAt) return;
-  const cast = { pair_id: pair.pair_id, shown_left: pair.shown_left, choice, axes: view.axes, note: note.value.trim(), ms: Math.round(now - view.since), client_uuid: uuid() };
-  keep({ campaign: view.campaign.id, labeller: view.me, vote: cast, edits, at: (view.at = Math.max(Date.now(), view.at + 1)) });
+  const cast = { showing: pair.showing, choice, axes: view.axes, note: note.value.trim(), ms: Math.round(now - view.since), client_uuid: uuid() };
+  const kept = keep({ campaign: view.campaign.id, labeller: view.me, vote: cast, edits, at: (view.at = Math.max(Date.now(), view.at + 1)) });
   flash(choice);
-  say("");
+  say(kept ? "" : words.not_kept);
   if (edits) {
     stopChanging();
     return send();
@@ -102,7 +102,10 @@ async function undo() {
   view.undoing = true;
   try {
     await send();
-    const { pairs: [pair], axes, note: noted } = await ask("undo", { campaign: view.campaign.id, labeller: view.me });
+    if (!view.last) return say(words.nothing_to_undo);
+    // It names the vote: sent again after an answer that was lost, it withdraws no other.
+    const { pairs: [pair], axes, note: noted, last } = await untilAnswered("undo", { campaign: view.campaign.id, labeller: view.me, vote: view.last });
+    view.last = last;
     if (pair) {
       view.voted.delete(pairKey(pair));
       view.pairs = [pair, ...view.pairs.filter((one) => pairKey(one) !== pairKey(pair))];
@@ -113,7 +116,7 @@ async function undo() {
       showNext();
     }
   } catch (error) {
-    say(error instanceof Refused ? error.message : words.away);
+    say(error instanceof Refused ? error.message : error.sentence);
   } finally {
     view.undoing = false;
   }
@@ -131,11 +134,11 @@ function choose(campaign) {
   picker.title = campaign?.title ?? "";
   view.turn += 1;
   view.asking = null;
-  Object.assign(view, { campaign, pairs: [], voted: new Set(outbox().map(({ vote }) => pairKey(vote))), open: true, making: false, changing: null, draft: null });
+  Object.assign(view, { campaign, pairs: [], voted: new Set(outbox().map(({ vote }) => pairKey(vote))), open: true, making: false, changing: null, draft: null, last: null });
   hidePast();
   $(".last").textContent = "";
   if (campaign) {
-    localStorage.setItem(CAMPAIGN, campaign.id);
+    storage.set(CAMPAIGN, campaign.id);
     window.dailies.address({ campaign: campaign.id });
     trigger("choose_campaign", { id: campaign.id });
   }
@@ -150,9 +153,9 @@ async function lookOnce(wanted = null) {
   let said;
   try { said = await untilAnswered("me"); } catch { return; }
   view.named = said.labeller !== null;
-  view.me = said.labeller ?? localStorage.getItem(NAME);
+  view.me = said.labeller ?? storage.get(NAME);
   view.campaigns = said.campaigns;
-  const asked = [wanted, view.campaign?.id, new URL(location.href).searchParams.get("campaign"), localStorage.getItem(CAMPAIGN)];
+  const asked = [wanted, view.campaign?.id, new URL(location.href).searchParams.get("campaign"), storage.get(CAMPAIGN)];
   const id = asked.find((id) => id && said.campaigns.some((one) => one.id === id));
   const campaign = said.campaigns.find((one) => one.id === id) ?? said.campaigns[0] ?? null;
   picker.replaceChildren(...said.campaigns.map(({ id, title }) => Object.assign(document.createElement("option"), { value: id, textContent: title })));
@@ -162,7 +165,7 @@ async function lookOnce(wanted = null) {
 }
 
 async function rename(name) {
-  localStorage.setItem(NAME, name);
+  storage.set(NAME, name);
   view.me = name || null;
   paint();
   await view.looking; // it may be about to choose another campaign
@@ -224,6 +227,7 @@ desk.addEventListener("click", (event) => {
   if (event.detail) button.blur(); // or the space bar would press it again
 });
 note.addEventListener("keydown", (event) => {
+  if (window.dailies.composes(event)) return; // this Enter accepts a candidate of the input method
   if (event.key === "Enter" || event.key === "Escape") { event.preventDefault(); note.blur(); }
 });
 picker.addEventListener("change", () => { picker.blur(); choose(view.campaigns.find(({ id }) => id === picker.value) ?? null); });
@@ -237,15 +241,16 @@ function say(sentence) {
   $(".notice").hidden = !sentence;
 }
 
-function setAway(away, what = "answers") { // what does not come: answers, or clips
+function setAway(away, what = "answers", why = words.away) { // what does not come: answers, or clips
   if (view.away.has(what) === away) return;
   view.away[away ? "add" : "delete"](what);
+  view.why = why;
   paintAway();
 }
 
 function paintAway() {
   const count = outbox().length, unsent = count === 1 ? words.unsent_one : words.unsent_more.replace("{count}", count);
-  say(view.away.size ? (count ? words.unsent.replace("{count}", unsent) : words.away) : "");
+  say(view.away.size ? (count ? words.unsent.replace("{count}", unsent) : view.why) : "");
 }
 
 function paintPlace() {

@@ -7,7 +7,7 @@ async function togglePast() {
   try {
     said = await ask("mine", { campaign: view.campaign.id, labeller: view.me });
   } catch (error) {
-    return say(error instanceof Refused ? error.message : words.away);
+    return say(error instanceof Refused ? error.message : error.sentence);
   }
   $(".past p").textContent = said.votes.length ? words.past_hint : words.past_none;
   $(".past-list").replaceChildren(...said.votes.map(pastRow));
@@ -60,7 +60,7 @@ function paintChanging() {
 $(".open-past").addEventListener("click", togglePast);
 $(".past").addEventListener("keydown", (event) => {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (!step) return;
+  if (!step || window.dailies.composes(event)) return;
   event.preventDefault();
   event.stopPropagation();
   const rows = [...$(".past-list").querySelectorAll("button")], at = rows.indexOf(document.activeElement);

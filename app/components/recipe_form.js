@@ -173,7 +173,7 @@ const choices = () => ({
 function ask(after = ASK_MS) {
   const mine = ++asked;
   clearTimeout(asking);
-  if (!form.choices.run) localStorage.setItem(KEPT, JSON.stringify({ name: shown(), chosen: choices() }));
+  if (!form.choices.run) window.dailies.storage.set(KEPT, JSON.stringify({ name: shown(), chosen: choices() }));
   if (!$(".verdicts").hidden) note(words.checked_before);
   asking = setTimeout(async () => {
     const found = await reach("outlook", choices());
@@ -205,7 +205,7 @@ function showVerdicts(list) {
 }
 
 // ---- Coming back to it
-const kept = () => { try { return JSON.parse(localStorage.getItem(KEPT)); } catch { return null; } };
+const kept = () => { try { return JSON.parse(window.dailies.storage.get(KEPT)); } catch { return null; } };
 
 async function arrive(value) {
   if (form && value?.fresh) return; // it is filled already

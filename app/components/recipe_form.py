@@ -1,5 +1,6 @@
 """A recipe as a form, made from the trainers' settings. It asks the server itself what its choices need."""
 
+from collections.abc import Callable
 from typing import Any, Required
 
 from typing_extensions import TypedDict
@@ -8,6 +9,7 @@ from app import text_train
 from app.components.files import Component
 from app.desk import Desk
 from app.guard import told
+from app.once import once
 from app.views import curricula, recipe
 
 
@@ -54,12 +56,12 @@ class RecipeForm(Component):
         def save(choices: Chosen) -> dict[str, Any]:
             return recipe.save(desk, choices)
 
-        functions = [told(open), told(offered), told(outlook), told(queue), told(check), told(verdicts), told(save)]
+        functions: list[Callable[..., Any]] = [open, offered, outlook, once(queue), once(check), verdicts, once(save)]
         super().__init__(
             "recipe_form",
             {},
             words={**text_train.FORM_WORDS, "shares": text_train.SHARES},
             elem_id=name,
-            server_functions=functions,
+            server_functions=[told(function) for function in functions],
             render=render,
         )

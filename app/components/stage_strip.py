@@ -6,6 +6,7 @@ from app import text_monitor as text
 from app.components.files import Component
 from app.desk import Desk
 from app.guard import told
+from app.once import once
 from app.views.stages import resume, strip
 
 
@@ -25,6 +26,6 @@ class StageStrip(Component):
             {"curricula": []},
             words=text.STAGES_WORDS,
             elem_id=name,
-            server_functions=[told(news), told(go_on)],
+            server_functions=[told(news), told(once(go_on))],
             render=render,
         )

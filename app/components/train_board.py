@@ -8,6 +8,7 @@ from app import text_train
 from app.components.files import Component
 from app.desk import Desk
 from app.guard import told
+from app.once import once, request_key
 from app.views import run_board
 from engine.errors import ConfigError
 from engine.jobs import runs, trainee
@@ -97,7 +98,7 @@ def functions(desk: Desk) -> list[Any]:
         return news()
 
     def resume(run_id: str) -> dict[str, Any]:
-        runs.resume(desk.queue, run_id)
+        runs.resume(desk.queue, run_id, request_key())
         keep_going(desk.queue)
         return news()
 
@@ -105,10 +106,11 @@ def functions(desk: Desk) -> list[Any]:
         steps = order["steps"]
         if not isinstance(steps, int):
             raise ConfigError(f"A run is extended by a whole number of updates, but got {steps}.")
-        runs.extend(desk.queue, order["id"], steps)
+        runs.extend(desk.queue, order["id"], steps, request_key())
         return news()
 
     def log(asked: Search) -> dict[str, Any]:
         return run_board.log(desk, asked["id"], asked["word"])
 
-    return [news, move, prioritise, cancel, kill, pause, go_on, cancel_pending, cancel_others, resume, extend, log]
+    changing = (move, prioritise, cancel, kill, pause, go_on, cancel_pending, cancel_others, resume, extend)
+    return [news, *(once(function) for function in changing), log]

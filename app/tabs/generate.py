@@ -18,6 +18,7 @@ from app.components.welcome import Welcome
 from app.desk import Desk
 from app.forms import Order, RequestForm, adapter_names, draw_seed, filled, settings_of
 from app.guard import on, warn
+from app.once import once
 from app.views import keyframes, stage
 from app.views.jobs import clip_ids, strip
 from engine.data.adapters import find_adapter, newest_of_runs
@@ -76,24 +77,24 @@ class GenerateTab:
     def _wire(self, tab: gr.Tab) -> None:
         form = self.form
         on(tab.select, self.arrive, [form.fields["model"], form.fields["adapter"]], [form.fields["adapter"], self.jobs])
-        on(form.submit.click, self.submit, form.inputs, [self.jobs, form.fields["seed"]])
+        on(form.submit.click, once(self.submit), form.inputs, [self.jobs, form.fields["seed"]])
         on(form.dice.click, lambda: str(draw_seed()), None, form.fields["seed"])
         model, mode = form.fields["model"], form.fields["mode"]
         on(model.input, form.defaults, [model, mode], form.settings)
         on(form.reset.click, form.defaults, [model, mode], form.settings)
         on(mode.change, form.show_mode, [mode, model, form.fields["num_frames"]], form.by_mode)
-        on(form.keyframes_first.click, self.draw_keyframes, form.inputs, self.jobs)
+        on(form.keyframes_first.click, once(self.draw_keyframes), form.inputs, self.jobs)
         on(self.jobs.job_ended, self.drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
         on(self.jobs.job_failed, self.not_drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
-        redraw = on(self.keyframes.redraw, self.redraw, self.keyframes, self.jobs)
-        replace = on(self.keyframes.replace, self.replace, self.keyframes, self.keyframe_outputs)
-        complete = on(self.keyframes.complete, self.complete, self.keyframes, [self.jobs, *self.keyframe_outputs])
+        redraw = on(self.keyframes.redraw, once(self.redraw), self.keyframes, self.jobs)
+        replace = on(self.keyframes.replace, once(self.replace), self.keyframes, self.keyframe_outputs)
+        complete = on(self.keyframes.complete, once(self.complete), self.keyframes, [self.jobs, *self.keyframe_outputs])
         for refused in (redraw.failure, replace.failure, complete.failure):
             on(refused, keyframes.usable, self.keyframes, self.keyframes)
         on(self.keyframes.discard, lambda: self._strip(None), None, self.keyframe_outputs)
         on(
             self.welcome.first_clip,
-            self.first_clip,
+            once(self.first_clip),
             form.inputs,
             [form.fields["prompt"], self.jobs, form.fields["seed"]],
         )
@@ -102,11 +103,11 @@ class GenerateTab:
         on(self.jobs.job_ended, self.show_job, None, self.outputs)
         on(self.takes.open_clip, self.show_take, self.takes, self.outputs)
         on(self.takes.compare, self.compare, self.takes, self.outputs)
-        on(self.facts.again, self.again, form.inputs, self.jobs)
-        on(self.facts.new_seed, self.new_seed, form.fields["mix"], self.jobs)
+        on(self.facts.again, once(self.again), form.inputs, self.jobs)
+        on(self.facts.new_seed, once(self.new_seed), form.fields["mix"], self.jobs)
         on(self.facts.use_settings, self.use_settings, None, self.filled)
-        on(self.facts.star_clip, self.star, self.takes, self.outputs)
-        on(self.takes.star_clip, self.star, self.takes, self.outputs)
+        on(self.facts.star_clip, once(self.star), self.takes, self.outputs)
+        on(self.takes.star_clip, once(self.star), self.takes, self.outputs)
 
     def arrive(self, model: str | None, adapter: str | None) -> list[Any]:
         """The tab was opened: adapters that were trained since, and jobs that were filed elsewhere."""

@@ -13,6 +13,7 @@ from app.components.result_sheet import ResultSheet
 from app.desk import Desk
 from app.forms import MAX_TAKES, default_mix, mix_choices, model_choices, preferred
 from app.guard import note, on, warn
+from app.once import once, request_key
 from app.views import campaigns as view
 from app.views import sets
 from app.views.jobs import strip
@@ -22,7 +23,7 @@ from engine.data.campaigns import Campaigns
 from engine.data.votes_csv import import_votes
 from engine.errors import ConfigError
 from engine.generation.request import GenerationRequest
-from engine.jobs.campaign_clips import file_missing
+from engine.jobs.campaign_clips import create_campaign, file_missing
 from engine.jobs.local import ensure_worker
 
 KIND = "generate"
@@ -126,15 +127,15 @@ class LabelTab:
         for event in (self.results_tab.select, *chosen, self.again.click):
             on(event, self.show, asked, self.shown, line=RESULTS)
         on(self.sheet.outdated, self.show, asked, self.shown, line=RESULTS)
-        on(self.close.click, self.close_or_open, asked, [*self.shown, self.voting], line=RESULTS)
-        on(self.votes_in.upload, self.bring_votes, [*asked, self.votes_in], self.shown, line=RESULTS)
-        on(self.pairs_in.upload, self.bring_pairs, self.pairs_in, None)
+        on(self.close.click, once(self.close_or_open), [*asked, self.close], [*self.shown, self.voting], line=RESULTS)
+        on(self.votes_in.upload, once(self.bring_votes), [*asked, self.votes_in], self.shown, line=RESULTS)
+        on(self.pairs_in.upload, once(self.bring_pairs), self.pairs_in, None)
         on(self.voting.choose_campaign, self.follow, None, self.campaign, line=RESULTS)
-        on(self.make.click, self.make_missing, [self.campaign, self.mix], self.jobs)
+        on(self.make.click, once(self.make_missing), [self.campaign, self.mix], self.jobs)
         on(self.new_tab.select, self.offer, which, [entrants, which])
         on(what.input, self.show_what, what, [self.of_models, self.of_clips])
         created = [self.views, self.campaign, self.voting, self.jobs]
-        on(self.create_button.click, self.create, [*self.form, self.mix], created)
+        on(self.create_button.click, once(self.create), [*self.form, self.mix], created)
         on(self.jobs.job_ended, self.clips_came, self.campaign, self.voting)
 
     # ---- New campaigns
@@ -162,9 +163,11 @@ class LabelTab:
     def create(self, *values: Any) -> list[Any]:
         """Make the campaign, and file the clips that it lacks."""
         *form, mix = values
-        campaign = self.campaigns.create(view.read_spec(self.desk, form))
+        spec, key = view.read_spec(self.desk, form), request_key()
+        campaign, jobs = create_campaign(self.desk.queue, self.campaigns, spec, mix or None, key)
         missing = len(self.campaigns.missing(campaign.id))
-        self._file_missing(campaign.id, mix)
+        if jobs:
+            ensure_worker(self.desk.workspace)
         note(text.created(campaign.title, missing))
         chosen = gr.update(choices=self._choices(), value=campaign.id)
         return [
@@ -212,11 +215,10 @@ class LabelTab:
         closing = gr.update(value=text.CLOSE_CAMPAIGN if campaign.is_open else text.REOPEN_CAMPAIGN)
         return [offered, by, closing, found.sheet, *_plots(found)]
 
-    def close_or_open(self, campaign_id: str | None, mix: str, axis: str = view.OVERALL) -> list[Any]:
-        """Close an open campaign, open a closed one."""
+    def close_or_open(self, campaign_id: str | None, mix: str, axis: str, said: str) -> list[Any]:
+        """Do what the button said: another window may have closed or reopened the campaign meanwhile."""
         if campaign_id:
-            is_open = self.campaigns.get(campaign_id).is_open
-            (self.campaigns.close if is_open else self.campaigns.reopen)(campaign_id)
+            (self.campaigns.close if said == text.CLOSE_CAMPAIGN else self.campaigns.reopen)(campaign_id)
         return [*self.show(campaign_id, mix, axis), {"campaign": campaign_id, "at": "changed"}]
 
     def bring_votes(self, campaign_id: str | None, mix: str, axis: str, file: str) -> list[Any]:

@@ -14,9 +14,10 @@ from app.components.job_strip import JobStrip
 from app.desk import Desk
 from app.forms import default_mix, mix_choices
 from app.guard import on
+from app.once import once
 from app.views import shelf, stage
 from app.views.jobs import clip_ids, strip
-from engine.data.uploads import keep_upload
+from engine.data.uploads import kept_uploads
 from engine.errors import ConfigError
 from engine.generation.video_reader import check_video
 from engine.jobs.spec import JobSpec
@@ -124,20 +125,20 @@ class LibraryTab:
         on(self.grid.turn_page, self.turn, self.filters, self.grid, line=GRID)
         on(self.grid.open_clip, self.open_event, None, self.opened)
         on(self.grid.compare, self.compare, None, [self.comparison, self.compared, self.compared_bars])
-        on(self.grid.remove_clips, self.remove, [self.grid, *self.filters], self.grid)
-        on(self.grid.undo_removal, self.undo, [self.grid, *self.filters], self.grid)
+        on(self.grid.remove_clips, once(self.remove), [self.grid, *self.filters], self.grid)
+        on(self.grid.undo_removal, once(self.undo), [self.grid, *self.filters], self.grid)
         starring = [self.grid, self.facts, *self.filters]
-        on(self.grid.star_clip, self.star, starring, [self.grid, self.facts])
-        on(self.facts.star_clip, self.star, starring, [self.grid, self.facts])
-        on(self.facts.remove_clip, self.remove_opened, [self.grid, *self.filters], [self.grid, *self.opened])
+        on(self.grid.star_clip, once(self.star), starring, [self.grid, self.facts])
+        on(self.facts.star_clip, once(self.star), starring, [self.grid, self.facts])
+        on(self.facts.remove_clip, once(self.remove_opened), [self.grid, *self.filters], [self.grid, *self.opened])
         on(self.facts.close_clip, self.close, None, self.opened)
-        on(self.facts.score_clip, self.score, self.mix, self.jobs)
+        on(self.facts.score_clip, once(self.score), self.mix, self.jobs)
         on(self.compare_close.click, self.close_comparison, None, [self.comparison, self.compared, self.compared_bars])
         on(self.jobs.job_ended, self.show_scored, self.filters, [self.grid, *self.opened])
         on(self.importer.click, lambda: gr.update(visible=True), None, self.import_panel)
         on(self.import_close.click, lambda: gr.update(visible=False), None, self.import_panel)
         importing = [self.upload, self.upload_prompt, self.mix]
-        on(self.import_button.click, self.import_video, importing, [self.jobs, self.upload, self.import_panel])
+        on(self.import_button.click, once(self.import_video), importing, [self.jobs, self.upload, self.import_panel])
 
     # ---- The grid
     def refresh(self, *filters: Any) -> list[Any]:
@@ -217,7 +218,8 @@ class LibraryTab:
         if not upload or not mix:
             raise ConfigError(text.NOTHING_TO_IMPORT if not upload else text.NO_MIXES)
         check_video(Path(upload))
-        self.desk.file(JobSpec.score_file(keep_upload(self.desk.workspace, Path(upload)), prompt, mix))
+        with kept_uploads(self.desk.workspace, [Path(upload)]) as folder:
+            self.desk.file(JobSpec.score_file(folder / Path(upload).name, prompt, mix))
         return [strip(self.desk, KIND), None, gr.update(visible=False)]
 
     def show_scored(self, event: gr.EventData, *filters: Any) -> list[Any]:

@@ -13,6 +13,7 @@ from app.components.sample_slider import SampleSlider
 from app.components.stage_strip import StageStrip
 from app.desk import Desk
 from app.guard import on
+from app.once import once
 from app.trackio import trackio_link
 from app.views import findings, samples, stages
 from app.views.curves import CurveFeed
@@ -60,8 +61,8 @@ class MonitorTab:
         on(self.curves.look_at, self.look, None, self.shown, line=SHOWING)
         on(self.curves.sets_changed, self.follow, self.slider, self.shown, line=SHOWING)
         on(self.slider.show_sample, self.move, None, self.shown, line=SHOWING, trigger_mode="always_last")
-        on(self.slider.sample_now, self.sample_now, self.slider, [self.slider, self.jobs])
-        on(self.findings.measure, self.measure, None, self.jobs)
+        on(self.slider.sample_now, once(self.sample_now), self.slider, [self.slider, self.jobs])
+        on(self.findings.measure, once(self.measure), None, self.jobs)
         on(self.jobs.job_ended, self.measured, self.slider, self.findings)
 
     def refresh(self) -> list[Any]:
@@ -93,12 +94,12 @@ class MonitorTab:
         if self.feed.state(run, self.feed.jobs()) == "running":
             RunSamples(run).ask()
             return [{**slider, "note": text.SAMPLES_WORDS["asked"]}, strip(self.desk, KINDS)]
-        self.desk.file(samples_job(run.id))
+        self.desk.file_shared(samples_job(run.id))
         return [slider, strip(self.desk, KINDS)]
 
     # ---- What it changed
     def measure(self, event: gr.EventData) -> dict[str, Any]:
-        self.desk.file(JobSpec.evaluate(Run.find(self.desk.workspace, event.run).id))
+        self.desk.file_shared(JobSpec.evaluate(Run.find(self.desk.workspace, event.run).id))
         return strip(self.desk, KINDS)
 
     def measured(self, slider: dict[str, Any]) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from app.figures import matrix
 from app.folders import opened_path
 from app.forms import default_mix, mix_choices
 from app.guard import on, warn
+from app.once import once
 from app.views import clips, ranking, sets, stage
 from app.views.jobs import clip_ids, strip
 from engine.config.presets import load_preset
-from engine.data.uploads import keep_upload, keep_uploads
+from engine.data.uploads import kept_uploads
 from engine.errors import ConfigError
 from engine.generation.video_reader import VIDEO_SUFFIXES, check_video
 from engine.jobs.spec import Job, JobSpec
@@ -128,18 +129,18 @@ class ScoreTab:
             line=RANKING,
             trigger_mode="always_last",
         )
-        on(self.fill.click, self.score_missing, [self.table, self.mix], self.jobs)
+        on(self.fill.click, once(self.score_missing), [self.table, self.mix], self.jobs)
         on(self.table.open_clip, self.open_event, self.mix, self.opened)
         on(self.dissent.open_clip, self.open_event, self.mix, self.opened)
         on(self.table.compare, self.compare, self.mix, self.opened)
         on(self.facts.close_clip, self.close, None, self.opened)
-        on(self.facts.star_clip, self.star, self.mix, self.opened)
+        on(self.facts.star_clip, once(self.star), self.mix, self.opened)
         on(self.overlay.input, self.show_overlay, [self.facts, self.overlay], self.player)
-        on(self.draw.click, self.draw_overlays, [self.facts, self.mix], self.jobs)
+        on(self.draw.click, once(self.draw_overlays), [self.facts, self.mix], self.jobs)
         on(self.drop.click, lambda: gr.update(visible=True), None, self.drop_panel)
         on(self.drop_close.click, lambda: gr.update(visible=False), None, self.drop_panel)
         dropped = [self.files, self.folder, self.prompt, self.mix]
-        on(self.drop_button.click, self.import_videos, dropped, [self.jobs, self.files, self.drop_panel])
+        on(self.drop_button.click, once(self.import_videos), dropped, [self.jobs, self.files, self.drop_panel])
         ended = [self.which, self.mix, self.facts]
         on(self.jobs.job_ended, self.show_ended, ended, [*loaded, *self.opened], line=RANKING)
 
@@ -210,7 +211,7 @@ class ScoreTab:
         return clips.with_overlay(record, overlay) if overlay else clips.player([record])
 
     def draw_overlays(self, facts: dict[str, Any], mix: str) -> dict[str, Any]:
-        self.desk.file(JobSpec.overlays(facts["id"], mix))
+        self.desk.file_shared(JobSpec.overlays(facts["id"], mix))
         return strip(self.desk, KINDS)
 
     # ---- Videos from outside
@@ -220,20 +221,21 @@ class ScoreTab:
             raise ConfigError(text.NO_MIXES)
         dropped = [Path(path) for path in files or ()]
         if folder.strip():
-            spec = JobSpec.score_folder(opened_path(self.desk, folder), prompt, mix)
+            self.desk.file(JobSpec.score_folder(opened_path(self.desk, folder), prompt, mix))
         else:
-            spec = self._dropped(dropped, prompt, mix)
-        self.desk.file(spec)
+            self._file_dropped(dropped, prompt, mix)
         return [strip(self.desk, KINDS), None, gr.update(visible=False)]
 
-    def _dropped(self, dropped: Sequence[Path], prompt: str, mix: str) -> JobSpec:
+    def _file_dropped(self, dropped: Sequence[Path], prompt: str, mix: str) -> None:
         videos = [path for path in dropped if path.suffix.lower() in VIDEO_SUFFIXES]
         if not videos:
             raise ConfigError(text.NOTHING_TO_SCORE)
         if len(dropped) == 1:
             check_video(videos[0])
-            return JobSpec.score_file(keep_upload(self.desk.workspace, videos[0]), prompt, mix)
-        return JobSpec.score_folder(keep_uploads(self.desk.workspace, dropped), prompt, mix)
+        with kept_uploads(self.desk.workspace, dropped) as folder:
+            alone = len(dropped) == 1
+            spec = JobSpec.score_file(folder / videos[0].name, prompt, mix) if alone else None
+            self.desk.file(spec or JobSpec.score_folder(folder, prompt, mix))
 
     # ---- What a job brought
     def show_ended(self, which: str, mix: str, facts: dict[str, Any] | None, event: gr.EventData) -> list[Any]:

@@ -11,6 +11,7 @@ from app.components.job_strip import JobStrip
 from app.components.telemetry import TelemetryPanel
 from app.desk import Desk
 from app.guard import on
+from app.once import once
 from app.views import system
 from app.views.jobs import strip
 from engine.data.disk import clean, disk_use
@@ -60,9 +61,9 @@ class SystemTab:
         use = [self.disk, self.cleaning]
         on(tab.select, self.measure_again, use, use, line=DISK)
         on(self.measure.click, self.measure_again, use, use, line=DISK)
-        on(self.inspect.click, self.ask_torch, None, self.jobs)
-        on(self.weights.act, self.download, None, self.jobs)
-        on(self.cleaning.act, self.clean, use, use, line=DISK)
+        on(self.inspect.click, once(self.ask_torch), None, self.jobs)
+        on(self.weights.act, once(self.download), None, self.jobs)
+        on(self.cleaning.act, once(self.clean), use, use, line=DISK)
         on(self.jobs.job_ended, self.refresh, None, shown)
 
     def refresh(self) -> list[Any]:
@@ -84,11 +85,11 @@ class SystemTab:
         yield self.measured()
 
     def ask_torch(self) -> dict[str, Any]:
-        self.desk.file(inspect_job())
+        self.desk.file_shared(inspect_job())
         return strip(self.desk, KINDS)
 
     def download(self, event: gr.EventData) -> dict[str, Any]:
-        self.desk.file(weights_job(event.key))
+        self.desk.file_shared(weights_job(event.key))
         return strip(self.desk, KINDS)
 
     def clean(

@@ -9,11 +9,13 @@ from typing import Any
 from app import text_train
 from app.desk import Desk
 from app.forms import titled
+from app.once import request_key
 from app.views.recipe import CURRICULUM, LEARNED_FROM, curricula, device_gib, memory_of
 from engine.config.curricula import Stage
 from engine.config.presets import load_curriculum
 from engine.data.curricula import Curriculum
 from engine.data.runs import list_runs
+from engine.errors import DailiesError
 from engine.hardware.forecast import Forecast, forecast
 from engine.jobs.curriculum import recipe_of
 from engine.jobs.spec import CurriculumConfig, JobSpec
@@ -66,6 +68,10 @@ def _time(found: list[Forecast | None]) -> str:
 
 def queue(desk: Desk, choices: Mapping[str, Any]) -> dict[str, Any]:
     """Begin one, as a job."""
-    made = Curriculum.create(desk.workspace, load_curriculum(choices[NAME]))
-    job = desk.file(JobSpec(kind=NAME, config=CurriculumConfig(curriculum=made.id).model_dump(mode="json")))
+    made = Curriculum.create(desk.workspace, load_curriculum(choices[NAME]), request_key("curriculum"))
+    try:
+        job = desk.file(JobSpec(kind=NAME, config=CurriculumConfig(curriculum=made.id).model_dump(mode="json")))
+    except DailiesError:
+        made.discard()
+        raise
     return {"run": made.id, "note": text_train.filed_curriculum(made.id, job.position)}

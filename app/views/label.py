@@ -1,15 +1,16 @@
 """What the voting view shows: pairs without their models, who one is, how far one is."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from app import text_label
-from app.views.clips import player
 from engine.data.assigning import Assignment
 from engine.data.campaigns import Campaign
 from engine.data.progress import Standing
 from engine.data.store import ClipRecord, Store
 from engine.data.votes import StoredVote
+
+Side = Literal["left", "right"]
 
 
 def campaign_choice(campaign: Campaign) -> dict[str, Any]:
@@ -51,9 +52,15 @@ def _own(one: StoredVote, left: ClipRecord, right: ClipRecord) -> dict[str, Any]
 
 
 def _pair(one: Assignment | StoredVote, left: ClipRecord, right: ClipRecord) -> dict[str, Any]:
-    pair_id = one.pair_id if isinstance(one, Assignment) else one.vote.pair_id
-    clips = [{**clip, "caption": ""} for clip in player([left, right])["clips"]]
-    return {"pair_id": pair_id, "shown_left": one.left_clip, "prompt": one.prompt, "clips": clips}
+    """What the player needs. A clip is named by its showing, so that none is recognised in another pair."""
+    showing = one.id if isinstance(one, Assignment) else one.assignment_id
+    sides: tuple[tuple[Side, ClipRecord], ...] = (("left", left), ("right", right))
+    return {"showing": showing, "prompt": one.prompt, "clips": [_clip(showing, *side) for side in sides]}
+
+
+def _clip(showing: int, side: Side, record: ClipRecord) -> dict[str, Any]:
+    seen = {name: getattr(record, name) for name in ("num_frames", "fps", "width", "height")}
+    return {"id": f"{showing}-{side}", "url": f"/voting/clip/{showing}/{side}.mp4", "caption": "", **seen}
 
 
 def standing(far: Standing) -> dict[str, Any]:
@@ -68,5 +75,5 @@ def undone(store: Store, one: StoredVote) -> dict[str, Any]:
 
 
 def stored(vote: StoredVote) -> dict[str, Any]:
-    """What the page says once a vote is stored, and only then: who was behind the two sides."""
-    return {"revealed": text_label.revealed(vote.vote.choice, vote.left_entrant, vote.right_entrant)}
+    """That the vote is in the database: the browser may forget the one of this `client_uuid`."""
+    return {"stored": vote.vote.client_uuid, "said": text_label.CHOICES[vote.vote.choice]}

@@ -14,6 +14,7 @@ from app import text, text_train
 from app.desk import Desk
 from app.folders import opened_path
 from app.forms import model_choices, titled
+from app.once import request_key
 from app.views.jobs import line
 from engine.config.presets import change_preset, load_preset, prompt_sets, save_train_preset, why_untrainable
 from engine.config.schema import TrainPreset
@@ -21,7 +22,7 @@ from engine.config.settings import Setting, settings_of
 from engine.data.adapters import find_adapter, list_adapters
 from engine.data.campaigns import Campaigns
 from engine.data.runs import Run, list_runs
-from engine.errors import ConfigError
+from engine.errors import ConfigError, DailiesError
 from engine.hardware.forecast import Forecast, forecast
 from engine.hardware.telemetry import Telemetry
 from engine.jobs.resources import Resources, read_resources
@@ -207,14 +208,19 @@ def queue(desk: Desk, choices: Choices) -> dict[str, Any]:
     preset = read(desk, choices)
     outlook(desk, choices)
     start = find_adapter(desk.workspace, choices["adapter"], preset.model).folder if choices.get("adapter") else None
-    run = create_run(desk.store, preset, start)
-    job = desk.file(JobSpec.train(run.id, place(choices)))
+    given = place(choices)
+    run = create_run(desk.store, preset, start, request_key("run"))
+    try:
+        job = desk.file(JobSpec.train(run.id, given))
+    except DailiesError:
+        run.discard()
+        raise
     return {"run": run.id, "note": text_train.filed(run.id, job.position)}
 
 
 def check(desk: Desk, choices: Choices) -> dict[str, Any]:
     """Queue a look at the recipe."""
-    return {"job": desk.file(JobSpec.preflight(read(desk, choices), choices.get("adapter") or None)).id}
+    return {"job": desk.file_shared(JobSpec.preflight(read(desk, choices), choices.get("adapter") or None)).id}
 
 
 def verdicts(desk: Desk, job_id: str) -> dict[str, Any]:

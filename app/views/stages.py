@@ -22,7 +22,8 @@ def strip(desk: Desk) -> dict[str, Any]:
 
 def resume(desk: Desk, curriculum_id: str) -> None:
     """Go on with a curriculum that nobody drives, from where it was cut off."""
-    desk.file(JobSpec(kind=KIND, config={"curriculum": Curriculum.find(desk.workspace, curriculum_id).id}))
+    found = Curriculum.find(desk.workspace, curriculum_id).id
+    desk.file(JobSpec(kind=KIND, config={"curriculum": found}), alone=f"The curriculum {found}")
 
 
 def _curriculum(one: Curriculum, active: bool) -> dict[str, Any]:

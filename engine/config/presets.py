@@ -7,6 +7,7 @@ other is a further preset. Imports no torch.
 
 import json
 import os
+import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -17,6 +18,7 @@ from engine.config.curricula import CurriculumPreset
 from engine.config.schema import ModelPreset, TrainPreset
 from engine.config.settings import check_settings
 from engine.config.suggest import did_you_mean, explain
+from engine.data.publishing import publish_text
 from engine.data.text_files import prompt_lines, toml_table
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
@@ -140,16 +142,23 @@ def load_curriculum(key: str) -> CurriculumPreset:
 
 
 def save_train_preset(workspace: Workspace, preset: TrainPreset) -> Path:
-    """Keep a training preset in the workspace, whole. Raises ConfigError: there is one of this name; StoreError."""
-    if preset.key in preset_keys("train"):
-        raise ConfigError(f"There is a recipe '{preset.key}' already: choose another name.")
+    """Keep a training preset in the workspace, whole; the same one saved again stays as it is.
+
+    Raises ConfigError: there is another one of this name, or a text that TOML cannot hold; StoreError.
+    """
     path = workspace.saved / "train" / f"{preset.key}.toml"
-    unset = preset.model_dump(mode="json", exclude_defaults=True, exclude={"key"})
+    written = to_toml(preset.model_dump(mode="json", exclude_defaults=True, exclude={"key"}))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_toml(unset), encoding="utf-8")
+        tomllib.loads(written)
+        if path.is_file() and path.read_bytes() == written.encode():
+            return path
+        if preset.key in preset_keys("train"):
+            raise ConfigError(f"There is a recipe '{preset.key}' already: choose another name.")
+        publish_text(path, written)
     except OSError as error:
         raise StoreError(f"The recipe cannot be kept at {path}: {error.strerror or error}.") from error
+    except ValueError as error:  # a control character, say
+        raise ConfigError(f"The recipe '{preset.key}' cannot be written as TOML: {error}.") from error
     return path
 
 

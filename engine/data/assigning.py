@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select, update
 
 from engine.data.campaign_spec import CampaignSpec
 from engine.data.tables import ASSIGNMENTS, CLIPS, PAIRS, VOTES
-from engine.errors import StoreError
 from engine.seeds import seed_for
 
 REPEAT_GAP = 5  # places between a pair and its repeat, at least: so few are remembered as such
-GIVEN_UP = timedelta(minutes=30)  # a pair that was shown for so long without a vote may go to somebody else
+GIVEN_UP = timedelta(minutes=30)  # the lease of a pair that was given: without a vote, it may go to somebody else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,24 +97,6 @@ def assign_next(connection: Connection, asking: Asking, planned: Sequence[str]) 
     return str(pair.id)
 
 
-def assign_given(connection: Connection, asking: Asking, pair_id: str, left_clip: str) -> None:
-    """Give the labeller this pair with this clip on the left; nothing where that was done before.
-
-    Raises StoreError when the campaign has no such pair.
-    """
-    pair = connection.execute(
-        select(PAIRS).where(PAIRS.c.id == pair_id, PAIRS.c.campaign_id == asking.campaign_id)
-    ).one_or_none()
-    if pair is None or left_clip not in (pair.clip_a, pair.clip_b):
-        raise StoreError(f"The campaign {asking.campaign_id} has no pair {pair_id} with the clip {left_clip}.")
-    shown = select(ASSIGNMENTS.c.left_clip).where(ASSIGNMENTS.c.pair_id == pair_id, *_of_labeller(asking))
-    before = set(connection.scalars(shown))
-    if left_clip not in before:
-        slot = None if before else free_slot(connection, pair_id, asking.spec)
-        place = _next_place(connection, asking)
-        _insert(connection, asking, pair_id, place=place, left_clip=left_clip, slot=slot, is_repeat=bool(before))
-
-
 def free_slot(connection: Connection, pair_id: str, spec: CampaignSpec) -> int | None:
     """The first of a pair's wanted votes that nobody was asked for; None when somebody was for each."""
     query = select(ASSIGNMENTS.c.slot).where(ASSIGNMENTS.c.pair_id == pair_id, ASSIGNMENTS.c.slot.is_not(None))
@@ -142,11 +123,32 @@ def slots_taken() -> Any:
 
 
 def votes_to_ask_for(connection: Connection, asking: Asking) -> int | None:
-    """How many votes the campaign lacks of its target once all that was given is voted on; None without a target."""
+    """How many votes the campaign lacks of its target once all that was given is voted on; None without a target.
+
+    What was given and is given up does not count: its labeller may have closed the page.
+    """
     if asking.spec.target_votes is None:
         return None
+    expected = or_(ASSIGNMENTS.c.voted_at.is_not(None), ASSIGNMENTS.c.created_at >= asking.at - GIVEN_UP)
     query = select(func.count()).where(ASSIGNMENTS.c.campaign_id == asking.campaign_id, ASSIGNMENTS.c.slot.is_not(None))
-    return max(0, asking.spec.target_votes - (connection.scalar(query) or 0))
+    return max(0, asking.spec.target_votes - (connection.scalar(query.where(expected)) or 0))
+
+
+def has_its_votes(connection: Connection, asking: Asking) -> bool:
+    """Whether the campaign's target is reached by votes that say something of a pair: no skips, no repeats."""
+    if asking.spec.target_votes is None:
+        return False
+    joined = VOTES.join(ASSIGNMENTS, ASSIGNMENTS.c.id == VOTES.c.assignment_id)
+    query = select(func.count()).select_from(joined).where(VOTES.c.campaign_id == asking.campaign_id, VOTES.c.current)
+    query = query.where(VOTES.c.choice != "skip", ASSIGNMENTS.c.is_repeat.is_(False))
+    return (connection.scalar(query) or 0) >= asking.spec.target_votes
+
+
+def mend_leases(connection: Connection, asking: Asking) -> None:
+    """Leases that begin later than now, the clock having been set back, begin now: they would not end otherwise."""
+    open_ones = (ASSIGNMENTS.c.campaign_id == asking.campaign_id, ASSIGNMENTS.c.voted_at.is_(None))
+    query = update(ASSIGNMENTS).where(*open_ones, ASSIGNMENTS.c.created_at > asking.at)
+    connection.execute(query.values(created_at=asking.at))
 
 
 def _next_place(connection: Connection, asking: Asking) -> int:

@@ -4,33 +4,38 @@ A pair is asked about as soon as both of its clips are there; `engine.jobs.campa
 is missing. Every method is one transaction, but for `next_pairs`, which looks at files between two.
 """
 
+import hashlib
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import Connection, Row, Select, delete, exists, func, select, update
 
 from engine.config.presets import check_request
 from engine.data.adapters import list_adapters
 from engine.data.assigning import (
     Asking,
     Assignment,
-    assign_given,
+    assignment_of,
+    assignments,
     free_slot,
+    has_its_votes,
+    mend_leases,
     open_assignments,
 )
 from engine.data.campaign_spec import CampaignSpec, Contender, Pair, contenders, make_pairs
 from engine.data.casting import assignment_to_fill, end_vote, store_vote, stored_vote, votes_query
-from engine.data.checkpoints import publish_named
+from engine.data.checkpoints import list_checkpoints, publish_named
 from engine.data.clip_files import has_files
 from engine.data.planning import give_planned, new_plan
 from engine.data.progress import CampaignProgress, Standing, read_progress, read_standing
 from engine.data.store import Store, now
 from engine.data.tables import ASSIGNMENTS, CAMPAIGN_CLIPS, CAMPAIGNS, CLIPS, PAIRS, VOTES
+from engine.data.vote_intake import IncomingVote, take_votes
 from engine.data.votes import NAME_LIMIT, StoredVote, Vote
-from engine.errors import ConfigError, StoreError
+from engine.errors import ConfigError, DailiesError, StoreError
 from engine.generation.request import GenerationRequest
 from engine.seeds import seed_for
 
@@ -62,21 +67,44 @@ class Campaigns:
         self.store = store
         self._database = store.database
 
-    def create(self, spec: CampaignSpec) -> Campaign:
-        """Store a campaign and its pairs; checkpoints that compete become adapters. Raises ConfigError when it would
-        have no pairs, or of unknown clips, models or adapters."""
+    def create(self, spec: CampaignSpec, key: str | None = None) -> Campaign:
+        """Store a campaign and its pairs; checkpoints that compete become adapters.
+
+        `key` names the request to create it: the same request sent again returns the campaign that it created. Raises
+        ConfigError when it would have no pairs, or of unknown clips, models or adapters; then nothing is changed.
+        """
+        campaign = Campaign(id=_new_id(key), spec=spec, created_at=now())
+        if (known := self._created_before(campaign)) is not None:
+            return known
         clips = contenders(spec, self.store.known(spec.clip_ids).values())
-        adapters = {model: self._adapters(model, spec) for model in {entrant.model for entrant in spec.entrants}}
+        adapters = {model: self._adapters(model) for model in {entrant.model for entrant in spec.entrants}}
         for request in (clip.request for clip in clips if clip.request):
             check_request(request, adapters[request.model])
-        campaign = Campaign(id=_new_id(), spec=spec, created_at=now())
         pairs = make_pairs(campaign.id, spec, clips)
         with self._database.writing() as connection:
             row = {"id": campaign.id, "title": spec.title, "spec": spec.model_dump(mode="json")}
             connection.execute(CAMPAIGNS.insert().values(**row, created_at=campaign.created_at))
             connection.execute(CAMPAIGN_CLIPS.insert(), [_clip_row(campaign.id, clip) for clip in clips])
             connection.execute(PAIRS.insert(), [_pair_row(campaign, pair) for pair in pairs])
+            self._publish(spec)  # the last thing that may fail: what is refused publishes nothing
         return campaign
+
+    def _created_before(self, campaign: Campaign) -> Campaign | None:
+        """The campaign that the same request created. Raises ConfigError where its id is another's."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign.id)).one_or_none()
+        if row is None:
+            return None
+        known = _campaign(row)
+        if known.spec != campaign.spec:
+            raise ConfigError(f"The campaign {known.id} was created by this request with other settings: try again.")
+        return known
+
+    def discard(self, campaign_id: str) -> None:
+        """Remove a campaign that was just created and could not be begun; one that somebody was asked about stays."""
+        asked = exists().where(ASSIGNMENTS.c.campaign_id == campaign_id)
+        with self._database.writing() as connection:
+            connection.execute(delete(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id, ~asked))
 
     def get(self, campaign_id: str) -> Campaign:
         """Raises StoreError when there is no such campaign."""
@@ -130,37 +158,58 @@ class Campaigns:
                 )
             return store_vote(connection, vote, assignment)
 
-    def give(self, campaign_id: str, vote: Vote) -> None:
-        """Assign a vote's pair to its labeller with its sides, as a table of votes says; nothing where it is already.
+    def take(self, campaign_id: str, rows: Sequence[IncomingVote]) -> "list[bool | DailiesError]":
+        """Store a table of votes, all of it or, when the database fails, none; see `engine.data.vote_intake`.
 
-        A second showing to the same labeller, sides swapped, is a repeat. Raises StoreError: no such campaign or pair.
+        Raises StoreError for an unknown campaign.
         """
         with self._database.writing() as connection:
             campaign = _lock(connection, campaign_id)
-            asking = Asking(campaign_id=campaign.id, spec=campaign.spec, labeller=vote.labeller, at=now())
-            assign_given(connection, asking, vote.pair_id, vote.shown_left)
+            return take_votes(connection, campaign.id, campaign.spec, rows)
 
-    def undo(self, campaign_id: str, labeller: str) -> StoredVote:
-        """Withdraw the labeller's last vote, which comes back, and give its pair again, as it was shown. Again: the one
-        before it.
+    def undo(self, campaign_id: str, labeller: str, client_uuid: str | None = None) -> StoredVote:
+        """Withdraw a vote of the labeller, which comes back, and give its pair again, as it was shown.
 
-        Raises StoreError when there is none to withdraw.
+        `client_uuid` names the vote; without it, it is the last one that stands. One that is named and was withdrawn
+        before comes back as it is, so the same request may be sent twice. Raises StoreError when there is none to
+        withdraw.
         """
         with self._database.writing() as connection:
             spec = _lock(connection, campaign_id).spec
             query = votes_query().where(VOTES.c.campaign_id == campaign_id, ASSIGNMENTS.c.labeller == labeller)
-            last = connection.execute(
-                query.where(VOTES.c.current).order_by(VOTES.c.number.desc()).limit(1)
-            ).one_or_none()
+            query = query.where(VOTES.c.client_uuid == client_uuid) if client_uuid else query.where(VOTES.c.current)
+            last = connection.execute(query.order_by(VOTES.c.number.desc()).limit(1)).one_or_none()
             if last is None:
                 raise StoreError(f"{labeller[:40]} has no vote in this campaign to undo.")
+            if last.ended_as == "edited":
+                raise StoreError("That vote was changed since, in another window perhaps: load the page again.")
+            if last.ended_as == "undone":
+                return stored_vote(last)
             end_vote(connection, last.number, "undone")
             where = ASSIGNMENTS.c.id == last.assignment_id
             slot = last.slot
             if slot is None and not last.is_repeat:
                 slot = free_slot(connection, last.pair_id, spec)
-            connection.execute(update(ASSIGNMENTS).where(where).values(voted_at=None, slot=slot))
+            connection.execute(update(ASSIGNMENTS).where(where).values(voted_at=None, slot=slot, created_at=now()))
             return stored_vote(last)
+
+    def last_vote(self, campaign_id: str, labeller: str) -> str | None:
+        """The `client_uuid` of the labeller's last vote that stands: what `undo` would withdraw."""
+        query = select(VOTES.c.client_uuid).join(ASSIGNMENTS, ASSIGNMENTS.c.id == VOTES.c.assignment_id)
+        query = query.where(VOTES.c.campaign_id == campaign_id, ASSIGNMENTS.c.labeller == labeller, VOTES.c.current)
+        with self._database.reading() as connection:
+            return connection.scalar(query.order_by(VOTES.c.number.desc()).limit(1))
+
+    def shown(self, assignment_id: int, labeller: str | None) -> Assignment:
+        """A pair as it was given to a labeller (None: to whomever). Raises StoreError when there is none."""
+        query = assignments().where(ASSIGNMENTS.c.id == assignment_id)
+        if labeller is not None:
+            query = query.where(ASSIGNMENTS.c.labeller == labeller)
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise StoreError("This pair was not given to you: load the page again.")
+        return assignment_of(row)
 
     def edit(self, vote: Vote) -> StoredVote:
         """Put a vote in the place of the labeller's earlier one on the same pair and sides, which history keeps.
@@ -244,12 +293,15 @@ class Campaigns:
         with self._database.reading() as connection:
             campaign = _find(connection, campaign_id)
             asking = Asking(campaign_id=campaign.id, spec=campaign.spec, labeller=labeller, at=now())
-            found = open_assignments(connection, asking) if campaign.is_open else []
-        if len(found) >= count or not campaign.is_open:  # as after a reload: it takes no lock to say the same again
+            asks = campaign.is_open and not has_its_votes(connection, asking)
+            found = open_assignments(connection, asking) if asks else []
+        if len(found) >= count or not asks:  # as after a reload: it takes no lock to say the same again
             return found
         self._renew_plan(campaign_id)
         with self._database.writing() as connection:
-            _lock(connection, campaign_id)
+            if not _lock(connection, campaign_id).is_open or has_its_votes(connection, asking):
+                return []
+            mend_leases(connection, asking)
             plan = connection.scalar(select(CAMPAIGNS.c.plan).where(CAMPAIGNS.c.id == campaign_id))
             found = open_assignments(connection, asking)
             rest = give_planned(connection, asking, plan, count - len(found))
@@ -267,11 +319,16 @@ class Campaigns:
             with self._database.writing() as connection:
                 connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(plan=plan))
 
-    def _adapters(self, model: str, spec: CampaignSpec) -> tuple[str, ...]:
-        """The model's adapters, the checkpoints that compete among them."""
-        named = [one.adapter for one in spec.entrants if one.model == model and one.adapter]
-        publish_named(self.store.workspace, model, named)
-        return tuple(adapter.name for adapter in list_adapters(self.store.workspace, model))
+    def _adapters(self, model: str) -> tuple[str, ...]:
+        """What may compete with the model: its adapters, and the checkpoints that become adapters."""
+        workspace = self.store.workspace
+        adapters = [one.name for one in list_adapters(workspace, model)]
+        return (*adapters, *(one.name for one in list_checkpoints(workspace, model)))
+
+    def _publish(self, spec: CampaignSpec) -> None:
+        for model in {entrant.model for entrant in spec.entrants}:
+            named = [one.adapter for one in spec.entrants if one.model == model and one.adapter]
+            publish_named(self.store.workspace, model, named)
 
     def _has_files(self, *clip_ids: str) -> bool:
         return all(has_files(self.store.workspace, clip_id) for clip_id in clip_ids)
@@ -282,14 +339,16 @@ class Campaigns:
 
     def _set_closed(self, campaign_id: str, closed_at: datetime | None) -> Campaign:
         with self._database.writing() as connection:
-            _find(connection, campaign_id)
+            if _lock(connection, campaign_id).is_open == (closed_at is None):
+                return _find(connection, campaign_id)
             connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(closed_at=closed_at))
             return _find(connection, campaign_id)
 
 
-def _new_id() -> str:
+def _new_id(key: str | None = None) -> str:
     """Begins with a letter, so that no reader of `campaign=...` takes it for a number."""
-    return f"c{secrets.token_hex(4)[1:]}"
+    digits = hashlib.sha256(key.encode()).hexdigest() if key else secrets.token_hex(4)
+    return f"c{digits[:7]}"
 
 
 def _find(connection: Connection, campaign_id: str, query: Select[Any] | None = None) -> Campaign:

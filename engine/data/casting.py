@@ -45,13 +45,21 @@ def assignment_to_fill(connection: Connection, vote: Vote) -> StoredVote | Row[A
 
     It is looked for again once the row is ours: its twin may have been stored while this one waited.
     """
-    if stored := vote_by_uuid(connection, vote.client_uuid):
+    if stored := _sent_before(connection, vote):
         return stored
     assignment = _assignment_for(connection, vote)
-    if stored := vote_by_uuid(connection, vote.client_uuid):
+    if stored := _sent_before(connection, vote):
         return stored
-    _check_axes(vote, _spec_of(connection, assignment.campaign_id))
+    check_axes(vote, _spec_of(connection, assignment.campaign_id))
     return assignment
+
+
+def _sent_before(connection: Connection, vote: Vote) -> StoredVote | None:
+    """Raises StoreError for the `client_uuid` of another vote."""
+    stored = vote_by_uuid(connection, vote.client_uuid)
+    if stored is not None and (stored.vote.labeller, stored.vote.pair_id) != (vote.labeller, vote.pair_id):
+        raise StoreError(f"The client_uuid {vote.client_uuid} is that of another vote: load the page again.")
+    return stored
 
 
 def _assignment_for(connection: Connection, vote: Vote) -> Row[Any]:
@@ -69,7 +77,8 @@ def _assignment_for(connection: Connection, vote: Vote) -> Row[Any]:
     return row
 
 
-def _check_axes(vote: Vote, spec: CampaignSpec) -> None:
+def check_axes(vote: Vote, spec: CampaignSpec) -> None:
+    """Raises ConfigError for an axis that the campaign does not have."""
     for axis in vote.axes:
         if axis not in spec.axes:
             known = f"it has {', '.join(spec.axes)}" if spec.axes else "it has none"

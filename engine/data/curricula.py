@@ -8,7 +8,9 @@ curricula/<id>/
 The runs of its stages lie beside all other runs, and the state names them.
 """
 
+import hashlib
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -88,15 +90,25 @@ class Curriculum:
     folder: Path
 
     @classmethod
-    def create(cls, workspace: Workspace, preset: CurriculumPreset) -> Self:
-        made = cls(workspace.curricula / f"{preset.key}-{secrets.token_hex(3)}")
+    def create(cls, workspace: Workspace, preset: CurriculumPreset, key: str | None = None) -> Self:
+        """A new curriculum. `key` names the request: sent again, it returns the curriculum that it created. When
+        anything fails nothing of it is left."""
+        digits = hashlib.sha256(key.encode()).hexdigest()[:12] if key else secrets.token_hex(3)
+        made = cls(workspace.curricula / f"{preset.key}-{digits}")
+        if key and made.resolved.is_file():
+            return made
         try:
-            made.folder.mkdir(parents=True)
-            write_whole(made.resolved, preset.model_dump_json(indent=2) + "\n")
+            made.folder.mkdir(parents=True, exist_ok=bool(key))
             made.save(CurriculumState())
+            write_whole(made.resolved, preset.model_dump_json(indent=2) + "\n")  # without it the folder is none
         except OSError as error:
+            made.discard()
             raise StoreError(f"The curriculum {made.folder} cannot be written: {error.strerror or error}.") from error
         return made
+
+    def discard(self) -> None:
+        """Remove a curriculum that was created and could not be filed."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @classmethod
     def find(cls, workspace: Workspace, curriculum_id: str) -> Self:

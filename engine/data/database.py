@@ -5,6 +5,7 @@ IMMEDIATE), so that it waits its turn there rather than failing in the middle. W
 """
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -14,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from engine.data.remedies import remedy
@@ -24,6 +25,8 @@ from engine.errors import ConfigError, StoreUnavailable
 BUSY_TIMEOUT_S = 10.0
 INSERTS: dict[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 WRITERS = 16  # of one process on PostgreSQL at once, so that connections are left for readers
+# PostgreSQL has no NUL in a text, and UTF-8 no lone surrogate: both are refused, whatever the database.
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class Database:
@@ -67,9 +70,16 @@ class Database:
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:
+        """A failure of the database is a StoreError; data that it cannot store, which no retry helps, a ConfigError."""
         try:
             yield
-        except (DBAPIError, sqlite3.Error) as error:
+        except (DataError, OverflowError) as error:
+            raise ConfigError(f"The database cannot store this: {remedy(error)}.") from error
+        except StatementError as error:
+            if not isinstance(error, DBAPIError):  # a value that cannot even be sent, such as NaN in JSON
+                raise ConfigError(f"The database cannot store this: {remedy(error)}.") from error
+            raise StoreUnavailable(f"The database {self.name} failed: {remedy(error)}.") from error
+        except sqlite3.Error as error:
             raise StoreUnavailable(f"The database {self.name} failed: {remedy(error)}.") from error
         except (NoTurn, PoolTimeout) as error:
             raise StoreUnavailable(f"The database {self.name} is busy: too many wait for it; try again.") from error
@@ -102,11 +112,38 @@ def open_engine(url: URL, busy_timeout_s: float, foreign_keys: bool) -> Engine:
             f"DAILIES_DATABASE_URL asks for {url.drivername}, which needs the module {error.name}: "
             "pip install 'dailies[postgres]'."
         ) from error
+    event.listen(engine, "before_cursor_execute", _check_values)
     if is_sqlite:
         _set_up_sqlite(engine, busy_timeout_s, foreign_keys)
     elif foreign_keys:  # a migration waits for another one for as long as that takes
         _set_up_postgresql(engine, busy_timeout_s)
     return engine
+
+
+def check_text(*texts: str) -> None:
+    """Raises ConfigError for a text that no database stores: with a NUL, or half of a surrogate pair."""
+    for text in texts:
+        if found := UNSTORABLE.search(text):
+            shown = text[:40].encode("unicode_escape").decode()
+            raise ConfigError(
+                f"The text '{shown}' has a character that cannot be stored (U+{ord(found[0]):04X}): remove it."
+            )
+
+
+def storable(value: Any) -> Any:
+    """A text, or what JSON knows, with U+FFFD for what no database stores: for what must be kept whatever it says."""
+    if isinstance(value, str):
+        return UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, Mapping):
+        return {storable(key): storable(one) for key, one in value.items()}
+    return [storable(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _check_values(_: Any, __: Any, ___: str, parameters: Any, ____: Any, many: bool) -> None:
+    """Before every statement, of every table and column; several rows may come as one flat row."""
+    for one in parameters.values() if isinstance(parameters, Mapping) else parameters:
+        values = one.values() if isinstance(one, Mapping) else one if isinstance(one, tuple | list) else (one,)
+        check_text(*(value for value in values if isinstance(value, str)))
 
 
 def _set_up_sqlite(engine: Engine, busy_timeout_s: float, foreign_keys: bool) -> None:

@@ -11,20 +11,21 @@ prompt, chosen and rejected will do (parquet, JSON, JSON Lines, CSV), its clips 
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from engine.data.clip_files import frames_file, has_files
-from engine.data.imports import import_clip
+from engine.data.imports import clips_kept, read_record
 from engine.data.pair_tables import SIDES
-from engine.data.runs import write_whole
+from engine.data.publishing import publish_text
 from engine.data.store import ClipRecord, Store
 from engine.data.videodpo import READERS, FoundPair, find_pairs, is_videodpo
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, DailiesError, StoreError
 from engine.preferences.pairs import PreferencePair
+from rewards.clip import Clip
 
 Layout = Literal["huggingface", "trl", "videodpo"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -89,17 +90,36 @@ def import_pairs(store: Store, folder: Path, name: str) -> ImportedPairs:
     if not folder.exists():
         raise ConfigError(f"There is no folder or file {folder} to import.")
     rows, skipped = [], []
-    for found in _read(folder):
-        try:
-            rows.append(_import_row(store, found, target))
-        except DailiesError as error:
-            skipped.append(f"{found.place[:1].upper()}{found.place[1:]}: {error}")
-    if not rows:
-        why = f" The first was skipped: {skipped[0]}" if skipped else ""
-        raise ConfigError(f"{folder} has no pair that can be used.{why}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(target, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    given = list(_read(folder))  # all of it: a later table that cannot be read refuses the whole import
+    with clips_kept(store) as keep:
+        for found in given:
+            try:
+                row = _read_row(found)
+            except DailiesError as error:
+                skipped.append(f"{found.place[:1].upper()}{found.place[1:]}: {error}")
+                continue
+            for record, clip in row.clips:
+                keep(record, clip)
+            rows.append(row.line(target, store.workspace))
+        if not rows:
+            why = f" The first was skipped: {skipped[0]}" if skipped else ""
+            raise ConfigError(f"{folder} has no pair that can be used.{why}")
+        _write_new(target, _lines(rows))
     return ImportedPairs(file=target, pairs=len(rows), skipped=tuple(skipped))
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _write_new(target: Path, text: str) -> None:
+    """Write a file whole. Raises ConfigError when there is one of this name, StoreError when it cannot be written."""
+    try:
+        publish_text(target, text, new=True)
+    except FileExistsError as error:
+        raise ConfigError(f"There are pairs '{target.stem}' already: choose another name.") from error
+    except OSError as error:
+        raise StoreError(f"The pairs cannot be written to {target}: {error.strerror or error}.") from error
 
 
 def pairs_file(workspace: Workspace, name: str) -> Path:
@@ -181,24 +201,40 @@ def _read(place: Path) -> Iterator[FoundPair]:
         yield from (replace(found, folder=place) for found in find_pairs(path))
 
 
-def _import_row(store: Store, found: FoundPair, target: Path) -> dict[str, Any]:
-    """Import a row's clips; the row as the pairs file has it. Raises a DailiesError that says why it cannot be used."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """A row whose clips can be used, the chosen one first."""
+
+    prompt: str
+    clips: tuple[tuple[ClipRecord, Clip], tuple[ClipRecord, Clip]]
+    numbers: dict[str, float]
+
+    def line(self, target: Path, workspace: Workspace) -> dict[str, Any]:
+        """As the pairs file `target` has it."""
+        (chosen, _), (rejected, _) = self.clips
+        sides = {"chosen": _from(target, workspace, chosen), "rejected": _from(target, workspace, rejected)}
+        ids = {"chosen_clip": chosen.id, "rejected_clip": rejected.id}
+        return {"prompt": self.prompt, **sides, "margin": 1.0, **self.numbers, "source": "dataset", **ids}
+
+
+def _read_row(found: FoundPair) -> _Row:
+    """Read a row's clips, and keep nothing. Raises a DailiesError that says why it cannot be used."""
     if found.pair is None:
         raise ConfigError(found.problem)
     row, prompt = found.pair, str(found.pair["prompt"])
-    chosen, rejected = (_import_clip(store, found.clip(side), prompt, found.folder) for side in SIDES)
-    if chosen.id == rejected.id:
+    chosen, rejected = (_read_clip(found.clip(side), prompt, found.folder) for side in SIDES)
+    if chosen[0].id == rejected[0].id:
         raise ConfigError("the chosen and the rejected clip are the same.")
-    shapes = [(clip.num_frames, clip.width, clip.height) for clip in (chosen, rejected)]
+    shapes = [(clip.num_frames, clip.width, clip.height) for clip, _ in (chosen, rejected)]
     if shapes[0] != shapes[1]:
         raise ConfigError(f"its clips differ in frames and size: {shapes[0]} and {shapes[1]}.")
-    kept: dict[str, Any] = {name: row[name] for name in ("margin", "score") if name in row}
-    sides = {"chosen": _from(target, store, chosen), "rejected": _from(target, store, rejected)}
-    ids = {"chosen_clip": chosen.id, "rejected_clip": rejected.id}
-    return {"prompt": prompt, **sides, "margin": 1.0, **kept, "source": "dataset", **ids}
+    numbers: dict[str, float] = {name: row[name] for name in ("margin", "score") if name in row}
+    votes = str(row.get("votes", ""))
+    counted = {"votes": int(votes)} if votes.isascii() and votes.isdigit() and len(votes) < 10 else {}
+    return _Row(prompt=prompt, clips=(chosen, rejected), numbers=numbers | counted)
 
 
-def _import_clip(store: Store, said: Path, prompt: str, folder: Path) -> ClipRecord:
+def _read_clip(said: Path, prompt: str, folder: Path) -> tuple[ClipRecord, Clip]:
     """A row's clip, which may not lie outside of the folder."""
     try:
         path = said.resolve(strict=True)
@@ -210,7 +246,7 @@ def _import_clip(store: Store, said: Path, prompt: str, folder: Path) -> ClipRec
         raise ConfigError(f"the clip {_within(said, folder)!r} is not in the folder.")
     if not path.is_file():
         raise ConfigError(f"there is no clip {_within(said, folder)!r} in the folder.")
-    return import_clip(store, path, prompt)
+    return read_record(path, prompt)
 
 
 def _within(said: Path, folder: Path) -> str:
@@ -218,8 +254,8 @@ def _within(said: Path, folder: Path) -> str:
     return str(said.relative_to(folder) if said.is_relative_to(folder) else said)[:80]
 
 
-def _from(target: Path, store: Store, clip: ClipRecord) -> str:
+def _from(target: Path, workspace: Workspace, clip: ClipRecord) -> str:
     """The path of a clip's frames from the pairs file, so that a workspace may be moved as a whole."""
-    up = len(target.parent.relative_to(store.workspace.root).parts)
-    inside = frames_file(store.workspace, clip.id).relative_to(store.workspace.root)
+    up = len(target.parent.relative_to(workspace.root).parts)
+    inside = frames_file(workspace, clip.id).relative_to(workspace.root)
     return "/".join([*[".."] * up, *inside.parts])

@@ -1,14 +1,13 @@
-"""Which clips a labeller may look at: those of the pairs that they were given."""
+"""Which clips a labeller may look at: those of the pairs that they were shown."""
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 
 from engine.data.store import Store
-from engine.data.tables import ASSIGNMENTS, PAIRS
+from engine.data.tables import ASSIGNMENTS
 
 
-def was_given(store: Store, labeller: str, clip_id: str) -> bool:
-    """Whether the labeller was ever given a pair with this clip, in any campaign."""
-    query = select(ASSIGNMENTS.c.id).join(PAIRS, PAIRS.c.id == ASSIGNMENTS.c.pair_id).limit(1)
-    of_clip = or_(PAIRS.c.clip_a == clip_id, PAIRS.c.clip_b == clip_id)
+def was_given(store: Store, labeller: str, showing: str) -> bool:
+    """Whether this showing (the number of an assignment, in digits) is one of the labeller's, in any campaign."""
+    query = select(ASSIGNMENTS.c.id).where(ASSIGNMENTS.c.id == int(showing), ASSIGNMENTS.c.labeller == labeller)
     with store.database.reading() as connection:
-        return connection.execute(query.where(ASSIGNMENTS.c.labeller == labeller, of_clip)).first() is not None
+        return connection.execute(query).first() is not None

@@ -10,7 +10,14 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from engine.data.assigning import Asking, askable, free_pairs, open_assignments, votes_to_ask_for
+from engine.data.assigning import (
+    Asking,
+    askable,
+    free_pairs,
+    has_its_votes,
+    open_assignments,
+    votes_to_ask_for,
+)
 from engine.data.campaign_spec import CampaignSpec
 from engine.data.store import now
 from engine.data.tables import ASSIGNMENTS, PAIRS, VOTES
@@ -131,6 +138,8 @@ def _of_labeller(
 
 def _remaining(connection: Connection, asking: Asking) -> int:
     """The pairs that the labeller has before them and those that they can still be given."""
+    if has_its_votes(connection, asking):
+        return 0
     free = connection.scalar(select(func.count()).select_from(free_pairs(asking).subquery())) or 0
     room = votes_to_ask_for(connection, asking)
     return len(open_assignments(connection, asking)) + (free if room is None else min(free, room))

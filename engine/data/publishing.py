@@ -1,4 +1,4 @@
-"""Folders that are whole or not there, whatever dies in between."""
+"""Folders and files that are whole or not there, whatever dies in between."""
 
 import os
 import secrets
@@ -22,6 +22,25 @@ def publish_folder(partial: Path, target: Path) -> None:
     else:
         os.replace(partial, target)
     flush(target.parent)
+
+
+def publish_text(path: Path, text: str, *, new: bool = False) -> None:
+    """Write a file whole, or not at all; what is written is on the disk before the file has its name.
+
+    With `new` a name that is taken raises FileExistsError. Raises OSError, or UnicodeEncodeError for half of a
+    surrogate pair.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        flush(partial)
+        if new:
+            os.link(partial, path)  # unlike a rename, it refuses a name that is taken
+        else:
+            os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:

@@ -15,13 +15,14 @@ runs/<id>/
 A run may be moved within its workspace, and a workspace as a whole, with the files in it that its runs learn from.
 """
 
+import hashlib
 import json
 import math
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -54,6 +55,8 @@ class Run:
         preset: TrainPreset,
         start: Path | None = None,
         prepare: "Callable[[Run], None]" = lambda run: None,
+        *,
+        key: str | None = None,
     ) -> Self:
         """A new run of a resolved preset; it begins with the adapter in the folder `start`, or the base model.
 
@@ -62,17 +65,30 @@ class Run:
 
         Files that the preset names are noted with their whole paths, for the process that trains may start elsewhere;
         those of the workspace by the way to them from the run's folder, so that they can be moved together.
+
+        `key` names the request: sent again, it returns the run that it created. When anything fails nothing of the run
+        is left.
         """
-        run = cls(workspace.runs / f"{preset.key}-{secrets.token_hex(3)}")
+        digits = hashlib.sha256(key.encode()).hexdigest()[:12] if key else secrets.token_hex(3)
+        run = cls(workspace.runs / f"{preset.key}-{digits}")
+        if key and run.resolved.is_file():
+            return run
         try:
-            run.folder.mkdir(parents=True)
-            if start is not None:
-                run.begin_with(start)
-            prepare(run)
-            run.replace_preset(preset)
+            with ExitStack() as undo:
+                undo.callback(run.discard)
+                run.folder.mkdir(parents=True, exist_ok=bool(key))
+                if start is not None:
+                    run.begin_with(start)
+                prepare(run)
+                run.replace_preset(preset)  # the last: without it the folder is no run
+                undo.pop_all()
         except OSError as error:
             raise StoreError(f"The run {run.folder} cannot be written: {error.strerror or error}.") from error
         return run
+
+    def discard(self) -> None:
+        """Remove a run that was created and could not be filed."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @classmethod
     def find(cls, workspace: Workspace, run_id: str) -> Self:
@@ -165,7 +181,9 @@ class Run:
 
     def begin_with(self, adapter: Path) -> None:
         """Begin with the weights in this folder."""
-        shutil.copytree(adapter, self.start, ignore=lambda folder, names: set(names) - set(WEIGHT_FILES))
+        shutil.copytree(
+            adapter, self.start, ignore=lambda folder, names: set(names) - set(WEIGHT_FILES), dirs_exist_ok=True
+        )
 
     def last_line(self) -> str:
         """The last that the training process said: where it failed, why."""

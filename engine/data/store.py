@@ -138,9 +138,14 @@ class Store:
 
     def add_clip(self, record: ClipRecord) -> ClipRecord:
         """Store a record; a clip that is there already keeps its scores and date, and comes back if it was deleted."""
+        self.add_clips([record])
+        return self.clip(record.id)
+
+    def add_clips(self, records: Iterable[ClipRecord]) -> None:
+        """Store all of the records or none."""
         with self.database.writing() as connection:
-            upsert(connection, CLIPS, {**asdict(record), "deleted_at": None}, keep=KEPT_COLUMNS)
-            return _record(connection.execute(select(CLIPS).where(CLIPS.c.id == record.id)).one())
+            for record in records:
+                upsert(connection, CLIPS, {**asdict(record), "deleted_at": None}, keep=KEPT_COLUMNS)
 
     def clip(self, clip_id: str) -> ClipRecord:
         """One clip, a deleted one too. Raises StoreError when there is none of this id."""

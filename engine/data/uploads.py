@@ -4,7 +4,8 @@ import logging
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,25 +17,34 @@ KEEP = timedelta(days=1)  # a job that failed may be filed again for so long
 log = logging.getLogger(__name__)
 
 
-def keep_uploads(workspace: Workspace, sent: Sequence[Path]) -> Path:
-    """Move files that were sent together to a folder of their own and say which: two jobs never share one.
+@contextmanager
+def kept_uploads(workspace: Workspace, sent: Sequence[Path]) -> Iterator[Path]:
+    """A new folder with files that were sent together, for a job that is filed in the `with` block.
 
-    Of two files of one name the later wins. Raises StoreError when one is gone or cannot be moved.
+    When the block raises, the files go back to where they were sent and the folder is removed: the person who is told
+    what was refused can send the same form again. Of two files of one name the later wins. Raises StoreError when one
+    is gone or cannot be moved.
     """
-    folder = workspace.uploads / f"kept-{secrets.token_hex(8)}"
-    folder.mkdir(parents=True)
-    for path in sent:
-        try:
-            shutil.move(path, folder / path.name)
-        except OSError as error:
-            why = error.strerror or error
-            raise StoreError(f"The upload '{path.name}' was not kept ({why}): send it again.") from error
-    return folder
+    folder, moved = workspace.uploads / f"kept-{secrets.token_hex(8)}", dict[Path, Path]()
+    with ExitStack() as undo:
+        undo.callback(_put_back, folder, moved)
+        for path in sent:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.move(path, folder / path.name)
+            except OSError as error:
+                why = error.strerror or error
+                raise StoreError(f"The upload '{path.name}' was not kept ({why}): send it again.") from error
+            moved[folder / path.name] = path
+        yield folder
+        undo.pop_all()
 
 
-def keep_upload(workspace: Workspace, sent: Path) -> Path:
-    """The same for one file; says where it is now."""
-    return keep_uploads(workspace, [sent]) / sent.name
+def _put_back(folder: Path, moved: Mapping[Path, Path]) -> None:
+    for kept, path in moved.items():
+        with suppress(OSError):
+            shutil.move(kept, path)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def discard_upload(workspace: Workspace, path: Path) -> None:

@@ -3,6 +3,8 @@
 Columns: prompt, left_clip, right_clip, left_entrant, right_entrant, labeller, choice, note, ms, is_repeat, created_at,
 client_uuid, pair_id, and axis:<name> for each axis of the rubric. To come in, a row needs left_clip, right_clip,
 labeller and choice; a row without client_uuid gets one of its content, so that a file that is read twice counts once.
+`is_repeat` (1 or 0) keeps a repeat what it was; without it the second showing to a labeller is the repeat. Text cells
+that a spreadsheet would evaluate are guarded, see `engine.data.spreadsheet`.
 """
 
 import csv
@@ -10,11 +12,16 @@ import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from engine.data.campaigns import Campaigns
+from engine.data.database import check_text
+from engine.data.spreadsheet import guarded, unguarded
+from engine.data.store import now
 from engine.data.text_files import Table, csv_table
+from engine.data.vote_intake import NAMESPACE, IncomingVote
 from engine.data.votes import StoredVote, Vote
 from engine.errors import ConfigError, DailiesError, StoreError
 
@@ -22,7 +29,7 @@ FIRST = ("prompt", "left_clip", "right_clip", "left_entrant", "right_entrant", "
 LAST = ("note", "ms", "is_repeat", "created_at", "client_uuid", "pair_id")
 AXIS = "axis:"
 NEEDED = ("left_clip", "right_clip", "labeller", "choice")
-SPACE = uuid.UUID("8a6a3f0c-7d0f-4b54-9a7e-64a1c2d0b6f3")  # of the client_uuids made here
+REPEATS: Mapping[str, bool | None] = {"": None, "0": False, "false": False, "1": True, "true": True}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,22 +58,26 @@ def export_votes(campaigns: Campaigns, campaign_id: str, path: Path) -> int:
 def import_votes(campaigns: Campaigns, campaign_id: str, path: Path) -> ImportedVotes:
     """Add votes on the campaign's pairs, each as if its labeller had been given the pair with those sides.
 
+    All in one transaction: a row that is refused changes nothing.
+
     Raises ConfigError when the file is no such table, StoreError for an unknown campaign.
     """
     pairs = {frozenset((pair.clip_a, pair.clip_b)): pair.id for pair in campaigns.pairs(campaigns.get(campaign_id).id)}
-    before = {one.vote.client_uuid for one in campaigns.votes(campaign_id, history=True)}
-    stored, known, skipped = 0, 0, []
+    rows, lines, problems = [], [], {}
     for row in _read(path).rows:
         try:
             if row.problem:
                 raise ConfigError(row.problem)
-            vote = _vote(row.fields, pairs)
-            campaigns.give(campaign_id, vote)
-            is_new = campaigns.vote(vote).vote.client_uuid not in before
-            stored, known = stored + is_new, known + (not is_new)
+            rows.append(_incoming(row.fields, pairs))
+            lines.append(row.line)
         except DailiesError as error:
-            skipped.append(f"Line {row.line}: {error}")
-    return ImportedVotes(stored=stored, known=known, skipped=tuple(skipped))
+            problems[row.line] = error
+    outcomes = campaigns.take(campaign_id, rows)
+    for line, outcome in zip(lines, outcomes, strict=True):
+        if isinstance(outcome, DailiesError):
+            problems[line] = outcome
+    skipped = tuple(f"Line {line}: {problem}" for line, problem in sorted(problems.items()))
+    return ImportedVotes(stored=outcomes.count(True), known=outcomes.count(False), skipped=skipped)
 
 
 def _row(one: StoredVote) -> dict[str, Any]:
@@ -75,7 +86,8 @@ def _row(one: StoredVote) -> dict[str, Any]:
     said |= {"pair_id": vote.pair_id, "ms": "" if vote.ms is None else str(vote.ms), "prompt": one.prompt}
     shown = {name: getattr(one, name) for name in ("left_clip", "right_clip", "left_entrant", "right_entrant")}
     axes = {f"{AXIS}{axis}": choice for axis, choice in vote.axes.items()}
-    return {**said, **shown, **axes, "is_repeat": int(one.is_repeat), "created_at": one.created_at.isoformat()}
+    cells = {name: guarded(text) for name, text in {**said, **shown, **axes}.items()}
+    return {**cells, "is_repeat": int(one.is_repeat), "created_at": one.created_at.isoformat()}
 
 
 def _read(path: Path) -> Table:
@@ -83,6 +95,26 @@ def _read(path: Path) -> Table:
     if missing := [name for name in NEEDED if name not in table.columns]:
         raise ConfigError(f"{path} has no column {missing[0]}: votes need {', '.join(NEEDED)}.")
     return table
+
+
+def _incoming(row: Mapping[str, Any], pairs: Mapping[frozenset[str], str]) -> IncomingVote:
+    """A row as it was exported, or as a person wrote it. Raises ConfigError."""
+    text = {name: unguarded(cell) for name, cell in row.items() if isinstance(cell, str)}
+    said = text.get("is_repeat", "").strip().lower()
+    if said not in REPEATS:
+        raise ConfigError(f"is_repeat = {said[:20]!r} will not do: write 1, 0, or nothing.")
+    vote = _vote(text, pairs)
+    check_text(vote.note, vote.labeller)
+    return IncomingVote(vote=vote, is_repeat=REPEATS[said], voted_at=_moment(text.get("created_at", "")))
+
+
+def _moment(said: str) -> datetime:
+    """When the vote was cast; now where the table does not say, or names a moment that is still to come."""
+    try:
+        moment = datetime.fromisoformat(said)
+    except ValueError:
+        return now()
+    return min(moment, now()) if moment.tzinfo is not None else now()
 
 
 def _vote(row: Mapping[str, str], pairs: Mapping[frozenset[str], str]) -> Vote:
@@ -97,7 +129,7 @@ def _vote(row: Mapping[str, str], pairs: Mapping[frozenset[str], str]) -> Vote:
         "axes": axes,
     }
     fields |= {"note": row.get("note") or "", "ms": _milliseconds(row.get("ms") or "")}
-    named = row.get("client_uuid") or str(uuid.uuid5(SPACE, repr(sorted((str(k), str(v)) for k, v in row.items()))))
+    named = row.get("client_uuid") or str(uuid.uuid5(NAMESPACE, repr(sorted((str(k), str(v)) for k, v in row.items()))))
     return Vote.read({**fields, "client_uuid": named}, row["labeller"])
 
 

@@ -10,6 +10,7 @@ What runs is not interrupted by what waits. With the state change go the device 
 of the journal (`journal`).
 """
 
+import hashlib
 import logging
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, update
 
-from engine.data.database import Database
+from engine.data.database import Database, storable
 from engine.data.store import Store, now
 from engine.data.tables import JOBS
 from engine.errors import Cancelled, ConfigError, JobError
@@ -54,22 +55,32 @@ class JobQueue:
         self.kinds = kinds
         self._database = store.database
 
-    def submit(self, spec: JobSpec) -> Job:
-        """Queue a job. Raises ConfigError or JobError when it could not work: nothing is queued then."""
+    def submit(self, spec: JobSpec, key: str | None = None) -> Job:
+        """Queue a job. `key` names the request: sent again, it returns the job that it queued.
+
+        Raises ConfigError or JobError when it could not work: nothing is queued then.
+        """
         kind = kind_of(spec.kind, self.kinds)
         config = kind.read(spec.config)
         row = {
             **spec.model_dump(),
             "resources": kind.place(spec.resources).model_dump(exclude_defaults=True),
             "priority": PRIORITIES[spec.priority or ("high" if kind.quick(config) else "normal")],
-            "id": secrets.token_hex(4),
+            "id": self.id_of(key) or secrets.token_hex(4),
             "status": "queued",
             "created_at": now(),
         }
         with self._database.writing() as connection:
-            connection.execute(JOBS.insert().values(row))
-            journal.enter(connection, row["id"], "queued")
+            same = select(JOBS.c.id).where(JOBS.c.id == row["id"], JOBS.c.kind == spec.kind)
+            if key is None or connection.scalar(same) is None:
+                connection.execute(JOBS.insert().values(row))
+                journal.enter(connection, row["id"], "queued")
         return self.get(row["id"])
+
+    @staticmethod
+    def id_of(key: str | None) -> str | None:
+        """The id of the job that a request of this key files."""
+        return hashlib.sha256(key.encode()).hexdigest()[:8] if key else None
 
     def get(self, job_id: str) -> Job:
         """One job; the beginning of its id will do where no other begins so. Raises JobError when there is none."""
@@ -267,7 +278,8 @@ class JobQueue:
     def finish(self, job_id: str, status: Status, *, result: dict[str, Any] | None = None, error: str = "") -> None:
         """Write how a running job ended: done, failed, cancelled or lost. A job that is over already stays as it is."""
         exit_code = {"done": 0, "failed": 1}.get(status)
-        values = {"status": status, "result": result, "error": error or None, "exit_code": exit_code}
+        said = {"result": storable(result), "error": storable(error) or None}  # of a tool, or a file's name: any text
+        values = {"status": status, **said, "exit_code": exit_code}
         with self._database.writing() as connection:
             _change(connection, job_id, ACTIVE, {**values, "ended_at": now()})
 

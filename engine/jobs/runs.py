@@ -5,11 +5,13 @@ The run's folder and the newest job for it tell its state: nothing is kept besid
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from engine.config.presets import change_preset
 from engine.config.schema import TrainPreset
+from engine.data.locks import locked
 from engine.data.runs import Run, list_runs
 from engine.errors import ConfigError, DailiesError, JobError
 from engine.jobs.queue import JobQueue
@@ -27,6 +29,7 @@ JOB_STATES: Mapping[str, State] = {
 }
 GOES_ON: tuple[State, ...] = ("new", "stopped", "failed", "lost")
 LIMIT = 1000
+FILING_LOCK = ".filing.lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,28 +71,29 @@ def run_state(queue: JobQueue, run_id: str) -> RunState:
     return _state(run, _newest_jobs(queue).get(run.id))
 
 
-def file_run(queue: JobQueue, run: Run, where: Resources | None = None) -> Job:
+def file_run(queue: JobQueue, run: Run, where: Resources | None = None, key: str | None = None) -> Job:
     """Queue a run, from its start or its last checkpoint; it goes on where it was, unless `where` says otherwise.
 
-    Raises JobError when it is queued or trained already.
+    `key` names the request, see `JobQueue.submit`. Raises JobError when it is queued or trained already.
     """
-    job = _newest_jobs(queue).get(run.id)
-    if job is not None and job.status not in ENDED:
-        raise JobError(f"The run {run.id} is {job.status} already, as job {job.id}: cancel that first.")
-    if where is None and job is not None:
-        where = read_resources({**job.resources, "address": ""})  # the cluster may have moved since
-    return queue.submit(JobSpec.train(run.id, where))
+    with locked(queue.store.workspace.runs / FILING_LOCK):  # of two windows that press the same button, one files
+        job = _newest_jobs(queue).get(run.id)
+        if job is not None and job.status not in ENDED and job.id != JobQueue.id_of(key):
+            raise JobError(f"The run {run.id} is {job.status} already, as job {job.id}: cancel that first.")
+        if where is None and job is not None:
+            where = read_resources({**job.resources, "address": ""})  # the cluster may have moved since
+        return queue.submit(JobSpec.train(run.id, where), key)
 
 
-def resume(queue: JobQueue, run_id: str) -> Job:
+def resume(queue: JobQueue, run_id: str, key: str | None = None) -> Job:
     """Go on with a run that is not finished."""
     found = run_state(queue, run_id)
     if found.state == "finished":
         raise JobError(f"The run {run_id} is finished: extend it by some steps, or start another with its settings.")
-    return file_run(queue, found.run)
+    return file_run(queue, found.run, key=key)
 
 
-def extend(queue: JobQueue, run_id: str, steps: int) -> Job:
+def extend(queue: JobQueue, run_id: str, steps: int, key: str | None = None) -> Job:
     """Train a run that is not being trained for `steps` updates more than it was to have.
 
     The schedule of the learning rate is stretched to the new length. What Generate has of the run stays until then.
@@ -102,9 +106,23 @@ def extend(queue: JobQueue, run_id: str, steps: int) -> Job:
             f"The run {run_id} cannot be extended: it is {found.state}, or kept no checkpoint to go on from."
         )
     length = max(int(found.preset.settings.get("max_steps") or 0), found.of) + steps  # type: ignore[arg-type]
-    found.run.replace_preset(change_preset(found.preset, {"settings": {"max_steps": length}}))
-    shutil.rmtree(found.run.adapter, ignore_errors=True)
-    return file_run(queue, found.run)
+    changed = change_preset(found.preset, {"settings": {"max_steps": length}})
+    return _filed_changed(queue, found.run, found.preset, changed, key)
+
+
+def _filed_changed(queue: JobQueue, run: Run, before: TrainPreset, changed: TrainPreset, key: str | None) -> Job:
+    """File a run with other settings and without its adapter; both are as before when it cannot be filed."""
+    aside = run.folder / "adapter.before"
+    with ExitStack() as undo:
+        undo.callback(run.replace_preset, before)
+        run.replace_preset(changed)
+        if run.adapter.is_dir():
+            run.adapter.rename(aside)
+            undo.callback(aside.rename, run.adapter)
+        job = file_run(queue, run, key=key)
+        undo.pop_all()
+    shutil.rmtree(aside, ignore_errors=True)
+    return job
 
 
 def changed_copy(run: Run, changes: Mapping[str, Any]) -> TrainPreset:

@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
 from engine.config.presets import preset_keys
+from engine.data.publishing import publish_text
 from engine.data.votes import StoredVote
 from engine.errors import ConfigError
 from engine.preferences.choosing import Scores
@@ -109,8 +110,9 @@ def save_mix(folder: Path, key: str, learned: LearnedMix, base: Mix, provenance:
     if not NAME.fullmatch(key):
         raise ConfigError(f"The name of a mix has letters, digits, _ and - only, but got {key[:40]!r}.")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(_toml(key, learned, base, provenance), encoding="utf-8")
+        publish_text(path, _toml(key, learned, base, provenance), new=True)
+    except FileExistsError as error:
+        raise ConfigError(f"There is a mix '{key}' already: choose another name.") from error
     except OSError as error:
         raise ConfigError(f"The mix cannot be written to {folder}: {error.strerror or error}.") from error
     return path

@@ -35,14 +35,14 @@ class Lineage(BaseModel):
     left_out: tuple[str, ...] = ()
 
 
-def create_run(store: Store, preset: TrainPreset, start: Path | None = None) -> Run:
+def create_run(store: Store, preset: TrainPreset, start: Path | None = None, key: str | None = None) -> Run:
     """A new run, from the adapter in the folder `start` if it is given; of a preset that names a campaign, with the
-    pairs of its votes so far.
+    pairs of its votes so far. `key` names the request, see `Run.create`.
 
     Raises ConfigError when the votes make no pair, StoreError when there is no such campaign.
     """
     frozen = freeze_pairs(store, preset)
-    return Run.create(store.workspace, preset, start, prepare=lambda run: keep_pairs(store, run, frozen))
+    return Run.create(store.workspace, preset, start, lambda run: keep_pairs(store, run, frozen), key=key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,13 +103,19 @@ def test_a_labeller_sees_only_clips_that_were_given(
     ids = [make_clip(seed=seed, files=True).id for seed in (1, 2, 3)]
     campaign = Campaigns(desk.store).create(CampaignSpec(title="t", clip_ids=tuple(ids[:2])))
     anna, eva = logged_in(server, file, "anna"), logged_in(server, file, "eva")
-    urls = [f"/media/clips/{clip_id}/clip.mp4" for clip_id in ids]
-    assert [anna.get(url).status_code for url in urls] == [403] * 3
+    by_id = [f"/media/clips/{clip_id}/{name}" for clip_id in ids for name in ("clip.mp4", "poster.jpg", "frames.mkv")]
     said = anna.post("/voting/next", json={"campaign": campaign.id, "labeller": "eva"}).json()
     assert len(said["pairs"]) == 1 and "mini" not in str(said)
-    assert [anna.get(url).status_code for url in urls] == [200, 200, 403]
-    assert [eva.get(url).status_code for url in urls] == [200] * 3
-    assert anna.get(f"/media/clips/{ids[0]}/frames.mkv").status_code == 403
+    urls = [clip["url"] for clip in said["pairs"][0]["clips"]]
+    theirs = Campaigns(desk.store).next_pairs(campaign.id, "bob") or Campaigns(desk.store).next_pairs(
+        Campaigns(desk.store).create(campaign.spec).id, "bob"
+    )
+    others = [f"/voting/clip/{theirs[0].id}/{side}.mp4" for side in ("left", "right")]
+    assert [anna.get(url).status_code for url in (*urls, *others, "/voting/clip/999999999/left.mp4")] == [
+        *(200, 200, 403, 403, 403)
+    ]
+    assert {anna.get(url).status_code for url in by_id} == {403}  # a clip's own address says when it was made
+    assert [eva.get(url).status_code for url in (*urls, *others, *by_id)] == [200] * 13
     assert Campaigns(desk.store).progress(campaign.id).labellers[0].labeller == "anna"
 
 

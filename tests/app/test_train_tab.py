@@ -135,7 +135,8 @@ def test_a_recipe_is_saved_once_and_opened(desk: Desk) -> None:
     assert saved["form"]["choices"]["recipe"] == "my_own"
     assert load_train_preset("my_own").settings["learning_rate"] == 0.002
     with pytest.raises(ConfigError, match="There is a recipe 'my_own' already"):
-        recipe.save(desk, sent)
+        recipe.save(desk, {**sent, "settings": {"learning_rate": "0.003"}})
+    assert recipe.save(desk, sent)["note"] == saved["note"]  # the same again, its answer lost, is no other
     for key in ("", "../up", "a b", "x" * 9 + "/y"):
         with pytest.raises(ConfigError, match="key"):
             recipe.save(desk, {**sent, "key": key})

@@ -22,6 +22,7 @@ from app.voting import voting_routes
 from engine.data.campaign_spec import CampaignSpec
 from engine.data.campaigns import Campaign, Campaigns
 from engine.errors import ConfigError
+from tests.app.voting_calls import ask, cast, shown, undo
 
 MakeClip = Callable[..., Any]
 HOSTILE = "<img src=x onerror=alert(1)> ../../etc/passwd"
@@ -43,15 +44,6 @@ def campaign(desk: Desk, make_clip: MakeClip) -> Campaign:
     return Campaigns(desk.store).create(spec)
 
 
-def ask(client: TestClient, name: str, campaign: Campaign, **fields: Any) -> Any:
-    return client.post(f"/voting/{name}", json={"campaign": campaign.id, "labeller": "anna", **fields})
-
-
-def cast(pair: dict[str, Any], choice: str = "left", **fields: Any) -> dict[str, Any]:
-    shown = {"pair_id": pair["pair_id"], "shown_left": pair["shown_left"]}
-    return {**shown, "choice": choice, "client_uuid": str(uuid.uuid4()), "ms": 1200, **fields}
-
-
 def test_the_pairs_tell_no_model(client: TestClient, campaign: Campaign) -> None:
     said = ask(client, "next", campaign).json()
     assert len(said["pairs"]) == 4 and (said["done"], said["remaining"], said["open"]) == (0, 6, True)
@@ -59,21 +51,24 @@ def test_the_pairs_tell_no_model(client: TestClient, campaign: Campaign) -> None
     assert ask(client, "next", campaign).json()["pairs"] == said["pairs"]  # asked again: the same, same sides
 
 
-def test_a_vote_is_stored_once_and_then_tells_who_it_was(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+def test_a_vote_is_stored_once_and_the_answer_names_it(client: TestClient, campaign: Campaign, desk: Desk) -> None:
     pair = ask(client, "next", campaign).json()["pairs"][0]
     vote = cast(pair, "right", axes={"motion": "tie"}, note=HOSTILE)
     replies = [ask(client, "vote", campaign, vote=vote) for _ in range(3)]
-    assert [reply.status_code for reply in replies] == [200] * 3 and "mini" in replies[0].json()["revealed"]
+    assert [reply.status_code for reply in replies] == [200] * 3
+    assert replies[0].json() == {"stored": vote["client_uuid"], "said": text.CHOICES["right"]}
     (stored,) = Campaigns(desk.store).votes(campaign.id)
-    assert stored.winner == pair["clips"][1]["id"] == stored.right_clip and stored.vote.note == HOSTILE
+    assert stored.winner == shown(desk, pair).right_clip == stored.right_clip and stored.vote.note == HOSTILE
     assert ask(client, "next", campaign).json()["pairs"][0] != pair
 
 
 def test_a_vote_is_refused_with_the_reason(client: TestClient, campaign: Campaign) -> None:
     pair = ask(client, "next", campaign).json()["pairs"][0]
-    wrong_side = cast({**pair, "shown_left": pair["clips"][1]["id"]})
     bad = [
-        wrong_side,
+        cast({"showing": 999_999_999}),
+        cast({"showing": str(pair["showing"])}),
+        cast({"showing": True}),
+        cast({"showing": 10**30}),
         cast(pair, axes={"smell": "left"}),
         cast(pair, "up"),
         cast(pair, client_uuid="x"),
@@ -85,9 +80,11 @@ def test_a_vote_is_refused_with_the_reason(client: TestClient, campaign: Campaig
     replies.append(ask(client, "vote", campaign, vote=cast(pair), labeller="bob"))
     replies.append(ask(client, "next", campaign, labeller="   "))
     assert [reply.status_code for reply in replies] == [409] * len(replies)
-    assert all(reply.json()["problem"] for reply in replies)
+    assert all(reply.json()["problem"] and reply.json()["refused"] is True for reply in replies)
     assert client.post("/voting/next", json={"campaign": "nope", "labeller": "a"}).status_code == 409
-    assert client.post("/voting/next", content=b"[]").status_code == 422
+    for body in (b"[]", b"{", b"null", b""):
+        reply = client.post("/voting/next", content=body)
+        assert reply.status_code == 422 and reply.json()["refused"] is True
 
 
 def test_a_clock_that_jumped_is_no_time(client: TestClient, campaign: Campaign, desk: Desk) -> None:
@@ -115,20 +112,30 @@ def test_a_database_that_is_away_is_no_refusal(client: TestClient, campaign: Cam
 
 
 def test_undo_gives_the_pair_again(client: TestClient, campaign: Campaign) -> None:
-    assert "no vote" in ask(client, "undo", campaign).json()["problem"]
+    assert "lacks its vote" in ask(client, "undo", campaign).json()["problem"]
+    assert "no vote" in ask(client, "undo", campaign, vote=str(uuid.uuid4())).json()["problem"]
     pair = ask(client, "next", campaign).json()["pairs"][0]
     ask(client, "vote", campaign, vote=cast(pair, axes={"motion": "right"}, note=HOSTILE))
-    said = ask(client, "undo", campaign).json()
-    assert said == {"pairs": [pair], "axes": {"motion": "right"}, "note": HOSTILE}
+    said = undo(client, campaign).json()
+    assert said == {"pairs": [pair], "axes": {"motion": "right"}, "note": HOSTILE, "last": None}
     assert ask(client, "next", campaign).json()["done"] == 0
+
+
+def test_undo_sent_twice_withdraws_one_vote(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+    for pair in ask(client, "next", campaign).json()["pairs"][:3]:
+        ask(client, "vote", campaign, vote=cast(pair))
+    last = ask(client, "next", campaign).json()["last"]
+    first, again = (ask(client, "undo", campaign, vote=last).json() for _ in range(2))
+    assert first == again and len(Campaigns(desk.store).votes(campaign.id)) == 2
+    assert first["last"] == Campaigns(desk.store).votes(campaign.id)[-1].vote.client_uuid
 
 
 def test_a_pair_whose_file_is_gone_is_left_out_and_reported(client: TestClient, campaign: Campaign, desk: Desk) -> None:
     pair = ask(client, "next", campaign).json()["pairs"][0]
-    for path in desk.workspace.clip_folder(pair["shown_left"]).iterdir():
+    for path in desk.workspace.clip_folder(shown(desk, pair).left_clip).iterdir():
         path.unlink()
     said = ask(client, "next", campaign).json()
-    assert said["gone"] >= 1 and pair["pair_id"] not in [one["pair_id"] for one in said["pairs"]]
+    assert said["gone"] >= 1 and pair["showing"] not in [one["showing"] for one in said["pairs"]]
 
 
 # ---- The tab
@@ -190,7 +197,8 @@ def test_results_say_who_won_and_how_far_rewards_agree(
     total = {record.id: record.total or 0 for record in desk.store.clips()}
     for who in ("anna", "bob"):
         while pairs := ask(client, "next", campaign, labeller=who).json()["pairs"]:
-            left, right = (total[clip["id"]] for clip in pairs[0]["clips"])
+            one = shown(desk, pairs[0])
+            left, right = total[one.left_clip], total[one.right_clip]
             ask(client, "vote", campaign, vote=cast(pairs[0], "left" if left > right else "right"), labeller=who)
     found = view.results(desk, campaign.id, "mini")
     figures = dict(found.sheet["figures"])
@@ -202,7 +210,9 @@ def test_results_say_who_won_and_how_far_rewards_agree(
     unscored = view.results(desk, campaign.id, "portrait")
     assert unscored.rewards is None and unscored.sheet["remarks"] == [*text.lacking("portrait").values()]
     assert tab.show(campaign.id, "mini")[4]["visible"] is True
-    assert tab.close_or_open(campaign.id, "mini")[2]["value"] == text.REOPEN_CAMPAIGN
+    for _ in range(2):  # two windows, in each of which the button said so
+        closed = tab.close_or_open(campaign.id, "mini", view.OVERALL, text.CLOSE_CAMPAIGN)
+        assert closed[2]["value"] == text.REOPEN_CAMPAIGN
     assert ask(client, "next", campaign, labeller="cleo").json()["open"] is False
 
 
@@ -221,7 +231,7 @@ def test_results_are_by_axis_of_the_rubric_too(
     plain = set(ids[::2])
     for who in ("anna", "bob"):
         while pairs := ask(client, "next", campaign, labeller=who).json()["pairs"]:
-            sides = ("left", "right") if pairs[0]["shown_left"] in plain else ("right", "left")
+            sides = ("left", "right") if shown(desk, pairs[0]).left_clip in plain else ("right", "left")
             ask(client, "vote", campaign, vote=cast(pairs[0], sides[0], axes={"motion": sides[1]}), labeller=who)
     best = [view.results(desk, campaign.id, "mini", axis).ranking.data[0].y[0] for axis in (None, "motion")]
     assert best == ["mini", "mini + fast"]
@@ -265,7 +275,9 @@ def test_an_earlier_vote_is_changed_and_history_keeps_it(client: TestClient, cam
     assert oldest["pair"] == first and (oldest["axes"], oldest["note"]) == ({"motion": "left"}, "fast")
     change = cast(oldest["pair"], "right")
     replies = [ask(client, "edit", campaign, vote=change) for _ in range(3)]  # sent again and again: once
-    assert [reply.status_code for reply in replies] == [200] * 3 and "mini" in replies[0].json()["revealed"]
+    assert [reply.status_code for reply in replies] == [200] * 3 and replies[0].json()["stored"] == change[
+        "client_uuid"
+    ]
     assert [one["choice"] for one in mine(client, campaign)] == ["right", "tie"]  # it is the newest one now
     history = Campaigns(desk.store).votes(campaign.id, history=True)
     assert [(one.vote.choice, one.ended_as) for one in history] == [("left", "edited"), ("tie", None), ("right", None)]
@@ -286,10 +298,11 @@ def test_ones_own_votes_do_not_tell_repeats_and_leave_out_deleted_clips(
     campaign = Campaigns(desk.store).create(CampaignSpec(title="t", clip_ids=tuple(ids), repeat_share=0.5))
     while pairs := ask(client, "next", campaign).json()["pairs"]:
         ask(client, "vote", campaign, vote=cast(pairs[0]))
-    stored, shown = Campaigns(desk.store).votes(campaign.id), mine(client, campaign)
-    assert any(one.is_repeat for one in stored) and len(shown) == len(stored) and "repeat" not in str(shown)
+    stored, told = Campaigns(desk.store).votes(campaign.id), mine(client, campaign)
+    assert any(one.is_repeat for one in stored) and len(told) == len(stored) and "repeat" not in str(told)
     desk.store.delete(ids[:1])
-    assert all(ids[0] not in str(one) for one in mine(client, campaign))
+    sides = [shown(desk, one["pair"]) for one in mine(client, campaign)]
+    assert sides and all(ids[0] not in (one.left_clip, one.right_clip) for one in sides)
 
 
 def test_the_pulse_changes_with_every_vote_and_with_nothing_else(
@@ -302,7 +315,7 @@ def test_the_pulse_changes_with_every_vote_and_with_nothing_else(
     steps: list[Callable[[], Any]] = [
         lambda: ask(client, "vote", campaign, vote=cast(pair)),
         lambda: ask(client, "edit", campaign, vote=cast(pair, "tie")),
-        lambda: ask(client, "undo", campaign),
+        lambda: undo(client, campaign),
     ]
     for step in steps:
         assert step().status_code == 200

@@ -59,7 +59,7 @@ class Crowd:
     def vote(self, name: str) -> None:
         done = 0
         while done < self.votes_each and (pairs := self._ask("next", name)[0]["pairs"]):
-            one = {"pair_id": pairs[0]["pair_id"], "shown_left": pairs[0]["shown_left"], "choice": "left", "ms": 900}
+            one = {"showing": pairs[0]["showing"], "choice": "left", "ms": 900}
             named = str(uuid.uuid4())
             _, tries = self._ask("vote", name, vote={**one, "client_uuid": named})
             done += 1

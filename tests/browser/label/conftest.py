@@ -114,7 +114,9 @@ class Labelling:
 
     def shown(self) -> list[str]:
         """The clips that are shown, the left one first."""
-        return [str(clip) for clip in self.page.evaluate(f"{PLAYER}.state.clips.map(clip => clip.id)")]
+        told = str(self.page.evaluate(f"{PLAYER}.state.clips[0].id"))  # the page itself does not know the clips' names
+        one = self.campaigns.shown(int(told.partition("-")[0]), None)
+        return [one.left_clip, one.right_clip]
 
     def press(self, key: str) -> str:
         """Vote by a key; the pair that comes next."""

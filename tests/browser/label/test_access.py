@@ -62,7 +62,7 @@ def test_a_labeller_sees_label_and_nothing_else(desk: Any, page: Page, bench: An
     expect(page.locator("#label-desk .my-name")).to_have_text("anna")
     for _ in range(2):
         desk.prefer()
-    given = set(desk.shown())
+    given, showing = set(desk.shown()), desk.ready()
     told = [one for one in desk.votes(2)]
     assert {one.vote.labeller for one in told} == {"anna"}
     other = next(
@@ -84,7 +84,7 @@ def test_a_labeller_sees_label_and_nothing_else(desk: Any, page: Page, bench: An
         ("GET", f"/clip/{other}"),
         ("GET", f"/media/clips/{other}/clip.mp4"),
         ("GET", f"/media/clips/{other}/poster.jpg"),
-        *[("GET", f"/media/clips/{clip}/frames.mkv") for clip in given],
+        *[("GET", f"/media/clips/{clip}/{name}") for clip in given for name in ("frames.mkv", "clip.mp4")],
         ("GET", f"/media/pictures/{'0' * 64}.png"),
         ("GET", f"/voting/export/{desk.campaign}/votes"),
         ("GET", "/no/such/route"),
@@ -92,7 +92,7 @@ def test_a_labeller_sees_label_and_nothing_else(desk: Any, page: Page, bench: An
     with watched.expecting("status of 403") as said:
         answers = page.evaluate(ASK, closed)
     assert answers == {f"{method} {address}": 403 for method, address in closed} and len(said) == len(closed)
-    opened = [("GET", f"/media/clips/{clip}/clip.mp4") for clip in given]
+    opened = [("GET", f"/voting/clip/{showing}/{side}.mp4") for side in ("left", "right")]
     assert set(page.evaluate(ASK, opened).values()) == {200}
     page.goto(bench.address)
     expect(page).to_have_url(re.compile("/label/$"))  # the workbench leads back to what is theirs

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.uploads import discard_upload, keep_upload, keep_uploads, sweep_uploads
+from engine.data.uploads import discard_upload, kept_uploads, sweep_uploads
 from engine.errors import StoreError
 
 
@@ -17,6 +17,15 @@ def sent(workspace, name: str = "clip.mp4") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"video")
     return path
+
+
+def keep_uploads(workspace, files: list[Path]) -> Path:
+    with kept_uploads(workspace, files) as folder:
+        return folder
+
+
+def keep_upload(workspace, file: Path) -> Path:
+    return keep_uploads(workspace, [file]) / file.name
 
 
 def age(folder: Path, days: float) -> None:

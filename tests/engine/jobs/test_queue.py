@@ -14,6 +14,7 @@ from engine.data.tables import JOBS
 from engine.errors import Cancelled, ConfigError, JobError
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import SILENCE, JobQueue
+from engine.jobs.resources import Resources
 from engine.jobs.spec import JobProgress, JobSpec
 
 ME = ProcessIdentity.current()
@@ -125,6 +126,31 @@ def test_a_job_that_is_over_stays_as_it_ended(queue, status, exit_code):
     with pytest.raises(JobError, match=f"cannot be cancelled: it is {status} already"):
         queue.cancel(job.id)
     assert queue.get(job.id) == ended
+
+
+def test_a_job_ends_whatever_its_error_and_its_files_are_called(queue):
+    queue.submit(steps())
+    job = queue.claim(ME)
+    queue.finish(job.id, "failed", result={"unread": {"b\udcff.mp4": "no\0"}}, error="a tool said \0 and \ud800")
+    ended = queue.get(job.id)
+    assert (ended.error, ended.result) == ("a tool said \ufffd and \ufffd", {"unread": {"b\ufffd.mp4": "no\ufffd"}})
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "half \ud800"])
+def test_a_text_that_cannot_be_stored_files_nothing(queue, bad):
+    for spec in (JobSpec.model_construct(kind="steps", config={}, resources=Resources(), priority=None),):
+        with pytest.raises(ConfigError):
+            queue.submit(spec.model_copy(update={"config": {"steps": bad}}))
+    with pytest.raises((ConfigError, JobError)):
+        queue.get(bad)
+    assert queue.list() == []
+
+
+def test_a_request_of_one_key_files_one_job(queue):
+    first, again, other = (queue.submit(steps(), key) for key in ("key-one-1", "key-one-1", "key-two-2"))
+    assert first.id == again.id != other.id and len(queue.list()) == 2
+    queue.cancel(first.id)
+    assert queue.submit(steps(), "key-one-1").status == "cancelled"  # it was filed, and is over
 
 
 def test_a_job_put_back_has_its_old_place(queue):

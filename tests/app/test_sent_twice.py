@@ -1,0 +1,318 @@
+"""Every request of the page that changes something, sent twice because its answer was lost: done once.
+
+What there is to be asked of the page is taken from the page itself: all events, all server functions, all routes. One
+that is new stands in neither list here, and this test fails until somebody has said which it is, and tried it.
+"""
+
+import asyncio
+import inspect
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+from fastapi.testclient import TestClient
+from gradio.context import LocalContext
+from gradio.helpers import special_args
+
+from app import text_label
+from app.desk import Desk
+from app.once import HEADER, changes, once
+from app.shell import build_page, build_server
+from app.tabs.library import UNFILTERED
+from app.views import samples
+from engine.data.locks import try_lock
+from engine.data.runs import Run
+from engine.families.adapters import WEIGHTS_FILE
+from tests.app.page_scene import Scene, event
+from tests.snapshots import snapshot
+
+# What only reads. Events by the handler's name, server functions by component and function.
+READS = """
+Curves.news Curves.points GenerateTab._wire.<lambda> GenerateTab.arrive GenerateTab.compare GenerateTab.drawn
+GenerateTab.not_drawn GenerateTab.resume GenerateTab.resume_keyframes GenerateTab.show_job GenerateTab.show_take
+GenerateTab.use_settings JobStrip.news LabelTab._wire.<lambda> LabelTab.clips_came LabelTab.follow LabelTab.offer
+LabelTab.show LabelTab.show_what LibraryTab._wire.<lambda> LibraryTab.close LibraryTab.close_comparison
+LibraryTab.compare LibraryTab.find LibraryTab.open_event LibraryTab.refresh LibraryTab.show_scored LibraryTab.turn
+LibraryTab.unfilter Masthead.news MonitorTab.follow MonitorTab.look MonitorTab.measured MonitorTab.move
+MonitorTab.refresh RecipeForm.offered RecipeForm.open RecipeForm.outlook RecipeForm.verdicts RequestForm.defaults
+RequestForm.show_mode RequestForm.start ResultSheet.pulse ScoreTab._wire.<lambda> ScoreTab.close ScoreTab.compare
+ScoreTab.load ScoreTab.open_event ScoreTab.show_ended ScoreTab.show_overlay ScoreTab.weigh StageStrip.news
+SystemTab.measure_again SystemTab.refresh TelemetryPanel.news TrainBoard.log TrainBoard.news TrainTab.arrive
+TrainTab.clone TrainTab.refresh _connect.arrive_at _connect.show_in_library _connect.use_settings
+_lead_on.<lambda> _lead_on.label_these _lead_on.use_adapter _train_on_votes.show_in_train usable
+""".split()
+# Routes of ours that are not for reading, and what holds them; Gradio's own lead to events and server functions.
+ROUTES = {
+    "/voting/next": "test_voting.py::test_the_pairs_tell_no_model",
+    "/voting/vote": "test_voting.py::test_a_vote_is_stored_once_and_the_answer_names_it",
+    "/voting/edit": "test_voting.py::test_an_earlier_vote_is_changed_and_history_keeps_it",
+    "/voting/undo": "test_voting.py::test_undo_sent_twice_withdraws_one_vote",
+    "/voting/mine": "it only reads",
+    "/trackio/{path:path}": "test_monitor.py::test_trackio_is_for_looking",
+}
+ANEW_AFTER_A_RESTART = ["LabelTab.bring_pairs"]  # the same zip comes in again under another name: nothing is lost
+
+
+def built(make: Callable[[], Any]) -> Any:
+    async def call() -> Any:
+        return make()
+
+    return asyncio.run(call())
+
+
+def named(name: str, handler: Callable[..., Any]) -> str:
+    """ "JobStrip.cancel", "LabelTab.create"."""
+    plain = inspect.unwrap(handler).__qualname__.replace(".<locals>", "").replace(".__init__", "")
+    return f"{name}.{plain.rpartition('.')[2]}" if name else plain
+
+
+def handlers(page: gr.Blocks) -> dict[str, Callable[..., Any]]:
+    """All that a browser may ask of the page, by name."""
+    found = {named("", one.fn): one.fn for one in page.fns.values() if one.fn is not None}
+    for component in page.blocks.values():
+        for name in dir(component):
+            function = getattr(component, name, None)
+            if getattr(function, "_is_server_fn", False):
+                found[named(type(component).__name__, function)] = function
+    return found
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """One for all tests here, and two pages: a page takes seconds to build. Nobody takes its jobs."""
+    folder = tmp_path_factory.mktemp("twice") / "workspace"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("DAILIES_WORKSPACE", str(folder))
+        opened = Desk.open(folder)
+    lock = try_lock(opened.workspace.worker_lock)
+    assert lock is not None
+    yield opened
+    os.close(lock)
+    opened.store.close()
+
+
+@pytest.fixture(autouse=True)
+def its_workspace(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAILIES_WORKSPACE", str(desk.workspace.root))
+
+
+@pytest.fixture(scope="module")
+def pages(desk: Desk) -> tuple[gr.Blocks, gr.Blocks]:
+    """A page, and the same after a restart."""
+    return built(lambda: build_page(desk)), built(lambda: build_page(desk))
+
+
+GRID = {"page": 0}
+ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
+    "GenerateTab.submit": lambda s: s.typed(),
+    "GenerateTab.first_clip": lambda s: s.typed(),
+    "GenerateTab.draw_keyframes": lambda s: s.typed(mode="keyframes"),
+    "GenerateTab.redraw": lambda s: [s.strip(), event(frame=8)],
+    "GenerateTab.replace": lambda s: [s.strip(), event(frame=8, path=s.picture())],
+    "GenerateTab.complete": lambda s: [s.strip()],
+    "GenerateTab.again": lambda s: [*s.typed(), event(id=s.clip().id)],
+    "GenerateTab.new_seed": lambda s: ["mini", event(id=s.clip().id)],
+    "GenerateTab.star": lambda s: [{"cards": [], "current": None}, event(id=s.clip().id, starred=True)],
+    "JobStrip.cancel": lambda s: [s.waiting().id],
+    "JobStrip.again": lambda s: [s.failed().id],
+    "LabelTab.create": lambda s: s.campaign_form(),
+    "LabelTab.make_missing": lambda s: [s.lacking().id, "mini"],
+    "LabelTab.close_or_open": lambda s: [s.campaign().id, "mini", "", text_label.CLOSE_CAMPAIGN],
+    "LabelTab.bring_votes": lambda s: [(one := s.campaign()).id, "mini", "", s.table(one)],
+    "LabelTab.bring_pairs": lambda s: [s.archive()],
+    "LibraryTab.remove": lambda s: [GRID, *UNFILTERED, event(ids=[s.clip().id])],
+    "LibraryTab.undo": lambda s: [GRID, *UNFILTERED, event(ids=[deleted(s)])],
+    "LibraryTab.star": lambda s: [GRID, None, *UNFILTERED, event(id=s.clip().id, starred=True)],
+    "LibraryTab.remove_opened": lambda s: [GRID, *UNFILTERED, event(id=s.clip().id)],
+    "LibraryTab.score": lambda s: ["mini", event(id=s.clip().id)],
+    "LibraryTab.import_video": lambda s: [s.video(), "p", "mini"],
+    "MonitorTab.sample_now": lambda s: [samples.slider(run := finished(s)), event(run=run.id)],
+    "MonitorTab.measure": lambda s: [event(run=finished(s).id)],
+    "RecipeForm.queue": lambda s: [s.choices()],
+    "RecipeForm.check": lambda s: [s.choices()],
+    "RecipeForm.save": lambda s: [s.choices(key=f"k{uuid.uuid4().hex[:8]}")],
+    "ScoreTab.score_missing": lambda s: [{"rows": [{"id": s.clip().id, "values": {}}]}, "mini"],
+    "ScoreTab.star": lambda s: ["mini", event(id=s.clip().id, starred=True)],
+    "ScoreTab.draw_overlays": lambda s: [{"id": s.clip().id}, "mini"],
+    "ScoreTab.import_videos": lambda s: [[s.video("a.mp4"), s.video("b.mp4")], "", "p", "mini"],
+    "StageStrip.go_on": lambda s: [s.curriculum().id],
+    "SystemTab.ask_torch": lambda s: [],
+    "SystemTab.clean": lambda s: [None, None, event(key=deleted(s) and "deleted")],
+    "SystemTab.download": lambda s: [event(key="alexnet")],
+    "TrainBoard.move": lambda s: [{"id": [s.waiting(), s.waiting()][-1].id, "to": 1}],
+    "TrainBoard.prioritise": lambda s: [{"id": s.waiting().id, "priority": "low"}],
+    "TrainBoard.cancel": lambda s: [s.waiting().id],
+    "TrainBoard.kill": lambda s: [s.running_elsewhere().id],
+    "TrainBoard.pause": lambda s: [None],
+    "TrainBoard.go_on": lambda s: [s.desk.queue.pause()],
+    "TrainBoard.cancel_pending": lambda s: [s.waiting() and None],
+    "TrainBoard.cancel_others": lambda s: [s.waiting() and None],
+    "TrainBoard.resume": lambda s: [s.run().id],
+    "TrainBoard.extend": lambda s: [{"id": s.run().id, "steps": 100}],
+}
+
+
+def deleted(scene: Scene) -> str:
+    clip = scene.clip()
+    scene.store.delete([clip.id])
+    return clip.id
+
+
+def finished(scene: Scene) -> Run:
+    run = scene.run()
+    run.adapter.mkdir()
+    (run.adapter / WEIGHTS_FILE).write_bytes(b"weights")
+    return run
+
+
+@pytest.fixture
+def scene(desk: Desk, tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(desk, tmp_path)
+    yield made
+    desk.queue.resume()
+    if made.worker is not None:
+        made.worker.kill()
+        made.worker.wait()
+
+
+def ask(handler: Callable[..., Any], arguments: list[Any], key: str | None) -> Any:
+    """As Gradio calls it for a request: inputs, what the event says, the request's headers. A refusal is an answer."""
+    said = next((one for one in arguments if isinstance(one, gr.EventData)), None)
+    inputs = [one for one in arguments if not isinstance(one, gr.EventData)]
+    call, *_ = special_args(handler, list(inputs), None, said)
+    token = LocalContext.request.set(SimpleNamespace(headers={HEADER: key} if key else {}))  # type: ignore[arg-type]
+    try:
+        answer = handler(*call)
+        return list(answer)[-1] if inspect.isgenerator(answer) else answer
+    except gr.Error as error:
+        return {"problem": str(error)}
+    finally:
+        LocalContext.request.reset(token)
+
+
+def refused(answer: Any) -> bool:
+    return isinstance(answer, dict) and "problem" in answer
+
+
+def test_each_thing_that_can_be_asked_is_known_to_read_or_to_change(pages: Any) -> None:
+    found = handlers(pages[0])
+    assert set(found) == {*READS, *ARGUMENTS}
+    assert {name for name, handler in found.items() if changes(handler)} == set(ARGUMENTS)
+
+
+def test_each_route_of_ours_that_is_sent_something_is_known(desk: Desk) -> None:
+    server = built(lambda: build_server(desk))
+
+    def sent(routes: Any) -> Iterator[str]:
+        for route in routes:
+            if hasattr(route, "original_router"):  # FastAPI's place for an included router
+                yield from sent(route.original_router.routes)
+            elif not hasattr(route, "app") or hasattr(route, "endpoint"):
+                yield from [route.path] if set(route.methods or ()) - {"GET", "HEAD"} else []
+
+    assert set(sent(server.routes)) == set(ROUTES)
+
+
+@pytest.mark.parametrize("name", sorted(ARGUMENTS))
+def test_sent_twice_it_is_done_once(pages: Any, scene: Scene, desk: Desk, name: str) -> None:
+    """With the answer lost in between; also where the page was restarted in between and remembers nothing."""
+    page, restarted = (handlers(one)[name] for one in pages)
+    arguments, key = ARGUMENTS[name](scene), str(uuid.uuid4())
+    before = snapshot(desk.store)
+    first = ask(page, arguments, key)
+    assert not refused(first), first
+    scene.settle()
+    after = snapshot(desk.store)
+    if name not in ("GenerateTab.replace", "TrainBoard.pause", "TrainBoard.go_on", "TrainBoard.move"):
+        assert after != before, "it changes something, or this test tests nothing"
+    again = ask(page, arguments, key)
+    assert snapshot(desk.store) == after
+    assert again is first or refused(again) == refused(first)
+    if name not in ANEW_AFTER_A_RESTART:
+        ask(restarted, arguments, key)
+        assert snapshot(desk.store) == after
+
+
+TWO_WINDOWS = sorted(
+    set(ARGUMENTS)
+    - {
+        # Here the same press in another window is another wish: two clips, two campaigns, two runs.
+        *("GenerateTab.submit", "GenerateTab.first_clip", "GenerateTab.draw_keyframes", "GenerateTab.redraw"),
+        *(
+            "GenerateTab.complete",
+            "GenerateTab.again",
+            "GenerateTab.new_seed",
+            "LabelTab.create",
+            "LabelTab.bring_pairs",
+        ),
+        *("LibraryTab.score", "RecipeForm.queue", "ScoreTab.score_missing"),
+    }
+)
+
+
+@pytest.mark.parametrize("name", TWO_WINDOWS)
+def test_pressed_in_two_windows_it_is_done_once(pages: Any, scene: Scene, desk: Desk, name: str) -> None:
+    handler, arguments = handlers(pages[0])[name], ARGUMENTS[name](scene)
+    ask(handler, arguments, str(uuid.uuid4()))
+    scene.settle()
+    after = snapshot(desk.store)
+    ask(handler, arguments, str(uuid.uuid4()))  # refused, or nothing to do
+    assert snapshot(desk.store) == after
+
+
+def test_a_request_that_comes_again_while_it_is_answered_waits_for_the_answer() -> None:
+    entered, go_on, counted = threading.Event(), threading.Event(), []
+
+    @once
+    def slow(value: int) -> int:
+        counted.append(value)
+        entered.set()
+        assert go_on.wait(30)
+        return value
+
+    def in_thread(found: list[Any]) -> threading.Thread:
+        thread = threading.Thread(target=lambda: found.append(ask(slow, [7], "the-same-key")))
+        thread.start()
+        return thread
+
+    answers: list[Any] = []
+    first = in_thread(answers)
+    assert entered.wait(30)
+    second = in_thread(answers)
+    go_on.set()
+    for thread in (first, second):
+        thread.join(30)
+    assert answers == [7, 7] and counted == [7]
+    assert [ask(slow, [7], None) for _ in range(2)] == [7, 7] and counted == [7, 7, 7]  # without a key: each time
+
+
+def test_a_refusal_is_the_answer_too() -> None:
+    counted = []
+
+    @once
+    def refuses() -> None:
+        counted.append(1)
+        raise gr.Error("no")
+
+    assert [refused(ask(refuses, [], "a-key-of-one")) for _ in range(2)] == [True, True] and counted == [1]
+
+
+def test_the_key_comes_with_the_request(desk: Desk, scene: Scene) -> None:
+    """Over HTTP, as a browser sends a server function."""
+    server = built(lambda: build_server(desk))
+    client = TestClient(server)
+    config = client.get("/config").json()
+    form = next(one for one in config["components"] if one["props"].get("elem_id") == "train-form")
+    body = {"data": scene.choices(), "component_id": form["id"], "fn_name": "queue", "session_hash": "abc"}
+    count = len(desk.queue.list(kind="train"))
+    keys = [str(uuid.uuid4())] * 2 + [str(uuid.uuid4())]
+    replies = [client.post("/gradio_api/component_server", json=body, headers={HEADER: key}) for key in keys]
+    assert [reply.status_code for reply in replies] == [200] * 3
+    runs = [reply.json()["run"] for reply in replies]
+    assert runs[0] == runs[1] != runs[2] and len(desk.queue.list(kind="train")) == count + 2

@@ -1,0 +1,29 @@
+"""What a voting page sends, and what the server keeps to itself of it."""
+
+import uuid
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from app.desk import Desk
+from engine.data.assigning import Assignment
+from engine.data.campaigns import Campaign, Campaigns
+
+
+def ask(client: TestClient, name: str, campaign: Campaign, **fields: Any) -> Any:
+    return client.post(f"/voting/{name}", json={"campaign": campaign.id, "labeller": "anna", **fields})
+
+
+def undo(client: TestClient, campaign: Campaign, **fields: Any) -> Any:
+    """Withdraw the last vote, as the page does."""
+    last = ask(client, "next", campaign, **fields).json()["last"]
+    return ask(client, "undo", campaign, vote=last, **fields)
+
+
+def shown(desk: Desk, pair: dict[str, Any]) -> Assignment:
+    """What the server keeps to itself of a pair: whose clips are on its sides."""
+    return Campaigns(desk.store).shown(pair["showing"], None)
+
+
+def cast(pair: dict[str, Any], choice: str = "left", **fields: Any) -> dict[str, Any]:
+    return {"showing": pair["showing"], "choice": choice, "client_uuid": str(uuid.uuid4()), "ms": 1200, **fields}
