@@ -20,9 +20,10 @@ from app.views import keyframes, recipe, sets
 from engine.config.presets import load_curriculum, load_train_preset, preset_keys
 from engine.data.campaign_spec import CampaignSpec
 from engine.data.campaigns import Campaigns
+from engine.data.checkpoint_series import CHECKPOINT
 from engine.data.clip_files import save_clip
 from engine.data.curricula import Curriculum
-from engine.data.runs import CHECKPOINT, Run
+from engine.data.runs import Run
 from engine.data.store import ClipRecord
 from engine.families.adapters import WEIGHTS_FILE
 from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan

@@ -306,7 +306,7 @@ def test_a_refusal_is_the_answer_too() -> None:
 def test_the_key_comes_with_the_request(desk: Desk, scene: Scene) -> None:
     """Over HTTP, as a browser sends a server function."""
     server = built(lambda: build_server(desk))
-    client = TestClient(server)
+    client = TestClient(server, base_url="http://127.0.0.1")
     config = client.get("/config").json()
     form = next(one for one in config["components"] if one["props"].get("elem_id") == "train-form")
     body = {"data": scene.choices(), "component_id": form["id"], "fn_name": "queue", "session_hash": "abc"}

@@ -16,10 +16,11 @@ from engine.data import exchange, imports
 from engine.data.archives import import_archive
 from engine.data.campaign_spec import CampaignSpec, Entrant
 from engine.data.campaigns import Campaigns
+from engine.data.checkpoint_series import CHECKPOINT
 from engine.data.clip_files import save_clip
 from engine.data.exchange import import_pairs
 from engine.data.imports import import_clip
-from engine.data.runs import CHECKPOINT, Run
+from engine.data.runs import Run
 from engine.data.store import ClipRecord, Store
 from engine.data.uploads import kept_uploads
 from engine.data.votes import Vote
