@@ -312,7 +312,7 @@ def test_the_key_comes_with_the_request(desk: Desk, scene: Scene) -> None:
     body = {"data": scene.choices(), "component_id": form["id"], "fn_name": "queue", "session_hash": "abc"}
     count = len(desk.queue.list(kind="train"))
     keys = [str(uuid.uuid4())] * 2 + [str(uuid.uuid4())]
-    replies = [client.post("/gradio_api/component_server", json=body, headers={HEADER: key}) for key in keys]
+    replies = [client.post("/gradio_api/component_server/", json=body, headers={HEADER: key}) for key in keys]
     assert [reply.status_code for reply in replies] == [200] * 3
     runs = [reply.json()["run"] for reply in replies]
     assert runs[0] == runs[1] != runs[2] and len(desk.queue.list(kind="train")) == count + 2
