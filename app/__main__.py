@@ -17,6 +17,7 @@ from app.origin import Reach
 from app.users import Users, add_first_user
 from app.users_command import manage_users
 from engine.data.locks import try_lock
+from engine.data.store import copy_at_start
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, DailiesError
 
@@ -118,6 +119,8 @@ def serve(options: argparse.Namespace) -> None:
         os.environ["DAILIES_WORKSPACE"] = str(workspace.root)  # its presets count too
         os.environ.setdefault("GRADIO_TEMP_DIR", str(workspace.uploads))
         desk = Desk.open(workspace.root, shared=shared, folders=folders)
+        if not shared:
+            copy_at_start(workspace)
         Caretaker(desk.queue).start()
         import uvicorn
 

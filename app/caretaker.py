@@ -2,18 +2,22 @@
 
 import logging
 import threading
+import time
 
+from engine.data.store import keep_daily_copy
 from engine.errors import DailiesError
 from engine.jobs.local import keep_going
 from engine.jobs.queue import JobQueue
 
 PERIOD_S = 5.0
+BACKUP_CHECK_S = 3600.0
 
 log = logging.getLogger(__name__)
 
 
 class Caretaker(threading.Thread):
-    """Every few seconds: what is lost is marked as lost, and a worker is started if there is something for one.
+    """Every few seconds: what is lost is marked as lost, and a worker is started if there is something for one; once a
+    day: a copy of the database.
 
     Any number of pages may do so at once.
     """
@@ -24,8 +28,11 @@ class Caretaker(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
-        problem = ""
+        problem, looked_s = "", time.monotonic()
         while not self._over.wait(self._period_s):
+            if time.monotonic() - looked_s > BACKUP_CHECK_S:
+                looked_s = time.monotonic()
+                keep_daily_copy(self._queue.store.workspace)
             try:
                 keep_going(self._queue)
                 problem = ""

@@ -47,7 +47,7 @@ PARTS = {
     "trackio": "Trackio's store",
     "jobs": "Logs of jobs",
     "worker": "Worker",
-    "backups": "Database before each migration",
+    "backups": "Copies of the database",
     "dailies.db": "Database",
     "tmp": "Half-written files",
     "curricula": "Curricula",

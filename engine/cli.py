@@ -13,6 +13,7 @@ from typing import NoReturn
 from engine import (
     cli_adapters,
     cli_campaigns,
+    cli_database,
     cli_generate,
     cli_jobs,
     cli_learning,
@@ -29,6 +30,7 @@ EPILOG = "Exit code: 0 done, 2 wrong usage or a failure that is explained on std
 MODULES = (
     cli_adapters,
     cli_campaigns,
+    cli_database,
     cli_generate,
     cli_jobs,
     cli_learning,

@@ -6,7 +6,8 @@ DailiesError
 |- FamilyError     a model cannot be loaded, or cannot do what was asked of it
 |- RewardError     a reward cannot be computed (lives in rewards.errors)
 |- StoreError      a clip, a vote or a run is missing, damaged or cannot be written
-|  `- StoreUnavailable  the database cannot be used now: the same request may succeed later
+|  |- StoreUnavailable  the database cannot be used now: the same request may succeed later
+|  `- StoreDamaged      the database is damaged: it has to be restored from a copy
 |- TrainingError   a run cannot start, or cannot go on without spoiling its weights
 |- MediaError      an upload is no video that can be read
 `- JobError        a job cannot be queued, found, cancelled or finished
@@ -26,6 +27,7 @@ __all__ = [
     "MediaError",
     "RewardError",
     "SettingsError",
+    "StoreDamaged",
     "StoreError",
     "StoreUnavailable",
     "TrainingError",
@@ -50,6 +52,10 @@ class StoreError(DailiesError):
 
 class StoreUnavailable(StoreError):
     """The database is locked, busy, full or out of reach: the same request may succeed later."""
+
+
+class StoreDamaged(StoreError):
+    """The database is damaged: it has to be restored from a copy."""
 
 
 class TrainingError(DailiesError):

@@ -5,6 +5,7 @@ IMMEDIATE), so that it waits its turn there rather than failing in the middle. W
 """
 
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -98,6 +99,20 @@ def parse_url(url: str | URL) -> URL:
             f"Dailies runs on SQLite or PostgreSQL, but DAILIES_DATABASE_URL asks for {parsed.drivername}."
         )
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+
+
+def absolute_url(url: str | URL) -> URL:
+    """A URL that means the same in every folder: an SQLite file by its whole path. Raises ConfigError, also for a
+    database in memory, which no other process would see."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return parsed
+    path = parsed.database
+    if not path or path == ":memory:" or path.startswith("file:"):
+        raise ConfigError(
+            f"DAILIES_DATABASE_URL must name a file (sqlite:////folder/file.db), but got {str(url)[:80]!r}."
+        )
+    return parsed.set(database=os.path.abspath(os.path.expanduser(path)))
 
 
 def open_engine(url: URL, busy_timeout_s: float, foreign_keys: bool) -> Engine:

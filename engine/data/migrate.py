@@ -4,23 +4,19 @@ Alembic is imported only when there is something to do; whether there is shows i
 """
 
 import logging
-import os
-import sqlite3
-from contextlib import closing, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, column, inspect, select, table, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
+from engine.data.backups import Backup, back_up
 from engine.data.database import Database
 from engine.data.locks import locked
-from engine.data.tables import METADATA
+from engine.data.tables import METADATA, VERSION_TABLE
 from engine.data.workspace import Workspace
 from engine.errors import StoreError
 
-VERSION_TABLE = "dailies_version"
 SCRIPTS = Path(__file__).parent / "migrations"
 POSTGRES_LOCK = 0x6461696C696573  # "dailies": the key of the advisory lock under which PostgreSQL is migrated
 
@@ -32,10 +28,13 @@ def known_revisions(scripts: Path = SCRIPTS) -> list[str]:
     return sorted(path.name.split("_")[0] for path in (scripts / "versions").glob("[0-9]*_*.py"))
 
 
-def bring_up_to_date(url: URL, workspace: Workspace, *, busy_timeout_s: float, scripts: Path = SCRIPTS) -> None:
+def bring_up_to_date(
+    url: URL, workspace: Workspace, *, busy_timeout_s: float, beside_clips: bool = False, scripts: Path = SCRIPTS
+) -> None:
     """Make or migrate the database's tables; quick when there is nothing to do, and safe to call at once from many.
 
-    Raises StoreError when the database is newer than the code, is not ours, or cannot be read, backed up or migrated.
+    Raises StoreError when the database is newer than the code, is not ours, cannot be read, backed up or migrated, or
+    is empty in a workspace with clips, unless that is wanted (`beside_clips`).
     """
     revisions = known_revisions(scripts)
     database = Database(url, busy_timeout_s=busy_timeout_s, foreign_keys=False)
@@ -44,6 +43,10 @@ def bring_up_to_date(url: URL, workspace: Workspace, *, busy_timeout_s: float, s
             if stored_revision(connection, database.name, revisions) == revisions[-1]:
                 return
         with locked(workspace.setup_lock):
+            with database.reading() as connection:
+                is_new = stored_revision(connection, database.name, revisions) is None
+            if is_new and not beside_clips:
+                _refuse_beside_clips(database, workspace)
             if database.is_sqlite:
                 _set_wal(database)
             _migrate(database, workspace, revisions, scripts)
@@ -84,13 +87,13 @@ def _migrate(database: Database, workspace: Workspace, revisions: list[str], scr
         stored = stored_revision(connection, database.name, revisions)
         if stored == revisions[-1]:
             return
-        backup = _back_up(database, workspace, stored) if stored and database.is_sqlite else None
+        backup = _back_up(database, workspace) if stored and database.is_sqlite else None
         try:
             _upgrade(connection, scripts)
         except SQLAlchemyError as error:
             raise StoreError(
                 f"The database {database.name} could not be migrated from {stored} to {revisions[-1]} and is unchanged"
-                f"{f' (a copy is {backup})' if backup else ''}: {str(error).splitlines()[0]}."
+                f"{f' (a copy is {backup.path})' if backup else ''}: {str(error).splitlines()[0]}."
             ) from error
     log.info("Database %s is now at schema %s (was %s).", database.name, revisions[-1], stored or "empty")
 
@@ -105,21 +108,20 @@ def _upgrade(connection: Connection, scripts: Path) -> None:
     command.upgrade(config, "head")
 
 
-def _back_up(database: Database, workspace: Workspace, revision: str) -> Path:
+def _back_up(database: Database, workspace: Workspace) -> Backup:
     """Copy the database while nobody can write; PostgreSQL's operators have their own backups and transactional DDL."""
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
-    path = workspace.backups / f"dailies-{revision}-{stamp}.db"
-    partial = path.with_suffix(".partial")
     try:
-        with closing(sqlite3.connect(str(database.url.database))) as source, closing(sqlite3.connect(partial)) as copy:
-            source.backup(copy)
-        os.replace(partial, path)
-    except (sqlite3.Error, OSError) as error:
-        with suppress(OSError):
-            partial.unlink()
+        return back_up(Path(str(database.url.database)), workspace, "migration")
+    except StoreError as error:
+        raise StoreError(f"The database {database.name} has to be migrated, but: {error}") from error
+
+
+def _refuse_beside_clips(database: Database, workspace: Workspace) -> None:
+    """Raises StoreError when an empty database stands beside clips: it was lost, and is no new workspace."""
+    clips = sum(1 for _ in workspace.clips.glob("*/*/request.json"))
+    if clips:
         raise StoreError(
-            f"The database {database.name} has to be migrated but could not be copied to {path} first ({error}); "
-            "free some space and try again."
-        ) from error
-    log.info("Copied the database to %s before migrating it.", path)
-    return path
+            f"The database {database.name} is empty or was missing, but {workspace.clips} holds {clips} clips. "
+            "`dailies database restore` puts back the newest whole copy, `dailies database rebuild` makes a new "
+            "database of the clips alone."
+        )

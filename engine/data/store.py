@@ -1,31 +1,38 @@
 """`Store`: the clips and their reports in the database. Deleting hides a clip; `engine.data.trash` removes it later."""
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, Select, delete, func, select, update
+from sqlalchemy import URL, ColumnElement, Row, Select, delete, func, select, update
 
-from engine.data.database import BUSY_TIMEOUT_S, Database, parse_url, upsert
+from engine.data.backups import back_up, back_up_daily
+from engine.data.database import BUSY_TIMEOUT_S, Database, absolute_url, upsert
 from engine.data.migrate import bring_up_to_date
+from engine.data.searching import normalised
 from engine.data.tables import CLIPS, REPORTS
 from engine.data.workspace import Workspace
-from engine.errors import StoreError
+from engine.errors import StoreDamaged, StoreError
 from engine.generation.request import GenerationRequest
 from rewards.clip import Clip
 
 Source = Literal["generated", "imported"]
 Order = Literal["newest", "oldest", "best", "worst"]
 # What scoring and people wrote: adding a clip again leaves it alone.
-KEPT_COLUMNS = ("mix", "total", "parts", "created_at", "starred", "notes")
+KEPT_COLUMNS = ("mix", "total", "parts", "created_at", "number", "starred", "notes")
 ORDERS: dict[Order, tuple[ColumnElement[Any], ...]] = {
-    "newest": (CLIPS.c.created_at.desc(), CLIPS.c.id.desc()),
-    "oldest": (CLIPS.c.created_at.asc(), CLIPS.c.id.asc()),
+    "newest": (CLIPS.c.number.desc(), CLIPS.c.id.desc()),
+    "oldest": (CLIPS.c.number.asc(), CLIPS.c.id.asc()),
     "best": (CLIPS.c.total.desc().nulls_last(), CLIPS.c.id.desc()),
     "worst": (CLIPS.c.total.asc().nulls_last(), CLIPS.c.id.asc()),
 }
+
+
+log = logging.getLogger(__name__)
 
 
 def now() -> datetime:
@@ -107,7 +114,8 @@ class ClipFilter:
         }
         found: list[ColumnElement[bool]] = []
         found.append(CLIPS.c.deleted_at.is_not(None) if self.deleted else CLIPS.c.deleted_at.is_(None))
-        found += [CLIPS.c.prompt.icontains(word, autoescape=True) for word in self.text.split()]
+        words = normalised(self.text).split()
+        found += [CLIPS.c.search.contains(word, autoescape=True) for word in words]
         found += [name == value for name, value in exact.items() if value is not None]
         if self.min_total is not None:
             found.append(CLIPS.c.total >= self.min_total)
@@ -120,17 +128,57 @@ class ClipFilter:
         return found
 
 
+def database_url(workspace: Workspace) -> URL:
+    """$DAILIES_DATABASE_URL with a whole path, else the workspace's own file, whatever characters its path has.
+
+    Raises ConfigError when the variable is no database URL.
+    """
+    given = os.environ.get("DAILIES_DATABASE_URL")
+    return absolute_url(given) if given else URL.create("sqlite", database=str(workspace.database))
+
+
+def database_file(workspace: Workspace) -> Path | None:
+    """The SQLite file; None where a server has the database."""
+    url = database_url(workspace)
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def copy_at_start(workspace: Workspace) -> None:
+    """Back the database up before it is served. Raises StoreDamaged; any other failure is only logged."""
+    file = database_file(workspace)
+    try:
+        if file is not None:
+            back_up(file, workspace, "start")
+    except StoreDamaged:
+        raise
+    except StoreError as error:  # a full disk: people need the page to free some space
+        log.warning("%s", error)
+
+
+def keep_daily_copy(workspace: Workspace) -> None:
+    """Back the database up once a day; to be called more often than that. Failures are logged."""
+    file = database_file(workspace)
+    try:
+        if file is not None:
+            back_up_daily(file, workspace)
+    except StoreError as error:
+        log.warning("%s", error)
+
+
 class Store:
     """The clips of one workspace. Safe in many threads and processes; every method is one transaction."""
 
-    def __init__(self, workspace: Workspace, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+    def __init__(
+        self, workspace: Workspace, *, busy_timeout_s: float = BUSY_TIMEOUT_S, beside_clips: bool = False
+    ) -> None:
         """Open $DAILIES_DATABASE_URL or the workspace's own SQLite file, making or migrating it first.
 
-        Raises StoreError (cannot be opened, newer than the code, ...) or ConfigError (no such kind of database).
+        A new database in a workspace that holds clips is made only when that is wanted (`beside_clips`). Raises
+        StoreError (cannot be opened, newer than the code, lost, ...) or ConfigError (no such kind of database).
         """
         self.workspace = workspace.prepare()
-        url = parse_url(os.environ.get("DAILIES_DATABASE_URL") or f"sqlite:///{workspace.database}")
-        bring_up_to_date(url, workspace, busy_timeout_s=busy_timeout_s)
+        url = database_url(workspace)
+        bring_up_to_date(url, workspace, busy_timeout_s=busy_timeout_s, beside_clips=beside_clips)
         self.database = Database(url, busy_timeout_s=busy_timeout_s)
 
     def close(self) -> None:
@@ -145,7 +193,16 @@ class Store:
         """Store all of the records or none."""
         with self.database.writing() as connection:
             for record in records:
-                upsert(connection, CLIPS, {**asdict(record), "deleted_at": None}, keep=KEPT_COLUMNS)
+                upsert(connection, CLIPS, {**_row_of(record), "deleted_at": None}, keep=KEPT_COLUMNS)
+
+    def add_missing(self, records: Iterable[ClipRecord]) -> int:
+        """Store those records whose clips the database does not know, deleted ones included; how many there were."""
+        with self.database.writing() as connection:
+            known = set(connection.scalars(select(CLIPS.c.id)))
+            missing = [record for record in records if record.id not in known]
+            for record in missing:
+                connection.execute(CLIPS.insert().values(_row_of(record)))
+        return len(missing)
 
     def clip(self, clip_id: str) -> ClipRecord:
         """One clip, a deleted one too. Raises StoreError when there is none of this id."""
@@ -216,11 +273,10 @@ class Store:
 
     def report(self, clip_id: str, mix: str | None = None) -> dict[str, Any] | None:
         """What `mix` said of a clip, or the newest report when no mix is named; None when there is none."""
-        query = select(REPORTS.c.report).where(REPORTS.c.clip_id == clip_id).order_by(REPORTS.c.created_at.desc())
-        if mix is not None:
-            query = query.where(REPORTS.c.mix == mix)
+        newest = select(CLIPS.c.mix).where(CLIPS.c.id == clip_id).scalar_subquery()
+        query = select(REPORTS.c.report).where(REPORTS.c.clip_id == clip_id)
         with self.database.reading() as connection:
-            return connection.scalar(query.limit(1))
+            return connection.scalar(query.where(REPORTS.c.mix == (newest if mix is None else mix)))
 
     def reports(self, clip_ids: Iterable[str], mix: str) -> dict[str, dict[str, Any]]:
         """What `mix` said of clips, by clip; those that it has not scored are left out."""
@@ -249,6 +305,13 @@ class Store:
             return connection.execute(query).rowcount
 
 
+def _row_of(record: ClipRecord) -> dict[str, Any]:
+    """With the next number; two clips that PostgreSQL adds at the same moment may share one."""
+    number = select(func.coalesce(func.max(CLIPS.c.number), 0) + 1).scalar_subquery()
+    return {**asdict(record), "search": normalised(record.prompt), "number": number}
+
+
 def _record(row: Row[Any]) -> ClipRecord:
     values = dict(row._mapping)
+    del values["search"], values["number"]
     return ClipRecord(**values | {"parts": values["parts"] or {}, "notes": tuple(values["notes"] or ())})

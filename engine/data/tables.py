@@ -42,6 +42,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+VERSION_TABLE = "dailies_version"  # Alembic's own, with the schema that the database is at
+
 METADATA = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -52,6 +54,8 @@ METADATA = MetaData(
 )
 
 # One row a clip. `total`, `parts` and `mix` repeat its newest report, so a page of the library is one indexed read.
+# `number` counts up and gives the order in which clips came, whatever the clock said. `search` is the prompt as
+# `engine.data.searching.normalised` writes it.
 CLIPS = Table(
     "clips",
     METADATA,
@@ -73,6 +77,10 @@ CLIPS = Table(
     Column("parts", JSON(none_as_null=True)),
     Column("starred", Boolean, nullable=False, server_default=false()),
     Column("notes", JSON(none_as_null=True)),
+    Column("search", Text),
+    Column("number", Integer, nullable=False, server_default="0"),
+    Index(None, "number"),
+    Index(None, "deleted_at", "number", "id"),
     Index(None, "deleted_at", "created_at", "id"),
     Index(None, "deleted_at", "total", "id"),
 )
@@ -88,7 +96,8 @@ REPORTS = Table(
 )
 
 # One row a job; the queue is ordered by `priority`, high first, then `number`. host .. started_s name the process that
-# runs it.
+# runs it. `heartbeat_s` is the heartbeat on that host's monotonic clock, `environment` what the job was filed under
+# (engine.hardware.filing).
 JOBS = Table(
     "jobs",
     METADATA,
@@ -111,6 +120,8 @@ JOBS = Table(
     Column("ended_at", UtcDateTime),
     Column("heartbeat_at", UtcDateTime),
     Column("priority", Integer, nullable=False, server_default="0"),
+    Column("heartbeat_s", Float),
+    Column("environment", JSON(none_as_null=True)),
     Index(None, "status", "number"),
 )
 

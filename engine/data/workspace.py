@@ -16,7 +16,7 @@ tmp/                    folders being written; what a dead process left here is 
 jobs/<id>.log           one log a job
 spread/<id>/            many small things on their way to a cluster and back, see engine.data.spreads
 worker/                 the warm worker: its lock, its state, its log; whether the queue is paused
-backups/                the database before each migration
+backups/                copies of the database, see engine.data.backups
 """
 
 import os
@@ -94,6 +94,11 @@ class Workspace:
     @property
     def backups(self) -> Path:
         return self.root / "backups"
+
+    @property
+    def backups_lock(self) -> Path:
+        """Held while the database is copied."""
+        return self.root / "backups.lock"
 
     @property
     def setup_lock(self) -> Path:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.__main__ import bind, main, parse
+from engine.data.store import ClipRecord, Store
+from engine.data.workspace import Workspace
 from engine.errors import ConfigError
 
 
@@ -58,3 +60,22 @@ def test_refusing_needs_no_gradio(python: str, root: Path, taken_port: int) -> N
     )
     done = subprocess.run([python, "-c", code], cwd=root, env=os.environ, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_a_damaged_database_is_not_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The damage is deep enough for the database to open; the copy made before the start finds it."""
+    workspace = Workspace(tmp_path / "w").prepare()
+    store = Store(workspace)
+    for number in range(200):
+        store.add_clip(
+            ClipRecord(
+                id=f"{number:016x}", prompt="p" * 500, source="imported", num_frames=1, width=16, height=16, fps=8
+            )
+        )
+    store.close()
+    whole = workspace.database.read_bytes()
+    middle = len(whole) // 2 // 4096 * 4096
+    workspace.database.write_bytes(whole[:middle] + b"\xff" * 4096 + whole[middle + 4096 :])
+    assert main(["--port", "0", "--workspace", str(workspace.root)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "is damaged" in said and "dailies database restore" in said and "\n" not in said

@@ -114,7 +114,7 @@ def test_a_copy_that_cannot_be_made_stops_the_migration(workspace, tmp_path):
     url, scripts = filled(workspace), scripts_of_tomorrow(tmp_path)
     workspace.backups.rmdir()
     workspace.backups.write_text("in the way")
-    with pytest.raises(StoreError, match="has to be migrated but could not be copied"):
+    with pytest.raises(StoreError, match="has to be migrated, but"):
         bring_up_to_date(url, workspace, busy_timeout_s=1, scripts=scripts)
     workspace.backups.unlink()
     store = Store(workspace)

@@ -35,7 +35,7 @@ def test_a_database_from_before_campaigns_gets_them_and_a_copy_is_kept(workspace
     campaign = Campaigns(store).create(CampaignSpec(title="t", clip_ids=tuple(clips)))
     assert [one.prompt for one in Campaigns(store).next_pairs(campaign.id, "ann")] == ["a ball"]
     store.close()
-    copies = [path for path in workspace.backups.iterdir() if path.name.startswith("dailies-0002-")]
+    copies = [path for path in workspace.backups.iterdir() if "-migration-0002-" in path.name]
     (copy,) = copies
     kept = Database(f"sqlite:///{copy}")
     with kept.reading() as connection:
