@@ -255,6 +255,8 @@ STRIP_WORDS = {
     "cancel": "Cancel",
     "retry": "Try again",
     "dismiss": "Dismiss",
+    "kill": "Kill",
+    "kill_hint": "Ends at once what gives no sign of life; the next job starts a new worker",
     "done": "done",
     "unreachable": "The page's server does not answer. Trying again; nothing is lost.",
 }
@@ -329,6 +331,10 @@ def the_first(number: int) -> str:
 
 def waiting(position: int | None) -> str:
     return "Next in the queue" if position in (None, 1) else f"Number {position} in the queue"
+
+
+def silent(moment: str) -> str:
+    return f"No sign of life since {moment}: it hangs, or was stopped. Kill ends it."
 
 
 def unread(notes: Sequence[str]) -> str:

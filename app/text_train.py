@@ -81,6 +81,7 @@ BOARD_WORDS = {
     "stop": "Stop",
     "stop_hint": "Ends after this step, with a checkpoint",
     "kill": "Kill",
+    "kill_job_hint": "Ends at once what gives no sign of life; the next job starts a new worker",
     "kill_hint": "Ends at once; what came after the last checkpoint is lost",
     "runs": "Runs",
     "runs_empty": "No run yet",
@@ -206,6 +207,19 @@ def behind(what: str, step: int, of: int, *, first: bool) -> str:
     """Why a job waits for the device."""
     where = f" (step {step} of {of})" if of else ""
     return f"Waits: {what}{where} has the device. {'This goes first when it ends.' if first else ''}".rstrip()
+
+
+def other_environment(difference: str) -> str:
+    """Why a job waits for the worker to be free: it was filed under other settings."""
+    return f"Waits until the worker has no other job: it was filed with {difference}"
+
+
+def more_waiting(number: int) -> str:
+    return f"And {number:,} more that wait." if number else ""
+
+
+def cancelled(number: int) -> str:
+    return f"Cancelled {number:,} job{'' if number == 1 else 's'}."
 
 
 def size(number: int) -> str:

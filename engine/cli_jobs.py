@@ -101,6 +101,10 @@ def list_jobs(options: argparse.Namespace) -> None:
 
 def where(job: "Job") -> str:
     """Where a job is, in a few words."""
+    from engine.jobs.silence import is_silent
+
+    if is_silent(job):
+        return f"no sign of life since {job.heartbeat_at:%H:%M:%S} UTC: `dailies jobs kill {job.id}` ends it"
     if job.error:
         return shorten(job.error, 80)
     if job.position is not None:
@@ -119,13 +123,15 @@ def cancel_job(options: argparse.Namespace) -> None:
     queue, several = open_queue(options), options.pending or options.all_but_current
     if bool(options.id) == several:
         raise ConfigError("Name one job to cancel, or say --pending or --all-but-current.")
+    from engine.jobs.rows import jobs_of
+
     if not several:
         return print_job(queue.cancel(options.id), options)
     ended = queue.cancel_waiting() if options.pending else queue.cancel_all_but_current()
     if options.json:
-        print_json([job.to_dict() for job in ended])
+        print_json([job.to_dict() for job in jobs_of(queue.store.database, ended)])
     else:
-        print(f"Cancelled {len(ended)} jobs." if len(ended) != 1 else "Cancelled 1 job.")
+        print(f"Cancelled {len(ended):,} jobs." if len(ended) != 1 else "Cancelled 1 job.")
 
 
 def kill_job(options: argparse.Namespace) -> None:

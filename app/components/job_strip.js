@@ -71,6 +71,7 @@ function paintJob(row, job) {
   row.dataset.status = job.status;
   row.classList.toggle("is-bad", job.over);
   row.querySelector('[data-do="cancel"]').hidden = !job.can_cancel;
+  row.querySelector('[data-do="kill"]').hidden = !job.can_kill;
   row.querySelector('[data-do="retry"]').hidden = !job.can_retry;
   row.querySelector('[data-do="dismiss"]').hidden = !job.over;
   const track = row.querySelector(".track"), known = job.fraction !== null;
@@ -83,6 +84,7 @@ function paintJob(row, job) {
 
 const hands = {
   cancel: (id) => order("cancel", id),
+  kill: (id) => order("kill", id),
   retry: async (id) => (await order("again", id)) && dismiss(id),
   dismiss,
 };

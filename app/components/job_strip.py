@@ -9,6 +9,7 @@ from app.desk import Desk
 from app.guard import told
 from app.once import once
 from app.views.jobs import strip
+from engine.jobs import trainee
 
 
 class JobStrip(Component):
@@ -26,11 +27,15 @@ class JobStrip(Component):
             desk.queue.cancel(job_id)
             return strip(desk, kind)
 
+        def kill(job_id: str) -> dict[str, Any]:
+            trainee.kill(desk.queue, job_id)
+            return strip(desk, kind)
+
         def again(job_id: str) -> dict[str, Any]:
             desk.file_again(job_id)
             return strip(desk, kind)
 
-        functions = [told(news), told(once(cancel)), told(once(again))]
+        functions = [told(news), told(once(cancel)), told(once(kill)), told(once(again))]
         super().__init__(
             "job_strip",
             {"jobs": [], "at": 0},

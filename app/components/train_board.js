@@ -46,14 +46,17 @@ function paint() {
   rows($(".jobs"), $("template.of-job"), state.jobs, (row, job) => {
     row.dataset.status = job.status;
     show(row, "up", job.status === "queued" && job.position > 1);
-    show(row, "down", job.status === "queued" && job.position < waiting.length);
+    show(row, "down", job.status === "queued" && job.position < state.waiting);
     show(row, "cancel", job.can_cancel);
+    show(row, "kill_job", job.can_kill);
     const priority = row.querySelector('[name="priority"]');
     priority.hidden = job.status !== "queued";
     if (priority !== element.ownerDocument.activeElement) priority.value = job.priority;
   });
   $(".nothing").hidden = state.jobs.length > 0;
   $(".paused").hidden = !state.paused;
+  $(".more").textContent = state.more ?? "";
+  if (state.note) $(".note").textContent = state.note;
   show(element, "pause", !state.paused);
   show(element, "go_on", state.paused);
   show(element, "cancel_pending", waiting.length > 0);
@@ -99,7 +102,7 @@ async function read() {
 }
 
 // ---- What cannot be taken back says what it does, and is done at the second press
-const GRAVE = ["kill", "cancel_pending", "cancel_others"];
+const GRAVE = ["kill", "kill_job", "cancel_pending", "cancel_others"];
 let asked = null; // the button that waits for its second press
 
 function doubt(button) {
@@ -139,6 +142,7 @@ const hands = {
   cancel: (row) => order("cancel", row.dataset.id),
   stop: (row) => order("cancel", row.dataset.job),
   kill: (row) => order("kill", row.dataset.job),
+  kill_job: (row) => order("kill", row.dataset.id),
   resume: (row) => order("resume", row.dataset.id),
   extend: (row) => order("extend", { id: row.dataset.id, steps: Number(row.querySelector("input").value) }),
   use: (row) => trigger("use_adapter", { run: row.dataset.id }),

@@ -90,12 +90,12 @@ def functions(desk: Desk) -> list[Any]:
         return news()
 
     def cancel_pending(_: Any = None) -> dict[str, Any]:
-        desk.queue.cancel_waiting()
-        return news()
+        cancelled = desk.queue.cancel_waiting()
+        return run_board.board(desk, text_train.cancelled(len(cancelled)))
 
     def cancel_others(_: Any = None) -> dict[str, Any]:
-        desk.queue.cancel_all_but_current()
-        return news()
+        cancelled = desk.queue.cancel_all_but_current()
+        return run_board.board(desk, text_train.cancelled(len(cancelled)))
 
     def resume(run_id: str) -> dict[str, Any]:
         runs.resume(desk.queue, run_id, request_key())

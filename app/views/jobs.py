@@ -9,8 +9,12 @@ from typing import Any
 from app import text, text_train
 from app.desk import Desk
 from app.text_modes import keyframes_of
+from app.views.clips import moment
 from engine.data.store import now
-from engine.jobs.local import keep_going
+from engine.hardware.filing import difference
+from engine.jobs.leases import Need
+from engine.jobs.local import keep_going, worker_state
+from engine.jobs.silence import is_silent
 from engine.jobs.spec import Job
 
 OVERLAYS = "overlays"
@@ -26,17 +30,39 @@ def strip(desk: Desk, kind: str | Collection[str]) -> dict[str, Any]:
     """
     at = time.monotonic()
     keep_going(desk.queue)
-    jobs = [job for job in desk.queue.list(kind=kind, limit=100) if is_shown(job)]
-    return {"jobs": [job_card(job, held_up(desk, job)) for job in reversed(jobs[:SHOWN])], "at": at}
+    jobs, reasons = [job for job in desk.queue.list(kind=kind, limit=100) if is_shown(job)], Reasons(desk)
+    return {"jobs": [job_card(job, reasons.of(job)) for job in reversed(jobs[:SHOWN])], "at": at}
+
+
+class Reasons:
+    """Why queued jobs wait; what is the same for many jobs is asked once."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._queue, self._paused = desk.queue, desk.queue.is_paused
+        self._worker = worker_state(desk.workspace)
+        self._holders: dict[Need, Job | None] = {}
+
+    def of(self, job: Job) -> str:
+        """A pause, a worker with another environment, or another job that has the device; "" if none of these."""
+        if job.status != "queued":
+            return ""
+        if self._paused:
+            return text_train.HELD
+        worker = self._worker
+        if worker is not None and job.environment is not None and job.environment != worker.environment:
+            return text_train.other_environment(difference(job.environment, worker.environment))
+        need = self._queue.need_of(job.kind, job.resources)
+        if need not in self._holders:
+            self._holders[need] = self._queue.holder(need)
+        return _behind(self._holders[need], job)
 
 
 def held_up(desk: Desk, job: Job) -> str:
-    """Why a queued job waits longer than it is used to: a pause, or another that has the device; "" if neither."""
-    if job.status != "queued":
-        return ""
-    if desk.queue.is_paused:
-        return text_train.HELD
-    holder = desk.queue.holder(job)
+    """Why one job waits."""
+    return Reasons(desk).of(job)
+
+
+def _behind(holder: Job | None, job: Job) -> str:
     if holder is None:
         return ""
     at = holder.progress
@@ -54,15 +80,17 @@ def job_card(job: Job, hold: str = "") -> dict[str, Any]:
     """One job: what it makes, what it does now, how far it is (0..1, None while nobody knows) and how long it takes.
 
     `hold` is why queued jobs wait, when it is not for each other."""
+    silent = is_silent(job)
     return {
         "id": job.id,
         "status": job.status,
         "over": job.is_over,
         "title": title(job),
-        "line": hold if hold and job.status == "queued" else line(job),
-        "eta": text.time_left(job.progress.eta_s) if job.progress and job.status == "running" else "",
+        "line": text.silent(moment(job.heartbeat_at)) if silent and job.heartbeat_at else hold or line(job),
+        "eta": text.time_left(job.progress.eta_s) if job.progress and job.status == "running" and not silent else "",
         "fraction": fraction(job),
-        "can_cancel": job.status in ("queued", "running"),
+        "can_cancel": job.status in ("queued", "running") and not silent,
+        "can_kill": silent,
         "can_retry": job.status in BAD_ENDS,
     }
 

@@ -7,35 +7,40 @@ from typing import Any
 from app import text_train
 from app.desk import Desk
 from app.views.clips import moment
-from app.views.jobs import held_up, job_card
+from app.views.jobs import Reasons, job_card
 from engine.data.adapters import newest_of_runs
 from engine.data.logs import read_log
 from engine.data.runs import Run
 from engine.jobs.checking import read_verdicts
 from engine.jobs.local import keep_going
 from engine.jobs.runs import RunState, run_states
-from engine.jobs.spec import ACTIVE, Job
+from engine.jobs.spec import Job
 
-WAITING = ("queued", *ACTIVE)
+SHOWN = 50  # jobs that wait; nobody reads further down, and each costs a question
 
 
-def board(desk: Desk) -> dict[str, Any]:
-    """Both lists; `at` orders answers that overtake each other."""
+def board(desk: Desk, note: str = "") -> dict[str, Any]:
+    """Both lists, the first `SHOWN` jobs that wait and how many there are; `note` says what was just done, `at` orders
+    answers that overtake each other."""
     at = time.monotonic()
     keep_going(desk.queue)
-    jobs = [job for job in desk.queue.list(WAITING)]
-    jobs.sort(key=lambda job: (job.status == "queued", job.position or 0, job.created_at))
+    jobs, counts = desk.queue.board(SHOWN)
+    reasons = Reasons(desk)
+    shown = sum(job.status == "queued" for job in jobs)
     usable = newest_of_runs(desk.workspace)
     return {
-        "jobs": [job_row(desk, job) for job in jobs],
+        "jobs": [job_row(job, reasons.of(job)) for job in jobs],
+        "waiting": counts["queued"],
+        "more": text_train.more_waiting(counts["queued"] - shown),
+        "note": note,
         "paused": desk.queue.is_paused,
         "runs": [run_row(state, usable) for state in run_states(desk.queue)],
         "at": at,
     }
 
 
-def job_row(desk: Desk, job: Job) -> dict[str, Any]:
-    card = job_card(job, held_up(desk, job))
+def job_row(job: Job, hold: str) -> dict[str, Any]:
+    card = job_card(job, hold)
     return {**card, "kind": text_train.kind(job.kind), "position": job.position, "priority": job.priority}
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError
+from engine.hardware.filing import absolute_paths
 from engine.hardware.rocm import TF32, is_rocm
 
 VISIBLE, ROCR_VISIBLE = "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
@@ -64,11 +65,14 @@ def process_environment(workspace: Workspace) -> dict[str, str]:
 
 
 def process_changes(workspace: Workspace) -> dict[str, str | None]:
-    """What differs from this process's environment; None: not set. Raises ConfigError like `process_environment`."""
+    """What differs from this process's environment; None: not set. Paths are absolute: the process may start in another
+    folder. Raises ConfigError like `process_environment`, or for a bad path.
+    """
     found = environment(workspace)
     if found.variables:
         workspace.miopen.mkdir(parents=True, exist_ok=True)
     where = {"DAILIES_WORKSPACE": str(workspace.root)}  # its presets count, whatever folder the process starts in
+    where |= absolute_paths(os.environ)
     return {**where, **found.variables, **(visible_devices(os.environ) if is_rocm() else {})}
 
 

@@ -28,6 +28,14 @@ def enter(connection: Connection, job_id: str, event: str) -> None:
     connection.execute(JOURNAL.insert().values(job_id=job_id, event=event, at=now(), pid=os.getpid()))
 
 
+def enter_all(connection: Connection, job_ids: Sequence[str], event: str) -> None:
+    """The same event of many jobs."""
+    if job_ids:
+        moment, pid = now(), os.getpid()
+        rows = [{"job_id": job_id, "event": event, "at": moment, "pid": pid} for job_id in job_ids]
+        connection.execute(JOURNAL.insert(), rows)
+
+
 def entries(
     connection: Connection, *, job_id: str | None = None, after: int = 0, events: Sequence[str] = (), limit: int = 1000
 ) -> list[Entry]:

@@ -30,7 +30,8 @@ class Lanes:
     @property
     def room(self) -> Room:
         inside = sum(inside for _, inside in self._running.values())
-        return Room(devices=self._num_devices, inside=not inside, aside=len(self._running) - inside < ASIDE_JOBS)
+        aside = len(self._running) - inside
+        return Room(devices=self._num_devices, inside=not inside, aside=aside < ASIDE_JOBS, idle=not self._running)
 
     def start(self, job: Job, run: Callable[[Job], None], *, inside: bool) -> None:
         work = (self._inside if inside else self._aside).submit(run, job)

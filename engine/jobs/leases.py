@@ -29,11 +29,13 @@ Held = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """What a worker can take on: so many devices; a job `inside` its own process, one that it watches `aside`."""
+    """What a worker can take on: so many devices; a job `inside` its own process, one that it watches `aside`. `idle`:
+    it has no job, and may end for a worker with another environment."""
 
     devices: int = 1
     inside: bool = True
     aside: bool = True
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,52 +4,48 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import psutil
-from pydantic import TypeAdapter, ValidationError
 
 import engine
 from engine.data.locks import try_lock
 from engine.data.workspace import Workspace
 from engine.errors import JobError
-from engine.hardware.environment import process_environment
-from engine.jobs.process import ProcessIdentity
+from engine.hardware.environment import laid_over, process_environment
+from engine.hardware.filing import changes_to
 from engine.jobs.queue import JobQueue
+from engine.jobs.worker_state import WorkerState, worker_state, write_state
+
+__all__ = [
+    "WorkerState",
+    "ensure_worker",
+    "keep_going",
+    "release_worker",
+    "stop_worker",
+    "worker_state",
+    "write_state",
+]
 
 LOG_LIMIT_BYTES = 4 * 2**20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerState:
-    """What a worker last said of itself: which job it runs, and which model it has loaded."""
-
-    worker: ProcessIdentity
-    state: Literal["idle", "busy", "ended"]
-    job_id: str | None = None
-    model: str | None = None
-
-    @property
-    def lives(self) -> bool:
-        return self.state != "ended" and self.worker.lives
-
-
-STATE = TypeAdapter(WorkerState)
-
-
-def ensure_worker(workspace: Workspace, *, kinds: str | None = None) -> bool:
+def ensure_worker(
+    workspace: Workspace, *, kinds: str | None = None, environment: Mapping[str, str] | None = None
+) -> bool:
     """Start the workspace's worker unless one lives; True when it was started. Call it after filing a job.
 
     The starter takes the worker lock and the worker inherits it, so that two starters never start two workers.
-    `kinds` is the "module:NAME" of another table of job kinds. Raises JobError when no process can be started.
+    `kinds` is the "module:NAME" of another table of job kinds; `environment` what the jobs to run were filed under, if
+    not this process's (see `engine.hardware.filing`). Raises JobError when no process can be started.
     """
     lock = try_lock(workspace.prepare().worker_lock)
     if lock is None:
         return False
     try:
-        _start(workspace, lock, ["--kinds", kinds] if kinds else [])
+        _start(workspace, lock, ["--kinds", kinds] if kinds else [], environment)
     except OSError as error:
         raise JobError(f"No worker can be started for {workspace.root}: {error.strerror or error}.") from error
     finally:
@@ -61,22 +57,7 @@ def keep_going(queue: JobQueue) -> None:
     """What a page calls every few seconds: mark lost jobs as lost, and start a worker if jobs wait for one."""
     queue.reconcile()
     if queue.is_waiting():
-        ensure_worker(queue.store.workspace)
-
-
-def worker_state(workspace: Workspace) -> WorkerState | None:
-    """What the worker last said, None when there is none alive."""
-    try:
-        state = STATE.validate_json(workspace.worker_state.read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
-    return state if state.lives else None
-
-
-def write_state(workspace: Workspace, state: WorkerState) -> None:
-    partial = workspace.worker_state.with_suffix(".partial")
-    partial.write_bytes(STATE.dump_json(state))
-    os.replace(partial, workspace.worker_state)
+        ensure_worker(queue.store.workspace, environment=queue.awaited_environment())
 
 
 def release_worker(workspace: Workspace) -> bool:
@@ -109,13 +90,16 @@ def stop_worker(workspace: Workspace, timeout_s: float = 20.0) -> bool:
     return True
 
 
-def _start(workspace: Workspace, lock: int, options: list[str]) -> None:
+def _start(workspace: Workspace, lock: int, options: list[str], environment: Mapping[str, str] | None) -> None:
+    variables = process_environment(workspace)
+    if environment is not None:
+        variables = laid_over(variables, changes_to(environment))
     command = [sys.executable, "-m", "engine.jobs.worker", "--workspace", str(workspace.root), "--lock", str(lock)]
     with _open_log(workspace.worker_log) as log:
         process = subprocess.Popen(
             [*command, *options],
             cwd=Path(engine.__file__).parents[1],
-            env=process_environment(workspace),
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -27,7 +27,7 @@ class ProcessIdentity:
             process = psutil.Process(pid)
             if process.status() == psutil.STATUS_ZOMBIE:
                 return None
-            started_s = process.create_time() - psutil.boot_time()
+            started_s = _started_s(process)
         except psutil.NoSuchProcess:
             return None
         return cls(host=socket.gethostname(), boot_id=boot_id(), pid=pid, started_s=round(started_s, 2))
@@ -53,6 +53,21 @@ class ProcessIdentity:
             and (found.host, found.boot_id) == (self.host, self.boot_id)
             and abs(found.started_s - self.started_s) < CLOCK_SLACK_S
         )
+
+
+def _started_s(process: psutil.Process) -> float:
+    """Seconds from the boot to the start of a process, by the kernel's own count: setting the clock changes nothing.
+
+    psutil's moments are of the clock, and move with it. Raises psutil.NoSuchProcess.
+    """
+    try:
+        stat = Path(f"/proc/{process.pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError) as error:
+        if Path("/proc/self/stat").exists():
+            raise psutil.NoSuchProcess(process.pid) from error
+        return float(process.create_time() - psutil.boot_time())
+    ticks = stat.rpartition(")")[2].split()[19]  # proc(5): field 22, starttime; the name before it may hold anything
+    return int(ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def boot_id() -> str:

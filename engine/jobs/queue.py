@@ -13,36 +13,35 @@ of the journal (`journal`).
 import hashlib
 import logging
 import secrets
+import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
-from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, select, update
 
-from engine.data.database import Database, storable
+from engine.data.database import storable
 from engine.data.store import Store, now
-from engine.data.tables import JOBS
+from engine.data.tables import JOBS, JOURNAL
 from engine.errors import Cancelled, ConfigError, JobError
+from engine.hardware.filing import filed_under
 from engine.jobs import journal, leases
 from engine.jobs.kinds import KINDS, Kinds, kind_of
 from engine.jobs.leases import Held, Need, Room
 from engine.jobs.orphans import goes_on
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.resources import Resources, read_resources
-from engine.jobs.runner import read_handle
+from engine.jobs.rows import ORDER, PROGRESS, job_of, job_with_place, jobs_with_places, read_jobs
+from engine.jobs.silence import Observer
 from engine.jobs.spec import ACTIVE, ENDED, PRIORITIES, Job, JobProgress, JobSpec, Priority, Status
+from engine.jobs.worker_state import check_served
 
-Jobs = list[Job]  # names of their own, for inside the class `list` is a method
+Jobs, Ids = list[Job], list[str]  # names of their own, for inside the class `list` is a method
 Entries = list[journal.Entry]
 EVERY = 1000  # jobs that wait or run at once
-SILENCE = timedelta(minutes=2)  # without a heartbeat, a worker on another host counts as gone
-
-PROGRESS = TypeAdapter(JobProgress)
-ORDER = (JOBS.c.priority.desc(), JOBS.c.number)
-PRIORITY_NAMES = {number: name for name, number in PRIORITIES.items()}
+SILENCE = timedelta(minutes=2)  # a worker on another host whose heartbeat stays the same so long counts as gone
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +53,7 @@ class JobQueue:
         self.store = store
         self.kinds = kinds
         self._database = store.database
+        self._observer = Observer()
 
     def submit(self, spec: JobSpec, key: str | None = None) -> Job:
         """Queue a job. `key` names the request: sent again, it returns the job that it queued.
@@ -62,6 +62,7 @@ class JobQueue:
         """
         kind = kind_of(spec.kind, self.kinds)
         config = kind.read(spec.config)
+        check_served(self.store.workspace, self._database.name)
         row = {
             **spec.model_dump(),
             "resources": kind.place(spec.resources).model_dump(exclude_defaults=True),
@@ -69,6 +70,7 @@ class JobQueue:
             "id": self.id_of(key) or secrets.token_hex(4),
             "status": "queued",
             "created_at": now(),
+            "environment": filed_under() or None,
         }
         with self._database.writing() as connection:
             same = select(JOBS.c.id).where(JOBS.c.id == row["id"], JOBS.c.kind == spec.kind)
@@ -84,8 +86,8 @@ class JobQueue:
 
     def get(self, job_id: str) -> Job:
         """One job; the beginning of its id will do where no other begins so. Raises JobError when there is none."""
-        query = _jobs().where(JOBS.c.id.startswith(job_id, autoescape=True)).limit(2)
-        found = _read(self._database, query) if job_id else []
+        query = job_with_place().where(JOBS.c.id.startswith(job_id, autoescape=True)).limit(2)
+        found = read_jobs(self._database, query) if job_id else []
         if len(found) != 1:
             problem = "more than one job begins with" if found else "there is no job"
             raise JobError(f"{problem.capitalize()} {job_id[:40]!r}: `dailies jobs ls` lists them.")
@@ -98,12 +100,24 @@ class JobQueue:
         limit: int = 100,
     ) -> Jobs:
         """Jobs, newest first; of one status or several, of one kind or several, of all where none is named."""
-        query = _jobs().order_by(JOBS.c.number.desc()).limit(limit)
+        query = jobs_with_places().order_by(JOBS.c.number.desc()).limit(limit)
         if status is not None:
             query = query.where(JOBS.c.status.in_([status] if isinstance(status, str) else status))
         if kind is not None:
             query = query.where(JOBS.c.kind.in_([kind] if isinstance(kind, str) else kind))
-        return _read(self._database, query)
+        return read_jobs(self._database, query)
+
+    def board(self, limit: int) -> tuple[Jobs, Counter[str]]:
+        """The jobs that run and then those that wait, as they will be taken, `limit` of each; and how many of each
+        status there are."""
+        active = select(JOBS).where(JOBS.c.status.in_(ACTIVE)).order_by(JOBS.c.number).limit(limit)
+        waiting = select(JOBS).where(JOBS.c.status == "queued").order_by(*ORDER).limit(limit)
+        counts = select(JOBS.c.status, func.count()).group_by(JOBS.c.status)
+        with self._database.reading() as connection:
+            running = [job_of(row) for row in connection.execute(active)]
+            queued = [job_of(row) for row in connection.execute(waiting)]
+            numbers = Counter({status: number for status, number in connection.execute(counts)})
+        return [*running, *(replace(job, position=place) for place, job in enumerate(queued, start=1))], numbers
 
     def cancel(self, job_id: str) -> Job:
         """End a queued job now, or ask a running one to stop at its next step; asking twice is harmless.
@@ -120,22 +134,20 @@ class JobQueue:
             raise JobError(f"Job {job.id} cannot be cancelled: it is {job.status} already.")
         return job
 
-    def cancel_waiting(self, kind: str | Collection[str] | None = None) -> Jobs:
-        """Cancel everything that is queued (of some kinds), and return it."""
-        return self._cancel_each(self.list("queued", kind, limit=EVERY))
+    def cancel_waiting(self, kind: str | Collection[str] | None = None) -> Ids:
+        """Cancel everything that is queued (of some kinds) in one transaction; the ids of what was cancelled."""
+        with self._database.writing() as connection:
+            return _cancel_queued(connection, kind)
 
-    def cancel_all_but_current(self) -> Jobs:
-        """Cancel everything but the job that has been running longest."""
-        started = sorted(self.list("running", limit=EVERY), key=lambda job: job.started_at or job.created_at)
-        return self._cancel_each([*self.list("queued", limit=EVERY), *started[1:]])
-
-    def _cancel_each(self, jobs: Sequence[Job]) -> Jobs:
-        """Cancel jobs, the last first, so that none starts meanwhile; one that is over by then stays as it is."""
-        ended = []
-        for job in jobs:
-            with suppress(JobError):
-                ended.append(self.cancel(job.id))
-        return ended
+    def cancel_all_but_current(self) -> Ids:
+        """Cancel everything but the job that has been running longest; the ids of what was cancelled or is to stop."""
+        begun = select(func.max(JOURNAL.c.number)).where(JOURNAL.c.job_id == JOBS.c.id, JOURNAL.c.event == "running")
+        running = select(JOBS.c.id).where(JOBS.c.status == "running").order_by(begun.scalar_subquery(), JOBS.c.number)
+        with self._database.writing() as connection:
+            cancelled = _cancel_queued(connection, None)
+            others = connection.scalars(running.with_for_update(of=JOBS)).all()[1:]
+            stopping = [one for one in others if _change(connection, one, ("running",), {"status": "stopping"})]
+        return [*cancelled, *stopping]
 
     def move(self, job_id: str, position: int) -> Job:
         """Give a queued job another place, from 1 (the next); those between close up. A place past the end is the last.
@@ -192,21 +204,33 @@ class JobQueue:
             if chosen is None:
                 return None
             job_id, parts = chosen
-            started = {"status": "running", "started_at": now(), "heartbeat_at": now(), **asdict(worker)}
+            started = {"status": "running", "started_at": now(), **_sign_of_life(), **asdict(worker)}
             _change(connection, job_id, ("queued",), started)
             leases.hold(connection, job_id, parts)
         return self.get(job_id)
 
     def _choose(self, connection: Connection, queued: Select[Any], room: Room) -> tuple[str, Held] | None:
         """The first job that fits; what one before it waits for is kept from it."""
-        free = leases.free_parts(connection, room)
+        free, own = leases.free_parts(connection, room), filed_under()
         for row in connection.execute(queued):
+            if row.environment not in (None, own):
+                if room.idle:  # the worker ends, and one with the job's environment takes it
+                    return None
+                continue
             need = self.need_of(row.kind, row.resources)
             parts = leases.fitting(need, free)
             if parts is not None and leases.has_lane(need, room):
                 return row.id, parts
             leases.set_aside(need, free)
         return None
+
+    def awaited_environment(self) -> dict[str, str] | None:
+        """What the first job that waits was filed under, where this process has another environment; else None."""
+        if self.is_paused:
+            return None
+        with self._database.reading() as connection:
+            first = connection.execute(self._queued().limit(1)).one_or_none()
+        return None if first is None or first.environment in (None, filed_under()) else dict(first.environment)
 
     def need_of(self, kind: str, resources: Mapping[str, Any]) -> Need:
         """What a job of a kind needs of the machine that it runs on."""
@@ -216,10 +240,9 @@ class JobQueue:
             given = Resources()
         return leases.need_of(self.kinds[kind], given)
 
-    def holder(self, job: Job) -> Job | None:
-        """The running job that holds the device which a queued one, done in the worker's own process, waits for."""
-        need = self.need_of(job.kind, job.resources)
-        if job.status != "queued" or not need.inside:
+    def holder(self, need: Need) -> Job | None:
+        """The running job that holds the device which a need, met in the worker's own process, waits for."""
+        if not need.inside:
             return None
         with self._database.reading() as connection:
             found = leases.holder(connection, need)
@@ -244,7 +267,7 @@ class JobQueue:
         adopted = []
         for job in (job for job in self._orphans(going_on=True) if job.kind in self.kinds):
             with self._database.writing() as connection:
-                mine = {"heartbeat_at": now(), **asdict(worker)}
+                mine = {**_sign_of_life(), **asdict(worker)}
                 if _change(connection, job.id, ACTIVE, mine, *_by(job.worker)):
                     journal.enter(connection, job.id, journal.ADOPTED)
                     adopted.append(job.id)
@@ -265,7 +288,7 @@ class JobQueue:
 
     def heartbeat(self, job_id: str, progress: JobProgress | None = None) -> None:
         """Say that a job is alive, and where it is. Raises Cancelled when it should stop or is no longer ours."""
-        values: dict[str, Any] = {"heartbeat_at": now()}
+        values: dict[str, Any] = _sign_of_life()
         if progress is not None:
             values["progress"] = PROGRESS.dump_python(progress, mode="json")
         with self._database.writing() as connection:
@@ -285,7 +308,7 @@ class JobQueue:
 
     def put_back(self, job_id: str) -> None:
         """Queue a running job again, at its old place: its worker has to end. One that is to stop ends as cancelled."""
-        fresh = {"status": "queued", "progress": None, "started_at": None, "heartbeat_at": None}
+        fresh = {"status": "queued", "progress": None, "started_at": None, "heartbeat_at": None, "heartbeat_s": None}
         with self._database.writing() as connection:
             if not _change(connection, job_id, ("running",), fresh):
                 _change(connection, job_id, ("stopping",), {"status": "cancelled", "ended_at": now()})
@@ -306,27 +329,28 @@ class JobQueue:
 
     def _orphans(self, *, going_on: bool) -> Iterator[Job]:
         """Active jobs whose worker is gone, and whose process goes on, or does not."""
-        for job in self.list(ACTIVE, limit=EVERY):
-            if _is_orphan(job) and _may_go_on(job, self.store) == going_on:
+        active = self.list(ACTIVE, limit=EVERY)
+        self._observer.keep({job.id for job in active})
+        for job in active:
+            if self._is_orphan(job) and _may_go_on(job, self.store) == going_on:
                 yield job
 
+    def _is_orphan(self, job: Job) -> bool:
+        """Whether the job's worker is gone; one on another host counts as gone when it has long been silent."""
+        if job.worker is not None and job.worker.is_local:
+            return not job.worker.lives
+        return job.heartbeat_at is None or self._observer.silent_for(job, SILENCE)
+
     def _queued(self) -> Select[Any]:
-        return select(JOBS.c.id, JOBS.c.kind, JOBS.c.resources).where(*self._waiting()).order_by(*ORDER).limit(EVERY)
+        return (
+            select(JOBS.c.id, JOBS.c.kind, JOBS.c.resources, JOBS.c.environment)
+            .where(*self._waiting())
+            .order_by(*ORDER)
+            .limit(EVERY)
+        )
 
     def _waiting(self) -> tuple[ColumnElement[bool], ...]:
         return JOBS.c.status == "queued", JOBS.c.kind.in_(self.kinds)
-
-
-def _read(database: Database, query: Select[Any]) -> Jobs:
-    with database.reading() as connection:
-        return [_job(row) for row in connection.execute(query)]
-
-
-def _jobs() -> Select[Any]:
-    """All jobs, with the place in the queue of those that wait."""
-    place = func.row_number().over(order_by=ORDER).label("position")
-    waiting = select(JOBS.c.number, place).where(JOBS.c.status == "queued").subquery()
-    return select(JOBS, waiting.c.position).outerjoin(waiting, waiting.c.number == JOBS.c.number)
 
 
 def _renumber(connection: Connection, ids: Sequence[str], numbers: Sequence[int]) -> None:
@@ -356,31 +380,23 @@ def _change(
     return status
 
 
+def _cancel_queued(connection: Connection, kind: str | Collection[str] | None) -> Ids:
+    """One statement for all: a queued job holds no device that it would have to let go."""
+    query = update(JOBS).where(JOBS.c.status == "queued").values(status="cancelled", ended_at=now())
+    if kind is not None:
+        query = query.where(JOBS.c.kind.in_([kind] if isinstance(kind, str) else kind))
+    cancelled = connection.scalars(query.returning(JOBS.c.id)).all()
+    journal.enter_all(connection, cancelled, "cancelled")
+    return list(cancelled)
+
+
+def _sign_of_life() -> dict[str, Any]:
+    return {"heartbeat_at": now(), "heartbeat_s": time.monotonic()}
+
+
 def _by(worker: ProcessIdentity | None) -> tuple[ColumnElement[bool], ...]:
     """That a job is still in the hands of this worker."""
     return () if worker is None else (JOBS.c.pid == worker.pid, JOBS.c.started_s == worker.started_s)
-
-
-def _job(row: Row[Any]) -> Job:
-    values = dict(row._mapping)
-    del values["number"]
-    values["priority"] = PRIORITY_NAMES[values["priority"]]
-    worker = {name: values.pop(name) for name in ("host", "boot_id", "pid", "started_s")}
-    values["worker"] = ProcessIdentity(**worker) if worker["pid"] is not None else None
-    values["progress"] = _progress(values["progress"]) if values["progress"] else None
-    return Job(**values)
-
-
-def _progress(values: dict[str, Any]) -> JobProgress:
-    """A handle that this version does not understand is left out."""
-    handle = read_handle(values["handle"]) if values.get("handle") else None
-    return JobProgress(**{**values, "handle": handle})
-
-
-def _is_orphan(job: Job) -> bool:
-    if job.worker is not None and job.worker.is_local:
-        return not job.worker.lives
-    return job.heartbeat_at is None or now() - job.heartbeat_at > SILENCE
 
 
 def _may_go_on(job: Job, store: Store) -> bool:

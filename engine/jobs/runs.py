@@ -16,6 +16,7 @@ from engine.data.runs import Run, list_runs
 from engine.errors import ConfigError, DailiesError, JobError
 from engine.jobs.queue import JobQueue
 from engine.jobs.resources import Resources, read_resources
+from engine.jobs.rows import filing_order
 from engine.jobs.spec import ENDED, TRAIN, Job, JobSpec
 from engine.jobs.training import is_published
 
@@ -134,7 +135,8 @@ def _newest_jobs(queue: JobQueue) -> dict[str, Job]:
     """The newest job by the id of the run that it trains."""
     jobs: Sequence[Job] = queue.list(kind=TRAIN, limit=LIMIT)
     found: dict[str, Job] = {}
-    for job in sorted(jobs, key=lambda one: one.created_at):
+    filed = filing_order(queue.store.database, TRAIN)
+    for job in sorted(jobs, key=lambda one: filed.get(one.id, 0)):
         found[str(job.config.get("run"))] = job
     return found
 

@@ -210,6 +210,8 @@ class Job:
     """A job as the database knows it. `position` is its place in the queue from 1, None when it is not queued.
 
     `exit_code` is 0 done, 1 failed, None otherwise; `error` one sentence, `worker` the process that runs or ran it.
+    `heartbeat_s` is its last heartbeat on the monotonic clock of that worker's host, `environment` what it was filed
+    under (`engine.hardware.filing`).
     """
 
     id: str
@@ -228,6 +230,8 @@ class Job:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     heartbeat_at: datetime | None = None
+    heartbeat_s: float | None = None
+    environment: dict[str, str] | None = None
 
     @property
     def pid(self) -> int | None:

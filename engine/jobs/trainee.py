@@ -5,6 +5,7 @@ the run watches the same process instead of starting a second one, wherever it r
 """
 
 import sys
+import time
 
 import psutil
 
@@ -15,9 +16,12 @@ from engine.jobs.context import JobContext
 from engine.jobs.orphans import process_of
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
-from engine.jobs.resources import Resources
+from engine.jobs.resources import LOCAL, Resources
 from engine.jobs.runner import ROOT, Handle, Runner, open_runner, under_way
+from engine.jobs.silence import is_silent
 from engine.jobs.spec import ACTIVE, Job
+
+OBEYS_S = 3.0  # an attendant looks ten times a second whether it is to end its child
 
 
 def command(run: Run, resources: Resources | None = None) -> list[str]:
@@ -55,10 +59,23 @@ def kill(queue: JobQueue, job_id: str) -> Job:
         return job
     handle = process_of(job, queue.store.workspace)
     if handle is not None:
-        open_runner(handle.runner, handle.address).cancel(handle, 0)
-    elif job.worker is not None:
-        _kill_worker(job, job.worker)
+        _kill_process(handle)
+    if job.worker is not None and (handle is None or is_silent(job)):
+        _kill_worker(job, job.worker)  # one that hangs would not see that the process is gone
     return queue.get(job.id)
+
+
+def _kill_process(handle: Handle) -> None:
+    """Ask for the end at once; a local attendant that does not obey because it is stopped is killed with its child."""
+    runner = open_runner(handle.runner, handle.address)
+    runner.cancel(handle, 0)
+    deadline = time.monotonic() + OBEYS_S
+    while handle.runner == LOCAL and not runner.poll(handle).is_over:
+        if time.monotonic() > deadline:
+            if handle.process is not None and handle.process.is_local and handle.process.lives:
+                psutil.Process(handle.process.pid).kill()
+            return
+        time.sleep(0.05)
 
 
 def _kill_worker(job: Job, worker: ProcessIdentity) -> None:

@@ -23,16 +23,17 @@ from typing import Any, Literal
 
 from engine.data.locks import try_lock
 from engine.data.scratch import sweep
-from engine.data.store import Store
+from engine.data.store import Store, keep_daily_copy
 from engine.data.trash import purge
 from engine.data.uploads import sweep_uploads
 from engine.data.workspace import Workspace
 from engine.errors import Cancelled, DailiesError, Lost, StoreError
+from engine.hardware.filing import difference, filed_under
 from engine.hardware.visible import devices_here, narrowed
 from engine.jobs.context import JobContext, WarmModel
 from engine.jobs.kinds import kind_of, load_kinds
 from engine.jobs.lanes import Lanes
-from engine.jobs.local import WorkerState, write_state
+from engine.jobs.local import WorkerState, ensure_worker, write_state
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 from engine.jobs.reporting import Pulse, Reporter
@@ -41,6 +42,7 @@ from engine.jobs.runner import ToldToEnd
 from engine.jobs.spec import ACTIVE, Job, Status
 
 POLL_S = 0.2
+BACKUP_CHECK_S = 3600.0
 CONCLUDE_S = (0.5, 2, 5, 15, 30)  # waits between the tries to write down how a job ended
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -58,12 +60,16 @@ class Patience:
 class Worker:
     """Serves one queue. `end` may be called from a signal handler or another thread.
 
-    `devices` are the names by which processes are kept to some of the GPUs, see engine.hardware.visible.
+    `devices` are the names by which processes are kept to some of the GPUs, see engine.hardware.visible; `kinds` is the
+    "module:NAME" of the queue's kinds, for a worker that takes this one's place.
     """
 
-    def __init__(self, queue: JobQueue, patience: Patience, devices: Sequence[str] = ("",)) -> None:
+    def __init__(
+        self, queue: JobQueue, patience: Patience, devices: Sequence[str] = ("",), kinds: str | None = None
+    ) -> None:
         self._queue, self._patience, self._devices = queue, patience, devices
-        self._workspace = queue.store.workspace
+        self._workspace, self._kinds = queue.store.workspace, kinds
+        self._successor: dict[str, str] | None = None  # the environment of the worker that is to follow
         self._model = WarmModel()
         self._identity = ProcessIdentity.current()
         self._told = False  # no Event: a signal handler that sets one may have interrupted whoever holds its lock
@@ -86,6 +92,9 @@ class Worker:
             self._model.release()
             self._show("ended")
             os.close(lock)
+            if self._successor is not None:
+                ensure_worker(self._workspace, kinds=self._kinds, environment=self._successor)
+                return
             more = not self._told and self._queue.is_waiting()
             lock = try_lock(self._workspace.worker_lock) if more else None
 
@@ -94,6 +103,7 @@ class Worker:
         self._queue.reconcile()
         if swept := sweep(self._workspace):
             log.info("Removed %d half-written folders.", swept)
+        keep_daily_copy(self._workspace)
         purge(self._queue.store)
         jobs = self._queue.list(("queued", *ACTIVE), limit=1000)
         wanted = [job.config.get(name) for job in jobs for name in ("path", "folder")]
@@ -103,7 +113,7 @@ class Worker:
 
     def _serve(self) -> None:
         self._show_lanes()
-        unused_since = idle_since = time.monotonic()  # the model, the worker
+        unused_since = idle_since = copied_at = time.monotonic()  # the model, the worker, the database
         while not self._told:
             if self._lanes.collect():
                 self._show_lanes()
@@ -114,11 +124,28 @@ class Worker:
             now_s = time.monotonic()
             unused_since = unused_since if self._lanes.room.inside else now_s
             idle_since = now_s if self._lanes.jobs else idle_since
+            if now_s - copied_at > BACKUP_CHECK_S:
+                keep_daily_copy(self._workspace)
+                copied_at = now_s
+            if not self._lanes.jobs and self._gives_way():
+                return
             if now_s - idle_since > self._patience.exit_s:
                 return
             if now_s - unused_since > self._patience.idle_s or self._workspace.release_flag.exists():
                 self._release()
             self._lanes.wait(POLL_S)
+
+    def _gives_way(self) -> bool:
+        """Whether the next job was filed under another environment: a worker that has it takes this one's place."""
+        try:
+            awaited = self._queue.awaited_environment()
+        except StoreError:
+            return False
+        if awaited is None:
+            return False
+        log.info("The next job was filed under another environment: %s.", difference(awaited, filed_under()))
+        self._successor = awaited
+        return True
 
     def _start(self, job: Job) -> None:
         """Let a job run. The model that is kept gives way to what another process does on the device."""
@@ -215,7 +242,14 @@ class Worker:
         self._show("busy" if jobs else "idle", jobs[0].id if jobs else None)
 
     def _show(self, state: Literal["idle", "busy", "ended"], job_id: str | None = None) -> None:
-        shown = WorkerState(worker=self._identity, state=state, job_id=job_id, model=self._model.key)
+        shown = WorkerState(
+            worker=self._identity,
+            state=state,
+            job_id=job_id,
+            model=self._model.key,
+            database=self._queue.store.database.name,
+            environment=filed_under(),
+        )
         try:
             write_state(self._workspace, shown)
         except OSError as error:
@@ -289,7 +323,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         os.set_inheritable(lock, False)
         queue = JobQueue(Store(workspace), load_kinds(options.kinds))
-        worker = Worker(queue, Patience(idle_s=options.idle_s, exit_s=options.exit_s), devices_here())
+        worker = Worker(queue, Patience(idle_s=options.idle_s, exit_s=options.exit_s), devices_here(), options.kinds)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.end())
         worker.run(lock)

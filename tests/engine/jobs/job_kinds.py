@@ -1,5 +1,6 @@
 """Small real kinds of jobs for the tests. A worker finds them with `--kinds job_kinds:KINDS`."""
 
+import os
 import time
 from pathlib import Path
 
@@ -73,7 +74,20 @@ def watch(config: Command, context: JobContext) -> Run:
     return {"exit_code": now.exit_code}
 
 
+class Named(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+
+
+def tell_environment(config: Named, context: JobContext) -> Run:
+    """A variable as the worker has it."""
+    yield JobProgress(phase="look")
+    return {"value": os.environ.get(config.name)}
+
+
 KINDS = {
+    "environment": JobKind(key="environment", config=Named, handler="job_kinds:tell_environment"),
     "steps": JobKind(key="steps", config=Steps, handler="job_kinds:take_steps"),
     "fail": JobKind(key="fail", config=Trouble, handler="job_kinds:fail"),
     "small": JobKind(key="small", config=Steps, handler="job_kinds:take_steps", share=0.25, quick=lambda config: True),

@@ -39,9 +39,9 @@ def test_a_big_job_has_the_device_alone(queue):
     big, small = queue.submit(job("aside")), queue.submit(JobSpec(kind="small", config={}, priority="normal"))
     assert queue.claim(ME).id == big.id
     assert queue.claim(ME) is None, "the small one waits"
-    assert queue.holder(queue.get(small.id)).id == big.id
+    assert queue.holder(queue.need_of(small.kind, small.resources)).id == big.id
     queue.finish(big.id, "done")
-    assert held(queue) == {} and queue.holder(queue.get(small.id)) is None
+    assert held(queue) == {} and queue.holder(queue.need_of(small.kind, small.resources)) is None
     assert queue.claim(ME).id == small.id
 
 

@@ -42,8 +42,7 @@ def test_a_thousand_quick_steps_are_few_writes(queue):
     queue.claim(ProcessIdentity.current())
     reporter = Reporter(queue, job.id)
     updates = []
-    writer = queue.store.database._writer
-    event.listen(writer, "before_cursor_execute", lambda *event: updates.append(event[2]))
+    event.listen(queue.store.database._engine, "before_cursor_execute", lambda *event: updates.append(event[2]))
     for number in range(1000):
         reporter.report(JobProgress(phase="denoise", step=number, of=1000))
     assert 1 <= sum("UPDATE jobs" in statement for statement in updates) < 50

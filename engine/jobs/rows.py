@@ -1,0 +1,74 @@
+"""Rows of the jobs table, read as jobs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import Row, Select, and_, func, or_, select
+
+from engine.data.database import Database
+from engine.data.tables import JOBS, JOURNAL
+from engine.jobs.process import ProcessIdentity
+from engine.jobs.runner import read_handle
+from engine.jobs.spec import PRIORITIES, Job, JobProgress
+
+PROGRESS = TypeAdapter(JobProgress)
+ORDER = (JOBS.c.priority.desc(), JOBS.c.number)
+PRIORITY_NAMES = {number: name for name, number in PRIORITIES.items()}
+PIECE = 500  # ids in one statement
+
+
+def jobs_with_places() -> Select[Any]:
+    """All jobs, with the place in the queue of those that wait."""
+    place = func.row_number().over(order_by=ORDER).label("position")
+    waiting = select(JOBS.c.number, place).where(JOBS.c.status == "queued").subquery()
+    return select(JOBS, waiting.c.position).outerjoin(waiting, waiting.c.number == JOBS.c.number)
+
+
+def job_with_place() -> Select[Any]:
+    """The same for few jobs among many: the place is counted for each."""
+    before = JOBS.alias("before")
+    ahead = or_(
+        before.c.priority > JOBS.c.priority,
+        and_(before.c.priority == JOBS.c.priority, before.c.number <= JOBS.c.number),
+    )
+    place = select(func.count()).where(before.c.status == "queued", JOBS.c.status == "queued", ahead)
+    return select(JOBS, func.nullif(place.correlate(JOBS).scalar_subquery(), 0).label("position"))
+
+
+def read_jobs(database: Database, query: Select[Any]) -> list[Job]:
+    with database.reading() as connection:
+        return [job_of(row) for row in connection.execute(query)]
+
+
+def jobs_of(database: Database, job_ids: Sequence[str]) -> list[Job]:
+    """The jobs of these ids, without places, in any order."""
+    found = []
+    for first in range(0, len(job_ids), PIECE):
+        piece = JOBS.c.id.in_(job_ids[first : first + PIECE])
+        found += read_jobs(database, select(JOBS).where(piece))
+    return found
+
+
+def filing_order(database: Database, kind: str) -> dict[str, int]:
+    """By job of a kind, a number that rises with the moment of filing, whatever the clock said or the queue's order."""
+    first = select(JOURNAL.c.job_id, func.min(JOURNAL.c.number)).join(JOBS, JOBS.c.id == JOURNAL.c.job_id)
+    with database.reading() as connection:
+        rows = connection.execute(first.where(JOBS.c.kind == kind).group_by(JOURNAL.c.job_id))
+        return {str(job_id): int(number) for job_id, number in rows}
+
+
+def job_of(row: Row[Any]) -> Job:
+    values = dict(row._mapping)
+    del values["number"]
+    values["priority"] = PRIORITY_NAMES[values["priority"]]
+    worker = {name: values.pop(name) for name in ("host", "boot_id", "pid", "started_s")}
+    values["worker"] = ProcessIdentity(**worker) if worker["pid"] is not None else None
+    values["progress"] = _progress(values["progress"]) if values["progress"] else None
+    return Job(**values)
+
+
+def _progress(values: dict[str, Any]) -> JobProgress:
+    """A handle that this version does not understand is left out."""
+    handle = read_handle(values["handle"]) if values.get("handle") else None
+    return JobProgress(**{**values, "handle": handle})

@@ -1,0 +1,57 @@
+"""What a worker says of itself in its workspace: which job it runs, which model it holds, what it serves."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from engine.data.workspace import Workspace
+from engine.errors import JobError
+from engine.jobs.process import ProcessIdentity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerState:
+    """What a worker last said of itself: which job it runs, which model it has loaded, the database that it serves (its
+    URL without a password; None in a state of an older version) and the environment that it runs jobs under."""
+
+    worker: ProcessIdentity
+    state: Literal["idle", "busy", "ended"]
+    job_id: str | None = None
+    model: str | None = None
+    database: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def lives(self) -> bool:
+        return self.state != "ended" and self.worker.lives
+
+
+STATE = TypeAdapter(WorkerState)
+
+
+def worker_state(workspace: Workspace) -> WorkerState | None:
+    """What the worker last said, None when there is none alive."""
+    try:
+        state = STATE.validate_json(workspace.worker_state.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    return state if state.lives else None
+
+
+def write_state(workspace: Workspace, state: WorkerState) -> None:
+    partial = workspace.worker_state.with_suffix(".partial")
+    partial.write_bytes(STATE.dump_json(state))
+    os.replace(partial, workspace.worker_state)
+
+
+def check_served(workspace: Workspace, database: str) -> None:
+    """Raises JobError when the workspace's worker serves another database: a job filed here would wait for ever."""
+    state = worker_state(workspace)
+    if state is not None and state.database not in (None, database):
+        raise JobError(
+            f"The job would wait in {database}, but the worker of {workspace.root} (pid {state.worker.pid}) serves "
+            f"{state.database}: set DAILIES_DATABASE_URL to that, or end the worker with `dailies worker stop`."
+        )

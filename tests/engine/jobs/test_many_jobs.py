@@ -1,0 +1,88 @@
+"""Thousands of jobs: cancelled in one transaction, shown in part, counted whole."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import event, func, select
+
+from app.desk import Desk
+from app.views import run_board
+from engine.data.store import Store, now
+from engine.data.tables import JOBS, JOURNAL
+from engine.jobs.queue import JobQueue
+
+NUMBER = 5000
+
+
+@pytest.fixture
+def full(store: Store) -> JobQueue:
+    """5,000 clips that wait to be made."""
+    request = {"prompt": "a ball", "model": "mini", "seed": 1}
+    rows = [
+        {
+            "id": f"{number:08x}",
+            "kind": "generate",
+            "status": "queued",
+            "config": {"requests": [request], "mix": None},
+            "resources": {},
+            "priority": 0,
+            "created_at": now(),
+        }
+        for number in range(NUMBER)
+    ]
+    with store.database.writing() as connection:
+        connection.execute(JOBS.insert(), rows)
+    return JobQueue(store)
+
+
+@pytest.fixture
+def statements(store: Store) -> Iterator[list[str]]:
+    """What the database is asked meanwhile."""
+    asked: list[str] = []
+
+    def listen(*told: object) -> None:
+        asked.append(str(told[2]))
+
+    event.listen(store.database._engine, "before_cursor_execute", listen)
+    yield asked
+    event.remove(store.database._engine, "before_cursor_execute", listen)
+
+
+def test_all_that_wait_are_cancelled_at_once(full: JobQueue, statements: list[str]) -> None:
+    assert len(full.cancel_waiting()) == NUMBER
+    assert sum("UPDATE jobs" in one for one in statements) == 1
+    with full.store.database.reading() as connection:
+        ended = select(func.count()).select_from(JOURNAL).where(JOURNAL.c.event == "cancelled")
+        assert connection.scalar(ended) == NUMBER
+        assert connection.scalar(select(func.count()).where(JOBS.c.status == "queued")) == 0
+    assert full.cancel_waiting() == []
+
+
+def test_only_one_kind_is_cancelled(full: JobQueue) -> None:
+    assert full.cancel_waiting("score") == []
+    assert len(full.cancel_waiting(("score", "generate"))) == NUMBER
+
+
+def test_the_board_shows_the_next_jobs_and_says_how_many_wait(full: JobQueue, statements: list[str]) -> None:
+    full.pause()
+    desk = Desk(store=full.store, queue=full)
+    shown = run_board.board(desk)
+    assert [job["id"] for job in shown["jobs"]] == [f"{number:08x}" for number in range(run_board.SHOWN)]
+    assert [job["position"] for job in shown["jobs"]] == list(range(1, run_board.SHOWN + 1))
+    assert shown["waiting"] == NUMBER and shown["more"] == f"And {NUMBER - run_board.SHOWN:,} more that wait."
+    assert len(statements) < 40
+
+
+def test_what_waits_for_a_device_asks_once_who_has_it(full: JobQueue, statements: list[str]) -> None:
+    """Not once for each of the jobs that are shown."""
+    from app.views.jobs import held_up
+    from engine.jobs.process import ProcessIdentity
+
+    full.claim(ProcessIdentity.current())
+    desk = Desk(store=full.store, queue=full)
+    jobs, _ = full.board(run_board.SHOWN)
+    statements.clear()
+    memory = run_board.Reasons(desk)
+    reasons = {memory.of(job) for job in jobs[2:]}
+    assert reasons == {held_up(desk, jobs[2])}
+    assert len(statements) < 10
