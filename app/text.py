@@ -333,10 +333,6 @@ def waiting(position: int | None) -> str:
     return "Next in the queue" if position in (None, 1) else f"Number {position} in the queue"
 
 
-def silent(moment: str) -> str:
-    return f"No sign of life since {moment}: it hangs, or was stopped. Kill ends it."
-
-
 def unread(notes: Sequence[str]) -> str:
     """What is said when a clip is asked for and not all of its prompt is read."""
     return f"{' '.join(notes)} The clip is made without it."

@@ -86,7 +86,7 @@ def job_card(job: Job, hold: str = "") -> dict[str, Any]:
         "status": job.status,
         "over": job.is_over,
         "title": title(job),
-        "line": text.silent(moment(job.heartbeat_at)) if silent and job.heartbeat_at else hold or line(job),
+        "line": text_train.silent(moment(job.heartbeat_at)) if silent and job.heartbeat_at else hold or line(job),
         "eta": text.time_left(job.progress.eta_s) if job.progress and job.status == "running" and not silent else "",
         "fraction": fraction(job),
         "can_cancel": job.status in ("queued", "running") and not silent,

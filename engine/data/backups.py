@@ -96,7 +96,7 @@ def problem_of(database: Path) -> str:
 
 def newest_whole(workspace: Workspace) -> tuple[Backup | None, Sequence[Backup]]:
     """The newest copy that is whole, and the damaged ones that are newer."""
-    damaged = []
+    damaged: list[Backup] = []
     for backup in list_backups(workspace):
         if not problem_of(backup.path):
             return backup, damaged

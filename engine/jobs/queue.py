@@ -38,7 +38,8 @@ from engine.jobs.silence import Observer
 from engine.jobs.spec import ACTIVE, ENDED, PRIORITIES, Job, JobProgress, JobSpec, Priority, Status
 from engine.jobs.worker_state import check_served
 
-Jobs, Ids = list[Job], list[str]  # names of their own, for inside the class `list` is a method
+Jobs = list[Job]  # names of their own, for inside the class `list` is a method
+Ids = list[str]
 Entries = list[journal.Entry]
 EVERY = 1000  # jobs that wait or run at once
 SILENCE = timedelta(minutes=2)  # a worker on another host whose heartbeat stays the same so long counts as gone

@@ -2,8 +2,7 @@
 
 from alembic import context
 
-from engine.data.migrate import VERSION_TABLE
-from engine.data.tables import METADATA
+from engine.data.tables import METADATA, VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -56,7 +56,7 @@ def test_the_migrations_make_exactly_the_tables(workspace, database):
     from alembic.autogenerate import compare_metadata
     from alembic.runtime.migration import MigrationContext
 
-    from engine.data.migrate import VERSION_TABLE
+    from engine.data.tables import VERSION_TABLE
 
     store = Store(workspace)
     with store.database.reading() as connection:
