@@ -250,16 +250,6 @@ GRID_WORDS = {
     "range": "{first} to {last} of {total}",
     "unscored": "not scored",
 }
-STRIP_WORDS = {
-    "jobs": "Work in progress",
-    "cancel": "Cancel",
-    "retry": "Try again",
-    "dismiss": "Dismiss",
-    "kill": "Kill",
-    "kill_hint": "Ends at once what gives no sign of life; the next job starts a new worker",
-    "done": "done",
-    "unreachable": "The page's server does not answer. Trying again; nothing is lost.",
-}
 
 # ---- Jobs
 PHASES = {

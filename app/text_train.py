@@ -209,10 +209,6 @@ def behind(what: str, step: int, of: int, *, first: bool) -> str:
     return f"Waits: {what}{where} has the device. {'This goes first when it ends.' if first else ''}".rstrip()
 
 
-def silent(moment: str) -> str:
-    return f"No sign of life since {moment}: it hangs, or was stopped. Kill ends it."
-
-
 def other_environment(difference: str) -> str:
     """Why a job waits for the worker to be free: it was filed under other settings."""
     return f"Waits until the worker has no other job: it was filed with {difference}"

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from app import text
+from app import text_jobs
 from app.components.files import Component
 from app.desk import Desk
 from app.guard import told
@@ -39,7 +39,7 @@ class JobStrip(Component):
         super().__init__(
             "job_strip",
             {"jobs": [], "at": 0},
-            words=text.STRIP_WORDS,
+            words=text_jobs.STRIP_WORDS,
             elem_id=name,
             server_functions=functions,
             before=["job_voice"],

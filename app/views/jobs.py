@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from app import text, text_train
+from app import text, text_jobs, text_train
 from app.desk import Desk
 from app.text_modes import keyframes_of
 from app.views.clips import moment
@@ -86,7 +86,7 @@ def job_card(job: Job, hold: str = "") -> dict[str, Any]:
         "status": job.status,
         "over": job.is_over,
         "title": title(job),
-        "line": text_train.silent(moment(job.heartbeat_at)) if silent and job.heartbeat_at else hold or line(job),
+        "line": text_jobs.silent(moment(job.heartbeat_at)) if silent and job.heartbeat_at else hold or line(job),
         "eta": text.time_left(job.progress.eta_s) if job.progress and job.status == "running" and not silent else "",
         "fraction": fraction(job),
         "can_cancel": job.status in ("queued", "running") and not silent,
