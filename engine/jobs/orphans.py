@@ -31,3 +31,11 @@ def goes_on(job: Job, workspace: Workspace) -> bool:
         return open_runner(handle.runner, handle.address).poll(handle).state != "lost"
     except ConfigError:  # its cluster is not set up here any more
         return False
+
+
+def epitaph(job: Job) -> str:
+    """What a job says whose worker is gone."""
+    return (
+        f"The worker (pid {job.pid}) ended before the job did: it was killed, or the machine was restarted. "
+        "What it had finished is kept: resume the run, or file the job again, to make the rest."
+    )

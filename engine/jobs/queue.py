@@ -30,10 +30,19 @@ from engine.hardware.filing import filed_under
 from engine.jobs import journal, leases
 from engine.jobs.kinds import KINDS, Kinds, kind_of
 from engine.jobs.leases import Held, Need, Room
-from engine.jobs.orphans import goes_on
+from engine.jobs.orphans import epitaph, goes_on
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.resources import Resources, read_resources
-from engine.jobs.rows import ORDER, PROGRESS, job_of, job_with_place, jobs_with_places, read_jobs
+from engine.jobs.rows import (
+    ORDER,
+    PROGRESS,
+    cancel_queued,
+    job_of,
+    job_with_place,
+    jobs_with_places,
+    read_jobs,
+    renumber,
+)
 from engine.jobs.silence import Observer
 from engine.jobs.spec import ACTIVE, ENDED, PRIORITIES, Job, JobProgress, JobSpec, Priority, Status
 from engine.jobs.worker_state import check_served
@@ -138,14 +147,14 @@ class JobQueue:
     def cancel_waiting(self, kind: str | Collection[str] | None = None) -> Ids:
         """Cancel everything that is queued (of some kinds) in one transaction; the ids of what was cancelled."""
         with self._database.writing() as connection:
-            return _cancel_queued(connection, kind)
+            return cancel_queued(connection, kind)
 
     def cancel_all_but_current(self) -> Ids:
         """Cancel everything but the job that has been running longest; the ids of what was cancelled or is to stop."""
         begun = select(func.max(JOURNAL.c.number)).where(JOURNAL.c.job_id == JOBS.c.id, JOURNAL.c.event == "running")
         running = select(JOBS.c.id).where(JOBS.c.status == "running").order_by(begun.scalar_subquery(), JOBS.c.number)
         with self._database.writing() as connection:
-            cancelled = _cancel_queued(connection, None)
+            cancelled = cancel_queued(connection, None)
             others = connection.scalars(running.with_for_update(of=JOBS)).all()[1:]
             stopping = [one for one in others if _change(connection, one, ("running",), {"status": "stopping"})]
         return [*cancelled, *stopping]
@@ -169,7 +178,7 @@ class JobQueue:
             priority = min(priority, before[-1].priority) if before else priority
             connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(priority=priority))
             ids = [*(row.id for row in before), job.id, *(row.id for row in after)]
-            _renumber(connection, ids, sorted(row.number for row in waiting))
+            renumber(connection, ids, sorted(row.number for row in waiting))
         return self.get(job.id)
 
     def prioritise(self, job_id: str, priority: Priority) -> Job:
@@ -323,9 +332,9 @@ class JobQueue:
         for job in orphans:
             wanted = job.status == "stopping"
             with self._database.writing() as connection:
-                ended = {"status": "cancelled" if wanted else "lost", "ended_at": now(), "error": _epitaph(job)}
+                ended = {"status": "cancelled" if wanted else "lost", "ended_at": now(), "error": epitaph(job)}
                 _change(connection, job.id, (job.status,), ended, *_by(job.worker))
-            log.warning("Job %s: %s", job.id, _epitaph(job))
+            log.warning("Job %s: %s", job.id, epitaph(job))
         return [self.get(job.id) for job in orphans]
 
     def _orphans(self, *, going_on: bool) -> Iterator[Job]:
@@ -354,13 +363,6 @@ class JobQueue:
         return JOBS.c.status == "queued", JOBS.c.kind.in_(self.kinds)
 
 
-def _renumber(connection: Connection, ids: Sequence[str], numbers: Sequence[int]) -> None:
-    """Give the jobs these numbers, in this order; by way of negative ones, since no two may be equal at any time."""
-    for sign in (-1, 1):
-        for job_id, number in zip(ids, numbers, strict=True):
-            connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(number=sign * number))
-
-
 def _change(
     connection: Connection,
     job_id: str,
@@ -381,16 +383,6 @@ def _change(
     return status
 
 
-def _cancel_queued(connection: Connection, kind: str | Collection[str] | None) -> Ids:
-    """One statement for all: a queued job holds no device that it would have to let go."""
-    query = update(JOBS).where(JOBS.c.status == "queued").values(status="cancelled", ended_at=now())
-    if kind is not None:
-        query = query.where(JOBS.c.kind.in_([kind] if isinstance(kind, str) else kind))
-    cancelled = connection.scalars(query.returning(JOBS.c.id)).all()
-    journal.enter_all(connection, cancelled, "cancelled")
-    return list(cancelled)
-
-
 def _sign_of_life() -> dict[str, Any]:
     return {"heartbeat_at": now(), "heartbeat_s": time.monotonic()}
 
@@ -403,10 +395,3 @@ def _by(worker: ProcessIdentity | None) -> tuple[ColumnElement[bool], ...]:
 def _may_go_on(job: Job, store: Store) -> bool:
     """Whether another worker of this machine can take an orphan over."""
     return job.worker is not None and job.worker.is_local and goes_on(job, store.workspace)
-
-
-def _epitaph(job: Job) -> str:
-    return (
-        f"The worker (pid {job.pid}) ended before the job did: it was killed, or the machine was restarted. "
-        "What it had finished is kept: resume the run, or file the job again, to make the rest."
-    )

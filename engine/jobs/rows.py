@@ -1,13 +1,15 @@
-"""Rows of the jobs table, read as jobs."""
+"""Rows of the jobs table: read as jobs, and changed many at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Row, Select, and_, func, or_, select
+from sqlalchemy import Connection, Row, Select, and_, func, or_, select, update
 
 from engine.data.database import Database
+from engine.data.store import now
 from engine.data.tables import JOBS, JOURNAL
+from engine.jobs import journal
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.runner import read_handle
 from engine.jobs.spec import PRIORITIES, Job, JobProgress
@@ -72,3 +74,20 @@ def _progress(values: dict[str, Any]) -> JobProgress:
     """A handle that this version does not understand is left out."""
     handle = read_handle(values["handle"]) if values.get("handle") else None
     return JobProgress(**{**values, "handle": handle})
+
+
+def renumber(connection: Connection, ids: Sequence[str], numbers: Sequence[int]) -> None:
+    """Give the jobs these numbers, in this order; by way of negative ones, since no two may be equal at any time."""
+    for sign in (-1, 1):
+        for job_id, number in zip(ids, numbers, strict=True):
+            connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(number=sign * number))
+
+
+def cancel_queued(connection: Connection, kind: str | Collection[str] | None) -> list[str]:
+    """One statement for all: a queued job holds no device that it would have to let go."""
+    query = update(JOBS).where(JOBS.c.status == "queued").values(status="cancelled", ended_at=now())
+    if kind is not None:
+        query = query.where(JOBS.c.kind.in_([kind] if isinstance(kind, str) else kind))
+    cancelled = connection.scalars(query.returning(JOBS.c.id)).all()
+    journal.enter_all(connection, cancelled, "cancelled")
+    return list(cancelled)

@@ -3,10 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy.exc import StatementError
 
 from engine.data.store import ClipFilter, ClipRecord, Store
-from engine.errors import StoreError
+from engine.errors import ConfigError, StoreError
 from engine.generation.request import GenerationRequest
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -124,7 +123,7 @@ def test_a_report_needs_its_clip(store):
 
 def test_a_nan_in_a_report_is_refused_and_changes_nothing(store):
     store.add_clip(record(1))
-    with pytest.raises((StatementError, ValueError), match="not JSON compliant"):
+    with pytest.raises(ConfigError, match="not JSON compliant"):
         store.save_report(record(1).id, "a", report(0.5, flow=float("nan")))
     assert store.clip(record(1).id).total is None
 
