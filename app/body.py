@@ -155,11 +155,9 @@ def parsed(body: bytes) -> tuple[Any, str]:
 def is_deeper(value: Any, depth: int) -> bool:
     """Whether objects and arrays lie in each other more than `depth` levels deep."""
     level = [value]
-    for _ in range(depth + 1):
+    for _ in range(depth):
         level = [one for held in level if isinstance(held, dict | list) for one in children(held)]
-        if not level:
-            return False
-    return True
+    return any(isinstance(held, dict | list) for held in level)
 
 
 def children(held: dict[str, Any] | list[Any]) -> list[Any]:

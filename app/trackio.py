@@ -4,6 +4,7 @@ It is built when somebody first opens it. `build_starlette_app_only` is not part
 why its version is pinned.
 """
 
+import asyncio
 import os
 import threading
 from collections.abc import MutableMapping, Sequence
@@ -47,25 +48,48 @@ def trackio_routes(workspace: Workspace, dependencies: Sequence[Any] = ()) -> AP
 
 
 class Dashboard:
-    """Trackio's own application, told that it lies below `MOUNTED_AT`."""
+    """Trackio's own application, told that it lies below `MOUNTED_AT`.
+
+    It runs in an event loop and a thread of its own: its handlers query SQLite without giving way, and one query of a
+    large store takes seconds in which the page's loop would serve nobody.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self._folder = workspace.trackio
         self._app: Any = None
         self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         below = {**scope, "root_path": scope.get("root_path", "") + MOUNTED_AT}
-        await self._built()(below, receive, send)
+        ours, its = asyncio.get_running_loop(), await asyncio.to_thread(self._started)
 
-    def _built(self) -> Any:
+        def across(function: Any) -> Any:
+            """`receive` or `send`, called in its loop and run in ours."""
+
+            async def call(*args: Any) -> Any:
+                return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(function(*args), ours))
+
+            return call
+
+        running = asyncio.run_coroutine_threadsafe(self._app(below, across(receive), across(send)), its)
+        await asyncio.wrap_future(running)
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        """Its loop, with the application built there when it is first asked for."""
         with self._lock:
-            if self._app is None:
-                os.environ["TRACKIO_DIR"] = str(self._folder)
-                from trackio.server import build_starlette_app_only
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                threading.Thread(target=loop.run_forever, name="trackio", daemon=True).start()
+                asyncio.run_coroutine_threadsafe(self._build(), loop).result()
+                self._loop = loop
+            return self._loop
 
-                self._app = build_starlette_app_only()[0]
-            return self._app
+    async def _build(self) -> None:
+        os.environ["TRACKIO_DIR"] = str(self._folder)
+        from trackio.server import build_starlette_app_only
+
+        self._app = build_starlette_app_only()[0]
 
 
 class Forwarded(Response):
