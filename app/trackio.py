@@ -79,10 +79,10 @@ class Dashboard:
         """Its loop, with the application built there when it is first asked for."""
         with self._lock:
             if self._loop is None:
-                loop = asyncio.new_event_loop()
-                threading.Thread(target=loop.run_forever, name="trackio", daemon=True).start()
-                asyncio.run_coroutine_threadsafe(self._build(), loop).result()
-                self._loop = loop
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="trackio", daemon=True).start()
+            if self._app is None:
+                asyncio.run_coroutine_threadsafe(self._build(), self._loop).result()
             return self._loop
 
     async def _build(self) -> None:

@@ -89,7 +89,8 @@ def foreign(place: Path, desk: Desk, users: Users) -> str:
 
 def page_of(client: TestClient) -> Any:
     """The Gradio page at the root of a client's server."""
-    return next(r.app.blocks for r in client.app.routes if isinstance(r, Mount) and r.path == "")  # type: ignore[attr-defined]
+    routes = client.app.routes  # type: ignore[attr-defined]
+    return next(route.app.blocks for route in routes if isinstance(route, Mount) and route.path == "")
 
 
 def paths(place: Path, foreign: str) -> list[Any]:

@@ -9,7 +9,6 @@ import os
 import re
 import resource
 import socket
-import sqlite3
 import subprocess
 import time
 from collections import Counter
@@ -122,10 +121,9 @@ def served(tmp_path_factory: pytest.TempPathFactory, python: str, root: Path) ->
     own = {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     one = Served(command, port, folder, Users(folder / "users.json"), {**os.environ, **own})
     one.environment.pop("GRADIO_TEMP_DIR", None)
-    (folder / "workspace" / "trackio").mkdir(parents=True)
-    with sqlite3.connect(folder / "workspace" / "trackio" / "dailies.db") as project:
-        project.execute("CREATE TABLE metrics (step INTEGER)")
-    project.close()
+    fill = "from trackio.sqlite_storage import SQLiteStorage; SQLiteStorage.init_db('dailies')"
+    store = {**one.environment, "TRACKIO_DIR": str(folder / "workspace" / "trackio")}
+    subprocess.run([python, "-c", fill], env=store, check=True, timeout=START_S)
     one.start()
     yield one
     one.stop()
@@ -162,7 +160,7 @@ def test_a_body_that_says_no_length_is_refused_when_it_passes_the_limit(served: 
 def test_a_body_longer_than_it_says_hurts_nobody(served: Served) -> None:
     head = f"POST /voting/next HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nContent-Length: 2\r\n".encode()
     said = served.raw(head + b"Content-Type: application/json\r\n\r\n", b"{}" + b"x" * 2**20)
-    assert b" 401 " in said.split(b"\r\n")[0], said[:300]
+    assert said.split(b"\r\n")[0].split()[1] in (b"400", b"401"), said[:300]
     assert served.ask("GET", "/login").seconds < SOON_S
 
 
@@ -281,7 +279,8 @@ def test_a_workspace_is_for_the_account_that_serves_it(served: Served) -> None:
 
 # ---- Trackio
 def test_a_slow_query_of_trackio_delays_nobody(served: Served) -> None:
-    count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000000) SELECT max(i) FROM n"
+    values = ", ".join(f"({number})" for number in range(400))
+    count = f"WITH n(i) AS (VALUES {values}) SELECT count(*) AS pairs FROM n AS a, n AS b, n AS c"
     body = json.dumps({"project": "dailies", "query": count})
     served.ask("GET", "/trackio/", cookie=served.cookie())  # builds it
     with ThreadPoolExecutor(1) as other:
@@ -291,11 +290,11 @@ def test_a_slow_query_of_trackio_delays_nobody(served: Served) -> None:
             "/trackio/api/query_project",
             body,
             cookie=served.cookie(),
-            content_type=JSON["content-type"],
+            content_type="application/json",
         )
         waits = []
         while not slow.done():
             waits.append(served.ask("GET", "/voting/me", cookie=served.cookie()).seconds)
         reply = slow.result()
-    assert reply.status == 200 and b"20000000" in reply.body, reply.body[:300]
+    assert reply.status == 200 and b"64000000" in reply.body, reply.body[:300]
     assert reply.seconds > SOON_S and len(waits) > 3 and max(waits) < SOON_S
