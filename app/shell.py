@@ -32,6 +32,7 @@ from app.tabs.monitor import MonitorTab
 from app.tabs.score import ScoreTab
 from app.tabs.system import SystemTab
 from app.tabs.train import TrainTab
+from app.text_access import WRONG_PATH
 from app.theme import desk_theme
 from app.trackio import trackio_routes
 from app.users import Users
@@ -40,6 +41,7 @@ from app.voting import voting_routes
 from engine.data.given import was_given
 
 HERE = Path(__file__).parent
+PATHS = ("/", LABEL_PAGE)  # of the addresses of pages: behind a proxy that adds a path, little of a page would work
 MAX_UPLOAD = 2 * 2**30  # bytes of one file
 
 
@@ -178,7 +180,10 @@ def _head() -> str:
     given = (
         f"Object.assign(window.dailies, {json.dumps({'plotWords': text.PLOT_WORDS, 'copyWords': text.COPY_WORDS})});"
     )
-    return f"<script>{page}\n{given}\n{plots}</script>"
+    placed = (
+        f"if (!{json.dumps(PATHS)}.includes(location.pathname)) document.body.textContent = {json.dumps(WRONG_PATH)};"
+    )
+    return f"<script>{page}\n{given}\n{plots}\n{placed}</script>"
 
 
 def _mount(server: FastAPI, page: gr.Blocks, path: str) -> FastAPI:

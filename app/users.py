@@ -14,7 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -130,8 +130,10 @@ class Users:
 
 
 class _Claim(NamedTuple):
+    """As a token says it; of which types is known once its signature is found right."""
+
     purpose: str
-    name: str
+    name: Any
     until: int
     session: str
 
