@@ -114,7 +114,8 @@ def declared(scope: Scope) -> int:
 
 async def read(receive: Receive, limit: int) -> bytes | None:
     """The whole body; None when it is longer than the limit."""
-    parts, length = [], 0
+    parts: list[bytes] = []
+    length = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":

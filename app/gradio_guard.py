@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import unquote
 
 import gradio as gr
+from starlette._utils import get_route_path
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import get_route_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import text_access

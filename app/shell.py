@@ -206,7 +206,7 @@ def _mount(server: FastAPI, page: gr.Blocks, path: str) -> FastAPI:
         max_file_size=MAX_UPLOAD,
     )
     enforce(page)
-    mounted = next(route.app for route in reversed(server.routes) if isinstance(route, Mount))
+    mounted: Any = next(route.app for route in reversed(server.routes) if isinstance(route, Mount))
     silent(mounted)
     mounted.add_middleware(GradioGuard, page=page, max_file_size=MAX_UPLOAD)
     return server

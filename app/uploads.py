@@ -18,7 +18,7 @@ from typing import Any
 from gradio.route_utils import GradioMultiPartParser, GradioUploadFile
 from gradio.routes import file_upload_statuses
 from gradio.utils import get_upload_folder
-from gradio_client.utils import strip_invalid_filename_characters
+from gradio_client.utils import strip_invalid_filename_characters  # type: ignore[import-untyped]
 from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request

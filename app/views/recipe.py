@@ -8,7 +8,9 @@ what the run holds of a device, "" for all of it.
 import shlex
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Required
+
+from typing_extensions import TypedDict
 
 from app import text, text_train
 from app.desk import Desk
@@ -35,6 +37,24 @@ CHOSEN = ("model", "mix", "prompts", "pairs", "campaign", "rewards")
 CURRICULUM = "curriculum:"  # how a curriculum's name begins in the list of recipes
 LEARNED_FROM = 20  # runs that are looked at for how long they took
 GIB = 2**30
+
+
+class Chosen(TypedDict, total=False):
+    """What the form's script sends."""
+
+    recipe: Required[str]
+    run: Required[str]
+    curriculum: str | None
+    model: str | None
+    adapter: str | None
+    prompts: str | None
+    pairs: str | None
+    campaign: str | None
+    mix: str | None
+    rewards: str | None
+    share: str | None
+    key: str | None
+    settings: Required[dict[str, str | bool | int | float | None]]
 
 
 def opened(desk: Desk, recipe: str = "", run: str = "") -> dict[str, Any]:
@@ -115,7 +135,7 @@ def read_changes(desk: Desk, choices: Choices) -> tuple[TrainPreset, dict[str, A
     base = _base(desk, choices["recipe"], choices["run"])
     if choices.get("campaign"):
         choices = {**choices, "pairs": ""}
-    changes = {
+    changes: dict[str, Any] = {
         name: choices[name] or None for name in CHOSEN if (choices.get(name) or None) != (getattr(base, name) or None)
     }
     if changes.get("pairs"):
