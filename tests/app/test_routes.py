@@ -38,7 +38,7 @@ FOREIGN = {
 
 # ---- The table. Ours: method, path, whether a labeller may.
 OURS = {
-    ("GET", "/media/clips/clip_id/name"): False,  # but for clips that were given: see test_access
+    ("GET", "/media/clips/clip_id/name"): False,
     ("GET", "/media/clips/clip_id/overlays/name"): False,
     ("GET", "/media/pictures/name.png"): False,
     ("GET", "/media/runs/run_id/name/sample"): False,
@@ -46,6 +46,7 @@ OURS = {
     ("GET", "/trackio/path"): False,
     ("HEAD", "/trackio/path"): False,
     ("POST", "/trackio/path"): False,
+    ("GET", "/voting/clip/showing/side.mp4"): False,  # but for pairs that were shown: see test_access
     ("GET", "/voting/me"): True,
     ("POST", "/voting/next"): True,
     ("POST", "/voting/vote"): True,
