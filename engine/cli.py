@@ -1,9 +1,11 @@
 """`dailies`: the workbench without a browser. `dailies COMMAND --help` explains each command.
 
-Exit code 0: done. 2: wrong usage, or something failed that the one sentence on stderr explains. 130: interrupted.
+Exit code 0: done. 1: done in part, some of the videos could not be scored. 2: wrong usage, or something failed that
+the one sentence on stderr explains. 130: interrupted.
 """
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -25,7 +27,7 @@ from engine import (
 )
 from engine.errors import ConfigError, DailiesError
 
-EPILOG = "Exit code: 0 done, 2 wrong usage or a failure that is explained on stderr, 130 interrupted."
+EPILOG = "Exit code: 0 done, 1 done in part, 2 wrong usage or a failure that is explained on stderr, 130 interrupted."
 
 MODULES = (
     cli_adapters,
@@ -68,6 +70,9 @@ def build_parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no failure
     try:
         options = build_parser().parse_args(argv)
         if getattr(options, "workspace", None):
@@ -75,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run: Command = options.run
         run(options)
         sys.stdout.flush()
+        return int(getattr(options, "exit_code", 0))
     except DailiesError as error:
         print(f"dailies: {error}", file=sys.stderr)
         return 2

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DRAWN_SEED_LIMIT = 10**9  # seeds that we draw are short enough to read aloud
 DEMO_PROMPT = "a red ball moving right over a meadow"
+NOT_ALL = 1  # exit code: some of the videos could not be scored
 NO_MIX = "none"
 # Options that are fields of a request, for which the model's preset has the defaults.
 SETTINGS = ("width", "height", "fps")
@@ -208,6 +209,8 @@ def run_here(spec: "JobSpec", store: "Store", options: argparse.Namespace) -> No
 
     kind = kind_of(spec.kind, KINDS)
     result = drain(kind.start(spec.config, JobContext(store=store, resources=kind.place(spec.resources))))
+    if spec.kind.startswith("score") and (result.get("unread") or result.get("unscored")):
+        options.exit_code = NOT_ALL  # what could not be scored is listed below
     records = [store.clip(clip_id) for clip_id in result["clip_ids"]]
     folders = {record.id: export(store, record, options.out) for record in records}
     if options.json:

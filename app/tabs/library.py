@@ -17,6 +17,7 @@ from app.guard import on
 from app.once import once
 from app.views import shelf, stage
 from app.views.jobs import clip_ids, strip
+from engine.data.in_use import check_unused
 from engine.data.uploads import kept_uploads
 from engine.errors import ConfigError
 from engine.generation.video_reader import check_video
@@ -158,6 +159,7 @@ class LibraryTab:
         return shelf.page(self.desk.store, shelf.read_filter(filters), event.page)
 
     def remove(self, event: gr.EventData, *grid_and_filters: Any) -> dict[str, Any]:
+        check_unused(self.desk.store, event.ids)
         self.desk.store.delete(event.ids)
         return self._same_page(grid_and_filters, removed=event.ids)
 
@@ -191,6 +193,7 @@ class LibraryTab:
         return self._opened(stage.NOTHING)
 
     def remove_opened(self, event: gr.EventData, *grid_and_filters: Any) -> list[Any]:
+        check_unused(self.desk.store, [event.id])
         self.desk.store.delete([event.id])
         return [self._same_page(grid_and_filters, removed=[event.id]), *self.close()]
 

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -254,11 +254,14 @@ class Store:
         with self.database.reading() as connection:
             return list(connection.scalars(select(CLIPS.c.id).where(CLIPS.c.deleted_at.is_not(None))))
 
-    def forget_deleted(self, before: datetime) -> list[str]:
-        """Remove the rows and reports of clips deleted before a moment, and name them, for `engine.data.trash`."""
-        query = delete(CLIPS).where(CLIPS.c.deleted_at < before).returning(CLIPS.c.id)
+    def forget_deleted(self, before: datetime, keep: Container[str] = ()) -> list[str]:
+        """Remove the rows and reports of clips deleted before a moment, but for those to `keep`; their ids."""
+        old = select(CLIPS.c.id).where(CLIPS.c.deleted_at < before)
         with self.database.writing() as connection:
-            return list(connection.scalars(query))
+            ids = [clip_id for clip_id in connection.scalars(old) if clip_id not in keep]
+            for clip_id in ids:
+                connection.execute(delete(CLIPS).where(CLIPS.c.id == clip_id))
+        return ids
 
     def save_report(self, clip_id: str, mix: str, report: Mapping[str, Any]) -> None:
         """Store what `mix` said of a clip (`RewardReport.to_dict()`); it becomes the clip's newest report."""

@@ -4,6 +4,7 @@ import logging
 from datetime import timedelta
 
 from engine.data.clip_files import remove_files
+from engine.data.in_use import clips_in_use
 from engine.data.store import Store, now
 
 KEEP = timedelta(days=7)
@@ -12,11 +13,12 @@ log = logging.getLogger(__name__)
 
 
 def purge(store: Store, older_than: timedelta = KEEP) -> int:
-    """Remove rows, reports and files of the clips deleted more than `older_than` ago, and say how many.
+    """Remove rows, reports and files of the clips deleted more than `older_than` ago, and say how many; those that
+    something still needs stay (see `engine.data.in_use`).
 
     Rows go first, in one transaction: a clip that somebody restores at this moment keeps either both or neither.
     """
-    clip_ids = store.forget_deleted(now() - older_than)
+    clip_ids = store.forget_deleted(now() - older_than, keep=clips_in_use(store))
     for clip_id in clip_ids:
         remove_files(store.workspace, clip_id)
     if clip_ids:

@@ -38,7 +38,14 @@ class Workspace:
     root: Path
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "root", Path(self.root).expanduser().resolve())
+        """Raises StoreError for what is no path: a NUL, a loop of links, `~` where no home is known."""
+        try:
+            object.__setattr__(self, "root", Path(self.root).expanduser().resolve())
+        except (OSError, RuntimeError, ValueError) as error:
+            raise StoreError(
+                f"The workspace {str(self.root)[:200]!r} cannot be used: {str(error).rstrip('.')}. Choose another "
+                "folder with --workspace or DAILIES_WORKSPACE."
+            ) from error
 
     @classmethod
     def from_env(cls, folder: str | Path | None = None) -> Self:

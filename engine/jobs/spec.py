@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from engine.config.schema import TrainPreset
+from engine.errors import ConfigError
 from engine.generation.request import PROMPT_LIMIT, GenerationRequest
 from engine.jobs.process import ProcessIdentity
 from engine.jobs.resources import Resources
@@ -51,13 +52,13 @@ class JobSpec(BaseModel):
     @classmethod
     def score_file(cls, path: Path | str, prompt: str, mix: str) -> Self:
         """File a video to be imported and scored."""
-        config = ScoreConfig(path=Path(path).resolve(), prompt=prompt, mix=mix)
+        config = ScoreConfig(path=_whole(path), prompt=prompt, mix=mix)
         return cls(kind="score", config=config.model_dump(mode="json"))
 
     @classmethod
     def score_folder(cls, folder: Path | str, prompt: str, mix: str, where: Resources | None = None) -> Self:
         """File all videos of a folder to be imported and scored."""
-        config = ScoreFolderConfig(folder=Path(folder).resolve(), prompt=prompt, mix=mix)
+        config = ScoreFolderConfig(folder=_whole(folder), prompt=prompt, mix=mix)
         return cls(kind="score_folder", config=config.model_dump(mode="json"), resources=where or Resources())
 
     @classmethod
@@ -244,6 +245,14 @@ class Job:
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it: moments in ISO 8601."""
         return JOB.dump_python(self, mode="json") | {"pid": self.pid}
+
+
+def _whole(path: Path | str) -> Path:
+    """Raises ConfigError for what is no path: a NUL, a loop of links."""
+    try:
+        return Path(path).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"{str(path)[:200]!r} is no path that can be read: {error}.") from error
 
 
 JOB = TypeAdapter(Job)
