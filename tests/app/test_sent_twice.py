@@ -120,6 +120,7 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "GenerateTab.new_seed": lambda s: ["mini", event(id=s.clip().id)],
     "GenerateTab.star": lambda s: [{"cards": [], "current": None}, event(id=s.clip().id, starred=True)],
     "JobStrip.cancel": lambda s: [s.waiting().id],
+    "JobStrip.kill": lambda s: [s.running_elsewhere().id],
     "JobStrip.again": lambda s: [s.failed().id],
     "LabelTab.create": lambda s: s.campaign_form(),
     "LabelTab.make_missing": lambda s: [s.lacking().id, "mini"],
