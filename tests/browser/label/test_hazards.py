@@ -145,3 +145,31 @@ def test_an_undo_whose_answer_is_lost_withdraws_one_vote(desk: Any, page: Page, 
         desk.ready(but=before)
     assert len(lost) == 1
     assert [one.ended_as for one in desk.votes(2)] == [None, None, "undone"]
+
+
+def test_a_request_to_gradio_whose_answer_is_lost_is_sent_again_and_done_once(
+    page: Page, bench: Any, campaigns: Any, watched: Any
+) -> None:
+    page.goto(bench.address)
+    page.get_by_role("tab", name=text.LABEL, exact=True).click()
+    page.get_by_role("tab", name=text.NEW, exact=True).click()
+    page.locator("#campaign-title input, #campaign-title textarea").fill("Asked for twice")
+    page.get_by_label(text.WHAT_CLIPS).check()
+    expect(page.locator("#campaign-which")).to_be_visible()
+    keys: list[str] = []
+
+    def lose(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        if len(keys) == 1:
+            route.fetch()  # the server does it, and the browser never hears of it
+            route.abort()
+        else:
+            route.fallback()
+
+    page.route("**/queue/join*", lose)
+    with watched.expecting("net::ERR_FAILED"):
+        page.locator("#create-campaign").click()
+        expect(page.get_by_role("tab", name=text.VOTE, exact=True)).to_have_attribute("aria-selected", "true")
+    page.unroute("**/queue/join*", lose)
+    assert keys[0] == keys[1]
+    assert [one.title for one in campaigns.list()].count("Asked for twice") == 1

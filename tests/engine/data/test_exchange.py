@@ -68,6 +68,8 @@ def test_pairs_go_out_and_come_back_in_every_layout(labelled, elsewhere, tmp_pat
     assert {row["prompt"] for row in rows} == {PROMPT, "a blue ball"}
     for row, pair in zip(rows, pairs, strict=True):
         assert row["source"] == "dataset" and (found.file.parent / row["chosen"]).is_file()
+        if layout != "videodpo":  # which has neither
+            assert (row["margin"], row["votes"]) == (pair.margin, pair.votes) == (1.0, 2)
         for side in ("chosen", "rejected"):
             mine = load_clip(campaigns.store.workspace, getattr(pair, side)).frames
             assert np.array_equal(load_clip(elsewhere.workspace, row[f"{side}_clip"]).frames, mine)
