@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.data.campaign_spec import CampaignSpec
@@ -92,6 +92,10 @@ def said(votes: list[StoredVote]) -> Any:
     return rows, found, pairs, (trust.alpha, trust.consistent, trust.labellers), ranked
 
 
+LONG: Any = [("vote", 0, "left", "", "tie")] * 14 + [("edit", 0, "right", "", "left")] * 6  # repeats, then changes
+
+
+@example(steps=LONG, repeat_share=0.5, people=1)
 @settings(max_examples=12)
 @given(steps=STEPS, repeat_share=st.sampled_from([0.0, 0.5]), people=st.integers(1, 2))
 def test_a_table_of_votes_comes_in_as_it_went_out(
@@ -121,7 +125,7 @@ def test_a_repeat_stays_one_though_the_first_answer_was_changed_after_it(install
     campaign = here.create(spec)
     (pair,) = here.pairs(campaign.id)
     header = "left_clip,right_clip,labeller,choice,is_repeat\n"
-    rows = [f"{pair.clip_a},{pair.clip_b},ann,left,0", f"{pair.clip_b},{pair.clip_a},ann,left,1"]
+    rows = [f"{pair.clip_a},{pair.clip_b},ann,left,0", f"{pair.clip_b},{pair.clip_a},ann,right,1"]
     (tmp_path / "in.csv").write_text(header + "\n".join(rows))
     import_votes(here, campaign.id, tmp_path / "in.csv")
     first = next(one for one in here.votes(campaign.id) if not one.is_repeat).vote
