@@ -17,9 +17,15 @@ x1 = x + (1 - s) v the noise; z ~ N(0, 1). An SDE step is the ODE's with some of
 
 Special cases, the same for all forms:
 
-    level = 0   the ODE's step, bit for bit, and no log-probability
-    s' = 0      the ODE's step: a finished clip carries no fresh noise, so its last step has no log-probability either
-    s = 1       flow_grpo's 1 - s would be 0: s' stands in for s there, as in the authors' code
+    level = 0           the ODE's step, bit for bit, and no log-probability
+    s' = 0              the ODE's step: a finished clip has no fresh noise, so its last step has no log-probability
+    s > 1 - PURE_NOISE  flow_grpo's std is singular at s = 1: 1 - s' replaces 1 - s there, as in the authors' code
+
+The authors test for s = 1 exactly. UniPC's schedules begin at 0.999999, the value 1 less the margin that keeps its
+logarithms finite, where the std of the table is 57 to 220 for 50 to 4 steps instead of the level. With 1 - s' the std
+is level * sqrt(s h / (1 - s')), which is at most the level, since h <= 1 - s'. The limit is a tenth of a training
+timestep (1/1000): a level above it is the same timestep as pure noise, and no schedule has a second level there unless
+it has hundreds of steps.
 """
 
 import math
@@ -34,6 +40,16 @@ from engine.families.base import Prediction
 from engine.sampling.noising import clean_and_noise
 
 Form = Literal["flow_grpo", "dance", "cps"]
+DEFAULT_LEVELS: dict[str, float] = {"flow_grpo": 0.7, "dance": 0.3, "cps": 0.7, "ddim": 1.0}
+"""The noise level of each form, and eta of DDIM, where nothing else is set. The forms' levels are not on one scale.
+
+flow_grpo 0.7 is Flow-GRPO's a. dance 0.3 is DanceGRPO's eta: its std is level * sqrt(h) at every level, with no factor
+that falls towards the end, so that 0.7 would leave far more noise in the last steps. cps takes sin(level pi / 2) of the
+next level's noise as fresh noise, 0.89 at 0.7, and keeps the sum of signal and noise exact at any level. eta = 1 is
+DDPM's step, as DDPO (arXiv:2305.13301) has it.
+"""
+PURE_NOISE = 1e-4
+"""Levels nearer to 1 than this count as 1."""
 Latents = Float[Tensor, "B *dims"]
 LogProb = Float[Tensor, "B"]
 
@@ -84,9 +100,13 @@ def sde_step(
     next_latents: Latents | None = None,
     *,
     form: Form = "flow_grpo",
-    level: float = 0.7,
+    level: float = DEFAULT_LEVELS["flow_grpo"],
 ) -> Step:
-    """A stochastic step of a flow model; `level` >= 0 (cps: <= 1) is the papers' noise level (their a or eta)."""
+    """A stochastic step of a flow model; `level` >= 0 (cps: <= 1) is the papers' noise level (their a or eta).
+
+    The log-probability is that of the Gaussian for every form. Flow-CPS' code leaves 1 / (2 std^2) out of it, so a clip
+    range of that code (1e-5) is not one of ours: ours has to be wider by that factor, which differs from step to step.
+    """
     x, v = latents.float(), prediction.float()
     mean = x + (sigma_next - sigma) * v
     std, pull = sde_coefficients(form, level, sigma, sigma_next)
@@ -104,7 +124,8 @@ def sde_coefficients(form: Form, level: float, sigma: float, sigma_next: float) 
     root_h = math.sqrt(sigma - sigma_next)
     match form:
         case "flow_grpo":
-            std = level * math.sqrt(sigma / (1 - (sigma if sigma < 1 else sigma_next))) * root_h
+            signal = 1 - (sigma_next if sigma > 1 - PURE_NOISE else sigma)
+            std = level * math.sqrt(sigma / signal) * root_h
         case "dance":
             std = level * root_h
         case "cps":

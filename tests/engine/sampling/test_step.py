@@ -14,6 +14,7 @@ from torch import Tensor
 from engine.families.base import Conditioning, FamilySpec, Prediction
 from engine.sampling.noising import clean_and_noise, noised, prediction_of
 from engine.sampling.sampler import denoise
+from engine.sampling.schedule import sigmas_for
 from engine.sampling.step import (
     ODE_STEPS,
     Form,
@@ -88,6 +89,19 @@ def test_the_first_step_of_flow_grpo_stays_finite() -> None:
     assert pull == pytest.approx(std**2 / 2)
 
 
+@pytest.mark.parametrize("num_steps", [4, 8, 16, 50, 1000])
+@pytest.mark.parametrize("shift", [1.0, 3.0, 5.0, 16.0])
+def test_unipcs_first_level_counts_as_pure_noise(num_steps: int, shift: float) -> None:
+    """UniPC begins at 0.999999, where sqrt(s / (1 - s)) would be 1000: the first std is the level, as from s = 1."""
+    own = {"use_flow_sigmas": True, "flow_shift": shift, "prediction_type": "flow_prediction"}
+    levels = sigmas_for({"_class_name": "UniPCMultistepScheduler", **own}, num_steps, 0).tolist()
+    assert 1 - 2e-6 < levels[0] < 1
+    std, pull = sde_coefficients("flow_grpo", 0.7, levels[0], levels[1])
+    assert std == pytest.approx(0.7, rel=1e-2) and pull == pytest.approx(std**2 / 2, rel=1e-5)
+    stds = [sde_coefficients("flow_grpo", 0.7, *pair)[0] for pair in pairwise(levels)]
+    assert max(stds) <= 0.7 * 1.6 and stds[-1] == 0
+
+
 @pytest.mark.parametrize(("form", "level"), [("flow_grpo", -0.1), ("cps", 1.5)])
 def test_levels_out_of_range_are_refused(form: Form, level: float) -> None:
     with pytest.raises(ValueError, match="out of range"):
@@ -132,8 +146,6 @@ def test_log_prob_is_a_mean_over_elements() -> None:
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_ddim_is_diffusers_ddim(eta: float, of: Prediction) -> None:
     from diffusers import DDIMScheduler
-
-    from engine.sampling.schedule import sigmas_for
 
     options = {"beta_schedule": "linear", "clip_sample": False, "timestep_spacing": "trailing", "prediction_type": of}
     scheduler = DDIMScheduler(**options)
