@@ -88,11 +88,14 @@ class HunyuanVideoFamily(DiffusersFamily):
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Velocity at `sigma[B]`, under the guidance that the conditioning names."""
-        assert conditioning.guidance is not None and conditioning.extras and conditioning.mask is not None
+        from engine.sampling.schedule import flow_timesteps
+
+        assert conditioning.guidance is not None, "the network must be told the guidance: set Conditioning.guidance"
+        assert conditioning.extras and conditioning.mask is not None
         dtype = conditioning.embeds.dtype
         return self.network(
             hidden_states=latents.to(dtype),
-            timestep=1000 * sigma,
+            timestep=flow_timesteps(self.scheduler_config, sigma),
             encoder_hidden_states=conditioning.embeds,
             encoder_attention_mask=conditioning.mask.to(dtype),
             pooled_projections=conditioning.extras["pooled"],

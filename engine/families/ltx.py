@@ -113,6 +113,8 @@ class LTXFamily(DiffusersFamily):
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Velocity; `sigma[B]`, or `sigma[B,t]` with a level for each latent frame (0 = that frame is given)."""
+        from engine.sampling.schedule import flow_timesteps
+
         assert conditioning.fps, "an LTX network must be told the frame rate: set Conditioning.fps"
         _, _, t, h, w = latents.shape
         given = (conditioning.extras or {}).get("pictures")
@@ -125,7 +127,7 @@ class LTXFamily(DiffusersFamily):
             tokens = torch.cat([tokens, given.flatten(2).transpose(1, 2).to(tokens)], dim=1)
             level = torch.cat([level, level.new_zeros(len(level), given.shape[2])], dim=1)
             where = {"video_coords": self._places(latents, conditioning)}
-        timestep = level * self.scheduler_config.get("num_train_timesteps", 1000)
+        timestep = flow_timesteps(self.scheduler_config, level)
         if timestep.ndim == 2:
             timestep = timestep.repeat_interleave(h * w, dim=1)
         velocity = self._velocity(tokens.to(conditioning.embeds.dtype), timestep, conditioning, where)

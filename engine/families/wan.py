@@ -74,6 +74,7 @@ class WanFamily(DiffusersFamily):
 
         self.open_folder(device, dtype, extra=self.further)
         self.scheduler_config = {**self.scheduler_config, "_grid": "own"}
+        self.text_key += " ftfy"  # rows that were kept before prompts were cleaned by it are not found again
         index = read_json(self.folder / "model_index.json")
         self.level_per_token = bool(index.get("expand_timesteps"))
         self._check_kind()
@@ -121,7 +122,9 @@ class WanFamily(DiffusersFamily):
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Velocity at `sigma[B]`; `sigma[B,t]` (0 = that frame is given) for models told a level per token."""
-        timestep = 1000 * sigma
+        from engine.sampling.schedule import flow_timesteps
+
+        timestep = flow_timesteps(self.scheduler_config, sigma)
         if self.level_per_token:
             _, _, t, h, w = latents.shape
             patches = (h // self.network.config.patch_size[1]) * (w // self.network.config.patch_size[2])
@@ -285,8 +288,12 @@ class WanVACEFamily(WanFamily):
 
 
 def _clean(prompt: str) -> str:
-    """The prompt without HTML entities and runs of white space, as Wan was trained."""
-    return re.sub(r"\s+", " ", html.unescape(html.unescape(prompt))).strip()
+    """The prompt as WanPipeline cleans it: by ftfy (mojibake, curly quotes, full-width letters), without HTML entities
+    and without runs of white space."""
+    import ftfy
+
+    unescaped = html.unescape(html.unescape(ftfy.fix_text(prompt)))
+    return re.sub(r"\s+", " ", unescaped).strip()
 
 
 @cache

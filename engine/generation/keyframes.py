@@ -32,7 +32,7 @@ from engine.generation.making import Drain, Events, Generated, Keyframes, Progre
 from engine.generation.plans import is_made_in_stretches, keyframe_places, keyframe_plan
 from engine.generation.request import GenerationRequest
 from engine.sampling.noising import noised
-from engine.sampling.schedule import sigmas_for
+from engine.sampling.schedule import num_tokens, sigmas_for
 from engine.seeds import generator_for, seed_for
 from rewards.clip import Clip
 
@@ -61,8 +61,10 @@ class Scene:
         seeds = [seed_for(one.seed, step=1, sample=draft) if draft else one.seed for one in self.batch]
         return self.family.init_latents(self.first, [generator_for(seed) for seed in seeds])
 
-    def sigmas(self, latents: Tensor, num_steps: int) -> Tensor:
-        return sigmas_for(self.family.scheduler_config, num_steps, latents.shape[2:].numel())
+    def sigmas(self, latents: Tensor, num_steps: int, prompts: Prompts | None = None) -> Tensor:
+        """Noise levels; `prompts` with given pictures count as further tokens."""
+        extras = None if prompts is None else prompts.positive.extras
+        return sigmas_for(self.family.scheduler_config, num_steps, num_tokens(latents, extras))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,7 @@ def _draw_joint(scene: Scene, places: Sequence[int], given: Mapping[int, np.ndar
     drafts: list[Tensor] = []
     for number in range(plan.drafts):
         noise = scene.noise(number)
-        sigmas = scene.sigmas(noise, draft_steps(scene.first))
+        sigmas = scene.sigmas(noise, draft_steps(scene.first), prompts)
         guidance = plan.keyframe_guidance
         drafts.append((yield from drain(scene.family, noise, sigmas, prompts, guidance, scene.tally, "keyframes")))
     decoded = [np.stack([scene.family.decode(row)[0] for row in latents.split(1)]) for latents in drafts]
@@ -192,7 +194,6 @@ def _stretches(scene: Scene, pictures: np.ndarray, places: tuple[int, ...], draf
 def _inbetween(scene: Scene, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None) -> Drain:
     """The clip's final latents."""
     plan, noise = keyframe_plan(scene.first), scene.noise()
-    sigmas = scene.sigmas(noise, scene.first.num_steps)
     is_native = takes_pictures(scene.family) or is_made_in_stretches(scene.family.spec)
     predictor: Predictor = scene.family
     prompts, latents = scene.prompts, noise
@@ -207,6 +208,7 @@ def _inbetween(scene: Scene, pictures: np.ndarray, places: tuple[int, ...], draf
     else:
         held = _latent_places(places, scene.first.num_frames, noise.shape[2])
         predictor = HeldFrames(family=predictor, clean=target, held=held, noise=noise, native=False)
+    sigmas = scene.sigmas(noise, scene.first.num_steps, prompts)
     if draft is not None:
         level = START_LEVEL["interpolation" if plan.flow_guidance > 0 else "draft"]  # the pull is strong early
         sigmas, latents = _late_start(scene, sigmas, draft.to(noise), noise, level)

@@ -22,13 +22,31 @@ from engine.errors import FamilyError
 def sigmas_for(scheduler_config: Mapping[str, Any], num_steps: int, num_tokens: int) -> Tensor:
     """`sigmas[K+1]` from the first noise level to the last, falling, for K = `num_steps`.
 
-    `num_tokens` is the latents' t*h*w: schedules with a dynamic shift put more steps at high noise for larger clips.
+    `num_tokens` (see the function of this name): schedules with a dynamic shift have more steps at high noise for
+    larger clips.
     Raises FamilyError for a scheduler that is not known here.
     """
     name = str(scheduler_config.get("_class_name"))
     if name not in _SCHEDULES:
         raise FamilyError(f"The scheduler {name} is not supported: use one of {', '.join(sorted(_SCHEDULES))}.")
     return _SCHEDULES[name](scheduler_config, num_steps, num_tokens)
+
+
+def num_tokens(latents: Tensor, extras: Mapping[str, Any] | None = None) -> int:
+    """Tokens that the network sees: t*h*w of `latents[B,C,t,h,w]`, and h*w for each picture that is given as further
+    tokens (`extras["pictures"]`, see `Conditioning`), which LTX-2's pipeline counts too."""
+    pictures = (extras or {}).get("pictures")
+    _, _, t, h, w = latents.shape
+    return (t + (0 if pictures is None else pictures.shape[2])) * h * w
+
+
+def flow_timesteps(scheduler_config: Mapping[str, Any], sigma: Tensor) -> Tensor:
+    """The timesteps, float32, under which the pipeline of a flow model tells its network the levels `sigma`.
+
+    FlowMatchEuler: 1000 sigma. UniPC rounds that down to an integer, so that its first level 0.999999 is 999.
+    """
+    timesteps = sigma.float() * scheduler_config.get("num_train_timesteps", 1000)
+    return timesteps.floor() if scheduler_config.get("_class_name") == "UniPCMultistepScheduler" else timesteps
 
 
 def noise_table(scheduler_config: Mapping[str, Any]) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from engine.config.presets import load_model_preset, why_untrainable
 from engine.families import family_class
 from engine.families.base import FamilyOptions
 
@@ -27,14 +28,20 @@ def load_toys() -> ModuleType:
 
 
 TOYS = load_toys()
-MODELS = TOYS.MODELS
+MODELS, DOUBLES = TOYS.MODELS, TOYS.DOUBLES
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that asks for `tiny` runs once for each entry, unless it names its own."""
+    """A test that asks for `tiny` runs once for each entry, unless it names its own; with `preset_key` as well, once
+    for each model preset that can be trained and its toy model.
+    """
     named = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     own = any("tiny" in ([names] if isinstance(names, str) else names) for names in named)
-    if "tiny" in metafunc.fixturenames and not own:
+    if "preset_key" in metafunc.fixturenames:
+        trained = [key for key in DOUBLES if why_untrainable(load_model_preset(key)) is None]
+        pairs = [(key, DOUBLES[key]) for key in trained]
+        metafunc.parametrize(("preset_key", "tiny"), pairs, indirect=["tiny"], scope="session")
+    elif "tiny" in metafunc.fixturenames and not own:
         metafunc.parametrize("tiny", list(MODELS), indirect=True, scope="session")
 
 
@@ -59,7 +66,8 @@ def tiny(
     kit = TOYS.Kit(fill=fill, tokenizer=PreTrainedTokenizerFast.from_pretrained(folder / "words"))
     pipeline = model.build(kit)
     pipeline.set_progress_bar_config(disable=True)
-    options = FamilyOptions(parts=model.save(pipeline, folder, kit), context_frames=model.context_frames)
+    parts = model.save(pipeline, folder, kit)
+    options = FamilyOptions(parts=parts, scheduler=model.scheduler, context_frames=model.context_frames)
 
     def open_family() -> Any:
         family = family_class(model.family)(str(folder), options)
@@ -75,6 +83,12 @@ def tiny_open(tiny: SimpleNamespace) -> SimpleNamespace:
     if not hasattr(tiny, "family"):
         tiny.family = tiny.open()
     return tiny
+
+
+@pytest.fixture(scope="session")
+def doubles() -> dict[str, str]:
+    """The name of each preset's toy model."""
+    return dict(DOUBLES)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,16 @@
 """Training steps on a family that predicts noise: most trainer tests run on one that predicts a flow."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from engine.families import family_class
 from engine.training.config import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.distill_trainer import VideoDistillTrainer
 from engine.training.dpo_trainer import VideoDPOTrainer
@@ -55,7 +58,7 @@ def test_every_other_trainer_learns_from_it(kind: str, tiny: SimpleNamespace, tm
 @pytest.mark.parametrize("tiny", ["animatediff"], indirect=True)
 def test_dpo_takes_a_step_with_its_blocks_recomputed(tiny: SimpleNamespace, tmp_path: Path) -> None:
     """Its levels are drawn from the whole noise table, though "leading" steps with an offset point past its end."""
-    assert tiny.pipeline.scheduler.config.timestep_spacing == "leading"
+    leading = replace(tiny.options, scheduler={**tiny.options.scheduler, "timestep_spacing": "leading"})
     request = tiny.model.request
     shape = (request.num_frames, request.height, request.width, 3)
     clips = np.random.default_rng(0).integers(0, 255, (2, 2, *shape), np.uint8)
@@ -76,7 +79,9 @@ def test_dpo_takes_a_step_with_its_blocks_recomputed(tiny: SimpleNamespace, tmp_
             num_frames=request.num_frames,
             checkpoint_blocks=on,
         )
-        trainer = VideoDPOTrainer(model=tiny.open(), args=args, train_dataset=rows)
+        family = family_class("animatediff")(str(tiny.folder), leading)
+        family.load("cpu", torch.float32)
+        trainer = VideoDPOTrainer(model=family, args=args, train_dataset=rows)
         trainer.train()
         losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5) and len(losses[0]) == 2

@@ -110,7 +110,9 @@ def test_a_motion_adapter_is_needed_and_must_fit(tiny: SimpleNamespace, tmp_path
 
 
 def open_with(folder: Path, adapter: str, **options: Any) -> Any:
-    family = family_class("animatediff")(str(folder), FamilyOptions(parts={"motion_adapter": adapter}, **options))
+    laid_over = load_model_preset("animatediff_sd15").scheduler
+    told = FamilyOptions(parts={"motion_adapter": adapter}, scheduler=laid_over, **options)
+    family = family_class("animatediff")(str(folder), told)
     family.load("cpu", torch.float32)
     return family
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import FamilyError
-from engine.sampling.schedule import nearest_timesteps, noise_table, shift_mu, sigmas_for
+from engine.sampling.schedule import flow_timesteps, nearest_timesteps, noise_table, num_tokens, shift_mu, sigmas_for
 
 FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "_diffusers_version": "0.42.1"}
 DYNAMIC = {**FLOW, "use_dynamic_shifting": True, "base_shift": 0.95, "max_shift": 2.05, "shift_terminal": 0.1}
@@ -90,6 +90,32 @@ def test_wans_levels_are_those_of_its_solver() -> None:
     scheduler = UniPCMultistepScheduler(**own)
     scheduler.set_timesteps(20)
     assert torch.equal(sigmas_for({"_class_name": "UniPCMultistepScheduler", **own}, 20, 0), scheduler.sigmas)
+
+
+@pytest.mark.parametrize("shift", [2.0, 3.0, 5.0, 16.0])
+def test_wans_timesteps_are_the_integers_of_its_scheduler(shift: float) -> None:
+    from diffusers import UniPCMultistepScheduler
+
+    own = {"use_flow_sigmas": True, "flow_shift": shift, "prediction_type": "flow_prediction"}
+    scheduler, config = UniPCMultistepScheduler(**own), {"_class_name": "UniPCMultistepScheduler", **own}
+    for num_steps in range(1, 61):
+        scheduler.set_timesteps(num_steps)
+        told = flow_timesteps(config, sigmas_for(config, num_steps, 0)[:-1])
+        assert told.dtype == torch.float32 and told.tolist() == scheduler.timesteps.tolist()
+
+
+def test_other_flow_schedulers_have_timesteps_between_integers() -> None:
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=7.0)
+    scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / 20, 20))
+    assert torch.equal(flow_timesteps(FLOW, sigmas_for({**FLOW, "shift": 7.0}, 20, 0)[:-1]), scheduler.timesteps)
+
+
+def test_given_pictures_are_tokens_too() -> None:
+    latents = torch.zeros(2, 8, 3, 4, 5)
+    assert num_tokens(latents) == 60
+    assert num_tokens(latents, {"pictures": torch.zeros(2, 8, 2, 4, 5), "pooled": torch.zeros(1)}) == 100
 
 
 def test_a_pipeline_that_asks_for_no_levels_has_the_schedulers_own() -> None:

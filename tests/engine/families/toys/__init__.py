@@ -6,9 +6,32 @@ A further family is one more entry of `MODELS`, in a file of its own.
 from . import animatediff, cogvideox, hunyuanvideo, ltx, ltx2, wan
 from .base import Kit, TinyModel
 
-__all__ = ["MODELS", "OTHERS", "Kit", "TinyModel"]
+__all__ = ["DOUBLES", "MODELS", "OTHERS", "Kit", "TinyModel"]
 
 MODELS: dict[str, TinyModel] = (
     ltx.MODELS | ltx2.MODELS | wan.MODELS | cogvideox.MODELS | hunyuanvideo.MODELS | animatediff.MODELS
 )
-OTHERS: dict[str, TinyModel] = ltx2.OTHERS  # for tests of their own, not for what holds for every family
+OTHERS: dict[str, TinyModel] = ltx.OTHERS | ltx2.OTHERS | wan.OTHERS | animatediff.OTHERS
+"""For tests of their own, not for what holds for every family."""
+DOUBLES: dict[str, str] = {
+    "animatediff_freenoise": "animatediff",
+    "animatediff_lightning": "animatediff",
+    "animatediff_sd15": "animatediff",
+    "animatediff_sparsectrl": "animatediff_sparsectrl",
+    "cogvideox_2b": "cogvideox",
+    "cogvideox_5b": "cogvideox_rotary",
+    "hunyuanvideo": "hunyuanvideo",
+    "longanimatediff": "longanimatediff",
+    "ltx": "ltx",
+    "ltx2": "ltx2",
+    "ltx_095": "ltx_condition_without_pictures",
+    "ltx_097_13b": "ltx_condition_without_pictures",
+    "wan21_1_3b": "wan",
+    "wan21_flf_14b": "wan_flf",
+    "wan21_vace_14b": "wan_vace_without_pictures",
+    "wan21_vace_1_3b": "wan_vace_without_pictures",
+    "wan22_14b": "wan_experts",
+    "wan22_5b": "wan_level_per_token",
+    "wan22_flf_14b": "wan_flf_experts",
+}
+"""The toy model of each preset in presets/models, all but `mini`, which is its own."""

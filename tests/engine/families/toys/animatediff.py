@@ -1,5 +1,10 @@
-"""AnimateDiff at toy size."""
+"""AnimateDiff at toy size, with the scheduler of its real repository.
 
+Source: scheduler/scheduler_config.json of Stable Diffusion 1.5 (PNDM, `OF_STABLE_DIFFUSION`), over which the presets
+lay the DDIM of diffusers' AnimateDiff documentation.
+"""
+
+import inspect
 import json
 from functools import partial
 from pathlib import Path
@@ -7,9 +12,24 @@ from typing import Any
 
 import numpy as np
 
+from engine.config.presets import load_model_preset
 from engine.generation.request import GenerationRequest
 
 from .base import Kit, TinyModel, as_images, clip_text, give_generator, request
+
+OF_STABLE_DIFFUSION: dict[str, Any] = {
+    "_class_name": "PNDMScheduler",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "trained_betas": None,
+}
+LAID_OVER = load_model_preset("animatediff_sd15").scheduler
 
 
 def plain_unet(kit: Kit) -> Any:
@@ -24,17 +44,42 @@ def plain_unet(kit: Kit) -> Any:
         cross_attention_dim=8,
         norm_num_groups=2,
     )
-    filled = kit.fill(unet, 0)
-    filled.conv_out.weight.data *= 0.25  # a trained network's output is as large as noise: keeps latents of such a size
-    return filled
+    return kit.fill(unet, 0)
 
 
-def animatediff(kit: Kit, pipeline: Any = None, **options: Any) -> Any:
+def fit_output(unet: Any, scheduler: Any) -> None:
+    """Fits the last layer by least squares to predict the noise in noised unit-normal latents.
+
+    The first timestep has a signal of 0.04: a prediction that ignores the latents would be amplified 25 times.
+    """
+    import torch
+
+    generator, last = torch.Generator().manual_seed(0), unet.conv_out
+    clean, noise = (torch.randn(64, 4, 4, 8, 8, generator=generator) for _ in range(2))
+    timesteps = torch.randint(1000, (64,), generator=generator)
+    seen: list[torch.Tensor] = []
+    hook = last.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    words = torch.randn(64 * 4, 4, 8, generator=generator)
+    with torch.no_grad():
+        unet(scheduler.add_noise(clean, noise, timesteps), timesteps, encoder_hidden_states=words)
+    hook.remove()
+    patches = torch.nn.functional.unfold(seen[0], last.kernel_size, padding=last.padding).transpose(1, 2).flatten(0, 1)
+    wanted = noise.transpose(1, 2).flatten(0, 1).flatten(2).transpose(1, 2).flatten(0, 1)
+    fitted = torch.linalg.lstsq(torch.cat([patches, torch.ones(len(patches), 1)], dim=1), wanted).solution
+    last.weight.data = fitted[:-1].T.unflatten(1, last.weight.shape[1:]).contiguous()
+    last.bias.data = fitted[-1].clone()
+
+
+def animatediff(kit: Kit, pipeline: Any = None, longest: int = 32, **options: Any) -> Any:
     from diffusers import AnimateDiffPipeline, AutoencoderKL, DDIMScheduler, MotionAdapter
 
     pipeline = pipeline or AnimateDiffPipeline
     adapter = MotionAdapter(
-        block_out_channels=(8, 8), motion_layers_per_block=2, motion_norm_num_groups=2, motion_num_attention_heads=4
+        block_out_channels=(8, 8),
+        motion_layers_per_block=2,
+        motion_norm_num_groups=2,
+        motion_num_attention_heads=4,
+        motion_max_seq_length=longest,
     )
     vae = AutoencoderKL(
         block_out_channels=(8, 8),
@@ -42,15 +87,19 @@ def animatediff(kit: Kit, pipeline: Any = None, **options: Any) -> Any:
         up_block_types=("UpDecoderBlock2D",) * 2,
         norm_num_groups=2,
     )
-    return pipeline(
+    known = inspect.signature(DDIMScheduler.__init__).parameters
+    config = {name: value for name, value in {**OF_STABLE_DIFFUSION, **LAID_OVER}.items() if name in known}
+    made = pipeline(
         unet=plain_unet(kit),
         motion_adapter=kit.fill(adapter, 4),
         vae=certain(kit.fill(vae, 1)),
-        scheduler=DDIMScheduler(beta_schedule="linear", clip_sample=False, steps_offset=1),
+        scheduler=DDIMScheduler(**config),
         text_encoder=clip_text(kit),
         tokenizer=kit.tokenizer,
         **options,
     )
+    fit_output(made.unet, made.scheduler)
+    return made
 
 
 def certain(vae: Any) -> Any:
@@ -93,11 +142,15 @@ def save_animatediff(pipeline: Any, folder: Path, kit: Kit) -> dict[str, str]:
     if hasattr(pipeline, "controlnet"):
         pipeline.controlnet.save_pretrained(folder / "control")
         elsewhere["sparse_control"] = str(folder / "control")
-    networks = {"unet": plain_unet(kit), "vae": pipeline.vae, "text_encoder": pipeline.text_encoder}
-    index = {}
-    for part, value in {**networks, "tokenizer": pipeline.tokenizer, "scheduler": pipeline.scheduler}.items():
+    unet = plain_unet(kit)
+    unet.conv_out.load_state_dict(pipeline.unet.conv_out.state_dict())
+    parts = {"unet": unet, "vae": pipeline.vae, "text_encoder": pipeline.text_encoder, "tokenizer": pipeline.tokenizer}
+    index = {"scheduler": ["diffusers", OF_STABLE_DIFFUSION["_class_name"]]}
+    for part, value in parts.items():
         value.save_pretrained(folder / part)
         index[part] = [type(value).__module__.split(".")[0], type(value).__name__]
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(OF_STABLE_DIFFUSION))
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **index}))
     return elsewhere
 
@@ -118,6 +171,7 @@ animatediff_model = partial(
     request=request(5, 16),
     save=save_animatediff,
     encode=encode_animatediff,
+    scheduler=LAID_OVER,
 )
 sparsectrl_model = partial(animatediff_model, family="animatediff_sparsectrl", build=sparsectrl)
 MODELS = {
@@ -132,3 +186,4 @@ MODELS = {
     ),
     "animatediff_sparsectrl": sparsectrl_model(places=(0, 2, 4), show=show_sparsely, one_by_one=True),
 }
+OTHERS = {"longanimatediff": animatediff_model(build=partial(animatediff, longest=64))}

@@ -57,7 +57,8 @@ class TinyModel:
     pipeline's own embeddings under the names of its arguments, `start` its noise, `finish` our latents from its own.
 
     Where pictures are given at `places`, `show` says how the pipeline is given those of one clip. `one_by_one`: the
-    pipeline makes one clip a call. `further`: what else it is called with.
+    pipeline makes one clip a call. `further`: what else it is called with. `scheduler` is laid over that of the folder,
+    as a preset's is.
     """
 
     family: str
@@ -71,6 +72,7 @@ class TinyModel:
     places: tuple[int, ...] = ()
     show: Callable[[np.ndarray, tuple[int, ...], GenerationRequest], dict[str, Any]] = show_nothing
     further: Mapping[str, Any] = field(default_factory=dict)
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
     one_by_one: bool = False
     context_frames: int = 0
 

@@ -1,4 +1,8 @@
-"""CogVideoX at toy size."""
+"""CogVideoX at toy size: 2B, and 5B with rotary positions, each with the scheduler of its real repository.
+
+Source: scripts/convert_cogvideox_to_diffusers.py of huggingface/diffusers, which wrote them; `snr_shift_scale` is 3 for
+2B and 1 for 5B.
+"""
 
 from functools import partial
 from typing import Any
@@ -6,7 +10,7 @@ from typing import Any
 from .base import Kit, TinyModel, encode_t5, request, swap_frames_and_channels, t5
 
 
-def cogvideox(kit: Kit, **options: Any) -> Any:
+def cogvideox(kit: Kit, snr_shift_scale: float = 3.0, **options: Any) -> Any:
     from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXPipeline, CogVideoXTransformer3DModel
     from transformers import T5Config, T5EncoderModel
 
@@ -33,7 +37,11 @@ def cogvideox(kit: Kit, **options: Any) -> Any:
         norm_num_groups=2,
     )
     scheduler = CogVideoXDDIMScheduler(
-        prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing", clip_sample=False
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        snr_shift_scale=snr_shift_scale,
     )
     return CogVideoXPipeline(
         transformer=kit.fill(transformer, 0),
@@ -54,6 +62,6 @@ cogvideox_model = partial(
 MODELS = {
     "cogvideox": cogvideox_model(build=cogvideox),
     "cogvideox_rotary": cogvideox_model(
-        build=partial(cogvideox, use_rotary_positional_embeddings=True, attention_head_dim=16)
+        build=partial(cogvideox, snr_shift_scale=1.0, use_rotary_positional_embeddings=True, attention_head_dim=16)
     ),
 }

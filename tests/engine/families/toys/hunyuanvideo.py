@@ -1,4 +1,6 @@
-"""HunyuanVideo at toy size."""
+"""HunyuanVideo at toy size; its scheduler as scripts/convert_hunyuan_video_to_diffusers.py of huggingface/diffusers
+writes it.
+"""
 
 from typing import Any
 

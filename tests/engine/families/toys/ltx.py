@@ -1,5 +1,10 @@
-"""LTX-Video of version 0.9.5 at toy size; the first version is in tests/engine/conftest.py."""
+"""LTX-Video at toy size; tests of the first version use the model in tests/engine/conftest.py.
 
+Source of the schedulers, the class's default from 0.9.5 on: scripts/convert_ltx_to_diffusers.py of
+huggingface/diffusers, which wrote the repositories.
+"""
+
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,12 +13,23 @@ from engine.generation.request import GenerationRequest
 
 from .base import Kit, TinyModel, as_images, give_generator, request, t5
 
+SHIFT: dict[str, Any] = {  # of the first version
+    "use_dynamic_shifting": True,
+    "base_shift": 0.95,
+    "max_shift": 2.05,
+    "base_image_seq_len": 1024,
+    "max_image_seq_len": 4096,
+    "shift_terminal": 0.1,
+}
 
-def ltx_condition(kit: Kit) -> Any:
+
+def ltx_condition(kit: Kit, is_first: bool = False) -> Any:
+    """Version 0.9.5 and later; or the first, with a dynamic shift and a VAE that is told no timestep."""
     from diffusers import (
         AutoencoderKLLTXVideo,
         FlowMatchEulerDiscreteScheduler,
         LTXConditionPipeline,
+        LTXPipeline,
         LTXVideoTransformer3DModel,
     )
     from transformers import T5Config, T5EncoderModel
@@ -41,12 +57,12 @@ def ltx_condition(kit: Kit) -> Any:
         upsample_residual=(False,) * 3,
         upsample_factor=(1,) * 3,
         patch_size=2,
-        timestep_conditioning=True,
+        timestep_conditioning=not is_first,
     )
-    return LTXConditionPipeline(
+    return (LTXPipeline if is_first else LTXConditionPipeline)(
         transformer=kit.fill(transformer, 0),
         vae=certain(kit.fill(vae, 1)),
-        scheduler=FlowMatchEulerDiscreteScheduler(),
+        scheduler=FlowMatchEulerDiscreteScheduler(**(SHIFT if is_first else {})),
         text_encoder=t5(kit, T5Config, T5EncoderModel),
         tokenizer=kit.tokenizer,
     )
@@ -88,4 +104,7 @@ MODELS = {
     "ltx_condition": model(places=(0, 5, 16), show=show_at_frames),
     "ltx_condition_later": model(places=(8, 16), show=show_at_frames),
     "ltx_condition_without_pictures": model(),
+}
+OTHERS = {
+    "ltx": TinyModel(family="ltx", build=partial(ltx_condition, is_first=True), request=request(17, 64), encode=encode)
 }

@@ -1,4 +1,7 @@
-"""LTX-2 at toy size. Its pipelines are made to keep sound and video apart at each call, as our family does."""
+"""LTX-2 at toy size. Its pipelines are made to keep sound and video apart at each call, as our family does.
+
+Source of the scheduler: scripts/convert_ltx2_to_diffusers.py of huggingface/diffusers, which wrote the repository.
+"""
 
 from functools import partial
 from typing import Any
@@ -8,12 +11,13 @@ import numpy as np
 from engine.generation.request import GenerationRequest
 
 from .base import Kit, TinyModel, request
+from .ltx import SHIFT  # the first LTX-Video's
 
 WIDTH, LAYERS = 16, 2  # of the text encoder
 MEAN, STD = 0.3, 2.0  # of the VAE's latents
 
 
-def ltx2(kit: Kit, hears: bool = False, conditioned: bool = False, **shift: Any) -> Any:
+def ltx2(kit: Kit, hears: bool = False, conditioned: bool = False) -> Any:
     from diffusers import AutoencoderKLLTX2Audio, FlowMatchEulerDiscreteScheduler, LTX2ConditionPipeline, LTX2Pipeline
     from diffusers.pipelines.ltx2 import LTX2Vocoder
 
@@ -45,7 +49,7 @@ def ltx2(kit: Kit, hears: bool = False, conditioned: bool = False, **shift: Any)
         transformer=transformer(kit),
         vae=video_vae(kit),
         audio_vae=kit.fill(audio_vae, 4),
-        scheduler=FlowMatchEulerDiscreteScheduler(**shift),
+        scheduler=FlowMatchEulerDiscreteScheduler(**SHIFT),
         text_encoder=gemma(kit),
         tokenizer=kit.tokenizer,
         connectors=connectors(kit),
@@ -187,7 +191,7 @@ model = partial(
     further=PLAIN,
 )
 MODELS = {
-    "ltx2": model(build=partial(ltx2, use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05, shift_terminal=0.1)),
+    "ltx2": model(build=ltx2),
     "ltx2_with_pictures": model(
         build=partial(ltx2, conditioned=True), places=(0, 1, 9), show=show_at_latents, one_by_one=True
     ),

@@ -1,4 +1,10 @@
-"""Wan at toy size, in all its kinds."""
+"""Wan at toy size, in all its kinds, each with the scheduler of its real repository.
+
+Source of the schedulers: scripts/convert_wan_to_diffusers.py of huggingface/diffusers, which wrote the repositories:
+UniPC with a flow prediction and the class's defaults (order 2, bh2, final level 0), and a flow_shift of 16 for FLF2V, 5
+for Wan 2.2 TI2V, and 3 for all others. Wan 2.2's boundary_ratio: 0.875 for T2V (wan/configs/wan_t2v_A14B.py), 0.9 for
+I2V (wan_i2v_A14B.py).
+"""
 
 from functools import partial
 from typing import Any
@@ -20,8 +26,22 @@ WIDTHS: dict[str, Any] = {
 }
 
 
-def wan(kit: Kit, experts: bool = False, pipeline: Any = None, network: Any = None, **options: Any) -> Any:
-    from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
+def unipc(flow_shift: float) -> Any:
+    from diffusers import UniPCMultistepScheduler
+
+    return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=flow_shift)
+
+
+def wan(
+    kit: Kit,
+    experts: bool = False,
+    pipeline: Any = None,
+    network: Any = None,
+    flow_shift: float = 3.0,
+    widths: dict[str, Any] = WIDTHS,
+    **options: Any,
+) -> Any:
+    from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
     from transformers import UMT5Config, UMT5EncoderModel
 
     pipeline = pipeline or WanPipeline
@@ -30,14 +50,50 @@ def wan(kit: Kit, experts: bool = False, pipeline: Any = None, network: Any = No
         base_dim=3, z_dim=16, dim_mult=[1] * 4, num_res_blocks=1, temperal_downsample=[False, True, True]
     )
     return pipeline(
-        transformer=kit.fill(network(**WIDTHS), 0),
-        transformer_2=kit.fill(network(**WIDTHS), 5) if experts else None,
+        transformer=kit.fill(network(**widths), 0),
+        transformer_2=kit.fill(network(**widths), 5) if experts else None,
         vae=kit.fill(vae, 1),
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+        scheduler=unipc(flow_shift),
         text_encoder=t5(kit, UMT5Config, UMT5EncoderModel),
         tokenizer=kit.tokenizer,
         **options,
     )
+
+
+def exact(kit: Kit) -> Any:
+    """Wan whose velocity is the exact one of unit-normal clean latents, v = (2 s - 1) / (s^2 + (1 - s)^2) x.
+
+    Patches of 16 x 2 x 2 numbers pass through 64 channels as they are, blocks add nothing before they are trained, and
+    the output's modulation is fitted to the factor: what remains of x after the output's norm has the std of 1.
+    """
+    import torch
+
+    pipeline = wan(kit, widths={**WIDTHS, "attention_head_dim": 32, "num_layers": 1})
+    network = pipeline.transformer
+    size = network.proj_out.in_features
+    patch = torch.eye(size).reshape(size, 1, 2, 2, 16).permute(0, 4, 1, 2, 3)
+    centred = torch.eye(size) - 1 / size
+    block, embedder = network.blocks[0], network.condition_embedder
+    for layer in (block.attn1.to_out[0], block.attn2.to_out[0], block.ffn.net[2]):
+        layer.weight.data.zero_(), layer.bias.data.zero_()
+    network.patch_embedding.weight.data.copy_(patch), network.patch_embedding.bias.data.zero_()
+    network.proj_out.weight.data.copy_(centred), network.proj_out.bias.data.zero_()
+    network.scale_shift_table.data.zero_()
+
+    timesteps = torch.arange(1000.0)
+    waves, first, last = (
+        embedder.timesteps_proj(timesteps),
+        embedder.time_embedder.linear_1,
+        embedder.time_embedder.linear_2,
+    )
+    first.weight.data[:, waves.diff(dim=0).abs().amax(dim=0) > 0.01] = 0  # waves that are too fast to fit with
+    first.weight.data *= 10
+    sigma = timesteps / 1000
+    wanted = (2 * sigma - 1) / (sigma**2 + (1 - sigma) ** 2).sqrt() - 1
+    seen = torch.cat([embedder.time_embedder.act(first(waves)), torch.ones(1000, 1)], dim=1)
+    fitted = torch.linalg.lstsq(seen.detach(), wanted[:, None]).solution[:, 0]
+    last.weight.data.copy_(fitted[:-1].expand(size, -1)), last.bias.data.fill_(fitted[-1])
+    return pipeline
 
 
 def first_last(kit: Kit, looks: bool, **options: Any) -> Any:
@@ -86,10 +142,11 @@ flf_model = partial(wan_model, family="wan_flf", places=(0, 8), show=show_ends, 
 vace_model = partial(wan_model, family="wan_vace", build=vace, one_by_one=True)
 MODELS = {
     "wan": wan_model(build=wan),
-    "wan_experts": wan_model(build=partial(wan, experts=True, boundary_ratio=0.9)),
-    "wan_level_per_token": wan_model(build=partial(wan, expand_timesteps=True), request=request(5)),
-    "wan_flf": flf_model(build=partial(first_last, looks=True)),
+    "wan_experts": wan_model(build=partial(wan, experts=True, boundary_ratio=0.875)),
+    "wan_level_per_token": wan_model(build=partial(wan, expand_timesteps=True, flow_shift=5.0), request=request(5)),
+    "wan_flf": flf_model(build=partial(first_last, looks=True, flow_shift=16.0)),
     "wan_flf_experts": flf_model(build=partial(first_last, looks=False, experts=True, boundary_ratio=0.9)),
     "wan_vace": vace_model(places=(0, 4, 8), show=show_in_a_grey_clip),
     "wan_vace_without_pictures": vace_model(),
 }
+OTHERS = {"wan_exact": wan_model(build=exact)}
