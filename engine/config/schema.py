@@ -81,7 +81,8 @@ class ModelPreset(BaseModel):
     parts: dict[str, str] = Field(default_factory=dict)
     """Parts of the model that come from elsewhere, such as AnimateDiff's motion_adapter: part -> folder or hub id."""
     scheduler: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    """Laid over the model's `scheduler_config.json`: its shift, its spacing, or another scheduler by `_class_name`."""
+    """Laid over the model's `scheduler_config.json`: its shift, its spacing, or another scheduler by `_class_name`.
+    Settings that do not exist or change no noise level are refused when the model is opened."""
     offload_text: bool = False
     """The text encoder waits on the CPU between prompts: less memory on the device, a moment more a prompt."""
     tile_vae: bool = False

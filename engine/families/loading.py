@@ -43,10 +43,13 @@ class DiffusersFamily:
 
     def open_folder(self, device: str, dtype: "torch.dtype", extra: Sequence[str] = ()) -> None:
         """Find and check the folder; sets `folder`, `device`, `dtype`, `scheduler_config` and `text_key`."""
+        from engine.sampling.scheduler_settings import check_settings
+
         self.folder = find_folder(self.source, [*self.parts, "tokenizer", *extra])
         check_parts(self.folder, {part: name for part, name in self.parts.items() if part not in self.options.parts})
         self.device, self.dtype = device, dtype
         own = read_json(self.folder / "scheduler" / "scheduler_config.json")
+        check_settings(own, self.options.scheduler, self.spec.prediction)
         self.scheduler_config: Mapping[str, Any] = {**own, **self.options.scheduler}
         self.text_key = f"{self.spec.key} {text_fingerprint(self.folder)} {dtype}"
 
