@@ -64,6 +64,7 @@ class VideoDistillTrainer(VideoTrainer):
         self.kind: distill.Kind = "flow" if self.family.spec.prediction == "flow" else "epsilon"
         self.teacher_template = self.template
         self.template = self.template.model_copy(update={"num_steps": args.student_steps, "guidance": 1.0})
+        self.prompts.guidance = self.template.guidance
         self.per_segment = max(1, round(self.teacher_template.num_steps / args.student_steps))
         self.copies["teacher"] = Snapshot(self.family.network)
         self._rollouts: Rollouts | None = None
@@ -128,10 +129,14 @@ class VideoDistillTrainer(VideoTrainer):
         return torch.cat([finer.flatten(), bounds[-1:]])
 
     def losses(self, inputs: Lesson) -> Iterator[Tensor]:
-        """A part for each segment; their sum is the mean over segments and clips."""
+        """A part for each segment; their sum is the mean over segments and clips.
+
+        A schedule may end with two equal levels (DDIM with "linspace" spacing): nothing can be learnt between them.
+        """
         steps, size = inputs.rollouts.steps, self.per_segment
         conditioning = self.prompts.rows([inputs.rollouts.requests[row].prompt for row in inputs.index])
-        segments = [steps[start : start + size] for start in range(0, len(steps), size)]
+        cut = [steps[start : start + size] for start in range(0, len(steps), size)]
+        segments = [segment for segment in cut if segment[0].sigma > segment[-1].sigma_next]
         for number, segment in enumerate(segments):
             yield self._segment_loss(segment, number, inputs, conditioning) / len(segments)
 

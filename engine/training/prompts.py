@@ -26,17 +26,21 @@ def check_prompts(rows: Iterable[Any]) -> None:
 
 
 class EncodedPrompts:
-    """Conditioning by prompt text, for one model. `encoded` counts what had to be encoded."""
+    """Conditioning by prompt text, for one model. `encoded` counts what had to be encoded.
 
-    def __init__(self, family: ModelFamily, fps: float) -> None:
+    `guidance` is what a network with an embedded guidance is told; other networks do not read it.
+    """
+
+    def __init__(self, family: ModelFamily, fps: float, guidance: float = 1.0) -> None:
         self._family = family
         self._fps = fps
+        self.guidance = guidance
         self._known: dict[str, Conditioning] = {}
         self._device: Any = None
         self.encoded = 0
 
     def rows(self, prompts: Sequence[str]) -> Conditioning:
-        """The conditioning of the prompts, a row each, with the frame rate set."""
+        """The conditioning of the prompts, a row each, with the frame rate and the guidance set."""
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
         with self._family.reading() if new else nullcontext():
             for prompt in new:  # one at a time: a prompt's row must not depend on which others were new
@@ -46,4 +50,4 @@ class EncodedPrompts:
         rows = self._known[prompts[0]]
         for prompt in prompts[1:]:
             rows = rows.joined(self._known[prompt])
-        return rows.to(self._device)
+        return replace(rows.to(self._device), guidance=self.guidance)

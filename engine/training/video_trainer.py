@@ -101,7 +101,7 @@ class VideoTrainer(Trainer):
         self.base = Reference(network, copy=args.lora_rank == 0)
         self.reference = Reference(network, copy=True) if goes_on else self.base
         self.copies: dict[str, Snapshot] = {"average": Snapshot(network)} if args.ema_decay > 0 else {}
-        self.prompts = EncodedPrompts(self.family, self.template.fps)
+        self.prompts = EncodedPrompts(self.family, self.template.fps, self.template.guidance)
         self.sums: dict[str, list[float]] = defaultdict(list)
         self.micro_step, self._at = 0, -1
         self.last_good = -1
@@ -180,8 +180,8 @@ class VideoTrainer(Trainer):
             for part in self.losses(batch):
                 if not part.isfinite():
                     raise TrainingError(
-                        f"The loss is {float(part)} at step {self.state.global_step}: nothing was updated. Lower the "
-                        "learning rate, or look at the rewards of this step."
+                        f"The loss is {float(part.detach())} at step {self.state.global_step}: nothing was updated. "
+                        "Lower the learning rate, or look at the rewards of this step."
                     )
                 self.accelerator.backward(part / self.current_gradient_accumulation_steps)
                 total += part.detach()
