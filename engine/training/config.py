@@ -17,6 +17,7 @@ from engine.algorithms.dpo import PREFERENCES, Loss, Prediction, default_scale
 from engine.config.schema import REQUEST_FIELDS
 from engine.config.suggest import did_you_mean
 from engine.errors import ConfigError
+from engine.sampling.step import DEFAULT_LEVELS
 
 WITHOUT_EFFECT: Mapping[str, str] = {
     "sync_ref_model": "the reference is always the model before training",
@@ -236,14 +237,22 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
     """`trl.GRPOConfig` for clips. `epsilon` is the clip range of the ratio, `beta` the weight of the KL."""
 
     sde_form: Literal["flow_grpo", "dance", "cps", "ddim"] = field(
-        default="flow_grpo", metadata={"help": "How a denoising step is made random; ddim for noise predictors."}
+        default="flow_grpo",
+        metadata={
+            "help": "How a denoising step is made random; ddim for noise predictors. The clip range of cps' authors does "
+            "not carry over to epsilon: their log-probability lacks 1 / (2 std^2)."
+        },
     )
-    noise_level: float = field(default=0.7, metadata={"help": "The papers' a or eta."})
+    noise_level: float | None = field(
+        default=None,
+        metadata={"help": "The papers' a or eta; None = the form's own: flow_grpo and cps 0.7, dance 0.3, ddim 1."},
+    )
     window: int | None = field(
         default=None, metadata={"help": "How many steps are random and trained (MixGRPO); None = all but the last."}
     )
     window_every: int = field(default=25, metadata={"help": "Iterations after which the window moves on by a step."})
-    # A log-probability is a mean over about 1e6 elements: ratios move by 1e-5, and TRL's 0.2 would never fire.
+    # A log-probability is a mean over about 1e6 elements: ratios move by 1e-5, and TRL's 0.2 would never fire. For
+    # sde_form cps this is not the range of Flow-CPS' code, which leaves 1 / (2 std^2) out (engine.sampling.step).
     epsilon: float = 1e-4
     learning_rate: float = 1e-4
     num_generations: int | None = 8
@@ -258,8 +267,15 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
         self.own_checkpointing()
         super().__post_init__()
         self.check_video()
-        if self.epsilon <= 0 or self.noise_level <= 0:
+        if self.epsilon <= 0 or (self.noise_level is not None and self.noise_level <= 0):
             raise ConfigError(f"epsilon and noise_level must be above 0, got {self.epsilon} and {self.noise_level}.")
+        if self.sde_form == "cps" and self.random_level > 1:
+            raise ConfigError(f"noise_level must be at most 1 for sde_form cps, got {self.noise_level}.")
+
+    @property
+    def random_level(self) -> float:
+        """The noise level of the random steps."""
+        return DEFAULT_LEVELS[self.sde_form] if self.noise_level is None else self.noise_level
 
 
 @dataclass

@@ -47,8 +47,8 @@ class VideoGRPOTrainer(OnlineTrainer):
 
     def random_step(self) -> StepFunction:
         if self.args.sde_form == "ddim":
-            return partial(ddim_step, eta=self.args.noise_level, of=self.family.spec.prediction)
-        return partial(sde_step, form=self.args.sde_form, level=self.args.noise_level)
+            return partial(ddim_step, eta=self.args.random_level, of=self.family.spec.prediction)
+        return partial(sde_step, form=self.args.sde_form, level=self.args.random_level)
 
     def window(self) -> range:
         num_steps = self.template.num_steps

@@ -75,7 +75,7 @@ class Plain:
         """Mean and std of the next latents."""
         sigma, sigma_next = self.sigmas[index], self.sigmas[index + 1]
         step = sigma_next - sigma
-        level = self.args.noise_level * math.sqrt(sigma / (1 - (sigma if sigma < 1 else sigma_next)))
+        level = self.args.random_level * math.sqrt(sigma / (1 - (sigma if sigma < 1 else sigma_next)))
         towards = velocity + level**2 / (2 * sigma) * (latents + (1 - sigma) * velocity)
         return latents + step * towards, level * math.sqrt(-step)
 
