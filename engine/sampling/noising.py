@@ -53,6 +53,11 @@ def clean_and_noise(of: Prediction, prediction: Latents, latents: Latents, sigma
             return signal * x - level * output, signal * output + level * x
 
 
+def expected_std(of: Prediction, sigma: float) -> float:
+    """Standard deviation of noisy latents at `sigma` where clean latents have unit variance, as VAEs scale them."""
+    return math.hypot(1 - sigma, sigma) if of == "flow" else 1.0
+
+
 def _shares(of: Prediction, sigma: Level, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
     """Shares of signal and of noise; those of a level a clip are float32, shaped to multiply `like`."""
     if isinstance(sigma, Tensor):

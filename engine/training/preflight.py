@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -19,12 +20,15 @@ from engine.errors import RewardError, TrainingError
 from engine.families.base import FamilyOptions
 from engine.hardware.device import device_facts
 from engine.hardware.forecast import forecast
+from engine.sampling.schedule import sigmas_for
+from engine.seeds import generator_for
 from engine.training.distributed import rows_of_all, world_size
 from engine.training.dpo_trainer import VideoDPOTrainer
 from engine.training.grpo_trainer import VideoGRPOTrainer
 from engine.training.intervals import LEAST_PROMPTS
 from engine.training.motion import motion_of, pay_for_motion
 from engine.training.online import Batch, OnlineTrainer
+from engine.training.rollout import Rollouts, excess_noise, roll_out
 from engine.training.video_trainer import VideoTrainer
 
 Level = Literal["ok", "warning", "stop"]
@@ -36,6 +40,13 @@ STILL_LIMIT = 0.3
 """How strongly reward and speed may go against each other."""
 NEVER_CUT = 100
 """Times the largest log ratio: a clip range so wide does nothing."""
+LATENTS_LIMIT = 1.5
+"""Ratio of the std of random and of deterministic latents beyond which the random ones are spoilt."""
+SCALE_LIMIT = 30
+"""Ratio of the finished latents' std to 1. A noise predictor that ignores its latents is amplified 25 times by a
+schedule that begins at a signal of 0.04: more, or as much less, comes of wrong scales."""
+COMPARED = 2
+"""Clips that are made again without random steps."""
 PAIRS_LOOKED_AT = 8
 SAME = 1e-7
 """A gap of two errors that is rounding, in float32."""
@@ -61,7 +72,10 @@ def preflight(trainer: VideoTrainer) -> list[Verdict]:
     if isinstance(trainer, VideoDPOTrainer):
         found += _pairs(trainer)
     if isinstance(trainer, OnlineTrainer):
-        found += [_checkpoints(trainer), *_rollout(trainer)]
+        noise = _noise(trainer)
+        found += [_checkpoints(trainer), *noise]
+        if all(verdict.level != "stop" for verdict in noise):
+            found += _rollout(trainer)
     trainer.sums.clear()  # the first row that is logged tells of training alone
     return found
 
@@ -208,6 +222,7 @@ def _rollout(trainer: OnlineTrainer) -> Iterator[Verdict]:
     level: Level = "warning" if unscored > 0.5 else "ok"
     mean = float(found.rewards.nanmean())
     yield Verdict(name="rewards", level=level, sentence=f"{unscored:.0%} of the clips earn no reward; mean {mean:.3f}.")
+    yield _latents(trainer, batches[0].rollouts)
     yield _dead_groups(float(found.dead.float().mean()))
     yield _stillness(trainer, batches[0])
     yield from _same_pictures(trainer, batches[0])
@@ -216,6 +231,56 @@ def _rollout(trainer: OnlineTrainer) -> Iterator[Verdict]:
         yield replay
         if replay.level != "stop" and trainer.sharding is None:
             yield _clip_range(trainer, batches)
+
+
+def _noise(trainer: OnlineTrainer) -> list[Verdict]:
+    """Whether a random step adds noise in proportion to its latents, over all windows of the run; none for others."""
+    advance = trainer.random_step()
+    if advance is None:
+        return []
+    family = trainer.family
+    tokens = family.init_latents(trainer.template, [generator_for(0)]).shape[2:].numel()
+    levels = sigmas_for(family.scheduler_config, trainer.template.num_steps, tokens).tolist()
+    nothing = torch.zeros(1, 1)
+    steps = [advance(nothing, nothing, *pair, noise=nothing).std for pair in pairwise(levels)]
+    told = [excess_noise(family.spec.prediction, at, levels[at + 1], std) for at, std in enumerate(steps)]
+    if worst := next((sentence for sentence in told if sentence), None):
+        return [Verdict(name="noise", level="stop", sentence=worst)]
+    random = [std for std in steps if std > 0] or [0.0]
+    sentence = f"The random steps add noise of std {min(random):.2g} to {max(random):.2g}."
+    return [Verdict(name="noise", level="ok", sentence=sentence)]
+
+
+def _latents(trainer: OnlineTrainer, made: Rollouts) -> Verdict:
+    """Whether the rollouts' latents have the std that the deterministic way through the same levels gives them.
+
+    A stochastic step is meant to leave the distribution of the latents as it is. Without random steps only the finished
+    latents are looked at: they should be of unit variance, as the VAE scales them.
+    """
+    final = float(made.latents.float().std())
+    if not 1 / SCALE_LIMIT <= final <= SCALE_LIMIT:
+        sentence = (
+            f"The finished latents have std {final:.3g} where about 1 is expected: the model's VAE or scheduler is not "
+            "the one that its network was trained with. Correct the preset, or the model's folder."
+        )
+        return Verdict(name="latents", level="stop", sentence=sentence)
+    if not made.steps:
+        return Verdict(name="latents", level="ok", sentence=f"The finished latents have std {final:.2f}.")
+    few = made.requests[:COMPARED]
+    plain = roll_out(trainer.family, few, trainer.prompts, window=trainer.window(), decode=False)
+    stds = [
+        [
+            float(latents[: len(few)].float().std())
+            for latents in (*(step.next_latents for step in way.steps), way.latents)
+        ]
+        for way in (made, plain)
+    ]
+    worst = max((max(a / b, b / a), a, b) for a, b in zip(*stds, strict=True))
+    told = f"The latents have std {worst[1]:.2f} where the deterministic sampler gives {worst[2]:.2f}"
+    if worst[0] > LATENTS_LIMIT:
+        advice = "lower noise_level, choose another sde_form, or take more num_steps"
+        return Verdict(name="latents", level="stop", sentence=f"{told}: the random steps spoil the clips; {advice}.")
+    return Verdict(name="latents", level="ok", sentence=f"{told}.")
 
 
 def _dead_groups(share: float) -> Verdict:
@@ -273,6 +338,10 @@ def _clip_range(trainer: VideoGRPOTrainer, batches: Sequence[Batch]) -> Verdict:
     sentence = (
         f"One update at the rate {args.learning_rate:g} moves log ratios by {typical:.1e} (at most {largest:.1e})"
     )
+    if largest == 0:
+        advice = "raise learning_rate, or lower noise_level if the steps add far more noise than the model changes"
+        told = f"{sentence}: no clip would become more or less likely, so nothing would be learned; {advice}."
+        return Verdict(name="clip range", level="stop", sentence=told)
     if trainer.updates_per_generation == 1:
         told = f"{sentence}, but each is made on fresh clips, so all ratios are 1 and nothing is cut."
         return Verdict(name="clip range", level="ok", sentence=told)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from engine.errors import TrainingError
-from engine.families.base import ModelFamily
+from engine.families.base import ModelFamily, Prediction
 from engine.generation.request import GenerationRequest
+from engine.sampling.noising import expected_std
 from engine.sampling.sampler import DenoiseStep, denoise
 from engine.sampling.schedule import sigmas_for
 from engine.sampling.step import StepFunction
@@ -17,6 +18,8 @@ from engine.seeds import generator_for
 from engine.training.prompts import EncodedPrompts
 from rewards.clip import Clip
 
+NOISE_LIMIT = 2.0
+"""Most noise that one step may add, as a multiple of the std of the latents that it leads to."""
 DECODED_TOGETHER = 2  # clips: their pixels wait side by side, and a small autoencoder takes two as fast as one
 
 
@@ -50,8 +53,8 @@ def roll_out(
     """Make a clip for each request; steps inside `window` go by `random_step` and are kept, the others as in Generate.
 
     The requests are alike in all but prompt and seed. `sigmas` are other noise levels than the model's own for the
-    requests' number of steps; without `decode` there are latents and no clips. Raises TrainingError when a clip comes
-    out as NaN.
+    requests' number of steps; without `decode` there are latents and no clips. Raises TrainingError when a step adds
+    noise out of proportion (see `excess_noise`), or when a clip comes out as NaN.
     """
     parts = [
         _roll_out(family, requests[start : start + batch], prompts, random_step, window, sigmas, decode)
@@ -61,6 +64,17 @@ def roll_out(
     if not made.latents.isfinite().all():
         raise TrainingError("The policy's clips became NaN: the run stops before they reach the weights.")
     return made
+
+
+def excess_noise(of: Prediction, index: int, sigma_next: float, std: float) -> str | None:
+    """A sentence where step `index` adds noise of `std` to latents at `sigma_next` that have far less; else None."""
+    wanted = expected_std(of, sigma_next)
+    if std <= NOISE_LIMIT * wanted:
+        return None
+    return (
+        f"Step {index + 1} of the rollout adds noise of std {std:.3g} to latents whose std should be {wanted:.3g}, "
+        "which buries what the model made: lower noise_level, choose another sde_form, or take more num_steps."
+    )
 
 
 def joined(parts: Sequence[Rollouts]) -> Rollouts:
@@ -117,6 +131,8 @@ def _roll_out(
     )
     kept = []
     for step in steps:
+        if told := excess_noise(family.spec.prediction, step.index, step.sigma_next, step.noise_std):
+            raise TrainingError(f"The run stops before its weights change. {told}")
         latents = step.next_latents
         if step.index in window:
             kept.append(step)

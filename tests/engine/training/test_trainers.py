@@ -337,9 +337,9 @@ def test_settings_that_contradict_themselves_are_refused(open_tiny: Open, tmp_pa
 
 LOOKED_AT = {
     "dpo": {"frames", "clips", "beta"},
-    "grpo": {"frames", "checkpoints", "rewards", "groups", "motion", "fps", "tiling", "replay", "clip range"},
-    "nft": {"frames", "checkpoints", "rewards", "groups", "motion", "fps", "tiling"},
+    "nft": {"frames", "checkpoints", "rewards", "latents", "groups", "motion", "fps", "tiling"},
 }
+LOOKED_AT["grpo"] = LOOKED_AT["nft"] | {"noise", "replay", "clip range"}
 
 
 def verdicts(trainer: Any) -> dict[str, Any]:
