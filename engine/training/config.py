@@ -239,8 +239,8 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
     sde_form: Literal["flow_grpo", "dance", "cps", "ddim"] = field(
         default="flow_grpo",
         metadata={
-            "help": "How a denoising step is made random; ddim for noise predictors. The clip range of cps' authors does "
-            "not carry over to epsilon: their log-probability lacks 1 / (2 std^2)."
+            "help": "How a denoising step is made random; ddim for noise predictors. The clip range of cps' authors "
+            "does not carry over to epsilon: their log-probability lacks 1 / (2 std^2)."
         },
     )
     noise_level: float | None = field(

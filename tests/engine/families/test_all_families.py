@@ -351,13 +351,16 @@ def test_an_adapter_on_off_and_misfitting(tiny_open: SimpleNamespace, tmp_path: 
 
 def spoil(folder: Path, copy: Path) -> None:
     """A copy of an adapter that was trained on a network of another width."""
+    from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 
     copy.mkdir()
     for file in folder.glob("*.safetensors"):
         tensors = load_file(file)
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata()
         wrong = {key: value[:, :3].contiguous() if ".lora_A" in key else value for key, value in tensors.items()}
-        save_file(wrong, copy / file.name)
+        save_file(wrong, copy / file.name, metadata=metadata)
 
 
 def test_shapes_that_the_model_cannot_make_are_refused(tiny_open: SimpleNamespace) -> None:
