@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from app import text
+from app import text, text_jobs
 from engine.config.presets import load_preset
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -98,7 +98,7 @@ def test_work_is_announced_when_it_begins_and_when_it_ends(page: Page, studio: A
     )
     submit(page)
     expect(page.locator("#dailies-voice")).to_have_text(
-        f"1 take: {prompt}: {text.STRIP_WORDS['done']}", timeout=180_000
+        f"1 take: {prompt}: {text_jobs.STRIP_WORDS['done']}", timeout=180_000
     )
     said = page.evaluate("window.said")
     assert 2 <= len(said) <= 4 and all(prompt in sentence for sentence in said), said
@@ -118,15 +118,15 @@ def test_a_running_job_is_cancelled_and_filed_again(page: Page, studio: Any) -> 
     job = job_of(page, "a blue square rising at night")
     expect(job).to_contain_text("Denoising", timeout=180_000)
     with studio.paused_worker():
-        job.get_by_role("button", name=text.STRIP_WORDS["cancel"]).click()
+        job.get_by_role("button", name=text_jobs.STRIP_WORDS["cancel"]).click()
         expect(job).to_contain_text(text.STOPPING)
     expect(job).to_contain_text("ancelled", timeout=180_000)
     with studio.paused_worker():
-        job.get_by_role("button", name=text.STRIP_WORDS["retry"]).click()
+        job.get_by_role("button", name=text_jobs.STRIP_WORDS["retry"]).click()
         expect(job).to_contain_text(text.waiting(1))
-        job.get_by_role("button", name=text.STRIP_WORDS["cancel"]).click()
+        job.get_by_role("button", name=text_jobs.STRIP_WORDS["cancel"]).click()
         expect(job).to_contain_text("ancelled")
-    job.get_by_role("button", name=text.STRIP_WORDS["dismiss"]).click()
+    job.get_by_role("button", name=text_jobs.STRIP_WORDS["dismiss"]).click()
     expect(job).to_have_count(0)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from app import text
+from app import text, text_jobs
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -48,7 +48,7 @@ def test_the_page_is_killed_and_the_job_goes_on(page: Page, watched: Any, new_wo
     bench.start()
     begin(page, bench)
     bench.kill()
-    expect(page.locator("#generate-jobs .problem")).to_have_text(text.STRIP_WORDS["unreachable"])
+    expect(page.locator("#generate-jobs .problem")).to_have_text(text_jobs.STRIP_WORDS["unreachable"])
     bench.start()
     wait_for_the_clip(page)  # in the tab that was open all the time
     page.goto(bench.address)
@@ -65,5 +65,5 @@ def test_the_worker_is_killed_and_the_job_is_filed_again(page: Page, studio: Any
     job = the_job(page)
     expect(job).to_contain_text("The worker")
     expect(job).to_contain_text("file the job again")
-    job.get_by_role("button", name=text.STRIP_WORDS["retry"]).click()
+    job.get_by_role("button", name=text_jobs.STRIP_WORDS["retry"]).click()
     wait_for_the_clip(page)

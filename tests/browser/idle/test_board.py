@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from app import text, text_train
+from app import text_jobs, text_train
 from engine.config.presets import load_train_preset
 from engine.data.checkpoint_series import CHECKPOINT
 from engine.data.runs import Run
@@ -160,14 +160,14 @@ def test_cancel_and_try_again_say_when_the_server_does_not_answer(
     expect(mine).to_be_visible()
     with server_away():
         mine.locator('[data-do="cancel"]').click()
-        expect(problem).to_have_text(text.STRIP_WORDS["unreachable"])
+        expect(problem).to_have_text(text_jobs.STRIP_WORDS["unreachable"])
     expect(problem).to_be_hidden()
     assert jobs.get(job.id).status == "queued"
     mine.locator('[data-do="cancel"]').click()
     expect(mine).to_have_attribute("data-status", "cancelled")
     with server_away():
         mine.locator('[data-do="retry"]').click()
-        expect(problem).to_have_text(text.STRIP_WORDS["unreachable"])
+        expect(problem).to_have_text(text_jobs.STRIP_WORDS["unreachable"])
         expect(mine).to_be_visible()
     expect(problem).to_be_hidden()  # asked for again, though no job is active
     mine.locator('[data-do="retry"]').click()
