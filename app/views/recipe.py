@@ -5,6 +5,7 @@ share, settings: {name: text}}; `run` is the run whose settings are the base ins
 what the run holds of a device, "" for all of it.
 """
 
+import json
 import shlex
 from collections.abc import Mapping
 from functools import cache
@@ -174,7 +175,20 @@ def command(choices: Choices, changes: Mapping[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    return "null" if value is None else shown(value)
+    """A value as `--set` reads it: a text that JSON would take for something else stands in quotation marks."""
+    if value is None:
+        return "null"
+    if isinstance(value, str) and _is_json(value):
+        return json.dumps(value)
+    return shown(value)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def outlook(desk: Desk, choices: Choices) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from engine.config.curricula import CurriculumPreset
-from engine.data.findings import Interval
-from engine.data.runs import newest_first, write_whole
+from engine.data.findings import JSON_NUMBERS, Interval
+from engine.data.publishing import publish_text
+from engine.data.runs import newest_first
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
 
@@ -31,7 +32,7 @@ Status = Literal["running", "done", "stopped"]
 class ConditionResult(BaseModel):
     """One condition of a gate, and what was measured: `wanted` in words, such as "change of clip_vid >= -0.02"."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = JSON_NUMBERS
 
     wanted: str
     measured: Interval | None
@@ -41,7 +42,7 @@ class ConditionResult(BaseModel):
 class GateResult(BaseModel):
     """What the gate said of a stage's attempt, and what follows; `sentence` tells a person why."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = JSON_NUMBERS
 
     verdict: Verdict
     action: Action
@@ -52,7 +53,7 @@ class GateResult(BaseModel):
 class AttemptRecord(BaseModel):
     """One attempt at a stage: its run, and the gate's result once there is one. `stage` and `attempt` count from 0."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = JSON_NUMBERS
 
     stage: int
     attempt: int
@@ -67,7 +68,7 @@ class CurriculumState(BaseModel):
     `start` is the run whose adapter the next attempt begins with; None is the base model.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = JSON_NUMBERS
 
     status: Status = "running"
     stage: int = 0
@@ -100,7 +101,7 @@ class Curriculum:
         try:
             made.folder.mkdir(parents=True, exist_ok=bool(key))
             made.save(CurriculumState())
-            write_whole(made.resolved, preset.model_dump_json(indent=2) + "\n")  # without it the folder is none
+            publish_text(made.resolved, preset.model_dump_json(indent=2) + "\n")  # without it the folder is none
         except OSError as error:
             made.discard()
             raise StoreError(f"The curriculum {made.folder} cannot be written: {error.strerror or error}.") from error
@@ -150,7 +151,7 @@ class Curriculum:
             raise StoreError(f"{self.state_file} is damaged: {str(error).splitlines()[0]}") from error
 
     def save(self, state: CurriculumState) -> None:
-        write_whole(self.state_file, state.model_dump_json(indent=2) + "\n")
+        publish_text(self.state_file, state.model_dump_json(indent=2) + "\n")
 
 
 def list_curricula(workspace: Workspace) -> list[Curriculum]:

@@ -39,6 +39,7 @@ def publish_text(path: Path, text: str, *, new: bool = False) -> None:
             os.link(partial, path)  # unlike a rename, it refuses a name that is taken
         else:
             os.replace(partial, path)
+        flush(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -34,7 +34,7 @@ from engine.data.checkpoint_series import CheckpointSeries, step_of
 from engine.data.findings import Alarm, Evaluation
 from engine.data.locks import is_held
 from engine.data.metric_rows import MetricRow, append_line, metric_row, whole_lines
-from engine.data.publishing import flush
+from engine.data.publishing import publish_text
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
 from engine.families.adapter_files import WEIGHT_FILES, for_pipeline, has_weights, read_parts, write_parts
@@ -196,7 +196,7 @@ class Run:
         root = self.workspace.root
         noted = {name: _way(path, self.folder) if path.is_relative_to(root) else path for name, path in whole.items()}
         preset = preset.model_copy(update={name: str(path) for name, path in noted.items()})
-        write_whole(self.resolved, preset.model_dump_json(indent=2) + "\n")
+        publish_text(self.resolved, preset.model_dump_json(indent=2) + "\n")
 
     @property
     def series(self) -> CheckpointSeries:
@@ -251,7 +251,7 @@ class Run:
             folder.mkdir(parents=True)
         else:
             shutil.copytree(weights, folder)
-        write_whole(folder / self.resolved.name, preset.model_dump_json(indent=2) + "\n")
+        publish_text(folder / self.resolved.name, preset.model_dump_json(indent=2) + "\n")
         found = [weights / CARD, self.evaluation_file, self.alarms_file]
         write_parts(folder, parts)
         for path in (path for path in found if path.is_file()):
@@ -270,7 +270,7 @@ class Run:
         return found
 
     def save_evaluation(self, evaluation: Evaluation) -> None:
-        write_whole(self.evaluation_file, evaluation.model_dump_json(indent=2) + "\n")
+        publish_text(self.evaluation_file, evaluation.model_dump_json(indent=2) + "\n")
 
     def evaluation(self) -> Evaluation | None:
         """The last evaluation, or None when there is none. Raises StoreError when the file is damaged."""
@@ -371,16 +371,3 @@ def alarms_since(workspace: Workspace, seen: Mapping[str, int]) -> tuple[list[tu
                     found.append((run.id, Alarm.model_validate_json(line)))
         now[run.id] = whole
     return found, now
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Whole or not at all, and on the disk when this returns."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        flush(partial)
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    flush(path.parent)

@@ -18,8 +18,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from engine.data.publishing import publish_folder
-from engine.data.runs import Run, write_whole
+from engine.data.publishing import publish_folder, publish_text
+from engine.data.runs import Run
 from engine.errors import StoreError
 from engine.generation import video_io
 from engine.generation.request import GenerationRequest
@@ -123,7 +123,7 @@ class RunSamples:
                 f"The samples of run {self.run.id} cannot be made: {str(error).splitlines()[2]}"
             ) from error
         self.folder.mkdir(exist_ok=True)
-        write_whole(self.requests_file, text.decode() + "\n")
+        publish_text(self.requests_file, text.decode() + "\n")
 
     def has(self, step: int | None) -> bool:
         """Whether the set of the step, or of the base (None), is there and can be read."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.pair_tables import SIDES, Row, Tie, numbers, read_pair
+from engine.data.publishing import publish_text
 from engine.data.text_files import Table, TableRow, csv_table, json_lines, json_value
 from engine.errors import ConfigError
 
@@ -98,7 +99,7 @@ def is_videodpo(path: Path) -> bool:
 def write_pairs(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """`pairs.jsonl` in a folder of clips, whose names the rows hold; the file."""
     path = folder / "pairs.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    publish_text(path, "".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict
 from engine.config.schema import TrainPreset
 from engine.data.campaigns import Campaign, Campaigns
 from engine.data.clip_files import frames_file, has_files
-from engine.data.runs import Run, write_whole
+from engine.data.publishing import publish_text
+from engine.data.runs import Run
 from engine.data.store import Store
 from engine.errors import ConfigError, StoreError
 from engine.preferences.pairs import PreferencePair, preference_pairs
@@ -83,8 +84,8 @@ def freeze_pairs(store: Store, preset: TrainPreset) -> FrozenPairs | None:
 def keep_pairs(store: Store, run: Run, frozen: FrozenPairs | None) -> None:
     """Write the pairs into the run's folder, for its training process; without any, nothing is written."""
     if frozen is not None:
-        write_whole(run.pairs_file, as_lines(store, frozen.pairs, run))
-        write_whole(run.lineage_file, frozen.lineage.model_dump_json(indent=2) + "\n")
+        publish_text(run.pairs_file, as_lines(store, frozen.pairs, run))
+        publish_text(run.lineage_file, frozen.lineage.model_dump_json(indent=2) + "\n")
 
 
 def read_lineage(run: Run) -> Lineage | None:

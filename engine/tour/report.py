@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from engine.data.runs import write_whole
+from engine.data.publishing import publish_text
 from engine.data.store import Store
 from engine.data.tours import TourFiles
 from engine.plots import PLOT_STYLE
@@ -36,7 +36,7 @@ def write_report(files: TourFiles) -> None:
     """Make the report of what is there, a tour that is not done included."""
     store = Store(files.workspace)
     try:
-        write_whole(files.report, page(Facts(files, store)))
+        publish_text(files.report, page(Facts(files, store)))
     finally:
         store.close()
 

@@ -15,7 +15,8 @@ import torch
 from engine.algorithms import dpo
 from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
-from engine.data.runs import Run, write_whole
+from engine.data.publishing import publish_text
+from engine.data.runs import Run
 from engine.errors import RewardError, TrainingError
 from engine.families.base import FamilyOptions
 from engine.hardware.device import device_facts
@@ -122,7 +123,7 @@ def speed(preset: TrainPreset) -> Iterator[Verdict]:
 
 def save(verdicts: Sequence[Verdict], run: Run) -> None:
     """Keep the verdicts in the run's folder."""
-    write_whole(run.preflight, json.dumps([asdict(verdict) for verdict in verdicts], indent=2) + "\n")
+    publish_text(run.preflight, json.dumps([asdict(verdict) for verdict in verdicts], indent=2) + "\n")
 
 
 def refuse(verdicts: Sequence[Verdict]) -> None:

@@ -1,6 +1,7 @@
 """What the Train tab's form and board do, without a browser."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from app import text, text_train
 from app.components.train_board import functions
 from app.desk import Desk
 from app.views import curricula, jobs, recipe, run_board
+from engine.cli_train import read_changes
 from engine.config.presets import load_curriculum, load_train_preset, preset_keys
 from engine.data.checkpoint_series import CHECKPOINT
 from engine.data.curricula import list_curricula
@@ -286,3 +288,12 @@ def test_a_log_of_a_missing_file_is_empty(tmp_path: Path) -> None:
     from engine.data.logs import read_log
 
     assert read_log(tmp_path / "none.txt").lines == ()
+
+
+@pytest.mark.parametrize("key", ["2024", "null", "true", "1e3", "motion", "a b"])
+def test_the_shown_command_means_the_chosen_preset(key: str) -> None:
+    """The shell reads `--set mix=VALUE` as JSON first: a mix may be called 2024."""
+    words = shlex.split(recipe.command({"recipe": "mini_nft", "run": ""}, {"mix": key, "settings": {"max_steps": 5}}))
+    sets = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+    assert read_changes(sets) == {"mix": key, "settings": {"max_steps": 5}}
+    assert read_changes([f"mix={recipe._json(None)}"]) == {"mix": None}

@@ -313,7 +313,7 @@ def test_a_run_that_cannot_be_written_leaves_no_folder(
     store.workspace.runs.mkdir(exist_ok=True)
     before = snapshot(store)
     with monkeypatch.context() as patched:
-        patched.setattr("engine.preferences.lineage.write_whole", fails)
+        patched.setattr("engine.preferences.lineage.publish_text", fails)
         with pytest.raises(StoreError, match="cannot be written"):
             create_run(store, preset)
     assert snapshot(store) == before
