@@ -16,7 +16,8 @@ from engine.data.store import Store
 from engine.data.videodpo import read_preference_data
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError
-from engine.generation.video_io import read_lossless, write_lossless
+from engine.generation.video_io import write_lossless
+from engine.generation.video_reader import read_lossless
 
 BY_VERDICT = (
     ("video1", "a.mkv"),
