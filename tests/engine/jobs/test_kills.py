@@ -120,7 +120,8 @@ def test_who_asked_it_to_stop_before_the_worker_died_is_obeyed(queue, folder, ho
     process = watched_process(folder)
     start_worker()
     until(lambda: queue.get(orphan.id).is_over, "the job to end")
-    assert queue.get(orphan.id).status == "cancelled" and not process.lives
+    assert queue.get(orphan.id).status == "cancelled"
+    until(lambda: not process.lives, "its attendant to be gone, which says how it ended just before it ends", 20)
 
 
 def test_a_stop_that_was_over_before_the_next_worker_came_is_no_failure(
