@@ -6,6 +6,11 @@
 
 The values are those of the model's own diffusers pipeline: its scheduler's class shifts them, from its own config. A
 scheduler names levels here, not a solver: all flow models are stepped by Euler, all others by DDIM.
+
+Where a pipeline's solver is another, its clips differ. Against UniPC of order 2 (Wan's own), on random toy weights: RMS
+0.10 at 8 and 20 steps for latents of std 1.4. diffusers' DDIM ends a step at the timestep t - 1000 // num_steps, which
+is not the next timestep under "linspace" spacing (AnimateDiff's documentation); here a step ends where the next one
+begins. On random toy weights, 25 steps: RMS 1.9 for latents of std 14.8.
 """
 
 import inspect
