@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.__main__ import bind, main, parse
+from app.__main__ import bind, main, parse, url_of
 from engine.data.store import ClipRecord, Store
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError
@@ -79,3 +79,26 @@ def test_a_damaged_database_is_not_served(tmp_path: Path, capsys: pytest.Capture
     assert main(["--port", "0", "--workspace", str(workspace.root)]) == 2
     said = capsys.readouterr().err.strip()
     assert "is damaged" in said and "dailies database restore" in said and "\n" not in said
+
+
+def test_an_ipv6_address_stands_in_brackets() -> None:
+    assert url_of("::1", 7917) == "http://[::1]:7917" and url_of("127.0.0.1", 80) == "http://127.0.0.1:80"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--public-url", "https://box.example/dailies"], "root of its host"),
+        (["--public-url", "box.example"], "is the address that browsers use"),
+        (["--public-url", "https://user@box.example"], "is the address that browsers use"),
+        (["--public-url", "https://box.example", "--proxy", "box"], "IP address or the network"),
+        (["--proxy", "127.0.0.1"], "without --public-url"),
+        (["--folder", "/no/such/folder"], "there is none at"),
+    ],
+)
+def test_words_about_addresses_that_do_not_fit_are_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--port", "0", *arguments]) == 2
+    said = capsys.readouterr().err.strip()
+    assert sentence in said and "\n" not in said
