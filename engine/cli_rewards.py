@@ -10,6 +10,10 @@ from engine.cli_output import print_json, print_table
 
 if TYPE_CHECKING:
     from rewards.clip import Clip
+    from rewards.matrix import ReferenceSet
+
+SHIPPED = ("seed", "motion", "long", "online", "semantic", "mini", "mini_train")
+"""The mixes that come with Dailies; a person's own are not measured."""
 
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -20,6 +24,10 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
         "matrix", parents=[shared], help="damage the reference clips in known ways and say what each reward made of it"
     )
     matrix.add_argument("--domain", choices=("real", "mini"), action="append", help="only these clips (default: both)")
+    matrix.add_argument(
+        "--clips", type=Path, metavar="FOLDER", help="the videos of a folder instead, none of them tuned on"
+    )
+    matrix.add_argument("--frames", type=int, default=48, metavar="N", help="the first N frames of each (default: 48)")
     matrix.add_argument("--row", action="append", metavar="DAMAGE", help="only this damage (default: all; minutes)")
     matrix.add_argument("--write", type=Path, metavar="FILE", help="also write the tables to this Markdown file")
     matrix.set_defaults(run=show_matrix)
@@ -57,6 +65,11 @@ def show_frechet(options: argparse.Namespace) -> None:
 
 
 def _clips_in(folder: Path) -> list["Clip"]:
+    return list(_named_clips_in(folder).values())
+
+
+def _named_clips_in(folder: Path) -> dict[str, "Clip"]:
+    """The videos of a folder by file name. Raises ConfigError when there are none."""
     from engine.errors import ConfigError
     from engine.generation.video_reader import VIDEO_SUFFIXES, read_video, videos_in
     from rewards.clip import Clip
@@ -64,20 +77,35 @@ def _clips_in(folder: Path) -> list["Clip"]:
     videos = videos_in(folder) if folder.is_dir() else []
     if not videos:
         raise ConfigError(f"'{folder}' is no folder of videos: give one with files of {', '.join(VIDEO_SUFFIXES)}.")
-    return [Clip(frames=video.frames, fps=video.fps) for video in map(read_video, videos)]
+    return {path.name: Clip(frames=video.frames, fps=video.fps) for path in videos for video in [read_video(path)]}
+
+
+def _sets(options: argparse.Namespace) -> list["ReferenceSet"]:
+    """The clips that the matrix damages: those of a folder, or the reference clips."""
+    from engine.errors import ConfigError
+    from rewards.matrix import read_set, set_of_clips
+
+    if options.clips is None:
+        return [read_set(domain) for domain in options.domain or ("real", "mini")]
+    if options.domain or options.write:
+        raise ConfigError("--clips measures other clips than the page shows: give it without --domain and --write.")
+    if options.frames < 2:
+        raise ConfigError(f"--frames must be 2 or more, but is {options.frames}.")
+    return [set_of_clips(_named_clips_in(options.clips), options.frames)]
 
 
 def show_matrix(options: argparse.Namespace) -> None:
     """Prints the tables, and fails when a cell neither holds nor is explained."""
     from engine.config.presets import load_preset
     from rewards import RewardError
-    from rewards.matrix import ROWS, fill_matrix, read_set
+    from rewards.matrix import fill_matrix
+    from rewards.matrix_rows import ALL_ROWS
     from rewards.matrix_table import describe, to_data, to_markdown
 
     logging.getLogger("rewards.matrix").setLevel(logging.INFO)
-    mixes = [load_preset("rewards", key) for key in ("seed", "motion", "long", "mini")]
-    domains = options.domain or ("real", "mini")
-    filled = [one for domain in domains for one in fill_matrix(read_set(domain), mixes, options.row or tuple(ROWS))]
+    mixes = [load_preset("rewards", key) for key in SHIPPED]
+    rows = options.row or tuple(ALL_ROWS)
+    filled = [one for reference in _sets(options) for one in fill_matrix(reference, mixes, rows)]
     text = to_markdown(filled)
     if options.write:
         options.write.write_text(text, encoding="utf8")

@@ -23,7 +23,7 @@ class RewardSpec:
 
     `question` is what it answers, in words for the page; `unit` and `low`..`high` describe the *raw* value (`low` is
     what a bad clip has, `high` a good one; low > high when less is better); `needs` names the shared features and
-    weights used.
+    weights used. `of_prompt`: it compares the clip with its prompt.
     """
 
     key: str
@@ -36,6 +36,7 @@ class RewardSpec:
     per_frame: bool = False
     licence: str = "no weights"
     source: str = ""
+    of_prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

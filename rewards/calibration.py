@@ -9,12 +9,18 @@ shapes of the embedded model).
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rewards.errors import RewardError
+
+if TYPE_CHECKING:
+    from rewards.mix import Mix
+
+REVISION = 2
+"""Rises when a reward or a gate measures something else with the same anchors; it is part of a report's calibration."""
 
 PATH = Path(__file__).parents[1] / "assets" / "calibration" / "calibration.json"
 
@@ -103,3 +109,13 @@ def read_calibration(domain: str = "real", path: Path = PATH) -> Calibration:
     if domain not in file.sets:
         raise RewardError(f"There is no calibration set {domain!r}; the file has {', '.join(sorted(file.sets))}.")
     return Calibration(name=f"{domain}-{file.version}", anchors=file.sets[domain].anchors)
+
+
+def report_calibration(calibration: Calibration) -> str:
+    """What a report says it was made with: "set-version.revision"; totals of different ones do not compare."""
+    return f"{calibration.name}.{REVISION}"
+
+
+def mix_calibration(mix: "Mix") -> str:
+    """What a report of this mix made now would say. Raises RewardError for a calibration set that does not exist."""
+    return report_calibration(read_calibration(mix.calibration))

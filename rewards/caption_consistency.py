@@ -33,6 +33,7 @@ SPEC = RewardSpec(
     per_frame=True,
     licence="BLIP: BSD-3-Clause; cross-encoder: Apache-2.0; mini: Apache-2.0",
     source="BLIP, arXiv:2201.12086; cross-encoders, arXiv:1908.10084; EvalCrafter, arXiv:2310.11440",
+    of_prompt=True,
 )
 BACKEND = "captions"
 MOST_CAPTIONS = 5

@@ -37,6 +37,7 @@ SPEC = RewardSpec(
     per_frame=True,
     licence="MIT (open_clip, LAION-2B and OpenAI); mini: Apache-2.0",
     source="CLIP, arXiv:2103.00020; CLIPScore, arXiv:2104.08718; open_clip, arXiv:2212.07143",
+    of_prompt=True,
 )
 BACKEND = "clip"
 LEAST_KNOWN = 0.6  # of the prompt's words; a network of whole words can say nothing about others

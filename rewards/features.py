@@ -37,14 +37,16 @@ SHORT_SIDE_PX = (192, 256)
 REFERENCE_PX = 256
 MAX_ASPECT = 8.0
 TEXTURE_LEVELS = (2.0, 8.0)  # grey levels a px: below the first nothing can be tracked, above the second it can
+FOLLOWABLE = 0.3  # texture
 RESIDUAL_LEVELS = 20.0  # grey levels at which a warped pixel counts as explained by 1/e
 FASTEST_SHARE = 0.05
 LEAST_AREA, LEAST_SHARE = 0.0005, 0.25
 WORLD_SHARE = 0.6  # of the width: what moves alike over this much is the world, not a thing in it
 UNCHANGED = frozenset(
     "frames gray texture texture_share flow visible visible_back warped visible_share speed least_px acceleration"
-    " camera unexplained histograms sharpness soft_edges jump_series thumbnails thumbnail_changes"
-    " repetition horizon_angles".split()
+    " camera unexplained histograms sharpness soft_edges jump_series thumbnails"
+    " repetition horizon_angles liveness"
+    " followable_share exaggeration".split()
 )
 """Pieces that depend on the clip and the flow alone: not on the calibration, and on no other back end."""
 _MATCH = np.exp(-np.arange(256, dtype=np.float32) / RESIDUAL_LEVELS)  # by residual in grey levels
@@ -148,6 +150,11 @@ class ClipFeatures:
         return self.once("texture_share", lambda: float(self.texture.mean()))
 
     @property
+    def followable_share(self) -> float:
+        """Mean share of the picture with enough texture to be followed."""
+        return self.once("followable_share", lambda: float((self.texture > FOLLOWABLE).mean()))
+
+    @property
     def embedder(self) -> FrameEmbedder:
         """What turns frames into vectors; the mix names it under `frames`."""
         return open_embedder(self.backend("frames", DEFAULT))
@@ -170,6 +177,13 @@ class ClipFeatures:
     def flow(self) -> tuple[np.ndarray, np.ndarray]:
         """Forward (t to t+1) and backward (t+1 to t) flow, each `float32[T-1,h,w,2]` in analysis px."""
         return self.once("flow", lambda: flow_both_ways(self.frames, self._flow_backend))
+
+    def flow_between(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Forward and backward flow between the frames numbered `first` and `second`, each `float32[N,h,w,2]`."""
+        if len(first) and np.array_equal(second, first + 1):
+            return self.flow[0][first], self.flow[1][first]
+        pictures = self.frames[first], self.frames[second]
+        return self._flow_backend(*pictures), self._flow_backend(*pictures[::-1])
 
     @property
     def flow_name(self) -> str:
@@ -251,7 +265,7 @@ class ClipFeatures:
         return self.once("camera", self._measure_camera)
 
     def _measure_camera(self) -> np.ndarray:
-        seen = self.visible & (self.texture[:-1] > 0.3)
+        seen = self.visible & (self.texture[:-1] > FOLLOWABLE)
         steps = [_similarity(flow, mask, self.least_px) for flow, mask in zip(self.flow[0], seen, strict=True)]
         return np.array(steps).reshape(-1, 3)
 

@@ -34,7 +34,11 @@ class FlowBackend(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisFlow:
-    """Dense inverse search with OpenCV's fast preset: about 2 ms a pair of 256x256 on one core."""
+    """Dense inverse search with OpenCV's fast preset: about 4 ms a pair of 256x256 on one core.
+
+    DIS propagates matches from left to right, so that the mirrored pair has another flow. Both are computed and
+    averaged: the flow of a mirrored clip is the mirrored flow.
+    """
 
     name: str = "dis"
 
@@ -43,7 +47,8 @@ class DisFlow:
         flow = np.empty((*first.shape[:3], 2), np.float32)
         axis = contrast_axis(first)
         for n, (a, b) in enumerate(zip(to_gray(first, axis), to_gray(second, axis), strict=True)):
-            flow[n] = dis.calc(a, b, None)
+            mirrored = dis.calc(cv2.flip(a, 1), cv2.flip(b, 1), None)[:, ::-1] * np.array([-1, 1], np.float32)
+            flow[n] = (dis.calc(a, b, None) + mirrored) / 2
         return flow
 
 

@@ -1,25 +1,29 @@
-"""What no clip may buy a high score with: standing still, blur, hard cuts, loops. And what the prompt wishes about it.
+"""What no clip may buy a high score with: standing still, moving a still picture, blur, hard cuts, loops.
 
 Each gate is 1 for a clip that has nothing to hide and falls smoothly to 0. Stability rewards multiply their value by
-the motion gate themselves (a frozen clip is perfectly stable and worthless); a mix multiplies its total by all four,
-each with the strength that its preset gives. "Still" in the prompt opens the motion gate, "loop" the loop gate.
+the motion gate themselves (a frozen clip is perfectly stable and worthless); a mix multiplies its total by all of
+them, each with the strength that its preset gives. A prompt that asks for a still picture opens the motion and the
+liveness gate, one that asks for a loop the loop gate (rewards/wishes.py).
 
     motion      share of time in which the fastest 5 % move: VBench's dynamic_degree (arXiv:2311.17982) made continuous
-    sharpness   how much a small blur would still take away from the edges (Crete et al. 2007, doi:10.1117/12.702790)
-    cut         the worst step that flow cannot explain and that stands out from the rest of the clip
+    liveness    whether more moves than the camera and one rigid piece (rewards/liveness.py)
+    sharpness   how much a small blur would still take away from the edges (Crete et al. 2007, doi:10.1117/12.702790),
+                and whether edges and colours are exaggerated
+    cut         the worst step that flow cannot explain and that stands out from the rest and from the steps beside it
     loop        the same pictures again (rewards/repetition.py): good ones, repeated, would else pay for ever
 """
 
-import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
 
 from rewards.features import ClipFeatures
 from rewards.flow import contrast_axis, to_gray
+from rewards.liveness import measure_liveness
 from rewards.repetition import LEAST_FRAMES, REPEATS, find_repetition
 from rewards.series import smoothstep, soften
+from rewards.wishes import Wishes, read_wishes
 
 SPEED_PX_S = (4.0, 24.0)  # px of 256 a second: nothing moves .. moves (VBench's own threshold is 48, a yes or no)
 MOVING_SHARE = 0.5  # moving half of the time is moving
@@ -27,31 +31,12 @@ SHARPNESS = (0.08, 0.30)  # measured: real 0.40..0.65, blurred by 3 px of 256 0.
 SHARPNESS_PX = 256  # larger pictures are reduced to this short side first; none is enlarged
 CUT_UNEXPLAINED = (0.70, 0.95)
 CUT_PROMINENCE = (0.15, 0.35)
+FOLLOWABLE_SHARE = (0.20, 0.35)  # of the picture: flat shapes on a plain ground stay under 0.19, films above 0.5
+EXAGGERATION = (4.0, 12.0)  # films 0.5..3.9; the same sharpened by an unsharp mask of 2 and saturated by 1.7: 2.7..43
+CLIPPED_WEIGHT = 10.0
+CLIPPED_LEVELS = 2
 LEAST_MOTION = 0.05  # of the motion gate: what does not move repeats nothing
 EDGE_LEVELS = 1.0  # mean gradient under which a picture has no edges to judge
-
-STILL = re.compile(
-    r"\b(stand(s|ing)? still|stay(s|ing)? still|completely still|perfectly still|motionless|unmoving|stationary"
-    r"|still (life|shot|image|photo|picture|frame)|static (shot|image|scene|picture)|frozen in (place|time)"
-    r"|freeze[- ]frame)\b",
-    re.IGNORECASE,
-)
-LOOP = re.compile(
-    r"\b(looping|looped|seamless(ly)? loops?|(perfect|endless|infinite) loop|(in|on) a loop"
-    r"|loops? (forever|endlessly)|cinemagraph)\b",
-    re.IGNORECASE,
-)
-NEGATION = re.compile(
-    r"\b(not|no|never|without|non|isn't|doesn't|avoid)[\s-]+(a |an |any |be |is |ever )?$", re.IGNORECASE
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What the prompt asks for."""
-
-    still: bool
-    loop: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,23 +44,20 @@ class Gates:
     """Each in 0..1; 1 lets everything through."""
 
     motion: float
+    liveness: float
     sharpness: float
     cut: float
     loop: float
 
     def to_dict(self) -> dict[str, float]:
-        return {"motion": self.motion, "sharpness": self.sharpness, "cut": self.cut, "loop": self.loop}
-
-
-def read_wishes(prompt: str) -> Wishes:
-    """Whether the prompt asks for a still picture or for a loop; a negation right before the word turns it off."""
-    return Wishes(still=_asks(STILL, prompt), loop=_asks(LOOP, prompt))
+        return asdict(self)
 
 
 def measure_gates(features: ClipFeatures) -> Gates:
     """All gates of one clip."""
     return Gates(
         motion=motion_gate(features),
+        liveness=liveness_gate(features),
         sharpness=sharpness_gate(features),
         cut=cut_gate(features),
         loop=loop_gate(features),
@@ -84,9 +66,12 @@ def measure_gates(features: ClipFeatures) -> Gates:
 
 def motion_gate(features: ClipFeatures) -> float:
     """1 when the clip moves at least half of the time, or when the prompt wants it still; 0 when it is frozen."""
-    if read_wishes(features.clip.prompt).still:
-        return 1.0
-    return motion(features)
+    return 1.0 if wishes_of(features).still else motion(features)
+
+
+def wishes_of(features: ClipFeatures) -> Wishes:
+    """What the clip's prompt says about the clip as a whole, read as its calibration's domain reads it."""
+    return read_wishes(features.clip.prompt, features.calibration.name)
 
 
 def motion(features: ClipFeatures) -> float:
@@ -96,10 +81,34 @@ def motion(features: ClipFeatures) -> float:
     return min(1.0, float(smoothstep(features.speed, *SPEED_PX_S).mean()) / MOVING_SHARE)
 
 
+def liveness_gate(features: ClipFeatures) -> float:
+    """0 for a still picture that is panned, zoomed, faded, or moved in one piece; 1 for a scene.
+
+    1 also where the prompt wants a still picture, where too little texture can be followed (flat shapes), and for a
+    clip that is too short to tell.
+    """
+    known = soften(features.followable_share, *FOLLOWABLE_SHARE)
+    if wishes_of(features).still or known == 0:
+        return 1.0
+    found = measure_liveness(features)
+    return 1.0 if found is None else 1 - known * (1 - found.level)
+
+
 def sharpness_gate(features: ClipFeatures) -> float:
-    """0 for a clip blurred by about 3 px of 256; 1 for a sharp one and where there are no edges to judge."""
+    """0 for a clip blurred by about 3 px of 256, and for one with edges and colours far beyond any film's.
+
+    1 for a sharp one and where there are no edges to judge.
+    """
     measured = sharpness(features)
-    return 1.0 if measured is None else soften(measured, *SHARPNESS)
+    if measured is None:
+        return 1.0
+    low, high = np.log(EXAGGERATION)
+    return soften(measured, *SHARPNESS) * (1 - soften(float(np.log(max(exaggeration(features), 1e-6))), low, high))
+
+
+def exaggeration(features: ClipFeatures) -> float:
+    """How far details outweigh forms, times how much is clipped: median over up to 16 frames."""
+    return features.once("exaggeration", lambda: _measure_exaggeration(features.clip.frames))
 
 
 def sharpness(features: ClipFeatures) -> float | None:
@@ -118,25 +127,50 @@ def cut_series(features: ClipFeatures) -> np.ndarray:
     steps = features.unexplained
     if not len(steps):
         return steps
-    return smoothstep(steps, *CUT_UNEXPLAINED) * smoothstep(steps - np.median(steps), *CUT_PROMINENCE)
+    usual = np.maximum(np.median(steps), _beside(steps))
+    return smoothstep(steps, *CUT_UNEXPLAINED) * smoothstep(steps - usual, *CUT_PROMINENCE)
+
+
+def _beside(steps: np.ndarray) -> np.ndarray:
+    """The second largest of the two steps before and the two after each: something large that passes close by takes
+    three steps or more, a cut one, a frame that does not belong there two.
+    """
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(steps, 2), 5)[:, [0, 1, 3, 4]]
+    return np.asarray(np.sort(around, axis=1)[:, -2])
 
 
 def loop_gate(features: ClipFeatures) -> float:
     """0 when the same pictures come again, unless the prompt wants a loop; 1 for a clip too short or still to tell."""
     clip = features.clip
-    if clip.num_frames < LEAST_FRAMES or motion(features) < LEAST_MOTION or read_wishes(clip.prompt).loop:
+    if clip.num_frames < LEAST_FRAMES or motion(features) < LEAST_MOTION or wishes_of(features).loop:
         return 1.0
     return 1.0 - soften(find_repetition(features).similarity, *REPEATS)
 
 
-def _asks(wish: re.Pattern[str], prompt: str) -> bool:
-    return any(not NEGATION.search(prompt[: found.start()]) for found in wish.finditer(prompt))
-
-
 def _measure_sharpness(frames: np.ndarray) -> float | None:
-    chosen = frames[np.unique(np.linspace(0, len(frames) - 1, 16).astype(int))]
-    known = [s for s in map(frame_sharpness, chosen) if s is not None]
+    known = [s for s in map(frame_sharpness, _sampled(frames)) if s is not None]
     return float(np.median(known)) if known else None
+
+
+def _measure_exaggeration(frames: np.ndarray) -> float:
+    return float(np.median([frame_exaggeration(frame) for frame in _sampled(frames)]))
+
+
+def _sampled(frames: np.ndarray) -> np.ndarray:
+    return np.asarray(frames[np.unique(np.linspace(0, len(frames) - 1, 16).astype(int))])
+
+
+def frame_exaggeration(frame: np.ndarray) -> float:
+    """Energy of details of 1 px over that of forms of 4 px (near 1 in films: natural pictures have as much at every
+    scale, Field 1987, doi:10.1364/JOSAA.4.002379), times 1 + 10 times the clipped share; 0 without forms.
+    """
+    levels = contrast_picture(frame).astype(np.float32)
+    one, two, four = (cv2.GaussianBlur(levels, (0, 0), sigma) for sigma in (1, 2, 4))
+    forms = float((two - four).var())
+    if forms < EDGE_LEVELS:
+        return 0.0
+    clipped = float(((frame <= CLIPPED_LEVELS) | (frame >= 255 - CLIPPED_LEVELS)).any(axis=-1).mean())
+    return float((levels - one).var()) / forms * (1 + CLIPPED_WEIGHT * clipped)
 
 
 def frame_sharpness(frame: np.ndarray) -> float | None:

@@ -1,10 +1,10 @@
 """Loop break: does the clip go on, or does it run the same pictures again (a loop, a to-and-fro)?
 
-measures    S(L), the energy-weighted cosine between changes (differences of neighbouring thumbnails) L frames apart,
-            for L of 8 frames to 5 s, as prominence over the lags around it; and M(c), the same for changes mirrored in
-            time about frame c with the sign turned, which finds a ping-pong. Thumbnails have their brightness and
-            contrast taken out, so flicker is no loop. Walking or waves are periodic but not pixel by pixel: only S near
-            1 counts. value = 1 - repetition (mapped), not applicable when nothing moves. Where the prompt asks for a
+measures    the energy-weighted cosine between changes (differences of neighbouring thumbnails) of the clip and of the
+            clip itself played at other speeds, forward and backward, with any offset (rewards/repetition.py).
+            Thumbnails have their brightness and contrast taken out, so flicker is no loop. Walking or waves are
+            periodic but not pixel by pixel: only a cosine near 1 counts.
+            value = 1 - repetition (mapped), not applicable when nothing moves. Where the prompt asks for a
             loop, it is turned round: the better of the repetition and of how well the last frame leads back to the
             first, x motion.
 source      recurrence in self-similarity matrices (Cutler & Davis 2000, doi:10.1109/34.868681)
@@ -17,14 +17,13 @@ import numpy as np
 
 from rewards.base import RewardResult, RewardSpec, not_applicable
 from rewards.features import ClipFeatures
-from rewards.gates import LEAST_MOTION, motion, read_wishes
+from rewards.gates import LEAST_MOTION, motion, wishes_of
 from rewards.repetition import (
     LEAST_FRAMES,
     REPEATS,
     SHORTEST_FRAMES,
     Repetition,
     find_repetition,
-    thumbnail_changes,
     thumbnails,
 )
 from rewards.series import smoothstep, soften
@@ -48,20 +47,20 @@ def score(features: ClipFeatures) -> RewardResult:
     clip, moving = features.clip, motion(features)
     if clip.num_frames < LEAST_FRAMES:
         return not_applicable(f"A repetition needs at least {LEAST_FRAMES} frames, but the clip has {clip.num_frames}.")
-    changes = thumbnail_changes(features)
-    if moving < LEAST_MOTION and not read_wishes(clip.prompt).loop:
+    wanted = wishes_of(features).loop
+    if moving < LEAST_MOTION and not wanted:
         return not_applicable("Nothing moves, so nothing can be told to repeat.", motion=moving)
     found = find_repetition(features)
     joined = join_quality(features)
     repeats = soften(found.similarity, *REPEATS)
-    wanted = read_wishes(clip.prompt).loop
     return RewardResult(
         value=max(repeats, joined) * moving if wanted else 1 - repeats,
         raw=found.similarity,
         confidence=min(1.0, clip.num_frames / (4 * SHORTEST_FRAMES)),
-        per_frame=None if wanted else _per_frame(changes, found, clip.num_frames),
+        per_frame=None if wanted else _per_frame(thumbnails(features), found),
         details={
-            "lag_frames": float(found.frames),
+            "lag_frames": float(np.median(np.abs(found.second - found.first))),
+            "speed": found.speed,
             "mirrored": float(found.mirrored),
             "join": joined,
             "loop_wanted": float(wanted),
@@ -77,14 +76,12 @@ def join_quality(features: ClipFeatures) -> float:
     return soften(float(np.linalg.norm(small[0] - small[-1])) / max(typical, 1e-3), *JOINS)
 
 
-def _per_frame(changes: np.ndarray, found: Repetition, num_frames: int) -> np.ndarray:
+def _per_frame(small: np.ndarray, found: Repetition) -> np.ndarray:
     """`float64[T]`: 1 - how much the step into a frame repeats the one that the repetition pairs it with."""
-    steps = np.arange(len(changes))
-    partner = 2 * found.frames - 1 - steps if found.mirrored else steps - found.frames
-    known = (partner >= 0) & (partner < steps)
-    mine, other = changes[steps[known]], changes[partner[known]]
+    changes = np.diff(small, axis=0)
+    mine, other = changes[found.second - 1], changes[found.first - 1]
     sign = -1.0 if found.mirrored else 1.0
     cosine = sign * (mine * other).sum(1) / (np.linalg.norm(mine, axis=1) * np.linalg.norm(other, axis=1) + 1e-6)
-    values = np.full(num_frames, np.nan)
-    values[1 + steps[known]] = 1 - smoothstep(cosine, *REPEATS)
+    values = np.full(len(small), np.nan)
+    values[found.second] = 1 - smoothstep(cosine, *REPEATS)
     return values

@@ -10,10 +10,11 @@ picture); and, for framing, all clips without one subject that stays. Cells that
 
 import logging
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import cv2
 import numpy as np
 
 from rewards import REWARDS
@@ -21,6 +22,7 @@ from rewards.clip import Clip
 from rewards.errors import RewardError
 from rewards.features import ClipFeatures
 from rewards.matrix_reasons import EXPLAINED
+from rewards.matrix_rows import ALL_ROWS, HACKS, Row
 from rewards.mix import Mix, RewardReport, combine
 from rewards.perturb import PERTURBATIONS, Perturbation
 from rewards.reference import read_manifest, read_others, read_reference
@@ -31,117 +33,15 @@ Scores = dict[str, float | None]
 Kind = Literal["falls", "stays"]
 
 FALL = 0.03  # a reward that must fall loses at least this much
-STAY = 0.10  # a reward that must not move stays within this
-EXACT = 1e-9
 TOTAL = "total."
-GATES = ("gate.motion", "gate.sharpness", "gate.cut", "gate.loop")
+GATES = ("gate.motion", "gate.liveness", "gate.sharpness", "gate.cut", "gate.loop")
 LEAST_TO_LOSE = 0.10
 STAYING_ONLY = ("framing",)  # measured on clips whose subject keeps inside the picture
-HOME = {"real": "seed", "mini": "mini"}  # the mix that computes the rewards of a domain's matrix
+HOME = {"real": "seed", "mini": "mini", "clips": "seed"}  # the mix that computes the rewards of a domain's matrix
+FOLDER_PX = 256  # short side of clips of a folder
 
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """What one perturbation must do. `hack`: it must not raise the total of any mix either."""
-
-    falls: tuple[str, ...] = ()
-    stays: tuple[str, ...] = ()
-    tolerance: float = STAY
-    hack: bool = False
-
-
-# From what a picture or its neighbours can know; measured first in a prototype, since then on every change.
-SINGLE_FRAMES = ("clip_vid", "caption_consistency", "aesthetic")
-ROWS: dict[str, Row] = {
-    "frozen": Row(
-        falls=("t_lpips", "flow_smoothness", "structure_constancy", "novelty_after_k", "gate.motion"),
-        stays=(*SINGLE_FRAMES, "framing", "gate.sharpness", "gate.cut"),
-        hack=True,
-    ),
-    "jitter": Row(
-        falls=("flow_smoothness", "framing"),
-        stays=("t_lpips", "identity_lock", *SINGLE_FRAMES, "loop_break", "gate.cut"),
-        hack=True,
-    ),
-    "wobble": Row(
-        falls=("t_lpips", "flow_smoothness", "structure_constancy"),
-        stays=("clip_vid", "loop_break"),
-        hack=True,
-    ),
-    "flicker": Row(
-        falls=("t_lpips",),
-        stays=("flow_smoothness", "identity_lock", "clip_vid", "loop_break", "gate.motion", "gate.cut"),
-    ),
-    "noise": Row(
-        falls=("t_lpips", "structure_constancy", "aesthetic"),
-        stays=("loop_break", "framing", "gate.cut"),
-        hack=True,
-    ),
-    "pure_noise": Row(
-        falls=("t_lpips", "flow_smoothness", "structure_constancy", "aesthetic", "novelty_after_k", "clip_vid"),
-        hack=True,
-    ),
-    "blur": Row(
-        falls=("t_lpips", "aesthetic", "gate.sharpness"),
-        stays=("clip_vid", "loop_break", "framing", "gate.motion", "gate.cut"),
-        hack=True,
-    ),
-    "repeat": Row(
-        falls=("loop_break", "novelty_after_k", "gate.loop"),
-        stays=("identity_lock", *SINGLE_FRAMES, "gate.sharpness"),
-        hack=True,
-    ),
-    "ping_pong": Row(
-        falls=("loop_break", "novelty_after_k", "gate.loop"),
-        stays=("identity_lock", *SINGLE_FRAMES, "gate.sharpness", "gate.cut"),
-        hack=True,
-    ),
-    "reverse": Row(
-        stays=(
-            *("t_lpips", "flow_smoothness", "structure_constancy", "identity_lock", "loop_break", "framing"),
-            *SINGLE_FRAMES,
-            *("gate.motion", "gate.sharpness", "gate.cut"),
-        ),
-    ),
-    "shuffle": Row(
-        falls=("t_lpips", "flow_smoothness", "structure_constancy", "seam"),
-        stays=("identity_lock", *SINGLE_FRAMES, "gate.sharpness"),
-        hack=True,
-    ),
-    "other_subject": Row(falls=("identity_lock", "seam"), stays=("loop_break", "aesthetic")),
-    "cut": Row(
-        falls=("seam", "t_lpips", "structure_constancy", "novelty_after_k", "gate.cut"),
-        stays=("loop_break",),
-        hack=True,
-    ),
-    "cut_elsewhere": Row(
-        falls=("t_lpips", "structure_constancy", "novelty_after_k", "gate.cut"),
-        stays=("seam", "loop_break"),
-        hack=True,
-    ),
-    "wrong_prompt": Row(
-        falls=("clip_vid", "caption_consistency"),
-        stays=(
-            *("t_lpips", "flow_smoothness", "fvd_lite", "identity_lock", "structure_constancy", "seam", "loop_break"),
-            *("aesthetic", "framing", "novelty_after_k", "gate.motion", "gate.sharpness", "gate.cut"),
-        ),
-        tolerance=EXACT,
-    ),
-    "to_the_edge": Row(falls=("framing",), stays=("t_lpips", "loop_break", "gate.sharpness", "gate.cut")),
-    "rolling": Row(falls=("framing",), stays=("loop_break", "gate.cut")),
-    "flip": Row(
-        stays=(*REWARDS, "gate.motion", "gate.sharpness", "gate.cut"),
-        tolerance=0.05,
-    ),
-    "double_rate": Row(
-        falls=("flow_smoothness",),
-        stays=("identity_lock", *SINGLE_FRAMES, "loop_break", "gate.sharpness"),
-    ),
-}
-HACKS = tuple(key for key, row in ROWS.items() if row.hack)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,21 +115,38 @@ def read_set(domain: str) -> ReferenceSet:
     return ReferenceSet(domain=domain, clips=read_reference(domain), others=read_others(domain), subjects=subjects)
 
 
-def fill_matrix(reference: ReferenceSet, mixes: Sequence[Mix], rows: Collection[str] = tuple(ROWS)) -> list["Filled"]:
+def set_of_clips(clips: Mapping[str, Clip], num_frames: int) -> ReferenceSet:
+    """Any clips as a set of the domain "clips": the first `num_frames` of each, the short side at most 256 px.
+
+    Nothing is known of their subjects, so framing is not judged. Raises RewardError for fewer than two clips, and for
+    one shorter than `num_frames`.
+    """
+    if len(clips) < 2:
+        raise RewardError(f"The matrix needs two clips or more, to cut from one to another, but got {len(clips)}.")
+    short = [f"{name} has {clip.num_frames}" for name, clip in clips.items() if clip.num_frames < num_frames]
+    if short:
+        raise RewardError(f"The matrix takes {num_frames} frames of each clip, but {short[0]}: ask for fewer frames.")
+    reduced = {name: _reduced(_head(clip, num_frames)) for name, clip in clips.items()}
+    return ReferenceSet(domain="clips", clips=reduced, subjects=dict.fromkeys(clips, "many"))
+
+
+def fill_matrix(
+    reference: ReferenceSet, mixes: Sequence[Mix], rows: Collection[str] = tuple(ALL_ROWS)
+) -> list["Filled"]:
     """The matrix of a domain as its home mix computes it, then, of mixes that compute otherwise, whether a hack pays.
 
     Mixes with the same calibration and back ends are measured together. Raises RewardError for an unknown row.
     """
-    unknown = [row for row in rows if row not in ROWS]
+    unknown = [row for row in rows if row not in ALL_ROWS]
     if unknown:
-        raise RewardError(f"The matrix has no row {unknown[0]!r}; it has {', '.join(ROWS)}.")
+        raise RewardError(f"The matrix has no row {unknown[0]!r}; it has {', '.join(ALL_ROWS)}.")
     groups: dict[tuple[str, ...], list[Mix]] = {}
     for mix in mixes:
         groups.setdefault(_how(mix), []).append(mix)
     sides = [_Side(reference, group) for group in groups.values()]
     for name, clip in reference.clips.items():
         _score(sides, name, _two_windows(clip), into=None)
-    for key in (key for key in ROWS if key in rows):
+    for key in (key for key in ALL_ROWS if key in rows):
         change = PERTURBATIONS[key]
         for name, clip, second in reference.pairs(change):
             _score(sides, name, change.damage(_two_windows(clip), second), into=key)
@@ -282,7 +199,7 @@ class _Side:
             self._damaged.setdefault(damage, {})[name] = scores
 
     def filled(self, rows: Collection[str]) -> Filled:
-        cells = [cell for key in ROWS if key in rows for cell in self._cells(key)]
+        cells = [cell for key in ALL_ROWS if key in rows for cell in self._cells(key)]
         keys = self.suite.mix.weights if self.home else ()
         absent = {key: self._reasons[key] for key in keys if all(s[key] is None for s in self._whole.values())}
         return Filled(
@@ -295,7 +212,7 @@ class _Side:
 
     def _cells(self, key: str) -> Iterator[Cell]:
         damaged = self._damaged.get(key, {})
-        for column, kind, bound, least in self._wanted(ROWS[key]):
+        for column, kind, bound, least in self._wanted(ALL_ROWS[key]):
             names = [name for name in damaged if self._reference.tells(name, column, kind)]
             pairs = {name: (self._whole[name][column], damaged[name][column]) for name in names}
             changes = {n: b - a for n, (a, b) in pairs.items() if a is not None and b is not None and a >= least}
@@ -344,3 +261,11 @@ def _two_windows(clip: Clip) -> Clip:
 
 def _head(clip: Clip, num_frames: int | None) -> Clip:
     return replace(clip, frames=np.ascontiguousarray(clip.frames[:num_frames]))
+
+
+def _reduced(clip: Clip) -> Clip:
+    scale = FOLDER_PX / min(clip.height, clip.width)
+    if scale >= 1:
+        return clip
+    size = (round(clip.width * scale), round(clip.height * scale))
+    return replace(clip, frames=np.stack([cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in clip.frames]))

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rewards import REWARDS
-from rewards.matrix import FALL, GATES, HACKS, LEAST_TO_LOSE, STAY, TOTAL, Cell, Filled
+from rewards.matrix import FALL, GATES, LEAST_TO_LOSE, TOTAL, Cell, Filled
+from rewards.matrix_rows import HACKS, STAY
 from rewards.perturb import PERTURBATIONS
 
 MINUS = "\N{MINUS SIGN}"

@@ -3,8 +3,8 @@
     total = sum_i w_i v_i / sum_i w_i  x  prod_g (1 - strength_g (1 - gate_g))
 
 over the rewards i that apply to the clip. A reward without a value (not applicable, weights missing) drops out and the
-rest share its weight; a note says which of the two it was. The gates g (motion, sharpness, cut, loop) multiply: no
-weighted sum can buy them off.
+rest share its weight; a note says which of the two it was. The gates g (motion, liveness, sharpness, cut, loop)
+multiply: no weighted sum can buy them off.
 """
 
 import difflib
@@ -33,8 +33,10 @@ class GateStrengths(BaseModel):
 
     motion: Share = 0.5
     """Of a clip that stands still where the prompt does not ask for it."""
+    liveness: Share = 0.9
+    """Of a still picture that is panned, zoomed, faded or moved in one piece where the prompt does not ask for it."""
     sharpness: Share = 0.5
-    """Of a clip that is out of focus."""
+    """Of a clip that is out of focus, or sharpened and saturated beyond any film."""
     cut: Share = 0.5
     """Of a clip with a hard cut in it."""
     loop: Share = 0.5
@@ -83,7 +85,9 @@ class RewardReport:
 
     `weights` are the shares used after renormalising; `gates` the measured gates; `seconds` what each reward and each
     shared piece (flow, visible, ...) took by itself; `notes` what the mix left out and why, `missing` all rewards
-    that could not be computed on this machine, with the reason; `calibration` is "set-version".
+    that could not be computed on this machine, with the reason; `calibration` is "set-version.revision". `unjudged` are
+    the rewards of the mix that cannot judge this prompt (words that their network does not know): the total then says
+    nothing about the prompt, and compares only with totals of the same prompt.
     """
 
     clip_id: str
@@ -96,6 +100,7 @@ class RewardReport:
     calibration: str
     notes: tuple[str, ...] = field(default=())
     missing: dict[str, str] = field(default_factory=dict)
+    unjudged: tuple[str, ...] = ()
 
     @property
     def parts(self) -> dict[str, float | None]:
@@ -114,6 +119,7 @@ class RewardReport:
             "calibration": self.calibration,
             "notes": list(self.notes),
             "missing": self.missing,
+            "unjudged": list(self.unjudged),
             "results": {key: _result_to_dict(result) for key, result in self.results.items()},
         }
 
@@ -122,7 +128,8 @@ class RewardReport:
         """The inverse of `to_dict`."""
         results = {key: _result_from_dict(result) for key, result in stored["results"].items()}
         plain = {key: stored[key] for key in ("clip_id", "mix", "total", "weights", "gates", "seconds", "calibration")}
-        return cls(**plain, results=results, notes=tuple(stored["notes"]), missing=stored.get("missing", {}))
+        said = {"notes": tuple(stored["notes"]), "unjudged": tuple(stored.get("unjudged", ()))}
+        return cls(**plain, **said, results=results, missing=stored.get("missing", {}))
 
 
 def read_mix(path: Path, known: Collection[str] | None = None) -> Mix:

@@ -11,6 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from rewards import attacks
 from rewards.clip import Clip
 from rewards.errors import RewardError
 
@@ -197,6 +198,13 @@ ALL = (
     _listed("flip", "mirrored left to right", flip),
     _listed("double_rate", "every frame twice, at twice the rate", double_rate, rate=2.0),
     _listed("grey", "uniform grey", grey),
+    _listed("gliding_patch", "one frame with a flat patch gliding over it", attacks.gliding_patch),
+    _listed("slow_zoom", "one frame, slowly enlarged", attacks.slow_zoom),
+    _listed("slow_pan", "one frame, enlarged and slowly panned", attacks.slow_pan),
+    _listed("sliding_cutout", "a cut-out of one frame sliding over the same frame", attacks.sliding_cutout),
+    _listed("cross_fade", "the first frame fading into the last", attacks.cross_fade),
+    _listed("mostly_frozen", "all frozen but for 30 % of the area", attacks.mostly_frozen),
+    _listed("oversharpened", "edges and colours exaggerated", attacks.oversharpened),
 )
 PERTURBATIONS = {p.key: p for p in ALL}
 

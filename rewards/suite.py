@@ -7,7 +7,7 @@ computed).
 
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from rewards import load_reward
 from rewards.base import RewardResult, not_applicable
-from rewards.calibration import read_calibration
+from rewards.calibration import read_calibration, report_calibration
 from rewards.clip import Clip
 from rewards.errors import RewardError, RewardUnavailable
 from rewards.features import ClipFeatures
@@ -114,10 +114,18 @@ class RewardSuite:
             gates=gates,
             total=total.value,
             seconds={**seconds, **{f"shared.{piece}": spent for piece, spent in features.seconds.items()}},
-            calibration=features.calibration.name,
+            calibration=report_calibration(features.calibration),
             notes=total.notes,
             missing=missing,
+            unjudged=self._unjudged(features.clip, results, missing),
         )
+
+    def _unjudged(self, clip: Clip, results: Mapping[str, RewardResult], missing: Collection[str]) -> tuple[str, ...]:
+        """The rewards of the mix that compare with the prompt, could have been computed, and cannot judge this one."""
+        if not clip.prompt.strip():
+            return ()
+        of_prompt = [key for key in results if self._modules[key].SPEC.of_prompt and self.mix.weights.get(key, 0) > 0]
+        return tuple(key for key in of_prompt if results[key].value is None and key not in missing)
 
 
 def _score(module: Any, features: ClipFeatures) -> RewardResult:

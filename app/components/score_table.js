@@ -1,5 +1,6 @@
 // Clips by score. `props.value` = {columns: [{key, title, question}], rows: [{id, prompt, poster, link, seed, model, total,
-// values: {key: 0..1 | null}}] the best first, current: id, empty: {title, hint} | null}. Events: open_clip {id}, compare {ids}.
+// apart: {total, why} | null, values: {key: 0..1 | null}}] the best first, current: id, empty: {title, hint} | null}.
+// Events: open_clip {id}, compare {ids}.
 const { words } = props;
 const { fill, stamp } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
@@ -60,7 +61,9 @@ function makeRow(row) {
   Object.assign(link, { href: row.link, title: row.prompt });
   link.querySelector("img").src = row.poster;
   link.querySelector("span").textContent = row.prompt || row.id;
-  made.append(cell(row.total, "total"), ...(props.value.columns ?? []).map(({ key }) => cell(row.values[key] ?? null, "part")));
+  const total = cell(row.total, "total");
+  if (row.apart) Object.assign(total, { textContent: row.apart.total, title: row.apart.why });
+  made.append(total, ...(props.value.columns ?? []).map(({ key }) => cell(row.values[key] ?? null, "part")));
   return made;
 }
 

@@ -26,6 +26,7 @@ from engine.data.uploads import kept_uploads
 from engine.errors import ConfigError
 from engine.generation.video_reader import VIDEO_SUFFIXES, check_video
 from engine.jobs.spec import Job, JobSpec
+from rewards.calibration import mix_calibration
 
 KINDS = ("score", "score_folder", "overlays")
 RANKING = "score-ranking"  # the line of the events that fill the table
@@ -150,7 +151,8 @@ class ScoreTab:
         preset = load_preset("rewards", mix)
         records = sets.records(self.desk, which)
         reports = self.desk.store.reports([record.id for record in records], mix)
-        rows = [ranking.row(record, reports.get(record.id)) for record in records]
+        calibration = mix_calibration(preset)
+        rows = [ranking.row(record, reports.get(record.id), calibration) for record in records]
         sliders = ranking.sliders(preset)
         offered = gr.update(choices=sets.choices(self.desk), value=which)
         return [strip(self.desk, KINDS), offered, sliders, *self._ranked(rows, sliders)]
@@ -171,8 +173,8 @@ class ScoreTab:
         return [ranking.table(ranked, weights), dissent, plot, *shown]
 
     def score_missing(self, table: dict[str, Any], mix: str) -> dict[str, Any]:
-        """Score the clips of the table that this mix has not scored."""
-        missing = [one["id"] for one in table["rows"] if not one["values"]]
+        """Score the clips of the table that this mix has not scored with its present calibration."""
+        missing = [one["id"] for one in table["rows"] if not one["values"] or one["old"]]
         if missing:
             self.desk.file(JobSpec.score(missing, mix))
         else:

@@ -32,8 +32,11 @@ class Column:
 TOTAL = "total"
 
 
-def row(record: ClipRecord, report: Mapping[str, Any] | None) -> dict[str, Any]:
-    """One clip of the table, not yet ranked; without a report it has no values."""
+def row(record: ClipRecord, report: Mapping[str, Any] | None, calibration: str) -> dict[str, Any]:
+    """One clip of the table, not yet ranked; without a report it has no values.
+
+    `calibration` is the present one of the mix: a report made with another is `old`.
+    """
     results = report["results"] if report else {}
     return {
         **clips.card(record),
@@ -41,14 +44,27 @@ def row(record: ClipRecord, report: Mapping[str, Any] | None) -> dict[str, Any]:
         "model": record.model or text.IMPORTED,
         "values": {key: result["value"] for key, result in results.items()},
         "gates": dict(report["gates"]) if report else {},
+        "unjudged": list(report.get("unjudged", ())) if report else [],
+        "old": report is not None and report.get("calibration") != calibration,
     }
 
 
 def ranked(rows: Sequence[Mapping[str, Any]], weights: Mapping[str, float], strengths: GateStrengths) -> Rows:
-    """The rows with the total that these weights give, the best first; those without a total stand last."""
-    totals = [combine(one["values"], weights, one["gates"], strengths).value for one in rows]
-    scored = [{**one, "total": total} for one, total in zip(rows, totals, strict=True)]
+    """The rows with the total that these weights give, the best first; those without a total stand last.
+
+    A total that does not compare with the others (of another calibration, or of a prompt that a weighted reward cannot
+    judge) is told `apart`, with the reason, and the row has no `total`.
+    """
+    scored = [_totalled(one, combine(one["values"], weights, one["gates"], strengths).value, weights) for one in rows]
     return sorted(scored, key=lambda one: -1.0 if one["total"] is None else one["total"], reverse=True)
+
+
+def _totalled(one: Mapping[str, Any], total: float | None, weights: Mapping[str, float]) -> dict[str, Any]:
+    unjudged = [key for key in one.get("unjudged", ()) if weights.get(key, 0) > 0]
+    if total is None or not (one.get("old") or unjudged):
+        return {**one, "total": total, "apart": None}
+    why = text.OLD_REPORT if one.get("old") else text.unjudged([spec_of(key).title for key in unjudged])
+    return {**one, "total": None, "apart": {"total": f"({total:.2f})", "why": why}}
 
 
 def table(rows: Rows, weights: Mapping[str, float], current: str | None = None) -> dict[str, Any]:

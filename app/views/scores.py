@@ -50,7 +50,12 @@ def remarks(stored: Mapping[str, Any] | None) -> list[str]:
     if not stored:
         return []
     report = RewardReport.from_dict(stored)
-    return [*report.notes, *(text.gate(key, level) for key, level in report.gates.items() if level < GATE_OPEN)]
+    unjudged = [text.unjudged([spec_of(key).title for key in report.unjudged])] if report.unjudged else []
+    return [
+        *report.notes,
+        *unjudged,
+        *(text.gate(key, level) for key, level in report.gates.items() if level < GATE_OPEN),
+    ]
 
 
 def _score(key: str, result: RewardResult, weight: float) -> Score:

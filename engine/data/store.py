@@ -264,9 +264,14 @@ class Store:
         return ids
 
     def save_report(self, clip_id: str, mix: str, report: Mapping[str, Any]) -> None:
-        """Store what `mix` said of a clip (`RewardReport.to_dict()`); it becomes the clip's newest report."""
+        """Store what `mix` said of a clip (`RewardReport.to_dict()`); it becomes the clip's newest report.
+
+        The clip has no total to be ordered by when its prompt could not be judged: such a total would stand above
+        those that say something about their prompts.
+        """
         parts = {key: result["value"] for key, result in report["results"].items()}
-        score = {"mix": mix, "total": report["total"], "parts": parts}
+        total = None if report.get("unjudged") else report["total"]
+        score = {"mix": mix, "total": total, "parts": parts}
         with self.database.writing() as connection:
             found = connection.execute(update(CLIPS).where(CLIPS.c.id == clip_id).values(**score))
             if not found.rowcount:
@@ -288,10 +293,12 @@ class Store:
             rows = connection.execute(query.where(REPORTS.c.mix == mix, REPORTS.c.clip_id.in_(list(clip_ids))))
             return {row.clip_id: row.report for row in rows}
 
-    def scored_by(self, mix: str) -> list[str]:
-        """The ids of all clips that `mix` has scored."""
+    def scored_by(self, mix: str, calibration: str | None = None) -> list[str]:
+        """The ids of all clips that `mix` has scored; with `calibration`, those whose report was made with it."""
+        query = select(REPORTS.c.clip_id, REPORTS.c.report).where(REPORTS.c.mix == mix)
         with self.database.reading() as connection:
-            return list(connection.scalars(select(REPORTS.c.clip_id).where(REPORTS.c.mix == mix)))
+            found = connection.execute(query).all()
+        return [clip for clip, report in found if calibration is None or report.get("calibration") == calibration]
 
     def _records(self, query: Select[Any]) -> list[ClipRecord]:
         with self.database.reading() as connection:

@@ -25,6 +25,7 @@ from engine.jobs.context import JobContext
 from engine.jobs.executors import Done, Executor, Here, Spread, Task, Waiting
 from engine.jobs.kinds import Run
 from engine.jobs.spec import JobProgress, OverlaysConfig, ScoreConfig, ScoreFolderConfig
+from rewards.calibration import mix_calibration
 
 if TYPE_CHECKING:
     from rewards.suite import RewardSuite
@@ -44,13 +45,14 @@ def score_clips(config: ScoreConfig, context: JobContext) -> Run:
 
 
 def score_folder(config: ScoreFolderConfig, context: JobContext) -> Run:
-    """Import and score a folder's videos, here or on a cluster; what this mix has scored already stays as it is.
+    """Import and score a folder's videos, here or on a cluster; what this mix has scored already, with the
+    present calibration, stays as it is.
 
     Result: `clip_ids`, `unscored` a sentence by clip id, `unread` a sentence by file name, also for files that are no
     videos. A video that cannot be read does not stop the others; if none can, the first one's error is raised.
     """
     store, videos, skipped = context.store, videos_in(config.folder), skipped_in(config.folder)
-    known = {"workspace": str(store.workspace.root), "mix": config.mix, "known": store.scored_by(config.mix)}
+    known = {"workspace": str(store.workspace.root), "mix": config.mix, "known": _scored_by(config.mix, store)}
     task = Task(opens="engine.jobs.scoring:open_scorer", config=known)
     items = [{"path": str(path), "prompt": config.prompt} for path in videos]
     found: dict[int, Scored] = {}
@@ -63,6 +65,11 @@ def score_folder(config: ScoreFolderConfig, context: JobContext) -> Run:
     discard_upload(store.workspace, config.folder / "any")
     result = _summary([(videos[index].name, found[index]) for index in sorted(found)])
     return {**result, "unread": {**skipped, **result["unread"]}}
+
+
+def _scored_by(mix_key: str, store: Store) -> list[str]:
+    """The clips that the mix has scored with the present calibration: older reports are made anew."""
+    return store.scored_by(mix_key, mix_calibration(load_preset("rewards", mix_key)))
 
 
 def _executor(config: ScoreFolderConfig, context: JobContext) -> Executor:

@@ -13,6 +13,7 @@ from engine.data.store import ClipRecord, Store
 from engine.generation.request import GenerationRequest
 from engine.jobs.queue import JobQueue
 from rewards import Clip, RewardReport, RewardResult
+from rewards.calibration import read_calibration, report_calibration
 
 MakeClip = Callable[..., ClipRecord]
 
@@ -40,7 +41,7 @@ def report() -> Callable[[str, float], RewardReport]:
             gates={"motion": 0.4, "sharpness": 1.0, "cut": 1.0},
             total=value,
             seconds={},
-            calibration="mini-1",
+            calibration=report_calibration(read_calibration("mini")),
             notes=("loop_break does not apply here; the other rewards share its weight.",),
         )
 

@@ -44,6 +44,17 @@ def test_a_reward_that_does_not_apply_shares_its_weight() -> None:
     assert ranks(dict.fromkeys(KEYS, 1.0), row("a", 0.4, None)) == [("a", 0.4)]
 
 
+def test_totals_that_do_not_compare_are_told_apart() -> None:
+    unknown = {**row("a", 0.9, None), "unjudged": ["loop_break"]}
+    older = {**row("b", 0.8, 0.8), "old": True}
+    weights = dict.fromkeys(KEYS, 1.0)
+    found = ranking.ranked([unknown, older, row("c", 0.4, 0.4)], weights, GateStrengths())
+    assert [(one["id"], one["total"]) for one in found] == [("c", 0.4), ("a", None), ("b", None)]
+    assert [one["apart"] and one["apart"]["total"] for one in found] == [None, "(0.90)", "(0.80)"]
+    assert "cannot judge this prompt" in found[1]["apart"]["why"] and found[2]["apart"]["why"] == text.OLD_REPORT
+    assert ranks({"flow_smoothness": 1.0, "loop_break": 0.0}, unknown, row("c", 0.4, 0.4))[0] == ("a", 0.9)
+
+
 def measures(rows: list[dict[str, Any]], weights: dict[str, float]) -> list[Column]:
     return ranking.columns(ranking.ranked(rows, weights, GateStrengths()), list(weights))
 

@@ -31,6 +31,7 @@ from engine.data.workspace import Workspace
 from engine.generation.request import GenerationRequest
 from engine.jobs.local import worker_state
 from rewards import Clip, RewardReport, RewardResult
+from rewards.calibration import read_calibration, report_calibration
 
 START_S = 180.0  # a machine that is busy with other things takes long to load gradio
 WAIT_MS = 120_000
@@ -247,7 +248,7 @@ def report(clip_id: str, score: float) -> RewardReport:
         gates=gates,
         total=score,
         seconds={},
-        calibration="t",
+        calibration=report_calibration(read_calibration("mini")),
     )
 
 

@@ -232,3 +232,20 @@ def test_every_reward_says_what_it_is(key: str) -> None:
     spec = reward_spec(key)
     assert spec.key == key and spec.title and spec.question.endswith("?")
     assert spec.source and spec.licence and spec.unit and spec.low != spec.high
+
+
+@pytest.mark.parametrize(
+    ("prompt", "unjudged"),
+    [
+        ("a purple dragon over the Grand Canyon at dusk", ("clip_vid", "caption_consistency")),
+        ("a red star moving right over a meadow", ()),
+        ("", ()),
+    ],
+)
+def test_a_report_names_the_rewards_that_cannot_judge_its_prompt(prompt: str, unjudged: tuple[str, ...]) -> None:
+    weights = {"clip_vid": 1.0, "caption_consistency": 1.0, "aesthetic": 1.0}
+    backends = {"clip": "mini", "captions": "mini"}
+    mix = Mix(key="m", title="", weights=weights, calibration="mini", backends=backends)
+    found = RewardSuite(mix).score(Clip(frames=render_clip(num_frames=9).frames, fps=8, prompt=prompt))
+    assert found.unjudged == unjudged and found.total is not None
+    assert RewardReport.from_dict(json.loads(json.dumps(found.to_dict()))).unjudged == unjudged

@@ -31,6 +31,7 @@ from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
 from rewards import Clip, RewardReport, RewardResult
+from rewards.calibration import read_calibration, report_calibration
 
 NUM_FRAMES, STEPS = 17, 12
 PROMPTS = ("a large red circle moving left over a meadow", "a yellow star bouncing at night, looping")
@@ -62,7 +63,7 @@ def report(clip_id: str, score: float) -> RewardReport:
         gates={"motion": 0.6, "sharpness": 1.0, "cut": 1.0},
         total=score,
         seconds={},
-        calibration="t",
+        calibration=report_calibration(read_calibration("mini")),
     )
 
 

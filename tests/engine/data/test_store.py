@@ -103,6 +103,23 @@ def test_the_newest_report_is_what_the_library_shows(store):
     assert store.clip(record(1).id).mix == "second"
 
 
+def test_a_total_of_a_prompt_that_could_not_be_judged_orders_nothing(store):
+    for number, unjudged in enumerate(([], ["clip_vid"])):
+        store.add_clip(record(number))
+        store.save_report(record(number).id, "a", report(0.2 + number / 2, flow=0.5) | {"unjudged": unjudged})
+    assert ids(store, order="best") == [0, 1] and ids(store, min_total=0.1) == [0]
+    kept = store.report(record(1).id)
+    assert kept is not None and kept["total"] == 0.7
+
+
+def test_reports_of_another_calibration_count_as_not_scored(store):
+    for number, calibration in enumerate(("mini-1.1", "mini-1.2")):
+        store.add_clip(record(number))
+        store.save_report(record(number).id, "a", report(0.5, flow=0.5) | {"calibration": calibration})
+    assert store.scored_by("a", "mini-1.2") == [record(1).id]
+    assert set(store.scored_by("a")) == {record(0).id, record(1).id}
+
+
 def test_each_mix_keeps_its_own_report(store):
     store.add_clip(record(1))
     assert store.report(record(1).id) is None

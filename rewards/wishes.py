@@ -1,0 +1,43 @@
+"""What the prompt says about the clip as a whole: that it is a still picture, or that it loops.
+
+Single words say nothing: "static shot" and "stationary" speak of the camera or of a thing, "still life" of a subject,
+"looping rollercoaster" of a ride. A wish counts only where the grammar makes it speak of the clip: as the head of the
+prompt ("a still image of ...", "a looping video of ..."), or, for loops, as a part of its own between commas
+("..., seamless loop"). The embedded world has its own phrases: there "standing still" is all that a lone subject does.
+"""
+
+import re
+from dataclasses import dataclass
+
+_PARTS = re.compile(r"[,;.!\n]+")
+_DEGREE = r"(?:(?:completely|perfectly|entirely|totally) )?"
+_PICTURE = r"(?:image|picture|photo|photograph|frame)"
+_MEDIUM = r"(?:video|clip|animation|gif|footage|background)"
+_LOOP = r"(?:(?:seamless|perfect|endless|infinite)(?:ly)?[ -])?loop(?:ed|ing)?"
+_HEAD_END = r"(?=(?: of| showing| with|$))"
+STILL = re.compile(
+    rf"(?:an? |the )?(?:{_DEGREE}(?:still|static|frozen|motionless) {_PICTURE}|freeze[- ]frame){_HEAD_END}"
+)
+LOOP_HEAD = re.compile(rf"(?:an? |the )?(?:{_LOOP} {_MEDIUM}|cinemagraph){_HEAD_END}")
+LOOP_PART = re.compile(rf"(?:an? |as an? |in an? )?(?:{_LOOP}(?: {_MEDIUM})?|cinemagraph)")
+MINI_STILL = re.compile(r"\bstanding still\b(?!.*\b(?:then|enters|camera)\b)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the prompt asks for."""
+
+    still: bool
+    loop: bool
+
+
+def read_wishes(prompt: str, calibration: str = "real") -> Wishes:
+    """The wishes of a prompt; `calibration` is the name of the calibration, whose set is the domain."""
+    text = prompt.lower()
+    parts = [" ".join(part.split()) for part in _PARTS.split(text)]
+    head = next((part for part in parts if part), "")
+    still = STILL.match(head) is not None
+    if calibration.split("-")[0] == "mini":
+        still = still or MINI_STILL.search(text) is not None
+    loop = LOOP_HEAD.match(head) is not None or any(LOOP_PART.fullmatch(part) for part in parts)
+    return Wishes(still=still, loop=loop)

@@ -1,0 +1,163 @@
+"""Clips made from a still picture, repetitions at any speed, a close passer-by and a mirror: what must not pay."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from engine.config.presets import load_preset
+from rewards import Clip
+from rewards.features import ClipFeatures
+from rewards.flow import DisFlow
+from rewards.gates import cut_gate, liveness_gate, loop_gate, measure_gates, motion_gate
+from rewards.matrix_rows import ATTACKS
+from rewards.mix import RewardReport
+from rewards.perturb import PERTURBATIONS, frozen, shuffle
+from rewards.reference import read_reference
+from rewards.suite import RewardSuite
+
+from .conftest import real_clip, render_clip
+
+TEST_CLIPS = ("test/backpack.mp4", "test/arm_wrestling.mp4", "test/paragliding.mp4")
+MIXES = ("motion", "online")
+STILLS = tuple(key for key in ATTACKS if key != "oversharpened")
+
+
+@cache
+def report(name: str, damage: str, mix: str) -> RewardReport:
+    clip = real_clip(name, num_frames=32)
+    if damage:
+        clip = PERTURBATIONS[damage].damage(clip, clip)
+    return RewardSuite(load_preset("rewards", mix)).score(clip)
+
+
+@pytest.mark.usefixtures("no_weights")
+@pytest.mark.parametrize("name", TEST_CLIPS)
+@pytest.mark.parametrize("mix", MIXES)
+def test_no_attack_beats_the_honest_clip(name: str, mix: str) -> None:
+    honest = report(name, "", mix).total
+    totals = {attack: report(name, attack, mix).total for attack in ATTACKS}
+    assert honest is not None and all(total is not None for total in totals.values())
+    assert {attack: total for attack, total in totals.items() if total is not None and total >= honest} == {}
+
+
+@pytest.mark.parametrize("name", TEST_CLIPS)
+def test_a_still_picture_that_moves_is_told_from_a_scene(name: str) -> None:
+    clip = real_clip(name, num_frames=32)
+    assert liveness_gate(ClipFeatures(clip)) > 0.9
+    gates = {attack: liveness_gate(ClipFeatures(PERTURBATIONS[attack].damage(clip, clip))) for attack in STILLS}
+    assert {attack: level for attack, level in gates.items() if level > 0.1} == {}
+
+
+def test_clips_of_flat_shapes_are_not_judged_by_their_liveness() -> None:
+    levels = {name: liveness_gate(ClipFeatures(clip)) for name, clip in read_reference("mini").items()}
+    assert {name: level for name, level in levels.items() if level < 1} == {}
+
+
+@pytest.mark.parametrize("prompt", ["static shot of a street", "a stationary train", "still life with flowers"])
+def test_a_prompt_about_camera_or_thing_opens_no_gate_to_a_frozen_clip(prompt: str) -> None:
+    clip = render_clip(num_frames=17)
+    features = ClipFeatures(Clip(frames=frozen(clip.frames), fps=8, prompt=prompt))
+    assert motion_gate(features) == 0
+
+
+def resampled(frames: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Frames at fractional times, interpolated."""
+    before = np.minimum(times.astype(int), len(frames) - 2)
+    share = (times - before)[:, None, None, None]
+    return np.rint(frames[before] * (1 - share) + frames[before + 1] * share).astype(np.uint8)
+
+
+def way_back(speed: float) -> Callable[[np.ndarray], np.ndarray]:
+    def changed(frames: np.ndarray) -> np.ndarray:
+        half = len(frames) // 2
+        times = half - 1 - speed * np.arange(1, int((half - 1) / speed) + 1)
+        return np.concatenate([frames[:half], resampled(frames, times)[: len(frames) - half]])
+
+    return changed
+
+
+def again(speed: float) -> Callable[[np.ndarray], np.ndarray]:
+    def changed(frames: np.ndarray) -> np.ndarray:
+        half = len(frames) // 2
+        times = np.arange(0, half - 1, speed)
+        return np.concatenate([frames[:half], resampled(frames, times)[: len(frames) - half]])
+
+    return changed
+
+
+def late_start_again(frames: np.ndarray) -> np.ndarray:
+    return np.concatenate([frames[:-14], frames[:14]])
+
+
+def late_way_back(frames: np.ndarray) -> np.ndarray:
+    return np.concatenate([frames[:-11], frames[-12:-23:-1]])
+
+
+REPETITIONS = {
+    "back at 0.6": way_back(0.6),
+    "back at 0.8": way_back(0.8),
+    "back at 1.7": way_back(1.7),
+    "again at 0.6": again(0.6),
+    "again at 1.4": again(1.4),
+    "the beginning again at the end": late_start_again,
+    "a way back at the end": late_way_back,
+}
+
+
+@pytest.mark.parametrize("name", ["test/backpack.mp4", "test/pillow.mp4"])
+@pytest.mark.parametrize("how", REPETITIONS)
+def test_a_repetition_is_found_at_any_speed_length_and_offset(name: str, how: str) -> None:
+    clip = real_clip(name, num_frames=48)
+    assert loop_gate(ClipFeatures(clip)) > 0.95
+    assert loop_gate(ClipFeatures(replace(clip, frames=REPETITIONS[how](clip.frames)))) < 0.3
+
+
+def test_a_passer_by_close_to_the_camera_is_no_cut() -> None:
+    clip = real_clip("carphone_pristine.mp4", num_frames=32)
+    van = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8).repeat(12, axis=0).repeat(12, axis=1)
+    frames = clip.frames.copy()
+    for step, t in enumerate(range(12, 20)):
+        left = 192 - 60 * (step + 1)
+        shown = slice(max(0, left), min(192, left + van.shape[1]))
+        frames[t, :, shown] = van[:192, shown.start - left : shown.stop - left]
+    passing = ClipFeatures(replace(clip, frames=frames))
+    assert cut_gate(passing) > 0.9
+    cut = np.concatenate([clip.frames[:16], real_clip("tree.avi", num_frames=16).frames])
+    assert cut_gate(ClipFeatures(replace(clip, frames=cut))) < 0.1
+
+
+@pytest.mark.usefixtures("no_weights")
+@pytest.mark.parametrize("name", TEST_CLIPS)
+def test_shuffled_frames_do_not_beat_the_honest_clip(name: str) -> None:
+    clip, suite = real_clip(name, num_frames=32), RewardSuite(load_preset("rewards", "motion"))
+    honest, shuffled = (suite.score(one).total for one in (clip, replace(clip, frames=shuffle(clip.frames))))
+    assert honest is not None and shuffled is not None and shuffled < honest
+
+
+@pytest.mark.usefixtures("no_weights")
+@pytest.mark.parametrize("name", TEST_CLIPS)
+def test_a_mirror_changes_no_reward_and_no_gate(name: str) -> None:
+    clip, suite = real_clip(name, num_frames=32), RewardSuite(load_preset("rewards", "long"))
+    seamed = replace(clip, seams=(16,))
+    one, other = (suite.score(c) for c in (seamed, PERTURBATIONS["flip"].damage(seamed, seamed)))
+    changes = {key: abs(one.gates[key] - other.gates[key]) for key in one.gates}
+    parts = {key: (one.parts[key], other.parts[key]) for key in one.parts}
+    changes |= {key: abs(a - b) for key, (a, b) in parts.items() if a is not None and b is not None}
+    assert len(changes) > 8 and {key: change for key, change in changes.items() if change > 0.05} == {}
+
+
+def test_flow_of_a_mirrored_pair_is_the_mirrored_flow() -> None:
+    frames = real_clip("test/pillow.mp4", num_frames=6).frames
+    pairs = list(pairwise(frames))
+    first, second = (np.stack([pair[side] for pair in pairs]) for side in (0, 1))
+    flow, mirrored = DisFlow()(first, second), DisFlow()(first[:, :, ::-1].copy(), second[:, :, ::-1].copy())
+    assert np.abs(mirrored[:, :, ::-1] * np.array([-1, 1], np.float32) - flow).max() < 1e-4
+
+
+def test_every_gate_of_a_report_has_a_strength() -> None:
+    strengths = load_preset("rewards", "motion").gates.model_dump()
+    assert strengths.keys() == measure_gates(ClipFeatures(render_clip(num_frames=17))).to_dict().keys()

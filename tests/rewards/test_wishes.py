@@ -1,0 +1,76 @@
+"""What a prompt may say to open a gate: only that the clip as a whole is a still picture, or a loop."""
+
+import pytest
+
+from rewards.wishes import read_wishes
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "static shot of a busy street",
+        "a static scene in a kitchen, people cooking",
+        "stationary camera, waves on a beach",
+        "a still life of fruit, a fly lands on it",
+        "a heron stands still while the reeds sway",
+        "a motionless guard, tourists pass by",
+        "a still photograph hangs on the wall while a cat walks by",
+        "a static image hangs behind the speaker",
+        "frozen in time, a clock whose hands keep turning",
+        "a man standing still in the rain",
+        "not a still image of a dog",
+        "a looping video plays on a screen, people dance",
+    ],
+)
+def test_words_about_the_camera_or_a_thing_are_no_wish_for_a_still_picture(prompt: str) -> None:
+    assert not read_wishes(prompt).still
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a still image of a dog",
+        "A still photograph, black and white",
+        "static image of a lake",
+        "a completely frozen frame showing a splash",
+        "freeze frame of a jump",
+    ],
+)
+def test_a_prompt_whose_head_is_a_still_picture_is_one(prompt: str) -> None:
+    assert read_wishes(prompt).still
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a looping rollercoaster",
+        "a plane flies a perfect loop",
+        "a looping video plays on a screen",
+        "loop quantum gravity on a blackboard",
+        "a dog chasing its tail in a loop of rope",
+        "avoid a seamless loop",
+    ],
+)
+def test_words_about_a_thing_are_no_wish_for_a_loop(prompt: str) -> None:
+    assert not read_wishes(prompt).loop
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a pink star moving in a circle, looping",
+        "waves on a beach, seamless loop",
+        "a seamlessly looping animation of a fire",
+        "a cinemagraph of a waterfall",
+        "city at night, infinite loop video",
+    ],
+)
+def test_a_prompt_that_names_the_clip_a_loop_is_one(prompt: str) -> None:
+    assert read_wishes(prompt).loop
+
+
+def test_the_embedded_world_has_a_phrase_of_its_own() -> None:
+    prompt = "a red star standing still over a meadow"
+    assert read_wishes(prompt, "mini-7").still and not read_wishes(prompt, "real-7").still
+    moving = ("a red star standing still, the camera pans left", "a red star standing still and then a heart enters")
+    assert not any(read_wishes(text, "mini-7").still for text in moving)
