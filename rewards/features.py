@@ -40,6 +40,7 @@ TEXTURE_LEVELS = (2.0, 8.0)  # grey levels a px: below the first nothing can be 
 FOLLOWABLE = 0.3  # texture
 RESIDUAL_LEVELS = 20.0  # grey levels at which a warped pixel counts as explained by 1/e
 FASTEST_SHARE = 0.05
+WORST_ACCELERATION = 1.0
 LEAST_AREA, LEAST_SHARE = 0.0005, 0.25
 WORLD_SHARE = 0.6  # of the width: what moves alike over this much is the world, not a thing in it
 UNCHANGED = frozenset(
@@ -236,7 +237,10 @@ class ClipFeatures:
 
     @cached_property
     def acceleration(self) -> np.ndarray:
-        """`float64[T-2]`: mean relative acceleration at the frames 1..T-2, NaN where too little can be followed."""
+        """`float64[T-2]`: mean relative acceleration at the frames 1..T-2, NaN where too little can be followed.
+
+        1, the worst, where nothing can be followed in the whole clip though there is texture.
+        """
         return self.once("acceleration", self._measure_acceleration)
 
     def _measure_acceleration(self) -> np.ndarray:
@@ -246,6 +250,9 @@ class ClipFeatures:
             seen = warp(then[None].astype(np.float32), flow[:1])[0] * now * self.texture[t]
             if self.can_follow(t, float(seen.sum())):
                 steps[t] = relative_acceleration(flow, seen, self.unit)
+        if len(steps) and not np.isfinite(steps).any():  # noise: all texture, none of it seen again
+            textured = self.texture[: len(steps)].sum(axis=(1, 2)) >= self.least_px
+            steps[textured] = WORST_ACCELERATION
         return steps
 
     def can_follow(self, t: int, seen_px: float) -> bool:
