@@ -108,7 +108,6 @@ COMPARE_TITLE = "Side by side"
 WHICH = "Clips"
 WHICH_NEWEST, WHICH_STARRED = "The newest of the Library", "Starred"
 SCORE_THESE = "Score what is not scored"
-OLD_REPORT = "Scored with another calibration: not ranked beside the others. Score it again."
 ALL_SCORED = "This mix has scored all of these clips already."
 DROP = "Score a video or a folder"
 DROP_TITLE = "Score videos from outside"
@@ -383,20 +382,3 @@ def measured_by(backend: str, confidence: float) -> str:
 def details(values: Mapping[str, float]) -> str:
     """Numbers beside a reward, e.g. "percentile 93, stretches 4"."""
     return ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in values.items())
-
-
-def unjudged(titles: Sequence[str]) -> str:
-    return f"{' and '.join(titles)} cannot judge this prompt: the total is not ranked beside those of other prompts."
-
-
-def gate(key: str, level: float) -> str:
-    return f"The {key} gate stands at {level:.2f} and lowers the total: {GATES.get(key, '')}".rstrip(": ") + "."
-
-
-GATES = {
-    "motion": "too little moves",
-    "liveness": "it looks like a still picture that is panned, zoomed or moved in one piece",
-    "sharpness": "the pictures are blurred, or sharpened and saturated too far",
-    "cut": "the clip jumps like a cut",
-    "loop": "the same pictures come again",
-}

@@ -20,7 +20,8 @@ STILL = re.compile(
 )
 LOOP_HEAD = re.compile(rf"(?:an? |the )?(?:{_LOOP} {_MEDIUM}|cinemagraph){_HEAD_END}")
 LOOP_PART = re.compile(rf"(?:an? |as an? |in an? )?(?:{_LOOP}(?: {_MEDIUM})?|cinemagraph)")
-MINI_STILL = re.compile(r"\bstanding still\b(?!.*\b(?:then|enters|camera)\b)")
+STILL_IN = {"mini": re.compile(r"\bstanding still\b(?!.*\b(?:then|enters|camera)\b)")}
+"""Phrases of a domain whose prompts have a grammar of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,8 @@ def read_wishes(prompt: str, calibration: str = "real") -> Wishes:
     parts = [" ".join(part.split()) for part in _PARTS.split(text)]
     head = next((part for part in parts if part), "")
     still = STILL.match(head) is not None
-    if calibration.split("-")[0] == "mini":
-        still = still or MINI_STILL.search(text) is not None
+    phrase = STILL_IN.get(calibration.split("-")[0])
+    if phrase is not None:
+        still = still or phrase.search(text) is not None
     loop = LOOP_HEAD.match(head) is not None or any(LOOP_PART.fullmatch(part) for part in parts)
     return Wishes(still=still, loop=loop)

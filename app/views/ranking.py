@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from app import text
+from app import text, text_score
 from app.views import clips
 from app.views.scores import spec_of
 from engine.data.store import ClipRecord
@@ -63,7 +63,7 @@ def _totalled(one: Mapping[str, Any], total: float | None, weights: Mapping[str,
     unjudged = [key for key in one.get("unjudged", ()) if weights.get(key, 0) > 0]
     if total is None or not (one.get("old") or unjudged):
         return {**one, "total": total, "apart": None}
-    why = text.OLD_REPORT if one.get("old") else text.unjudged([spec_of(key).title for key in unjudged])
+    why = text_score.OLD_REPORT if one.get("old") else text_score.unjudged([spec_of(key).title for key in unjudged])
     return {**one, "total": None, "apart": {"total": f"({total:.2f})", "why": why}}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app import text
+from app import text_score
 from engine.errors import RewardError
 from rewards import RewardReport, RewardResult, RewardSpec, reward_spec
 
@@ -50,11 +50,11 @@ def remarks(stored: Mapping[str, Any] | None) -> list[str]:
     if not stored:
         return []
     report = RewardReport.from_dict(stored)
-    unjudged = [text.unjudged([spec_of(key).title for key in report.unjudged])] if report.unjudged else []
+    unjudged = [text_score.unjudged([spec_of(key).title for key in report.unjudged])] if report.unjudged else []
     return [
         *report.notes,
         *unjudged,
-        *(text.gate(key, level) for key, level in report.gates.items() if level < GATE_OPEN),
+        *(text_score.gate(key, level) for key, level in report.gates.items() if level < GATE_OPEN),
     ]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app import text
+from app import text, text_score
 from app.views import ranking
 from app.views.ranking import Column
 from engine.config.presets import load_preset
@@ -51,7 +51,7 @@ def test_totals_that_do_not_compare_are_told_apart() -> None:
     found = ranking.ranked([unknown, older, row("c", 0.4, 0.4)], weights, GateStrengths())
     assert [(one["id"], one["total"]) for one in found] == [("c", 0.4), ("a", None), ("b", None)]
     assert [one["apart"] and one["apart"]["total"] for one in found] == [None, "(0.90)", "(0.80)"]
-    assert "cannot judge this prompt" in found[1]["apart"]["why"] and found[2]["apart"]["why"] == text.OLD_REPORT
+    assert "cannot judge this prompt" in found[1]["apart"]["why"] and found[2]["apart"]["why"] == text_score.OLD_REPORT
     assert ranks({"flow_smoothness": 1.0, "loop_break": 0.0}, unknown, row("c", 0.4, 0.4))[0] == ("a", 0.9)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app import text
+from app import text, text_score
 from app.desk import Desk
 from app.views import clips, jobs, shelf, stage
 from app.views.scores import remarks, scores
@@ -34,7 +34,7 @@ def test_a_clip_that_nothing_scored_has_no_scores() -> None:
 def test_remarks_name_the_gates_that_cost_something(make_clip: MakeClip, desk: Desk) -> None:
     said = remarks(desk.store.report(make_clip().id))
     assert said[0].startswith("loop_break does not apply")
-    assert [sentence for sentence in said if "0.40" in sentence] == [text.gate("motion", 0.4)]
+    assert [sentence for sentence in said if "0.40" in sentence] == [text_score.gate("motion", 0.4)]
     assert len(said) == 2
 
 
