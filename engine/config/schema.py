@@ -78,8 +78,11 @@ class ModelPreset(BaseModel):
     """The shortest clip that it was trained on and the page offers; 0: the shortest that its family can make."""
     size_multiple: int | None = Field(None, ge=1)
     """px; width and height must be multiples of it. None = what the family's spec says."""
+    revision: str | None = Field(None, pattern=r"^[\w./-]+$")
+    """Which revision of the hub's repository is loaded: a commit, a tag or a branch. None = the newest."""
     parts: dict[str, str] = Field(default_factory=dict)
-    """Parts of the model that come from elsewhere, such as AnimateDiff's motion_adapter: part -> folder or hub id."""
+    """Parts of the model that come from elsewhere, such as AnimateDiff's motion_adapter: part -> folder, or hub id with
+    or without an @revision."""
     scheduler: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Laid over the model's `scheduler_config.json`: its shift, its spacing, or another scheduler by `_class_name`.
     Settings that do not exist or change no noise level are refused when the model is opened."""

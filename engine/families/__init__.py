@@ -56,14 +56,16 @@ def open_model(preset: "ModelPreset", device: str | None = None) -> ModelFamily:
         tile_vae=preset.tile_vae,
         context_frames=preset.context_frames,
     )
-    family = family_class(preset.family)(_local(preset.source), options)
+    family = family_class(preset.family)(local_source(preset), options)
     family.load(device or pick_device(), getattr(torch, preset.dtype))
     return family
 
 
 def local_source(preset: "ModelPreset") -> str:
-    """The preset's source, as `ModelFamily` takes it."""
-    return _local(preset.source)
+    """The preset's source, as `ModelFamily` takes it: a folder, or a hub id with the preset's revision."""
+    source = _local(preset.source)
+    is_hub_id = not Path(source).expanduser().exists()
+    return f"{source}@{preset.revision}" if preset.revision and is_hub_id else source
 
 
 def _local(source: str) -> str:

@@ -162,7 +162,7 @@ class AnimateDiffFamily(DiffusersFamily):
         frames = (latents / self.vae.config.scaling_factor).transpose(1, 2).flatten(0, 1).to(self.vae.dtype)
         with torch.no_grad():
             pixels = torch.cat([self.vae.decode(some).sample for some in frames.split(DECODED_TOGETHER)])
-        return to_pixels(pixels.unflatten(0, (len(latents), -1)).transpose(1, 2))
+        return to_pixels(pixels.unflatten(0, (len(latents), -1)).transpose(1, 2), latents)
 
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":
         import torch

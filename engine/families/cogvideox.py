@@ -98,7 +98,7 @@ class CogVideoXFamily(DiffusersFamily):
 
         with torch.no_grad():
             rows = (latents / self.vae.config.scaling_factor).to(self.vae.dtype).split(1)
-            return to_pixels(torch.cat([self.vae.decode(row).sample for row in rows]))
+            return to_pixels(torch.cat([self.vae.decode(row).sample for row in rows]), latents)
 
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":
         import torch

@@ -109,7 +109,7 @@ class HunyuanVideoFamily(DiffusersFamily):
 
         with torch.no_grad():
             rows = (latents / self.vae.config.scaling_factor).to(self.vae.dtype).split(1)
-            return to_pixels(torch.cat([self.vae.decode(row, return_dict=False)[0] for row in rows]))
+            return to_pixels(torch.cat([self.vae.decode(row, return_dict=False)[0] for row in rows]), latents)
 
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":
         import torch

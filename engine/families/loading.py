@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
 from engine.families.base import FamilyOptions, FamilySpec
+from engine.families.folders import (
+    refuse_dropped_layers,
+    refuse_file,
+    refuse_loose_files,
+    refuse_quantised,
+    variant_of,
+)
 from engine.seeds import unit_noise
 
 if TYPE_CHECKING:
@@ -132,13 +139,18 @@ class DiffusersFamily:
 
 
 def find_folder(source: str, parts: Iterable[str], files: Sequence[str] = ("model_index.json",)) -> Path:
-    """The diffusers folder of `source`: a folder on disk, or a hub id that the hub's cache holds.
+    """The diffusers folder of `source`: a folder on disk, or a hub id that the hub's cache holds, of the revision that
+    stands after an @ ("owner/name@a1b2c3d": a commit, a tag or a branch).
 
     A missing hub model is downloaded only with DAILIES_ALLOW_DOWNLOAD=1, and then only its `parts` and `files`. Raises
     FamilyError.
     """
+    source = os.path.expanduser(source)
     if Path(source).is_dir():
+        if "model_index.json" in files:
+            refuse_loose_files(Path(source))
         return Path(source)
+    refuse_file(source)
     if source.startswith(("/", ".", "~")) or source.count("/") != 1:
         raise FamilyError(
             f"There is no model folder '{source}': correct `source` in the preset, or put the model there."
@@ -163,10 +175,11 @@ def _from_hub(source: str, patterns: list[str]) -> Path:
     from huggingface_hub.errors import HFValidationError
 
     allowed = os.environ.get(ALLOW_DOWNLOAD) == "1"
+    name, _, revision = source.partition("@")
     try:
-        unreachable = _why_unreachable(source) if allowed else None
-        is_local = not allowed or unreachable is not None
-        return Path(snapshot_download(source, allow_patterns=patterns, local_files_only=is_local))
+        unreachable = _why_unreachable(name) if allowed else None
+        found = {"allow_patterns": patterns, "local_files_only": not allowed or unreachable is not None}
+        return Path(snapshot_download(name, revision=revision or None, **found))
     except HFValidationError as error:
         raise FamilyError(f"'{source}' is neither a folder nor a hub id such as 'owner/name'.") from error
     except _hub_errors() as error:
@@ -233,8 +246,10 @@ def read_network(model_class: Any, folder: Path, part: str, device: str, dtype: 
     from safetensors import SafetensorError
 
     where = f"{folder}/{part}"
+    refuse_quantised(folder / part)
+    options = {"dtype": dtype, "local_files_only": True, "variant": variant_of(folder / part)}
     try:
-        network, info = model_class.from_pretrained(where, dtype=dtype, local_files_only=True, output_loading_info=True)
+        network, info = model_class.from_pretrained(where, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError, MemoryError, SafetensorError) as error:
         if is_memory_full(error):
             raise _no_room(where, sum(file.stat().st_size for file in Path(where).glob("*.*")), "cpu") from error
@@ -245,6 +260,7 @@ def read_network(model_class: Any, folder: Path, part: str, device: str, dtype: 
     missing = sorted(str(key) for key in info["missing_keys"])
     if missing:
         raise FamilyError(f"The weights in '{where}' lack {len(missing)} tensors, the first is '{missing[0]}'.")
+    refuse_dropped_layers(where, info.get("unexpected_keys", ()), network.state_dict())
     refuse_nan(network, where)
     network.requires_grad_(False)
     return move(network.eval(), device, where)
@@ -290,10 +306,15 @@ def resident(network: Any, device: str) -> Iterator[None]:
         network.to(home)
 
 
-def to_pixels(video: "Tensor") -> "np.ndarray":
-    """A VAE's `[B,3,T,H,W]` in -1..1 to `uint8[B,T,H,W,3]`."""
+def to_pixels(video: "Tensor", latents: "Tensor") -> "np.ndarray":
+    """A VAE's `[B,3,T,H,W]` in -1..1, decoded from `latents`, to `uint8[B,T,H,W,3]`. Raises FamilyError after an
+    overflow, see `refuse_overflow`.
+    """
     import torch
 
+    from engine.families.overflow import refuse_overflow
+
+    refuse_overflow(video, latents)
     pixels = ((video.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
     return pixels.permute(0, 2, 3, 4, 1).cpu().numpy()
 

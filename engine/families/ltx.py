@@ -188,7 +188,7 @@ class LTXFamily(DiffusersFamily):
         with torch.no_grad():
             for rows, count in few_rows(whole, small=_is_small(latents)):
                 timestep = torch.zeros(len(rows), device=self.device, dtype=self.vae.dtype) if at_a_timestep else None
-                decoded.append(to_pixels(self.vae.decode(rows, timestep, return_dict=False)[0][:count]))
+                decoded.append(to_pixels(self.vae.decode(rows, timestep, return_dict=False)[0][:count], rows))
         return np.concatenate(decoded)
 
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":

@@ -148,7 +148,7 @@ class WanFamily(DiffusersFamily):
         mean, std = self._latent_scale()
         with torch.no_grad():
             rows = (latents * std + mean).to(self.vae.dtype).split(1)
-            return to_pixels(torch.cat([self.vae.decode(row, return_dict=False)[0] for row in rows]))
+            return to_pixels(torch.cat([self.vae.decode(row, return_dict=False)[0] for row in rows]), latents)
 
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":
         return self._whitened(from_pixels(frames, self.device, self.vae.dtype))

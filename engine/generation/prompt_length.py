@@ -34,7 +34,7 @@ def unread_notes(request: GenerationRequest) -> tuple[str, ...]:
 def unread_end(preset: "ModelPreset", prompt: str) -> str:
     """The end of a prompt that is not read; "" where all is, or where the tokenizer is not on this machine to ask."""
     known = family_spec(preset.family).text_tokens
-    path = _tokenizer_file(preset.source)
+    path = _tokenizer_file(preset.source, preset.revision)
     if known is None or path is None:
         return ""
     tokenizer, limit = _read(path), min(known, _own_limit(path))
@@ -43,7 +43,7 @@ def unread_end(preset: "ModelPreset", prompt: str) -> str:
     return prompt[found.offsets[room - 1][1] :].strip() if len(found.ids) > room else ""
 
 
-def _tokenizer_file(source: str) -> Path | None:
+def _tokenizer_file(source: str, revision: str | None) -> Path | None:
     """In the preset's folder, or in the hub's cache; None when it is in neither, or of another format."""
     local = ROOT / source
     if local.is_dir():
@@ -51,7 +51,7 @@ def _tokenizer_file(source: str) -> Path | None:
         return path if path.is_file() else None
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(source, TOKENIZER) if source.count("/") == 1 else None
+    cached = try_to_load_from_cache(source, TOKENIZER, revision=revision) if source.count("/") == 1 else None
     return Path(cached) if isinstance(cached, str) else None
 
 

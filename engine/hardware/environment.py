@@ -15,6 +15,7 @@ from engine.hardware.filing import absolute_paths
 from engine.hardware.rocm import TF32, is_rocm
 
 VISIBLE, ROCR_VISIBLE = "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
+CUDA_VISIBLE = "CUDA_VISIBLE_DEVICES"
 OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"
 ALLOCATORS = ("PYTORCH_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 
@@ -52,7 +53,9 @@ def environment(
     presets = _presets(workspace) if rocm else {}
     settings = [_setting(name, value, why, given) for name, (value, why) in presets.items()]
     if rocm:
-        settings += [_own(name, given) for name in (VISIBLE, ROCR_VISIBLE, OVERRIDE, TF32) if name in given]
+        settings += [
+            _own(name, given) for name in (VISIBLE, ROCR_VISIBLE, CUDA_VISIBLE, OVERRIDE, TF32) if name in given
+        ]
     return Environment(settings=tuple(settings), warnings=tuple(_warnings(given)) if rocm else ())
 
 
@@ -85,17 +88,19 @@ def laid_over(environment: Mapping[str, str], changes: Mapping[str, str | None])
 def visible_devices(user: Mapping[str, str]) -> dict[str, str | None]:
     """The user's choice of GPUs by HIP_VISIBLE_DEVICES alone, which Ray asks for and which counts from all GPUs.
 
-    Raises ConfigError when HIP's numbers, which count within ROCR's, name a GPU that those hide.
+    ROCR_VISIBLE_DEVICES comes first; HIP_VISIBLE_DEVICES, or CUDA_VISIBLE_DEVICES where that is not set, counts within
+    it, as in the HIP runtime. Raises ConfigError when one of its numbers names a GPU that ROCR's hide.
     """
     if ROCR_VISIBLE not in user:
         return {}
     seen = [one.strip() for one in user[ROCR_VISIBLE].split(",")]
-    wanted = [one.strip() for one in user.get(VISIBLE, "").split(",") if one.strip()]
-    if VISIBLE not in user:
+    inner = next((name for name in (VISIBLE, CUDA_VISIBLE) if name in user), None)
+    wanted = [one.strip() for one in user.get(inner or VISIBLE, "").split(",") if one.strip()]
+    if inner is None:
         return {ROCR_VISIBLE: None, VISIBLE: ",".join(seen)}
     if not all(int(one) < len(seen) if one.isdigit() else one in seen for one in wanted):
         raise ConfigError(
-            f"{VISIBLE}={user[VISIBLE]} names a GPU that {ROCR_VISIBLE}={user[ROCR_VISIBLE]} hides, for its numbers "
+            f"{inner}={user[inner]} names a GPU that {ROCR_VISIBLE}={user[ROCR_VISIBLE]} hides, for its numbers "
             f"count within those: unset {ROCR_VISIBLE} and use {VISIBLE} alone."
         )
     chosen = [seen[int(one)] if one.isdigit() else one for one in wanted]
@@ -130,6 +135,7 @@ def _setting(name: str, preset: str, reason: str, user: Mapping[str, str]) -> Se
 def _own(name: str, user: Mapping[str, str]) -> Setting:
     reasons = {
         VISIBLE: "Which GPUs processes see.",
+        CUDA_VISIBLE: f"Which GPUs processes see, where {VISIBLE} is not set.",
         ROCR_VISIBLE: "Which GPUs the runtime sees, before HIP counts them.",
         OVERRIDE: "Pretends to be another architecture.",
         TF32: "1 lets float32 products be rounded to TF32.",

@@ -1,0 +1,36 @@
+"""Decoded clips that an overflow destroyed are refused, wherever they are decoded. Imports no torch at its top level.
+
+In float16 numbers above 65,504 become infinite, and what follows from them NaN, which would be stored as black. A clip
+is refused when its latents or its decoded values are not finite. It is refused as well when every value of each colour
+is the same over all pixels and frames, before rounding to 8 bits: a decoder's padding alone makes the borders differ
+from the middle, in a black scene and with random weights too, so such values have lost all that came from the latents.
+"""
+
+from typing import TYPE_CHECKING
+
+from engine.errors import FamilyError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+REMEDY = 'Set dtype = "bfloat16", or "float32", in the model\'s preset.'
+
+
+def refuse_overflow(video: "Tensor", latents: "Tensor") -> None:
+    """Raises FamilyError where `video[B,3,T,H,W]`, decoded from `latents`, cannot be a clip."""
+    if not latents.isfinite().all():
+        raise FamilyError(
+            "The latents of a clip hold NaN or infinity, so it is not kept: the network's numbers overflowed, or the "
+            f"adapter is damaged by its training. Try without the adapter, if there is one. {REMEDY}"
+        )
+    kind = str(video.dtype).removeprefix("torch.")
+    if not video.isfinite().all():
+        raise FamilyError(
+            f"The decoded clip holds NaN or infinity, so it is not kept: the VAE overflowed in {kind}. {REMEDY}"
+        )
+    colours = video.flatten(2)
+    if colours.shape[2] > 1 and (colours.amax(2) == colours.amin(2)).all(1).any():
+        raise FamilyError(
+            "The decoded clip has one colour over all pixels and frames, so it is not kept: its numbers were lost "
+            f"in {kind}, or its weights are damaged. {REMEDY}"
+        )
