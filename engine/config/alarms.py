@@ -9,8 +9,10 @@ class AlarmSettings(BaseModel):
     """Every `every` steps (0: never) clips of fixed prompts and seeds are made by the policy and compared, clip by
     clip, with those of the model before training.
 
-    An alarm needs both: a mean that is past its limit, and a 95 % interval that leaves no change out. The limits are
-    close, so that a hack is told of while little is lost (see the README for what was measured on `mini`).
+    An alarm needs both: a mean that is past its limit, and a test over prompts that finds the change. The tests of all
+    looks and of all that is watched share `false_alarms`. When a look is suspicious, as many prompts again are looked
+    at before there is an alarm. The limits are close, so that a hack is told of while little is lost (see the README
+    for what was measured on `mini`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -24,6 +26,8 @@ class AlarmSettings(BaseModel):
     """How many of the prompts are looked at, `takes` clips each. Of fewer than 4 only `drift` is judged."""
     takes: int = Field(2, ge=2)
     """Clips of each prompt."""
+    false_alarms: float = Field(0.05, gt=0, lt=1)
+    """The chance that a run whose rewards are earned honestly raises any alarm, over all looks; `drift` has no test."""
     held_out: float = Field(0.05, gt=0)
     """How far a reward that is not trained on (see `watch`) may fall, of 0..1."""
     motion: float = Field(0.95, gt=0, le=1)

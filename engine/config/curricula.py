@@ -40,7 +40,8 @@ class Gate(BaseModel):
     """The measured condition under which a curriculum moves on, on fixed prompts and seeds.
 
     A stage that does not pass is trained on up to `retries` times, `retry_steps` each (None: as many steps as before);
-    then the curriculum stops, or goes back one stage, which it does at most `step_backs` times in all.
+    then the curriculum stops, or goes back one stage, which it does at most `step_backs` times in all. The intervals
+    are corrected for how often that may be.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

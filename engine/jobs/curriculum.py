@@ -68,7 +68,14 @@ def _driven(curriculum: Curriculum, context: JobContext) -> Generator[JobProgres
             raise
         measured = measured_of((yield from _evaluated(run, gate, context)))
         left = preset.step_backs - state.step_backs
-        result = judge_gate(gate, measured, attempt=under_way.attempt, step_backs_left=left, anew=begins_anew(stage))
+        result = judge_gate(
+            gate,
+            measured,
+            attempt=under_way.attempt,
+            step_backs_left=left,
+            anew=begins_anew(stage),
+            step_backs=preset.step_backs,
+        )
         state = conclude(state, preset, result, begins_anew)
         curriculum.save(state)
     return state

@@ -2,7 +2,8 @@
 
 A gate passes only when every condition's whole 95 % interval lies on the right side of its bound: a bound inside an
 interval may be noise, and noise never advances. It fails when an interval lies wholly on the wrong side; anything else
-is unsure, and unsure is trained on like failed.
+is unsure, and unsure is trained on like failed. A gate that may be asked again, after a retry or a step back, has
+longer intervals: the 95 % hold for all the times that it may be asked together.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from engine.config.curricula import Condition, CurriculumPreset, Gate, Stage
 from engine.data.curricula import Action, AttemptRecord, ConditionResult, CurriculumState, GateResult, Verdict
 from engine.data.findings import Interval
+from engine.training.intervals import over_looks
 
 Measured = Mapping[tuple[str, str], Interval]
 """What was measured, by metric and by what is asked of it ("value", "change" or "ratio")."""
@@ -35,12 +37,19 @@ def verdict_of(condition: Condition, measured: Interval | None) -> Verdict:
     return "pass" if low >= 0 else "fail" if high < 0 else "unsure"
 
 
-def judge_gate(gate: Gate, measured: Measured, *, attempt: int, step_backs_left: int, anew: bool = False) -> GateResult:
-    """What the gate says of attempt number `attempt` (from 0), and what follows; `anew`: each attempt begins anew."""
+def judge_gate(
+    gate: Gate, measured: Measured, *, attempt: int, step_backs_left: int, anew: bool = False, step_backs: int = 0
+) -> GateResult:
+    """What the gate says of attempt number `attempt` (from 0), and what follows; `anew`: each attempt begins anew.
+
+    `step_backs` are all that the curriculum has: they bound, with the gate's retries, how often the gate is asked.
+    """
+    asked = (1 + gate.retries) * (1 + step_backs)
     results = tuple(
         ConditionResult(wanted=condition.words, measured=interval, verdict=verdict_of(condition, interval))
         for condition in gate.conditions
-        for interval in [measured.get((condition.metric, condition.of))]
+        for found in [measured.get((condition.metric, condition.of))]
+        for interval in [found and over_looks(found, asked)]
     )
     verdicts = {result.verdict for result in results}
     verdict: Verdict = "fail" if "fail" in verdicts else "unsure" if "unsure" in verdicts else "pass"

@@ -52,6 +52,12 @@ def joint_change_interval(
     A deviation counts as `LEAST_SPREAD` at least. A measure that half of the prompts have not is left out: so few say
     little of its spread.
     """
+    changes = joint_changes(before, after, groups)
+    return _interval(changes.reshape(-1, 1), lambda means: means[..., 0], seed)
+
+
+def joint_changes(before: Sequence[Values], after: Sequence[Values], groups: Sequence[str]) -> np.ndarray:
+    """`float64[P]`: what `joint_change_interval` takes the mean of, for each prompt."""
     scaled: dict[str, list[float]] = {}
     least = max(2.0, len(set(groups)) / 2)
     for sides in zip(before, after, strict=True):
@@ -62,8 +68,47 @@ def joint_change_interval(
         spread = max(float(np.std(list(changes.values()), ddof=1)), LEAST_SPREAD)
         for group, change in changes.items():
             scaled.setdefault(group, []).append(change / spread)
-    prompts = np.array([np.mean(changes) for changes in scaled.values()]).reshape(-1, 1)
-    return _interval(prompts, lambda means: means[..., 0], seed)
+    return np.array([np.mean(changes) for changes in scaled.values()])
+
+
+def changes_by_group(before: Values, after: Values, groups: Sequence[str]) -> np.ndarray:
+    """`float64[P]`: the mean change of each prompt's pairs."""
+    sides = _by_group([before, after], groups)
+    return sides[:, 1] - sides[:, 0]
+
+
+def log_ratios_by_group(before: Values, after: Values, groups: Sequence[str]) -> np.ndarray:
+    """`float64[P]`: log(after / before) of each prompt's means. A tenth of the mean before is added to both, so that a
+    prompt that has next to nothing of it counts little."""
+    sides = _by_group([before, after], groups)
+    padded = np.maximum(sides, 0) + max(0.1 * float(sides[:, 0].mean()), 1e-9) if len(sides) else sides
+    return np.asarray(np.log(padded[:, 1] / padded[:, 0]))
+
+
+def over_looks(interval: Interval, looks: int) -> Interval:
+    """The interval that holds with 95 % in all of so many looks together, however they depend on each other.
+
+    Each side is as much longer as Student's quantile is with Bonferroni's level.
+    """
+    if looks < 2 or interval.of < 2:
+        return interval
+    longer = _student(0.025 / looks, interval.of - 1) / _student(0.025, interval.of - 1)
+    low, high = (interval.mean + longer * (end - interval.mean) for end in (interval.low, interval.high))
+    return interval.model_copy(update={"low": low, "high": high})
+
+
+def upper_bound(values: np.ndarray, tail: float) -> float:
+    """Student's upper bound of the mean: a mean of normal values is above it with probability `tail`. Unlike a
+    bootstrap of few prompts, it goes as far out as is asked for. Infinite for fewer than two values."""
+    count = len(values)
+    if count < 2:
+        return math.inf
+    return float(values.mean() + _student(tail, count - 1) * values.std(ddof=1) / math.sqrt(count))
+
+
+@cache
+def _student(tail: float, freedom: int) -> float:
+    return float(stats.t.isf(tail, freedom))
 
 
 def _by_group(sides: Sequence[Values], groups: Sequence[str]) -> np.ndarray:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
-from engine.config.alarms import AlarmSettings
 from engine.config.presets import spread_prompts
 from engine.config.schema import TrainPreset
 from engine.data.findings import Alarm
@@ -21,7 +20,7 @@ from engine.families.base import Prediction
 from engine.generation.request import GenerationRequest
 from engine.sampling.noising import noised
 from engine.seeds import generator_for, seed_for, unit_noise
-from engine.training.alarms import DIVERSITY, DRIFT, HELD_OUT, MOTION, REWARD, Column, Look, alarms_of
+from engine.training.alarms import DIVERSITY, DRIFT, HELD_OUT, MOTION, REWARD, Column, Look, alarms_of, suspected
 from engine.training.distributed import from_first
 from engine.training.evaluate import prompt_file_of, requests_for, scored_mix
 from engine.training.motion import motion_of
@@ -48,20 +47,21 @@ class Watchdog(TrainerCallback):
 
     def __init__(self, trainer: VideoTrainer, run: Run, preset: TrainPreset) -> None:
         self._trainer, self._run, self._settings = trainer, run, preset.alarms
-        self._requests = watched_requests(trainer.template, preset) if preset.alarms.every else ()
+        self._requests, self._more = watched_requests(trainer.template, preset) if preset.alarms.every else ((), ())
         self._suite = _held_out_suite(preset)
-        self._looks: list[Look] = []
+        self._base: Look | None = None
+        self._base_of_more: Look | None = None
         self._known = {alarm.name for alarm in run.alarms()}
         self.last_good, self.stopped, self._pausing = 0, False, False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._requests:
-            self._looks = [self.look(0, base=True)]
+            self._base = self.look(0, base=True)
             self._is_good(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self._looks and state.global_step % self._settings.every == 0:
-            action = self._watch(state)
+        if self._base is not None and state.global_step % self._settings.every == 0:
+            action = self._watch(state, self._base)
             if action == "roll_back":
                 self.stopped = control.should_training_stop = True
                 control.should_save = False
@@ -69,12 +69,15 @@ class Watchdog(TrainerCallback):
         if self._pausing and (self._trainer.can_stop or state.global_step >= state.max_steps):
             self.stopped = control.should_training_stop = control.should_save = True
 
-    def _watch(self, state: Any) -> str:
+    def _watch(self, state: Any, base: Look) -> str:
         """Look, and tell every alarm; what is to be done."""
         now = self.look(state.global_step)
         if state.is_world_process_zero:
             self._run.append_metrics(now.step, _means(now))
-        found = from_first(alarms_of([self._looks[0], now], self._settings))
+        if from_first(suspected(base, now, self._settings)):
+            base, now = self._with_more(base, now)
+        planned = max(1, state.max_steps // self._settings.every)
+        found = from_first(alarms_of([base, now], self._settings, planned))
         news = [alarm for alarm in found if alarm.name not in self._known]
         action = self._settings.action if news else "log"
         for alarm in found:
@@ -82,6 +85,12 @@ class Watchdog(TrainerCallback):
         if not found:
             self._is_good(now.step)
         return action
+
+    def _with_more(self, base: Look, now: Look) -> tuple[Look, Look]:
+        """Both looks with as many clips of other prompts; those of the base are made once."""
+        if self._base_of_more is None:
+            self._base_of_more = self.look(base.step, base=True, requests=self._more)
+        return base.joined(self._base_of_more), now.joined(self.look(now.step, requests=self._more))
 
     def settle(self) -> None:
         """After the last step: put aside what a roll-back leaves behind."""
@@ -100,11 +109,12 @@ class Watchdog(TrainerCallback):
             self._run.append_alarm(alarm)
             log.warning("alarm at step %d, %s: %s", alarm.step, alarm.name, alarm.sentence)
 
-    def look(self, step: int, *, base: bool = False) -> Look:
-        """The clips as they are now (or by the model before training), and everything that is watched of them."""
-        trainer = self._trainer
+    def look(self, step: int, *, base: bool = False, requests: Sequence[GenerationRequest] = ()) -> Look:
+        """The watched clips, or those of `requests`, as they are now or by the model before training, and everything
+        that is watched of them."""
+        trainer, asked = self._trainer, requests or self._requests
         with trainer.reference.in_place() if base else nullcontext(), undisturbed(trainer.family.network):
-            made = roll_out(trainer.family, self._requests, trainer.prompts, batch=batch_of(trainer))
+            made = roll_out(trainer.family, asked, trainer.prompts, batch=batch_of(trainer))
         with undisturbed(trainer.family.network):
             drift = torch.zeros(len(made.clips)) if base else drift_of(trainer, made)
         columns: dict[str, Column] = {
@@ -126,12 +136,25 @@ class Watchdog(TrainerCallback):
         return columns
 
 
-def watched_requests(template: GenerationRequest, preset: TrainPreset) -> tuple[GenerationRequest, ...]:
-    """Fixed prompts and seeds, those that the recipe keeps for testing; none where it has no prompts."""
+Requests = tuple[GenerationRequest, ...]
+
+
+def watched_requests(template: GenerationRequest, preset: TrainPreset) -> tuple[Requests, Requests]:
+    """Fixed prompts and seeds of every look, and as many for a closer one, all of prompts that the recipe keeps for
+    testing: other prompts, or, where the file has too few, other takes. Both empty where the recipe has no prompts."""
     if not (preset.test_prompts or preset.prompts):
-        return ()
-    settings: AlarmSettings = preset.alarms
-    return requests_for(template, spread_prompts(prompt_file_of(preset), settings.prompts), settings.takes)
+        return (), ()
+    settings, file = preset.alarms, prompt_file_of(preset)
+    first = spread_prompts(file, settings.prompts)
+    others = [prompt for prompt in spread_prompts(file, 2 * settings.prompts) if prompt not in first]
+    if len(others) >= len(first):
+        return requests_for(template, first, settings.takes), requests_for(
+            template, others[: len(first)], settings.takes
+        )
+    known = [requests_for(template, [prompt], 2 * settings.takes) for prompt in first]
+    halves = (slice(settings.takes), slice(settings.takes, None))
+    one, two = (tuple(request for takes in known for request in takes[half]) for half in halves)
+    return one, two
 
 
 def _held_out_suite(preset: TrainPreset) -> RewardSuite | None:

@@ -1,5 +1,7 @@
 """Intervals that do not take clips of one prompt for witnesses of their own, and alarms that follow from them."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config.alarms import AlarmSettings
-from engine.training.alarms import Look, alarms_of
+from engine.training.alarms import Look, alarms_of, suspected
 from engine.training.intervals import (
     LEAST_SPREAD,
     change_interval,
@@ -17,6 +19,9 @@ from engine.training.intervals import (
     ratio_interval,
     tail_of,
 )
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "calibration"))
+import alarm_rates
 
 PROMPTS = tuple(f"prompt {number // 2}" for number in range(16))
 
@@ -30,8 +35,8 @@ def look(step: int = 0, **columns: Any) -> Look:
     return Look(step=step, prompts=PROMPTS, columns={name.replace("__", "/"): value for name, value in whole.items()})
 
 
-def names(*looks: Look, **settings: Any) -> list[str]:
-    return [alarm.name for alarm in alarms_of(looks, AlarmSettings(**settings))]
+def names(*looks: Look, planned: int = 20, **settings: Any) -> list[str]:
+    return [alarm.name for alarm in alarms_of(looks, AlarmSettings(**settings), planned)]
 
 
 @pytest.mark.parametrize(("count", "least"), [(4, 0.84), (8, 0.92), (20, 0.925)])
@@ -116,11 +121,48 @@ def test_measures_change_together_each_by_its_own_measure() -> None:
 def test_reward_up_and_the_others_down_diverge() -> None:
     base = look(reward=noisy(0.3), held_out__x=noisy(0.5), held_out__y=noisy(0.5))
     apart = look(5, reward=noisy(0.6, seed=1), held_out__x=noisy(0.46, seed=2), held_out__y=noisy(0.47, seed=3))
-    assert names(base, apart) == ["divergence"]
+    assert names(base, apart, planned=1) == ["divergence"]
     small = look(5, reward=noisy(0.6, seed=1), held_out__x=noisy(0.499, seed=2), held_out__y=noisy(0.5, seed=3))
     assert names(base, small) == [], "smaller than the noise"
     both_up = look(5, reward=noisy(0.6, seed=1), held_out__x=noisy(0.56, seed=2), held_out__y=noisy(0.5, seed=3))
     assert names(base, both_up) == []
+
+
+HONEST = [one for name, one in alarm_rates.HONEST.items() if "looks 0.8" in name or "independent" in name]
+
+
+@pytest.mark.parametrize("closer", [False, True])
+def test_an_honest_run_of_twelve_looks_has_false_alarms_in_one_of_twenty_at_most(closer: bool) -> None:
+    """M5: 47 % of runs with looks that are 0.8 alike, 92 % with independent looks. Over all situations together; the
+    figure of each is what `python tests/calibration/alarm_rates.py` prints."""
+    runs = 25
+    found = [alarm_rates.rates(one, runs, closer=closer, seed=1000 * n)["any"] for n, one in enumerate(HONEST)]
+    assert np.mean(found) <= 0.05, found
+
+
+@pytest.mark.parametrize("effect", ["motion 50 %", "variety 40 %", "divergence 1"])
+def test_true_changes_are_still_found(effect: str) -> None:
+    of = next(one for name, one in alarm_rates.TRUE.items() if name.startswith(effect))
+    assert alarm_rates.rates(of, 20, closer=True)["any"] >= 0.95
+
+
+def test_small_true_changes_are_found_in_half_of_the_runs() -> None:
+    """A tenth of the motion, and 0.3 deviations of all that is held out, with the closer look that finds them."""
+    for effect in ("motion 90 %", "divergence 0.3"):
+        of = next(one for name, one in alarm_rates.TRUE.items() if name.startswith(effect))
+        assert alarm_rates.rates(of, 30, closer=True)["any"] >= 0.4, effect
+
+
+def test_more_looks_and_more_rewards_ask_for_more_evidence() -> None:
+    rng = np.random.default_rng(0)
+    fall = tuple((0.5 - 0.08 + 0.05 * rng.standard_normal(len(PROMPTS))).tolist())
+    base, now = look(held_out__x=(0.5,) * len(PROMPTS)), look(30, held_out__x=fall)
+    assert [one.name for one in alarms_of([base, now], AlarmSettings(), 1)] == ["held_out/x"]
+    assert alarms_of([base, now], AlarmSettings(), 1000) == []
+    many = {f"held_out__y{number}": (0.5,) * len(PROMPTS) for number in range(1000)}
+    base, now = look(held_out__x=(0.5,) * len(PROMPTS), **many), look(30, held_out__x=fall, **many)
+    assert alarms_of([base, now], AlarmSettings(), 1) == []
+    assert suspected(base, now, AlarmSettings())
 
 
 @given(seed=st.integers(0, 2**31), spread=st.floats(0.01, 0.3))

@@ -20,7 +20,7 @@ from engine.jobs import curriculum as driver
 from engine.jobs.context import JobContext
 from engine.jobs.spec import CurriculumConfig
 from engine.training.curriculum import begin_attempt, conclude, judge_gate, never, tries_of, verdict_of
-from engine.training.intervals import change_interval
+from engine.training.intervals import change_interval, over_looks
 
 number = st.floats(-2, 2, allow_nan=False)
 
@@ -47,7 +47,7 @@ def test_noise_never_advances(bounds: list[float], bound: float, least: bool) ->
     surely = low >= bound if least else high <= bound
     never = high < bound if least else low > bound
     assert found == ("pass" if surely else "fail" if never else "unsure")
-    one = Gate(conditions=(Condition(metric="m", **side),))
+    one = Gate(conditions=(Condition(metric="m", **side),), retries=0)
     result = judge_gate(one, {("m", "value"): interval((low + high) / 2, low, high)}, attempt=0, step_backs_left=0)
     assert (result.action == "advance") == surely
 
@@ -62,6 +62,31 @@ def test_pure_noise_passes_one_time_in_forty() -> None:
         result = judge_gate(gate(), {("m", "change"): change}, attempt=0, step_backs_left=0)
         passed += result.action == "advance"
     assert passed / 400 <= 0.06
+
+
+@pytest.mark.parametrize(("retries", "step_backs"), [(2, 0), (2, 1)])
+def test_asking_again_does_not_make_noise_pass(retries: int, step_backs: int) -> None:
+    """L10: each attempt is the same model on other clips, and the change that is asked for is the true one."""
+    rng = np.random.default_rng(0)
+    asked, passed, runs = (1 + retries) * (1 + step_backs), 0, 300
+    for seed in range(runs):
+        for attempt in range(asked):
+            before, after = rng.normal(0.5, 0.1, (2, 32))
+            change = change_interval(list(before), list(after), [str(n // 2) for n in range(32)], seed)
+            measured = {("m", "change"): change}
+            one = gate(retries=retries)
+            found = judge_gate(one, measured, attempt=attempt, step_backs_left=0, step_backs=step_backs)
+            if found.action == "advance":
+                passed += 1
+                break
+    assert passed / runs <= 0.04
+
+
+def test_an_interval_over_looks_is_students() -> None:
+    """Of 16 prompts and 4 looks: t(0.00625) / t(0.025) with 15 degrees of freedom is 2.837 / 2.131."""
+    found = over_looks(interval(1.0, 0.0, 3.0), 4)
+    assert (found.low, found.high) == pytest.approx((1 - 1.331, 1 + 2 * 1.331), abs=2e-3)
+    assert over_looks(interval(1.0, 0.0, 3.0), 1) == interval(1.0, 0.0, 3.0)
 
 
 def test_what_was_not_measured_never_advances() -> None:
