@@ -11,11 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import stats
 
 from engine.preferences.bradley_terry import Meetings, Prior, Strengths, covariance, refit, robust_covariance
 
 if TYPE_CHECKING:
     from engine.preferences.ranking import Contests
+
+
+FREEDOM = 2
+"""Degrees of freedom of Student's distribution above the number of pairs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +61,22 @@ class PairCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resamples:
-    """Strengths `theta[R,N]` of resamples, and `pivots[R,N]`: how far they are from the found ones, in deviations."""
+    """How far the strengths of resamples are from the found ones, in deviations: `pivots[R,N]` of each entrant against
+    the mean, `gaps[R,N,N]` of row against column."""
 
-    theta: np.ndarray
     pivots: np.ndarray
+    gaps: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """The ends of the intervals: `low[N]` and `high[N]` of the strengths, `gap_low[N,N]` and `gap_high[N,N]` of the
+    strength of the row less that of the column."""
+
+    low: np.ndarray
+    high: np.ndarray
+    gap_low: np.ndarray
+    gap_high: np.ndarray
 
 
 def pair_counts(told: "Contests") -> PairCounts:
@@ -77,33 +94,91 @@ def pair_counts(told: "Contests") -> PairCounts:
 
 def deviations(pairs: PairCounts, times: np.ndarray, found: Strengths, prior: Prior | None = None) -> np.ndarray:
     """Standard deviations of the strengths, `[N]`, each pair counted `times[P]`."""
-    total = pairs.meetings(times).total
-    return np.sqrt(np.diag(robust_covariance(total, pairs.squares(times, found), found, prior)))
+    return np.sqrt(np.diag(_covariance(pairs, times, found, prior)))
 
 
 def resample(pairs: PairCounts, found: Strengths, *, seed: int, resamples: int) -> Resamples:
     """Draw pairs anew, again and again."""
     rng, count = np.random.default_rng(seed), len(pairs.one)
-    theta, pivots = np.empty((2, resamples, pairs.size))
+    pivots, gaps = np.empty((resamples, pairs.size)), np.empty((resamples, pairs.size, pairs.size))
     for number in range(resamples):
         times = np.bincount(rng.integers(count, size=count), minlength=count).astype(float)
         prior = _drawn_prior(rng, pairs.size)
         again = refit(pairs.meetings(times), found, prior)
-        theta[number] = again.theta
-        pivots[number] = (again.theta - found.theta) / deviations(pairs, times, again, prior)
-    return Resamples(theta=theta, pivots=pivots)
+        moved, covariance = again.theta - found.theta, _covariance(pairs, times, again, prior)
+        pivots[number] = moved / np.sqrt(np.diag(covariance))
+        gaps[number] = _differences(moved) / _gap_deviations(covariance)
+    return Resamples(pivots=pivots, gaps=gaps)
 
 
-def intervals(
-    pairs: PairCounts, found: Strengths, drawn: Resamples, confidence: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """The ends `[N]` of the strengths' intervals. The quantiles are those that hold for any number of resamples."""
-    tails = np.array([(1 + confidence) / 2, (1 - confidence) / 2])
-    high, low = np.quantile(drawn.pivots, tails, axis=0, method="weibull")
+def intervals(pairs: PairCounts, found: Strengths, drawn: Resamples, confidence: float) -> Ends:
+    """The strengths' intervals, and those of the differences of any two.
+
+    An interval is as many deviations long as the resamples say, and as Student's distribution says for as many pairs as
+    the entrant was in (of two, for the one with fewer), and two more. Of few pairs, resamples say too little: those of
+    one pair are all alike. The two degrees more are from simulation: with them, intervals cover from 1 pair upwards
+    (`tests/calibration/ranking_coverage.py`). An end lies as many deviations away as a strength there would have, as in
+    a score interval (Wilson 1927): one who won all of ten votes may be far better than the votes can tell.
+    """
     once = np.ones(len(pairs.one))
-    expected = np.sqrt(np.diag(covariance(pairs.meetings(once).total, found)))
-    spread = np.maximum(deviations(pairs, once, found), expected)
-    return found.theta - high * spread, found.theta - low * spread
+    robust, expected = _covariance(pairs, once, found), covariance(pairs.meetings(once).total, found)
+    spread = np.sqrt(np.maximum(np.diag(robust), np.diag(expected)))
+    seen = np.bincount(pairs.one, minlength=pairs.size) + np.bincount(pairs.other, minlength=pairs.size)
+    low, high = _reach(drawn.pivots, seen, confidence)
+    low, high = (_at_ends(pairs, found, side * reach * spread, spread) for side, reach in ((-1, low), (1, high)))
+    gap, gap_spread = _differences(found.theta), np.maximum(_gap_deviations(robust), _gap_deviations(expected))
+    gap_low, gap_high = _reach(drawn.gaps, np.minimum(seen[:, None], seen[None, :]), confidence)
+    return Ends(
+        low=low,
+        high=high,
+        gap_low=gap - gap_low * gap_spread,
+        gap_high=gap + gap_high * gap_spread,
+    )
+
+
+def places(ends: Ends) -> tuple[np.ndarray, np.ndarray]:
+    """The best and the worst place `[N]` of each entrant: after all who are better and before all who are worse, by the
+    intervals of the differences."""
+    return 1 + (ends.gap_high < 0).sum(1), len(ends.low) - (ends.gap_low > 0).sum(1)
+
+
+def _reach(drawn: np.ndarray, seen: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """How many deviations the interval goes down and up from what was found. The quantiles of `drawn` are those that
+    hold for any number of resamples."""
+    tails = np.array([(1 + confidence) / 2, (1 - confidence) / 2])
+    high, low = np.quantile(drawn, tails, axis=0, method="weibull")
+    least = stats.t.ppf(tails[0], seen + FREEDOM)
+    return np.maximum(high, least), np.maximum(-low, least)
+
+
+def _at_ends(pairs: PairCounts, found: Strengths, reach: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """The ends `[N]`, `reach[N]` away by the deviations `spread[N]`, or farther by those that each strength would have
+    at that end."""
+    total = pairs.meetings(np.ones(len(pairs.one))).total
+    ends = np.empty(pairs.size)
+    for one in range(pairs.size):
+        moved = found.theta.copy()
+        moved[one] += reach[one]
+        there = covariance(total, Strengths(theta=moved, opponent=found.opponent, tau=found.tau))
+        ends[one] = found.theta[one] + reach[one] * max(1.0, float(np.sqrt(there[one, one])) / spread[one])
+    return ends
+
+
+def _covariance(pairs: PairCounts, times: np.ndarray, found: Strengths, prior: Prior | None = None) -> np.ndarray:
+    total = pairs.meetings(times).total
+    return robust_covariance(total, pairs.squares(times, found), found, prior)
+
+
+def _differences(values: np.ndarray) -> np.ndarray:
+    """`[N,N]`: row less column."""
+    return np.asarray(values[:, None] - values[None, :])
+
+
+def _gap_deviations(covariance: np.ndarray) -> np.ndarray:
+    """`[N,N]`: standard deviations of the differences; 1 on the diagonal, where there is none."""
+    variance = np.diag(covariance)
+    gaps = variance[:, None] + variance[None, :] - 2 * covariance
+    return np.sqrt(np.where(np.eye(len(gaps), dtype=bool), 1.0, np.maximum(gaps, 1e-12)))
 
 
 def _drawn_prior(rng: np.random.Generator, size: int) -> Prior:

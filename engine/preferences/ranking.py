@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from engine.data.votes import SCORES, StoredVote
 from engine.preferences.bradley_terry import Meetings, Strengths, fit
-from engine.preferences.intervals import Resamples, intervals, pair_counts, resample
+from engine.preferences.intervals import Ends, intervals, pair_counts, places, resample
 
 RESAMPLES = 200
 CONFIDENCE = 0.95
@@ -36,7 +36,8 @@ class Contests:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """An entrant's place. `strength` is a log-odds against the average entrant, `low` and `high` its interval;
-    `rank_low` and `rank_high` the best and the worst place that are as plausible; `win_rate` 0..1 with ties as 1/2."""
+    `rank_low` and `rank_high` are the best and the worst place by the intervals of the differences from all others;
+    `win_rate` is 0..1, with ties as 1/2."""
 
     entrant: str
     rank: int
@@ -95,7 +96,7 @@ def rank(told: Contests, *, seed: int = 0, resamples: int = RESAMPLES, confidenc
         ends = intervals(pairs, best, drawn, confidence)
     order = np.argsort(-best.theta, kind="stable")
     return Ranking(
-        standings=_standings(told, meetings, best, ends, _places(drawn, confidence), order),
+        standings=_standings(told, meetings, best, ends, order),
         wins=_rows(meetings.wins[np.ix_(order, order)]),
         ties=_rows(meetings.ties[np.ix_(order, order)]),
         votes=len(told),
@@ -108,23 +109,14 @@ def meet(told: Contests) -> Meetings:
     return pair_counts(told).meetings(np.ones(int(told.pair.max()) + 1))
 
 
-def _places(drawn: Resamples, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """The best and the worst place `[N]` that each entrant had in so large a part of the resamples."""
-    places = 1 + np.argsort(np.argsort(-drawn.theta, axis=1, kind="stable"), axis=1)
-    tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
-    first, last = np.quantile(places, tails, axis=0, method="nearest")
-    return first, last
-
-
 def _standings(
     told: Contests,
     meetings: Meetings,
     best: Strengths,
-    ends: tuple[np.ndarray, np.ndarray],
-    places: tuple[np.ndarray, np.ndarray],
+    ends: Ends,
     order: np.ndarray,
 ) -> tuple[Standing, ...]:
-    (low, high), (first, last) = ends, places
+    first, last = places(ends)
     votes = meetings.total.sum(1)
     win_rate = (meetings.wins + meetings.ties / 2).sum(1) / votes
     return tuple(
@@ -134,8 +126,8 @@ def _standings(
             rank_low=int(first[one]),
             rank_high=int(last[one]),
             strength=float(best.theta[one]),
-            low=float(low[one]),
-            high=float(high[one]),
+            low=float(ends.low[one]),
+            high=float(ends.high[one]),
             votes=int(votes[one]),
             win_rate=float(win_rate[one]),
         )
