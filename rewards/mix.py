@@ -128,8 +128,9 @@ class RewardReport:
         """The inverse of `to_dict`."""
         results = {key: _result_from_dict(result) for key, result in stored["results"].items()}
         plain = {key: stored[key] for key in ("clip_id", "mix", "total", "weights", "gates", "seconds", "calibration")}
-        said = {"notes": tuple(stored["notes"]), "unjudged": tuple(stored.get("unjudged", ()))}
-        return cls(**plain, **said, results=results, missing=stored.get("missing", {}))
+        notes, unjudged = tuple(stored["notes"]), tuple(stored.get("unjudged", ()))
+        missing = stored.get("missing", {})
+        return cls(**plain, results=results, notes=notes, missing=missing, unjudged=unjudged)
 
 
 def read_mix(path: Path, known: Collection[str] | None = None) -> Mix:
