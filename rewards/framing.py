@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from rewards.base import RewardResult, RewardSpec, not_applicable
+from rewards.edges import canny
 from rewards.features import ClipFeatures
 from rewards.series import over_time, running_median, smoothstep, soften
 from rewards.subject import Subjects, find_subjects
@@ -130,7 +131,7 @@ def horizon_level(features: ClipFeatures) -> float | None:
 
 def _horizon_degrees(gray: np.ndarray) -> float:
     """Angle of the longest nearly level line that crosses most of the picture; NaN when there is none."""
-    edges = cv2.Canny(cv2.GaussianBlur(gray, (0, 0), 1.5), 30, 60)
+    edges = canny(cv2.GaussianBlur(gray, (0, 0), 1.5), 30, 60)
     width = gray.shape[1]
     lines = cv2.HoughLinesP(edges, 1, np.pi / 360, 40, minLineLength=HORIZON_SHARE * width, maxLineGap=width // 16)
     if lines is None:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from rewards.base import RewardResult, RewardSpec, not_applicable
+from rewards.edges import canny
 from rewards.features import ClipFeatures
 from rewards.flow import warp
 from rewards.gates import cut_series, motion_gate
@@ -87,5 +88,5 @@ def soft_edges(features: ClipFeatures) -> np.ndarray:
 
 
 def _soft_edges(gray: np.ndarray) -> np.ndarray:
-    edges = cv2.Canny(cv2.GaussianBlur(gray, (0, 0), SMOOTHING_PX), *CANNY_LEVELS)
+    edges = canny(cv2.GaussianBlur(gray, (0, 0), SMOOTHING_PX), *CANNY_LEVELS)
     return cv2.GaussianBlur(edges.astype(np.float32) / 255, (0, 0), SPREAD_PX)
