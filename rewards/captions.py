@@ -22,6 +22,7 @@ import numpy as np
 from rewards.errors import RewardError
 from rewards.networks import device, open_network
 from rewards.weights import resolve
+from rewards.writing import latin_share
 
 DEFAULT = "blip"
 BATCH, PAIRS = 16, 64
@@ -117,9 +118,10 @@ class Similarity:
         return np.asarray(told.mean(axis=0))
 
     def known_share(self, text: str) -> float:
-        """Share of the words that the vocabulary has, 0..1; 1 where unknown ones are spelled out."""
+        """Share of a text that the network can read, 0..1: the lower of the shares of its words and of its letters."""
         ids = self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-        return sum(i != self._tokenizer.unk_token_id for i in ids) / max(1, len(ids))
+        known = sum(i != self._tokenizer.unk_token_id for i in ids) / max(1, len(ids))
+        return min(known, latin_share(text))
 
     def _learn(self, pairs: Sequence[Pair]) -> None:
         if len(self._known) > REMEMBERED_PAIRS:

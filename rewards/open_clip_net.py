@@ -23,6 +23,7 @@ from rewards.errors import RewardError
 from rewards.features import ClipFeatures
 from rewards.networks import device, open_network
 from rewards.weights import resolve
+from rewards.writing import latin_share
 
 DEFAULT = "ViT-B-32"
 STRIDES, LEAST_FRAMES = (8, 4, 2, 1), 8
@@ -87,11 +88,15 @@ class OpenClip:
             return np.stack([self._texts[text] for text in texts])
 
     def known_share(self, text: str) -> float:
-        """Share of the words that the network's vocabulary has, 0..1; 1 where it spells unknown ones out."""
+        """Share of a text that the network can read, 0..1: of its words, for a vocabulary of whole words.
+
+        A vocabulary that spells unknown words out can write other scripts, but learnt nothing of them: there it is the
+        share of Latin letters.
+        """
         words = getattr(self._tokenize, "tokenizer", None)
         unknown = getattr(words, "unk_token_id", None)
         if words is None or unknown is None:
-            return 1.0
+            return latin_share(text)
         ids = words(text, add_special_tokens=False, verbose=False).input_ids
         return sum(i != unknown for i in ids) / max(1, len(ids))
 
@@ -116,12 +121,13 @@ class OpenClip:
         return np.concatenate([batch.float().cpu().numpy() for batch in batches])
 
     def _parts(self, text: str) -> list[str]:
-        """The text in halves of halves, each short enough; a single word that is not is cut off by the tokenizer."""
-        words = text.split()
-        if len(words) < 2 or self._fits(text):
+        """The text in halves of halves, each short enough; between words, or within a word that is too long itself."""
+        if len(text) < 2 or self._fits(text):
             return [text]
-        middle = len(words) // 2
-        return [*self._parts(" ".join(words[:middle])), *self._parts(" ".join(words[middle:]))]
+        words = text.split()
+        pieces, joint = (words, " ") if len(words) > 1 else (list(text), "")
+        middle = len(pieces) // 2
+        return [*self._parts(joint.join(pieces[:middle])), *self._parts(joint.join(pieces[middle:]))]
 
     def _fits(self, text: str) -> bool:
         """Whether nothing is cut off: one more place changes nothing."""

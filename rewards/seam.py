@@ -5,9 +5,9 @@ measures    five series over time: what flow cannot explain, acceleration, chang
             robust) from the clip's own interior, because a lively clip may jump more than a calm one; median and spread
             of the interior are held within what real clips have, so that a clip that jumps everywhere hides nothing.
             The five are joined by back end "z" (root mean square of the positive parts) or "critic" (a small network
-            trained on artificial seams, `rewards/training/seam_critic.py`). From the jump at a seam the jumps that the
-            clip makes elsewhere (their 90th percentile, up to what real clips reach) are subtracted, so that in an uncut
-            shot it makes little difference where a seam is declared. The worst seam counts.
+            trained on artificial seams, `rewards/training/seam_critic.py`). The jumps that the clip makes elsewhere
+            (their 90th percentile, up to what real clips reach) are subtracted, so that in an uncut shot it matters
+            little where a seam is declared. The worst seam counts.
             Seams are taken from the clip; where it does not say and is longer than one window of 64 frames, the largest
             jump anywhere in it counts. Shorter clips have no seam: not applicable.
 source      window lengths: 64 frames with 16 overlap; robust z-scores: Iglewicz & Hoaglin 1993

@@ -85,6 +85,11 @@ def test_weights_in_one_file_need_the_architectures_name(tmp_path: Path) -> None
         expected = model.eval().encode_text(tokens, normalize=True).numpy()
     np.testing.assert_allclose(network.encode_texts(["a cat"]), expected, atol=1e-6)
     assert network.known_share("qwertyuiop") == 1
+    assert network.known_share("一只红色的猫在草地上奔跑") == 0 and network.known_share("Größe: 3 cafés") == 1
+    start = "一只红色的猫在阳光下的绿色草地上追逐一只蓝色的蝴蝶远处有高山和白云还有一条小河流过村庄"
+    assert len(start) > 40
+    cat, dog = network.encode_texts([f"{start}然后猫跳上树", f"{start}然后一只狗跑来"])
+    assert not np.allclose(cat, dog, atol=1e-4), "what stands after the network's context length counts too"
     with pytest.raises(RewardError, match=r"weights\.safetensors cannot be read as the weights of an open_clip model"):
         OpenClip(tmp_path / "weights.safetensors", "ViT-M-32-alt")
     (tmp_path / "torn.safetensors").write_bytes(b"torn")
