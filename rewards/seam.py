@@ -5,8 +5,8 @@ measures    five series over time: what flow cannot explain, acceleration, chang
             robust) from the clip's own interior, because a lively clip may jump more than a calm one; median and spread
             of the interior are held within what real clips have, so that a clip that jumps everywhere hides nothing.
             The five are joined by back end "z" (root mean square of the positive parts) or "critic" (a small network
-            trained on artificial seams, `rewards/training/seam_critic.py`). The jumps that the clip makes elsewhere
-            (their 90th percentile, up to what real clips reach) are subtracted, so that in an uncut shot it matters
+            trained on artificial seams, `rewards/training/seam_critic.py`). The jumps that the clip makes
+            nearby (their 80th percentile, limited) are subtracted, so that in an uncut shot it matters
             little where a seam is declared. The worst seam counts.
             Seams are taken from the clip; where it does not say and is longer than one window of 64 frames, the largest
             jump anywhere in it counts. Shorter clips have no seam: not applicable.
@@ -41,9 +41,8 @@ WINDOW_FRAMES = 64
 NEAR_FRAMES = 2  # a blended seam shows within this distance
 HIGHEST_Z = 10.0
 BACKENDS = ("z", "critic")
-ELSEWHERE_SHARE = 0.9
-# The largest 90th percentile of jumps in an uncut reference clip, by back end: a clip that jumps more hides nothing.
-HIGHEST_ELSEWHERE = {"z": 3.5, "critic": 5.5}
+NEARBY_FRAMES, NEARBY_SHARE = 24, 0.8
+HIGHEST_NEARBY = {"z": 2.0, "critic": 4.0}  # at most so much is subtracted: a clip that jumps everywhere hides no seam
 SERIES = ("unexplained", "turn", "pace", "look", "colour")
 FLOOR = np.array([0.05, 0.05, 0.05, 0.005, 0.2])  # added before the logarithm: what counts as nothing
 # Of the logarithms, over the reference clips: the highest median, and the lowest and highest robust standard deviation,
@@ -64,10 +63,10 @@ def score(features: ClipFeatures) -> RewardResult:
     backend = features.backend(SPEC.key, "z")
     jumps = joined_jumps(features, seams, backend)
     places = seams or [int(np.argmax(jumps)) + 1]
-    usual = jumps_elsewhere(jumps, seams, backend) if seams else 0.0
-    each = [_near(jumps, place) - usual for place in places]
+    usual = [usual_jump(jumps, place, seams, backend) if seams else 0.0 for place in places]
+    each = [_near(jumps, place) - level for place, level in zip(places, usual, strict=True)]
     measurement = SPEC.key if seams else f"{SPEC.key}.unknown"
-    mapped = features.calibration.map(f"{measurement}.{backend}", jumps - usual)
+    mapped = features.calibration.map(f"{measurement}.{backend}", jumps - max(usual))
     return RewardResult(
         value=features.calibration.map(f"{measurement}.{backend}", max(each)),
         raw=max(each),
@@ -131,14 +130,15 @@ def jump_series(features: ClipFeatures) -> np.ndarray:
     )
 
 
-def jumps_elsewhere(jumps: np.ndarray, seams: Sequence[int], backend: str) -> float:
-    """How large jumps are away from the seams: the 90th percentile of windows as long as those at a seam, limited."""
+def usual_jump(jumps: np.ndarray, seam: int, seams: Sequence[int], backend: str) -> float:
+    """How large jumps are near a seam but not at one: the 80th percentile of windows as long as those at a seam."""
     apart = 2 * NEAR_FRAMES + 1
-    places = [place for place in range(1, len(jumps) + 1) if all(abs(place - seam) > apart for seam in seams)]
+    around = range(max(1, seam - NEARBY_FRAMES), min(len(jumps), seam + NEARBY_FRAMES) + 1)
+    places = [place for place in around if all(abs(place - other) > apart for other in seams)]
     if not places:
         return 0.0
-    usual = float(np.quantile([_near(jumps, place) for place in places], ELSEWHERE_SHARE))
-    return min(usual, HIGHEST_ELSEWHERE[backend])
+    usual = float(np.quantile([_near(jumps, place) for place in places], NEARBY_SHARE))
+    return min(usual, HIGHEST_NEARBY[backend])
 
 
 def _near(jumps: np.ndarray, seam: int) -> float:
