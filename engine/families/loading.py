@@ -178,8 +178,9 @@ def _from_hub(source: str, patterns: list[str]) -> Path:
     name, _, revision = source.partition("@")
     try:
         unreachable = _why_unreachable(name) if allowed else None
-        found = {"allow_patterns": patterns, "local_files_only": not allowed or unreachable is not None}
-        return Path(snapshot_download(name, revision=revision or None, **found))
+        is_local = not allowed or unreachable is not None
+        found = snapshot_download(name, revision=revision or None, allow_patterns=patterns, local_files_only=is_local)
+        return Path(found)
     except HFValidationError as error:
         raise FamilyError(f"'{source}' is neither a folder nor a hub id such as 'owner/name'.") from error
     except _hub_errors() as error:
