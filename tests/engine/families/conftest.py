@@ -74,7 +74,9 @@ def tiny(
         family.load("cpu", torch.float32)
         return family
 
-    return SimpleNamespace(model=model, pipeline=pipeline, folder=folder, options=options, open=open_family)
+    return SimpleNamespace(
+        model=model, pipeline=pipeline, folder=folder, options=options, open=open_family, of_order=TOYS.of_order
+    )
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What holds for every family: its steps are those of its own diffusers pipeline, and it does what callers rely on."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -56,51 +55,12 @@ def walk(family: Any, begin: SimpleNamespace, guidance: float = 1.0) -> list[Den
 
 def theirs(tiny: SimpleNamespace, latents: Any, guidance: float, output: str = "latent", order: int | None = 1) -> Any:
     """Result of the pipeline's own call for the same noise, prompts and pictures: latents in our order of dimensions,
-    or frames `[B,T,H,W,3]` in 0..1. `order`: see `of_order`.
+    or frames `[B,T,H,W,3]` in 0..1. `order`: see `toys/steps.py`.
     """
     rows = [slice(row, row + 1) for row in range(len(latents))] if tiny.model.one_by_one else [slice(len(latents))]
-    with of_order(tiny.pipeline, order):
+    with tiny.of_order(tiny.pipeline, order):
         made = [torch.as_tensor(called(tiny, latents, guidance, output, some)) for some in rows]
     return torch.cat(made) if output == "np" else tiny.model.reorder(tiny.model.finish(torch.cat(made)))
-
-
-@contextmanager
-def of_order(pipeline: Any, order: int | None) -> Iterator[None]:
-    """The pipeline's own scheduler with the steps of Dailies: UniPC of this `order` without corrector, DDIM from each
-    level to the next one. None leaves the scheduler as it is. Levels and timesteps stay the scheduler's.
-
-    Dailies steps flow models by Euler, which is UniPC's predictor of order 1. DDIM's step ends at the timestep
-    `t - 1000 // num_steps`, which is not the next one unless the number of steps divides 1000 and spacing is not
-    "linspace".
-    """
-    own = pipeline.scheduler
-    if order is not None and type(own).__name__ == "UniPCMultistepScheduler":
-        pipeline.scheduler = type(own).from_config(own.config, solver_order=order, disable_corrector=list(range(100)))
-    if order is not None and "DDIM" in type(own).__name__:
-        pipeline.scheduler = copy.copy(own)
-        pipeline.scheduler.step = partial(chained_step, pipeline.scheduler)
-    try:
-        yield
-    finally:
-        pipeline.scheduler = own
-
-
-def chained_step(scheduler: Any, output: Any, timestep: Any, sample: Any, *others: Any, **named: Any) -> Any:
-    """DDIM's step to the scheduler's next timestep, and past the table's end after the last one."""
-
-    class Gap(int):
-        def __rfloordiv__(self, _: int) -> int:
-            return int(self)
-
-    later = scheduler.timesteps[scheduler.timesteps < timestep]
-    count, scheduler.num_inference_steps = (
-        scheduler.num_inference_steps,
-        Gap(timestep - (later[0] if len(later) else -1)),
-    )
-    try:
-        return type(scheduler).step(scheduler, output, timestep, sample, *others, **named)
-    finally:
-        scheduler.num_inference_steps = count
 
 
 def called(tiny: SimpleNamespace, latents: Any, guidance: float, output: str, rows: slice) -> Any:
@@ -140,7 +100,8 @@ def test_networks_are_told_the_pipelines_timesteps(tiny_open: SimpleNamespace) -
     model = replace(tiny_open.model, request=request)
     begin, pipeline = start(tiny_open.family, model, SEEDS[:1]), tiny_open.pipeline
     theirs_told, ours_told = [], []
-    with listening(parts_of(pipeline, "transformer", "transformer_2", "unet"), theirs_told), of_order(pipeline, 1):
+    one_step = tiny_open.of_order(pipeline, 1)
+    with listening(parts_of(pipeline, "transformer", "transformer_2", "unet"), theirs_told), one_step:
         called(SimpleNamespace(model=model, pipeline=pipeline), begin.latents, 1.0, "latent", slice(1))
     network = tiny_open.family.network
     with listening(parts_of(network, "high_noise", "low_noise") or [network], ours_told):
@@ -174,7 +135,8 @@ def test_eulers_steps_come_near_wans_second_order(tiny_open: SimpleNamespace, nu
     weights an RMS difference of 0.101 at 8 and 0.104 at 20 steps, for latents of std 1.43 and 1.47.
     """
     model = replace(tiny_open.model, request=tiny_open.model.request.model_copy(update={"num_steps": num_steps}))
-    begin, tiny = start(tiny_open.family, model), SimpleNamespace(model=model, pipeline=tiny_open.pipeline)
+    begin, pipeline = start(tiny_open.family, model), tiny_open.pipeline
+    tiny = SimpleNamespace(model=model, pipeline=pipeline, of_order=tiny_open.of_order)
     ours = walk(tiny_open.family, begin)[-1].next_latents
     first, second = (theirs(tiny, begin.latents, 1.0, order=order) for order in (1, None))
     assert (ours - first).abs().max() <= 1e-5

@@ -16,7 +16,7 @@ from engine.families.adapter_files import SECOND_FILE, WEIGHTS_FILE, for_pipelin
 from engine.families.adapters import save_adapter, use_adapter
 from engine.families.base import Conditioning
 from engine.sampling.sampler import denoise
-from engine.sampling.schedule import sigmas_for
+from engine.sampling.schedule import num_tokens, sigmas_for
 from engine.seeds import generator_for
 
 pytestmark = [
@@ -48,7 +48,7 @@ def latents_of(family: Any, model: Any) -> torch.Tensor:
         words = family.encode([prompt])
         return replace(words, fps=request.fps, extras={**(words.extras or {}), **given})
 
-    sigmas = sigmas_for(family.scheduler_config, request.num_steps, noise.shape[2:].numel())
+    sigmas = sigmas_for(family.scheduler_config, request.num_steps, num_tokens(noise, given))
     return list(denoise(family, noise, sigmas, encoded(PROMPT), negative=encoded("")))[-1].next_latents
 
 
@@ -58,17 +58,18 @@ def theirs(tiny: SimpleNamespace, noise: torch.Tensor) -> torch.Tensor:
     arguments = model.encode(tiny.pipeline, [PROMPT])
     if model.places:
         arguments |= model.show(model.pictures(1)[0], model.places, request)
-    made = tiny.pipeline(
-        **arguments,
-        **model.further,
-        **model.start(model.reorder(noise), SEED),
-        width=request.width,
-        height=request.height,
-        num_frames=request.num_frames,
-        num_inference_steps=request.num_steps,
-        guidance_scale=1.0,
-        output_type="latent",
-    ).frames
+    with tiny.of_order(tiny.pipeline, 1):
+        made = tiny.pipeline(
+            **arguments,
+            **model.further,
+            **model.start(model.reorder(noise), SEED),
+            width=request.width,
+            height=request.height,
+            num_frames=request.num_frames,
+            num_inference_steps=request.num_steps,
+            guidance_scale=1.0,
+            output_type="latent",
+        ).frames
     return torch.as_tensor(tiny.model.reorder(tiny.model.finish(made)))
 
 
