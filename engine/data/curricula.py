@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from engine.config.curricula import CurriculumPreset
-from engine.data.findings import JSON_NUMBERS, Interval
+from engine.data.findings import AS_NUMBERS, Interval
 from engine.data.publishing import publish_text
 from engine.data.runs import newest_first
 from engine.data.workspace import Workspace
@@ -32,7 +32,7 @@ Status = Literal["running", "done", "stopped"]
 class ConditionResult(BaseModel):
     """One condition of a gate, and what was measured: `wanted` in words, such as "change of clip_vid >= -0.02"."""
 
-    model_config = JSON_NUMBERS
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
     wanted: str
     measured: Interval | None
@@ -42,7 +42,7 @@ class ConditionResult(BaseModel):
 class GateResult(BaseModel):
     """What the gate said of a stage's attempt, and what follows; `sentence` tells a person why."""
 
-    model_config = JSON_NUMBERS
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
     verdict: Verdict
     action: Action
@@ -53,7 +53,7 @@ class GateResult(BaseModel):
 class AttemptRecord(BaseModel):
     """One attempt at a stage: its run, and the gate's result once there is one. `stage` and `attempt` count from 0."""
 
-    model_config = JSON_NUMBERS
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
     stage: int
     attempt: int
@@ -68,7 +68,7 @@ class CurriculumState(BaseModel):
     `start` is the run whose adapter the next attempt begins with; None is the base model.
     """
 
-    model_config = JSON_NUMBERS
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
     status: Status = "running"
     stage: int = 0

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-JSON_NUMBERS = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-"""NaN and infinity are written as such: as null, their default, they could not be read again."""
+AS_NUMBERS: Literal["constants"] = "constants"
+"""How NaN and infinity are written to JSON: as null, the default, they could not be read again."""
 Wanted = Literal["up", "down"]
 Role = Literal["trained", "held_out", "judge", "monitor"]
 
@@ -13,7 +13,7 @@ Role = Literal["trained", "held_out", "judge", "monitor"]
 class Interval(BaseModel):
     """A mean and its 95 % bootstrap interval `low`..`high`, over `of` prompts (0: nothing could be measured)."""
 
-    model_config = JSON_NUMBERS
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
     mean: float
     low: float
@@ -27,7 +27,7 @@ class Alarm(BaseModel):
     `action` is what was done about it: "log", "pause" or "roll_back".
     """
 
-    model_config = JSON_NUMBERS
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
     step: int
     name: str
@@ -45,7 +45,7 @@ class Measure(BaseModel):
     `wanted` is its good direction. `change` is of the pairs, so its interval is narrower than those of the two sides.
     """
 
-    model_config = JSON_NUMBERS
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
     name: str
     role: Role
@@ -71,7 +71,7 @@ class Evaluation(BaseModel):
     decoded, on each side.
     """
 
-    model_config = JSON_NUMBERS
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
     run: str
     step: int

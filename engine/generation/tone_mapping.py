@@ -42,8 +42,8 @@ def to_sdr(codes: np.ndarray, transfer: Transfer, *, wide_gamut: bool) -> np.nda
 
 def tone_curve(light: np.ndarray) -> np.ndarray:
     """Map display light of 0 to 1000 cd/m2 to 0 to 203 cd/m2; 88 cd/m2 and less stay as they are."""
-    top = pq_code(np.float64(HDR_PEAK))
-    code, white = np.minimum(pq_code(light) / top, 1), float(pq_code(np.float64(SDR_WHITE)) / top)
+    top = pq_code(np.array(HDR_PEAK))
+    code, white = np.minimum(pq_code(light) / top, 1), float(pq_code(np.array(SDR_WHITE)) / top)
     knee = 1.5 * white - 0.5
     t = np.clip((code - knee) / (1 - knee), 0, 1)
     spline = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (3 * t**2 - 2 * t**3) * white
