@@ -36,7 +36,12 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     frechet.add_argument("first", type=Path, metavar="FOLDER", help="of videos")
     frechet.add_argument("second", type=Path, metavar="OTHER", help="of videos, such as real ones")
-    frechet.add_argument("--backend", choices=("i3d", "mini"), default="i3d", help="the network (default: i3d)")
+    frechet.add_argument(
+        "--backend",
+        choices=("i3d-logits", "i3d", "mini"),
+        default="i3d-logits",
+        help="the features: I3D's 400 logits as in published FVDs (default), its 1,024 pooled features, or mini's",
+    )
     frechet.set_defaults(run=show_frechet)
 
 

@@ -14,7 +14,7 @@ licence     I3D Apache-2.0 (DeepMind), mini Apache-2.0
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -42,6 +42,7 @@ SPEC = RewardSpec(
     source="Carreira & Zisserman 2017, arXiv:1705.07750; Unterthiner et al. 2018, arXiv:1812.01717",
 )
 BACKEND, DEFAULT = "video", "i3d"
+PUBLISHED = "i3d-logits"  # for two sets of clips only
 FRAMES, MOST = 16, 4  # frames of a stretch; stretches of a clip
 
 
@@ -49,14 +50,14 @@ FRAMES, MOST = 16, 4  # frames of a stretch; stretches of a clip
 class VideoNetwork:
     """What turns stretches `uint8[N,16,side,side,3]` into features `float32[N,D]`, and knows its own weights.
 
-    `as_published`: Frechet distances are taken of the features as they are, to compare with published ones; else every
-    feature is in units of its spread in the reference, so that content does not drown the rest.
+    `as_they_are`: Frechet distances are taken of the features themselves; else every feature is in units of its spread
+    in the reference, so that content does not drown the rest.
     """
 
     side_px: int
     describe: Callable[[np.ndarray], np.ndarray]
     fingerprint: Callable[[], tuple[float, ...]]
-    as_published: bool
+    as_they_are: bool
 
 
 def score(features: ClipFeatures) -> RewardResult:
@@ -105,15 +106,17 @@ def video_features(features: ClipFeatures) -> np.ndarray:
 
 
 def frechet_of_sets(
-    first: Sequence[Clip], second: Sequence[Clip], *, backend: str = DEFAULT, resamples: int = 200
+    first: Sequence[Clip], second: Sequence[Clip], *, backend: str = PUBLISHED, resamples: int = 200
 ) -> FrechetReport:
-    """The true Frechet video distance between two sets of clips, with both sizes and a bootstrap interval.
+    """The Frechet video distance between two sets of clips, with both sizes and a bootstrap interval.
 
+    "i3d-logits" is the FVD as published (400 logits of 16 frames); "i3d" (1,024 pooled features) and "mini" give other
+    numbers, which compare only with their own kind. Published protocols also fix the length, size and number of clips.
     Every stretch of a clip is a sample, a clip is what the bootstrap draws. Raises RewardError for fewer than 2 clips a
     set or one shorter than 16 frames, RewardUnavailable without the back end's weights.
     """
-    network = open_network_of(backend)
-    units = 1.0 if network.as_published else open_reference(backend).shape.spread
+    network = _i3d_logits() if backend == PUBLISHED else open_network_of(backend)
+    units = 1.0 if network.as_they_are else open_reference(backend).shape.spread
     described = [
         [network.describe(stretches(clip.frames, network.side_px)) / units for clip in clips]
         for clips in (first, second)
@@ -164,7 +167,13 @@ def _i3d() -> VideoNetwork:
     resolve("i3d")  # before the import, which takes seconds
     from rewards import i3d
 
-    return VideoNetwork(side_px=i3d.SIDE_PX, describe=i3d.i3d_features, fingerprint=i3d.fingerprint, as_published=True)
+    return VideoNetwork(side_px=i3d.SIDE_PX, describe=i3d.i3d_features, fingerprint=i3d.fingerprint, as_they_are=True)
+
+
+def _i3d_logits() -> VideoNetwork:
+    from rewards import i3d
+
+    return replace(_i3d(), describe=i3d.i3d_logits)
 
 
 def _mini() -> VideoNetwork:
@@ -175,7 +184,7 @@ def _mini() -> VideoNetwork:
         side_px=mini_video.SIDE_PX,
         describe=mini_video.stretch_features,
         fingerprint=mini_video.fingerprint,
-        as_published=False,
+        as_they_are=False,
     )
 
 

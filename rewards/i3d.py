@@ -3,12 +3,12 @@
 source      Carreira & Zisserman 2017, arXiv:1705.07750; weights Kinetics-400, Apache-2.0 (DeepMind), with the
             names that the common PyTorch ports give the tensors
 input       `uint8[N,16,H,W,3]`, brought to 224x224 and [-1, 1]
-output      `float32[N,1024]`: the last block averaged over time and place; or probabilities of 400 actions
+output      `float32[N,1024]`: the last block averaged over time and place; or the logits of 400 actions
 
 TensorFlow pads "SAME" by the size of the picture, more at the end than at the start; so does this.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -116,11 +116,23 @@ def open_i3d() -> I3D:
     return open_network("i3d", _load)
 
 
-@torch.inference_mode()
 def i3d_features(crops: np.ndarray) -> np.ndarray:
-    """`float32[N,1024]` of `uint8[N,16,H,W,3]`."""
-    network, starts = open_i3d(), range(0, len(crops), CROPS_AT_ONCE)
-    found = [network.features(to_input(crops[n : n + CROPS_AT_ONCE])) for n in starts]
+    """`float32[N,1024]` of `uint8[N,16,H,W,3]`: the pooled features before the last layer."""
+    return _described(open_i3d().features, crops)
+
+
+def i3d_logits(crops: np.ndarray) -> np.ndarray:
+    """`float32[N,400]` of `uint8[N,16,H,W,3]`: the logits averaged over time, of which published FVDs are taken.
+
+    The reference (arXiv:1812.01717) averages over two steps in time before its last layer, and 16 frames are two steps
+    there. The last layer is linear, so its output for the mean is the mean of its outputs.
+    """
+    return _described(open_i3d(), crops)
+
+
+@torch.inference_mode()
+def _described(describe: Callable[[Tensor], Tensor], crops: np.ndarray) -> np.ndarray:
+    found = [describe(to_input(crops[n : n + CROPS_AT_ONCE])) for n in range(0, len(crops), CROPS_AT_ONCE)]
     return np.asarray(torch.cat(found).float().cpu().numpy())
 
 

@@ -13,7 +13,7 @@ from engine.mini import world
 from rewards import Clip, RewardError, RewardUnavailable, fvd_lite, perturb
 from rewards.features import ClipFeatures
 from rewards.frechet import frechet_between, frechet_distance
-from rewards.i3d import I3D, Mixed, pad_same
+from rewards.i3d import I3D, Mixed, pad_same, pool
 from rewards.likeness import fit_reference, fit_shape, ledoit_wolf, read_reference_file, save_reference
 from rewards.networks import close_networks, load_into, loads
 
@@ -267,7 +267,7 @@ def test_another_networks_weights_are_refused() -> None:
 def test_i3d_measures_what_the_original_does(real_weights: Callable[..., None]) -> None:
     """Norm of the features and best action of carphone's first frames, as the weights' manifest says."""
     real_weights("i3d")
-    from rewards.i3d import i3d_features, open_i3d
+    from rewards.i3d import i3d_features, i3d_logits, open_i3d
 
     path = VIDEOS / "carphone_pristine.mp4"
     if not path.is_file():
@@ -285,5 +285,32 @@ def test_i3d_measures_what_the_original_does(real_weights: Callable[..., None]) 
     if labels.is_file():
         assert labels.read_text(encoding="utf8").splitlines()[int(best.indices)] == "finger snapping"
     assert loads["i3d"] == before + 1
+    np.testing.assert_allclose(i3d_logits(frames[None])[0], logits.numpy(), rtol=1e-4, atol=1e-4)
     reference = fvd_lite.open_reference("i3d")
     assert reference.distance(features)[0] < np.median(reference.left_out)  # it is one of the four films
+
+
+def test_published_frechet_distances_are_of_the_logits_over_time() -> None:
+    """The reference pools 2x7x7 before its last layer and averages the logits over time; of 16 frames that is the same."""
+    torch.manual_seed(0)
+    network = I3D().eval()
+    clip = torch.rand(1, 3, 16, 224, 224) * 2 - 1
+    with torch.inference_mode():
+        block = pool(network.Conv3d_1a_7x7(clip), (1, 3, 3), (1, 2, 2))
+        block = pool(network.Conv3d_2c_3x3(network.Conv3d_2b_1x1(block)), (1, 3, 3), (1, 2, 2))
+        for stage, letters, kernel in (("Mixed_3", "bc", (3, 3, 3)), ("Mixed_4", "bcdef", (2, 2, 2))):
+            block = pool(network._through(stage, letters, block), kernel, (2, 2, 2))
+        pooled = torch.nn.functional.avg_pool3d(network._through("Mixed_5", "bc", block), (2, 7, 7), stride=1)
+        logits = network.logits["conv3d"](pooled)[..., 0, 0].mean(dim=2)
+        found = network(clip)
+    assert found.shape == (1, 400)
+    torch.testing.assert_close(found, logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.weights
+def test_the_two_frechet_distances_cannot_be_taken_for_each_other(real_weights: Callable[..., None]) -> None:
+    real_weights("i3d")
+    rng = np.random.default_rng(0)
+    sets = [[Clip(frames=rng.integers(0, 256, (16, 48, 48, 3), np.uint8), fps=8) for _ in range(2)] for _ in range(2)]
+    published, pooled = (fvd_lite.frechet_of_sets(*sets, backend=name, resamples=2) for name in ("i3d-logits", "i3d"))
+    assert (published.backend, pooled.backend) == ("i3d-logits", "i3d") and published.distance != pooled.distance
