@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from engine.generation.prompt_length import unread_end, unread_notes
+from engine.generation.prompt_tokenizers import open_prompt_tokenizer
 from engine.generation.request import GenerationRequest
 
 WORDS = "red circle moving left, a blue star"
@@ -56,3 +57,83 @@ def test_asking_loads_no_torch() -> None:
 
     program = "import sys, engine.generation.prompt_length, engine.data.adapters; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+PROMPTS = (
+    "a red circle moving left, over the meadow; at night it's 3 o'clock",
+    "Ein  großer Hund\tläuft – schnell!",
+    "an unbelievably supercalifragilistic sunset",
+)
+
+
+@pytest.fixture(scope="module")
+def t5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentencepiece model as T5's folders have it, and nothing else."""
+    import sentencepiece
+
+    folder = tmp_path_factory.mktemp("t5")
+    text = folder.parent / "text.txt"
+    text.write_text("\n".join([*PROMPTS, WORDS] * 50), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), model_prefix=str(folder / "spiece"), vocab_size=50, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
+        minloglevel=2,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The vocabulary and merges of a small CLIP tokenizer, as Stable Diffusion's folder has them."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    folder = tmp_path_factory.mktemp("clip")
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special = ["<|startoftext|>", "<|endoftext|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=700, special_tokens=special, end_of_word_suffix="</w>", initial_alphabet=alphabet
+    )
+    learner.train_from_iterator([word for text in [*PROMPTS, WORDS] * 20 for word in text.lower().split()], trainer)
+    learner.model.save(str(folder))
+    return folder
+
+
+def test_t5_tokens_are_those_of_transformers(t5_folder: Path) -> None:
+    from transformers import T5Tokenizer
+
+    own, theirs = open_prompt_tokenizer(t5_folder), T5Tokenizer.from_pretrained(t5_folder, extra_ids=0)
+    for prompt in PROMPTS:
+        ends = own.token_ends(prompt)
+        assert len(ends) + own.num_special == len(theirs(prompt).input_ids)
+        assert ends == sorted(ends) and ends[-1] == len(prompt)
+
+
+def test_clip_tokens_are_those_of_transformers(clip_folder: Path) -> None:
+    from transformers import CLIPTokenizer
+
+    own, theirs = open_prompt_tokenizer(clip_folder), CLIPTokenizer.from_pretrained(clip_folder)
+    for prompt in PROMPTS:
+        ends = own.token_ends(prompt)
+        assert len(ends) + own.num_special == len(theirs(prompt).input_ids)
+        assert ends == sorted(ends) and ends[-1] == len(prompt)
+
+
+@pytest.mark.parametrize(("fixture", "special", "tokens"), [("t5_folder", 1, 128), ("clip_folder", 2, 77)])
+def test_the_end_is_found_with_every_tokenizer_file(
+    request: pytest.FixtureRequest, tmp_path: Path, fixture: str, special: int, tokens: int
+) -> None:
+    import shutil
+
+    from engine.config.presets import load_preset
+
+    shutil.copytree(request.getfixturevalue(fixture), tmp_path / "tokenizer")
+    preset = load_preset("models", "ltx" if fixture == "t5_folder" else "animatediff_sd15")
+    preset = preset.model_copy(update={"source": str(tmp_path)})
+    room = tokens - special
+    per_word = len(open_prompt_tokenizer(tmp_path / "tokenizer").token_ends("red red")) - len(
+        open_prompt_tokenizer(tmp_path / "tokenizer").token_ends("red")
+    )
+    words = ["red"] * (room // per_word)
+    assert unread_end(preset, " ".join(words)) == ""
+    assert unread_end(preset, " ".join([*words, "red", "red"])).endswith("red")
