@@ -9,6 +9,10 @@ def unjudged(titles: Sequence[str]) -> str:
     return f"{' and '.join(titles)} cannot judge this prompt: the total is not ranked beside those of other prompts."
 
 
+def too_short(least_frames: int) -> str:
+    return f"Fewer than {least_frames} frames: not ranked beside longer clips."
+
+
 def gate(key: str, level: float) -> str:
     return f"The {key} gate stands at {level:.2f} and lowers the total: {GATES.get(key, '')}".rstrip(": ") + "."
 

@@ -30,6 +30,7 @@ class Column:
 
 
 TOTAL = "total"
+LEAST_FRAMES = 8  # of a clip that is ranked: in fewer, little can go wrong
 
 
 def row(record: ClipRecord, report: Mapping[str, Any] | None, calibration: str) -> dict[str, Any]:
@@ -46,14 +47,15 @@ def row(record: ClipRecord, report: Mapping[str, Any] | None, calibration: str) 
         "gates": dict(report["gates"]) if report else {},
         "unjudged": list(report.get("unjudged", ())) if report else [],
         "old": report is not None and report.get("calibration") != calibration,
+        "short": record.num_frames < LEAST_FRAMES,
     }
 
 
 def ranked(rows: Sequence[Mapping[str, Any]], weights: Mapping[str, float], strengths: GateStrengths) -> Rows:
     """The rows with the total that these weights give, the best first; those without a total stand last.
 
-    A total that does not compare with the others (of another calibration, or of a prompt that a weighted reward cannot
-    judge) is told `apart`, with the reason, and the row has no `total`.
+    A total that does not compare with the others (of another calibration, of a prompt that a weighted reward cannot
+    judge, or of a clip of a few frames) is told `apart`, with the reason, and the row has no `total`.
     """
     scored = [_totalled(one, combine(one["values"], weights, one["gates"], strengths).value, weights) for one in rows]
     return sorted(scored, key=lambda one: -1.0 if one["total"] is None else one["total"], reverse=True)
@@ -61,9 +63,14 @@ def ranked(rows: Sequence[Mapping[str, Any]], weights: Mapping[str, float], stre
 
 def _totalled(one: Mapping[str, Any], total: float | None, weights: Mapping[str, float]) -> dict[str, Any]:
     unjudged = [key for key in one.get("unjudged", ()) if weights.get(key, 0) > 0]
-    if total is None or not (one.get("old") or unjudged):
+    reasons = [
+        text_score.OLD_REPORT if one.get("old") else "",
+        text_score.too_short(LEAST_FRAMES) if one.get("short") else "",
+        text_score.unjudged([spec_of(key).title for key in unjudged]) if unjudged else "",
+    ]
+    why = next((reason for reason in reasons if reason), None)
+    if total is None or why is None:
         return {**one, "total": total, "apart": None}
-    why = text_score.OLD_REPORT if one.get("old") else text_score.unjudged([spec_of(key).title for key in unjudged])
     return {**one, "total": None, "apart": {"total": f"({total:.2f})", "why": why}}
 
 

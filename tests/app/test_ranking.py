@@ -9,6 +9,7 @@ from app import text, text_score
 from app.views import ranking
 from app.views.ranking import Column
 from engine.config.presets import load_preset
+from engine.data.store import ClipRecord
 from rewards.mix import GateStrengths
 
 OPEN = {"motion": 1.0, "sharpness": 1.0, "cut": 1.0}
@@ -53,6 +54,15 @@ def test_totals_that_do_not_compare_are_told_apart() -> None:
     assert [one["apart"] and one["apart"]["total"] for one in found] == [None, "(0.90)", "(0.80)"]
     assert "cannot judge this prompt" in found[1]["apart"]["why"] and found[2]["apart"]["why"] == text_score.OLD_REPORT
     assert ranks({"flow_smoothness": 1.0, "loop_break": 0.0}, unknown, row("c", 0.4, 0.4))[0] == ("a", 0.9)
+
+
+def test_a_clip_of_two_frames_is_not_ranked_beside_whole_ones() -> None:
+    record = ClipRecord(id="a", prompt="", source="imported", num_frames=2, width=64, height=64, fps=8)
+    assert ranking.row(record, None, "real-7")["short"]
+    short = {**row("a", 0.9, 0.9), "short": True}
+    found = ranking.ranked([short, row("b", 0.4, 0.4)], dict.fromkeys(KEYS, 1.0), GateStrengths())
+    assert [(one["id"], one["total"]) for one in found] == [("b", 0.4), ("a", None)]
+    assert found[1]["apart"] == {"total": "(0.90)", "why": text_score.too_short(8)}
 
 
 def measures(rows: list[dict[str, Any]], weights: dict[str, float]) -> list[Column]:
