@@ -16,8 +16,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-from gradio.context import LocalContext
-
 HEADER = "idempotency-key"
 KEY = re.compile(r"[0-9A-Za-z-]{8,64}")
 KEPT = 256  # answers; a request is sent again within seconds
@@ -96,6 +94,10 @@ def changes(handler: Callable[..., Any]) -> bool:
 
 def request_key(part: str = "") -> str | None:
     """The key of the request that is answered now, None where it has none; `part` names one thing of several."""
+    if "gradio.context" not in sys.modules:  # gradio takes seconds to load, and without it there is no request
+        return None
+    from gradio.context import LocalContext
+
     request = LocalContext.request.get(None)
     headers = getattr(request, "headers", None) or {}
     key = headers.get(HEADER, "")
