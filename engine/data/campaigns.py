@@ -361,7 +361,7 @@ def _find(connection: Connection, campaign_id: str, query: Select[Any] | None = 
 
 def _lock(connection: Connection, campaign_id: str) -> Campaign:
     """The campaign, and nobody else assigns its pairs until the transaction ends. (On SQLite every writer is alone.)"""
-    return _find(connection, campaign_id, select(CAMPAIGNS).with_for_update())
+    return _find(connection, campaign_id, select(CAMPAIGNS).with_for_update(key_share=True))
 
 
 def _campaign(row: Row[Any]) -> Campaign:

@@ -10,7 +10,6 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
@@ -77,6 +76,8 @@ class Database:
         except (DataError, OverflowError) as error:
             raise ConfigError(f"The database cannot store this: {remedy(error)}.") from error
         except StatementError as error:
+            if isinstance(error.orig, ConfigError):
+                raise error.orig from error
             if not isinstance(error, DBAPIError):  # a value that cannot even be sent, such as NaN in JSON
                 raise ConfigError(f"The database cannot store this: {remedy(error)}.") from error
             raise StoreUnavailable(f"The database {self.name} failed: {remedy(error)}.") from error
@@ -120,8 +121,7 @@ def open_engine(url: URL, busy_timeout_s: float, foreign_keys: bool) -> Engine:
     is_sqlite = url.get_backend_name() == "sqlite"
     options: dict[str, Any] = {"connect_args": {"timeout": busy_timeout_s}} if is_sqlite else {"pool_pre_ping": True}
     try:
-        serializer = partial(json.dumps, allow_nan=False, ensure_ascii=False)
-        engine = create_engine(url, json_serializer=serializer, pool_size=10, max_overflow=40, **options)
+        engine = create_engine(url, json_serializer=_as_json, pool_size=10, max_overflow=40, **options)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"DAILIES_DATABASE_URL asks for {url.drivername}, which needs the module {error.name}: "
@@ -152,6 +152,14 @@ def storable(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {storable(key): storable(one) for key, one in value.items()}
     return [storable(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _as_json(value: Any) -> str:
+    """Raises ConfigError for a NaN or an infinity: psycopg, unlike SQLAlchemy, lets a ValueError pass as it is."""
+    try:
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+    except ValueError as error:
+        raise ConfigError(f"The database cannot store this: {error}.") from error
 
 
 def _check_values(_: Any, __: Any, ___: str, parameters: Any, ____: Any, many: bool) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PATIENT = 8  # writers of one process that may wait for the whole patience; a web server has about 40 threads
+PATIENT = 24  # writers of one process that may wait for the whole patience; a web server has about 40 threads
 BRIEFLY_S = 0.25  # how long any further writer waits
 
 

@@ -59,7 +59,7 @@ class Workspace:
             for folder in (self.clips, self.tmp, self.jobs, self.worker, self.backups):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror or str(error)
             raise StoreError(
                 f"The workspace {self.root} cannot be used: {reason}. Choose a folder that you may write with "
                 "--workspace or DAILIES_WORKSPACE."

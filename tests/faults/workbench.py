@@ -56,7 +56,7 @@ class Workbench:
     def call(self, component: str, function: str, argument: Any = "") -> Any:
         """Ask a component's server function. Raises PageGone, or AssertionError with the sentence that it answers."""
         answer = self._ask(
-            "gradio_api/component_server",
+            "gradio_api/component_server/",
             {
                 "session_hash": "storm",
                 "component_id": self._component(component),

@@ -319,7 +319,7 @@ def test_score_takes_a_folder_and_says_what_could_not_be_read(tiny_model, square
     shutil.copy(square, folder / "a.mkv")
     (folder / "a.txt").write_text("a square")
     (folder / "b.mp4").touch()
-    assert main(["score", str(folder), "--mix", "tiny"]) == 0
+    assert main(["score", str(folder), "--mix", "tiny"]) == 1, "a video could not be scored"
     printed = capsys.readouterr().out
     assert "Prompt: a square" in printed and "b.mp4 could not be scored: 'b.mp4' is empty" in printed
 

@@ -66,7 +66,7 @@ def studio(workspace, monkeypatch) -> Iterator[Callable[[int, int], tuple[Campai
     """
     store = Store(workspace)
     numbers = count()
-    monkeypatch.setattr("engine.data.campaigns._new_id", lambda: f"c{next(numbers):07x}")
+    monkeypatch.setattr("engine.data.campaigns._new_id", lambda key=None: f"c{next(numbers):07x}")
 
     def make(prompts: int, seed: int) -> tuple[Campaigns, Score]:
         rng, seen = np.random.default_rng(seed), dict[str, float]()

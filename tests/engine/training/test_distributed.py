@@ -35,7 +35,7 @@ ACCELERATE_FSDP = {
     "FSDP_RESHARD_AFTER_FORWARD": "true",
 }
 PLAIN_STEPS = {"optim": "sgd", "max_grad_norm": 0.0, "max_steps": 2}  # an update is the gradient: nothing is normalised
-DPO = {"kind": "dpo", "settings": {**PLAIN_STEPS, "learning_rate": 1e-3}}
+DPO = {"kind": "dpo", "settings": {**PLAIN_STEPS, "learning_rate": 1e-3, "error_scale": 25_000.0}}
 GRPO = {"kind": "grpo", "settings": {**PLAIN_STEPS, "learning_rate": 1.0, "beta": 0.01}}
 NFT = {"kind": "nft", "settings": {**PLAIN_STEPS, "learning_rate": 1.0, "beta": 0.01}}
 DISTIL = {
