@@ -6,8 +6,9 @@ With strengths theta and the tie parameter tau, a meeting of i and j has the wei
 
 which is a multinomial logit: its log-likelihood is concave. The fit is evalica's (Newman's iteration), finished by
 Newton's method, because evalica stops when the strengths stand still, whether or not the tie parameter does; from there
-each resample of a bootstrap is a few steps of Newton's. A virtual opponent, with half a win and half a loss against
-everybody (`Prior`), keeps the strength of one who has always won finite.
+the resamples of a bootstrap take a few steps of Newton's, all of them at once: the arrays of `Meetings`, `Prior` and
+`Strengths` may have leading dimensions, one problem for each of their elements. A virtual opponent, with half a win and
+half a loss against everybody (`Prior`), keeps the strength of one who has always won finite.
 """
 
 import math
@@ -22,20 +23,20 @@ FIT_LIMIT = 1000  # of Newman's iterations
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meetings:
-    """`wins[i, j]`: how often i beat j; `ties[i, j] = ties[j, i]`: how often they tied. `float64[N,N]`."""
+    """`wins[i, j]`: how often i beat j; `ties[i, j] = ties[j, i]`: how often they tied. `float64[...,N,N]`."""
 
     wins: np.ndarray
     ties: np.ndarray
 
     @property
     def total(self) -> np.ndarray:
-        """How often they met, `[N,N]`, symmetric."""
-        return self.wins + self.wins.T + self.ties
+        """How often they met, `[...,N,N]`, symmetric."""
+        return self.wins + self.wins.swapaxes(-1, -2) + self.ties
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prior:
-    """Everybody's meetings with the virtual opponent, `[N]` each: how often they won, lost and tied."""
+    """Everybody's meetings with the virtual opponent, `[...,N]` each: how often they won, lost and tied."""
 
     won: np.ndarray
     lost: np.ndarray
@@ -49,11 +50,16 @@ class Prior:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strengths:
-    """`theta[N]`: log strengths with mean 0; `opponent`: the virtual one's; `tau`: the tie parameter."""
+    """`theta[...,N]`: log strengths with mean 0; `opponent[...]`: the virtual one's; `tau[...]`: the tie parameter."""
 
     theta: np.ndarray
-    opponent: float
-    tau: float
+    opponent: float | np.ndarray
+    tau: float | np.ndarray
+
+    @property
+    def with_opponent(self) -> np.ndarray:
+        """`[...,N+1]`, the virtual opponent last."""
+        return _append(self.theta, self.opponent)
 
     def chances(self) -> "Chances":
         return _chances(self.theta, self.tau)
@@ -99,105 +105,111 @@ def refit(meetings: Meetings, start: Strengths, prior: Prior | None = None) -> S
     """The strengths that fit best, by Newton's method from strengths that are not far off."""
     padded = _with_opponent(meetings, prior)
     total = padded.total
-    theta, tau = np.append(start.theta, start.opponent), start.tau
+    theta, tau = start.with_opponent, np.asarray(start.tau)
     for _ in range(STEPS):
         step = _newton_step(padded, total, theta, tau)
-        step *= min(1.0, 2.0 / np.abs(step).max())
-        theta, tau = theta + step[:-1], tau + float(step[-1])
+        step *= np.minimum(1.0, 2.0 / np.maximum(np.abs(step).max(-1, keepdims=True), TOLERANCE))
+        theta, tau = theta + step[..., :-1], tau + step[..., -1]
         if np.abs(step).max() < TOLERANCE:
             break
     return _centred(theta, tau)
 
 
 def covariance(total: np.ndarray, strengths: Strengths) -> np.ndarray:
-    """Of the strengths `[N,N]`, as the expected information of so many meetings `total[N,N]` gives it."""
+    """Of the strengths `[...,N,N]`, as the expected information of so many meetings `total[...,N,N]` gives it."""
     return _pinned(_inverse(_information(total, strengths, None)))
 
 
 def robust_covariance(
     total: np.ndarray, squares: np.ndarray, strengths: Strengths, prior: Prior | None = None
 ) -> np.ndarray:
-    """Of the strengths `[N,N]`, from how far votes were from what was expected of them (Huber's sandwich).
+    """Of the strengths `[...,N,N]`, from how far votes were from what was expected of them (Huber's sandwich).
 
-    `squares[N,N]`, symmetric, is the sum over pairs of two entrants of the square of `sum(score - expected score)` of
-    the votes on one pair: so it holds also where several people said the same of a pair. The tie parameter is taken as
-    known.
+    `squares[...,N,N]`, symmetric, is the sum over pairs of two entrants of the square of `sum(score - expected score)`
+    of the votes on one pair: so it holds also where several people said the same of a pair. The tie parameter is taken
+    as known.
     """
-    chances = _chances(np.append(strengths.theta, strengths.opponent), strengths.tau)
+    chances = _chances(strengths.with_opponent, strengths.tau)
     whole = _inverse(_information(total, strengths, prior))
     return _pinned(whole @ _laplacian(_with_column(squares, _prior_squares(prior, chances))) @ whole)
 
 
 def _information(total: np.ndarray, strengths: Strengths, prior: Prior | None) -> np.ndarray:
-    """Laplacian `[N+1,N+1]` of the information that the meetings give, those with the virtual opponent too."""
-    known = Prior.of(len(total)) if prior is None else prior
-    chances = _chances(np.append(strengths.theta, strengths.opponent), strengths.tau)
+    """Laplacian `[...,N+1,N+1]` of the information that the meetings give, those with the virtual opponent too."""
+    known = Prior.of(total.shape[-1]) if prior is None else prior
+    chances = _chances(strengths.with_opponent, strengths.tau)
     return _laplacian(_with_column(total, known.won + known.lost + known.tied) * chances.information)
 
 
 def _prior_squares(prior: Prior | None, chances: "Chances") -> np.ndarray:
-    """`[N]`: the same squares of the meetings with the virtual opponent, each a pair with a part of a vote."""
-    expected = chances.score[:-1, -1]
-    known = Prior.of(len(expected)) if prior is None else prior
+    """`[...,N]`: the same squares of the meetings with the virtual opponent, each a pair with a part of a vote."""
+    expected = chances.score[..., :-1, -1]
+    known = Prior.of(expected.shape[-1]) if prior is None else prior
     parts = (known.won, 1.0, PRIOR_WINS), (known.lost, 0.0, PRIOR_WINS), (known.tied, 0.5, PRIOR_TIES)
     return sum((times * weight * (score - expected) ** 2 for times, score, weight in parts), np.zeros_like(expected))
 
 
 def _inverse(laplacian: np.ndarray) -> np.ndarray:
     """Only differences are known: the sum of all is pinned."""
-    return np.linalg.inv(laplacian + 1.0 / len(laplacian))
+    return np.linalg.inv(laplacian + 1.0 / laplacian.shape[-1])
 
 
 def _pinned(whole: np.ndarray) -> np.ndarray:
-    """Of the real ones, `[N,N]`, as they differ from their mean."""
-    size = len(whole) - 1
+    """Of the real ones, `[...,N,N]`, as they differ from their mean."""
+    size = whole.shape[-1] - 1
     centre = np.eye(size) - 1.0 / size
-    return centre @ whole[:size, :size] @ centre
+    return np.asarray(centre @ whole[..., :size, :size] @ centre)
 
 
-def _chances(theta: np.ndarray, tau: float) -> Chances:
-    half = np.exp((theta[:, None] - theta[None, :]) / 2)
-    whole = half + half.T + math.exp(tau)
-    win, tie = half / whole, math.exp(tau) / whole
+def _chances(theta: np.ndarray, tau: float | np.ndarray) -> Chances:
+    half = np.exp((theta[..., :, None] - theta[..., None, :]) / 2)
+    even = np.exp(np.asarray(tau))[..., None, None]
+    whole = half + half.swapaxes(-1, -2) + even
+    win, tie = half / whole, even / whole
     score = win + tie / 2
     return Chances(win=win, tie=tie, score=score, information=win + tie / 4 - score**2)
 
 
 def _with_opponent(meetings: Meetings, prior: Prior | None = None) -> Meetings:
-    size = len(meetings.wins)
+    size = meetings.wins.shape[-1]
     known = Prior.of(size) if prior is None else prior
     wins = _with_column(meetings.wins, known.won)
-    wins[size, :size] = known.lost
+    wins[..., size, :size] = known.lost
     return Meetings(wins=wins, ties=_with_column(meetings.ties, known.tied))
 
 
 def _with_column(matrix: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """`[N,N]` to `[N+1,N+1]`, with a column, and the same as a row, for the virtual opponent."""
-    size = len(matrix)
-    padded = np.zeros((size + 1, size + 1))
-    padded[:size, :size] = matrix
-    padded[:size, size] = padded[size, :size] = column
+    """`[...,N,N]` to `[...,N+1,N+1]`, with a column, and the same as a row, for the virtual opponent."""
+    size = matrix.shape[-1]
+    padded = np.zeros((*matrix.shape[:-2], size + 1, size + 1))
+    padded[..., :size, :size] = matrix
+    padded[..., :size, size] = padded[..., size, :size] = column
     return padded
 
 
-def _newton_step(meetings: Meetings, total: np.ndarray, theta: np.ndarray, tau: float) -> np.ndarray:
-    """Change of `theta` and, last, of `tau`."""
-    size = len(theta)
+def _newton_step(meetings: Meetings, total: np.ndarray, theta: np.ndarray, tau: np.ndarray) -> np.ndarray:
+    """Change of `theta` and, last, of `tau`, `[...,N+2]`."""
+    size = theta.shape[-1]
     chances = _chances(theta, tau)
-    gradient = np.empty(size + 1)
-    gradient[:size] = (meetings.wins + meetings.ties / 2 - total * chances.score).sum(1)
-    gradient[size] = (meetings.ties - total * chances.tie).sum() / 2
-    hessian = np.empty((size + 1, size + 1))
-    hessian[:size, :size] = _laplacian(total * chances.information) + 1.0 / size
-    hessian[:size, size] = hessian[size, :size] = (total * chances.tie * (0.5 - chances.score)).sum(1)
-    hessian[size, size] = (total * chances.tie * (1 - chances.tie)).sum() / 2
-    return np.linalg.solve(hessian, gradient)
+    by_strength = (meetings.wins + meetings.ties / 2 - total * chances.score).sum(-1)
+    gradient = _append(by_strength, (meetings.ties - total * chances.tie).sum((-1, -2)) / 2)
+    hessian = np.empty((*gradient.shape, size + 1))
+    hessian[..., :size, :size] = _laplacian(total * chances.information) + 1.0 / size
+    mixed = (total * chances.tie * (0.5 - chances.score)).sum(-1)
+    hessian[..., :size, size] = hessian[..., size, :size] = mixed
+    hessian[..., size, size] = (total * chances.tie * (1 - chances.tie)).sum((-1, -2)) / 2
+    return np.asarray(np.linalg.solve(hessian, gradient[..., None])[..., 0])
 
 
 def _laplacian(weights: np.ndarray) -> np.ndarray:
-    return np.diag(weights.sum(1)) - weights
+    return np.asarray(weights.sum(-1)[..., None] * np.eye(weights.shape[-1]) - weights)
 
 
-def _centred(theta: np.ndarray, tau: float) -> Strengths:
-    mean = theta[:-1].mean()
-    return Strengths(theta=theta[:-1] - mean, opponent=float(theta[-1] - mean), tau=tau)
+def _append(values: np.ndarray, last: float | np.ndarray) -> np.ndarray:
+    """`[...,N]` and `[...]` to `[...,N+1]`."""
+    return np.concatenate([values, np.broadcast_to(last, values.shape[:-1])[..., None]], axis=-1)
+
+
+def _centred(theta: np.ndarray, tau: float | np.ndarray) -> Strengths:
+    mean = theta[..., :-1].mean(-1, keepdims=True)
+    return Strengths(theta=theta[..., :-1] - mean, opponent=theta[..., -1] - mean[..., 0], tau=tau)

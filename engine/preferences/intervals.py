@@ -7,6 +7,8 @@ deviations that the resample has itself: unlike the plain quantiles of the stren
 where the votes are few (Efron and Tibshirani 1993, section 12.5; Hall 1988).
 """
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 FREEDOM = 2
 """Degrees of freedom of Student's distribution above the number of pairs."""
+BATCH_VALUES = 1_000_000
+"""Numbers in the largest array of the resamples that are fitted at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,19 +48,24 @@ class PairCounts:
         return self.wins + self.ties / 2
 
     def meetings(self, times: np.ndarray) -> Meetings:
-        """Who beat whom, each pair counted `times[P]`."""
+        """Who beat whom, `[...,N,N]`, each pair counted `times[...,P]`."""
         won, lost, ties = (self._table(times * part) for part in (self.wins, self.losses, self.ties))
-        return Meetings(wins=won + lost.T, ties=ties + ties.T)
+        return Meetings(wins=won + lost.swapaxes(-1, -2), ties=ties + ties.swapaxes(-1, -2))
 
     def squares(self, times: np.ndarray, strengths: Strengths) -> np.ndarray:
-        """What `robust_covariance` needs, `[N,N]`: the squares of the pairs' surprises, each counted `times[P]`."""
+        """What `robust_covariance` needs, `[...,N,N]`: the squares of the pairs' surprises, counted `times[...,P]`."""
         votes, score, expected = self.votes, self.score, strengths.chances().score
         scores, both, all_votes = (self._table(times * part) for part in (score**2, score * votes, votes**2))
         surprise = scores - 2 * expected * both + expected**2 * all_votes
-        return np.asarray(surprise + surprise.T)
+        return np.asarray(surprise + surprise.swapaxes(-1, -2))
 
     def _table(self, values: np.ndarray) -> np.ndarray:
-        return np.bincount(self.one * self.size + self.other, values, self.size**2).reshape(self.size, self.size)
+        """`[...,P]` to its sums by entrants, `[...,N,N]`."""
+        shape, cells = values.shape[:-1], self.size**2
+        tables = np.arange(math.prod(shape))[:, None] * cells
+        places = tables + self.one * self.size + self.other
+        sums = np.bincount(places.ravel(), values.ravel(), len(tables) * cells)
+        return sums.reshape(*shape, self.size, self.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,15 +109,31 @@ def deviations(pairs: PairCounts, times: np.ndarray, found: Strengths, prior: Pr
 def resample(pairs: PairCounts, found: Strengths, *, seed: int, resamples: int) -> Resamples:
     """Draw pairs anew, again and again."""
     rng, count = np.random.default_rng(seed), len(pairs.one)
-    pivots, gaps = np.empty((resamples, pairs.size)), np.empty((resamples, pairs.size, pairs.size))
-    for number in range(resamples):
-        times = np.bincount(rng.integers(count, size=count), minlength=count).astype(float)
-        prior = _drawn_prior(rng, pairs.size)
-        again = refit(pairs.meetings(times), found, prior)
-        moved, covariance = again.theta - found.theta, _covariance(pairs, times, again, prior)
-        pivots[number] = moved / np.sqrt(np.diag(covariance))
-        gaps[number] = _differences(moved) / _gap_deviations(covariance)
+    times, priors = [], []
+    for _ in range(resamples):
+        times.append(np.bincount(rng.integers(count, size=count), minlength=count).astype(float))
+        priors.append(_drawn_prior(rng, pairs.size))
+    parts = [_together(pairs, found, *part) for part in _batches(np.stack(times), priors, pairs.size)]
+    pivots, gaps = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Resamples(pivots=pivots, gaps=gaps)
+
+
+def _batches(times: np.ndarray, priors: Sequence[Prior], size: int) -> Iterator[tuple[np.ndarray, Prior]]:
+    """Resamples `times[R,P]` and their priors, as many at once as keep the arrays small."""
+    step = max(1, BATCH_VALUES // max(times.shape[1], size**2))
+    for start in range(0, len(times), step):
+        some = priors[start : start + step]
+        prior = Prior(**{name: np.stack([getattr(one, name) for one in some]) for name in ("won", "lost", "tied")})
+        yield times[start : start + step], prior
+
+
+def _together(pairs: PairCounts, found: Strengths, times: np.ndarray, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
+    """The pivots `[R,N]` and gaps `[R,N,N]` of resamples that are fitted at once."""
+    start = Strengths(theta=np.tile(found.theta, (len(times), 1)), opponent=found.opponent, tau=found.tau)
+    again = refit(pairs.meetings(times), start, prior)
+    moved, covariance = again.theta - found.theta, _covariance(pairs, times, again, prior)
+    pivots = moved / np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
+    return pivots, _differences(moved) / _gap_deviations(covariance)
 
 
 def intervals(pairs: PairCounts, found: Strengths, drawn: Resamples, confidence: float) -> Ends:
@@ -170,15 +195,15 @@ def _covariance(pairs: PairCounts, times: np.ndarray, found: Strengths, prior: P
 
 
 def _differences(values: np.ndarray) -> np.ndarray:
-    """`[N,N]`: row less column."""
-    return np.asarray(values[:, None] - values[None, :])
+    """`[...,N]` to `[...,N,N]`: row less column."""
+    return np.asarray(values[..., :, None] - values[..., None, :])
 
 
 def _gap_deviations(covariance: np.ndarray) -> np.ndarray:
-    """`[N,N]`: standard deviations of the differences; 1 on the diagonal, where there is none."""
-    variance = np.diag(covariance)
-    gaps = variance[:, None] + variance[None, :] - 2 * covariance
-    return np.sqrt(np.where(np.eye(len(gaps), dtype=bool), 1.0, np.maximum(gaps, 1e-12)))
+    """`[...,N,N]`: standard deviations of the differences; 1 on the diagonal, where there is none."""
+    variance = np.diagonal(covariance, axis1=-2, axis2=-1)
+    gaps = variance[..., :, None] + variance[..., None, :] - 2 * covariance
+    return np.sqrt(np.where(np.eye(gaps.shape[-1], dtype=bool), 1.0, np.maximum(gaps, 1e-12)))
 
 
 def _drawn_prior(rng: np.random.Generator, size: int) -> Prior:
