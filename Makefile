@@ -5,7 +5,7 @@
 #   TORCH_INDEX_URL=https://...           where torch and torchvision come from when .venv has none
 #   PORT=7860 HOST=127.0.0.1              where `make app` serves
 #   ONLY="nft dpo"                       which proofs `make proof` runs
-#   ARGS="..."                            passed on to pytest by `make test` and `make browser`, and to `make tour`
+#   ARGS="..."                            passed on to pytest by `make test`, `make slow` and `make browser`, and to `make tour`
 #   WORKERS=2                             processes that tests run in, a file of tests in one of them
 
 PYTHON ?= python3
@@ -35,7 +35,7 @@ key := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 installed := $(VENV)/.installed-$(key)
 installed_dev := $(VENV)/.installed-dev-$(key)
 
-.PHONY: help venv install install-dev app demo tour test coverage browser faults check fix docs bench proof matrix mini clean
+.PHONY: help venv install install-dev app demo tour test slow coverage browser faults check fix docs bench proof matrix mini clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -50,11 +50,14 @@ demo: install ## prompt -> clip -> reward report, without a browser; says where 
 tour: install ## the whole story on mini from the first clip to a ranking (half an hour), ending in build/tour/report.html; ARGS=--short for three minutes
 	@$(python) -m engine.tour $(ARGS)
 
-test: install-dev ## install if needed, then run the whole test suite
+test: install-dev ## install if needed, then run the test suite, without the slow and the browser tests
 	@$(pytest) $(ARGS)
 
-coverage: install-dev ## the whole test suite with the lines that it runs counted, in child processes too
-	@$(pytest) -q --cov=engine --cov=rewards --cov-report=term:skip-covered $(ARGS)
+slow: install-dev ## the slow tests: short forms of `make faults`, `make proof` and `make tour`, and other long runs
+	@$(pytest) -m slow $(ARGS)
+
+coverage: install-dev ## `make test` and `make slow` with the lines that they run counted, in child processes too
+	@$(pytest) -q -m "not browser" --cov=engine --cov=rewards --cov-report=term:skip-covered $(ARGS)
 
 browser: install-dev ## the browser tests, in Chromium
 	@$(pytest) -m browser tests/browser $(ARGS)

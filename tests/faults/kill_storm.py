@@ -56,15 +56,14 @@ sample_clips = 0
 save_total_limit = 100
 """
 MIX = 'title = "Quick"\n[weights]\nstructure_constancy = 1.0\n'
-WAITING = 3  # runs that are unfinished at any time, as long as kills are left
 AWAKE_S = 1.0  # between two looks of the person
 TWICE = 0.2  # how often two are killed at once
 PATIENCE_S = 1800.0  # without a kill or anything new
 
 
 class Storm:
-    def __init__(self, bench: Workbench, kills: int, seed: int, gap_s: float) -> None:
-        self.bench, self.kills, self.gap_s = bench, kills, gap_s
+    def __init__(self, bench: Workbench, kills: int, seed: int, gap_s: float, waiting: int) -> None:
+        self.bench, self.kills, self.gap_s, self.waiting = bench, kills, gap_s, waiting
         self.draw = random.Random(seed)
         self.killed: Counter[str] = Counter()
         self.filed = self.resumed = 0
@@ -95,7 +94,7 @@ class Storm:
 
     def _is_over(self, states: list[RunState]) -> bool:
         finished = all(one.state == "finished" for one in states)
-        return not self._left and self.filed >= WAITING and finished and not self._clips_to_retry()
+        return not self._left and self.filed >= self.waiting and finished and not self._clips_to_retry()
 
     def _gap(self) -> float:
         return self.draw.uniform(0.3, 2 * self.gap_s)
@@ -126,7 +125,7 @@ class Storm:
                 self.bench.call("generate-jobs", "again", job_id)
                 self.retried.add(job_id)
             unfinished = sum(one.state != "finished" for one in states)
-            if unfinished < WAITING and (self._left or self.filed < WAITING):
+            if unfinished < self.waiting and (self._left or self.filed < self.waiting):
                 self._file()
         except PageGone:
             return
@@ -192,13 +191,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--gap-s", type=float, default=8.0, help="between two kills on average (default: 8)")
+    parser.add_argument("--runs", type=int, default=3, help="unfinished at a time while kills are left (default: 3)")
     parser.add_argument("--keep", type=Path, help="an empty folder for the workspace, which is kept")
     options = parser.parse_args()
     folder = options.keep or Path(tempfile.mkdtemp(prefix="storm-"))
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["DAILIES_PRESETS"] = str(presets(folder / "presets"))
     bench = Workbench(folder)
-    storm, began_s = Storm(bench, options.kills, options.seed, options.gap_s), time.monotonic()
+    storm, began_s = Storm(bench, options.kills, options.seed, options.gap_s, options.runs), time.monotonic()
     try:
         storm.run()
         problems = [*lost_causes(storm)]

@@ -1,4 +1,4 @@
-"""The short form of the kill storm (`make faults` is the long one), and that its verdicts can fail."""
+"""Short forms of the kill storm (`make faults` is the long one), and that its verdicts can fail."""
 
 import json
 import subprocess
@@ -14,16 +14,19 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(HERE))
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_a_few_kills(python: str, root: Path, tmp_path: Path) -> None:
-    command = [python, str(HERE / "kill_storm.py"), "--kills", "6", "--seed", "3", "--keep", str(tmp_path / "storm")]
+@pytest.mark.parametrize(
+    ("kills", "runs", "gap_s"), [(2, 1, 4.0), pytest.param(6, 3, 8.0, marks=pytest.mark.slow)], ids=["two", "six"]
+)
+def test_a_few_kills(kills: int, runs: int, gap_s: float, python: str, root: Path, tmp_path: Path) -> None:
+    command = [python, str(HERE / "kill_storm.py"), "--seed", "3", "--keep", str(tmp_path / "storm")]
+    command += ["--kills", str(kills), "--runs", str(runs), "--gap-s", str(gap_s)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     lines = done.stdout.strip().splitlines()
     assert done.returncode == 0, f"{lines[-1:]}\n{done.stderr[-2000:]}"
     found = json.loads(lines[-1])
-    assert (found["kills"], found["problems"], found["different_weights"]) == (6, [], 1)
-    assert found["runs"] >= 3 and found["jobs"]["done"] >= found["runs"]
+    assert (found["kills"], found["problems"], found["different_weights"]) == (kills, [], 1)
+    assert found["runs"] >= runs and found["jobs"]["done"] >= found["runs"]
 
 
 @pytest.mark.parametrize(

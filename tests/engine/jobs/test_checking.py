@@ -42,7 +42,6 @@ def context(store: Store) -> JobContext:
     return JobContext(store=store)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_every_verdict_comes_back_and_nothing_is_kept(context: JobContext) -> None:
     preset = load_train_preset("mini_nft", {"settings": SMALL})
@@ -72,7 +71,6 @@ def a_campaign(store: Store, votes: Sequence[str]) -> str:
     return campaign
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_recipe_on_a_campaign_is_looked_at_with_the_campaigns_pairs(workspace: Workspace) -> None:
     """`Train DPO on these` opens the form with a campaign: its check is the one that people press first."""

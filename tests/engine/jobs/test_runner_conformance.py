@@ -42,7 +42,7 @@ def cluster() -> Iterator[Cluster]:
     params=[
         "local",
         pytest.param("ray", marks=[pytest.mark.slow, needs_ray]),
-        pytest.param("slurm", marks=[pytest.mark.slow, needs_submitit]),
+        pytest.param("slurm", marks=needs_submitit),
     ]
 )
 def runner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Runner]:

@@ -52,7 +52,6 @@ def test_the_order_is_recovered(contests_of):
     assert sum(one.votes for one in found.standings) == 2 * found.votes == 6000
 
 
-@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say(contests_of):
     """95 % of them, where votes are few, where entrants are far apart, and where several people say the same of a pair.
 

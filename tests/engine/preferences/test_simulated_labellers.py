@@ -133,7 +133,6 @@ def votes_needed(draws: Sequence[Sequence[float]], width: float) -> float:
     return float(np.interp(-width, -curve, FIRST + 10 * np.arange(len(curve))))
 
 
-@pytest.mark.slow
 def test_the_order_is_found_and_so_is_the_bias(studio):
     campaigns, score = studio(40, 41)
     campaign = campaigns.create(CampaignSpec(title="order", clip_ids=tuple(score), labellers_per_pair=3))
@@ -146,7 +145,6 @@ def test_the_order_is_found_and_so_is_the_bias(studio):
     assert min(ann.consistent.count, leo.consistent.count) > 10 and ann.with_others.value > 0.5
 
 
-@pytest.mark.slow
 def test_uncertain_first_needs_30_percent_fewer_votes_than_chance_for_the_same_interval(studio):
     """Three people see each pair. The measure is the mean width of all entrants' 95 % intervals.
 

@@ -141,7 +141,9 @@ class Views:
         made = self._toured.journal.made
         own = made("generate")["clips"] if entrant == "first clips" else made("ranking")["clips"][entrant]
         prompts = [self._store.clip(clip).prompt for clip in own]
-        before, after = self._column_values(made("ranking")["clips"]["base"]), self._column_values(own)
+        base = made("ranking").get("clips", {}).get("base")  # absent while the tour is unfinished
+        after = self._column_values(own)
+        before = self._column_values(base) if base else {key: [] for key in after}
         return {
             key: {
                 "value": mean_interval(values, prompts),

@@ -23,7 +23,7 @@ from engine.training.distributed_checkpoint import load_weights
 from engine.training.weights import ADAPTER, make_trainable
 
 # Each of the three launches takes some 20 s; on a machine that has much else to do, many times that.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 PROGRAM = Path(__file__).with_name("rank_program.py")
 ACCELERATE_FSDP = {

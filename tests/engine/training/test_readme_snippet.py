@@ -19,7 +19,6 @@ def snippet() -> str:
     return found
 
 
-@pytest.mark.slow
 def test_the_lines_run(tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They train on all defaults but the model: three epochs over one pair, and over one prompt."""
     monkeypatch.chdir(tmp_path)

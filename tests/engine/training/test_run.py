@@ -43,7 +43,6 @@ def launch(run: Run) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(command(run), stdout=log, stderr=subprocess.STDOUT)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(500)
 def test_killed_stopped_and_resumed_to_its_end(preset: str, space: Workspace) -> None:
     run = Run.create(space, load_train_preset(preset))
@@ -190,7 +189,6 @@ def test_every_shipped_recipe_is_whole() -> None:
         assert preset.source and preset.notes, key
 
 
-@pytest.mark.slow
 def test_a_job_that_is_cancelled_keeps_a_checkpoint_and_the_command_line_goes_on(
     preset: str, space: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -222,7 +222,6 @@ def test_samples_of_a_finished_run_are_those_that_it_would_have_made(new_run: Ca
     assert file.read_bytes() == before
 
 
-@pytest.mark.slow
 def test_metrics_are_mirrored_to_trackio_and_only_to_the_workspace(
     new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
