@@ -20,10 +20,10 @@ FIRST = ("generate", "score", "campaign", "votes")
 
 
 def small() -> TourSize:
-    """The short size with one prompt to show and two to vote on."""
+    """The short size with a shorter long clip and two prompts to vote on."""
     size = load_tour("short")
-    show, votes = size.show.model_copy(update={"num_prompts": 1}), size.votes.model_copy(update={"num_prompts": 2})
-    return size.model_copy(update={"show": show, "votes": votes})
+    show, votes = size.show.model_copy(update={"long_frames": 49}), size.votes.model_copy(update={"num_prompts": 2})
+    return TourSize.model_validate({**size.model_dump(), "show": show, "votes": votes})
 
 
 @pytest.fixture(scope="module")
