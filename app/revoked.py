@@ -1,7 +1,8 @@
 """Sessions that were ended before their time: a file beside the users file, so that a restart does not revive them.
 
-One line a session: the time at which its token expires anyway (seconds since the epoch), and its id. Lines of expired
-tokens are left out when the file is next written. Several processes may share the file.
+One line a session: the time at which its token expires anyway (seconds since the epoch), and its id. Once there are
+many lines, those of expired tokens are left out when the file is next written: not before, since a token that is
+expired now is valid again when the clock is set back. Several processes may share the file.
 """
 
 import os
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from engine.data.locks import locked
 from engine.errors import ConfigError
+
+KEPT = 10_000  # sessions
 
 
 class Revoked:
@@ -30,8 +33,10 @@ class Revoked:
         """End a session. Raises ConfigError when that cannot be stored."""
         try:
             with locked(self.path.with_name(f"{self.path.name}.lock")):
-                ids = {key: end for key, end in self._read().items() if end > time.time()}
-                self._write({**ids, session: until})
+                ids = {**self._read(), session: until}
+                if len(ids) > KEPT:
+                    ids = {key: end for key, end in ids.items() if end > time.time() or key == session}
+                self._write(ids)
         except OSError as error:
             raise ConfigError(f"The file {self.path} cannot be written: {error.strerror or error}.") from error
 

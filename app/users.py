@@ -28,6 +28,8 @@ ROLES: tuple[Role, ...] = get_args(Role)
 SCRYPT_N, SCRYPT_R, SCRYPT_P, SCRYPT_MEMORY = 2**15, 8, 3, 2**26
 SHORTEST_PASSWORD = 8
 SESSION_S = 30 * 24 * 3600
+CLOCK_MARGIN_S = 3600
+"""By so much the clock may be set back before sessions end."""
 TOKEN_LIMIT = 2048  # characters
 
 
@@ -103,8 +105,10 @@ class Users:
 
     def user_of(self, token: str, purpose: str = "session") -> User | None:
         """Whom a token proves; None when it proves nobody, or no longer."""
-        claim = self._claim(token)
-        if claim is None or claim.purpose != purpose or claim.until <= time.time() or claim.session in self._revoked:
+        claim, now_s = self._claim(token), time.time()
+        if claim is None or claim.purpose != purpose or claim.session in self._revoked:
+            return None
+        if not now_s < claim.until <= now_s + SESSION_S + CLOCK_MARGIN_S:  # or made while the clock was ahead
             return None
         return User(name=claim.name, role=self.read().users[claim.name].role)
 

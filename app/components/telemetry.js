@@ -45,7 +45,7 @@ function gauges(gpu) {
 }
 
 function take(news) {
-  state.rows = [...state.rows, ...news.rows].slice(-MOST);
+  state.rows = [...(news.whole ? [] : state.rows), ...news.rows].slice(-MOST);
   state.since = news.at;
   $(".note").textContent = news.note;
   const last = state.rows.at(-1);

@@ -35,14 +35,20 @@ Table = dict[str, Any]
 
 
 def telemetry(history: Sequence[Snapshot], since: float = 0.0) -> dict[str, Any]:
-    """The newest snapshot, and the numbers of those after the moment `since` (Unix time, s), oldest first."""
+    """The newest snapshot, and the numbers of those after the moment `since` (Unix time, s), oldest first.
+
+    `whole` tells the browser to replace what it has: its moment is later than the newest one here, so it got that from
+    an earlier process, before the system clock was set back.
+    """
     last = history[-1]
+    whole = since > last.at
     return {
         "at": last.at,
         "note": text.source(last.source, [one.sentence for one in last.skipped if one.state == "error"]),
         "gpus": [asdict(gpu) for gpu in last.gpus],
         "ram_total_b": last.ram_total_b,
-        "rows": [_row(one) for one in history if one.at > since],
+        "rows": [_row(one) for one in history if whole or one.at > since],
+        "whole": whole,
     }
 
 

@@ -3,6 +3,7 @@
 curricula/<id>/
     resolved.json    the preset, every key with its value; a curriculum goes on from this and the state alone
     state.json       where it is, and everything that was decided
+    order            its place among the others, see engine.data.creation_order
     lock             held by the process that drives it
 
 The runs of its stages lie beside all other runs, and the state names them.
@@ -18,9 +19,9 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from engine.config.curricula import CurriculumPreset
+from engine.data.creation_order import newest_first, place_last
 from engine.data.findings import AS_NUMBERS, Interval
 from engine.data.publishing import publish_text
-from engine.data.runs import newest_first
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
 
@@ -101,6 +102,7 @@ class Curriculum:
         try:
             made.folder.mkdir(parents=True, exist_ok=bool(key))
             made.save(CurriculumState())
+            place_last(made.folder)
             publish_text(made.resolved, preset.model_dump_json(indent=2) + "\n")  # without it the folder is none
         except OSError as error:
             made.discard()
@@ -155,5 +157,5 @@ class Curriculum:
 
 
 def list_curricula(workspace: Workspace) -> list[Curriculum]:
-    """The curricula of a workspace, the newest first."""
+    """The curricula of a workspace, the one created last first."""
     return [Curriculum(path.parent) for path in newest_first(workspace.curricula.glob("*/resolved.json"))]

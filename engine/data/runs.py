@@ -2,6 +2,8 @@
 
 runs/<id>/
     resolved.json         what was asked for, every setting with its value; a run starts again from this file alone
+    order                 the run's place among the others, see engine.data.creation_order
+    revisions.json        the revisions of the model's repositories, see engine.data.model_revisions
     preflight.json        the verdicts before it began
     metrics.jsonl         one line a log: {"step": 3, "loss": 0.69, ...}; a torn last line is ignored
     checkpoints/          checkpoint-<step>/ of the trainer, see engine.data.checkpoint_series
@@ -21,7 +23,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ from engine.config.schema import TrainPreset
 from engine.data.adapters import CARD
 from engine.data.attempts import last_line
 from engine.data.checkpoint_series import CheckpointSeries, step_of
+from engine.data.creation_order import newest_first, place_last
 from engine.data.findings import Alarm, Evaluation
 from engine.data.locks import is_held
 from engine.data.metric_rows import MetricRow, append_line, metric_row, whole_lines
@@ -196,6 +199,7 @@ class Run:
         root = self.workspace.root
         noted = {name: _way(path, self.folder) if path.is_relative_to(root) else path for name, path in whole.items()}
         preset = preset.model_copy(update={name: str(path) for name, path in noted.items()})
+        place_last(self.folder)
         publish_text(self.resolved, preset.model_dump_json(indent=2) + "\n")
 
     @property
@@ -337,17 +341,8 @@ def _way(path: Path, folder: Path) -> Path:
 
 
 def list_runs(workspace: Workspace) -> list[Run]:
-    """The runs of a workspace, the newest first."""
+    """The runs of a workspace; those come first whose preset was written last."""
     return [Run(path.parent) for path in newest_first(workspace.runs.glob("*/resolved.json"))]
-
-
-def newest_first(paths: Iterable[Path]) -> list[Path]:
-    """The files by when they were written last; one that is gone meanwhile is left out."""
-    found = []
-    for path in paths:
-        with suppress(OSError):
-            found.append((path.stat().st_mtime, path))
-    return [path for _, path in sorted(found, key=lambda one: one[0], reverse=True)]
 
 
 def alarms_since(workspace: Workspace, seen: Mapping[str, int]) -> tuple[list[tuple[str, Alarm]], dict[str, int]]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import psutil
 
+from engine.clock import SteadyClock
 from engine.hardware.amd_smi import AmdSmi
 from engine.hardware.amdgpu_sysfs import AmdgpuSysfs
 from engine.hardware.nvml import Nvml
@@ -37,6 +38,7 @@ class Telemetry:
         self._sources = tuple(asked) if asked is not None else sources()
         self._clock = clock
         self._resting: dict[int, tuple[float, float, Reading]] = {}
+        self._moments = SteadyClock()
         psutil.cpu_percent()  # each answer is of the time since the last; the first would be 0
 
     def snapshot(self) -> Snapshot:
@@ -45,9 +47,9 @@ class Telemetry:
         for position, source in enumerate(self._sources):
             reading = self._ask(position, source)
             if reading.state == "ok":
-                return _snapshot(reading, skipped)
+                return self._snapshot(reading, skipped)
             skipped.append(reading)
-        return _snapshot(Reading(source=NONE, state="absent"), skipped)
+        return self._snapshot(Reading(source=NONE, state="absent"), skipped)
 
     def _ask(self, position: int, source: Source) -> Reading:
         until, wait_s, last = self._resting.get(position, (0.0, 0.0, None))
@@ -61,18 +63,17 @@ class Telemetry:
             self._resting[position] = (self._clock() + longer, longer, reading)
         return reading
 
-
-def _snapshot(reading: Reading, skipped: Sequence[Reading]) -> Snapshot:
-    memory = psutil.virtual_memory()
-    return Snapshot(
-        at=time.time(),
-        source=reading.source,
-        gpus=reading.gpus,
-        skipped=tuple(skipped),
-        cpu_pct=psutil.cpu_percent(),
-        ram_used_b=int(memory.total - memory.available),
-        ram_total_b=int(memory.total),
-    )
+    def _snapshot(self, reading: Reading, skipped: Sequence[Reading]) -> Snapshot:
+        memory = psutil.virtual_memory()
+        return Snapshot(
+            at=self._moments.unix_s(),
+            source=reading.source,
+            gpus=reading.gpus,
+            skipped=tuple(skipped),
+            cpu_pct=psutil.cpu_percent(),
+            ram_used_b=int(memory.total - memory.available),
+            ram_total_b=int(memory.total),
+        )
 
 
 class Sampler:

@@ -1,5 +1,6 @@
 """What a "train" job does: a training process of its own, watched by what it writes into the run's folder."""
 
+import filecmp
 import shutil
 import time
 from collections.abc import Generator
@@ -11,6 +12,7 @@ from engine.data.runs import Run
 from engine.data.scratch import scratch
 from engine.data.workspace import Workspace
 from engine.errors import Cancelled, JobError, Lost
+from engine.families.adapter_files import WEIGHT_FILES
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import Run as Running
 from engine.jobs.runner import POLL_S, Condition, Handle, Runner, watched
@@ -65,8 +67,11 @@ def is_published(run: Run) -> bool:
 
 
 def _is_of(adapter: Adapter, run: Run) -> bool:
-    """A copy of a run's adapter has its age, or a later one."""
-    return adapter.folder.stat().st_mtime_ns >= run.adapter.stat().st_mtime_ns
+    """Whether an adapter has the weights of the run's. Contents are read only where size or time differ."""
+    names = [path.name for path in run.adapter.iterdir() if path.name in WEIGHT_FILES]
+    return all(
+        (adapter.folder / name).is_file() and filecmp.cmp(adapter.folder / name, run.adapter / name) for name in names
+    )
 
 
 def train_run(run: Run, context: JobContext) -> Generator[JobProgress, None, None]:

@@ -5,6 +5,8 @@ import time
 import psutil
 import torch
 
+from engine.clock import SteadyClock
+
 GIB = 2**30
 
 
@@ -14,6 +16,7 @@ class Gauges:
     def __init__(self) -> None:
         self._began_s: float | None = None
         self._steps_s: list[float] = []
+        self._clock = SteadyClock()
 
     def step_begins(self) -> None:
         self._began_s = time.perf_counter()
@@ -24,8 +27,9 @@ class Gauges:
             self._began_s = None
 
     def read(self) -> dict[str, float]:
-        """`at` in Unix time, `time/step` the mean since the last reading in s, memory in GiB (device: peak so far)."""
-        found = {"at": round(time.time(), 3), "memory/process": psutil.Process().memory_info().rss / GIB}
+        """`at` in Unix time that no setting of the clock changes, `time/step` the mean since the last reading in s,
+        memory in GiB (device: peak so far)."""
+        found = {"at": round(self._clock.unix_s(), 3), "memory/process": psutil.Process().memory_info().rss / GIB}
         if self._steps_s:
             found["time/step"] = sum(self._steps_s) / len(self._steps_s)
             self._steps_s.clear()

@@ -57,6 +57,14 @@ def test_telemetry_is_told_from_where_the_browser_is() -> None:
     assert system.telemetry(history)["note"].startswith(text.NO_GPU)
 
 
+def test_a_browser_that_knows_a_later_moment_gets_the_whole_history() -> None:
+    """The server started again after its clock was set back."""
+    history = [snapshot(1.0), snapshot(2.0)]
+    found = system.telemetry(history, since=90_000.0)
+    assert found["whole"] and [row["at"] for row in found["rows"]] == [1.0, 2.0]
+    assert not system.telemetry(history, since=2.0)["whole"]
+
+
 def test_versions_and_settings(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {one["key"]: one["cells"][1] for one in system.versions()["rows"]}
     assert versions["gradio"].startswith("6.") and versions["torch"].endswith(")")

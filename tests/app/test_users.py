@@ -3,6 +3,7 @@
 import io
 import json
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,22 @@ def test_a_token_is_its_users_until_it_ends(path: Path) -> None:
     assert users.user_of(users.token("anna", "link")) is None and users.user_of(users.token("anna", "link"), "link")
     for forged in (token[:-2] + "AA", "x" + token, "", ".", token.split(".")[0], "bm8.x", token + "\udcff"):
         assert users.user_of(forged) is None
+
+
+def test_a_clock_that_jumps_ahead_and_back_makes_no_session_longer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    users, today_s = Users(path), time.time()
+    ended, kept = users.token("anna"), users.token("anna")
+    users.end(ended)
+    monkeypatch.setattr(time, "time", lambda: today_s + 365 * 24 * 3600)
+    assert users.user_of(kept) is None
+    early = users.token("anna")
+    users.end(users.token("anna"))  # writes the file of ended sessions while all older ones seem to be expired
+    monkeypatch.setattr(time, "time", lambda: today_s + 60)
+    assert users.user_of(ended) is None, "an ended session"
+    assert users.user_of(early) is None, "a session that would last for a year"
+    assert users.user_of(kept)
+    monkeypatch.setattr(time, "time", lambda: today_s - 60)
+    assert users.user_of(kept), "a small correction of the clock ends no session"
 
 
 def test_a_new_password_and_a_removal_end_tokens_at_once(path: Path) -> None:
