@@ -27,6 +27,7 @@ def list_models(options: argparse.Namespace) -> None:
     from engine.config.presets import load_preset, preset_keys
     from engine.errors import DailiesError
     from engine.families import family_spec
+    from engine.families.availability import missing_sources
 
     found, unusable = [], {}
     for key in preset_keys("models"):
@@ -35,7 +36,7 @@ def list_models(options: argparse.Namespace) -> None:
         except DailiesError as error:
             unusable[key] = str(error)
     if options.json:
-        usable = [{**preset.model_dump(mode="json"), "local": is_local(preset.source)} for preset in found]
+        usable = [{**preset.model_dump(mode="json"), "local": not missing_sources(preset)} for preset in found]
         print_json([*usable, *({"key": key, "unusable": why} for key, why in unusable.items())])
         return
     rows = [
@@ -46,20 +47,13 @@ def list_models(options: argparse.Namespace) -> None:
             f"{preset.num_frames} frames {preset.width}x{preset.height}",
             family_spec(preset.family).takes or "-",
             "-" if preset.vram_gib is None else f"{preset.vram_gib:g} GiB",
-            "on this machine" if is_local(preset.source) else f"not in a folder here: {preset.source}",
+            f"not here: {', '.join(missing)}" if (missing := missing_sources(preset)) else "on this machine",
         )
         for preset in found
     ]
     print_table(("key", "title", "family", "default clip", "takes", "memory", "weights"), rows)
     for key, why in unusable.items():
         print(f"{key} cannot be used: {why}", file=sys.stderr)
-
-
-def is_local(source: str) -> bool:
-    """Whether a model's weights are a folder on this machine."""
-    from engine.families import ROOT
-
-    return (ROOT / source).is_dir()
 
 
 def list_presets(options: argparse.Namespace) -> None:

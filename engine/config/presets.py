@@ -22,7 +22,8 @@ from engine.data.publishing import publish_text
 from engine.data.text_files import prompt_lines, toml_table
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
-from engine.families import FAMILIES, ROOT, family_spec
+from engine.families import FAMILIES, family_spec
+from engine.families.sources import ROOT
 from engine.generation.plans import (
     ANY_LENGTH,
     at_least,

@@ -8,7 +8,7 @@ from engine.config.presets import overlay, spread_prompts
 from engine.config.suggest import did_you_mean, explain
 from engine.data.text_files import toml_table
 from engine.errors import ConfigError
-from engine.families import ROOT
+from engine.families.sources import ROOT
 
 Start = Literal["base", "dpo", "grpo", "curriculum"]
 TOUR_FILE = "tour.toml"

@@ -3,7 +3,7 @@
 frames.mkv     the exact frames (FFV1), what rewards and training read
 clip.mp4       H.264 for the browser, enlarged when the clip is small
 poster.jpg     one frame, for the library's grid
-request.json   prompt, fps, seams and the full request: enough to make the clip again
+request.json   prompt, fps, seams, the full request and the model's revisions: enough to make the clip again
 """
 
 import json
@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from engine.config.presets import load_model_preset
 from engine.data.locks import locked
 from engine.data.publishing import flush
 from engine.data.scratch import scratch
 from engine.data.workspace import Workspace
 from engine.errors import MediaError, StoreError
+from engine.families.sources import cached_revisions
 from engine.generation import video_io
 from engine.generation.request import GenerationRequest
 from engine.generation.video_reader import checksum, read_lossless
@@ -116,6 +118,7 @@ def _sidecar(clip_id: str, clip: Clip, request: GenerationRequest | None) -> dic
         "seams": list(clip.seams),
         "sha256": checksum(clip.frames),
         "request": request.model_dump(mode="json") if request else None,
+        "weights": cached_revisions(load_model_preset(request.model)) if request else {},
     }
 
 

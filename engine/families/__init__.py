@@ -1,16 +1,14 @@
 """The model families, listed by hand, and how to open a model. Imports no torch until a model is opened."""
 
 import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from engine.errors import ConfigError
 from engine.families.base import FamilyOptions, FamilySpec, ModelFamily
+from engine.families.sources import is_path, local_path
 
 if TYPE_CHECKING:
     from engine.config.schema import ModelPreset
-
-ROOT = Path(__file__).parents[2]
 
 FAMILIES = {
     "ltx": "engine.families.ltx:LTXFamily",
@@ -64,11 +62,10 @@ def open_model(preset: "ModelPreset", device: str | None = None) -> ModelFamily:
 def local_source(preset: "ModelPreset") -> str:
     """The preset's source, as `ModelFamily` takes it: a folder, or a hub id with the preset's revision."""
     source = _local(preset.source)
-    is_hub_id = not Path(source).expanduser().exists()
+    is_hub_id = not is_path(source) and local_path(source) is None and "@" not in source
     return f"{source}@{preset.revision}" if preset.revision and is_hub_id else source
 
 
 def _local(source: str) -> str:
-    """A path relative to the repository made whole, where there is such a file; hub ids stay as they are."""
-    local = ROOT / source
-    return str(local) if local.exists() else source
+    """A path relative to the repository or to a home folder made whole, where there is such a file; others stay."""
+    return str(local_path(source) or source)

@@ -1,19 +1,20 @@
 """Which models can be opened on this machine. Imports no torch and asks no network."""
 
 import os
-from pathlib import Path
 
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError
-from engine.families import ROOT, family_class
+from engine.families import family_class
 from engine.families.loading import ALLOW_DOWNLOAD
+from engine.families.sources import DEFAULT_REVISION, HubSource, is_path, local_path
 
 
 def missing_sources(preset: ModelPreset) -> tuple[str, ...]:
     """The folders, files and hub ids of a preset whose weights are not complete on this machine."""
     needed = [part for part in getattr(family_class(preset.family), "parts", {}) if part not in preset.parts]
-    sources = [(preset.source, ("model_index.json", *needed)), *((source, ()) for source in preset.parts.values())]
-    return tuple(source for source, parts in sources if not _is_here(source, parts))
+    main = preset.source, ("model_index.json", *needed), preset.revision
+    others = [(source, (), None) for source in preset.parts.values()]
+    return tuple(source for source, parts, revision in (main, *others) if not _is_here(source, parts, revision))
 
 
 def why_unavailable(preset: ModelPreset) -> str:
@@ -22,10 +23,10 @@ def why_unavailable(preset: ModelPreset) -> str:
     if not missing or os.environ.get(ALLOW_DOWNLOAD) == "1":
         return ""
     size = f" (about {preset.download_gb:.0f} GB)" if preset.download_gb else ""
-    local = [source for source in missing if _is_path(source)]
+    local = [source for source in missing if is_path(source)]
     if local:
         return f"{preset.title} is not installed: put its weights at '{local[0]}', or correct `source` in its preset."
-    ids = " and ".join(f"`hf download {'/'.join(source.split('/')[:2])}`" for source in missing)
+    ids = " and ".join(_download(source, preset.revision if source == preset.source else None) for source in missing)
     return (
         f"{preset.title} is not installed{size}: run {ids}, start Dailies with {ALLOW_DOWNLOAD}=1, or set `source` in "
         "its preset to a folder that holds it."
@@ -38,22 +39,18 @@ def check_available(preset: ModelPreset) -> None:
         raise ConfigError(why)
 
 
-def _is_path(source: str) -> bool:
-    return source.startswith(("/", ".", "~")) or source.count("/") not in (1, 2)
+def _download(source: str, revision: str | None) -> str:
+    wanted = HubSource.read(source, revision)
+    at = f" --revision {wanted.revision}" if wanted.revision != DEFAULT_REVISION else ""
+    return f"`hf download {wanted.repository}{at}`"
 
 
-def _is_here(source: str, parts: tuple[str, ...]) -> bool:
-    """Whether a folder or file exists, or a snapshot in the hub's cache holds every one of `parts`."""
-    if any(path.exists() for path in (ROOT / source, Path(source).expanduser())):
+def _is_here(source: str, parts: tuple[str, ...], revision: str | None) -> bool:
+    """Whether a folder or file exists, or the hub's cache holds every one of `parts` at the wanted revision."""
+    if local_path(source) is not None:
         return True
-    if _is_path(source):
+    if is_path(source):
         return False
-    owner, name, *file = source.split("/")
-    wanted = parts or tuple(file) or ("*",)
-    return any(all(any(folder.glob(part)) for part in wanted) for folder in _snapshots(owner, name))
-
-
-def _snapshots(owner: str, name: str) -> list[Path]:
-    from huggingface_hub import constants
-
-    return list((Path(constants.HF_HUB_CACHE) / f"models--{owner}--{name}" / "snapshots").glob("*"))
+    wanted = HubSource.read(source, revision)
+    folder = wanted.snapshot()
+    return folder is not None and all(any(folder.glob(part)) for part in parts or (wanted.file or "*",))

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config.presets import load_preset
-from engine.families import ROOT, family_spec
+from engine.families import family_spec
+from engine.families.sources import HubSource, is_path, local_path
 from engine.generation.prompt_tokenizers import TOKENIZER_FILES, open_prompt_tokenizer
 from engine.generation.request import GenerationRequest
 
@@ -43,16 +44,11 @@ def unread_end(preset: "ModelPreset", prompt: str) -> str:
 
 def _tokenizer_folder(source: str, revision: str | None) -> Path | None:
     """In the preset's folder, or in the hub's cache; None when it is in neither, or of another format."""
-    local = ROOT / source
-    if local.is_dir():
-        folder = local / TOKENIZER
-        return folder if any((folder / name).is_file() for name in TOKENIZER_FILES) else None
-    if source.count("/") != 1:
-        return None
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = (try_to_load_from_cache(source, f"{TOKENIZER}/{name}", revision=revision) for name in TOKENIZER_FILES)
-    return next((Path(path).parent for path in cached if isinstance(path, str)), None)
+    model = local_path(source)
+    if model is None and not is_path(source):
+        model = HubSource.read(source, revision).snapshot()
+    folder = model / TOKENIZER if model is not None else None
+    return folder if folder and any((folder / name).is_file() for name in TOKENIZER_FILES) else None
 
 
 def _own_limit(folder: Path) -> float:

@@ -18,13 +18,16 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from engine.config.presets import load_model_preset
 from engine.config.schema import TrainPreset
 from engine.data.adapters import AdapterCard, write_card
 from engine.data.locks import claim
+from engine.data.model_revisions import record_revisions
 from engine.data.publishing import publish_folder
 from engine.data.runs import Run
 from engine.errors import DailiesError, SettingsError, TrainingError
 from engine.families.loading import is_memory_full
+from engine.families.sources import cached_revisions
 from engine.hardware.device import device_facts
 from engine.hardware.forecast import forecast
 from engine.jobs.ray_executors import RayActors
@@ -86,7 +89,7 @@ def train(run: Run, recorder: Recorder, actors: Resources | None = None) -> bool
     `actors` of the Ray cluster that this process runs on make and score the rollouts.
     """
     preset = run.preset()
-    first_alone(lambda: _claim(run))
+    first_alone(lambda: _begin(run, preset))
     trainer = recorder.trainer = build_trainer(preset, run, callbacks=[recorder])
     if actors is not None:
         use_actors(trainer, run, RayActors(actors), actors.processes)
@@ -122,10 +125,11 @@ def _finish(trainer: VideoTrainer, run: Run, preset: TrainPreset) -> None:
     publish_folder(aside, run.adapter)
 
 
-def _claim(run: Run) -> None:
-    """Held until this process ends."""
+def _begin(run: Run, preset: TrainPreset) -> None:
+    """Claim the run until this process ends, and record the revision of the model."""
     if claim(run.lock) is None:
         raise TrainingError(f"The run {run.id} is being trained by another process: wait for it, or stop it first.")
+    record_revisions(run, cached_revisions(load_model_preset(preset.model)))
 
 
 def _look_before(trainer: VideoTrainer, run: Run) -> None:

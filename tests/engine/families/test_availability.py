@@ -1,18 +1,27 @@
 """A model that is not installed says so before any work: with its size, and the way to get it."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from huggingface_hub import constants
 
-from engine.config.presets import load_model_preset, preset_keys
+from engine.config.presets import load_model_preset, load_train_preset, preset_keys
 from engine.config.schema import ModelPreset
-from engine.errors import ConfigError
-from engine.families import family_class
+from engine.data.clip_files import save_clip
+from engine.data.model_revisions import record_revisions, revisions_of
+from engine.data.runs import Run
+from engine.data.workspace import Workspace
+from engine.errors import ConfigError, TrainingError
+from engine.families import family_class, local_source
 from engine.families.availability import check_available, missing_sources, why_unavailable
+from engine.families.sources import cached_revisions
+from engine.generation.prompt_length import unread_end
 from engine.generation.request import GenerationRequest
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.spec import JobSpec
+from rewards.clip import Clip
 
 WAN = "wan21_1_3b"
 
@@ -25,8 +34,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def snapshot(cache: Path, repository: str, *files: str) -> None:
-    folder = cache / f"models--{repository.replace('/', '--')}" / "snapshots" / "0123abc"
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+def snapshot(cache: Path, repository: str, *files: str, ref: str = "main", commit: str = COMMIT) -> None:
+    """As the hub's client stores a revision."""
+    stored = cache / f"models--{repository.replace('/', '--')}"
+    (stored / "refs" / ref).parent.mkdir(parents=True, exist_ok=True)
+    (stored / "refs" / ref).write_text(commit)
+    folder = stored / "snapshots" / commit
     for file in files:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text("{}")
@@ -65,6 +81,68 @@ def test_a_part_from_elsewhere_counts(cache: Path) -> None:
     assert missing_sources(preset) == (preset.parts["motion_adapter"],)
     snapshot(cache, "ByteDance/AnimateDiff-Lightning", "animatediff_lightning_4step_diffusers.safetensors")
     assert missing_sources(preset) == ()
+
+
+def test_only_the_wanted_revision_counts(cache: Path) -> None:
+    preset = load_model_preset(WAN)
+    files = ("model_index.json", *part_files(preset))
+    snapshot(cache, preset.source, *files)
+    for revision, is_here in (("main", True), (COMMIT, True), ("v1.0", False), ("f" * 40, False), ("refs/pr/1", False)):
+        pinned = preset.model_copy(update={"revision": revision})
+        assert missing_sources(pinned) == (() if is_here else (preset.source,)), revision
+    assert f"`hf download {preset.source} --revision v1.0`" in why_unavailable(
+        preset.model_copy(update={"revision": "v1.0"})
+    )
+    snapshot(cache, preset.source, *files, ref="refs/pr/1", commit="e" * 40)
+    pinned = preset.model_copy(update={"revision": "refs/pr/1"})
+    assert missing_sources(pinned) == () and cached_revisions(pinned) == {preset.source: "e" * 40}
+    assert cached_revisions(preset) == {preset.source: COMMIT}
+
+
+def test_a_part_may_name_its_own_revision(cache: Path) -> None:
+    preset = load_model_preset(WAN).model_copy(update={"parts": {"vae": "some/vae@v2"}})
+    snapshot(cache, preset.source, "model_index.json", *part_files(preset))
+    assert missing_sources(preset) == ("some/vae@v2",)
+    assert "`hf download some/vae --revision v2`" in why_unavailable(preset)
+    snapshot(cache, "some/vae", "config.json", ref="v2", commit="d" * 40)
+    assert missing_sources(preset) == ()
+    assert cached_revisions(preset) == {preset.source: COMMIT, "some/vae": "d" * 40}
+
+
+def test_a_folder_in_a_home_folder_is_found(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "models" / "wan").mkdir(parents=True)
+    preset = load_model_preset(WAN).model_copy(update={"source": "~/models/wan", "revision": "v1"})
+    assert missing_sources(preset) == () and cached_revisions(preset) == {}
+    assert local_source(preset) == str(tmp_path / "models" / "wan")
+
+
+@pytest.mark.parametrize("source", ["~/models/gone", "~nobody-has-this-name/models/wan"])
+def test_a_folder_of_a_home_folder_that_is_missing_is_one_sentence(cache: Path, source: str) -> None:
+    preset = load_model_preset(WAN).model_copy(update={"source": source, "revision": "v1"})
+    assert f"put its weights at '{source}'" in why_unavailable(preset)
+    assert local_source(preset) == source
+    assert unread_end(preset, "a cat " * 2000) == ""
+
+
+def test_clips_record_the_revision_of_their_model(cache: Path, workspace: Workspace) -> None:
+    source = load_model_preset(WAN).source
+    snapshot(cache, source, "model_index.json")
+    request = GenerationRequest(prompt="a cat", **load_model_preset(WAN).defaults())
+    clip = Clip(frames=np.zeros((9, 32, 32, 3), np.uint8), fps=16.0, prompt="a cat")
+    folder = save_clip(workspace, request.id, clip, request)
+    assert json.loads((folder / "request.json").read_text())["weights"] == {source: COMMIT}
+
+
+def test_runs_record_the_revision_and_do_not_go_on_with_another(workspace: Workspace) -> None:
+    run = Run.create(workspace, load_train_preset("mini_nft"))
+    assert revisions_of(run) == {}
+    record_revisions(run, {"a/model": COMMIT})
+    record_revisions(run, {"a/model": COMMIT, "a/part": "d" * 40})
+    assert revisions_of(run) == {"a/model": COMMIT, "a/part": "d" * 40}
+    with pytest.raises(TrainingError, match=f"trained on revision {COMMIT} of a/model, but eee.*set `revision`"):
+        record_revisions(run, {"a/model": "e" * 40})
+    assert revisions_of(run)["a/model"] == COMMIT
 
 
 def test_a_missing_folder_is_named(cache: Path, tmp_path: Path) -> None:
