@@ -199,22 +199,26 @@ def queue(run: "Run", options: argparse.Namespace) -> None:
 def show_runs(options: argparse.Namespace) -> None:
     from engine.data.runs import list_runs
     from engine.data.workspace import Workspace
+    from engine.jobs.runs import last_fallback
 
-    rows, problems = [], {}
+    rows, problems, notes = [], dict[str, list[str]](), dict[str, str]()
     for run in list_runs(Workspace.from_env(options.workspace)):
         step, of = run.reached()
         state = "finished" if run.adapter.is_dir() else "not finished"
         if found := run.problems():
             problems[run.id] = found
             state = f"{state}, damaged"
+        if note := last_fallback(run):
+            notes[run.id] = note
         rows.append((run.id, title_of(run), state, f"{step}/{of}"))
     if options.json:
         named = [dict(zip(("run", "title", "state", "step"), row, strict=True)) for row in rows]
-        print_json([{**row, "problems": problems.get(row["run"], [])} for row in named])
+        found = [{"problems": problems.get(row["run"], []), "note": notes.get(row["run"], "")} for row in named]
+        print_json([{**row, **more} for row, more in zip(named, found, strict=True)])
         return
     print_table(("run", "recipe", "state", "step"), rows)
-    for run_id, found in problems.items():
-        print(f"{run_id}: {' '.join(found)}", file=sys.stderr)
+    for run_id in dict.fromkeys([*problems, *notes]):
+        print(f"{run_id}: {' '.join([*problems.get(run_id, []), notes.get(run_id, '')]).strip()}", file=sys.stderr)
 
 
 def title_of(run: "Run") -> str:

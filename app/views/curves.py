@@ -17,6 +17,7 @@ from app.desk import Desk
 from engine.data.metrics import CHUNK_BYTES, MOMENT, MetricColumns, thinned
 from engine.data.runs import Run, list_runs
 from engine.data.samples import RunSamples
+from engine.jobs.runs import last_fallback
 from engine.jobs.spec import Status
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -145,6 +146,8 @@ class CurveFeed:
         where = f"{columns.last_step:.0f}{f'/{of:.0f}' if of else ''}" if columns and columns.columns else ""
         if columns and columns.damaged:
             where = f"{where} {text.damaged(columns.damaged)}".strip()
+        if note := last_fallback(run):
+            where = f"{where}. {note}" if where else note
         return {"id": run.id, "state": state, "state_text": text.STATES[state], "where": where}
 
     def _alarms_of(self, run: Run) -> list[dict[str, Any]]:
@@ -194,12 +197,16 @@ def _like(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _moments(columns: MetricColumns) -> tuple[np.ndarray, np.ndarray] | None:
-    """Steps and the minutes since the first of them; None for a run that does not tell the time."""
+    """Steps and the minutes since the first of them; None for a run that does not tell the time.
+
+    Minutes never fall: a process that resumed after the clock was set back goes on where the last one ended.
+    """
     column = columns.columns.get(MOMENT)
     if column is None or not len(column):
         return None
     steps, at = column.points()
-    return steps, (at - at[0]) / 60
+    passed_s = np.maximum(np.diff(at, prepend=at[0]), 0.0)
+    return steps, np.cumsum(passed_s) / 60
 
 
 def _packed(numbers: np.ndarray) -> str:

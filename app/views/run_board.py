@@ -56,7 +56,7 @@ def run_row(state: RunState, usable: Collection[str]) -> dict[str, Any]:
         "words": text_train.STATES[state.state],
         "where": f"{state.step} / {state.of}" if state.of else "",
         "fraction": done,
-        "problem": state.problem or outside,
+        "problem": state.problem or outside or state.note,
         "job": state.job.id if state.job and active else "",
         "can_resume": state.can_resume,
         "can_extend": state.can_extend,

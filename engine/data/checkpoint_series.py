@@ -4,6 +4,7 @@ checkpoints/
     checkpoint-<step>/       whole when it got its name; its manifest tells whether it still is
     rejected-<step>-<hex>/   one that an alarm rolled back
     torn-<step>-<hex>/       one that was found damaged when the run was to go on from it
+    fallbacks.jsonl          one line each time that this happened: a `Fallback`
 """
 
 import logging
@@ -11,10 +12,14 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict
+
 from engine.data.manifests import MANIFEST, find_damage, has_all_files
+from engine.data.metric_rows import append_line, whole_lines
 
 CHECKPOINT, REJECTED, TORN = "checkpoint-", "rejected-", "torn-"
 NAME = re.compile(rf"{CHECKPOINT}([0-9]{{1,15}})", re.ASCII)
@@ -33,6 +38,22 @@ def step_of(folder: Path) -> int | None:
     return int(found[1]) if found else None
 
 
+class Fallback(BaseModel):
+    """A damaged checkpoint that a run was to go on from, and the step of the one that was taken instead (0: none)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int
+    why: str
+    kept: str
+    went_on_from: int
+
+    @property
+    def sentence(self) -> str:
+        instead = f"went on from step {self.went_on_from}" if self.went_on_from else "began anew"
+        return f"The checkpoint of step {self.step} was damaged ({self.why}): the run {instead}."
+
+
 @dataclass(frozen=True, slots=True)
 class CheckpointSeries:
     """The checkpoints in one folder, which need not be there."""
@@ -46,14 +67,19 @@ class CheckpointSeries:
     def newest_whole(self) -> Path | None:
         """The newest checkpoint whose files are all as they were written, read to the end; None when there is none.
 
-        Newer ones that are damaged are renamed, so that nothing goes on from them, and a warning names the damage.
+        Newer ones that are damaged are renamed, so that nothing goes on from them, a warning names the damage, and
+        `fallbacks` tells of it from then on.
         """
+        torn: list[tuple[int, str, str]] = []
         for path in reversed(self._named()):
             why = damage(path)
             if why is None:
+                self._record(torn, step_of(path) or 0)
                 return path
             aside = self._set_aside(path, TORN)
+            torn.append((step_of(path) or 0, why, aside))
             log.warning("The checkpoint %s is damaged (%s): it is kept as %s, and not used.", path.name, why, aside)
+        self._record(torn, 0)
         if any(self.folder.glob(f"{TORN}*")):
             log.warning("The run in %s has no whole checkpoint: it begins anew.", self.folder.parent)
         return None
@@ -63,6 +89,23 @@ class CheckpointSeries:
         for path in self._named():
             if (step_of(path) or 0) >= since:
                 self._set_aside(path, REJECTED)
+
+    def fallbacks(self) -> list[Fallback]:
+        """Each damaged checkpoint in whose place an older one was used, in order; unreadable lines are left out."""
+        found = []
+        for line in whole_lines(self._fallbacks_file):
+            with suppress(ValueError):
+                found.append(Fallback.model_validate_json(line))
+        return found
+
+    @property
+    def _fallbacks_file(self) -> Path:
+        return self.folder / "fallbacks.jsonl"
+
+    def _record(self, torn: list[tuple[int, str, str]], went_on_from: int) -> None:
+        for step, why, kept in torn:
+            one = Fallback(step=step, why=why, kept=kept, went_on_from=went_on_from)
+            append_line(self._fallbacks_file, one.model_dump_json())
 
     def _named(self) -> list[Path]:
         """By their steps."""

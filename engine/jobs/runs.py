@@ -48,6 +48,8 @@ class RunState:
     of: int = 0
     job: Job | None = None
     problem: str = ""
+    note: str = ""
+    """The last damaged checkpoint in whose place an older one was used."""
 
     @property
     def can_resume(self) -> bool:
@@ -157,7 +159,14 @@ def _state(run: Run, job: Job | None) -> RunState:
         of=of,
         job=job,
         problem="" if state in ("finished", "training") else problem,
+        note=last_fallback(run),
     )
+
+
+def last_fallback(run: Run) -> str:
+    """A sentence on the last damaged checkpoint in whose place an older one was used; "" where there was none."""
+    found = run.series.fallbacks()
+    return found[-1].sentence if found else ""
 
 
 def _reached(run: Run, job: Job | None, *, began: bool) -> State:

@@ -20,16 +20,19 @@ from app.tabs.monitor import MonitorTab
 from app.trackio import reads_only, trackio_link, trackio_routes
 from app.views import samples, stages
 from app.views.curves import GROUPS, CurveFeed, grouped
+from app.views.run_board import board
 from engine.config.curricula import CurriculumPreset
 from engine.config.presets import load_train_preset
 from engine.data.curricula import AttemptRecord, ConditionResult, Curriculum, CurriculumState, GateResult
 from engine.data.findings import Alarm, Interval
 from engine.data.locks import try_lock
+from engine.data.manifests import write_manifest
 from engine.data.runs import Run
 from engine.data.samples import RunSamples
 from engine.errors import ConfigError
 from engine.generation.request import GenerationRequest
 from engine.jobs.process import ProcessIdentity
+from engine.jobs.runs import run_state
 from engine.jobs.spec import JobSpec
 from rewards import Clip
 
@@ -97,6 +100,15 @@ def test_the_time_axis_is_in_minutes(desk: Desk, new_run: Callable[..., Run]) ->
     assert curve(CurveFeed(desk).news({"axis": "time"}), run, "reward") == ([0.0, 1.0, 2.0], [0.1, 0.2, 0.3])
 
 
+def test_minutes_never_fall_when_the_clock_was_set_back(desk: Desk, new_run: Callable[..., Run]) -> None:
+    run = new_run(0)
+    for step, moment in enumerate((1e9, 1e9 + 60, 1e9 - 86400, 1e9 - 86340), start=1):
+        run.append_metrics(step, {"reward": 0.5, "at": moment})
+    assert curve(CurveFeed(desk).news({"axis": "time"}), run, "reward")[0] == [0.0, 1.0, 1.0, 2.0]
+    points = CurveFeed(desk).points({"name": "reward", "axis": "time", "runs": [run.id]})
+    assert points[run.id][0] == [0.0, 1.0, 1.0, 2.0]
+
+
 def test_long_runs_are_thinned_and_keep_their_peaks(desk: Desk, new_run: Callable[..., Run]) -> None:
     run = new_run()
     for step in range(1, 3001):
@@ -158,6 +170,24 @@ def test_the_state_of_a_run(desk: Desk, new_run: Callable[..., Run]) -> None:
     assert states() == {held.id: "running", old.id: "stopped", done.id: "done", queued.id: "queued"}
     os.close(trainer)
     assert states()[held.id] == "stopped"
+
+
+def test_a_run_that_fell_back_to_an_older_checkpoint_says_so(desk: Desk, new_run: Callable[..., Run]) -> None:
+    run, other = new_run(3), new_run(3)
+    for step in (1, 2):
+        folder = run.checkpoints / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        for name in ("trainer_state.json", "scheduler.pt", "optimizer.pt", "trained.safetensors", "rng_state.pth"):
+            (folder / name).write_text("{}")
+        write_manifest(folder)
+    (run.checkpoints / "checkpoint-2" / "optimizer.pt").unlink()
+    run.series.newest_whole()
+    sentence = "The checkpoint of step 2 was damaged (optimizer.pt is missing): the run went on from step 1."
+    cards = {card["id"]: card["where"] for card in CurveFeed(desk).news({"runs": [run.id, other.id]})["runs"]}
+    assert cards == {run.id: f"3/9. {sentence}", other.id: "3/9"}
+    rows = {row["id"]: row["problem"] for row in board(desk)["runs"]}
+    assert rows == {run.id: sentence, other.id: ""}
+    assert run_state(desk.queue, run.id).note == sentence
 
 
 def test_runs_that_nobody_knows_are_not_drawn(desk: Desk, new_run: Callable[..., Run]) -> None:

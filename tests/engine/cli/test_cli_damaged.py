@@ -44,6 +44,18 @@ def test_runs_ls_names_damaged_metrics(runs: list[Run], capsys: pytest.CaptureFi
     assert all(run.id in told.err for run in runs[:2]) and runs[2].id not in told.err
 
 
+def test_runs_ls_names_a_checkpoint_that_could_not_be_used(runs: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
+    (runs[1].checkpoints / "checkpoint-2").mkdir(parents=True)
+    assert runs[1].series.newest_whole() is None
+    assert main(["runs", "ls"]) == 0
+    told = capsys.readouterr()
+    sentence = "The checkpoint of step 2 was damaged (trainer_state.json is missing): the run began anew."
+    assert told.err == f"{runs[1].id}: {sentence}\n"
+    assert main(["runs", "ls", "--json"]) == 0
+    notes = {row["run"]: row["note"] for row in json.loads(capsys.readouterr().out)}
+    assert notes == {runs[0].id: "", runs[1].id: sentence, runs[2].id: ""}
+
+
 def test_models_ls_names_a_damaged_preset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -140,6 +140,8 @@ def test_a_damaged_file_is_found_and_kept_aside(
     assert {path.name: path.read_bytes() for path in aside.iterdir()} == left
     assert "checkpoint-4 is damaged" in caplog.text and name in caplog.text
     assert aside.name in caplog.text
+    (told,) = run.series.fallbacks()
+    assert (told.step, told.went_on_from, told.kept) == (4, 2, aside.name) and name in told.why
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
@@ -181,3 +183,4 @@ def test_without_a_whole_checkpoint_a_run_begins_anew(
         assert train(run, Recorder(run))
     assert adapter_of(run) == adapter
     assert "begins anew" in caplog.text
+    assert [(one.step, one.went_on_from) for one in run.series.fallbacks()] == [(4, 0), (2, 0)]
