@@ -1,4 +1,4 @@
-"""Videos that a browser sent: each lies in a folder of its own until its job has imported it."""
+"""Videos that a browser sent: each lies in a folder of its own until its job is done."""
 
 import logging
 import secrets
@@ -48,9 +48,10 @@ def _put_back(folder: Path, moved: Mapping[Path, Path]) -> None:
 
 
 def discard_upload(workspace: Workspace, path: Path) -> None:
-    """Remove an upload whose job has imported it; a file from anywhere else is somebody's own and stays."""
-    if path.parent.parent == workspace.uploads:
-        shutil.rmtree(path.parent, ignore_errors=True)
+    """Remove an upload, a file or a folder, whose job is done; what lies elsewhere is somebody's own and stays."""
+    folder = path if path.parent == workspace.uploads else path.parent
+    if folder.parent == workspace.uploads:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep_uploads(workspace: Workspace, wanted: Iterable[Path] = (), older_than: timedelta = KEEP) -> int:

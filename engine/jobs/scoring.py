@@ -16,7 +16,6 @@ from engine.data.clip_files import load_clip, save_overlays
 from engine.data.imports import import_clip, keep_video
 from engine.data.store import ClipRecord, Store
 from engine.data.text_files import text_of
-from engine.data.uploads import discard_upload
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, DailiesError, MediaError
 from engine.generation.video_reader import skipped_in, videos_in
@@ -39,7 +38,6 @@ def score_clips(config: ScoreConfig, context: JobContext) -> Run:
     if config.path is not None:
         yield JobProgress(phase="import")
         clip_ids = [import_clip(context.store, config.path, config.prompt).id]
-        discard_upload(context.store.workspace, config.path)
     unscored = yield from score_each(clip_ids, config.mix, context.store)
     return {"clip_ids": clip_ids, "unscored": unscored}
 
@@ -62,7 +60,6 @@ def score_folder(config: ScoreFolderConfig, context: JobContext) -> Run:
             found[event.index] = _kept(Scored(**event.result), config.mix, store)
         handle = event.handle if isinstance(event, Waiting) else None
         yield JobProgress(phase="score", step=len(found), of=len(videos), handle=handle)
-    discard_upload(store.workspace, config.folder / "any")
     result = _summary([(videos[index].name, found[index]) for index in sorted(found)])
     return {**result, "unread": {**skipped, **result["unread"]}}
 

@@ -25,7 +25,7 @@ from engine.data.locks import try_lock
 from engine.data.scratch import sweep
 from engine.data.store import Store, keep_daily_copy
 from engine.data.trash import purge
-from engine.data.uploads import sweep_uploads
+from engine.data.uploads import discard_upload, sweep_uploads
 from engine.data.workspace import Workspace
 from engine.errors import Cancelled, DailiesError, Lost, StoreError
 from engine.hardware.filing import difference, filed_under
@@ -105,11 +105,13 @@ class Worker:
             log.info("Removed %d half-written folders.", swept)
         keep_daily_copy(self._workspace)
         purge(self._queue.store)
-        jobs = self._queue.list(("queued", *ACTIVE), limit=1000)
-        wanted = [job.config.get(name) for job in jobs for name in ("path", "folder")]
-        sweep_uploads(self._workspace, [Path(path) for path in wanted if path])
+        sweep_uploads(self._workspace, self._wanted_files())
         for job in self._queue.adopt(self._identity):
             self._start(job)
+
+    def _wanted_files(self) -> list[Path]:
+        """The files and folders of the jobs that are not over."""
+        return [path for job in self._queue.list(("queued", *ACTIVE), limit=1000) for path in files_of(job)]
 
     def _serve(self) -> None:
         self._show_lanes()
@@ -229,12 +231,20 @@ class Worker:
             try:
                 if outcome.status == "queued":
                     return self._queue.put_back(job.id)
-                return self._queue.finish(job.id, outcome.status, result=outcome.result, error=outcome.error)
+                self._queue.finish(job.id, outcome.status, result=outcome.result, error=outcome.error)
+                return self._discard_uploads(job) if outcome.status == "done" else None
             except StoreError as error:
                 if wait_s is None:
                     raise
                 log.warning("The end of job %s cannot be recorded now: %s", job.id, error)
                 time.sleep(wait_s)
+
+    def _discard_uploads(self, job: Job) -> None:
+        """Remove the uploads of a job that is done; any other end can be followed by another try."""
+        wanted = self._wanted_files()
+        for path in files_of(job):
+            if path not in wanted:
+                discard_upload(self._workspace, path)
 
     def _show_lanes(self) -> None:
         """Say what the worker does: its oldest job, if it has any."""
@@ -298,6 +308,11 @@ def job_log(path: Path, job_id: str) -> Iterator[None]:
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
+
+
+def files_of(job: Job) -> list[Path]:
+    """The file or folder that a job reads."""
+    return [Path(path) for name in ("path", "folder") if (path := job.config.get(name))]
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -16,12 +16,14 @@ from engine.errors import ConfigError, MediaError, StoreError
 from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan
 from engine.generation.video_io import write_lossless
 from engine.generation.video_reader import read_video
+from engine.jobs import scoring
 from engine.jobs.context import JobContext, WarmModel
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.local import ensure_worker, release_worker, stop_worker, worker_state
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobProgress, JobSpec
 from engine.jobs.worker import Patience, Worker
+from rewards.errors import RewardError
 
 
 @pytest.fixture(scope="module")
@@ -139,22 +141,43 @@ def test_a_file_is_imported_and_scored(context, store, moving_square):
     assert again == {"clip_ids": [clip_id], "unscored": {}}
 
 
-def test_an_upload_is_removed_once_it_is_imported_and_a_persons_own_file_is_not(context, workspace, moving_square):
+def test_an_upload_stays_until_its_job_is_done(store, workspace, moving_square, tiny_model, monkeypatch):
+    """A job that failed after the import is filed again, twice, as the button on the page does."""
     upload = workspace.uploads / "kept-0" / moving_square.name
     upload.parent.mkdir(parents=True)
     shutil.copy(moving_square, upload)
-    drain(JobSpec.score_file(upload, "", "tiny"), context)
-    drain(JobSpec.score_file(moving_square, "", "tiny"), context)
-    assert not upload.exists() and moving_square.exists()
+    queue = JobQueue(store)
+
+    def refuse(mix):
+        raise RewardError("No memory: free some.")
+
+    def served(*specs):
+        jobs = [queue.submit(spec) for spec in specs]
+        Worker(queue, Patience(exit_s=0)).run(try_lock(workspace.worker_lock))
+        return [queue.get(job.id).status for job in jobs]
+
+    with monkeypatch.context() as broken:
+        broken.setattr(scoring, "open_suite", refuse)
+        assert served(JobSpec.score_file(upload, "", "tiny")) == ["failed"]
+    assert upload.exists(), "the clip is imported, and the job can be filed again"
+    assert served(*[JobSpec.score_file(upload, "", "tiny")] * 2) == ["done", "done"]
+    assert not upload.parent.exists()
+    assert served(JobSpec.score_file(moving_square, "", "tiny")) == ["done"]
+    assert moving_square.exists(), "a person's own file"
 
 
-def test_an_upload_that_cannot_be_imported_stays_for_another_try(context, workspace, tiny_model):
-    upload = workspace.uploads / "kept-0" / "cut.gif"
-    upload.parent.mkdir(parents=True)
-    upload.write_bytes(b"GIF89a" + bytes(20))
-    with pytest.raises(MediaError):
-        drain(JobSpec.score_file(upload, "", tiny_model), context)
-    assert upload.exists()
+def test_uploads_of_a_folder_stay_until_their_job_is_done(store, workspace, moving_square, tiny_model):
+    folder = workspace.uploads / "kept-0"
+    folder.mkdir(parents=True)
+    (folder / "cut.gif").write_bytes(b"GIF89a" + bytes(20))
+    (folder / "torn.gif").write_bytes(b"GIF89a" + bytes(20))
+    queue, spec = JobQueue(store), JobSpec.score_folder(folder, "", "tiny")
+    for status, is_kept in (("failed", True), ("done", False)):
+        job = queue.submit(spec)
+        Worker(queue, Patience(exit_s=0)).run(try_lock(workspace.worker_lock))
+        assert (queue.get(job.id).status, folder.exists()) == (status, is_kept), queue.get(job.id).error
+        if is_kept:
+            shutil.copy(moving_square, folder)
 
 
 def test_an_adapter_changes_the_clip_and_leaves_the_model_as_it_was(context, store, workspace, request_, tiny_lora):
