@@ -24,6 +24,7 @@ from engine.errors import ConfigError, StoreUnavailable
 
 BUSY_TIMEOUT_S = 10.0
 INSERTS: dict[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+SQLITE_PATH_LIMIT = 504  # bytes: SQLite's own 512 with room for "-journal"
 WRITERS = 16  # of one process on PostgreSQL at once, so that connections are left for readers
 # PostgreSQL has no NUL in a text, and UTF-8 no lone surrogate: both are refused, whatever the database.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -117,8 +118,13 @@ def absolute_url(url: str | URL) -> URL:
 
 
 def open_engine(url: URL, busy_timeout_s: float, foreign_keys: bool) -> Engine:
-    """Raises ConfigError when the URL's driver is not installed."""
+    """Raises ConfigError when the URL's driver is not installed, or the file's path is longer than SQLite can open."""
     is_sqlite = url.get_backend_name() == "sqlite"
+    if is_sqlite and (length := len(os.fsencode(url.database or ""))) > SQLITE_PATH_LIMIT:
+        raise ConfigError(
+            f"The database's path has {length} bytes, but SQLite opens at most {SQLITE_PATH_LIMIT}: choose a workspace "
+            f"with a shorter path than {os.path.dirname(url.database or '')[:80]!r}..., or set DAILIES_DATABASE_URL."
+        )
     options: dict[str, Any] = {"connect_args": {"timeout": busy_timeout_s}} if is_sqlite else {"pool_pre_ping": True}
     try:
         engine = create_engine(url, json_serializer=_as_json, pool_size=10, max_overflow=40, **options)

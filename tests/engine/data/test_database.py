@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text
 
-from engine.data.database import Database, parse_url
+from engine.data.database import SQLITE_PATH_LIMIT, Database, parse_url
 from engine.data.remedies import remedy
 from engine.data.store import ClipRecord, Store
+from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError, StoreUnavailable
 
 
@@ -21,6 +22,19 @@ def a_clip(number: int) -> ClipRecord:
     return ClipRecord(
         id=f"{number:016x}", prompt="", source="imported", num_frames=1, width=16, height=16, fps=8.0, model="mini"
     )
+
+
+@pytest.mark.parametrize("length", [503, 504, 505, 1200])
+def test_a_path_that_sqlite_cannot_open_is_refused_with_its_length(tmp_path, length):
+    room = length - len(os.fsencode(tmp_path)) - len("/dailies.db")
+    names = [*["d" * 150] * (room // 151), "d" * (room % 151 - 1)]
+    space = Workspace(tmp_path.joinpath(*names)).prepare()
+    assert len(os.fsencode(space.root / "dailies.db")) == length
+    if length <= SQLITE_PATH_LIMIT:
+        Store(space).close()
+        return
+    with pytest.raises(ConfigError, match=f"has {length} bytes, but SQLite opens at most 504: choose a workspace"):
+        Store(space)
 
 
 def test_sqlite_runs_in_wal_mode_with_foreign_keys(workspace):
