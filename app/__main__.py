@@ -17,6 +17,7 @@ from app.origin import Reach
 from app.users import Users, add_first_user
 from app.users_command import manage_users
 from engine.data.locks import try_lock
+from engine.data.old_totals import withdraw_old_totals
 from engine.data.store import copy_at_start
 from engine.data.workspace import Workspace
 from engine.errors import ConfigError, DailiesError
@@ -121,6 +122,7 @@ def serve(options: argparse.Namespace) -> None:
         desk = Desk.open(workspace.root, shared=shared, folders=folders)
         if not shared:
             copy_at_start(workspace)
+        withdraw_old_totals(desk.store)
         Caretaker(desk.queue).start()
         import uvicorn
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+UNRANKED = "score not ranked"
 OLD_REPORT = "Scored with another calibration: not ranked beside the others. Score it again."
 
 

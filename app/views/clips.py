@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from app import text
+from app import text, text_score
 from engine.data.clip_files import overlay_folder
 from engine.data.store import ClipRecord
 from engine.data.workspace import Workspace
@@ -43,10 +43,15 @@ def card(record: ClipRecord, name: str = "") -> dict[str, Any]:
         "link": permalink(record.id),
         "score": text.score(record.total),
         "level": record.total,
-        "tag": text.IMPORTED if record.source == "imported" else "",
+        "tag": joined([text.IMPORTED if record.source == "imported" else "", unranked(record)]),
         "starred": record.starred,
         "detail": joined([text.seed(record.seed) if name else f"{record.num_frames} frames", record.adapter or ""]),
     }
+
+
+def unranked(record: ClipRecord) -> str:
+    """For a clip whose score does not compare with those of others; the remarks beside the clip say why."""
+    return text_score.UNRANKED if record.mix is not None and record.total is None else ""
 
 
 def player(records: Sequence[ClipRecord], prefetch: Sequence[ClipRecord] = ()) -> dict[str, Any]:
@@ -115,7 +120,7 @@ def facts(record: ClipRecord, actions: Sequence[str], remarks: Sequence[str] = (
     return {
         "id": record.id,
         "prompt": record.prompt,
-        "total": text.score(record.total) or text.NOT_SCORED,
+        "total": text.score(record.total) or unranked(record) or text.NOT_SCORED,
         "scored": record.total is not None,
         "starred": record.starred,
         "rows": [[text.FACTS[key], value] for key, value in _rows(record).items() if value],

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import text_score
-from engine.errors import RewardError
+from engine.config.presets import load_preset
+from engine.errors import DailiesError, RewardError
 from rewards import RewardReport, RewardResult, RewardSpec, reward_spec
+from rewards.calibration import mix_calibration
 
 GATE_OPEN = 0.995  # below this a gate lowers the total by more than rounding
 
@@ -52,10 +54,19 @@ def remarks(stored: Mapping[str, Any] | None) -> list[str]:
     report = RewardReport.from_dict(stored)
     unjudged = [text_score.unjudged([spec_of(key).title for key in report.unjudged])] if report.unjudged else []
     return [
+        *([text_score.OLD_REPORT] if is_old(stored) else []),
         *report.notes,
         *unjudged,
         *(text_score.gate(key, level) for key, level in report.gates.items() if level < GATE_OPEN),
     ]
+
+
+def is_old(stored: Mapping[str, Any]) -> bool:
+    """Whether a report was made with another calibration than its mix has now; False where that cannot be told."""
+    try:
+        return bool(stored.get("calibration") != mix_calibration(load_preset("rewards", str(stored.get("mix")))))
+    except (DailiesError, RewardError):
+        return False
 
 
 def _score(key: str, result: RewardResult, weight: float) -> Score:

@@ -300,6 +300,18 @@ class Store:
             found = connection.execute(query).all()
         return [clip for clip, report in found if calibration is None or report.get("calibration") == calibration]
 
+    def mixes(self) -> list[str]:
+        """The mixes whose totals clips are ordered by, by name."""
+        return self._distinct(CLIPS.c.mix)
+
+    def withdraw_totals(self, mix: str, calibration: str) -> int:
+        """Take the totals off those clips whose newest report is of `mix` and of another calibration; how many."""
+        made_with = REPORTS.c.report["calibration"].as_string()
+        old = select(REPORTS.c.clip_id).where(REPORTS.c.mix == mix, func.coalesce(made_with, "") != calibration)
+        query = update(CLIPS).where(CLIPS.c.mix == mix, CLIPS.c.total.is_not(None), CLIPS.c.id.in_(old))
+        with self.database.writing() as connection:
+            return connection.execute(query.values(total=None)).rowcount
+
     def _records(self, query: Select[Any]) -> list[ClipRecord]:
         with self.database.reading() as connection:
             return [_record(row) for row in connection.execute(query)]

@@ -10,6 +10,7 @@ from app import text, text_score
 from app.desk import Desk
 from app.views import clips, jobs, shelf, stage
 from app.views.scores import remarks, scores
+from engine.data.old_totals import withdraw_old_totals
 from engine.data.store import ClipFilter, ClipRecord
 from engine.generation.request import GenerationRequest
 from engine.jobs.process import ProcessIdentity
@@ -36,6 +37,22 @@ def test_remarks_name_the_gates_that_cost_something(make_clip: MakeClip, desk: D
     assert said[0].startswith("loop_break does not apply")
     assert [sentence for sentence in said if "0.40" in sentence] == [text_score.gate("motion", 0.4)]
     assert len(said) == 2
+
+
+def test_a_score_of_another_calibration_is_marked_and_not_ranked(make_clip: MakeClip, desk: Desk) -> None:
+    old, new = make_clip(prompt="old", score=0.9), make_clip(prompt="new", score=0.4)
+    stored = desk.store.report(old.id)
+    assert stored is not None
+    desk.store.save_report(old.id, "mini", {**stored, "calibration": "mini-0.9"})
+    assert withdraw_old_totals(desk.store) == 1
+    cards = shelf.page(desk.store, ClipFilter(order="best"))["cards"]
+    assert [(card["id"], card["score"], card["tag"]) for card in cards] == [
+        (new.id, "0.40", ""),
+        (old.id, "", text_score.UNRANKED),
+    ]
+    shown = clips.facts(desk.store.clip(old.id), ["score_clip"], remarks(desk.store.report(old.id)))
+    assert shown["total"] == text_score.UNRANKED and text_score.OLD_REPORT in shown["remarks"]
+    assert text_score.OLD_REPORT not in remarks(desk.store.report(new.id))
 
 
 def test_a_reward_that_is_gone_keeps_its_score(report: Any) -> None:

@@ -4,9 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from engine.config.presets import load_preset
+from engine.data.old_totals import withdraw_old_totals
 from engine.data.store import ClipFilter, ClipRecord, Store
 from engine.errors import ConfigError, StoreError
 from engine.generation.request import GenerationRequest
+from rewards.calibration import mix_calibration
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -118,6 +121,23 @@ def test_reports_of_another_calibration_count_as_not_scored(store):
         store.save_report(record(number).id, "a", report(0.5, flow=0.5) | {"calibration": calibration})
     assert store.scored_by("a", "mini-1.2") == [record(1).id]
     assert set(store.scored_by("a")) == {record(0).id, record(1).id}
+
+
+def test_totals_of_another_calibration_order_nothing(store):
+    present = mix_calibration(load_preset("rewards", "mini"))
+    made_with = (present, "mini-0.9", None, present)
+    for number, calibration in enumerate(made_with):
+        store.add_clip(record(number))
+        store.save_report(record(number).id, "mini", report(0.5 + number / 10) | {"calibration": calibration})
+    store.add_clip(record(4))
+    store.save_report(record(4).id, "mix-that-is-gone", report(0.95))
+    assert ids(store, order="best") == [4, 3, 2, 1, 0], "stored totals, whatever made them"
+    assert (withdraw_old_totals(store), withdraw_old_totals(store)) == (2, 0)
+    assert ids(store, order="best")[:3] == [4, 3, 0] and ids(store, min_total=0.1, order="best") == [4, 3, 0]
+    kept = store.report(record(1).id)
+    assert kept is not None and kept["total"] == 0.6, "the report stays"
+    store.save_report(record(1).id, "mini", report(0.9) | {"calibration": present})
+    assert ids(store, order="best")[:2] == [4, 1], "scored again"
 
 
 def test_each_mix_keeps_its_own_report(store):
