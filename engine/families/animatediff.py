@@ -29,6 +29,7 @@ from engine.families.loading import (
     resident,
     to_pixels,
 )
+from engine.families.overflow import finite_latents
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,7 +171,7 @@ class AnimateDiffFamily(DiffusersFamily):
         pixels = from_pixels(frames, self.device, self.vae.dtype).transpose(1, 2).flatten(0, 1)
         with torch.no_grad():
             rows = [self.vae.encode(some).latent_dist.mode() for some in pixels.split(DECODED_TOGETHER)]
-        latents = torch.cat(rows).float() * self.vae.config.scaling_factor
+        latents = finite_latents(torch.cat(rows)).float() * self.vae.config.scaling_factor
         return latents.unflatten(0, (len(frames), -1)).transpose(1, 2)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from engine.errors import FamilyError
 from engine.families.base import Conditioning, FamilySpec
 from engine.families.loading import Classes, DiffusersFamily, from_pixels, read_tokenizer, resident, to_pixels
+from engine.families.overflow import finite_latents
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,7 +107,7 @@ class CogVideoXFamily(DiffusersFamily):
         pixels = from_pixels(frames, self.device, self.vae.dtype)
         with torch.no_grad():
             latents = torch.cat([self.vae.encode(row).latent_dist.mode() for row in pixels.split(1)])
-        return latents.float() * self.vae.config.scaling_factor
+        return finite_latents(latents).float() * self.vae.config.scaling_factor
 
     @property
     def _pixels_a_latent(self) -> int:

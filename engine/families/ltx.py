@@ -30,6 +30,7 @@ from engine.families.loading import (
     resident,
     to_pixels,
 )
+from engine.families.overflow import finite_latents
 
 if TYPE_CHECKING:
     import numpy as np
@@ -201,7 +202,7 @@ class LTXFamily(DiffusersFamily):
         with torch.no_grad():
             rows = few_rows(pixels, small=_is_small(small))
             latents = torch.cat([self.vae.encode(some).latent_dist.mode()[:count] for some, count in rows])
-        return (latents.float() - mean) / std
+        return (finite_latents(latents).float() - mean) / std
 
     def _latent_scale(self) -> "tuple[Tensor, Tensor]":
         """Mean and spread of the VAE's latents, by channel; the network sees them whitened."""

@@ -1,4 +1,5 @@
-"""Decoded clips that an overflow destroyed are refused, wherever they are decoded. Imports no torch at its top level.
+"""Clips and latents that an overflow destroyed are refused, wherever a VAE decodes or encodes. Imports no torch at its
+top level.
 
 In float16 numbers above 65,504 become infinite, and what follows from them NaN, which would be stored as black. A clip
 is refused when its latents or its decoded values are not finite. It is refused as well when every value of each colour
@@ -34,3 +35,15 @@ def refuse_overflow(video: "Tensor", latents: "Tensor") -> None:
             "The decoded clip has one colour over all pixels and frames, so it is not kept: its numbers were lost "
             f"in {kind}, or its weights are damaged. {REMEDY}"
         )
+
+
+def finite_latents(latents: "Tensor") -> "Tensor":
+    """Latents that a VAE's encoder made of pictures, as they are. Raises FamilyError where they hold NaN or infinity:
+    a run would train on them, and a clip would be continued from them."""
+    if not latents.isfinite().all():
+        kind = str(latents.dtype).removeprefix("torch.")
+        raise FamilyError(
+            f"The latents of the given pictures hold NaN or infinity, so they are not used: the VAE's encoder "
+            f"overflowed in {kind}, or its weights are damaged. {REMEDY}"
+        )
+    return latents

@@ -31,6 +31,7 @@ from engine.families.loading import (
     resident,
     to_pixels,
 )
+from engine.families.overflow import finite_latents
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,7 +161,7 @@ class WanFamily(DiffusersFamily):
         mean, std = self._latent_scale()
         with torch.no_grad():
             latents = torch.cat([self.vae.encode(row).latent_dist.mode() for row in pixels.split(1)])
-        return (latents.float() - mean) / std
+        return (finite_latents(latents).float() - mean) / std
 
     def _clip_of(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "Tensor":
         """Pictures `uint8[B,N,H,W,3]` at their places in a clip `[B,3,T,H,W]` that is grey elsewhere."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,7 +16,7 @@ from engine.cli import main
 from engine.data.store import Store
 from engine.data.workspace import Workspace
 from engine.errors import FamilyError
-from engine.families.overflow import refuse_overflow
+from engine.families.overflow import finite_latents, refuse_overflow
 from engine.generation.request import GenerationRequest
 from engine.seeds import generator_for
 from engine.training.prompts import EncodedPrompts
@@ -67,6 +68,31 @@ def test_every_family_refuses_it(tiny: SimpleNamespace) -> None:
     first.weight.data[:] = 3e38
     with pytest.raises(FamilyError, match=r"NaN or infinity|one colour"):
         family.decode(latents)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_encoded_latents_that_are_not_finite(value: float) -> None:
+    assert finite_latents(LATENTS) is LATENTS
+    with pytest.raises(FamilyError, match=r"given pictures hold NaN.*encoder overflowed in float16.*bfloat16"):
+        finite_latents((LATENTS + value).half())
+
+
+@pytest.mark.parametrize(
+    "tiny", ["ltx_condition_without_pictures", "ltx2", "wan", "cogvideox", "hunyuanvideo", "animatediff"], indirect=True
+)
+def test_every_family_refuses_it_of_pictures(tiny: SimpleNamespace) -> None:
+    family = tiny.open()
+    request = tiny.model.request
+    frames = np.zeros((1, request.num_frames, request.height, request.width, 3), np.uint8)
+    assert family.encode_frames(frames).isfinite().all()
+    first = next(
+        module for module in family.vae.encoder.modules() if hasattr(module, "weight") and module.weight.ndim > 2
+    )
+    first.weight.data[:] = torch.nan
+    with pytest.raises(FamilyError, match="latents of the given pictures hold NaN"):
+        family.encode_frames(frames)
+    with pytest.raises(FamilyError, match="latents of the given pictures hold NaN"):
+        family.encode_pictures(frames[:, :1], (0,), request.num_frames)
 
 
 @pytest.fixture
