@@ -6,12 +6,14 @@ is unsure, and unsure is trained on like failed. A gate that may be asked again,
 longer intervals: the 95 % hold for all the times that it may be asked together.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 from engine.config.curricula import Condition, CurriculumPreset, Gate, Stage
 from engine.data.curricula import Action, AttemptRecord, ConditionResult, CurriculumState, GateResult, Verdict
 from engine.data.findings import Interval
 from engine.training.intervals import over_looks
+from rewards import REWARDS
 
 Measured = Mapping[tuple[str, str], Interval]
 """What was measured, by metric and by what is asked of it ("value", "change" or "ratio")."""
@@ -37,6 +39,20 @@ def verdict_of(condition: Condition, measured: Interval | None) -> Verdict:
     return "pass" if low >= 0 else "fail" if high < 0 else "unsure"
 
 
+def within_range(condition: Condition, interval: Interval) -> Interval:
+    """The part of an interval that the measure can have: correcting for looks makes it longer without knowing that.
+
+    A ratio is 0 or more; a reward, and a mix of them, is 0 to 1. Of other measures no range is known.
+    """
+    if condition.of == "ratio":
+        lowest, highest = 0.0, math.inf
+    elif condition.of == "value" and (condition.metric == "mix" or condition.metric in REWARDS):
+        lowest, highest = 0.0, 1.0
+    else:
+        return interval
+    return interval.model_copy(update={"low": max(interval.low, lowest), "high": min(interval.high, highest)})
+
+
 def judge_gate(
     gate: Gate, measured: Measured, *, attempt: int, step_backs_left: int, anew: bool = False, step_backs: int = 0
 ) -> GateResult:
@@ -49,7 +65,7 @@ def judge_gate(
         ConditionResult(wanted=condition.words, measured=interval, verdict=verdict_of(condition, interval))
         for condition in gate.conditions
         for found in [measured.get((condition.metric, condition.of))]
-        for interval in [found and over_looks(found, asked)]
+        for interval in [found and within_range(condition, over_looks(found, asked))]
     )
     verdicts = {result.verdict for result in results}
     verdict: Verdict = "fail" if "fail" in verdicts else "unsure" if "unsure" in verdicts else "pass"

@@ -89,6 +89,26 @@ def test_an_interval_over_looks_is_students() -> None:
     assert over_looks(interval(1.0, 0.0, 3.0), 1) == interval(1.0, 0.0, 3.0)
 
 
+@pytest.mark.parametrize(
+    ("metric", "of", "side", "found", "verdict"),
+    [
+        ("mix", "value", {"at_least": 0.0}, (0.05, 0.01, 0.2), "pass"),
+        ("clip_vid", "value", {"at_most": 1.0}, (0.95, 0.8, 0.99), "pass"),
+        ("mix", "ratio", {"at_least": 0.0}, (0.1, 0.02, 0.4), "pass"),
+        ("mix", "value", {"at_least": 0.02}, (0.05, 0.03, 0.2), "unsure"),
+        ("mix", "change", {"at_least": 0.0}, (0.05, 0.01, 0.2), "unsure"),
+        ("monitor/loopiness", "value", {"at_least": 0.0}, (0.05, 0.01, 0.2), "unsure"),
+    ],
+)
+def test_longer_intervals_stay_within_what_a_measure_can_be(
+    metric: str, of: Any, side: dict[str, float], found: tuple[float, float, float], verdict: str
+) -> None:
+    """A gate that every value passes is passed, however often it may be asked again."""
+    one = Gate(conditions=(Condition(metric=metric, of=of, **side),), retries=3)
+    result = judge_gate(one, {(metric, of): interval(*found)}, attempt=0, step_backs_left=2, step_backs=2)
+    assert result.conditions[0].verdict == verdict
+
+
 def test_what_was_not_measured_never_advances() -> None:
     for measured in ({}, {("m", "change"): interval(1, 1, 1, of=1)}, {("m", "value"): interval(1, 1, 1)}):
         result = judge_gate(gate(), measured, attempt=0, step_backs_left=0)
@@ -219,6 +239,16 @@ def test_a_curriculum_that_contradicts_itself_is_refused(
     monkeypatch.setenv("DAILIES_PRESETS", str(tmp_path / "presets"))
     with pytest.raises(ConfigError, match=message):
         load_curriculum("bad")
+
+
+def test_no_shipped_gate_asks_what_is_always_so() -> None:
+    """A bound at the end of a measure's range passes or fails by the length of the interval alone."""
+    for key in preset_keys("curricula"):
+        for stage in load_curriculum(key).stages:
+            for one in stage.gate.conditions:
+                bound = one.at_least if one.at_least is not None else one.at_most
+                ends = {"value": (0.0, 1.0), "ratio": (0.0,), "change": (-1.0, 1.0)}[one.of]
+                assert bound not in ends, f"{key}, {stage.name}: {one.words}"
 
 
 def test_every_shipped_curriculum_is_whole() -> None:
