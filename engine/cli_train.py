@@ -213,8 +213,9 @@ def show_runs(options: argparse.Namespace) -> None:
         rows.append((run.id, title_of(run), state, f"{step}/{of}"))
     if options.json:
         named = [dict(zip(("run", "title", "state", "step"), row, strict=True)) for row in rows]
-        found = [{"problems": problems.get(row["run"], []), "note": notes.get(row["run"], "")} for row in named]
-        print_json([{**row, **more} for row, more in zip(named, found, strict=True)])
+        print_json(
+            [{**row, "problems": problems.get(row["run"], []), "note": notes.get(row["run"], "")} for row in named]
+        )
         return
     print_table(("run", "recipe", "state", "step"), rows)
     for run_id in dict.fromkeys([*problems, *notes]):
