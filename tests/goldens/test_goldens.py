@@ -1,0 +1,89 @@
+"""What was recorded before code moved is what the code does now; see record.py and make_workspace.py.
+
+Each check is a process of its own, so that nothing that other tests load or set reaches the figures.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+RELATIVE = 1e-6  # rankings and agreement, between CPUs
+
+
+def run(program: str, *words: str, limit_s: int = 280) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(HERE / program), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False, env=environment())
+
+
+def environment() -> dict[str, str]:
+    """Without the presets and the page of whoever runs the tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("DAILIES_")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["numbers", "texts"])
+def test_nothing_differs_from_what_was_recorded(part: str) -> None:
+    done = run("record.py", "--only", part)
+    assert done.returncode == 0, f"{done.stdout[-5000:]}\n{done.stderr[-2000:]}"
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The recorded workspace, unpacked elsewhere, opened and put to use."""
+    folder = tmp_path_factory.mktemp("recorded")
+    with tarfile.open(HERE / "workspace.tar.gz") as archive:
+        archive.extractall(folder / "workspace", filter="data")
+    done = run("workspace_contents.py", str(folder / "workspace"), str(folder / "found.json"), "--use")
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    found: dict[str, Any] = json.loads((folder / "found.json").read_text(encoding="utf-8"))
+    return found
+
+
+def recorded() -> Any:
+    return json.loads((HERE / "workspace.json").read_text(encoding="utf-8"))
+
+
+def approximately(value: Any) -> Any:
+    """The same value, its floats compared with a tolerance."""
+    if isinstance(value, dict):
+        return {name: approximately(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [approximately(one) for one in value]
+    return pytest.approx(value, rel=RELATIVE, abs=1e-9) if isinstance(value, float) else value
+
+
+@pytest.mark.slow
+def test_a_workspace_of_former_code_is_whole(opened: dict[str, Any]) -> None:
+    wanted = recorded()
+    assert opened["contents"].keys() == wanted.keys()
+    for name, one in wanted.items():
+        assert opened["contents"][name] == approximately(one), name
+
+
+@pytest.mark.slow
+def test_media_of_a_former_workspace_are_served(opened: dict[str, Any]) -> None:
+    served = opened["used"]["served"]
+    assert len(served) == 2 + 2 * len(recorded()["clips"])
+    assert set(served.values()) == {200}
+
+
+@pytest.mark.slow
+def test_a_job_queued_by_former_code_is_done(opened: dict[str, Any]) -> None:
+    assert opened["used"]["job"] == {"status": "done", "error": None, "clips": 1}
+
+
+@pytest.mark.slow
+def test_a_run_of_former_code_resumes_to_its_end(opened: dict[str, Any]) -> None:
+    """Its former figures stay, each step is there once, and its adapter is published."""
+    resumed = opened["used"]["resumed"]
+    (name,) = (one["run"] for one in recorded()["listed_runs"] if one["state"] == "not finished")
+    steps = [row["step"] for row in resumed["metrics"]]
+    assert resumed["adapter"] == name and resumed["lines_before"] > 0
+    assert steps == list(range(1, 11))
