@@ -1,12 +1,13 @@
 """Make the workspace that later code has to open: `python tests/goldens/make_workspace.py`.
 
 It goes through the command line and the page's server, as a person does, and packs what they leave behind into
-workspace.tar.gz, with what `workspace_contents.contents` reads of it in workspace.json. Every time stamp and id is new
+workspace.tar.xz, with what `workspace_contents.contents` reads of it in workspace.json. Every time stamp and id is new
 each time, so record it only when the product changes on purpose what it stores; say in the commit why.
 """
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,7 +54,7 @@ conditions = [{ metric = "mix", of = "change", at_least = -1.0 }]
 """,
 }
 # Made again when they are missed, or of a process that is gone.
-LEFT_OUT = ("cache", "tmp", "backups", "trackio", "prompts")
+LEFT_OUT = {"cache", "tmp", "backups", "trackio", "prompts", "worker"}
 
 
 def dailies(root: Path, *words: str) -> Any:
@@ -162,12 +163,23 @@ def interrupt(root: Path) -> None:
     assert process.wait(120) != 0, "the run was finished before it could be interrupted"
 
 
+def trim(root: Path) -> None:
+    """Remove the checkpoints of finished runs, most of the size."""
+    for adapter in (root / "runs").glob("*/adapter"):
+        shutil.rmtree(adapter.parent / "checkpoints")
+
+
 def pack(root: Path, file: Path) -> None:
     """Everything but locks and what is made again, each file named from the workspace."""
-    with tarfile.open(file, "w:gz", compresslevel=9) as archive:
+    with tarfile.open(file, "w:xz", preset=9) as archive:
         for path in sorted(one for one in root.rglob("*") if one.is_file()):
             place = path.relative_to(root)
-            passing = path.suffix in (".lock", ".log") or path.name == "lock" or place.parts[0] in LEFT_OUT
+            passing = (
+                path.suffix in (".lock", ".log")
+                or path.name == "lock"
+                or place.parts[0] in LEFT_OUT
+                or "attempts" in place.parts
+            )
             if not passing or place.as_posix() == "worker/paused":
                 archive.add(path, place.as_posix(), filter=without_owner)
 
@@ -179,12 +191,14 @@ def without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def main() -> None:
+    os.environ.pop("DAILIES_WEIGHTS", None)  # a queued job keeps the path
     with tempfile.TemporaryDirectory() as name:
         root, scratch = Path(name) / "workspace", Path(name) / "scratch"
         scratch.mkdir()
         fill(root, scratch)
+        trim(root)
         found = contents(root)
-        pack(root, HERE / "workspace.tar.gz")
+        pack(root, HERE / "workspace.tar.xz")
     write("workspace", found)
 
 

@@ -38,7 +38,7 @@ def test_nothing_differs_from_what_was_recorded(part: str) -> None:
 def opened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The recorded workspace, unpacked elsewhere, opened and put to use."""
     folder = tmp_path_factory.mktemp("recorded")
-    with tarfile.open(HERE / "workspace.tar.gz") as archive:
+    with tarfile.open(HERE / "workspace.tar.xz") as archive:
         archive.extractall(folder / "workspace", filter="data")
     done = run("workspace_contents.py", str(folder / "workspace"), str(folder / "found.json"), "--use")
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"

@@ -28,7 +28,7 @@ def contents(root: Path) -> dict[str, Any]:
         "clips": {folder.name: clip(folder) for folder in sorted((root / "clips").glob("*/*"))},
         "runs": {folder.name: run(folder) for folder in runs},
         "listed_runs": sorted(command(root, "runs", "ls"), key=lambda one: str(one["run"])),
-        "adapters": command(root, "adapters", "ls"),
+        "adapters": [without(one, "folder") for one in command(root, "adapters", "ls")],
         "campaigns": campaigns,
         "shown_campaigns": {one["id"]: command(root, "campaigns", "show", one["id"]) for one in campaigns},
         "curricula": {place: read(root / place) for place in names(root, "curricula/*/state.json")},
@@ -103,6 +103,10 @@ def read_picture(file: Path) -> list[int]:
 
 def read(file: Path) -> Any:
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+def without(facts: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key != name}
 
 
 def names(folder: Path, pattern: str) -> list[str]:
