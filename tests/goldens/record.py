@@ -5,7 +5,7 @@
 
 Files beside this one:
 
-    numbers.json        training, generation, seeds, ids and rewards: what the suite compares
+    numbers.json        training, generation, seeds, ids and rewards (a minute)
     numbers_all.json    further forms of them (with --all; some mixes need the weights of DAILIES_WEIGHTS)
     stored.json         the files of runs and clips with the keys of their JSON
     schema.json         tables, columns and indexes of the database; the fields of presets, requests and settings
