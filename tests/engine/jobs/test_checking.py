@@ -38,6 +38,12 @@ def drained(run: Generator[Any, None, dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.fixture
+def database() -> str:
+    """How a recipe is checked is the same on every database."""
+    return "sqlite"
+
+
+@pytest.fixture
 def context(store: Store) -> JobContext:
     return JobContext(store=store)
 

@@ -26,6 +26,12 @@ from engine.jobs.worker import Patience, Worker
 from rewards.errors import RewardError
 
 
+@pytest.fixture
+def database():
+    """What jobs compute is the same on every database; workers on PostgreSQL are in `test_kills.py`."""
+    return "sqlite"
+
+
 @pytest.fixture(scope="module")
 def warm():
     """One loaded model for all tests of this file."""
