@@ -52,7 +52,7 @@ def doubling(diary: Path, hold: Path) -> Task:
     return Task(opens="spread_tasks:open_doubler", config=config)
 
 
-@pytest.fixture(params=["local", pytest.param("ray", marks=[pytest.mark.slow, needs_ray])])
+@pytest.fixture(params=["local", pytest.param("ray", marks=needs_ray)])
 def spread(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], Executor]]:
@@ -160,7 +160,6 @@ def test_two_do_not_wait_for_the_same(doubling: Task, hold: Path, tmp_path: Path
     events.close()  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
 @needs_ray
 def test_actors_stay_from_one_map_to_the_next(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, until: Callable[..., None]

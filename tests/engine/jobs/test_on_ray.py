@@ -28,7 +28,7 @@ from engine.jobs.worker import Patience, Worker
 
 from .ray_cluster import Cluster, needs_ray
 
-pytestmark = [pytest.mark.slow, needs_ray]
+pytestmark = needs_ray
 Until = Callable[..., None]
 STEPS = 40
 ON_RAY = Resources(runner="ray", cpus=0.5)

@@ -41,7 +41,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(
     params=[
         "local",
-        pytest.param("ray", marks=[pytest.mark.slow, needs_ray]),
+        pytest.param("ray", marks=needs_ray),
         pytest.param("slurm", marks=needs_submitit),
     ]
 )
@@ -334,7 +334,6 @@ def test_a_process_is_found_though_who_started_it_could_not_write_it_down(
     assert runner.poll(found[1]).exit_code == -signal.SIGKILL and under_way(run_dir) is None
 
 
-@pytest.mark.slow
 @needs_ray
 def test_a_cluster_that_is_not_there(submit: Callable[..., Handle], run_dir: Path) -> None:
     with pytest.raises(JobError, match="does not answer"):
@@ -342,7 +341,6 @@ def test_a_cluster_that_is_not_there(submit: Callable[..., Handle], run_dir: Pat
     assert kept(run_dir) is None
 
 
-@pytest.mark.slow
 @needs_ray
 def test_a_cluster_that_dies_takes_the_job_with_it_and_another_one_goes_on(
     submit: Callable[..., Handle], until: Until, run_dir: Path, tmp_path: Path
