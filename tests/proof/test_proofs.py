@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 
 PROOFS = ("curriculum", "distil", "dpo", "grpo", "hack", "nft")
-QUICK = "nft"  # the one that is not left to `make slow`
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "name", [name if name == QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PROOFS]
-)
+@pytest.mark.parametrize("name", PROOFS)
 def test_a_proof_runs_from_end_to_end(name: str, root: Path, python: str, mini_there: None, tmp_path: Path) -> None:
     places = [str(root), os.environ.get("PYTHONPATH", "")]
     environment = {

@@ -21,13 +21,14 @@ width = 32
 height = 32
 num_steps = 2
 lora_rank = 2
-max_steps = 40
+max_steps = 20
 num_generations = 2
 per_device_train_batch_size = 2
 gradient_accumulation_steps = 1
 save_steps = 2
 save_total_limit = 3
 logging_steps = 1
+sample_clips = 0
 """
 
 

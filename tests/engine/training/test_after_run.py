@@ -263,7 +263,10 @@ def test_a_card_says_how_generate_begins(workspace: Workspace, tiny_model: str) 
     assert read_requests(build_parser().parse_args([*words, "--steps", "7"]))[0].num_steps == 7
 
 
-@pytest.mark.parametrize(("bound", "status", "code_runs"), [(-1.0, "done", 2), (1.1, "stopped", 1)])
+@pytest.mark.parametrize(
+    ("bound", "status", "code_runs"),
+    [pytest.param(-1.0, "done", 2, marks=pytest.mark.slow), (1.1, "stopped", 1)],
+)
 def test_a_curriculum_goes_as_far_as_its_gates_let_it(
     bound: float, status: str, code_runs: int, presets: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,10 +2,7 @@
 
 import importlib.util
 import json
-import os
 import shutil
-import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,20 +19,11 @@ from engine.families.adapters import save_adapter
 from engine.training.distributed_checkpoint import load_weights
 from engine.training.weights import ADAPTER, make_trainable
 
-# Each of the three launches takes some 20 s; on a machine that has much else to do, many times that.
-pytestmark = pytest.mark.timeout(900)
+from .ranks import ACCELERATE_FSDP, DPO, FLOAT32_SUMS, PLAIN_STEPS, difference, job, launch, run_here, told, weights
 
-PROGRAM = Path(__file__).with_name("rank_program.py")
-ACCELERATE_FSDP = {
-    "ACCELERATE_USE_FSDP": "true",
-    "FSDP_VERSION": "2",
-    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-    "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
-    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
-    "FSDP_RESHARD_AFTER_FORWARD": "true",
-}
-PLAIN_STEPS = {"optim": "sgd", "max_grad_norm": 0.0, "max_steps": 2}  # an update is the gradient: nothing is normalised
-DPO = {"kind": "dpo", "settings": {**PLAIN_STEPS, "learning_rate": 1e-3, "error_scale": 25_000.0}}
+# Each launch takes some 20 s; on a machine that has much else to do, many times that. Short form: test_two_ranks.py.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
 GRPO = {"kind": "grpo", "settings": {**PLAIN_STEPS, "learning_rate": 1.0, "beta": 0.01}}
 NFT = {"kind": "nft", "settings": {**PLAIN_STEPS, "learning_rate": 1.0, "beta": 0.01}}
 DISTIL = {
@@ -54,49 +42,9 @@ CAREFUL = {
     },
 }
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
-FLOAT32_SUMS = 5e-6
-"""Gradients of the same clips, summed in another order and in batches of another shape: some 1e3 terms of 24 bits, of
-which 2e-7 to 6e-7 was seen."""
 NEAR_ZERO = 5e-3
 """The toy Wan's VAE hardly tells the clips of a pair apart: the gradient is the difference of two that nearly cancel,
 and keeps 1e-3 of their sums' errors. What is forgotten on one process shows as 0.1 and more."""
-
-
-def launch(jobs: list[dict[str, Any]], folder: Path, python: str, count: int, **environment: str) -> None:
-    """Run the jobs in `count` processes; fails with their output when one of them does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "jobs.json").write_text(json.dumps(jobs))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {**os.environ, "OMP_NUM_THREADS": "1", "DAILIES_DEVICE": "cpu", "PYTHONPATH": str(PROGRAM.parents[3])}
-    shared |= {**environment, "GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command, output = [python, str(PROGRAM), str(folder / "jobs.json")], folder / "output.txt"
-    with output.open("ab") as file:
-        processes = [
-            subprocess.Popen(
-                command, env={**shared, **(place(rank, count) if count > 1 else {})}, stdout=file, stderr=file
-            )
-            for rank in range(count)
-        ]
-    try:
-        codes = [process.wait(600) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert codes == [0] * count, output.read_text(errors="replace")[-5000:]
-
-
-def place(rank: int, count: int) -> dict[str, str]:
-    """What a launcher tells a process."""
-    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-
-
-def job(recipe: dict[str, Any], out: Path, model: Path, size: int | None = None, **others: Any) -> dict[str, Any]:
-    sized = {"per_device_train_batch_size": size} if size else {}
-    settings = {**recipe["settings"], **sized, **others.pop("settings", {})}
-    return {**recipe, "out": str(out), "model": str(model), "settings": settings, **others}
 
 
 def online(recipe: dict[str, Any], out: Path, model: Path, size: int) -> dict[str, Any]:
@@ -137,14 +85,14 @@ def wan(
 
 
 @pytest.fixture(scope="module")
-def alone(folder: Path, tiny_folder: Path, wan: Callable[[str], Path], python: str) -> Path:
+def alone(folder: Path, tiny_folder: Path, wan: Callable[[str], Path]) -> Path:
     """One process with the whole batch."""
     out = folder / "alone"
     jobs = [job(DPO, out / "dpo", tiny_folder, 4), online(GRPO, out / "grpo", tiny_folder, 8)]
     jobs.append(job(CAREFUL, out / "careful", tiny_folder, 4))
     jobs.append(job(DPO, out / "experts", wan("wan_experts"), 4, family="wan"))
     jobs.append(job(WHOLE, out / "whole", tiny_folder, 4))
-    launch(jobs, out, python, 1)
+    run_here(jobs)
     return out
 
 
@@ -158,7 +106,7 @@ def copies(folder: Path, tiny_folder: Path, wan: Callable[[str], Path], python: 
     jobs += [job(CAREFUL, out / "again", tiny_folder, 2, resume=str(out / "careful" / "checkpoint-3"))]
     jobs += [job(DPO, out / "experts", wan("wan_experts"), 2, family="wan")]
     jobs += [job(DPO, out / "bfloat16", wan("wan"), 2, family="wan", dtype="bfloat16")]
-    launch(jobs, out, python, 2)
+    launch(jobs, out, python)
     return out
 
 
@@ -173,25 +121,8 @@ def shards(folder: Path, tiny_folder: Path, wan: Callable[[str], Path], python: 
     jobs += [job(CAREFUL, out / "from-one", tiny_folder, 2, resume=str(alone / "careful" / "checkpoint-3"))]
     jobs += [job(DPO, out / "experts", wan("wan_experts"), 2, family="wan")]
     jobs += [job(DPO, out / "bfloat16", wan("wan"), 2, family="wan", dtype="bfloat16")]
-    launch(jobs, out, python, 2, **ACCELERATE_FSDP)
+    launch(jobs, out, python, **ACCELERATE_FSDP)
     return out
-
-
-def weights(run: Path) -> dict[str, Tensor]:
-    return load_file(run / "weights.safetensors")
-
-
-def told(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(file.read_text()) for file in sorted(run.glob("rank-*.json"))]
-
-
-def difference(left: Path, right: Path) -> float:
-    """Of the weights that began at zero, so that they are what training did: relative to their size."""
-    one, other = ({n: w for n, w in weights(run).items() if "lora_B" in n} for run in (left, right))
-    assert one.keys() == other.keys() and one
-    change = torch.cat([one[name].flatten() for name in one])
-    assert change.norm() > 0
-    return float((change - torch.cat([other[name].flatten() for name in one])).norm() / change.norm())
 
 
 def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
@@ -321,11 +252,11 @@ def test_shards_of_something_else_and_damaged_ones_are_refused(
 
 
 def test_shards_go_on_from_one_process_and_one_process_from_shards(
-    alone: Path, shards: Path, folder: Path, tiny_folder: Path, python: str
+    alone: Path, shards: Path, folder: Path, tiny_folder: Path
 ) -> None:
     """Adam's moments come along: the fourth step is the one that the other would have made."""
     resumed = job(CAREFUL, folder / "to-one", tiny_folder, 4, resume=str(shards / "careful" / "checkpoint-3"))
-    launch([resumed], folder / "to-one", python, 1)
+    run_here([resumed])
     for found, expected in ((folder / "to-one", shards / "careful"), (shards / "from-one", alone / "careful")):
         assert difference(expected, found) <= FLOAT32_SUMS
     assert [one["sharded"] for one in told(shards / "from-one")] == [True, True]

@@ -119,6 +119,7 @@ def until_step(space: Workspace, process: "subprocess.Popen[bytes]", log: Path, 
     raise AssertionError(f"step {step} was not reached: {log.read_text()[-4000:]}")
 
 
+@pytest.mark.slow
 def test_one_process_writes_and_all_stop_after_the_same_step(stopped: Run) -> None:
     checkpoint = stopped.last_checkpoint()
     assert checkpoint is not None
@@ -131,6 +132,7 @@ def test_one_process_writes_and_all_stop_after_the_same_step(stopped: Run) -> No
     assert json.loads(stopped.preflight.read_text())
 
 
+@pytest.mark.slow
 def test_one_process_finishes_what_two_began(
     stopped: Run, surroundings: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +144,7 @@ def test_one_process_finishes_what_two_began(
     assert find_adapter(stopped.workspace, adapter, "tiny").card.model == "tiny"
 
 
+@pytest.mark.slow
 def test_what_the_first_process_complains_of_ends_all(
     surroundings: dict[str, str], root: Path, python: str, tmp_path: Path
 ) -> None:

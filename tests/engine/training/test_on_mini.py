@@ -49,7 +49,7 @@ def held_out_warmth(trainer: Any) -> float:
     return float(np.mean(warmth([], clips)))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", ["nft", "grpo"])
+@pytest.mark.parametrize("kind", ["nft", pytest.param("grpo", marks=pytest.mark.slow)])
 def test_what_is_rewarded_comes_out_more(
     kind: str, mini_folder: Path, open_family: Callable[[Path], Any], tmp_path: Path
 ) -> None:
