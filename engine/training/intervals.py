@@ -5,6 +5,9 @@ share prompts and seeds are compared pair by pair. Percentiles of few prompts ar
 holds in 89 % of cases; of 4, in 80 %), so they are taken further out, as far as Student's t would go: 94 % and 87 %.
 No draw of 3 or 2 prompts goes far enough (75 % and 50 %): whoever acts by an interval asks for `LEAST_PROMPTS`.
 
+That is of normal changes. Intervals of skewed ones, which a few prompts make large, cover less: for 1,000 samples of
+4, 8, 16 and 32 exponential values 81, 91, 93 and 94 %, for log-normal ones (sigma 1) 78, 85, 87 and 89 %.
+
 source      Efron & Tibshirani 1993, ch. 13 (percentile intervals); Davison & Hinkley 1997, sec. 3.8 (clusters);
             Hesterberg, The American Statistician 69, 2015 (expanded percentiles)
 """
