@@ -25,6 +25,7 @@ from app.origin import Reach, SameOrigin
 from app.proxy import Forwarded
 from app.refusals import silent
 from app.run_media import run_routes
+from app.streams import StreamLimit
 from app.tabs.generate import GenerateTab
 from app.tabs.label import LabelTab
 from app.tabs.library import LibraryTab
@@ -163,6 +164,7 @@ def build_server(
     server.include_router(export_routes(desk, dependencies))
     server.add_api_route(LABEL_PAGE.rstrip("/"), lambda: RedirectResponse(LABEL_PAGE, 307), methods=["GET"])
     silent(server)
+    server.add_middleware(StreamLimit)
     if users is not None:
         server.add_middleware(Gate, users=users, given=lambda name, showing: was_given(desk.store, name, showing))
     # The last one added is the first to see a request.

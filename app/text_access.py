@@ -72,6 +72,8 @@ NOT_OPENED = (
 )
 NO_FOLDER = "--folder names a folder of this machine, but there is none at '{folder}'."
 
+MANY_STREAMS = "Too many tabs of this page are open: close some of them, then load this one again."
+
 # ---- Uploads
 NO_SPACE = "The disk of the machine that runs Dailies is full: free some space, then upload again."
 UPLOADS_BUSY = "Too many uploads are under way: try again in a few seconds."
