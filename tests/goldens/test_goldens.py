@@ -50,21 +50,28 @@ def recorded() -> Any:
     return json.loads((HERE / "workspace.json").read_text(encoding="utf-8"))
 
 
-def approximately(value: Any) -> Any:
-    """The same value, its floats compared with a tolerance."""
-    if isinstance(value, dict):
-        return {name: approximately(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [approximately(one) for one in value]
-    return pytest.approx(value, rel=RELATIVE, abs=1e-9) if isinstance(value, float) else value
+def lost(recorded: Any, found: Any, where: str = "") -> list[str]:
+    """What of a recorded value is missing or different. Objects may have new keys; floats agree within RELATIVE."""
+    if isinstance(recorded, dict) and isinstance(found, dict):
+        places = ((name, f"{where}/{name}") for name in recorded)
+        return [line for name, place in places for line in lost(recorded[name], found.get(name), place)]
+    if isinstance(recorded, list) and isinstance(found, list) and len(recorded) == len(found):
+        pairs = enumerate(zip(recorded, found, strict=True))
+        return [line for index, (left, right) in pairs for line in lost(left, right, f"{where}/{index}")]
+    same = found == (pytest.approx(recorded, rel=RELATIVE, abs=1e-9) if isinstance(recorded, float) else recorded)
+    return [] if same else [f"{where}: recorded {str(recorded)[:200]}, found {str(found)[:200]}"]
 
 
 @pytest.mark.slow
 def test_a_workspace_of_former_code_is_whole(opened: dict[str, Any]) -> None:
-    wanted = recorded()
-    assert opened["contents"].keys() == wanted.keys()
-    for name, one in wanted.items():
-        assert opened["contents"][name] == approximately(one), name
+    assert lost(recorded(), opened["contents"]) == []
+
+
+def test_losses_are_noticed() -> None:
+    found = {"a": [1, 2.0], "b": {"c": "x"}, "new": 1}
+    assert lost({"a": [1, 2.0], "b": {"c": "x"}}, found) == []
+    assert len(lost({"a": [1, 2.1], "b": {"c": "y", "d": 0}}, found)) == 3
+    assert len(lost({"a": [1]}, found)) == 1
 
 
 @pytest.mark.slow
