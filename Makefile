@@ -48,7 +48,7 @@ demo: install ## prompt -> clip -> reward report, without a browser; says where 
 	@$(python) -m engine.cli demo
 
 tour: install ## the whole story on mini from the first clip to a ranking (half an hour), ending in build/tour/report.html; ARGS=--short for three minutes
-	@$(python) -m engine.tour $(ARGS)
+	@$(python) -m examples.tour $(ARGS)
 
 test: install-dev ## install if needed, then run the test suite, without the slow and the browser tests
 	@$(pytest) $(ARGS)
@@ -77,7 +77,7 @@ fix: install-dev ## format, and mend what the linter can mend
 	@$(python) -m ruff check --fix .
 
 docs: install ## write README's tables, docs/config.md, and what the page knows of the trainers' settings, again from the code
-	@OMP_NUM_THREADS=1 $(python) -m engine.training.describe
+	@OMP_NUM_THREADS=1 $(python) -m tools.docs.trainer_settings
 	@$(python) tests/architecture/readme_tables.py
 	@$(python) tests/architecture/config_docs.py
 
@@ -91,8 +91,8 @@ matrix: install ## damage the reference clips in known ways, check every reward,
 	@$(python) -m engine.cli rewards matrix --write docs/rewards.md
 
 mini: install ## train and measure the embedded model anew (hours on a CPU; five minutes on a GPU with ARGS="--device cuda --data 3 --scale 16 --workers 12 --dit-steps 100000 --minutes 5")
-	@$(python) -m engine.mini.train $(ARGS)
-	@$(python) -m engine.mini.evaluate --out assets/mini/metrics.json
+	@$(python) -m tools.mini.train $(ARGS)
+	@$(python) -m tools.mini.evaluate --out assets/mini/metrics.json
 
 venv: $(VENV)/.pip ## make an empty .venv, for those who bring their own torch (ROCm)
 

@@ -10,17 +10,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from app import text_access
-from app.caretaker import Caretaker
-from app.desk import Desk
-from app.origin import Reach
-from app.users import Users, add_first_user
+from app.auth.users import Users, add_first_user
+from app.context import Desk
+from app.middleware.origin_check import Reach
+from app.queue_monitor import Caretaker
+from app.text import access
 from app.users_command import manage_users
-from engine.data.locks import try_lock
-from engine.data.old_totals import withdraw_old_totals
-from engine.data.store import copy_at_start
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError, DailiesError
+from engine.files.locks import try_lock
+from engine.runs.stale_totals import withdraw_old_totals
+from engine.storage.library import copy_at_start
+from engine.workspace import Workspace
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -57,7 +57,7 @@ def check_reach(host: str, *, has_auth: bool) -> None:
     except ValueError:
         is_near = False
     if not (is_near or has_auth):
-        raise ConfigError(text_access.OPEN_TO_ALL.format(host=host))
+        raise ConfigError(access.OPEN_TO_ALL.format(host=host))
 
 
 def make_first_user(path: Path | None, name: str) -> None:
@@ -66,16 +66,16 @@ def make_first_user(path: Path | None, name: str) -> None:
     Raises ConfigError without a users file, or for a name that cannot be a user's.
     """
     if path is None:
-        raise ConfigError(text_access.FIRST_USER_NEEDS_FILE)
+        raise ConfigError(access.FIRST_USER_NEEDS_FILE)
     password = add_first_user(path, name)
     if password is not None:
-        log.warning(text_access.FIRST_USER.format(path=path, name=name, password=password))
+        log.warning(access.FIRST_USER.format(path=path, name=name, password=password))
 
 
 def read_reach(options: argparse.Namespace) -> Reach:
     """Raises ConfigError when the words about addresses do not fit."""
     if options.proxy and not options.public_url:
-        raise ConfigError(text_access.PROXY_WITHOUT_URL)
+        raise ConfigError(access.PROXY_WITHOUT_URL)
     return Reach(host=options.host, public_url=options.public_url, proxies=tuple(options.proxy))
 
 
@@ -83,7 +83,7 @@ def read_folders(options: argparse.Namespace) -> tuple[Path, ...]:
     """Raises ConfigError for a folder that is not there."""
     for folder in options.folder:
         if not folder.is_dir():
-            raise ConfigError(text_access.NO_FOLDER.format(folder=folder))
+            raise ConfigError(access.NO_FOLDER.format(folder=folder))
     return tuple(folder.resolve() for folder in options.folder)
 
 
@@ -126,10 +126,11 @@ def serve(options: argparse.Namespace) -> None:
         Caretaker(desk.queue).start()
         import uvicorn
 
-        from app.shell import build_server
+        from app.page import build_server
 
         application = build_server(desk, users=users, reach=reach)
-        # `app.proxy` sees to the forwarding headers; uvicorn would trust them from this machine by itself.
+        # `app.middleware.proxy_headers` sees to the forwarding headers; uvicorn would trust them from this machine by
+        # itself.
         server = uvicorn.Server(uvicorn.Config(application, log_level="warning", proxy_headers=False))
         address = reach.public_url or url_of(*listening.getsockname()[:2])
         log.info("Dailies is at %s, workspace %s.", address, workspace.root)

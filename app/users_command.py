@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from app import text_access
-from app.users import ROLES, Users, add_user, remove_user
+from app.auth.users import ROLES, Users, add_user, remove_user
+from app.text import access
 from engine.errors import ConfigError
 
 
@@ -47,7 +47,7 @@ def read_password(name: str) -> str:
     """Typed twice where somebody sits at a terminal, else the first line of the standard input."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
-    first = getpass.getpass(text_access.PASSWORD.format(name=name))
-    if first != getpass.getpass(text_access.AGAIN):
-        raise ConfigError(text_access.DIFFERENT)
+    first = getpass.getpass(access.PASSWORD.format(name=name))
+    if first != getpass.getpass(access.AGAIN):
+        raise ConfigError(access.DIFFERENT)
     return first

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewards.base import RewardResult, RewardSpec
 from rewards.clip import Clip
 from rewards.errors import DailiesError, RewardError, RewardUnavailable
 from rewards.mix import Mix, RewardReport, read_mix
+from rewards.spec import RewardResult, RewardSpec
 
 if TYPE_CHECKING:
     from rewards.suite import RewardSuite
@@ -42,18 +42,18 @@ __all__ = [
 ]
 
 REWARDS: dict[str, str] = {
-    "t_lpips": "rewards.t_lpips",
-    "flow_smoothness": "rewards.flow_smoothness",
-    "fvd_lite": "rewards.fvd_lite",
-    "identity_lock": "rewards.identity_lock",
-    "structure_constancy": "rewards.structure_constancy",
-    "clip_vid": "rewards.clip_vid",
-    "caption_consistency": "rewards.caption_consistency",
-    "seam": "rewards.seam",
-    "loop_break": "rewards.loop_break",
-    "aesthetic": "rewards.aesthetic",
-    "framing": "rewards.framing",
-    "novelty_after_k": "rewards.novelty_after_k",
+    "t_lpips": "rewards.metrics.t_lpips",
+    "flow_smoothness": "rewards.metrics.flow_smoothness",
+    "fvd_lite": "rewards.metrics.fvd_lite",
+    "identity_lock": "rewards.metrics.identity_lock",
+    "structure_constancy": "rewards.metrics.structure_constancy",
+    "clip_vid": "rewards.metrics.clip_vid",
+    "caption_consistency": "rewards.metrics.caption_consistency",
+    "seam": "rewards.metrics.seam",
+    "loop_break": "rewards.metrics.loop_break",
+    "aesthetic": "rewards.metrics.aesthetic",
+    "framing": "rewards.metrics.framing",
+    "novelty_after_k": "rewards.metrics.novelty_after_k",
 }
 DEFAULT_FPS = 8.0
 

@@ -3,16 +3,16 @@
 import importlib
 
 PIECES = {
-    "flow": ("rewards.flow:FLOWS",),
-    "frames": ("rewards.embedding:EMBEDDERS",),
-    "subject": ("rewards.subject:FINDERS",),
-    "lpips": ("rewards.perceptual:PERCEPTUALS",),
-    "video": ("rewards.fvd_lite:NETWORKS",),
-    "identity": ("rewards.faces:FACE_NETWORKS", "rewards.identity_lock:WITHOUT_FACES"),
-    "clip": ("rewards.open_clip_net:CHOICES",),
-    "captions": ("rewards.captions:CHOICES",),
-    "seam": ("rewards.seam:BACKENDS",),
-    "aesthetic": ("rewards.aesthetic:BACKENDS",),
+    "flow": ("rewards.vision.flow:FLOWS",),
+    "frames": ("rewards.networks.frame_embedding:EMBEDDERS",),
+    "subject": ("rewards.vision.subject:FINDERS",),
+    "lpips": ("rewards.networks.perceptual:PERCEPTUALS",),
+    "video": ("rewards.metrics.fvd_lite:NETWORKS",),
+    "identity": ("rewards.networks.faces:FACE_NETWORKS", "rewards.metrics.identity_lock:WITHOUT_FACES"),
+    "clip": ("rewards.networks.open_clip_model:CHOICES",),
+    "captions": ("rewards.networks.captions:CHOICES",),
+    "seam": ("rewards.metrics.seam:BACKENDS",),
+    "aesthetic": ("rewards.metrics.aesthetic:BACKENDS",),
 }
 """Where the names of each piece's back ends are, "module:collection" each."""
 

@@ -1,9 +1,9 @@
 """Raw measurements to 0..1 by anchors that are frozen in `assets/calibration/calibration.json`.
 
 An anchor pair says what a bad clip and what a good clip measured; between them the map is linear, beyond them flat.
-The anchors are never taken from the clips being scored. `python -m rewards.calibrate` makes the file and records there
-which clips and which command made it. A *set* is one domain: "real" (filmed or photo-real clips) or "mini" (the flat
-shapes of the embedded model).
+The anchors are never taken from the clips being scored. `python -m tools.rewards.calibrate` makes the file and records
+there which clips and which command made it. A *set* is one domain: "real" (filmed or photo-real clips) or "mini" (the
+flat shapes of the embedded model).
 """
 
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ class Calibration:
         anchors = self.anchors.get(measurement) or PUBLISHED.get(measurement)
         if anchors is None:
             raise RewardError(
-                f"The calibration {self.name} has no anchors for {measurement!r}: run `python -m rewards.calibrate`."
+                f"The calibration {self.name} has no anchors for {measurement!r}: run `python -m tools.rewards.calibrate`."
             )
         mapped = np.clip((np.asarray(raw, np.float64) - anchors.bad) / (anchors.good - anchors.bad), 0, 1)
         return mapped if isinstance(raw, np.ndarray) else float(mapped)
@@ -105,7 +105,9 @@ def read_calibration(domain: str = "real", path: Path = PATH) -> Calibration:
     try:
         file = CalibrationFile.model_validate_json(path.read_text(encoding="utf8"))
     except (OSError, ValidationError) as error:
-        raise RewardError(f"The calibration file {path} cannot be read: run `python -m rewards.calibrate`.") from error
+        raise RewardError(
+            f"The calibration file {path} cannot be read: run `python -m tools.rewards.calibrate`."
+        ) from error
     if domain not in file.sets:
         raise RewardError(f"There is no calibration set {domain!r}; the file has {', '.join(sorted(file.sets))}.")
     return Calibration(name=f"{domain}-{file.version}", anchors=file.sets[domain].anchors)

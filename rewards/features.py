@@ -18,9 +18,9 @@ import numpy as np
 
 from rewards.calibration import Calibration, read_calibration
 from rewards.clip import Clip
-from rewards.embedding import DEFAULT, FrameEmbedder, open_embedder
 from rewards.errors import RewardError
-from rewards.flow import (
+from rewards.networks.frame_embedding import DEFAULT, FrameEmbedder, open_embedder
+from rewards.vision.flow import (
     DisFlow,
     FlowBackend,
     contrast_axis,

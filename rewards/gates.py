@@ -3,14 +3,14 @@
 Each gate is 1 for a clip that has nothing to hide and falls smoothly to 0. Stability rewards multiply their value by
 the motion gate themselves (a frozen clip is perfectly stable and worthless); a mix multiplies its total by all of
 them, each with the strength that its preset gives. A prompt that asks for a still picture opens the motion and the
-liveness gate, one that asks for a loop the loop gate (rewards/wishes.py).
+liveness gate, one that asks for a loop the loop gate (rewards/prompt_intent.py).
 
     motion      share of time in which the fastest 5 % move: VBench's dynamic_degree (arXiv:2311.17982) made continuous
-    liveness    whether more moves than the camera and one rigid piece (rewards/liveness.py)
+    liveness    whether more moves than the camera and one rigid piece (rewards/vision/liveness.py)
     sharpness   how much a small blur would still take away from the edges (Crete et al. 2007, doi:10.1117/12.702790),
                 and whether edges and colours are exaggerated
     cut         the worst step that flow cannot explain and that stands out from the rest and from the steps beside it
-    loop        the same pictures again (rewards/repetition.py): good ones, repeated, would else pay for ever
+    loop        the same pictures again (rewards/vision/repetition.py): good ones, repeated, would else pay for ever
 """
 
 from dataclasses import asdict, dataclass
@@ -19,11 +19,11 @@ import cv2
 import numpy as np
 
 from rewards.features import ClipFeatures
-from rewards.flow import contrast_axis, to_gray
-from rewards.liveness import measure_liveness
-from rewards.repetition import LEAST_FRAMES, REPEATS, find_repetition
-from rewards.series import smoothstep, soften
-from rewards.wishes import Wishes, read_wishes
+from rewards.prompt_intent import Wishes, read_wishes
+from rewards.time_series import smoothstep, soften
+from rewards.vision.flow import contrast_axis, to_gray
+from rewards.vision.liveness import measure_liveness
+from rewards.vision.repetition import LEAST_FRAMES, REPEATS, find_repetition
 
 SPEED_PX_S = (4.0, 24.0)  # px of 256 a second: nothing moves .. moves (VBench's own threshold is 48, a yes or no)
 MOVING_SHARE = 0.5  # moving half of the time is moving

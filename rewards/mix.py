@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rewards.base import RewardResult
 from rewards.errors import RewardError
+from rewards.spec import RewardResult
 from rewards.text_files import EncodingError, read_text, split_lines
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]

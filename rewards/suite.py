@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from rewards import load_reward
-from rewards.base import RewardResult, not_applicable
 from rewards.calibration import read_calibration, report_calibration
 from rewards.clip import Clip
 from rewards.errors import RewardError, RewardUnavailable
 from rewards.features import ClipFeatures
-from rewards.flow import FlowBackend, open_flow
 from rewards.gates import measure_gates
 from rewards.mix import Mix, RewardReport, check_backends, combine
+from rewards.spec import RewardResult, not_applicable
+from rewards.vision.flow import FlowBackend, open_flow
 
 GROUP_CLIPS = 8  # 64 frames of 256x256 with all shared pieces take about 0.2 GB a clip
 

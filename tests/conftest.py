@@ -22,14 +22,14 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
-    from engine.data.store import Store
-    from engine.data.workspace import Workspace
+    from engine.storage.library import Store
+    from engine.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 POSTGRES_URL = os.environ.get("DAILIES_TEST_POSTGRES_URL")
 
 # The shapes written in the maths modules are checked while testing, and cost nothing in use.
-install_import_hook(["engine.sampling.step", "engine.algorithms"], "beartype.beartype")
+install_import_hook(["engine.sampling.steps", "engine.algorithms"], "beartype.beartype")
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("repeatable")
@@ -71,7 +71,7 @@ def own_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def workspace(own_workspace: Path) -> "Workspace":
     """The test's workspace with its folders made."""
-    from engine.data.workspace import Workspace
+    from engine.workspace import Workspace
 
     return Workspace(own_workspace).prepare()
 
@@ -84,7 +84,7 @@ def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         return
     from sqlalchemy import create_engine, text
 
-    from engine.data.database import parse_url
+    from engine.storage.database import parse_url
 
     url, schema = parse_url(str(POSTGRES_URL)), f"test_{secrets.token_hex(6)}"
     engine = create_engine(url)
@@ -101,7 +101,7 @@ def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def store(workspace: "Workspace", database: str) -> "Iterator[Store]":
     """The open store of the test's workspace."""
-    from engine.data.store import Store
+    from engine.storage.library import Store
 
     store = Store(workspace)
     yield store

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from engine.data.store import Store
-from engine.data.tables import METADATA
+from engine.storage.library import Store
+from engine.storage.schema import METADATA
 
 # Locks, logs and the database's own files change with every look; scratch folders are asserted to be empty.
 PASSING = ("worker", "jobs", "backups", "cache")

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from app import text_system as text
 from app.components.files import Component
+from app.text import system as text
 
 
 class ActionTable(Component):

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from app import text
 from app.components.files import Component
+from app.text import general
 
 
 class ClipFacts(Component):
@@ -14,4 +14,4 @@ class ClipFacts(Component):
     """
 
     def __init__(self, name: str, part: Literal["head", "details", "alone"], *, render: bool = True) -> None:
-        super().__init__("clip_facts", words=text.FACTS_WORDS, elem_id=name, part=part, render=render)
+        super().__init__("clip_facts", words=general.FACTS_WORDS, elem_id=name, part=part, render=render)

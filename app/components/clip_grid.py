@@ -2,8 +2,8 @@
 
 from typing import Any, Literal
 
-from app import text
 from app.components.files import Component
+from app.text import general
 
 
 class ClipGrid(Component):
@@ -16,4 +16,4 @@ class ClipGrid(Component):
     def __init__(
         self, name: str, mode: Literal["library", "takes"], value: dict[str, Any] | None = None, *, render: bool = True
     ) -> None:
-        super().__init__("clip_grid", value, words=text.GRID_WORDS, elem_id=name, mode=mode, render=render)
+        super().__init__("clip_grid", value, words=general.GRID_WORDS, elem_id=name, mode=mode, render=render)

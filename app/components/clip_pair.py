@@ -3,8 +3,8 @@
 
 from typing import Any
 
-from app import text
 from app.components.files import Component
+from app.text import general
 
 
 class ClipPair(Component):
@@ -15,4 +15,4 @@ class ClipPair(Component):
 
     def __init__(self, name: str, *, reveals: bool = False, render: bool = True) -> None:
         more: dict[str, Any] = {"name": name, "reveals": reveals}
-        super().__init__("clip_pair", words=text.PLAYER_WORDS, elem_id=f"{name}-player", render=render, **more)
+        super().__init__("clip_pair", words=general.PLAYER_WORDS, elem_id=f"{name}-player", render=render, **more)

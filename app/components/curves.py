@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from app import text_monitor as text
 from app.components.files import Component
-from app.figures import SERIES
-from app.guard import told
-from app.views.curves import CurveFeed
+from app.events import told
+from app.plots.scores import SERIES
+from app.text import monitor as text
+from app.views.training.metric_charts import CurveFeed
 
 
 class Curves(Component):

@@ -3,13 +3,13 @@
 from collections.abc import Collection
 from typing import Any
 
-from app import text_jobs
 from app.components.files import Component
-from app.desk import Desk
-from app.guard import told
-from app.once import once
+from app.context import Desk
+from app.events import told
+from app.middleware.idempotency import once
+from app.text import jobs
 from app.views.jobs import strip
-from engine.jobs import trainee
+from engine.jobs.handlers import train_process
 
 
 class JobStrip(Component):
@@ -28,7 +28,7 @@ class JobStrip(Component):
             return strip(desk, kind)
 
         def kill(job_id: str) -> dict[str, Any]:
-            trainee.kill(desk.queue, job_id)
+            train_process.kill(desk.queue, job_id)
             return strip(desk, kind)
 
         def again(job_id: str) -> dict[str, Any]:
@@ -39,7 +39,7 @@ class JobStrip(Component):
         super().__init__(
             "job_strip",
             {"jobs": [], "at": 0},
-            words=text_jobs.STRIP_WORDS,
+            words=jobs.STRIP_WORDS,
             elem_id=name,
             server_functions=functions,
             before=["job_voice"],

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from app import text_label
 from app.components.files import Component
+from app.text import labelling
 
 
 class LabelDesk(Component):
     """`value` is {campaign, at}: the campaign to show, where the person has not chosen another one since.
 
-    It talks to `app.voting` by itself. Events: choose_campaign {id}.
+    It talks to `app.api.votes` by itself. Events: choose_campaign {id}.
     """
 
     def __init__(self, name: str, *, offers_new: bool = True, render: bool = True) -> None:
@@ -17,7 +17,7 @@ class LabelDesk(Component):
         super().__init__(
             "clip_pair",
             {},
-            words=text_label.DESK_WORDS,
+            words=labelling.DESK_WORDS,
             elem_id=name,
             around="label_desk",
             around_before=("label_post", "label_past"),

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from app import text, text_notices
 from app.components.files import Component
-from app.desk import Desk
-from app.guard import told
-from app.views import notices
+from app.context import Desk
+from app.events import told
+from app.text import general, notices
+from app.views import notifications
 
 
 class Masthead(Component):
@@ -17,15 +17,15 @@ class Masthead(Component):
 
     def __init__(self, desk: Desk, *, render: bool = True) -> None:
         def news(seen: dict[str, Any]) -> dict[str, Any]:
-            return notices.news(desk, seen or {})
+            return notifications.news(desk, seen or {})
 
-        value = {"workspace": str(desk.workspace.root), "notice": text.SHARED_WORKSPACE if desk.shared else ""}
+        value = {"workspace": str(desk.workspace.root), "notice": general.SHARED_WORKSPACE if desk.shared else ""}
         words: dict[str, Any] = {
-            "title": text.TITLE,
-            "tagline": text.TAGLINE,
-            "theme": text.LIGHT_OR_DARK,
-            "workspace": text.WORKSPACE,
-            "bell": text_notices.BELL,
+            "title": general.TITLE,
+            "tagline": general.TAGLINE,
+            "theme": general.LIGHT_OR_DARK,
+            "workspace": general.WORKSPACE,
+            "bell": notices.BELL,
         }
         super().__init__(
             "masthead",

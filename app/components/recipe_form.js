@@ -1,5 +1,5 @@
-// A recipe as a form. `props.value` = {recipes, curricula, about, offered, settings: [see app/views/recipe.py], choices}, or
-// with `stages` instead of `offered` and `settings` (app/views/curricula.py). The server is asked what the choices need
+// A recipe as a form. `props.value` = {recipes, curricula, about, offered, settings: [see app/views/training/train_form.py], choices}, or
+// with `stages` instead of `offered` and `settings` (app/views/training/curricula.py). The server is asked what the choices need
 // after each change. Event: run_filed {run}.
 const { words } = props;
 const { stamp } = window.dailies;

@@ -3,44 +3,47 @@
 from collections.abc import Callable
 from typing import Any
 
-from app import text_train
 from app.components.files import Component
-from app.desk import Desk
-from app.guard import told
-from app.once import once
-from app.views import curricula, recipe
+from app.context import Desk
+from app.events import told
+from app.middleware.idempotency import once
+from app.text import training
+from app.views.training import curricula, train_form
 
 
 class RecipeForm(Component):
-    """`value` comes from `app.views.recipe.opened`. Event: run_filed {run}, "" when only a check was filed."""
+    """`value` comes from `app.views.training.train_form.opened`. Event.
+
+    Run_filed {run}, "" when only a check was filed.
+    """
 
     def __init__(self, name: str, desk: Desk, *, render: bool = True) -> None:
         def open(key: str) -> dict[str, Any]:
-            return curricula.opened(key) if key.startswith(recipe.CURRICULUM) else recipe.opened(desk, key)
+            return curricula.opened(key) if key.startswith(train_form.CURRICULUM) else train_form.opened(desk, key)
 
         def offered(_: Any = None) -> dict[str, Any]:
-            return recipe.offered(desk)
+            return train_form.offered(desk)
 
-        def outlook(choices: recipe.Chosen) -> dict[str, Any]:
-            return (curricula if choices.get(curricula.NAME) else recipe).outlook(desk, choices)
+        def outlook(choices: train_form.Chosen) -> dict[str, Any]:
+            return (curricula if choices.get(curricula.NAME) else train_form).outlook(desk, choices)
 
-        def queue(choices: recipe.Chosen) -> dict[str, Any]:
-            return (curricula if choices.get(curricula.NAME) else recipe).queue(desk, choices)
+        def queue(choices: train_form.Chosen) -> dict[str, Any]:
+            return (curricula if choices.get(curricula.NAME) else train_form).queue(desk, choices)
 
-        def check(choices: recipe.Chosen) -> dict[str, Any]:
-            return recipe.check(desk, choices)
+        def check(choices: train_form.Chosen) -> dict[str, Any]:
+            return train_form.check(desk, choices)
 
         def verdicts(job_id: str) -> dict[str, Any]:
-            return recipe.verdicts(desk, job_id)
+            return train_form.verdicts(desk, job_id)
 
-        def save(choices: recipe.Chosen) -> dict[str, Any]:
-            return recipe.save(desk, choices)
+        def save(choices: train_form.Chosen) -> dict[str, Any]:
+            return train_form.save(desk, choices)
 
         functions: list[Callable[..., Any]] = [open, offered, outlook, once(queue), once(check), verdicts, once(save)]
         super().__init__(
             "recipe_form",
             {},
-            words={**text_train.FORM_WORDS, "shares": text_train.SHARES},
+            words={**training.FORM_WORDS, "shares": training.SHARES},
             elem_id=name,
             server_functions=[told(function) for function in functions],
             render=render,

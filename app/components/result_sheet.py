@@ -1,10 +1,10 @@
 """A campaign in figures: how far it is, how well people agree, a row a labeller, and the exports."""
 
-from app import text_label
 from app.components.files import Component
-from app.desk import Desk
-from app.guard import told
-from engine.data.campaigns import Campaigns
+from app.context import Desk
+from app.events import told
+from app.text import labelling
+from engine.labelling.campaigns import Campaigns
 
 
 class ResultSheet(Component):
@@ -20,5 +20,5 @@ class ResultSheet(Component):
             return campaigns.pulse(str(campaign_id))
 
         super().__init__(
-            "result_sheet", words=text_label.SHEET_WORDS, elem_id=name, server_functions=[told(pulse)], render=render
+            "result_sheet", words=labelling.SHEET_WORDS, elem_id=name, server_functions=[told(pulse)], render=render
         )

@@ -1,4 +1,4 @@
-// Curricula under way and over. `props.value` = {curricula: [see app/views/stages.py]}. Asks `server.news()` for what is
+// Curricula under way and over. `props.value` = {curricula: [see app/views/training/curriculum_progress.py]}. Asks `server.news()` for what is
 // new while one of them is under way and somebody can see it.
 const { words } = props;
 const $ = (selector) => element.querySelector(selector);

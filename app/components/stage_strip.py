@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from app import text_monitor as text
 from app.components.files import Component
-from app.desk import Desk
-from app.guard import told
-from app.once import once
-from app.views.stages import resume, strip
+from app.context import Desk
+from app.events import told
+from app.middleware.idempotency import once
+from app.text import monitor as text
+from app.views.training.curriculum_progress import resume, strip
 
 
 class StageStrip(Component):
-    """`value` comes from `app.views.stages.strip`."""
+    """`value` comes from `app.views.training.curriculum_progress.strip`."""
 
     def __init__(self, name: str, desk: Desk, *, render: bool = True) -> None:
         def news(_: Any = None) -> dict[str, Any]:

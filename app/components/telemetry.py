@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from app import text_system as text
 from app.components.files import Component
-from app.figures import SERIES
-from app.guard import told
+from app.events import told
+from app.plots.scores import SERIES
+from app.text import system as text
 from app.views.system import telemetry
-from engine.hardware.telemetry import Sampler
+from engine.hardware.telemetry.monitor import Sampler
 
 
 class TelemetryPanel(Component):

@@ -1,4 +1,4 @@
-// What waits and runs, and the runs. `props.value` = {jobs, paused, runs, at}, see app/views/run_board.py. Asks for news
+// What waits and runs, and the runs. `props.value` = {jobs, paused, runs, at}, see app/views/training/runs.py. Asks for news
 // while something is active and somebody can see it. Event: clone_run {run}.
 const { words } = props;
 const { fill, rows, visible } = window.dailies;

@@ -4,16 +4,16 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from app import text_train
 from app.components.files import Component
-from app.desk import Desk
-from app.guard import told
-from app.once import once, request_key
-from app.views import run_board
+from app.context import Desk
+from app.events import told
+from app.middleware.idempotency import once, request_key
+from app.text import training
+from app.views.training import runs
 from engine.errors import ConfigError
-from engine.jobs import runs, trainee
-from engine.jobs.local import keep_going
+from engine.jobs.handlers import run_actions, train_process
 from engine.jobs.spec import PRIORITIES
+from engine.jobs.worker_control import keep_going
 
 
 class Place(TypedDict):
@@ -43,14 +43,14 @@ class Search(TypedDict):
 
 
 class TrainBoard(Component):
-    """`value` comes from `app.views.run_board.board`. Events: clone_run {run}, use_adapter {run},
+    """`value` comes from `app.views.training.runs.board`. Events: clone_run {run}, use_adapter {run},
     watch_run."""
 
     def __init__(self, name: str, desk: Desk, *, render: bool = True) -> None:
         super().__init__(
             "train_board",
             {},
-            words={**text_train.BOARD_WORDS, "priorities": text_train.PRIORITIES},
+            words={**training.BOARD_WORDS, "priorities": training.PRIORITIES},
             elem_id=name,
             server_functions=[told(function) for function in functions(desk)],
             render=render,
@@ -61,7 +61,7 @@ def functions(desk: Desk) -> list[Any]:
     """What the script may ask for; all but `log` answer with the board as it is then."""
 
     def news(_: Any = None) -> dict[str, Any]:
-        return run_board.board(desk)
+        return runs.board(desk)
 
     def move(where: Place) -> dict[str, Any]:
         desk.queue.move(where["id"], where["to"])
@@ -78,7 +78,7 @@ def functions(desk: Desk) -> list[Any]:
         return news()
 
     def kill(job_id: str) -> dict[str, Any]:
-        trainee.kill(desk.queue, job_id)
+        train_process.kill(desk.queue, job_id)
         return news()
 
     def pause(_: Any = None) -> dict[str, Any]:
@@ -91,14 +91,14 @@ def functions(desk: Desk) -> list[Any]:
 
     def cancel_pending(_: Any = None) -> dict[str, Any]:
         cancelled = desk.queue.cancel_waiting()
-        return run_board.board(desk, text_train.cancelled(len(cancelled)))
+        return runs.board(desk, training.cancelled(len(cancelled)))
 
     def cancel_others(_: Any = None) -> dict[str, Any]:
         cancelled = desk.queue.cancel_all_but_current()
-        return run_board.board(desk, text_train.cancelled(len(cancelled)))
+        return runs.board(desk, training.cancelled(len(cancelled)))
 
     def resume(run_id: str) -> dict[str, Any]:
-        runs.resume(desk.queue, run_id, request_key())
+        run_actions.resume(desk.queue, run_id, request_key())
         keep_going(desk.queue)
         return news()
 
@@ -106,11 +106,11 @@ def functions(desk: Desk) -> list[Any]:
         steps = order["steps"]
         if not isinstance(steps, int):
             raise ConfigError(f"A run is extended by a whole number of updates, but got {steps}.")
-        runs.extend(desk.queue, order["id"], steps, request_key())
+        run_actions.extend(desk.queue, order["id"], steps, request_key())
         return news()
 
     def log(asked: Search) -> dict[str, Any]:
-        return run_board.log(desk, asked["id"], asked["word"])
+        return runs.log(desk, asked["id"], asked["word"])
 
     changing = (move, prioritise, cancel, kill, pause, go_on, cancel_pending, cancel_others, resume, extend)
     return [news, *(once(function) for function in changing), log]

@@ -8,26 +8,26 @@ from typing import Any
 
 import gradio as gr
 
-from app import text
 from app.components.clip_facts import ClipFacts
 from app.components.clip_grid import ClipGrid
 from app.components.clip_pair import ClipPair
 from app.components.job_strip import JobStrip
 from app.components.keyframe_strip import KeyframeStrip, uploaded
 from app.components.welcome import Welcome
-from app.desk import Desk
-from app.forms import Order, RequestForm, adapter_names, draw_seed, filled, settings_of
-from app.guard import on, warn
-from app.once import once
-from app.views import keyframes, stage
+from app.context import Desk
+from app.events import on, warn
+from app.forms.generation_form import Order, RequestForm, adapter_names, draw_seed, filled, settings_of
+from app.middleware.idempotency import once
+from app.text import general
+from app.views import clip_panel, keyframes
 from app.views.jobs import clip_ids, strip
-from engine.data.adapters import find_adapter, newest_of_runs
-from engine.data.pictures import import_picture
-from engine.data.runs import Run
-from engine.data.store import ClipRecord
 from engine.errors import StoreError
-from engine.generation.request import GenerationRequest
 from engine.jobs.spec import JobSpec
+from engine.request import GenerationRequest
+from engine.runs.adapters import find_adapter, newest_of_runs
+from engine.runs.run import Run
+from engine.storage.images import import_picture
+from engine.storage.library import ClipRecord
 
 KIND, KEYFRAMES = "generate", "keyframes"
 KINDS = (KIND, KEYFRAMES)
@@ -98,7 +98,7 @@ class GenerateTab:
             form.inputs,
             [form.fields["prompt"], self.jobs, form.fields["seed"]],
         )
-        for button, words in zip(form.examples, text.EXAMPLE_PROMPTS, strict=True):
+        for button, words in zip(form.examples, general.EXAMPLE_PROMPTS, strict=True):
             on(button.click, lambda words=words: words, None, form.fields["prompt"])
         on(self.jobs.job_ended, self.show_job, None, self.outputs)
         on(self.takes.open_clip, self.show_take, self.takes, self.outputs)
@@ -124,7 +124,7 @@ class GenerateTab:
 
     def first_clip(self, *values: Any) -> list[Any]:
         """An example of the form's, as it stands otherwise."""
-        prompt = text.EXAMPLE_PROMPTS[0]
+        prompt = general.EXAMPLE_PROMPTS[0]
         return [prompt, *self.submit(*({**filled(values), "prompt": prompt}).values())]
 
     def use_adapter(self, run_id: str) -> list[Any]:
@@ -150,7 +150,7 @@ class GenerateTab:
     def _file(self, order: Order) -> None:
         self.desk.file(JobSpec.generate(order.requests, order.mix))
         if order.notes:
-            warn(text.unread(order.notes))
+            warn(general.unread(order.notes))
 
     # ---- Keyframes, before the rest is made
     def draw_keyframes(self, *values: Any) -> dict[str, Any]:
@@ -211,9 +211,9 @@ class GenerateTab:
 
     def compare(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
         """A few takes in step."""
-        records = stage.in_order(self.desk.store, [card["id"] for card in shown["cards"]])
+        records = clip_panel.in_order(self.desk.store, [card["id"] for card in shown["cards"]])
         chosen = [record for record in records if record.id in event.ids]
-        return self._outputs(stage.several(self.desk.store, chosen), stage.takes(records, None))
+        return self._outputs(clip_panel.several(self.desk.store, chosen), clip_panel.takes(records, None))
 
     def use_settings(self, event: gr.EventData) -> list[Any]:
         return self.fill(self.desk.store.clip(event.id))
@@ -230,12 +230,12 @@ class GenerateTab:
         return self._show(ids, shown["current"] or event.id)
 
     def _show(self, ids: Sequence[str], current: str | None = None) -> list[Any]:
-        records = stage.in_order(self.desk.store, ids)
+        records = clip_panel.in_order(self.desk.store, ids)
         if not records:
-            return self._outputs(stage.NOTHING, stage.takes([], None))
+            return self._outputs(clip_panel.NOTHING, clip_panel.takes([], None))
         shown = next((record for record in records if record.id == current), records[0])
         rest = [record for record in records if record is not shown]
-        return self._outputs(stage.one(self.desk.store, shown, ACTIONS, rest), stage.takes(records, shown.id))
+        return self._outputs(clip_panel.one(self.desk.store, shown, ACTIONS, rest), clip_panel.takes(records, shown.id))
 
     def _said(self, there: bool) -> str:
         """What the stage says besides takes, see `Welcome`."""
@@ -243,7 +243,7 @@ class GenerateTab:
             return ""
         return "empty" if self.desk.store.count() or self.desk.queue.list(limit=1) else "new"
 
-    def _outputs(self, view: stage.View, takes: dict[str, Any]) -> list[Any]:
+    def _outputs(self, view: clip_panel.View, takes: dict[str, Any]) -> list[Any]:
         there = bool(view.player["clips"])
         plots = [gr.update(value=plot, visible=plot is not None) for plot in (view.bars, view.timeline)]
         return [self._said(there), gr.update(visible=there), view.player, view.facts, *plots, takes]

@@ -6,25 +6,25 @@ from typing import Any
 
 import gradio as gr
 
-from app import text_label as text
 from app.components.job_strip import JobStrip
 from app.components.label_desk import LabelDesk
 from app.components.result_sheet import ResultSheet
-from app.desk import Desk
-from app.forms import MAX_TAKES, default_mix, mix_choices, model_choices, preferred
-from app.guard import note, on, warn
-from app.once import once, request_key
+from app.context import Desk
+from app.events import note, on, warn
+from app.forms.generation_form import MAX_TAKES, default_mix, mix_choices, model_choices, preferred
+from app.middleware.idempotency import once, request_key
+from app.text import labelling as text
 from app.views import campaigns as view
-from app.views import sets
+from app.views import clip_sets
 from app.views.jobs import strip
-from engine.data.archives import import_archive
-from engine.data.campaign_spec import AXES
-from engine.data.campaigns import Campaigns
-from engine.data.votes_csv import import_votes
 from engine.errors import ConfigError
-from engine.generation.request import GenerationRequest
-from engine.jobs.campaign_clips import create_campaign, file_missing
-from engine.jobs.local import ensure_worker
+from engine.jobs.handlers.campaign_clips import create_campaign, file_missing
+from engine.jobs.worker_control import ensure_worker
+from engine.labelling.campaign_spec import AXES
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.pair_archives import import_archive
+from engine.labelling.vote_csv import import_votes
+from engine.request import GenerationRequest
 
 KIND = "generate"
 RESULTS = "label-results"  # the line of the events that fill the results
@@ -97,8 +97,8 @@ class LabelTab:
                 self.mix = gr.Dropdown(mixes, value=preferred(mixes, first or ""), label=text.MIX)
         with gr.Column(visible=False) as self.of_clips:
             which = gr.Dropdown(
-                sets.choices(self.desk),
-                value=sets.NEWEST,
+                clip_sets.choices(self.desk),
+                value=clip_sets.NEWEST,
                 label=text.WHICH,
                 info=text.WHICH_HINT,
                 elem_id="campaign-which",
@@ -142,7 +142,7 @@ class LabelTab:
     def offer(self, which: str) -> list[Any]:
         """The form with the adapters and folders that there are now, and the clips that were chosen for it."""
         entrants = gr.update(choices=view.entrant_choices(self.desk, self.models))
-        return [entrants, gr.update(choices=sets.choices(self.desk, which))]
+        return [entrants, gr.update(choices=clip_sets.choices(self.desk, which))]
 
     @property
     def of_chosen(self) -> list[Any]:
@@ -152,8 +152,8 @@ class LabelTab:
 
     def begin_with(self, clip_ids: Sequence[str]) -> list[Any]:
         """The form of a new campaign, about these clips."""
-        which = sets.of_clips(clip_ids)
-        offered = gr.update(choices=sets.choices(self.desk, which), value=which)
+        which = clip_sets.of_clips(clip_ids)
+        offered = gr.update(choices=clip_sets.choices(self.desk, which), value=which)
         shown = self.show_what(view.CLIPS)
         return [gr.update(selected="new"), text.of_chosen(len(clip_ids)), view.CLIPS, *shown, offered]
 

@@ -6,28 +6,28 @@ from typing import Any
 
 import gradio as gr
 
-from app import text
 from app.components.clip_facts import ClipFacts
 from app.components.clip_grid import ClipGrid
 from app.components.clip_pair import ClipPair
 from app.components.job_strip import JobStrip
-from app.desk import Desk
-from app.forms import default_mix, mix_choices
-from app.guard import on
-from app.once import once
-from app.views import shelf, stage
+from app.context import Desk
+from app.events import on
+from app.forms.generation_form import default_mix, mix_choices
+from app.middleware.idempotency import once
+from app.text import general
+from app.views import clip_panel, library
 from app.views.jobs import clip_ids, strip
-from engine.data.in_use import check_unused
-from engine.data.uploads import kept_uploads
 from engine.errors import ConfigError
-from engine.generation.video_reader import check_video
 from engine.jobs.spec import JobSpec
+from engine.runs.clips_in_use import check_unused
+from engine.storage.uploads import kept_uploads
+from engine.video.reader import check_video
 
 GRID = "library-grid"  # the line of the events that fill the grid
 KIND = "score"
 ACTIONS = ("use_settings", "score_clip", "star_clip", "remove_clip", "close_clip")
 UPLOADS = [".mp4", ".gif", ".webm", ".avi", ".mkv", ".mov"]
-UNFILTERED = ("", "newest", "any", shelf.ALL, shelf.ALL, shelf.ALL, 0, 1, False)
+UNFILTERED = ("", "newest", "any", library.ALL, library.ALL, library.ALL, 0, 1, False)
 
 
 class LibraryTab:
@@ -54,46 +54,54 @@ class LibraryTab:
     def _filters(self) -> None:
         store = self.desk.store
         with gr.Row(elem_classes="tight"):
-            search = gr.Textbox(label=text.SEARCH, placeholder=text.SEARCH_HINT, max_lines=1, scale=4, elem_id="search")
-            order = gr.Dropdown(_pairs(text.ORDERS), value="newest", label=text.ORDER, min_width=150, elem_id="order")
-            date = gr.Dropdown(_pairs(text.DATES), value="any", label=text.DATE, min_width=150, elem_id="date")
+            search = gr.Textbox(
+                label=general.SEARCH, placeholder=general.SEARCH_HINT, max_lines=1, scale=4, elem_id="search"
+            )
+            order = gr.Dropdown(
+                _pairs(general.ORDERS), value="newest", label=general.ORDER, min_width=150, elem_id="order"
+            )
+            date = gr.Dropdown(_pairs(general.DATES), value="any", label=general.DATE, min_width=150, elem_id="date")
             low, high = (
                 gr.Number(bound, minimum=0, maximum=1, step=0.05, label=label, min_width=100, elem_id=name)
-                for bound, label, name in ((0, text.SCORE_FROM, "score-from"), (1, text.SCORE_TO, "score-to"))
+                for bound, label, name in ((0, general.SCORE_FROM, "score-from"), (1, general.SCORE_TO, "score-to"))
             )
         with gr.Row(elem_classes="tight"):
-            models = shelf.choices(text.ANY_MODEL, store.models())
-            adapters = shelf.choices(text.ANY_ADAPTER, store.adapters())
-            sources = [(text.ANY_SOURCE, shelf.ALL), *_pairs(text.SOURCES)]
-            model = gr.Dropdown(models, value=shelf.ALL, label=text.MODEL, min_width=150, elem_id="filter-model")
+            models = library.choices(general.ANY_MODEL, store.models())
+            adapters = library.choices(general.ANY_ADAPTER, store.adapters())
+            sources = [(general.ANY_SOURCE, library.ALL), *_pairs(general.SOURCES)]
+            model = gr.Dropdown(models, value=library.ALL, label=general.MODEL, min_width=150, elem_id="filter-model")
             adapter = gr.Dropdown(
-                adapters, value=shelf.ALL, label=text.ADAPTER, min_width=150, elem_id="filter-adapter"
+                adapters, value=library.ALL, label=general.ADAPTER, min_width=150, elem_id="filter-adapter"
             )
-            source = gr.Dropdown(sources, value=shelf.ALL, label=text.SOURCE, min_width=150, elem_id="source")
+            source = gr.Dropdown(sources, value=library.ALL, label=general.SOURCE, min_width=150, elem_id="source")
             starred = gr.Checkbox(
-                label=text.STARRED, elem_id="starred", scale=0, min_width=130, elem_classes="beside-label"
+                label=general.STARRED, elem_id="starred", scale=0, min_width=130, elem_classes="beside-label"
             )
-            self.clear = gr.Button(text.CLEAR_FILTERS, size="md", scale=0, min_width=120, elem_classes="beside-label")
-            self.importer = gr.Button(text.IMPORT, size="md", scale=0, min_width=150, elem_classes="beside-label")
+            self.clear = gr.Button(
+                general.CLEAR_FILTERS, size="md", scale=0, min_width=120, elem_classes="beside-label"
+            )
+            self.importer = gr.Button(general.IMPORT, size="md", scale=0, min_width=150, elem_classes="beside-label")
         self.filters = [search, order, date, model, adapter, source, low, high, starred]
 
     def _importing(self) -> None:
         with gr.Column(visible=False, elem_classes=["desk-panel", "importing"]) as self.import_panel:
-            gr.HTML(f"<h3>{text.IMPORT_TITLE}</h3>")
+            gr.HTML(f"<h3>{general.IMPORT_TITLE}</h3>")
             with gr.Row(elem_classes="tight", equal_height=False):
-                self.upload = gr.File(label=text.IMPORT_FILE, file_types=UPLOADS, height=132, elem_id="upload", scale=3)
+                self.upload = gr.File(
+                    label=general.IMPORT_FILE, file_types=UPLOADS, height=132, elem_id="upload", scale=3
+                )
                 with gr.Column(scale=4, min_width=280):
-                    self.upload_prompt = gr.Textbox(label=text.IMPORT_PROMPT, max_lines=3, elem_id="upload-prompt")
+                    self.upload_prompt = gr.Textbox(label=general.IMPORT_PROMPT, max_lines=3, elem_id="upload-prompt")
                     mixes = mix_choices()[:-1]
-                    self.mix = gr.Dropdown(mixes, value=default_mix(mixes), label=text.MIX)
+                    self.mix = gr.Dropdown(mixes, value=default_mix(mixes), label=general.MIX)
                     with gr.Row(elem_classes="tight"):
-                        self.import_button = gr.Button(text.IMPORT_SUBMIT, variant="primary", elem_id="import")
-                        self.import_close = gr.Button(text.CLOSE)
+                        self.import_button = gr.Button(general.IMPORT_SUBMIT, variant="primary", elem_id="import")
+                        self.import_close = gr.Button(general.CLOSE)
 
     def _comparison(self) -> None:
         with gr.Row(elem_classes="titled"):
-            gr.HTML(f"<h3>{text.COMPARE_TITLE}</h3>")
-            self.compare_close = gr.Button(text.CLOSE, size="sm", scale=0, min_width=90, elem_id="compare-close")
+            gr.HTML(f"<h3>{general.COMPARE_TITLE}</h3>")
+            self.compare_close = gr.Button(general.CLOSE, size="sm", scale=0, min_width=90, elem_id="compare-close")
         self.compared = ClipPair("compare", reveals=True)
         self.compared_bars = gr.Plot(show_label=False, container=False, elem_id="compare-bars", elem_classes="plot")
 
@@ -145,18 +153,18 @@ class LibraryTab:
     def refresh(self, *filters: Any) -> list[Any]:
         """The tab was opened: new clips, new models."""
         store = self.desk.store
-        models = gr.update(choices=shelf.choices(text.ANY_MODEL, store.models()))
-        adapters = gr.update(choices=shelf.choices(text.ANY_ADAPTER, store.adapters()))
+        models = gr.update(choices=library.choices(general.ANY_MODEL, store.models()))
+        adapters = gr.update(choices=library.choices(general.ANY_ADAPTER, store.adapters()))
         return [strip(self.desk, KIND), self.find(*filters), models, adapters]
 
     def find(self, *filters: Any) -> dict[str, Any]:
-        return shelf.page(self.desk.store, shelf.read_filter(filters))
+        return library.page(self.desk.store, library.read_filter(filters))
 
     def unfilter(self) -> list[Any]:
         return [*UNFILTERED, self.find(*UNFILTERED)]
 
     def turn(self, event: gr.EventData, *filters: Any) -> dict[str, Any]:
-        return shelf.page(self.desk.store, shelf.read_filter(filters), event.page)
+        return library.page(self.desk.store, library.read_filter(filters), event.page)
 
     def remove(self, event: gr.EventData, *grid_and_filters: Any) -> dict[str, Any]:
         check_unused(self.desk.store, event.ids)
@@ -173,24 +181,24 @@ class LibraryTab:
         """Star a clip, or take its star away, in the grid and where it is open."""
         store = self.desk.store
         store.star([event.id], event.starred)
-        facts = stage.one(store, store.clip(opened["id"]), ACTIONS).facts if opened else None
+        facts = clip_panel.one(store, store.clip(opened["id"]), ACTIONS).facts if opened else None
         return [self._same_page([grid, *filters]), facts]
 
     def _same_page(self, grid_and_filters: Sequence[Any], removed: Sequence[str] = ()) -> dict[str, Any]:
         grid, *filters = grid_and_filters
-        return shelf.page(self.desk.store, shelf.read_filter(filters), grid["page"], removed)
+        return library.page(self.desk.store, library.read_filter(filters), grid["page"], removed)
 
     # ---- One clip
     def open(self, clip_id: str) -> list[Any]:
         """Everything about one clip, in the column beside the grid."""
         record = self.desk.store.clip(clip_id)
-        return self._opened(stage.one(self.desk.store, record, ACTIONS))
+        return self._opened(clip_panel.one(self.desk.store, record, ACTIONS))
 
     def open_event(self, event: gr.EventData) -> list[Any]:
         return self.open(event.id)
 
     def close(self) -> list[Any]:
-        return self._opened(stage.NOTHING)
+        return self._opened(clip_panel.NOTHING)
 
     def remove_opened(self, event: gr.EventData, *grid_and_filters: Any) -> list[Any]:
         check_unused(self.desk.store, [event.id])
@@ -202,24 +210,24 @@ class LibraryTab:
         self.desk.file(JobSpec.score([event.id], self.desk.store.clip(event.id).mix or mix))
         return strip(self.desk, KIND)
 
-    def _opened(self, view: stage.View) -> list[Any]:
+    def _opened(self, view: clip_panel.View) -> list[Any]:
         column = gr.update(visible=view.facts is not None)
         return [column, view.facts, view.player, *plots(view), view.facts]
 
     # ---- A few side by side
     def compare(self, event: gr.EventData) -> list[Any]:
-        records = stage.in_order(self.desk.store, event.ids)
-        view = stage.several(self.desk.store, records)
+        records = clip_panel.in_order(self.desk.store, event.ids)
+        view = clip_panel.several(self.desk.store, records)
         return [gr.update(visible=True), view.player, plots(view)[0]]
 
     def close_comparison(self) -> list[Any]:
-        return [gr.update(visible=False), stage.NOTHING.player, None]
+        return [gr.update(visible=False), clip_panel.NOTHING.player, None]
 
     # ---- Videos from outside
     def import_video(self, upload: str | None, prompt: str, mix: str | None) -> list[Any]:
         """File the uploaded video as a job; what its header already rules out is refused at once."""
         if not upload or not mix:
-            raise ConfigError(text.NOTHING_TO_IMPORT if not upload else text.NO_MIXES)
+            raise ConfigError(general.NOTHING_TO_IMPORT if not upload else general.NO_MIXES)
         check_video(Path(upload))
         with kept_uploads(self.desk.workspace, [Path(upload)]) as folder:
             self.desk.file(JobSpec.score_file(folder / Path(upload).name, prompt, mix))
@@ -231,7 +239,7 @@ class LibraryTab:
         return [self.find(*filters), *(self.open(scored[-1]) if scored else self.close())]
 
 
-def plots(view: stage.View) -> list[Any]:
+def plots(view: clip_panel.View) -> list[Any]:
     """Updates for the two plots; one with nothing to show takes no room."""
     return [gr.update(value=plot, visible=plot is not None) for plot in (view.bars, view.timeline)]
 

@@ -4,24 +4,24 @@ from typing import Any
 
 import gradio as gr
 
-from app import text_monitor as text
 from app.components.clip_pair import ClipPair
 from app.components.curves import Curves
 from app.components.findings_sheet import FindingsSheet
 from app.components.job_strip import JobStrip
 from app.components.sample_slider import SampleSlider
 from app.components.stage_strip import StageStrip
-from app.desk import Desk
-from app.guard import on
-from app.once import once
-from app.trackio import trackio_link
-from app.views import findings, samples, stages
-from app.views.curves import CurveFeed
+from app.context import Desk
+from app.events import on
+from app.middleware.idempotency import once
+from app.text import monitor as text
+from app.trackio_dashboard import trackio_link
 from app.views.jobs import strip
-from engine.data.runs import Run
-from engine.data.samples import RunSamples
+from app.views.training import curriculum_progress, evaluation, samples
+from app.views.training.metric_charts import CurveFeed
+from engine.jobs.maintenance_configs import samples_job
 from engine.jobs.spec import JobSpec
-from engine.jobs.upkeep_spec import samples_job
+from engine.runs.run import Run
+from engine.runs.samples import RunSamples
 
 KINDS = ("train", "curriculum", "evaluate", "samples")
 SHOWING = "monitor-samples"  # the line of the events that fill the slider and the player
@@ -66,7 +66,7 @@ class MonitorTab:
         on(self.jobs.job_ended, self.measured, self.slider, self.findings)
 
     def refresh(self) -> list[Any]:
-        return [strip(self.desk, KINDS), stages.strip(self.desk), trackio_link(self.desk.workspace)]
+        return [strip(self.desk, KINDS), curriculum_progress.strip(self.desk), trackio_link(self.desk.workspace)]
 
     # ---- Samples
     def look(self, event: gr.EventData) -> list[Any]:
@@ -86,7 +86,7 @@ class MonitorTab:
         value = samples.slider(run, name, prompt)
         player, bars = samples.shown(run, value)
         plot = gr.update(value=bars, visible=bars is not None)
-        return [{**value, "files": samples.files(player)}, player, plot, findings.sheet(run)]
+        return [{**value, "files": samples.files(player)}, player, plot, evaluation.sheet(run)]
 
     def sample_now(self, slider: dict[str, Any], event: gr.EventData) -> list[Any]:
         """Ask the process that trains, or file a job for a run that nobody trains now."""
@@ -104,4 +104,4 @@ class MonitorTab:
 
     def measured(self, slider: dict[str, Any]) -> dict[str, Any]:
         """Of the run that is looked at: a job may have ended that measured it."""
-        return findings.sheet(Run.find(self.desk.workspace, slider["run"]) if slider.get("run") else None)
+        return evaluation.sheet(Run.find(self.desk.workspace, slider["run"]) if slider.get("run") else None)

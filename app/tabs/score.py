@@ -6,26 +6,27 @@ from typing import Any
 
 import gradio as gr
 
-from app import text
+from app.api.server_folders import opened_path
 from app.components.clip_facts import ClipFacts
 from app.components.clip_pair import ClipPair
 from app.components.dissent import Dissent
 from app.components.job_strip import JobStrip
 from app.components.score_table import ScoreTable
 from app.components.weight_sliders import WeightSliders
-from app.desk import Desk
-from app.figures import matrix
-from app.folders import opened_path
-from app.forms import default_mix, mix_choices
-from app.guard import on, warn
-from app.once import once
-from app.views import clips, ranking, sets, stage
+from app.context import Desk
+from app.events import on, warn
+from app.forms.generation_form import default_mix, mix_choices
+from app.middleware.idempotency import once
+from app.plots.scores import matrix
+from app.text import general
+from app.views import campaign_ranking as ranking
+from app.views import clip_panel, clip_sets, clips
 from app.views.jobs import clip_ids, strip
 from engine.config.presets import load_preset
-from engine.data.uploads import kept_uploads
 from engine.errors import ConfigError
-from engine.generation.video_reader import VIDEO_SUFFIXES, check_video
 from engine.jobs.spec import Job, JobSpec
+from engine.storage.uploads import kept_uploads
+from engine.video.reader import VIDEO_SUFFIXES, check_video
 from rewards.calibration import mix_calibration
 
 KINDS = ("score", "score_folder", "overlays")
@@ -44,7 +45,7 @@ class ScoreTab:
         self.jobs = JobStrip("score-jobs", desk, KINDS)
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=0, min_width=236, elem_classes=["desk-panel", "weights-panel"]):
-                gr.HTML(f'<h3>{text.WEIGHTS}</h3><p class="hint-left">{text.WEIGHTS_HINT}</p>')
+                gr.HTML(f'<h3>{general.WEIGHTS}</h3><p class="hint-left">{general.WEIGHTS_HINT}</p>')
                 self.sliders = WeightSliders("score-weights")
             with gr.Column(scale=6, min_width=360, elem_classes="stage-column"):
                 self.table = ScoreTable("score-table")
@@ -60,20 +61,25 @@ class ScoreTab:
         mixes = mix_choices()[:-1]
         with gr.Row(elem_classes="tight"):
             self.which = gr.Dropdown(
-                sets.choices(self.desk), value=sets.NEWEST, label=text.WHICH, min_width=220, scale=4, elem_id="which"
+                clip_sets.choices(self.desk),
+                value=clip_sets.NEWEST,
+                label=general.WHICH,
+                min_width=220,
+                scale=4,
+                elem_id="which",
             )
             self.mix = gr.Dropdown(
-                mixes, value=default_mix(mixes), label=text.MIX, min_width=180, scale=3, elem_id="score-mix"
+                mixes, value=default_mix(mixes), label=general.MIX, min_width=180, scale=3, elem_id="score-mix"
             )
-            self.fill = gr.Button(text.SCORE_THESE, size="md", scale=0, min_width=200, elem_classes="beside-label")
-            self.drop = gr.Button(text.DROP, size="md", scale=0, min_width=200, elem_classes="beside-label")
+            self.fill = gr.Button(general.SCORE_THESE, size="md", scale=0, min_width=200, elem_classes="beside-label")
+            self.drop = gr.Button(general.DROP, size="md", scale=0, min_width=200, elem_classes="beside-label")
 
     def _dropping(self) -> None:
         with gr.Column(visible=False, elem_classes=["desk-panel", "importing"]) as self.drop_panel:
-            gr.HTML(f"<h3>{text.DROP_TITLE}</h3>")
+            gr.HTML(f"<h3>{general.DROP_TITLE}</h3>")
             with gr.Row(elem_classes="tight", equal_height=False):
                 self.files = gr.File(
-                    label=text.DROP_FILES,
+                    label=general.DROP_FILES,
                     file_count="multiple",
                     file_types=[*VIDEO_SUFFIXES, ".txt"],
                     height=150,
@@ -82,27 +88,30 @@ class ScoreTab:
                 )
                 with gr.Column(scale=4, min_width=280):
                     self.folder = gr.Textbox(
-                        label=text.DROP_FOLDER, placeholder=text.DROP_FOLDER_HINT, max_lines=1, elem_id="score-folder"
+                        label=general.DROP_FOLDER,
+                        placeholder=general.DROP_FOLDER_HINT,
+                        max_lines=1,
+                        elem_id="score-folder",
                     )
-                    self.prompt = gr.Textbox(label=text.DROP_PROMPT, max_lines=3, elem_id="score-prompt")
+                    self.prompt = gr.Textbox(label=general.DROP_PROMPT, max_lines=3, elem_id="score-prompt")
                     with gr.Row(elem_classes="tight"):
-                        self.drop_button = gr.Button(text.DROP_SUBMIT, variant="primary", elem_id="score-import")
-                        self.drop_close = gr.Button(text.CLOSE)
+                        self.drop_button = gr.Button(general.DROP_SUBMIT, variant="primary", elem_id="score-import")
+                        self.drop_close = gr.Button(general.CLOSE)
 
     def _relations(self) -> None:
         with gr.Column(visible=False, elem_classes=["desk-panel", "relations"]) as self.relations:
-            gr.HTML(f"<h3>{text.DISSENT}</h3>")
+            gr.HTML(f"<h3>{general.DISSENT}</h3>")
             self.dissent = Dissent("score-dissent")
             with gr.Column(visible=False) as self.correlations:
-                gr.HTML(f'<h3>{text.CORRELATIONS}</h3><p class="hint-left">{text.CORRELATIONS_HINT}</p>')
+                gr.HTML(f'<h3>{general.CORRELATIONS}</h3><p class="hint-left">{general.CORRELATIONS_HINT}</p>')
                 self.matrix = gr.Plot(show_label=False, container=False, elem_id="score-matrix", elem_classes="plot")
 
     def _inspector(self) -> None:
         self.facts = ClipFacts("score-facts", "alone")
         self.player = ClipPair("score")
         with gr.Row(elem_classes="tight"):
-            self.overlay = gr.Dropdown(label=text.OVERLAY, choices=[], min_width=180, elem_id="overlay")
-            self.draw = gr.Button(text.DRAW_OVERLAYS, size="md", scale=0, min_width=140, elem_classes="beside-label")
+            self.overlay = gr.Dropdown(label=general.OVERLAY, choices=[], min_width=180, elem_id="overlay")
+            self.draw = gr.Button(general.DRAW_OVERLAYS, size="md", scale=0, min_width=140, elem_classes="beside-label")
         self.timeline = gr.Plot(show_label=False, container=False, elem_id="score-timeline", elem_classes="plot")
         self.bars = gr.Plot(show_label=False, container=False, elem_id="score-bars", elem_classes="plot")
         self.radar = gr.Plot(show_label=False, container=False, elem_id="score-radar", elem_classes="plot")
@@ -149,12 +158,12 @@ class ScoreTab:
     def load(self, which: str, mix: str) -> list[Any]:
         """The clips of a set under a mix, by the mix's own weights."""
         preset = load_preset("rewards", mix)
-        records = sets.records(self.desk, which)
+        records = clip_sets.records(self.desk, which)
         reports = self.desk.store.reports([record.id for record in records], mix)
         calibration = mix_calibration(preset)
         rows = [ranking.row(record, reports.get(record.id), calibration) for record in records]
         sliders = ranking.sliders(preset)
-        offered = gr.update(choices=sets.choices(self.desk), value=which)
+        offered = gr.update(choices=clip_sets.choices(self.desk), value=which)
         return [strip(self.desk, KINDS), offered, sliders, *self._ranked(rows, sliders)]
 
     def weigh(self, sliders: dict[str, Any], table: dict[str, Any], event: gr.EventData) -> list[Any]:
@@ -178,29 +187,31 @@ class ScoreTab:
         if missing:
             self.desk.file(JobSpec.score(missing, mix))
         else:
-            warn(text.ALL_SCORED)
+            warn(general.ALL_SCORED)
         return strip(self.desk, KINDS)
 
     # ---- One clip, or a few
     def open(self, clip_id: str, mix: str, overlay: str = "") -> list[Any]:
         """Everything that a mix says of a clip, and `overlay` beside it if there is one of this name."""
         record = self.desk.store.clip(clip_id)
-        view = stage.one(self.desk.store, record, ACTIONS, mix=mix)
+        view = clip_panel.one(self.desk.store, record, ACTIONS, mix=mix)
         drawn = clips.overlays(self.desk.workspace, clip_id)
         player = clips.with_overlay(record, overlay) if overlay in drawn else view.player
-        pick = gr.update(choices=sets.overlay_choices(drawn), value=overlay if overlay in drawn else "", visible=True)
+        pick = gr.update(
+            choices=clip_sets.overlay_choices(drawn), value=overlay if overlay in drawn else "", visible=True
+        )
         return [gr.update(visible=True), view.facts, player, *_plots(view), pick, gr.update(visible=True)]
 
     def open_event(self, mix: str, event: gr.EventData) -> list[Any]:
         return self.open(event.id, mix)
 
     def compare(self, mix: str, event: gr.EventData) -> list[Any]:
-        records = stage.in_order(self.desk.store, event.ids)
-        view, hidden = stage.several(self.desk.store, records, mix=mix), gr.update(visible=False)
+        records = clip_panel.in_order(self.desk.store, event.ids)
+        view, hidden = clip_panel.several(self.desk.store, records, mix=mix), gr.update(visible=False)
         return [gr.update(visible=True), None, view.player, *_plots(view), hidden, hidden]
 
     def close(self) -> list[Any]:
-        view, skip = stage.NOTHING, gr.skip()
+        view, skip = clip_panel.NOTHING, gr.skip()
         return [gr.update(visible=False), view.facts, view.player, *_plots(view), skip, skip]
 
     def star(self, mix: str, event: gr.EventData) -> list[Any]:
@@ -220,7 +231,7 @@ class ScoreTab:
     def import_videos(self, files: Sequence[str] | None, folder: str, prompt: str, mix: str | None) -> list[Any]:
         """File a folder of this machine, or the dropped videos; what a single one's header rules out is refused now."""
         if not mix:
-            raise ConfigError(text.NO_MIXES)
+            raise ConfigError(general.NO_MIXES)
         dropped = [Path(path) for path in files or ()]
         if folder.strip():
             self.desk.file(JobSpec.score_folder(opened_path(self.desk, folder), prompt, mix))
@@ -231,7 +242,7 @@ class ScoreTab:
     def _file_dropped(self, dropped: Sequence[Path], prompt: str, mix: str) -> None:
         videos = [path for path in dropped if path.suffix.lower() in VIDEO_SUFFIXES]
         if not videos:
-            raise ConfigError(text.NOTHING_TO_SCORE)
+            raise ConfigError(general.NOTHING_TO_SCORE)
         if len(dropped) == 1:
             check_video(videos[0])
         with kept_uploads(self.desk.workspace, dropped) as folder:
@@ -246,22 +257,22 @@ class ScoreTab:
         folders = [job for job in jobs if job.kind == "score_folder"]
         for job in folders:
             if unread := (job.result or {}).get("unread"):
-                warn(text.unread_videos(unread))
-        which = sets.of_job(folders[-1]) if folders else which
+                warn(general.unread_videos(unread))
+        which = clip_sets.of_job(folders[-1]) if folders else which
         return [*self.load(which, mix), *self._about(jobs[-1], mix, facts)]
 
     def _about(self, job: Job, mix: str, facts: dict[str, Any] | None) -> list[Any]:
         result = job.result or {}
         if job.kind == "overlays":
             if not result["overlays"]:
-                warn(text.NO_OVERLAYS)
+                warn(general.NO_OVERLAYS)
             return self.open(result["clip_id"], mix, next(iter(result["overlays"]), ""))
         if job.config.get("path"):
             return self.open(clip_ids(job)[-1], mix)
         return self.open(facts["id"], mix) if facts else self.close()
 
 
-def _plots(view: stage.View) -> list[Any]:
+def _plots(view: clip_panel.View) -> list[Any]:
     """Updates for bars, radar and timeline; one with nothing to show takes no room."""
     shown = (view.bars, view.radar, view.timeline)
     return [gr.update(value=plot, visible=plot is not None) for plot in shown]

@@ -5,19 +5,19 @@ from typing import Any
 
 import gradio as gr
 
-from app import text_system as text
 from app.components.action_table import ActionTable
 from app.components.job_strip import JobStrip
 from app.components.telemetry import TelemetryPanel
-from app.desk import Desk
-from app.guard import on
-from app.once import once
+from app.context import Desk
+from app.events import on
+from app.middleware.idempotency import once
+from app.text import system as text
 from app.views import system
 from app.views.jobs import strip
-from engine.data.disk import clean, disk_use
 from engine.errors import DailiesError
-from engine.hardware.telemetry import Sampler, Telemetry
-from engine.jobs.upkeep_spec import inspect_job, weights_job
+from engine.hardware.telemetry.monitor import Sampler, Telemetry
+from engine.jobs.maintenance_configs import inspect_job, weights_job
+from engine.runs.disk_usage import clean, disk_use
 
 KINDS = ("weights", "inspect")
 DISK = "system-disk"  # the line of the events that fill its tables

@@ -6,9 +6,9 @@ import gradio as gr
 
 from app.components.recipe_form import RecipeForm
 from app.components.train_board import TrainBoard
-from app.desk import Desk
-from app.guard import on
-from app.views import recipe, run_board
+from app.context import Desk
+from app.events import on
+from app.views.training import runs, train_form
 
 
 class TrainTab:
@@ -25,10 +25,10 @@ class TrainTab:
 
     def arrive(self, shown: dict[str, Any]) -> list[Any]:
         """The form stays as somebody left it; it is filled once, with what the browser kept where it is `fresh`."""
-        return [shown or {**recipe.opened(self.desk), "fresh": True}, self.refresh()]
+        return [shown or {**train_form.opened(self.desk), "fresh": True}, self.refresh()]
 
     def refresh(self) -> dict[str, Any]:
-        return run_board.board(self.desk)
+        return runs.board(self.desk)
 
     def clone(self, event: gr.EventData) -> dict[str, Any]:
-        return recipe.opened(self.desk, run=event.run)
+        return train_form.opened(self.desk, run=event.run)

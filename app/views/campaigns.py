@@ -9,20 +9,21 @@ from typing import Any
 import plotly.graph_objects as go
 from pydantic import ValidationError
 
-from app import text_label as text
-from app.desk import Desk
-from app.figures_label import reward_bars, strengths, win_matrix
-from app.forms import adapter_names, titled
-from app.views import recipe, sets
+from app.context import Desk
+from app.forms.generation_form import adapter_names, titled
+from app.plots.labelling import reward_bars, strengths, win_matrix
+from app.text import labelling as text
+from app.views import clip_sets
+from app.views.training import train_form as recipe
 from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
-from engine.config.suggest import explain
-from engine.data.campaign_spec import AXES, CampaignSpec, Entrant
-from engine.data.campaigns import Campaigns
-from engine.data.checkpoints import list_checkpoints
-from engine.data.progress import CampaignProgress
-from engine.data.votes import StoredVote
 from engine.errors import ConfigError
+from engine.labelling.campaign_spec import AXES, CampaignSpec, Entrant
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.progress import CampaignProgress
+from engine.labelling.votes import StoredVote
+from engine.runs.checkpoints import list_checkpoints
+from engine.suggestions import explain
 
 FIELDS = (
     "title",
@@ -71,7 +72,7 @@ def read_spec(desk: Desk, values: Sequence[Any]) -> CampaignSpec:
 
 
 def _of_clips(desk: Desk, form: Mapping[str, Any]) -> dict[str, Any]:
-    return {"clip_ids": [record.id for record in sets.records(desk, form["which"])]}
+    return {"clip_ids": [record.id for record in clip_sets.records(desk, form["which"])]}
 
 
 def _of_models(form: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,8 +134,8 @@ def results(desk: Desk, campaign_id: str, mix: str, axis: str | None = None) -> 
 
     Raises StoreError when there is no such campaign.
     """
-    from engine.preferences.against_rewards import against_rewards, scores_of
-    from engine.preferences.ranking import contests, rank
+    from engine.labelling.stats.ranking import contests, rank
+    from engine.labelling.stats.reward_agreement import against_rewards, scores_of
 
     campaigns = Campaigns(desk.store)
     pulse = campaigns.pulse(campaign_id)  # before the votes: one that comes meanwhile is looked for again
@@ -150,7 +151,7 @@ def results(desk: Desk, campaign_id: str, mix: str, axis: str | None = None) -> 
 
 def sheet(campaign_id: str, far: CampaignProgress, votes: Sequence[StoredVote]) -> dict[str, Any]:
     """The figures, a row a labeller, and where the exports are to be had."""
-    from engine.preferences.agreement import agreement
+    from engine.labelling.stats.agreement import agreement
 
     trust = agreement(votes)
     quality = {one.labeller: one for one in trust.labellers}

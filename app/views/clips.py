@@ -5,11 +5,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from app import text, text_score
-from engine.data.clip_files import overlay_folder
-from engine.data.store import ClipRecord
-from engine.data.workspace import Workspace
+from app.text import general, score
 from engine.errors import StoreError
+from engine.storage.clip_files import overlay_folder
+from engine.storage.library import ClipRecord
+from engine.workspace import Workspace
 
 NEED_A_REQUEST = ("again", "new_seed", "use_settings")
 MP4, POSTER, FRAMES = "clip.mp4", "poster.jpg", "frames.mkv"
@@ -41,17 +41,17 @@ def card(record: ClipRecord, name: str = "") -> dict[str, Any]:
         "poster": media_url(record.id, POSTER),
         "video": media_url(record.id, MP4),
         "link": permalink(record.id),
-        "score": text.score(record.total),
+        "score": general.score(record.total),
         "level": record.total,
-        "tag": joined([text.IMPORTED if record.source == "imported" else "", unranked(record)]),
+        "tag": joined([general.IMPORTED if record.source == "imported" else "", unranked(record)]),
         "starred": record.starred,
-        "detail": joined([text.seed(record.seed) if name else f"{record.num_frames} frames", record.adapter or ""]),
+        "detail": joined([general.seed(record.seed) if name else f"{record.num_frames} frames", record.adapter or ""]),
     }
 
 
 def unranked(record: ClipRecord) -> str:
     """For a clip whose score does not compare with those of others; the remarks beside the clip say why."""
-    return text_score.UNRANKED if record.mix is not None and record.total is None else ""
+    return score.UNRANKED if record.mix is not None and record.total is None else ""
 
 
 def player(records: Sequence[ClipRecord], prefetch: Sequence[ClipRecord] = ()) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def with_overlay(record: ClipRecord, name: str) -> dict[str, Any]:
     """The clip and one of its overlays, in step."""
     clip = _played(record, captions([record])[0])
     seen = {**clip, "id": f"{record.id}/{name}", "url": media_url(record.id, f"overlays/{name}.mp4")}
-    return {"clips": [clip, {**seen, "caption": text.overlay(name)}], "prefetch": []}
+    return {"clips": [clip, {**seen, "caption": general.overlay(name)}], "prefetch": []}
 
 
 def made_by(record: ClipRecord) -> str:
@@ -77,14 +77,14 @@ def made_by(record: ClipRecord) -> str:
 def captions(records: Sequence[ClipRecord]) -> list[str]:
     """What tells the clips of a player apart: seed, model and adapter; of several, also the total and every setting in
     which they differ. The facts beside a single clip have the rest."""
-    plain = [[text.seed(record.seed), made_by(record)] for record in records]
+    plain = [[general.seed(record.seed), made_by(record)] for record in records]
     if len(records) < 2:
         return [joined(words) for words in plain]
     settings = [_settings(record) for record in records]
     differing = [name for name in settings[0] if len({one[name] for one in settings}) > 1]
-    more = [[f"{text.FACTS.get(name, name)}: {one[name] or text.NONE}" for name in differing] for one in settings]
+    more = [[f"{general.FACTS.get(name, name)}: {one[name] or general.NONE}" for name in differing] for one in settings]
     return [
-        joined([text.score(record.total), *words, *others])
+        joined([general.score(record.total), *words, *others])
         for record, words, others in zip(records, plain, more, strict=True)
     ]
 
@@ -120,10 +120,10 @@ def facts(record: ClipRecord, actions: Sequence[str], remarks: Sequence[str] = (
     return {
         "id": record.id,
         "prompt": record.prompt,
-        "total": text.score(record.total) or unranked(record) or text.NOT_SCORED,
+        "total": general.score(record.total) or unranked(record) or general.NOT_SCORED,
         "scored": record.total is not None,
         "starred": record.starred,
-        "rows": [[text.FACTS[key], value] for key, value in _rows(record).items() if value],
+        "rows": [[general.FACTS[key], value] for key, value in _rows(record).items() if value],
         "remarks": [*record.notes, *remarks],
         "request": record.request,
         "links": {
@@ -131,7 +131,9 @@ def facts(record: ClipRecord, actions: Sequence[str], remarks: Sequence[str] = (
             "mp4": media_url(record.id, MP4),
             "frames": media_url(record.id, FRAMES),
         },
-        "actions": [[key, _label(record, key), text.ACTION_HINTS.get(key, "")] for key in actions if _can(record, key)],
+        "actions": [
+            [key, _label(record, key), general.ACTION_HINTS.get(key, "")] for key in actions if _can(record, key)
+        ],
     }
 
 
@@ -141,20 +143,20 @@ def _can(record: ClipRecord, action: str) -> bool:
 
 def _label(record: ClipRecord, action: str) -> str:
     """Once a clip is scored or starred, its actions may be called otherwise."""
-    scored = text.ACTIONS_ONCE_SCORED if record.mix else {}
-    starred = text.ACTIONS_ONCE_STARRED if record.starred else {}
-    return {**text.ACTIONS, **scored, **starred}[action]
+    scored = general.ACTIONS_ONCE_SCORED if record.mix else {}
+    starred = general.ACTIONS_ONCE_STARRED if record.starred else {}
+    return {**general.ACTIONS, **scored, **starred}[action]
 
 
 def _rows(record: ClipRecord) -> dict[str, str]:
     request = record.request or {}
     steps, guidance = request.get("num_steps"), request.get("guidance")
     return {
-        "model": record.model or text.IMPORTED,
+        "model": record.model or general.IMPORTED,
         "adapter": record.adapter or "",
         "seed": "" if record.seed is None else str(record.seed),
         "size": f"{record.width} × {record.height} px",
-        "length": text.length(record.num_frames, record.fps),
+        "length": general.length(record.num_frames, record.fps),
         "num_steps": "" if steps is None else str(steps),
         "guidance": "" if guidance is None else f"{guidance:g}",
         "mode": str(request.get("mode", "")) if request.get("mode") != "direct" else "",

@@ -6,16 +6,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from app import text, text_jobs, text_train
-from app.desk import Desk
-from app.text_modes import keyframes_of
+from app.context import Desk
+from app.text import general, training
+from app.text import jobs as text_jobs
+from app.text.modes import keyframes_of
 from app.views.clips import moment
-from engine.data.store import now
-from engine.hardware.filing import difference
-from engine.jobs.leases import Need
-from engine.jobs.local import keep_going, worker_state
-from engine.jobs.silence import is_silent
+from engine.hardware.job_environment import difference
+from engine.jobs.device_leases import Need
+from engine.jobs.heartbeat_age import is_silent
 from engine.jobs.spec import Job
+from engine.jobs.worker_control import keep_going, worker_state
+from engine.storage.library import now
 
 OVERLAYS = "overlays"
 BAD_ENDS = ("failed", "cancelled", "lost")
@@ -47,10 +48,10 @@ class Reasons:
         if job.status != "queued":
             return ""
         if self._paused:
-            return text_train.HELD
+            return training.HELD
         worker = self._worker
         if worker is not None and job.environment is not None and job.environment != worker.environment:
-            return text_train.other_environment(difference(job.environment, worker.environment))
+            return training.other_environment(difference(job.environment, worker.environment))
         need = self._queue.need_of(job.kind, job.resources)
         if need not in self._holders:
             self._holders[need] = self._queue.holder(need)
@@ -66,8 +67,8 @@ def _behind(holder: Job | None, job: Job) -> str:
     if holder is None:
         return ""
     at = holder.progress
-    what = text_train.holding(holder.kind, title(holder))
-    return text_train.behind(what, at.step if at else 0, at.of if at else 0, first=job.position == 1)
+    what = training.holding(holder.kind, title(holder))
+    return training.behind(what, at.step if at else 0, at.of if at else 0, first=job.position == 1)
 
 
 def is_shown(job: Job) -> bool:
@@ -87,7 +88,7 @@ def job_card(job: Job, hold: str = "") -> dict[str, Any]:
         "over": job.is_over,
         "title": title(job),
         "line": text_jobs.silent(moment(job.heartbeat_at)) if silent and job.heartbeat_at else hold or line(job),
-        "eta": text.time_left(job.progress.eta_s) if job.progress and job.status == "running" and not silent else "",
+        "eta": general.time_left(job.progress.eta_s) if job.progress and job.status == "running" and not silent else "",
         "fraction": fraction(job),
         "can_cancel": job.status in ("queued", "running") and not silent,
         "can_kill": silent,
@@ -98,7 +99,7 @@ def job_card(job: Job, hold: str = "") -> dict[str, Any]:
 def title(job: Job) -> str:
     requests = job.config.get("requests")
     if requests:
-        return f"{text.count(len(requests), 'take')}: {requests[0]['prompt']}"
+        return f"{general.count(len(requests), 'take')}: {requests[0]['prompt']}"
     if "request" in job.config:
         return keyframes_of(job.config["request"]["prompt"])
     if named := job.config.get("run") or job.config.get("curriculum") or job.config.get("key"):
@@ -106,21 +107,25 @@ def title(job: Job) -> str:
     if "preset" in job.config:
         return str(job.config["preset"]["title"])
     if "folder" in job.config:
-        return text.folder(Path(job.config["folder"]).name)
+        return general.folder(Path(job.config["folder"]).name)
     if job.kind == OVERLAYS:
-        return text.OVERLAYS_JOB
-    return job.config.get("prompt") or text.count(len(job.config.get("clip_ids", ())) or 1, "clip")
+        return general.OVERLAYS_JOB
+    return job.config.get("prompt") or general.count(len(job.config.get("clip_ids", ())) or 1, "clip")
 
 
 def line(job: Job) -> str:
     """What the job does now, or how it ended."""
     if job.status == "queued":
-        return text.waiting(job.position)
+        return general.waiting(job.position)
     if job.status == "stopping":
-        return text.STOPPING
+        return general.STOPPING
     if job.is_over:
-        return job.error or text.JOB_ENDS.get(job.status, "")
-    return text.phase(job.progress.phase, job.progress.step, job.progress.of) if job.progress else text.PHASES["start"]
+        return job.error or general.JOB_ENDS.get(job.status, "")
+    return (
+        general.phase(job.progress.phase, job.progress.step, job.progress.of)
+        if job.progress
+        else general.PHASES["start"]
+    )
 
 
 def fraction(job: Job) -> float | None:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.errors import ConfigError
-from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan
 from engine.jobs.spec import Job, KeyframesConfig
+from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan
 
 Strip = dict[str, Any]
 

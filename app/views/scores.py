@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app import text_score
+from app.text import score
 from engine.config.presets import load_preset
 from engine.errors import DailiesError, RewardError
 from rewards import RewardReport, RewardResult, RewardSpec, reward_spec
@@ -52,12 +52,12 @@ def remarks(stored: Mapping[str, Any] | None) -> list[str]:
     if not stored:
         return []
     report = RewardReport.from_dict(stored)
-    unjudged = [text_score.unjudged([spec_of(key).title for key in report.unjudged])] if report.unjudged else []
+    unjudged = [score.unjudged([spec_of(key).title for key in report.unjudged])] if report.unjudged else []
     return [
-        *([text_score.OLD_REPORT] if is_old(stored) else []),
+        *([score.OLD_REPORT] if is_old(stored) else []),
         *report.notes,
         *unjudged,
-        *(text_score.gate(key, level) for key, level in report.gates.items() if level < GATE_OPEN),
+        *(score.gate(key, level) for key, level in report.gates.items() if level < GATE_OPEN),
     ]
 
 

@@ -6,15 +6,15 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
-from app import text_system as text
+from app.text import system as text
 from app.views.clips import moment
-from engine.data.disk import DiskUse
-from engine.data.workspace import Workspace
 from engine.hardware.environment import environment
 from engine.hardware.rocm import torch_build
-from engine.hardware.samples import Snapshot
+from engine.hardware.telemetry.readings import Snapshot
 from engine.jobs.queue import JobQueue
-from rewards.weights import DOWNLOADABLE, WEIGHTS, look_up
+from engine.runs.disk_usage import DiskUse
+from engine.workspace import Workspace
+from rewards.weights.catalog import DOWNLOADABLE, WEIGHTS, look_up
 
 PACKAGES = (
     "dailies",

@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pydantic import BaseModel, ValidationError
 
-from engine.config.curricula import CurriculumPreset
+from engine.config.curriculum_preset import CurriculumPreset
+from engine.config.form_settings import check_settings
 from engine.config.schema import ModelPreset, TrainPreset
-from engine.config.settings import check_settings
-from engine.config.suggest import did_you_mean, explain
-from engine.data.publishing import publish_text
-from engine.data.text_files import prompt_lines, toml_table
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError
-from engine.families import FAMILIES, family_spec
+from engine.families.registry import FAMILIES, family_spec
 from engine.families.sources import ROOT
-from engine.generation.plans import (
+from engine.files.atomic import publish_text
+from engine.files.text_files import prompt_lines, toml_table
+from engine.generation.clip_plan import (
     ANY_LENGTH,
     at_least,
     check_plan,
@@ -32,7 +30,9 @@ from engine.generation.plans import (
     longest_piece,
     window_plan,
 )
-from engine.generation.request import PROMPT_LIMIT, GenerationRequest, WindowPlan
+from engine.request import PROMPT_LIMIT, GenerationRequest, WindowPlan
+from engine.suggestions import did_you_mean, explain
+from engine.workspace import Workspace
 
 if TYPE_CHECKING:
     from rewards.mix import Mix

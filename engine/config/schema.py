@@ -4,14 +4,14 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from engine.config.alarms import AlarmSettings
-from engine.generation.request import KEYFRAME_GUIDANCE
+from engine.config.alarm_settings import AlarmSettings
+from engine.request import KEYFRAME_GUIDANCE
 
 REQUEST_FIELDS = ("num_frames", "width", "height", "fps", "num_steps", "guidance")
 
 
 class NetworkShape(BaseModel):
-    """The size of a model's networks, from which its memory and time are foretold (`engine.hardware.memory`)."""
+    """The size of a model's networks, from which its memory and time are foretold (`engine.estimation.memory`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -123,7 +123,8 @@ Setting = str | bool | int | float | list[str] | list[float] | None
 class TrainPreset(BaseModel):
     """A recipe: which algorithm trains which model on what, with the settings of its trainer's config.
 
-    `settings` are fields of `engine.training.config`'s classes; unknown ones are refused when the run is built.
+    `settings` are fields of `engine.training.trainer_settings`'s classes; unknown ones are refused when the run is
+    built.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -143,7 +144,7 @@ class TrainPreset(BaseModel):
     prompts: str | None = None
     """A file of `presets/prompts` (without .txt), or the path of one: a prompt a line."""
     pairs: str | None = None
-    """For dpo: a folder or file of preference data, see `engine.data.videodpo`."""
+    """For dpo: a folder or file of preference data, see `engine.labelling.preference_formats`."""
     campaign: str | None = None
     """For dpo, instead of `pairs`: the id of a labelling campaign, whose votes make the pairs of a new run."""
     min_margin: float = Field(0.0, ge=0, le=1)

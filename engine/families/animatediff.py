@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
-from engine.families.base import Conditioning, FamilySpec
 from engine.families.loading import (
     Classes,
     DiffusersFamily,
@@ -30,13 +29,14 @@ from engine.families.loading import (
     to_pixels,
 )
 from engine.families.overflow import finite_latents
+from engine.model_spec import Conditioning, FamilySpec
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
 
-    from engine.generation.request import GenerationRequest
+    from engine.request import GenerationRequest
 
 DECODED_TOGETHER = 16  # frames that the VAE takes at once
 
@@ -68,7 +68,7 @@ class AnimateDiffFamily(DiffusersFamily):
     }
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
-        from engine.sampling.schedule import noise_table
+        from engine.sampling.schedules import noise_table
 
         self.open_folder(device, dtype)
         self.table = noise_table(self.scheduler_config).to(device)
@@ -144,7 +144,7 @@ class AnimateDiffFamily(DiffusersFamily):
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Noise, at the timestep whose noise level is nearest to `sigma[B]`."""
-        from engine.sampling.schedule import nearest_timesteps
+        from engine.sampling.schedules import nearest_timesteps
 
         seen = {
             "sample": latents.to(conditioning.embeds.dtype),

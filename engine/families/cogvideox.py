@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from engine.errors import FamilyError
-from engine.families.base import Conditioning, FamilySpec
 from engine.families.loading import Classes, DiffusersFamily, from_pixels, read_tokenizer, resident, to_pixels
 from engine.families.overflow import finite_latents
+from engine.model_spec import Conditioning, FamilySpec
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
 
-    from engine.generation.request import GenerationRequest
+    from engine.request import GenerationRequest
 
 
 class CogVideoXFamily(DiffusersFamily):
@@ -47,7 +47,7 @@ class CogVideoXFamily(DiffusersFamily):
     }
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
-        from engine.sampling.schedule import noise_table
+        from engine.sampling.schedules import noise_table
 
         self.open_folder(device, dtype)
         if self.scheduler_config.get("prediction_type") != self.spec.prediction:
@@ -82,7 +82,7 @@ class CogVideoXFamily(DiffusersFamily):
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """v at the timestep whose noise level is nearest to `sigma[B]`."""
-        from engine.sampling.schedule import nearest_timesteps
+        from engine.sampling.schedules import nearest_timesteps
 
         v = self.network(
             hidden_states=latents.transpose(1, 2).to(conditioning.embeds.dtype),

@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from engine.errors import FamilyError
-from engine.families.base import Conditioning, FamilySpec
 from engine.families.loading import Classes, DiffusersFamily, from_pixels, read_tokenizer, resident, to_pixels
 from engine.families.overflow import finite_latents
+from engine.model_spec import Conditioning, FamilySpec
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
 
-    from engine.generation.request import GenerationRequest
+    from engine.request import GenerationRequest
 
 MAX_TOKENS = 256  # text tokens after the instruction, as HunyuanVideoPipeline
 LAYERS_SKIPPED = 2  # of the language model's last ones
@@ -89,7 +89,7 @@ class HunyuanVideoFamily(DiffusersFamily):
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Velocity at `sigma[B]`, under the guidance that the conditioning names."""
-        from engine.sampling.schedule import flow_timesteps
+        from engine.sampling.schedules import flow_timesteps
 
         assert conditioning.guidance is not None, "the network must be told the guidance: set Conditioning.guidance"
         assert conditioning.extras and conditioning.mask is not None

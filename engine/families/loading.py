@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
-from engine.families.base import FamilyOptions, FamilySpec
-from engine.families.folders import (
+from engine.families.model_folders import (
     refuse_dropped_layers,
     refuse_file,
     refuse_loose_files,
     refuse_quantised,
     variant_of,
 )
+from engine.model_spec import FamilyOptions, FamilySpec
 from engine.seeds import unit_noise
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from engine.generation.request import GenerationRequest
+    from engine.request import GenerationRequest
 
 ALLOW_DOWNLOAD = "DAILIES_ALLOW_DOWNLOAD"
 HUB_ANSWERS_S = 1.0  # or is taken to be out of reach

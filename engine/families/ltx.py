@@ -18,7 +18,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
-from engine.families.base import Conditioning, FamilySpec
 from engine.families.loading import (
     Classes,
     DiffusersFamily,
@@ -31,13 +30,14 @@ from engine.families.loading import (
     to_pixels,
 )
 from engine.families.overflow import finite_latents
+from engine.model_spec import Conditioning, FamilySpec
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
 
-    from engine.generation.request import GenerationRequest
+    from engine.request import GenerationRequest
 
 SMALL_TOKENS = 192  # latents of a clip: below, `mini`'s autoencoder is faster with two clips than with one on a CPU
 MAX_TOKENS = 128  # text tokens, as LTXPipeline; a tokenizer with a smaller limit has its way
@@ -114,7 +114,7 @@ class LTXFamily(DiffusersFamily):
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Velocity; `sigma[B]`, or `sigma[B,t]` with a level for each latent frame (0 = that frame is given)."""
-        from engine.sampling.schedule import flow_timesteps
+        from engine.sampling.schedules import flow_timesteps
 
         assert conditioning.fps, "an LTX network must be told the frame rate: set Conditioning.fps"
         _, _, t, h, w = latents.shape

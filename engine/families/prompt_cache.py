@@ -15,7 +15,7 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.families.base import Conditioning, ModelFamily
+from engine.model_spec import Conditioning, ModelFamily
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,8 +19,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
-from engine.families.adapter_files import EXPERTS
-from engine.families.base import Conditioning, FamilySpec
 from engine.families.loading import (
     Classes,
     DiffusersFamily,
@@ -31,14 +29,16 @@ from engine.families.loading import (
     resident,
     to_pixels,
 )
+from engine.families.lora_files import EXPERTS
 from engine.families.overflow import finite_latents
+from engine.model_spec import Conditioning, FamilySpec
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
 
-    from engine.generation.request import GenerationRequest
+    from engine.request import GenerationRequest
 
 MAX_TOKENS = 512  # text tokens, as WanPipeline
 
@@ -123,7 +123,7 @@ class WanFamily(DiffusersFamily):
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Velocity at `sigma[B]`; `sigma[B,t]` (0 = that frame is given) for models told a level per token."""
-        from engine.sampling.schedule import flow_timesteps
+        from engine.sampling.schedules import flow_timesteps
 
         timestep = flow_timesteps(self.scheduler_config, sigma)
         if self.level_per_token:

@@ -25,14 +25,25 @@ import torch
 from torch import Tensor
 
 from engine.errors import ConfigError
-from engine.families.base import ModelFamily, Predictor
-from engine.generation.flow_blend import Blend, blend_keyframes, settle
-from engine.generation.held import HeldFrames, PulledFrames
-from engine.generation.making import Drain, Events, Generated, Keyframes, Progress, Prompts, Tally, Tools, drain, encode
-from engine.generation.plans import is_made_in_stretches, keyframe_places, keyframe_plan
-from engine.generation.request import GenerationRequest
-from engine.sampling.noising import noised
-from engine.sampling.schedule import num_tokens, sigmas_for
+from engine.generation.clip_plan import is_made_in_stretches, keyframe_places, keyframe_plan
+from engine.generation.constraints import HeldFrames, PulledFrames
+from engine.generation.context import (
+    Drain,
+    Events,
+    Generated,
+    Keyframes,
+    Progress,
+    Prompts,
+    Tally,
+    Tools,
+    drain,
+    encode,
+)
+from engine.generation.flow_interpolation import Blend, blend_keyframes, settle
+from engine.model_spec import ModelFamily, Predictor
+from engine.request import GenerationRequest
+from engine.sampling.forward_process import noised
+from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.seeds import generator_for, seed_for
 from rewards.clip import Clip
 

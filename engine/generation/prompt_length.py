@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config.presets import load_preset
-from engine.families import family_spec
+from engine.families.registry import family_spec
 from engine.families.sources import HubSource, is_path, local_path
 from engine.generation.prompt_tokenizers import TOKENIZER_FILES, open_prompt_tokenizer
-from engine.generation.request import GenerationRequest
+from engine.request import GenerationRequest
 
 if TYPE_CHECKING:
     from engine.config.schema import ModelPreset

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.families.base import ModelFamily
-from engine.generation.held import BlendedWindows, HeldFrames
-from engine.generation.making import Events, Generated, Prompts, Tally, Tools, drain, encode
-from engine.generation.plans import Window, at_least, blended_windows, continued_windows, is_continued, window_plan
-from engine.generation.request import GenerationRequest
-from engine.sampling.schedule import sigmas_for
+from engine.generation.clip_plan import Window, at_least, blended_windows, continued_windows, is_continued, window_plan
+from engine.generation.constraints import BlendedWindows, HeldFrames
+from engine.generation.context import Events, Generated, Prompts, Tally, Tools, drain, encode
+from engine.model_spec import ModelFamily
+from engine.request import GenerationRequest
+from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for, seed_for, unit_noise
 from rewards.clip import Clip
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError
-from engine.hardware.filing import absolute_paths
+from engine.hardware.job_environment import absolute_paths
 from engine.hardware.rocm import TF32, is_rocm
+from engine.workspace import Workspace
 
 VISIBLE, ROCR_VISIBLE = "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
 CUDA_VISIBLE = "CUDA_VISIBLE_DEVICES"

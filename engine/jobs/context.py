@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.config.presets import load_preset
-from engine.data.store import Store
-from engine.jobs.resources import Resources
-from engine.jobs.runner import Handle
+from engine.execution.process_runner import Handle
+from engine.execution.resources import Resources
+from engine.storage.library import Store
 
 if TYPE_CHECKING:
-    from engine.families.base import ModelFamily
+    from engine.model_spec import ModelFamily
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class WarmModel:
     def open(self, key: str) -> "ModelFamily":
         """The model of a preset, loaded unless it is already. Raises ConfigError or FamilyError in one sentence."""
         if self._family is None or key != self.key:
-            from engine.families import open_model
+            from engine.families.registry import open_model
 
             self._family = None
             self._free()
@@ -40,7 +40,7 @@ class WarmModel:
 
     def release(self) -> bool:
         """Give memory back, also to the device: the model's, and the rewards' networks'. False: nothing was loaded."""
-        networks = sys.modules.get("rewards.networks") if self._with_rewards else None
+        networks = sys.modules.get("rewards.networks.cache") if self._with_rewards else None
         closed = networks.close_networks() if networks is not None else 0
         if self._family is None and not closed:
             return False

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ValidationError
 
+from engine.config.model_availability import check_available
 from engine.config.presets import check_request, load_model_preset, load_preset
-from engine.config.suggest import did_you_mean, explain
 from engine.errors import ConfigError, JobError
-from engine.families.availability import check_available
-from engine.generation.video_reader import VIDEO_SUFFIXES, videos_in
-from engine.jobs.resources import Resources
-from engine.jobs.runner import placed
+from engine.execution.process_runner import placed
+from engine.execution.resources import Resources
+from engine.jobs.maintenance_configs import InspectConfig, SamplesConfig, WeightsConfig, check_weights
 from engine.jobs.spec import (
     TRAIN,
     CurriculumConfig,
@@ -30,7 +29,8 @@ from engine.jobs.spec import (
     ScoreFolderConfig,
     TrainConfig,
 )
-from engine.jobs.upkeep_spec import InspectConfig, SamplesConfig, WeightsConfig, check_weights
+from engine.suggestions import did_you_mean, explain
+from engine.video.reader import VIDEO_SUFFIXES, videos_in
 
 if TYPE_CHECKING:
     from engine.jobs.context import JobContext
@@ -46,7 +46,8 @@ class JobKind:
 
     `elsewhere` says that the handler heeds its context's resources: that it can have the work done by a cluster.
     `aside`: the work is done by a process of its own, which the worker only watches. `share` is what it holds of a
-    device unless the job says it (0: it needs none), see engine.jobs.leases. `quick` tells of a config whether somebody
+    device unless the job says it (0: it needs none), see engine.jobs.device_leases. `quick` tells of a config whether
+    somebody
     is likely to sit and wait for it: it then goes before what takes long.
     """
 
@@ -155,7 +156,7 @@ KINDS: Kinds = {
         JobKind(
             key="generate",
             config=GenerateConfig,
-            handler="engine.jobs.handlers:generate_clips",
+            handler="engine.jobs.handlers.generate:generate_clips",
             check=check_generate,
             share=SMALL,
             quick=few_clips,
@@ -163,19 +164,24 @@ KINDS: Kinds = {
         JobKind(
             key="keyframes",
             config=KeyframesConfig,
-            handler="engine.jobs.keyframes:draw_keyframes",
+            handler="engine.jobs.handlers.keyframes:draw_keyframes",
             check=check_keyframes,
             share=SMALL,
             quick=always,
         ),
-        JobKind(key="evaluate", config=EvaluateConfig, handler="engine.jobs.evaluation:evaluate_run", share=WHOLE),
         JobKind(
-            key="curriculum", config=CurriculumConfig, handler="engine.jobs.curriculum:run_curriculum", share=WHOLE
+            key="evaluate", config=EvaluateConfig, handler="engine.jobs.handlers.evaluate:evaluate_run", share=WHOLE
+        ),
+        JobKind(
+            key="curriculum",
+            config=CurriculumConfig,
+            handler="engine.jobs.handlers.curriculum:run_curriculum",
+            share=WHOLE,
         ),
         JobKind(
             key=TRAIN,
             config=TrainConfig,
-            handler="engine.jobs.training:train",
+            handler="engine.jobs.handlers.train:train",
             elsewhere=True,
             aside=True,
             share=WHOLE,
@@ -183,7 +189,7 @@ KINDS: Kinds = {
         JobKind(
             key="preflight",
             config=PreflightConfig,
-            handler="engine.jobs.checking:look_before",
+            handler="engine.jobs.handlers.preflight:look_before",
             check=check_preflight,
             share=WHOLE,
             quick=always,
@@ -191,7 +197,7 @@ KINDS: Kinds = {
         JobKind(
             key="score",
             config=ScoreConfig,
-            handler="engine.jobs.scoring:score_clips",
+            handler="engine.jobs.handlers.score:score_clips",
             check=check_score,
             share=SMALL,
             quick=few_clips,
@@ -199,7 +205,7 @@ KINDS: Kinds = {
         JobKind(
             key="score_folder",
             config=ScoreFolderConfig,
-            handler="engine.jobs.scoring:score_folder",
+            handler="engine.jobs.handlers.score:score_folder",
             check=check_score_folder,
             elsewhere=True,
             share=SMALL,
@@ -207,22 +213,32 @@ KINDS: Kinds = {
         JobKind(
             key="overlays",
             config=OverlaysConfig,
-            handler="engine.jobs.scoring:make_overlays",
+            handler="engine.jobs.handlers.score:make_overlays",
             check=check_overlays,
             share=SMALL,
             quick=always,
         ),
         JobKind(
-            key="samples", config=SamplesConfig, handler="engine.jobs.upkeep:make_samples", share=SMALL, quick=always
+            key="samples",
+            config=SamplesConfig,
+            handler="engine.jobs.handlers.maintenance:make_samples",
+            share=SMALL,
+            quick=always,
         ),
         JobKind(
             key="weights",
             config=WeightsConfig,
-            handler="engine.jobs.upkeep:fetch_weights",
+            handler="engine.jobs.handlers.maintenance:fetch_weights",
             check=check_weights,
             aside=True,
             quick=always,
         ),
-        JobKind(key="inspect", config=InspectConfig, handler="engine.jobs.upkeep:inspect", share=SMALL, quick=always),
+        JobKind(
+            key="inspect",
+            config=InspectConfig,
+            handler="engine.jobs.handlers.maintenance:inspect",
+            share=SMALL,
+            quick=always,
+        ),
     )
 }

@@ -3,11 +3,11 @@
 The process is found by the job's row, or, before it stood there, by the folder of the run.
 """
 
-from engine.data.runs import Run
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError
-from engine.jobs.runner import Handle, open_runner, under_way
+from engine.execution.process_runner import Handle, open_runner, under_way
 from engine.jobs.spec import TRAIN, Job
+from engine.runs.run import Run
+from engine.workspace import Workspace
 
 
 def process_of(job: Job, workspace: Workspace) -> Handle | None:

@@ -22,18 +22,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select, update
 
-from engine.data.database import storable
-from engine.data.store import Store, now
-from engine.data.tables import JOBS, JOURNAL
 from engine.errors import Cancelled, ConfigError, JobError
-from engine.hardware.filing import filed_under
-from engine.jobs import journal, leases
-from engine.jobs.kinds import KINDS, Kinds, kind_of
-from engine.jobs.leases import Held, Need, Room
-from engine.jobs.orphans import epitaph, goes_on
-from engine.jobs.process import ProcessIdentity
-from engine.jobs.resources import Resources, read_resources
-from engine.jobs.rows import (
+from engine.execution.resources import Resources, read_resources
+from engine.hardware.job_environment import filed_under
+from engine.jobs import device_leases, events
+from engine.jobs.device_leases import Held, Need, Room
+from engine.jobs.heartbeat_age import Observer
+from engine.jobs.job_rows import (
     ORDER,
     PROGRESS,
     cancel_queued,
@@ -43,13 +38,18 @@ from engine.jobs.rows import (
     read_jobs,
     renumber,
 )
-from engine.jobs.silence import Observer
+from engine.jobs.kinds import KINDS, Kinds, kind_of
+from engine.jobs.orphans import epitaph, goes_on
 from engine.jobs.spec import ACTIVE, ENDED, PRIORITIES, Job, JobProgress, JobSpec, Priority, Status
 from engine.jobs.worker_state import check_served
+from engine.process_identity import ProcessIdentity
+from engine.storage.database import storable
+from engine.storage.library import Store, now
+from engine.storage.schema import JOBS, JOURNAL
 
 Jobs = list[Job]  # names of their own, for inside the class `list` is a method
 Ids = list[str]
-Entries = list[journal.Entry]
+Entries = list[events.Entry]
 EVERY = 1000  # jobs that wait or run at once
 SILENCE = timedelta(minutes=2)  # a worker on another host whose heartbeat stays the same so long counts as gone
 
@@ -86,7 +86,7 @@ class JobQueue:
             same = select(JOBS.c.id).where(JOBS.c.id == row["id"], JOBS.c.kind == spec.kind)
             if key is None or connection.scalar(same) is None:
                 connection.execute(JOBS.insert().values(row))
-                journal.enter(connection, row["id"], "queued")
+                events.enter(connection, row["id"], "queued")
         return self.get(row["id"])
 
     @staticmethod
@@ -198,7 +198,7 @@ class JobQueue:
         self.store.workspace.pause_flag.touch()
 
     def resume(self) -> None:
-        """Start jobs again. Whoever calls this sees that a worker lives (`engine.jobs.local.keep_going`)."""
+        """Start jobs again. Whoever calls this sees that a worker lives (`engine.jobs.worker_control.keep_going`)."""
         self.store.workspace.pause_flag.unlink(missing_ok=True)
 
     def claim(self, worker: ProcessIdentity, room: Room = Room()) -> Job | None:  # noqa: B008 (it is frozen)
@@ -209,29 +209,29 @@ class JobQueue:
             if self._choose(connection, self._queued(), room) is None:
                 return None
         with self._database.writing() as connection:
-            leases.one_at_a_time(connection)
+            device_leases.one_at_a_time(connection)
             chosen = self._choose(connection, self._queued().with_for_update(skip_locked=True), room)
             if chosen is None:
                 return None
             job_id, parts = chosen
             started = {"status": "running", "started_at": now(), **_sign_of_life(), **asdict(worker)}
             _change(connection, job_id, ("queued",), started)
-            leases.hold(connection, job_id, parts)
+            device_leases.hold(connection, job_id, parts)
         return self.get(job_id)
 
     def _choose(self, connection: Connection, queued: Select[Any], room: Room) -> tuple[str, Held] | None:
         """The first job that fits; what one before it waits for is kept from it."""
-        free, own = leases.free_parts(connection, room), filed_under()
+        free, own = device_leases.free_parts(connection, room), filed_under()
         for row in connection.execute(queued):
             if row.environment not in (None, own):
                 if room.idle:  # the worker ends, and one with the job's environment takes it
                     return None
                 continue
             need = self.need_of(row.kind, row.resources)
-            parts = leases.fitting(need, free)
-            if parts is not None and leases.has_lane(need, room):
+            parts = device_leases.fitting(need, free)
+            if parts is not None and device_leases.has_lane(need, room):
                 return row.id, parts
-            leases.set_aside(need, free)
+            device_leases.set_aside(need, free)
         return None
 
     def awaited_environment(self) -> dict[str, str] | None:
@@ -248,20 +248,20 @@ class JobQueue:
             given = read_resources(resources)
         except ConfigError:  # of another version of Dailies: the worker says so when it takes the job
             given = Resources()
-        return leases.need_of(self.kinds[kind], given)
+        return device_leases.need_of(self.kinds[kind], given)
 
     def holder(self, need: Need) -> Job | None:
         """The running job that holds the device which a need, met in the worker's own process, waits for."""
         if not need.inside:
             return None
         with self._database.reading() as connection:
-            found = leases.holder(connection, need)
+            found = device_leases.holder(connection, need)
         return self.get(found) if found else None
 
     def devices_of(self, job_id: str) -> Sequence[int]:
         """The devices of its machine that a running job holds, or parts of which."""
         with self._database.reading() as connection:
-            return leases.devices_of(connection, job_id)
+            return device_leases.devices_of(connection, job_id)
 
     def is_waiting(self) -> bool:
         """Whether there is something for a worker of this queue: a queued job, or one whose worker is gone."""
@@ -279,21 +279,21 @@ class JobQueue:
             with self._database.writing() as connection:
                 mine = {**_sign_of_life(), **asdict(worker)}
                 if _change(connection, job.id, ACTIVE, mine, *_by(job.worker)):
-                    journal.enter(connection, job.id, journal.ADOPTED)
+                    events.enter(connection, job.id, events.ADOPTED)
                     adopted.append(job.id)
         return [self.get(job_id) for job_id in adopted]
 
     def history(self, job_id: str) -> Entries:
         """Every change of a job's state."""
         with self._database.reading() as connection:
-            return journal.entries(connection, job_id=job_id)
+            return events.entries(connection, job_id=job_id)
 
     def ended_since(self, number: int | None, limit: int = 100) -> tuple[Jobs, int]:
         """The jobs that ended after this entry of the journal (None: none of them), and its last entry now."""
         with self._database.reading() as connection:
-            last = journal.newest(connection)
+            last = events.newest(connection)
             after = last if number is None else number
-            found = journal.entries(connection, after=after, events=ENDED, limit=limit)
+            found = events.entries(connection, after=after, events=ENDED, limit=limit)
         return [self.get(entry.job_id) for entry in found], last
 
     def heartbeat(self, job_id: str, progress: JobProgress | None = None) -> None:
@@ -377,9 +377,9 @@ def _change(
     query = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status.in_(statuses), *conditions).values(**values)
     status: Status | None = connection.scalar(query.returning(JOBS.c.status))
     if status is not None and "status" in values:
-        journal.enter(connection, job_id, status)
+        events.enter(connection, job_id, status)
         if status not in ACTIVE:
-            leases.let_go(connection, job_id)
+            device_leases.let_go(connection, job_id)
     return status
 
 

@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
-from engine.generation.request import PROMPT_LIMIT, GenerationRequest
-from engine.jobs.process import ProcessIdentity
-from engine.jobs.resources import Resources
-from engine.jobs.runner import Handle
+from engine.execution.process_runner import Handle
+from engine.execution.resources import Resources
+from engine.process_identity import ProcessIdentity
+from engine.request import PROMPT_LIMIT, GenerationRequest
 
 Status = Literal["queued", "running", "stopping", "done", "failed", "cancelled", "lost"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -212,7 +212,7 @@ class Job:
 
     `exit_code` is 0 done, 1 failed, None otherwise; `error` one sentence, `worker` the process that runs or ran it.
     `heartbeat_s` is its last heartbeat on the monotonic clock of that worker's host, `environment` what it was filed
-    under (`engine.hardware.filing`).
+    under (`engine.hardware.job_environment`).
     """
 
     id: str

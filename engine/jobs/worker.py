@@ -1,7 +1,8 @@
 """The warm worker: `python -m engine.jobs.worker` takes on jobs as there is room, and keeps a model between them.
 
 Jobs that compute in this process do so one after the other, and share its model. Those whose work is done by a process
-of their own, here or on a cluster, are only watched: each by a thread, beside the others, see engine.jobs.leases.
+of their own, here or on a cluster, are only watched: each by a thread, beside the others, see
+engine.jobs.device_leases.
 
 One a workspace (it holds the workspace's worker lock), detached from whoever started it. After `idle_s` without a job
 it gives the model's memory back, after `exit_s` it ends. SIGTERM puts the running jobs back into the queue, then ends.
@@ -21,25 +22,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.data.locks import try_lock
-from engine.data.scratch import sweep
-from engine.data.store import Store, keep_daily_copy
-from engine.data.trash import purge
-from engine.data.uploads import discard_upload, sweep_uploads
-from engine.data.workspace import Workspace
 from engine.errors import Cancelled, DailiesError, Lost, StoreError
-from engine.hardware.filing import difference, filed_under
-from engine.hardware.visible import devices_here, narrowed
+from engine.execution.process_runner import ToldToEnd
+from engine.execution.resources import read_resources
+from engine.files.locks import try_lock
+from engine.hardware.device_visibility import devices_here, narrowed
+from engine.hardware.job_environment import difference, filed_under
 from engine.jobs.context import JobContext, WarmModel
+from engine.jobs.heartbeat import Pulse, Reporter
 from engine.jobs.kinds import kind_of, load_kinds
-from engine.jobs.lanes import Lanes
-from engine.jobs.local import WorkerState, ensure_worker, write_state
-from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
-from engine.jobs.reporting import Pulse, Reporter
-from engine.jobs.resources import read_resources
-from engine.jobs.runner import ToldToEnd
+from engine.jobs.slots import Lanes
 from engine.jobs.spec import ACTIVE, Job, Status
+from engine.jobs.worker_control import WorkerState, ensure_worker, write_state
+from engine.process_identity import ProcessIdentity
+from engine.runs.purge import purge
+from engine.storage.library import Store, keep_daily_copy
+from engine.storage.temp_folders import sweep
+from engine.storage.uploads import discard_upload, sweep_uploads
+from engine.workspace import Workspace
 
 POLL_S = 0.2
 BACKUP_CHECK_S = 3600.0
@@ -60,7 +61,8 @@ class Patience:
 class Worker:
     """Serves one queue. `end` may be called from a signal handler or another thread.
 
-    `devices` are the names by which processes are kept to some of the GPUs, see engine.hardware.visible; `kinds` is the
+    `devices` are the names by which processes are kept to some of the GPUs, see engine.hardware.device_visibility;
+    `kinds` is the
     "module:NAME" of the queue's kinds, for a worker that takes this one's place.
     """
 

@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from engine.data.workspace import Workspace
 from engine.errors import JobError
-from engine.jobs.process import ProcessIdentity
+from engine.process_identity import ProcessIdentity
+from engine.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.data.votes import Choice
+from engine.labelling.votes import Choice
 from engine.mini.judge import judge
 from engine.seeds import seed_for
 

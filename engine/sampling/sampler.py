@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from engine.families.base import Conditioning, Predictor
-from engine.sampling.step import ODE_STEPS, StepFunction
+from engine.model_spec import Conditioning, Predictor
+from engine.sampling.steps import ODE_STEPS, StepFunction
 from engine.seeds import unit_noise
 
 

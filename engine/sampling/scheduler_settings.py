@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from engine.config.suggest import did_you_mean
 from engine.errors import FamilyError
-from engine.families.base import Prediction
-from engine.sampling.schedule import DIFFUSERS_CLASS, flow_timesteps, sigmas_for
+from engine.model_spec import Prediction
+from engine.sampling.schedules import DIFFUSERS_CLASS, flow_timesteps, sigmas_for
+from engine.suggestions import did_you_mean
 
 _SPACED = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "num_train_timesteps", "shift_terminal")
 _TABLE = ("beta_start", "beta_end", "beta_schedule", "trained_betas", "num_train_timesteps", "rescale_betas_zero_snr")

@@ -9,10 +9,10 @@ longer intervals: the 95 % hold for all the times that it may be asked together.
 import math
 from collections.abc import Callable, Mapping
 
-from engine.config.curricula import Condition, CurriculumPreset, Gate, Stage
-from engine.data.curricula import Action, AttemptRecord, ConditionResult, CurriculumState, GateResult, Verdict
-from engine.data.findings import Interval
-from engine.training.intervals import over_looks
+from engine.config.curriculum_preset import Condition, CurriculumPreset, Gate, Stage
+from engine.runs.curriculum_state import Action, AttemptRecord, ConditionResult, CurriculumState, GateResult, Verdict
+from engine.runs.results import Interval
+from engine.training.evaluation.intervals import over_looks
 from rewards import REWARDS
 
 Measured = Mapping[tuple[str, str], Interval]

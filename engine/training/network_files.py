@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
-from engine.families.adapter_files import EXPERTS
+from engine.families.lora_files import EXPERTS
 
 HALVES = (torch.float16, torch.bfloat16)
 

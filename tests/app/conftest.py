@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.desk import Desk
-from engine.data.clip_files import save_clip
-from engine.data.store import ClipRecord, Store
-from engine.generation.request import GenerationRequest
+from app.context import Desk
 from engine.jobs.queue import JobQueue
+from engine.request import GenerationRequest
+from engine.storage.clip_files import save_clip
+from engine.storage.library import ClipRecord, Store
 from rewards import Clip, RewardReport, RewardResult
 from rewards.calibration import read_calibration, report_calibration
 

@@ -12,24 +12,25 @@ import numpy as np
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from app.desk import Desk
-from app.form_modes import MODE_FIELDS, shown_mode
-from app.forms import FIELDS
+from app.context import Desk
+from app.forms.generation_form import FIELDS
+from app.forms.mode_fields import MODE_FIELDS, shown_mode
 from app.views import campaigns as campaign_view
-from app.views import keyframes, recipe, sets
+from app.views import clip_sets, keyframes
+from app.views.training import train_form
 from engine.config.presets import load_curriculum, load_train_preset, preset_keys
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
-from engine.data.checkpoint_series import CHECKPOINT
-from engine.data.clip_files import save_clip
-from engine.data.curricula import Curriculum
-from engine.data.runs import Run
-from engine.data.store import ClipRecord
-from engine.families.adapters import WEIGHTS_FILE
-from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan
-from engine.generation.video_io import write_lossless, write_mp4
-from engine.jobs.process import ProcessIdentity
+from engine.families.lora import WEIGHTS_FILE
 from engine.jobs.spec import Job, JobSpec
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
+from engine.process_identity import ProcessIdentity
+from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan
+from engine.runs.checkpoint_series import CHECKPOINT
+from engine.runs.curriculum_state import Curriculum
+from engine.runs.run import Run
+from engine.storage.clip_files import save_clip
+from engine.storage.library import ClipRecord
+from engine.video.writer import write_lossless, write_mp4
 from rewards import Clip
 
 
@@ -122,7 +123,14 @@ class Scene:
 
     def campaign_form(self) -> list[Any]:
         fields: dict[str, Any] = {"title": "t", "what": campaign_view.MADE, "prompts": str(uuid.uuid4())}
-        fields |= {"entrants": ["mini"], "takes": 2, "num_frames": 0, "which": sets.NEWEST, "per_pair": 1, "target": 0}
+        fields |= {
+            "entrants": ["mini"],
+            "takes": 2,
+            "num_frames": 0,
+            "which": clip_sets.NEWEST,
+            "per_pair": 1,
+            "target": 0,
+        }
         fields |= {"strategy": "random", "axes": []}
         return [*(fields[name] for name in campaign_view.FIELDS), "mini"]
 
@@ -152,7 +160,7 @@ class Scene:
         return str(path)
 
     def choices(self, **more: Any) -> dict[str, Any]:
-        return {**recipe.opened(self.desk, "mini_grpo")["choices"], "settings": {}, **more}
+        return {**train_form.opened(self.desk, "mini_grpo")["choices"], "settings": {}, **more}
 
     def curriculum(self) -> Curriculum:
         return Curriculum.create(self.desk.workspace, load_curriculum(preset_keys("curricula")[0]))

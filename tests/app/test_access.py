@@ -12,12 +12,12 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
-from app.access import COOKIE, OF_LABELLERS, Gate
-from app.desk import Desk
-from app.shell import build_server
-from app.users import Users, add_user
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
+from app.auth.login import COOKIE, OF_LABELLERS, Gate
+from app.auth.users import Users, add_user
+from app.context import Desk
+from app.page import build_server
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
 
 MakeClip = Callable[..., Any]
 PASSWORD = "correct horse"

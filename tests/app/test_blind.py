@@ -11,10 +11,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import event
 
-from app.desk import Desk
-from app.voting import voting_routes
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaign, Campaigns
+from app.api.votes import voting_routes
+from app.context import Desk
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaign, Campaigns
 from tests.app.voting_calls import ask, cast, shown, undo
 
 MakeClip = Callable[..., Any]

@@ -16,11 +16,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
-from app.access import COOKIE
-from app.desk import Desk
-from app.gradio_guard import server_functions
-from app.shell import build_server
-from app.users import Users, add_user
+from app.auth.login import COOKIE
+from app.auth.users import Users, add_user
+from app.context import Desk
+from app.middleware.gradio_guard import server_functions
+from app.page import build_server
 
 CANARY = "canary-7f3a51c9"
 META = {"_type": "gradio.FileData"}

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from app.desk import Desk
-from app.views import run_board
-from app.views.curves import CurveFeed
+from app.context import Desk
+from app.views.training import runs as run_board
+from app.views.training.metric_charts import CurveFeed
 from engine.config.presets import load_train_preset
-from engine.data.runs import Run
+from engine.runs.run import Run
 
 DAMAGES = {
     "a byte": ("metrics.jsonl", b"\xff\n"),

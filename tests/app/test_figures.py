@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from app.figures import hover, matrix, radar, reward_bars, timeline
+from app.plots.scores import hover, matrix, radar, reward_bars, timeline
 from app.views.scores import Score
 
 QUESTION = "Does what moves go on moving as it did, or does it jump & stutter?"

@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import text
-from app.form_modes import MODE_FIELDS, shown_mode
-from app.forms import (
+from app.forms.generation_form import (
     FIELDS,
     MAX_TAKES,
     Ranges,
@@ -21,9 +19,11 @@ from app.forms import (
     settings_of,
     titled,
 )
+from app.forms.mode_fields import MODE_FIELDS, shown_mode
+from app.text import general
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
-from engine.generation.request import SEED_LIMIT, GenerationRequest, KeyframePlan, WindowPlan
+from engine.request import SEED_LIMIT, GenerationRequest, KeyframePlan, WindowPlan
 
 
 def typed(**changes: Any) -> dict[str, Any]:
@@ -156,10 +156,10 @@ def test_settings_are_the_models_defaults_or_what_is_given() -> None:
 
 def test_adapters_are_offered_or_it_is_said_that_there_are_none() -> None:
     none, some = settings_of("mini", [])[1], settings_of("mini", ["run-2"], {"adapter": "gone"})[1]
-    assert (none["interactive"], none["info"]) == (False, text.NO_ADAPTERS)
+    assert (none["interactive"], none["info"]) == (False, general.NO_ADAPTERS)
     assert some["interactive"] and [key for _, key in some["choices"]] == ["", "gone", "run-2"]
     assert some["value"] == "gone", "the form says what made the clip; filing it says that the adapter is gone"
-    assert adapter_choices(["a"])["choices"][0] == (text.NO_ADAPTER, "")
+    assert adapter_choices(["a"])["choices"][0] == (general.NO_ADAPTER, "")
 
 
 def test_an_order_says_what_the_model_will_not_read() -> None:

@@ -8,7 +8,7 @@ import pytest
 from fastapi import HTTPException
 
 from app.components.train_board import Place
-from app.guard import guarded, told
+from app.events import guarded, told
 from app.views import system
 from engine.errors import ConfigError
 

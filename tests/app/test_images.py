@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app.__main__ import main
-from app.users import Users
+from app.auth.users import Users
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))

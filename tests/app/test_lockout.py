@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.lockout import PAUSE_S, REMEMBERED, TRIES_OF_ADDRESS, TRIES_OF_BOTH, TRIES_OF_NAME, Lockout, network_of
+from app.auth.rate_limit import PAUSE_S, REMEMBERED, TRIES_OF_ADDRESS, TRIES_OF_BOTH, TRIES_OF_NAME, Lockout, network_of
 
 
 class Clock:

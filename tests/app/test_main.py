@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from app.__main__ import bind, main, parse, url_of
-from engine.data.store import ClipRecord, Store
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError
+from engine.storage.library import ClipRecord, Store
+from engine.workspace import Workspace
 
 
 @pytest.fixture

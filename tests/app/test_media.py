@@ -7,10 +7,10 @@ import pytest
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.testclient import TestClient
 
-from app.desk import Desk
-from app.media import media_routes
-from engine.data.pictures import save_picture
-from engine.data.store import ClipRecord
+from app.api.media import media_routes
+from app.context import Desk
+from engine.storage.images import save_picture
+from engine.storage.library import ClipRecord
 
 MakeClip = Callable[..., ClipRecord]
 

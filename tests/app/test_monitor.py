@@ -13,27 +13,27 @@ import pytest
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.testclient import TestClient
 
-from app import text_monitor as text
-from app.desk import Desk
-from app.run_media import run_routes
+from app.api.run_media import run_routes
+from app.context import Desk
 from app.tabs.monitor import MonitorTab
-from app.trackio import reads_only, trackio_link, trackio_routes
-from app.views import samples, stages
-from app.views.curves import GROUPS, CurveFeed, grouped
-from app.views.run_board import board
-from engine.config.curricula import CurriculumPreset
+from app.text import monitor as text
+from app.trackio_dashboard import reads_only, trackio_link, trackio_routes
+from app.views.training import curriculum_progress, samples
+from app.views.training.metric_charts import GROUPS, CurveFeed, grouped
+from app.views.training.runs import board
+from engine.config.curriculum_preset import CurriculumPreset
 from engine.config.presets import load_train_preset
-from engine.data.curricula import AttemptRecord, ConditionResult, Curriculum, CurriculumState, GateResult
-from engine.data.findings import Alarm, Interval
-from engine.data.locks import try_lock
-from engine.data.manifests import write_manifest
-from engine.data.runs import Run
-from engine.data.samples import RunSamples
 from engine.errors import ConfigError
-from engine.generation.request import GenerationRequest
-from engine.jobs.process import ProcessIdentity
-from engine.jobs.runs import run_state
+from engine.files.locks import try_lock
+from engine.files.manifests import write_manifest
+from engine.jobs.handlers.run_actions import run_state
 from engine.jobs.spec import JobSpec
+from engine.process_identity import ProcessIdentity
+from engine.request import GenerationRequest
+from engine.runs.curriculum_state import AttemptRecord, ConditionResult, Curriculum, CurriculumState, GateResult
+from engine.runs.results import Alarm, Interval
+from engine.runs.run import Run
+from engine.runs.samples import RunSamples
 from rewards import Clip
 
 
@@ -340,37 +340,39 @@ def test_a_curriculum_is_a_strip_of_stages(desk: Desk) -> None:
         AttemptRecord(stage=1, attempt=0, run="r-2", num_frames=33),
     )
     made.save(CurriculumState(stage=1, attempts=attempts, sentence="Training."))
-    (shown,) = stages.strip(desk)["curricula"]
+    (shown,) = curriculum_progress.strip(desk)["curricula"]
     assert [one["state"] for one in shown["stages"]] == ["done", "now", "later"]
     assert shown["stages"][0]["gate"] == [
         {"wanted": "seam >= 0.5", "measured": "0.600 (0.550 to 0.650, 16 prompts)", "verdict": "pass"}
     ]
     assert "r-2" in shown["stages"][1]["detail"] and shown["stages"][2]["gate"][0]["measured"] == ""
     made.save(CurriculumState(status="stopped", stage=1, attempts=attempts, sentence="It failed."))
-    (stopped,) = stages.strip(desk)["curricula"]
+    (stopped,) = curriculum_progress.strip(desk)["curricula"]
     assert [one["state"] for one in stopped["stages"]] == ["done", "failed", "later"] and not stopped["running"]
 
 
 def test_a_curriculum_that_nobody_drives_is_resumed_with_one_click(desk: Desk) -> None:
     """As after a reboot: its state says that it is under way, and its job is lost."""
     curriculum = Curriculum.create(desk.workspace, CURRICULUM)
-    assert [one["can_resume"] for one in stages.strip(desk)["curricula"]] == [True]
+    assert [one["can_resume"] for one in curriculum_progress.strip(desk)["curricula"]] == [True]
     driver = try_lock(curriculum.lock)
     assert driver is not None
-    assert [one["can_resume"] for one in stages.strip(desk)["curricula"]] == [False], "somebody drives it in a shell"
+    assert [one["can_resume"] for one in curriculum_progress.strip(desk)["curricula"]] == [False], (
+        "somebody drives it in a shell"
+    )
     os.close(driver)
-    stages.resume(desk, curriculum.id)
-    assert [one["can_resume"] for one in stages.strip(desk)["curricula"]] == [False]
+    curriculum_progress.resume(desk, curriculum.id)
+    assert [one["can_resume"] for one in curriculum_progress.strip(desk)["curricula"]] == [False]
     job = desk.queue.claim(ProcessIdentity.current())
     assert job is not None and job.config == {"curriculum": curriculum.id}
     desk.queue.finish(job.id, "lost")
-    assert [one["can_resume"] for one in stages.strip(desk)["curricula"]] == [True]
+    assert [one["can_resume"] for one in curriculum_progress.strip(desk)["curricula"]] == [True]
     with pytest.raises(ConfigError, match="There is no curriculum"):
-        stages.resume(desk, "../..")
+        curriculum_progress.resume(desk, "../..")
 
 
 def test_a_damaged_curriculum_says_so(desk: Desk) -> None:
     made = Curriculum.create(desk.workspace, CURRICULUM)
     Path(made.state_file).write_text("{")
-    (shown,) = stages.strip(desk)["curricula"]
+    (shown,) = curriculum_progress.strip(desk)["curricula"]
     assert "damaged" in shown["sentence"] and shown["stages"] == []

@@ -5,16 +5,16 @@ from collections.abc import Callable
 
 import pytest
 
-from app.caretaker import Caretaker
-from app.desk import Desk
-from app.views import notices
+from app.context import Desk
+from app.queue_monitor import Caretaker
+from app.views import notifications
 from engine.config.presets import load_train_preset
-from engine.data.findings import Alarm
-from engine.data.runs import Run, alarms_since
-from engine.generation.request import GenerationRequest
-from engine.jobs.local import stop_worker
-from engine.jobs.process import ProcessIdentity
 from engine.jobs.spec import JobSpec, Status
+from engine.jobs.worker_control import stop_worker
+from engine.process_identity import ProcessIdentity
+from engine.request import GenerationRequest
+from engine.runs.results import Alarm
+from engine.runs.run import Run, alarms_since
 
 
 def end(desk: Desk, status: Status, error: str = "") -> str:
@@ -33,38 +33,38 @@ def test_only_what_comes_after_the_first_look_is_told_and_once(desk: Desk) -> No
     run = Run.create(desk.workspace, load_train_preset("mini_nft"))
     run.append_alarm(alarm(1))
     end(desk, "done")
-    first = notices.news(desk, {})
+    first = notifications.news(desk, {})
     assert first["notices"] == []
-    assert notices.news(desk, first["seen"]) == first
+    assert notifications.news(desk, first["seen"]) == first
     failed = end(desk, "failed", "The loss is nan.")
     run.append_alarm(alarm(2))
-    second = notices.news(desk, first["seen"])
+    second = notifications.news(desk, first["seen"])
     assert second["notices"] == [
         {"key": failed, "title": "Generate: 1 take: a <b>red</b> circle failed", "body": "The loss is nan."},
         {"key": f"{run.id}/motion/2", "title": f"Alarm in run {run.id} at step 2", "body": "Motion fell by half."},
     ]
-    assert notices.news(desk, second["seen"])["notices"] == []
+    assert notifications.news(desk, second["seen"])["notices"] == []
 
 
 def test_what_somebody_cancelled_is_no_news(desk: Desk) -> None:
-    seen = notices.news(desk, {})["seen"]
+    seen = notifications.news(desk, {})["seen"]
     end(desk, "cancelled")
     lost = end(desk, "lost")
-    assert [one["key"] for one in notices.news(desk, seen)["notices"]] == [lost]
+    assert [one["key"] for one in notifications.news(desk, seen)["notices"]] == [lost]
 
 
 def test_many_are_summed_up(desk: Desk) -> None:
-    seen = notices.news(desk, {})["seen"]
+    seen = notifications.news(desk, {})["seen"]
     for _ in range(8):
         end(desk, "done")
-    told = notices.news(desk, seen)["notices"]
-    assert [one["title"] for one in told][-1] == "And 3 more" and len(told) == notices.SHOWN + 1
+    told = notifications.news(desk, seen)["notices"]
+    assert [one["title"] for one in told][-1] == "And 3 more" and len(told) == notifications.SHOWN + 1
 
 
 def test_what_was_seen_of_another_workspace_counts_for_nothing(desk: Desk) -> None:
     end(desk, "done")
     asked = {"workspace": "elsewhere", "journal": 0, "alarms": {}}
-    assert notices.news(desk, asked)["notices"] == []
+    assert notifications.news(desk, asked)["notices"] == []
 
 
 def test_an_alarm_that_is_half_written_is_told_when_it_is_whole(desk: Desk) -> None:

@@ -14,24 +14,24 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app import text
-from app.desk import Desk
-from app.form_modes import MODE_FIELDS, shown_mode
-from app.forms import FIELDS, draw_seed
-from app.shell import HERE, build_page, build_server
+from app.context import Desk
+from app.forms.generation_form import FIELDS, draw_seed
+from app.forms.mode_fields import MODE_FIELDS, shown_mode
+from app.page import HERE, build_page, build_server
 from app.tabs.generate import GenerateTab
 from app.tabs.library import LibraryTab
+from app.text import general
 from app.theme import desk_theme
-from engine.data.adapters import AdapterCard, write_card
-from engine.data.locks import try_lock
-from engine.data.pictures import load_picture
-from engine.data.store import ClipRecord
 from engine.errors import ConfigError, MediaError, StoreError
-from engine.families.adapters import WEIGHTS_FILE
-from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan
-from engine.generation.video_io import write_mp4
-from engine.jobs.process import ProcessIdentity
+from engine.families.lora import WEIGHTS_FILE
+from engine.files.locks import try_lock
 from engine.jobs.spec import Job, JobSpec
+from engine.process_identity import ProcessIdentity
+from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan
+from engine.runs.adapters import AdapterCard, write_card
+from engine.storage.images import load_picture
+from engine.storage.library import ClipRecord
+from engine.video.writer import write_mp4
 
 MakeClip = Callable[..., ClipRecord]
 
@@ -348,7 +348,7 @@ def test_an_upload_is_moved_to_a_place_of_its_own(tabs: Any, desk: Desk) -> None
 
 
 def test_importing_nothing_is_a_sentence(tabs: Any) -> None:
-    with pytest.raises(ConfigError, match=text.NOTHING_TO_IMPORT):
+    with pytest.raises(ConfigError, match=general.NOTHING_TO_IMPORT):
         tabs[1].import_video(None, "", "mini")
 
 

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app import text, text_score
-from app.views import ranking
-from app.views.ranking import Column
+from app.text import general, score
+from app.views import campaign_ranking
+from app.views.campaign_ranking import Column
 from engine.config.presets import load_preset
-from engine.data.store import ClipRecord
+from engine.storage.library import ClipRecord
 from rewards.mix import GateStrengths
 
 OPEN = {"motion": 1.0, "sharpness": 1.0, "cut": 1.0}
@@ -22,7 +22,7 @@ def row(clip_id: str, *values: float | None, gates: dict[str, float] | None = No
 
 
 def ranks(weights: dict[str, float], *rows: dict[str, Any]) -> list[tuple[str, float | None]]:
-    return [(one["id"], one["total"]) for one in ranking.ranked(rows, weights, GateStrengths())]
+    return [(one["id"], one["total"]) for one in campaign_ranking.ranked(rows, weights, GateStrengths())]
 
 
 def test_weights_decide_the_order() -> None:
@@ -49,24 +49,24 @@ def test_totals_that_do_not_compare_are_told_apart() -> None:
     unknown = {**row("a", 0.9, None), "unjudged": ["loop_break"]}
     older = {**row("b", 0.8, 0.8), "old": True}
     weights = dict.fromkeys(KEYS, 1.0)
-    found = ranking.ranked([unknown, older, row("c", 0.4, 0.4)], weights, GateStrengths())
+    found = campaign_ranking.ranked([unknown, older, row("c", 0.4, 0.4)], weights, GateStrengths())
     assert [(one["id"], one["total"]) for one in found] == [("c", 0.4), ("a", None), ("b", None)]
     assert [one["apart"] and one["apart"]["total"] for one in found] == [None, "(0.90)", "(0.80)"]
-    assert "cannot judge this prompt" in found[1]["apart"]["why"] and found[2]["apart"]["why"] == text_score.OLD_REPORT
+    assert "cannot judge this prompt" in found[1]["apart"]["why"] and found[2]["apart"]["why"] == score.OLD_REPORT
     assert ranks({"flow_smoothness": 1.0, "loop_break": 0.0}, unknown, row("c", 0.4, 0.4))[0] == ("a", 0.9)
 
 
 def test_a_clip_of_two_frames_is_not_ranked_beside_whole_ones() -> None:
     record = ClipRecord(id="a", prompt="", source="imported", num_frames=2, width=64, height=64, fps=8)
-    assert ranking.row(record, None, "real-7")["short"]
+    assert campaign_ranking.row(record, None, "real-7")["short"]
     short = {**row("a", 0.9, 0.9), "short": True}
-    found = ranking.ranked([short, row("b", 0.4, 0.4)], dict.fromkeys(KEYS, 1.0), GateStrengths())
+    found = campaign_ranking.ranked([short, row("b", 0.4, 0.4)], dict.fromkeys(KEYS, 1.0), GateStrengths())
     assert [(one["id"], one["total"]) for one in found] == [("b", 0.4), ("a", None)]
-    assert found[1]["apart"] == {"total": "(0.90)", "why": text_score.too_short(8)}
+    assert found[1]["apart"] == {"total": "(0.90)", "why": score.too_short(8)}
 
 
 def measures(rows: list[dict[str, Any]], weights: dict[str, float]) -> list[Column]:
-    return ranking.columns(ranking.ranked(rows, weights, GateStrengths()), list(weights))
+    return campaign_ranking.columns(campaign_ranking.ranked(rows, weights, GateStrengths()), list(weights))
 
 
 def test_correlations_are_spearmans() -> None:
@@ -75,46 +75,46 @@ def test_correlations_are_spearmans() -> None:
     rng = np.random.default_rng(3)
     x = rng.integers(0, 6, 40) / 5
     y = np.clip(x + rng.normal(0, 0.2, 40), 0, 1)
-    found = ranking.correlations([Column(key="x", title="x", values=x), Column(key="y", title="y", values=y)])
+    found = campaign_ranking.correlations([Column(key="x", title="x", values=x), Column(key="y", title="y", values=y)])
     assert found[0, 1] == pytest.approx(spearmanr(x, y).statistic) and found[0, 0] == pytest.approx(1)
 
 
 def test_too_few_clips_or_no_spread_have_no_correlation() -> None:
     rows = [row(str(n), n / 10, 0.5) for n in range(5)]
-    found = ranking.correlations(measures(rows, dict.fromkeys(KEYS, 1.0)))
+    found = campaign_ranking.correlations(measures(rows, dict.fromkeys(KEYS, 1.0)))
     assert found[0, 2] == pytest.approx(1) and np.isnan(found[0, 1])
-    assert np.isnan(ranking.correlations(measures(rows[:3], dict.fromkeys(KEYS, 1.0)))).all()
+    assert np.isnan(campaign_ranking.correlations(measures(rows[:3], dict.fromkeys(KEYS, 1.0)))).all()
 
 
 def test_rewards_that_hang_together_with_nothing_are_left_out_of_the_matrix() -> None:
     rows = [row(str(n), n / 10, 0.5) for n in range(5)]
-    shown, values = ranking.correlated(measures(rows, dict.fromkeys(KEYS, 1.0)))
-    assert [measure.key for measure in shown] == ["flow_smoothness", ranking.TOTAL] and values.shape == (2, 2)
-    assert ranking.correlated(measures(rows[:3], dict.fromkeys(KEYS, 1.0)))[0] == []
+    shown, values = campaign_ranking.correlated(measures(rows, dict.fromkeys(KEYS, 1.0)))
+    assert [measure.key for measure in shown] == ["flow_smoothness", campaign_ranking.TOTAL] and values.shape == (2, 2)
+    assert campaign_ranking.correlated(measures(rows[:3], dict.fromkeys(KEYS, 1.0)))[0] == []
 
 
 def test_the_reward_that_would_choose_otherwise_is_named() -> None:
     rows = [row("a", 0.9, 0.1), row("b", 0.5, 0.5), row("c", 0.1, 0.6)]
     weights = {"flow_smoothness": 3.0, "loop_break": 1.0}
-    ranked = ranking.ranked(rows, weights, GateStrengths())
-    loop, flow = ranking.dissent(ranked, ranking.columns(ranked, list(weights)))
+    ranked = campaign_ranking.ranked(rows, weights, GateStrengths())
+    loop, flow = campaign_ranking.dissent(ranked, campaign_ranking.columns(ranked, list(weights)))
     assert (loop["key"], loop["id"], loop["agrees"], loop["share"]) == ("loop_break", "c", False, 1.0)
     assert "would choose “clip c”; it orders 100% of all pairs otherwise" in loop["sentence"]
     assert (flow["id"], flow["agrees"], flow["share"]) == ("a", True, 0.0)
 
 
 def test_pairs_that_cannot_be_told_apart_do_not_count() -> None:
-    assert ranking.otherwise(np.array([1, 1, np.nan]), np.array([0.1, 0.2, 0.3])) == 0
-    assert ranking.otherwise(np.array([1.0, 0.0, 0.5]), np.array([0.1, 0.2, 0.2])) == 1
+    assert campaign_ranking.otherwise(np.array([1, 1, np.nan]), np.array([0.1, 0.2, 0.3])) == 0
+    assert campaign_ranking.otherwise(np.array([1.0, 0.0, 0.5]), np.array([0.1, 0.2, 0.2])) == 1
 
 
 def test_the_sliders_stand_at_the_mixs_weights_or_where_they_were_moved() -> None:
     mix = load_preset("rewards", "mini")
-    value = ranking.sliders(mix, {"loop_break": 0.0})
+    value = campaign_ranking.sliders(mix, {"loop_break": 0.0})
     assert value["own"] == {key: weight for key, weight in mix.weights.items() if weight > 0}
     assert value["weights"] == {**value["own"], "loop_break": 0.0}
     assert value["names"]["loop_break"]["question"].endswith("?")
 
 
 def test_an_empty_table_says_what_to_do() -> None:
-    assert ranking.table([], {})["empty"]["title"] == text.TABLE_EMPTY[0]
+    assert campaign_ranking.table([], {})["empty"]["title"] == general.TABLE_EMPTY[0]

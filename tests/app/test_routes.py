@@ -15,13 +15,13 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
-from app import text_access
-from app.access import COOKIE, LABEL_PAGE
-from app.body import limit_of
-from app.desk import Desk
-from app.gradio_guard import server_functions
-from app.shell import build_server
-from app.users import Users, add_user
+from app.auth.login import COOKIE, LABEL_PAGE
+from app.auth.users import Users, add_user
+from app.context import Desk
+from app.middleware.body_limits import limit_of
+from app.middleware.gradio_guard import server_functions
+from app.page import build_server
+from app.text import access
 
 HOME = "http://127.0.0.1"
 FOREIGN = {
@@ -187,7 +187,7 @@ def gets(person: TestClient, method: str, path: str, **more: Any) -> bool:
     """Whether a request came as far as the route."""
     reply = person.request(method, path, **more)
     led_away = path == "/" and reply.headers.get("location") == LABEL_PAGE
-    return not led_away and reply.status_code not in (401, 403) and text_access.NO_ROUTE not in reply.text
+    return not led_away and reply.status_code not in (401, 403) and access.NO_ROUTE not in reply.text
 
 
 def test_everybody_gets_what_the_table_says(table: list[tuple[str, str, str]], people: dict[str, TestClient]) -> None:
@@ -258,7 +258,10 @@ def test_every_event_and_server_function_is_a_researchers_only(people: dict[str,
 
 
 def test_kinds_of_events_are_in_the_table(people: dict[str, TestClient]) -> None:
-    """Of Gradio's components; those of ours send plain values, which `app.gradio_guard` checks whatever they are."""
+    """Of Gradio's components.
+
+    Those of ours send plain values, which `app.middleware.gradio_guard` checks whatever they are.
+    """
     page = page_of(people["researcher"])
     found = set()
     for event in page.fns.values():

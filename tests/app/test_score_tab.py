@@ -11,18 +11,18 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from app import text
-from app.desk import Desk
+from app.context import Desk
 from app.tabs.score import ScoreTab
-from app.views import sets
+from app.text import general
+from app.views import clip_sets
 from engine.config.presets import load_preset
-from engine.data.clip_files import save_overlays
-from engine.data.locks import try_lock
-from engine.data.store import ClipRecord
 from engine.errors import ConfigError, MediaError
-from engine.generation.video_io import write_mp4
-from engine.jobs.process import ProcessIdentity
+from engine.files.locks import try_lock
 from engine.jobs.spec import JobSpec
+from engine.process_identity import ProcessIdentity
+from engine.storage.clip_files import save_overlays
+from engine.storage.library import ClipRecord
+from engine.video.writer import write_mp4
 
 MakeClip = Callable[..., ClipRecord]
 # Of what `load` returns, after strip, choices and sliders.
@@ -72,7 +72,7 @@ def ids(table: dict[str, Any]) -> list[str]:
 
 def test_the_newest_clips_are_ranked_by_the_mix(tab: ScoreTab, make_clip: MakeClip) -> None:
     made = [make_clip(seed=seed, score=score).id for seed, score in enumerate((0.2, 0.9, None, 0.5, 0.4))]
-    loaded = tab.load(sets.NEWEST, "mini")
+    loaded = tab.load(clip_sets.NEWEST, "mini")
     assert ids(loaded[TABLE]) == [made[1], made[3], made[4], made[0], made[2]]
     weights = load_preset("rewards", "mini").weights
     assert [column["key"] for column in loaded[TABLE]["columns"]] == [key for key in weights if weights[key] > 0]
@@ -82,23 +82,23 @@ def test_the_newest_clips_are_ranked_by_the_mix(tab: ScoreTab, make_clip: MakeCl
 
 def test_one_clip_has_no_correlations_to_show(tab: ScoreTab, make_clip: MakeClip) -> None:
     make_clip(score=0.5)
-    loaded = tab.load(sets.NEWEST, "mini")
+    loaded = tab.load(clip_sets.NEWEST, "mini")
     assert loaded[RELATIONS]["visible"] and not loaded[CORRELATIONS]["visible"] and loaded[MATRIX] is None
 
 
 def test_another_mix_has_not_scored_them(tab: ScoreTab, make_clip: MakeClip) -> None:
     make_clip(score=0.5)
-    loaded = tab.load(sets.NEWEST, "motion")
+    loaded = tab.load(clip_sets.NEWEST, "motion")
     assert loaded[TABLE]["rows"][0]["total"] is None and loaded[RELATIONS]["visible"] is False
 
 
 def test_an_empty_library_says_so(tab: ScoreTab) -> None:
-    assert tab.load(sets.NEWEST, "mini")[TABLE]["empty"]["title"] == text.TABLE_EMPTY[0]
+    assert tab.load(clip_sets.NEWEST, "mini")[TABLE]["empty"]["title"] == general.TABLE_EMPTY[0]
 
 
 def test_moving_a_weight_ranks_again_without_the_database(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
     make_clip(score=0.4)
-    _, _, sliders, table, *_ = tab.load(sets.NEWEST, "mini")
+    _, _, sliders, table, *_ = tab.load(clip_sets.NEWEST, "mini")
     desk.store.close()
     off = dict.fromkeys(sliders["weights"], 0.0)
     assert tab.weigh(sliders, table, event(weights=off))[0]["rows"][0]["total"] is None
@@ -109,19 +109,19 @@ def test_moving_a_weight_ranks_again_without_the_database(tab: ScoreTab, desk: D
 def test_starred_clips_are_a_set(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
     _, second = make_clip(seed=1), make_clip(seed=2)
     desk.store.star([second.id])
-    assert ids(tab.load(sets.STARRED, "mini")[TABLE]) == [second.id]
+    assert ids(tab.load(clip_sets.STARRED, "mini")[TABLE]) == [second.id]
 
 
 def test_what_is_not_scored_is_filed(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
     _, unscored = make_clip(seed=1), make_clip(seed=2, score=None)
-    tab.score_missing(tab.load(sets.NEWEST, "mini")[TABLE], "mini")
+    tab.score_missing(tab.load(clip_sets.NEWEST, "mini")[TABLE], "mini")
     assert desk.queue.list()[0].config["clip_ids"] == [unscored.id]
 
 
 def test_where_all_is_scored_it_is_said(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
     make_clip()
-    with pytest.warns(UserWarning, match=text.ALL_SCORED):
-        tab.score_missing(tab.load(sets.NEWEST, "mini")[TABLE], "mini")
+    with pytest.warns(UserWarning, match=general.ALL_SCORED):
+        tab.score_missing(tab.load(clip_sets.NEWEST, "mini")[TABLE], "mini")
     assert desk.queue.list() == []
 
 
@@ -151,7 +151,7 @@ def test_drawing_overlays_is_a_job_that_opens_the_first(tab: ScoreTab, desk: Des
     desk.queue.cancel(desk.queue.list()[0].id)
     drawn = save_overlays(desk.workspace, record.id, {"flow_smoothness.flow": np.zeros((9, 64, 64, 3), np.uint8)}, 8.0)
     job_id = finish(desk, spec, clip_id=record.id, overlays=drawn)
-    opened = tab.show_ended(sets.NEWEST, "mini", {"id": record.id}, event(ids=[job_id]))[-8:]
+    opened = tab.show_ended(clip_sets.NEWEST, "mini", {"id": record.id}, event(ids=[job_id]))[-8:]
     assert opened[6]["value"] == "flow_smoothness.flow" and len(opened[2]["clips"]) == 2
 
 
@@ -202,8 +202,8 @@ def test_a_folder_that_was_not_opened_is_refused_whether_it_exists_or_not(
 @pytest.mark.parametrize(
     ("name", "content", "folder", "error", "sentence"),
     [
-        (None, b"", "", ConfigError, text.NOTHING_TO_SCORE),
-        ("words.txt", b"a ball", "", ConfigError, text.NOTHING_TO_SCORE),
+        (None, b"", "", ConfigError, general.NOTHING_TO_SCORE),
+        ("words.txt", b"a ball", "", ConfigError, general.NOTHING_TO_SCORE),
         ("empty.mp4", b"", "", MediaError, "is empty"),
         (None, b"", "opened/nowhere", ConfigError, "no folder /.*/nowhere"),
         (None, b"", "opened", ConfigError, "holds no video"),
@@ -231,6 +231,6 @@ def test_a_folder_that_was_scored_becomes_the_set(
     unread = {"b.mp4": "'b.mp4' is empty.", "c.mp4": "no"}
     job_id = finish(desk, spec, clip_ids=[mine.id], unscored={}, unread=unread)
     with pytest.warns(UserWarning, match=r"b.mp4 could not be scored: .* is empty. So could 1 other video not"):
-        loaded = tab.show_ended(sets.NEWEST, "mini", None, event(ids=[job_id]))
+        loaded = tab.show_ended(clip_sets.NEWEST, "mini", None, event(ids=[job_id]))
     assert loaded[1]["value"] == f"job:{job_id}" and ids(loaded[TABLE]) == [mine.id]
     assert loaded[1]["choices"][2][0].startswith("Folder clips, 1 clip")

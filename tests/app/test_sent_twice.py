@@ -20,15 +20,15 @@ from fastapi.testclient import TestClient
 from gradio.context import LocalContext
 from gradio.helpers import special_args
 
-from app import text_label
-from app.desk import Desk
-from app.once import HEADER, changes, once
-from app.shell import build_page, build_server
+from app.context import Desk
+from app.middleware.idempotency import HEADER, changes, once
+from app.page import build_page, build_server
 from app.tabs.library import UNFILTERED
-from app.views import samples
-from engine.data.locks import try_lock
-from engine.data.runs import Run
-from engine.families.adapters import WEIGHTS_FILE
+from app.text import labelling
+from app.views.training import samples
+from engine.families.lora import WEIGHTS_FILE
+from engine.files.locks import try_lock
+from engine.runs.run import Run
 from tests.app.page_scene import Scene, event
 from tests.snapshots import snapshot
 
@@ -124,7 +124,7 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "JobStrip.again": lambda s: [s.failed().id],
     "LabelTab.create": lambda s: s.campaign_form(),
     "LabelTab.make_missing": lambda s: [s.lacking().id, "mini"],
-    "LabelTab.close_or_open": lambda s: [s.campaign().id, "mini", "", text_label.CLOSE_CAMPAIGN],
+    "LabelTab.close_or_open": lambda s: [s.campaign().id, "mini", "", labelling.CLOSE_CAMPAIGN],
     "LabelTab.bring_votes": lambda s: [(one := s.campaign()).id, "mini", "", s.table(one)],
     "LabelTab.bring_pairs": lambda s: [s.archive()],
     "LibraryTab.remove": lambda s: [GRID, *UNFILTERED, event(ids=[s.clip().id])],

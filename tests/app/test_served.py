@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from app.access import COOKIE
-from app.body import LIMIT, LIMITS, UPLOAD
-from app.users import Users, add_user
+from app.auth.login import COOKIE
+from app.auth.users import Users, add_user
+from app.middleware.body_limits import LIMIT, LIMITS, UPLOAD
 
 PASSWORD = "correct horse"
 DIRECT, PROXY = "127.0.0.1", "127.0.0.2"

@@ -11,10 +11,10 @@ from fastapi.routing import APIRoute
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from app.desk import Desk
-from app.shell import build_server
-from app.streams import STREAMS, StreamLimit
-from app.users import User
+from app.auth.users import User
+from app.context import Desk
+from app.middleware.stream_limits import STREAMS, StreamLimit
+from app.page import build_server
 
 
 class Streams:

@@ -10,20 +10,20 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from app import text_system as text
-from app.desk import Desk
+from app.context import Desk
 from app.tabs.system import SystemTab
+from app.text import system as text
 from app.views import system
 from engine.config.presets import load_train_preset
-from engine.data.checkpoint_series import CHECKPOINT
-from engine.data.clip_files import has_files
-from engine.data.disk import clean, disk_use
-from engine.data.locks import try_lock
-from engine.data.manifests import write_manifest
-from engine.data.runs import Run
 from engine.errors import ConfigError
-from engine.hardware.samples import GpuSample, Reading, Snapshot
-from engine.jobs.upkeep_spec import inspect_job
+from engine.files.locks import try_lock
+from engine.files.manifests import write_manifest
+from engine.hardware.telemetry.readings import GpuSample, Reading, Snapshot
+from engine.jobs.maintenance_configs import inspect_job
+from engine.runs.checkpoint_series import CHECKPOINT
+from engine.runs.disk_usage import clean, disk_use
+from engine.runs.run import Run
+from engine.storage.clip_files import has_files
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +149,7 @@ def test_findings_of_the_last_look(desk: Desk) -> None:
         "devices": {"devices": [device]},
         "attention": {"math": 2.5, "flash_attention": "not here: x", "tokens": 9},
     }
-    from engine.jobs.process import ProcessIdentity
+    from engine.process_identity import ProcessIdentity
 
     assert desk.queue.claim(ProcessIdentity.current()) is not None
     desk.queue.finish(job.id, "done", result={"found": found})

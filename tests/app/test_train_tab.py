@@ -8,21 +8,22 @@ from typing import Any
 
 import pytest
 
-from app import text, text_train
 from app.components.train_board import functions
-from app.desk import Desk
-from app.views import curricula, jobs, recipe, run_board
-from engine.cli_train import read_changes
+from app.context import Desk
+from app.text import general, training
+from app.views import jobs
+from app.views.training import curricula, runs, train_form
+from engine.cli.train import read_changes
 from engine.config.presets import load_curriculum, load_train_preset, preset_keys
-from engine.data.checkpoint_series import CHECKPOINT
-from engine.data.curricula import list_curricula
-from engine.data.locks import try_lock
-from engine.data.runs import Run, list_runs
 from engine.errors import ConfigError, DailiesError
-from engine.generation.request import GenerationRequest
-from engine.jobs.curriculum import recipe_of
-from engine.jobs.process import ProcessIdentity
+from engine.files.locks import try_lock
+from engine.jobs.handlers.curriculum import recipe_of
 from engine.jobs.spec import JobProgress, JobSpec
+from engine.process_identity import ProcessIdentity
+from engine.request import GenerationRequest
+from engine.runs.checkpoint_series import CHECKPOINT
+from engine.runs.curriculum_state import list_curricula
+from engine.runs.run import Run, list_runs
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def no_worker(desk: Desk) -> Iterator[None]:
 
 def choices(desk: Desk, key: str = "mini_grpo", **settings: str) -> dict[str, Any]:
     """What the form's script sends when some settings were typed into a freshly opened recipe."""
-    return {**recipe.opened(desk, key)["choices"], "settings": settings}
+    return {**train_form.opened(desk, key)["choices"], "settings": settings}
 
 
 def hands(desk: Desk) -> dict[str, Any]:
@@ -46,19 +47,19 @@ def hands(desk: Desk) -> dict[str, Any]:
 # ---- The form
 @pytest.mark.parametrize("key", preset_keys("train"))
 def test_every_recipe_opens_and_unchanged_it_is_itself(desk: Desk, key: str) -> None:
-    opened = recipe.opened(desk, key)
+    opened = train_form.opened(desk, key)
     sent = {**opened["choices"], "settings": {row["name"]: row["value"] for row in opened["settings"]}}
-    assert recipe.read(desk, sent) == load_train_preset(key)
-    found = recipe.outlook(desk, sent)
+    assert train_form.read(desk, sent) == load_train_preset(key)
+    found = train_form.outlook(desk, sent)
     assert found["command"] == f"dailies train {key} --queue" and found["changed"] == []
     assert found["memory"]["verdict"] in ("fits", "tight", "no")
 
 
 def test_a_change_is_in_the_command_the_preset_and_the_outlook(desk: Desk) -> None:
     sent = {**choices(desk, learning_rate="1e-5", lr_scheduler_type="cosine"), "mix": "motion"}
-    preset = recipe.read(desk, sent)
+    preset = train_form.read(desk, sent)
     assert preset.settings["learning_rate"] == 1e-5 and preset.mix == "motion"
-    found = recipe.outlook(desk, sent)
+    found = train_form.outlook(desk, sent)
     assert found["changed"] == ["mix", "learning_rate", "lr_scheduler_type"]
     assert found["command"] == (
         "dailies train mini_grpo --set mix=motion --set settings.learning_rate=1e-05 "
@@ -68,29 +69,31 @@ def test_a_change_is_in_the_command_the_preset_and_the_outlook(desk: Desk) -> No
 
 def test_the_estimate_follows_the_knobs(desk: Desk) -> None:
     small, large = (
-        recipe.outlook(desk, choices(desk, per_device_train_batch_size=size))["memory"] for size in ("16", "4096")
+        train_form.outlook(desk, choices(desk, per_device_train_batch_size=size))["memory"] for size in ("16", "4096")
     )
     assert small["share"] < large["share"] and small["sentence"] != large["sentence"]
 
 
 def test_the_time_is_learned_from_runs_that_told_their_pace(desk: Desk) -> None:
-    assert recipe.outlook(desk, choices(desk))["time"] == text_train.NO_TIME
+    assert train_form.outlook(desk, choices(desk))["time"] == training.NO_TIME
     run = Run.create(desk.workspace, load_train_preset("mini_grpo"))
     for step in range(1, 4):
         run.append_metrics(step, {"time/step": 30.0, "of": 40})
-    assert recipe.outlook(desk, choices(desk, max_steps="40"))["time"] == "About 20 min, from 1 run of this model here"
-    assert recipe.outlook(desk, choices(desk, max_steps="80"))["time"].startswith("About 40 min")
+    assert (
+        train_form.outlook(desk, choices(desk, max_steps="40"))["time"] == "About 20 min, from 1 run of this model here"
+    )
+    assert train_form.outlook(desk, choices(desk, max_steps="80"))["time"].startswith("About 40 min")
     fourfold = 4 * int(str(run.preset().settings["gradient_accumulation_steps"]))
-    larger = recipe.outlook(desk, choices(desk, max_steps="40", gradient_accumulation_steps=str(fourfold)))["time"]
+    larger = train_form.outlook(desk, choices(desk, max_steps="40", gradient_accumulation_steps=str(fourfold)))["time"]
     assert larger == "At most about 80 min: reckoned from 1 run of this model here that made far smaller updates."
 
 
 def test_a_campaign_takes_the_place_of_a_file_of_pairs(desk: Desk) -> None:
     sent = {**choices(desk, "mini_dpo"), "campaign": "abcd1234"}
-    preset = recipe.read(desk, sent)
+    preset = train_form.read(desk, sent)
     assert (preset.campaign, preset.pairs) == ("abcd1234", None)
     with pytest.raises(DailiesError, match="abcd1234"):
-        recipe.queue(desk, sent)
+        train_form.queue(desk, sent)
 
 
 @pytest.mark.parametrize(
@@ -104,18 +107,18 @@ def test_a_campaign_takes_the_place_of_a_file_of_pairs(desk: Desk) -> None:
 )
 def test_nonsense_is_refused_before_a_run_is_made(desk: Desk, settings: dict[str, str], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        recipe.queue(desk, choices(desk, **settings))
+        train_form.queue(desk, choices(desk, **settings))
     assert list_runs(desk.workspace) == [] and desk.queue.list() == []
 
 
 @pytest.mark.parametrize(("field", "value"), [("recipe", "mini_grop"), ("adapter", "none such"), ("model", "nothing")])
 def test_what_is_not_there_is_named(desk: Desk, field: str, value: str) -> None:
     with pytest.raises(DailiesError, match=value):
-        recipe.queue(desk, {**choices(desk), field: value})
+        train_form.queue(desk, {**choices(desk), field: value})
 
 
 def test_a_queued_run_has_what_the_form_said(desk: Desk) -> None:
-    filed = recipe.queue(desk, choices(desk, max_steps="7"))
+    filed = train_form.queue(desk, choices(desk, max_steps="7"))
     [run] = list_runs(desk.workspace)
     assert run.id == filed["run"] and run.preset().settings["max_steps"] == 7
     [job] = desk.queue.list("queued")
@@ -123,44 +126,44 @@ def test_a_queued_run_has_what_the_form_said(desk: Desk) -> None:
 
 
 def test_a_check_is_a_job_and_its_verdicts_come_back(desk: Desk) -> None:
-    job_id = recipe.check(desk, choices(desk))["job"]
-    assert recipe.verdicts(desk, job_id)["waits"]
+    job_id = train_form.check(desk, choices(desk))["job"]
+    assert train_form.verdicts(desk, job_id)["waits"]
     desk.queue.claim(ProcessIdentity.current())
     row = {"name": "frames", "level": "ok", "sentence": "It can."}
     desk.queue.finish(job_id, "done", result={"verdicts": [row]})
-    assert recipe.verdicts(desk, job_id)["verdicts"] == [row]
+    assert train_form.verdicts(desk, job_id)["verdicts"] == [row]
 
 
 def test_a_recipe_is_saved_once_and_opened(desk: Desk) -> None:
     sent = {**choices(desk, learning_rate="0.002"), "key": "my_own"}
-    saved = recipe.save(desk, sent)
+    saved = train_form.save(desk, sent)
     assert saved["form"]["choices"]["recipe"] == "my_own"
     assert load_train_preset("my_own").settings["learning_rate"] == 0.002
     with pytest.raises(ConfigError, match="There is a recipe 'my_own' already"):
-        recipe.save(desk, {**sent, "settings": {"learning_rate": "0.003"}})
-    assert recipe.save(desk, sent)["note"] == saved["note"]  # the same again, its answer lost, is no other
+        train_form.save(desk, {**sent, "settings": {"learning_rate": "0.003"}})
+    assert train_form.save(desk, sent)["note"] == saved["note"]  # the same again, its answer lost, is no other
     for key in ("", "../up", "a b", "x" * 9 + "/y"):
         with pytest.raises(ConfigError, match="key"):
-            recipe.save(desk, {**sent, "key": key})
+            train_form.save(desk, {**sent, "key": key})
 
 
 def test_a_runs_settings_fill_the_form(desk: Desk) -> None:
     run = Run.create(desk.workspace, load_train_preset("mini_nft", {"settings": {"max_steps": 9}}))
-    opened = recipe.opened(desk, run=run.id)
-    found = recipe.outlook(desk, {**opened["choices"], "settings": {"max_steps": "10"}})
+    opened = train_form.opened(desk, run=run.id)
+    found = train_form.outlook(desk, {**opened["choices"], "settings": {"max_steps": "10"}})
     assert found["command"] == f"dailies clone {run.id} --set settings.max_steps=10 --queue"
 
 
 # ---- A curriculum
 @pytest.mark.parametrize("key", preset_keys("curricula"))
 def test_every_curriculum_opens_with_its_stages_gates_and_what_it_needs(desk: Desk, key: str) -> None:
-    [name] = [one["key"] for one in recipe.opened(desk)["curricula"] if one["key"].endswith(f":{key}")]
+    [name] = [one["key"] for one in train_form.opened(desk)["curricula"] if one["key"].endswith(f":{key}")]
     opened, preset = curricula.opened(name), load_curriculum(key)
     assert [stage["name"] for stage in opened["stages"]] == [stage.name for stage in preset.stages]
     assert all(stage["gate"] and "updates" in stage["told"] for stage in opened["stages"])
     found = curricula.outlook(desk, opened["choices"])
     assert found["command"] == f"dailies curriculum {key} --queue"
-    assert found["memory"]["verdict"] in ("fits", "tight", "no") and found["time"] == text_train.NO_TIME
+    assert found["memory"]["verdict"] in ("fits", "tight", "no") and found["time"] == training.NO_TIME
     assert any(f"'{stage.name}'" in found["memory"]["sentence"] for stage in preset.stages)
 
 
@@ -170,7 +173,7 @@ def test_the_time_of_a_curriculum_is_that_of_its_stages(desk: Desk) -> None:
     for stage in stages:
         Run.create(desk.workspace, stage).append_metrics(1, {"time/step": 60.0})
     minutes = sum(int(str(stage.settings["max_steps"])) for stage in stages)
-    assert curricula.outlook(desk, opened["choices"])["time"] == text_train.time_of_stages(60.0 * minutes)
+    assert curricula.outlook(desk, opened["choices"])["time"] == training.time_of_stages(60.0 * minutes)
 
 
 def test_a_curriculum_is_queued_from_the_form(desk: Desk) -> None:
@@ -179,14 +182,14 @@ def test_a_curriculum_is_queued_from_the_form(desk: Desk) -> None:
     assert made.id == filed["run"] and made.preset() == load_curriculum("mini_lengths")
     [job] = desk.queue.list("queued")
     assert (job.kind, job.config) == ("curriculum", {"curriculum": made.id})
-    assert [row["title"] for row in run_board.board(desk)["jobs"]] == [made.id]
+    assert [row["title"] for row in runs.board(desk)["jobs"]] == [made.id]
     with pytest.raises(ConfigError, match="mini_lengthz"):
         curricula.opened("curriculum:mini_lengthz")
 
 
 # ---- The board
 def test_the_board_shows_the_queue_in_its_order_and_obeys(desk: Desk) -> None:
-    first, second, third = (recipe.queue(desk, choices(desk))["run"] for _ in range(3))
+    first, second, third = (train_form.queue(desk, choices(desk))["run"] for _ in range(3))
     do = hands(desk)
     shown = do["news"]()
     assert [row["title"] for row in shown["jobs"]] == [first, second, third]
@@ -196,7 +199,7 @@ def test_the_board_shows_the_queue_in_its_order_and_obeys(desk: Desk) -> None:
     shown = do["cancel"](shown["jobs"][0]["id"])
     assert [row["title"] for row in shown["jobs"]] == [first, second]
     assert do["cancel_pending"]()["jobs"] == []
-    assert {row["state"] for row in run_board.board(desk)["runs"]} == {"new"}
+    assert {row["state"] for row in runs.board(desk)["runs"]} == {"new"}
 
 
 def test_runs_are_resumed_and_extended_from_the_board(desk: Desk) -> None:
@@ -219,51 +222,51 @@ def test_a_run_that_the_queue_does_not_train_is_no_business_of_its_buttons(desk:
     run = Run.create(desk.workspace, load_train_preset("mini_nft"))
     trainer = try_lock(run.lock)
     assert trainer is not None
-    [row] = run_board.board(desk)["runs"]
-    assert (row["state"], row["job"], row["problem"]) == ("training", "", text_train.OUTSIDE)
+    [row] = runs.board(desk)["runs"]
+    assert (row["state"], row["job"], row["problem"]) == ("training", "", training.OUTSIDE)
     assert not row["can_resume"] and not row["can_extend"]
     os.close(trainer)
-    [row] = run_board.board(desk)["runs"]
+    [row] = runs.board(desk)["runs"]
     assert (row["state"], row["problem"]) == ("new", "")
 
 
 def test_a_log_is_read_from_its_end_and_searched(desk: Desk) -> None:
     run = Run.create(desk.workspace, load_train_preset("mini_grpo"))
-    assert run_board.log(desk, run.id, "")["lines"] == ""
+    assert runs.log(desk, run.id, "")["lines"] == ""
     run.log.write_text("".join(f"line {number} {'x' * 80}\n" for number in range(5000)) + "torn")
-    whole = run_board.log(desk, run.id, "")
+    whole = runs.log(desk, run.id, "")
     assert whole["lines"].endswith("torn") and "line 1 " not in whole["lines"] and whole["part"]["shown"] == "64 KiB"
-    assert run_board.log(desk, run.id, "LINE 17 ")["lines"].startswith("line 17 x")
+    assert runs.log(desk, run.id, "LINE 17 ")["lines"].startswith("line 17 x")
     with pytest.raises(ConfigError, match="There is no run"):
-        run_board.log(desk, "../..", "")
+        runs.log(desk, "../..", "")
 
 
 def test_a_run_is_given_a_share_of_the_device(desk: Desk) -> None:
     asked = {**choices(desk), "share": "0.5"}
-    assert recipe.outlook(desk, asked)["command"].endswith("--gpus 0.5 --queue")
-    whole, half = (recipe.outlook(desk, one)["memory"]["share"] for one in (choices(desk), asked))
+    assert train_form.outlook(desk, asked)["command"].endswith("--gpus 0.5 --queue")
+    whole, half = (train_form.outlook(desk, one)["memory"]["share"] for one in (choices(desk), asked))
     assert half == pytest.approx(2 * whole)
-    recipe.queue(desk, asked)
-    recipe.queue(desk, asked)
-    recipe.queue(desk, asked)
+    train_form.queue(desk, asked)
+    train_form.queue(desk, asked)
+    train_form.queue(desk, asked)
     started = [desk.queue.claim(ProcessIdentity.current()) for _ in range(3)]
     assert [job.resources if job else None for job in started] == [{"gpus": 0.5}, {"gpus": 0.5}, None]
     with pytest.raises(ConfigError, match="gpus"):
-        recipe.outlook(desk, {**asked, "share": "most"})
+        train_form.outlook(desk, {**asked, "share": "most"})
 
 
 def test_a_clip_beside_a_run_with_a_share_does_not_wait(desk: Desk) -> None:
-    recipe.queue(desk, {**choices(desk), "share": "0.5"})
+    train_form.queue(desk, {**choices(desk), "share": "0.5"})
     desk.queue.claim(ProcessIdentity.current())
     desk.file(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
     [card] = jobs.strip(desk, "generate")["jobs"]
-    assert card["line"] == text.waiting(1)
+    assert card["line"] == general.waiting(1)
 
 
 def test_the_priority_of_what_waits(desk: Desk) -> None:
     desk.queue.pause()
-    recipe.queue(desk, choices(desk))
-    recipe.queue(desk, choices(desk))
+    train_form.queue(desk, choices(desk))
+    train_form.queue(desk, choices(desk))
     second, first = desk.queue.list("queued")
     do = hands(desk)
     rows = do["prioritise"]({"id": second.id, "priority": "high"})["jobs"]
@@ -273,7 +276,7 @@ def test_the_priority_of_what_waits(desk: Desk) -> None:
 
 
 def test_a_clip_that_waits_for_a_run_says_so(desk: Desk) -> None:
-    run = recipe.queue(desk, choices(desk))["run"]
+    run = train_form.queue(desk, choices(desk))["run"]
     job = desk.queue.claim(ProcessIdentity.current())
     assert job is not None
     desk.queue.heartbeat(job.id, JobProgress(phase="train", step=3, of=40))
@@ -281,11 +284,11 @@ def test_a_clip_that_waits_for_a_run_says_so(desk: Desk) -> None:
     [card] = jobs.strip(desk, "generate")["jobs"]
     assert card["line"] == f"Waits: run {run} (step 3 of 40) has the device. This goes first when it ends."
     desk.queue.pause()
-    assert jobs.strip(desk, "generate")["jobs"][0]["line"] == text_train.HELD
+    assert jobs.strip(desk, "generate")["jobs"][0]["line"] == training.HELD
 
 
 def test_a_log_of_a_missing_file_is_empty(tmp_path: Path) -> None:
-    from engine.data.logs import read_log
+    from engine.files.log_tail import read_log
 
     assert read_log(tmp_path / "none.txt").lines == ()
 
@@ -293,7 +296,9 @@ def test_a_log_of_a_missing_file_is_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["2024", "null", "true", "1e3", "motion", "a b"])
 def test_the_shown_command_means_the_chosen_preset(key: str) -> None:
     """The shell reads `--set mix=VALUE` as JSON first: a mix may be called 2024."""
-    words = shlex.split(recipe.command({"recipe": "mini_nft", "run": ""}, {"mix": key, "settings": {"max_steps": 5}}))
+    words = shlex.split(
+        train_form.command({"recipe": "mini_nft", "run": ""}, {"mix": key, "settings": {"max_steps": 5}})
+    )
     sets = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
     assert read_changes(sets) == {"mix": key, "settings": {"max_steps": 5}}
-    assert read_changes([f"mix={recipe._json(None)}"]) == {"mix": None}
+    assert read_changes([f"mix={train_form._json(None)}"]) == {"mix": None}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.__main__ import check_reach, main
-from app.users import User, Users, add_user, remove_user
+from app.auth.users import User, Users, add_user, remove_user
 from engine.errors import ConfigError
 
 PASSWORD = "correct horse"

@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
-from app import text, text_score
-from app.desk import Desk
-from app.views import clips, jobs, shelf, stage
+from app.context import Desk
+from app.text import general
+from app.text import score as text_score
+from app.views import clip_panel, clips, jobs
+from app.views import library as shelf
 from app.views.scores import remarks, scores
-from engine.data.old_totals import withdraw_old_totals
-from engine.data.store import ClipFilter, ClipRecord
-from engine.generation.request import GenerationRequest
-from engine.jobs.process import ProcessIdentity
 from engine.jobs.spec import Job, JobProgress, JobSpec
+from engine.process_identity import ProcessIdentity
+from engine.request import GenerationRequest
+from engine.runs.stale_totals import withdraw_old_totals
+from engine.storage.library import ClipFilter, ClipRecord
 
 MakeClip = Callable[..., ClipRecord]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -75,7 +77,7 @@ def test_an_imported_clip_offers_nothing_that_needs_settings(desk: Desk) -> None
     record = ClipRecord(id="0" * 16, prompt="", source="imported", num_frames=9, width=64, height=48, fps=25.0)
     facts = clips.facts(record, ["again", "use_settings", "remove_clip"])
     assert [key for key, _, _ in facts["actions"]] == ["remove_clip"]
-    assert facts["total"] == text.NOT_SCORED and facts["request"] is None
+    assert facts["total"] == general.NOT_SCORED and facts["request"] is None
     assert dict(facts["rows"])["Size"] == "64 × 48 px"
     assert "Seed" not in dict(facts["rows"])
 
@@ -90,13 +92,13 @@ def test_what_was_noted_while_a_clip_was_made_stands_with_it(make_clip: MakeClip
 def test_every_action_has_words() -> None:
     from app.tabs import generate, library
 
-    assert {*generate.ACTIONS, *library.ACTIONS} == set(text.ACTIONS)
+    assert {*generate.ACTIONS, *library.ACTIONS} == set(general.ACTIONS)
 
 
 # ---- The stage
 def test_one_clip_has_player_facts_and_plots(make_clip: MakeClip, desk: Desk) -> None:
     first, second = make_clip(seed=1), make_clip(seed=2)
-    view = stage.one(desk.store, first, ["again"], [second])
+    view = clip_panel.one(desk.store, first, ["again"], [second])
     assert [clip["id"] for clip in view.player["clips"]] == [first.id]
     assert view.player["prefetch"] == [clips.media_url(second.id, "clip.mp4")]
     assert view.facts is not None and view.bars is not None and view.timeline is not None
@@ -104,7 +106,7 @@ def test_one_clip_has_player_facts_and_plots(make_clip: MakeClip, desk: Desk) ->
 
 def test_at_most_four_are_compared(make_clip: MakeClip, desk: Desk) -> None:
     records = [make_clip(seed=seed) for seed in range(6)]
-    view = stage.several(desk.store, records)
+    view = clip_panel.several(desk.store, records)
     assert [clip["id"] for clip in view.player["clips"]] == [record.id for record in records[:4]]
     assert [trace.name for trace in view.bars.data] == list("ABCD")
     assert view.facts is None and view.timeline is None
@@ -113,13 +115,13 @@ def test_at_most_four_are_compared(make_clip: MakeClip, desk: Desk) -> None:
 def test_takes_keep_the_order_asked_for_and_drop_what_was_deleted(make_clip: MakeClip, desk: Desk) -> None:
     ids = [make_clip(seed=seed).id for seed in (3, 1, 2)]
     desk.store.delete([ids[1]])
-    assert [record.id for record in stage.in_order(desk.store, [*ids, ids[0], "0" * 16])] == [ids[0], ids[2]]
+    assert [record.id for record in clip_panel.in_order(desk.store, [*ids, ids[0], "0" * 16])] == [ids[0], ids[2]]
 
 
 def test_a_single_take_needs_no_strip(make_clip: MakeClip) -> None:
     record = make_clip()
-    assert stage.takes([record], record.id)["cards"] == []
-    names = [card["name"] for card in stage.takes([record, make_clip(seed=5)], record.id)["cards"]]
+    assert clip_panel.takes([record], record.id)["cards"] == []
+    names = [card["name"] for card in clip_panel.takes([record, make_clip(seed=5)], record.id)["cards"]]
     assert names == ["Take 1", "Take 2"]
 
 
@@ -161,8 +163,8 @@ def test_dates(choice: str, expected: dict[str, datetime]) -> None:
 
 
 def test_every_date_and_order_that_is_offered_can_be_read() -> None:
-    for date in text.DATES:
-        for order in text.ORDERS:
+    for date in general.DATES:
+        for order in general.ORDERS:
             assert shelf.read_filter(values(date=date, order=order)).order == order
 
 
@@ -188,8 +190,8 @@ def test_scores_between_two_bounds(make_clip: MakeClip, desk: Desk) -> None:
 
 
 def test_an_empty_grid_says_why(desk: Desk) -> None:
-    assert shelf.page(desk.store, ClipFilter(order="best"))["empty"]["title"] == text.LIBRARY_EMPTY[0]
-    assert shelf.page(desk.store, ClipFilter(text="x"))["empty"]["title"] == text.NOTHING_FOUND[0]
+    assert shelf.page(desk.store, ClipFilter(order="best"))["empty"]["title"] == general.LIBRARY_EMPTY[0]
+    assert shelf.page(desk.store, ClipFilter(text="x"))["empty"]["title"] == general.NOTHING_FOUND[0]
 
 
 def test_a_removal_can_be_undone_from_the_grid(make_clip: MakeClip, desk: Desk) -> None:
@@ -218,7 +220,7 @@ def job(**changes: Any) -> Job:
             "Denoising, step 5 of 20",
             0.25,
         ),
-        ({"status": "stopping"}, text.STOPPING, None),
+        ({"status": "stopping"}, general.STOPPING, None),
         ({"status": "failed", "error": "The disk is full."}, "The disk is full.", None),
         ({"status": "cancelled"}, "Cancelled.", None),
     ],
@@ -233,7 +235,7 @@ def test_time_left_is_said_while_running() -> None:
     progress = JobProgress(phase="denoise", step=5, of=20, eta_s=3.4)
     assert jobs.job_card(job(status="running", progress=progress))["eta"] == "about 3 s left"
     assert jobs.job_card(job(status="failed", progress=progress))["eta"] == ""
-    assert text.time_left(600) == "about 10 min left"
+    assert general.time_left(600) == "about 10 min left"
 
 
 def test_what_can_be_done_with_a_job() -> None:

@@ -13,15 +13,15 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app import text_label as text
-from app.desk import Desk
-from app.exports import export_routes
+from app.api.exports import export_routes
+from app.api.votes import voting_routes
+from app.context import Desk
 from app.tabs.label import LabelTab
+from app.text import labelling as text
 from app.views import campaigns as view
-from app.voting import voting_routes
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaign, Campaigns
 from engine.errors import ConfigError
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaign, Campaigns
 from tests.app.voting_calls import ask, cast, shown, undo
 
 MakeClip = Callable[..., Any]

@@ -5,9 +5,9 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from app.desk import Desk
-from engine.data.assigning import Assignment
-from engine.data.campaigns import Campaign, Campaigns
+from app.context import Desk
+from engine.labelling.assignment import Assignment
+from engine.labelling.campaigns import Campaign, Campaigns
 
 
 def ask(client: TestClient, name: str, campaign: Campaign, **fields: Any) -> Any:

@@ -61,7 +61,7 @@ def variables(root: Path) -> list[str]:
 def offered(kind: str, root: Path) -> list[str]:
     """The keys of what users can choose or contributors can add."""
     from engine.config.presets import preset_keys
-    from engine.families import FAMILIES
+    from engine.families.registry import FAMILIES
     from rewards import REWARDS
 
     if kind == "rewards":

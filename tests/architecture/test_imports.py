@@ -17,15 +17,15 @@ TORCH_FREE = (
     "engine.data",
     "engine.errors",
     "engine.families",
-    "engine.generation.request",
-    "engine.generation.video_io",
-    "engine.jobs.campaign_clips",
-    "engine.jobs.local",
+    "engine.request",
+    "engine.video.writer",
+    "engine.jobs.handlers.campaign_clips",
+    "engine.jobs.worker_control",
     "engine.jobs.queue",
     "engine.jobs.spec",
     "engine.preferences",
     "engine.seeds",
-    "rewards.base",
+    "rewards.spec",
     "rewards.clip",
     "rewards.errors",
     "rewards.mix",
@@ -102,7 +102,7 @@ def registered_siblings(kind: str, root: Path) -> set[str]:
 
         return set(REWARDS.values())
     if kind == "families":
-        from engine.families import FAMILIES
+        from engine.families.registry import FAMILIES
 
         return {path.split(":")[0] for path in FAMILIES.values()}
     folder = {"algorithms": "engine.algorithms", "tabs": "app.tabs"}[kind]
@@ -116,9 +116,9 @@ def test_the_page_and_the_specs_leave_torch_out(root: Path, python: str) -> None
 
 
 def test_the_probe_notices_torch(root: Path, python: str) -> None:
-    found = first_to_load_models(python, root, ["engine.seeds", "engine.mini.autoencoder"])
-    assert list(found) == ["engine.mini.autoencoder"]
-    assert "torch" in found["engine.mini.autoencoder"]
+    found = first_to_load_models(python, root, ["engine.seeds", "tools.mini.autoencoder"])
+    assert list(found) == ["tools.mini.autoencoder"]
+    assert "torch" in found["tools.mini.autoencoder"]
 
 
 @pytest.mark.parametrize("kind", ["rewards", "families", "algorithms", "tabs"])

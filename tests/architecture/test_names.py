@@ -41,7 +41,9 @@ def name_comparisons(sources: Sources, owners: dict[str, str]) -> list[str]:
     ]
 
 
-LIBRARY_CONFIGS = "engine/training/config.py"  # derived from TRL's config classes, whose trainers set their fields
+LIBRARY_CONFIGS = (
+    "engine/training/trainer_settings.py"  # derived from TRL's config classes, whose trainers set their fields
+)
 
 
 def loose_values(sources: Sources) -> list[str]:
@@ -83,7 +85,7 @@ def mocking(sources: Sources) -> list[str]:
 def owners() -> dict[str, str]:
     """Every key of a registry or a model preset, and the file where its name may be asked for."""
     from engine.config.presets import preset_keys
-    from engine.families import FAMILIES
+    from engine.families.registry import FAMILIES
     from rewards import REWARDS
 
     found = {key: "" for key in preset_keys("models")}
@@ -106,7 +108,7 @@ match key:
 if key.startswith("lt" + "x") or key.startswith("ltx"): pass
 fine = REWARDS["seam"]
 """
-    owners = {"ltx": "engine/families/ltx.py", "seam": "rewards/seam.py"}
+    owners = {"ltx": "engine/families/ltx.py", "seam": "rewards/metrics/seam.py"}
     found = name_comparisons({"engine/x.py": ast.parse(bad)}, owners)
     assert sorted({int(place.split(":")[1].split()[0]) for place in found}) == [2, 3, 4, 6, 7]
     assert name_comparisons({"engine/families/ltx.py": ast.parse("a = b == 'ltx'")}, owners) == []

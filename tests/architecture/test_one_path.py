@@ -205,7 +205,7 @@ def test_workspace_paths_have_one_owner(sources: Sources) -> None:
 
 def test_the_path_rule_can_fail() -> None:
     text = "MP4, PNG = 'clip.mp4', 'a.png'\na = root / 'clips' / MP4\nb = root / f'checkpoint-{n}'\nc = w / h"
-    owned = owned_parts({"engine/data/workspace.py": ast.parse(text)})
+    owned = owned_parts({"engine/workspace.py": ast.parse(text)})
     assert owned == {"clips", "checkpoint-", "clip.mp4", "MP4"}
     bad = """
 a = w / 'clips'

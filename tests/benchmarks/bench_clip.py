@@ -7,10 +7,10 @@ import time
 from measurement import report
 
 from engine.config.presets import load_preset
-from engine.families import open_model
-from engine.families.base import ModelFamily
-from engine.generation.generate import Generated, generate
-from engine.generation.request import GenerationRequest
+from engine.families.registry import open_model
+from engine.generation.pipeline import Generated, generate
+from engine.model_spec import ModelFamily
+from engine.request import GenerationRequest
 
 BAR_S = 6.0
 NUM_CLIPS = 5

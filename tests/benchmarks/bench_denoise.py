@@ -23,11 +23,11 @@ from measurement import report
 from transformers import PreTrainedTokenizerFast
 
 from engine.config.presets import load_preset
-from engine.families import family_class, family_spec, open_model
-from engine.families.base import FamilyOptions
-from engine.generation.request import GenerationRequest
+from engine.families.registry import family_class, family_spec, open_model
+from engine.model_spec import FamilyOptions
+from engine.request import GenerationRequest
 from engine.sampling.sampler import denoise
-from engine.sampling.schedule import sigmas_for
+from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for
 
 BAR = 1.05

@@ -149,12 +149,12 @@ def device() -> Device:
 def train(folder: Path, settings: dict[str, Any]) -> list[dict[str, float]]:
     """The logged rows of one run, trained by a process of its own, and what was foretold of it."""
     from engine.config.presets import load_train_preset
-    from engine.data.runs import Run
-    from engine.data.workspace import Workspace
+    from engine.runs.run import Run
+    from engine.workspace import Workspace
 
     run = Run.create(Workspace(folder).prepare(), load_train_preset("gpu", {"settings": settings}))
     done = subprocess.run(
-        [sys.executable, "-m", "engine.training.run", str(run.folder)], capture_output=True, text=True
+        [sys.executable, "-m", "engine.training.main", str(run.folder)], capture_output=True, text=True
     )
     if done.returncode:
         sys.stderr.write(done.stderr[-4000:])
@@ -166,9 +166,9 @@ def train(folder: Path, settings: dict[str, Any]) -> list[dict[str, float]]:
 
 def measure(name: str, folder: Path, settings: dict[str, Any], where: Device) -> bool:
     from engine.config.presets import load_train_preset
-    from engine.hardware.effort import forward_flop
-    from engine.hardware.forecast import EFFORTS, load_of, plan
-    from engine.hardware.memory import need
+    from engine.estimation.flops import forward_flop
+    from engine.estimation.memory import need
+    from engine.estimation.run_estimate import EFFORTS, load_of, plan
 
     rows = train(folder, settings)
     planned = plan(load_train_preset("gpu", {"settings": settings}))

@@ -24,11 +24,11 @@ from measurement import report
 from torch import Tensor
 
 from engine.config.presets import load_preset, load_train_preset, read_prompts
-from engine.families import open_model
-from engine.sampling.schedule import sigmas_for
-from engine.training.config import VideoGRPOConfig
-from engine.training.grpo_trainer import VideoGRPOTrainer
-from engine.training.online import Batch
+from engine.families.registry import open_model
+from engine.sampling.schedules import sigmas_for
+from engine.training.trainer_settings import VideoGRPOConfig
+from engine.training.trainers.grpo import VideoGRPOTrainer
+from engine.training.trainers.online import Batch
 from engine.training.weights import trainable
 from rewards.clip import Clip
 

@@ -17,14 +17,14 @@ import numpy as np
 from crowd import vote_through_kills
 from measurement import report
 
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
-from engine.data.clip_files import FILES
-from engine.data.store import ClipRecord, Store
-from engine.data.votes import Vote
-from engine.data.workspace import Workspace
-from engine.preferences.bradley_terry import Strengths
-from engine.preferences.ranking import Contests, rank
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.stats.bradley_terry import Strengths
+from engine.labelling.stats.ranking import Contests, rank
+from engine.labelling.votes import Vote
+from engine.storage.clip_files import FILES
+from engine.storage.library import ClipRecord, Store
+from engine.workspace import Workspace
 
 VOTE_BAR_MS, NEXT_BAR_MS, RANKING_BAR_S = 25.0, 25.0, 2.0
 PROMPTS, MODELS, VOTES = 120, 6, 150

@@ -15,11 +15,11 @@ from measurement import report
 from playwright.sync_api import Page
 from served_page import chromium, scratch_workspace, started_app, wait_until_served
 
-from app.views import shelf
-from engine.data.clip_files import save_clip
-from engine.data.store import ClipFilter, ClipRecord, Store, now
-from engine.data.workspace import Workspace
-from engine.generation.request import GenerationRequest
+from app.views import library
+from engine.request import GenerationRequest
+from engine.storage.clip_files import save_clip
+from engine.storage.library import ClipFilter, ClipRecord, Store, now
+from engine.workspace import Workspace
 from rewards.clip import Clip
 
 BAR_MS = 300.0
@@ -67,7 +67,7 @@ def page_data_ms(folder: Path) -> float:
     times = []
     for _ in range(NUM_LOADS):
         began = time.perf_counter()
-        shelf.page(store, ClipFilter()), store.models(), store.adapters()
+        library.page(store, ClipFilter()), store.models(), store.adapters()
         times.append((time.perf_counter() - began) * 1000)
     store.close()
     return statistics.median(times)

@@ -16,8 +16,8 @@ from playwright.sync_api import Browser, Page
 from served_page import chromium, scratch_workspace, started_app, wait_until_served
 
 from engine.config.presets import load_train_preset
-from engine.data.runs import Run
-from engine.data.workspace import Workspace
+from engine.runs.run import Run
+from engine.workspace import Workspace
 
 BAR_S = 1.0
 RUNS, ROWS = 50, 20_000

@@ -20,9 +20,9 @@ from measurement import report
 from engine.config.presets import load_preset
 from rewards import REWARDS, Mix
 from rewards.clip import Clip
+from rewards.matrix.reference_clips import read_reference
 from rewards.mix import RewardReport
-from rewards.networks import close_networks
-from rewards.reference import read_reference
+from rewards.networks.cache import close_networks
 from rewards.suite import RewardSuite
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "shared" / "weights"

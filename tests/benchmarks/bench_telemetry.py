@@ -7,7 +7,7 @@ import time
 
 from measurement import report
 
-from engine.hardware.telemetry import SEEN_S, Telemetry
+from engine.hardware.telemetry.monitor import SEEN_S, Telemetry
 
 BAR = 0.01
 SAMPLES = 20

@@ -13,12 +13,12 @@ from measurement import report
 from playwright.sync_api import Page
 from served_page import chromium, scratch_workspace, started_app, wait_until_served
 
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
-from engine.data.clip_files import save_clip
-from engine.data.store import ClipRecord, Store
-from engine.data.workspace import Workspace
-from engine.generation.request import GenerationRequest
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
+from engine.request import GenerationRequest
+from engine.storage.clip_files import save_clip
+from engine.storage.library import ClipRecord, Store
+from engine.workspace import Workspace
 from rewards.clip import Clip
 
 VOTE_MS, PLAYING_MS = 25.0, 150.0

@@ -14,9 +14,9 @@ from pathlib import Path
 from measurement import report
 
 from engine.config.presets import load_preset
-from engine.families import open_model
-from engine.generation.generate import generate
-from engine.generation.request import GenerationRequest, WindowPlan
+from engine.families.registry import open_model
+from engine.generation.pipeline import generate
+from engine.request import GenerationRequest, WindowPlan
 
 BAR = 1.3
 LENGTHS = (65, 129, 193)

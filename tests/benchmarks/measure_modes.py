@@ -14,16 +14,16 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from engine.config.presets import load_preset
-from engine.families import open_model
-from engine.families.base import ModelFamily
-from engine.generation.generate import Generated, generate
-from engine.generation.request import GenerationRequest, KeyframePlan, WindowPlan
+from engine.families.registry import open_model
+from engine.generation.pipeline import Generated, generate
 from engine.mini import judge, world
-from engine.mini.evaluate import EVALUATION_SEED, held_out_scenes
+from engine.model_spec import ModelFamily
+from engine.request import GenerationRequest, KeyframePlan, WindowPlan
 from engine.seeds import seed_for
 from rewards import REWARDS
 from rewards.clip import Clip
 from rewards.suite import RewardSuite
+from tools.mini.evaluate import EVALUATION_SEED, held_out_scenes
 
 WANTED = ("identity_lock", "t_lpips", "seam", "flow_smoothness", "structure_constancy")
 

@@ -24,12 +24,12 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from engine.data.clip_files import save_clip
-from engine.data.locks import try_lock
-from engine.data.store import ClipRecord, Store, now
-from engine.data.workspace import Workspace
-from engine.generation.request import GenerationRequest
-from engine.jobs.local import worker_state
+from engine.files.locks import try_lock
+from engine.jobs.worker_control import worker_state
+from engine.request import GenerationRequest
+from engine.storage.clip_files import save_clip
+from engine.storage.library import ClipRecord, Store, now
+from engine.workspace import Workspace
 from rewards import Clip, RewardReport, RewardResult
 from rewards.calibration import read_calibration, report_calibration
 

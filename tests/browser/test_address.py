@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app import text, text_system, text_train
-from engine.data.store import Store
+from app.text import general, system, training
+from engine.storage.library import Store
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -30,23 +30,23 @@ def first_clip(archive: Any) -> Any:
 
 def test_a_reload_comes_back_to_the_tab(page: Page, archive: Any, watched: Any) -> None:
     page.goto(f"{archive.address}?__theme=dark")
-    go(page, text_train.TRAIN)
+    go(page, training.TRAIN)
     expect(page).to_have_url(f"{archive.address}?__theme=dark&tab=train")
     with watched.leaving():
         page.reload()
-    at(page, text_train.TRAIN)
-    go(page, text.GENERATE)
+    at(page, training.TRAIN)
+    go(page, general.GENERATE)
     expect(page).to_have_url(f"{archive.address}?__theme=dark&tab=generate")
 
 
 def test_a_tab_has_an_address_and_nonsense_is_where_the_page_begins(page: Page, archive: Any, watched: Any) -> None:
     page.goto(f"{archive.address}?tab=system")
-    at(page, text_system.SYSTEM)
+    at(page, system.SYSTEM)
     expect(page.locator("#system-telemetry .device").first).to_be_visible()
     with watched.leaving():
         page.goto(f"{archive.address}?tab=nonsense")
     expect(page.locator("#seed input, #seed textarea")).to_have_value(re.compile(r"\d+"))
-    at(page, text.GENERATE)
+    at(page, general.GENERATE)
 
 
 def test_a_permalink_stays_until_another_tab_is_opened(page: Page, archive: Any, watched: Any) -> None:
@@ -57,7 +57,7 @@ def test_a_permalink_stays_until_another_tab_is_opened(page: Page, archive: Any,
     with watched.leaving():
         page.reload()
     expect(page.locator("#library-facts .prompt")).to_have_text(clip.prompt)
-    go(page, text.SCORE)
+    go(page, general.SCORE)
     expect(page).to_have_url(f"{archive.address}?tab=score")
 
 
@@ -70,16 +70,16 @@ def test_a_link_is_copied_on_a_host_without_a_clipboard(page: Page, archive: Any
     page.goto(f"{archive.address}?tab=score")
     page.locator("#score-table td.clip a").first.click()
     facts = page.locator("#score-facts")
-    link = facts.get_by_role("link", name=text.FACTS_WORDS["permalink"])
+    link = facts.get_by_role("link", name=general.FACTS_WORDS["permalink"])
     expect(link).to_have_attribute("href", re.compile(r"^/clip/[0-9a-f]{16}$"))
     copy = facts.locator("[data-do=copy]")
     copy.click()
-    expect(copy).to_have_text(text.COPY_WORDS["done" if works else "failed"])
-    expect(page.locator("#dailies-voice")).to_have_text(text.COPY_WORDS["done" if works else "failed"])
+    expect(copy).to_have_text(general.COPY_WORDS["done" if works else "failed"])
+    expect(page.locator("#dailies-voice")).to_have_text(general.COPY_WORDS["done" if works else "failed"])
     if works:
         page.evaluate("document.body.append(Object.assign(document.createElement('textarea'), { id: 'pasted' }))")
         page.locator("#pasted").press("ControlOrMeta+V")
         expect(page.locator("#pasted")).to_have_value(link.evaluate("link => link.href"))
     with page.expect_download() as download:
-        facts.get_by_role("link", name=text.FACTS_WORDS["mp4"]).click()
+        facts.get_by_role("link", name=general.FACTS_WORDS["mp4"]).click()
     assert download.value.suggested_filename == "clip.mp4"

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from app import text, text_notices
+from app.text import general, notices
 from engine.config.presets import load_train_preset
-from engine.data.findings import Alarm
-from engine.data.runs import Run
-from engine.data.store import Store
-from engine.generation.request import GenerationRequest
-from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
+from engine.process_identity import ProcessIdentity
+from engine.request import GenerationRequest
+from engine.runs.results import Alarm
+from engine.runs.run import Run
+from engine.storage.library import Store
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -64,7 +64,7 @@ def test_what_ends_out_of_sight_is_told_by_the_browser(page: Page, bench: Any, a
     end_a_job(bench, "Before anybody asked.")
     bell.click()
     expect(bell).to_have_attribute("data-state", "on")
-    expect(bell).to_have_attribute("title", text_notices.BELL["on"])
+    expect(bell).to_have_attribute("title", notices.BELL["on"])
     page.wait_for_function("localStorage.getItem('dailies.bell.seen') !== null")
     page.evaluate(AWAY, True)
     job = end_a_job(bench, "The loss is nan.")
@@ -74,22 +74,22 @@ def test_what_ends_out_of_sight_is_told_by_the_browser(page: Page, bench: Any, a
     told = {title: (body, tag) for title, body, tag in page.evaluate("window.told")}
     assert told["Generate: 1 take: a red circle failed"] == ("The loss is nan.", job)
     assert told[f"Alarm in run {run.id} at step 3"][0] == "Motion fell by half."
-    expect(page).to_have_title(f"(2) {text.TITLE}")
+    expect(page).to_have_title(f"(2) {general.TITLE}")
     page.evaluate(AWAY, False)
-    expect(page).to_have_title(text.TITLE)
+    expect(page).to_have_title(general.TITLE)
 
 
 def test_where_the_browser_refuses_the_title_counts(page: Page, bench: Any) -> None:
     bell = opened(page, bench)
     bell.click()
     expect(bell).to_have_attribute("data-state", "title")
-    expect(bell).to_have_attribute("title", text_notices.BELL["title"])
+    expect(bell).to_have_attribute("title", notices.BELL["title"])
     page.wait_for_function("localStorage.getItem('dailies.bell.seen') !== null")
     page.evaluate(AWAY, True)
     end_a_job(bench, "One.")
-    expect(page).to_have_title(f"(1) {text.TITLE}")
+    expect(page).to_have_title(f"(1) {general.TITLE}")
     end_a_job(bench, "Two.")
-    expect(page).to_have_title(f"(2) {text.TITLE}")
+    expect(page).to_have_title(f"(2) {general.TITLE}")
     assert page.evaluate("window.told") == []
 
 
@@ -100,13 +100,13 @@ def test_what_is_in_sight_is_not_told_and_off_is_off(page: Page, bench: Any, all
     seen = page.evaluate("localStorage.getItem('dailies.bell.seen')")
     end_a_job(bench, "Seen by who looks.")
     page.wait_for_function("seen => localStorage.getItem('dailies.bell.seen') !== seen", arg=seen)
-    expect(page).to_have_title(text.TITLE)
+    expect(page).to_have_title(general.TITLE)
     bell.click()
     expect(bell).to_have_attribute("data-state", "off")
     page.evaluate(AWAY, True)
     end_a_job(bench, "Unheard.")
     page.wait_for_timeout(6000)  # longer than it waits between two questions
-    expect(page).to_have_title(text.TITLE)
+    expect(page).to_have_title(general.TITLE)
     assert page.evaluate("window.told") == []
     assert page.evaluate("localStorage.getItem('dailies.bell.seen')") is None
 

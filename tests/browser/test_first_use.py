@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app import text
-from engine.data.clip_files import load_clip, save_clip
-from engine.data.store import ClipRecord, Store
-from engine.generation.request import GenerationRequest
+from app.text import general
+from engine.request import GenerationRequest
+from engine.storage.clip_files import load_clip, save_clip
+from engine.storage.library import ClipRecord, Store
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -20,7 +20,7 @@ def test_a_model_that_is_not_installed_says_so_before_generate(page: Page, studi
     page.locator("#model input").click()
     options = page.get_by_role("option")
     expect(options.first).to_contain_text("mini (embedded)")
-    page.get_by_role("option", name=text.not_installed("Wan 2.1 1.3B"), exact=True).click()
+    page.get_by_role("option", name=general.not_installed("Wan 2.1 1.3B"), exact=True).click()
     expect(page.locator("#model")).to_contain_text("is not installed (about 14 GB): run hf download")
     page.locator("#prompt textarea").fill("a cat on a mat")
     page.locator("#generate").click()
@@ -35,9 +35,9 @@ def test_plots_that_are_drawn_in_a_hidden_tab_fit_their_box(page: Page, studio: 
     page.locator("#prompt textarea").press("Control+Enter")
     expect(page.locator("#generate-bars .ytick text")).not_to_have_count(0, timeout=180_000)
     page.goto(f"{studio.address}?tab=score")
-    expect(page.get_by_role("tab", name=text.SCORE)).to_have_attribute("aria-selected", "true", timeout=120_000)
+    expect(page.get_by_role("tab", name=general.SCORE)).to_have_attribute("aria-selected", "true", timeout=120_000)
     page.wait_for_function("document.querySelector('#generate-bars .js-plotly-plot svg.main-svg')")
-    page.get_by_role("tab", name=text.GENERATE).click()
+    page.get_by_role("tab", name=general.GENERATE).click()
     page.wait_for_function(
         """() => ["#generate-bars", "#generate-timeline"].every((plot) => {
              const box = document.querySelector(plot), svg = box?.querySelector("svg.main-svg");
@@ -55,7 +55,7 @@ def test_clips_of_the_base_and_of_an_adapter_can_be_told_apart(page: Page, archi
     store.add_clip(replace(ClipRecord.generated(request), created_at=first.created_at))
     try:
         page.goto(archive.address)
-        page.get_by_role("tab", name=text.LIBRARY).click()
+        page.get_by_role("tab", name=general.LIBRARY).click()
         cards = page.locator("#library-grid .card").filter(has_text=first.prompt)
         expect(cards).to_have_count(2)
         expect(cards.filter(has_text="mini_nft-a7e248")).to_have_count(1)

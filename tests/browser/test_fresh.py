@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app import text, text_train
-from engine.data.adapters import AdapterCard, write_card
-from engine.data.campaign_spec import CampaignSpec, Entrant
-from engine.data.campaigns import Campaigns
-from engine.data.store import Store
-from engine.families.adapters import WEIGHTS_FILE
-from engine.generation.request import GenerationRequest
+from app.text import general, training
+from engine.families.lora import WEIGHTS_FILE
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
+from engine.labelling.campaign_spec import CampaignSpec, Entrant
+from engine.labelling.campaigns import Campaigns
+from engine.request import GenerationRequest
+from engine.runs.adapters import AdapterCard, write_card
+from engine.storage.library import Store
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -47,13 +47,13 @@ def test_generate_and_train_offer_what_came_since(page: Page, bench: Any) -> Non
     page.goto(bench.address)
     adapter = page.locator("#adapter input")
     expect(adapter).to_be_disabled()
-    expect(page.locator("#adapter")).to_contain_text(text.NO_ADAPTERS)
-    go(page, text_train.TRAIN)
+    expect(page.locator("#adapter")).to_contain_text(general.NO_ADAPTERS)
+    go(page, training.TRAIN)
     form = page.locator("#train-form")
     form.locator('select[name="recipe"]').select_option("mini_dpo")
     rate, campaigns = form.locator('[data-setting="learning_rate"]'), form.locator('select[name="campaign"]')
     expect(campaigns).to_be_visible()
-    expect(campaigns.locator("option")).to_have_text([text_train.FORM_WORDS["no_campaigns"]])
+    expect(campaigns.locator("option")).to_have_text([training.FORM_WORDS["no_campaigns"]])
     rate.fill("1e-5")
 
     add_adapter(bench, "trained-first")
@@ -63,13 +63,13 @@ def test_generate_and_train_offer_what_came_since(page: Page, bench: Any) -> Non
     campaign = Campaigns(store).create(spec)
     store.close()
 
-    go(page, text.GENERATE)
+    go(page, general.GENERATE)
     expect(page.locator("#generate-jobs .job")).to_contain_text(PROMPT)
     expect(adapter).to_be_enabled()
     adapter.click()
     page.get_by_role("option", name="trained-first", exact=True).click()
     expect(adapter).to_have_value("trained-first")
-    go(page, text_train.TRAIN)
+    go(page, training.TRAIN)
     start = form.locator('select[name="adapter"]')
     expect(campaigns.locator(f'option[value="{campaign.id}"]')).to_have_text("Takes of mini")
     expect(start.locator("option")).to_have_count(2)
@@ -78,13 +78,13 @@ def test_generate_and_train_offer_what_came_since(page: Page, bench: Any) -> Non
     campaigns.select_option(campaign.id)
 
     add_adapter(bench, "trained-second")
-    go(page, text.GENERATE)
+    go(page, general.GENERATE)
     expect(adapter).to_have_value("trained-first")
     adapter.click()
     expect(page.get_by_role("option", name="trained-second", exact=True)).to_be_visible()
     expect(adapter).to_have_value("trained-first")
     page.keyboard.press("Escape")
-    go(page, text_train.TRAIN)
+    go(page, training.TRAIN)
     expect(start.locator("option")).to_have_count(3)
     expect(start).to_have_value("trained-first")
     expect(campaigns).to_have_value(campaign.id)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from app import text, text_jobs
+from app.text import general, jobs
 from engine.config.presets import load_preset
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -98,7 +98,7 @@ def test_work_is_announced_when_it_begins_and_when_it_ends(page: Page, studio: A
     )
     submit(page)
     expect(page.locator("#dailies-voice")).to_have_text(
-        f"1 take: {prompt}: {text_jobs.STRIP_WORDS['done']}", timeout=180_000
+        f"1 take: {prompt}: {jobs.STRIP_WORDS['done']}", timeout=180_000
     )
     said = page.evaluate("window.said")
     assert 2 <= len(said) <= 4 and all(prompt in sentence for sentence in said), said
@@ -106,7 +106,7 @@ def test_work_is_announced_when_it_begins_and_when_it_ends(page: Page, studio: A
 
 
 def set_steps(page: Page, steps: int) -> None:
-    page.get_by_text(text.MORE).click()
+    page.get_by_text(general.MORE).click()
     page.locator("#steps input[type=number]").fill(str(steps))
     page.locator("#steps input[type=number]").blur()
 
@@ -118,15 +118,15 @@ def test_a_running_job_is_cancelled_and_filed_again(page: Page, studio: Any) -> 
     job = job_of(page, "a blue square rising at night")
     expect(job).to_contain_text("Denoising", timeout=180_000)
     with studio.paused_worker():
-        job.get_by_role("button", name=text_jobs.STRIP_WORDS["cancel"]).click()
-        expect(job).to_contain_text(text.STOPPING)
+        job.get_by_role("button", name=jobs.STRIP_WORDS["cancel"]).click()
+        expect(job).to_contain_text(general.STOPPING)
     expect(job).to_contain_text("ancelled", timeout=180_000)
     with studio.paused_worker():
-        job.get_by_role("button", name=text_jobs.STRIP_WORDS["retry"]).click()
-        expect(job).to_contain_text(text.waiting(1))
-        job.get_by_role("button", name=text_jobs.STRIP_WORDS["cancel"]).click()
+        job.get_by_role("button", name=jobs.STRIP_WORDS["retry"]).click()
+        expect(job).to_contain_text(general.waiting(1))
+        job.get_by_role("button", name=jobs.STRIP_WORDS["cancel"]).click()
         expect(job).to_contain_text("ancelled")
-    job.get_by_role("button", name=text_jobs.STRIP_WORDS["dismiss"]).click()
+    job.get_by_role("button", name=jobs.STRIP_WORDS["dismiss"]).click()
     expect(job).to_have_count(0)
 
 
@@ -136,15 +136,15 @@ def test_the_same_seed_gives_the_same_clip_and_a_new_one_another(page: Page, stu
     wait_for_takes(page, 1)
     expect(page.locator("#generate-facts .prompt")).to_have_text("a green cross moving up on a white background")
     first = shown_clip(page)
-    page.get_by_role("button", name=text.ACTIONS["new_seed"]).click()
+    page.get_by_role("button", name=general.ACTIONS["new_seed"]).click()
     page.wait_for_function(
         f"document.querySelector('#generate-player [id^=html]').player.state.clips[0].id !== '{first}'"
     )
-    page.get_by_role("button", name=text.ACTIONS["use_settings"]).click()
+    page.get_by_role("button", name=general.ACTIONS["use_settings"]).click()
     expect(page.locator("#keep-seed input")).to_be_checked()  # the form is filled
     second = shown_clip(page)
     page.locator("#prompt textarea").fill("a green cross moving down on a white background")
-    page.get_by_role("button", name=text.ACTIONS["again"]).click()
+    page.get_by_role("button", name=general.ACTIONS["again"]).click()
     page.wait_for_function(
         f"document.querySelector('#generate-player [id^=html]').player.state.clips[0].id !== '{second}'"
     )
@@ -175,10 +175,10 @@ def test_a_clip_is_shown_in_the_library(page: Page, studio: Any) -> None:
     submit(page)
     wait_for_takes(page, 1)
     expect(page.locator("#generate-facts .prompt")).to_have_text("a cyan triangle falling in the desert")
-    page.get_by_role("button", name=text.ACTIONS["show_in_library"]).click()
+    page.get_by_role("button", name=general.ACTIONS["show_in_library"]).click()
     expect(page.locator("#library-facts .prompt")).to_have_text("a cyan triangle falling in the desert")
     expect(page.locator("#library-grid .card").first).to_contain_text("a cyan triangle falling in the desert")
-    page.locator("#library-facts").get_by_role("button", name=text.ACTIONS["use_settings"]).click()
+    page.locator("#library-facts").get_by_role("button", name=general.ACTIONS["use_settings"]).click()
     expect(page.locator("#prompt textarea")).to_be_visible()
     expect(page.locator("#prompt textarea")).to_have_value("a cyan triangle falling in the desert")
 
@@ -203,8 +203,8 @@ def test_an_empty_workspace_says_what_to_do(page: Page, new_workbench: Any) -> N
     bench = new_workbench()
     bench.start()
     page.goto(bench.address)
-    expect(page.get_by_text(text.WELCOME_WORDS["greeting"])).to_be_visible()
-    page.get_by_role("tab", name=text.LIBRARY).click()
-    expect(page.get_by_text(text.LIBRARY_EMPTY[0])).to_be_visible()
+    expect(page.get_by_text(general.WELCOME_WORDS["greeting"])).to_be_visible()
+    page.get_by_role("tab", name=general.LIBRARY).click()
+    expect(page.get_by_text(general.LIBRARY_EMPTY[0])).to_be_visible()
     page.goto("about:blank")  # a page whose server goes complains of it
     bench.end()

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from app import text_modes as words
-from engine.data.pictures import load_picture
-from engine.data.store import ClipFilter, Store
-from engine.generation.request import GenerationRequest
+from app.text import modes as words
+from engine.request import GenerationRequest
+from engine.storage.images import load_picture
+from engine.storage.library import ClipFilter, Store
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -62,7 +62,7 @@ def test_keyframes_are_looked_at_before_the_rest_is_made(page: Page, studio: Any
 
 def holds_its_keyframes(studio: Any) -> None:
     """The uploaded picture is the clip's last frame."""
-    from engine.data.clip_files import load_clip
+    from engine.storage.clip_files import load_clip
 
     store = Store(studio.workspace)
     (record,) = store.clips(ClipFilter(text="green square"))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app import text
-from engine.data.store import Store
+from app.text import general
+from engine.storage.library import Store
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -22,7 +22,7 @@ def library(page: Page, archive: Any) -> Iterator[Page]:
     """The Library tab, open; clips that a test deleted come back afterwards."""
     store = Store(archive.workspace)
     page.goto(archive.address)
-    page.get_by_role("tab", name=text.LIBRARY).click()
+    page.get_by_role("tab", name=general.LIBRARY).click()
     expect(page.locator(CARDS)).to_have_count(store.count())
     yield page
     store.restore([record.id for record in store.clips() + deleted(store)])
@@ -30,7 +30,7 @@ def library(page: Page, archive: Any) -> Iterator[Page]:
 
 
 def deleted(store: Store) -> list[Any]:
-    from engine.data.store import ClipFilter
+    from engine.storage.library import ClipFilter
 
     return store.clips(ClipFilter(deleted=True))
 
@@ -54,14 +54,14 @@ def test_filters_find_what_they_say(library: Page) -> None:
     cards = library.locator(CARDS)
     library.locator("#search input, #search textarea").fill("red left")
     expect(cards).to_have_count(1)
-    library.get_by_role("button", name=text.CLEAR_FILTERS).click()
+    library.get_by_role("button", name=general.CLEAR_FILTERS).click()
     expect(cards).to_have_count(6)
-    choose(library, "order", text.ORDERS["best"])
+    choose(library, "order", general.ORDERS["best"])
     expect(cards.first).to_contain_text("0.90")
     library.locator("#score-from input").fill("0.45")
     expect(cards).to_have_count(3)
     library.locator("#search input, #search textarea").fill("nothing like this")
-    expect(library.get_by_text(text.NOTHING_FOUND[0])).to_be_visible()
+    expect(library.get_by_text(general.NOTHING_FOUND[0])).to_be_visible()
 
 
 def test_a_clip_opens_with_everything_that_is_known_of_it(library: Page, archive: Any) -> None:
@@ -74,7 +74,7 @@ def test_a_clip_opens_with_everything_that_is_known_of_it(library: Page, archive
     expect(library.locator("#library-bars .ytick text")).to_have_count(3)
     expect(library.locator("#library-timeline .playhead")).to_be_visible()
     with library.expect_download() as waiting:
-        details.get_by_role("link", name=text.FACTS_WORDS["frames"]).click()
+        details.get_by_role("link", name=general.FACTS_WORDS["frames"]).click()
     assert Path(waiting.value.path()).read_bytes()[:4] == b"\x1a\x45\xdf\xa3"  # Matroska
     library.keyboard.press("Escape")
     expect(library.locator("#library-facts")).to_have_count(0)
@@ -86,7 +86,7 @@ def test_a_permalink_opens_its_clip(page: Page, archive: Any) -> None:
     store.close()
     page.goto(f"{archive.address}clip/{record.id}")
     expect(page.locator("#library-facts .prompt")).to_have_text("a blue star bouncing")
-    expect(page.get_by_role("tab", name=text.LIBRARY)).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("tab", name=general.LIBRARY)).to_have_attribute("aria-selected", "true")
 
 
 def test_what_a_person_typed_is_never_run(library: Page) -> None:
@@ -160,7 +160,7 @@ def test_keys_drive_the_player_but_not_while_typing(library: Page) -> None:
 def test_a_key_can_be_changed_and_is_kept(library: Page, archive: Any) -> None:
     compare(library, 0, 1)
     library.locator("#compare-player summary").click()
-    wipe = text.PLAYER_WORDS["actions"]["wipe"]
+    wipe = general.PLAYER_WORDS["actions"]["wipe"]
     row = library.locator("#compare-player .keyrow").filter(has=library.get_by_role("button", name=f"{wipe}: W"))
     row.locator("button").click()
     library.keyboard.press("q")
@@ -210,7 +210,7 @@ def test_the_grid_is_walked_by_keys(library: Page) -> None:
 
 # ---- Videos from outside
 def upload(page: Page, path: Path, prompt: str = "") -> None:
-    page.get_by_role("button", name=text.IMPORT, exact=True).click()
+    page.get_by_role("button", name=general.IMPORT, exact=True).click()
     page.locator("#upload input[type=file]").set_input_files(path)
     expect(page.locator("#upload")).to_contain_text(path.stem)
     page.locator("#upload-prompt textarea, #upload-prompt input").fill(prompt)
@@ -223,12 +223,12 @@ def test_a_video_is_imported_and_scored(page: Page, new_archive: Any, ffmpeg: st
     source = ["-f", "lavfi", "-i", "testsrc=duration=1:size=96x64:rate=12"]
     subprocess.run([ffmpeg, "-v", "error", *source, str(video)], check=True)
     page.goto(new_archive.address)
-    page.get_by_role("tab", name=text.LIBRARY).click()
+    page.get_by_role("tab", name=general.LIBRARY).click()
     upload(page, video, f"test bars as {suffix}")
     expect(page.locator("#library-facts .prompt")).to_have_text(f"test bars as {suffix}", timeout=180_000)
     expect(page.locator("#library-facts .total b")).to_have_text(re.compile(r"\d\.\d\d|not scored"))
     card = page.locator(CARDS).filter(has_text=f"test bars as {suffix}")
-    expect(card.locator(".tag")).to_have_text(text.IMPORTED)
+    expect(card.locator(".tag")).to_have_text(general.IMPORTED)
 
 
 def test_an_upload_whose_end_is_missing_is_one_sentence(
@@ -240,7 +240,7 @@ def test_an_upload_whose_end_is_missing_is_one_sentence(
     subprocess.run([ffmpeg, "-v", "error", *source, str(path)], check=True)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     page.goto(new_archive.address)
-    page.get_by_role("tab", name=text.LIBRARY).click()
+    page.get_by_role("tab", name=general.LIBRARY).click()
     upload(page, path, "cut off")
     job = page.locator("#library-jobs .job").filter(has_text="cut off")
     expect(job).to_contain_text("'cut.gif' is damaged or cut off after about", timeout=180_000)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app import text, text_monitor, text_system
+from app.text import general, monitor, system
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -37,13 +37,13 @@ PALE = """() => {
 
 def open_library(page: Page, bench: Any) -> None:
     page.goto(bench.address)
-    page.get_by_role("tab", name=text.LIBRARY).click()
+    page.get_by_role("tab", name=general.LIBRARY).click()
     page.locator("#library-grid .thumb").first.click()
     expect(page.locator("#library-bars .js-plotly-plot")).to_be_visible()
 
 
 def open_score(page: Page) -> None:
-    page.get_by_role("tab", name=text.SCORE, exact=True).click()
+    page.get_by_role("tab", name=general.SCORE, exact=True).click()
     page.locator("#score-mix input").click()
     page.get_by_role("option", name="Embedded model", exact=True).click()
     page.locator("#score-table td.clip a").first.click()
@@ -58,15 +58,15 @@ def test_text_can_be_read_and_everything_has_a_name(browser: Browser, watched: A
     watched.watch(page)
     page.goto(archive.address)
     expect(page.locator("body")).to_have_class("dark" if scheme == "dark" else "")
-    expect(page.get_by_text(text.STAGE_EMPTY_TITLE)).to_be_visible()
+    expect(page.get_by_text(general.STAGE_EMPTY_TITLE)).to_be_visible()
     assert (page.evaluate(NAMELESS), page.evaluate(PALE)) == ([], [])
     open_library(page, archive)
     assert (page.evaluate(NAMELESS), page.evaluate(PALE)) == ([], [])
     open_score(page)
     assert (page.evaluate(NAMELESS), page.evaluate(PALE)) == ([], [])
     for tab, sign in (
-        (text_monitor.MONITOR, "#monitor-curves .empty"),
-        (text_system.SYSTEM, "#system-telemetry .device"),
+        (monitor.MONITOR, "#monitor-curves .empty"),
+        (system.SYSTEM, "#system-telemetry .device"),
     ):
         page.get_by_role("tab", name=tab, exact=True).click()
         expect(page.locator(sign).first).to_be_visible()
@@ -78,7 +78,7 @@ def test_light_or_dark_is_a_choice_that_is_kept(page: Page, archive: Any) -> Non
     page.goto(archive.address)
     expect(page.locator("#seed input, #seed textarea")).to_have_value(re.compile(r"\d+"))
     page.wait_for_load_state("networkidle")  # a reload in the middle of loading is an error in the console
-    button = page.get_by_role("button", name=text.LIGHT_OR_DARK)
+    button = page.get_by_role("button", name=general.LIGHT_OR_DARK)
     button.click()
     expect(page.locator("body")).to_have_class("dark")
     page.reload()

@@ -14,17 +14,17 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from app import text, text_monitor
-from app.figures import SERIES
+from app.plots.scores import SERIES
+from app.text import general, monitor
 from engine.config.presets import load_train_preset
-from engine.data.findings import Alarm, Evaluation, Interval, Measure, Role
-from engine.data.locks import try_lock
-from engine.data.runs import Run
-from engine.data.samples import RunSamples
-from engine.data.store import Store
-from engine.families.adapters import WEIGHTS_FILE
-from engine.generation.request import GenerationRequest
+from engine.families.lora import WEIGHTS_FILE
+from engine.files.locks import try_lock
 from engine.jobs.queue import JobQueue
+from engine.request import GenerationRequest
+from engine.runs.results import Alarm, Evaluation, Interval, Measure, Role
+from engine.runs.run import Run
+from engine.runs.samples import RunSamples
+from engine.storage.library import Store
 from rewards import Clip
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -90,7 +90,7 @@ def opened(page: Page, bench: Any, runs: list[Run]) -> Page:
     page.evaluate("runs => localStorage.setItem('dailies.monitor', JSON.stringify({chosen: runs}))", chosen)
     page.wait_for_load_state("networkidle")
     page.reload()
-    page.get_by_role("tab", name=text_monitor.MONITOR, exact=True).click()
+    page.get_by_role("tab", name=monitor.MONITOR, exact=True).click()
     page.wait_for_function(f"{CURVES}.charts.get('loss')?.lines?.length === {len(runs)}")
     page.locator(f'#monitor-curves [data-id="{chosen[-1]}"] .pick').click()
     expect(page.locator(f'#monitor-curves [data-id="{chosen[-1]}"].is-looked')).to_have_count(1)
@@ -239,7 +239,7 @@ def test_sample_now_reaches_the_process_that_trains(page: Page, bench: Any, runs
     with trained(runs[1]):
         opened(page, bench, runs)
         page.locator("#monitor-samples .now").click()
-        expect(page.locator("#monitor-samples .note")).to_have_text(text_monitor.SAMPLES_WORDS["asked"])
+        expect(page.locator("#monitor-samples .note")).to_have_text(monitor.SAMPLES_WORDS["asked"])
         assert RunSamples(runs[1]).answered()
 
 
@@ -247,13 +247,13 @@ def test_a_hidden_tab_does_not_tick(page: Page, bench: Any, runs: list[Run]) -> 
     opened(page, bench, runs)
     asks = page.evaluate(f"{CURVES}.state.asks")
     page.wait_for_function(f"{CURVES}.state.asks > {asks}")
-    page.get_by_role("tab", name=text.LIBRARY, exact=True).click()
+    page.get_by_role("tab", name=general.LIBRARY, exact=True).click()
     page.wait_for_function(f"!({SEEN})")
     page.wait_for_timeout(500)  # what was under way comes back
     asks = page.evaluate(f"{CURVES}.state.asks")
     page.wait_for_timeout(5000)
     assert page.evaluate(f"{CURVES}.state.asks") == asks
-    page.get_by_role("tab", name=text_monitor.MONITOR, exact=True).click()
+    page.get_by_role("tab", name=monitor.MONITOR, exact=True).click()
     page.wait_for_function(f"{CURVES}.state.asks > {asks}")
 
 
@@ -302,7 +302,7 @@ def test_what_a_run_changed_is_measured_and_shown(page: Page, bench: Any, runs: 
     measured(runs[1])
     opened(page, bench, runs)
     sheet = page.locator("#monitor-findings")
-    expect(sheet.locator(".note")).to_have_text(text_monitor.evaluation(5, 12, 2, 17))
+    expect(sheet.locator(".note")).to_have_text(monitor.evaluation(5, 12, 2, 17))
     expect(sheet.locator("tbody tr")).to_have_count(3)
     first, second, third = (sheet.locator("tbody tr").nth(number) for number in range(3))
     expect(first).to_have_text(re.compile(r"Judge.*0\.500.*0\.560.*\+0\.060 \(\+0\.030 to \+0\.090\).*better"))
@@ -329,7 +329,7 @@ def test_a_run_that_was_not_measured_is_measured_by_a_job(page: Page, bench: Any
     queue.pause()
     opened(page, bench, runs)
     sheet = page.locator("#monitor-findings")
-    expect(sheet.locator(".note")).to_have_text(text_monitor.FINDINGS_EMPTY)
+    expect(sheet.locator(".note")).to_have_text(monitor.FINDINGS_EMPTY)
     sheet.locator(".measure").click()
     expect(page.locator("#monitor-jobs")).to_contain_text(runs[1].id)
     [job] = queue.list("queued", "evaluate")

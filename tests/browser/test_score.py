@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from app import text
+from app.text import general
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -22,7 +22,7 @@ PLAYER = "document.querySelector('#score-player [id^=html]').player"
 def score(page: Page, archive: Any) -> Page:
     """The Score tab of a library of six drawn clips, five of them scored by the mix that is chosen."""
     page.goto(archive.address)
-    page.get_by_role("tab", name=text.SCORE, exact=True).click()
+    page.get_by_role("tab", name=general.SCORE, exact=True).click()
     choose(page, "score-mix", "Embedded model")
     expect(page.locator(ROWS)).to_have_count(6)
     expect(page.locator(ROWS).first).to_contain_text("a red circle moving left")
@@ -98,11 +98,13 @@ def test_clips_are_compared_in_one_profile(score: Page) -> None:
 def test_a_clip_is_starred_and_the_starred_are_a_set(score: Page) -> None:
     score.locator("#score-table td.clip a").first.click()
     score.locator("#score-facts [data-action=star_clip]").click()
-    expect(score.locator("#score-facts [data-action=star_clip]")).to_have_text(text.ACTIONS_ONCE_STARRED["star_clip"])
-    choose(score, "which", text.WHICH_STARRED)
+    expect(score.locator("#score-facts [data-action=star_clip]")).to_have_text(
+        general.ACTIONS_ONCE_STARRED["star_clip"]
+    )
+    choose(score, "which", general.WHICH_STARRED)
     expect(score.locator(ROWS)).to_have_count(1)
     score.locator("#score-facts [data-action=star_clip]").click()
-    expect(score.locator("#score-facts [data-action=star_clip]")).to_have_text(text.ACTIONS["star_clip"])
+    expect(score.locator("#score-facts [data-action=star_clip]")).to_have_text(general.ACTIONS["star_clip"])
 
 
 # ---- Videos from outside
@@ -126,23 +128,23 @@ def videos_made(ffmpeg: str, tmp_path: Path) -> list[Path]:
 
 def test_videos_are_dropped_scored_and_drawn(page: Page, bench: Any, videos_made: list[Path]) -> None:
     page.goto(bench.address)
-    page.get_by_role("tab", name=text.SCORE, exact=True).click()
-    expect(page.locator("#score-table")).to_contain_text(text.TABLE_EMPTY[0])
-    page.get_by_role("button", name=text.DROP, exact=True).click()
+    page.get_by_role("tab", name=general.SCORE, exact=True).click()
+    expect(page.locator("#score-table")).to_contain_text(general.TABLE_EMPTY[0])
+    page.get_by_role("button", name=general.DROP, exact=True).click()
     page.locator("#score-files input[type=file]").set_input_files(videos_made)
     expect(page.locator("#score-files")).to_contain_text("cut")
     page.locator("#score-import").click()
     expect(page.locator(ROWS)).to_have_count(2, timeout=300_000)
     expect(page.locator(".toast-body")).to_contain_text("cut.gif could not be scored")
-    expect(page.locator("#which input")).to_have_value(re.compile(f"^{text.DROPPED}, 2 clips"))
+    expect(page.locator("#which input")).to_have_value(re.compile(f"^{general.DROPPED}, 2 clips"))
     page.locator("#score-table td.clip a").first.click()
     expect(page.locator("#score-bars .js-plotly-plot")).to_be_visible()
     click_in_timeline(page, 3 / 4)
     page.wait_for_function(f"{PLAYER}.state.leader.paused && Math.abs({PLAYER}.state.frame - 17) <= 1")
-    page.get_by_role("button", name=text.DRAW_OVERLAYS).click()
+    page.get_by_role("button", name=general.DRAW_OVERLAYS).click()
     expect(page.locator("#score-player video")).to_have_count(2, timeout=300_000)
     drawn = page.locator("#overlay input").input_value()
-    assert drawn != text.NO_OVERLAY
+    assert drawn != general.NO_OVERLAY
     expect(page.locator("#score-player .caption").nth(1)).to_have_text(drawn)
-    choose(page, "overlay", text.NO_OVERLAY)
+    choose(page, "overlay", general.NO_OVERLAY)
     expect(page.locator("#score-player video")).to_have_count(1)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from app import text, text_jobs
+from app.text import general, jobs
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -31,7 +31,7 @@ def begin(page: Page, bench: Any) -> None:
     page.locator("#prompt textarea").fill(PROMPT)
     page.locator("#takes input[type=number]").fill("2")
     set_number(page, "frames", 129)
-    page.get_by_text(text.MORE).click()
+    page.get_by_text(general.MORE).click()
     set_number(page, "steps", 100)
     page.locator("#prompt textarea").press("Control+Enter")
     expect(the_job(page)).to_contain_text(re.compile("Denoising, step"), timeout=180_000)
@@ -48,7 +48,7 @@ def test_the_page_is_killed_and_the_job_goes_on(page: Page, watched: Any, new_wo
     bench.start()
     begin(page, bench)
     bench.kill()
-    expect(page.locator("#generate-jobs .problem")).to_have_text(text_jobs.STRIP_WORDS["unreachable"])
+    expect(page.locator("#generate-jobs .problem")).to_have_text(jobs.STRIP_WORDS["unreachable"])
     bench.start()
     wait_for_the_clip(page)  # in the tab that was open all the time
     page.goto(bench.address)
@@ -65,5 +65,5 @@ def test_the_worker_is_killed_and_the_job_is_filed_again(page: Page, studio: Any
     job = the_job(page)
     expect(job).to_contain_text("The worker")
     expect(job).to_contain_text("file the job again")
-    job.get_by_role("button", name=text_jobs.STRIP_WORDS["retry"]).click()
+    job.get_by_role("button", name=jobs.STRIP_WORDS["retry"]).click()
     wait_for_the_clip(page)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app import text, text_system
+from app.text import general
+from app.text import system as text_system
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -56,7 +57,7 @@ def test_devices_are_shown_with_what_they_tell(system: Page) -> None:
 
 def test_numbers_come_over_time_and_only_while_somebody_looks(system: Page) -> None:
     system.wait_for_function(f"{PANEL}.rows.length >= 2")
-    system.get_by_role("tab", name=text.LIBRARY, exact=True).click()
+    system.get_by_role("tab", name=general.LIBRARY, exact=True).click()
     system.wait_for_function("document.querySelector('#system-telemetry').offsetParent === null")
     system.wait_for_timeout(1000)
     asks = system.evaluate(f"{PANEL}.asks")

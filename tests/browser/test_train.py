@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from app import text, text_monitor, text_train
-from engine.data.runs import list_runs
+from app.text import general, monitor, training
+from engine.runs.run import list_runs
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
 
@@ -66,7 +66,7 @@ def train(page: Page, bench: Any) -> Page:
 
 def arrive(page: Page, bench: Any) -> Page:
     page.goto(bench.address)
-    page.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+    page.get_by_role("tab", name=training.TRAIN, exact=True).click()
     expect(setting(page, "max_steps")).to_be_visible()
     page.locator('#train-form select[name="recipe"]').select_option("short")
     expect(setting(page, "num_steps")).to_have_value("1")
@@ -105,7 +105,7 @@ def state(page: Page, run_id: str, *states: str) -> None:
 
 def test_the_form_follows_its_knobs(train: Page) -> None:
     expect(train.locator("#train-form .memory span")).to_contain_text("fits")
-    expect(train.locator("#train-board .empty")).to_contain_text(text_train.BOARD_WORDS["runs_empty"])
+    expect(train.locator("#train-board .empty")).to_contain_text(training.BOARD_WORDS["runs_empty"])
     setting(train, "learning_rate").fill("1e-5")
     expect(train.locator(".setting.is-changed")).to_have_attribute("data-name", "learning_rate")
     do(train, "command").click()
@@ -133,7 +133,7 @@ def test_what_was_changed_is_put_back_by_keyboard_and_the_command_copied(train: 
     do(train, "command").click()
     train.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")  # plain HTTP, another host
     do(train, "copy").click()
-    expect(do(train, "copy")).to_have_text(text.COPY_WORDS["done"])
+    expect(do(train, "copy")).to_have_text(general.COPY_WORDS["done"])
     train.locator("#train-form .more summary").click()
     train.locator("#train-form .find").press("ControlOrMeta+V")
     expect(train.locator("#train-form .find")).to_have_value("dailies train short --queue")
@@ -163,7 +163,7 @@ def test_a_reload_loses_nothing_that_was_typed(train: Page) -> None:
     expect(train.locator("#train-form .shell code")).to_have_text(said)
     train.wait_for_load_state("networkidle")
     train.reload()
-    train.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+    train.get_by_role("tab", name=training.TRAIN, exact=True).click()
     expect(train.locator('#train-form select[name="recipe"]')).to_have_value("short")
     expect(setting(train, "save_steps")).to_be_visible()
     do(train, "command").click()
@@ -179,7 +179,7 @@ def test_a_curriculum_shows_its_stages_and_is_queued(train: Page, bench: Any) ->
     stages = train.locator("#train-form .stages li")
     expect(stages).to_have_count(3)
     expect(stages.first).to_contain_text("33 frames")
-    expect(stages.first).to_contain_text(text_train.FORM_WORDS["gate"])
+    expect(stages.first).to_contain_text(training.FORM_WORDS["gate"])
     expect(setting(train, "max_steps")).to_be_hidden()
     expect(do(train, "check")).to_be_hidden()
     expect(train.locator("#train-form .memory span")).to_contain_text("Most in the stage")
@@ -188,9 +188,9 @@ def test_a_curriculum_shows_its_stages_and_is_queued(train: Page, bench: Any) ->
     do(train, "queue").click()
     job = board.locator(".job").filter(has_text="Curriculum")
     expect(job).to_contain_text("mini_lengths-")
-    train.get_by_role("tab", name=text_monitor.MONITOR, exact=True).click()
+    train.get_by_role("tab", name=monitor.MONITOR, exact=True).click()
     expect(train.locator("#monitor-stages .stage")).to_have_count(3)
-    train.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+    train.get_by_role("tab", name=training.TRAIN, exact=True).click()
     job.locator('[data-do="cancel"]').click()
     expect(board.locator(".job")).to_have_count(0)
     board.locator('[data-do="go_on"]').click()
@@ -210,7 +210,7 @@ def test_nonsense_is_refused_in_one_sentence_and_cannot_be_queued(train: Page) -
 
 def watch_in_the_monitor(page: Page, run_id: str) -> None:
     """Its curves move by themselves, and the slider of checkpoints moves its clips beside the base's."""
-    page.get_by_role("tab", name=text_monitor.MONITOR, exact=True).click()
+    page.get_by_role("tab", name=monitor.MONITOR, exact=True).click()
     row = page.locator(f'#monitor-curves [data-id="{run_id}"]')
     row.locator("input").check()
     page.locator("#monitor-curves [data-metric=loss]").scroll_into_view_if_needed()  # only what is seen is painted
@@ -228,7 +228,7 @@ def watch_in_the_monitor(page: Page, run_id: str) -> None:
     slider.fill("1")
     expect(shown).to_have_text("Step 2")
     expect(captions.nth(1)).to_contain_text("Step 2")
-    page.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+    page.get_by_role("tab", name=training.TRAIN, exact=True).click()
 
 
 def test_two_runs_watched_stopped_resumed_and_found_again_after_the_page_was_killed(
@@ -246,12 +246,12 @@ def test_two_runs_watched_stopped_resumed_and_found_again_after_the_page_was_kil
     state(train, short, "queued")
 
     # A clip asked for meanwhile waits, and says for what.
-    train.get_by_role("tab", name=text.GENERATE, exact=True).click()
+    train.get_by_role("tab", name=general.GENERATE, exact=True).click()
     train.locator("#prompt textarea").fill("a large red circle moving left")
     train.locator("#generate").click()
     expect(train.locator("#generate-jobs .job")).to_contain_text(f"Waits: run {long}")
     train.locator("#generate-jobs [data-do=cancel]").click()
-    train.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+    train.get_by_role("tab", name=training.TRAIN, exact=True).click()
 
     watch_in_the_monitor(train, long)
 
@@ -276,7 +276,7 @@ def test_two_runs_watched_stopped_resumed_and_found_again_after_the_page_was_kil
     run(train, long).locator('[data-do="log"]').click()
     expect(train.locator("#train-board .log pre")).to_contain_text("preflight")
     train.locator("#train-board .log input").fill("no such words")
-    expect(train.locator("#train-board .log pre")).to_have_text(text_train.BOARD_WORDS["log_empty"])
+    expect(train.locator("#train-board .log pre")).to_have_text(training.BOARD_WORDS["log_empty"])
     kill(train, long)
     state(train, long, "stopped", "failed")
     assert found[long].metrics()[-1]["step"] >= done, "it went on from its checkpoint"
@@ -298,12 +298,12 @@ def test_small_runs_share_the_device_and_clips_go_on_beside_them(train: Page, be
     first, second = queue_it(train, already + 1), queue_it(train, already + 2)
     state(train, first, "training")
     state(train, second, "training")
-    train.get_by_role("tab", name=text.GENERATE, exact=True).click()
+    train.get_by_role("tab", name=general.GENERATE, exact=True).click()
     train.locator("#prompt textarea").fill("a large red circle moving left")
     train.locator("#frames input[type=number]").fill("9")
     train.locator("#generate").click()
     expect(train.locator("#generate-facts .prompt")).to_have_text("a large red circle moving left")
-    train.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+    train.get_by_role("tab", name=training.TRAIN, exact=True).click()
     for one in (first, second):
         state(train, one, "training")
         kill(train, one)

@@ -20,8 +20,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from engine.config.alarms import AlarmSettings
-from engine.training.alarms import DIVERSITY, DRIFT, MOTION, REWARD, Look, alarms_of, suspected
+from engine.config.alarm_settings import AlarmSettings
+from engine.training.evaluation.alarms import DIVERSITY, DRIFT, MOTION, REWARD, Look, alarms_of, suspected
 
 REWARDS, RISE, LOOKS, TAKES = 9, 0.05, 12, 2
 

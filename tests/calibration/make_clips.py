@@ -26,7 +26,8 @@ from engine.mini import world  # noqa: E402
 VIDEOS = ROOT.parent / "shared" / "videos"
 CLIPS = ROOT / "assets" / "calibration" / "clips"
 SIDE_PX, REAL_FRAMES, MINI_FRAMES = 256, 80, 65
-# File, prompt, licence, how far right the square is cut out (0 to 1), what its subject does (see rewards/reference.py).
+# File, prompt, licence, how far right the square is cut out (0 to 1), what its subject does (see
+# rewards/matrix/reference_clips.py).
 REAL = {
     "carphone": (
         "carphone_pristine.mp4",

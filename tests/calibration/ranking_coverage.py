@@ -2,8 +2,8 @@
 
     python tests/calibration/ranking_coverage.py --trials 1000
 
-Votes follow the model of `engine.preferences.bradley_terry` on pairs of random entrants, each voted on once. A winner
-is named when one entrant's worst place is 1.
+Votes follow the model of `engine.labelling.stats.bradley_terry` on pairs of random entrants, each voted on once. A
+winner is named when one entrant's worst place is 1.
 """
 
 import argparse
@@ -15,8 +15,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from engine.preferences.bradley_terry import Strengths
-from engine.preferences.ranking import Contests, rank
+from engine.labelling.stats.bradley_terry import Strengths
+from engine.labelling.stats.ranking import Contests, rank
 
 VOTES = (1, 2, 3, 5, 10, 20, 50)
 TAU = -0.5

@@ -126,7 +126,7 @@ def tiny_lora(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     import torch
     from peft import LoraConfig
 
-    from engine.families.adapters import save_adapter
+    from engine.families.lora import save_adapter
 
     family = open_folder(tiny_folder)
     config = LoraConfig(r=2, lora_alpha=8, target_modules=list(family.spec.lora_targets), init_lora_weights=False)

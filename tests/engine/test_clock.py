@@ -8,11 +8,11 @@ import pytest
 
 from engine.clock import SteadyClock
 from engine.config.presets import load_curriculum, load_train_preset
-from engine.data.curricula import Curriculum, list_curricula
-from engine.data.runs import Run, list_runs
-from engine.data.workspace import Workspace
-from engine.hardware.telemetry import Telemetry
-from engine.training.gauges import Gauges
+from engine.hardware.telemetry.monitor import Telemetry
+from engine.runs.curriculum_state import Curriculum, list_curricula
+from engine.runs.run import Run, list_runs
+from engine.training.resource_metrics import Gauges
+from engine.workspace import Workspace
 
 JUMP_S = 10 * 24 * 3600.0
 

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from engine.plots import BOTTOM, HEIGHT, LEFT, RIGHT, SPAN_WIDTH, TOP, WIDTH, curves, interval
+from examples.tour.plots import BOTTOM, HEIGHT, LEFT, RIGHT, SPAN_WIDTH, TOP, WIDTH, curves, interval
 
 
 def places(figure: str) -> list[list[tuple[float, float]]]:

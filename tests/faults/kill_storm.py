@@ -23,9 +23,9 @@ from typing import Any
 from verdicts import broken_promises, weights_of
 from workbench import KINDS, ROOT, PageGone, Workbench
 
-from engine.generation.request import GenerationRequest
-from engine.jobs.runs import RunState, run_states
+from engine.jobs.handlers.run_actions import RunState, run_states
 from engine.jobs.spec import JobSpec
+from engine.request import GenerationRequest
 
 STEPS = 16
 RECIPE = f"""

@@ -53,7 +53,7 @@ def test_what_a_job_may_go_through(events: str, legal: bool) -> None:
 def test_two_that_train_one_run_are_seen_in_its_steps(tmp_path: Path) -> None:
     from verdicts import _of_metrics
 
-    from engine.data.runs import Run
+    from engine.runs.run import Run
 
     def run(name: str, steps: list[int], attempts: int) -> Run:
         made = Run(tmp_path / "workspace" / "runs" / name)

@@ -12,17 +12,17 @@ import torch
 from safetensors.torch import load_file
 from sqlalchemy import select
 
-from engine.data.attempts import Attempt
-from engine.data.checkpoint_series import CHECKPOINT
-from engine.data.clip_files import load_clip
-from engine.data.metrics import MetricColumns
-from engine.data.runs import Run, list_runs
-from engine.data.tables import LEASES
 from engine.errors import DailiesError
-from engine.families.adapters import WEIGHTS_FILE
-from engine.generation.request import GenerationRequest
+from engine.execution.attempt import Attempt
+from engine.families.lora import WEIGHTS_FILE
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import Job
+from engine.request import GenerationRequest
+from engine.runs.checkpoint_series import CHECKPOINT
+from engine.runs.metrics import MetricColumns
+from engine.runs.run import Run, list_runs
+from engine.storage.clip_files import load_clip
+from engine.storage.schema import LEASES
 
 # A job is taken once, goes back only by being put back, changes hands any number of times, and ends once.
 STARTED = r"queued (?:running (?:adopted )*(?:queued running (?:adopted )*)*(?:stopping (?:adopted )*)?"

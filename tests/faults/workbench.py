@@ -18,14 +18,14 @@ from typing import Any
 
 import psutil
 
-from engine.data.store import Store
-from engine.data.workspace import Workspace
-from engine.jobs.local import worker_state
 from engine.jobs.queue import JobQueue
+from engine.jobs.worker_control import worker_state
+from engine.storage.library import Store
+from engine.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("page", "worker", "attendant", "trainer")
-MODULES = {"attendant": "engine.jobs.attendant", "trainer": "engine.training.run"}
+MODULES = {"attendant": "engine.execution.supervisor", "trainer": "engine.training.main"}
 
 
 class PageGone(Exception):

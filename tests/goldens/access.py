@@ -14,17 +14,17 @@ sys.path.insert(0, str(ROOT))
 
 # The lists of names that follow are the whole interface between the goldens and the product.
 from app.__main__ import main as page_main  # noqa: E402
-from app.desk import Desk  # noqa: E402
-from app.shell import build_server  # noqa: E402
-from engine.cli import build_parser, main  # noqa: E402
-from engine.config.curricula import CurriculumPreset  # noqa: E402
+from app.context import Desk  # noqa: E402
+from app.page import build_server  # noqa: E402
+from engine.cli.main import build_parser, main  # noqa: E402
+from engine.config.curriculum_preset import CurriculumPreset  # noqa: E402
 from engine.config.presets import load_model_preset, load_train_preset  # noqa: E402
 from engine.config.schema import ModelPreset, TrainPreset  # noqa: E402
-from engine.data.runs import Run  # noqa: E402
-from engine.data.workspace import Workspace  # noqa: E402
-from engine.generation.request import GenerationRequest  # noqa: E402
-from engine.generation.video_io import write_lossless  # noqa: E402
+from engine.request import GenerationRequest  # noqa: E402
+from engine.runs.run import Run  # noqa: E402
 from engine.seeds import generator_for, seed_for  # noqa: E402
+from engine.video.writer import write_lossless  # noqa: E402
+from engine.workspace import Workspace  # noqa: E402
 
 # The toy models of the families and the weights and tokenizer that fill them belong to the tests.
 SETTINGS = ROOT / "engine" / "config" / "settings.json"
@@ -71,21 +71,21 @@ def load_test_module(name: str, path: str) -> ModuleType:
 
 def open_mini() -> Any:
     """The embedded model, loaded on the CPU."""
-    from engine.families import open_model
+    from engine.families.registry import open_model
 
     return open_model(load_model_preset("mini"))
 
 
 def train_in_process(run: Run) -> int:
     """Train a run to its end in this process; the exit code."""
-    from engine.training.run import train_here
+    from engine.training.main import train_here
 
     return int(train_here(run))
 
 
 def make_clips(family: Any, requests: list[GenerationRequest]) -> list[Any]:
     """The clips (`frames`: `uint8[T,H,W,3]`) of requests in their order, each through its generation mode."""
-    from engine.generation.generate import Generated, generate
+    from engine.generation.pipeline import Generated, generate
 
     made = [event for event in generate(family, requests) if isinstance(event, Generated)]
     return [next(one.clip for one in made if one.request == request) for request in requests]
@@ -96,7 +96,7 @@ def denoise_toy(family: Any, toy: Any, prompt: str, seed: int) -> tuple[Any, Any
     from dataclasses import replace
 
     from engine.sampling.sampler import denoise
-    from engine.sampling.schedule import num_tokens, sigmas_for
+    from engine.sampling.schedules import num_tokens, sigmas_for
 
     request = toy.request
     latents = family.init_latents(request, [generator_for(seed)])
@@ -116,8 +116,8 @@ def open_toy(family: str, folder: str, **options: Any) -> Any:
     """The family's model of a folder on disk, loaded on the CPU in float32."""
     import torch
 
-    from engine.families import family_class
-    from engine.families.base import FamilyOptions
+    from engine.families.registry import family_class
+    from engine.model_spec import FamilyOptions
 
     opened = family_class(family)(folder, FamilyOptions(**options))
     opened.load("cpu", torch.float32)

@@ -7,7 +7,7 @@ from typing import Any
 
 from proving import OUT
 
-from engine.plots import PLOT_STYLE, curves
+from examples.tour.plots import PLOT_STYLE, curves
 
 STYLE = """:root{color-scheme:light dark}
 body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem}

@@ -14,16 +14,16 @@ from pathlib import Path
 
 from proving import Proof, held_out, judged, make, mean, open_mini, options, requests
 
-from engine.config.curricula import CurriculumPreset
+from engine.config.curriculum_preset import CurriculumPreset
 from engine.config.presets import load_curriculum, load_preset, load_train_preset, overlay
-from engine.data.curricula import Curriculum
-from engine.data.runs import Run
-from engine.data.store import Store
-from engine.data.workspace import Workspace
-from engine.families.adapters import use_adapter
+from engine.families.lora import use_adapter
 from engine.jobs.context import JobContext
-from engine.jobs.curriculum import run_curriculum
+from engine.jobs.handlers.curriculum import run_curriculum
 from engine.jobs.spec import CurriculumConfig
+from engine.runs.curriculum_state import Curriculum
+from engine.runs.run import Run
+from engine.storage.library import Store
+from engine.workspace import Workspace
 
 HASTE = 3e-3
 BROKEN_MIX = """

@@ -5,7 +5,7 @@ import sys
 from proving import Proof, held_out, judged, make, mean, open_mini, options, requests
 from proving_recipe import figures, finished, short_form, tell_rest, trained
 
-from engine.training.evaluate import JUDGE, evaluate, plan_of
+from engine.training.evaluation.evaluate import JUDGE, evaluate, plan_of
 
 SHORT = {
     "max_steps": 3,

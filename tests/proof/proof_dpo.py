@@ -16,11 +16,11 @@ from proving import OUT, Proof, held_out, interval, judged, make, mean, open_min
 from proving_recipe import finished, short_form, tell_rest, trained
 
 from engine.config.presets import read_prompts
-from engine.data.videodpo import write_pairs
-from engine.families.adapters import use_adapter
-from engine.generation.video_io import write_lossless
+from engine.families.lora import use_adapter
+from engine.labelling.preference_formats import write_pairs
 from engine.mini.labeller import SimulatedLabeller
-from engine.training.evaluate import evaluate, plan_of
+from engine.training.evaluation.evaluate import evaluate, plan_of
+from engine.video.writer import write_lossless
 from rewards.clip import Clip
 
 SHAPE: dict[str, Any] = {"num_frames": 17, "width": 64, "height": 64, "fps": 8.0, "num_steps": 8, "guidance": 1.0}

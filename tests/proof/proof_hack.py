@@ -11,14 +11,14 @@ from honest_rewards import is_red, moves_as_asked, shows_colour, stands_still
 from proving import OUT, Proof, held_out, judged, make, mean, open_mini, options, requests
 from transformers import TrainerCallback
 
-from engine.config.alarms import AlarmSettings
+from engine.config.alarm_settings import AlarmSettings
 from engine.config.presets import load_train_preset, read_prompts
-from engine.data.runs import Run
-from engine.data.workspace import Workspace
-from engine.training.config import VideoNFTConfig
-from engine.training.launch import build_config
-from engine.training.nft_trainer import VideoNFTTrainer
-from engine.training.watchdog import Watchdog
+from engine.runs.run import Run
+from engine.training.build import build_config
+from engine.training.evaluation.alarm_callback import Watchdog
+from engine.training.trainer_settings import VideoNFTConfig
+from engine.training.trainers.nft import VideoNFTTrainer
+from engine.workspace import Workspace
 
 SHAPE: dict[str, Any] = {"num_frames": 17, "width": 64, "height": 64, "fps": 8.0, "num_steps": 8, "guidance": 1.0}
 PLANTED: dict[Any, dict[str, Any]] = {

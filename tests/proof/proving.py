@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from engine.config.presets import load_preset, read_prompts
-from engine.families import open_model
-from engine.generation.request import GenerationRequest
+from engine.families.registry import open_model
 from engine.mini.judge import judge
+from engine.request import GenerationRequest
 from engine.seeds import seed_for
-from engine.training.intervals import change_interval
-from engine.training.prompts import EncodedPrompts
-from engine.training.rollout import roll_out
+from engine.training.data.prompt_embeddings import EncodedPrompts
+from engine.training.evaluation.intervals import change_interval
+from engine.training.rollout.rollouts import roll_out
 from rewards.clip import Clip
 
 MINUTES = 25

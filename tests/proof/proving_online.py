@@ -16,7 +16,7 @@ from proving import Proof, held_out, interval, judged, make, mean, open_mini, re
 from engine.config.presets import load_train_preset, read_prompts
 from engine.mini import world
 from engine.mini.prompts import parse
-from engine.training.launch import ALGORITHMS, build_config, import_path
+from engine.training.build import ALGORITHMS, build_config, import_path
 
 SHAPE: dict[str, Any] = {"num_frames": 17, "width": 64, "height": 64, "fps": 8.0, "num_steps": 8, "guidance": 1.0}
 REWARDS = [shows_prompt(), shows_colour, moves_as_asked]

@@ -7,11 +7,11 @@ from typing import Any
 from proving import OUT, Proof
 
 from engine.config.presets import load_train_preset
-from engine.data.findings import Evaluation, Measure
-from engine.data.runs import Run
-from engine.data.workspace import Workspace
-from engine.training.evaluate import JUDGE, TOTAL
-from engine.training.run import Recorder, train
+from engine.runs.results import Evaluation, Measure
+from engine.runs.run import Run
+from engine.training.evaluation.evaluate import JUDGE, TOTAL
+from engine.training.main import Recorder, train
+from engine.workspace import Workspace
 
 COURSE = ("reward", "loss", "kl", "ratio/spread", "clip_ratio", "frac_reward_zero_std", "grad_norm")
 

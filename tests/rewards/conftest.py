@@ -10,7 +10,7 @@ import pytest
 
 from engine.mini import world
 from rewards import Clip
-from rewards.weights import PRESENT, look_up
+from rewards.weights.catalog import PRESENT, look_up
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 VIDEOS = SHARED / "videos"

@@ -11,13 +11,13 @@ import pytest
 from engine.config.presets import load_preset
 from rewards import Clip
 from rewards.features import ClipFeatures
-from rewards.flow import DisFlow
 from rewards.gates import cut_gate, liveness_gate, loop_gate, measure_gates, motion_gate
-from rewards.matrix_rows import ATTACKS
+from rewards.matrix.perturbations import PERTURBATIONS, frozen, shuffle
+from rewards.matrix.reference_clips import read_reference
+from rewards.matrix.rows import ATTACKS
 from rewards.mix import RewardReport
-from rewards.perturb import PERTURBATIONS, frozen, shuffle
-from rewards.reference import read_reference
 from rewards.suite import RewardSuite
+from rewards.vision.flow import DisFlow
 
 from .conftest import real_clip, render_clip
 

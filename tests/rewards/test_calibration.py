@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from rewards import REWARDS, RewardError
-from rewards.calibrate import RECIPES, measure, merged, moved
 from rewards.calibration import PATH, PUBLISHED, Anchors, Calibration, CalibrationFile, CalibrationSet, read_calibration
-from rewards.reference import read_reference
+from rewards.matrix.reference_clips import read_reference
+from tools.rewards.calibrate import RECIPES, measure, merged, moved
 
 FILE = CalibrationFile.model_validate_json(PATH.read_bytes())
 LOWER_IS_BETTER = ("flow_smoothness", "flow_smoothness.roughness", "seam.z", "seam.unknown.z", "seam.critic")
@@ -39,7 +39,7 @@ def test_every_recipe_has_anchors_and_every_anchor_a_recipe(domain: str) -> None
 
 @pytest.mark.parametrize("domain", ["real", "mini"])
 def test_the_file_names_the_clips_that_it_was_taken_from(domain: str) -> None:
-    assert FILE.command == "python -m rewards.calibrate"
+    assert FILE.command == "python -m tools.rewards.calibrate"
     assert set(FILE.sets[domain].clips) == set(read_reference(domain))
     assert read_calibration(domain).name == f"{domain}-{FILE.version}"
 

@@ -15,13 +15,14 @@ from transformers import (
     BlipProcessor,
 )
 
-from engine.mini.train_captioner import make_config, make_processor, make_tokenizer
-from rewards import Clip, Mix, RewardError, RewardReport, RewardResult, RewardUnavailable, load_reward, networks
+from rewards import Clip, Mix, RewardError, RewardReport, RewardResult, RewardUnavailable, load_reward
 from rewards.calibration import Anchors, Calibration, read_calibration
-from rewards.caption_consistency import captioned_frames
-from rewards.captions import Captioner, Similarity, caption_choice, open_captioner
 from rewards.features import ClipFeatures
+from rewards.metrics.caption_consistency import captioned_frames
+from rewards.networks import cache
+from rewards.networks.captions import Captioner, Similarity, caption_choice, open_captioner
 from rewards.suite import RewardSuite
+from tools.mini.train_captioner import make_config, make_processor, make_tokenizer
 
 from .conftest import render_clip
 
@@ -139,14 +140,14 @@ def test_a_group_is_captioned_together_and_scores_the_same(tiny: Path) -> None:
         Clip(frames=CLIP.frames[:1], fps=8, prompt="a star"),
     ]
     alone = [load_reward("caption_consistency").score(features_of(clip)) for clip in clips]
-    before, seen = networks.loads["mini_captioner"], []
+    before, seen = cache.loads["mini_captioner"], []
     open_captioner("mini")._model.vision_model.register_forward_hook(lambda _m, _a, out: seen.append(len(out[0])))
     group = [features_of(clip) for clip in clips]
     load_reward("caption_consistency").prepare(group)
     together = [load_reward("caption_consistency").score(features) for features in group]
     assert [r.raw for r in together] == pytest.approx([r.raw for r in alone], abs=1e-5)
     assert [r.notes for r in together] == [r.notes for r in alone]
-    assert seen == [11] and networks.loads["mini_captioner"] == before
+    assert seen == [11] and cache.loads["mini_captioner"] == before
     assert together[2].details["steadiness"] == 1 and group[0].counts["captions.mini"] == 1
 
 

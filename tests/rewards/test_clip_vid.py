@@ -12,12 +12,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from rewards import Clip, Mix, RewardError, RewardUnavailable, load_reward, networks
+from rewards import Clip, Mix, RewardError, RewardUnavailable, load_reward
 from rewards.calibration import Anchors, Calibration, read_calibration
-from rewards.clip_vid import compare
-from rewards.distractors import _exchanged, _find, _replace, distractors_of, read_distractors
 from rewards.features import ClipFeatures
-from rewards.open_clip_net import OpenClip, clip_choice, open_clip_net, sampled_frames
+from rewards.metrics.clip_vid import compare
+from rewards.metrics.clip_vid_distractors import _exchanged, _find, _replace, distractors_of, read_distractors
+from rewards.networks import cache
+from rewards.networks.open_clip_model import OpenClip, clip_choice, open_clip_net, sampled_frames
 from rewards.suite import RewardSuite
 
 from .conftest import render_clip
@@ -113,14 +114,14 @@ def test_frames_are_sampled_evenly_and_hold_every_eighth(num_frames: int, stride
 def test_a_group_goes_through_the_network_once_and_scores_the_same(tiny: Path) -> None:
     clips = [CLIP, render_clip("left", num_frames=17, colour="blue"), Clip(frames=CLIP.frames[:3], fps=8)]
     alone = [load_reward("clip_vid").score(features_of(clip)).raw for clip in clips]
-    before, seen = networks.loads["mini_clip"], []
+    before, seen = cache.loads["mini_clip"], []
     network = open_clip_net("mini")
     network._model.visual.register_forward_hook(lambda _m, arguments, _out: seen.append(len(arguments[0])))
     group = [features_of(clip) for clip in clips]
     load_reward("clip_vid").prepare(group)
     together = [load_reward("clip_vid").score(features).raw for features in group]
     assert together[:2] == pytest.approx(alone[:2], abs=1e-5) and together[2] is alone[2] is None
-    assert seen == [9 + 9] and networks.loads["mini_clip"] == before
+    assert seen == [9 + 9] and cache.loads["mini_clip"] == before
     assert group[0].counts["clip_frames.mini"] == 1 and group[0].seconds["clip_frames.mini"] > 0
 
 

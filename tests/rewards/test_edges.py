@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.edges import canny
+from rewards.vision.edges import canny
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def test_a_fine_grid_on_one_thread() -> None:
     program = """
 import cv2, numpy as np
 cv2.setNumThreads(1)
-from rewards.structure_constancy import _soft_edges
-from rewards.framing import _horizon_degrees
+from rewards.metrics.structure_constancy import _soft_edges
+from rewards.metrics.framing import _horizon_degrees
 for step in (2, 3, 4, 5, 6, 8):
     picture = np.full((512, 512), 200, np.uint8)
     picture[::step] = 0

@@ -9,9 +9,9 @@ from engine.mini import world
 from rewards import Clip, Mix, RewardError, RewardUnavailable
 from rewards.calibration import read_calibration
 from rewards.features import ClipFeatures
-from rewards.flow import DisFlow, flow_both_ways, open_flow, visibility, warp
-from rewards.networks import loads
+from rewards.networks.cache import loads
 from rewards.suite import RewardSuite
+from rewards.vision.flow import DisFlow, flow_both_ways, open_flow, visibility, warp
 
 from .conftest import render_clip
 

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from engine.mini import world
-from rewards import Clip, RewardError, RewardUnavailable, fvd_lite, perturb
+from rewards import Clip, RewardError, RewardUnavailable
 from rewards.features import ClipFeatures
-from rewards.frechet import frechet_between, frechet_distance
-from rewards.i3d import I3D, Mixed, pad_same, pool
-from rewards.likeness import fit_reference, fit_shape, ledoit_wolf, read_reference_file, save_reference
-from rewards.networks import close_networks, load_into, loads
+from rewards.matrix import perturbations
+from rewards.metrics import fvd_lite
+from rewards.networks.cache import close_networks, load_into, loads
+from rewards.networks.i3d import I3D, Mixed, pad_same, pool
+from rewards.vision.frechet import frechet_between, frechet_distance
+from rewards.vision.reference_distance import fit_reference, fit_shape, ledoit_wolf, read_reference_file, save_reference
 
 from .conftest import VIDEOS, render_clip
 
@@ -89,7 +91,7 @@ def test_sets_of_damaged_clips_are_farther(sets: tuple[list[Clip], list[Clip]]) 
     whole, other = sets
 
     def damaged(strength: float) -> list[Clip]:
-        return [dataclasses.replace(clip, frames=perturb.noise(clip.frames, strength)) for clip in other]
+        return [dataclasses.replace(clip, frames=perturbations.noise(clip.frames, strength)) for clip in other]
 
     none, little, much = (
         fvd_lite.frechet_of_sets(whole, clips, backend="mini", resamples=50).distance
@@ -187,7 +189,7 @@ def test_drawn_clips_are_typical_and_damaged_ones_less_so(damage: str) -> None:
         render_clip(motion, num_frames=33, background=b) for motion, b in (("right", "white"), ("circle", "desert"))
     ]
     whole = [fvd_lite.score(mini_features(clip)) for clip in clips]
-    change = perturb.PERTURBATIONS[damage]
+    change = perturbations.PERTURBATIONS[damage]
     hurt = [
         fvd_lite.score(mini_features(dataclasses.replace(clip, frames=change.apply(clip.frames, clip.frames))))
         for clip in clips
@@ -267,7 +269,7 @@ def test_another_networks_weights_are_refused() -> None:
 def test_i3d_measures_what_the_original_does(real_weights: Callable[..., None]) -> None:
     """Norm of the features and best action of carphone's first frames, as the weights' manifest says."""
     real_weights("i3d")
-    from rewards.i3d import i3d_features, i3d_logits, open_i3d
+    from rewards.networks.i3d import i3d_features, i3d_logits, open_i3d
 
     path = VIDEOS / "carphone_pristine.mp4"
     if not path.is_file():

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from engine.mini import world
-from rewards import Clip, Mix, RewardError, RewardUnavailable, identity_lock
+from rewards import Clip, Mix, RewardError, RewardUnavailable
 from rewards.calibration import Anchors, Calibration
-from rewards.faces import TEMPLATE_PX, Face, FaceNetwork, aligned, overlap
 from rewards.features import ClipFeatures
-from rewards.identity_lock import cut_out, follow, main_faces, to_identity
-from rewards.networks import close_networks, loads
-from rewards.reference import read_reference
+from rewards.matrix.reference_clips import read_reference
+from rewards.metrics import identity_lock
+from rewards.metrics.identity_lock import cut_out, follow, main_faces, to_identity
+from rewards.networks.cache import close_networks, loads
+from rewards.networks.faces import TEMPLATE_PX, Face, FaceNetwork, aligned, overlap
 from rewards.suite import RewardSuite
 
 from .conftest import render_clip
@@ -145,7 +146,7 @@ def test_another_subject_in_the_second_half_falls() -> None:
 
 def test_the_embedded_vectors_know_shape_and_colour() -> None:
     """Cosines between two frames of one subject against those of different ones."""
-    from rewards.mini_subject import subject_vectors
+    from rewards.networks.mini_subject import subject_vectors
 
     def vectors(shape: str, colour: str) -> np.ndarray:
         subject = world.Subject(shape, colour, "medium", 24.0, 34.0)

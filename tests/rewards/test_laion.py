@@ -9,8 +9,8 @@ import torch
 from rewards import Clip, Mix, RewardError, load_reward
 from rewards.calibration import Calibration
 from rewards.features import ClipFeatures
-from rewards.laion import apply_head, rate, read_head
-from rewards.open_clip_net import OpenClip
+from rewards.networks.laion_aesthetic import apply_head, rate, read_head
+from rewards.networks.open_clip_model import OpenClip
 from rewards.suite import RewardSuite
 
 from .conftest import render_clip

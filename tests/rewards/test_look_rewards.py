@@ -5,15 +5,16 @@ from functools import cache
 import numpy as np
 import pytest
 
-from rewards import Clip, RewardError, RewardResult, load_reward, perturb
-from rewards.aesthetic import colourfulness, noise_levels
+from rewards import Clip, RewardError, RewardResult, load_reward
 from rewards.calibration import read_calibration
-from rewards.embedding import HistogramEmbedder, open_embedder
 from rewards.features import ClipFeatures
-from rewards.novelty_after_k import distances_to_memory
-from rewards.seam_critic import PATH as CRITIC
-from rewards.subject import find_subjects
-from rewards.training.seams import MAKERS, blend
+from rewards.matrix import perturbations
+from rewards.metrics.aesthetic import colourfulness, noise_levels
+from rewards.metrics.novelty_after_k import distances_to_memory
+from rewards.networks.frame_embedding import HistogramEmbedder, open_embedder
+from rewards.networks.seam_critic import PATH as CRITIC
+from rewards.vision.subject import find_subjects
+from tools.rewards.seams import MAKERS, blend
 
 from .conftest import render_clip
 
@@ -52,7 +53,7 @@ def test_a_clip_of_one_window_has_no_seam() -> None:
 
 
 needs_critic = pytest.mark.skipif(
-    not CRITIC.exists(), reason="the seam critic is not trained: python -m rewards.training.seam_critic"
+    not CRITIC.exists(), reason="the seam critic is not trained: python -m tools.rewards.train_seam_critic"
 )
 
 
@@ -68,30 +69,35 @@ def test_an_artificial_seam_costs_at_its_known_place(maker: str, backend: str) -
 
 def test_a_cut_elsewhere_does_not_touch_a_known_seam() -> None:
     clip, other = long_clip(), render_clip("left", num_frames=65, background="night")
-    cut = perturb.cut_to(clip.frames, other.frames, at=50)
+    cut = perturbations.cut_to(clip.frames, other.frames, at=50)
     assert value("seam", cut, seams=(25,)) == pytest.approx(value("seam", clip.frames, seams=(25,)), abs=0.1)
 
 
 def test_an_unknown_seam_is_looked_for_everywhere() -> None:
     clip, other = long_clip(), render_clip("left", num_frames=65, background="night")
-    result = score("seam", perturb.cut_to(clip.frames, other.frames, at=50))
+    result = score("seam", perturbations.cut_to(clip.frames, other.frames, at=50))
     assert result.value is not None and result.value < 0.25
     assert result.details.keys() == {"seam_50"} and result.confidence == 0.5
     assert result.per_frame is not None and int(np.nanargmin(result.per_frame)) == 50
 
 
 def test_a_clip_that_jumps_everywhere_hides_no_seam() -> None:
-    frames = perturb.shuffle(long_clip().frames)
+    frames = perturbations.shuffle(long_clip().frames)
     assert value("seam", frames, seams=(30,)) < 0.5 * value("seam", long_clip().frames, seams=(30,))
 
 
-@pytest.mark.parametrize("damage", [perturb.blur, perturb.noise, perturb.pure_noise, perturb.grey])
+@pytest.mark.parametrize(
+    "damage", [perturbations.blur, perturbations.noise, perturbations.pure_noise, perturbations.grey]
+)
 def test_ugly_frames_are_rated_lower(damage: object) -> None:
     frames = long_clip().frames
     assert value("aesthetic", damage(frames)) < value("aesthetic", frames) - 0.1
 
 
-@pytest.mark.parametrize("damage", [perturb.frozen, perturb.jitter, perturb.reverse, perturb.flip, perturb.repeat])
+@pytest.mark.parametrize(
+    "damage",
+    [perturbations.frozen, perturbations.jitter, perturbations.reverse, perturbations.flip, perturbations.repeat],
+)
 def test_single_frames_do_not_know_about_time(damage: object) -> None:
     frames = staying_clip().frames
     assert value("aesthetic", damage(frames)) == pytest.approx(value("aesthetic", frames), abs=0.1)
@@ -160,13 +166,13 @@ def test_no_subject_is_no_score() -> None:
 def test_novelty_needs_time_and_rewards_going_on() -> None:
     assert "needs 41 frames" in score("novelty_after_k", render_clip(num_frames=40).frames).reason
     whole = value("novelty_after_k", long_clip().frames)
-    for damage in (perturb.frozen, perturb.repeat, perturb.ping_pong, perturb.pure_noise):
+    for damage in (perturbations.frozen, perturbations.repeat, perturbations.ping_pong, perturbations.pure_noise):
         assert value("novelty_after_k", damage(long_clip().frames)) < whole - 0.2
 
 
 def test_a_cut_buys_no_novelty() -> None:
     other = render_clip("left", num_frames=65, background="night", colour="cyan")
-    cut = perturb.cut_to(long_clip().frames, other.frames)
+    cut = perturbations.cut_to(long_clip().frames, other.frames)
     assert value("novelty_after_k", cut) < 0.2
 
 

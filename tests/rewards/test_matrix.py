@@ -7,11 +7,11 @@ import pytest
 
 from rewards import REWARDS, RewardError, read_mix
 from rewards.calibration import read_calibration
-from rewards.matrix import GATES, HOME, TOTAL, Cell, Filled, fill_matrix, read_set
-from rewards.matrix_reasons import EXPLAINED
-from rewards.matrix_rows import ALL_ROWS, HACKS, ROWS
-from rewards.matrix_table import INTRODUCTION, describe, to_data, to_markdown
-from rewards.perturb import PERTURBATIONS
+from rewards.matrix.measure import GATES, HOME, TOTAL, Cell, Filled, fill_matrix, read_set
+from rewards.matrix.perturbations import PERTURBATIONS
+from rewards.matrix.reasons import EXPLAINED
+from rewards.matrix.rows import ALL_ROWS, HACKS, ROWS
+from rewards.matrix.table import INTRODUCTION, describe, to_data, to_markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 MIXES = {key: read_mix(ROOT / "presets" / "rewards" / f"{key}.toml") for key in ("seed", "motion", "long", "mini")}

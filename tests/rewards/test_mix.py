@@ -22,11 +22,11 @@ from rewards import (
     reward_spec,
 )
 from rewards.backends import PIECES, known_backends
-from rewards.base import RewardResult
 from rewards.features import ClipFeatures
-from rewards.flow import DisFlow
 from rewards.mix import GateStrengths, combine
+from rewards.spec import RewardResult
 from rewards.suite import RewardSuite
+from rewards.vision.flow import DisFlow
 
 from .conftest import render_clip
 

@@ -5,7 +5,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from rewards import Clip, Mix, RewardReport, perturb
+from rewards import Clip, Mix, RewardReport
+from rewards.matrix import perturbations
 from rewards.suite import RewardSuite
 
 from .conftest import real_clip, render_clip
@@ -30,7 +31,7 @@ def scored(name: str, damage: str | None = None) -> RewardReport:
     other = render_clip("left", background="night", shape="square", colour="cyan", x=46.0, y=24.0)
     frames, rate = clip.frames, 1.0
     if damage:
-        change = perturb.PERTURBATIONS[damage]
+        change = perturbations.PERTURBATIONS[damage]
         tail = np.resize(other.frames, (len(frames), *other.frames.shape[1:]))
         frames, rate = change.apply(frames, tail), change.rate
     domain = "real" if name.endswith((".mp4", ".avi")) else "mini"
@@ -85,7 +86,7 @@ def test_no_damage_beats_the_clip_in_the_mix(name: str, damage: str) -> None:
 
 
 def test_a_frozen_clip_is_worth_nothing_unless_asked_for() -> None:
-    frames = perturb.frozen(render_clip().frames)
+    frames = perturbations.frozen(render_clip().frames)
     suite = RewardSuite(Mix(key="m", title="", weights=WEIGHTS, calibration="mini"))
     unasked = suite.score(Clip(frames=frames, fps=8, prompt="a red star moving right"))
     asked = suite.score(Clip(frames=frames, fps=8, prompt="a red star standing still over a meadow"))
@@ -108,7 +109,7 @@ def test_loop_break_is_turned_round_where_a_loop_is_wanted() -> None:
 
 def test_a_dip_in_the_series_marks_the_first_frame_of_the_cut() -> None:
     first, second = render_clip("right"), render_clip("left", background="night", colour="cyan")
-    frames = perturb.cut_to(first.frames, second.frames, at=20)
+    frames = perturbations.cut_to(first.frames, second.frames, at=20)
     mix = Mix(key="m", title="", weights={"structure_constancy": 1}, calibration="mini")
     series = RewardSuite(mix).score(Clip(frames=frames, fps=8)).results["structure_constancy"].per_frame
     assert series is not None and len(series) == 33

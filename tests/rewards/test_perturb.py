@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from rewards import Clip, RewardError, perturb
-from rewards.training.procedural import draw_clip
-from rewards.training.seams import MAKERS, blend
+from rewards import Clip, RewardError
+from rewards.matrix import perturbations
+from tools.rewards.procedural import draw_clip
+from tools.rewards.seams import MAKERS, blend
 
 from .conftest import render_clip
 
@@ -13,9 +14,9 @@ FRAMES = render_clip(num_frames=49).frames
 OTHER = render_clip("left", num_frames=49, background="night").frames
 
 
-@pytest.mark.parametrize("key", perturb.PERTURBATIONS)
+@pytest.mark.parametrize("key", perturbations.PERTURBATIONS)
 def test_same_frames_out_for_the_same_frames_in(key: str) -> None:
-    change = perturb.PERTURBATIONS[key]
+    change = perturbations.PERTURBATIONS[key]
     before = FRAMES.copy()
     once, twice = change.apply(FRAMES, OTHER), change.apply(FRAMES, OTHER)
     assert np.array_equal(once, twice) and np.array_equal(FRAMES, before)
@@ -26,32 +27,32 @@ def test_same_frames_out_for_the_same_frames_in(key: str) -> None:
 def test_damage_keeps_what_it_does_not_touch() -> None:
     clip = Clip(frames=FRAMES, fps=8, prompt="a red star", seams=(24,))
     other = Clip(frames=OTHER, fps=8, prompt="a blue heart")
-    slow, wrong = (perturb.PERTURBATIONS[key].damage(clip, other) for key in ("double_rate", "wrong_prompt"))
+    slow, wrong = (perturbations.PERTURBATIONS[key].damage(clip, other) for key in ("double_rate", "wrong_prompt"))
     assert (slow.fps, slow.seams, slow.prompt) == (16, (48,), "a red star")
     assert (wrong.fps, wrong.seams, wrong.prompt) == (8, (24,), "a blue heart")
 
 
 def test_order_only_changes() -> None:
-    assert np.array_equal(perturb.reverse(perturb.reverse(FRAMES)), FRAMES)
-    assert np.array_equal(perturb.flip(perturb.flip(FRAMES)), FRAMES)
-    assert np.array_equal(np.sort(perturb.shuffle(FRAMES), axis=0), np.sort(FRAMES, axis=0))
-    repeated = perturb.repeat(FRAMES, period=16)
+    assert np.array_equal(perturbations.reverse(perturbations.reverse(FRAMES)), FRAMES)
+    assert np.array_equal(perturbations.flip(perturbations.flip(FRAMES)), FRAMES)
+    assert np.array_equal(np.sort(perturbations.shuffle(FRAMES), axis=0), np.sort(FRAMES, axis=0))
+    repeated = perturbations.repeat(FRAMES, period=16)
     assert np.array_equal(repeated[16:32], FRAMES[:16])
-    bounced = perturb.ping_pong(FRAMES, period=16)
+    bounced = perturbations.ping_pong(FRAMES, period=16)
     assert np.array_equal(bounced[15:31], FRAMES[15::-1]) and np.array_equal(bounced[30:45], FRAMES[:15])
 
 
 def test_a_cut_shows_the_other_clip_from_there_on() -> None:
-    cut = perturb.cut_to(FRAMES, OTHER, at=20)
+    cut = perturbations.cut_to(FRAMES, OTHER, at=20)
     assert np.array_equal(cut[:20], FRAMES[:20]) and np.array_equal(cut[20:], OTHER[:29])
     with pytest.raises(RewardError, match="needs 29 frames"):
-        perturb.cut_to(FRAMES, OTHER[:5], at=20)
+        perturbations.cut_to(FRAMES, OTHER[:5], at=20)
 
 
 def test_noise_and_flicker_have_their_stated_size() -> None:
-    grey = perturb.grey(FRAMES)
-    assert perturb.noise(grey).std() == pytest.approx(15, rel=0.02)
-    levels = perturb.flicker(grey).mean(axis=(1, 2, 3)) / 128
+    grey = perturbations.grey(FRAMES)
+    assert perturbations.noise(grey).std() == pytest.approx(15, rel=0.02)
+    levels = perturbations.flicker(grey).mean(axis=(1, 2, 3)) / 128
     assert 0.85 <= levels.min() < 0.9 and 1.1 < levels.max() <= 1.15
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rewards import Clip, RewardError, RewardUnavailable, perturb, t_lpips
+from rewards import Clip, RewardError, RewardUnavailable
 from rewards.calibration import Anchors, Calibration
 from rewards.features import ClipFeatures
-from rewards.networks import close_networks, loads
-from rewards.perceptual import LpipsAlex, open_perceptual, unit_distance
-from rewards.series import over_time
+from rewards.matrix import perturbations
+from rewards.metrics import t_lpips
+from rewards.networks.cache import close_networks, loads
+from rewards.networks.perceptual import LpipsAlex, open_perceptual, unit_distance
+from rewards.time_series import over_time
 
 from .conftest import real_clip, render_clip
 
@@ -31,7 +33,7 @@ def distance_of(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def raw_of(clip: Clip, damage: str | None = None, backend: str = "mini") -> float:
-    frames = perturb.PERTURBATIONS[damage].apply(clip.frames, clip.frames[::-1]) if damage else None
+    frames = perturbations.PERTURBATIONS[damage].apply(clip.frames, clip.frames[::-1]) if damage else None
     raw = over_time(t_lpips.visible_distance(features_of(clip, frames, backend)), worst="high")
     assert raw is not None
     return raw
@@ -55,7 +57,7 @@ def test_the_distance_of_unit_features_is_the_formula() -> None:
 
 def test_a_picture_is_like_itself_and_unlike_its_noisy_copy(drawn: Clip) -> None:
     compare = open_perceptual("mini")
-    noisy = perturb.noise(drawn.frames)
+    noisy = perturbations.noise(drawn.frames)
     same, other = compare(drawn.frames, drawn.frames), compare(drawn.frames, noisy)
     assert same.shape == drawn.frames.shape[:3] and np.abs(same).max() < 1e-5 < other.mean()
 
@@ -87,14 +89,14 @@ def test_the_value_is_gated_and_its_series_fits(drawn: Clip) -> None:
     assert whole.value is not None and whole.value > 0.3 and whole.backend == "mini"
     assert whole.per_frame is not None and len(whole.per_frame) == 17 and np.isnan(whole.per_frame[0])
     for damage in ("frozen", "blur", "pure_noise"):
-        damaged = features_of(drawn, perturb.PERTURBATIONS[damage].apply(drawn.frames, drawn.frames))
+        damaged = features_of(drawn, perturbations.PERTURBATIONS[damage].apply(drawn.frames, drawn.frames))
         result = t_lpips.score(damaged)
         assert (result.value or 0.0) < 0.6 * whole.value
 
 
 def test_the_series_points_at_a_defect(drawn: Clip) -> None:
     frames = drawn.frames.copy()
-    frames[9] = perturb.noise(frames)[9]
+    frames[9] = perturbations.noise(frames)[9]
     result = t_lpips.score(features_of(drawn, frames))
     assert result.per_frame is not None and int(np.nanargmin(result.per_frame)) in (9, 10)
 
@@ -111,7 +113,7 @@ def test_short_and_grey_clips() -> None:
     one = t_lpips.score(features_of(clip, clip.frames[:1]))
     assert one.value is None and "2 frames" in one.reason
     assert t_lpips.score(features_of(clip)).raw is not None
-    grey = t_lpips.score(features_of(clip, perturb.grey(clip.frames)))
+    grey = t_lpips.score(features_of(clip, perturbations.grey(clip.frames)))
     assert grey.value is not None and 0 <= grey.value <= 1
 
 
@@ -138,8 +140,8 @@ def test_alex_is_the_packages_number(real_weights: Callable[..., None]) -> None:
     import torch
     from torch.nn import functional as F
 
-    from rewards.networks import read_tensors
-    from rewards.weights import resolve
+    from rewards.networks.cache import read_tensors
+    from rewards.weights.catalog import resolve
 
     clip = real_clip("carphone_pristine.mp4", num_frames=9, size_px=128)
     first, second = clip.frames[:1], clip.frames[8:]

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli import main
+from engine.cli.main import main
 from rewards.errors import RewardError, RewardUnavailable
-from rewards.networks import close_networks, load_into, loads, open_network, read_tensors
-from rewards.weight_sources import Packaged, Web
-from rewards.weights import DOWNLOADABLE, MISSING, PRESENT, WEIGHTS, Weights, look_up, resolve, state
+from rewards.networks.cache import close_networks, load_into, loads, open_network, read_tensors
+from rewards.weights.catalog import DOWNLOADABLE, MISSING, PRESENT, WEIGHTS, Weights, look_up, resolve, state
+from rewards.weights.sources import Packaged, Web
 
 CONTENT = bytes(range(256)) * 8192  # 2 MB
 
@@ -164,9 +164,7 @@ def test_a_dead_network_is_said_within_two_seconds(key: str, silent: str, monkey
 
 
 def test_the_registry_imports_no_torch(python: str) -> None:
-    code = (
-        "import rewards.weights, engine.cli_weights, sys; rewards.weights.state('i3d'); print('torch' in sys.modules)"
-    )
+    code = "import rewards.weights.catalog, engine.cli.weights, sys; rewards.weights.catalog.state('i3d'); print('torch' in sys.modules)"
     assert subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rewards.wishes import read_wishes
+from rewards.prompt_intent import read_wishes
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 
-from engine.mini.train_clip import make_tokenizer
+from tools.mini.train_clip import make_tokenizer
 
 CONFIG = {
     "embed_dim": 24,

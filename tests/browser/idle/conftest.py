@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route
 
-from engine.data.store import Store
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import ACTIVE
+from engine.storage.library import Store
 
 CALLS = "**/component_server/"
 AWAY = "net::ERR_FAILED|Could not connect"  # what is complained of where nobody answers

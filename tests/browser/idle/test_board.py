@@ -8,19 +8,20 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from app import text_jobs, text_train
+from app.text import jobs as text_jobs
+from app.text import training
 from engine.config.presets import load_train_preset
-from engine.data.checkpoint_series import CHECKPOINT
-from engine.data.runs import Run
-from engine.generation.request import GenerationRequest
-from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import Job, JobSpec
+from engine.process_identity import ProcessIdentity
+from engine.request import GenerationRequest
+from engine.runs.checkpoint_series import CHECKPOINT
+from engine.runs.run import Run
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 Away = Callable[[], AbstractContextManager[None]]
-WORDS = text_train.BOARD_WORDS
+WORDS = training.BOARD_WORDS
 HELD = "document.activeElement?.closest('[data-id]')?.dataset.id + ' ' + document.activeElement?.dataset.do"
 
 
@@ -45,7 +46,7 @@ def clip_job(jobs: JobQueue, prompt: str) -> Job:
 
 def board(page: Page, bench: Any) -> Locator:
     page.goto(bench.address)
-    page.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+    page.get_by_role("tab", name=training.TRAIN, exact=True).click()
     expect(page.locator("#train-form .memory span")).not_to_be_empty()
     return page.locator("#train-board")
 

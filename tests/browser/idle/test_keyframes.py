@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from app import text_modes as words
-from engine.data.pictures import save_picture
-from engine.generation.request import GenerationRequest
-from engine.jobs.process import ProcessIdentity
+from app.text import modes as words
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
+from engine.process_identity import ProcessIdentity
+from engine.request import GenerationRequest
+from engine.storage.images import save_picture
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 

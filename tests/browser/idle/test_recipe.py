@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from app import text_train
-from engine.jobs.process import ProcessIdentity
+from app.text import training
 from engine.jobs.queue import JobQueue
+from engine.process_identity import ProcessIdentity
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 Held = Callable[[str], AbstractContextManager[list[Route]]]
-WORDS = text_train.FORM_WORDS
+WORDS = training.FORM_WORDS
 SHOWN, OTHER, THIRD = "mini_grpo", "mini_nft", "mini_dpo"
 PATIENCE_S = 60.0
 VERDICTS = {"verdicts": [{"level": "ok", "sentence": "Looks well."}]}
@@ -24,7 +24,7 @@ VERDICTS = {"verdicts": [{"level": "ok", "sentence": "Looks well."}]}
 @pytest.fixture
 def form(page: Page, idle: Any) -> Locator:
     page.goto(idle.address)
-    page.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+    page.get_by_role("tab", name=training.TRAIN, exact=True).click()
     form = page.locator("#train-form")
     expect(recipe(form)).to_have_value(SHOWN)
     expect(hand(form, "queue")).to_be_enabled()

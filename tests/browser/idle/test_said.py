@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app import text_monitor, text_system
-from engine.config.curricula import CurriculumPreset
+from app.text import monitor, system
+from engine.config.curriculum_preset import CurriculumPreset
 from engine.config.presets import load_train_preset
-from engine.data.curricula import Curriculum, CurriculumState
-from engine.data.runs import Run
+from engine.runs.curriculum_state import Curriculum, CurriculumState
+from engine.runs.run import Run
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -38,7 +38,7 @@ def choose(page: Page, bench: Any, watched: Any, chosen: list[str]) -> None:
         page.goto(f"{bench.address}theme.css")  # the same storage, and nothing that writes it
         page.evaluate("chosen => localStorage.setItem('dailies.monitor', JSON.stringify({ chosen }))", chosen)
         page.goto(bench.address)
-    page.get_by_role("tab", name=text_monitor.MONITOR, exact=True).click()
+    page.get_by_role("tab", name=monitor.MONITOR, exact=True).click()
 
 
 def test_chosen_runs_that_are_gone_are_forgotten(page: Page, idle: Any, watched: Any) -> None:
@@ -57,7 +57,7 @@ def test_a_curriculum_says_what_keeps_it_from_being_read(page: Page, idle: Any, 
     preset = CurriculumPreset.model_validate({"key": "longer", "title": "Longer", "stages": [stage]})
     made = Curriculum.create(idle.workspace, preset)
     made.save(CurriculumState(stage=0, attempts=(), sentence="Training."))
-    open_tab(page, idle, text_monitor.MONITOR)
+    open_tab(page, idle, monitor.MONITOR)
     expect(page.locator("#monitor-stages .stage")).to_have_count(1)
     problem = page.locator("#monitor-stages .problem")
     expect(problem).to_be_hidden()
@@ -68,7 +68,7 @@ def test_a_curriculum_says_what_keeps_it_from_being_read(page: Page, idle: Any, 
 
 
 def test_the_devices_say_why_they_are_not_read(page: Page, idle: Any, problem_of: Problem) -> None:
-    open_tab(page, idle, text_system.SYSTEM)
+    open_tab(page, idle, system.SYSTEM)
     note = page.locator("#system-telemetry .note")
     expect(note).not_to_be_empty()
     with problem_of("news", SENTENCE):

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
-from app import text_label as text
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
-from engine.data.clip_files import save_clip
-from engine.data.store import ClipRecord, Store
-from engine.data.votes import StoredVote
-from engine.generation.request import GenerationRequest
+from app.text import labelling as text
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.votes import StoredVote
+from engine.request import GenerationRequest
+from engine.storage.clip_files import save_clip
+from engine.storage.library import ClipRecord, Store
 from rewards import Clip
 
 PROMPT = "a red circle moving left <img src=x onerror=alert(1)> {{words.x}} ${alert(2)}"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app import text, text_access, text_label
-from app.users import Users, add_user
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
+from app.auth.users import Users, add_user
+from app.text import access, general, labelling
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -49,8 +49,8 @@ def campaign(campaigns: Campaigns, order: dict[str, int]) -> str:
 def log_in(page: Page, bench: Any, name: str, password: str = PASSWORD) -> None:
     page.goto(bench.address)
     expect(page).to_have_url(re.compile(r"/login\?next="))
-    page.get_by_label(text_access.FORM["name"]).fill(name)
-    page.get_by_label(text_access.FORM["password"]).fill(password)
+    page.get_by_label(access.FORM["name"]).fill(name)
+    page.get_by_label(access.FORM["password"]).fill(password)
     page.keyboard.press("Enter")
 
 
@@ -102,7 +102,7 @@ def test_a_labeller_logs_out_and_the_next_one_has_votes_of_their_own(desk: Any, 
     log_in(page, bench, "anna")
     desk.press("3")
     desk.sent()
-    page.get_by_role("link", name=text_label.DESK_WORDS["logout"]).click()
+    page.get_by_role("link", name=labelling.DESK_WORDS["logout"]).click()
     expect(page).to_have_url(re.compile("/login"))
     log_in(page, bench, "bob")
     desk.ready()
@@ -120,23 +120,23 @@ def test_a_link_logs_a_labeller_in(desk: Any, page: Page, bench: Any, file: Path
 
 def test_a_researcher_sees_everything(desk: Any, page: Page, bench: Any) -> None:
     log_in(page, bench, "eva")
-    for name in (text.GENERATE, text.LIBRARY, text_label.LABEL):
+    for name in (general.GENERATE, general.LIBRARY, labelling.LABEL):
         page.get_by_role("tab", name=name, exact=True).click()
     desk.ready()
     expect(page.locator("#label-desk .my-name")).to_have_text("eva")
     desk.prefer()
     assert [one.vote.labeller for one in desk.votes(1)] == ["eva"]
-    page.get_by_role("tab", name=text_label.RESULTS, exact=True).click()
+    page.get_by_role("tab", name=labelling.RESULTS, exact=True).click()
     expect(page.locator("#label-sheet tbody tr")).to_have_count(1)
 
 
 def test_wrong_passwords_are_said_and_lock_out(page: Page, bench: Any, watched: Any) -> None:
     with watched.expecting("status of (403|429) .*/login") as said:
         log_in(page, bench, "carl", "guess")
-        expect(page.get_by_role("alert")).to_have_text(text_access.WRONG)
+        expect(page.get_by_role("alert")).to_have_text(access.WRONG)
         for number in range(5):
-            page.get_by_label(text_access.FORM["name"]).fill("carl")
-            page.get_by_label(text_access.FORM["password"]).fill(f"guess {number}")
+            page.get_by_label(access.FORM["name"]).fill("carl")
+            page.get_by_label(access.FORM["password"]).fill(f"guess {number}")
             with page.expect_navigation():
                 page.keyboard.press("Enter")
         expect(page.get_by_role("alert")).to_contain_text("Too many wrong passwords: try again in 15 minutes.")

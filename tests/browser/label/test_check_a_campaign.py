@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app import text_train
-from engine.data.campaigns import Campaigns
-from engine.data.votes import Vote
+from app.text import training
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.votes import Vote
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -22,7 +22,7 @@ def test_a_recipe_on_votes_is_checked_on_the_votes_pairs(
         said = {"pair_id": one.pair_id, "choice": "left", "shown_left": one.left_clip, "client_uuid": str(uuid.uuid4())}
         campaigns.vote(Vote.read(said, "ann"))
     page.goto(bench.address)
-    page.get_by_role("tab", name=text_train.TRAIN, exact=True).click()
+    page.get_by_role("tab", name=training.TRAIN, exact=True).click()
     form = page.locator("#train-form")
     form.locator('select[name="recipe"]').select_option("mini_dpo")
     form.locator('select[name="campaign"]').select_option(campaign)

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app import text_label as text
-from app import text_train
-from engine.data.campaigns import Campaigns
-from engine.data.clip_files import load_clip
-from engine.data.runs import Run
-from engine.data.store import Store
-from engine.generation.request import GenerationRequest
-from engine.preferences.lineage import read_lineage
+from app.text import labelling as text
+from app.text import training
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.run_dataset import read_lineage
+from engine.request import GenerationRequest
+from engine.runs.run import Run
+from engine.storage.clip_files import load_clip
+from engine.storage.library import Store
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
 
@@ -58,7 +58,7 @@ def test_missing_clips_are_made_voted_on_and_trained_on(page: Page, bench: Any) 
     page.get_by_role("tab", name=text.RESULTS, exact=True).click()
     expect(page.locator("#label-sheet .figures")).to_contain_text("2 of 2")
     page.locator("#train-on-these").click()
-    expect(page.get_by_role("tab", name=text_train.TRAIN, exact=True)).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("tab", name=training.TRAIN, exact=True)).to_have_attribute("aria-selected", "true")
     store = Store(bench.workspace)
     campaigns = Campaigns(store)
     (campaign,) = campaigns.list()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from app import text_label as text
+from app.text import labelling as text
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 

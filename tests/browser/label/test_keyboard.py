@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app import text_label as text
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
+from app.text import labelling as text
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 

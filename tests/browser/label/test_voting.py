@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from app import text_label as text
-from app.text import LIBRARY
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
+from app.text import labelling as text
+from app.text.general import LIBRARY
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
 
 # What a browser says of a server that goes in the middle of an answer and does not come; and Gradio of the same.
 AWAY = (

@@ -13,23 +13,23 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page, expect
 
-from app import text, text_label, text_monitor, text_system, text_train
+from app.text import general, labelling, monitor, system, training
 from engine.config.presets import load_curriculum, load_train_preset
-from engine.data.adapters import AdapterCard, write_card
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
-from engine.data.clip_files import save_clip
-from engine.data.curricula import Curriculum
-from engine.data.findings import Alarm
-from engine.data.runs import Run
-from engine.data.samples import RunSamples
-from engine.data.store import ClipRecord, Store
-from engine.data.votes import Vote
-from engine.families.adapters import WEIGHTS_FILE
-from engine.generation.request import GenerationRequest
-from engine.jobs.process import ProcessIdentity
+from engine.families.lora import WEIGHTS_FILE
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.votes import Vote
+from engine.process_identity import ProcessIdentity
+from engine.request import GenerationRequest
+from engine.runs.adapters import AdapterCard, write_card
+from engine.runs.curriculum_state import Curriculum
+from engine.runs.results import Alarm
+from engine.runs.run import Run
+from engine.runs.samples import RunSamples
+from engine.storage.clip_files import save_clip
+from engine.storage.library import ClipRecord, Store
 from rewards import Clip, RewardReport, RewardResult
 from rewards.calibration import read_calibration, report_calibration
 
@@ -169,17 +169,17 @@ def empty(new_workbench: Callable[..., Any]) -> Any:
 
 # ---- Walking
 Way = tuple[str, ...]
-VOTE, RESULTS, NEW = text_label.VOTE, text_label.RESULTS, text_label.NEW
+VOTE, RESULTS, NEW = labelling.VOTE, labelling.RESULTS, labelling.NEW
 PLACES: dict[str, tuple[Way, str, str]] = {
-    "generate": ((text.GENERATE,), "#generate-bars .js-plotly-plot", "#generate-welcome .greeting"),
-    "score": ((text.SCORE,), "#score-radar .js-plotly-plot", "#score-table .empty"),
-    "vote": ((text_label.LABEL, VOTE), "#label-desk .votes button", "#label-desk .nothing"),
-    "results": ((text_label.LABEL, RESULTS), "#label-rewards .js-plotly-plot", "#label-sheet .empty"),
-    "campaign": ((text_label.LABEL, NEW), "#create-campaign", "#create-campaign"),
-    "library": ((text.LIBRARY,), "#library-bars .js-plotly-plot", "#library-grid .empty"),
-    "train": ((text_train.TRAIN,), "#train-board .run", "#train-board .empty"),
-    "monitor": ((text_monitor.MONITOR,), "#monitor-bars .js-plotly-plot", "#monitor-curves .empty"),
-    "system": ((text_system.SYSTEM,), "#system-telemetry .device", "#system-telemetry .device"),
+    "generate": ((general.GENERATE,), "#generate-bars .js-plotly-plot", "#generate-welcome .greeting"),
+    "score": ((general.SCORE,), "#score-radar .js-plotly-plot", "#score-table .empty"),
+    "vote": ((labelling.LABEL, VOTE), "#label-desk .votes button", "#label-desk .nothing"),
+    "results": ((labelling.LABEL, RESULTS), "#label-rewards .js-plotly-plot", "#label-sheet .empty"),
+    "campaign": ((labelling.LABEL, NEW), "#create-campaign", "#create-campaign"),
+    "library": ((general.LIBRARY,), "#library-bars .js-plotly-plot", "#library-grid .empty"),
+    "train": ((training.TRAIN,), "#train-board .run", "#train-board .empty"),
+    "monitor": ((monitor.MONITOR,), "#monitor-bars .js-plotly-plot", "#monitor-curves .empty"),
+    "system": ((system.SYSTEM,), "#system-telemetry .device", "#system-telemetry .device"),
     "labellers": ((), "#label-desk .votes button", "#label-desk .nothing"),
 }
 """The tabs to press, and what is there once a place is ready: in a workspace with content, in an empty one."""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from app import text
+from app.text import general
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -14,13 +14,13 @@ def go(page: Page, bench: Any, tab: str) -> Locator:
     """The tab, opened; its cards."""
     page.goto(bench.address)
     page.get_by_role("tab", name=tab, exact=True).click()
-    cards = page.locator("#generate-takes .card" if tab == text.GENERATE else "#library-grid .card")
+    cards = page.locator("#generate-takes .card" if tab == general.GENERATE else "#library-grid .card")
     expect(cards.first).to_be_visible()
     return cards
 
 
 def test_a_take_that_was_opened_keeps_the_focus(page: Page, furnished: Any) -> None:
-    cards = go(page, furnished, text.GENERATE)
+    cards = go(page, furnished, general.GENERATE)
     second = cards.nth(1)
     second.locator(".thumb").focus()
     page.keyboard.press("Enter")
@@ -34,7 +34,7 @@ def test_a_take_that_was_opened_keeps_the_focus(page: Page, furnished: Any) -> N
 
 
 def test_a_star_keeps_the_focus(page: Page, furnished: Any) -> None:
-    star = go(page, furnished, text.LIBRARY).nth(2).locator(".star")
+    star = go(page, furnished, general.LIBRARY).nth(2).locator(".star")
     star.focus()
     for pressed in ("true", "false"):
         page.keyboard.press("Enter")
@@ -51,7 +51,7 @@ def test_a_star_keeps_the_focus(page: Page, furnished: Any) -> None:
 
 
 def test_deleting_leads_to_undo_and_undo_to_the_clip(page: Page, furnished: Any) -> None:
-    cards = go(page, furnished, text.LIBRARY)
+    cards = go(page, furnished, general.LIBRARY)
     count, gone = cards.count(), str(cards.nth(1).get_attribute("data-id"))
     cards.nth(1).locator(".thumb").focus()
     page.keyboard.press("x")
@@ -64,7 +64,7 @@ def test_deleting_leads_to_undo_and_undo_to_the_clip(page: Page, furnished: Any)
 
 
 def test_escape_closes_a_clip_but_not_while_typing_or_choosing(page: Page, furnished: Any) -> None:
-    cards = go(page, furnished, text.LIBRARY)
+    cards = go(page, furnished, general.LIBRARY)
     cards.first.locator(".thumb").press("Enter")
     facts = page.locator("#library-facts .prompt")
     expect(facts).to_be_visible()

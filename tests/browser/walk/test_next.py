@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from app import text, text_label, text_monitor, text_train
-from engine.data.store import Store
+from app.text import general, labelling, monitor, training
+from engine.storage.library import Store
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1200)]
 
@@ -35,18 +35,18 @@ def test_an_empty_workspace_greets_until_there_is_something(
     bench = new_workbench()
     bench.start()
     page.goto(bench.address)
-    expect(page.locator(f"{GREETING} button")).to_have_count(len(text.WELCOME_WORDS["steps"]))
+    expect(page.locator(f"{GREETING} button")).to_have_count(len(general.WELCOME_WORDS["steps"]))
     page.locator('[data-step="import_clips"]').click()
-    at(page, text.LIBRARY)
+    at(page, general.LIBRARY)
     expect(page.locator("#upload")).to_be_visible()
-    go(page, text.GENERATE)
+    go(page, general.GENERATE)
     page.locator('[data-step="new_campaign"]').click()
-    at(page, text_label.LABEL)
-    at(page, text_label.NEW)
+    at(page, labelling.LABEL)
+    at(page, labelling.NEW)
     expect(page.locator("#create-campaign")).to_be_visible()
-    go(page, text.GENERATE)
+    go(page, general.GENERATE)
     page.locator('[data-step="first_clip"]').click()
-    expect(page.locator("#prompt textarea")).to_have_value(text.EXAMPLE_PROMPTS[0])
+    expect(page.locator("#prompt textarea")).to_have_value(general.EXAMPLE_PROMPTS[0])
     expect(page.locator("#generate-jobs .job")).to_have_count(1)
     expect(page.locator(GREETING)).to_be_hidden()
     page.reload()
@@ -56,17 +56,17 @@ def test_an_empty_workspace_greets_until_there_is_something(
 
 def test_chosen_clips_are_labelled(page: Page, furnished: Any) -> None:
     page.goto(furnished.address)
-    go(page, text.LIBRARY)
+    go(page, general.LIBRARY)
     cards = page.locator("#library-grid .card")
     for index in (0, 2):  # takes of one prompt
         cards.nth(index).hover()
         cards.nth(index).locator(".pick input").check()
     page.locator('#library-grid [data-do="label"]').click()
-    at(page, text_label.LABEL)
-    at(page, text_label.NEW)
-    expect(page.locator("#campaign-which input")).to_have_value(text.which_chosen(2))
+    at(page, labelling.LABEL)
+    at(page, labelling.NEW)
+    expect(page.locator("#campaign-which input")).to_have_value(general.which_chosen(2))
     page.locator("#create-campaign").click()
-    at(page, text_label.VOTE)
+    at(page, labelling.VOTE)
     page.locator("#label-desk .name").fill("dora")
     page.keyboard.press("Enter")
     expect(page.locator("#label-desk .votes button").first).to_be_visible()
@@ -75,21 +75,21 @@ def test_chosen_clips_are_labelled(page: Page, furnished: Any) -> None:
 
 def test_a_finished_run_is_watched_and_its_adapter_used(page: Page, furnished: Any, watched: Any) -> None:
     page.goto(furnished.address)
-    go(page, text_train.TRAIN)
+    go(page, training.TRAIN)
     run = page.locator('#train-board .run[data-state="finished"]')
     name = str(run.get_attribute("data-id"))
     run.locator('[data-do="watch"]').click()
-    at(page, text_monitor.MONITOR)
+    at(page, monitor.MONITOR)
     expect(page.locator("#monitor-samples .run")).to_have_text(name)
     expect(page.locator(f'#monitor-curves [data-id="{name}"] input')).to_be_checked()
     page.locator("#monitor-samples .use").click()
-    at(page, text.GENERATE)
+    at(page, general.GENERATE)
     expect(page.locator("#adapter input")).to_have_value(name)
     with watched.leaving():
         page.reload()
-    go(page, text_train.TRAIN)
+    go(page, training.TRAIN)
     run.locator('[data-do="use"]').click()
-    at(page, text.GENERATE)
+    at(page, general.GENERATE)
     expect(page.locator("#adapter input")).to_have_value(name)
 
 
@@ -101,10 +101,10 @@ def test_every_clip_has_a_link_that_opens_in_a_fresh_browser(browser: Browser, f
     page = context.new_page()
     watched.watch(page)
     page.goto(f"{furnished.address}clip/{clip.id}")
-    at(page, text.LIBRARY)
+    at(page, general.LIBRARY)
     expect(page.locator("#library-facts .prompt")).to_have_text(clip.prompt)
     page.locator("#library-details [data-do=copy]").click()
-    expect(page.locator("#library-details [data-do=copy]")).to_have_text(text.COPY_WORDS["done"])
+    expect(page.locator("#library-details [data-do=copy]")).to_have_text(general.COPY_WORDS["done"])
     assert page.evaluate("navigator.clipboard.readText()") == f"{furnished.address}clip/{clip.id}"
     context.close()
 
@@ -118,7 +118,7 @@ def taken(page: Page, plot: str, kind: str) -> Path:
 
 def test_every_plot_can_be_taken_away(page: Page, furnished: Any) -> None:
     page.goto(furnished.address)
-    go(page, text.SCORE)
+    go(page, general.SCORE)
     page.locator("#score-table td.clip a").first.click()
     for plot, head in (
         ("#score-bars", ["series", "x", "y"]),
@@ -131,7 +131,7 @@ def test_every_plot_can_be_taken_away(page: Page, furnished: Any) -> None:
         with Image.open(taken(page, plot, "PNG")) as picture:
             darkest, lightest = picture.convert("L").getextrema()
             assert picture.width > 300 and lightest - darkest > 100, plot
-    go(page, text_monitor.MONITOR)
+    go(page, monitor.MONITOR)
     page.locator("#monitor-curves .pick", has_text="mini_nft").click()
     page.locator("#monitor-curves .run", has_text="mini_nft").locator("input").check()
     loss = '#monitor-curves [data-metric="loss"]'
@@ -153,16 +153,16 @@ RING = """() => {
   return String(before) !== String(after);
 }"""  # noqa: E501
 MAIN = {
-    text.GENERATE: [
+    general.GENERATE: [
         "#generate",
         "#model",
         "#generate-facts [data-action=again]",
         "#generate-timeline .plot-files button",
     ],
-    text.SCORE: ["#which", "#score-weights input", "#score-table a", "#score-table [data-do=label]"],
-    text.LIBRARY: ["#search", "#library-grid .thumb", "#library-grid .pick input"],
-    text_train.TRAIN: ["#train-form [data-do=queue]", "#train-form [data-do=check]", "#train-board [data-do=use]"],
-    text_monitor.MONITOR: ["#monitor-curves .pick", "#monitor-samples .use", "#monitor-curves .smoothing input"],
+    general.SCORE: ["#which", "#score-weights input", "#score-table a", "#score-table [data-do=label]"],
+    general.LIBRARY: ["#search", "#library-grid .thumb", "#library-grid .pick input"],
+    training.TRAIN: ["#train-form [data-do=queue]", "#train-form [data-do=check]", "#train-board [data-do=use]"],
+    monitor.MONITOR: ["#monitor-curves .pick", "#monitor-samples .use", "#monitor-curves .smoothing input"],
 }
 
 
@@ -170,7 +170,7 @@ MAIN = {
 def test_main_actions_are_reached_by_tab_and_seen(page: Page, furnished: Any, tab: str) -> None:
     page.goto(furnished.address)
     go(page, tab)
-    if tab == text_monitor.MONITOR:
+    if tab == monitor.MONITOR:
         page.locator("#monitor-curves .pick", has_text="mini_nft").click()
     for action in MAIN[tab]:
         expect(page.locator(action).filter(visible=True).first).to_be_visible()
@@ -202,7 +202,7 @@ def test_a_slow_network_shows_states_and_no_errors(page: Page, furnished: Any) -
     expect(page.locator("#seed input, #seed textarea")).to_have_value(re.compile(r"\d+"), timeout=400_000)
     expect(page.locator("#generate-facts .prompt")).not_to_be_empty(timeout=400_000)
     expect(page.locator("#generate-jobs .job").first).to_be_visible(timeout=400_000)
-    go(page, text_train.TRAIN)
+    go(page, training.TRAIN)
     expect(page.locator("#train-board .run").first).to_be_visible(timeout=400_000)
     expect(page.locator("#train-board .problem")).to_be_hidden()
     expect(page.locator(".toast-body")).to_have_count(0)

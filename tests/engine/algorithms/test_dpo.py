@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.algorithms import dpo
-from engine.sampling.noising import noised, prediction_of
+from engine.sampling.forward_process import noised, prediction_of
 
 
 def errors(*columns: float) -> dpo.PairErrors:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.algorithms import distill, grpo, mixgrpo, nft
-from engine.sampling.noising import clean_and_noise, noised, prediction_of
-from engine.sampling.step import ddim_step, gaussian_log_prob, ode_step, sde_step
+from engine.sampling.forward_process import clean_and_noise, noised, prediction_of
+from engine.sampling.steps import ddim_step, gaussian_log_prob, ode_step, sde_step
 
 
 def noise_like(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -10,17 +10,17 @@ import sys
 import numpy as np
 import pytest
 
-from engine.cli import build_parser, main
-from engine.cli_jobs import print_on
-from engine.data.clip_files import load_clip
-from engine.data.store import Store
-from engine.generation.request import GenerationRequest
-from engine.generation.video_io import write_lossless
-from engine.generation.video_reader import read_video
-from engine.jobs.local import stop_worker
-from engine.jobs.process import ProcessIdentity
+from engine.cli.jobs import print_on
+from engine.cli.main import build_parser, main
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
+from engine.jobs.worker_control import stop_worker
+from engine.process_identity import ProcessIdentity
+from engine.request import GenerationRequest
+from engine.storage.clip_files import load_clip
+from engine.storage.library import Store
+from engine.video.reader import read_video
+from engine.video.writer import write_lossless
 
 SEED = ["--seed", "3"]
 

@@ -6,12 +6,12 @@ import uuid
 import numpy as np
 import pytest
 
-from engine.cli import main
+from engine.cli.main import main
 from engine.config.presets import load_preset
-from engine.data.campaigns import Campaigns
-from engine.data.clip_files import FILES, save_clip
-from engine.data.store import ClipRecord, Store
-from engine.data.votes import Vote
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.votes import Vote
+from engine.storage.clip_files import FILES, save_clip
+from engine.storage.library import ClipRecord, Store
 from rewards.clip import Clip
 
 

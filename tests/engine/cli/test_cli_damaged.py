@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli import main
+from engine.cli.main import main
 from engine.config.presets import load_train_preset
-from engine.data.runs import Run
-from engine.data.workspace import Workspace
+from engine.runs.run import Run
+from engine.workspace import Workspace
 
 RUNS = 3
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.cli import main
+from engine.cli.main import main
 from engine.config.presets import load_train_preset
-from engine.data.runs import Run
-from engine.data.workspace import Workspace
+from engine.runs.run import Run
+from engine.workspace import Workspace
 
 
 @pytest.fixture

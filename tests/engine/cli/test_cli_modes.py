@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.cli import main
-from engine.data.clip_files import load_clip
+from engine.cli.main import main
+from engine.storage.clip_files import load_clip
 
 SMALL = ["--mix", "none", "--json", "--seed", "3", "--steps", "2"]
 

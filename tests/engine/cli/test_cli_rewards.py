@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.cli import main
-from engine.generation.video_io import write_lossless
+from engine.cli.main import main
+from engine.video.writer import write_lossless
 from rewards import REWARDS
 from rewards.clip import Clip
-from rewards.fvd_lite import frechet_of_sets
-from rewards.reference import read_reference
+from rewards.matrix.reference_clips import read_reference
+from rewards.metrics.fvd_lite import frechet_of_sets
 
 
 def test_the_list_has_every_reward_with_its_question(capsys):

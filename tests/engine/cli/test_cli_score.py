@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from engine.cli import main
+from engine.cli.main import main
 from engine.errors import ConfigError
-from engine.generation.video_io import write_mp4
 from engine.jobs.spec import JobSpec
+from engine.video.writer import write_mp4
 
 
 @pytest.fixture

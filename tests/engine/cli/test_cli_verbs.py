@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from engine.cli import main
-from engine.data.checkpoint_series import CHECKPOINT
-from engine.data.locks import try_lock
-from engine.data.runs import list_runs
-from engine.data.workspace import Workspace
+from engine.cli.main import main
+from engine.files.locks import try_lock
+from engine.runs.checkpoint_series import CHECKPOINT
+from engine.runs.run import list_runs
+from engine.workspace import Workspace
 
 Shell = Callable[..., Any]
 

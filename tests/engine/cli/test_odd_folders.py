@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from engine.cli import main
+from engine.cli.main import main
 from engine.config.presets import load_train_preset
-from engine.data.runs import Run
-from engine.data.store import Store
-from engine.data.workspace import Workspace
-from engine.jobs.training import publish
-from engine.preferences.lineage import create_run
-from engine.training.run import Recorder, train
+from engine.jobs.handlers.train import publish
+from engine.labelling.run_dataset import create_run
+from engine.runs.run import Run
+from engine.storage.library import Store
+from engine.training.main import Recorder, train
+from engine.workspace import Workspace
 
 NFC, NFD = (unicodedata.normalize(form, "Šárka 雪") for form in ("NFC", "NFD"))
 ODD = {

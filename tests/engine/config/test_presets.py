@@ -11,9 +11,9 @@ import pytest
 from engine.config.presets import check_request, dump, load_preset, overlay, preset_keys, read_request, why_untrainable
 from engine.config.schema import REQUEST_FIELDS, ModelPreset
 from engine.errors import ConfigError
-from engine.families import family_spec
-from engine.generation.plans import is_made_in_stretches
-from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan, WindowPlan
+from engine.families.registry import family_spec
+from engine.generation.clip_plan import is_made_in_stretches
+from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan, WindowPlan
 
 MODEL = """
 title = "Mine"

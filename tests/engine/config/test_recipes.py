@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.form_settings import settings_of
 from engine.config.presets import load_curriculum, load_preset, load_train_preset, preset_keys, read_prompts
-from engine.config.settings import settings_of
 from engine.errors import ConfigError
-from engine.families import family_spec
-from engine.hardware.forecast import forecast
-from engine.training.launch import ALGORITHMS, build_config, import_path
-from engine.training.preflight import longest, speed
+from engine.estimation.run_estimate import forecast
+from engine.families.registry import family_spec
+from engine.training.build import ALGORITHMS, build_config, import_path
+from engine.training.evaluation.preflight import longest, speed
 
 RECIPES = preset_keys("train")
 MI300X_GIB = 192.0

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from engine.config.alarms import AlarmSettings
+from engine.config.alarm_settings import AlarmSettings
+from engine.config.form_settings import check_settings, settings_of
 from engine.config.presets import change_preset, load_curriculum, load_train_preset, preset_keys
-from engine.config.ranges import RANGES
-from engine.config.settings import check_settings, settings_of
+from engine.config.setting_ranges import RANGES
 from engine.errors import ConfigError, SettingsError
 
 ALGORITHMS = ("dpo", "grpo", "nft", "distill")

@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from engine.config.presets import load_curriculum, load_train_preset, overlay, read_prompts
-from engine.config.tours import TourSize, load_tour
 from engine.errors import ConfigError
-from engine.jobs.curriculum import recipe_of
+from engine.jobs.handlers.curriculum import recipe_of
+from examples.tour.settings import TourSize, load_tour
 
 
 @pytest.mark.parametrize("name", ["full", "short"])
@@ -33,8 +33,8 @@ def test_what_is_measured_on_is_not_trained_on(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["full", "short"])
 def test_the_trainers_take_the_settings_of_a_size(name: str, tmp_path: Path) -> None:
-    from engine.tour.steps import STEPS, with_settings
-    from engine.training.launch import ALGORITHMS, build_config, import_path
+    from engine.training.build import ALGORITHMS, build_config, import_path
+    from examples.tour.steps import STEPS, with_settings
 
     size = load_tour(name)
     assert set(size.minutes) == {step.key for step in STEPS}
@@ -46,7 +46,7 @@ def test_the_trainers_take_the_settings_of_a_size(name: str, tmp_path: Path) -> 
 
 
 def test_steps_for_another_number_of_stages_are_refused() -> None:
-    from engine.tour.steps import with_settings
+    from examples.tour.steps import with_settings
 
     wanted = load_tour("short").curriculum.model_copy(update={"steps": (1, 1)})
     with pytest.raises(ConfigError, match="steps for 2 stages, but the curriculum 'mini_lengths' has 3"):

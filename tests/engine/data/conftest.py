@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from engine.data.clip_files import FILES
-from engine.data.store import ClipRecord, Store
-from engine.generation.request import GenerationRequest
+from engine.request import GenerationRequest
+from engine.storage.clip_files import FILES
+from engine.storage.library import ClipRecord, Store
 from rewards.clip import Clip
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.adapters import AdapterCard, find_adapter, list_adapters, write_card
 from engine.errors import ConfigError
-from engine.families.adapters import WEIGHTS_FILE
+from engine.families.lora import WEIGHTS_FILE
+from engine.runs.adapters import AdapterCard, find_adapter, list_adapters, write_card
 
 
 def put(workspace, name: str, model: str = "mini", weights: bool = True) -> Path:

@@ -11,13 +11,13 @@ import time
 import numpy as np
 import pytest
 
-from engine.cli import main
-from engine.data.backups import KEPT, back_up, back_up_daily, list_backups, newest_whole, problem_of, restore
-from engine.data.clip_files import save_clip
-from engine.data.locks import try_lock
-from engine.data.store import ClipRecord, Store, keep_daily_copy
-from engine.data.workspace import Workspace
+from engine.cli.main import main
 from engine.errors import StoreError
+from engine.files.locks import try_lock
+from engine.storage.backups import KEPT, back_up, back_up_daily, list_backups, newest_whole, problem_of, restore
+from engine.storage.clip_files import save_clip
+from engine.storage.library import ClipRecord, Store, keep_daily_copy
+from engine.workspace import Workspace
 from rewards.clip import Clip
 
 
@@ -148,7 +148,7 @@ KILLED = """
 import os, sys, time
 from pathlib import Path
 from engine.data import backups
-from engine.data.workspace import Workspace
+from engine.workspace import Workspace
 real = backups.problem_of
 def slow(path):
     print("copied", flush=True)
@@ -223,8 +223,8 @@ def test_a_lost_database_is_rebuilt_from_the_clips_files(workspace, with_clip, c
 
 
 def test_a_rebuilt_row_of_a_generated_clip_is_its_own(workspace, clip):
-    from engine.data.rebuilding import rebuild
-    from engine.generation.request import GenerationRequest
+    from engine.request import GenerationRequest
+    from engine.storage.rebuild import rebuild
 
     request = GenerationRequest(model="mini", prompt="noise", seed=3, num_frames=9, height=32, width=48, fps=8)
     save_clip(workspace, request.id, clip, request)

@@ -9,15 +9,15 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from engine.data.assigning import GIVEN_UP, REPEAT_GAP
-from engine.data.campaign_spec import CampaignSpec, Entrant
-from engine.data.campaigns import Campaigns
-from engine.data.clip_files import remove_files
-from engine.data.progress import votes_per_hour
-from engine.data.store import now
-from engine.data.tables import ASSIGNMENTS
-from engine.data.votes import NOTE_LIMIT, Vote
 from engine.errors import ConfigError, StoreError
+from engine.labelling.assignment import GIVEN_UP, REPEAT_GAP
+from engine.labelling.campaign_spec import CampaignSpec, Entrant
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.progress import votes_per_hour
+from engine.labelling.votes import NOTE_LIMIT, Vote
+from engine.storage.clip_files import remove_files
+from engine.storage.library import now
+from engine.storage.schema import ASSIGNMENTS
 
 
 @pytest.fixture

@@ -5,15 +5,15 @@ import shutil
 import pytest
 
 from engine.config.presets import load_train_preset
-from engine.data.adapters import find_adapter
-from engine.data.campaign_spec import CampaignSpec, Entrant
-from engine.data.campaigns import Campaigns
-from engine.data.checkpoint_series import CHECKPOINT, step_of
-from engine.data.checkpoints import list_checkpoints
-from engine.data.manifests import write_manifest
-from engine.data.runs import Run
 from engine.errors import ConfigError, StoreError
-from engine.families.adapters import WEIGHTS_FILE
+from engine.families.lora import WEIGHTS_FILE
+from engine.files.manifests import write_manifest
+from engine.labelling.campaign_spec import CampaignSpec, Entrant
+from engine.labelling.campaigns import Campaigns
+from engine.runs.adapters import find_adapter
+from engine.runs.checkpoint_series import CHECKPOINT, step_of
+from engine.runs.checkpoints import list_checkpoints
+from engine.runs.run import Run
 
 
 @pytest.fixture

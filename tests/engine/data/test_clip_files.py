@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from engine.data.clip_files import FILES, has_files, load_clip, remove_files, save_clip
-from engine.data.scratch import scratch, sweep
 from engine.errors import StoreError
-from engine.generation.request import GenerationRequest
+from engine.request import GenerationRequest
+from engine.storage.clip_files import FILES, has_files, load_clip, remove_files, save_clip
+from engine.storage.temp_folders import scratch, sweep
 from rewards.clip import Clip
 
 CLIP_ID = "0123456789abcdef"
@@ -82,7 +82,7 @@ def test_a_full_disk_leaves_nothing_and_says_so(workspace):
     """A limit on the size of files stands for the full disk: both fail in the middle of a write."""
     program = (
         "import numpy as np; from rewards.clip import Clip; from engine.errors import StoreError\n"
-        "from engine.data.clip_files import save_clip; from engine.data.workspace import Workspace\n"
+        "from engine.storage.clip_files import save_clip; from engine.workspace import Workspace\n"
         "frames = np.random.default_rng(0).integers(0, 256, (33, 64, 64, 3), dtype=np.uint8)\n"
         "try: save_clip(Workspace.from_env(), '0123456789abcdef', Clip(frames=frames, fps=8.0))\n"
         "except StoreError as error: print(error)\n"
@@ -123,7 +123,7 @@ def test_a_writer_killed_in_the_middle_leaves_no_clip(workspace):
     """Killed between the first file and the rename: the folder under its final name never appears."""
     program = (
         "import sys, numpy as np; from rewards.clip import Clip; from engine.data import clip_files\n"
-        "from engine.data.workspace import Workspace\n"
+        "from engine.workspace import Workspace\n"
         "frames = np.zeros((9, 32, 32, 3), np.uint8)\n"
         "def hold(event, args):\n"
         "    if event == 'os.rename' and 'clips' in str(args[1]):\n"

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from engine.config.presets import load_train_preset
-from engine.data.curricula import AttemptRecord, ConditionResult, CurriculumState, GateResult
-from engine.data.findings import Alarm, Interval, Measure
-from engine.data.publishing import publish_text
-from engine.data.runs import Run
-from engine.data.samples import RunSamples
-from engine.data.workspace import Workspace
 from engine.errors import StoreError
-from engine.generation.request import GenerationRequest
+from engine.files.atomic import publish_text
+from engine.request import GenerationRequest
+from engine.runs.curriculum_state import AttemptRecord, ConditionResult, CurriculumState, GateResult
+from engine.runs.results import Alarm, Interval, Measure
+from engine.runs.run import Run
+from engine.runs.samples import RunSamples
+from engine.workspace import Workspace
 from rewards.clip import Clip
 
 DAMAGES = (b"", b"\xff", b'{"step": 1', b"null", b"[]")

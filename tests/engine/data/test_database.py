@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text
 
-from engine.data.database import SQLITE_PATH_LIMIT, Database, parse_url
-from engine.data.remedies import remedy
-from engine.data.store import ClipRecord, Store
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError, StoreError, StoreUnavailable
+from engine.storage.database import SQLITE_PATH_LIMIT, Database, parse_url
+from engine.storage.database_errors import remedy
+from engine.storage.library import ClipRecord, Store
+from engine.workspace import Workspace
 
 
 def a_clip(number: int) -> ClipRecord:
@@ -188,7 +188,7 @@ def test_the_driver_is_chosen_for_bare_postgresql():
 def test_processes_that_open_a_new_workspace_at_once_all_succeed(workspace, database):
     """The first makes the tables, the others wait for it; each then writes."""
     program = (
-        "import sys; from engine.data.store import Store, ClipRecord; from engine.data.workspace import Workspace\n"
+        "import sys; from engine.storage.library import Store, ClipRecord; from engine.workspace import Workspace\n"
         "sys.stdin.read(1); store = Store(Workspace.from_env())\n"
         "store.add_clip(ClipRecord(id=f'{int(sys.argv[1]):016x}', prompt='', source='imported', num_frames=1, "
         "width=16, height=16, fps=8.0))"

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from engine.config.presets import load_train_preset
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
-from engine.data.clip_files import load_clip, remove_files, save_clip
-from engine.data.exchange import LAYOUTS, export_pairs, import_pairs
-from engine.data.store import ClipRecord, Store
-from engine.data.votes import Vote
-from engine.data.votes_csv import export_votes, import_votes
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError
-from engine.preferences.lineage import create_run, read_lineage
-from engine.preferences.pairs import preference_pairs
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.pair_exchange import LAYOUTS, export_pairs, import_pairs
+from engine.labelling.preference_pairs import preference_pairs
+from engine.labelling.run_dataset import create_run, read_lineage
+from engine.labelling.vote_csv import export_votes, import_votes
+from engine.labelling.votes import Vote
+from engine.storage.clip_files import load_clip, remove_files, save_clip
+from engine.storage.library import ClipRecord, Store
+from engine.workspace import Workspace
 from rewards.clip import Clip
 
 PROMPT = 'a "red" ball, <b>fast</b>'
@@ -218,7 +218,7 @@ def preset_of(campaign_id: str, **changes):
 
 
 def test_a_run_on_a_campaign_keeps_its_pairs_and_where_they_come_from(labelled, store):
-    from engine.training.launch import read_pairs
+    from engine.training.build import read_pairs
 
     campaigns, campaign = labelled
     run = create_run(store, preset_of(campaign.id))

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from engine.config.presets import load_train_preset
-from engine.data.adapters import AdapterCard, add_adapter, list_adapters
-from engine.data.backups import back_up, list_backups, problem_of
-from engine.data.clip_files import has_files, load_clip, save_clip
-from engine.data.runs import Run, list_runs
-from engine.data.store import ClipRecord, Store
-from engine.data.workspace import Workspace
 from engine.errors import StoreError, StoreUnavailable
-from engine.families.adapters import WEIGHTS_FILE
+from engine.families.lora import WEIGHTS_FILE
 from engine.jobs.kinds import KINDS
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
+from engine.runs.adapters import AdapterCard, add_adapter, list_adapters
+from engine.runs.run import Run, list_runs
+from engine.storage.backups import back_up, list_backups, problem_of
+from engine.storage.clip_files import has_files, load_clip, save_clip
+from engine.storage.library import ClipRecord, Store
+from engine.workspace import Workspace
 from rewards.clip import Clip
 
 SIZE = "6m"

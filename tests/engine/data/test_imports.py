@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from engine.data.clip_files import has_files, load_clip
-from engine.data.imports import import_clip
-from engine.data.store import ClipFilter
-from engine.data.trash import purge
 from engine.errors import ConfigError, MediaError
-from engine.generation.video_io import write_lossless, write_mp4
+from engine.runs.purge import purge
+from engine.storage.clip_files import has_files, load_clip
+from engine.storage.library import ClipFilter
+from engine.storage.video_import import import_clip
+from engine.video.writer import write_lossless, write_mp4
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
-from engine.data.in_use import check_unused, clips_in_use
-from engine.data.runs import Run
-from engine.data.store import now
-from engine.data.tables import JOBS
-from engine.data.trash import purge
 from engine.errors import ConfigError
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
+from engine.runs.clips_in_use import check_unused, clips_in_use
+from engine.runs.purge import purge
+from engine.runs.run import Run
+from engine.storage.library import now
+from engine.storage.schema import JOBS
 
 
 @pytest.fixture

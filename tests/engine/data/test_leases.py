@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from engine.data.assigning import GIVEN_UP
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
-from engine.data.tables import ASSIGNMENTS
-from engine.data.votes import Vote
 from engine.errors import ConfigError, StoreError
+from engine.labelling.assignment import GIVEN_UP
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.votes import Vote
+from engine.storage.schema import ASSIGNMENTS
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.locks import claim, is_held, try_lock
+from engine.files.locks import claim, is_held, try_lock
 
 
 def test_looking_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_looking_never_keeps_an_owner_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("held", [True, False])
 def test_a_run_is_trained_while_its_lock_is_held(tmp_path: Path, held: bool) -> None:
-    from engine.data.runs import Run
+    from engine.runs.run import Run
 
     run = Run(tmp_path)
     lock = try_lock(run.lock) if held else None

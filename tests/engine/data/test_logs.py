@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.logs import LINE_CHARS, LINES, PIECE_BYTES, SEARCHED_BYTES, TAIL_BYTES, read_log
-from engine.data.runs import Run
+from engine.files.log_tail import LINE_CHARS, LINES, PIECE_BYTES, SEARCHED_BYTES, TAIL_BYTES, read_log
+from engine.runs.run import Run
 
 GIB = 2**30
 LINE = "step {:06d} loss 0.5 and some more words to fill a line of a log as long as they are\n"

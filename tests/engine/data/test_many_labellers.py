@@ -9,19 +9,19 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
-from engine.data.store import Store
-from engine.data.votes import Vote
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.votes import Vote
+from engine.storage.library import Store
 
 # Each "server" lets its labellers vote on what they are given next, and says so only once the vote is stored.
 SERVER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from engine.data.campaigns import Campaigns
-from engine.data.store import Store
-from engine.data.votes import Vote
-from engine.data.workspace import Workspace
+from engine.labelling.campaigns import Campaigns
+from engine.storage.library import Store
+from engine.labelling.votes import Vote
+from engine.workspace import Workspace
 
 campaign, names = sys.argv[1], sys.argv[2:]
 campaigns = Campaigns(Store(Workspace.from_env()))

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config.presets import load_train_preset
-from engine.data.findings import Alarm
-from engine.data.metrics import MetricColumns, thinned
-from engine.data.runs import Run
-from engine.data.workspace import Workspace
+from engine.runs.metrics import MetricColumns, thinned
+from engine.runs.results import Alarm
+from engine.runs.run import Run
+from engine.workspace import Workspace
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_file_put_there_anew_is_read_from_its_start(run: Run) -> None:
 
 
 def test_the_cache_is_taken_only_for_the_same_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.data.metrics.WORTH_KEEPING_BYTES", 100)
+    monkeypatch.setattr("engine.runs.metrics.WORTH_KEEPING_BYTES", 100)
     for step in range(1, 51):
         run.append_metrics(step, {"loss": step / 2, "kl": 0.0})
     first = MetricColumns(run)
@@ -124,7 +124,7 @@ def test_a_large_file_is_read_in_pieces(run: Run) -> None:
 
 
 def test_a_damaged_cache_is_passed_over(run: Run, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.data.metrics.WORTH_KEEPING_BYTES", 10)
+    monkeypatch.setattr("engine.runs.metrics.WORTH_KEEPING_BYTES", 10)
     run.append_metrics(1, {"loss": 1.0})
     MetricColumns(run).read_on()
     files: list[Path] = sorted(workspace.metric_columns.iterdir())

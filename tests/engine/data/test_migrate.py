@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from engine.data.database import Database, parse_url
-from engine.data.migrate import SCRIPTS, bring_up_to_date, known_revisions
-from engine.data.store import ClipRecord, Store
-from engine.data.tables import METADATA
 from engine.errors import StoreError
+from engine.storage.database import Database, parse_url
+from engine.storage.library import ClipRecord, Store
+from engine.storage.migrate import SCRIPTS, bring_up_to_date, known_revisions
+from engine.storage.schema import METADATA
 
 NEXT = '''
 """A change of tomorrow: {body}"""
@@ -56,7 +56,7 @@ def test_the_migrations_make_exactly_the_tables(workspace, database):
     from alembic.autogenerate import compare_metadata
     from alembic.runtime.migration import MigrationContext
 
-    from engine.data.tables import VERSION_TABLE
+    from engine.storage.schema import VERSION_TABLE
 
     store = Store(workspace)
     with store.database.reading() as connection:
@@ -140,7 +140,7 @@ def test_somebody_elses_tables_are_left_alone(workspace):
 def test_a_database_that_is_up_to_date_is_opened_without_alembic(workspace):
     Store(workspace).close()
     check = (
-        "import sys; from engine.data.store import Store; from engine.data.workspace import Workspace\n"
+        "import sys; from engine.storage.library import Store; from engine.workspace import Workspace\n"
         "Store(Workspace(sys.argv[1])); sys.exit('alembic' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", check, str(workspace.root)], check=False).returncode == 0
@@ -149,7 +149,7 @@ def test_a_database_that_is_up_to_date_is_opened_without_alembic(workspace):
 def test_the_migrations_are_packaged(root):
     setuptools = pytest.importorskip("setuptools")
     found = setuptools.find_packages(str(root), include=["engine*"])
-    assert {"engine.data.migrations", "engine.data.migrations.versions"} <= set(found)
+    assert {"engine.storage.migrations", "engine.storage.migrations.versions"} <= set(found)
 
 
 def test_a_url_can_be_given_as_text():

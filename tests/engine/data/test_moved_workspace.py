@@ -9,30 +9,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.cli import main
-from engine.config.curricula import CurriculumPreset
+from engine.cli.main import main
+from engine.config.curriculum_preset import CurriculumPreset
 from engine.config.presets import load_curriculum, load_train_preset
-from engine.data.adapters import AdapterCard, newest_of_runs, write_card
-from engine.data.backups import back_up
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
-from engine.data.clip_files import load_clip, save_clip
-from engine.data.curricula import AttemptRecord, Curriculum, CurriculumState, list_curricula
-from engine.data.findings import Alarm
-from engine.data.manifests import write_manifest
-from engine.data.runs import Run
-from engine.data.store import ClipFilter, ClipRecord, Store
-from engine.data.votes import Vote
-from engine.data.workspace import Workspace
+from engine.files.manifests import write_manifest
+from engine.jobs.handlers.run_actions import run_states
+from engine.jobs.handlers.train import publish
 from engine.jobs.kinds import KINDS
 from engine.jobs.queue import JobQueue
-from engine.jobs.runs import run_states
 from engine.jobs.spec import JobSpec
-from engine.jobs.training import publish
-from engine.preferences.agreement import agreement
-from engine.preferences.lineage import create_run, read_lineage
-from engine.preferences.ranking import contests, rank
-from engine.training.launch import read_pairs
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.run_dataset import create_run, read_lineage
+from engine.labelling.stats.agreement import agreement
+from engine.labelling.stats.ranking import contests, rank
+from engine.labelling.votes import Vote
+from engine.runs.adapters import AdapterCard, newest_of_runs, write_card
+from engine.runs.curriculum_state import AttemptRecord, Curriculum, CurriculumState, list_curricula
+from engine.runs.results import Alarm
+from engine.runs.run import Run
+from engine.storage.backups import back_up
+from engine.storage.clip_files import load_clip, save_clip
+from engine.storage.library import ClipFilter, ClipRecord, Store
+from engine.training.build import read_pairs
+from engine.workspace import Workspace
 from rewards.clip import Clip
 
 PROMPTS = ("a red ball", "a blue ball", "a green ball")

@@ -5,11 +5,11 @@ import sqlite3
 
 import pytest
 
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
-from engine.data.database import Database, parse_url
-from engine.data.migrate import SCRIPTS, bring_up_to_date
-from engine.data.store import Store
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
+from engine.storage.database import Database, parse_url
+from engine.storage.library import Store
+from engine.storage.migrate import SCRIPTS, bring_up_to_date
 
 CLIP = "INSERT INTO clips (id, prompt, source, num_frames, width, height, fps, created_at) VALUES "
 

@@ -10,14 +10,14 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from engine.data.archives import import_archive
-from engine.data.exchange import import_pairs
-from engine.data.store import Store
-from engine.data.videodpo import read_preference_data
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError
-from engine.generation.video_io import write_lossless
-from engine.generation.video_reader import read_lossless
+from engine.labelling.pair_archives import import_archive
+from engine.labelling.pair_exchange import import_pairs
+from engine.labelling.preference_formats import read_preference_data
+from engine.storage.library import Store
+from engine.video.reader import read_lossless
+from engine.video.writer import write_lossless
+from engine.workspace import Workspace
 
 BY_VERDICT = (
     ("video1", "a.mkv"),

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.data.pictures import load_picture, save_picture
 from engine.errors import StoreError
+from engine.storage.images import load_picture, save_picture
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 

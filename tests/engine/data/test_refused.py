@@ -12,25 +12,26 @@ import numpy as np
 import pytest
 
 from engine.config.presets import change_preset, load_train_preset, save_train_preset
-from engine.data import exchange, imports
-from engine.data.archives import import_archive
-from engine.data.campaign_spec import CampaignSpec, Entrant
-from engine.data.campaigns import Campaigns
-from engine.data.checkpoint_series import CHECKPOINT
-from engine.data.clip_files import save_clip
-from engine.data.exchange import import_pairs
-from engine.data.imports import import_clip
-from engine.data.runs import Run
-from engine.data.store import ClipRecord, Store
-from engine.data.uploads import kept_uploads
-from engine.data.votes import Vote
-from engine.data.votes_csv import import_votes
 from engine.errors import ConfigError, DailiesError, StoreError
-from engine.families.adapters import WEIGHTS_FILE
-from engine.generation.video_io import write_lossless
-from engine.jobs.campaign_clips import create_campaign
+from engine.families.lora import WEIGHTS_FILE
+from engine.jobs.handlers.campaign_clips import create_campaign
 from engine.jobs.queue import JobQueue
-from engine.preferences.lineage import create_run
+from engine.labelling import pair_exchange
+from engine.labelling.campaign_spec import CampaignSpec, Entrant
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.pair_archives import import_archive
+from engine.labelling.pair_exchange import import_pairs
+from engine.labelling.run_dataset import create_run
+from engine.labelling.vote_csv import import_votes
+from engine.labelling.votes import Vote
+from engine.runs.checkpoint_series import CHECKPOINT
+from engine.runs.run import Run
+from engine.storage import video_import
+from engine.storage.clip_files import save_clip
+from engine.storage.library import ClipRecord, Store
+from engine.storage.uploads import kept_uploads
+from engine.storage.video_import import import_clip
+from engine.video.writer import write_lossless
 from rewards.clip import Clip
 from tests.snapshots import snapshot
 
@@ -229,7 +230,7 @@ def test_pairs_on_a_disk_that_is_full_leave_nothing(
 ) -> None:
     folder = a_folder(tmp_path / "in")
     before = snapshot(store)
-    for module, name in ((exchange, "publish_text"), (imports, "save_clip")):
+    for module, name in ((pair_exchange, "publish_text"), (video_import, "save_clip")):
         with monkeypatch.context() as patched:
             patched.setattr(module, name, fails)
             with pytest.raises((StoreError, OSError)):
@@ -313,7 +314,7 @@ def test_a_run_that_cannot_be_written_leaves_no_folder(
     store.workspace.runs.mkdir(exist_ok=True)
     before = snapshot(store)
     with monkeypatch.context() as patched:
-        patched.setattr("engine.preferences.lineage.publish_text", fails)
+        patched.setattr("engine.labelling.run_dataset.publish_text", fails)
         with pytest.raises(StoreError, match="cannot be written"):
             create_run(store, preset)
     assert snapshot(store) == before

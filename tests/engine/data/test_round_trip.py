@@ -8,19 +8,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
-from engine.data.clip_files import FILES
-from engine.data.spreadsheet import guarded, unguarded
-from engine.data.store import ClipRecord, Store
-from engine.data.votes import CHOICES, StoredVote, Vote
-from engine.data.votes_csv import export_votes, import_votes
-from engine.data.workspace import Workspace
 from engine.errors import StoreError
-from engine.preferences.agreement import agreement
-from engine.preferences.opinions import opinions
-from engine.preferences.pairs import preference_pairs
-from engine.preferences.ranking import contests, rank
+from engine.files.csv_cells import guarded, unguarded
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.preference_pairs import preference_pairs
+from engine.labelling.stats.agreement import agreement
+from engine.labelling.stats.ranking import contests, rank
+from engine.labelling.vote_csv import export_votes, import_votes
+from engine.labelling.vote_tallies import opinions
+from engine.labelling.votes import CHOICES, StoredVote, Vote
+from engine.storage.clip_files import FILES
+from engine.storage.library import ClipRecord, Store
+from engine.workspace import Workspace
 
 PEOPLE = ("ann", "=HYPERLINK(1)", "+bob")
 PROMPTS, MODELS = 4, 3

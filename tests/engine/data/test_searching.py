@@ -5,10 +5,10 @@ import unicodedata
 import pytest
 from sqlalchemy import text
 
-from engine.data.searching import normalised
-from engine.data.store import ClipFilter, ClipRecord, Store
-from engine.data.workspace import Workspace
 from engine.errors import StoreError
+from engine.storage.library import ClipFilter, ClipRecord, Store
+from engine.storage.search_text import normalised
+from engine.workspace import Workspace
 
 FOLDERS = [
     "what? #1 100% a+b&c",

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from engine.config.presets import load_preset
-from engine.data.old_totals import withdraw_old_totals
-from engine.data.store import ClipFilter, ClipRecord, Store
 from engine.errors import ConfigError, StoreError
-from engine.generation.request import GenerationRequest
+from engine.request import GenerationRequest
+from engine.runs.stale_totals import withdraw_old_totals
+from engine.storage.library import ClipFilter, ClipRecord, Store
 from rewards.calibration import mix_calibration
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.data.store import ClipFilter, Store, now
-from engine.data.tables import CLIPS
-from engine.data.workspace import Workspace
+from engine.storage.library import ClipFilter, Store, now
+from engine.storage.schema import CLIPS
+from engine.workspace import Workspace
 
 NUM_CLIPS = 10_000
 BAR_S = 0.3

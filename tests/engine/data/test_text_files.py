@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from engine.config.presets import load_train_preset, read_prompts
-from engine.data.videodpo import read_preference_data
-from engine.data.workspace import Workspace
 from engine.errors import DailiesError
-from engine.jobs.scoring import prompt_of
+from engine.jobs.handlers.score import prompt_of
+from engine.labelling.preference_formats import read_preference_data
+from engine.workspace import Workspace
 from rewards.mix import read_mix
 from rewards.text_files import EncodingError, decode, split_lines
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.uploads import discard_upload, kept_uploads, sweep_uploads
 from engine.errors import StoreError
+from engine.storage.uploads import discard_upload, kept_uploads, sweep_uploads
 
 
 def sent(workspace, name: str = "clip.mp4") -> Path:

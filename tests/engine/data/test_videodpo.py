@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from engine.data.videodpo import read_preference_data
 from engine.errors import ConfigError
-from engine.generation.video_io import write_lossless
+from engine.labelling.preference_formats import read_preference_data
+from engine.video.writer import write_lossless
 
 CLIPS = ("a.mkv", "b.mkv", "c.mkv", "d.mkv")
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.data.workspace import CLIP_ID, Workspace
 from engine.errors import StoreError
+from engine.workspace import CLIP_ID, Workspace
 
 
 def test_the_folder_given_wins_over_the_environment(tmp_path, monkeypatch):
@@ -46,6 +46,6 @@ def test_a_workspace_that_is_a_file_is_refused_in_one_sentence(tmp_path):
 
 def test_the_data_and_job_layers_leave_torch_alone():
     """The page imports them, and has to stay light."""
-    modules = "engine.data.store, engine.data.imports, engine.data.trash, engine.jobs.local, engine.jobs.handlers"
+    modules = "engine.storage.library, engine.storage.video_import, engine.runs.purge, engine.jobs.worker_control, engine.jobs.handlers.generate"
     check = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], env=os.environ, check=False).returncode == 0

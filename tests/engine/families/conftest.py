@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from engine.config.presets import load_model_preset, why_untrainable
-from engine.families import family_class
-from engine.families.base import FamilyOptions
+from engine.families.registry import family_class
+from engine.model_spec import FamilyOptions
 
 
 def load_toys() -> ModuleType:

@@ -12,10 +12,10 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
 from engine.errors import FamilyError
-from engine.families import family_class
-from engine.families.adapter_files import SECOND_FILE, write_parts
-from engine.families.adapter_import import check_fit, convert
-from engine.families.adapters import use_adapter
+from engine.families.lora import use_adapter
+from engine.families.lora_files import SECOND_FILE, write_parts
+from engine.families.lora_import import check_fit, convert
+from engine.families.registry import family_class
 from engine.seeds import generator_for
 
 RANK, ALPHA = 2, 6

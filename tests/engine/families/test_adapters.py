@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from engine.errors import FamilyError
-from engine.families.adapters import (
+from engine.families.lora import (
     WEIGHTS_FILE,
     is_active,
     load_adapter,
@@ -25,7 +25,7 @@ from engine.families.adapters import (
     unload_adapter,
     use_adapter,
 )
-from engine.generation.request import GenerationRequest
+from engine.request import GenerationRequest
 from engine.seeds import generator_for
 
 REQUEST = GenerationRequest(prompt="a red circle", num_frames=9, width=32, height=32)

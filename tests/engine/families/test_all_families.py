@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from engine.errors import FamilyError
-from engine.families import FAMILIES, family_spec
-from engine.families.adapters import load_adapter, save_adapter, use_adapter
-from engine.families.base import Conditioning
+from engine.families.lora import load_adapter, save_adapter, use_adapter
+from engine.families.registry import FAMILIES, family_spec
+from engine.model_spec import Conditioning
 from engine.sampling.sampler import DenoiseStep, denoise, guided_prediction
-from engine.sampling.schedule import num_tokens, sigmas_for
-from engine.sampling.step import ddim_step, sde_step
+from engine.sampling.schedules import num_tokens, sigmas_for
+from engine.sampling.steps import ddim_step, sde_step
 from engine.seeds import generator_for
-from engine.training.prompts import EncodedPrompts
-from engine.training.rollout import roll_out
+from engine.training.data.prompt_embeddings import EncodedPrompts
+from engine.training.rollout.rollouts import roll_out
 
 # LTXConditionPipeline hands a tensor to numpy in an old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

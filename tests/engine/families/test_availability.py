@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 from huggingface_hub import constants
 
+from engine.config.model_availability import check_available, missing_sources, why_unavailable
 from engine.config.presets import load_model_preset, load_train_preset, preset_keys
 from engine.config.schema import ModelPreset
-from engine.data.clip_files import save_clip
-from engine.data.model_revisions import record_revisions, revisions_of
-from engine.data.runs import Run
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError, TrainingError
-from engine.families import family_class, local_source
-from engine.families.availability import check_available, missing_sources, why_unavailable
+from engine.families.registry import family_class, local_source
 from engine.families.sources import cached_revisions
 from engine.generation.prompt_length import unread_end
-from engine.generation.request import GenerationRequest
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.spec import JobSpec
+from engine.request import GenerationRequest
+from engine.runs.model_revisions import record_revisions, revisions_of
+from engine.runs.run import Run
+from engine.storage.clip_files import save_clip
+from engine.workspace import Workspace
 from rewards.clip import Clip
 
 WAN = "wan21_1_3b"

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from engine.errors import ConfigError, DailiesError, FamilyError
-from engine.families import family_class
 from engine.families.loading import move
-from engine.generation.generate import Generated, Tools, generate
-from engine.generation.request import GivenKeyframe, KeyframePlan
+from engine.families.registry import family_class
+from engine.generation.pipeline import Generated, Tools, generate
+from engine.request import GivenKeyframe, KeyframePlan
 
 
 def load(key: str, folder: Path, options: Any = None) -> None:

@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 
 from engine.seeds import generator_for
-from engine.training.distributed_sharding import Sharding, check_sharded, shard
-from engine.training.recompute import recompute_blocks
+from engine.training.distributed.sharding import Sharding, check_sharded, shard
+from engine.training.gradient_checkpointing import recompute_blocks
 from engine.training.weights import local, make_trainable, trainable
 
 # torch warns whoever might write into a view that a network returned; here it is read.

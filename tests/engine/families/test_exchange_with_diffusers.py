@@ -12,11 +12,11 @@ from peft import LoraConfig
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from engine.families.adapter_files import SECOND_FILE, WEIGHTS_FILE, for_pipeline, read_file, read_parts, write_parts
-from engine.families.adapters import save_adapter, use_adapter
-from engine.families.base import Conditioning
+from engine.families.lora import save_adapter, use_adapter
+from engine.families.lora_files import SECOND_FILE, WEIGHTS_FILE, for_pipeline, read_file, read_parts, write_parts
+from engine.model_spec import Conditioning
 from engine.sampling.sampler import denoise
-from engine.sampling.schedule import num_tokens, sigmas_for
+from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.seeds import generator_for
 
 pytestmark = [
@@ -191,7 +191,7 @@ def test_mini_with_alpha_three_times_its_rank(mini_folder: Path, tmp_path: Path)
     from diffusers import LTXPipeline
 
     from engine.families.ltx import LTXFamily
-    from engine.generation.request import GenerationRequest
+    from engine.request import GenerationRequest
 
     family = LTXFamily(str(mini_folder))
     family.load("cpu", torch.float32)

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from engine.config.presets import load_model_preset
 from engine.errors import FamilyError
-from engine.families import local_source
 from engine.families.loading import find_folder
 from engine.families.ltx import LTXFamily
+from engine.families.registry import local_source
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 

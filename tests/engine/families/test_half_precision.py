@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from engine.families import family_class
-from engine.families.adapter_files import EXPERTS
+from engine.families.lora_files import EXPERTS
+from engine.families.registry import family_class
 from engine.seeds import generator_for
 from engine.training.network_files import compute_dtype, compute_in, write_network
 from engine.training.weights import make_trainable, trainable

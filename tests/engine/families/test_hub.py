@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from engine.errors import FamilyError
-from engine.families import FAMILIES, family_class
 from engine.families.loading import find_folder
+from engine.families.registry import FAMILIES, family_class
 
 SOON_S = 2.0
 ABSENT = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

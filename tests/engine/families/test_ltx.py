@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from engine.config.presets import load_model_preset
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, FamilyError
-from engine.families import FAMILIES, family_class, family_spec, open_model
-from engine.generation.request import GenerationRequest
+from engine.families.registry import FAMILIES, family_class, family_spec, open_model
+from engine.request import GenerationRequest
 from engine.sampling.sampler import denoise
-from engine.sampling.schedule import sigmas_for
+from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for
 
 PROMPT = "a red circle moving right"

@@ -12,16 +12,16 @@ import torch
 
 from engine.config.presets import load_model_preset, preset_keys
 from engine.config.schema import ModelPreset
-from engine.families import open_model
-from engine.families.base import ModelFamily
-from engine.sampling.noising import expected_std
-from engine.training.config import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
-from engine.training.distill_trainer import VideoDistillTrainer
-from engine.training.dpo_trainer import VideoDPOTrainer
-from engine.training.grpo_trainer import VideoGRPOTrainer
-from engine.training.nft_trainer import VideoNFTTrainer
-from engine.training.preflight import preflight
-from engine.training.rollout import Rollouts, roll_out
+from engine.families.registry import open_model
+from engine.model_spec import ModelFamily
+from engine.sampling.forward_process import expected_std
+from engine.training.evaluation.preflight import preflight
+from engine.training.rollout.rollouts import Rollouts, roll_out
+from engine.training.trainer_settings import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.trainers.distill import VideoDistillTrainer
+from engine.training.trainers.dpo import VideoDPOTrainer
+from engine.training.trainers.grpo import VideoGRPOTrainer
+from engine.training.trainers.nft import VideoNFTTrainer
 from engine.training.weights import trainable
 
 PROMPTS = ["a red circle", "a blue square"]

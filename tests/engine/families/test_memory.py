@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from engine.errors import FamilyError
-from engine.families import family_class
 from engine.families.loading import move, read_network
+from engine.families.registry import family_class
 from engine.seeds import generator_for
 
 TEXT = ("text_encoder", "text_encoder_2", "image_encoder")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from engine.errors import ConfigError
-from engine.generation.generate import MODES, Generated, Keyframes, Tools, generate
-from engine.generation.request import GivenKeyframe, KeyframePlan, WindowPlan
+from engine.generation.pipeline import MODES, Generated, Keyframes, Tools, generate
 from engine.generation.windows import decode_in_pieces
+from engine.request import GivenKeyframe, KeyframePlan, WindowPlan
 from engine.seeds import generator_for
 
 ONE_EACH = pytest.mark.parametrize(

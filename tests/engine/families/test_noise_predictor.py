@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from engine.families import family_class
-from engine.training.config import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
-from engine.training.distill_trainer import VideoDistillTrainer
-from engine.training.dpo_trainer import VideoDPOTrainer
-from engine.training.grpo_trainer import VideoGRPOTrainer
-from engine.training.nft_trainer import VideoNFTTrainer
-from engine.training.preflight import preflight
+from engine.families.registry import family_class
+from engine.training.evaluation.preflight import preflight
+from engine.training.trainer_settings import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.trainers.distill import VideoDistillTrainer
+from engine.training.trainers.dpo import VideoDPOTrainer
+from engine.training.trainers.grpo import VideoGRPOTrainer
+from engine.training.trainers.nft import VideoNFTTrainer
 from engine.training.weights import trainable
 
 ONLINE: dict[str, Any] = {"num_generations": 2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1}

@@ -13,11 +13,11 @@ from diffusers import EulerDiscreteScheduler
 from engine.config.presets import load_model_preset, preset_keys
 from engine.config.schema import ModelPreset
 from engine.errors import FamilyError
-from engine.families import family_class, family_spec, open_model
-from engine.families.base import FamilyOptions
 from engine.families.loading import resident, text_fingerprint
-from engine.generation.request import GenerationRequest
-from engine.sampling.schedule import sigmas_for
+from engine.families.registry import family_class, family_spec, open_model
+from engine.model_spec import FamilyOptions
+from engine.request import GenerationRequest
+from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for
 
 SPARSECTRL = pytest.mark.parametrize("tiny", ["animatediff_sparsectrl"], indirect=True)

@@ -12,15 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine.cli import main
-from engine.data.store import Store
-from engine.data.workspace import Workspace
+from engine.cli.main import main
 from engine.errors import FamilyError
 from engine.families.overflow import finite_latents, refuse_overflow
-from engine.generation.request import GenerationRequest
+from engine.request import GenerationRequest
 from engine.seeds import generator_for
-from engine.training.prompts import EncodedPrompts
-from engine.training.rollout import roll_out
+from engine.storage.library import Store
+from engine.training.data.prompt_embeddings import EncodedPrompts
+from engine.training.rollout.rollouts import roll_out
+from engine.workspace import Workspace
 
 LATENTS = torch.zeros(1, 4, 2, 2, 2)
 BLACK = -torch.ones(1, 3, 5, 8, 8)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from engine.families.base import Conditioning
 from engine.families.loading import DiffusersFamily, resident
 from engine.families.prompt_cache import PromptCache
+from engine.model_spec import Conditioning
 
 PROMPTS = ["a red circle", "the blue star"]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.generation.flow_blend import blend_keyframes, settle
+from engine.generation.flow_interpolation import blend_keyframes, settle
 
 
 def ground() -> np.ndarray:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from engine.errors import ConfigError, FamilyError
-from engine.generation.generate import BATCH_CLIPS, Generated, Progress, generate
-from engine.generation.request import GenerationRequest, KeyframePlan
+from engine.generation.pipeline import BATCH_CLIPS, Generated, Progress, generate
+from engine.request import GenerationRequest, KeyframePlan
 from rewards.clip import Clip
 
 REQUEST = GenerationRequest(

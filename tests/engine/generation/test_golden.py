@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from engine.families.base import ModelFamily
-from engine.generation.request import GenerationRequest
+from engine.model_spec import ModelFamily
+from engine.request import GenerationRequest
 from engine.sampling.sampler import denoise
-from engine.sampling.schedule import sigmas_for
+from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for
 
 TOLERANCE = 2e-3  # of values of about 1: other CPUs and PyTorch versions round differently, other maths differs by more

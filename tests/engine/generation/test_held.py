@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.families.base import Conditioning, FamilySpec, Prediction
-from engine.generation.held import PULL_UNTIL, BlendedWindows, HeldFrames, PulledFrames, leading_to
-from engine.sampling.noising import clean_and_noise, noised
+from engine.generation.constraints import PULL_UNTIL, BlendedWindows, HeldFrames, PulledFrames, leading_to
+from engine.model_spec import Conditioning, FamilySpec, Prediction
+from engine.sampling.forward_process import clean_and_noise, noised
 from engine.sampling.sampler import denoise
 
 NOTHING = Conditioning(embeds=torch.zeros(1, 1, 1))

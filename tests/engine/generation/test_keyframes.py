@@ -8,12 +8,12 @@ import torch
 
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
-from engine.families import open_model
-from engine.generation.generate import Generated, Keyframes, Progress, Tools, generate
+from engine.families.registry import open_model
+from engine.generation.context import Tally, drain, encode
 from engine.generation.keyframes import Scene, draft_steps
-from engine.generation.making import Tally, drain, encode
-from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan
-from engine.sampling.schedule import sigmas_for
+from engine.generation.pipeline import Generated, Keyframes, Progress, Tools, generate
+from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan
+from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for
 from rewards.clip import Clip
 from rewards.suite import RewardSuite

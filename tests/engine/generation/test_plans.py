@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from engine.config.presets import check_request
 from engine.errors import ConfigError
-from engine.families import family_spec
-from engine.generation.plans import blended_windows, check_plan, continued_windows, keyframe_places
-from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan, WindowPlan
+from engine.families.registry import family_spec
+from engine.generation.clip_plan import blended_windows, check_plan, continued_windows, keyframe_places
+from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan, WindowPlan
 
 PICTURE = "0" * 64
 LTX, ANIMATEDIFF = family_spec("ltx"), family_spec("animatediff")

@@ -7,7 +7,7 @@ import pytest
 
 from engine.generation.prompt_length import unread_end, unread_notes
 from engine.generation.prompt_tokenizers import open_prompt_tokenizer
-from engine.generation.request import GenerationRequest
+from engine.request import GenerationRequest
 
 WORDS = "red circle moving left, a blue star"
 
@@ -55,7 +55,7 @@ def test_asking_loads_no_torch() -> None:
     import subprocess
     import sys
 
-    program = "import sys, engine.generation.prompt_length, engine.data.adapters; sys.exit('torch' in sys.modules)"
+    program = "import sys, engine.generation.prompt_length, engine.runs.adapters; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engine.errors import MediaError, StoreError
-from engine.generation.video_io import enlargement, write_lossless, write_mp4, write_poster
-from engine.generation.video_reader import MAX_FRAMES, read_header, read_lossless, read_video
+from engine.video.reader import MAX_FRAMES, read_header, read_lossless, read_video
+from engine.video.writer import enlargement, write_lossless, write_mp4, write_poster
 
 
 def noise(num_frames: int = 5, height: int = 32, width: int = 48, seed: int = 0) -> np.ndarray:

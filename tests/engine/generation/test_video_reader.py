@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engine.errors import MediaError
-from engine.generation.frame_times import constant_rate, regular_slots
-from engine.generation.tone_mapping import GAMMA, SDR_WHITE, pq_code, pq_light, to_sdr, tone_curve
-from engine.generation.video_reader import check_video, read_header, read_video, skipped_in, videos_in
+from engine.video.frame_times import constant_rate, regular_slots
+from engine.video.reader import check_video, read_header, read_video, skipped_in, videos_in
+from engine.video.tone_mapping import GAMMA, SDR_WHITE, pq_code, pq_light, to_sdr, tone_curve
 
 TEST_PICTURE = "testsrc2=size=96x64:rate=12:duration=2"
 VIDEOS = Path(__file__).parents[4] / "shared" / "videos"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from engine.generation.generate import Generated, Progress, generate
-from engine.generation.request import GenerationRequest, WindowPlan
+from engine.generation.pipeline import Generated, Progress, generate
 from engine.generation.windows import again
+from engine.request import GenerationRequest, WindowPlan
 from engine.seeds import generator_for
 
 PLAN = WindowPlan(length=17, overlap=8)  # for LTX 17 frames and 9

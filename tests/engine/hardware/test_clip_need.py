@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from engine.config.presets import load_model_preset
-from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan, WindowPlan
-from engine.hardware.clip_need import clip_need
+from engine.estimation.clip_estimate import clip_need
+from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan, WindowPlan
 
 WAN = load_model_preset("wan21_1_3b")
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError
 from engine.hardware import environment as rules
 from engine.hardware.environment import environment, process_environment
 from engine.hardware.rocm import read_build, torch_build
+from engine.workspace import Workspace
 
 
 def test_torch_is_told_apart_without_importing_it(tmp_path: Path) -> None:

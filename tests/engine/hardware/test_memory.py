@@ -8,11 +8,8 @@ import torch
 
 from engine.config.presets import load_preset, load_train_preset, preset_keys
 from engine.config.schema import NetworkShape
-from engine.data.runs import Run
-from engine.data.workspace import Workspace
-from engine.hardware.effort import Effort, Pace, forward_flop, linear_flop, seconds_an_update
-from engine.hardware.forecast import flop_an_update, forecast, load_of, plan
-from engine.hardware.memory import (
+from engine.estimation.flops import Effort, Pace, forward_flop, linear_flop, seconds_an_update
+from engine.estimation.memory import (
     GIB,
     Load,
     advice,
@@ -26,6 +23,9 @@ from engine.hardware.memory import (
     verdict,
     weights,
 )
+from engine.estimation.run_estimate import flop_an_update, forecast, load_of, plan
+from engine.runs.run import Run
+from engine.workspace import Workspace
 
 from .fake_memory import add_lora, fake, peak_of
 

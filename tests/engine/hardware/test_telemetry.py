@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.hardware import tools
-from engine.hardware.amd_smi import AmdSmi, gpu_rows, read_gpu
-from engine.hardware.amdgpu_sysfs import AmdgpuSysfs
-from engine.hardware.nvml import Nvml
-from engine.hardware.rocm_smi import read_rocm_smi
-from engine.hardware.samples import MIB, Reading
-from engine.hardware.telemetry import Sampler, Telemetry
+from engine.hardware.telemetry import command_json
+from engine.hardware.telemetry.amd_smi import AmdSmi, gpu_rows, read_gpu
+from engine.hardware.telemetry.amdgpu_sysfs import AmdgpuSysfs
+from engine.hardware.telemetry.monitor import Sampler, Telemetry
+from engine.hardware.telemetry.nvml import Nvml
+from engine.hardware.telemetry.readings import MIB, Reading
+from engine.hardware.telemetry.rocm_smi import read_rocm_smi
 
 FakeTool = Callable[..., None]
 
@@ -32,7 +32,7 @@ def fake_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTool:
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr(tools, "FIRST", ())
+    monkeypatch.setattr(command_json, "FIRST", ())
 
     def make(name: str, script: str) -> None:
         path = folder / name
@@ -102,8 +102,8 @@ def test_a_tool_that_hangs_is_ended_with_what_it_started(fake_tool: FakeTool, tm
     note = tmp_path / "child"
     fake_tool("amd-smi", f"sleep 60 & echo $! > {note}; wait")
     began = time.monotonic()
-    with pytest.raises(tools.ToolFailed, match="did not answer within 1 s"):
-        tools.ask([str(tools.find_tool("amd-smi"))], timeout_s=1.0)
+    with pytest.raises(command_json.ToolFailed, match="did not answer within 1 s"):
+        command_json.ask([str(command_json.find_tool("amd-smi"))], timeout_s=1.0)
     assert time.monotonic() - began < 5
     child = Path(f"/proc/{note.read_text().strip()}")
     deadline = time.monotonic() + 20

@@ -9,11 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.data.store import Store
-from engine.data.workspace import Workspace
 from engine.jobs.kinds import Kinds
-from engine.jobs.local import ensure_worker, worker_state
 from engine.jobs.queue import JobQueue
+from engine.jobs.worker_control import ensure_worker, worker_state
+from engine.storage.library import Store
+from engine.workspace import Workspace
 
 HERE = Path(__file__).parent
 KINDS_PATH = "job_kinds:KINDS"

@@ -7,9 +7,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from engine.errors import JobError
+from engine.execution.process_runner import open_runner, watched
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import JobKind, Run
-from engine.jobs.runner import open_runner, watched
 from engine.jobs.spec import JobProgress
 
 DEADLINE_S = 120

@@ -2,11 +2,11 @@
 
 import pytest
 
-from engine.data.campaign_spec import CampaignSpec, Entrant
-from engine.data.campaigns import Campaigns
-from engine.generation.request import GenerationRequest
-from engine.jobs.campaign_clips import file_missing
+from engine.jobs.handlers.campaign_clips import file_missing
 from engine.jobs.queue import JobQueue
+from engine.labelling.campaign_spec import CampaignSpec, Entrant
+from engine.labelling.campaigns import Campaigns
+from engine.request import GenerationRequest
 
 
 @pytest.fixture

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from engine.config.presets import load_train_preset
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
-from engine.data.clip_files import save_clip
-from engine.data.runs import list_runs
-from engine.data.store import ClipRecord, Store
-from engine.data.votes import Vote
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError, JobError
-from engine.jobs.checking import look_before
 from engine.jobs.context import JobContext
+from engine.jobs.handlers.preflight import look_before
 from engine.jobs.spec import PreflightConfig
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.votes import Vote
+from engine.runs.run import list_runs
+from engine.storage.clip_files import save_clip
+from engine.storage.library import ClipRecord, Store
+from engine.workspace import Workspace
 from rewards.clip import Clip
 
 SMALL = {

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.spreads import SpreadFolder
 from engine.errors import JobError
-from engine.jobs.executors import Done, Executor, Here, Spread, Task, Waiting
-from engine.jobs.ray_runner import ADDRESS
-from engine.jobs.resources import Resources
-from engine.jobs.runner import open_runner, under_way
+from engine.execution.batch_folder import SpreadFolder
+from engine.execution.executors import Done, Executor, Here, Spread, Task, Waiting
+from engine.execution.process_runner import open_runner, under_way
+from engine.execution.ray_jobs import ADDRESS
+from engine.execution.resources import Resources
 
 from .ray_cluster import Cluster, needs_ray
 
@@ -169,9 +169,9 @@ def test_actors_stay_from_one_map_to_the_next(
     program = """
 import signal, torch
 from engine.errors import JobError
-from engine.jobs.executors import Task
-from engine.jobs.ray_executors import RayActors
-from engine.jobs.resources import Resources
+from engine.execution.executors import Task
+from engine.execution.ray_executors import RayActors
+from engine.execution.resources import Resources
 handler = lambda *_: None
 signal.signal(signal.SIGTERM, handler)
 actors, task = RayActors(Resources(processes=2, cpus=0.5)), Task(opens="spread_tasks:open_counter")

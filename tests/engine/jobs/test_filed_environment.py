@@ -7,15 +7,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.data.store import Store, database_url
 from engine.errors import ConfigError, JobError
 from engine.hardware.environment import process_changes
-from engine.hardware.filing import RECORDED, changes_to, difference
-from engine.jobs.leases import Room
-from engine.jobs.local import ensure_worker, worker_state
-from engine.jobs.process import ProcessIdentity
+from engine.hardware.job_environment import RECORDED, changes_to, difference
+from engine.jobs.device_leases import Room
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
+from engine.jobs.worker_control import ensure_worker, worker_state
+from engine.process_identity import ProcessIdentity
+from engine.storage.library import Store, database_url
 
 KINDS_PATH = "job_kinds:KINDS"
 ME = ProcessIdentity.current()

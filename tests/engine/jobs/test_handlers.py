@@ -8,21 +8,21 @@ import threading
 import numpy as np
 import pytest
 
-from engine.data.adapters import AdapterCard, write_card
-from engine.data.clip_files import has_files, load_clip, remove_files
-from engine.data.locks import try_lock
-from engine.data.pictures import load_picture
 from engine.errors import ConfigError, MediaError, StoreError
-from engine.generation.request import GenerationRequest, GivenKeyframe, KeyframePlan
-from engine.generation.video_io import write_lossless
-from engine.generation.video_reader import read_video
-from engine.jobs import scoring
+from engine.files.locks import try_lock
 from engine.jobs.context import JobContext, WarmModel
+from engine.jobs.handlers import score
 from engine.jobs.kinds import KINDS, kind_of
-from engine.jobs.local import ensure_worker, release_worker, stop_worker, worker_state
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobProgress, JobSpec
 from engine.jobs.worker import Patience, Worker
+from engine.jobs.worker_control import ensure_worker, release_worker, stop_worker, worker_state
+from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan
+from engine.runs.adapters import AdapterCard, write_card
+from engine.storage.clip_files import has_files, load_clip, remove_files
+from engine.storage.images import load_picture
+from engine.video.reader import read_video
+from engine.video.writer import write_lossless
 from rewards.errors import RewardError
 
 
@@ -124,7 +124,7 @@ def test_the_same_request_gives_the_same_clip_and_a_damaged_one_is_made_again(co
 
 def test_closing_the_handler_keeps_what_was_finished(context, store, request_, monkeypatch):
     """Two takes that do not fit into one batch: the first is kept, the second is never begun."""
-    monkeypatch.setattr("engine.generation.generate.BATCH_PIXELS", 1)
+    monkeypatch.setattr("engine.generation.pipeline.BATCH_PIXELS", 1)
     first, second = request_.takes(2)
     run = kind_of("generate", KINDS).start(JobSpec.generate([first, second]).config, context)
     while next(run).step < 3:
@@ -163,7 +163,7 @@ def test_an_upload_stays_until_its_job_is_done(store, workspace, moving_square, 
         return [queue.get(job.id).status for job in jobs]
 
     with monkeypatch.context() as broken:
-        broken.setattr(scoring, "open_suite", refuse)
+        broken.setattr(score, "open_suite", refuse)
         assert served(JobSpec.score_file(upload, "", "tiny")) == ["failed"]
     assert upload.exists(), "the clip is imported, and the job can be filed again"
     assert served(*[JobSpec.score_file(upload, "", "tiny")] * 2) == ["done", "done"]
@@ -302,9 +302,9 @@ def test_what_cannot_work_is_refused_when_it_is_filed(store, spec, sentence):
 
 def test_filing_a_job_loads_no_torch(workspace):
     program = (
-        "import sys; from engine.data.store import Store; from engine.data.workspace import Workspace\n"
+        "import sys; from engine.storage.library import Store; from engine.workspace import Workspace\n"
         "from engine.jobs.queue import JobQueue; from engine.jobs.spec import JobSpec\n"
-        "from engine.generation.request import GenerationRequest\n"
+        "from engine.request import GenerationRequest\n"
         "JobQueue(Store(Workspace.from_env())).submit(JobSpec.generate([GenerationRequest(prompt='a')], 'mini'))\n"
         "sys.exit('torch' in sys.modules)"
     )

@@ -10,12 +10,12 @@ import psutil
 import pytest
 from sqlalchemy import select, update
 
-from engine.data.tables import JOBS, LEASES
-from engine.jobs.local import ensure_worker, keep_going, worker_state
-from engine.jobs.process import ProcessIdentity
+from engine.execution.process_runner import kept, open_runner
 from engine.jobs.queue import PROGRESS, JobQueue
-from engine.jobs.runner import kept, open_runner
 from engine.jobs.spec import Job, JobSpec
+from engine.jobs.worker_control import ensure_worker, keep_going, worker_state
+from engine.process_identity import ProcessIdentity
+from engine.storage.schema import JOBS, LEASES
 
 KINDS_PATH = "job_kinds:KINDS"
 PATIENT = (

@@ -10,15 +10,15 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from engine.data.tables import LEASES
+from engine.execution.resources import Resources
+from engine.hardware.device_visibility import narrowed, visible_names
 from engine.hardware.rocm import TorchBuild
-from engine.hardware.visible import narrowed, visible_names
-from engine.jobs import leases
-from engine.jobs.leases import PARTS, Need, Room
-from engine.jobs.process import ProcessIdentity
+from engine.jobs import device_leases
+from engine.jobs.device_leases import PARTS, Need, Room
 from engine.jobs.queue import JobQueue
-from engine.jobs.resources import Resources
 from engine.jobs.spec import JobSpec
+from engine.process_identity import ProcessIdentity
+from engine.storage.schema import LEASES
 
 ME = ProcessIdentity.current()
 CUDA = TorchBuild(version="2.11", hip="", cuda="12.8")
@@ -111,7 +111,7 @@ def test_the_table_itself_refuses_a_part_twice(queue, store):
     first, second = queue.submit(job("aside")), queue.submit(job("aside"))
     queue.claim(ME)
     with pytest.raises(Exception, match="failed") as refused, store.database.writing() as connection:
-        leases.hold(connection, second.id, ((0, 0),))
+        device_leases.hold(connection, second.id, ((0, 0),))
     assert isinstance(refused.value.__cause__, IntegrityError)
     assert {job_id for job_id, _ in held(queue)} == {first.id}
 
@@ -135,8 +135,8 @@ def test_pages_that_schedule_at_once_never_give_a_part_twice(queue, workspace):
     """Three processes claim, hold and finish jobs of a third of a device; the journal tells how many ran at a time."""
     filed = [queue.submit(job("aside", gpus=0.33)).id for _ in range(45)]
     program = (
-        "import sys, job_kinds; from engine.data.store import Store; from engine.data.workspace import Workspace\n"
-        "from engine.jobs.queue import JobQueue; from engine.jobs.process import ProcessIdentity\n"
+        "import sys, job_kinds; from engine.storage.library import Store; from engine.workspace import Workspace\n"
+        "from engine.jobs.queue import JobQueue; from engine.process_identity import ProcessIdentity\n"
         "queue = JobQueue(Store(Workspace.from_env()), job_kinds.KINDS); sys.stdin.read(1)\n"
         "mine = []\n"
         "while queue.list('queued', limit=1):\n"
@@ -165,7 +165,7 @@ def test_pages_that_schedule_at_once_never_give_a_part_twice(queue, workspace):
 def test_a_job_of_another_version_is_taken_so_that_it_can_fail_with_a_sentence(queue, store):
     from sqlalchemy import update
 
-    from engine.data.tables import JOBS
+    from engine.storage.schema import JOBS
 
     odd = queue.submit(job("aside"))
     with store.database.writing() as connection:
@@ -205,7 +205,7 @@ def test_a_process_is_kept_to_the_devices_that_its_job_holds():
 
 def test_what_is_set_aside_is_of_the_roomiest_devices():
     free = {0: [0, 1, 2], 1: list(range(PARTS)), 2: [5]}
-    leases.set_aside(Need(devices=1, parts=PARTS, inside=False), free)
+    device_leases.set_aside(Need(devices=1, parts=PARTS, inside=False), free)
     assert free == {0: [0, 1, 2], 1: [], 2: [5]}
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import event, func, select
 
-from app.desk import Desk
-from app.views import run_board
-from engine.data.store import Store, now
-from engine.data.tables import JOBS, JOURNAL
+from app.context import Desk
+from app.views.training import runs
 from engine.jobs.queue import JobQueue
+from engine.storage.library import Store, now
+from engine.storage.schema import JOBS, JOURNAL
 
 NUMBER = 5000
 
@@ -66,23 +66,23 @@ def test_only_one_kind_is_cancelled(full: JobQueue) -> None:
 def test_the_board_shows_the_next_jobs_and_says_how_many_wait(full: JobQueue, statements: list[str]) -> None:
     full.pause()
     desk = Desk(store=full.store, queue=full)
-    shown = run_board.board(desk)
-    assert [job["id"] for job in shown["jobs"]] == [f"{number:08x}" for number in range(run_board.SHOWN)]
-    assert [job["position"] for job in shown["jobs"]] == list(range(1, run_board.SHOWN + 1))
-    assert shown["waiting"] == NUMBER and shown["more"] == f"And {NUMBER - run_board.SHOWN:,} more that wait."
+    shown = runs.board(desk)
+    assert [job["id"] for job in shown["jobs"]] == [f"{number:08x}" for number in range(runs.SHOWN)]
+    assert [job["position"] for job in shown["jobs"]] == list(range(1, runs.SHOWN + 1))
+    assert shown["waiting"] == NUMBER and shown["more"] == f"And {NUMBER - runs.SHOWN:,} more that wait."
     assert len(statements) < 40
 
 
 def test_what_waits_for_a_device_asks_once_who_has_it(full: JobQueue, statements: list[str]) -> None:
     """Not once for each of the jobs that are shown."""
     from app.views.jobs import held_up
-    from engine.jobs.process import ProcessIdentity
+    from engine.process_identity import ProcessIdentity
 
     full.claim(ProcessIdentity.current())
     desk = Desk(store=full.store, queue=full)
-    jobs, _ = full.board(run_board.SHOWN)
+    jobs, _ = full.board(runs.SHOWN)
     statements.clear()
-    memory = run_board.Reasons(desk)
+    memory = runs.Reasons(desk)
     reasons = {memory.of(job) for job in jobs[2:]}
     assert reasons == {held_up(desk, jobs[2])}
     assert len(statements) < 10

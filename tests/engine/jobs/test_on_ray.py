@@ -9,22 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.cli import main
+from engine.cli.main import main
 from engine.config.presets import load_train_preset
-from engine.data.adapters import find_adapter
-from engine.data.locks import try_lock
-from engine.data.runs import Run
-from engine.data.store import Store
-from engine.generation.video_io import write_lossless
+from engine.execution.process_runner import ToldToEnd, kept, under_way
+from engine.execution.ray_jobs import ADDRESS
+from engine.execution.resources import Resources
+from engine.files.locks import try_lock
 from engine.jobs.context import JobContext
+from engine.jobs.handlers.run_actions import file_run, resume, run_state
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.queue import JobQueue
-from engine.jobs.ray_runner import ADDRESS
-from engine.jobs.resources import Resources
-from engine.jobs.runner import ToldToEnd, kept, under_way
-from engine.jobs.runs import file_run, resume, run_state
 from engine.jobs.spec import Job
 from engine.jobs.worker import Patience, Worker
+from engine.runs.adapters import find_adapter
+from engine.runs.run import Run
+from engine.storage.library import Store
+from engine.video.writer import write_lossless
 
 from .ray_cluster import Cluster, needs_ray
 
@@ -94,7 +94,7 @@ def newest(queue: JobQueue) -> Job:
 def test_a_training_goes_on_through_a_lost_worker_a_cancelled_job_and_a_dead_cluster(
     queue: JobQueue, run: Run, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.jobs.ray_runner.PATIENCE_S", 2.0)
+    monkeypatch.setattr("engine.execution.ray_jobs.PATIENCE_S", 2.0)
     with Cluster.started() as doomed:
         monkeypatch.setenv(ADDRESS, doomed.address)
         # The worker has to end: the Ray job goes on, and the next job for the run takes it up.

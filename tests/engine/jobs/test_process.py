@@ -4,7 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
-from engine.jobs.process import ProcessIdentity
+from engine.process_identity import ProcessIdentity
 
 
 def test_this_process_lives():

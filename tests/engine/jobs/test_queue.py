@@ -10,14 +10,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from engine.data.store import now
-from engine.data.tables import JOBS
 from engine.errors import Cancelled, ConfigError, JobError
-from engine.jobs import silence
-from engine.jobs.process import ProcessIdentity
+from engine.execution.resources import Resources
+from engine.jobs import heartbeat_age
 from engine.jobs.queue import SILENCE, JobQueue
-from engine.jobs.resources import Resources
 from engine.jobs.spec import JobProgress, JobSpec
+from engine.process_identity import ProcessIdentity
+from engine.storage.library import now
+from engine.storage.schema import JOBS
 
 ME = ProcessIdentity.current()
 DEAD = replace(ME, started_s=ME.started_s - 60)
@@ -204,7 +204,7 @@ def test_a_job_of_another_host_is_lost_when_it_falls_silent(queue, monkeypatch):
     age(queue, job.id)  # its clock and ours may differ by anything: only what we saw ourselves counts
     assert queue.reconcile() == []
     monotonic = time.monotonic
-    monkeypatch.setattr(silence.time, "monotonic", lambda: monotonic() + SILENCE.total_seconds() + 1)
+    monkeypatch.setattr(heartbeat_age.time, "monotonic", lambda: monotonic() + SILENCE.total_seconds() + 1)
     assert [lost.id for lost in queue.reconcile()] == [job.id]
 
 
@@ -215,7 +215,7 @@ def test_a_job_of_another_host_that_gives_signs_of_life_is_not_lost(queue, monke
     monotonic = time.monotonic
     for minutes in range(1, 9):
         age(queue, job.id, minutes)
-        monkeypatch.setattr(silence.time, "monotonic", lambda past=minutes: monotonic() + 60 * past)
+        monkeypatch.setattr(heartbeat_age.time, "monotonic", lambda past=minutes: monotonic() + 60 * past)
         assert queue.reconcile() == []
 
 
@@ -236,8 +236,8 @@ def test_claiming_processes_never_share_a_job(queue, workspace):
     """Three processes take sixty jobs; each job is taken once."""
     filed = [queue.submit(steps(number)).id for number in range(60)]
     program = (
-        "import sys, job_kinds; from engine.data.store import Store; from engine.data.workspace import Workspace\n"
-        "from engine.jobs.queue import JobQueue; from engine.jobs.process import ProcessIdentity\n"
+        "import sys, job_kinds; from engine.storage.library import Store; from engine.workspace import Workspace\n"
+        "from engine.jobs.queue import JobQueue; from engine.process_identity import ProcessIdentity\n"
         "queue = JobQueue(Store(Workspace.from_env()), job_kinds.KINDS); sys.stdin.read(1)\n"
         "while job := queue.claim(ProcessIdentity.current()):\n"
         "    print(job.id); queue.finish(job.id, 'done')\n"

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from engine.errors import JobError
-from engine.jobs.ray_runner import RayRunner
-from engine.jobs.resources import Resources
-from engine.jobs.runner import Handle, kept
+from engine.execution.process_runner import Handle, kept
+from engine.execution.ray_jobs import RayRunner
+from engine.execution.resources import Resources
 
 from .ray_cluster import needs_ray
 
@@ -70,7 +70,7 @@ def job(status: str, message: str = "") -> Answer:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setattr("engine.jobs.ray_runner.SUBMIT_WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr("engine.execution.ray_jobs.SUBMIT_WAITS_S", (0.0, 0.0))
     with Server() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import event
 
 from engine.errors import Cancelled
-from engine.jobs.process import ProcessIdentity
-from engine.jobs.reporting import Pace, Reporter
+from engine.jobs.heartbeat import Pace, Reporter
 from engine.jobs.spec import JobProgress, JobSpec
+from engine.process_identity import ProcessIdentity
 
 
 def step(number: int, phase: str = "denoise") -> JobProgress:

@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from engine.errors import ConfigError, JobError
-from engine.jobs.ray_runner import ADDRESS, RayRunner
-from engine.jobs.resources import Resources
-from engine.jobs.runner import Handle, Runner, keep, kept, open_runner, under_way
-from engine.jobs.slurm_runner import OPTIONS, SlurmRunner
+from engine.execution.process_runner import Handle, Runner, keep, kept, open_runner, under_way
+from engine.execution.ray_jobs import ADDRESS, RayRunner
+from engine.execution.resources import Resources
+from engine.execution.slurm import OPTIONS, SlurmRunner
 
 from .ray_cluster import Cluster, needs_ray
 
@@ -249,7 +249,7 @@ def test_several_processes_are_torchruns(
 
 
 def attendant(process: psutil.Process) -> psutil.Process:
-    return next(one for one in process.parents() if "engine.jobs.attendant" in one.cmdline())
+    return next(one for one in process.parents() if "engine.execution.supervisor" in one.cmdline())
 
 
 # ---- What only some can suffer
@@ -323,7 +323,7 @@ def test_a_process_is_found_though_who_started_it_could_not_write_it_down(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
-        cut.setattr("engine.jobs.local_runner.keep_local", interrupted)
+        cut.setattr("engine.execution.local.keep_local", interrupted)
         submit(runner, STEADY)
     until(lambda: kept(run_dir), "the process to tell who it is")
     found = under_way(run_dir)

@@ -12,25 +12,25 @@ from dataclasses import replace
 import pytest
 
 from engine.config.presets import load_train_preset
-from engine.data.adapters import AdapterCard, find_adapter, list_adapters, newest_of_runs, write_card
-from engine.data.checkpoint_series import CHECKPOINT
-from engine.data.findings import Alarm
-from engine.data.locks import try_lock
-from engine.data.runs import Run
-from engine.data.store import Store
 from engine.errors import Cancelled, ConfigError, JobError
-from engine.families.adapters import WEIGHTS_FILE
-from engine.generation.request import GenerationRequest
-from engine.jobs import trainee, training
+from engine.execution.process_runner import Handle, ToldToEnd, keep, open_runner, under_way, watched
+from engine.execution.resources import Resources
+from engine.families.lora import WEIGHTS_FILE
+from engine.files.locks import try_lock
 from engine.jobs.context import JobContext
+from engine.jobs.handlers import train, train_process
+from engine.jobs.handlers.run_actions import changed_copy, extend, file_run, resume, run_state, run_states
+from engine.jobs.handlers.train import publish
 from engine.jobs.kinds import KINDS, kind_of
-from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
-from engine.jobs.resources import Resources
-from engine.jobs.runner import Handle, ToldToEnd, keep, open_runner, under_way, watched
-from engine.jobs.runs import changed_copy, extend, file_run, resume, run_state, run_states
 from engine.jobs.spec import JobProgress, JobSpec, Status
-from engine.jobs.training import publish
+from engine.process_identity import ProcessIdentity
+from engine.request import GenerationRequest
+from engine.runs.adapters import AdapterCard, find_adapter, list_adapters, newest_of_runs, write_card
+from engine.runs.checkpoint_series import CHECKPOINT
+from engine.runs.results import Alarm
+from engine.runs.run import Run
+from engine.storage.library import Store
 
 STEPS = 40
 
@@ -173,7 +173,7 @@ def sleeper(run: Run, until: Callable[..., None]) -> Iterator[Handle]:
 def test_a_run_that_still_trains_is_watched_instead_of_started_again(
     queue: JobQueue, run: Run, sleeper: Handle, until: Callable[..., None]
 ) -> None:
-    runner, found = trainee.begin(run, JobContext(store=queue.store))
+    runner, found = train_process.begin(run, JobContext(store=queue.store))
     assert found == sleeper and runner.poll(found).state == "running"
     runner.cancel(found, 60)
     until(lambda: runner.poll(found).is_over, "the process to end")
@@ -228,9 +228,9 @@ def test_a_run_that_its_alarm_ended_did_not_fail(
         runner = open_runner("local")
         return runner, runner.submit(argv, env={}, cwd=run.folder, resources=Resources(), run_dir=run.folder)
 
-    monkeypatch.setattr(training, "begin", begun)
+    monkeypatch.setattr(train, "begin", begun)
     with pytest.raises(JobError, match=told) as end:
-        list(training.train_run(run, JobContext(store=queue.store, resources=Resources(processes=processes))))
+        list(train.train_run(run, JobContext(store=queue.store, resources=Resources(processes=processes))))
     assert isinstance(end.value, Cancelled) == (told != "failed")
 
 
@@ -302,7 +302,7 @@ def test_killing_a_training_job_ends_its_process(
 ) -> None:
     job = file_run(queue, run)
     queue.claim(ProcessIdentity.current())
-    assert trainee.kill(queue, job.id).status == "stopping"
+    assert train_process.kill(queue, job.id).status == "stopping"
     until(lambda: under_way(run.folder) is None, "the process to end")
     assert sleeper.attempt.exit_code() == -signal.SIGKILL
 
@@ -314,7 +314,7 @@ def test_killing_an_evaluation_leaves_the_runs_training_alone(
     worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     job = queue.claim(ProcessIdentity.of(worker.pid))
     assert job is not None
-    trainee.kill(queue, job.id)
+    train_process.kill(queue, job.id)
     assert worker.wait(30) == -signal.SIGKILL and under_way(run.folder) is not None
     assert [one.id for one in queue.reconcile()] == [job.id], "it is not taken for what goes on"
 
@@ -328,12 +328,12 @@ def test_killing_by_the_jobs_row_needs_no_run(
     queue.heartbeat(job.id, JobProgress(phase="train", handle=sleeper))
     found = queue.get(job.id).progress
     assert found is not None and found.handle == sleeper
-    trainee.kill(queue, job.id)
+    train_process.kill(queue, job.id)
     until(lambda: under_way(run.folder) is None, "the process to end")
 
 
 def test_killing_a_queued_job_cancels_it(queue: JobQueue, run: Run) -> None:
-    assert trainee.kill(queue, file_run(queue, run).id).status == "cancelled"
+    assert train_process.kill(queue, file_run(queue, run).id).status == "cancelled"
 
 
 def test_killing_another_job_ends_its_worker(queue: JobQueue) -> None:
@@ -343,7 +343,7 @@ def test_killing_another_job_ends_its_worker(queue: JobQueue) -> None:
         known = ProcessIdentity.of(worker.pid)
         assert known is not None
         queue.claim(known)
-        trainee.kill(queue, job.id)
+        train_process.kill(queue, job.id)
         worker.wait(20)
         [ended] = queue.reconcile()
         assert ended.status == "cancelled"

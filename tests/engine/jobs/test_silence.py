@@ -12,18 +12,18 @@ import psutil
 import pytest
 from sqlalchemy import update
 
-from engine.cli_jobs import where
-from engine.data import store as stores
-from engine.data.store import ClipFilter, ClipRecord, now
-from engine.data.tables import JOBS
-from engine.jobs import process as processes
-from engine.jobs import reporting, silence
-from engine.jobs.process import ProcessIdentity
+from engine import process_identity as processes
+from engine.cli.jobs import where
+from engine.jobs import heartbeat, heartbeat_age
+from engine.jobs.handlers.train_process import kill
+from engine.jobs.heartbeat_age import SILENT_S, is_silent, silent_s
+from engine.jobs.job_rows import filing_order
 from engine.jobs.queue import JobQueue
-from engine.jobs.rows import filing_order
-from engine.jobs.silence import SILENT_S, is_silent, silent_s
 from engine.jobs.spec import Job, JobProgress, JobSpec
-from engine.jobs.trainee import kill
+from engine.process_identity import ProcessIdentity
+from engine.storage import library as stores
+from engine.storage.library import ClipFilter, ClipRecord, now
+from engine.storage.schema import JOBS
 
 ME = ProcessIdentity.current()
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -54,7 +54,7 @@ def running(queue: JobQueue, eta_s: float = 56.0) -> Job:
 
 def let_pass(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monotonic = time.monotonic
-    monkeypatch.setattr(silence.time, "monotonic", lambda: monotonic() + seconds)
+    monkeypatch.setattr(heartbeat_age.time, "monotonic", lambda: monotonic() + seconds)
 
 
 def test_a_job_without_a_heartbeat_for_a_minute_is_silent(queue, monkeypatch):
@@ -149,7 +149,7 @@ def test_the_newest_report_is_the_one_that_was_written_last(store, monkeypatch, 
 
 @JUMPS
 def test_the_time_left_does_not_follow_the_clock(monkeypatch, jump):
-    pace = reporting.Pace()
+    pace = heartbeat.Pace()
     pace.timed(JobProgress(phase="p", step=0, of=4), time.monotonic())
     before = time.monotonic()
     set_clock(monkeypatch, jump)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.store import Store
 from engine.errors import ConfigError, JobError
-from engine.jobs import upkeep
 from engine.jobs.context import JobContext
+from engine.jobs.handlers import maintenance
 from engine.jobs.kinds import KINDS, Run, kind_of
-from engine.jobs.upkeep_spec import inspect_job, samples_job, weights_job
-from rewards import weights
+from engine.jobs.maintenance_configs import inspect_job, samples_job, weights_job
+from engine.storage.library import Store
 from rewards.errors import RewardUnavailable
+from rewards.weights import catalog
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_weights_are_fetched_and_progress_is_told(
         assert told.wait(60)
         return tmp_path / key
 
-    monkeypatch.setattr(weights, "resolve", resolve)
+    monkeypatch.setattr(catalog, "resolve", resolve)
     steps = start(weights_job("alexnet"))
     assert any(one.step == 10 and one.of == 20 for one in itertools.islice(steps, 20))
     told.set()
@@ -56,7 +56,7 @@ def test_a_download_that_fails_or_is_not_wanted_any_more(
     def fail(key: str, **_: object) -> Path:
         raise RewardUnavailable("The host does not answer.")
 
-    monkeypatch.setattr(weights, "resolve", fail)
+    monkeypatch.setattr(catalog, "resolve", fail)
     with pytest.raises(JobError, match="does not answer"):
         drain(start(weights_job("alexnet")))
 
@@ -69,7 +69,7 @@ def test_a_download_that_fails_or_is_not_wanted_any_more(
         finally:
             ended.set()
 
-    monkeypatch.setattr(weights, "resolve", endless)
+    monkeypatch.setattr(catalog, "resolve", endless)
     steps = start(weights_job("alexnet"))
     next(steps)
     steps.close()
@@ -77,7 +77,7 @@ def test_a_download_that_fails_or_is_not_wanted_any_more(
 
 
 def test_weights_that_nobody_can_fetch_are_refused_at_once() -> None:
-    by_hand = next(key for key, one in weights.WEIGHTS.items() if not one.source.downloadable)
+    by_hand = next(key for key, one in catalog.WEIGHTS.items() if not one.source.downloadable)
     for key, message in ((by_hand, "cannot be downloaded"), ("alexnett", "Did you mean 'alexnet'")):
         with pytest.raises(ConfigError, match=message):
             kind_of("weights", KINDS).read(weights_job(key).config)
@@ -92,9 +92,9 @@ def test_what_pytorch_finds(start: Callable[..., Run], monkeypatch: pytest.Monke
 
 def test_a_probe_that_fails_is_an_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAILIES_DEVICE", "cuda:99")
-    assert "DAILIES_DEVICE=cuda:99" in str(upkeep.ask("attention", store.workspace)["problem"])
-    monkeypatch.setattr(upkeep, "PROBE_S", 0.01)
-    assert "did not answer" in str(upkeep.ask("attention", store.workspace)["problem"])
+    assert "DAILIES_DEVICE=cuda:99" in str(maintenance.ask("attention", store.workspace)["problem"])
+    monkeypatch.setattr(maintenance, "PROBE_S", 0.01)
+    assert "did not answer" in str(maintenance.ask("attention", store.workspace)["problem"])
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -104,9 +104,9 @@ def test_a_download_that_fails_unforeseen_fails_the_job(
     def broken(*_: object, **__: object) -> None:
         raise ValueError("the hub answered nonsense")
 
-    monkeypatch.setattr(weights, "resolve", broken)
+    monkeypatch.setattr(catalog, "resolve", broken)
     with pytest.raises(JobError, match="broke off without a word"):
-        drain(start(weights_job(next(key for key, one in weights.WEIGHTS.items() if one.source.downloadable))))
+        drain(start(weights_job(next(key for key, one in catalog.WEIGHTS.items() if one.source.downloadable))))
 
 
 def test_samples_of_a_run_that_has_none(start: Callable[..., Run]) -> None:

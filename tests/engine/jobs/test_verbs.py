@@ -2,12 +2,12 @@
 
 import pytest
 
-from engine.data.store import Store
 from engine.errors import JobError
-from engine.generation.request import GenerationRequest
-from engine.jobs.process import ProcessIdentity
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import Job, JobSpec
+from engine.process_identity import ProcessIdentity
+from engine.request import GenerationRequest
+from engine.storage.library import Store
 
 
 @pytest.fixture

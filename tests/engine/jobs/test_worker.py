@@ -10,9 +10,12 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from engine.data.locks import try_lock
 from engine.errors import JobError
-from engine.jobs.local import (
+from engine.files.locks import try_lock
+from engine.jobs.queue import JobQueue
+from engine.jobs.spec import JobSpec
+from engine.jobs.worker import Patience, Worker, main
+from engine.jobs.worker_control import (
     WorkerState,
     ensure_worker,
     keep_going,
@@ -21,10 +24,7 @@ from engine.jobs.local import (
     worker_state,
     write_state,
 )
-from engine.jobs.process import ProcessIdentity
-from engine.jobs.queue import JobQueue
-from engine.jobs.spec import JobSpec
-from engine.jobs.worker import Patience, Worker, main
+from engine.process_identity import ProcessIdentity
 
 KINDS_PATH = "job_kinds:KINDS"
 
@@ -73,7 +73,7 @@ def test_killing_the_page_and_its_whole_group_leaves_the_worker_at_work(queue, w
     """The page is a process that files a job and starts the worker; SIGKILL takes it and its process group."""
     job = queue.submit(steps(hold=hold))
     program = (
-        "from engine.data.workspace import Workspace; from engine.jobs.local import ensure_worker\n"
+        "from engine.workspace import Workspace; from engine.jobs.worker_control import ensure_worker\n"
         f"assert ensure_worker(Workspace.from_env(), kinds='{KINDS_PATH}'); print('started', flush=True); input()"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -90,7 +90,7 @@ def test_killing_the_page_and_its_whole_group_leaves_the_worker_at_work(queue, w
 
 def test_starters_at_once_start_one_worker(queue, workspace, until):
     program = (
-        "import sys; from engine.data.workspace import Workspace; from engine.jobs.local import ensure_worker\n"
+        "import sys; from engine.workspace import Workspace; from engine.jobs.worker_control import ensure_worker\n"
         f"sys.stdin.read(1); print(ensure_worker(Workspace.from_env(), kinds='{KINDS_PATH}'))"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -246,7 +246,7 @@ def test_the_end_of_a_job_is_written_when_the_database_lets_it(workspace, kinds,
     """Somebody holds the write lock while the job ends; the worker tries again until it is free."""
     import sqlite3
 
-    from engine.data.store import Store
+    from engine.storage.library import Store
 
     store = Store(workspace, busy_timeout_s=0.05)
     queue = JobQueue(store, kinds)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.mini import stills, train_captioner, train_clip, train_similarity, world
-from rewards.captions import Captioner, Similarity
-from rewards.open_clip_net import OpenClip
+from engine.mini import world
+from rewards.networks.captions import Captioner, Similarity
+from rewards.networks.open_clip_model import OpenClip
+from tools.mini import stills, train_captioner, train_clip, train_similarity
 
 RED_STAR = world.Subject("star", "red", "medium", 32.0, 32.0)
 BLUE_BALL = world.Subject("circle", "blue", "small", 16.0, 16.0)

@@ -14,7 +14,8 @@ from diffusers import AutoencoderKLLTXVideo, LTXPipeline
 from safetensors.torch import load_file
 
 from engine.errors import TrainingError
-from engine.mini import autoencoder, latents, text, train, world
+from engine.mini import world
+from tools.mini import autoencoder, latents, text, train
 
 # Under autocast the gains of LTX's norms stay float32, which torch remarks on.
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")

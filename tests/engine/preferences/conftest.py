@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.data.store import now
-from engine.data.votes import StoredVote, Vote
-from engine.preferences.bradley_terry import Strengths
-from engine.preferences.ranking import Contests
+from engine.labelling.stats.bradley_terry import Strengths
+from engine.labelling.stats.ranking import Contests
+from engine.labelling.votes import StoredVote, Vote
+from engine.storage.library import now
 
 NOW = now()
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from engine.preferences.bradley_terry import Meetings, Strengths, covariance, refit
-from engine.preferences.choosing import Candidate, dissent_first, reward_differences, uncertain_first
+from engine.labelling.stats.bradley_terry import Meetings, Strengths, covariance, refit
+from engine.labelling.stats.pair_selection import Candidate, dissent_first, reward_differences, uncertain_first
 
 SIZE, STRENGTHS = 8, np.linspace(-3, 3, 8)
 

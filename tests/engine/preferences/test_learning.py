@@ -5,10 +5,10 @@ import pytest
 
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
-from engine.preferences.against_rewards import against_rewards, scores_of
-from engine.preferences.learned import learn_mix, save_mix
-from engine.preferences.opinions import opinions
-from engine.preferences.pairs import preference_pairs
+from engine.labelling.preference_pairs import preference_pairs
+from engine.labelling.stats.learned_mix import learn_mix, save_mix
+from engine.labelling.stats.reward_agreement import against_rewards, scores_of
+from engine.labelling.vote_tallies import opinions
 from rewards.mix import read_mix
 
 WEIGHTS = {"seam": 0.6, "t_lpips": 0.4, "aesthetic": 0.0}

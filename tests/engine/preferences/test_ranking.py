@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.preferences.bradley_terry import Meetings, Strengths, covariance, fit, newman, refit
-from engine.preferences.intervals import PairCounts, deviations
-from engine.preferences.ranking import contests, meet, rank
+from engine.labelling.stats.bradley_terry import Meetings, Strengths, covariance, fit, newman, refit
+from engine.labelling.stats.ranking import contests, meet, rank
+from engine.labelling.stats.ranking_bootstrap import PairCounts, deviations
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "calibration"))
 import ranking_coverage

@@ -10,18 +10,18 @@ from itertools import count
 import numpy as np
 import pytest
 
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaign, Campaigns
-from engine.data.clip_files import FILES
-from engine.data.store import ClipRecord, Store
-from engine.data.votes import StoredVote, Vote
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaign, Campaigns
+from engine.labelling.stats.agreement import agreement
+from engine.labelling.stats.bradley_terry import fit
+from engine.labelling.stats.ranking import contests, rank
+from engine.labelling.stats.ranking_bootstrap import deviations, pair_counts
+from engine.labelling.votes import StoredVote, Vote
 from engine.mini import world
 from engine.mini.judge import judge
 from engine.mini.labeller import SimulatedLabeller
-from engine.preferences.agreement import agreement
-from engine.preferences.bradley_terry import fit
-from engine.preferences.intervals import deviations, pair_counts
-from engine.preferences.ranking import contests, rank
+from engine.storage.clip_files import FILES
+from engine.storage.library import ClipRecord, Store
 
 WRONG = (0.02, 0.16, 0.3, 0.45, 0.6)  # how often an entrant gets a thing wrong that was asked for
 SIDEWAYS = ("left", "right", "up", "down")
@@ -66,7 +66,7 @@ def studio(workspace, monkeypatch) -> Iterator[Callable[[int, int], tuple[Campai
     """
     store = Store(workspace)
     numbers = count()
-    monkeypatch.setattr("engine.data.campaigns._new_id", lambda key=None: f"c{next(numbers):07x}")
+    monkeypatch.setattr("engine.labelling.campaigns._new_id", lambda key=None: f"c{next(numbers):07x}")
 
     def make(prompts: int, seed: int) -> tuple[Campaigns, Score]:
         rng, seen = np.random.default_rng(seed), dict[str, float]()

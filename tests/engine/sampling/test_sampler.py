@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from engine.generation.request import GenerationRequest
+from engine.request import GenerationRequest
 from engine.sampling.sampler import DenoiseStep, denoise, guided_prediction
-from engine.sampling.schedule import sigmas_for
-from engine.sampling.step import Form, ode_step, sde_step
+from engine.sampling.schedules import sigmas_for
+from engine.sampling.steps import Form, ode_step, sde_step
 from engine.seeds import generator_for
 
 PROMPTS = ["a red circle moving right", "the blue star over a meadow"]

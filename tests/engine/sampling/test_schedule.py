@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import FamilyError
-from engine.sampling.schedule import flow_timesteps, nearest_timesteps, noise_table, num_tokens, shift_mu, sigmas_for
+from engine.sampling.schedules import flow_timesteps, nearest_timesteps, noise_table, num_tokens, shift_mu, sigmas_for
 
 FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "_diffusers_version": "0.42.1"}
 DYNAMIC = {**FLOW, "use_dynamic_shifting": True, "base_shift": 0.95, "max_shift": 2.05, "shift_terminal": 0.1}

@@ -6,9 +6,9 @@ import pytest
 
 from engine.config.presets import load_model_preset, preset_keys
 from engine.errors import FamilyError
-from engine.families import family_spec
-from engine.sampling.schedule import sigmas_for
+from engine.families.registry import family_spec
 from engine.sampling.scheduler_settings import EFFECTIVE, check_settings
+from engine.sampling.schedules import sigmas_for
 
 UNIPC = {
     "_class_name": "UniPCMultistepScheduler",

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from engine.families.base import Conditioning, FamilySpec, Prediction
-from engine.sampling.noising import clean_and_noise, noised, prediction_of
+from engine.model_spec import Conditioning, FamilySpec, Prediction
+from engine.sampling.forward_process import clean_and_noise, noised, prediction_of
 from engine.sampling.sampler import denoise
-from engine.sampling.schedule import sigmas_for
-from engine.sampling.step import (
+from engine.sampling.schedules import sigmas_for
+from engine.sampling.steps import (
     ODE_STEPS,
     Form,
     StepFunction,

@@ -7,13 +7,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from engine.data.campaigns import Campaigns
-from engine.data.store import Store
-from engine.data.tours import Journal, TourFiles
-from engine.data.workspace import Workspace
-from engine.preferences.agreement import LabellerQuality, agreement
-from engine.preferences.ranking import contests, rank
-from engine.training.intervals import change_interval, mean_interval
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.stats.agreement import LabellerQuality, agreement
+from engine.labelling.stats.ranking import contests, rank
+from engine.storage.library import Store
+from engine.training.evaluation.intervals import change_interval, mean_interval
+from engine.workspace import Workspace
+from examples.tour.state import Journal, TourFiles
 
 
 @dataclass

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.tours import TourSize, load_tour
-from engine.data.campaigns import Campaigns
-from engine.data.store import Store
-from engine.data.tours import TourFiles
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError
-from engine.tour import driving
-from engine.tour.report import write_report
-from engine.tour.steps import STEPS
+from engine.labelling.campaigns import Campaigns
+from engine.storage.library import Store
+from engine.workspace import Workspace
+from examples.tour import driving
+from examples.tour.report import write_report
+from examples.tour.settings import TourSize, load_tour
+from examples.tour.state import TourFiles
+from examples.tour.steps import STEPS
 
 from .report_read_again import Page, Toured, Views, resolve
 

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.data.campaigns import Campaigns
-from engine.data.curricula import list_curricula
-from engine.data.runs import list_runs
-from engine.data.store import Store
-from engine.data.tours import Journal, TourFiles
-from engine.data.workspace import Workspace
-from engine.generation.video_reader import read_video
-from engine.tour.report import write_report
-from engine.tour.steps import STEPS
+from engine.labelling.campaigns import Campaigns
+from engine.runs.curriculum_state import list_curricula
+from engine.runs.run import list_runs
+from engine.storage.library import Store
+from engine.video.reader import read_video
+from engine.workspace import Workspace
+from examples.tour.report import write_report
+from examples.tour.state import Journal, TourFiles
+from examples.tour.steps import STEPS
 
 from .report_read_again import Page, Toured, Views, resolve
 
@@ -35,7 +35,7 @@ def start(python: str, root: Path, workspace: Path, log: Path) -> "subprocess.Po
     environment = {**os.environ, "DAILIES_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
     environment.pop("DAILIES_PRESETS", None)
     with log.open("ab") as out:
-        command = [python, "-m", "engine.tour", "--short", "--workspace", str(workspace)]
+        command = [python, "-m", "examples.tour", "--short", "--workspace", str(workspace)]
         return subprocess.Popen(command, cwd=root, env=environment, stdout=out, stderr=out)
 
 
@@ -162,7 +162,7 @@ def test_there_are_no_clips_but_those_that_were_asked_for(toured: Toured, tour_s
 
 
 def test_another_size_is_refused_in_one_sentence(toured: Toured, root: Path, python: str) -> None:
-    command = [python, "-m", "engine.tour", "--workspace", str(toured.workspace.root)]
+    command = [python, "-m", "examples.tour", "--workspace", str(toured.workspace.root)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 2
     assert "holds a tour of the size 'short', but 'full' was asked for" in done.stderr

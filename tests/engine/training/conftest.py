@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.data.workspace import Workspace
+from engine.workspace import Workspace
 
 PRESET = """
 title = "Tiny NFT"

@@ -19,13 +19,13 @@ from torch.distributed.tensor import DTensor
 
 from engine.families.ltx import LTXFamily
 from engine.families.wan import WanFamily
-from engine.training.config import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
-from engine.training.distill_trainer import VideoDistillTrainer
-from engine.training.distributed import is_first, rank, together, world_size
-from engine.training.distributed_checkpoint import whole_weights
-from engine.training.dpo_trainer import VideoDPOTrainer
-from engine.training.grpo_trainer import VideoGRPOTrainer
-from engine.training.nft_trainer import VideoNFTTrainer
+from engine.training.distributed.checkpoint import whole_weights
+from engine.training.distributed.process_group import is_first, rank, together, world_size
+from engine.training.trainer_settings import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.trainers.distill import VideoDistillTrainer
+from engine.training.trainers.dpo import VideoDPOTrainer
+from engine.training.trainers.grpo import VideoGRPOTrainer
+from engine.training.trainers.nft import VideoNFTTrainer
 from rewards.clip import Clip
 
 SHAPE: dict[str, Any] = {"num_frames": 9, "width": 32, "height": 32, "fps": 8.0, "num_steps": 3, "guidance": 1.0}

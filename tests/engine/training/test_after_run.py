@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from engine.cli import main
+from engine.cli.main import main
 from engine.config.presets import load_train_preset
-from engine.data.adapters import AdapterCard, write_card
-from engine.data.curricula import list_curricula
-from engine.data.findings import Alarm
-from engine.data.runs import Run
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError
-from engine.generation.request import GenerationRequest
-from engine.jobs.training import publish
-from engine.training import watchdog
-from engine.training.launch import build_trainer
-from engine.training.run import Recorder, train
+from engine.jobs.handlers.train import publish
+from engine.request import GenerationRequest
+from engine.runs.adapters import AdapterCard, write_card
+from engine.runs.curriculum_state import list_curricula
+from engine.runs.results import Alarm
+from engine.runs.run import Run
+from engine.training.build import build_trainer
+from engine.training.evaluation import alarm_callback
+from engine.training.main import Recorder, train
+from engine.workspace import Workspace
 
 PRESET = """
 title = "Tiny NFT"
@@ -167,7 +167,9 @@ def test_a_roll_back_finds_what_was_good_however_few_checkpoints_are_kept(
     new_run: NewRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alarm = Alarm(step=6, name="motion", sentence="So.", value=0.1, limit=0.6)
-    monkeypatch.setattr(watchdog, "alarms_of", lambda looks, settings, planned: [alarm] if looks[-1].step == 6 else [])
+    monkeypatch.setattr(
+        alarm_callback, "alarms_of", lambda looks, settings, planned: [alarm] if looks[-1].step == 6 else []
+    )
     run = new_run(alarms={"action": "roll_back", "every": 3}, settings={"save_total_limit": 2})
     assert not trained(run)
     assert last_step(run) == 3
@@ -177,7 +179,7 @@ def test_a_suspicion_is_looked_at_more_closely(new_run: NewRun) -> None:
     """On as many prompts again, with the base's clips of them made once; they are not what every look is of."""
     run = new_run()
     trainer = build_trainer(run.preset(), run)
-    dog = watchdog.Watchdog(trainer, run, run.preset())
+    dog = alarm_callback.Watchdog(trainer, run, run.preset())
     first = dog.look(0, base=True)
     base, now = dog._with_more(first, dog.look(2))
     again, _ = dog._with_more(first, dog.look(4))
@@ -192,7 +194,7 @@ def test_a_closer_look_has_other_prompts_or_other_takes(new_run: NewRun) -> None
     template = GenerationRequest(prompt="-", num_frames=9, width=32, height=32)
     for count, others in ((8, True), (10_000, False)):
         settings = preset.alarms.model_copy(update={"prompts": count})
-        first, more = watchdog.watched_requests(template, preset.model_copy(update={"alarms": settings}))
+        first, more = alarm_callback.watched_requests(template, preset.model_copy(update={"alarms": settings}))
         assert len(first) == len(more) and not {one.seed for one in first} & {one.seed for one in more}
         assert ({one.prompt for one in first} != {one.prompt for one in more}) == others
 
@@ -251,8 +253,8 @@ def test_a_run_is_evaluated_exported_and_gone_on_from(
 
 
 def test_a_card_says_how_generate_begins(workspace: Workspace, tiny_model: str) -> None:
-    from engine.cli import build_parser
-    from engine.cli_generate import read_requests
+    from engine.cli.generate import read_requests
+    from engine.cli.main import build_parser
 
     folder = workspace.adapters / "quick"
     folder.mkdir(parents=True)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config.alarms import AlarmSettings
-from engine.training.alarms import Look, alarms_of, suspected
-from engine.training.intervals import (
+from engine.config.alarm_settings import AlarmSettings
+from engine.training.evaluation.alarms import Look, alarms_of, suspected
+from engine.training.evaluation.intervals import (
     LEAST_SPREAD,
     change_interval,
     joint_change_interval,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from engine.training.config import VideoNFTConfig
-from engine.training.nft_trainer import VideoNFTTrainer
+from engine.training.trainer_settings import VideoNFTConfig
+from engine.training.trainers.nft import VideoNFTTrainer
 from engine.training.weights import average_decay, trainable
 from rewards.clip import Clip
 

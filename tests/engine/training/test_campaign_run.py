@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from engine.config.presets import load_train_preset
-from engine.data.campaign_spec import CampaignSpec
-from engine.data.campaigns import Campaigns
-from engine.data.clip_files import save_clip
-from engine.data.store import ClipRecord
-from engine.data.votes import Vote
-from engine.preferences.lineage import create_run, read_lineage
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.run_dataset import create_run, read_lineage
+from engine.labelling.votes import Vote
+from engine.storage.clip_files import save_clip
+from engine.storage.library import ClipRecord
 from rewards.clip import Clip
 
 
@@ -35,7 +35,7 @@ def campaign_id(store):
 
 
 def test_a_run_on_a_campaign_trains_on_its_pairs(store, campaign_id, tiny_model):
-    from engine.training.launch import build_trainer
+    from engine.training.build import build_trainer
 
     changes = {"algorithm": "dpo", "model": tiny_model, "campaign": campaign_id, "mix": None, "prompts": None}
     settings = {"max_steps": 2, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1, "lora_rank": 2}

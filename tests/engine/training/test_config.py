@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from engine.errors import ConfigError
-from engine.training.config import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
-from engine.training.launch import build_config
+from engine.training.build import build_config
+from engine.training.trainer_settings import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 
 CONFIGS = {"dpo": VideoDPOConfig, "grpo": VideoGRPOConfig, "nft": VideoNFTConfig, "distill": VideoDistillConfig}
 

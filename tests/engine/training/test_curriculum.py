@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config.curricula import Condition, CurriculumPreset, Gate, Stage
+from engine.config.curriculum_preset import Condition, CurriculumPreset, Gate, Stage
 from engine.config.presets import load_curriculum, preset_keys
-from engine.data.curricula import Curriculum, CurriculumState, GateResult, list_curricula
-from engine.data.findings import Interval
-from engine.data.store import Store
-from engine.data.workspace import Workspace
 from engine.errors import Cancelled, ConfigError, StoreError
-from engine.jobs import curriculum as driver
 from engine.jobs.context import JobContext
+from engine.jobs.handlers import curriculum as driver
 from engine.jobs.spec import CurriculumConfig
+from engine.runs.curriculum_state import Curriculum, CurriculumState, GateResult, list_curricula
+from engine.runs.results import Interval
+from engine.storage.library import Store
 from engine.training.curriculum import begin_attempt, conclude, judge_gate, never, tries_of, verdict_of
-from engine.training.intervals import change_interval, over_looks
+from engine.training.evaluation.intervals import change_interval, over_looks
+from engine.workspace import Workspace
 
 number = st.floats(-2, 2, allow_nan=False)
 
@@ -252,7 +252,7 @@ def test_no_shipped_gate_asks_what_is_always_so() -> None:
 
 
 def test_every_shipped_curriculum_is_whole() -> None:
-    from engine.jobs.curriculum import recipe_of
+    from engine.jobs.handlers.curriculum import recipe_of
 
     keys = preset_keys("curricula")
     assert keys

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from engine.config.settings import FILE, Setting, settings_of
+from engine.config.form_settings import FILE, Setting, settings_of
 from engine.errors import ConfigError
-from engine.training.describe import described, row_of
-from engine.training.launch import ALGORITHMS, import_path
+from engine.training.build import ALGORITHMS, import_path
+from tools.docs.trainer_settings import described, row_of
 
 
 def test_the_table_of_settings_is_current() -> None:

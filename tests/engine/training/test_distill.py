@@ -9,9 +9,9 @@ import torch
 
 from engine.errors import ConfigError
 from engine.seeds import generator_for
-from engine.training.config import VideoDistillConfig
-from engine.training.distill_trainer import VideoDistillTrainer
-from engine.training.rollout import roll_out
+from engine.training.rollout.rollouts import roll_out
+from engine.training.trainer_settings import VideoDistillConfig
+from engine.training.trainers.distill import VideoDistillTrainer
 from engine.training.weights import trainable
 
 PROMPTS = ["a red circle moving left", "a blue square", "the green star", "a circle over the meadow"]
@@ -51,7 +51,7 @@ def distance(trainer: VideoDistillTrainer) -> float:
 
 
 def test_levels_of_the_teacher_pass_through_the_students(open_tiny: Open, tmp_path: Path) -> None:
-    from engine.sampling.schedule import sigmas_for
+    from engine.sampling.schedules import sigmas_for
 
     trainer = make(open_tiny(), tmp_path)
     levels = trainer.levels(trainer.template)

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.errors import TrainingError
-from engine.families.adapters import save_adapter
-from engine.training.distributed_checkpoint import load_weights
+from engine.families.lora import save_adapter
+from engine.training.distributed.checkpoint import load_weights
 from engine.training.weights import ADAPTER, make_trainable
 
 from .ranks import ACCELERATE_FSDP, DPO, FLOAT32_SUMS, PLAIN_STEPS, difference, job, launch, run_here, told, weights

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from engine.cli import main
-from engine.data.adapters import find_adapter
-from engine.data.runs import Run, list_runs
-from engine.data.workspace import Workspace
+from engine.cli.main import main
+from engine.runs.adapters import find_adapter
+from engine.runs.run import Run, list_runs
+from engine.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(1200)
 

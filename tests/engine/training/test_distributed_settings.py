@@ -12,12 +12,12 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils.launch import prepare_multi_gpu_env
 
 from engine.config.presets import load_train_preset
-from engine.data.publishing import publish_folder
 from engine.errors import ConfigError, TrainingError
-from engine.hardware.forecast import forecast
-from engine.training.config import VideoDPOConfig
-from engine.training.distributed_sharding import Sharding, check_sharded, unseen
-from engine.training.dpo_trainer import VideoDPOTrainer
+from engine.estimation.run_estimate import forecast
+from engine.files.atomic import publish_folder
+from engine.training.distributed.sharding import Sharding, check_sharded, unseen
+from engine.training.trainer_settings import VideoDPOConfig
+from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.weights import make_trainable
 
 FILES = {"fsdp_1x8": 8, "fsdp_nx8": 16, "replicated_1x8": 8}

@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from engine.config.presets import load_train_preset
-from engine.data.runs import Run
-from engine.data.workspace import Workspace
 from engine.errors import TrainingError
-from engine.training.config import VideoNFTConfig
-from engine.training.nft_trainer import VideoNFTTrainer
-from engine.training.run import FAILED, Recorder, memory_full, train_here
+from engine.runs.run import Run
+from engine.training.main import FAILED, Recorder, memory_full, train_here
+from engine.training.trainer_settings import VideoNFTConfig
+from engine.training.trainers.nft import VideoNFTTrainer
+from engine.workspace import Workspace
 
 
 def brightness(prompts: Sequence[str], completions: Sequence[Any], **_: Any) -> list[float]:
@@ -101,7 +101,7 @@ def test_full_memory_is_one_sentence_with_the_forecast_and_what_to_lower(
             torch.empty(2**50)  # no machine has it: torch's own error
 
     run = Run.create(space, load_train_preset(preset, {"settings": {"max_steps": 2}}))
-    monkeypatch.setattr("engine.training.run.Recorder", Hungry)
+    monkeypatch.setattr("engine.training.main.Recorder", Hungry)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setenv("DAILIES_TRACKIO", "0")
     assert train_here(run) == FAILED

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from engine.training.config import VideoNFTConfig
-from engine.training.nft_trainer import VideoNFTTrainer
-from engine.training.online import Batch
+from engine.training.trainer_settings import VideoNFTConfig
+from engine.training.trainers.nft import VideoNFTTrainer
+from engine.training.trainers.online import Batch
 from engine.training.weights import trainable
 from rewards.clip import Clip
 

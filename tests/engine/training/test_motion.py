@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from engine.training.motion import motion_of, pay_for_motion
+from engine.training.evaluation.motion import motion_of, pay_for_motion
 from rewards.clip import Clip
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.generation.request import GenerationRequest
-from engine.training.config import VideoGRPOConfig, VideoNFTConfig
-from engine.training.grpo_trainer import VideoGRPOTrainer
-from engine.training.nft_trainer import VideoNFTTrainer
-from engine.training.rollout import roll_out
+from engine.request import GenerationRequest
+from engine.training.rollout.rollouts import roll_out
+from engine.training.trainer_settings import VideoGRPOConfig, VideoNFTConfig
+from engine.training.trainers.grpo import VideoGRPOTrainer
+from engine.training.trainers.nft import VideoNFTTrainer
 from rewards.clip import Clip
 
 TRAINED = ["a circle moving right on a white background", "a square standing still on a white background"]

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.data.videodpo import read_preference_data
 from engine.errors import ConfigError
-from engine.generation.request import GenerationRequest
-from engine.generation.video_reader import read_lossless
-from engine.training.own_pairs import best_and_worst, make_pairs
+from engine.labelling.preference_formats import read_preference_data
+from engine.request import GenerationRequest
+from engine.training.data.reward_pairs import best_and_worst, make_pairs
+from engine.video.reader import read_lossless
 from rewards.clip import Clip
 
 TEMPLATE = GenerationRequest(prompt="-", num_frames=9, width=32, height=32, num_steps=2, guidance=1.0)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from engine.errors import ConfigError, TrainingError
-from engine.generation.video_io import write_lossless, write_mp4
-from engine.training.config import VideoDPOConfig
-from engine.training.dpo_trainer import VideoDPOTrainer
-from engine.training.pairs import LatentPairs, resample
+from engine.training.data.pair_latents import LatentPairs, resample
+from engine.training.trainer_settings import VideoDPOConfig
+from engine.training.trainers.dpo import VideoDPOTrainer
+from engine.video.writer import write_lossless, write_mp4
 
 
 def row(prompt: str, frames: int) -> dict[str, Any]:

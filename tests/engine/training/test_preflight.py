@@ -11,13 +11,13 @@ import torch
 
 from engine.config.presets import load_model_preset
 from engine.errors import TrainingError
-from engine.families import open_model
-from engine.training.config import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
-from engine.training.dpo_trainer import VideoDPOTrainer
-from engine.training.grpo_trainer import VideoGRPOTrainer
-from engine.training.motion import motion_of
-from engine.training.nft_trainer import VideoNFTTrainer
-from engine.training.preflight import Verdict, preflight, refuse
+from engine.families.registry import open_model
+from engine.training.evaluation.motion import motion_of
+from engine.training.evaluation.preflight import Verdict, preflight, refuse
+from engine.training.trainer_settings import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.trainers.dpo import VideoDPOTrainer
+from engine.training.trainers.grpo import VideoGRPOTrainer
+from engine.training.trainers.nft import VideoNFTTrainer
 from engine.training.weights import trainable
 
 PROMPTS = ["a red circle moving left", "a blue square"]

@@ -8,11 +8,11 @@ import pytest
 from torch import Tensor
 
 from engine.errors import ConfigError, TrainingError
-from engine.sampling import step as steps
-from engine.sampling.step import Step, gaussian_log_prob, ode_step
-from engine.training.config import VideoGRPOConfig
-from engine.training.grpo_trainer import VideoGRPOTrainer
-from engine.training.preflight import Verdict, preflight
+from engine.sampling import steps as steps
+from engine.sampling.steps import Step, gaussian_log_prob, ode_step
+from engine.training.evaluation.preflight import Verdict, preflight
+from engine.training.trainer_settings import VideoGRPOConfig
+from engine.training.trainers.grpo import VideoGRPOTrainer
 
 WAN = {
     "_class_name": "UniPCMultistepScheduler",

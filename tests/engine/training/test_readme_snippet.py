@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engine.config.presets import load_preset
-from engine.training import config, dpo_trainer, grpo_trainer
+from engine.training import trainer_settings
+from engine.training.trainers import dpo, grpo
 from rewards import as_reward_funcs
 
 README = Path(__file__).parents[3] / "README.md"
@@ -26,7 +27,7 @@ def test_the_lines_run(tiny_model: str, tmp_path: Path, monkeypatch: pytest.Monk
     size = (2, shape.num_frames, shape.height, shape.width, 3)
     better, worse = np.random.default_rng(0).integers(0, 255, size, dtype=np.uint8)
     names = {
-        **vars(config), **vars(dpo_trainer), **vars(grpo_trainer), "as_reward_funcs": as_reward_funcs,
+        **vars(trainer_settings), **vars(dpo), **vars(grpo), "as_reward_funcs": as_reward_funcs,
         "mix": load_preset("rewards", "tiny"), "prompts": ["a red circle moving left"],
         "pairs": [{"prompt": "a red circle moving left", "chosen": better, "rejected": worse}],
     }  # fmt: skip

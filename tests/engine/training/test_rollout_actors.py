@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from engine.config.presets import load_train_preset
-from engine.data.runs import Run
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError
-from engine.jobs.executors import Here
-from engine.training.launch import build_trainer
-from engine.training.rollout_actors import use_actors
+from engine.execution.executors import Here
+from engine.runs.run import Run
+from engine.training.build import build_trainer
+from engine.training.rollout.rollout_actors import use_actors
 from engine.training.weights import trainable
+from engine.workspace import Workspace
 
 RECIPE = """
 title = "Tiny {algorithm}"

@@ -10,21 +10,21 @@ from typing import Any
 
 import pytest
 
-from engine.cli import main
+from engine.cli.main import main
 from engine.config.presets import load_train_preset, read_prompts
-from engine.data.adapters import find_adapter
-from engine.data.locks import try_lock
-from engine.data.runs import Run, list_runs
-from engine.data.store import Store
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError, TrainingError
+from engine.files.locks import try_lock
 from engine.jobs.context import JobContext
+from engine.jobs.handlers.train_process import command
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.spec import JobSpec
-from engine.jobs.trainee import command
+from engine.runs.adapters import find_adapter
+from engine.runs.run import Run, list_runs
+from engine.storage.library import Store
+from engine.workspace import Workspace
 
 STEPS = 20
-STOPPED = 3  # exit code of engine.training.run
+STOPPED = 3  # exit code of engine.training.main
 
 
 def until_step(run: Run, process: "subprocess.Popen[bytes]", step: int) -> None:
@@ -68,7 +68,7 @@ def test_killed_resumed_and_stopped(preset: str, space: Workspace) -> None:
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(preset: str, space: Workspace) -> None:
-    from engine.training.run import Recorder, train
+    from engine.training.main import Recorder, train
 
     run = Run.create(space, load_train_preset(preset))
     assert try_lock(run.lock) is not None
@@ -111,8 +111,8 @@ def test_a_preset_that_cannot_work_is_refused(changes: dict[str, Any], message: 
 
 
 def test_settings_are_checked_when_a_run_is_built(preset: str, space: Workspace) -> None:
-    from engine.training.config import VideoNFTConfig
-    from engine.training.launch import build_config
+    from engine.training.build import build_config
+    from engine.training.trainer_settings import VideoNFTConfig
 
     for settings, message in (
         ({"max_step": 3}, "max_steps"),
@@ -123,7 +123,7 @@ def test_settings_are_checked_when_a_run_is_built(preset: str, space: Workspace)
 
 
 def test_pairs_are_read_with_their_place(tmp_path: Path) -> None:
-    from engine.training.launch import read_pairs
+    from engine.training.build import read_pairs
 
     file = tmp_path / "pairs.jsonl"
     file.write_text(json.dumps({"prompt": "a", "chosen": "b.mkv", "rejected": "c.mkv", "score": 0.5}) + "\n{}\n")

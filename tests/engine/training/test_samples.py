@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from engine.config.presets import load_preset, load_train_preset
-from engine.data.runs import Run
-from engine.data.samples import RunSamples, set_name
-from engine.data.workspace import Workspace
 from engine.errors import ConfigError
-from engine.generation.request import GenerationRequest
-from engine.generation.video_reader import read_header
-from engine.training.config import VideoNFTConfig
-from engine.training.evaluate import MONITORED, MONITORS
-from engine.training.run import Recorder, train
-from engine.training.sample_scores import SampleScores
-from engine.training.samples import sample_requests
+from engine.request import GenerationRequest
+from engine.runs.run import Run
+from engine.runs.samples import RunSamples, set_name
+from engine.training.evaluation.evaluate import MONITORED, MONITORS
+from engine.training.evaluation.sample_scores import SampleScores
+from engine.training.evaluation.sample_sets import sample_requests
+from engine.training.main import Recorder, train
+from engine.training.trainer_settings import VideoNFTConfig
+from engine.video.reader import read_header
+from engine.workspace import Workspace
 from rewards import Clip
 from rewards.suite import RewardSuite
 
@@ -124,8 +124,8 @@ def test_pairs_train_on_no_reward_and_their_samples_are_measured_all_the_same(cl
 
 def test_the_base_is_the_model_before_training(new_run: Callable[..., Run]) -> None:
     """The adapter's first set differs from the base; made again by the reference, the base comes out the same."""
-    from engine.data.samples import RunSamples
-    from engine.generation.video_reader import read_video
+    from engine.runs.samples import RunSamples
+    from engine.video.reader import read_video
 
     first, second = new_run(max_steps=2), new_run(max_steps=2, learning_rate=0.5)
     for run in (first, second):
@@ -201,10 +201,10 @@ def test_a_torn_set_is_left_out(new_run: Callable[..., Run]) -> None:
 
 
 def test_samples_of_a_finished_run_are_those_that_it_would_have_made(new_run: Callable[..., Run]) -> None:
-    from engine.data.store import Store
     from engine.jobs.context import JobContext
     from engine.jobs.kinds import KINDS, kind_of
-    from engine.jobs.upkeep_spec import samples_job
+    from engine.jobs.maintenance_configs import samples_job
+    from engine.storage.library import Store
 
     run = new_run(max_steps=2)
     assert train(run, Recorder(run))
@@ -229,7 +229,7 @@ def test_metrics_are_mirrored_to_trackio_and_only_to_the_workspace(
     import sqlite3
     import subprocess
 
-    from engine.jobs.trainee import command
+    from engine.jobs.handlers.train_process import command
 
     monkeypatch.setenv("DAILIES_TRACKIO", "1")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

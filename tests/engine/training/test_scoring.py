@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from engine.errors import TrainingError
-from engine.training.config import VideoNFTConfig
-from engine.training.nft_trainer import VideoNFTTrainer
-from engine.training.scoring import score
+from engine.training.rollout.reward_calls import score
+from engine.training.trainer_settings import VideoNFTConfig
+from engine.training.trainers.nft import VideoNFTTrainer
 from rewards.clip import Clip
 
 CLIPS = [Clip(frames=np.full((3, 8, 8, 3), 40 * n, np.uint8), fps=8.0, prompt=f"prompt {n}") for n in range(3)]

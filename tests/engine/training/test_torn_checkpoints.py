@@ -15,14 +15,14 @@ import pytest
 from safetensors.torch import load_file
 
 from engine.config.presets import load_train_preset
-from engine.data.checkpoint_series import CheckpointSeries
-from engine.data.manifests import MANIFEST
-from engine.data.runs import Run
-from engine.data.videodpo import write_pairs
-from engine.data.workspace import Workspace
-from engine.families.adapters import WEIGHTS_FILE
-from engine.generation.video_io import write_lossless
-from engine.training.run import Recorder, train
+from engine.families.lora import WEIGHTS_FILE
+from engine.files.manifests import MANIFEST
+from engine.labelling.preference_formats import write_pairs
+from engine.runs.checkpoint_series import CheckpointSeries
+from engine.runs.run import Run
+from engine.training.main import Recorder, train
+from engine.video.writer import write_lossless
+from engine.workspace import Workspace
 
 FILES: tuple[str, ...] = (
     "trainer_state.json",

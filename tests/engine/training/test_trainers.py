@@ -12,13 +12,13 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from engine.errors import ConfigError, TrainingError
-from engine.families.adapters import use_adapter
-from engine.training.config import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
-from engine.training.dpo_trainer import VideoDPOTrainer
-from engine.training.grpo_trainer import VideoGRPOTrainer
-from engine.training.nft_trainer import VideoNFTTrainer
-from engine.training.online import Batch
-from engine.training.preflight import preflight, refuse
+from engine.families.lora import use_adapter
+from engine.training.evaluation.preflight import preflight, refuse
+from engine.training.trainer_settings import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.trainers.dpo import VideoDPOTrainer
+from engine.training.trainers.grpo import VideoGRPOTrainer
+from engine.training.trainers.nft import VideoNFTTrainer
+from engine.training.trainers.online import Batch
 from engine.training.weights import trainable
 from rewards.clip import Clip
 

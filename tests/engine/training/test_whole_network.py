@@ -11,21 +11,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.cli import main
+from engine.cli.main import main
 from engine.config.presets import load_train_preset
-from engine.data.runs import Run
-from engine.data.workspace import Workspace
 from engine.errors import FamilyError
-from engine.families.base import FamilyOptions
 from engine.families.ltx import LTXFamily
+from engine.model_spec import FamilyOptions
+from engine.runs.run import Run
 from engine.seeds import generator_for
-from engine.training.config import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
-from engine.training.distill_trainer import VideoDistillTrainer
-from engine.training.dpo_trainer import VideoDPOTrainer
-from engine.training.grpo_trainer import VideoGRPOTrainer
-from engine.training.nft_trainer import VideoNFTTrainer
-from engine.training.run import Recorder, train
+from engine.training.main import Recorder, train
+from engine.training.trainer_settings import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.trainers.distill import VideoDistillTrainer
+from engine.training.trainers.dpo import VideoDPOTrainer
+from engine.training.trainers.grpo import VideoGRPOTrainer
+from engine.training.trainers.nft import VideoNFTTrainer
 from engine.training.weights import trainable
+from engine.workspace import Workspace
 from rewards.clip import Clip
 
 PROMPTS = ["a red circle moving left", "a blue square"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from engine.config.presets import load_model_preset
-from engine.generation.request import GenerationRequest
+from engine.request import GenerationRequest
 
 from .base import Kit, TinyModel, as_images, clip_text, give_generator, request
 

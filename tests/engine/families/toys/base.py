@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.generation.request import GenerationRequest
+from engine.request import GenerationRequest
 from engine.seeds import generator_for
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.generation.request import GenerationRequest
+from engine.request import GenerationRequest
 
 from .base import Kit, TinyModel, as_images, give_generator, request, t5
 

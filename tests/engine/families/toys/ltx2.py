@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.generation.request import GenerationRequest
+from engine.request import GenerationRequest
 
 from .base import Kit, TinyModel, request
 from .ltx import SHIFT  # the first LTX-Video's

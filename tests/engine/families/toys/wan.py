@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.generation.request import GenerationRequest
+from engine.request import GenerationRequest
 
 from .base import Kit, TinyModel, as_images, encode_t5, request, t5
 

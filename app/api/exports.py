@@ -1,0 +1,59 @@
+"""A campaign's preferred pairs, or its votes, as one file to download. For researchers only: see `app.auth.login`."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from starlette.background import BackgroundTask
+
+from app.context import Desk
+from engine.errors import ConfigError, DailiesError
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.pair_exchange import LAYOUTS, Layout, export_pairs
+from engine.labelling.preference_pairs import preference_pairs
+from engine.labelling.vote_csv import export_votes
+from engine.storage.temp_folders import scratch
+from engine.suggestions import did_you_mean
+
+VOTES = "votes"
+
+
+def export_routes(desk: Desk, dependencies: Sequence[Any] = ()) -> APIRouter:
+    """`/voting/export/<campaign>/<layout>`.
+
+    A zip of a layout of `engine.labelling.pair_exchange`, or the votes as CSV.
+    """
+    router = APIRouter(dependencies=list(dependencies), include_in_schema=False)
+
+    @router.get("/voting/export/{campaign_id}/{layout}")
+    def export(campaign_id: str, layout: str) -> Response:
+        folder = scratch(desk.workspace, "export")
+        folder.mkdir(parents=True)
+        try:
+            path = write(Campaigns(desk.store), campaign_id, layout, folder)
+        except DailiesError as error:
+            shutil.rmtree(folder)
+            return HTMLResponse(str(error), 409, media_type="text/plain")
+        gone = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
+        return FileResponse(path, filename=path.name, background=gone, headers={"Cache-Control": "no-store"})
+
+    return router
+
+
+def write(campaigns: Campaigns, campaign_id: str, layout: str, folder: Path) -> Path:
+    """The export as one file in `folder`. Raises DailiesError in one sentence."""
+    campaign = campaigns.get(campaign_id)
+    if layout == VOTES:
+        path = folder / f"votes-{campaign.id}.csv"
+        export_votes(campaigns, campaign.id, path)
+        return path
+    known: dict[str, Layout] = {one: one for one in LAYOUTS}
+    if layout not in known:
+        raise ConfigError(f"There is no layout '{layout[:40]}'. {did_you_mean(layout, [*LAYOUTS, VOTES])}")
+    name = f"pairs-{campaign.id}-{layout}"
+    pairs = preference_pairs(campaigns.votes(campaign.id))
+    export_pairs(campaigns.store, pairs, folder / name, known[layout], campaign.title)
+    return Path(shutil.make_archive(str(folder / name), "zip", folder, name))

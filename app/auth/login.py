@@ -1,0 +1,189 @@
+"""Who may see what, over the whole server: `Gate` stands before every route, Gradio's, the media and the votes alike.
+
+A researcher may use everything. A labeller gets the voting page and what it needs, named one by one in `OF_LABELLERS`;
+a route that is not named there is closed to them, also one that somebody adds tomorrow.
+"""
+
+import html
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.auth.rate_limit import Lockout
+from app.auth.users import SESSION_S, User, Users
+from app.middleware.thread_pools import Pool
+from app.text import access
+
+COOKIE = "dailies_session"
+COOKIE_RULES: Mapping[str, Any] = {"httponly": True, "samesite": "lax", "path": "/"}
+LABEL_PAGE, ICON = "/label/", "/favicon.ico"
+BODY_LIMIT = 8192  # bytes of a login form
+MEDIA = re.compile(r"/voting/clip/([0-9]{1,9})/(?:left|right)\.mp4")  # nothing that a clip's own id would tell
+# The voting page has no event of Gradio's: it needs its files and its config, no uploads, no queue, no other file.
+OF_LABELLERS = re.compile(
+    r"/label/?|/label/(?:config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|(?:assets|static|svelte)/[\w./@-]+"
+    r"|gradio_api/(?:info|startup-events|app_id|(?:assets|static)/[\w./@-]+))|/voting/(?:me|next|vote|undo|mine|edit)"
+)
+HASHES_AT_ONCE, HASHES_WAITING = 2, 16  # passwords: a hash takes a fifth of a second and 32 MiB
+HERE = Path(__file__).parent
+Given = Callable[[str, str], bool]
+"""Whether a labeller (first) was shown a pair (second: the number of the showing)."""
+
+
+def user_of(scope: Scope) -> User | None:
+    """Whom the gate let in; None where there is no gate."""
+    return scope.get("dailies_user")
+
+
+class Gate:
+    """ASGI middleware. `given` decides on single clips for labellers."""
+
+    def __init__(self, app: ASGIApp, *, users: Users, given: Given) -> None:
+        self.app, self.users, self.given = app, users, given
+        self.lockout = Lockout()
+        self._hashing = 0
+        self._looks, self._hashes = Pool("who", 8), Pool("password", HASHES_AT_ONCE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        user = await self._looks.run(self._user, HTTPConnection(scope))
+        refusal = await self._answer(scope, receive, user)
+        if refusal is None:
+            await self.app({**scope, "dailies_user": user}, receive, _private(send))
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await refusal(scope, receive, send)
+
+    def _user(self, connection: HTTPConnection) -> User | None:
+        return self.users.user_of(connection.cookies.get(COOKIE, ""))
+
+    async def _answer(self, scope: Scope, receive: Receive, user: User | None) -> Response | None:
+        """What is said instead of what was asked for; None when it may be had."""
+        path = scope["path"]
+        if path == "/login" and scope["type"] == "http":
+            return await self._login(Request(scope, receive))
+        if path == "/logout" and scope["type"] == "http":
+            await self._looks.run(self.users.end, HTTPConnection(scope).cookies.get(COOKIE, ""))
+            return _logged_out()
+        if path == ICON and (user is None or user.role != "researcher"):
+            return Response(status_code=204)  # every browser asks for it, on the login form too
+        if user is None:
+            return _who_are_you(scope)
+        if user.role == "researcher" or await self._looks.run(self._may, user, path):
+            return None
+        return RedirectResponse(LABEL_PAGE, 303) if path == "/" else _say(access.NOT_YOURS, 403)
+
+    def _may(self, user: User, path: str) -> bool:
+        if clip := MEDIA.fullmatch(path):
+            return self.given(user.name, clip[1])
+        return OF_LABELLERS.fullmatch(path) is not None and ".." not in path
+
+    async def _login(self, request: Request) -> Response:
+        """The form; what was typed into it; or a link with a token, as `python -m app users link` makes it."""
+        if request.method == "POST":
+            return await self._typed(request)
+        if token := request.query_params.get("link"):
+            user = await self._looks.run(self.users.user_of, token, "link")
+            return self._welcome(request, user, "") if user else _form(access.OLD_LINK, "", 403)
+        return _form("", request.query_params.get("next", ""))
+
+    async def _typed(self, request: Request) -> Response:
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > BODY_LIMIT:
+                return _form(access.WRONG, "", 413)
+        fields = parse_qs(body.decode("utf-8", "replace"))
+        name, password, target = (fields.get(key, [""])[0] for key in ("name", "password", "next"))
+        address = request.client.host if request.client else ""
+        if self._hashing >= HASHES_WAITING:
+            return _busy(target)
+        if wait_s := self.lockout.admit(name, address):
+            return _wait(wait_s, target)
+        self._hashing += 1
+        try:
+            user = await self._hashes.run(self.users.check, name, password)
+        finally:
+            self._hashing -= 1
+        if user is None:
+            return _form(access.WRONG, target, 403)
+        self.lockout.succeeded(name, address)
+        return self._welcome(request, user, target)
+
+    def _welcome(self, request: Request, user: User, target: str) -> Response:
+        inside = target if re.fullmatch(r"/(?![/\\])[\w./?=&%-]*", target) else "/"  # never to another host
+        reply = RedirectResponse(LABEL_PAGE if user.role == "labeller" else inside, 303)
+        token = self.users.token(user.name)
+        reply.set_cookie(COOKIE, token, max_age=SESSION_S, secure=is_https(request), **COOKIE_RULES)
+        return reply
+
+
+def _who_are_you(scope: Scope) -> Response:
+    """A browser is led to the form; what a script asked for is 401."""
+    wants_page = "text/html" in HTTPConnection(scope).headers.get("accept", "")
+    if scope["type"] == "http" and scope["method"] == "GET" and wants_page:
+        return RedirectResponse(f"/login?next={quote(_asked(scope), safe='')}", 303)
+    return _say(access.LOG_IN, 401)
+
+
+def _asked(scope: Scope) -> str:
+    query = scope.get("query_string", b"").decode("latin-1")
+    return f"{scope['path']}?{query}" if query else str(scope["path"])
+
+
+def _logged_out() -> Response:
+    reply = RedirectResponse("/login", 303)
+    reply.delete_cookie(COOKIE, **COOKIE_RULES)
+    return reply
+
+
+def is_https(connection: HTTPConnection) -> bool:
+    """Whether the browser came over HTTPS: to this server, or to a proxy that `app.middleware.proxy_headers` trusts."""
+    return connection.scope.get("scheme") == "https"
+
+
+def _busy(target: str) -> Response:
+    reply = _form(access.BUSY, target, 503)
+    reply.headers["Retry-After"] = "5"
+    return reply
+
+
+def _wait(seconds: float, target: str) -> Response:
+    reply = _form(access.too_many(seconds), target, 429)
+    reply.headers["Retry-After"] = str(math.ceil(seconds))
+    return reply
+
+
+def _say(sentence: str, status: int) -> Response:
+    return JSONResponse({"problem": sentence}, status)
+
+
+def _form(problem: str, target: str, status: int = 200) -> Response:
+    page = (HERE / "login.html").read_text(encoding="utf-8")
+    words: Mapping[str, Any] = {**access.FORM, "problem": problem, "next": target}
+    for name, value in words.items():
+        page = page.replace(f"{{{{words.{name}}}}}", html.escape(value, quote=True))
+    return HTMLResponse(page, status, headers={"Cache-Control": "no-store"})
+
+
+def _private(send: Send) -> Send:
+    """No cache on the way may keep what only somebody who is logged in may see."""
+
+    async def marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            named = {name.lower() for name, _ in message["headers"]}
+            if b"cache-control" not in named:
+                message["headers"] = [*message["headers"], (b"cache-control", b"private, no-cache")]
+        await send(message)
+
+    return marked

@@ -1,0 +1,272 @@
+"""The Generate form: its components, what it reads into requests, and what it shows of one.
+
+Ranges and defaults come from the model's preset and its family's spec, never from here.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from app.forms import mode_fields
+from app.forms.mode_fields import MODE_FIELDS, ModeFields, build_modes, read_mode, shown_mode
+from app.text import general, modes
+from engine.config.model_availability import why_unavailable
+from engine.config.presets import check_request, load_preset, preset_keys, read_request
+from engine.config.schema import ModelPreset
+from engine.errors import ConfigError, DailiesError
+from engine.families.registry import family_spec
+from engine.generation.prompt_length import unread_notes
+from engine.request import SEED_LIMIT, GenerationRequest
+from engine.runs.adapters import list_adapters
+from engine.workspace import Workspace
+
+DRAWN_SEED_LIMIT = 10**9  # seeds that we draw are short enough to read aloud
+MAX_TAKES = 16
+SETTINGS = ("model", "adapter", "num_frames", "num_steps", "guidance", "width", "height", "fps")
+ASKED = ("prompt", "negative_prompt", *SETTINGS)  # the fields of a request that the form has, beside the seed
+FIELDS = (*ASKED, "seed", "keep_seed", "takes", "mix", *MODE_FIELDS)
+
+Choices = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a form asks for: takes of one request, and the mix that scores them (None: nothing does)."""
+
+    requests: tuple[GenerationRequest, ...]
+    mix: str | None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what of the order will not be done as asked, though the rest is."""
+        return unread_notes(self.requests[0])
+
+
+def draw_seed() -> int:
+    return secrets.randbelow(DRAWN_SEED_LIMIT)
+
+
+def read_seed(typed: str) -> int:
+    """A seed from its field; an empty field draws one. Raises ConfigError when it is no whole number in range."""
+    cleaned = (typed or "").strip()
+    if not cleaned:
+        return draw_seed()
+    if not (cleaned.isascii() and cleaned.isdigit() and int(cleaned[:20]) < SEED_LIMIT):
+        raise ConfigError(
+            f"The seed must be a whole number from 0 to {SEED_LIMIT - 1}, but got '{cleaned[:40]}': roll one, or leave "
+            "the field empty."
+        )
+    return int(cleaned)
+
+
+def read_order(fields: Mapping[str, Any], adapters: Sequence[str] = ()) -> Order:
+    """Read a filled form, by field name; `adapters` are those of the model that it names.
+
+    Raises ConfigError in one sentence for the first thing that will not do.
+    """
+    takes = fields["takes"]
+    if takes is None or not 1 <= takes <= MAX_TAKES:
+        raise ConfigError(f"Between 1 and {MAX_TAKES} takes can be made at once, but got {takes}.")
+    asked = {name: fields[name] for name in ASKED if fields[name] is not None}
+    first = read_request({**asked, **read_mode(fields), "seed": read_seed(fields["seed"])})
+    check_request(first, adapters)
+    return Order(requests=tuple(first.takes(int(takes))), mix=fields["mix"])
+
+
+def titled(kind: str) -> Choices:
+    """The presets of a kind, by title; one that cannot be read is left out (`dailies presets show` says why)."""
+    found: Choices = []
+    for key in preset_keys(kind):
+        try:
+            found.append((load_preset(kind, key).title, key))
+        except DailiesError:
+            continue
+    return found
+
+
+def model_choices() -> Choices:
+    """The models, by title: those that can run here first, then the others, marked as not installed."""
+    found = [(title, key, why_unavailable(load_preset("models", key))) for title, key in titled("models")]
+    here = [(title, key) for title, key, why in found if not why]
+    return here + [(general.not_installed(title), key) for title, key, why in found if why]
+
+
+def preferred(choices: Choices, key: str) -> str | None:
+    """`key` when it can be chosen, else the first that can."""
+    keys = [choice for _, choice in choices]
+    return key if key in keys else keys[0] if keys else None
+
+
+def mix_choices() -> Choices:
+    """The mixes, and scoring nothing (the empty key)."""
+    return [*titled("rewards"), (general.NO_MIX, "")]
+
+
+def default_mix(mixes: Choices) -> str | None:
+    """The mix that a clip from anywhere is scored by unless another is chosen: that of the model we begin with."""
+    return preferred(mixes, GenerationRequest.model_fields["model"].default)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranges:
+    """What a model's sliders and number fields may say; frames run from one stride to the model's longest clip."""
+
+    first_frames: int
+    last_frames: int
+    frame_step: int
+    size_step: int
+
+    def frames(self, mode: str | None = None) -> dict[str, int]:
+        """The properties of the slider of frames; windows make clips longer than the model's longest."""
+        longest = mode_fields.longest(mode, self.last_frames)
+        return {"minimum": self.first_frames, "maximum": longest, "step": self.frame_step}
+
+    @classmethod
+    def of(cls, preset: ModelPreset) -> "Ranges":
+        spec = family_spec(preset.family)
+        size_step = preset.size_multiple or spec.size_multiple
+        first = spec.nearest_frames(preset.min_frames)
+        longest = first + (preset.max_frames - first) // spec.frame_stride * spec.frame_stride
+        return cls(first_frames=first, last_frames=longest, frame_step=spec.frame_stride, size_step=size_step)
+
+
+def adapter_names(workspace: Workspace, model: str) -> list[str]:
+    """What a request for this model may name as its adapter."""
+    return [adapter.name for adapter in list_adapters(workspace, model)]
+
+
+def settings_of(
+    model: str, adapters: Sequence[str], values: Mapping[str, Any] | None = None, mode: str | None = None
+) -> list[Any]:
+    """Updates for the components of `SETTINGS`: the model's ranges in a mode and its adapters, with its defaults unless
+    `values` say otherwise. An adapter of `values` that is gone is shown too: the form then says what is missing."""
+    preset: ModelPreset = load_preset("models", model)
+    ranges = Ranges.of(preset)
+    shown = {"adapter": "", **preset.defaults(), **(values or {})}
+    shown["adapter"] = shown["adapter"] or ""
+    names = sorted({*adapters, shown["adapter"]} - {""})
+    more: dict[str, dict[str, Any]] = {
+        "model": {"info": why_unavailable(preset) or preset.recommended},
+        "num_frames": ranges.frames(mode),
+        "adapter": adapter_choices(names),
+    }
+    more |= {side: {"step": ranges.size_step} for side in ("width", "height")}
+    return [gr.update(value=shown[name], **more.get(name, {})) for name in SETTINGS]
+
+
+def adapter_choices(names: Sequence[str]) -> dict[str, Any]:
+    """A dropdown's properties: with nothing to choose from it says so and cannot be opened."""
+    choices = [(general.NO_ADAPTER, ""), *((name, name) for name in names)]
+    hint = general.SOME_ADAPTERS if names else general.NO_ADAPTERS
+    return {"choices": choices, "info": hint, "interactive": bool(names)}
+
+
+class RequestForm:
+    """The components of the form, laid out where this is made. `inputs` has them in the order of `FIELDS`."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        models = model_choices()
+        model = preferred(models, GenerationRequest.model_fields["model"].default)
+        self.fields: dict[str, Any] = {}
+        self.model = model
+        self._what(models, model)
+        self._how_many()
+        self.modes: ModeFields = build_modes()
+        self.fields |= self.modes.fields
+        with gr.Accordion(general.MORE, open=False, elem_classes="more"):
+            self._how(mix_choices(), model or "")
+        self.submit = gr.Button(
+            general.SUBMIT, variant="primary", size="lg", elem_id="generate", interactive=bool(models)
+        )
+        self.keyframes_first = gr.Button(modes.KEYFRAMES_FIRST, visible=False, elem_id="keyframes-first")
+        gr.HTML(f'<p class="hint">{general.NO_MODELS}</p>', visible=not models)
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [self.fields[name] for name in FIELDS]
+
+    @property
+    def settings(self) -> list[Any]:
+        return [self.fields[name] for name in SETTINGS]
+
+    def start(self) -> list[Any]:
+        """What settings and seed say when the page opens: the first model's defaults, and a fresh seed."""
+        return [*(self.defaults(self.model) if self.model else [gr.skip()] * len(SETTINGS)), str(draw_seed())]
+
+    def defaults(self, model: str, mode: str | None = None) -> list[Any]:
+        """Updates for `settings` when a model is chosen."""
+        return settings_of(model, adapter_names(self.workspace, model), mode=mode)
+
+    def offer(self, model: str | None, adapter: str | None) -> Any:
+        """An update for the adapter's field: what there is for the model now, and what is chosen."""
+        if not model:
+            return gr.skip()
+        names = {*adapter_names(self.workspace, model), adapter or ""} - {""}
+        return gr.update(**adapter_choices(sorted(names)))
+
+    @property
+    def by_mode(self) -> list[Any]:
+        """What looks otherwise in another mode."""
+        return [self.fields["num_frames"], self.keyframes_first, *self.modes.grouped]
+
+    def show_mode(self, mode: str, model: str, num_frames: int) -> list[Any]:
+        """Updates for `by_mode`; frames beyond what the mode offers come down to it."""
+        frames = Ranges.of(load_preset("models", model)).frames(mode)
+        value = min(num_frames, frames["maximum"])
+        first = gr.update(visible=mode == mode_fields.KEYFRAMES)
+        return [gr.update(value=value, **frames), first, *self.modes.visible(mode)]
+
+    def fill(self, request: GenerationRequest) -> list[Any]:
+        """Updates for `inputs` that show a request, its seed kept."""
+        asked = request.model_dump(include=set(ASKED))
+        names = adapter_names(self.workspace, request.model)
+        settings = settings_of(request.model, names, asked, request.mode)
+        seed_to_mix = [str(request.seed), True, gr.skip(), gr.skip()]
+        return [asked["prompt"], asked["negative_prompt"], *settings, *seed_to_mix, *shown_mode(request)]
+
+    def order(self, fields: Mapping[str, Any]) -> Order:
+        """What the filled form asks for. Raises ConfigError in one sentence."""
+        return read_order(fields, adapter_names(self.workspace, fields["model"] or ""))
+
+    def _what(self, models: Choices, model: str | None) -> None:
+        self.fields["prompt"] = gr.Textbox(
+            label=general.PROMPT, placeholder=general.PROMPT_HINT, lines=3, max_lines=8, elem_id="prompt"
+        )
+        with gr.Row(elem_classes="examples"):
+            self.examples = [gr.Button(words, size="sm", elem_classes="example") for words in general.EXAMPLE_PROMPTS]
+        self.fields["model"] = gr.Dropdown(models, value=model, label=general.MODEL, elem_id="model")
+        self.fields["adapter"] = gr.Dropdown(value="", label=general.ADAPTER, elem_id="adapter", **adapter_choices([]))
+
+    def _how_many(self) -> None:
+        self.fields["num_frames"] = gr.Slider(1, 129, step=8, buttons=[], label=general.FRAMES, elem_id="frames")
+        with gr.Row(elem_classes="tight"):
+            self.fields["takes"] = gr.Slider(
+                1, MAX_TAKES, value=1, step=1, buttons=[], label=general.TAKES, elem_id="takes"
+            )
+        with gr.Row(elem_classes="tight seed"):
+            self.fields["seed"] = gr.Textbox(label=general.SEED, max_lines=1, elem_id="seed", min_width=120)
+            self.dice = gr.Button(general.DICE, size="md", elem_id="dice", scale=0, min_width=72)
+            self.fields["keep_seed"] = gr.Checkbox(label=general.KEEP_SEED, elem_id="keep-seed", min_width=60, scale=0)
+
+    def _how(self, mixes: Choices, model: str) -> None:
+        self.fields["negative_prompt"] = gr.Textbox(
+            label=general.NEGATIVE_PROMPT, placeholder=general.NEGATIVE_HINT, lines=2
+        )
+        self.fields["mix"] = gr.Dropdown(mixes, value=preferred(mixes, model), label=general.MIX, elem_id="mix")
+        self.fields["num_steps"] = gr.Slider(1, 100, step=1, buttons=[], label=general.STEPS, elem_id="steps")
+        self.fields["guidance"] = gr.Slider(0, 15, step=0.1, buttons=[], label=general.GUIDANCE, elem_id="guidance")
+        with gr.Row(elem_classes="tight"):
+            self.fields["width"] = gr.Number(label=general.WIDTH, precision=0, min_width=90)
+            self.fields["height"] = gr.Number(label=general.HEIGHT, precision=0, min_width=90)
+            self.fields["fps"] = gr.Number(label=general.FPS, min_width=90)
+        self.reset = gr.Button(general.RESET, size="sm", elem_classes="quiet")
+
+
+def filled(values: Sequence[Any]) -> dict[str, Any]:
+    """The values of `RequestForm.inputs`, by name."""
+    named = dict(zip(FIELDS, values, strict=True))
+    return {**named, "mix": named["mix"] or None, "adapter": named["adapter"] or None}

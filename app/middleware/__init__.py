@@ -1,0 +1,1 @@
+"""Checks of every HTTP request before a route handles it."""

@@ -1,0 +1,174 @@
+"""Limits of what a request may carry, before any route sees it.
+
+The body of every request but an upload is read up to its limit, then checked in a thread: 413 for one that is longer,
+400 for one that is no JSON or nested too deeply, 415 for another content type. Nothing of it is repeated in an answer.
+Uploads are streamed by `app.api.uploads`; here only their length is counted.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.middleware.thread_pools import Pool
+from app.text import access
+
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+UPLOAD, LOGIN = "/gradio_api/upload", "/login"
+LIMITS: Mapping[str, int] = {
+    "/gradio_api/queue/join": 4 * MIB,  # the largest value of the page is a table of 300 clips with their reports
+    "/gradio_api/component_server/": MIB,
+    UPLOAD: 20 * GIB,  # of all files of one request; `app.api.uploads` limits each
+    LOGIN: 8 * KIB,
+}
+LIMIT = 64 * KIB  # of any other route
+DEPTH = 64  # objects and arrays within each other
+READING_S = 30.0  # for all of a body but an upload
+JSON_BODY = "dailies_json"
+"""Where in the scope a route finds the body that was read here."""
+
+
+def limit_of(path: str) -> int:
+    return LIMITS.get(path, LIMIT)
+
+
+class BodyLimit:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._threads = Pool("body", 4)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        limit = limit_of(scope["path"])
+        if declared(scope) > limit:
+            await too_long(limit)(scope, receive, send)
+        elif scope["path"] == UPLOAD:
+            await self._stream(scope, receive, send, limit)
+        else:
+            await self._read(scope, receive, send, limit)
+
+    async def _read(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        try:
+            async with asyncio.timeout(READING_S):
+                body = await read(receive, limit)
+        except TimeoutError:
+            await problem(access.TOO_SLOW, 408)(scope, receive, send)
+            return
+        if body is None:
+            await too_long(limit)(scope, receive, send)
+            return
+        found, refusal = await self._checked(scope, body)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        await self.app({**scope, JSON_BODY: found}, replayed(body, receive), send)
+
+    async def _checked(self, scope: Scope, body: bytes) -> tuple[Any, Response | None]:
+        if not body or scope["path"] == LOGIN:
+            return None, None
+        if Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return None, problem(access.NO_JSON, 415)
+        found, sentence = await self._threads.run(parsed, body)
+        return found, problem(sentence, 400) if sentence else None
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        """Count what comes; beyond the limit the upload is over for the route as if its browser had gone."""
+        came, started, over = 0, False, False
+
+        async def counted() -> Message:
+            nonlocal came, over
+            message = await receive()
+            came += len(message.get("body", b""))
+            over = over or came > limit
+            return {"type": "http.disconnect"} if over else message
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            if not over or started:
+                started = True
+                await send(message)
+
+        try:
+            await self.app(scope, counted, watched)
+        except ClientDisconnect:
+            if not over:
+                raise
+        if over and not started:
+            await too_long(limit)(scope, receive, send)
+
+
+def declared(scope: Scope) -> int:
+    """What Content-Length says; 0 where it says nothing that can be read (the server has refused such a request)."""
+    said = Headers(scope=scope).get("content-length", "0")
+    return int(said[:20]) if said.isascii() and said.isdigit() else 0
+
+
+async def read(receive: Receive, limit: int) -> bytes | None:
+    """The whole body; None when it is longer than the limit."""
+    parts: list[bytes] = []
+    length = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b"".join(parts)
+        parts.append(message.get("body", b""))
+        length += len(parts[-1])
+        if length > limit:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """The body as one message, then whatever comes after it."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+def parsed(body: bytes) -> tuple[Any, str]:
+    """The value of a JSON text, and why it is refused ("" when it is not)."""
+    try:
+        found = json.loads(body)
+    except RecursionError:
+        return None, access.TOO_DEEP.format(depth=DEPTH)
+    except ValueError:  # also a number of too many digits, and bytes that are no UTF-8
+        return None, access.BAD_JSON
+    return (None, access.TOO_DEEP.format(depth=DEPTH)) if is_deeper(found, DEPTH) else (found, "")
+
+
+def is_deeper(value: Any, depth: int) -> bool:
+    """Whether objects and arrays lie in each other more than `depth` levels deep."""
+    level = [value]
+    for _ in range(depth):
+        level = [one for held in level if isinstance(held, dict | list) for one in children(held)]
+    return any(isinstance(held, dict | list) for held in level)
+
+
+def children(held: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(held.values()) if isinstance(held, dict) else held
+
+
+def too_long(limit: int) -> Response:
+    return problem(access.too_long(limit), 413)
+
+
+def problem(sentence: str, status: int) -> Response:
+    """An answer after which the connection is closed, whatever of the request is still on its way."""
+    return JSONResponse({"problem": sentence}, status, headers={"Connection": "close"})

@@ -1,0 +1,213 @@
+"""The page as a whole: its header and tabs, how they hang together, and the server that carries it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+from starlette.routing import Mount
+
+from app.api.exports import export_routes
+from app.api.media import media_routes
+from app.api.run_media import run_routes
+from app.api.votes import voting_routes
+from app.auth.login import LABEL_PAGE, Gate
+from app.auth.users import Users
+from app.components.label_desk import LabelDesk
+from app.components.masthead import Masthead
+from app.context import Desk
+from app.events import on
+from app.middleware.body_limits import BodyLimit
+from app.middleware.error_responses import silent
+from app.middleware.gradio_guard import GradioGuard, enforce
+from app.middleware.origin_check import Reach, SameOrigin
+from app.middleware.proxy_headers import Forwarded
+from app.middleware.security_headers import SafeHeaders
+from app.middleware.stream_limits import StreamLimit
+from app.tabs.generate import GenerateTab
+from app.tabs.label import LabelTab
+from app.tabs.library import LibraryTab
+from app.tabs.monitor import MonitorTab
+from app.tabs.score import ScoreTab
+from app.tabs.system import SystemTab
+from app.tabs.train import TrainTab
+from app.text import general, labelling, system, training
+from app.text import monitor as text_monitor
+from app.text.access import WRONG_PATH
+from app.theme import desk_theme
+from app.trackio_dashboard import trackio_routes
+from app.views.campaigns import train_form
+from engine.labelling.permissions import was_given
+
+HERE = Path(__file__).parent
+PATHS = ("/", LABEL_PAGE)  # of the addresses of pages: behind a proxy that adds a path, little of a page would work
+MAX_UPLOAD = 2 * 2**30  # bytes of one file
+
+
+def build_page(desk: Desk) -> gr.Blocks:
+    """Header and tabs. Uses no gr.State and no unload or stream events: each would hold one of a browser's six
+    connections open for good."""
+    with gr.Blocks(title=general.TITLE, analytics_enabled=False, fill_width=True) as page:
+        masthead = Masthead(desk)
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab(general.GENERATE, id="generate", elem_id="generate-tab") as generate_tab:
+                generate = GenerateTab(desk, generate_tab)
+            with gr.Tab(general.SCORE, id="score", elem_id="score-tab") as score_tab:
+                score = ScoreTab(desk, score_tab)
+            with gr.Tab(labelling.LABEL, id="label", elem_id="label-tab") as label_tab:
+                label = LabelTab(desk, label_tab)
+            with gr.Tab(general.LIBRARY, id="library", elem_id="library-tab") as library_tab:
+                library = LibraryTab(desk, library_tab)
+            with gr.Tab(training.TRAIN, id="train", elem_id="train-tab") as train_tab:
+                train = TrainTab(desk, train_tab)
+            with gr.Tab(text_monitor.MONITOR, id="monitor", elem_id="monitor-tab") as monitor_tab:
+                monitor = MonitorTab(desk, monitor_tab)
+            with gr.Tab(system.SYSTEM, id="system", elem_id="system-tab") as system_tab:
+                SystemTab(desk, system_tab)
+        _connect(page, masthead, tabs, generate, score, library)
+        _train_on_votes(desk, tabs, label, train)
+        _lead_on(tabs, generate, score, label, library, train, monitor)
+    return page
+
+
+def _connect(
+    page: gr.Blocks, masthead: Masthead, tabs: gr.Tabs, generate: GenerateTab, score: ScoreTab, library: LibraryTab
+) -> None:
+    """What one tab does to another, and what happens when the page opens."""
+    store = generate.desk.store
+
+    def use_settings(event: gr.EventData) -> list[Any]:
+        return [gr.update(selected="generate"), *generate.fill(store.clip(event.id))]
+
+    def show_in_library(event: gr.EventData) -> list[Any]:
+        return [gr.update(selected="library"), *library.refresh(*library.unfiltered), *library.open(event.id)]
+
+    def arrive_at(event: gr.EventData) -> dict[str, Any]:
+        known = {tab.id for tab in tabs.children if isinstance(tab, gr.Tab)}
+        return gr.update(selected=event.tab) if event.tab in known else gr.skip()
+
+    in_library = [tabs, *library.shown, *library.opened]
+    on(library.facts.use_settings, use_settings, None, [tabs, *generate.filled])
+    on(generate.facts.show_in_library, show_in_library, None, in_library)
+    on(score.facts.show_in_library, show_in_library, None, in_library)
+    on(page.load, generate.resume, None, [generate.jobs, *generate.outputs])
+    on(page.load, generate.resume_keyframes, None, generate.keyframe_outputs)
+    on(page.load, generate.form.start, None, [*generate.form.settings, generate.form.fields["seed"]])
+    on(masthead.arrive, show_in_library, None, in_library)
+    on(masthead.arrive_at, arrive_at, None, tabs)
+
+
+def _train_on_votes(desk: Desk, tabs: gr.Tabs, label: LabelTab, train: TrainTab) -> None:
+    """Label's button opens Train with the campaign chosen."""
+
+    def show_in_train(campaign_id: str | None) -> list[Any]:
+        return [gr.update(selected="train"), train_form(desk, campaign_id)]
+
+    on(label.train.click, show_in_train, label.campaign, [tabs, train.form])
+
+
+def _lead_on(
+    tabs: gr.Tabs,
+    generate: GenerateTab,
+    score: ScoreTab,
+    label: LabelTab,
+    library: LibraryTab,
+    train: TrainTab,
+    monitor: MonitorTab,
+) -> None:
+    """One button each: label these clips, watch this run, use its adapter; and the ways to begin."""
+
+    def label_these(event: gr.EventData) -> list[Any]:
+        return [gr.update(selected="label"), *label.begin_with(event.ids)]
+
+    def use_adapter(event: gr.EventData) -> list[Any]:
+        return [gr.update(selected="generate"), *generate.use_adapter(event.run)]
+
+    def go(tab: str) -> dict[str, Any]:
+        return gr.update(selected=tab)
+
+    for clips in (generate.takes, library.grid, score.table):
+        on(clips.label_these, label_these, None, [tabs, *label.of_chosen])
+    for run in (train.board, monitor.slider):
+        on(run.use_adapter, use_adapter, None, [tabs, *generate.form.settings])
+    on(train.board.watch_run, lambda: go("monitor"), None, tabs)
+    on(
+        generate.welcome.import_clips,
+        lambda: [go("library"), gr.update(visible=True)],
+        None,
+        [tabs, library.import_panel],
+    )
+    on(generate.welcome.new_campaign, lambda: [go("label"), go("new")], None, [tabs, label.views])
+
+
+def build_voting_page(desk: Desk) -> gr.Blocks:
+    """The Label tab's voting view alone, for labellers: a page without any event or upload of Gradio's."""
+    with gr.Blocks(title=general.TITLE, analytics_enabled=False, fill_width=True) as page:
+        LabelDesk("label-desk", offers_new=False)
+    return page
+
+
+def build_server(
+    desk: Desk, dependencies: Sequence[Any] = (), users: Users | None = None, reach: Reach | None = None
+) -> FastAPI:
+    """Everything on one FastAPI application; `users` are those who may come in, None: whoever reaches the server.
+
+    `dependencies` hold for the routes that are not Gradio's; `reach` says under which addresses browsers come.
+    """
+    server = FastAPI(title=general.TITLE, docs_url=None, redoc_url=None, openapi_url=None)
+    server.include_router(media_routes(desk, dependencies))
+    server.include_router(run_routes(desk, dependencies))
+    server.include_router(trackio_routes(desk.workspace, dependencies))
+    server.include_router(voting_routes(desk, dependencies))
+    server.include_router(export_routes(desk, dependencies))
+    server.add_api_route(LABEL_PAGE.rstrip("/"), lambda: RedirectResponse(LABEL_PAGE, 307), methods=["GET"])
+    silent(server)
+    server.add_middleware(StreamLimit)
+    if users is not None:
+        server.add_middleware(Gate, users=users, given=lambda name, showing: was_given(desk.store, name, showing))
+    # The last one added is the first to see a request.
+    server.add_middleware(BodyLimit)
+    server.add_middleware(SameOrigin, reach=reach or Reach(), has_login=users is not None)
+    server.add_middleware(Forwarded, reach=reach or Reach())
+    server.add_middleware(SafeHeaders, head=_head())
+    _mount(server, build_voting_page(desk), LABEL_PAGE.rstrip("/"))
+    return _mount(server, build_page(desk), "/")
+
+
+def _head() -> str:
+    """The scripts that all components share."""
+    page, plots = ((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "plots.js"))
+    given = f"Object.assign(window.dailies, {json.dumps({'plotWords': general.PLOT_WORDS, 'copyWords': general.COPY_WORDS})});"
+    placed = (
+        f"if (!{json.dumps(PATHS)}.includes(location.pathname)) document.body.textContent = {json.dumps(WRONG_PATH)};"
+    )
+    return f"<script>{page}\n{given}\n{plots}\n{placed}</script>"
+
+
+def _mount(server: FastAPI, page: gr.Blocks, path: str) -> FastAPI:
+    gr.mount_gradio_app(
+        server,
+        page,
+        path=path,
+        theme=desk_theme(),
+        css_paths=[HERE / "page.css"],
+        head=_head(),
+        footer_links=[],
+        root_path="",
+        allowed_paths=[],
+        show_error=False,
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+        max_file_size=MAX_UPLOAD,
+    )
+    enforce(page)
+    mounted: Any = next(route.app for route in reversed(server.routes) if isinstance(route, Mount))
+    silent(mounted)
+    mounted.add_middleware(GradioGuard, page=page, max_file_size=MAX_UPLOAD)
+    return server

@@ -1,0 +1,196 @@
+"""The plots of the page, as Plotly figures: scores as bars, as a profile, frame by frame, and how they hang together.
+
+They are transparent and leave the colours of text and grid to `page.css`, which follows the light or dark theme; the
+colours of the data below have a contrast of at least 3:1 on both grounds and stay apart for the colour-blind.
+"""
+
+import html
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from app.text import general
+from app.theme import SANS
+from app.views.scores import Score
+
+SERIES = ("#c77f1f", "#3f86b5", "#5a9a6b", "#a86fa0", "#8a8473", "#cc5b4d")
+MUTED = "#8b8a86"
+DASHES = ("solid", "dot")  # of the first lines, and of those that come round to the same colours
+LEGEND_ROWS, LEGEND_ROW_PX = 2, 19  # two names a row; beyond so many rows the plot grows instead of giving way
+MOST_NOTES = 2  # sentences beside a bar
+FAINT = "#8b8a8655"  # lines of a profile, on either ground
+DIVERGING = ((0.0, "#7fb2d4"), (0.5, "#e6e5e2"), (1.0, "#e6a13a"))  # dark text can be read on all of it
+BAR_PX, CHROME_PX = 34, 28  # height of one reward's row, and of what stands around them
+HOVER = {"bgcolor": "#1d1d1d", "bordercolor": "#1d1d1d", "font": {"color": "#f1f0ed", "size": 12}}
+
+
+def reward_bars(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | None:
+    """Bars of each reward for one clip, or for up to four side by side (name, scores); None when nothing was scored.
+
+    A reward without a value has no bar, but says why.
+    """
+    rows = _titles(clips)
+    if not rows:
+        return None
+    figure = go.Figure()
+    for index, (name, scores) in enumerate(clips):
+        figure.add_trace(_bar(name, scores, SERIES[index % len(SERIES)], alone=len(clips) == 1))
+    for score in clips[0][1] if len(clips) == 1 else ():
+        if score.value is None:
+            figure.add_annotation(x=0.01, y=score.title, text=general.NOT_APPLICABLE, hovertext=hover(score), **_NOTE)
+    height = len(rows) * max(BAR_PX, 18 * len(clips) + 12) + CHROME_PX
+    figure.update_layout(**layout(height), barmode="group", bargap=0.35, bargroupgap=0.08)
+    figure.update_xaxes(range=[0, 1.12], tickvals=[0, 0.25, 0.5, 0.75, 1], fixedrange=True, zeroline=False)
+    figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
+    return figure
+
+
+def timeline(scores: Sequence[Score]) -> go.Figure | None:
+    """One line a reward over the frames of a clip; None when no reward says anything about single frames."""
+    shown = [score for score in scores if any(value is not None for value in score.per_frame)]
+    if not shown:
+        return None
+    figure = go.Figure()
+    for index, score in enumerate(shown):
+        dash = DASHES[index // len(SERIES) % len(DASHES)]
+        line = {"color": SERIES[index % len(SERIES)], "width": 2, "dash": dash}
+        label = f"{score.title} %{{y:.2f}}<extra></extra>"
+        figure.add_trace(go.Scatter(y=score.per_frame, name=score.title, mode="lines", line=line, hovertemplate=label))
+    height = 196 + LEGEND_ROW_PX * max(0, (len(shown) + 1) // 2 - LEGEND_ROWS)
+    figure.update_layout(**{**layout(height), "hovermode": "x unified", "showlegend": True, "legend": _LEGEND})
+    longest = max(len(score.per_frame) for score in shown)
+    figure.update_xaxes(range=[0, max(1, longest - 1)], fixedrange=True, showgrid=False, zeroline=False)
+    figure.update_yaxes(range=[-0.03, 1.06], tickvals=[0, 0.5, 1], fixedrange=True, zeroline=False)
+    return figure
+
+
+def radar(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | None:
+    """The profile of one clip, or of up to four over each other; None with fewer than three rewards to draw it of."""
+    titles = _titles([(name, [one for one in scores if one.value is not None]) for name, scores in clips])
+    if len(titles) < 3:
+        return None
+    figure = go.Figure()
+    for index, (name, scores) in enumerate(clips):
+        values = {score.title: score.value for score in scores}
+        around = [*titles, titles[0]]
+        figure.add_trace(
+            go.Scatterpolar(
+                r=[values.get(title) for title in around],
+                theta=around,
+                name=name,
+                mode="lines+markers",
+                connectgaps=False,
+                line={"color": SERIES[index % len(SERIES)], "width": 2},
+                fill="toself" if len(clips) == 1 else "none",
+                fillcolor="rgba(199, 127, 31, 0.14)",
+                hovertemplate="%{theta} %{r:.2f}<extra></extra>",
+            )
+        )
+    figure.update_layout(**{**layout(280), "margin": {"l": 40, "r": 40, "t": 30, "b": 30}, "polar": _POLAR})
+    return figure
+
+
+def matrix(titles: Sequence[str], values: np.ndarray) -> go.Figure:
+    """Rank correlations `float64[n,n]` of rewards, each square with its number; NaN stays empty."""
+    shown = [[None if np.isnan(value) else round(float(value), 2) for value in line] for line in values]
+    return squares(titles, shown, low=-1, number="%{z:.2f}", hover="%{y} and %{x}: %{z:.2f}")
+
+
+def squares(
+    names: Sequence[str], values: Sequence[Sequence[Any]], *, low: float, number: str, hover: str, more: Any = None
+) -> go.Figure:
+    """A square a pair of names, from `low` to 1, with its number in it; `more` is Plotly's customdata for `hover`."""
+    heat = go.Heatmap(
+        z=values,
+        x=list(names),
+        y=list(names),
+        customdata=more,
+        zmin=low,
+        zmax=1,
+        colorscale=DIVERGING,
+        showscale=False,
+        xgap=2,
+        ygap=2,
+        texttemplate=number,
+        textfont={"size": 11, "color": "#1d1d1d"},
+        hoverongaps=False,
+        hovertemplate=f"{hover}<extra></extra>",
+    )
+    figure = go.Figure(heat)
+    figure.update_layout(**{**layout(40 * len(names) + 110), "margin": {"l": 8, "r": 8, "t": 8, "b": 8}})
+    figure.update_xaxes(fixedrange=True, showgrid=False, zeroline=False, ticks="", tickangle=-40)
+    figure.update_yaxes(
+        fixedrange=True, showgrid=False, zeroline=False, ticks="", autorange="reversed", ticksuffix="  "
+    )
+    return figure
+
+
+def hover(score: Score) -> str:
+    """What a bar says when a person points at it: the question it answers, what was measured by what, its weight."""
+    lines = [f"<b>{score.title}</b>", *wrapped(score.question)]
+    if score.value is None:
+        return "<br>".join([*lines, *wrapped(general.reason(score.reason))])
+    lines.append(general.score_of(score.value, score.weight))
+    if score.raw is not None:
+        lines.append(general.measured(score.raw, score.unit, score.low, score.high))
+    lines.append(general.measured_by(score.backend, score.confidence))
+    if score.details:
+        lines += wrapped(general.details(score.details))
+    lines += [line for note in score.notes[:MOST_NOTES] for line in wrapped(note)]
+    return "<br>".join(lines)
+
+
+def _bar(name: str, scores: Sequence[Score], colour: str, *, alone: bool) -> go.Bar:
+    return go.Bar(
+        name=name,
+        orientation="h",
+        y=[score.title for score in scores],
+        x=[score.value for score in scores],
+        text=[("" if alone else f"{name}  ") + general.score(score.value) for score in scores],
+        textposition="outside",
+        cliponaxis=False,
+        customdata=[hover(score) for score in scores],
+        hovertemplate="%{customdata}<extra></extra>",
+        marker={"color": [colour if score.weight or not alone else MUTED for score in scores]},
+    )
+
+
+def _titles(clips: Sequence[tuple[str, Sequence[Score]]]) -> list[str]:
+    return list(dict.fromkeys(score.title for _, scores in clips for score in scores))
+
+
+def wrapped(words: str, width: int = 52) -> list[str]:
+    return [html.escape(line) for line in textwrap.wrap(words, width)]
+
+
+_NOTE = {"showarrow": False, "xanchor": "left", "font": {"size": 12, "color": MUTED}, "hoverlabel": HOVER}
+_POLAR = {
+    "bgcolor": "rgba(0,0,0,0)",
+    "radialaxis": {
+        "range": [0, 1],
+        "tickvals": [0.25, 0.5, 0.75, 1],
+        "tickfont": {"size": 10},
+        "gridcolor": FAINT,
+        "linecolor": FAINT,
+    },
+    "angularaxis": {"gridcolor": FAINT, "linecolor": FAINT, "tickfont": {"size": 11}, "direction": "clockwise"},
+}
+_LEGEND = {"orientation": "h", "x": 0, "y": 1.04, "xanchor": "left", "yanchor": "bottom", "font": {"size": 12}}
+
+
+def layout(height: int) -> dict[str, object]:
+    return {
+        "template": "none",
+        "height": height,
+        "margin": {"l": 8, "r": 12, "t": 8, "b": 20, "pad": 0},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": ", ".join(SANS), "size": 12, "color": MUTED},
+        "xaxis": {"automargin": True},
+        "yaxis": {"automargin": True},
+        "hoverlabel": {**HOVER, "align": "left"},
+        "showlegend": False,
+    }

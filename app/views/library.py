@@ -1,0 +1,67 @@
+"""The Library's filters and pages: form values to a `ClipFilter`, records to the grid's value."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.text import general
+from app.views.clips import card
+from engine.storage.library import ClipFilter, Store, now
+
+PAGE_SIZE = 48  # fills rows of 2, 3, 4, 6, 8 and 12 cards
+FILTERS = ("text", "order", "date", "model", "adapter", "source", "score_from", "score_to", "starred")
+ALL = ""  # the choice of a dropdown that filters nothing
+AGES = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
+
+
+def read_filter(values: Sequence[Any]) -> ClipFilter:
+    """The filter components' values, in the order of `FILTERS`. Empty ones, scores from 0 and to 1 filter nothing."""
+    named = dict(zip(FILTERS, values, strict=True))
+    return ClipFilter(
+        text=named["text"] or "",
+        order=named["order"] or "newest",
+        model=named["model"] or None,
+        adapter=named["adapter"] or None,
+        source=named["source"] or None,
+        starred=named["starred"] or None,
+        min_total=named["score_from"] or None,
+        max_total=None if named["score_to"] in (None, 1) else named["score_to"],
+        **period(named["date"], now()),
+    )
+
+
+def period(choice: str, at: datetime) -> Mapping[str, Any]:
+    """What a choice of `text.DATES` means at a moment."""
+    if choice in AGES:
+        return {"since": at - AGES[choice]}
+    return {"until": at - AGES["month"]} if choice == "before" else {}
+
+
+def page(store: Store, which: ClipFilter, number: int = 0, removed: Sequence[str] = ()) -> dict[str, Any]:
+    """One page of the grid, from 0; a page past the end is the last one. `removed` are clips that can be undeleted."""
+    total = store.count(which)
+    pages = max(1, -(-total // PAGE_SIZE))
+    number = min(max(0, number), pages - 1)
+    records = store.clips(which, offset=number * PAGE_SIZE, limit=PAGE_SIZE)
+    return {
+        "cards": [card(record) for record in records],
+        "page": number,
+        "pages": pages,
+        "first": number * PAGE_SIZE + 1,
+        "last": number * PAGE_SIZE + len(records),
+        "total": total,
+        "undo": {"ids": list(removed), "sentence": general.deleted(removed)} if removed else None,
+        "empty": None if records else empty(which),
+    }
+
+
+def empty(which: ClipFilter) -> dict[str, str]:
+    """What an empty grid says: nothing is there at all, or nothing that the filter lets through."""
+    unfiltered = ClipFilter(order=which.order) == which
+    title, hint = general.LIBRARY_EMPTY if unfiltered else general.NOTHING_FOUND
+    return {"title": title, "hint": hint}
+
+
+def choices(label: str, names: Sequence[str]) -> list[tuple[str, str]]:
+    """A dropdown's choices: everything, then each."""
+    return [(label, ALL), *((name, name) for name in names)]

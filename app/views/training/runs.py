@@ -1,0 +1,76 @@
+"""The Train tab's board: everything that waits and runs, in its order, and the runs with what can be done to each."""
+
+import time
+from collections.abc import Collection
+from typing import Any
+
+from app.context import Desk
+from app.text import training
+from app.views.clips import moment
+from app.views.jobs import Reasons, job_card
+from engine.files.log_tail import read_log
+from engine.jobs.handlers.preflight import read_verdicts
+from engine.jobs.handlers.run_actions import RunState, run_states
+from engine.jobs.spec import Job
+from engine.jobs.worker_control import keep_going
+from engine.runs.adapters import newest_of_runs
+from engine.runs.run import Run
+
+SHOWN = 50  # jobs that wait; nobody reads further down, and each costs a question
+
+
+def board(desk: Desk, note: str = "") -> dict[str, Any]:
+    """Both lists, the first `SHOWN` jobs that wait and how many there are; `note` says what was just done, `at` orders
+    answers that overtake each other."""
+    at = time.monotonic()
+    keep_going(desk.queue)
+    jobs, counts = desk.queue.board(SHOWN)
+    reasons = Reasons(desk)
+    shown = sum(job.status == "queued" for job in jobs)
+    usable = newest_of_runs(desk.workspace)
+    return {
+        "jobs": [job_row(job, reasons.of(job)) for job in jobs],
+        "waiting": counts["queued"],
+        "more": training.more_waiting(counts["queued"] - shown),
+        "note": note,
+        "paused": desk.queue.is_paused,
+        "runs": [run_row(state, usable) for state in run_states(desk.queue)],
+        "at": at,
+    }
+
+
+def job_row(job: Job, hold: str) -> dict[str, Any]:
+    card = job_card(job, hold)
+    return {**card, "kind": training.kind(job.kind), "position": job.position, "priority": job.priority}
+
+
+def run_row(state: RunState, usable: Collection[str]) -> dict[str, Any]:
+    """One run of the list; `fraction` 0..1, None while nobody knows. `usable` are the runs that made an adapter."""
+    done = min(1.0, state.step / state.of) if state.of else None
+    active = state.job is not None and not state.job.is_over
+    outside = training.OUTSIDE if state.state == "training" and not active else ""
+    return {
+        "id": state.run.id,
+        "title": state.preset.title if state.preset else state.run.id,
+        "state": state.state,
+        "words": training.STATES[state.state],
+        "where": f"{state.step} / {state.of}" if state.of else "",
+        "fraction": done,
+        "problem": state.problem or outside or state.note,
+        "job": state.job.id if state.job and active else "",
+        "can_resume": state.can_resume,
+        "can_extend": state.can_extend,
+        "can_clone": state.preset is not None,
+        "can_use": state.run.id in usable,
+        "when": moment(state.job.created_at) if state.job else "",
+    }
+
+
+def log(desk: Desk, run_id: str, word: str) -> dict[str, Any]:
+    """The end of a run's log, or the lines of it that hold a word; with the verdicts before it began."""
+    run = Run.find(desk.workspace, run_id)
+    part = read_log(run.log, word)
+    found = [{"level": row.level, "sentence": row.sentence} for row in read_verdicts(run)]
+    shown = part.size - part.skipped_bytes
+    sizes = {"shown": training.size(shown), "size": training.size(part.size)} if part.skipped_bytes else None
+    return {"id": run_id, "lines": "\n".join(part.lines), "part": sizes, "verdicts": found}

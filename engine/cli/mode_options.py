@@ -1,0 +1,79 @@
+"""The options of `dailies generate` that say how a clip is made: in one piece, from keyframes, or window by window."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.workspace import Workspace
+
+# Option -> field of the plan in a request.
+KEYFRAME_OPTIONS = {
+    "interval": "interval",
+    "keyframe_guidance": "keyframe_guidance",
+    "inbetween_guidance": "inbetween_guidance",
+    "flow_guidance": "flow_guidance",
+    "keyframe_source": "source",
+    "drafts": "drafts",
+    "choose_by": "choose_by",
+}
+WINDOW_OPTIONS = {"window": "length", "overlap": "overlap"}
+MODE_OPTIONS = ("mode", "given", *KEYFRAME_OPTIONS, *WINDOW_OPTIONS)
+
+
+def add_modes(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how the clip is made")
+    group.add_argument("--mode", choices=("direct", "keyframes", "windows"), help="default: direct, in one piece")
+    group.add_argument("--interval", type=int, metavar="N", help="keyframes: frames from one to the next (8)")
+    group.add_argument(
+        "--keyframe-guidance", type=float, metavar="G", help="keyframes: guidance of the first stage (the model's)"
+    )
+    group.add_argument("--inbetween-guidance", type=float, metavar="G", help="keyframes: guidance in between (3)")
+    group.add_argument("--flow-guidance", type=float, metavar="0..1", help="keyframes: pull towards their flow (0)")
+    group.add_argument(
+        "--keyframe-source", choices=("joint", "independent", "given"), help="keyframes: where they come from (joint)"
+    )
+    group.add_argument("--drafts", type=int, metavar="N", help="keyframes: joint drafts to choose from (1)")
+    group.add_argument("--choose-by", metavar="MIX", help="keyframes: the mix of rewards that chooses a draft")
+    group.add_argument(
+        "--keyframe",
+        dest="given",
+        action="append",
+        metavar="FRAME=FILE",
+        help="keyframes: a picture of the clip's size for one frame; may be said more than once",
+    )
+    group.add_argument(
+        "--window", type=int, metavar="N", help="windows: frames made at a time (64, or what the model can)"
+    )
+    group.add_argument("--overlap", type=int, metavar="N", help="windows: frames that two have in common (16)")
+
+
+def mode_fields(options: argparse.Namespace, workspace: "Workspace") -> dict[str, Any]:
+    """The fields of a request that the options name; pictures are kept in the workspace. Raises ConfigError."""
+    keyframes = _said(options, KEYFRAME_OPTIONS)
+    if options.given:
+        keyframes["given"] = [_given(text, workspace) for text in options.given]
+    fields = {"mode": options.mode, "keyframes": keyframes, "windows": _said(options, WINDOW_OPTIONS)}
+    return {name: value for name, value in fields.items() if value}
+
+
+def _said(options: argparse.Namespace, names: dict[str, str]) -> dict[str, Any]:
+    return {field: value for name, field in names.items() if (value := getattr(options, name)) is not None}
+
+
+def _given(text: str, workspace: "Workspace") -> dict[str, Any]:
+    """`FRAME=FILE` as a given keyframe. Raises ConfigError when it is none or the file is no picture."""
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    from engine.errors import ConfigError
+    from engine.storage.images import save_picture
+
+    frame, _, name = text.partition("=")
+    if not frame.isdecimal() or not name:
+        raise ConfigError(f"--keyframe is FRAME=FILE, such as 8=cat.png, but got '{text}'.")
+    try:
+        with Image.open(Path(name)) as picture:
+            return {"frame": int(frame), "picture": save_picture(workspace, np.asarray(picture.convert("RGB")))}
+    except (OSError, UnidentifiedImageError) as error:
+        raise ConfigError(f"'{name}' cannot be read as a picture: give a PNG or JPEG file.") from error

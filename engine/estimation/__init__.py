@@ -1,0 +1,1 @@
+"""Estimates of memory and time before a model is loaded. Imports no torch."""

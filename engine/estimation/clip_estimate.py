@@ -1,0 +1,72 @@
+"""How much memory making clips needs on its device, from the size of the model's networks. Imports no torch."""
+
+from dataclasses import dataclass
+
+from engine.config.schema import ModelPreset
+from engine.estimation.memory import GIB, Load, decode, forward_activations, weights
+from engine.families.registry import family_spec
+from engine.generation.clip_plan import ANY_LENGTH, keyframe_plan, longest_piece, window_plan
+from engine.request import GenerationRequest
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipNeed:
+    """GiB: of the networks at rest, of one pass through them, of decoding a clip. Passes and decoding take turns."""
+
+    weights: float
+    passes: float
+    decoding: float
+
+    @property
+    def peak(self) -> float:
+        return self.weights + max(self.passes, self.decoding)
+
+
+def clip_need(
+    model: ModelPreset, request: GenerationRequest, count: int, *, num_frames: int | None = None
+) -> ClipNeed | None:
+    """Of `count` clips that go through the network together, or of clips like them with another number of frames.
+
+    None where the size of the model is not known.
+    """
+    if model.network is None:
+        return None
+    spec = family_spec(model.family)
+    frames = num_frames or longest_piece(request, spec)
+    if request.mode in ANY_LENGTH:
+        frames = min(frames, window_plan(request).length)
+    load = Load(
+        shape=model.network,
+        num_frames=frames,
+        width=request.width,
+        height=request.height,
+        tokens=clip_tokens(model, frames, request.width, request.height),
+        text_tokens=spec.text_tokens or 128,
+        graph_clips=0,
+        rollout_clips=count * passes_a_step(model, highest_guidance(request)),
+        bytes_each=BYTES[model.dtype],
+        tiled_decode=model.tile_vae,
+    )
+    return ClipNeed(weights=weights(load) / GIB, passes=forward_activations(load) / GIB, decoding=decode(load) / GIB)
+
+
+def clip_tokens(model: ModelPreset, num_frames: int, width: int, height: int) -> int:
+    """Of one clip: latent frames by patches."""
+    spec = family_spec(model.family)
+    patch = model.size_multiple or spec.size_multiple
+    return max(1, -(-num_frames // spec.frame_stride) * (width // patch) * (height // patch))
+
+
+def highest_guidance(request: GenerationRequest) -> float:
+    """Keyframes and what lies between them have guidance of their own, and the request's is not used."""
+    if request.mode != "keyframes":
+        return request.guidance
+    plan = keyframe_plan(request)
+    return max(plan.keyframe_guidance, plan.inbetween_guidance)
+
+
+def passes_a_step(model: ModelPreset, guidance: float) -> int:
+    """Rows that one clip takes in the network: two where guidance compares it with another prompt."""
+    return 2 if guidance > 1 and not family_spec(model.family).embedded_guidance else 1

@@ -1,0 +1,43 @@
+"""`python -m engine.execution.batch_main FOLDER` does what the folder's task says with each of its items.
+
+By the actors of a cluster, where this process runs on one. `engine.execution.executors.Spread` reads the results.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+from engine.errors import DailiesError
+from engine.execution.batch_folder import SpreadFolder
+from engine.execution.executors import Done, Executor, Here, Task
+from engine.execution.resources import Resources
+
+FAILED = 2
+log = logging.getLogger(__name__)
+
+
+def executor_of(resources: Resources, *, spreads: bool) -> Executor:
+    """One process, unless it can ask its cluster for others."""
+    if not spreads:
+        return Here()
+    from engine.execution.ray_executors import RayData
+
+    return RayData(resources)
+
+
+def main(argv: list[str]) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    files = SpreadFolder(Path(argv[0]))
+    facts = files.task()
+    executor = executor_of(Resources(**facts.pop("resources")), spreads=facts.pop("spreads"))
+    try:
+        events = executor.map(Task(**facts), files.items())
+        files.append((event.item, event.result) for event in events if isinstance(event, Done))
+    except DailiesError as error:
+        log.error("%s", error)
+        return FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,161 @@
+"""`Executor.map`: one function over many items, here or spread over a cluster. Clips are scored so, and rollouts made.
+
+A function is opened once where it works (a `Task` names what opens it), because what it needs takes long to load.
+Results come as they become ready. Between them an executor that waits says so, so that the caller can tell where it is
+and hear that it is to stop; whoever closes the iterator ends the work.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from engine.errors import JobError, Lost
+from engine.execution.attempt import last_line
+from engine.execution.batch_folder import Pair, SpreadFolder
+from engine.execution.process_runner import POLL_S, ROOT, Condition, Handle, Runner, open_runner, under_way, watched
+from engine.execution.resources import Resources
+from engine.files.locks import try_lock
+
+Function = Callable[[Any], Any]
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+FAILED = "error"
+"""A result with this key is no lasting one: its item is tried again when the work is begun anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """`opens` is "module:function", which takes `config` and gives the function of one item."""
+
+    opens: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def open(self) -> Function:
+        module, name = self.opens.split(":")
+        return cast(Callable[[Mapping[str, Any]], Function], getattr(importlib.import_module(module), name))(
+            self.config
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done(Generic[ItemT, ResultT]):
+    """`index` is the item's place among those that were given."""
+
+    index: int
+    item: ItemT
+    result: ResultT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Nothing is ready; `handle` finds what is being waited for."""
+
+    handle: Handle
+
+
+class Executor(Protocol):
+    def map(self, task: Task, items: Sequence[Any]) -> Iterator[Done[Any, Any] | Waiting]:
+        """Each item's result, as it becomes ready. Raises what the function raises."""
+        ...
+
+
+class Here:
+    """One after the other, in this process."""
+
+    def map(self, task: Task, items: Sequence[Any]) -> Iterator[Done[Any, Any]]:
+        function = task.open()
+        for index, item in enumerate(items):
+            yield Done(index=index, item=item, result=function(item))
+
+
+class Spread:
+    """By a process of its own, here or on a cluster, which gets the items and gives the results by files.
+
+    Items and results are JSON, and no two items alike. Somebody who comes after a crash takes up what still works, or
+    what it had finished.
+    """
+
+    def __init__(self, folder: Path, resources: Resources, environment: Mapping[str, str | None]) -> None:
+        self._files, self._resources, self._environment = SpreadFolder(folder), resources, environment
+
+    def map(self, task: Task, items: Sequence[Any]) -> Iterator[Done[Any, Any] | Waiting]:
+        """Raises JobError when it failed, or is being done already; Lost when the cluster is gone."""
+        missing = {_key(item): index for index, item in enumerate(items)}
+        with self._alone():
+            found = under_way(self._files.folder)
+            if found is not None:
+                ended = yield from self._watch(*found, missing)
+            else:
+                yield from _taken(self._finished(), missing)
+            if missing:
+                ended = yield from self._watch(*self._begin(task, [items[n] for n in missing.values()]), missing)
+            if missing:
+                why = last_line(self._files.folder)
+                raise JobError(f"{len(missing)} of {len(items)} things were not done ({ended.exit_code}): {why}")
+            self._files.remove()
+
+    def _finished(self) -> list[Pair]:
+        """What an earlier process had finished that nobody took."""
+        return [(item, result) for item, result in self._files.results()[0] if FAILED not in result]
+
+    def _watch(
+        self, runner: Runner, handle: Handle, missing: dict[str, int]
+    ) -> Generator[Done[Any, Any] | Waiting, None, Condition]:
+        """Take results out of `missing` until the process is over."""
+        offset, now = 0, None
+        with watched(runner, handle):
+            while now is None or not now.is_over:
+                now = runner.poll(handle)  # before the results are read, or the last ones would be missed
+                results, offset = self._files.results(offset)
+                yield from _taken(results, missing)
+                if not now.is_over:
+                    yield Waiting(handle=handle)
+                    time.sleep(POLL_S)
+        if now.state == "lost":
+            raise Lost(now.sentence)
+        return now
+
+    def _begin(self, task: Task, items: Sequence[Any]) -> tuple[Runner, Handle]:
+        """Where a process can ask its cluster for others, it needs next to nothing itself."""
+        runner = open_runner(self._resources.runner, self._resources.address)
+        facts = {**asdict(task), "resources": self._resources.model_dump(), "spreads": runner.spreads}
+        self._files.begin(facts, items)
+        alone = {"processes": 1, "gpus": 0.0, "cpus": 0.0} if runner.spreads else {"processes": 1}
+        handle = runner.submit(
+            [sys.executable, "-m", "engine.execution.batch_main", str(self._files.folder)],
+            env=self._environment,
+            cwd=ROOT,
+            resources=self._resources.model_copy(update=alone),
+            run_dir=self._files.folder,
+        )
+        return runner, handle
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self._files.folder.mkdir(parents=True, exist_ok=True)
+        lock = try_lock(self._files.lock)
+        if lock is None:
+            raise JobError(f"Somebody waits for the results in {self._files.folder} already: wait for them, too.")
+        try:
+            yield
+        finally:
+            os.close(lock)
+
+
+def _taken(results: Sequence[Pair], missing: dict[str, int]) -> Iterator[Done[Any, Any]]:
+    """Results of what is missing, which then is not any more."""
+    for item, result in results:
+        index = missing.pop(_key(item), None)
+        if index is not None:
+            yield Done(index=index, item=item, result=result)
+
+
+def _key(item: Any) -> str:
+    return json.dumps(item, sort_keys=True)

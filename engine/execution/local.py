@@ -1,0 +1,52 @@
+"""`LocalRunner`: a detached process on this machine. It outlives the page and the worker that started it."""
+
+import subprocess
+import threading
+
+from engine.errors import JobError
+from engine.execution.attempt import Attempt
+from engine.execution.process_runner import ROOT, Condition, FolderRunner, Handle, attendant, keep
+from engine.execution.resources import LOCAL, Resources
+from engine.execution.supervisor import TELLS
+from engine.process_identity import ProcessIdentity
+
+
+def keep_local(attempt: Attempt, pid: int) -> Handle:
+    """Write down which process attends an attempt: by whoever started it and by itself, as either may be killed."""
+    return keep(Handle(runner=LOCAL, folder=attempt.folder, id=attempt.id, process=ProcessIdentity.of(pid)))
+
+
+class LocalRunner(FolderRunner):
+    key = LOCAL
+
+    def __init__(self, address: str = "") -> None:
+        """There is but one such machine: `address` is no matter."""
+
+    def launch(self, attempt: Attempt, resources: Resources) -> Handle:
+        try:
+            with attempt.log.open("ab") as log:
+                process = subprocess.Popen(
+                    [*attendant(attempt), TELLS],
+                    cwd=ROOT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise JobError(f"No process can be started for {attempt.folder}: {error.strerror or error}.") from error
+        # Its parent must collect it when it ends, or it stays a zombie for as long as the worker runs.
+        threading.Thread(target=process.wait, name=f"reaper-{process.pid}", daemon=True).start()
+        return keep_local(attempt, process.pid)
+
+    def look(self, handle: Handle) -> Condition:
+        process = handle.process
+        if process is not None and process.is_local and process.lives:
+            return Condition(state="running")
+        return Condition(state="lost", sentence=_epitaph(process))
+
+
+def _epitaph(process: ProcessIdentity | None) -> str:
+    if process is not None and not process.is_local:
+        return f"The process was started on the machine {process.host}, and cannot be watched from this one."
+    return "The process was killed before it could say how it ended, or the machine was restarted."

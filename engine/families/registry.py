@@ -1,0 +1,71 @@
+"""The model families, listed by hand, and how to open a model. Imports no torch until a model is opened."""
+
+import importlib
+from typing import TYPE_CHECKING, cast
+
+from engine.errors import ConfigError
+from engine.families.sources import is_path, local_path
+from engine.model_spec import FamilyOptions, FamilySpec, ModelFamily
+
+if TYPE_CHECKING:
+    from engine.config.schema import ModelPreset
+
+FAMILIES = {
+    "ltx": "engine.families.ltx:LTXFamily",
+    "ltx_condition": "engine.families.ltx:LTXConditionFamily",
+    "ltx2": "engine.families.ltx:LTX2Family",
+    "wan": "engine.families.wan:WanFamily",
+    "wan_flf": "engine.families.wan:WanFirstLastFamily",
+    "wan_vace": "engine.families.wan:WanVACEFamily",
+    "animatediff": "engine.families.animatediff:AnimateDiffFamily",
+    "animatediff_sparsectrl": "engine.families.animatediff:SparseCtrlFamily",
+    "cogvideox": "engine.families.cogvideox:CogVideoXFamily",
+    "hunyuanvideo": "engine.families.hunyuanvideo:HunyuanVideoFamily",
+}
+
+
+def family_class(key: str) -> type[ModelFamily]:
+    """The class behind a family's key; a module's top level stays free of torch, so this is cheap."""
+    if key not in FAMILIES:
+        from engine.suggestions import did_you_mean
+
+        raise ConfigError(f"Unknown family '{key}'. {did_you_mean(key, FAMILIES)}")
+    module, name = FAMILIES[key].split(":")
+    return cast("type[ModelFamily]", getattr(importlib.import_module(module), name))
+
+
+def family_spec(key: str) -> FamilySpec:
+    """What is known of a family without loading it. Raises ConfigError for an unknown key."""
+    return family_class(key).spec
+
+
+def open_model(preset: "ModelPreset", device: str | None = None) -> ModelFamily:
+    """The preset's model, loaded on `device` (None = the best there is). Raises FamilyError in one sentence."""
+    import torch
+
+    from engine.hardware.device import pick_device
+    from engine.hardware.rocm import choose_kernels
+
+    choose_kernels()
+    options = FamilyOptions(
+        parts={part: _local(source) for part, source in preset.parts.items()},
+        scheduler=preset.scheduler,
+        offload_text=preset.offload_text,
+        tile_vae=preset.tile_vae,
+        context_frames=preset.context_frames,
+    )
+    family = family_class(preset.family)(local_source(preset), options)
+    family.load(device or pick_device(), getattr(torch, preset.dtype))
+    return family
+
+
+def local_source(preset: "ModelPreset") -> str:
+    """The preset's source, as `ModelFamily` takes it: a folder, or a hub id with the preset's revision."""
+    source = _local(preset.source)
+    is_hub_id = not is_path(source) and local_path(source) is None and "@" not in source
+    return f"{source}@{preset.revision}" if preset.revision and is_hub_id else source
+
+
+def _local(source: str) -> str:
+    """A path relative to the repository or to a home folder made whole, where there is such a file; others stay."""
+    return str(local_path(source) or source)

@@ -1,0 +1,1 @@
+"""Readings of this machine's GPUs from the vendors' tools and drivers. Imports no torch."""

@@ -1,0 +1,1 @@
+"""Handlers: one function for each kind of job."""

@@ -1,0 +1,145 @@
+"""What a "curriculum" job does: the runs of its stages one after another, each followed by its gate.
+
+Everything that was decided is in the curriculum's state file before the next thing begins, so it goes on from wherever
+it was cut off: in the middle of a run, before an evaluation, or before a decision.
+"""
+
+import os
+from collections.abc import Generator
+
+from engine.config.curriculum_preset import CurriculumPreset, Gate, Stage
+from engine.config.presets import load_preset, load_train_preset, overlay
+from engine.config.schema import TrainPreset
+from engine.errors import Cancelled, JobError
+from engine.families.registry import family_spec
+from engine.files.locks import claim
+from engine.generation.clip_plan import at_least
+from engine.jobs.context import JobContext
+from engine.jobs.handlers.evaluate import evaluation_of
+from engine.jobs.handlers.train import publish, train_run
+from engine.jobs.kinds import Run as Running
+from engine.jobs.spec import CurriculumConfig, EvaluateConfig, JobProgress
+from engine.runs.curriculum_state import Curriculum, CurriculumState
+from engine.runs.results import Evaluation
+from engine.runs.run import Run
+from engine.training.curriculum import (
+    Measured,
+    begin_attempt,
+    conclude,
+    judge_gate,
+    steps_anew,
+    steps_of,
+    training,
+    tries_of,
+)
+from engine.workspace import Workspace
+
+
+def run_curriculum(config: CurriculumConfig, context: JobContext) -> Running:
+    """Drive a curriculum to its end. Result: its state, and the adapter of the last stage that passed."""
+    workspace = context.store.workspace
+    curriculum = Curriculum.find(workspace, config.curriculum)
+    lock = claim(curriculum.lock)
+    if lock is None:
+        raise JobError(f"The curriculum {curriculum.id} is being driven by another process: wait for it.")
+    try:
+        state = yield from _driven(curriculum, context)
+    finally:
+        os.close(lock)
+    passed = [one.run for one in state.attempts if one.result is not None and one.result.action == "advance"]
+    adapter = publish(Run.find(workspace, passed[-1]), workspace) if passed else None
+    return {"curriculum": curriculum.id, "state": state.model_dump(mode="json"), "adapter": adapter}
+
+
+def _driven(curriculum: Curriculum, context: JobContext) -> Generator[JobProgress, None, CurriculumState]:
+    """Attempt after attempt until it is done or stopped; its last state."""
+    workspace, preset, state = context.store.workspace, curriculum.preset(), curriculum.state()
+    while state.status == "running":
+        state = _with_run(workspace, preset, state)
+        curriculum.save(state)
+        under_way = state.under_way
+        assert under_way is not None, "an attempt was just begun"
+        stage = preset.stages[under_way.stage]
+        run, gate = Run.find(workspace, under_way.run), stage.gate
+        try:
+            yield from train_run(run, context)
+        except Cancelled as pause:  # by an alarm of its own: the curriculum stays where it is, and says so
+            curriculum.save(state.model_copy(update={"sentence": str(pause)}))
+            raise
+        measured = measured_of((yield from _evaluated(run, gate, context)))
+        left = preset.step_backs - state.step_backs
+        result = judge_gate(
+            gate,
+            measured,
+            attempt=under_way.attempt,
+            step_backs_left=left,
+            anew=begins_anew(stage),
+            step_backs=preset.step_backs,
+        )
+        state = conclude(state, preset, result, begins_anew)
+        curriculum.save(state)
+    return state
+
+
+def _with_run(workspace: Workspace, preset: CurriculumPreset, state: CurriculumState) -> CurriculumState:
+    """The state with an attempt under way: the one that there is, or a new one whose run is made now."""
+    if state.under_way is not None:
+        return state.model_copy(update={"sentence": training(state.under_way.run)})
+    recipe = recipe_of(preset.stages[state.stage], state.attempt, tries_of(state))
+    start = Run.find(workspace, state.start).weights() if state.start else None
+    run = Run.create(workspace, recipe, start=start)
+    return begin_attempt(state, run.id, int(str(recipe.settings.get("num_frames", 0))))
+
+
+def begins_anew(stage: Stage) -> bool:
+    """Whether the stage learns from the model that it begins with, so that no student becomes its own teacher."""
+    from engine.training.build import ALGORITHMS, import_path
+
+    algorithm = load_train_preset(stage.recipe, stage.changes).algorithm
+    return bool(import_path(ALGORITHMS[algorithm][1]).learns_from_start)
+
+
+def recipe_of(stage: Stage, attempt: int = 0, tries: int = 0) -> TrainPreset:
+    """The stage's recipe with its length, steps and changes; lengths are rounded up to what the family can make.
+
+    `tries` are the attempts at it that came before, whose updates one that begins anew has on top of its own.
+    """
+    recipe = load_train_preset(stage.recipe)
+    model = load_preset("models", str(stage.changes.get("model", recipe.model)))
+    frames = stage.frames or int(str(recipe.settings.get("num_frames", model.num_frames)))
+    settings = {**stage.settings, "num_frames": at_least(family_spec(model.family), frames)}
+    steps = _steps_after(stage, tries) if tries and begins_anew(stage) else steps_of(stage, attempt)
+    if steps is not None:
+        settings["max_steps"] = steps
+    return load_train_preset(stage.recipe, overlay(stage.changes, {"settings": settings}))
+
+
+def _steps_after(stage: Stage, tries: int) -> int | None:
+    """Updates of an attempt that begins anew; None where the recipe counts epochs instead."""
+    first = int(str(recipe_of(stage).settings.get("max_steps") or 0))
+    return steps_anew(stage.gate, first, tries) if first > 0 else None
+
+
+def _evaluated(run: Run, gate: Gate, context: JobContext) -> Generator[JobProgress, None, Evaluation]:
+    """The gate's own evaluation: the one before the cut, or a new one where somebody asked for another meanwhile."""
+    from engine.training.evaluation.evaluate import plan_of
+
+    asked = EvaluateConfig(
+        run=run.id, prompts=gate.prompts, num_prompts=gate.num_prompts, takes=gate.takes, mix=gate.mix
+    )
+    known = run.evaluation()
+    if known is not None:
+        plan = plan_of(run, prompts=asked.prompts, num_prompts=asked.num_prompts, takes=asked.takes, mix=asked.mix)
+        if plan.is_of(known):
+            return known
+    return (yield from evaluation_of(asked, context))
+
+
+def measured_of(evaluation: Evaluation) -> Measured:
+    """Values, changes and ratios of every measure, as gates ask for them."""
+    found = {}
+    for measure in evaluation.measures:
+        found[measure.name, "value"] = measure.after
+        found[measure.name, "change"] = measure.change
+        found[measure.name, "ratio"] = measure.ratio
+    return found

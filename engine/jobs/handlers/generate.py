@@ -1,0 +1,93 @@
+"""What a "generate" job does. A handler yields where it is and returns the result; worker and CLI drain the same.
+
+What is finished is kept at once, clip by clip: a job that is cut short, and filed again, makes only the rest.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from engine.errors import StoreError
+from engine.families.lora import use_adapter
+from engine.generation.prompt_length import unread_notes
+from engine.jobs.context import JobContext
+from engine.jobs.handlers.score import score_each
+from engine.jobs.kinds import Run
+from engine.jobs.spec import GenerateConfig, JobProgress
+from engine.request import GenerationRequest
+from engine.runs.adapters import find_adapter
+from engine.storage.clip_files import has_files, load_clip, remove_files, save_clip
+from engine.storage.images import load_picture
+from engine.storage.library import ClipRecord, Store
+from engine.workspace import Workspace
+
+if TYPE_CHECKING:
+    from engine.generation.pipeline import Tools
+    from engine.model_spec import ModelFamily
+
+
+def generate_clips(config: GenerateConfig, context: JobContext) -> Run:
+    """Make the clips that are not there yet, then score all.
+
+    Result: `clip_ids` in the order of the requests, `reused` those that were there, `unscored` a sentence by clip id.
+    """
+    wanted = {request.id: request for request in config.requests}
+    reused = [request.id for request in wanted.values() if reuse(context.store, request)]
+    missing = [request for request in wanted.values() if request.id not in reused]
+    for (model, adapter), requests in groupby(sorted(missing, key=_weights), key=_weights):
+        yield from _generate(model, adapter, list(requests), context)
+    clip_ids = [request.id for request in config.requests]
+    unscored = (yield from score_each(list(wanted), config.mix, context.store)) if config.mix else {}
+    return {"clip_ids": clip_ids, "reused": reused, "unscored": unscored}
+
+
+def reuse(store: Store, request: GenerationRequest) -> bool:
+    """Whether the request's clip is on disk and whole. It is listed again if it was deleted, and removed if damaged."""
+    if not has_files(store.workspace, request.id):
+        return False
+    try:
+        load_clip(store.workspace, request.id)
+    except StoreError:
+        remove_files(store.workspace, request.id)
+        return False
+    store.add_clip(ClipRecord.generated(request, unread_notes(request)))
+    return True
+
+
+def _generate(
+    model: str, adapter: str, requests: Sequence[GenerationRequest], context: JobContext
+) -> Iterator[JobProgress]:
+    """Make clips with one model and one adapter ("": none)."""
+    family = yield from opened(model, adapter, context)
+    from engine.generation.pipeline import Generated, generate
+
+    for event in generate(family, requests, tools_of(context.store.workspace)):
+        if isinstance(event, Generated):
+            save_clip(context.store.workspace, event.request.id, event.clip, event.request)
+            context.store.add_clip(ClipRecord.generated(event.request, unread_notes(event.request)))
+        else:
+            yield JobProgress(phase=event.phase, step=event.step, of=event.of)
+
+
+def opened(model: str, adapter: str, context: JobContext) -> "Generator[JobProgress, None, ModelFamily]":
+    """The model, loaded if it was not, with the adapter ("": none) at work."""
+    folder = find_adapter(context.store.workspace, adapter, model).folder if adapter else None
+    if context.model.key != model:
+        yield JobProgress(phase="load")
+    family = context.model.open(model)
+    use_adapter(family.network, adapter or None, folder)
+    return family
+
+
+def tools_of(workspace: Workspace, *, only_keyframes: bool = False) -> "Tools":
+    """What generation uses of a workspace: its kept prompts and its pictures."""
+    from engine.families.prompt_cache import PromptCache
+    from engine.generation.pipeline import Tools
+
+    pictures = partial(load_picture, workspace)
+    return Tools(prompts=PromptCache(workspace.prompts), pictures=pictures, only_keyframes=only_keyframes)
+
+
+def _weights(request: GenerationRequest) -> tuple[str, str]:
+    return request.model, request.adapter or ""

@@ -1,0 +1,125 @@
+"""Jobs about the machine and about runs that are over: samples made later, weights fetched, and what PyTorch finds."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from engine.errors import ConfigError, JobError
+from engine.hardware.environment import process_environment
+from engine.jobs.context import JobContext
+from engine.jobs.kinds import Run as Running
+from engine.jobs.maintenance_configs import InspectConfig, SamplesConfig, WeightsConfig
+from engine.jobs.spec import JobProgress
+from engine.runs.run import Run
+from engine.runs.samples import RunSamples
+from engine.workspace import Workspace
+from rewards.errors import RewardError
+
+POLL_S = 0.2
+PROBE_S = 900.0  # a first convolution on ROCm may look for its kernel for minutes
+
+
+def make_samples(config: SamplesConfig, context: JobContext) -> Running:
+    """A sample set by the weights that a run has now, as its own process would make it. Result: `run` and `step`."""
+    run = Run.find(context.store.workspace, config.run)
+    kept, preset = RunSamples(run), run.preset()
+    requests = kept.requests()
+    if not requests:
+        raise ConfigError(f"The run {run.id} makes no samples: its sample_clips is 0, or it has not begun.")
+    weights, step = run.adapter_weights()
+    if context.model.key != preset.model:
+        yield JobProgress(phase="load")
+    family = context.model.open(preset.model)
+    from engine.families.lora import use_adapter
+    from engine.training.data.prompt_embeddings import EncodedPrompts
+    from engine.training.evaluation.sample_sets import Sampling, undisturbed
+
+    use_adapter(family.network, run.id, weights)
+    sampling = Sampling(run, requests, preset)
+    yield JobProgress(phase="samples")
+    with undisturbed(family.network):
+        clips = sampling.make(family, EncodedPrompts(family, requests[0].fps))
+    yield JobProgress(phase="score")
+    sampling.keep(step, clips)
+    return {"run": run.id, "step": step}
+
+
+def fetch_weights(config: WeightsConfig, context: JobContext) -> Running:
+    """Download one network's weights. Cancelled, it ends with the piece that it is at. Result: `key` and `path`."""
+    fetching = _Fetching(config.key)
+    fetching.start()
+    try:
+        while fetching.is_alive():
+            yield JobProgress(phase="download", step=fetching.done, of=fetching.of)
+            fetching.join(POLL_S)
+    finally:
+        fetching.unwanted = True
+    if fetching.problem:
+        raise JobError(fetching.problem)
+    if fetching.path is None:
+        raise JobError(f"The download of {config.key} broke off without a word; the worker's log may say why.")
+    return {"key": config.key, "path": str(fetching.path)}
+
+
+class _Unwanted(RewardError):
+    """Nobody waits for the download any more."""
+
+
+class _Fetching(threading.Thread):
+    """A download with where it is, in whole MB; it looks between two pieces whether it is still wanted."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(name=f"weights-{key}", daemon=True)
+        self._key = key
+        self.done, self.of, self.unwanted = 0, 0, False
+        self.path: Path | None = None
+        self.problem = ""
+
+    def run(self) -> None:
+        from rewards.weights.catalog import resolve
+
+        try:
+            self.path = resolve(self._key, allow_download=True, progress=self._tell)
+        except (RewardError, OSError) as error:
+            self.problem = str(error)
+
+    def _tell(self, done: int, total: int) -> None:
+        if self.unwanted:
+            raise _Unwanted("The download was cancelled.")
+        self.done, self.of = round(done / 1e6), round(total / 1e6)
+
+
+def inspect(config: InspectConfig, context: JobContext) -> Running:
+    """What PyTorch finds on this machine, each question in a process of its own: a fault in one is an answer, no end.
+
+    Result: by question, what it says, or {"problem": sentence}.
+    """
+    context.model.release()
+    found = {}
+    for position, question in enumerate(config.questions):
+        yield JobProgress(phase="inspect", step=position, of=len(config.questions))
+        found[question] = ask(question, context.store.workspace)
+    return {"found": found}
+
+
+def ask(question: str, workspace: Workspace) -> dict[str, object]:
+    """The answer of `python -m engine.hardware.probe QUESTION`."""
+    command = [sys.executable, "-m", "engine.hardware.probe", question]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PROBE_S, env=process_environment(workspace)
+        )
+    except subprocess.TimeoutExpired:
+        return {"problem": f"It did not answer within {PROBE_S:.0f} s."}
+    lines = done.stdout.strip().splitlines()
+    try:
+        return dict(json.loads(lines[-1])) if done.returncode == 0 and lines else {"problem": _last(done.stderr, done)}
+    except ValueError:
+        return {"problem": _last(done.stdout, done)}
+
+
+def _last(said: str, done: "subprocess.CompletedProcess[str]") -> str:
+    lines = said.strip().splitlines()
+    return f"It ended with code {done.returncode}: {lines[-1][:200] if lines else 'it said nothing'}"

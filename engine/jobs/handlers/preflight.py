@@ -1,0 +1,89 @@
+"""What a "preflight" job does: everything that is looked at before a run may start, in a process of its own."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from engine.errors import JobError
+from engine.hardware.environment import process_environment
+from engine.jobs.context import JobContext
+from engine.jobs.kinds import Run as Running
+from engine.jobs.spec import JobProgress, PreflightConfig
+from engine.labelling.run_dataset import freeze_pairs, keep_pairs
+from engine.runs.adapters import find_adapter
+from engine.runs.run import Run
+from engine.storage.temp_folders import scratch
+from engine.workspace import Workspace
+
+POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictRow:
+    """One line of what was found, as `engine.training.evaluation.preflight.Verdict`, read without torch."""
+
+    name: str
+    level: Literal["ok", "warning", "stop"]
+    sentence: str
+
+
+ROWS = TypeAdapter(list[VerdictRow])
+
+
+def look_before(config: PreflightConfig, context: JobContext) -> Running:
+    """Result: `verdicts`, a list of {name, level, sentence}.
+
+    Raises JobError when the recipe cannot be built, ConfigError when the votes of its campaign make no pair.
+    """
+    workspace = context.store.workspace
+    context.model.release()
+    frozen = freeze_pairs(context.store, config.preset)
+    run = Run(scratch(workspace, "preflight"))
+    run.folder.mkdir(parents=True)
+    try:
+        run.replace_preset(config.preset)
+        keep_pairs(context.store, run, frozen)
+        if config.adapter:
+            run.begin_with(find_adapter(workspace, config.adapter, config.preset.model).folder)
+        yield JobProgress(phase="preflight")
+        yield from _wait(run, workspace)
+        return {"verdicts": [_plain(row) for row in read_verdicts(run)]}
+    finally:
+        shutil.rmtree(run.folder, ignore_errors=True)
+
+
+def read_verdicts(run: Run) -> list[VerdictRow]:
+    """What was found before a run began; empty when it was not looked at yet. Raises JobError: the file is damaged."""
+    if not run.preflight.is_file():
+        return []
+    try:
+        return ROWS.validate_json(run.preflight.read_bytes())
+    except ValueError as error:
+        raise JobError(f"{run.preflight} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def _wait(run: Run, workspace: Workspace) -> Running:
+    with run.log.open("ab") as output:
+        command = [sys.executable, "-m", "engine.training.preflight_main", str(run.folder)]
+        environment = process_environment(workspace)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
+    try:
+        while process.poll() is None:
+            time.sleep(POLL_S)
+            yield JobProgress(phase="preflight")
+    finally:
+        process.kill()
+        process.wait()
+    if process.returncode != 0:
+        raise JobError(f"The recipe was not checked: {run.last_line()}")
+    return {}
+
+
+def _plain(row: VerdictRow) -> dict[str, Any]:
+    return dict(json.loads(TypeAdapter(VerdictRow).dump_json(row)))

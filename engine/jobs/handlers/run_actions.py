@@ -1,0 +1,181 @@
+"""What a person does with a run as a whole: start, resume, extend, copy with changes; and what became of it.
+
+The run's folder and the newest job for it tell its state: nothing is kept besides.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from engine.config.presets import change_preset
+from engine.config.schema import TrainPreset
+from engine.errors import ConfigError, DailiesError, JobError
+from engine.execution.resources import Resources, read_resources
+from engine.files.locks import locked
+from engine.jobs.handlers.train import is_published
+from engine.jobs.job_rows import filing_order
+from engine.jobs.queue import JobQueue
+from engine.jobs.spec import ENDED, TRAIN, Job, JobSpec
+from engine.runs.run import Run, list_runs
+
+State = Literal["new", "queued", "training", "stopping", "stopped", "failed", "lost", "finished"]
+JOB_STATES: Mapping[str, State] = {
+    "queued": "queued",
+    "running": "training",
+    "stopping": "stopping",
+    "failed": "failed",
+    "lost": "lost",
+}
+GOES_ON: tuple[State, ...] = ("new", "stopped", "failed", "lost")
+LIMIT = 1000
+FILING_LOCK = ".filing.lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """A run, what it is at, and the newest job for it. `step` of `of` updates are done; 0 while nobody knows.
+
+    `preset` is None, and `problem` says why, when the run's folder is damaged. What trains without an active `job` was
+    begun by a curriculum, or in a shell.
+    """
+
+    run: Run
+    state: State
+    preset: TrainPreset | None
+    step: int = 0
+    of: int = 0
+    job: Job | None = None
+    problem: str = ""
+    note: str = ""
+    """The last damaged checkpoint in whose place an older one was used."""
+
+    @property
+    def can_resume(self) -> bool:
+        return self.preset is not None and self.state in GOES_ON
+
+    @property
+    def can_extend(self) -> bool:
+        """Whether there is a checkpoint to go on from, and nobody trains."""
+        still = self.state == "finished" or self.state in GOES_ON
+        return self.preset is not None and still and self.run.last_checkpoint() is not None
+
+
+def run_states(queue: JobQueue, limit: int = 50) -> list[RunState]:
+    """The runs of the workspace, the newest first."""
+    jobs = _newest_jobs(queue)
+    return [_state(run, jobs.get(run.id)) for run in list_runs(queue.store.workspace)[:limit]]
+
+
+def run_state(queue: JobQueue, run_id: str) -> RunState:
+    """Raises ConfigError when there is no such run."""
+    run = Run.find(queue.store.workspace, run_id)
+    return _state(run, _newest_jobs(queue).get(run.id))
+
+
+def file_run(queue: JobQueue, run: Run, where: Resources | None = None, key: str | None = None) -> Job:
+    """Queue a run, from its start or its last checkpoint; it goes on where it was, unless `where` says otherwise.
+
+    `key` names the request, see `JobQueue.submit`. Raises JobError when it is queued or trained already.
+    """
+    with locked(queue.store.workspace.runs / FILING_LOCK):  # of two windows that press the same button, one files
+        job = _newest_jobs(queue).get(run.id)
+        if job is not None and job.status not in ENDED and job.id != JobQueue.id_of(key):
+            raise JobError(f"The run {run.id} is {job.status} already, as job {job.id}: cancel that first.")
+        if where is None and job is not None:
+            where = read_resources({**job.resources, "address": ""})  # the cluster may have moved since
+        return queue.submit(JobSpec.train(run.id, where), key)
+
+
+def resume(queue: JobQueue, run_id: str, key: str | None = None) -> Job:
+    """Go on with a run that is not finished."""
+    found = run_state(queue, run_id)
+    if found.state == "finished":
+        raise JobError(f"The run {run_id} is finished: extend it by some steps, or start another with its settings.")
+    return file_run(queue, found.run, key=key)
+
+
+def extend(queue: JobQueue, run_id: str, steps: int, key: str | None = None) -> Job:
+    """Train a run that is not being trained for `steps` updates more than it was to have.
+
+    The schedule of the learning rate is stretched to the new length. What Generate has of the run stays until then.
+    """
+    if not 1 <= steps <= 10**7:
+        raise ConfigError(f"A run can be extended by 1 to 10,000,000 updates, but got {steps}.")
+    found = run_state(queue, run_id)
+    if not found.can_extend or found.preset is None:
+        raise JobError(
+            f"The run {run_id} cannot be extended: it is {found.state}, or kept no checkpoint to go on from."
+        )
+    length = max(int(found.preset.settings.get("max_steps") or 0), found.of) + steps  # type: ignore[arg-type]
+    changed = change_preset(found.preset, {"settings": {"max_steps": length}})
+    return _filed_changed(queue, found.run, found.preset, changed, key)
+
+
+def _filed_changed(queue: JobQueue, run: Run, before: TrainPreset, changed: TrainPreset, key: str | None) -> Job:
+    """File a run with other settings and without its adapter; both are as before when it cannot be filed."""
+    aside = run.folder / "adapter.before"
+    with ExitStack() as undo:
+        undo.callback(run.replace_preset, before)
+        run.replace_preset(changed)
+        if run.adapter.is_dir():
+            run.adapter.rename(aside)
+            undo.callback(aside.rename, run.adapter)
+        job = file_run(queue, run, key=key)
+        undo.pop_all()
+    shutil.rmtree(aside, ignore_errors=True)
+    return job
+
+
+def changed_copy(run: Run, changes: Mapping[str, Any]) -> TrainPreset:
+    """The settings of a run with changes, for a run of its own. Raises ConfigError for what will not do."""
+    return change_preset(run.preset(), changes)
+
+
+def _newest_jobs(queue: JobQueue) -> dict[str, Job]:
+    """The newest job by the id of the run that it trains."""
+    jobs: Sequence[Job] = queue.list(kind=TRAIN, limit=LIMIT)
+    found: dict[str, Job] = {}
+    filed = filing_order(queue.store.database, TRAIN)
+    for job in sorted(jobs, key=lambda one: filed.get(one.id, 0)):
+        found[str(job.config.get("run"))] = job
+    return found
+
+
+def _state(run: Run, job: Job | None) -> RunState:
+    try:
+        preset = run.preset()
+    except DailiesError as error:
+        return RunState(run=run, state="failed", preset=None, job=job, problem=str(error))
+    step, of = run.reached()
+    problem = job.error or "" if job is not None and job.status in ("failed", "lost") else ""
+    state = _reached(run, job, began=step > 0)
+    return RunState(
+        run=run,
+        state=state,
+        preset=preset,
+        step=step,
+        of=of,
+        job=job,
+        problem="" if state in ("finished", "training") else problem,
+        note=last_fallback(run),
+    )
+
+
+def last_fallback(run: Run) -> str:
+    """A sentence on the last damaged checkpoint in whose place an older one was used; "" where there was none."""
+    found = run.series.fallbacks()
+    return found[-1].sentence if found else ""
+
+
+def _reached(run: Run, job: Job | None, *, began: bool) -> State:
+    active = job is not None and job.status not in ENDED
+    ended_badly = job is not None and job.status in ("failed", "lost", "cancelled")
+    if run.adapter.is_dir() and not active and not (ended_badly and not is_published(run)):
+        return "finished"
+    if not active and run.is_trained:
+        return "training"
+    if job is not None and job.status in JOB_STATES:
+        return JOB_STATES[job.status]
+    return "stopped" if began else "new"

@@ -1,0 +1,93 @@
+"""Rows of the jobs table: read as jobs, and changed many at a time."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, Row, Select, and_, func, or_, select, update
+
+from engine.execution.process_runner import read_handle
+from engine.jobs import events
+from engine.jobs.spec import PRIORITIES, Job, JobProgress
+from engine.process_identity import ProcessIdentity
+from engine.storage.database import Database
+from engine.storage.library import now
+from engine.storage.schema import JOBS, JOURNAL
+
+PROGRESS = TypeAdapter(JobProgress)
+ORDER = (JOBS.c.priority.desc(), JOBS.c.number)
+PRIORITY_NAMES = {number: name for name, number in PRIORITIES.items()}
+PIECE = 500  # ids in one statement
+
+
+def jobs_with_places() -> Select[Any]:
+    """All jobs, with the place in the queue of those that wait."""
+    place = func.row_number().over(order_by=ORDER).label("position")
+    waiting = select(JOBS.c.number, place).where(JOBS.c.status == "queued").subquery()
+    return select(JOBS, waiting.c.position).outerjoin(waiting, waiting.c.number == JOBS.c.number)
+
+
+def job_with_place() -> Select[Any]:
+    """The same for few jobs among many: the place is counted for each."""
+    before = JOBS.alias("before")
+    ahead = or_(
+        before.c.priority > JOBS.c.priority,
+        and_(before.c.priority == JOBS.c.priority, before.c.number <= JOBS.c.number),
+    )
+    place = select(func.count()).where(before.c.status == "queued", JOBS.c.status == "queued", ahead)
+    return select(JOBS, func.nullif(place.correlate(JOBS).scalar_subquery(), 0).label("position"))
+
+
+def read_jobs(database: Database, query: Select[Any]) -> list[Job]:
+    with database.reading() as connection:
+        return [job_of(row) for row in connection.execute(query)]
+
+
+def jobs_of(database: Database, job_ids: Sequence[str]) -> list[Job]:
+    """The jobs of these ids, without places, in any order."""
+    found = []
+    for first in range(0, len(job_ids), PIECE):
+        piece = JOBS.c.id.in_(job_ids[first : first + PIECE])
+        found += read_jobs(database, select(JOBS).where(piece))
+    return found
+
+
+def filing_order(database: Database, kind: str) -> dict[str, int]:
+    """By job of a kind, a number that rises with the moment of filing, whatever the clock said or the queue's order."""
+    first = select(JOURNAL.c.job_id, func.min(JOURNAL.c.number)).join(JOBS, JOBS.c.id == JOURNAL.c.job_id)
+    with database.reading() as connection:
+        rows = connection.execute(first.where(JOBS.c.kind == kind).group_by(JOURNAL.c.job_id))
+        return {str(job_id): int(number) for job_id, number in rows}
+
+
+def job_of(row: Row[Any]) -> Job:
+    values = dict(row._mapping)
+    del values["number"]
+    values["priority"] = PRIORITY_NAMES[values["priority"]]
+    worker = {name: values.pop(name) for name in ("host", "boot_id", "pid", "started_s")}
+    values["worker"] = ProcessIdentity(**worker) if worker["pid"] is not None else None
+    values["progress"] = _progress(values["progress"]) if values["progress"] else None
+    return Job(**values)
+
+
+def _progress(values: dict[str, Any]) -> JobProgress:
+    """A handle that this version does not understand is left out."""
+    handle = read_handle(values["handle"]) if values.get("handle") else None
+    return JobProgress(**{**values, "handle": handle})
+
+
+def renumber(connection: Connection, ids: Sequence[str], numbers: Sequence[int]) -> None:
+    """Give the jobs these numbers, in this order; by way of negative ones, since no two may be equal at any time."""
+    for sign in (-1, 1):
+        for job_id, number in zip(ids, numbers, strict=True):
+            connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(number=sign * number))
+
+
+def cancel_queued(connection: Connection, kind: str | Collection[str] | None) -> list[str]:
+    """One statement for all: a queued job holds no device that it would have to let go."""
+    query = update(JOBS).where(JOBS.c.status == "queued").values(status="cancelled", ended_at=now())
+    if kind is not None:
+        query = query.where(JOBS.c.kind.in_([kind] if isinstance(kind, str) else kind))
+    cancelled = connection.scalars(query.returning(JOBS.c.id)).all()
+    events.enter_all(connection, cancelled, "cancelled")
+    return list(cancelled)

@@ -1,0 +1,64 @@
+"""What jobs about the machine, and about runs that are over, are asked: see `engine.jobs.handlers.maintenance`.
+
+Imports no torch.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engine.errors import ConfigError
+from engine.jobs.spec import JobSpec
+
+Question = Literal["devices", "attention", "convolutions"]
+QUESTIONS: tuple[Question, ...] = ("devices", "attention", "convolutions")
+
+
+class SamplesConfig(BaseModel):
+    """A "samples" job: a run's samples by the weights that it has now."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+
+
+class WeightsConfig(BaseModel):
+    """A "weights" job: download one network of the rewards, by its key in `rewards.weights.catalog`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+
+
+class InspectConfig(BaseModel):
+    """An "inspect" job: what PyTorch finds on this machine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    questions: tuple[Question, ...] = Field(QUESTIONS, min_length=1)
+
+
+def samples_job(run: str) -> JobSpec:
+    return JobSpec(kind="samples", config=SamplesConfig(run=run).model_dump(mode="json"))
+
+
+def weights_job(key: str) -> JobSpec:
+    return JobSpec(kind="weights", config=WeightsConfig(key=key).model_dump(mode="json"))
+
+
+def inspect_job(*questions: Question) -> JobSpec:
+    """Without questions: all of them."""
+    return JobSpec(kind="inspect", config=InspectConfig(questions=questions or QUESTIONS).model_dump(mode="json"))
+
+
+def check_weights(config: WeightsConfig) -> None:
+    """Raises ConfigError for weights that nobody knows, or that no program can fetch."""
+    from rewards.errors import RewardError
+    from rewards.weights.catalog import find_weights
+
+    try:
+        source = find_weights(config.key).source
+    except RewardError as error:
+        raise ConfigError(str(error)) from error
+    if not source.downloadable:
+        raise ConfigError(f"The weights '{config.key}' cannot be downloaded: {source.description}.")

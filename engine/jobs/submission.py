@@ -1,0 +1,47 @@
+"""Filing a job so that it is filed once, and so that one that cannot be started is not filed at all."""
+
+from sqlalchemy import delete
+
+from engine.errors import DailiesError, JobError
+from engine.jobs.queue import EVERY, JobQueue
+from engine.jobs.spec import ACTIVE, Job, JobSpec
+from engine.jobs.worker_control import ensure_worker
+from engine.storage.schema import JOBS
+
+
+def file_job(queue: JobQueue, spec: JobSpec, key: str | None = None) -> Job:
+    """Queue a job and see that somebody works on it. `key` names the request, see `JobQueue.submit`.
+
+    Raises DailiesError when it cannot be queued or no worker can be started; then it is not queued.
+    """
+    job = queue.submit(spec, key)
+    try:
+        ensure_worker(queue.store.workspace)
+    except DailiesError:
+        withdraw(queue, job.id)
+        raise
+    return job
+
+
+def file_alone(queue: JobQueue, spec: JobSpec, what: str, key: str | None = None) -> Job:
+    """The same for a job of which only one may wait or run: `what` names it in the sentence.
+
+    Raises JobError when another one does.
+    """
+    job = same_as(queue, spec)
+    if job is not None and job.id != JobQueue.id_of(key):
+        raise JobError(f"{what} is {job.status} already, as job {job.id}: cancel that first.")
+    return file_job(queue, spec, key)
+
+
+def same_as(queue: JobQueue, spec: JobSpec) -> Job | None:
+    """A job that waits or runs and does exactly what `spec` says."""
+    wanted = spec.model_dump(mode="json")["config"]
+    alive = queue.list(("queued", *ACTIVE), kind=spec.kind, limit=EVERY)
+    return next((job for job in alive if job.config == wanted), None)
+
+
+def withdraw(queue: JobQueue, *job_ids: str) -> None:
+    """Take back jobs that were just queued, as if they had never been; one that has begun stays."""
+    with queue.store.database.writing() as connection:
+        connection.execute(delete(JOBS).where(JOBS.c.id.in_(job_ids), JOBS.c.status == "queued"))

@@ -1,0 +1,116 @@
+"""The warm worker seen from outside: start it, ask it to let go of its model, stop it. Used by the page and the CLI."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import psutil
+
+import engine
+from engine.errors import JobError
+from engine.files.locks import try_lock
+from engine.hardware.environment import laid_over, process_environment
+from engine.hardware.job_environment import changes_to
+from engine.jobs.queue import JobQueue
+from engine.jobs.worker_state import WorkerState, worker_state, write_state
+from engine.workspace import Workspace
+
+__all__ = [
+    "WorkerState",
+    "ensure_worker",
+    "keep_going",
+    "release_worker",
+    "stop_worker",
+    "worker_state",
+    "write_state",
+]
+
+LOG_LIMIT_BYTES = 4 * 2**20
+
+
+def ensure_worker(
+    workspace: Workspace, *, kinds: str | None = None, environment: Mapping[str, str] | None = None
+) -> bool:
+    """Start the workspace's worker unless one lives; True when it was started. Call it after filing a job.
+
+    The starter takes the worker lock and the worker inherits it, so that two starters never start two workers.
+    `kinds` is the "module:NAME" of another table of job kinds; `environment` what the jobs to run were filed under, if
+    not this process's (see `engine.hardware.job_environment`). Raises JobError when no process can be started.
+    """
+    lock = try_lock(workspace.prepare().worker_lock)
+    if lock is None:
+        return False
+    try:
+        _start(workspace, lock, ["--kinds", kinds] if kinds else [], environment)
+    except OSError as error:
+        raise JobError(f"No worker can be started for {workspace.root}: {error.strerror or error}.") from error
+    finally:
+        os.close(lock)
+    return True
+
+
+def keep_going(queue: JobQueue) -> None:
+    """What a page calls every few seconds: mark lost jobs as lost, and start a worker if jobs wait for one."""
+    queue.reconcile()
+    if queue.is_waiting():
+        ensure_worker(queue.store.workspace, environment=queue.awaited_environment())
+
+
+def release_worker(workspace: Workspace) -> bool:
+    """Ask the worker to give its model's memory back, after its job if it runs one; False when no worker lives."""
+    if worker_state(workspace) is None:
+        return False
+    workspace.release_flag.touch()
+    return True
+
+
+def stop_worker(workspace: Workspace, timeout_s: float = 20.0) -> bool:
+    """Tell the worker to end, its job going back into the queue, and wait for it; False when no worker lived.
+
+    Raises JobError when it still lives after `timeout_s` seconds.
+    """
+    state = worker_state(workspace)
+    if state is None:
+        return False
+    try:
+        process = psutil.Process(state.worker.pid)
+        process.terminate()
+        process.wait(timeout_s)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired as error:
+        raise JobError(
+            f"The worker (pid {state.worker.pid}) did not end within {timeout_s:g} s: it is in the middle of a step; "
+            "try again."
+        ) from error
+    return True
+
+
+def _start(workspace: Workspace, lock: int, options: list[str], environment: Mapping[str, str] | None) -> None:
+    variables = process_environment(workspace)
+    if environment is not None:
+        variables = laid_over(variables, changes_to(environment))
+    command = [sys.executable, "-m", "engine.jobs.worker", "--workspace", str(workspace.root), "--lock", str(lock)]
+    with _open_log(workspace.worker_log) as log:
+        process = subprocess.Popen(
+            [*command, *options],
+            cwd=Path(engine.__file__).parents[1],
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+    # Its parent must collect it when it ends, or it stays a zombie for as long as the page runs.
+    threading.Thread(target=process.wait, name=f"reaper-{process.pid}", daemon=True).start()
+
+
+def _open_log(path: Path) -> BinaryIO:
+    if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
+        path.replace(path.with_suffix(".old.log"))
+    return path.open("ab", buffering=0)

@@ -1,0 +1,1 @@
+"""Labelling campaigns: pairs, assignments, votes, and the preference data made from them. Imports no torch."""

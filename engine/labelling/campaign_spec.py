@@ -1,0 +1,156 @@
+"""`CampaignSpec`: what a labelling campaign is about, and the pairs of clips that follow from it. Imports no torch."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from engine.config.presets import read_request
+from engine.errors import ConfigError
+from engine.request import SEED_LIMIT, GenerationRequest
+from engine.seeds import seed_for
+from engine.storage.library import ClipRecord
+
+Strategy = Literal["random", "uncertain", "dissent"]
+AXES = ("visual_quality", "motion", "prompt_match", "identity")
+"""The axes that the page offers; a campaign may name others."""
+PAIR_LIMIT = 50_000
+
+
+class Entrant(BaseModel):
+    """What competes: a model, or a model with an adapter. A run is one, and so is a checkpoint of it: "RUN@STEP"."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: str = "mini"
+    adapter: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What rankings and pairs call it: "mini", or "mini + my_adapter"."""
+        return f"{self.model} + {self.adapter}" if self.adapter else self.model
+
+
+class CampaignSpec(BaseModel):
+    """What a campaign is about. Either `prompts` and `entrants`, whose clips are made as needed, or `clip_ids`.
+
+    With several entrants, each pair is one take of one prompt by two of them, under the same seed. With a single one,
+    each pair is two takes of it: what DPO on its own clips needs. Of `clip_ids`, all of one prompt are paired.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    title: str = Field(min_length=1, max_length=200)
+    prompts: tuple[str, ...] = ()
+    entrants: tuple[Entrant, ...] = ()
+    clip_ids: tuple[str, ...] = ()
+    takes: int = Field(1, ge=1, le=100, description="clips of each prompt by each entrant")
+    settings: dict[str, int | float] = Field(
+        default_factory=dict, description="num_frames, width, height, fps, num_steps, guidance of the clips to be made"
+    )
+    labellers_per_pair: int = Field(1, ge=1, le=100, description="people who see each pair: the votes a pair gets")
+    target_votes: int | None = Field(None, ge=1, description="votes after which the campaign is done; None = all")
+    strategy: Strategy = "random"
+    axes: tuple[str, ...] = Field((), description="the rubric beside the overall choice, may be empty")
+    repeat_share: float = Field(0.05, ge=0, le=0.5, description="of the pairs shown, those that a labeller saw swapped")
+    seed: int = Field(0, ge=0, lt=SEED_LIMIT)
+
+    @field_validator("prompts", "clip_ids", "axes", "entrants")
+    @classmethod
+    def _each_once(cls, value: tuple[object, ...]) -> tuple[object, ...]:
+        return tuple(dict.fromkeys(value))
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if bool(self.clip_ids) == bool(self.prompts or self.entrants):
+            raise ValueError("give either prompts and entrants, or clip_ids")
+        if not self.clip_ids and not (self.prompts and self.entrants):
+            raise ValueError("prompts and entrants belong together: give both")
+        if len(self.entrants) == 1 and self.takes < 2:
+            raise ValueError("a single entrant needs takes = 2 or more, to be compared with itself")
+        return self
+
+    def requests(self) -> list[tuple[str, GenerationRequest]]:
+        """`(entrant, request)` of every clip to be made. Raises ConfigError for an unknown model or bad settings."""
+        found = []
+        for prompt in self.prompts:
+            for take in range(self.takes):
+                seed = seed_for(self.seed, prompt=prompt, sample=take)
+                for entrant in self.entrants:
+                    fields = {**self.settings, **entrant.model_dump(), "prompt": prompt, "seed": seed}
+                    found.append((entrant.key, read_request(fields)))
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """A clip of a campaign, and who made it. `request` is None where it was chosen from the library."""
+
+    clip_id: str
+    entrant: str
+    prompt: str
+    request: GenerationRequest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two clips of one prompt, in an order that means nothing."""
+
+    id: str
+    prompt: str
+    clip_a: str
+    clip_b: str
+    entrant_a: str
+    entrant_b: str
+
+
+def contenders(spec: CampaignSpec, library: Iterable[ClipRecord]) -> list[Contender]:
+    """The clips of a campaign; `library` has the records of its `clip_ids`. Raises ConfigError for unknown ones."""
+    records = {record.id: record for record in library}
+    if unknown := [clip_id for clip_id in spec.clip_ids if clip_id not in records]:
+        raise ConfigError(f"There is no clip {unknown[0][:40]!r} in the library: choose clips that are there.")
+    chosen = [
+        Contender(clip_id=clip_id, entrant=entrant_of(records[clip_id]), prompt=records[clip_id].prompt)
+        for clip_id in spec.clip_ids
+    ]
+    made = [
+        Contender(clip_id=request.id, entrant=entrant, prompt=request.prompt, request=request)
+        for entrant, request in spec.requests()
+    ]
+    return chosen + made
+
+
+def entrant_of(record: ClipRecord) -> str:
+    """What a library clip competes for: its model and adapter, or "imported"."""
+    return Entrant(model=record.model, adapter=record.adapter).key if record.model else "imported"
+
+
+def make_pairs(campaign_id: str, spec: CampaignSpec, clips: Sequence[Contender]) -> list[Pair]:
+    """The pairs of a campaign. Raises ConfigError when there are none, or too many."""
+    groups: dict[tuple[str, int | None], list[Contender]] = defaultdict(list)
+    for clip in clips:
+        seed = clip.request.seed if clip.request and len(spec.entrants) > 1 else None
+        groups[clip.prompt, seed].append(clip)
+    count = sum(len(group) * (len(group) - 1) // 2 for group in groups.values())
+    if not 0 < count <= PAIR_LIMIT:
+        raise ConfigError(
+            f"The campaign would have {count} pairs, but it must have 1 to {PAIR_LIMIT}: a pair is two clips of one "
+            "prompt, so choose more of a prompt, or fewer prompts, entrants or takes."
+        )
+    return [_pair(campaign_id, one, other) for group in groups.values() for one, other in combinations(group, 2)]
+
+
+def _pair(campaign_id: str, one: Contender, other: Contender) -> Pair:
+    name = hashlib.sha256(f"{campaign_id} {one.clip_id} {other.clip_id}".encode()).hexdigest()[:16]
+    return Pair(
+        id=name,
+        prompt=one.prompt,
+        clip_a=one.clip_id,
+        clip_b=other.clip_id,
+        entrant_a=one.entrant,
+        entrant_b=other.entrant,
+    )

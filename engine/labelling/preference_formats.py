@@ -1,0 +1,188 @@
+"""Preference data as others publish it, to rows with `prompt`, `chosen`, `rejected` and maybe `score` and `margin`.
+
+official    a folder with `metadata.json` (a list; `basic.clip_path` of each clip, relative) and `pair.json` (a list of
+            `video1` the winner and `video2` the loser, as places in metadata.json; `frame_caption` the prompt; `score`)
+mirror      a folder with `train_data.json`, a list of rows, and unpacked `winvideos/` and `losevideos/`
+table       a .csv, .json, .jsonl or .parquet file, whose columns `engine.labelling.pair_tables` reads
+
+Clip paths may be relative to the file or its folder. VideoDPO weights a pair by its score (arXiv:2412.14167, sec. 3.3,
+`engine.algorithms.dpo.pair_weight`); a pair without one has weight 1. Imports no torch.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os.path import isfile
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ConfigError
+from engine.files.atomic import publish_text
+from engine.files.text_files import Table, TableRow, csv_table, json_lines, json_value
+from engine.labelling.pair_tables import SIDES, Row, Tie, numbers, read_pair
+
+METADATA, PAIRS, MIRROR = "metadata.json", "pair.json", "train_data.json"
+MIRROR_FOLDERS = {"chosen": "winvideos", "rejected": "losevideos"}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundPair:
+    """One row of preference data: `pair` as `read_pair` gives it, clips by their names, or the `problem` in a sentence.
+
+    `place` says where the row stands, such as "line 3".
+    """
+
+    place: str
+    folder: Path
+    pair: Row | None = None
+    problem: str = ""
+
+    def clip(self, side: str) -> Path:
+        """The clip's file: beside the table, or in the mirror's folder of that side."""
+        assert self.pair is not None, "only rows without a problem have clips"
+        said = self.pair[side]
+        name = str(said.get("path") if isinstance(said, Mapping) else said)
+        beside = self.folder / name
+        in_side = self.folder / MIRROR_FOLDERS[side] / name
+        return in_side if not isfile(beside) and isfile(in_side) else beside
+
+
+def read_preference_data(path: Path, *, chosen_alone: bool = False) -> list[Row]:
+    """The pairs of a folder or a file, clips checked to be there. Raises ConfigError: what is missing, and where.
+
+    With `chosen_alone` a table may do without rejected clips.
+    """
+    sides = ("chosen",) if chosen_alone else SIDES
+    rows = []
+    for found in find_pairs(path, sides):
+        if found.pair is None:
+            raise ConfigError(f"{path}, {found.place} is no pair: {found.problem}")
+        rows.append({**found.pair, **{side: str(found.clip(side)) for side in sides}})
+    if not rows:
+        raise ConfigError(f"{path} holds no pair.")
+    missing = [row[side] for row in rows for side in sides if not isfile(row[side])]
+    if missing:
+        raise ConfigError(
+            f"{len(missing)} clips of {path} are not there, such as {missing[0]}: unpack the archive, or put them back."
+        )
+    return rows
+
+
+def find_pairs(path: Path, sides: Sequence[str] = SIDES) -> Iterator[FoundPair]:
+    """The rows of a folder or a table; rows that prefer neither clip are left out, and their number is logged.
+
+    Raises ConfigError for what is no preference data, or cannot be read as a whole.
+    """
+    ties = 0
+    folder, rows = _rows(path)
+    for place, row in rows:
+        try:
+            if row.problem:
+                raise ConfigError(row.problem)
+            yield FoundPair(place=place, folder=folder, pair=read_pair(row.fields, sides))
+        except Tie:
+            ties += 1
+        except ConfigError as error:
+            yield FoundPair(place=place, folder=folder, problem=str(error))
+    if ties:
+        log.warning("%d rows of %s prefer neither clip and are left out.", ties, path)
+
+
+def is_videodpo(path: Path) -> bool:
+    """Whether this is a folder in one of the two VideoDPO layouts."""
+    return all((path / name).is_file() for name in (PAIRS, METADATA)) or (path / MIRROR).is_file()
+
+
+def write_pairs(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """`pairs.jsonl` in a folder of clips, whose names the rows hold; the file."""
+    path = folder / "pairs.jsonl"
+    publish_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def _rows(path: Path) -> tuple[Path, list[tuple[str, TableRow]]]:
+    """The folder that clip paths start from, and the rows with their places."""
+    if path.is_dir():
+        return path, _official(path) if (path / PAIRS).is_file() else _mirror(path)
+    if not path.is_file():
+        raise ConfigError(f"There is no preference data at {path}.")
+    if path.suffix not in READERS:
+        known = ", ".join(READERS)
+        raise ConfigError(f"{path} cannot be read: preference data is a folder, or a file of these kinds: {known}.")
+    return path.parent, [(f"line {row.line}", row) for row in READERS[path.suffix](path).rows]
+
+
+def _official(folder: Path) -> list[tuple[str, TableRow]]:
+    clips, pairs = _list(folder / METADATA), _list(folder / PAIRS)
+    rows = []
+    for number, pair in enumerate(pairs):
+        try:
+            sides = {
+                side: _clip_path(clips, pair, name) for side, name in zip(SIDES, ("video1", "video2"), strict=True)
+            }
+            row = {"prompt": str(pair["frame_caption"]), **sides, **numbers(pair)}
+        except (KeyError, IndexError, TypeError, ValueError, ConfigError) as error:
+            why = str(error) if isinstance(error, ConfigError) else f"it cannot be read ({error!r})."
+            raise ConfigError(
+                f"{folder} is no VideoDPO folder: Pair {number} of {PAIRS}: {why} A pair needs video1 and video2, "
+                f"places in {METADATA}, and frame_caption."
+            ) from error
+        rows.append((f"pair {number}", TableRow(line=number, fields=row)))
+    return rows
+
+
+def _clip_path(clips: list[Any], pair: Mapping[str, Any], name: str) -> str:
+    place = pair[name]
+    if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(clips):
+        raise ConfigError(f"its {name} is {place!r}, but {METADATA} has the places 0 to {len(clips) - 1}.")
+    return str(clips[place]["basic"]["clip_path"])
+
+
+def _mirror(folder: Path) -> list[tuple[str, TableRow]]:
+    if not (folder / MIRROR).is_file():
+        raise ConfigError(
+            f"{folder} is no preference data that is known: it needs {METADATA} and {PAIRS}, or {MIRROR}."
+        )
+    packed = [f"{side}.zip" for side in MIRROR_FOLDERS.values() if not (folder / side).is_dir()]
+    if packed:
+        raise ConfigError(f"{folder} lacks the folders of its clips: unpack {' and '.join(packed)} there first.")
+    return [(f"line {row.line}", row) for row in _json_table(folder / MIRROR).rows]
+
+
+def _json_table(path: Path) -> Table:
+    return Table(rows=tuple(_row(number, one) for number, one in enumerate(_list(path), start=1)))
+
+
+def _row(number: int, one: Any) -> TableRow:
+    if not isinstance(one, Mapping):
+        return TableRow(line=number, problem=f"it is a {type(one).__name__}, but each row is an object.")
+    return TableRow(line=number, fields=dict(one))
+
+
+def _list(path: Path) -> list[Any]:
+    found = json_value(path)
+    if not isinstance(found, list):
+        raise ConfigError(f"{path} must hold a list of rows, but holds a {type(found).__name__}.")
+    return found
+
+
+def _parquet(path: Path) -> Table:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ConfigError(f"{path} cannot be read as Parquet: {error}.") from error
+    return Table(rows=tuple(_row(number, one) for number, one in enumerate(rows, start=1)))
+
+
+READERS: Mapping[str, Callable[[Path], Table]] = {
+    ".parquet": _parquet,
+    ".jsonl": json_lines,
+    ".csv": csv_table,
+    ".json": _json_table,
+}

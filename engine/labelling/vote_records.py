@@ -1,0 +1,113 @@
+"""Votes on their way into the database and out of it. Every function runs within the caller's transaction."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, select, update
+
+from engine.errors import ConfigError, StoreError
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.votes import StoredVote, Vote
+from engine.storage.library import now
+from engine.storage.schema import ASSIGNMENTS, CAMPAIGNS, PAIRS, VOTES
+
+
+def votes_query() -> Select[Any]:
+    """All votes with their assignment and pair."""
+    columns = [ASSIGNMENTS.c[name] for name in ("pair_id", "labeller", "left_clip", "is_repeat", "slot")]
+    columns += [PAIRS.c[name] for name in ("prompt", "clip_a", "clip_b", "entrant_a", "entrant_b")]
+    joined = VOTES.join(ASSIGNMENTS, ASSIGNMENTS.c.id == VOTES.c.assignment_id)
+    return select(VOTES, *columns).select_from(joined.join(PAIRS, PAIRS.c.id == ASSIGNMENTS.c.pair_id))
+
+
+def stored_vote(row: Row[Any]) -> StoredVote:
+    sides = [(row.clip_a, row.entrant_a), (row.clip_b, row.entrant_b)]
+    left, right = sides if row.left_clip == row.clip_a else sides[::-1]
+    names = ("pair_id", "labeller", "choice", "axes", "note", "ms", "client_uuid")
+    vote = Vote(**{name: getattr(row, name) for name in names}, shown_left=row.left_clip)
+    same = ("number", "campaign_id", "assignment_id", "prompt", "is_repeat", "created_at", "ended_as", "ended_at")
+    return StoredVote(
+        vote=vote,
+        left_clip=left[0],
+        left_entrant=left[1],
+        right_clip=right[0],
+        right_entrant=right[1],
+        **{name: getattr(row, name) for name in same},
+    )
+
+
+def vote_by_uuid(connection: Connection, client_uuid: str) -> StoredVote | None:
+    row = connection.execute(votes_query().where(VOTES.c.client_uuid == client_uuid)).one_or_none()
+    return None if row is None else stored_vote(row)
+
+
+def assignment_to_fill(connection: Connection, vote: Vote) -> StoredVote | Row[Any]:
+    """The row of the assignment that a vote is for, locked; or the vote as it is stored, where it was sent before.
+
+    It is looked for again once the row is ours: its twin may have been stored while this one waited.
+    """
+    if stored := _sent_before(connection, vote):
+        return stored
+    assignment = _assignment_for(connection, vote)
+    if stored := _sent_before(connection, vote):
+        return stored
+    check_axes(vote, _spec_of(connection, assignment.campaign_id))
+    return assignment
+
+
+def _sent_before(connection: Connection, vote: Vote) -> StoredVote | None:
+    """Raises StoreError for the `client_uuid` of another vote."""
+    stored = vote_by_uuid(connection, vote.client_uuid)
+    if stored is not None and (stored.vote.labeller, stored.vote.pair_id) != (vote.labeller, vote.pair_id):
+        raise StoreError(f"The client_uuid {vote.client_uuid} is that of another vote: load the page again.")
+    return stored
+
+
+def _assignment_for(connection: Connection, vote: Vote) -> Row[Any]:
+    query = select(ASSIGNMENTS).where(
+        ASSIGNMENTS.c.pair_id == vote.pair_id,
+        ASSIGNMENTS.c.labeller == vote.labeller,
+        ASSIGNMENTS.c.left_clip == vote.shown_left,
+    )
+    row = connection.execute(query.with_for_update()).one_or_none()
+    if row is None:
+        raise StoreError(
+            f"The pair {vote.pair_id} with clip {vote.shown_left} on the left was not given to {vote.labeller[:40]!r}: "
+            "only pairs that were given out can be voted on; load the page again."
+        )
+    return row
+
+
+def check_axes(vote: Vote, spec: CampaignSpec) -> None:
+    """Raises ConfigError for an axis that the campaign does not have."""
+    for axis in vote.axes:
+        if axis not in spec.axes:
+            known = f"it has {', '.join(spec.axes)}" if spec.axes else "it has none"
+            raise ConfigError(f"The campaign has no axis {axis[:40]!r} to judge: {known}.")
+
+
+def store_vote(connection: Connection, vote: Vote, assignment: Row[Any]) -> StoredVote:
+    moment = now()
+    values = {name: getattr(vote, name) for name in ("client_uuid", "choice", "axes", "note", "ms")}
+    connection.execute(
+        VOTES.insert().values(
+            **values, campaign_id=assignment.campaign_id, assignment_id=assignment.id, current=True, created_at=moment
+        )
+    )
+    # A skip says nothing about the pair: somebody else may be asked in this labeller's place.
+    slot = None if vote.choice == "skip" else assignment.slot
+    query = update(ASSIGNMENTS).where(ASSIGNMENTS.c.id == assignment.id)
+    connection.execute(query.values(voted_at=moment, slot=slot))
+    stored = vote_by_uuid(connection, vote.client_uuid)
+    assert stored is not None
+    return stored
+
+
+def end_vote(connection: Connection, number: int, ended_as: str) -> None:
+    query = update(VOTES).where(VOTES.c.number == number)
+    connection.execute(query.values(current=None, ended_as=ended_as, ended_at=now()))
+
+
+def _spec_of(connection: Connection, campaign_id: str) -> CampaignSpec:
+    return CampaignSpec(
+        **connection.execute(select(CAMPAIGNS.c.spec).where(CAMPAIGNS.c.id == campaign_id)).scalar_one()
+    )

@@ -1,0 +1,1 @@
+"""The folder of a run: metrics, checkpoints, adapters, samples and results. Imports no torch."""

@@ -1,0 +1,144 @@
+"""The checkpoints of a run: which of them are whole, and what is done with one that is not. Imports no torch.
+
+checkpoints/
+    checkpoint-<step>/       whole when it got its name; its manifest tells whether it still is
+    rejected-<step>-<hex>/   one that an alarm rolled back
+    torn-<step>-<hex>/       one that was found damaged when the run was to go on from it
+    fallbacks.jsonl          one line each time that this happened: a `Fallback`
+"""
+
+import logging
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from engine.files.json_lines import append_line, whole_lines
+from engine.files.manifests import MANIFEST, find_damage, has_all_files
+
+CHECKPOINT, REJECTED, TORN = "checkpoint-", "rejected-", "torn-"
+NAME = re.compile(rf"{CHECKPOINT}([0-9]{{1,15}})", re.ASCII)
+STATE_FILE, IN_PARTS = "trainer_state.json", "shards"
+NEEDED = (STATE_FILE, "scheduler.pt")
+NEEDED_WHOLE = ("optimizer.pt", "trained.safetensors")
+"""Needed too, where the folder IN_PARTS does not hold the weights."""
+RANDOM_STATES = "rng_state*.pth"
+
+log = logging.getLogger(__name__)
+
+
+def step_of(folder: Path) -> int | None:
+    """The step that a checkpoint's folder is named after; None for any other name."""
+    found = NAME.fullmatch(folder.name)
+    return int(found[1]) if found else None
+
+
+class Fallback(BaseModel):
+    """A damaged checkpoint that a run was to go on from, and the step of the one that was taken instead (0: none)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int
+    why: str
+    kept: str
+    went_on_from: int
+
+    @property
+    def sentence(self) -> str:
+        instead = f"went on from step {self.went_on_from}" if self.went_on_from else "began anew"
+        return f"The checkpoint of step {self.step} was damaged ({self.why}): the run {instead}."
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSeries:
+    """The checkpoints in one folder, which need not be there."""
+
+    folder: Path
+
+    def listed(self) -> list[Path]:
+        """The checkpoints that have all their files in their sizes, the oldest first. Contents are not read."""
+        return [path for path in self._named() if (path / STATE_FILE).is_file() and has_all_files(path)]
+
+    def newest_whole(self) -> Path | None:
+        """The newest checkpoint whose files are all as they were written, read to the end; None when there is none.
+
+        Newer ones that are damaged are renamed, so that nothing goes on from them, a warning names the damage, and
+        `fallbacks` tells of it from then on.
+        """
+        torn: list[tuple[int, str, str]] = []
+        for path in reversed(self._named()):
+            why = damage(path)
+            if why is None:
+                self._record(torn, step_of(path) or 0)
+                return path
+            aside = self._set_aside(path, TORN)
+            torn.append((step_of(path) or 0, why, aside))
+            log.warning("The checkpoint %s is damaged (%s): it is kept as %s, and not used.", path.name, why, aside)
+        self._record(torn, 0)
+        if any(self.folder.glob(f"{TORN}*")):
+            log.warning("The run in %s has no whole checkpoint: it begins anew.", self.folder.parent)
+        return None
+
+    def reject(self, since: int) -> None:
+        """Rename checkpoints of step `since` and later, so that nothing goes on from them."""
+        for path in self._named():
+            if (step_of(path) or 0) >= since:
+                self._set_aside(path, REJECTED)
+
+    def fallbacks(self) -> list[Fallback]:
+        """Each damaged checkpoint in whose place an older one was used, in order; unreadable lines are left out."""
+        found = []
+        for line in whole_lines(self._fallbacks_file):
+            with suppress(ValueError):
+                found.append(Fallback.model_validate_json(line))
+        return found
+
+    @property
+    def _fallbacks_file(self) -> Path:
+        return self.folder / "fallbacks.jsonl"
+
+    def _record(self, torn: list[tuple[int, str, str]], went_on_from: int) -> None:
+        for step, why, kept in torn:
+            one = Fallback(step=step, why=why, kept=kept, went_on_from=went_on_from)
+            append_line(self._fallbacks_file, one.model_dump_json())
+
+    def _named(self) -> list[Path]:
+        """By their steps."""
+        return [path for _, path in sorted(self._steps())]
+
+    def _steps(self) -> Iterator[tuple[int, Path]]:
+        for path in self.folder.glob(f"{CHECKPOINT}*"):
+            step = step_of(path)
+            if step is not None and path.is_dir():
+                yield step, path
+
+    def _set_aside(self, path: Path, prefix: str) -> str:
+        """Rename the checkpoint; its new name."""
+        target = path.with_name(f"{prefix}{step_of(path)}-{secrets.token_hex(2)}")
+        os.replace(path, target)
+        return target.name
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, in a clause; None where it is whole. Reads every file."""
+    try:
+        return find_damage(checkpoint) or _lacking(checkpoint)
+    except OSError as error:
+        return f"{error.filename or checkpoint} cannot be read: {error.strerror or error}"
+
+
+def _lacking(checkpoint: Path) -> str | None:
+    """The file that a checkpoint without a manifest lacks, and without which a run would go on to other results."""
+    if (checkpoint / MANIFEST).is_file():
+        return None
+    in_parts = any(path.name == IN_PARTS for path in checkpoint.iterdir())
+    needed = NEEDED if in_parts else (*NEEDED, *NEEDED_WHOLE)
+    missing = next((name for name in needed if not (checkpoint / name).is_file()), None)
+    if missing is None and not any(checkpoint.glob(RANDOM_STATES)):
+        missing = RANDOM_STATES.replace("*", "")
+    return f"{missing} is missing" if missing else None

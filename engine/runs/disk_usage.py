@@ -1,0 +1,150 @@
+"""What the workspace takes on the disk, and what of it can go. Nothing is removed that was not asked for by its key."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from engine.errors import ConfigError
+from engine.runs.checkpoint_series import REJECTED, TORN, damage
+from engine.runs.purge import purge
+from engine.runs.run import list_runs
+from engine.storage.library import Store
+from engine.storage.temp_folders import sweep
+from engine.workspace import Workspace
+
+OLD_LOG_S = 30 * 24 * 3600.0
+Cleanable = Literal["deleted", "prompts", "cache", "half_written", "rejected", "checkpoints", "old_logs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part of the workspace: how much of the disk it takes."""
+
+    key: str
+    size_b: int
+    num_files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reclaimable:
+    """What a clean-up by this key would free."""
+
+    key: Cleanable
+    size_b: int
+    num_files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskUse:
+    """The workspace's parts, the largest first, what can be freed, and the disk that it lies on."""
+
+    parts: tuple[Part, ...]
+    reclaimable: tuple[Reclaimable, ...]
+    free_b: int
+    total_b: int
+
+    @property
+    def size_b(self) -> int:
+        return sum(part.size_b for part in self.parts)
+
+
+def disk_use(store: Store) -> DiskUse:
+    """Walks the whole workspace: about a second for 100,000 files on a local disk."""
+    root = store.workspace.root
+    parts = []
+    for entry in sorted(root.iterdir()) if root.is_dir() else ():
+        size_b, num_files = measured([entry])
+        parts.append(Part(key=entry.name, size_b=size_b, num_files=num_files))
+    found = {key: measured(_paths(store, key)) for key in CLEANERS}
+    disk = shutil.disk_usage(root if root.is_dir() else root.parent)
+    return DiskUse(
+        parts=tuple(sorted(parts, key=lambda part: part.size_b, reverse=True)),
+        reclaimable=tuple(Reclaimable(key=key, size_b=size, num_files=number) for key, (size, number) in found.items()),
+        free_b=disk.free,
+        total_b=disk.total,
+    )
+
+
+def clean(store: Store, key: str) -> int:
+    """Remove what `key` names, and say how many bytes are free again. Raises ConfigError for an unknown key."""
+    cleaner = next((run for known, run in CLEANERS.items() if known == key), None)
+    if cleaner is None:
+        raise ConfigError(f"There is nothing called '{key[:40]}' to clean up: choose of {', '.join(CLEANERS)}.")
+    before = measured(_paths(store, key))[0]
+    cleaner(store)
+    return max(0, before - measured(_paths(store, key))[0])
+
+
+def measured(paths: list[Path]) -> tuple[int, int]:
+    """Bytes and number of the files in these files and folders, without following links."""
+    size = count = 0
+    waiting = list(paths)
+    while waiting:
+        path = waiting.pop()
+        try:
+            if path.is_dir() and not path.is_symlink():
+                waiting.extend(Path(entry.path) for entry in os.scandir(path))
+            else:
+                size += path.lstat().st_size
+                count += 1
+        except OSError:
+            continue
+    return size, count
+
+
+def _paths(store: Store, key: str) -> list[Path]:
+    workspace = store.workspace
+    if key == "deleted":
+        return [workspace.clip_folder(clip_id) for clip_id in store.deleted_ids()]
+    if key == "rejected":
+        return _rejected(workspace)
+    if key == "checkpoints":
+        return _outdated(workspace)
+    if key == "half_written":
+        return [workspace.tmp]
+    if key == "old_logs":
+        return [path for path in workspace.jobs.glob("*.log") if time.time() - path.stat().st_mtime > OLD_LOG_S]
+    return [{"prompts": workspace.prompts, "cache": workspace.cache}[key]]
+
+
+def _rejected(workspace: Workspace) -> list[Path]:
+    """Checkpoints that an alarm rolled back, and damaged ones."""
+    kinds = (REJECTED, TORN)
+    return [path for run in list_runs(workspace) for kind in kinds for path in run.checkpoints.glob(f"{kind}*")]
+
+
+def _outdated(workspace: Workspace) -> list[Path]:
+    """What runs that nobody trains would not go on from: every checkpoint but the last."""
+    return [path for run in list_runs(workspace) if not run.is_trained for path in run.older_checkpoints()]
+
+
+def _remove_outdated(store: Store) -> None:
+    """Of a run whose last checkpoint is damaged the older ones stay: it goes on from those."""
+    for run in list_runs(store.workspace):
+        last = run.last_checkpoint()
+        if last is not None and not run.is_trained and damage(last) is None:
+            _remove(run.older_checkpoints())
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+CLEANERS: dict[Cleanable, Callable[[Store], object]] = {
+    "deleted": lambda store: purge(store, older_than=timedelta(0)),
+    "prompts": lambda store: _remove([store.workspace.prompts]),
+    "cache": lambda store: _remove([store.workspace.cache]),
+    "half_written": lambda store: sweep(store.workspace),
+    "rejected": lambda store: _remove(_rejected(store.workspace)),
+    "checkpoints": _remove_outdated,
+    "old_logs": lambda store: _remove(_paths(store, "old_logs")),
+}

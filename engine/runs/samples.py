@@ -1,0 +1,192 @@
+"""The samples of a run: clips of the same prompts and seeds at every checkpoint. Imports no torch.
+
+runs/<id>/samples/
+    requests.json         what is sampled: the same for the base and for every set
+    request               exists while somebody asks for a set now
+    base/ 00000010/ ...   a set: 0.mp4 1.mp4 ... and set.json, the base model or the weights after that step
+"""
+
+import json
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from engine.errors import StoreError
+from engine.files.atomic import publish_folder, publish_text
+from engine.request import GenerationRequest
+from engine.runs.run import Run
+from engine.video import writer
+from rewards.clip import Clip
+
+BASE = "base"
+log = logging.getLogger(__name__)
+REQUESTS = TypeAdapter(tuple[GenerationRequest, ...])
+
+
+class Sample(BaseModel):
+    """One clip of a set. `report` is a `RewardReport` as JSON, None where the run has no rewards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    prompt: str
+    seed: int
+    num_frames: int
+    fps: float
+    width: int
+    height: int
+    report: dict[str, Any] | None = None
+
+
+class SampleSet(BaseModel):
+    """The clips of one checkpoint; `step` is None for the base model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int | None
+    samples: tuple[Sample, ...]
+
+    @property
+    def name(self) -> str:
+        return set_name(self.step)
+
+
+def set_name(step: int | None) -> str:
+    """What the folder of a set is called."""
+    return BASE if step is None else f"{step:08d}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunSamples:
+    """The sample sets of one run."""
+
+    run: Run
+
+    @property
+    def folder(self) -> Path:
+        return self.run.folder / "samples"
+
+    @property
+    def requests_file(self) -> Path:
+        return self.folder / "requests.json"
+
+    @property
+    def request_flag(self) -> Path:
+        return self.folder / "request"
+
+    def ask(self) -> None:
+        """Ask the process that trains for a set after the step that it is in."""
+        self.folder.mkdir(exist_ok=True)
+        self.request_flag.touch()
+
+    def answered(self) -> bool:
+        """Whether somebody had asked; the asking is over with this call."""
+        try:
+            self.request_flag.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def requests(self) -> tuple[GenerationRequest, ...]:
+        """What this run samples; nothing, before it has begun or where its settings say so.
+
+        Raises StoreError when the file is damaged.
+        """
+        try:
+            return REQUESTS.validate_json(self.requests_file.read_bytes())
+        except FileNotFoundError:
+            return ()
+        except ValueError as error:
+            why = str(error).splitlines()[0]
+            raise StoreError(f"The sample requests of run {self.run.id} are damaged: {why}") from error
+
+    def set_requests_aside(self) -> None:
+        """Rename a damaged file of requests, with a warning. The same ones follow from the run's prompts and seed."""
+        aside = self.requests_file.with_name(f"requests.torn-{secrets.token_hex(2)}.json")
+        os.replace(self.requests_file, aside)
+        log.warning("%s is damaged: it is kept as %s, and written anew.", self.requests_file, aside.name)
+
+    def keep_requests(self, requests: Sequence[GenerationRequest]) -> None:
+        """Raises StoreError for requests that could not be read again."""
+        text = REQUESTS.dump_json(tuple(requests), indent=2)
+        try:
+            REQUESTS.validate_json(text)
+        except ValueError as error:
+            raise StoreError(
+                f"The samples of run {self.run.id} cannot be made: {str(error).splitlines()[2]}"
+            ) from error
+        self.folder.mkdir(exist_ok=True)
+        publish_text(self.requests_file, text.decode() + "\n")
+
+    def has(self, step: int | None) -> bool:
+        """Whether the set of the step, or of the base (None), is there and can be read."""
+        return _read(self.folder / set_name(step) / "set.json") is not None
+
+    def save(self, step: int | None, clips: Sequence[Clip], seeds: Sequence[int], reports: Sequence[Any]) -> SampleSet:
+        """Write a set, whole or not at all; one that was there is replaced. Raises StoreError when the disk is full."""
+        samples = tuple(
+            Sample(
+                file=f"{index}.mp4",
+                prompt=clip.prompt,
+                seed=seed,
+                num_frames=clip.num_frames,
+                fps=clip.fps,
+                width=clip.width,
+                height=clip.height,
+                report=report,
+            )
+            for index, (clip, seed, report) in enumerate(zip(clips, seeds, reports, strict=True))
+        )
+        found = SampleSet(step=step, samples=samples)
+        scratch = self.folder / f"{found.name}.part"
+        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            scratch.mkdir(parents=True)
+            for clip, sample in zip(clips, samples, strict=True):
+                writer.write_mp4(scratch / sample.file, clip.frames, clip.fps)
+            (scratch / "set.json").write_text(found.model_dump_json() + "\n", encoding="utf-8")
+            self._set_aside(step)
+            publish_folder(scratch, self.folder / found.name)
+        except OSError as error:
+            raise StoreError(f"The samples of run {self.run.id} were not kept: {error.strerror or error}.") from error
+        return found
+
+    def _set_aside(self, step: int | None) -> None:
+        """Rename a set that is there and cannot be read, with a warning."""
+        folder = self.folder / set_name(step)
+        if folder.is_dir() and not self.has(step):
+            aside = folder.with_name(f"{folder.name}.torn-{secrets.token_hex(2)}")
+            os.replace(folder, aside)
+            log.warning("The samples in %s were damaged: they are kept as %s, and made anew.", folder, aside.name)
+
+    def sets(self) -> list[SampleSet]:
+        """Every whole set, the base first, then by step; a damaged one is left out."""
+        found = [one for file in self.folder.glob("*/set.json") if (one := _read(file)) is not None]
+        return sorted(found, key=lambda one: -1 if one.step is None else one.step)
+
+    def names(self) -> list[str]:
+        """The names of the whole sets, without reading them."""
+        return sorted(file.parent.name for file in self.folder.glob("*/set.json") if not file.parent.suffix)
+
+    def file(self, name: str, sample: str) -> Path | None:
+        """A clip of a set; None when there is none of this name. Both names are checked: they come from an address."""
+        folder = self.folder / name
+        path = folder / sample
+        inside = path.resolve().parent == folder.resolve() and folder.resolve().parent == self.folder.resolve()
+        return path if inside and path.suffix == ".mp4" and path.is_file() else None
+
+
+def _read(file: Path) -> SampleSet | None:
+    if file.parent.suffix:
+        return None
+    try:
+        return SampleSet.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,29 @@
+"""Totals of reports that another calibration made: kept in the report, but no longer what a clip is ordered by."""
+
+import logging
+
+from engine.config.presets import load_preset
+from engine.errors import DailiesError
+from engine.storage.library import Store
+from rewards.calibration import mix_calibration
+from rewards.errors import RewardError
+
+log = logging.getLogger(__name__)
+
+
+def withdraw_old_totals(store: Store) -> int:
+    """Withdraw the totals that do not compare with those of the present calibrations; how many clips that were.
+
+    The reports stay, and scoring a clip again gives it a total. A mix that cannot be read keeps its totals.
+    """
+    withdrawn = 0
+    for mix in store.mixes():
+        try:
+            present = mix_calibration(load_preset("rewards", mix))
+        except (DailiesError, RewardError) as error:
+            log.warning("The totals of the mix '%s' cannot be checked: %s", mix, error)
+            continue
+        withdrawn += store.withdraw_totals(mix, present)
+    if withdrawn:
+        log.info("%d clips were scored with another calibration and are not ordered by score any more.", withdrawn)
+    return withdrawn

@@ -1,0 +1,152 @@
+"""A clip's files: written whole or not at all, beside each other in one folder that its id names.
+
+frames.mkv     the exact frames (FFV1), what rewards and training read
+clip.mp4       H.264 for the browser, enlarged when the clip is small
+poster.jpg     one frame, for the library's grid
+request.json   prompt, fps, seams, the full request and the model's revisions: enough to make the clip again
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.config.presets import load_model_preset
+from engine.errors import MediaError, StoreError
+from engine.families.sources import cached_revisions
+from engine.files.atomic import flush
+from engine.files.locks import locked
+from engine.request import GenerationRequest
+from engine.storage.temp_folders import scratch
+from engine.video import writer
+from engine.video.reader import checksum, read_lossless
+from engine.workspace import Workspace
+from rewards.clip import Clip
+
+FRAMES, MP4, POSTER, SIDECAR = "frames.mkv", "clip.mp4", "poster.jpg", "request.json"
+FILES = (FRAMES, MP4, POSTER, SIDECAR)
+
+
+def save_clip(workspace: Workspace, clip_id: str, clip: Clip, request: GenerationRequest | None = None) -> Path:
+    """Write a clip's folder and return it; `request` is None for an imported clip.
+
+    A complete folder that is there already stays: the id determines the frames. Raises StoreError when the files cannot
+    be written (disk full, no permission); then nothing of the clip is left behind.
+    """
+    folder = workspace.clip_folder(clip_id)
+
+    def write(target: Path) -> None:
+        writer.write_lossless(target / FRAMES, clip.frames, clip.fps)
+        writer.write_mp4(target / MP4, clip.frames, clip.fps)
+        writer.write_poster(target / POSTER, clip.frames)
+        (target / SIDECAR).write_text(json.dumps(_sidecar(clip_id, clip, request), indent=2), encoding="utf-8")
+
+    if not has_files(workspace, clip_id):
+        _write_folder(workspace, folder, write)
+    return folder
+
+
+def has_files(workspace: Workspace, clip_id: str) -> bool:
+    """Whether every file of the clip is there."""
+    folder = workspace.clip_folder(clip_id)
+    return all((folder / name).is_file() and (folder / name).stat().st_size for name in FILES)
+
+
+def frames_file(workspace: Workspace, clip_id: str) -> Path:
+    """The file of a clip's exact frames."""
+    return workspace.clip_folder(clip_id) / FRAMES
+
+
+def shown_files(workspace: Workspace, clip_id: str) -> tuple[Path, Path]:
+    """The files of a clip that a browser plays and shows before it plays: video and poster."""
+    folder = workspace.clip_folder(clip_id)
+    return folder / MP4, folder / POSTER
+
+
+def load_clip(workspace: Workspace, clip_id: str) -> Clip:
+    """The exact frames that were generated or imported. Raises StoreError when they are gone or damaged."""
+    folder = workspace.clip_folder(clip_id)
+    try:
+        about = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
+        frames, _ = read_lossless(folder / FRAMES, about["sha256"])
+        return Clip(frames=frames, fps=about["fps"], prompt=about["prompt"], seams=tuple(about["seams"]))
+    except (OSError, ValueError, KeyError, MediaError) as error:
+        raise StoreError(
+            f"The files of clip {clip_id} in {folder} are gone or damaged ({error}); generate or import it again."
+        ) from error
+
+
+def save_overlays(workspace: Workspace, clip_id: str, pictures: Mapping[str, np.ndarray], fps: float) -> dict[str, str]:
+    """Write pictures `uint8[T,h,w,3]` of what rewards saw, for the browser, and name the file of each.
+
+    Raises StoreError when the clip's folder is gone or cannot be written.
+    """
+    folder = overlay_folder(workspace, clip_id)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"The overlays of clip {clip_id} cannot be kept: {error.strerror or error}.") from error
+    for name, frames in pictures.items():
+        writer.write_mp4(folder / f"{name}.mp4", frames, fps)
+    return {name: f"{name}.mp4" for name in pictures}
+
+
+def overlay_folder(workspace: Workspace, clip_id: str) -> Path:
+    """Where a clip's overlays lie; not part of the clip, and made again when they are wanted."""
+    return workspace.clip_folder(clip_id) / "overlays"
+
+
+def remove_files(workspace: Workspace, clip_id: str) -> None:
+    """Remove a clip's folder; it disappears at once, even if what is in it takes a while."""
+    folder = workspace.clip_folder(clip_id)
+    if folder.exists():
+        doomed = scratch(workspace, clip_id)
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def _sidecar(clip_id: str, clip: Clip, request: GenerationRequest | None) -> dict[str, Any]:
+    return {
+        "id": clip_id,
+        "prompt": clip.prompt,
+        "fps": clip.fps,
+        "shape": [clip.num_frames, clip.height, clip.width],
+        "seams": list(clip.seams),
+        "sha256": checksum(clip.frames),
+        "request": request.model_dump(mode="json") if request else None,
+        "weights": cached_revisions(load_model_preset(request.model)) if request else {},
+    }
+
+
+def _write_folder(workspace: Workspace, folder: Path, write: Callable[[Path], None]) -> None:
+    try:
+        with _filled(workspace, folder.name, write) as finished, locked(workspace.clips_lock):
+            if has_files(workspace, folder.name):  # another process was quicker with the same clip
+                return
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if folder.exists():  # some of its files were lost
+                remove_files(workspace, folder.name)
+            finished.rename(folder)
+            flush(folder.parent)
+    except (OSError, StoreError) as error:
+        why = str(error) if isinstance(error, StoreError) else f"{error.strerror or error}. Free some space."
+        raise StoreError(f"Clip {folder.name} was not kept: {why}") from error
+
+
+@contextmanager
+def _filled(workspace: Workspace, name: str, write: Callable[[Path], None]) -> Iterator[Path]:
+    """A scratch folder with its files safely on disk; gone afterwards unless it was moved."""
+    folder = scratch(workspace, name)
+    folder.mkdir(parents=True)
+    try:
+        write(folder)
+        for path in folder.iterdir():
+            flush(path)
+        flush(folder)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,339 @@
+"""`Store`: the clips and their reports in the database. Deleting hides a clip; `engine.runs.purge` removes it later."""
+
+import logging
+import os
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import URL, ColumnElement, Row, Select, delete, func, select, update
+
+from engine.errors import StoreDamaged, StoreError
+from engine.request import GenerationRequest
+from engine.storage.backups import back_up, back_up_daily
+from engine.storage.database import BUSY_TIMEOUT_S, Database, absolute_url, upsert
+from engine.storage.migrate import bring_up_to_date
+from engine.storage.schema import CLIPS, REPORTS
+from engine.storage.search_text import normalised
+from engine.workspace import Workspace
+from rewards.clip import Clip
+
+Source = Literal["generated", "imported"]
+Order = Literal["newest", "oldest", "best", "worst"]
+# What scoring and people wrote: adding a clip again leaves it alone.
+KEPT_COLUMNS = ("mix", "total", "parts", "created_at", "number", "starred", "notes")
+ORDERS: dict[Order, tuple[ColumnElement[Any], ...]] = {
+    "newest": (CLIPS.c.number.desc(), CLIPS.c.id.desc()),
+    "oldest": (CLIPS.c.number.asc(), CLIPS.c.id.asc()),
+    "best": (CLIPS.c.total.desc().nulls_last(), CLIPS.c.id.desc()),
+    "worst": (CLIPS.c.total.asc().nulls_last(), CLIPS.c.id.asc()),
+}
+
+
+log = logging.getLogger(__name__)
+
+
+def now() -> datetime:
+    """This moment, aware and in UTC, as everything in the database is."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipRecord:
+    """What the database knows of a clip. `total` (0..1) and `parts` (0..1 by reward, None = not applicable) come from
+    its newest report, which `mix` made; all three are empty while nothing has scored it. `model`, `request` and `seed`
+    are None for an imported clip. `notes` are sentences about how it was made; people `star` clips to find them again.
+    """
+
+    id: str
+    prompt: str
+    source: Source
+    num_frames: int
+    width: int
+    height: int
+    fps: float
+    model: str | None = None
+    adapter: str | None = None
+    request: dict[str, Any] | None = None
+    seed: int | None = None
+    created_at: datetime = field(default_factory=now)
+    total: float | None = None
+    parts: dict[str, float | None] = field(default_factory=dict)
+    mix: str | None = None
+    starred: bool = False
+    notes: tuple[str, ...] = ()
+    deleted_at: datetime | None = None
+
+    @classmethod
+    def generated(cls, request: GenerationRequest, notes: Sequence[str] = ()) -> "ClipRecord":
+        """The record of a clip that `request` determines."""
+        shape = request.model_dump(include={"num_frames", "width", "height", "fps"})
+        names = request.model_dump(include={"prompt", "model", "adapter", "seed"}) | {"id": request.id}
+        return cls(source="generated", request=request.model_dump(mode="json"), notes=tuple(notes), **shape, **names)
+
+    @classmethod
+    def imported(cls, clip_id: str, clip: Clip, notes: Sequence[str] = ()) -> "ClipRecord":
+        """The record of a clip that was read from a file; `notes` say what reading changed."""
+        return cls(
+            id=clip_id,
+            prompt=clip.prompt,
+            source="imported",
+            num_frames=clip.num_frames,
+            width=clip.width,
+            height=clip.height,
+            fps=clip.fps,
+            notes=tuple(notes),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipFilter:
+    """Which clips to list. Every word of `text` must occur in the prompt, in any case; a None filters nothing."""
+
+    text: str = ""
+    model: str | None = None
+    adapter: str | None = None
+    source: Source | None = None
+    starred: bool | None = None
+    min_total: float | None = None
+    max_total: float | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    order: Order = "newest"
+    deleted: bool = False
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The SQL of this filter."""
+        exact = {
+            CLIPS.c.model: self.model,
+            CLIPS.c.adapter: self.adapter,
+            CLIPS.c.source: self.source,
+            CLIPS.c.starred: self.starred,
+        }
+        found: list[ColumnElement[bool]] = []
+        found.append(CLIPS.c.deleted_at.is_not(None) if self.deleted else CLIPS.c.deleted_at.is_(None))
+        words = normalised(self.text).split()
+        found += [CLIPS.c.search.contains(word, autoescape=True) for word in words]
+        found += [name == value for name, value in exact.items() if value is not None]
+        if self.min_total is not None:
+            found.append(CLIPS.c.total >= self.min_total)
+        if self.max_total is not None:
+            found.append(CLIPS.c.total <= self.max_total)
+        if self.since is not None:
+            found.append(CLIPS.c.created_at >= self.since)
+        if self.until is not None:
+            found.append(CLIPS.c.created_at <= self.until)
+        return found
+
+
+def database_url(workspace: Workspace) -> URL:
+    """$DAILIES_DATABASE_URL with a whole path, else the workspace's own file, whatever characters its path has.
+
+    Raises ConfigError when the variable is no database URL.
+    """
+    given = os.environ.get("DAILIES_DATABASE_URL")
+    return absolute_url(given) if given else URL.create("sqlite", database=str(workspace.database))
+
+
+def database_file(workspace: Workspace) -> Path | None:
+    """The SQLite file; None where a server has the database."""
+    url = database_url(workspace)
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def copy_at_start(workspace: Workspace) -> None:
+    """Back the database up before it is served. Raises StoreDamaged; any other failure is only logged."""
+    file = database_file(workspace)
+    try:
+        if file is not None:
+            back_up(file, workspace, "start")
+    except StoreDamaged:
+        raise
+    except StoreError as error:  # a full disk: people need the page to free some space
+        log.warning("%s", error)
+
+
+def keep_daily_copy(workspace: Workspace) -> None:
+    """Back the database up once a day; to be called more often than that. Failures are logged."""
+    file = database_file(workspace)
+    try:
+        if file is not None:
+            back_up_daily(file, workspace)
+    except StoreError as error:
+        log.warning("%s", error)
+
+
+class Store:
+    """The clips of one workspace. Safe in many threads and processes; every method is one transaction."""
+
+    def __init__(
+        self, workspace: Workspace, *, busy_timeout_s: float = BUSY_TIMEOUT_S, beside_clips: bool = False
+    ) -> None:
+        """Open $DAILIES_DATABASE_URL or the workspace's own SQLite file, making or migrating it first.
+
+        A new database in a workspace that holds clips is made only when that is wanted (`beside_clips`). Raises
+        StoreError (cannot be opened, newer than the code, lost, ...) or ConfigError (no such kind of database).
+        """
+        self.workspace = workspace.prepare()
+        url = database_url(workspace)
+        bring_up_to_date(url, workspace, busy_timeout_s=busy_timeout_s, beside_clips=beside_clips)
+        self.database = Database(url, busy_timeout_s=busy_timeout_s)
+
+    def close(self) -> None:
+        self.database.close()
+
+    def add_clip(self, record: ClipRecord) -> ClipRecord:
+        """Store a record; a clip that is there already keeps its scores and date, and comes back if it was deleted."""
+        self.add_clips([record])
+        return self.clip(record.id)
+
+    def add_clips(self, records: Iterable[ClipRecord]) -> None:
+        """Store all of the records or none."""
+        with self.database.writing() as connection:
+            for record in records:
+                upsert(connection, CLIPS, {**_row_of(record), "deleted_at": None}, keep=KEPT_COLUMNS)
+
+    def add_missing(self, records: Iterable[ClipRecord]) -> int:
+        """Store those records whose clips the database does not know, deleted ones included; how many there were."""
+        with self.database.writing() as connection:
+            known = set(connection.scalars(select(CLIPS.c.id)))
+            missing = [record for record in records if record.id not in known]
+            for record in missing:
+                connection.execute(CLIPS.insert().values(_row_of(record)))
+        return len(missing)
+
+    def clip(self, clip_id: str) -> ClipRecord:
+        """One clip, a deleted one too. Raises StoreError when there is none of this id."""
+        with self.database.reading() as connection:
+            row = connection.execute(select(CLIPS).where(CLIPS.c.id == clip_id)).one_or_none()
+        if row is None:
+            raise StoreError(f"There is no clip {clip_id[:40]!r} in {self.workspace.root}.")
+        return _record(row)
+
+    def known(self, clip_ids: Iterable[str]) -> dict[str, ClipRecord]:
+        """Those of the ids that are stored and not deleted."""
+        query = select(CLIPS).where(CLIPS.c.id.in_(list(clip_ids)), CLIPS.c.deleted_at.is_(None))
+        return {record.id: record for record in self._records(query)}
+
+    def clips(self, which: ClipFilter | None = None, offset: int = 0, limit: int = 60) -> list[ClipRecord]:
+        """One page of the library."""
+        which = which or ClipFilter()
+        query = select(CLIPS).where(*which.conditions()).order_by(*ORDERS[which.order])
+        return self._records(query.offset(offset).limit(limit))
+
+    def count(self, which: ClipFilter | None = None) -> int:
+        query = select(func.count()).select_from(CLIPS).where(*(which or ClipFilter()).conditions())
+        with self.database.reading() as connection:
+            return connection.scalar(query) or 0
+
+    def models(self) -> list[str]:
+        """The models that made clips which are here, by name; what a person can filter by."""
+        return self._distinct(CLIPS.c.model)
+
+    def adapters(self) -> list[str]:
+        return self._distinct(CLIPS.c.adapter)
+
+    def delete(self, clip_ids: Sequence[str]) -> int:
+        """Hide clips, and say how many were hidden; `restore` brings them back until they are purged."""
+        return self._mark(clip_ids, CLIPS.c.deleted_at.is_(None), now())
+
+    def restore(self, clip_ids: Sequence[str]) -> int:
+        """Bring deleted clips back, and say how many."""
+        return self._mark(clip_ids, CLIPS.c.deleted_at.is_not(None), None)
+
+    def star(self, clip_ids: Sequence[str], starred: bool = True) -> int:
+        """Mark clips as worth keeping in sight, or unmark them, and say how many there were."""
+        query = update(CLIPS).where(CLIPS.c.id.in_(clip_ids)).values(starred=starred)
+        with self.database.writing() as connection:
+            return connection.execute(query).rowcount
+
+    def deleted_ids(self) -> list[str]:
+        """The clips that are deleted and not yet gone for good."""
+        with self.database.reading() as connection:
+            return list(connection.scalars(select(CLIPS.c.id).where(CLIPS.c.deleted_at.is_not(None))))
+
+    def forget_deleted(self, before: datetime, keep: Container[str] = ()) -> list[str]:
+        """Remove the rows and reports of clips deleted before a moment, but for those to `keep`; their ids."""
+        old = select(CLIPS.c.id).where(CLIPS.c.deleted_at < before)
+        with self.database.writing() as connection:
+            ids = [clip_id for clip_id in connection.scalars(old) if clip_id not in keep]
+            for clip_id in ids:
+                connection.execute(delete(CLIPS).where(CLIPS.c.id == clip_id))
+        return ids
+
+    def save_report(self, clip_id: str, mix: str, report: Mapping[str, Any]) -> None:
+        """Store what `mix` said of a clip (`RewardReport.to_dict()`); it becomes the clip's newest report.
+
+        The clip has no total to be ordered by when its prompt could not be judged: such a total would stand above
+        those that say something about their prompts.
+        """
+        parts = {key: result["value"] for key, result in report["results"].items()}
+        total = None if report.get("unjudged") else report["total"]
+        score = {"mix": mix, "total": total, "parts": parts}
+        with self.database.writing() as connection:
+            found = connection.execute(update(CLIPS).where(CLIPS.c.id == clip_id).values(**score))
+            if not found.rowcount:
+                raise StoreError(f"There is no clip {clip_id[:40]!r} in {self.workspace.root} to keep a report of.")
+            row = {"clip_id": clip_id, "mix": mix, "report": dict(report), "created_at": now()}
+            upsert(connection, REPORTS, row)
+
+    def report(self, clip_id: str, mix: str | None = None) -> dict[str, Any] | None:
+        """What `mix` said of a clip, or the newest report when no mix is named; None when there is none."""
+        newest = select(CLIPS.c.mix).where(CLIPS.c.id == clip_id).scalar_subquery()
+        query = select(REPORTS.c.report).where(REPORTS.c.clip_id == clip_id)
+        with self.database.reading() as connection:
+            return connection.scalar(query.where(REPORTS.c.mix == (newest if mix is None else mix)))
+
+    def reports(self, clip_ids: Iterable[str], mix: str) -> dict[str, dict[str, Any]]:
+        """What `mix` said of clips, by clip; those that it has not scored are left out."""
+        query = select(REPORTS.c.clip_id, REPORTS.c.report)
+        with self.database.reading() as connection:
+            rows = connection.execute(query.where(REPORTS.c.mix == mix, REPORTS.c.clip_id.in_(list(clip_ids))))
+            return {row.clip_id: row.report for row in rows}
+
+    def scored_by(self, mix: str, calibration: str | None = None) -> list[str]:
+        """The ids of all clips that `mix` has scored; with `calibration`, those whose report was made with it."""
+        query = select(REPORTS.c.clip_id, REPORTS.c.report).where(REPORTS.c.mix == mix)
+        with self.database.reading() as connection:
+            found = connection.execute(query).all()
+        return [clip for clip, report in found if calibration is None or report.get("calibration") == calibration]
+
+    def mixes(self) -> list[str]:
+        """The mixes whose totals clips are ordered by, by name."""
+        return self._distinct(CLIPS.c.mix)
+
+    def withdraw_totals(self, mix: str, calibration: str) -> int:
+        """Take the totals off those clips whose newest report is of `mix` and of another calibration; how many."""
+        made_with = REPORTS.c.report["calibration"].as_string()
+        old = select(REPORTS.c.clip_id).where(REPORTS.c.mix == mix, func.coalesce(made_with, "") != calibration)
+        query = update(CLIPS).where(CLIPS.c.mix == mix, CLIPS.c.total.is_not(None), CLIPS.c.id.in_(old))
+        with self.database.writing() as connection:
+            return connection.execute(query.values(total=None)).rowcount
+
+    def _records(self, query: Select[Any]) -> list[ClipRecord]:
+        with self.database.reading() as connection:
+            return [_record(row) for row in connection.execute(query)]
+
+    def _distinct(self, name: ColumnElement[Any]) -> list[str]:
+        query = select(name).where(name.is_not(None), CLIPS.c.deleted_at.is_(None)).distinct().order_by(name)
+        with self.database.reading() as connection:
+            return list(connection.scalars(query))
+
+    def _mark(self, clip_ids: Sequence[str], which: ColumnElement[bool], deleted_at: datetime | None) -> int:
+        query = update(CLIPS).where(CLIPS.c.id.in_(clip_ids), which).values(deleted_at=deleted_at)
+        with self.database.writing() as connection:
+            return connection.execute(query).rowcount
+
+
+def _row_of(record: ClipRecord) -> dict[str, Any]:
+    """With the next number; two clips that PostgreSQL adds at the same moment may share one."""
+    number = select(func.coalesce(func.max(CLIPS.c.number), 0) + 1).scalar_subquery()
+    return {**asdict(record), "search": normalised(record.prompt), "number": number}
+
+
+def _record(row: Row[Any]) -> ClipRecord:
+    values = dict(row._mapping)
+    del values["search"], values["number"]
+    return ClipRecord(**values | {"parts": values["parts"] or {}, "notes": tuple(values["notes"] or ())})

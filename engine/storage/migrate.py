@@ -1,0 +1,127 @@
+"""Brings a database to the schema of this code when it is opened: new, old (backup first), or too new (refused).
+
+Alembic is imported only when there is something to do; whether there is shows in the names of the revision files.
+"""
+
+import logging
+from pathlib import Path
+
+from sqlalchemy import Connection, column, inspect, select, table, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from engine.errors import StoreError
+from engine.files.locks import locked
+from engine.storage.backups import Backup, back_up
+from engine.storage.database import Database
+from engine.storage.schema import METADATA, VERSION_TABLE
+from engine.workspace import Workspace
+
+SCRIPTS = Path(__file__).parent / "migrations"
+POSTGRES_LOCK = 0x6461696C696573  # "dailies": the key of the advisory lock under which PostgreSQL is migrated
+
+log = logging.getLogger(__name__)
+
+
+def known_revisions(scripts: Path = SCRIPTS) -> list[str]:
+    """The revisions this code knows, oldest first: the numbers that the files in `versions/` begin with."""
+    return sorted(path.name.split("_")[0] for path in (scripts / "versions").glob("[0-9]*_*.py"))
+
+
+def bring_up_to_date(
+    url: URL, workspace: Workspace, *, busy_timeout_s: float, beside_clips: bool = False, scripts: Path = SCRIPTS
+) -> None:
+    """Make or migrate the database's tables; quick when there is nothing to do, and safe to call at once from many.
+
+    Raises StoreError when the database is newer than the code, is not ours, cannot be read, backed up or migrated, or
+    is empty in a workspace with clips, unless that is wanted (`beside_clips`).
+    """
+    revisions = known_revisions(scripts)
+    database = Database(url, busy_timeout_s=busy_timeout_s, foreign_keys=False)
+    try:
+        with database.reading() as connection:
+            if stored_revision(connection, database.name, revisions) == revisions[-1]:
+                return
+        with locked(workspace.setup_lock):
+            with database.reading() as connection:
+                is_new = stored_revision(connection, database.name, revisions) is None
+            if is_new and not beside_clips:
+                _refuse_beside_clips(database, workspace)
+            if database.is_sqlite:
+                _set_wal(database)
+            _migrate(database, workspace, revisions, scripts)
+    finally:
+        database.close()
+
+
+def stored_revision(connection: Connection, name: str, revisions: list[str]) -> str | None:
+    """The revision the database is at, None for an empty one. Raises StoreError when this code cannot go on from it."""
+    tables = set(inspect(connection).get_table_names())
+    if VERSION_TABLE not in tables:
+        if taken := sorted(tables & set(METADATA.tables)):
+            raise StoreError(
+                f"The database {name} has a table {taken[0]!r} that Dailies did not make; choose another database."
+            )
+        return None
+    stored: str | None = connection.scalar(select(column("version_num")).select_from(table(VERSION_TABLE)))
+    if stored is not None and stored not in revisions:
+        raise StoreError(
+            f"The database {name} was written by a newer Dailies (its schema is {stored}, this code knows up to "
+            f"{revisions[-1]}); update Dailies or choose another workspace."
+        )
+    return stored
+
+
+def _set_wal(database: Database) -> None:
+    """WAL is a property of the file: set once, outside of any transaction."""
+    with database.unmanaged() as connection:
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        log.warning("%s runs in SQLite's %s mode, not WAL: readers will wait for writers.", database.name, mode)
+
+
+def _migrate(database: Database, workspace: Workspace, revisions: list[str], scripts: Path) -> None:
+    with database.writing() as connection:
+        if not database.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": POSTGRES_LOCK})
+        stored = stored_revision(connection, database.name, revisions)
+        if stored == revisions[-1]:
+            return
+        backup = _back_up(database, workspace) if stored and database.is_sqlite else None
+        try:
+            _upgrade(connection, scripts)
+        except SQLAlchemyError as error:
+            raise StoreError(
+                f"The database {database.name} could not be migrated from {stored} to {revisions[-1]} and is unchanged"
+                f"{f' (a copy is {backup.path})' if backup else ''}: {str(error).splitlines()[0]}."
+            ) from error
+    log.info("Database %s is now at schema %s (was %s).", database.name, revisions[-1], stored or "empty")
+
+
+def _upgrade(connection: Connection, scripts: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _back_up(database: Database, workspace: Workspace) -> Backup:
+    """Copy the database while nobody can write; PostgreSQL's operators have their own backups and transactional DDL."""
+    try:
+        return back_up(Path(str(database.url.database)), workspace, "migration")
+    except StoreError as error:
+        raise StoreError(f"The database {database.name} has to be migrated, but: {error}") from error
+
+
+def _refuse_beside_clips(database: Database, workspace: Workspace) -> None:
+    """Raises StoreError when an empty database stands beside clips: it was lost, and is no new workspace."""
+    clips = sum(1 for _ in workspace.clips.glob("*/*/request.json"))
+    if clips:
+        raise StoreError(
+            f"The database {database.name} is empty or was missing, but {workspace.clips} holds {clips} clips. "
+            "`dailies database restore` puts back the newest whole copy, `dailies database rebuild` makes a new "
+            "database of the clips alone."
+        )

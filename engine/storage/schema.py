@@ -1,0 +1,231 @@
+"""The tables, as SQLAlchemy Core, the same on SQLite and PostgreSQL. `migrations/` makes them; a test compares."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    false,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment: aware and in UTC on the Python side, also where the database forgets time zones (SQLite)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        assert value.tzinfo is not None, "the store takes aware datetimes only"
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+VERSION_TABLE = "dailies_version"  # Alembic's own, with the schema that the database is at
+
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# One row a clip. `total`, `parts` and `mix` repeat its newest report, so a page of the library is one indexed read.
+# `number` counts up and gives the order in which clips came, whatever the clock said. `search` is the prompt as
+# `engine.storage.search_text.normalised` writes it.
+CLIPS = Table(
+    "clips",
+    METADATA,
+    Column("id", String(16), primary_key=True),
+    Column("prompt", Text, nullable=False),
+    Column("model", String(200)),
+    Column("adapter", String(200)),
+    Column("source", String(16), nullable=False),
+    Column("request", JSON(none_as_null=True)),
+    Column("num_frames", Integer, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("fps", Float, nullable=False),
+    Column("seed", BigInteger),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("deleted_at", UtcDateTime),
+    Column("mix", String(200)),
+    Column("total", Float),
+    Column("parts", JSON(none_as_null=True)),
+    Column("starred", Boolean, nullable=False, server_default=false()),
+    Column("notes", JSON(none_as_null=True)),
+    Column("search", Text),
+    Column("number", Integer, nullable=False, server_default="0"),
+    Index(None, "number"),
+    Index(None, "deleted_at", "number", "id"),
+    Index(None, "deleted_at", "created_at", "id"),
+    Index(None, "deleted_at", "total", "id"),
+)
+
+# One row for each mix that has scored a clip; scoring it again replaces the row.
+REPORTS = Table(
+    "reports",
+    METADATA,
+    Column("clip_id", String(16), ForeignKey("clips.id", ondelete="CASCADE"), primary_key=True),
+    Column("mix", String(200), primary_key=True),
+    Column("report", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+# One row a job; the queue is ordered by `priority`, high first, then `number`. host .. started_s name the process that
+# runs it. `heartbeat_s` is the heartbeat on that host's monotonic clock, `environment` what the job was filed under
+# (engine.hardware.job_environment).
+JOBS = Table(
+    "jobs",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(8), nullable=False, unique=True),
+    Column("kind", String(40), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("config", JSON, nullable=False),
+    Column("resources", JSON, nullable=False),
+    Column("result", JSON(none_as_null=True)),
+    Column("progress", JSON(none_as_null=True)),
+    Column("error", Text),
+    Column("exit_code", Integer),
+    Column("host", String(255)),
+    Column("boot_id", String(64)),
+    Column("pid", Integer),
+    Column("started_s", Float),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("heartbeat_at", UtcDateTime),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("heartbeat_s", Float),
+    Column("environment", JSON(none_as_null=True)),
+    Index(None, "status", "number"),
+)
+
+# What running jobs hold of the devices, see engine.jobs.device_leases: the key keeps a part from being held twice.
+LEASES = Table(
+    "leases",
+    METADATA,
+    Column("host", String(255), primary_key=True),
+    Column("device", Integer, primary_key=True, autoincrement=False),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("job_id", String(8), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Index(None, "job_id"),
+)
+
+# Every change of a job's state, written with it: `event` is the new state, or "adopted" when another worker went on
+# with a job that was running; `pid` is the process that wrote it.
+JOURNAL = Table(
+    "journal",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("job_id", String(8), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("event", String(16), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Index(None, "job_id"),
+)
+
+# One row a labelling campaign. `plan` is the order that its strategy wants next, see engine.labelling.assignment.
+CAMPAIGNS = Table(
+    "campaigns",
+    METADATA,
+    Column("id", String(8), primary_key=True),
+    Column("title", String(200), nullable=False),
+    Column("spec", JSON, nullable=False),
+    Column("plan", JSON(none_as_null=True)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+)
+
+# The clips that a campaign is about, made or still to be made: hence no foreign key to clips. `request` is empty for a
+# clip that was chosen from the library.
+CAMPAIGN_CLIPS = Table(
+    "campaign_clips",
+    METADATA,
+    Column("campaign_id", String(8), ForeignKey("campaigns.id", ondelete="CASCADE"), primary_key=True),
+    Column("clip_id", String(16), primary_key=True),
+    Column("entrant", String(420), nullable=False),
+    Column("request", JSON(none_as_null=True)),
+)
+
+# Two clips of one prompt, in an order that means nothing. `shuffle` (0..1) is a random place among the others.
+PAIRS = Table(
+    "pairs",
+    METADATA,
+    Column("id", String(16), primary_key=True),
+    Column("campaign_id", String(8), ForeignKey("campaigns.id", ondelete="CASCADE"), nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("clip_a", String(16), nullable=False),
+    Column("clip_b", String(16), nullable=False),
+    Column("entrant_a", String(420), nullable=False),
+    Column("entrant_b", String(420), nullable=False),
+    Column("shuffle", Float, nullable=False),
+    Column("gone_at", UtcDateTime),
+    Index(None, "campaign_id", "shuffle"),
+)
+
+# A pair given to a labeller, with the side that each clip is on. `slot` is which of the pair's wanted votes it is to
+# be, empty for a repeat and for one that no longer counts (skipped, or given up to somebody else): the constraints keep
+# a pair from being given to more people than wanted, or twice to one but with the sides swapped.
+ASSIGNMENTS = Table(
+    "assignments",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("campaign_id", String(8), ForeignKey("campaigns.id", ondelete="CASCADE"), nullable=False),
+    Column("pair_id", String(16), ForeignKey("pairs.id", ondelete="CASCADE"), nullable=False),
+    Column("labeller", String(200), nullable=False),
+    Column("left_clip", String(16), nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("slot", Integer),
+    Column("is_repeat", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("voted_at", UtcDateTime),
+    UniqueConstraint("pair_id", "slot"),
+    UniqueConstraint("pair_id", "labeller", "left_clip"),
+    UniqueConstraint("campaign_id", "labeller", "place"),
+)
+
+# Every vote ever sent, once. `current` is true or empty, so that the constraint allows one that counts for each
+# assignment, and any number that were undone or edited (`ended_as`).
+VOTES = Table(
+    "votes",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("client_uuid", String(64), nullable=False, unique=True),
+    Column("campaign_id", String(8), ForeignKey("campaigns.id", ondelete="CASCADE"), nullable=False),
+    Column("assignment_id", Integer, ForeignKey("assignments.id", ondelete="CASCADE"), nullable=False),
+    Column("choice", String(16), nullable=False),
+    Column("axes", JSON, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("ms", Integer),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("current", Boolean),
+    Column("ended_as", String(16)),
+    Column("ended_at", UtcDateTime),
+    UniqueConstraint("assignment_id", "current"),
+    Index(None, "campaign_id", "current"),
+)

@@ -1,0 +1,77 @@
+"""Bringing a video file into the library."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import ConfigError
+from engine.request import PROMPT_LIMIT
+from engine.storage.clip_files import has_files, remove_files, save_clip
+from engine.storage.database import check_text
+from engine.storage.library import ClipRecord, Store
+from engine.video.reader import checksum, read_video
+from engine.workspace import Workspace
+from rewards.clip import Clip
+
+
+def import_clip(store: Store, path: Path | str, prompt: str = "") -> ClipRecord:
+    """Read a video (mp4, gif, webm, avi, mkv) and keep it as a clip; the same frames and prompt give the same clip.
+
+    Raises MediaError (no video, damaged, too large), ConfigError (the prompt is too long) or StoreError (disk full);
+    then nothing of the clip is kept.
+    """
+    record, clip = read_record(path, prompt)
+    with clips_kept(store) as keep:
+        keep(record, clip)
+    return store.clip(record.id)
+
+
+def keep_video(workspace: Workspace, path: Path | str, prompt: str = "") -> tuple[ClipRecord, Clip]:
+    """The files of an imported clip, which the database does not know yet. Raises the same."""
+    record, clip = read_record(path, prompt)
+    save_clip(workspace, record.id, clip)
+    return record, clip
+
+
+def read_record(path: Path | str, prompt: str = "") -> tuple[ClipRecord, Clip]:
+    """An imported clip and its record; nothing is kept yet. Raises MediaError or ConfigError."""
+    if len(prompt) > PROMPT_LIMIT:
+        raise ConfigError(f"A prompt has at most {PROMPT_LIMIT} characters, but got {len(prompt)}; shorten it.")
+    check_text(prompt)
+    frames, fps, notes = read_video(Path(path))
+    clip = Clip(frames=frames, fps=fps, prompt=prompt)
+    return ClipRecord.imported(content_id(frames, fps, prompt), clip, notes), clip
+
+
+def _remove(workspace: Workspace, clip_ids: Sequence[str]) -> None:
+    for clip_id in clip_ids:
+        remove_files(workspace, clip_id)
+
+
+@contextmanager
+def clips_kept(store: Store) -> Iterator[Callable[[ClipRecord, Clip], None]]:
+    """Keep imported clips, all or none: the block writes their files, their records follow in one transaction.
+
+    When the block or the transaction raises, the files that were new are removed again.
+    """
+    new, records = list[str](), dict[str, ClipRecord]()
+
+    def keep(record: ClipRecord, clip: Clip) -> None:
+        if not has_files(store.workspace, record.id):
+            new.append(record.id)
+        save_clip(store.workspace, record.id, clip)
+        records[record.id] = record
+
+    with ExitStack() as undo:
+        undo.callback(_remove, store.workspace, new)
+        yield keep
+        store.add_clips(list(records.values()))
+        undo.pop_all()
+
+
+def content_id(frames: np.ndarray, fps: float, prompt: str) -> str:
+    """16 hex digits that name an imported clip by what it shows: `frames` are `uint8[T,H,W,3]`."""
+    return hashlib.sha256(f"{checksum(frames)} {fps} {prompt}".encode()).hexdigest()[:16]

@@ -1,0 +1,120 @@
+"""From a resolved preset to a trainer that is ready to train."""
+
+import dataclasses
+import importlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from engine.config.form_settings import check_settings
+from engine.config.presets import load_preset, read_prompts
+from engine.config.schema import TrainPreset
+from engine.errors import ConfigError, DailiesError, SettingsError
+from engine.labelling.preference_formats import read_preference_data
+from engine.runs.run import Run
+from engine.suggestions import did_you_mean
+from engine.training.trainers.base import VideoTrainer
+
+PLAIN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), NoneType: (NoneType,)}
+"""By the type that a field says, those that its value may be of."""
+ALGORITHMS = {
+    "dpo": ("engine.training.trainers.dpo:VideoDPOTrainer", "engine.training.trainer_settings:VideoDPOConfig"),
+    "grpo": ("engine.training.trainers.grpo:VideoGRPOTrainer", "engine.training.trainer_settings:VideoGRPOConfig"),
+    "nft": ("engine.training.trainers.nft:VideoNFTTrainer", "engine.training.trainer_settings:VideoNFTConfig"),
+    "distill": (
+        "engine.training.trainers.distill:VideoDistillTrainer",
+        "engine.training.trainer_settings:VideoDistillConfig",
+    ),
+}
+
+
+def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> VideoTrainer:
+    """The preset's trainer, its model loaded. Raises ConfigError for settings that are unknown or cannot work."""
+    trainer_class, config_class = (import_path(path) for path in ALGORITHMS[preset.algorithm])
+    check_settings(preset.algorithm, preset.settings)
+    args = build_config(config_class, preset.settings, run.checkpoints)
+    data = _data(preset, run, args)
+    if preset.mix is not None and preset.rewards == "parts":
+        args.reward_weights = [weight for weight in load_preset("rewards", preset.mix).weights.values() if weight > 0]
+    start = run.start if run.start.is_dir() else None
+    trainer: VideoTrainer = trainer_class(model=preset.model, args=args, start=start, **data, **others)
+    return trainer
+
+
+def build_config(config_class: Any, settings: Mapping[str, Any], folder: Path) -> Any:
+    """A trainer's config. Raises SettingsError: an unknown setting (did you mean), or a value that will not do."""
+    known = {field.name for field in dataclasses.fields(config_class) if field.init}
+    for name in settings:
+        if name not in known:
+            raise SettingsError(f"Unknown setting '{name}' for {config_class.__name__}. {did_you_mean(name, known)}")
+    _check_types(config_class, settings)
+    from engine.hardware.device import pick_device
+
+    ours = {"output_dir": str(folder), "report_to": "none", "disable_tqdm": True, "use_cpu": pick_device() == "cpu"}
+    try:
+        return config_class(**{**ours, **settings})
+    except DailiesError as error:
+        raise SettingsError(str(error)) from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise SettingsError(f"The settings of {config_class.__name__} cannot work: {error}") from error
+
+
+def _check_types(config_class: Any, settings: Mapping[str, Any]) -> None:
+    """A dataclass takes any value for any field, and its code fails later. Raises SettingsError.
+
+    Fields that may be more than numbers and flags are left to the class.
+    """
+    hints = get_type_hints(config_class)
+    for name, value in settings.items():
+        kinds = get_args(hints[name]) or (hints[name],)
+        if not set(kinds) <= PLAIN.keys():
+            continue
+        fits = any(type(value) in PLAIN[kind] for kind in kinds)
+        if not fits or (isinstance(value, float) and not math.isfinite(value)):
+            wanted = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
+            raise SettingsError(f"{name} = {str(value)[:40]!r} will not do: it must be of type {wanted}.")
+
+
+def read_pairs(path: Path) -> list[dict[str, Any]]:
+    """Rows of a JSON Lines file, clip paths relative to it. Raises ConfigError for a line that is no pair."""
+    if not path.is_file():
+        raise ConfigError(f"There is no file of pairs {path}.")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            sides = {side: str(path.parent / row[side]) for side in ("chosen", "rejected")}
+            rows.append({**row, "prompt": str(row["prompt"]), **sides})
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{path}, line {number} is no pair ({error!r}): it needs prompt, chosen and rejected, as JSON."
+            ) from error
+    return rows
+
+
+def _data(preset: TrainPreset, run: Run, args: Any) -> dict[str, Any]:
+    """Pairs of clips, from a file or as a campaign's votes had them when the run was created; else prompts, rewards."""
+    if preset.campaign is not None:
+        return {"train_dataset": read_pairs(run.pairs_file)}
+    if preset.pairs is not None:
+        chosen_alone = args.preference is None
+        return {"train_dataset": read_preference_data(Path(preset.pairs), chosen_alone=chosen_alone)}
+    return _online(preset) if preset.mix is not None else {"train_dataset": read_prompts(str(preset.prompts))}
+
+
+def _online(preset: TrainPreset) -> dict[str, Any]:
+    from rewards import as_reward_funcs, mix_reward_func
+
+    assert preset.mix is not None and preset.prompts is not None, "the schema asks for both"
+    mix = load_preset("rewards", preset.mix)
+    functions = as_reward_funcs(mix) if preset.rewards == "parts" else [mix_reward_func(mix)]
+    return {"reward_funcs": functions, "train_dataset": read_prompts(preset.prompts)}
+
+
+def import_path(path: str) -> Any:
+    """What "module:NAME" names."""
+    module, name = path.split(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,1 @@
+"""Training data: latents of preference pairs, pairs ranked by rewards, prompt embeddings."""

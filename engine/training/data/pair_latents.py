@@ -1,0 +1,193 @@
+"""Rows of preference data to latents. A row is a mapping with
+
+    prompt     text
+    chosen     the preferred clip: frames `uint8[T,H,W,3]`, or the path of a video
+    rejected   the other one, of the same size; may be left out where the chosen clips alone are learnt
+    score      optional; VideoDPO's weight of the pair is made of it
+
+Each clip is encoded once; a run sees every pair many times. The latents wait in main memory: of long clips, or of ten
+thousand pairs, they would fill a device. A clip at a higher rate than the model's is resampled to it, and one of a
+length that the family cannot make is cut to the next one below.
+"""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.errors import MediaError, TrainingError
+from engine.model_spec import ModelFamily
+from engine.video.reader import read_lossless, read_video
+
+SIDES = ("chosen", "rejected")
+RATE_TOLERANCE = 0.01
+"""Rates that differ by less are taken for one: 23.976 and 24, 29.97 and 30."""
+READERS = 4
+"""Clips that are decoded at once before training."""
+
+log = logging.getLogger(__name__)
+
+
+class LatentPairs:
+    """Encodes clips with the model's VAE and remembers their latents, which are 1/100 of a clip or less.
+
+    `shape` is what the settings say of num_frames, width and height. Clips of another one are learnt as they are, since
+    that is how they were judged, and told of once: forecasts and samples follow the settings. `fps` is the rate that
+    the network is told; None: clips are taken as they are.
+    """
+
+    def __init__(
+        self, family: ModelFamily, shape: Mapping[str, int] | None = None, *, fps: float | None = None
+    ) -> None:
+        self._family = family
+        self._fps = fps
+        self._shape = dict(shape or {})
+        self._known: dict[str, Tensor] = {}
+        self._device: torch.device | None = None
+        self.seen: set[tuple[int, int, int]] = set()
+        """Frames, height and width of the clips so far, as they are learnt."""
+        self.resampled: set[float] = set()
+        """The rates in fps of the clips so far that were not at the model's."""
+
+    def latents(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
+        """`(chosen, rejected)`, each `float32[B,C,t,h,w]`. Raises TrainingError for a row that is no pair, and for
+        clips that differ in size."""
+        chosen, rejected = ([self._encoded(row, side) for row in rows] for side in ("chosen", "rejected"))
+        for row, left, right in zip(rows, chosen, rejected, strict=True):
+            if left.shape != right.shape:
+                raise TrainingError(
+                    f"The clips of a pair must be alike in size, but for {str(row['prompt'])[:60]!r} their latents are "
+                    f"{list(left.shape)} and {list(right.shape)}: cut or resize one of them."
+                )
+        return self._stacked(rows, chosen), self._stacked(rows, rejected)
+
+    def chosen(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """The chosen clips alone, `float32[B,C,t,h,w]`. Raises TrainingError for clips that differ in size."""
+        return self._stacked(rows, [self._encoded(row, "chosen") for row in rows])
+
+    def _encoded(self, row: Mapping[str, Any], side: str) -> Tensor:
+        if side not in row or "prompt" not in row:
+            raise TrainingError(f"A pair needs prompt, chosen and rejected, but a row has only {', '.join(row)}.")
+        clip = row[side]
+        key = blake2b(clip.tobytes()).hexdigest() if isinstance(clip, np.ndarray) else str(clip)
+        if key not in self._known:
+            frames = self._cut(self._at_rate(clip, side), side)
+            self._compare(frames)
+            try:
+                latents = self._family.encode_frames(frames[None])[0]
+            except (ValueError, RuntimeError) as error:
+                raise TrainingError(
+                    f"A {side} clip of {len(frames)} frames, {frames.shape[2]}x{frames.shape[1]} px, cannot be encoded "
+                    f"by this model ({error}): use clips of a length and size that it can make."
+                ) from error
+            self._known[key], self._device = latents.cpu(), latents.device
+        return self._known[key]
+
+    def _at_rate(self, clip: Any, side: str) -> np.ndarray:
+        """The frames at the model's rate. Raises TrainingError for a clip at a lower one."""
+        frames, fps = read_frames(clip)
+        if fps is None or self._fps is None or math.isclose(fps, self._fps, rel_tol=RATE_TOLERANCE):
+            return frames
+        if fps < self._fps:
+            raise TrainingError(
+                f"The {side} clip {clip} has {fps:g} fps, fewer than the model's {self._fps:g}: set fps to {fps:g} or "
+                f"less, or bring the clip at {self._fps:g} fps or more."
+            )
+        self.resampled.add(fps)
+        return resample(frames, fps, self._fps)
+
+    def _cut(self, frames: np.ndarray, side: str) -> np.ndarray:
+        """To the longest beginning that the family can make: a VAE drops or repeats what is beyond, without a word."""
+        spec = self._family.spec
+        length = next((n for n in range(len(frames), 0, -1) if spec.allows_frames(n)), None)
+        if length is None:
+            raise TrainingError(f"A {side} clip has {len(frames)} frames, too few for {spec.title}: use longer ones.")
+        self.seen.add((length, *frames.shape[1:3]))
+        return frames[:length]
+
+    def _compare(self, frames: np.ndarray) -> None:
+        found = dict(zip(("num_frames", "height", "width"), frames.shape, strict=False))
+        other = {name: found[name] for name, asked in self._shape.items() if found[name] != asked}
+        if other:
+            log.warning(
+                "The pairs have a clip with %s, but the settings say %s. Clips are trained on as they are, so memory "
+                "and time will not be as foretold: set these to the clips' own, or make the pairs anew.",
+                ", ".join(f"{name} = {value}" for name, value in other.items()),
+                ", ".join(f"{name} = {self._shape[name]}" for name in other),
+            )
+            self._shape = {}
+
+    def _stacked(self, rows: Sequence[Mapping[str, Any]], latents: Sequence[Tensor]) -> Tensor:
+        other = next((row for row, one in zip(rows, latents, strict=True) if one.shape != latents[0].shape), None)
+        if other is not None:
+            raise TrainingError(
+                f"The clips of a batch must be alike in size, but that of {str(other['prompt'])[:50]!r} is not like "
+                "the first: cut or resize it, or set per_device_train_batch_size to 1."
+            )
+        return torch.stack(list(latents)).to(self._device)
+
+
+def read_frames(clip: Any) -> tuple[np.ndarray, float | None]:
+    """Frames `uint8[T,H,W,3]` of an array or a file, and the file's rate in fps; None for an array.
+
+    Raises TrainingError with the whole path: the file is gone, damaged or no video.
+    """
+    if isinstance(clip, np.ndarray):
+        return clip, None
+    path = Path(clip)
+    if not path.is_file():
+        raise TrainingError(f"There is no clip file {path}: it was moved or deleted since the pair was made.")
+    try:
+        found = read_lossless(path) if path.suffix == ".mkv" else read_video(path)
+    except MediaError as error:
+        raise TrainingError(f"The clip {path} cannot be read: {error}") from error
+    return found[0], found[1]
+
+
+def resample(frames: np.ndarray, fps: float, wanted: float) -> np.ndarray:
+    """The frames nearest to the times k / `wanted`, for `wanted` <= `fps`: the same motion at a lower rate."""
+    count = 1 + math.floor((len(frames) - 1) * wanted / fps + 1e-9)
+    places = np.floor(np.arange(count) * (fps / wanted) + 0.5).astype(int)
+    return frames[np.minimum(places, len(frames) - 1)]
+
+
+def unreadable(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The clips of the rows that cannot be decoded to their end, by path, with the reason. Reads every file once."""
+    clips = dict.fromkeys(str(row[side]) for row in rows for side in SIDES if isinstance(row.get(side), str | Path))
+    with ThreadPoolExecutor(max_workers=READERS) as readers:
+        found = zip(clips, readers.map(_why_unreadable, clips), strict=True)
+        return {clip: why for clip, why in found if why is not None}
+
+
+def readable_rows(rows: Sequence[Mapping[str, Any]], *, skip: bool) -> Sequence[Mapping[str, Any]]:
+    """The rows whose clips can be read. Raises TrainingError for the first other one, unless they are to be skipped,
+    which a warning tells; and when none is left."""
+    bad = unreadable(rows)
+    if not bad:
+        return rows
+    first, why = next(iter(bad.items()))
+    if not skip:
+        raise TrainingError(
+            f"{len(bad)} of the clips cannot be read, such as {first}. {why} Replace or remove their pairs, or set "
+            "skip_damaged to true to leave them out."
+        )
+    left = [row for row in rows if not any(str(row.get(side)) in bad for side in SIDES)]
+    log.warning("%d of %d pairs are left out, their clips cannot be read: %s", len(rows) - len(left), len(rows), bad)
+    if not left:
+        raise TrainingError(f"No pair is left: none of the clips can be read, such as {first}. {why}")
+    return left
+
+
+def _why_unreadable(clip: str) -> str | None:
+    try:
+        read_frames(clip)
+    except TrainingError as error:
+        return str(error)
+    return None

@@ -1,0 +1,53 @@
+"""Encoded prompts, each encoded once: a run asks for the same ones again and again. They wait in main memory, since ten
+thousand of them (4 MB each for Wan) would fill a device."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+from engine.errors import ConfigError
+from engine.model_spec import Conditioning, ModelFamily
+from engine.request import PROMPT_LIMIT
+
+
+def check_prompts(rows: Iterable[Any]) -> None:
+    """Raises ConfigError when a row's prompt is longer than a request may have: its clips could not be asked for again.
+
+    A row is a text or a mapping with `prompt`; others are left to the trainer.
+    """
+    for number, row in enumerate(rows, start=1):
+        prompt = row.get("prompt") if isinstance(row, Mapping) else row
+        if isinstance(prompt, str) and len(prompt) > PROMPT_LIMIT:
+            raise ConfigError(
+                f"Row {number} of the data has a prompt of {len(prompt):,} characters, but a prompt has at most "
+                f"{PROMPT_LIMIT:,}: shorten it."
+            )
+
+
+class EncodedPrompts:
+    """Conditioning by prompt text, for one model. `encoded` counts what had to be encoded.
+
+    `guidance` is what a network with an embedded guidance is told; other networks do not read it.
+    """
+
+    def __init__(self, family: ModelFamily, fps: float, guidance: float = 1.0) -> None:
+        self._family = family
+        self._fps = fps
+        self.guidance = guidance
+        self._known: dict[str, Conditioning] = {}
+        self._device: Any = None
+        self.encoded = 0
+
+    def rows(self, prompts: Sequence[str]) -> Conditioning:
+        """The conditioning of the prompts, a row each, with the frame rate and the guidance set."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
+        with self._family.reading() if new else nullcontext():
+            for prompt in new:  # one at a time: a prompt's row must not depend on which others were new
+                row = replace(self._family.encode([prompt]), fps=self._fps)
+                self._known[prompt], self._device = row.to("cpu"), row.embeds.device
+                self.encoded += 1
+        rows = self._known[prompts[0]]
+        for prompt in prompts[1:]:
+            rows = rows.joined(self._known[prompt])
+        return replace(rows.to(self._device), guidance=self.guidance)

@@ -1,0 +1,84 @@
+"""Pairs of the model's own clips: of the takes of a prompt, the best against the worst by a mix, if they differ enough.
+
+What people did not label, rewards may: such pairs teach DPO what GRPO would learn online, without a rollout a step.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import ConfigError
+from engine.generation.context import Progress
+from engine.labelling.preference_formats import write_pairs
+from engine.model_spec import ModelFamily
+from engine.request import GenerationRequest
+from engine.seeds import seed_for
+from engine.training.data.prompt_embeddings import EncodedPrompts
+from engine.training.rollout.reward_calls import RewardFunc, score
+from engine.training.rollout.rollouts import roll_out
+from engine.video.writer import write_lossless
+from rewards.clip import Clip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Places of the best and the worst of a group, and how far apart they are."""
+
+    best: int
+    worst: int
+    margin: float
+
+
+def best_and_worst(values: Sequence[float | None], least_margin: float) -> Choice | None:
+    """None when fewer than two have a value, or when they are closer than the margin: what differs by less is noise."""
+    known = [(value, place) for place, value in enumerate(values) if value is not None]
+    if len(known) < 2:
+        return None
+    (low, worst), (high, best) = min(known), max(known)
+    return Choice(best=best, worst=worst, margin=high - low) if high - low >= max(least_margin, 1e-9) else None
+
+
+def make_pairs(
+    family: ModelFamily,
+    template: GenerationRequest,
+    prompts: Sequence[str],
+    reward: RewardFunc,
+    folder: Path,
+    *,
+    takes: int = 4,
+    margin: float = 0.05,
+    seed: int = 0,
+) -> Generator[Progress, None, int]:
+    """Write a folder of clips and its `pairs.jsonl`; its value is how many pairs there are.
+
+    `reward` is of TRL's protocol, a mix's total for one. Raises ConfigError for fewer than two takes, a folder that is
+    there already, or when no prompt's takes are far enough apart.
+    """
+    if takes < 2:
+        raise ConfigError(f"A pair needs two takes of a prompt or more, but takes = {takes}.")
+    if folder.exists():
+        raise ConfigError(f"{folder} exists already: choose another folder for the pairs.")
+    folder.mkdir(parents=True)
+    encoded, rows = EncodedPrompts(family, template.fps), []
+    for number, prompt in enumerate(prompts):
+        yield Progress(phase="pairs", step=number, of=len(prompts))
+        seeds = [seed_for(seed, prompt=f"pair of {prompt}", sample=take) for take in range(takes)]
+        requests = [template.model_copy(update={"prompt": prompt, "seed": one}) for one in seeds]
+        clips = roll_out(family, requests, encoded).clips
+        values = score([reward], [{"prompt": prompt}] * takes, clips, fps=[clip.fps for clip in clips])[:, 0]
+        chosen = best_and_worst([None if value != value else value for value in values.tolist()], margin)
+        if chosen is not None:
+            rows.append(_written(folder, number, prompt, clips, chosen))
+    if not rows:
+        raise ConfigError(f"No prompt's takes differ by {margin:g}: lower the margin, or make more takes.")
+    write_pairs(folder, rows)
+    return len(rows)
+
+
+def _written(folder: Path, number: int, prompt: str, clips: Sequence[Clip], choice: Choice) -> dict[str, str | float]:
+    row: dict[str, str | float] = {"prompt": prompt, "margin": round(choice.margin, 6), "source": "reward"}
+    for side, place in (("chosen", choice.best), ("rejected", choice.worst)):
+        name = f"{number:04d}-{side}.mkv"
+        write_lossless(folder / name, clips[place].frames, clips[place].fps)
+        row[side] = name
+    return row

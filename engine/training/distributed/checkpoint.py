@@ -1,0 +1,125 @@
+"""Checkpoints of a run whose weights lie in shards, by PyTorch's distributed checkpoints: each process writes its part.
+
+In the folder are the trained weights, the run's copies of them, and the optimiser's state, all under the weights'
+names: the number of processes may be another one when the run goes on, and one process alone can read it too. The
+other way, `spread_optimizer` makes shards of the state that one process saved.
+"""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+from torch.optim import Optimizer
+
+from engine.errors import TrainingError
+from engine.training.distributed.process_group import is_first
+from engine.training.distributed.sharding import spread_like
+from engine.training.weights import Snapshot, local, trainable
+
+MODEL, OPTIMIZER, COPIES = "model", "optimizer", "copies"
+UNREADABLE = (OSError, EOFError, UnpicklingError)
+TRAINED_ONLY = StateDictOptions(ignore_frozen_params=True)
+
+
+def save_shards(folder: Path, network: nn.Module, optimizer: Optimizer, copies: Mapping[str, Snapshot]) -> None:
+    """Write everything that the run needs to go on; all processes take part."""
+    state = {**_weights(network, copies), OPTIMIZER: get_optimizer_state_dict(network, optimizer, options=TRAINED_ONLY)}
+    save(state, checkpoint_id=folder)
+
+
+def load_weights(folder: Path, network: nn.Module, copies: Mapping[str, Snapshot]) -> None:
+    """Read the trained weights and their copies into place. Raises TrainingError for shards of something else."""
+    state = _weights(network, copies)
+    _check_alike(folder, state)
+    _load(folder, state)
+    with torch.no_grad():
+        for name, parameter in trainable(network):
+            local(parameter).copy_(local(state[MODEL][name]))
+        for name, copy in copies.items():
+            for key, value in copy.values.items():
+                local(value).copy_(local(state[COPIES][name][key]))
+
+
+def load_optimizer(folder: Path, network: nn.Module, optimizer: Optimizer) -> None:
+    """Read the optimiser's state."""
+    state = {OPTIMIZER: get_optimizer_state_dict(network, optimizer, options=TRAINED_ONLY)}
+    _load(folder, state)
+    set_optimizer_state_dict(network, optimizer, state[OPTIMIZER], options=TRAINED_ONLY)
+
+
+def spread_optimizer(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """The state that one process saved, as shards: each moment lies where its weight does."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    spread = {
+        index: {
+            name: spread_like(value, parameters[index]) if value.shape == parameters[index].shape else value
+            for name, value in moments.items()
+        }
+        for index, moments in state["state"].items()
+    }
+    return {**state, "state": spread}
+
+
+def whole_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The trained weights in one piece on the CPU of the first process; empty on the others. All take part."""
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    found: dict[str, Any] = get_model_state_dict(network, options=options)
+    return dict(found) if is_first() else {}
+
+
+def _weights(network: nn.Module, copies: Mapping[str, Snapshot]) -> dict[str, Any]:
+    own = {name: parameter.detach() for name, parameter in trainable(network)}
+    return {MODEL: own, COPIES: {name: dict(copy.values) for name, copy in copies.items()}}
+
+
+def _load(folder: Path, state: dict[str, Any]) -> None:
+    try:
+        with warnings.catch_warnings():
+            # One process may read what several wrote: that is meant.
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
+            load(state, checkpoint_id=folder)
+    except (*UNREADABLE, RuntimeError, CheckpointException) as error:
+        raise TrainingError(
+            f"The checkpoint's folder {folder} cannot be read ({_first_line(error)}): resume from an older one."
+        ) from error
+
+
+def _check_alike(folder: Path, state: dict[str, Any]) -> None:
+    """The names and sizes of the weights are those that were saved."""
+    try:
+        saved = FileSystemReader(folder).read_metadata().state_dict_metadata
+    except UNREADABLE as error:
+        raise TrainingError(
+            f"The checkpoint's folder {folder} cannot be read ({_first_line(error)}): resume from an older one."
+        ) from error
+    tensors = {name: one.size for name, one in saved.items() if isinstance(one, TensorStorageMetadata)}
+    sizes = {n.removeprefix(f"{MODEL}."): size for n, size in tensors.items() if n.startswith(f"{MODEL}.")}
+    own = {name: value.shape for name, value in state[MODEL].items()}
+    unlike = sorted(name for name in sizes.keys() | own.keys() if sizes.get(name) != own.get(name))
+    if unlike:
+        raise TrainingError(
+            f"The checkpoint {folder.parent} is of another model or LoRA ({len(unlike)} tensors differ, such as "
+            f"'{unlike[0]}'): resume with the settings that it was made with."
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    """What went wrong; of several processes, in the first that failed."""
+    if isinstance(error, CheckpointException):
+        error = next(iter(error.failures.values()))[0]
+    return next(iter(str(error).splitlines()), type(error).__name__)

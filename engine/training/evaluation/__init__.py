@@ -1,0 +1,1 @@
+"""Evaluation of a run: preflight checks, samples, held-out rewards, intervals and alarms."""

@@ -1,0 +1,242 @@
+"""Looks at the policy every so often while it trains, and raises the alarms of `engine.training.evaluation.alarms`."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import nullcontext
+from itertools import combinations
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import TrainerCallback
+
+from engine.config.presets import spread_prompts
+from engine.config.schema import TrainPreset
+from engine.model_spec import Prediction
+from engine.request import GenerationRequest
+from engine.runs.results import Alarm
+from engine.runs.run import Run
+from engine.sampling.forward_process import noised
+from engine.seeds import generator_for, seed_for, unit_noise
+from engine.training.distributed.process_group import from_first
+from engine.training.evaluation.alarms import (
+    DIVERSITY,
+    DRIFT,
+    HELD_OUT,
+    MOTION,
+    REWARD,
+    Column,
+    Look,
+    alarms_of,
+    suspected,
+)
+from engine.training.evaluation.evaluate import prompt_file_of, requests_for, scored_mix
+from engine.training.evaluation.motion import motion_of
+from engine.training.evaluation.sample_sets import undisturbed
+from engine.training.rollout.reward_calls import score
+from engine.training.rollout.rollouts import Rollouts, roll_out
+from engine.training.trainers.base import VideoTrainer
+from engine.training.trainers.online import OnlineTrainer
+from rewards.clip import Clip
+from rewards.mix import Mix
+from rewards.suite import RewardSuite
+
+THUMB_PX, THUMB_FRAMES = 16, 4
+DRIFT_LEVELS = (0.25, 0.5, 0.75)
+log = logging.getLogger(__name__)
+
+
+class Watchdog(TrainerCallback):
+    """`stopped` says that an alarm ended the run; `last_good` is the step of the last look that found nothing.
+
+    An alarm that was raised before, in this run or the one that it resumes, is written down again but ends nothing:
+    whoever resumed has seen it. A pause waits until the run can go on from its checkpoint as if it had not stopped.
+    """
+
+    def __init__(self, trainer: VideoTrainer, run: Run, preset: TrainPreset) -> None:
+        self._trainer, self._run, self._settings = trainer, run, preset.alarms
+        self._requests, self._more = watched_requests(trainer.template, preset) if preset.alarms.every else ((), ())
+        self._suite = _held_out_suite(preset)
+        self._base: Look | None = None
+        self._base_of_more: Look | None = None
+        self._known = {alarm.name for alarm in run.alarms()}
+        self.last_good, self.stopped, self._pausing = 0, False, False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._requests:
+            self._base = self.look(0, base=True)
+            self._is_good(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._base is not None and state.global_step % self._settings.every == 0:
+            action = self._watch(state, self._base)
+            if action == "roll_back":
+                self.stopped = control.should_training_stop = True
+                control.should_save = False
+            self._pausing |= action == "pause"
+        if self._pausing and (self._trainer.can_stop or state.global_step >= state.max_steps):
+            self.stopped = control.should_training_stop = control.should_save = True
+
+    def _watch(self, state: Any, base: Look) -> str:
+        """Look, and tell every alarm; what is to be done."""
+        now = self.look(state.global_step)
+        if state.is_world_process_zero:
+            self._run.append_metrics(now.step, _means(now))
+        if from_first(suspected(base, now, self._settings)):
+            base, now = self._with_more(base, now)
+        planned = max(1, state.max_steps // self._settings.every)
+        found = from_first(alarms_of([base, now], self._settings, planned))
+        news = [alarm for alarm in found if alarm.name not in self._known]
+        action = self._settings.action if news else "log"
+        for alarm in found:
+            self._tell(alarm.model_copy(update={"action": action}), state.is_world_process_zero)
+        if not found:
+            self._is_good(now.step)
+        return action
+
+    def _with_more(self, base: Look, now: Look) -> tuple[Look, Look]:
+        """Both looks with as many clips of other prompts; those of the base are made once."""
+        if self._base_of_more is None:
+            self._base_of_more = self.look(base.step, base=True, requests=self._more)
+        return base.joined(self._base_of_more), now.joined(self.look(now.step, requests=self._more))
+
+    def settle(self) -> None:
+        """After the last step: put aside what a roll-back leaves behind."""
+        if self.stopped and self._settings.action == "roll_back":
+            self._run.series.reject(self.last_good + 1)
+
+    def _is_good(self, step: int) -> None:
+        """A checkpoint of this step is one to roll back to; other actions never roll back, so none is kept for them."""
+        self.last_good = step
+        if self._settings.action == "roll_back":
+            self._trainer.last_good = step
+
+    def _tell(self, alarm: Alarm, first: bool) -> None:
+        self._known.add(alarm.name)
+        if first:
+            self._run.append_alarm(alarm)
+            log.warning("alarm at step %d, %s: %s", alarm.step, alarm.name, alarm.sentence)
+
+    def look(self, step: int, *, base: bool = False, requests: Sequence[GenerationRequest] = ()) -> Look:
+        """The watched clips, or those of `requests`, as they are now or by the model before training, and everything
+        that is watched of them."""
+        trainer, asked = self._trainer, requests or self._requests
+        with trainer.reference.in_place() if base else nullcontext(), undisturbed(trainer.family.network):
+            made = roll_out(trainer.family, asked, trainer.prompts, batch=batch_of(trainer))
+        with undisturbed(trainer.family.network):
+            drift = torch.zeros(len(made.clips)) if base else drift_of(trainer, made)
+        columns: dict[str, Column] = {
+            MOTION: tuple(motion_of(clip) for clip in made.clips),
+            DIVERSITY: tuple(diversity_of(made.clips, self._settings.takes)),
+            DRIFT: tuple(drift.tolist()),
+            **self._rewards(made),
+        }
+        return Look(step=step, prompts=tuple(clip.prompt for clip in made.clips), columns=columns)
+
+    def _rewards(self, made: Rollouts) -> dict[str, Column]:
+        columns: dict[str, Column] = {}
+        if isinstance(self._trainer, OnlineTrainer):
+            columns[REWARD] = trained_reward(self._trainer, made)
+        if self._suite is not None:
+            reports = self._suite.score_many(made.clips)
+            for key in reports[0].parts:
+                columns[f"{HELD_OUT}{key}"] = tuple(report.parts[key] for report in reports)
+        return columns
+
+
+Requests = tuple[GenerationRequest, ...]
+
+
+def watched_requests(template: GenerationRequest, preset: TrainPreset) -> tuple[Requests, Requests]:
+    """Fixed prompts and seeds of every look, and as many for a closer one, all of prompts that the recipe keeps for
+    testing: other prompts, or, where the file has too few, other takes. Both empty where the recipe has no prompts."""
+    if not (preset.test_prompts or preset.prompts):
+        return (), ()
+    settings, file = preset.alarms, prompt_file_of(preset)
+    first = spread_prompts(file, settings.prompts)
+    others = [prompt for prompt in spread_prompts(file, 2 * settings.prompts) if prompt not in first]
+    if len(others) >= len(first):
+        return requests_for(template, first, settings.takes), requests_for(
+            template, others[: len(first)], settings.takes
+        )
+    known = [requests_for(template, [prompt], 2 * settings.takes) for prompt in first]
+    halves = (slice(settings.takes), slice(settings.takes, None))
+    one, two = (tuple(request for takes in known for request in takes[half]) for half in halves)
+    return one, two
+
+
+def _held_out_suite(preset: TrainPreset) -> RewardSuite | None:
+    """The watched rewards that are not trained on; None when there are none."""
+    if preset.watch is None or not preset.alarms.every:
+        return None
+    everything: Mix = scored_mix(preset)
+    trained = scored_mix(preset.model_copy(update={"watch": None})).weights if preset.mix else {}
+    left = {key: weight for key, weight in everything.weights.items() if weight > 0 and not trained.get(key)}
+    return RewardSuite(everything.model_copy(update={"weights": left})) if left else None
+
+
+def trained_reward(trainer: OnlineTrainer, made: Rollouts) -> Column:
+    """The weighted mean of the rewards that are trained on, over those that apply to a clip."""
+    rows = [{"prompt": clip.prompt} for clip in made.clips]
+    values = score(trainer.reward_funcs, rows, made.clips, fps=[clip.fps for clip in made.clips])
+    known = ~values.isnan()
+    weights = known * trainer.reward_weights
+    means = (values.nan_to_num() * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+    return tuple(mean if any(row) else None for mean, row in zip(means.tolist(), known.tolist(), strict=True))
+
+
+def diversity_of(clips: Sequence[Clip], takes: int) -> list[float]:
+    """For each clip the mean difference between the clips of its prompt, 0..1; `takes` of a prompt are in a row."""
+    small = [_thumbnails(clip) for clip in clips]
+    found: list[float] = []
+    for start in range(0, len(clips), takes):
+        pairs = combinations(small[start : start + takes], 2)
+        found += [float(np.mean([np.abs(a - b).mean() for a, b in pairs]))] * takes
+    return found
+
+
+def _thumbnails(clip: Clip) -> np.ndarray:
+    """`float32[4,16,16,3]` in 0..1."""
+    chosen = clip.frames[np.linspace(0, clip.num_frames - 1, THUMB_FRAMES).round().astype(int)]
+    small = [cv2.resize(frame, (THUMB_PX, THUMB_PX), interpolation=cv2.INTER_AREA) for frame in chosen]
+    return np.stack(small).astype(np.float32) / 255
+
+
+def drift_of(trainer: VideoTrainer, made: Rollouts) -> Tensor:
+    """`[N]`: |prediction - reference's|^2 / |reference's|^2 on the clips, noised to three levels.
+
+    Steps of the policy and of the reference are Gaussians of one std, so their KL is this times a factor of the
+    schedule alone (`engine.algorithms.grpo.step_kl`).
+    """
+    family, clean = trainer.family, made.latents
+    kind: Prediction = family.spec.prediction
+    seeds = [seed_for(request.seed, sample=1) for request in made.requests]
+    noise = unit_noise(clean.shape[1:], [generator_for(seed) for seed in seeds]).to(clean)
+    conditioning = trainer.prompts.rows([request.prompt for request in made.requests])
+    total = torch.zeros(len(clean), device=clean.device)
+    for share in DRIFT_LEVELS:
+        level = torch.full((len(clean),), share).to(clean)
+        noisy = noised(kind, clean, noise, level)
+        for start in range(0, len(clean), batch_of(trainer)):
+            rows = slice(start, start + batch_of(trainer))
+            given = (noisy[rows], level[rows], conditioning.rows(rows))
+            now = family.predict(*given).float()
+            with trainer.reference.in_place():
+                before = family.predict(*given).float()
+            total[rows] += (now - before).square().flatten(1).mean(1) / before.square().flatten(1).mean(1).clamp(
+                min=1e-9
+            )
+    return (total / len(DRIFT_LEVELS)).cpu()
+
+
+def batch_of(trainer: VideoTrainer) -> int:
+    """Clips that go through the network together without gradients: as many as the recipe makes room for."""
+    args: Any = trainer.args
+    return int(getattr(args, "rollout_batch", 0) or 2 * args.per_device_train_batch_size)
+
+
+def _means(look: Look) -> dict[str, float]:
+    known = {name: [value for value in column if value is not None] for name, column in look.columns.items()}
+    return {f"watch/{name}": sum(values) / len(values) for name, values in known.items() if values}

@@ -1,0 +1,188 @@
+"""Is the reward being earned honestly? Pure functions from what was looked at to the alarms that follow.
+
+A look (`Look`) is the same clips, by prompt and seed, as the policy makes them now; the first look is at the model
+before training. What is compared is clip with clip, so a small look says much. Nothing here knows the judge.
+
+An alarm needs a mean past its limit and a test that finds the change. A run is looked at many times and for many
+things, so each test has a share of the chance of a false alarm that the whole run may have (`false_alarms`): it is
+divided equally among the looks that are planned (alpha spending at a constant rate, Lan & DeMets 1983), and within a
+look among what is watched (Bonferroni). That holds however the looks and the rewards depend on each other, which is not
+known: the same prompts and seeds are looked at each time. The tests are Student's, over prompts.
+
+Few prompts find little at such levels. `suspected` is the same without the correction: who suspects something looks at
+as many prompts again and asks `alarms_of` about all of them. Since there is an alarm only if the test of all prompts
+finds one, that it is made only sometimes does not add to the chance of a false one.
+
+source      over-optimisation shows as a proxy that rises while what it stands for falls: Gao et al., arXiv:2210.10760;
+            a static clip maximises every stability reward, so motion has a floor of its own
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.config.alarm_settings import AlarmSettings
+from engine.runs.results import Alarm, Interval
+from engine.training.evaluation.intervals import (
+    LEAST_PROMPTS,
+    change_interval,
+    changes_by_group,
+    joint_change_interval,
+    joint_changes,
+    log_ratios_by_group,
+    mean_interval,
+    ratio_interval,
+    upper_bound,
+)
+
+REWARD, HELD_OUT, MOTION, DIVERSITY, DRIFT = "reward", "held_out/", "motion", "diversity", "drift"
+DIVERGENCE = "divergence"
+Column = tuple[float | None, ...]
+NOTHING = 1e-3
+"""Motion and variety of a base that has none, in their own units: there is no share of it to lose."""
+PLANNED_LOOKS = 20
+"""Where nobody says how many looks a run has."""
+UNCORRECTED = 0.025
+"""The share of false findings on one side of one test that is enough for a suspicion."""
+PARTS = {HELD_OUT: 2, MOTION: 1, DIVERSITY: 1, DIVERGENCE: 1}
+"""How the chance of a false alarm is divided: the rewards that are not trained on share the first."""
+Tails = Callable[[str], float]
+"""The share of false findings that the test of a column, or of `DIVERGENCE`, may have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What was measured at `step`: `columns` by name, one value a clip; `prompts` names the prompt of each clip.
+
+    Columns: "reward" (what is trained on), "held_out/<reward>" and "diversity" in 0..1, "motion" in px of 256 a
+    second, "drift" >= 0.
+    """
+
+    step: int
+    prompts: tuple[str, ...]
+    columns: Mapping[str, Column]
+
+    def joined(self, other: "Look") -> "Look":
+        """Both as one look, of the columns that both have."""
+        columns = {name: column + other.columns[name] for name, column in self.columns.items() if name in other.columns}
+        return Look(step=self.step, prompts=self.prompts + other.prompts, columns=columns)
+
+
+def alarms_of(looks: Sequence[Look], settings: AlarmSettings, planned: int = PLANNED_LOOKS) -> list[Alarm]:
+    """What the last look gives reason for, against the first; none for fewer than two looks.
+
+    `planned` is the number of looks after the first that the run will have had at its end.
+    """
+    if len(looks) < 2:
+        return []
+    base, now = looks[0], looks[-1]
+    return _found(base, now, settings, _corrected(base, now, settings.false_alarms / max(planned, len(looks) - 1)))
+
+
+def suspected(base: Look, now: Look, settings: AlarmSettings) -> bool:
+    """Whether anything looks like an alarm by a test that is not corrected for how often one looks, and at how much."""
+    return any(alarm.name != DRIFT for alarm in _found(base, now, settings, lambda _: UNCORRECTED))
+
+
+def _found(base: Look, now: Look, settings: AlarmSettings, tails: Tails) -> list[Alarm]:
+    found = [*_fallen(base, now, settings, tails), *_lost(base, now, settings, tails), *_strayed(now, settings)]
+    return [*found, *_diverged(base, now, settings, tails)]
+
+
+def _corrected(base: Look, now: Look, chance: float) -> Tails:
+    """Divide a look's `chance` of a false alarm among what is watched."""
+    held_out = [name for name in now.columns if name.startswith(HELD_OUT) and name in base.columns]
+    watched = {
+        HELD_OUT: bool(held_out),
+        MOTION: True,
+        DIVERSITY: True,
+        DIVERGENCE: bool(held_out) and REWARD in now.columns,
+    }
+    whole = sum(part for name, part in PARTS.items() if watched[name])
+
+    def tail(name: str) -> float:
+        if name.startswith(HELD_OUT):
+            return chance * PARTS[HELD_OUT] / whole / len(held_out)
+        return chance * PARTS[name] / whole
+
+    return tail
+
+
+def changes(base: Look, now: Look, prefix: str = "") -> dict[str, Interval]:
+    """The change of each column since the first look."""
+    return {
+        name: change_interval(base.columns[name], column, now.prompts)
+        for name, column in now.columns.items()
+        if name in base.columns and name.startswith(prefix)
+    }
+
+
+def _fallen(base: Look, now: Look, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
+    for name in (name for name in now.columns if name.startswith(HELD_OUT) and name in base.columns):
+        fall = changes_by_group(base.columns[name], now.columns[name], now.prompts)
+        if len(fall) < LEAST_PROMPTS or fall.mean() >= -settings.held_out or upper_bound(fall, tails(name)) >= 0:
+            continue
+        change = change_interval(base.columns[name], now.columns[name], now.prompts)
+        reward = name.removeprefix(HELD_OUT)
+        yield Alarm(
+            step=now.step,
+            name=name,
+            sentence=f"'{reward}', which is not trained on, fell by {-change.mean:.3f} "
+            f"(95 %: {-change.high:.3f} to {-change.low:.3f}): what the training rewards is bought with it.",
+            value=change.mean,
+            limit=-settings.held_out,
+        )
+
+
+def _lost(base: Look, now: Look, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
+    what = {
+        MOTION: (settings.motion, "of the base's motion is left: standing still may be what earns the reward"),
+        DIVERSITY: (settings.diversity, "of the base's variety within a prompt is left: the clips become one clip"),
+    }
+    for name, (limit, meaning) in what.items():
+        sides = base.columns[name], now.columns[name], now.prompts
+        if not sum(value or 0.0 for value in base.columns[name]) > NOTHING * len(base.prompts):
+            continue
+        lost = log_ratios_by_group(*sides)
+        if len(lost) < LEAST_PROMPTS or upper_bound(lost, tails(name)) >= 0:
+            continue
+        left = ratio_interval(*sides)
+        if left.mean < limit:
+            yield Alarm(
+                step=now.step, name=name, sentence=f"Only {left.mean:.0%} {meaning}.", value=left.mean, limit=limit
+            )
+
+
+def _strayed(now: Look, settings: AlarmSettings) -> Iterator[Alarm]:
+    drift = mean_interval(now.columns[DRIFT], now.prompts)
+    if drift.of and drift.mean > settings.drift:
+        yield Alarm(
+            step=now.step,
+            name=DRIFT,
+            sentence=f"The predictions are {drift.mean:.2f} of their own size away from the base model's: raise beta, "
+            "or lower the learning rate.",
+            value=drift.mean,
+            limit=settings.drift,
+        )
+
+
+def _diverged(base: Look, now: Look, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
+    """The trained reward surely up while those that are not trained on are surely down together."""
+    names = [name for name in now.columns if name.startswith(HELD_OUT) and name in base.columns]
+    if REWARD not in now.columns or not names:
+        return
+    before, after = ([look.columns[name] for name in names] for look in (base, now))
+    together = joint_changes(before, after, now.prompts)
+    if len(together) < LEAST_PROMPTS or together.mean() >= -settings.divergence:
+        return
+    risen = -changes_by_group(base.columns[REWARD], now.columns[REWARD], now.prompts)
+    if upper_bound(together, tails(DIVERGENCE)) < 0 and upper_bound(risen, UNCORRECTED) < 0:
+        rise = change_interval(base.columns[REWARD], now.columns[REWARD], now.prompts)
+        others = joint_change_interval(before, after, now.prompts)
+        yield Alarm(
+            step=now.step,
+            name=DIVERGENCE,
+            sentence=f"The trained reward rose by {rise.mean:.3f} while those that are not trained on fell together by "
+            f"{-others.mean:.2f} of their spread (95 %: {-others.high:.2f} to {-others.low:.2f}): they come apart.",
+            value=others.mean,
+            limit=-settings.divergence,
+        )

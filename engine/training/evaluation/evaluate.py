@@ -1,0 +1,260 @@
+"""What a run changed: clips of fixed prompts and seeds, made before and after, measured by everything there is.
+
+Before is the base model (for a distilled student: its teacher), after is the run's adapter, each with the settings that
+it is meant for. Rewards that were trained on, rewards that were not, the monitoring metrics and, where the world is
+known, the judge; every change with a bootstrap interval over prompts.
+"""
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.config.presets import load_preset, spread_prompts
+from engine.config.schema import TrainPreset
+from engine.errors import ConfigError
+from engine.families.lora import use_adapter
+from engine.generation.context import Progress
+from engine.model_spec import ModelFamily
+from engine.request import GenerationRequest
+from engine.runs.results import Evaluation, Measure, Role, Wanted
+from engine.runs.run import Run
+from engine.seeds import seed_for
+from engine.training.build import ALGORITHMS, build_config, import_path
+from engine.training.data.prompt_embeddings import EncodedPrompts
+from engine.training.evaluation.intervals import Values, change_interval, mean_interval, ratio_interval
+from engine.training.rollout.rollouts import roll_out
+from rewards.clip import Clip
+from rewards.mix import Mix, RewardReport, combine
+from rewards.spec import RewardResult
+from rewards.suite import RewardSuite
+
+Judge = Callable[[Any, str], float | None]
+SEED = 4321
+BATCH = 8
+ADAPTER = "evaluated"
+TOTAL, JUDGE = "mix", "judge"
+Evaluating = Generator[Progress, None, Evaluation]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Monitor:
+    """One of the metrics that are looked at in every evaluation: taken from a reward, with its wanted direction."""
+
+    reward: str
+    wanted: Wanted
+    unit: str
+    read: Callable[[RewardResult], float | None]
+
+
+def _distance_from_one(result: RewardResult) -> float | None:
+    return None if result.raw is None else 1 - result.raw
+
+
+MONITORS: dict[str, Monitor] = {
+    "t_lpips": Monitor(reward="t_lpips", wanted="down", unit="distance", read=lambda result: result.raw),
+    "fvd_lite": Monitor(reward="fvd_lite", wanted="down", unit="distance", read=lambda result: result.raw),
+    "clip_vid": Monitor(reward="clip_vid", wanted="up", unit="0..1", read=lambda result: result.value),
+    "seam": Monitor(reward="seam", wanted="up", unit="0..1", read=lambda result: result.value),
+    "identity_drift": Monitor(reward="identity_lock", wanted="down", unit="1 - cosine", read=_distance_from_one),
+    "loopiness": Monitor(reward="loop_break", wanted="down", unit="similarity", read=lambda result: result.raw),
+}
+"""Named "monitor/..." among the measures. Raw values where less is better, so that they read as in the papers."""
+MONITORED = tuple(dict.fromkeys(monitor.reward for monitor in MONITORS.values()))
+"""The rewards that they are read from: measured at every evaluation, also where no mix counts them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """Requests of one side, alike but for prompt and seed, and the folder of the adapter that makes them."""
+
+    requests: tuple[GenerationRequest, ...]
+    adapter: Path | None
+
+    def to_dict(self) -> dict[str, float | int | str | None]:
+        first = self.requests[0]
+        return {"num_steps": first.num_steps, "guidance": first.guidance, "adapter": "own" if self.adapter else None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is made and how it is measured. `scored` holds all rewards, `trained` is the mix of the recipe, if any."""
+
+    run: str
+    step: int
+    model: str
+    before: Side
+    after: Side
+    takes: int
+    prompt_file: str
+    scored: Mix
+    trained: Mix | None
+    judge: Judge | None
+
+    def is_of(self, done: Evaluation) -> bool:
+        """Whether an evaluation is what this plan would come to."""
+        return (done.step, done.mix, done.prompt_file, done.prompts, done.takes) == (
+            self.step,
+            self.scored.key,
+            self.prompt_file,
+            len({request.prompt for request in self.before.requests}),
+            self.takes,
+        )
+
+
+def plan_of(
+    run: Run,
+    *,
+    prompts: str | None = None,
+    num_prompts: int = 16,
+    takes: int = 2,
+    mix: str | None = None,
+) -> Plan:
+    """The evaluation of a run as it is now. Raises ConfigError when it has no adapter yet, or too few prompts."""
+    preset = run.preset()
+    weights, step = run.adapter_weights()
+    args = build_config(import_path(ALGORITHMS[preset.algorithm][1]), preset.settings, run.checkpoints)
+    model = load_preset("models", preset.model)
+    template = GenerationRequest(**{"prompt": "-", **model.defaults(), **args.request_fields()})
+    prompt_file = prompt_file_of(preset, prompts)
+    known = spread_prompts(prompt_file, num_prompts)
+    requests = requests_for(template, known, takes)
+    student = {name: value for name, value in args.sampled_with().items() if value is not None}
+    trained = load_preset("rewards", preset.mix) if preset.mix else None
+    return Plan(
+        run=run.id,
+        step=step,
+        model=preset.model,
+        before=Side(requests=requests, adapter=run.start if args.learns_from_start and run.start.is_dir() else None),
+        after=Side(requests=tuple(r.model_copy(update=student) for r in requests), adapter=weights),
+        takes=takes,
+        prompt_file=prompt_file,
+        scored=scored_mix(preset, mix),
+        trained=trained,
+        judge=import_path(model.judge) if model.judge else None,
+    )
+
+
+def prompt_file_of(preset: TrainPreset, name: str | None = None) -> str:
+    """The file named, else the one that the recipe keeps for testing, else the one that it trains on."""
+    name = name or preset.test_prompts or preset.prompts
+    if name is None:
+        raise ConfigError(f"The recipe '{preset.key}' names no prompts: say which to evaluate on.")
+    return name
+
+
+def requests_for(template: GenerationRequest, prompts: Sequence[str], takes: int) -> tuple[GenerationRequest, ...]:
+    """`takes` requests of each prompt in turn, with seeds that nothing else has."""
+    return tuple(
+        template.model_copy(
+            update={"prompt": prompt, "seed": seed_for(SEED, prompt=f"evaluation of {prompt}", sample=take)}
+        )
+        for prompt in prompts
+        for take in range(takes)
+    )
+
+
+def scored_mix(preset: TrainPreset, mix: str | None = None) -> Mix:
+    """All rewards of the watched mix, or of the one named, and those of the recipe's own."""
+    own = load_preset("rewards", preset.mix) if preset.mix else None
+    name = mix or preset.watch or preset.mix
+    if name is None:
+        raise ConfigError(f"The recipe '{preset.key}' trains on no mix and watches none: say which to measure with.")
+    watched = load_preset("rewards", name)
+    if own is None:
+        return watched
+    return watched.model_copy(update={"weights": {**watched.weights, **own.weights}})
+
+
+def evaluate(family: ModelFamily, plan: Plan) -> Evaluating:
+    """Make and measure both sides, telling how far it is. The family is left with the base model active."""
+    before, seconds_before = yield from _made(family, plan.before, "before")
+    after, seconds_after = yield from _made(family, plan.after, "after")
+    suite = RewardSuite(plan.scored, besides=MONITORED)
+    reports: list[RewardReport] = []
+    clips = [*before, *after]
+    for start in range(0, len(clips), BATCH):
+        yield Progress(phase="score", step=start, of=len(clips))
+        reports += suite.score_many(clips[start : start + BATCH])
+    half = len(before)
+    columns = list(columns_of(plan, reports)) + list(judged(plan, clips))
+    groups = [request.prompt for request in plan.before.requests]
+    first = plan.before.requests[0]
+    return Evaluation(
+        run=plan.run,
+        step=plan.step,
+        mix=plan.scored.key,
+        prompts=len(set(groups)),
+        takes=plan.takes,
+        prompt_file=plan.prompt_file,
+        num_frames=first.num_frames,
+        before=plan.before.to_dict(),
+        after=plan.after.to_dict(),
+        seconds_before=round(seconds_before, 3),
+        seconds_after=round(seconds_after, 3),
+        measures=tuple(
+            measure
+            for column in columns
+            if (measure := _measure(column, column.values[:half], column.values[half:], groups)).change.of > 0
+        ),
+    )
+
+
+def _made(family: ModelFamily, side: Side, phase: str) -> Generator[Progress, None, tuple[list[Clip], float]]:
+    """The clips of one side, and the seconds that one took."""
+    use_adapter(family.network, None)
+    if side.adapter is not None:
+        use_adapter(family.network, f"{ADAPTER}_{phase}", side.adapter)
+    prompts = EncodedPrompts(family, side.requests[0].fps)
+    clips: list[Clip] = []
+    began = time.perf_counter()
+    for start in range(0, len(side.requests), BATCH):
+        yield Progress(phase=phase, step=start, of=len(side.requests))
+        clips += roll_out(family, side.requests[start : start + BATCH], prompts, batch=BATCH).clips
+    use_adapter(family.network, None)
+    return clips, (time.perf_counter() - began) / len(clips)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One quantity of every clip, those before training first."""
+
+    name: str
+    role: Role
+    values: list[float | None]
+    wanted: Wanted = "up"
+    unit: str = "0..1"
+
+
+def columns_of(plan: Plan, reports: Sequence[RewardReport]) -> Generator[Column, None, None]:
+    """The total of the trained mix (where there is none, of all that is scored), every reward, and the monitors."""
+    trained: Mapping[str, float] = plan.trained.weights if plan.trained else {}
+    mix = plan.trained or plan.scored
+    totals = [combine(report.parts, mix.weights, report.gates, mix.gates).value for report in reports]
+    yield Column(name=TOTAL, role="trained" if plan.trained else "held_out", values=totals)
+    for key in (key for key, weight in plan.scored.weights.items() if weight > 0):
+        role: Role = "trained" if trained.get(key) else "held_out"
+        yield Column(name=key, role=role, values=[report.parts[key] for report in reports])
+    for name, monitor in MONITORS.items():
+        results = [report.results.get(monitor.reward) for report in reports]
+        values = [monitor.read(result) if result is not None else None for result in results]
+        yield Column(name=f"monitor/{name}", role="monitor", values=values, wanted=monitor.wanted, unit=monitor.unit)
+
+
+def judged(plan: Plan, clips: Sequence[Clip]) -> Generator[Column, None, None]:
+    if plan.judge is not None:
+        yield Column(name=JUDGE, role="judge", values=[plan.judge(clip.frames, clip.prompt) for clip in clips])
+
+
+def _measure(column: Column, before: Values, after: Values, groups: Sequence[str]) -> Measure:
+    return Measure(
+        name=column.name,
+        role=column.role,
+        wanted=column.wanted,
+        unit=column.unit,
+        before=mean_interval(before, groups),
+        after=mean_interval(after, groups),
+        change=change_interval(before, after, groups),
+        ratio=ratio_interval(before, after, groups),
+    )

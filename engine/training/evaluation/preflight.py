@@ -1,0 +1,386 @@
+"""What is looked at before a run may start: a verdict a line, each with what was measured and what to change.
+
+Costs one generation batch, with GRPO an update's work besides (or the errors of a few pairs); nothing of it stays.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+
+from engine.algorithms import dpo
+from engine.config.presets import load_preset
+from engine.config.schema import TrainPreset
+from engine.errors import RewardError, TrainingError
+from engine.estimation.run_estimate import forecast
+from engine.files.atomic import publish_text
+from engine.hardware.device import device_facts
+from engine.model_spec import FamilyOptions
+from engine.runs.run import Run
+from engine.sampling.schedules import sigmas_for
+from engine.seeds import generator_for
+from engine.training.distributed.process_group import rows_of_all, world_size
+from engine.training.evaluation.intervals import LEAST_PROMPTS
+from engine.training.evaluation.motion import motion_of, pay_for_motion
+from engine.training.rollout.rollouts import Rollouts, excess_noise, roll_out
+from engine.training.trainers.base import VideoTrainer
+from engine.training.trainers.dpo import VideoDPOTrainer
+from engine.training.trainers.grpo import VideoGRPOTrainer
+from engine.training.trainers.online import Batch, OnlineTrainer
+
+Level = Literal["ok", "warning", "stop"]
+REPLAY_LIMIT = 1e-5
+DEAD_LIMIT = 0.5
+CUT_LIMIT = 0.5
+"""Share of the steps that the clip range may cut after one update."""
+STILL_LIMIT = 0.3
+"""How strongly reward and speed may go against each other."""
+NEVER_CUT = 100
+"""Times the largest log ratio: a clip range so wide does nothing."""
+LATENTS_LIMIT = 1.5
+"""Ratio of the std of random and of deterministic latents beyond which the random ones are spoilt."""
+SCALE_LIMIT = 30
+"""Ratio of the finished latents' std to 1. A noise predictor that ignores its latents is amplified 25 times by a
+schedule that begins at a signal of 0.04: more, or as much less, comes of wrong scales."""
+COMPARED = 2
+"""Clips that are made again without random steps."""
+PAIRS_LOOKED_AT = 8
+SAME = 1e-7
+"""A gap of two errors that is rounding, in float32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """`name` of the check, how it came out, and one sentence with the measured value."""
+
+    name: str
+    level: Level
+    sentence: str
+
+
+def everything(preset: TrainPreset, trainer: VideoTrainer, shards: int = 1) -> list[Verdict]:
+    """All verdicts for a recipe and the trainer made of it, with the weights in `shards`."""
+    return [*memory(preset, shards), *longest(preset), *speed(preset), *preflight(trainer)]
+
+
+def preflight(trainer: VideoTrainer) -> list[Verdict]:
+    """The verdicts for a trainer that has not begun."""
+    found = [_length(trainer)]
+    if isinstance(trainer, VideoDPOTrainer):
+        found += _pairs(trainer)
+    if isinstance(trainer, OnlineTrainer):
+        noise = _noise(trainer)
+        found += [_checkpoints(trainer), *noise]
+        if all(verdict.level != "stop" for verdict in noise):
+            found += _rollout(trainer)
+    trainer.sums.clear()  # the first row that is logged tells of training alone
+    return found
+
+
+def memory(preset: TrainPreset, shards: int = 1) -> Iterator[Verdict]:
+    """Whether the run fits onto its device (each of its devices, with its weights in `shards`), by the planner's laws;
+    nothing for a model whose size is not known."""
+    facts = device_facts()
+    found = forecast(preset, facts.memory_gib, shards=shards)
+    if found is None:
+        return
+    told = f"{found.need.low:.2g} to {found.need.high:.2g} GiB of {facts.memory_gib:.0f} GiB"
+    change = f"; set {found.advice.setting} to {found.advice.value}" if found.advice else ""
+    if found.verdict == "fits":
+        yield Verdict(name="memory", level="ok", sentence=f"{told}: it fits.")
+    elif found.need.low <= facts.memory_gib:
+        fate = "it is tight" if found.verdict == "tight" else "it may not fit"
+        yield Verdict(name="memory", level="warning", sentence=f"{told}: {fate}{change}.")
+    else:
+        yield Verdict(name="memory", level="stop", sentence=f"{told}: it does not fit{change}.")
+
+
+def longest(preset: TrainPreset) -> Iterator[Verdict]:
+    """A warning for clips that are longer than those that the model was made for."""
+    model, frames = load_preset("models", preset.model), preset.settings.get("num_frames")
+    if isinstance(frames, int) and frames > model.max_frames:
+        sentence = (
+            f"{model.title} was made for clips of up to {model.max_frames} frames, and these have {frames}: its "
+            f"pictures may fall apart beyond that. Set num_frames to {model.max_frames}, or take another model."
+        )
+        yield Verdict(name="length", level="warning", sentence=sentence)
+
+
+def speed(preset: TrainPreset) -> Iterator[Verdict]:
+    """A warning for clips of another speed than Generate makes them, which rewards of motion would measure."""
+    model, fps = load_preset("models", preset.model), preset.settings.get("fps")
+    if isinstance(fps, int | float) and fps != model.fps:
+        sentence = (
+            f"Clips are made and scored at {fps:g} fps, but Generate makes {model.title}'s at {model.fps:g}: what "
+            f"is learnt of motion is learnt for another speed. Leave fps out, or set it to {model.fps:g}."
+        )
+        yield Verdict(name="speed", level="warning", sentence=sentence)
+
+
+def save(verdicts: Sequence[Verdict], run: Run) -> None:
+    """Keep the verdicts in the run's folder."""
+    publish_text(run.preflight, json.dumps([asdict(verdict) for verdict in verdicts], indent=2) + "\n")
+
+
+def refuse(verdicts: Sequence[Verdict]) -> None:
+    """Raises TrainingError with every verdict that stops the run."""
+    stops = [verdict.sentence for verdict in verdicts if verdict.level == "stop"]
+    if stops:
+        raise TrainingError("The run was not started. " + " ".join(stops))
+
+
+def _length(trainer: VideoTrainer) -> Verdict:
+    """Whether the family can make clips of that length at all."""
+    spec, frames = trainer.family.spec, trainer.template.num_frames
+    if spec.allows_frames(frames):
+        return Verdict(name="frames", level="ok", sentence=f"{spec.title} can make {frames} frames.")
+    nearest = spec.nearest_frames(frames)
+    sentence = f"{spec.title} cannot make {frames} frames: set num_frames to {nearest}."
+    return Verdict(name="frames", level="stop", sentence=sentence)
+
+
+@torch.no_grad()
+def _pairs(trainer: VideoDPOTrainer) -> Iterator[Verdict]:
+    """Whether the pairs differ, and beta, times the scale, suits the errors of this model on them."""
+    if trainer.args.preference is None:
+        yield Verdict(name="beta", level="ok", sentence="No pair is compared: the chosen clips are learnt as they are.")
+        return
+    rows = [trainer.train_dataset[i] for i in range(min(PAIRS_LOOKED_AT, len(trainer.train_dataset)))]
+    gaps = torch.cat([trainer.error_gaps([row]) for row in rows])
+    if float(gaps.abs().max()) <= SAME:
+        told = f"The model's errors on the chosen and the rejected clips of the first {len(rows)} pairs are the same"
+        yield Verdict(
+            name="pairs",
+            level="stop",
+            sentence=f"{told}, so that nothing would be learned: see whether a pair is of one clip twice.",
+        )
+        return
+    yield _of_one_shape(trainer)
+    if trainer.pairs.resampled:
+        rates = ", ".join(f"{fps:g}" for fps in sorted(trainer.pairs.resampled))
+        sentence = f"Clips at {rates} fps are resampled to the model's {trainer.template.fps:g} fps."
+        yield Verdict(name="rate", level="ok", sentence=sentence)
+    args, spread = trainer.args, float(gaps.std()) if len(gaps) > 1 else float(gaps.abs().mean())
+    move = trainer.beta_eff / 2 * spread
+    usual = dpo.default_scale(trainer.family.spec.prediction) * 0.2
+    told = f"beta_eff is {trainer.beta_eff:g} (usual here: {usual:g}), a typical gap of the pairs {spread:.2g}"
+    if 0.01 <= move <= 100:
+        yield Verdict(name="beta", level="ok", sentence=f"{told}.")
+        return
+    wanted = dpo.scale_from_gap(gaps, args.beta) if spread > 0 and len(gaps) > 1 else trainer.error_scale
+    fate = "stay at log 2" if move < 0.01 else "saturate at once"
+    yield Verdict(
+        name="beta", level="warning", sentence=f"{told}: the loss would {fate}; try error_scale = {wanted:.0f}."
+    )
+
+
+def _of_one_shape(trainer: VideoDPOTrainer) -> Verdict:
+    """Clips are learnt as they are, since that is how they were judged; forecasts and samples follow the settings."""
+    asked = trainer.template
+    shape = (asked.num_frames, asked.height, asked.width)
+    other = sorted(trainer.pairs.seen - {shape})
+    if not other:
+        return Verdict(name="clips", level="ok", sentence="The pairs have the settings' frames and size.")
+    found = " and ".join(f"{frames} frames of {width}x{height} px" for frames, height, width in other)
+    sentence = (
+        f"The pairs are learnt as {found}, not as {shape[0]} of {shape[2]}x{shape[1]}: memory and time will not "
+        "be as foretold. Set num_frames, width and height to theirs, or bring pairs of that shape."
+    )
+    return Verdict(name="clips", level="warning", sentence=sentence)
+
+
+def _checkpoints(trainer: OnlineTrainer) -> Verdict:
+    """Whether each checkpoint lies between two generation batches: clips are not kept in it."""
+    updates, every = trainer.updates_per_generation, trainer.args.save_steps
+    anew = "Clips are made anew every " + ("update" if updates == 1 else f"{updates} updates")
+    if trainer.args.save_strategy != "steps" or every % updates == 0:
+        return Verdict(name="checkpoints", level="ok", sentence=f"{anew}.")
+    sentence = (
+        f"{anew}, but a checkpoint comes every {every:g}: a run that goes on from the middle of a batch makes new "
+        f"clips. Set save_steps to a multiple of {updates}."
+    )
+    return Verdict(name="checkpoints", level="warning", sentence=sentence)
+
+
+def _rollout(trainer: OnlineTrainer) -> Iterator[Verdict]:
+    """What one generation batch shows: that its rewards are usable, and that its steps replay as they were taken."""
+    try:
+        batches = trainer.one_generation()
+    except (TrainingError, RewardError) as error:
+        if world_size() > 1:
+            raise  # the others wait for this one's rewards, and end only when it does
+        yield Verdict(name="rewards", level="stop", sentence=str(error))
+        return
+    found = batches[0].found
+    unscored = float(found.unscored.float().mean())
+    if unscored == 1:
+        yield Verdict(name="rewards", level="stop", sentence="No reward applies to any clip: choose another mix.")
+        return
+    level: Level = "warning" if unscored > 0.5 else "ok"
+    mean = float(found.rewards.nanmean())
+    yield Verdict(name="rewards", level=level, sentence=f"{unscored:.0%} of the clips earn no reward; mean {mean:.3f}.")
+    yield _latents(trainer, batches[0].rollouts)
+    yield _dead_groups(float(found.dead.float().mean()))
+    yield _stillness(trainer, batches[0])
+    yield from _same_pictures(trainer, batches[0])
+    if isinstance(trainer, VideoGRPOTrainer):
+        replay = _replay(trainer, batches)
+        yield replay
+        if replay.level != "stop" and trainer.sharding is None:
+            yield _clip_range(trainer, batches)
+
+
+def _noise(trainer: OnlineTrainer) -> list[Verdict]:
+    """Whether a random step adds noise in proportion to its latents, over all windows of the run; none for others."""
+    advance = trainer.random_step()
+    if advance is None:
+        return []
+    family = trainer.family
+    tokens = family.init_latents(trainer.template, [generator_for(0)]).shape[2:].numel()
+    levels = sigmas_for(family.scheduler_config, trainer.template.num_steps, tokens).tolist()
+    nothing = torch.zeros(1, 1)
+    steps = [advance(nothing, nothing, *pair, noise=nothing).std for pair in pairwise(levels)]
+    told = [excess_noise(family.spec.prediction, at, levels[at + 1], std) for at, std in enumerate(steps)]
+    if worst := next((sentence for sentence in told if sentence), None):
+        return [Verdict(name="noise", level="stop", sentence=worst)]
+    random = [std for std in steps if std > 0] or [0.0]
+    sentence = f"The random steps add noise of std {min(random):.2g} to {max(random):.2g}."
+    return [Verdict(name="noise", level="ok", sentence=sentence)]
+
+
+def _latents(trainer: OnlineTrainer, made: Rollouts) -> Verdict:
+    """Whether the rollouts' latents have the std that the deterministic way through the same levels gives them.
+
+    A stochastic step is meant to leave the distribution of the latents as it is. Without random steps only the finished
+    latents are looked at: they should be of unit variance, as the VAE scales them.
+    """
+    final = float(made.latents.float().std())
+    if not 1 / SCALE_LIMIT <= final <= SCALE_LIMIT:
+        sentence = (
+            f"The finished latents have std {final:.3g} where about 1 is expected: the model's VAE or scheduler is not "
+            "the one that its network was trained with. Correct the preset, or the model's folder."
+        )
+        return Verdict(name="latents", level="stop", sentence=sentence)
+    if not made.steps:
+        return Verdict(name="latents", level="ok", sentence=f"The finished latents have std {final:.2f}.")
+    few = made.requests[:COMPARED]
+    plain = roll_out(trainer.family, few, trainer.prompts, window=trainer.window(), decode=False)
+    stds = [
+        [
+            float(latents[: len(few)].float().std())
+            for latents in (*(step.next_latents for step in way.steps), way.latents)
+        ]
+        for way in (made, plain)
+    ]
+    worst = max((max(a / b, b / a), a, b) for a, b in zip(*stds, strict=True))
+    told = f"The latents have std {worst[1]:.2f} where the deterministic sampler gives {worst[2]:.2f}"
+    if worst[0] > LATENTS_LIMIT:
+        advice = "lower noise_level, choose another sde_form, or take more num_steps"
+        return Verdict(name="latents", level="stop", sentence=f"{told}: the random steps spoil the clips; {advice}.")
+    return Verdict(name="latents", level="ok", sentence=f"{told}.")
+
+
+def _dead_groups(share: float) -> Verdict:
+    """Groups whose clips all earn the same teach nothing."""
+    sentence = f"In {share:.0%} of the groups all clips earn the same"
+    if share == 1:
+        return Verdict(
+            name="groups", level="stop", sentence=f"{sentence}: the reward is constant, so nothing can be learned."
+        )
+    if share > DEAD_LIMIT:
+        return Verdict(name="groups", level="warning", sentence=f"{sentence}: make the groups larger.")
+    return Verdict(name="groups", level="ok", sentence=f"{sentence}.")
+
+
+def _stillness(trainer: OnlineTrainer, batch: Batch) -> Verdict:
+    """Whether slowness earns more: what is paid for it ends in clips that stand still."""
+    found, size = batch.found, trainer.args.num_generations
+    speeds = rows_of_all(torch.tensor([motion_of(clip) for clip in batch.rollouts.clips])).tolist()
+    advantages = found.values.masked_fill(found.unscored, math.nan).tolist()
+    paid = pay_for_motion(speeds, advantages, [str(number // size) for number in range(len(speeds))])
+    if paid.of < LEAST_PROMPTS:
+        counted = f"{paid.of} of {LEAST_PROMPTS}"
+        sentence = f"A batch has too few prompts ({counted}) to tell whether the reward pays for standing still."
+        return Verdict(name="motion", level="ok", sentence=sentence)
+    span = f"95 % {paid.low:+.2f} to {paid.high:+.2f}, {paid.of} prompts"
+    told = f"(correlation within a prompt {paid.mean:+.2f}, {span})"
+    if paid.mean < -STILL_LIMIT and paid.high < 0:
+        advice = 'let `alarms.motion` pause the run, or train on a mix whose motion gate counts (rewards = "total")'
+        sentence = f"The slower a clip is, the more it earns {told}, so standing still may be learned: {advice}."
+        return Verdict(name="motion", level="warning", sentence=sentence)
+    return Verdict(name="motion", level="ok", sentence=f"The reward does not pay for standing still {told}.")
+
+
+def _replay(trainer: VideoGRPOTrainer, batches: Sequence[Batch]) -> Verdict:
+    """Ratios must be 1 before the first update, or the clip range cuts off noise instead of steps that go too far."""
+    error, clip = max(trainer.replay_error(batch) for batch in batches), trainer.args.epsilon
+    sentence = (
+        f"Replayed log-probabilities differ by at most {error:.1e} from the rollout's; the clip range is {clip:g}"
+    )
+    if error <= REPLAY_LIMIT:
+        return Verdict(name="replay", level="ok", sentence=f"{sentence}.")
+    if error < clip / 10:
+        return Verdict(name="replay", level="warning", sentence=f"{sentence}: train in float32 to bring it down.")
+    advice = "train in float32, or make rollout_batch equal to per_device_train_batch_size"
+    return Verdict(name="replay", level="stop", sentence=f"{sentence}, so noise would be clipped: {advice}.")
+
+
+def _clip_range(trainer: VideoGRPOTrainer, batches: Sequence[Batch]) -> Verdict:
+    """The clip range against the spread of the ratios after one update: it should hold back some steps, not most."""
+    args = trainer.args
+    moved = trainer.first_log_ratios(batches[: args.gradient_accumulation_steps])
+    above = args.epsilon if args.epsilon_high is None else args.epsilon_high
+    cut = float(((moved > above) | (moved < -args.epsilon)).float().mean())
+    typical, largest = float(moved.abs().median()), float(moved.abs().max())
+    sentence = (
+        f"One update at the rate {args.learning_rate:g} moves log ratios by {typical:.1e} (at most {largest:.1e})"
+    )
+    if largest == 0:
+        advice = "raise learning_rate, or lower noise_level if the steps add far more noise than the model changes"
+        told = f"{sentence}: no clip would become more or less likely, so nothing would be learned; {advice}."
+        return Verdict(name="clip range", level="stop", sentence=told)
+    if trainer.updates_per_generation == 1:
+        told = f"{sentence}, but each is made on fresh clips, so all ratios are 1 and nothing is cut."
+        return Verdict(name="clip range", level="ok", sentence=told)
+    sentence = f"{sentence}; the clip range of {args.epsilon:g} cuts {cut:.0%} of them"
+    if cut > CUT_LIMIT:
+        advice = f"set epsilon to about {2 * typical:.0e}, or lower learning_rate"
+        return Verdict(name="clip range", level="warning", sentence=f"{sentence}, most of what is learned: {advice}.")
+    if largest * NEVER_CUT < args.epsilon:
+        advice = f"set epsilon to about {2 * max(largest, SAME):.0e}"
+        return Verdict(name="clip range", level="warning", sentence=f"{sentence}, so it never acts: {advice}.")
+    return Verdict(name="clip range", level="ok", sentence=f"{sentence}.")
+
+
+def _same_pictures(trainer: OnlineTrainer, batch: Batch) -> Iterator[Verdict]:
+    """Whether the rewards see clips of the speed that the model was told, decoded as they will be in Generate."""
+    clips, fps = batch.rollouts.clips, trainer.template.fps
+    other = sorted({clip.fps for clip in clips} - {fps})
+    if other:
+        sentence = (
+            f"The model is told {fps:g} fps, but clips are scored at {', '.join(f'{one:g}' for one in other)} fps."
+        )
+        yield Verdict(name="fps", level="stop", sentence=f"{sentence} Set fps to one of them, or mend the rollout.")
+    elif clips:
+        yield Verdict(name="fps", level="ok", sentence=f"Clips are made and scored at {fps:g} fps.")
+    vae = getattr(trainer.family, "vae", None)
+    tiled, asked = (
+        bool(getattr(vae, "use_tiling", False)),
+        getattr(trainer.family, "options", FamilyOptions()).tile_vae,
+    )
+    if tiled != asked:
+        ways = {True: "in tiles", False: "whole"}
+        sentence = (
+            f"Rollouts are decoded {ways[tiled]}, but the model's preset says {ways[asked]}: rewards would see other "
+            f"pictures than Generate makes. Set tile_vae = {str(tiled).lower()} there."
+        )
+        yield Verdict(name="tiling", level="stop", sentence=sentence)
+    elif tiled:
+        sentence = "Rollouts are decoded in tiles, as in Generate: rewards may see faint seams between them."
+        yield Verdict(name="tiling", level="ok", sentence=sentence)
+    else:
+        yield Verdict(name="tiling", level="ok", sentence="Rollouts are decoded whole, as in Generate.")

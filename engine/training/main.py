@@ -1,0 +1,207 @@
+"""One training process: `python -m engine.training.main RUN_FOLDER`. Starts a run, or goes on where it stopped.
+
+SIGTERM and SIGINT end it after the step that it is in, with a checkpoint. Exit code 0: the run is finished; 3: it was
+stopped so; 2: it failed, and the last line of its output says why; 4: so it did, and its settings are the cause.
+
+`accelerate launch` or torchrun may start several such processes for one run: they train together, the first of them
+writes into the folder, and all of them stop when one is asked to.
+"""
+
+import argparse
+import logging
+import shutil
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from transformers import TrainerCallback
+
+from engine.config.presets import load_model_preset
+from engine.config.schema import TrainPreset
+from engine.errors import DailiesError, SettingsError, TrainingError
+from engine.estimation.run_estimate import forecast
+from engine.execution.ray_executors import RayActors
+from engine.execution.resources import Resources
+from engine.families.loading import is_memory_full
+from engine.families.sources import cached_revisions
+from engine.files.atomic import publish_folder
+from engine.files.locks import claim
+from engine.hardware.device import device_facts
+from engine.runs.adapters import AdapterCard, write_card
+from engine.runs.model_revisions import record_revisions
+from engine.runs.run import Run
+from engine.training.build import build_trainer
+from engine.training.distributed.process_group import (
+    any_of,
+    first_alone,
+    from_first,
+    is_first,
+    rank,
+    together,
+    wait_for_all,
+    world_size,
+)
+from engine.training.evaluation.alarm_callback import Watchdog
+from engine.training.evaluation.preflight import everything, refuse, save
+from engine.training.evaluation.sample_sets import Sampler
+from engine.training.resource_metrics import Gauges
+from engine.training.rollout.rollout_actors import use_actors
+from engine.training.trackio_mirror import Mirror, mirrored
+from engine.training.trainers.base import VideoTrainer
+
+FINISHED, FAILED, STOPPED, REFUSED = 0, 2, 3, 4
+log = logging.getLogger(__name__)
+
+
+class Recorder(TrainerCallback):
+    """Writes each log to the run's metrics, and stops the `trainer` when it was asked to, as soon as it can go on from
+    there later as if it had never stopped."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._gauges = run, Gauges()
+        self.trainer: VideoTrainer | None = None
+        self.stop_asked, self._signalled = False, False
+
+    def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        """Only this process knows until the end of its step, where all of them agree."""
+        self._signalled = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if not is_first():
+            return
+        self._run.append_metrics(state.global_step, {**(logs or {}), **self._gauges.read(), "of": state.max_steps})
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._gauges.step_begins()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._gauges.step_ends()
+        self.stop_asked = any_of(self.stop_asked or self._signalled)
+        if self.stop_asked and (self.trainer is None or self.trainer.can_stop):
+            control.should_save = control.should_training_stop = True
+
+
+def train(run: Run, recorder: Recorder, actors: Resources | None = None) -> bool:
+    """Train to the end, or until asked to stop or alarmed; whether it is finished, its adapter then in its folder.
+
+    `actors` of the Ray cluster that this process runs on make and score the rollouts.
+    """
+    preset = run.preset()
+    first_alone(lambda: _begin(run, preset))
+    trainer = recorder.trainer = build_trainer(preset, run, callbacks=[recorder])
+    if actors is not None:
+        use_actors(trainer, run, RayActors(actors), actors.processes)
+    trainer.add_callback(Sampler(trainer, run, preset, hurried=lambda: recorder.stop_asked))
+    if mirrored():
+        trainer.add_callback(Mirror(run))
+    watchdog = Watchdog(trainer, run, preset)
+    trainer.add_callback(watchdog)
+    checkpoint = first_alone(run.series.newest_whole)
+    if checkpoint is None:
+        _look_before(trainer, run)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if is_first():
+        watchdog.settle()
+    if recorder.stop_asked or watchdog.stopped:
+        return False
+    _finish(trainer, run, preset)
+    return True
+
+
+def _finish(trainer: VideoTrainer, run: Run, preset: TrainPreset) -> None:
+    """Put the adapter into the run's folder, all at once: that it is there says that the run is finished."""
+    aside = run.unfinished_adapter
+    if is_first():
+        shutil.rmtree(aside, ignore_errors=True)
+    wait_for_all()
+    trainer.export(aside)
+    if not is_first():
+        return
+    if trainer.args.lora_rank:
+        note = f"{preset.title}, run {run.id}."
+        write_card(aside, AdapterCard(model=preset.model, note=note, **trainer.args.sampled_with()))
+    publish_folder(aside, run.adapter)
+
+
+def _begin(run: Run, preset: TrainPreset) -> None:
+    """Claim the run until this process ends, and record the revision of the model."""
+    if claim(run.lock) is None:
+        raise TrainingError(f"The run {run.id} is being trained by another process: wait for it, or stop it first.")
+    record_revisions(run, cached_revisions(load_model_preset(preset.model)))
+
+
+def _look_before(trainer: VideoTrainer, run: Run) -> None:
+    """Preflight, kept in the run's folder. Raises TrainingError when a verdict stops the run."""
+    shards = 1 if trainer.sharding is None else world_size()
+    verdicts = from_first(everything(run.preset(), trainer, shards))
+    if is_first():
+        for verdict in verdicts:
+            log.info("preflight, %s: %s. %s", verdict.name, verdict.level, verdict.sentence)
+        save(verdicts, run)
+    refuse(verdicts)
+
+
+def train_here(run: Run, actors: Resources | None = None) -> int:
+    """Train in this process until the run is finished, stopped or failed; the exit code."""
+    recorder = Recorder(run)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, recorder.ask_to_stop)
+    try:
+        return FINISHED if train(run, recorder, actors) else STOPPED
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory_full(error):
+            raise
+        told = memory_full(run.preset(), recorder.trainer)
+        log.exception("out of memory")
+        sys.stderr.write(f"{told}\n" if is_first() else f"process {rank()}: {told}\n")
+        return FAILED
+    except (DailiesError, OSError) as error:
+        told = str(error) if isinstance(error, DailiesError) else _of_the_system(error, run)
+        log.error("%s", told)
+        sys.stderr.write(f"{told}\n" if is_first() else f"process {rank()}: {told}\n")
+        return REFUSED if isinstance(error, SettingsError) else FAILED
+
+
+def memory_full(preset: TrainPreset, trainer: VideoTrainer | None) -> str:
+    """Where the memory was full, what the forecast says of the recipe, and which settings need less."""
+    facts = device_facts()
+    where = f"at step {trainer.state.global_step}" if trainer is not None else "while the model was loaded"
+    found = forecast(preset, facts.memory_gib)
+    lower = "per_device_train_batch_size, rollout_batch, num_frames or the size, or set checkpoint_blocks to true"
+    if found is None:
+        return f"The device's memory of {facts.memory_gib:.0f} GiB is full {where}: lower {lower}."
+    need = f"{found.need.low:.2g} to {found.need.high:.2g} GiB are forecast, {facts.memory_gib:.0f} GiB are there"
+    advice = f"set {found.advice.setting} to {found.advice.value}" if found.advice else f"lower {lower}"
+    return f"The device's memory is full {where} ({need}): {advice}, in another run, or free the device and resume."
+
+
+def _of_the_system(error: OSError, run: Run) -> str:
+    """A full disk may be met first by a line of metrics."""
+    where = f" ({error.filename})" if error.filename else ""
+    return (
+        f"The system refused to read or write{where}: {error.strerror or error}. Mend that, or make room on the disk "
+        f"of {run.folder}, then resume the run. What was written before is whole."
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("--actors", type=int, default=0, help="of the Ray cluster: they make and score the rollouts")
+    parser.add_argument("--gpus", type=float, default=0.0, help="of each actor")
+    parser.add_argument("--cpus", type=float, default=1.0, help="of each actor")
+    given = parser.parse_args()
+    run = Run(given.run.resolve())
+    actors = Resources(processes=given.actors, gpus=given.gpus, cpus=given.cpus) if given.actors else None
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with together():
+        code = train_here(run, actors)
+        if code in (FAILED, REFUSED):
+            sys.exit(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

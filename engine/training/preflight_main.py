@@ -1,0 +1,39 @@
+"""`python -m engine.training.preflight_main RUN_FOLDER`: the preflight of a run that is not started.
+
+Into its `preflight.json`.
+
+Exit code 0: it was looked at, whatever was found; 2: the recipe cannot be built, and the last line of output says why.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from engine.errors import DailiesError
+from engine.families.loading import is_memory_full
+from engine.runs.run import Run
+from engine.training.build import build_trainer
+from engine.training.evaluation.preflight import everything, save
+from engine.training.main import memory_full
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="the run's folder")
+    run = Run(parser.parse_args().run.resolve())
+    try:
+        preset = run.preset()
+        save(everything(preset, build_trainer(preset, run)), run)
+    except DailiesError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory_full(error):
+            raise
+        sys.stderr.write(f"{memory_full(run.preset(), None)}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Rollouts made and scored by others: each gets the weights as they are and its share of the requests.
+
+An actor opens the run as its trainer does, so that its network, its way through the noise levels and its rewards are
+the trainer's own. A clip follows from its request and the weights: who makes it, and in which company, is no matter.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.errors import ConfigError
+from engine.execution.executors import Done, Executor, Task
+from engine.request import GenerationRequest
+from engine.runs.run import Run
+from engine.training.build import build_trainer
+from engine.training.distributed.process_group import world_size
+from engine.training.rollout.rollouts import Rollouts, joined, moved
+from engine.training.trainers.online import OnlineTrainer
+from engine.training.weights import trainable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What one actor is asked for: clips of `requests` by these `weights`, as at update `step`."""
+
+    step: int
+    weights: dict[str, Tensor]
+    requests: list[GenerationRequest]
+
+
+class RolloutActors:
+    """Stands in for the trainer's own rollouts. `count` shares of a batch are made by `executor`."""
+
+    def __init__(self, run: Run, executor: Executor, count: int) -> None:
+        self._task = Task(opens="engine.training.rollout.rollout_actors:open_roller", config={"run": str(run.folder)})
+        self._executor, self._count = executor, count
+
+    def roll_out(self, trainer: OnlineTrainer, requests: Sequence[GenerationRequest]) -> Rollouts:
+        """The clips with their rewards, in the order of the requests, where the trainer's network is."""
+        weights = {name: parameter.detach().cpu() for name, parameter in trainable(trainer.family.network)}
+        size = -(-len(requests) // self._count)
+        cuts = [list(requests[start : start + size]) for start in range(0, len(requests), size)]
+        shares = [Share(step=trainer.state.global_step, weights=weights, requests=cut) for cut in cuts]
+        events = self._executor.map(self._task, shares)
+        parts = {event.index: event.result for event in events if isinstance(event, Done)}
+        made = joined([parts[index] for index in range(len(shares))])
+        side_by_side = replace(made, decode_s=max(part.decode_s for part in parts.values()))
+        return moved(side_by_side, trainer.args.device)
+
+
+def open_roller(config: Mapping[str, Any]) -> Callable[[Share], Rollouts]:
+    """What makes and scores a share, on this process's device. `config` has the folder of the `run`."""
+    run = Run(Path(config["run"]))
+    trainer = build_trainer(run.preset(), run)
+    assert isinstance(trainer, OnlineTrainer), "only such a trainer asks for rollouts"
+    parameters = dict(trainable(trainer.family.network))
+
+    def roll(share: Share) -> Rollouts:
+        trainer.state.global_step = share.step
+        with torch.no_grad():
+            for name, value in share.weights.items():
+                parameters[name].copy_(value)
+        rollouts = OnlineTrainer._roll_out(trainer, share.requests)  # by these weights, whichever policy's they are
+        rewards = trainer._score([{"prompt": request.prompt} for request in share.requests], rollouts)
+        return moved(replace(rollouts, rewards=rewards), torch.device("cpu"))
+
+    return roll
+
+
+def use_actors(trainer: Any, run: Run, executor: Executor, count: int) -> None:
+    """Let `count` actors make the trainer's rollouts. Raises ConfigError for a trainer that makes none of its own."""
+    if not isinstance(trainer, OnlineTrainer):
+        raise ConfigError(f"'{run.preset().algorithm}' makes no clips that actors could share: leave --actors out.")
+    if world_size() > 1:
+        raise ConfigError(f"--actors serve one process, but {world_size()} train: use --processes 1.")
+    trainer.actors = RolloutActors(run, executor, count)

@@ -1,0 +1,159 @@
+"""Rollouts: clips of the policy with what their update needs of the way there. Drains `denoise` like everyone else."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from engine.errors import TrainingError
+from engine.model_spec import ModelFamily, Prediction
+from engine.request import GenerationRequest
+from engine.sampling.forward_process import expected_std
+from engine.sampling.sampler import DenoiseStep, denoise
+from engine.sampling.schedules import sigmas_for
+from engine.sampling.steps import StepFunction
+from engine.seeds import generator_for
+from engine.training.data.prompt_embeddings import EncodedPrompts
+from rewards.clip import Clip
+
+NOISE_LIMIT = 2.0
+"""Most noise that one step may add, as a multiple of the std of the latents that it leads to."""
+DECODED_TOGETHER = 2  # clips: their pixels wait side by side, and a small autoencoder takes two as fast as one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollouts:
+    """N clips of one shape: their requests, final latents `float32[N,C,t,h,w]`, frames, and the random steps.
+
+    `steps` are those of the window in order, each with the latents of all N clips: K x N x C x t x h x w numbers.
+    `rewards` are `float32[N,R]` where who made the clips has scored them, too. `decode_s` is what decoding took.
+    """
+
+    requests: list[GenerationRequest]
+    latents: Tensor
+    clips: list[Clip]
+    steps: list[DenoiseStep]
+    rewards: Tensor | None = None
+    decode_s: float = 0.0
+
+
+def roll_out(
+    family: ModelFamily,
+    requests: Sequence[GenerationRequest],
+    prompts: EncodedPrompts,
+    *,
+    random_step: StepFunction | None = None,
+    window: range = range(0),
+    batch: int = 16,
+    sigmas: Tensor | None = None,
+    decode: bool = True,
+) -> Rollouts:
+    """Make a clip for each request; steps inside `window` go by `random_step` and are kept, the others as in Generate.
+
+    The requests are alike in all but prompt and seed. `sigmas` are other noise levels than the model's own for the
+    requests' number of steps; without `decode` there are latents and no clips. Raises TrainingError when a step adds
+    noise out of proportion (see `excess_noise`), or when a clip comes out as NaN.
+    """
+    parts = [
+        _roll_out(family, requests[start : start + batch], prompts, random_step, window, sigmas, decode)
+        for start in range(0, len(requests), batch)
+    ]
+    made = joined(parts)
+    if not made.latents.isfinite().all():
+        raise TrainingError("The policy's clips became NaN: the run stops before they reach the weights.")
+    return made
+
+
+def excess_noise(of: Prediction, index: int, sigma_next: float, std: float) -> str | None:
+    """A sentence where step `index` adds noise of `std` to latents at `sigma_next` that have far less; else None."""
+    wanted = expected_std(of, sigma_next)
+    if std <= NOISE_LIMIT * wanted:
+        return None
+    return (
+        f"Step {index + 1} of the rollout adds noise of std {std:.3g} to latents whose std should be {wanted:.3g}, "
+        "which buries what the model made: lower noise_level, choose another sde_form, or take more num_steps."
+    )
+
+
+def joined(parts: Sequence[Rollouts]) -> Rollouts:
+    """Several as one, in their order."""
+    rewards = [part.rewards for part in parts if part.rewards is not None]
+    return Rollouts(
+        requests=[request for part in parts for request in part.requests],
+        latents=torch.cat([part.latents for part in parts]),
+        clips=[clip for part in parts for clip in part.clips],
+        steps=[_joined(steps) for steps in zip(*(part.steps for part in parts), strict=True)],
+        rewards=torch.cat(rewards) if rewards else None,
+        decode_s=sum(part.decode_s for part in parts),
+    )
+
+
+def moved(rollouts: Rollouts, device: torch.device) -> Rollouts:
+    """The same on another device; frames and rewards are the processor's anyway."""
+    steps = [
+        replace(
+            step,
+            latents=step.latents.to(device),
+            next_latents=step.next_latents.to(device),
+            log_prob=None if step.log_prob is None else step.log_prob.to(device),
+        )
+        for step in rollouts.steps
+    ]
+    return replace(rollouts, latents=rollouts.latents.to(device), steps=steps)
+
+
+@torch.no_grad()
+def _roll_out(
+    family: ModelFamily,
+    requests: Sequence[GenerationRequest],
+    prompts: EncodedPrompts,
+    random_step: StepFunction | None,
+    window: range,
+    sigmas: Tensor | None,
+    decode: bool,
+) -> Rollouts:
+    first = requests[0]
+    generators = [generator_for(request.seed) for request in requests]
+    latents = family.init_latents(first, generators)
+    if sigmas is None:
+        sigmas = sigmas_for(family.scheduler_config, first.num_steps, latents.shape[2:].numel())
+    steps = denoise(
+        family,
+        latents,
+        sigmas,
+        prompts.rows([request.prompt for request in requests]),
+        negative=prompts.rows([request.negative_prompt for request in requests]) if first.guidance > 1 else None,
+        guidance=first.guidance,
+        step=[random_step if index in window else None for index in range(len(sigmas) - 1)],
+        generators=generators,
+    )
+    kept = []
+    for step in steps:
+        if told := excess_noise(family.spec.prediction, step.index, step.sigma_next, step.noise_std):
+            raise TrainingError(f"The run stops before its weights change. {told}")
+        latents = step.next_latents
+        if step.index in window:
+            kept.append(step)
+    latents[..., 0].sum().item()  # waits for the device: what follows is decoding alone
+    began = time.perf_counter()
+    frames = [frame for rows in latents.split(DECODED_TOGETHER) for frame in family.decode(rows)] if decode else []
+    clips = [Clip(frames=f, fps=first.fps, prompt=r.prompt) for f, r in zip(frames, requests, strict=False)]
+    decode_s = time.perf_counter() - began
+    return Rollouts(requests=list(requests), latents=latents, clips=clips, steps=kept, decode_s=decode_s)
+
+
+def _joined(steps: Sequence[DenoiseStep]) -> DenoiseStep:
+    """The same step of several batches, as one."""
+    first = steps[0]
+    log_probs = [step.log_prob for step in steps if step.log_prob is not None]
+    return DenoiseStep(
+        index=first.index,
+        sigma=first.sigma,
+        sigma_next=first.sigma_next,
+        latents=torch.cat([step.latents for step in steps]),
+        next_latents=torch.cat([step.next_latents for step in steps]),
+        log_prob=torch.cat(log_probs) if log_probs else None,
+        noise_std=first.noise_std,
+    )

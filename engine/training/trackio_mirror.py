@@ -1,0 +1,52 @@
+"""The run's metrics once more in Trackio's store, for its dashboard. Local files only; DAILIES_TRACKIO=0 leaves it out.
+
+The run's own metrics.jsonl stays the truth: it moves with the run, and nothing is read back from here.
+"""
+
+import os
+from typing import Any
+
+from transformers import TrainerCallback
+
+from engine.runs.run import Run
+
+VARIABLE, PROJECT = "DAILIES_TRACKIO", "dailies"
+
+
+def mirrored() -> bool:
+    return os.environ.get(VARIABLE, "1").strip() != "0"
+
+
+class Mirror(TrainerCallback):
+    """Writes each log to the store of the workspace. Trackio reads its folder's name once, on import."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        os.environ["TRACKIO_DIR"] = str(run.workspace.trackio)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            import trackio
+            from trackio.run import Run as TrackioRun
+
+            # It would ask the hub for the name behind a token that lies on this machine: nothing here leaves it.
+            TrackioRun._get_username = _nobody
+            config = self._run.preset().model_dump(mode="json")
+            options: dict[str, Any] = {"embed": False, "auto_log_gpu": False, "auto_log_cpu": False}
+            trackio.init(project=PROJECT, name=self._run.id, config=config, resume="allow", **options)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if state.is_world_process_zero:
+            import trackio
+
+            trackio.log({k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}, step=state.global_step)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            import trackio
+
+            trackio.finish()
+
+
+def _nobody(run: Any) -> None:
+    return None

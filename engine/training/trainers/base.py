@@ -1,0 +1,372 @@
+"""`VideoTrainer`: what the trainers of diffusion networks share, over `transformers.Trainer`.
+
+The loop, the optimiser, schedules, accumulation and resuming are the library's. Ours are: the network of a family in
+place of a language model, losses that come in parts (each denoising step is its own backward pass, so memory stays that
+of one), checkpoints of the trained weights alone that are whole or not there, guards that stop a run before a NaN
+reaches them, and the way several processes train together (`engine.training.distributed.process_group`).
+"""
+
+import logging
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
+from transformers.trainer_utils import rotate_checkpoints
+
+from engine.config.presets import load_preset, why_untrainable
+from engine.errors import ConfigError, TrainingError
+from engine.families.lora import load_adapter, save_adapter, write_adapter
+from engine.families.registry import open_model
+from engine.files.atomic import publish_folder
+from engine.files.manifests import write_manifest
+from engine.model_spec import ModelFamily
+from engine.request import GenerationRequest
+from engine.runs.checkpoint_series import CHECKPOINT, step_of
+from engine.training.data.prompt_embeddings import EncodedPrompts, check_prompts
+from engine.training.distributed.checkpoint import (
+    load_optimizer,
+    load_weights,
+    save_shards,
+    spread_optimizer,
+    whole_weights,
+)
+from engine.training.distributed.process_group import (
+    any_of,
+    average_gradients,
+    copy_from_first,
+    is_first,
+    joined,
+    means_of_all,
+    own_rows,
+    tell_epoch,
+    wait_for_all,
+)
+from engine.training.distributed.sharding import Sharding, check_sharded, shard, spread_like, unseen
+from engine.training.gradient_checkpointing import recompute_blocks
+from engine.training.network_files import compute_dtype, compute_in, write_network
+from engine.training.trainer_settings import VideoArguments
+from engine.training.weights import ADAPTER, Reference, Snapshot, average_decay, local, make_trainable, trainable
+
+TRAINED_FILE = "trained.safetensors"
+COPY_FILE = "trained.{}.safetensors"
+"""In a checkpoint: the weights that train, as they are, and the copies of them that the run keeps."""
+SHARDS = "shards"
+"""In its place, where the weights lie in shards: those, the copies and the optimiser's state, a part a process."""
+UNFINISHED = "unfinished"
+"""Beside the checkpoints: the folder in which one is written."""
+
+log = logging.getLogger(__name__)
+
+
+class VideoTrainer(Trainer):
+    """The shared part; a subclass gives `losses`.
+
+    `model` is a loaded family, or the key of a model preset, which is then loaded; `start` is the folder of an adapter
+    to begin with. `reference` is the model as it began, `base` the one without any adapter. Checkpoints up to step
+    `last_good` are known to be sound: the newest of them is kept for a roll-back; -1: none has to be. Raises
+    ConfigError for a model that is for generating only, or settings that it cannot do.
+    """
+
+    def __init__(
+        self, model: ModelFamily | str, args: Any, train_dataset: Any, start: Path | None = None, **others: Any
+    ) -> None:
+        check_prompts(train_dataset or ())
+        self.sharding = Sharding.from_environment()
+        self.template = _template(model, args)
+        self.family = open_model(load_preset("models", model)) if isinstance(model, str) else model
+        network: Any = self.family.network
+        targets = self.family.spec.lora_targets
+        if start is not None:
+            load_adapter(network, ADAPTER, start)
+        goes_on = make_trainable(network, targets, rank=args.lora_rank, alpha=args.lora_alpha, seed=args.seed)
+        recompute_blocks(network, self.family.spec.block_classes, on=args.checkpoint_blocks)
+        args._n_gpu = min(1, args.n_gpu)  # a process trains on one device; the library would split batches over all
+        self._place(args)
+        self.base = Reference(network, copy=args.lora_rank == 0)
+        self.reference = Reference(network, copy=True) if goes_on else self.base
+        self.copies: dict[str, Snapshot] = {"average": Snapshot(network)} if args.ema_decay > 0 else {}
+        self.prompts = EncodedPrompts(self.family, self.template.fps, self.template.guidance)
+        self.sums: dict[str, list[float]] = defaultdict(list)
+        self.micro_step, self._at = 0, -1
+        self.last_good = -1
+        self._written_to: Path | None = None
+        with unseen():
+            super().__init__(model=network, args=args, train_dataset=train_dataset, data_collator=list, **others)
+        self.is_distributed_loading_by_transformers = joined()  # so accelerate wraps nothing
+        self.model_accepts_loss_kwargs = False
+        self.add_callback(_Guard(self))
+
+    def losses(self, inputs: Any) -> Iterator[Tensor]:
+        """Parts of the loss of one batch, each with its own graph; their sum is what is minimised."""
+        raise NotImplementedError
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether a run that ends after this update goes on from there as if it had not."""
+        return True
+
+    # --------------------------------------------------------------------------------------------- several processes
+
+    def _place(self, args: Any) -> None:
+        """The network in shards where the launcher asks for it, else whole, with the first process's weights."""
+        network: Any = self.family.network
+        compute = None if args.lora_rank else compute_dtype(self.family.dtype)
+        compute_in(network, compute if self.sharding is None else None)
+        if self.sharding is not None:
+            shard(network, self.family.spec.block_classes, self.sharding, args.device, compute)
+        elif joined():
+            copy_from_first([parameter for _, parameter in trainable(network.to(args.device))])
+
+    def _move_model_to_device(self, model: nn.Module, device: torch.device) -> None:
+        if not joined():
+            super()._move_model_to_device(model, device)
+
+    def own_levels(self, count: int) -> slice:
+        """Which of the noise levels that were drawn for the rows of all processes are for this one's `count` rows.
+
+        Experts that take turns by the level must take them at once on all processes, which hold a part of each: then
+        all have the same levels.
+        """
+        alike = self.sharding is not None and getattr(self.family.network, "turns_by_level", False)
+        return slice(count) if alike else own_rows(count)
+
+    def _prepare_for_training(self, *args: Any, **others: Any) -> Any:
+        prepared = super()._prepare_for_training(*args, **others)
+        if self.sharding is not None:
+            check_sharded(self.family.network)
+        return prepared
+
+    def _run_epoch(self, **loop: Any) -> None:
+        """The order of an epoch's rows follows from its number, also when the run goes on in its middle."""
+        tell_epoch(loop["train_dataloader"], loop["epoch"])
+        super()._run_epoch(**loop)
+
+    def _defer_fsdp_gradient_reduction(self) -> AbstractContextManager[None]:
+        """Shards take their gradients at once: whole ones would wait in memory for the last batch of an update."""
+        return nullcontext()
+
+    def _sync_replicated_trainable_parameters(self, model: nn.Module) -> None:
+        """`_place` and `training_step` do it."""
+
+    # ------------------------------------------------------------------------------------------------------------ steps
+
+    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """One backward pass a part. The network stays in evaluation mode: rollout and replay must be alike."""
+        model.eval()
+        self.micro_step = 0 if self.state.global_step != self._at else self.micro_step + 1
+        self._at = self.state.global_step
+        total = torch.zeros((), device=self.args.device)
+        whole: Any = self.family.network
+        self.family.network = model  # type: ignore[misc]  # compiled, where the settings ask for it
+        try:
+            batch = self._prepare_inputs(inputs)
+            began = time.perf_counter()
+            for part in self.losses(batch):
+                if not part.isfinite():
+                    raise TrainingError(
+                        f"The loss is {float(part.detach())} at step {self.state.global_step}: nothing was updated. "
+                        "Lower the learning rate, or look at the rewards of this step."
+                    )
+                self.accelerator.backward(part / self.current_gradient_accumulation_steps)
+                total += part.detach()
+            if self.accelerator.sync_gradients and self.sharding is None:
+                average_gradients([parameter for _, parameter in trainable(whole)])
+            self.note(time__update=time.perf_counter() - began)
+        finally:
+            self.family.network = whole  # type: ignore[misc]
+        return total / self.current_gradient_accumulation_steps
+
+    def note(self, **values: float | Tensor) -> None:
+        """Metrics of this step; what is logged is their mean since the last log."""
+        for name, value in values.items():
+            number = value.detach().float().mean().item() if isinstance(value, Tensor) else value
+            self.sums[name.replace("__", "/")].append(float(number))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        means = means_of_all({name: sum(values) / len(values) for name, values in self.sums.items()})
+        self.sums.clear()
+        super().log({**logs, **means}, start_time)
+
+    # ------------------------------------------------------------------------------------------- checkpoints, export
+
+    def export(self, folder: Path) -> None:
+        """Write what Generate can use: the adapter (its average, if there is one), or the whole network.
+
+        All processes call it, and the first one writes.
+        """
+        averaged = self.copies["average"].in_place() if "average" in self.copies else nullcontext()
+        with averaged, writing("The trained weights", folder):
+            self._write(folder)
+
+    def _write(self, folder: Path) -> None:
+        network: Any = self.family.network
+        whole = whole_weights(network) if self.sharding is not None else None
+        if not is_first():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.args.lora_rank:
+            save_adapter(network, ADAPTER, folder) if whole is None else write_adapter(network, ADAPTER, folder, whole)
+        else:
+            own = dict(network.named_parameters()) if whole is None else whole
+            write_network(network, folder, own, self.family.dtype)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._written_to or super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """All processes write aside, the first adds a manifest and gives the folder its name: a checkpoint is whole, or
+        it is not there. The manifest finds what happens to it afterwards, before the run goes on from it.
+        """
+        folder, number = Path(self.args.output_dir), self.state.global_step
+        aside = folder / UNFINISHED
+        if is_first():
+            shutil.rmtree(aside, ignore_errors=True)
+        wait_for_all()
+        self._written_to = aside
+        try:
+            with writing(f"The checkpoint of step {number}", aside):
+                super()._save_checkpoint(model, trial)
+        finally:
+            self._written_to = None
+        wait_for_all()
+        if is_first():
+            with writing(f"The checkpoint of step {number}", aside):
+                for written in list(aside.iterdir()):
+                    write_manifest(written)
+                    publish_folder(written, folder / written.name)
+                aside.rmdir()
+            rotate_checkpoints(str(folder), self.args.save_total_limit, self._good_checkpoint(folder), use_mtime=True)
+            log.info("checkpoint of step %d", number)
+        wait_for_all()
+
+    def _good_checkpoint(self, folder: Path) -> str | None:
+        """The newest checkpoint that a roll-back would go on from, which rotation must leave."""
+        steps = [step_of(path) for path in folder.glob(f"{CHECKPOINT}*")]
+        good = [step for step in steps if step is not None and step <= self.last_good]
+        return str(folder / f"{CHECKPOINT}{max(good)}") if good else None
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """A checkpoint holds the trained weights, not the frozen network; the adapter beside them is ready for use."""
+        folder = Path(output_dir or self.args.output_dir)
+        if is_first() and self.sharding is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            weights = {name: p.detach().contiguous() for name, p in trainable(self.family.network)}
+            save_file(weights, folder / TRAINED_FILE)
+            for name, copy in self.copies.items():
+                save_file(copy.values, folder / COPY_FILE.format(name))
+        if self.args.lora_rank:
+            self.export(folder)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.sharding is None:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        save_shards(Path(output_dir) / SHARDS, self.family.network, self.optimizer.optimizer, self.copies)
+        if is_first():
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        folder, network = Path(resume_from_checkpoint), self.family.network
+        if (folder / SHARDS).is_dir():
+            load_weights(folder / SHARDS, network, self.copies)
+            return
+        parameters = dict(trainable(network))
+        saved = _read(folder / TRAINED_FILE)
+        unlike = {n for n in saved.keys() ^ parameters.keys()} | {
+            n for n in saved.keys() & parameters.keys() if saved[n].shape != parameters[n].shape
+        }
+        if unlike:
+            raise TrainingError(
+                f"The checkpoint {folder} is of another model or LoRA ({len(unlike)} tensors differ, such as "
+                f"'{min(unlike)}'): resume with the settings that it was made with."
+            )
+        _fill(parameters, saved)
+        for name, copy in self.copies.items():
+            _fill(copy.values, _read(folder / COPY_FILE.format(name)))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        folder = Path(checkpoint or "")
+        if checkpoint is None or (self.sharding is None and not (folder / SHARDS).is_dir()):
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        optimizer = self.optimizer.optimizer
+        if (folder / SHARDS).is_dir():
+            load_optimizer(folder / SHARDS, self.family.network, optimizer)
+        else:
+            saved = torch.load(folder / OPTIMIZER_NAME, map_location="cpu", weights_only=True)
+            optimizer.load_state_dict(spread_optimizer(saved, optimizer))
+        self.lr_scheduler.load_state_dict(torch.load(folder / SCHEDULER_NAME, weights_only=True))
+
+
+class _Guard(TrainerCallback):
+    """Looks at the gradient before each update, and carries the average along after it."""
+
+    def __init__(self, trainer: VideoTrainer) -> None:
+        self._trainer = trainer
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        named = trainable(self._trainer.family.network)
+        bad = [n for n, p in named if p.grad is not None and not local(p.grad).isfinite().all()]
+        if any_of(bool(bad)):
+            where = f"{len(bad)} tensors, such as '{bad[0]}'" if bad else "in another process's shard"
+            raise TrainingError(
+                f"The gradient is not finite at step {state.global_step} ({where}): nothing was updated. Lower the "
+                "learning rate, or train in float32."
+            )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if "average" in self._trainer.copies:
+            self._trainer.copies["average"].blend(average_decay(state.global_step, args.ema_decay))
+
+
+def _template(model: ModelFamily | str, args: VideoArguments) -> GenerationRequest:
+    """The request that every clip of the run is a copy of, but for prompt and seed."""
+    defaults: dict[str, Any] = {}
+    if isinstance(model, str):
+        preset = load_preset("models", model)
+        if untrainable := why_untrainable(preset):
+            raise ConfigError(untrainable)
+        defaults = preset.defaults()
+    return GenerationRequest(**{"prompt": "-", **defaults, **args.request_fields()})
+
+
+@torch.no_grad()
+def _fill(places: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    for name, place in places.items():
+        local(place).copy_(local(spread_like(saved[name], place)))
+
+
+@contextmanager
+def writing(what: str, folder: Path) -> Iterator[None]:
+    """Raises TrainingError when `what` cannot be written into `folder`, and takes away what was written of it: on a
+    full disk others need the room. torch says RuntimeError of a file that it cannot write to its end."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise  # of the device, not of the disk
+        shutil.rmtree(folder, ignore_errors=True)
+        raise TrainingError(
+            f"{what} cannot be written in {folder.parent} ({error}): make room there, then resume the run. What was "
+            "written before is whole."
+        ) from error
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(
+            f"The checkpoint's file {file} cannot be read ({error}): resume from an older one."
+        ) from error
+    return tensors

@@ -1,0 +1,172 @@
+"""`VideoDistillTrainer`: a student that goes in a few steps where its teacher goes in many (`algorithms.distill`).
+
+The teacher is the model as it is when the run begins, with the adapter that it began with, its own number of steps and
+its guidance; the student is the same network, trained as a LoRA, without guidance. The student's noise levels are
+those that `denoise` will give it with that many steps, and the teacher goes through them too, several short steps to
+each: so the student is sampled like any other model.
+
+    trajectory    the student's long step is to arrive where the teacher's short ones did: exact, no bootstrap
+    consistency   from a random point of a segment: one teacher's step, then the student's own jump (arXiv:2403.06807)
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from engine.algorithms import distill
+from engine.errors import ConfigError
+from engine.model_spec import Conditioning, ModelFamily
+from engine.request import GenerationRequest
+from engine.sampling.sampler import DenoiseStep
+from engine.sampling.schedules import sigmas_for
+from engine.seeds import generator_for, seed_for
+from engine.training.distributed.process_group import rank, world_size
+from engine.training.rollout.rollouts import Rollouts, roll_out
+from engine.training.trainer_settings import VideoDistillConfig
+from engine.training.trainers.base import VideoTrainer
+from engine.training.trainers.online import EpochRepeatSampler
+from engine.training.weights import Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """Rows of the teacher's rollouts that one step learns from."""
+
+    index: list[int]
+    rollouts: Rollouts
+
+
+class VideoDistillTrainer(VideoTrainer):
+    """`VideoDistillTrainer(model=, args=, train_dataset=prompts)`. `args.num_steps` and `args.guidance` are the
+    teacher's, `args.student_steps` the student's."""
+
+    args: VideoDistillConfig
+
+    def __init__(
+        self,
+        model: ModelFamily | str,
+        args: VideoDistillConfig | None = None,
+        train_dataset: Any = None,
+        **others: Any,
+    ) -> None:
+        rows = [{"prompt": row} if isinstance(row, str) else dict(row) for row in train_dataset or ()]
+        args = args or VideoDistillConfig()
+        needed = args.rollout_clips * args.world_size
+        if len(rows) < needed:
+            raise ConfigError(f"A lesson takes {needed} prompts, but there are {len(rows)}: lower rollout_clips.")
+        super().__init__(model, args, rows, **others)
+        if self.family.spec.prediction == "v_prediction":
+            raise ConfigError(f"{self.family.spec.title} predicts v, which cannot be distilled yet: use another model.")
+        self.kind: distill.Kind = "flow" if self.family.spec.prediction == "flow" else "epsilon"
+        self.teacher_template = self.template
+        self.template = self.template.model_copy(update={"num_steps": args.student_steps, "guidance": 1.0})
+        self.prompts.guidance = self.template.guidance
+        self.per_segment = max(1, round(self.teacher_template.num_steps / args.student_steps))
+        self.copies["teacher"] = Snapshot(self.family.network)
+        self._rollouts: Rollouts | None = None
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Every item is the prompts of this process's share of a lesson, again for each step that learns from it."""
+        args = self.args
+        sampler = EpochRepeatSampler(
+            self.train_dataset,
+            mini_repeat_count=1,
+            batch_size=args.rollout_clips * args.world_size,
+            repeat_count=self._batches_per_rollout,
+            shuffle=True,
+            seed=args.seed,
+        )
+        loader = DataLoader(
+            self.train_dataset, batch_size=args.rollout_clips, sampler=sampler, collate_fn=list, drop_last=True
+        )
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
+
+    @property
+    def _batches_per_rollout(self) -> int:
+        return self.args.steps_per_rollout * self.args.gradient_accumulation_steps
+
+    def _prepare_inputs(self, inputs: Sequence[Mapping[str, Any]]) -> Lesson:
+        at = self.state.global_step * self.args.gradient_accumulation_steps + self.micro_step
+        lesson, position = divmod(at, self._batches_per_rollout)
+        if position == 0 or self._rollouts is None:
+            self._rollouts = self.teach([str(row["prompt"]) for row in inputs], lesson)
+        size, total = self.args.per_device_train_batch_size, len(self._rollouts.requests)
+        turn, start = divmod(position * size, total)
+        order = torch.randperm(total, generator=generator_for(seed_for(self.args.seed, step=lesson, sample=turn)))
+        return Lesson(index=torch.cat([order, order])[start : start + size].tolist(), rollouts=self._rollouts)
+
+    def teach(self, prompts: Sequence[str], lesson: int) -> Rollouts:
+        """The teacher's clips of these prompts, with every step of the way."""
+        requests = [
+            self.teacher_template.model_copy(
+                update={"prompt": prompt, "seed": seed_for(self.args.seed, step=lesson, prompt=prompt)}
+            )
+            for prompt in prompts
+        ]
+        levels = self.levels(requests[0])
+        with self.copies["teacher"].in_place():
+            return roll_out(
+                self.family,
+                requests,
+                self.prompts,
+                window=range(len(levels) - 1),
+                batch=self.args.rollout_batch,
+                sigmas=levels,
+                decode=False,
+            )
+
+    def levels(self, request: GenerationRequest) -> Tensor:
+        """`[S * per_segment + 1]`: the student's levels, and the teacher's evenly between them."""
+        tokens = self.family.init_latents(request, [generator_for(0)]).shape[2:].numel()
+        bounds = sigmas_for(self.family.scheduler_config, self.args.student_steps, tokens)
+        shares = torch.arange(self.per_segment, dtype=bounds.dtype) / self.per_segment
+        finer = bounds[:-1, None] + (bounds[1:] - bounds[:-1])[:, None] * shares
+        return torch.cat([finer.flatten(), bounds[-1:]])
+
+    def losses(self, inputs: Lesson) -> Iterator[Tensor]:
+        """A part for each segment; their sum is the mean over segments and clips.
+
+        A schedule may end with two equal levels (DDIM with "linspace" spacing): nothing can be learnt between them.
+        """
+        steps, size = inputs.rollouts.steps, self.per_segment
+        conditioning = self.prompts.rows([inputs.rollouts.requests[row].prompt for row in inputs.index])
+        cut = [steps[start : start + size] for start in range(0, len(steps), size)]
+        segments = [segment for segment in cut if segment[0].sigma > segment[-1].sigma_next]
+        for number, segment in enumerate(segments):
+            yield self._segment_loss(segment, number, inputs, conditioning) / len(segments)
+
+    def _segment_loss(
+        self, segment: Sequence[DenoiseStep], number: int, lesson: Lesson, conditioning: Conditioning
+    ) -> Tensor:
+        end = segment[-1].sigma_next
+        first, arrival = self._target(segment, lesson.index, number, conditioning)
+        latents = first.latents[lesson.index]
+        prediction = self._predict(latents, first.sigma, conditioning)
+        target = distill.target_prediction(self.kind, arrival, latents, first.sigma, end)
+        loss = distill.consistency_loss(prediction, target, self.args.huber).mean()
+        self.note(**{f"segment/{number}": loss})
+        return loss
+
+    def _target(
+        self, segment: Sequence[DenoiseStep], index: list[int], number: int, conditioning: Conditioning
+    ) -> tuple[DenoiseStep, Tensor]:
+        """The step to start from, and the latents at the segment's end that the student is to arrive at."""
+        if self.args.target == "trajectory":
+            return segment[0], segment[-1].next_latents[index]
+        batch = self.micro_step * world_size() + rank()
+        seed = seed_for(self.args.seed, step=self.state.global_step, prompt=number, sample=batch)
+        start = segment[int(torch.randint(len(segment), (), generator=generator_for(seed)))]
+        beyond, end = start.next_latents[index], segment[-1].sigma_next
+        if start is segment[-1]:
+            return start, beyond
+        with torch.no_grad():
+            onward = self._predict(beyond, start.sigma_next, conditioning)
+        return start, distill.jump(self.kind, onward, beyond, start.sigma_next, end)
+
+    def _predict(self, latents: Tensor, sigma: float, conditioning: Conditioning) -> Tensor:
+        return self.family.predict(latents, torch.full((len(latents),), sigma).to(latents), conditioning)

@@ -1,0 +1,97 @@
+"""`VideoNFTTrainer`: DiffusionNFT on clips. The loss is `engine.algorithms.nft`; any sampler makes the rollouts."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.algorithms import nft
+from engine.model_spec import ModelFamily, Prediction
+from engine.request import GenerationRequest
+from engine.sampling.forward_process import clean_and_noise, noised
+from engine.sampling.schedules import sigmas_for
+from engine.seeds import generator_for, seed_for, unit_noise
+from engine.training.distributed.process_group import own_rows, world_size
+from engine.training.rollout.reward_calls import RewardFunc
+from engine.training.rollout.rollouts import Rollouts
+from engine.training.trainer_settings import VideoNFTConfig
+from engine.training.trainers.online import Batch, OnlineTrainer
+from engine.training.weights import Snapshot
+
+
+class VideoNFTTrainer(OnlineTrainer):
+    """`VideoNFTTrainer(model=, reward_funcs=, args=, train_dataset=)`. Rollouts come from the old policy, a copy of the
+    trained weights that follows them."""
+
+    args: VideoNFTConfig
+
+    def __init__(
+        self,
+        model: ModelFamily | str,
+        reward_funcs: RewardFunc | Sequence[RewardFunc],
+        args: VideoNFTConfig | None = None,
+        train_dataset: Any = None,
+        **others: Any,
+    ) -> None:
+        super().__init__(model, reward_funcs, args or VideoNFTConfig(), train_dataset, **others)
+        self.copies["old"] = Snapshot(self.family.network)
+        self._old_at = -1
+
+    def _roll_out(self, requests: list[GenerationRequest]) -> Rollouts:
+        self._follow()
+        with self.copies["old"].in_place():
+            return super()._roll_out(requests)
+
+    def _follow(self) -> None:
+        """Bring the old policy up to date before a rollout; once a step, however often it is asked."""
+        if self.state.global_step != self._old_at:
+            args = self.args
+            decay = nft.old_policy_decay(
+                self.state.global_step,
+                flat=args.old_decay_flat,
+                slope=args.old_decay_slope,
+                most=args.old_decay_most,
+            )
+            self.copies["old"].blend(decay)
+            self._old_at = self.state.global_step
+
+    def losses(self, inputs: Batch) -> Iterator[Tensor]:
+        """A part for each noise level; their sum is the mean over levels and clips."""
+        clean = inputs.rollouts.latents[inputs.index]
+        goodness = nft.optimality(inputs.advantages, self.args.advantage_limit).to(clean.device)
+        levels = self._levels(clean)
+        for draw, sigma in enumerate(levels):
+            yield self._level_loss(clean, goodness, inputs, sigma, draw) / len(levels)
+
+    def _level_loss(self, clean: Tensor, goodness: Tensor, batch: Batch, sigma: Tensor, draw: int) -> Tensor:
+        kind: Prediction = self.family.spec.prediction
+        rows = range(world_size() * len(clean))[own_rows(len(clean))]
+        generators = [generator_for(self._draw_seed(draw, row)) for row in rows]
+        noisy = noised(kind, clean, unit_noise(clean.shape[1:], generators).to(clean), sigma)
+        conditioning = self.prompts.rows(batch.prompts)
+
+        def estimate() -> Tensor:
+            return clean_and_noise(kind, self.family.predict(noisy, sigma, conditioning), noisy, sigma)[0]
+
+        with self.copies["old"].in_place():
+            old = estimate()
+        before = None
+        if self.args.beta > 0:
+            with self.reference.in_place():
+                before = estimate()
+        found = nft.nft_loss(clean, estimate(), old, before, goodness, beta=self.args.mixing, kl=self.args.beta)
+        self.note(**{"nft/positive": found.positive, "nft/negative": found.negative, "kl": found.kl})
+        return found.loss.mean()
+
+    def _levels(self, clean: Tensor) -> list[Tensor]:
+        """`levels_per_clip` noise levels for each clip, drawn from those that the rollouts went through."""
+        tokens = clean.shape[2:].numel()
+        grid = sigmas_for(self.family.scheduler_config, self.template.num_steps, tokens)[:-1].float()
+        shape = (self.args.levels_per_clip, world_size() * len(clean))
+        picks = torch.randint(len(grid), shape, generator=generator_for(self._draw_seed(-1, 0)))
+        return list(grid[picks[:, self.own_levels(len(clean))]].clamp(max=1 - 1e-3).to(clean))
+
+    def _draw_seed(self, draw: int, row: int) -> int:
+        at = seed_for(self.args.seed, step=self.state.global_step, prompt=draw + 1, sample=self.micro_step)
+        return seed_for(at, sample=row)

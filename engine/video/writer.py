@@ -1,0 +1,99 @@
+"""Write frames to video files with the ffmpeg program of imageio-ffmpeg. Imports no torch.
+
+Clips are stored as FFV1 in Matroska, bit for bit, and as H.264 for browsers. A file is written beside its place and
+moved there when it is complete. `video_reader` reads them.
+"""
+
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import StoreError
+from engine.video.reader import CHECKSUM_TAG, FPS_TAG, checksum
+
+MIN_SHOWN_PX = 256  # the short side of what a browser is given
+
+
+def write_lossless(path: Path, frames: np.ndarray, fps: float) -> None:
+    """`uint8[T,H,W,3]` as FFV1 with a checksum in every slice. Raises StoreError when it cannot be written."""
+    codec = ["-c:v", "ffv1", "-level", "3", "-slicecrc", "1", "-pix_fmt", "gbrp"]
+    tags = ["-metadata", f"{FPS_TAG}={fps!r}", "-metadata", f"{CHECKSUM_TAG}={checksum(frames)}"]
+    _encode(path, frames, fps, [*codec, *tags, "-f", "matroska"])
+
+
+def write_mp4(path: Path, frames: np.ndarray, fps: float, scale: int | None = None) -> None:
+    """H.264 that browsers play at once, each pixel shown as `scale` x `scale` (None: the short side is then >= 256 px).
+
+    Odd sides get one black row or column. Raises StoreError when it cannot be written.
+    """
+    height, width = frames.shape[1:3]
+    factor = scale or enlargement(height, width)
+    filters = f"scale={width * factor}:{height * factor}:flags=neighbor:out_color_matrix=bt709:out_range=tv"
+    filters += ",pad=ceil(iw/2)*2:ceil(ih/2)*2,format=yuv420p"
+    filters += ",setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
+    codec = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "14", "-movflags", "+faststart"]
+    _encode(path, frames, fps, ["-vf", filters, *codec, "-f", "mp4"])
+
+
+def write_poster(path: Path, frames: np.ndarray) -> None:
+    """The middle frame as a JPEG, enlarged as the mp4 is. Raises StoreError when it cannot be written."""
+    from PIL import Image
+
+    factor = enlargement(*frames.shape[1:3])
+    picture = np.ascontiguousarray(frames[len(frames) // 2]).repeat(factor, axis=0).repeat(factor, axis=1)
+    beside = _beside(path)
+    try:
+        Image.fromarray(picture).save(beside, format="JPEG", quality=90)
+        os.replace(beside, path)
+    except OSError as error:
+        raise _unwritable(path, str(error)) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def enlargement(height: int, width: int) -> int:
+    """The smallest whole factor that makes the short side at least 256 px."""
+    return max(1, -(-MIN_SHOWN_PX // min(height, width)))
+
+
+def _encode(path: Path, frames: np.ndarray, fps: float, options: list[str]) -> None:
+    assert frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[-1] == 3, f"{frames.dtype}{frames.shape}"
+    height, width = frames.shape[1:3]
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}", "-framerate", repr(float(fps))]
+    beside = _beside(path)
+    try:
+        done = subprocess.run(
+            [_ffmpeg(), "-v", "error", "-nostdin", "-y", *source, "-i", "pipe:0", "-an", *options, f"file:{beside}"],
+            input=np.ascontiguousarray(frames).data,
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise _unwritable(path, done.stderr.decode(errors="replace"))
+        os.replace(beside, path)
+    except OSError as error:
+        raise _unwritable(path, str(error)) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, said: str) -> StoreError:
+    lines = [line for line in said.strip().splitlines() if line.strip()]
+    full = next((line for line in lines if "No space left" in line), None)
+    why = "the disk is full" if full else (lines[-1].strip() if lines else "ffmpeg said nothing")
+    return StoreError(f"'{path}' cannot be written: {why}. Free some space or choose another workspace.")
+
+
+def _beside(path: Path) -> Path:
+    """Where a file grows until it is whole: the same folder, so that moving it into place is atomic."""
+    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+
+
+@cache
+def _ffmpeg() -> str:
+    import imageio_ffmpeg
+
+    return imageio_ffmpeg.get_ffmpeg_exe()

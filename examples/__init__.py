@@ -1,0 +1,1 @@
+"""Example programs on top of Dailies."""

@@ -1,0 +1,71 @@
+"""`python -m examples.tour`: the whole story on `mini` in one workspace, and one report. Goes on where it was cut off.
+
+Exit code 0: done. 2: something failed that the one sentence on stderr explains. 130: interrupted; the same command
+goes on.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from engine.errors import ConfigError, DailiesError
+from engine.workspace import Workspace
+from examples.tour.settings import load_tour
+from examples.tour.state import TourFiles
+
+FOLDERS = {"full": Path("build/tour"), "short": Path("build/tour-short")}
+
+
+def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m examples.tour", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="about three minutes: shows that it works, not how well")
+    parser.add_argument("--report", action="store_true", help="only make the report again, of what is there")
+    parser.add_argument("--workspace", type=Path, metavar="DIR", help="default: build/tour, or build/tour-short")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = read_options(argv)
+    signal.signal(signal.SIGTERM, interrupt)
+    name = "short" if options.short else "full"
+    files = TourFiles(Workspace(options.workspace or FOLDERS[name]))
+    os.environ["DAILIES_WORKSPACE"] = str(files.workspace.root)  # its presets count too, and its processes' work
+    os.environ.setdefault("DAILIES_TRACKIO", "0")  # the report reads the runs' own files
+    os.environ.pop("DAILIES_DATABASE_URL", None)  # a tour is whole in its workspace
+    try:
+        make(files, name, only_report=options.report)
+    except DailiesError as error:
+        print(f"tour: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tour: interrupted; what was finished is kept, and the same command goes on.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make(files: TourFiles, name: str, *, only_report: bool) -> None:
+    from examples.tour.report import write_report
+
+    if only_report:
+        if files.journal() is None:
+            raise ConfigError(f"There is no tour in {files.workspace.root} to report on: make one first.")
+    else:
+        from examples.tour.driving import drive
+
+        files.workspace.prepare()
+        drive(files, load_tour(name))
+    write_report(files)
+    print(f"The report is {files.report}", flush=True)
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """A polite kill ends a tour like Ctrl-C: what trains is asked for a checkpoint."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Step after step, with a journal: what is done is not done again, and what was cut off goes on."""
+
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+
+from engine.cli.output import drain
+from engine.errors import ConfigError, JobError
+from engine.files.locks import try_lock
+from engine.jobs.context import JobContext
+from engine.jobs.kinds import Run as Running
+from engine.storage.library import Store
+from examples.tour.settings import TourSize
+from examples.tour.state import Journal, TourFiles
+from examples.tour.steps import STEPS, Step, Tour
+from examples.tour.voting import Judging
+
+NOTED_EVERY_S = 2.0
+
+
+@contextmanager
+def alone(files: TourFiles) -> Iterator[None]:
+    """Raises JobError when another process makes this tour."""
+    lock = try_lock(files.lock)
+    if lock is None:
+        raise JobError(f"The tour in {files.workspace.root} is being made by another process: wait for it.")
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def begun(files: TourFiles, size: TourSize) -> Journal:
+    """The journal of the tour that is there, or of a new one. Raises ConfigError when that one is of another size."""
+    known = files.journal()
+    if known is None:
+        known = Journal(size=size, began_at=datetime.now(UTC), machine=machine())
+        files.keep(known)
+    if known.size.name != size.name:
+        raise ConfigError(
+            f"{files.workspace.root} holds a tour of the size '{known.size.name}', but '{size.name}' was asked for: "
+            "choose another folder with --workspace."
+        )
+    return known
+
+
+def machine() -> dict[str, str | int]:
+    """What the report says of where it was made."""
+    from engine.hardware.device import device_facts
+
+    facts = device_facts()
+    return {
+        "processor": facts.name,
+        "cores": len(os.sched_getaffinity(0)),
+        "device": facts.device,
+        "torch": facts.torch_version,
+        "python": platform.python_version(),
+        "dailies": metadata.version("dailies"),
+    }
+
+
+def drive(files: TourFiles, size: TourSize) -> None:
+    """Every step that is not done yet. A tour that is there keeps the settings that it was begun with."""
+    with alone(files):
+        journal = begun(files, size)
+        store = Store(files.workspace)
+        context = JobContext(store=store)
+        judging = Judging(store, files.judged())
+        try:
+            for number, step in enumerate(STEPS, start=1):
+                head = f"{number}/{len(STEPS)} {step.title}"
+                if journal.step(step.key).is_done:
+                    print(f"{head}: done before", flush=True)
+                    continue
+                print(f"{head} ({left(journal)})", flush=True)
+                tour = Tour(size=journal.size, journal=journal, context=context, judging=judging)
+                journal = carry_out(files, step, tour)
+                print(f"    done in {told(journal.step(step.key).seconds)}", flush=True)
+        finally:
+            context.model.release()
+            store.close()
+
+
+def carry_out(files: TourFiles, step: Step, tour: Tour) -> Journal:
+    """Run one step to its end; the journal after it."""
+    noting = Noting(files, tour.journal, step.key)
+    made = drain(noting.watched(step.run(tour)))
+    files.keep_judged(tour.judging.known)
+    return noting.finished(made)
+
+
+class Noting:
+    """Keeps a step's time in the journal while it runs, so that a killed process has said how long it worked."""
+
+    def __init__(self, files: TourFiles, journal: Journal, key: str) -> None:
+        self._files, self._journal = files, journal
+        before = journal.step(key)
+        self._record = before.model_copy(update={"begun": before.begun + 1})
+        self._before_s, self._began_s, self._noted_s = before.seconds, time.monotonic(), 0.0
+        self._note()
+
+    def watched(self, run: Running) -> Running:
+        """The same run, noted every so often."""
+        try:
+            while True:
+                yield next(run)
+                if time.monotonic() - self._noted_s > NOTED_EVERY_S:
+                    self._note()
+        except StopIteration as end:
+            result: dict[str, object] = end.value
+            return result
+        finally:
+            run.close()
+
+    def finished(self, made: dict[str, object]) -> Journal:
+        self._note(made)
+        return self._journal
+
+    def _note(self, made: dict[str, object] | None = None) -> None:
+        self._noted_s = time.monotonic()
+        seconds = round(self._before_s + self._noted_s - self._began_s, 2)
+        self._record = self._record.model_copy(update={"seconds": seconds})
+        record = self._record if made is None else self._record.done(made)
+        self._journal = self._journal.with_step(record)
+        self._files.keep(self._journal)
+
+
+def left(journal: Journal) -> str:
+    """How long the rest takes: what was expected of it, at the pace of what is done."""
+    expected = {step.key: journal.size.minutes.get(step.key, 1.0) for step in STEPS}
+    done = [one for one in journal.steps if one.is_done]
+    spent = sum(one.seconds for one in done) / 60
+    planned = sum(expected[one.key] for one in done)
+    pace = spent / planned if planned else 1.0
+    rest = sum(expected.values()) - planned
+    return f"about {told(60 * rest * pace)} left"
+
+
+def told(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,298 @@
+"""The steps of a tour: each is a few calls of the product, and finds what an attempt that was cut off has left behind.
+
+What a step returns goes into the journal, where later steps and the report find it.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.config.curriculum_preset import CurriculumPreset, Stage
+from engine.config.presets import load_curriculum, load_preset, load_train_preset, overlay, read_request
+from engine.config.schema import TrainPreset
+from engine.errors import ConfigError
+from engine.families.registry import family_spec
+from engine.generation.clip_plan import at_least
+from engine.jobs.context import JobContext
+from engine.jobs.handlers.train import publish
+from engine.jobs.kinds import KINDS, kind_of
+from engine.jobs.kinds import Run as Running
+from engine.jobs.spec import REQUEST_LIMIT, JobProgress
+from engine.labelling.campaign_spec import CampaignSpec, Entrant
+from engine.labelling.campaigns import Campaign, Campaigns
+from engine.labelling.run_dataset import create_run, read_lineage
+from engine.request import GenerationRequest
+from engine.runs.adapters import find_adapter
+from engine.runs.curriculum_state import Curriculum, CurriculumState, list_curricula
+from engine.runs.run import Run, list_runs
+from engine.seeds import seed_for
+from engine.storage.library import Store
+from engine.workspace import Workspace
+from examples.tour.settings import Lengthening, TourSize, Training
+from examples.tour.state import Journal
+from examples.tour.voting import Judging, labellers, vote_all
+
+VOTES_TITLE, RANKING_TITLE = "Tour: which take is better", "Tour: which model is better"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tour:
+    """What a step works with. `journal` is as it was when the step began."""
+
+    size: TourSize
+    journal: Journal
+    context: JobContext
+    judging: Judging
+
+    @property
+    def store(self) -> Store:
+        return self.context.store
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.context.store.workspace
+
+    def adapter(self, start: str) -> str | None:
+        """The adapter that a finished step made; None for the base model, or where the step made none."""
+        return None if start == "base" else self.journal.made(start).get("adapter")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    key: str
+    title: str
+    run: Callable[[Tour], Running]
+
+
+def generate(tour: Tour) -> Running:
+    """The first prompts by the base model, and one of them once more in windows."""
+    requests = [request_of(tour, prompt, {}) for prompt in tour.size.show.read()]
+    long = requests[0].model_copy(update={"mode": "windows", "num_frames": long_frames(tour)})
+    yield from make(tour, [*requests, long])
+    return {"clips": [request.id for request in requests], "long": long.id}
+
+
+def score(tour: Tour) -> Running:
+    """All rewards of the mix, on the clips that they have not seen yet."""
+    made = tour.journal.made("generate")
+    clips = [*made["clips"], made["long"]]
+    yield from score_rest(tour, clips)
+    return {"clips": clips, "mix": tour.size.mix}
+
+
+def campaign(tour: Tour) -> Running:
+    """Takes of the base model against each other, made as the DPO recipe will make its own."""
+    recipe = recipe_of(tour.size.dpo, {"campaign": "to come", "pairs": None})
+    names = ("num_frames", "width", "height", "fps", "num_steps", "guidance")
+    settings = {name: value for name in names if isinstance(value := recipe.settings.get(name), int | float)}
+    spec = CampaignSpec(
+        title=VOTES_TITLE,
+        prompts=tuple(tour.size.votes.read()),
+        entrants=(Entrant(model=tour.size.model),),
+        takes=tour.size.votes.takes,
+        settings=settings,
+        labellers_per_pair=len(tour.size.people),
+        seed=tour.size.seed,
+    )
+    found = campaign_of(tour, spec)
+    yield from make(tour, Campaigns(tour.store).missing(found.id))
+    return {"campaign": found.id}
+
+
+def votes(tour: Tour) -> Running:
+    campaign_id = tour.journal.made("campaign")["campaign"]
+    yield from vote_all(Campaigns(tour.store), campaign_id, labellers(tour.size.people, tour.size.seed), tour.judging)
+    return {"campaign": campaign_id}
+
+
+def dpo(tour: Tour) -> Running:
+    chosen = {"campaign": tour.journal.made("campaign")["campaign"], "pairs": None}
+    return (yield from learn(tour, tour.size.dpo, chosen))
+
+
+def grpo(tour: Tour) -> Running:
+    return (yield from learn(tour, tour.size.grpo, {}))
+
+
+def curriculum(tour: Tour) -> Running:
+    """Longer and longer clips, each length behind its gate; then clips at the last length, before and after."""
+    preset, start = curriculum_of(tour), tour.adapter(tour.size.curriculum.start)
+    known = (one for one in list_curricula(tour.workspace) if one.preset() == preset)
+    made = next(known, None) or Curriculum.create(tour.workspace, preset)
+    if start is not None and not made.state().attempts:
+        made.save(CurriculumState(start=start))
+    result = yield from job(tour, "curriculum", {"curriculum": made.id})
+    pairs = [long_pair(tour, preset, prompt, result["adapter"]) for prompt in long_prompts(tour)]
+    yield from make(tour, [request for pair in pairs for request in pair])
+    clips = [[request.id for request in pair] for pair in pairs]
+    yield from score_rest(tour, [clip for pair in clips for clip in pair])
+    return {"curriculum": made.id, "adapter": result["adapter"], "start": start, "clips": clips}
+
+
+def student(tour: Tour) -> Running:
+    return (yield from learn(tour, tour.size.student, {}))
+
+
+def ranking(tour: Tour) -> Running:
+    """The same prompts and seeds by everybody, scored, judged, and voted on in a second campaign."""
+    entrants = {"base": None, **{key: tour.journal.made(key).get("adapter") for key in LEARNING}}
+    there = {key: adapter for key, adapter in entrants.items() if key == "base" or adapter is not None}
+    prompts = tour.size.ranking.read()
+    requests = {
+        key: [request_of(tour, prompt, contest_settings(tour, key, name), name) for prompt in prompts]
+        for key, name in there.items()
+    }
+    yield from make(tour, [request for own in requests.values() for request in own])
+    clips = {key: [request.id for request in own] for key, own in requests.items()}
+    everything = [clip for own in clips.values() for clip in own]
+    yield from score_rest(tour, everything)
+    spec = CampaignSpec(
+        title=RANKING_TITLE,
+        clip_ids=tuple(everything),
+        labellers_per_pair=len(tour.size.people),
+        seed=tour.size.seed + 1,
+    )
+    found = campaign_of(tour, spec)
+    people = labellers(tour.size.people, tour.size.seed + 1)
+    yield from vote_all(Campaigns(tour.store), found.id, people, tour.judging)
+    return {"campaign": found.id, "entrants": there, "clips": clips, "prompts": prompts}
+
+
+STUDENT = "student"
+LEARNING = ("dpo", "grpo", "curriculum", STUDENT)
+STEPS = (
+    Step(key="generate", title="Generate clips", run=generate),
+    Step(key="score", title="Score them with all twelve rewards", run=score),
+    Step(key="campaign", title="Make pairs of takes for a campaign", run=campaign),
+    Step(key="votes", title="Have the campaign labelled by simulated people", run=votes),
+    Step(key="dpo", title="DPO on what they preferred", run=dpo),
+    Step(key="grpo", title="GRPO on rewards", run=grpo),
+    Step(key="curriculum", title="A curriculum of growing lengths, behind gates", run=curriculum),
+    Step(key="student", title="Distil a student that goes in four steps", run=student),
+    Step(key="ranking", title="Rank everybody by judge and by votes", run=ranking),
+)
+
+
+# ------------------------------------------------------------------------------------------------- the product's calls
+
+
+def job(tour: Tour, kind: str, config: Mapping[str, Any]) -> Running:
+    """A job, run in this process as the command line runs it."""
+    return (yield from kind_of(kind, KINDS).start(dict(config), tour.context))
+
+
+def make(tour: Tour, requests: list[GenerationRequest]) -> Generator[JobProgress, None, None]:
+    """Clips, those that are there left alone."""
+    for start in range(0, len(requests), REQUEST_LIMIT):
+        part = [request.model_dump(mode="json") for request in requests[start : start + REQUEST_LIMIT]]
+        yield from job(tour, "generate", {"requests": part})
+
+
+def score_rest(tour: Tour, clips: list[str]) -> Generator[JobProgress, None, None]:
+    """Score the clips that the mix has not scored yet, and ask the judge about all of them."""
+    known = set(tour.store.scored_by(tour.size.mix))
+    rest = [clip for clip in clips if clip not in known]
+    if rest:
+        yield from job(tour, "score", {"clip_ids": rest, "mix": tour.size.mix})
+    for clip in clips:
+        tour.judging.score(clip)
+
+
+def campaign_of(tour: Tour, spec: CampaignSpec) -> Campaign:
+    """The tour's campaign of that title, made unless it is there."""
+    campaigns = Campaigns(tour.store)
+    return next((one for one in campaigns.list() if one.title == spec.title), None) or campaigns.create(spec)
+
+
+def learn(tour: Tour, training: Training, chosen: Mapping[str, Any]) -> Running:
+    """Train a run to its end, make its adapter one that can be used, and measure what it changed."""
+    run = run_of(tour, training, chosen)
+    if run.adapter.is_dir():
+        publish(run, tour.workspace)
+    else:
+        yield from job(tour, "train", {"run": run.id})
+    if run.evaluation() is None:
+        yield from job(tour, "evaluate", {"run": run.id, **tour.size.measure.model_dump()})
+    return {"run": run.id, "adapter": run.id, "start": tour.adapter(training.start)}
+
+
+def run_of(tour: Tour, training: Training, chosen: Mapping[str, Any]) -> Run:
+    """The run of exactly this recipe, made unless a whole one is there."""
+    start = tour.adapter(training.start)
+    rank = {"settings": {"lora_rank": rank_of(tour, start)}} if start else {}
+    preset = recipe_of(training, overlay({"settings": {"seed": tour.size.seed}}, overlay(chosen, rank)))
+    for run in list_runs(tour.workspace):
+        whole = preset.campaign is None or read_lineage(run) is not None
+        if whole and run.preset() == preset:
+            return run
+    folder = find_adapter(tour.workspace, start, tour.size.model).folder if start else None
+    return create_run(tour.store, preset, folder)
+
+
+def recipe_of(training: Training, chosen: Mapping[str, Any]) -> TrainPreset:
+    return load_train_preset(training.recipe, overlay(training.changes, chosen))
+
+
+def rank_of(tour: Tour, adapter: str) -> Any:
+    """A run that begins with an adapter has the adapter's rank."""
+    return Run.find(tour.workspace, adapter).preset().settings["lora_rank"]
+
+
+# ---------------------------------------------------------------------------------------------------- what is asked for
+
+
+def request_of(tour: Tour, prompt: str, settings: Mapping[str, Any], adapter: str | None = None) -> GenerationRequest:
+    """A prompt's clip: the same noise whoever makes it."""
+    fields = {**settings, "prompt": prompt, "seed": seed_for(tour.size.seed, prompt=prompt)}
+    return read_request({**fields, "model": tour.size.model, "adapter": adapter})
+
+
+def contest_settings(tour: Tour, key: str, adapter: str | None) -> dict[str, Any]:
+    """The same for everybody, but the few steps that the student was made for."""
+    own = find_adapter(tour.workspace, adapter, tour.size.model).card.recommended if adapter else {}
+    return {**tour.size.ranking.settings, **(own if key == STUDENT else {})}
+
+
+def long_frames(tour: Tour) -> int:
+    family = load_preset("models", tour.size.model).family
+    return at_least(family_spec(family), tour.size.show.long_frames)
+
+
+def curriculum_of(tour: Tour) -> CurriculumPreset:
+    """The preset with the tour's steps; where it begins with an adapter, with that adapter's rank."""
+    wanted, preset = tour.size.curriculum, load_curriculum(tour.size.curriculum.preset)
+    start = tour.adapter(wanted.start)
+    stages = with_settings(preset, wanted, {"lora_rank": rank_of(tour, start)} if start else {})
+    back = preset.step_backs if wanted.step_backs is None else wanted.step_backs
+    return preset.model_copy(update={"stages": stages, "step_backs": back})
+
+
+def with_settings(
+    preset: CurriculumPreset, wanted: Lengthening, settings: Mapping[str, Any] | None = None
+) -> tuple[Stage, ...]:
+    """The preset's stages as the tour wants them, and with further settings. Raises ConfigError where the tour has
+    steps for more or fewer stages."""
+    if len(wanted.steps) != len(preset.stages):
+        raise ConfigError(
+            f"The tour has steps for {len(wanted.steps)} stages, but the curriculum '{preset.key}' has "
+            f"{len(preset.stages)}: say `steps` for each of them in presets/tour.toml."
+        )
+    changes = overlay(wanted.changes, {"settings": settings or {}})
+    return tuple(
+        Stage.model_validate({**overlay(stage.model_dump(), changes), "steps": steps})
+        for stage, steps in zip(preset.stages, wanted.steps, strict=True)
+    )
+
+
+def long_prompts(tour: Tour) -> list[str]:
+    return tour.size.ranking.read()[: tour.size.curriculum.num_clips]
+
+
+def long_pair(tour: Tour, preset: CurriculumPreset, prompt: str, adapter: str | None) -> list[GenerationRequest]:
+    """A prompt's clip at the curriculum's last length, as its last stage makes clips: before, and after if it came
+    to an adapter."""
+    last = preset.stages[-1]
+    settings = {**load_train_preset(last.recipe).settings, **last.settings, "num_frames": last.frames}
+    names = ("num_frames", "num_steps", "guidance")
+    fields = {name: settings[name] for name in names if settings.get(name) is not None}
+    return [request_of(tour, prompt, fields, side) for side in ([None, adapter] if adapter else [None])]

@@ -1,0 +1,1 @@
+"""The damage matrix: known damage and attacks against every reward and gate."""

@@ -1,0 +1,271 @@
+"""The reward matrix: every known damage against every reward, on the reference clips, against what must happen.
+
+A row is a perturbation, a column a reward, a gate (`gate.cut`) or the total of a mix (`total.seed`). A perturbation
+*must lower* some columns and *must not move* others; the rest is free. Every clip is said to consist of two windows
+that meet in its middle. A cell holds when every clip does. Left out are clips that have less than 0.1 to lose, where a
+fall is expected; clips whose subject leaves the picture by itself, where nothing may move (they end on an empty
+picture); and, for framing, all clips without one subject that stays. Cells that do not hold and are understood stand in
+`EXPLAINED` with the measured reason. `dailies rewards matrix` fills and prints it.
+"""
+
+import logging
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from rewards import REWARDS
+from rewards.clip import Clip
+from rewards.errors import RewardError
+from rewards.features import ClipFeatures
+from rewards.matrix.perturbations import PERTURBATIONS, Perturbation
+from rewards.matrix.reasons import EXPLAINED
+from rewards.matrix.reference_clips import read_manifest, read_others, read_reference
+from rewards.matrix.rows import ALL_ROWS, HACKS, Row
+from rewards.mix import Mix, RewardReport, combine
+from rewards.suite import RewardSuite
+
+Scores = dict[str, float | None]
+"""The value of each column for one clip."""
+Kind = Literal["falls", "stays"]
+
+FALL = 0.03  # a reward that must fall loses at least this much
+TOTAL = "total."
+GATES = ("gate.motion", "gate.liveness", "gate.sharpness", "gate.cut", "gate.loop")
+LEAST_TO_LOSE = 0.10
+STAYING_ONLY = ("framing",)  # measured on clips whose subject keeps inside the picture
+HOME = {"real": "seed", "mini": "mini", "clips": "seed"}  # the mix that computes the rewards of a domain's matrix
+FOLDER_PX = 256  # short side of clips of a folder
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One column under one perturbation: the change of its value on each clip where both values exist.
+
+    `bound` is the least fall, or the largest move allowed; `domain` names the clips.
+    """
+
+    domain: str
+    row: str
+    column: str
+    kind: Kind
+    bound: float
+    changes: dict[str, float]
+
+    @property
+    def median(self) -> float:
+        return float(np.median(list(self.changes.values()))) if self.changes else 0.0
+
+    @property
+    def margin(self) -> float:
+        """How far the worst clip is on the right side of the bound; negative when the cell does not hold."""
+        changes = np.array(list(self.changes.values()))
+        if not changes.size:
+            return 0.0
+        return float(-changes.max() - self.bound if self.kind == "falls" else self.bound - np.abs(changes).max())
+
+    @property
+    def holds(self) -> bool:
+        return self.margin >= 0
+
+    @property
+    def explained(self) -> str:
+        """The reason why it may fail; empty when there is none."""
+        return EXPLAINED.get((self.domain, self.row, self.column), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceSet:
+    """The reference clips of one domain; `others` show another subject, `subjects` says what each clip's own does."""
+
+    domain: str
+    clips: dict[str, Clip]
+    others: dict[str, Clip] = field(default_factory=dict)
+    subjects: dict[str, str] = field(default_factory=dict)
+
+    def pairs(self, change: Perturbation) -> Iterator[tuple[str, Clip, Clip]]:
+        """Name, clip, and the second clip that this perturbation needs; clips without one are left out."""
+        names = list(self.clips)
+        following = dict(zip(names, names[1:] + names[:1], strict=True))
+        for name, clip in self.clips.items():
+            second = self.others.get(name) if change.second == "subject" else self.clips[following[name]]
+            if second is not None:
+                yield name, clip, second
+
+    def tells(self, name: str, column: str, kind: Kind) -> bool:
+        """Whether this clip can say anything about the column falling or staying."""
+        subject = self.subjects[name]
+        return subject == "stays" if column in STAYING_ONLY else subject != "leaves" or kind == "falls"
+
+    def only(self, names: Sequence[str], num_frames: int | None = None) -> "ReferenceSet":
+        """Some of the clips, in this order, and of each the first `num_frames`."""
+        clips, others = ({n: _head(of[n], num_frames) for n in names if n in of} for of in (self.clips, self.others))
+        return replace(self, clips=clips, others=others)
+
+
+def read_set(domain: str) -> ReferenceSet:
+    """All reference clips of a domain. Raises RewardError when they cannot be read."""
+    subjects: dict[str, str] = {name: entry.subject for name, entry in read_manifest(domain).items()}
+    return ReferenceSet(domain=domain, clips=read_reference(domain), others=read_others(domain), subjects=subjects)
+
+
+def set_of_clips(clips: Mapping[str, Clip], num_frames: int) -> ReferenceSet:
+    """Any clips as a set of the domain "clips": the first `num_frames` of each, the short side at most 256 px.
+
+    Nothing is known of their subjects, so framing is not judged. Raises RewardError for fewer than two clips, and for
+    one shorter than `num_frames`.
+    """
+    if len(clips) < 2:
+        raise RewardError(f"The matrix needs two clips or more, to cut from one to another, but got {len(clips)}.")
+    short = [f"{name} has {clip.num_frames}" for name, clip in clips.items() if clip.num_frames < num_frames]
+    if short:
+        raise RewardError(f"The matrix takes {num_frames} frames of each clip, but {short[0]}: ask for fewer frames.")
+    reduced = {name: _reduced(_head(clip, num_frames)) for name, clip in clips.items()}
+    return ReferenceSet(domain="clips", clips=reduced, subjects=dict.fromkeys(clips, "many"))
+
+
+def fill_matrix(
+    reference: ReferenceSet, mixes: Sequence[Mix], rows: Collection[str] = tuple(ALL_ROWS)
+) -> list["Filled"]:
+    """The matrix of a domain as its home mix computes it, then, of mixes that compute otherwise, whether a hack pays.
+
+    Mixes with the same calibration and back ends are measured together. Raises RewardError for an unknown row.
+    """
+    unknown = [row for row in rows if row not in ALL_ROWS]
+    if unknown:
+        raise RewardError(f"The matrix has no row {unknown[0]!r}; it has {', '.join(ALL_ROWS)}.")
+    groups: dict[tuple[str, ...], list[Mix]] = {}
+    for mix in mixes:
+        groups.setdefault(_how(mix), []).append(mix)
+    sides = [_Side(reference, group) for group in groups.values()]
+    for name, clip in reference.clips.items():
+        _score(sides, name, _two_windows(clip), into=None)
+    for key in (key for key in ALL_ROWS if key in rows):
+        change = PERTURBATIONS[key]
+        for name, clip, second in reference.pairs(change):
+            _score(sides, name, change.damage(_two_windows(clip), second), into=key)
+        log.info("%s: %s", reference.domain, change.title)
+    shown = sorted(sides, key=lambda side: not side.home)
+    return [side.filled(rows) for side in shown if side.home or set(rows) & set(HACKS)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """A measured matrix. `absent`: rewards without a value on any whole clip, and why.
+
+    `mixes` are those whose totals were taken.
+    """
+
+    domain: str
+    mixes: tuple[str, ...]
+    calibration: str
+    cells: tuple[Cell, ...]
+    absent: dict[str, str]
+
+    @property
+    def broken(self) -> tuple[Cell, ...]:
+        """The cells that neither hold nor are explained."""
+        return tuple(cell for cell in self.cells if not cell.holds and not cell.explained)
+
+
+class _Side:
+    """What mixes that compute alike make of the clips. Away from home only hacks are measured, and totals kept."""
+
+    def __init__(self, reference: ReferenceSet, mixes: Sequence[Mix]) -> None:
+        self.home = any(mix.key == HOME[reference.domain] for mix in mixes)
+        self.suite = RewardSuite(_rewards_of(mixes, every=self.home))
+        self._reference, self._mixes = reference, mixes
+        self._calibration = ""
+        self._whole: dict[str, Scores] = {}
+        self._damaged: dict[str, dict[str, Scores]] = {}
+        self._reasons: dict[str, str] = {}
+
+    def keep(self, name: str, report: RewardReport, damage: str | None) -> None:
+        """Remember the scores of a clip, whole where there is no `damage`."""
+        totals = {f"{TOTAL}{m.key}": combine(report.parts, m.weights, report.gates, m.gates).value for m in self._mixes}
+        gates = {f"gate.{gate}": level for gate, level in report.gates.items()}
+        scores = {**report.parts, **gates, **totals}
+        self._calibration = report.calibration
+        if damage is None:
+            self._whole[name] = scores
+            self._reasons |= {key: result.reason for key, result in report.results.items() if result.reason}
+        else:
+            self._damaged.setdefault(damage, {})[name] = scores
+
+    def filled(self, rows: Collection[str]) -> Filled:
+        cells = [cell for key in ALL_ROWS if key in rows for cell in self._cells(key)]
+        keys = self.suite.mix.weights if self.home else ()
+        absent = {key: self._reasons[key] for key in keys if all(s[key] is None for s in self._whole.values())}
+        return Filled(
+            domain=self._reference.domain,
+            mixes=tuple(mix.key for mix in self._mixes),
+            calibration=self._calibration,
+            cells=tuple(cells),
+            absent=absent,
+        )
+
+    def _cells(self, key: str) -> Iterator[Cell]:
+        damaged = self._damaged.get(key, {})
+        for column, kind, bound, least in self._wanted(ALL_ROWS[key]):
+            names = [name for name in damaged if self._reference.tells(name, column, kind)]
+            pairs = {name: (self._whole[name][column], damaged[name][column]) for name in names}
+            changes = {n: b - a for n, (a, b) in pairs.items() if a is not None and b is not None and a >= least}
+            yield Cell(domain=self._reference.domain, row=key, column=column, kind=kind, bound=bound, changes=changes)
+
+    def _wanted(self, row: Row) -> Iterator[tuple[str, Kind, float, float]]:
+        """Column, kind, bound, and what a clip must have of it to count."""
+        if self.home:
+            known = {*self.suite.mix.weights, *GATES}
+            yield from ((column, "falls", FALL, LEAST_TO_LOSE) for column in row.falls if column in known)
+            yield from ((column, "stays", row.tolerance, -math.inf) for column in row.stays if column in known)
+        if row.hack:
+            yield from ((f"{TOTAL}{mix.key}", "falls", 0.0, -math.inf) for mix in self._mixes)
+
+
+def _score(sides: Sequence[_Side], name: str, clip: Clip, *, into: str | None) -> None:
+    """One clip by all sides that need it, with what they share computed once."""
+    features: ClipFeatures | None = None
+    for side in sides:
+        if side.home or into is None or into in HACKS:
+            features = side.suite.features(clip, like=features)
+            side.keep(name, side.suite.score_features(features, name), into)
+
+
+def _how(mix: Mix) -> tuple[str, ...]:
+    """What decides how a mix computes a reward."""
+    return (mix.calibration, *(f"{piece}={name}" for piece, name in sorted(mix.backends.items())))
+
+
+def _rewards_of(mixes: Sequence[Mix], *, every: bool) -> Mix:
+    """Every reward, or those of the mixes, at weight 1, computed as the mixes compute them."""
+    used = [key for key in REWARDS if every or any(mix.weights.get(key, 0) > 0 for mix in mixes)]
+    first = mixes[0]
+    return Mix(
+        key="matrix",
+        title="Matrix",
+        weights=dict.fromkeys(used, 1.0),
+        calibration=first.calibration,
+        backends=first.backends,
+    )
+
+
+def _two_windows(clip: Clip) -> Clip:
+    return replace(clip, seams=(clip.num_frames // 2,))
+
+
+def _head(clip: Clip, num_frames: int | None) -> Clip:
+    return replace(clip, frames=np.ascontiguousarray(clip.frames[:num_frames]))
+
+
+def _reduced(clip: Clip) -> Clip:
+    scale = FOLDER_PX / min(clip.height, clip.width)
+    if scale >= 1:
+        return clip
+    size = (round(clip.width * scale), round(clip.height * scale))
+    return replace(clip, frames=np.stack([cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in clip.frames]))

@@ -1,0 +1,222 @@
+"""Known damage, done on purpose: what the reward matrix and the calibration apply to good clips.
+
+Every perturbation is a pure function `uint8[T,H,W,3] -> uint8[T',H,W,3]`, the same result for the same seed. Lengths
+are shares of the short side, so that one strength means the same to the eye at 64 px and at 4K; `strength` scales them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from rewards.clip import Clip
+from rewards.errors import RewardError
+from rewards.matrix import attacks
+
+Frames = np.ndarray
+REPEAT_FRAMES = 16
+
+
+def frozen(frames: Frames) -> Frames:
+    """The middle frame for the whole length."""
+    return np.repeat(frames[len(frames) // 2][None], len(frames), axis=0)
+
+
+def jitter(frames: Frames, strength: float = 1.0, seed: int = 0) -> Frames:
+    """Every frame shifted as a whole, by up to 4 px of 256 each way, independently of its neighbours."""
+    reach = 4 / 256 * _short_side(frames) * strength
+    shifts = np.random.default_rng(seed).uniform(-reach, reach, (len(frames), 2))
+    return np.stack([_shift(f, dx, dy) for f, (dx, dy) in zip(frames, shifts, strict=True)])
+
+
+def wobble(frames: Frames, strength: float = 1.0, seed: int = 0) -> Frames:
+    """Every frame bent locally by a smooth random field with 3 px of 256 standard deviation, new in each frame."""
+    rng = np.random.default_rng(seed)
+    height, width = frames.shape[1:3]
+    short = _short_side(frames)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    bent = []
+    for frame in frames:
+        field = rng.standard_normal((2, height, width)).astype(np.float32)
+        field = np.stack([cv2.GaussianBlur(f, (0, 0), short * 10 / 256) for f in field])
+        dx, dy = field * (3 / 256 * short * strength / max(float(field.std()), 1e-9))
+        bent.append(cv2.remap(frame, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    return np.stack(bent)
+
+
+def flicker(frames: Frames, strength: float = 1.0, seed: int = 0) -> Frames:
+    """A random gain of up to 15 % each way on every frame."""
+    gains = 1 + np.random.default_rng(seed).uniform(-0.15, 0.15, len(frames)) * strength
+    return _to_uint8(frames * gains[:, None, None, None])
+
+
+def noise(frames: Frames, strength: float = 1.0, seed: int = 0) -> Frames:
+    """Gaussian noise, sigma 15 of 255, new in every frame."""
+    rng = np.random.default_rng(seed)
+    return np.stack([_to_uint8(f + rng.normal(0, 15 * strength, f.shape)) for f in frames])
+
+
+def pure_noise(frames: Frames, seed: int = 0) -> Frames:
+    """Nothing but independent uniform noise."""
+    return np.random.default_rng(seed).integers(0, 256, frames.shape, dtype=np.uint8)
+
+
+def blur(frames: Frames, strength: float = 1.0) -> Frames:
+    """Gaussian blur, sigma 3 px of 256, and 1.5 px at least (a 64 px picture is hardly softened by less)."""
+    sigma = max(3 / 256 * _short_side(frames), 1.5) * strength
+    return np.stack([cv2.GaussianBlur(f, (0, 0), sigma) for f in frames])
+
+
+def repeat(frames: Frames, period: int = REPEAT_FRAMES) -> Frames:
+    """The first `period` frames again and again."""
+    return frames[np.arange(len(frames)) % period]
+
+
+def ping_pong(frames: Frames, period: int = REPEAT_FRAMES) -> Frames:
+    """The first `period` frames forward, backward, forward, ..."""
+    turn = 2 * (period - 1)
+    phase = np.arange(len(frames)) % turn
+    return frames[np.minimum(phase, turn - phase)]
+
+
+def reverse(frames: Frames) -> Frames:
+    """Played backward."""
+    return frames[::-1].copy()
+
+
+def shuffle(frames: Frames, seed: int = 0) -> Frames:
+    """All frames in random order."""
+    return frames[np.random.default_rng(seed).permutation(len(frames))]
+
+
+def cut_to(frames: Frames, other: Frames, at: int | None = None) -> Frames:
+    """From frame `at` (the middle by default) on, another clip, resized to this one."""
+    at = len(frames) // 2 if at is None else at
+    height, width = frames.shape[1:3]
+    if len(other) < len(frames) - at:
+        raise RewardError(
+            f"A cut at frame {at} needs {len(frames) - at} frames of the other clip, but it has {len(other)}."
+        )
+    tail = [cv2.resize(f, (width, height), interpolation=cv2.INTER_AREA) for f in other[: len(frames) - at]]
+    return np.concatenate([frames[:at], np.stack(tail)])
+
+
+def to_the_edge(frames: Frames, share: float = 0.3) -> Frames:
+    """The picture moved sideways by `share` of its width; what comes in repeats the border."""
+    return np.stack([_shift(f, share * f.shape[1], 0.0) for f in frames])
+
+
+def rolling(frames: Frames, degrees: float = 12.0) -> Frames:
+    """The camera rolls: from `-degrees` to `degrees` over the clip, enlarged so that no border shows."""
+    height, width = frames.shape[1:3]
+    zoom = 1 + np.sin(np.radians(degrees)) * max(width / height, height / width)
+    angles = np.linspace(-degrees, degrees, len(frames))
+    turns = [cv2.getRotationMatrix2D((width / 2, height / 2), float(a), float(zoom)) for a in angles]
+    turned = [
+        cv2.warpAffine(f, m, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        for f, m in zip(frames, turns, strict=True)
+    ]
+    return np.stack(turned)
+
+
+def flip(frames: Frames) -> Frames:
+    """Mirrored left to right."""
+    return frames[:, :, ::-1].copy()
+
+
+def double_rate(frames: Frames) -> Frames:
+    """Every frame twice (to be shown at twice the frame rate)."""
+    return np.repeat(frames, 2, axis=0)
+
+
+def grey(frames: Frames) -> Frames:
+    """Uniform grey."""
+    return np.full_like(frames, 128)
+
+
+def unchanged(frames: Frames) -> Frames:
+    """The frames as they are, where only the prompt is damaged."""
+    return frames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Perturbation:
+    """`apply(frames, other)` damages the frames; `rate` multiplies the fps, `prompt` takes the other clip's prompt.
+
+    `second` says which other clip it needs: "clip" is any other, "subject" the same scene with another subject.
+    """
+
+    key: str
+    title: str
+    apply: Callable[[Frames, Frames], Frames]
+    rate: float = 1.0
+    prompt: bool = False
+    second: Literal["clip", "subject"] = "clip"
+
+    def damage(self, clip: Clip, other: Clip) -> Clip:
+        """The whole clip damaged; its seams stay where they are in time."""
+        frames = np.ascontiguousarray(self.apply(clip.frames, other.frames))
+        seams = tuple(round(seam * self.rate) for seam in clip.seams)
+        return Clip(
+            frames=frames,
+            fps=clip.fps * self.rate,
+            prompt=other.prompt if self.prompt else clip.prompt,
+            seams=seams,
+        )
+
+
+def _listed(key: str, title: str, apply: Callable[..., Frames], rate: float = 1.0, **options: float) -> Perturbation:
+    return Perturbation(key=key, title=title, apply=lambda frames, _other: apply(frames, **options), rate=rate)
+
+
+def _cut_late(frames: Frames, other: Frames) -> Frames:
+    return cut_to(frames, other, at=3 * len(frames) // 4)
+
+
+ALL = (
+    _listed("frozen", "one frame for the whole length", frozen),
+    _listed("jitter", "the whole picture shakes by 4 px of 256", jitter),
+    _listed("wobble", "the picture bends locally by 3 px of 256", wobble),
+    _listed("flicker", "brightness flickers by 15 %", flicker),
+    _listed("noise", "noise of sigma 15", noise),
+    _listed("pure_noise", "nothing but noise", pure_noise),
+    _listed("blur", "blurred by 3 px of 256 (at least 1.5 px)", blur),
+    _listed("repeat", "the first 16 frames again and again", repeat),
+    _listed("ping_pong", "the first 16 frames to and fro", ping_pong),
+    _listed("reverse", "played backward", reverse),
+    _listed("shuffle", "frames in random order", shuffle),
+    Perturbation(key="other_subject", title="another subject from the middle on", apply=cut_to, second="subject"),
+    Perturbation(key="cut", title="a hard cut to another clip in the middle", apply=cut_to),
+    Perturbation(key="cut_elsewhere", title="a hard cut to another clip at three quarters", apply=_cut_late),
+    Perturbation(
+        key="wrong_prompt", title="the prompt of another clip", apply=lambda frames, _: unchanged(frames), prompt=True
+    ),
+    _listed("to_the_edge", "the subject moved to the edge", to_the_edge),
+    _listed("rolling", "the camera rolls", rolling),
+    _listed("flip", "mirrored left to right", flip),
+    _listed("double_rate", "every frame twice, at twice the rate", double_rate, rate=2.0),
+    _listed("grey", "uniform grey", grey),
+    _listed("gliding_patch", "one frame with a flat patch gliding over it", attacks.gliding_patch),
+    _listed("slow_zoom", "one frame, slowly enlarged", attacks.slow_zoom),
+    _listed("slow_pan", "one frame, enlarged and slowly panned", attacks.slow_pan),
+    _listed("sliding_cutout", "a cut-out of one frame sliding over the same frame", attacks.sliding_cutout),
+    _listed("cross_fade", "the first frame fading into the last", attacks.cross_fade),
+    _listed("mostly_frozen", "all frozen but for 30 % of the area", attacks.mostly_frozen),
+    _listed("oversharpened", "edges and colours exaggerated", attacks.oversharpened),
+)
+PERTURBATIONS = {p.key: p for p in ALL}
+
+
+def _short_side(frames: Frames) -> int:
+    return min(frames.shape[1:3])
+
+
+def _shift(frame: np.ndarray, dx: float, dy: float) -> np.ndarray:
+    move = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
+    return cv2.warpAffine(frame, move, frame.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _to_uint8(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

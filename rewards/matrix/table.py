@@ -1,0 +1,115 @@
+"""The reward matrix in words: Markdown for people and the docs, plain data for machines."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rewards import REWARDS
+from rewards.matrix.measure import FALL, GATES, LEAST_TO_LOSE, TOTAL, Cell, Filled
+from rewards.matrix.perturbations import PERTURBATIONS
+from rewards.matrix.rows import HACKS, STAY
+
+MINUS = "\N{MINUS SIGN}"
+INTRODUCTION = f"""# Rewards under known damage
+
+Made by `dailies rewards matrix --write docs/rewards.md` (`make matrix`) from the clips in `assets/calibration/clips`.
+Do not edit.
+
+Each row is something done to every clip on purpose, each column a reward, a gate, or the total of a mix. A cell says
+what had to happen and what happened:
+
+- `falls {MINUS}0.40 (+0.12)`: the value had to fall by {FALL} or more (a total: at all). The median change over the
+  clips was {MINUS}0.40, and the clip that fell least still had 0.12 to spare. Clips with less than {LEAST_TO_LOSE} to
+  lose are left out.
+- `stays +0.01 (+0.08)`: the value had to stay within {STAY} (0.05 under `flip`, exactly under `wrong_prompt`).
+- `!` marks a cell that does not hold on every clip; each is explained below the table.
+- An empty cell may do as it likes; `no clip` means that the reward has a value on none of the clips.
+
+Clips whose subject leaves the picture by itself end on an empty one, so they only count where something must fall;
+framing is measured on clips with one subject that stays. Every clip is said to be made of two windows that meet in its
+middle, where `cut` cuts; `cut_elsewhere` cuts at three quarters. The rewards are computed as the mix
+`seed` does for the filmed clips ("real") and as the mix `mini` does for the rendered ones. A mix's total must fall
+under {", ".join(f"`{key}`" for key in HACKS)}, whatever the clip."""
+
+
+def to_markdown(filled: Sequence[Filled]) -> str:
+    """The whole page."""
+    return "\n\n".join([INTRODUCTION, _meanings(), *(part for one in filled for part in _section(one))]) + "\n"
+
+
+def to_data(filled: Sequence[Filled]) -> list[dict[str, Any]]:
+    """JSON-safe: a matrix with its cells, the changes of each clip, margins and reasons."""
+    return [
+        {
+            "domain": one.domain,
+            "mixes": list(one.mixes),
+            "calibration": one.calibration,
+            "absent": one.absent,
+            "cells": [_cell_data(cell) for cell in one.cells],
+        }
+        for one in filled
+    ]
+
+
+def describe(cell: Cell) -> str:
+    """One cell in a sentence."""
+    worst = {name: f"{change:+.3f}" for name, change in cell.changes.items()}
+    return f"{cell.domain}: under {cell.row}, {cell.column} {_demand(cell)}, but it changed by {worst}."
+
+
+def _section(one: Filled) -> Iterator[str]:
+    yield f"## The clips of `{one.domain}` with calibration `{one.calibration}`"
+    for title, dotted in (("Rewards", False), ("Gates and totals", True)):
+        cells = [cell for cell in one.cells if ("." in cell.column) == dotted]
+        if cells:
+            yield f"{title}:\n\n{_table(cells)}"
+    reasons = [f"- `{c.row}`, `{c.column}`: {c.explained}" for c in one.cells if not c.holds]
+    if reasons:
+        yield "Cells that do not hold:\n\n" + "\n".join(reasons)
+    if one.absent:
+        yield "Not measured:\n\n" + "\n".join(f"- `{key}`: {reason}" for key, reason in one.absent.items())
+
+
+def _meanings() -> str:
+    rows = [f"| `{change.key}` | {change.title} |" for change in PERTURBATIONS.values()]
+    return "\n".join(["| damage | what it is |", "|---|---|", *rows])
+
+
+def _table(cells: Sequence[Cell]) -> str:
+    found = {cell.column for cell in cells}
+    columns = [key for key in (*REWARDS, *GATES) if key in found]
+    columns += [column for column in dict.fromkeys(cell.column for cell in cells) if column.startswith(TOTAL)]
+    by_place = {(cell.row, cell.column): cell for cell in cells}
+    lines = ["| | " + " | ".join(f"`{column}`" for column in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for row in dict.fromkeys(cell.row for cell in cells):
+        entries = [_entry(by_place.get((row, column))) for column in columns]
+        lines.append(f"| `{row}` | " + " | ".join(entries) + " |")
+    return "\n".join(lines)
+
+
+def _entry(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    if not cell.changes:
+        return "no clip"
+    text = f"{cell.kind} {cell.median:+.2f} ({cell.margin:+.2f}){'' if cell.holds else ' !'}"
+    return text.replace("-", MINUS)
+
+
+def _demand(cell: Cell) -> str:
+    if cell.kind == "stays":
+        return f"must stay within {cell.bound:g}"
+    return "must fall" if cell.column.startswith(TOTAL) else f"must fall by {cell.bound:g}"
+
+
+def _cell_data(cell: Cell) -> dict[str, Any]:
+    return {
+        "row": cell.row,
+        "column": cell.column,
+        "expected": cell.kind,
+        "bound": cell.bound,
+        "median": cell.median,
+        "margin": cell.margin,
+        "holds": cell.holds,
+        "explained": cell.explained,
+        "changes": cell.changes,
+    }

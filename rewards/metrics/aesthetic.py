@@ -1,0 +1,164 @@
+"""Aesthetic: do single frames look good?
+
+measures    every 8th frame is rated by the back end; raw = 0.7 mean + 0.3 worst, less up to a half when the colours'
+            saturation drifts from beginning to end (the "HDR" look that predictors reward).
+            "technical" is a stand-in without weights, declared as such: the weighted geometric mean of sharpness (what
+            a small blur takes away), cleanness (noise in the smoothest blocks), contrast, exposure and colourfulness.
+            It knows nothing about beauty; it knows blur, noise, burnt and grey pictures.
+source      sharpness: Crete et al. 2007, doi:10.1117/12.702790; noise: Immerkaer 1996, doi:10.1006/cviu.1996.0060;
+            colourfulness: Hasler & Suesstrunk 2003, doi:10.1117/12.477378; VBench's aesthetic_quality
+            (arXiv:2311.17982) takes the mean alone, under which one ugly frame vanishes
+range       raw: 0 to 1 for "technical"; 1 to 10 for a learned predictor; higher is better
+back ends   `aesthetic`: "technical" (default); "laion", LAION's predictor on CLIP ViT-L/14
+(rewards/networks/laion_aesthetic.py); neither
+            replaces the other
+licence     technical: no weights; LAION's head: MIT; CLIP ViT-L/14: MIT
+"""
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rewards.errors import RewardError
+from rewards.features import ClipFeatures
+from rewards.gates import contrast_picture, frame_sharpness
+from rewards.spec import RewardResult, RewardSpec
+from rewards.time_series import soften
+
+SPEC = RewardSpec(
+    key="aesthetic",
+    title="Aesthetic",
+    question="Do single frames look good?",
+    unit="rating",
+    low=0.0,
+    high=1.0,
+    needs=(),
+    per_frame=True,
+    source="Technical quality (sharpness, noise, contrast, exposure, colour); VBench, arXiv:2311.17982",
+)
+BACKENDS = {
+    "technical": "rewards.metrics.aesthetic:technical_quality",
+    "laion": "rewards.networks.laion_aesthetic:rate",
+}
+"""Name to "module:function"; the function takes the features and frame numbers and gives one raw rating a frame, NaN
+for a frame that shows nothing to rate."""
+PREPARES = {"laion": "rewards.networks.laion_aesthetic:prepare"}
+"""What has a part that is faster for a group of clips at once."""
+
+EVERY_FRAMES = 8
+SIDE_PX = 256
+SHARP, NOISE_LEVELS, CONTRAST_LEVELS = (0.05, 0.65), (8.0, 0.5), (10.0, 180.0)
+CLIPPED_SHARE, COLOURFUL = (0.5, 0.02), (2.0, 50.0)
+DRIFT_LEVELS = (15.0, 60.0)
+WEIGHTS = {"sharpness": 0.30, "cleanness": 0.30, "contrast": 0.15, "exposure": 0.15, "colour": 0.10}
+LEAST = 0.02  # no single part may make the product blind to the others
+
+Rate = Callable[[ClipFeatures, np.ndarray], np.ndarray]
+
+
+def prepare(group: Sequence[ClipFeatures]) -> None:
+    """Let a learned back end see the frames of all clips together."""
+    chosen = {features.backend(SPEC.key, "technical") for features in group}
+    for backend in sorted(chosen & PREPARES.keys()):
+        _load(PREPARES[backend])(group)
+
+
+def score(features: ClipFeatures) -> RewardResult:
+    """Applies to every clip."""
+    clip = features.clip
+    chosen = np.arange(0, clip.num_frames, EVERY_FRAMES)
+    backend = features.backend(SPEC.key, "technical")
+    rated = _rater(backend)(features, chosen)
+    # Nothing but uniform frames has the worst rating, not none: a model that collapses to grey must lose by it.
+    ratings = rated[np.isfinite(rated)] if np.isfinite(rated).any() else np.zeros(1)
+    drift = saturation_drift(clip.frames[chosen])
+    penalty = 1 - 0.5 * soften(drift, *DRIFT_LEVELS)
+    raw = float(0.7 * ratings.mean() + 0.3 * ratings.min()) * penalty
+    measurement = f"{SPEC.key}.{backend}"
+    series = np.full(clip.num_frames, np.nan)
+    series[chosen] = features.calibration.map(measurement, rated)
+    return RewardResult(
+        value=features.calibration.map(measurement, raw),
+        raw=raw,
+        backend=backend,
+        confidence=0.5 if backend == "technical" else 1.0,
+        per_frame=series,
+        details={"saturation_drift": drift, "rated_frames": float(np.isfinite(rated).sum())},
+    )
+
+
+def technical_quality(features: ClipFeatures, chosen: np.ndarray) -> np.ndarray:
+    """`float64[N]` in 0..1, NaN for a frame without any edge."""
+    return np.array([_quality(_reduced(features.clip.frames[t])) for t in chosen])
+
+
+def quality_parts(frame: np.ndarray) -> dict[str, float]:
+    """Sharpness, cleanness, contrast, exposure and colour of `uint8[H,W,3]`, each 0..1; sharpness NaN without edges."""
+    gray, luma = contrast_picture(frame), cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    low, high = np.percentile(gray, (2, 98))
+    exposure = soften(float(((luma <= 3) | (luma >= 252)).mean()), *CLIPPED_SHARE)
+    return {
+        "sharpness": _sharpness(frame_sharpness(frame), exposure),
+        "cleanness": soften(noise_levels(luma), *NOISE_LEVELS),
+        "contrast": soften(float(high - low), *CONTRAST_LEVELS),
+        "exposure": exposure,
+        "colour": soften(colourfulness(frame), *COLOURFUL),
+    }
+
+
+def _sharpness(measured: float | None, exposure: float) -> float:
+    """An empty picture has none to rate; a burnt or a black one has lost its edges."""
+    if measured is None:
+        return 0.0 if exposure == 0 else float("nan")
+    return soften(measured, *SHARP)
+
+
+def noise_levels(gray: np.ndarray) -> float:
+    """Standard deviation of the noise in grey levels, from the smoothest fifth of 8x8 blocks of `uint8[H,W]`."""
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    response = np.abs(cv2.filter2D(gray.astype(np.float32), cv2.CV_32F, kernel))
+    size = (max(1, gray.shape[1] // 8), max(1, gray.shape[0] // 8))
+    blocks = cv2.resize(response, size, interpolation=cv2.INTER_AREA).ravel() * np.sqrt(np.pi / 2) / 6
+    return float(np.sort(blocks)[: max(1, blocks.size // 5)].mean())
+
+
+def colourfulness(frame: np.ndarray) -> float:
+    """Hasler & Suesstrunk's M: 0 grey, 15 slightly, 45 quite, 80 and more extremely colourful."""
+    red, green, blue = (frame[..., c].astype(np.float32) for c in range(3))
+    opponent = (red - green, (red + green) / 2 - blue)
+    spread, mean = (np.hypot(*measured) for measured in ([o.std() for o in opponent], [o.mean() for o in opponent]))
+    return float(spread + 0.3 * mean)
+
+
+def saturation_drift(frames: np.ndarray) -> float:
+    """How far the mean of max - min over the channels moves from the first to the last quarter, in levels."""
+    saturation = np.array([float((f.max(axis=-1) - f.min(axis=-1)).mean()) for f in frames])
+    quarter = max(1, len(saturation) // 4)
+    return float(abs(saturation[-quarter:].mean() - saturation[:quarter].mean()))
+
+
+def _rater(backend: str) -> Rate:
+    if backend not in BACKENDS:
+        raise RewardError(f"There is no aesthetic back end {backend!r}; known are {', '.join(sorted(BACKENDS))}.")
+    rate: Rate = _load(BACKENDS[backend])
+    return rate
+
+
+def _load(address: str) -> Any:
+    module, function = address.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _quality(frame: np.ndarray) -> float:
+    parts = quality_parts(frame)
+    logs = [weight * np.log(np.maximum(parts[name], LEAST)) for name, weight in WEIGHTS.items()]
+    return float(np.exp(sum(logs)))
+
+
+def _reduced(frame: np.ndarray) -> np.ndarray:
+    """The frame with a short side of at most 256 px."""
+    scale = SIDE_PX / min(frame.shape[:2])
+    return cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else frame

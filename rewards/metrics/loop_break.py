@@ -1,0 +1,80 @@
+"""Loop break: does the clip go on, or does it run the same pictures again (a loop, a to-and-fro)?
+
+measures    the energy-weighted cosine between changes (differences of neighbouring thumbnails) of the clip and of the
+            clip itself played at other speeds, forward and backward, with any offset (rewards/vision/repetition.py).
+            Thumbnails have their brightness and contrast taken out, so flicker is no loop. Walking or waves are
+            periodic but not pixel by pixel: only a cosine near 1 counts.
+            value = 1 - repetition (mapped), not applicable when nothing moves. Where the prompt asks for a
+            loop, it is turned round: the better of the repetition and of how well the last frame leads back to the
+            first, x motion.
+source      recurrence in self-similarity matrices (Cutler & Davis 2000, doi:10.1109/34.868681)
+range       raw: 0 (never the same again) to 1 (the same pictures again); the value is flipped
+back ends   numpy
+licence     no weights
+"""
+
+import numpy as np
+
+from rewards.features import ClipFeatures
+from rewards.gates import LEAST_MOTION, motion, wishes_of
+from rewards.spec import RewardResult, RewardSpec, not_applicable
+from rewards.time_series import smoothstep, soften
+from rewards.vision.repetition import LEAST_FRAMES, REPEATS, SHORTEST_FRAMES, Repetition, find_repetition, thumbnails
+
+SPEC = RewardSpec(
+    key="loop_break",
+    title="Loop break",
+    question="Does the clip go on instead of running the same pictures again (or loop, where the prompt wants a loop)?",
+    unit="similarity of the best repetition",
+    low=1.0,
+    high=0.0,
+    needs=("thumbnails",),
+    per_frame=True,
+    source="Self-similarity of frame differences; Cutler & Davis 2000, doi:10.1109/34.868681",
+)
+JOINS = (3.0, 1.5)  # step from last to first frame, in median steps: a jump .. a step like any other
+
+
+def score(features: ClipFeatures) -> RewardResult:
+    """Needs 17 frames (twice 8 steps) in which something moves."""
+    clip, moving = features.clip, motion(features)
+    if clip.num_frames < LEAST_FRAMES:
+        return not_applicable(f"A repetition needs at least {LEAST_FRAMES} frames, but the clip has {clip.num_frames}.")
+    wanted = wishes_of(features).loop
+    if moving < LEAST_MOTION and not wanted:
+        return not_applicable("Nothing moves, so nothing can be told to repeat.", motion=moving)
+    found = find_repetition(features)
+    joined = join_quality(features)
+    repeats = soften(found.similarity, *REPEATS)
+    return RewardResult(
+        value=max(repeats, joined) * moving if wanted else 1 - repeats,
+        raw=found.similarity,
+        confidence=min(1.0, clip.num_frames / (4 * SHORTEST_FRAMES)),
+        per_frame=None if wanted else _per_frame(thumbnails(features), found),
+        details={
+            "lag_frames": float(np.median(np.abs(found.second - found.first))),
+            "speed": found.speed,
+            "mirrored": float(found.mirrored),
+            "join": joined,
+            "loop_wanted": float(wanted),
+        },
+    )
+
+
+def join_quality(features: ClipFeatures) -> float:
+    """1 when the step from the last frame to the first is like any other step, 0 when it is 6 times as large."""
+    small = thumbnails(features)
+    steps = np.linalg.norm(np.diff(small, axis=0), axis=1)
+    typical = float(np.median(steps))
+    return soften(float(np.linalg.norm(small[0] - small[-1])) / max(typical, 1e-3), *JOINS)
+
+
+def _per_frame(small: np.ndarray, found: Repetition) -> np.ndarray:
+    """`float64[T]`: 1 - how much the step into a frame repeats the one that the repetition pairs it with."""
+    changes = np.diff(small, axis=0)
+    mine, other = changes[found.second - 1], changes[found.first - 1]
+    sign = -1.0 if found.mirrored else 1.0
+    cosine = sign * (mine * other).sum(1) / (np.linalg.norm(mine, axis=1) * np.linalg.norm(other, axis=1) + 1e-6)
+    values = np.full(len(small), np.nan)
+    values[found.second] = 1 - smoothstep(cosine, *REPEATS)
+    return values

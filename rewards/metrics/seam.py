@@ -1,0 +1,145 @@
+"""Seam: can one see where two generation windows met?
+
+measures    five series over time: what flow cannot explain, acceleration, change of pace, distance of colour and edge
+            histograms, distance of colour moments. At a seam each is told in standard deviations (of its logarithm,
+            robust) from the clip's own interior, because a lively clip may jump more than a calm one; median and spread
+            of the interior are held within what real clips have, so that a clip that jumps everywhere hides nothing.
+            The five are joined by back end "z" (root mean square of the positive parts) or "critic" (a small network
+            trained on artificial seams, `tools/rewards/train_seam_critic.py`). The worst seam counts.
+            Seams are taken from the clip; where it does not say and is longer than one window of 64 frames, the largest
+            jump anywhere in it counts. Shorter clips have no seam: not applicable.
+source      window lengths: 64 frames with 16 overlap; robust z-scores: Iglewicz & Hoaglin 1993
+range       raw: z, 0 to about 10 standard deviations, or the critic's log-odds; lower is better, the value is flipped
+back ends   "z" (no weights), "critic" (own weights, 2 kB, trained by this repository's script on procedural clips)
+licence     Apache-2.0 (own weights)
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from rewards.features import ClipFeatures
+from rewards.networks.seam_critic import critic_log_odds, open_critic
+from rewards.spec import RewardResult, RewardSpec, not_applicable
+
+SPEC = RewardSpec(
+    key="seam",
+    title="Seam",
+    question="Do the windows of a long clip join without a visible seam?",
+    unit="standard deviations",
+    low=10.0,
+    high=0.0,
+    needs=("flow", "visible", "acceleration", "histograms"),
+    per_frame=True,
+    licence="Apache-2.0 (own critic, optional)",
+    source="Robust z-scores against the clip's own interior; Iglewicz & Hoaglin 1993",
+)
+WINDOW_FRAMES = 64
+NEAR_FRAMES = 2  # a blended seam shows within this distance
+HIGHEST_Z = 10.0
+BACKENDS = ("z", "critic")
+SERIES = ("unexplained", "turn", "pace", "look", "colour")
+FLOOR = np.array([0.05, 0.05, 0.05, 0.005, 0.2])  # added before the logarithm: what counts as nothing
+# Of the logarithms, over the reference clips: the highest median, and the lowest and highest robust standard deviation,
+# that an interior may claim.
+HIGHEST_MEDIAN = np.array([-0.8, -0.8, -0.9, -4.9, 0.6])
+LOWEST_SPREAD = np.array([0.15, 0.15, 0.40, 0.08, 0.20])
+HIGHEST_SPREAD = np.array([0.60, 0.60, 1.20, 0.30, 1.20])
+
+
+def score(features: ClipFeatures) -> RewardResult:
+    """Needs known seams, or more than 64 frames."""
+    clip = features.clip
+    seams = [s for s in clip.seams if 1 <= s < clip.num_frames]
+    if not seams and clip.num_frames <= WINDOW_FRAMES:
+        return not_applicable(
+            f"A clip of {clip.num_frames} frames fits one window of {WINDOW_FRAMES}: there is no seam."
+        )
+    backend = features.backend(SPEC.key, "z")
+    jumps = joined_jumps(features, seams, backend)
+    places = seams or [int(np.argmax(jumps)) + 1]
+    each = [_near(jumps, place) for place in places]
+    measurement = SPEC.key if seams else f"{SPEC.key}.unknown"
+    mapped = features.calibration.map(f"{measurement}.{backend}", jumps)
+    return RewardResult(
+        value=features.calibration.map(f"{measurement}.{backend}", max(each)),
+        raw=max(each),
+        backend=backend,
+        confidence=1.0 if seams else 0.5,
+        per_frame=np.concatenate([[np.nan], mapped]),
+        details={f"seam_{place}": jump for place, jump in zip(places, each, strict=True)},
+    )
+
+
+def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
+    """`seams`: the frames, with a bar that reddens as the jump into a frame grows."""
+    jumps = joined_jumps(features, features.clip.seams, "z")
+    painted = features.frames.copy()
+    height = max(4, painted.shape[1] // 24)
+    for frame, jump in zip(painted[1:], jumps, strict=True):
+        level = min(1.0, jump / HIGHEST_Z)
+        frame[:height] = (int(60 + 195 * level), int(60 * (1 - level)), 60)
+    return {"seams": painted}
+
+
+def joined_jumps(features: ClipFeatures, seams: Sequence[int], backend: str) -> np.ndarray:
+    """`float64[T-1]`: how much the step into frame t+1 stands out, all five series together."""
+    scores = jump_scores(features, seams)
+    if backend == "critic":
+        return critic_log_odds(open_critic(), scores)
+    return joined_z(scores)
+
+
+def joined_z(scores: np.ndarray) -> np.ndarray:
+    """Root mean square of the positive parts of `float64[5,N]`."""
+    return np.asarray(np.sqrt((np.maximum(scores, 0) ** 2).mean(axis=0)))
+
+
+def jump_scores(features: ClipFeatures, seams: Sequence[int] = ()) -> np.ndarray:
+    """`float64[5,T-1]`: each series in standard deviations from the interior (steps not near `seams`), within 10."""
+    logs = np.log(features.once("jump_series", lambda: jump_series(features)) + FLOOR[:, None])
+    steps = np.arange(logs.shape[1])
+    inside = np.all([np.abs(steps - (s - 1)) > NEAR_FRAMES for s in seams], axis=0) if seams else steps >= 0
+    known = logs[:, inside if inside.any() else steps]
+    middle = np.array([_median(row) for row in known])
+    spread = 1.4826 * np.array([_median(np.abs(row - m)) for row, m in zip(known, middle, strict=True)])
+    middle = np.minimum(middle, HIGHEST_MEDIAN)
+    spread = np.clip(spread, LOWEST_SPREAD, HIGHEST_SPREAD)
+    scores = (logs - middle[:, None]) / spread[:, None]
+    return np.nan_to_num(np.clip(scores, -HIGHEST_Z, HIGHEST_Z), nan=0.0)
+
+
+def jump_series(features: ClipFeatures) -> np.ndarray:
+    """`float64[5,T-1]`: the raw series; index i is the step from frame i to i+1; NaN where nothing can be followed."""
+    vectors, moments = features.histograms, _colour_moments(features.frames)
+    first = [np.nan] * min(1, len(vectors) - 1)
+    return np.stack(
+        [
+            features.unexplained,
+            np.concatenate([first, features.acceleration]),
+            np.concatenate([first, np.abs(np.diff(np.log(features.speed + 8)))]),
+            np.maximum(1 - (vectors[1:] * vectors[:-1]).sum(axis=1), 0),
+            np.linalg.norm(np.diff(moments, axis=0), axis=1),
+        ]
+    )
+
+
+def _near(jumps: np.ndarray, seam: int) -> float:
+    """The largest jump within 2 frames of the step into frame `seam`."""
+    return float(jumps[max(0, seam - 1 - NEAR_FRAMES) : seam + NEAR_FRAMES].max())
+
+
+def _median(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else 0.0
+
+
+def _colour_moments(frames: np.ndarray) -> np.ndarray:
+    """`float64[T,6]`: mean and standard deviation of L, a, b."""
+    moments = []
+    for frame in frames:
+        small = cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        mean, deviation = cv2.meanStdDev(cv2.cvtColor(small, cv2.COLOR_RGB2LAB))
+        moments.append(np.concatenate([mean[:, 0], deviation[:, 0]]))
+    return np.stack(moments)

@@ -1,0 +1,1 @@
+"""Networks that rewards use, each loaded once in a process."""

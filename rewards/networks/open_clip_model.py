@@ -1,0 +1,210 @@
+"""CLIP by open_clip: pictures and sentences as unit vectors, for `clip_vid` and for the LAION head of `aesthetic`.
+
+back ends (`[backends] clip` of a mix)
+
+    ViT-B-32   laion2b_s34b_b79k; weights `clip_b32`, MIT (Cherti et al. 2022, arXiv:2212.07143)
+    ViT-L-14   OpenAI's; weights `clip_l14`, MIT (Radford et al. 2021, arXiv:2103.00020)
+    mini       made for the embedded world by `python -m tools.mini.train_clip`; weights `mini_clip`, Apache-2.0
+
+A clip's frames go through a network once, whoever asks first, and those of a group of clips go together. Which frames:
+every 8th; in a clip of fewer than 57, every 4th, 2nd or each, so that at least 8 are seen if there are as many.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rewards.errors import RewardError
+from rewards.features import ClipFeatures
+from rewards.networks.cache import device, open_network
+from rewards.weights.catalog import resolve
+from rewards.writing_systems import latin_share
+
+DEFAULT = "ViT-B-32"
+STRIDES, LEAST_FRAMES = (8, 4, 2, 1), 8
+BATCH = 64
+REMEMBERED_TEXTS = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipChoice:
+    """`weights` in the registry; `architecture` of open_clip where the weights do not come with a configuration.
+
+    `distractors` is the set of `rewards.metrics.clip_vid_distractors` that suits what the network knows.
+    """
+
+    weights: str
+    architecture: str = ""
+    distractors: str = "real"
+
+
+CHOICES = {
+    "ViT-B-32": ClipChoice(weights="clip_b32", architecture="ViT-B-32"),
+    "ViT-L-14": ClipChoice(weights="clip_l14", architecture="ViT-L-14-quickgelu"),
+    "mini": ClipChoice(weights="mini_clip", distractors="mini"),
+}
+
+
+class OpenClip:
+    """A loaded network. Not trained here; vectors are `float32` and of length 1."""
+
+    def __init__(self, path: Path, architecture: str = "") -> None:
+        """`path` is a file with weights of `architecture`, or a folder with `open_clip_config.json`, weights, words.
+
+        Raises RewardError when it is neither.
+        """
+        import open_clip
+
+        name = f"local-dir:{path}" if path.is_dir() else architecture
+        model, self._prepare = _create(name, path)
+        self._model = model.eval().requires_grad_(False).to(device())
+        self._tokenize = open_clip.get_tokenizer(name)
+        self._texts: dict[str, np.ndarray] = {}
+        self._lock = threading.Lock()  # clips of a group are scored in threads
+        self.scale = float(self._model.logit_scale.exp())
+
+    def encode_frames(self, frames: Sequence[np.ndarray]) -> np.ndarray:
+        """`uint8[H,W,3]` each, of any size, to `float32[N,D]`."""
+        import torch
+        from PIL import Image
+
+        vectors = []
+        with torch.inference_mode():
+            for start in range(0, len(frames), BATCH):
+                pictures = [self._prepare(Image.fromarray(frame)) for frame in frames[start : start + BATCH]]
+                batch = torch.stack(pictures).to(device())
+                vectors.append(self._model.encode_image(batch, normalize=True).float().cpu().numpy())
+        return np.concatenate(vectors)
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """`float32[M,D]`. A text that is too long for the network is cut in parts, whose vectors are averaged."""
+        with self._lock:
+            self._learn(texts)
+            return np.stack([self._texts[text] for text in texts])
+
+    def known_share(self, text: str) -> float:
+        """Share of a text that the network can read, 0..1: of its words, for a vocabulary of whole words.
+
+        A vocabulary that spells unknown words out can write other scripts, but learnt nothing of them: there it is the
+        share of Latin letters.
+        """
+        words = getattr(self._tokenize, "tokenizer", None)
+        unknown = getattr(words, "unk_token_id", None)
+        if words is None or unknown is None:
+            return latin_share(text)
+        ids = words(text, add_special_tokens=False, verbose=False).input_ids
+        return sum(i != unknown for i in ids) / max(1, len(ids))
+
+    def _learn(self, texts: Sequence[str]) -> None:
+        if len(self._texts) > REMEMBERED_TEXTS:
+            self._texts.clear()
+        new = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        parts = [self._parts(text) for text in new]
+        vectors = iter(self._encode_parts([part for those in parts for part in those]) if new else ())
+        for text, those in zip(new, parts, strict=True):
+            total = np.sum([next(vectors) for _ in those], axis=0)
+            self._texts[text] = total / max(float(np.linalg.norm(total)), 1e-9)
+
+    def _encode_parts(self, parts: Sequence[str]) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            batches = [
+                self._model.encode_text(self._tokenize(list(parts[start : start + BATCH])).to(device()), normalize=True)
+                for start in range(0, len(parts), BATCH)
+            ]
+        return np.concatenate([batch.float().cpu().numpy() for batch in batches])
+
+    def _parts(self, text: str) -> list[str]:
+        """The text in halves of halves, each short enough; between words, or within a word that is too long itself."""
+        if len(text) < 2 or self._fits(text):
+            return [text]
+        words = text.split()
+        pieces, joint = (words, " ") if len(words) > 1 else (list(text), "")
+        middle = len(pieces) // 2
+        return [*self._parts(joint.join(pieces[:middle])), *self._parts(joint.join(pieces[middle:]))]
+
+    def _fits(self, text: str) -> bool:
+        """Whether nothing is cut off: one more place changes nothing."""
+        length = self._model.context_length
+        short, long = (self._tokenize([text], context_length=length + more)[0] for more in (0, 1))
+        return bool((short == long[:-1]).all())
+
+
+def _create(name: str, path: Path) -> tuple[Any, Any]:
+    """The network and what prepares a picture for it."""
+    import pickle
+
+    import open_clip
+    from safetensors import SafetensorError
+
+    try:
+        file = None if path.is_dir() else str(path)
+        model, _, prepare = open_clip.create_model_and_transforms(name, file, require_pretrained=True)
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        AssertionError,
+        SafetensorError,
+        pickle.UnpicklingError,
+    ) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip().rstrip(".")
+        raise RewardError(f"{path.name} cannot be read as the weights of an open_clip model: {reason}.") from error
+    return model, prepare
+
+
+def clip_choice(name: str) -> ClipChoice:
+    """The back end of that name. Raises RewardError for an unknown one."""
+    if name not in CHOICES:
+        raise RewardError(f"There is no CLIP back end {name!r}; known are {', '.join(sorted(CHOICES))}.")
+    return CHOICES[name]
+
+
+def open_clip_net(name: str = DEFAULT) -> OpenClip:
+    """The network, once a process. Raises RewardUnavailable when its weights are not on this machine."""
+    choice = clip_choice(name)
+    path = resolve(choice.weights)
+    return open_network(choice.weights, lambda: OpenClip(path, choice.architecture))
+
+
+def sampled_frames(num_frames: int) -> np.ndarray:
+    """The numbers of the frames that CLIP sees, `int64[N]`, evenly spaced from frame 0."""
+    dense = (stride for stride in STRIDES if -(-num_frames // stride) >= LEAST_FRAMES)
+    return np.arange(0, num_frames, next(dense, 1))
+
+
+def frame_vectors(features: ClipFeatures, name: str) -> np.ndarray:
+    """`float32[N,D]` of the clip's `sampled_frames` by that back end; once a clip."""
+    return features.once(_piece(name), lambda: open_clip_net(name).encode_frames(_frames(features)))
+
+
+def encode_group(group: Sequence[ClipFeatures], name: str) -> None:
+    """Hand every clip of the group its `frame_vectors`, computed together."""
+    waiting = [features for features in group if not features.has(_piece(name))]
+    if not waiting:
+        return
+    network, start = open_clip_net(name), time.perf_counter()
+    vectors = network.encode_frames([frame for features in waiting for frame in _frames(features)])
+    spent_s = (time.perf_counter() - start) / len(vectors)
+    for features, mine in zip(waiting, _shares(waiting, vectors), strict=True):
+        features.put(_piece(name), mine, spent_s * len(mine))
+
+
+def _shares(group: Sequence[ClipFeatures], vectors: np.ndarray) -> Iterator[np.ndarray]:
+    ends = np.cumsum([len(sampled_frames(features.clip.num_frames)) for features in group])
+    return iter(np.split(vectors, ends[:-1]))
+
+
+def _frames(features: ClipFeatures) -> list[np.ndarray]:
+    return list(features.clip.frames[sampled_frames(features.clip.num_frames)])
+
+
+def _piece(name: str) -> str:
+    return f"clip_frames.{name}"

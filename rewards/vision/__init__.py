@@ -1,0 +1,1 @@
+"""Computer vision without networks: flow, subjects, edges, repetition, distances."""

@@ -1,0 +1,1 @@
+"""The catalogue of reward network weights, and where they are found."""

@@ -1,0 +1,1 @@
+"""Programs for developers of Dailies. The product does not import them."""

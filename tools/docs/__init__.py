@@ -1,0 +1,1 @@
+"""Programs that generate pages and tables of the documentation."""

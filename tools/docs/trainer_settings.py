@@ -1,0 +1,187 @@
+"""What the page knows of the trainers' settings, written down for it: `python -m tools.docs.trainer_settings`.
+
+The page imports no torch, and the config classes need it: so names, types, defaults and help of every setting that
+means something for video are kept in `engine/config/settings.json`, and a test compares that file with the classes.
+"""
+
+import dataclasses
+import enum
+import inspect
+import json
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from engine.config.form_settings import FILE, Kind, Setting
+from engine.config.setting_ranges import RANGES
+from engine.training import trainer_settings
+from engine.training.build import ALGORITHMS, import_path
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "clip": ("num_frames", "width", "height", "fps", "num_steps", "guidance"),
+    "length": ("max_steps", "num_train_epochs", "seed"),
+    "batch": (
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "num_generations",
+        "rollout_batch",
+        "generation_batch_size",
+        "num_iterations",
+        "dataloader_num_workers",
+    ),
+    "optimiser": (
+        "learning_rate",
+        "lr_scheduler_type",
+        "warmup_steps",
+        "optim",
+        "weight_decay",
+        "adam_beta1",
+        "adam_beta2",
+        "adam_epsilon",
+        "max_grad_norm",
+    ),
+    "weights": ("lora_rank", "lora_alpha", "ema_decay", "checkpoint_blocks"),
+    "algorithm": ("beta", "epsilon", "epsilon_high", "loss_type", "label_smoothing", "multi_objective_aggregation"),
+    "samples": ("sample_clips", "sample_every", "sample_steps"),
+    "keeping": ("save_steps", "save_total_limit", "logging_steps"),
+}
+"""Library settings by what they are about, in the order of the form; those of our own that stand nowhere here come
+into "algorithm". What is not listed either speaks of tokens, of hubs or of what Dailies sets itself."""
+FRONT = (
+    "max_steps",
+    "learning_rate",
+    "num_frames",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "num_generations",
+    "beta",
+    "lora_rank",
+)
+UNREAD = {"VideoGRPOConfig": ("loss_type",), "VideoNFTConfig": ("loss_type", "epsilon", "epsilon_high")}
+"""Fields of GROUPS that a class has, and its trainer never looks at."""
+CHOICES: dict[tuple[str, str], tuple[str, ...]] = {("VideoDPOConfig", "loss_type"): ("sigmoid", "ipo", "hinge", "sft")}
+UNITS: dict[str, tuple[str, ...]] = {
+    "px": ("width", "height"),
+    "fps": ("fps",),
+    "frames": ("num_frames",),
+    "steps": ("num_steps", "sample_steps", "student_steps", "window"),
+    "updates": (
+        "max_steps",
+        "warmup_steps",
+        "save_steps",
+        "logging_steps",
+        "sample_every",
+        "steps_per_rollout",
+        "old_decay_flat",
+    ),
+    "clips": (
+        "per_device_train_batch_size",
+        "num_generations",
+        "rollout_batch",
+        "generation_batch_size",
+        "sample_clips",
+        "rollout_clips",
+    ),
+    "batches": ("gradient_accumulation_steps",),
+    "epochs": ("num_train_epochs",),
+    "iterations": ("window_every",),
+    "checkpoints": ("save_total_limit",),
+}
+PAIRED = {("VideoDPOConfig", "per_device_train_batch_size"): "pairs"}
+OWN = trainer_settings.__name__
+
+
+def described(config_class: Any) -> list[Setting]:
+    """The settings of one config class, in the form's order."""
+    fields = {field.name: field for field in dataclasses.fields(config_class) if field.init}
+    hints = typing.get_type_hints(config_class)
+    return [_setting(config_class, fields[name], hints[name], group) for name, group in _listed(config_class, fields)]
+
+
+def _listed(config_class: Any, fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    listed = {name for names in GROUPS.values() for name in names}
+    ours = [name for name in fields if name not in listed and _is_ours(config_class, name)]
+    shown = fields.keys() - set(UNREAD.get(config_class.__name__, ()))
+    for group, names in GROUPS.items():
+        found = [*names, *(ours if group == "algorithm" else [])]
+        yield from ((name, group) for name in found if name in shown)
+
+
+def _is_ours(config_class: Any, name: str) -> bool:
+    """Whether no library has a field of this name."""
+    return all(cls.__module__ == OWN for cls in config_class.__mro__ if name in inspect.get_annotations(cls))
+
+
+def _setting(config_class: Any, field: Any, hint: Any, group: str) -> Setting:
+    kind, choices, optional = _kind(hint)
+    if own := CHOICES.get((config_class.__name__, field.name)):
+        kind, choices = "choice", own
+    default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
+    if isinstance(default, list) and len(default) == 1:
+        default = default[0]  # one loss is a list of one
+    return Setting(
+        name=field.name,
+        group=group,
+        kind=kind,
+        choices=choices,
+        optional=optional,
+        default=default.value if isinstance(default, enum.Enum) else default,
+        default_of=_said_by(config_class, field.name),
+        help=" ".join(_help(config_class, field).split()),
+        unit=_unit(config_class, field.name),
+        front=field.name in FRONT,
+        range=RANGES.get(field.name) if kind in ("int", "float") else None,
+    )
+
+
+def _unit(config_class: Any, name: str) -> str:
+    known = (unit for unit, names in UNITS.items() if name in names)
+    return PAIRED.get((config_class.__name__, name)) or next(known, "")
+
+
+def _help(config_class: Any, field: Any) -> str:
+    """The field's help, or that of the library's field which ours replaces with another default."""
+    for cls in config_class.__mro__:
+        found = cls.__dict__.get("__dataclass_fields__", {}).get(field.name)
+        if found is not None and found.metadata.get("help"):
+            return str(found.metadata["help"])
+    return ""
+
+
+def _said_by(config_class: Any, name: str) -> str:
+    """Whose default it is: the first class that writes the field down."""
+    owner = next(cls for cls in config_class.__mro__ if name in inspect.get_annotations(cls))
+    package = owner.__module__.partition(".")[0]
+    return {"engine": "Dailies", "trl": "TRL"}.get(package, package)
+
+
+def _kind(hint: Any) -> tuple[Kind, tuple[str, ...], bool]:
+    """How a value of this type is typed in, what may be chosen, and whether it may be left empty (None)."""
+    if typing.get_origin(hint) is Literal:
+        return "choice", tuple(str(one) for one in typing.get_args(hint)), False
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        parts = [one for one in typing.get_args(hint) if one is not type(None)]
+        listed: list[Any] = [one for one in parts if isinstance(one, enum.EnumType)]
+        kind, choices, _ = _kind((listed or [one for one in parts if one is str] or parts)[0])
+        return kind, choices, type(None) in typing.get_args(hint)
+    if isinstance(hint, enum.EnumType):
+        members: list[Any] = list(hint)
+        return "choice", tuple(str(one.value) for one in members), False
+    kinds: dict[Any, Kind] = {bool: "bool", int: "int", float: "float"}
+    return kinds.get(hint, "text"), (), False
+
+
+def row_of(setting: Setting) -> dict[str, Any]:
+    """A setting as `settings.json` keeps it."""
+    limits = {"range": setting.range.model_dump(exclude_defaults=True)} if setting.range else {}
+    return {**setting.model_dump(mode="json", exclude={"range"}), **limits}
+
+
+def main() -> None:
+    table = {key: [row_of(one) for one in described(import_path(path))] for key, (_, path) in ALGORITHMS.items()}
+    FILE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

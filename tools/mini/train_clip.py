@@ -1,0 +1,257 @@
+"""Train the embedded CLIP of the rewards: `python -m tools.mini.train_clip`. It resumes where it was stopped.
+
+An open_clip model (its ResNet at 64 px, its text transformer over the world's words) learns which sentence belongs to
+which frame. A batch is 24 scenes with four frames each; the sentences are each scene's own and three of scenes that
+look different by one attribute (colour, shape, background, one more or less, colours exchanged), so that it cannot get
+by with the general impression. A frame does not move: motion words are there and mean nothing to it. Two further
+outputs, thrown away afterwards, are asked for colour and shape in each 8x8 px cell: with the contrast alone, 600 steps
+told every colour and background, but the shape, of up to six, in two clips of five.
+
+Written: an open_clip folder (`open_clip_config.json`, weights in half precision, tokenizer) and `training.json` with
+the seed and what was measured on scenes that no training saw.
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerFast
+
+from engine.mini import world
+from tools.mini import stills
+from tools.mini.fitting import Spent, fit
+from tools.mini.text import SPECIAL, vocabulary
+
+log = logging.getLogger(__name__)
+
+CONTEXT = 32  # the world's longest sentence has 26 words and commas
+MEAN, STD = (0.55, 0.55, 0.55), (0.28, 0.28, 0.28)
+SCENES, OTHERS = 24, 3  # a batch: scenes, and sentences of scenes that look a little different
+RATE, TOLD_WEIGHT = 2e-3, 1.0
+MAX_SCALE = 100.0  # as in CLIP, arXiv:2103.00020, sec. 2.5
+CHOICES = 16
+WEIGHTS = "open_clip_model.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """N pictures `float32[N,3,64,64]` and M sentences `int64[M,32]`.
+
+    `right` bool[N,M]: the picture's own sentence; `same` bool[N,M]: other sentences that are as true, and left out.
+    `marks` int64[N,8,8,2]: colour and shape in each cell, 0 for none.
+    """
+
+    pictures: Tensor
+    tokens: Tensor
+    right: Tensor
+    same: Tensor
+    marks: Tensor
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """Whole words, lower case, "</s>" at the end; a word of another world becomes <unk>."""
+    words = {word: i for i, word in enumerate(dict.fromkeys([*vocabulary(), "nothing"]))}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", words["</s>"])])
+    pad, end, unknown = SPECIAL
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=pad, eos_token=end, unk_token=unknown, model_max_length=CONTEXT
+    )
+
+
+def make_config(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """What `open_clip_config.json` says: the two towers and how pictures are prepared."""
+    text = {
+        "context_length": CONTEXT,
+        "vocab_size": len(tokenizer),
+        "hf_tokenizer_name": "tokenizer",  # beside the configuration, as open_clip's "local-dir:" has it
+        "width": 96,
+        "heads": 4,
+        "layers": 2,
+        "pool_type": "eos",
+        "eos_id": tokenizer.eos_token_id,
+        "pad_id": tokenizer.pad_token_id,
+    }
+    vision = {"image_size": world.SIZE_PX, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64}
+    preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
+    return {"model_cfg": {"embed_dim": 128, "vision_cfg": vision, "text_cfg": text}, "preprocess_cfg": preprocess}
+
+
+def make_model(config: dict[str, Any]) -> nn.Module:
+    """The network of `make_config`, with random weights."""
+    model: nn.Module = open_clip.CLIP(**config["model_cfg"])
+    return model
+
+
+class Pupil(nn.Module):
+    """CLIP and, while it learns, what reads colour and shape off the middle of its picture network."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.model = make_model(config)
+        width = 8 * config["model_cfg"]["vision_cfg"]["width"]  # of the second layer, whose grid is 8x8
+        self.colours = nn.Conv2d(width, len(world.COLOURS) + 1, 1)
+        self.shapes = nn.Conv2d(width, len(world.SHAPES), 1)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Of the contrast, both ways, and of the cells."""
+        cells: list[Tensor] = []
+        model: Any = self.model
+        hook = model.visual.layer2.register_forward_hook(lambda _m, _i, out: cells.append(out))
+        with torch.autocast("cpu", torch.bfloat16):
+            images = model.encode_image(batch.pictures)
+        hook.remove()
+        told = stills.reading_loss(self.colours(cells[0].float()), self.shapes(cells[0].float()), batch.marks)
+        logits = scaled_cosines(model, images.float(), model.encode_text(batch.tokens))
+        return contrast(logits, batch.right, batch.same) + TOLD_WEIGHT * told
+
+
+def contrast(logits: Tensor, right: Tensor, same: Tensor) -> Tensor:
+    """Cross-entropy of picture among sentences and of own sentence among pictures, `logits` float[N,M]."""
+    logits = logits.masked_fill(same, -1e4)
+    per_picture = F.cross_entropy(logits, right.float().argmax(dim=1))
+    own = right.any(dim=0)
+    shares = right[:, own].float() / right[:, own].sum(dim=0)
+    per_sentence = -(shares * logits[:, own].log_softmax(dim=0)).sum(dim=0).mean()
+    return (per_picture + per_sentence) / 2
+
+
+def scaled_cosines(model: Any, images: Tensor, texts: Tensor) -> Tensor:
+    """`float[N,M]`: cosines of `float[N,D]` and `float[M,D]` times the learned scale."""
+    scale = model.logit_scale.exp().clamp(max=MAX_SCALE)
+    cosines: Tensor = F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
+    return scale * cosines
+
+
+def make_batch(bank: stills.Bank, tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator) -> Batch:
+    """24 scenes with four frames each, 24 own sentences and up to 72 of others."""
+    rows = rng.choice(len(bank.scenes), SCENES, replace=False)
+    own = [bank.scenes[row] for row in rows]
+    others = [other for scene in own for other in stills.swapped(scene, rng, OTHERS)]
+    scenes, shown = own + others, np.repeat(np.arange(SCENES), stills.PER_SCENE)
+    looks = [stills.look_of(scene) for scene in scenes]
+    alike = torch.tensor([[a == b for b in looks] for a in looks[:SCENES]])[shown]
+    right = torch.zeros_like(alike)
+    right[torch.arange(len(shown)), torch.from_numpy(shown)] = True
+    frames = stills.disturb(np.concatenate([bank.frames[row] for row in rows]), rng)
+    return Batch(
+        pictures=normalised(torch.from_numpy(frames)).contiguous(memory_format=torch.channels_last),  # faster on a CPU
+        tokens=tokenize(tokenizer, [say(scene, rng) for scene in scenes]),
+        right=right,
+        same=alike & ~right,
+        marks=torch.from_numpy(np.concatenate([bank.marks[row] for row in rows])),
+    )
+
+
+def say(scene: world.Scene, rng: np.random.Generator) -> str:
+    """The prompt of a scene or, one time in three, only what it looks like."""
+    return stills.caption(scene, rng) if rng.random() < 1 / 3 else world.prompt(scene, rng)
+
+
+def tokenize(tokenizer: PreTrainedTokenizerFast, sentences: Sequence[str]) -> Tensor:
+    """`int64[M,32]`."""
+    batch = tokenizer(list(sentences), padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="pt")
+    ids: Tensor = batch.input_ids
+    return ids
+
+
+def normalised(pictures: Tensor) -> Tensor:
+    """`float32[N,3,H,W]` from 0..1 to what the network takes."""
+    return (pictures - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+
+
+def train(work: Path, num_steps: int, num_scenes: int, seed: int) -> tuple[nn.Module, Spent]:
+    """The network after `num_steps`, and what it took; goes on where an earlier run was stopped."""
+    torch.manual_seed(seed)
+    tokenizer = make_tokenizer()
+    pupil = Pupil(make_config(tokenizer)).to(memory_format=torch.channels_last)
+    bank = stills.read_bank(work / f"stills-{num_scenes}.npy", num_scenes)
+    spent = fit(
+        work / "clip.pt", pupil, lambda rng: pupil.loss(make_batch(bank, tokenizer, rng)), num_steps, RATE, [seed]
+    )
+    return pupil.model, spent
+
+
+def export(model: nn.Module, out: Path) -> None:
+    """Write the folder that `open_clip.create_model_and_transforms("local-dir:...")` loads."""
+    tokenizer = make_tokenizer()
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "open_clip_config.json").write_text(json.dumps(make_config(tokenizer), indent=1) + "\n", encoding="utf8")
+    halves = {
+        name: value.half().contiguous() if value.is_floating_point() else value
+        for name, value in model.state_dict().items()
+    }
+    save_file(halves, out / WEIGHTS)
+    tokenizer.save_pretrained(out)
+
+
+@torch.no_grad()
+def choose(model: Any, tokenizer: PreTrainedTokenizerFast, frames: np.ndarray, sentences: Sequence[str]) -> int:
+    """Which sentence the clip `uint8[T,64,64,3]` has the highest mean cosine with."""
+    pictures = torch.from_numpy(frames.transpose(0, 3, 1, 2)).float() / 255
+    images = model.encode_image(normalised(pictures))
+    logits = scaled_cosines(model, images, model.encode_text(tokenize(tokenizer, sentences)))
+    return int(logits.mean(dim=0).argmax())
+
+
+def measure(model: nn.Module, num_clips: int, seed: int) -> dict[str, float]:
+    """Share of held-out clips whose prompt is told from 15 that differ by one attribute, in all and by attribute."""
+    tokenizer, rng = make_tokenizer(), np.random.default_rng([seed, 22])
+    scenes, moments = stills.draw_scenes(num_clips, seed, held_out=True)
+    asked: dict[str, list[bool]] = {}
+    for scene, moment in zip(scenes, moments, strict=True):
+        frames = world.render(scene, stills.NUM_FRAMES)
+        seen = stills.as_seen(scene, stills.NUM_FRAMES)[moment[0]]
+        assert seen is not None
+        for name, wrong in _distractors(seen, rng).items():
+            right = choose(model, tokenizer, frames[moment], [world.prompt(s) for s in (seen, *wrong)]) == 0
+            asked.setdefault(name, []).append(right)
+    return {name: round(float(np.mean(told)), 4) for name, told in asked.items()}
+
+
+def _distractors(scene: world.Scene, rng: np.random.Generator) -> dict[str, list[world.Scene]]:
+    """15 scenes that differ from `scene` by any one attribute, and those that differ by each."""
+    by_change = {
+        change.__name__: [
+            other for _ in range(5) if stills.look_of(other := change(scene, rng)) != stills.look_of(scene)
+        ]
+        for change in stills.CHANGES
+    }
+    return {"any_of_16": stills.swapped(scene, rng, CHOICES - 1)} | {k: v for k, v in by_change.items() if v}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("work/reward_nets"), help="checkpoint and drawn frames")
+    parser.add_argument("--out", type=Path, default=Path("assets/reward_nets/clip"))
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--scenes", type=int, default=8000)
+    parser.add_argument("--clips", type=int, default=500, help="held-out clips to measure on")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(level="INFO", format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    model, spent = train(chosen.work, chosen.steps, chosen.scenes, chosen.seed)
+    export(model, chosen.out)
+    figures = measure(model, chosen.clips, chosen.seed)
+    record = {"seed": chosen.seed, "steps": chosen.steps} | spent.to_dict() | {"held_out_clips": chosen.clips}
+    record |= {"right_prompt": figures}
+    (chosen.out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
+    log.info("%s", json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Calibration of the rewards and training of the `seam` reward's classifier."""

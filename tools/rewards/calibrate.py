@@ -1,0 +1,225 @@
+"""Makes `assets/calibration/calibration.json`: what bad and good clips measure, frozen for everybody.
+
+    python -m tools.rewards.calibrate [--only REWARD] [--check]
+
+Scores the reference clips, whole and damaged on purpose, with a calibration that only takes notes. For each measurement
+`bad` is the median of the clips damaged in the ways that its recipe names, `good` what the best whole clips reach.
+The version rises when an anchor moves. `--only` measures the anchors of some rewards and keeps the others; `--check`
+writes nothing and fails when the file would change. Whatever was measured alone is what the whole command measures.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from rewards import load_reward
+from rewards.calibration import PATH, Anchors, Calibration, CalibrationFile, CalibrationSet
+from rewards.clip import Clip
+from rewards.errors import RewardError, RewardUnavailable
+from rewards.features import ClipFeatures
+from rewards.matrix.perturbations import PERTURBATIONS
+from rewards.matrix.reference_clips import FOLDER, read_manifest, read_reference
+from tools.rewards.seams import MAKERS
+
+DOMAINS = ("real", "mini")
+TOLERANCE = 0.02  # of the distance between the anchors: less is the machine's rounding
+log = logging.getLogger(__name__)
+
+Notes = dict[str, list[float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a measurement gets its anchors: from which damage, and how many of the whole clips deserve full marks.
+
+    `no_marks` of the damaged clips deserve none. `staying`: only from clips that keep their subject in the picture.
+    `backends` compute it, on the reference clips of `domains`; where they are missing the old anchors stay.
+    """
+
+    damage: tuple[str, ...]
+    full_marks: float = 0.1
+    no_marks: float = 0.5
+    higher_is_better: bool = False
+    staying: bool = False
+    backends: tuple[tuple[str, str], ...] = ()
+    domains: tuple[str, ...] = DOMAINS
+
+
+def _of_prompt(backend: tuple[str, str], domain: str, full_marks: float = 0.5) -> Recipe:
+    """What compares with the prompt deserves nothing with that of another clip."""
+    return Recipe(
+        damage=("wrong_prompt",), full_marks=full_marks, higher_is_better=True, backends=(backend,), domains=(domain,)
+    )
+
+
+def _of_subject(backend: tuple[str, str], *domains: str) -> Recipe:
+    """A clip that goes on with another subject deserves nothing, half of those that keep theirs full marks."""
+    return Recipe(
+        damage=("other_subject",), full_marks=0.5, higher_is_better=True, backends=(backend,), domains=domains
+    )
+
+
+GUARD = 0.9  # a side term that only spots damage: nine of ten whole clips pay nothing
+WHOLE = ("whole", "whole, with a seam")
+SEAMS = tuple(f"seam:{maker}" for maker in MAKERS)
+CRITIC = (("seam", "critic"),)
+RECIPES = {
+    "flow_smoothness": Recipe(damage=("jitter", "shuffle")),
+    "flow_smoothness.roughness": Recipe(damage=("wobble",), full_marks=GUARD),
+    "structure_constancy": Recipe(damage=("wobble", "shuffle"), higher_is_better=True),
+    "seam.z": Recipe(damage=SEAMS, full_marks=0.25),
+    "seam.critic": Recipe(damage=SEAMS, full_marks=0.25, backends=CRITIC),
+    "seam.unknown.z": Recipe(damage=("cut",), full_marks=0.5),
+    "seam.unknown.critic": Recipe(damage=("cut",), full_marks=0.5, backends=CRITIC),
+    "t_lpips.alex": Recipe(damage=("wobble",), no_marks=0.1, backends=(("lpips", "alex"),), domains=("real",)),
+    "t_lpips.mini": Recipe(damage=("wobble",), no_marks=0.1, backends=(("lpips", "mini"),)),
+    "identity_lock.histogram": _of_subject(("identity", "facenet"), *DOMAINS),  # clips without a face
+    "identity_lock.mini": _of_subject(("identity", "mini"), "mini"),
+    "aesthetic.technical": Recipe(damage=("blur", "noise"), higher_is_better=True),
+    "framing": Recipe(damage=("to_the_edge", "jitter"), no_marks=0.1, higher_is_better=True, staying=True),
+    "novelty_after_k.histogram": Recipe(damage=("repeat", "ping_pong"), full_marks=0.25, higher_is_better=True),
+    "novelty_after_k.histogram.excess": Recipe(damage=("cut", "pure_noise"), full_marks=GUARD),
+    "novelty_after_k.incoherence": Recipe(damage=("cut", "pure_noise"), full_marks=GUARD),
+    "clip_vid.mini": _of_prompt(("clip", "mini"), "mini", full_marks=0.1),
+    "clip_vid.ViT-B-32": _of_prompt(("clip", "ViT-B-32"), "real"),
+    "clip_vid.ViT-L-14": _of_prompt(("clip", "ViT-L-14"), "real"),
+    "caption_consistency.mini": _of_prompt(("captions", "mini"), "mini", full_marks=0.1),
+    "caption_consistency.blip": _of_prompt(("captions", "blip"), "real"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteTaker(Calibration):
+    """A calibration that maps everything to one half and remembers the raw values."""
+
+    name: str = "notes"
+    anchors: dict[str, Anchors] = field(default_factory=dict)
+    notes: Notes = field(default_factory=lambda: defaultdict(list))
+
+    def map(self, measurement: str, raw: float | np.ndarray) -> float | np.ndarray:  # type: ignore[override]
+        if isinstance(raw, np.ndarray):
+            return np.full(raw.shape, 0.5)
+        self.notes[measurement].append(raw)
+        return 0.5
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", metavar="REWARD", action="append", help="measure the anchors of this reward alone")
+    parser.add_argument("--check", action="store_true", help="write nothing, fail when an anchor would move")
+    options = parser.parse_args()
+    found = {domain: measure(domain, options.only) for domain in DOMAINS}
+    old = CalibrationFile.model_validate_json(PATH.read_bytes()) if PATH.is_file() else None
+    sets = {domain: merged(old.sets.get(domain) if old else None, one) for domain, one in found.items()}
+    if old and not moved(old.sets, sets):
+        log.info("The anchors of version %d stand.", old.version)
+        return
+    if options.check:
+        sys.exit("The anchors have moved: run `python -m tools.rewards.calibrate` and say why in the commit.")
+    new = CalibrationFile(version=old.version + 1 if old else 1, command="python -m tools.rewards.calibrate", sets=sets)
+    PATH.write_text(json.dumps(new.model_dump(), indent=1) + "\n", encoding="utf8")
+    log.info("Wrote version %d.", new.version)
+
+
+def measure(domain: str, only: Collection[str] | None = None, *, folder: Path = FOLDER) -> CalibrationSet:
+    """Anchors of every recipe whose weights are here (or of the rewards in `only`) from the clips of one domain.
+
+    Raises RewardError for an unknown reward in `only`, and when good is not above bad.
+    """
+    recipes = _chosen(domain, only)
+    clips, manifest = read_reference(domain, folder), read_manifest(domain, folder)
+    names = list(clips)
+    taken: dict[tuple[str, str], Notes] = {}
+    for name, following in zip(names, names[1:] + names[:1], strict=True):
+        for damage, clip in variants(clips[name], clips[following], recipes):
+            taken[name, damage] = _take_notes(clip, damage, recipes)
+        log.info("%s: measured %s", domain, name)
+    anchors = {}
+    for key, recipe in recipes.items():
+        used = [name for name in names if manifest[name].subject == "stays" or not recipe.staying]
+        whole = [value for name in used for damage in WHOLE for value in taken.get((name, damage), {}).get(key, [])]
+        bad = [value for name in used for damage in recipe.damage for value in taken[name, damage].get(key, [])]
+        if whole and bad:
+            anchors[key] = _anchors(key, recipe, np.array(whole), np.array(bad))
+        else:
+            log.warning("%s: %s could not be measured: its weights are not on this machine", domain, key)
+    return CalibrationSet(clips=tuple(names), anchors=anchors)
+
+
+def merged(old: CalibrationSet | None, new: CalibrationSet) -> CalibrationSet:
+    """The new anchors, and the old ones of what was not measured this time."""
+    return CalibrationSet(clips=new.clips, anchors={**(old.anchors if old else {}), **new.anchors})
+
+
+def variants(clip: Clip, other: Clip, recipes: Mapping[str, Recipe]) -> Iterator[tuple[str, Clip]]:
+    """The clip whole (also with a seam said to be in its middle) and damaged in every way that a recipe names."""
+    middle = clip.num_frames // 2
+    rng = np.random.default_rng(0)
+    yield WHOLE[0], clip
+    yield WHOLE[1], replace(clip, seams=(middle,))
+    wanted = {damage for recipe in recipes.values() for damage in recipe.damage}
+    for damage in sorted({damage for recipe in RECIPES.values() for damage in recipe.damage}):
+        if damage in SEAMS:
+            frames = MAKERS[damage.removeprefix("seam:")](clip.frames, middle, rng)  # also unwanted: the same dice
+            broken = replace(clip, frames=np.ascontiguousarray(frames), seams=(middle,))
+        else:
+            broken = PERTURBATIONS[damage].damage(clip, other)
+        if damage in wanted:
+            yield damage, broken
+
+
+def moved(old: dict[str, CalibrationSet], new: dict[str, CalibrationSet]) -> bool:
+    """Whether an anchor or a clip came or went, or an anchor moved by more than rounding."""
+    if {d: (s.clips, s.anchors.keys()) for d, s in old.items()} != {
+        d: (s.clips, s.anchors.keys()) for d, s in new.items()
+    }:
+        return True
+    pairs = [(old[d].anchors[key], anchors) for d, found in new.items() for key, anchors in found.anchors.items()]
+    return any(max(abs(a.bad - b.bad), abs(a.good - b.good)) > TOLERANCE * abs(a.good - a.bad) for a, b in pairs)
+
+
+def _chosen(domain: str, only: Collection[str] | None) -> dict[str, Recipe]:
+    for reward in only or ():
+        load_reward(reward)
+    in_domain = {key: recipe for key, recipe in RECIPES.items() if domain in recipe.domains}
+    return {key: recipe for key, recipe in in_domain.items() if only is None or key.split(".")[0] in only}
+
+
+def _take_notes(clip: Clip, damage: str, recipes: Mapping[str, Recipe]) -> Notes:
+    """Score the clip with the rewards that have a recipe for this damage, once for each set of back ends."""
+    taker = NoteTaker()
+    features = ClipFeatures(clip, calibration=taker)
+    wanted = {(recipe.backends, key.split(".")[0]) for key, recipe in recipes.items() if _uses(recipe, damage)}
+    for backends in sorted({backends for backends, _ in wanted}):
+        features = features.recast(backends=dict(backends))
+        for reward in sorted(reward for others, reward in wanted if others == backends):
+            try:
+                load_reward(reward).score(features)
+            except RewardUnavailable as error:
+                log.info("%s", error)
+    return taker.notes
+
+
+def _uses(recipe: Recipe, damage: str) -> bool:
+    return damage in (WHOLE[0], *recipe.damage) or (damage == WHOLE[1] and bool({*recipe.damage} & {*SEAMS}))
+
+
+def _anchors(key: str, recipe: Recipe, whole: np.ndarray, damaged: np.ndarray) -> Anchors:
+    up = recipe.higher_is_better
+    good = float(np.quantile(whole, 1 - recipe.full_marks if up else recipe.full_marks))
+    bad = float(np.quantile(damaged, recipe.no_marks if up else 1 - recipe.no_marks))
+    if (good > bad) != up:
+        raise RewardError(f"The measurement {key!r} does not tell whole clips ({good:.3g}) from damaged ({bad:.3g}).")
+    return Anchors(bad=round(bad, 5), good=round(good, 5))
+
+
+if __name__ == "__main__":
+    main()
