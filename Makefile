@@ -78,8 +78,8 @@ fix: install-dev ## format, and mend what the linter can mend
 
 docs: install ## write README's tables, docs/config.md, and what the page knows of the trainers' settings, again from the code
 	@OMP_NUM_THREADS=1 $(python) -m tools.docs.trainer_settings
-	@$(python) tests/architecture/readme_tables.py
-	@$(python) tests/architecture/config_docs.py
+	@$(python) -m tools.docs.readme_tables
+	@$(python) -m tools.docs.config_docs
 
 bench: install-dev ## measure the speed bars; JSON lines
 	@$(python) tests/benchmarks/run.py
@@ -102,7 +102,7 @@ install-dev: $(installed_dev)
 
 clean: ## remove .venv and every cache; workspaces stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis htmlcov .coverage *.egg-info
-	find app engine rewards tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find app engine rewards tools examples tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \

@@ -180,7 +180,8 @@ def build_server(
 def _head() -> str:
     """The scripts that all components share."""
     page, plots = ((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "plots.js"))
-    given = f"Object.assign(window.dailies, {json.dumps({'plotWords': general.PLOT_WORDS, 'copyWords': general.COPY_WORDS})});"
+    words = {"plotWords": general.PLOT_WORDS, "copyWords": general.COPY_WORDS}
+    given = f"Object.assign(window.dailies, {json.dumps(words)});"
     placed = (
         f"if (!{json.dumps(PATHS)}.includes(location.pathname)) document.body.textContent = {json.dumps(WRONG_PATH)};"
     )

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rewards.errors import RewardError
+from rewards.package_data import ASSETS
 
 if TYPE_CHECKING:
     from rewards.mix import Mix
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 REVISION = 2
 """Rises when a reward or a gate measures something else with the same anchors; it is part of a report's calibration."""
 
-PATH = Path(__file__).parents[1] / "assets" / "calibration" / "calibration.json"
+PATH = ASSETS / "calibration" / "calibration.json"
 
 
 class Anchors(BaseModel):
@@ -93,7 +94,8 @@ class Calibration:
         anchors = self.anchors.get(measurement) or PUBLISHED.get(measurement)
         if anchors is None:
             raise RewardError(
-                f"The calibration {self.name} has no anchors for {measurement!r}: run `python -m tools.rewards.calibrate`."
+                f"The calibration {self.name} has no anchors for {measurement!r}: "
+                "run `python -m tools.rewards.calibrate`."
             )
         mapped = np.clip((np.asarray(raw, np.float64) - anchors.bad) / (anchors.good - anchors.bad), 0, 1)
         return mapped if isinstance(raw, np.ndarray) else float(mapped)

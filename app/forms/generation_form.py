@@ -14,11 +14,12 @@ from app.forms import mode_fields
 from app.forms.mode_fields import MODE_FIELDS, ModeFields, build_modes, read_mode, shown_mode
 from app.text import general, modes
 from engine.config.model_availability import why_unavailable
-from engine.config.presets import check_request, load_preset, preset_keys, read_request
+from engine.config.presets import load_preset, preset_keys
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, DailiesError
 from engine.families.registry import family_spec
 from engine.generation.prompt_length import unread_notes
+from engine.generation.validation import check_request, read_request
 from engine.request import SEED_LIMIT, GenerationRequest
 from engine.runs.adapters import list_adapters
 from engine.workspace import Workspace

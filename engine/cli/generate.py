@@ -147,8 +147,8 @@ def demo(options: argparse.Namespace) -> None:
 
 def read_requests(options: argparse.Namespace) -> "list[GenerationRequest]":
     """The takes that the options ask for. Raises ConfigError for the first thing that will not do."""
-    from engine.config.presets import check_request, read_request
     from engine.errors import ConfigError
+    from engine.generation.validation import check_request, read_request
     from engine.runs.adapters import list_adapters
     from engine.workspace import Workspace
 

@@ -1,6 +1,6 @@
 """The trainers' settings as data: what they are called, what they take, and what they say of themselves.
 
-Read from `settings.json`, which `python -m tools.docs.trainer_settings` writes from the config classes. Imports no
+Read from `form_settings.json`, which `python -m tools.docs.trainer_settings` writes from the config classes. Imports no
 torch.
 """
 
@@ -17,7 +17,7 @@ from engine.config.setting_ranges import Range
 from engine.errors import ConfigError, SettingsError
 from engine.suggestions import did_you_mean
 
-FILE = Path(__file__).with_name("settings.json")
+FILE = Path(__file__).with_name("form_settings.json")
 Kind = Literal["int", "float", "bool", "choice", "text"]
 Value = str | bool | int | float | list[str] | list[float] | None
 

@@ -1,11 +1,15 @@
 """How much memory making clips needs on its device, from the size of the model's networks. Imports no torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine.config.presets import load_preset
 from engine.config.schema import ModelPreset
+from engine.errors import ConfigError
 from engine.estimation.memory import GIB, Load, decode, forward_activations, weights
 from engine.families.registry import family_spec
 from engine.generation.clip_plan import ANY_LENGTH, keyframe_plan, longest_piece, window_plan
+from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -70,3 +74,24 @@ def highest_guidance(request: GenerationRequest) -> float:
 def passes_a_step(model: ModelPreset, guidance: float) -> int:
     """Rows that one clip takes in the network: two where guidance compares it with another prompt."""
     return 2 if guidance > 1 and not family_spec(model.family).embedded_guidance else 1
+
+
+def describe_memory(family: ModelFamily, batch: Sequence[GenerationRequest]) -> str | None:
+    """Compare the estimate for a batch of equal shape with the device's memory; None for a model of unknown size."""
+    from engine.hardware.device import device_facts
+
+    first = batch[0]
+    try:
+        model = load_preset("models", first.model)
+    except ConfigError:
+        return None
+    need = clip_need(model, first, len(batch))
+    if not need:
+        return None
+    half = family.spec.nearest_frames(first.num_frames // 2)
+    smaller = clip_need(model, first, 1, num_frames=half) or need
+    has = device_facts(str(family.network.device)).memory_gib
+    return (
+        f"need about {need.peak:.1f} GiB (networks {need.weights:.1f}, a pass {need.passes:.1f}, decoding "
+        f"{need.decoding:.1f}) and the device has {has:.0f}; one clip of {half} frames needs about {smaller.peak:.1f}"
+    )

@@ -19,9 +19,10 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from engine.errors import JobError, Lost
 from engine.execution.attempt import last_line
 from engine.execution.batch_folder import Pair, SpreadFolder
-from engine.execution.process_runner import POLL_S, ROOT, Condition, Handle, Runner, open_runner, under_way, watched
+from engine.execution.process_runner import POLL_S, Condition, Handle, Runner, open_runner, under_way, watched
 from engine.execution.resources import Resources
 from engine.files.locks import try_lock
+from engine.package_data import IMPORT_ROOT
 
 Function = Callable[[Any], Any]
 ItemT = TypeVar("ItemT")
@@ -131,7 +132,7 @@ class Spread:
         handle = runner.submit(
             [sys.executable, "-m", "engine.execution.batch_main", str(self._files.folder)],
             env=self._environment,
-            cwd=ROOT,
+            cwd=IMPORT_ROOT,
             resources=self._resources.model_copy(update=alone),
             run_dir=self._files.folder,
         )

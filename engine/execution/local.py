@@ -5,9 +5,10 @@ import threading
 
 from engine.errors import JobError
 from engine.execution.attempt import Attempt
-from engine.execution.process_runner import ROOT, Condition, FolderRunner, Handle, attendant, keep
+from engine.execution.process_runner import Condition, FolderRunner, Handle, attendant, keep
 from engine.execution.resources import LOCAL, Resources
 from engine.execution.supervisor import TELLS
+from engine.package_data import IMPORT_ROOT
 from engine.process_identity import ProcessIdentity
 
 
@@ -27,7 +28,7 @@ class LocalRunner(FolderRunner):
             with attempt.log.open("ab") as log:
                 process = subprocess.Popen(
                     [*attendant(attempt), TELLS],
-                    cwd=ROOT,
+                    cwd=IMPORT_ROOT,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -17,7 +17,6 @@ from typing import Any, Literal, Protocol, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-import engine
 from engine.errors import ConfigError, JobError
 from engine.execution.attempt import Attempt, Work, keep_process, kept_process, read_log
 from engine.execution.die_with_parent import tethered
@@ -25,7 +24,6 @@ from engine.execution.resources import LOCAL, RUNNERS, Resources, RunnerKey
 from engine.execution.supervisor import GRACE_S
 from engine.process_identity import ProcessIdentity
 
-ROOT = Path(engine.__file__).parents[1]
 PYTHON_MODULE = (sys.executable, "-m")
 MARGIN_S = 30.0  # for a cluster to notice
 POLL_S = 0.5
@@ -235,7 +233,7 @@ def placed(resources: Resources) -> Resources:
 
 
 def attendant(attempt: Attempt) -> list[str]:
-    """What looks after an attempt, as a command to be run in `ROOT`."""
+    """What looks after an attempt, as a command to be run in `IMPORT_ROOT`."""
     return [*PYTHON_MODULE, "engine.execution.supervisor", str(attempt.place)]
 
 

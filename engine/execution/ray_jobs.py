@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 from engine.errors import ConfigError, JobError
 from engine.execution.attempt import Attempt
-from engine.execution.process_runner import ROOT, Condition, FolderRunner, Handle, attendant, keep
+from engine.execution.process_runner import Condition, FolderRunner, Handle, attendant, keep
 from engine.execution.resources import Resources, RunnerKey
 from engine.execution.supervisor import GRACE_S
 from engine.hardware.environment import ROCR_VISIBLE, VISIBLE
+from engine.package_data import IMPORT_ROOT
 
 ADDRESS = "DAILIES_RAY_ADDRESS"
 OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray's client prefers them to what it is told
@@ -58,7 +59,7 @@ class RayRunner(FolderRunner):
         handle = Handle(runner=self.key, folder=attempt.folder, id=attempt.id, address=self.address, foreign=name)
         self._demand(handle, lambda client: client.get_version())
         keep(handle)
-        command = f"cd {shlex.quote(str(ROOT))} && exec {shlex.join(attendant(attempt))}"
+        command = f"cd {shlex.quote(str(IMPORT_ROOT))} && exec {shlex.join(attendant(attempt))}"
         patient = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(int(GRACE_S))}}  # when the cluster stops a job itself
         self._send(
             handle,

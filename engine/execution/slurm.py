@@ -14,8 +14,9 @@ from typing import Any
 
 from engine.errors import ConfigError, JobError
 from engine.execution.attempt import Attempt
-from engine.execution.process_runner import ROOT, Condition, FolderRunner, Handle, attendant, keep
+from engine.execution.process_runner import Condition, FolderRunner, Handle, attendant, keep
 from engine.execution.resources import Resources, RunnerKey
+from engine.package_data import IMPORT_ROOT
 from engine.process_identity import ProcessIdentity
 
 OPTIONS = "DAILIES_SLURM"
@@ -37,7 +38,7 @@ class SlurmRunner(FolderRunner):
     def launch(self, attempt: Attempt, resources: Resources) -> Handle:
         executor = self._executor(attempt.place / "submitit", resources)
         try:
-            job = executor.submit(subprocess.call, attendant(attempt), cwd=str(ROOT))
+            job = executor.submit(subprocess.call, attendant(attempt), cwd=str(IMPORT_ROOT))
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             raise JobError(f"Slurm refused the job of {attempt.folder}: {error}") from error
         here = self._cluster == "local"

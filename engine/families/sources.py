@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.package_data import shipped_path
+
 if TYPE_CHECKING:
     from engine.config.schema import ModelPreset
 
-ROOT = Path(__file__).parents[2]
 COMMIT = re.compile(r"[0-9a-f]{40}")
 DEFAULT_REVISION = "main"
 
@@ -55,9 +56,9 @@ def is_path(source: str) -> bool:
 
 
 def local_path(source: str) -> Path | None:
-    """The file or folder of a source, relative to the repository or to the present folder; None when there is none."""
-    paths = (ROOT / source, Path(os.path.expanduser(source)))
-    return next((path for path in paths if path.exists()), None)
+    """Return the file or folder of a source, shipped or relative to the current folder; None when there is none."""
+    paths = (shipped_path(source), Path(os.path.expanduser(source)))
+    return next((path for path in paths if path is not None and path.exists()), None)
 
 
 def cached_revisions(preset: "ModelPreset") -> dict[str, str]:

@@ -52,11 +52,13 @@ class Tools:
 
     `pictures` turns a picture's SHA-256 into `uint8[H,W,3]`; it raises a DailiesError for one that is not there. With
     `only_keyframes` the keyframe mode ends when its keyframes are there, so that somebody may look at them first.
+    `describe_memory` estimates the memory that a batch needs, for the message about a full device; None: unknown.
     """
 
     prompts: PromptCache | None = None
     pictures: "Callable[[str], np.ndarray] | None" = None
     only_keyframes: bool = False
+    describe_memory: "Callable[[ModelFamily, Sequence[GenerationRequest]], str | None] | None" = None
 
 
 class Tally:

@@ -30,17 +30,18 @@ def generate(family: ModelFamily, requests: Sequence[GenerationRequest], tools: 
     Stop iterating to cancel: nothing runs between two events. Raises ConfigError for a plan that cannot be followed or
     an adapter that is not active, FamilyError for what the model cannot do, or when the device is full.
     """
+    tools = tools or Tools()
     for request in requests:
         _check(family, request)
     batches = _batches(requests)
     tally = Tally(of=sum(MODES[batch[0].mode].steps(family, batch[0]) for batch in batches))
     for batch in batches:
         try:
-            yield from MODES[batch[0].mode].make(family, batch, tools or Tools(), tally)
+            yield from MODES[batch[0].mode].make(family, batch, tools, tally)
         except (RuntimeError, MemoryError) as error:
             if not is_memory_full(error):
                 raise
-            raise FamilyError(_too_large(family, batch)) from error
+            raise FamilyError(_memory_full(family, batch, tools)) from error
 
 
 @torch.no_grad()
@@ -99,35 +100,16 @@ def _cut(group: list[GenerationRequest]) -> list[list[GenerationRequest]]:
     return [group[start : start + size] for start in range(0, len(group), size)]
 
 
-def _too_large(family: ModelFamily, batch: Sequence[GenerationRequest]) -> str:
-    """What was asked, what that is foretold to need beside what there is, and what to lower."""
+def _memory_full(family: ModelFamily, batch: Sequence[GenerationRequest], tools: Tools) -> str:
     first = batch[0]
     asked = f"{len(batch)} clips of {first.num_frames} frames at {first.width}x{first.height}"
+    needed = tools.describe_memory(family, batch) if tools.describe_memory else None
     return (
-        f"The device's memory is full: {asked} {_foretold(family, batch)}. Lower the frames or the size, ask for fewer "
-        "takes, use mode 'windows', or free the device."
+        f"The device's memory is full: {asked} {needed or _beside_network(family)}. Lower the frames or the size, ask "
+        "for fewer takes, use mode 'windows', or free the device."
     )
 
 
-def _foretold(family: ModelFamily, batch: Sequence[GenerationRequest]) -> str:
-    """With an estimate where the model's preset says the size of its networks."""
-    from engine.config.presets import load_preset
-    from engine.estimation.clip_estimate import clip_need
-    from engine.hardware.device import device_facts
-
-    first = batch[0]
-    try:
-        model = load_preset("models", first.model)
-    except ConfigError:
-        model = None
-    need = model and clip_need(model, first, len(batch))
-    if not model or not need:
-        gib = sum(tensor.nbytes for tensor in family.network.parameters()) / 2**30
-        return f"do not fit beside the network's {gib:.1f} GiB"
-    half = family.spec.nearest_frames(first.num_frames // 2)
-    smaller = clip_need(model, first, 1, num_frames=half) or need
-    has = device_facts(str(family.network.device)).memory_gib
-    return (
-        f"need about {need.peak:.1f} GiB (networks {need.weights:.1f}, a pass {need.passes:.1f}, decoding "
-        f"{need.decoding:.1f}) and the device has {has:.0f}; one clip of {half} frames needs about {smaller.peak:.1f}"
-    )
+def _beside_network(family: ModelFamily) -> str:
+    gib = sum(tensor.nbytes for tensor in family.network.parameters()) / 2**30
+    return f"do not fit beside the network's {gib:.1f} GiB"

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel, ValidationError
 
 from engine.config.model_availability import check_available
-from engine.config.presets import check_request, load_model_preset, load_preset
+from engine.config.presets import load_model_preset, load_preset
 from engine.errors import ConfigError, JobError
 from engine.execution.process_runner import placed
 from engine.execution.resources import Resources
+from engine.generation.validation import check_request
 from engine.jobs.maintenance_configs import InspectConfig, SamplesConfig, WeightsConfig, check_weights
 from engine.jobs.spec import (
     TRAIN,

@@ -10,13 +10,13 @@ from typing import BinaryIO
 
 import psutil
 
-import engine
 from engine.errors import JobError
 from engine.files.locks import try_lock
 from engine.hardware.environment import laid_over, process_environment
 from engine.hardware.job_environment import changes_to
 from engine.jobs.queue import JobQueue
 from engine.jobs.worker_state import WorkerState, worker_state, write_state
+from engine.package_data import IMPORT_ROOT
 from engine.workspace import Workspace
 
 __all__ = [
@@ -98,7 +98,7 @@ def _start(workspace: Workspace, lock: int, options: list[str], environment: Map
     with _open_log(workspace.worker_log) as log:
         process = subprocess.Popen(
             [*command, *options],
-            cwd=Path(engine.__file__).parents[1],
+            cwd=IMPORT_ROOT,
             env=variables,
             stdin=subprocess.DEVNULL,
             stdout=log,

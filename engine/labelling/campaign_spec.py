@@ -9,8 +9,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from engine.config.presets import read_request
 from engine.errors import ConfigError
+from engine.generation.validation import read_request
 from engine.request import SEED_LIMIT, GenerationRequest
 from engine.seeds import seed_for
 from engine.storage.library import ClipRecord

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, exists, func, select, update
 
-from engine.config.presets import check_request
 from engine.errors import ConfigError, DailiesError, StoreError
+from engine.generation.validation import check_request
 from engine.labelling.assignment import (
     Asking,
     Assignment,

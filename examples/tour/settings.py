@@ -1,12 +1,12 @@
-"""How large a tour is (`presets/tour.toml`): the whole story on one model, prompts to ranking. Imports no torch."""
+"""Settings of the tour, read from `tour.toml`. Imports no torch."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.config.presets import overlay, spread_prompts
 from engine.errors import ConfigError
-from engine.families.sources import ROOT
 from engine.files.text_files import toml_table
 from engine.suggestions import did_you_mean, explain
 
@@ -115,7 +115,7 @@ class TourSize(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
-    """The table's name in `presets/tour.toml`; a table is laid over the one called "full"."""
+    """The table's name in `examples/tour/tour.toml`; a table is laid over the one called "full"."""
     model: str
     """A key of `presets/models`."""
     mix: str
@@ -154,8 +154,8 @@ class TourSize(BaseModel):
 
 
 def load_tour(name: str) -> TourSize:
-    """The table of that name in `presets/tour.toml`, laid over "full". Raises ConfigError."""
-    path = ROOT / "presets" / TOUR_FILE
+    """The table of that name in `examples/tour/tour.toml`, laid over "full". Raises ConfigError."""
+    path = Path(__file__).with_name(TOUR_FILE)
     tables = toml_table(path)
     if name not in tables:
         raise ConfigError(f"There is no tour '{name}' in {TOUR_FILE}. {did_you_mean(name, tables)}")

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.config.curriculum_preset import CurriculumPreset, Stage
-from engine.config.presets import load_curriculum, load_preset, load_train_preset, overlay, read_request
+from engine.config.presets import load_curriculum, load_preset, load_train_preset, overlay
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
 from engine.families.registry import family_spec
 from engine.generation.clip_plan import at_least
+from engine.generation.validation import read_request
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.train import publish
 from engine.jobs.kinds import KINDS, kind_of
@@ -275,7 +276,7 @@ def with_settings(
     if len(wanted.steps) != len(preset.stages):
         raise ConfigError(
             f"The tour has steps for {len(wanted.steps)} stages, but the curriculum '{preset.key}' has "
-            f"{len(preset.stages)}: say `steps` for each of them in presets/tour.toml."
+            f"{len(preset.stages)}: say `steps` for each of them in examples/tour/tour.toml."
         )
     changes = overlay(wanted.changes, {"settings": settings or {}})
     return tuple(

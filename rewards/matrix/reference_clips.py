@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from rewards.clip import Clip
 from rewards.errors import RewardError
+from rewards.package_data import ASSETS
 
-FOLDER = Path(__file__).parents[1] / "assets" / "calibration" / "clips"
+FOLDER = ASSETS / "calibration" / "clips"
 
 
 class Entry(BaseModel):

@@ -13,8 +13,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rewards.errors import RewardError
+from rewards.package_data import ASSETS
 
-PATH = Path(__file__).parents[1] / "assets" / "reward_nets" / "distractors.toml"
+PATH = ASSETS / "reward_nets" / "distractors.toml"
 MAX_SWAPPED = 24
 REMEMBERED_PROMPTS = 256  # a longest prompt of 10,000 characters keeps about 0.3 MB
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from rewards.errors import RewardUnavailable
+from rewards.package_data import ASSETS
 
-PATH = Path(__file__).parents[1] / "assets" / "seam_critic" / "seam_critic.npz"
+PATH = ASSETS / "seam_critic" / "seam_critic.npz"
 REACH = 4  # steps on each side that the critic sees
 
 
@@ -30,7 +31,8 @@ def open_critic(path: Path = PATH) -> Critic:
     """Raises RewardUnavailable when the file is not there."""
     if not path.is_file():
         raise RewardUnavailable(
-            f"The seam critic is not at {path.parent.name}/{path.name}: run `python -m tools.rewards.train_seam_critic`."
+            f"The seam critic is not at {path.parent.name}/{path.name}: "
+            "run `python -m tools.rewards.train_seam_critic`."
         )
     with np.load(path) as stored:
         return Critic(**{name: stored[name] for name in ("w1", "b1", "w2", "b2")})

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rewards.errors import RewardError, RewardUnavailable
+from rewards.package_data import ASSETS
 
-ASSETS = Path(__file__).parents[1] / "assets"
 REACH_S = 1.5  # a host that has not answered by then counts as not reachable
 READ_S = 30.0  # a download that has brought nothing for so long has failed
 CHUNK_BYTES = 1 << 20

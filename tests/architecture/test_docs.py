@@ -25,13 +25,13 @@ def docs(root: Path, readme: str) -> str:
 @pytest.fixture(scope="session")
 def tables(root: Path) -> SimpleNamespace:
     """The script that makes README's tables."""
-    return SimpleNamespace(**runpy.run_path(str(root / "tests/architecture/readme_tables.py")))
+    return SimpleNamespace(**runpy.run_path(str(root / "tools/docs/readme_tables.py")))
 
 
 @pytest.fixture(scope="session")
 def config_docs(root: Path) -> SimpleNamespace:
     """The script that makes docs/config.md."""
-    return SimpleNamespace(**runpy.run_path(str(root / "tests/architecture/config_docs.py")))
+    return SimpleNamespace(**runpy.run_path(str(root / "tools/docs/config_docs.py")))
 
 
 def missing(names: list[str], text: str) -> list[str]:
@@ -42,7 +42,7 @@ def missing(names: list[str], text: str) -> list[str]:
 def broken_links(text: str, root: Path) -> list[str]:
     """Files that a markdown text links to, or names in code letters with a slash, and that are not there."""
     linked = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text)
-    named = re.findall(r"`((?:app|engine|rewards|presets|tests|assets)/[\w./-]+\.\w+)`", text)
+    named = re.findall(r"`((?:app|engine|rewards|presets|tests|assets|tools|examples)/[\w./-]+\.\w+)`", text)
     return sorted({name for name in linked + named if not (root / name).exists()})
 
 

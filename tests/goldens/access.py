@@ -27,7 +27,7 @@ from engine.video.writer import write_lossless  # noqa: E402
 from engine.workspace import Workspace  # noqa: E402
 
 # The toy models of the families and the weights and tokenizer that fill them belong to the tests.
-SETTINGS = ROOT / "engine" / "config" / "settings.json"
+SETTINGS = ROOT / "engine" / "config" / "form_settings.json"
 TOYS = "engine/families/toys/__init__.py"
 TOY_PARTS = "engine/conftest.py"
 

@@ -36,7 +36,7 @@ ROOTS: dict[type[BaseModel], str] = {
     TrainPreset: "Recipes: `presets/train/*.toml`",
     Mix: "Reward mixes: `presets/rewards/*.toml`",
     CurriculumPreset: "Curricula: `presets/curricula/*.toml`",
-    TourSize: "The tour: `presets/tour.toml`",
+    TourSize: "The tour: `examples/tour/tour.toml`",
 }
 PARTS: dict[type[BaseModel], str] = {
     NetworkShape: "`network` of a model",
@@ -155,7 +155,7 @@ def meaning(config_class: Any, one: Setting) -> str:
 
 
 def taken(one: Setting) -> str:
-    kind = one.kind
+    kind: str = one.kind
     if one.kind == "choice":
         few = len(one.choices) <= FEW
         kind = " or ".join(f"`{choice}`" for choice in one.choices) if few else f"one of {len(one.choices)} names"

@@ -1,7 +1,7 @@
 """What the page knows of the trainers' settings, written down for it: `python -m tools.docs.trainer_settings`.
 
 The page imports no torch, and the config classes need it: so names, types, defaults and help of every setting that
-means something for video are kept in `engine/config/settings.json`, and a test compares that file with the classes.
+means something for video are kept in `engine/config/form_settings.json`. A test compares that file with the classes.
 """
 
 import dataclasses
@@ -173,7 +173,7 @@ def _kind(hint: Any) -> tuple[Kind, tuple[str, ...], bool]:
 
 
 def row_of(setting: Setting) -> dict[str, Any]:
-    """A setting as `settings.json` keeps it."""
+    """A setting as `form_settings.json` keeps it."""
     limits = {"range": setting.range.model_dump(exclude_defaults=True)} if setting.range else {}
     return {**setting.model_dump(mode="json", exclude={"range"}), **limits}
 

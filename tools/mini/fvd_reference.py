@@ -19,11 +19,12 @@ import numpy as np
 
 from engine.mini import world
 from rewards.metrics.fvd_lite import open_network_of, stretches
+from rewards.package_data import ASSETS
 from rewards.vision.reference_distance import Reference, fit_reference, save_reference
 
 log = logging.getLogger(__name__)
 
-FOLDER = Path(__file__).parents[2] / "assets" / "reward_nets"
+FOLDER = ASSETS / "reward_nets"
 ENDINGS = {".mp4", ".avi", ".mkv", ".webm", ".mov", ".gif"}
 RANK = 32
 PIECE_FRAMES, LEAST_FRAMES = 64, 16

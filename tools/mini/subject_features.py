@@ -22,10 +22,11 @@ from torch.nn import functional as F
 
 from engine.mini import world
 from rewards.networks.mini_subject import SIDE_PX, WIDTH, MiniSubject
+from rewards.package_data import ASSETS
 
 log = logging.getLogger(__name__)
 
-FOLDER = Path(__file__).parents[2] / "assets" / "reward_nets"
+FOLDER = ASSETS / "reward_nets"
 DRAWN, HELD_OUT = 4000, 600
 BATCH, PEAK_RATE, COSINE_SCALE = 64, 3e-3, 16.0
 LATEST_FRAME = 40

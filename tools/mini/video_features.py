@@ -23,11 +23,12 @@ from torch.nn import functional as F
 
 from engine.mini import world
 from rewards.networks.mini_video import CONTENT_WIDTH, CROP_FRAMES, TRUNK, MiniVideo
+from rewards.package_data import ASSETS
 from tools.mini.damage import DAMAGES, damage
 
 log = logging.getLogger(__name__)
 
-FOLDER = Path(__file__).parents[2] / "assets" / "reward_nets"
+FOLDER = ASSETS / "reward_nets"
 BATCH = 16
 LONGEST_START = 24  # a stretch begins within the first 24 frames
 DAMAGED_SHARE = 0.5

@@ -21,11 +21,12 @@ from app.text import general as text
 from app.text import training
 from app.views.jobs import line
 from engine.config.form_settings import Setting, settings_of
-from engine.config.presets import change_preset, load_preset, prompt_sets, save_train_preset, why_untrainable
+from engine.config.presets import change_preset, load_preset, prompt_sets, save_train_preset
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, DailiesError
 from engine.estimation.run_estimate import Forecast, forecast
 from engine.execution.resources import Resources, read_resources
+from engine.generation.validation import why_untrainable
 from engine.hardware.telemetry.monitor import Telemetry
 from engine.jobs.spec import JobSpec
 from engine.labelling.campaigns import Campaigns

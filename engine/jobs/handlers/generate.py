@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from engine.errors import StoreError
+from engine.estimation.clip_estimate import describe_memory
 from engine.families.lora import use_adapter
 from engine.generation.prompt_length import unread_notes
 from engine.jobs.context import JobContext
@@ -85,8 +86,12 @@ def tools_of(workspace: Workspace, *, only_keyframes: bool = False) -> "Tools":
     from engine.families.prompt_cache import PromptCache
     from engine.generation.pipeline import Tools
 
-    pictures = partial(load_picture, workspace)
-    return Tools(prompts=PromptCache(workspace.prompts), pictures=pictures, only_keyframes=only_keyframes)
+    return Tools(
+        prompts=PromptCache(workspace.prompts),
+        pictures=partial(load_picture, workspace),
+        only_keyframes=only_keyframes,
+        describe_memory=describe_memory,
+    )
 
 
 def _weights(request: GenerationRequest) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import time
 import psutil
 
 from engine.errors import JobError
-from engine.execution.process_runner import ROOT, Handle, Runner, open_runner, under_way
+from engine.execution.process_runner import Handle, Runner, open_runner, under_way
 from engine.execution.resources import LOCAL, Resources
 from engine.hardware.environment import process_changes
 from engine.jobs.context import JobContext
@@ -18,6 +18,7 @@ from engine.jobs.heartbeat_age import is_silent
 from engine.jobs.orphans import process_of
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import ACTIVE, Job
+from engine.package_data import IMPORT_ROOT
 from engine.process_identity import ProcessIdentity
 from engine.runs.run import Run
 
@@ -45,7 +46,7 @@ def begin(run: Run, context: JobContext) -> tuple[Runner, Handle]:
     runner = open_runner(resources.runner, resources.address)
     changes = {**process_changes(run.workspace), **context.visible}
     return runner, runner.submit(
-        command(run, resources), env=changes, cwd=ROOT, resources=resources, run_dir=run.folder
+        command(run, resources), env=changes, cwd=IMPORT_ROOT, resources=resources, run_dir=run.folder
     )
 
 

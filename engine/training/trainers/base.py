@@ -23,12 +23,13 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
-from engine.config.presets import load_preset, why_untrainable
+from engine.config.presets import load_preset
 from engine.errors import ConfigError, TrainingError
 from engine.families.lora import load_adapter, save_adapter, write_adapter
 from engine.families.registry import open_model
 from engine.files.atomic import publish_folder
 from engine.files.manifests import write_manifest
+from engine.generation.validation import why_untrainable
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.runs.checkpoint_series import CHECKPOINT, step_of

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from engine.config.presets import check_request, dump, load_preset, overlay, preset_keys, read_request, why_untrainable
+from engine.config.presets import dump, load_preset, overlay, preset_keys
 from engine.config.schema import REQUEST_FIELDS, ModelPreset
 from engine.errors import ConfigError
 from engine.families.registry import family_spec
 from engine.generation.clip_plan import is_made_in_stretches
+from engine.generation.validation import check_request, read_request, why_untrainable
 from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan, WindowPlan
 
 MODEL = """

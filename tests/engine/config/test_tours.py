@@ -1,4 +1,4 @@
-"""`presets/tour.toml`: both sizes are whole, and what is wrong is said in a sentence."""
+"""`examples/tour/tour.toml`: both sizes are whole, and what is wrong is said in a sentence."""
 
 from pathlib import Path
 

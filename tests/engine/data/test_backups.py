@@ -147,7 +147,7 @@ def test_the_last_copies_of_one_reason_are_not_rotated_by_another(workspace):
 KILLED = """
 import os, sys, time
 from pathlib import Path
-from engine.data import backups
+from engine.storage import backups
 from engine.workspace import Workspace
 real = backups.problem_of
 def slow(path):

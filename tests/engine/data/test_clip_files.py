@@ -122,7 +122,7 @@ def test_sweeping_takes_what_the_dead_left_and_nothing_else(workspace):
 def test_a_writer_killed_in_the_middle_leaves_no_clip(workspace):
     """Killed between the first file and the rename: the folder under its final name never appears."""
     program = (
-        "import sys, numpy as np; from rewards.clip import Clip; from engine.data import clip_files\n"
+        "import sys, numpy as np; from rewards.clip import Clip; from engine.storage import clip_files\n"
         "from engine.workspace import Workspace\n"
         "frames = np.zeros((9, 32, 32, 3), np.uint8)\n"
         "def hold(event, args):\n"

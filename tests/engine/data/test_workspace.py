@@ -46,6 +46,9 @@ def test_a_workspace_that_is_a_file_is_refused_in_one_sentence(tmp_path):
 
 def test_the_data_and_job_layers_leave_torch_alone():
     """The page imports them, and has to stay light."""
-    modules = "engine.storage.library, engine.storage.video_import, engine.runs.purge, engine.jobs.worker_control, engine.jobs.handlers.generate"
+    modules = (
+        "engine.storage.library, engine.storage.video_import, engine.runs.purge, engine.jobs.worker_control, "
+        "engine.jobs.handlers.generate"
+    )
     check = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], env=os.environ, check=False).returncode == 0

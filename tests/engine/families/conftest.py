@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from engine.config.presets import load_model_preset, why_untrainable
+from engine.config.presets import load_model_preset
 from engine.families.registry import family_class
+from engine.generation.validation import why_untrainable
 from engine.model_spec import FamilyOptions
 
 

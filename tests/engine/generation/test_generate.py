@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from engine.errors import ConfigError, FamilyError
-from engine.generation.pipeline import BATCH_CLIPS, Generated, Progress, generate
+from engine.estimation.clip_estimate import describe_memory
+from engine.generation.pipeline import BATCH_CLIPS, Generated, Progress, Tools, generate
 from engine.request import GenerationRequest, KeyframePlan
 from rewards.clip import Clip
 
@@ -144,13 +145,14 @@ def test_a_full_device_is_said_with_what_to_lower(tiny_family: Any, fill: Callab
         with pytest.raises(
             FamilyError, match=r"memory is full: 1 clips of 17 frames at 512x256 need about .* GiB"
         ) as it:
-            list(generate(tiny_family, [another(num_frames=17, width=512, height=256)]))
+            tools = Tools(describe_memory=describe_memory)
+            list(generate(tiny_family, [another(num_frames=17, width=512, height=256)], tools))
         assert re.search(
             r"\(networks 0\.0, a pass .* and the device has \d+; one clip of 9 frames needs", str(it.value)
         )
         assert "Lower the frames or the size, ask for fewer takes, use mode 'windows'" in str(it.value)
         with pytest.raises(FamilyError, match=r"1 clips of 9 frames at 32x32 do not fit beside the network's 0.0 GiB"):
-            list(generate(tiny_family, [another(model="of-nobody")]))
+            list(generate(tiny_family, [another(model="of-nobody")], tools))
     finally:
         hook.remove()
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config.presets import check_request
 from engine.errors import ConfigError
 from engine.families.registry import family_spec
 from engine.generation.clip_plan import blended_windows, check_plan, continued_windows, keyframe_places
+from engine.generation.validation import check_request
 from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan, WindowPlan
 
 PICTURE = "0" * 64

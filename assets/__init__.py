@@ -1,0 +1,1 @@
+"""Assets, installed as package data: the `mini` model, reward networks, calibration and reference clips."""

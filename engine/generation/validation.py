@@ -1,0 +1,119 @@
+"""Requests read from a form or a file, and checked against what their model can make. Imports no torch."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from engine.config.presets import load_model_preset
+from engine.config.schema import ModelPreset
+from engine.errors import ConfigError
+from engine.families.registry import family_spec
+from engine.generation.clip_plan import (
+    ANY_LENGTH,
+    at_least,
+    check_plan,
+    is_made_in_stretches,
+    longest_piece,
+    window_plan,
+)
+from engine.request import GenerationRequest, WindowPlan
+from engine.suggestions import did_you_mean, explain
+
+
+def why_untrainable(preset: ModelPreset) -> str | None:
+    """Why runs cannot train the model, in a sentence; None where they can."""
+    if preset.distilled:
+        return f"'{preset.key}' is a distilled model, made for a few steps: train the model it came from."
+    if is_made_in_stretches(family_spec(preset.family)):
+        return f"'{preset.key}' makes only what lies between given pictures, and a run gives none: train another model."
+    return None
+
+
+def read_request(fields: Mapping[str, Any]) -> GenerationRequest:
+    """A request from a form or a file, with its model's defaults for what is not said.
+
+    Raises ConfigError in one sentence: an unknown field, an empty or endless prompt, a value out of range.
+    """
+    preset = load_model_preset(str(fields.get("model", GenerationRequest.model_fields["model"].default)))
+    try:
+        return GenerationRequest(**{**preset.defaults(), **fields, **_plan_of(preset, fields)})
+    except ValidationError as error:
+        raise ConfigError(explain(error, "The request", GenerationRequest.model_fields)) from error
+
+
+def _plan_of(preset: ModelPreset, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan of the request's mode, with what suits the model where it says nothing.
+
+    A clip without guidance, as distilled models and students make it, has keyframes and in-betweens without any; a
+    window is no longer than what the model makes in one piece.
+    """
+    mode = str(fields.get("mode"))
+    plan = fields.get(mode) or {}
+    if mode not in ("keyframes", "windows") or not isinstance(plan, Mapping):
+        return {}
+    if mode == "windows":
+        fits = family_spec(preset.family).nearest_frames(WindowPlan().length) <= preset.max_frames
+        return {} if fits else {mode: {"length": preset.max_frames, **plan}}
+    guidance = fields.get("guidance", preset.guidance)
+    if isinstance(guidance, int | float) and guidance <= 1:
+        return {mode: {"keyframe_guidance": guidance, "inbetween_guidance": guidance, **plan}}
+    return {mode: {"keyframe_guidance": preset.keyframe_guidance, **plan}}
+
+
+def check_request(request: GenerationRequest, adapters: Collection[str] = ()) -> None:
+    """Refuse what the model cannot do, before anything is loaded; `adapters` are the names of the trained ones.
+
+    Raises ConfigError: unknown model or adapter, a blank prompt, frames or sizes that the family cannot do.
+    """
+    preset = load_model_preset(request.model)
+    if not request.prompt.strip():
+        raise ConfigError("The prompt is empty: say what the clip should show.")
+    _check_frames(request, preset)
+    _check_size(request, preset)
+    if request.adapter is not None and request.adapter not in adapters:
+        hint = did_you_mean(request.adapter, adapters) or "None has been trained yet: leave the adapter empty."
+        raise ConfigError(f"Unknown adapter '{request.adapter}' for model '{request.model}'. {hint}")
+
+
+def _check_frames(request: GenerationRequest, preset: ModelPreset) -> None:
+    spec = family_spec(preset.family)
+    check_plan(request, spec)
+    if request.mode in ANY_LENGTH:
+        return _check_window(request, preset)
+    wanted = request.num_frames
+    if not spec.allows_frames(wanted):
+        nearest = spec.nearest_frames(min(wanted, preset.max_frames))
+        rule = f"{spec.frame_stride}k+{spec.frame_offset}"
+        raise ConfigError(
+            f"{preset.title} makes clips of {rule} frames, but got num_frames = {wanted}: the nearest is {nearest}."
+        )
+    longest = longest_piece(request, spec)
+    if longest > preset.max_frames:
+        how = "give a keyframe in between" if is_made_in_stretches(spec) else "use mode 'windows'"
+        raise ConfigError(
+            f"{preset.title} makes at most {preset.max_frames} frames in one piece, but got num_frames = {longest}: "
+            f"ask for {preset.max_frames} or fewer, or {how}."
+        )
+
+
+def _check_window(request: GenerationRequest, preset: ModelPreset) -> None:
+    """A window is a clip in one piece; when the whole clip is shorter, it is the window."""
+    spec = family_spec(preset.family)
+    length = min(spec.nearest_frames(window_plan(request).length), at_least(spec, request.num_frames))
+    if length > preset.max_frames:
+        raise ConfigError(
+            f"{preset.title} makes at most {preset.max_frames} frames in one piece, but a window would have {length}: "
+            f"use windows of {preset.max_frames} or fewer."
+        )
+
+
+def _check_size(request: GenerationRequest, preset: ModelPreset) -> None:
+    multiple = preset.size_multiple or family_spec(preset.family).size_multiple
+    for name in ("width", "height"):
+        got = getattr(request, name)
+        if got % multiple:
+            nearest = max(multiple, round(got / multiple) * multiple)
+            raise ConfigError(
+                f"{preset.title} needs a {name} that is a multiple of {multiple} px, but got {got}: try {nearest}."
+            )
