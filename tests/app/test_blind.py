@@ -15,7 +15,7 @@ from app.api.votes import voting_routes
 from app.context import Desk
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaign, Campaigns
-from tests.app.voting_calls import ask, cast, shown, undo
+from tests.app.api.voting_calls import ask, cast, shown, undo
 
 MakeClip = Callable[..., Any]
 

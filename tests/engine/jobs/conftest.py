@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,19 +29,6 @@ def kinds(monkeypatch: pytest.MonkeyPatch) -> Kinds:
 @pytest.fixture
 def queue(store: Store, kinds: Kinds) -> JobQueue:
     return JobQueue(store, kinds)
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], object], str], None]:
-    """`until(condition, what)` waits for a condition and fails by name when it does not come."""
-
-    def wait(condition: Callable[[], object], what: str, timeout_s: float = 90) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, f"waited {timeout_s} s in vain for {what}"
-            time.sleep(0.02)
-
-    return wait
 
 
 @pytest.fixture

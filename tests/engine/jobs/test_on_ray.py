@@ -25,8 +25,7 @@ from engine.runs.adapters import find_adapter
 from engine.runs.run import Run
 from engine.storage.library import Store
 from engine.video.writer import write_lossless
-
-from .ray_cluster import Cluster, needs_ray
+from tests.engine.execution.ray_cluster import Cluster, needs_ray
 
 pytestmark = needs_ray
 Until = Callable[..., None]

@@ -22,7 +22,7 @@ from app.views import campaigns as view
 from engine.errors import ConfigError
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaign, Campaigns
-from tests.app.voting_calls import ask, cast, shown, undo
+from tests.app.api.voting_calls import ask, cast, shown, undo
 
 MakeClip = Callable[..., Any]
 HOSTILE = "<img src=x onerror=alert(1)> ../../etc/passwd"

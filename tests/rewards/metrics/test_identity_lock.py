@@ -18,8 +18,7 @@ from rewards.metrics.identity_lock import cut_out, follow, main_faces, to_identi
 from rewards.networks.cache import close_networks, loads
 from rewards.networks.faces import TEMPLATE_PX, Face, FaceNetwork, aligned, overlap
 from rewards.suite import RewardSuite
-
-from .conftest import render_clip
+from tests.rewards.conftest import render_clip
 
 ANCHORS = Calibration(
     name="test",

@@ -14,8 +14,7 @@ from rewards.metrics import t_lpips
 from rewards.networks.cache import close_networks, loads
 from rewards.networks.perceptual import LpipsAlex, open_perceptual, unit_distance
 from rewards.time_series import over_time
-
-from .conftest import real_clip, render_clip
+from tests.rewards.conftest import real_clip, render_clip
 
 ANCHORS = Calibration(
     name="test",

@@ -13,7 +13,7 @@ from rewards.matrix.reasons import EXPLAINED
 from rewards.matrix.rows import ALL_ROWS, HACKS, ROWS
 from rewards.matrix.table import INTRODUCTION, describe, to_data, to_markdown
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MIXES = {key: read_mix(ROOT / "presets" / "rewards" / f"{key}.toml") for key in ("seed", "motion", "long", "mini")}
 QUICK_CLIPS = {"real": ("carphone", "bunny"), "mini": ("mini_2", "mini_4")}
 QUICK_FRAMES = {"real": 49, "mini": 65}

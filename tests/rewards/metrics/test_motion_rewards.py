@@ -8,8 +8,7 @@ import pytest
 from rewards import Clip, Mix, RewardReport
 from rewards.matrix import perturbations
 from rewards.suite import RewardSuite
-
-from .conftest import real_clip, render_clip
+from tests.rewards.conftest import real_clip, render_clip
 
 KEYS = ("flow_smoothness", "structure_constancy", "loop_break")
 SOURCES = ("meadow", "white", "circle", "carphone_pristine.mp4", "vtest.avi")

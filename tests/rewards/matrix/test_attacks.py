@@ -18,8 +18,7 @@ from rewards.matrix.rows import ATTACKS
 from rewards.mix import RewardReport
 from rewards.suite import RewardSuite
 from rewards.vision.flow import DisFlow
-
-from .conftest import real_clip, render_clip
+from tests.rewards.conftest import real_clip, render_clip
 
 TEST_CLIPS = ("test/backpack.mp4", "test/arm_wrestling.mp4", "test/paragliding.mp4")
 MIXES = ("motion", "online")

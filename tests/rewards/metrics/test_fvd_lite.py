@@ -18,8 +18,7 @@ from rewards.networks.cache import close_networks, load_into, loads
 from rewards.networks.i3d import I3D, Mixed, pad_same, pool
 from rewards.vision.frechet import frechet_between, frechet_distance
 from rewards.vision.reference_distance import fit_reference, fit_shape, ledoit_wolf, read_reference_file, save_reference
-
-from .conftest import VIDEOS, render_clip
+from tests.rewards.conftest import VIDEOS, render_clip
 
 RNG_SEED = 0
 

@@ -22,9 +22,8 @@ from rewards.metrics.caption_consistency import captioned_frames
 from rewards.networks import cache
 from rewards.networks.captions import Captioner, Similarity, caption_choice, open_captioner
 from rewards.suite import RewardSuite
+from tests.rewards.conftest import render_clip
 from tools.mini.train_captioner import make_config, make_processor, make_tokenizer
-
-from .conftest import render_clip
 
 ANCHORS = Calibration(name="test", anchors={"caption_consistency.mini": Anchors(bad=0.1, good=0.9)})
 CLIP = render_clip("right", num_frames=33)

@@ -20,7 +20,7 @@ from engine.training.evaluation.intervals import (
     tail_of,
 )
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "calibration"))
+sys.path.append(str(Path(__file__).resolve().parents[3] / "calibration"))
 import alarm_rates
 
 PROMPTS = tuple(f"prompt {number // 2}" for number in range(16))

@@ -12,9 +12,8 @@ from rewards.features import ClipFeatures
 from rewards.networks.laion_aesthetic import apply_head, rate, read_head
 from rewards.networks.open_clip_model import OpenClip
 from rewards.suite import RewardSuite
-
-from .conftest import render_clip
-from .tiny_clip import CONFIG, write_tiny_clip
+from tests.rewards.conftest import render_clip
+from tests.rewards.tiny_clip import CONFIG, write_tiny_clip
 
 CLIP = render_clip("right", num_frames=33)
 EIGHTHS = np.arange(0, 33, 8)

@@ -20,9 +20,8 @@ from rewards.metrics.clip_vid_distractors import _exchanged, _find, _replace, di
 from rewards.networks import cache
 from rewards.networks.open_clip_model import OpenClip, clip_choice, open_clip_net, sampled_frames
 from rewards.suite import RewardSuite
-
-from .conftest import render_clip
-from .tiny_clip import CONFIG, write_tiny_clip
+from tests.rewards.conftest import render_clip
+from tests.rewards.tiny_clip import CONFIG, write_tiny_clip
 
 ANCHORS = Calibration(name="test", anchors={"clip_vid.mini": Anchors(bad=-2.0, good=2.0)})
 CLIP = render_clip("right", num_frames=33)

@@ -5,10 +5,9 @@ import pytest
 
 from rewards import Clip, RewardError
 from rewards.matrix import perturbations
+from tests.rewards.conftest import render_clip
 from tools.rewards.procedural import draw_clip
 from tools.rewards.seams import MAKERS, blend
-
-from .conftest import render_clip
 
 FRAMES = render_clip(num_frames=49).frames
 OTHER = render_clip("left", num_frames=49, background="night").frames

@@ -29,7 +29,7 @@ from app.views.training import samples
 from engine.families.lora import WEIGHTS_FILE
 from engine.files.locks import try_lock
 from engine.runs.run import Run
-from tests.app.page_scene import Scene, event
+from tests.app.middleware.page_scene import Scene, event
 from tests.snapshots import snapshot
 
 # What only reads. Events by the handler's name, server functions by component and function.

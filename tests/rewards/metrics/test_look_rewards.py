@@ -14,9 +14,8 @@ from rewards.metrics.novelty_after_k import distances_to_memory
 from rewards.networks.frame_embedding import HistogramEmbedder, open_embedder
 from rewards.networks.seam_critic import PATH as CRITIC
 from rewards.vision.subject import find_subjects
+from tests.rewards.conftest import render_clip
 from tools.rewards.seams import MAKERS, blend
-
-from .conftest import render_clip
 
 KEYS = ("seam", "aesthetic", "framing", "novelty_after_k")
 DRIFTING = {"background": "meadow", "pan": -1.0, "size": "small", "x": 20.0, "y": 20.0}

@@ -13,7 +13,7 @@ from engine.labelling.stats.bradley_terry import Meetings, Strengths, covariance
 from engine.labelling.stats.ranking import contests, meet, rank
 from engine.labelling.stats.ranking_bootstrap import PairCounts, deviations
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "calibration"))
+sys.path.append(str(Path(__file__).resolve().parents[3] / "calibration"))
 import ranking_coverage
 
 FLAT = Strengths(theta=np.zeros(4), opponent=0.0, tau=0.0)

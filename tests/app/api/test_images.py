@@ -15,7 +15,7 @@ import pytest
 from app.__main__ import main
 from app.auth.users import Users
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 STARTED = re.compile(r"Dailies is at http://[^:]+:(\d+)")
 PASSWORD = re.compile(r"Log in as (\S+) with the password (\S+) ")
