@@ -15,9 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.config.presets import load_model_preset
 from engine.errors import MediaError, StoreError
-from engine.families.sources import cached_revisions
 from engine.files.atomic import flush
 from engine.files.locks import locked
 from engine.request import GenerationRequest
@@ -31,8 +29,16 @@ FRAMES, MP4, POSTER, SIDECAR = "frames.mkv", "clip.mp4", "poster.jpg", "request.
 FILES = (FRAMES, MP4, POSTER, SIDECAR)
 
 
-def save_clip(workspace: Workspace, clip_id: str, clip: Clip, request: GenerationRequest | None = None) -> Path:
+def save_clip(
+    workspace: Workspace,
+    clip_id: str,
+    clip: Clip,
+    request: GenerationRequest | None = None,
+    revisions: Mapping[str, str] | None = None,
+) -> Path:
     """Write a clip's folder and return it; `request` is None for an imported clip.
+
+    `revisions` are the commits of the hub's repositories that the model's weights came from, by repository.
 
     A complete folder that is there already stays: the id determines the frames. Raises StoreError when the files cannot
     be written (disk full, no permission); then nothing of the clip is left behind.
@@ -43,7 +49,9 @@ def save_clip(workspace: Workspace, clip_id: str, clip: Clip, request: Generatio
         writer.write_lossless(target / FRAMES, clip.frames, clip.fps)
         writer.write_mp4(target / MP4, clip.frames, clip.fps)
         writer.write_poster(target / POSTER, clip.frames)
-        (target / SIDECAR).write_text(json.dumps(_sidecar(clip_id, clip, request), indent=2), encoding="utf-8")
+        (target / SIDECAR).write_text(
+            json.dumps(_sidecar(clip_id, clip, request, revisions), indent=2), encoding="utf-8"
+        )
 
     if not has_files(workspace, clip_id):
         _write_folder(workspace, folder, write)
@@ -109,7 +117,9 @@ def remove_files(workspace: Workspace, clip_id: str) -> None:
         shutil.rmtree(doomed)
 
 
-def _sidecar(clip_id: str, clip: Clip, request: GenerationRequest | None) -> dict[str, Any]:
+def _sidecar(
+    clip_id: str, clip: Clip, request: GenerationRequest | None, revisions: Mapping[str, str] | None
+) -> dict[str, Any]:
     return {
         "id": clip_id,
         "prompt": clip.prompt,
@@ -118,7 +128,7 @@ def _sidecar(clip_id: str, clip: Clip, request: GenerationRequest | None) -> dic
         "seams": list(clip.seams),
         "sha256": checksum(clip.frames),
         "request": request.model_dump(mode="json") if request else None,
-        "weights": cached_revisions(load_model_preset(request.model)) if request else {},
+        "weights": dict(revisions or {}),
     }
 
 

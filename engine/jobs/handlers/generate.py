@@ -8,9 +8,11 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from engine.config.presets import load_model_preset
 from engine.errors import StoreError
 from engine.estimation.clip_estimate import describe_memory
 from engine.families.lora import use_adapter
+from engine.families.sources import cached_revisions
 from engine.generation.prompt_length import unread_notes
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.score import score_each
@@ -63,9 +65,10 @@ def _generate(
     family = yield from opened(model, adapter, context)
     from engine.generation.pipeline import Generated, generate
 
+    revisions = cached_revisions(load_model_preset(model))
     for event in generate(family, requests, tools_of(context.store.workspace)):
         if isinstance(event, Generated):
-            save_clip(context.store.workspace, event.request.id, event.clip, event.request)
+            save_clip(context.store.workspace, event.request.id, event.clip, event.request, revisions)
             context.store.add_clip(ClipRecord.generated(event.request, unread_notes(event.request)))
         else:
             yield JobProgress(phase=event.phase, step=event.step, of=event.of)

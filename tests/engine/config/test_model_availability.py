@@ -130,7 +130,8 @@ def test_clips_record_the_revision_of_their_model(cache: Path, workspace: Worksp
     snapshot(cache, source, "model_index.json")
     request = GenerationRequest(prompt="a cat", **load_model_preset(WAN).defaults())
     clip = Clip(frames=np.zeros((9, 32, 32, 3), np.uint8), fps=16.0, prompt="a cat")
-    folder = save_clip(workspace, request.id, clip, request)
+    revisions = cached_revisions(load_model_preset(WAN))
+    folder = save_clip(workspace, request.id, clip, request, revisions)
     assert json.loads((folder / "request.json").read_text())["weights"] == {source: COMMIT}
 
 

@@ -49,7 +49,7 @@ def launch(jobs: list[dict[str, Any]], folder: Path, python: str, **environment:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {**os.environ, "OMP_NUM_THREADS": "1", "DAILIES_DEVICE": "cpu", "PYTHONPATH": str(PROGRAM.parents[3])}
+    shared = {**os.environ, "OMP_NUM_THREADS": "1", "DAILIES_DEVICE": "cpu", "PYTHONPATH": str(PROGRAM.parents[4])}
     shared |= {**environment, "GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     command, output = [python, str(PROGRAM), str(folder / "jobs.json")], folder / "output.txt"
     with output.open("ab") as file:
