@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.auth.users import Users, add_first_user
-from app.context import Desk
+from app.context import AppContext
 from app.middleware.origin_check import Reach
-from app.queue_monitor import Caretaker
+from app.queue_monitor import QueueMonitor
 from app.text import access
 from app.users_command import manage_users
 from engine.errors import ConfigError, DailiesError
@@ -119,11 +119,11 @@ def serve(options: argparse.Namespace) -> None:
         shared = try_lock(workspace.page_lock) is None
         os.environ["DAILIES_WORKSPACE"] = str(workspace.root)  # its presets count too
         os.environ.setdefault("GRADIO_TEMP_DIR", str(workspace.uploads))
-        desk = Desk.open(workspace.root, shared=shared, folders=folders)
+        desk = AppContext.open(workspace.root, shared=shared, folders=folders)
         if not shared:
             copy_at_start(workspace)
         withdraw_old_totals(desk.store)
-        Caretaker(desk.queue).start()
+        QueueMonitor(desk.queue).start()
         import uvicorn
 
         from app.page import build_server

@@ -1,4 +1,4 @@
-"""`Desk`: what every tab works with. The page keeps no state of its own: it reads the store and files jobs."""
+"""`AppContext`: what every tab works with. The page keeps no state of its own: it reads the store and files jobs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,18 +8,18 @@ from app.middleware.idempotency import request_key
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import Job, JobSpec
 from engine.jobs.submission import file_alone, file_job, same_as
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class AppContext:
     """One workspace as the page sees it; `shared` says that another page serves it too.
 
     `folders` are those of the server's disk whose files may be named on the page (see `app.api.server_folders`).
     """
 
-    store: Store
+    store: Library
     queue: JobQueue
     shared: bool = False
     folders: tuple[Path, ...] = ()
@@ -27,7 +27,7 @@ class Desk:
     @classmethod
     def open(cls, folder: str | Path | None = None, *, shared: bool = False, folders: tuple[Path, ...] = ()) -> Self:
         """Raises StoreError or ConfigError when the workspace or its database cannot be used."""
-        store = Store(Workspace.from_env(folder))
+        store = Library(Workspace.from_env(folder))
         return cls(store=store, queue=JobQueue(store), shared=shared, folders=folders)
 
     @property

@@ -17,7 +17,7 @@ from engine.errors import DailiesError
 TOAST_S = 12.0
 
 
-def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
+def with_toast(handler: Callable[..., Any]) -> Callable[..., Any]:
     """`handler`, whose DailiesError is shown as it is; also of one that yields what is shown meanwhile."""
 
     @functools.wraps(handler)
@@ -42,17 +42,17 @@ def _toast(error: DailiesError) -> gr.Error:
     return gr.Error(html.escape(str(error)), duration=TOAST_S, print_exception=False)
 
 
-def warn(sentence: str) -> None:
+def show_warning(sentence: str) -> None:
     """Show a sentence that stops nothing; escaped, as an error is."""
     gr.Warning(html.escape(sentence), title=general.NOTE, duration=TOAST_S)
 
 
-def note(sentence: str) -> None:
+def show_info(sentence: str) -> None:
     """Say what was done; escaped, as an error is."""
     gr.Info(html.escape(sentence), duration=TOAST_S)
 
 
-def told(function: Callable[..., Any]) -> Callable[..., Any]:
+def with_problem(function: Callable[..., Any]) -> Callable[..., Any]:
     """A server function of a component, whose DailiesError comes back as `{"problem": sentence}`, shown as text.
 
     Its argument is checked against the function's annotation before it is called. Raises HTTPException 422 for an
@@ -82,7 +82,7 @@ def wrong_argument(name: str, error: ValidationError) -> str:
     return access.WRONG_ARGUMENT.format(name=name, what=f"{place}: {first['msg']}" if place else first["msg"])
 
 
-def on(
+def bind(
     event: Callable[..., Any],
     handler: Callable[..., Any],
     inputs: Sequence[Component] | Component | None = None,
@@ -99,4 +99,4 @@ def on(
     """
     settings: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     settings |= {"concurrency_limit": None} if line is None else {"concurrency_limit": 1, "concurrency_id": line}
-    return event(guarded(handler), inputs, outputs, **{**settings, **options})
+    return event(with_toast(handler), inputs, outputs, **{**settings, **options})

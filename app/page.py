@@ -14,17 +14,17 @@ from app.api.exports import export_routes
 from app.api.media import media_routes
 from app.api.run_media import run_routes
 from app.api.votes import voting_routes
-from app.auth.login import LABEL_PAGE, Gate
+from app.auth.login import LABEL_PAGE, AuthMiddleware
 from app.auth.users import Users
 from app.components.label_desk import LabelDesk
 from app.components.masthead import Masthead
-from app.context import Desk
-from app.events import on
+from app.context import AppContext
+from app.events import bind
 from app.middleware.body_limits import BodyLimit
 from app.middleware.error_responses import silent
 from app.middleware.gradio_guard import GradioGuard, enforce
 from app.middleware.origin_check import Reach, SameOrigin
-from app.middleware.proxy_headers import Forwarded
+from app.middleware.proxy_headers import ForwardedHeaders
 from app.middleware.security_headers import SafeHeaders
 from app.middleware.stream_limits import StreamLimit
 from app.tabs.generate import GenerateTab
@@ -40,14 +40,14 @@ from app.text.access import WRONG_PATH
 from app.theme import desk_theme
 from app.trackio_dashboard import trackio_routes
 from app.views.campaigns import train_form
-from engine.labelling.permissions import was_given
+from engine.labelling.permissions import was_assigned
 
 HERE = Path(__file__).parent
 PATHS = ("/", LABEL_PAGE)  # of the addresses of pages: behind a proxy that adds a path, little of a page would work
 MAX_UPLOAD = 2 * 2**30  # bytes of one file
 
 
-def build_page(desk: Desk) -> gr.Blocks:
+def build_page(desk: AppContext) -> gr.Blocks:
     """Header and tabs. Uses no gr.State and no unload or stream events: each would hold one of a browser's six
     connections open for good."""
     with gr.Blocks(title=general.TITLE, analytics_enabled=False, fill_width=True) as page:
@@ -90,23 +90,23 @@ def _connect(
         return gr.update(selected=event.tab) if event.tab in known else gr.skip()
 
     in_library = [tabs, *library.shown, *library.opened]
-    on(library.facts.use_settings, use_settings, None, [tabs, *generate.filled])
-    on(generate.facts.show_in_library, show_in_library, None, in_library)
-    on(score.facts.show_in_library, show_in_library, None, in_library)
-    on(page.load, generate.resume, None, [generate.jobs, *generate.outputs])
-    on(page.load, generate.resume_keyframes, None, generate.keyframe_outputs)
-    on(page.load, generate.form.start, None, [*generate.form.settings, generate.form.fields["seed"]])
-    on(masthead.arrive, show_in_library, None, in_library)
-    on(masthead.arrive_at, arrive_at, None, tabs)
+    bind(library.facts.use_settings, use_settings, None, [tabs, *generate.filled])
+    bind(generate.facts.show_in_library, show_in_library, None, in_library)
+    bind(score.facts.show_in_library, show_in_library, None, in_library)
+    bind(page.load, generate.resume, None, [generate.jobs, *generate.outputs])
+    bind(page.load, generate.resume_keyframes, None, generate.keyframe_outputs)
+    bind(page.load, generate.form.start, None, [*generate.form.settings, generate.form.fields["seed"]])
+    bind(masthead.arrive, show_in_library, None, in_library)
+    bind(masthead.arrive_at, arrive_at, None, tabs)
 
 
-def _train_on_votes(desk: Desk, tabs: gr.Tabs, label: LabelTab, train: TrainTab) -> None:
+def _train_on_votes(desk: AppContext, tabs: gr.Tabs, label: LabelTab, train: TrainTab) -> None:
     """Label's button opens Train with the campaign chosen."""
 
     def show_in_train(campaign_id: str | None) -> list[Any]:
         return [gr.update(selected="train"), train_form(desk, campaign_id)]
 
-    on(label.train.click, show_in_train, label.campaign, [tabs, train.form])
+    bind(label.train.click, show_in_train, label.campaign, [tabs, train.form])
 
 
 def _lead_on(
@@ -130,20 +130,20 @@ def _lead_on(
         return gr.update(selected=tab)
 
     for clips in (generate.takes, library.grid, score.table):
-        on(clips.label_these, label_these, None, [tabs, *label.of_chosen])
+        bind(clips.label_these, label_these, None, [tabs, *label.of_chosen])
     for run in (train.board, monitor.slider):
-        on(run.use_adapter, use_adapter, None, [tabs, *generate.form.settings])
-    on(train.board.watch_run, lambda: go("monitor"), None, tabs)
-    on(
+        bind(run.use_adapter, use_adapter, None, [tabs, *generate.form.settings])
+    bind(train.board.watch_run, lambda: go("monitor"), None, tabs)
+    bind(
         generate.welcome.import_clips,
         lambda: [go("library"), gr.update(visible=True)],
         None,
         [tabs, library.import_panel],
     )
-    on(generate.welcome.new_campaign, lambda: [go("label"), go("new")], None, [tabs, label.views])
+    bind(generate.welcome.new_campaign, lambda: [go("label"), go("new")], None, [tabs, label.views])
 
 
-def build_voting_page(desk: Desk) -> gr.Blocks:
+def build_voting_page(desk: AppContext) -> gr.Blocks:
     """The Label tab's voting view alone, for labellers: a page without any event or upload of Gradio's."""
     with gr.Blocks(title=general.TITLE, analytics_enabled=False, fill_width=True) as page:
         LabelDesk("label-desk", offers_new=False)
@@ -151,7 +151,7 @@ def build_voting_page(desk: Desk) -> gr.Blocks:
 
 
 def build_server(
-    desk: Desk, dependencies: Sequence[Any] = (), users: Users | None = None, reach: Reach | None = None
+    desk: AppContext, dependencies: Sequence[Any] = (), users: Users | None = None, reach: Reach | None = None
 ) -> FastAPI:
     """Everything on one FastAPI application; `users` are those who may come in, None: whoever reaches the server.
 
@@ -167,11 +167,13 @@ def build_server(
     silent(server)
     server.add_middleware(StreamLimit)
     if users is not None:
-        server.add_middleware(Gate, users=users, given=lambda name, showing: was_given(desk.store, name, showing))
+        server.add_middleware(
+            AuthMiddleware, users=users, given=lambda name, showing: was_assigned(desk.store, name, showing)
+        )
     # The last one added is the first to see a request.
     server.add_middleware(BodyLimit)
     server.add_middleware(SameOrigin, reach=reach or Reach(), has_login=users is not None)
-    server.add_middleware(Forwarded, reach=reach or Reach())
+    server.add_middleware(ForwardedHeaders, reach=reach or Reach())
     server.add_middleware(SafeHeaders, head=_head())
     _mount(server, build_voting_page(desk), LABEL_PAGE.rstrip("/"))
     return _mount(server, build_page(desk), "/")

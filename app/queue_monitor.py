@@ -6,7 +6,7 @@ import time
 
 from engine.errors import DailiesError
 from engine.jobs.queue import JobQueue
-from engine.jobs.worker_control import keep_going
+from engine.jobs.worker_control import reconcile_and_ensure_worker
 from engine.storage.library import keep_daily_copy
 
 PERIOD_S = 5.0
@@ -15,7 +15,7 @@ BACKUP_CHECK_S = 3600.0
 log = logging.getLogger(__name__)
 
 
-class Caretaker(threading.Thread):
+class QueueMonitor(threading.Thread):
     """Every few seconds: what is lost is marked as lost, and a worker is started if there is something for one; once a
     day: a copy of the database.
 
@@ -34,7 +34,7 @@ class Caretaker(threading.Thread):
                 looked_s = time.monotonic()
                 keep_daily_copy(self._queue.store.workspace)
             try:
-                keep_going(self._queue)
+                reconcile_and_ensure_worker(self._queue)
                 problem = ""
             except DailiesError as error:
                 if str(error) != problem:  # once, not every few seconds

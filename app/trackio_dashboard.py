@@ -42,7 +42,7 @@ def trackio_routes(workspace: Workspace, dependencies: Sequence[Any] = ()) -> AP
     def forward(path: str, request: Request) -> Response:
         if not reads_only(request.method, path):
             return PlainTextResponse("This is for looking: the runs' folders are the truth.", 403)
-        return Forwarded(dashboard)
+        return TrackioHeaders(dashboard)
 
     return router
 
@@ -92,7 +92,7 @@ class Dashboard:
         self._app = build_starlette_app_only()[0]
 
 
-class Forwarded(Response):
+class TrackioHeaders(Response):
     """A response that another application gives."""
 
     def __init__(self, application: Dashboard) -> None:

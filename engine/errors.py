@@ -18,12 +18,12 @@ DailiesError
 from rewards.errors import DailiesError, RewardError
 
 __all__ = [
-    "Cancelled",
     "ConfigError",
     "DailiesError",
     "FamilyError",
+    "JobCancelled",
     "JobError",
-    "Lost",
+    "JobLostError",
     "MediaError",
     "RewardError",
     "SettingsError",
@@ -70,9 +70,9 @@ class JobError(DailiesError):
     """A job cannot be queued, found, cancelled or finished."""
 
 
-class Cancelled(JobError):
+class JobCancelled(JobError):
     """Somebody, or an alarm of its own, asked the job to stop; not a failure."""
 
 
-class Lost(JobError):
+class JobLostError(JobError):
     """Where the job ran is gone, or cannot be asked any more; it can be filed again."""

@@ -15,7 +15,7 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     return f"Known: {', '.join(known)}." if known else ""
 
 
-def explain(error: ValidationError, where: str, fields: Iterable[str]) -> str:
+def validation_message(error: ValidationError, where: str, fields: Iterable[str]) -> str:
     """The first thing wrong in `where`, as one sentence: the field, the value got, and what it must be."""
     first = error.errors(include_url=False, include_context=True)[0]
     path = [str(part) for part in first["loc"]]

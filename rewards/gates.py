@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 
 from rewards.features import ClipFeatures
-from rewards.prompt_intent import Wishes, read_wishes
-from rewards.time_series import smoothstep, soften
+from rewards.prompt_intent import PromptIntent, read_wishes
+from rewards.time_series import smoothstep, smoothstep_value
 from rewards.vision.flow import contrast_axis, to_gray
 from rewards.vision.liveness import measure_liveness
 from rewards.vision.repetition import LEAST_FRAMES, REPEATS, find_repetition
@@ -69,7 +69,7 @@ def motion_gate(features: ClipFeatures) -> float:
     return 1.0 if wishes_of(features).still else motion(features)
 
 
-def wishes_of(features: ClipFeatures) -> Wishes:
+def wishes_of(features: ClipFeatures) -> PromptIntent:
     """What the clip's prompt says about the clip as a whole, read as its calibration's domain reads it."""
     return read_wishes(features.clip.prompt, features.calibration.name)
 
@@ -87,7 +87,7 @@ def liveness_gate(features: ClipFeatures) -> float:
     1 also where the prompt wants a still picture, where too little texture can be followed (flat shapes), and for a
     clip that is too short to tell.
     """
-    known = soften(features.followable_share, *FOLLOWABLE_SHARE)
+    known = smoothstep_value(features.followable_share, *FOLLOWABLE_SHARE)
     if wishes_of(features).still or known == 0:
         return 1.0
     found = measure_liveness(features)
@@ -103,7 +103,9 @@ def sharpness_gate(features: ClipFeatures) -> float:
     if measured is None:
         return 1.0
     low, high = np.log(EXAGGERATION)
-    return soften(measured, *SHARPNESS) * (1 - soften(float(np.log(max(exaggeration(features), 1e-6))), low, high))
+    return smoothstep_value(measured, *SHARPNESS) * (
+        1 - smoothstep_value(float(np.log(max(exaggeration(features), 1e-6))), low, high)
+    )
 
 
 def exaggeration(features: ClipFeatures) -> float:
@@ -144,7 +146,7 @@ def loop_gate(features: ClipFeatures) -> float:
     clip = features.clip
     if clip.num_frames < LEAST_FRAMES or motion(features) < LEAST_MOTION or wishes_of(features).loop:
         return 1.0
-    return 1.0 - soften(find_repetition(features).similarity, *REPEATS)
+    return 1.0 - smoothstep_value(find_repetition(features).similarity, *REPEATS)
 
 
 def _measure_sharpness(frames: np.ndarray) -> float | None:

@@ -25,14 +25,14 @@ STILL_IN = {"mini": re.compile(r"\bstanding still\b(?!.*\b(?:then|enters|camera)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class PromptIntent:
     """What the prompt asks for."""
 
     still: bool
     loop: bool
 
 
-def read_wishes(prompt: str, calibration: str = "real") -> Wishes:
+def read_wishes(prompt: str, calibration: str = "real") -> PromptIntent:
     """The wishes of a prompt; `calibration` is the name of the calibration, whose set is the domain."""
     text = prompt.lower()
     parts = [" ".join(part.split()) for part in _PARTS.split(text)]
@@ -42,4 +42,4 @@ def read_wishes(prompt: str, calibration: str = "real") -> Wishes:
     if phrase is not None:
         still = still or phrase.search(text) is not None
     loop = LOOP_HEAD.match(head) is not None or any(LOOP_PART.fullmatch(part) for part in parts)
-    return Wishes(still=still, loop=loop)
+    return PromptIntent(still=still, loop=loop)

@@ -14,7 +14,7 @@ def smoothstep(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.asarray(t * t * (3 - 2 * t))
 
 
-def soften(value: float, low: float, high: float) -> float:
+def smoothstep_value(value: float, low: float, high: float) -> float:
     """`smoothstep` of one number."""
     return float(smoothstep(np.array(value), low, high))
 

@@ -22,7 +22,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
-    from engine.storage.library import Store
+    from engine.storage.library import Library
     from engine.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,11 +99,11 @@ def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def store(workspace: "Workspace", database: str) -> "Iterator[Store]":
+def store(workspace: "Workspace", database: str) -> "Iterator[Library]":
     """The open store of the test's workspace."""
-    from engine.storage.library import Store
+    from engine.storage.library import Library
 
-    store = Store(workspace)
+    store = Library(workspace)
     yield store
     store.close()
 

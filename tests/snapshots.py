@@ -6,19 +6,19 @@ from typing import Any
 
 from sqlalchemy import select
 
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.storage.schema import METADATA
 
 # Locks, logs and the database's own files change with every look; scratch folders are asserted to be empty.
 PASSING = ("worker", "jobs", "backups", "cache")
 
 
-def snapshot(store: Store, *besides: Path) -> dict[str, Any]:
+def snapshot(store: Library, *besides: Path) -> dict[str, Any]:
     """The files of the workspace and of the folders `besides`, and all rows of all tables."""
     return {"files": _files(store, besides), "rows": rows(store)}
 
 
-def rows(store: Store, *leave_out: str) -> dict[str, list[dict[str, Any]]]:
+def rows(store: Library, *leave_out: str) -> dict[str, list[dict[str, Any]]]:
     """All rows but for the columns `leave_out`."""
     found = {}
     with store.database.reading() as connection:
@@ -28,7 +28,7 @@ def rows(store: Store, *leave_out: str) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _files(store: Store, besides: tuple[Path, ...]) -> dict[str, str]:
+def _files(store: Library, besides: tuple[Path, ...]) -> dict[str, str]:
     root = store.workspace.root
     paths = [path for folder in (root, *besides) for path in sorted(folder.rglob("*"))]
     kept = [path for path in paths if not _passes(path, root)]

@@ -9,19 +9,19 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.background import BackgroundTask
 
-from app.context import Desk
+from app.context import AppContext
 from engine.errors import ConfigError, DailiesError
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.pair_exchange import LAYOUTS, Layout, export_pairs
 from engine.labelling.preference_pairs import preference_pairs
 from engine.labelling.vote_csv import export_votes
-from engine.storage.temp_folders import scratch
+from engine.storage.temp_folders import temp_path
 from engine.suggestions import did_you_mean
 
 VOTES = "votes"
 
 
-def export_routes(desk: Desk, dependencies: Sequence[Any] = ()) -> APIRouter:
+def export_routes(desk: AppContext, dependencies: Sequence[Any] = ()) -> APIRouter:
     """`/voting/export/<campaign>/<layout>`.
 
     A zip of a layout of `engine.labelling.pair_exchange`, or the votes as CSV.
@@ -30,7 +30,7 @@ def export_routes(desk: Desk, dependencies: Sequence[Any] = ()) -> APIRouter:
 
     @router.get("/voting/export/{campaign_id}/{layout}")
     def export(campaign_id: str, layout: str) -> Response:
-        folder = scratch(desk.workspace, "export")
+        folder = temp_path(desk.workspace, "export")
         folder.mkdir(parents=True)
         try:
             path = write(Campaigns(desk.store), campaign_id, layout, folder)

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
-from app.context import Desk
+from app.context import AppContext
 from app.text import general
 from app.views.clips import FRAMES, MP4, POSTER, overlays
 from engine.errors import StoreError
@@ -24,7 +24,7 @@ PICTURE_NAME = re.compile(r"[0-9a-f]{64}")
 CACHED = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
 
 
-def media_routes(desk: Desk, dependencies: Sequence[Any] = ()) -> APIRouter:
+def media_routes(desk: AppContext, dependencies: Sequence[Any] = ()) -> APIRouter:
     """`/media/clips/<id>/<file>` and `/clip/<id>`; `dependencies` are FastAPI's `Depends(...)`, e.g. for a login."""
     router = APIRouter(dependencies=list(dependencies), include_in_schema=False)
 
@@ -54,7 +54,7 @@ def media_routes(desk: Desk, dependencies: Sequence[Any] = ()) -> APIRouter:
     return router
 
 
-def clip_file(desk: Desk, clip_id: str, name: str) -> Path:
+def clip_file(desk: AppContext, clip_id: str, name: str) -> Path:
     """A file of a clip; nothing else of the workspace, nor of the disk, has an address. Raises HTTP 404."""
     try:
         folder = desk.workspace.clip_folder(clip_id)
@@ -66,7 +66,7 @@ def clip_file(desk: Desk, clip_id: str, name: str) -> Path:
     return path
 
 
-def blind_clip(desk: Desk, clip_id: str) -> Response:
+def blind_clip(desk: AppContext, clip_id: str) -> Response:
     """A clip for somebody who is to judge it without knowing where it comes from.
 
     No date, ETag or name of a file tells when it was made or which clip it is. Raises HTTP 404.
@@ -79,7 +79,7 @@ def blind_clip(desk: Desk, clip_id: str) -> Response:
     return Response(content, media_type=TYPES[MP4], headers=CACHED)
 
 
-def overlay_file(desk: Desk, clip_id: str, name: str) -> Path:
+def overlay_file(desk: AppContext, clip_id: str, name: str) -> Path:
     """A picture of what a reward saw in a clip. Raises HTTP 404."""
     found = {path.name: path for path in overlays(desk.workspace, clip_id).values()}
     if name not in found:
@@ -87,7 +87,7 @@ def overlay_file(desk: Desk, clip_id: str, name: str) -> Path:
     return found[name]
 
 
-def picture_file(desk: Desk, name: str) -> Path:
+def picture_file(desk: AppContext, name: str) -> Path:
     """A kept picture, such as a keyframe. Raises HTTP 404."""
     path = desk.workspace.pictures / f"{name}.png"
     if not PICTURE_NAME.fullmatch(name) or not path.is_file():

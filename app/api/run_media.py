@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import FileResponse, Response
 
-from app.context import Desk
+from app.context import AppContext
 from engine.errors import ConfigError
 from engine.runs.run import Run
 from engine.runs.samples import RunSamples
@@ -15,7 +15,7 @@ from engine.runs.samples import RunSamples
 HEADERS = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
 
 
-def run_routes(desk: Desk, dependencies: Sequence[Any] = ()) -> APIRouter:
+def run_routes(desk: AppContext, dependencies: Sequence[Any] = ()) -> APIRouter:
     """`/media/runs/<run>/<set>/<clip>`; `dependencies` are FastAPI's `Depends(...)`, e.g. for a login."""
     router = APIRouter(dependencies=list(dependencies), include_in_schema=False)
 

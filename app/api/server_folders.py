@@ -5,12 +5,12 @@ Everything else reaches the page as an upload. The imported pairs of the workspa
 
 from pathlib import Path
 
-from app.context import Desk
+from app.context import AppContext
 from app.text import access
 from engine.errors import ConfigError
 
 
-def opened_path(desk: Desk, typed: str) -> Path:
+def opened_path(desk: AppContext, typed: str) -> Path:
     """The file or folder of the server that was typed, links resolved. Raises ConfigError for one outside the opened
     folders, whether it exists or not."""
     try:

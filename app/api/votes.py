@@ -20,7 +20,7 @@ from fastapi.routing import APIRoute
 
 from app.api.media import blind_clip
 from app.auth.login import user_of
-from app.context import Desk
+from app.context import AppContext
 from app.views import voting
 from engine.errors import ConfigError, DailiesError, StoreUnavailable
 from engine.labelling.campaigns import Campaigns
@@ -51,7 +51,7 @@ class Marked(APIRoute):
         return marked
 
 
-def voting_routes(desk: Desk, dependencies: Sequence[Any] = ()) -> APIRouter:
+def voting_routes(desk: AppContext, dependencies: Sequence[Any] = ()) -> APIRouter:
     """`/voting/...`: who one is, the open campaigns, the next pairs and their files, voting, undoing, one's own votes,
     changing one."""
     router = APIRouter(prefix="/voting", dependencies=list(dependencies), include_in_schema=False, route_class=Marked)
@@ -104,14 +104,14 @@ def voting_routes(desk: Desk, dependencies: Sequence[Any] = ()) -> APIRouter:
     return router
 
 
-def ahead(desk: Desk, campaigns: Campaigns, campaign_id: str, labeller: str) -> Fields:
+def ahead(desk: AppContext, campaigns: Campaigns, campaign_id: str, labeller: str) -> Fields:
     """What the labeller judges next, how far they are, and which vote they could undo."""
     pairs = voting.pairs(desk.store, campaigns.next_pairs(campaign_id, labeller, AHEAD))
     is_open, last = campaigns.get(campaign_id).is_open, campaigns.last_vote(campaign_id, labeller)
     return {"pairs": pairs, "open": is_open, "last": last, **voting.standing(campaigns.standing(campaign_id, labeller))}
 
 
-def undone(desk: Desk, campaigns: Campaigns, campaign_id: str, labeller: str, client_uuid: str) -> Fields:
+def undone(desk: AppContext, campaigns: Campaigns, campaign_id: str, labeller: str, client_uuid: str) -> Fields:
     """The pair of the vote that was withdrawn, and which one could be undone next."""
     vote = campaigns.undo(campaign_id, labeller, client_uuid)
     return {**voting.undone(desk.store, vote), "last": campaigns.last_vote(campaign_id, labeller)}

@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.auth.rate_limit import Lockout
+from app.auth.rate_limit import LoginRateLimiter
 from app.auth.users import SESSION_S, User, Users
 from app.middleware.thread_pools import Pool
 from app.text import access
@@ -42,12 +42,12 @@ def user_of(scope: Scope) -> User | None:
     return scope.get("dailies_user")
 
 
-class Gate:
+class AuthMiddleware:
     """ASGI middleware. `given` decides on single clips for labellers."""
 
     def __init__(self, app: ASGIApp, *, users: Users, given: Given) -> None:
         self.app, self.users, self.given = app, users, given
-        self.lockout = Lockout()
+        self.lockout = LoginRateLimiter()
         self._hashing = 0
         self._looks, self._hashes = Pool("who", 8), Pool("password", HASHES_AT_ONCE)
 

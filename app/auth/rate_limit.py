@@ -19,7 +19,7 @@ NAME_KEPT = 200  # characters
 Key = tuple[str, str]
 
 
-class Lockout:
+class LoginRateLimiter:
     """Safe in many threads. `clock` tells seconds that never go back."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

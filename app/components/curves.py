@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.components.files import Component
-from app.events import told
+from app.events import with_problem
 from app.plots.scores import SERIES
 from app.text import monitor as text
 from app.views.training.metric_charts import CurveFeed
@@ -23,7 +23,7 @@ class Curves(Component):
             "curves",
             words=text.CURVES_WORDS,
             elem_id=name,
-            server_functions=[told(news), told(points)],
+            server_functions=[with_problem(news), with_problem(points)],
             before=["curves_paint"],
             render=render,
             colours=list(SERIES),

@@ -4,8 +4,8 @@ from collections.abc import Collection
 from typing import Any
 
 from app.components.files import Component
-from app.context import Desk
-from app.events import told
+from app.context import AppContext
+from app.events import with_problem
 from app.middleware.idempotency import once
 from app.text import jobs
 from app.views.jobs import strip
@@ -19,7 +19,7 @@ class JobStrip(Component):
     Gradio calls a server function with one argument, an empty list when the script gave none.
     """
 
-    def __init__(self, name: str, desk: Desk, kind: str | Collection[str], *, render: bool = True) -> None:
+    def __init__(self, name: str, desk: AppContext, kind: str | Collection[str], *, render: bool = True) -> None:
         def news(_: Any = None) -> dict[str, Any]:
             return strip(desk, kind)
 
@@ -35,7 +35,12 @@ class JobStrip(Component):
             desk.file_again(job_id)
             return strip(desk, kind)
 
-        functions = [told(news), told(once(cancel)), told(once(kill)), told(once(again))]
+        functions = [
+            with_problem(news),
+            with_problem(once(cancel)),
+            with_problem(once(kill)),
+            with_problem(once(again)),
+        ]
         super().__init__(
             "job_strip",
             {"jobs": [], "at": 0},

@@ -3,8 +3,8 @@
 from typing import Any
 
 from app.components.files import Component
-from app.context import Desk
-from app.events import told
+from app.context import AppContext
+from app.events import with_problem
 from app.text import general, notices
 from app.views import notifications
 
@@ -15,7 +15,7 @@ class Masthead(Component):
     Its bell asks for news when it is on.
     """
 
-    def __init__(self, desk: Desk, *, render: bool = True) -> None:
+    def __init__(self, desk: AppContext, *, render: bool = True) -> None:
         def news(seen: dict[str, Any]) -> dict[str, Any]:
             return notifications.news(desk, seen or {})
 
@@ -32,7 +32,7 @@ class Masthead(Component):
             value,
             words=words,
             elem_id="masthead",
-            server_functions=[told(news)],
+            server_functions=[with_problem(news)],
             before=["bell"],
             render=render,
         )

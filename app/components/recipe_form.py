@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from app.components.files import Component
-from app.context import Desk
-from app.events import told
+from app.context import AppContext
+from app.events import with_problem
 from app.middleware.idempotency import once
 from app.text import training
 from app.views.training import curricula, train_form
@@ -17,7 +17,7 @@ class RecipeForm(Component):
     Run_filed {run}, "" when only a check was filed.
     """
 
-    def __init__(self, name: str, desk: Desk, *, render: bool = True) -> None:
+    def __init__(self, name: str, desk: AppContext, *, render: bool = True) -> None:
         def open(key: str) -> dict[str, Any]:
             return curricula.opened(key) if key.startswith(train_form.CURRICULUM) else train_form.opened(desk, key)
 
@@ -45,6 +45,6 @@ class RecipeForm(Component):
             {},
             words={**training.FORM_WORDS, "shares": training.SHARES},
             elem_id=name,
-            server_functions=[told(function) for function in functions],
+            server_functions=[with_problem(function) for function in functions],
             render=render,
         )

@@ -1,8 +1,8 @@
 """A campaign in figures: how far it is, how well people agree, a row a labeller, and the exports."""
 
 from app.components.files import Component
-from app.context import Desk
-from app.events import told
+from app.context import AppContext
+from app.events import with_problem
 from app.text import labelling
 from engine.labelling.campaigns import Campaigns
 
@@ -13,12 +13,16 @@ class ResultSheet(Component):
     It asks for that while somebody sees it.
     """
 
-    def __init__(self, name: str, desk: Desk, *, render: bool = True) -> None:
+    def __init__(self, name: str, desk: AppContext, *, render: bool = True) -> None:
         campaigns = Campaigns(desk.store)
 
         def pulse(campaign_id: str) -> str:
             return campaigns.pulse(str(campaign_id))
 
         super().__init__(
-            "result_sheet", words=labelling.SHEET_WORDS, elem_id=name, server_functions=[told(pulse)], render=render
+            "result_sheet",
+            words=labelling.SHEET_WORDS,
+            elem_id=name,
+            server_functions=[with_problem(pulse)],
+            render=render,
         )

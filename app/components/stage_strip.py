@@ -3,8 +3,8 @@
 from typing import Any
 
 from app.components.files import Component
-from app.context import Desk
-from app.events import told
+from app.context import AppContext
+from app.events import with_problem
 from app.middleware.idempotency import once
 from app.text import monitor as text
 from app.views.training.curriculum_progress import resume, strip
@@ -13,7 +13,7 @@ from app.views.training.curriculum_progress import resume, strip
 class StageStrip(Component):
     """`value` comes from `app.views.training.curriculum_progress.strip`."""
 
-    def __init__(self, name: str, desk: Desk, *, render: bool = True) -> None:
+    def __init__(self, name: str, desk: AppContext, *, render: bool = True) -> None:
         def news(_: Any = None) -> dict[str, Any]:
             return strip(desk)
 
@@ -26,6 +26,6 @@ class StageStrip(Component):
             {"curricula": []},
             words=text.STAGES_WORDS,
             elem_id=name,
-            server_functions=[told(news), told(once(go_on))],
+            server_functions=[with_problem(news), with_problem(once(go_on))],
             render=render,
         )

@@ -5,15 +5,15 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from app.components.files import Component
-from app.context import Desk
-from app.events import told
+from app.context import AppContext
+from app.events import with_problem
 from app.middleware.idempotency import once, request_key
 from app.text import training
 from app.views.training import runs
 from engine.errors import ConfigError
 from engine.jobs.handlers import run_actions, train_process
 from engine.jobs.spec import PRIORITIES
-from engine.jobs.worker_control import keep_going
+from engine.jobs.worker_control import reconcile_and_ensure_worker
 
 
 class Place(TypedDict):
@@ -23,7 +23,7 @@ class Place(TypedDict):
     to: int
 
 
-class Order(TypedDict):
+class QueueOrder(TypedDict):
     id: str
     priority: str
 
@@ -46,18 +46,18 @@ class TrainBoard(Component):
     """`value` comes from `app.views.training.runs.board`. Events: clone_run {run}, use_adapter {run},
     watch_run."""
 
-    def __init__(self, name: str, desk: Desk, *, render: bool = True) -> None:
+    def __init__(self, name: str, desk: AppContext, *, render: bool = True) -> None:
         super().__init__(
             "train_board",
             {},
             words={**training.BOARD_WORDS, "priorities": training.PRIORITIES},
             elem_id=name,
-            server_functions=[told(function) for function in functions(desk)],
+            server_functions=[with_problem(function) for function in functions(desk)],
             render=render,
         )
 
 
-def functions(desk: Desk) -> list[Any]:
+def functions(desk: AppContext) -> list[Any]:
     """What the script may ask for; all but `log` answer with the board as it is then."""
 
     def news(_: Any = None) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def functions(desk: Desk) -> list[Any]:
         desk.queue.move(where["id"], where["to"])
         return news()
 
-    def prioritise(asked: Order) -> dict[str, Any]:
+    def prioritise(asked: QueueOrder) -> dict[str, Any]:
         if asked["priority"] not in PRIORITIES:
             raise ConfigError(f"A priority is one of {', '.join(PRIORITIES)}, but got {asked['priority'][:40]!r}.")
         desk.queue.prioritise(asked["id"], asked["priority"])
@@ -99,7 +99,7 @@ def functions(desk: Desk) -> list[Any]:
 
     def resume(run_id: str) -> dict[str, Any]:
         run_actions.resume(desk.queue, run_id, request_key())
-        keep_going(desk.queue)
+        reconcile_and_ensure_worker(desk.queue)
         return news()
 
     def extend(order: Extension) -> dict[str, Any]:

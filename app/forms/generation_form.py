@@ -18,7 +18,7 @@ from engine.config.presets import load_preset, preset_keys
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, DailiesError
 from engine.families.registry import family_spec
-from engine.generation.prompt_length import unread_notes
+from engine.generation.prompt_length import truncation_warnings
 from engine.generation.validation import check_request, read_request
 from engine.request import SEED_LIMIT, GenerationRequest
 from engine.runs.adapters import list_adapters
@@ -34,7 +34,7 @@ Choices = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class GenerationOrder:
     """What a form asks for: takes of one request, and the mix that scores them (None: nothing does)."""
 
     requests: tuple[GenerationRequest, ...]
@@ -43,7 +43,7 @@ class Order:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences on what of the order will not be done as asked, though the rest is."""
-        return unread_notes(self.requests[0])
+        return truncation_warnings(self.requests[0])
 
 
 def draw_seed() -> int:
@@ -63,7 +63,7 @@ def read_seed(typed: str) -> int:
     return int(cleaned)
 
 
-def read_order(fields: Mapping[str, Any], adapters: Sequence[str] = ()) -> Order:
+def read_order(fields: Mapping[str, Any], adapters: Sequence[str] = ()) -> GenerationOrder:
     """Read a filled form, by field name; `adapters` are those of the model that it names.
 
     Raises ConfigError in one sentence for the first thing that will not do.
@@ -74,10 +74,10 @@ def read_order(fields: Mapping[str, Any], adapters: Sequence[str] = ()) -> Order
     asked = {name: fields[name] for name in ASKED if fields[name] is not None}
     first = read_request({**asked, **read_mode(fields), "seed": read_seed(fields["seed"])})
     check_request(first, adapters)
-    return Order(requests=tuple(first.takes(int(takes))), mix=fields["mix"])
+    return GenerationOrder(requests=tuple(first.takes(int(takes))), mix=fields["mix"])
 
 
-def titled(kind: str) -> Choices:
+def preset_choices(kind: str) -> Choices:
     """The presets of a kind, by title; one that cannot be read is left out (`dailies presets show` says why)."""
     found: Choices = []
     for key in preset_keys(kind):
@@ -90,12 +90,12 @@ def titled(kind: str) -> Choices:
 
 def model_choices() -> Choices:
     """The models, by title: those that can run here first, then the others, marked as not installed."""
-    found = [(title, key, why_unavailable(load_preset("models", key))) for title, key in titled("models")]
+    found = [(title, key, why_unavailable(load_preset("models", key))) for title, key in preset_choices("models")]
     here = [(title, key) for title, key, why in found if not why]
     return here + [(general.not_installed(title), key) for title, key, why in found if why]
 
 
-def preferred(choices: Choices, key: str) -> str | None:
+def default_choice(choices: Choices, key: str) -> str | None:
     """`key` when it can be chosen, else the first that can."""
     keys = [choice for _, choice in choices]
     return key if key in keys else keys[0] if keys else None
@@ -103,12 +103,12 @@ def preferred(choices: Choices, key: str) -> str | None:
 
 def mix_choices() -> Choices:
     """The mixes, and scoring nothing (the empty key)."""
-    return [*titled("rewards"), (general.NO_MIX, "")]
+    return [*preset_choices("rewards"), (general.NO_MIX, "")]
 
 
 def default_mix(mixes: Choices) -> str | None:
     """The mix that a clip from anywhere is scored by unless another is chosen: that of the model we begin with."""
-    return preferred(mixes, GenerationRequest.model_fields["model"].default)
+    return default_choice(mixes, GenerationRequest.model_fields["model"].default)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +171,7 @@ class RequestForm:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         models = model_choices()
-        model = preferred(models, GenerationRequest.model_fields["model"].default)
+        model = default_choice(models, GenerationRequest.model_fields["model"].default)
         self.fields: dict[str, Any] = {}
         self.model = model
         self._what(models, model)
@@ -229,7 +229,7 @@ class RequestForm:
         seed_to_mix = [str(request.seed), True, gr.skip(), gr.skip()]
         return [asked["prompt"], asked["negative_prompt"], *settings, *seed_to_mix, *shown_mode(request)]
 
-    def order(self, fields: Mapping[str, Any]) -> Order:
+    def order(self, fields: Mapping[str, Any]) -> GenerationOrder:
         """What the filled form asks for. Raises ConfigError in one sentence."""
         return read_order(fields, adapter_names(self.workspace, fields["model"] or ""))
 
@@ -257,7 +257,7 @@ class RequestForm:
         self.fields["negative_prompt"] = gr.Textbox(
             label=general.NEGATIVE_PROMPT, placeholder=general.NEGATIVE_HINT, lines=2
         )
-        self.fields["mix"] = gr.Dropdown(mixes, value=preferred(mixes, model), label=general.MIX, elem_id="mix")
+        self.fields["mix"] = gr.Dropdown(mixes, value=default_choice(mixes, model), label=general.MIX, elem_id="mix")
         self.fields["num_steps"] = gr.Slider(1, 100, step=1, buttons=[], label=general.STEPS, elem_id="steps")
         self.fields["guidance"] = gr.Slider(0, 15, step=0.1, buttons=[], label=general.GUIDANCE, elem_id="guidance")
         with gr.Row(elem_classes="tight"):
@@ -267,7 +267,7 @@ class RequestForm:
         self.reset = gr.Button(general.RESET, size="sm", elem_classes="quiet")
 
 
-def filled(values: Sequence[Any]) -> dict[str, Any]:
+def named_values(values: Sequence[Any]) -> dict[str, Any]:
     """The values of `RequestForm.inputs`, by name."""
     named = dict(zip(FIELDS, values, strict=True))
     return {**named, "mix": named["mix"] or None, "adapter": named["adapter"] or None}

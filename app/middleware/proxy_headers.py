@@ -14,7 +14,7 @@ from app.middleware.origin_check import Reach
 FORWARDED = (b"forwarded", b"x-gradio-server", b"x-original-url", b"x-rewrite-url")
 
 
-class Forwarded:
+class ForwardedHeaders:
     """ASGI middleware; the outermost one."""
 
     def __init__(self, app: ASGIApp, *, reach: Reach) -> None:

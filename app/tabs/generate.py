@@ -14,9 +14,9 @@ from app.components.clip_pair import ClipPair
 from app.components.job_strip import JobStrip
 from app.components.keyframe_strip import KeyframeStrip, uploaded
 from app.components.welcome import Welcome
-from app.context import Desk
-from app.events import on, warn
-from app.forms.generation_form import Order, RequestForm, adapter_names, draw_seed, filled, settings_of
+from app.context import AppContext
+from app.events import bind, show_warning
+from app.forms.generation_form import GenerationOrder, RequestForm, adapter_names, draw_seed, named_values, settings_of
 from app.middleware.idempotency import once
 from app.text import general
 from app.views import clip_panel, keyframes
@@ -37,7 +37,7 @@ ACTIONS = ("again", "new_seed", "use_settings", "star_clip", "show_in_library")
 class GenerateTab:
     """`form` and `facts` are there for the shell, which connects tabs with each other."""
 
-    def __init__(self, desk: Desk, tab: gr.Tab) -> None:
+    def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
         self.desk = desk
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=0, min_width=340, elem_classes=["desk-panel", "request-form", "ctrl-enter"]):
@@ -76,38 +76,42 @@ class GenerateTab:
 
     def _wire(self, tab: gr.Tab) -> None:
         form = self.form
-        on(tab.select, self.arrive, [form.fields["model"], form.fields["adapter"]], [form.fields["adapter"], self.jobs])
-        on(form.submit.click, once(self.submit), form.inputs, [self.jobs, form.fields["seed"]])
-        on(form.dice.click, lambda: str(draw_seed()), None, form.fields["seed"])
+        bind(
+            tab.select, self.arrive, [form.fields["model"], form.fields["adapter"]], [form.fields["adapter"], self.jobs]
+        )
+        bind(form.submit.click, once(self.submit), form.inputs, [self.jobs, form.fields["seed"]])
+        bind(form.dice.click, lambda: str(draw_seed()), None, form.fields["seed"])
         model, mode = form.fields["model"], form.fields["mode"]
-        on(model.input, form.defaults, [model, mode], form.settings)
-        on(form.reset.click, form.defaults, [model, mode], form.settings)
-        on(mode.change, form.show_mode, [mode, model, form.fields["num_frames"]], form.by_mode)
-        on(form.keyframes_first.click, once(self.draw_keyframes), form.inputs, self.jobs)
-        on(self.jobs.job_ended, self.drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
-        on(self.jobs.job_failed, self.not_drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
-        redraw = on(self.keyframes.redraw, once(self.redraw), self.keyframes, self.jobs)
-        replace = on(self.keyframes.replace, once(self.replace), self.keyframes, self.keyframe_outputs)
-        complete = on(self.keyframes.complete, once(self.complete), self.keyframes, [self.jobs, *self.keyframe_outputs])
+        bind(model.input, form.defaults, [model, mode], form.settings)
+        bind(form.reset.click, form.defaults, [model, mode], form.settings)
+        bind(mode.change, form.show_mode, [mode, model, form.fields["num_frames"]], form.by_mode)
+        bind(form.keyframes_first.click, once(self.draw_keyframes), form.inputs, self.jobs)
+        bind(self.jobs.job_ended, self.drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
+        bind(self.jobs.job_failed, self.not_drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
+        redraw = bind(self.keyframes.redraw, once(self.redraw), self.keyframes, self.jobs)
+        replace = bind(self.keyframes.replace, once(self.replace), self.keyframes, self.keyframe_outputs)
+        complete = bind(
+            self.keyframes.complete, once(self.complete), self.keyframes, [self.jobs, *self.keyframe_outputs]
+        )
         for refused in (redraw.failure, replace.failure, complete.failure):
-            on(refused, keyframes.usable, self.keyframes, self.keyframes)
-        on(self.keyframes.discard, lambda: self._strip(None), None, self.keyframe_outputs)
-        on(
+            bind(refused, keyframes.usable, self.keyframes, self.keyframes)
+        bind(self.keyframes.discard, lambda: self._strip(None), None, self.keyframe_outputs)
+        bind(
             self.welcome.first_clip,
             once(self.first_clip),
             form.inputs,
             [form.fields["prompt"], self.jobs, form.fields["seed"]],
         )
         for button, words in zip(form.examples, general.EXAMPLE_PROMPTS, strict=True):
-            on(button.click, lambda words=words: words, None, form.fields["prompt"])
-        on(self.jobs.job_ended, self.show_job, None, self.outputs)
-        on(self.takes.open_clip, self.show_take, self.takes, self.outputs)
-        on(self.takes.compare, self.compare, self.takes, self.outputs)
-        on(self.facts.again, once(self.again), form.inputs, self.jobs)
-        on(self.facts.new_seed, once(self.new_seed), form.fields["mix"], self.jobs)
-        on(self.facts.use_settings, self.use_settings, None, self.filled)
-        on(self.facts.star_clip, once(self.star), self.takes, self.outputs)
-        on(self.takes.star_clip, once(self.star), self.takes, self.outputs)
+            bind(button.click, lambda words=words: words, None, form.fields["prompt"])
+        bind(self.jobs.job_ended, self.show_job, None, self.outputs)
+        bind(self.takes.open_clip, self.show_take, self.takes, self.outputs)
+        bind(self.takes.compare, self.compare, self.takes, self.outputs)
+        bind(self.facts.again, once(self.again), form.inputs, self.jobs)
+        bind(self.facts.new_seed, once(self.new_seed), form.fields["mix"], self.jobs)
+        bind(self.facts.use_settings, self.use_settings, None, self.filled)
+        bind(self.facts.star_clip, once(self.star), self.takes, self.outputs)
+        bind(self.takes.star_clip, once(self.star), self.takes, self.outputs)
 
     def arrive(self, model: str | None, adapter: str | None) -> list[Any]:
         """The tab was opened: adapters that were trained since, and jobs that were filed elsewhere."""
@@ -116,7 +120,7 @@ class GenerateTab:
     # ---- Filing jobs
     def submit(self, *values: Any) -> tuple[dict[str, Any], Any]:
         """File what the form says; the seed moves on unless it is kept."""
-        fields = filled(values)
+        fields = named_values(values)
         order = self.form.order(fields)
         self._file(order)
         seed = order.requests[0].seed if fields["keep_seed"] else draw_seed()
@@ -125,7 +129,7 @@ class GenerateTab:
     def first_clip(self, *values: Any) -> list[Any]:
         """An example of the form's, as it stands otherwise."""
         prompt = general.EXAMPLE_PROMPTS[0]
-        return [prompt, *self.submit(*({**filled(values), "prompt": prompt}).values())]
+        return [prompt, *self.submit(*({**named_values(values), "prompt": prompt}).values())]
 
     def use_adapter(self, run_id: str) -> list[Any]:
         """Updates for the form's settings: the adapter that a run made. Raises ConfigError where it made none."""
@@ -136,7 +140,7 @@ class GenerateTab:
 
     def again(self, event: gr.EventData, *values: Any) -> dict[str, Any]:
         """What the form says now, with the seed of the take that is shown."""
-        fields = filled(values)
+        fields = named_values(values)
         seed = self.desk.store.clip(event.id).seed
         self._file(self.form.order({**fields, "seed": str(seed), "takes": 1}))
         return strip(self.desk, KINDS)
@@ -144,18 +148,18 @@ class GenerateTab:
     def new_seed(self, mix: str, event: gr.EventData) -> dict[str, Any]:
         """The take's own request with another seed."""
         request = request_of(self.desk.store.clip(event.id))
-        self._file(Order(requests=(request.with_seed(draw_seed()),), mix=mix or None))
+        self._file(GenerationOrder(requests=(request.with_seed(draw_seed()),), mix=mix or None))
         return strip(self.desk, KINDS)
 
-    def _file(self, order: Order) -> None:
+    def _file(self, order: GenerationOrder) -> None:
         self.desk.file(JobSpec.generate(order.requests, order.mix))
         if order.notes:
-            warn(general.unread(order.notes))
+            show_warning(general.unread(order.notes))
 
     # ---- Keyframes, before the rest is made
     def draw_keyframes(self, *values: Any) -> dict[str, Any]:
         """File the keyframes of what the form says."""
-        order = self.form.order(filled(values))
+        order = self.form.order(named_values(values))
         self.desk.file(JobSpec.keyframes(order.requests[0], order.mix))
         return strip(self.desk, KINDS)
 

@@ -9,9 +9,9 @@ import gradio as gr
 from app.components.job_strip import JobStrip
 from app.components.label_desk import LabelDesk
 from app.components.result_sheet import ResultSheet
-from app.context import Desk
-from app.events import note, on, warn
-from app.forms.generation_form import MAX_TAKES, default_mix, mix_choices, model_choices, preferred
+from app.context import AppContext
+from app.events import bind, show_info, show_warning
+from app.forms.generation_form import MAX_TAKES, default_choice, default_mix, mix_choices, model_choices
 from app.middleware.idempotency import once, request_key
 from app.text import labelling as text
 from app.views import campaigns as view
@@ -33,7 +33,7 @@ RESULTS = "label-results"  # the line of the events that fill the results
 class LabelTab:
     """`train` is a button, `campaign` the id it is about: the shell connects it with the tab that trains."""
 
-    def __init__(self, desk: Desk, tab: gr.Tab) -> None:
+    def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
         self.desk, self.campaigns = desk, Campaigns(desk.store)
         self.jobs = JobStrip("label-jobs", desk, KIND)
         with gr.Tabs(elem_id="label-views") as self.views:
@@ -80,7 +80,7 @@ class LabelTab:
         what = gr.Radio(clips, value=view.MADE, label=text.WHAT, elem_id="campaign-what")
         with gr.Column() as self.of_models:
             self.models = model_choices()
-            first = preferred(self.models, GenerationRequest.model_fields["model"].default)
+            first = default_choice(self.models, GenerationRequest.model_fields["model"].default)
             prompts = gr.Textbox(label=text.PROMPTS, lines=4, max_lines=12, elem_id="campaign-prompts")
             entrants = gr.Dropdown(
                 view.entrant_choices(self.desk, self.models),
@@ -94,7 +94,7 @@ class LabelTab:
                 takes = gr.Slider(1, MAX_TAKES, value=2, step=1, buttons=[], label=text.TAKES, elem_id="campaign-takes")
                 frames = gr.Number(0, minimum=0, precision=0, label=text.FRAMES, elem_id="campaign-frames")
                 mixes = mix_choices()
-                self.mix = gr.Dropdown(mixes, value=preferred(mixes, first or ""), label=text.MIX)
+                self.mix = gr.Dropdown(mixes, value=default_choice(mixes, first or ""), label=text.MIX)
         with gr.Column(visible=False) as self.of_clips:
             which = gr.Dropdown(
                 clip_sets.choices(self.desk),
@@ -121,22 +121,22 @@ class LabelTab:
 
     def _wire(self, tab: gr.Tab) -> None:
         _, what, _, entrants, _, _, which, *_ = self.form
-        on(tab.select, lambda: strip(self.desk, KIND), None, self.jobs)
+        bind(tab.select, lambda: strip(self.desk, KIND), None, self.jobs)
         asked = [self.campaign, self.judges, self.axis]
         chosen = (self.campaign.input, self.judges.input, self.axis.input)
         for event in (self.results_tab.select, *chosen, self.again.click):
-            on(event, self.show, asked, self.shown, line=RESULTS)
-        on(self.sheet.outdated, self.show, asked, self.shown, line=RESULTS)
-        on(self.close.click, once(self.close_or_open), [*asked, self.close], [*self.shown, self.voting], line=RESULTS)
-        on(self.votes_in.upload, once(self.bring_votes), [*asked, self.votes_in], self.shown, line=RESULTS)
-        on(self.pairs_in.upload, once(self.bring_pairs), self.pairs_in, None)
-        on(self.voting.choose_campaign, self.follow, None, self.campaign, line=RESULTS)
-        on(self.make.click, once(self.make_missing), [self.campaign, self.mix], self.jobs)
-        on(self.new_tab.select, self.offer, which, [entrants, which])
-        on(what.input, self.show_what, what, [self.of_models, self.of_clips])
+            bind(event, self.show, asked, self.shown, line=RESULTS)
+        bind(self.sheet.outdated, self.show, asked, self.shown, line=RESULTS)
+        bind(self.close.click, once(self.close_or_open), [*asked, self.close], [*self.shown, self.voting], line=RESULTS)
+        bind(self.votes_in.upload, once(self.bring_votes), [*asked, self.votes_in], self.shown, line=RESULTS)
+        bind(self.pairs_in.upload, once(self.bring_pairs), self.pairs_in, None)
+        bind(self.voting.choose_campaign, self.follow, None, self.campaign, line=RESULTS)
+        bind(self.make.click, once(self.make_missing), [self.campaign, self.mix], self.jobs)
+        bind(self.new_tab.select, self.offer, which, [entrants, which])
+        bind(what.input, self.show_what, what, [self.of_models, self.of_clips])
         created = [self.views, self.campaign, self.voting, self.jobs]
-        on(self.create_button.click, once(self.create), [*self.form, self.mix], created)
-        on(self.jobs.job_ended, self.clips_came, self.campaign, self.voting)
+        bind(self.create_button.click, once(self.create), [*self.form, self.mix], created)
+        bind(self.jobs.job_ended, self.clips_came, self.campaign, self.voting)
 
     # ---- New campaigns
     def offer(self, which: str) -> list[Any]:
@@ -168,7 +168,7 @@ class LabelTab:
         missing = len(self.campaigns.missing(campaign.id))
         if jobs:
             ensure_worker(self.desk.workspace)
-        note(text.created(campaign.title, missing))
+        show_info(text.created(campaign.title, missing))
         chosen = gr.update(choices=self._choices(), value=campaign.id)
         return [
             gr.update(selected="vote"),
@@ -179,7 +179,7 @@ class LabelTab:
 
     def make_missing(self, campaign_id: str | None, mix: str | None) -> dict[str, Any]:
         if campaign_id and not self._file_missing(campaign_id, mix):
-            note(text.NOTHING_MISSING)
+            show_info(text.NOTHING_MISSING)
         return strip(self.desk, KIND)
 
     def _file_missing(self, campaign_id: str, mix: str | None) -> bool:
@@ -225,20 +225,20 @@ class LabelTab:
         """Add the votes of a CSV to the campaign."""
         if campaign_id is None:
             raise ConfigError(text.NO_CAMPAIGN_FOR_VOTES)
-        note(text.READING)
+        show_info(text.READING)
         found = import_votes(self.campaigns, campaign_id, Path(file))
-        note(text.votes_came(found.stored, found.known))
+        show_info(text.votes_came(found.stored, found.known))
         if found.skipped:
-            warn(text.left_out(found.skipped))
+            show_warning(text.left_out(found.skipped))
         return self.show(campaign_id, mix, axis)
 
     def bring_pairs(self, file: str) -> None:
         """Bring in a zip of pairs, for a run to learn from."""
-        note(text.READING)
+        show_info(text.READING)
         found = import_archive(self.desk.store, Path(file))
-        note(text.pairs_came(found.pairs, str(found.file)))
+        show_info(text.pairs_came(found.pairs, str(found.file)))
         if found.skipped:
-            warn(text.left_out(found.skipped))
+            show_warning(text.left_out(found.skipped))
 
     def _choices(self) -> list[tuple[str, str]]:
         return [(campaign.title, campaign.id) for campaign in self.campaigns.list()]

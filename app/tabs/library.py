@@ -10,8 +10,8 @@ from app.components.clip_facts import ClipFacts
 from app.components.clip_grid import ClipGrid
 from app.components.clip_pair import ClipPair
 from app.components.job_strip import JobStrip
-from app.context import Desk
-from app.events import on
+from app.context import AppContext
+from app.events import bind
 from app.forms.generation_form import default_mix, mix_choices
 from app.middleware.idempotency import once
 from app.text import general
@@ -33,7 +33,7 @@ UNFILTERED = ("", "newest", "any", library.ALL, library.ALL, library.ALL, 0, 1, 
 class LibraryTab:
     """`facts` and `opened` are there for the shell, which connects tabs with each other."""
 
-    def __init__(self, desk: Desk, tab: gr.Tab) -> None:
+    def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
         self.desk = desk
         with gr.Column(elem_classes=["desk-panel", "filters"]):
             self._filters()
@@ -125,29 +125,31 @@ class LibraryTab:
         return [self.jobs, self.grid, self.filters[3], self.filters[4]]
 
     def _wire(self, tab: gr.Tab) -> None:
-        on(tab.select, self.refresh, self.filters, self.shown, line=GRID)
+        bind(tab.select, self.refresh, self.filters, self.shown, line=GRID)
         for component in self.filters:
             # Gradio's text fields have no `input` for what is pasted by mouse or erased.
             event = component.input if isinstance(component, gr.Dropdown | gr.Checkbox) else component.change
-            on(event, self.find, self.filters, self.grid, line=GRID, trigger_mode="always_last")
-        on(self.clear.click, self.unfilter, None, [*self.filters, self.grid], line=GRID)
-        on(self.grid.turn_page, self.turn, self.filters, self.grid, line=GRID)
-        on(self.grid.open_clip, self.open_event, None, self.opened)
-        on(self.grid.compare, self.compare, None, [self.comparison, self.compared, self.compared_bars])
-        on(self.grid.remove_clips, once(self.remove), [self.grid, *self.filters], self.grid)
-        on(self.grid.undo_removal, once(self.undo), [self.grid, *self.filters], self.grid)
+            bind(event, self.find, self.filters, self.grid, line=GRID, trigger_mode="always_last")
+        bind(self.clear.click, self.unfilter, None, [*self.filters, self.grid], line=GRID)
+        bind(self.grid.turn_page, self.turn, self.filters, self.grid, line=GRID)
+        bind(self.grid.open_clip, self.open_event, None, self.opened)
+        bind(self.grid.compare, self.compare, None, [self.comparison, self.compared, self.compared_bars])
+        bind(self.grid.remove_clips, once(self.remove), [self.grid, *self.filters], self.grid)
+        bind(self.grid.undo_removal, once(self.undo), [self.grid, *self.filters], self.grid)
         starring = [self.grid, self.facts, *self.filters]
-        on(self.grid.star_clip, once(self.star), starring, [self.grid, self.facts])
-        on(self.facts.star_clip, once(self.star), starring, [self.grid, self.facts])
-        on(self.facts.remove_clip, once(self.remove_opened), [self.grid, *self.filters], [self.grid, *self.opened])
-        on(self.facts.close_clip, self.close, None, self.opened)
-        on(self.facts.score_clip, once(self.score), self.mix, self.jobs)
-        on(self.compare_close.click, self.close_comparison, None, [self.comparison, self.compared, self.compared_bars])
-        on(self.jobs.job_ended, self.show_scored, self.filters, [self.grid, *self.opened])
-        on(self.importer.click, lambda: gr.update(visible=True), None, self.import_panel)
-        on(self.import_close.click, lambda: gr.update(visible=False), None, self.import_panel)
+        bind(self.grid.star_clip, once(self.star), starring, [self.grid, self.facts])
+        bind(self.facts.star_clip, once(self.star), starring, [self.grid, self.facts])
+        bind(self.facts.remove_clip, once(self.remove_opened), [self.grid, *self.filters], [self.grid, *self.opened])
+        bind(self.facts.close_clip, self.close, None, self.opened)
+        bind(self.facts.score_clip, once(self.score), self.mix, self.jobs)
+        bind(
+            self.compare_close.click, self.close_comparison, None, [self.comparison, self.compared, self.compared_bars]
+        )
+        bind(self.jobs.job_ended, self.show_scored, self.filters, [self.grid, *self.opened])
+        bind(self.importer.click, lambda: gr.update(visible=True), None, self.import_panel)
+        bind(self.import_close.click, lambda: gr.update(visible=False), None, self.import_panel)
         importing = [self.upload, self.upload_prompt, self.mix]
-        on(self.import_button.click, once(self.import_video), importing, [self.jobs, self.upload, self.import_panel])
+        bind(self.import_button.click, once(self.import_video), importing, [self.jobs, self.upload, self.import_panel])
 
     # ---- The grid
     def refresh(self, *filters: Any) -> list[Any]:

@@ -10,8 +10,8 @@ from app.components.findings_sheet import FindingsSheet
 from app.components.job_strip import JobStrip
 from app.components.sample_slider import SampleSlider
 from app.components.stage_strip import StageStrip
-from app.context import Desk
-from app.events import on
+from app.context import AppContext
+from app.events import bind
 from app.middleware.idempotency import once
 from app.text import monitor as text
 from app.trackio_dashboard import trackio_link
@@ -28,7 +28,7 @@ SHOWING = "monitor-samples"  # the line of the events that fill the slider and t
 
 
 class MonitorTab:
-    def __init__(self, desk: Desk, tab: gr.Tab) -> None:
+    def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
         self.desk = desk
         self.feed = CurveFeed(desk)
         self.jobs = JobStrip("monitor-jobs", desk, KINDS)
@@ -57,13 +57,13 @@ class MonitorTab:
         return [self.slider, self.player, self.bars, self.findings]
 
     def _wire(self, tab: gr.Tab) -> None:
-        on(tab.select, self.refresh, None, [self.jobs, self.stages, self.trackio])
-        on(self.curves.look_at, self.look, None, self.shown, line=SHOWING)
-        on(self.curves.sets_changed, self.follow, self.slider, self.shown, line=SHOWING)
-        on(self.slider.show_sample, self.move, None, self.shown, line=SHOWING, trigger_mode="always_last")
-        on(self.slider.sample_now, once(self.sample_now), self.slider, [self.slider, self.jobs])
-        on(self.findings.measure, once(self.measure), None, self.jobs)
-        on(self.jobs.job_ended, self.measured, self.slider, self.findings)
+        bind(tab.select, self.refresh, None, [self.jobs, self.stages, self.trackio])
+        bind(self.curves.look_at, self.look, None, self.shown, line=SHOWING)
+        bind(self.curves.sets_changed, self.follow, self.slider, self.shown, line=SHOWING)
+        bind(self.slider.show_sample, self.move, None, self.shown, line=SHOWING, trigger_mode="always_last")
+        bind(self.slider.sample_now, once(self.sample_now), self.slider, [self.slider, self.jobs])
+        bind(self.findings.measure, once(self.measure), None, self.jobs)
+        bind(self.jobs.job_ended, self.measured, self.slider, self.findings)
 
     def refresh(self) -> list[Any]:
         return [strip(self.desk, KINDS), curriculum_progress.strip(self.desk), trackio_link(self.desk.workspace)]

@@ -13,8 +13,8 @@ from app.components.dissent import Dissent
 from app.components.job_strip import JobStrip
 from app.components.score_table import ScoreTable
 from app.components.weight_sliders import WeightSliders
-from app.context import Desk
-from app.events import on, warn
+from app.context import AppContext
+from app.events import bind, show_warning
 from app.forms.generation_form import default_mix, mix_choices
 from app.middleware.idempotency import once
 from app.plots.scores import matrix
@@ -37,7 +37,7 @@ ACTIONS = ("star_clip", "show_in_library", "close_clip")
 class ScoreTab:
     """`facts` and `inspector` are there for the shell, which connects tabs with each other."""
 
-    def __init__(self, desk: Desk, tab: gr.Tab) -> None:
+    def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
         self.desk = desk
         with gr.Column(elem_classes=["desk-panel", "filters"]):
             self._choices()
@@ -128,10 +128,10 @@ class ScoreTab:
 
     def _wire(self, tab: gr.Tab) -> None:
         asked, loaded = [self.which, self.mix], [self.jobs, self.which, self.sliders, *self.ranking]
-        on(tab.select, self.load, asked, loaded, line=RANKING)
+        bind(tab.select, self.load, asked, loaded, line=RANKING)
         for dropdown in asked:
-            on(dropdown.input, self.load, asked, loaded, line=RANKING)
-        on(
+            bind(dropdown.input, self.load, asked, loaded, line=RANKING)
+        bind(
             self.sliders.weigh,
             self.weigh,
             [self.sliders, self.table],
@@ -139,20 +139,20 @@ class ScoreTab:
             line=RANKING,
             trigger_mode="always_last",
         )
-        on(self.fill.click, once(self.score_missing), [self.table, self.mix], self.jobs)
-        on(self.table.open_clip, self.open_event, self.mix, self.opened)
-        on(self.dissent.open_clip, self.open_event, self.mix, self.opened)
-        on(self.table.compare, self.compare, self.mix, self.opened)
-        on(self.facts.close_clip, self.close, None, self.opened)
-        on(self.facts.star_clip, once(self.star), self.mix, self.opened)
-        on(self.overlay.input, self.show_overlay, [self.facts, self.overlay], self.player)
-        on(self.draw.click, once(self.draw_overlays), [self.facts, self.mix], self.jobs)
-        on(self.drop.click, lambda: gr.update(visible=True), None, self.drop_panel)
-        on(self.drop_close.click, lambda: gr.update(visible=False), None, self.drop_panel)
+        bind(self.fill.click, once(self.score_missing), [self.table, self.mix], self.jobs)
+        bind(self.table.open_clip, self.open_event, self.mix, self.opened)
+        bind(self.dissent.open_clip, self.open_event, self.mix, self.opened)
+        bind(self.table.compare, self.compare, self.mix, self.opened)
+        bind(self.facts.close_clip, self.close, None, self.opened)
+        bind(self.facts.star_clip, once(self.star), self.mix, self.opened)
+        bind(self.overlay.input, self.show_overlay, [self.facts, self.overlay], self.player)
+        bind(self.draw.click, once(self.draw_overlays), [self.facts, self.mix], self.jobs)
+        bind(self.drop.click, lambda: gr.update(visible=True), None, self.drop_panel)
+        bind(self.drop_close.click, lambda: gr.update(visible=False), None, self.drop_panel)
         dropped = [self.files, self.folder, self.prompt, self.mix]
-        on(self.drop_button.click, once(self.import_videos), dropped, [self.jobs, self.files, self.drop_panel])
+        bind(self.drop_button.click, once(self.import_videos), dropped, [self.jobs, self.files, self.drop_panel])
         ended = [self.which, self.mix, self.facts]
-        on(self.jobs.job_ended, self.show_ended, ended, [*loaded, *self.opened], line=RANKING)
+        bind(self.jobs.job_ended, self.show_ended, ended, [*loaded, *self.opened], line=RANKING)
 
     # ---- The ranking
     def load(self, which: str, mix: str) -> list[Any]:
@@ -187,7 +187,7 @@ class ScoreTab:
         if missing:
             self.desk.file(JobSpec.score(missing, mix))
         else:
-            warn(general.ALL_SCORED)
+            show_warning(general.ALL_SCORED)
         return strip(self.desk, KINDS)
 
     # ---- One clip, or a few
@@ -257,7 +257,7 @@ class ScoreTab:
         folders = [job for job in jobs if job.kind == "score_folder"]
         for job in folders:
             if unread := (job.result or {}).get("unread"):
-                warn(general.unread_videos(unread))
+                show_warning(general.unread_videos(unread))
         which = clip_sets.of_job(folders[-1]) if folders else which
         return [*self.load(which, mix), *self._about(jobs[-1], mix, facts)]
 
@@ -265,7 +265,7 @@ class ScoreTab:
         result = job.result or {}
         if job.kind == "overlays":
             if not result["overlays"]:
-                warn(general.NO_OVERLAYS)
+                show_warning(general.NO_OVERLAYS)
             return self.open(result["clip_id"], mix, next(iter(result["overlays"]), ""))
         if job.config.get("path"):
             return self.open(clip_ids(job)[-1], mix)

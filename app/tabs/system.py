@@ -8,14 +8,14 @@ import gradio as gr
 from app.components.action_table import ActionTable
 from app.components.job_strip import JobStrip
 from app.components.telemetry import TelemetryPanel
-from app.context import Desk
-from app.events import on
+from app.context import AppContext
+from app.events import bind
 from app.middleware.idempotency import once
 from app.text import system as text
 from app.views import system
 from app.views.jobs import strip
 from engine.errors import DailiesError
-from engine.hardware.telemetry.monitor import Sampler, Telemetry
+from engine.hardware.telemetry.monitor import Telemetry, TelemetryMonitor
 from engine.jobs.maintenance_configs import inspect_job, weights_job
 from engine.runs.disk_usage import clean, disk_use
 
@@ -24,12 +24,12 @@ DISK = "system-disk"  # the line of the events that fill its tables
 
 
 class SystemTab:
-    def __init__(self, desk: Desk, tab: gr.Tab) -> None:
+    def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
         self.desk = desk
         self.jobs = JobStrip("system-jobs", desk, KINDS)
         with gr.Column(elem_classes="desk-panel"):
             gr.HTML(f"<h3>{text.TELEMETRY_WORDS['devices']}</h3>")
-            TelemetryPanel("system-telemetry", Sampler(Telemetry()))
+            TelemetryPanel("system-telemetry", TelemetryMonitor(Telemetry()))
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=5, min_width=340):
                 with gr.Column(elem_classes="desk-panel"):
@@ -57,14 +57,14 @@ class SystemTab:
 
     def _wire(self, tab: gr.Tab) -> None:
         shown = [self.jobs, self.findings, self.settings, self.versions, self.weights]
-        on(tab.select, self.refresh, None, shown)
+        bind(tab.select, self.refresh, None, shown)
         use = [self.disk, self.cleaning]
-        on(tab.select, self.measure_again, use, use, line=DISK)
-        on(self.measure.click, self.measure_again, use, use, line=DISK)
-        on(self.inspect.click, once(self.ask_torch), None, self.jobs)
-        on(self.weights.act, once(self.download), None, self.jobs)
-        on(self.cleaning.act, once(self.clean), use, use, line=DISK)
-        on(self.jobs.job_ended, self.refresh, None, shown)
+        bind(tab.select, self.measure_again, use, use, line=DISK)
+        bind(self.measure.click, self.measure_again, use, use, line=DISK)
+        bind(self.inspect.click, once(self.ask_torch), None, self.jobs)
+        bind(self.weights.act, once(self.download), None, self.jobs)
+        bind(self.cleaning.act, once(self.clean), use, use, line=DISK)
+        bind(self.jobs.job_ended, self.refresh, None, shown)
 
     def refresh(self) -> list[Any]:
         return [

@@ -6,22 +6,22 @@ import gradio as gr
 
 from app.components.recipe_form import RecipeForm
 from app.components.train_board import TrainBoard
-from app.context import Desk
-from app.events import on
+from app.context import AppContext
+from app.events import bind
 from app.views.training import runs, train_form
 
 
 class TrainTab:
-    def __init__(self, desk: Desk, tab: gr.Tab) -> None:
+    def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
         self.desk = desk
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=0, min_width=440, elem_classes=["desk-panel", "recipe-panel"]):
                 self.form = RecipeForm("train-form", desk)
             with gr.Column(scale=1, min_width=420, elem_classes="stage-column"):
                 self.board = TrainBoard("train-board", desk)
-        on(tab.select, self.arrive, self.form, [self.form, self.board])
-        on(self.form.run_filed, self.refresh, None, self.board)
-        on(self.board.clone_run, self.clone, None, self.form)
+        bind(tab.select, self.arrive, self.form, [self.form, self.board])
+        bind(self.form.run_filed, self.refresh, None, self.board)
+        bind(self.board.clone_run, self.clone, None, self.form)
 
     def arrive(self, shown: dict[str, Any]) -> list[Any]:
         """The form stays as somebody left it; it is filled once, with what the browser kept where it is `fresh`."""

@@ -21,7 +21,7 @@ Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class RankingColumn:
     """One measure over all rows; NaN where a clip has no value. `key` is a reward's, or TOTAL."""
 
     key: str
@@ -92,30 +92,30 @@ def sliders(mix: Mix, weights: Mapping[str, float] | None = None) -> dict[str, A
     return {"mix": mix.key, "own": shown, "weights": {**shown, **(weights or {})}, "names": names}
 
 
-def columns(rows: Rows, keys: Sequence[str]) -> list[Column]:
+def columns(rows: Rows, keys: Sequence[str]) -> list[RankingColumn]:
     """The rewards over the rows, and the total as the last column."""
     found = [
-        Column(key=key, title=spec_of(key).title, values=_numbers([one["values"].get(key) for one in rows]))
+        RankingColumn(key=key, title=spec_of(key).title, values=_numbers([one["values"].get(key) for one in rows]))
         for key in keys
     ]
-    total = Column(key=TOTAL, title=general.TOTAL, values=_numbers([one["total"] for one in rows]))
+    total = RankingColumn(key=TOTAL, title=general.TOTAL, values=_numbers([one["total"] for one in rows]))
     return [*found, total]
 
 
-def correlations(measures: Sequence[Column]) -> np.ndarray:
+def correlations(measures: Sequence[RankingColumn]) -> np.ndarray:
     """Spearman's rank correlation of every two columns, `float64[n,n]`; NaN where too few clips have both, or where one
     of the two does not vary."""
     return np.array([[_spearman(a.values, b.values) for b in measures] for a in measures])
 
 
-def correlated(measures: Sequence[Column]) -> tuple[list[Column], np.ndarray]:
+def correlated(measures: Sequence[RankingColumn]) -> tuple[list[RankingColumn], np.ndarray]:
     """The columns that hang together with at least one other, and the correlations of those `float64[n,n]`."""
     values = correlations(measures)
     told = np.isfinite(values).sum(axis=1) > 1
     return [measure for measure, shown in zip(measures, told, strict=True) if shown], values[told][:, told]
 
 
-def dissent(rows: Rows, measures: Sequence[Column]) -> list[dict[str, Any]]:
+def dissent(rows: Rows, measures: Sequence[RankingColumn]) -> list[dict[str, Any]]:
     """For each reward: the clip that it would choose, and how often it orders two clips otherwise than the total does.
 
     The reward that disagrees most comes first; one that scored fewer than two clips is left out.
@@ -125,7 +125,7 @@ def dissent(rows: Rows, measures: Sequence[Column]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: one["share"], reverse=True)
 
 
-def _dissent_of(part: Column, total: Column, rows: Rows) -> dict[str, Any]:
+def _dissent_of(part: RankingColumn, total: RankingColumn, rows: Rows) -> dict[str, Any]:
     best, chosen = int(np.nanargmax(part.values)), int(np.nanargmax(np.nan_to_num(total.values, nan=-1.0)))
     share = otherwise(part.values, total.values)
     same = part.values[chosen] == part.values[best]

@@ -9,8 +9,8 @@ from typing import Any
 import plotly.graph_objects as go
 from pydantic import ValidationError
 
-from app.context import Desk
-from app.forms.generation_form import adapter_names, titled
+from app.context import AppContext
+from app.forms.generation_form import adapter_names, preset_choices
 from app.plots.labelling import reward_bars, strengths, win_matrix
 from app.text import labelling as text
 from app.views import clip_sets
@@ -23,7 +23,7 @@ from engine.labelling.campaigns import Campaigns
 from engine.labelling.progress import CampaignProgress
 from engine.labelling.votes import StoredVote
 from engine.runs.checkpoints import list_checkpoints
-from engine.suggestions import explain
+from engine.suggestions import validation_message
 
 FIELDS = (
     "title",
@@ -43,7 +43,7 @@ OVERALL = ""  # in the place of an axis of the rubric
 SEPARATOR = "\t"  # no model's key and no adapter's name has one
 
 
-def entrant_choices(desk: Desk, models: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def entrant_choices(desk: AppContext, models: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Every model, alone, with each of its adapters, and with each checkpoint of its runs."""
     found = []
     for title, model in models:
@@ -54,7 +54,7 @@ def entrant_choices(desk: Desk, models: Sequence[tuple[str, str]]) -> list[tuple
     return found
 
 
-def read_spec(desk: Desk, values: Sequence[Any]) -> CampaignSpec:
+def read_spec(desk: AppContext, values: Sequence[Any]) -> CampaignSpec:
     """The filled form. Raises ConfigError in one sentence."""
     form = dict(zip(FIELDS, values, strict=True))
     rules = {
@@ -68,10 +68,10 @@ def read_spec(desk: Desk, values: Sequence[Any]) -> CampaignSpec:
     try:
         return CampaignSpec(**rules, **compared)
     except ValidationError as error:
-        raise ConfigError(explain(error, "The campaign", CampaignSpec.model_fields)) from error
+        raise ConfigError(validation_message(error, "The campaign", CampaignSpec.model_fields)) from error
 
 
-def _of_clips(desk: Desk, form: Mapping[str, Any]) -> dict[str, Any]:
+def _of_clips(desk: AppContext, form: Mapping[str, Any]) -> dict[str, Any]:
     return {"clip_ids": [record.id for record in clip_sets.records(desk, form["which"])]}
 
 
@@ -89,12 +89,12 @@ def _of_models(form: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def train_form(desk: Desk, campaign_id: str | None) -> dict[str, Any]:
+def train_form(desk: AppContext, campaign_id: str | None) -> dict[str, Any]:
     """The Train form, filled to learn from a campaign's votes: by a recipe for the model that made its clips, if there
     is one. Raises ConfigError when no recipe learns from pairs."""
     if not campaign_id:
         raise ConfigError(text.NOTHING_TO_TRAIN_ON)
-    recipes = [(key, load_preset("train", key)) for _, key in titled("train")]
+    recipes = [(key, load_preset("train", key)) for _, key in preset_choices("train")]
     learning = [(key, preset) for key, preset in recipes if _learns_from_pairs(preset)]
     if not learning:
         raise ConfigError(text.NO_PAIR_RECIPE)
@@ -104,7 +104,7 @@ def train_form(desk: Desk, campaign_id: str | None) -> dict[str, Any]:
     return {**form, "choices": {**form["choices"], "pairs": "", "campaign": campaign_id}}
 
 
-def _models(desk: Desk, campaign_id: str) -> Counter[str]:
+def _models(desk: AppContext, campaign_id: str) -> Counter[str]:
     """Of how many of a campaign's clips, or of its entrants, each model is the maker."""
     spec = Campaigns(desk.store).get(campaign_id).spec
     clips = desk.store.known(spec.clip_ids).values()
@@ -129,7 +129,7 @@ class Results:
 NOTHING = Results(sheet={"empty": text.NO_RESULTS}, ranking=None, wins=None, rewards=None)
 
 
-def results(desk: Desk, campaign_id: str, mix: str, axis: str | None = None) -> Results:
+def results(desk: AppContext, campaign_id: str, mix: str, axis: str | None = None) -> Results:
     """`mix` is the one whose scores are held against people; `axis` is what they judged, None: the clips as a whole.
 
     Raises StoreError when there is no such campaign.

@@ -10,7 +10,7 @@ from app.plots.scores import radar, reward_bars, timeline
 from app.text import general
 from app.views import clips
 from app.views.scores import remarks, scores
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 
 LETTERS = "ABCD"
 COMPARED = len(LETTERS)
@@ -31,7 +31,7 @@ NOTHING = View(player=clips.player([]), facts=None, bars=None, radar=None, timel
 
 
 def one(
-    store: Store,
+    store: Library,
     record: ClipRecord,
     actions: Sequence[str],
     prefetch: Sequence[ClipRecord] = (),
@@ -49,7 +49,7 @@ def one(
     )
 
 
-def several(store: Store, records: Sequence[ClipRecord], mix: str | None = None) -> View:
+def several(store: Library, records: Sequence[ClipRecord], mix: str | None = None) -> View:
     """Two to four clips in step, their scores beside each other."""
     compared = records[:COMPARED]
     named = [(letter, scores(store.report(record.id, mix))) for letter, record in zip(LETTERS, compared, strict=False)]
@@ -63,7 +63,7 @@ def takes(records: Sequence[ClipRecord], current: str | None) -> dict[str, Any]:
     return {"cards": cards if len(cards) > 1 else [], "current": current}
 
 
-def in_order(store: Store, clip_ids: Sequence[str]) -> list[ClipRecord]:
+def in_order(store: Library, clip_ids: Sequence[str]) -> list[ClipRecord]:
     """The clips of these ids that are still there, in this order."""
     known = store.known(clip_ids)
     return [known[clip_id] for clip_id in dict.fromkeys(clip_ids) if clip_id in known]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.context import Desk
+from app.context import AppContext
 from app.text import general
 from app.views.clip_panel import in_order
 from app.views.clips import moment
@@ -18,7 +18,7 @@ FOLDERS = 20  # the last ones that were scored
 Choices = list[tuple[str, str]]
 
 
-def choices(desk: Desk, chosen: str = "") -> Choices:
+def choices(desk: AppContext, chosen: str = "") -> Choices:
     """What can be ranked or labelled, by label; `chosen` is a set of clips that somebody chose one by one."""
     folders = desk.queue.list("done", "score_folder", limit=FOLDERS)
     found = [
@@ -50,7 +50,7 @@ def _ids(chosen: str) -> list[str]:
     return chosen.removeprefix(CHOSEN).split(",")
 
 
-def records(desk: Desk, which: str) -> list[ClipRecord]:
+def records(desk: AppContext, which: str) -> list[ClipRecord]:
     """The clips of a set that are still there. Raises JobError when its job is gone."""
     if which.startswith(JOB):
         return in_order(desk.store, clip_ids(desk.queue.get(which.removeprefix(JOB)))[:LIMIT])

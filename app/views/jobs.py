@@ -6,16 +6,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from app.context import Desk
+from app.context import AppContext
 from app.text import general, training
 from app.text import jobs as text_jobs
 from app.text.modes import keyframes_of
 from app.views.clips import moment
 from engine.hardware.job_environment import difference
-from engine.jobs.device_leases import Need
+from engine.jobs.device_leases import Demand
 from engine.jobs.heartbeat_age import is_silent
 from engine.jobs.spec import Job
-from engine.jobs.worker_control import keep_going, worker_state
+from engine.jobs.worker_control import reconcile_and_ensure_worker, worker_state
 from engine.storage.library import now
 
 OVERLAYS = "overlays"
@@ -24,13 +24,13 @@ MENTIONED_FOR = timedelta(minutes=10)  # a bad end stays on the page so long, un
 SHOWN = 12
 
 
-def strip(desk: Desk, kind: str | Collection[str]) -> dict[str, Any]:
+def strip(desk: AppContext, kind: str | Collection[str]) -> dict[str, Any]:
     """The value of a strip of one kind of jobs or several, oldest first, as they will be done.
 
     `at` orders answers that overtake each other on their way to the browser: seconds of a clock that nobody sets.
     """
     at = time.monotonic()
-    keep_going(desk.queue)
+    reconcile_and_ensure_worker(desk.queue)
     jobs, reasons = [job for job in desk.queue.list(kind=kind, limit=100) if is_shown(job)], Reasons(desk)
     return {"jobs": [job_card(job, reasons.of(job)) for job in reversed(jobs[:SHOWN])], "at": at}
 
@@ -38,10 +38,10 @@ def strip(desk: Desk, kind: str | Collection[str]) -> dict[str, Any]:
 class Reasons:
     """Why queued jobs wait; what is the same for many jobs is asked once."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: AppContext) -> None:
         self._queue, self._paused = desk.queue, desk.queue.is_paused
         self._worker = worker_state(desk.workspace)
-        self._holders: dict[Need, Job | None] = {}
+        self._holders: dict[Demand, Job | None] = {}
 
     def of(self, job: Job) -> str:
         """A pause, a worker with another environment, or another job that has the device; "" if none of these."""
@@ -58,7 +58,7 @@ class Reasons:
         return _behind(self._holders[need], job)
 
 
-def held_up(desk: Desk, job: Job) -> str:
+def held_up(desk: AppContext, job: Job) -> str:
     """Why one job waits."""
     return Reasons(desk).of(job)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.text import general
 from app.views.clips import card
-from engine.storage.library import ClipFilter, Store, now
+from engine.storage.library import ClipFilter, Library, now
 
 PAGE_SIZE = 48  # fills rows of 2, 3, 4, 6, 8 and 12 cards
 FILTERS = ("text", "order", "date", "model", "adapter", "source", "score_from", "score_to", "starred")
@@ -37,7 +37,7 @@ def period(choice: str, at: datetime) -> Mapping[str, Any]:
     return {"until": at - AGES["month"]} if choice == "before" else {}
 
 
-def page(store: Store, which: ClipFilter, number: int = 0, removed: Sequence[str] = ()) -> dict[str, Any]:
+def page(store: Library, which: ClipFilter, number: int = 0, removed: Sequence[str] = ()) -> dict[str, Any]:
     """One page of the grid, from 0; a page past the end is the last one. `removed` are clips that can be undeleted."""
     total = store.count(which)
     pages = max(1, -(-total // PAGE_SIZE))

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.context import Desk
+from app.context import AppContext
 from app.text import notices as text
 from app.text import training
 from app.views.jobs import title
@@ -17,7 +17,7 @@ Seen = Mapping[str, Any]
 SHOWN = 5
 
 
-def news(desk: Desk, seen: Seen) -> dict[str, Any]:
+def news(desk: AppContext, seen: Seen) -> dict[str, Any]:
     """`seen` for the next time, and `notices` {key, title, body}, none at first. A cancelled job is nobody's news."""
     here = str(desk.workspace.root)
     known = seen if seen.get("workspace") == here else None

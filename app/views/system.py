@@ -10,11 +10,11 @@ from app.text import system as text
 from app.views.clips import moment
 from engine.hardware.environment import environment
 from engine.hardware.rocm import torch_build
-from engine.hardware.telemetry.readings import Snapshot
+from engine.hardware.telemetry.readings import TelemetrySnapshot
 from engine.jobs.queue import JobQueue
 from engine.runs.disk_usage import DiskUse
 from engine.workspace import Workspace
-from rewards.weights.catalog import DOWNLOADABLE, WEIGHTS, look_up
+from rewards.weights.catalog import DOWNLOADABLE, WEIGHTS, status
 
 PACKAGES = (
     "dailies",
@@ -34,7 +34,7 @@ NUMBERS = ("util_pct", "mem_used_b", "power_w", "temp_c", "clock_mhz")
 Table = dict[str, Any]
 
 
-def telemetry(history: Sequence[Snapshot], since: float = 0.0) -> dict[str, Any]:
+def telemetry(history: Sequence[TelemetrySnapshot], since: float = 0.0) -> dict[str, Any]:
     """The newest snapshot, and the numbers of those after the moment `since` (Unix time, s), oldest first.
 
     `whole` tells the browser to replace what it has: its moment is later than the newest one here, so it got that from
@@ -52,7 +52,7 @@ def telemetry(history: Sequence[Snapshot], since: float = 0.0) -> dict[str, Any]
     }
 
 
-def _row(one: Snapshot) -> dict[str, Any]:
+def _row(one: TelemetrySnapshot) -> dict[str, Any]:
     gpus = {str(gpu.index): [getattr(gpu, name) for name in NUMBERS] for gpu in one.gpus}
     return {"at": one.at, "cpu": one.cpu_pct, "ram": one.ram_used_b, "gpus": gpus}
 
@@ -93,7 +93,7 @@ def settings(workspace: Workspace) -> Table:
 
 def weights() -> Table:
     """Every network of the rewards, those that are not here first; never asks the network."""
-    found = sorted((look_up(key) for key in WEIGHTS), key=lambda one: one.path is not None)
+    found = sorted((status(key) for key in WEIGHTS), key=lambda one: one.path is not None)
     rows = [
         row(
             one.weights.key,

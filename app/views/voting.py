@@ -6,9 +6,9 @@ from typing import Any, Literal
 from app.text import labelling
 from engine.labelling.assignment import Assignment
 from engine.labelling.campaigns import Campaign
-from engine.labelling.progress import Standing
+from engine.labelling.progress import LabellerStatus
 from engine.labelling.votes import StoredVote
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 
 Side = Literal["left", "right"]
 
@@ -31,14 +31,14 @@ def axes(names: Sequence[str]) -> list[dict[str, str]]:
     ]
 
 
-def pairs(store: Store, assignments: Sequence[Assignment | StoredVote]) -> list[dict[str, Any]]:
+def pairs(store: Library, assignments: Sequence[Assignment | StoredVote]) -> list[dict[str, Any]]:
     """The pairs as the player plays them, in the order given, but those of which a clip was deleted meanwhile."""
     known = store.known([clip for one in assignments for clip in (one.left_clip, one.right_clip)])
     both = [(one, known.get(one.left_clip), known.get(one.right_clip)) for one in assignments]
     return [_pair(one, left, right) for one, left, right in both if left and right]
 
 
-def own_votes(store: Store, votes: Sequence[StoredVote]) -> list[dict[str, Any]]:
+def own_votes(store: Library, votes: Sequence[StoredVote]) -> list[dict[str, Any]]:
     """A labeller's own votes, the newest first, each with its pair as it was shown; a repeat looks like any other."""
     known = store.known([clip for one in votes for clip in (one.left_clip, one.right_clip)])
     both = [(one, known.get(one.left_clip), known.get(one.right_clip)) for one in reversed(votes)]
@@ -63,13 +63,13 @@ def _clip(showing: int, side: Side, record: ClipRecord) -> dict[str, Any]:
     return {"id": f"{showing}-{side}", "url": f"/voting/clip/{showing}/{side}.mp4", "caption": "", **seen}
 
 
-def standing(far: Standing) -> dict[str, Any]:
+def standing(far: LabellerStatus) -> dict[str, Any]:
     """How far one labeller is, and whether clips are still to come."""
     mine = far.labeller
     return {"done": mine.done, "remaining": mine.remaining, "making": far.missing > 0, "gone": far.gone}
 
 
-def undone(store: Store, one: StoredVote) -> dict[str, Any]:
+def undone(store: Library, one: StoredVote) -> dict[str, Any]:
     """The pair that is asked about again, if its clips are there, and what was said of it beside the choice."""
     return {"pairs": pairs(store, [one]), "axes": dict(one.vote.axes), "note": one.vote.note}
 

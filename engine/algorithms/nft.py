@@ -39,7 +39,7 @@ class NFTLoss:
     kl: PerClip
 
 
-def optimality(advantage: PerClip, limit: float = 5.0) -> PerClip:
+def optimality_probability(advantage: PerClip, limit: float = 5.0) -> PerClip:
     """How likely a clip counts as good, 0..1: the advantage clipped to `limit` and mapped, 0 to one half."""
     return advantage.float().clamp(-limit, limit) / limit / 2 + 0.5
 

@@ -94,10 +94,10 @@ def add_learn(verbs: Any, shared: argparse.ArgumentParser) -> None:
 @contextmanager
 def opened(options: argparse.Namespace) -> "Iterator[Campaigns]":
     from engine.labelling.campaigns import Campaigns
-    from engine.storage.library import Store
+    from engine.storage.library import Library
     from engine.workspace import Workspace
 
-    store = Store(Workspace.from_env(options.workspace))
+    store = Library(Workspace.from_env(options.workspace))
     try:
         yield Campaigns(store)
     finally:
@@ -141,7 +141,7 @@ def read_spec(options: argparse.Namespace) -> Any:
 
     from engine.config.presets import read_prompts
     from engine.labelling.campaign_spec import CampaignSpec
-    from engine.suggestions import explain
+    from engine.suggestions import validation_message
 
     entrants = [dict(zip(("model", "adapter"), name.split("+", 1), strict=False)) for name in options.entrant]
     try:
@@ -159,7 +159,7 @@ def read_spec(options: argparse.Namespace) -> Any:
             seed=options.seed,
         )
     except ValidationError as error:
-        raise ConfigError(explain(error, "The campaign", CampaignSpec.model_fields)) from error
+        raise ConfigError(validation_message(error, "The campaign", CampaignSpec.model_fields)) from error
 
 
 def read_setting(text: str) -> tuple[str, Any]:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from engine.cli.device_options import add_where, read_where
 from engine.cli.mode_options import MODE_OPTIONS, add_modes, mode_fields
-from engine.cli.output import decimal, drain, print_json, print_table
+from engine.cli.output import decimal, print_json, print_table, run_to_end
 from engine.errors import StoreError
 
 if TYPE_CHECKING:
     from engine.jobs.spec import JobSpec
     from engine.request import GenerationRequest
-    from engine.storage.library import ClipRecord, Store
+    from engine.storage.library import ClipRecord, Library
 
 DRAWN_SEED_LIMIT = 10**9  # seeds that we draw are short enough to read aloud
 DEMO_PROMPT = "a red ball moving right over a meadow"
@@ -178,10 +178,10 @@ def chosen_mix(options: argparse.Namespace) -> str | None:
 
 def execute(spec: "JobSpec", options: argparse.Namespace) -> None:
     """Run a job here and show its clips, or queue it and show the job."""
-    from engine.storage.library import Store
+    from engine.storage.library import Library
     from engine.workspace import Workspace
 
-    store = Store(Workspace.from_env(options.workspace))
+    store = Library(Workspace.from_env(options.workspace))
     try:
         if getattr(options, "queue", False):
             queue_job(spec, store, options.json)
@@ -191,7 +191,7 @@ def execute(spec: "JobSpec", options: argparse.Namespace) -> None:
         store.close()
 
 
-def queue_job(spec: "JobSpec", store: "Store", as_json: bool) -> None:
+def queue_job(spec: "JobSpec", store: "Library", as_json: bool) -> None:
     from engine.jobs.queue import JobQueue
     from engine.jobs.worker_control import ensure_worker
 
@@ -203,12 +203,12 @@ def queue_job(spec: "JobSpec", store: "Store", as_json: bool) -> None:
         print(f"Job {job.id} is queued. `dailies jobs show {job.id}` tells where it is.")
 
 
-def run_here(spec: "JobSpec", store: "Store", options: argparse.Namespace) -> None:
+def run_here(spec: "JobSpec", store: "Library", options: argparse.Namespace) -> None:
     from engine.jobs.context import JobContext
     from engine.jobs.kinds import KINDS, kind_of
 
     kind = kind_of(spec.kind, KINDS)
-    result = drain(kind.start(spec.config, JobContext(store=store, resources=kind.place(spec.resources))))
+    result = run_to_end(kind.start(spec.config, JobContext(store=store, resources=kind.place(spec.resources))))
     if spec.kind.startswith("score") and (result.get("unread") or result.get("unscored")):
         options.exit_code = NOT_ALL  # what could not be scored is listed below
     records = [store.clip(clip_id) for clip_id in result["clip_ids"]]
@@ -222,7 +222,7 @@ def run_here(spec: "JobSpec", store: "Store", options: argparse.Namespace) -> No
         print(f"{name} could not be scored: {why}")
 
 
-def export(store: "Store", record: "ClipRecord", out: Path | None) -> Path:
+def export(store: "Library", record: "ClipRecord", out: Path | None) -> Path:
     """Where a clip's files are: in the workspace, or copied with its report to `out`."""
     folder = store.workspace.clip_folder(record.id)
     if out is None:
@@ -239,7 +239,7 @@ def export(store: "Store", record: "ClipRecord", out: Path | None) -> Path:
     return target
 
 
-def as_json(store: "Store", record: "ClipRecord", folder: Path) -> dict[str, Any]:
+def as_json(store: "Library", record: "ClipRecord", folder: Path) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     from engine.storage.library import ClipRecord
@@ -249,7 +249,7 @@ def as_json(store: "Store", record: "ClipRecord", folder: Path) -> dict[str, Any
     return {**facts, "files": files, "report": store.report(record.id)}
 
 
-def show_clip(store: "Store", record: "ClipRecord", folder: Path, result: dict[str, Any]) -> None:
+def show_clip(store: "Library", record: "ClipRecord", folder: Path, result: dict[str, Any]) -> None:
     """A clip, its report and its files, for a person."""
     seed = "" if record.seed is None else f", seed {record.seed}"
     again = " (it was there already)" if record.id in result.get("reused", ()) else ""

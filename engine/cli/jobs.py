@@ -71,9 +71,9 @@ def add_worker(commands: Any, shared: argparse.ArgumentParser) -> None:
 def open_queue(options: argparse.Namespace) -> "JobQueue":
     """The workspace's queue, with jobs whose worker was killed already marked as lost."""
     from engine.jobs.queue import JobQueue
-    from engine.storage.library import Store
+    from engine.storage.library import Library
 
-    queue = JobQueue(Store(open_workspace(options)))
+    queue = JobQueue(Library(open_workspace(options)))
     queue.reconcile()
     return queue
 
@@ -154,11 +154,11 @@ def pause(options: argparse.Namespace) -> None:
 
 
 def go_on(options: argparse.Namespace) -> None:
-    from engine.jobs.worker_control import keep_going
+    from engine.jobs.worker_control import reconcile_and_ensure_worker
 
     queue = open_queue(options)
     queue.resume()
-    keep_going(queue)
+    reconcile_and_ensure_worker(queue)
     tell(options, {"paused": False}, "The queue goes on.")
 
 

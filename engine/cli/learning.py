@@ -5,7 +5,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.cli.output import drain, print_json, print_table
+from engine.cli.output import print_json, print_table, run_to_end
 
 if TYPE_CHECKING:
     from engine.jobs.spec import JobProgress
@@ -117,7 +117,7 @@ def export_run(options: argparse.Namespace) -> None:
 
 
 def make_pairs(options: argparse.Namespace) -> None:
-    result = drain(_made(options))
+    result = run_to_end(_made(options))
     if options.json:
         print_json(result)
     else:
@@ -187,12 +187,12 @@ def _here(kind: str, config: dict[str, Any], options: argparse.Namespace) -> dic
     """Run a job's handler in this process."""
     from engine.jobs.context import JobContext
     from engine.jobs.kinds import KINDS, kind_of
-    from engine.storage.library import Store
+    from engine.storage.library import Library
     from engine.workspace import Workspace
 
-    store = Store(Workspace.from_env(options.workspace))
+    store = Library(Workspace.from_env(options.workspace))
     try:
-        return drain(kind_of(kind, KINDS).start(config, JobContext(store=store)))
+        return run_to_end(kind_of(kind, KINDS).start(config, JobContext(store=store)))
     finally:
         store.close()
 
@@ -201,10 +201,10 @@ def _queue(kind: str, config: dict[str, Any], options: argparse.Namespace) -> No
     from engine.jobs.queue import JobQueue
     from engine.jobs.spec import JobSpec
     from engine.jobs.worker_control import ensure_worker
-    from engine.storage.library import Store
+    from engine.storage.library import Library
     from engine.workspace import Workspace
 
-    store = Store(Workspace.from_env(options.workspace))
+    store = Library(Workspace.from_env(options.workspace))
     try:
         job = JobQueue(store).submit(JobSpec(kind=kind, config=config))
         ensure_worker(store.workspace)

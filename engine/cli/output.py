@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from engine.jobs.kinds import Run
+    from engine.jobs.kinds import JobSteps
     from engine.jobs.spec import JobProgress
 
 LINE_WIDTH = 79
@@ -36,11 +36,11 @@ def decimal(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def drain(run: "Run") -> dict[str, Any]:
+def run_to_end(run: "JobSteps") -> dict[str, Any]:
     """Run a job's handler to its end in this process, telling on stderr where it is, and return its result."""
-    from engine.jobs.heartbeat import Pace
+    from engine.jobs.heartbeat import EtaEstimator
 
-    pace, meter = Pace(), Meter(sys.stderr)
+    pace, meter = EtaEstimator(), ProgressMeter(sys.stderr)
     with closing(run):
         while True:
             try:
@@ -51,7 +51,7 @@ def drain(run: "Run") -> dict[str, Any]:
             meter.show(pace.timed(progress, time.monotonic()))
 
 
-class Meter:
+class ProgressMeter:
     """One line that is overwritten on a terminal; elsewhere one line a phase."""
 
     def __init__(self, stream: TextIO) -> None:

@@ -24,24 +24,24 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 def extend(options: argparse.Namespace) -> None:
     from engine.cli.jobs import open_queue, print_job
     from engine.jobs.handlers import run_actions
-    from engine.jobs.worker_control import keep_going
+    from engine.jobs.worker_control import reconcile_and_ensure_worker
 
     opened = open_queue(options)
     job = run_actions.extend(opened, options.run_id, options.steps)
-    keep_going(opened)
+    reconcile_and_ensure_worker(opened)
     print_job(job, options)
 
 
 def clone(options: argparse.Namespace) -> None:
-    from engine.jobs.handlers.run_actions import changed_copy
+    from engine.jobs.handlers.run_actions import clone_preset
     from engine.labelling.run_dataset import create_run
     from engine.runs.run import Run
-    from engine.storage.library import Store
+    from engine.storage.library import Library
     from engine.workspace import Workspace
 
-    store = Store(Workspace.from_env(options.workspace))
+    store = Library(Workspace.from_env(options.workspace))
     try:
-        preset = changed_copy(Run.find(store.workspace, options.run_id), read_changes(options.set))
+        preset = clone_preset(Run.find(store.workspace, options.run_id), read_changes(options.set))
         run = create_run(store, preset, start_of(options, store.workspace, preset.model))
     finally:
         store.close()

@@ -65,21 +65,21 @@ def add_queue(parser: argparse.ArgumentParser) -> None:
 def start(options: argparse.Namespace) -> None:
     from engine.config.presets import load_train_preset
     from engine.labelling.run_dataset import create_run
-    from engine.storage.library import Store
-    from engine.training.distributed.process_group import first_alone
+    from engine.storage.library import Library
+    from engine.training.distributed.process_group import on_rank_zero
     from engine.workspace import Workspace
 
     preset = load_train_preset(options.preset, read_changes(options.set))
 
     def create() -> "Run":
-        store = Store(Workspace.from_env(options.workspace))
+        store = Library(Workspace.from_env(options.workspace))
         try:
             return create_run(store, preset, start_of(options, store.workspace, preset.model))
         finally:
             store.close()
 
     with among_several(options):
-        execute(first_alone(create), options, is_new=True)
+        execute(on_rank_zero(create), options, is_new=True)
 
 
 def start_of(options: argparse.Namespace, workspace: "Workspace", model: str) -> "Path | None":
@@ -102,7 +102,7 @@ def among_several(options: argparse.Namespace) -> "Iterator[None]":
     """Under `accelerate launch` or torchrun this process is one of those that train; otherwise nothing."""
     from engine.errors import ConfigError
     from engine.hardware.environment import process_changes
-    from engine.training.distributed.process_group import launched, together
+    from engine.training.distributed.process_group import launched, process_group
     from engine.workspace import Workspace
 
     if launched():
@@ -113,7 +113,7 @@ def among_several(options: argparse.Namespace) -> "Iterator[None]":
         for name, value in process_changes(Workspace.from_env(options.workspace)).items():
             os.environ.pop(name, None)
             os.environ |= {name: value} if value is not None else {}
-    with together():
+    with process_group():
         yield
 
 
@@ -161,7 +161,7 @@ def _unfinished(run: "Run", code: int | None, *, is_new: bool) -> str:
 
 def train(run: "Run", where: "Resources") -> int | None:
     """The exit code of a process of its own, or of this one among those that a launcher started; None: interrupted."""
-    from engine.execution.process_runner import several
+    from engine.execution.process_runner import torchrun_command
     from engine.hardware.environment import process_environment
     from engine.jobs.handlers.train_process import command
     from engine.training.distributed.process_group import launched
@@ -171,22 +171,22 @@ def train(run: "Run", where: "Resources") -> int | None:
 
         return train_here(run)
     try:
-        argv = several(command(run), where)
+        argv = torchrun_command(command(run), where)
         return subprocess.run(argv, check=False, env=process_environment(run.workspace)).returncode
     except KeyboardInterrupt:
         return None
 
 
 def queue(run: "Run", options: argparse.Namespace) -> None:
-    from engine.jobs.handlers.run_actions import file_run
+    from engine.jobs.handlers.run_actions import submit_run
     from engine.jobs.queue import JobQueue
     from engine.jobs.worker_control import ensure_worker
-    from engine.storage.library import Store
+    from engine.storage.library import Library
     from engine.workspace import Workspace
 
-    store = Store(Workspace.from_env(options.workspace))
+    store = Library(Workspace.from_env(options.workspace))
     try:
-        job = file_run(JobQueue(store), run, read_where(options))
+        job = submit_run(JobQueue(store), run, read_where(options))
         ensure_worker(store.workspace)
     finally:
         store.close()

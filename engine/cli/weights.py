@@ -24,9 +24,9 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def list_all(options: argparse.Namespace) -> None:
-    from rewards.weights.catalog import WEIGHTS, look_up
+    from rewards.weights.catalog import WEIGHTS, status
 
-    found = [look_up(key) for key in WEIGHTS]
+    found = [status(key) for key in WEIGHTS]
     if options.json:
         print_json([as_dict(one) for one in found])
         return
@@ -59,7 +59,7 @@ def get(options: argparse.Namespace) -> None:
 
     for key in options.keys:
         find_weights(key)
-    paths = {key: resolve(key, allow_download=True, progress=Meter(key)) for key in options.keys}
+    paths = {key: resolve(key, allow_download=True, progress=DownloadMeter(key)) for key in options.keys}
     if options.json:
         print_json({key: str(path) for key, path in paths.items()})
         return
@@ -69,9 +69,9 @@ def get(options: argparse.Namespace) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Fails on the first file that is damaged or has another checksum than its source says."""
-    from rewards.weights.catalog import PRESENT, WEIGHTS, look_up, resolve
+    from rewards.weights.catalog import PRESENT, WEIGHTS, resolve, status
 
-    keys = options.keys or [key for key in WEIGHTS if look_up(key).state == PRESENT]
+    keys = options.keys or [key for key in WEIGHTS if status(key).state == PRESENT]
     verdicts = {key: verdict(key, resolve(key)) for key in keys}
     if options.json:
         print_json(verdicts)
@@ -91,7 +91,7 @@ def verdict(key: str, path: Path) -> str:
     return f"{sum(len(read_tensors(file)) for file in files)} tensors, {known}"
 
 
-class Meter:
+class DownloadMeter:
     """A line on stderr that says how much of a download is there; it moves only on a terminal."""
 
     def __init__(self, key: str) -> None:

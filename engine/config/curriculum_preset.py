@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
-class Condition(BaseModel):
+class GateCondition(BaseModel):
     """What a gate asks of one metric of the evaluation, by its name there.
 
     The whole 95 % interval of `of` must lie on the right side of `at_least` or `at_most`: what may be noise is not
@@ -36,7 +36,7 @@ class Condition(BaseModel):
         return f"{subject} {bound}"
 
 
-class Gate(BaseModel):
+class CurriculumGate(BaseModel):
     """The measured condition under which a curriculum moves on, on fixed prompts and seeds.
 
     A stage that does not pass is trained on up to `retries` times, `retry_steps` each (None: as many steps as before);
@@ -46,7 +46,7 @@ class Gate(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    conditions: tuple[Condition, ...] = Field(min_length=1)
+    conditions: tuple[GateCondition, ...] = Field(min_length=1)
     """All of them must pass."""
     prompts: str | None = None
     """A file of `presets/prompts`; None: that of the stage's recipe."""
@@ -84,7 +84,7 @@ class Stage(BaseModel):
     """Keys of the recipe that are different in this stage, such as its mix or `pairs`."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Laid over the recipe's settings."""
-    gate: Gate
+    gate: CurriculumGate
     """What it takes to move on."""
 
 

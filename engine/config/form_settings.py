@@ -22,7 +22,7 @@ Kind = Literal["int", "float", "bool", "choice", "text"]
 Value = str | bool | int | float | list[str] | list[float] | None
 
 
-class Setting(BaseModel):
+class FormSetting(BaseModel):
     """One field of a trainer's config. `default_of` is who chose the default: Dailies, TRL or transformers.
 
     `optional` fields may be empty: None, which for a clip's shape means the model's own. `front` ones are seen first.
@@ -78,7 +78,7 @@ class Setting(BaseModel):
         return value
 
 
-def settings_of(algorithm: str) -> Sequence[Setting]:
+def settings_of(algorithm: str) -> Sequence[FormSetting]:
     """The settings of an algorithm's config, in the form's order. Raises ConfigError for an unknown algorithm."""
     known = _table()
     if algorithm not in known:
@@ -102,9 +102,9 @@ def defaults_of(algorithm: str) -> dict[str, Value]:
 
 
 @cache
-def _table() -> Mapping[str, Sequence[Setting]]:
+def _table() -> Mapping[str, Sequence[FormSetting]]:
     read = json.loads(FILE.read_text(encoding="utf-8"))
-    return {key: tuple(Setting(**row) for row in rows) for key, rows in read.items()}
+    return {key: tuple(FormSetting(**row) for row in rows) for key, rows in read.items()}
 
 
 def _whole(words: str) -> int:

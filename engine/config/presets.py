@@ -19,11 +19,11 @@ from engine.config.form_settings import check_settings
 from engine.config.schema import ModelPreset, TrainPreset
 from engine.errors import ConfigError, StoreError
 from engine.families.registry import FAMILIES, family_spec
-from engine.files.atomic import publish_text
+from engine.files.atomic import write_text_atomic
 from engine.files.text_files import prompt_lines, toml_table
 from engine.package_data import PRESETS
 from engine.request import PROMPT_LIMIT
-from engine.suggestions import did_you_mean, explain
+from engine.suggestions import did_you_mean, validation_message
 from engine.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def load_model_preset(key: str) -> ModelPreset:
     try:
         preset = ModelPreset(**{"key": key, **preset_table("models", key)})
     except ValidationError as error:
-        raise ConfigError(explain(error, where, ModelPreset.model_fields)) from error
+        raise ConfigError(validation_message(error, where, ModelPreset.model_fields)) from error
     if preset.key != key:
         raise ConfigError(f"{where} says key = '{preset.key}': the key must be the file's name, '{key}'.")
     if preset.family not in FAMILIES:
@@ -106,7 +106,7 @@ def _checked(fields: Mapping[str, Any], where: str) -> TrainPreset:
     try:
         preset = TrainPreset(**fields)
     except ValidationError as error:
-        raise ConfigError(explain(error, where, TrainPreset.model_fields)) from error
+        raise ConfigError(validation_message(error, where, TrainPreset.model_fields)) from error
     check_settings(preset.algorithm, preset.settings)
     return preset
 
@@ -118,7 +118,7 @@ def load_curriculum(key: str) -> CurriculumPreset:
     try:
         preset = CurriculumPreset(**{"key": key, **preset_table("curricula", key)})
     except ValidationError as error:
-        raise ConfigError(explain(error, where, CurriculumPreset.model_fields)) from error
+        raise ConfigError(validation_message(error, where, CurriculumPreset.model_fields)) from error
     for stage in preset.stages:
         recipe = overlay(preset_table("train", stage.recipe), {**stage.changes, "settings": stage.settings})
         check_settings(str(recipe.get("algorithm")), recipe.get("settings", {}))
@@ -138,7 +138,7 @@ def save_train_preset(workspace: Workspace, preset: TrainPreset) -> Path:
             return path
         if preset.key in preset_keys("train"):
             raise ConfigError(f"There is a recipe '{preset.key}' already: choose another name.")
-        publish_text(path, written)
+        write_text_atomic(path, written)
     except OSError as error:
         raise StoreError(f"The recipe cannot be kept at {path}: {error.strerror or error}.") from error
     except ValueError as error:  # a control character, say

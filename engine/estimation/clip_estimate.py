@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from engine.config.presets import load_preset
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError
-from engine.estimation.memory import GIB, Load, decode, forward_activations, weights
+from engine.estimation.memory import GIB, TrainingLoad, decode, forward_activations, weights
 from engine.families.registry import family_spec
 from engine.generation.clip_plan import ANY_LENGTH, keyframe_plan, longest_piece, window_plan
 from engine.model_spec import ModelFamily
@@ -16,7 +16,7 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClipNeed:
+class ClipEstimate:
     """GiB: of the networks at rest, of one pass through them, of decoding a clip. Passes and decoding take turns."""
 
     weights: float
@@ -28,9 +28,9 @@ class ClipNeed:
         return self.weights + max(self.passes, self.decoding)
 
 
-def clip_need(
+def estimate_clip(
     model: ModelPreset, request: GenerationRequest, count: int, *, num_frames: int | None = None
-) -> ClipNeed | None:
+) -> ClipEstimate | None:
     """Of `count` clips that go through the network together, or of clips like them with another number of frames.
 
     None where the size of the model is not known.
@@ -41,7 +41,7 @@ def clip_need(
     frames = num_frames or longest_piece(request, spec)
     if request.mode in ANY_LENGTH:
         frames = min(frames, window_plan(request).length)
-    load = Load(
+    load = TrainingLoad(
         shape=model.network,
         num_frames=frames,
         width=request.width,
@@ -53,7 +53,9 @@ def clip_need(
         bytes_each=BYTES[model.dtype],
         tiled_decode=model.tile_vae,
     )
-    return ClipNeed(weights=weights(load) / GIB, passes=forward_activations(load) / GIB, decoding=decode(load) / GIB)
+    return ClipEstimate(
+        weights=weights(load) / GIB, passes=forward_activations(load) / GIB, decoding=decode(load) / GIB
+    )
 
 
 def clip_tokens(model: ModelPreset, num_frames: int, width: int, height: int) -> int:
@@ -85,11 +87,11 @@ def describe_memory(family: ModelFamily, batch: Sequence[GenerationRequest]) -> 
         model = load_preset("models", first.model)
     except ConfigError:
         return None
-    need = clip_need(model, first, len(batch))
+    need = estimate_clip(model, first, len(batch))
     if not need:
         return None
     half = family.spec.nearest_frames(first.num_frames // 2)
-    smaller = clip_need(model, first, 1, num_frames=half) or need
+    smaller = estimate_clip(model, first, 1, num_frames=half) or need
     has = device_facts(str(family.network.device)).memory_gib
     return (
         f"need about {need.peak:.1f} GiB (networks {need.weights:.1f}, a pass {need.passes:.1f}, decoding "

@@ -14,7 +14,7 @@ FAR = 3.0  # times larger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Effort:
+class FlopCount:
     """Passes of the network through one clip, an update. `forward` without gradients, `trained` with."""
 
     forward: float
@@ -41,14 +41,14 @@ def linear_flop(shape: NetworkShape, tokens: float) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Throughput:
     """What a finished run achieved: `flop` an update, `seconds` an update."""
 
     flop: float
     seconds: float
 
 
-def seconds_an_update(flop: float, paces: Iterable[Pace]) -> float | None:
+def seconds_an_update(flop: float, paces: Iterable[Throughput]) -> float | None:
     """From the run whose updates are nearest in size: small ones are slowed by what is not arithmetic. None: no run."""
     known = [pace for pace in paces if pace.flop > 0 and pace.seconds > 0]
     if not known or flop <= 0:
@@ -57,11 +57,11 @@ def seconds_an_update(flop: float, paces: Iterable[Pace]) -> float | None:
     return flop / nearest.flop * nearest.seconds
 
 
-def is_far(flop: float, paces: Iterable[Pace]) -> bool:
+def is_far(flop: float, paces: Iterable[Throughput]) -> bool:
     """Whether the nearest run's updates are so much smaller that what was no arithmetic in them is scaled up too."""
     known = [pace for pace in paces if pace.flop > 0]
     return bool(known) and flop > FAR * _nearest(flop, known).flop
 
 
-def _nearest(flop: float, paces: Sequence[Pace]) -> Pace:
+def _nearest(flop: float, paces: Sequence[Throughput]) -> Throughput:
     return min(paces, key=lambda pace: max(pace.flop / flop, flop / pace.flop))

@@ -32,7 +32,7 @@ Verdict = Literal["fits", "tight", "no"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class TrainingLoad:
     """What one run puts on a device.
 
     `graph_clips` go through one backward pass together (pairs count twice, guided clips twice); `rollout_clips` are
@@ -61,7 +61,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class MemoryEstimate:
     """GiB on the device: what stays there, and what each phase adds to it; the highest phase makes the peak."""
 
     weights: float
@@ -89,9 +89,9 @@ class Need:
         return max(phases, key=lambda name: phases[name])
 
 
-def need(load: Load) -> Need:
+def estimate_memory(load: TrainingLoad) -> MemoryEstimate:
     """What a run needs at its peak."""
-    return Need(
+    return MemoryEstimate(
         weights=weights(load) / GIB,
         training=training_state(load) / GIB,
         update=update_activations(load) / GIB,
@@ -100,7 +100,7 @@ def need(load: Load) -> Need:
     )
 
 
-def weights(load: Load) -> float:
+def weights(load: TrainingLoad) -> float:
     """Bytes of the networks at rest: the frozen or trained one, the VAE, and the text encoder where it stays."""
     whole = load.shape.params * load.bytes_each
     at_rest = whole / load.shards if load.lora_rank else 0.0  # one that trains is in `training_state`
@@ -108,7 +108,7 @@ def weights(load: Load) -> float:
     return at_rest + gathered + load.shape.vae_params * load.bytes_each + load.shape.text_params * load.bytes_each
 
 
-def training_state(load: Load) -> float:
+def training_state(load: TrainingLoad) -> float:
     """Bytes of what the optimiser keeps, and of the copies of the trained weights (average, reference, old policy)."""
     trained = lora_params(load.shape, load.lora_rank) if load.lora_rank else load.shape.params
     reference = 0.0 if load.lora_rank else load.shape.params * 4
@@ -120,7 +120,7 @@ def lora_params(shape: NetworkShape, rank: int) -> float:
     return shape.blocks * LORA_LAYERS * 2 * shape.channels * rank
 
 
-def update_activations(load: Load) -> float:
+def update_activations(load: TrainingLoad) -> float:
     """Bytes that one backward pass keeps."""
     if load.shape.frame_gib is not None:
         per_frame = load.shape.frame_gib[0 if load.checkpointed else 1]
@@ -130,7 +130,7 @@ def update_activations(load: Load) -> float:
     return load.graph_clips * _unit(load) * units * _precision(load)
 
 
-def forward_activations(load: Load) -> float:
+def forward_activations(load: TrainingLoad) -> float:
     """Bytes of a forward pass without gradients."""
     if load.shape.frame_gib is not None:
         share = UNET_FORWARD * load.shape.frame_gib[1] * GIB
@@ -138,19 +138,19 @@ def forward_activations(load: Load) -> float:
     return load.rollout_clips * _unit(load) * (9.5 + 1.5 * load.shape.mlp_ratio)
 
 
-def decode(load: Load) -> float:
+def decode(load: TrainingLoad) -> float:
     """Bytes of decoding one clip, or one tile of 256 px of it; clips are decoded one by one."""
     area = min(load.width * load.height, 256**2 if load.tiled_decode else load.width * load.height)
     per_px, per_frame_px = load.shape.decode_bytes
     return area * (per_px * load.num_frames + per_frame_px) * load.bytes_each / 2
 
 
-def _unit(load: Load) -> float:
+def _unit(load: TrainingLoad) -> float:
     """Bytes of one activation of one clip."""
     return load.effective_tokens * load.shape.channels * load.bytes_each
 
 
-def _precision(load: Load) -> float:
+def _precision(load: TrainingLoad) -> float:
     return FLOAT32_SHARE if load.bytes_each == 4 else 1.0
 
 
@@ -160,7 +160,7 @@ def usable_gib(total_gib: float) -> float:
     return max(0.0, USABLE * total_gib - RESERVED_GIB)
 
 
-def verdict(wanted: Need, total_gib: float) -> Verdict:
+def verdict(wanted: MemoryEstimate, total_gib: float) -> Verdict:
     usable = usable_gib(total_gib)
     if wanted.peak <= TIGHT * usable:
         return "fits"
@@ -173,22 +173,22 @@ class Change:
 
     setting: str
     value: str
-    need: Need
+    need: MemoryEstimate
     verdict: Verdict
 
 
-def advice(load: Load, total_gib: float) -> Change | None:
+def advice(load: TrainingLoad, total_gib: float) -> Change | None:
     """The mildest single change that makes a run fit; else the one that helps most; None when nothing helps."""
     tried = [
         Change(setting=setting, value=value, need=after, verdict=verdict(after, total_gib))
         for setting, value, changed in _milder(load)
-        if (after := need(changed)).peak < 0.98 * need(load).peak
+        if (after := estimate_memory(changed)).peak < 0.98 * estimate_memory(load).peak
     ]
     fitting = [change for change in tried if change.verdict == "fits"]
     return fitting[0] if fitting else min(tried, key=lambda change: change.need.peak, default=None)
 
 
-def _milder(load: Load) -> Iterable[tuple[str, str, Load]]:
+def _milder(load: TrainingLoad) -> Iterable[tuple[str, str, TrainingLoad]]:
     """Changes of one setting, those that cost the result least first."""
     if not load.checkpointed:
         yield "checkpoint_blocks", "true", replace(load, checkpointed=True)
@@ -203,11 +203,11 @@ def _milder(load: Load) -> Iterable[tuple[str, str, Load]]:
     yield "num_frames", "about half", _scaled(load, 0.5)
 
 
-def _scaled(load: Load, share: float) -> Load:
+def _scaled(load: TrainingLoad, share: float) -> TrainingLoad:
     return replace(load, num_frames=round(load.num_frames * share), tokens=round(load.tokens * share))
 
 
-def learned(predicted_gib: Iterable[tuple[float, float]], default: float = 1.0) -> float:
+def calibration_factor(predicted_gib: Iterable[tuple[float, float]], default: float = 1.0) -> float:
     """The factor by which finished runs differed from their prediction: the median of actual / predicted."""
     ratios = sorted(actual / predicted for predicted, actual in predicted_gib if predicted > 0)
     return ratios[len(ratios) // 2] if ratios else default

@@ -24,7 +24,7 @@ LAST_BYTES = 2**16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class ProcessSpec:
     """What is run: `env` is laid over the environment of the machine that runs it; None takes a variable away."""
 
     argv: Sequence[str]
@@ -40,7 +40,7 @@ class Attempt:
     id: str
 
     @classmethod
-    def begin(cls, folder: Path, work: Work) -> Self:
+    def begin(cls, folder: Path, work: ProcessSpec) -> Self:
         """A new one, its work written down. Raises OSError."""
         attempt = cls(folder=folder, id=secrets.token_hex(4))
         attempt.place.mkdir(parents=True)
@@ -60,8 +60,8 @@ class Attempt:
     def log(self) -> Path:
         return self.folder / "log.txt"
 
-    def work(self) -> Work:
-        return Work(**json.loads((self.place / "work.json").read_bytes()))
+    def work(self) -> ProcessSpec:
+        return ProcessSpec(**json.loads((self.place / "work.json").read_bytes()))
 
     def ask_to_stop(self, grace_s: float) -> None:
         """May be asked again: the least patience counts, so nobody who asks for a stop overrules a kill."""

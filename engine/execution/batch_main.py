@@ -1,6 +1,7 @@
 """`python -m engine.execution.batch_main FOLDER` does what the folder's task says with each of its items.
 
-By the actors of a cluster, where this process runs on one. `engine.execution.executors.Spread` reads the results.
+By the actors of a cluster, where this process runs on one. `engine.execution.executors.SubprocessExecutor` reads the
+results.
 """
 
 import logging
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from engine.errors import DailiesError
 from engine.execution.batch_folder import SpreadFolder
-from engine.execution.executors import Done, Executor, Here, Task
+from engine.execution.executors import Completed, Executor, InProcessExecutor, Task
 from engine.execution.resources import Resources
 
 FAILED = 2
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 def executor_of(resources: Resources, *, spreads: bool) -> Executor:
     """One process, unless it can ask its cluster for others."""
     if not spreads:
-        return Here()
+        return InProcessExecutor()
     from engine.execution.ray_executors import RayData
 
     return RayData(resources)
@@ -32,7 +33,7 @@ def main(argv: list[str]) -> int:
     executor = executor_of(Resources(**facts.pop("resources")), spreads=facts.pop("spreads"))
     try:
         events = executor.map(Task(**facts), files.items())
-        files.append((event.item, event.result) for event in events if isinstance(event, Done))
+        files.append((event.item, event.result) for event in events if isinstance(event, Completed))
     except DailiesError as error:
         log.error("%s", error)
         return FAILED

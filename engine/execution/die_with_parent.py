@@ -15,7 +15,7 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>; it is kept when another program is exec
 CANNOT_START = 127  # as a shell says it
 
 
-def tethered(parent: int = 0) -> list[str]:
+def die_with_parent_command(parent: int = 0) -> list[str]:
     """What to put before a command. By path, so that it starts in any folder; -P keeps our modules out of its way."""
     return [sys.executable, "-P", __file__, str(parent)]
 

@@ -16,10 +16,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from engine.errors import JobError, Lost
+from engine.errors import JobError, JobLostError
 from engine.execution.attempt import last_line
 from engine.execution.batch_folder import Pair, SpreadFolder
-from engine.execution.process_runner import POLL_S, Condition, Handle, Runner, open_runner, under_way, watched
+from engine.execution.process_runner import (
+    POLL_S,
+    Handle,
+    ProcessRunner,
+    ProcessStatus,
+    find_running,
+    monitored,
+    open_runner,
+)
 from engine.execution.resources import Resources
 from engine.files.locks import try_lock
 from engine.package_data import IMPORT_ROOT
@@ -46,7 +54,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done(Generic[ItemT, ResultT]):
+class Completed(Generic[ItemT, ResultT]):
     """`index` is the item's place among those that were given."""
 
     index: int
@@ -55,28 +63,28 @@ class Done(Generic[ItemT, ResultT]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class Pending:
     """Nothing is ready; `handle` finds what is being waited for."""
 
     handle: Handle
 
 
 class Executor(Protocol):
-    def map(self, task: Task, items: Sequence[Any]) -> Iterator[Done[Any, Any] | Waiting]:
+    def map(self, task: Task, items: Sequence[Any]) -> Iterator[Completed[Any, Any] | Pending]:
         """Each item's result, as it becomes ready. Raises what the function raises."""
         ...
 
 
-class Here:
+class InProcessExecutor:
     """One after the other, in this process."""
 
-    def map(self, task: Task, items: Sequence[Any]) -> Iterator[Done[Any, Any]]:
+    def map(self, task: Task, items: Sequence[Any]) -> Iterator[Completed[Any, Any]]:
         function = task.open()
         for index, item in enumerate(items):
-            yield Done(index=index, item=item, result=function(item))
+            yield Completed(index=index, item=item, result=function(item))
 
 
-class Spread:
+class SubprocessExecutor:
     """By a process of its own, here or on a cluster, which gets the items and gives the results by files.
 
     Items and results are JSON, and no two items alike. Somebody who comes after a crash takes up what still works, or
@@ -86,11 +94,11 @@ class Spread:
     def __init__(self, folder: Path, resources: Resources, environment: Mapping[str, str | None]) -> None:
         self._files, self._resources, self._environment = SpreadFolder(folder), resources, environment
 
-    def map(self, task: Task, items: Sequence[Any]) -> Iterator[Done[Any, Any] | Waiting]:
+    def map(self, task: Task, items: Sequence[Any]) -> Iterator[Completed[Any, Any] | Pending]:
         """Raises JobError when it failed, or is being done already; Lost when the cluster is gone."""
         missing = {_key(item): index for index, item in enumerate(items)}
         with self._alone():
-            found = under_way(self._files.folder)
+            found = find_running(self._files.folder)
             if found is not None:
                 ended = yield from self._watch(*found, missing)
             else:
@@ -107,23 +115,23 @@ class Spread:
         return [(item, result) for item, result in self._files.results()[0] if FAILED not in result]
 
     def _watch(
-        self, runner: Runner, handle: Handle, missing: dict[str, int]
-    ) -> Generator[Done[Any, Any] | Waiting, None, Condition]:
+        self, runner: ProcessRunner, handle: Handle, missing: dict[str, int]
+    ) -> Generator[Completed[Any, Any] | Pending, None, ProcessStatus]:
         """Take results out of `missing` until the process is over."""
         offset, now = 0, None
-        with watched(runner, handle):
+        with monitored(runner, handle):
             while now is None or not now.is_over:
                 now = runner.poll(handle)  # before the results are read, or the last ones would be missed
                 results, offset = self._files.results(offset)
                 yield from _taken(results, missing)
                 if not now.is_over:
-                    yield Waiting(handle=handle)
+                    yield Pending(handle=handle)
                     time.sleep(POLL_S)
         if now.state == "lost":
-            raise Lost(now.sentence)
+            raise JobLostError(now.sentence)
         return now
 
-    def _begin(self, task: Task, items: Sequence[Any]) -> tuple[Runner, Handle]:
+    def _begin(self, task: Task, items: Sequence[Any]) -> tuple[ProcessRunner, Handle]:
         """Where a process can ask its cluster for others, it needs next to nothing itself."""
         runner = open_runner(self._resources.runner, self._resources.address)
         facts = {**asdict(task), "resources": self._resources.model_dump(), "spreads": runner.spreads}
@@ -150,12 +158,12 @@ class Spread:
             os.close(lock)
 
 
-def _taken(results: Sequence[Pair], missing: dict[str, int]) -> Iterator[Done[Any, Any]]:
+def _taken(results: Sequence[Pair], missing: dict[str, int]) -> Iterator[Completed[Any, Any]]:
     """Results of what is missing, which then is not any more."""
     for item, result in results:
         index = missing.pop(_key(item), None)
         if index is not None:
-            yield Done(index=index, item=item, result=result)
+            yield Completed(index=index, item=item, result=result)
 
 
 def _key(item: Any) -> str:

@@ -5,16 +5,16 @@ import threading
 
 from engine.errors import JobError
 from engine.execution.attempt import Attempt
-from engine.execution.process_runner import Condition, FolderRunner, Handle, attendant, keep
+from engine.execution.process_runner import FolderRunner, Handle, ProcessStatus, save_handle, supervisor_command
 from engine.execution.resources import LOCAL, Resources
 from engine.execution.supervisor import TELLS
 from engine.package_data import IMPORT_ROOT
 from engine.process_identity import ProcessIdentity
 
 
-def keep_local(attempt: Attempt, pid: int) -> Handle:
+def save_local_handle(attempt: Attempt, pid: int) -> Handle:
     """Write down which process attends an attempt: by whoever started it and by itself, as either may be killed."""
-    return keep(Handle(runner=LOCAL, folder=attempt.folder, id=attempt.id, process=ProcessIdentity.of(pid)))
+    return save_handle(Handle(runner=LOCAL, folder=attempt.folder, id=attempt.id, process=ProcessIdentity.of(pid)))
 
 
 class LocalRunner(FolderRunner):
@@ -27,7 +27,7 @@ class LocalRunner(FolderRunner):
         try:
             with attempt.log.open("ab") as log:
                 process = subprocess.Popen(
-                    [*attendant(attempt), TELLS],
+                    [*supervisor_command(attempt), TELLS],
                     cwd=IMPORT_ROOT,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -38,13 +38,13 @@ class LocalRunner(FolderRunner):
             raise JobError(f"No process can be started for {attempt.folder}: {error.strerror or error}.") from error
         # Its parent must collect it when it ends, or it stays a zombie for as long as the worker runs.
         threading.Thread(target=process.wait, name=f"reaper-{process.pid}", daemon=True).start()
-        return keep_local(attempt, process.pid)
+        return save_local_handle(attempt, process.pid)
 
-    def look(self, handle: Handle) -> Condition:
+    def look(self, handle: Handle) -> ProcessStatus:
         process = handle.process
         if process is not None and process.is_local and process.lives:
-            return Condition(state="running")
-        return Condition(state="lost", sentence=_epitaph(process))
+            return ProcessStatus(state="running")
+        return ProcessStatus(state="lost", sentence=_epitaph(process))
 
 
 def _epitaph(process: ProcessIdentity | None) -> str:

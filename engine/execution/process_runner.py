@@ -1,4 +1,6 @@
-"""`Runner`: where a process runs (a detached one here, a Ray job, a Slurm job), seen alike by whoever watches it.
+"""`ProcessRunner`: where a process runs (a detached one here, a Ray job, a Slurm job).
+
+Seen alike by whoever watches it.
 
 A runner keeps nothing in memory that it needs: a `Handle` names what was submitted, in the job's row and in the folder
 that the process fills, and any other runner object, in another process or after a reboot, takes it up from there. What
@@ -18,8 +20,8 @@ from typing import Any, Literal, Protocol, cast
 from pydantic import TypeAdapter, ValidationError
 
 from engine.errors import ConfigError, JobError
-from engine.execution.attempt import Attempt, Work, keep_process, kept_process, read_log
-from engine.execution.die_with_parent import tethered
+from engine.execution.attempt import Attempt, ProcessSpec, keep_process, kept_process, read_log
+from engine.execution.die_with_parent import die_with_parent_command
 from engine.execution.resources import LOCAL, RUNNERS, Resources, RunnerKey
 from engine.execution.supervisor import GRACE_S
 from engine.process_identity import ProcessIdentity
@@ -47,7 +49,7 @@ class Handle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class ProcessStatus:
     """How a process is. `exit_code` is Popen's, once it has "ended"; when it is "lost" the `sentence` says why.
 
     "waiting": the cluster has no place for it yet. "lost": it ended, or cannot be asked, and left no exit code.
@@ -62,14 +64,14 @@ class Condition:
         return self.state in ("ended", "lost")
 
 
-class ToldToEnd(BaseException):
+class WorkerShutdown(BaseException):
     """Thrown into a handler when its worker has to end: the job goes back into the queue, and another worker goes on.
 
     It passes every `except Exception`. What a cluster does may go on meanwhile; the next worker takes it up.
     """
 
 
-class Runner(Protocol):
+class ProcessRunner(Protocol):
     """Methods raise JobError in one sentence; `poll` tells of trouble by its state instead.
 
     `address` is that of the cluster, "" where there is none. It `spreads` when a process of it can ask the cluster for
@@ -85,7 +87,7 @@ class Runner(Protocol):
         """Start a process whose output goes to the folder's log; its handle is kept in the folder, too."""
         ...
 
-    def poll(self, handle: Handle) -> Condition: ...
+    def poll(self, handle: Handle) -> ProcessStatus: ...
 
     def logs(self, handle: Handle, offset: int) -> tuple[bytes, int]:
         """What the folder's log has from this byte on, and where to go on."""
@@ -110,14 +112,14 @@ class FolderRunner:
     def submit(
         self, argv: Sequence[str], *, env: Mapping[str, str | None], cwd: Path, resources: Resources, run_dir: Path
     ) -> Handle:
-        work = Work(argv=several(argv, resources), env=self.environment(env), cwd=str(cwd))
+        work = ProcessSpec(argv=torchrun_command(argv, resources), env=self.environment(env), cwd=str(cwd))
         try:
             attempt = Attempt.begin(run_dir, work)
         except OSError as error:
             raise JobError(f"Nothing can be started in {run_dir}: {error.strerror or error}.") from error
         return self.launch(attempt, resources)
 
-    def poll(self, handle: Handle) -> Condition:
+    def poll(self, handle: Handle) -> ProcessStatus:
         """The exit code that was left behind; else what the machine or the cluster says."""
         ended = _ended(handle)
         if ended is not None:
@@ -144,7 +146,7 @@ class FolderRunner:
         """Start the attendant of an attempt and keep its handle (`keep`)."""
         raise NotImplementedError
 
-    def look(self, handle: Handle) -> Condition:
+    def look(self, handle: Handle) -> ProcessStatus:
         """How it is with an attempt that has left no exit code."""
         raise NotImplementedError
 
@@ -152,7 +154,7 @@ class FolderRunner:
 HANDLE = TypeAdapter(Handle)
 
 
-def keep(handle: Handle) -> Handle:
+def save_handle(handle: Handle) -> Handle:
     """Write a handle into its folder, without saying where that lies: runs may be moved."""
     facts = {**HANDLE.dump_python(handle, mode="json"), "folder": ""}
     try:
@@ -162,7 +164,7 @@ def keep(handle: Handle) -> Handle:
     return handle
 
 
-def kept(folder: Path) -> Handle | None:
+def load_handle(folder: Path) -> Handle | None:
     """The handle of the last attempt in a folder; None when there is none, or it is damaged."""
     facts = kept_process(folder)
     return None if facts is None else read_handle({**facts, "folder": str(folder)})
@@ -175,15 +177,15 @@ def read_handle(facts: Mapping[str, Any]) -> Handle | None:
         return None
 
 
-def open_runner(key: RunnerKey, address: str = "") -> Runner:
+def open_runner(key: RunnerKey, address: str = "") -> ProcessRunner:
     """The runner of a name. Raises ConfigError when the address of its cluster is missing, or none."""
     module, name = RUNNERS[key].split(":")
-    return cast(Callable[[str], Runner], getattr(importlib.import_module(module), name))(address)
+    return cast(Callable[[str], ProcessRunner], getattr(importlib.import_module(module), name))(address)
 
 
-def under_way(folder: Path) -> tuple[Runner, Handle] | None:
+def find_running(folder: Path) -> tuple[ProcessRunner, Handle] | None:
     """The process that fills a folder now; None when there is none that can be asked."""
-    handle = kept(folder)
+    handle = load_handle(folder)
     if handle is None:
         return None
     try:
@@ -194,20 +196,20 @@ def under_way(folder: Path) -> tuple[Runner, Handle] | None:
 
 
 @contextmanager
-def watched(runner: Runner, handle: Handle) -> Iterator[None]:
+def monitored(runner: ProcessRunner, handle: Handle) -> Iterator[None]:
     """What is waited for inside the block ends with it. Only a cluster's goes on when the worker has to end."""
     goes_on = False
     try:
         yield
-    except ToldToEnd:
+    except WorkerShutdown:
         goes_on = handle.runner != LOCAL
         raise
     finally:
         if not goes_on:
-            see_it_end(runner, handle)
+            stop_and_wait(runner, handle)
 
 
-def see_it_end(runner: Runner, handle: Handle) -> None:
+def stop_and_wait(runner: ProcessRunner, handle: Handle) -> None:
     """Ask a process to end within its grace, and wait until it has; its attendant kills it when it does not."""
     if runner.poll(handle).is_over:
         return
@@ -220,7 +222,7 @@ def see_it_end(runner: Runner, handle: Handle) -> None:
         time.sleep(POLL_S)
 
 
-def placed(resources: Resources) -> Resources:
+def resolve_resources(resources: Resources) -> Resources:
     """With the address of the cluster, if there is one. Raises ConfigError like `open_runner`, or for idle actors."""
     runner = open_runner(resources.runner, resources.address)
     if resources.actors and not runner.spreads:
@@ -232,19 +234,19 @@ def placed(resources: Resources) -> Resources:
     return resources.model_copy(update={"address": runner.address})
 
 
-def attendant(attempt: Attempt) -> list[str]:
+def supervisor_command(attempt: Attempt) -> list[str]:
     """What looks after an attempt, as a command to be run in `IMPORT_ROOT`."""
     return [*PYTHON_MODULE, "engine.execution.supervisor", str(attempt.place)]
 
 
-def several(argv: Sequence[str], resources: Resources) -> list[str]:
+def torchrun_command(argv: Sequence[str], resources: Resources) -> list[str]:
     """The command as one process, or as several by torchrun, whose ranks die with it."""
     if resources.processes == 1:
         return list(argv)
     torchrun = [*PYTHON_MODULE, "torch.distributed.run", "--standalone", "--no-python"]
-    return [*torchrun, f"--nproc-per-node={resources.processes}", *tethered(), *argv]
+    return [*torchrun, f"--nproc-per-node={resources.processes}", *die_with_parent_command(), *argv]
 
 
-def _ended(handle: Handle) -> Condition | None:
+def _ended(handle: Handle) -> ProcessStatus | None:
     code = handle.attempt.exit_code()
-    return None if code is None else Condition(state="ended", exit_code=code)
+    return None if code is None else ProcessStatus(state="ended", exit_code=code)

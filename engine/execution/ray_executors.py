@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.errors import JobError
-from engine.execution.executors import Done, Task
+from engine.execution.executors import Completed, Task
 from engine.execution.ray_jobs import passed_on
 from engine.execution.resources import Resources
 
@@ -23,7 +23,7 @@ class RayData:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
 
-    def map(self, task: Task, items: Sequence[Any]) -> Iterator[Done[Any, Any]]:
+    def map(self, task: Task, items: Sequence[Any]) -> Iterator[Completed[Any, Any]]:
         connect()
         import ray
 
@@ -40,7 +40,7 @@ class RayData:
         try:
             for row in results.iter_rows():
                 index = int(row["index"])
-                yield Done(index=index, item=items[index], result=json.loads(row["result"]))
+                yield Completed(index=index, item=items[index], result=json.loads(row["result"]))
         except ray.exceptions.RayError as error:
             raise JobError(f"Ray could not go on: {first_cause(str(error))}") from error
 
@@ -67,7 +67,7 @@ class RayActors:
         self._task: Task | None = None
         self._actors: list[Any] = []
 
-    def map(self, task: Task, items: Sequence[Any]) -> Iterator[Done[Any, Any]]:
+    def map(self, task: Task, items: Sequence[Any]) -> Iterator[Completed[Any, Any]]:
         """Raises JobError when an actor is gone; what the function raises, it raises too."""
         connect()
         import ray
@@ -77,7 +77,7 @@ class RayActors:
         try:
             found = pool.map_unordered(lambda actor, pair: actor.call.remote(*pair), list(enumerate(items)))
             for index, result in found:
-                yield Done(index=index, item=items[index], result=result)
+                yield Completed(index=index, item=items[index], result=result)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error  # as if it had happened here
         except ray.exceptions.RayActorError as error:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from engine.errors import ConfigError, JobError
 from engine.execution.attempt import Attempt
-from engine.execution.process_runner import Condition, FolderRunner, Handle, attendant, keep
+from engine.execution.process_runner import FolderRunner, Handle, ProcessStatus, save_handle, supervisor_command
 from engine.execution.resources import Resources, RunnerKey
 from engine.execution.supervisor import GRACE_S
 from engine.hardware.environment import ROCR_VISIBLE, VISIBLE
@@ -58,8 +58,8 @@ class RayRunner(FolderRunner):
         name = f"dailies-{attempt.folder.name}-{attempt.id}"
         handle = Handle(runner=self.key, folder=attempt.folder, id=attempt.id, address=self.address, foreign=name)
         self._demand(handle, lambda client: client.get_version())
-        keep(handle)
-        command = f"cd {shlex.quote(str(IMPORT_ROOT))} && exec {shlex.join(attendant(attempt))}"
+        save_handle(handle)
+        command = f"cd {shlex.quote(str(IMPORT_ROOT))} && exec {shlex.join(supervisor_command(attempt))}"
         patient = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(int(GRACE_S))}}  # when the cluster stops a job itself
         self._send(
             handle,
@@ -96,14 +96,14 @@ class RayRunner(FolderRunner):
         except _Silence:
             return False
 
-    def look(self, handle: Handle) -> Condition:
+    def look(self, handle: Handle) -> ProcessStatus:
         try:
             info = self._ask(handle, lambda client: client.get_job_info(handle.foreign))
         except _Silence as silence:
             return self._silence(handle, str(silence))
         self._silent_since = None
         if info is None:
-            return Condition(state="lost", sentence=_unknown(handle))
+            return ProcessStatus(state="lost", sentence=_unknown(handle))
         return _condition(handle, info.status.value, info.message or "")
 
     def cancel(self, handle: Handle, grace_s: float) -> None:
@@ -116,13 +116,13 @@ class RayRunner(FolderRunner):
         """A cluster that cannot be asked counts as gone: the lock of the run keeps two from training it."""
         return self._knows(handle) and super().reattach(handle)
 
-    def _silence(self, handle: Handle, why: str) -> Condition:
+    def _silence(self, handle: Handle, why: str) -> ProcessStatus:
         """No answer: for a while it is taken to go on, then to be lost."""
         now_s = time.monotonic()
         self._silent_since = now_s if self._silent_since is None else self._silent_since
         if now_s - self._silent_since < self._patience_s:
-            return Condition(state="running", sentence=why)
-        return Condition(
+            return ProcessStatus(state="running", sentence=why)
+        return ProcessStatus(
             state="lost",
             sentence=f"The Ray cluster at {handle.address} has not answered for {self._patience_s:g} s, so it is down "
             "or cannot be reached: what was finished is kept; start the cluster, then resume.",
@@ -169,16 +169,16 @@ def checked_address(address: str) -> str:
     return address
 
 
-def _condition(handle: Handle, status: str, message: str) -> Condition:
+def _condition(handle: Handle, status: str, message: str) -> ProcessStatus:
     """Of a job that has left no exit code, by what Ray says of it."""
     if status == "PENDING":
-        return Condition(state="waiting", sentence=_first_line(message))
+        return ProcessStatus(state="waiting", sentence=_first_line(message))
     if status == "RUNNING":
-        return Condition(state="running")
+        return ProcessStatus(state="running")
     if status == "STOPPED" and handle.attempt.asked_to_stop() is not None:
-        return Condition(state="ended", exit_code=-signal.SIGTERM)
+        return ProcessStatus(state="ended", exit_code=-signal.SIGTERM)
     why = _first_line(message) or "no reason given"
-    return Condition(
+    return ProcessStatus(
         state="lost",
         sentence=f"The Ray job {handle.foreign} was cut off ({status.lower()}, {why.rstrip('.')}): what was finished "
         "is kept; resume.",

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.errors import ConfigError
-from engine.suggestions import explain
+from engine.suggestions import validation_message
 
 RunnerKey = Literal["local", "ray", "slurm"]
 RUNNERS: Mapping[RunnerKey, str] = {
@@ -44,4 +44,4 @@ def read_resources(given: Mapping[str, Any]) -> Resources:
     try:
         return Resources(**given)
     except ValidationError as error:
-        raise ConfigError(explain(error, "What a job needs", Resources.model_fields)) from error
+        raise ConfigError(validation_message(error, "What a job needs", Resources.model_fields)) from error

@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.errors import ConfigError, JobError
 from engine.execution.attempt import Attempt
-from engine.execution.process_runner import Condition, FolderRunner, Handle, attendant, keep
+from engine.execution.process_runner import FolderRunner, Handle, ProcessStatus, save_handle, supervisor_command
 from engine.execution.resources import Resources, RunnerKey
 from engine.package_data import IMPORT_ROOT
 from engine.process_identity import ProcessIdentity
@@ -38,29 +38,31 @@ class SlurmRunner(FolderRunner):
     def launch(self, attempt: Attempt, resources: Resources) -> Handle:
         executor = self._executor(attempt.place / "submitit", resources)
         try:
-            job = executor.submit(subprocess.call, attendant(attempt), cwd=str(IMPORT_ROOT))
+            job = executor.submit(subprocess.call, supervisor_command(attempt), cwd=str(IMPORT_ROOT))
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             raise JobError(f"Slurm refused the job of {attempt.folder}: {error}") from error
         here = self._cluster == "local"
         if here:  # its parent must collect it
             threading.Thread(target=job.wait, name=f"reaper-{job.job_id}", daemon=True).start()
         process = ProcessIdentity.of(int(job.job_id)) if here else None
-        return keep(Handle(runner=self.key, folder=attempt.folder, id=attempt.id, foreign=job.job_id, process=process))
+        return save_handle(
+            Handle(runner=self.key, folder=attempt.folder, id=attempt.id, foreign=job.job_id, process=process)
+        )
 
-    def look(self, handle: Handle) -> Condition:
+    def look(self, handle: Handle) -> ProcessStatus:
         if handle.process is not None:
-            return Condition(state="running") if handle.process.lives else _lost(handle, "killed")
+            return ProcessStatus(state="running") if handle.process.lives else _lost(handle, "killed")
         state = str(self._job(handle).watcher.get_state(handle.foreign, mode="force")).split(" ")[0]
         if state != "UNKNOWN":
             self._unknown_since.pop(handle.foreign, None)
         elif time.monotonic() - self._unknown_since.setdefault(handle.foreign, time.monotonic()) > PATIENCE_S:
             return _lost(handle, "unknown to Slurm's accounting")
         if state in WAITING:
-            return Condition(state="waiting")
+            return ProcessStatus(state="waiting")
         if state in RUNNING:
-            return Condition(state="running")
+            return ProcessStatus(state="running")
         if state == "CANCELLED" and handle.attempt.asked_to_stop() is not None:
-            return Condition(state="ended", exit_code=-signal.SIGTERM)
+            return ProcessStatus(state="ended", exit_code=-signal.SIGTERM)
         return _lost(handle, state.lower())
 
     def cancel(self, handle: Handle, grace_s: float) -> None:
@@ -102,7 +104,7 @@ def read_options(text: str) -> dict[str, str | int]:
     return {name: int(value) if value.isdigit() else value for name, _, value in pairs}
 
 
-def _lost(handle: Handle, why: str) -> Condition:
-    return Condition(
+def _lost(handle: Handle, why: str) -> ProcessStatus:
+    return ProcessStatus(
         state="lost", sentence=f"The Slurm job {handle.foreign} was cut off ({why}): what was finished is kept; resume."
     )

@@ -15,15 +15,15 @@ import time
 from pathlib import Path
 
 from engine.execution.attempt import Attempt
-from engine.execution.die_with_parent import CANNOT_START, tethered
-from engine.hardware.environment import laid_over
+from engine.execution.die_with_parent import CANNOT_START, die_with_parent_command
+from engine.hardware.environment import merge_env
 
 TELLS = "--tells"
 POLL_S = 0.1
 GRACE_S = 120.0  # for the step that a training is in, and its checkpoint
 
 
-class Attendant:
+class Supervisor:
     """Watches one child, which leads a process group of its own."""
 
     def __init__(self, attempt: Attempt, child: "subprocess.Popen[bytes]") -> None:
@@ -65,9 +65,9 @@ def start(attempt: Attempt) -> "subprocess.Popen[bytes]":
     work = attempt.work()
     with attempt.log.open("ab") as log:
         return subprocess.Popen(
-            [*tethered(os.getpid()), *work.argv],
+            [*die_with_parent_command(os.getpid()), *work.argv],
             cwd=work.cwd,
-            env=laid_over(os.environ, work.env),
+            env=merge_env(os.environ, work.env),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -79,16 +79,18 @@ def main(argv: list[str]) -> int:
     attempt = Attempt.at(Path(argv[0]))
     try:
         if TELLS in argv:
-            from engine.execution.local import keep_local  # a part of the engine that clusters' attendants do without
+            from engine.execution.local import (
+                save_local_handle,  # a part of the engine that clusters' attendants do without
+            )
 
-            keep_local(attempt, os.getpid())
+            save_local_handle(attempt, os.getpid())
         child = start(attempt)
     except OSError as error:
         with attempt.log.open("a", encoding="utf-8") as log:
             log.write(f"{attempt.work().argv[0]} cannot be started: {error}.\n")
         attempt.end(CANNOT_START)
         return CANNOT_START
-    attendant = Attendant(attempt, child)
+    attendant = Supervisor(attempt, child)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, attendant.on_signal)
     code = attendant.attend()

@@ -23,9 +23,9 @@ from engine.families.loading import (
     find_folder,
     from_pixels,
     move,
+    on_device,
     read_network,
     read_tokenizer,
-    resident,
     to_pixels,
 )
 from engine.families.overflow import finite_latents
@@ -68,10 +68,10 @@ class AnimateDiffFamily(DiffusersFamily):
     }
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
-        from engine.sampling.schedules import noise_table
+        from engine.sampling.schedules import training_sigmas
 
         self.open_folder(device, dtype)
-        self.table = noise_table(self.scheduler_config).to(device)
+        self.table = training_sigmas(self.scheduler_config).to(device)
         self.network = self._read_unet()
         if self.options.context_frames:
             _reach_far(self.network, self.options.context_frames)
@@ -119,7 +119,7 @@ class AnimateDiffFamily(DiffusersFamily):
             truncation=True,
             return_tensors="pt",
         )
-        with torch.no_grad(), resident(self.text_encoder, self.device):
+        with torch.no_grad(), on_device(self.text_encoder, self.device):
             return Conditioning(embeds=self.text_encoder(tokens.input_ids.to(self.device))[0])
 
     @property

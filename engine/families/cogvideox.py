@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from engine.errors import FamilyError
-from engine.families.loading import Classes, DiffusersFamily, from_pixels, read_tokenizer, resident, to_pixels
+from engine.families.loading import Classes, DiffusersFamily, from_pixels, on_device, read_tokenizer, to_pixels
 from engine.families.overflow import finite_latents
 from engine.model_spec import Conditioning, FamilySpec
 
@@ -47,12 +47,12 @@ class CogVideoXFamily(DiffusersFamily):
     }
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
-        from engine.sampling.schedules import noise_table
+        from engine.sampling.schedules import training_sigmas
 
         self.open_folder(device, dtype)
         if self.scheduler_config.get("prediction_type") != self.spec.prediction:
             raise FamilyError(f"'{self.folder}': a CogVideoX scheduler must have prediction_type = 'v_prediction'.")
-        self.table = noise_table(self.scheduler_config).to(device)
+        self.table = training_sigmas(self.scheduler_config).to(device)
         self.network = self.read("transformer")
         if self.network.config.patch_size_t is not None:
             raise FamilyError(
@@ -70,7 +70,7 @@ class CogVideoXFamily(DiffusersFamily):
         tokens = self.tokenizer(
             list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         )
-        with torch.no_grad(), resident(self.text_encoder, self.device):
+        with torch.no_grad(), on_device(self.text_encoder, self.device):
             embeds = self.text_encoder(tokens.input_ids.to(self.device))[0]
         return Conditioning(embeds=embeds)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from engine.errors import FamilyError
-from engine.families.loading import Classes, DiffusersFamily, from_pixels, read_tokenizer, resident, to_pixels
+from engine.families.loading import Classes, DiffusersFamily, from_pixels, on_device, read_tokenizer, to_pixels
 from engine.families.overflow import finite_latents
 from engine.model_spec import Conditioning, FamilySpec
 
@@ -75,7 +75,7 @@ class HunyuanVideoFamily(DiffusersFamily):
         fill = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
         tokens = self.tokenizer(told, max_length=start + MAX_TOKENS, **fill).to(self.device)
         clip_tokens = self.tokenizer_2(list(prompts), max_length=77, **fill).to(self.device)
-        with torch.no_grad(), resident(self.text_encoder, self.device), resident(self.text_encoder_2, self.device):
+        with torch.no_grad(), on_device(self.text_encoder, self.device), on_device(self.text_encoder_2, self.device):
             read = self.text_encoder(tokens.input_ids, tokens.attention_mask, output_hidden_states=True)
             pooled = self.text_encoder_2(clip_tokens.input_ids).pooler_output
         embeds = read.hidden_states[-(LAYERS_SKIPPED + 1)]

@@ -93,7 +93,7 @@ class DiffusersFamily:
         with ExitStack() as present:
             for part in TEXT_ENCODERS:
                 if hasattr(self, part):
-                    present.enter_context(resident(getattr(self, part), self.device))
+                    present.enter_context(on_device(getattr(self, part), self.device))
             yield
 
     def read_vae(self, dtype: "torch.dtype | None" = None) -> Any:
@@ -297,7 +297,7 @@ def text_fingerprint(folder: Path) -> str:
 
 
 @contextmanager
-def resident(network: Any, device: str) -> Iterator[None]:
+def on_device(network: Any, device: str) -> Iterator[None]:
     """The network on `device` for a while, then back where it waits; nothing moves when it is there anyway."""
     home = network.device
     network.to(device)
@@ -327,7 +327,7 @@ def from_pixels(frames: "np.ndarray", device: str, dtype: "torch.dtype") -> "Ten
     return torch.from_numpy(frames).to(device).permute(0, 4, 1, 2, 3).to(dtype) / 127.5 - 1
 
 
-def few_rows(batch: "Tensor", *, small: bool) -> "Iterator[tuple[Tensor, int]]":
+def split_batch(batch: "Tensor", *, small: bool) -> "Iterator[tuple[Tensor, int]]":
     """A batch `[B,...]` one row at a time, so that memory stays that of one; small rows two at a time.
 
     On a CPU torch convolves a single small input by unfolding it (`aten::slow_conv3d`), in twice the time and with

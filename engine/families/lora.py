@@ -33,7 +33,7 @@ _READ: WeakKeyDictionary[Any, dict[str, tuple[tuple[str, int, int], ...]]] = Wea
 """By network and adapter: `state_of` its folder when it was read."""
 
 
-def use_adapter(network: Any, name: str | None, folder: Path | None = None) -> None:
+def activate_adapter(network: Any, name: str | None, folder: Path | None = None) -> None:
     """Make `name` the one active adapter (None: the base model), reading it from `folder` unless it is loaded already;
     if what lies there now is not what was read before, it is read again.
 
@@ -129,7 +129,7 @@ def is_active(network: Any, name: str | None) -> bool:
     return active == (set() if name is None else {_inner(name)})
 
 
-def misfits(network: Any, weights: "Mapping[str, Tensor]") -> list[str]:
+def find_mismatches(network: Any, weights: "Mapping[str, Tensor]") -> list[str]:
     """What of an adapter does not fit the network, a phrase each: unknown layers, wrong sizes, damaged tensors, and
     layers of which one of the two tensors is missing or has another rank than its partner.
     """
@@ -176,7 +176,7 @@ def _unpaired(weights: "Mapping[str, Tensor]", sides: Mapping[str, str]) -> str 
 def _fitting(network: Any, name: str, folder: Path) -> Lora:
     """The folder's layers by their names in the network. Raises FamilyError when it cannot be read or does not fit."""
     lora = named_as_in(network, read_parts(folder))
-    problems = misfits(network, lora.tensors)
+    problems = find_mismatches(network, lora.tensors)
     if problems:
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
         raise FamilyError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import FamilyError
 from engine.families.loading import DiffusersFamily, find_folder, read_json
-from engine.families.lora import misfits
+from engine.families.lora import find_mismatches
 from engine.families.lora_files import FIRST, SECOND, SIDES, Lora, for_pipeline, read_file, split
 from engine.families.lora_formats import TEXT, form_of
 from engine.model_spec import FamilySpec
@@ -68,7 +68,7 @@ def check_fit(family: type[DiffusersFamily], source: str, name: str, parts: Mapp
     for one, lora in parts.items():
         if one not in places:
             raise FamilyError(f"'{name}' has layers for '{one}', which the model in '{folder}' has not got.")
-        problems = misfits(_laid_out(folder, one, index[one]), lora.tensors) if one in index else []
+        problems = find_mismatches(_laid_out(folder, one, index[one]), lora.tensors) if one in index else []
         if problems:
             more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
             raise FamilyError(f"'{name}' does not fit the model in '{folder}': {problems[0]}{more}.")

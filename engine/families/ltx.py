@@ -21,12 +21,12 @@ from engine.errors import FamilyError
 from engine.families.loading import (
     Classes,
     DiffusersFamily,
-    few_rows,
     from_pixels,
+    on_device,
     read_json,
     read_network,
     read_tokenizer,
-    resident,
+    split_batch,
     to_pixels,
 )
 from engine.families.overflow import finite_latents
@@ -103,7 +103,7 @@ class LTXFamily(DiffusersFamily):
             list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         )
         ids, mask = tokens.input_ids.to(self.device), tokens.attention_mask.bool().to(self.device)
-        with torch.no_grad(), resident(self.text_encoder, self.device):
+        with torch.no_grad(), on_device(self.text_encoder, self.device):
             embeds = self.text_encoder(ids, attention_mask=None if self.reads_padding else mask)[0]
         return Conditioning(embeds=embeds, mask=mask)
 
@@ -178,7 +178,7 @@ class LTXFamily(DiffusersFamily):
         return torch.cat([times.repeat_interleave(h * w, dim=1)[:, None], places], dim=1)
 
     def decode(self, latents: "Tensor") -> "np.ndarray":
-        """One clip after another (see `few_rows`). A VAE with a decoding timestep is given 0."""
+        """One clip after another (see `split_batch`). A VAE with a decoding timestep is given 0."""
         import numpy as np
         import torch
 
@@ -187,7 +187,7 @@ class LTXFamily(DiffusersFamily):
         at_a_timestep = bool(self.vae.config.timestep_conditioning)
         decoded = []
         with torch.no_grad():
-            for rows, count in few_rows(whole, small=_is_small(latents)):
+            for rows, count in split_batch(whole, small=_is_small(latents)):
                 timestep = torch.zeros(len(rows), device=self.device, dtype=self.vae.dtype) if at_a_timestep else None
                 decoded.append(to_pixels(self.vae.decode(rows, timestep, return_dict=False)[0][:count], rows))
         return np.concatenate(decoded)
@@ -200,7 +200,7 @@ class LTXFamily(DiffusersFamily):
         across = self.vae.spatial_compression_ratio
         small = pixels[:, :1, :: self.vae.temporal_compression_ratio, ::across, ::across]
         with torch.no_grad():
-            rows = few_rows(pixels, small=_is_small(small))
+            rows = split_batch(pixels, small=_is_small(small))
             latents = torch.cat([self.vae.encode(some).latent_dist.mode()[:count] for some, count in rows])
         return (finite_latents(latents).float() - mean) / std
 
@@ -296,7 +296,7 @@ class LTX2Family(LTXConditionFamily):
         words = [prompt.strip() for prompt in prompts]
         fill = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
         tokens = self.tokenizer(words, max_length=length, **fill).to(self.device)
-        with torch.no_grad(), resident(self.text_encoder, self.device):
+        with torch.no_grad(), on_device(self.text_encoder, self.device):
             read = self.text_encoder(**tokens, output_hidden_states=True, logits_to_keep=1).hidden_states
             layers = torch.stack(read, dim=-1).flatten(2)
             embeds, _, mask = self.connectors(layers, tokens.attention_mask, padding_side="left")

@@ -23,10 +23,10 @@ from engine.families.loading import (
     Classes,
     DiffusersFamily,
     from_pixels,
+    on_device,
     read_image_processor,
     read_json,
     read_tokenizer,
-    resident,
     to_pixels,
 )
 from engine.families.lora_files import EXPERTS
@@ -111,7 +111,7 @@ class WanFamily(DiffusersFamily):
             truncation=True,
             return_tensors="pt",
         ).to(self.device)
-        with torch.no_grad(), resident(self.text_encoder, self.device):
+        with torch.no_grad(), on_device(self.text_encoder, self.device):
             embeds = self.text_encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
         return Conditioning(embeds=embeds * tokens.attention_mask[:, :, None].to(embeds))
 
@@ -227,7 +227,7 @@ class WanFirstLastFamily(WanFamily):
         import torch
 
         seen = self.image_processor(images=list(pictures.reshape(-1, *pictures.shape[2:])), return_tensors="pt")
-        with torch.no_grad(), resident(self.image_encoder, self.device):
+        with torch.no_grad(), on_device(self.image_encoder, self.device):
             pixels = seen.pixel_values.to(self.device, self.image_encoder.dtype)
             states = self.image_encoder(pixels, output_hidden_states=True).hidden_states[-2]
         return states.unflatten(0, pictures.shape[:2]).flatten(1, 2)

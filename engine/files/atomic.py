@@ -6,14 +6,14 @@ import shutil
 from pathlib import Path
 
 
-def publish_folder(partial: Path, target: Path) -> None:
+def replace_folder(partial: Path, target: Path) -> None:
     """Give a finished folder its name, in one step and for good; a folder that has the name already is replaced.
 
     `partial` and `target` lie on one file system. What was written is on the disk before the name is.
     """
     for path in sorted(partial.rglob("*")):
-        flush(path)
-    flush(partial)
+        fsync_path(path)
+    fsync_path(partial)
     if target.exists():
         replaced = partial.with_name(f"replaced.{os.getpid()}.{secrets.token_hex(4)}")
         os.replace(target, replaced)
@@ -21,10 +21,10 @@ def publish_folder(partial: Path, target: Path) -> None:
         shutil.rmtree(replaced)
     else:
         os.replace(partial, target)
-    flush(target.parent)
+    fsync_path(target.parent)
 
 
-def publish_text(path: Path, text: str, *, new: bool = False) -> None:
+def write_text_atomic(path: Path, text: str, *, new: bool = False) -> None:
     """Write a file whole, or not at all; what is written is on the disk before the file has its name.
 
     With `new` a name that is taken raises FileExistsError. Raises OSError, or UnicodeEncodeError for half of a
@@ -34,17 +34,17 @@ def publish_text(path: Path, text: str, *, new: bool = False) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(text, encoding="utf-8")
-        flush(partial)
+        fsync_path(partial)
         if new:
             os.link(partial, path)  # unlike a rename, it refuses a name that is taken
         else:
             os.replace(partial, path)
-        flush(path.parent)
+        fsync_path(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def flush(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     """Wait until the file, or the folder's list of names, is on the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

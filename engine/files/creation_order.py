@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from engine.files.atomic import publish_text
+from engine.files.atomic import write_text_atomic
 
 ORDER_FILE = "order"
 DIGITS_LIMIT = 18
@@ -16,7 +16,7 @@ DIGITS_LIMIT = 18
 def place_last(folder: Path) -> None:
     """Give a folder a number above those of its siblings. Two that get the same number at once are ordered by time."""
     highest = max((_number(sibling) for sibling in folder.parent.iterdir() if sibling != folder), default=0)
-    publish_text(folder / ORDER_FILE, f"{highest + 1}\n")
+    write_text_atomic(folder / ORDER_FILE, f"{highest + 1}\n")
 
 
 def newest_first(paths: Iterable[Path]) -> list[Path]:

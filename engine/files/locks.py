@@ -9,7 +9,9 @@ from pathlib import Path
 
 from engine.errors import StoreError
 
-GLANCE_S = 2.0  # who only looks whether a lock is held has it for microseconds; this is for a machine out of breath
+PROBE_TIMEOUT_S = (
+    2.0  # who only looks whether a lock is held has it for microseconds; this is for a machine out of breath
+)
 AGAIN_S = 0.01
 
 
@@ -27,7 +29,7 @@ def try_lock(path: Path) -> int | None:
     return descriptor
 
 
-def claim(path: Path, patience_s: float = GLANCE_S) -> int | None:
+def acquire(path: Path, patience_s: float = PROBE_TIMEOUT_S) -> int | None:
     """Take the lock like `try_lock`, from one that others look at (`is_held`): they are waited for."""
     deadline = time.monotonic() + patience_s
     while (lock := try_lock(path)) is None and time.monotonic() < deadline:

@@ -42,14 +42,14 @@ def is_continued(spec: FamilySpec) -> bool:
     return "frames" in spec.native_conditioning
 
 
-def is_made_in_stretches(spec: FamilySpec) -> bool:
+def requires_end_frames(spec: FamilySpec) -> bool:
     """Whether the family makes only what lies between two given pictures."""
     return "ends" in spec.native_conditioning
 
 
 def longest_piece(request: GenerationRequest, spec: FamilySpec) -> int:
     """Frames of the longest part of a clip that is not made in windows: the whole, or the longest stretch."""
-    places = keyframe_places(request) if is_made_in_stretches(spec) else ()
+    places = keyframe_places(request) if requires_end_frames(spec) else ()
     return max((stop - start + 1 for start, stop in pairwise(places)), default=request.num_frames)
 
 
@@ -82,7 +82,7 @@ def check_plan(request: GenerationRequest, spec: FamilySpec) -> None:
     """Raises ConfigError for keyframes or windows that the request cannot have; other modes have no plan to check."""
     if request.mode in PLAN_CHECKS:
         PLAN_CHECKS[request.mode](request, spec)
-    if is_made_in_stretches(spec):
+    if requires_end_frames(spec):
         _check_stretches(request, spec)
 
 

@@ -26,7 +26,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keyframes(Progress):
+class KeyframesReady(Progress):
     """The keyframes of a request are there: `pictures` `uint8[N,H,W,3]` for the frames `places`."""
 
     request: GenerationRequest
@@ -35,19 +35,19 @@ class Keyframes(Progress):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Generated:
+class ClipReady:
     """A request and its finished clip."""
 
     request: GenerationRequest
     clip: Clip
 
 
-Events = Iterator[Progress | Generated]
+Events = Iterator[Progress | ClipReady]
 Drain = Generator[Progress, None, "Tensor"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
+class GenerationContext:
     """What generation may use besides the model: kept prompts, and where given keyframes' pictures are looked up.
 
     `pictures` turns a picture's SHA-256 into `uint8[H,W,3]`; it raises a DailiesError for one that is not there. With
@@ -61,7 +61,7 @@ class Tools:
     describe_memory: "Callable[[ModelFamily, Sequence[GenerationRequest]], str | None] | None" = None
 
 
-class Tally:
+class ProgressCounter:
     """Counts the denoising steps that are done, `of` all steps of all requests."""
 
     def __init__(self, *, of: int) -> None:
@@ -88,7 +88,9 @@ def _with_extras(conditioning: Conditioning, extras: "dict[str, Tensor]") -> Con
     return replace(conditioning, extras={**(conditioning.extras or {}), **extras})
 
 
-def encode(family: ModelFamily, batch: Sequence[GenerationRequest], tools: Tools, guidance: float) -> Prompts:
+def encode(
+    family: ModelFamily, batch: Sequence[GenerationRequest], tools: GenerationContext, guidance: float
+) -> Prompts:
     """`guidance` is the highest that will be used: at 1 or less, negative prompts are not needed."""
 
     def encoded(prompts: Sequence[str]) -> Conditioning:
@@ -102,13 +104,13 @@ def encode(family: ModelFamily, batch: Sequence[GenerationRequest], tools: Tools
     )
 
 
-def drain(
+def denoise_to_end(
     family: Predictor,
     latents: "Tensor",
     sigmas: "Tensor",
     prompts: Prompts,
     guidance: float,
-    tally: Tally,
+    tally: ProgressCounter,
     phase: str = "denoise",
 ) -> Drain:
     """Denoise, telling each step; the generator's value is the final latents. Raises FamilyError when they are NaN."""

@@ -16,14 +16,14 @@ FLOW_SIDE_PX = 192  # the least short side at which flow is measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blend:
+class Interpolation:
     """`frames` `uint8[T,H,W,3]`, and where both pictures agree on what is there: `trust` `float32[T,H,W]`, 0..1."""
 
     frames: np.ndarray
     trust: np.ndarray
 
 
-def blend_keyframes(pictures: np.ndarray, places: tuple[int, ...], num_frames: int) -> Blend:
+def blend_keyframes(pictures: np.ndarray, places: tuple[int, ...], num_frames: int) -> Interpolation:
     """`pictures` `uint8[N,H,W,3]` at the frames `places` (rising), and what flow puts between them.
 
     Before the first and after the last keyframe it stands still, and is not to be trusted.
@@ -35,12 +35,12 @@ def blend_keyframes(pictures: np.ndarray, places: tuple[int, ...], num_frames: i
         inside = slice(first + 1, last)
         moments = np.arange(1, last - first) / (last - first)
         frames[first] = pictures[index]
-        frames[inside], trust[inside] = between(pictures[index], pictures[index + 1], moments)
+        frames[inside], trust[inside] = interpolate(pictures[index], pictures[index + 1], moments)
     trust[list(places)] = 1
-    return Blend(frames=frames, trust=trust)
+    return Interpolation(frames=frames, trust=trust)
 
 
-def between(a: np.ndarray, b: np.ndarray, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def interpolate(a: np.ndarray, b: np.ndarray, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pictures at `moments` in 0..1 between two: `uint8[M,H,W,3]` and trust `float32[M,H,W]`."""
     there, back = measured_flow(a, b), measured_flow(b, a)
     seen_a, seen_b = visibility(there, back)[0], visibility(back, there)[0]
@@ -58,7 +58,7 @@ def between(a: np.ndarray, b: np.ndarray, moments: np.ndarray) -> tuple[np.ndarr
     return made, trust
 
 
-def settle(frames: np.ndarray, pictures: np.ndarray, places: tuple[int, ...]) -> np.ndarray:
+def merge_keyframes(frames: np.ndarray, pictures: np.ndarray, places: tuple[int, ...]) -> np.ndarray:
     """`frames` `uint8[T,H,W,3]` with the keyframes `pictures` `uint8[N,H,W,3]` in their `places`, without a flicker.
 
     What a keyframe differs by from the frame it takes the place of is carried along the flow to the frames around it,

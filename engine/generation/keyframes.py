@@ -25,24 +25,24 @@ import torch
 from torch import Tensor
 
 from engine.errors import ConfigError
-from engine.generation.clip_plan import is_made_in_stretches, keyframe_places, keyframe_plan
-from engine.generation.constraints import HeldFrames, PulledFrames
+from engine.generation.clip_plan import keyframe_places, keyframe_plan, requires_end_frames
+from engine.generation.constraints import FixedFrames, GuidedFrames
 from engine.generation.context import (
+    ClipReady,
     Drain,
     Events,
-    Generated,
-    Keyframes,
+    GenerationContext,
+    KeyframesReady,
     Progress,
+    ProgressCounter,
     Prompts,
-    Tally,
-    Tools,
-    drain,
+    denoise_to_end,
     encode,
 )
-from engine.generation.flow_interpolation import Blend, blend_keyframes, settle
+from engine.generation.flow_interpolation import Interpolation, blend_keyframes, merge_keyframes
 from engine.model_spec import ModelFamily, Predictor
 from engine.request import GenerationRequest
-from engine.sampling.forward_process import noised
+from engine.sampling.forward_process import add_noise
 from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.seeds import generator_for, seed_for
 from rewards.clip import Clip
@@ -55,13 +55,13 @@ START_LEVEL = {"draft": 0.4, "interpolation": 0.8}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class KeyframeBatch:
     """A batch of requests alike in shape and plan, and what they are made with."""
 
     family: ModelFamily
     batch: Sequence[GenerationRequest]
     prompts: Prompts
-    tally: Tally
+    tally: ProgressCounter
 
     @property
     def first(self) -> GenerationRequest:
@@ -94,7 +94,7 @@ def count_steps(family: ModelFamily, request: GenerationRequest) -> int:
 
 
 def _inbetween_steps(family: ModelFamily, request: GenerationRequest) -> int:
-    stretches = len(keyframe_places(request)) - 1 if is_made_in_stretches(family.spec) else 1
+    stretches = len(keyframe_places(request)) - 1 if requires_end_frames(family.spec) else 1
     return stretches * request.num_steps
 
 
@@ -104,13 +104,15 @@ def draft_steps(request: GenerationRequest) -> int:
 
 
 @torch.no_grad()
-def generate_keyframes(family: ModelFamily, batch: Sequence[GenerationRequest], tools: Tools, tally: Tally) -> Events:
-    """For requests alike in shape, settings and plan; yields `Keyframes` for each before the in-betweens begin."""
+def generate_keyframes(
+    family: ModelFamily, batch: Sequence[GenerationRequest], tools: GenerationContext, tally: ProgressCounter
+) -> Events:
+    """For requests alike in shape, settings and plan; yields `KeyframesReady` for each before the in-betweens begin."""
     first, plan, places = batch[0], keyframe_plan(batch[0]), keyframe_places(batch[0])
     given = _given_pictures(first, tools)
     yield tally.told("encode")
     prompts = encode(family, batch, tools, max(plan.keyframe_guidance, plan.inbetween_guidance))
-    scene = Scene(family=family, batch=batch, prompts=prompts, tally=tally)
+    scene = KeyframeBatch(family=family, batch=batch, prompts=prompts, tally=tally)
     pictures = np.zeros((len(batch), len(places), first.height, first.width, 3), np.uint8)
     draft = None
     if _drawn_places(first):
@@ -121,16 +123,16 @@ def generate_keyframes(family: ModelFamily, batch: Sequence[GenerationRequest], 
         pictures[:, places.index(place)] = picture
     for request, row in zip(batch, pictures, strict=True):
         told = tally.told("keyframes")
-        yield Keyframes(phase=told.phase, step=told.step, of=told.of, request=request, places=places, pictures=row)
+        yield KeyframesReady(phase=told.phase, step=told.step, of=told.of, request=request, places=places, pictures=row)
     if tools.only_keyframes:
         tally.done += _inbetween_steps(family, first)
         return
-    made = yield from (_stretches if is_made_in_stretches(family.spec) else _whole)(scene, pictures, places, draft)
+    made = yield from (_stretches if requires_end_frames(family.spec) else _whole)(scene, pictures, places, draft)
     for request, frames in zip(batch, made, strict=True):
-        yield Generated(request=request, clip=Clip(frames=frames, fps=request.fps, prompt=request.prompt))
+        yield ClipReady(request=request, clip=Clip(frames=frames, fps=request.fps, prompt=request.prompt))
 
 
-def _draw_joint(scene: Scene, places: Sequence[int], given: Mapping[int, np.ndarray]) -> DrawnDrain:
+def _draw_joint(scene: KeyframeBatch, places: Sequence[int], given: Mapping[int, np.ndarray]) -> DrawnDrain:
     """Frames of a draft of the whole clip, in fewer steps; with the `given` pictures in it where the family can."""
     plan, prompts = keyframe_plan(scene.first), scene.prompts
     if given and takes_pictures(scene.family):
@@ -141,7 +143,9 @@ def _draw_joint(scene: Scene, places: Sequence[int], given: Mapping[int, np.ndar
         noise = scene.noise(number)
         sigmas = scene.sigmas(noise, draft_steps(scene.first), prompts)
         guidance = plan.keyframe_guidance
-        drafts.append((yield from drain(scene.family, noise, sigmas, prompts, guidance, scene.tally, "keyframes")))
+        drafts.append(
+            (yield from denoise_to_end(scene.family, noise, sigmas, prompts, guidance, scene.tally, "keyframes"))
+        )
     decoded = [np.stack([scene.family.decode(row)[0] for row in latents.split(1)]) for latents in drafts]
     best = best_drafts(scene.batch, decoded, plan.choose_by) if plan.choose_by else [0] * len(scene.batch)
     rows = range(len(scene.batch))
@@ -164,7 +168,7 @@ def best_drafts(batch: Sequence[GenerationRequest], decoded: Sequence[np.ndarray
     return best
 
 
-def _draw_independent(scene: Scene, places: Sequence[int], given: Mapping[int, np.ndarray]) -> DrawnDrain:
+def _draw_independent(scene: KeyframeBatch, places: Sequence[int], given: Mapping[int, np.ndarray]) -> DrawnDrain:
     """Each is the first frame of a clip of its own, the shortest that the family makes; none knows the `given`."""
     family, guidance = scene.family, keyframe_plan(scene.first).keyframe_guidance
     short = scene.first.model_copy(update={"num_frames": family.spec.nearest_frames(1)})
@@ -173,7 +177,7 @@ def _draw_independent(scene: Scene, places: Sequence[int], given: Mapping[int, n
         seeds = [seed_for(request.seed, step=place) for request in scene.batch]
         noise = family.init_latents(short, [generator_for(seed) for seed in seeds])
         sigmas = scene.sigmas(noise, draft_steps(scene.first))
-        latents = yield from drain(family, noise, sigmas, scene.prompts, guidance, scene.tally, "keyframes")
+        latents = yield from denoise_to_end(family, noise, sigmas, scene.prompts, guidance, scene.tally, "keyframes")
         pictures.append(np.stack([family.decode(row)[0][0] for row in latents.split(1)]))
     return Drawn(pictures=np.stack(pictures, axis=1))
 
@@ -181,15 +185,19 @@ def _draw_independent(scene: Scene, places: Sequence[int], given: Mapping[int, n
 DRAWN = {"joint": _draw_joint, "independent": _draw_independent}
 
 
-def _whole(scene: Scene, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None = None) -> FramesDrain:
+def _whole(
+    scene: KeyframeBatch, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None = None
+) -> FramesDrain:
     """Each clip's frames `uint8[T,H,W,3]`, made in one piece, given the keyframes `uint8[B,N,H,W,3]`."""
     latents = yield from _inbetween(scene, pictures, places, draft)
     yield scene.tally.told("decode")
     decoded = (scene.family.decode(row)[0] for row in latents.split(1))
-    return [settle(frames, row, places) for frames, row in zip(decoded, pictures, strict=True)]
+    return [merge_keyframes(frames, row, places) for frames, row in zip(decoded, pictures, strict=True)]
 
 
-def _stretches(scene: Scene, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None = None) -> FramesDrain:
+def _stretches(
+    scene: KeyframeBatch, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None = None
+) -> FramesDrain:
     """The clip stretch by stretch, each between two keyframes; memory is that of the longest."""
     first = scene.first
     made = np.empty((len(scene.batch), first.num_frames, first.height, first.width, 3), np.uint8)
@@ -202,10 +210,10 @@ def _stretches(scene: Scene, pictures: np.ndarray, places: tuple[int, ...], draf
     return list(made)
 
 
-def _inbetween(scene: Scene, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None) -> Drain:
+def _inbetween(scene: KeyframeBatch, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None) -> Drain:
     """The clip's final latents."""
     plan, noise = keyframe_plan(scene.first), scene.noise()
-    is_native = takes_pictures(scene.family) or is_made_in_stretches(scene.family.spec)
+    is_native = takes_pictures(scene.family) or requires_end_frames(scene.family.spec)
     predictor: Predictor = scene.family
     prompts, latents = scene.prompts, noise
     if plan.flow_guidance > 0 or not is_native:
@@ -213,26 +221,28 @@ def _inbetween(scene: Scene, pictures: np.ndarray, places: tuple[int, ...], draf
         target = scene.family.encode_frames(np.stack([blend.frames for blend in blends])).to(noise)
         if plan.flow_guidance > 0:
             trust = torch.stack([_latent_trust(blend, noise) for blend in blends])
-            predictor = PulledFrames(family=predictor, target=target, trust=trust, strength=plan.flow_guidance)
+            predictor = GuidedFrames(family=predictor, target=target, trust=trust, strength=plan.flow_guidance)
     if is_native:
         prompts = prompts.given(**scene.family.encode_pictures(pictures, places, scene.first.num_frames))
     else:
         held = _latent_places(places, scene.first.num_frames, noise.shape[2])
-        predictor = HeldFrames(family=predictor, clean=target, held=held, noise=noise, native=False)
+        predictor = FixedFrames(family=predictor, clean=target, held=held, noise=noise, native=False)
     sigmas = scene.sigmas(noise, scene.first.num_steps, prompts)
     if draft is not None:
         level = START_LEVEL["interpolation" if plan.flow_guidance > 0 else "draft"]  # the pull is strong early
         sigmas, latents = _late_start(scene, sigmas, draft.to(noise), noise, level)
     elif not is_native:
         sigmas, latents = _late_start(scene, sigmas, target, noise, START_LEVEL["interpolation"])
-    return (yield from drain(predictor, latents, sigmas, prompts, plan.inbetween_guidance, scene.tally))
+    return (yield from denoise_to_end(predictor, latents, sigmas, prompts, plan.inbetween_guidance, scene.tally))
 
 
-def _late_start(scene: Scene, sigmas: Tensor, target: Tensor, noise: Tensor, level: float) -> tuple[Tensor, Tensor]:
+def _late_start(
+    scene: KeyframeBatch, sigmas: Tensor, target: Tensor, noise: Tensor, level: float
+) -> tuple[Tensor, Tensor]:
     """The noise levels from `level` down, and the `target` at the first of them; skipped steps count as done."""
     skipped = min(int((sigmas > level).sum()), len(sigmas) - 2)
     scene.tally.done += skipped
-    return sigmas[skipped:], noised(scene.family.spec.prediction, target, noise, float(sigmas[skipped]))
+    return sigmas[skipped:], add_noise(scene.family.spec.prediction, target, noise, float(sigmas[skipped]))
 
 
 def takes_pictures(family: ModelFamily) -> bool:
@@ -252,7 +262,7 @@ def _latent_of(frames: np.ndarray, num_frames: int, num_latents: int) -> np.ndar
     return np.asarray(-(-frames // max(1, stride)))
 
 
-def _latent_trust(blend: Blend, latents: Tensor) -> Tensor:
+def _latent_trust(blend: Interpolation, latents: Tensor) -> Tensor:
     """Trust on the latents' grid, `[1,t,h,w]`: the mean over a latent's pixels, the least over its frames."""
     t, h, w = latents.shape[2:]
     pixels = torch.from_numpy(blend.trust)[:, None]
@@ -271,12 +281,12 @@ def _drawn_places(request: GenerationRequest) -> tuple[int, ...]:
     return tuple(place for place in keyframe_places(request) if place not in given)
 
 
-def _given_pictures(request: GenerationRequest, tools: Tools) -> dict[int, np.ndarray]:
+def _given_pictures(request: GenerationRequest, tools: GenerationContext) -> dict[int, np.ndarray]:
     """The user's keyframes by frame. Raises ConfigError for a picture of another size than the clip."""
     given = {}
     for keyframe in keyframe_plan(request).given:
         if tools.pictures is None:
-            raise ConfigError("Keyframes are given as pictures, but there is no store to take them from.")
+            raise ConfigError("KeyframesReady are given as pictures, but there is no store to take them from.")
         picture = tools.pictures(keyframe.picture)
         if picture.shape != (request.height, request.width, 3):
             raise ConfigError(

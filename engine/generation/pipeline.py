@@ -10,31 +10,42 @@ from engine.families.loading import is_memory_full
 from engine.families.lora import is_active
 from engine.generation import keyframes, windows
 from engine.generation.clip_plan import ANY_LENGTH, check_plan
-from engine.generation.context import Events, Generated, Keyframes, Progress, Tally, Tools, drain, encode
+from engine.generation.context import (
+    ClipReady,
+    Events,
+    GenerationContext,
+    KeyframesReady,
+    Progress,
+    ProgressCounter,
+    denoise_to_end,
+    encode,
+)
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for
 from rewards.clip import Clip
 
-__all__ = ["BATCH_CLIPS", "MODES", "Events", "Generated", "Keyframes", "Progress", "Tools", "generate"]
+__all__ = ["BATCH_CLIPS", "MODES", "ClipReady", "Events", "GenerationContext", "KeyframesReady", "Progress", "generate"]
 
 BATCH_PIXELS = 4_000_000  # T*H*W of the clips that go through the network together; a larger clip goes alone
 BATCH_CLIPS = 16  # and at most so many clips
 
 
-def generate(family: ModelFamily, requests: Sequence[GenerationRequest], tools: Tools | None = None) -> Events:
-    """Make a clip for each request on a loaded model, yielding `Progress` as it goes and `Generated` for each clip.
+def generate(
+    family: ModelFamily, requests: Sequence[GenerationRequest], tools: GenerationContext | None = None
+) -> Events:
+    """Make a clip for each request on a loaded model, yielding `Progress` as it goes and `ClipReady` for each clip.
 
     Requests alike in shape and settings go through the network together, so clips may come in another order than asked.
     Stop iterating to cancel: nothing runs between two events. Raises ConfigError for a plan that cannot be followed or
     an adapter that is not active, FamilyError for what the model cannot do, or when the device is full.
     """
-    tools = tools or Tools()
+    tools = tools or GenerationContext()
     for request in requests:
         _check(family, request)
     batches = _batches(requests)
-    tally = Tally(of=sum(MODES[batch[0].mode].steps(family, batch[0]) for batch in batches))
+    tally = ProgressCounter(of=sum(MODES[batch[0].mode].steps(family, batch[0]) for batch in batches))
     for batch in batches:
         try:
             yield from MODES[batch[0].mode].make(family, batch, tools, tally)
@@ -45,25 +56,27 @@ def generate(family: ModelFamily, requests: Sequence[GenerationRequest], tools: 
 
 
 @torch.no_grad()
-def generate_direct(family: ModelFamily, batch: Sequence[GenerationRequest], tools: Tools, tally: Tally) -> Events:
+def generate_direct(
+    family: ModelFamily, batch: Sequence[GenerationRequest], tools: GenerationContext, tally: ProgressCounter
+) -> Events:
     """Text to clip in one piece, for requests alike in shape and settings."""
     first = batch[0]
     yield tally.told("encode")
     prompts = encode(family, batch, tools, first.guidance)
     noise = family.init_latents(first, [generator_for(request.seed) for request in batch])
     sigmas = sigmas_for(family.scheduler_config, first.num_steps, noise.shape[2:].numel())
-    latents = yield from drain(family, noise, sigmas, prompts, first.guidance, tally)
+    latents = yield from denoise_to_end(family, noise, sigmas, prompts, first.guidance, tally)
     yield tally.told("decode")
     for request, row in zip(batch, latents.split(1), strict=True):
         clip = Clip(frames=family.decode(row)[0], fps=request.fps, prompt=request.prompt)
-        yield Generated(request=request, clip=clip)
+        yield ClipReady(request=request, clip=clip)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
     """A way to make clips: how it makes a batch of alike requests, and how many denoising steps that takes."""
 
-    make: Callable[[ModelFamily, Sequence[GenerationRequest], Tools, Tally], Events]
+    make: Callable[[ModelFamily, Sequence[GenerationRequest], GenerationContext, ProgressCounter], Events]
     steps: Callable[[ModelFamily, GenerationRequest], int]
 
 
@@ -100,7 +113,7 @@ def _cut(group: list[GenerationRequest]) -> list[list[GenerationRequest]]:
     return [group[start : start + size] for start in range(0, len(group), size)]
 
 
-def _memory_full(family: ModelFamily, batch: Sequence[GenerationRequest], tools: Tools) -> str:
+def _memory_full(family: ModelFamily, batch: Sequence[GenerationRequest], tools: GenerationContext) -> str:
     first = batch[0]
     asked = f"{len(batch)} clips of {first.num_frames} frames at {first.width}x{first.height}"
     needed = tools.describe_memory(family, batch) if tools.describe_memory else None

@@ -18,7 +18,7 @@ TOKENIZER = "tokenizer"
 SHOWN_CHARS = 100
 
 
-def unread_notes(request: GenerationRequest) -> tuple[str, ...]:
+def truncation_warnings(request: GenerationRequest) -> tuple[str, ...]:
     """A sentence for each prompt of the request whose end the model does not read."""
     preset = load_preset("models", request.model)
     asked = {"prompt": request.prompt, "negative prompt": request.negative_prompt}

@@ -13,19 +13,19 @@ from engine.generation.clip_plan import (
     ANY_LENGTH,
     at_least,
     check_plan,
-    is_made_in_stretches,
     longest_piece,
+    requires_end_frames,
     window_plan,
 )
 from engine.request import GenerationRequest, WindowPlan
-from engine.suggestions import did_you_mean, explain
+from engine.suggestions import did_you_mean, validation_message
 
 
 def why_untrainable(preset: ModelPreset) -> str | None:
     """Why runs cannot train the model, in a sentence; None where they can."""
     if preset.distilled:
         return f"'{preset.key}' is a distilled model, made for a few steps: train the model it came from."
-    if is_made_in_stretches(family_spec(preset.family)):
+    if requires_end_frames(family_spec(preset.family)):
         return f"'{preset.key}' makes only what lies between given pictures, and a run gives none: train another model."
     return None
 
@@ -39,7 +39,7 @@ def read_request(fields: Mapping[str, Any]) -> GenerationRequest:
     try:
         return GenerationRequest(**{**preset.defaults(), **fields, **_plan_of(preset, fields)})
     except ValidationError as error:
-        raise ConfigError(explain(error, "The request", GenerationRequest.model_fields)) from error
+        raise ConfigError(validation_message(error, "The request", GenerationRequest.model_fields)) from error
 
 
 def _plan_of(preset: ModelPreset, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _check_frames(request: GenerationRequest, preset: ModelPreset) -> None:
         )
     longest = longest_piece(request, spec)
     if longest > preset.max_frames:
-        how = "give a keyframe in between" if is_made_in_stretches(spec) else "use mode 'windows'"
+        how = "give a keyframe in between" if requires_end_frames(spec) else "use mode 'windows'"
         raise ConfigError(
             f"{preset.title} makes at most {preset.max_frames} frames in one piece, but got num_frames = {longest}: "
             f"ask for {preset.max_frames} or fewer, or {how}."

@@ -21,8 +21,16 @@ import torch
 from torch import Tensor
 
 from engine.generation.clip_plan import Window, at_least, blended_windows, continued_windows, is_continued, window_plan
-from engine.generation.constraints import BlendedWindows, HeldFrames
-from engine.generation.context import Events, Generated, Prompts, Tally, Tools, drain, encode
+from engine.generation.constraints import FixedFrames, OverlappingWindows
+from engine.generation.context import (
+    ClipReady,
+    Events,
+    GenerationContext,
+    ProgressCounter,
+    Prompts,
+    denoise_to_end,
+    encode,
+)
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.sampling.schedules import sigmas_for
@@ -39,7 +47,9 @@ def count_steps(family: ModelFamily, request: GenerationRequest) -> int:
 
 
 @torch.no_grad()
-def generate_windows(family: ModelFamily, batch: Sequence[GenerationRequest], tools: Tools, tally: Tally) -> Events:
+def generate_windows(
+    family: ModelFamily, batch: Sequence[GenerationRequest], tools: GenerationContext, tally: ProgressCounter
+) -> Events:
     """For requests alike in shape, settings and plan."""
     yield tally.told("encode")
     prompts = encode(family, batch, tools, batch[0].guidance)
@@ -47,7 +57,9 @@ def generate_windows(family: ModelFamily, batch: Sequence[GenerationRequest], to
     yield from make(family, batch, prompts, tally)
 
 
-def _continue(family: ModelFamily, batch: Sequence[GenerationRequest], prompts: Prompts, tally: Tally) -> Events:
+def _continue(
+    family: ModelFamily, batch: Sequence[GenerationRequest], prompts: Prompts, tally: ProgressCounter
+) -> Events:
     first, windows = batch[0], continued_windows(batch[0], family.spec)
     frames = np.empty((len(batch), windows[-1].stop, first.height, first.width, 3), np.uint8)
     for index, window in enumerate(windows):
@@ -57,7 +69,7 @@ def _continue(family: ModelFamily, batch: Sequence[GenerationRequest], prompts: 
         before = frames[:, window.start : window.start + window.given]
         predictor = family if window.given == 0 else _holding(family, before, noise)
         sigmas = sigmas_for(family.scheduler_config, first.num_steps, noise.shape[2:].numel())
-        latents = yield from drain(predictor, noise, sigmas, prompts, first.guidance, tally)
+        latents = yield from denoise_to_end(predictor, noise, sigmas, prompts, first.guidance, tally)
         yield tally.told("decode")
         for row, latent in zip(frames, latents.split(1), strict=True):
             _append(row, family.decode(latent)[0], window)
@@ -65,13 +77,13 @@ def _continue(family: ModelFamily, batch: Sequence[GenerationRequest], prompts: 
     yield from _clips(batch, frames, seams)
 
 
-def _holding(family: ModelFamily, before: np.ndarray, noise: Tensor) -> HeldFrames:
+def _holding(family: ModelFamily, before: np.ndarray, noise: Tensor) -> FixedFrames:
     """The family with its first latent frames given: those of the frames `uint8[B,T,H,W,3]` of the window before."""
     known = family.encode_frames(before).to(noise)
     clean = torch.zeros_like(noise)
     clean[:, :, : known.shape[2]] = known
     held = torch.arange(noise.shape[2]) < known.shape[2]
-    return HeldFrames(family=family, clean=clean, held=held, noise=noise, native=True)
+    return FixedFrames(family=family, clean=clean, held=held, noise=noise, native=True)
 
 
 def _append(frames: np.ndarray, made: np.ndarray, window: Window) -> None:
@@ -84,7 +96,7 @@ def _append(frames: np.ndarray, made: np.ndarray, window: Window) -> None:
     frames[place] = np.round(mixed).astype(np.uint8)
 
 
-def _blend(family: ModelFamily, batch: Sequence[GenerationRequest], prompts: Prompts, tally: Tally) -> Events:
+def _blend(family: ModelFamily, batch: Sequence[GenerationRequest], prompts: Prompts, tally: ProgressCounter) -> Events:
     first, spec, plan = batch[0], family.spec, window_plan(batch[0])
     length = min(spec.nearest_frames(plan.length), at_least(spec, first.num_frames))
     window = family.init_latents(first.model_copy(update={"num_frames": length}), [generator_for(0)])
@@ -101,8 +113,8 @@ def _blend(family: ModelFamily, batch: Sequence[GenerationRequest], prompts: Pro
         )
     noise = noise.to(window.device)
     sigmas = sigmas_for(family.scheduler_config, first.num_steps, window.shape[2:].numel())
-    predictor = BlendedWindows(family=family, windows=windows)
-    latents = yield from drain(predictor, noise, sigmas, prompts, first.guidance, tally)
+    predictor = OverlappingWindows(family=family, windows=windows)
+    latents = yield from denoise_to_end(predictor, noise, sigmas, prompts, first.guidance, tally)
     yield tally.told("decode")
     frames = np.stack([decode_in_pieces(family, row, window.shape[2], stride) for row in latents.split(1)])
     seams = tuple((stop + start) * stride // 2 for (_, stop), (start, _) in pairwise(windows))
@@ -143,4 +155,4 @@ def _clips(batch: Sequence[GenerationRequest], frames: np.ndarray, seams: tuple[
     for request, row in zip(batch, frames, strict=True):
         inside = tuple(seam for seam in seams if seam < request.num_frames)
         clip = Clip(frames=row[: request.num_frames], fps=request.fps, prompt=request.prompt, seams=inside)
-        yield Generated(request=request, clip=clip)
+        yield ClipReady(request=request, clip=clip)

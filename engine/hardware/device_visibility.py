@@ -33,7 +33,7 @@ def devices_here() -> tuple[str, ...]:
     return visible_names(os.environ, torch_build(), len(Telemetry().snapshot().gpus))
 
 
-def narrowed(names: Sequence[str], devices: Sequence[int]) -> dict[str, str | None]:
+def visible_devices_env(names: Sequence[str], devices: Sequence[int]) -> dict[str, str | None]:
     """What a process's environment needs to see these of the devices only; nothing where there is nothing to choose."""
     if len(names) <= 1 or not devices:
         return {}

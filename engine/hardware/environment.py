@@ -21,7 +21,7 @@ ALLOCATORS = ("PYTORCH_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF", "PYTORCH_CUDA_ALLO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class EnvironmentVariable:
     """One variable as processes get it. `preset` is what Dailies would set, "" where it would leave it unset."""
 
     name: str
@@ -35,7 +35,7 @@ class Setting:
 class Environment:
     """`settings` in force, and `warnings`: what the user set that is likely to go wrong."""
 
-    settings: tuple[Setting, ...]
+    settings: tuple[EnvironmentVariable, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -64,7 +64,7 @@ def process_environment(workspace: Workspace) -> dict[str, str]:
 
     Raises ConfigError when the user's choice of devices contradicts itself.
     """
-    return laid_over(os.environ, process_changes(workspace))
+    return merge_env(os.environ, process_changes(workspace))
 
 
 def process_changes(workspace: Workspace) -> dict[str, str | None]:
@@ -79,7 +79,7 @@ def process_changes(workspace: Workspace) -> dict[str, str | None]:
     return {**where, **found.variables, **(visible_devices(os.environ) if is_rocm() else {})}
 
 
-def laid_over(environment: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+def merge_env(environment: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
     """The environment with the changes; None takes a variable away."""
     changed = {**environment, **changes}
     return {name: value for name, value in changed.items() if value is not None}
@@ -124,15 +124,15 @@ def _presets(workspace: Workspace) -> dict[str, tuple[str, str]]:
     }
 
 
-def _setting(name: str, preset: str, reason: str, user: Mapping[str, str]) -> Setting:
+def _setting(name: str, preset: str, reason: str, user: Mapping[str, str]) -> EnvironmentVariable:
     names = ALLOCATORS if name in ALLOCATORS else (name,)
     own = next((one for one in names if one in user), None)
     if own is not None:
-        return Setting(name=own, value=user[own], origin="user", preset=preset, reason=reason)
-    return Setting(name=name, value=preset, origin="preset", preset=preset, reason=reason)
+        return EnvironmentVariable(name=own, value=user[own], origin="user", preset=preset, reason=reason)
+    return EnvironmentVariable(name=name, value=preset, origin="preset", preset=preset, reason=reason)
 
 
-def _own(name: str, user: Mapping[str, str]) -> Setting:
+def _own(name: str, user: Mapping[str, str]) -> EnvironmentVariable:
     reasons = {
         VISIBLE: "Which GPUs processes see.",
         CUDA_VISIBLE: f"Which GPUs processes see, where {VISIBLE} is not set.",
@@ -140,7 +140,7 @@ def _own(name: str, user: Mapping[str, str]) -> Setting:
         OVERRIDE: "Pretends to be another architecture.",
         TF32: "1 lets float32 products be rounded to TF32.",
     }
-    return Setting(name=name, value=user[name], origin="user", preset="", reason=reasons[name])
+    return EnvironmentVariable(name=name, value=user[name], origin="user", preset="", reason=reasons[name])
 
 
 def _warnings(user: Mapping[str, str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from engine.config.presets import load_preset
 from engine.execution.process_runner import Handle
 from engine.execution.resources import Resources
-from engine.storage.library import Store
+from engine.storage.library import Library
 
 if TYPE_CHECKING:
     from engine.model_spec import ModelFamily
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class WarmModel:
+class ModelCache:
     """At most one loaded model: the last one asked for. The rewards' networks of this process go with it, unless
     `with_rewards` is off: who only watches another process has no say in them."""
 
@@ -64,8 +64,8 @@ class JobContext:
     the job already, when this worker goes on for one that is gone.
     """
 
-    store: Store
-    model: WarmModel = field(default_factory=WarmModel)
+    store: Library
+    model: ModelCache = field(default_factory=ModelCache)
     resources: Resources = field(default_factory=Resources)
     visible: Mapping[str, str | None] = field(default_factory=dict)
     handle: Handle | None = None

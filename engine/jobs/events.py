@@ -14,7 +14,7 @@ ADOPTED = "adopted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class JobEvent:
     """`event` is the state that a job came to, or "adopted"; `pid` the process that wrote it down."""
 
     number: int
@@ -24,7 +24,7 @@ class Entry:
     pid: int
 
 
-def enter(connection: Connection, job_id: str, event: str) -> None:
+def record_event(connection: Connection, job_id: str, event: str) -> None:
     connection.execute(JOURNAL.insert().values(job_id=job_id, event=event, at=now(), pid=os.getpid()))
 
 
@@ -38,14 +38,14 @@ def enter_all(connection: Connection, job_ids: Sequence[str], event: str) -> Non
 
 def entries(
     connection: Connection, *, job_id: str | None = None, after: int = 0, events: Sequence[str] = (), limit: int = 1000
-) -> list[Entry]:
+) -> list[JobEvent]:
     """The oldest first: of one job or all, beyond a number, of some events or all."""
     query = select(JOURNAL).where(JOURNAL.c.number > after).order_by(JOURNAL.c.number).limit(limit)
     if job_id is not None:
         query = query.where(JOURNAL.c.job_id == job_id)
     if events:
         query = query.where(JOURNAL.c.event.in_(events))
-    return [Entry(**row._mapping) for row in connection.execute(query)]
+    return [JobEvent(**row._mapping) for row in connection.execute(query)]
 
 
 def newest(connection: Connection) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from engine.errors import Cancelled, StoreError
+from engine.errors import JobCancelled, StoreError
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobProgress
 
@@ -17,7 +17,7 @@ PULSE_S = 5.0
 log = logging.getLogger(__name__)
 
 
-class Pace:
+class EtaEstimator:
     """Tells how long the rest of a phase takes, from the steps of that phase seen so far."""
 
     def __init__(self) -> None:
@@ -34,11 +34,11 @@ class Pace:
         return replace(progress, eta_s=round(eta_s, 2))
 
 
-class Reporter:
+class ProgressReporter:
     """Writes a job's progress to its row: each new phase at once, and steps at most every `REPORT_S` seconds."""
 
     def __init__(self, queue: JobQueue, job_id: str) -> None:
-        self._queue, self._job_id, self._pace = queue, job_id, Pace()
+        self._queue, self._job_id, self._pace = queue, job_id, EtaEstimator()
         self._phase, self._reported_s = "", 0.0
 
     def report(self, progress: JobProgress) -> None:
@@ -54,7 +54,7 @@ class Reporter:
             log.warning("Progress was not recorded: %s", error)
 
 
-class Pulse:
+class Heartbeat:
     """A thread that says every `PULSE_S` seconds that the job is alive, however long one of its steps takes."""
 
     def __init__(self, queue: JobQueue, job_id: str) -> None:
@@ -76,7 +76,7 @@ class Pulse:
         while not self._over.wait(PULSE_S):
             try:
                 self._queue.heartbeat(self._job_id)
-            except Cancelled:
+            except JobCancelled:
                 return  # the job itself learns of it at its next step
             except StoreError as error:
                 log.warning("The heartbeat was not recorded: %s", error)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from engine.config.model_availability import check_available
 from engine.config.presets import load_model_preset, load_preset
 from engine.errors import ConfigError, JobError
-from engine.execution.process_runner import placed
+from engine.execution.process_runner import resolve_resources
 from engine.execution.resources import Resources
 from engine.generation.validation import check_request
 from engine.jobs.maintenance_configs import InspectConfig, SamplesConfig, WeightsConfig, check_weights
@@ -30,15 +30,15 @@ from engine.jobs.spec import (
     ScoreFolderConfig,
     TrainConfig,
 )
-from engine.suggestions import did_you_mean, explain
+from engine.suggestions import did_you_mean, validation_message
 from engine.video.reader import VIDEO_SUFFIXES, videos_in
 
 if TYPE_CHECKING:
     from engine.jobs.context import JobContext
 
-Run = Generator[JobProgress, None, dict[str, Any]]
+JobSteps = Generator[JobProgress, None, dict[str, Any]]
 """A running handler: yields where it is, returns the job's result; closing it cancels the job."""
-Handler = Callable[[Any, "JobContext"], Run]
+Handler = Callable[[Any, "JobContext"], JobSteps]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class JobKind:
         try:
             checked = self.config(**config)
         except ValidationError as error:
-            raise ConfigError(explain(error, f"The '{self.key}' job", self.config.model_fields)) from error
+            raise ConfigError(validation_message(error, f"The '{self.key}' job", self.config.model_fields)) from error
         self.check(checked)
         return checked
 
@@ -76,9 +76,9 @@ class JobKind:
             raise ConfigError(
                 f"A '{self.key}' job is done on this machine only, but was to run by '{resources.runner}'."
             )
-        return placed(resources)
+        return resolve_resources(resources)
 
-    def start(self, config: Mapping[str, Any], context: "JobContext") -> Run:
+    def start(self, config: Mapping[str, Any], context: "JobContext") -> JobSteps:
         """The handler, ready to be drained."""
         module, name = self.handler.split(":")
         handler = cast(Handler, getattr(importlib.import_module(module), name))
@@ -190,7 +190,7 @@ KINDS: Kinds = {
         JobKind(
             key="preflight",
             config=PreflightConfig,
-            handler="engine.jobs.handlers.preflight:look_before",
+            handler="engine.jobs.handlers.preflight:run_preflight",
             check=check_preflight,
             share=WHOLE,
             quick=always,

@@ -4,7 +4,7 @@ The process is found by the job's row, or, before it stood there, by the folder 
 """
 
 from engine.errors import ConfigError
-from engine.execution.process_runner import Handle, open_runner, under_way
+from engine.execution.process_runner import Handle, find_running, open_runner
 from engine.jobs.spec import TRAIN, Job
 from engine.runs.run import Run
 from engine.workspace import Workspace
@@ -16,13 +16,13 @@ def process_of(job: Job, workspace: Workspace) -> Handle | None:
         return job.progress.handle
     run_id = job.config.get("run") if job.kind == TRAIN else None
     try:
-        found = under_way(Run.find(workspace, run_id).folder) if run_id else None
+        found = find_running(Run.find(workspace, run_id).folder) if run_id else None
     except ConfigError:  # the run was deleted
         return None
     return found[1] if found else None
 
 
-def goes_on(job: Job, workspace: Workspace) -> bool:
+def is_still_running(job: Job, workspace: Workspace) -> bool:
     """Whether the job's process runs, or ended and said how: then it is not lost, whatever became of its worker."""
     handle = process_of(job, workspace)
     if handle is None:

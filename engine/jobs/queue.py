@@ -22,11 +22,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select, update
 
-from engine.errors import Cancelled, ConfigError, JobError
+from engine.errors import ConfigError, JobCancelled, JobError
 from engine.execution.resources import Resources, read_resources
 from engine.hardware.job_environment import filed_under
 from engine.jobs import device_leases, events
-from engine.jobs.device_leases import Held, Need, Room
+from engine.jobs.device_leases import Capacity, Demand, Held
 from engine.jobs.heartbeat_age import Observer
 from engine.jobs.job_rows import (
     ORDER,
@@ -39,17 +39,17 @@ from engine.jobs.job_rows import (
     renumber,
 )
 from engine.jobs.kinds import KINDS, Kinds, kind_of
-from engine.jobs.orphans import epitaph, goes_on
+from engine.jobs.orphans import epitaph, is_still_running
 from engine.jobs.spec import ACTIVE, ENDED, PRIORITIES, Job, JobProgress, JobSpec, Priority, Status
 from engine.jobs.worker_state import check_served
 from engine.process_identity import ProcessIdentity
 from engine.storage.database import storable
-from engine.storage.library import Store, now
+from engine.storage.library import Library, now
 from engine.storage.schema import JOBS, JOURNAL
 
 Jobs = list[Job]  # names of their own, for inside the class `list` is a method
 Ids = list[str]
-Entries = list[events.Entry]
+Entries = list[events.JobEvent]
 EVERY = 1000  # jobs that wait or run at once
 SILENCE = timedelta(minutes=2)  # a worker on another host whose heartbeat stays the same so long counts as gone
 
@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 class JobQueue:
     """The jobs of one store. Safe in many threads and processes."""
 
-    def __init__(self, store: Store, kinds: Kinds = KINDS) -> None:
+    def __init__(self, store: Library, kinds: Kinds = KINDS) -> None:
         self.store = store
         self.kinds = kinds
         self._database = store.database
@@ -86,7 +86,7 @@ class JobQueue:
             same = select(JOBS.c.id).where(JOBS.c.id == row["id"], JOBS.c.kind == spec.kind)
             if key is None or connection.scalar(same) is None:
                 connection.execute(JOBS.insert().values(row))
-                events.enter(connection, row["id"], "queued")
+                events.record_event(connection, row["id"], "queued")
         return self.get(row["id"])
 
     @staticmethod
@@ -198,10 +198,13 @@ class JobQueue:
         self.store.workspace.pause_flag.touch()
 
     def resume(self) -> None:
-        """Start jobs again. Whoever calls this sees that a worker lives (`engine.jobs.worker_control.keep_going`)."""
+        """Start jobs again.
+
+        Whoever calls this sees that a worker lives (`engine.jobs.worker_control.reconcile_and_ensure_worker`).
+        """
         self.store.workspace.pause_flag.unlink(missing_ok=True)
 
-    def claim(self, worker: ProcessIdentity, room: Room = Room()) -> Job | None:  # noqa: B008 (it is frozen)
+    def claim(self, worker: ProcessIdentity, room: Capacity = Capacity()) -> Job | None:  # noqa: B008 (it is frozen)
         """Take the first queued job that there is room for, and mark it as the worker's, with what it holds."""
         if self.is_paused:
             return None
@@ -209,17 +212,17 @@ class JobQueue:
             if self._choose(connection, self._queued(), room) is None:
                 return None
         with self._database.writing() as connection:
-            device_leases.one_at_a_time(connection)
+            device_leases.lock_leases(connection)
             chosen = self._choose(connection, self._queued().with_for_update(skip_locked=True), room)
             if chosen is None:
                 return None
             job_id, parts = chosen
             started = {"status": "running", "started_at": now(), **_sign_of_life(), **asdict(worker)}
             _change(connection, job_id, ("queued",), started)
-            device_leases.hold(connection, job_id, parts)
+            device_leases.acquire_lease(connection, job_id, parts)
         return self.get(job_id)
 
-    def _choose(self, connection: Connection, queued: Select[Any], room: Room) -> tuple[str, Held] | None:
+    def _choose(self, connection: Connection, queued: Select[Any], room: Capacity) -> tuple[str, Held] | None:
         """The first job that fits; what one before it waits for is kept from it."""
         free, own = device_leases.free_parts(connection, room), filed_under()
         for row in connection.execute(queued):
@@ -231,7 +234,7 @@ class JobQueue:
             parts = device_leases.fitting(need, free)
             if parts is not None and device_leases.has_lane(need, room):
                 return row.id, parts
-            device_leases.set_aside(need, free)
+            device_leases.reserve(need, free)
         return None
 
     def awaited_environment(self) -> dict[str, str] | None:
@@ -242,7 +245,7 @@ class JobQueue:
             first = connection.execute(self._queued().limit(1)).one_or_none()
         return None if first is None or first.environment in (None, filed_under()) else dict(first.environment)
 
-    def need_of(self, kind: str, resources: Mapping[str, Any]) -> Need:
+    def need_of(self, kind: str, resources: Mapping[str, Any]) -> Demand:
         """What a job of a kind needs of the machine that it runs on."""
         try:
             given = read_resources(resources)
@@ -250,7 +253,7 @@ class JobQueue:
             given = Resources()
         return device_leases.need_of(self.kinds[kind], given)
 
-    def holder(self, need: Need) -> Job | None:
+    def holder(self, need: Demand) -> Job | None:
         """The running job that holds the device which a need, met in the worker's own process, waits for."""
         if not need.inside:
             return None
@@ -279,7 +282,7 @@ class JobQueue:
             with self._database.writing() as connection:
                 mine = {**_sign_of_life(), **asdict(worker)}
                 if _change(connection, job.id, ACTIVE, mine, *_by(job.worker)):
-                    events.enter(connection, job.id, events.ADOPTED)
+                    events.record_event(connection, job.id, events.ADOPTED)
                     adopted.append(job.id)
         return [self.get(job_id) for job_id in adopted]
 
@@ -304,9 +307,9 @@ class JobQueue:
         with self._database.writing() as connection:
             status = _change(connection, job_id, ACTIVE, values)
         if status == "stopping":
-            raise Cancelled(f"Job {job_id} was cancelled.")
+            raise JobCancelled(f"Job {job_id} was cancelled.")
         if status is None:
-            raise Cancelled(f"Job {job_id} was taken from this worker.")
+            raise JobCancelled(f"Job {job_id} was taken from this worker.")
 
     def finish(self, job_id: str, status: Status, *, result: dict[str, Any] | None = None, error: str = "") -> None:
         """Write how a running job ended: done, failed, cancelled or lost. A job that is over already stays as it is."""
@@ -377,9 +380,9 @@ def _change(
     query = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status.in_(statuses), *conditions).values(**values)
     status: Status | None = connection.scalar(query.returning(JOBS.c.status))
     if status is not None and "status" in values:
-        events.enter(connection, job_id, status)
+        events.record_event(connection, job_id, status)
         if status not in ACTIVE:
-            device_leases.let_go(connection, job_id)
+            device_leases.release_lease(connection, job_id)
     return status
 
 
@@ -392,6 +395,6 @@ def _by(worker: ProcessIdentity | None) -> tuple[ColumnElement[bool], ...]:
     return () if worker is None else (JOBS.c.pid == worker.pid, JOBS.c.started_s == worker.started_s)
 
 
-def _may_go_on(job: Job, store: Store) -> bool:
+def _may_go_on(job: Job, store: Library) -> bool:
     """Whether another worker of this machine can take an orphan over."""
-    return job.worker is not None and job.worker.is_local and goes_on(job, store.workspace)
+    return job.worker is not None and job.worker.is_local and is_still_running(job, store.workspace)

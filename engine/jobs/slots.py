@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from engine.jobs.device_leases import Room
+from engine.jobs.device_leases import Capacity
 from engine.jobs.spec import Job
 
 ASIDE_JOBS = 32  # watched at once; the others wait in our queue instead of a cluster's
 LANE = "lane-"
 
 
-class Lanes:
+class JobSlots:
     """`inside` has one thread, the same for all its jobs: what libraries keep for each thread is kept once."""
 
     def __init__(self, num_devices: int) -> None:
@@ -28,10 +28,10 @@ class Lanes:
         return [job for job, _ in self._running.values()]
 
     @property
-    def room(self) -> Room:
+    def room(self) -> Capacity:
         inside = sum(inside for _, inside in self._running.values())
         aside = len(self._running) - inside
-        return Room(devices=self._num_devices, inside=not inside, aside=aside < ASIDE_JOBS, idle=not self._running)
+        return Capacity(devices=self._num_devices, inside=not inside, aside=aside < ASIDE_JOBS, idle=not self._running)
 
     def start(self, job: Job, run: Callable[[Job], None], *, inside: bool) -> None:
         work = (self._inside if inside else self._aside).submit(run, job)

@@ -22,23 +22,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.errors import Cancelled, DailiesError, Lost, StoreError
-from engine.execution.process_runner import ToldToEnd
+from engine.errors import DailiesError, JobCancelled, JobLostError, StoreError
+from engine.execution.process_runner import WorkerShutdown
 from engine.execution.resources import read_resources
 from engine.files.locks import try_lock
-from engine.hardware.device_visibility import devices_here, narrowed
+from engine.hardware.device_visibility import devices_here, visible_devices_env
 from engine.hardware.job_environment import difference, filed_under
-from engine.jobs.context import JobContext, WarmModel
-from engine.jobs.heartbeat import Pulse, Reporter
+from engine.jobs.context import JobContext, ModelCache
+from engine.jobs.heartbeat import Heartbeat, ProgressReporter
 from engine.jobs.kinds import kind_of, load_kinds
 from engine.jobs.queue import JobQueue
-from engine.jobs.slots import Lanes
+from engine.jobs.slots import JobSlots
 from engine.jobs.spec import ACTIVE, Job, Status
 from engine.jobs.worker_control import WorkerState, ensure_worker, write_state
 from engine.process_identity import ProcessIdentity
 from engine.runs.purge import purge
-from engine.storage.library import Store, keep_daily_copy
-from engine.storage.temp_folders import sweep
+from engine.storage.library import Library, keep_daily_copy
+from engine.storage.temp_folders import remove_orphans
 from engine.storage.uploads import discard_upload, sweep_uploads
 from engine.workspace import Workspace
 
@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class IdleTimeouts:
     """How long the worker waits for work, in seconds: until it gives up the model, and until it ends."""
 
     idle_s: float = 600.0
@@ -67,15 +67,15 @@ class Worker:
     """
 
     def __init__(
-        self, queue: JobQueue, patience: Patience, devices: Sequence[str] = ("",), kinds: str | None = None
+        self, queue: JobQueue, patience: IdleTimeouts, devices: Sequence[str] = ("",), kinds: str | None = None
     ) -> None:
         self._queue, self._patience, self._devices = queue, patience, devices
         self._workspace, self._kinds = queue.store.workspace, kinds
         self._successor: dict[str, str] | None = None  # the environment of the worker that is to follow
-        self._model = WarmModel()
+        self._model = ModelCache()
         self._identity = ProcessIdentity.current()
         self._told = False  # no Event: a signal handler that sets one may have interrupted whoever holds its lock
-        self._lanes = Lanes(len(devices))
+        self._lanes = JobSlots(len(devices))
 
     def end(self) -> None:
         self._told = True
@@ -87,7 +87,7 @@ class Worker:
         hence one more look at the queue after letting go.
         """
         while lock is not None:
-            self._lanes = Lanes(len(self._devices))
+            self._lanes = JobSlots(len(self._devices))
             with self._lanes.closed_after(self.end):
                 self._tidy()
                 self._serve()
@@ -103,7 +103,7 @@ class Worker:
     def _tidy(self) -> None:
         """Put right what a worker that was killed left behind, and watch on what goes on without it."""
         self._queue.reconcile()
-        if swept := sweep(self._workspace):
+        if swept := remove_orphans(self._workspace):
             log.info("Removed %d half-written folders.", swept)
         keep_daily_copy(self._workspace)
         purge(self._queue.store)
@@ -176,7 +176,7 @@ class Worker:
             self._show_lanes()
 
     def _run(self, job: Job) -> None:
-        with job_log(self._workspace.job_log(job.id), job.id), Pulse(self._queue, job.id):
+        with job_log(self._workspace.job_log(job.id), job.id), Heartbeat(self._queue, job.id):
             log.info("Job %s (%s) begins.", job.id, job.kind)
             outcome = self._outcome(job)
             log.log(logging.ERROR if outcome.status == "failed" else logging.INFO, "Job %s is %s", job.id, outcome)
@@ -186,15 +186,15 @@ class Worker:
         """Run a job to its end. Its top frame: the only place where any exception is caught."""
         inside = self._queue.need_of(job.kind, job.resources).inside
         model = (
-            self._model if inside else WarmModel(with_rewards=False)
+            self._model if inside else ModelCache(with_rewards=False)
         )  # what is only watched has no part in the one that is kept
         try:
             return Outcome(status="done", result=self._drain(job, model))
-        except Cancelled as error:
+        except JobCancelled as error:
             return Outcome(status="cancelled", error=str(error))
-        except ToldToEnd:
+        except WorkerShutdown:
             return Outcome(status="queued")
-        except Lost as error:
+        except JobLostError as error:
             return Outcome(status="lost", error=str(error))
         except DailiesError as error:
             return Outcome(status="failed", error=str(error))
@@ -203,14 +203,14 @@ class Worker:
             model.release()
             return Outcome(status="failed", error=unexpected(error, job.id))
 
-    def _drain(self, job: Job, model: WarmModel) -> dict[str, Any]:
+    def _drain(self, job: Job, model: ModelCache) -> dict[str, Any]:
         """The job's result. Raises Cancelled or ToldToEnd between two steps, and whatever the handler raises."""
-        reporter = Reporter(self._queue, job.id)
+        reporter = ProgressReporter(self._queue, job.id)
         context = JobContext(
             store=self._queue.store,
             model=model,
             resources=read_resources(job.resources),
-            visible=narrowed(self._devices, self._queue.devices_of(job.id)),
+            visible=visible_devices_env(self._devices, self._queue.devices_of(job.id)),
             handle=job.progress.handle if job.progress else None,
         )
         with closing(kind_of(job.kind, self._queue.kinds).start(job.config, context)) as steps:
@@ -221,8 +221,8 @@ class Worker:
                     return end.value
                 reporter.report(progress)
                 if self._told:
-                    steps.throw(ToldToEnd())
-                    raise ToldToEnd
+                    steps.throw(WorkerShutdown())
+                    raise WorkerShutdown
 
     def _conclude(self, job: Job, outcome: "Outcome") -> None:
         """Write down how a job ended, again and again if the database cannot be written now.
@@ -320,8 +320,8 @@ def files_of(job: Job) -> list[Path]:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m engine.jobs.worker", description=__doc__)
     parser.add_argument("--workspace", help="folder (default: $DAILIES_WORKSPACE or ./workspace)")
-    parser.add_argument("--idle-s", type=float, default=os.environ.get("DAILIES_IDLE_S", Patience().idle_s))
-    parser.add_argument("--exit-s", type=float, default=os.environ.get("DAILIES_EXIT_S", Patience().exit_s))
+    parser.add_argument("--idle-s", type=float, default=os.environ.get("DAILIES_IDLE_S", IdleTimeouts().idle_s))
+    parser.add_argument("--exit-s", type=float, default=os.environ.get("DAILIES_EXIT_S", IdleTimeouts().exit_s))
     parser.add_argument("--kinds", default="engine.jobs.kinds:KINDS", help="table of job kinds, as module:NAME")
     parser.add_argument("--lock", type=int, help="descriptor of the worker lock that the starter took")
     return parser.parse_args(argv)
@@ -339,8 +339,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             log.info("Another worker serves %s.", workspace.root)
             return 0
         os.set_inheritable(lock, False)
-        queue = JobQueue(Store(workspace), load_kinds(options.kinds))
-        worker = Worker(queue, Patience(idle_s=options.idle_s, exit_s=options.exit_s), devices_here(), options.kinds)
+        queue = JobQueue(Library(workspace), load_kinds(options.kinds))
+        worker = Worker(
+            queue, IdleTimeouts(idle_s=options.idle_s, exit_s=options.exit_s), devices_here(), options.kinds
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.end())
         worker.run(lock)

@@ -12,7 +12,7 @@ import psutil
 
 from engine.errors import JobError
 from engine.files.locks import try_lock
-from engine.hardware.environment import laid_over, process_environment
+from engine.hardware.environment import merge_env, process_environment
 from engine.hardware.job_environment import changes_to
 from engine.jobs.queue import JobQueue
 from engine.jobs.worker_state import WorkerState, worker_state, write_state
@@ -22,7 +22,7 @@ from engine.workspace import Workspace
 __all__ = [
     "WorkerState",
     "ensure_worker",
-    "keep_going",
+    "reconcile_and_ensure_worker",
     "release_worker",
     "stop_worker",
     "worker_state",
@@ -53,7 +53,7 @@ def ensure_worker(
     return True
 
 
-def keep_going(queue: JobQueue) -> None:
+def reconcile_and_ensure_worker(queue: JobQueue) -> None:
     """What a page calls every few seconds: mark lost jobs as lost, and start a worker if jobs wait for one."""
     queue.reconcile()
     if queue.is_waiting():
@@ -93,7 +93,7 @@ def stop_worker(workspace: Workspace, timeout_s: float = 20.0) -> bool:
 def _start(workspace: Workspace, lock: int, options: list[str], environment: Mapping[str, str] | None) -> None:
     variables = process_environment(workspace)
     if environment is not None:
-        variables = laid_over(variables, changes_to(environment))
+        variables = merge_env(variables, changes_to(environment))
     command = [sys.executable, "-m", "engine.jobs.worker", "--workspace", str(workspace.root), "--lock", str(lock)]
     with _open_log(workspace.worker_log) as log:
         process = subprocess.Popen(

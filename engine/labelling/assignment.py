@@ -17,7 +17,9 @@ from engine.seeds import seed_for
 from engine.storage.schema import ASSIGNMENTS, CLIPS, PAIRS, VOTES
 
 REPEAT_GAP = 5  # places between a pair and its repeat, at least: so few are remembered as such
-GIVEN_UP = timedelta(minutes=30)  # the lease of a pair that was given: without a vote, it may go to somebody else
+ASSIGNMENT_TIMEOUT = timedelta(
+    minutes=30
+)  # the lease of a pair that was given: without a vote, it may go to somebody else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class AssignmentRequest:
     """Somebody asks for pairs of a campaign at a moment."""
 
     campaign_id: str
@@ -60,18 +62,18 @@ def assignment_of(row: Row[Any]) -> Assignment:
     return Assignment(**values, right_clip=right)
 
 
-def open_assignments(connection: Connection, asking: Asking) -> list[Assignment]:
+def open_assignments(connection: Connection, asking: AssignmentRequest) -> list[Assignment]:
     """What the labeller was given and has not voted on, in order."""
     query = assignments().where(
         ASSIGNMENTS.c.campaign_id == asking.campaign_id,
         ASSIGNMENTS.c.labeller == asking.labeller,
         ASSIGNMENTS.c.voted_at.is_(None),
-        *askable(),
+        *has_both_clips(),
     )
     return [assignment_of(row) for row in connection.execute(query.order_by(ASSIGNMENTS.c.place))]
 
 
-def askable() -> tuple[ColumnElement[bool], ...]:
+def has_both_clips() -> tuple[ColumnElement[bool], ...]:
     """Of pairs: both clips are in the library, and their files were there when last looked for."""
     there = [
         exists().where(CLIPS.c.id == clip, CLIPS.c.deleted_at.is_(None)) for clip in (PAIRS.c.clip_a, PAIRS.c.clip_b)
@@ -79,7 +81,7 @@ def askable() -> tuple[ColumnElement[bool], ...]:
     return (PAIRS.c.gone_at.is_(None), *there)
 
 
-def assign_next(connection: Connection, asking: Asking, planned: Sequence[str]) -> str | None:
+def assign_next(connection: Connection, asking: AssignmentRequest, planned: Sequence[str]) -> str | None:
     """Give the labeller one more pair: a repeat where one is due, else the next of `planned`, else any by chance.
 
     Its id, "" for a repeat; None when there is none left.
@@ -104,12 +106,12 @@ def free_slot(connection: Connection, pair_id: str, spec: CampaignSpec) -> int |
     return next((slot for slot in range(spec.labellers_per_pair) if slot not in taken), None)
 
 
-def free_pairs(asking: Asking) -> Select[Any]:
+def free_pairs(asking: AssignmentRequest) -> Select[Any]:
     """The pairs that the labeller could still be given, as they are."""
     seen = exists().where(ASSIGNMENTS.c.pair_id == PAIRS.c.id, ASSIGNMENTS.c.labeller == asking.labeller)
     return select(PAIRS).where(
         PAIRS.c.campaign_id == asking.campaign_id,
-        *askable(),
+        *has_both_clips(),
         ~seen,
         slots_taken() < asking.spec.labellers_per_pair,
     )
@@ -122,19 +124,19 @@ def slots_taken() -> Any:
     return query.correlate(PAIRS).scalar_subquery()
 
 
-def votes_to_ask_for(connection: Connection, asking: Asking) -> int | None:
+def votes_to_ask_for(connection: Connection, asking: AssignmentRequest) -> int | None:
     """How many votes the campaign lacks of its target once all that was given is voted on; None without a target.
 
     What was given and is given up does not count: its labeller may have closed the page.
     """
     if asking.spec.target_votes is None:
         return None
-    expected = or_(ASSIGNMENTS.c.voted_at.is_not(None), ASSIGNMENTS.c.created_at >= asking.at - GIVEN_UP)
+    expected = or_(ASSIGNMENTS.c.voted_at.is_not(None), ASSIGNMENTS.c.created_at >= asking.at - ASSIGNMENT_TIMEOUT)
     query = select(func.count()).where(ASSIGNMENTS.c.campaign_id == asking.campaign_id, ASSIGNMENTS.c.slot.is_not(None))
     return max(0, asking.spec.target_votes - (connection.scalar(query.where(expected)) or 0))
 
 
-def has_its_votes(connection: Connection, asking: Asking) -> bool:
+def has_its_votes(connection: Connection, asking: AssignmentRequest) -> bool:
     """Whether the campaign's target is reached by votes that say something of a pair: no skips, no repeats."""
     if asking.spec.target_votes is None:
         return False
@@ -144,24 +146,24 @@ def has_its_votes(connection: Connection, asking: Asking) -> bool:
     return (connection.scalar(query) or 0) >= asking.spec.target_votes
 
 
-def mend_leases(connection: Connection, asking: Asking) -> None:
+def mend_leases(connection: Connection, asking: AssignmentRequest) -> None:
     """Leases that begin later than now, the clock having been set back, begin now: they would not end otherwise."""
     open_ones = (ASSIGNMENTS.c.campaign_id == asking.campaign_id, ASSIGNMENTS.c.voted_at.is_(None))
     query = update(ASSIGNMENTS).where(*open_ones, ASSIGNMENTS.c.created_at > asking.at)
     connection.execute(query.values(created_at=asking.at))
 
 
-def _next_place(connection: Connection, asking: Asking) -> int:
+def _next_place(connection: Connection, asking: AssignmentRequest) -> int:
     query = select(func.max(ASSIGNMENTS.c.place)).where(*_of_labeller(asking))
     last = connection.scalar(query)
     return 0 if last is None else last + 1
 
 
-def _of_labeller(asking: Asking) -> tuple[ColumnElement[bool], ...]:
+def _of_labeller(asking: AssignmentRequest) -> tuple[ColumnElement[bool], ...]:
     return ASSIGNMENTS.c.campaign_id == asking.campaign_id, ASSIGNMENTS.c.labeller == asking.labeller
 
 
-def _repeat_is_due(connection: Connection, asking: Asking, place: int) -> bool:
+def _repeat_is_due(connection: Connection, asking: AssignmentRequest, place: int) -> bool:
     """One place of each `1 / repeat_share` is a repeat, at a random position; one that could not be is still due."""
     if not asking.spec.repeat_share:
         return False
@@ -173,7 +175,7 @@ def _repeat_is_due(connection: Connection, asking: Asking, place: int) -> bool:
     return given < due
 
 
-def _assign_repeat(connection: Connection, asking: Asking, place: int) -> bool:
+def _assign_repeat(connection: Connection, asking: AssignmentRequest, place: int) -> bool:
     """Show a pair again that the labeller judged a while ago, swapped; False when there is none."""
     again = ASSIGNMENTS.alias("again")
     seen_twice = exists().where(
@@ -183,7 +185,7 @@ def _assign_repeat(connection: Connection, asking: Asking, place: int) -> bool:
     query = (
         assignments()
         .join(VOTES, judged)
-        .where(*_of_labeller(asking), ASSIGNMENTS.c.place <= place - REPEAT_GAP, ~seen_twice, *askable())
+        .where(*_of_labeller(asking), ASSIGNMENTS.c.place <= place - REPEAT_GAP, ~seen_twice, *has_both_clips())
         .order_by(ASSIGNMENTS.c.place)
     )
     judged_pairs = [assignment_of(row) for row in connection.execute(query)]
@@ -194,7 +196,7 @@ def _assign_repeat(connection: Connection, asking: Asking, place: int) -> bool:
     return True
 
 
-def _free_pair(connection: Connection, asking: Asking, planned: Sequence[str]) -> Row[Any] | None:
+def _free_pair(connection: Connection, asking: AssignmentRequest, planned: Sequence[str]) -> Row[Any] | None:
     free = free_pairs(asking)
     if planned:
         rows = {row.id: row for row in connection.execute(free.where(PAIRS.c.id.in_(list(planned))))}
@@ -203,15 +205,17 @@ def _free_pair(connection: Connection, asking: Asking, planned: Sequence[str]) -
     return connection.execute(free.order_by(PAIRS.c.shuffle, PAIRS.c.id).limit(1)).one_or_none()
 
 
-def _given_up_pair(connection: Connection, asking: Asking) -> Row[Any] | None:
+def _given_up_pair(connection: Connection, asking: AssignmentRequest) -> Row[Any] | None:
     """Take over a pair that somebody else was shown long ago and has not voted on; a late vote of theirs counts too."""
     mine = ASSIGNMENTS.alias("mine")
     seen = exists().where(mine.c.pair_id == PAIRS.c.id, mine.c.labeller == asking.labeller)
     query = (
         select(PAIRS, ASSIGNMENTS.c.id.label("assignment_id"))
         .join(ASSIGNMENTS, ASSIGNMENTS.c.pair_id == PAIRS.c.id)
-        .where(ASSIGNMENTS.c.campaign_id == asking.campaign_id, ASSIGNMENTS.c.slot.is_not(None), ~seen, *askable())
-        .where(ASSIGNMENTS.c.voted_at.is_(None), ASSIGNMENTS.c.created_at < asking.at - GIVEN_UP)
+        .where(
+            ASSIGNMENTS.c.campaign_id == asking.campaign_id, ASSIGNMENTS.c.slot.is_not(None), ~seen, *has_both_clips()
+        )
+        .where(ASSIGNMENTS.c.voted_at.is_(None), ASSIGNMENTS.c.created_at < asking.at - ASSIGNMENT_TIMEOUT)
         .order_by(ASSIGNMENTS.c.created_at)
         .limit(1)
     )
@@ -223,7 +227,7 @@ def _given_up_pair(connection: Connection, asking: Asking) -> Row[Any] | None:
 
 def _insert(
     connection: Connection,
-    asking: Asking,
+    asking: AssignmentRequest,
     pair_id: str,
     *,
     place: int,

@@ -87,7 +87,7 @@ class CampaignSpec(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
+class CampaignClip:
     """A clip of a campaign, and who made it. `request` is None where it was chosen from the library."""
 
     clip_id: str
@@ -108,17 +108,17 @@ class Pair:
     entrant_b: str
 
 
-def contenders(spec: CampaignSpec, library: Iterable[ClipRecord]) -> list[Contender]:
+def contenders(spec: CampaignSpec, library: Iterable[ClipRecord]) -> list[CampaignClip]:
     """The clips of a campaign; `library` has the records of its `clip_ids`. Raises ConfigError for unknown ones."""
     records = {record.id: record for record in library}
     if unknown := [clip_id for clip_id in spec.clip_ids if clip_id not in records]:
         raise ConfigError(f"There is no clip {unknown[0][:40]!r} in the library: choose clips that are there.")
     chosen = [
-        Contender(clip_id=clip_id, entrant=entrant_of(records[clip_id]), prompt=records[clip_id].prompt)
+        CampaignClip(clip_id=clip_id, entrant=entrant_of(records[clip_id]), prompt=records[clip_id].prompt)
         for clip_id in spec.clip_ids
     ]
     made = [
-        Contender(clip_id=request.id, entrant=entrant, prompt=request.prompt, request=request)
+        CampaignClip(clip_id=request.id, entrant=entrant, prompt=request.prompt, request=request)
         for entrant, request in spec.requests()
     ]
     return chosen + made
@@ -129,9 +129,9 @@ def entrant_of(record: ClipRecord) -> str:
     return Entrant(model=record.model, adapter=record.adapter).key if record.model else "imported"
 
 
-def make_pairs(campaign_id: str, spec: CampaignSpec, clips: Sequence[Contender]) -> list[Pair]:
+def make_pairs(campaign_id: str, spec: CampaignSpec, clips: Sequence[CampaignClip]) -> list[Pair]:
     """The pairs of a campaign. Raises ConfigError when there are none, or too many."""
-    groups: dict[tuple[str, int | None], list[Contender]] = defaultdict(list)
+    groups: dict[tuple[str, int | None], list[CampaignClip]] = defaultdict(list)
     for clip in clips:
         seed = clip.request.seed if clip.request and len(spec.entrants) > 1 else None
         groups[clip.prompt, seed].append(clip)
@@ -144,7 +144,7 @@ def make_pairs(campaign_id: str, spec: CampaignSpec, clips: Sequence[Contender])
     return [_pair(campaign_id, one, other) for group in groups.values() for one, other in combinations(group, 2)]
 
 
-def _pair(campaign_id: str, one: Contender, other: Contender) -> Pair:
+def _pair(campaign_id: str, one: CampaignClip, other: CampaignClip) -> Pair:
     name = hashlib.sha256(f"{campaign_id} {one.clip_id} {other.clip_id}".encode()).hexdigest()[:16]
     return Pair(
         id=name,

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Row, Select, delete, exists, func, select, up
 from engine.errors import ConfigError, DailiesError, StoreError
 from engine.generation.validation import check_request
 from engine.labelling.assignment import (
-    Asking,
     Assignment,
+    AssignmentRequest,
     assignment_of,
     assignments,
     free_slot,
@@ -25,9 +25,9 @@ from engine.labelling.assignment import (
     mend_leases,
     open_assignments,
 )
-from engine.labelling.campaign_spec import CampaignSpec, Contender, Pair, contenders, make_pairs
-from engine.labelling.pair_scheduling import give_planned, new_plan
-from engine.labelling.progress import CampaignProgress, Standing, read_progress, read_standing
+from engine.labelling.campaign_spec import CampaignClip, CampaignSpec, Pair, contenders, make_pairs
+from engine.labelling.pair_scheduling import assign_from_schedule, compute_schedule
+from engine.labelling.progress import CampaignProgress, LabellerStatus, read_progress, read_standing
 from engine.labelling.vote_intake import IncomingVote, take_votes
 from engine.labelling.vote_records import assignment_to_fill, end_vote, store_vote, stored_vote, votes_query
 from engine.labelling.votes import NAME_LIMIT, StoredVote, Vote
@@ -36,7 +36,7 @@ from engine.runs.adapters import list_adapters
 from engine.runs.checkpoints import list_checkpoints, publish_named
 from engine.seeds import seed_for
 from engine.storage.clip_files import has_files
-from engine.storage.library import Store, now
+from engine.storage.library import Library, now
 from engine.storage.schema import ASSIGNMENTS, CAMPAIGN_CLIPS, CAMPAIGNS, CLIPS, PAIRS, VOTES
 
 PAIRS_AHEAD = 4  # the pair on the page and the next three, which it fetches meanwhile
@@ -63,7 +63,7 @@ class Campaign:
 class Campaigns:
     """The campaigns of one store. Safe in many threads and processes."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Library) -> None:
         self.store = store
         self._database = store.database
 
@@ -249,7 +249,7 @@ class Campaigns:
             campaign = _find(connection, campaign_id)
             return read_progress(connection, campaign.id, campaign.spec, is_open=campaign.is_open)
 
-    def standing(self, campaign_id: str, labeller: str) -> Standing:
+    def standing(self, campaign_id: str, labeller: str) -> LabellerStatus:
         """How far one labeller is: what the voting page asks for with every vote, so nobody else is counted."""
         with self._database.reading() as connection:
             campaign = _find(connection, campaign_id)
@@ -292,7 +292,7 @@ class Campaigns:
         """What the labeller has not voted on yet, and new pairs up to `count`; nothing of a closed campaign."""
         with self._database.reading() as connection:
             campaign = _find(connection, campaign_id)
-            asking = Asking(campaign_id=campaign.id, spec=campaign.spec, labeller=labeller, at=now())
+            asking = AssignmentRequest(campaign_id=campaign.id, spec=campaign.spec, labeller=labeller, at=now())
             asks = campaign.is_open and not has_its_votes(connection, asking)
             found = open_assignments(connection, asking) if asks else []
         if len(found) >= count or not asks:  # as after a reload: it takes no lock to say the same again
@@ -304,7 +304,7 @@ class Campaigns:
             mend_leases(connection, asking)
             plan = connection.scalar(select(CAMPAIGNS.c.plan).where(CAMPAIGNS.c.id == campaign_id))
             found = open_assignments(connection, asking)
-            rest = give_planned(connection, asking, plan, count - len(found))
+            rest = assign_from_schedule(connection, asking, plan, count - len(found))
             if rest != plan:
                 connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(plan=rest))
             return open_assignments(connection, asking)
@@ -314,7 +314,7 @@ class Campaigns:
         with self._database.reading() as connection:
             campaign = _find(connection, campaign_id)
             stored = connection.scalar(select(CAMPAIGNS.c.plan).where(CAMPAIGNS.c.id == campaign_id))
-            plan = new_plan(connection, campaign.id, campaign.spec, stored) if campaign.is_open else None
+            plan = compute_schedule(connection, campaign.id, campaign.spec, stored) if campaign.is_open else None
         if plan is not None:
             with self._database.writing() as connection:
                 connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(plan=plan))
@@ -368,7 +368,7 @@ def _campaign(row: Row[Any]) -> Campaign:
     return Campaign(id=row.id, spec=CampaignSpec(**row.spec), created_at=row.created_at, closed_at=row.closed_at)
 
 
-def _clip_row(campaign_id: str, clip: Contender) -> Mapping[str, Any]:
+def _clip_row(campaign_id: str, clip: CampaignClip) -> Mapping[str, Any]:
     request = clip.request.model_dump(mode="json") if clip.request else None
     return {"campaign_id": campaign_id, "clip_id": clip.clip_id, "entrant": clip.entrant, "request": request}
 

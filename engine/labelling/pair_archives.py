@@ -6,19 +6,19 @@ from pathlib import Path
 
 from engine.errors import ConfigError, StoreError
 from engine.labelling.pair_exchange import ImportedPairs, import_pairs, pairs_file
-from engine.storage.library import Store
-from engine.storage.temp_folders import scratch
+from engine.storage.library import Library
+from engine.storage.temp_folders import temp_path
 from engine.workspace import Workspace
 
 UNPACKED_LIMIT = 50 * 1024**3  # bytes
 
 
-def import_archive(store: Store, file: Path) -> ImportedPairs:
+def import_archive(store: Library, file: Path) -> ImportedPairs:
     """Bring in the pairs of a zip of any layout of `engine.labelling.pair_exchange`, named like the file.
 
     Raises ConfigError: no zip, one that would not stay in its folder or unpacks to more than 50 GiB, no usable pair.
     """
-    folder = scratch(store.workspace, "import")
+    folder = temp_path(store.workspace, "import")
     try:
         _unpack(file, folder)
         return import_pairs(store, _inmost(folder), free_name(store.workspace, file.stem))

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from engine.errors import ConfigError, DailiesError, StoreError
-from engine.files.atomic import publish_text
+from engine.files.atomic import write_text_atomic
 from engine.labelling.pair_tables import SIDES
 from engine.labelling.preference_formats import READERS, FoundPair, find_pairs, is_videodpo
 from engine.labelling.preference_pairs import PreferencePair
 from engine.storage.clip_files import frames_file, has_files
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from engine.storage.video_import import clips_kept, read_record
 from engine.workspace import Workspace
 from rewards.clip import Clip
@@ -59,7 +59,9 @@ class ImportedPairs:
     skipped: tuple[str, ...]
 
 
-def export_pairs(store: Store, pairs: Sequence[PreferencePair], folder: Path, layout: Layout, title: str) -> list[str]:
+def export_pairs(
+    store: Library, pairs: Sequence[PreferencePair], folder: Path, layout: Layout, title: str
+) -> list[str]:
     """Write pairs and their clips into a new folder; a sentence for each pair that was left out, its clip being gone.
 
     Raises ConfigError when the folder is not empty or no pair is left, StoreError when it cannot be written.
@@ -79,7 +81,7 @@ def export_pairs(store: Store, pairs: Sequence[PreferencePair], folder: Path, la
     return [f"The pair {pair.pair_id} was left out: a clip of it is gone." for pair in pairs if pair not in there]
 
 
-def import_pairs(store: Store, folder: Path, name: str) -> ImportedPairs:
+def import_pairs(store: Library, folder: Path, name: str) -> ImportedPairs:
     """Bring in pairs from a folder of any layout above, or a table's file: clips into the library, pairs as a file.
 
     Raises ConfigError: no such layout, a name that is taken or no name, no usable pair.
@@ -115,7 +117,7 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
 def _write_new(target: Path, text: str) -> None:
     """Write a file whole. Raises ConfigError when there is one of this name, StoreError when it cannot be written."""
     try:
-        publish_text(target, text, new=True)
+        write_text_atomic(target, text, new=True)
     except FileExistsError as error:
         raise ConfigError(f"There are pairs '{target.stem}' already: choose another name.") from error
     except OSError as error:
@@ -148,7 +150,7 @@ def _rows(pairs: Sequence[PreferencePair]) -> list[dict[str, Any]]:
     ]
 
 
-def _write_huggingface(store: Store, pairs: Sequence[PreferencePair], folder: Path, title: str) -> None:
+def _write_huggingface(store: Library, pairs: Sequence[PreferencePair], folder: Path, title: str) -> None:
     import pyarrow
     from pyarrow import parquet
 
@@ -158,12 +160,12 @@ def _write_huggingface(store: Store, pairs: Sequence[PreferencePair], folder: Pa
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _write_trl(store: Store, pairs: Sequence[PreferencePair], folder: Path, title: str) -> None:
+def _write_trl(store: Library, pairs: Sequence[PreferencePair], folder: Path, title: str) -> None:
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(pairs))
     (folder / "pairs.jsonl").write_text(lines, encoding="utf-8")
 
 
-def _write_videodpo(store: Store, pairs: Sequence[PreferencePair], folder: Path, title: str) -> None:
+def _write_videodpo(store: Library, pairs: Sequence[PreferencePair], folder: Path, title: str) -> None:
     clips = list(dict.fromkeys(clip for pair in pairs for clip in (pair.chosen, pair.rejected)))
     records = {clip: store.clip(clip) for clip in clips}
     place = {clip: number for number, clip in enumerate(clips)}
@@ -175,7 +177,7 @@ def _write_videodpo(store: Store, pairs: Sequence[PreferencePair], folder: Path,
         (folder / name).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
-WRITERS: Mapping[Layout, Callable[[Store, Sequence[PreferencePair], Path, str], None]] = {
+WRITERS: Mapping[Layout, Callable[[Library, Sequence[PreferencePair], Path, str], None]] = {
     "huggingface": _write_huggingface,
     "trl": _write_trl,
     "videodpo": _write_videodpo,

@@ -12,10 +12,10 @@ import numpy as np
 from sqlalchemy import Connection, func, or_, select
 from threadpoolctl import threadpool_limits
 
-from engine.labelling.assignment import Asking, askable, assign_next, slots_taken
+from engine.labelling.assignment import AssignmentRequest, assign_next, has_both_clips, slots_taken
 from engine.labelling.campaign_spec import CampaignSpec, Strategy
-from engine.labelling.stats.bradley_terry import Meetings, Strengths, refit
-from engine.labelling.stats.pair_selection import Candidate, Scores, dissent_first, told_by, uncertain_first
+from engine.labelling.stats.bradley_terry import Strengths, WinCounts, refit
+from engine.labelling.stats.pair_selection import Candidate, Scores, dissent_first, uncertain_first, vote_information
 from engine.labelling.votes import SCORES
 from engine.storage.schema import ASSIGNMENTS, CLIPS, PAIRS, VOTES
 
@@ -24,7 +24,7 @@ RENEW_AFTER = 10  # votes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class SchedulerState:
     """What a plan is made of: pairs that could be asked about, meetings so far and expected as `uncertain_first` counts
     them, the ranking."""
 
@@ -34,7 +34,7 @@ class Known:
     scores: Scores
 
 
-PLANS: Mapping[Strategy, Callable[[Known], list[str]] | None] = {
+PLANS: Mapping[Strategy, Callable[[SchedulerState], list[str]] | None] = {
     "random": None,
     "uncertain": lambda known: uncertain_first(known.free, known.met, known.strengths, PLANNED),
     "dissent": lambda known: dissent_first(known.free, known.scores, known.strengths, PLANNED),
@@ -46,8 +46,8 @@ def plan_of(stored: Mapping[str, Any] | None) -> list[str]:
     return list(stored["pairs"]) if stored else []
 
 
-def give_planned(
-    connection: Connection, asking: Asking, plan: Mapping[str, Any] | None, count: int
+def assign_from_schedule(
+    connection: Connection, asking: AssignmentRequest, plan: Mapping[str, Any] | None, count: int
 ) -> Mapping[str, Any] | None:
     """Give a labeller up to `count` pairs more, the planned ones first; the plan without them."""
     rest, given = plan_of(plan), 0
@@ -58,7 +58,7 @@ def give_planned(
     return None if plan is None else {**plan, "pairs": rest}
 
 
-def new_plan(
+def compute_schedule(
     connection: Connection, campaign_id: str, spec: CampaignSpec, stored: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
     """A new plan, ready to be stored, where the strategy has one and the old one is out of date; else None."""
@@ -74,14 +74,14 @@ def new_plan(
     return {"votes": votes, "pairs": pairs, "planned": len(pairs)}
 
 
-def _known(connection: Connection, campaign_id: str, spec: CampaignSpec) -> Known:
+def _known(connection: Connection, campaign_id: str, spec: CampaignSpec) -> SchedulerState:
     of_campaign = PAIRS.c.campaign_id == campaign_id
     query = select(PAIRS.c.entrant_a).where(of_campaign).union(select(PAIRS.c.entrant_b).where(of_campaign))
     names = sorted(connection.scalars(query))
     place = {name: number for number, name in enumerate(names)}
     meetings = _meetings(connection, campaign_id, place)
     start = Strengths(theta=np.zeros(len(names)), opponent=0.0, tau=0.0)
-    return Known(
+    return SchedulerState(
         free=_free(connection, campaign_id, spec, place),
         met=_met(connection, campaign_id, place),
         strengths=refit(meetings, start),
@@ -91,7 +91,7 @@ def _known(connection: Connection, campaign_id: str, spec: CampaignSpec) -> Know
 
 def _free(connection: Connection, campaign_id: str, spec: CampaignSpec, place: Mapping[str, int]) -> list[Candidate]:
     taken = slots_taken()
-    query = select(PAIRS, taken.label("asked")).where(PAIRS.c.campaign_id == campaign_id, *askable())
+    query = select(PAIRS, taken.label("asked")).where(PAIRS.c.campaign_id == campaign_id, *has_both_clips())
     query = query.where(taken < spec.labellers_per_pair).order_by(PAIRS.c.shuffle, PAIRS.c.id)
     return [
         Candidate(
@@ -122,11 +122,11 @@ def _met(connection: Connection, campaign_id: str, place: Mapping[str, int]) -> 
     for row in connection.execute(_shown(campaign_id, PAIRS.c.id, PAIRS.c.entrant_a, PAIRS.c.entrant_b)):
         a, b = place[row.entrant_a], place[row.entrant_b]
         if a != b:
-            met[[a, b], [b, a]] += told_by(row.times)
+            met[[a, b], [b, a]] += vote_information(row.times)
     return met
 
 
-def _meetings(connection: Connection, campaign_id: str, place: Mapping[str, int]) -> Meetings:
+def _meetings(connection: Connection, campaign_id: str, place: Mapping[str, int]) -> WinCounts:
     """Votes as wins and ties."""
     left_is_a = (ASSIGNMENTS.c.left_clip == PAIRS.c.clip_a).label("left_is_a")
     query = _shown(campaign_id, PAIRS.c.entrant_a, PAIRS.c.entrant_b, left_is_a, VOTES.c.choice)
@@ -140,7 +140,7 @@ def _meetings(connection: Connection, campaign_id: str, place: Mapping[str, int]
             ties[b, a] += row.times
         else:
             wins[(left, right) if score else (right, left)] += row.times
-    return Meetings(wins=wins, ties=ties)
+    return WinCounts(wins=wins, ties=ties)
 
 
 def _scores(connection: Connection, campaign_id: str) -> Scores:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ConfigError
-from engine.files.atomic import publish_text
+from engine.files.atomic import write_text_atomic
 from engine.files.text_files import Table, TableRow, csv_table, json_lines, json_value
 from engine.labelling.pair_tables import SIDES, Row, Tie, numbers, read_pair
 
@@ -99,7 +99,7 @@ def is_videodpo(path: Path) -> bool:
 def write_pairs(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """`pairs.jsonl` in a folder of clips, whose names the rows hold; the file."""
     path = folder / "pairs.jsonl"
-    publish_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    write_text_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 

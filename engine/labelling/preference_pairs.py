@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.labelling.vote_tallies import Opinion, opinions
+from engine.labelling.vote_tallies import PairTally, tally_pairs
 from engine.labelling.votes import StoredVote
 
 PairSource = Literal["human", "reward", "dataset"]
@@ -32,12 +32,12 @@ def preference_pairs(votes: Iterable[StoredVote], *, min_margin: float = 0.0) ->
     """
     return [
         pair
-        for opinion in opinions(votes)
+        for opinion in tally_pairs(votes)
         if 2 * opinion.bad < opinion.votes and (pair := _pair(opinion)).margin >= max(min_margin, 1e-9)
     ]
 
 
-def _pair(opinion: Opinion) -> PreferencePair:
+def _pair(opinion: PairTally) -> PreferencePair:
     chosen, rejected = opinion.clip_a, opinion.clip_b
     if opinion.score < 0.5:
         chosen, rejected = rejected, chosen

@@ -10,7 +10,14 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from engine.labelling.assignment import Asking, askable, free_pairs, has_its_votes, open_assignments, votes_to_ask_for
+from engine.labelling.assignment import (
+    AssignmentRequest,
+    free_pairs,
+    has_both_clips,
+    has_its_votes,
+    open_assignments,
+    votes_to_ask_for,
+)
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.storage.library import now
 from engine.storage.schema import ASSIGNMENTS, PAIRS, VOTES
@@ -50,7 +57,7 @@ class CampaignProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class LabellerStatus:
     """How far one labeller is, and of how many `pairs` clips are `missing` that may still come or are `gone`."""
 
     labeller: LabellerProgress
@@ -60,12 +67,12 @@ class Standing:
 
 def read_standing(
     connection: Connection, campaign_id: str, spec: CampaignSpec, name: str, *, is_open: bool
-) -> Standing:
+) -> LabellerStatus:
     """The progress of one labeller, also of one who was asked nothing yet."""
     votes = connection.execute(_votes(campaign_id).where(ASSIGNMENTS.c.labeller == name)).all()
     gone = _count(connection, campaign_id, PAIRS.c.gone_at.is_not(None))
-    there = _count(connection, campaign_id, *askable())
-    return Standing(
+    there = _count(connection, campaign_id, *has_both_clips())
+    return LabellerStatus(
         labeller=_of_labeller(connection, campaign_id, spec, name, votes, is_open=is_open),
         missing=_count(connection, campaign_id) - there - gone,
         gone=gone,
@@ -84,7 +91,7 @@ def read_progress(connection: Connection, campaign_id: str, spec: CampaignSpec, 
     wanted = pairs * spec.labellers_per_pair
     return CampaignProgress(
         pairs=pairs,
-        askable=_count(connection, campaign_id, *askable()),
+        askable=_count(connection, campaign_id, *has_both_clips()),
         gone=_count(connection, campaign_id, PAIRS.c.gone_at.is_not(None)),
         votes=sum(row.choice != "skip" and not row.is_repeat for row in rows),
         target=min(wanted, spec.target_votes or wanted),
@@ -117,7 +124,7 @@ def _count(connection: Connection, campaign_id: str, *conditions: Any) -> int:
 def _of_labeller(
     connection: Connection, campaign_id: str, spec: CampaignSpec, name: str, votes: Sequence[Any], *, is_open: bool
 ) -> LabellerProgress:
-    asking = Asking(campaign_id=campaign_id, spec=spec, labeller=name, at=now())
+    asking = AssignmentRequest(campaign_id=campaign_id, spec=spec, labeller=name, at=now())
     times = [row.ms for row in votes if row.ms is not None]
     return LabellerProgress(
         labeller=name,
@@ -129,7 +136,7 @@ def _of_labeller(
     )
 
 
-def _remaining(connection: Connection, asking: Asking) -> int:
+def _remaining(connection: Connection, asking: AssignmentRequest) -> int:
     """The pairs that the labeller has before them and those that they can still be given."""
     if has_its_votes(connection, asking):
         return 0

@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict
 
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, StoreError
-from engine.files.atomic import publish_text
+from engine.files.atomic import write_text_atomic
 from engine.labelling.campaigns import Campaign, Campaigns
 from engine.labelling.preference_pairs import PreferencePair, preference_pairs
 from engine.runs.run import Run
 from engine.storage.clip_files import frames_file, has_files
-from engine.storage.library import Store
+from engine.storage.library import Library
 
 
 class Lineage(BaseModel):
@@ -36,9 +36,9 @@ class Lineage(BaseModel):
     left_out: tuple[str, ...] = ()
 
 
-def create_run(store: Store, preset: TrainPreset, start: Path | None = None, key: str | None = None) -> Run:
+def create_run(store: Library, preset: TrainPreset, start: Path | None = None, key: str | None = None) -> Run:
     """A new run, from the adapter in the folder `start` if it is given; of a preset that names a campaign, with the
-    pairs of its votes so far. `key` names the request, see `Run.create`.
+    pairs of its votes so far. `key` names the request, see `JobSteps.create`.
 
     Raises ConfigError when the votes make no pair, StoreError when there is no such campaign.
     """
@@ -54,7 +54,7 @@ class FrozenPairs:
     lineage: Lineage
 
 
-def freeze_pairs(store: Store, preset: TrainPreset) -> FrozenPairs | None:
+def freeze_pairs(store: Library, preset: TrainPreset) -> FrozenPairs | None:
     """The pairs that a run of the preset would learn from now; None for a preset that names no campaign.
 
     Raises ConfigError when the votes make no pair, StoreError when there is no such campaign.
@@ -81,11 +81,11 @@ def freeze_pairs(store: Store, preset: TrainPreset) -> FrozenPairs | None:
     return FrozenPairs(pairs=tuple(there), lineage=lineage)
 
 
-def keep_pairs(store: Store, run: Run, frozen: FrozenPairs | None) -> None:
+def keep_pairs(store: Library, run: Run, frozen: FrozenPairs | None) -> None:
     """Write the pairs into the run's folder, for its training process; without any, nothing is written."""
     if frozen is not None:
-        publish_text(run.pairs_file, as_lines(store, frozen.pairs, run))
-        publish_text(run.lineage_file, frozen.lineage.model_dump_json(indent=2) + "\n")
+        write_text_atomic(run.pairs_file, as_lines(store, frozen.pairs, run))
+        write_text_atomic(run.lineage_file, frozen.lineage.model_dump_json(indent=2) + "\n")
 
 
 def read_lineage(run: Run) -> Lineage | None:
@@ -98,7 +98,7 @@ def read_lineage(run: Run) -> Lineage | None:
         raise StoreError(f"{run.lineage_file} is damaged: {str(error).splitlines()[0]}") from error
 
 
-def as_lines(store: Store, pairs: Sequence[PreferencePair], run: Run) -> str:
+def as_lines(store: Library, pairs: Sequence[PreferencePair], run: Run) -> str:
     """JSON Lines as `engine.training.build.read_pairs` reads them; clips by their path from the run's folder."""
     rows = [
         {
@@ -120,7 +120,7 @@ def as_lines(store: Store, pairs: Sequence[PreferencePair], run: Run) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def _there(store: Store, pair: PreferencePair) -> bool:
+def _there(store: Library, pair: PreferencePair) -> bool:
     return has_files(store.workspace, pair.chosen) and has_files(store.workspace, pair.rejected)
 
 

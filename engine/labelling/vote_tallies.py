@@ -7,7 +7,7 @@ from engine.labelling.votes import SCORES, Choice, StoredVote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opinion:
+class PairTally:
     """A pair with `votes` that say something (no skips, no repeats). `score` is the share of clip a, 0..1, ties as 1/2;
     `bad` how many found both bad; `vote_numbers` are the stored votes' numbers."""
 
@@ -26,7 +26,7 @@ class Opinion:
 Said = tuple[StoredVote, Choice]
 
 
-def opinions(votes: Iterable[StoredVote], axis: str | None = None) -> list[Opinion]:
+def tally_pairs(votes: Iterable[StoredVote], axis: str | None = None) -> list[PairTally]:
     """One opinion a pair, overall or on an axis of the rubric, in the order of their first votes; clip a is the one
     whose id is the smaller."""
     by_pair: dict[str, list[Said]] = {}
@@ -37,12 +37,12 @@ def opinions(votes: Iterable[StoredVote], axis: str | None = None) -> list[Opini
     return [_opinion(told) for told in by_pair.values()]
 
 
-def _opinion(told: list[Said]) -> Opinion:
+def _opinion(told: list[Said]) -> PairTally:
     first, _ = told[0]
     sides = [(first.left_clip, first.left_entrant), (first.right_clip, first.right_entrant)]
     (clip_a, entrant_a), (clip_b, entrant_b) = sorted(sides)
     scores = [SCORES[choice] if one.left_clip == clip_a else 1 - SCORES[choice] for one, choice in told]
-    return Opinion(
+    return PairTally(
         pair_id=first.vote.pair_id,
         prompt=first.prompt,
         clip_a=clip_a,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from engine.errors import ConfigError
-from engine.suggestions import explain
+from engine.suggestions import validation_message
 
 Choice = Literal["left", "right", "tie", "both_bad", "skip"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
@@ -50,7 +50,7 @@ class Vote:
         try:
             return VOTE.validate_python({**fields, "labeller": labeller, "ms": trusted})
         except ValidationError as error:
-            raise ConfigError(explain(error, "The vote", cls.__dataclass_fields__)) from error
+            raise ConfigError(validation_message(error, "The vote", cls.__dataclass_fields__)) from error
 
 
 VOTE: TypeAdapter[Any] = TypeAdapter(Vote)

@@ -25,7 +25,7 @@ from engine.mini import world
 from engine.mini.judge_reading import Reading, SeenSubject, read
 from engine.mini.prompts import Asked, AskedSubject, asked_by, parse
 
-__all__ = ["Reading", "SeenSubject", "Verdict", "evaluate", "judge", "measure", "read", "wilson_interval"]
+__all__ = ["Judgement", "Reading", "SeenSubject", "evaluate", "judge", "measure", "read", "wilson_interval"]
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ MAX_SEEN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Judgement:
     """Each attribute is right, wrong, or None: not asked for, or not to be seen in a clip of this length.
 
     `direction` is the motion (one of `world.MOTIONS`) of every subject that is not late. `count` also fails when
@@ -55,7 +55,7 @@ class Verdict:
     all_right: bool
 
 
-def judge(frames: np.ndarray, wanted: world.Scene | Asked | str) -> Verdict:
+def judge(frames: np.ndarray, wanted: world.Scene | Asked | str) -> Judgement:
     """Judge a clip `uint8[T,H,W,3]` against a scene, or against a prompt of the world's grammar.
 
     Raises ConfigError when the frames have another shape or type. Words that the grammar does not know are not judged.
@@ -67,7 +67,7 @@ def judge(frames: np.ndarray, wanted: world.Scene | Asked | str) -> Verdict:
     return verdict_of(read(frames), asked)
 
 
-def verdict_of(reading: Reading, asked: Asked) -> Verdict:
+def verdict_of(reading: Reading, asked: Asked) -> Judgement:
     """Compare what was read with what was asked."""
     subjects = [s for s in asked.subjects if not s.late or reading.num_frames >= world.LATE_FRAME + LATE_SEEN_FRAMES]
     pairs = _matched(subjects, reading.subjects)
@@ -82,7 +82,7 @@ def verdict_of(reading: Reading, asked: Asked) -> Verdict:
     grades = {name: grade for name, result in graded.items() if result is not None for grade in [result[1]]}
     right = {name: result[0] if result is not None else None for name, result in graded.items()}
     told = [is_right for is_right in right.values() if is_right is not None]
-    return Verdict(**right, grades=grades, score=_score(grades), all_right=bool(told) and all(told))
+    return Judgement(**right, grades=grades, score=_score(grades), all_right=bool(told) and all(told))
 
 
 def score_of(frames: np.ndarray, prompt: str) -> float | None:

@@ -6,7 +6,7 @@ A fit is 1 where a track moves as the world moves things, and 0 where it shows n
 import numpy as np
 
 from engine.mini import world
-from engine.mini.judge_tracks import Track, best_of, hue_gap, ramp
+from engine.mini.judge_tracks import SubjectTrack, best_of, hue_gap, ramp
 
 LAG = 2  # frames between the two ends of a velocity
 MAX_STEP_PX = 16.0  # a longer step in LAG frames is a jump, or a wrap round the edge
@@ -17,7 +17,7 @@ WINDOW_FRAMES = 15  # velocities a window: 17 frames are one window, 33 are two
 LOOP_RETURN_PX = 2.5  # a loop comes back to within this distance
 
 
-def motion_of(track: Track) -> tuple[str | None, dict[str, float]]:
+def motion_of(track: SubjectTrack) -> tuple[str | None, dict[str, float]]:
     """The motion that goes on throughout, and how far each motion explains the track.
 
     A motion's fit is that of the whole track, times the share of windows of about 16 frames in which it goes on: what
@@ -41,7 +41,7 @@ def _holds(velocity: np.ndarray, weight: np.ndarray, gone: np.ndarray, resized: 
     return {name: sum(fit[name] >= MIN_WINDOW_FIT for fit in fits) / max(1, len(fits)) for name in world.MOTIONS}
 
 
-def _vanished(track: Track) -> np.ndarray:
+def _vanished(track: SubjectTrack) -> np.ndarray:
     """bool[T]: not seen, although it did not leave over the picture's edge."""
     last_seen = np.maximum.accumulate(np.where(track.present, np.arange(len(track.present)), 0))
     return ~(track.present | track.cut[last_seen].any(axis=(1, 2)))
@@ -69,7 +69,7 @@ def _motion_fit(velocity: np.ndarray, weight: np.ndarray, resized: float) -> dic
     return fits
 
 
-def _velocities(track: Track) -> tuple[np.ndarray, np.ndarray]:
+def _velocities(track: SubjectTrack) -> tuple[np.ndarray, np.ndarray]:
     """Velocity and its weight 0..1, `float[T-LAG,2]`: of the centre where it is whole, else of the edges in sight."""
     if len(track.area) <= LAG:
         return np.zeros((0, 2)), np.zeros((0, 2))
@@ -122,20 +122,20 @@ def _smoothness(values: np.ndarray) -> float:
     return ramp(ratio, 1.6, 0.8)
 
 
-def _size_change(track: Track) -> float:
+def _size_change(track: SubjectTrack) -> float:
     """Spread of the log of its size over the frames that show it: 0 for one size, 0.66 for the world's "growing"."""
     sizes = 0.5 * np.log(np.maximum(track.area[track.present], 1.0))
     return float(np.percentile(sizes, 95) - np.percentile(sizes, 5)) if sizes.size else 0.0
 
 
-def loop_fit(tracks: list[Track], num_frames: int) -> float | None:
+def loop_fit(tracks: list[SubjectTrack], num_frames: int) -> float | None:
     """How far everything that moves is back after `LOOP_FRAMES`, at every time; None when the clip is shorter."""
     if num_frames <= world.LOOP_FRAMES:
         return None
     return min((_return_fit(track) for track in tracks), default=0.0)
 
 
-def _return_fit(track: Track) -> float:
+def _return_fit(track: SubjectTrack) -> float:
     lag = world.LOOP_FRAMES
     both = track.whole[lag:] & track.whole[:-lag]
     if both.mean() < 0.5:

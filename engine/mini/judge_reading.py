@@ -1,4 +1,4 @@
-"""A `Reading`: what a clip shows, each attribute with a graded fit in 0..1.
+"""A `GpuReading`: what a clip shows, each attribute with a graded fit in 0..1.
 
 Everything is measured against the world's own drawing rules (`engine.mini.world`); nothing is learned.
 """
@@ -12,7 +12,16 @@ import numpy as np
 from engine.mini import world
 from engine.mini.judge_motion import loop_fit, motion_of
 from engine.mini.judge_shapes import radius_of, shape_fit
-from engine.mini.judge_tracks import Track, best_of, chroma_plane, find_tracks, hue_gap, hue_of, ramp, to_world_size
+from engine.mini.judge_tracks import (
+    SubjectTrack,
+    best_of,
+    chroma_plane,
+    find_tracks,
+    hue_gap,
+    hue_of,
+    ramp,
+    to_world_size,
+)
 
 MIN_SHAPE_FIT = 0.4  # below, no shape is named
 MIN_PRESENCE = 0.25  # a thing seen in fewer of its frames is a ghost
@@ -78,7 +87,7 @@ def read(frames: np.ndarray) -> Reading:
     )
 
 
-def _subject(track: Track) -> SeenSubject:
+def _subject(track: SubjectTrack) -> SeenSubject:
     outline, quality = shape_fit(track)
     motion, motion_fit = motion_of(track)
     shape = best_of(outline, MIN_SHAPE_FIT)
@@ -99,7 +108,7 @@ def _subject(track: Track) -> SeenSubject:
     )
 
 
-def _is_late(track: Track) -> bool:
+def _is_late(track: SubjectTrack) -> bool:
     return track.first_frame >= LATE_FROM_FRAME
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from engine.mini import world
-from engine.mini.judge_tracks import Track, ramp
+from engine.mini.judge_tracks import SubjectTrack, ramp
 
 PATCH_PX = 40
 PATCH_ROOT_AREA_PX = 20.0
@@ -18,7 +18,7 @@ BLURS_PX = (1.2, 2.4, 3.6)  # of templates drawn at a radius of 13 px
 TIME_PARTS = 4  # a shape is read in each quarter of its time, so that a change of shape shows
 
 
-def shape_fit(track: Track) -> tuple[dict[str, float], float]:
+def shape_fit(track: SubjectTrack) -> tuple[dict[str, float], float]:
     """How far each shape explains the outline (they sum to 1, less where the shape changes), and the outline's quality.
 
     Quality is 0 for an outline like none of the shapes (overlap <= 0.6) and 1 for a clear one (overlap >= 0.9).
@@ -30,7 +30,7 @@ def shape_fit(track: Track) -> tuple[dict[str, float], float]:
     return dict(zip(world.SHAPES, mean.tolist(), strict=True)), quality
 
 
-def _overlaps_of_whole(track: Track) -> np.ndarray:
+def _overlaps_of_whole(track: SubjectTrack) -> np.ndarray:
     """Overlap with each shape in each part of the time, `float[P,6]`, from the frames that show it whole and large."""
     whole = np.flatnonzero(track.whole)
     overlaps = []
@@ -84,7 +84,7 @@ def _drawn(shape: str, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.n
     return np.clip(0.5 - world.signed_distance(shape, grid_x - x, grid_y - y, radius), 0, 1)
 
 
-def _overlaps_of_cut(track: Track) -> np.ndarray:
+def _overlaps_of_cut(track: SubjectTrack) -> np.ndarray:
     """As `_overlaps_of_whole`, `float[1,6]`, for a thing that the picture's edge always cuts: its largest frame.
 
     Its place follows from the edges that are seen and from its size, so only the size is searched.
@@ -98,7 +98,7 @@ def _overlaps_of_cut(track: Track) -> np.ndarray:
     return np.array([best])
 
 
-def _place(track: Track, t: int, axis: int, radius: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
+def _place(track: SubjectTrack, t: int, axis: int, radius: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
     """Centre of a shape along an axis for each radius, from the side that is not cut (or from both)."""
     low, high = track.low[t, axis] + reach[0] * radius, track.high[t, axis] - reach[1] * radius
     cut_low, cut_high = track.cut[t, axis]
@@ -114,7 +114,7 @@ def _reach(shape: str) -> tuple[tuple[float, float], tuple[float, float]]:
     return left_right, up_down
 
 
-def radius_of(track: Track, shape: str | None) -> float:
+def radius_of(track: SubjectTrack, shape: str | None) -> float:
     """Median radius, px, from the area of the frames that show it whole."""
     unit = float(_drawn(shape or "circle", np.array([32.0]), np.array([32.0]), np.array([20.0])).sum()) / 400
     frames = track.whole if track.whole.any() else track.present

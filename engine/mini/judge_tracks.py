@@ -28,7 +28,7 @@ MIN_HUE_GAP_DEG = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
+class SubjectTrack:
     """One thing over time. `alpha` is its coverage float32[T,H,W] in 0..1; `hue_deg` its mean hue in 0..360.
 
     `present` bool[T]; `centre` and `low`/`high` (the edges of its box) float[T,2] as x, y; `area` float[T] in px.
@@ -59,7 +59,7 @@ class Track:
         return float(self.present[self.first_frame :].mean())
 
 
-def find_tracks(frames: np.ndarray) -> list[Track]:
+def find_tracks(frames: np.ndarray) -> list[SubjectTrack]:
     """The saturated things of a clip `uint8[T,H,W,3]`, at most MAX_TRACKS, the one that covers most first."""
     chroma = chroma_plane(frames)
     hues = _hue_peaks(chroma)
@@ -150,7 +150,7 @@ def _base_level(lean: np.ndarray) -> float:
     return float(np.clip(np.median(some[some < MIN_CHROMA]), -40, 40)) if (some < MIN_CHROMA).any() else 0.0
 
 
-def _tracks(alpha: np.ndarray, hue_deg: float) -> list[Track]:
+def _tracks(alpha: np.ndarray, hue_deg: float) -> list[SubjectTrack]:
     """The things of one colour: as many as there are blobs in most of the frames that show any."""
     labels, blobs = _blobs(alpha)
     if sum(sum(area for _, area, _ in of_frame) >= MIN_LAYER_PX for of_frame in blobs) < min(MIN_SEEN, len(alpha)):
@@ -199,12 +199,14 @@ def _spread(mask: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return alpha * np.stack([cv2.dilate(picture, kernel) for picture in mask.astype(np.uint8)])
 
 
-def _measured(alpha: np.ndarray, hue_deg: float) -> Track:
+def _measured(alpha: np.ndarray, hue_deg: float) -> SubjectTrack:
     area = alpha.sum(axis=(1, 2), dtype=np.float64)
     present = (alpha > 0.5).sum(axis=(1, 2)) >= MIN_BLOB_PX
     sides = [_side(alpha, area, axis) for axis in (1, 2)]
     centre, low, high, cut = (np.stack(parts, axis=1) for parts in zip(*sides, strict=True))
-    return Track(alpha=alpha, hue_deg=hue_deg, present=present, centre=centre, low=low, high=high, area=area, cut=cut)
+    return SubjectTrack(
+        alpha=alpha, hue_deg=hue_deg, present=present, centre=centre, low=low, high=high, area=area, cut=cut
+    )
 
 
 def _side(alpha: np.ndarray, area: np.ndarray, over: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

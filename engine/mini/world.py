@@ -1,6 +1,6 @@
 """The world that `mini` knows: flat coloured shapes that move over simple backgrounds, drawn by code.
 
-A `Scene` is the whole ground truth of a clip: `prompt(scene)` says it in words, `render(scene, T)` draws it as
+A `KeyframeBatch` is the whole ground truth of a clip: `prompt(scene)` says it in words, `render(scene, T)` draws it as
 `uint8[T,64,64,3]` at 8 fps. Positions are pixels (x right, y down), times are frames. Motion has the same speed at any
 length: what leaves the picture on one side comes back on the other, so a long clip is a long memory of one subject.
 """

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.errors import ConfigError, StoreError
 from engine.families.lora_files import has_weights
-from engine.files.atomic import publish_folder
-from engine.storage.temp_folders import scratch
+from engine.files.atomic import replace_folder
+from engine.storage.temp_folders import temp_path
 from engine.suggestions import did_you_mean
 from engine.workspace import Workspace
 
@@ -94,13 +94,13 @@ def add_adapter(workspace: Workspace, name: str, card: AdapterCard, write: Calla
     from safetensors import SafetensorError
 
     check_new_name(workspace, name)
-    partial = scratch(workspace, name)
+    partial = temp_path(workspace, name)
     try:
         partial.mkdir(parents=True)
         workspace.adapters.mkdir(exist_ok=True)
         write(partial)
         write_card(partial, card)
-        publish_folder(partial, workspace.adapters / name)
+        replace_folder(partial, workspace.adapters / name)
     except (OSError, SafetensorError) as error:
         raise StoreError(f"The adapter '{name}' cannot be written ({error}): make room there.") from error
     finally:

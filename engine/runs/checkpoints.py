@@ -8,12 +8,12 @@ from pathlib import Path
 
 from engine.errors import StoreError
 from engine.families.lora_files import WEIGHT_FILES, has_weights
-from engine.files.atomic import publish_folder
+from engine.files.atomic import replace_folder
 from engine.files.manifests import find_damage
 from engine.runs.adapters import AdapterCard, list_adapters, write_card
 from engine.runs.checkpoint_series import step_of
 from engine.runs.run import list_runs
-from engine.storage.temp_folders import scratch
+from engine.storage.temp_folders import temp_path
 from engine.workspace import Workspace
 
 
@@ -63,7 +63,7 @@ def publish_named(workspace: Workspace, model: str, names: Iterable[str]) -> Non
 def _publish(workspace: Workspace, one: Checkpoint) -> None:
     if (why := find_damage(one.folder, WEIGHT_FILES)) is not None:
         raise StoreError(f"The checkpoint {one.name} cannot be made an adapter: {why}. Choose another checkpoint.")
-    partial = scratch(workspace, one.name)
+    partial = temp_path(workspace, one.name)
     try:
         partial.mkdir(parents=True)
         workspace.adapters.mkdir(exist_ok=True)
@@ -71,6 +71,6 @@ def _publish(workspace: Workspace, one: Checkpoint) -> None:
             if (one.folder / name).is_file():
                 shutil.copy2(one.folder / name, partial)
         write_card(partial, AdapterCard(model=one.model, note=f"Run {one.run} after {one.step} steps."))
-        publish_folder(partial, workspace.adapters / one.name)
+        replace_folder(partial, workspace.adapters / one.name)
     except OSError as error:
         raise StoreError(f"The checkpoint {one.name} cannot be made an adapter: {error.strerror or error}.") from error

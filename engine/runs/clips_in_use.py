@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from engine.errors import ConfigError
 from engine.runs.run import list_runs
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.storage.schema import CAMPAIGN_CLIPS, CAMPAIGNS, JOBS
 
 PENDING = ("queued", "running", "stopping")
@@ -17,7 +17,7 @@ PAIR_SIDES = ("chosen_clip", "rejected_clip")
 NAMED = 5  # users in one sentence
 
 
-def clips_in_use(store: Store) -> Mapping[str, list[str]]:
+def clips_in_use(store: Library) -> Mapping[str, list[str]]:
     """By clip, who needs it: "the job 1f0c (score)", "the run mini_dpo-12ab", "the campaign 'Two models'"."""
     found: dict[str, list[str]] = defaultdict(list)
     with store.database.reading() as connection:
@@ -34,7 +34,7 @@ def clips_in_use(store: Store) -> Mapping[str, list[str]]:
     return found
 
 
-def check_unused(store: Store, clip_ids: Collection[str]) -> None:
+def check_unused(store: Library, clip_ids: Collection[str]) -> None:
     """Raises ConfigError that names who still needs which of the clips: then none is to be deleted."""
     in_use = clips_in_use(store)
     needed = [clip_id for clip_id in clip_ids if clip_id in in_use]

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from engine.config.curriculum_preset import CurriculumPreset
 from engine.errors import ConfigError, StoreError
-from engine.files.atomic import publish_text
+from engine.files.atomic import write_text_atomic
 from engine.files.creation_order import newest_first, place_last
 from engine.runs.results import AS_NUMBERS, Interval
 from engine.workspace import Workspace
@@ -103,7 +103,7 @@ class Curriculum:
             made.folder.mkdir(parents=True, exist_ok=bool(key))
             made.save(CurriculumState())
             place_last(made.folder)
-            publish_text(made.resolved, preset.model_dump_json(indent=2) + "\n")  # without it the folder is none
+            write_text_atomic(made.resolved, preset.model_dump_json(indent=2) + "\n")  # without it the folder is none
         except OSError as error:
             made.discard()
             raise StoreError(f"The curriculum {made.folder} cannot be written: {error.strerror or error}.") from error
@@ -153,7 +153,7 @@ class Curriculum:
             raise StoreError(f"{self.state_file} is damaged: {str(error).splitlines()[0]}") from error
 
     def save(self, state: CurriculumState) -> None:
-        publish_text(self.state_file, state.model_dump_json(indent=2) + "\n")
+        write_text_atomic(self.state_file, state.model_dump_json(indent=2) + "\n")
 
 
 def list_curricula(workspace: Workspace) -> list[Curriculum]:

@@ -13,8 +13,8 @@ from engine.errors import ConfigError
 from engine.runs.checkpoint_series import REJECTED, TORN, damage
 from engine.runs.purge import purge
 from engine.runs.run import list_runs
-from engine.storage.library import Store
-from engine.storage.temp_folders import sweep
+from engine.storage.library import Library
+from engine.storage.temp_folders import remove_orphans
 from engine.workspace import Workspace
 
 OLD_LOG_S = 30 * 24 * 3600.0
@@ -53,14 +53,14 @@ class DiskUse:
         return sum(part.size_b for part in self.parts)
 
 
-def disk_use(store: Store) -> DiskUse:
+def disk_use(store: Library) -> DiskUse:
     """Walks the whole workspace: about a second for 100,000 files on a local disk."""
     root = store.workspace.root
     parts = []
     for entry in sorted(root.iterdir()) if root.is_dir() else ():
-        size_b, num_files = measured([entry])
+        size_b, num_files = size_of([entry])
         parts.append(Part(key=entry.name, size_b=size_b, num_files=num_files))
-    found = {key: measured(_paths(store, key)) for key in CLEANERS}
+    found = {key: size_of(_paths(store, key)) for key in CLEANERS}
     disk = shutil.disk_usage(root if root.is_dir() else root.parent)
     return DiskUse(
         parts=tuple(sorted(parts, key=lambda part: part.size_b, reverse=True)),
@@ -70,17 +70,17 @@ def disk_use(store: Store) -> DiskUse:
     )
 
 
-def clean(store: Store, key: str) -> int:
+def clean(store: Library, key: str) -> int:
     """Remove what `key` names, and say how many bytes are free again. Raises ConfigError for an unknown key."""
     cleaner = next((run for known, run in CLEANERS.items() if known == key), None)
     if cleaner is None:
         raise ConfigError(f"There is nothing called '{key[:40]}' to clean up: choose of {', '.join(CLEANERS)}.")
-    before = measured(_paths(store, key))[0]
+    before = size_of(_paths(store, key))[0]
     cleaner(store)
-    return max(0, before - measured(_paths(store, key))[0])
+    return max(0, before - size_of(_paths(store, key))[0])
 
 
-def measured(paths: list[Path]) -> tuple[int, int]:
+def size_of(paths: list[Path]) -> tuple[int, int]:
     """Bytes and number of the files in these files and folders, without following links."""
     size = count = 0
     waiting = list(paths)
@@ -97,7 +97,7 @@ def measured(paths: list[Path]) -> tuple[int, int]:
     return size, count
 
 
-def _paths(store: Store, key: str) -> list[Path]:
+def _paths(store: Library, key: str) -> list[Path]:
     workspace = store.workspace
     if key == "deleted":
         return [workspace.clip_folder(clip_id) for clip_id in store.deleted_ids()]
@@ -123,7 +123,7 @@ def _outdated(workspace: Workspace) -> list[Path]:
     return [path for run in list_runs(workspace) if not run.is_trained for path in run.older_checkpoints()]
 
 
-def _remove_outdated(store: Store) -> None:
+def _remove_outdated(store: Library) -> None:
     """Of a run whose last checkpoint is damaged the older ones stay: it goes on from those."""
     for run in list_runs(store.workspace):
         last = run.last_checkpoint()
@@ -139,11 +139,11 @@ def _remove(paths: list[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-CLEANERS: dict[Cleanable, Callable[[Store], object]] = {
+CLEANERS: dict[Cleanable, Callable[[Library], object]] = {
     "deleted": lambda store: purge(store, older_than=timedelta(0)),
     "prompts": lambda store: _remove([store.workspace.prompts]),
     "cache": lambda store: _remove([store.workspace.cache]),
-    "half_written": lambda store: sweep(store.workspace),
+    "half_written": lambda store: remove_orphans(store.workspace),
     "rejected": lambda store: _remove(_rejected(store.workspace)),
     "checkpoints": _remove_outdated,
     "old_logs": lambda store: _remove(_paths(store, "old_logs")),

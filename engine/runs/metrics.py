@@ -24,7 +24,7 @@ TAIL_BYTES = 256
 MOMENT = "at"
 
 
-class Column:
+class MetricSeries:
     """Steps and values of one metric, steps rising: an array that was read from the cache, and what came since."""
 
     def __init__(self, steps: np.ndarray | None = None, values: np.ndarray | None = None) -> None:
@@ -85,7 +85,7 @@ class _Kept:
         return self.folder / f"{self.run}.values.npy"
 
 
-class MetricColumns:
+class MetricStore:
     """All metrics of one run. `epoch` changes when what was read before no longer holds, or has got values between.
 
     It begins anywhere, so that nobody takes that of a page which was restarted for the one that they know.
@@ -94,7 +94,7 @@ class MetricColumns:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.epoch = secrets.randbits(40)
-        self.columns: dict[str, Column] = {}
+        self.columns: dict[str, MetricSeries] = {}
         self.damaged = 0
         """Whole lines that could not be read, since the last reading from the start."""
         self._offset, self._tail, self._saved, self._newest = 0, b"", 0, -1.0
@@ -143,7 +143,7 @@ class MetricColumns:
         step = float(row.pop("step"))
         self._turn_to(step)
         for name, value in row.items():
-            self.columns.setdefault(name, Column()).add(step, float(value))
+            self.columns.setdefault(name, MetricSeries()).add(step, float(value))
 
     def _turn_to(self, step: float) -> None:
         """Go on with a step. One that comes before the last was resumed from: what was beyond it is done again.
@@ -202,14 +202,14 @@ class MetricColumns:
             return
         at = 0
         for name, length in lengths.items():
-            self.columns[name] = Column(steps[at : at + length], values[at : at + length])
+            self.columns[name] = MetricSeries(steps[at : at + length], values[at : at + length])
             at += length
         self._offset = self._saved = head["offset"]
         self.damaged = int(head.get("damaged", 0))
         self._tail, self._newest = tail, self.last_step
 
 
-def thinned(steps: np.ndarray, values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+def downsample(steps: np.ndarray, values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """At most about `most` of the points: of each stretch the lowest and the highest, and the first and last of all."""
     count, stretches = len(steps), max(1, (most - 2) // 2)
     if count <= most:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engine.errors import TrainingError
-from engine.files.atomic import publish_text
+from engine.files.atomic import write_text_atomic
 from engine.runs.run import Run
 
 REVISIONS_FILE = "revisions.json"
@@ -37,7 +37,7 @@ def record_revisions(run: Run, present: Mapping[str, str]) -> None:
                 f"set `revision` of the model's preset to {known[name]}, or start another run."
             )
     if known != {**known, **present} or not _file(run).is_file():
-        publish_text(_file(run), json.dumps({**known, **present}, indent=2) + "\n")
+        write_text_atomic(_file(run), json.dumps({**known, **present}, indent=2) + "\n")
 
 
 def _file(run: Run) -> Path:

@@ -5,14 +5,14 @@ from datetime import timedelta
 
 from engine.runs.clips_in_use import clips_in_use
 from engine.storage.clip_files import remove_files
-from engine.storage.library import Store, now
+from engine.storage.library import Library, now
 
 KEEP = timedelta(days=7)
 
 log = logging.getLogger(__name__)
 
 
-def purge(store: Store, older_than: timedelta = KEEP) -> int:
+def purge(store: Library, older_than: timedelta = KEEP) -> int:
     """Remove rows, reports and files of the clips deleted more than `older_than` ago, and say how many; those that
     something still needs stay (see `engine.runs.clips_in_use`).
 

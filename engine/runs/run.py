@@ -33,7 +33,7 @@ from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, StoreError
 from engine.execution.attempt import last_line
 from engine.families.lora_files import WEIGHT_FILES, for_pipeline, has_weights, read_parts, write_parts
-from engine.files.atomic import publish_text
+from engine.files.atomic import write_text_atomic
 from engine.files.creation_order import newest_first, place_last
 from engine.files.json_lines import MetricRow, append_line, metric_row, whole_lines
 from engine.files.locks import is_held
@@ -200,7 +200,7 @@ class Run:
         noted = {name: _way(path, self.folder) if path.is_relative_to(root) else path for name, path in whole.items()}
         preset = preset.model_copy(update={name: str(path) for name, path in noted.items()})
         place_last(self.folder)
-        publish_text(self.resolved, preset.model_dump_json(indent=2) + "\n")
+        write_text_atomic(self.resolved, preset.model_dump_json(indent=2) + "\n")
 
     @property
     def series(self) -> CheckpointSeries:
@@ -255,7 +255,7 @@ class Run:
             folder.mkdir(parents=True)
         else:
             shutil.copytree(weights, folder)
-        publish_text(folder / self.resolved.name, preset.model_dump_json(indent=2) + "\n")
+        write_text_atomic(folder / self.resolved.name, preset.model_dump_json(indent=2) + "\n")
         found = [weights / CARD, self.evaluation_file, self.alarms_file]
         write_parts(folder, parts)
         for path in (path for path in found if path.is_file()):
@@ -274,7 +274,7 @@ class Run:
         return found
 
     def save_evaluation(self, evaluation: Evaluation) -> None:
-        publish_text(self.evaluation_file, evaluation.model_dump_json(indent=2) + "\n")
+        write_text_atomic(self.evaluation_file, evaluation.model_dump_json(indent=2) + "\n")
 
     def evaluation(self) -> Evaluation | None:
         """The last evaluation, or None when there is none. Raises StoreError when the file is damaged."""

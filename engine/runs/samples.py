@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from engine.errors import StoreError
-from engine.files.atomic import publish_folder, publish_text
+from engine.files.atomic import replace_folder, write_text_atomic
 from engine.request import GenerationRequest
 from engine.runs.run import Run
 from engine.video import writer
@@ -123,7 +123,7 @@ class RunSamples:
                 f"The samples of run {self.run.id} cannot be made: {str(error).splitlines()[2]}"
             ) from error
         self.folder.mkdir(exist_ok=True)
-        publish_text(self.requests_file, text.decode() + "\n")
+        write_text_atomic(self.requests_file, text.decode() + "\n")
 
     def has(self, step: int | None) -> bool:
         """Whether the set of the step, or of the base (None), is there and can be read."""
@@ -153,7 +153,7 @@ class RunSamples:
                 writer.write_mp4(scratch / sample.file, clip.frames, clip.fps)
             (scratch / "set.json").write_text(found.model_dump_json() + "\n", encoding="utf-8")
             self._set_aside(step)
-            publish_folder(scratch, self.folder / found.name)
+            replace_folder(scratch, self.folder / found.name)
         except OSError as error:
             raise StoreError(f"The samples of run {self.run.id} were not kept: {error.strerror or error}.") from error
         return found

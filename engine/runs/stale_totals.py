@@ -4,14 +4,14 @@ import logging
 
 from engine.config.presets import load_preset
 from engine.errors import DailiesError
-from engine.storage.library import Store
+from engine.storage.library import Library
 from rewards.calibration import mix_calibration
 from rewards.errors import RewardError
 
 log = logging.getLogger(__name__)
 
 
-def withdraw_old_totals(store: Store) -> int:
+def withdraw_old_totals(store: Library) -> int:
     """Withdraw the totals that do not compare with those of the present calibrations; how many clips that were.
 
     The reports stay, and scoring a clip again gives it a total. A mix that cannot be read keeps its totals.

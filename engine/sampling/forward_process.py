@@ -22,14 +22,14 @@ Latents = Float[Tensor, "B *dims"]
 Level = Float[Tensor, "B"] | float
 
 
-def noised(of: Prediction, clean: Latents, noise: Latents, sigma: Level) -> Latents:
+def add_noise(of: Prediction, clean: Latents, noise: Latents, sigma: Level) -> Latents:
     """Clean latents with unit-normal `noise` mixed in at level `sigma`, float32."""
     signal, level = _shares(of, sigma, clean)
     return signal * clean.float() + level * noise.float()
 
 
-def prediction_of(of: Prediction, clean: Latents, noise: Latents, sigma: Level) -> Latents:
-    """The prediction that says `clean` and `noise`, float32: what training aims at; undoes `clean_and_noise`."""
+def training_target(of: Prediction, clean: Latents, noise: Latents, sigma: Level) -> Latents:
+    """The prediction that says `clean` and `noise`, float32: what training aims at; undoes `predict_x0_and_noise`."""
     signal, level = _shares(of, sigma, clean)
     match of:
         case "flow":
@@ -40,7 +40,9 @@ def prediction_of(of: Prediction, clean: Latents, noise: Latents, sigma: Level) 
             return signal * noise.float() - level * clean.float()
 
 
-def clean_and_noise(of: Prediction, prediction: Latents, latents: Latents, sigma: Level) -> tuple[Latents, Latents]:
+def predict_x0_and_noise(
+    of: Prediction, prediction: Latents, latents: Latents, sigma: Level
+) -> tuple[Latents, Latents]:
     """What a prediction at `sigma` says of the clean latents and of the noise, float32. `epsilon` needs sigma < 1."""
     signal, level = _shares(of, sigma, latents)
     x, output = latents.float(), prediction.float()

@@ -41,7 +41,7 @@ TRIED = ((10, 100), (10, 6000))
 
 
 def check_settings(own: Mapping[str, Any], laid_over: Mapping[str, Any], of: Prediction) -> None:
-    """Raises FamilyError for a setting in `laid_over` that does not exist or has no effect, or a value that is no good.
+    """Raises FamilyError for a setting in `merge_env` that does not exist or has no effect, or a value that is no good.
 
     `own` is the model's configuration, `of` what its network predicts. A setting that repeats the value that would hold
     anyway is accepted, and so is one that says what Dailies does in any case (`clip_sample = false`).

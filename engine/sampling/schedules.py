@@ -54,13 +54,13 @@ def flow_timesteps(scheduler_config: Mapping[str, Any], sigma: Tensor) -> Tensor
     return timesteps.floor() if scheduler_config.get("_class_name") == "UniPCMultistepScheduler" else timesteps
 
 
-def noise_table(scheduler_config: Mapping[str, Any]) -> Tensor:
+def training_sigmas(scheduler_config: Mapping[str, Any]) -> Tensor:
     """`sigma` float64 of each training timestep of a model that does not predict a flow, rising."""
     return (1 - _diffusers(scheduler_config).alphas_cumprod.double()).clamp(min=0).sqrt()
 
 
 def nearest_timesteps(table: Tensor, sigma: Tensor) -> Tensor:
-    """The timesteps `int64[B]` whose levels in `noise_table` are nearest to `sigma[B]`."""
+    """The timesteps `int64[B]` whose levels in `training_sigmas` are nearest to `sigma[B]`."""
     above = torch.searchsorted(table, sigma.double().contiguous()).clamp(1, len(table) - 1)
     nearer_below = sigma - table[above - 1] < table[above] - sigma
     return above - nearer_below.long()

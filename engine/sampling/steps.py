@@ -37,7 +37,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.model_spec import Prediction
-from engine.sampling.forward_process import clean_and_noise
+from engine.sampling.forward_process import predict_x0_and_noise
 
 Form = Literal["flow_grpo", "dance", "cps"]
 DEFAULT_LEVELS: dict[str, float] = {"flow_grpo": 0.7, "dance": 0.3, "cps": 0.7, "ddim": 1.0}
@@ -55,7 +55,7 @@ LogProb = Float[Tensor, "B"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class StepResult:
     """`next_latents ~ N(mean, std^2)`; `log_prob` is float32, the mean over a clip's elements, None when `std` is 0."""
 
     next_latents: Latents
@@ -75,7 +75,7 @@ class StepFunction(Protocol):
         sigma_next: float,
         noise: Latents | None = None,
         next_latents: Latents | None = None,
-    ) -> Step: ...
+    ) -> StepResult: ...
 
 
 def ode_step(
@@ -85,7 +85,7 @@ def ode_step(
     sigma_next: float,
     noise: Latents | None = None,
     next_latents: Latents | None = None,
-) -> Step:
+) -> StepResult:
     """Euler's step of the flow ODE, x' = x - h v; `noise` is not used."""
     mean = latents.float() + (sigma_next - sigma) * prediction.float()
     return _finish(mean, 0.0, latents, noise, next_latents)
@@ -101,7 +101,7 @@ def sde_step(
     *,
     form: Form = "flow_grpo",
     level: float = DEFAULT_LEVELS["flow_grpo"],
-) -> Step:
+) -> StepResult:
     """A stochastic step of a flow model; `level` >= 0 (cps: <= 1) is the papers' noise level (their a or eta).
 
     The log-probability is that of the Gaussian for every form. Flow-CPS' code leaves 1 / (2 std^2) out of it, so a clip
@@ -146,14 +146,14 @@ def ddim_step(
     *,
     eta: float = 0.0,
     of: Prediction = "epsilon",
-) -> Step:
+) -> StepResult:
     """DDIM (Eq. 12, with the std of Eq. 16, arXiv:2010.02502); here sigma^2 = 1 - abar. `of` is what is predicted.
 
     eta = 0 is DDIM's deterministic step, eta = 1 DDPM's. At the last step (sigma_next = 0) there is no noise.
     """
     abar, abar_next = 1 - sigma**2, 1 - sigma_next**2
     std = eta * sigma_next / sigma * math.sqrt(max(0.0, 1 - abar / abar_next))
-    x0, eps = clean_and_noise(of, prediction, latents, sigma)
+    x0, eps = predict_x0_and_noise(of, prediction, latents, sigma)
     mean = math.sqrt(abar_next) * x0 + math.sqrt(max(0.0, sigma_next**2 - std**2)) * eps
     return _finish(mean, std, latents, noise, next_latents)
 
@@ -165,7 +165,9 @@ def gaussian_log_prob(value: Latents, mean: Latents, std: float) -> LogProb:
     return per_element.flatten(1).mean(1)
 
 
-def _finish(mean: Latents, std: float, latents: Latents, noise: Latents | None, next_latents: Latents | None) -> Step:
+def _finish(
+    mean: Latents, std: float, latents: Latents, noise: Latents | None, next_latents: Latents | None
+) -> StepResult:
     """Draw (or take) the next latents around `mean`, then score them as they are stored."""
     if next_latents is None:
         if std > 0 and noise is None:
@@ -173,7 +175,9 @@ def _finish(mean: Latents, std: float, latents: Latents, noise: Latents | None, 
         drawn = mean if std == 0 or noise is None else mean + std * noise.to(mean)
         next_latents = drawn.to(latents.dtype)
     log_prob = gaussian_log_prob(next_latents.detach(), mean, std) if std > 0 else None
-    return Step(next_latents=next_latents.detach() if std > 0 else next_latents, mean=mean, std=std, log_prob=log_prob)
+    return StepResult(
+        next_latents=next_latents.detach() if std > 0 else next_latents, mean=mean, std=std, log_prob=log_prob
+    )
 
 
 ODE_STEPS: dict[Prediction, StepFunction] = {

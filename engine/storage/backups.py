@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from engine.errors import StoreDamaged, StoreError
-from engine.files.atomic import flush
+from engine.files.atomic import fsync_path
 from engine.files.locks import locked
 from engine.storage.database_errors import remedy
 from engine.storage.schema import VERSION_TABLE
@@ -116,10 +116,10 @@ def restore(database: Path, workspace: Workspace, backup: Backup) -> Path | None
     aside = _free_name(database)
     try:
         incoming.write_bytes(backup.path.read_bytes())
-        flush(incoming)
+        fsync_path(incoming)
         moved = [_move_aside(database, aside, ending) for ending in ("-wal", "-shm", "")]
         os.replace(incoming, database)
-        flush(database.parent)
+        fsync_path(database.parent)
     except OSError as error:
         with suppress(OSError):
             incoming.unlink()
@@ -142,9 +142,9 @@ def _copy(database: Path, workspace: Workspace, reason: Reason, number: int) -> 
                 "`dailies database restore` puts the newest whole copy in its place."
             )
         path = workspace.backups / f"dailies-{number:06}-{reason}-{_schema(partial)}-{_stamp()}.db"
-        flush(partial)
+        fsync_path(partial)
         os.replace(partial, path)
-        flush(path.parent)
+        fsync_path(path.parent)
     except sqlite3.Error as error:
         is_damaged = str(error.sqlite_errorname).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
         kind = StoreDamaged if is_damaged else StoreError

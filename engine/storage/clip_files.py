@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from engine.errors import MediaError, StoreError
-from engine.files.atomic import flush
+from engine.files.atomic import fsync_path
 from engine.files.locks import locked
 from engine.request import GenerationRequest
-from engine.storage.temp_folders import scratch
+from engine.storage.temp_folders import temp_path
 from engine.video import writer
 from engine.video.reader import checksum, read_lossless
 from engine.workspace import Workspace
@@ -112,7 +112,7 @@ def remove_files(workspace: Workspace, clip_id: str) -> None:
     """Remove a clip's folder; it disappears at once, even if what is in it takes a while."""
     folder = workspace.clip_folder(clip_id)
     if folder.exists():
-        doomed = scratch(workspace, clip_id)
+        doomed = temp_path(workspace, clip_id)
         folder.rename(doomed)
         shutil.rmtree(doomed)
 
@@ -141,7 +141,7 @@ def _write_folder(workspace: Workspace, folder: Path, write: Callable[[Path], No
             if folder.exists():  # some of its files were lost
                 remove_files(workspace, folder.name)
             finished.rename(folder)
-            flush(folder.parent)
+            fsync_path(folder.parent)
     except (OSError, StoreError) as error:
         why = str(error) if isinstance(error, StoreError) else f"{error.strerror or error}. Free some space."
         raise StoreError(f"Clip {folder.name} was not kept: {why}") from error
@@ -150,13 +150,13 @@ def _write_folder(workspace: Workspace, folder: Path, write: Callable[[Path], No
 @contextmanager
 def _filled(workspace: Workspace, name: str, write: Callable[[Path], None]) -> Iterator[Path]:
     """A scratch folder with its files safely on disk; gone afterwards unless it was moved."""
-    folder = scratch(workspace, name)
+    folder = temp_path(workspace, name)
     folder.mkdir(parents=True)
     try:
         write(folder)
         for path in folder.iterdir():
-            flush(path)
-        flush(folder)
+            fsync_path(path)
+        fsync_path(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

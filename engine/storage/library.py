@@ -1,4 +1,7 @@
-"""`Store`: the clips and their reports in the database. Deleting hides a clip; `engine.runs.purge` removes it later."""
+"""`Library`: the clips and their reports in the database. Deleting hides a clip.
+
+`engine.runs.purge` removes it later.
+"""
 
 import logging
 import os
@@ -14,17 +17,17 @@ from engine.errors import StoreDamaged, StoreError
 from engine.request import GenerationRequest
 from engine.storage.backups import back_up, back_up_daily
 from engine.storage.database import BUSY_TIMEOUT_S, Database, absolute_url, upsert
-from engine.storage.migrate import bring_up_to_date
+from engine.storage.migrate import upgrade_to_head
 from engine.storage.schema import CLIPS, REPORTS
 from engine.storage.search_text import normalised
 from engine.workspace import Workspace
 from rewards.clip import Clip
 
 Source = Literal["generated", "imported"]
-Order = Literal["newest", "oldest", "best", "worst"]
+SortOrder = Literal["newest", "oldest", "best", "worst"]
 # What scoring and people wrote: adding a clip again leaves it alone.
-KEPT_COLUMNS = ("mix", "total", "parts", "created_at", "number", "starred", "notes")
-ORDERS: dict[Order, tuple[ColumnElement[Any], ...]] = {
+PRESERVED_COLUMNS = ("mix", "total", "parts", "created_at", "number", "starred", "notes")
+ORDERS: dict[SortOrder, tuple[ColumnElement[Any], ...]] = {
     "newest": (CLIPS.c.number.desc(), CLIPS.c.id.desc()),
     "oldest": (CLIPS.c.number.asc(), CLIPS.c.id.asc()),
     "best": (CLIPS.c.total.desc().nulls_last(), CLIPS.c.id.desc()),
@@ -101,7 +104,7 @@ class ClipFilter:
     max_total: float | None = None
     since: datetime | None = None
     until: datetime | None = None
-    order: Order = "newest"
+    order: SortOrder = "newest"
     deleted: bool = False
 
     def conditions(self) -> list[ColumnElement[bool]]:
@@ -165,7 +168,7 @@ def keep_daily_copy(workspace: Workspace) -> None:
         log.warning("%s", error)
 
 
-class Store:
+class Library:
     """The clips of one workspace. Safe in many threads and processes; every method is one transaction."""
 
     def __init__(
@@ -178,7 +181,7 @@ class Store:
         """
         self.workspace = workspace.prepare()
         url = database_url(workspace)
-        bring_up_to_date(url, workspace, busy_timeout_s=busy_timeout_s, beside_clips=beside_clips)
+        upgrade_to_head(url, workspace, busy_timeout_s=busy_timeout_s, beside_clips=beside_clips)
         self.database = Database(url, busy_timeout_s=busy_timeout_s)
 
     def close(self) -> None:
@@ -193,7 +196,7 @@ class Store:
         """Store all of the records or none."""
         with self.database.writing() as connection:
             for record in records:
-                upsert(connection, CLIPS, {**_row_of(record), "deleted_at": None}, keep=KEPT_COLUMNS)
+                upsert(connection, CLIPS, {**_row_of(record), "deleted_at": None}, keep=PRESERVED_COLUMNS)
 
     def add_missing(self, records: Iterable[ClipRecord]) -> int:
         """Store those records whose clips the database does not know, deleted ones included; how many there were."""

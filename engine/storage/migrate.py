@@ -28,7 +28,7 @@ def known_revisions(scripts: Path = SCRIPTS) -> list[str]:
     return sorted(path.name.split("_")[0] for path in (scripts / "versions").glob("[0-9]*_*.py"))
 
 
-def bring_up_to_date(
+def upgrade_to_head(
     url: URL, workspace: Workspace, *, busy_timeout_s: float, beside_clips: bool = False, scripts: Path = SCRIPTS
 ) -> None:
     """Make or migrate the database's tables; quick when there is nothing to do, and safe to call at once from many.

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from engine.request import GenerationRequest
 from engine.storage.clip_files import FILES, SIDECAR
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from engine.workspace import CLIP_ID, Workspace
 
 
@@ -23,7 +23,7 @@ class Rebuilt:
 
 def rebuild(workspace: Workspace) -> Rebuilt:
     """Add every clip that has its files and no row, the oldest first. Scores, stars, votes and jobs stay lost."""
-    store = Store(workspace, beside_clips=True)
+    store = Library(workspace, beside_clips=True)
     try:
         records, damaged = [], []
         for sidecar in sorted(workspace.clips.glob(f"*/*/{SIDECAR}"), key=lambda path: path.stat().st_mtime_ns):

@@ -10,12 +10,12 @@ import psutil
 from engine.workspace import Workspace
 
 
-def scratch(workspace: Workspace, name: str) -> Path:
+def temp_path(workspace: Workspace, name: str) -> Path:
     """A fresh path for this process; whoever makes it removes it, or moves it to its place."""
     return workspace.tmp / f"{name}.{os.getpid()}.{secrets.token_hex(4)}"
 
 
-def sweep(workspace: Workspace) -> int:
+def remove_orphans(workspace: Workspace) -> int:
     """Remove what processes that are gone left half written or half removed, and say how many folders that were."""
     left = [folder for folder in workspace.tmp.iterdir() if not _writer_lives(folder)]
     for folder in left:

@@ -11,13 +11,13 @@ from engine.errors import ConfigError
 from engine.request import PROMPT_LIMIT
 from engine.storage.clip_files import has_files, remove_files, save_clip
 from engine.storage.database import check_text
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from engine.video.reader import checksum, read_video
 from engine.workspace import Workspace
 from rewards.clip import Clip
 
 
-def import_clip(store: Store, path: Path | str, prompt: str = "") -> ClipRecord:
+def import_clip(store: Library, path: Path | str, prompt: str = "") -> ClipRecord:
     """Read a video (mp4, gif, webm, avi, mkv) and keep it as a clip; the same frames and prompt give the same clip.
 
     Raises MediaError (no video, damaged, too large), ConfigError (the prompt is too long) or StoreError (disk full);
@@ -29,7 +29,7 @@ def import_clip(store: Store, path: Path | str, prompt: str = "") -> ClipRecord:
     return store.clip(record.id)
 
 
-def keep_video(workspace: Workspace, path: Path | str, prompt: str = "") -> tuple[ClipRecord, Clip]:
+def store_video(workspace: Workspace, path: Path | str, prompt: str = "") -> tuple[ClipRecord, Clip]:
     """The files of an imported clip, which the database does not know yet. Raises the same."""
     record, clip = read_record(path, prompt)
     save_clip(workspace, record.id, clip)
@@ -52,7 +52,7 @@ def _remove(workspace: Workspace, clip_ids: Sequence[str]) -> None:
 
 
 @contextmanager
-def clips_kept(store: Store) -> Iterator[Callable[[ClipRecord, Clip], None]]:
+def clips_kept(store: Library) -> Iterator[Callable[[ClipRecord, Clip], None]]:
     """Keep imported clips, all or none: the block writes their files, their records follow in one transaction.
 
     When the block or the transaction raises, the files that were new are removed again.

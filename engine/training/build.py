@@ -16,7 +16,7 @@ from engine.errors import ConfigError, DailiesError, SettingsError
 from engine.labelling.preference_formats import read_preference_data
 from engine.runs.run import Run
 from engine.suggestions import did_you_mean
-from engine.training.trainers.base import VideoTrainer
+from engine.training.trainers.base import DiffusionTrainer
 
 PLAIN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), NoneType: (NoneType,)}
 """By the type that a field says, those that its value may be of."""
@@ -31,7 +31,7 @@ ALGORITHMS = {
 }
 
 
-def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> VideoTrainer:
+def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> DiffusionTrainer:
     """The preset's trainer, its model loaded. Raises ConfigError for settings that are unknown or cannot work."""
     trainer_class, config_class = (import_path(path) for path in ALGORITHMS[preset.algorithm])
     check_settings(preset.algorithm, preset.settings)
@@ -40,7 +40,7 @@ def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> VideoTrainer:
     if preset.mix is not None and preset.rewards == "parts":
         args.reward_weights = [weight for weight in load_preset("rewards", preset.mix).weights.values() if weight > 0]
     start = run.start if run.start.is_dir() else None
-    trainer: VideoTrainer = trainer_class(model=preset.model, args=args, start=start, **data, **others)
+    trainer: DiffusionTrainer = trainer_class(model=preset.model, args=args, start=start, **data, **others)
     return trainer
 
 

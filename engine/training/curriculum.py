@@ -9,7 +9,7 @@ longer intervals: the 95 % hold for all the times that it may be asked together.
 import math
 from collections.abc import Callable, Mapping
 
-from engine.config.curriculum_preset import Condition, CurriculumPreset, Gate, Stage
+from engine.config.curriculum_preset import CurriculumGate, CurriculumPreset, GateCondition, Stage
 from engine.runs.curriculum_state import Action, AttemptRecord, ConditionResult, CurriculumState, GateResult, Verdict
 from engine.runs.results import Interval
 from engine.training.evaluation.intervals import over_looks
@@ -27,7 +27,7 @@ def never(stage: Stage) -> bool:
     return False
 
 
-def verdict_of(condition: Condition, measured: Interval | None) -> Verdict:
+def verdict_of(condition: GateCondition, measured: Interval | None) -> Verdict:
     """What is not measured, or on one prompt only, is unsure."""
     if measured is None or measured.of < 2:
         return "unsure"
@@ -39,7 +39,7 @@ def verdict_of(condition: Condition, measured: Interval | None) -> Verdict:
     return "pass" if low >= 0 else "fail" if high < 0 else "unsure"
 
 
-def within_range(condition: Condition, interval: Interval) -> Interval:
+def within_range(condition: GateCondition, interval: Interval) -> Interval:
     """The part of an interval that the measure can have: correcting for looks makes it longer without knowing that.
 
     A ratio is 0 or more; a reward, and a mix of them, is 0 to 1. Of other measures no range is known.
@@ -53,8 +53,14 @@ def within_range(condition: Condition, interval: Interval) -> Interval:
     return interval.model_copy(update={"low": max(interval.low, lowest), "high": min(interval.high, highest)})
 
 
-def judge_gate(
-    gate: Gate, measured: Measured, *, attempt: int, step_backs_left: int, anew: bool = False, step_backs: int = 0
+def evaluate_gate(
+    gate: CurriculumGate,
+    measured: Measured,
+    *,
+    attempt: int,
+    step_backs_left: int,
+    anew: bool = False,
+    step_backs: int = 0,
 ) -> GateResult:
     """What the gate says of attempt number `attempt` (from 0), and what follows; `anew`: each attempt begins anew.
 
@@ -73,7 +79,7 @@ def judge_gate(
     return GateResult(verdict=verdict, action=action, sentence=_sentence(results, action, anew), conditions=results)
 
 
-def _action(gate: Gate, verdict: Verdict, attempt: int, step_backs_left: int) -> Action:
+def _action(gate: CurriculumGate, verdict: Verdict, attempt: int, step_backs_left: int) -> Action:
     if verdict == "pass":
         return "advance"
     if attempt < gate.retries:
@@ -114,7 +120,7 @@ def training(run: str) -> str:
     return f"Training {run}."
 
 
-def conclude(
+def advance_state(
     state: CurriculumState, preset: CurriculumPreset, result: GateResult, anew: BeginsAnew = never
 ) -> CurriculumState:
     """The state after the gate's result: the next stage, another attempt, a stage back, or the end."""
@@ -150,7 +156,7 @@ def steps_of(stage: Stage, attempt: int) -> int | None:
     return stage.gate.retry_steps if attempt > 0 and stage.gate.retry_steps is not None else stage.steps
 
 
-def steps_anew(gate: Gate, first: int, tries: int) -> int:
+def restart_steps(gate: CurriculumGate, first: int, tries: int) -> int:
     """Updates of an attempt that begins anew after `tries` others: as many as all of them in a row would have had."""
     return first + tries * (gate.retry_steps or first)
 

@@ -26,30 +26,30 @@ from engine.execution.ray_executors import RayActors
 from engine.execution.resources import Resources
 from engine.families.loading import is_memory_full
 from engine.families.sources import cached_revisions
-from engine.files.atomic import publish_folder
-from engine.files.locks import claim
+from engine.files.atomic import replace_folder
+from engine.files.locks import acquire
 from engine.hardware.device import device_facts
 from engine.runs.adapters import AdapterCard, write_card
 from engine.runs.model_revisions import record_revisions
 from engine.runs.run import Run
 from engine.training.build import build_trainer
 from engine.training.distributed.process_group import (
-    any_of,
-    first_alone,
-    from_first,
+    any_rank,
+    broadcast_object,
     is_first,
+    on_rank_zero,
+    process_group,
     rank,
-    together,
     wait_for_all,
     world_size,
 )
-from engine.training.evaluation.alarm_callback import Watchdog
-from engine.training.evaluation.preflight import everything, refuse, save
-from engine.training.evaluation.sample_sets import Sampler
-from engine.training.resource_metrics import Gauges
+from engine.training.evaluation.alarm_callback import AlarmCallback
+from engine.training.evaluation.preflight import raise_if_blocked, run_checks, save
+from engine.training.evaluation.sample_sets import SampleCallback
+from engine.training.resource_metrics import ResourceMetrics
 from engine.training.rollout.rollout_actors import use_actors
-from engine.training.trackio_mirror import Mirror, mirrored
-from engine.training.trainers.base import VideoTrainer
+from engine.training.trackio_mirror import TrackioMirror, mirrored
+from engine.training.trainers.base import DiffusionTrainer
 
 FINISHED, FAILED, STOPPED, REFUSED = 0, 2, 3, 4
 log = logging.getLogger(__name__)
@@ -60,8 +60,8 @@ class Recorder(TrainerCallback):
     there later as if it had never stopped."""
 
     def __init__(self, run: Run) -> None:
-        self._run, self._gauges = run, Gauges()
-        self.trainer: VideoTrainer | None = None
+        self._run, self._gauges = run, ResourceMetrics()
+        self.trainer: DiffusionTrainer | None = None
         self.stop_asked, self._signalled = False, False
 
     def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
@@ -78,7 +78,7 @@ class Recorder(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._gauges.step_ends()
-        self.stop_asked = any_of(self.stop_asked or self._signalled)
+        self.stop_asked = any_rank(self.stop_asked or self._signalled)
         if self.stop_asked and (self.trainer is None or self.trainer.can_stop):
             control.should_save = control.should_training_stop = True
 
@@ -89,16 +89,16 @@ def train(run: Run, recorder: Recorder, actors: Resources | None = None) -> bool
     `actors` of the Ray cluster that this process runs on make and score the rollouts.
     """
     preset = run.preset()
-    first_alone(lambda: _begin(run, preset))
+    on_rank_zero(lambda: _begin(run, preset))
     trainer = recorder.trainer = build_trainer(preset, run, callbacks=[recorder])
     if actors is not None:
         use_actors(trainer, run, RayActors(actors), actors.processes)
-    trainer.add_callback(Sampler(trainer, run, preset, hurried=lambda: recorder.stop_asked))
+    trainer.add_callback(SampleCallback(trainer, run, preset, hurried=lambda: recorder.stop_asked))
     if mirrored():
-        trainer.add_callback(Mirror(run))
-    watchdog = Watchdog(trainer, run, preset)
+        trainer.add_callback(TrackioMirror(run))
+    watchdog = AlarmCallback(trainer, run, preset)
     trainer.add_callback(watchdog)
-    checkpoint = first_alone(run.series.newest_whole)
+    checkpoint = on_rank_zero(run.series.newest_whole)
     if checkpoint is None:
         _look_before(trainer, run)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -110,7 +110,7 @@ def train(run: Run, recorder: Recorder, actors: Resources | None = None) -> bool
     return True
 
 
-def _finish(trainer: VideoTrainer, run: Run, preset: TrainPreset) -> None:
+def _finish(trainer: DiffusionTrainer, run: Run, preset: TrainPreset) -> None:
     """Put the adapter into the run's folder, all at once: that it is there says that the run is finished."""
     aside = run.unfinished_adapter
     if is_first():
@@ -122,25 +122,25 @@ def _finish(trainer: VideoTrainer, run: Run, preset: TrainPreset) -> None:
     if trainer.args.lora_rank:
         note = f"{preset.title}, run {run.id}."
         write_card(aside, AdapterCard(model=preset.model, note=note, **trainer.args.sampled_with()))
-    publish_folder(aside, run.adapter)
+    replace_folder(aside, run.adapter)
 
 
 def _begin(run: Run, preset: TrainPreset) -> None:
     """Claim the run until this process ends, and record the revision of the model."""
-    if claim(run.lock) is None:
+    if acquire(run.lock) is None:
         raise TrainingError(f"The run {run.id} is being trained by another process: wait for it, or stop it first.")
     record_revisions(run, cached_revisions(load_model_preset(preset.model)))
 
 
-def _look_before(trainer: VideoTrainer, run: Run) -> None:
+def _look_before(trainer: DiffusionTrainer, run: Run) -> None:
     """Preflight, kept in the run's folder. Raises TrainingError when a verdict stops the run."""
     shards = 1 if trainer.sharding is None else world_size()
-    verdicts = from_first(everything(run.preset(), trainer, shards))
+    verdicts = broadcast_object(run_checks(run.preset(), trainer, shards))
     if is_first():
         for verdict in verdicts:
             log.info("preflight, %s: %s. %s", verdict.name, verdict.level, verdict.sentence)
         save(verdicts, run)
-    refuse(verdicts)
+    raise_if_blocked(verdicts)
 
 
 def train_here(run: Run, actors: Resources | None = None) -> int:
@@ -164,7 +164,7 @@ def train_here(run: Run, actors: Resources | None = None) -> int:
         return REFUSED if isinstance(error, SettingsError) else FAILED
 
 
-def memory_full(preset: TrainPreset, trainer: VideoTrainer | None) -> str:
+def memory_full(preset: TrainPreset, trainer: DiffusionTrainer | None) -> str:
     """Where the memory was full, what the forecast says of the recipe, and which settings need less."""
     facts = device_facts()
     where = f"at step {trainer.state.global_step}" if trainer is not None else "while the model was loaded"
@@ -196,7 +196,7 @@ def main() -> int:
     run = Run(given.run.resolve())
     actors = Resources(processes=given.actors, gpus=given.gpus, cpus=given.cpus) if given.actors else None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    with together():
+    with process_group():
         code = train_here(run, actors)
         if code in (FAILED, REFUSED):
             sys.exit(code)

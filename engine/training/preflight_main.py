@@ -13,7 +13,7 @@ from engine.errors import DailiesError
 from engine.families.loading import is_memory_full
 from engine.runs.run import Run
 from engine.training.build import build_trainer
-from engine.training.evaluation.preflight import everything, save
+from engine.training.evaluation.preflight import run_checks, save
 from engine.training.main import memory_full
 
 
@@ -23,7 +23,7 @@ def main() -> int:
     run = Run(parser.parse_args().run.resolve())
     try:
         preset = run.preset()
-        save(everything(preset, build_trainer(preset, run)), run)
+        save(run_checks(preset, build_trainer(preset, run)), run)
     except DailiesError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -10,7 +10,7 @@ from engine.clock import SteadyClock
 GIB = 2**30
 
 
-class Gauges:
+class ResourceMetrics:
     """Times steps between two readings."""
 
     def __init__(self) -> None:

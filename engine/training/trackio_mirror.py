@@ -17,7 +17,7 @@ def mirrored() -> bool:
     return os.environ.get(VARIABLE, "1").strip() != "0"
 
 
-class Mirror(TrainerCallback):
+class TrackioMirror(TrainerCallback):
     """Writes each log to the store of the workspace. Trackio reads its folder's name once, on import."""
 
     def __init__(self, run: Run) -> None:

@@ -13,7 +13,7 @@ from engine.errors import ConfigError
 ADAPTER = "default"
 
 
-def make_trainable(network: Any, targets: tuple[str, ...], *, rank: int, alpha: int | None, seed: int) -> bool:
+def setup_lora(network: Any, targets: tuple[str, ...], *, rank: int, alpha: int | None, seed: int) -> bool:
     """Freeze the network and put a LoRA of `rank` on its `targets` (0: train all of it). What trains is float32.
 
     A new LoRA changes nothing until it is trained: one of its two factors starts at zero, the other is drawn by `seed`.
@@ -70,7 +70,7 @@ def average_decay(updates: int, most: float) -> float:
     return min(most, before / (before + WARM_UP))
 
 
-class Snapshot:
+class WeightCopy:
     """A copy of the weights that train, which can stand in for them for a while; of shards it holds shards."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -111,11 +111,11 @@ class Snapshot:
 
 
 @contextmanager
-def after_first_update(network: nn.Module, rate: float, *, most: float, epsilon: float) -> Iterator[None]:
+def simulated_first_update(network: nn.Module, rate: float, *, most: float, epsilon: float) -> Iterator[None]:
     """The weights are what Adam's first update at `rate` makes of their gradients inside the block: a step of `rate`
     against each one's sign, less where a gradient is near `epsilon`, once their norm is cut to `most` (0: it is not).
     Afterwards the weights are as before, and the gradients are gone."""
-    before = Snapshot(network)
+    before = WeightCopy(network)
     try:
         if most > 0:
             nn.utils.clip_grad_norm_([parameter for _, parameter in trainable(network)], most)
@@ -130,12 +130,12 @@ def after_first_update(network: nn.Module, rate: float, *, most: float, epsilon:
         before.put_back()
 
 
-class Reference:
+class ReferencePolicy:
     """The base model by switching the adapter off, or, as a copy, the model with the weights that it has now."""
 
     def __init__(self, network: Any, *, copy: bool) -> None:
         self._network = network
-        self._copy = Snapshot(network) if copy else None
+        self._copy = WeightCopy(network) if copy else None
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 
-from engine.cli.output import drain
+from engine.cli.output import run_to_end
 from engine.errors import ConfigError, JobError
 from engine.files.locks import try_lock
 from engine.jobs.context import JobContext
-from engine.jobs.kinds import Run as Running
-from engine.storage.library import Store
+from engine.jobs.kinds import JobSteps as Running
+from engine.storage.library import Library
 from examples.tour.settings import TourSize
 from examples.tour.state import Journal, TourFiles
-from examples.tour.steps import STEPS, Step, Tour
+from examples.tour.steps import STEPS, Tour, TourStep
 from examples.tour.voting import Judging
 
 NOTED_EVERY_S = 2.0
@@ -67,7 +67,7 @@ def drive(files: TourFiles, size: TourSize) -> None:
     """Every step that is not done yet. A tour that is there keeps the settings that it was begun with."""
     with alone(files):
         journal = begun(files, size)
-        store = Store(files.workspace)
+        store = Library(files.workspace)
         context = JobContext(store=store)
         judging = Judging(store, files.judged())
         try:
@@ -85,10 +85,10 @@ def drive(files: TourFiles, size: TourSize) -> None:
             store.close()
 
 
-def carry_out(files: TourFiles, step: Step, tour: Tour) -> Journal:
+def carry_out(files: TourFiles, step: TourStep, tour: Tour) -> Journal:
     """Run one step to its end; the journal after it."""
     noting = Noting(files, tour.journal, step.key)
-    made = drain(noting.watched(step.run(tour)))
+    made = run_to_end(noting.watched(step.run(tour)))
     files.keep_judged(tour.judging.known)
     return noting.finished(made)
 

@@ -19,12 +19,12 @@ from engine.config.curriculum_preset import CurriculumPreset
 from engine.errors import ConfigError
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.run_dataset import Lineage, read_lineage
-from engine.labelling.stats.agreement import Agreement, Share, agreement
+from engine.labelling.stats.agreement import Agreement, Proportion, agreement
 from engine.labelling.stats.ranking import contests, rank
 from engine.runs.curriculum_state import Curriculum
 from engine.runs.results import Measure
 from engine.runs.run import Run
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.training.evaluation.intervals import change_interval, mean_interval
 from examples.tour.state import Journal, TourFiles
 from examples.tour.traced import Traced
@@ -63,7 +63,7 @@ class RunFacts:
 class Facts:
     """Of one tour, done or under way. Raises ConfigError where there is none."""
 
-    def __init__(self, files: TourFiles, store: Store) -> None:
+    def __init__(self, files: TourFiles, store: Library) -> None:
         journal = files.journal()
         if journal is None:
             raise ConfigError(f"There is no tour in {files.workspace.root} to report on: make one first.")
@@ -182,7 +182,7 @@ def _trust(found: Agreement) -> dict[str, Any]:
     return {"alpha": found.alpha, "low": found.low, "high": found.high, "pairs": found.pairs, "people": people}
 
 
-def _share(share: Share) -> dict[str, Any]:
+def _share(share: Proportion) -> dict[str, Any]:
     low, high = share.interval
     return {"value": share.value, "low": low, "high": high, "hits": share.hits, "count": share.count}
 

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from engine.files.atomic import publish_text
-from engine.storage.library import Store
+from engine.files.atomic import write_text_atomic
+from engine.storage.library import Library
 from examples.tour.chapters_learning import chapter_curriculum, chapter_dpo, chapter_grpo, chapter_student
 from examples.tour.chapters_outcome import chapter_honesty, chapter_ranking, chapter_side_by_side, chapter_steps
 from examples.tour.chapters_summary import chapter_summary
@@ -34,9 +34,9 @@ HEADING = re.compile(r'<section id="([\w-]+)"><h2>(.*?)</h2>')
 
 def write_report(files: TourFiles) -> None:
     """Make the report of what is there, a tour that is not done included."""
-    store = Store(files.workspace)
+    store = Library(files.workspace)
     try:
-        publish_text(files.report, page(Facts(files, store)))
+        write_text_atomic(files.report, page(Facts(files, store)))
     finally:
         store.close()
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from engine.config.presets import overlay, spread_prompts
 from engine.errors import ConfigError
 from engine.files.text_files import toml_table
-from engine.suggestions import did_you_mean, explain
+from engine.suggestions import did_you_mean, validation_message
 
 Start = Literal["base", "dpo", "grpo", "curriculum"]
 TOUR_FILE = "tour.toml"
@@ -50,7 +50,7 @@ class Showing(PromptChoice):
     """Of the long clip, rounded up to what the family can make."""
 
 
-class Asking(PromptChoice):
+class VotingSettings(PromptChoice):
     """The campaign whose votes DPO learns from; its clips are made as the DPO recipe makes them."""
 
     takes: int = Field(ge=2)
@@ -128,7 +128,7 @@ class TourSize(BaseModel):
     """The simulated labellers, who vote in both campaigns."""
     show: Showing
     """The first clips."""
-    votes: Asking
+    votes: VotingSettings
     """The campaign that DPO learns from."""
     measure: Measuring
     """How each run is evaluated."""
@@ -162,4 +162,4 @@ def load_tour(name: str) -> TourSize:
     try:
         return TourSize(**{"name": name, **overlay(tables["full"], tables[name])})
     except ValidationError as error:
-        raise ConfigError(explain(error, f"presets/{TOUR_FILE}", TourSize.model_fields)) from error
+        raise ConfigError(validation_message(error, f"presets/{TOUR_FILE}", TourSize.model_fields)) from error

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from engine.errors import StoreError
-from engine.files.atomic import publish_text
+from engine.files.atomic import write_text_atomic
 from engine.workspace import Workspace
 from examples.tour.settings import TourSize
 
@@ -96,7 +96,7 @@ class TourFiles:
             raise StoreError(f"{self.journal_file} is damaged: {str(error).splitlines()[0]}") from error
 
     def keep(self, journal: Journal) -> None:
-        publish_text(self.journal_file, journal.model_dump_json(indent=2) + "\n")
+        write_text_atomic(self.journal_file, journal.model_dump_json(indent=2) + "\n")
 
     def judged(self) -> dict[str, float]:
         """The judge's scores 0..1 by clip id; clips of which it could say nothing are left out."""
@@ -106,4 +106,4 @@ class TourFiles:
         return found
 
     def keep_judged(self, scores: Mapping[str, float]) -> None:
-        publish_text(self.judged_file, json.dumps(dict(scores), indent=1) + "\n")
+        write_text_atomic(self.judged_file, json.dumps(dict(scores), indent=1) + "\n")

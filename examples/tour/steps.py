@@ -17,7 +17,7 @@ from engine.generation.validation import read_request
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.train import publish
 from engine.jobs.kinds import KINDS, kind_of
-from engine.jobs.kinds import Run as Running
+from engine.jobs.kinds import JobSteps as Running
 from engine.jobs.spec import REQUEST_LIMIT, JobProgress
 from engine.labelling.campaign_spec import CampaignSpec, Entrant
 from engine.labelling.campaigns import Campaign, Campaigns
@@ -27,7 +27,7 @@ from engine.runs.adapters import find_adapter
 from engine.runs.curriculum_state import Curriculum, CurriculumState, list_curricula
 from engine.runs.run import Run, list_runs
 from engine.seeds import seed_for
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.workspace import Workspace
 from examples.tour.settings import Lengthening, TourSize, Training
 from examples.tour.state import Journal
@@ -46,7 +46,7 @@ class Tour:
     judging: Judging
 
     @property
-    def store(self) -> Store:
+    def store(self) -> Library:
         return self.context.store
 
     @property
@@ -59,7 +59,7 @@ class Tour:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class TourStep:
     key: str
     title: str
     run: Callable[[Tour], Running]
@@ -162,15 +162,15 @@ def ranking(tour: Tour) -> Running:
 STUDENT = "student"
 LEARNING = ("dpo", "grpo", "curriculum", STUDENT)
 STEPS = (
-    Step(key="generate", title="Generate clips", run=generate),
-    Step(key="score", title="Score them with all twelve rewards", run=score),
-    Step(key="campaign", title="Make pairs of takes for a campaign", run=campaign),
-    Step(key="votes", title="Have the campaign labelled by simulated people", run=votes),
-    Step(key="dpo", title="DPO on what they preferred", run=dpo),
-    Step(key="grpo", title="GRPO on rewards", run=grpo),
-    Step(key="curriculum", title="A curriculum of growing lengths, behind gates", run=curriculum),
-    Step(key="student", title="Distil a student that goes in four steps", run=student),
-    Step(key="ranking", title="Rank everybody by judge and by votes", run=ranking),
+    TourStep(key="generate", title="Generate clips", run=generate),
+    TourStep(key="score", title="Score them with all twelve rewards", run=score),
+    TourStep(key="campaign", title="Make pairs of takes for a campaign", run=campaign),
+    TourStep(key="votes", title="Have the campaign labelled by simulated people", run=votes),
+    TourStep(key="dpo", title="DPO on what they preferred", run=dpo),
+    TourStep(key="grpo", title="GRPO on rewards", run=grpo),
+    TourStep(key="curriculum", title="A curriculum of growing lengths, behind gates", run=curriculum),
+    TourStep(key="student", title="Distil a student that goes in four steps", run=student),
+    TourStep(key="ranking", title="Rank everybody by judge and by votes", run=ranking),
 )
 
 

@@ -9,14 +9,14 @@ from engine.labelling.votes import Choice, Vote
 from engine.mini.judge import judge
 from engine.mini.labeller import SimulatedLabeller
 from engine.storage.clip_files import load_clip
-from engine.storage.library import Store
+from engine.storage.library import Library
 from examples.tour.settings import Person
 
 
 class Judging:
     """The judge's scores 0..1 of clips in a store, each clip judged once; None where it has nothing to say."""
 
-    def __init__(self, store: Store, known: Mapping[str, float] | None = None) -> None:
+    def __init__(self, store: Library, known: Mapping[str, float] | None = None) -> None:
         self._store = store
         self._known: dict[str, float | None] = dict(known or {})
 

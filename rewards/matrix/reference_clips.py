@@ -18,7 +18,7 @@ from rewards.package_data import ASSETS
 FOLDER = ASSETS / "calibration" / "clips"
 
 
-class Entry(BaseModel):
+class ReferenceEntry(BaseModel):
     """One reference clip.
 
     Its one subject `stays` in the picture or `leaves` it, or there are `many` or none in particular. `other` is a
@@ -53,10 +53,10 @@ def read_others(domain: str, folder: Path = FOLDER) -> dict[str, Clip]:
     }
 
 
-def read_manifest(domain: str, folder: Path = FOLDER) -> dict[str, Entry]:
+def read_manifest(domain: str, folder: Path = FOLDER) -> dict[str, ReferenceEntry]:
     """What is known about the reference clips of a domain, by name."""
     try:
-        manifest = TypeAdapter(dict[str, Entry]).validate_json((folder / "manifest.json").read_bytes())
+        manifest = TypeAdapter(dict[str, ReferenceEntry]).validate_json((folder / "manifest.json").read_bytes())
     except (OSError, ValidationError) as error:
         raise RewardError(f"The reference clips in {folder} cannot be read: {error}.") from error
     chosen = {name: entry for name, entry in manifest.items() if entry.domain == domain}

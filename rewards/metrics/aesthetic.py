@@ -26,7 +26,7 @@ from rewards.errors import RewardError
 from rewards.features import ClipFeatures
 from rewards.gates import contrast_picture, frame_sharpness
 from rewards.spec import RewardResult, RewardSpec
-from rewards.time_series import soften
+from rewards.time_series import smoothstep_value
 
 SPEC = RewardSpec(
     key="aesthetic",
@@ -75,7 +75,7 @@ def score(features: ClipFeatures) -> RewardResult:
     # Nothing but uniform frames has the worst rating, not none: a model that collapses to grey must lose by it.
     ratings = rated[np.isfinite(rated)] if np.isfinite(rated).any() else np.zeros(1)
     drift = saturation_drift(clip.frames[chosen])
-    penalty = 1 - 0.5 * soften(drift, *DRIFT_LEVELS)
+    penalty = 1 - 0.5 * smoothstep_value(drift, *DRIFT_LEVELS)
     raw = float(0.7 * ratings.mean() + 0.3 * ratings.min()) * penalty
     measurement = f"{SPEC.key}.{backend}"
     series = np.full(clip.num_frames, np.nan)
@@ -99,13 +99,13 @@ def quality_parts(frame: np.ndarray) -> dict[str, float]:
     """Sharpness, cleanness, contrast, exposure and colour of `uint8[H,W,3]`, each 0..1; sharpness NaN without edges."""
     gray, luma = contrast_picture(frame), cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     low, high = np.percentile(gray, (2, 98))
-    exposure = soften(float(((luma <= 3) | (luma >= 252)).mean()), *CLIPPED_SHARE)
+    exposure = smoothstep_value(float(((luma <= 3) | (luma >= 252)).mean()), *CLIPPED_SHARE)
     return {
         "sharpness": _sharpness(frame_sharpness(frame), exposure),
-        "cleanness": soften(noise_levels(luma), *NOISE_LEVELS),
-        "contrast": soften(float(high - low), *CONTRAST_LEVELS),
+        "cleanness": smoothstep_value(noise_levels(luma), *NOISE_LEVELS),
+        "contrast": smoothstep_value(float(high - low), *CONTRAST_LEVELS),
         "exposure": exposure,
-        "colour": soften(colourfulness(frame), *COLOURFUL),
+        "colour": smoothstep_value(colourfulness(frame), *COLOURFUL),
     }
 
 
@@ -113,7 +113,7 @@ def _sharpness(measured: float | None, exposure: float) -> float:
     """An empty picture has none to rate; a burnt or a black one has lost its edges."""
     if measured is None:
         return 0.0 if exposure == 0 else float("nan")
-    return soften(measured, *SHARP)
+    return smoothstep_value(measured, *SHARP)
 
 
 def noise_levels(gray: np.ndarray) -> float:

@@ -20,7 +20,7 @@ import numpy as np
 
 from rewards.features import ClipFeatures
 from rewards.spec import RewardResult, RewardSpec, not_applicable
-from rewards.time_series import over_time, running_median, smoothstep, soften
+from rewards.time_series import over_time, running_median, smoothstep, smoothstep_value
 from rewards.vision.edges import canny
 from rewards.vision.subject import Subjects, find_subjects
 
@@ -121,12 +121,12 @@ def horizon_level(features: ClipFeatures) -> float | None:
     """
     roll = features.camera[:, 2]
     if np.isfinite(roll).sum() >= max(1, LEAST_KNOWN * len(roll)):
-        return soften(float(np.nancumsum(roll).std()), *HORIZON_DEGREES)
+        return smoothstep_value(float(np.nancumsum(roll).std()), *HORIZON_DEGREES)
     lines = features.once("horizon_angles", lambda: np.array([_horizon_degrees(g) for g in features.gray]))
     known = lines[np.isfinite(lines)]
     if len(known) < LEAST_KNOWN * len(lines):
         return None
-    return soften(1.4826 * float(np.median(np.abs(known - np.median(known)))), *HORIZON_DEGREES)
+    return smoothstep_value(1.4826 * float(np.median(np.abs(known - np.median(known)))), *HORIZON_DEGREES)
 
 
 def _horizon_degrees(gray: np.ndarray) -> float:

@@ -22,7 +22,7 @@ from rewards.networks.faces import Face, FaceNetwork, open_faces, overlap
 from rewards.networks.frame_embedding import DEFAULT as HISTOGRAM
 from rewards.networks.frame_embedding import open_embedder
 from rewards.spec import RewardResult, RewardSpec, not_applicable
-from rewards.time_series import soften
+from rewards.time_series import smoothstep_value
 from rewards.vision.subject import Subjects, find_subjects
 
 SPEC = RewardSpec(
@@ -56,7 +56,7 @@ BORDER, AREA_RANGE = 0.05, 2.5  # shares of the picture; times smaller or larger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
+class FaceTrack:
     """The one that is followed: `frames` int[N], their `boxes` float64[N,4] in analysis px, unit `vectors` [N,D].
 
     `coverage` is the share of the frames looked at that show it; `backend` says what the vectors are.
@@ -112,7 +112,7 @@ def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
     return {"faces": painted}
 
 
-def follow(features: ClipFeatures) -> Track | None:
+def follow(features: ClipFeatures) -> FaceTrack | None:
     """The clip's main face, or its subject, or None; shared."""
     return features.once(BACKEND, lambda: _follow_face(features) or _follow_subject(features))
 
@@ -151,7 +151,7 @@ def _next_face(last: tuple[np.ndarray, Face], frame: np.ndarray, faces: list[Fac
     return faces[int(np.argmax(vectors[1:] @ vectors[0]))]
 
 
-def _follow_face(features: ClipFeatures) -> Track | None:
+def _follow_face(features: ClipFeatures) -> FaceTrack | None:
     looked_at, seen = _faces_seen(features)
     if not _has_face([bool(faces) for faces in seen]):
         return None
@@ -160,12 +160,12 @@ def _follow_face(features: ClipFeatures) -> Track | None:
     sizes = [face.side_px * features.unit for face in main.values()]
     sure = float(np.mean([face.probability for face in main.values()]))
     coverage = len(main) / len(looked_at)
-    return Track(
+    return FaceTrack(
         frames=looked_at[list(main)],
         boxes=np.stack([face.box for face in main.values()]),
         vectors=network.embed([(frames[n], face) for n, face in main.items()]),
         coverage=coverage,
-        confidence=sure * coverage * soften(float(np.median(sizes)), *FACE_PX),
+        confidence=sure * coverage * smoothstep_value(float(np.median(sizes)), *FACE_PX),
         backend=network.name,
         is_face=True,
     )
@@ -184,7 +184,7 @@ def _has_face(seen: list[bool]) -> bool:
     return sum(seen) >= LEAST_SEEN and (sum(seen) >= LEAST_SHARE * len(seen) or sum(first) >= len(first) / 2)
 
 
-def _follow_subject(features: ClipFeatures) -> Track | None:
+def _follow_subject(features: ClipFeatures) -> FaceTrack | None:
     subjects, looked_at = find_subjects(features), _looked_at(features.clip.num_frames)
     found = looked_at[plain(subjects)[looked_at]]
     if len(found) < LEAST_SEEN or float(np.median(subjects.confidence)) < STANDS_OUT:
@@ -193,7 +193,7 @@ def _follow_subject(features: ClipFeatures) -> Track | None:
     boxes = subjects.boxes[found] * (width, height, width, height)
     cut_outs = np.stack([cut_out(features.frames[t], box) for t, box in zip(found, boxes, strict=True)])
     mini = features.backend(BACKEND, DEFAULT) == MINI
-    return Track(
+    return FaceTrack(
         frames=found,
         boxes=boxes,
         vectors=_mini_vectors(cut_outs) if mini else open_embedder(HISTOGRAM)(cut_outs),

@@ -18,7 +18,7 @@ import numpy as np
 from rewards.features import ClipFeatures
 from rewards.gates import LEAST_MOTION, motion, wishes_of
 from rewards.spec import RewardResult, RewardSpec, not_applicable
-from rewards.time_series import smoothstep, soften
+from rewards.time_series import smoothstep, smoothstep_value
 from rewards.vision.repetition import LEAST_FRAMES, REPEATS, SHORTEST_FRAMES, Repetition, find_repetition, thumbnails
 
 SPEC = RewardSpec(
@@ -45,7 +45,7 @@ def score(features: ClipFeatures) -> RewardResult:
         return not_applicable("Nothing moves, so nothing can be told to repeat.", motion=moving)
     found = find_repetition(features)
     joined = join_quality(features)
-    repeats = soften(found.similarity, *REPEATS)
+    repeats = smoothstep_value(found.similarity, *REPEATS)
     return RewardResult(
         value=max(repeats, joined) * moving if wanted else 1 - repeats,
         raw=found.similarity,
@@ -66,7 +66,7 @@ def join_quality(features: ClipFeatures) -> float:
     small = thumbnails(features)
     steps = np.linalg.norm(np.diff(small, axis=0), axis=1)
     typical = float(np.median(steps))
-    return soften(float(np.linalg.norm(small[0] - small[-1])) / max(typical, 1e-3), *JOINS)
+    return smoothstep_value(float(np.linalg.norm(small[0] - small[-1])) / max(typical, 1e-3), *JOINS)
 
 
 def _per_frame(small: np.ndarray, found: Repetition) -> np.ndarray:

@@ -17,7 +17,7 @@ from rewards.features import ClipFeatures
 from rewards.gates import motion_gate, sharpness_gate
 from rewards.networks.perceptual import open_perceptual
 from rewards.spec import RewardResult, RewardSpec, not_applicable
-from rewards.time_series import over_time, soften, steps_to_frames
+from rewards.time_series import over_time, smoothstep_value, steps_to_frames
 
 SPEC = RewardSpec(
     key="t_lpips",
@@ -48,7 +48,7 @@ def score(features: ClipFeatures) -> RewardResult:
     if raw is None:
         return not_applicable("No two neighbouring frames show the same things, so there is nothing to compare.")
     share = float(seen.mean())
-    gates = motion_gate(features), sharpness_gate(features), soften(share, *ENOUGH_VISIBLE)
+    gates = motion_gate(features), sharpness_gate(features), smoothstep_value(share, *ENOUGH_VISIBLE)
     return RewardResult(
         value=features.calibration.map(measurement, raw) * float(np.prod(gates)),
         raw=raw,

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from rewards.features import FOLLOWABLE, ClipFeatures
-from rewards.time_series import soften
+from rewards.time_series import smoothstep_value
 from rewards.vision.flow import pixel_grid, visibility
 
 STEP_S = 1 / 8  # between the pictures compared: at 30 fps, neighbours differ by less than flow's error
@@ -44,10 +44,10 @@ class Liveness:
     @property
     def level(self) -> float:
         """0 for a still picture that was moved, 1 for a scene."""
-        share = soften(self.non_rigid / max(self.independent, 1e-9), *NON_RIGID_SHARE)
+        share = smoothstep_value(self.non_rigid / max(self.independent, 1e-9), *NON_RIGID_SHARE)
         low, high = np.log(NON_RIGID_AREA)
-        area = soften(float(np.log(max(self.non_rigid, 1e-9))), low, high)
-        return share * area * (1 - soften(self.frozen, *FROZEN_SHARE))
+        area = smoothstep_value(float(np.log(max(self.non_rigid, 1e-9))), low, high)
+        return share * area * (1 - smoothstep_value(self.frozen, *FROZEN_SHARE))
 
 
 def measure_liveness(features: ClipFeatures) -> Liveness | None:

@@ -29,7 +29,7 @@ LEAST_SLOPE = 0.1  # of the logarithm of the distance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class ShrunkGaussian:
     """A shrunk Gaussian: `mean`, `spread` [D], `directions` [k,D], their `variances` [k], that of all others `rest`."""
 
     mean: np.ndarray
@@ -48,14 +48,14 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
+class ReferenceSet:
     """A frozen reference set. `left_out` are its members' own distances, sorted, each taken without its own group.
 
     `confidence` 0..1 is what they would be with it, over that: near 1 for a dense reference, small for a few films.
     `notes` say what it was made of.
     """
 
-    shape: Shape
+    shape: ShrunkGaussian
     left_out: np.ndarray
     confidence: float
     notes: dict[str, Any]
@@ -78,7 +78,7 @@ class Reference:
         return float(1 / (1 + np.exp(np.clip((np.log(max(distance, 1e-9)) - edge) / slope, -50, 50))))
 
 
-def fit_shape(features: np.ndarray, rank: int) -> Shape:
+def fit_shape(features: np.ndarray, rank: int) -> ShrunkGaussian:
     """The shrunk Gaussian of `float[N,D]`, N >= 2, keeping up to `rank` directions."""
     rows = features.astype(np.float64)
     mean, spread = rows.mean(axis=0), rows.std(axis=0)
@@ -91,7 +91,7 @@ def fit_shape(features: np.ndarray, rank: int) -> Shape:
     kept = min(rank, len(rows) - 1, width - 1)
     total = width * sphere  # shrinking keeps the trace
     rest = (total - float(variances[:kept].sum())) / (width - kept)
-    return Shape(
+    return ShrunkGaussian(
         mean=mean, spread=spread, directions=directions[:kept], variances=variances[:kept], rest=max(rest, 1e-12)
     )
 
@@ -111,7 +111,7 @@ def ledoit_wolf(away: np.ndarray) -> float:
     return float(np.clip(noise / max(off_sphere, 1e-300), 0, 1))
 
 
-def fit_reference(clips: Sequence[np.ndarray], groups: Sequence[int], rank: int, notes: dict[str, Any]) -> Reference:
+def fit_reference(clips: Sequence[np.ndarray], groups: Sequence[int], rank: int, notes: dict[str, Any]) -> ReferenceSet:
     """A reference of `clips`, each the features `float[n,D]` of its stretches; `groups` says what belongs together.
 
     Distances of members are taken without their group (without a tenth of the groups, where there are many).
@@ -129,10 +129,10 @@ def fit_reference(clips: Sequence[np.ndarray], groups: Sequence[int], rank: int,
             left_out.append(_mean_distance(without, clip))
             inside.append(_mean_distance(shape, clip))
     confidence = min(1.0, float(np.median(inside) / np.median(left_out)))
-    return Reference(shape=shape, left_out=np.sort(left_out), confidence=confidence, notes=notes)
+    return ReferenceSet(shape=shape, left_out=np.sort(left_out), confidence=confidence, notes=notes)
 
 
-def save_reference(reference: Reference, path: Path) -> None:
+def save_reference(reference: ReferenceSet, path: Path) -> None:
     """One `.npz`, the directions in half precision."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = reference.shape
@@ -149,11 +149,11 @@ def save_reference(reference: Reference, path: Path) -> None:
     )
 
 
-def read_reference_file(path: Path) -> Reference:
+def read_reference_file(path: Path) -> ReferenceSet:
     """Raises RewardError for a file that is damaged or something else."""
     try:
         with path.open("rb") as file, np.load(file) as stored:
-            shape = Shape(
+            shape = ShrunkGaussian(
                 mean=stored["mean"].astype(np.float64),
                 spread=stored["spread"].astype(np.float64),
                 directions=stored["directions"].astype(np.float64),
@@ -164,9 +164,9 @@ def read_reference_file(path: Path) -> Reference:
             left_out, confidence = stored["left_out"].astype(np.float64), float(stored["confidence"])
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise RewardError(f"The reference file {path.name} is damaged: restore it, or make it again.") from error
-    return Reference(shape=shape, left_out=left_out, confidence=confidence, notes=notes)
+    return ReferenceSet(shape=shape, left_out=left_out, confidence=confidence, notes=notes)
 
 
-def _mean_distance(shape: Shape, clip: np.ndarray) -> float:
+def _mean_distance(shape: ShrunkGaussian, clip: np.ndarray) -> float:
     inside, outside = shape.distances(clip)
     return float(np.sqrt(inside + outside).mean())

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewards.errors import RewardError, RewardUnavailable
-from rewards.weights.sources import Asset, ByHand, Hub, Packaged, Progress, Source, Web, checksum, offline
+from rewards.weights.sources import Asset, Hub, Manual, Packaged, Progress, Source, Web, checksum, offline
 
 FOLDER_VARIABLE = "DAILIES_WEIGHTS"
 PRESENT, DOWNLOADABLE, MISSING = "present", "downloadable", "missing"
@@ -107,7 +107,7 @@ _ALL = (
         names=("yunet_n_320_320.onnx",),
         size_mb=0.3,
         licence="Apache-2.0 (libfacedetection)",
-        source=ByHand(description="YuNet of libfacedetection.train"),
+        source=Manual(description="YuNet of libfacedetection.train"),
     ),
     Weights(
         key="mobilefacenet",
@@ -116,7 +116,7 @@ _ALL = (
         names=("mobilefacenet.onnx",),
         size_mb=4.0,
         licence="Apache-2.0; trained on MS-Celeb-1M, a withdrawn data set: for tests only",
-        source=ByHand(description="foamliu/MobileFaceNet"),
+        source=Manual(description="foamliu/MobileFaceNet"),
     ),
     Weights(
         key="clip_b32",
@@ -303,10 +303,10 @@ def resolve(key: str, *, allow_download: bool = False, progress: Progress | None
 
 def state(key: str) -> str:
     """`PRESENT`, `DOWNLOADABLE` or `MISSING`; never asks the network."""
-    return look_up(key).state
+    return status(key).state
 
 
-def look_up(key: str) -> WeightsState:
+def status(key: str) -> WeightsState:
     """The state of one network's weights, for lists and pages."""
     weights = find_weights(key)
     path = _find(weights)

@@ -182,7 +182,7 @@ class Web:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ByHand:
+class Manual:
     """A file that only the user's own folder can hold; `description` says whose it is."""
 
     description: str

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.context import Desk
+from app.context import AppContext
 from engine.jobs.queue import JobQueue
 from engine.request import GenerationRequest
 from engine.storage.clip_files import save_clip
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from rewards import Clip, RewardReport, RewardResult
 from rewards.calibration import read_calibration, report_calibration
 
@@ -19,8 +19,8 @@ MakeClip = Callable[..., ClipRecord]
 
 
 @pytest.fixture
-def desk(store: Store) -> Desk:
-    return Desk(store=store, queue=JobQueue(store))
+def desk(store: Library) -> AppContext:
+    return AppContext(store=store, queue=JobQueue(store))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def report() -> Callable[[str, float], RewardReport]:
 
 
 @pytest.fixture
-def make_clip(desk: Desk, report: Callable[[str, float], RewardReport]) -> MakeClip:
+def make_clip(desk: AppContext, report: Callable[[str, float], RewardReport]) -> MakeClip:
     """`make_clip(prompt=..., seed=..., score=..., files=...)`: a clip in the library."""
 
     def make(

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import event
 
 from app.api.votes import voting_routes
-from app.context import Desk
+from app.context import AppContext
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaign, Campaigns
 from tests.app.api.voting_calls import ask, cast, shown, undo
@@ -21,21 +21,21 @@ MakeClip = Callable[..., Any]
 
 
 @pytest.fixture
-def client(desk: Desk) -> TestClient:
+def client(desk: AppContext) -> TestClient:
     server = FastAPI()
     server.include_router(voting_routes(desk))
     return TestClient(server)
 
 
 @pytest.fixture
-def campaign(desk: Desk, make_clip: MakeClip) -> Campaign:
+def campaign(desk: AppContext, make_clip: MakeClip) -> Campaign:
     ids = tuple(make_clip(seed=seed, files=True).id for seed in range(1, 5))
     return Campaigns(desk.store).create(CampaignSpec(title="t", clip_ids=ids, axes=("motion",), repeat_share=0))
 
 
 @pytest.mark.parametrize("bad", ["a\0b", "half \ud800", "\udfff"])
 def test_a_text_that_cannot_be_stored_is_refused_for_good(
-    client: TestClient, campaign: Campaign, desk: Desk, bad: str
+    client: TestClient, campaign: Campaign, desk: AppContext, bad: str
 ) -> None:
     """Answered as an absence, the browser would send it for ever."""
     pair = ask(client, "next", campaign).json()["pairs"][0]
@@ -68,7 +68,7 @@ def leaves(said: Any) -> Iterator[str]:
 
 
 def test_nothing_that_a_labeller_is_told_names_a_clip_or_its_maker(
-    client: TestClient, desk: Desk, make_clip: MakeClip
+    client: TestClient, desk: AppContext, make_clip: MakeClip
 ) -> None:
     """Every answer of the voting view, and the clips' files with their headers; clips of one model are made first."""
     made = [
@@ -104,7 +104,7 @@ def test_nothing_that_a_labeller_is_told_names_a_clip_or_its_maker(
     assert len({name.partition("-")[0] for name in names}) * 2 == len(set(names))  # no clip has one name in two pairs
 
 
-def test_closing_a_campaign_tells_labellers_no_more(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+def test_closing_a_campaign_tells_labellers_no_more(client: TestClient, campaign: Campaign, desk: AppContext) -> None:
     """An answer can still be changed then."""
     pair = ask(client, "next", campaign).json()["pairs"][0]
     Campaigns(desk.store).close(campaign.id)
@@ -112,7 +112,7 @@ def test_closing_a_campaign_tells_labellers_no_more(client: TestClient, campaign
 
 
 def test_a_vote_that_waited_in_a_browser_since_an_older_page_is_taken(
-    client: TestClient, campaign: Campaign, desk: Desk
+    client: TestClient, campaign: Campaign, desk: AppContext
 ) -> None:
     pair = ask(client, "next", campaign).json()["pairs"][0]
     one, vote = shown(desk, pair), cast(pair)
@@ -122,7 +122,7 @@ def test_a_vote_that_waited_in_a_browser_since_an_older_page_is_taken(
 
 
 def test_a_full_disk_keeps_the_vote_in_the_browser(
-    client: TestClient, campaign: Campaign, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, campaign: Campaign, desk: AppContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = ask(client, "next", campaign).json()["pairs"][0]
     with desk.store.database.reading() as connection:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.context import Desk
+from app.context import AppContext
 from app.views.training import runs as run_board
 from app.views.training.metric_charts import CurveFeed
 from engine.config.presets import load_train_preset
@@ -23,7 +23,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_train_and_monitor_show_every_run(desk: Desk, damage: str) -> None:
+def test_train_and_monitor_show_every_run(desk: AppContext, damage: str) -> None:
     runs = [Run.create(desk.workspace, load_train_preset("mini_nft")) for _ in range(3)]
     for run in runs:
         run.append_metrics(2, {"loss": 1.0, "of": 4})

@@ -12,12 +12,12 @@ from app.forms.generation_form import (
     Ranges,
     adapter_choices,
     draw_seed,
-    filled,
     mix_choices,
+    named_values,
+    preset_choices,
     read_order,
     read_seed,
     settings_of,
-    titled,
 )
 from app.forms.mode_fields import MODE_FIELDS, shown_mode
 from app.text import general
@@ -92,8 +92,8 @@ def test_a_plan_that_cannot_be_followed_is_said_in_a_sentence() -> None:
 
 
 def test_the_fields_of_the_form_are_the_components_in_order() -> None:
-    assert filled([typed()[name] for name in FIELDS]) == typed()
-    empty = filled([typed(mix="", adapter="")[name] for name in FIELDS])
+    assert named_values([typed()[name] for name in FIELDS]) == typed()
+    empty = named_values([typed(mix="", adapter="")[name] for name in FIELDS])
     assert (empty["mix"], empty["adapter"]) == (None, None)
 
 
@@ -172,8 +172,8 @@ def test_a_broken_preset_is_left_out(tmp_path: Any, monkeypatch: pytest.MonkeyPa
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "broken.toml").write_text("title = 'No family'")
     monkeypatch.setenv("DAILIES_PRESETS", str(tmp_path))
-    assert "mini" in dict((key, title) for title, key in titled("models"))
-    assert "broken" not in [key for _, key in titled("models")]
+    assert "mini" in dict((key, title) for title, key in preset_choices("models"))
+    assert "broken" not in [key for _, key in preset_choices("models")]
 
 
 def test_scoring_nothing_can_be_chosen() -> None:

@@ -8,13 +8,13 @@ import pytest
 from fastapi import HTTPException
 
 from app.components.train_board import Place
-from app.events import guarded, told
+from app.events import with_problem, with_toast
 from app.views import system
 from engine.errors import ConfigError
 
 
 def test_a_sentence_is_shown_as_text() -> None:
-    @guarded
+    @with_toast
     def handler() -> None:
         raise ConfigError("Unknown model '<img src=x onerror=alert(1)>'.")
 
@@ -25,7 +25,7 @@ def test_a_sentence_is_shown_as_text() -> None:
 
 
 def test_a_component_is_told_the_sentence() -> None:
-    @told
+    @with_problem
     def news(job: str) -> None:
         raise ConfigError(f"There is no job {job}.")
 
@@ -34,7 +34,7 @@ def test_a_component_is_told_the_sentence() -> None:
 
 @pytest.mark.parametrize("argument", [None, [], 7, {"id": 7, "to": 1}, {"id": "x"}, {"id": "x", "to": "1"}])
 def test_an_argument_that_no_script_sends_is_one_sentence(argument: Any) -> None:
-    @told
+    @with_problem
     def move(where: Place) -> None:
         raise AssertionError
 
@@ -47,13 +47,13 @@ def test_what_nobody_foresaw_is_not_hidden() -> None:
     def handler(_: object = None) -> None:
         raise ZeroDivisionError
 
-    for wrap in (guarded, told):
+    for wrap in (with_toast, with_problem):
         with pytest.raises(ZeroDivisionError):
             wrap(handler)()
 
 
 def test_a_handler_keeps_its_name_and_result() -> None:
-    @guarded
+    @with_toast
     def add(left: int, right: int) -> int:
         return left + right
 
@@ -65,7 +65,7 @@ def test_what_is_shown_meanwhile_is_shown_and_then_the_sentence() -> None:
         yield "meanwhile"
         raise ConfigError("2 < 3")
 
-    shown = guarded(handler)()
+    shown = with_toast(handler)()
     assert next(shown) == "meanwhile"
     with pytest.raises(gr.Error) as caught:
         next(shown)

@@ -10,7 +10,7 @@ import pytest
 
 from app.__main__ import bind, main, parse, url_of
 from engine.errors import ConfigError
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 
 
@@ -65,7 +65,7 @@ def test_refusing_needs_no_gradio(python: str, root: Path, taken_port: int) -> N
 def test_a_damaged_database_is_not_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The damage is deep enough for the database to open; the copy made before the start finds it."""
     workspace = Workspace(tmp_path / "w").prepare()
-    store = Store(workspace)
+    store = Library(workspace)
     for number in range(200):
         store.add_clip(
             ClipRecord(

@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from fastapi.testclient import TestClient
 
 from app.api.run_media import run_routes
-from app.context import Desk
+from app.context import AppContext
 from app.tabs.monitor import MonitorTab
 from app.text import monitor as text
 from app.trackio_dashboard import reads_only, trackio_link, trackio_routes
@@ -38,7 +38,7 @@ from rewards import Clip
 
 
 @pytest.fixture(autouse=True)
-def no_worker(desk: Desk) -> Iterator[None]:
+def no_worker(desk: AppContext) -> Iterator[None]:
     """Jobs are filed, and nobody takes them: the worker's lock is held here."""
     lock = try_lock(desk.workspace.worker_lock)
     assert lock is not None
@@ -47,7 +47,7 @@ def no_worker(desk: Desk) -> Iterator[None]:
 
 
 @pytest.fixture
-def new_run(desk: Desk) -> Callable[..., Run]:
+def new_run(desk: AppContext) -> Callable[..., Run]:
     """`new_run(steps)`: a run that logged so many steps, a minute each."""
 
     def make(steps: int = 0, **settings: Any) -> Run:
@@ -68,13 +68,13 @@ def curve(news: dict[str, Any], run: Run, name: str) -> tuple[list[float], list[
     return unpacked(x), unpacked(y)
 
 
-def test_nothing_yet(desk: Desk) -> None:
+def test_nothing_yet(desk: AppContext) -> None:
     news = CurveFeed(desk).news({})
     assert (news["runs"], news["chosen"], news["looked"]) == ([], [], None)
     assert news["empty"] == {"title": text.NO_RUNS[0], "hint": text.NO_RUNS[1]}
 
 
-def test_only_what_is_new_is_told(desk: Desk, new_run: Callable[..., Run]) -> None:
+def test_only_what_is_new_is_told(desk: AppContext, new_run: Callable[..., Run]) -> None:
     run, feed = new_run(3), CurveFeed(desk)
     first = feed.news({})
     assert first["chosen"] == [run.id] and first["series"][run.id]["whole"]
@@ -95,12 +95,12 @@ def test_only_what_is_new_is_told(desk: Desk, new_run: Callable[..., Run]) -> No
     assert curve(fourth, run, "samples/total") == ([3.0], [0.5]), "of a step that the browser had read already"
 
 
-def test_the_time_axis_is_in_minutes(desk: Desk, new_run: Callable[..., Run]) -> None:
+def test_the_time_axis_is_in_minutes(desk: AppContext, new_run: Callable[..., Run]) -> None:
     run = new_run(3)
     assert curve(CurveFeed(desk).news({"axis": "time"}), run, "reward") == ([0.0, 1.0, 2.0], [0.1, 0.2, 0.3])
 
 
-def test_minutes_never_fall_when_the_clock_was_set_back(desk: Desk, new_run: Callable[..., Run]) -> None:
+def test_minutes_never_fall_when_the_clock_was_set_back(desk: AppContext, new_run: Callable[..., Run]) -> None:
     run = new_run(0)
     for step, moment in enumerate((1e9, 1e9 + 60, 1e9 - 86400, 1e9 - 86340), start=1):
         run.append_metrics(step, {"reward": 0.5, "at": moment})
@@ -109,7 +109,7 @@ def test_minutes_never_fall_when_the_clock_was_set_back(desk: Desk, new_run: Cal
     assert points[run.id][0] == [0.0, 1.0, 1.0, 2.0]
 
 
-def test_long_runs_are_thinned_and_keep_their_peaks(desk: Desk, new_run: Callable[..., Run]) -> None:
+def test_long_runs_are_thinned_and_keep_their_peaks(desk: AppContext, new_run: Callable[..., Run]) -> None:
     run = new_run()
     for step in range(1, 3001):
         run.append_metrics(step, {"loss": 100.0 if step == 1234 else 1.0})
@@ -117,7 +117,7 @@ def test_long_runs_are_thinned_and_keep_their_peaks(desk: Desk, new_run: Callabl
     assert len(steps) < 700 and max(values) == 100.0 and steps[-1] == 3000
 
 
-def test_every_point_can_be_had(desk: Desk, new_run: Callable[..., Run]) -> None:
+def test_every_point_can_be_had(desk: AppContext, new_run: Callable[..., Run]) -> None:
     long, short, feed = new_run(), new_run(3), CurveFeed(desk)
     for step in range(1, 3001):
         long.append_metrics(step, {"loss": 1 / step})
@@ -147,7 +147,7 @@ def test_metrics_come_in_groups() -> None:
     assert text.metric("rewards/flow_smoothness/std") == "Spread of flow smoothness"
 
 
-def test_alarms_are_placed_on_both_axes(desk: Desk, new_run: Callable[..., Run]) -> None:
+def test_alarms_are_placed_on_both_axes(desk: AppContext, new_run: Callable[..., Run]) -> None:
     run, feed = new_run(3), CurveFeed(desk)
     assert feed.news({})["alarms"] == {run.id: []}
     run.append_alarm(Alarm(step=2, name="motion", sentence="Motion fell.", value=0.1, limit=0.2))
@@ -155,7 +155,7 @@ def test_alarms_are_placed_on_both_axes(desk: Desk, new_run: Callable[..., Run])
     assert (alarm["step"], alarm["time"], alarm["sentence"]) == (2, 1.0, "Motion fell.")
 
 
-def test_the_state_of_a_run(desk: Desk, new_run: Callable[..., Run]) -> None:
+def test_the_state_of_a_run(desk: AppContext, new_run: Callable[..., Run]) -> None:
     """A run is under way while a process holds it, whoever started that and however rarely it writes."""
     held, old, done, queued = new_run(1), new_run(1), new_run(1), new_run()
     trainer = try_lock(held.lock)
@@ -172,7 +172,7 @@ def test_the_state_of_a_run(desk: Desk, new_run: Callable[..., Run]) -> None:
     assert states()[held.id] == "stopped"
 
 
-def test_a_run_that_fell_back_to_an_older_checkpoint_says_so(desk: Desk, new_run: Callable[..., Run]) -> None:
+def test_a_run_that_fell_back_to_an_older_checkpoint_says_so(desk: AppContext, new_run: Callable[..., Run]) -> None:
     run, other = new_run(3), new_run(3)
     for step in (1, 2):
         folder = run.checkpoints / f"checkpoint-{step}"
@@ -190,7 +190,7 @@ def test_a_run_that_fell_back_to_an_older_checkpoint_says_so(desk: Desk, new_run
     assert run_state(desk.queue, run.id).note == sentence
 
 
-def test_runs_that_nobody_knows_are_not_drawn(desk: Desk, new_run: Callable[..., Run]) -> None:
+def test_runs_that_nobody_knows_are_not_drawn(desk: AppContext, new_run: Callable[..., Run]) -> None:
     run = new_run(1)
     news = CurveFeed(desk).news({"runs": ["gone", run.id, "../x"], "looked": "gone"})
     assert news["chosen"] == [run.id] and news["looked"] == run.id
@@ -237,7 +237,7 @@ def test_a_run_without_samples_says_why(new_run: Callable[..., Run]) -> None:
     assert samples.slider(new_run(sample_clips=0))["note"] == text.SAMPLES_WORDS["off"]
 
 
-def test_sample_now_asks_the_process_or_files_a_job(desk: Desk, sampled: Run) -> None:
+def test_sample_now_asks_the_process_or_files_a_job(desk: AppContext, sampled: Run) -> None:
     async def make() -> MonitorTab:
         with gr.Blocks(), gr.Tab("Monitor") as tab:
             return MonitorTab(desk, tab)
@@ -256,7 +256,7 @@ def test_sample_now_asks_the_process_or_files_a_job(desk: Desk, sampled: Run) ->
 
 
 # ---- Files and Trackio
-def test_samples_are_served_behind_the_login(desk: Desk, sampled: Run) -> None:
+def test_samples_are_served_behind_the_login(desk: AppContext, sampled: Run) -> None:
     def locked() -> None:
         raise HTTPException(401)
 
@@ -298,7 +298,7 @@ def test_trackio_is_for_looking() -> None:
     assert not reads_only("GET", "oauth/logout") and not reads_only("POST", "index.html")
 
 
-def test_trackio_is_linked_once_it_holds_a_run(desk: Desk) -> None:
+def test_trackio_is_linked_once_it_holds_a_run(desk: AppContext) -> None:
     assert text.TRACKIO_OFF in trackio_link(desk.workspace)
     desk.workspace.trackio.mkdir()
     (desk.workspace.trackio / "dailies.db").touch()
@@ -323,7 +323,7 @@ CURRICULUM = CurriculumPreset.model_validate(
 )
 
 
-def test_a_curriculum_is_a_strip_of_stages(desk: Desk) -> None:
+def test_a_curriculum_is_a_strip_of_stages(desk: AppContext) -> None:
     made = Curriculum.create(desk.workspace, CURRICULUM)
     passed = GateResult(
         verdict="pass",
@@ -351,7 +351,7 @@ def test_a_curriculum_is_a_strip_of_stages(desk: Desk) -> None:
     assert [one["state"] for one in stopped["stages"]] == ["done", "failed", "later"] and not stopped["running"]
 
 
-def test_a_curriculum_that_nobody_drives_is_resumed_with_one_click(desk: Desk) -> None:
+def test_a_curriculum_that_nobody_drives_is_resumed_with_one_click(desk: AppContext) -> None:
     """As after a reboot: its state says that it is under way, and its job is lost."""
     curriculum = Curriculum.create(desk.workspace, CURRICULUM)
     assert [one["can_resume"] for one in curriculum_progress.strip(desk)["curricula"]] == [True]
@@ -371,7 +371,7 @@ def test_a_curriculum_that_nobody_drives_is_resumed_with_one_click(desk: Desk) -
         curriculum_progress.resume(desk, "../..")
 
 
-def test_a_damaged_curriculum_says_so(desk: Desk) -> None:
+def test_a_damaged_curriculum_says_so(desk: AppContext) -> None:
     made = Curriculum.create(desk.workspace, CURRICULUM)
     Path(made.state_file).write_text("{")
     (shown,) = curriculum_progress.strip(desk)["curricula"]

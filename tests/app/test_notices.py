@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from app.context import Desk
-from app.queue_monitor import Caretaker
+from app.context import AppContext
+from app.queue_monitor import QueueMonitor
 from app.views import notifications
 from engine.config.presets import load_train_preset
 from engine.jobs.spec import JobSpec, Status
@@ -17,7 +17,7 @@ from engine.runs.results import Alarm
 from engine.runs.run import Run, alarms_since
 
 
-def end(desk: Desk, status: Status, error: str = "") -> str:
+def end(desk: AppContext, status: Status, error: str = "") -> str:
     """A job of one clip that came to this end; its id."""
     job = desk.queue.submit(JobSpec.generate([GenerationRequest(prompt="a <b>red</b> circle")]))
     desk.queue.claim(ProcessIdentity.current())
@@ -29,7 +29,7 @@ def alarm(step: int) -> Alarm:
     return Alarm(step=step, name="motion", sentence="Motion fell by half.", value=0.1, limit=0.2)
 
 
-def test_only_what_comes_after_the_first_look_is_told_and_once(desk: Desk) -> None:
+def test_only_what_comes_after_the_first_look_is_told_and_once(desk: AppContext) -> None:
     run = Run.create(desk.workspace, load_train_preset("mini_nft"))
     run.append_alarm(alarm(1))
     end(desk, "done")
@@ -46,14 +46,14 @@ def test_only_what_comes_after_the_first_look_is_told_and_once(desk: Desk) -> No
     assert notifications.news(desk, second["seen"])["notices"] == []
 
 
-def test_what_somebody_cancelled_is_no_news(desk: Desk) -> None:
+def test_what_somebody_cancelled_is_no_news(desk: AppContext) -> None:
     seen = notifications.news(desk, {})["seen"]
     end(desk, "cancelled")
     lost = end(desk, "lost")
     assert [one["key"] for one in notifications.news(desk, seen)["notices"]] == [lost]
 
 
-def test_many_are_summed_up(desk: Desk) -> None:
+def test_many_are_summed_up(desk: AppContext) -> None:
     seen = notifications.news(desk, {})["seen"]
     for _ in range(8):
         end(desk, "done")
@@ -61,13 +61,13 @@ def test_many_are_summed_up(desk: Desk) -> None:
     assert [one["title"] for one in told][-1] == "And 3 more" and len(told) == notifications.SHOWN + 1
 
 
-def test_what_was_seen_of_another_workspace_counts_for_nothing(desk: Desk) -> None:
+def test_what_was_seen_of_another_workspace_counts_for_nothing(desk: AppContext) -> None:
     end(desk, "done")
     asked = {"workspace": "elsewhere", "journal": 0, "alarms": {}}
     assert notifications.news(desk, asked)["notices"] == []
 
 
-def test_an_alarm_that_is_half_written_is_told_when_it_is_whole(desk: Desk) -> None:
+def test_an_alarm_that_is_half_written_is_told_when_it_is_whole(desk: AppContext) -> None:
     run = Run.create(desk.workspace, load_train_preset("mini_nft"))
     run.append_alarm(alarm(1))
     line = alarm(2).model_dump_json() + "\n"
@@ -94,13 +94,15 @@ def until() -> Callable[[Callable[[], object]], None]:
     return wait
 
 
-def test_the_queue_is_seen_to_while_nobody_looks(desk: Desk, until: Callable[[Callable[[], object]], None]) -> None:
+def test_the_queue_is_seen_to_while_nobody_looks(
+    desk: AppContext, until: Callable[[Callable[[], object]], None]
+) -> None:
     """A job whose worker is gone is marked, and a worker is started for the one that waits."""
     dead = ProcessIdentity(host=ProcessIdentity.current().host, boot_id="another", pid=1, started_s=0.0)
     doomed = desk.queue.submit(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
     desk.queue.claim(dead)
     waiting = desk.queue.submit(JobSpec.score(["0" * 16], "mini"))
-    caretakers = [Caretaker(desk.queue, period_s=0.05) for _ in range(2)]
+    caretakers = [QueueMonitor(desk.queue, period_s=0.05) for _ in range(2)]
     for caretaker in caretakers:
         caretaker.start()
     until(lambda: desk.queue.get(doomed.id).status == "lost")

@@ -14,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.context import Desk
+from app.context import AppContext
 from app.forms.generation_form import FIELDS, draw_seed
 from app.forms.mode_fields import MODE_FIELDS, shown_mode
 from app.page import HERE, build_page, build_server
@@ -37,7 +37,7 @@ MakeClip = Callable[..., ClipRecord]
 
 
 @pytest.fixture(autouse=True)
-def no_worker(desk: Desk) -> Iterator[None]:
+def no_worker(desk: AppContext) -> Iterator[None]:
     """Jobs are filed, and nobody takes them: the worker's lock is held here."""
     lock = try_lock(desk.workspace.worker_lock)
     assert lock is not None
@@ -55,7 +55,7 @@ def built(make: Callable[[], Any]) -> Any:
 
 
 @pytest.fixture
-def tabs(desk: Desk) -> tuple[GenerateTab, LibraryTab]:
+def tabs(desk: AppContext) -> tuple[GenerateTab, LibraryTab]:
     def make() -> tuple[GenerateTab, LibraryTab]:
         with gr.Blocks(), gr.Tab("Library") as tab:
             return GenerateTab(desk, tab), LibraryTab(desk, tab)
@@ -76,7 +76,7 @@ def typed(**changes: Any) -> list[Any]:
 
 
 # ---- What Gradio is told
-def test_nothing_of_the_page_is_a_public_api_or_holds_a_connection(desk: Desk) -> None:
+def test_nothing_of_the_page_is_a_public_api_or_holds_a_connection(desk: AppContext) -> None:
     config = built(lambda: build_page(desk).get_config_file())
     assert config["connect_heartbeat"] is False
     assert {dependency["api_visibility"] for dependency in config["dependencies"]} == {"private"}
@@ -84,7 +84,7 @@ def test_nothing_of_the_page_is_a_public_api_or_holds_a_connection(desk: Desk) -
     assert "timer" not in {component["type"] for component in config["components"]}
 
 
-def test_nothing_comes_from_another_host(desk: Desk) -> None:
+def test_nothing_comes_from_another_host(desk: AppContext) -> None:
     sources = [path.read_text() for path in HERE.rglob("*") if path.suffix in (".css", ".js", ".html")]
     assert len(sources) > 10
     addresses = [found for source in sources for found in re.findall(r"(?:https?:)?//[\w.-]+\.\w+", source)]
@@ -93,7 +93,7 @@ def test_nothing_comes_from_another_host(desk: Desk) -> None:
     assert re.findall(r"""url\((?!["']?data:)""", theme._get_theme_css()) == [] and theme._stylesheets == []
 
 
-def test_files_of_the_disk_have_no_address(desk: Desk) -> None:
+def test_files_of_the_disk_have_no_address(desk: AppContext) -> None:
     client = TestClient(built(lambda: build_server(desk)), base_url="http://127.0.0.1")
     for path in (desk.workspace.database, "/etc/passwd", HERE / "shell.py"):
         for route in ("/gradio_api/file=", "/file="):
@@ -110,7 +110,7 @@ def test_templates_hold_no_place_for_what_a_person_typed() -> None:
 
 
 # ---- Generate
-def test_submitting_files_a_job_and_moves_the_seed_on(tabs: Any, desk: Desk) -> None:
+def test_submitting_files_a_job_and_moves_the_seed_on(tabs: Any, desk: AppContext) -> None:
     strip, seed = tabs[0].submit(*typed())
     (job,) = desk.queue.list()
     assert [request["seed"] for request in job.config["requests"]] == [5, 6] and job.config["mix"] == "mini"
@@ -122,19 +122,19 @@ def test_a_kept_seed_stays(tabs: Any) -> None:
     assert tabs[0].submit(*typed(keep_seed=True))[1] == "5"
 
 
-def test_what_will_not_do_files_nothing(tabs: Any, desk: Desk) -> None:
+def test_what_will_not_do_files_nothing(tabs: Any, desk: AppContext) -> None:
     with pytest.raises(ConfigError, match="The prompt is empty"):
         tabs[0].submit(*typed(prompt=" "))
     assert desk.queue.list() == []
 
 
-def test_a_prompt_that_is_not_read_to_its_end_is_filed_with_a_warning(tabs: Any, desk: Desk) -> None:
+def test_a_prompt_that_is_not_read_to_its_end_is_filed_with_a_warning(tabs: Any, desk: AppContext) -> None:
     with pytest.warns(UserWarning, match="longer than the model reads.*The clip is made without it"):
         tabs[0].submit(*typed(prompt="star " * 200))
     assert len(desk.queue.list()) == 1
 
 
-def test_an_adapter_of_the_model_can_be_asked_for(tabs: Any, desk: Desk) -> None:
+def test_an_adapter_of_the_model_can_be_asked_for(tabs: Any, desk: AppContext) -> None:
     folder = desk.workspace.adapters / "run-2"
     folder.mkdir(parents=True)
     (folder / WEIGHTS_FILE).write_bytes(b"weights")
@@ -147,7 +147,7 @@ def test_an_adapter_of_the_model_can_be_asked_for(tabs: Any, desk: Desk) -> None
         tabs[0].submit(*typed(adapter="run-3"))
 
 
-def test_what_came_since_is_offered_when_generate_is_opened(tabs: Any, desk: Desk) -> None:
+def test_what_came_since_is_offered_when_generate_is_opened(tabs: Any, desk: AppContext) -> None:
     offered, strip = tabs[0].arrive("mini", "")
     assert not offered["interactive"] and strip["jobs"] == []
     folder = desk.workspace.adapters / "run-2"
@@ -161,7 +161,7 @@ def test_what_came_since_is_offered_when_generate_is_opened(tabs: Any, desk: Des
     assert [card["id"] for card in strip["jobs"]] == [job.id]
 
 
-def test_a_starred_take_stays_in_sight(tabs: Any, desk: Desk, make_clip: MakeClip) -> None:
+def test_a_starred_take_stays_in_sight(tabs: Any, desk: AppContext, make_clip: MakeClip) -> None:
     ids = [make_clip(seed=seed).id for seed in (1, 2)]
     outputs = tabs[0].star(tabs[0]._show(ids, ids[1])[-1], event(id=ids[1], starred=True))
     assert shown_ids(outputs) == ids[1:] and [card["starred"] for card in outputs[-1]["cards"]] == [False, True]
@@ -170,7 +170,7 @@ def test_a_starred_take_stays_in_sight(tabs: Any, desk: Desk, make_clip: MakeCli
 
 
 def test_again_takes_the_seed_of_the_clip_and_the_rest_from_the_form(
-    tabs: Any, desk: Desk, make_clip: MakeClip
+    tabs: Any, desk: AppContext, make_clip: MakeClip
 ) -> None:
     record = make_clip(seed=2**62 + 1)
     tabs[0].again(event(id=record.id), *typed(prompt="a blue star"))
@@ -178,7 +178,7 @@ def test_again_takes_the_seed_of_the_clip_and_the_rest_from_the_form(
     assert (request["seed"], request["prompt"]) == (2**62 + 1, "a blue star")
 
 
-def test_new_seed_keeps_the_request(tabs: Any, desk: Desk, make_clip: MakeClip) -> None:
+def test_new_seed_keeps_the_request(tabs: Any, desk: AppContext, make_clip: MakeClip) -> None:
     record = make_clip(prompt="a green cross", num_frames=17, seed=4)
     tabs[0].new_seed("", event(id=record.id))
     job = desk.queue.list()[0]
@@ -187,7 +187,9 @@ def test_new_seed_keeps_the_request(tabs: Any, desk: Desk, make_clip: MakeClip) 
     assert job.config["mix"] is None
 
 
-def test_the_newest_finished_takes_are_there_when_the_page_opens(tabs: Any, desk: Desk, make_clip: MakeClip) -> None:
+def test_the_newest_finished_takes_are_there_when_the_page_opens(
+    tabs: Any, desk: AppContext, make_clip: MakeClip
+) -> None:
     assert shown_ids(tabs[0].resume()[1:]) == []
     tabs[0].submit(*typed())
     job = desk.queue.claim(ProcessIdentity.current())
@@ -214,7 +216,7 @@ def test_a_clips_settings_fill_the_form(tabs: Any, make_clip: MakeClip) -> None:
 
 
 # ---- Keyframes
-def keyframes_drawn(desk: Desk) -> Job:
+def keyframes_drawn(desk: AppContext) -> Job:
     """A finished job that drew five keyframes."""
     request = GenerationRequest(prompt="a cross", mode="keyframes", seed=3)
     job = desk.queue.submit(JobSpec.keyframes(request, "mini"))
@@ -224,7 +226,7 @@ def keyframes_drawn(desk: Desk) -> Job:
     return desk.queue.get(job.id)
 
 
-def test_keyframes_are_shown_until_their_clip_is_ordered(tabs: Any, desk: Desk) -> None:
+def test_keyframes_are_shown_until_their_clip_is_ordered(tabs: Any, desk: AppContext) -> None:
     job = keyframes_drawn(desk)
     panel, shown = tabs[0].drawn(None, event(ids=[job.id]))
     assert panel["visible"] and [card["frame"] for card in shown["cards"]] == [0, 8, 16, 24, 32]
@@ -237,7 +239,7 @@ def test_keyframes_are_shown_until_their_clip_is_ordered(tabs: Any, desk: Desk) 
     assert [keyframe.picture for keyframe in request.keyframes.given] == [f"{f:064x}" for f in range(0, 33, 8)]
 
 
-def test_one_keyframe_is_drawn_again_among_the_others(tabs: Any, desk: Desk) -> None:
+def test_one_keyframe_is_drawn_again_among_the_others(tabs: Any, desk: AppContext) -> None:
     _, shown = tabs[0].drawn(None, event(ids=[keyframes_drawn(desk).id]))
     tabs[0].redraw(shown, event(frame=16))
     (filed,) = desk.queue.list("queued", "keyframes")
@@ -246,7 +248,7 @@ def test_one_keyframe_is_drawn_again_among_the_others(tabs: Any, desk: Desk) -> 
     assert [keyframe.frame for keyframe in request.keyframes.given] == [0, 8, 24, 32]
 
 
-def test_a_picture_takes_the_place_of_a_keyframe(tabs: Any, desk: Desk, monkeypatch: Any, tmp_path: Path) -> None:
+def test_a_picture_takes_the_place_of_a_keyframe(tabs: Any, desk: AppContext, monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.setattr("app.components.keyframe_strip.get_upload_folder", lambda: str(tmp_path))
     Image.new("RGB", (300, 200), (200, 30, 30)).save(tmp_path / "red.png")
     _, shown = tabs[0].drawn(None, event(ids=[keyframes_drawn(desk).id]))
@@ -279,7 +281,7 @@ def test_a_rolled_seed_fits_the_form() -> None:
 
 
 # ---- Library
-def test_clips_are_removed_and_come_back(tabs: Any, desk: Desk, make_clip: MakeClip) -> None:
+def test_clips_are_removed_and_come_back(tabs: Any, desk: AppContext, make_clip: MakeClip) -> None:
     library, ids = tabs[1], [make_clip(seed=seed).id for seed in range(3)]
     grid = library.find(*library.unfiltered)
     left = library.remove(event(ids=ids[:2]), grid, *library.unfiltered)
@@ -314,7 +316,7 @@ def test_opening_a_clip_that_is_gone_is_a_sentence(tabs: Any) -> None:
         tabs[1].open("0" * 16)
 
 
-def test_scoring_again_uses_the_mix_that_did_it_before(tabs: Any, desk: Desk, make_clip: MakeClip) -> None:
+def test_scoring_again_uses_the_mix_that_did_it_before(tabs: Any, desk: AppContext, make_clip: MakeClip) -> None:
     record = make_clip()
     tabs[1].score("other", event(id=record.id))
     assert desk.queue.list()[0].config["mix"] == "mini"
@@ -328,7 +330,7 @@ def test_scoring_again_uses_the_mix_that_did_it_before(tabs: Any, desk: Desk, ma
     ],
 )
 def test_a_bad_upload_is_refused_at_once(
-    tabs: Any, desk: Desk, tmp_path: Any, name: str, content: bytes, sentence: str
+    tabs: Any, desk: AppContext, tmp_path: Any, name: str, content: bytes, sentence: str
 ) -> None:
     upload = tmp_path / name
     upload.write_bytes(content)
@@ -337,7 +339,7 @@ def test_a_bad_upload_is_refused_at_once(
     assert desk.queue.list() == []
 
 
-def test_an_upload_is_moved_to_a_place_of_its_own(tabs: Any, desk: Desk) -> None:
+def test_an_upload_is_moved_to_a_place_of_its_own(tabs: Any, desk: AppContext) -> None:
     upload = desk.workspace.uploads / "c0ffee" / "clip.mp4"
     upload.parent.mkdir(parents=True)
     write_mp4(upload, np.zeros((9, 64, 64, 3), np.uint8), 8.0)

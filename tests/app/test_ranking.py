@@ -7,7 +7,7 @@ import pytest
 
 from app.text import general, score
 from app.views import campaign_ranking
-from app.views.campaign_ranking import Column
+from app.views.campaign_ranking import RankingColumn
 from engine.config.presets import load_preset
 from engine.storage.library import ClipRecord
 from rewards.mix import GateStrengths
@@ -65,7 +65,7 @@ def test_a_clip_of_two_frames_is_not_ranked_beside_whole_ones() -> None:
     assert found[1]["apart"] == {"total": "(0.90)", "why": score.too_short(8)}
 
 
-def measures(rows: list[dict[str, Any]], weights: dict[str, float]) -> list[Column]:
+def measures(rows: list[dict[str, Any]], weights: dict[str, float]) -> list[RankingColumn]:
     return campaign_ranking.columns(campaign_ranking.ranked(rows, weights, GateStrengths()), list(weights))
 
 
@@ -75,7 +75,9 @@ def test_correlations_are_spearmans() -> None:
     rng = np.random.default_rng(3)
     x = rng.integers(0, 6, 40) / 5
     y = np.clip(x + rng.normal(0, 0.2, 40), 0, 1)
-    found = campaign_ranking.correlations([Column(key="x", title="x", values=x), Column(key="y", title="y", values=y)])
+    found = campaign_ranking.correlations(
+        [RankingColumn(key="x", title="x", values=x), RankingColumn(key="y", title="y", values=y)]
+    )
     assert found[0, 1] == pytest.approx(spearmanr(x, y).statistic) and found[0, 0] == pytest.approx(1)
 
 

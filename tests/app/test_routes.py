@@ -17,7 +17,7 @@ from starlette.routing import Mount
 
 from app.auth.login import COOKIE, LABEL_PAGE
 from app.auth.users import Users, add_user
-from app.context import Desk
+from app.context import AppContext
 from app.middleware.body_limits import limit_of
 from app.middleware.gradio_guard import server_functions
 from app.page import build_server
@@ -143,7 +143,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FastAPI, 
     folder: Path = tmp_path_factory.mktemp("routes")
     add_user(folder / "users.json", "anna", "labeller", "correct horse")
     add_user(folder / "users.json", "eva", "researcher", "correct horse")
-    users, desk = Users(folder / "users.json"), Desk.open(folder / "workspace")
+    users, desk = Users(folder / "users.json"), AppContext.open(folder / "workspace")
 
     async def build() -> FastAPI:
         return build_server(desk, users=users)

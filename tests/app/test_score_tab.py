@@ -11,7 +11,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from app.context import Desk
+from app.context import AppContext
 from app.tabs.score import ScoreTab
 from app.text import general
 from app.views import clip_sets
@@ -30,7 +30,7 @@ TABLE, DISSENT, MATRIX, CORRELATIONS, RELATIONS = range(3, 8)
 
 
 @pytest.fixture(autouse=True)
-def no_worker(desk: Desk) -> Iterator[None]:
+def no_worker(desk: AppContext) -> Iterator[None]:
     """Jobs are filed, and nobody takes them: the worker's lock is held here."""
     lock = try_lock(desk.workspace.worker_lock)
     assert lock is not None
@@ -39,13 +39,13 @@ def no_worker(desk: Desk) -> Iterator[None]:
 
 
 @pytest.fixture
-def desk(desk: Desk, tmp_path: Path) -> Desk:
+def desk(desk: AppContext, tmp_path: Path) -> AppContext:
     """A desk whose page may read the test's folder."""
     return replace(desk, folders=(tmp_path / "opened",))
 
 
 @pytest.fixture
-def tab(desk: Desk) -> ScoreTab:
+def tab(desk: AppContext) -> ScoreTab:
     async def make() -> ScoreTab:
         with gr.Blocks(), gr.Tab("Score") as tab:
             return ScoreTab(desk, tab)
@@ -57,7 +57,7 @@ def event(**data: Any) -> gr.EventData:
     return gr.EventData(None, data)
 
 
-def finish(desk: Desk, spec: JobSpec, **result: Any) -> str:
+def finish(desk: AppContext, spec: JobSpec, **result: Any) -> str:
     """File a job and end it as a worker would; its id."""
     desk.queue.submit(spec)
     job = desk.queue.claim(ProcessIdentity.current())
@@ -96,7 +96,7 @@ def test_an_empty_library_says_so(tab: ScoreTab) -> None:
     assert tab.load(clip_sets.NEWEST, "mini")[TABLE]["empty"]["title"] == general.TABLE_EMPTY[0]
 
 
-def test_moving_a_weight_ranks_again_without_the_database(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
+def test_moving_a_weight_ranks_again_without_the_database(tab: ScoreTab, desk: AppContext, make_clip: MakeClip) -> None:
     make_clip(score=0.4)
     _, _, sliders, table, *_ = tab.load(clip_sets.NEWEST, "mini")
     desk.store.close()
@@ -106,26 +106,26 @@ def test_moving_a_weight_ranks_again_without_the_database(tab: ScoreTab, desk: D
     assert moved["total"] == pytest.approx(0.4 * (1 - 0.5 * 0.6)), "the motion gate stands at 0.4"
 
 
-def test_starred_clips_are_a_set(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
+def test_starred_clips_are_a_set(tab: ScoreTab, desk: AppContext, make_clip: MakeClip) -> None:
     _, second = make_clip(seed=1), make_clip(seed=2)
     desk.store.star([second.id])
     assert ids(tab.load(clip_sets.STARRED, "mini")[TABLE]) == [second.id]
 
 
-def test_what_is_not_scored_is_filed(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
+def test_what_is_not_scored_is_filed(tab: ScoreTab, desk: AppContext, make_clip: MakeClip) -> None:
     _, unscored = make_clip(seed=1), make_clip(seed=2, score=None)
     tab.score_missing(tab.load(clip_sets.NEWEST, "mini")[TABLE], "mini")
     assert desk.queue.list()[0].config["clip_ids"] == [unscored.id]
 
 
-def test_where_all_is_scored_it_is_said(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
+def test_where_all_is_scored_it_is_said(tab: ScoreTab, desk: AppContext, make_clip: MakeClip) -> None:
     make_clip()
     with pytest.warns(UserWarning, match=general.ALL_SCORED):
         tab.score_missing(tab.load(clip_sets.NEWEST, "mini")[TABLE], "mini")
     assert desk.queue.list() == []
 
 
-def test_a_clip_opens_with_bars_timeline_and_overlays(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
+def test_a_clip_opens_with_bars_timeline_and_overlays(tab: ScoreTab, desk: AppContext, make_clip: MakeClip) -> None:
     record = make_clip(files=True)
     save_overlays(desk.workspace, record.id, {"flow_smoothness.flow": np.zeros((9, 64, 64, 3), np.uint8)}, 8.0)
     column, facts, player, bars, _, timeline, overlay, _ = tab.open(record.id, "mini")
@@ -144,7 +144,7 @@ def test_several_clips_have_one_profile(tab: ScoreTab, make_clip: MakeClip) -> N
     assert [trace.name for trace in bars["value"].data] == ["A", "B"]
 
 
-def test_drawing_overlays_is_a_job_that_opens_the_first(tab: ScoreTab, desk: Desk, make_clip: MakeClip) -> None:
+def test_drawing_overlays_is_a_job_that_opens_the_first(tab: ScoreTab, desk: AppContext, make_clip: MakeClip) -> None:
     record = make_clip(files=True)
     tab.draw_overlays({"id": record.id}, "mini")
     spec = JobSpec(kind="overlays", config=desk.queue.list()[0].config)
@@ -162,13 +162,13 @@ def video(folder: Path, name: str) -> str:
     return str(folder / name)
 
 
-def test_one_dropped_video_is_scored_by_itself(tab: ScoreTab, desk: Desk) -> None:
+def test_one_dropped_video_is_scored_by_itself(tab: ScoreTab, desk: AppContext) -> None:
     tab.import_videos([video(desk.workspace.uploads / "c0ffee", "a.mp4")], "", "a ball", "mini")
     job = desk.queue.list()[0]
     assert (job.kind, job.config["prompt"]) == ("score", "a ball") and Path(job.config["path"]).is_file()
 
 
-def test_several_dropped_videos_are_a_folder_with_their_prompts(tab: ScoreTab, desk: Desk) -> None:
+def test_several_dropped_videos_are_a_folder_with_their_prompts(tab: ScoreTab, desk: AppContext) -> None:
     sent = desk.workspace.uploads / "c0ffee"
     files = [video(sent, "a.mp4"), video(sent, "b.mp4"), str(sent / "a.txt")]
     (sent / "a.txt").write_text("a ball")
@@ -178,7 +178,7 @@ def test_several_dropped_videos_are_a_folder_with_their_prompts(tab: ScoreTab, d
     assert sorted(path.name for path in Path(job.config["folder"]).iterdir()) == ["a.mp4", "a.txt", "b.mp4"]
 
 
-def test_a_folder_of_this_machine_is_named(tab: ScoreTab, desk: Desk, tmp_path: Path) -> None:
+def test_a_folder_of_this_machine_is_named(tab: ScoreTab, desk: AppContext, tmp_path: Path) -> None:
     clips = tmp_path / "opened" / "clips"
     video(clips, "a.mp4")
     tab.import_videos(None, f" {clips} ", "", "mini")
@@ -186,7 +186,7 @@ def test_a_folder_of_this_machine_is_named(tab: ScoreTab, desk: Desk, tmp_path: 
 
 
 def test_a_folder_that_was_not_opened_is_refused_whether_it_exists_or_not(
-    tab: ScoreTab, desk: Desk, tmp_path: Path
+    tab: ScoreTab, desk: AppContext, tmp_path: Path
 ) -> None:
     clips = tmp_path / "closed"
     video(clips, "a.mp4")
@@ -210,7 +210,7 @@ def test_a_folder_that_was_not_opened_is_refused_whether_it_exists_or_not(
     ],
 )
 def test_what_cannot_be_scored_is_one_sentence(
-    tab: ScoreTab, desk: Desk, tmp_path: Path, name: str, content: bytes, folder: str, error: Any, sentence: str
+    tab: ScoreTab, desk: AppContext, tmp_path: Path, name: str, content: bytes, folder: str, error: Any, sentence: str
 ) -> None:
     files = None
     (tmp_path / "opened").mkdir()
@@ -223,7 +223,7 @@ def test_what_cannot_be_scored_is_one_sentence(
 
 
 def test_a_folder_that_was_scored_becomes_the_set(
-    tab: ScoreTab, desk: Desk, make_clip: MakeClip, tmp_path: Path
+    tab: ScoreTab, desk: AppContext, make_clip: MakeClip, tmp_path: Path
 ) -> None:
     video(tmp_path / "clips", "a.mp4")
     _, mine = make_clip(seed=1), make_clip(seed=2)

@@ -10,7 +10,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from app.context import Desk
+from app.context import AppContext
 from app.tabs.system import SystemTab
 from app.text import system as text
 from app.views import system
@@ -18,7 +18,7 @@ from engine.config.presets import load_train_preset
 from engine.errors import ConfigError
 from engine.files.locks import try_lock
 from engine.files.manifests import write_manifest
-from engine.hardware.telemetry.readings import GpuSample, Reading, Snapshot
+from engine.hardware.telemetry.readings import GpuReading, GpuSample, TelemetrySnapshot
 from engine.jobs.maintenance_configs import inspect_job
 from engine.runs.checkpoint_series import CHECKPOINT
 from engine.runs.disk_usage import clean, disk_use
@@ -27,7 +27,7 @@ from engine.storage.clip_files import has_files
 
 
 @pytest.fixture(autouse=True)
-def no_worker(desk: Desk) -> Iterator[None]:
+def no_worker(desk: AppContext) -> Iterator[None]:
     """Jobs are filed, and nobody takes them: the worker's lock is held here."""
     lock = try_lock(desk.workspace.worker_lock)
     assert lock is not None
@@ -35,9 +35,9 @@ def no_worker(desk: Desk) -> Iterator[None]:
     os.close(lock)
 
 
-def snapshot(at: float, *gpus: GpuSample) -> Snapshot:
-    skipped = (Reading(source="amd-smi", state="error", sentence="amd-smi did not answer within 5 s."),)
-    return Snapshot(
+def snapshot(at: float, *gpus: GpuSample) -> TelemetrySnapshot:
+    skipped = (GpuReading(source="amd-smi", state="error", sentence="amd-smi did not answer within 5 s."),)
+    return TelemetrySnapshot(
         at=at,
         source="amdgpu sysfs" if gpus else "none",
         gpus=gpus,
@@ -65,7 +65,7 @@ def test_a_browser_that_knows_a_later_moment_gets_the_whole_history() -> None:
     assert not system.telemetry(history, since=2.0)["whole"]
 
 
-def test_versions_and_settings(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_and_settings(desk: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {one["key"]: one["cells"][1] for one in system.versions()["rows"]}
     assert versions["gradio"].startswith("6.") and versions["torch"].endswith(")")
     monkeypatch.setattr("engine.hardware.environment.is_rocm", lambda: True)
@@ -83,7 +83,7 @@ def test_only_what_can_be_downloaded_has_a_button() -> None:
     assert states == sorted(states)
 
 
-def test_the_disk_and_what_can_go(desk: Desk, make_clip: Any) -> None:
+def test_the_disk_and_what_can_go(desk: AppContext, make_clip: Any) -> None:
     kept, gone = make_clip(seed=1, files=True), make_clip(seed=2, files=True)
     desk.store.delete([gone.id])
     desk.workspace.prompts.mkdir()
@@ -105,7 +105,7 @@ def test_the_disk_and_what_can_go(desk: Desk, make_clip: Any) -> None:
         clean(desk.store, "clips")
 
 
-def test_a_run_keeps_the_checkpoint_that_it_goes_on_from(desk: Desk) -> None:
+def test_a_run_keeps_the_checkpoint_that_it_goes_on_from(desk: AppContext) -> None:
     idle, trained = (Run.create(desk.workspace, load_train_preset("mini_nft")) for _ in range(2))
     for run in (idle, trained):
         for step in (5, 10, 9):
@@ -129,7 +129,7 @@ def test_a_run_keeps_the_checkpoint_that_it_goes_on_from(desk: Desk) -> None:
     assert len(list(trained.checkpoints.iterdir())) == 4, "its process may be about to write"
 
 
-def test_cleaning_follows_no_links(desk: Desk, tmp_path: Any) -> None:
+def test_cleaning_follows_no_links(desk: AppContext, tmp_path: Any) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_bytes(b"x" * 10_000)
@@ -140,7 +140,7 @@ def test_cleaning_follows_no_links(desk: Desk, tmp_path: Any) -> None:
     assert (outside / "precious").exists()
 
 
-def test_findings_of_the_last_look(desk: Desk) -> None:
+def test_findings_of_the_last_look(desk: AppContext) -> None:
     assert system.findings(desk.queue)["note"] == text.NO_FINDINGS
     job = desk.queue.submit(inspect_job())
     device = {"device": "cuda:0", "name": "MI300X", "architecture": "gfx942", "memory_gib": 192.0, "backend": "rocm"}
@@ -158,7 +158,7 @@ def test_findings_of_the_last_look(desk: Desk) -> None:
     assert rows[1]["cells"][1] == "math: 2.5 ms; flash attention: not here: x; tokens: 9"
 
 
-def test_the_tab_files_jobs(desk: Desk) -> None:
+def test_the_tab_files_jobs(desk: AppContext) -> None:
     async def make() -> SystemTab:
         with gr.Blocks(), gr.Tab("System") as tab:
             return SystemTab(desk, tab)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.components.train_board import functions
-from app.context import Desk
+from app.context import AppContext
 from app.text import general, training
 from app.views import jobs
 from app.views.training import curricula, runs, train_form
@@ -27,7 +27,7 @@ from engine.runs.run import Run, list_runs
 
 
 @pytest.fixture(autouse=True)
-def no_worker(desk: Desk) -> Iterator[None]:
+def no_worker(desk: AppContext) -> Iterator[None]:
     """Jobs are filed, and nobody takes them: the worker's lock is held here."""
     lock = try_lock(desk.workspace.worker_lock)
     assert lock is not None
@@ -35,18 +35,18 @@ def no_worker(desk: Desk) -> Iterator[None]:
     os.close(lock)
 
 
-def choices(desk: Desk, key: str = "mini_grpo", **settings: str) -> dict[str, Any]:
+def choices(desk: AppContext, key: str = "mini_grpo", **settings: str) -> dict[str, Any]:
     """What the form's script sends when some settings were typed into a freshly opened recipe."""
     return {**train_form.opened(desk, key)["choices"], "settings": settings}
 
 
-def hands(desk: Desk) -> dict[str, Any]:
+def hands(desk: AppContext) -> dict[str, Any]:
     return {function.__name__: function for function in functions(desk)}
 
 
 # ---- The form
 @pytest.mark.parametrize("key", preset_keys("train"))
-def test_every_recipe_opens_and_unchanged_it_is_itself(desk: Desk, key: str) -> None:
+def test_every_recipe_opens_and_unchanged_it_is_itself(desk: AppContext, key: str) -> None:
     opened = train_form.opened(desk, key)
     sent = {**opened["choices"], "settings": {row["name"]: row["value"] for row in opened["settings"]}}
     assert train_form.read(desk, sent) == load_train_preset(key)
@@ -55,7 +55,7 @@ def test_every_recipe_opens_and_unchanged_it_is_itself(desk: Desk, key: str) -> 
     assert found["memory"]["verdict"] in ("fits", "tight", "no")
 
 
-def test_a_change_is_in_the_command_the_preset_and_the_outlook(desk: Desk) -> None:
+def test_a_change_is_in_the_command_the_preset_and_the_outlook(desk: AppContext) -> None:
     sent = {**choices(desk, learning_rate="1e-5", lr_scheduler_type="cosine"), "mix": "motion"}
     preset = train_form.read(desk, sent)
     assert preset.settings["learning_rate"] == 1e-5 and preset.mix == "motion"
@@ -67,14 +67,14 @@ def test_a_change_is_in_the_command_the_preset_and_the_outlook(desk: Desk) -> No
     )
 
 
-def test_the_estimate_follows_the_knobs(desk: Desk) -> None:
+def test_the_estimate_follows_the_knobs(desk: AppContext) -> None:
     small, large = (
         train_form.outlook(desk, choices(desk, per_device_train_batch_size=size))["memory"] for size in ("16", "4096")
     )
     assert small["share"] < large["share"] and small["sentence"] != large["sentence"]
 
 
-def test_the_time_is_learned_from_runs_that_told_their_pace(desk: Desk) -> None:
+def test_the_time_is_learned_from_runs_that_told_their_pace(desk: AppContext) -> None:
     assert train_form.outlook(desk, choices(desk))["time"] == training.NO_TIME
     run = Run.create(desk.workspace, load_train_preset("mini_grpo"))
     for step in range(1, 4):
@@ -88,7 +88,7 @@ def test_the_time_is_learned_from_runs_that_told_their_pace(desk: Desk) -> None:
     assert larger == "At most about 80 min: reckoned from 1 run of this model here that made far smaller updates."
 
 
-def test_a_campaign_takes_the_place_of_a_file_of_pairs(desk: Desk) -> None:
+def test_a_campaign_takes_the_place_of_a_file_of_pairs(desk: AppContext) -> None:
     sent = {**choices(desk, "mini_dpo"), "campaign": "abcd1234"}
     preset = train_form.read(desk, sent)
     assert (preset.campaign, preset.pairs) == ("abcd1234", None)
@@ -105,19 +105,19 @@ def test_a_campaign_takes_the_place_of_a_file_of_pairs(desk: Desk) -> None:
         ({"output_dir": "/etc"}, "There is no setting 'output_dir'"),
     ],
 )
-def test_nonsense_is_refused_before_a_run_is_made(desk: Desk, settings: dict[str, str], complaint: str) -> None:
+def test_nonsense_is_refused_before_a_run_is_made(desk: AppContext, settings: dict[str, str], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         train_form.queue(desk, choices(desk, **settings))
     assert list_runs(desk.workspace) == [] and desk.queue.list() == []
 
 
 @pytest.mark.parametrize(("field", "value"), [("recipe", "mini_grop"), ("adapter", "none such"), ("model", "nothing")])
-def test_what_is_not_there_is_named(desk: Desk, field: str, value: str) -> None:
+def test_what_is_not_there_is_named(desk: AppContext, field: str, value: str) -> None:
     with pytest.raises(DailiesError, match=value):
         train_form.queue(desk, {**choices(desk), field: value})
 
 
-def test_a_queued_run_has_what_the_form_said(desk: Desk) -> None:
+def test_a_queued_run_has_what_the_form_said(desk: AppContext) -> None:
     filed = train_form.queue(desk, choices(desk, max_steps="7"))
     [run] = list_runs(desk.workspace)
     assert run.id == filed["run"] and run.preset().settings["max_steps"] == 7
@@ -125,7 +125,7 @@ def test_a_queued_run_has_what_the_form_said(desk: Desk) -> None:
     assert (job.kind, job.config) == ("train", {"run": run.id})
 
 
-def test_a_check_is_a_job_and_its_verdicts_come_back(desk: Desk) -> None:
+def test_a_check_is_a_job_and_its_verdicts_come_back(desk: AppContext) -> None:
     job_id = train_form.check(desk, choices(desk))["job"]
     assert train_form.verdicts(desk, job_id)["waits"]
     desk.queue.claim(ProcessIdentity.current())
@@ -134,7 +134,7 @@ def test_a_check_is_a_job_and_its_verdicts_come_back(desk: Desk) -> None:
     assert train_form.verdicts(desk, job_id)["verdicts"] == [row]
 
 
-def test_a_recipe_is_saved_once_and_opened(desk: Desk) -> None:
+def test_a_recipe_is_saved_once_and_opened(desk: AppContext) -> None:
     sent = {**choices(desk, learning_rate="0.002"), "key": "my_own"}
     saved = train_form.save(desk, sent)
     assert saved["form"]["choices"]["recipe"] == "my_own"
@@ -147,7 +147,7 @@ def test_a_recipe_is_saved_once_and_opened(desk: Desk) -> None:
             train_form.save(desk, {**sent, "key": key})
 
 
-def test_a_runs_settings_fill_the_form(desk: Desk) -> None:
+def test_a_runs_settings_fill_the_form(desk: AppContext) -> None:
     run = Run.create(desk.workspace, load_train_preset("mini_nft", {"settings": {"max_steps": 9}}))
     opened = train_form.opened(desk, run=run.id)
     found = train_form.outlook(desk, {**opened["choices"], "settings": {"max_steps": "10"}})
@@ -156,7 +156,7 @@ def test_a_runs_settings_fill_the_form(desk: Desk) -> None:
 
 # ---- A curriculum
 @pytest.mark.parametrize("key", preset_keys("curricula"))
-def test_every_curriculum_opens_with_its_stages_gates_and_what_it_needs(desk: Desk, key: str) -> None:
+def test_every_curriculum_opens_with_its_stages_gates_and_what_it_needs(desk: AppContext, key: str) -> None:
     [name] = [one["key"] for one in train_form.opened(desk)["curricula"] if one["key"].endswith(f":{key}")]
     opened, preset = curricula.opened(name), load_curriculum(key)
     assert [stage["name"] for stage in opened["stages"]] == [stage.name for stage in preset.stages]
@@ -167,7 +167,7 @@ def test_every_curriculum_opens_with_its_stages_gates_and_what_it_needs(desk: De
     assert any(f"'{stage.name}'" in found["memory"]["sentence"] for stage in preset.stages)
 
 
-def test_the_time_of_a_curriculum_is_that_of_its_stages(desk: Desk) -> None:
+def test_the_time_of_a_curriculum_is_that_of_its_stages(desk: AppContext) -> None:
     opened = curricula.opened("curriculum:mini_lengths")
     stages = [recipe_of(stage) for stage in load_curriculum("mini_lengths").stages]
     for stage in stages:
@@ -176,7 +176,7 @@ def test_the_time_of_a_curriculum_is_that_of_its_stages(desk: Desk) -> None:
     assert curricula.outlook(desk, opened["choices"])["time"] == training.time_of_stages(60.0 * minutes)
 
 
-def test_a_curriculum_is_queued_from_the_form(desk: Desk) -> None:
+def test_a_curriculum_is_queued_from_the_form(desk: AppContext) -> None:
     filed = curricula.queue(desk, curricula.opened("curriculum:mini_lengths")["choices"])
     [made] = list_curricula(desk.workspace)
     assert made.id == filed["run"] and made.preset() == load_curriculum("mini_lengths")
@@ -188,7 +188,7 @@ def test_a_curriculum_is_queued_from_the_form(desk: Desk) -> None:
 
 
 # ---- The board
-def test_the_board_shows_the_queue_in_its_order_and_obeys(desk: Desk) -> None:
+def test_the_board_shows_the_queue_in_its_order_and_obeys(desk: AppContext) -> None:
     first, second, third = (train_form.queue(desk, choices(desk))["run"] for _ in range(3))
     do = hands(desk)
     shown = do["news"]()
@@ -202,7 +202,7 @@ def test_the_board_shows_the_queue_in_its_order_and_obeys(desk: Desk) -> None:
     assert {row["state"] for row in runs.board(desk)["runs"]} == {"new"}
 
 
-def test_runs_are_resumed_and_extended_from_the_board(desk: Desk) -> None:
+def test_runs_are_resumed_and_extended_from_the_board(desk: AppContext) -> None:
     run = Run.create(desk.workspace, load_train_preset("mini_grpo"))
     (run.checkpoints / f"{CHECKPOINT}3").mkdir(parents=True)
     (run.checkpoints / f"{CHECKPOINT}3" / "trainer_state.json").write_text("{}")
@@ -218,7 +218,7 @@ def test_runs_are_resumed_and_extended_from_the_board(desk: Desk) -> None:
     assert run.preset().settings["max_steps"] == 1000 + int(load_train_preset("mini_grpo").settings["max_steps"])
 
 
-def test_a_run_that_the_queue_does_not_train_is_no_business_of_its_buttons(desk: Desk) -> None:
+def test_a_run_that_the_queue_does_not_train_is_no_business_of_its_buttons(desk: AppContext) -> None:
     run = Run.create(desk.workspace, load_train_preset("mini_nft"))
     trainer = try_lock(run.lock)
     assert trainer is not None
@@ -230,7 +230,7 @@ def test_a_run_that_the_queue_does_not_train_is_no_business_of_its_buttons(desk:
     assert (row["state"], row["problem"]) == ("new", "")
 
 
-def test_a_log_is_read_from_its_end_and_searched(desk: Desk) -> None:
+def test_a_log_is_read_from_its_end_and_searched(desk: AppContext) -> None:
     run = Run.create(desk.workspace, load_train_preset("mini_grpo"))
     assert runs.log(desk, run.id, "")["lines"] == ""
     run.log.write_text("".join(f"line {number} {'x' * 80}\n" for number in range(5000)) + "torn")
@@ -241,7 +241,7 @@ def test_a_log_is_read_from_its_end_and_searched(desk: Desk) -> None:
         runs.log(desk, "../..", "")
 
 
-def test_a_run_is_given_a_share_of_the_device(desk: Desk) -> None:
+def test_a_run_is_given_a_share_of_the_device(desk: AppContext) -> None:
     asked = {**choices(desk), "share": "0.5"}
     assert train_form.outlook(desk, asked)["command"].endswith("--gpus 0.5 --queue")
     whole, half = (train_form.outlook(desk, one)["memory"]["share"] for one in (choices(desk), asked))
@@ -255,7 +255,7 @@ def test_a_run_is_given_a_share_of_the_device(desk: Desk) -> None:
         train_form.outlook(desk, {**asked, "share": "most"})
 
 
-def test_a_clip_beside_a_run_with_a_share_does_not_wait(desk: Desk) -> None:
+def test_a_clip_beside_a_run_with_a_share_does_not_wait(desk: AppContext) -> None:
     train_form.queue(desk, {**choices(desk), "share": "0.5"})
     desk.queue.claim(ProcessIdentity.current())
     desk.file(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
@@ -263,7 +263,7 @@ def test_a_clip_beside_a_run_with_a_share_does_not_wait(desk: Desk) -> None:
     assert card["line"] == general.waiting(1)
 
 
-def test_the_priority_of_what_waits(desk: Desk) -> None:
+def test_the_priority_of_what_waits(desk: AppContext) -> None:
     desk.queue.pause()
     train_form.queue(desk, choices(desk))
     train_form.queue(desk, choices(desk))
@@ -275,7 +275,7 @@ def test_the_priority_of_what_waits(desk: Desk) -> None:
         do["prioritise"]({"id": first.id, "priority": "urgent"})
 
 
-def test_a_clip_that_waits_for_a_run_says_so(desk: Desk) -> None:
+def test_a_clip_that_waits_for_a_run_says_so(desk: AppContext) -> None:
     run = train_form.queue(desk, choices(desk))["run"]
     job = desk.queue.claim(ProcessIdentity.current())
     assert job is not None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.context import Desk
+from app.context import AppContext
 from app.text import general
 from app.text import score as text_score
 from app.views import clip_panel, clips, jobs
@@ -23,7 +23,7 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 # ---- Scores
-def test_scores_say_what_was_measured_and_why_not(make_clip: MakeClip, desk: Desk) -> None:
+def test_scores_say_what_was_measured_and_why_not(make_clip: MakeClip, desk: AppContext) -> None:
     smooth, loop = scores(desk.store.report(make_clip(score=0.7).id))
     assert (smooth.key, smooth.value, smooth.raw, smooth.weight) == ("flow_smoothness", 0.7, 1.25, 1.0)
     assert smooth.per_frame[:2] == (None, 0.0) and len(smooth.per_frame) == 9
@@ -34,14 +34,14 @@ def test_a_clip_that_nothing_scored_has_no_scores() -> None:
     assert scores(None) == [] and remarks(None) == []
 
 
-def test_remarks_name_the_gates_that_cost_something(make_clip: MakeClip, desk: Desk) -> None:
+def test_remarks_name_the_gates_that_cost_something(make_clip: MakeClip, desk: AppContext) -> None:
     said = remarks(desk.store.report(make_clip().id))
     assert said[0].startswith("loop_break does not apply")
     assert [sentence for sentence in said if "0.40" in sentence] == [text_score.gate("motion", 0.4)]
     assert len(said) == 2
 
 
-def test_a_score_of_another_calibration_is_marked_and_not_ranked(make_clip: MakeClip, desk: Desk) -> None:
+def test_a_score_of_another_calibration_is_marked_and_not_ranked(make_clip: MakeClip, desk: AppContext) -> None:
     old, new = make_clip(prompt="old", score=0.9), make_clip(prompt="new", score=0.4)
     stored = desk.store.report(old.id)
     assert stored is not None
@@ -73,7 +73,7 @@ def test_a_card_links_to_files_of_its_own_clip(make_clip: MakeClip) -> None:
     assert card["detail"] == "9 frames" and clips.card(record, "Take 1")["detail"] == "seed 12"
 
 
-def test_an_imported_clip_offers_nothing_that_needs_settings(desk: Desk) -> None:
+def test_an_imported_clip_offers_nothing_that_needs_settings(desk: AppContext) -> None:
     record = ClipRecord(id="0" * 16, prompt="", source="imported", num_frames=9, width=64, height=48, fps=25.0)
     facts = clips.facts(record, ["again", "use_settings", "remove_clip"])
     assert [key for key, _, _ in facts["actions"]] == ["remove_clip"]
@@ -96,7 +96,7 @@ def test_every_action_has_words() -> None:
 
 
 # ---- The stage
-def test_one_clip_has_player_facts_and_plots(make_clip: MakeClip, desk: Desk) -> None:
+def test_one_clip_has_player_facts_and_plots(make_clip: MakeClip, desk: AppContext) -> None:
     first, second = make_clip(seed=1), make_clip(seed=2)
     view = clip_panel.one(desk.store, first, ["again"], [second])
     assert [clip["id"] for clip in view.player["clips"]] == [first.id]
@@ -104,7 +104,7 @@ def test_one_clip_has_player_facts_and_plots(make_clip: MakeClip, desk: Desk) ->
     assert view.facts is not None and view.bars is not None and view.timeline is not None
 
 
-def test_at_most_four_are_compared(make_clip: MakeClip, desk: Desk) -> None:
+def test_at_most_four_are_compared(make_clip: MakeClip, desk: AppContext) -> None:
     records = [make_clip(seed=seed) for seed in range(6)]
     view = clip_panel.several(desk.store, records)
     assert [clip["id"] for clip in view.player["clips"]] == [record.id for record in records[:4]]
@@ -112,7 +112,7 @@ def test_at_most_four_are_compared(make_clip: MakeClip, desk: Desk) -> None:
     assert view.facts is None and view.timeline is None
 
 
-def test_takes_keep_the_order_asked_for_and_drop_what_was_deleted(make_clip: MakeClip, desk: Desk) -> None:
+def test_takes_keep_the_order_asked_for_and_drop_what_was_deleted(make_clip: MakeClip, desk: AppContext) -> None:
     ids = [make_clip(seed=seed).id for seed in (3, 1, 2)]
     desk.store.delete([ids[1]])
     assert [record.id for record in clip_panel.in_order(desk.store, [*ids, ids[0], "0" * 16])] == [ids[0], ids[2]]
@@ -168,7 +168,7 @@ def test_every_date_and_order_that_is_offered_can_be_read() -> None:
             assert shelf.read_filter(values(date=date, order=order)).order == order
 
 
-def test_pages(make_clip: MakeClip, desk: Desk) -> None:
+def test_pages(make_clip: MakeClip, desk: AppContext) -> None:
     for seed in range(shelf.PAGE_SIZE + 2):
         make_clip(seed=seed, score=None)
     first, last = (shelf.page(desk.store, ClipFilter(), number) for number in (0, 99))
@@ -182,19 +182,19 @@ def test_pages(make_clip: MakeClip, desk: Desk) -> None:
     assert len({card["id"] for card in first["cards"] + last["cards"]}) == shelf.PAGE_SIZE + 2
 
 
-def test_scores_between_two_bounds(make_clip: MakeClip, desk: Desk) -> None:
+def test_scores_between_two_bounds(make_clip: MakeClip, desk: AppContext) -> None:
     for seed, score in enumerate((0.1, 0.5, 0.9, None)):
         make_clip(seed=seed, score=score)
     found = shelf.page(desk.store, shelf.read_filter(values(score_from=0.3, score_to=0.7)))
     assert [card["score"] for card in found["cards"]] == ["0.50"]
 
 
-def test_an_empty_grid_says_why(desk: Desk) -> None:
+def test_an_empty_grid_says_why(desk: AppContext) -> None:
     assert shelf.page(desk.store, ClipFilter(order="best"))["empty"]["title"] == general.LIBRARY_EMPTY[0]
     assert shelf.page(desk.store, ClipFilter(text="x"))["empty"]["title"] == general.NOTHING_FOUND[0]
 
 
-def test_a_removal_can_be_undone_from_the_grid(make_clip: MakeClip, desk: Desk) -> None:
+def test_a_removal_can_be_undone_from_the_grid(make_clip: MakeClip, desk: AppContext) -> None:
     record = make_clip()
     desk.store.delete([record.id])
     page = shelf.page(desk.store, ClipFilter(), removed=[record.id])
@@ -244,7 +244,7 @@ def test_what_can_be_done_with_a_job() -> None:
     assert [status for status, card in can.items() if card["can_retry"]] == ["failed", "lost"]
 
 
-def test_the_strip_has_what_is_not_over_and_fresh_bad_ends(desk: Desk) -> None:
+def test_the_strip_has_what_is_not_over_and_fresh_bad_ends(desk: AppContext) -> None:
     spec = JobSpec.generate([GenerationRequest(prompt="a star")])
     filed = [desk.queue.submit(spec) for _ in range(3)]
     desk.queue.cancel(filed[0].id)

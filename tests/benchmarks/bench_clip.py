@@ -8,7 +8,7 @@ from measurement import report
 
 from engine.config.presets import load_preset
 from engine.families.registry import open_model
-from engine.generation.pipeline import Generated, generate
+from engine.generation.pipeline import ClipReady, generate
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 
@@ -20,7 +20,7 @@ def seconds(family: ModelFamily, seed: int) -> tuple[float, float]:
     """One clip: wall clock and processor time."""
     request = GenerationRequest(prompt="a red circle moving right on a white background", num_steps=20, seed=seed)
     began, cpu_began = time.perf_counter(), time.process_time()
-    clips = [event.clip for event in generate(family, [request]) if isinstance(event, Generated)]
+    clips = [event.clip for event in generate(family, [request]) if isinstance(event, ClipReady)]
     taken = time.perf_counter() - began, time.process_time() - cpu_began
     assert [clip.frames.shape for clip in clips] == [(33, 64, 64, 3)]
     return taken

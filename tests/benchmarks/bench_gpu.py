@@ -167,13 +167,13 @@ def train(folder: Path, settings: dict[str, Any]) -> list[dict[str, float]]:
 def measure(name: str, folder: Path, settings: dict[str, Any], where: Device) -> bool:
     from engine.config.presets import load_train_preset
     from engine.estimation.flops import forward_flop
-    from engine.estimation.memory import need
+    from engine.estimation.memory import estimate_memory
     from engine.estimation.run_estimate import EFFORTS, load_of, plan
 
     rows = train(folder, settings)
     planned = plan(load_train_preset("gpu", {"settings": settings}))
     assert planned is not None
-    foretold, last = need(load_of(planned)), rows[-1]
+    foretold, last = estimate_memory(load_of(planned)), rows[-1]
     device_name, reached, datasheet = where
     seconds = {part: last[f"time/{part}"] for part in ("rollout", "decode", "score")}
     seconds["update"] = last["time/step"] - sum(seconds.values())  # the optimiser and what the device still owed too

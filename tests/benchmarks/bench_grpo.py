@@ -28,7 +28,7 @@ from engine.families.registry import open_model
 from engine.sampling.schedules import sigmas_for
 from engine.training.trainer_settings import VideoGRPOConfig
 from engine.training.trainers.grpo import VideoGRPOTrainer
-from engine.training.trainers.online import Batch
+from engine.training.trainers.online import RolloutBatch
 from engine.training.weights import trainable
 from rewards.clip import Clip
 
@@ -173,7 +173,7 @@ def iteration(trainer: VideoGRPOTrainer) -> dict[str, float]:
     return {**times, "update": time.perf_counter() - began}
 
 
-def backward(trainer: VideoGRPOTrainer, batches: Sequence[Batch]) -> None:
+def backward(trainer: VideoGRPOTrainer, batches: Sequence[RolloutBatch]) -> None:
     for batch in batches:
         for part in trainer.losses(batch):
             (part / len(batches)).backward()

@@ -20,10 +20,10 @@ from measurement import report
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.stats.bradley_terry import Strengths
-from engine.labelling.stats.ranking import Contests, rank
+from engine.labelling.stats.ranking import VoteTable, rank
 from engine.labelling.votes import Vote
 from engine.storage.clip_files import FILES
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 
 VOTE_BAR_MS, NEXT_BAR_MS, RANKING_BAR_S = 25.0, 25.0, 2.0
@@ -32,7 +32,7 @@ LABELLERS, VOTES_EACH, KILL_AFTER = 20, 100, (600, 1300)
 ENTRANTS, RANKED_VOTES = 100, 100_000
 
 
-def fill(store: Store) -> tuple[str, ...]:
+def fill(store: Library) -> tuple[str, ...]:
     """Clips of each prompt by each model; their files are only names."""
     ids = [f"{prompt * 100 + model:016x}" for prompt in range(PROMPTS) for model in range(MODELS)]
     for number, clip in enumerate(ids):
@@ -88,7 +88,7 @@ def ranking_s() -> float:
     drawn, win, tie = rng.random(RANKED_VOTES), chances.win[one, other], chances.tie[one, other]
     score = np.where(drawn < win, 1.0, np.where(drawn < win + tie, 0.5, 0.0))
     names = tuple(f"m{number}" for number in range(ENTRANTS))
-    told = Contests(names=names, one=one, other=other, score=score, pair=np.arange(RANKED_VOTES) // 2)
+    told = VoteTable(names=names, one=one, other=other, score=score, pair=np.arange(RANKED_VOTES) // 2)
     began = time.perf_counter()
     found = rank(told)
     assert len(found.standings) == ENTRANTS
@@ -99,7 +99,7 @@ def main() -> int:
     ranking = report("label_ranking", ranking_s(), "s", bar=RANKING_BAR_S, entrants=ENTRANTS, votes=RANKED_VOTES)
     with tempfile.TemporaryDirectory() as folder:
         os.environ.pop("DAILIES_DATABASE_URL", None)
-        store = Store(Workspace(Path(folder)))
+        store = Library(Workspace(Path(folder)))
         clips, campaigns = fill(store), Campaigns(store)
         vote_ms, next_ms = vote_times_ms(campaigns, clips)
         lost, doubled, went = lost_and_doubled(campaigns, clips)

@@ -18,7 +18,7 @@ from served_page import chromium, scratch_workspace, started_app, wait_until_ser
 from app.views import library
 from engine.request import GenerationRequest
 from engine.storage.clip_files import save_clip
-from engine.storage.library import ClipFilter, ClipRecord, Store, now
+from engine.storage.library import ClipFilter, ClipRecord, Library, now
 from engine.workspace import Workspace
 from rewards.clip import Clip
 
@@ -48,7 +48,7 @@ OPEN_LIBRARY = """([tab, wanted]) => new Promise(resolve => {
 def fill(folder: Path) -> None:
     """Clips that were made one a minute until now, with scores; the newest have files."""
     workspace, rng, end = Workspace(folder), np.random.default_rng(0), now()
-    store = Store(workspace)
+    store = Library(workspace)
     for index in range(NUM_CLIPS):
         prompt = f"a {COLOURS[index % 4]} {SHAPES[index % 5]} moving right, take {index}"
         request = GenerationRequest(prompt=prompt, seed=index)
@@ -63,7 +63,7 @@ def fill(folder: Path) -> None:
 
 def page_data_ms(folder: Path) -> float:
     """What the server's part of it takes: the count, one page of records, and what can be filtered by."""
-    store = Store(Workspace(folder))
+    store = Library(Workspace(folder))
     times = []
     for _ in range(NUM_LOADS):
         began = time.perf_counter()

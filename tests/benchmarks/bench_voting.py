@@ -17,7 +17,7 @@ from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
 from engine.request import GenerationRequest
 from engine.storage.clip_files import save_clip
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 from rewards.clip import Clip
 
@@ -46,7 +46,7 @@ SENT = (
 
 def fill(workspace: Workspace) -> None:
     """A campaign of clips that are all different, so that none is in the browser already."""
-    store = Store(workspace)
+    store = Library(workspace)
     rng = np.random.default_rng(0)
     ids = []
     for seed in range(NUM_CLIPS):

@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.config.presets import load_preset
 from engine.families.registry import open_model
-from engine.generation.pipeline import Generated, generate
+from engine.generation.pipeline import ClipReady, generate
 from engine.mini import judge, world
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest, KeyframePlan, WindowPlan
@@ -56,7 +56,7 @@ def make(family: ModelFamily, requests: Iterable[GenerationRequest]) -> Iterator
     """Each request's clip and the processor seconds that it took."""
     for request in requests:
         began = time.process_time()
-        (clip,) = [event.clip for event in generate(family, [request]) if isinstance(event, Generated)]
+        (clip,) = [event.clip for event in generate(family, [request]) if isinstance(event, ClipReady)]
         yield clip, time.process_time() - began
 
 

@@ -28,7 +28,7 @@ from engine.files.locks import try_lock
 from engine.jobs.worker_control import worker_state
 from engine.request import GenerationRequest
 from engine.storage.clip_files import save_clip
-from engine.storage.library import ClipRecord, Store, now
+from engine.storage.library import ClipRecord, Library, now
 from engine.workspace import Workspace
 from rewards import Clip, RewardReport, RewardResult
 from rewards.calibration import read_calibration, report_calibration
@@ -103,7 +103,7 @@ class Workbench:
 
         It is stopped while nobody but us may write to the database, or it could stop in the middle of a transaction.
         """
-        worker, store = self._worker(), Store(self.workspace)
+        worker, store = self._worker(), Library(self.workspace)
         with store.database.writing():
             worker.suspend()
         store.close()
@@ -195,7 +195,7 @@ def studio(new_workbench: Callable[..., Workbench], presets: Path) -> Workbench:
 def archive(new_workbench: Callable[..., Workbench]) -> Workbench:
     """A running workbench with drawn clips in its library (see `ARCHIVED`)."""
     bench = new_workbench()
-    store = Store(bench.workspace)
+    store = Library(bench.workspace)
     for index, (prompt, score) in enumerate(ARCHIVED):
         add_clip(store, prompt, index, score)
     store.close()
@@ -221,7 +221,7 @@ def grey_of(index: int, frame: int) -> int:
     return GREY_STEP * (frame if index % 2 == 0 else NUM_FRAMES - 1 - frame)
 
 
-def add_clip(store: Store, prompt: str, index: int, score: float | None) -> ClipRecord:
+def add_clip(store: Library, prompt: str, index: int, score: float | None) -> ClipRecord:
     request = GenerationRequest(prompt=prompt, seed=1000 + index, num_frames=NUM_FRAMES)
     levels = np.array([grey_of(index, frame) for frame in range(NUM_FRAMES)], np.uint8)
     frames = np.broadcast_to(levels[:, None, None, None], (NUM_FRAMES, 64, 64, 3)).copy()

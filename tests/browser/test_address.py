@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.text import general, system, training
-from engine.storage.library import Store
+from engine.storage.library import Library
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -22,7 +22,7 @@ def go(page: Page, tab: str) -> None:
 
 
 def first_clip(archive: Any) -> Any:
-    store = Store(archive.workspace)
+    store = Library(archive.workspace)
     clip = store.clips()[-1]
     store.close()
     return clip

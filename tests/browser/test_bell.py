@@ -13,7 +13,7 @@ from engine.process_identity import ProcessIdentity
 from engine.request import GenerationRequest
 from engine.runs.results import Alarm
 from engine.runs.run import Run
-from engine.storage.library import Store
+from engine.storage.library import Library
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -29,7 +29,7 @@ AWAY = "away => { window.away = away; document.dispatchEvent(new Event('visibili
 
 
 def end_a_job(bench: Any, error: str) -> str:
-    store = Store(bench.workspace)
+    store = Library(bench.workspace)
     queue = JobQueue(store)
     job = queue.submit(JobSpec.generate([GenerationRequest(prompt="a red circle")], mix=None))
     taken = queue.claim(ProcessIdentity.current())

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from app.text import general
 from engine.request import GenerationRequest
 from engine.storage.clip_files import load_clip, save_clip
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -48,7 +48,7 @@ def test_plots_that_are_drawn_in_a_hidden_tab_fit_their_box(page: Page, studio: 
 
 
 def test_clips_of_the_base_and_of_an_adapter_can_be_told_apart(page: Page, archive: Any) -> None:
-    store = Store(archive.workspace)
+    store = Library(archive.workspace)
     first = store.clips()[-1]
     request = GenerationRequest(**{**first.request, "adapter": "mini_nft-a7e248"})
     save_clip(store.workspace, request.id, replace(load_clip(store.workspace, first.id)), request)

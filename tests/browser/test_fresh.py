@@ -14,7 +14,7 @@ from engine.labelling.campaign_spec import CampaignSpec, Entrant
 from engine.labelling.campaigns import Campaigns
 from engine.request import GenerationRequest
 from engine.runs.adapters import AdapterCard, write_card
-from engine.storage.library import Store
+from engine.storage.library import Library
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -25,7 +25,7 @@ PROMPT = "a red circle moving left"
 def bench(new_workbench: Callable[..., Any]) -> Any:
     """Nothing works in the background there: the queue is paused."""
     made = new_workbench()
-    store = Store(made.workspace)
+    store = Library(made.workspace)
     JobQueue(store).pause()
     store.close()
     made.start()
@@ -57,7 +57,7 @@ def test_generate_and_train_offer_what_came_since(page: Page, bench: Any) -> Non
     rate.fill("1e-5")
 
     add_adapter(bench, "trained-first")
-    store = Store(bench.workspace)
+    store = Library(bench.workspace)
     JobQueue(store).submit(JobSpec.generate([GenerationRequest(prompt=PROMPT)], None))
     spec = CampaignSpec(title="Takes of mini", prompts=(PROMPT,), entrants=(Entrant(model="mini"),), takes=2)
     campaign = Campaigns(store).create(spec)

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from app.text import modes as words
 from engine.request import GenerationRequest
 from engine.storage.images import load_picture
-from engine.storage.library import ClipFilter, Store
+from engine.storage.library import ClipFilter, Library
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -64,7 +64,7 @@ def holds_its_keyframes(studio: Any) -> None:
     """The uploaded picture is the clip's last frame."""
     from engine.storage.clip_files import load_clip
 
-    store = Store(studio.workspace)
+    store = Library(studio.workspace)
     (record,) = store.clips(ClipFilter(text="green square"))
     request = GenerationRequest(**record.request or {})
     assert request.keyframes and len(request.keyframes.given) == 3

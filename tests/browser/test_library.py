@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.text import general
-from engine.storage.library import Store
+from engine.storage.library import Library
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -20,7 +20,7 @@ CARDS = "#library-grid .card"
 @pytest.fixture
 def library(page: Page, archive: Any) -> Iterator[Page]:
     """The Library tab, open; clips that a test deleted come back afterwards."""
-    store = Store(archive.workspace)
+    store = Library(archive.workspace)
     page.goto(archive.address)
     page.get_by_role("tab", name=general.LIBRARY).click()
     expect(page.locator(CARDS)).to_have_count(store.count())
@@ -29,7 +29,7 @@ def library(page: Page, archive: Any) -> Iterator[Page]:
     store.close()
 
 
-def deleted(store: Store) -> list[Any]:
+def deleted(store: Library) -> list[Any]:
     from engine.storage.library import ClipFilter
 
     return store.clips(ClipFilter(deleted=True))
@@ -81,7 +81,7 @@ def test_a_clip_opens_with_everything_that_is_known_of_it(library: Page, archive
 
 
 def test_a_permalink_opens_its_clip(page: Page, archive: Any) -> None:
-    store = Store(archive.workspace)
+    store = Library(archive.workspace)
     record = next(clip for clip in store.clips() if clip.prompt == "a blue star bouncing")
     store.close()
     page.goto(f"{archive.address}clip/{record.id}")

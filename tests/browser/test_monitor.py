@@ -24,7 +24,7 @@ from engine.request import GenerationRequest
 from engine.runs.results import Alarm, Evaluation, Interval, Measure, Role
 from engine.runs.run import Run
 from engine.runs.samples import RunSamples
-from engine.storage.library import Store
+from engine.storage.library import Library
 from rewards import Clip
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -325,7 +325,7 @@ def test_what_a_run_changed_is_measured_and_shown(page: Page, bench: Any, runs: 
 def test_a_run_that_was_not_measured_is_measured_by_a_job(page: Page, bench: Any, runs: list[Run]) -> None:
     runs[1].adapter.mkdir()
     (runs[1].adapter / WEIGHTS_FILE).write_bytes(b"torn")
-    queue = JobQueue(Store(bench.workspace))
+    queue = JobQueue(Library(bench.workspace))
     queue.pause()
     opened(page, bench, runs)
     sheet = page.locator("#monitor-findings")

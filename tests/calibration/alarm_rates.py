@@ -2,10 +2,10 @@
 
     python tests/calibration/alarm_rates.py --runs 1000
 
-Nothing is trained: base and looks are drawn, `alarms_of` and `suspected` are asked as the watchdog asks them. The value
-of a clip is its prompt's, plus the prompt's change since the base, plus the clip's own noise, new in each look. Changes
-and noise at different looks have the correlation that the situation says; skewed ones are exponential, with their long
-side downwards.
+Nothing is trained: base and looks are drawn, `detect_alarms` and `suspected` are asked as the watchdog asks them. The
+value of a clip is its prompt's, plus the prompt's change since the base, plus the clip's own noise, new in each look.
+Changes and noise at different looks have the correlation that the situation says; skewed ones are exponential, with
+their long side downwards.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from engine.config.alarm_settings import AlarmSettings
-from engine.training.evaluation.alarms import DIVERSITY, DRIFT, MOTION, REWARD, Look, alarms_of, suspected
+from engine.training.evaluation.alarms import DIVERSITY, DRIFT, MOTION, REWARD, Observation, detect_alarms, suspected
 
 REWARDS, RISE, LOOKS, TAKES = 9, 0.05, 12, 2
 
@@ -78,7 +78,7 @@ class Simulated:
         self._lasting = self._noise(size), self._noise((*size, TAKES))
         self.base = self._looks(0, None, self._noise((*size, TAKES)))
 
-    def look(self, step: int) -> tuple[Look, Look]:
+    def look(self, step: int) -> tuple[Observation, Observation]:
         share, (change, noise) = self._of.correlation, self._lasting
         mixed = (np.sqrt(share) * old + np.sqrt(1 - share) * self._noise(old.shape) for old in (change, noise))
         return self._looks(step, next(mixed), next(mixed))
@@ -86,7 +86,7 @@ class Simulated:
     def _noise(self, size: tuple[int, ...]) -> np.ndarray:
         return 1 - self._rng.exponential(size=size) if self._of.skewed else self._rng.standard_normal(size)
 
-    def _looks(self, step: int, change: np.ndarray | None, noise: np.ndarray) -> tuple[Look, Look]:
+    def _looks(self, step: int, change: np.ndarray | None, noise: np.ndarray) -> tuple[Observation, Observation]:
         of = self._of
         scale = np.array([of.spread] * (REWARDS + 1) + [of.log_speed] * 2)
         effect = np.array([-of.fall * of.spread * np.sqrt(2)] * REWARDS + [RISE, np.log(of.motion), np.log(of.variety)])
@@ -96,14 +96,14 @@ class Simulated:
         one, two = (self._as_look(step, half, number) for number, half in enumerate(values))
         return one, two
 
-    def _as_look(self, step: int, values: np.ndarray, half: int) -> Look:
+    def _as_look(self, step: int, values: np.ndarray, half: int) -> Observation:
         """`values[P,columns,takes]`."""
         prompts = tuple(f"{half} {prompt}" for prompt in range(len(values)) for _ in range(TAKES))
         flat = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
         columns = {f"held_out/r{number}": tuple(row.tolist()) for number, row in enumerate(flat[:REWARDS])}
         columns |= {REWARD: tuple(flat[-3].tolist()), DRIFT: (0.0,) * len(prompts)}
         columns |= {name: tuple(np.exp(row).tolist()) for name, row in ((MOTION, flat[-2]), (DIVERSITY, flat[-1]))}
-        return Look(step=step, prompts=prompts, columns=columns)
+        return Observation(step=step, prompts=prompts, columns=columns)
 
 
 def raised(of: Situation, seed: int, looks: int = LOOKS, *, closer: bool) -> Iterator[set[str]]:
@@ -116,7 +116,7 @@ def raised(of: Situation, seed: int, looks: int = LOOKS, *, closer: bool) -> Ite
             continue
         if closer:
             base, now = base.joined(run.base[1]), now.joined(more)
-        yield {alarm.name for alarm in alarms_of([base, now], settings, looks)}
+        yield {alarm.name for alarm in detect_alarms([base, now], settings, looks)}
 
 
 def rates(of: Situation, runs: int, *, closer: bool, seed: int = 0, looks: int = LOOKS) -> dict[str, float]:

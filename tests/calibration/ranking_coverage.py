@@ -16,7 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from engine.labelling.stats.bradley_terry import Strengths
-from engine.labelling.stats.ranking import Contests, rank
+from engine.labelling.stats.ranking import VoteTable, rank
 
 VOTES = (1, 2, 3, 5, 10, 20, 50)
 TAU = -0.5
@@ -30,7 +30,7 @@ ENTRANTS = {
 }
 
 
-def drawn(theta: tuple[float, ...], votes: int, rng: np.random.Generator) -> Contests:
+def drawn(theta: tuple[float, ...], votes: int, rng: np.random.Generator) -> VoteTable:
     """Votes on random pairs of the entrants."""
     strengths, size = np.asarray(theta), len(theta)
     chances = Strengths(theta=strengths, opponent=0.0, tau=TAU).chances()
@@ -40,7 +40,7 @@ def drawn(theta: tuple[float, ...], votes: int, rng: np.random.Generator) -> Con
     score = np.where(roll < win, 1.0, np.where(roll < win + tie, 0.5, 0.0))
     met = sorted({*one.tolist(), *other.tolist()})
     place = {number: index for index, number in enumerate(met)}
-    return Contests(
+    return VoteTable(
         names=tuple(f"m{number}" for number in met),
         one=np.array([place[number] for number in one.tolist()]),
         other=np.array([place[number] for number in other.tolist()]),

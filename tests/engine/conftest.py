@@ -11,7 +11,7 @@ import pytest
 
 from engine.request import GenerationRequest
 from engine.storage.clip_files import FILES
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from rewards.clip import Clip
 
 WORDS = "a the red green blue circle square star moving left right up down on over white grey meadow night".split()
@@ -218,7 +218,7 @@ def clip() -> Clip:
 
 
 @pytest.fixture
-def put_files(store: Store) -> Callable[[str], None]:
+def put_files(store: Library) -> Callable[[str], None]:
     """`put_files(clip_id)`: files of a clip, for tests that never read them."""
 
     def put(clip_id: str) -> None:
@@ -231,7 +231,7 @@ def put_files(store: Store) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def put_clip(store: Store, put_files: Callable[[str], None]) -> Callable[[GenerationRequest], None]:
+def put_clip(store: Library, put_files: Callable[[str], None]) -> Callable[[GenerationRequest], None]:
     """`put_clip(request)`: as if the request's clip had been generated."""
 
     def put(request: GenerationRequest) -> None:
@@ -242,7 +242,7 @@ def put_clip(store: Store, put_files: Callable[[str], None]) -> Callable[[Genera
 
 
 @pytest.fixture
-def library(store: Store, put_files: Callable[[str], None]) -> Callable[[int, int], tuple[str, ...]]:
+def library(store: Library, put_files: Callable[[str], None]) -> Callable[[int, int], tuple[str, ...]]:
     """`library(prompts, models)`: a clip of each prompt by each of m0, m1, ...; the ids, prompt by prompt."""
 
     def make(prompts: int, models: int) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from engine.config.presets import load_curriculum, load_train_preset
 from engine.hardware.telemetry.monitor import Telemetry
 from engine.runs.curriculum_state import Curriculum, list_curricula
 from engine.runs.run import Run, list_runs
-from engine.training.resource_metrics import Gauges
+from engine.training.resource_metrics import ResourceMetrics
 from engine.workspace import Workspace
 
 JUMP_S = 10 * 24 * 3600.0
@@ -24,7 +24,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, change_s: float) -> None:
 
 @pytest.mark.parametrize("change_s", [-JUMP_S, JUMP_S])
 def test_moments_of_metrics_and_telemetry_do_not_jump(monkeypatch: pytest.MonkeyPatch, change_s: float) -> None:
-    gauges, telemetry, clock = Gauges(), Telemetry(()), SteadyClock()
+    gauges, telemetry, clock = ResourceMetrics(), Telemetry(()), SteadyClock()
     before = gauges.read()["at"], telemetry.snapshot().at, clock.unix_s()
     assert before[2] == pytest.approx(time.time(), abs=5), "it is Unix time"
     set_clock(monkeypatch, change_s)

@@ -10,7 +10,7 @@ from typing import Any
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.stats.agreement import LabellerQuality, agreement
 from engine.labelling.stats.ranking import contests, rank
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.training.evaluation.intervals import change_interval, mean_interval
 from engine.workspace import Workspace
 from examples.tour.state import Journal, TourFiles
@@ -112,7 +112,7 @@ def follow(tree: Any, keys: list[str]) -> Any:
 class Views:
     """The views of the database that the report names, worked out here once more."""
 
-    def __init__(self, toured: Toured, store: Store) -> None:
+    def __init__(self, toured: Toured, store: Library) -> None:
         self._toured, self._store = toured, store
 
     def read(self, view: str, name: str) -> Any:

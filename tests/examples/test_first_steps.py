@@ -6,7 +6,7 @@ import pytest
 
 from engine.errors import ConfigError
 from engine.labelling.campaigns import Campaigns
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.workspace import Workspace
 from examples.tour import driving
 from examples.tour.report import write_report
@@ -53,7 +53,7 @@ def test_a_continued_tour_repeats_no_step(toured: Toured) -> None:
     assert [(record.key, record.begun, record.is_done) for record in toured.journal.steps] == [
         (key, 1, True) for key in FIRST
     ]
-    store = Store(toured.workspace)
+    store = Library(toured.workspace)
     try:
         campaigns = Campaigns(store)
         [campaign] = campaigns.list()
@@ -70,7 +70,7 @@ def test_a_continued_tour_repeats_no_step(toured: Toured) -> None:
 def test_each_number_of_the_unfinished_report_has_its_source(toured: Toured, page: Page) -> None:
     assert "This tour is not done yet" in toured.files.report.read_text(encoding="utf-8")
     assert len(page.numbers) > 30 and len(page.videos) >= 2
-    store = Store(toured.workspace)
+    store = Library(toured.workspace)
     try:
         views = Views(toured, store)
         for one in page.numbers:

@@ -18,7 +18,7 @@ import pytest
 from engine.labelling.campaigns import Campaigns
 from engine.runs.curriculum_state import list_curricula
 from engine.runs.run import list_runs
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.video.reader import read_video
 from engine.workspace import Workspace
 from examples.tour.report import write_report
@@ -89,7 +89,7 @@ def conditions_of(tried: Any) -> Any:
 
 
 def votes_of(workspace: Workspace, campaign: str) -> list[str]:
-    store = Store(workspace)
+    store = Library(workspace)
     try:
         return [one.vote.client_uuid for one in Campaigns(store).votes(campaign, history=True)]
     finally:
@@ -98,7 +98,7 @@ def votes_of(workspace: Workspace, campaign: str) -> list[str]:
 
 @pytest.fixture
 def tour_store(toured: Toured) -> Any:
-    store = Store(toured.workspace)
+    store = Library(toured.workspace)
     yield store
     store.close()
 
@@ -119,7 +119,7 @@ def test_it_is_done_after_a_kill_and_an_interruption(toured: Toured) -> None:
     assert all(record.is_done and record.seconds > 0 for record in toured.journal.steps)
 
 
-def test_nothing_was_done_twice(toured: Toured, tour_store: Store) -> None:
+def test_nothing_was_done_twice(toured: Toured, tour_store: Library) -> None:
     before, after = toured.at_the_kill, toured.journal
     finished = [record for record in before.steps if record.is_done]
     assert [record.key for record in finished] == ["generate", "score", "campaign", "votes"]
@@ -151,7 +151,7 @@ def test_each_training_is_one_run_that_went_on(toured: Toured) -> None:
     assert curriculum.state().attempts[0].num_frames == 33
 
 
-def test_there_are_no_clips_but_those_that_were_asked_for(toured: Toured, tour_store: Store) -> None:
+def test_there_are_no_clips_but_those_that_were_asked_for(toured: Toured, tour_store: Library) -> None:
     made = toured.journal.made
     wanted = {*made("generate")["clips"], made("generate")["long"]}
     wanted |= {clip for own in made("ranking")["clips"].values() for clip in own}
@@ -172,7 +172,7 @@ def test_another_size_is_refused_in_one_sentence(toured: Toured, root: Path, pyt
 
 
 @pytest.fixture
-def lookup(toured: Toured, tour_store: Store) -> Any:
+def lookup(toured: Toured, tour_store: Library) -> Any:
     """What stands at a source, read anew from the workspace."""
     views = Views(toured, tour_store)
     return lambda source: resolve(source, toured.workspace.root, views)

@@ -19,7 +19,7 @@ from engine.jobs.queue import JobQueue
 from engine.jobs.spec import Job
 from engine.request import GenerationRequest
 from engine.runs.checkpoint_series import CHECKPOINT
-from engine.runs.metrics import MetricColumns
+from engine.runs.metrics import MetricStore
 from engine.runs.run import Run, list_runs
 from engine.storage.clip_files import load_clip
 from engine.storage.schema import LEASES
@@ -102,7 +102,7 @@ def _of_metrics(run: Run, steps: int) -> Iterator[str]:
     wanted = list(range(1, steps + 1))
     if [row["step"] for row in run.metrics()] != wanted:
         yield f"run {run.id}: the steps {[int(row['step']) for row in run.metrics()]}"
-    columns = MetricColumns(run)
+    columns = MetricStore(run)
     while columns.read_on():
         pass
     if columns.columns["loss"].points()[0].tolist() != wanted:

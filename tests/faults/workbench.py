@@ -20,7 +20,7 @@ import psutil
 
 from engine.jobs.queue import JobQueue
 from engine.jobs.worker_control import worker_state
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ class PageGone(Exception):
 class Workbench:
     def __init__(self, folder: Path) -> None:
         self.workspace = Workspace(folder / "workspace").prepare()
-        self.queue = JobQueue(Store(self.workspace))
+        self.queue = JobQueue(Library(self.workspace))
         self._environment = {
             **os.environ,
             "OMP_NUM_THREADS": "1",

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 # The lists of names that follow are the whole interface between the goldens and the product.
 from app.__main__ import main as page_main  # noqa: E402
-from app.context import Desk  # noqa: E402
+from app.context import AppContext  # noqa: E402
 from app.page import build_server  # noqa: E402
 from engine.cli.main import build_parser, main  # noqa: E402
 from engine.config.curriculum_preset import CurriculumPreset  # noqa: E402
@@ -36,8 +36,8 @@ __all__ = [
     "SETTINGS",
     "TOYS",
     "TOY_PARTS",
+    "AppContext",
     "CurriculumPreset",
-    "Desk",
     "GenerationRequest",
     "ModelPreset",
     "Run",
@@ -85,9 +85,9 @@ def train_in_process(run: Run) -> int:
 
 def make_clips(family: Any, requests: list[GenerationRequest]) -> list[Any]:
     """The clips (`frames`: `uint8[T,H,W,3]`) of requests in their order, each through its generation mode."""
-    from engine.generation.pipeline import Generated, generate
+    from engine.generation.pipeline import ClipReady, generate
 
-    made = [event for event in generate(family, requests) if isinstance(event, Generated)]
+    made = [event for event in generate(family, requests) if isinstance(event, ClipReady)]
     return [next(one.clip for one in made if one.request == request) for request in requests]
 
 

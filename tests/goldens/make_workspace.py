@@ -120,7 +120,7 @@ def use_page(root: Path, campaign: str, video: Path) -> None:
     from fastapi.testclient import TestClient
 
     os.environ["GRADIO_TEMP_DIR"] = str(root / "uploads")
-    desk = access.Desk.open(root)
+    desk = access.AppContext.open(root)
 
     async def build() -> Any:
         return access.build_server(desk)

@@ -17,7 +17,7 @@ def measure(folder: Path) -> dict[str, Any]:
     """The pages of an empty workspace in `folder`, read over HTTP, and the routes of their server."""
     from fastapi.testclient import TestClient
 
-    desk = access.Desk.open(folder)
+    desk = access.AppContext.open(folder)
 
     async def build() -> Any:
         return access.build_server(desk)

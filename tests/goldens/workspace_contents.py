@@ -164,7 +164,7 @@ def serve_media(root: Path) -> dict[str, int]:
     import access
     from fastapi.testclient import TestClient
 
-    desk = access.Desk.open(root)
+    desk = access.AppContext.open(root)
 
     async def build() -> Any:
         return access.build_server(desk)

@@ -16,13 +16,13 @@ from proving import Proof, held_out, judged, make, mean, open_mini, options, req
 
 from engine.config.curriculum_preset import CurriculumPreset
 from engine.config.presets import load_curriculum, load_preset, load_train_preset, overlay
-from engine.families.lora import use_adapter
+from engine.families.lora import activate_adapter
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.curriculum import run_curriculum
 from engine.jobs.spec import CurriculumConfig
 from engine.runs.curriculum_state import Curriculum
 from engine.runs.run import Run
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.workspace import Workspace
 
 HASTE = 3e-3
@@ -42,7 +42,7 @@ loop = 0.0
 
 def drive(preset: CurriculumPreset, workspace: Workspace, proof: Proof) -> Curriculum:
     """To its end, telling each decision."""
-    made, store = Curriculum.create(workspace, preset), Store(workspace)
+    made, store = Curriculum.create(workspace, preset), Library(workspace)
     try:
         for _ in run_curriculum(CurriculumConfig(curriculum=made.id), JobContext(store=store)):
             pass
@@ -79,7 +79,7 @@ def scores_of(run: Run | None) -> dict[str, dict[int, float]]:
     """The judge's mean by length, of clips made as in Generate and as in the rollouts; None: by the base model."""
     family, settings = open_mini(), load_train_preset("mini_nft").settings
     if run is not None:
-        use_adapter(family.network, "last", run.weights())
+        activate_adapter(family.network, "last", run.weights())
     model = load_preset("models", "mini")
     ways = {
         "generate": {"num_steps": model.num_steps, "guidance": model.guidance},

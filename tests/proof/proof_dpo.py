@@ -16,7 +16,7 @@ from proving import OUT, Proof, held_out, interval, judged, make, mean, open_min
 from proving_recipe import finished, short_form, tell_rest, trained
 
 from engine.config.presets import read_prompts
-from engine.families.lora import use_adapter
+from engine.families.lora import activate_adapter
 from engine.labelling.preference_formats import write_pairs
 from engine.mini.labeller import SimulatedLabeller
 from engine.training.evaluation.evaluate import evaluate, plan_of
@@ -67,7 +67,7 @@ def prove(loss: str, proof: Proof, pairs: Path, short: bool, seed: int) -> None:
     family = open_mini()
     wanted = requests(held_out(8 if short else 64), 1 if short else 2, **SHAPE)
     before, _ = make(family, wanted)
-    use_adapter(family.network, "trained", run.adapter)
+    activate_adapter(family.network, "trained", run.adapter)
     after, _ = make(family, wanted)
     sides = judged(before), judged(after)
     proof.claim(

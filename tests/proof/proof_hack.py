@@ -15,7 +15,7 @@ from engine.config.alarm_settings import AlarmSettings
 from engine.config.presets import load_train_preset, read_prompts
 from engine.runs.run import Run
 from engine.training.build import build_config
-from engine.training.evaluation.alarm_callback import Watchdog
+from engine.training.evaluation.alarm_callback import AlarmCallback
 from engine.training.trainer_settings import VideoNFTConfig
 from engine.training.trainers.nft import VideoNFTTrainer
 from engine.workspace import Workspace
@@ -64,7 +64,7 @@ def learn(name: str, rewards: Any, changes: dict[str, Any], proof: Proof, short:
     trainer = VideoNFTTrainer(model=family, reward_funcs=rewards, args=args, train_dataset=read_prompts("mini"))
     judging = Judging(name, family, proof, 4 if short else 16)
     trainer.add_callback(judging)
-    trainer.add_callback(Watchdog(trainer, run, preset))
+    trainer.add_callback(AlarmCallback(trainer, run, preset))
     trainer.train()
     for alarm in run.alarms():
         proof.say("alarm", reward=name, **alarm.model_dump())

@@ -19,9 +19,9 @@ from engine.families.registry import open_model
 from engine.mini.judge import judge
 from engine.request import GenerationRequest
 from engine.seeds import seed_for
-from engine.training.data.prompt_embeddings import EncodedPrompts
+from engine.training.data.prompt_embeddings import PromptEmbeddings
 from engine.training.evaluation.intervals import change_interval
-from engine.training.rollout.rollouts import roll_out
+from engine.training.rollout.rollouts import generate_rollouts
 from rewards.clip import Clip
 
 MINUTES = 25
@@ -85,7 +85,7 @@ def held_out(count: int) -> list[str]:
 def make(family: Any, wanted: Sequence[GenerationRequest]) -> tuple[list[Clip], float]:
     """The clips by the family's present weights, and seconds for each."""
     began = time.perf_counter()
-    clips = roll_out(family, wanted, EncodedPrompts(family, wanted[0].fps)).clips
+    clips = generate_rollouts(family, wanted, PromptEmbeddings(family, wanted[0].fps)).clips
     return clips, (time.perf_counter() - began) / len(clips)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from engine.mini import world
 from rewards import Clip
-from rewards.weights.catalog import PRESENT, look_up
+from rewards.weights.catalog import PRESENT, status
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 VIDEOS = SHARED / "videos"
@@ -23,7 +23,7 @@ def real_weights(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def require(*keys: str) -> None:
         monkeypatch.setenv("DAILIES_WEIGHTS", folder)
-        missing = [key for key in keys if look_up(key).state != PRESENT]
+        missing = [key for key in keys if status(key).state != PRESENT]
         if missing:
             pytest.skip(f"no weights of {', '.join(missing)}: name their folder in DAILIES_WEIGHTS")
 

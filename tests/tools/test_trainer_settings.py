@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from engine.config.form_settings import FILE, Setting, settings_of
+from engine.config.form_settings import FILE, FormSetting, settings_of
 from engine.errors import ConfigError
 from engine.training.build import ALGORITHMS, import_path
 from tools.docs.trainer_settings import described, row_of
@@ -25,8 +25,8 @@ def test_every_setting_says_what_it_is(algorithm: str) -> None:
     assert len(names) == len(set(names)) and "output_dir" not in names
 
 
-def setting(**others: object) -> Setting:
-    return Setting(**{"name": "x", "group": "g", "kind": "int", "default_of": "Dailies", "help": "h", **others})
+def setting(**others: object) -> FormSetting:
+    return FormSetting(**{"name": "x", "group": "g", "kind": "int", "default_of": "Dailies", "help": "h", **others})
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from engine.config.alarm_settings import AlarmSettings
-from engine.config.curriculum_preset import Condition, CurriculumPreset, Gate, Stage
-from engine.config.form_settings import Setting, settings_of
+from engine.config.curriculum_preset import CurriculumGate, CurriculumPreset, GateCondition, Stage
+from engine.config.form_settings import FormSetting, settings_of
 from engine.config.schema import ModelPreset, NetworkShape, TrainPreset
 from engine.training.build import ALGORITHMS, import_path
-from examples.tour.settings import Asking, Contest, Lengthening, Measuring, Person, Showing, TourSize, Training
+from examples.tour.settings import Contest, Lengthening, Measuring, Person, Showing, TourSize, Training, VotingSettings
 from rewards.mix import GateStrengths, Mix
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "config.md"
@@ -43,11 +43,11 @@ PARTS: dict[type[BaseModel], str] = {
     AlarmSettings: "`alarms` of a recipe",
     GateStrengths: "`gates` of a mix",
     Stage: "A stage of a curriculum",
-    Gate: "`gate` of a stage",
-    Condition: "A condition of a gate",
+    CurriculumGate: "`gate` of a stage",
+    GateCondition: "A condition of a gate",
     Person: "One of the tour's `people`",
     Showing: "The tour's `show`",
-    Asking: "The tour's `votes`",
+    VotingSettings: "The tour's `votes`",
     Measuring: "The tour's `measure`",
     Training: "The tour's `dpo`, `grpo` and `student`",
     Lengthening: "The tour's `curriculum`",
@@ -143,7 +143,7 @@ def settings(algorithm: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def meaning(config_class: Any, one: Setting) -> str:
+def meaning(config_class: Any, one: FormSetting) -> str:
     """Our own words, or whose field it is."""
     for cls in config_class.__mro__:
         field = cls.__dict__.get("__dataclass_fields__", {}).get(one.name)
@@ -154,7 +154,7 @@ def meaning(config_class: Any, one: Setting) -> str:
     return one.help
 
 
-def taken(one: Setting) -> str:
+def taken(one: FormSetting) -> str:
     kind: str = one.kind
     if one.kind == "choice":
         few = len(one.choices) <= FEW

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from engine.config.form_settings import FILE, Kind, Setting
+from engine.config.form_settings import FILE, FormSetting, Kind
 from engine.config.setting_ranges import RANGES
 from engine.training import trainer_settings
 from engine.training.build import ALGORITHMS, import_path
@@ -92,7 +92,7 @@ PAIRED = {("VideoDPOConfig", "per_device_train_batch_size"): "pairs"}
 OWN = trainer_settings.__name__
 
 
-def described(config_class: Any) -> list[Setting]:
+def described(config_class: Any) -> list[FormSetting]:
     """The settings of one config class, in the form's order."""
     fields = {field.name: field for field in dataclasses.fields(config_class) if field.init}
     hints = typing.get_type_hints(config_class)
@@ -113,14 +113,14 @@ def _is_ours(config_class: Any, name: str) -> bool:
     return all(cls.__module__ == OWN for cls in config_class.__mro__ if name in inspect.get_annotations(cls))
 
 
-def _setting(config_class: Any, field: Any, hint: Any, group: str) -> Setting:
+def _setting(config_class: Any, field: Any, hint: Any, group: str) -> FormSetting:
     kind, choices, optional = _kind(hint)
     if own := CHOICES.get((config_class.__name__, field.name)):
         kind, choices = "choice", own
     default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
     if isinstance(default, list) and len(default) == 1:
         default = default[0]  # one loss is a list of one
-    return Setting(
+    return FormSetting(
         name=field.name,
         group=group,
         kind=kind,
@@ -172,7 +172,7 @@ def _kind(hint: Any) -> tuple[Kind, tuple[str, ...], bool]:
     return kinds.get(hint, "text"), (), False
 
 
-def row_of(setting: Setting) -> dict[str, Any]:
+def row_of(setting: FormSetting) -> dict[str, Any]:
     """A setting as `form_settings.json` keeps it."""
     limits = {"range": setting.range.model_dump(exclude_defaults=True)} if setting.range else {}
     return {**setting.model_dump(mode="json", exclude={"range"}), **limits}

@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.config.presets import load_model_preset
 from engine.families.registry import open_model
-from engine.generation.pipeline import Generated, generate
+from engine.generation.pipeline import ClipReady, generate
 from engine.mini import judge, world
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
@@ -38,7 +38,7 @@ def held_out_scenes(count: int) -> list[world.Scene]:
 
 def make_clips(family: ModelFamily, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
     """Frames `uint8[T,H,W,3]` of each request, in order."""
-    made = {e.request.id: e.clip.frames for e in generate(family, requests) if isinstance(e, Generated)}
+    made = {e.request.id: e.clip.frames for e in generate(family, requests) if isinstance(e, ClipReady)}
     return [made[request.id] for request in requests]
 
 

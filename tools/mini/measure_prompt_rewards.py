@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.config.presets import load_model_preset
 from engine.families.registry import open_model
-from engine.generation.pipeline import Generated, generate
+from engine.generation.pipeline import ClipReady, generate
 from engine.mini import judge, world
 from engine.request import GenerationRequest
 from engine.seeds import seed_for
@@ -65,7 +65,7 @@ def generated(count: int) -> Iterator[Shown]:
     ]
     by_id = {request.id: scene for request, scene in zip(requests, scenes, strict=True)}
     for event in generate(open_model(load_model_preset("mini")), requests):
-        if isinstance(event, Generated):
+        if isinstance(event, ClipReady):
             scene, verdict = by_id[event.request.id], judge.judge(event.clip.frames, by_id[event.request.id])
             if all(getattr(verdict, name) for name in JUDGED):
                 yield scene, event.clip.frames

@@ -72,7 +72,7 @@ def make_config() -> BlipConfig:
     return BlipConfig(text_config=text, vision_config=vision, projection_dim=WIDTH, image_text_hidden_size=WIDTH)
 
 
-class Pupil(nn.Module):
+class CaptionerTask(nn.Module):
     """The captioner and, while it learns, what reads colour and shape off its picture tokens."""
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ def normalised(pictures: Tensor) -> Tensor:
 def train(work: Path, num_steps: int, num_scenes: int, seed: int) -> tuple[BlipForConditionalGeneration, Spent]:
     """The captioner after `num_steps`, and what it took; goes on where an earlier run was stopped."""
     torch.manual_seed(seed)
-    pupil, tokenizer = Pupil(), make_tokenizer()
+    pupil, tokenizer = CaptionerTask(), make_tokenizer()
     bank = stills.read_bank(work / f"stills-{num_scenes}.npy", num_scenes)
     spent = fit(
         work / "captioner.pt", pupil, lambda rng: pupil.loss(*make_batch(bank, tokenizer, rng)), num_steps, RATE, [seed]

@@ -45,7 +45,7 @@ WEIGHTS = "open_clip_model.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class ClipBatch:
     """N pictures `float32[N,3,64,64]` and M sentences `int64[M,32]`.
 
     `right` bool[N,M]: the picture's own sentence; `same` bool[N,M]: other sentences that are as true, and left out.
@@ -96,7 +96,7 @@ def make_model(config: dict[str, Any]) -> nn.Module:
     return model
 
 
-class Pupil(nn.Module):
+class ClipTask(nn.Module):
     """CLIP and, while it learns, what reads colour and shape off the middle of its picture network."""
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -106,7 +106,7 @@ class Pupil(nn.Module):
         self.colours = nn.Conv2d(width, len(world.COLOURS) + 1, 1)
         self.shapes = nn.Conv2d(width, len(world.SHAPES), 1)
 
-    def loss(self, batch: Batch) -> Tensor:
+    def loss(self, batch: ClipBatch) -> Tensor:
         """Of the contrast, both ways, and of the cells."""
         cells: list[Tensor] = []
         model: Any = self.model
@@ -136,7 +136,7 @@ def scaled_cosines(model: Any, images: Tensor, texts: Tensor) -> Tensor:
     return scale * cosines
 
 
-def make_batch(bank: stills.Bank, tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator) -> Batch:
+def make_batch(bank: stills.Bank, tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator) -> ClipBatch:
     """24 scenes with four frames each, 24 own sentences and up to 72 of others."""
     rows = rng.choice(len(bank.scenes), SCENES, replace=False)
     own = [bank.scenes[row] for row in rows]
@@ -147,7 +147,7 @@ def make_batch(bank: stills.Bank, tokenizer: PreTrainedTokenizerFast, rng: np.ra
     right = torch.zeros_like(alike)
     right[torch.arange(len(shown)), torch.from_numpy(shown)] = True
     frames = stills.disturb(np.concatenate([bank.frames[row] for row in rows]), rng)
-    return Batch(
+    return ClipBatch(
         pictures=normalised(torch.from_numpy(frames)).contiguous(memory_format=torch.channels_last),  # faster on a CPU
         tokens=tokenize(tokenizer, [say(scene, rng) for scene in scenes]),
         right=right,
@@ -177,7 +177,7 @@ def train(work: Path, num_steps: int, num_scenes: int, seed: int) -> tuple[nn.Mo
     """The network after `num_steps`, and what it took; goes on where an earlier run was stopped."""
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()
-    pupil = Pupil(make_config(tokenizer)).to(memory_format=torch.channels_last)
+    pupil = ClipTask(make_config(tokenizer)).to(memory_format=torch.channels_last)
     bank = stills.read_bank(work / f"stills-{num_scenes}.npy", num_scenes)
     spent = fit(
         work / "clip.pt", pupil, lambda rng: pupil.loss(make_batch(bank, tokenizer, rng)), num_steps, RATE, [seed]

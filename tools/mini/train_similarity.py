@@ -82,7 +82,7 @@ def make_model(tokenizer: BertTokenizer) -> BertForSequenceClassification:
     return BertForSequenceClassification(config)
 
 
-class Pupil(nn.Module):
+class SimilarityTask(nn.Module):
     """The cross-encoder and, while it learns, what tells of each word whether the other sentence has it."""
 
     def __init__(self, tokenizer: BertTokenizer) -> None:
@@ -129,7 +129,7 @@ def tokenize(tokenizer: BertTokenizer, pairs: Sequence[Pair]) -> dict[str, Tenso
 def train(work: Path, num_steps: int, seed: int) -> tuple[BertForSequenceClassification, Spent]:
     """The network after `num_steps`, and what it took; goes on where an earlier run was stopped."""
     torch.manual_seed(seed)
-    pupil = Pupil(make_pair_tokenizer())
+    pupil = SimilarityTask(make_pair_tokenizer())
 
     def loss(rng: np.random.Generator) -> Tensor:
         return pupil.loss([draw_pair(rng) for _ in range(PAIRS)])

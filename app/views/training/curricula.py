@@ -6,15 +6,15 @@ Its settings are those of its stages, in its preset: the form changes nothing in
 from collections.abc import Mapping
 from typing import Any
 
-from app.context import Desk
-from app.forms.generation_form import titled
+from app.context import AppContext
+from app.forms.generation_form import preset_choices
 from app.middleware.idempotency import request_key
 from app.text import training
 from app.views.training.train_form import CURRICULUM, LEARNED_FROM, curricula, device_gib, memory_of
 from engine.config.curriculum_preset import Stage
 from engine.config.presets import load_curriculum
 from engine.errors import DailiesError
-from engine.estimation.run_estimate import Forecast, forecast
+from engine.estimation.run_estimate import RunEstimate, forecast
 from engine.jobs.handlers.curriculum import recipe_of
 from engine.jobs.spec import CurriculumConfig, JobSpec
 from engine.runs.curriculum_state import Curriculum
@@ -27,7 +27,7 @@ def opened(name: str) -> dict[str, Any]:
     """The form for one. Raises ConfigError: there is none of this name, or a stage will not do."""
     preset = load_curriculum(name.removeprefix(CURRICULUM))
     return {
-        "recipes": [{"key": key, "title": title} for title, key in titled("train")],
+        "recipes": [{"key": key, "title": title} for title, key in preset_choices("train")],
         "curricula": curricula(),
         "about": {"title": preset.title, "source": preset.source, "notes": preset.notes},
         "stages": [_stage(stage) for stage in preset.stages],
@@ -41,7 +41,7 @@ def _stage(stage: Stage) -> dict[str, Any]:
     return {"name": stage.name, "told": told, "gate": [one.words for one in stage.gate.conditions]}
 
 
-def outlook(desk: Desk, choices: Mapping[str, Any]) -> dict[str, Any]:
+def outlook(desk: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
     """As `recipe.outlook`: the memory of the stage that needs most, the time of all."""
     preset = load_curriculum(choices[NAME])
     runs = list_runs(desk.workspace)[:LEARNED_FROM]
@@ -61,12 +61,12 @@ def outlook(desk: Desk, choices: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _time(found: list[Forecast | None]) -> str:
+def _time(found: list[RunEstimate | None]) -> str:
     seconds = [one.seconds for one in found if one is not None and one.seconds is not None]
     return training.time_of_stages(sum(seconds)) if seconds and len(seconds) == len(found) else training.NO_TIME
 
 
-def queue(desk: Desk, choices: Mapping[str, Any]) -> dict[str, Any]:
+def queue(desk: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
     """Begin one, as a job."""
     made = Curriculum.create(desk.workspace, load_curriculum(choices[NAME]), request_key("curriculum"))
     try:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.context import Desk
+from app.context import AppContext
 from app.text import monitor as text
 from engine.config.curriculum_preset import Stage
 from engine.errors import StoreError
@@ -14,13 +14,13 @@ KIND, ALIVE = "curriculum", ("queued", *ACTIVE)
 SHOWN = 3  # the newest
 
 
-def strip(desk: Desk) -> dict[str, Any]:
+def strip(desk: AppContext) -> dict[str, Any]:
     """The value of a `StageStrip`; a curriculum whose files are damaged says so in place of its stages."""
     active = {job.config["curriculum"] for job in desk.queue.list(ALIVE, KIND, limit=100)}
     return {"curricula": [_curriculum(one, one.id in active) for one in list_curricula(desk.workspace)[:SHOWN]]}
 
 
-def resume(desk: Desk, curriculum_id: str) -> None:
+def resume(desk: AppContext, curriculum_id: str) -> None:
     """Go on with a curriculum that nobody drives, from where it was cut off."""
     found = Curriculum.find(desk.workspace, curriculum_id).id
     desk.file(JobSpec(kind=KIND, config={"curriculum": found}), alone=f"The curriculum {found}")

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from app.context import Desk
+from app.context import AppContext
 from app.text import monitor as text
 from engine.jobs.handlers.run_actions import last_fallback
 from engine.jobs.spec import Status
-from engine.runs.metrics import CHUNK_BYTES, MOMENT, MetricColumns, thinned
+from engine.runs.metrics import CHUNK_BYTES, MOMENT, MetricStore, downsample
 from engine.runs.run import Run, list_runs
 from engine.runs.samples import RunSamples
 
@@ -43,9 +43,9 @@ ALIVE: tuple[Status, ...] = ("queued", "running", "stopping")
 class CurveFeed:
     """Answers the Monitor's question: what is new? One for the whole page."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: AppContext) -> None:
         self._desk = desk
-        self._columns: dict[str, MetricColumns] = {}
+        self._columns: dict[str, MetricStore] = {}
         self._alarms: dict[str, tuple[int, list[dict[str, Any]]]] = {}
         self._lock = threading.Lock()
 
@@ -113,7 +113,7 @@ class CurveFeed:
         left, budget = 0, READ_BYTES
         for name in chosen:
             if name not in self._columns:
-                self._columns[name] = MetricColumns(runs[name])
+                self._columns[name] = MetricStore(runs[name])
             unread = 1
             while unread and budget > 0:
                 unread = self._columns[name].read_on(CHUNK_BYTES)
@@ -133,7 +133,7 @@ class CurveFeed:
         for name, column in columns.columns.items():
             if _hidden(name) or column.last_step <= after:
                 continue
-            steps, values = thinned(*column.points(after), most)
+            steps, values = downsample(*column.points(after), most)
             data[name] = [_packed(steps if moments is None else np.interp(steps, *moments)), _packed(values)]
         if not data and known:
             return None
@@ -196,7 +196,7 @@ def _like(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
-def _moments(columns: MetricColumns) -> tuple[np.ndarray, np.ndarray] | None:
+def _moments(columns: MetricStore) -> tuple[np.ndarray, np.ndarray] | None:
     """Steps and the minutes since the first of them; None for a run that does not tell the time.
 
     Minutes never fall: a process that resumed after the clock was set back goes on where the last one ended.

@@ -4,7 +4,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from app.context import Desk
+from app.context import AppContext
 from app.text import training
 from app.views.clips import moment
 from app.views.jobs import Reasons, job_card
@@ -12,18 +12,18 @@ from engine.files.log_tail import read_log
 from engine.jobs.handlers.preflight import read_verdicts
 from engine.jobs.handlers.run_actions import RunState, run_states
 from engine.jobs.spec import Job
-from engine.jobs.worker_control import keep_going
+from engine.jobs.worker_control import reconcile_and_ensure_worker
 from engine.runs.adapters import newest_of_runs
 from engine.runs.run import Run
 
 SHOWN = 50  # jobs that wait; nobody reads further down, and each costs a question
 
 
-def board(desk: Desk, note: str = "") -> dict[str, Any]:
+def board(desk: AppContext, note: str = "") -> dict[str, Any]:
     """Both lists, the first `SHOWN` jobs that wait and how many there are; `note` says what was just done, `at` orders
     answers that overtake each other."""
     at = time.monotonic()
-    keep_going(desk.queue)
+    reconcile_and_ensure_worker(desk.queue)
     jobs, counts = desk.queue.board(SHOWN)
     reasons = Reasons(desk)
     shown = sum(job.status == "queued" for job in jobs)
@@ -66,7 +66,7 @@ def run_row(state: RunState, usable: Collection[str]) -> dict[str, Any]:
     }
 
 
-def log(desk: Desk, run_id: str, word: str) -> dict[str, Any]:
+def log(desk: AppContext, run_id: str, word: str) -> dict[str, Any]:
     """The end of a run's log, or the lines of it that hold a word; with the verdicts before it began."""
     run = Run.find(desk.workspace, run_id)
     part = read_log(run.log, word)

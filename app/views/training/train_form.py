@@ -14,17 +14,17 @@ from typing import Any, Required
 from typing_extensions import TypedDict
 
 from app.api.server_folders import opened_path
-from app.context import Desk
-from app.forms.generation_form import model_choices, titled
+from app.context import AppContext
+from app.forms.generation_form import model_choices, preset_choices
 from app.middleware.idempotency import request_key
 from app.text import general as text
 from app.text import training
 from app.views.jobs import line
-from engine.config.form_settings import Setting, settings_of
+from engine.config.form_settings import FormSetting, settings_of
 from engine.config.presets import change_preset, load_preset, prompt_sets, save_train_preset
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, DailiesError
-from engine.estimation.run_estimate import Forecast, forecast
+from engine.estimation.run_estimate import RunEstimate, forecast
 from engine.execution.resources import Resources, read_resources
 from engine.generation.validation import why_untrainable
 from engine.hardware.telemetry.monitor import Telemetry
@@ -60,9 +60,9 @@ class Chosen(TypedDict, total=False):
     settings: Required[dict[str, str | bool | int | float | None]]
 
 
-def opened(desk: Desk, recipe: str = "", run: str = "") -> dict[str, Any]:
+def opened(desk: AppContext, recipe: str = "", run: str = "") -> dict[str, Any]:
     """The form as a recipe, or a run's settings, fill it. Raises ConfigError: there is none of this name."""
-    recipes = titled("train")
+    recipes = preset_choices("train")
     known = [key for _, key in recipes]
     recipe = recipe or (FIRST if FIRST in known else next(iter(known), ""))
     if not recipe and not run:
@@ -79,22 +79,22 @@ def opened(desk: Desk, recipe: str = "", run: str = "") -> dict[str, Any]:
     }
 
 
-def _base(desk: Desk, recipe: str, run: str) -> TrainPreset:
+def _base(desk: AppContext, recipe: str, run: str) -> TrainPreset:
     return Run.find(desk.workspace, run).preset() if run else load_preset("train", recipe)
 
 
-def _offered(desk: Desk, base: TrainPreset) -> dict[str, Any]:
+def _offered(desk: AppContext, base: TrainPreset) -> dict[str, Any]:
     names = prompt_sets()
     return {
         **offered(desk),
         "models": _options(_trainable()),
-        "mixes": _options(titled("rewards")) if base.mix else [],
+        "mixes": _options(preset_choices("rewards")) if base.mix else [],
         "prompts": sorted({*names, base.prompts}) if base.prompts else [],
         "makes_clips": base.mix is not None,
     }
 
 
-def offered(desk: Desk) -> dict[str, Any]:
+def offered(desk: AppContext) -> dict[str, Any]:
     """What comes to be while the page is open: adapters to start from, by model, and campaigns."""
     return {
         "adapters": {key: [one.name for one in list_adapters(desk.workspace, key)] for _, key in _trainable()},
@@ -111,10 +111,10 @@ def _options(choices: list[tuple[str, str]]) -> list[dict[str, str]]:
 
 
 def curricula() -> list[dict[str, str]]:
-    return [{"key": f"{CURRICULUM}{key}", "title": title} for title, key in titled("curricula")]
+    return [{"key": f"{CURRICULUM}{key}", "title": title} for title, key in preset_choices("curricula")]
 
 
-def _setting(setting: Setting, base: TrainPreset) -> dict[str, Any]:
+def _setting(setting: FormSetting, base: TrainPreset) -> dict[str, Any]:
     """A row of the form: `value` of the base as text, `own` when the base sets it besides the default."""
     own = setting.name in base.settings
     value = base.settings[setting.name] if own else setting.default
@@ -133,7 +133,7 @@ def shown(value: Any) -> str:
 
 
 # ---- What was chosen
-def read_changes(desk: Desk, choices: Choices) -> tuple[TrainPreset, dict[str, Any]]:
+def read_changes(desk: AppContext, choices: Choices) -> tuple[TrainPreset, dict[str, Any]]:
     """The base and what is changed in it. Raises ConfigError for the first thing that will not do."""
     base = _base(desk, choices["recipe"], choices["run"])
     if choices.get("campaign"):
@@ -159,7 +159,7 @@ def read_changes(desk: Desk, choices: Choices) -> tuple[TrainPreset, dict[str, A
     return base, {**changes, **({"settings": settings} if settings else {})}
 
 
-def read(desk: Desk, choices: Choices) -> TrainPreset:
+def read(desk: AppContext, choices: Choices) -> TrainPreset:
     """The recipe that was chosen. Raises ConfigError in one sentence."""
     base, changes = read_changes(desk, choices)
     return change_preset(base, changes)
@@ -193,7 +193,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def outlook(desk: Desk, choices: Choices) -> dict[str, Any]:
+def outlook(desk: AppContext, choices: Choices) -> dict[str, Any]:
     """What the form says of its choices: the command, what is changed, memory and time; or what will not do."""
     base, changes = read_changes(desk, choices)
     preset = change_preset(base, changes)
@@ -206,7 +206,7 @@ def outlook(desk: Desk, choices: Choices) -> dict[str, Any]:
     }
 
 
-def memory_of(found: Forecast | None) -> dict[str, Any]:
+def memory_of(found: RunEstimate | None) -> dict[str, Any]:
     if found is None:
         return {"verdict": "unknown", "sentence": training.NO_FORECAST, "share": None}
     need, factor = found.need, found.factor
@@ -217,7 +217,7 @@ def memory_of(found: Forecast | None) -> dict[str, Any]:
     return {"verdict": found.verdict, "sentence": sentence, "share": min(1.0, need.peak * factor / found.total_gib)}
 
 
-def _time(found: Forecast | None) -> str:
+def _time(found: RunEstimate | None) -> str:
     if found is None or (found.seconds is None and found.steps is not None):
         return training.NO_TIME
     if found.seconds is None:
@@ -239,7 +239,7 @@ def place(choices: Choices) -> Resources:
 
 
 # ---- What is done with it
-def queue(desk: Desk, choices: Choices) -> dict[str, Any]:
+def queue(desk: AppContext, choices: Choices) -> dict[str, Any]:
     """Make a run of the recipe and queue it."""
     preset = read(desk, choices)
     outlook(desk, choices)
@@ -254,12 +254,12 @@ def queue(desk: Desk, choices: Choices) -> dict[str, Any]:
     return {"run": run.id, "note": training.filed(run.id, job.position)}
 
 
-def check(desk: Desk, choices: Choices) -> dict[str, Any]:
+def check(desk: AppContext, choices: Choices) -> dict[str, Any]:
     """Queue a look at the recipe."""
     return {"job": desk.file_shared(JobSpec.preflight(read(desk, choices), choices.get("adapter") or None)).id}
 
 
-def verdicts(desk: Desk, job_id: str) -> dict[str, Any]:
+def verdicts(desk: AppContext, job_id: str) -> dict[str, Any]:
     """How the check of a recipe came out: `over` when it did, with its verdicts; `ended` says in words that it found
     none, and `failed` whether that is an error."""
     job = desk.queue.get(job_id)
@@ -271,7 +271,7 @@ def verdicts(desk: Desk, job_id: str) -> dict[str, Any]:
     return {"over": job.is_over, "verdicts": found, **said}
 
 
-def save(desk: Desk, choices: Choices) -> dict[str, Any]:
+def save(desk: AppContext, choices: Choices) -> dict[str, Any]:
     """Keep the choices as a recipe of the workspace, and open it."""
     key = str(choices.get("key") or "")
     title = key.replace("_", " ").strip().capitalize()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.hardware.telemetry.command_json import ToolFailed, ask, find_tool, first_json
-from engine.hardware.telemetry.readings import MIB, GpuSample, Reading
+from engine.hardware.telemetry.readings import MIB, GpuReading, GpuSample
 
 SOURCE = "amd-smi"
 UNITS = {"B": 1, "KB": 2**10, "MB": MIB, "GB": 2**30, "KIB": 2**10, "MIB": MIB, "GIB": 2**30}
@@ -22,17 +22,17 @@ class AmdSmi:
     def __init__(self) -> None:
         self._known: dict[int, dict[str, str | None]] | None = None
 
-    def __call__(self) -> Reading:
+    def __call__(self) -> GpuReading:
         tool = find_tool(SOURCE)
         if tool is None:
-            return Reading(source=SOURCE, state="absent", sentence="amd-smi is not installed.")
+            return GpuReading(source=SOURCE, state="absent", sentence="amd-smi is not installed.")
         try:
             rows = gpu_rows(first_json(ask([tool, "metric", "--json"])))
             if self._known is None:
                 self._known = self._names(tool)
         except ToolFailed as error:
-            return Reading(source=SOURCE, state="error", sentence=f"amd-smi {error}.")
-        return Reading(source=SOURCE, state="ok", gpus=tuple(read_gpu(row, self._known) for row in rows))
+            return GpuReading(source=SOURCE, state="error", sentence=f"amd-smi {error}.")
+        return GpuReading(source=SOURCE, state="ok", gpus=tuple(read_gpu(row, self._known) for row in rows))
 
     def _names(self, tool: str) -> dict[int, dict[str, str | None]]:
         """Names by GPU; none where this version's `static` does not work, for the numbers do without."""

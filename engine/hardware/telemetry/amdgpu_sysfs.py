@@ -6,7 +6,7 @@ Power is in microwatts, temperature in thousandths of a degree, clock in hertz (
 from collections.abc import Iterable
 from pathlib import Path
 
-from engine.hardware.telemetry.readings import GpuSample, Reading
+from engine.hardware.telemetry.readings import GpuReading, GpuSample
 
 SOURCE = "amdgpu sysfs"
 CARDS = Path("/sys/class/drm")
@@ -18,15 +18,15 @@ class AmdgpuSysfs:
     def __init__(self, cards: Path = CARDS) -> None:
         self._cards = cards
 
-    def __call__(self) -> Reading:
+    def __call__(self) -> GpuReading:
         found = (card / "device" for card in self._cards.glob("card[0-9]*") if "-" not in card.name)
         devices = sorted((one for one in found if _text(one / "vendor") == AMD), key=_slot)
         gpus = tuple(_gpu(index, device) for index, device in enumerate(devices))
         told = [gpu for gpu in gpus if gpu.mem_total_b is not None or gpu.util_pct is not None]
         if not told:
             why = "the amdgpu driver shows no GPU" if not gpus else "the driver's files say nothing"
-            return Reading(source=SOURCE, state="absent", sentence=f"Under {self._cards} {why}.")
-        return Reading(source=SOURCE, state="ok", gpus=gpus)
+            return GpuReading(source=SOURCE, state="absent", sentence=f"Under {self._cards} {why}.")
+        return GpuReading(source=SOURCE, state="ok", gpus=gpus)
 
 
 def _gpu(index: int, device: Path) -> GpuSample:

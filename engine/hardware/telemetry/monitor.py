@@ -17,10 +17,10 @@ from engine.clock import SteadyClock
 from engine.hardware.telemetry.amd_smi import AmdSmi
 from engine.hardware.telemetry.amdgpu_sysfs import AmdgpuSysfs
 from engine.hardware.telemetry.nvml import Nvml
-from engine.hardware.telemetry.readings import Reading, Snapshot
+from engine.hardware.telemetry.readings import GpuReading, TelemetrySnapshot
 from engine.hardware.telemetry.rocm_smi import read_rocm_smi
 
-Source = Callable[[], Reading]
+Source = Callable[[], GpuReading]
 NONE = "none"
 SEEN_S = 5.0  # between two snapshots while somebody looks
 SHARE = 0.01  # of the time may be spent on them: a tool that takes long is asked less often
@@ -37,21 +37,21 @@ class Telemetry:
     def __init__(self, asked: Sequence[Source] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._sources = tuple(asked) if asked is not None else sources()
         self._clock = clock
-        self._resting: dict[int, tuple[float, float, Reading]] = {}
+        self._resting: dict[int, tuple[float, float, GpuReading]] = {}
         self._moments = SteadyClock()
         psutil.cpu_percent()  # each answer is of the time since the last; the first would be 0
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> TelemetrySnapshot:
         """Never raises for what a source does; with no source left there are no GPUs."""
-        skipped: list[Reading] = []
+        skipped: list[GpuReading] = []
         for position, source in enumerate(self._sources):
             reading = self._ask(position, source)
             if reading.state == "ok":
                 return self._snapshot(reading, skipped)
             skipped.append(reading)
-        return self._snapshot(Reading(source=NONE, state="absent"), skipped)
+        return self._snapshot(GpuReading(source=NONE, state="absent"), skipped)
 
-    def _ask(self, position: int, source: Source) -> Reading:
+    def _ask(self, position: int, source: Source) -> GpuReading:
         until, wait_s, last = self._resting.get(position, (0.0, 0.0, None))
         if last is not None and self._clock() < until:
             return last
@@ -63,9 +63,9 @@ class Telemetry:
             self._resting[position] = (self._clock() + longer, longer, reading)
         return reading
 
-    def _snapshot(self, reading: Reading, skipped: Sequence[Reading]) -> Snapshot:
+    def _snapshot(self, reading: GpuReading, skipped: Sequence[GpuReading]) -> TelemetrySnapshot:
         memory = psutil.virtual_memory()
-        return Snapshot(
+        return TelemetrySnapshot(
             at=self._moments.unix_s(),
             source=reading.source,
             gpus=reading.gpus,
@@ -76,7 +76,7 @@ class Telemetry:
         )
 
 
-class Sampler:
+class TelemetryMonitor:
     """One thread that takes snapshots: often while somebody looks, seldom while nobody does, and never for more than
     `SHARE` of the time.
 
@@ -88,12 +88,12 @@ class Sampler:
     ) -> None:
         self._telemetry = telemetry
         self._seen_s, self._unseen_s = seen_s, unseen_s
-        self._taken: deque[Snapshot] = deque(maxlen=keep)
+        self._taken: deque[TelemetrySnapshot] = deque(maxlen=keep)
         self._looked_s = float("-inf")
         self._wake, self._lock = threading.Event(), threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def look(self) -> list[Snapshot]:
+    def look(self) -> list[TelemetrySnapshot]:
         """What was sampled so far; sampling is brisk for a while after each look. The first look starts the thread."""
         with self._lock:
             self._looked_s = time.monotonic()

@@ -5,7 +5,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from engine.hardware.telemetry.readings import GpuSample, Reading
+from engine.hardware.telemetry.readings import GpuReading, GpuSample
 
 SOURCE = "NVML"
 
@@ -16,7 +16,7 @@ class Nvml:
     def __init__(self, library: ModuleType | Any = None) -> None:
         self._library = library
 
-    def __call__(self) -> Reading:
+    def __call__(self) -> GpuReading:
         if self._library is None:
             import pynvml
 
@@ -26,11 +26,11 @@ class Nvml:
             library.nvmlInit()
             count = library.nvmlDeviceGetCount()
         except library.NVMLError as error:
-            return Reading(source=SOURCE, state="absent", sentence=f"NVML: {error}.")
+            return GpuReading(source=SOURCE, state="absent", sentence=f"NVML: {error}.")
         gpus = [gpu for index in range(count) if (gpu := self._gpu(index)) is not None]
         if not gpus:
-            return Reading(source=SOURCE, state="absent", sentence="NVML: no GPU.")
-        return Reading(source=SOURCE, state="ok", gpus=tuple(gpus))
+            return GpuReading(source=SOURCE, state="absent", sentence="NVML: no GPU.")
+        return GpuReading(source=SOURCE, state="ok", gpus=tuple(gpus))
 
     def _gpu(self, index: int) -> GpuSample | None:
         """None for a GPU that has fallen off the bus."""

@@ -26,7 +26,7 @@ class GpuSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class GpuReading:
     """What one source said: `ok` with GPUs, `absent` (there is no such tool or driver), or `error` with the reason."""
 
     source: str
@@ -36,13 +36,13 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class TelemetrySnapshot:
     """Everything at one moment `at` (Unix time, s). `skipped` says why sources before `source` were not used."""
 
     at: float
     source: str
     gpus: tuple[GpuSample, ...]
-    skipped: tuple[Reading, ...]
+    skipped: tuple[GpuReading, ...]
     cpu_pct: float
     ram_used_b: int
     ram_total_b: int

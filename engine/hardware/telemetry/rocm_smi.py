@@ -9,25 +9,25 @@ from typing import Any
 
 from engine.hardware.telemetry.amd_smi import number
 from engine.hardware.telemetry.command_json import ToolFailed, ask, find_tool, first_json
-from engine.hardware.telemetry.readings import GpuSample, Reading
+from engine.hardware.telemetry.readings import GpuReading, GpuSample
 
 SOURCE = "rocm-smi"
 OPTIONS = ("--showuse", "--showmeminfo", "vram", "--showtemp", "--showpower", "--showproductname", "--json")
 CARD = re.compile(r"card(\d+)")
 
 
-def read_rocm_smi() -> Reading:
+def read_rocm_smi() -> GpuReading:
     tool = find_tool(SOURCE)
     if tool is None:
-        return Reading(source=SOURCE, state="absent", sentence="rocm-smi is not installed.")
+        return GpuReading(source=SOURCE, state="absent", sentence="rocm-smi is not installed.")
     try:
         found = first_json(ask([tool, *OPTIONS]))
     except ToolFailed as error:
-        return Reading(source=SOURCE, state="error", sentence=f"rocm-smi {error}.")
+        return GpuReading(source=SOURCE, state="error", sentence=f"rocm-smi {error}.")
     cards = [(int(match[1]), card) for name, card in _items(found) if (match := CARD.fullmatch(name))]
     if not cards:
-        return Reading(source=SOURCE, state="error", sentence="rocm-smi printed JSON that names no card.")
-    return Reading(source=SOURCE, state="ok", gpus=tuple(_gpu(index, card) for index, card in sorted(cards)))
+        return GpuReading(source=SOURCE, state="error", sentence="rocm-smi printed JSON that names no card.")
+    return GpuReading(source=SOURCE, state="ok", gpus=tuple(_gpu(index, card) for index, card in sorted(cards)))
 
 
 def _items(found: Any) -> list[tuple[str, Mapping[str, Any]]]:

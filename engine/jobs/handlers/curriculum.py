@@ -7,27 +7,27 @@ it was cut off: in the middle of a run, before an evaluation, or before a decisi
 import os
 from collections.abc import Generator
 
-from engine.config.curriculum_preset import CurriculumPreset, Gate, Stage
+from engine.config.curriculum_preset import CurriculumGate, CurriculumPreset, Stage
 from engine.config.presets import load_preset, load_train_preset, overlay
 from engine.config.schema import TrainPreset
-from engine.errors import Cancelled, JobError
+from engine.errors import JobCancelled, JobError
 from engine.families.registry import family_spec
-from engine.files.locks import claim
+from engine.files.locks import acquire
 from engine.generation.clip_plan import at_least
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.evaluate import evaluation_of
 from engine.jobs.handlers.train import publish, train_run
-from engine.jobs.kinds import Run as Running
+from engine.jobs.kinds import JobSteps as Running
 from engine.jobs.spec import CurriculumConfig, EvaluateConfig, JobProgress
 from engine.runs.curriculum_state import Curriculum, CurriculumState
 from engine.runs.results import Evaluation
 from engine.runs.run import Run
 from engine.training.curriculum import (
     Measured,
+    advance_state,
     begin_attempt,
-    conclude,
-    judge_gate,
-    steps_anew,
+    evaluate_gate,
+    restart_steps,
     steps_of,
     training,
     tries_of,
@@ -39,7 +39,7 @@ def run_curriculum(config: CurriculumConfig, context: JobContext) -> Running:
     """Drive a curriculum to its end. Result: its state, and the adapter of the last stage that passed."""
     workspace = context.store.workspace
     curriculum = Curriculum.find(workspace, config.curriculum)
-    lock = claim(curriculum.lock)
+    lock = acquire(curriculum.lock)
     if lock is None:
         raise JobError(f"The curriculum {curriculum.id} is being driven by another process: wait for it.")
     try:
@@ -63,12 +63,12 @@ def _driven(curriculum: Curriculum, context: JobContext) -> Generator[JobProgres
         run, gate = Run.find(workspace, under_way.run), stage.gate
         try:
             yield from train_run(run, context)
-        except Cancelled as pause:  # by an alarm of its own: the curriculum stays where it is, and says so
+        except JobCancelled as pause:  # by an alarm of its own: the curriculum stays where it is, and says so
             curriculum.save(state.model_copy(update={"sentence": str(pause)}))
             raise
         measured = measured_of((yield from _evaluated(run, gate, context)))
         left = preset.step_backs - state.step_backs
-        result = judge_gate(
+        result = evaluate_gate(
             gate,
             measured,
             attempt=under_way.attempt,
@@ -76,7 +76,7 @@ def _driven(curriculum: Curriculum, context: JobContext) -> Generator[JobProgres
             anew=begins_anew(stage),
             step_backs=preset.step_backs,
         )
-        state = conclude(state, preset, result, begins_anew)
+        state = advance_state(state, preset, result, begins_anew)
         curriculum.save(state)
     return state
 
@@ -117,10 +117,10 @@ def recipe_of(stage: Stage, attempt: int = 0, tries: int = 0) -> TrainPreset:
 def _steps_after(stage: Stage, tries: int) -> int | None:
     """Updates of an attempt that begins anew; None where the recipe counts epochs instead."""
     first = int(str(recipe_of(stage).settings.get("max_steps") or 0))
-    return steps_anew(stage.gate, first, tries) if first > 0 else None
+    return restart_steps(stage.gate, first, tries) if first > 0 else None
 
 
-def _evaluated(run: Run, gate: Gate, context: JobContext) -> Generator[JobProgress, None, Evaluation]:
+def _evaluated(run: Run, gate: CurriculumGate, context: JobContext) -> Generator[JobProgress, None, Evaluation]:
     """The gate's own evaluation: the one before the cut, or a new one where somebody asked for another meanwhile."""
     from engine.training.evaluation.evaluate import plan_of
 

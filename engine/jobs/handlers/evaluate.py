@@ -3,7 +3,7 @@
 from collections.abc import Generator
 
 from engine.jobs.context import JobContext
-from engine.jobs.kinds import Run as Running
+from engine.jobs.kinds import JobSteps as Running
 from engine.jobs.spec import EvaluateConfig, JobProgress
 from engine.runs.results import Evaluation
 from engine.runs.run import Run

@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING
 from engine.config.presets import load_model_preset
 from engine.errors import StoreError
 from engine.estimation.clip_estimate import describe_memory
-from engine.families.lora import use_adapter
+from engine.families.lora import activate_adapter
 from engine.families.sources import cached_revisions
-from engine.generation.prompt_length import unread_notes
+from engine.generation.prompt_length import truncation_warnings
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.score import score_each
-from engine.jobs.kinds import Run
+from engine.jobs.kinds import JobSteps
 from engine.jobs.spec import GenerateConfig, JobProgress
 from engine.request import GenerationRequest
 from engine.runs.adapters import find_adapter
 from engine.storage.clip_files import has_files, load_clip, remove_files, save_clip
 from engine.storage.images import load_picture
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 
 if TYPE_CHECKING:
-    from engine.generation.pipeline import Tools
+    from engine.generation.pipeline import GenerationContext
     from engine.model_spec import ModelFamily
 
 
-def generate_clips(config: GenerateConfig, context: JobContext) -> Run:
+def generate_clips(config: GenerateConfig, context: JobContext) -> JobSteps:
     """Make the clips that are not there yet, then score all.
 
     Result: `clip_ids` in the order of the requests, `reused` those that were there, `unscored` a sentence by clip id.
@@ -45,7 +45,7 @@ def generate_clips(config: GenerateConfig, context: JobContext) -> Run:
     return {"clip_ids": clip_ids, "reused": reused, "unscored": unscored}
 
 
-def reuse(store: Store, request: GenerationRequest) -> bool:
+def reuse(store: Library, request: GenerationRequest) -> bool:
     """Whether the request's clip is on disk and whole. It is listed again if it was deleted, and removed if damaged."""
     if not has_files(store.workspace, request.id):
         return False
@@ -54,7 +54,7 @@ def reuse(store: Store, request: GenerationRequest) -> bool:
     except StoreError:
         remove_files(store.workspace, request.id)
         return False
-    store.add_clip(ClipRecord.generated(request, unread_notes(request)))
+    store.add_clip(ClipRecord.generated(request, truncation_warnings(request)))
     return True
 
 
@@ -63,13 +63,13 @@ def _generate(
 ) -> Iterator[JobProgress]:
     """Make clips with one model and one adapter ("": none)."""
     family = yield from opened(model, adapter, context)
-    from engine.generation.pipeline import Generated, generate
+    from engine.generation.pipeline import ClipReady, generate
 
     revisions = cached_revisions(load_model_preset(model))
     for event in generate(family, requests, tools_of(context.store.workspace)):
-        if isinstance(event, Generated):
+        if isinstance(event, ClipReady):
             save_clip(context.store.workspace, event.request.id, event.clip, event.request, revisions)
-            context.store.add_clip(ClipRecord.generated(event.request, unread_notes(event.request)))
+            context.store.add_clip(ClipRecord.generated(event.request, truncation_warnings(event.request)))
         else:
             yield JobProgress(phase=event.phase, step=event.step, of=event.of)
 
@@ -80,16 +80,16 @@ def opened(model: str, adapter: str, context: JobContext) -> "Generator[JobProgr
     if context.model.key != model:
         yield JobProgress(phase="load")
     family = context.model.open(model)
-    use_adapter(family.network, adapter or None, folder)
+    activate_adapter(family.network, adapter or None, folder)
     return family
 
 
-def tools_of(workspace: Workspace, *, only_keyframes: bool = False) -> "Tools":
+def tools_of(workspace: Workspace, *, only_keyframes: bool = False) -> "GenerationContext":
     """What generation uses of a workspace: its kept prompts and its pictures."""
     from engine.families.prompt_cache import PromptCache
-    from engine.generation.pipeline import Tools
+    from engine.generation.pipeline import GenerationContext
 
-    return Tools(
+    return GenerationContext(
         prompts=PromptCache(workspace.prompts),
         pictures=partial(load_picture, workspace),
         only_keyframes=only_keyframes,

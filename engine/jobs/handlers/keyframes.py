@@ -2,20 +2,20 @@
 
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.generate import opened, tools_of
-from engine.jobs.kinds import Run
+from engine.jobs.kinds import JobSteps
 from engine.jobs.spec import JobProgress, KeyframesConfig
 from engine.storage.images import save_picture
 
 
-def draw_keyframes(config: KeyframesConfig, context: JobContext) -> Run:
+def draw_keyframes(config: KeyframesConfig, context: JobContext) -> JobSteps:
     """Draw the keyframes that are not given. Result: `keyframes`, each `{"frame": n, "picture": its name}`."""
     request, workspace = config.request, context.store.workspace
     family = yield from opened(request.model, request.adapter or "", context)
-    from engine.generation.pipeline import Keyframes, Progress, generate
+    from engine.generation.pipeline import KeyframesReady, Progress, generate
 
     kept: list[dict[str, int | str]] = []
     for event in generate(family, [request], tools_of(workspace, only_keyframes=True)):
-        if isinstance(event, Keyframes):
+        if isinstance(event, KeyframesReady):
             for frame, picture in zip(event.places, event.pictures, strict=True):
                 kept.append({"frame": frame, "picture": save_picture(workspace, picture)})
         elif isinstance(event, Progress):

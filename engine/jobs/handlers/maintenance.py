@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.errors import ConfigError, JobError
 from engine.hardware.environment import process_environment
 from engine.jobs.context import JobContext
-from engine.jobs.kinds import Run as Running
+from engine.jobs.kinds import JobSteps as Running
 from engine.jobs.maintenance_configs import InspectConfig, SamplesConfig, WeightsConfig
 from engine.jobs.spec import JobProgress
 from engine.runs.run import Run
@@ -32,15 +32,15 @@ def make_samples(config: SamplesConfig, context: JobContext) -> Running:
     if context.model.key != preset.model:
         yield JobProgress(phase="load")
     family = context.model.open(preset.model)
-    from engine.families.lora import use_adapter
-    from engine.training.data.prompt_embeddings import EncodedPrompts
+    from engine.families.lora import activate_adapter
+    from engine.training.data.prompt_embeddings import PromptEmbeddings
     from engine.training.evaluation.sample_sets import Sampling, undisturbed
 
-    use_adapter(family.network, run.id, weights)
+    activate_adapter(family.network, run.id, weights)
     sampling = Sampling(run, requests, preset)
     yield JobProgress(phase="samples")
     with undisturbed(family.network):
-        clips = sampling.make(family, EncodedPrompts(family, requests[0].fps))
+        clips = sampling.make(family, PromptEmbeddings(family, requests[0].fps))
     yield JobProgress(phase="score")
     sampling.keep(step, clips)
     return {"run": run.id, "step": step}

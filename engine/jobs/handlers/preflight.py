@@ -13,12 +13,12 @@ from pydantic import TypeAdapter
 from engine.errors import JobError
 from engine.hardware.environment import process_environment
 from engine.jobs.context import JobContext
-from engine.jobs.kinds import Run as Running
+from engine.jobs.kinds import JobSteps as Running
 from engine.jobs.spec import JobProgress, PreflightConfig
 from engine.labelling.run_dataset import freeze_pairs, keep_pairs
 from engine.runs.adapters import find_adapter
 from engine.runs.run import Run
-from engine.storage.temp_folders import scratch
+from engine.storage.temp_folders import temp_path
 from engine.workspace import Workspace
 
 POLL_S = 0.2
@@ -26,7 +26,7 @@ POLL_S = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictRow:
-    """One line of what was found, as `engine.training.evaluation.preflight.Verdict`, read without torch."""
+    """One line of what was found, as `engine.training.evaluation.preflight.PreflightCheck`, read without torch."""
 
     name: str
     level: Literal["ok", "warning", "stop"]
@@ -36,7 +36,7 @@ class VerdictRow:
 ROWS = TypeAdapter(list[VerdictRow])
 
 
-def look_before(config: PreflightConfig, context: JobContext) -> Running:
+def run_preflight(config: PreflightConfig, context: JobContext) -> Running:
     """Result: `verdicts`, a list of {name, level, sentence}.
 
     Raises JobError when the recipe cannot be built, ConfigError when the votes of its campaign make no pair.
@@ -44,7 +44,7 @@ def look_before(config: PreflightConfig, context: JobContext) -> Running:
     workspace = context.store.workspace
     context.model.release()
     frozen = freeze_pairs(context.store, config.preset)
-    run = Run(scratch(workspace, "preflight"))
+    run = Run(temp_path(workspace, "preflight"))
     run.folder.mkdir(parents=True)
     try:
         run.replace_preset(config.preset)

@@ -28,7 +28,7 @@ JOB_STATES: Mapping[str, State] = {
     "failed": "failed",
     "lost": "lost",
 }
-GOES_ON: tuple[State, ...] = ("new", "stopped", "failed", "lost")
+RESUMABLE: tuple[State, ...] = ("new", "stopped", "failed", "lost")
 LIMIT = 1000
 FILING_LOCK = ".filing.lock"
 
@@ -53,12 +53,12 @@ class RunState:
 
     @property
     def can_resume(self) -> bool:
-        return self.preset is not None and self.state in GOES_ON
+        return self.preset is not None and self.state in RESUMABLE
 
     @property
     def can_extend(self) -> bool:
         """Whether there is a checkpoint to go on from, and nobody trains."""
-        still = self.state == "finished" or self.state in GOES_ON
+        still = self.state == "finished" or self.state in RESUMABLE
         return self.preset is not None and still and self.run.last_checkpoint() is not None
 
 
@@ -74,7 +74,7 @@ def run_state(queue: JobQueue, run_id: str) -> RunState:
     return _state(run, _newest_jobs(queue).get(run.id))
 
 
-def file_run(queue: JobQueue, run: Run, where: Resources | None = None, key: str | None = None) -> Job:
+def submit_run(queue: JobQueue, run: Run, where: Resources | None = None, key: str | None = None) -> Job:
     """Queue a run, from its start or its last checkpoint; it goes on where it was, unless `where` says otherwise.
 
     `key` names the request, see `JobQueue.submit`. Raises JobError when it is queued or trained already.
@@ -93,7 +93,7 @@ def resume(queue: JobQueue, run_id: str, key: str | None = None) -> Job:
     found = run_state(queue, run_id)
     if found.state == "finished":
         raise JobError(f"The run {run_id} is finished: extend it by some steps, or start another with its settings.")
-    return file_run(queue, found.run, key=key)
+    return submit_run(queue, found.run, key=key)
 
 
 def extend(queue: JobQueue, run_id: str, steps: int, key: str | None = None) -> Job:
@@ -122,13 +122,13 @@ def _filed_changed(queue: JobQueue, run: Run, before: TrainPreset, changed: Trai
         if run.adapter.is_dir():
             run.adapter.rename(aside)
             undo.callback(aside.rename, run.adapter)
-        job = file_run(queue, run, key=key)
+        job = submit_run(queue, run, key=key)
         undo.pop_all()
     shutil.rmtree(aside, ignore_errors=True)
     return job
 
 
-def changed_copy(run: Run, changes: Mapping[str, Any]) -> TrainPreset:
+def clone_preset(run: Run, changes: Mapping[str, Any]) -> TrainPreset:
     """The settings of a run with changes, for a run of its own. Raises ConfigError for what will not do."""
     return change_preset(run.preset(), changes)
 

@@ -13,15 +13,15 @@ from pydantic import BaseModel, ConfigDict
 
 from engine.config.presets import load_preset
 from engine.errors import ConfigError, DailiesError, MediaError
-from engine.execution.executors import Done, Executor, Here, Spread, Task, Waiting
+from engine.execution.executors import Completed, Executor, InProcessExecutor, Pending, SubprocessExecutor, Task
 from engine.files.text_files import text_of
 from engine.hardware.environment import process_changes
 from engine.jobs.context import JobContext
-from engine.jobs.kinds import Run
+from engine.jobs.kinds import JobSteps
 from engine.jobs.spec import JobProgress, OverlaysConfig, ScoreConfig, ScoreFolderConfig
 from engine.storage.clip_files import load_clip, save_overlays
-from engine.storage.library import ClipRecord, Store
-from engine.storage.video_import import import_clip, keep_video
+from engine.storage.library import ClipRecord, Library
+from engine.storage.video_import import import_clip, store_video
 from engine.video.reader import skipped_in, videos_in
 from engine.workspace import Workspace
 from rewards.calibration import mix_calibration
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Scoring = Generator[JobProgress, None, dict[str, str]]
 
 
-def score_clips(config: ScoreConfig, context: JobContext) -> Run:
+def score_clips(config: ScoreConfig, context: JobContext) -> JobSteps:
     """Score clips of the library, or import a file first. Result: `clip_ids`, and `unscored` a sentence by clip id."""
     clip_ids = list(config.clip_ids)
     if config.path is not None:
@@ -42,7 +42,7 @@ def score_clips(config: ScoreConfig, context: JobContext) -> Run:
     return {"clip_ids": clip_ids, "unscored": unscored}
 
 
-def score_folder(config: ScoreFolderConfig, context: JobContext) -> Run:
+def score_folder(config: ScoreFolderConfig, context: JobContext) -> JobSteps:
     """Import and score a folder's videos, here or on a cluster; what this mix has scored already, with the
     present calibration, stays as it is.
 
@@ -56,15 +56,15 @@ def score_folder(config: ScoreFolderConfig, context: JobContext) -> Run:
     found: dict[int, Scored] = {}
     yield JobProgress(phase="score", of=len(videos))
     for event in _executor(config, context).map(task, items):
-        if isinstance(event, Done):
+        if isinstance(event, Completed):
             found[event.index] = _kept(Scored(**event.result), config.mix, store)
-        handle = event.handle if isinstance(event, Waiting) else None
+        handle = event.handle if isinstance(event, Pending) else None
         yield JobProgress(phase="score", step=len(found), of=len(videos), handle=handle)
     result = _summary([(videos[index].name, found[index]) for index in sorted(found)])
     return {**result, "unread": {**skipped, **result["unread"]}}
 
 
-def _scored_by(mix_key: str, store: Store) -> list[str]:
+def _scored_by(mix_key: str, store: Library) -> list[str]:
     """The clips that the mix has scored with the present calibration: older reports are made anew."""
     return store.scored_by(mix_key, mix_calibration(load_preset("rewards", mix_key)))
 
@@ -73,9 +73,9 @@ def _executor(config: ScoreFolderConfig, context: JobContext) -> Executor:
     """This process, unless the job asks for others."""
     workspace, resources = context.store.workspace, context.resources
     if resources.is_local and resources.processes == 1:
-        return Here()
+        return InProcessExecutor()
     name = hashlib.sha256(f"{config.folder} {config.mix}".encode()).hexdigest()[:16]
-    return Spread(workspace.spread(name), resources, process_changes(workspace))
+    return SubprocessExecutor(workspace.spread(name), resources, process_changes(workspace))
 
 
 class Scored(BaseModel):
@@ -98,7 +98,7 @@ def open_scorer(config: Mapping[str, Any]) -> Callable[[Mapping[str, str]], dict
     def scored(item: Mapping[str, str]) -> Scored:
         path = Path(item["path"])
         try:
-            record, clip = keep_video(workspace, path, prompt_of(path, item["prompt"]))
+            record, clip = store_video(workspace, path, prompt_of(path, item["prompt"]))
         except (MediaError, ConfigError) as error:
             return Scored(error=str(error))
         if record.id in known:
@@ -111,7 +111,7 @@ def open_scorer(config: Mapping[str, Any]) -> Callable[[Mapping[str, str]], dict
     return lambda item: scored(item).model_dump(mode="json", exclude_defaults=True)
 
 
-def _kept(scored: Scored, mix: str, store: Store) -> Scored:
+def _kept(scored: Scored, mix: str, store: Library) -> Scored:
     if scored.clip is not None:
         store.add_clip(scored.clip)
         if scored.report is not None:
@@ -136,7 +136,7 @@ def prompt_of(path: Path, otherwise: str) -> str:
     return " ".join(text_of(beside).split())
 
 
-def make_overlays(config: OverlaysConfig, context: JobContext) -> Run:
+def make_overlays(config: OverlaysConfig, context: JobContext) -> JobSteps:
     """Draw what the rewards of a mix saw in a clip. Result: `clip_id`, and `overlays` "reward.name" by file name."""
     workspace, suite = context.store.workspace, open_suite(config.mix)
     clip = load_clip(workspace, config.clip_id)
@@ -150,7 +150,7 @@ def make_overlays(config: OverlaysConfig, context: JobContext) -> Run:
     return {"clip_id": config.clip_id, "overlays": save_overlays(workspace, config.clip_id, pictures, clip.fps)}
 
 
-def score_each(clip_ids: Sequence[str], mix_key: str, store: Store) -> Scoring:
+def score_each(clip_ids: Sequence[str], mix_key: str, store: Library) -> Scoring:
     """Score clips one by one. One that cannot be scored does not stop the others; if none can, its error is raised."""
     suite = open_suite(mix_key)
     unscored: dict[str, str] = {}
@@ -168,7 +168,7 @@ def open_suite(mix_key: str) -> "RewardSuite":
     return RewardSuite(load_preset("rewards", mix_key))
 
 
-def score_one(suite: "RewardSuite", clip_id: str, store: Store, *, must: bool = False) -> str:
+def score_one(suite: "RewardSuite", clip_id: str, store: Library, *, must: bool = False) -> str:
     """Score a clip and keep the report; "" or the sentence why it cannot be scored, which is raised when it `must`."""
     try:
         report = suite.score(load_clip(store.workspace, clip_id), clip_id)

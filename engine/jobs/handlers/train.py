@@ -5,18 +5,18 @@ import shutil
 import time
 from collections.abc import Generator
 
-from engine.errors import Cancelled, JobError, Lost
-from engine.execution.process_runner import POLL_S, Condition, Handle, Runner, watched
+from engine.errors import JobCancelled, JobError, JobLostError
+from engine.execution.process_runner import POLL_S, Handle, ProcessRunner, ProcessStatus, monitored
 from engine.families.lora_files import WEIGHT_FILES
-from engine.files.atomic import publish_folder
+from engine.files.atomic import replace_folder
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.train_process import begin
-from engine.jobs.kinds import Run as Running
+from engine.jobs.kinds import JobSteps as Running
 from engine.jobs.spec import JobProgress, TrainConfig
 from engine.runs.adapters import Adapter, AdapterCard, has_card, newest_of_runs, write_card
 from engine.runs.results import Alarm
 from engine.runs.run import Run
-from engine.storage.temp_folders import scratch
+from engine.storage.temp_folders import temp_path
 from engine.workspace import Workspace
 
 STOPPED = 3
@@ -44,14 +44,14 @@ def publish(run: Run, workspace: Workspace) -> str | None:
     before = newest_of_runs(workspace).get(run.id)
     if before is not None and _is_of(before, run):
         return before.name
-    aside = scratch(workspace, run.id)
+    aside = temp_path(workspace, run.id)
     shutil.copytree(run.adapter, aside)
     if not has_card(aside):
         preset = run.preset()
         write_card(aside, AdapterCard(model=preset.model, note=f"{preset.title}, run {run.id}."))
     workspace.adapters.mkdir(exist_ok=True)
     name = run.id if before is None else f"{run.id}-to-{run.reached()[0]}"
-    publish_folder(aside, workspace.adapters / name)
+    replace_folder(aside, workspace.adapters / name)
     return name
 
 
@@ -87,12 +87,12 @@ def train_run(run: Run, context: JobContext) -> Generator[JobProgress, None, Non
         context.model.release()
     alarms = len(run.alarms())
     runner, handle = begin(run, context)
-    with watched(runner, handle):
+    with monitored(runner, handle):
         ended = yield from _watch(runner, handle, run)
     if run.adapter.is_dir():
         return
     if ended.state == "lost":
-        raise Lost(f"The run {run.id} is lost. {ended.sentence}")
+        raise JobLostError(f"The run {run.id} is lost. {ended.sentence}")
     if ended.exit_code is not None and ended.exit_code < 0:
         raise JobError(
             f"The run {run.id} failed: its process was killed by signal {-ended.exit_code}, by somebody or for want of "
@@ -101,7 +101,7 @@ def train_run(run: Run, context: JobContext) -> Generator[JobProgress, None, Non
     alarm = next((one for one in reversed(run.alarms()[alarms:]) if one.action != "log"), None)
     told = ended.exit_code == LAUNCHER_FAILED and context.resources.processes > 1 and alarm is not None
     if ended.exit_code == STOPPED or told:
-        raise Cancelled(_stopped(run, alarm))
+        raise JobCancelled(_stopped(run, alarm))
     if ended.exit_code == REFUSED:
         raise JobError(f"The run {run.id} failed: {run.last_line()} Start another run with that setting changed.")
     if ended.exit_code != 0:
@@ -117,7 +117,7 @@ def _stopped(run: Run, alarm: Alarm | None) -> str:
     return f"{cause} Resume it to {ways[alarm.action]}."
 
 
-def _watch(runner: Runner, handle: Handle, run: Run) -> Generator[JobProgress, None, Condition]:
+def _watch(runner: ProcessRunner, handle: Handle, run: Run) -> Generator[JobProgress, None, ProcessStatus]:
     """Tell where the run is until its process is over, and once more then: who is to stop hears of it in between."""
     while not (now := runner.poll(handle)).is_over:
         yield _told(now, handle, run)
@@ -126,7 +126,7 @@ def _watch(runner: Runner, handle: Handle, run: Run) -> Generator[JobProgress, N
     return now
 
 
-def _told(now: Condition, handle: Handle, run: Run) -> JobProgress:
+def _told(now: ProcessStatus, handle: Handle, run: Run) -> JobProgress:
     step, of = run.reached()
     if now.state == "waiting":
         return JobProgress(phase="wait", handle=handle)

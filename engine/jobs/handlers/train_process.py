@@ -10,7 +10,7 @@ import time
 import psutil
 
 from engine.errors import JobError
-from engine.execution.process_runner import Handle, Runner, open_runner, under_way
+from engine.execution.process_runner import Handle, ProcessRunner, find_running, open_runner
 from engine.execution.resources import LOCAL, Resources
 from engine.hardware.environment import process_changes
 from engine.jobs.context import JobContext
@@ -33,13 +33,13 @@ def command(run: Run, resources: Resources | None = None) -> list[str]:
     return [*plain, f"--actors={resources.actors}", f"--gpus={resources.gpus}", f"--cpus={resources.cpus}"]
 
 
-def begin(run: Run, context: JobContext) -> tuple[Runner, Handle]:
+def begin(run: Run, context: JobContext) -> tuple[ProcessRunner, Handle]:
     """The process that trains the run: the one that the worker before this one watched, also if it ended since; the one
     that still trains it; else a new one, whose output goes to the run's log.
     """
     if context.handle is not None and context.handle.folder == run.folder:
         return open_runner(context.handle.runner, context.handle.address), context.handle
-    found = under_way(run.folder)
+    found = find_running(run.folder)
     if found is not None:
         return found
     resources = context.resources

@@ -16,7 +16,7 @@ RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Proportion:
     """`hits` of `count`, with the 95 % Wilson interval of the share, which is None where there is nothing to count."""
 
     hits: int
@@ -55,10 +55,10 @@ class LabellerQuality:
     labeller: str
     votes: int
     skips: int
-    left: Share
-    consistent: Share
-    with_others: Share
-    ties: Share
+    left: Proportion
+    consistent: Proportion
+    with_others: Proportion
+    ties: Proportion
     median_ms: float | None
 
     @property
@@ -77,8 +77,8 @@ class Agreement:
     high: float | None
     pairs: int
     axes: dict[str, float | None]
-    left: Share
-    consistent: Share
+    left: Proportion
+    consistent: Proportion
     labellers: tuple[LabellerQuality, ...]
 
 
@@ -154,18 +154,18 @@ def _of_clip(one: StoredVote, choice: Choice) -> float:
     return SCORES[choice] if one.left_clip < one.right_clip else 1 - SCORES[choice]
 
 
-def _left(votes: Iterable[StoredVote]) -> Share:
+def _left(votes: Iterable[StoredVote]) -> Proportion:
     sides = Counter(one.vote.choice for one in votes if one.winner)
-    return Share(hits=sides["left"], count=sides["left"] + sides["right"])
+    return Proportion(hits=sides["left"], count=sides["left"] + sides["right"])
 
 
-def _consistent(votes: Iterable[StoredVote]) -> Share:
+def _consistent(votes: Iterable[StoredVote]) -> Proportion:
     """Repeats against the first answer; a pair with a skip on either side is left out."""
     told = [one for one in votes if one.vote.choice in SCORES]
     first = {(one.vote.labeller, one.vote.pair_id): one for one in told if not one.is_repeat}
     both = [(first.get((one.vote.labeller, one.vote.pair_id)), one) for one in told if one.is_repeat]
     same = [_of_clip(one, one.vote.choice) == _of_clip(two, two.vote.choice) for one, two in both if one is not None]
-    return Share(hits=sum(same), count=len(same))
+    return Proportion(hits=sum(same), count=len(same))
 
 
 class _Majorities:
@@ -174,14 +174,14 @@ class _Majorities:
     def __init__(self, votes: Iterable[StoredVote]) -> None:
         self._ratings = _ratings(votes)
 
-    def shared_with(self, labeller: str) -> Share:
+    def shared_with(self, labeller: str) -> Proportion:
         """The labeller's votes that the majority of the others shares; pairs without one (nobody, a draw) are out."""
         judged = [
             (by[labeller], answer)
             for by in self._ratings.values()
             if labeller in by and (answer := _majority([v for name, v in by.items() if name != labeller])) is not None
         ]
-        return Share(hits=sum(mine == theirs for mine, theirs in judged), count=len(judged))
+        return Proportion(hits=sum(mine == theirs for mine, theirs in judged), count=len(judged))
 
 
 def _majority(ratings: Sequence[float]) -> float | None:
@@ -201,6 +201,6 @@ def _quality(name: str, votes: Sequence[StoredVote], majority: _Majorities) -> L
         left=_left(votes),
         consistent=_consistent(votes),
         with_others=majority.shared_with(name),
-        ties=Share(hits=sum(one.winner is None for one in told), count=len(told)),
+        ties=Proportion(hits=sum(one.winner is None for one in told), count=len(told)),
         median_ms=float(median(times)) if times else None,
     )

@@ -6,7 +6,7 @@ With strengths theta and the tie parameter tau, a meeting of i and j has the wei
 
 which is a multinomial logit: its log-likelihood is concave. The fit is evalica's (Newman's iteration), finished by
 Newton's method, because evalica stops when the strengths stand still, whether or not the tie parameter does; from there
-the resamples of a bootstrap take a few steps of Newton's, all of them at once: the arrays of `Meetings`, `Prior` and
+the resamples of a bootstrap take a few steps of Newton's, all of them at once: the arrays of `WinCounts`, `Prior` and
 `Strengths` may have leading dimensions, one problem for each of their elements. A virtual opponent, with half a win and
 half a loss against everybody (`Prior`), keeps the strength of one who has always won finite.
 """
@@ -22,7 +22,7 @@ FIT_LIMIT = 1000  # of Newman's iterations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Meetings:
+class WinCounts:
     """`wins[i, j]`: how often i beat j; `ties[i, j] = ties[j, i]`: how often they tied. `float64[...,N,N]`."""
 
     wins: np.ndarray
@@ -76,12 +76,12 @@ class Chances:
     information: np.ndarray
 
 
-def fit(meetings: Meetings) -> Strengths:
+def fit(meetings: WinCounts) -> Strengths:
     """The strengths that fit best."""
     return refit(meetings, newman(meetings))
 
 
-def newman(meetings: Meetings) -> Strengths:
+def newman(meetings: WinCounts) -> Strengths:
     """The strengths by evalica's iteration alone: close to the best."""
     import evalica
 
@@ -101,7 +101,7 @@ def newman(meetings: Meetings) -> Strengths:
     return _centred(theta, math.log(2 * found.v))
 
 
-def refit(meetings: Meetings, start: Strengths, prior: Prior | None = None) -> Strengths:
+def refit(meetings: WinCounts, start: Strengths, prior: Prior | None = None) -> Strengths:
     """The strengths that fit best, by Newton's method from strengths that are not far off."""
     padded = _with_opponent(meetings, prior)
     total = padded.total
@@ -170,12 +170,12 @@ def _chances(theta: np.ndarray, tau: float | np.ndarray) -> Chances:
     return Chances(win=win, tie=tie, score=score, information=win + tie / 4 - score**2)
 
 
-def _with_opponent(meetings: Meetings, prior: Prior | None = None) -> Meetings:
+def _with_opponent(meetings: WinCounts, prior: Prior | None = None) -> WinCounts:
     size = meetings.wins.shape[-1]
     known = Prior.of(size) if prior is None else prior
     wins = _with_column(meetings.wins, known.won)
     wins[..., size, :size] = known.lost
-    return Meetings(wins=wins, ties=_with_column(meetings.ties, known.tied))
+    return WinCounts(wins=wins, ties=_with_column(meetings.ties, known.tied))
 
 
 def _with_column(matrix: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -187,7 +187,7 @@ def _with_column(matrix: np.ndarray, column: np.ndarray) -> np.ndarray:
     return padded
 
 
-def _newton_step(meetings: Meetings, total: np.ndarray, theta: np.ndarray, tau: np.ndarray) -> np.ndarray:
+def _newton_step(meetings: WinCounts, total: np.ndarray, theta: np.ndarray, tau: np.ndarray) -> np.ndarray:
     """Change of `theta` and, last, of `tau`, `[...,N+2]`."""
     size = theta.shape[-1]
     chances = _chances(theta, tau)

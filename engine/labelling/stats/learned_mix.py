@@ -18,9 +18,9 @@ from scipy.special import expit, log_expit
 
 from engine.config.presets import preset_keys
 from engine.errors import ConfigError
-from engine.files.atomic import publish_text
+from engine.files.atomic import write_text_atomic
 from engine.labelling.stats.pair_selection import Scores
-from engine.labelling.vote_tallies import Opinion, opinions
+from engine.labelling.vote_tallies import PairTally, tally_pairs
 from engine.labelling.votes import StoredVote
 from rewards.mix import Mix
 
@@ -68,7 +68,7 @@ def learn_mix(votes: Sequence[StoredVote], scores: Scores, rewards: Sequence[str
     Raises ConfigError: fewer than ten pairs whose clips are scored, ties alone, or no reward that people's choices
     follow.
     """
-    told = opinions(votes)
+    told = tally_pairs(votes)
     rows = [_differences(one, scores, rewards) for one in told]
     useful = [number for number, row in enumerate(rows) if np.isfinite(row).any()]
     if len(useful) < FEWEST:
@@ -110,7 +110,7 @@ def save_mix(folder: Path, key: str, learned: LearnedMix, base: Mix, provenance:
     if not NAME.fullmatch(key):
         raise ConfigError(f"The name of a mix has letters, digits, _ and - only, but got {key[:40]!r}.")
     try:
-        publish_text(path, _toml(key, learned, base, provenance), new=True)
+        write_text_atomic(path, _toml(key, learned, base, provenance), new=True)
     except FileExistsError as error:
         raise ConfigError(f"There is a mix '{key}' already: choose another name.") from error
     except OSError as error:
@@ -145,7 +145,7 @@ def _toml(key: str, learned: LearnedMix, base: Mix, provenance: Mapping[str, Any
     return "\n".join([*origin, f"# penalty: {learned.penalty}", *head, *tables])
 
 
-def _differences(one: Opinion, scores: Scores, rewards: Sequence[str]) -> np.ndarray:
+def _differences(one: PairTally, scores: Scores, rewards: Sequence[str]) -> np.ndarray:
     """`[R]`; NaN where a reward has no value for both."""
     left, right = scores.get(one.clip_a, {}), scores.get(one.clip_b, {})
     return np.array([_number(left.get(key)) - _number(right.get(key)) for key in rewards])
@@ -155,7 +155,7 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _table(found: np.ndarray, told: Sequence[Opinion], seed: int) -> _Table:
+def _table(found: np.ndarray, told: Sequence[PairTally], seed: int) -> _Table:
     prompts = sorted({one.prompt for one in told})
     order = np.random.default_rng(seed).permutation(len(prompts))
     fold = {prompt: int(place) % FOLDS for prompt, place in zip(prompts, order, strict=True)}

@@ -40,7 +40,7 @@ class Candidate:
     wanted: int = 1
 
 
-def told_by(people: float) -> float:
+def vote_information(people: float) -> float:
     """How many votes on as many pairs tell as much of the entrants as the votes of so many people on one pair."""
     return people / (1 + (people - 1) * SAME_PAIR) if people else 0.0
 
@@ -49,7 +49,8 @@ def uncertain_first(free: Sequence[Candidate], met: np.ndarray, strengths: Stren
     """`count` askings, the most telling first, each chosen as if those before it had been voted on; a pair that more
     people are wanted for may occur more than once.
 
-    `met[N,N]` is how often entrants met, votes still awaited included, those on one pair counted by `told_by`. Of the
+    `met[N,N]` is how often entrants met, votes still awaited included, those on one pair counted by `vote_information`.
+    Of the
     pairs of the same two entrants one that few were asked about is taken first, then the one that `free` has first.
     """
     waiting = _Waiting(free, met.shape)
@@ -86,7 +87,7 @@ class _Waiting:
 
     def _weigh(self, i: int, j: int) -> None:
         asked = self._pairs[i, j][0][0] if self._pairs[i, j] else None
-        self.worth[i, j] = 0.0 if asked is None else told_by(asked + 1) - told_by(asked)
+        self.worth[i, j] = 0.0 if asked is None else vote_information(asked + 1) - vote_information(asked)
 
 
 def dissent_first(free: Sequence[Candidate], scores: Scores, strengths: Strengths, count: int) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from engine.labelling.stats.bradley_terry import Meetings, Strengths, fit
+from engine.labelling.stats.bradley_terry import Strengths, WinCounts, fit
 from engine.labelling.stats.ranking_bootstrap import Ends, intervals, pair_counts, places, resample
 from engine.labelling.votes import SCORES, StoredVote
 
@@ -19,7 +19,7 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contests:
+class VoteTable:
     """Votes as arrays `[V]`: entrants `one` and `other` (places in `names`), `score` of the first (1, 1/2, 0), and the
     pair that each was on, counted from 0."""
 
@@ -34,7 +34,7 @@ class Contests:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class RankEntry:
     """An entrant's place. `strength` is a log-odds against the average entrant, `low` and `high` its interval;
     `rank_low` and `rank_high` are the best and the worst place by the intervals of the differences from all others;
     `win_rate` is 0..1, with ties as 1/2."""
@@ -54,7 +54,7 @@ class Standing:
 class Ranking:
     """The entrants, the best first. In the matrices, ordered alike, row beat column `wins` times, tied `ties` times."""
 
-    standings: tuple[Standing, ...]
+    standings: tuple[RankEntry, ...]
     wins: tuple[tuple[int, ...], ...]
     ties: tuple[tuple[int, ...], ...]
     votes: int
@@ -65,7 +65,7 @@ class Ranking:
         return tuple(standing.entrant for standing in self.standings)
 
 
-def contests(votes: Iterable[StoredVote], axis: str | None = None) -> Contests:
+def contests(votes: Iterable[StoredVote], axis: str | None = None) -> VoteTable:
     """The votes that say something about two different entrants: overall, or on an axis of the rubric."""
     told = [
         (one.left_entrant, one.right_entrant, SCORES[choice], one.vote.pair_id)
@@ -75,7 +75,7 @@ def contests(votes: Iterable[StoredVote], axis: str | None = None) -> Contests:
     names = sorted({name for one, other, _, _ in told for name in (one, other)})
     place = {name: number for number, name in enumerate(names)}
     pairs: dict[str, int] = {}
-    return Contests(
+    return VoteTable(
         names=tuple(names),
         one=np.array([place[one] for one, _, _, _ in told], int),
         other=np.array([place[other] for _, other, _, _ in told], int),
@@ -84,7 +84,7 @@ def contests(votes: Iterable[StoredVote], axis: str | None = None) -> Contests:
     )
 
 
-def rank(told: Contests, *, seed: int = 0, resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> Ranking:
+def rank(told: VoteTable, *, seed: int = 0, resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> Ranking:
     """Rank the entrants; empty where nobody has met."""
     if not len(told):
         return Ranking(standings=(), wins=(), ties=(), votes=0, confidence=confidence)
@@ -104,23 +104,23 @@ def rank(told: Contests, *, seed: int = 0, resamples: int = RESAMPLES, confidenc
     )
 
 
-def meet(told: Contests) -> Meetings:
+def meet(told: VoteTable) -> WinCounts:
     """Count who beat whom."""
     return pair_counts(told).meetings(np.ones(int(told.pair.max()) + 1))
 
 
 def _standings(
-    told: Contests,
-    meetings: Meetings,
+    told: VoteTable,
+    meetings: WinCounts,
     best: Strengths,
     ends: Ends,
     order: np.ndarray,
-) -> tuple[Standing, ...]:
+) -> tuple[RankEntry, ...]:
     first, last = places(ends)
     votes = meetings.total.sum(1)
     win_rate = (meetings.wins + meetings.ties / 2).sum(1) / votes
     return tuple(
-        Standing(
+        RankEntry(
             entrant=told.names[one],
             rank=place,
             rank_low=int(first[one]),

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from engine.labelling.stats.bradley_terry import Meetings, Prior, Strengths, covariance, refit, robust_covariance
+from engine.labelling.stats.bradley_terry import Prior, Strengths, WinCounts, covariance, refit, robust_covariance
 
 if TYPE_CHECKING:
-    from engine.labelling.stats.ranking import Contests
+    from engine.labelling.stats.ranking import VoteTable
 
 
 FREEDOM = 2
@@ -47,10 +47,10 @@ class PairCounts:
         """Of `one`, in votes."""
         return self.wins + self.ties / 2
 
-    def meetings(self, times: np.ndarray) -> Meetings:
+    def meetings(self, times: np.ndarray) -> WinCounts:
         """Who beat whom, `[...,N,N]`, each pair counted `times[...,P]`."""
         won, lost, ties = (self._table(times * part) for part in (self.wins, self.losses, self.ties))
-        return Meetings(wins=won + lost.swapaxes(-1, -2), ties=ties + ties.swapaxes(-1, -2))
+        return WinCounts(wins=won + lost.swapaxes(-1, -2), ties=ties + ties.swapaxes(-1, -2))
 
     def squares(self, times: np.ndarray, strengths: Strengths) -> np.ndarray:
         """What `robust_covariance` needs, `[...,N,N]`: the squares of the pairs' surprises, counted `times[...,P]`."""
@@ -88,7 +88,7 @@ class Ends:
     gap_high: np.ndarray
 
 
-def pair_counts(told: "Contests") -> PairCounts:
+def pair_counts(told: "VoteTable") -> PairCounts:
     """A pair's votes are on the same two entrants, in either order."""
     size = int(told.pair.max()) + 1
     turned = told.one > told.other
@@ -101,7 +101,7 @@ def pair_counts(told: "Contests") -> PairCounts:
     return PairCounts(size=len(told.names), one=first[0], other=first[1], wins=wins, losses=losses, ties=ties)
 
 
-def deviations(pairs: PairCounts, times: np.ndarray, found: Strengths, prior: Prior | None = None) -> np.ndarray:
+def standard_errors(pairs: PairCounts, times: np.ndarray, found: Strengths, prior: Prior | None = None) -> np.ndarray:
     """Standard deviations of the strengths, `[N]`, each pair counted `times[P]`."""
     return np.sqrt(np.diag(_covariance(pairs, times, found, prior)))
 

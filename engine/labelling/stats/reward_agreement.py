@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import kendalltau
 
-from engine.labelling.stats.agreement import Share, wilson
+from engine.labelling.stats.agreement import Proportion, wilson
 from engine.labelling.stats.pair_selection import Scores
-from engine.labelling.vote_tallies import Opinion, opinions
+from engine.labelling.vote_tallies import PairTally, tally_pairs
 from engine.labelling.votes import StoredVote
 
 TOTAL = "total"
@@ -26,7 +26,7 @@ class RewardAgreement:
 
     reward: str
     accuracy: float | None
-    counted: Share
+    counted: Proportion
     tau: float | None
     ranking_tau: float | None
     pairs: int
@@ -38,7 +38,7 @@ class RewardAgreement:
 
 
 def scores_of(reports: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, float | None]]:
-    """Rewards by clip from stored reports (`Store.reports`), the mix's total among them."""
+    """Rewards by clip from stored reports (`Library.reports`), the mix's total among them."""
     found: dict[str, dict[str, float | None]] = {}
     for clip_id, report in reports.items():
         results, total = report["results"], report["total"]
@@ -51,13 +51,13 @@ def scores_of(reports: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str
 def against_rewards(votes: Iterable[StoredVote], scores: Scores, axis: str | None = None) -> list[RewardAgreement]:
     """Each reward that occurs in `scores` against what people said overall, or on an axis of the rubric; the most
     accurate first."""
-    told = opinions(votes, axis)
+    told = tally_pairs(votes, axis)
     rewards = sorted({reward for values in scores.values() for reward in values})
     found = [_agreement(reward, told, scores) for reward in rewards]
     return sorted(found, key=lambda one: -1.0 if one.accuracy is None else one.accuracy, reverse=True)
 
 
-def _agreement(reward: str, told: Sequence[Opinion], scores: Scores) -> RewardAgreement:
+def _agreement(reward: str, told: Sequence[PairTally], scores: Scores) -> RewardAgreement:
     known = [
         (one, left - right) for one in told for left, right in [_values(reward, one, scores)] if _both(left, right)
     ]
@@ -67,7 +67,7 @@ def _agreement(reward: str, told: Sequence[Opinion], scores: Scores) -> RewardAg
     return RewardAgreement(
         reward=reward,
         accuracy=(right + equal / 2) / len(decided) if decided else None,
-        counted=Share(hits=right, count=len(decided)),
+        counted=Proportion(hits=right, count=len(decided)),
         # Which clip of a pair is called a means nothing: each pair is counted both ways round.
         tau=_tau(
             [s * (one.score - 0.5) for one, _ in known for s in (1, -1)], [s * d for _, d in known for s in (1, -1)]
@@ -77,7 +77,7 @@ def _agreement(reward: str, told: Sequence[Opinion], scores: Scores) -> RewardAg
     )
 
 
-def _values(reward: str, one: Opinion, scores: Scores) -> tuple[float, float]:
+def _values(reward: str, one: PairTally, scores: Scores) -> tuple[float, float]:
     """NaN where the reward has no value for a clip."""
     left, right = (scores.get(clip, {}).get(reward) for clip in (one.clip_a, one.clip_b))
     return (math.nan if left is None else left, math.nan if right is None else right)
@@ -87,7 +87,7 @@ def _both(left: float, right: float) -> bool:
     return math.isfinite(left) and math.isfinite(right)
 
 
-def _ranking_tau(reward: str, told: Sequence[Opinion], scores: Scores) -> float | None:
+def _ranking_tau(reward: str, told: Sequence[PairTally], scores: Scores) -> float | None:
     people: dict[str, list[float]] = defaultdict(list)
     rewards: dict[str, list[float]] = defaultdict(list)
     for one in told:

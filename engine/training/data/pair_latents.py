@@ -35,7 +35,7 @@ READERS = 4
 log = logging.getLogger(__name__)
 
 
-class LatentPairs:
+class PairLatentCache:
     """Encodes clips with the model's VAE and remembers their latents, which are 1/100 of a clip or less.
 
     `shape` is what the settings say of num_frames, width and height. Clips of another one are learnt as they are, since

@@ -25,7 +25,7 @@ def check_prompts(rows: Iterable[Any]) -> None:
             )
 
 
-class EncodedPrompts:
+class PromptEmbeddings:
     """Conditioning by prompt text, for one model. `encoded` counts what had to be encoded.
 
     `guidance` is what a network with an embedded guidance is told; other networks do not read it.

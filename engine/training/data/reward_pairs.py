@@ -13,9 +13,9 @@ from engine.labelling.preference_formats import write_pairs
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.seeds import seed_for
-from engine.training.data.prompt_embeddings import EncodedPrompts
+from engine.training.data.prompt_embeddings import PromptEmbeddings
 from engine.training.rollout.reward_calls import RewardFunc, score
-from engine.training.rollout.rollouts import roll_out
+from engine.training.rollout.rollouts import generate_rollouts
 from engine.video.writer import write_lossless
 from rewards.clip import Clip
 
@@ -59,12 +59,12 @@ def make_pairs(
     if folder.exists():
         raise ConfigError(f"{folder} exists already: choose another folder for the pairs.")
     folder.mkdir(parents=True)
-    encoded, rows = EncodedPrompts(family, template.fps), []
+    encoded, rows = PromptEmbeddings(family, template.fps), []
     for number, prompt in enumerate(prompts):
         yield Progress(phase="pairs", step=number, of=len(prompts))
         seeds = [seed_for(seed, prompt=f"pair of {prompt}", sample=take) for take in range(takes)]
         requests = [template.model_copy(update={"prompt": prompt, "seed": one}) for one in seeds]
-        clips = roll_out(family, requests, encoded).clips
+        clips = generate_rollouts(family, requests, encoded).clips
         values = score([reward], [{"prompt": prompt}] * takes, clips, fps=[clip.fps for clip in clips])[:, 0]
         chosen = best_and_worst([None if value != value else value for value in values.tolist()], margin)
         if chosen is not None:

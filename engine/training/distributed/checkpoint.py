@@ -28,21 +28,21 @@ from torch.optim import Optimizer
 
 from engine.errors import TrainingError
 from engine.training.distributed.process_group import is_first
-from engine.training.distributed.sharding import spread_like
-from engine.training.weights import Snapshot, local, trainable
+from engine.training.distributed.sharding import shard_like
+from engine.training.weights import WeightCopy, local, trainable
 
 MODEL, OPTIMIZER, COPIES = "model", "optimizer", "copies"
 UNREADABLE = (OSError, EOFError, UnpicklingError)
 TRAINED_ONLY = StateDictOptions(ignore_frozen_params=True)
 
 
-def save_shards(folder: Path, network: nn.Module, optimizer: Optimizer, copies: Mapping[str, Snapshot]) -> None:
+def save_shards(folder: Path, network: nn.Module, optimizer: Optimizer, copies: Mapping[str, WeightCopy]) -> None:
     """Write everything that the run needs to go on; all processes take part."""
     state = {**_weights(network, copies), OPTIMIZER: get_optimizer_state_dict(network, optimizer, options=TRAINED_ONLY)}
     save(state, checkpoint_id=folder)
 
 
-def load_weights(folder: Path, network: nn.Module, copies: Mapping[str, Snapshot]) -> None:
+def load_weights(folder: Path, network: nn.Module, copies: Mapping[str, WeightCopy]) -> None:
     """Read the trained weights and their copies into place. Raises TrainingError for shards of something else."""
     state = _weights(network, copies)
     _check_alike(folder, state)
@@ -67,7 +67,7 @@ def spread_optimizer(state: dict[str, Any], optimizer: Optimizer) -> dict[str, A
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     spread = {
         index: {
-            name: spread_like(value, parameters[index]) if value.shape == parameters[index].shape else value
+            name: shard_like(value, parameters[index]) if value.shape == parameters[index].shape else value
             for name, value in moments.items()
         }
         for index, moments in state["state"].items()
@@ -82,7 +82,7 @@ def whole_weights(network: nn.Module) -> dict[str, Tensor]:
     return dict(found) if is_first() else {}
 
 
-def _weights(network: nn.Module, copies: Mapping[str, Snapshot]) -> dict[str, Any]:
+def _weights(network: nn.Module, copies: Mapping[str, WeightCopy]) -> dict[str, Any]:
     own = {name: parameter.detach() for name, parameter in trainable(network)}
     return {MODEL: own, COPIES: {name: dict(copy.values) for name, copy in copies.items()}}
 

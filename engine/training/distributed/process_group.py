@@ -40,7 +40,7 @@ def launched() -> bool:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """The processes that the launcher started know each other inside the block; nothing without a launcher.
 
     They part when the block ends well. One that fails must not wait for the others to part: it just ends, and the
@@ -59,19 +59,19 @@ def together() -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def joined() -> bool:
+def is_distributed() -> bool:
     """Whether this process is in a group, be it alone in it."""
     return "torch.distributed" in sys.modules and _group().is_available() and _group().is_initialized()
 
 
 def world_size() -> int:
     """How many processes train together."""
-    return _group().get_world_size() if joined() else 1
+    return _group().get_world_size() if is_distributed() else 1
 
 
 def rank() -> int:
     """Which of them this is, from 0."""
-    return _group().get_rank() if joined() else 0
+    return _group().get_rank() if is_distributed() else 0
 
 
 def is_first() -> bool:
@@ -84,25 +84,25 @@ def is_first() -> bool:
 
 def wait_for_all() -> None:
     """Go on when every process is here."""
-    if joined():
+    if is_distributed():
         _group().barrier()
 
 
-def from_first(value: Value) -> Value:
+def broadcast_object(value: Value) -> Value:
     """What the first process has, told to all of them."""
-    if not joined():
+    if not is_distributed():
         return value
     told = [value]
     _group().broadcast_object_list(told, src=0)
     return told[0]
 
 
-def any_of(wanted: bool) -> bool:
+def any_rank(wanted: bool) -> bool:
     """Whether at least one process wants it."""
     return any(_told_by_all(wanted))
 
 
-def first_alone(make: Callable[[], Value]) -> Value:
+def on_rank_zero(make: Callable[[], Value]) -> Value:
     """What `make` gives the first process, told to all of them. Its DailiesError is raised in all of them."""
     made: Value | DailiesError | None = None
     if is_first():
@@ -110,13 +110,13 @@ def first_alone(make: Callable[[], Value]) -> Value:
             made = make()
         except DailiesError as error:
             made = error
-    found = from_first(made)
+    found = broadcast_object(made)
     if isinstance(found, DailiesError):
         raise found
     return found  # type: ignore[return-value]
 
 
-def means_of_all(means: Mapping[str, float]) -> dict[str, float]:
+def all_reduce_means(means: Mapping[str, float]) -> dict[str, float]:
     """The mean of each number over the processes that have it."""
     everybody = _told_by_all(dict(means))
     names = dict.fromkeys(name for one in everybody for name in one)
@@ -124,9 +124,9 @@ def means_of_all(means: Mapping[str, float]) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in known.items()}
 
 
-def rows_of_all(rows: "Tensor") -> "Tensor":
+def all_gather_rows(rows: "Tensor") -> "Tensor":
     """`[N, ...]` of each process to `[W * N, ...]` in every one of them, in the order of their ranks."""
-    if not joined():
+    if not is_distributed():
         return rows
     import torch
 
@@ -136,12 +136,12 @@ def rows_of_all(rows: "Tensor") -> "Tensor":
     return torch.cat(everybody).to(rows.device)
 
 
-def own_rows(count: int) -> slice:
+def local_slice(count: int) -> slice:
     """Which of W * `count` rows are this process's."""
     return slice(rank() * count, (rank() + 1) * count)
 
 
-def tell_epoch(loader: "DataLoader[object]", epoch: int) -> None:
+def set_epoch(loader: "DataLoader[object]", epoch: int) -> None:
     """The number of the epoch, to whatever lies below a loader that skips batches or deals them out to processes."""
     place: object = loader
     while place is not None:
@@ -177,9 +177,9 @@ def average_gradients(parameters: "Sequence[nn.Parameter]") -> None:
             parameter.grad = piece.view_as(parameter)
 
 
-def copy_from_first(parameters: "Sequence[nn.Parameter]") -> None:
+def broadcast_parameters(parameters: "Sequence[nn.Parameter]") -> None:
     """All processes begin with the first one's weights."""
-    if joined():
+    if is_distributed():
         for parameter in parameters:
             _group().broadcast(parameter.data, src=0)
 
@@ -201,7 +201,7 @@ def _buckets(parameters: "Sequence[nn.Parameter]") -> "Iterator[list[nn.Paramete
 
 def _told_by_all(value: Value) -> list[Value]:
     """What each process has, in the order of their ranks."""
-    if not joined():
+    if not is_distributed():
         return [value]
     told = [value] * world_size()
     _group().all_gather_object(told, value)

@@ -126,7 +126,7 @@ def check_sharded(network: nn.Module) -> None:
         )
 
 
-def spread_like(tensor: Tensor, like: Tensor) -> Tensor:
+def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
     """A whole tensor, the same on every process, as the shard that `like` has of it; whole where `like` is whole."""
     there = tensor.to(like.device)
     if not isinstance(like, DTensor):

@@ -18,9 +18,9 @@ from engine.model_spec import Prediction
 from engine.request import GenerationRequest
 from engine.runs.results import Alarm
 from engine.runs.run import Run
-from engine.sampling.forward_process import noised
+from engine.sampling.forward_process import add_noise
 from engine.seeds import generator_for, seed_for, unit_noise
-from engine.training.distributed.process_group import from_first
+from engine.training.distributed.process_group import broadcast_object
 from engine.training.evaluation.alarms import (
     DIVERSITY,
     DRIFT,
@@ -28,16 +28,16 @@ from engine.training.evaluation.alarms import (
     MOTION,
     REWARD,
     Column,
-    Look,
-    alarms_of,
+    Observation,
+    detect_alarms,
     suspected,
 )
 from engine.training.evaluation.evaluate import prompt_file_of, requests_for, scored_mix
 from engine.training.evaluation.motion import motion_of
 from engine.training.evaluation.sample_sets import undisturbed
 from engine.training.rollout.reward_calls import score
-from engine.training.rollout.rollouts import Rollouts, roll_out
-from engine.training.trainers.base import VideoTrainer
+from engine.training.rollout.rollouts import Rollouts, generate_rollouts
+from engine.training.trainers.base import DiffusionTrainer
 from engine.training.trainers.online import OnlineTrainer
 from rewards.clip import Clip
 from rewards.mix import Mix
@@ -48,19 +48,19 @@ DRIFT_LEVELS = (0.25, 0.5, 0.75)
 log = logging.getLogger(__name__)
 
 
-class Watchdog(TrainerCallback):
+class AlarmCallback(TrainerCallback):
     """`stopped` says that an alarm ended the run; `last_good` is the step of the last look that found nothing.
 
     An alarm that was raised before, in this run or the one that it resumes, is written down again but ends nothing:
     whoever resumed has seen it. A pause waits until the run can go on from its checkpoint as if it had not stopped.
     """
 
-    def __init__(self, trainer: VideoTrainer, run: Run, preset: TrainPreset) -> None:
+    def __init__(self, trainer: DiffusionTrainer, run: Run, preset: TrainPreset) -> None:
         self._trainer, self._run, self._settings = trainer, run, preset.alarms
         self._requests, self._more = watched_requests(trainer.template, preset) if preset.alarms.every else ((), ())
         self._suite = _held_out_suite(preset)
-        self._base: Look | None = None
-        self._base_of_more: Look | None = None
+        self._base: Observation | None = None
+        self._base_of_more: Observation | None = None
         self._known = {alarm.name for alarm in run.alarms()}
         self.last_good, self.stopped, self._pausing = 0, False, False
 
@@ -79,15 +79,15 @@ class Watchdog(TrainerCallback):
         if self._pausing and (self._trainer.can_stop or state.global_step >= state.max_steps):
             self.stopped = control.should_training_stop = control.should_save = True
 
-    def _watch(self, state: Any, base: Look) -> str:
+    def _watch(self, state: Any, base: Observation) -> str:
         """Look, and tell every alarm; what is to be done."""
         now = self.look(state.global_step)
         if state.is_world_process_zero:
             self._run.append_metrics(now.step, _means(now))
-        if from_first(suspected(base, now, self._settings)):
+        if broadcast_object(suspected(base, now, self._settings)):
             base, now = self._with_more(base, now)
         planned = max(1, state.max_steps // self._settings.every)
-        found = from_first(alarms_of([base, now], self._settings, planned))
+        found = broadcast_object(detect_alarms([base, now], self._settings, planned))
         news = [alarm for alarm in found if alarm.name not in self._known]
         action = self._settings.action if news else "log"
         for alarm in found:
@@ -96,7 +96,7 @@ class Watchdog(TrainerCallback):
             self._is_good(now.step)
         return action
 
-    def _with_more(self, base: Look, now: Look) -> tuple[Look, Look]:
+    def _with_more(self, base: Observation, now: Observation) -> tuple[Observation, Observation]:
         """Both looks with as many clips of other prompts; those of the base are made once."""
         if self._base_of_more is None:
             self._base_of_more = self.look(base.step, base=True, requests=self._more)
@@ -119,12 +119,12 @@ class Watchdog(TrainerCallback):
             self._run.append_alarm(alarm)
             log.warning("alarm at step %d, %s: %s", alarm.step, alarm.name, alarm.sentence)
 
-    def look(self, step: int, *, base: bool = False, requests: Sequence[GenerationRequest] = ()) -> Look:
+    def look(self, step: int, *, base: bool = False, requests: Sequence[GenerationRequest] = ()) -> Observation:
         """The watched clips, or those of `requests`, as they are now or by the model before training, and everything
         that is watched of them."""
         trainer, asked = self._trainer, requests or self._requests
         with trainer.reference.in_place() if base else nullcontext(), undisturbed(trainer.family.network):
-            made = roll_out(trainer.family, asked, trainer.prompts, batch=batch_of(trainer))
+            made = generate_rollouts(trainer.family, asked, trainer.prompts, batch=batch_of(trainer))
         with undisturbed(trainer.family.network):
             drift = torch.zeros(len(made.clips)) if base else drift_of(trainer, made)
         columns: dict[str, Column] = {
@@ -133,7 +133,7 @@ class Watchdog(TrainerCallback):
             DRIFT: tuple(drift.tolist()),
             **self._rewards(made),
         }
-        return Look(step=step, prompts=tuple(clip.prompt for clip in made.clips), columns=columns)
+        return Observation(step=step, prompts=tuple(clip.prompt for clip in made.clips), columns=columns)
 
     def _rewards(self, made: Rollouts) -> dict[str, Column]:
         columns: dict[str, Column] = {}
@@ -204,7 +204,7 @@ def _thumbnails(clip: Clip) -> np.ndarray:
     return np.stack(small).astype(np.float32) / 255
 
 
-def drift_of(trainer: VideoTrainer, made: Rollouts) -> Tensor:
+def drift_of(trainer: DiffusionTrainer, made: Rollouts) -> Tensor:
     """`[N]`: |prediction - reference's|^2 / |reference's|^2 on the clips, noised to three levels.
 
     Steps of the policy and of the reference are Gaussians of one std, so their KL is this times a factor of the
@@ -218,7 +218,7 @@ def drift_of(trainer: VideoTrainer, made: Rollouts) -> Tensor:
     total = torch.zeros(len(clean), device=clean.device)
     for share in DRIFT_LEVELS:
         level = torch.full((len(clean),), share).to(clean)
-        noisy = noised(kind, clean, noise, level)
+        noisy = add_noise(kind, clean, noise, level)
         for start in range(0, len(clean), batch_of(trainer)):
             rows = slice(start, start + batch_of(trainer))
             given = (noisy[rows], level[rows], conditioning.rows(rows))
@@ -231,12 +231,12 @@ def drift_of(trainer: VideoTrainer, made: Rollouts) -> Tensor:
     return (total / len(DRIFT_LEVELS)).cpu()
 
 
-def batch_of(trainer: VideoTrainer) -> int:
+def batch_of(trainer: DiffusionTrainer) -> int:
     """Clips that go through the network together without gradients: as many as the recipe makes room for."""
     args: Any = trainer.args
     return int(getattr(args, "rollout_batch", 0) or 2 * args.per_device_train_batch_size)
 
 
-def _means(look: Look) -> dict[str, float]:
+def _means(look: Observation) -> dict[str, float]:
     known = {name: [value for value in column if value is not None] for name, column in look.columns.items()}
     return {f"watch/{name}": sum(values) / len(values) for name, values in known.items() if values}

@@ -1,7 +1,7 @@
 """Is the reward being earned honestly? Pure functions from what was looked at to the alarms that follow.
 
-A look (`Look`) is the same clips, by prompt and seed, as the policy makes them now; the first look is at the model
-before training. What is compared is clip with clip, so a small look says much. Nothing here knows the judge.
+A look (`Observation`) is the same clips, by prompt and seed, as the policy makes them now; the first look is at the
+model before training. What is compared is clip with clip, so a small look says much. Nothing here knows the judge.
 
 An alarm needs a mean past its limit and a test that finds the change. A run is looked at many times and for many
 things, so each test has a share of the chance of a false alarm that the whole run may have (`false_alarms`): it is
@@ -10,8 +10,8 @@ look among what is watched (Bonferroni). That holds however the looks and the re
 known: the same prompts and seeds are looked at each time. The tests are Student's, over prompts.
 
 Few prompts find little at such levels. `suspected` is the same without the correction: who suspects something looks at
-as many prompts again and asks `alarms_of` about all of them. Since there is an alarm only if the test of all prompts
-finds one, that it is made only sometimes does not add to the chance of a false one.
+as many prompts again and asks `detect_alarms` about all of them. Since there is an alarm only if the test of all
+prompts finds one, that it is made only sometimes does not add to the chance of a false one.
 
 source      over-optimisation shows as a proxy that rises while what it stands for falls: Gao et al., arXiv:2210.10760;
             a static clip maximises every stability reward, so motion has a floor of its own
@@ -50,7 +50,7 @@ Tails = Callable[[str], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Observation:
     """What was measured at `step`: `columns` by name, one value a clip; `prompts` names the prompt of each clip.
 
     Columns: "reward" (what is trained on), "held_out/<reward>" and "diversity" in 0..1, "motion" in px of 256 a
@@ -61,13 +61,13 @@ class Look:
     prompts: tuple[str, ...]
     columns: Mapping[str, Column]
 
-    def joined(self, other: "Look") -> "Look":
+    def joined(self, other: "Observation") -> "Observation":
         """Both as one look, of the columns that both have."""
         columns = {name: column + other.columns[name] for name, column in self.columns.items() if name in other.columns}
-        return Look(step=self.step, prompts=self.prompts + other.prompts, columns=columns)
+        return Observation(step=self.step, prompts=self.prompts + other.prompts, columns=columns)
 
 
-def alarms_of(looks: Sequence[Look], settings: AlarmSettings, planned: int = PLANNED_LOOKS) -> list[Alarm]:
+def detect_alarms(looks: Sequence[Observation], settings: AlarmSettings, planned: int = PLANNED_LOOKS) -> list[Alarm]:
     """What the last look gives reason for, against the first; none for fewer than two looks.
 
     `planned` is the number of looks after the first that the run will have had at its end.
@@ -78,17 +78,17 @@ def alarms_of(looks: Sequence[Look], settings: AlarmSettings, planned: int = PLA
     return _found(base, now, settings, _corrected(base, now, settings.false_alarms / max(planned, len(looks) - 1)))
 
 
-def suspected(base: Look, now: Look, settings: AlarmSettings) -> bool:
+def suspected(base: Observation, now: Observation, settings: AlarmSettings) -> bool:
     """Whether anything looks like an alarm by a test that is not corrected for how often one looks, and at how much."""
     return any(alarm.name != DRIFT for alarm in _found(base, now, settings, lambda _: UNCORRECTED))
 
 
-def _found(base: Look, now: Look, settings: AlarmSettings, tails: Tails) -> list[Alarm]:
+def _found(base: Observation, now: Observation, settings: AlarmSettings, tails: Tails) -> list[Alarm]:
     found = [*_fallen(base, now, settings, tails), *_lost(base, now, settings, tails), *_strayed(now, settings)]
     return [*found, *_diverged(base, now, settings, tails)]
 
 
-def _corrected(base: Look, now: Look, chance: float) -> Tails:
+def _corrected(base: Observation, now: Observation, chance: float) -> Tails:
     """Divide a look's `chance` of a false alarm among what is watched."""
     held_out = [name for name in now.columns if name.startswith(HELD_OUT) and name in base.columns]
     watched = {
@@ -107,7 +107,7 @@ def _corrected(base: Look, now: Look, chance: float) -> Tails:
     return tail
 
 
-def changes(base: Look, now: Look, prefix: str = "") -> dict[str, Interval]:
+def changes(base: Observation, now: Observation, prefix: str = "") -> dict[str, Interval]:
     """The change of each column since the first look."""
     return {
         name: change_interval(base.columns[name], column, now.prompts)
@@ -116,7 +116,7 @@ def changes(base: Look, now: Look, prefix: str = "") -> dict[str, Interval]:
     }
 
 
-def _fallen(base: Look, now: Look, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
+def _fallen(base: Observation, now: Observation, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
     for name in (name for name in now.columns if name.startswith(HELD_OUT) and name in base.columns):
         fall = changes_by_group(base.columns[name], now.columns[name], now.prompts)
         if len(fall) < LEAST_PROMPTS or fall.mean() >= -settings.held_out or upper_bound(fall, tails(name)) >= 0:
@@ -133,7 +133,7 @@ def _fallen(base: Look, now: Look, settings: AlarmSettings, tails: Tails) -> Ite
         )
 
 
-def _lost(base: Look, now: Look, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
+def _lost(base: Observation, now: Observation, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
     what = {
         MOTION: (settings.motion, "of the base's motion is left: standing still may be what earns the reward"),
         DIVERSITY: (settings.diversity, "of the base's variety within a prompt is left: the clips become one clip"),
@@ -152,7 +152,7 @@ def _lost(base: Look, now: Look, settings: AlarmSettings, tails: Tails) -> Itera
             )
 
 
-def _strayed(now: Look, settings: AlarmSettings) -> Iterator[Alarm]:
+def _strayed(now: Observation, settings: AlarmSettings) -> Iterator[Alarm]:
     drift = mean_interval(now.columns[DRIFT], now.prompts)
     if drift.of and drift.mean > settings.drift:
         yield Alarm(
@@ -165,7 +165,7 @@ def _strayed(now: Look, settings: AlarmSettings) -> Iterator[Alarm]:
         )
 
 
-def _diverged(base: Look, now: Look, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
+def _diverged(base: Observation, now: Observation, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
     """The trained reward surely up while those that are not trained on are surely down together."""
     names = [name for name in now.columns if name.startswith(HELD_OUT) and name in base.columns]
     if REWARD not in now.columns or not names:

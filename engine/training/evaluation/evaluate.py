@@ -14,7 +14,7 @@ from typing import Any
 from engine.config.presets import load_preset, spread_prompts
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
-from engine.families.lora import use_adapter
+from engine.families.lora import activate_adapter
 from engine.generation.context import Progress
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
@@ -22,9 +22,9 @@ from engine.runs.results import Evaluation, Measure, Role, Wanted
 from engine.runs.run import Run
 from engine.seeds import seed_for
 from engine.training.build import ALGORITHMS, build_config, import_path
-from engine.training.data.prompt_embeddings import EncodedPrompts
+from engine.training.data.prompt_embeddings import PromptEmbeddings
 from engine.training.evaluation.intervals import Values, change_interval, mean_interval, ratio_interval
-from engine.training.rollout.rollouts import roll_out
+from engine.training.rollout.rollouts import generate_rollouts
 from rewards.clip import Clip
 from rewards.mix import Mix, RewardReport, combine
 from rewards.spec import RewardResult
@@ -39,7 +39,7 @@ Evaluating = Generator[Progress, None, Evaluation]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Monitor:
+class MonitoredMetric:
     """One of the metrics that are looked at in every evaluation: taken from a reward, with its wanted direction."""
 
     reward: str
@@ -52,13 +52,15 @@ def _distance_from_one(result: RewardResult) -> float | None:
     return None if result.raw is None else 1 - result.raw
 
 
-MONITORS: dict[str, Monitor] = {
-    "t_lpips": Monitor(reward="t_lpips", wanted="down", unit="distance", read=lambda result: result.raw),
-    "fvd_lite": Monitor(reward="fvd_lite", wanted="down", unit="distance", read=lambda result: result.raw),
-    "clip_vid": Monitor(reward="clip_vid", wanted="up", unit="0..1", read=lambda result: result.value),
-    "seam": Monitor(reward="seam", wanted="up", unit="0..1", read=lambda result: result.value),
-    "identity_drift": Monitor(reward="identity_lock", wanted="down", unit="1 - cosine", read=_distance_from_one),
-    "loopiness": Monitor(reward="loop_break", wanted="down", unit="similarity", read=lambda result: result.raw),
+MONITORS: dict[str, MonitoredMetric] = {
+    "t_lpips": MonitoredMetric(reward="t_lpips", wanted="down", unit="distance", read=lambda result: result.raw),
+    "fvd_lite": MonitoredMetric(reward="fvd_lite", wanted="down", unit="distance", read=lambda result: result.raw),
+    "clip_vid": MonitoredMetric(reward="clip_vid", wanted="up", unit="0..1", read=lambda result: result.value),
+    "seam": MonitoredMetric(reward="seam", wanted="up", unit="0..1", read=lambda result: result.value),
+    "identity_drift": MonitoredMetric(
+        reward="identity_lock", wanted="down", unit="1 - cosine", read=_distance_from_one
+    ),
+    "loopiness": MonitoredMetric(reward="loop_break", wanted="down", unit="similarity", read=lambda result: result.raw),
 }
 """Named "monitor/..." among the measures. Raw values where less is better, so that they read as in the papers."""
 MONITORED = tuple(dict.fromkeys(monitor.reward for monitor in MONITORS.values()))
@@ -78,7 +80,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class EvaluationPlan:
     """What is made and how it is measured. `scored` holds all rewards, `trained` is the mix of the recipe, if any."""
 
     run: str
@@ -110,7 +112,7 @@ def plan_of(
     num_prompts: int = 16,
     takes: int = 2,
     mix: str | None = None,
-) -> Plan:
+) -> EvaluationPlan:
     """The evaluation of a run as it is now. Raises ConfigError when it has no adapter yet, or too few prompts."""
     preset = run.preset()
     weights, step = run.adapter_weights()
@@ -122,7 +124,7 @@ def plan_of(
     requests = requests_for(template, known, takes)
     student = {name: value for name, value in args.sampled_with().items() if value is not None}
     trained = load_preset("rewards", preset.mix) if preset.mix else None
-    return Plan(
+    return EvaluationPlan(
         run=run.id,
         step=step,
         model=preset.model,
@@ -167,7 +169,7 @@ def scored_mix(preset: TrainPreset, mix: str | None = None) -> Mix:
     return watched.model_copy(update={"weights": {**watched.weights, **own.weights}})
 
 
-def evaluate(family: ModelFamily, plan: Plan) -> Evaluating:
+def evaluate(family: ModelFamily, plan: EvaluationPlan) -> Evaluating:
     """Make and measure both sides, telling how far it is. The family is left with the base model active."""
     before, seconds_before = yield from _made(family, plan.before, "before")
     after, seconds_after = yield from _made(family, plan.after, "after")
@@ -203,21 +205,21 @@ def evaluate(family: ModelFamily, plan: Plan) -> Evaluating:
 
 def _made(family: ModelFamily, side: Side, phase: str) -> Generator[Progress, None, tuple[list[Clip], float]]:
     """The clips of one side, and the seconds that one took."""
-    use_adapter(family.network, None)
+    activate_adapter(family.network, None)
     if side.adapter is not None:
-        use_adapter(family.network, f"{ADAPTER}_{phase}", side.adapter)
-    prompts = EncodedPrompts(family, side.requests[0].fps)
+        activate_adapter(family.network, f"{ADAPTER}_{phase}", side.adapter)
+    prompts = PromptEmbeddings(family, side.requests[0].fps)
     clips: list[Clip] = []
     began = time.perf_counter()
     for start in range(0, len(side.requests), BATCH):
         yield Progress(phase=phase, step=start, of=len(side.requests))
-        clips += roll_out(family, side.requests[start : start + BATCH], prompts, batch=BATCH).clips
-    use_adapter(family.network, None)
+        clips += generate_rollouts(family, side.requests[start : start + BATCH], prompts, batch=BATCH).clips
+    activate_adapter(family.network, None)
     return clips, (time.perf_counter() - began) / len(clips)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class EvaluationColumn:
     """One quantity of every clip, those before training first."""
 
     name: str
@@ -227,27 +229,31 @@ class Column:
     unit: str = "0..1"
 
 
-def columns_of(plan: Plan, reports: Sequence[RewardReport]) -> Generator[Column, None, None]:
+def columns_of(plan: EvaluationPlan, reports: Sequence[RewardReport]) -> Generator[EvaluationColumn, None, None]:
     """The total of the trained mix (where there is none, of all that is scored), every reward, and the monitors."""
     trained: Mapping[str, float] = plan.trained.weights if plan.trained else {}
     mix = plan.trained or plan.scored
     totals = [combine(report.parts, mix.weights, report.gates, mix.gates).value for report in reports]
-    yield Column(name=TOTAL, role="trained" if plan.trained else "held_out", values=totals)
+    yield EvaluationColumn(name=TOTAL, role="trained" if plan.trained else "held_out", values=totals)
     for key in (key for key, weight in plan.scored.weights.items() if weight > 0):
         role: Role = "trained" if trained.get(key) else "held_out"
-        yield Column(name=key, role=role, values=[report.parts[key] for report in reports])
+        yield EvaluationColumn(name=key, role=role, values=[report.parts[key] for report in reports])
     for name, monitor in MONITORS.items():
         results = [report.results.get(monitor.reward) for report in reports]
         values = [monitor.read(result) if result is not None else None for result in results]
-        yield Column(name=f"monitor/{name}", role="monitor", values=values, wanted=monitor.wanted, unit=monitor.unit)
+        yield EvaluationColumn(
+            name=f"monitor/{name}", role="monitor", values=values, wanted=monitor.wanted, unit=monitor.unit
+        )
 
 
-def judged(plan: Plan, clips: Sequence[Clip]) -> Generator[Column, None, None]:
+def judged(plan: EvaluationPlan, clips: Sequence[Clip]) -> Generator[EvaluationColumn, None, None]:
     if plan.judge is not None:
-        yield Column(name=JUDGE, role="judge", values=[plan.judge(clip.frames, clip.prompt) for clip in clips])
+        yield EvaluationColumn(
+            name=JUDGE, role="judge", values=[plan.judge(clip.frames, clip.prompt) for clip in clips]
+        )
 
 
-def _measure(column: Column, before: Values, after: Values, groups: Sequence[str]) -> Measure:
+def _measure(column: EvaluationColumn, before: Values, after: Values, groups: Sequence[str]) -> Measure:
     return Measure(
         name=column.name,
         role=column.role,

@@ -23,7 +23,7 @@ def motion_of(clip: Clip) -> float:
     return float(features.speed.mean()) if len(features.speed) else 0.0
 
 
-def pay_for_motion(speeds: Sequence[float], earned: Sequence[float], groups: Sequence[str]) -> Interval:
+def reward_speed_correlation(speeds: Sequence[float], earned: Sequence[float], groups: Sequence[str]) -> Interval:
     """The correlation of speed and what was earned among the clips of one prompt, -1..1, averaged over prompts.
 
     `groups` names the prompt of each clip; taken within a prompt, since prompts ask for different speeds. A clip that

@@ -17,20 +17,20 @@ from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
 from engine.errors import RewardError, TrainingError
 from engine.estimation.run_estimate import forecast
-from engine.files.atomic import publish_text
+from engine.files.atomic import write_text_atomic
 from engine.hardware.device import device_facts
 from engine.model_spec import FamilyOptions
 from engine.runs.run import Run
 from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for
-from engine.training.distributed.process_group import rows_of_all, world_size
+from engine.training.distributed.process_group import all_gather_rows, world_size
 from engine.training.evaluation.intervals import LEAST_PROMPTS
-from engine.training.evaluation.motion import motion_of, pay_for_motion
-from engine.training.rollout.rollouts import Rollouts, excess_noise, roll_out
-from engine.training.trainers.base import VideoTrainer
+from engine.training.evaluation.motion import motion_of, reward_speed_correlation
+from engine.training.rollout.rollouts import Rollouts, excess_noise, generate_rollouts
+from engine.training.trainers.base import DiffusionTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
-from engine.training.trainers.online import Batch, OnlineTrainer
+from engine.training.trainers.online import OnlineTrainer, RolloutBatch
 
 Level = Literal["ok", "warning", "stop"]
 REPLAY_LIMIT = 1e-5
@@ -54,7 +54,7 @@ SAME = 1e-7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class PreflightCheck:
     """`name` of the check, how it came out, and one sentence with the measured value."""
 
     name: str
@@ -62,12 +62,12 @@ class Verdict:
     sentence: str
 
 
-def everything(preset: TrainPreset, trainer: VideoTrainer, shards: int = 1) -> list[Verdict]:
+def run_checks(preset: TrainPreset, trainer: DiffusionTrainer, shards: int = 1) -> list[PreflightCheck]:
     """All verdicts for a recipe and the trainer made of it, with the weights in `shards`."""
     return [*memory(preset, shards), *longest(preset), *speed(preset), *preflight(trainer)]
 
 
-def preflight(trainer: VideoTrainer) -> list[Verdict]:
+def preflight(trainer: DiffusionTrainer) -> list[PreflightCheck]:
     """The verdicts for a trainer that has not begun."""
     found = [_length(trainer)]
     if isinstance(trainer, VideoDPOTrainer):
@@ -81,7 +81,7 @@ def preflight(trainer: VideoTrainer) -> list[Verdict]:
     return found
 
 
-def memory(preset: TrainPreset, shards: int = 1) -> Iterator[Verdict]:
+def memory(preset: TrainPreset, shards: int = 1) -> Iterator[PreflightCheck]:
     """Whether the run fits onto its device (each of its devices, with its weights in `shards`), by the planner's laws;
     nothing for a model whose size is not known."""
     facts = device_facts()
@@ -91,15 +91,15 @@ def memory(preset: TrainPreset, shards: int = 1) -> Iterator[Verdict]:
     told = f"{found.need.low:.2g} to {found.need.high:.2g} GiB of {facts.memory_gib:.0f} GiB"
     change = f"; set {found.advice.setting} to {found.advice.value}" if found.advice else ""
     if found.verdict == "fits":
-        yield Verdict(name="memory", level="ok", sentence=f"{told}: it fits.")
+        yield PreflightCheck(name="memory", level="ok", sentence=f"{told}: it fits.")
     elif found.need.low <= facts.memory_gib:
         fate = "it is tight" if found.verdict == "tight" else "it may not fit"
-        yield Verdict(name="memory", level="warning", sentence=f"{told}: {fate}{change}.")
+        yield PreflightCheck(name="memory", level="warning", sentence=f"{told}: {fate}{change}.")
     else:
-        yield Verdict(name="memory", level="stop", sentence=f"{told}: it does not fit{change}.")
+        yield PreflightCheck(name="memory", level="stop", sentence=f"{told}: it does not fit{change}.")
 
 
-def longest(preset: TrainPreset) -> Iterator[Verdict]:
+def longest(preset: TrainPreset) -> Iterator[PreflightCheck]:
     """A warning for clips that are longer than those that the model was made for."""
     model, frames = load_preset("models", preset.model), preset.settings.get("num_frames")
     if isinstance(frames, int) and frames > model.max_frames:
@@ -107,10 +107,10 @@ def longest(preset: TrainPreset) -> Iterator[Verdict]:
             f"{model.title} was made for clips of up to {model.max_frames} frames, and these have {frames}: its "
             f"pictures may fall apart beyond that. Set num_frames to {model.max_frames}, or take another model."
         )
-        yield Verdict(name="length", level="warning", sentence=sentence)
+        yield PreflightCheck(name="length", level="warning", sentence=sentence)
 
 
-def speed(preset: TrainPreset) -> Iterator[Verdict]:
+def speed(preset: TrainPreset) -> Iterator[PreflightCheck]:
     """A warning for clips of another speed than Generate makes them, which rewards of motion would measure."""
     model, fps = load_preset("models", preset.model), preset.settings.get("fps")
     if isinstance(fps, int | float) and fps != model.fps:
@@ -118,42 +118,44 @@ def speed(preset: TrainPreset) -> Iterator[Verdict]:
             f"Clips are made and scored at {fps:g} fps, but Generate makes {model.title}'s at {model.fps:g}: what "
             f"is learnt of motion is learnt for another speed. Leave fps out, or set it to {model.fps:g}."
         )
-        yield Verdict(name="speed", level="warning", sentence=sentence)
+        yield PreflightCheck(name="speed", level="warning", sentence=sentence)
 
 
-def save(verdicts: Sequence[Verdict], run: Run) -> None:
+def save(verdicts: Sequence[PreflightCheck], run: Run) -> None:
     """Keep the verdicts in the run's folder."""
-    publish_text(run.preflight, json.dumps([asdict(verdict) for verdict in verdicts], indent=2) + "\n")
+    write_text_atomic(run.preflight, json.dumps([asdict(verdict) for verdict in verdicts], indent=2) + "\n")
 
 
-def refuse(verdicts: Sequence[Verdict]) -> None:
+def raise_if_blocked(verdicts: Sequence[PreflightCheck]) -> None:
     """Raises TrainingError with every verdict that stops the run."""
     stops = [verdict.sentence for verdict in verdicts if verdict.level == "stop"]
     if stops:
         raise TrainingError("The run was not started. " + " ".join(stops))
 
 
-def _length(trainer: VideoTrainer) -> Verdict:
+def _length(trainer: DiffusionTrainer) -> PreflightCheck:
     """Whether the family can make clips of that length at all."""
     spec, frames = trainer.family.spec, trainer.template.num_frames
     if spec.allows_frames(frames):
-        return Verdict(name="frames", level="ok", sentence=f"{spec.title} can make {frames} frames.")
+        return PreflightCheck(name="frames", level="ok", sentence=f"{spec.title} can make {frames} frames.")
     nearest = spec.nearest_frames(frames)
     sentence = f"{spec.title} cannot make {frames} frames: set num_frames to {nearest}."
-    return Verdict(name="frames", level="stop", sentence=sentence)
+    return PreflightCheck(name="frames", level="stop", sentence=sentence)
 
 
 @torch.no_grad()
-def _pairs(trainer: VideoDPOTrainer) -> Iterator[Verdict]:
+def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
     """Whether the pairs differ, and beta, times the scale, suits the errors of this model on them."""
     if trainer.args.preference is None:
-        yield Verdict(name="beta", level="ok", sentence="No pair is compared: the chosen clips are learnt as they are.")
+        yield PreflightCheck(
+            name="beta", level="ok", sentence="No pair is compared: the chosen clips are learnt as they are."
+        )
         return
     rows = [trainer.train_dataset[i] for i in range(min(PAIRS_LOOKED_AT, len(trainer.train_dataset)))]
     gaps = torch.cat([trainer.error_gaps([row]) for row in rows])
     if float(gaps.abs().max()) <= SAME:
         told = f"The model's errors on the chosen and the rejected clips of the first {len(rows)} pairs are the same"
-        yield Verdict(
+        yield PreflightCheck(
             name="pairs",
             level="stop",
             sentence=f"{told}, so that nothing would be learned: see whether a pair is of one clip twice.",
@@ -163,66 +165,70 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[Verdict]:
     if trainer.pairs.resampled:
         rates = ", ".join(f"{fps:g}" for fps in sorted(trainer.pairs.resampled))
         sentence = f"Clips at {rates} fps are resampled to the model's {trainer.template.fps:g} fps."
-        yield Verdict(name="rate", level="ok", sentence=sentence)
+        yield PreflightCheck(name="rate", level="ok", sentence=sentence)
     args, spread = trainer.args, float(gaps.std()) if len(gaps) > 1 else float(gaps.abs().mean())
     move = trainer.beta_eff / 2 * spread
     usual = dpo.default_scale(trainer.family.spec.prediction) * 0.2
     told = f"beta_eff is {trainer.beta_eff:g} (usual here: {usual:g}), a typical gap of the pairs {spread:.2g}"
     if 0.01 <= move <= 100:
-        yield Verdict(name="beta", level="ok", sentence=f"{told}.")
+        yield PreflightCheck(name="beta", level="ok", sentence=f"{told}.")
         return
     wanted = dpo.scale_from_gap(gaps, args.beta) if spread > 0 and len(gaps) > 1 else trainer.error_scale
     fate = "stay at log 2" if move < 0.01 else "saturate at once"
-    yield Verdict(
+    yield PreflightCheck(
         name="beta", level="warning", sentence=f"{told}: the loss would {fate}; try error_scale = {wanted:.0f}."
     )
 
 
-def _of_one_shape(trainer: VideoDPOTrainer) -> Verdict:
+def _of_one_shape(trainer: VideoDPOTrainer) -> PreflightCheck:
     """Clips are learnt as they are, since that is how they were judged; forecasts and samples follow the settings."""
     asked = trainer.template
     shape = (asked.num_frames, asked.height, asked.width)
     other = sorted(trainer.pairs.seen - {shape})
     if not other:
-        return Verdict(name="clips", level="ok", sentence="The pairs have the settings' frames and size.")
+        return PreflightCheck(name="clips", level="ok", sentence="The pairs have the settings' frames and size.")
     found = " and ".join(f"{frames} frames of {width}x{height} px" for frames, height, width in other)
     sentence = (
         f"The pairs are learnt as {found}, not as {shape[0]} of {shape[2]}x{shape[1]}: memory and time will not "
         "be as foretold. Set num_frames, width and height to theirs, or bring pairs of that shape."
     )
-    return Verdict(name="clips", level="warning", sentence=sentence)
+    return PreflightCheck(name="clips", level="warning", sentence=sentence)
 
 
-def _checkpoints(trainer: OnlineTrainer) -> Verdict:
+def _checkpoints(trainer: OnlineTrainer) -> PreflightCheck:
     """Whether each checkpoint lies between two generation batches: clips are not kept in it."""
     updates, every = trainer.updates_per_generation, trainer.args.save_steps
     anew = "Clips are made anew every " + ("update" if updates == 1 else f"{updates} updates")
     if trainer.args.save_strategy != "steps" or every % updates == 0:
-        return Verdict(name="checkpoints", level="ok", sentence=f"{anew}.")
+        return PreflightCheck(name="checkpoints", level="ok", sentence=f"{anew}.")
     sentence = (
         f"{anew}, but a checkpoint comes every {every:g}: a run that goes on from the middle of a batch makes new "
         f"clips. Set save_steps to a multiple of {updates}."
     )
-    return Verdict(name="checkpoints", level="warning", sentence=sentence)
+    return PreflightCheck(name="checkpoints", level="warning", sentence=sentence)
 
 
-def _rollout(trainer: OnlineTrainer) -> Iterator[Verdict]:
+def _rollout(trainer: OnlineTrainer) -> Iterator[PreflightCheck]:
     """What one generation batch shows: that its rewards are usable, and that its steps replay as they were taken."""
     try:
         batches = trainer.one_generation()
     except (TrainingError, RewardError) as error:
         if world_size() > 1:
             raise  # the others wait for this one's rewards, and end only when it does
-        yield Verdict(name="rewards", level="stop", sentence=str(error))
+        yield PreflightCheck(name="rewards", level="stop", sentence=str(error))
         return
     found = batches[0].found
     unscored = float(found.unscored.float().mean())
     if unscored == 1:
-        yield Verdict(name="rewards", level="stop", sentence="No reward applies to any clip: choose another mix.")
+        yield PreflightCheck(
+            name="rewards", level="stop", sentence="No reward applies to any clip: choose another mix."
+        )
         return
     level: Level = "warning" if unscored > 0.5 else "ok"
     mean = float(found.rewards.nanmean())
-    yield Verdict(name="rewards", level=level, sentence=f"{unscored:.0%} of the clips earn no reward; mean {mean:.3f}.")
+    yield PreflightCheck(
+        name="rewards", level=level, sentence=f"{unscored:.0%} of the clips earn no reward; mean {mean:.3f}."
+    )
     yield _latents(trainer, batches[0].rollouts)
     yield _dead_groups(float(found.dead.float().mean()))
     yield _stillness(trainer, batches[0])
@@ -234,7 +240,7 @@ def _rollout(trainer: OnlineTrainer) -> Iterator[Verdict]:
             yield _clip_range(trainer, batches)
 
 
-def _noise(trainer: OnlineTrainer) -> list[Verdict]:
+def _noise(trainer: OnlineTrainer) -> list[PreflightCheck]:
     """Whether a random step adds noise in proportion to its latents, over all windows of the run; none for others."""
     advance = trainer.random_step()
     if advance is None:
@@ -246,13 +252,13 @@ def _noise(trainer: OnlineTrainer) -> list[Verdict]:
     steps = [advance(nothing, nothing, *pair, noise=nothing).std for pair in pairwise(levels)]
     told = [excess_noise(family.spec.prediction, at, levels[at + 1], std) for at, std in enumerate(steps)]
     if worst := next((sentence for sentence in told if sentence), None):
-        return [Verdict(name="noise", level="stop", sentence=worst)]
+        return [PreflightCheck(name="noise", level="stop", sentence=worst)]
     random = [std for std in steps if std > 0] or [0.0]
     sentence = f"The random steps add noise of std {min(random):.2g} to {max(random):.2g}."
-    return [Verdict(name="noise", level="ok", sentence=sentence)]
+    return [PreflightCheck(name="noise", level="ok", sentence=sentence)]
 
 
-def _latents(trainer: OnlineTrainer, made: Rollouts) -> Verdict:
+def _latents(trainer: OnlineTrainer, made: Rollouts) -> PreflightCheck:
     """Whether the rollouts' latents have the std that the deterministic way through the same levels gives them.
 
     A stochastic step is meant to leave the distribution of the latents as it is. Without random steps only the finished
@@ -264,11 +270,11 @@ def _latents(trainer: OnlineTrainer, made: Rollouts) -> Verdict:
             f"The finished latents have std {final:.3g} where about 1 is expected: the model's VAE or scheduler is not "
             "the one that its network was trained with. Correct the preset, or the model's folder."
         )
-        return Verdict(name="latents", level="stop", sentence=sentence)
+        return PreflightCheck(name="latents", level="stop", sentence=sentence)
     if not made.steps:
-        return Verdict(name="latents", level="ok", sentence=f"The finished latents have std {final:.2f}.")
+        return PreflightCheck(name="latents", level="ok", sentence=f"The finished latents have std {final:.2f}.")
     few = made.requests[:COMPARED]
-    plain = roll_out(trainer.family, few, trainer.prompts, window=trainer.window(), decode=False)
+    plain = generate_rollouts(trainer.family, few, trainer.prompts, window=trainer.window(), decode=False)
     stds = [
         [
             float(latents[: len(few)].float().std())
@@ -280,56 +286,60 @@ def _latents(trainer: OnlineTrainer, made: Rollouts) -> Verdict:
     told = f"The latents have std {worst[1]:.2f} where the deterministic sampler gives {worst[2]:.2f}"
     if worst[0] > LATENTS_LIMIT:
         advice = "lower noise_level, choose another sde_form, or take more num_steps"
-        return Verdict(name="latents", level="stop", sentence=f"{told}: the random steps spoil the clips; {advice}.")
-    return Verdict(name="latents", level="ok", sentence=f"{told}.")
+        return PreflightCheck(
+            name="latents", level="stop", sentence=f"{told}: the random steps spoil the clips; {advice}."
+        )
+    return PreflightCheck(name="latents", level="ok", sentence=f"{told}.")
 
 
-def _dead_groups(share: float) -> Verdict:
+def _dead_groups(share: float) -> PreflightCheck:
     """Groups whose clips all earn the same teach nothing."""
     sentence = f"In {share:.0%} of the groups all clips earn the same"
     if share == 1:
-        return Verdict(
+        return PreflightCheck(
             name="groups", level="stop", sentence=f"{sentence}: the reward is constant, so nothing can be learned."
         )
     if share > DEAD_LIMIT:
-        return Verdict(name="groups", level="warning", sentence=f"{sentence}: make the groups larger.")
-    return Verdict(name="groups", level="ok", sentence=f"{sentence}.")
+        return PreflightCheck(name="groups", level="warning", sentence=f"{sentence}: make the groups larger.")
+    return PreflightCheck(name="groups", level="ok", sentence=f"{sentence}.")
 
 
-def _stillness(trainer: OnlineTrainer, batch: Batch) -> Verdict:
+def _stillness(trainer: OnlineTrainer, batch: RolloutBatch) -> PreflightCheck:
     """Whether slowness earns more: what is paid for it ends in clips that stand still."""
     found, size = batch.found, trainer.args.num_generations
-    speeds = rows_of_all(torch.tensor([motion_of(clip) for clip in batch.rollouts.clips])).tolist()
+    speeds = all_gather_rows(torch.tensor([motion_of(clip) for clip in batch.rollouts.clips])).tolist()
     advantages = found.values.masked_fill(found.unscored, math.nan).tolist()
-    paid = pay_for_motion(speeds, advantages, [str(number // size) for number in range(len(speeds))])
+    paid = reward_speed_correlation(speeds, advantages, [str(number // size) for number in range(len(speeds))])
     if paid.of < LEAST_PROMPTS:
         counted = f"{paid.of} of {LEAST_PROMPTS}"
         sentence = f"A batch has too few prompts ({counted}) to tell whether the reward pays for standing still."
-        return Verdict(name="motion", level="ok", sentence=sentence)
+        return PreflightCheck(name="motion", level="ok", sentence=sentence)
     span = f"95 % {paid.low:+.2f} to {paid.high:+.2f}, {paid.of} prompts"
     told = f"(correlation within a prompt {paid.mean:+.2f}, {span})"
     if paid.mean < -STILL_LIMIT and paid.high < 0:
         advice = 'let `alarms.motion` pause the run, or train on a mix whose motion gate counts (rewards = "total")'
         sentence = f"The slower a clip is, the more it earns {told}, so standing still may be learned: {advice}."
-        return Verdict(name="motion", level="warning", sentence=sentence)
-    return Verdict(name="motion", level="ok", sentence=f"The reward does not pay for standing still {told}.")
+        return PreflightCheck(name="motion", level="warning", sentence=sentence)
+    return PreflightCheck(name="motion", level="ok", sentence=f"The reward does not pay for standing still {told}.")
 
 
-def _replay(trainer: VideoGRPOTrainer, batches: Sequence[Batch]) -> Verdict:
+def _replay(trainer: VideoGRPOTrainer, batches: Sequence[RolloutBatch]) -> PreflightCheck:
     """Ratios must be 1 before the first update, or the clip range cuts off noise instead of steps that go too far."""
     error, clip = max(trainer.replay_error(batch) for batch in batches), trainer.args.epsilon
     sentence = (
         f"Replayed log-probabilities differ by at most {error:.1e} from the rollout's; the clip range is {clip:g}"
     )
     if error <= REPLAY_LIMIT:
-        return Verdict(name="replay", level="ok", sentence=f"{sentence}.")
+        return PreflightCheck(name="replay", level="ok", sentence=f"{sentence}.")
     if error < clip / 10:
-        return Verdict(name="replay", level="warning", sentence=f"{sentence}: train in float32 to bring it down.")
+        return PreflightCheck(
+            name="replay", level="warning", sentence=f"{sentence}: train in float32 to bring it down."
+        )
     advice = "train in float32, or make rollout_batch equal to per_device_train_batch_size"
-    return Verdict(name="replay", level="stop", sentence=f"{sentence}, so noise would be clipped: {advice}.")
+    return PreflightCheck(name="replay", level="stop", sentence=f"{sentence}, so noise would be clipped: {advice}.")
 
 
-def _clip_range(trainer: VideoGRPOTrainer, batches: Sequence[Batch]) -> Verdict:
+def _clip_range(trainer: VideoGRPOTrainer, batches: Sequence[RolloutBatch]) -> PreflightCheck:
     """The clip range against the spread of the ratios after one update: it should hold back some steps, not most."""
     args = trainer.args
     moved = trainer.first_log_ratios(batches[: args.gradient_accumulation_steps])
@@ -342,21 +352,23 @@ def _clip_range(trainer: VideoGRPOTrainer, batches: Sequence[Batch]) -> Verdict:
     if largest == 0:
         advice = "raise learning_rate, or lower noise_level if the steps add far more noise than the model changes"
         told = f"{sentence}: no clip would become more or less likely, so nothing would be learned; {advice}."
-        return Verdict(name="clip range", level="stop", sentence=told)
+        return PreflightCheck(name="clip range", level="stop", sentence=told)
     if trainer.updates_per_generation == 1:
         told = f"{sentence}, but each is made on fresh clips, so all ratios are 1 and nothing is cut."
-        return Verdict(name="clip range", level="ok", sentence=told)
+        return PreflightCheck(name="clip range", level="ok", sentence=told)
     sentence = f"{sentence}; the clip range of {args.epsilon:g} cuts {cut:.0%} of them"
     if cut > CUT_LIMIT:
         advice = f"set epsilon to about {2 * typical:.0e}, or lower learning_rate"
-        return Verdict(name="clip range", level="warning", sentence=f"{sentence}, most of what is learned: {advice}.")
+        return PreflightCheck(
+            name="clip range", level="warning", sentence=f"{sentence}, most of what is learned: {advice}."
+        )
     if largest * NEVER_CUT < args.epsilon:
         advice = f"set epsilon to about {2 * max(largest, SAME):.0e}"
-        return Verdict(name="clip range", level="warning", sentence=f"{sentence}, so it never acts: {advice}.")
-    return Verdict(name="clip range", level="ok", sentence=f"{sentence}.")
+        return PreflightCheck(name="clip range", level="warning", sentence=f"{sentence}, so it never acts: {advice}.")
+    return PreflightCheck(name="clip range", level="ok", sentence=f"{sentence}.")
 
 
-def _same_pictures(trainer: OnlineTrainer, batch: Batch) -> Iterator[Verdict]:
+def _same_pictures(trainer: OnlineTrainer, batch: RolloutBatch) -> Iterator[PreflightCheck]:
     """Whether the rewards see clips of the speed that the model was told, decoded as they will be in Generate."""
     clips, fps = batch.rollouts.clips, trainer.template.fps
     other = sorted({clip.fps for clip in clips} - {fps})
@@ -364,9 +376,11 @@ def _same_pictures(trainer: OnlineTrainer, batch: Batch) -> Iterator[Verdict]:
         sentence = (
             f"The model is told {fps:g} fps, but clips are scored at {', '.join(f'{one:g}' for one in other)} fps."
         )
-        yield Verdict(name="fps", level="stop", sentence=f"{sentence} Set fps to one of them, or mend the rollout.")
+        yield PreflightCheck(
+            name="fps", level="stop", sentence=f"{sentence} Set fps to one of them, or mend the rollout."
+        )
     elif clips:
-        yield Verdict(name="fps", level="ok", sentence=f"Clips are made and scored at {fps:g} fps.")
+        yield PreflightCheck(name="fps", level="ok", sentence=f"Clips are made and scored at {fps:g} fps.")
     vae = getattr(trainer.family, "vae", None)
     tiled, asked = (
         bool(getattr(vae, "use_tiling", False)),
@@ -378,9 +392,9 @@ def _same_pictures(trainer: OnlineTrainer, batch: Batch) -> Iterator[Verdict]:
             f"Rollouts are decoded {ways[tiled]}, but the model's preset says {ways[asked]}: rewards would see other "
             f"pictures than Generate makes. Set tile_vae = {str(tiled).lower()} there."
         )
-        yield Verdict(name="tiling", level="stop", sentence=sentence)
+        yield PreflightCheck(name="tiling", level="stop", sentence=sentence)
     elif tiled:
         sentence = "Rollouts are decoded in tiles, as in Generate: rewards may see faint seams between them."
-        yield Verdict(name="tiling", level="ok", sentence=sentence)
+        yield PreflightCheck(name="tiling", level="ok", sentence=sentence)
     else:
-        yield Verdict(name="tiling", level="ok", sentence="Rollouts are decoded whole, as in Generate.")
+        yield PreflightCheck(name="tiling", level="ok", sentence="Rollouts are decoded whole, as in Generate.")

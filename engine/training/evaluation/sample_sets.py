@@ -18,14 +18,14 @@ from engine.request import GenerationRequest
 from engine.runs.run import Run
 from engine.runs.samples import RunSamples
 from engine.seeds import seed_for
-from engine.training.data.prompt_embeddings import EncodedPrompts
-from engine.training.distributed.process_group import first_alone, from_first, is_first
+from engine.training.data.prompt_embeddings import PromptEmbeddings
+from engine.training.distributed.process_group import broadcast_object, is_first, on_rank_zero
 from engine.training.evaluation.sample_scores import SampleScores
-from engine.training.rollout.rollouts import roll_out
+from engine.training.rollout.rollouts import generate_rollouts
 from rewards import Clip
 
 if TYPE_CHECKING:
-    from engine.training.trainers.base import VideoTrainer
+    from engine.training.trainers.base import DiffusionTrainer
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +55,9 @@ class Sampling:
         self._requests, self._batch = list(requests), batch
         self._scores = SampleScores(preset)
 
-    def make(self, family: ModelFamily, prompts: EncodedPrompts) -> list[Clip]:
+    def make(self, family: ModelFamily, prompts: PromptEmbeddings) -> list[Clip]:
         """The clips by the weights that the family has now."""
-        return roll_out(family, self._requests, prompts, batch=self._batch).clips
+        return generate_rollouts(family, self._requests, prompts, batch=self._batch).clips
 
     def keep(self, step: int | None, clips: Sequence[Clip]) -> dict[str, float]:
         """Score and write them; what was measured of them, see `SampleScores.means`."""
@@ -67,7 +67,7 @@ class Sampling:
         return self._scores.means(reports)
 
 
-class Sampler(TrainerCallback):
+class SampleCallback(TrainerCallback):
     """Makes a set for the base model as training begins, after each checkpoint (or every `sample_every` steps), and
     when the run's folder asks for one.
 
@@ -75,11 +75,11 @@ class Sampler(TrainerCallback):
     `hurried` says so nothing is made: the process is to end. What is missing then is made when the run goes on.
     """
 
-    def __init__(self, trainer: "VideoTrainer", run: Run, preset: TrainPreset, hurried: Callable[[], bool]) -> None:
+    def __init__(self, trainer: "DiffusionTrainer", run: Run, preset: TrainPreset, hurried: Callable[[], bool]) -> None:
         args = trainer.args
         prompts = [str(row["prompt"]) for row in trainer.train_dataset or ()]
         self._trainer, self._run, self._hurried = trainer, run, hurried
-        kept = first_alone(lambda: _kept_requests(RunSamples(run)))
+        kept = on_rank_zero(lambda: _kept_requests(RunSamples(run)))
         requests = kept or sample_requests(
             trainer.template, prompts, seed=args.seed, num_clips=args.sample_clips, num_steps=args.sample_steps
         )
@@ -102,11 +102,11 @@ class Sampler(TrainerCallback):
         if not self._active or self._hurried():
             return
         due = bool(args.sample_every) and state.global_step % args.sample_every == 0
-        if from_first(due or (is_first() and self._sampling.kept.answered())):
+        if broadcast_object(due or (is_first() and self._sampling.kept.answered())):
             self._sample(state.global_step, state, self._exported())
 
     def _lacks(self, step: int | None) -> bool:
-        return from_first(not self._sampling.kept.has(step))
+        return broadcast_object(not self._sampling.kept.has(step))
 
     def _exported(self) -> AbstractContextManager[None]:
         """The weights that would be exported now: the average, where the run keeps one."""

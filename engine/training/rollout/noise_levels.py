@@ -8,7 +8,7 @@ from torch import Tensor
 
 from engine.sampling.schedules import sigmas_for
 
-Spread = Literal["logit_normal", "uniform"]
+NoiseLevelDistribution = Literal["logit_normal", "uniform"]
 GRID = 1000
 
 
@@ -17,7 +17,7 @@ def draw_levels(
     count: int,
     num_tokens: int,
     generator: torch.Generator,
-    spread: Spread = "logit_normal",
+    spread: NoiseLevelDistribution = "logit_normal",
 ) -> Tensor:
     """`float32[count]` noise levels in the open interval (0, 1).
 

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from engine.errors import ConfigError
-from engine.execution.executors import Done, Executor, Task
+from engine.execution.executors import Completed, Executor, Task
 from engine.request import GenerationRequest
 from engine.runs.run import Run
 from engine.training.build import build_trainer
 from engine.training.distributed.process_group import world_size
-from engine.training.rollout.rollouts import Rollouts, joined, moved
+from engine.training.rollout.rollouts import Rollouts, concat_rollouts, to_device
 from engine.training.trainers.online import OnlineTrainer
 from engine.training.weights import trainable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class RolloutShard:
     """What one actor is asked for: clips of `requests` by these `weights`, as at update `step`."""
 
     step: int
@@ -44,29 +44,29 @@ class RolloutActors:
         weights = {name: parameter.detach().cpu() for name, parameter in trainable(trainer.family.network)}
         size = -(-len(requests) // self._count)
         cuts = [list(requests[start : start + size]) for start in range(0, len(requests), size)]
-        shares = [Share(step=trainer.state.global_step, weights=weights, requests=cut) for cut in cuts]
+        shares = [RolloutShard(step=trainer.state.global_step, weights=weights, requests=cut) for cut in cuts]
         events = self._executor.map(self._task, shares)
-        parts = {event.index: event.result for event in events if isinstance(event, Done)}
-        made = joined([parts[index] for index in range(len(shares))])
+        parts = {event.index: event.result for event in events if isinstance(event, Completed)}
+        made = concat_rollouts([parts[index] for index in range(len(shares))])
         side_by_side = replace(made, decode_s=max(part.decode_s for part in parts.values()))
-        return moved(side_by_side, trainer.args.device)
+        return to_device(side_by_side, trainer.args.device)
 
 
-def open_roller(config: Mapping[str, Any]) -> Callable[[Share], Rollouts]:
+def open_roller(config: Mapping[str, Any]) -> Callable[[RolloutShard], Rollouts]:
     """What makes and scores a share, on this process's device. `config` has the folder of the `run`."""
     run = Run(Path(config["run"]))
     trainer = build_trainer(run.preset(), run)
     assert isinstance(trainer, OnlineTrainer), "only such a trainer asks for rollouts"
     parameters = dict(trainable(trainer.family.network))
 
-    def roll(share: Share) -> Rollouts:
+    def roll(share: RolloutShard) -> Rollouts:
         trainer.state.global_step = share.step
         with torch.no_grad():
             for name, value in share.weights.items():
                 parameters[name].copy_(value)
         rollouts = OnlineTrainer._roll_out(trainer, share.requests)  # by these weights, whichever policy's they are
         rewards = trainer._score([{"prompt": request.prompt} for request in share.requests], rollouts)
-        return moved(replace(rollouts, rewards=rewards), torch.device("cpu"))
+        return to_device(replace(rollouts, rewards=rewards), torch.device("cpu"))
 
     return roll
 

@@ -15,7 +15,7 @@ from engine.sampling.sampler import DenoiseStep, denoise
 from engine.sampling.schedules import sigmas_for
 from engine.sampling.steps import StepFunction
 from engine.seeds import generator_for
-from engine.training.data.prompt_embeddings import EncodedPrompts
+from engine.training.data.prompt_embeddings import PromptEmbeddings
 from rewards.clip import Clip
 
 NOISE_LIMIT = 2.0
@@ -39,10 +39,10 @@ class Rollouts:
     decode_s: float = 0.0
 
 
-def roll_out(
+def generate_rollouts(
     family: ModelFamily,
     requests: Sequence[GenerationRequest],
-    prompts: EncodedPrompts,
+    prompts: PromptEmbeddings,
     *,
     random_step: StepFunction | None = None,
     window: range = range(0),
@@ -60,7 +60,7 @@ def roll_out(
         _roll_out(family, requests[start : start + batch], prompts, random_step, window, sigmas, decode)
         for start in range(0, len(requests), batch)
     ]
-    made = joined(parts)
+    made = concat_rollouts(parts)
     if not made.latents.isfinite().all():
         raise TrainingError("The policy's clips became NaN: the run stops before they reach the weights.")
     return made
@@ -77,7 +77,7 @@ def excess_noise(of: Prediction, index: int, sigma_next: float, std: float) -> s
     )
 
 
-def joined(parts: Sequence[Rollouts]) -> Rollouts:
+def concat_rollouts(parts: Sequence[Rollouts]) -> Rollouts:
     """Several as one, in their order."""
     rewards = [part.rewards for part in parts if part.rewards is not None]
     return Rollouts(
@@ -90,7 +90,7 @@ def joined(parts: Sequence[Rollouts]) -> Rollouts:
     )
 
 
-def moved(rollouts: Rollouts, device: torch.device) -> Rollouts:
+def to_device(rollouts: Rollouts, device: torch.device) -> Rollouts:
     """The same on another device; frames and rewards are the processor's anyway."""
     steps = [
         replace(
@@ -108,7 +108,7 @@ def moved(rollouts: Rollouts, device: torch.device) -> Rollouts:
 def _roll_out(
     family: ModelFamily,
     requests: Sequence[GenerationRequest],
-    prompts: EncodedPrompts,
+    prompts: PromptEmbeddings,
     random_step: StepFunction | None,
     window: range,
     sigmas: Tensor | None,

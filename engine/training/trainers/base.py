@@ -1,4 +1,4 @@
-"""`VideoTrainer`: what the trainers of diffusion networks share, over `transformers.Trainer`.
+"""`DiffusionTrainer`: what the trainers of diffusion networks share, over `transformers.Trainer`.
 
 The loop, the optimiser, schedules, accumulation and resuming are the library's. Ours are: the network of a family in
 place of a language model, losses that come in parts (each denoising step is its own backward pass, so memory stays that
@@ -27,13 +27,13 @@ from engine.config.presets import load_preset
 from engine.errors import ConfigError, TrainingError
 from engine.families.lora import load_adapter, save_adapter, write_adapter
 from engine.families.registry import open_model
-from engine.files.atomic import publish_folder
+from engine.files.atomic import replace_folder
 from engine.files.manifests import write_manifest
 from engine.generation.validation import why_untrainable
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.runs.checkpoint_series import CHECKPOINT, step_of
-from engine.training.data.prompt_embeddings import EncodedPrompts, check_prompts
+from engine.training.data.prompt_embeddings import PromptEmbeddings, check_prompts
 from engine.training.distributed.checkpoint import (
     load_optimizer,
     load_weights,
@@ -42,21 +42,21 @@ from engine.training.distributed.checkpoint import (
     whole_weights,
 )
 from engine.training.distributed.process_group import (
-    any_of,
+    all_reduce_means,
+    any_rank,
     average_gradients,
-    copy_from_first,
+    broadcast_parameters,
+    is_distributed,
     is_first,
-    joined,
-    means_of_all,
-    own_rows,
-    tell_epoch,
+    local_slice,
+    set_epoch,
     wait_for_all,
 )
-from engine.training.distributed.sharding import Sharding, check_sharded, shard, spread_like, unseen
+from engine.training.distributed.sharding import Sharding, check_sharded, shard, shard_like, unseen
 from engine.training.gradient_checkpointing import recompute_blocks
 from engine.training.network_files import compute_dtype, compute_in, write_network
 from engine.training.trainer_settings import VideoArguments
-from engine.training.weights import ADAPTER, Reference, Snapshot, average_decay, local, make_trainable, trainable
+from engine.training.weights import ADAPTER, ReferencePolicy, WeightCopy, average_decay, local, setup_lora, trainable
 
 TRAINED_FILE = "trained.safetensors"
 COPY_FILE = "trained.{}.safetensors"
@@ -69,7 +69,7 @@ UNFINISHED = "unfinished"
 log = logging.getLogger(__name__)
 
 
-class VideoTrainer(Trainer):
+class DiffusionTrainer(Trainer):
     """The shared part; a subclass gives `losses`.
 
     `model` is a loaded family, or the key of a model preset, which is then loaded; `start` is the folder of an adapter
@@ -89,21 +89,21 @@ class VideoTrainer(Trainer):
         targets = self.family.spec.lora_targets
         if start is not None:
             load_adapter(network, ADAPTER, start)
-        goes_on = make_trainable(network, targets, rank=args.lora_rank, alpha=args.lora_alpha, seed=args.seed)
+        goes_on = setup_lora(network, targets, rank=args.lora_rank, alpha=args.lora_alpha, seed=args.seed)
         recompute_blocks(network, self.family.spec.block_classes, on=args.checkpoint_blocks)
         args._n_gpu = min(1, args.n_gpu)  # a process trains on one device; the library would split batches over all
         self._place(args)
-        self.base = Reference(network, copy=args.lora_rank == 0)
-        self.reference = Reference(network, copy=True) if goes_on else self.base
-        self.copies: dict[str, Snapshot] = {"average": Snapshot(network)} if args.ema_decay > 0 else {}
-        self.prompts = EncodedPrompts(self.family, self.template.fps, self.template.guidance)
+        self.base = ReferencePolicy(network, copy=args.lora_rank == 0)
+        self.reference = ReferencePolicy(network, copy=True) if goes_on else self.base
+        self.copies: dict[str, WeightCopy] = {"average": WeightCopy(network)} if args.ema_decay > 0 else {}
+        self.prompts = PromptEmbeddings(self.family, self.template.fps, self.template.guidance)
         self.sums: dict[str, list[float]] = defaultdict(list)
         self.micro_step, self._at = 0, -1
         self.last_good = -1
         self._written_to: Path | None = None
         with unseen():
             super().__init__(model=network, args=args, train_dataset=train_dataset, data_collator=list, **others)
-        self.is_distributed_loading_by_transformers = joined()  # so accelerate wraps nothing
+        self.is_distributed_loading_by_transformers = is_distributed()  # so accelerate wraps nothing
         self.model_accepts_loss_kwargs = False
         self.add_callback(_Guard(self))
 
@@ -125,11 +125,11 @@ class VideoTrainer(Trainer):
         compute_in(network, compute if self.sharding is None else None)
         if self.sharding is not None:
             shard(network, self.family.spec.block_classes, self.sharding, args.device, compute)
-        elif joined():
-            copy_from_first([parameter for _, parameter in trainable(network.to(args.device))])
+        elif is_distributed():
+            broadcast_parameters([parameter for _, parameter in trainable(network.to(args.device))])
 
     def _move_model_to_device(self, model: nn.Module, device: torch.device) -> None:
-        if not joined():
+        if not is_distributed():
             super()._move_model_to_device(model, device)
 
     def own_levels(self, count: int) -> slice:
@@ -139,7 +139,7 @@ class VideoTrainer(Trainer):
         all have the same levels.
         """
         alike = self.sharding is not None and getattr(self.family.network, "turns_by_level", False)
-        return slice(count) if alike else own_rows(count)
+        return slice(count) if alike else local_slice(count)
 
     def _prepare_for_training(self, *args: Any, **others: Any) -> Any:
         prepared = super()._prepare_for_training(*args, **others)
@@ -149,7 +149,7 @@ class VideoTrainer(Trainer):
 
     def _run_epoch(self, **loop: Any) -> None:
         """The order of an epoch's rows follows from its number, also when the run goes on in its middle."""
-        tell_epoch(loop["train_dataloader"], loop["epoch"])
+        set_epoch(loop["train_dataloader"], loop["epoch"])
         super()._run_epoch(**loop)
 
     def _defer_fsdp_gradient_reduction(self) -> AbstractContextManager[None]:
@@ -194,7 +194,7 @@ class VideoTrainer(Trainer):
             self.sums[name.replace("__", "/")].append(float(number))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        means = means_of_all({name: sum(values) / len(values) for name, values in self.sums.items()})
+        means = all_reduce_means({name: sum(values) / len(values) for name, values in self.sums.items()})
         self.sums.clear()
         super().log({**logs, **means}, start_time)
 
@@ -244,7 +244,7 @@ class VideoTrainer(Trainer):
             with writing(f"The checkpoint of step {number}", aside):
                 for written in list(aside.iterdir()):
                     write_manifest(written)
-                    publish_folder(written, folder / written.name)
+                    replace_folder(written, folder / written.name)
                 aside.rmdir()
             rotate_checkpoints(str(folder), self.args.save_total_limit, self._good_checkpoint(folder), use_mtime=True)
             log.info("checkpoint of step %d", number)
@@ -312,13 +312,13 @@ class VideoTrainer(Trainer):
 class _Guard(TrainerCallback):
     """Looks at the gradient before each update, and carries the average along after it."""
 
-    def __init__(self, trainer: VideoTrainer) -> None:
+    def __init__(self, trainer: DiffusionTrainer) -> None:
         self._trainer = trainer
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         named = trainable(self._trainer.family.network)
         bad = [n for n, p in named if p.grad is not None and not local(p.grad).isfinite().all()]
-        if any_of(bool(bad)):
+        if any_rank(bool(bad)):
             where = f"{len(bad)} tensors, such as '{bad[0]}'" if bad else "in another process's shard"
             raise TrainingError(
                 f"The gradient is not finite at step {state.global_step} ({where}): nothing was updated. Lower the "
@@ -344,7 +344,7 @@ def _template(model: ModelFamily | str, args: VideoArguments) -> GenerationReque
 @torch.no_grad()
 def _fill(places: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
     for name, place in places.items():
-        local(place).copy_(local(spread_like(saved[name], place)))
+        local(place).copy_(local(shard_like(saved[name], place)))
 
 
 @contextmanager

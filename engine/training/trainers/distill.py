@@ -25,22 +25,22 @@ from engine.sampling.sampler import DenoiseStep
 from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for, seed_for
 from engine.training.distributed.process_group import rank, world_size
-from engine.training.rollout.rollouts import Rollouts, roll_out
+from engine.training.rollout.rollouts import Rollouts, generate_rollouts
 from engine.training.trainer_settings import VideoDistillConfig
-from engine.training.trainers.base import VideoTrainer
+from engine.training.trainers.base import DiffusionTrainer
 from engine.training.trainers.online import EpochRepeatSampler
-from engine.training.weights import Snapshot
+from engine.training.weights import WeightCopy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lesson:
+class TeacherBatch:
     """Rows of the teacher's rollouts that one step learns from."""
 
     index: list[int]
     rollouts: Rollouts
 
 
-class VideoDistillTrainer(VideoTrainer):
+class VideoDistillTrainer(DiffusionTrainer):
     """`VideoDistillTrainer(model=, args=, train_dataset=prompts)`. `args.num_steps` and `args.guidance` are the
     teacher's, `args.student_steps` the student's."""
 
@@ -66,7 +66,7 @@ class VideoDistillTrainer(VideoTrainer):
         self.template = self.template.model_copy(update={"num_steps": args.student_steps, "guidance": 1.0})
         self.prompts.guidance = self.template.guidance
         self.per_segment = max(1, round(self.teacher_template.num_steps / args.student_steps))
-        self.copies["teacher"] = Snapshot(self.family.network)
+        self.copies["teacher"] = WeightCopy(self.family.network)
         self._rollouts: Rollouts | None = None
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -90,7 +90,7 @@ class VideoDistillTrainer(VideoTrainer):
     def _batches_per_rollout(self) -> int:
         return self.args.steps_per_rollout * self.args.gradient_accumulation_steps
 
-    def _prepare_inputs(self, inputs: Sequence[Mapping[str, Any]]) -> Lesson:
+    def _prepare_inputs(self, inputs: Sequence[Mapping[str, Any]]) -> TeacherBatch:
         at = self.state.global_step * self.args.gradient_accumulation_steps + self.micro_step
         lesson, position = divmod(at, self._batches_per_rollout)
         if position == 0 or self._rollouts is None:
@@ -98,7 +98,7 @@ class VideoDistillTrainer(VideoTrainer):
         size, total = self.args.per_device_train_batch_size, len(self._rollouts.requests)
         turn, start = divmod(position * size, total)
         order = torch.randperm(total, generator=generator_for(seed_for(self.args.seed, step=lesson, sample=turn)))
-        return Lesson(index=torch.cat([order, order])[start : start + size].tolist(), rollouts=self._rollouts)
+        return TeacherBatch(index=torch.cat([order, order])[start : start + size].tolist(), rollouts=self._rollouts)
 
     def teach(self, prompts: Sequence[str], lesson: int) -> Rollouts:
         """The teacher's clips of these prompts, with every step of the way."""
@@ -110,7 +110,7 @@ class VideoDistillTrainer(VideoTrainer):
         ]
         levels = self.levels(requests[0])
         with self.copies["teacher"].in_place():
-            return roll_out(
+            return generate_rollouts(
                 self.family,
                 requests,
                 self.prompts,
@@ -128,7 +128,7 @@ class VideoDistillTrainer(VideoTrainer):
         finer = bounds[:-1, None] + (bounds[1:] - bounds[:-1])[:, None] * shares
         return torch.cat([finer.flatten(), bounds[-1:]])
 
-    def losses(self, inputs: Lesson) -> Iterator[Tensor]:
+    def losses(self, inputs: TeacherBatch) -> Iterator[Tensor]:
         """A part for each segment; their sum is the mean over segments and clips.
 
         A schedule may end with two equal levels (DDIM with "linspace" spacing): nothing can be learnt between them.
@@ -141,7 +141,7 @@ class VideoDistillTrainer(VideoTrainer):
             yield self._segment_loss(segment, number, inputs, conditioning) / len(segments)
 
     def _segment_loss(
-        self, segment: Sequence[DenoiseStep], number: int, lesson: Lesson, conditioning: Conditioning
+        self, segment: Sequence[DenoiseStep], number: int, lesson: TeacherBatch, conditioning: Conditioning
     ) -> Tensor:
         end = segment[-1].sigma_next
         first, arrival = self._target(segment, lesson.index, number, conditioning)

@@ -9,15 +9,19 @@ from torch import Tensor
 from engine.algorithms import dpo
 from engine.errors import ConfigError
 from engine.model_spec import Conditioning, ModelFamily, Prediction
-from engine.sampling.forward_process import noised, prediction_of
+from engine.sampling.forward_process import add_noise, training_target
 from engine.seeds import generator_for, seed_for, unit_noise
-from engine.training.data.pair_latents import LatentPairs, readable_rows
-from engine.training.distributed.process_group import first_alone, own_rows, world_size
-from engine.training.rollout.noise_levels import Spread, draw_levels
+from engine.training.data.pair_latents import PairLatentCache, readable_rows
+from engine.training.distributed.process_group import local_slice, on_rank_zero, world_size
+from engine.training.rollout.noise_levels import NoiseLevelDistribution, draw_levels
 from engine.training.trainer_settings import VideoDPOConfig
-from engine.training.trainers.base import VideoTrainer
+from engine.training.trainers.base import DiffusionTrainer
 
-LEVELS: dict[Prediction, Spread] = {"flow": "logit_normal", "epsilon": "uniform", "v_prediction": "uniform"}
+LEVELS: dict[Prediction, NoiseLevelDistribution] = {
+    "flow": "logit_normal",
+    "epsilon": "uniform",
+    "v_prediction": "uniform",
+}
 SIZES = ("num_frames", "width", "height")
 
 
@@ -28,12 +32,12 @@ def _readable(rows: Any, args: VideoDPOConfig) -> Any:
     """
     if args.preference is None:
         chosen = [{name: value for name, value in dict(row).items() if name != "rejected"} for row in rows]
-        return first_alone(lambda: readable_rows(chosen, skip=args.skip_damaged))
-    left = first_alone(lambda: readable_rows([dict(row) for row in rows], skip=args.skip_damaged))
+        return on_rank_zero(lambda: readable_rows(chosen, skip=args.skip_damaged))
+    left = on_rank_zero(lambda: readable_rows([dict(row) for row in rows], skip=args.skip_damaged))
     return rows if len(left) == len(rows) else left
 
 
-class VideoDPOTrainer(VideoTrainer):
+class VideoDPOTrainer(DiffusionTrainer):
     """`trl.DPOTrainer`'s call for video: rows of `train_dataset` have prompt, chosen, rejected (see `pairs`).
 
     `ref_model` exists for the call's sake: the reference is always the model before training, which costs a copy of the
@@ -60,7 +64,7 @@ class VideoDPOTrainer(VideoTrainer):
         super().__init__(model, args, rows, **others)
         asked = self.args.request_fields()
         sizes = {name: asked[name] for name in SIZES if name in asked}
-        self.pairs = LatentPairs(self.family, sizes, fps=self.template.fps)
+        self.pairs = PairLatentCache(self.family, sizes, fps=self.template.fps)
 
     def losses(self, inputs: Sequence[Mapping[str, Any]]) -> Iterator[Tensor]:
         """One part a batch: chosen and rejected go through the network together, with one noise and level a pair."""
@@ -94,7 +98,7 @@ class VideoDPOTrainer(VideoTrainer):
         clean = self.pairs.chosen(inputs)
         noise, sigma = self._draw(clean)
         kind: Prediction = self.family.spec.prediction
-        noisy, target = noised(kind, clean, noise, sigma), prediction_of(kind, clean, noise, sigma)
+        noisy, target = add_noise(kind, clean, noise, sigma), training_target(kind, clean, noise, sigma)
         prediction = self.family.predict(noisy, sigma, self.prompts.rows(self._told(inputs)))
         errors = dpo.prediction_error(prediction, target)
         self.note(**{"error/chosen": errors.detach()})
@@ -117,7 +121,7 @@ class VideoDPOTrainer(VideoTrainer):
         """The rows' prompts, a share of them left out: guidance needs a model that also knows the empty one."""
         seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step, prompt="dropout")
         left_out = torch.rand(world_size() * len(inputs), generator=generator_for(seed)) < self.args.prompt_dropout
-        rows = zip(inputs, left_out[own_rows(len(inputs))], strict=True)
+        rows = zip(inputs, left_out[local_slice(len(inputs))], strict=True)
         return ["" if dropped else str(row["prompt"]) for row, dropped in rows]
 
     def error_gaps(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
@@ -133,7 +137,7 @@ class VideoDPOTrainer(VideoTrainer):
         noise, sigma = self._draw(chosen)
         kind: Prediction = self.family.spec.prediction
         clean, noises, levels = torch.cat([chosen, rejected]), torch.cat([noise, noise]), torch.cat([sigma, sigma])
-        return noised(kind, clean, noises, levels), prediction_of(kind, clean, noises, levels), sigma
+        return add_noise(kind, clean, noises, levels), training_target(kind, clean, noises, levels), sigma
 
     def _errors(
         self, noisy: Tensor, target: Tensor, sigma: Tensor, conditioning: Conditioning
@@ -146,7 +150,7 @@ class VideoDPOTrainer(VideoTrainer):
         """Noise and level of each pair, named by the run's seed, the step, the batch within it and the pair's place."""
         seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step)
         rows = range(world_size() * len(chosen))
-        generators = [generator_for(seed_for(seed, sample=row)) for row in rows[own_rows(len(chosen))]]
+        generators = [generator_for(seed_for(seed, sample=row)) for row in rows[local_slice(len(chosen))]]
         noise = unit_noise(chosen.shape[1:], generators).to(chosen)
         spread = LEVELS[self.family.spec.prediction]
         tokens = chosen.shape[2:].numel()

@@ -15,8 +15,8 @@ from engine.sampling.sampler import DenoiseStep, guided_prediction
 from engine.sampling.steps import StepFunction, ddim_step, sde_step
 from engine.training.rollout.reward_calls import RewardFunc
 from engine.training.trainer_settings import VideoGRPOConfig
-from engine.training.trainers.online import Batch, OnlineTrainer
-from engine.training.weights import after_first_update
+from engine.training.trainers.online import OnlineTrainer, RolloutBatch
+from engine.training.weights import simulated_first_update
 
 
 class VideoGRPOTrainer(OnlineTrainer):
@@ -58,13 +58,13 @@ class VideoGRPOTrainer(OnlineTrainer):
         except ValueError as error:
             raise ConfigError(f"The window of random steps is wrong: {error}.") from error
 
-    def losses(self, inputs: Batch) -> Iterator[Tensor]:
+    def losses(self, inputs: RolloutBatch) -> Iterator[Tensor]:
         """A part for each random step; their sum is the mean over steps and clips."""
         steps = inputs.rollouts.steps
         for step in steps:
             yield self._step_loss(step, inputs) / len(steps)
 
-    def _step_loss(self, step: DenoiseStep, batch: Batch) -> Tensor:
+    def _step_loss(self, step: DenoiseStep, batch: RolloutBatch) -> Tensor:
         assert step.log_prob is not None, "a kept step is random"
         latents, taken = step.latents[batch.index], step.next_latents[batch.index]
         replayed = self._replay(step, batch, latents, taken)
@@ -86,7 +86,7 @@ class VideoGRPOTrainer(OnlineTrainer):
             loss = loss + self.args.beta * kl
         return loss.mean()
 
-    def _replay(self, step: DenoiseStep, batch: Batch, latents: Tensor, taken: Tensor) -> Any:
+    def _replay(self, step: DenoiseStep, batch: RolloutBatch, latents: Tensor, taken: Tensor) -> Any:
         """The same step again under the present weights, with the guidance that the rollout had."""
         negative_prompts = [self.template.negative_prompt] * len(batch.index)
         guided = self.template.guidance > 1
@@ -100,11 +100,11 @@ class VideoGRPOTrainer(OnlineTrainer):
         )
         return self.random_step()(prediction, latents, step.sigma, step.sigma_next, next_latents=taken)
 
-    def replay_error(self, batch: Batch) -> float:
+    def replay_error(self, batch: RolloutBatch) -> float:
         """Largest |log ratio| between rollout and replay before any update: what preflight wants to be 0."""
         return float(self._log_ratios(batch).abs().max())
 
-    def first_log_ratios(self, batches: Sequence[Batch]) -> Tensor:
+    def first_log_ratios(self, batches: Sequence[RolloutBatch]) -> Tensor:
         """Log ratios `[steps x B]` of the first batch, were one update made on `batches`: what the clip range has to
         suit. Nothing stays updated."""
         for batch in batches:
@@ -112,11 +112,11 @@ class VideoGRPOTrainer(OnlineTrainer):
                 (part / len(batches)).backward()
         args: Any = self.args
         cut = {"most": args.max_grad_norm or 0.0, "epsilon": args.adam_epsilon}
-        with after_first_update(self.family.network, args.learning_rate, **cut):
+        with simulated_first_update(self.family.network, args.learning_rate, **cut):
             return self._log_ratios(batches[0])
 
     @torch.no_grad()
-    def _log_ratios(self, batch: Batch) -> Tensor:
+    def _log_ratios(self, batch: RolloutBatch) -> Tensor:
         """Of the present policy against that of the rollout, `[steps x B]`."""
         found = []
         for step in batch.rollouts.steps:

@@ -9,15 +9,15 @@ from torch import Tensor
 from engine.algorithms import nft
 from engine.model_spec import ModelFamily, Prediction
 from engine.request import GenerationRequest
-from engine.sampling.forward_process import clean_and_noise, noised
+from engine.sampling.forward_process import add_noise, predict_x0_and_noise
 from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for, seed_for, unit_noise
-from engine.training.distributed.process_group import own_rows, world_size
+from engine.training.distributed.process_group import local_slice, world_size
 from engine.training.rollout.reward_calls import RewardFunc
 from engine.training.rollout.rollouts import Rollouts
 from engine.training.trainer_settings import VideoNFTConfig
-from engine.training.trainers.online import Batch, OnlineTrainer
-from engine.training.weights import Snapshot
+from engine.training.trainers.online import OnlineTrainer, RolloutBatch
+from engine.training.weights import WeightCopy
 
 
 class VideoNFTTrainer(OnlineTrainer):
@@ -35,7 +35,7 @@ class VideoNFTTrainer(OnlineTrainer):
         **others: Any,
     ) -> None:
         super().__init__(model, reward_funcs, args or VideoNFTConfig(), train_dataset, **others)
-        self.copies["old"] = Snapshot(self.family.network)
+        self.copies["old"] = WeightCopy(self.family.network)
         self._old_at = -1
 
     def _roll_out(self, requests: list[GenerationRequest]) -> Rollouts:
@@ -56,23 +56,23 @@ class VideoNFTTrainer(OnlineTrainer):
             self.copies["old"].blend(decay)
             self._old_at = self.state.global_step
 
-    def losses(self, inputs: Batch) -> Iterator[Tensor]:
+    def losses(self, inputs: RolloutBatch) -> Iterator[Tensor]:
         """A part for each noise level; their sum is the mean over levels and clips."""
         clean = inputs.rollouts.latents[inputs.index]
-        goodness = nft.optimality(inputs.advantages, self.args.advantage_limit).to(clean.device)
+        goodness = nft.optimality_probability(inputs.advantages, self.args.advantage_limit).to(clean.device)
         levels = self._levels(clean)
         for draw, sigma in enumerate(levels):
             yield self._level_loss(clean, goodness, inputs, sigma, draw) / len(levels)
 
-    def _level_loss(self, clean: Tensor, goodness: Tensor, batch: Batch, sigma: Tensor, draw: int) -> Tensor:
+    def _level_loss(self, clean: Tensor, goodness: Tensor, batch: RolloutBatch, sigma: Tensor, draw: int) -> Tensor:
         kind: Prediction = self.family.spec.prediction
-        rows = range(world_size() * len(clean))[own_rows(len(clean))]
+        rows = range(world_size() * len(clean))[local_slice(len(clean))]
         generators = [generator_for(self._draw_seed(draw, row)) for row in rows]
-        noisy = noised(kind, clean, unit_noise(clean.shape[1:], generators).to(clean), sigma)
+        noisy = add_noise(kind, clean, unit_noise(clean.shape[1:], generators).to(clean), sigma)
         conditioning = self.prompts.rows(batch.prompts)
 
         def estimate() -> Tensor:
-            return clean_and_noise(kind, self.family.predict(noisy, sigma, conditioning), noisy, sigma)[0]
+            return predict_x0_and_noise(kind, self.family.predict(noisy, sigma, conditioning), noisy, sigma)[0]
 
         with self.copies["old"].in_place():
             old = estimate()

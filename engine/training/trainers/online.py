@@ -22,16 +22,16 @@ from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.sampling.steps import StepFunction
 from engine.seeds import seed_for
-from engine.training.distributed.process_group import own_rows, rank, rows_of_all, world_size
+from engine.training.distributed.process_group import all_gather_rows, local_slice, rank, world_size
 from engine.training.rollout.reward_calls import RewardFunc, name_of, score
-from engine.training.rollout.rollouts import Rollouts, roll_out
-from engine.training.trainers.base import VideoTrainer
+from engine.training.rollout.rollouts import Rollouts, generate_rollouts
+from engine.training.trainers.base import DiffusionTrainer
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class RolloutBatch:
     """Rows of the buffer that one training step learns from: `index` into the rollouts of this process. `found` is of
     the rollouts of all processes, among which this one's begin at `offset`."""
 
@@ -49,7 +49,7 @@ class Batch:
         return [self.rollouts.requests[row].prompt for row in self.index]
 
 
-class Roller(Protocol):
+class RolloutBackend(Protocol):
     """Who else can make a trainer's rollouts, see engine.training.rollout.rollout_actors."""
 
     def roll_out(self, trainer: "OnlineTrainer", requests: Sequence[GenerationRequest]) -> Rollouts: ...
@@ -63,7 +63,7 @@ class EpochRepeatSampler(RepeatSampler):
             self.generator.manual_seed(seed_for(self.seed or 0, step=epoch))
 
 
-class OnlineTrainer(VideoTrainer):
+class OnlineTrainer(DiffusionTrainer):
     """A subclass says how a step is random, which steps are kept, and gives `losses` of a `Batch`.
 
     `train_dataset` holds rows with a `prompt` (or plain texts); further columns go to the reward functions.
@@ -82,8 +82,8 @@ class OnlineTrainer(VideoTrainer):
         _check(rows, self.reward_funcs, args)
         weights = args.reward_weights or [1.0] * len(self.reward_funcs)
         self.reward_weights = torch.tensor(weights, dtype=torch.float32)
-        self.buffer: list[Batch] = []
-        self.actors: Roller | None = None
+        self.buffer: list[RolloutBatch] = []
+        self.actors: RolloutBackend | None = None
         super().__init__(model, args, rows, **others)
 
     # ------------------------------------------------------------------------------------------------- TRL's rhythm
@@ -107,7 +107,7 @@ class OnlineTrainer(VideoTrainer):
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
 
-    def _prepare_inputs(self, inputs: Any) -> Batch:
+    def _prepare_inputs(self, inputs: Any) -> RolloutBatch:
         position = self._position % self._batches_per_generation
         if position == 0 or not self.buffer:
             self.buffer = self._generate_and_score(inputs)
@@ -171,18 +171,18 @@ class OnlineTrainer(VideoTrainer):
         epochs = self.state.global_step // self._updates_per_epoch
         return epochs * self._generations_per_epoch + self._position // self._batches_per_generation
 
-    def one_generation(self) -> list[Batch]:
+    def one_generation(self) -> list[RolloutBatch]:
         """The first generation batch as training would make it, in the data set's order; nothing is updated."""
         size = self.args.num_generations
         prompts = self.args.generation_batch_size // size
         rows = [row for row in self.train_dataset[:prompts] for _ in range(size)]
-        return self._generate_and_score(rows[own_rows(len(rows) // world_size())])
+        return self._generate_and_score(rows[local_slice(len(rows) // world_size())])
 
-    def _generate_and_score(self, rows: Sequence[Mapping[str, Any]]) -> list[Batch]:
+    def _generate_and_score(self, rows: Sequence[Mapping[str, Any]]) -> list[RolloutBatch]:
         began = time.perf_counter()
         rollouts = self._roll_out(self._requests(rows))
         rolled_out = time.perf_counter()
-        rewards = rows_of_all(self._score(rows, rollouts))  # a group may lie in two processes
+        rewards = all_gather_rows(self._score(rows, rollouts))  # a group may lie in two processes
         self.note(
             time__rollout=rolled_out - began - rollouts.decode_s,
             time__decode=rollouts.decode_s,
@@ -201,14 +201,14 @@ class OnlineTrainer(VideoTrainer):
         size = self.args.per_device_train_batch_size
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self._seed("order"))).tolist()
         return [
-            Batch(index=order[start : start + size], rollouts=rollouts, found=found, offset=rank() * len(rows))
+            RolloutBatch(index=order[start : start + size], rollouts=rollouts, found=found, offset=rank() * len(rows))
             for start in range(0, len(order), size)
         ]
 
     def _roll_out(self, requests: list[GenerationRequest]) -> Rollouts:
         if self.actors is not None:
             return self.actors.roll_out(self, requests)
-        return roll_out(
+        return generate_rollouts(
             self.family,
             requests,
             self.prompts,
@@ -263,7 +263,7 @@ class OnlineTrainer(VideoTrainer):
             self.note(reward=scored.mean(), reward_std=scored.std(correction=0))
         self.note(frac_reward_zero_std=found.dead.float().mean())
 
-    def losses(self, inputs: Batch) -> Iterator[Tensor]:
+    def losses(self, inputs: RolloutBatch) -> Iterator[Tensor]:
         raise NotImplementedError
 
 

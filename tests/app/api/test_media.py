@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from fastapi.testclient import TestClient
 
 from app.api.media import media_routes
-from app.context import Desk
+from app.context import AppContext
 from engine.storage.images import save_picture
 from engine.storage.library import ClipRecord
 
@@ -16,7 +16,7 @@ MakeClip = Callable[..., ClipRecord]
 
 
 @pytest.fixture
-def client(desk: Desk) -> TestClient:
+def client(desk: AppContext) -> TestClient:
     server = FastAPI()
     server.include_router(media_routes(desk))
     return TestClient(server, follow_redirects=False)
@@ -26,7 +26,7 @@ def client(desk: Desk) -> TestClient:
     ("name", "kind"), [("clip.mp4", "video/mp4"), ("poster.jpg", "image/jpeg"), ("frames.mkv", "video/x-matroska")]
 )
 def test_a_clips_files_are_served_as_they_are(
-    client: TestClient, desk: Desk, make_clip: MakeClip, name: str, kind: str
+    client: TestClient, desk: AppContext, make_clip: MakeClip, name: str, kind: str
 ) -> None:
     record = make_clip(files=True)
     reply = client.get(f"/media/clips/{record.id}/{name}")
@@ -34,7 +34,7 @@ def test_a_clips_files_are_served_as_they_are(
     assert reply.content == (desk.workspace.clip_folder(record.id) / name).read_bytes()
 
 
-def test_a_kept_picture_is_served(client: TestClient, desk: Desk) -> None:
+def test_a_kept_picture_is_served(client: TestClient, desk: AppContext) -> None:
     name = save_picture(desk.workspace, np.full((8, 8, 3), 7, np.uint8))
     reply = client.get(f"/media/pictures/{name}.png")
     assert (reply.status_code, reply.headers["content-type"]) == (200, "image/png")
@@ -90,7 +90,7 @@ def test_a_permalink_to_nothing_says_so(client: TestClient, clip_id: str) -> Non
     assert "script" not in reply.text
 
 
-def test_a_login_on_the_routes_holds_for_all_of_them(desk: Desk, make_clip: MakeClip) -> None:
+def test_a_login_on_the_routes_holds_for_all_of_them(desk: AppContext, make_clip: MakeClip) -> None:
     def refuse() -> None:
         raise HTTPException(401)
 

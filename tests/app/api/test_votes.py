@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 from app.api.exports import export_routes
 from app.api.votes import voting_routes
-from app.context import Desk
+from app.context import AppContext
 from app.tabs.label import LabelTab
 from app.text import labelling as text
 from app.views import campaigns as view
@@ -29,7 +29,7 @@ HOSTILE = "<img src=x onerror=alert(1)> ../../etc/passwd"
 
 
 @pytest.fixture
-def client(desk: Desk) -> TestClient:
+def client(desk: AppContext) -> TestClient:
     server = FastAPI()
     server.include_router(voting_routes(desk))
     server.include_router(export_routes(desk))
@@ -37,7 +37,7 @@ def client(desk: Desk) -> TestClient:
 
 
 @pytest.fixture
-def campaign(desk: Desk, make_clip: MakeClip) -> Campaign:
+def campaign(desk: AppContext, make_clip: MakeClip) -> Campaign:
     """Four takes of one prompt: six pairs, each for two people."""
     ids = [make_clip(prompt=HOSTILE, seed=seed, files=True, score=seed / 10).id for seed in range(1, 5)]
     spec = CampaignSpec(title=HOSTILE, clip_ids=tuple(ids), axes=("motion",), labellers_per_pair=2, repeat_share=0)
@@ -51,7 +51,9 @@ def test_the_pairs_tell_no_model(client: TestClient, campaign: Campaign) -> None
     assert ask(client, "next", campaign).json()["pairs"] == said["pairs"]  # asked again: the same, same sides
 
 
-def test_a_vote_is_stored_once_and_the_answer_names_it(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+def test_a_vote_is_stored_once_and_the_answer_names_it(
+    client: TestClient, campaign: Campaign, desk: AppContext
+) -> None:
     pair = ask(client, "next", campaign).json()["pairs"][0]
     vote = cast(pair, "right", axes={"motion": "tie"}, note=HOSTILE)
     replies = [ask(client, "vote", campaign, vote=vote) for _ in range(3)]
@@ -87,7 +89,7 @@ def test_a_vote_is_refused_with_the_reason(client: TestClient, campaign: Campaig
         assert reply.status_code == 422 and reply.json()["refused"] is True
 
 
-def test_a_clock_that_jumped_is_no_time(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+def test_a_clock_that_jumped_is_no_time(client: TestClient, campaign: Campaign, desk: AppContext) -> None:
     for ms in (-5, 1e12, None, "soon"):
         pair = ask(client, "next", campaign).json()["pairs"][0]
         assert ask(client, "vote", campaign, vote=cast(pair, ms=ms)).status_code == 200
@@ -101,7 +103,7 @@ def test_a_second_window_is_told_that_its_vote_came_late(client: TestClient, cam
     assert late.status_code == 409 and "another window" in late.json()["problem"]
 
 
-def test_a_database_that_is_away_is_no_refusal(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+def test_a_database_that_is_away_is_no_refusal(client: TestClient, campaign: Campaign, desk: AppContext) -> None:
     pair = ask(client, "next", campaign).json()["pairs"][0]
     with desk.store.database.writing() as connection:
         connection.exec_driver_sql("ALTER TABLE votes RENAME TO elsewhere")
@@ -121,7 +123,7 @@ def test_undo_gives_the_pair_again(client: TestClient, campaign: Campaign) -> No
     assert ask(client, "next", campaign).json()["done"] == 0
 
 
-def test_undo_sent_twice_withdraws_one_vote(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+def test_undo_sent_twice_withdraws_one_vote(client: TestClient, campaign: Campaign, desk: AppContext) -> None:
     for pair in ask(client, "next", campaign).json()["pairs"][:3]:
         ask(client, "vote", campaign, vote=cast(pair))
     last = ask(client, "next", campaign).json()["last"]
@@ -130,7 +132,9 @@ def test_undo_sent_twice_withdraws_one_vote(client: TestClient, campaign: Campai
     assert first["last"] == Campaigns(desk.store).votes(campaign.id)[-1].vote.client_uuid
 
 
-def test_a_pair_whose_file_is_gone_is_left_out_and_reported(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+def test_a_pair_whose_file_is_gone_is_left_out_and_reported(
+    client: TestClient, campaign: Campaign, desk: AppContext
+) -> None:
     pair = ask(client, "next", campaign).json()["pairs"][0]
     for path in desk.workspace.clip_folder(shown(desk, pair).left_clip).iterdir():
         path.unlink()
@@ -140,7 +144,7 @@ def test_a_pair_whose_file_is_gone_is_left_out_and_reported(client: TestClient, 
 
 # ---- The tab
 @pytest.fixture
-def tab(desk: Desk) -> LabelTab:
+def tab(desk: AppContext) -> LabelTab:
     async def build() -> LabelTab:
         with gr.Blocks(), gr.Tab("Label") as tab:
             return LabelTab(desk, tab)
@@ -161,7 +165,7 @@ def form(**changes: Any) -> list[Any]:
     return [{**fields, **changes}[name] for name in view.FIELDS]
 
 
-def test_a_form_is_read(desk: Desk) -> None:
+def test_a_form_is_read(desk: AppContext) -> None:
     spec = view.read_spec(desk, form())
     assert spec.prompts == ("a red circle", "a star") and [one.key for one in spec.entrants] == ["mini"]
     assert (spec.settings, spec.axes, spec.target_votes) == ({"num_frames": 17}, ("motion",), None)
@@ -179,7 +183,7 @@ def test_a_form_is_read(desk: Desk) -> None:
         ({"what": view.CLIPS}, "clip"),
     ],
 )
-def test_a_form_that_will_not_do_is_one_sentence(desk: Desk, changes: dict[str, Any], sentence: str) -> None:
+def test_a_form_that_will_not_do_is_one_sentence(desk: AppContext, changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         view.read_spec(desk, form(**changes))
 
@@ -191,7 +195,7 @@ def test_an_empty_campaign_says_so(tab: LabelTab) -> None:
 
 
 def test_results_say_who_won_and_how_far_rewards_agree(
-    client: TestClient, campaign: Campaign, desk: Desk, tab: LabelTab
+    client: TestClient, campaign: Campaign, desk: AppContext, tab: LabelTab
 ) -> None:
     """Everybody prefers the clip that the reward prefers, or the left one of equals."""
     total = {record.id: record.total or 0 for record in desk.store.clips()}
@@ -217,7 +221,7 @@ def test_results_say_who_won_and_how_far_rewards_agree(
 
 
 def test_results_are_by_axis_of_the_rubric_too(
-    client: TestClient, desk: Desk, tab: LabelTab, make_clip: MakeClip
+    client: TestClient, desk: AppContext, tab: LabelTab, make_clip: MakeClip
 ) -> None:
     """Everybody prefers one model, and the other one's motion."""
     ids = [
@@ -247,7 +251,7 @@ def test_results_are_by_axis_of_the_rubric_too(
     assert tab.show(campaign.id, "mini", "smell")[1]["value"] == view.OVERALL
 
 
-def test_exports_are_one_file(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+def test_exports_are_one_file(client: TestClient, campaign: Campaign, desk: AppContext) -> None:
     url = f"/voting/export/{campaign.id}"
     assert client.get(f"{url}/trl").status_code == 409  # nobody has voted
     pair = ask(client, "next", campaign).json()["pairs"][0]
@@ -266,7 +270,9 @@ def mine(client: TestClient, campaign: Campaign, **fields: Any) -> Any:
     return ask(client, "mine", campaign, **fields).json()["votes"]
 
 
-def test_an_earlier_vote_is_changed_and_history_keeps_it(client: TestClient, campaign: Campaign, desk: Desk) -> None:
+def test_an_earlier_vote_is_changed_and_history_keeps_it(
+    client: TestClient, campaign: Campaign, desk: AppContext
+) -> None:
     first, second = ask(client, "next", campaign).json()["pairs"][:2]
     ask(client, "vote", campaign, vote=cast(first, "left", axes={"motion": "left"}, note="fast"))
     ask(client, "vote", campaign, vote=cast(second, "tie"))
@@ -292,7 +298,7 @@ def test_nobody_sees_or_changes_anothers_votes(client: TestClient, campaign: Cam
 
 
 def test_ones_own_votes_do_not_tell_repeats_and_leave_out_deleted_clips(
-    client: TestClient, desk: Desk, make_clip: MakeClip
+    client: TestClient, desk: AppContext, make_clip: MakeClip
 ) -> None:
     ids = [make_clip(seed=seed, files=True).id for seed in range(1, 6)]
     campaign = Campaigns(desk.store).create(CampaignSpec(title="t", clip_ids=tuple(ids), repeat_share=0.5))
@@ -306,7 +312,7 @@ def test_ones_own_votes_do_not_tell_repeats_and_leave_out_deleted_clips(
 
 
 def test_the_pulse_changes_with_every_vote_and_with_nothing_else(
-    client: TestClient, campaign: Campaign, desk: Desk
+    client: TestClient, campaign: Campaign, desk: AppContext
 ) -> None:
     campaigns = Campaigns(desk.store)
     pulses = [campaigns.pulse(campaign.id)]
@@ -325,7 +331,7 @@ def test_the_pulse_changes_with_every_vote_and_with_nothing_else(
 
 
 def test_votes_and_pairs_come_in_through_the_page(
-    client: TestClient, campaign: Campaign, desk: Desk, tab: LabelTab, tmp_path: Path
+    client: TestClient, campaign: Campaign, desk: AppContext, tab: LabelTab, tmp_path: Path
 ) -> None:
     pair = ask(client, "next", campaign).json()["pairs"][0]
     ask(client, "vote", campaign, vote=cast(pair))
@@ -350,7 +356,7 @@ def test_votes_and_pairs_come_in_through_the_page(
     [({"../out.csv": "x"}, "does not lie in its folder"), ({"a/notes.txt": "x"}, "no layout that is known")],
 )
 def test_a_zip_that_will_not_do_is_one_sentence(
-    tab: LabelTab, desk: Desk, tmp_path: Path, entries: dict[str, str], sentence: str
+    tab: LabelTab, desk: AppContext, tmp_path: Path, entries: dict[str, str], sentence: str
 ) -> None:
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
         for name, content in entries.items():
@@ -366,7 +372,7 @@ def test_a_zip_that_will_not_do_is_one_sentence(
 @pytest.mark.parametrize("made", ["clips", "entrants"])
 @pytest.mark.parametrize(("model", "recipe"), [("mini", "mini_dpo"), ("wan21_1_3b", "dpo_videodpo10k")])
 def test_votes_open_a_recipe_for_the_model_that_made_the_clips(
-    desk: Desk, make_clip: MakeClip, made: str, model: str, recipe: str
+    desk: AppContext, make_clip: MakeClip, made: str, model: str, recipe: str
 ) -> None:
     ids = tuple(make_clip(seed=seed, changes={"model": model}).id for seed in (1, 2))
     clips = {"clip_ids": ids} if made == "clips" else {"prompts": ("a",), "entrants": ({"model": model},), "takes": 2}

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from app.context import Desk
+from app.context import AppContext
 from engine.labelling.assignment import Assignment
 from engine.labelling.campaigns import Campaign, Campaigns
 
@@ -20,7 +20,7 @@ def undo(client: TestClient, campaign: Campaign, **fields: Any) -> Any:
     return ask(client, "undo", campaign, vote=last, **fields)
 
 
-def shown(desk: Desk, pair: dict[str, Any]) -> Assignment:
+def shown(desk: AppContext, pair: dict[str, Any]) -> Assignment:
     """What the server keeps to itself of a pair: whose clips are on its sides."""
     return Campaigns(desk.store).shown(pair["showing"], None)
 

@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
-from app.auth.login import COOKIE, OF_LABELLERS, Gate
+from app.auth.login import COOKIE, OF_LABELLERS, AuthMiddleware
 from app.auth.users import Users, add_user
-from app.context import Desk
+from app.context import AppContext
 from app.page import build_server
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
@@ -33,15 +33,15 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppContext]:
     """One for all tests here: a server takes seconds to build."""
-    opened = Desk.open(tmp_path_factory.mktemp("access") / "workspace")
+    opened = AppContext.open(tmp_path_factory.mktemp("access") / "workspace")
     yield opened
     opened.store.close()
 
 
 @pytest.fixture(scope="module")
-def server(desk: Desk, file: Path) -> FastAPI:
+def server(desk: AppContext, file: Path) -> FastAPI:
     async def build() -> FastAPI:
         return build_server(desk, users=Users(file))
 
@@ -98,7 +98,7 @@ def test_a_labeller_gets_only_what_voting_needs(server: FastAPI, file: Path) -> 
 
 
 def test_a_labeller_sees_only_clips_that_were_given(
-    server: FastAPI, file: Path, desk: Desk, make_clip: MakeClip
+    server: FastAPI, file: Path, desk: AppContext, make_clip: MakeClip
 ) -> None:
     ids = [make_clip(seed=seed, files=True).id for seed in (1, 2, 3)]
     campaign = Campaigns(desk.store).create(CampaignSpec(title="t", clip_ids=tuple(ids[:2])))
@@ -160,10 +160,10 @@ def test_a_link_logs_in_and_no_other_token_does(server: FastAPI, file: Path, str
 
 # ---- Guessing passwords, and cookies over HTTPS
 @pytest.fixture
-def strict(desk: Desk, file: Path) -> Iterator[TestClient]:
+def strict(desk: AppContext, file: Path) -> Iterator[TestClient]:
     """A gate of its own before next to nothing, so that who is locked out here is locked out of no other test."""
     inner = FastAPI()
-    inner.add_middleware(Gate, users=Users(file), given=lambda name, clip_id: False)
+    inner.add_middleware(AuthMiddleware, users=Users(file), given=lambda name, clip_id: False)
     yield TestClient(inner, follow_redirects=False)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from app.context import Desk
+from app.context import AppContext
 from app.forms.generation_form import FIELDS
 from app.forms.mode_fields import MODE_FIELDS, shown_mode
 from app.views import campaigns as campaign_view
@@ -41,7 +41,7 @@ def event(**data: Any) -> gr.EventData:
 class Scene:
     """Things to do something with, fresh for each test."""
 
-    def __init__(self, desk: Desk, folder: Path) -> None:
+    def __init__(self, desk: AppContext, folder: Path) -> None:
         self.desk, self.folder, self.store = desk, folder, desk.store
         self.worker: subprocess.Popen[bytes] | None = None
 

@@ -18,7 +18,7 @@ from starlette.routing import Mount
 
 from app.auth.login import COOKIE
 from app.auth.users import Users, add_user
-from app.context import Desk
+from app.context import AppContext
 from app.middleware.gradio_guard import server_functions
 from app.page import build_server
 
@@ -48,8 +48,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def desk(place: Path) -> Iterator[Desk]:
-    opened = Desk.open(place / "workspace")
+def desk(place: Path) -> Iterator[AppContext]:
+    opened = AppContext.open(place / "workspace")
     yield opened
     opened.store.close()
 
@@ -61,7 +61,7 @@ def users(place: Path) -> Users:
     return Users(place / "users.json")
 
 
-def built(desk: Desk, users: Users | None) -> FastAPI:
+def built(desk: AppContext, users: Users | None) -> FastAPI:
     async def build() -> FastAPI:
         return build_server(desk, users=users)
 
@@ -69,7 +69,7 @@ def built(desk: Desk, users: Users | None) -> FastAPI:
 
 
 @pytest.fixture(scope="module", params=["open", "login"])
-def client(request: pytest.FixtureRequest, desk: Desk, users: Users) -> Iterator[TestClient]:
+def client(request: pytest.FixtureRequest, desk: AppContext, users: Users) -> Iterator[TestClient]:
     """Somebody who may use everything: without a login, and as a researcher."""
     server = built(desk, users if request.param == "login" else None)
     cookies = {COOKIE: users.token("eva")} if request.param == "login" else {}
@@ -80,7 +80,7 @@ def client(request: pytest.FixtureRequest, desk: Desk, users: Users) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def foreign(place: Path, desk: Desk, users: Users) -> str:
+def foreign(place: Path, desk: AppContext, users: Users) -> str:
     """What another researcher uploaded."""
     with TestClient(built(desk, users), base_url="http://127.0.0.1", cookies={COOKIE: users.token("max")}) as other:
         (path,) = other.post("/gradio_api/upload", files=[("files", ("theirs.mp4", CANARY.encode()))]).json()

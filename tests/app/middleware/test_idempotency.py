@@ -20,7 +20,7 @@ from fastapi.testclient import TestClient
 from gradio.context import LocalContext
 from gradio.helpers import special_args
 
-from app.context import Desk
+from app.context import AppContext
 from app.middleware.idempotency import HEADER, changes, once
 from app.page import build_page, build_server
 from app.tabs.library import UNFILTERED
@@ -84,12 +84,12 @@ def handlers(page: gr.Blocks) -> dict[str, Callable[..., Any]]:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppContext]:
     """One for all tests here, and two pages: a page takes seconds to build. Nobody takes its jobs."""
     folder = tmp_path_factory.mktemp("twice") / "workspace"
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("DAILIES_WORKSPACE", str(folder))
-        opened = Desk.open(folder)
+        opened = AppContext.open(folder)
     lock = try_lock(opened.workspace.worker_lock)
     assert lock is not None
     yield opened
@@ -98,12 +98,12 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 
 @pytest.fixture(autouse=True)
-def its_workspace(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def its_workspace(desk: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAILIES_WORKSPACE", str(desk.workspace.root))
 
 
 @pytest.fixture(scope="module")
-def pages(desk: Desk) -> tuple[gr.Blocks, gr.Blocks]:
+def pages(desk: AppContext) -> tuple[gr.Blocks, gr.Blocks]:
     """A page, and the same after a restart."""
     return built(lambda: build_page(desk)), built(lambda: build_page(desk))
 
@@ -173,7 +173,7 @@ def finished(scene: Scene) -> Run:
 
 
 @pytest.fixture
-def scene(desk: Desk, tmp_path: Path) -> Iterator[Scene]:
+def scene(desk: AppContext, tmp_path: Path) -> Iterator[Scene]:
     made = Scene(desk, tmp_path)
     yield made
     desk.queue.resume()
@@ -207,7 +207,7 @@ def test_each_thing_that_can_be_asked_is_known_to_read_or_to_change(pages: Any) 
     assert {name for name, handler in found.items() if changes(handler)} == set(ARGUMENTS)
 
 
-def test_each_route_of_ours_that_is_sent_something_is_known(desk: Desk) -> None:
+def test_each_route_of_ours_that_is_sent_something_is_known(desk: AppContext) -> None:
     server = built(lambda: build_server(desk))
 
     def sent(routes: Any) -> Iterator[str]:
@@ -221,7 +221,7 @@ def test_each_route_of_ours_that_is_sent_something_is_known(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ARGUMENTS))
-def test_sent_twice_it_is_done_once(pages: Any, scene: Scene, desk: Desk, name: str) -> None:
+def test_sent_twice_it_is_done_once(pages: Any, scene: Scene, desk: AppContext, name: str) -> None:
     """With the answer lost in between; also where the page was restarted in between and remembers nothing."""
     page, restarted = (handlers(one)[name] for one in pages)
     arguments, key = ARGUMENTS[name](scene), str(uuid.uuid4())
@@ -258,7 +258,7 @@ TWO_WINDOWS = sorted(
 
 
 @pytest.mark.parametrize("name", TWO_WINDOWS)
-def test_pressed_in_two_windows_it_is_done_once(pages: Any, scene: Scene, desk: Desk, name: str) -> None:
+def test_pressed_in_two_windows_it_is_done_once(pages: Any, scene: Scene, desk: AppContext, name: str) -> None:
     handler, arguments = handlers(pages[0])[name], ARGUMENTS[name](scene)
     ask(handler, arguments, str(uuid.uuid4()))
     scene.settle()
@@ -304,7 +304,7 @@ def test_a_refusal_is_the_answer_too() -> None:
     assert [refused(ask(refuses, [], "a-key-of-one")) for _ in range(2)] == [True, True] and counted == [1]
 
 
-def test_the_key_comes_with_the_request(desk: Desk, scene: Scene) -> None:
+def test_the_key_comes_with_the_request(desk: AppContext, scene: Scene) -> None:
     """Over HTTP, as a browser sends a server function."""
     server = built(lambda: build_server(desk))
     client = TestClient(server, base_url="http://127.0.0.1")

@@ -12,7 +12,7 @@ from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from app.auth.users import User
-from app.context import Desk
+from app.context import AppContext
 from app.middleware.stream_limits import STREAMS, StreamLimit
 from app.page import build_server
 
@@ -100,7 +100,7 @@ def test_a_stream_that_is_cancelled_is_closed() -> None:
     asyncio.run(asyncio.wait_for(run(), 30))
 
 
-def test_the_server_has_the_limit_and_it_knows_every_stream_of_gradio(desk: Desk) -> None:
+def test_the_server_has_the_limit_and_it_knows_every_stream_of_gradio(desk: AppContext) -> None:
     async def build() -> FastAPI:
         return build_server(desk)
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Route
 
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import ACTIVE
-from engine.storage.library import Store
+from engine.storage.library import Library
 
 CALLS = "**/component_server/"
 AWAY = "net::ERR_FAILED|Could not connect"  # what is complained of where nobody answers
@@ -18,7 +18,7 @@ AWAY = "net::ERR_FAILED|Could not connect"  # what is complained of where nobody
 @pytest.fixture
 def jobs(idle: Any) -> Iterator[JobQueue]:
     """Its queue, with nothing under way after each test."""
-    store = Store(idle.workspace)
+    store = Library(idle.workspace)
     queue = JobQueue(store)
     yield queue
     for job in queue.list(("queued", *ACTIVE)):

@@ -18,7 +18,7 @@ from engine.labelling.campaigns import Campaigns
 from engine.labelling.votes import StoredVote
 from engine.request import GenerationRequest
 from engine.storage.clip_files import save_clip
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from rewards import Clip
 
 PROMPT = "a red circle moving left <img src=x onerror=alert(1)> {{words.x}} ${alert(2)}"
@@ -33,7 +33,7 @@ def grey_of(index: int, frame: int) -> int:
     return 2 * index + STEP * (frame if index % 2 == 0 else NUM_FRAMES - 1 - frame)
 
 
-def add_clip(store: Store, index: int) -> ClipRecord:
+def add_clip(store: Library, index: int) -> ClipRecord:
     request = GenerationRequest(prompt=PROMPT, seed=index, num_frames=NUM_FRAMES)
     levels = np.array([grey_of(index, frame) for frame in range(NUM_FRAMES)], np.uint8)
     frames = np.broadcast_to(levels[:, None, None, None], (NUM_FRAMES, 64, 64, 3)).copy()
@@ -46,7 +46,7 @@ def fill() -> Callable[[Any], None]:
     """`fill(bench)`: eight clips in its library."""
 
     def add_all(bench: Any) -> None:
-        store = Store(bench.workspace)
+        store = Library(bench.workspace)
         for index in range(8):
             add_clip(store, index)
         store.close()
@@ -65,7 +65,7 @@ def bench(new_workbench: Callable[..., Any], fill: Callable[[Any], None]) -> Any
 
 @pytest.fixture
 def campaigns(bench: Any) -> Iterator[Campaigns]:
-    store = Store(bench.workspace)
+    store = Library(bench.workspace)
     yield Campaigns(store)
     store.close()
 

@@ -16,7 +16,7 @@ from engine.labelling.run_dataset import read_lineage
 from engine.request import GenerationRequest
 from engine.runs.run import Run
 from engine.storage.clip_files import load_clip
-from engine.storage.library import Store
+from engine.storage.library import Library
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
 
@@ -59,7 +59,7 @@ def test_missing_clips_are_made_voted_on_and_trained_on(page: Page, bench: Any) 
     expect(page.locator("#label-sheet .figures")).to_contain_text("2 of 2")
     page.locator("#train-on-these").click()
     expect(page.get_by_role("tab", name=training.TRAIN, exact=True)).to_have_attribute("aria-selected", "true")
-    store = Store(bench.workspace)
+    store = Library(bench.workspace)
     campaigns = Campaigns(store)
     (campaign,) = campaigns.list()
     expect(page.locator('#train-form select[name="campaign"]')).to_have_value(campaign.id)

@@ -29,7 +29,7 @@ from engine.runs.results import Alarm
 from engine.runs.run import Run
 from engine.runs.samples import RunSamples
 from engine.storage.clip_files import save_clip
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from rewards import Clip, RewardReport, RewardResult
 from rewards.calibration import read_calibration, report_calibration
 
@@ -67,7 +67,7 @@ def report(clip_id: str, score: float) -> RewardReport:
     )
 
 
-def add_clips(store: Store, adapter: str) -> list[ClipRecord]:
+def add_clips(store: Library, adapter: str) -> list[ClipRecord]:
     """Four takes of each prompt, every other one with an adapter, most of them scored, one starred."""
     made = []
     for index in range(8):
@@ -85,7 +85,7 @@ def add_clips(store: Store, adapter: str) -> list[ClipRecord]:
 CAMPAIGN = "Takes of mini"
 
 
-def add_campaign(store: Store, clips: list[ClipRecord]) -> None:
+def add_campaign(store: Library, clips: list[ClipRecord]) -> None:
     """Votes of two people who like later clips better, and pairs that are left to vote on."""
     campaigns, place = Campaigns(store), {clip.id: index for index, clip in enumerate(clips)}
     ids = tuple(clip.id for clip in clips)
@@ -105,7 +105,7 @@ def add_campaign(store: Store, clips: list[ClipRecord]) -> None:
             )
 
 
-def add_run(store: Store) -> Run:
+def add_run(store: Library) -> Run:
     """A finished run with curves, an alarm, samples and an adapter."""
     run = Run.create(store.workspace, load_train_preset("mini_nft"))
     for step in range(1, STEPS + 1):
@@ -135,7 +135,7 @@ def end(queue: JobQueue, spec: JobSpec, status: Any, **how: Any) -> None:
     queue.finish(job.id, status, **how)
 
 
-def furnish(store: Store) -> None:
+def furnish(store: Library) -> None:
     """Clips, votes, a run, a curriculum, and jobs that failed, ended and wait."""
     queue = JobQueue(store)
     clips = add_clips(store, add_run(store).id)
@@ -153,7 +153,7 @@ def furnish(store: Store) -> None:
 @pytest.fixture(scope="session")
 def furnished(new_workbench: Callable[..., Any]) -> Any:
     bench = new_workbench()
-    store = Store(bench.workspace)
+    store = Library(bench.workspace)
     furnish(store)
     store.close()
     bench.start()

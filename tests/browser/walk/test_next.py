@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from app.text import general, labelling, monitor, training
-from engine.storage.library import Store
+from engine.storage.library import Library
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1200)]
 
@@ -94,7 +94,7 @@ def test_a_finished_run_is_watched_and_its_adapter_used(page: Page, furnished: A
 
 
 def test_every_clip_has_a_link_that_opens_in_a_fresh_browser(browser: Browser, furnished: Any, watched: Any) -> None:
-    store = Store(furnished.workspace)
+    store = Library(furnished.workspace)
     clip = store.clips()[-1]
     store.close()
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.algorithms import dpo
-from engine.sampling.forward_process import noised, prediction_of
+from engine.sampling.forward_process import add_noise, training_target
 
 
 def errors(*columns: float) -> dpo.PairErrors:
@@ -151,8 +151,8 @@ def test_bad_settings_are_refused(bad: dict[str, object], message: str) -> None:
 
 def toy_error(kind: str, clean: torch.Tensor, noise: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Of a network that reads a tenth of its input and adds a bias, at noise level 0.6."""
-    prediction = 0.1 * noised(kind, clean, noise, 0.6) + bias  # type: ignore[arg-type]
-    return dpo.prediction_error(prediction, prediction_of(kind, clean, noise, 0.6))  # type: ignore[arg-type]
+    prediction = 0.1 * add_noise(kind, clean, noise, 0.6) + bias  # type: ignore[arg-type]
+    return dpo.prediction_error(prediction, training_target(kind, clean, noise, 0.6))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["flow", "v_prediction"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.algorithms import distill, grpo, mixgrpo, nft
-from engine.sampling.forward_process import clean_and_noise, noised, prediction_of
+from engine.sampling.forward_process import add_noise, predict_x0_and_noise, training_target
 from engine.sampling.steps import ddim_step, gaussian_log_prob, ode_step, sde_step
 
 
@@ -23,9 +23,9 @@ def noise_like(*shape: int, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("kind", ["flow", "epsilon", "v_prediction"])
 def test_the_target_implies_both_parts(kind: str) -> None:
     clean, noise, sigma = noise_like(2, 3, 4), noise_like(2, 3, 4, seed=1), torch.tensor([0.3, 0.8])
-    noisy = noised(kind, clean, noise, sigma)  # type: ignore[arg-type]
-    target = prediction_of(kind, clean, noise, sigma)  # type: ignore[arg-type]
-    found = clean_and_noise(kind, target, noisy, sigma)  # type: ignore[arg-type]
+    noisy = add_noise(kind, clean, noise, sigma)  # type: ignore[arg-type]
+    target = training_target(kind, clean, noise, sigma)  # type: ignore[arg-type]
+    found = predict_x0_and_noise(kind, target, noisy, sigma)  # type: ignore[arg-type]
     torch.testing.assert_close(found, (clean, noise))
 
 
@@ -36,10 +36,10 @@ def test_noising_is_that_of_diffusers(kind: str, name: str) -> None:
     scheduler = DDIMScheduler(prediction_type=name, clip_sample=False)
     clean, noise, t = noise_like(2, 3, 4), noise_like(2, 3, 4, seed=1), torch.tensor([100, 700])
     sigma = (1 - scheduler.alphas_cumprod[t]).sqrt()
-    torch.testing.assert_close(noised(kind, clean, noise, sigma), scheduler.add_noise(clean, noise, t))  # type: ignore[arg-type]
+    torch.testing.assert_close(add_noise(kind, clean, noise, sigma), scheduler.add_noise(clean, noise, t))  # type: ignore[arg-type]
     if kind == "v_prediction":
         expected = scheduler.get_velocity(clean, noise, t)
-        torch.testing.assert_close(prediction_of(kind, clean, noise, sigma), expected)  # type: ignore[arg-type]
+        torch.testing.assert_close(training_target(kind, clean, noise, sigma), expected)  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------------------------------------------------- grpo
@@ -141,13 +141,15 @@ def test_the_window_visits_every_random_step_and_comes_back() -> None:
 
 
 def test_optimality_maps_and_clips() -> None:
-    assert nft.optimality(torch.tensor([-9.0, -5.0, 0.0, 2.5, 9.0])).tolist() == pytest.approx([0, 0, 0.5, 0.75, 1])
+    assert nft.optimality_probability(torch.tensor([-9.0, -5.0, 0.0, 2.5, 9.0])).tolist() == pytest.approx(
+        [0, 0, 0.5, 0.75, 1]
+    )
 
 
 def test_nft_loss_is_the_papers() -> None:
     """Written out with predictions and noise levels as in the paper, for flow."""
     clean, noise, sigma, b = noise_like(3, 5), noise_like(3, 5, seed=1), torch.tensor([0.2, 0.5, 0.9]), 0.4
-    x = noised("flow", clean, noise, sigma)
+    x = add_noise("flow", clean, noise, sigma)
     v, old, ref = (noise_like(3, 5, seed=seed) for seed in (2, 3, 4))
     r = torch.tensor([0.1, 0.5, 1.0])
     s = sigma[:, None]
@@ -156,7 +158,7 @@ def test_nft_loss_is_the_papers() -> None:
         error = clean - (x - s * mixed)
         total = total + share * (error**2).mean(1) / error.abs().mean(1)
     expected = total / b + 0.01 * ((s * (v - ref)) ** 2).mean(1)
-    estimates = [clean_and_noise("flow", each, x, sigma)[0] for each in (v, old, ref)]
+    estimates = [predict_x0_and_noise("flow", each, x, sigma)[0] for each in (v, old, ref)]
     found = nft.nft_loss(clean, *estimates, r, beta=b, kl=0.01)
     torch.testing.assert_close(found.loss, expected)
 

@@ -18,7 +18,7 @@ from engine.jobs.worker_control import stop_worker
 from engine.process_identity import ProcessIdentity
 from engine.request import GenerationRequest
 from engine.storage.clip_files import load_clip
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.video.reader import read_video
 from engine.video.writer import write_lossless
 
@@ -27,7 +27,7 @@ SEED = ["--seed", "3"]
 
 @pytest.fixture
 def queue(workspace):
-    store = Store(workspace)
+    store = Library(workspace)
     yield JobQueue(store)
     store.close()
 

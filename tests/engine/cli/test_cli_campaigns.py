@@ -11,14 +11,14 @@ from engine.config.presets import load_preset
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.votes import Vote
 from engine.storage.clip_files import FILES, save_clip
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from rewards.clip import Clip
 
 
 @pytest.fixture
 def clips(workspace):
     """Two prompts by two models, and the store closed again."""
-    store, ids = Store(workspace), []
+    store, ids = Library(workspace), []
     for prompt in ("a red ball", "a blue ball"):
         for model in ("m0", "m1"):
             ids.append(f"{len(ids) + 1:016x}")
@@ -59,7 +59,7 @@ def run_json(capsys, *arguments: str):
 def test_a_campaign_from_its_making_to_its_pairs(clips, workspace, capsys, tmp_path):
     made = run_json(capsys, "campaigns", "create", "balls", "--clips", *clips, "--people", "2")
     assert made["pairs"] == 2 and made["jobs"] == []
-    store = Store(workspace)
+    store = Library(workspace)
     campaigns = Campaigns(store)
     for one in campaigns.next_pairs(made["id"], "ann"):
         fields = {"pair_id": one.pair_id, "choice": "left", "shown_left": one.left_clip}
@@ -80,7 +80,7 @@ def test_a_campaign_from_its_making_to_its_pairs(clips, workspace, capsys, tmp_p
 
 def test_a_mix_is_learned_from_votes_and_can_be_used(workspace, put_scored, capsys):
     """Twelve prompts, people always for the clip with the better seam."""
-    store = Store(workspace)
+    store = Library(workspace)
     ids = put_scored(store)
     made = run_json(capsys, "campaigns", "create", "seams", "--clips", *ids)
     campaigns = Campaigns(store)

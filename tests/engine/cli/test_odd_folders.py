@@ -15,7 +15,7 @@ from engine.config.presets import load_train_preset
 from engine.jobs.handlers.train import publish
 from engine.labelling.run_dataset import create_run
 from engine.runs.run import Run
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.training.main import Recorder, train
 from engine.workspace import Workspace
 
@@ -97,7 +97,7 @@ def model(tiny_model: str, tiny_folder: Path, folder: str, monkeypatch: pytest.M
 
 def trained(folder: str, pairs: Path) -> Run:
     """A run to its end, as its own process would train it."""
-    store = Store(Workspace(Path(folder, "w")))
+    store = Library(Workspace(Path(folder, "w")))
     try:
         run = create_run(store, load_train_preset("odd", {"pairs": str(pairs)}), None)
     finally:

@@ -12,7 +12,7 @@ from engine.config.presets import dump, load_preset, overlay, preset_keys
 from engine.config.schema import REQUEST_FIELDS, ModelPreset
 from engine.errors import ConfigError
 from engine.families.registry import family_spec
-from engine.generation.clip_plan import is_made_in_stretches
+from engine.generation.clip_plan import requires_end_frames
 from engine.generation.validation import check_request, read_request, why_untrainable
 from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan, WindowPlan
 
@@ -51,7 +51,7 @@ def ask(**fields: Any) -> GenerationRequest:
 def test_every_shipped_model_can_make_its_own_default_clip(key: str) -> None:
     preset = load_preset("models", key)
     spec, how = family_spec(preset.family), {}
-    if is_made_in_stretches(spec):
+    if requires_end_frames(spec):
         ends = (GivenKeyframe(frame=frame, picture="0" * 64) for frame in (0, preset.num_frames - 1))
         how = {"mode": "keyframes", "keyframes": KeyframePlan(source="given", given=tuple(ends))}
     check_request(GenerationRequest(prompt="a red circle", **preset.defaults(), **how))
@@ -140,7 +140,7 @@ def test_a_form_is_filled_with_the_models_defaults() -> None:
 @pytest.mark.parametrize("model", preset_keys("models"))
 def test_every_model_makes_long_clips_in_windows_of_its_own(model: str) -> None:
     preset = load_preset("models", model)
-    if is_made_in_stretches(family_spec(preset.family)):
+    if requires_end_frames(family_spec(preset.family)):
         pytest.skip("it makes only what lies between two pictures")
     request = read_request({"prompt": "x", "model": model, "mode": "windows", "num_frames": 3 * preset.max_frames + 1})
     check_request(request)

@@ -5,20 +5,20 @@ from typing import Any
 import pytest
 
 from engine.config.presets import load_model_preset
-from engine.estimation.clip_estimate import clip_need
+from engine.estimation.clip_estimate import estimate_clip
 from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan, WindowPlan
 
 WAN = load_model_preset("wan21_1_3b")
 
 
 def peak(count: int = 1, model: Any = WAN, **fields: Any) -> float:
-    need = clip_need(model, GenerationRequest(**{**model.defaults(), "prompt": "x", **fields}), count)
+    need = estimate_clip(model, GenerationRequest(**{**model.defaults(), "prompt": "x", **fields}), count)
     assert need is not None and need.peak == need.weights + max(need.passes, need.decoding)
     return need.peak
 
 
 def test_the_networks_are_the_presets() -> None:
-    need = clip_need(WAN, GenerationRequest(prompt="x", **WAN.defaults()), 1)
+    need = estimate_clip(WAN, GenerationRequest(prompt="x", **WAN.defaults()), 1)
     assert need is not None and need.weights == pytest.approx((1.419e9 + 1.27e8) * 2 / 2**30)
 
 
@@ -55,4 +55,4 @@ def test_keyframes_need_what_the_highest_guidance_of_their_plan_does() -> None:
 
 def test_nothing_is_foretold_of_a_model_of_unknown_size() -> None:
     unknown = WAN.model_copy(update={"network": None})
-    assert clip_need(unknown, GenerationRequest(prompt="x", **WAN.defaults()), 1) is None
+    assert estimate_clip(unknown, GenerationRequest(prompt="x", **WAN.defaults()), 1) is None

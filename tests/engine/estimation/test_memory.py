@@ -8,15 +8,15 @@ import torch
 
 from engine.config.presets import load_preset, load_train_preset, preset_keys
 from engine.config.schema import NetworkShape
-from engine.estimation.flops import Effort, Pace, forward_flop, linear_flop, seconds_an_update
+from engine.estimation.flops import FlopCount, Throughput, forward_flop, linear_flop, seconds_an_update
 from engine.estimation.memory import (
     GIB,
-    Load,
+    TrainingLoad,
     advice,
+    calibration_factor,
     decode,
+    estimate_memory,
     forward_activations,
-    learned,
-    need,
     training_state,
     update_activations,
     usable_gib,
@@ -34,21 +34,21 @@ TEXT = 64
 WITHIN = 0.15
 
 
-def load_for(model: str, **others: Any) -> Load:
+def load_for(model: str, **others: Any) -> TrainingLoad:
     shape = load_preset("models", model).network
     assert shape is not None
     whole = {"num_frames": 65, "width": 512, "height": 512, "tokens": 17 * 32 * 32, "graph_clips": 1, "lora_rank": 32}
-    return Load(**{"shape": shape, **whole, **others})
+    return TrainingLoad(**{"shape": shape, **whole, **others})
 
 
-def toy(mlp_ratio: float, blocks: int, dtype: torch.dtype, **others: Any) -> Load:
+def toy(mlp_ratio: float, blocks: int, dtype: torch.dtype, **others: Any) -> TrainingLoad:
     """What the toy networks below are to the planner."""
     shape = NetworkShape(
         params=1, channels=512, blocks=blocks, mlp_ratio=mlp_ratio, decode_bytes=(0, 0), source="this test"
     )
     size = {"num_frames": 65, "width": 512, "height": 512, "tokens": GRID[0] * GRID[1] * GRID[2], "text_tokens": TEXT}
     fixed = {"graph_clips": 2, "rollout_clips": 2, "bytes_each": dtype.itemsize}
-    return Load(**{"shape": shape, **size, **fixed, **others})
+    return TrainingLoad(**{"shape": shape, **size, **fixed, **others})
 
 
 def ltx(blocks: int) -> Any:
@@ -178,14 +178,14 @@ def test_recorded_peaks_of_whole_models_are_foretold(model: str, changes: dict[s
 def test_more_of_anything_never_needs_less() -> None:
     base = load_for("wan21_1_3b", rollout_clips=2)
     for changes in ({"graph_clips": 2}, {"tokens": 40_000}, {"rollout_clips": 9}, {"num_frames": 81}, {"copies": 2}):
-        assert need(replace(base, **changes)).peak >= need(base).peak
-    assert need(replace(base, checkpointed=True)).peak < need(base).peak
+        assert estimate_memory(replace(base, **changes)).peak >= estimate_memory(base).peak
+    assert estimate_memory(replace(base, checkpointed=True)).peak < estimate_memory(base).peak
 
 
 def test_the_verdict_and_what_to_change() -> None:
     load = load_for("wan21_1_3b", graph_clips=6)
     assert usable_gib(192) == pytest.approx(168.8)
-    assert verdict(need(load), 192) == "no"
+    assert verdict(estimate_memory(load), 192) == "no"
     change = advice(load, 192)
     assert change is not None and (change.setting, change.value, change.verdict) == (
         "checkpoint_blocks",
@@ -198,32 +198,32 @@ def test_the_verdict_and_what_to_change() -> None:
 
 def test_a_tight_run_is_between_both() -> None:
     load = load_for("wan21_1_3b", graph_clips=6, checkpointed=True)
-    peak = need(load).peak
-    assert verdict(need(load), (peak / 0.9 + 4) / 0.9) == "tight"
-    assert verdict(need(load), 3) == "no"
+    peak = estimate_memory(load).peak
+    assert verdict(estimate_memory(load), (peak / 0.9 + 4) / 0.9) == "tight"
+    assert verdict(estimate_memory(load), 3) == "no"
 
 
 def test_finished_runs_correct_the_law() -> None:
-    assert learned([]) == 1.0
-    assert learned([(10, 12), (10, 11), (20, 60)]) == 1.2
+    assert calibration_factor([]) == 1.0
+    assert calibration_factor([(10, 12), (10, 11), (20, 60)]) == 1.2
 
 
 def test_an_update_takes_as_long_as_the_nearest_run_tells() -> None:
     assert seconds_an_update(1e12, []) is None
-    paces = [Pace(flop=1e15, seconds=100.0), Pace(flop=2e12, seconds=1.0)]
+    paces = [Throughput(flop=1e15, seconds=100.0), Throughput(flop=2e12, seconds=1.0)]
     assert seconds_an_update(1e12, paces) == pytest.approx(0.5)
 
 
 def test_checkpoints_cost_a_forward_pass_more() -> None:
     shape = load_for("mini").shape
-    plain, recomputed = Effort(forward=1, trained=2), Effort(forward=1, trained=2, checkpointed=True)
+    plain, recomputed = FlopCount(forward=1, trained=2), FlopCount(forward=1, trained=2, checkpointed=True)
     assert plain.flop(shape, 100) == 7 * forward_flop(shape, 100)
     assert recomputed.flop(shape, 100) == 9 * forward_flop(shape, 100)
 
 
 def test_frozen_weights_have_no_gradients_of_their_own() -> None:
     shape = load_for("mini").shape
-    whole, adapter = Effort(forward=0, trained=1), Effort(forward=0, trained=1, frozen=True)
+    whole, adapter = FlopCount(forward=0, trained=1), FlopCount(forward=0, trained=1, frozen=True)
     assert whole.flop(shape, 100) - adapter.flop(shape, 100) == linear_flop(shape, 100)
     attention = forward_flop(shape, 100) - linear_flop(shape, 100)
     assert adapter.flop(shape, 100) == pytest.approx(2 * linear_flop(shape, 100) + 3 * attention)
@@ -287,4 +287,4 @@ def test_a_students_work_is_its_teachers_clips_and_its_own_steps() -> None:
     assert flop(target="trajectory") < flop(target="consistency")
     few, many = (plan(load_train_preset("mini_distill", {"settings": {"rollout_batch": n}})) for n in (1, 64))
     assert few is not None and many is not None
-    assert need(load_of(few)).rollout < need(load_of(many)).rollout
+    assert estimate_memory(load_of(few)).rollout < estimate_memory(load_of(many)).rollout

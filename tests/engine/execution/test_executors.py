@@ -10,8 +10,8 @@ import pytest
 
 from engine.errors import JobError
 from engine.execution.batch_folder import SpreadFolder
-from engine.execution.executors import Done, Executor, Here, Spread, Task, Waiting
-from engine.execution.process_runner import open_runner, under_way
+from engine.execution.executors import Completed, Executor, InProcessExecutor, Pending, SubprocessExecutor, Task
+from engine.execution.process_runner import find_running, open_runner
 from engine.execution.ray_jobs import ADDRESS
 from engine.execution.resources import Resources
 
@@ -60,14 +60,14 @@ def spread(
     if request.param == "ray":
         monkeypatch.setenv(ADDRESS, request.getfixturevalue("cluster").address)
     resources = Resources(runner=request.param, processes=2, cpus=0.5)
-    yield lambda: Spread(tmp_path / "spread", resources, {})
-    left = under_way(tmp_path / "spread")
+    yield lambda: SubprocessExecutor(tmp_path / "spread", resources, {})
+    left = find_running(tmp_path / "spread")
     if left is not None:
         left[0].cancel(left[1], 0)
 
 
 def doubles(executor: Executor, task: Task) -> dict[int, int]:
-    events = [event for event in executor.map(task, NUMBERS) if isinstance(event, Done)]
+    events = [event for event in executor.map(task, NUMBERS) if isinstance(event, Completed)]
     assert all(event.item == NUMBERS[event.index] for event in events)
     return {event.index: event.result["double"] for event in events}
 
@@ -77,7 +77,7 @@ def numbers_in(diary: Path) -> list[int]:
 
 
 def test_here_each_item_is_done_in_order(doubling: Task, diary: Path) -> None:
-    assert list(doubles(Here(), doubling).items()) == [(n, 2 * n) for n in range(6)]
+    assert list(doubles(InProcessExecutor(), doubling).items()) == [(n, 2 * n) for n in range(6)]
     assert numbers_in(diary) == list(range(6))
 
 
@@ -115,9 +115,9 @@ def test_what_was_finished_is_not_done_again(
     seen = []
     while len(seen) < 2:
         event = next(events)
-        seen += [event.index] if isinstance(event, Done) else []
+        seen += [event.index] if isinstance(event, Completed) else []
     events.close()  # type: ignore[attr-defined]
-    assert under_way(tmp_path / "spread") is None
+    assert find_running(tmp_path / "spread") is None
     before = numbers_in(diary)
     hold.unlink()
     assert doubles(spread(), doubling) == {n: 2 * n for n in range(6)}
@@ -126,10 +126,10 @@ def test_what_was_finished_is_not_done_again(
 
 
 def test_a_failed_item_is_tried_again(doubling: Task, diary: Path, tmp_path: Path) -> None:
-    one, files = Spread(tmp_path / "spread", Resources(), {}), SpreadFolder(tmp_path / "spread")
+    one, files = SubprocessExecutor(tmp_path / "spread", Resources(), {}), SpreadFolder(tmp_path / "spread")
     files.begin({}, [])
     files.append([({"number": -1}, {"error": "It was negative."}), ({"number": 1}, {"double": 20})])
-    found = {e.index: e.result for e in one.map(doubling, [{"number": -1}, {"number": 1}]) if isinstance(e, Done)}
+    found = {e.index: e.result for e in one.map(doubling, [{"number": -1}, {"number": 1}]) if isinstance(e, Completed)}
     assert found == {0: {"error": "It is negative."}, 1: {"double": 20}}
     assert numbers_in(diary) == [-1]
 
@@ -151,9 +151,9 @@ def test_what_breaks_says_why(spread: Callable[[], Executor]) -> None:
 
 def test_two_do_not_wait_for_the_same(doubling: Task, hold: Path, tmp_path: Path) -> None:
     hold.touch()
-    make = lambda: Spread(tmp_path / "spread", Resources(), {}).map(doubling, NUMBERS)  # noqa: E731
+    make = lambda: SubprocessExecutor(tmp_path / "spread", Resources(), {}).map(doubling, NUMBERS)  # noqa: E731
     events = make()
-    while not isinstance(next(events), Waiting):
+    while not isinstance(next(events), Pending):
         pass
     with pytest.raises(JobError, match="waits for the results"):
         next(make())

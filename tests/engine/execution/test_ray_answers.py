@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.errors import JobError
-from engine.execution.process_runner import Handle, kept
+from engine.execution.process_runner import Handle, load_handle
 from engine.execution.ray_jobs import RayRunner
 from engine.execution.resources import Resources
 
@@ -112,7 +112,7 @@ def test_a_cluster_that_takes_nothing_is_said_to(server: Server, submit: Callabl
     server.posts, server.gets = [NOT_READY], [UNKNOWN]
     with pytest.raises(JobError, match=r"try again later\. Nothing was started\.$"):
         submit()
-    known = kept(tmp_path)
+    known = load_handle(tmp_path)
     assert known is not None and not RayRunner(server.address).reattach(known)
 
 

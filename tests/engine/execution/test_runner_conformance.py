@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from engine.errors import ConfigError, JobError
-from engine.execution.process_runner import Handle, Runner, keep, kept, open_runner, under_way
+from engine.execution.process_runner import Handle, ProcessRunner, find_running, load_handle, open_runner, save_handle
 from engine.execution.ray_jobs import ADDRESS, RayRunner
 from engine.execution.resources import Resources
 from engine.execution.slurm import OPTIONS, SlurmRunner
@@ -45,7 +45,7 @@ def cluster() -> Iterator[Cluster]:
         pytest.param("slurm", marks=needs_submitit),
     ]
 )
-def runner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Runner]:
+def runner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], ProcessRunner]:
     """Makes runner objects that share nothing but the machine."""
     if request.param == "ray":
         monkeypatch.setenv(ADDRESS, request.getfixturevalue("cluster").address)
@@ -62,9 +62,9 @@ def run_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 def submit(run_dir: Path, tmp_path: Path, until: Until) -> Iterator[Callable[..., Handle]]:
     """Submits a Python program; what still runs when the test is over is killed."""
-    begun: list[tuple[Runner, Handle]] = []
+    begun: list[tuple[ProcessRunner, Handle]] = []
 
-    def start(runner: Runner, program: str, resources: Resources | None = None, **env: str | None) -> Handle:
+    def start(runner: ProcessRunner, program: str, resources: Resources | None = None, **env: str | None) -> Handle:
         argv = [sys.executable, "-c", textwrap.dedent(program)]
         resources = resources or Resources(cpus=0.1)
         handle = runner.submit(argv, env=env, cwd=tmp_path, resources=resources, run_dir=run_dir)
@@ -78,7 +78,7 @@ def submit(run_dir: Path, tmp_path: Path, until: Until) -> Iterator[Callable[...
             until(lambda runner=runner, handle=handle: runner.poll(handle).is_over, "the process to be killed")
 
 
-def says(runner: Runner, handle: Handle, text: bytes) -> Callable[[], bool]:
+def says(runner: ProcessRunner, handle: Handle, text: bytes) -> Callable[[], bool]:
     return lambda: text in runner.logs(handle, 0)[0]
 
 
@@ -86,7 +86,7 @@ def pid_in(folder: Path) -> psutil.Process:
     return psutil.Process(int((folder / "pid").read_text()))
 
 
-def test_success(runner: Callable[[], Runner], submit: Callable[..., Handle], until: Until) -> None:
+def test_success(runner: Callable[[], ProcessRunner], submit: Callable[..., Handle], until: Until) -> None:
     one = runner()
     handle = submit(one, "print('done')")
     until(lambda: one.poll(handle).is_over, "the end")
@@ -94,14 +94,16 @@ def test_success(runner: Callable[[], Runner], submit: Callable[..., Handle], un
     assert one.logs(handle, 0)[0].endswith(b"done\n")
 
 
-def test_failure_gives_its_exit_code(runner: Callable[[], Runner], submit: Callable[..., Handle], until: Until) -> None:
+def test_failure_gives_its_exit_code(
+    runner: Callable[[], ProcessRunner], submit: Callable[..., Handle], until: Until
+) -> None:
     one = runner()
     handle = submit(one, "import sys; sys.exit(7)")
     until(lambda: one.poll(handle).is_over, "the end")
     assert (one.poll(handle).state, one.poll(handle).exit_code) == ("ended", 7)
 
 
-def test_what_cannot_be_started_says_so(runner: Callable[[], Runner], run_dir: Path, until: Until) -> None:
+def test_what_cannot_be_started_says_so(runner: Callable[[], ProcessRunner], run_dir: Path, until: Until) -> None:
     one = runner()
     argv, cwd = ["no-such-program"], run_dir
     handle = one.submit(argv, env={}, cwd=cwd, resources=Resources(cpus=0.1), run_dir=run_dir)
@@ -111,7 +113,7 @@ def test_what_cannot_be_started_says_so(runner: Callable[[], Runner], run_dir: P
 
 
 def test_the_log_comes_piece_by_piece(
-    runner: Callable[[], Runner], submit: Callable[..., Handle], until: Until, tmp_path: Path
+    runner: Callable[[], ProcessRunner], submit: Callable[..., Handle], until: Until, tmp_path: Path
 ) -> None:
     one, gate = runner(), tmp_path / "gate"
     handle = submit(
@@ -133,7 +135,7 @@ def test_the_log_comes_piece_by_piece(
     assert (first + second).split() == [b"one", b"two"] and end == offset + len(second)
 
 
-def test_cancel_is_term_first(runner: Callable[[], Runner], submit: Callable[..., Handle], until: Until) -> None:
+def test_cancel_is_term_first(runner: Callable[[], ProcessRunner], submit: Callable[..., Handle], until: Until) -> None:
     one = runner()
     handle = submit(
         one,
@@ -153,7 +155,9 @@ def test_cancel_is_term_first(runner: Callable[[], Runner], submit: Callable[...
     assert one.poll(handle).exit_code == 3 and says(one, handle, b"saved")()
 
 
-def test_cancel_is_kill_in_the_end(runner: Callable[[], Runner], submit: Callable[..., Handle], until: Until) -> None:
+def test_cancel_is_kill_in_the_end(
+    runner: Callable[[], ProcessRunner], submit: Callable[..., Handle], until: Until
+) -> None:
     one = runner()
     handle = submit(one, STUBBORN)
     until(says(one, handle, b"begun"), "the beginning")
@@ -163,7 +167,7 @@ def test_cancel_is_kill_in_the_end(runner: Callable[[], Runner], submit: Callabl
 
 
 def test_less_patience_counts_also_later(
-    runner: Callable[[], Runner], submit: Callable[..., Handle], until: Until
+    runner: Callable[[], ProcessRunner], submit: Callable[..., Handle], until: Until
 ) -> None:
     one = runner()
     handle = submit(one, STUBBORN)
@@ -175,12 +179,12 @@ def test_less_patience_counts_also_later(
 
 
 def test_somebody_else_takes_it_up(
-    runner: Callable[[], Runner], submit: Callable[..., Handle], until: Until, run_dir: Path
+    runner: Callable[[], ProcessRunner], submit: Callable[..., Handle], until: Until, run_dir: Path
 ) -> None:
     first = runner()
     submit(first, STEADY)
     del first
-    handle, other = kept(run_dir), runner()
+    handle, other = load_handle(run_dir), runner()
     assert handle is not None and other.reattach(handle)
     until(says(other, handle, b"begun"), "the beginning")
     other.cancel(handle, 60)
@@ -189,17 +193,17 @@ def test_somebody_else_takes_it_up(
 
 
 def test_a_handle_is_good_in_a_copy_of_its_folder(
-    runner: Callable[[], Runner], submit: Callable[..., Handle], until: Until, run_dir: Path
+    runner: Callable[[], ProcessRunner], submit: Callable[..., Handle], until: Until, run_dir: Path
 ) -> None:
     one = runner()
     handle = submit(one, "print('done')")
     until(lambda: one.poll(handle).is_over, "the end")
-    found = kept(shutil.copytree(run_dir, run_dir.with_name("copy")))
+    found = load_handle(shutil.copytree(run_dir, run_dir.with_name("copy")))
     assert found is not None and one.poll(found).exit_code == 0
 
 
 def test_the_environment_is_passed_and_taken_away(
-    runner: Callable[[], Runner], submit: Callable[..., Handle], until: Until, monkeypatch: pytest.MonkeyPatch
+    runner: Callable[[], ProcessRunner], submit: Callable[..., Handle], until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROCR_VISIBLE_DEVICES", "0")
     monkeypatch.setenv("DAILIES_MARK", "of the workbench")
@@ -219,7 +223,7 @@ def test_the_environment_is_passed_and_taken_away(
 
 
 def test_several_processes_are_torchruns(
-    runner: Callable[[], Runner], submit: Callable[..., Handle], until: Until, tmp_path: Path
+    runner: Callable[[], ProcessRunner], submit: Callable[..., Handle], until: Until, tmp_path: Path
 ) -> None:
     """Two ranks add up what they are; when their attendant is killed, neither is left behind."""
     one = runner()
@@ -275,13 +279,13 @@ def test_a_process_of_another_machine_is_said_to_be(submit: Callable[..., Handle
 
 
 def test_a_damaged_handle_is_none(run_dir: Path) -> None:
-    assert kept(run_dir) is None
+    assert load_handle(run_dir) is None
     (run_dir / "process.json").write_text('{"runner": "lo')
-    assert kept(run_dir) is None
+    assert load_handle(run_dir) is None
     (run_dir / "process.json").write_text('{"runner": "local"}')
-    assert kept(run_dir) is None
+    assert load_handle(run_dir) is None
     handle = Handle(runner="local", folder=run_dir, id="0")
-    assert keep(handle) == kept(run_dir)
+    assert save_handle(handle) == load_handle(run_dir)
 
 
 @pytest.mark.parametrize(
@@ -323,22 +327,22 @@ def test_a_process_is_found_though_who_started_it_could_not_write_it_down(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
-        cut.setattr("engine.execution.local.keep_local", interrupted)
+        cut.setattr("engine.execution.local.save_local_handle", interrupted)
         submit(runner, STEADY)
-    until(lambda: kept(run_dir), "the process to tell who it is")
-    found = under_way(run_dir)
+    until(lambda: load_handle(run_dir), "the process to tell who it is")
+    found = find_running(run_dir)
     assert found is not None
     until(says(*found, b"begun"), "the beginning")
     runner.cancel(found[1], 0)
     until(lambda: runner.poll(found[1]).is_over, "the process to be killed")
-    assert runner.poll(found[1]).exit_code == -signal.SIGKILL and under_way(run_dir) is None
+    assert runner.poll(found[1]).exit_code == -signal.SIGKILL and find_running(run_dir) is None
 
 
 @needs_ray
 def test_a_cluster_that_is_not_there(submit: Callable[..., Handle], run_dir: Path) -> None:
     with pytest.raises(JobError, match="does not answer"):
         submit(RayRunner("http://127.0.0.1:9"), STEADY)
-    assert kept(run_dir) is None
+    assert load_handle(run_dir) is None
 
 
 @needs_ray
@@ -362,4 +366,4 @@ def test_a_cluster_that_dies_takes_the_job_with_it_and_another_one_goes_on(
     assert not one.reattach(handle)
     again = submit(other, "print('gone on')")
     until(lambda: other.poll(again).is_over, "the end")
-    assert kept(run_dir) == again and says(other, again, b"gone on")()
+    assert load_handle(run_dir) == again and says(other, again, b"gone on")()

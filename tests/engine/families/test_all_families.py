@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from engine.errors import FamilyError
-from engine.families.lora import load_adapter, save_adapter, use_adapter
+from engine.families.lora import activate_adapter, load_adapter, save_adapter
 from engine.families.registry import FAMILIES, family_spec
 from engine.model_spec import Conditioning
 from engine.sampling.sampler import DenoiseStep, denoise, guided_prediction
 from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.sampling.steps import ddim_step, sde_step
 from engine.seeds import generator_for
-from engine.training.data.prompt_embeddings import EncodedPrompts
-from engine.training.rollout.rollouts import roll_out
+from engine.training.data.prompt_embeddings import PromptEmbeddings
+from engine.training.rollout.rollouts import generate_rollouts
 
 # LTXConditionPipeline hands a tensor to numpy in an old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -263,7 +263,7 @@ def test_a_rollout_goes_the_way_of_generation(tiny_open: SimpleNamespace) -> Non
     if "ends" in family.spec.native_conditioning:
         pytest.skip("it makes only what lies between given pictures, so nobody trains it")
     wanted = [model.request.model_copy(update={"prompt": PROMPTS[0], "seed": seed, "guidance": 2.0}) for seed in SEEDS]
-    made = roll_out(family, wanted, EncodedPrompts(family, model.request.fps), decode=False)
+    made = generate_rollouts(family, wanted, PromptEmbeddings(family, model.request.fps), decode=False)
     latents = family.init_latents(wanted[0], [generator_for(seed) for seed in SEEDS])
     sigmas = sigmas_for(family.scheduler_config, wanted[0].num_steps, latents.shape[2:].numel())
 
@@ -300,10 +300,10 @@ def test_an_adapter_on_off_and_misfitting(tiny_open: SimpleNamespace, tmp_path: 
     family.network.add_adapter(config, adapter_name="made")
     made = walk(family, begin)[-1].next_latents
     save_adapter(family.network, "made", tmp_path / "made")
-    use_adapter(family.network, None)
+    activate_adapter(family.network, None)
     assert torch.equal(walk(family, begin)[-1].next_latents, base)
     again = tiny_open.open()
-    use_adapter(again.network, "made", tmp_path / "made")
+    activate_adapter(again.network, "made", tmp_path / "made")
     adapted = walk(again, begin)[-1].next_latents
     assert torch.allclose(adapted, made, atol=1e-5) and (adapted - base).abs().max() > 1e-3
     with pytest.raises(FamilyError, match=r"does not fit this model: '.*' is for size 3, the layer has"):

@@ -12,7 +12,7 @@ import torch
 from engine.errors import ConfigError, DailiesError, FamilyError
 from engine.families.loading import move
 from engine.families.registry import family_class
-from engine.generation.pipeline import Generated, Tools, generate
+from engine.generation.pipeline import ClipReady, GenerationContext, generate
 from engine.request import GivenKeyframe, KeyframePlan
 
 
@@ -72,7 +72,7 @@ def test_a_picture_processor_that_is_not_there_is_refused(tiny: SimpleNamespace,
 def test_one_frame_is_made_or_refused(tiny_open: SimpleNamespace, mode: str) -> None:
     request = tiny_open.model.request.model_copy(update={"num_frames": 1, "mode": mode, "num_steps": 1})
     try:
-        (clip,) = [event.clip for event in generate(tiny_open.family, [request]) if isinstance(event, Generated)]
+        (clip,) = [event.clip for event in generate(tiny_open.family, [request]) if isinstance(event, ClipReady)]
     except DailiesError as error:
         assert mode != "windows" or "between given pictures" in str(error)
         assert "1 frame" in str(error) or "between given pictures" in str(error)
@@ -106,7 +106,7 @@ def test_keyframes_that_do_not_fit_are_refused(
     picture = np.zeros((request.height + side, request.width, 3), np.uint8)
     with pytest.raises(ConfigError, match=sentence):
         asked = request.model_copy(update={"mode": "keyframes", "keyframes": plan})
-        list(generate(tiny_open.family, [asked], Tools(pictures=lambda name: picture)))
+        list(generate(tiny_open.family, [asked], GenerationContext(pictures=lambda name: picture)))
 
 
 @pytest.mark.parametrize("tiny", ["wan_flf"], indirect=True)

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from engine.seeds import generator_for
 from engine.training.distributed.sharding import Sharding, check_sharded, shard
 from engine.training.gradient_checkpointing import recompute_blocks
-from engine.training.weights import local, make_trainable, trainable
+from engine.training.weights import local, setup_lora, trainable
 
 # torch warns whoever might write into a view that a network returned; here it is read.
 pytestmark = pytest.mark.filterwarnings("ignore:FSDP2-wrapped module:UserWarning")
@@ -61,7 +61,7 @@ def learnt(tiny: SimpleNamespace, *, sharded: bool, recomputed: bool = False) ->
     """What a LoRA's network predicts, and its gradients."""
     family = tiny.open()
     network, spec = family.network, family.spec
-    make_trainable(network, spec.lora_targets, rank=2, alpha=None, seed=0)
+    setup_lora(network, spec.lora_targets, rank=2, alpha=None, seed=0)
     recompute_blocks(network, spec.block_classes, on=recomputed)
     if sharded:
         shard(network, spec.block_classes, Sharding(), torch.device("cpu"))
@@ -117,7 +117,7 @@ def test_every_block_is_recomputed_to_the_same_gradient(tiny: SimpleNamespace, r
     """Of a LoRA's network every block that holds a part of it; the first ones may have nothing to learn."""
     family = tiny.open()
     network, classes = family.network, family.spec.block_classes
-    make_trainable(network, family.spec.lora_targets, rank=rank, alpha=None, seed=0)
+    setup_lora(network, family.spec.lora_targets, rank=rank, alpha=None, seed=0)
     calls = count_calls(network, classes)
     plain = gradients_of(family, tiny.model)
     once = Counter(calls)

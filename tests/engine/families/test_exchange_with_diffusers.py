@@ -12,7 +12,7 @@ from peft import LoraConfig
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from engine.families.lora import save_adapter, use_adapter
+from engine.families.lora import activate_adapter, save_adapter
 from engine.families.lora_files import SECOND_FILE, WEIGHTS_FILE, for_pipeline, read_file, read_parts, write_parts
 from engine.model_spec import Conditioning
 from engine.sampling.sampler import denoise
@@ -131,7 +131,7 @@ def test_adapters_of_the_old_form_still_load(tiny: SimpleNamespace, tmp_path: Pa
     old_form(family.network, tmp_path)
     wanted = latents_of(family, tiny.model)
     again = tiny.open()
-    use_adapter(again.network, "old", tmp_path)
+    activate_adapter(again.network, "old", tmp_path)
     assert torch.equal(latents_of(again, tiny.model), wanted)
 
 
@@ -166,7 +166,7 @@ def test_what_diffusers_saves_loads(tiny: SimpleNamespace, tmp_path: Path) -> No
             tmp_path, weight_name=SECOND_FILE if place == "transformer_2" else WEIGHTS_FILE, **told
         )
     again = tiny.open()
-    use_adapter(again.network, "theirs", tmp_path)
+    activate_adapter(again.network, "theirs", tmp_path)
     assert torch.equal(latents_of(again, tiny.model), latents_of(family, tiny.model))
 
 
@@ -178,7 +178,7 @@ def test_one_expert_may_have_an_adapter_alone(plain_diffusers: Any, file: str, t
     save_adapter(family.network, "made", tmp_path)
     (tmp_path / ({WEIGHTS_FILE, SECOND_FILE} - {file}).pop()).unlink()
     again = tiny.open()
-    use_adapter(again.network, "one", tmp_path)
+    activate_adapter(again.network, "one", tmp_path)
     ours = latents_of(again, tiny.model)
     assert (ours - latents_of(family, tiny.model)).abs().max() > 1e-3
     further = {"load_into_transformer_2": True} if file == SECOND_FILE else {}

@@ -12,7 +12,7 @@ from engine.families.lora_files import EXPERTS
 from engine.families.registry import family_class
 from engine.seeds import generator_for
 from engine.training.network_files import compute_dtype, compute_in, write_network
-from engine.training.weights import make_trainable, trainable
+from engine.training.weights import setup_lora, trainable
 
 ONE_OF_EACH = [
     "ltx_condition_without_pictures",
@@ -47,7 +47,7 @@ def test_gradients_flow_and_the_network_is_used_again(tiny: SimpleNamespace, tmp
     dtype = torch.bfloat16
     family = opened(tiny, dtype)
     base = velocity(family, tiny).detach()
-    make_trainable(family.network, family.spec.lora_targets, rank=0, alpha=None, seed=0)
+    setup_lora(family.network, family.spec.lora_targets, rank=0, alpha=None, seed=0)
     compute_in(family.network, compute_dtype(dtype))
     levels = (0.95, 0.3) if hasattr(family.network, "experts") else (0.5,)
     sum(velocity(family, tiny, level).square().mean() for level in levels).backward()

@@ -17,13 +17,13 @@ from safetensors.torch import load_file, save_file
 from engine.errors import FamilyError
 from engine.families.lora import (
     WEIGHTS_FILE,
+    activate_adapter,
+    find_mismatches,
     is_active,
     load_adapter,
     loaded_adapters,
-    misfits,
     save_adapter,
     unload_adapter,
-    use_adapter,
 )
 from engine.request import GenerationRequest
 from engine.seeds import generator_for
@@ -97,10 +97,10 @@ def test_on_off_and_unloaded(bare: Any, adapter: Path) -> None:
     changed = output(bare)
     assert (changed - base).abs().max() > 1e-2
     assert is_active(bare.network, NAME) and not is_active(bare.network, None)
-    use_adapter(bare.network, None)
+    activate_adapter(bare.network, None)
     assert torch.equal(output(bare), base)
     assert is_active(bare.network, None) and loaded_adapters(bare.network)
-    use_adapter(bare.network, NAME)
+    activate_adapter(bare.network, NAME)
     assert torch.equal(output(bare), changed)
     unload_adapter(bare.network, NAME)
     assert torch.equal(output(bare), base)
@@ -110,21 +110,21 @@ def test_on_off_and_unloaded(bare: Any, adapter: Path) -> None:
 def test_the_saved_scale_is_used(bare: Any, adapter: Path, tmp_path: Path) -> None:
     """alpha / r = 4 is in the file's header; .alpha tensors of 2 at rank 2 give the plain scale of 1."""
     base = output(bare)
-    use_adapter(bare.network, "scaled", adapter)
+    activate_adapter(bare.network, "scaled", adapter)
     scaled = output(bare)
-    use_adapter(bare.network, "plain", rewritten(adapter, tmp_path / "plain"))
+    activate_adapter(bare.network, "plain", rewritten(adapter, tmp_path / "plain"))
     plain = output(bare)
     assert (scaled - base).norm() > 1.5 * (plain - base).norm() > 0
 
 
 def test_one_adapter_at_a_time(bare: Any, adapter: Path, tmp_path: Path) -> None:
     other = rewritten(adapter, tmp_path / "other", **{"to_q.lora_B.weight": torch.zeros(24, 2)})
-    use_adapter(bare.network, "first", adapter)
+    activate_adapter(bare.network, "first", adapter)
     first = output(bare)
-    use_adapter(bare.network, "second", other)
+    activate_adapter(bare.network, "second", other)
     assert is_active(bare.network, "second") and not is_active(bare.network, "first")
     assert not torch.allclose(output(bare), first, atol=1e-4)
-    use_adapter(bare.network, "first")
+    activate_adapter(bare.network, "first")
     assert torch.equal(output(bare), first)
     unload_adapter(bare.network, "first")
     assert is_active(bare.network, None), "what is left stays off until it is asked for"
@@ -133,25 +133,27 @@ def test_one_adapter_at_a_time(bare: Any, adapter: Path, tmp_path: Path) -> None
 def test_other_weights_under_the_same_name_are_read(bare: Any, adapter: Path, tmp_path: Path) -> None:
     """As when a run was extended. What does not fit leaves the one that is loaded."""
     folder = rewritten(adapter, tmp_path / "one")
-    use_adapter(bare.network, NAME, folder)
+    activate_adapter(bare.network, NAME, folder)
     before = output(bare)
-    use_adapter(bare.network, NAME, folder)
+    activate_adapter(bare.network, NAME, folder)
     assert torch.equal(output(bare), before)
     newer = rewritten(adapter, tmp_path / "newer", **{"to_q.lora_B.weight": torch.zeros(24, 2)})
     os.replace(newer / WEIGHTS_FILE, folder / WEIGHTS_FILE)
-    use_adapter(bare.network, NAME, folder)
+    activate_adapter(bare.network, NAME, folder)
     after = output(bare)
     assert (after - before).abs().max() > 1e-4 and len(loaded_adapters(bare.network)) == 1
     misfit = rewritten(adapter, tmp_path / "misfit", {"transformer_blocks.1.": "transformer_blocks.7."})
     with pytest.raises(FamilyError, match="does not fit"):
-        use_adapter(bare.network, NAME, misfit)
+        activate_adapter(bare.network, NAME, misfit)
     assert torch.equal(output(bare), after)
 
 
 def test_keys_of_whole_pipelines_fit_too(bare: Any, adapter: Path, tmp_path: Path) -> None:
-    use_adapter(bare.network, "a", rewritten(adapter, tmp_path / "plain"))
+    activate_adapter(bare.network, "a", rewritten(adapter, tmp_path / "plain"))
     plain = output(bare)
-    use_adapter(bare.network, "b", rewritten(adapter, tmp_path / "x", {"transformer_bl": "transformer.transformer_bl"}))
+    activate_adapter(
+        bare.network, "b", rewritten(adapter, tmp_path / "x", {"transformer_bl": "transformer.transformer_bl"})
+    )
     assert torch.equal(output(bare), plain)
 
 
@@ -165,10 +167,10 @@ def test_layers_that_the_model_lacks_are_listed(bare: Any, adapter: Path, tmp_pa
 
 def test_sizes_that_do_not_fit_are_listed(bare: Any, adapter: Path) -> None:
     weights, _ = read(adapter)
-    assert misfits(bare.network, weights) == []
+    assert find_mismatches(bare.network, weights) == []
     key = next(key for key in weights if key.endswith("to_q.lora_A.weight"))
-    assert misfits(bare.network, {key: torch.zeros(2, 99)}) == [f"'{key}' is for size 99, the layer has 24"]
-    assert misfits(bare.network, {key: torch.full((2, 24), torch.nan)}) == [f"'{key}' holds NaN or infinity"]
+    assert find_mismatches(bare.network, {key: torch.zeros(2, 99)}) == [f"'{key}' is for size 99, the layer has 24"]
+    assert find_mismatches(bare.network, {key: torch.full((2, 24), torch.nan)}) == [f"'{key}' holds NaN or infinity"]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_each_layer_needs_both_tensors_of_one_rank(
 
 def test_tensors_of_other_dimensions_are_listed(bare: Any, adapter: Path) -> None:
     key = next(key for key in read(adapter)[0] if key.endswith("to_q.lora_A.weight"))
-    assert misfits(bare.network, {key: torch.ones(24)}) == [f"'{key}' has 1 dimensions, the layer has 2"]
+    assert find_mismatches(bare.network, {key: torch.ones(24)}) == [f"'{key}' has 1 dimensions, the layer has 2"]
 
 
 @pytest.mark.parametrize("tiny", ["animatediff"], indirect=True)
@@ -211,15 +213,15 @@ def test_what_a_pipeline_with_a_unet_writes_fits_too(tiny: SimpleNamespace, tmp_
     assert all(key.startswith("unet.") for key in load_file(tmp_path / "theirs" / WEIGHTS_FILE))
     read = []
     for folder in ("ours", "theirs"):
-        use_adapter(family.network, folder, tmp_path / folder)
+        activate_adapter(family.network, folder, tmp_path / folder)
         read.append(get_peft_model_state_dict(family.network, adapter_name=folder))
         assert family.network.peft_config[folder].lora_alpha == 8
     assert set(read[0]) == set(read[1]) and all(torch.equal(read[0][key], read[1][key]) for key in read[0])
 
 
 def test_fit_is_judged_the_same_with_another_adapter_loaded(bare: Any, adapter: Path) -> None:
-    use_adapter(bare.network, "first", adapter)
-    assert misfits(bare.network, read(adapter)[0]) == []
+    activate_adapter(bare.network, "first", adapter)
+    assert find_mismatches(bare.network, read(adapter)[0]) == []
 
 
 def test_folders_without_an_adapter_are_refused(bare: Any, tmp_path: Path) -> None:
@@ -235,7 +237,7 @@ def test_folders_without_an_adapter_are_refused(bare: Any, tmp_path: Path) -> No
 
 def test_asking_for_what_is_not_loaded(bare: Any, adapter: Path) -> None:
     with pytest.raises(FamilyError, match="Adapter 'x' is not loaded: say which folder"):
-        use_adapter(bare.network, "x")
+        activate_adapter(bare.network, "x")
     with pytest.raises(FamilyError, match="Adapter 'x' is not loaded"):
         unload_adapter(bare.network, "x")
     load_adapter(bare.network, "x", adapter)

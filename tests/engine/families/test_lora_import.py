@@ -12,7 +12,7 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
 from engine.errors import FamilyError
-from engine.families.lora import use_adapter
+from engine.families.lora import activate_adapter
 from engine.families.lora_files import SECOND_FILE, write_parts
 from engine.families.lora_import import check_fit, convert
 from engine.families.registry import family_class
@@ -126,7 +126,7 @@ def test_a_file_of_another_form_makes_the_same_model(
     write_parts(tmp_path / "ours", parts)
     again = tiny.open()
     base = velocity(again, tiny)
-    use_adapter(again.network, "brought", tmp_path / "ours")
+    activate_adapter(again.network, "brought", tmp_path / "ours")
     wanted = velocity(family, tiny)
     assert (wanted - base).abs().max() > 1e-3
     assert (velocity(again, tiny) - wanted).abs().max() <= 1e-5

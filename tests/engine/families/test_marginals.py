@@ -16,7 +16,7 @@ from engine.families.registry import open_model
 from engine.model_spec import ModelFamily
 from engine.sampling.forward_process import expected_std
 from engine.training.evaluation.preflight import preflight
-from engine.training.rollout.rollouts import Rollouts, roll_out
+from engine.training.rollout.rollouts import Rollouts, generate_rollouts
 from engine.training.trainer_settings import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.distill import VideoDistillTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
@@ -55,7 +55,7 @@ def test_grpos_defaults_keep_the_std_of_wans_schedule(tiny: SimpleNamespace, num
     trainer = VideoGRPOTrainer(model=tiny.open(), reward_funcs=brightness, args=args, train_dataset=PROMPTS[:1])
     assert trainer.family.scheduler_config["_class_name"] == "UniPCMultistepScheduler"
     made = trainer.one_generation()[0].rollouts
-    plain = roll_out(trainer.family, made.requests, trainer.prompts, window=trainer.window(), decode=False)
+    plain = generate_rollouts(trainer.family, made.requests, trainer.prompts, window=trainer.window(), decode=False)
     assert len(made.steps) == num_steps - 1
     wanted = [expected_std("flow", step.sigma_next) for step in made.steps] + [1.0]
     for got, deterministic, exact in zip(stds(made), stds(plain), wanted, strict=True):
@@ -130,17 +130,17 @@ def update(kind: str, preset: ModelPreset, family: ModelFamily, shape: Any, fold
         args = configured(VideoGRPOConfig, folder, shape, **online, **form, guidance=preset.guidance)
         trainer = VideoGRPOTrainer(model=family, reward_funcs=brightness, args=args, train_dataset=PROMPTS)
         made = trainer.one_generation()[0].rollouts
-        plain = roll_out(family, made.requests, trainer.prompts, window=trainer.window(), decode=False)
+        plain = generate_rollouts(family, made.requests, trainer.prompts, window=trainer.window(), decode=False)
         for got, wanted in zip(stds(made), stds(plain), strict=True):
             assert math.isfinite(got) and 1 / 1.5 <= got / wanted <= 1.5
     found = preflight(trainer)
     assert [one for one in found if one.level == "stop"] == []
     requests = [trainer.template.model_copy(update={"prompt": PROMPTS[0], "seed": seed}) for seed in (1, 2)]
-    before = roll_out(family, requests, trainer.prompts, decode=False)
+    before = generate_rollouts(family, requests, trainer.prompts, decode=False)
     weights = {name: value.detach().clone() for name, value in trainable(trainer.family.network)}
     trainer.train()
     assert np.isfinite([entry["loss"] for entry in trainer.state.log_history if "loss" in entry]).all()
     assert any((value != weights[name]).any() for name, value in trainable(trainer.family.network))
-    after = roll_out(family, requests, trainer.prompts, decode=False)
+    after = generate_rollouts(family, requests, trainer.prompts, decode=False)
     assert 1 / 1.5 <= float(after.latents.std() / before.latents.std()) <= 1.5
     assert torch.isfinite(after.latents).all()

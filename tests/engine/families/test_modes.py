@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.errors import ConfigError
-from engine.generation.pipeline import MODES, Generated, Keyframes, Tools, generate
+from engine.generation.pipeline import MODES, ClipReady, GenerationContext, KeyframesReady, generate
 from engine.generation.windows import decode_in_pieces
 from engine.request import GivenKeyframe, KeyframePlan, WindowPlan
 from engine.seeds import generator_for
@@ -24,11 +24,11 @@ FRAMES = pytest.mark.parametrize("tiny", ["ltx_condition", "ltx2"], indirect=Tru
 ENDS = pytest.mark.parametrize("tiny", ["wan_flf", "wan_flf_experts"], indirect=True)
 
 
-def make(family: Any, request: Any, tools: Tools | None = None) -> tuple[Any, Any]:
+def make(family: Any, request: Any, tools: GenerationContext | None = None) -> tuple[Any, Any]:
     """The clip of a request, and its keyframes if it has any."""
     events = list(generate(family, [request], tools))
-    keyframes = next((event for event in events if isinstance(event, Keyframes)), None)
-    return next(event.clip for event in events if isinstance(event, Generated)), keyframes
+    keyframes = next((event for event in events if isinstance(event, KeyframesReady)), None)
+    return next(event.clip for event in events if isinstance(event, ClipReady)), keyframes
 
 
 @ONE_EACH
@@ -96,9 +96,9 @@ def given_at(*places: int) -> KeyframePlan:
     return KeyframePlan(source="given", given=given, flow_guidance=0.3)
 
 
-def store(count: int, side: int) -> Tools:
+def store(count: int, side: int) -> GenerationContext:
     pictures = np.random.default_rng(1).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
-    return Tools(pictures={f"{index}" * 64: picture for index, picture in enumerate(pictures)}.__getitem__)
+    return GenerationContext(pictures={f"{index}" * 64: picture for index, picture in enumerate(pictures)}.__getitem__)
 
 
 @ENDS
@@ -108,8 +108,8 @@ def test_between_two_pictures_and_the_next_two(tiny_open: SimpleNamespace) -> No
     updates = {"mode": "keyframes", "keyframes": given_at(0, 4, 12), "num_frames": 13}
     request = tiny_open.model.request.model_copy(update=updates)
     events = list(generate(family, [request, request.with_seed(9)], tools))
-    clips = [event.clip.frames for event in events if isinstance(event, Generated)]
-    keyframes = next(event for event in events if isinstance(event, Keyframes))
+    clips = [event.clip.frames for event in events if isinstance(event, ClipReady)]
+    keyframes = next(event for event in events if isinstance(event, KeyframesReady))
     assert [clip.shape for clip in clips] == [(13, 32, 32, 3)] * 2 and not np.array_equal(*clips)
     assert np.array_equal(clips[0][[0, 4, 12]], keyframes.pictures)
     steps = [event.step for event in events if getattr(event, "phase", "") == "denoise"]

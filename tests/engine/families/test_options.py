@@ -13,7 +13,7 @@ from diffusers import EulerDiscreteScheduler
 from engine.config.presets import load_model_preset, preset_keys
 from engine.config.schema import ModelPreset
 from engine.errors import FamilyError
-from engine.families.loading import resident, text_fingerprint
+from engine.families.loading import on_device, text_fingerprint
 from engine.families.registry import family_class, family_spec, open_model
 from engine.model_spec import FamilyOptions
 from engine.request import GenerationRequest
@@ -59,7 +59,7 @@ class Wanderer(torch.nn.Module):
 
 def test_a_waiting_network_comes_and_goes_even_when_it_fails() -> None:
     network = Wanderer()
-    with pytest.raises(KeyError), resident(network, "meta"):
+    with pytest.raises(KeyError), on_device(network, "meta"):
         raise KeyError
     assert network.sent == ["meta", "cpu"]
 

@@ -17,9 +17,9 @@ from engine.errors import FamilyError
 from engine.families.overflow import finite_latents, refuse_overflow
 from engine.request import GenerationRequest
 from engine.seeds import generator_for
-from engine.storage.library import Store
-from engine.training.data.prompt_embeddings import EncodedPrompts
-from engine.training.rollout.rollouts import roll_out
+from engine.storage.library import Library
+from engine.training.data.prompt_embeddings import PromptEmbeddings
+from engine.training.rollout.rollouts import generate_rollouts
 from engine.workspace import Workspace
 
 LATENTS = torch.zeros(1, 4, 2, 2, 2)
@@ -126,7 +126,7 @@ def test_nothing_is_stored(half_mini: str, mode: list[str], tmp_path: Path, caps
     size = ["--frames", "33", "--width", "32", "--height", "32", "--steps", "1", "--guidance", "1"]
     assert main(["generate", "a red circle", "--model", half_mini, *size, *mode, *where]) == 2
     assert 'Set dtype = "bfloat16"' in capsys.readouterr().err
-    store = Store(Workspace(tmp_path / "workspace"))
+    store = Library(Workspace(tmp_path / "workspace"))
     try:
         assert not list((tmp_path / "workspace" / "clips").rglob("*.mp4"))
     finally:
@@ -134,9 +134,9 @@ def test_nothing_is_stored(half_mini: str, mode: list[str], tmp_path: Path, caps
 
 
 def test_rollouts_and_evaluations_refuse_it(tiny_folder: Path, open_family: Callable[[Path], Any]) -> None:
-    """Both decode by `roll_out`."""
+    """Both decode by `generate_rollouts`."""
     family = open_family(tiny_folder)
     family.vae.decoder.conv_in.conv.weight.data[:] = 3e38
     request = GenerationRequest(prompt="a star", num_frames=9, width=32, height=32, num_steps=1, guidance=1.0)
     with pytest.raises(FamilyError, match=r"NaN or infinity|one colour"):
-        roll_out(family, [request], EncodedPrompts(family, 8.0))
+        generate_rollouts(family, [request], PromptEmbeddings(family, 8.0))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.families.loading import DiffusersFamily, resident
+from engine.families.loading import DiffusersFamily, on_device
 from engine.families.prompt_cache import PromptCache
 from engine.model_spec import Conditioning
 
@@ -68,7 +68,7 @@ class Waiting(DiffusersFamily):
         self.text_encoder = Wanderer()
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        with resident(self.text_encoder, self.device):
+        with on_device(self.text_encoder, self.device):
             return Conditioning(embeds=torch.tensor([[[float(len(prompt))]] for prompt in prompts]))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.files.locks import claim, is_held, try_lock
+from engine.files.locks import acquire, is_held, try_lock
 
 
 def test_looking_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -23,9 +23,9 @@ def test_who_claims_waits_for_those_who_look(tmp_path: Path) -> None:
     looking = try_lock(path)
     assert looking is not None
     threading.Timer(0.05, os.close, [looking]).start()
-    claimed = claim(path, patience_s=60)
+    claimed = acquire(path, patience_s=60)
     assert claimed is not None
-    assert claim(path, patience_s=0) is None, "its owner keeps it"
+    assert acquire(path, patience_s=0) is None, "its owner keeps it"
     os.close(claimed)
 
 
@@ -43,7 +43,7 @@ def test_looking_never_keeps_an_owner_out(tmp_path: Path) -> None:
         watcher.start()
     try:
         for _ in range(200):
-            lock = claim(path, patience_s=60)
+            lock = acquire(path, patience_s=60)
             assert lock is not None
             os.close(lock)
     finally:

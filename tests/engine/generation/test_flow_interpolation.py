@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.generation.flow_interpolation import blend_keyframes, settle
+from engine.generation.flow_interpolation import blend_keyframes, merge_keyframes
 
 
 def ground() -> np.ndarray:
@@ -53,7 +53,7 @@ def test_keyframes_settle_without_a_flicker() -> None:
     """Frames that came out a little darker than the keyframes: the square stays whole, and no frame stands out."""
     moving = np.stack([square(10 + frame) for frame in range(9)])
     dark = (moving * 0.9).astype(np.uint8)
-    settled = settle(dark, moving[[0, 8]], (0, 8))
+    settled = merge_keyframes(dark, moving[[0, 8]], (0, 8))
     assert np.array_equal(settled[[0, 8]], moving[[0, 8]])
     assert all(psnr(settled[frame], moving[frame]) > psnr(dark[frame], moving[frame]) + 3 for frame in range(1, 8))
     brightness = settled.mean(axis=(1, 2, 3))
@@ -62,6 +62,6 @@ def test_keyframes_settle_without_a_flicker() -> None:
 
 def test_frames_that_have_nothing_to_settle_stay_as_they_are() -> None:
     moving = np.stack([square(10 + frame) for frame in range(5)])
-    assert np.array_equal(settle(moving, moving[[0, 4]], (0, 4)), moving)
-    one = settle(moving, moving[[2]] // 2, (2,))
+    assert np.array_equal(merge_keyframes(moving, moving[[0, 4]], (0, 4)), moving)
+    one = merge_keyframes(moving, moving[[2]] // 2, (2,))
     assert np.array_equal(one[[0, 1, 3, 4]], moving[[0, 1, 3, 4]]) and np.array_equal(one[2], moving[2] // 2)

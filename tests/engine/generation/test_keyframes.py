@@ -9,9 +9,9 @@ import torch
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.families.registry import open_model
-from engine.generation.context import Tally, drain, encode
-from engine.generation.keyframes import Scene, draft_steps
-from engine.generation.pipeline import Generated, Keyframes, Progress, Tools, generate
+from engine.generation.context import ProgressCounter, denoise_to_end, encode
+from engine.generation.keyframes import KeyframeBatch, draft_steps
+from engine.generation.pipeline import ClipReady, GenerationContext, KeyframesReady, Progress, generate
 from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan
 from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for
@@ -33,12 +33,12 @@ def planned(**fields: Any) -> GenerationRequest:
 
 
 def run(
-    family: Any, *requests: GenerationRequest, tools: Tools | None = None
+    family: Any, *requests: GenerationRequest, tools: GenerationContext | None = None
 ) -> tuple[list[Any], list[Any], list[Any]]:
     """Clips and keyframes in the order of the requests, and the progress told."""
     events = list(generate(family, requests, tools))
-    clips = {event.request.id: event.clip for event in events if isinstance(event, Generated)}
-    keyframes = {event.request.id: event for event in events if isinstance(event, Keyframes)}
+    clips = {event.request.id: event.clip for event in events if isinstance(event, ClipReady)}
+    keyframes = {event.request.id: event for event in events if isinstance(event, KeyframesReady)}
     told = [event for event in events if isinstance(event, Progress)]
     return [clips[r.id] for r in requests], [keyframes[r.id] for r in requests], told
 
@@ -77,18 +77,18 @@ def test_progress_counts_both_stages(tiny_family: Any) -> None:
     assert steps == list(range(drafted + 6 - len(steps) + 1, drafted + 7)), "those that the draft saves count as done"
     assert 0 < len(steps) < 6
     assert {event.of for event in told} == {drafted + 6} and told[-1].phase == "decode"
-    shown = [event for event in told if isinstance(event, Keyframes)]
+    shown = [event for event in told if isinstance(event, KeyframesReady)]
     assert [event.step for event in shown] == [drafted], "the strip is there before the in-betweens begin"
 
 
 def test_keyframes_may_be_looked_at_first_and_one_drawn_anew(tiny_family: Any) -> None:
-    events = list(generate(tiny_family, [another()], Tools(only_keyframes=True)))
-    drawn = next(event for event in events if isinstance(event, Keyframes))
-    assert not any(isinstance(event, Generated) for event in events)
+    events = list(generate(tiny_family, [another()], GenerationContext(only_keyframes=True)))
+    drawn = next(event for event in events if isinstance(event, KeyframesReady))
+    assert not any(isinstance(event, ClipReady) for event in events)
     store = {f"{index}" * 64: picture for index, picture in enumerate(drawn.pictures)}
     kept = tuple(GivenKeyframe(frame=place, picture=f"{index}" * 64) for index, place in enumerate((0, 8)))
     again = planned(given=kept).with_seed(99)
-    (clip,), (keyframes,), _ = run(tiny_family, again, tools=Tools(pictures=store.__getitem__))
+    (clip,), (keyframes,), _ = run(tiny_family, again, tools=GenerationContext(pictures=store.__getitem__))
     assert np.array_equal(keyframes.pictures[:2], drawn.pictures[:2])
     assert not np.array_equal(keyframes.pictures[2], drawn.pictures[2])
     assert np.array_equal(clip.frames[[0, 8]], drawn.pictures[:2])
@@ -98,7 +98,7 @@ def test_what_is_drawn_knows_what_is_given(tiny_family: Any) -> None:
     """The same seed, another given picture: in a family that takes pictures the drawn keyframes are others too."""
     store = {"a" * 64: picture(20), "b" * 64: picture(230)}
     requests = [planned(given=(GivenKeyframe(frame=0, picture=name),)) for name in store]
-    _, (dark, bright), _ = run(tiny_family, *requests, tools=Tools(pictures=store.__getitem__))
+    _, (dark, bright), _ = run(tiny_family, *requests, tools=GenerationContext(pictures=store.__getitem__))
     assert (dark.pictures[0] == 20).all() and (bright.pictures[0] == 230).all()
     assert not np.array_equal(dark.pictures[1:], bright.pictures[1:])
 
@@ -107,13 +107,15 @@ def test_of_several_drafts_the_best_by_the_mix_is_taken(tiny_family: Any) -> Non
     chosen = planned(drafts=3, choose_by="mini_train")
     _, (keyframes,), told = run(tiny_family, chosen)
     assert told[-1].of == 3 * draft_steps(REQUEST) + 6
-    prompts = encode(tiny_family, [chosen], Tools(), 3.0)
-    scene = Scene(family=tiny_family, batch=[chosen], prompts=prompts, tally=Tally(of=99))
+    prompts = encode(tiny_family, [chosen], GenerationContext(), 3.0)
+    scene = KeyframeBatch(family=tiny_family, batch=[chosen], prompts=prompts, tally=ProgressCounter(of=99))
     suite, totals, pictures = RewardSuite(load_preset("rewards", "mini_train")), [], []
     for number in range(3):
         noise = scene.noise(number)
         with torch.no_grad():
-            steps = drain(tiny_family, noise, scene.sigmas(noise, draft_steps(chosen)), prompts, 3.0, scene.tally)
+            steps = denoise_to_end(
+                tiny_family, noise, scene.sigmas(noise, draft_steps(chosen)), prompts, 3.0, scene.tally
+            )
             frames = tiny_family.decode(drain_all(steps))[0]
         totals.append(suite.score(Clip(frames=frames, fps=chosen.fps, prompt=chosen.prompt)).total)
         pictures.append(frames[[0, 8, 16]])
@@ -161,7 +163,7 @@ def given_at(frame: int, name: str = "a") -> GivenKeyframe:
 
 
 def test_given_pictures_come_out_exactly(tiny_family: Any) -> None:
-    tools = Tools(pictures={"a" * 64: picture(200), "b" * 64: picture(30)}.__getitem__)
+    tools = GenerationContext(pictures={"a" * 64: picture(200), "b" * 64: picture(30)}.__getitem__)
     replaced, alone = planned(given=(given_at(8),)), planned(source="given", given=(given_at(3), given_at(16, "b")))
     clips, keyframes, told = run(tiny_family, replaced, alone, tools=tools)
     assert keyframes[0].places == (0, 8, 16) and keyframes[1].places == (3, 16)
@@ -179,7 +181,7 @@ def test_given_pictures_come_out_exactly(tiny_family: Any) -> None:
 )
 def test_pictures_that_do_not_fit_are_refused(tiny_family: Any, pictures: Any, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
-        run(tiny_family, planned(given=(given_at(8),)), tools=Tools(pictures=pictures))
+        run(tiny_family, planned(given=(given_at(8),)), tools=GenerationContext(pictures=pictures))
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -190,15 +192,15 @@ def test_mini_follows_the_pictures_it_is_given(mini_folder: Any) -> None:
     """Before they are put in their places: what the network and the decoder alone make of the keyframes' frames."""
     family = open_model(load_preset("models", "mini"), device="cpu")
     shown = REQUEST.model_copy(update={"width": 64, "height": 64, "num_steps": 10, "seed": 8, "mode": "direct"})
-    wanted = next(event.clip for event in generate(family, [shown]) if isinstance(event, Generated)).frames[[0, 8, 16]]
+    wanted = next(event.clip for event in generate(family, [shown]) if isinstance(event, ClipReady)).frames[[0, 8, 16]]
     other = shown.model_copy(update={"seed": 9})
-    prompts = encode(family, [other], Tools(), 3.0)
+    prompts = encode(family, [other], GenerationContext(), 3.0)
     noise = family.init_latents(other, [generator_for(other.seed)])
     sigmas = sigmas_for(family.scheduler_config, other.num_steps, noise.shape[2:].numel())
 
     def made(told: Any) -> np.ndarray:
         with torch.no_grad():
-            latents = drain_all(drain(family, noise, sigmas, told, 3.0, Tally(of=other.num_steps)))
+            latents = drain_all(denoise_to_end(family, noise, sigmas, told, 3.0, ProgressCounter(of=other.num_steps)))
         return family.decode(latents)[0][[0, 8, 16]]
 
     followed = made(prompts.given(**family.encode_pictures(wanted[None], (0, 8, 16), 17)))

@@ -11,7 +11,7 @@ import torch
 
 from engine.errors import ConfigError, FamilyError
 from engine.estimation.clip_estimate import describe_memory
-from engine.generation.pipeline import BATCH_CLIPS, Generated, Progress, Tools, generate
+from engine.generation.pipeline import BATCH_CLIPS, ClipReady, GenerationContext, Progress, generate
 from engine.request import GenerationRequest, KeyframePlan
 from rewards.clip import Clip
 
@@ -21,7 +21,7 @@ REQUEST = GenerationRequest(
 
 
 def clips(family: Any, *requests: GenerationRequest) -> dict[GenerationRequest, Clip]:
-    return {event.request: event.clip for event in generate(family, requests) if isinstance(event, Generated)}
+    return {event.request: event.clip for event in generate(family, requests) if isinstance(event, ClipReady)}
 
 
 def another(**fields: Any) -> GenerationRequest:
@@ -86,7 +86,7 @@ def test_progress_counts_every_step_once(tiny_family: Any) -> None:
     assert {event.of for event in events if isinstance(event, Progress)} == {8}
     phases = [event.phase for event in events if isinstance(event, Progress)]
     assert phases[0] == "encode" and phases[5] == "decode"
-    assert sum(isinstance(event, Generated) for event in events) == len(requests)
+    assert sum(isinstance(event, ClipReady) for event in events) == len(requests)
 
 
 def test_stopping_between_steps_is_cancelling(tiny_family: Any) -> None:
@@ -145,7 +145,7 @@ def test_a_full_device_is_said_with_what_to_lower(tiny_family: Any, fill: Callab
         with pytest.raises(
             FamilyError, match=r"memory is full: 1 clips of 17 frames at 512x256 need about .* GiB"
         ) as it:
-            tools = Tools(describe_memory=describe_memory)
+            tools = GenerationContext(describe_memory=describe_memory)
             list(generate(tiny_family, [another(num_frames=17, width=512, height=256)], tools))
         assert re.search(
             r"\(networks 0\.0, a pass .* and the device has \d+; one clip of 9 frames needs", str(it.value)

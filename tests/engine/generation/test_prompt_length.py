@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.generation.prompt_length import unread_end, unread_notes
+from engine.generation.prompt_length import truncation_warnings, unread_end
 from engine.generation.prompt_tokenizers import open_prompt_tokenizer
 from engine.request import GenerationRequest
 
@@ -27,20 +27,20 @@ def test_the_end_that_is_not_read_is_what_the_tokenizer_cuts(tiny_model: str, ti
 
 def test_a_note_names_the_prompt_and_its_end(tiny_model: str) -> None:
     long = f"{WORDS} " * 3 + "at night"
-    notes = unread_notes(GenerationRequest(prompt=WORDS, negative_prompt=long, model=tiny_model))
+    notes = truncation_warnings(GenerationRequest(prompt=WORDS, negative_prompt=long, model=tiny_model))
     (note,) = notes
     assert note.startswith("The negative prompt is longer than the model reads") and note.endswith("at night'.")
-    assert unread_notes(GenerationRequest(prompt=WORDS, model=tiny_model)) == ()
+    assert truncation_warnings(GenerationRequest(prompt=WORDS, model=tiny_model)) == ()
 
 
 def test_a_long_end_is_shown_in_part(tiny_model: str) -> None:
-    (note,) = unread_notes(GenerationRequest(prompt="star " * 300, model=tiny_model))
+    (note,) = truncation_warnings(GenerationRequest(prompt="star " * 300, model=tiny_model))
     assert len(note) < 200 and "…" in note
 
 
 def test_mini_reads_128_tokens(mini_folder: Path) -> None:
-    assert unread_notes(GenerationRequest(prompt="star " * 127)) == ()
-    assert unread_notes(GenerationRequest(prompt="star " * 128 + "moon")) != ()
+    assert truncation_warnings(GenerationRequest(prompt="star " * 127)) == ()
+    assert truncation_warnings(GenerationRequest(prompt="star " * 128 + "moon")) != ()
 
 
 def test_nothing_is_said_where_the_tokenizer_is_not_here(tiny_model: str, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.generation.pipeline import Generated, Progress, generate
+from engine.generation.pipeline import ClipReady, Progress, generate
 from engine.generation.windows import again
 from engine.request import GenerationRequest, WindowPlan
 from engine.seeds import generator_for
@@ -30,7 +30,7 @@ def another(**fields: Any) -> GenerationRequest:
 
 
 def clips(family: Any, *requests: GenerationRequest) -> list[Any]:
-    found = {event.request.id: event.clip for event in generate(family, requests) if isinstance(event, Generated)}
+    found = {event.request.id: event.clip for event in generate(family, requests) if isinstance(event, ClipReady)}
     return [found[request.id] for request in requests]
 
 

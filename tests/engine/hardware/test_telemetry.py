@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from engine.hardware.telemetry import command_json
 from engine.hardware.telemetry.amd_smi import AmdSmi, gpu_rows, read_gpu
 from engine.hardware.telemetry.amdgpu_sysfs import AmdgpuSysfs
-from engine.hardware.telemetry.monitor import Sampler, Telemetry
+from engine.hardware.telemetry.monitor import Telemetry, TelemetryMonitor
 from engine.hardware.telemetry.nvml import Nvml
-from engine.hardware.telemetry.readings import MIB, Reading
+from engine.hardware.telemetry.readings import MIB, GpuReading
 from engine.hardware.telemetry.rocm_smi import read_rocm_smi
 
 FakeTool = Callable[..., None]
@@ -222,9 +222,9 @@ def test_whatever_amd_smi_says_nothing_is_made_up(sections: dict[str, object]) -
 def test_sources_in_order_and_a_failing_one_rests() -> None:
     now, asked = [0.0], []
 
-    def failing() -> Reading:
+    def failing() -> GpuReading:
         asked.append(now[0])
-        return Reading(source="a", state="error", sentence="a failed.")
+        return GpuReading(source="a", state="error", sentence="a failed.")
 
     telemetry = Telemetry([failing, Nvml(nvml())], clock=lambda: now[0])
     for moment in (0.0, 10.0, 31.0, 60.0, 92.0):
@@ -242,7 +242,7 @@ def test_without_any_gpu_there_is_still_the_machine(tmp_path: Path, fake_tool: F
 
 
 def test_the_sampler_keeps_a_history() -> None:
-    sampler = Sampler(Telemetry([Nvml(nvml())]), seen_s=0.02, keep=3)
+    sampler = TelemetryMonitor(Telemetry([Nvml(nvml())]), seen_s=0.02, keep=3)
     deadline = time.monotonic() + 20
     while len(found := sampler.look()) < 3:
         assert time.monotonic() < deadline

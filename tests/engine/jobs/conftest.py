@@ -11,7 +11,7 @@ import pytest
 from engine.jobs.kinds import Kinds
 from engine.jobs.queue import JobQueue
 from engine.jobs.worker_control import ensure_worker, worker_state
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.workspace import Workspace
 
 HERE = Path(__file__).parent
@@ -27,7 +27,7 @@ def kinds(monkeypatch: pytest.MonkeyPatch) -> Kinds:
 
 
 @pytest.fixture
-def queue(store: Store, kinds: Kinds) -> JobQueue:
+def queue(store: Library, kinds: Kinds) -> JobQueue:
     return JobQueue(store, kinds)
 
 

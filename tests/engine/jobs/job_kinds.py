@@ -7,9 +7,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from engine.errors import JobError
-from engine.execution.process_runner import open_runner, watched
+from engine.execution.process_runner import monitored, open_runner
 from engine.jobs.context import JobContext
-from engine.jobs.kinds import JobKind, Run
+from engine.jobs.kinds import JobKind, JobSteps
 from engine.jobs.spec import JobProgress
 
 DEADLINE_S = 120
@@ -40,7 +40,7 @@ class Trouble(BaseModel):
     expected: bool
 
 
-def take_steps(config: Steps, context: JobContext) -> Run:
+def take_steps(config: Steps, context: JobContext) -> JobSteps:
     for step in range(config.steps):
         if config.diary:
             with config.diary.open("a") as diary:
@@ -53,20 +53,20 @@ def take_steps(config: Steps, context: JobContext) -> Run:
     return {"steps": config.steps}
 
 
-def fail(config: Trouble, context: JobContext) -> Run:
+def fail(config: Trouble, context: JobContext) -> JobSteps:
     yield JobProgress(phase="begin")
     if config.expected:
         raise JobError("The spoon is bent: straighten it.")
     return {"quotient": 1 // int(config.expected)}
 
 
-def watch(config: Command, context: JobContext) -> Run:
+def watch(config: Command, context: JobContext) -> JobSteps:
     """As a training does: go on with the process that another worker watched, or start one."""
     runner = open_runner("local")
     handle = context.handle or runner.submit(
         config.argv, env=context.visible, cwd=config.folder, resources=context.resources, run_dir=config.folder
     )
-    with watched(runner, handle):
+    with monitored(runner, handle):
         while not (now := runner.poll(handle)).is_over:
             yield JobProgress(phase="train", handle=handle)
             time.sleep(0.02)
@@ -80,7 +80,7 @@ class Named(BaseModel):
     name: str
 
 
-def tell_environment(config: Named, context: JobContext) -> Run:
+def tell_environment(config: Named, context: JobContext) -> JobSteps:
     """A variable as the worker has it."""
     yield JobProgress(phase="look")
     return {"value": os.environ.get(config.name)}

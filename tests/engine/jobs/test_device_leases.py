@@ -11,10 +11,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from engine.execution.resources import Resources
-from engine.hardware.device_visibility import narrowed, visible_names
+from engine.hardware.device_visibility import visible_devices_env, visible_names
 from engine.hardware.rocm import TorchBuild
 from engine.jobs import device_leases
-from engine.jobs.device_leases import PARTS, Need, Room
+from engine.jobs.device_leases import SLICES_PER_DEVICE, Capacity, Demand
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
 from engine.process_identity import ProcessIdentity
@@ -49,7 +49,7 @@ def test_several_small_jobs_share_it(queue):
     halves = [queue.submit(job("aside", gpus=0.5)) for _ in range(3)]
     assert [queue.claim(ME).id for _ in range(2)] == [halves[0].id, halves[1].id]
     assert queue.claim(ME) is None
-    assert held(queue) == {(halves[0].id, 0): PARTS // 2, (halves[1].id, 0): PARTS // 2}
+    assert held(queue) == {(halves[0].id, 0): SLICES_PER_DEVICE // 2, (halves[1].id, 0): SLICES_PER_DEVICE // 2}
     queue.put_back(halves[0].id)
     assert queue.claim(ME).id == halves[0].id, "it let go when it went back, and is the first again"
 
@@ -72,9 +72,9 @@ def test_a_job_waits_for_a_place_in_the_worker_and_lets_others_by(queue):
     assert queue.claim(ME).id == first.id
     beside = queue.submit(job("aside", gpus=0.5))
     behind = queue.submit(job("aside", gpus=0.5))
-    assert queue.claim(ME, Room(inside=False)).id == beside.id
-    assert queue.claim(ME, Room(inside=False)) is None, "a quarter is kept for the second small one"
-    assert queue.claim(ME, Room(inside=True)).id == second.id
+    assert queue.claim(ME, Capacity(inside=False)).id == beside.id
+    assert queue.claim(ME, Capacity(inside=False)) is None, "a quarter is kept for the second small one"
+    assert queue.claim(ME, Capacity(inside=True)).id == second.id
     assert queue.get(behind.id).status == "queued"
 
 
@@ -86,17 +86,22 @@ def test_a_cluster_s_job_holds_nothing_here(queue):
 def test_several_devices(queue):
     """Ranks have a device each; the first is for what the worker itself computes, as long as there is another."""
     ranks, one, small = queue.submit(job("aside", processes=2)), queue.submit(job("aside")), queue.submit(job("small"))
-    room = Room(devices=4)
+    room = Capacity(devices=4)
     assert queue.claim(ME, room).id == small.id, "somebody waits for it"
     assert [queue.claim(ME, room).id for _ in range(2)] == [ranks.id, one.id]
-    assert held(queue) == {(small.id, 0): 3, (ranks.id, 2): PARTS, (ranks.id, 3): PARTS, (one.id, 1): PARTS}
+    assert held(queue) == {
+        (small.id, 0): 3,
+        (ranks.id, 2): SLICES_PER_DEVICE,
+        (ranks.id, 3): SLICES_PER_DEVICE,
+        (one.id, 1): SLICES_PER_DEVICE,
+    }
     assert list(queue.devices_of(ranks.id)) == [2, 3]
 
 
 def test_more_devices_than_there_are_is_all_of_them(queue):
     asked = queue.submit(job("aside", processes=4))
-    assert queue.claim(ME, Room(devices=2)).id == asked.id
-    assert sum(held(queue).values()) == 2 * PARTS
+    assert queue.claim(ME, Capacity(devices=2)).id == asked.id
+    assert sum(held(queue).values()) == 2 * SLICES_PER_DEVICE
 
 
 @pytest.mark.parametrize(
@@ -111,7 +116,7 @@ def test_the_table_itself_refuses_a_part_twice(queue, store):
     first, second = queue.submit(job("aside")), queue.submit(job("aside"))
     queue.claim(ME)
     with pytest.raises(Exception, match="failed") as refused, store.database.writing() as connection:
-        device_leases.hold(connection, second.id, ((0, 0),))
+        device_leases.acquire_lease(connection, second.id, ((0, 0),))
     assert isinstance(refused.value.__cause__, IntegrityError)
     assert {job_id for job_id, _ in held(queue)} == {first.id}
 
@@ -120,7 +125,7 @@ def test_every_way_out_lets_go(queue):
     for way in ("done", "failed", "cancelled", "lost", "put back", "orphan"):
         taken = queue.submit(job("aside"))
         queue.claim(replace(ME, started_s=ME.started_s - 60) if way == "orphan" else ME)
-        assert sum(held(queue).values()) == PARTS, way
+        assert sum(held(queue).values()) == SLICES_PER_DEVICE, way
         if way == "put back":
             queue.put_back(taken.id)
             queue.cancel(taken.id)
@@ -135,9 +140,9 @@ def test_pages_that_schedule_at_once_never_give_a_part_twice(queue, workspace):
     """Three processes claim, hold and finish jobs of a third of a device; the journal tells how many ran at a time."""
     filed = [queue.submit(job("aside", gpus=0.33)).id for _ in range(45)]
     program = (
-        "import sys, job_kinds; from engine.storage.library import Store; from engine.workspace import Workspace\n"
+        "import sys, job_kinds; from engine.storage.library import Library; from engine.workspace import Workspace\n"
         "from engine.jobs.queue import JobQueue; from engine.process_identity import ProcessIdentity\n"
-        "queue = JobQueue(Store(Workspace.from_env()), job_kinds.KINDS); sys.stdin.read(1)\n"
+        "queue = JobQueue(Library(Workspace.from_env()), job_kinds.KINDS); sys.stdin.read(1)\n"
         "mine = []\n"
         "while queue.list('queued', limit=1):\n"
         "    job = queue.claim(ProcessIdentity.current())\n"
@@ -198,20 +203,22 @@ def test_gpus_are_counted_as_processes_see_them(user, build, gpus, names):
 
 
 def test_a_process_is_kept_to_the_devices_that_its_job_holds():
-    assert narrowed(("",), [0]) == {} and narrowed(("4", "6", "7"), []) == {}
-    [(name, value)] = narrowed(("4", "6", "7"), [2, 0]).items()
+    assert visible_devices_env(("",), [0]) == {} and visible_devices_env(("4", "6", "7"), []) == {}
+    [(name, value)] = visible_devices_env(("4", "6", "7"), [2, 0]).items()
     assert name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES") and value == "4,7"
 
 
 def test_what_is_set_aside_is_of_the_roomiest_devices():
-    free = {0: [0, 1, 2], 1: list(range(PARTS)), 2: [5]}
-    device_leases.set_aside(Need(devices=1, parts=PARTS, inside=False), free)
+    free = {0: [0, 1, 2], 1: list(range(SLICES_PER_DEVICE)), 2: [5]}
+    device_leases.reserve(Demand(devices=1, parts=SLICES_PER_DEVICE, inside=False), free)
     assert free == {0: [0, 1, 2], 1: [], 2: [5]}
 
 
 def test_shipped_kinds_say_what_they_need(store, tmp_path: Path):
     queue = JobQueue(store)
     whole, small = queue.need_of("train", {}), queue.need_of("generate", {})
-    assert (whole.parts, whole.inside, small.inside) == (PARTS, False, True)
-    assert small.parts + queue.need_of("train", {"gpus": 0.75}).parts <= PARTS, "a clip fits beside three quarters"
+    assert (whole.parts, whole.inside, small.inside) == (SLICES_PER_DEVICE, False, True)
+    assert small.parts + queue.need_of("train", {"gpus": 0.75}).parts <= SLICES_PER_DEVICE, (
+        "a clip fits beside three quarters"
+    )
     assert queue.need_of("weights", {}).parts == 0, "a download waits for no device"

@@ -10,12 +10,12 @@ import pytest
 from engine.errors import ConfigError, JobError
 from engine.hardware.environment import process_changes
 from engine.hardware.job_environment import RECORDED, changes_to, difference
-from engine.jobs.device_leases import Room
+from engine.jobs.device_leases import Capacity
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
 from engine.jobs.worker_control import ensure_worker, worker_state
 from engine.process_identity import ProcessIdentity
-from engine.storage.library import Store, database_url
+from engine.storage.library import Library, database_url
 
 KINDS_PATH = "job_kinds:KINDS"
 ME = ProcessIdentity.current()
@@ -55,7 +55,7 @@ def test_processes_get_whole_paths(workspace, tmp_path, monkeypatch):
 def test_a_database_in_memory_is_refused(workspace, monkeypatch, url):
     monkeypatch.setenv("DAILIES_DATABASE_URL", url)
     with pytest.raises(ConfigError, match="must name a file"):
-        Store(workspace)
+        Library(workspace)
 
 
 def test_a_worker_of_another_environment_leaves_the_job_alone(queue, monkeypatch):
@@ -64,11 +64,11 @@ def test_a_worker_of_another_environment_leaves_the_job_alone(queue, monkeypatch
     monkeypatch.delenv("DAILIES_DEVICE")
     plain = queue.submit(steps())
     assert queue.awaited_environment() == {"DAILIES_DEVICE": "cpu"}
-    assert queue.claim(ME, Room(idle=True)) is None, "an idle worker gives way to one that may run the first job"
-    assert queue.claim(ME, Room()).id == plain.id, "a busy one goes on with its own"
+    assert queue.claim(ME, Capacity(idle=True)) is None, "an idle worker gives way to one that may run the first job"
+    assert queue.claim(ME, Capacity()).id == plain.id, "a busy one goes on with its own"
     monkeypatch.setenv("DAILIES_DEVICE", "cpu")
     assert queue.awaited_environment() is None
-    assert queue.claim(ME, Room(idle=True)).id == cpu.id
+    assert queue.claim(ME, Capacity(idle=True)).id == cpu.id
 
 
 def test_the_difference_is_named():
@@ -110,7 +110,7 @@ def test_a_job_beside_the_workers_database_is_refused(
 ) -> None:
     start_worker()
     monkeypatch.setenv("DAILIES_DATABASE_URL", f"sqlite:///{workspace.root}/other.db")
-    other = Store(workspace)
+    other = Library(workspace)
     beside = JobQueue(other, queue.kinds)
     with pytest.raises(JobError, match=r"would wait in .*other\.db, but the worker .* serves .*dailies worker stop"):
         beside.submit(steps())
@@ -126,7 +126,7 @@ def test_the_same_file_by_a_relative_url_is_the_same_database(
     start_worker()
     monkeypatch.chdir(workspace.root)
     monkeypatch.setenv("DAILIES_DATABASE_URL", "sqlite:///dailies.db")
-    store = Store(workspace)
+    store = Library(workspace)
     JobQueue(store, queue.kinds).submit(steps())
     assert len(queue.list()) == 1
     store.close()

@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import event
 
-from engine.errors import Cancelled
-from engine.jobs.heartbeat import Pace, Reporter
+from engine.errors import JobCancelled
+from engine.jobs.heartbeat import EtaEstimator, ProgressReporter
 from engine.jobs.spec import JobProgress, JobSpec
 from engine.process_identity import ProcessIdentity
 
@@ -14,7 +14,7 @@ def step(number: int, phase: str = "denoise") -> JobProgress:
 
 
 def test_the_time_left_follows_the_pace_of_the_phase():
-    pace = Pace()
+    pace = EtaEstimator()
     assert pace.timed(step(0), 100.0).eta_s is None
     assert pace.timed(step(1), 102.0).eta_s == pytest.approx(38.0)
     assert pace.timed(step(10), 110.0).eta_s == pytest.approx(10.0)
@@ -22,7 +22,7 @@ def test_the_time_left_follows_the_pace_of_the_phase():
 
 
 def test_a_new_phase_is_timed_by_its_own_steps():
-    pace = Pace()
+    pace = EtaEstimator()
     pace.timed(step(0, "load"), 0.0)
     pace.timed(step(1, "load"), 60.0)
     assert pace.timed(step(5), 61.0).eta_s is None
@@ -30,7 +30,7 @@ def test_a_new_phase_is_timed_by_its_own_steps():
 
 
 def test_a_phase_that_begins_again_is_timed_anew():
-    pace = Pace()
+    pace = EtaEstimator()
     pace.timed(step(10), 0.0)
     pace.timed(step(20), 10.0)
     assert pace.timed(step(0), 10.0).eta_s is None
@@ -40,7 +40,7 @@ def test_a_phase_that_begins_again_is_timed_anew():
 def test_a_thousand_quick_steps_are_few_writes(queue):
     job = queue.submit(JobSpec(kind="steps", config={}))
     queue.claim(ProcessIdentity.current())
-    reporter = Reporter(queue, job.id)
+    reporter = ProgressReporter(queue, job.id)
     updates = []
     event.listen(queue.store.database._engine, "before_cursor_execute", lambda *event: updates.append(event[2]))
     for number in range(1000):
@@ -51,7 +51,7 @@ def test_a_thousand_quick_steps_are_few_writes(queue):
 def test_each_new_phase_is_written_at_once(queue):
     job = queue.submit(JobSpec(kind="steps", config={}))
     queue.claim(ProcessIdentity.current())
-    reporter = Reporter(queue, job.id)
+    reporter = ProgressReporter(queue, job.id)
     for phase in ("load", "encode", "denoise", "decode"):
         reporter.report(JobProgress(phase=phase, step=1, of=2))
         assert queue.get(job.id).progress.phase == phase
@@ -61,5 +61,5 @@ def test_a_report_learns_of_the_cancellation(queue):
     job = queue.submit(JobSpec(kind="steps", config={}))
     queue.claim(ProcessIdentity.current())
     queue.cancel(job.id)
-    with pytest.raises(Cancelled):
-        Reporter(queue, job.id).report(step(1))
+    with pytest.raises(JobCancelled):
+        ProgressReporter(queue, job.id).report(step(1))

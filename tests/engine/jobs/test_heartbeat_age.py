@@ -149,7 +149,7 @@ def test_the_newest_report_is_the_one_that_was_written_last(store, monkeypatch, 
 
 @JUMPS
 def test_the_time_left_does_not_follow_the_clock(monkeypatch, jump):
-    pace = heartbeat.Pace()
+    pace = heartbeat.EtaEstimator()
     pace.timed(JobProgress(phase="p", step=0, of=4), time.monotonic())
     before = time.monotonic()
     set_clock(monkeypatch, jump)

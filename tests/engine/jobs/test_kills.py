@@ -10,10 +10,10 @@ import psutil
 import pytest
 from sqlalchemy import select, update
 
-from engine.execution.process_runner import kept, open_runner
+from engine.execution.process_runner import load_handle, open_runner
 from engine.jobs.queue import PROGRESS, JobQueue
 from engine.jobs.spec import Job, JobSpec
-from engine.jobs.worker_control import ensure_worker, keep_going, worker_state
+from engine.jobs.worker_control import ensure_worker, reconcile_and_ensure_worker, worker_state
 from engine.process_identity import ProcessIdentity
 from engine.storage.schema import JOBS, LEASES
 
@@ -62,7 +62,7 @@ def orphan(
 
 
 def watched_process(folder: Path) -> ProcessIdentity:
-    handle = kept(folder)
+    handle = load_handle(folder)
     assert handle is not None and handle.process is not None
     return handle.process
 
@@ -90,7 +90,7 @@ def test_the_next_worker_goes_on_watching(queue, folder, hold, orphan, start_wor
 
 
 def test_what_ended_while_nobody_watched_is_known_by_what_it_left(queue, folder, hold, orphan, start_worker, until):
-    handle = kept(folder)
+    handle = load_handle(folder)
     hold.unlink()
     until(lambda: handle.attempt.exit_code() is not None, "the process to end")
     assert queue.reconcile() == []
@@ -128,7 +128,7 @@ def test_a_stop_that_was_over_before_the_next_worker_came_is_no_failure(
     queue, folder, hold, orphan, start_worker, until
 ):
     queue.cancel(orphan.id)
-    handle = kept(folder)
+    handle = load_handle(folder)
     open_runner("local").cancel(handle, 0)
     until(lambda: handle.attempt.exit_code() is not None, "the process to end")
     start_worker()
@@ -186,6 +186,6 @@ def test_two_pages_that_find_an_orphan_adopt_it_once(queue, hold, orphan):
 
 def test_pages_that_do_not_know_its_kind_leave_it_alone(queue, hold, orphan):
     for _ in range(3):
-        keep_going(JobQueue(queue.store))  # with the shipped kinds
+        reconcile_and_ensure_worker(JobQueue(queue.store))  # with the shipped kinds
     assert queue.get(orphan.id).status == "running"
     hold.unlink()

@@ -5,17 +5,17 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import event, func, select
 
-from app.context import Desk
+from app.context import AppContext
 from app.views.training import runs
 from engine.jobs.queue import JobQueue
-from engine.storage.library import Store, now
+from engine.storage.library import Library, now
 from engine.storage.schema import JOBS, JOURNAL
 
 NUMBER = 5000
 
 
 @pytest.fixture
-def full(store: Store) -> JobQueue:
+def full(store: Library) -> JobQueue:
     """5,000 clips that wait to be made."""
     request = {"prompt": "a ball", "model": "mini", "seed": 1}
     rows = [
@@ -36,7 +36,7 @@ def full(store: Store) -> JobQueue:
 
 
 @pytest.fixture
-def statements(store: Store) -> Iterator[list[str]]:
+def statements(store: Library) -> Iterator[list[str]]:
     """What the database is asked meanwhile."""
     asked: list[str] = []
 
@@ -65,7 +65,7 @@ def test_only_one_kind_is_cancelled(full: JobQueue) -> None:
 
 def test_the_board_shows_the_next_jobs_and_says_how_many_wait(full: JobQueue, statements: list[str]) -> None:
     full.pause()
-    desk = Desk(store=full.store, queue=full)
+    desk = AppContext(store=full.store, queue=full)
     shown = runs.board(desk)
     assert [job["id"] for job in shown["jobs"]] == [f"{number:08x}" for number in range(runs.SHOWN)]
     assert [job["position"] for job in shown["jobs"]] == list(range(1, runs.SHOWN + 1))
@@ -79,7 +79,7 @@ def test_what_waits_for_a_device_asks_once_who_has_it(full: JobQueue, statements
     from engine.process_identity import ProcessIdentity
 
     full.claim(ProcessIdentity.current())
-    desk = Desk(store=full.store, queue=full)
+    desk = AppContext(store=full.store, queue=full)
     jobs, _ = full.board(runs.SHOWN)
     statements.clear()
     memory = runs.Reasons(desk)

@@ -11,19 +11,19 @@ import pytest
 
 from engine.cli.main import main
 from engine.config.presets import load_train_preset
-from engine.execution.process_runner import ToldToEnd, kept, under_way
+from engine.execution.process_runner import WorkerShutdown, find_running, load_handle
 from engine.execution.ray_jobs import ADDRESS
 from engine.execution.resources import Resources
 from engine.files.locks import try_lock
 from engine.jobs.context import JobContext
-from engine.jobs.handlers.run_actions import file_run, resume, run_state
+from engine.jobs.handlers.run_actions import resume, run_state, submit_run
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import Job
-from engine.jobs.worker import Patience, Worker
+from engine.jobs.worker import IdleTimeouts, Worker
 from engine.runs.adapters import find_adapter
 from engine.runs.run import Run
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.video.writer import write_lossless
 from tests.engine.execution.ray_cluster import Cluster, needs_ray
 
@@ -68,7 +68,7 @@ def on_ray(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 @pytest.fixture
-def queue(store: Store) -> JobQueue:
+def queue(store: Library) -> JobQueue:
     return JobQueue(store)
 
 
@@ -82,7 +82,7 @@ def run(queue: JobQueue, tiny_model: str, tmp_path: Path) -> Run:
 
 def serve(queue: JobQueue) -> None:
     """A worker that does what is queued, and ends."""
-    Worker(queue, Patience(exit_s=0)).run(try_lock(queue.store.workspace.worker_lock))
+    Worker(queue, IdleTimeouts(exit_s=0)).run(try_lock(queue.store.workspace.worker_lock))
 
 
 def newest(queue: JobQueue) -> Job:
@@ -97,13 +97,13 @@ def test_a_training_goes_on_through_a_lost_worker_a_cancelled_job_and_a_dead_clu
     with Cluster.started() as doomed:
         monkeypatch.setenv(ADDRESS, doomed.address)
         # The worker has to end: the Ray job goes on, and the next job for the run takes it up.
-        job = file_run(queue, run, ON_RAY)
+        job = submit_run(queue, run, ON_RAY)
         kind = kind_of(job.kind, KINDS)
         steps = kind.start(job.config, JobContext(store=queue.store, resources=Resources(**job.resources)))
         first = next(itertools.dropwhile(lambda progress: progress.handle is None, steps)).handle
-        assert first is not None and first == kept(run.folder) and first.runner == "ray"
-        with pytest.raises(ToldToEnd):
-            steps.throw(ToldToEnd())
+        assert first is not None and first == load_handle(run.folder) and first.runner == "ray"
+        with pytest.raises(WorkerShutdown):
+            steps.throw(WorkerShutdown())
         again = kind.start(job.config, JobContext(store=queue.store))
         assert next(again).handle == first, "whatever the new job asks for"
         # Told to stop, it ends after its step, with a checkpoint.
@@ -117,15 +117,15 @@ def test_a_training_goes_on_through_a_lost_worker_a_cancelled_job_and_a_dead_clu
         worker = threading.Thread(target=serve, args=(queue,))
         worker.start()
         until(lambda: run.metrics()[-1]["step"] > reached, "a further step", timeout_s=120)
-        assert newest(queue).progress.handle == kept(run.folder)
+        assert newest(queue).progress.handle == load_handle(run.folder)
         doomed.kill()
         worker.join(60)
     lost = newest(queue)
     assert lost.status == "lost" and lost.resources["runner"] == "ray"
     assert lost.error.startswith(f"The run {run.id} is lost. The Ray cluster at {doomed.address} has not answered")
-    assert run_state(queue, run.id).can_resume and under_way(run.folder) is None
+    assert run_state(queue, run.id).can_resume and find_running(run.folder) is None
     # It goes on from its checkpoint on this machine.
-    file_run(queue, run, Resources())
+    submit_run(queue, run, Resources())
     serve(queue)
     assert newest(queue).status == "done", newest(queue).error
     assert [row["step"] for row in run.metrics()] == list(range(1, STEPS + 1))
@@ -135,7 +135,7 @@ def test_a_training_goes_on_through_a_lost_worker_a_cancelled_job_and_a_dead_clu
 def test_actors_make_and_score_the_clips_of_a_training(on_ray: Cluster, queue: JobQueue, run: Run) -> None:
     """The training is a Ray job that asks its cluster for actors; it finds the rewards with the clips."""
     run.replace_preset(load_train_preset("tiny_nft", {"settings": {"max_steps": 3}}))
-    file_run(queue, run, Resources(runner="ray", actors=2, cpus=0.25))
+    submit_run(queue, run, Resources(runner="ray", actors=2, cpus=0.25))
     serve(queue)
     assert newest(queue).status == "done", newest(queue).error
     rows = [row for row in run.metrics() if "reward" in row]
@@ -144,7 +144,7 @@ def test_actors_make_and_score_the_clips_of_a_training(on_ray: Cluster, queue: J
 
 
 def test_a_folder_is_scored_by_actors_and_only_once(
-    on_ray: Cluster, store: Store, tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    on_ray: Cluster, store: Library, tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
@@ -156,7 +156,7 @@ def test_a_folder_is_scored_by_actors_and_only_once(
     assert main(command) == 0
     told = json.loads(capsys.readouterr().out)
     assert len(told["clip_ids"]) == 4 and list(told["unread"]) == ["torn.mkv"] and not told["unscored"]
-    here = Store(store.workspace)
+    here = Library(store.workspace)
     reports = here.reports(told["clip_ids"], "tiny")
     assert set(reports) == set(told["clip_ids"])
     marked = told["clip_ids"][0]

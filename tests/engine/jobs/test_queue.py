@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from engine.errors import Cancelled, ConfigError, JobError
+from engine.errors import ConfigError, JobCancelled, JobError
 from engine.execution.resources import Resources
 from engine.jobs import heartbeat_age
 from engine.jobs.queue import SILENCE, JobQueue
@@ -108,7 +108,7 @@ def test_a_running_job_stops_at_its_next_heartbeat(queue):
     queue.heartbeat(job.id, JobProgress(phase="step", step=1, of=3, eta_s=2.0))
     assert queue.get(job.id).progress == JobProgress(phase="step", step=1, of=3, eta_s=2.0)
     assert queue.cancel(job.id).status == queue.cancel(job.id).status == "stopping"
-    with pytest.raises(Cancelled, match="was cancelled"):
+    with pytest.raises(JobCancelled, match="was cancelled"):
         queue.heartbeat(job.id)
     queue.finish(job.id, "cancelled")
     assert queue.get(job.id).status == "cancelled"
@@ -123,7 +123,7 @@ def test_a_job_that_is_over_stays_as_it_ended(queue, status, exit_code):
     assert (ended.status, ended.exit_code, ended.result) == (status, exit_code, {"clip_ids": ["a"]})
     queue.finish(job.id, "lost")
     queue.put_back(job.id)
-    with pytest.raises(Cancelled, match="taken"):
+    with pytest.raises(JobCancelled, match="taken"):
         queue.heartbeat(job.id)
     with pytest.raises(JobError, match=f"cannot be cancelled: it is {status} already"):
         queue.cancel(job.id)
@@ -236,9 +236,9 @@ def test_claiming_processes_never_share_a_job(queue, workspace):
     """Three processes take sixty jobs; each job is taken once."""
     filed = [queue.submit(steps(number)).id for number in range(60)]
     program = (
-        "import sys, job_kinds; from engine.storage.library import Store; from engine.workspace import Workspace\n"
+        "import sys, job_kinds; from engine.storage.library import Library; from engine.workspace import Workspace\n"
         "from engine.jobs.queue import JobQueue; from engine.process_identity import ProcessIdentity\n"
-        "queue = JobQueue(Store(Workspace.from_env()), job_kinds.KINDS); sys.stdin.read(1)\n"
+        "queue = JobQueue(Library(Workspace.from_env()), job_kinds.KINDS); sys.stdin.read(1)\n"
         "while job := queue.claim(ProcessIdentity.current()):\n"
         "    print(job.id); queue.finish(job.id, 'done')\n"
     )

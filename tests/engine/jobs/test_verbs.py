@@ -7,11 +7,11 @@ from engine.jobs.queue import JobQueue
 from engine.jobs.spec import Job, JobSpec
 from engine.process_identity import ProcessIdentity
 from engine.request import GenerationRequest
-from engine.storage.library import Store
+from engine.storage.library import Library
 
 
 @pytest.fixture
-def queue(store: Store) -> JobQueue:
+def queue(store: Library) -> JobQueue:
     return JobQueue(store)
 
 

@@ -14,11 +14,11 @@ from engine.errors import JobError
 from engine.files.locks import try_lock
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
-from engine.jobs.worker import Patience, Worker, main
+from engine.jobs.worker import IdleTimeouts, Worker, main
 from engine.jobs.worker_control import (
     WorkerState,
     ensure_worker,
-    keep_going,
+    reconcile_and_ensure_worker,
     release_worker,
     stop_worker,
     worker_state,
@@ -128,7 +128,7 @@ def test_keep_going_marks_the_lost_and_starts_a_worker_only_for_work(queue, work
     until(lambda: queue.get(doomed.id).progress, "the job's first step")
     worker.kill()
     worker.wait(10)
-    keep_going(queue)
+    reconcile_and_ensure_worker(queue)
     assert queue.get(doomed.id).status == "lost"
     assert worker_state(workspace) is None
     lock = try_lock(workspace.worker_lock)
@@ -203,7 +203,7 @@ def test_a_worker_that_does_not_end_in_time_is_said_to(queue, workspace, start_w
 # In this process: what needs no second one.
 
 
-def served(queue: JobQueue, patience: Patience) -> Worker:
+def served(queue: JobQueue, patience: IdleTimeouts) -> Worker:
     """A worker that served until it had waited long enough."""
     worker = Worker(queue, patience)
     worker.run(try_lock(queue.store.workspace.worker_lock))
@@ -212,7 +212,7 @@ def served(queue: JobQueue, patience: Patience) -> Worker:
 
 def test_a_worker_ends_when_nothing_comes_and_lets_go_of_its_lock(queue, workspace):
     job = queue.submit(steps())
-    served(queue, Patience(exit_s=0))
+    served(queue, IdleTimeouts(exit_s=0))
     assert queue.get(job.id).status == "done"
     assert worker_state(workspace) is None and workspace.worker_state.exists()
     lock = try_lock(workspace.worker_lock)
@@ -238,7 +238,7 @@ def test_a_job_filed_while_the_worker_ends_is_not_left_lying(queue):
             os.close(lock)
         return lock is None
 
-    served(LastMoment(queue.store, queue.kinds), Patience(exit_s=0))
+    served(LastMoment(queue.store, queue.kinds), IdleTimeouts(exit_s=0))
     assert queue.get(jobs[0].id).status == "done"
 
 
@@ -246,12 +246,12 @@ def test_the_end_of_a_job_is_written_when_the_database_lets_it(workspace, kinds,
     """Somebody holds the write lock while the job ends; the worker tries again until it is free."""
     import sqlite3
 
-    from engine.storage.library import Store
+    from engine.storage.library import Library
 
-    store = Store(workspace, busy_timeout_s=0.05)
+    store = Library(workspace, busy_timeout_s=0.05)
     queue = JobQueue(store, kinds)
     job = queue.submit(steps(1))
-    worker = Worker(queue, Patience(exit_s=0))
+    worker = Worker(queue, IdleTimeouts(exit_s=0))
     claimed = queue.claim(ProcessIdentity.current())
     holder = sqlite3.connect(workspace.database, isolation_level=None, check_same_thread=False)
     holder.execute("BEGIN IMMEDIATE")

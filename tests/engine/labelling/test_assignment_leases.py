@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from engine.errors import ConfigError, StoreError
-from engine.labelling.assignment import GIVEN_UP
+from engine.labelling.assignment import ASSIGNMENT_TIMEOUT
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.votes import Vote
@@ -48,7 +48,7 @@ def test_the_target_is_reached_though_people_close_the_page(campaigns, store, li
     for name in ("ann", "bob", "cy"):
         vote_all(campaigns, campaign, name, limit=1)
     assert campaigns.next_pairs(campaign.id, "dee") == []  # all that is wanted was given to somebody
-    age_leases(store, GIVEN_UP + timedelta(seconds=1))
+    age_leases(store, ASSIGNMENT_TIMEOUT + timedelta(seconds=1))
     assert campaigns.standing(campaign.id, "dee").labeller.remaining == 9
     assert len(vote_all(campaigns, campaign, "dee")) == 9
     progress = campaigns.progress(campaign.id)
@@ -60,7 +60,7 @@ def test_the_target_is_reached_though_people_close_the_page(campaigns, store, li
 def test_a_vote_that_is_withdrawn_is_wanted_again(campaigns, store, library):
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(3, 3), target_votes=2, repeat_share=0))
     shown = vote_all(campaigns, campaign, "ann")
-    age_leases(store, GIVEN_UP + timedelta(seconds=1))
+    age_leases(store, ASSIGNMENT_TIMEOUT + timedelta(seconds=1))
     campaigns.undo(campaign.id, "ann")
     assert campaigns.next_pairs(campaign.id, "bob") == []  # it was just given back to its labeller
     assert campaigns.next_pairs(campaign.id, "ann") == [shown[-1]]
@@ -71,7 +71,7 @@ def test_a_clock_that_was_set_back_does_not_keep_leases_for_ever(campaigns, stor
     campaigns.next_pairs(campaign.id, "ann")
     age_leases(store, -timedelta(days=365))  # given when the clock was a year ahead
     assert campaigns.next_pairs(campaign.id, "bob") == []
-    age_leases(store, GIVEN_UP + timedelta(seconds=1))
+    age_leases(store, ASSIGNMENT_TIMEOUT + timedelta(seconds=1))
     assert len(campaigns.next_pairs(campaign.id, "bob")) == 1
 
 

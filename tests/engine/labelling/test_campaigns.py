@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from engine.errors import ConfigError, StoreError
-from engine.labelling.assignment import GIVEN_UP, REPEAT_GAP
+from engine.labelling.assignment import ASSIGNMENT_TIMEOUT, REPEAT_GAP
 from engine.labelling.campaign_spec import CampaignSpec, Entrant
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.progress import votes_per_hour
@@ -187,7 +187,7 @@ def test_a_pair_that_somebody_left_lying_goes_to_somebody_else_and_a_late_vote_c
     (one,) = campaigns.next_pairs(campaign.id, "ann")
     assert campaigns.next_pairs(campaign.id, "bob") == []
     with store.database.writing() as connection:
-        connection.execute(update(ASSIGNMENTS).values(created_at=now() - GIVEN_UP - timedelta(seconds=1)))
+        connection.execute(update(ASSIGNMENTS).values(created_at=now() - ASSIGNMENT_TIMEOUT - timedelta(seconds=1)))
     (other,) = campaigns.next_pairs(campaign.id, "bob")
     campaigns.vote(said(other))
     assert campaigns.vote(said(one)).vote.labeller == "ann"

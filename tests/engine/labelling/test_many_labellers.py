@@ -12,19 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.votes import Vote
-from engine.storage.library import Store
+from engine.storage.library import Library
 
 # Each "server" lets its labellers vote on what they are given next, and says so only once the vote is stored.
 SERVER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from engine.labelling.campaigns import Campaigns
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.labelling.votes import Vote
 from engine.workspace import Workspace
 
 campaign, names = sys.argv[1], sys.argv[2:]
-campaigns = Campaigns(Store(Workspace.from_env()))
+campaigns = Campaigns(Library(Workspace.from_env()))
 
 def work(name):
     while ahead := campaigns.next_pairs(campaign, name, count=1):
@@ -71,7 +71,7 @@ def test_twenty_labellers_at_once(store, library):
 
 
 def test_a_server_that_is_killed_twice_loses_and_doubles_nothing(workspace, database, library):
-    store = Store(workspace)
+    store = Library(workspace)
     campaigns, names = Campaigns(store), [f"labeller-{number}" for number in range(6)]
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(8, 4), labellers_per_pair=2))
     command, told = [sys.executable, "-c", SERVER, campaign.id, *names], []

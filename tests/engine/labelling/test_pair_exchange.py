@@ -17,7 +17,7 @@ from engine.labelling.run_dataset import create_run, read_lineage
 from engine.labelling.vote_csv import export_votes, import_votes
 from engine.labelling.votes import Vote
 from engine.storage.clip_files import load_clip, remove_files, save_clip
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 from rewards.clip import Clip
 
@@ -51,7 +51,7 @@ def labelled(store):
 def elsewhere(tmp_path, monkeypatch):
     """Another installation."""
     monkeypatch.delenv("DAILIES_DATABASE_URL", raising=False)
-    other = Store(Workspace(tmp_path / "elsewhere").prepare())
+    other = Library(Workspace(tmp_path / "elsewhere").prepare())
     yield other
     other.close()
 

@@ -14,7 +14,7 @@ from engine.errors import ConfigError
 from engine.labelling.pair_archives import import_archive
 from engine.labelling.pair_exchange import import_pairs
 from engine.labelling.preference_formats import read_preference_data
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.video.reader import read_lossless
 from engine.video.writer import write_lossless
 from engine.workspace import Workspace
@@ -45,8 +45,8 @@ REFUSED = (
 
 
 @pytest.fixture
-def store(workspace: Workspace) -> Iterator[Store]:
-    opened = Store(workspace)
+def store(workspace: Workspace) -> Iterator[Library]:
+    opened = Library(workspace)
     yield opened
     opened.close()
 
@@ -60,12 +60,12 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def imported(store: Store, table: Path) -> list[dict]:
+def imported(store: Library, table: Path) -> list[dict]:
     return [json.loads(line) for line in import_pairs(store, table, "x").file.read_text().splitlines()]
 
 
 @pytest.mark.parametrize(("said", "winner"), BY_VERDICT)
-def test_the_winner_is_the_one_that_the_verdict_names(store: Store, folder: Path, said: str, winner: str) -> None:
+def test_the_winner_is_the_one_that_the_verdict_names(store: Library, folder: Path, said: str, winner: str) -> None:
     table = folder / "table.csv"
     table.write_text(f"prompt,video1,video2,preference\np,a.mkv,b.mkv,{said}\n")
     (row,) = read_preference_data(table)
@@ -77,7 +77,7 @@ def test_the_winner_is_the_one_that_the_verdict_names(store: Store, folder: Path
 
 
 @pytest.mark.parametrize("verdicts", [("video2", "tie"), ("tie", "2")])
-def test_a_tie_is_no_pair_and_no_mistake(store: Store, folder: Path, verdicts: tuple[str, str]) -> None:
+def test_a_tie_is_no_pair_and_no_mistake(store: Library, folder: Path, verdicts: tuple[str, str]) -> None:
     table = folder / "table.csv"
     rows = "".join(f"p,a.mkv,b.mkv,{said}\n" for said in verdicts)
     table.write_text(f"prompt,video1,video2,preference\n{rows}")
@@ -85,7 +85,7 @@ def test_a_tie_is_no_pair_and_no_mistake(store: Store, folder: Path, verdicts: t
 
 
 @pytest.mark.parametrize(("text", "sentence"), REFUSED)
-def test_training_and_import_refuse_the_same_rows(store: Store, folder: Path, text: str, sentence: str) -> None:
+def test_training_and_import_refuse_the_same_rows(store: Library, folder: Path, text: str, sentence: str) -> None:
     table = folder / "table.csv"
     table.write_text(text)
     with pytest.raises(ConfigError, match=sentence) as training:
@@ -95,7 +95,7 @@ def test_training_and_import_refuse_the_same_rows(store: Store, folder: Path, te
         import_pairs(store, table, "x")
 
 
-def test_a_bad_row_leaves_the_others_to_an_import(store: Store, folder: Path) -> None:
+def test_a_bad_row_leaves_the_others_to_an_import(store: Library, folder: Path) -> None:
     (folder / "table.csv").write_text("prompt,chosen,rejected,margin\np,a.mkv,b.mkv,1\nq,b.mkv,a.mkv,abc\n")
     archive = folder.parent / "pairs.zip"
     with zipfile.ZipFile(archive, "w") as zipped:
@@ -115,7 +115,7 @@ def test_places_that_metadata_does_not_have(folder: Path) -> None:
             read_preference_data(folder)
 
 
-def test_parquet_rows_are_read_alike(store: Store, folder: Path) -> None:
+def test_parquet_rows_are_read_alike(store: Library, folder: Path) -> None:
     rows = [{"prompt": "p", "video1": {"path": "a.mkv"}, "video2": {"path": "b.mkv"}, "preference": 2, "score": None}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "t.parquet")
     (row,) = read_preference_data(folder / "t.parquet")
@@ -123,7 +123,7 @@ def test_parquet_rows_are_read_alike(store: Store, folder: Path) -> None:
     assert len(imported(store, folder / "t.parquet")) == 1
 
 
-def test_a_clip_that_is_a_loop_of_links_or_no_name(store: Store, folder: Path) -> None:
+def test_a_clip_that_is_a_loop_of_links_or_no_name(store: Library, folder: Path) -> None:
     (folder / "loop.mkv").symlink_to(folder / "loop.mkv")
     for name in ("loop.mkv", "x" * 5000, "a\0.mkv"):
         (folder / "t.jsonl").write_text(json.dumps({"prompt": "p", "chosen": name, "rejected": "b.mkv"}) + "\n")

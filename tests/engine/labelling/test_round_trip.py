@@ -16,10 +16,10 @@ from engine.labelling.preference_pairs import preference_pairs
 from engine.labelling.stats.agreement import agreement
 from engine.labelling.stats.ranking import contests, rank
 from engine.labelling.vote_csv import export_votes, import_votes
-from engine.labelling.vote_tallies import opinions
+from engine.labelling.vote_tallies import tally_pairs
 from engine.labelling.votes import CHOICES, StoredVote, Vote
 from engine.storage.clip_files import FILES
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 
 PEOPLE = ("ann", "=HYPERLINK(1)", "+bob")
@@ -35,7 +35,7 @@ STEPS = st.lists(
 )
 
 
-def filled(store: Store) -> tuple[str, ...]:
+def filled(store: Library) -> tuple[str, ...]:
     """A library whose files are only names."""
     ids = []
     for number in range(PROMPTS * MODELS):
@@ -53,7 +53,7 @@ def filled(store: Store) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def installations(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Two, with the same library."""
-    stores = [Store(Workspace(tmp_path_factory.mktemp(name)).prepare()) for name in ("here", "elsewhere")]
+    stores = [Library(Workspace(tmp_path_factory.mktemp(name)).prepare()) for name in ("here", "elsewhere")]
     ids, _ = (filled(store) for store in stores)
     yield (*map(Campaigns, stores), ids)
     for store in stores:
@@ -85,7 +85,7 @@ def said(votes: list[StoredVote]) -> Any:
         + (one.left_clip, one.right_clip, one.left_entrant, one.created_at)
         for one in votes
     ]
-    found = [(one.prompt, one.clip_a, one.clip_b, one.votes, one.score, one.bad) for one in opinions(votes)]
+    found = [(one.prompt, one.clip_a, one.clip_b, one.votes, one.score, one.bad) for one in tally_pairs(votes)]
     pairs = [(one.chosen, one.rejected, one.margin, one.votes) for one in preference_pairs(votes)]
     trust = agreement(votes)
     ranked = [rank(contests(votes, axis)) for axis in (None, "motion")]
@@ -135,7 +135,7 @@ def test_a_repeat_stays_one_though_the_first_answer_was_changed_after_it(install
     export_votes(here, campaign.id, tmp_path / "out.csv")
     twin = elsewhere.create(spec)
     import_votes(elsewhere, twin.id, tmp_path / "out.csv")
-    (before,), (after,) = (opinions(one) for one in (here.votes(campaign.id), elsewhere.votes(twin.id)))
+    (before,), (after,) = (tally_pairs(one) for one in (here.votes(campaign.id), elsewhere.votes(twin.id)))
     assert before.score == after.score == 0.0
 
 
@@ -152,7 +152,7 @@ def test_a_pair_that_is_open_here_becomes_the_repeat_of_an_answer_that_comes_in(
     fields = {"pair_id": shown.pair_id, "shown_left": shown.left_clip, "choice": "left", "client_uuid": "b" * 12}
     elsewhere.vote(Vote.read(fields, "ann"))
     assert [one.is_repeat for one in elsewhere.votes(campaign.id)] == [False, True]
-    (opinion,) = opinions(elsewhere.votes(campaign.id))
+    (opinion,) = tally_pairs(elsewhere.votes(campaign.id))
     assert opinion.votes == 1
     (tmp_path / "late.csv").write_text(f"{header}{shown.left_clip},{shown.right_clip},ann,tie,0\n")
     (sentence,) = import_votes(elsewhere, campaign.id, tmp_path / "late.csv").skipped

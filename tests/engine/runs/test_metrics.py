@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config.presets import load_train_preset
-from engine.runs.metrics import MetricColumns, thinned
+from engine.runs.metrics import MetricStore, downsample
 from engine.runs.results import Alarm
 from engine.runs.run import Run
 from engine.workspace import Workspace
@@ -22,13 +22,13 @@ def run(workspace: Workspace) -> Run:
     return Run(folder)
 
 
-def points(found: MetricColumns, name: str) -> tuple[list[float], list[float]]:
+def points(found: MetricStore, name: str) -> tuple[list[float], list[float]]:
     steps, values = found.columns[name].points()
     return steps.tolist(), values.tolist()
 
 
 def test_reads_on_and_waits_for_a_torn_line(run: Run) -> None:
-    found = MetricColumns(run)
+    found = MetricStore(run)
     assert found.read_on() == 0 and found.columns == {}
     run.append_metrics(1, {"loss": 3.0, "text": "no"})
     found.read_on()
@@ -53,7 +53,7 @@ def test_a_row_after_a_torn_one_is_not_lost(run: Run) -> None:
 
 
 def test_a_resumed_run_continues_from_its_checkpoint(run: Run) -> None:
-    found = MetricColumns(run)
+    found = MetricStore(run)
     for step in (1, 2, 3, 4):
         run.append_metrics(step, {"loss": float(step)})
     run.append_metrics(4, {"samples/total": 0.5})
@@ -69,7 +69,7 @@ def test_a_resumed_run_continues_from_its_checkpoint(run: Run) -> None:
 
 def test_more_of_a_step_that_was_read_already_is_not_overlooked(run: Run) -> None:
     """As a checkpoint's samples are, which come seconds after its loss."""
-    found = MetricColumns(run)
+    found = MetricStore(run)
     for step in (1, 2):
         run.append_metrics(step, {"loss": float(step)})
     found.read_on()
@@ -85,7 +85,7 @@ def test_more_of_a_step_that_was_read_already_is_not_overlooked(run: Run) -> Non
 
 
 def test_a_file_put_there_anew_is_read_from_its_start(run: Run) -> None:
-    found = MetricColumns(run)
+    found = MetricStore(run)
     run.append_metrics(1, {"loss": 1.0})
     run.append_metrics(2, {"loss": 2.0})
     found.read_on()
@@ -98,17 +98,17 @@ def test_the_cache_is_taken_only_for_the_same_file(run: Run, monkeypatch: pytest
     monkeypatch.setattr("engine.runs.metrics.WORTH_KEEPING_BYTES", 100)
     for step in range(1, 51):
         run.append_metrics(step, {"loss": step / 2, "kl": 0.0})
-    first = MetricColumns(run)
+    first = MetricStore(run)
     first.read_on()
     run.append_metrics(50, {"kl": 4.0})
     run.append_metrics(51, {"loss": 9.0})
-    again = MetricColumns(run)
+    again = MetricStore(run)
     assert len(again.columns["loss"]) == 50
     again.read_on()
     assert points(again, "loss")[0] == list(range(1, 52)) and points(again, "loss")[1][-1] == 9.0
     assert points(again, "kl")[1][-1] == 4.0 and len(again.columns["kl"]) == 50
     run.metrics_file.write_text("".join(json.dumps({"step": s, "loss": 0.0}) + "\n" for s in range(1, 300)))
-    other = MetricColumns(run)
+    other = MetricStore(run)
     other.read_on()
     assert set(other.columns) == {"loss"} and set(points(other, "loss")[1]) == {0.0}
 
@@ -116,7 +116,7 @@ def test_the_cache_is_taken_only_for_the_same_file(run: Run, monkeypatch: pytest
 def test_a_large_file_is_read_in_pieces(run: Run) -> None:
     for step in range(1, 201):
         run.append_metrics(step, {"loss": 1.0})
-    found, left = MetricColumns(run), []
+    found, left = MetricStore(run), []
     while unread := found.read_on(1000):
         left.append(unread)
     assert left == sorted(left, reverse=True) and len(left) > 3
@@ -126,13 +126,13 @@ def test_a_large_file_is_read_in_pieces(run: Run) -> None:
 def test_a_damaged_cache_is_passed_over(run: Run, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.runs.metrics.WORTH_KEEPING_BYTES", 10)
     run.append_metrics(1, {"loss": 1.0})
-    MetricColumns(run).read_on()
+    MetricStore(run).read_on()
     files: list[Path] = sorted(workspace.metric_columns.iterdir())
     assert len(files) == 3
     for file in files:
         kept = file.read_bytes()
         file.write_bytes(kept[: len(kept) // 2])
-        found = MetricColumns(run)
+        found = MetricStore(run)
         found.read_on()
         assert points(found, "loss") == ([1.0], [1.0])
         file.write_bytes(kept)
@@ -141,7 +141,7 @@ def test_a_damaged_cache_is_passed_over(run: Run, workspace: Workspace, monkeypa
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=400), st.integers(4, 60))
 def test_thinning_keeps_ends_and_extremes(values: list[float], most: int) -> None:
     steps, all_values = np.arange(len(values), dtype=float), np.array(values)
-    kept_steps, kept = thinned(steps, all_values, most)
+    kept_steps, kept = downsample(steps, all_values, most)
     assert len(kept) <= most + 2
     assert (kept_steps[0], kept_steps[-1]) == (steps[0], steps[-1])
     assert (kept.min(), kept.max()) == (all_values.min(), all_values.max())
@@ -173,7 +173,7 @@ def test_a_damaged_line_hides_no_other_and_is_counted(run: Run, line: bytes) -> 
     run.append_metrics(3, {"loss": 3.0, "of": 9})
     assert run.metrics() == [{"step": 1, "loss": 1.0, "of": 9}, {"step": 3, "loss": 3.0, "of": 9}]
     assert run.reached() == (3, 9)
-    found = MetricColumns(run)
+    found = MetricStore(run)
     found.read_on()
     assert points(found, "loss") == ([1.0, 3.0], [1.0, 3.0])
     assert found.damaged == 1
@@ -185,7 +185,7 @@ def test_a_value_that_is_no_finite_number_is_left_out_alone(run: Run) -> None:
     huge = "9" * 400
     run.metrics_file.write_text(f'{{"step": 1, "loss": 1.0, "kl": NaN, "a": 1e400, "b": {huge}, "c": null}}\n')
     assert run.metrics() == [{"step": 1, "loss": 1.0}]
-    found = MetricColumns(run)
+    found = MetricStore(run)
     found.read_on()
     assert list(found.columns) == ["loss"] and found.damaged == 0
 

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import FamilyError
-from engine.sampling.schedules import flow_timesteps, nearest_timesteps, noise_table, num_tokens, shift_mu, sigmas_for
+from engine.sampling.schedules import (
+    flow_timesteps,
+    nearest_timesteps,
+    num_tokens,
+    shift_mu,
+    sigmas_for,
+    training_sigmas,
+)
 
 FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "_diffusers_version": "0.42.1"}
 DYNAMIC = {**FLOW, "use_dynamic_shifting": True, "base_shift": 0.95, "max_shift": 2.05, "shift_terminal": 0.1}
@@ -66,7 +73,7 @@ def test_ddim_has_as_many_levels_as_its_table_where_its_offset_points_past_the_e
     config = {"_class_name": "DDIMScheduler", "timestep_spacing": "leading", "steps_offset": 1}
     sigmas = sigmas_for(config, 1000, 0)
     assert sigmas.shape == (1001,)
-    assert sigmas[0] == sigmas[1] == noise_table(config)[-1]
+    assert sigmas[0] == sigmas[1] == training_sigmas(config)[-1]
     assert (sigmas[1:].diff() < 0).all()
 
 
@@ -139,7 +146,7 @@ def test_levels_find_their_timesteps_again(spacing: str, num_steps: int) -> None
         scheduler = kind.from_config(config)
         scheduler.set_timesteps(num_steps)
         levels = sigmas_for(config, num_steps, 0)[:-1].float()
-        assert torch.equal(nearest_timesteps(noise_table(config), levels), scheduler.timesteps)
+        assert torch.equal(nearest_timesteps(training_sigmas(config), levels), scheduler.timesteps)
 
 
 def test_an_overlaid_schedulers_leftovers_are_passed_over() -> None:

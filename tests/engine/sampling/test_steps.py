@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engine.model_spec import Conditioning, FamilySpec, Prediction
-from engine.sampling.forward_process import clean_and_noise, noised, prediction_of
+from engine.sampling.forward_process import add_noise, predict_x0_and_noise, training_target
 from engine.sampling.sampler import denoise
 from engine.sampling.schedules import sigmas_for
 from engine.sampling.steps import (
@@ -170,8 +170,8 @@ def test_ddim_without_eta_is_the_deterministic_step_bit_for_bit(of: Prediction) 
 @given(sigma=st.floats(0.01, 0.99), seed=st.integers(0, 99), of=st.sampled_from(["flow", "epsilon", "v_prediction"]))
 def test_predictions_and_what_they_say_are_inverses(sigma: float, seed: int, of: Prediction) -> None:
     clean, noise = draw_latents(seed, 2, 5), draw_latents(seed + 1, 2, 5)
-    latents = noised(of, clean, noise, sigma)
-    said = clean_and_noise(of, prediction_of(of, clean, noise, sigma), latents, sigma)
+    latents = add_noise(of, clean, noise, sigma)
+    said = predict_x0_and_noise(of, training_target(of, clean, noise, sigma), latents, sigma)
     assert (said[0] - clean).abs().max() <= 1e-4 and (said[1] - noise).abs().max() <= 1e-4
 
 
@@ -180,9 +180,9 @@ def test_a_steady_prediction_leads_to_what_it_says(of: Prediction) -> None:
     """Whatever the levels on the way: this is what held frames rely on."""
     clean, noise = draw_latents(1, 2, 5), draw_latents(2, 2, 5)
     sigmas = [0.95, 0.9, 0.4, 0.1, 0.0]
-    latents = noised(of, clean, noise, sigmas[0])
+    latents = add_noise(of, clean, noise, sigmas[0])
     for level, lower in pairwise(sigmas):
-        latents = ODE_STEPS[of](prediction_of(of, clean, noise, level), latents, level, lower).next_latents
+        latents = ODE_STEPS[of](training_target(of, clean, noise, level), latents, level, lower).next_latents
     assert (latents - clean).abs().max() <= 1e-5
 
 
@@ -202,7 +202,7 @@ class GaussianFlow:
         variance = alpha**2 * self.SPREAD**2 + level**2
         centred = latents - alpha * self.MEAN
         x0 = self.MEAN + alpha * self.SPREAD**2 / variance * centred
-        return prediction_of(self.spec.prediction, x0, level / variance * centred, level)
+        return training_target(self.spec.prediction, x0, level / variance * centred, level)
 
     def moments(self, sigma: float) -> tuple[float, float]:
         alpha = 1 - sigma if self.spec.prediction == "flow" else math.sqrt(1 - sigma**2)

@@ -16,13 +16,13 @@ from engine.errors import StoreError
 from engine.files.locks import try_lock
 from engine.storage.backups import KEPT, back_up, back_up_daily, list_backups, newest_whole, problem_of, restore
 from engine.storage.clip_files import save_clip
-from engine.storage.library import ClipRecord, Store, keep_daily_copy
+from engine.storage.library import ClipRecord, Library, keep_daily_copy
 from engine.workspace import Workspace
 from rewards.clip import Clip
 
 
 def add_clips(workspace: Workspace, *numbers: int) -> None:
-    store = Store(workspace)
+    store = Library(workspace)
     for number in numbers:
         store.add_clip(
             ClipRecord(id=f"{number:016x}", prompt="p", source="imported", num_frames=1, width=16, height=16, fps=8.0)
@@ -31,7 +31,7 @@ def add_clips(workspace: Workspace, *numbers: int) -> None:
 
 
 def count(workspace: Workspace) -> int:
-    store = Store(workspace)
+    store = Library(workspace)
     try:
         return store.count()
     finally:
@@ -56,7 +56,7 @@ DAMAGES = ("garbage", "truncated", "page", "emptied")
 
 def test_a_copy_holds_what_was_committed_while_others_write(workspace):
     add_clips(workspace, 1, 2)
-    store = Store(workspace)
+    store = Library(workspace)
     with store.database.writing() as connection:
         connection.exec_driver_sql("DELETE FROM clips")
         backup = back_up(workspace.database, workspace, "start")  # the transaction is not over
@@ -179,7 +179,7 @@ def with_clip(workspace, monkeypatch) -> str:
     frames = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), dtype=np.uint8)
     clip = Clip(frames=frames, fps=8.0, prompt="a red ball")
     save_clip(workspace, "0" * 15 + "7", clip)
-    store = Store(workspace, beside_clips=True)
+    store = Library(workspace, beside_clips=True)
     store.add_clip(ClipRecord.imported("0" * 15 + "7", clip))
     store.star(["0" * 15 + "7"])
     store.close()
@@ -196,7 +196,7 @@ def test_a_lost_database_beside_clips_is_refused_and_stays_as_it_is(workspace, w
         workspace.database.write_bytes(b"")
     for _ in range(2):
         with pytest.raises(StoreError, match=r"holds 1 clips.*database restore.*database rebuild"):
-            Store(workspace)
+            Library(workspace)
         assert not workspace.database.exists() or workspace.database.stat().st_size == 0
 
 
@@ -207,7 +207,7 @@ def test_a_lost_database_is_rebuilt_from_the_clips_files(workspace, with_clip, c
     workspace.database.write_bytes(b"")
     assert main(["database", "rebuild", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"added": 1, "damaged": ["f" * 16]}
-    store = Store(workspace)
+    store = Library(workspace)
     record = store.clip(with_clip)
     assert (record.prompt, record.source, record.num_frames, record.width, record.height, record.fps) == (
         "a red ball",
@@ -229,7 +229,7 @@ def test_a_rebuilt_row_of_a_generated_clip_is_its_own(workspace, clip):
     request = GenerationRequest(model="mini", prompt="noise", seed=3, num_frames=9, height=32, width=48, fps=8)
     save_clip(workspace, request.id, clip, request)
     assert rebuild(workspace).added == 1
-    store = Store(workspace)
+    store = Library(workspace)
     assert (store.clip(request.id).request, store.clip(request.id).model) == (request.model_dump(mode="json"), "mini")
     store.close()
 

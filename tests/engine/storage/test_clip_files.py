@@ -14,7 +14,7 @@ import pytest
 from engine.errors import StoreError
 from engine.request import GenerationRequest
 from engine.storage.clip_files import FILES, has_files, load_clip, remove_files, save_clip
-from engine.storage.temp_folders import scratch, sweep
+from engine.storage.temp_folders import remove_orphans, temp_path
 from rewards.clip import Clip
 
 CLIP_ID = "0123456789abcdef"
@@ -112,10 +112,10 @@ def test_sweeping_takes_what_the_dead_left_and_nothing_else(workspace):
         (workspace.tmp / name / "frames.mkv").write_bytes(b"half")
     kept = {f"{CLIP_ID}.{os.getpid()}.bbbb"}
     for name in ("import", "export", "mini_nft-1a2b3c@20", "a.run.with.dots"):
-        folder = scratch(workspace, name)
+        folder = temp_path(workspace, name)
         folder.mkdir()
         kept.add(folder.name)
-    assert sweep(workspace) == 2
+    assert remove_orphans(workspace) == 2
     assert {path.name for path in workspace.tmp.iterdir()} == kept
 
 
@@ -137,7 +137,7 @@ def test_a_writer_killed_in_the_middle_leaves_no_clip(workspace):
     writer.kill()
     writer.communicate()
     assert not workspace.clip_folder(CLIP_ID).exists()
-    assert sweep(workspace) == 1 and list(workspace.tmp.iterdir()) == []
+    assert remove_orphans(workspace) == 1 and list(workspace.tmp.iterdir()) == []
 
 
 def test_removing_takes_the_folder_and_is_harmless_when_there_is_none(workspace, clip):

@@ -9,7 +9,7 @@ import pytest
 
 from engine.config.presets import load_train_preset
 from engine.errors import StoreError
-from engine.files.atomic import publish_text
+from engine.files.atomic import write_text_atomic
 from engine.request import GenerationRequest
 from engine.runs.curriculum_state import AttemptRecord, ConditionResult, CurriculumState, GateResult
 from engine.runs.results import Alarm, Interval, Measure
@@ -88,9 +88,9 @@ def test_what_is_no_finite_number_is_read_again(kept: RunSamples, value: float) 
 
 def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    publish_text(path, "one")
+    write_text_atomic(path, "one")
     with pytest.raises(UnicodeEncodeError):
-        publish_text(path, "\ud800")
+        write_text_atomic(path, "\ud800")
     assert path.read_text() == "one"
-    publish_text(path, "two")
+    write_text_atomic(path, "two")
     assert [one.name for one in tmp_path.iterdir()] == ["state.json"] and path.read_text() == "two"

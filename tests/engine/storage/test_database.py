@@ -14,7 +14,7 @@ from sqlalchemy import text
 from engine.errors import ConfigError, StoreError, StoreUnavailable
 from engine.storage.database import SQLITE_PATH_LIMIT, Database, parse_url
 from engine.storage.database_errors import remedy
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 
 
@@ -31,14 +31,14 @@ def test_a_path_that_sqlite_cannot_open_is_refused_with_its_length(tmp_path, len
     space = Workspace(tmp_path.joinpath(*names)).prepare()
     assert len(os.fsencode(space.root / "dailies.db")) == length
     if length <= SQLITE_PATH_LIMIT:
-        Store(space).close()
+        Library(space).close()
         return
     with pytest.raises(ConfigError, match=f"has {length} bytes, but SQLite opens at most 504: choose a workspace"):
-        Store(space)
+        Library(space)
 
 
 def test_sqlite_runs_in_wal_mode_with_foreign_keys(workspace):
-    store = Store(workspace)
+    store = Library(workspace)
     with store.database.reading() as connection:
         assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
         assert connection.scalar(text("PRAGMA foreign_keys")) == 1
@@ -46,7 +46,7 @@ def test_sqlite_runs_in_wal_mode_with_foreign_keys(workspace):
 
 
 def test_a_locked_database_is_one_sentence(workspace):
-    store = Store(workspace, busy_timeout_s=0.1)
+    store = Library(workspace, busy_timeout_s=0.1)
     holder = sqlite3.connect(workspace.database, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match="locked by another process; try again"):
@@ -59,7 +59,7 @@ def test_a_locked_database_is_one_sentence(workspace):
 
 def test_readers_go_on_while_many_writers_wait_for_a_locked_database(workspace):
     """As many threads as a web server has, and more writers than those: they must not occupy all of them."""
-    store = Store(workspace)
+    store = Library(workspace)
     holder = sqlite3.connect(workspace.database, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with ThreadPoolExecutor(40) as threads:
@@ -77,7 +77,7 @@ def test_readers_go_on_while_many_writers_wait_for_a_locked_database(workspace):
 
 def test_a_writer_waits_no_longer_than_its_patience_in_all(workspace):
     """Its turn among the threads and SQLite's lock come out of one patience."""
-    store = Store(workspace, busy_timeout_s=1.0)
+    store = Library(workspace, busy_timeout_s=1.0)
     holder = sqlite3.connect(workspace.database, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
@@ -93,7 +93,7 @@ def test_a_writer_waits_no_longer_than_its_patience_in_all(workspace):
 def test_postgresql_waits_for_a_lock_no_longer_than_its_patience(workspace, database):
     if database == "sqlite":
         pytest.skip("SQLite has one lock for all tables")
-    store, other = Store(workspace, busy_timeout_s=0.3), Store(workspace)
+    store, other = Library(workspace, busy_timeout_s=0.3), Library(workspace)
     with other.database.writing() as connection:
         connection.execute(text("LOCK TABLE clips IN EXCLUSIVE MODE"))
         with pytest.raises(StoreUnavailable, match="locked by another process"):
@@ -103,7 +103,7 @@ def test_postgresql_waits_for_a_lock_no_longer_than_its_patience(workspace, data
 
 
 def test_what_was_written_is_on_the_disk(workspace):
-    store = Store(workspace)
+    store = Library(workspace)
     with store.database.writing() as connection:
         assert connection.scalar(text("PRAGMA synchronous")) == 2  # FULL
     store.close()
@@ -125,7 +125,7 @@ def test_what_sqlite_reports_is_told_by_its_code(name, sentence):
 
 
 def test_a_writer_waits_for_its_turn(workspace):
-    store = Store(workspace)
+    store = Library(workspace)
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda number: store.add_clip(a_clip(number)), range(64)))
     assert store.count() == 64
@@ -148,14 +148,14 @@ def test_a_file_that_is_no_database_is_left_alone(workspace):
     workspace.database.write_bytes(b"these are my notes, not a database" * 100)
     before = workspace.database.read_bytes()
     with pytest.raises(StoreError, match="not an SQLite database; move it away"):
-        Store(workspace)
+        Library(workspace)
     assert workspace.database.read_bytes() == before
 
 
 def test_a_database_that_is_a_folder_is_one_sentence(workspace):
     workspace.database.mkdir()
     with pytest.raises(StoreError, match="cannot be opened"):
-        Store(workspace)
+        Library(workspace)
 
 
 @pytest.mark.parametrize(
@@ -169,14 +169,14 @@ def test_a_database_that_is_a_folder_is_one_sentence(workspace):
 def test_a_bad_url_is_one_sentence(workspace, monkeypatch, url, sentence):
     monkeypatch.setenv("DAILIES_DATABASE_URL", url)
     with pytest.raises(ConfigError, match=sentence):
-        Store(workspace)
+        Library(workspace)
 
 
 def test_a_server_that_is_not_there_is_one_sentence_without_the_password(workspace, monkeypatch):
     pytest.importorskip("psycopg")
     monkeypatch.setenv("DAILIES_DATABASE_URL", "postgresql://someone:secret@127.0.0.1:1/dailies")
     with pytest.raises(StoreError, match="the server cannot be reached") as caught:
-        Store(workspace)
+        Library(workspace)
     assert "secret" not in str(caught.value)
 
 
@@ -188,8 +188,8 @@ def test_the_driver_is_chosen_for_bare_postgresql():
 def test_processes_that_open_a_new_workspace_at_once_all_succeed(workspace, database):
     """The first makes the tables, the others wait for it; each then writes."""
     program = (
-        "import sys; from engine.storage.library import Store, ClipRecord; from engine.workspace import Workspace\n"
-        "sys.stdin.read(1); store = Store(Workspace.from_env())\n"
+        "import sys; from engine.storage.library import Library, ClipRecord; from engine.workspace import Workspace\n"
+        "sys.stdin.read(1); store = Library(Workspace.from_env())\n"
         "store.add_clip(ClipRecord(id=f'{int(sys.argv[1]):016x}', prompt='', source='imported', num_frames=1, "
         "width=16, height=16, fps=8.0))"
     )
@@ -203,7 +203,7 @@ def test_processes_that_open_a_new_workspace_at_once_all_succeed(workspace, data
         process.stdin.flush()
     errors = [process.communicate(timeout=60)[1].decode() for process in starters]
     assert [process.returncode for process in starters] == [0, 0, 0, 0], errors
-    store = Store(workspace)
+    store = Library(workspace)
     assert store.count() == 4
     store.close()
 

@@ -21,7 +21,7 @@ from engine.runs.adapters import AdapterCard, add_adapter, list_adapters
 from engine.runs.run import Run, list_runs
 from engine.storage.backups import back_up, list_backups, problem_of
 from engine.storage.clip_files import has_files, load_clip, save_clip
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 from rewards.clip import Clip
 
@@ -72,7 +72,7 @@ def record(number: int) -> ClipRecord:
 
 def test_a_full_disk_loses_nothing_and_is_named(disk: Path) -> None:
     workspace = Workspace(disk / "workspace").prepare()
-    store = Store(workspace)
+    store = Library(workspace)
     queue = JobQueue(store, KINDS)
     kept, run = record(1), Run.create(workspace, load_train_preset("mini_nft"))
     save_clip(workspace, kept.id, clip(1))

@@ -8,7 +8,7 @@ from engine.config.presets import load_preset
 from engine.errors import ConfigError, StoreError
 from engine.request import GenerationRequest
 from engine.runs.stale_totals import withdraw_old_totals
-from engine.storage.library import ClipFilter, ClipRecord, Store
+from engine.storage.library import ClipFilter, ClipRecord, Library
 from rewards.calibration import mix_calibration
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -25,7 +25,7 @@ def report(total: float | None, **parts: float | None) -> dict:
     return {"total": total, "results": {key: {"value": value} for key, value in parts.items()}}
 
 
-def ids(store: Store, **which) -> list[int]:
+def ids(store: Library, **which) -> list[int]:
     return [int(found.id, 16) for found in store.clips(ClipFilter(**which))]
 
 

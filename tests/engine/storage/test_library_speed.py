@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.storage.library import ClipFilter, Store, now
+from engine.storage.library import ClipFilter, Library, now
 from engine.storage.schema import CLIPS
 from engine.workspace import Workspace
 
@@ -17,7 +17,7 @@ BAR_S = 0.3
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     request = {"prompt": "a red circle moves left over a hill", "negative_prompt": "", "num_steps": 20}
     parts = {f"reward_{number}": number / 12 for number in range(12)}
     rows = [
@@ -38,7 +38,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         }
         for number in range(NUM_CLIPS)
     ]
-    store = Store(Workspace(tmp_path_factory.mktemp("full")))
+    store = Library(Workspace(tmp_path_factory.mktemp("full")))
     with store.database.writing() as connection:
         connection.execute(CLIPS.insert(), rows)
     yield store
@@ -66,7 +66,7 @@ def test_the_first_page_is_quick(full, which):
 
 def test_opening_a_full_store_is_quick(full):
     began = time.process_time()
-    again = Store(full.workspace)
+    again = Library(full.workspace)
     assert len(again.clips()) == 60
     again.close()
     took_s = time.process_time() - began

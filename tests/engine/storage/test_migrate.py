@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from engine.errors import StoreError
 from engine.storage.database import Database, parse_url
-from engine.storage.library import ClipRecord, Store
-from engine.storage.migrate import SCRIPTS, bring_up_to_date, known_revisions
+from engine.storage.library import ClipRecord, Library
+from engine.storage.migrate import SCRIPTS, known_revisions, upgrade_to_head
 from engine.storage.schema import METADATA
 
 NEXT = '''
@@ -43,7 +43,7 @@ def scripts_of_tomorrow(tmp_path: Path, body: str = "pass") -> Path:
 
 def filled(workspace) -> str:
     """Make a database of today with one clip and its report; the clip's id."""
-    store = Store(workspace)
+    store = Library(workspace)
     record = ClipRecord(id="0" * 16, prompt="hello", source="imported", num_frames=1, width=16, height=16, fps=8.0)
     store.add_clip(record)
     store.save_report(record.id, "a", {"total": 0.5, "results": {}})
@@ -58,7 +58,7 @@ def test_the_migrations_make_exactly_the_tables(workspace, database):
 
     from engine.storage.schema import VERSION_TABLE
 
-    store = Store(workspace)
+    store = Library(workspace)
     with store.database.reading() as connection:
         options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
         context = MigrationContext.configure(connection, opts=options)
@@ -76,7 +76,7 @@ def test_the_revisions_known_by_file_name_are_alembics(tmp_path):
 
 def test_an_old_database_is_copied_and_then_migrated_with_its_rows(workspace, tmp_path):
     url, scripts = filled(workspace), scripts_of_tomorrow(tmp_path)
-    bring_up_to_date(url, workspace, busy_timeout_s=1, scripts=scripts)
+    upgrade_to_head(url, workspace, busy_timeout_s=1, scripts=scripts)
     database = Database(url)
     with database.reading() as connection:
         assert connection.execute(text("SELECT words, stars FROM clips")).all() == [("hello", 3)]
@@ -91,7 +91,7 @@ def test_an_old_database_is_copied_and_then_migrated_with_its_rows(workspace, tm
 
 def test_postgresql_is_migrated_too(workspace, database, tmp_path):
     url, scripts = filled(workspace), scripts_of_tomorrow(tmp_path)
-    bring_up_to_date(url, workspace, busy_timeout_s=1, scripts=scripts)
+    upgrade_to_head(url, workspace, busy_timeout_s=1, scripts=scripts)
     opened = Database(url)
     with opened.reading() as connection:
         assert connection.execute(text("SELECT words, stars FROM clips")).all() == [("hello", 3)]
@@ -101,11 +101,11 @@ def test_postgresql_is_migrated_too(workspace, database, tmp_path):
 def test_a_migration_that_fails_changes_nothing_and_names_the_copy(workspace, database, tmp_path):
     url, scripts = filled(workspace), scripts_of_tomorrow(tmp_path, body='op.execute("SELECT * FROM nowhere")')
     with pytest.raises(StoreError, match="could not be migrated from .* and is unchanged") as caught:
-        bring_up_to_date(url, workspace, busy_timeout_s=1, scripts=scripts)
+        upgrade_to_head(url, workspace, busy_timeout_s=1, scripts=scripts)
     if database == "sqlite":
         (backup,) = workspace.backups.iterdir()
         assert str(backup) in str(caught.value)
-    store = Store(workspace)
+    store = Library(workspace)
     assert store.clip("0" * 16).total == 0.5
     store.close()
 
@@ -115,18 +115,18 @@ def test_a_copy_that_cannot_be_made_stops_the_migration(workspace, tmp_path):
     workspace.backups.rmdir()
     workspace.backups.write_text("in the way")
     with pytest.raises(StoreError, match="has to be migrated, but"):
-        bring_up_to_date(url, workspace, busy_timeout_s=1, scripts=scripts)
+        upgrade_to_head(url, workspace, busy_timeout_s=1, scripts=scripts)
     workspace.backups.unlink()
-    store = Store(workspace)
+    store = Library(workspace)
     assert store.count() == 1
     store.close()
 
 
 def test_a_newer_database_is_refused_in_one_sentence(workspace, database, tmp_path):
     url, scripts = filled(workspace), scripts_of_tomorrow(tmp_path)
-    bring_up_to_date(url, workspace, busy_timeout_s=1, scripts=scripts)
+    upgrade_to_head(url, workspace, busy_timeout_s=1, scripts=scripts)
     with pytest.raises(StoreError, match="newer Dailies .its schema is 9001, this code knows up to 0.*update Dailies"):
-        Store(workspace)
+        Library(workspace)
 
 
 def test_somebody_elses_tables_are_left_alone(workspace):
@@ -134,14 +134,14 @@ def test_somebody_elses_tables_are_left_alone(workspace):
         theirs.execute("CREATE TABLE clips (paper TEXT)")
     theirs.close()
     with pytest.raises(StoreError, match="a table 'clips' that Dailies did not make"):
-        Store(workspace)
+        Library(workspace)
 
 
 def test_a_database_that_is_up_to_date_is_opened_without_alembic(workspace):
-    Store(workspace).close()
+    Library(workspace).close()
     check = (
-        "import sys; from engine.storage.library import Store; from engine.workspace import Workspace\n"
-        "Store(Workspace(sys.argv[1])); sys.exit('alembic' in sys.modules)"
+        "import sys; from engine.storage.library import Library; from engine.workspace import Workspace\n"
+        "Library(Workspace(sys.argv[1])); sys.exit('alembic' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", check, str(workspace.root)], check=False).returncode == 0
 

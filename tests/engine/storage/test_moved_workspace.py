@@ -30,7 +30,7 @@ from engine.runs.results import Alarm
 from engine.runs.run import Run
 from engine.storage.backups import back_up
 from engine.storage.clip_files import load_clip, save_clip
-from engine.storage.library import ClipFilter, ClipRecord, Store
+from engine.storage.library import ClipFilter, ClipRecord, Library
 from engine.training.build import read_pairs
 from engine.workspace import Workspace
 from rewards.clip import Clip
@@ -47,7 +47,7 @@ def own_database(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def lived_in(workspace: Workspace) -> Iterator[Workspace]:
     """Clips, a campaign with votes of every kind, runs in every state, a curriculum and jobs."""
-    store = Store(workspace)
+    store = Library(workspace)
     campaigns, queue = Campaigns(store), JobQueue(store, KINDS)
     campaign = vote(store, campaigns)
     on_votes = {"algorithm": "dpo", "pairs": None, "campaign": campaign, "mix": None, "prompts": None, "settings": {}}
@@ -77,7 +77,7 @@ def lived_in(workspace: Workspace) -> Iterator[Workspace]:
     yield workspace
 
 
-def vote(store: Store, campaigns: Campaigns) -> str:
+def vote(store: Library, campaigns: Campaigns) -> str:
     """A closed campaign, and one that is under way."""
     ids = []
     for prompt in PROMPTS:
@@ -104,7 +104,7 @@ def vote(store: Store, campaigns: Campaigns) -> str:
 
 def told(workspace: Workspace) -> dict[str, Any]:
     """All that the page and the shell tell of a workspace, its own place left out."""
-    store = Store(workspace)
+    store = Library(workspace)
     try:
         campaigns, queue = Campaigns(store), JobQueue(store, KINDS)
         voted = {one.id: campaigns.votes(one.id) for one in campaigns.list()}

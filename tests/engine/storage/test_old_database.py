@@ -8,8 +8,8 @@ import pytest
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
 from engine.storage.database import Database, parse_url
-from engine.storage.library import Store
-from engine.storage.migrate import SCRIPTS, bring_up_to_date
+from engine.storage.library import Library
+from engine.storage.migrate import SCRIPTS, upgrade_to_head
 
 CLIP = "INSERT INTO clips (id, prompt, source, num_frames, width, height, fps, created_at) VALUES "
 
@@ -23,13 +23,13 @@ def test_a_database_from_before_campaigns_gets_them_and_a_copy_is_kept(workspace
     for later in (path for path in (scripts / "versions").glob("0*.py") if path.name[:4] > "0002"):
         later.unlink()
     url = parse_url(f"sqlite:///{workspace.database}")
-    bring_up_to_date(url, workspace, busy_timeout_s=5, scripts=scripts)
+    upgrade_to_head(url, workspace, busy_timeout_s=5, scripts=scripts)
     clips = [f"{number:016x}" for number in range(2)]
     with sqlite3.connect(workspace.database) as old:
         for clip in clips:
             old.execute(CLIP + f"('{clip}', 'a ball', 'imported', 9, 64, 64, 8.0, '2026-01-01 00:00:00')")
     old.close()
-    store = Store(workspace)
+    store = Library(workspace)
     for clip in clips:
         put_files(clip)
     campaign = Campaigns(store).create(CampaignSpec(title="t", clip_ids=tuple(clips)))

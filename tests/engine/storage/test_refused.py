@@ -28,7 +28,7 @@ from engine.runs.checkpoint_series import CHECKPOINT
 from engine.runs.run import Run
 from engine.storage import video_import
 from engine.storage.clip_files import save_clip
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from engine.storage.uploads import kept_uploads
 from engine.storage.video_import import import_clip
 from engine.video.writer import write_lossless
@@ -37,7 +37,7 @@ from tests.snapshots import snapshot
 
 
 @pytest.fixture
-def campaign(store: Store, library: Callable[[int, int], tuple[str, ...]]) -> Any:
+def campaign(store: Library, library: Callable[[int, int], tuple[str, ...]]) -> Any:
     spec = CampaignSpec(title="t", clip_ids=library(3, 2), axes=("motion",), repeat_share=0)
     return Campaigns(store).create(spec)
 
@@ -57,7 +57,7 @@ def a_video(path: Path, seed: int, size: int = 32) -> str:
 
 
 # ---- Votes
-def good_row(store: Store, campaign: Any, labeller: str = "ann") -> dict[str, Any]:
+def good_row(store: Library, campaign: Any, labeller: str = "ann") -> dict[str, Any]:
     pair = sorted(Campaigns(store).pairs(campaign.id), key=lambda one: one.id)[0]
     return {"left_clip": pair.clip_a, "right_clip": pair.clip_b, "labeller": labeller, "choice": "left"}
 
@@ -74,7 +74,7 @@ def good_row(store: Store, campaign: Any, labeller: str = "ann") -> dict[str, An
     ],
 )
 def test_a_row_of_votes_that_is_refused_leaves_nothing(
-    store: Store, campaign: Any, tmp_path: Path, change: dict[str, Any]
+    store: Library, campaign: Any, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     before = snapshot(store)
     table = write_table(tmp_path / "votes.csv", [{**good_row(store, campaign), **change}])
@@ -83,7 +83,7 @@ def test_a_row_of_votes_that_is_refused_leaves_nothing(
     assert snapshot(store) == before
 
 
-def test_a_table_that_is_refused_as_a_whole_leaves_nothing(store: Store, campaign: Any, tmp_path: Path) -> None:
+def test_a_table_that_is_refused_as_a_whole_leaves_nothing(store: Library, campaign: Any, tmp_path: Path) -> None:
     good = good_row(store, campaign)
     before = snapshot(store)
     for rows in ([{**good, "note": "a\0b"}], [{name: text for name, text in good.items() if name != "labeller"}]):
@@ -93,7 +93,7 @@ def test_a_table_that_is_refused_as_a_whole_leaves_nothing(store: Store, campaig
 
 
 def test_the_good_rows_of_a_table_are_as_if_the_bad_ones_were_not_there(
-    store: Store, campaign: Any, tmp_path: Path
+    store: Library, campaign: Any, tmp_path: Path
 ) -> None:
     good = good_row(store, campaign)
     bad = {**good_row(store, campaign, "bob"), "axis:smell": "left"}
@@ -104,7 +104,7 @@ def test_the_good_rows_of_a_table_are_as_if_the_bad_ones_were_not_there(
 
 
 def test_a_database_that_fails_in_the_middle_takes_no_vote(
-    store: Store, campaign: Any, tmp_path: Path, library: Any
+    store: Library, campaign: Any, tmp_path: Path, library: Any
 ) -> None:
     rows = [good_row(store, campaign), {**good_row(store, campaign, "bob")}]
     before = snapshot(store)
@@ -117,7 +117,7 @@ def test_a_database_that_fails_in_the_middle_takes_no_vote(
     assert snapshot(store) == before
 
 
-def test_a_vote_that_is_refused_leaves_nothing(store: Store, campaign: Any) -> None:
+def test_a_vote_that_is_refused_leaves_nothing(store: Library, campaign: Any) -> None:
     campaigns = Campaigns(store)
     one = campaigns.next_pairs(campaign.id, "ann")[0]
     fields = {"pair_id": one.pair_id, "choice": "left", "shown_left": one.left_clip, "client_uuid": "12345678"}
@@ -135,7 +135,7 @@ def test_a_vote_that_is_refused_leaves_nothing(store: Store, campaign: Any) -> N
 
 
 # ---- Campaigns
-def a_checkpoint(store: Store) -> str:
+def a_checkpoint(store: Library) -> str:
     run = Run.create(store.workspace, load_train_preset("mini_grpo"))
     folder = run.checkpoints / f"{CHECKPOINT}4"
     folder.mkdir(parents=True)
@@ -143,7 +143,7 @@ def a_checkpoint(store: Store) -> str:
     return f"{run.id}@4"
 
 
-def test_a_campaign_that_is_refused_publishes_no_checkpoint(store: Store) -> None:
+def test_a_campaign_that_is_refused_publishes_no_checkpoint(store: Library) -> None:
     entrants = (Entrant(), Entrant(adapter=a_checkpoint(store)))
     before = snapshot(store)
     bad: list[dict[str, Any]] = [
@@ -189,7 +189,7 @@ BAD_ROWS: list[dict[str, Any]] = [
 ]
 
 
-def test_rows_of_pairs_that_are_refused_bring_no_clip(store: Store, tmp_path: Path) -> None:
+def test_rows_of_pairs_that_are_refused_bring_no_clip(store: Library, tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "in", *BAD_ROWS)
     found = import_pairs(store, folder, "mine")
     assert found.pairs == 1 and len(found.skipped) == len(BAD_ROWS)
@@ -202,7 +202,9 @@ def test_rows_of_pairs_that_are_refused_bring_no_clip(store: Store, tmp_path: Pa
 
 
 @pytest.mark.parametrize("change", BAD_ROWS)
-def test_pairs_that_are_refused_as_a_whole_leave_nothing(store: Store, tmp_path: Path, change: dict[str, Any]) -> None:
+def test_pairs_that_are_refused_as_a_whole_leave_nothing(
+    store: Library, tmp_path: Path, change: dict[str, Any]
+) -> None:
     folder = a_folder(tmp_path / "in", change)
     lines = (folder / "pairs.jsonl").read_text().splitlines()
     (folder / "pairs.jsonl").write_text(lines[1] + "\n")
@@ -212,7 +214,7 @@ def test_pairs_that_are_refused_as_a_whole_leave_nothing(store: Store, tmp_path:
     assert snapshot(store) == before
 
 
-def test_a_later_table_that_cannot_be_read_refuses_the_whole_import(store: Store, tmp_path: Path) -> None:
+def test_a_later_table_that_cannot_be_read_refuses_the_whole_import(store: Library, tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "in")
     (folder / "z.parquet").write_text("{")
     before = snapshot(store)
@@ -226,7 +228,7 @@ def fails(*_: Any, **__: Any) -> None:
 
 
 def test_pairs_on_a_disk_that_is_full_leave_nothing(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = a_folder(tmp_path / "in")
     before = snapshot(store)
@@ -239,7 +241,7 @@ def test_pairs_on_a_disk_that_is_full_leave_nothing(
 
 
 @pytest.mark.parametrize("spoil", ["not a zip", "outside", "no table", "bad rows"])
-def test_an_archive_that_is_refused_leaves_nothing(store: Store, tmp_path: Path, spoil: str) -> None:
+def test_an_archive_that_is_refused_leaves_nothing(store: Library, tmp_path: Path, spoil: str) -> None:
     folder = a_folder(tmp_path / "in", {"rejected": "large.mkv"})
     if spoil == "bad rows":
         lines = (folder / "pairs.jsonl").read_text().splitlines()
@@ -257,7 +259,7 @@ def test_an_archive_that_is_refused_leaves_nothing(store: Store, tmp_path: Path,
     assert snapshot(store) == before
 
 
-def test_a_clip_that_the_database_refuses_leaves_no_file(store: Store, tmp_path: Path) -> None:
+def test_a_clip_that_the_database_refuses_leaves_no_file(store: Library, tmp_path: Path) -> None:
     video = tmp_path / a_video(tmp_path / "a.mkv", 1)
     before = snapshot(store)
     for prompt in ("a\0b", "half \ud800"):
@@ -273,20 +275,20 @@ def test_a_clip_that_the_database_refuses_leaves_no_file(store: Store, tmp_path:
 
 
 def test_a_clip_that_was_there_outlives_a_refused_import_of_the_same(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video = tmp_path / a_video(tmp_path / "a.mkv", 1)
     kept = import_clip(store, video, "p")
     before = snapshot(store)
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "add_clips", lambda *_: fails())
+        patched.setattr(Library, "add_clips", lambda *_: fails())
         with pytest.raises(OSError, match="space"):
             import_clip(store, video, "p")
     assert snapshot(store) == before and store.clip(kept.id) == kept
 
 
 # ---- Uploads
-def test_uploads_go_back_when_their_job_is_refused(store: Store, tmp_path: Path) -> None:
+def test_uploads_go_back_when_their_job_is_refused(store: Library, tmp_path: Path) -> None:
     sent = [tmp_path / a_video(tmp_path / f"{name}.mkv", 1) for name in "ab"]
     before = snapshot(store, tmp_path)
     with pytest.raises(ConfigError), kept_uploads(store.workspace, sent) as folder:
@@ -304,7 +306,7 @@ def test_uploads_go_back_when_their_job_is_refused(store: Store, tmp_path: Path)
 
 # ---- Runs and presets
 def test_a_run_that_cannot_be_written_leaves_no_folder(
-    store: Store, library: Any, monkeypatch: pytest.MonkeyPatch
+    store: Library, library: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = Campaigns(store).create(CampaignSpec(title="t", clip_ids=library(1, 2)))
     one = Campaigns(store).next_pairs(campaign.id, "ann")[0]
@@ -314,14 +316,16 @@ def test_a_run_that_cannot_be_written_leaves_no_folder(
     store.workspace.runs.mkdir(exist_ok=True)
     before = snapshot(store)
     with monkeypatch.context() as patched:
-        patched.setattr("engine.labelling.run_dataset.publish_text", fails)
+        patched.setattr("engine.labelling.run_dataset.write_text_atomic", fails)
         with pytest.raises(StoreError, match="cannot be written"):
             create_run(store, preset)
     assert snapshot(store) == before
     assert create_run(store, preset).pairs_file.is_file()
 
 
-def test_a_preset_is_whole_or_not_there_and_saved_again_the_same(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preset_is_whole_or_not_there_and_saved_again_the_same(
+    store: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
     preset = change_preset(load_train_preset("mini_grpo"), {"key": "mine", "title": "Mine"})
     store.workspace.saved.joinpath("train").mkdir(parents=True)
     before = snapshot(store)
@@ -337,7 +341,7 @@ def test_a_preset_is_whole_or_not_there_and_saved_again_the_same(store: Store, m
         save_train_preset(store.workspace, change_preset(preset, {"title": "Other"}))
 
 
-def test_the_snapshot_sees_what_changes(store: Store) -> None:
+def test_the_snapshot_sees_what_changes(store: Library) -> None:
     """The snapshot sees a row, a file and an empty folder."""
     before = snapshot(store)
     save_clip(store.workspace, "1" * 16, Clip(frames=np.zeros((5, 32, 32, 3), np.uint8), fps=8.0, prompt="p"))

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from engine.errors import StoreError
-from engine.storage.library import ClipFilter, ClipRecord, Store
+from engine.storage.library import ClipFilter, ClipRecord, Library
 from engine.storage.search_text import normalised
 from engine.workspace import Workspace
 
@@ -21,7 +21,7 @@ FOLDERS = [
 ]
 
 
-def add(store: Store, number: int, prompt: str) -> None:
+def add(store: Library, number: int, prompt: str) -> None:
     store.add_clip(
         ClipRecord(
             id=f"{number:016x}", prompt=prompt, source="imported", num_frames=1, width=16, height=16, fps=8.0
@@ -29,7 +29,7 @@ def add(store: Store, number: int, prompt: str) -> None:
     )  # fmt: skip
 
 
-def found(store: Store, words: str) -> list[int]:
+def found(store: Library, words: str) -> list[int]:
     return [int(clip.id, 16) for clip in store.clips(ClipFilter(text=words, order="oldest"))]
 
 
@@ -74,7 +74,7 @@ def test_rows_from_before_are_searched_too(store, database):
         for column in ("heartbeat_s", "environment"):
             connection.execute(text(f"ALTER TABLE jobs DROP COLUMN {column}"))
         connection.execute(text("UPDATE dailies_version SET version_num = '0004'"))
-    again = Store(store.workspace)
+    again = Library(store.workspace)
     assert found(again, "красный") == [1]
     again.close()
 
@@ -82,7 +82,7 @@ def test_rows_from_before_are_searched_too(store, database):
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_workspace_in_a_folder_of_any_name_holds_its_database(tmp_path, name):
     workspace = Workspace(tmp_path / name / "w")
-    store = Store(workspace)
+    store = Library(workspace)
     add(store, 1, name)
     assert found(store, name) == [1]
     store.delete([f"{1:016x}"])

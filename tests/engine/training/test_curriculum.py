@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config.curriculum_preset import Condition, CurriculumPreset, Gate, Stage
+from engine.config.curriculum_preset import CurriculumGate, CurriculumPreset, GateCondition, Stage
 from engine.config.presets import load_curriculum, preset_keys
-from engine.errors import Cancelled, ConfigError, StoreError
+from engine.errors import ConfigError, JobCancelled, StoreError
 from engine.jobs.context import JobContext
 from engine.jobs.handlers import curriculum as driver
 from engine.jobs.spec import CurriculumConfig
 from engine.runs.curriculum_state import Curriculum, CurriculumState, GateResult, list_curricula
 from engine.runs.results import Interval
-from engine.storage.library import Store
-from engine.training.curriculum import begin_attempt, conclude, judge_gate, never, tries_of, verdict_of
+from engine.storage.library import Library
+from engine.training.curriculum import advance_state, begin_attempt, evaluate_gate, never, tries_of, verdict_of
 from engine.training.evaluation.intervals import change_interval, over_looks
 from engine.workspace import Workspace
 
@@ -29,11 +29,11 @@ def interval(mean: float, low: float, high: float, of: int = 16) -> Interval:
     return Interval(mean=mean, low=low, high=high, of=of)
 
 
-def gate(**others: Any) -> Gate:
-    return Gate(conditions=(Condition(metric="m", of="change", at_least=0.0),), **others)
+def gate(**others: Any) -> CurriculumGate:
+    return CurriculumGate(conditions=(GateCondition(metric="m", of="change", at_least=0.0),), **others)
 
 
-def preset(*gates: Gate, step_backs: int = 1) -> CurriculumPreset:
+def preset(*gates: CurriculumGate, step_backs: int = 1) -> CurriculumPreset:
     stages = tuple(Stage(name=f"s{i}", recipe="mini_nft", steps=5, gate=one) for i, one in enumerate(gates))
     return CurriculumPreset(key="c", title="C", stages=stages, step_backs=step_backs)
 
@@ -43,12 +43,12 @@ def test_noise_never_advances(bounds: list[float], bound: float, least: bool) ->
     """Whatever the mean, a bound inside the interval is not passed; one wholly beyond it is failed."""
     low, high = bounds
     side = {"at_least": bound} if least else {"at_most": bound}
-    found = verdict_of(Condition(metric="m", **side), interval((low + high) / 2, low, high))
+    found = verdict_of(GateCondition(metric="m", **side), interval((low + high) / 2, low, high))
     surely = low >= bound if least else high <= bound
     never = high < bound if least else low > bound
     assert found == ("pass" if surely else "fail" if never else "unsure")
-    one = Gate(conditions=(Condition(metric="m", **side),), retries=0)
-    result = judge_gate(one, {("m", "value"): interval((low + high) / 2, low, high)}, attempt=0, step_backs_left=0)
+    one = CurriculumGate(conditions=(GateCondition(metric="m", **side),), retries=0)
+    result = evaluate_gate(one, {("m", "value"): interval((low + high) / 2, low, high)}, attempt=0, step_backs_left=0)
     assert (result.action == "advance") == surely
 
 
@@ -59,7 +59,7 @@ def test_pure_noise_passes_one_time_in_forty() -> None:
     for seed in range(400):
         before, after = rng.normal(0.5, 0.1, (2, 32))
         change = change_interval(list(before), list(after), [str(n // 2) for n in range(32)], seed)
-        result = judge_gate(gate(), {("m", "change"): change}, attempt=0, step_backs_left=0)
+        result = evaluate_gate(gate(), {("m", "change"): change}, attempt=0, step_backs_left=0)
         passed += result.action == "advance"
     assert passed / 400 <= 0.06
 
@@ -75,7 +75,7 @@ def test_asking_again_does_not_make_noise_pass(retries: int, step_backs: int) ->
             change = change_interval(list(before), list(after), [str(n // 2) for n in range(32)], seed)
             measured = {("m", "change"): change}
             one = gate(retries=retries)
-            found = judge_gate(one, measured, attempt=attempt, step_backs_left=0, step_backs=step_backs)
+            found = evaluate_gate(one, measured, attempt=attempt, step_backs_left=0, step_backs=step_backs)
             if found.action == "advance":
                 passed += 1
                 break
@@ -104,14 +104,14 @@ def test_longer_intervals_stay_within_what_a_measure_can_be(
     metric: str, of: Any, side: dict[str, float], found: tuple[float, float, float], verdict: str
 ) -> None:
     """A gate that every value passes is passed, however often it may be asked again."""
-    one = Gate(conditions=(Condition(metric=metric, of=of, **side),), retries=3)
-    result = judge_gate(one, {(metric, of): interval(*found)}, attempt=0, step_backs_left=2, step_backs=2)
+    one = CurriculumGate(conditions=(GateCondition(metric=metric, of=of, **side),), retries=3)
+    result = evaluate_gate(one, {(metric, of): interval(*found)}, attempt=0, step_backs_left=2, step_backs=2)
     assert result.conditions[0].verdict == verdict
 
 
 def test_what_was_not_measured_never_advances() -> None:
     for measured in ({}, {("m", "change"): interval(1, 1, 1, of=1)}, {("m", "value"): interval(1, 1, 1)}):
-        result = judge_gate(gate(), measured, attempt=0, step_backs_left=0)
+        result = evaluate_gate(gate(), measured, attempt=0, step_backs_left=0)
         assert (result.verdict, result.action) == ("unsure", "train_on")
         assert "not measured" in result.sentence
 
@@ -122,7 +122,7 @@ def test_what_was_not_measured_never_advances() -> None:
 )
 def test_a_gate_that_is_not_passed(attempt: int, on_failure: Any, left: int, action: str) -> None:
     bad = {("m", "change"): interval(-0.2, -0.3, -0.1)}
-    assert judge_gate(gate(on_failure=on_failure), bad, attempt=attempt, step_backs_left=left).action == action
+    assert evaluate_gate(gate(on_failure=on_failure), bad, attempt=attempt, step_backs_left=left).action == action
 
 
 def result(action: Any) -> GateResult:
@@ -131,14 +131,14 @@ def result(action: Any) -> GateResult:
 
 def test_stages_follow_each_other_from_run_to_run() -> None:
     plan, state = preset(gate(), gate()), CurriculumState()
-    state = conclude(begin_attempt(state, "run-a", 33), plan, result("train_on"))
+    state = advance_state(begin_attempt(state, "run-a", 33), plan, result("train_on"))
     assert (state.stage, state.attempt, state.start) == (0, 1, "run-a")
-    state = conclude(begin_attempt(state, "run-b", 33), plan, result("advance"))
+    state = advance_state(begin_attempt(state, "run-b", 33), plan, result("advance"))
     assert (state.stage, state.attempt, state.start) == (1, 0, "run-b")
-    state = conclude(begin_attempt(state, "run-c", 65), plan, result("step_back"))
+    state = advance_state(begin_attempt(state, "run-c", 65), plan, result("step_back"))
     assert (state.stage, state.start, state.step_backs) == (0, "run-b", 1)
-    state = conclude(begin_attempt(state, "run-d", 33), plan, result("advance"))
-    state = conclude(begin_attempt(state, "run-e", 65), plan, result("advance"))
+    state = advance_state(begin_attempt(state, "run-d", 33), plan, result("advance"))
+    state = advance_state(begin_attempt(state, "run-e", 65), plan, result("advance"))
     assert (state.status, state.start) == ("done", "run-e")
     assert [one.run for one in state.attempts] == ["run-a", "run-b", "run-c", "run-d", "run-e"]
 
@@ -150,14 +150,14 @@ def test_no_student_becomes_its_own_teacher() -> None:
     def anew(stage: Stage) -> bool:
         return stage.name == "s1"
 
-    state = conclude(begin_attempt(state, "run-a", 33), plan, result("train_on"), anew)
+    state = advance_state(begin_attempt(state, "run-a", 33), plan, result("train_on"), anew)
     assert (state.attempt, state.start, tries_of(state)) == (1, "run-0", 1)
-    state = conclude(begin_attempt(state, "run-b", 33), plan, result("advance"), anew)
+    state = advance_state(begin_attempt(state, "run-b", 33), plan, result("advance"), anew)
     assert (state.stage, state.start, tries_of(state)) == (2, "run-b", 0)
-    state = conclude(begin_attempt(state, "run-c", 33), plan, result("step_back"), anew)
+    state = advance_state(begin_attempt(state, "run-c", 33), plan, result("step_back"), anew)
     assert (state.stage, state.start, tries_of(state)) == (1, None, 2), "no run passed the first stage here"
     bad = {("m", "change"): interval(-0.2, -0.3, -0.1)}
-    assert "begins anew" in judge_gate(gate(), bad, attempt=0, step_backs_left=0, anew=True).sentence
+    assert "begins anew" in evaluate_gate(gate(), bad, attempt=0, step_backs_left=0, anew=True).sentence
 
 
 @pytest.mark.parametrize(
@@ -174,16 +174,16 @@ def test_what_begins_anew_has_the_updates_of_all_its_attempts(recipe: str, retry
 def test_a_curriculum_whose_run_is_paused_says_so_and_goes_on(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, store = Curriculum.create(workspace, preset(gate())), Store(workspace)
+    made, store = Curriculum.create(workspace, preset(gate())), Library(workspace)
 
     def paused(run: Any, context: Any) -> Any:
         yield from ()
         assert made.state().sentence == f"Training {run.id}."
-        raise Cancelled("Paused by its alarm.")
+        raise JobCancelled("Paused by its alarm.")
 
     monkeypatch.setattr(driver, "train_run", paused)
     for _ in range(2):
-        with pytest.raises(Cancelled, match="alarm"):
+        with pytest.raises(JobCancelled, match="alarm"):
             list(driver.run_curriculum(CurriculumConfig(curriculum=made.id), JobContext(store=store)))
         state = made.state()
         assert (state.status, state.sentence, len(state.attempts)) == ("running", "Paused by its alarm.", 1)
@@ -201,7 +201,7 @@ def test_every_curriculum_ends(means: list[float], retries: int, step_backs: int
         state = begin_attempt(state, f"run-{count}", 33)
         left = plan.step_backs - state.step_backs
         measured = {("m", "change"): interval(mean, mean - 0.5, mean + 0.5)}
-        state = conclude(state, plan, judge_gate(one, measured, attempt=state.attempt, step_backs_left=left))
+        state = advance_state(state, plan, evaluate_gate(one, measured, attempt=state.attempt, step_backs_left=left))
     assert state.status != "running"
     assert len(state.attempts) <= (3 + 2 * step_backs) * (retries + 1)
 

@@ -9,7 +9,7 @@ import torch
 
 from engine.errors import ConfigError
 from engine.seeds import generator_for
-from engine.training.rollout.rollouts import roll_out
+from engine.training.rollout.rollouts import generate_rollouts
 from engine.training.trainer_settings import VideoDistillConfig
 from engine.training.trainers.distill import VideoDistillTrainer
 from engine.training.weights import trainable
@@ -46,7 +46,7 @@ def distance(trainer: VideoDistillTrainer) -> float:
     """How far the student's clips end from the teacher's, from the same noise."""
     taught = trainer.teach(PROMPTS, lesson=77)
     requests = [r.model_copy(update={"num_steps": 2, "guidance": 1.0}) for r in taught.requests]
-    student = roll_out(trainer.family, requests, trainer.prompts)
+    student = generate_rollouts(trainer.family, requests, trainer.prompts)
     return float((student.latents - taught.latents).square().mean())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.request import GenerationRequest
-from engine.training.rollout.rollouts import roll_out
+from engine.training.rollout.rollouts import generate_rollouts
 from engine.training.trainer_settings import VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.grpo import VideoGRPOTrainer
 from engine.training.trainers.nft import VideoNFTTrainer
@@ -45,7 +45,7 @@ def settings(folder: Path) -> dict[str, Any]:
 
 def held_out_warmth(trainer: Any) -> float:
     requests = [GenerationRequest(prompt=prompt, seed=seed, **SHAPE) for prompt in HELD_OUT for seed in range(8)]
-    clips = roll_out(trainer.family, requests, trainer.prompts).clips
+    clips = generate_rollouts(trainer.family, requests, trainer.prompts).clips
     return float(np.mean(warmth([], clips)))  # type: ignore[arg-type]
 
 

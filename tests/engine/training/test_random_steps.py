@@ -9,8 +9,8 @@ from torch import Tensor
 
 from engine.errors import ConfigError, TrainingError
 from engine.sampling import steps as steps
-from engine.sampling.steps import Step, gaussian_log_prob, ode_step
-from engine.training.evaluation.preflight import Verdict, preflight
+from engine.sampling.steps import StepResult, gaussian_log_prob, ode_step
+from engine.training.evaluation.preflight import PreflightCheck, preflight
 from engine.training.trainer_settings import VideoGRPOConfig
 from engine.training.trainers.grpo import VideoGRPOTrainer
 
@@ -35,7 +35,7 @@ def made(open_tiny: Callable[[], Any], folder: Path, **others: Any) -> VideoGRPO
     return VideoGRPOTrainer(model=family, reward_funcs=brightness, args=args, train_dataset=["a red circle"] * 4)
 
 
-def verdicts(trainer: VideoGRPOTrainer) -> dict[str, Verdict]:
+def verdicts(trainer: VideoGRPOTrainer) -> dict[str, PreflightCheck]:
     return {verdict.name: verdict for verdict in preflight(trainer)}
 
 
@@ -65,11 +65,13 @@ def test_later_windows_are_looked_at_too(open_tiny: Callable[[], Any], tmp_path:
 
 def careless(
     prediction: Tensor, latents: Tensor, sigma: float, sigma_next: float, noise: Any = None, next_latents: Any = None
-) -> Step:
+) -> StepResult:
     """Noise in proportion, without the pull that makes room for it."""
     mean, std = ode_step(prediction, latents, sigma, sigma_next).next_latents, 1.2 * sigma_next
     taken = mean + std * noise if next_latents is None else next_latents
-    return Step(next_latents=taken, mean=mean, std=std, log_prob=gaussian_log_prob(taken, mean, std) if std else None)
+    return StepResult(
+        next_latents=taken, mean=mean, std=std, log_prob=gaussian_log_prob(taken, mean, std) if std else None
+    )
 
 
 def test_latents_that_are_out_of_proportion_stop_the_run(open_tiny: Callable[[], Any], tmp_path: Path) -> None:

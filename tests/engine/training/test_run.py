@@ -20,7 +20,7 @@ from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.spec import JobSpec
 from engine.runs.adapters import find_adapter
 from engine.runs.run import Run, list_runs
-from engine.storage.library import Store
+from engine.storage.library import Library
 from engine.workspace import Workspace
 
 STEPS = 20
@@ -190,7 +190,7 @@ def test_a_job_that_is_cancelled_keeps_a_checkpoint_and_the_command_line_goes_on
     preset: str, space: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From a queued run to an adapter that Generate finds."""
-    store = Store(space)
+    store = Library(space)
     run = Run.create(space, load_train_preset(preset, {"settings": {"max_steps": STEPS}}))
     job = kind_of("train", KINDS).start(JobSpec.train(run.id).config, JobContext(store=store))
     phases = {progress.phase: progress for progress in itertools.islice(job, 1)}

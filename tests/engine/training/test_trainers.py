@@ -12,13 +12,13 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from engine.errors import ConfigError, TrainingError
-from engine.families.lora import use_adapter
-from engine.training.evaluation.preflight import preflight, refuse
+from engine.families.lora import activate_adapter
+from engine.training.evaluation.preflight import preflight, raise_if_blocked
 from engine.training.trainer_settings import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
 from engine.training.trainers.nft import VideoNFTTrainer
-from engine.training.trainers.online import Batch
+from engine.training.trainers.online import RolloutBatch
 from engine.training.weights import trainable
 from rewards.clip import Clip
 
@@ -180,7 +180,7 @@ def test_grpo_replays_its_rollouts_exactly(open_tiny: Open, tmp_path: Path) -> N
     rows = [{"prompt": prompt} for prompt in PROMPTS[:2] for _ in range(4)]
     batches = trainer._generate_and_score(rows)
     assert max(trainer.replay_error(batch) for batch in batches) <= 1e-5
-    whole = Batch(index=list(range(8)), rollouts=batches[0].rollouts, found=batches[0].found)
+    whole = RolloutBatch(index=list(range(8)), rollouts=batches[0].rollouts, found=batches[0].found)
     assert trainer.replay_error(whole) <= 1e-6
 
 
@@ -223,13 +223,13 @@ def test_a_checkpoint_is_an_adapter_that_generate_can_use(open_tiny: Open, tmp_p
     trainer = make("dpo", open_tiny(), tmp_path, learning_rate=1e-2)
     trainer.train()
     family = open_tiny()
-    use_adapter(family.network, "trained", tmp_path / "checkpoint-2")
+    activate_adapter(family.network, "trained", tmp_path / "checkpoint-2")
     latents = torch.randn(1, 8, 2, 2, 2, generator=torch.Generator().manual_seed(0))
     conditioning = trainer.prompts.rows(["a red circle"])
     level = torch.tensor([0.5])
     with torch.no_grad():
         trained, loaded = (one.predict(latents, level, conditioning) for one in (trainer.family, family))
-        use_adapter(family.network, None)
+        activate_adapter(family.network, None)
         base = family.predict(latents, level, conditioning)
     torch.testing.assert_close(loaded, trained)
     assert (trained - base).abs().max() > 1e-4
@@ -353,7 +353,7 @@ def test_preflight_lets_a_sound_run_go_and_changes_nothing(kind: str, open_tiny:
     found = verdicts(trainer)
     assert set(found) == LOOKED_AT[kind]
     assert all(verdict.level != "stop" for verdict in found.values()), found
-    refuse(list(found.values()))
+    raise_if_blocked(list(found.values()))
     assert all(torch.equal(before[name], value) for name, value in weights_of(trainer).items())
 
 
@@ -371,7 +371,7 @@ def test_preflight_stops_a_run_that_cannot_learn(
     trainer.reward_funcs = [reward]
     assert verdicts(trainer)[name].level == "stop"
     with pytest.raises(TrainingError, match=message):
-        refuse(preflight(trainer))
+        raise_if_blocked(preflight(trainer))
 
 
 def test_preflight_stops_frames_that_the_family_cannot_make(open_tiny: Open, tmp_path: Path) -> None:

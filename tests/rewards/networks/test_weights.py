@@ -15,7 +15,7 @@ import pytest
 from engine.cli.main import main
 from rewards.errors import RewardError, RewardUnavailable
 from rewards.networks.cache import close_networks, load_into, loads, open_network, read_tensors
-from rewards.weights.catalog import DOWNLOADABLE, MISSING, PRESENT, WEIGHTS, Weights, look_up, resolve, state
+from rewards.weights.catalog import DOWNLOADABLE, MISSING, PRESENT, WEIGHTS, Weights, resolve, state, status
 from rewards.weights.sources import Packaged, Web
 
 CONTENT = bytes(range(256)) * 8192  # 2 MB
@@ -219,6 +219,6 @@ def test_the_command_line_gets(
     monkeypatch.setitem(WEIGHTS, "toy", weights_from(served))
     assert main(["weights", "get", "toy"]) == 0
     captured = capsys.readouterr()
-    assert "100 %" in captured.err and str(look_up("toy").path) in captured.out
+    assert "100 %" in captured.err and str(status("toy").path) in captured.out
     assert main(["weights", "get", "toi"]) == 2
     assert "Did you mean 'toy'" in capsys.readouterr().err

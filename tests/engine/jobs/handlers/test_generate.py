@@ -10,12 +10,12 @@ import pytest
 
 from engine.errors import ConfigError, MediaError, StoreError
 from engine.files.locks import try_lock
-from engine.jobs.context import JobContext, WarmModel
+from engine.jobs.context import JobContext, ModelCache
 from engine.jobs.handlers import score
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobProgress, JobSpec
-from engine.jobs.worker import Patience, Worker
+from engine.jobs.worker import IdleTimeouts, Worker
 from engine.jobs.worker_control import ensure_worker, release_worker, stop_worker, worker_state
 from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan
 from engine.runs.adapters import AdapterCard, write_card
@@ -35,7 +35,7 @@ def database():
 @pytest.fixture(scope="module")
 def warm():
     """One loaded model for all tests of this file."""
-    model = WarmModel()
+    model = ModelCache()
     yield model
     assert model.release() and not model.release()
 
@@ -159,7 +159,7 @@ def test_an_upload_stays_until_its_job_is_done(store, workspace, moving_square, 
 
     def served(*specs):
         jobs = [queue.submit(spec) for spec in specs]
-        Worker(queue, Patience(exit_s=0)).run(try_lock(workspace.worker_lock))
+        Worker(queue, IdleTimeouts(exit_s=0)).run(try_lock(workspace.worker_lock))
         return [queue.get(job.id).status for job in jobs]
 
     with monkeypatch.context() as broken:
@@ -180,7 +180,7 @@ def test_uploads_of_a_folder_stay_until_their_job_is_done(store, workspace, movi
     queue, spec = JobQueue(store), JobSpec.score_folder(folder, "", "tiny")
     for status, is_kept in (("failed", True), ("done", False)):
         job = queue.submit(spec)
-        Worker(queue, Patience(exit_s=0)).run(try_lock(workspace.worker_lock))
+        Worker(queue, IdleTimeouts(exit_s=0)).run(try_lock(workspace.worker_lock))
         assert (queue.get(job.id).status, folder.exists()) == (status, is_kept), queue.get(job.id).error
         if is_kept:
             shutil.copy(moving_square, folder)
@@ -302,10 +302,10 @@ def test_what_cannot_work_is_refused_when_it_is_filed(store, spec, sentence):
 
 def test_filing_a_job_loads_no_torch(workspace):
     program = (
-        "import sys; from engine.storage.library import Store; from engine.workspace import Workspace\n"
+        "import sys; from engine.storage.library import Library; from engine.workspace import Workspace\n"
         "from engine.jobs.queue import JobQueue; from engine.jobs.spec import JobSpec\n"
         "from engine.request import GenerationRequest\n"
-        "JobQueue(Store(Workspace.from_env())).submit(JobSpec.generate([GenerationRequest(prompt='a')], 'mini'))\n"
+        "JobQueue(Library(Workspace.from_env())).submit(JobSpec.generate([GenerationRequest(prompt='a')], 'mini'))\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
@@ -333,7 +333,7 @@ def test_the_worker_makes_the_same_clip_and_lets_go_when_asked(store, workspace,
 
 def test_an_idle_worker_gives_the_model_back_and_goes_on_waiting(store, workspace, request_, until):
     queue = JobQueue(store)
-    worker = Worker(queue, Patience(idle_s=0, exit_s=600))
+    worker = Worker(queue, IdleTimeouts(idle_s=0, exit_s=600))
     thread = threading.Thread(target=worker.run, args=(try_lock(workspace.worker_lock),))
     thread.start()
     try:

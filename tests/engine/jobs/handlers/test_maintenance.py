@@ -10,20 +10,20 @@ import pytest
 from engine.errors import ConfigError, JobError
 from engine.jobs.context import JobContext
 from engine.jobs.handlers import maintenance
-from engine.jobs.kinds import KINDS, Run, kind_of
+from engine.jobs.kinds import KINDS, JobSteps, kind_of
 from engine.jobs.maintenance_configs import inspect_job, samples_job, weights_job
-from engine.storage.library import Store
+from engine.storage.library import Library
 from rewards.errors import RewardUnavailable
 from rewards.weights import catalog
 
 
 @pytest.fixture
-def start(store: Store) -> Callable[..., Run]:
+def start(store: Library) -> Callable[..., JobSteps]:
     """`start(spec)`: the job's handler, ready to be drained."""
     return lambda spec: kind_of(spec.kind, KINDS).start(spec.config, JobContext(store=store))
 
 
-def drain(steps: Run) -> tuple[list[tuple[str, int, int]], dict[str, object]]:
+def drain(steps: JobSteps) -> tuple[list[tuple[str, int, int]], dict[str, object]]:
     seen = []
     while True:
         try:
@@ -34,7 +34,7 @@ def drain(steps: Run) -> tuple[list[tuple[str, int, int]], dict[str, object]]:
 
 
 def test_weights_are_fetched_and_progress_is_told(
-    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    start: Callable[..., JobSteps], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     told = threading.Event()
 
@@ -51,7 +51,7 @@ def test_weights_are_fetched_and_progress_is_told(
 
 
 def test_a_download_that_fails_or_is_not_wanted_any_more(
-    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., JobSteps], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(key: str, **_: object) -> Path:
         raise RewardUnavailable("The host does not answer.")
@@ -83,14 +83,14 @@ def test_weights_that_nobody_can_fetch_are_refused_at_once() -> None:
             kind_of("weights", KINDS).read(weights_job(key).config)
 
 
-def test_what_pytorch_finds(start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_pytorch_finds(start: Callable[..., JobSteps], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAILIES_DEVICE", "cpu")
     seen, result = drain(start(inspect_job("devices")))
     assert seen == [("inspect", 0, 1)]
     assert result["found"]["devices"]["devices"][0]["torch_version"]  # type: ignore[index]
 
 
-def test_a_probe_that_fails_is_an_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_that_fails_is_an_answer(store: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAILIES_DEVICE", "cuda:99")
     assert "DAILIES_DEVICE=cuda:99" in str(maintenance.ask("attention", store.workspace)["problem"])
     monkeypatch.setattr(maintenance, "PROBE_S", 0.01)
@@ -99,7 +99,7 @@ def test_a_probe_that_fails_is_an_answer(store: Store, monkeypatch: pytest.Monke
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_download_that_fails_unforeseen_fails_the_job(
-    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., JobSteps], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ValueError("the hub answered nonsense")
@@ -109,6 +109,6 @@ def test_a_download_that_fails_unforeseen_fails_the_job(
         drain(start(weights_job(next(key for key, one in catalog.WEIGHTS.items() if one.source.downloadable))))
 
 
-def test_samples_of_a_run_that_has_none(start: Callable[..., Run]) -> None:
+def test_samples_of_a_run_that_has_none(start: Callable[..., JobSteps]) -> None:
     with pytest.raises(ConfigError, match="There is no run 'gone'"):
         drain(start(samples_job("gone")))

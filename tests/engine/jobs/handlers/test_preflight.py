@@ -9,14 +9,14 @@ import pytest
 from engine.config.presets import load_train_preset
 from engine.errors import ConfigError, JobError
 from engine.jobs.context import JobContext
-from engine.jobs.handlers.preflight import look_before
+from engine.jobs.handlers.preflight import run_preflight
 from engine.jobs.spec import PreflightConfig
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.votes import Vote
 from engine.runs.run import list_runs
 from engine.storage.clip_files import save_clip
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 from rewards.clip import Clip
 
@@ -44,21 +44,21 @@ def database() -> str:
 
 
 @pytest.fixture
-def context(store: Store) -> JobContext:
+def context(store: Library) -> JobContext:
     return JobContext(store=store)
 
 
 @pytest.mark.timeout(400)
 def test_every_verdict_comes_back_and_nothing_is_kept(context: JobContext) -> None:
     preset = load_train_preset("mini_nft", {"settings": SMALL})
-    found = drained(look_before(PreflightConfig(preset=preset), context))["verdicts"]
+    found = drained(run_preflight(PreflightConfig(preset=preset), context))["verdicts"]
     assert {"memory", "frames", "rewards"} <= {row["name"] for row in found}
     memory = next(row for row in found if row["name"] == "memory")
     assert memory["level"] == "ok" and "it fits" in memory["sentence"]
     assert list_runs(context.store.workspace) == [] and list(context.store.workspace.tmp.iterdir()) == []
 
 
-def a_campaign(store: Store, votes: Sequence[str]) -> str:
+def a_campaign(store: Library, votes: Sequence[str]) -> str:
     """Two clips of one prompt, and a labeller for each vote."""
     ids = []
     for number in (1, 2):
@@ -80,11 +80,11 @@ def a_campaign(store: Store, votes: Sequence[str]) -> str:
 @pytest.mark.timeout(400)
 def test_a_recipe_on_a_campaign_is_looked_at_with_the_campaigns_pairs(workspace: Workspace) -> None:
     """`Train DPO on these` opens the form with a campaign: its check is the one that people press first."""
-    store = Store(workspace)
+    store = Library(workspace)
     sizes = {"num_frames": 9, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1}
     changes = {"campaign": a_campaign(store, ["left"]), "pairs": None, "settings": sizes}
     preset = load_train_preset("mini_dpo", changes)
-    found = drained(look_before(PreflightConfig(preset=preset), JobContext(store=store)))["verdicts"]
+    found = drained(run_preflight(PreflightConfig(preset=preset), JobContext(store=store)))["verdicts"]
     assert {row["name"]: row["level"] for row in found}["clips"] == "ok"
     assert list_runs(workspace) == [] and list(workspace.tmp.iterdir()) == []
     store.close()
@@ -94,7 +94,7 @@ def test_a_campaign_without_preferences_says_so_at_once(context: JobContext) -> 
     changes = {"campaign": a_campaign(context.store, ["tie"]), "pairs": None}
     config = PreflightConfig(preset=load_train_preset("mini_dpo", changes))
     with pytest.raises(ConfigError, match="The 1 votes of the campaign 'c' prefer no clip"):
-        drained(look_before(config, context))
+        drained(run_preflight(config, context))
     assert list(context.store.workspace.tmp.iterdir()) == []
 
 
@@ -102,10 +102,10 @@ def test_a_campaign_without_preferences_says_so_at_once(context: JobContext) -> 
 def test_a_recipe_that_cannot_be_built_says_why(context: JobContext) -> None:
     preset = load_train_preset("mini_nft", {"settings": {"learnin_rate": 1.0}})
     with pytest.raises(JobError, match="The recipe was not checked: Unknown setting 'learnin_rate'"):
-        drained(look_before(PreflightConfig(preset=preset), context))
+        drained(run_preflight(PreflightConfig(preset=preset), context))
 
 
 def test_an_adapter_that_is_gone_is_named(context: JobContext) -> None:
     config = PreflightConfig(preset=load_train_preset("mini_nft"), adapter="gone")
     with pytest.raises(ConfigError, match="Unknown adapter 'gone'"):
-        drained(look_before(config, context))
+        drained(run_preflight(config, context))

@@ -12,14 +12,14 @@ from dataclasses import replace
 import pytest
 
 from engine.config.presets import load_train_preset
-from engine.errors import Cancelled, ConfigError, JobError
-from engine.execution.process_runner import Handle, ToldToEnd, keep, open_runner, under_way, watched
+from engine.errors import ConfigError, JobCancelled, JobError
+from engine.execution.process_runner import Handle, WorkerShutdown, find_running, monitored, open_runner, save_handle
 from engine.execution.resources import Resources
 from engine.families.lora import WEIGHTS_FILE
 from engine.files.locks import try_lock
 from engine.jobs.context import JobContext
 from engine.jobs.handlers import train, train_process
-from engine.jobs.handlers.run_actions import changed_copy, extend, file_run, resume, run_state, run_states
+from engine.jobs.handlers.run_actions import clone_preset, extend, resume, run_state, run_states, submit_run
 from engine.jobs.handlers.train import publish
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.queue import JobQueue
@@ -30,13 +30,13 @@ from engine.runs.adapters import AdapterCard, find_adapter, list_adapters, newes
 from engine.runs.checkpoint_series import CHECKPOINT
 from engine.runs.results import Alarm
 from engine.runs.run import Run
-from engine.storage.library import Store
+from engine.storage.library import Library
 
 STEPS = 40
 
 
 @pytest.fixture
-def queue(store: Store) -> JobQueue:
+def queue(store: Library) -> JobQueue:
     return JobQueue(store)
 
 
@@ -61,7 +61,7 @@ def work(queue: JobQueue, status: Status, error: str = "") -> None:
 
 def test_a_runs_state_follows_its_newest_job(queue: JobQueue, run: Run) -> None:
     assert run_state(queue, run.id).state == "new"
-    job = file_run(queue, run)
+    job = submit_run(queue, run)
     assert run_state(queue, run.id).state == "queued"
     queue.claim(ProcessIdentity.current())
     assert run_state(queue, run.id).state == "training"
@@ -74,7 +74,7 @@ def test_a_runs_state_follows_its_newest_job(queue: JobQueue, run: Run) -> None:
 
 
 def test_what_a_curriculum_or_a_shell_trains_is_not_called_stopped(queue: JobQueue, run: Run) -> None:
-    file_run(queue, run)
+    submit_run(queue, run)
     work(queue, "failed", "The loss is nan.")
     checkpoint(run, 3)
     trainer = try_lock(run.lock)
@@ -87,7 +87,7 @@ def test_what_a_curriculum_or_a_shell_trains_is_not_called_stopped(queue: JobQue
 
 @pytest.mark.parametrize("status", ["failed", "lost"])
 def test_a_run_that_ended_badly_says_why_and_can_be_resumed(queue: JobQueue, run: Run, status: Status) -> None:
-    file_run(queue, run)
+    submit_run(queue, run)
     work(queue, status, "The loss is nan.")
     found = run_state(queue, run.id)
     assert (found.state, found.problem, found.can_resume) == (status, "The loss is nan.", True)
@@ -97,7 +97,7 @@ def test_a_run_that_ended_badly_says_why_and_can_be_resumed(queue: JobQueue, run
 def test_a_run_goes_on_where_it_was(queue: JobQueue, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the same kind of cluster, at the address that holds now."""
     monkeypatch.setenv("DAILIES_RAY_ADDRESS", "http://old:8265")
-    file_run(queue, run, Resources(runner="ray", processes=2))
+    submit_run(queue, run, Resources(runner="ray", processes=2))
     work(queue, "lost", "The cluster is gone.")
     monkeypatch.setenv("DAILIES_RAY_ADDRESS", "http://new:8265/")
     assert resume(queue, run.id).resources == {"runner": "ray", "processes": 2, "address": "http://new:8265"}
@@ -108,7 +108,7 @@ def test_what_needs_a_cluster_is_refused_without_one(
 ) -> None:
     monkeypatch.delenv("DAILIES_RAY_ADDRESS", raising=False)
     with pytest.raises(ConfigError, match="DAILIES_RAY_ADDRESS names a Ray cluster's job server"):
-        file_run(queue, run, Resources(runner="ray"))
+        submit_run(queue, run, Resources(runner="ray"))
     generate = JobSpec.generate([GenerationRequest(prompt="a red circle")])
     with pytest.raises(ConfigError, match="A 'generate' job is done on this machine only"):
         queue.submit(generate.model_copy(update={"resources": Resources(runner="slurm")}))
@@ -116,7 +116,7 @@ def test_what_needs_a_cluster_is_refused_without_one(
 
 
 def test_a_run_is_never_queued_twice(queue: JobQueue, run: Run) -> None:
-    job = file_run(queue, run)
+    job = submit_run(queue, run)
     with pytest.raises(JobError, match=f"The run {run.id} is queued already, as job {job.id}"):
         resume(queue, run.id)
     assert len(queue.list("queued")) == 1
@@ -146,10 +146,10 @@ def test_a_run_without_a_checkpoint_is_not_extended(queue: JobQueue, run: Run) -
 
 
 def test_a_copy_has_the_runs_settings_with_changes(run: Run) -> None:
-    copied = changed_copy(run, {"settings": {"learning_rate": 1e-5}})
+    copied = clone_preset(run, {"settings": {"learning_rate": 1e-5}})
     assert copied.settings == {**run.preset().settings, "learning_rate": 1e-5}
     with pytest.raises(ConfigError, match="Unknown key 'modle'"):
-        changed_copy(run, {"modle": "mini"})
+        clone_preset(run, {"modle": "mini"})
 
 
 def test_a_damaged_run_is_listed_and_says_so(queue: JobQueue, run: Run) -> None:
@@ -177,7 +177,7 @@ def test_a_run_that_still_trains_is_watched_instead_of_started_again(
     assert found == sleeper and runner.poll(found).state == "running"
     runner.cancel(found, 60)
     until(lambda: runner.poll(found).is_over, "the process to end")
-    assert runner.poll(found).exit_code == -signal.SIGTERM and under_way(run.folder) is None
+    assert runner.poll(found).exit_code == -signal.SIGTERM and find_running(run.folder) is None
 
 
 def finish(run: Run) -> None:
@@ -231,7 +231,7 @@ def test_a_run_that_its_alarm_ended_did_not_fail(
     monkeypatch.setattr(train, "begin", begun)
     with pytest.raises(JobError, match=told) as end:
         list(train.train_run(run, JobContext(store=queue.store, resources=Resources(processes=processes))))
-    assert isinstance(end.value, Cancelled) == (told != "failed")
+    assert isinstance(end.value, JobCancelled) == (told != "failed")
 
 
 @pytest.mark.parametrize(("status", "state"), [("lost", "lost"), ("failed", "failed"), ("cancelled", "stopped")])
@@ -244,7 +244,7 @@ def test_a_run_whose_adapter_nobody_published_is_resumed_for_that(
     """
     workspace, names = queue.store.workspace, [run.id, f"{run.id}-to-80"]
     for step, name in zip((STEPS, 2 * STEPS), names, strict=True):
-        file_run(queue, run)
+        submit_run(queue, run)
         checkpoint(run, step)
         work(queue, status)
         finish(run)
@@ -265,7 +265,7 @@ def test_a_whole_network_is_no_adapter(queue: JobQueue, run: Run) -> None:
     run.adapter.mkdir()
     (run.adapter / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
     assert publish(run, queue.store.workspace) is None and newest_of_runs(queue.store.workspace) == {}
-    file_run(queue, run)
+    submit_run(queue, run)
     work(queue, "lost")
     assert run_state(queue, run.id).state == "finished"
     with pytest.raises(ConfigError, match="trained the whole network, so it came to a model"):
@@ -284,26 +284,26 @@ def test_the_step_of_weights_is_that_of_their_checkpoint(run: Run) -> None:
 
 
 def test_a_run_whose_cluster_is_not_set_up_here_is_nobodys(run: Run, sleeper: Handle) -> None:
-    keep(replace(sleeper, runner="ray", address="no address"))
-    assert under_way(run.folder) is None
-    keep(sleeper)
+    save_handle(replace(sleeper, runner="ray", address="no address"))
+    assert find_running(run.folder) is None
+    save_handle(sleeper)
 
 
 def test_what_trains_here_ends_with_its_worker(sleeper: Handle) -> None:
     """On a cluster it would go on, see test_on_ray.py."""
     runner = open_runner("local")
-    with pytest.raises(ToldToEnd), watched(runner, sleeper):
-        raise ToldToEnd
+    with pytest.raises(WorkerShutdown), monitored(runner, sleeper):
+        raise WorkerShutdown
     assert runner.poll(sleeper).exit_code == -signal.SIGTERM
 
 
 def test_killing_a_training_job_ends_its_process(
     queue: JobQueue, run: Run, sleeper: Handle, until: Callable[..., None]
 ) -> None:
-    job = file_run(queue, run)
+    job = submit_run(queue, run)
     queue.claim(ProcessIdentity.current())
     assert train_process.kill(queue, job.id).status == "stopping"
-    until(lambda: under_way(run.folder) is None, "the process to end")
+    until(lambda: find_running(run.folder) is None, "the process to end")
     assert sleeper.attempt.exit_code() == -signal.SIGKILL
 
 
@@ -315,7 +315,7 @@ def test_killing_an_evaluation_leaves_the_runs_training_alone(
     job = queue.claim(ProcessIdentity.of(worker.pid))
     assert job is not None
     train_process.kill(queue, job.id)
-    assert worker.wait(30) == -signal.SIGKILL and under_way(run.folder) is not None
+    assert worker.wait(30) == -signal.SIGKILL and find_running(run.folder) is not None
     assert [one.id for one in queue.reconcile()] == [job.id], "it is not taken for what goes on"
 
 
@@ -329,11 +329,11 @@ def test_killing_by_the_jobs_row_needs_no_run(
     found = queue.get(job.id).progress
     assert found is not None and found.handle == sleeper
     train_process.kill(queue, job.id)
-    until(lambda: under_way(run.folder) is None, "the process to end")
+    until(lambda: find_running(run.folder) is None, "the process to end")
 
 
 def test_killing_a_queued_job_cancels_it(queue: JobQueue, run: Run) -> None:
-    assert train_process.kill(queue, file_run(queue, run).id).status == "cancelled"
+    assert train_process.kill(queue, submit_run(queue, run).id).status == "cancelled"
 
 
 def test_killing_another_job_ends_its_worker(queue: JobQueue) -> None:

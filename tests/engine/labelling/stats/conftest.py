@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.labelling.stats.bradley_terry import Strengths
-from engine.labelling.stats.ranking import Contests
+from engine.labelling.stats.ranking import VoteTable
 from engine.labelling.votes import StoredVote, Vote
 from engine.storage.library import now
 
@@ -39,7 +39,9 @@ def a_vote() -> Callable[..., StoredVote]:
     return make_vote
 
 
-def draw_contests(theta: Sequence[float], count: int, *, tau: float = -0.5, people: int = 1, seed: int = 0) -> Contests:
+def draw_contests(
+    theta: Sequence[float], count: int, *, tau: float = -0.5, people: int = 1, seed: int = 0
+) -> VoteTable:
     """Votes of people who follow the model exactly, on `count` pairs of random entrants. Of several people on a pair,
     half say what the first one said."""
     rng = np.random.default_rng(seed)
@@ -52,10 +54,10 @@ def draw_contests(theta: Sequence[float], count: int, *, tau: float = -0.5, peop
     score = np.where(rng.random((people, count)) < 0.5, score[:1], score)
     names = tuple(f"m{number:03d}" for number in range(size))
     pairs = {name: np.tile(values, people) for name, values in (("one", one), ("other", other))}
-    return Contests(names=names, **pairs, score=score.ravel(), pair=np.tile(np.arange(count), people))
+    return VoteTable(names=names, **pairs, score=score.ravel(), pair=np.tile(np.arange(count), people))
 
 
 @pytest.fixture(scope="session")
-def contests_of() -> Callable[..., Contests]:
+def contests_of() -> Callable[..., VoteTable]:
     """`contests_of(theta, count, tau=, people=, seed=)`."""
     return draw_contests

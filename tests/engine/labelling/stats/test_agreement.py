@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.labelling.stats.agreement import Share, agreement, krippendorff
+from engine.labelling.stats.agreement import Proportion, agreement, krippendorff
 from engine.mini.labeller import SimulatedLabeller
 
 # Two observers, ten articles (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", section A): 0.095.
@@ -36,9 +36,9 @@ def test_alpha_is_not_made_up_where_there_is_none():
 
 def test_the_wilson_interval_is_the_published_one():
     """Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662."""
-    low, high = Share(hits=81, count=263).interval
+    low, high = Proportion(hits=81, count=263).interval
     assert (low, high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
-    assert Share(hits=0, count=0).value is None and Share(hits=0, count=0).interval == (0.0, 1.0)
+    assert Proportion(hits=0, count=0).value is None and Proportion(hits=0, count=0).interval == (0.0, 1.0)
 
 
 def test_agreement_is_of_clips_not_of_sides(a_vote):

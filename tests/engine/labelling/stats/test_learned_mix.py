@@ -8,7 +8,7 @@ from engine.errors import ConfigError
 from engine.labelling.preference_pairs import preference_pairs
 from engine.labelling.stats.learned_mix import learn_mix, save_mix
 from engine.labelling.stats.reward_agreement import against_rewards, scores_of
-from engine.labelling.vote_tallies import opinions
+from engine.labelling.vote_tallies import tally_pairs
 from rewards.mix import read_mix
 
 WEIGHTS = {"seam": 0.6, "t_lpips": 0.4, "aesthetic": 0.0}
@@ -149,7 +149,7 @@ def test_votes_become_pairs_with_margins(a_vote):
     }
     assert [pair.pair_id for pair in preference_pairs(votes, min_margin=0.6)] == ["clear"]
     assert {pair.source for pair in preference_pairs(votes)} == {"human"}
-    assert len(opinions(votes)) == 5
+    assert len(tally_pairs(votes)) == 5
 
 
 SWAPPED = {"left": "right", "right": "left", "tie": "tie", "both_bad": "both_bad", "skip": "skip"}

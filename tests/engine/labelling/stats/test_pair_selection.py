@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.labelling.stats.bradley_terry import Meetings, Strengths, covariance, refit
+from engine.labelling.stats.bradley_terry import Strengths, WinCounts, covariance, refit
 from engine.labelling.stats.pair_selection import Candidate, dissent_first, reward_differences, uncertain_first
 
 SIZE, STRENGTHS = 8, np.linspace(-3, 3, 8)
@@ -42,7 +42,7 @@ def votes_needed(width: float, seed: int, uncertain: bool) -> int:
             else:
                 wins[j, i] += 1
         votes += len(chosen)
-        found = refit(Meetings(wins=wins, ties=ties), found)
+        found = refit(WinCounts(wins=wins, ties=ties), found)
         known = covariance(wins + wins.T + ties, found)
         if 2 * 1.96 * np.sqrt(np.diag(known).max()) <= width:
             return votes

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.labelling.stats.bradley_terry import Meetings, Strengths, covariance, fit, newman, refit
+from engine.labelling.stats.bradley_terry import Strengths, WinCounts, covariance, fit, newman, refit
 from engine.labelling.stats.ranking import contests, meet, rank
-from engine.labelling.stats.ranking_bootstrap import PairCounts, deviations
+from engine.labelling.stats.ranking_bootstrap import PairCounts, standard_errors
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "calibration"))
 import ranking_coverage
@@ -22,14 +22,14 @@ FLAT = Strengths(theta=np.zeros(4), opponent=0.0, tau=0.0)
 def test_two_entrants_have_the_closed_form():
     """60 wins, 20 losses and the prior's halves: theta_1 - theta_2 by hand, where there are no ties to speak of."""
     wins = np.array([[0.0, 6000.0], [2000.0, 0.0]])
-    found = fit(Meetings(wins=wins, ties=np.zeros((2, 2))))
+    found = fit(WinCounts(wins=wins, ties=np.zeros((2, 2))))
     assert found.theta[0] - found.theta[1] == pytest.approx(math.log(3), abs=0.01)
     assert found.theta.sum() == pytest.approx(0)
 
 
 def test_the_tie_parameter_has_the_closed_form():
     """Equal entrants that tie in half of their meetings: e^tau = 2 T / (1 - T) with T = 1/2."""
-    meetings = Meetings(wins=np.array([[0, 2500.0], [2500.0, 0]]), ties=np.array([[0, 5000.0], [5000.0, 0]]))
+    meetings = WinCounts(wins=np.array([[0, 2500.0], [2500.0, 0]]), ties=np.array([[0, 5000.0], [5000.0, 0]]))
     assert fit(meetings).tau == pytest.approx(math.log(2), abs=0.01)
 
 
@@ -96,7 +96,7 @@ def test_the_robust_deviation_has_the_closed_form():
     alone = PairCounts(size=2, **votes_of(30, 10, people=1))
     agreed = PairCounts(size=2, **votes_of(30, 10, people=3))
     times = np.ones(40)
-    one, three = (deviations(pairs, times, strengths_of(pairs)) for pairs in (alone, agreed))
+    one, three = (standard_errors(pairs, times, strengths_of(pairs)) for pairs in (alone, agreed))
     assert 2 * one[0] == pytest.approx((40 * 0.75 * 0.25) ** -0.5, rel=0.03)  # the virtual opponent counts a little
     assert three == pytest.approx(one, rel=0.05)  # thrice the votes, no more known
 
@@ -166,6 +166,6 @@ def test_any_votes_give_a_fit_that_mirrors_when_they_are_mirrored(told):
             ties[other, one] += 1
         else:
             wins[(one, other) if score else (other, one)] += 1
-    found, mirrored = refit(Meetings(wins=wins, ties=ties), FLAT), refit(Meetings(wins=wins.T, ties=ties), FLAT)
+    found, mirrored = refit(WinCounts(wins=wins, ties=ties), FLAT), refit(WinCounts(wins=wins.T, ties=ties), FLAT)
     assert np.isfinite(found.theta).all() and found.theta.sum() == pytest.approx(0, abs=1e-9)
     assert mirrored.theta == pytest.approx(-found.theta, abs=1e-5)

@@ -15,13 +15,13 @@ from engine.labelling.campaigns import Campaign, Campaigns
 from engine.labelling.stats.agreement import agreement
 from engine.labelling.stats.bradley_terry import fit
 from engine.labelling.stats.ranking import contests, rank
-from engine.labelling.stats.ranking_bootstrap import deviations, pair_counts
+from engine.labelling.stats.ranking_bootstrap import pair_counts, standard_errors
 from engine.labelling.votes import StoredVote, Vote
 from engine.mini import world
 from engine.mini.judge import judge
 from engine.mini.labeller import SimulatedLabeller
 from engine.storage.clip_files import FILES
-from engine.storage.library import ClipRecord, Store
+from engine.storage.library import ClipRecord, Library
 
 WRONG = (0.02, 0.16, 0.3, 0.45, 0.6)  # how often an entrant gets a thing wrong that was asked for
 SIDEWAYS = ("left", "right", "up", "down")
@@ -64,7 +64,7 @@ def studio(workspace, monkeypatch) -> Iterator[Callable[[int, int], tuple[Campai
 
     The files that campaigns look for are only names. Campaigns are numbered: what a labeller says hangs on a pair's id.
     """
-    store = Store(workspace)
+    store = Library(workspace)
     numbers = count()
     monkeypatch.setattr("engine.labelling.campaigns._new_id", lambda key=None: f"c{next(numbers):07x}")
 
@@ -111,7 +111,7 @@ def mean_width(votes: Sequence[StoredVote]) -> float:
     told = contests(votes)
     pairs = pair_counts(told)
     once = np.ones(len(pairs.one))
-    return float(2 * 1.96 * deviations(pairs, once, fit(pairs.meetings(once))).mean())
+    return float(2 * 1.96 * standard_errors(pairs, once, fit(pairs.meetings(once))).mean())
 
 
 def widths(campaigns: Campaigns, spec: CampaignSpec, score: Score, upto: int) -> list[float]:

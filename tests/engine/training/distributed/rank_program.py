@@ -20,7 +20,7 @@ from torch.distributed.tensor import DTensor
 from engine.families.ltx import LTXFamily
 from engine.families.wan import WanFamily
 from engine.training.distributed.checkpoint import whole_weights
-from engine.training.distributed.process_group import is_first, rank, together, world_size
+from engine.training.distributed.process_group import is_first, process_group, rank, world_size
 from engine.training.trainer_settings import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.distill import VideoDistillTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
@@ -102,6 +102,6 @@ def run(job: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", message=".*returned a view tensor.*")
-    with together():
+    with process_group():
         for job in json.loads(Path(sys.argv[1]).read_text()):
             run(job)

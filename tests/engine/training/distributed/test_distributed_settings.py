@@ -14,11 +14,11 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 from engine.config.presets import load_train_preset
 from engine.errors import ConfigError, TrainingError
 from engine.estimation.run_estimate import forecast
-from engine.files.atomic import publish_folder
+from engine.files.atomic import replace_folder
 from engine.training.distributed.sharding import Sharding, check_sharded, unseen
 from engine.training.trainer_settings import VideoDPOConfig
 from engine.training.trainers.dpo import VideoDPOTrainer
-from engine.training.weights import make_trainable
+from engine.training.weights import setup_lora
 
 FILES = {"fsdp_1x8": 8, "fsdp_nx8": 16, "replicated_1x8": 8}
 MI300X_GIB = 192.0
@@ -106,7 +106,7 @@ def test_shards_need_other_processes(
 def test_a_run_that_should_be_sharded_and_is_not_says_so(open_tiny: Callable[[], Any]) -> None:
     """What accelerate leaves behind on a CPU: whole weights, and no word about it."""
     network = open_tiny().network
-    make_trainable(network, ("to_q",), rank=2, alpha=None, seed=0)
+    setup_lora(network, ("to_q",), rank=2, alpha=None, seed=0)
     with pytest.raises(TrainingError) as caught:
         check_sharded(network)
     assert "8 of its 8 trained tensors are whole on every process" in str(caught.value)
@@ -141,7 +141,7 @@ def test_a_folder_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
     for content in ("first", "second"):
         (partial / "part").mkdir(parents=True)
         (partial / "part" / ".hidden").write_text(content)
-        publish_folder(partial, target)
+        replace_folder(partial, target)
         assert (target / "part" / ".hidden").read_text() == content
         assert not partial.exists()
     assert list((tmp_path / "unfinished").iterdir()) == []
@@ -151,5 +151,5 @@ def test_a_folder_that_cannot_be_published_leaves_the_old_one(tmp_path: Path) ->
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "old").touch()
     with pytest.raises(OSError):
-        publish_folder(tmp_path / "none", tmp_path / "a")
+        replace_folder(tmp_path / "none", tmp_path / "a")
     assert (tmp_path / "a" / "old").exists()

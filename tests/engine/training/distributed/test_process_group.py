@@ -17,7 +17,7 @@ from torch import Tensor
 from engine.errors import TrainingError
 from engine.families.lora import save_adapter
 from engine.training.distributed.checkpoint import load_weights
-from engine.training.weights import ADAPTER, make_trainable
+from engine.training.weights import ADAPTER, setup_lora
 
 from .ranks import ACCELERATE_FSDP, DPO, FLOAT32_SUMS, PLAIN_STEPS, difference, job, launch, run_here, told, weights
 
@@ -210,7 +210,7 @@ def test_an_adapter_from_shards_is_the_whole_state(
 ) -> None:
     """Its file is what a network in one piece would have written, header included."""
     network = open_tiny().network
-    make_trainable(network, TARGETS, rank=4, alpha=None, seed=0)
+    setup_lora(network, TARGETS, rank=4, alpha=None, seed=0)
     network.load_state_dict(weights(shards / "dpo"), strict=False)
     save_adapter(network, ADAPTER, shards / "plain")
     assert same(load_file(adapter(shards / "dpo")), load_file(adapter(shards, "plain")))
@@ -235,7 +235,7 @@ def test_shards_of_something_else_and_damaged_ones_are_refused(
 ) -> None:
     def read(folder: Path, rank: int = 4) -> None:
         network = open_tiny().network
-        make_trainable(network, TARGETS, rank=rank, alpha=None, seed=0)
+        setup_lora(network, TARGETS, rank=rank, alpha=None, seed=0)
         load_weights(folder, network, {})
 
     saved = shards / "careful" / "checkpoint-3" / "shards"

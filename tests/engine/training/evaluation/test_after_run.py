@@ -168,7 +168,7 @@ def test_a_roll_back_finds_what_was_good_however_few_checkpoints_are_kept(
 ) -> None:
     alarm = Alarm(step=6, name="motion", sentence="So.", value=0.1, limit=0.6)
     monkeypatch.setattr(
-        alarm_callback, "alarms_of", lambda looks, settings, planned: [alarm] if looks[-1].step == 6 else []
+        alarm_callback, "detect_alarms", lambda looks, settings, planned: [alarm] if looks[-1].step == 6 else []
     )
     run = new_run(alarms={"action": "roll_back", "every": 3}, settings={"save_total_limit": 2})
     assert not trained(run)
@@ -179,7 +179,7 @@ def test_a_suspicion_is_looked_at_more_closely(new_run: NewRun) -> None:
     """On as many prompts again, with the base's clips of them made once; they are not what every look is of."""
     run = new_run()
     trainer = build_trainer(run.preset(), run)
-    dog = alarm_callback.Watchdog(trainer, run, run.preset())
+    dog = alarm_callback.AlarmCallback(trainer, run, run.preset())
     first = dog.look(0, base=True)
     base, now = dog._with_more(first, dog.look(2))
     again, _ = dog._with_more(first, dog.look(4))

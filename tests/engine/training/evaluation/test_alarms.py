@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config.alarm_settings import AlarmSettings
-from engine.training.evaluation.alarms import Look, alarms_of, suspected
+from engine.training.evaluation.alarms import Observation, detect_alarms, suspected
 from engine.training.evaluation.intervals import (
     LEAST_SPREAD,
     change_interval,
@@ -30,13 +30,15 @@ def noisy(mean: float, spread: float = 0.02, seed: int = 0) -> tuple[float, ...]
     return tuple(float(mean + spread * z) for z in np.random.default_rng(seed).standard_normal(len(PROMPTS)))
 
 
-def look(step: int = 0, **columns: Any) -> Look:
+def look(step: int = 0, **columns: Any) -> Observation:
     whole = {"motion": noisy(0.8), "diversity": noisy(0.2, 0.01), "drift": noisy(0.0, 0.0), **columns}
-    return Look(step=step, prompts=PROMPTS, columns={name.replace("__", "/"): value for name, value in whole.items()})
+    return Observation(
+        step=step, prompts=PROMPTS, columns={name.replace("__", "/"): value for name, value in whole.items()}
+    )
 
 
-def names(*looks: Look, planned: int = 20, **settings: Any) -> list[str]:
-    return [alarm.name for alarm in alarms_of(looks, AlarmSettings(**settings), planned)]
+def names(*looks: Observation, planned: int = 20, **settings: Any) -> list[str]:
+    return [alarm.name for alarm in detect_alarms(looks, AlarmSettings(**settings), planned)]
 
 
 @pytest.mark.parametrize(("count", "least"), [(4, 0.84), (8, 0.92), (20, 0.925)])
@@ -100,7 +102,7 @@ def test_a_sound_run_raises_nothing() -> None:
 )
 def test_each_way_of_cheating_has_its_alarm(changed: dict[str, Any], alarm: str) -> None:
     base = look(held_out__x=noisy(0.5))
-    found = alarms_of([base, look(30, **{"held_out__x": noisy(0.5, seed=2), **changed})], AlarmSettings())
+    found = detect_alarms([base, look(30, **{"held_out__x": noisy(0.5, seed=2), **changed})], AlarmSettings())
     assert [one.name for one in found] == [alarm]
     assert found[0].step == 30
     assert found[0].sentence.endswith(".")
@@ -165,11 +167,11 @@ def test_more_looks_and_more_rewards_ask_for_more_evidence() -> None:
     rng = np.random.default_rng(0)
     fall = tuple((0.5 - 0.08 + 0.05 * rng.standard_normal(len(PROMPTS))).tolist())
     base, now = look(held_out__x=(0.5,) * len(PROMPTS)), look(30, held_out__x=fall)
-    assert [one.name for one in alarms_of([base, now], AlarmSettings(), 1)] == ["held_out/x"]
-    assert alarms_of([base, now], AlarmSettings(), 1000) == []
+    assert [one.name for one in detect_alarms([base, now], AlarmSettings(), 1)] == ["held_out/x"]
+    assert detect_alarms([base, now], AlarmSettings(), 1000) == []
     many = {f"held_out__y{number}": (0.5,) * len(PROMPTS) for number in range(1000)}
     base, now = look(held_out__x=(0.5,) * len(PROMPTS), **many), look(30, held_out__x=fall, **many)
-    assert alarms_of([base, now], AlarmSettings(), 1) == []
+    assert detect_alarms([base, now], AlarmSettings(), 1) == []
     assert suspected(base, now, AlarmSettings())
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from engine.training.evaluation.motion import motion_of, pay_for_motion
+from engine.training.evaluation.motion import motion_of, reward_speed_correlation
 from rewards.clip import Clip
 
 
@@ -28,14 +28,14 @@ def test_speed_grows_with_the_way_and_a_still_clip_has_none() -> None:
 def test_the_pay_is_a_correlation_within_prompts() -> None:
     prompts = ["slow"] * 3 + ["fast"] * 3
     speeds = [1.0, 2.0, 3.0, 11.0, 12.0, 13.0]
-    against = pay_for_motion(speeds, [0.3, 0.2, 0.1, 0.9, 0.8, 0.7], prompts)
+    against = reward_speed_correlation(speeds, [0.3, 0.2, 0.1, 0.9, 0.8, 0.7], prompts)
     assert against.mean == pytest.approx(-1) and against.of == 2, "though the faster prompt earns more"
-    mixed = pay_for_motion(speeds, [0.1, 0.2, 0.3, 0.9, 0.8, 0.7], prompts)
+    mixed = reward_speed_correlation(speeds, [0.1, 0.2, 0.3, 0.9, 0.8, 0.7], prompts)
     assert mixed.mean == pytest.approx(0) and mixed.low < 0 < mixed.high
 
 
 def test_what_says_nothing_is_left_out() -> None:
     prompts = ["a"] * 3 + ["b"] * 3 + ["c"]
     speeds = [1.0, 2.0, 3.0, 5.0, 5.0, 5.0, 1.0]
-    assert pay_for_motion(speeds, [0.3, math.nan, 0.1, 0.1, 0.2, 0.3, 0.5], prompts).of == 1
-    assert pay_for_motion(speeds, [math.nan] * 7, prompts).of == 0
+    assert reward_speed_correlation(speeds, [0.3, math.nan, 0.1, 0.1, 0.2, 0.3, 0.5], prompts).of == 1
+    assert reward_speed_correlation(speeds, [math.nan] * 7, prompts).of == 0

@@ -13,7 +13,7 @@ from engine.config.presets import load_model_preset
 from engine.errors import TrainingError
 from engine.families.registry import open_model
 from engine.training.evaluation.motion import motion_of
-from engine.training.evaluation.preflight import Verdict, preflight, refuse
+from engine.training.evaluation.preflight import PreflightCheck, preflight, raise_if_blocked
 from engine.training.trainer_settings import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
@@ -48,7 +48,7 @@ def test_a_reward_that_is_broken_is_a_verdict(
     assert [(one.name, one.level) for one in found][-1] == ("rewards", "stop")
     assert message in found[-1].sentence
     with pytest.raises(TrainingError, match="The run was not started"):
-        refuse(found)
+        raise_if_blocked(found)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_run_stops_only_where_an_update_ends_with_its_clips(
 # ------------------------------------------------------------------------------------------------------- clip range
 
 
-def clip_range(model: Any, folder: Path, **others: Any) -> tuple[VideoGRPOTrainer, Verdict]:
+def clip_range(model: Any, folder: Path, **others: Any) -> tuple[VideoGRPOTrainer, PreflightCheck]:
     settings = {**SETTINGS, "num_steps": 4, "num_generations": 4, "num_iterations": 2, **others}
     args = VideoGRPOConfig(output_dir=str(folder), **settings)
     trainer = VideoGRPOTrainer(model=model, reward_funcs=brightness, args=args, train_dataset=PROMPTS)

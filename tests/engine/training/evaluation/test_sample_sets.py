@@ -204,7 +204,7 @@ def test_samples_of_a_finished_run_are_those_that_it_would_have_made(new_run: Ca
     from engine.jobs.context import JobContext
     from engine.jobs.kinds import KINDS, kind_of
     from engine.jobs.maintenance_configs import samples_job
-    from engine.storage.library import Store
+    from engine.storage.library import Library
 
     run = new_run(max_steps=2)
     assert train(run, Recorder(run))
@@ -214,7 +214,7 @@ def test_samples_of_a_finished_run_are_those_that_it_would_have_made(new_run: Ca
     assert file is not None
     before = file.read_bytes()
     file.unlink()
-    store = Store(run.workspace)
+    store = Library(run.workspace)
     spec = samples_job(run.id)
     list(kind_of(spec.kind, KINDS).start(spec.config, JobContext(store=store)))
     store.close()

@@ -8,7 +8,7 @@ import pytest
 
 from engine.training.trainer_settings import VideoNFTConfig
 from engine.training.trainers.nft import VideoNFTTrainer
-from engine.training.trainers.online import Batch
+from engine.training.trainers.online import RolloutBatch
 from engine.training.weights import trainable
 from rewards.clip import Clip
 
@@ -38,11 +38,11 @@ class Watched(VideoNFTTrainer):
         self.made = 0
         super().__init__(*args, **others)
 
-    def _generate_and_score(self, rows: Any) -> list[Batch]:
+    def _generate_and_score(self, rows: Any) -> list[RolloutBatch]:
         self.made += 1
         return super()._generate_and_score(rows)
 
-    def _prepare_inputs(self, inputs: Any) -> Batch:
+    def _prepare_inputs(self, inputs: Any) -> RolloutBatch:
         batch = super()._prepare_inputs(inputs)
         found = {
             "step": self.state.global_step,

@@ -8,7 +8,7 @@ import torch
 
 from engine.config.presets import load_train_preset
 from engine.errors import ConfigError
-from engine.execution.executors import Here
+from engine.execution.executors import InProcessExecutor
 from engine.runs.run import Run
 from engine.training.build import build_trainer
 from engine.training.rollout.rollout_actors import use_actors
@@ -52,7 +52,7 @@ def new_run(tiny_model: str, tmp_path: Path) -> Any:
 def trained(run: Run, actors: int) -> tuple[Any, dict[str, torch.Tensor]]:
     trainer = build_trainer(run.preset(), run)
     if actors:
-        use_actors(trainer, run, Here(), actors)
+        use_actors(trainer, run, InProcessExecutor(), actors)
     trainer.train()
     return trainer, {name: parameter.detach().clone() for name, parameter in trainable(trainer.family.network)}
 
@@ -76,4 +76,4 @@ def test_the_same_weights_come_of_it(algorithm: str, new_run: Any) -> None:
 def test_what_makes_no_clips_has_no_use_for_actors(new_run: Any) -> None:
     run = new_run("nft")
     with pytest.raises(ConfigError, match="'nft' makes no clips that actors could share"):
-        use_actors(object(), run, Here(), 2)
+        use_actors(object(), run, InProcessExecutor(), 2)
