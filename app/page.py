@@ -16,8 +16,8 @@ from app.api.run_media import run_routes
 from app.api.votes import voting_routes
 from app.auth.login import LABEL_PAGE, AuthMiddleware
 from app.auth.users import Users
-from app.components.label_desk import LabelDesk
-from app.components.masthead import Masthead
+from app.components.header import Header
+from app.components.voting_panel import VotingPanel
 from app.context import AppContext
 from app.events import bind
 from app.middleware.body_limits import BodyLimit
@@ -51,7 +51,7 @@ def build_page(desk: AppContext) -> gr.Blocks:
     """Header and tabs. Uses no gr.State and no unload or stream events: each would hold one of a browser's six
     connections open for good."""
     with gr.Blocks(title=general.TITLE, analytics_enabled=False, fill_width=True) as page:
-        masthead = Masthead(desk)
+        masthead = Header(desk)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab(general.GENERATE, id="generate", elem_id="generate-tab") as generate_tab:
                 generate = GenerateTab(desk, generate_tab)
@@ -74,7 +74,7 @@ def build_page(desk: AppContext) -> gr.Blocks:
 
 
 def _connect(
-    page: gr.Blocks, masthead: Masthead, tabs: gr.Tabs, generate: GenerateTab, score: ScoreTab, library: LibraryTab
+    page: gr.Blocks, masthead: Header, tabs: gr.Tabs, generate: GenerateTab, score: ScoreTab, library: LibraryTab
 ) -> None:
     """What one tab does to another, and what happens when the page opens."""
     store = generate.desk.store
@@ -146,7 +146,7 @@ def _lead_on(
 def build_voting_page(desk: AppContext) -> gr.Blocks:
     """The Label tab's voting view alone, for labellers: a page without any event or upload of Gradio's."""
     with gr.Blocks(title=general.TITLE, analytics_enabled=False, fill_width=True) as page:
-        LabelDesk("label-desk", offers_new=False)
+        VotingPanel("label-desk", offers_new=False)
     return page
 
 

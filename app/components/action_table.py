@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.components.files import Component
+from app.components.base import Component
 from app.text import system as text
 
 

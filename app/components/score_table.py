@@ -1,6 +1,6 @@
 """Clips by score: a column a reward, sorted by any of them, chosen for comparing, exported as CSV."""
 
-from app.components.files import Component
+from app.components.base import Component
 from app.text import general
 
 

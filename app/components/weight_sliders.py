@@ -1,6 +1,6 @@
 """The weights of a mix as sliders. They rank clips again while they are moved, and change nothing that is stored."""
 
-from app.components.files import Component
+from app.components.base import Component
 from app.text import general
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-from app.components.clip_facts import ClipFacts
+from app.components.clip_details import ClipDetails
 from app.components.clip_grid import ClipGrid
-from app.components.clip_pair import ClipPair
-from app.components.job_strip import JobStrip
-from app.components.keyframe_strip import KeyframeStrip, uploaded
-from app.components.welcome import Welcome
+from app.components.clip_player import ClipPlayer
+from app.components.empty_state import EmptyState
+from app.components.job_list import JobList
+from app.components.keyframe_editor import KeyframeEditor, uploaded
 from app.context import AppContext
 from app.events import bind, show_warning
 from app.forms.generation_form import GenerationOrder, RequestForm, adapter_names, draw_seed, named_values, settings_of
@@ -47,16 +47,16 @@ class GenerateTab:
         self._wire(tab)
 
     def _stage(self) -> None:
-        self.jobs = JobStrip("generate-jobs", self.desk, KINDS)
+        self.jobs = JobList("generate-jobs", self.desk, KINDS)
         with gr.Column(visible=False, elem_classes="desk-panel") as self.keyframes_panel:
-            self.keyframes = KeyframeStrip("generate-keyframes")
-        self.welcome = Welcome("generate-welcome")
+            self.keyframes = KeyframeEditor("generate-keyframes")
+        self.welcome = EmptyState("generate-welcome")
         with gr.Column(visible=False, elem_classes="desk-panel") as self.shown:
             with gr.Row(elem_classes="watch", equal_height=False):
                 with gr.Column(scale=6, min_width=320):
-                    self.player = ClipPair("generate")
+                    self.player = ClipPlayer("generate")
                 with gr.Column(scale=5, min_width=320):
-                    self.facts = ClipFacts("generate-facts", "alone")
+                    self.facts = ClipDetails("generate-facts", "alone")
                     self.bars = gr.Plot(show_label=False, container=False, elem_id="generate-bars", elem_classes="plot")
                     self.takes = ClipGrid("generate-takes", "takes")
             self.timeline = gr.Plot(show_label=False, container=False, elem_id="generate-timeline", elem_classes="plot")
@@ -242,7 +242,7 @@ class GenerateTab:
         return self._outputs(clip_panel.one(self.desk.store, shown, ACTIONS, rest), clip_panel.takes(records, shown.id))
 
     def _said(self, there: bool) -> str:
-        """What the stage says besides takes, see `Welcome`."""
+        """What the stage says besides takes, see `EmptyState`."""
         if there:
             return ""
         return "empty" if self.desk.store.count() or self.desk.queue.list(limit=1) else "new"

@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from app.components.job_strip import JobStrip
-from app.components.label_desk import LabelDesk
-from app.components.result_sheet import ResultSheet
+from app.components.campaign_summary import CampaignSummary
+from app.components.job_list import JobList
+from app.components.voting_panel import VotingPanel
 from app.context import AppContext
 from app.events import bind, show_info, show_warning
 from app.forms.generation_form import MAX_TAKES, default_choice, default_mix, mix_choices, model_choices
@@ -35,10 +35,10 @@ class LabelTab:
 
     def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
         self.desk, self.campaigns = desk, Campaigns(desk.store)
-        self.jobs = JobStrip("label-jobs", desk, KIND)
+        self.jobs = JobList("label-jobs", desk, KIND)
         with gr.Tabs(elem_id="label-views") as self.views:
             with gr.Tab(text.VOTE, id="vote"):
-                self.voting = LabelDesk("label-desk")
+                self.voting = VotingPanel("label-desk")
             with gr.Tab(text.RESULTS, id="results") as self.results_tab:
                 self._results()
             with gr.Tab(text.NEW, id="new") as self.new_tab, gr.Column(elem_classes=["desk-panel", "campaign-form"]):
@@ -61,7 +61,7 @@ class LabelTab:
             self.close = gr.Button(text.CLOSE_CAMPAIGN, **buttons)
             self.train = gr.Button(text.TRAIN, variant="primary", elem_id="train-on-these", **buttons)
         with gr.Column(elem_classes="desk-panel"):
-            self.sheet = ResultSheet("label-sheet", self.desk)
+            self.sheet = CampaignSummary("label-sheet", self.desk)
             with gr.Row(elem_classes="tight"):
                 into = {"size": "sm", "scale": 0, "min_width": 200}
                 self.votes_in = gr.UploadButton(text.IMPORT_VOTES, file_types=[".csv"], elem_id="import-votes", **into)

@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from app.components.clip_facts import ClipFacts
+from app.components.clip_details import ClipDetails
 from app.components.clip_grid import ClipGrid
-from app.components.clip_pair import ClipPair
-from app.components.job_strip import JobStrip
+from app.components.clip_player import ClipPlayer
+from app.components.job_list import JobList
 from app.context import AppContext
 from app.events import bind
 from app.forms.generation_form import default_mix, mix_choices
@@ -42,7 +42,7 @@ class LibraryTab:
             self._comparison()
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=6, min_width=360):
-                self.jobs = JobStrip("library-jobs", desk, KIND)
+                self.jobs = JobList("library-jobs", desk, KIND)
                 self.grid = ClipGrid("library-grid", "library")
             with gr.Column(
                 scale=5, min_width=420, visible=False, elem_classes=["desk-panel", "inspector"]
@@ -102,15 +102,15 @@ class LibraryTab:
         with gr.Row(elem_classes="titled"):
             gr.HTML(f"<h3>{general.COMPARE_TITLE}</h3>")
             self.compare_close = gr.Button(general.CLOSE, size="sm", scale=0, min_width=90, elem_id="compare-close")
-        self.compared = ClipPair("compare", reveals=True)
+        self.compared = ClipPlayer("compare", reveals=True)
         self.compared_bars = gr.Plot(show_label=False, container=False, elem_id="compare-bars", elem_classes="plot")
 
     def _inspector(self) -> None:
-        self.facts = ClipFacts("library-facts", "head")
-        self.player = ClipPair("library")
+        self.facts = ClipDetails("library-facts", "head")
+        self.player = ClipPlayer("library")
         self.bars = gr.Plot(show_label=False, container=False, elem_id="library-bars", elem_classes="plot")
         self.timeline = gr.Plot(show_label=False, container=False, elem_id="library-timeline", elem_classes="plot")
-        self.details = ClipFacts("library-details", "details")
+        self.details = ClipDetails("library-details", "details")
 
     unfiltered = UNFILTERED
 

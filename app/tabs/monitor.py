@@ -4,12 +4,12 @@ from typing import Any
 
 import gradio as gr
 
-from app.components.clip_pair import ClipPair
-from app.components.curves import Curves
-from app.components.findings_sheet import FindingsSheet
-from app.components.job_strip import JobStrip
-from app.components.sample_slider import SampleSlider
-from app.components.stage_strip import StageStrip
+from app.components.clip_player import ClipPlayer
+from app.components.curriculum_progress import CurriculumProgress
+from app.components.evaluation_table import EvaluationTable
+from app.components.job_list import JobList
+from app.components.metric_charts import MetricCharts
+from app.components.sample_browser import SampleBrowser
 from app.context import AppContext
 from app.events import bind
 from app.middleware.idempotency import once
@@ -31,24 +31,24 @@ class MonitorTab:
     def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
         self.desk = desk
         self.feed = CurveFeed(desk)
-        self.jobs = JobStrip("monitor-jobs", desk, KINDS)
-        self.stages = StageStrip("monitor-stages", desk)
+        self.jobs = JobList("monitor-jobs", desk, KINDS)
+        self.stages = CurriculumProgress("monitor-stages", desk)
         with gr.Column(elem_classes=["desk-panel", "run-samples"]):
             with gr.Row(elem_classes="titled"):
                 gr.HTML(f"<h3>{text.SAMPLES}</h3>")
                 self.trackio = gr.HTML(trackio_link(desk.workspace), elem_id="trackio-link", elem_classes="aside-link")
-            self.slider = SampleSlider("monitor-samples")
+            self.slider = SampleBrowser("monitor-samples")
             with gr.Row(elem_classes="watch", equal_height=False):
                 with gr.Column(scale=6, min_width=360):
-                    self.player = ClipPair("monitor")
+                    self.player = ClipPlayer("monitor")
                 with gr.Column(scale=5, min_width=320):
                     self.bars = gr.Plot(
                         show_label=False, container=False, visible=False, elem_id="monitor-bars", elem_classes="plot"
                     )
         with gr.Column(elem_classes="desk-panel"):
             gr.HTML(f"<h3>{text.FINDINGS}</h3>")
-            self.findings = FindingsSheet("monitor-findings")
-        self.curves = Curves("monitor-curves", self.feed)
+            self.findings = EvaluationTable("monitor-findings")
+        self.curves = MetricCharts("monitor-curves", self.feed)
         self._wire(tab)
 
     @property

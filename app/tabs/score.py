@@ -7,10 +7,10 @@ from typing import Any
 import gradio as gr
 
 from app.api.server_folders import opened_path
-from app.components.clip_facts import ClipFacts
-from app.components.clip_pair import ClipPair
-from app.components.dissent import Dissent
-from app.components.job_strip import JobStrip
+from app.components.clip_details import ClipDetails
+from app.components.clip_player import ClipPlayer
+from app.components.job_list import JobList
+from app.components.reward_disagreement import RewardDisagreement
 from app.components.score_table import ScoreTable
 from app.components.weight_sliders import WeightSliders
 from app.context import AppContext
@@ -42,7 +42,7 @@ class ScoreTab:
         with gr.Column(elem_classes=["desk-panel", "filters"]):
             self._choices()
         self._dropping()
-        self.jobs = JobStrip("score-jobs", desk, KINDS)
+        self.jobs = JobList("score-jobs", desk, KINDS)
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=0, min_width=236, elem_classes=["desk-panel", "weights-panel"]):
                 gr.HTML(f'<h3>{general.WEIGHTS}</h3><p class="hint-left">{general.WEIGHTS_HINT}</p>')
@@ -101,14 +101,14 @@ class ScoreTab:
     def _relations(self) -> None:
         with gr.Column(visible=False, elem_classes=["desk-panel", "relations"]) as self.relations:
             gr.HTML(f"<h3>{general.DISSENT}</h3>")
-            self.dissent = Dissent("score-dissent")
+            self.dissent = RewardDisagreement("score-dissent")
             with gr.Column(visible=False) as self.correlations:
                 gr.HTML(f'<h3>{general.CORRELATIONS}</h3><p class="hint-left">{general.CORRELATIONS_HINT}</p>')
                 self.matrix = gr.Plot(show_label=False, container=False, elem_id="score-matrix", elem_classes="plot")
 
     def _inspector(self) -> None:
-        self.facts = ClipFacts("score-facts", "alone")
-        self.player = ClipPair("score")
+        self.facts = ClipDetails("score-facts", "alone")
+        self.player = ClipPlayer("score")
         with gr.Row(elem_classes="tight"):
             self.overlay = gr.Dropdown(label=general.OVERLAY, choices=[], min_width=180, elem_id="overlay")
             self.draw = gr.Button(general.DRAW_OVERLAYS, size="md", scale=0, min_width=140, elem_classes="beside-label")

@@ -6,8 +6,8 @@ from typing import Any
 import gradio as gr
 
 from app.components.action_table import ActionTable
-from app.components.job_strip import JobStrip
-from app.components.telemetry import TelemetryPanel
+from app.components.device_monitor import DeviceMonitor
+from app.components.job_list import JobList
 from app.context import AppContext
 from app.events import bind
 from app.middleware.idempotency import once
@@ -26,10 +26,10 @@ DISK = "system-disk"  # the line of the events that fill its tables
 class SystemTab:
     def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
         self.desk = desk
-        self.jobs = JobStrip("system-jobs", desk, KINDS)
+        self.jobs = JobList("system-jobs", desk, KINDS)
         with gr.Column(elem_classes="desk-panel"):
             gr.HTML(f"<h3>{text.TELEMETRY_WORDS['devices']}</h3>")
-            TelemetryPanel("system-telemetry", TelemetryMonitor(Telemetry()))
+            DeviceMonitor("system-telemetry", TelemetryMonitor(Telemetry()))
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=5, min_width=340):
                 with gr.Column(elem_classes="desk-panel"):

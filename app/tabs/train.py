@@ -4,8 +4,8 @@ from typing import Any
 
 import gradio as gr
 
-from app.components.recipe_form import RecipeForm
-from app.components.train_board import TrainBoard
+from app.components.run_queue import RunQueue
+from app.components.train_form import TrainForm
 from app.context import AppContext
 from app.events import bind
 from app.views.training import runs, train_form
@@ -16,9 +16,9 @@ class TrainTab:
         self.desk = desk
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=0, min_width=440, elem_classes=["desk-panel", "recipe-panel"]):
-                self.form = RecipeForm("train-form", desk)
+                self.form = TrainForm("train-form", desk)
             with gr.Column(scale=1, min_width=420, elem_classes="stage-column"):
-                self.board = TrainBoard("train-board", desk)
+                self.board = RunQueue("train-board", desk)
         bind(tab.select, self.arrive, self.form, [self.form, self.board])
         bind(self.form.run_filed, self.refresh, None, self.board)
         bind(self.board.clone_run, self.clone, None, self.form)

@@ -249,7 +249,7 @@ def test_one_keyframe_is_drawn_again_among_the_others(tabs: Any, desk: AppContex
 
 
 def test_a_picture_takes_the_place_of_a_keyframe(tabs: Any, desk: AppContext, monkeypatch: Any, tmp_path: Path) -> None:
-    monkeypatch.setattr("app.components.keyframe_strip.get_upload_folder", lambda: str(tmp_path))
+    monkeypatch.setattr("app.components.keyframe_editor.get_upload_folder", lambda: str(tmp_path))
     Image.new("RGB", (300, 200), (200, 30, 30)).save(tmp_path / "red.png")
     _, shown = tabs[0].drawn(None, event(ids=[keyframes_drawn(desk).id]))
     _, changed = tabs[0].replace(shown, event(frame=8, path=str(tmp_path / "red.png")))

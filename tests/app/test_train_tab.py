@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.components.train_board import functions
+from app.components.run_queue import functions
 from app.context import AppContext
 from app.text import general, training
 from app.views import jobs

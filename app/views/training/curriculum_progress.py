@@ -15,7 +15,7 @@ SHOWN = 3  # the newest
 
 
 def strip(desk: AppContext) -> dict[str, Any]:
-    """The value of a `StageStrip`; a curriculum whose files are damaged says so in place of its stages."""
+    """The value of a `CurriculumProgress`; a curriculum whose files are damaged says so in place of its stages."""
     active = {job.config["curriculum"] for job in desk.queue.list(ALIVE, KIND, limit=100)}
     return {"curricula": [_curriculum(one, one.id in active) for one in list_curricula(desk.workspace)[:SHOWN]]}
 

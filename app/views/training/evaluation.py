@@ -21,7 +21,7 @@ ORDER = ("judge", "trained", "held_out", "monitor")
 
 
 def sheet(run: Run | None) -> dict[str, Any]:
-    """The value of a `FindingsSheet`."""
+    """The value of a `EvaluationTable`."""
     if run is None:
         return {}
     plain: dict[str, Any] = {"run": run.id, "can_measure": _has_adapter(run), "columns": [], "rows": [], "lines": []}

@@ -18,7 +18,7 @@ NOTHING |= {"can_ask": False, "can_use": False, "files": []}
 
 
 def slider(run: Run, at: str | None = None, prompt: int = 0, *, note: str = "") -> dict[str, Any]:
-    """The value of a `SampleSlider`: all sets, standing at the one called `at`, or at the newest."""
+    """The value of a `SampleBrowser`: all sets, standing at the one called `at`, or at the newest."""
     kept = RunSamples(run)
     names = [name for name in kept.names() if name != BASE]
     try:

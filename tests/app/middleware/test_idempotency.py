@@ -34,18 +34,18 @@ from tests.snapshots import snapshot
 
 # What only reads. Events by the handler's name, server functions by component and function.
 READS = """
-Curves.news Curves.points GenerateTab._wire.<lambda> GenerateTab.arrive GenerateTab.compare GenerateTab.drawn
-GenerateTab.not_drawn GenerateTab.resume GenerateTab.resume_keyframes GenerateTab.show_job GenerateTab.show_take
-GenerateTab.use_settings JobStrip.news LabelTab._wire.<lambda> LabelTab.clips_came LabelTab.follow LabelTab.offer
-LabelTab.show LabelTab.show_what LibraryTab._wire.<lambda> LibraryTab.close LibraryTab.close_comparison
+MetricCharts.news MetricCharts.points GenerateTab._wire.<lambda> GenerateTab.arrive GenerateTab.compare
+GenerateTab.drawn GenerateTab.not_drawn GenerateTab.resume GenerateTab.resume_keyframes GenerateTab.show_job
+GenerateTab.show_take GenerateTab.use_settings JobList.news LabelTab._wire.<lambda> LabelTab.clips_came LabelTab.follow
+LabelTab.offer LabelTab.show LabelTab.show_what LibraryTab._wire.<lambda> LibraryTab.close LibraryTab.close_comparison
 LibraryTab.compare LibraryTab.find LibraryTab.open_event LibraryTab.refresh LibraryTab.show_scored LibraryTab.turn
-LibraryTab.unfilter Masthead.news MonitorTab.follow MonitorTab.look MonitorTab.measured MonitorTab.move
-MonitorTab.refresh RecipeForm.offered RecipeForm.open RecipeForm.outlook RecipeForm.verdicts RequestForm.defaults
-RequestForm.show_mode RequestForm.start ResultSheet.pulse ScoreTab._wire.<lambda> ScoreTab.close ScoreTab.compare
-ScoreTab.load ScoreTab.open_event ScoreTab.show_ended ScoreTab.show_overlay ScoreTab.weigh StageStrip.news
-SystemTab.measure_again SystemTab.refresh TelemetryPanel.news TrainBoard.log TrainBoard.news TrainTab.arrive
-TrainTab.clone TrainTab.refresh _connect.arrive_at _connect.show_in_library _connect.use_settings
-_lead_on.<lambda> _lead_on.label_these _lead_on.use_adapter _train_on_votes.show_in_train usable
+LibraryTab.unfilter Header.news MonitorTab.follow MonitorTab.look MonitorTab.measured MonitorTab.move MonitorTab.refresh
+TrainForm.offered TrainForm.open TrainForm.outlook TrainForm.verdicts RequestForm.defaults RequestForm.show_mode
+RequestForm.start CampaignSummary.pulse ScoreTab._wire.<lambda> ScoreTab.close ScoreTab.compare ScoreTab.load
+ScoreTab.open_event ScoreTab.show_ended ScoreTab.show_overlay ScoreTab.weigh CurriculumProgress.news
+SystemTab.measure_again SystemTab.refresh DeviceMonitor.news RunQueue.log RunQueue.news TrainTab.arrive TrainTab.clone
+TrainTab.refresh _connect.arrive_at _connect.show_in_library _connect.use_settings _lead_on.<lambda>
+_lead_on.label_these _lead_on.use_adapter _train_on_votes.show_in_train usable
 """.split()
 # Routes of ours that are not for reading, and what holds them; Gradio's own lead to events and server functions.
 ROUTES = {
@@ -67,7 +67,7 @@ def built(make: Callable[[], Any]) -> Any:
 
 
 def named(name: str, handler: Callable[..., Any]) -> str:
-    """ "JobStrip.cancel", "LabelTab.create"."""
+    """ "JobList.cancel", "LabelTab.create"."""
     plain = inspect.unwrap(handler).__qualname__.replace(".<locals>", "").replace(".__init__", "")
     return f"{name}.{plain.rpartition('.')[2]}" if name else plain
 
@@ -119,9 +119,9 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "GenerateTab.again": lambda s: [*s.typed(), event(id=s.clip().id)],
     "GenerateTab.new_seed": lambda s: ["mini", event(id=s.clip().id)],
     "GenerateTab.star": lambda s: [{"cards": [], "current": None}, event(id=s.clip().id, starred=True)],
-    "JobStrip.cancel": lambda s: [s.waiting().id],
-    "JobStrip.kill": lambda s: [s.running_elsewhere().id],
-    "JobStrip.again": lambda s: [s.failed().id],
+    "JobList.cancel": lambda s: [s.waiting().id],
+    "JobList.kill": lambda s: [s.running_elsewhere().id],
+    "JobList.again": lambda s: [s.failed().id],
     "LabelTab.create": lambda s: s.campaign_form(),
     "LabelTab.make_missing": lambda s: [s.lacking().id, "mini"],
     "LabelTab.close_or_open": lambda s: [s.campaign().id, "mini", "", labelling.CLOSE_CAMPAIGN],
@@ -135,27 +135,27 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "LibraryTab.import_video": lambda s: [s.video(), "p", "mini"],
     "MonitorTab.sample_now": lambda s: [samples.slider(run := finished(s)), event(run=run.id)],
     "MonitorTab.measure": lambda s: [event(run=finished(s).id)],
-    "RecipeForm.queue": lambda s: [s.choices()],
-    "RecipeForm.check": lambda s: [s.choices()],
-    "RecipeForm.save": lambda s: [s.choices(key=f"k{uuid.uuid4().hex[:8]}")],
+    "TrainForm.queue": lambda s: [s.choices()],
+    "TrainForm.check": lambda s: [s.choices()],
+    "TrainForm.save": lambda s: [s.choices(key=f"k{uuid.uuid4().hex[:8]}")],
     "ScoreTab.score_missing": lambda s: [{"rows": [{"id": s.clip().id, "values": {}}]}, "mini"],
     "ScoreTab.star": lambda s: ["mini", event(id=s.clip().id, starred=True)],
     "ScoreTab.draw_overlays": lambda s: [{"id": s.clip().id}, "mini"],
     "ScoreTab.import_videos": lambda s: [[s.video("a.mp4"), s.video("b.mp4")], "", "p", "mini"],
-    "StageStrip.go_on": lambda s: [s.curriculum().id],
+    "CurriculumProgress.go_on": lambda s: [s.curriculum().id],
     "SystemTab.ask_torch": lambda s: [],
     "SystemTab.clean": lambda s: [None, None, event(key=deleted(s) and "deleted")],
     "SystemTab.download": lambda s: [event(key="alexnet")],
-    "TrainBoard.move": lambda s: [{"id": [s.waiting(), s.waiting()][-1].id, "to": 1}],
-    "TrainBoard.prioritise": lambda s: [{"id": s.waiting().id, "priority": "low"}],
-    "TrainBoard.cancel": lambda s: [s.waiting().id],
-    "TrainBoard.kill": lambda s: [s.running_elsewhere().id],
-    "TrainBoard.pause": lambda s: [None],
-    "TrainBoard.go_on": lambda s: [s.desk.queue.pause()],
-    "TrainBoard.cancel_pending": lambda s: [s.waiting() and None],
-    "TrainBoard.cancel_others": lambda s: [s.waiting() and None],
-    "TrainBoard.resume": lambda s: [s.run().id],
-    "TrainBoard.extend": lambda s: [{"id": s.run().id, "steps": 100}],
+    "RunQueue.move": lambda s: [{"id": [s.waiting(), s.waiting()][-1].id, "to": 1}],
+    "RunQueue.prioritise": lambda s: [{"id": s.waiting().id, "priority": "low"}],
+    "RunQueue.cancel": lambda s: [s.waiting().id],
+    "RunQueue.kill": lambda s: [s.running_elsewhere().id],
+    "RunQueue.pause": lambda s: [None],
+    "RunQueue.go_on": lambda s: [s.desk.queue.pause()],
+    "RunQueue.cancel_pending": lambda s: [s.waiting() and None],
+    "RunQueue.cancel_others": lambda s: [s.waiting() and None],
+    "RunQueue.resume": lambda s: [s.run().id],
+    "RunQueue.extend": lambda s: [{"id": s.run().id, "steps": 100}],
 }
 
 
@@ -230,7 +230,7 @@ def test_sent_twice_it_is_done_once(pages: Any, scene: Scene, desk: AppContext, 
     assert not refused(first), first
     scene.settle()
     after = snapshot(desk.store)
-    if name not in ("GenerateTab.replace", "TrainBoard.pause", "TrainBoard.go_on", "TrainBoard.move"):
+    if name not in ("GenerateTab.replace", "RunQueue.pause", "RunQueue.go_on", "RunQueue.move"):
         assert after != before, "it changes something, or this test tests nothing"
     again = ask(page, arguments, key)
     assert snapshot(desk.store) == after
@@ -252,7 +252,7 @@ TWO_WINDOWS = sorted(
             "LabelTab.create",
             "LabelTab.bring_pairs",
         ),
-        *("LibraryTab.score", "RecipeForm.queue", "ScoreTab.score_missing"),
+        *("LibraryTab.score", "TrainForm.queue", "ScoreTab.score_missing"),
     }
 )
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from app.components.files import Component
+from app.components.base import Component
 from app.context import AppContext
 from app.events import with_problem
 from app.middleware.idempotency import once
@@ -11,7 +11,7 @@ from app.text import training
 from app.views.training import curricula, train_form
 
 
-class RecipeForm(Component):
+class TrainForm(Component):
     """`value` comes from `app.views.training.train_form.opened`. Event.
 
     Run_filed {run}, "" when only a check was filed.
@@ -41,7 +41,7 @@ class RecipeForm(Component):
 
         functions: list[Callable[..., Any]] = [open, offered, outlook, once(queue), once(check), verdicts, once(save)]
         super().__init__(
-            "recipe_form",
+            "train_form",
             {},
             words={**training.FORM_WORDS, "shares": training.SHARES},
             elem_id=name,

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from app.components.files import Component
+from app.components.base import Component
 from app.events import with_problem
 from app.plots.scores import SERIES
 from app.text import monitor as text
 from app.views.training.metric_charts import CurveFeed
 
 
-class Curves(Component):
+class MetricCharts(Component):
     """Events: look_at {id}, when a run was chosen; sets_changed {id}, when that run has more samples."""
 
     def __init__(self, name: str, feed: CurveFeed, *, render: bool = True) -> None:
@@ -20,11 +20,11 @@ class Curves(Component):
             return feed.points(asked if isinstance(asked, dict) else {})
 
         super().__init__(
-            "curves",
+            "metric_charts",
             words=text.CURVES_WORDS,
             elem_id=name,
             server_functions=[with_problem(news), with_problem(points)],
-            before=["curves_paint"],
+            before=["chart_canvas"],
             render=render,
             colours=list(SERIES),
         )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.components.files import Component
+from app.components.base import Component
 from app.context import AppContext
 from app.events import with_problem
 from app.middleware.idempotency import once
@@ -10,7 +10,7 @@ from app.text import monitor as text
 from app.views.training.curriculum_progress import resume, strip
 
 
-class StageStrip(Component):
+class CurriculumProgress(Component):
     """`value` comes from `app.views.training.curriculum_progress.strip`."""
 
     def __init__(self, name: str, desk: AppContext, *, render: bool = True) -> None:
@@ -22,7 +22,7 @@ class StageStrip(Component):
             return strip(desk)
 
         super().__init__(
-            "stage_strip",
+            "curriculum_progress",
             {"curricula": []},
             words=text.STAGES_WORDS,
             elem_id=name,

@@ -1,13 +1,13 @@
 """A campaign in figures: how far it is, how well people agree, a row a labeller, and the exports."""
 
-from app.components.files import Component
+from app.components.base import Component
 from app.context import AppContext
 from app.events import with_problem
 from app.text import labelling
 from engine.labelling.campaigns import Campaigns
 
 
-class ResultSheet(Component):
+class CampaignSummary(Component):
     """`value` comes from `app.views.campaigns.sheet`. Event: outdated, when there are votes that it does not know.
 
     It asks for that while somebody sees it.
@@ -20,7 +20,7 @@ class ResultSheet(Component):
             return campaigns.pulse(str(campaign_id))
 
         super().__init__(
-            "result_sheet",
+            "campaign_summary",
             words=labelling.SHEET_WORDS,
             elem_id=name,
             server_functions=[with_problem(pulse)],

@@ -5,16 +5,16 @@ from typing import Any
 
 from gradio.utils import get_upload_folder
 
-from app.components.files import Component
+from app.components.base import Component
 from app.text import modes
 from engine.errors import ConfigError
 
 
-class KeyframeStrip(Component):
+class KeyframeEditor(Component):
     """`value` comes from `app.views.keyframes`. Events: redraw {frame}, replace {frame, path}, complete, discard."""
 
     def __init__(self, name: str, *, render: bool = True) -> None:
-        super().__init__("keyframe_strip", None, words=modes.STRIP_WORDS, elem_id=name, render=render)
+        super().__init__("keyframe_editor", None, words=modes.STRIP_WORDS, elem_id=name, render=render)
 
 
 def uploaded(path: Any) -> Path:

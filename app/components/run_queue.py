@@ -4,7 +4,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from app.components.files import Component
+from app.components.base import Component
 from app.context import AppContext
 from app.events import with_problem
 from app.middleware.idempotency import once, request_key
@@ -42,13 +42,13 @@ class Search(TypedDict):
     word: str
 
 
-class TrainBoard(Component):
+class RunQueue(Component):
     """`value` comes from `app.views.training.runs.board`. Events: clone_run {run}, use_adapter {run},
     watch_run."""
 
     def __init__(self, name: str, desk: AppContext, *, render: bool = True) -> None:
         super().__init__(
-            "train_board",
+            "run_queue",
             {},
             words={**training.BOARD_WORDS, "priorities": training.PRIORITIES},
             elem_id=name,

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from app.components.files import Component
+from app.components.base import Component
 from app.context import AppContext
 from app.events import with_problem
 from app.text import general, notices
 from app.views import notifications
 
 
-class Masthead(Component):
+class Header(Component):
     """Events: arrive {id}, when the page was opened by a clip's permalink; arrive_at {tab}, by the address of a tab.
 
     Its bell asks for news when it is on.
@@ -28,11 +28,11 @@ class Masthead(Component):
             "bell": notices.BELL,
         }
         super().__init__(
-            "masthead",
+            "header",
             value,
             words=words,
             elem_id="masthead",
             server_functions=[with_problem(news)],
-            before=["bell"],
+            before=["notifications"],
             render=render,
         )

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from app.components.files import Component
+from app.components.base import Component
 from app.text import labelling
 
 
-class LabelDesk(Component):
+class VotingPanel(Component):
     """`value` is {campaign, at}: the campaign to show, where the person has not chosen another one since.
 
     It talks to `app.api.votes` by itself. Events: choose_campaign {id}.
@@ -15,12 +15,12 @@ class LabelDesk(Component):
     def __init__(self, name: str, *, offers_new: bool = True, render: bool = True) -> None:
         more: dict[str, Any] = {"name": name, "reveals": False, "offers_new": offers_new}
         super().__init__(
-            "clip_pair",
+            "clip_player",
             {},
             words=labelling.DESK_WORDS,
             elem_id=name,
-            around="label_desk",
-            around_before=("label_post", "label_past"),
+            around="voting_panel",
+            around_before=("vote_outbox", "vote_history"),
             render=render,
             **more,
         )

@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from app.components.files import Component
+from app.components.base import Component
 from app.text import general
 
 
-class ClipFacts(Component):
+class ClipDetails(Component):
     """`value` comes from `app.views.clips.facts`; "head" is the prompt, the score and the buttons, "details" the rest,
     "alone" a head with the links where no details are shown.
 
@@ -14,4 +14,4 @@ class ClipFacts(Component):
     """
 
     def __init__(self, name: str, part: Literal["head", "details", "alone"], *, render: bool = True) -> None:
-        super().__init__("clip_facts", words=general.FACTS_WORDS, elem_id=name, part=part, render=render)
+        super().__init__("clip_details", words=general.FACTS_WORDS, elem_id=name, part=part, render=render)

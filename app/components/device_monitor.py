@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.components.files import Component
+from app.components.base import Component
 from app.events import with_problem
 from app.plots.scores import SERIES
 from app.text import system as text
@@ -10,7 +10,7 @@ from app.views.system import telemetry
 from engine.hardware.telemetry.monitor import TelemetryMonitor
 
 
-class TelemetryPanel(Component):
+class DeviceMonitor(Component):
     """Looking at it makes the sampler take a snapshot every few seconds."""
 
     def __init__(self, name: str, sampler: TelemetryMonitor, *, render: bool = True) -> None:
@@ -19,7 +19,7 @@ class TelemetryPanel(Component):
             return telemetry(sampler.look(), since)
 
         super().__init__(
-            "telemetry",
+            "device_monitor",
             words=text.TELEMETRY_WORDS,
             elem_id=name,
             server_functions=[with_problem(news)],

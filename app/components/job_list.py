@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from app.components.files import Component
+from app.components.base import Component
 from app.context import AppContext
 from app.events import with_problem
 from app.middleware.idempotency import once
@@ -12,7 +12,7 @@ from app.views.jobs import strip
 from engine.jobs.handlers import train_process
 
 
-class JobStrip(Component):
+class JobList(Component):
     """`value` comes from `app.views.jobs.strip`. Events: job_ended {ids}, the jobs that came to a good end, and
     job_failed {ids}, those that failed, were cancelled or lost.
 
@@ -42,11 +42,11 @@ class JobStrip(Component):
             with_problem(once(again)),
         ]
         super().__init__(
-            "job_strip",
+            "job_list",
             {"jobs": [], "at": 0},
             words=jobs.STRIP_WORDS,
             elem_id=name,
             server_functions=functions,
-            before=["job_voice"],
+            before=["job_announcer"],
             render=render,
         )
