@@ -1,18 +1,20 @@
-"""The tree of errors. Each says what failed, the value got, and what to do; the page and the CLI show it as it is.
+"""The exception hierarchy. A message states what failed, the value received and what to do.
+
+The page and the CLI show messages unchanged.
 
 DailiesError
-|- ConfigError     a preset, a request or a setting is wrong (CLI exit code 2)
-|  `- SettingsError   a trainer's setting: a run that has it can never be trained
-|- FamilyError     a model cannot be loaded, or cannot do what was asked of it
-|- RewardError     a reward cannot be computed (lives in rewards.errors)
+|- ConfigError     a preset, a request or a setting is invalid (CLI exit code 2)
+|  `- SettingsError   a trainer setting is invalid: a run with this setting can never be trained
+|- FamilyError     a model cannot be loaded, or does not support an operation
+|- RewardError     a reward cannot be computed (defined in rewards.errors)
 |- StoreError      a clip, a vote or a run is missing, damaged or cannot be written
 |  |- StoreUnavailable  the database cannot be used now: the same request may succeed later
-|  `- StoreDamaged      the database is damaged: it has to be restored from a copy
-|- TrainingError   a run cannot start, or cannot go on without spoiling its weights
-|- MediaError      an upload is no video that can be read
+|  `- StoreDamaged      the database is damaged: it must be restored from a backup
+|- TrainingError   a run cannot start, or cannot continue without corrupting its weights
+|- MediaError      an uploaded file is not a readable video
 `- JobError        a job cannot be queued, found, cancelled or finished
-   |- Cancelled    somebody asked the job to stop
-   `- Lost         where the job ran is gone, or cannot be asked any more
+   |- JobCancelled  a user or an alarm stopped the job
+   `- JobLostError  the machine or the cluster job that ran the job is gone or unreachable
 """
 
 from rewards.errors import DailiesError, RewardError
@@ -35,35 +37,35 @@ __all__ = [
 
 
 class ConfigError(DailiesError):
-    """A preset, a request or a setting is wrong."""
+    """A preset, a request or a setting is invalid."""
 
 
 class SettingsError(ConfigError):
-    """A trainer cannot work with a setting. The settings of a run stay, so it takes another run to change them."""
+    """A trainer does not support a setting. A run's settings are fixed, so another run is needed to change it."""
 
 
 class FamilyError(DailiesError):
-    """A model cannot be loaded, or cannot do what was asked of it."""
+    """A model cannot be loaded, or does not support an operation."""
 
 
 class StoreError(DailiesError):
-    """A stored thing is missing, damaged or cannot be written."""
+    """A stored object is missing, damaged or cannot be written."""
 
 
 class StoreUnavailable(StoreError):
-    """The database is locked, busy, full or out of reach: the same request may succeed later."""
+    """The database is locked, busy, full or unreachable: the same request may succeed later."""
 
 
 class StoreDamaged(StoreError):
-    """The database is damaged: it has to be restored from a copy."""
+    """The database is damaged: it must be restored from a backup."""
 
 
 class TrainingError(DailiesError):
-    """A run cannot start, or cannot go on without spoiling its weights."""
+    """A run cannot start, or cannot continue without corrupting its weights."""
 
 
 class MediaError(DailiesError):
-    """A file is not a video that can be read."""
+    """A file is not a readable video."""
 
 
 class JobError(DailiesError):
@@ -71,8 +73,8 @@ class JobError(DailiesError):
 
 
 class JobCancelled(JobError):
-    """Somebody, or an alarm of its own, asked the job to stop; not a failure."""
+    """A user or one of the job's own alarms stopped the job; not a failure."""
 
 
 class JobLostError(JobError):
-    """Where the job ran is gone, or cannot be asked any more; it can be filed again."""
+    """The process that ran the job is gone or unreachable; the job can be submitted again."""

@@ -1,7 +1,7 @@
-"""What a model family is: data (`FamilySpec`) and five verbs (`ModelFamily`). Imports no torch.
+"""The interface of a model family: data (`FamilySpec`) and five verbs (`ModelFamily`). Imports no torch.
 
 Shape legend, here and everywhere: B batch, T frames, C H W; t h w the same in latent space; L text tokens, D width.
-Latents are `float[B,C,t,h,w]`. Guidance, schedules, SDE, LoRA, windows and keyframes are shared: never in a family.
+Latents are `float[B,C,t,h,w]`. Guidance, schedules, SDE, LoRA, windows and keyframes are shared by all families.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,18 +23,22 @@ Prediction = Literal["flow", "epsilon", "v_prediction"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilySpec:
-    """What is known of a family without loading it.
+    """Properties of a family that are available without loading a model.
 
-    A clip may have `frame_stride * k + frame_offset` frames (LTX 8k+1, Wan 4k+1; stride 1 and offset 0: any number),
-    and its width and height must be multiples of `size_multiple` px (a preset may say otherwise for its model's VAE).
-    `native_conditioning` says what `predict` takes besides the prompt: "frames" (a noise level for each latent frame,
-    0 = given), "pictures" (clean single pictures at any frames), "ends" (such pictures at a clip's first and last
-    frame, without which it makes nothing). With `embedded_guidance` the network is told the guidance and runs once,
-    instead of once with and once without the prompt. `text_tokens` is how many tokens of a prompt the text encoder
-    reads at most (None: no limit is known). `has_free_noise`: it makes clips of any length where
-    `FamilyOptions.context_frames` says how many frames it sees at once. `block_classes` of the network are gathered one
-    at a time where weights lie in shards: each small against the whole, together most of it. `network_part` is what
-    the diffusers pipelines call the network; `lora_loader` is diffusers' class that converts LoRA files of other forms.
+    A clip may have `frame_stride * k + frame_offset` frames (LTX 8k+1, Wan 4k+1; stride 1 and offset 0: any number).
+    Its width and height must be multiples of `size_multiple` px, unless the preset overrides this for its model's VAE.
+
+    - `native_conditioning` lists the inputs of `predict` in addition to the prompt: "frames" (a noise level for each
+      latent frame, 0 = given), "pictures" (clean single pictures at any frames), "ends" (pictures at a clip's first and
+      last frame, which the family requires).
+    - `embedded_guidance`: the network takes the guidance as an input and runs once, instead of once with and once
+      without the prompt.
+    - `text_tokens` is the maximum number of prompt tokens that the text encoder reads (None: no known limit).
+    - `has_free_noise`: with `FamilyOptions.context_frames` set, the family generates clips of any length.
+    - `block_classes` are the modules gathered one at a time when weights are sharded: each is small compared with the
+      network, and together they are most of it.
+    - `network_part` is the network's name in diffusers' pipelines.
+    - `lora_loader` is diffusers' class that converts LoRA files of other formats.
     """
 
     key: str
@@ -55,13 +59,13 @@ class FamilySpec:
     source: str = ""
 
     @property
-    def takes(self) -> str:
-        """What a clip can be given besides its prompt, in a few words; "" for nothing."""
-        told = {"frames": "frames", "pictures": "pictures at any frames", "ends": "a first and a last picture"}
-        return ", ".join(told[one] for one in self.native_conditioning)
+    def conditioning_summary(self) -> str:
+        """The inputs that a clip can have in addition to its prompt, in a few words; "" for none."""
+        names = {"frames": "frames", "pictures": "pictures at any frames", "ends": "a first and a last picture"}
+        return ", ".join(names[kind] for kind in self.native_conditioning)
 
     def nearest_frames(self, num_frames: int) -> int:
-        """The allowed number of frames nearest to `num_frames`, at least one stride long."""
+        """Return the allowed number of frames nearest to `num_frames`, at least one stride long."""
         k = max(1, round((num_frames - self.frame_offset) / self.frame_stride))
         return k * self.frame_stride + self.frame_offset
 
@@ -71,12 +75,13 @@ class FamilySpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyOptions:
-    """How a model is opened, where that is not the folder's own affair.
+    """Options for opening a model that its folder does not determine.
 
-    `parts` maps a part to a source of its own (AnimateDiff's motion adapter); `scheduler` is laid over the folder's
-    `scheduler_config.json`. The text encoder may wait on the CPU between prompts, and the VAE may work tile by tile:
-    both save memory on the device, the one for time, the other for faint seams that rewards can see. With
-    `context_frames` a network that can sees longer clips in windows of so many frames (AnimateDiff, by FreeNoise).
+    `parts` maps a part to its own source (AnimateDiff's motion adapter); `scheduler` overrides keys of the folder's
+    `scheduler_config.json`. `offload_text` keeps the text encoder on the CPU between prompts, which saves device memory
+    and costs time. `tile_vae` runs the VAE tile by tile, which saves device memory and causes faint seams that rewards
+    can detect. With `context_frames`, a network that supports it processes longer clips in windows of this many frames
+    (AnimateDiff, by FreeNoise).
     """
 
     parts: Mapping[str, str] = field(default_factory=dict)
@@ -88,12 +93,12 @@ class FamilyOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditioning:
-    """Encoded prompts, one row each: `embeds[B,L,D]`, `mask[B,L]` (1 = a real token), and what the family adds.
+    """Encoded prompts, one row each: `embeds[B,L,D]`, `mask[B,L]` (1 = a real token) and the family's own tensors.
 
-    `fps` is the frame rate that the network is told (1/s), the same for all rows: `encode` does not know it, the caller
-    adds it, and a family whose network needs it insists. So with `guidance`, for families that embed it: the sampler
-    adds it. Tensors in `extras` have a row per prompt: what `encode` adds, and what `encode_pictures` says of pictures
-    that are given.
+    `fps` is the network's frame rate input (1/s), the same for all rows. The caller of `encode` sets it, and a family
+    whose network needs it asserts that it is set. The sampler sets `guidance`, for families that embed it. Tensors in
+    `extras` have one row per prompt: additional outputs of `encode`, and the outputs of `encode_pictures` for given
+    pictures.
     """
 
     embeds: "Tensor"
@@ -103,22 +108,22 @@ class Conditioning:
     guidance: float | None = None
 
     def rows(self, selection: "slice | Tensor | Sequence[int]") -> "Conditioning":
-        """The chosen rows, in that order."""
+        """Return the selected rows, in that order."""
         return _map_tensors(lambda tensors: tensors[0][selection], self)
 
     def to(self, device: Any) -> "Conditioning":
-        """The same on a device."""
+        """Return a copy with all tensors on `device`."""
         return _map_tensors(lambda tensors: tensors[0].to(device), self)
 
-    def joined(self, other: "Conditioning") -> "Conditioning":
-        """The rows of both, this one's first; `fps` and what is no tensor come from this one."""
+    def concat(self, other: "Conditioning") -> "Conditioning":
+        """Return the rows of both, this one's first; `fps` and values that are not tensors come from this one."""
         import torch
 
         return _map_tensors(lambda tensors: torch.cat(tensors), self, other)
 
 
 def _map_tensors(apply: "Callable[[list[Tensor]], Tensor]", *parts: Conditioning) -> Conditioning:
-    """`apply` to each tensor of the parts, field by field; the first part says what else there is."""
+    """Apply `apply` to the parts' tensors, field by field; all other values come from the first part."""
     first = parts[0]
     extras = None
     if first.extras is not None:
@@ -133,7 +138,7 @@ def _map_tensors(apply: "Callable[[list[Tensor]], Tensor]", *parts: Conditioning
 
 
 class Predictor(Protocol):
-    """What the sampler needs of a family: what it predicts, and the prediction."""
+    """The part of a family that the sampler uses: the type of its prediction, and the prediction."""
 
     @property
     def spec(self) -> FamilySpec: ...
@@ -144,7 +149,7 @@ class Predictor(Protocol):
 
 
 class ModelFamily(Protocol):
-    """The five verbs, and what they work with. An instance is one model: a family plus weights at `source`."""
+    """The five verbs and their state. An instance is one model: a family plus weights at `source`."""
 
     spec: ClassVar[FamilySpec]
 
@@ -158,19 +163,19 @@ class ModelFamily(Protocol):
 
     def encode(self, prompts: Sequence[str]) -> Conditioning: ...
 
-    def reading(self) -> "AbstractContextManager[None]":
-        """Keeps the text encoders on the device meanwhile, where they wait elsewhere: around several calls of `encode`.
+    def text_encoders_on_device(self) -> "AbstractContextManager[None]":
+        """Keep offloaded text encoders on the device inside the block, for several calls of `encode`.
 
-        They then come and go once for all of them; what is encoded is the same.
+        They are then moved once instead of once per call; the encodings are the same.
         """
         ...
 
     def init_latents(self, request: "GenerationRequest", generators: "Sequence[torch.Generator]") -> "Tensor":
-        """Unit-normal noise `float32[B,C,t,h,w]`, one row per generator."""
+        """Return unit-normal noise `float32[B,C,t,h,w]`, one row per generator."""
         ...
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
-        """The network's output `float32[B,C,t,h,w]` (velocity or noise, see `spec.prediction`) at noise level `sigma`.
+        """Return the network's output `float32[B,C,t,h,w]` (see `spec.prediction`) at noise level `sigma`.
 
         `sigma[B]` is one level a clip; families with native frame conditioning also take `sigma[B,t]`, one a latent
         frame (0 = that frame is given). Gradients flow.
@@ -178,35 +183,36 @@ class ModelFamily(Protocol):
         ...
 
     def decode(self, latents: "Tensor") -> "np.ndarray":
-        """Finished latents to `uint8[B,T,H,W,3]`."""
+        """Decode denoised latents to `uint8[B,T,H,W,3]`."""
         ...
 
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":
-        """`uint8[B,T,H,W,3]` to the latents `float32[B,C,t,h,w]` that `decode` undoes (the posterior's mean)."""
+        """Encode `uint8[B,T,H,W,3]` as latents `float32[B,C,t,h,w]`, the inverse of `decode` (the posterior's mean)."""
         ...
 
     def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
-        """What `predict` is to find in `Conditioning.extras` so that pictures `uint8[B,N,H,W,3]` come out at the frames
-        `places` of a clip of `num_frames`: for families whose `native_conditioning` has "pictures" or "ends".
+        """Return the `Conditioning.extras` that put pictures `uint8[B,N,H,W,3]` at the frames `places` of a clip.
+
+        The clip has `num_frames` frames. For families whose `native_conditioning` has "pictures" or "ends".
         """
         ...
 
     @property
     def text_key(self) -> str:
-        """Names what `encode` depends on besides the prompt (files, type): the same key, the same embeddings."""
+        """Key of everything that `encode` depends on except the prompt (files, dtype): equal keys, equal embeddings."""
         ...
 
     @property
     def scheduler_config(self) -> Mapping[str, Any]:
-        """The model's own `scheduler_config.json`: what `sampling.schedule.sigmas_for` follows."""
+        """The model's own `scheduler_config.json`, the input of `engine.sampling.schedules.sigmas_for`."""
         ...
 
     @property
     def dtype(self) -> "torch.dtype":
-        """What the model was loaded in."""
+        """The dtype that the model was loaded in."""
         ...
 
     @property
     def network(self) -> "nn.Module":
-        """The denoising network: what training and LoRA work on."""
+        """The denoising network, to which training and LoRA apply."""
         ...

@@ -1,4 +1,4 @@
-"""Naming a process so that another program which gets its pid later is not taken for it."""
+"""Identity of a process that stays unique when the kernel reuses its pid."""
 
 import os
 import socket
@@ -8,12 +8,12 @@ from typing import Self
 
 import psutil
 
-CLOCK_SLACK_S = 1.5  # the kernel gives the moment of boot in whole seconds, and shifts it when the clock is set
+CLOCK_SLACK_S = 1.5  # the kernel reports the boot time in whole seconds, and shifts it when the clock is set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessIdentity:
-    """One process of one boot of one host. `started_s` is when it started, in seconds after the boot."""
+    """One process of one boot of one host. `started_s` is its start time in seconds after the boot."""
 
     host: str
     boot_id: str
@@ -22,7 +22,7 @@ class ProcessIdentity:
 
     @classmethod
     def of(cls, pid: int) -> Self | None:
-        """The process that has this pid now; None when there is none, or only a zombie."""
+        """Return the identity of the process that has this pid now; None for no process or a zombie."""
         try:
             process = psutil.Process(pid)
             if process.status() == psutil.STATUS_ZOMBIE:
@@ -34,31 +34,31 @@ class ProcessIdentity:
 
     @classmethod
     def current(cls) -> Self:
-        """This process."""
-        found = cls.of(os.getpid())
-        assert found is not None, "this process runs"
-        return found
+        """Return the identity of the calling process."""
+        identity = cls.of(os.getpid())
+        assert identity is not None, "this process runs"
+        return identity
 
     @property
     def is_local(self) -> bool:
-        """Whether the process ran on this host, so that `lives` can tell."""
+        """True for a process of this host; only then is `is_alive` meaningful."""
         return self.host == socket.gethostname()
 
     @property
-    def lives(self) -> bool:
-        """Whether exactly this process still runs; only meaningful on its own host."""
-        found = self.of(self.pid)
+    def is_alive(self) -> bool:
+        """True while exactly this process runs; meaningful on its own host only."""
+        current = self.of(self.pid)
         return (
-            found is not None
-            and (found.host, found.boot_id) == (self.host, self.boot_id)
-            and abs(found.started_s - self.started_s) < CLOCK_SLACK_S
+            current is not None
+            and (current.host, current.boot_id) == (self.host, self.boot_id)
+            and abs(current.started_s - self.started_s) < CLOCK_SLACK_S
         )
 
 
 def _started_s(process: psutil.Process) -> float:
-    """Seconds from the boot to the start of a process, by the kernel's own count: setting the clock changes nothing.
+    """Return the seconds from the boot to the start of a process, as the kernel counts them.
 
-    psutil's moments are of the clock, and move with it. Raises psutil.NoSuchProcess.
+    Setting the system clock does not change this count, while it shifts psutil's times. Raises psutil.NoSuchProcess.
     """
     try:
         stat = Path(f"/proc/{process.pid}/stat").read_text()
@@ -71,6 +71,6 @@ def _started_s(process: psutil.Process) -> float:
 
 
 def boot_id() -> str:
-    """What the kernel calls this boot; "" where it does not say."""
+    """Return the kernel's id of this boot; "" where the kernel gives none."""
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.exists() else ""

@@ -1,4 +1,4 @@
-"""`GenerationRequest`: everything that determines a clip. Its hash is the clip's id. Imports no torch."""
+"""`GenerationRequest`: all inputs that determine a clip. Its hash is the clip's id. Imports no torch."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ SEED_LIMIT = 2**63  # exclusive
 
 
 class GivenKeyframe(BaseModel):
-    """A picture that must come out at a frame; `picture` is the SHA-256 of its stored file (64 hex digits)."""
+    """A user's picture for one frame of the clip; `picture` is the SHA-256 of its stored file (64 hex digits)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -19,15 +19,16 @@ class GivenKeyframe(BaseModel):
     picture: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-KEYFRAME_GUIDANCE = 7.0  # higher than a clip's: each keyframe is to show its prompt plainly
+KEYFRAME_GUIDANCE = 7.0  # higher than a clip's: each keyframe should show its prompt clearly
 
 
 class KeyframePlan(BaseModel):
-    """How keyframe-then-inbetween generates; guidances as in classifier-free guidance, `flow_guidance` 0..1.
+    """Settings of keyframe-then-inbetween; guidances as in classifier-free guidance, `flow_guidance` 0..1.
 
-    `source` says where keyframes come from: "joint" (made together, from a quick draft of the whole clip),
-    "independent" (each by itself, the naive recipe) or "given" (only those given). Given ones replace drawn ones. Of
-    several joint `drafts` the one that the mix `choose_by` (a key of `presets/rewards`) scores highest is taken.
+    `source` is the origin of the keyframes: "joint" (frames of one quick draft of the whole clip), "independent" (each
+    generated on its own, the naive recipe) or "given" (the user's pictures only). Given pictures replace generated
+    ones. With several joint `drafts`, the draft with the highest score by the mix `choose_by` (a key of
+    `presets/rewards`) is used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -43,7 +44,7 @@ class KeyframePlan(BaseModel):
 
 
 class WindowPlan(BaseModel):
-    """How a clip longer than the model's context is cut; both in frames."""
+    """Windows of a clip that is longer than the model's context: `length` and `overlap` in frames."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -52,7 +53,7 @@ class WindowPlan(BaseModel):
 
 
 class GenerationRequest(BaseModel):
-    """Everything that determines a clip; the same request gives the same clip again.
+    """All inputs that determine a clip: the same request always gives the same clip.
 
     `model` is the key of a preset in `presets/models`, `adapter` the name of trained LoRA weights or None.
     """
@@ -76,14 +77,14 @@ class GenerationRequest(BaseModel):
 
     @property
     def id(self) -> str:
-        """16 hex digits that name the clip."""
+        """The clip's id: 16 hex digits of the request's hash."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def with_seed(self, seed: int) -> "GenerationRequest":
-        """The same request with another seed; seeds go round at the end of their range."""
+        """Return the same request with another seed, modulo `SEED_LIMIT`."""
         return self.model_copy(update={"seed": seed % SEED_LIMIT})
 
-    def takes(self, count: int) -> "list[GenerationRequest]":
-        """`count` takes of this request: its own seed, and the ones after it."""
-        return [self.with_seed(self.seed + take) for take in range(count)]
+    def with_seeds(self, count: int) -> "list[GenerationRequest]":
+        """Return `count` copies of this request with consecutive seeds, beginning with its own."""
+        return [self.with_seed(self.seed + offset) for offset in range(count)]

@@ -1,4 +1,4 @@
-"""Counter-based seeds: every random draw is named by what it is for, so nothing depends on order or batch size."""
+"""Counter-based seeds: the purpose of a random draw determines its seed, so order and batch size do not matter."""
 
 import zlib
 from collections.abc import Sequence
@@ -11,21 +11,24 @@ if TYPE_CHECKING:
 
 
 def seed_for(run_seed: int, *, step: int = 0, prompt: int | str = 0, sample: int = 0) -> int:
-    """A 63-bit seed for one sample of one prompt at one step of a run; the same four always give the same seed."""
+    """Return a 63-bit seed for one sample of one prompt at one step of a run.
+
+    The same four arguments always give the same seed.
+    """
     prompt_key = zlib.crc32(prompt.encode()) if isinstance(prompt, str) else prompt
     words = np.random.SeedSequence([run_seed, step, prompt_key, sample]).generate_state(2, np.uint32)
     return (int(words[0]) << 31) | (int(words[1]) >> 1)
 
 
 def generator_for(seed: int) -> "torch.Generator":
-    """A CPU generator for one clip: its noise is the same on every device and in every batch."""
+    """Return a CPU generator for one clip: its noise is the same on every device and in every batch."""
     import torch
 
     return torch.Generator("cpu").manual_seed(seed)
 
 
 def unit_noise(shape: Sequence[int], generators: "Sequence[torch.Generator]") -> "torch.Tensor":
-    """Unit-normal float32 noise on the CPU, `[len(generators), *shape]`: a clip's row knows nothing of its batch."""
+    """Return unit-normal float32 noise `[len(generators), *shape]` on the CPU, each row from its own generator."""
     import torch
 
     return torch.stack([torch.randn(*shape, generator=generator) for generator in generators])

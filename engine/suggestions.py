@@ -1,4 +1,4 @@
-"""Turning what somebody mistyped into one helpful sentence."""
+"""Sentences that explain mistyped keys and invalid values."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,16 +7,19 @@ from pydantic import ValidationError
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """A sentence that names the nearest option or, when none is near, all of them; "" when there are none."""
-    known = sorted(options)
-    near = difflib.get_close_matches(word, known, n=1)
+    """Return a sentence with the option nearest to `word`, or with all options when none is near.
+
+    Return "" when there are no options.
+    """
+    names = sorted(options)
+    near = difflib.get_close_matches(word, names, n=1)
     if near:
         return f"Did you mean '{near[0]}'?"
-    return f"Known: {', '.join(known)}." if known else ""
+    return f"Known: {', '.join(names)}." if names else ""
 
 
 def validation_message(error: ValidationError, where: str, fields: Iterable[str]) -> str:
-    """The first thing wrong in `where`, as one sentence: the field, the value got, and what it must be."""
+    """Return one sentence about the first error in `where`: the field, the value received, and what it must be."""
     first = error.errors(include_url=False, include_context=True)[0]
     path = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden" and len(path) == 1:
@@ -28,4 +31,4 @@ def validation_message(error: ValidationError, where: str, fields: Iterable[str]
         return f"{where}: {first['msg'].removeprefix('Value error, ')}."
     got = repr(first["input"])
     shown = got if len(got) <= 60 else f"{got[:57]}... ({len(got)} characters)"
-    return f"{where}: {name} = {shown} will not do: {first['msg'][:1].lower()}{first['msg'][1:]}."
+    return f"{where}: {name} = {shown} is invalid: {first['msg'][:1].lower()}{first['msg'][1:]}."

@@ -1,21 +1,21 @@
-"""`Workspace`: the folder that holds everything one installation makes, and the only place that builds paths in it.
+"""`Workspace`: the folder with all data of one installation, and the only place that builds paths in it.
 
 dailies.db              the database (unless DAILIES_DATABASE_URL names another)
-clips/<2>/<id>/         one folder a clip: frames.mkv clip.mp4 poster.jpg request.json
+clips/<2>/<id>/         one folder per clip: frames.mkv clip.mp4 poster.jpg request.json
 adapters/<name>/        LoRA weights of a model, see engine.runs.adapters
-runs/<id>/              what a training job fills, see engine.runs.run
-curricula/<id>/         where a curriculum is, see engine.runs.curriculum_state
+runs/<id>/              the output of a training job, see engine.runs.run
+curricula/<id>/         the state of a curriculum, see engine.runs.curriculum_state
 uploads/                videos from a browser, until their job has imported them
-pictures/<sha256>.png   keyframes, drawn or given
+pictures/<sha256>.png   keyframes, generated or given
 prompts/                encoded prompts, see engine.families.prompt_cache; may be deleted at any time
-saved/<kind>/*.toml     presets that were saved here, laid over the shipped ones
-cache/                  metrics made quick to read, kernels that MIOpen found; may be deleted at any time
-trackio/                the runs' metrics once more, for Trackio's dashboard
-tensorboard/<run>/      runs that were exported for TensorBoard
-tmp/                    folders being written; what a dead process left here is swept away
-jobs/<id>.log           one log a job
-spread/<id>/            many small things on their way to a cluster and back, see engine.execution.batch_folder
-worker/                 the warm worker: its lock, its state, its log; whether the queue is paused
+saved/<kind>/*.toml     presets that users saved; they override shipped presets
+cache/                  parsed metrics, kernels compiled by MIOpen; may be deleted at any time
+trackio/                a copy of the runs' metrics, for Trackio's dashboard
+tensorboard/<run>/      runs exported for TensorBoard
+tmp/                    folders being written; those of dead processes are removed
+jobs/<id>.log           one log per job
+spread/<id>/            batches of small items sent to a cluster, see engine.execution.batch_folder
+worker/                 the worker process: its lock, its state, its log; the pause flag of the queue
 backups/                copies of the database, see engine.storage.backups
 """
 
@@ -33,12 +33,12 @@ JOB_ID = re.compile(r"[0-9a-f]{8}")
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Paths under `root`; nothing is made until `prepare` or the first write."""
+    """Paths under `root`; no folder is created before `prepare` or the first write."""
 
     root: Path
 
     def __post_init__(self) -> None:
-        """Raises StoreError for what is no path: a NUL, a loop of links, `~` where no home is known."""
+        """Resolve `root`. Raises StoreError for an invalid path: a NUL, a loop of links, `~` without a home folder."""
         try:
             object.__setattr__(self, "root", Path(self.root).expanduser().resolve())
         except (OSError, RuntimeError, ValueError) as error:
@@ -49,13 +49,13 @@ class Workspace:
 
     @classmethod
     def from_env(cls, folder: str | Path | None = None) -> Self:
-        """The folder given, else $DAILIES_WORKSPACE, else ./workspace."""
+        """Return the workspace in `folder`, else in $DAILIES_WORKSPACE, else in ./workspace."""
         return cls(Path(folder or os.environ.get("DAILIES_WORKSPACE") or "workspace"))
 
     def prepare(self) -> Self:
-        """Make the folders. Raises StoreError when the place cannot be written."""
+        """Create the folders. Raises StoreError when they cannot be written."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)  # a new one is for its owner alone
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)  # a new workspace is private to its owner
             for folder in (self.clips, self.tmp, self.jobs, self.worker, self.backups):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -109,12 +109,12 @@ class Workspace:
 
     @property
     def setup_lock(self) -> Path:
-        """Held while the database is made or migrated."""
+        """Held while the database is created or migrated."""
         return self.root / "setup.lock"
 
     @property
     def clips_lock(self) -> Path:
-        """Held while a clip's finished folder is put into its place."""
+        """Held while a clip's finished folder is moved into its place."""
         return self.root / "clips.lock"
 
     @property
@@ -124,7 +124,7 @@ class Workspace:
 
     @property
     def uploads(self) -> Path:
-        """What browsers sent; a video lies here until its job has imported it."""
+        """Files from browsers; a video stays here until its job has imported it."""
         return self.root / "uploads"
 
     @property
@@ -143,46 +143,46 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        """What can be made again from what lies elsewhere."""
+        """Data that can be recomputed from other files."""
         return self.root / "cache"
 
     @property
     def metric_columns(self) -> Path:
-        """The runs' metrics as columns, see engine.runs.metrics."""
+        """The runs' metrics in columnar form, see engine.runs.metrics."""
         return self.cache / "metrics"
 
     @property
     def saved(self) -> Path:
-        """Presets that were saved from the page, laid over the shipped ones."""
+        """Presets that users saved on the page; they override shipped presets."""
         return self.root / "saved"
 
-    def spread(self, name: str) -> Path:
-        """Where many things go to a cluster, and come back, see engine.execution.batch_folder."""
+    def batch_folder(self, name: str) -> Path:
+        """Return the folder of a batch that a cluster processes, see engine.execution.batch_folder."""
         return self.root / "spread" / name
 
     @property
     def miopen(self) -> Path:
-        """Convolution kernels that ROCm's MIOpen found and compiled on this machine."""
+        """Convolution kernels that ROCm's MIOpen selected and compiled on this machine."""
         return self.cache / "miopen"
 
     @property
     def trackio(self) -> Path:
-        """Trackio's store (TRACKIO_DIR)."""
+        """Trackio's folder (TRACKIO_DIR)."""
         return self.root / "trackio"
 
     @property
     def tensorboard(self) -> Path:
-        """Runs that were exported for TensorBoard."""
+        """Runs exported for TensorBoard."""
         return self.root / "tensorboard"
 
     @property
     def worker_lock(self) -> Path:
-        """Held by the one warm worker for as long as it lives."""
+        """Held by the one worker process during its lifetime."""
         return self.worker / "worker.lock"
 
     @property
     def pause_flag(self) -> Path:
-        """There while the queue is paused: no further job is started."""
+        """Exists while the queue is paused: no further job is started."""
         return self.worker / "paused"
 
     @property
@@ -195,11 +195,12 @@ class Workspace:
 
     @property
     def release_flag(self) -> Path:
-        """Exists while somebody asks the worker to let go of its model."""
+        """Exists while the worker is requested to unload its model."""
         return self.worker / "release"
 
     def clip_folder(self, clip_id: str) -> Path:
-        """Where a clip's files lie. Raises StoreError when `clip_id` is not the name of a clip (a path, for one)."""
+        """Return the folder of a clip's files. Raises StoreError when `clip_id` is no clip id, such as a path."""
+
         if not CLIP_ID.fullmatch(clip_id):
             raise StoreError(f"A clip's id is 16 hex digits, but got {clip_id[:40]!r}.")
         return self.clips / clip_id[:2] / clip_id

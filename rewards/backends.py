@@ -1,6 +1,6 @@
 """The shared pieces that a mix may name in `[backends]`, and what can compute each. Looking up loads no network."""
 
-import importlib
+from rewards.import_object import import_object
 
 PIECES = {
     "flow": ("rewards.vision.flow:FLOWS",),
@@ -19,5 +19,4 @@ PIECES = {
 
 def known_backends(piece: str) -> list[str]:
     """The back ends of a piece, in order."""
-    places = (place.split(":") for place in PIECES[piece])
-    return [name for module, names in places for name in getattr(importlib.import_module(module), names)]
+    return [name for path in PIECES[piece] for name in import_object(path)]

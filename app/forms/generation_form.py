@@ -74,7 +74,7 @@ def read_order(fields: Mapping[str, Any], adapters: Sequence[str] = ()) -> Gener
     asked = {name: fields[name] for name in ASKED if fields[name] is not None}
     first = read_request({**asked, **read_mode(fields), "seed": read_seed(fields["seed"])})
     check_request(first, adapters)
-    return GenerationOrder(requests=tuple(first.takes(int(takes))), mix=fields["mix"])
+    return GenerationOrder(requests=tuple(first.with_seeds(int(takes))), mix=fields["mix"])
 
 
 def preset_choices(kind: str) -> Choices:

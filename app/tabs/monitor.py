@@ -92,7 +92,7 @@ class MonitorTab:
         """Ask the process that trains, or file a job for a run that nobody trains now."""
         run = Run.find(self.desk.workspace, event.run)
         if self.feed.state(run, self.feed.jobs()) == "running":
-            RunSamples(run).ask()
+            RunSamples(run).request()
             return [{**slider, "note": text.SAMPLES_WORDS["asked"]}, strip(self.desk, KINDS)]
         self.desk.file_shared(samples_job(run.id))
         return [slider, strip(self.desk, KINDS)]

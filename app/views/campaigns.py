@@ -107,7 +107,7 @@ def train_form(desk: AppContext, campaign_id: str | None) -> dict[str, Any]:
 def _models(desk: AppContext, campaign_id: str) -> Counter[str]:
     """Of how many of a campaign's clips, or of its entrants, each model is the maker."""
     spec = Campaigns(desk.store).get(campaign_id).spec
-    clips = desk.store.known(spec.clip_ids).values()
+    clips = desk.store.existing(spec.clip_ids).values()
     return Counter([one.model for one in spec.entrants] + [clip.model for clip in clips if clip.model])
 
 

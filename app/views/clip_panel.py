@@ -65,5 +65,5 @@ def takes(records: Sequence[ClipRecord], current: str | None) -> dict[str, Any]:
 
 def in_order(store: Library, clip_ids: Sequence[str]) -> list[ClipRecord]:
     """The clips of these ids that are still there, in this order."""
-    known = store.known(clip_ids)
+    known = store.existing(clip_ids)
     return [known[clip_id] for clip_id in dict.fromkeys(clip_ids) if clip_id in known]

@@ -33,14 +33,14 @@ def axes(names: Sequence[str]) -> list[dict[str, str]]:
 
 def pairs(store: Library, assignments: Sequence[Assignment | StoredVote]) -> list[dict[str, Any]]:
     """The pairs as the player plays them, in the order given, but those of which a clip was deleted meanwhile."""
-    known = store.known([clip for one in assignments for clip in (one.left_clip, one.right_clip)])
+    known = store.existing([clip for one in assignments for clip in (one.left_clip, one.right_clip)])
     both = [(one, known.get(one.left_clip), known.get(one.right_clip)) for one in assignments]
     return [_pair(one, left, right) for one, left, right in both if left and right]
 
 
 def own_votes(store: Library, votes: Sequence[StoredVote]) -> list[dict[str, Any]]:
     """A labeller's own votes, the newest first, each with its pair as it was shown; a repeat looks like any other."""
-    known = store.known([clip for one in votes for clip in (one.left_clip, one.right_clip)])
+    known = store.existing([clip for one in votes for clip in (one.left_clip, one.right_clip)])
     both = [(one, known.get(one.left_clip), known.get(one.right_clip)) for one in reversed(votes)]
     return [_own(one, left, right) for one, left, right in both if left and right]
 

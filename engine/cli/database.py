@@ -30,10 +30,10 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def list_copies(options: argparse.Namespace) -> None:
-    from engine.storage.backups import list_backups, problem_of
+    from engine.storage.backups import find_problem, list_backups
 
     rows = [
-        (one.number, one.reason, f"{one.written_at:%Y-%m-%d %H:%M}", one.size_b, problem_of(one.path) or "whole")
+        (one.number, one.reason, f"{one.written_at:%Y-%m-%d %H:%M}", one.size_b, find_problem(one.path) or "whole")
         for one in list_backups(workspace_of(options))
     ]
     if options.json:

@@ -163,7 +163,7 @@ def read_requests(options: argparse.Namespace) -> "list[GenerationRequest]":
     first = read_request({**suited, **given, **mode_fields(options, workspace), "seed": seed})
     adapters = list_adapters(workspace, first.model)
     check_request(first, adapters=[adapter.name for adapter in adapters])
-    return first.takes(options.takes)
+    return first.with_seeds(options.takes)
 
 
 def chosen_mix(options: argparse.Namespace) -> str | None:

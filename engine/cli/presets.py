@@ -45,7 +45,7 @@ def list_models(options: argparse.Namespace) -> None:
             preset.title,
             preset.family,
             f"{preset.num_frames} frames {preset.width}x{preset.height}",
-            family_spec(preset.family).takes or "-",
+            family_spec(preset.family).conditioning_summary or "-",
             "-" if preset.vram_gib is None else f"{preset.vram_gib:g} GiB",
             f"not here: {', '.join(missing)}" if (missing := missing_sources(preset)) else "on this machine",
         )

@@ -203,7 +203,7 @@ def show_runs(options: argparse.Namespace) -> None:
 
     rows, problems, notes = [], dict[str, list[str]](), dict[str, str]()
     for run in list_runs(Workspace.from_env(options.workspace)):
-        step, of = run.reached()
+        step, of = run.progress()
         state = "finished" if run.adapter.is_dir() else "not finished"
         if found := run.problems():
             problems[run.id] = found

@@ -5,7 +5,6 @@ Results come as they become ready. Between them an executor that waits says so, 
 and hear that it is to stop; whoever closes the iterator ends the work.
 """
 
-import importlib
 import json
 import os
 import sys
@@ -30,6 +29,7 @@ from engine.execution.process_runner import (
 )
 from engine.execution.resources import Resources
 from engine.files.locks import try_lock
+from engine.import_object import import_object
 from engine.package_data import IMPORT_ROOT
 
 Function = Callable[[Any], Any]
@@ -47,10 +47,7 @@ class Task:
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def open(self) -> Function:
-        module, name = self.opens.split(":")
-        return cast(Callable[[Mapping[str, Any]], Function], getattr(importlib.import_module(module), name))(
-            self.config
-        )
+        return cast(Callable[[Mapping[str, Any]], Function], import_object(self.opens))(self.config)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ class LocalRunner(FolderRunner):
 
     def look(self, handle: Handle) -> ProcessStatus:
         process = handle.process
-        if process is not None and process.is_local and process.lives:
+        if process is not None and process.is_local and process.is_alive:
             return ProcessStatus(state="running")
         return ProcessStatus(state="lost", sentence=_epitaph(process))
 

@@ -7,7 +7,6 @@ that the process fills, and any other runner object, in another process or after
 a job *is* stands in our database alone; a cluster is asked only whether something still runs.
 """
 
-import importlib
 import logging
 import sys
 import time
@@ -24,6 +23,7 @@ from engine.execution.attempt import Attempt, ProcessSpec, keep_process, kept_pr
 from engine.execution.die_with_parent import die_with_parent_command
 from engine.execution.resources import LOCAL, RUNNERS, Resources, RunnerKey
 from engine.execution.supervisor import GRACE_S
+from engine.import_object import import_object
 from engine.process_identity import ProcessIdentity
 
 PYTHON_MODULE = (sys.executable, "-m")
@@ -179,8 +179,7 @@ def read_handle(facts: Mapping[str, Any]) -> Handle | None:
 
 def open_runner(key: RunnerKey, address: str = "") -> ProcessRunner:
     """The runner of a name. Raises ConfigError when the address of its cluster is missing, or none."""
-    module, name = RUNNERS[key].split(":")
-    return cast(Callable[[str], ProcessRunner], getattr(importlib.import_module(module), name))(address)
+    return cast(Callable[[str], ProcessRunner], import_object(RUNNERS[key]))(address)
 
 
 def find_running(folder: Path) -> tuple[ProcessRunner, Handle] | None:

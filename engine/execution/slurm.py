@@ -51,7 +51,7 @@ class SlurmRunner(FolderRunner):
 
     def look(self, handle: Handle) -> ProcessStatus:
         if handle.process is not None:
-            return ProcessStatus(state="running") if handle.process.lives else _lost(handle, "killed")
+            return ProcessStatus(state="running") if handle.process.is_alive else _lost(handle, "killed")
         state = str(self._job(handle).watcher.get_state(handle.foreign, mode="force")).split(" ")[0]
         if state != "UNKNOWN":
             self._unknown_since.pop(handle.foreign, None)

@@ -1,10 +1,10 @@
 """AnimateDiff: Stable Diffusion 1.5 with a motion adapter between its layers; with SparseCtrl, pictures at any frames.
 
-Every frame has its own latent, so a clip may have any number of frames up to the adapter's position table (32 of the
-original, 64 of LongAnimateDiff), or beyond it by FreeNoise: then the motion layers see windows of the clip, and its
-noise repeats itself in another order. The network predicts noise at the timesteps of a noise table; stepped by DDIM.
-The adapter is a part with a source of its own (a folder, a hub id, or one safetensors file in either), unless the
-folder holds a network that is merged already; so is SparseCtrl's network.
+Every frame has its own latent, so a clip may have any number of frames up to the length of the adapter's position table
+(32 for the original, 64 for LongAnimateDiff). FreeNoise allows longer clips: the motion layers process windows of the
+clip, and its noise repeats in shuffled order. The network predicts noise at the timesteps of a noise table, and
+sampling uses DDIM. The adapter is a part with its own source (a folder, a hub id, or one safetensors file in either),
+unless the folder contains a merged network; the same holds for SparseCtrl's network.
 Sources: Guo et al., AnimateDiff (arXiv:2307.04725) and SparseCtrl (arXiv:2311.16933); Qiu et al., FreeNoise
 (arXiv:2310.15169); through diffusers' classes.
 """
@@ -38,11 +38,14 @@ if TYPE_CHECKING:
 
     from engine.request import GenerationRequest
 
-DECODED_TOGETHER = 16  # frames that the VAE takes at once
+VAE_BATCH_FRAMES = 16  # frames that the VAE processes at once
 
 
 class AnimateDiffFamily(DiffusersFamily):
-    """`source` is a Stable Diffusion 1.5 folder or hub id, the option `parts["motion_adapter"]` the adapter's."""
+    """An AnimateDiff model: `source` is a Stable Diffusion 1.5 folder or hub id.
+
+    The option `parts["motion_adapter"]` is the adapter's source.
+    """
 
     spec: ClassVar[FamilySpec] = FamilySpec(
         key="animatediff",
@@ -74,13 +77,13 @@ class AnimateDiffFamily(DiffusersFamily):
         self.table = training_sigmas(self.scheduler_config).to(device)
         self.network = self._read_unet()
         if self.options.context_frames:
-            _reach_far(self.network, self.options.context_frames)
+            _enable_free_noise(self.network, self.options.context_frames)
         self.vae = self.read_vae()
         self.text_encoder = self.read_text_encoder()
         self.tokenizer = read_tokenizer(self.folder)
 
     def _read_unet(self) -> Any:
-        """The denoiser with its motion layers, put together from the two sources where it comes in two."""
+        """Return the denoiser with its motion layers, combined from two sources if necessary."""
         from diffusers import UNet2DConditionModel, UNetMotionModel
 
         unet = self.read("unet", device="cpu")
@@ -100,7 +103,7 @@ class AnimateDiffFamily(DiffusersFamily):
         source = self.options.parts.get("motion_adapter")
         if source is None:
             raise FamilyError(
-                f"'{self.folder}' makes single pictures: name a motion adapter in the preset, as "
+                f"'{self.folder}' generates single pictures: name a motion adapter in the preset, as "
                 "parts = {motion_adapter = 'owner/name'}."
             )
         if not source.endswith(".safetensors"):
@@ -109,7 +112,7 @@ class AnimateDiffFamily(DiffusersFamily):
         return _adapter_from_file(find_file(source))
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """`embeds[B,L,D]`; CLIP reads at most 77 tokens, padding included."""
+        """Encode prompts as `embeds[B,L,D]`; CLIP reads at most 77 tokens, padding included."""
         import torch
 
         tokens = self.tokenizer(
@@ -123,15 +126,15 @@ class AnimateDiffFamily(DiffusersFamily):
             return Conditioning(embeds=self.text_encoder(tokens.input_ids.to(self.device))[0])
 
     @property
-    def longest(self) -> int | None:
-        """Frames that the motion layers know; None: any number, by FreeNoise."""
+    def max_frames(self) -> int | None:
+        """The number of frames that the motion layers support; None: any number, by FreeNoise."""
         return None if self.options.context_frames else self.network.config.motion_max_seq_length
 
     def init_latents(self, request: "GenerationRequest", generators: "Sequence[torch.Generator]") -> "Tensor":
-        if self.longest is not None and request.num_frames > self.longest:
+        if self.max_frames is not None and request.num_frames > self.max_frames:
             raise FamilyError(
-                f"This motion adapter knows clips of at most {self.longest} frames, but the request has "
-                f"{request.num_frames}: ask for fewer, or use mode 'windows'."
+                f"This motion adapter supports clips of at most {self.max_frames} frames, but the request has "
+                f"{request.num_frames}: request fewer, or use mode 'windows'."
             )
         size = int(2 ** (len(self.vae.config.block_out_channels) - 1))
         noise = self.noise(
@@ -143,18 +146,18 @@ class AnimateDiffFamily(DiffusersFamily):
         return noise
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
-        """Noise, at the timestep whose noise level is nearest to `sigma[B]`."""
+        """Predict the noise at the timestep whose noise level is nearest to `sigma[B]`."""
         from engine.sampling.schedules import nearest_timesteps
 
-        seen = {
+        inputs = {
             "sample": latents.to(conditioning.embeds.dtype),
             "timestep": nearest_timesteps(self.table, sigma),
             "encoder_hidden_states": conditioning.embeds.repeat_interleave(latents.shape[2], dim=0),
         }
-        return self.network(**seen, **self._shown(seen, conditioning)).sample.float()
+        return self.network(**inputs, **self._control_inputs(inputs, conditioning)).sample.float()
 
-    def _shown(self, seen: "Mapping[str, Tensor]", conditioning: Conditioning) -> dict[str, Any]:
-        """What is given to the network besides what it sees anyway."""
+    def _control_inputs(self, inputs: "Mapping[str, Tensor]", conditioning: Conditioning) -> dict[str, Any]:
+        """Return the network's additional inputs from a control network."""
         return {}
 
     def decode(self, latents: "Tensor") -> "np.ndarray":
@@ -162,7 +165,7 @@ class AnimateDiffFamily(DiffusersFamily):
 
         frames = (latents / self.vae.config.scaling_factor).transpose(1, 2).flatten(0, 1).to(self.vae.dtype)
         with torch.no_grad():
-            pixels = torch.cat([self.vae.decode(some).sample for some in frames.split(DECODED_TOGETHER)])
+            pixels = torch.cat([self.vae.decode(part).sample for part in frames.split(VAE_BATCH_FRAMES)])
         return to_pixels(pixels.unflatten(0, (len(latents), -1)).transpose(1, 2), latents)
 
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":
@@ -170,14 +173,15 @@ class AnimateDiffFamily(DiffusersFamily):
 
         pixels = from_pixels(frames, self.device, self.vae.dtype).transpose(1, 2).flatten(0, 1)
         with torch.no_grad():
-            rows = [self.vae.encode(some).latent_dist.mode() for some in pixels.split(DECODED_TOGETHER)]
+            rows = [self.vae.encode(part).latent_dist.mode() for part in pixels.split(VAE_BATCH_FRAMES)]
         latents = finite_latents(torch.cat(rows)).float() * self.vae.config.scaling_factor
         return latents.unflatten(0, (len(frames), -1)).transpose(1, 2)
 
 
 class SparseCtrlFamily(AnimateDiffFamily):
-    """The option `parts["sparse_control"]` is the source of SparseCtrl's network, unless the folder has it as
-    "controlnet".
+    """AnimateDiff with SparseCtrl.
+
+    The option `parts["sparse_control"]` is the source of SparseCtrl's network; by default the folder's "controlnet".
     """
 
     spec: ClassVar[FamilySpec] = replace(
@@ -199,15 +203,15 @@ class SparseCtrlFamily(AnimateDiffFamily):
         )
         self.control = read_network(SparseControlNetModel, where, ".", device, dtype)
         if not self.control.use_simplified_condition_embedding:
-            raise FamilyError(f"'{where}' is a SparseCtrl that takes scribbles: name one that takes pictures (rgb).")
+            raise FamilyError(f"'{where}' is a SparseCtrl for scribbles: name one for pictures (rgb).")
 
     @property
-    def longest(self) -> int | None:
-        """SparseCtrl has motion layers too, which FreeNoise does not reach."""
+    def max_frames(self) -> int | None:
+        """The smaller limit of both networks: FreeNoise does not apply to SparseCtrl's motion layers."""
         return min(self.network.config.motion_max_seq_length, self.control.config.motion_max_seq_length)
 
     def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
-        """`control[B,C,t,h,w]`, 0 where nothing is given, and `is_given[B,1,t,h,w]`, 1 where something is."""
+        """Return `control[B,C,t,h,w]`, 0 at frames without a picture, and its mask `is_given[B,1,t,h,w]`."""
         latents = super().encode_pictures(pictures, places, num_frames)["pictures"]
         control = latents.new_zeros(*latents.shape[:2], num_frames, *latents.shape[3:])
         control[:, :, list(places)] = latents
@@ -215,50 +219,53 @@ class SparseCtrlFamily(AnimateDiffFamily):
         is_given[:, :, list(places)] = 1
         return {"control": control, "is_given": is_given}
 
-    def _shown(self, seen: "Mapping[str, Tensor]", conditioning: Conditioning) -> dict[str, Any]:
-        """SparseCtrl's share of the network's layers; none where no picture is given."""
-        given = conditioning.extras or {}
-        if "control" not in given:
+    def _control_inputs(self, inputs: "Mapping[str, Tensor]", conditioning: Conditioning) -> dict[str, Any]:
+        """Return SparseCtrl's residuals for the network's layers; none when no picture is given."""
+        extras = conditioning.extras or {}
+        if "control" not in extras:
             return {}
         down, middle = self.control(
-            **seen,
-            controlnet_cond=given["control"].to(seen["sample"]),
-            conditioning_mask=given["is_given"].to(seen["sample"]),
+            **inputs,
+            controlnet_cond=extras["control"].to(inputs["sample"]),
+            conditioning_mask=extras["is_given"].to(inputs["sample"]),
             return_dict=False,
         )
         return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
 
 
 @cache
-def _far_block() -> Any:
-    """The class of a motion layer that sees clips longer than its context in windows, made here because torch is not
-    imported before a model is opened.
+def _free_noise_block() -> Any:
+    """Return the class of a motion layer that processes clips longer than its context in windows.
+
+    It is defined here because torch is not imported before a model is opened.
     """
     from diffusers.models.attention import BasicTransformerBlock, FreeNoiseTransformerBlock
 
-    class FarBlock(BasicTransformerBlock, FreeNoiseTransformerBlock):
+    class WindowedBlock(BasicTransformerBlock, FreeNoiseTransformerBlock):
         def forward(self, hidden_states: "Tensor", *others: Any, **named: Any) -> "Tensor":
-            is_far = hidden_states.shape[1] > self.context_length
-            own = FreeNoiseTransformerBlock if is_far else BasicTransformerBlock
-            return own.forward(self, hidden_states, *others, **named)
+            is_long = hidden_states.shape[1] > self.context_length
+            block_class = FreeNoiseTransformerBlock if is_long else BasicTransformerBlock
+            return block_class.forward(self, hidden_states, *others, **named)
 
-    return FarBlock
+    return WindowedBlock
 
 
-def _reach_far(network: Any, context: int) -> None:
-    """FreeNoise's attention: windows of `context` frames, a quarter of that apart, blended in each motion layer."""
+def _enable_free_noise(network: Any, context: int) -> None:
+    """Enable FreeNoise's attention: windows of `context` frames, a quarter apart, blended in each motion layer."""
     from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 
     for module in network.modules():
         if isinstance(module, AnimateDiffTransformer3D):
             for block in module.transformer_blocks:
-                block.__class__ = _far_block()
+                block.__class__ = _free_noise_block()
                 block.set_free_noise_properties(context, context // 4, "pyramid")
 
 
 def _repeat_shuffled(noise: "Tensor", context: int, generator: "torch.Generator") -> None:
-    """FreeNoise's noise, in place: in `noise[C,t,h,w]` the frames after the first `context` are those `context` frames
-    before, a quarter of it at a time in another order.
+    """Apply FreeNoise's shuffling to `noise[C,t,h,w]` in place.
+
+    Each frame after the first `context` is a copy of one about `context` frames earlier, shuffled within runs of a
+    quarter of `context`.
     """
     import torch
 
@@ -269,7 +276,7 @@ def _repeat_shuffled(noise: "Tensor", context: int, generator: "torch.Generator"
 
 
 def _adapter_from_file(file: Path) -> Any:
-    """An adapter of the standard shape with the tensors of one file, as AnimateDiff-Lightning is given out."""
+    """Return an adapter of the standard shape with the tensors of one file, the format of AnimateDiff-Lightning."""
     import torch
     from diffusers import MotionAdapter
     from safetensors import SafetensorError
@@ -282,5 +289,5 @@ def _adapter_from_file(file: Path) -> Any:
         adapter.load_state_dict(tensors, assign=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         why = " ".join(str(error).split())[:200]
-        raise FamilyError(f"'{file}' is no motion adapter that can be read ({why}): download it again.") from error
+        raise FamilyError(f"'{file}' is no readable motion adapter ({why}): download it again.") from error
     return adapter

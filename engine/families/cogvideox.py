@@ -1,8 +1,8 @@
 """CogVideoX 2B and 5B, text to video.
 
-Causal VAE, four frames to a latent after the first, two latents at a time, so clips have 8k+1 frames; the network
-predicts v at the timesteps of a noise table whose last level is pure noise. Stepped by DDIM, whichever scheduler the
-folder names.
+The VAE is causal, with four frames per latent after the first and two latents at a time, so clips have 8k+1 frames. The
+network predicts v at the timesteps of a noise table whose last level is pure noise. Sampling uses DDIM, regardless of
+the folder's scheduler.
 Source: Yang et al., CogVideoX (arXiv:2408.06072), through diffusers' CogVideoX classes.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class CogVideoXFamily(DiffusersFamily):
-    """A CogVideoX model: `source` is a diffusers folder or hub id; `load` before anything else."""
+    """A CogVideoX model: `source` is a diffusers folder or hub id; call `load` first."""
 
     spec: ClassVar[FamilySpec] = FamilySpec(
         key="cogvideox",
@@ -63,7 +63,7 @@ class CogVideoXFamily(DiffusersFamily):
         self.tokenizer = read_tokenizer(self.folder)
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """`embeds[B,L,D]`; the network attends to the padding too, so there is no mask."""
+        """Encode prompts as `embeds[B,L,D]`; the network attends to the padding too, so there is no mask."""
         import torch
 
         length = self.network.config.max_text_seq_length
@@ -75,13 +75,13 @@ class CogVideoXFamily(DiffusersFamily):
         return Conditioning(embeds=embeds)
 
     def init_latents(self, request: "GenerationRequest", generators: "Sequence[torch.Generator]") -> "Tensor":
-        size, config = self._pixels_a_latent, self.network.config
+        size, config = self._pixels_per_latent, self.network.config
         strides = (self.vae.config.temporal_compression_ratio, size)
         multiple = size * config.patch_size
         return self.noise(request, generators, channels=config.in_channels, strides=strides, multiple=multiple)
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
-        """v at the timestep whose noise level is nearest to `sigma[B]`."""
+        """Predict v at the timestep whose noise level is nearest to `sigma[B]`."""
         from engine.sampling.schedules import nearest_timesteps
 
         v = self.network(
@@ -94,7 +94,7 @@ class CogVideoXFamily(DiffusersFamily):
         return v.float().transpose(1, 2)
 
     def decode(self, latents: "Tensor") -> "np.ndarray":
-        """One clip after another; within a clip the VAE takes two latent frames at a time."""
+        """Decode one clip after another; within a clip the VAE processes two latent frames at a time."""
         import torch
 
         with torch.no_grad():
@@ -110,11 +110,14 @@ class CogVideoXFamily(DiffusersFamily):
         return finite_latents(latents).float() * self.vae.config.scaling_factor
 
     @property
-    def _pixels_a_latent(self) -> int:
+    def _pixels_per_latent(self) -> int:
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     def _rotary(self, latents: "Tensor") -> "tuple[Tensor, Tensor] | None":
-        """Positions of 5B's tokens; the crop of its training grid that fits the clip's shape. 2B learned its own."""
+        """Return the rotary embedding of 5B for the crop of its training grid that fits the clip.
+
+        None for 2B, which has learned position embeddings.
+        """
         from diffusers.models.embeddings import get_3d_rotary_pos_embed
         from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
 

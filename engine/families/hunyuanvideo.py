@@ -1,8 +1,8 @@
 """HunyuanVideo, text to video, guidance-distilled.
 
-Causal VAE, four frames to a latent after the first, so clips have 4k+1 frames; the network predicts a flow's velocity
-and is told the guidance instead of running twice. Prompts are read by a language model inside a fixed instruction, and
-by CLIP for one pooled vector.
+The VAE is causal, with four frames per latent after the first, so clips have 4k+1 frames. The network predicts a flow's
+velocity and takes the guidance as an input instead of running twice. A language model encodes prompts inside a fixed
+instruction, and CLIP encodes them as one pooled vector.
 Source: Tencent, HunyuanVideo (arXiv:2412.03603), through diffusers' HunyuanVideo classes.
 """
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from engine.request import GenerationRequest
 
-MAX_TOKENS = 256  # text tokens after the instruction, as HunyuanVideoPipeline
-LAYERS_SKIPPED = 2  # of the language model's last ones
+MAX_TOKENS = 256  # text tokens after the instruction, as in HunyuanVideoPipeline
+LAYERS_SKIPPED = 2  # last layers of the language model
 
 
 class HunyuanVideoFamily(DiffusersFamily):
-    """A HunyuanVideo model: `source` is a diffusers folder or hub id; `load` before anything else."""
+    """A HunyuanVideo model: `source` is a diffusers folder or hub id; call `load` first."""
 
     spec: ClassVar[FamilySpec] = FamilySpec(
         key="hunyuanvideo",
@@ -59,26 +59,26 @@ class HunyuanVideoFamily(DiffusersFamily):
         self.open_folder(device, dtype, extra=["tokenizer_2"])
         self.network = self.read("transformer")
         if self.network.config.image_condition_type is not None:
-            raise FamilyError(f"'{self.folder}' is an image-to-video HunyuanVideo: this family makes video from text.")
+            raise FamilyError(f"'{self.folder}' is an image-to-video HunyuanVideo: this family takes text only.")
         self.vae = self.read_vae()
         self.text_encoder = self.read_text_encoder()
         self.text_encoder_2 = self.read_text_encoder("text_encoder_2")
         self.tokenizer, self.tokenizer_2 = (read_tokenizer(self.folder, f"tokenizer{end}") for end in ("", "_2"))
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """`embeds[B,L,D]` without the instruction's tokens, their mask, and CLIP's `extras["pooled"][B,D2]`."""
+        """Encode prompts: `embeds[B,L,D]` and mask without the instruction, and CLIP's `extras["pooled"][B,D2]`."""
         import torch
         from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 
         start = DEFAULT_PROMPT_TEMPLATE["crop_start"]
-        told = [DEFAULT_PROMPT_TEMPLATE["template"].format(prompt) for prompt in prompts]
+        instructions = [DEFAULT_PROMPT_TEMPLATE["template"].format(prompt) for prompt in prompts]
         fill = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
-        tokens = self.tokenizer(told, max_length=start + MAX_TOKENS, **fill).to(self.device)
+        tokens = self.tokenizer(instructions, max_length=start + MAX_TOKENS, **fill).to(self.device)
         clip_tokens = self.tokenizer_2(list(prompts), max_length=77, **fill).to(self.device)
         with torch.no_grad(), on_device(self.text_encoder, self.device), on_device(self.text_encoder_2, self.device):
-            read = self.text_encoder(tokens.input_ids, tokens.attention_mask, output_hidden_states=True)
+            states = self.text_encoder(tokens.input_ids, tokens.attention_mask, output_hidden_states=True)
             pooled = self.text_encoder_2(clip_tokens.input_ids).pooler_output
-        embeds = read.hidden_states[-(LAYERS_SKIPPED + 1)]
+        embeds = states.hidden_states[-(LAYERS_SKIPPED + 1)]
         return Conditioning(embeds=embeds[:, start:], mask=tokens.attention_mask[:, start:], extras={"pooled": pooled})
 
     def init_latents(self, request: "GenerationRequest", generators: "Sequence[torch.Generator]") -> "Tensor":
@@ -88,10 +88,10 @@ class HunyuanVideoFamily(DiffusersFamily):
         return self.noise(request, generators, channels=config.in_channels, strides=strides, multiple=multiple)
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
-        """Velocity at `sigma[B]`, under the guidance that the conditioning names."""
+        """Predict the velocity at `sigma[B]` with the conditioning's guidance."""
         from engine.sampling.schedules import flow_timesteps
 
-        assert conditioning.guidance is not None, "the network must be told the guidance: set Conditioning.guidance"
+        assert conditioning.guidance is not None, "the network needs the guidance: set Conditioning.guidance"
         assert conditioning.extras and conditioning.mask is not None
         dtype = conditioning.embeds.dtype
         return self.network(
@@ -105,7 +105,7 @@ class HunyuanVideoFamily(DiffusersFamily):
         )[0].float()
 
     def decode(self, latents: "Tensor") -> "np.ndarray":
-        """One clip after another, so that memory stays that of one."""
+        """Decode one clip after another, so that memory stays that of one clip."""
         import torch
 
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What the families share: find the folder, check what is in it, read its parts, refuse damaged weights."""
+"""Loading shared by all families: find the folder, check its content, read its parts, reject damaged weights."""
 
 import hashlib
 import importlib
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from engine.request import GenerationRequest
 
 ALLOW_DOWNLOAD = "DAILIES_ALLOW_DOWNLOAD"
-HUB_ANSWERS_S = 1.0  # or is taken to be out of reach
+HUB_TIMEOUT_S = 1.0  # a slower hub counts as unreachable
 LIBRARIES = ("diffusers", "transformers")
-TEXT_ENCODERS = ("text_encoder", "text_encoder_2")  # what waits off the device where the options say so
-READ_BY_TEXT = ("t[eo]*", "connectors")  # tokenizers, text encoders, and what LTX-2 puts between those and its network
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")  # offloaded with `FamilyOptions.offload_text`
+TEXT_FOLDERS = ("t[eo]*", "connectors")  # tokenizers, text encoders, LTX-2's connectors between these and the network
 Classes = str | tuple[str, ...]
 
 
 class DiffusersFamily:
-    """A model in a diffusers folder, opened part by part. Families add their own `load` and the verbs.
+    """A model in a diffusers folder, opened part by part. Families add `load` and the verbs.
 
-    `parts` maps each subfolder to the class (or classes) that may be in it.
+    `parts` maps each subfolder to its class, or to its allowed classes.
     """
 
     spec: ClassVar[FamilySpec]
@@ -49,7 +49,7 @@ class DiffusersFamily:
         self.options = options or FamilyOptions()
 
     def open_folder(self, device: str, dtype: "torch.dtype", extra: Sequence[str] = ()) -> None:
-        """Find and check the folder; sets `folder`, `device`, `dtype`, `scheduler_config` and `text_key`."""
+        """Find and check the folder; set `folder`, `device`, `dtype`, `scheduler_config` and `text_key`."""
         from engine.sampling.scheduler_settings import check_settings
 
         self.folder = find_folder(self.source, [*self.parts, "tokenizer", *extra])
@@ -61,7 +61,7 @@ class DiffusersFamily:
         self.text_key = f"{self.spec.key} {text_fingerprint(self.folder)} {dtype}"
 
     def read(self, part: str, dtype: "torch.dtype | None" = None, device: str | None = None) -> Any:
-        """A network of the folder, of the class that its index names, or of the part's own source in the options."""
+        """Return a network of the folder, of the class named in its index, or from the part's source in the options."""
         if part in self.options.parts:
             return self._read_elsewhere(part, self.options.parts[part], device or self.device, dtype or self.dtype)
         library, name = read_json(self.folder / "model_index.json")[part]
@@ -71,24 +71,24 @@ class DiffusersFamily:
         return read_network(model_class, self.folder, part, device or self.device, dtype or self.dtype)
 
     def _read_elsewhere(self, part: str, source: str, device: str, dtype: "torch.dtype") -> Any:
-        """A network from a folder of its own, as a run writes that trained the whole one. Raises FamilyError."""
+        """Return a network from its own folder, such as the output of full fine-tuning. Raises FamilyError."""
         import diffusers
 
         folder = find_folder(source, [], files=["config.json", "*.safetensors*"])
         name = str(read_json(folder / "config.json").get("_class_name"))
-        wanted = self.parts.get(part) or self.parts[self.spec.network_part]
-        if name not in ((wanted,) if isinstance(wanted, str) else wanted):
+        expected = self.parts.get(part) or self.parts[self.spec.network_part]
+        if name not in ((expected,) if isinstance(expected, str) else expected):
             raise FamilyError(
-                f"'{folder}' holds a {name}, but the {part} of this family is {wanted}: name another folder."
+                f"'{folder}' holds a {name}, but the {part} of this family is {expected}: name another folder."
             )
         return read_network(getattr(diffusers, name), folder, ".", device, dtype)
 
     def read_text_encoder(self, part: str = "text_encoder") -> Any:
-        """On the device, or waiting on the CPU where the options say so."""
+        """Return a text encoder on the device, or on the CPU with `FamilyOptions.offload_text`."""
         return self.read(part, device="cpu" if self.options.offload_text else self.device)
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
+    def text_encoders_on_device(self) -> Iterator[None]:
         """See `ModelFamily`."""
         with ExitStack() as present:
             for part in TEXT_ENCODERS:
@@ -107,7 +107,7 @@ class DiffusersFamily:
         raise NotImplementedError
 
     def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
-        """Each by itself, as latents: `pictures[B,C,N,h,w]` at the frames `picture_frames[B,N]`."""
+        """Return each picture encoded on its own: `pictures[B,C,N,h,w]` at the frames `picture_frames[B,N]`."""
         import torch
 
         singles = self.encode_frames(pictures.reshape(-1, 1, *pictures.shape[2:]))
@@ -126,7 +126,10 @@ class DiffusersFamily:
         strides: tuple[int, int],
         multiple: int,
     ) -> "Tensor":
-        """Unit-normal `float32[B,C,t,h,w]` for a VAE of strides (frames, px); sides must be multiples of `multiple`."""
+        """Return unit-normal `float32[B,C,t,h,w]` for a VAE with `strides` (frames, px).
+
+        Raises FamilyError when a side of the clip is not a multiple of `multiple` px.
+        """
         stride, size = strides
         if (request.num_frames - 1) % stride or request.width % multiple or request.height % multiple:
             rule = f"{stride}k+1 frames" if stride > 1 else "any number of frames"
@@ -139,11 +142,10 @@ class DiffusersFamily:
 
 
 def find_folder(source: str, parts: Iterable[str], files: Sequence[str] = ("model_index.json",)) -> Path:
-    """The diffusers folder of `source`: a folder on disk, or a hub id that the hub's cache holds, of the revision that
-    stands after an @ ("owner/name@a1b2c3d": a commit, a tag or a branch).
+    """Return the diffusers folder of `source`: a folder on disk, or a hub id in the hub's cache.
 
-    A missing hub model is downloaded only with DAILIES_ALLOW_DOWNLOAD=1, and then only its `parts` and `files`. Raises
-    FamilyError.
+    A hub id may have a revision after an @ ("owner/name@a1b2c3d": a commit, a tag or a branch). A missing hub model is
+    downloaded only with DAILIES_ALLOW_DOWNLOAD=1, and then only its `parts` and `files`. Raises FamilyError.
     """
     source = os.path.expanduser(source)
     if Path(source).is_dir():
@@ -159,7 +161,7 @@ def find_folder(source: str, parts: Iterable[str], files: Sequence[str] = ("mode
 
 
 def find_file(source: str) -> Path:
-    """One file: a path on disk, or `owner/name/file` on the hub. Raises FamilyError."""
+    """Return the path of one file: a path on disk, or `owner/name/file` on the hub. Raises FamilyError."""
     if Path(source).is_file() or source.count("/") < 2:
         folder, name = Path(source).parent, Path(source).name
     else:
@@ -179,8 +181,8 @@ def _from_hub(source: str, patterns: list[str]) -> Path:
     try:
         unreachable = _why_unreachable(name) if allowed else None
         is_local = not allowed or unreachable is not None
-        found = snapshot_download(name, revision=revision or None, allow_patterns=patterns, local_files_only=is_local)
-        return Path(found)
+        folder = snapshot_download(name, revision=revision or None, allow_patterns=patterns, local_files_only=is_local)
+        return Path(folder)
     except HFValidationError as error:
         raise FamilyError(f"'{source}' is neither a folder nor a hub id such as 'owner/name'.") from error
     except _hub_errors() as error:
@@ -194,42 +196,42 @@ def _from_hub(source: str, patterns: list[str]) -> Path:
 
 
 def _why_unreachable(source: str) -> str | None:
-    """Why the hub does not offer the model, or does not answer soon; None where it does."""
+    """Return the reason why the hub does not offer the model within the timeout; None when it does."""
     from huggingface_hub import HfApi
 
     try:
-        HfApi().model_info(source, timeout=HUB_ANSWERS_S)
+        HfApi().model_info(source, timeout=HUB_TIMEOUT_S)
     except _hub_errors() as error:
         return str(error).strip().splitlines()[0].rstrip(".") + "." if str(error).strip() else "The hub is not there."
     return None
 
 
 def _hub_errors() -> tuple[type[Exception], ...]:
-    """What is raised when files are missing or the network is: by the disk, and by the hub's own HTTP client."""
+    """Return the exceptions for missing files and a missing network, from the disk and from the hub's HTTP client."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return (OSError, *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)))
 
 
 def check_parts(folder: Path, parts: Mapping[str, Classes]) -> None:
-    """Refuse a folder of another family: `parts` maps each subfolder to the class (one of the classes) in it."""
+    """Raise FamilyError for a folder of another family; `parts` maps each subfolder to its allowed classes."""
     index = read_json(folder / "model_index.json")
     for part, expected in parts.items():
         entry = index.get(part)
-        found = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
-        if found is None:
-            raise FamilyError(f"'{folder}' has no {part}: it is no whole model, download it again.")
-        if found not in ((expected,) if isinstance(expected, str) else expected):
+        actual = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+        if actual is None:
+            raise FamilyError(f"'{folder}' has no {part}: the model is incomplete, download it again.")
+        if actual not in ((expected,) if isinstance(expected, str) else expected):
             pipeline = index.get("_class_name", "another family")
             needed = expected if isinstance(expected, str) else " or ".join(expected)
             raise FamilyError(
-                f"'{folder}' belongs to another family ({pipeline}): its {part} is {found}, but this family needs "
+                f"'{folder}' belongs to another family ({pipeline}): its {part} is {actual}, but this family needs "
                 f"{needed}. Correct `family` in the preset."
             )
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a model folder. Raises FamilyError."""
+    """Return a JSON object of a model folder. Raises FamilyError."""
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -240,9 +242,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_network(model_class: Any, folder: Path, part: str, device: str, dtype: "torch.dtype") -> Any:
-    """A diffusers or transformers network of the folder, in eval mode, frozen, on `device`.
+    """Return a diffusers or transformers network of the folder, in eval mode, frozen, on `device`.
 
-    Raises FamilyError when the file is damaged, lacks tensors, or holds a NaN (which tensor), or when memory is full.
+    Raises FamilyError when the file is damaged, lacks tensors or contains a NaN (naming the tensor), or when memory is
+    full.
     """
     from safetensors import SafetensorError
 
@@ -278,7 +281,7 @@ def read_tokenizer(folder: Path, part: str = "tokenizer") -> Any:
 
 
 def read_image_processor(folder: Path) -> Any:
-    """What makes pictures ready for an image encoder. Raises FamilyError."""
+    """Return the preprocessor of an image encoder. Raises FamilyError."""
     import transformers
 
     _, name = read_json(folder / "model_index.json").get("image_processor", (None, "CLIPImageProcessor"))
@@ -289,8 +292,8 @@ def read_image_processor(folder: Path) -> Any:
 
 
 def text_fingerprint(folder: Path) -> str:
-    """16 hex digits that change with the files that encode prompts (their names, sizes and times)."""
-    parts = [part for pattern in READ_BY_TEXT for part in folder.glob(pattern)]
+    """Return 16 hex digits that change with the files of the text encoding (their names, sizes and times)."""
+    parts = [part for pattern in TEXT_FOLDERS for part in folder.glob(pattern)]
     files = sorted(file for part in parts for file in part.rglob("*") if file.is_file())
     stats = [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(json.dumps([str(folder.resolve()), stats]).encode()).hexdigest()[:16]
@@ -298,7 +301,7 @@ def text_fingerprint(folder: Path) -> str:
 
 @contextmanager
 def on_device(network: Any, device: str) -> Iterator[None]:
-    """The network on `device` for a while, then back where it waits; nothing moves when it is there anyway."""
+    """Move the network to `device` inside the block, then back; a no-op when it is there already."""
     home = network.device
     network.to(device)
     try:
@@ -308,8 +311,9 @@ def on_device(network: Any, device: str) -> Iterator[None]:
 
 
 def to_pixels(video: "Tensor", latents: "Tensor") -> "np.ndarray":
-    """A VAE's `[B,3,T,H,W]` in -1..1, decoded from `latents`, to `uint8[B,T,H,W,3]`. Raises FamilyError after an
-    overflow, see `refuse_overflow`.
+    """Convert a VAE's output `[B,3,T,H,W]` in -1..1, decoded from `latents`, to `uint8[B,T,H,W,3]`.
+
+    Raises FamilyError after an overflow, see `refuse_overflow`.
     """
     import torch
 
@@ -321,25 +325,25 @@ def to_pixels(video: "Tensor", latents: "Tensor") -> "np.ndarray":
 
 
 def from_pixels(frames: "np.ndarray", device: str, dtype: "torch.dtype") -> "Tensor":
-    """`uint8[B,T,H,W,3]` to a VAE's `[B,3,T,H,W]` in -1..1."""
+    """Convert `uint8[B,T,H,W,3]` to a VAE's input `[B,3,T,H,W]` in -1..1."""
     import torch
 
     return torch.from_numpy(frames).to(device).permute(0, 4, 1, 2, 3).to(dtype) / 127.5 - 1
 
 
 def split_batch(batch: "Tensor", *, small: bool) -> "Iterator[tuple[Tensor, int]]":
-    """A batch `[B,...]` one row at a time, so that memory stays that of one; small rows two at a time.
+    """Split a batch `[B,...]` into single rows, so that memory stays that of one row; small rows into pairs.
 
-    On a CPU torch convolves a single small input by unfolding it (`aten::slow_conv3d`), in twice the time and with
-    three times the memory of a batch of two. So a lone small row goes twice; the number beside it says how many rows
-    of what comes out count.
+    On a CPU, torch convolves a single small input by unfolding it (`aten::slow_conv3d`), with twice the time and three
+    times the memory of a batch of two. A single small row is therefore duplicated. Yields each part with the number of
+    rows of its output to keep.
     """
     for rows in batch.split(2 if small else 1):
         yield (rows.repeat(2, *[1] * (rows.ndim - 1)), 1) if small and len(rows) == 1 else (rows, len(rows))
 
 
 def move(network: Any, device: str, where: str) -> Any:
-    """The network on `device`. Raises FamilyError with the room that it needs when the device has not got it."""
+    """Move the network to `device`. Raises FamilyError with its size when the device's memory is full."""
     try:
         return network.to(device)
     except (RuntimeError, MemoryError) as error:
@@ -350,7 +354,7 @@ def move(network: Any, device: str, where: str) -> Any:
 
 
 def is_memory_full(error: BaseException) -> bool:
-    """Whether an error says so: of a GPU, of numpy, or of torch on a CPU, which has no class of its own for it."""
+    """Return True for an out-of-memory error of a GPU, of numpy, or of torch on a CPU, which has no class for it."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

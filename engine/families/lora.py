@@ -1,7 +1,7 @@
-"""LoRA on any family's network: load, switch, unload, save. How an adapter lies on disk: `adapter_files`.
+"""LoRA on any family's network: load, switch, unload, save. `lora_files` describes the files of an adapter.
 
 A network is a diffusers model with `PeftAdapterMixin`. One adapter is active at a time, or none (the base model, bit
-for bit). Names are free text; peft wants no dots in them, so a dot becomes an underscore inside.
+for bit). Names are free text; peft does not allow dots in names, so a dot becomes an underscore internally.
 """
 
 import warnings
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 __all__ = ["WEIGHTS_FILE"]
 
 _READ: WeakKeyDictionary[Any, dict[str, tuple[tuple[str, int, int], ...]]] = WeakKeyDictionary()
-"""By network and adapter: `state_of` its folder when it was read."""
+"""By network and adapter: the value of `state_of` for its folder when it was read."""
 
 
 def activate_adapter(network: Any, name: str | None, folder: Path | None = None) -> None:
-    """Make `name` the one active adapter (None: the base model), reading it from `folder` unless it is loaded already;
-    if what lies there now is not what was read before, it is read again.
+    """Make `name` the only active adapter (None: the base model).
 
-    Raises FamilyError when there is no such folder or its weights do not fit; the network is then as it was before.
+    An adapter that is not loaded, or whose files have changed since, is read from `folder`. Raises FamilyError when the
+    folder is missing or its weights do not fit; the network is then unchanged.
     """
     if name is None:
         if loaded_adapters(network):
@@ -48,18 +48,18 @@ def activate_adapter(network: Any, name: str | None, folder: Path | None = None)
         unload_adapter(network, name)
     if _inner(name) not in loaded_adapters(network):
         if folder is None:
-            raise FamilyError(f"Adapter '{name}' is not loaded: say which folder holds it.")
+            raise FamilyError(f"Adapter '{name}' is not loaded: pass the folder that holds it.")
         load_adapter(network, name, folder)
     network.set_adapters(_inner(name))
     network.enable_adapters()
 
 
 def load_adapter(network: Any, name: str, folder: Path) -> None:
-    """Read an adapter onto the network and make it the active one. On failure: FamilyError, and nothing has changed."""
+    """Load an adapter into the network and activate it. Raises FamilyError; the network is then unchanged."""
     if _inner(name) in loaded_adapters(network):
         raise FamilyError(f"Adapter '{name}' is loaded already: unload it first.")
     lora = _fitting(network, name, folder)
-    with warnings.catch_warnings():  # having several adapters is meant, no accident to warn of
+    with warnings.catch_warnings():  # several adapters are intended
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         network.load_lora_adapter(dict(lora.tensors), prefix=None, adapter_name=_inner(name), metadata=lora.settings())
     network.set_adapters(_inner(name))
@@ -69,10 +69,10 @@ def load_adapter(network: Any, name: str, folder: Path) -> None:
 
 
 def unload_adapter(network: Any, name: str) -> None:
-    """Take an adapter off the network and free its weights; what remains loaded is switched off."""
+    """Remove an adapter from the network and free its weights; adapters that remain loaded are disabled."""
     if _inner(name) not in loaded_adapters(network):
         raise FamilyError(f"Adapter '{name}' is not loaded.")
-    others = [other for other in loaded_adapters(network) if other != _inner(name)]
+    others = [adapter for adapter in loaded_adapters(network) if adapter != _inner(name)]
     if others:
         network.set_adapters(others[0])
     network.delete_adapters(_inner(name))
@@ -82,12 +82,15 @@ def unload_adapter(network: Any, name: str) -> None:
 
 
 def save_adapter(network: Any, name: str, folder: Path) -> None:
-    """Write an adapter in the form that diffusers' `load_lora_weights` reads, rank and alpha in the file's header."""
+    """Write an adapter in the format of diffusers' `load_lora_weights`, with rank and alpha in the file's header."""
     write_adapter(network, name, folder, None)
 
 
 def write_adapter(network: Any, name: str, folder: Path, weights: "Mapping[str, Tensor] | None") -> None:
-    """The same, of `weights` by their names in the network: for a network whose own lie in shards."""
+    """Like `save_adapter`, with `weights` by their names in the network; None: the network's own.
+
+    For a network with sharded weights.
+    """
     from peft.tuners.lora import LoraLayer
     from peft.utils import get_peft_model_state_dict
 
@@ -104,19 +107,19 @@ def write_adapter(network: Any, name: str, folder: Path, weights: "Mapping[str, 
 
 
 def pipeline_part(network: Any) -> str:
-    """What diffusers' pipelines call a network of this class."""
+    """Return the name of a network of this class in diffusers' pipelines."""
     from diffusers.loaders import UNet2DConditionLoadersMixin
 
     return UNET if isinstance(network, UNet2DConditionLoadersMixin) else FIRST
 
 
 def loaded_adapters(network: Any) -> list[str]:
-    """Names of the adapters on the network (dots as underscores), active or not."""
+    """Return the names of the adapters on the network (dots as underscores), active or not."""
     return list(getattr(network, "peft_config", {}))
 
 
 def is_active(network: Any, name: str | None) -> bool:
-    """Whether the network runs with exactly this adapter; None asks for the bare base model."""
+    """Return True when exactly this adapter is active; None stands for the base model."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     active = {
@@ -130,8 +133,10 @@ def is_active(network: Any, name: str | None) -> bool:
 
 
 def find_mismatches(network: Any, weights: "Mapping[str, Tensor]") -> list[str]:
-    """What of an adapter does not fit the network, a phrase each: unknown layers, wrong sizes, damaged tensors, and
-    layers of which one of the two tensors is missing or has another rank than its partner.
+    """Return a phrase for each problem of an adapter with the network.
+
+    Problems are unknown layers, wrong sizes, damaged tensors, and layers with one tensor missing or two different
+    ranks.
     """
     layers = {name.replace(".base_layer", ""): module for name, module in network.named_modules()}
     problems, faulty = [], set()
@@ -149,7 +154,7 @@ def find_mismatches(network: Any, weights: "Mapping[str, Tensor]") -> list[str]:
 
 
 def _misfit(tensor: "Tensor", side: str, weight: "Tensor | None") -> str | None:
-    """What is wrong with one tensor of an adapter, beside the `weight` of its layer."""
+    """Return the problem of one tensor of an adapter, given the `weight` of its layer; None without one."""
     if side not in ("A", "B") or weight is None or weight.ndim < 2:
         return "has no layer here"
     if tensor.ndim != weight.ndim:
@@ -161,12 +166,13 @@ def _misfit(tensor: "Tensor", side: str, weight: "Tensor | None") -> str | None:
 
 
 def _unpaired(weights: "Mapping[str, Tensor]", sides: Mapping[str, str]) -> str | None:
-    """What is wrong between a layer's two tensors, given the key of each side: peft fills in a missing one by itself,
-    lora_A at random.
+    """Return the problem of a layer's two tensors, given the key of each side; None without one.
+
+    A missing tensor must be reported because peft fills it in silently, lora_A at random.
     """
     if len(sides) < 2:
         ((side, key),) = sides.items()
-        return f"'{key}' has no lora_{'B' if side == 'A' else 'A'} beside it"
+        return f"'{key}' has no lora_{'B' if side == 'A' else 'A'}"
     rank_a, rank_b = weights[sides["A"]].shape[0], weights[sides["B"]].shape[1]
     if rank_a != rank_b:
         return f"'{sides['A']}' has rank {rank_a}, but '{sides['B']}' has {rank_b}"
@@ -174,7 +180,10 @@ def _unpaired(weights: "Mapping[str, Tensor]", sides: Mapping[str, str]) -> str 
 
 
 def _fitting(network: Any, name: str, folder: Path) -> Lora:
-    """The folder's layers by their names in the network. Raises FamilyError when it cannot be read or does not fit."""
+    """Return the folder's layers by their names in the network.
+
+    Raises FamilyError when they cannot be read or do not fit.
+    """
     lora = named_as_in(network, read_parts(folder))
     problems = find_mismatches(network, lora.tensors)
     if problems:
@@ -186,8 +195,9 @@ def _fitting(network: Any, name: str, folder: Path) -> Lora:
 
 
 def named_as_in(network: Any, parts: Mapping[str, Lora]) -> Lora:
-    """All layers by their names in our network, where two experts are one. Raises FamilyError for a second expert's
-    layers where there is one network.
+    """Return all layers by their names in our network, which combines two experts.
+
+    Raises FamilyError for layers of a second expert when the model has one network.
     """
     experts: Mapping[str, str] = getattr(network, "experts", {})
     if SECOND in parts and not experts:
@@ -197,13 +207,14 @@ def named_as_in(network: Any, parts: Mapping[str, Lora]) -> Lora:
         )
     prefixes = {part: f"{expert}." for expert, part in experts.items()}
     lora = Lora(tensors={}, alphas={})
-    for part, some in parts.items():
-        lora = lora.joined(some.below(prefixes.get(part, "")))
+    for part, layers in parts.items():
+        lora = lora.merged(layers.below(prefixes.get(part, "")))
     return lora
 
 
 def _was_replaced(network: Any, name: str, folder: Path) -> bool:
-    """Whether other files lie there than those that were read."""
+    """Return True when the adapter's files have changed since they were read."""
+
     return _READ.get(network, {}).get(_inner(name)) != state_of(folder)
 
 

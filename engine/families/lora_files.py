@@ -1,10 +1,10 @@
-"""LoRA files at rest, in the form that diffusers' `load_lora_weights` reads. Imports no torch at its top level.
+"""LoRA files on disk, in the format of diffusers' `load_lora_weights`. Imports no torch at its top level.
 
 An adapter's folder holds `pytorch_lora_weights.safetensors` with the layers of the pipeline's `transformer` (or
 `unet`), and for a model of two experts `pytorch_lora_weights_transformer_2.safetensors` with those of `transformer_2`,
 which diffusers loads with `load_into_transformer_2=True`; its keys begin with "transformer." as well, as that loader
-expects. The header's `lora_adapter_metadata` states rank and alpha. Files without a prefix before their keys, as
-earlier versions of Dailies wrote them, are read too.
+expects. The header's `lora_adapter_metadata` contains rank and alpha. Files whose keys have no prefix, written by
+earlier versions of Dailies, are read too.
 """
 
 import json
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 WEIGHTS_FILE = "pytorch_lora_weights.safetensors"
 SECOND_FILE = "pytorch_lora_weights_transformer_2.safetensors"
 WEIGHT_FILES = (WEIGHTS_FILE, SECOND_FILE)
-METADATA_KEY = "lora_adapter_metadata"  # diffusers' name for it in a file's header
-FIRST, SECOND, UNET = "transformer", "transformer_2", "unet"  # a pipeline's names of its networks
+METADATA_KEY = "lora_adapter_metadata"  # diffusers' key in a file's header
+FIRST, SECOND, UNET = "transformer", "transformer_2", "unet"  # names of networks in diffusers' pipelines
 EXPERTS = {"high_noise": FIRST, "low_noise": SECOND}
-"""By the name of an expert in our network of two: its name in the diffusers pipeline."""
+"""Maps an expert's name in our network of two experts to its name in the diffusers pipeline."""
 BARE = ""
-"""In place of a pipeline's name: keys are the network's own, without a prefix."""
+"""Stands for a missing network name: keys have no prefix."""
 SIDES = (".lora_A.weight", ".lora_B.weight")
 
 
@@ -49,21 +49,22 @@ class Lora:
         return _ranks(self.tensors)
 
     def within(self, prefix: str) -> "Lora":
-        """The layers below `prefix`, named without it."""
+        """Return the layers whose names begin with `prefix`, without the prefix."""
         return Lora(tensors=_below(self.tensors, prefix), alphas=_below(self.alphas, prefix))
 
     def below(self, prefix: str) -> "Lora":
-        """The same layers, named with `prefix` before them."""
+        """Return the same layers with `prefix` before their names."""
         return Lora(
             tensors={prefix + key: tensor for key, tensor in self.tensors.items()},
             alphas={prefix + key: alpha for key, alpha in self.alphas.items()},
         )
 
-    def joined(self, other: "Lora") -> "Lora":
-        return Lora(tensors={**self.tensors, **other.tensors}, alphas={**self.alphas, **other.alphas})
+    def merged(self, lora: "Lora") -> "Lora":
+        """Return the layers of both; those of `lora` override this one's."""
+        return Lora(tensors={**self.tensors, **lora.tensors}, alphas={**self.alphas, **lora.alphas})
 
     def settings(self) -> dict[str, Any]:
-        """Arguments of `peft.LoraConfig` that give every layer its rank and alpha."""
+        """Return the arguments of `peft.LoraConfig` that give every layer its rank and alpha."""
         r, rank_pattern = _with_exceptions(self.ranks)
         alpha, alpha_pattern = _with_exceptions(self.alphas)
         return {
@@ -77,28 +78,28 @@ class Lora:
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a folder holds an adapter's weights under the names that Dailies gives them."""
+    """Return True when a folder has an adapter's weights under the file names of Dailies."""
     return any((folder / name).is_file() for name in WEIGHT_FILES)
 
 
 def read_parts(folder: Path) -> dict[str, Lora]:
-    """The adapter in a folder: LoRA layers by the pipeline's name of their network, or BARE.
+    """Read the adapter in a folder: LoRA layers by their network's name in the pipeline, or BARE.
 
-    Raises FamilyError when a file is damaged, of another form, or does not state its alpha.
+    Raises FamilyError when a file is damaged, has another format, or does not state its alpha.
     """
     parts: dict[str, Lora] = {}
     for file in adapter_files(folder):
         tensors, header = read_file(file)
         refuse_other_forms(file, tensors)
-        moved = {FIRST: SECOND, BARE: SECOND} if file.name == SECOND_FILE else {}
+        renamed = {FIRST: SECOND, BARE: SECOND} if file.name == SECOND_FILE else {}
         for part, lora in split(file, tensors, header).items():
-            name = moved.get(part, part)
-            parts[name] = parts[name].joined(lora) if name in parts else lora
+            name = renamed.get(part, part)
+            parts[name] = parts[name].merged(lora) if name in parts else lora
     return parts
 
 
 def write_parts(folder: Path, parts: Mapping[str, Lora]) -> None:
-    """Write each network's layers into its file of a folder, see the module's description."""
+    """Write each network's layers to its file in the folder, see the module's docstring."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,7 @@ def write_parts(folder: Path, parts: Mapping[str, Lora]) -> None:
 
 
 def for_pipeline(parts: Mapping[str, Lora], network: str) -> dict[str, Lora]:
-    """The same layers, those without a pipeline's name given one: that of their expert, or `network`."""
+    """Return the same layers, with BARE ones assigned to their expert or to `network`."""
     named = {part: lora for part, lora in parts.items() if part != BARE}
     if BARE not in parts:
         return named
@@ -121,24 +122,27 @@ def for_pipeline(parts: Mapping[str, Lora], network: str) -> dict[str, Lora]:
 
 
 def adapter_files(folder: Path) -> list[Path]:
-    """The files of an adapter. Raises FamilyError when there is none, or several and none of a name that is known."""
-    known = [folder / name for name in WEIGHT_FILES if (folder / name).is_file()]
-    if known:
-        return known
-    found = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    if len(found) != 1:
-        raise FamilyError(f"'{folder}' holds {len(found)} safetensors files: an adapter's folder needs {WEIGHTS_FILE}.")
-    return found
+    """Return the files of an adapter.
+
+    Raises FamilyError when the folder has none, or several without a standard name.
+    """
+    standard = [folder / name for name in WEIGHT_FILES if (folder / name).is_file()]
+    if standard:
+        return standard
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    if len(files) != 1:
+        raise FamilyError(f"'{folder}' holds {len(files)} safetensors files: an adapter's folder needs {WEIGHTS_FILE}.")
+    return files
 
 
 def state_of(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Path, age (ns) and size (bytes) of each file: they change when the adapter is replaced."""
+    """Return path, modification time (ns) and size (bytes) of each file; they change when the adapter is replaced."""
     files = [(file, file.stat()) for file in adapter_files(folder)]
-    return tuple((str(file), found.st_mtime_ns, found.st_size) for file, found in files)
+    return tuple((str(file), stat.st_mtime_ns, stat.st_size) for file, stat in files)
 
 
 def read_file(file: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
-    """The tensors of a safetensors file and the texts of its header. Raises FamilyError."""
+    """Return the tensors of a safetensors file and the metadata of its header. Raises FamilyError."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -153,7 +157,7 @@ def read_file(file: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
 
 
 def refuse_other_forms(file: Path, keys: Iterable[str]) -> None:
-    """Raises FamilyError that names the form of a file which is not diffusers' own, and what to do with it."""
+    """Raise FamilyError for a file that is not in diffusers' format, naming its format and the remedy."""
     form = form_of(keys)
     if form is not None:
         raise FamilyError(f"'{file}' is {form.title}: {form.remedy}")
@@ -162,20 +166,20 @@ def refuse_other_forms(file: Path, keys: Iterable[str]) -> None:
 def split(
     file: Path, tensors: "Mapping[str, Tensor]", header: Mapping[str, str], alpha: float | None = None
 ) -> dict[str, Lora]:
-    """The layers of a file by the pipeline's name of their network.
+    """Return the layers of a file by their network's name in the pipeline.
 
-    Alphas are those of the file (`.alpha` tensors, else the metadata), else `alpha`. Raises FamilyError.
+    Alphas come from the file (`.alpha` tensors, else the metadata), else from `alpha`. Raises FamilyError.
     """
     metadata = read_metadata(file, header) if alpha is None else {}
-    found: dict[str, dict[str, Tensor]] = {}
+    parts: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         part, name = _part_of(key)
-        found.setdefault(part, {})[name] = tensor
-    return {part: _lora(file, some, _settings_of(metadata, part), alpha) for part, some in found.items()}
+        parts.setdefault(part, {})[name] = tensor
+    return {part: _lora(file, layers, _settings_of(metadata, part), alpha) for part, layers in parts.items()}
 
 
 def read_metadata(file: Path, header: Mapping[str, str]) -> dict[str, Any]:
-    """The LoRA settings in a file's header; {} where it has none. Raises FamilyError when they are damaged."""
+    """Return the LoRA settings in a file's header; {} for none. Raises FamilyError when they are damaged."""
     text = header.get(METADATA_KEY)
     if text is None:
         return {}
@@ -192,7 +196,7 @@ AGAIN = "Export the adapter again, or import it with `dailies adapters import ..
 
 
 def _lora(file: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, Any], alpha: float | None) -> Lora:
-    """The layers of one network with their alphas."""
+    """Return the layers of one network with their alphas."""
     layers = {key: tensor for key, tensor in tensors.items() if not key.endswith(".alpha")}
     own = {key.removesuffix(".alpha"): _number(file, key, tensors[key]) for key in tensors.keys() - layers.keys()}
     ranks = _ranks(layers)
@@ -210,9 +214,10 @@ def _lora(file: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, An
 
 
 def _stated(file: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, Any]) -> dict[str, float]:
-    """Each layer's alpha by the metadata; {} where it states none. Raises FamilyError when it contradicts the tensors.
+    """Return each layer's alpha as stated in the metadata; {} for none.
 
-    With `use_rslora` the factor is alpha / sqrt(r) (arXiv:2312.03732): the alpha that gives it by alpha / r.
+    With `use_rslora` the factor is alpha / sqrt(r) (arXiv:2312.03732); the returned alpha gives the same factor as
+    alpha / r. Raises FamilyError when the metadata contradicts the tensors.
     """
     from peft.utils.other import get_pattern_key
 
@@ -222,7 +227,7 @@ def _stated(file: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, 
         if not isinstance(value, dict):
             raise FamilyError(f"'{file}': {name} in its header is {value!r}, no table of layers. {AGAIN}")
         patterns[name] = value
-    found = {}
+    alphas = {}
     for layer, rank in _ranks(tensors).items():
         r, alpha = (
             patterns[pattern].get(get_pattern_key(list(patterns[pattern]), layer), metadata.get(name))
@@ -234,18 +239,21 @@ def _stated(file: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, 
             )
         if alpha is not None:
             factor = math.sqrt(rank) if metadata.get("use_rslora") else 1.0
-            found[layer] = _number(file, "lora_alpha", alpha) * factor
-    return found
+            alphas[layer] = _number(file, "lora_alpha", alpha) * factor
+    return alphas
 
 
 def _settings_of(metadata: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    """The settings of one network; the first one's where the keys name none, all where the metadata name none."""
+    """Return the settings of one network.
+
+    BARE layers use the settings of the first network; metadata without network names apply to every network.
+    """
     prefixes = [f"{name}." for name in ([part] if part != BARE else [FIRST, UNET])]
     return next((own for prefix in prefixes if (own := _below(metadata, prefix))), metadata)
 
 
 def _number(file: Path, name: str, value: Any) -> float:
-    """A finite number that is not 0. Raises FamilyError."""
+    """Return `value` as a finite number other than 0. Raises FamilyError."""
     try:
         number = float(value)
     except (TypeError, ValueError, RuntimeError):
@@ -256,33 +264,33 @@ def _number(file: Path, name: str, value: Any) -> float:
 
 
 def _part_of(key: str) -> tuple[str, str]:
-    """The pipeline's name of the network that a key belongs to, or BARE, and the key without it."""
+    """Split a key into its network's name in the pipeline, or BARE, and the rest."""
     first, _, rest = key.partition(".")
     return (first, rest) if first in (FIRST, SECOND, UNET) and rest else (BARE, key)
 
 
 def _ranks(tensors: "Mapping[str, Tensor]") -> dict[str, int]:
-    """By layer; that of the one tensor where the other is missing."""
-    found: dict[str, int] = {}
+    """Return the rank of each layer, from one tensor when the other is missing."""
+    ranks: dict[str, int] = {}
     for key, tensor in tensors.items():
         side = next((side for side in SIDES if key.endswith(side)), None)
         if side is not None and tensor.ndim >= 2:
-            found.setdefault(key.removesuffix(side), int(tensor.shape[SIDES.index(side)]))
-    return found
+            ranks.setdefault(key.removesuffix(side), int(tensor.shape[SIDES.index(side)]))
+    return ranks
 
 
 def _sizes(tensors: "Mapping[str, Tensor]", layer: str) -> set[int]:
-    """The ranks that the layer's tensors have: one, unless they contradict each other."""
+    """Return the ranks of the layer's tensors: a single value unless they contradict each other."""
     own = {axis: tensors.get(layer + side) for axis, side in enumerate(SIDES)}
     return {int(tensor.shape[axis]) for axis, tensor in own.items() if tensor is not None and tensor.ndim >= 2}
 
 
 def _with_exceptions(values: Mapping[str, float]) -> tuple[Any, dict[str, Any]]:
-    """The most frequent value, and a pattern for every layer that has another."""
-    usual = Counter(values.values()).most_common(1)[0][0]
-    whole = {layer: int(value) if float(value).is_integer() else value for layer, value in values.items()}
-    usual = int(usual) if float(usual).is_integer() else usual
-    return usual, {f"^{layer}": value for layer, value in whole.items() if value != usual}
+    """Return the most frequent value, and a pattern for every layer with another value."""
+    default = Counter(values.values()).most_common(1)[0][0]
+    numbers = {layer: int(value) if float(value).is_integer() else value for layer, value in values.items()}
+    default = int(default) if float(default).is_integer() else default
+    return default, {f"^{layer}": value for layer, value in numbers.items() if value != default}
 
 
 def _below(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The forms in which adapters for diffusion models are given out, told apart by their keys.
+"""Formats of published adapters for diffusion models, recognised by their keys.
 
 Sources: the key names that PEFT, ComfyUI, kohya's sd-scripts and musubi-tuner, and LyCORIS write.
 """
@@ -6,20 +6,20 @@ Sources: the key names that PEFT, ComfyUI, kohya's sd-scripts and musubi-tuner, 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-IMPORT = "bring it in with `dailies adapters import NAME FILE --model MODEL`, which converts it."
-PLAIN = "ask its author for a plain LoRA, or merge it into the model's weights and use those as a model of their own."
+IMPORT = "import it with `dailies adapters import NAME FILE --model MODEL`, which converts it."
+PLAIN = "ask its author for a plain LoRA, or merge it into the model's weights and use these as a separate model."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """A form other than diffusers': how it is told, what it is called, and what to do with such a file."""
+    """A format other than diffusers': its key test, its description and the remedy for the user."""
 
     key: str
     title: str
     remedy: str
     is_of: Callable[[str], bool]
     is_converted: bool = False
-    """Whether the import can convert it, at least for some families."""
+    """True when the import can convert the format, at least for some families."""
 
 
 def _has(*parts: str) -> Callable[[str], bool]:
@@ -51,34 +51,34 @@ FORMS = (
     ),
     Form(
         key="differences",
-        title="a file with whole differences of layers (.diff, .diff_b) beside its LoRA",
+        title="a file with whole differences of layers (.diff, .diff_b) in addition to a LoRA",
         remedy=PLAIN,
         is_of=lambda key: key.endswith((".diff", ".diff_b")),
     ),
     Form(
         key="kohya",
-        title="in kohya's form (keys such as 'lora_unet_..._q.lora_down.weight')",
+        title="in kohya's format (keys such as 'lora_unet_..._q.lora_down.weight')",
         remedy=IMPORT,
         is_of=_begins("lora_unet_", "lora_transformer_", "lora_te"),
         is_converted=True,
     ),
     Form(
         key="comfyui",
-        title="in ComfyUI's form (keys begin with 'diffusion_model.')",
+        title="in ComfyUI's format (keys begin with 'diffusion_model.')",
         remedy=IMPORT,
         is_of=_begins("diffusion_model."),
         is_converted=True,
     ),
     Form(
         key="peft",
-        title="in PEFT's own form (keys begin with 'base_model.model.')",
+        title="in PEFT's own format (keys begin with 'base_model.model.')",
         remedy=IMPORT,
         is_of=_begins("base_model.model."),
         is_converted=True,
     ),
     Form(
         key="down_up",
-        title="in an older form of diffusers (lora_down and lora_up, or lora.down and lora.up)",
+        title="in an older format of diffusers (lora_down and lora_up, or lora.down and lora.up)",
         remedy=IMPORT,
         is_of=_has(".lora_down.", ".lora_up.", ".lora.down.", ".lora.up.", "_lora.down.", "_lora.up."),
         is_converted=True,
@@ -87,22 +87,22 @@ FORMS = (
 
 TEXT = Form(
     key="text",
-    title="an adapter for a text encoder as well, which Dailies does not adapt",
-    remedy="bring it in with `dailies adapters import NAME FILE --model MODEL --network-only`, which leaves that out.",
+    title="also an adapter for a text encoder, which Dailies does not support",
+    remedy="import it with `dailies adapters import NAME FILE --model MODEL --network-only`, which leaves that out.",
     is_of=_begins("text_encoder.", "text_encoder_2.", "connectors."),
     is_converted=True,
 )
 
 NO_LORA = Form(
     key="none",
-    title="no adapter: none of its tensors is a LoRA's",
-    remedy="name the file that the adapter's trainer wrote; whole weights are used as a model of their own.",
+    title="no adapter: none of its tensors belongs to a LoRA",
+    remedy="name the file that the adapter's trainer wrote; full weights are used as a separate model.",
     is_of=lambda key: False,
 )
 
 
 def form_of(keys: Iterable[str]) -> Form | None:
-    """The form of a file with these keys; None for that of diffusers, with or without a network's name before them."""
+    """Return the format of a file with these keys; None for diffusers' format, with or without network prefixes."""
     names = list(keys)
     for form in (*FORMS, TEXT):
         if any(form.is_of(name) for name in names):

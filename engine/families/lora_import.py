@@ -1,7 +1,7 @@
-"""LoRA files of other programs made into those of diffusers: `convert`. The conversion of names is diffusers' own.
+"""Conversion of other programs' LoRA files to diffusers' format, by diffusers' own mapping of names.
 
-Read: diffusers' form with or without a network's name before its keys, PEFT's (`base_model.model.`), ComfyUI's
-(`diffusion_model.`), kohya's and musubi-tuner's (`lora_unet_`), each with `.alpha` tensors or without.
+Supported: diffusers' format with or without network prefixes, PEFT's (`base_model.model.`), ComfyUI's
+(`diffusion_model.`), kohya's and musubi-tuner's (`lora_unet_`), each with or without `.alpha` tensors.
 """
 
 import importlib
@@ -28,10 +28,10 @@ KOHYA_ALPHA = "ss_network_alpha"  # in the header of kohya's files
 
 
 def convert(file: Path, spec: FamilySpec, *, alpha: float | None = None, network_only: bool = False) -> dict[str, Lora]:
-    """The LoRA layers in a file, by the pipeline's name of their network.
+    """Return the LoRA layers of a file by their network's name in the pipeline.
 
-    `alpha` is for files that do not state theirs; `network_only` leaves out the text encoders' layers. Raises
-    FamilyError: a file that cannot be read, is of a form that is not converted, or does not state its alpha.
+    `alpha` is for files that state none; `network_only` leaves out the text encoders' layers. Raises FamilyError for a
+    file that cannot be read, has a format that is not converted, or states no alpha.
     """
     tensors, header = read_file(file)
     if network_only:
@@ -55,9 +55,9 @@ def convert(file: Path, spec: FamilySpec, *, alpha: float | None = None, network
 
 
 def check_fit(family: type[DiffusersFamily], source: str, name: str, parts: Mapping[str, Lora]) -> None:
-    """Raises FamilyError when layers do not fit the model in `source`, whose networks are laid out without weights.
+    """Raise FamilyError when layers do not fit the model in `source`, whose networks are created without weights.
 
-    A model that is put together of several sources (AnimateDiff) is judged when the adapter is used.
+    A model with parts from several sources (AnimateDiff) is checked when the adapter is used.
     """
     part = family.spec.network_part
     if not isinstance(family.parts[part], str):
@@ -65,17 +65,19 @@ def check_fit(family: type[DiffusersFamily], source: str, name: str, parts: Mapp
     folder = find_folder(source, [*family.parts, SECOND])
     index = read_json(folder / "model_index.json")
     places = [FIRST, SECOND] if index.get("boundary_ratio") is not None else [part]
-    for one, lora in parts.items():
-        if one not in places:
-            raise FamilyError(f"'{name}' has layers for '{one}', which the model in '{folder}' has not got.")
-        problems = find_mismatches(_laid_out(folder, one, index[one]), lora.tensors) if one in index else []
+    for network, lora in parts.items():
+        if network not in places:
+            raise FamilyError(f"'{name}' has layers for '{network}', which the model in '{folder}' does not have.")
+        problems = (
+            find_mismatches(_meta_network(folder, network, index[network]), lora.tensors) if network in index else []
+        )
         if problems:
             more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
             raise FamilyError(f"'{name}' does not fit the model in '{folder}': {problems[0]}{more}.")
 
 
-def _laid_out(folder: Path, part: str, entry: Any) -> Any:
-    """A network of the folder's index, its tensors without memory."""
+def _meta_network(folder: Path, part: str, entry: Any) -> Any:
+    """Return a network of the folder's index on the meta device, without memory for its tensors."""
     import torch
 
     library, name = entry
@@ -85,7 +87,7 @@ def _laid_out(folder: Path, part: str, entry: Any) -> Any:
 
 
 def _by_diffusers(file: Path, spec: FamilySpec, tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
-    """The tensors by diffusers' names. Raises FamilyError when it cannot convert them for this family."""
+    """Return the tensors by diffusers' names. Raises FamilyError when diffusers cannot convert them for this family."""
     import diffusers.loaders
     from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
 
@@ -93,46 +95,47 @@ def _by_diffusers(file: Path, spec: FamilySpec, tensors: "dict[str, Tensor]") ->
     loader = getattr(diffusers.loaders.lora_pipeline, spec.lora_loader)
     named = tensors if any(key.startswith("lora_unet_") for key in tensors) else _newer_names(tensors)
     try:
-        found = loader.lora_state_dict(dict(named)) if form_of(named) is not None else named
-        found, alphas = found if isinstance(found, tuple) else (found, None)
-        if form_of(found) is not None:
-            found = convert_unet_state_dict_to_peft(found)
+        converted = loader.lora_state_dict(dict(named)) if form_of(named) is not None else named
+        converted, alphas = converted if isinstance(converted, tuple) else (converted, None)
+        if form_of(converted) is not None:
+            converted = convert_unet_state_dict_to_peft(converted)
     except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         raise FamilyError(_not_converted(file, spec, form, f" ({' '.join(str(error).split())[:160]})")) from error
-    if form_of(found) is not None:
+    if form_of(converted) is not None:
         raise FamilyError(_not_converted(file, spec, form, ""))
-    return _with_alphas(file, tensors, found, alphas or {})
+    return _with_alphas(file, tensors, converted, alphas or {})
 
 
 def _not_converted(file: Path, spec: FamilySpec, form: Any, why: str) -> str:
     return (
         f"'{file}' is {form.title}, which diffusers does not convert for {spec.title}{why}: convert it to diffusers' "
-        "form by the tools of the program that made it."
+        "format with the tools of the program that made it."
     )
 
 
 def _with_alphas(
     file: Path, before: "Mapping[str, Tensor]", after: "dict[str, Tensor]", alphas: Mapping[str, Any]
 ) -> "dict[str, Tensor]":
-    """The converted tensors with an alpha for each layer where the file had one; its rank where the conversion has
-    multiplied the factor into them.
+    """Return the converted tensors with an alpha for each layer if the file had alphas.
+
+    Where the conversion has multiplied the factor into the tensors, the alpha is the rank.
     """
     import torch
 
     stated = sum(key.endswith(".alpha") for key in before)
     ranks = {key.removesuffix(SIDES[0]): len(tensor) for key, tensor in after.items() if key.endswith(SIDES[0])}
     if 0 < stated < len(ranks):
-        raise FamilyError(f"'{file}' states the alpha of {stated} of its {len(ranks)} layers: it is not whole.")
+        raise FamilyError(f"'{file}' states the alpha of {stated} of its {len(ranks)} layers: it is incomplete.")
     if not stated or any(key.endswith(".alpha") for key in after):
         return after
-    told: Mapping[str, Any] = _named_alphas(alphas) if alphas else ranks
-    if told.keys() != ranks.keys():
-        raise FamilyError(f"'{file}' states alphas of layers that it does not have, or not of all: it is not whole.")
-    return after | {f"{layer}.alpha": torch.tensor(float(value)) for layer, value in told.items()}
+    values: Mapping[str, Any] = _named_alphas(alphas) if alphas else ranks
+    if values.keys() != ranks.keys():
+        raise FamilyError(f"'{file}' states alphas of layers that it does not have, or not of all: it is incomplete.")
+    return after | {f"{layer}.alpha": torch.tensor(float(value)) for layer, value in values.items()}
 
 
 def _named_alphas(alphas: Mapping[str, Any]) -> dict[str, Any]:
-    """What diffusers' conversion of kohya's files says of alphas, by the names of the layers."""
+    """Return the alphas from diffusers' conversion of kohya's files, by layer name."""
     from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
 
     named = convert_unet_state_dict_to_peft({key.removesuffix(".alpha"): value for key, value in alphas.items()})
@@ -149,7 +152,7 @@ def _newer_names(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
 
 
 def _alpha_beside(file: Path) -> float | None:
-    """What PEFT's `adapter_config.json` beside the file says; None where there is none. Raises FamilyError."""
+    """Return `lora_alpha` of the PEFT `adapter_config.json` in the file's folder; None for none. Raises FamilyError."""
     path = file.with_name(PEFT_CONFIG)
     if not path.is_file():
         return None
@@ -157,7 +160,7 @@ def _alpha_beside(file: Path) -> float | None:
         config = json.loads(path.read_text(encoding="utf-8"))
         alpha = float(config["lora_alpha"])
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise FamilyError(f"'{path}' states no lora_alpha that can be read ({error}): say it with --alpha.") from error
+        raise FamilyError(f"'{path}' states no readable lora_alpha ({error}): pass it with --alpha.") from error
     if config.get("use_dora") or config.get("alpha_pattern") or config.get("rank_pattern") or config.get("use_rslora"):
         raise FamilyError(
             f"'{path}' has settings beyond rank and alpha (DoRA, rslora or patterns), which are not converted: save "

@@ -1,14 +1,14 @@
-"""LTX-Video and every model of its classes: `ltx` (the first version; `mini` is of its kind), `ltx_condition` (0.9.5
-and later, which were trained to take pictures), and `ltx2` (LTX-2's video).
+"""LTX-Video models: `ltx` (0.9.0 and 0.9.1, `mini`), `ltx_condition` (0.9.5 and later) and `ltx2` (LTX-2's video).
 
-One latent covers a square of pixels and eight frames (the first frame stands alone), so clips have 8k+1 frames; the
-strides are the loaded VAE's. The network predicts a flow's velocity and is told the frame rate through its positions;
-clean pictures may be given as further tokens, each at its own time.
+One latent covers a square of pixels and eight frames (the first frame has its own latent), so clips have 8k+1 frames;
+the strides are those of the loaded VAE. The network predicts a flow's velocity, and the frame rate enters through the
+token positions. Clean pictures may be given as additional tokens, each at its own time.
 
-ltx_condition   counts time in frames of the clip (the first version: in latents), steps less at high noise, does not
-                read a prompt's padding, and takes a picture at the first frame as the first latent itself.
-ltx2            makes sound too; here the network is told to keep the two apart, as in its own modality guidance, so
-                that the video hears nothing. It takes pictures as `ltx_condition` does, and reads prompts by Gemma.
+ltx_condition   was trained with given pictures. It counts time in frames of the clip (the first version: in latents),
+                takes smaller steps at high noise, masks a prompt's padding, and takes a picture at the first frame as
+                the first latent itself.
+ltx2            also generates sound; here the modalities are isolated, as in its own modality guidance, so that sound
+                does not affect the video. It takes pictures as `ltx_condition` does, and encodes prompts with Gemma.
 
 Sources: Lightricks, LTX-Video (arXiv:2501.00103) and LTX-2 (arXiv:2601.03233); through diffusers' LTX classes.
 """
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from engine.request import GenerationRequest
 
 SMALL_TOKENS = 192  # latents of a clip: below, `mini`'s autoencoder is faster with two clips than with one on a CPU
-MAX_TOKENS = 128  # text tokens, as LTXPipeline; a tokenizer with a smaller limit has its way
+MAX_TOKENS = 128  # text tokens, as in LTXPipeline; a tokenizer's smaller limit takes precedence
 
 
 def _is_small(latents: "Tensor") -> bool:
@@ -48,7 +48,7 @@ def _is_small(latents: "Tensor") -> bool:
 
 
 class LTXFamily(DiffusersFamily):
-    """An LTX model: `source` is a diffusers folder or hub id; `load` before anything else."""
+    """An LTX model: `source` is a diffusers folder or hub id; call `load` first."""
 
     spec: ClassVar[FamilySpec] = FamilySpec(
         key="ltx",
@@ -82,8 +82,7 @@ class LTXFamily(DiffusersFamily):
         kind = read_json(self.folder / "model_index.json").get("_class_name")
         if kind in self.other_kinds:
             raise FamilyError(
-                f"'{self.folder}' is of another version ({kind}) than {self.spec.title}: correct `family` in the "
-                "preset."
+                f"'{self.folder}' has another version ({kind}) than {self.spec.title}: correct `family` in the preset."
             )
         self.network = self.read("transformer")
         self.vae = self.read_vae()
@@ -95,7 +94,7 @@ class LTXFamily(DiffusersFamily):
             )
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """`embeds[B,L,D]`; longer prompts are cut at L tokens."""
+        """Encode prompts as `embeds[B,L,D]`; longer prompts are cut at L tokens."""
         import torch
 
         length = min(self.spec.text_tokens or MAX_TOKENS, self.tokenizer.model_max_length)
@@ -113,82 +112,82 @@ class LTXFamily(DiffusersFamily):
         return self.noise(request, generators, channels=self.network.config.in_channels, strides=strides, multiple=size)
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
-        """Velocity; `sigma[B]`, or `sigma[B,t]` with a level for each latent frame (0 = that frame is given)."""
+        """Predict the velocity at `sigma[B]`, or at `sigma[B,t]` with a level per latent frame (0 = given)."""
         from engine.sampling.schedules import flow_timesteps
 
-        assert conditioning.fps, "an LTX network must be told the frame rate: set Conditioning.fps"
+        assert conditioning.fps, "an LTX network needs the frame rate: set Conditioning.fps"
         _, _, t, h, w = latents.shape
-        given = (conditioning.extras or {}).get("pictures")
-        level = sigma[:, None].expand(-1, t) if given is not None and sigma.ndim == 1 else sigma
+        pictures = (conditioning.extras or {}).get("pictures")
+        level = sigma[:, None].expand(-1, t) if pictures is not None and sigma.ndim == 1 else sigma
         tokens = latents.flatten(2).transpose(1, 2)
-        where = self._where(latents, conditioning.fps)
-        if given is not None:
+        positions = self._positions(latents, conditioning.fps)
+        if pictures is not None:
             import torch
 
-            tokens = torch.cat([tokens, given.flatten(2).transpose(1, 2).to(tokens)], dim=1)
-            level = torch.cat([level, level.new_zeros(len(level), given.shape[2])], dim=1)
-            where = {"video_coords": self._places(latents, conditioning)}
+            tokens = torch.cat([tokens, pictures.flatten(2).transpose(1, 2).to(tokens)], dim=1)
+            level = torch.cat([level, level.new_zeros(len(level), pictures.shape[2])], dim=1)
+            positions = {"video_coords": self._coordinates(latents, conditioning)}
         timestep = flow_timesteps(self.scheduler_config, level)
         if timestep.ndim == 2:
             timestep = timestep.repeat_interleave(h * w, dim=1)
-        velocity = self._velocity(tokens.to(conditioning.embeds.dtype), timestep, conditioning, where)
+        velocity = self._velocity(tokens.to(conditioning.embeds.dtype), timestep, conditioning, positions)
         return velocity[:, : t * h * w].float().transpose(1, 2).unflatten(2, (t, h, w))
 
     def _velocity(
-        self, tokens: "Tensor", timestep: "Tensor", conditioning: Conditioning, where: dict[str, Any]
+        self, tokens: "Tensor", timestep: "Tensor", conditioning: Conditioning, positions: dict[str, Any]
     ) -> "Tensor":
-        """Of `tokens[B,N,C]` at `timestep[B]` or `[B,N]`."""
+        """Return the velocity of `tokens[B,N,C]` at `timestep[B]` or `[B,N]`."""
         return self.network(
             hidden_states=tokens,
             encoder_hidden_states=conditioning.embeds,
             timestep=timestep,
             encoder_attention_mask=conditioning.mask,
             return_dict=False,
-            **where,
+            **positions,
         )[0]
 
-    def _where(self, latents: "Tensor", fps: float) -> dict[str, Any]:
-        """How the network is told the places of the latents."""
+    def _positions(self, latents: "Tensor", fps: float) -> dict[str, Any]:
+        """Return the network's arguments for the positions of the latents."""
         t, h, w = latents.shape[2:]
         return {"rope_interpolation_scale": self._scale(fps), "num_frames": t, "height": h, "width": w}
 
     def _times(self, num_latents: int, fps: float) -> "Tensor":
-        """Of each latent frame, in seconds."""
+        """Return the time of each latent frame in seconds."""
         import torch
 
         return torch.arange(num_latents) * self._scale(fps)[0]
 
     def _scale(self, fps: float) -> tuple[float, int, int]:
-        """Seconds and pixels from one latent to the next."""
+        """Return the distance of neighbouring latents in seconds and pixels (height, width)."""
         size = self.vae.spatial_compression_ratio
         return self.vae.temporal_compression_ratio / fps, size, size
 
-    def _places(self, latents: "Tensor", conditioning: Conditioning) -> "Tensor":
-        """Where the tokens of the latents and of the given pictures are, `[B,3,N]` in seconds and pixels."""
+    def _coordinates(self, latents: "Tensor", conditioning: Conditioning) -> "Tensor":
+        """Return the positions of the tokens, `[B,3,N]` in seconds and pixels: latents first, then given pictures."""
         import torch
 
         num_clips, _, t, h, w = latents.shape
         fps = conditioning.fps or 1
         _, down, right = self._scale(fps)
-        given = (conditioning.extras or {})["picture_frames"].to(latents.device).float() / fps
-        times = torch.cat([self._times(t, fps).to(latents.device).expand(num_clips, t), given], dim=1)
+        picture_times = (conditioning.extras or {})["picture_frames"].to(latents.device).float() / fps
+        times = torch.cat([self._times(t, fps).to(latents.device).expand(num_clips, t), picture_times], dim=1)
         y, x = torch.meshgrid(torch.arange(h) * float(down), torch.arange(w) * float(right), indexing="ij")
         grid = torch.stack([y, x]).flatten(1).to(latents.device)
         places = grid.repeat(1, times.shape[1]).expand(num_clips, -1, -1)
         return torch.cat([times.repeat_interleave(h * w, dim=1)[:, None], places], dim=1)
 
     def decode(self, latents: "Tensor") -> "np.ndarray":
-        """One clip after another (see `split_batch`). A VAE with a decoding timestep is given 0."""
+        """Decode one clip after another (see `split_batch`), at timestep 0 if the VAE takes one."""
         import numpy as np
         import torch
 
         mean, std = self._latent_scale()
-        whole = (latents * std + mean).to(self.vae.dtype)
-        at_a_timestep = bool(self.vae.config.timestep_conditioning)
+        scaled = (latents * std + mean).to(self.vae.dtype)
+        takes_timestep = bool(self.vae.config.timestep_conditioning)
         decoded = []
         with torch.no_grad():
-            for rows, count in split_batch(whole, small=_is_small(latents)):
-                timestep = torch.zeros(len(rows), device=self.device, dtype=self.vae.dtype) if at_a_timestep else None
+            for rows, count in split_batch(scaled, small=_is_small(latents)):
+                timestep = torch.zeros(len(rows), device=self.device, dtype=self.vae.dtype) if takes_timestep else None
                 decoded.append(to_pixels(self.vae.decode(rows, timestep, return_dict=False)[0][:count], rows))
         return np.concatenate(decoded)
 
@@ -201,18 +200,18 @@ class LTXFamily(DiffusersFamily):
         small = pixels[:, :1, :: self.vae.temporal_compression_ratio, ::across, ::across]
         with torch.no_grad():
             rows = split_batch(pixels, small=_is_small(small))
-            latents = torch.cat([self.vae.encode(some).latent_dist.mode()[:count] for some, count in rows])
+            latents = torch.cat([self.vae.encode(part).latent_dist.mode()[:count] for part, count in rows])
         return (finite_latents(latents).float() - mean) / std
 
     def _latent_scale(self) -> "tuple[Tensor, Tensor]":
-        """Mean and spread of the VAE's latents, by channel; the network sees them whitened."""
+        """Return mean and standard deviation of the VAE's latents by channel; the network works on whitened latents."""
         scale = self.vae.config.scaling_factor
         mean, std = (v.float().view(1, -1, 1, 1, 1) for v in (self.vae.latents_mean, self.vae.latents_std))
         return mean, std / scale
 
 
 class LTXConditionFamily(LTXFamily):
-    """An LTX-Video model of version 0.9.5 or later, as LTXConditionPipeline runs it."""
+    """An LTX-Video model of version 0.9.5 or later, equivalent to LTXConditionPipeline."""
 
     spec: ClassVar[FamilySpec] = replace(
         LTXFamily.spec, key="ltx_condition", title="LTX-Video 0.9.5 and later", text_tokens=256
@@ -222,35 +221,35 @@ class LTXConditionFamily(LTXFamily):
     other_kinds: ClassVar[tuple[str, ...]] = ("LTXPipeline",)
 
     def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
-        """A picture at frame 0 as `first[B,C,h,w]`, the others as further tokens."""
-        told = super().encode_pictures(pictures, places, num_frames)
+        """Return a picture at frame 0 as `first[B,C,h,w]`, the others as additional tokens."""
+        encoded = super().encode_pictures(pictures, places, num_frames)
         first = [index for index, place in enumerate(places) if place == 0]
         later = [index for index, place in enumerate(places) if place != 0]
-        others = {"pictures": told["pictures"][:, :, later], "picture_frames": told["picture_frames"][:, later]}
-        return {**others, "first": told["pictures"][:, :, first[0]]} if first else others
+        extras = {"pictures": encoded["pictures"][:, :, later], "picture_frames": encoded["picture_frames"][:, later]}
+        return {**extras, "first": encoded["pictures"][:, :, first[0]]} if first else extras
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
-        """See LTXFamily; the first latent is seen as the picture that is given there, and leads to it."""
+        """See LTXFamily. The network sees a given first picture as the first latent, and the velocity leads to it."""
         first = (conditioning.extras or {}).get("first")
         if first is None:
             return super().predict(latents, sigma, conditioning)
         levels = (sigma[:, None] if sigma.ndim == 1 else sigma).repeat(1, latents.shape[2] if sigma.ndim == 1 else 1)
         towards = (latents[:, :, 0] - first) / levels[:, :1, None, None].clamp(min=1e-6)
-        seen, levels[:, 0] = latents.clone(), 0
-        seen[:, :, 0] = first.to(latents)
-        velocity = super().predict(seen, levels, conditioning).clone()
+        inputs, levels[:, 0] = latents.clone(), 0
+        inputs[:, :, 0] = first.to(latents)
+        velocity = super().predict(inputs, levels, conditioning).clone()
         velocity[:, :, 0] = towards
         return velocity
 
-    def _where(self, latents: "Tensor", fps: float) -> dict[str, Any]:
+    def _positions(self, latents: "Tensor", fps: float) -> dict[str, Any]:
         import torch
 
-        none = torch.zeros(len(latents), 0, device=latents.device)
-        nothing = Conditioning(embeds=none, fps=fps, extras={"picture_frames": none})
-        return {"video_coords": self._places(latents, nothing)}
+        empty = torch.zeros(len(latents), 0, device=latents.device)
+        no_pictures = Conditioning(embeds=empty, fps=fps, extras={"picture_frames": empty})
+        return {"video_coords": self._coordinates(latents, no_pictures)}
 
     def _times(self, num_latents: int, fps: float) -> "Tensor":
-        """Of the first frame in each latent: the first latent holds one, all others as many as the VAE's stride."""
+        """Return the time of each latent's first frame; the first latent covers one frame, others a full stride."""
         import torch
 
         stride = self.vae.temporal_compression_ratio
@@ -258,13 +257,13 @@ class LTXConditionFamily(LTXFamily):
 
 
 class LTX2Family(LTXConditionFamily):
-    """The video of an LTX-2 model (2.0 or 2.3), as LTX2ConditionPipeline makes it, without its sound."""
+    """The video of an LTX-2 model (2.0 or 2.3), equivalent to LTX2ConditionPipeline without sound."""
 
     spec: ClassVar[FamilySpec] = replace(
         LTXConditionFamily.spec,
         key="ltx2",
         title="LTX-2 (video)",
-        # The video's own layers: those of the sound end alike, and learn nothing here.
+        # The video's layers only: the names of the sound's layers have the same endings, but these learn nothing here.
         lora_targets=tuple(f"{layer}.{name}" for layer in ("attn1", "attn2") for name in LTXFamily.spec.lora_targets),
         lora_loader="LTX2LoraLoaderMixin",
         text_tokens=1024,
@@ -289,7 +288,7 @@ class LTX2Family(LTXConditionFamily):
         self.tokenizer.padding_side = "left"
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """`embeds[B,L,D]` and mask: what the connectors make of every layer of Gemma."""
+        """Encode prompts as `embeds[B,L,D]` and mask: the connectors' output for the hidden states of Gemma."""
         import torch
 
         length = min(self.spec.text_tokens or MAX_TOKENS, self.tokenizer.model_max_length)
@@ -297,15 +296,15 @@ class LTX2Family(LTXConditionFamily):
         fill = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
         tokens = self.tokenizer(words, max_length=length, **fill).to(self.device)
         with torch.no_grad(), on_device(self.text_encoder, self.device):
-            read = self.text_encoder(**tokens, output_hidden_states=True, logits_to_keep=1).hidden_states
-            layers = torch.stack(read, dim=-1).flatten(2)
+            states = self.text_encoder(**tokens, output_hidden_states=True, logits_to_keep=1).hidden_states
+            layers = torch.stack(states, dim=-1).flatten(2)
             embeds, _, mask = self.connectors(layers, tokens.attention_mask, padding_side="left")
         return Conditioning(embeds=embeds, mask=mask)
 
     def _velocity(
-        self, tokens: "Tensor", timestep: "Tensor", conditioning: Conditioning, where: dict[str, Any]
+        self, tokens: "Tensor", timestep: "Tensor", conditioning: Conditioning, positions: dict[str, Any]
     ) -> "Tensor":
-        """The network must be given a sound: one empty token, which the video does not hear."""
+        """Return the velocity; the network requires a sound input, here one empty token isolated from the video."""
         config = self.network.config
         width = config.caption_channels if config.use_prompt_embeddings else config.audio_cross_attention_dim
         level = timestep.amax(dim=1) if timestep.ndim == 2 else timestep
@@ -321,11 +320,11 @@ class LTX2Family(LTXConditionFamily):
             audio_num_frames=1,
             isolate_modalities=True,
             return_dict=False,
-            **where,
+            **positions,
         )[0]
 
-    def _places(self, latents: "Tensor", conditioning: Conditioning) -> "Tensor":
-        """Where each token begins and ends, `[B,3,N,2]` in seconds and pixels; a given picture lasts one frame."""
+    def _coordinates(self, latents: "Tensor", conditioning: Conditioning) -> "Tensor":
+        """Return the start and end of each token, `[B,3,N,2]` in seconds and pixels; a picture lasts one frame."""
         import torch
 
         num_clips, _, t, h, w = latents.shape

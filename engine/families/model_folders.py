@@ -1,4 +1,4 @@
-"""What a model's folder must be, told before weights are read: one sentence for the forms that are not read."""
+"""Checks of a model's folder before its weights are read: one sentence for each unsupported format."""
 
 import json
 import re
@@ -18,53 +18,53 @@ CONVERT = (
 
 
 def refuse_file(source: str) -> None:
-    """Raises FamilyError when `source` is one file, or names one."""
+    """Raise FamilyError when `source` is, or names, a single file."""
     if Path(source).is_file() or source.endswith((".safetensors", ".gguf", ".ckpt", ".pt")):
         is_gguf = source.endswith(".gguf")
         raise FamilyError(f"'{source}' is a single {'GGUF (quantised) ' if is_gguf else ''}file. {CONVERT}")
 
 
 def refuse_loose_files(folder: Path) -> None:
-    """Raises FamilyError when the folder has weights in it but is no diffusers model."""
+    """Raise FamilyError when the folder contains weights but is no diffusers model."""
     loose = sorted(path.name for pattern in ("*.safetensors", "*.gguf", "*.ckpt") for path in folder.glob(pattern))
     if loose and not (folder / "model_index.json").is_file():
         raise FamilyError(f"'{folder}' has no model_index.json, but '{loose[0]}', a model in a single file. {CONVERT}")
 
 
 def variant_of(folder: Path) -> str | None:
-    """The variant, such as "fp16", of a part whose weights come in no other form; None where they come plain."""
+    """Return the variant, such as "fp16", of a part that has no plain weights; None when it has plain weights."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if any(PLAIN.fullmatch(name) for name in names):
         return None
-    return next((found[1] for name in sorted(names) if (found := VARIANT.fullmatch(name))), None)
+    return next((match[1] for name in sorted(names) if (match := VARIANT.fullmatch(name))), None)
 
 
 def refuse_quantised(folder: Path) -> None:
-    """Raises FamilyError when the part's configuration says that its weights are quantised."""
+    """Raise FamilyError when the part's configuration has quantised weights."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return  # the reading of the weights says what is wrong
-    found = config.get("quantization_config") if isinstance(config, dict) else None
-    if found:
-        method = found.get("quant_method", "some method") if isinstance(found, dict) else "some method"
+        return  # reading the weights reports the problem
+    settings = config.get("quantization_config") if isinstance(config, dict) else None
+    if settings:
+        method = settings.get("quant_method", "some method") if isinstance(settings, dict) else "some method"
         raise FamilyError(
             f"The weights in '{folder}' are quantised ({method}), which Dailies neither trains nor runs: name a folder "
             "with the model's own weights."
         )
 
 
-def refuse_dropped_layers(where: str, unexpected: Iterable[str], known: Iterable[str]) -> None:
-    """Raises FamilyError when weights hold layers that the network has, by its configuration, fewer of."""
-    kinds = {_kind(name) for name in known}
+def refuse_dropped_layers(where: str, unexpected: Iterable[str], expected: Iterable[str]) -> None:
+    """Raise FamilyError when weights contain more layers of a kind than the configuration of the network."""
+    kinds = {_kind(name) for name in expected}
     dropped = sorted(name for name in unexpected if _kind(name) in kinds)
     if dropped:
         raise FamilyError(
-            f"The weights in '{where}' have {len(dropped)} tensors more than config.json there has layers for, first "
-            f"'{dropped[0]}': the configuration is of another model, so download both again."
+            f"The weights in '{where}' have {len(dropped)} tensors without a layer in its config.json, first "
+            f"'{dropped[0]}': the configuration belongs to another model, so download both again."
         )
 
 
 def _kind(name: str) -> str:
-    """A tensor's name without the numbers of layers."""
+    """Return a tensor's name without layer numbers."""
     return re.sub(r"(?<=\.)\d+(?=\.)", "#", f".{name}")

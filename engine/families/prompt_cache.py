@@ -1,7 +1,7 @@
-"""Encoded prompts, kept on disk: a text encoder of ten gigabytes reads each prompt once.
+"""A disk cache of encoded prompts: a text encoder of ten gigabytes encodes each prompt once.
 
-A file is named by the SHA-256 of the text encoder's key and the prompt, and carries the SHA-256 of its own tensors:
-what is torn or damaged is not there. Files are written beside their place and moved there whole.
+A file's name is the SHA-256 of the text encoder's key and the prompt; its metadata has the SHA-256 of its tensors, so a
+torn or damaged file counts as missing. Files are written under a temporary name and renamed.
 """
 
 import hashlib
@@ -24,27 +24,27 @@ log = logging.getLogger(__name__)
 
 
 class PromptCache:
-    """Keeps `family.encode` of single prompts in `folder`, which is made when the first is kept."""
+    """Caches the outputs of `family.encode` for single prompts in `folder`, which the first write creates."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def encode(self, family: ModelFamily, prompts: Sequence[str]) -> Conditioning:
-        """A row a prompt; only prompts that are not known yet are encoded.
+        """Return one row per prompt; only prompts that are not cached are encoded.
 
-        One at a time: the sums in a batch depend on its size, and a row is kept for whoever asks next.
+        Prompts are encoded one at a time: rounding in a batch depends on its size, and a cached row must not.
         """
-        known = {prompt: self.read(family, prompt) for prompt in prompts}
-        new = [prompt for prompt, row in known.items() if row is None]
-        with family.reading() if new else nullcontext():
+        cached = {prompt: self.read(family, prompt) for prompt in prompts}
+        new = [prompt for prompt, row in cached.items() if row is None]
+        with family.text_encoders_on_device() if new else nullcontext():
             for prompt in new:
-                encoded = known[prompt] = family.encode([prompt])
+                encoded = cached[prompt] = family.encode([prompt])
                 self.write(family, prompt, encoded)
-        rows = [row for prompt in prompts if (row := known[prompt]) is not None]
-        return reduce(Conditioning.joined, rows)
+        rows = [row for prompt in prompts if (row := cached[prompt]) is not None]
+        return reduce(Conditioning.concat, rows)
 
     def read(self, family: ModelFamily, prompt: str) -> Conditioning | None:
-        """The kept row on the network's device, or None: never kept, torn or damaged."""
+        """Return the cached row on the network's device; None when it is missing, torn or damaged."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -54,35 +54,35 @@ class PromptCache:
         except (OSError, SafetensorError):
             return None
         if checksum != _checksum(tensors):
-            log.warning("A kept prompt is damaged and is encoded again: %s", self.path(family, prompt))
+            log.warning("A cached prompt is damaged and is encoded again: %s", self.path(family, prompt))
             return None
         return _from_tensors({name: tensor.to(family.network.device) for name, tensor in tensors.items()})
 
     def write(self, family: ModelFamily, prompt: str, row: Conditioning) -> None:
-        """Keep one row; a disk that is full or read-only is told in the log and otherwise does no harm."""
+        """Cache one row; a full or read-only disk causes only a warning in the log."""
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         tensors = {name: tensor.cpu().contiguous() for name, tensor in _to_tensors(row).items()}
         path = self.path(family, prompt)
-        beside = path.with_suffix(f".{os.getpid()}.part")
+        partial = path.with_suffix(f".{os.getpid()}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, beside, metadata={"checksum": _checksum(tensors)})
-            os.replace(beside, path)
+            save_file(tensors, partial, metadata={"checksum": _checksum(tensors)})
+            os.replace(partial, path)
         except (OSError, SafetensorError) as error:
-            log.warning("An encoded prompt cannot be kept in '%s': %s", self.folder, error)
+            log.warning("An encoded prompt cannot be cached in '%s': %s", self.folder, error)
             with suppress(OSError):
-                beside.unlink()
+                partial.unlink()
 
     def path(self, family: ModelFamily, prompt: str) -> Path:
-        """Where a prompt's row is, or would be."""
+        """Return the path of a prompt's file, which need not exist."""
         name = hashlib.sha256(json.dumps([family.text_key, prompt]).encode()).hexdigest()
         return self.folder / f"{name}.safetensors"
 
 
 def _to_tensors(row: Conditioning) -> "dict[str, Tensor]":
-    """The tensors of one row by name; what is no tensor is the caller's to add and is not kept."""
+    """Return the tensors of one row by name; other values are not cached, the caller sets them."""
     extras = {f"extras.{name}": value for name, value in (row.extras or {}).items() if hasattr(value, "shape")}
     return {"embeds": row.embeds, **({} if row.mask is None else {"mask": row.mask}), **extras}
 

@@ -1,10 +1,10 @@
-"""The model families, listed by hand, and how to open a model. Imports no torch until a model is opened."""
+"""The registry of model families, and `open_model`. Imports no torch until a model is opened."""
 
-import importlib
 from typing import TYPE_CHECKING, cast
 
 from engine.errors import ConfigError
 from engine.families.sources import is_path, local_path
+from engine.import_object import import_object
 from engine.model_spec import FamilyOptions, FamilySpec, ModelFamily
 
 if TYPE_CHECKING:
@@ -25,22 +25,21 @@ FAMILIES = {
 
 
 def family_class(key: str) -> type[ModelFamily]:
-    """The class behind a family's key; a module's top level stays free of torch, so this is cheap."""
+    """Return the class of a family; cheap, because family modules import torch lazily. Raises ConfigError."""
     if key not in FAMILIES:
         from engine.suggestions import did_you_mean
 
         raise ConfigError(f"Unknown family '{key}'. {did_you_mean(key, FAMILIES)}")
-    module, name = FAMILIES[key].split(":")
-    return cast("type[ModelFamily]", getattr(importlib.import_module(module), name))
+    return cast("type[ModelFamily]", import_object(FAMILIES[key]))
 
 
 def family_spec(key: str) -> FamilySpec:
-    """What is known of a family without loading it. Raises ConfigError for an unknown key."""
+    """Return the spec of a family without loading a model. Raises ConfigError for an unknown key."""
     return family_class(key).spec
 
 
 def open_model(preset: "ModelPreset", device: str | None = None) -> ModelFamily:
-    """The preset's model, loaded on `device` (None = the best there is). Raises FamilyError in one sentence."""
+    """Load the preset's model on `device` (None: the best available). Raises FamilyError in one sentence."""
     import torch
 
     from engine.hardware.device import pick_device
@@ -60,12 +59,12 @@ def open_model(preset: "ModelPreset", device: str | None = None) -> ModelFamily:
 
 
 def local_source(preset: "ModelPreset") -> str:
-    """The preset's source, as `ModelFamily` takes it: a folder, or a hub id with the preset's revision."""
+    """Return the preset's source for `ModelFamily`: a folder, or a hub id with the preset's revision."""
     source = _local(preset.source)
     is_hub_id = not is_path(source) and local_path(source) is None and "@" not in source
     return f"{source}@{preset.revision}" if preset.revision and is_hub_id else source
 
 
 def _local(source: str) -> str:
-    """A path relative to the repository or to a home folder made whole, where there is such a file; others stay."""
+    """Return an existing path of a shipped or local source as an absolute path; other sources unchanged."""
     return str(local_path(source) or source)

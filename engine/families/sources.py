@@ -1,6 +1,6 @@
-"""Sources of a model preset: paths on this machine, or repositories of the hub at a revision. Imports no torch.
+"""Sources of a model preset: paths on this machine, or hub repositories at a revision. Imports no torch.
 
-A source of the hub is `owner/name` or `owner/name/file`, with `@revision` after the name where one is wanted.
+A hub source is `owner/name` or `owner/name/file`, with an optional `@revision` after the name.
 """
 
 import os
@@ -20,7 +20,7 @@ DEFAULT_REVISION = "main"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubSource:
-    """A repository of the hub, at a commit, a tag or a branch; `file` is empty for all of it."""
+    """A hub repository at a commit, a tag or a branch; `file` is empty for the whole repository."""
 
     repository: str
     revision: str = DEFAULT_REVISION
@@ -28,7 +28,7 @@ class HubSource:
 
     @classmethod
     def read(cls, source: str, revision: str | None = None) -> "HubSource":
-        """`revision` holds where the source names none."""
+        """Parse a source; `revision` applies when the source contains none."""
         owner, name, *file = source.split("/", 2)
         name, _, own = name.partition("@")
         return cls(
@@ -36,7 +36,7 @@ class HubSource:
         )
 
     def snapshot(self) -> Path | None:
-        """The folder of the revision in the hub's cache, whole or not; None when it is not there."""
+        """Return the folder of the revision in the hub's cache, complete or not; None when it is not cached."""
         from huggingface_hub import constants
 
         stored = Path(constants.HF_HUB_CACHE) / f"models--{self.repository.replace('/', '--')}"
@@ -51,7 +51,7 @@ class HubSource:
 
 
 def is_path(source: str) -> bool:
-    """Whether a source can only be a file or folder, there or not."""
+    """Return True for a source that can only be a file or folder, existing or not."""
     return source.startswith(("/", ".", "~")) or source.count("/") not in (1, 2)
 
 
@@ -62,12 +62,13 @@ def local_path(source: str) -> Path | None:
 
 
 def cached_revisions(preset: "ModelPreset") -> dict[str, str]:
-    """By repository, the commit whose weights the model is loaded from; nothing for folders, which have no revision."""
-    wanted = [(preset.source, preset.revision), *((source, None) for source in preset.parts.values())]
-    found = [
+    """Return the commit of the cached weights by repository; folders have no revision and are left out."""
+    sources = [(preset.source, preset.revision), *((source, None) for source in preset.parts.values())]
+    on_hub = [
         HubSource.read(source, revision)
-        for source, revision in wanted
+        for source, revision in sources
         if local_path(source) is None and not is_path(source)
     ]
-    snapshots = {one.repository: one.snapshot() for one in found}
+    snapshots = {source.repository: source.snapshot() for source in on_hub}
+
     return {name: folder.name for name, folder in snapshots.items() if folder is not None}

@@ -1,12 +1,12 @@
 """Wan 2.1 and 2.2: text to video (`wan`), between two pictures (`wan_flf`), around pictures at any frames (`wan_vace`).
 
-Causal VAE, four frames to a latent after the first, so clips have 4k+1 frames; the network predicts a flow's velocity.
-Wan 2.2's large models are two experts, one above the noise level `boundary_ratio` and one below; its 5B model is told a
-noise level for each token. The folders' UniPC scheduler says the levels; Dailies steps from one to the next by Euler.
+The VAE is causal, with four frames per latent after the first, so clips have 4k+1 frames. The network predicts a flow's
+velocity. Wan 2.2's large models have two experts, one above the noise level `boundary_ratio` and one below; its 5B
+model takes a noise level for each token. The folder's UniPC scheduler defines the levels; Dailies uses Euler steps.
 
-wan_flf    the pictures' clip, grey between them, is encoded whole and joined to the latents as further channels, with a
-           mask of what is given; Wan 2.1's network also sees both pictures through CLIP.
-wan_vace   the same clip goes through a network beside the first, with a mask of its own; no picture is a clip too.
+wan_flf    a clip of both pictures, grey in between, is encoded and concatenated to the latents as additional channels,
+           with a mask of the given frames; Wan 2.1's network also takes both pictures encoded by CLIP.
+wan_vace   the same clip, with its own mask, is the input of a second network; without pictures the clip is grey.
 
 Sources: Wan team, Alibaba (arXiv:2503.20314); VACE (arXiv:2503.07598); through diffusers' Wan classes.
 """
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
     from engine.request import GenerationRequest
 
-MAX_TOKENS = 512  # text tokens, as WanPipeline
+MAX_TOKENS = 512  # text tokens, as in WanPipeline
 
 
 class WanFamily(DiffusersFamily):
-    """A Wan model: `source` is a diffusers folder or hub id; `load` before anything else."""
+    """A Wan model: `source` is a diffusers folder or hub id; call `load` first."""
 
     spec: ClassVar[FamilySpec] = FamilySpec(
         key="wan",
@@ -67,15 +67,15 @@ class WanFamily(DiffusersFamily):
         "scheduler": ("UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler"),
     }
 
-    further: ClassVar[tuple[str, ...]] = ("transformer_2",)
+    optional_parts: ClassVar[tuple[str, ...]] = ("transformer_2",)
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
-        """The VAE computes in float32 whatever `dtype` is, as its authors run it."""
+        """Load the model; the VAE computes in float32 regardless of `dtype`, as in its authors' code."""
         import torch
 
-        self.open_folder(device, dtype, extra=self.further)
+        self.open_folder(device, dtype, extra=self.optional_parts)
         self.scheduler_config = {**self.scheduler_config, "_grid": "own"}
-        self.text_key += " ftfy"  # rows that were kept before prompts were cleaned by it are not found again
+        self.text_key += " ftfy"  # rows cached before prompts were cleaned with ftfy must not be reused
         index = read_json(self.folder / "model_index.json")
         self.level_per_token = bool(index.get("expand_timesteps"))
         self._check_kind()
@@ -87,21 +87,21 @@ class WanFamily(DiffusersFamily):
         self.tokenizer = read_tokenizer(self.folder)
 
     def _check_kind(self) -> None:
-        """Before weights are read. Raises FamilyError for a network that takes other channels than the family gives."""
+        """Raise FamilyError for another kind of Wan model, by its number of input channels, before weights are read."""
         network, vae = (read_json(self.folder / part / "config.json") for part in ("transformer", "vae"))
-        taken, given = network.get("in_channels", 16), vae.get("z_dim", 16) + self._further_channels(vae)
-        if taken != given:
+        actual, expected = network.get("in_channels", 16), vae.get("z_dim", 16) + self._extra_channels(vae)
+        if actual != expected:
             raise FamilyError(
-                f"'{self.folder}' is a Wan model of another kind: its network takes {taken} channels, that of "
-                f"{self.spec.title} {given}. Correct `family` in the preset."
+                f"'{self.folder}' is a Wan model of another kind: its network takes {actual} channels, that of "
+                f"{self.spec.title} {expected}. Correct `family` in the preset."
             )
 
-    def _further_channels(self, vae: Mapping[str, Any]) -> int:
-        """Channels that the network sees besides the latents', by the VAE's configuration."""
+    def _extra_channels(self, vae: Mapping[str, Any]) -> int:
+        """Return the number of input channels in addition to the latents', given the VAE's configuration."""
         return 0
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """`embeds[B,L,D]`, zero after a prompt's last token; longer prompts are cut."""
+        """Encode prompts as `embeds[B,L,D]`, zero after a prompt's last token; longer prompts are cut."""
         import torch
 
         tokens = self.tokenizer(
@@ -122,7 +122,7 @@ class WanFamily(DiffusersFamily):
         return self.noise(request, generators, channels=self.vae.config.z_dim, strides=strides, multiple=multiple)
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
-        """Velocity at `sigma[B]`; `sigma[B,t]` (0 = that frame is given) for models told a level per token."""
+        """Predict the velocity at `sigma[B]`, or at `sigma[B,t]` (0 = given) for models with a level per token."""
         from engine.sampling.schedules import flow_timesteps
 
         timestep = flow_timesteps(self.scheduler_config, sigma)
@@ -132,18 +132,18 @@ class WanFamily(DiffusersFamily):
             frames = timestep if timestep.ndim == 2 else timestep[:, None].expand(-1, t)
             timestep = frames.repeat_interleave(patches, dim=1)
         return self.network(
-            **self._seen(latents.to(conditioning.embeds.dtype), conditioning),
+            **self._inputs(latents.to(conditioning.embeds.dtype), conditioning),
             timestep=timestep,
             encoder_hidden_states=conditioning.embeds,
             return_dict=False,
         )[0].float()
 
-    def _seen(self, latents: "Tensor", conditioning: Conditioning) -> "dict[str, Tensor]":
-        """What the network sees: the latents, and in other kinds of Wan what it is shown beside them."""
+    def _inputs(self, latents: "Tensor", conditioning: Conditioning) -> "dict[str, Tensor]":
+        """Return the network's inputs: the latents, and in subclasses the given pictures."""
         return {"hidden_states": latents}
 
     def decode(self, latents: "Tensor") -> "np.ndarray":
-        """One clip after another; within a clip the VAE goes from latent frame to latent frame."""
+        """Decode one clip after another; within a clip the VAE processes one latent frame after another."""
         import torch
 
         mean, std = self._latent_scale()
@@ -155,7 +155,7 @@ class WanFamily(DiffusersFamily):
         return self._whitened(from_pixels(frames, self.device, self.vae.dtype))
 
     def _whitened(self, pixels: "Tensor") -> "Tensor":
-        """The latents of `pixels[B,3,T,H,W]`, -1..1."""
+        """Encode `pixels[B,3,T,H,W]` in -1..1 as whitened latents."""
         import torch
 
         mean, std = self._latent_scale()
@@ -164,7 +164,7 @@ class WanFamily(DiffusersFamily):
         return (finite_latents(latents).float() - mean) / std
 
     def _clip_of(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "Tensor":
-        """Pictures `uint8[B,N,H,W,3]` at their places in a clip `[B,3,T,H,W]` that is grey elsewhere."""
+        """Return a clip `[B,3,T,H,W]` with pictures `uint8[B,N,H,W,3]` at the frames `places`, grey elsewhere."""
         pixels = from_pixels(pictures, self.device, self.vae.dtype)
         clip = pixels.new_zeros(*pixels.shape[:2], num_frames, *pixels.shape[3:])
         clip[:, :, list(places)] = pixels
@@ -179,12 +179,12 @@ class WanFamily(DiffusersFamily):
 
 
 class WanFirstLastFamily(WanFamily):
-    """A Wan model that makes what lies between a first and a last picture."""
+    """A Wan model that generates the frames between a first and a last picture."""
 
     spec: ClassVar[FamilySpec] = replace(
         WanFamily.spec, key="wan_flf", title="Wan first-last-frame", native_conditioning=("ends",)
     )
-    further: ClassVar[tuple[str, ...]] = ("transformer_2", "image_encoder", "image_processor")
+    optional_parts: ClassVar[tuple[str, ...]] = ("transformer_2", "image_encoder", "image_processor")
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
         super().load(device, dtype)
@@ -197,25 +197,26 @@ class WanFirstLastFamily(WanFamily):
         super()._check_kind()
         network = read_json(self.folder / "transformer" / "config.json")
         if self.level_per_token or (network.get("image_dim") and not network.get("pos_embed_seq_len")):
-            raise FamilyError(f"'{self.folder}' takes a first picture only, and {self.spec.title} a last one too.")
+            raise FamilyError(f"'{self.folder}' takes a first picture only, but {self.spec.title} also a last one.")
 
-    def _further_channels(self, vae: Mapping[str, Any]) -> int:
-        """The given clip's, and the mask of each frame in a latent."""
+    def _extra_channels(self, vae: Mapping[str, Any]) -> int:
+        """Return the channels of the given clip and of the mask for each frame in a latent."""
         return int(vae.get("z_dim", 16) + vae.get("scale_factor_temporal", 4))
 
     def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
-        """`shown[B,C,t,h,w]`: mask and given clip; and `ends[B,L,D]`, what CLIP sees in both pictures."""
+        """Return `shown[B,C,t,h,w]`, mask and given clip, and `ends[B,L,D]`, both pictures encoded by CLIP."""
         import torch
 
         if list(places) != [0, num_frames - 1]:
             raise FamilyError(f"{self.spec.title} takes pictures at the first and the last frame, not at {places}.")
         clip = self._whitened(self._clip_of(pictures, places, num_frames))
         shown = {"shown": torch.cat([self._mask(clip), clip], dim=1)}
-        return shown if self.image_encoder is None else {**shown, "ends": self._look_at(pictures)}
+        return shown if self.image_encoder is None else {**shown, "ends": self._clip_embedding(pictures)}
 
     def _mask(self, clip: "Tensor") -> "Tensor":
-        """1 where a frame is given: a channel for each frame in a latent, the first latent holding one frame as many
-        times.
+        """Return the mask, 1 where a frame is given, with a channel for each frame in a latent.
+
+        The first latent covers one frame, repeated in all channels.
         """
         stride = self.vae.config.scale_factor_temporal
         mask = clip.new_zeros(len(clip), stride, *clip.shape[2:])
@@ -223,29 +224,29 @@ class WanFirstLastFamily(WanFamily):
         mask[:, -1, -1] = 1
         return mask
 
-    def _look_at(self, pictures: "np.ndarray") -> "Tensor":
+    def _clip_embedding(self, pictures: "np.ndarray") -> "Tensor":
         import torch
 
-        seen = self.image_processor(images=list(pictures.reshape(-1, *pictures.shape[2:])), return_tensors="pt")
+        inputs = self.image_processor(images=list(pictures.reshape(-1, *pictures.shape[2:])), return_tensors="pt")
         with torch.no_grad(), on_device(self.image_encoder, self.device):
-            pixels = seen.pixel_values.to(self.device, self.image_encoder.dtype)
+            pixels = inputs.pixel_values.to(self.device, self.image_encoder.dtype)
             states = self.image_encoder(pixels, output_hidden_states=True).hidden_states[-2]
         return states.unflatten(0, pictures.shape[:2]).flatten(1, 2)
 
-    def _seen(self, latents: "Tensor", conditioning: Conditioning) -> "dict[str, Tensor]":
+    def _inputs(self, latents: "Tensor", conditioning: Conditioning) -> "dict[str, Tensor]":
         import torch
 
-        given = conditioning.extras or {}
-        if "shown" not in given:
-            raise FamilyError(f"{self.spec.title} makes only what lies between given pictures: use mode 'keyframes'.")
-        seen = {"hidden_states": torch.cat([latents, given["shown"].to(latents)], dim=1)}
-        if "ends" in given:
-            seen["encoder_hidden_states_image"] = given["ends"].to(latents).unflatten(1, (2, -1)).flatten(0, 1)
-        return seen
+        extras = conditioning.extras or {}
+        if "shown" not in extras:
+            raise FamilyError(f"{self.spec.title} generates only frames between given pictures: use mode 'keyframes'.")
+        inputs = {"hidden_states": torch.cat([latents, extras["shown"].to(latents)], dim=1)}
+        if "ends" in extras:
+            inputs["encoder_hidden_states_image"] = extras["ends"].to(latents).unflatten(1, (2, -1)).flatten(0, 1)
+        return inputs
 
 
 class WanVACEFamily(WanFamily):
-    """A Wan model with VACE beside it: pictures may be given at any frames, or none."""
+    """A Wan model with VACE: pictures may be given at any frames, or none."""
 
     spec: ClassVar[FamilySpec] = replace(
         WanFamily.spec,
@@ -255,42 +256,44 @@ class WanVACEFamily(WanFamily):
         source="arXiv:2503.07598",
     )
     parts: ClassVar[Mapping[str, Classes]] = {**WanFamily.parts, "transformer": "WanVACETransformer3DModel"}
-    nothing: "Tensor | None" = None
+    empty_control: "Tensor | None" = None
 
     def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
-        """`control[B,C,t,h,w]`: the clip of what is given, that of what is to be changed (grey), and the mask."""
+        """Return `control[B,C,t,h,w]`: the clip of given pictures, the clip to be changed (grey), and the mask."""
         import torch
 
         clip = self._clip_of(pictures, places, num_frames)
-        known, grey = self._whitened(clip), self._whitened(torch.zeros_like(clip[:1]))
-        unknown = torch.ones(num_frames, device=known.device)
-        unknown[list(places)] = 0
-        nearest = ((torch.arange(known.shape[2]) + 0.5) * num_frames / known.shape[2]).long()
-        pixels_a_latent = self.vae.config.scale_factor_spatial**2
-        mask = unknown[nearest][:, None, None].expand(len(known), pixels_a_latent, *known.shape[2:])
-        return {"control": torch.cat([known, grey.expand_as(known), mask], dim=1)}
+        given_latents, grey_latents = self._whitened(clip), self._whitened(torch.zeros_like(clip[:1]))
+        is_free = torch.ones(num_frames, device=given_latents.device)
+        is_free[list(places)] = 0
+        nearest = ((torch.arange(given_latents.shape[2]) + 0.5) * num_frames / given_latents.shape[2]).long()
+        pixels_per_latent = self.vae.config.scale_factor_spatial**2
+        mask = is_free[nearest][:, None, None].expand(len(given_latents), pixels_per_latent, *given_latents.shape[2:])
+        return {"control": torch.cat([given_latents, grey_latents.expand_as(given_latents), mask], dim=1)}
 
-    def _seen(self, latents: "Tensor", conditioning: Conditioning) -> "dict[str, Tensor]":
+    def _inputs(self, latents: "Tensor", conditioning: Conditioning) -> "dict[str, Tensor]":
         control = (conditioning.extras or {}).get("control")
         if control is None:
-            control = self._nothing_given(latents).expand(len(latents), -1, -1, -1, -1)
+            control = self._control_without_pictures(latents).expand(len(latents), -1, -1, -1, -1)
         return {"hidden_states": latents, "control_hidden_states": control.to(latents)}
 
-    def _nothing_given(self, latents: "Tensor") -> "Tensor":
-        """The control of a clip of which nothing is known, made once for clips of one shape."""
+    def _control_without_pictures(self, latents: "Tensor") -> "Tensor":
+        """Return the control of a clip without given pictures, computed once per shape."""
         import numpy as np
 
         t, h, w = latents.shape[2:]
-        if self.nothing is None or self.nothing.shape[2:] != latents.shape[2:]:
+        if self.empty_control is None or self.empty_control.shape[2:] != latents.shape[2:]:
             num_frames, size = (t - 1) * self.vae.config.scale_factor_temporal + 1, self.vae.config.scale_factor_spatial
-            none = np.empty((1, 0, h * size, w * size, 3), np.uint8)
-            self.nothing = self.encode_pictures(none, (), num_frames)["control"]
-        return self.nothing
+            no_pictures = np.empty((1, 0, h * size, w * size, 3), np.uint8)
+            self.empty_control = self.encode_pictures(no_pictures, (), num_frames)["control"]
+        return self.empty_control
 
 
 def _clean(prompt: str) -> str:
-    """The prompt as WanPipeline cleans it: by ftfy (mojibake, curly quotes, full-width letters), without HTML entities
-    and without runs of white space."""
+    """Clean the prompt like WanPipeline.
+
+    Applies ftfy (mojibake, curly quotes, full-width letters), decodes HTML entities and collapses white space.
+    """
     import ftfy
 
     unescaped = html.unescape(html.unescape(ftfy.fix_text(prompt)))
@@ -299,16 +302,19 @@ def _clean(prompt: str) -> str:
 
 @cache
 def _two_experts() -> Any:
-    """The class of Wan 2.2's pair as one network, made here because torch is not imported before a model is opened."""
+    """Return the class of Wan 2.2's two experts as one network.
+
+    It is defined here because torch is not imported before a model is opened.
+    """
     import torch
     from diffusers import ModelMixin
     from diffusers.loaders import PeftAdapterMixin
 
     class TwoExperts(ModelMixin, PeftAdapterMixin):
-        """Each clip goes to the expert of its noise level; LoRA, device and type concern both."""
+        """Routes each clip to the expert of its noise level; LoRA, device and dtype apply to both."""
 
         _supports_gradient_checkpointing = True
-        turns_by_level = True
+        experts_by_noise_level = True
         experts = EXPERTS
 
         def __init__(self, high_noise: Any, low_noise: Any, boundary: float) -> None:
@@ -325,20 +331,20 @@ def _two_experts() -> Any:
             if is_high.all() or not is_high.any():
                 expert = self.high_noise if is_high.all() else self.low_noise
                 return (expert(hidden_states=hidden_states, timestep=timestep, **others)[0],)
-            made: list[Any] = [None] * len(high)
-            for expert, is_its_own in ((self.high_noise, is_high), (self.low_noise, ~is_high)):
-                rows = is_its_own.nonzero().flatten()
-                own = {name: _rows_of(value, rows, len(high)) for name, value in others.items()}
-                output = expert(hidden_states=hidden_states[rows], timestep=timestep[rows], **own)[0]
-                for row, one in zip(rows.tolist(), output, strict=True):
-                    made[row] = one
-            return (torch.stack(made),)
+            outputs: list[Any] = [None] * len(high)
+            for expert, is_selected in ((self.high_noise, is_high), (self.low_noise, ~is_high)):
+                rows = is_selected.nonzero().flatten()
+                inputs = {name: _select_rows(value, rows, len(high)) for name, value in others.items()}
+                output = expert(hidden_states=hidden_states[rows], timestep=timestep[rows], **inputs)[0]
+                for row, clip_output in zip(rows.tolist(), output, strict=True):
+                    outputs[row] = clip_output
+            return (torch.stack(outputs),)
 
     return TwoExperts
 
 
-def _rows_of(value: Any, rows: "Tensor", of: int) -> Any:
-    """Some rows of a tensor that has one, or several, for each of `of` clips; anything else as it is."""
+def _select_rows(value: Any, rows: "Tensor", num_clips: int) -> Any:
+    """Select the rows of some clips from a tensor with one or several rows per clip; return other values unchanged."""
     if not hasattr(value, "shape"):
         return value
-    return value.unflatten(0, (of, -1))[rows].flatten(0, 1)
+    return value.unflatten(0, (num_clips, -1))[rows].flatten(0, 1)

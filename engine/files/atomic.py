@@ -1,4 +1,4 @@
-"""Folders and files that are whole or not there, whatever dies in between."""
+"""Atomic writes of folders and files: a process that dies in between leaves no partial result."""
 
 import os
 import secrets
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def replace_folder(partial: Path, target: Path) -> None:
-    """Give a finished folder its name, in one step and for good; a folder that has the name already is replaced.
+    """Rename a finished folder to `target` atomically and durably, replacing a folder of that name.
 
-    `partial` and `target` lie on one file system. What was written is on the disk before the name is.
+    `partial` and `target` are on one file system. The files are on the disk before the rename.
     """
     for path in sorted(partial.rglob("*")):
         fsync_path(path)
@@ -25,10 +25,10 @@ def replace_folder(partial: Path, target: Path) -> None:
 
 
 def write_text_atomic(path: Path, text: str, *, new: bool = False) -> None:
-    """Write a file whole, or not at all; what is written is on the disk before the file has its name.
+    """Write a file atomically; its content is on the disk before the file has its name.
 
-    With `new` a name that is taken raises FileExistsError. Raises OSError, or UnicodeEncodeError for half of a
-    surrogate pair.
+    With `new`, an existing file raises FileExistsError. Raises OSError, or UnicodeEncodeError for half of a surrogate
+    pair.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -36,7 +36,7 @@ def write_text_atomic(path: Path, text: str, *, new: bool = False) -> None:
         partial.write_text(text, encoding="utf-8")
         fsync_path(partial)
         if new:
-            os.link(partial, path)  # unlike a rename, it refuses a name that is taken
+            os.link(partial, path)  # unlike a rename, it fails when the name exists
         else:
             os.replace(partial, path)
         fsync_path(path.parent)
@@ -45,7 +45,7 @@ def write_text_atomic(path: Path, text: str, *, new: bool = False) -> None:
 
 
 def fsync_path(path: Path) -> None:
-    """Wait until the file, or the folder's list of names, is on the disk. Raises OSError."""
+    """Wait until the file, or the folder's directory entries, are on the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,6 @@
-"""The order in which folders were written, as a number in each of them. Imports no torch.
+"""The order in which folders were written, stored as a number in each folder. Imports no torch.
 
-Modification times follow the system clock, which can be set back, and copying a workspace may replace them all.
+Modification times are not reliable: the system clock can be set back, and copying a workspace may replace them all.
 """
 
 from collections.abc import Iterable
@@ -14,25 +14,25 @@ DIGITS_LIMIT = 18
 
 
 def place_last(folder: Path) -> None:
-    """Give a folder a number above those of its siblings. Two that get the same number at once are ordered by time."""
+    """Give a folder a number above those of its siblings; equal numbers of concurrent calls are ordered by time."""
     highest = max((_number(sibling) for sibling in folder.parent.iterdir() if sibling != folder), default=0)
     write_text_atomic(folder / ORDER_FILE, f"{highest + 1}\n")
 
 
 def newest_first(paths: Iterable[Path]) -> list[Path]:
-    """The files by the numbers of their folders, then by modification time; one that is gone meanwhile is left out.
+    """Return the files ordered by the numbers of their folders, then by modification time, newest first.
 
-    Folders without a readable number, of older versions, come last.
+    Files that no longer exist are left out. Folders without a readable number, of older versions, come last.
     """
-    found = []
+    keyed = []
     for path in paths:
         with suppress(OSError):
-            found.append((_number(path.parent), path.stat().st_mtime_ns, path))
-    return [path for *_, path in sorted(found, reverse=True)]
+            keyed.append((_number(path.parent), path.stat().st_mtime_ns, path))
+    return [path for *_, path in sorted(keyed, reverse=True)]
 
 
 def _number(folder: Path) -> int:
-    """0 without a number."""
+    """Return the folder's number; 0 without one."""
     try:
         text = (folder / ORDER_FILE).read_text(encoding="ascii").strip()
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
 """Text cells of the CSV files that Dailies writes, safe to open in a spreadsheet.
 
 A spreadsheet evaluates a cell that begins with one of `=`, `+`, `-`, `@`, a tab or a line break (OWASP, "CSV
-Injection"). Such a cell gets an apostrophe in front; `unguarded` removes exactly the one that `guarded` added.
+Injection"). `guarded` puts an apostrophe before such a cell; `unguarded` removes exactly this apostrophe.
 """
 
 import re
@@ -11,10 +11,10 @@ _LIVE = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def guarded(text: str) -> str:
-    """`text` as a cell that no spreadsheet evaluates."""
+    """Return `text` as a cell that spreadsheets do not evaluate."""
     return f"'{text}" if _LIVE.match(text) else text
 
 
 def unguarded(cell: str) -> str:
-    """The text that `guarded` was given."""
+    """Return the text from which `guarded` made the cell."""
     return cell[1:] if cell.startswith("'") and _LIVE.match(cell) else cell

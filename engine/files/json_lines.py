@@ -1,7 +1,7 @@
-"""Lines of a file that grows, such as a run's metrics, each read on its own: a damaged one hides no other.
+"""Lines of append-only files, such as a run's metrics. Each line is read on its own, so a damaged line hides no other.
 
-What a process that was killed left is a torn last line. Any other line that cannot be read was damaged afterwards.
-Imports no torch.
+A process that was killed may leave a torn last line. Any other unreadable line was damaged afterwards. Imports no
+torch.
 """
 
 import json
@@ -11,29 +11,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 STEP_LIMIT = 2**53
-"""Steps are counted exactly below it."""
+"""Floats represent all whole numbers below it exactly."""
 MetricRow = dict[str, float]
 
 
 def metric_row(line: bytes) -> MetricRow | None:
-    """A row of numbers with a whole `step` of 0 or more; None for any other line.
+    """Return a row of numbers with a whole `step` of 0 or more; None for any other line.
 
-    What is no finite number is left out of the row.
+    Values that are not finite numbers are left out of the row.
     """
     try:
         row = json.loads(line)
         if not isinstance(row, dict):
             return None
         numbers = {name: value for name, value in row.items() if _is_number(value)}
-    except (ValueError, RecursionError):  # of text, of JSON, of a number with thousands of digits
+    except (ValueError, RecursionError):  # invalid text or JSON, or a number with thousands of digits
         return None
     step = numbers.get("step")
     return numbers if step is not None and 0 <= step < STEP_LIMIT and step == int(step) else None
 
 
 def whole_lines(path: Path, start: int = 0) -> Iterator[bytes]:
-    """The lines that have an end, without it, from the byte `start` on; none where there is no file. Blank ones are
-    left out."""
+    """Yield the complete lines from the byte `start` on, without their line ends.
+
+    Blank lines are left out. A missing file has no lines.
+    """
     try:
         with path.open("rb") as file:
             file.seek(start)
@@ -45,7 +47,7 @@ def whole_lines(path: Path, start: int = 0) -> Iterator[bytes]:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Write one line, in one call. After a torn line it begins a new one."""
+    """Append one line in a single write; after a torn line, begin a new line first."""
     with path.open("a+b") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 1))

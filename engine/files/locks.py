@@ -1,4 +1,4 @@
-"""Locks between processes. The kernel lets go of them when their holder dies, however it dies."""
+"""Locks between processes. The kernel releases a lock when its holder dies, even by SIGKILL."""
 
 import fcntl
 import os
@@ -9,16 +9,14 @@ from pathlib import Path
 
 from engine.errors import StoreError
 
-PROBE_TIMEOUT_S = (
-    2.0  # who only looks whether a lock is held has it for microseconds; this is for a machine out of breath
-)
-AGAIN_S = 0.01
+PROBE_TIMEOUT_S = 2.0  # probing a lock holds it for microseconds; the timeout allows for a heavily loaded machine
+RETRY_S = 0.01
 
 
 def try_lock(path: Path) -> int | None:
-    """Take the lock at once and return its file descriptor, or None when another process has it.
+    """Take the lock without waiting and return its file descriptor, or None when another process holds it.
 
-    It is held until every copy of the descriptor is closed, so a child that inherits it can keep it for its parent.
+    The lock is held until every copy of the descriptor is closed, so a child that inherits it keeps the lock.
     """
     descriptor = _open(path)
     try:
@@ -30,15 +28,18 @@ def try_lock(path: Path) -> int | None:
 
 
 def acquire(path: Path, patience_s: float = PROBE_TIMEOUT_S) -> int | None:
-    """Take the lock like `try_lock`, from one that others look at (`is_held`): they are waited for."""
+    """Take the lock like `try_lock`, but wait up to `patience_s` seconds for processes that probe it by `is_held`."""
     deadline = time.monotonic() + patience_s
     while (lock := try_lock(path)) is None and time.monotonic() < deadline:
-        time.sleep(AGAIN_S)
+        time.sleep(RETRY_S)
     return lock
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process has the lock now. It is taken for a moment to find out, so its owners `claim` it."""
+    """Return True while a process holds the lock.
+
+    The probe takes the lock for a moment, so its owners take it by `acquire`.
+    """
     if not path.is_file():
         return False
     lock = try_lock(path)
@@ -49,7 +50,7 @@ def is_held(path: Path) -> bool:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock, waiting for it as long as its holder lives."""
+    """Hold the lock inside the block; wait for it as long as another process holds it."""
     descriptor = _open(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

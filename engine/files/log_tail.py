@@ -1,4 +1,4 @@
-"""Reading a log that may be of any size: its end, or the lines of its end that hold a word."""
+"""Reading the end of a log of any size, optionally only the lines that contain a word."""
 
 import os
 from collections import deque
@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 TAIL_BYTES = 64 * 2**10
-SEARCHED_BYTES = 32 * 2**20  # a search of a larger log looks at its end only, and says so
+SEARCHED_BYTES = 32 * 2**20  # a search of a larger log reads its end only (`LogPart.skipped_bytes`)
 PIECE_BYTES = 2**20
 LINES = 400
-LINE_CHARS = 2000  # what is longer is cut: nobody reads it, and a browser chokes on it
+LINE_CHARS = 2000  # longer lines are cut: a browser renders them too slowly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogPart:
-    """`lines`, the newest last; `skipped_bytes` of the file before them were not looked at."""
+    """`lines`, the newest last; the first `skipped_bytes` of the file were not read."""
 
     lines: tuple[str, ...]
     size: int
@@ -24,24 +24,24 @@ class LogPart:
 
 
 def read_log(path: Path, word: str = "") -> LogPart:
-    """The last lines, or the last that hold `word` (upper and lower case are alike). No file reads as an empty one."""
-    looked_at = SEARCHED_BYTES if word else TAIL_BYTES
+    """Return the last lines, or the last lines that contain `word` in any case. A missing file reads as empty."""
+    limit = SEARCHED_BYTES if word else TAIL_BYTES
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            skipped = max(0, size - looked_at)
+            skipped = max(0, size - limit)
             file.seek(skipped)
             lines = _lines(file, torn=skipped > 0)
-            found = deque((_cut(line) for line in lines if word.lower() in line.lower()), LINES)
+            last = deque((_cut(line) for line in lines if word.lower() in line.lower()), LINES)
     except FileNotFoundError:
         return LogPart(lines=(), size=0, skipped_bytes=0)
-    return LogPart(lines=tuple(found), size=size, skipped_bytes=skipped)
+    return LogPart(lines=tuple(last), size=size, skipped_bytes=skipped)
 
 
 def _lines(file: BinaryIO, *, torn: bool) -> Iterator[str]:
-    """The lines from here on, each state of a progress bar one too; a `torn` first one is left out.
+    """Yield the lines from the file's position on; each state of a progress bar is a line of its own.
 
-    Never holds more than two pieces of the file.
+    With `torn` the first line is left out. Memory is at most two pieces of the file.
     """
     rest = b""
     while piece := file.read(PIECE_BYTES):

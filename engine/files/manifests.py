@@ -1,8 +1,8 @@
-"""Manifests: what a folder holds, so that a file which is torn, changed or missing is found before it is used.
+"""Manifests: sizes and hashes of a folder's files, to detect torn, changed or missing files before they are used.
 
 manifest.json    {"files": {"optimizer.pt": {"bytes": 1234, "sha256": "..."}, ...}}, written after all other files
 
-A folder from before manifests were written is judged by the formats of its files: JSON must parse, the archives of
+A folder of an older version has no manifest and is checked by its file formats: JSON must parse, the archives of
 `torch.save` have a checksum for each entry, and the header of a safetensors file gives its length. Imports no torch.
 """
 
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 MANIFEST = "manifest.json"
 PIECE_BYTES = 2**20
 HEADER_BYTES = 8
-"""Of a safetensors file: the length of its header, little-endian."""
+"""Size of the length field at the start of a safetensors file: the header's length, little-endian."""
 
 
 class FileFacts(BaseModel):
@@ -30,7 +30,7 @@ class FileFacts(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The files of a folder by their paths in it, with `/` between folders."""
+    """The files of a folder by their relative paths, with `/` between folders."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,39 +38,39 @@ class Manifest(BaseModel):
 
 
 def write_manifest(folder: Path) -> None:
-    """Note every file of the folder. Call it when nothing more is to be written."""
+    """Record every file of the folder. Call it after all other files are written."""
     (folder / MANIFEST).unlink(missing_ok=True)
     files = {path.relative_to(folder).as_posix(): _facts(path) for path in _files(folder)}
     (folder / MANIFEST).write_text(Manifest(files=files).model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def has_all_files(folder: Path) -> bool:
-    """Whether the manifest can be read and every file of it is there in its size; reads no file's content.
+    """Return True when the manifest is readable and each of its files exists with its size.
 
-    True for a folder without a manifest.
+    Reads no file's content. True for a folder without a manifest.
     """
     try:
         manifest = _read(folder)
     except ValueError:
         return False
-    return manifest is None or all(_size(folder / name) == one.bytes for name, one in manifest.files.items())
+    return manifest is None or all(_size(folder / name) == facts.bytes for name, facts in manifest.files.items())
 
 
 def find_damage(folder: Path, names: Sequence[str] | None = None) -> str | None:
-    """What is wrong with the folder's files, in a clause such as "optimizer.pt is missing"; None where all are whole.
+    """Return the first damage as a clause such as "optimizer.pt is missing"; None when all files are whole.
 
-    Reads every file, or those of the `names` that are there.
+    Reads every file, or only the existing files among `names`.
     """
     try:
         manifest = _read(folder)
     except ValueError:
         return f"{MANIFEST} is damaged"
-    found = _unlike(folder, manifest, names) if manifest is not None else _malformed(folder, names)
-    return next(found, None)
+    problems = _mismatches(folder, manifest, names) if manifest is not None else _malformed(folder, names)
+    return next(problems, None)
 
 
 def _read(folder: Path) -> Manifest | None:
-    """None where there is no manifest. Raises ValueError when it cannot be read."""
+    """Return the folder's manifest; None when it has none. Raises ValueError when the manifest cannot be read."""
     try:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
@@ -79,16 +79,16 @@ def _read(folder: Path) -> Manifest | None:
         raise ValueError(str(error)) from error
 
 
-def _unlike(folder: Path, manifest: Manifest, names: Sequence[str] | None) -> Iterator[str]:
-    for name, noted in manifest.files.items():
+def _mismatches(folder: Path, manifest: Manifest, names: Sequence[str] | None) -> Iterator[str]:
+    for name, recorded in manifest.files.items():
         if names is not None and name not in names:
             continue
         size = _size(folder / name)
         if size is None:
             yield f"{name} is missing"
-        elif size != noted.bytes:
-            yield f"{name} has {size:,} of {noted.bytes:,} bytes"
-        elif _facts(folder / name) != noted:
+        elif size != recorded.bytes:
+            yield f"{name} has {size:,} of {recorded.bytes:,} bytes"
+        elif _facts(folder / name) != recorded:
             yield f"{name} is not as it was written"
 
 
@@ -147,7 +147,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _size(path: Path) -> int | None:
-    """Of a file; None where there is none."""
+    """Return the file's size in bytes; None when it does not exist."""
     try:
         return path.stat().st_size if path.is_file() else None
     except OSError:
@@ -155,9 +155,9 @@ def _size(path: Path) -> int | None:
 
 
 def _facts(path: Path) -> FileFacts:
-    found, size = hashlib.sha256(), 0
+    digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         while piece := file.read(PIECE_BYTES):
-            found.update(piece)
+            digest.update(piece)
             size += len(piece)
-    return FileFacts(bytes=size, sha256=found.hexdigest())
+    return FileFacts(bytes=size, sha256=digest.hexdigest())

@@ -1,6 +1,6 @@
-"""Tables and lists that a person brings, each format read in one place. Imports no torch.
+"""Readers of users' tables and lists: CSV, JSON, JSON Lines, TOML and prompt files. Imports no torch.
 
-The encoding is that of `rewards.text_files`. Every error names the file and, where there is one, the line.
+Encodings are those of `rewards.text_files`. Every error names the file and, where possible, the line.
 """
 
 import csv
@@ -18,8 +18,10 @@ from rewards.text_files import EncodingError, one_line, read_text, split_lines
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRow:
-    """One row of a table. `line` counts from 1 in the file, the header included; `problem` is a sentence where the row
-    cannot be used, and `fields` is then empty."""
+    """One row of a table. `line` is its line number in the file, from 1, the header included.
+
+    For an unusable row, `problem` is a sentence and `fields` is empty.
+    """
 
     line: int
     fields: dict[str, Any] = field(default_factory=dict)
@@ -28,14 +30,14 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table's rows, and its columns where the format has a header (CSV)."""
+    """A table's rows, and its column names when the format has a header (CSV)."""
 
     rows: tuple[TableRow, ...]
     columns: tuple[str, ...] = ()
 
 
 def text_of(path: Path) -> str:
-    """The text of a file. Raises ConfigError when it cannot be read or is in no accepted encoding."""
+    """Return the text of a file. Raises ConfigError when it cannot be read or has an unsupported encoding."""
     try:
         return read_text(path)
     except EncodingError as error:
@@ -45,7 +47,10 @@ def text_of(path: Path) -> str:
 
 
 def prompt_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The prompts of a text file with their line numbers: a prompt a line, `#` begins a comment. Raises ConfigError."""
+    """Yield the prompts of a text file with their line numbers: one prompt per line, `#` begins a comment.
+
+    Raises ConfigError.
+    """
     for number, line in enumerate(split_lines(text_of(path)), start=1):
         words = one_line(line).strip()
         if words and not words.startswith("#"):
@@ -53,7 +58,7 @@ def prompt_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def toml_table(path: Path) -> dict[str, Any]:
-    """A TOML file's table. Raises ConfigError with the place of a mistake."""
+    """Return the content of a TOML file. Raises ConfigError with the position of a mistake."""
     try:
         return tomllib.loads("\n".join(split_lines(text_of(path))) + "\n")
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -61,7 +66,7 @@ def toml_table(path: Path) -> dict[str, Any]:
 
 
 def json_value(path: Path) -> Any:
-    """What a JSON file holds. Raises ConfigError."""
+    """Return the content of a JSON file. Raises ConfigError."""
     try:
         return json.loads(text_of(path))
     except (ValueError, RecursionError) as error:
@@ -69,15 +74,15 @@ def json_value(path: Path) -> Any:
 
 
 def json_lines(path: Path) -> Table:
-    """The rows of a JSON Lines file, blank lines left out. Raises ConfigError when the file cannot be read."""
+    """Return the rows of a JSON Lines file without blank lines. Raises ConfigError when the file cannot be read."""
     lines = enumerate(split_lines(text_of(path)), start=1)
     return Table(rows=tuple(_json_row(number, line) for number, line in lines if line.strip()))
 
 
 def csv_table(path: Path) -> Table:
-    """The rows of a CSV file with a header. Raises ConfigError when the file as a whole cannot be read.
+    """Return the rows of a CSV file with a header. Raises ConfigError when the file as a whole cannot be read.
 
-    A row with more or fewer fields than the header is a problem of that row: its values may stand in wrong columns.
+    A row with more or fewer fields than the header gets a `problem`: its values may be in the wrong columns.
     """
     reader = csv.reader(io.StringIO(text_of(path), newline=""))
     try:
@@ -90,10 +95,10 @@ def csv_table(path: Path) -> Table:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    """A table that another program separated by semicolons or tabs has one column for us."""
-    other = next((mark for mark in (";", "\t") if len(header) == 1 and mark in header[0]), None)
-    if other is not None:
-        name = "tabs" if other == "\t" else "semicolons"
+    """Raise ConfigError for a table with another separator, which reads as a single column, or a duplicate column."""
+    separator = next((mark for mark in (";", "\t") if len(header) == 1 and mark in header[0]), None)
+    if separator is not None:
+        name = "tabs" if separator == "\t" else "semicolons"
         raise ConfigError(f"{path} is separated by {name}: export it with commas.")
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:
@@ -112,7 +117,7 @@ def _json_row(number: int, line: str) -> TableRow:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         return TableRow(line=number, problem=f"it is no JSON ({error.msg}, character {error.pos + 1}).")
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits, deeply nested brackets
         return TableRow(line=number, problem=f"it cannot be read ({error}).")
     if not isinstance(row, dict):
         return TableRow(line=number, problem=f"{line[:40]!r} is no row: each line is a JSON object.")

@@ -1,4 +1,4 @@
-"""Where keyframes and windows lie in a clip, and plans that cannot be followed. Imports no torch."""
+"""Frame indices of keyframes and windows in a clip, and checks of a request's plan. Imports no torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from engine.errors import ConfigError
 from engine.model_spec import FamilySpec
 from engine.request import GenerationRequest, KeyframePlan, WindowPlan
 
-ANY_LENGTH = frozenset({"windows"})  # modes in which a clip may have any number of frames
+ANY_LENGTH = frozenset({"windows"})  # modes that support any number of frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Frames `start` to `stop` (exclusive) are made together; the first `given` of them are there already."""
+    """Frames `start` to `stop` (exclusive) are generated together; the first `given` of them exist already."""
 
     start: int
     stop: int
@@ -29,7 +29,7 @@ def window_plan(request: GenerationRequest) -> WindowPlan:
 
 
 def keyframe_places(request: GenerationRequest) -> tuple[int, ...]:
-    """The frames that are keyframes, rising: every `interval`, the last one, and those that are given."""
+    """Return the frame indices of the keyframes, rising: every `interval`, the last frame, and given ones."""
     plan = keyframe_plan(request)
     given = {keyframe.frame for keyframe in plan.given}
     if plan.source == "given":
@@ -38,25 +38,26 @@ def keyframe_places(request: GenerationRequest) -> tuple[int, ...]:
 
 
 def is_continued(spec: FamilySpec) -> bool:
-    """Whether a window of the family begins with given frames; otherwise windows are blended while denoising."""
+    """Return True when the family's windows begin with given frames; others are blended while denoising."""
     return "frames" in spec.native_conditioning
 
 
 def requires_end_frames(spec: FamilySpec) -> bool:
-    """Whether the family makes only what lies between two given pictures."""
+    """Return True when the family generates only frames between two given pictures."""
     return "ends" in spec.native_conditioning
 
 
 def longest_piece(request: GenerationRequest, spec: FamilySpec) -> int:
-    """Frames of the longest part of a clip that is not made in windows: the whole, or the longest stretch."""
+    """Return the number of frames generated at once without windows: the whole clip, or its longest segment."""
     places = keyframe_places(request) if requires_end_frames(spec) else ()
     return max((stop - start + 1 for start, stop in pairwise(places)), default=request.num_frames)
 
 
 def continued_windows(request: GenerationRequest, spec: FamilySpec) -> list[Window]:
-    """Windows of which each begins with the last frames of the one before, all of lengths that the family can make.
+    """Return windows that each begin with the last frames of the previous one, with lengths that the family supports.
 
-    The last one is as short as it can be: it ends at or just after the clip's last frame, and what is over is cut off.
+    The last window is as short as possible: it ends at or just after the clip's last frame, and surplus frames are
+    dropped.
     """
     plan, total = window_plan(request), request.num_frames
     length = spec.nearest_frames(plan.length)
@@ -70,7 +71,7 @@ def continued_windows(request: GenerationRequest, spec: FamilySpec) -> list[Wind
 
 
 def blended_windows(total: int, length: int, overlap: int) -> list[tuple[int, int]]:
-    """`[start, stop)` of windows over `total` latent frames, the overlaps at least `overlap` and as even as can be."""
+    """Return `[start, stop)` of windows over `total` latent frames, with even overlaps of at least `overlap`."""
     if total <= length:
         return [(0, total)]
     count = -(-(total - overlap) // (length - overlap))
@@ -79,17 +80,17 @@ def blended_windows(total: int, length: int, overlap: int) -> list[tuple[int, in
 
 
 def check_plan(request: GenerationRequest, spec: FamilySpec) -> None:
-    """Raises ConfigError for keyframes or windows that the request cannot have; other modes have no plan to check."""
+    """Raise ConfigError for impossible keyframes or windows; other modes have no plan."""
     if request.mode in PLAN_CHECKS:
         PLAN_CHECKS[request.mode](request, spec)
     if requires_end_frames(spec):
-        _check_stretches(request, spec)
+        _check_segments(request, spec)
 
 
 def _check_keyframes(request: GenerationRequest, spec: FamilySpec) -> None:
     plan, last = keyframe_plan(request), request.num_frames - 1
     if last < 1:
-        raise ConfigError("A clip of 1 frame has nothing between its keyframes: ask for more frames, or mode 'direct'.")
+        raise ConfigError("A clip of 1 frame has no frames between keyframes: use more frames, or mode 'direct'.")
     if plan.interval > last and plan.source != "given":
         raise ConfigError(
             f"The keyframe interval of {plan.interval} is longer than the clip of {request.num_frames} frames: use "
@@ -101,16 +102,16 @@ def _check_keyframes(request: GenerationRequest, spec: FamilySpec) -> None:
     if any(first == second for first, second in pairwise(frames)):
         raise ConfigError("Two keyframes are given at one frame: keep one of them.")
     if plan.drafts > 1 and plan.source == "joint" and not plan.choose_by:
-        raise ConfigError(f"Of {plan.drafts} drafts one must be chosen: say by which mix of rewards (choose_by).")
+        raise ConfigError(f"{plan.drafts} drafts need a mix of rewards that selects one of them: set choose_by.")
     if plan.source == "given" and not frames:
-        raise ConfigError("The keyframes are to be given, but none is: give at least one, or choose source 'joint'.")
+        raise ConfigError("Keyframe source 'given' needs at least one given keyframe: add one, or use source 'joint'.")
 
 
-def _check_stretches(request: GenerationRequest, spec: FamilySpec) -> None:
-    """Keyframes at both ends of the clip and, between neighbours, lengths that the family can make."""
+def _check_segments(request: GenerationRequest, spec: FamilySpec) -> None:
+    """Check for keyframes at both ends of the clip, and for supported lengths between neighbours."""
     if request.mode != "keyframes" or keyframe_plan(request).source != "given":
         raise ConfigError(
-            f"{spec.title} makes only what lies between given pictures: use mode 'keyframes' with source 'given'."
+            f"{spec.title} generates only frames between given pictures: use mode 'keyframes' with source 'given'."
         )
     places, last = keyframe_places(request), request.num_frames - 1
     if not {0, last} <= set(places):
@@ -139,7 +140,7 @@ def _check_windows(request: GenerationRequest, spec: FamilySpec) -> None:
 
 
 def at_least(spec: FamilySpec, num_frames: int) -> int:
-    """The shortest clip of at least so many frames that the family can make."""
+    """Return the smallest number of frames that the family supports and that is at least `num_frames`."""
     nearest = spec.nearest_frames(num_frames)
     return nearest if nearest >= num_frames else nearest + spec.frame_stride
 

@@ -1,4 +1,4 @@
-"""What the modes of generation share: what they report, encoded prompts, and draining `denoise` step by step."""
+"""Shared by the modes of generation: progress events, encoded prompts, and the denoising loop."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """`step` of `of` steps of a `phase` ("encode", "keyframes", "denoise", "decode") are done, over all requests."""
+    """`step` of `of` denoising steps of all requests are done; `phase`: "encode", "keyframes", "denoise", "decode"."""
 
     phase: str
     step: int
@@ -27,7 +27,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyframesReady(Progress):
-    """The keyframes of a request are there: `pictures` `uint8[N,H,W,3]` for the frames `places`."""
+    """The finished keyframes of a request: `pictures` `uint8[N,H,W,3]` for the frames `places`."""
 
     request: GenerationRequest
     places: tuple[int, ...]
@@ -43,16 +43,17 @@ class ClipReady:
 
 
 Events = Iterator[Progress | ClipReady]
-Drain = Generator[Progress, None, "Tensor"]
+LatentSteps = Generator[Progress, None, "Tensor"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationContext:
-    """What generation may use besides the model: kept prompts, and where given keyframes' pictures are looked up.
+    """Resources of generation in addition to the model.
 
-    `pictures` turns a picture's SHA-256 into `uint8[H,W,3]`; it raises a DailiesError for one that is not there. With
-    `only_keyframes` the keyframe mode ends when its keyframes are there, so that somebody may look at them first.
-    `describe_memory` estimates the memory that a batch needs, for the message about a full device; None: unknown.
+    `prompts` is a cache of encoded prompts. `pictures` returns the picture `uint8[H,W,3]` for a SHA-256 and raises a
+    DailiesError for a missing one. With `only_keyframes` the keyframe mode ends after its keyframes, so that a user can
+    check them first. `describe_memory` estimates the memory that a batch needs, for the message about a full device;
+    None: unknown.
     """
 
     prompts: PromptCache | None = None
@@ -62,24 +63,24 @@ class GenerationContext:
 
 
 class ProgressCounter:
-    """Counts the denoising steps that are done, `of` all steps of all requests."""
+    """Counts the finished denoising steps; `of` is the total over all requests."""
 
     def __init__(self, *, of: int) -> None:
         self.of, self.done = of, 0
 
-    def told(self, phase: str) -> Progress:
+    def progress(self, phase: str) -> Progress:
         return Progress(phase=phase, step=self.done, of=self.of)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompts:
-    """The encoded prompts of a batch and, where guidance may use them, of its negative prompts."""
+    """The encoded prompts of a batch and, if guidance uses them, its negative prompts."""
 
     positive: Conditioning
     negative: Conditioning | None
 
-    def given(self, **extras: "Tensor") -> "Prompts":
-        """With further tensors told to the network, the same for both."""
+    def with_extras(self, **extras: "Tensor") -> "Prompts":
+        """Return a copy with additional `Conditioning.extras`, the same for both."""
         negative = self.negative and _with_extras(self.negative, extras)
         return Prompts(positive=_with_extras(self.positive, extras), negative=negative)
 
@@ -89,18 +90,18 @@ def _with_extras(conditioning: Conditioning, extras: "dict[str, Tensor]") -> Con
 
 
 def encode(
-    family: ModelFamily, batch: Sequence[GenerationRequest], tools: GenerationContext, guidance: float
+    family: ModelFamily, batch: Sequence[GenerationRequest], context: GenerationContext, guidance: float
 ) -> Prompts:
-    """`guidance` is the highest that will be used: at 1 or less, negative prompts are not needed."""
+    """Encode a batch's prompts; `guidance` is the highest in use, and at 1 or less negative prompts are not encoded."""
 
-    def encoded(prompts: Sequence[str]) -> Conditioning:
-        rows = family.encode(prompts) if tools.prompts is None else tools.prompts.encode(family, prompts)
+    def encode_all(prompts: Sequence[str]) -> Conditioning:
+        rows = family.encode(prompts) if context.prompts is None else context.prompts.encode(family, prompts)
         return replace(rows, fps=batch[0].fps)
 
     needed = guidance > 1 and not family.spec.embedded_guidance
     return Prompts(
-        positive=encoded([request.prompt for request in batch]),
-        negative=encoded([request.negative_prompt for request in batch]) if needed else None,
+        positive=encode_all([request.prompt for request in batch]),
+        negative=encode_all([request.negative_prompt for request in batch]) if needed else None,
     )
 
 
@@ -110,15 +111,18 @@ def denoise_to_end(
     sigmas: "Tensor",
     prompts: Prompts,
     guidance: float,
-    tally: ProgressCounter,
+    counter: ProgressCounter,
     phase: str = "denoise",
-) -> Drain:
-    """Denoise, telling each step; the generator's value is the final latents. Raises FamilyError when they are NaN."""
+) -> LatentSteps:
+    """Denoise, yielding the progress after each step; the generator returns the final latents.
+
+    Raises FamilyError when these are NaN or infinite.
+    """
     steps = denoise(family, latents, sigmas, prompts.positive, negative=prompts.negative, guidance=guidance)
     for step in steps:
         latents = step.next_latents
-        tally.done += 1
-        yield tally.told(phase)
+        counter.done += 1
+        yield counter.progress(phase)
     if not latents.isfinite().all():
         raise FamilyError(
             "The network's output became NaN or infinite, so there is no clip: lower the guidance, or use a preset "

@@ -29,10 +29,10 @@ from engine.generation.clip_plan import keyframe_places, keyframe_plan, requires
 from engine.generation.constraints import FixedFrames, GuidedFrames
 from engine.generation.context import (
     ClipReady,
-    Drain,
     Events,
     GenerationContext,
     KeyframesReady,
+    LatentSteps,
     Progress,
     ProgressCounter,
     Prompts,
@@ -47,8 +47,8 @@ from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.seeds import generator_for, seed_for
 from rewards.clip import Clip
 
-DrawnDrain = Generator[Progress, None, "Drawn"]
-FramesDrain = Generator[Progress, None, list[np.ndarray]]
+DraftSteps = Generator[Progress, None, "Drawn"]
+FrameSteps = Generator[Progress, None, list[np.ndarray]]
 # Of noise, over what in-betweens start from. An interpolation has no motion of its own and is to be made anew; a draft
 # has, and by much noise its subject is lost (identity on mini at 129 frames: 0.92 from pure noise, 0.95 from here).
 START_LEVEL = {"draft": 0.4, "interpolation": 0.8}
@@ -59,17 +59,17 @@ class KeyframeBatch:
     """A batch of requests alike in shape and plan, and what they are made with."""
 
     family: ModelFamily
-    batch: Sequence[GenerationRequest]
+    requests: Sequence[GenerationRequest]
     prompts: Prompts
-    tally: ProgressCounter
+    counter: ProgressCounter
 
     @property
     def first(self) -> GenerationRequest:
-        return self.batch[0]
+        return self.requests[0]
 
     def noise(self, draft: int = 0) -> Tensor:
         """Of the requests' own seeds; further drafts have seeds derived from them."""
-        seeds = [seed_for(one.seed, step=1, sample=draft) if draft else one.seed for one in self.batch]
+        seeds = [seed_for(one.seed, step=1, sample=draft) if draft else one.seed for one in self.requests]
         return self.family.init_latents(self.first, [generator_for(seed) for seed in seeds])
 
     def sigmas(self, latents: Tensor, num_steps: int, prompts: Prompts | None = None) -> Tensor:
@@ -105,50 +105,50 @@ def draft_steps(request: GenerationRequest) -> int:
 
 @torch.no_grad()
 def generate_keyframes(
-    family: ModelFamily, batch: Sequence[GenerationRequest], tools: GenerationContext, tally: ProgressCounter
+    family: ModelFamily, batch: Sequence[GenerationRequest], context: GenerationContext, counter: ProgressCounter
 ) -> Events:
     """For requests alike in shape, settings and plan; yields `KeyframesReady` for each before the in-betweens begin."""
     first, plan, places = batch[0], keyframe_plan(batch[0]), keyframe_places(batch[0])
-    given = _given_pictures(first, tools)
-    yield tally.told("encode")
-    prompts = encode(family, batch, tools, max(plan.keyframe_guidance, plan.inbetween_guidance))
-    scene = KeyframeBatch(family=family, batch=batch, prompts=prompts, tally=tally)
+    given = _given_pictures(first, context)
+    yield counter.progress("encode")
+    prompts = encode(family, batch, context, max(plan.keyframe_guidance, plan.inbetween_guidance))
+    group = KeyframeBatch(family=family, requests=batch, prompts=prompts, counter=counter)
     pictures = np.zeros((len(batch), len(places), first.height, first.width, 3), np.uint8)
     draft = None
     if _drawn_places(first):
-        drawn = yield from DRAWN[_source(first)](scene, _drawn_places(first), given)
+        drawn = yield from DRAWN[_source(first)](group, _drawn_places(first), given)
         pictures[:, [places.index(place) for place in _drawn_places(first)]] = drawn.pictures
         draft = None if given else drawn.draft
     for place, picture in given.items():
         pictures[:, places.index(place)] = picture
     for request, row in zip(batch, pictures, strict=True):
-        told = tally.told("keyframes")
+        told = counter.progress("keyframes")
         yield KeyframesReady(phase=told.phase, step=told.step, of=told.of, request=request, places=places, pictures=row)
-    if tools.only_keyframes:
-        tally.done += _inbetween_steps(family, first)
+    if context.only_keyframes:
+        counter.done += _inbetween_steps(family, first)
         return
-    made = yield from (_stretches if requires_end_frames(family.spec) else _whole)(scene, pictures, places, draft)
+    made = yield from (_stretches if requires_end_frames(family.spec) else _whole)(group, pictures, places, draft)
     for request, frames in zip(batch, made, strict=True):
         yield ClipReady(request=request, clip=Clip(frames=frames, fps=request.fps, prompt=request.prompt))
 
 
-def _draw_joint(scene: KeyframeBatch, places: Sequence[int], given: Mapping[int, np.ndarray]) -> DrawnDrain:
+def _draw_joint(group: KeyframeBatch, places: Sequence[int], given: Mapping[int, np.ndarray]) -> DraftSteps:
     """Frames of a draft of the whole clip, in fewer steps; with the `given` pictures in it where the family can."""
-    plan, prompts = keyframe_plan(scene.first), scene.prompts
-    if given and takes_pictures(scene.family):
-        known = np.stack([np.stack(list(given.values()))] * len(scene.batch))
-        prompts = prompts.given(**scene.family.encode_pictures(known, tuple(given), scene.first.num_frames))
+    plan, prompts = keyframe_plan(group.first), group.prompts
+    if given and takes_pictures(group.family):
+        known = np.stack([np.stack(list(given.values()))] * len(group.requests))
+        prompts = prompts.with_extras(**group.family.encode_pictures(known, tuple(given), group.first.num_frames))
     drafts: list[Tensor] = []
     for number in range(plan.drafts):
-        noise = scene.noise(number)
-        sigmas = scene.sigmas(noise, draft_steps(scene.first), prompts)
+        noise = group.noise(number)
+        sigmas = group.sigmas(noise, draft_steps(group.first), prompts)
         guidance = plan.keyframe_guidance
         drafts.append(
-            (yield from denoise_to_end(scene.family, noise, sigmas, prompts, guidance, scene.tally, "keyframes"))
+            (yield from denoise_to_end(group.family, noise, sigmas, prompts, guidance, group.counter, "keyframes"))
         )
-    decoded = [np.stack([scene.family.decode(row)[0] for row in latents.split(1)]) for latents in drafts]
-    best = best_drafts(scene.batch, decoded, plan.choose_by) if plan.choose_by else [0] * len(scene.batch)
-    rows = range(len(scene.batch))
+    decoded = [np.stack([group.family.decode(row)[0] for row in latents.split(1)]) for latents in drafts]
+    best = best_drafts(group.requests, decoded, plan.choose_by) if plan.choose_by else [0] * len(group.requests)
+    rows = range(len(group.requests))
     return Drawn(
         pictures=np.stack([decoded[number][row][list(places)] for row, number in zip(rows, best, strict=True)]),
         draft=torch.stack([drafts[number][row] for row, number in zip(rows, best, strict=True)]),
@@ -168,16 +168,16 @@ def best_drafts(batch: Sequence[GenerationRequest], decoded: Sequence[np.ndarray
     return best
 
 
-def _draw_independent(scene: KeyframeBatch, places: Sequence[int], given: Mapping[int, np.ndarray]) -> DrawnDrain:
+def _draw_independent(group: KeyframeBatch, places: Sequence[int], given: Mapping[int, np.ndarray]) -> DraftSteps:
     """Each is the first frame of a clip of its own, the shortest that the family makes; none knows the `given`."""
-    family, guidance = scene.family, keyframe_plan(scene.first).keyframe_guidance
-    short = scene.first.model_copy(update={"num_frames": family.spec.nearest_frames(1)})
+    family, guidance = group.family, keyframe_plan(group.first).keyframe_guidance
+    short = group.first.model_copy(update={"num_frames": family.spec.nearest_frames(1)})
     pictures = []
     for place in places:
-        seeds = [seed_for(request.seed, step=place) for request in scene.batch]
+        seeds = [seed_for(request.seed, step=place) for request in group.requests]
         noise = family.init_latents(short, [generator_for(seed) for seed in seeds])
-        sigmas = scene.sigmas(noise, draft_steps(scene.first))
-        latents = yield from denoise_to_end(family, noise, sigmas, scene.prompts, guidance, scene.tally, "keyframes")
+        sigmas = group.sigmas(noise, draft_steps(group.first))
+        latents = yield from denoise_to_end(family, noise, sigmas, group.prompts, guidance, group.counter, "keyframes")
         pictures.append(np.stack([family.decode(row)[0][0] for row in latents.split(1)]))
     return Drawn(pictures=np.stack(pictures, axis=1))
 
@@ -186,63 +186,65 @@ DRAWN = {"joint": _draw_joint, "independent": _draw_independent}
 
 
 def _whole(
-    scene: KeyframeBatch, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None = None
-) -> FramesDrain:
+    group: KeyframeBatch, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None = None
+) -> FrameSteps:
     """Each clip's frames `uint8[T,H,W,3]`, made in one piece, given the keyframes `uint8[B,N,H,W,3]`."""
-    latents = yield from _inbetween(scene, pictures, places, draft)
-    yield scene.tally.told("decode")
-    decoded = (scene.family.decode(row)[0] for row in latents.split(1))
+    latents = yield from _inbetween(group, pictures, places, draft)
+    yield group.counter.progress("decode")
+    decoded = (group.family.decode(row)[0] for row in latents.split(1))
     return [merge_keyframes(frames, row, places) for frames, row in zip(decoded, pictures, strict=True)]
 
 
 def _stretches(
-    scene: KeyframeBatch, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None = None
-) -> FramesDrain:
+    group: KeyframeBatch, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None = None
+) -> FrameSteps:
     """The clip stretch by stretch, each between two keyframes; memory is that of the longest."""
-    first = scene.first
-    made = np.empty((len(scene.batch), first.num_frames, first.height, first.width, 3), np.uint8)
+    first = group.first
+    made = np.empty((len(group.requests), first.num_frames, first.height, first.width, 3), np.uint8)
     for index, (start, stop) in enumerate(pairwise(places)):
-        changed = [{"num_frames": stop - start + 1, "seed": seed_for(one.seed, step=index)} for one in scene.batch]
-        batch = [one.model_copy(update=update) for one, update in zip(scene.batch, changed, strict=True)]
-        stretch = replace(scene, batch=batch)
+        changed = [{"num_frames": stop - start + 1, "seed": seed_for(one.seed, step=index)} for one in group.requests]
+        batch = [one.model_copy(update=update) for one, update in zip(group.requests, changed, strict=True)]
+        stretch = replace(group, requests=batch)
         rows = yield from _whole(stretch, pictures[:, index : index + 2], (0, stop - start))
         made[:, start : stop + 1] = np.stack(rows)
     return list(made)
 
 
-def _inbetween(scene: KeyframeBatch, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None) -> Drain:
+def _inbetween(
+    group: KeyframeBatch, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None
+) -> LatentSteps:
     """The clip's final latents."""
-    plan, noise = keyframe_plan(scene.first), scene.noise()
-    is_native = takes_pictures(scene.family) or requires_end_frames(scene.family.spec)
-    predictor: Predictor = scene.family
-    prompts, latents = scene.prompts, noise
+    plan, noise = keyframe_plan(group.first), group.noise()
+    is_native = takes_pictures(group.family) or requires_end_frames(group.family.spec)
+    predictor: Predictor = group.family
+    prompts, latents = group.prompts, noise
     if plan.flow_guidance > 0 or not is_native:
-        blends = [blend_keyframes(row, places, scene.first.num_frames) for row in pictures]
-        target = scene.family.encode_frames(np.stack([blend.frames for blend in blends])).to(noise)
+        blends = [blend_keyframes(row, places, group.first.num_frames) for row in pictures]
+        target = group.family.encode_frames(np.stack([blend.frames for blend in blends])).to(noise)
         if plan.flow_guidance > 0:
             trust = torch.stack([_latent_trust(blend, noise) for blend in blends])
             predictor = GuidedFrames(family=predictor, target=target, trust=trust, strength=plan.flow_guidance)
     if is_native:
-        prompts = prompts.given(**scene.family.encode_pictures(pictures, places, scene.first.num_frames))
+        prompts = prompts.with_extras(**group.family.encode_pictures(pictures, places, group.first.num_frames))
     else:
-        held = _latent_places(places, scene.first.num_frames, noise.shape[2])
+        held = _latent_places(places, group.first.num_frames, noise.shape[2])
         predictor = FixedFrames(family=predictor, clean=target, held=held, noise=noise, native=False)
-    sigmas = scene.sigmas(noise, scene.first.num_steps, prompts)
+    sigmas = group.sigmas(noise, group.first.num_steps, prompts)
     if draft is not None:
         level = START_LEVEL["interpolation" if plan.flow_guidance > 0 else "draft"]  # the pull is strong early
-        sigmas, latents = _late_start(scene, sigmas, draft.to(noise), noise, level)
+        sigmas, latents = _late_start(group, sigmas, draft.to(noise), noise, level)
     elif not is_native:
-        sigmas, latents = _late_start(scene, sigmas, target, noise, START_LEVEL["interpolation"])
-    return (yield from denoise_to_end(predictor, latents, sigmas, prompts, plan.inbetween_guidance, scene.tally))
+        sigmas, latents = _late_start(group, sigmas, target, noise, START_LEVEL["interpolation"])
+    return (yield from denoise_to_end(predictor, latents, sigmas, prompts, plan.inbetween_guidance, group.counter))
 
 
 def _late_start(
-    scene: KeyframeBatch, sigmas: Tensor, target: Tensor, noise: Tensor, level: float
+    group: KeyframeBatch, sigmas: Tensor, target: Tensor, noise: Tensor, level: float
 ) -> tuple[Tensor, Tensor]:
     """The noise levels from `level` down, and the `target` at the first of them; skipped steps count as done."""
     skipped = min(int((sigmas > level).sum()), len(sigmas) - 2)
-    scene.tally.done += skipped
-    return sigmas[skipped:], add_noise(scene.family.spec.prediction, target, noise, float(sigmas[skipped]))
+    group.counter.done += skipped
+    return sigmas[skipped:], add_noise(group.family.spec.prediction, target, noise, float(sigmas[skipped]))
 
 
 def takes_pictures(family: ModelFamily) -> bool:
@@ -281,13 +283,13 @@ def _drawn_places(request: GenerationRequest) -> tuple[int, ...]:
     return tuple(place for place in keyframe_places(request) if place not in given)
 
 
-def _given_pictures(request: GenerationRequest, tools: GenerationContext) -> dict[int, np.ndarray]:
+def _given_pictures(request: GenerationRequest, context: GenerationContext) -> dict[int, np.ndarray]:
     """The user's keyframes by frame. Raises ConfigError for a picture of another size than the clip."""
     given = {}
     for keyframe in keyframe_plan(request).given:
-        if tools.pictures is None:
+        if context.pictures is None:
             raise ConfigError("KeyframesReady are given as pictures, but there is no store to take them from.")
-        picture = tools.pictures(keyframe.picture)
+        picture = context.pictures(keyframe.picture)
         if picture.shape != (request.height, request.width, 3):
             raise ConfigError(
                 f"The keyframe given at frame {keyframe.frame} is {picture.shape[1]}x{picture.shape[0]} px, but the "

@@ -33,7 +33,7 @@ BATCH_CLIPS = 16  # and at most so many clips
 
 
 def generate(
-    family: ModelFamily, requests: Sequence[GenerationRequest], tools: GenerationContext | None = None
+    family: ModelFamily, requests: Sequence[GenerationRequest], context: GenerationContext | None = None
 ) -> Events:
     """Make a clip for each request on a loaded model, yielding `Progress` as it goes and `ClipReady` for each clip.
 
@@ -41,32 +41,32 @@ def generate(
     Stop iterating to cancel: nothing runs between two events. Raises ConfigError for a plan that cannot be followed or
     an adapter that is not active, FamilyError for what the model cannot do, or when the device is full.
     """
-    tools = tools or GenerationContext()
+    context = context or GenerationContext()
     for request in requests:
         _check(family, request)
     batches = _batches(requests)
-    tally = ProgressCounter(of=sum(MODES[batch[0].mode].steps(family, batch[0]) for batch in batches))
+    counter = ProgressCounter(of=sum(MODES[batch[0].mode].steps(family, batch[0]) for batch in batches))
     for batch in batches:
         try:
-            yield from MODES[batch[0].mode].make(family, batch, tools, tally)
+            yield from MODES[batch[0].mode].make(family, batch, context, counter)
         except (RuntimeError, MemoryError) as error:
             if not is_memory_full(error):
                 raise
-            raise FamilyError(_memory_full(family, batch, tools)) from error
+            raise FamilyError(_memory_full(family, batch, context)) from error
 
 
 @torch.no_grad()
 def generate_direct(
-    family: ModelFamily, batch: Sequence[GenerationRequest], tools: GenerationContext, tally: ProgressCounter
+    family: ModelFamily, batch: Sequence[GenerationRequest], context: GenerationContext, counter: ProgressCounter
 ) -> Events:
     """Text to clip in one piece, for requests alike in shape and settings."""
     first = batch[0]
-    yield tally.told("encode")
-    prompts = encode(family, batch, tools, first.guidance)
+    yield counter.progress("encode")
+    prompts = encode(family, batch, context, first.guidance)
     noise = family.init_latents(first, [generator_for(request.seed) for request in batch])
     sigmas = sigmas_for(family.scheduler_config, first.num_steps, noise.shape[2:].numel())
-    latents = yield from denoise_to_end(family, noise, sigmas, prompts, first.guidance, tally)
-    yield tally.told("decode")
+    latents = yield from denoise_to_end(family, noise, sigmas, prompts, first.guidance, counter)
+    yield counter.progress("decode")
     for request, row in zip(batch, latents.split(1), strict=True):
         clip = Clip(frames=family.decode(row)[0], fps=request.fps, prompt=request.prompt)
         yield ClipReady(request=request, clip=clip)
@@ -113,10 +113,10 @@ def _cut(group: list[GenerationRequest]) -> list[list[GenerationRequest]]:
     return [group[start : start + size] for start in range(0, len(group), size)]
 
 
-def _memory_full(family: ModelFamily, batch: Sequence[GenerationRequest], tools: GenerationContext) -> str:
+def _memory_full(family: ModelFamily, batch: Sequence[GenerationRequest], context: GenerationContext) -> str:
     first = batch[0]
     asked = f"{len(batch)} clips of {first.num_frames} frames at {first.width}x{first.height}"
-    needed = tools.describe_memory(family, batch) if tools.describe_memory else None
+    needed = context.describe_memory(family, batch) if context.describe_memory else None
     return (
         f"The device's memory is full: {asked} {needed or _beside_network(family)}. Lower the frames or the size, ask "
         "for fewer takes, use mode 'windows', or free the device."

@@ -26,7 +26,7 @@ def why_untrainable(preset: ModelPreset) -> str | None:
     if preset.distilled:
         return f"'{preset.key}' is a distilled model, made for a few steps: train the model it came from."
     if requires_end_frames(family_spec(preset.family)):
-        return f"'{preset.key}' makes only what lies between given pictures, and a run gives none: train another model."
+        return f"'{preset.key}' needs given pictures, which a run does not provide: train another model."
     return None
 
 

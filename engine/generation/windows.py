@@ -48,17 +48,17 @@ def count_steps(family: ModelFamily, request: GenerationRequest) -> int:
 
 @torch.no_grad()
 def generate_windows(
-    family: ModelFamily, batch: Sequence[GenerationRequest], tools: GenerationContext, tally: ProgressCounter
+    family: ModelFamily, batch: Sequence[GenerationRequest], context: GenerationContext, counter: ProgressCounter
 ) -> Events:
     """For requests alike in shape, settings and plan."""
-    yield tally.told("encode")
-    prompts = encode(family, batch, tools, batch[0].guidance)
+    yield counter.progress("encode")
+    prompts = encode(family, batch, context, batch[0].guidance)
     make = _continue if is_continued(family.spec) else _blend
-    yield from make(family, batch, prompts, tally)
+    yield from make(family, batch, prompts, counter)
 
 
 def _continue(
-    family: ModelFamily, batch: Sequence[GenerationRequest], prompts: Prompts, tally: ProgressCounter
+    family: ModelFamily, batch: Sequence[GenerationRequest], prompts: Prompts, counter: ProgressCounter
 ) -> Events:
     first, windows = batch[0], continued_windows(batch[0], family.spec)
     frames = np.empty((len(batch), windows[-1].stop, first.height, first.width, 3), np.uint8)
@@ -69,8 +69,8 @@ def _continue(
         before = frames[:, window.start : window.start + window.given]
         predictor = family if window.given == 0 else _holding(family, before, noise)
         sigmas = sigmas_for(family.scheduler_config, first.num_steps, noise.shape[2:].numel())
-        latents = yield from denoise_to_end(predictor, noise, sigmas, prompts, first.guidance, tally)
-        yield tally.told("decode")
+        latents = yield from denoise_to_end(predictor, noise, sigmas, prompts, first.guidance, counter)
+        yield counter.progress("decode")
         for row, latent in zip(frames, latents.split(1), strict=True):
             _append(row, family.decode(latent)[0], window)
     seams = tuple(window.start + window.given for window in windows[1:])
@@ -96,7 +96,9 @@ def _append(frames: np.ndarray, made: np.ndarray, window: Window) -> None:
     frames[place] = np.round(mixed).astype(np.uint8)
 
 
-def _blend(family: ModelFamily, batch: Sequence[GenerationRequest], prompts: Prompts, tally: ProgressCounter) -> Events:
+def _blend(
+    family: ModelFamily, batch: Sequence[GenerationRequest], prompts: Prompts, counter: ProgressCounter
+) -> Events:
     first, spec, plan = batch[0], family.spec, window_plan(batch[0])
     length = min(spec.nearest_frames(plan.length), at_least(spec, first.num_frames))
     window = family.init_latents(first.model_copy(update={"num_frames": length}), [generator_for(0)])
@@ -109,19 +111,19 @@ def _blend(family: ModelFamily, batch: Sequence[GenerationRequest], prompts: Pro
     noise = unit_noise(shape, generators)
     if stride == 1:
         noise = torch.stack(
-            [again(row, window.shape[2], overlap, one) for row, one in zip(noise, generators, strict=True)]
+            [shuffled_noise(row, window.shape[2], overlap, one) for row, one in zip(noise, generators, strict=True)]
         )
     noise = noise.to(window.device)
     sigmas = sigmas_for(family.scheduler_config, first.num_steps, window.shape[2:].numel())
     predictor = OverlappingWindows(family=family, windows=windows)
-    latents = yield from denoise_to_end(predictor, noise, sigmas, prompts, first.guidance, tally)
-    yield tally.told("decode")
+    latents = yield from denoise_to_end(predictor, noise, sigmas, prompts, first.guidance, counter)
+    yield counter.progress("decode")
     frames = np.stack([decode_in_pieces(family, row, window.shape[2], stride) for row in latents.split(1)])
     seams = tuple((stop + start) * stride // 2 for (_, stop), (start, _) in pairwise(windows))
     yield from _clips(batch, frames, seams)
 
 
-def again(noise: Tensor, length: int, overlap: int, generator: torch.Generator) -> Tensor:
+def shuffled_noise(noise: Tensor, length: int, overlap: int, generator: torch.Generator) -> Tensor:
     """`noise[C,t,h,w]` whose frames after the first `length` are earlier ones: each run of `length - overlap` frames is
     a shuffled copy of the run `length` frames before it.
     """

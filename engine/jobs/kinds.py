@@ -3,7 +3,6 @@
 A worker for other kinds takes another table (`python -m engine.jobs.worker --kinds module:TABLE`).
 """
 
-import importlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +15,7 @@ from engine.errors import ConfigError, JobError
 from engine.execution.process_runner import resolve_resources
 from engine.execution.resources import Resources
 from engine.generation.validation import check_request
+from engine.import_object import import_object
 from engine.jobs.maintenance_configs import InspectConfig, SamplesConfig, WeightsConfig, check_weights
 from engine.jobs.spec import (
     TRAIN,
@@ -80,8 +80,7 @@ class JobKind:
 
     def start(self, config: Mapping[str, Any], context: "JobContext") -> JobSteps:
         """The handler, ready to be drained."""
-        module, name = self.handler.split(":")
-        handler = cast(Handler, getattr(importlib.import_module(module), name))
+        handler = cast(Handler, import_object(self.handler))
         return handler(self.read(config), context)
 
 
@@ -97,8 +96,7 @@ def kind_of(key: str, kinds: Kinds) -> JobKind:
 
 def load_kinds(path: str) -> Kinds:
     """The table at "module:NAME"."""
-    module, name = path.split(":")
-    return cast(Kinds, getattr(importlib.import_module(module), name))
+    return cast(Kinds, import_object(path))
 
 
 def check_generate(config: GenerateConfig) -> None:

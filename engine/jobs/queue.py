@@ -351,7 +351,7 @@ class JobQueue:
     def _is_orphan(self, job: Job) -> bool:
         """Whether the job's worker is gone; one on another host counts as gone when it has long been silent."""
         if job.worker is not None and job.worker.is_local:
-            return not job.worker.lives
+            return not job.worker.is_alive
         return job.heartbeat_at is None or self._observer.silent_for(job, SILENCE)
 
     def _queued(self) -> Select[Any]:

@@ -25,8 +25,8 @@ class WorkerState:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def lives(self) -> bool:
-        return self.state != "ended" and self.worker.lives
+    def is_alive(self) -> bool:
+        return self.state != "ended" and self.worker.is_alive
 
 
 STATE = TypeAdapter(WorkerState)
@@ -38,7 +38,7 @@ def worker_state(workspace: Workspace) -> WorkerState | None:
         state = STATE.validate_json(workspace.worker_state.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
-    return state if state.lives else None
+    return state if state.is_alive else None
 
 
 def write_state(workspace: Workspace, state: WorkerState) -> None:

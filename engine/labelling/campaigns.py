@@ -76,7 +76,7 @@ class Campaigns:
         campaign = Campaign(id=_new_id(key), spec=spec, created_at=now())
         if (known := self._created_before(campaign)) is not None:
             return known
-        clips = contenders(spec, self.store.known(spec.clip_ids).values())
+        clips = contenders(spec, self.store.existing(spec.clip_ids).values())
         adapters = {model: self._adapters(model) for model in {entrant.model for entrant in spec.entrants}}
         for request in (clip.request for clip in clips if clip.request):
             check_request(request, adapters[request.model])

@@ -120,7 +120,7 @@ def _rejected(workspace: Workspace) -> list[Path]:
 
 def _outdated(workspace: Workspace) -> list[Path]:
     """What runs that nobody trains would not go on from: every checkpoint but the last."""
-    return [path for run in list_runs(workspace) if not run.is_trained for path in run.older_checkpoints()]
+    return [path for run in list_runs(workspace) if not run.is_trained for path in run.superseded_checkpoints()]
 
 
 def _remove_outdated(store: Library) -> None:
@@ -128,7 +128,7 @@ def _remove_outdated(store: Library) -> None:
     for run in list_runs(store.workspace):
         last = run.last_checkpoint()
         if last is not None and not run.is_trained and damage(last) is None:
-            _remove(run.older_checkpoints())
+            _remove(run.superseded_checkpoints())
 
 
 def _remove(paths: list[Path]) -> None:

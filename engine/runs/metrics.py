@@ -109,7 +109,7 @@ class MetricStore:
         column = self.columns.get(name)
         return float(column.points(column.last_step - 1e-9)[1][-1]) if column is not None and len(column) else None
 
-    def read_on(self, limit_bytes: int = CHUNK_BYTES) -> int:
+    def read_new(self, limit_bytes: int = CHUNK_BYTES) -> int:
         """Take in what was written since, at most `limit_bytes`; how many bytes are still unread."""
         try:
             with self.run.metrics_file.open("rb") as file:

@@ -81,7 +81,7 @@ class Run:
                 undo.callback(run.discard)
                 run.folder.mkdir(parents=True, exist_ok=bool(key))
                 if start is not None:
-                    run.begin_with(start)
+                    run.set_initial_adapter(start)
                 prepare(run)
                 run.replace_preset(preset)  # the last: without it the folder is no run
                 undo.pop_all()
@@ -182,7 +182,7 @@ class Run:
         near = {name: path for name, path in _files(preset).items() if path.parts[:1] == ("..",)}
         return preset.model_copy(update={name: str((self.folder / path).resolve()) for name, path in near.items()})
 
-    def begin_with(self, adapter: Path) -> None:
+    def set_initial_adapter(self, adapter: Path) -> None:
         """Begin with the weights in this folder."""
         shutil.copytree(
             adapter, self.start, ignore=lambda folder, names: set(names) - set(WEIGHT_FILES), dirs_exist_ok=True
@@ -212,7 +212,7 @@ class Run:
         found = self.series.listed()
         return found[-1] if found else None
 
-    def older_checkpoints(self) -> list[Path]:
+    def superseded_checkpoints(self) -> list[Path]:
         """All but that one."""
         return self.series.listed()[:-1]
 
@@ -236,7 +236,7 @@ class Run:
                 f"The run {self.id} trained the whole network, so it came to a model, not an adapter: name {weights} "
                 "in a model preset's `parts`, as docs/adapters.md shows."
             )
-        return weights, self.reached()[0] if weights == self.adapter else step_of(weights) or 0
+        return weights, self.progress()[0] if weights == self.adapter else step_of(weights) or 0
 
     def export(self, folder: Path) -> list[str]:
         """Write the trained weights in the form that diffusers reads, the recipe, the evaluation and the alarms to a
@@ -309,7 +309,7 @@ class Run:
             found.append(f"{lines} of {self.metrics_file} cannot be read and are left out.")
         return found
 
-    def reached(self) -> tuple[int, int]:
+    def progress(self) -> tuple[int, int]:
         """The step that was logged last, and of how many; 0 while nobody knows. Reads the end of the file only."""
         try:
             size = self.metrics_file.stat().st_size

@@ -81,12 +81,12 @@ class RunSamples:
     def request_flag(self) -> Path:
         return self.folder / "request"
 
-    def ask(self) -> None:
+    def request(self) -> None:
         """Ask the process that trains for a set after the step that it is in."""
         self.folder.mkdir(exist_ok=True)
         self.request_flag.touch()
 
-    def answered(self) -> bool:
+    def take_request(self) -> bool:
         """Whether somebody had asked; the asking is over with this call."""
         try:
             self.request_flag.unlink()

@@ -48,7 +48,7 @@ def guided_prediction(
         return family.predict(latents, levels, replace(conditioning, guidance=guidance))
     if negative is None or guidance <= 1:
         return family.predict(latents, levels, conditioning)
-    prompts = replace(negative.joined(conditioning), fps=conditioning.fps)
+    prompts = replace(negative.concat(conditioning), fps=conditioning.fps)
     both = family.predict(torch.cat([latents] * 2), torch.cat([levels] * 2), prompts)
     without, with_prompt = both.split(num_clips)
     return without + guidance * (with_prompt - without)

@@ -81,7 +81,7 @@ def back_up_daily(database: Path, workspace: Workspace) -> Backup | None:
     return back_up(database, workspace, "daily")
 
 
-def problem_of(database: Path) -> str:
+def find_problem(database: Path) -> str:
     """What SQLite finds wrong with a file that nobody writes, in a few words; "" for a whole database of Dailies."""
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?immutable=1", uri=True)) as connection:
@@ -98,7 +98,7 @@ def newest_whole(workspace: Workspace) -> tuple[Backup | None, Sequence[Backup]]
     """The newest copy that is whole, and the damaged ones that are newer."""
     damaged: list[Backup] = []
     for backup in list_backups(workspace):
-        if not problem_of(backup.path):
+        if not find_problem(backup.path):
             return backup, damaged
         damaged.append(backup)
     return None, damaged
@@ -110,7 +110,7 @@ def restore(database: Path, workspace: Workspace, backup: Backup) -> Path | None
     The caller sees that nobody uses the database. Raises StoreError when the copy is damaged or cannot be put there;
     the database is then what it was.
     """
-    if problem := problem_of(backup.path):
+    if problem := find_problem(backup.path):
         raise StoreError(f"The copy {backup.path} is damaged ({problem}): choose another one.")
     incoming = database.with_name(f"{database.name}.restored.partial")
     aside = _free_name(database)
@@ -136,7 +136,7 @@ def _copy(database: Path, workspace: Workspace, reason: Reason, number: int) -> 
         # Opened by its path, never as a URI: SQLite would read `?`, `#` and `%` of the path as parts of it.
         with closing(sqlite3.connect(str(database))) as source, closing(sqlite3.connect(str(partial))) as copy:
             source.backup(copy)
-        if problem := problem_of(partial):
+        if problem := find_problem(partial):
             raise StoreDamaged(
                 f"The database {database} is damaged ({problem}), so it was not backed up and older copies stay: "
                 "`dailies database restore` puts the newest whole copy in its place."

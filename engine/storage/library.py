@@ -215,7 +215,7 @@ class Library:
             raise StoreError(f"There is no clip {clip_id[:40]!r} in {self.workspace.root}.")
         return _record(row)
 
-    def known(self, clip_ids: Iterable[str]) -> dict[str, ClipRecord]:
+    def existing(self, clip_ids: Iterable[str]) -> dict[str, ClipRecord]:
         """Those of the ids that are stored and not deleted."""
         query = select(CLIPS).where(CLIPS.c.id.in_(list(clip_ids)), CLIPS.c.deleted_at.is_(None))
         return {record.id: record for record in self._records(query)}

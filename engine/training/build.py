@@ -1,7 +1,6 @@
 """From a resolved preset to a trainer that is ready to train."""
 
 import dataclasses
-import importlib
 import json
 import math
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from engine.config.form_settings import check_settings
 from engine.config.presets import load_preset, read_prompts
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, DailiesError, SettingsError
+from engine.import_object import import_object
 from engine.labelling.preference_formats import read_preference_data
 from engine.runs.run import Run
 from engine.suggestions import did_you_mean
@@ -33,7 +33,7 @@ ALGORITHMS = {
 
 def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> DiffusionTrainer:
     """The preset's trainer, its model loaded. Raises ConfigError for settings that are unknown or cannot work."""
-    trainer_class, config_class = (import_path(path) for path in ALGORITHMS[preset.algorithm])
+    trainer_class, config_class = (import_object(path) for path in ALGORITHMS[preset.algorithm])
     check_settings(preset.algorithm, preset.settings)
     args = build_config(config_class, preset.settings, run.checkpoints)
     data = _data(preset, run, args)
@@ -112,9 +112,3 @@ def _online(preset: TrainPreset) -> dict[str, Any]:
     mix = load_preset("rewards", preset.mix)
     functions = as_reward_funcs(mix) if preset.rewards == "parts" else [mix_reward_func(mix)]
     return {"reward_funcs": functions, "train_dataset": read_prompts(preset.prompts)}
-
-
-def import_path(path: str) -> Any:
-    """What "module:NAME" names."""
-    module, name = path.split(":")
-    return getattr(importlib.import_module(module), name)

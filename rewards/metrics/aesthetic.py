@@ -15,9 +15,7 @@ back ends   `aesthetic`: "technical" (default); "laion", LAION's predictor on CL
 licence     technical: no weights; LAION's head: MIT; CLIP ViT-L/14: MIT
 """
 
-import importlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -25,6 +23,7 @@ import numpy as np
 from rewards.errors import RewardError
 from rewards.features import ClipFeatures
 from rewards.gates import contrast_picture, frame_sharpness
+from rewards.import_object import import_object
 from rewards.spec import RewardResult, RewardSpec
 from rewards.time_series import smoothstep_value
 
@@ -63,7 +62,7 @@ def prepare(group: Sequence[ClipFeatures]) -> None:
     """Let a learned back end see the frames of all clips together."""
     chosen = {features.backend(SPEC.key, "technical") for features in group}
     for backend in sorted(chosen & PREPARES.keys()):
-        _load(PREPARES[backend])(group)
+        import_object(PREPARES[backend])(group)
 
 
 def score(features: ClipFeatures) -> RewardResult:
@@ -143,13 +142,8 @@ def saturation_drift(frames: np.ndarray) -> float:
 def _rater(backend: str) -> Rate:
     if backend not in BACKENDS:
         raise RewardError(f"There is no aesthetic back end {backend!r}; known are {', '.join(sorted(BACKENDS))}.")
-    rate: Rate = _load(BACKENDS[backend])
+    rate: Rate = import_object(BACKENDS[backend])
     return rate
-
-
-def _load(address: str) -> Any:
-    module, function = address.split(":")
-    return getattr(importlib.import_module(module), function)
 
 
 def _quality(frame: np.ndarray) -> float:

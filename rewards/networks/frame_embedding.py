@@ -6,7 +6,6 @@ names it under `[backends] frames`; the calibration has anchors for each name, b
     histogram   colour and edge directions in 4x4 cells: sees colour, place and texture, not what a thing is
 """
 
-import importlib
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 
 from rewards.errors import RewardError
+from rewards.import_object import import_object
 
 EMBEDDERS = {"histogram": "rewards.networks.frame_embedding:HistogramEmbedder"}
 DEFAULT = "histogram"
@@ -48,8 +48,7 @@ def open_embedder(name: str = DEFAULT) -> FrameEmbedder:
     """The embedder of that name, once a process. Raises RewardError for an unknown one."""
     if name not in EMBEDDERS:
         raise RewardError(f"There is no frame embedding {name!r}; known are {', '.join(sorted(EMBEDDERS))}.")
-    module, attribute = EMBEDDERS[name].split(":")
-    embedder: FrameEmbedder = getattr(importlib.import_module(module), attribute)()
+    embedder: FrameEmbedder = import_object(EMBEDDERS[name])()
     return embedder
 
 

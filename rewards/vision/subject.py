@@ -10,7 +10,6 @@ pixels, make the box, and a median over five frames takes out single misses. A n
 place of all this through `FINDERS`, chosen by the mix under `subject`.
 """
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from rewards.errors import RewardError
 from rewards.features import ClipFeatures
+from rewards.import_object import import_object
 from rewards.time_series import running_median
 
 SIDE_PX = 64
@@ -65,8 +65,7 @@ def find_subjects(features: ClipFeatures) -> Subjects:
     name = features.backend("subject", DEFAULT)
     if name not in FINDERS:
         raise RewardError(f"There is no subject finder {name!r}; known are {', '.join(sorted(FINDERS))}.")
-    module, function = FINDERS[name].split(":")
-    finder: Callable[[ClipFeatures], Subjects] = getattr(importlib.import_module(module), function)
+    finder: Callable[[ClipFeatures], Subjects] = import_object(FINDERS[name])
     return features.once("subjects", lambda: finder(features))
 
 

@@ -101,12 +101,12 @@ def test_the_fields_of_the_form_are_the_components_in_order() -> None:
     ("changes", "sentence"),
     [
         ({"prompt": "   "}, "The prompt is empty"),
-        ({"prompt": ""}, "prompt = '' will not do"),
+        ({"prompt": ""}, "prompt = '' is invalid"),
         ({"prompt": "x" * 10_000}, r"prompt = .*\(10002 characters\)"),
         ({"num_frames": 34}, "num_frames = 34: the nearest is 33"),
         ({"num_frames": 1000}, "num_frames = 1000: the nearest is 129"),
         ({"width": 70}, "width that is a multiple of 16 px, but got 70: try 64"),
-        ({"guidance": float("nan")}, "guidance = nan will not do"),
+        ({"guidance": float("nan")}, "guidance = nan is invalid"),
         ({"model": "minny"}, "Unknown preset 'minny'.*Did you mean 'mini'"),
         ({"seed": "-1"}, "whole number from 0 to 9223372036854775807, but got '-1'"),
         ({"takes": 99}, "Between 1 and 16 takes"),
@@ -138,7 +138,7 @@ def test_an_empty_seed_is_drawn() -> None:
 
 def test_seeds_go_round_at_the_end() -> None:
     last = GenerationRequest(prompt="x", seed=SEED_LIMIT - 1)
-    assert last.with_seed(last.seed + 1).seed == 0 and [take.seed for take in last.takes(2)] == [last.seed, 0]
+    assert last.with_seed(last.seed + 1).seed == 0 and [take.seed for take in last.with_seeds(2)] == [last.seed, 0]
 
 
 def test_sliders_offer_only_what_the_family_can_do() -> None:

@@ -39,7 +39,7 @@ def conditioning(value: float, num_rows: int) -> Conditioning:
 
 
 def test_rows_are_chosen_in_every_tensor() -> None:
-    both = conditioning(1.0, 1).joined(conditioning(2.0, 2))
+    both = conditioning(1.0, 1).concat(conditioning(2.0, 2))
     assert both.embeds[:, 0, 0].tolist() == [1, 2, 2] and both.fps == 1.0
     assert both.extras is not None and both.extras["pooled"][:, 0].tolist() == [1, 2, 2]
     assert both.extras["note"] == "kept" and both.mask is not None and both.mask.shape == (3, 2)
@@ -50,7 +50,7 @@ def test_rows_are_chosen_in_every_tensor() -> None:
 
 def test_values_without_mask_or_extras_join_too() -> None:
     bare = Conditioning(embeds=torch.zeros(1, 2, 3))
-    assert bare.joined(bare).embeds.shape == (2, 2, 3) and bare.joined(bare).mask is None
+    assert bare.concat(bare).embeds.shape == (2, 2, 3) and bare.concat(bare).mask is None
 
 
 @pytest.mark.parametrize("num_frames", [0, -7, 1])

@@ -103,7 +103,7 @@ def _of_metrics(run: Run, steps: int) -> Iterator[str]:
     if [row["step"] for row in run.metrics()] != wanted:
         yield f"run {run.id}: the steps {[int(row['step']) for row in run.metrics()]}"
     columns = MetricStore(run)
-    while columns.read_on():
+    while columns.read_new():
         pass
     if columns.columns["loss"].points()[0].tolist() != wanted:
         yield f"run {run.id}: the curve's steps {columns.columns['loss'].points()[0].tolist()}"

@@ -47,7 +47,7 @@ def models() -> str:
             f"`{preset.key}`",
             preset.title,
             f"{preset.width}x{preset.height}, {preset.num_frames} frames (at most {preset.max_frames})",
-            family_spec(preset.family).takes or "nothing",
+            family_spec(preset.family).conditioning_summary or "nothing",
             f"{number(preset.vram_gib)} GiB" if preset.vram_gib else "not measured",
             preset.licence,
         )

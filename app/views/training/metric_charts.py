@@ -116,7 +116,7 @@ class CurveFeed:
                 self._columns[name] = MetricStore(runs[name])
             unread = 1
             while unread and budget > 0:
-                unread = self._columns[name].read_on(CHUNK_BYTES)
+                unread = self._columns[name].read_new(CHUNK_BYTES)
                 budget -= CHUNK_BYTES if unread else 0
             left += unread
         return left

@@ -93,10 +93,11 @@ def _with_run(workspace: Workspace, preset: CurriculumPreset, state: CurriculumS
 
 def begins_anew(stage: Stage) -> bool:
     """Whether the stage learns from the model that it begins with, so that no student becomes its own teacher."""
-    from engine.training.build import ALGORITHMS, import_path
+    from engine.import_object import import_object
+    from engine.training.build import ALGORITHMS
 
     algorithm = load_train_preset(stage.recipe, stage.changes).algorithm
-    return bool(import_path(ALGORITHMS[algorithm][1]).learns_from_start)
+    return bool(import_object(ALGORITHMS[algorithm][1]).learns_from_start)
 
 
 def recipe_of(stage: Stage, attempt: int = 0, tries: int = 0) -> TrainPreset:

@@ -50,7 +50,7 @@ def run_preflight(config: PreflightConfig, context: JobContext) -> Running:
         run.replace_preset(config.preset)
         keep_pairs(context.store, run, frozen)
         if config.adapter:
-            run.begin_with(find_adapter(workspace, config.adapter, config.preset.model).folder)
+            run.set_initial_adapter(find_adapter(workspace, config.adapter, config.preset.model).folder)
         yield JobProgress(phase="preflight")
         yield from _wait(run, workspace)
         return {"verdicts": [_plain(row) for row in read_verdicts(run)]}

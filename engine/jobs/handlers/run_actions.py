@@ -148,7 +148,7 @@ def _state(run: Run, job: Job | None) -> RunState:
         preset = run.preset()
     except DailiesError as error:
         return RunState(run=run, state="failed", preset=None, job=job, problem=str(error))
-    step, of = run.reached()
+    step, of = run.progress()
     problem = job.error or "" if job is not None and job.status in ("failed", "lost") else ""
     state = _reached(run, job, began=step > 0)
     return RunState(

@@ -75,7 +75,7 @@ def _executor(config: ScoreFolderConfig, context: JobContext) -> Executor:
     if resources.is_local and resources.processes == 1:
         return InProcessExecutor()
     name = hashlib.sha256(f"{config.folder} {config.mix}".encode()).hexdigest()[:16]
-    return SubprocessExecutor(workspace.spread(name), resources, process_changes(workspace))
+    return SubprocessExecutor(workspace.batch_folder(name), resources, process_changes(workspace))
 
 
 class Scored(BaseModel):

@@ -50,7 +50,7 @@ def publish(run: Run, workspace: Workspace) -> str | None:
         preset = run.preset()
         write_card(aside, AdapterCard(model=preset.model, note=f"{preset.title}, run {run.id}."))
     workspace.adapters.mkdir(exist_ok=True)
-    name = run.id if before is None else f"{run.id}-to-{run.reached()[0]}"
+    name = run.id if before is None else f"{run.id}-to-{run.progress()[0]}"
     replace_folder(aside, workspace.adapters / name)
     return name
 
@@ -127,7 +127,7 @@ def _watch(runner: ProcessRunner, handle: Handle, run: Run) -> Generator[JobProg
 
 
 def _told(now: ProcessStatus, handle: Handle, run: Run) -> JobProgress:
-    step, of = run.reached()
+    step, of = run.progress()
     if now.state == "waiting":
         return JobProgress(phase="wait", handle=handle)
     return JobProgress(phase="train" if step else "load", step=step, of=of, handle=handle)

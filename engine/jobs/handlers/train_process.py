@@ -73,7 +73,7 @@ def _kill_process(handle: Handle) -> None:
     deadline = time.monotonic() + OBEYS_S
     while handle.runner == LOCAL and not runner.poll(handle).is_over:
         if time.monotonic() > deadline:
-            if handle.process is not None and handle.process.is_local and handle.process.lives:
+            if handle.process is not None and handle.process.is_local and handle.process.is_alive:
                 psutil.Process(handle.process.pid).kill()
             return
         time.sleep(0.05)
@@ -82,5 +82,5 @@ def _kill_process(handle: Handle) -> None:
 def _kill_worker(job: Job, worker: ProcessIdentity) -> None:
     if not worker.is_local:
         raise JobError(f"Job {job.id} cannot be killed from here: it runs on another machine, and was asked to stop.")
-    if worker.lives:
+    if worker.is_alive:
         psutil.Process(worker.pid).kill()

@@ -42,12 +42,12 @@ class PromptEmbeddings:
     def rows(self, prompts: Sequence[str]) -> Conditioning:
         """The conditioning of the prompts, a row each, with the frame rate and the guidance set."""
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
-        with self._family.reading() if new else nullcontext():
+        with self._family.text_encoders_on_device() if new else nullcontext():
             for prompt in new:  # one at a time: a prompt's row must not depend on which others were new
                 row = replace(self._family.encode([prompt]), fps=self._fps)
                 self._known[prompt], self._device = row.to("cpu"), row.embeds.device
                 self.encoded += 1
         rows = self._known[prompts[0]]
         for prompt in prompts[1:]:
-            rows = rows.joined(self._known[prompt])
+            rows = rows.concat(self._known[prompt])
         return replace(rows.to(self._device), guidance=self.guidance)

@@ -16,12 +16,13 @@ from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
 from engine.families.lora import activate_adapter
 from engine.generation.context import Progress
+from engine.import_object import import_object
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.runs.results import Evaluation, Measure, Role, Wanted
 from engine.runs.run import Run
 from engine.seeds import seed_for
-from engine.training.build import ALGORITHMS, build_config, import_path
+from engine.training.build import ALGORITHMS, build_config
 from engine.training.data.prompt_embeddings import PromptEmbeddings
 from engine.training.evaluation.intervals import Values, change_interval, mean_interval, ratio_interval
 from engine.training.rollout.rollouts import generate_rollouts
@@ -116,7 +117,7 @@ def plan_of(
     """The evaluation of a run as it is now. Raises ConfigError when it has no adapter yet, or too few prompts."""
     preset = run.preset()
     weights, step = run.adapter_weights()
-    args = build_config(import_path(ALGORITHMS[preset.algorithm][1]), preset.settings, run.checkpoints)
+    args = build_config(import_object(ALGORITHMS[preset.algorithm][1]), preset.settings, run.checkpoints)
     model = load_preset("models", preset.model)
     template = GenerationRequest(**{"prompt": "-", **model.defaults(), **args.request_fields()})
     prompt_file = prompt_file_of(preset, prompts)
@@ -134,7 +135,7 @@ def plan_of(
         prompt_file=prompt_file,
         scored=scored_mix(preset, mix),
         trained=trained,
-        judge=import_path(model.judge) if model.judge else None,
+        judge=import_object(model.judge) if model.judge else None,
     )
 
 

@@ -102,7 +102,7 @@ class SampleCallback(TrainerCallback):
         if not self._active or self._hurried():
             return
         due = bool(args.sample_every) and state.global_step % args.sample_every == 0
-        if broadcast_object(due or (is_first() and self._sampling.kept.answered())):
+        if broadcast_object(due or (is_first() and self._sampling.kept.take_request())):
             self._sample(state.global_step, state, self._exported())
 
     def _lacks(self, step: int | None) -> bool:

@@ -138,7 +138,7 @@ class DiffusionTrainer(Trainer):
         Experts that take turns by the level must take them at once on all processes, which hold a part of each: then
         all have the same levels.
         """
-        alike = self.sharding is not None and getattr(self.family.network, "turns_by_level", False)
+        alike = self.sharding is not None and getattr(self.family.network, "experts_by_noise_level", False)
         return slice(count) if alike else local_slice(count)
 
     def _prepare_for_training(self, *args: Any, **others: Any) -> Any:

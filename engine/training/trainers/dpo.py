@@ -74,7 +74,7 @@ class VideoDPOTrainer(DiffusionTrainer):
         chosen, rejected = self.pairs.latents(inputs)
         conditioning = self.prompts.rows([str(row["prompt"]) for row in inputs])
         noisy, target, sigma = self._noised(chosen, rejected)
-        both = conditioning.joined(conditioning)
+        both = conditioning.concat(conditioning)
         with self.reference.in_place():
             ref_chosen, ref_rejected = self._errors(noisy, target, sigma, both)
         policy_chosen, policy_rejected = self._errors(noisy, target, sigma, both)
@@ -129,7 +129,7 @@ class VideoDPOTrainer(DiffusionTrainer):
         chosen, rejected = self.pairs.latents(rows)
         conditioning = self.prompts.rows([str(row["prompt"]) for row in rows])
         noisy, target, sigma = self._noised(chosen, rejected)
-        of_chosen, of_rejected = self._errors(noisy, target, sigma, conditioning.joined(conditioning))
+        of_chosen, of_rejected = self._errors(noisy, target, sigma, conditioning.concat(conditioning))
         return of_chosen - of_rejected
 
     def _noised(self, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, Tensor, Tensor]:

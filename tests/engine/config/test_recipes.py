@@ -9,7 +9,8 @@ from engine.config.presets import load_curriculum, load_preset, load_train_prese
 from engine.errors import ConfigError
 from engine.estimation.run_estimate import forecast
 from engine.families.registry import family_spec
-from engine.training.build import ALGORITHMS, build_config, import_path
+from engine.import_object import import_object
+from engine.training.build import ALGORITHMS, build_config
 from engine.training.evaluation.preflight import longest, speed
 
 RECIPES = preset_keys("train")
@@ -64,7 +65,7 @@ def test_dpo_on_a_flow_model_has_a_beta_for_velocities(key: str) -> None:
     preset = load_train_preset(key)
     family = family_spec(load_preset("models", preset.model).family)
     assert family.prediction == "flow"
-    args = build_config(import_path(ALGORITHMS["dpo"][1]), preset.settings, Path("unused"))
+    args = build_config(import_object(ALGORITHMS["dpo"][1]), preset.settings, Path("unused"))
     assert 100 <= args.beta_eff(family.prediction) <= 2000
 
 

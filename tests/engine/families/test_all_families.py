@@ -261,7 +261,7 @@ def test_a_rollout_goes_the_way_of_generation(tiny_open: SimpleNamespace) -> Non
     """For noise predictors, too: evaluations, samples and trained clips are what the model makes elsewhere."""
     family, model = tiny_open.family, tiny_open.model
     if "ends" in family.spec.native_conditioning:
-        pytest.skip("it makes only what lies between given pictures, so nobody trains it")
+        pytest.skip("it generates only frames between given pictures, so nobody trains it")
     wanted = [model.request.model_copy(update={"prompt": PROMPTS[0], "seed": seed, "guidance": 2.0}) for seed in SEEDS]
     made = generate_rollouts(family, wanted, PromptEmbeddings(family, model.request.fps), decode=False)
     latents = family.init_latents(wanted[0], [generator_for(seed) for seed in SEEDS])
@@ -269,7 +269,7 @@ def test_a_rollout_goes_the_way_of_generation(tiny_open: SimpleNamespace) -> Non
 
     def words(prompt: str) -> Conditioning:
         row = replace(family.encode([prompt]), fps=model.request.fps)
-        return row.joined(row)
+        return row.concat(row)
 
     steps = denoise(family, latents, sigmas, words(PROMPTS[0]), negative=words(""), guidance=2.0)
     assert torch.equal(made.latents, list(steps)[-1].next_latents)

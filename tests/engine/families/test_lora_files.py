@@ -130,10 +130,10 @@ def test_damaged_files(bare: Any, write: Write, spoil: Any, sentence: str) -> No
         ("lycoris_blocks_0.lokr_w1", "is a LoKr adapter"),
         ("lora_unet_blocks_0.hada_w1_a", "is a LyCORIS adapter"),
         ("diffusion_model.blocks.0.norm3.diff", "whole differences of layers"),
-        ("diffusion_model.blocks.0.self_attn.q.lora_A.weight", "in ComfyUI's form"),
-        ("lora_unet_blocks_0_self_attn_q.lora_down.weight", "in kohya's form"),
+        ("diffusion_model.blocks.0.self_attn.q.lora_A.weight", "in ComfyUI's format"),
+        ("lora_unet_blocks_0_self_attn_q.lora_down.weight", "in kohya's format"),
         ("base_model.model.blocks.0.attn1.to_q.lora_A.weight", "in PEFT's own form"),
-        ("transformer.blocks.0.attn1.to_q.lora_down.weight", "in an older form of diffusers"),
+        ("transformer.blocks.0.attn1.to_q.lora_down.weight", "in an older format of diffusers"),
         ("text_encoder.encoder.layers.0.q_proj.lora_A.weight", "for a text encoder as well"),
     ],
 )
@@ -146,7 +146,7 @@ def test_other_forms_are_named(bare: Any, write: Write, key: str, sentence: str)
 
 def test_a_models_own_weights_are_no_adapter(bare: Any, tmp_path: Path) -> None:
     save_file({"transformer_blocks.0.attn1.to_q.weight": torch.ones(24, 24)}, tmp_path / WEIGHTS_FILE)
-    with pytest.raises(FamilyError, match=r"is no adapter: none of its tensors is a LoRA's"):
+    with pytest.raises(FamilyError, match=r"is no adapter: none of its tensors belongs to a LoRA"):
         load_adapter(bare, "x", tmp_path)
 
 

@@ -256,7 +256,7 @@ def test_the_versions_of_ltx_are_not_taken_for_each_other(tiny: Any, tiny_folder
     """Their networks are of one class, but each counts time in its own way."""
     for key, folder, kind in (("ltx", tiny.folder, "LTXConditionPipeline"), ("ltx_condition", tiny_folder, "LTXPipel")):
         family = family_class(key)(str(folder))
-        with pytest.raises(FamilyError, match=rf"is of another version \({kind}.*\) than .*: correct `family`"):
+        with pytest.raises(FamilyError, match=rf"has another version \({kind}.*\) than .*: correct `family`"):
             family.load("cpu", torch.float32)
 
 

@@ -65,7 +65,7 @@ def test_the_text_encoders_stay_while_prompts_are_read(tiny_open: SimpleNamespac
     readers = [name for name in TEXT[:2] if hasattr(family, name)]
     for name in readers:
         setattr(family, name, Elsewhere())
-    with family.reading():
+    with family.text_encoders_on_device():
         assert {getattr(family, name).device for name in readers} == {"meta"}
     assert {getattr(family, name).device for name in readers} == {"cpu"}
 

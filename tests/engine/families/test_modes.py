@@ -125,8 +125,8 @@ def test_between_two_pictures_and_the_next_two(tiny_open: SimpleNamespace) -> No
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({}, "makes only what lies between given pictures: use mode 'keyframes' with source 'given'"),
-        ({"mode": "keyframes"}, "makes only what lies between given pictures"),
+        ({}, "generates only frames between given pictures: use mode 'keyframes' with source 'given'"),
+        ({"mode": "keyframes"}, "generates only frames between given pictures"),
         (
             {"mode": "keyframes", "keyframes": given_at(0, 4)},
             "needs keyframes at the first and the last frame: .* 0 and 8",

@@ -100,7 +100,7 @@ def test_lightnings_levels_are_those_of_euler() -> None:
 
 @ANIMATEDIFF
 def test_a_motion_adapter_is_needed_and_must_fit(tiny: SimpleNamespace, tmp_path: Path) -> None:
-    with pytest.raises(FamilyError, match="makes single pictures: name a motion adapter"):
+    with pytest.raises(FamilyError, match="generates single pictures: name a motion adapter"):
         family_class("animatediff")(str(tiny.folder)).load("cpu", torch.float32)
     with pytest.raises(FamilyError, match="There is no file '.*gone.safetensors'"):
         open_with(tiny.folder, str(tmp_path / "gone.safetensors"))

@@ -34,9 +34,9 @@ def with_one(value: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_values_that_are_not_finite(value: float) -> None:
-    with pytest.raises(FamilyError, match=r'decoded clip holds NaN.*overflowed in float16\. Set dtype = "bfloat16"'):
+    with pytest.raises(FamilyError, match=r'decoded clip contains NaN.*overflowed in float16\. Set dtype = "bfloat16"'):
         refuse_overflow(with_one(value).half(), LATENTS)
-    with pytest.raises(FamilyError, match=r"latents of a clip hold NaN or infinity"):
+    with pytest.raises(FamilyError, match=r"latents of a clip contain NaN or infinity"):
         refuse_overflow(torch.rand(1, 3, 5, 8, 8), LATENTS + value)
 
 
@@ -73,7 +73,7 @@ def test_every_family_refuses_it(tiny: SimpleNamespace) -> None:
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_encoded_latents_that_are_not_finite(value: float) -> None:
     assert finite_latents(LATENTS) is LATENTS
-    with pytest.raises(FamilyError, match=r"given pictures hold NaN.*encoder overflowed in float16.*bfloat16"):
+    with pytest.raises(FamilyError, match=r"given pictures contain NaN.*encoder overflowed in float16.*bfloat16"):
         finite_latents((LATENTS + value).half())
 
 
@@ -89,9 +89,9 @@ def test_every_family_refuses_it_of_pictures(tiny: SimpleNamespace) -> None:
         module for module in family.vae.encoder.modules() if hasattr(module, "weight") and module.weight.ndim > 2
     )
     first.weight.data[:] = torch.nan
-    with pytest.raises(FamilyError, match="latents of the given pictures hold NaN"):
+    with pytest.raises(FamilyError, match="latents of the given pictures contain NaN"):
         family.encode_frames(frames)
-    with pytest.raises(FamilyError, match="latents of the given pictures hold NaN"):
+    with pytest.raises(FamilyError, match="latents of the given pictures contain NaN"):
         family.encode_pictures(frames[:, :1], (0,), request.num_frames)
 
 

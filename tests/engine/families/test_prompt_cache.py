@@ -107,4 +107,4 @@ def test_a_folder_that_cannot_be_written_does_no_harm(
     (tmp_path / "file").write_text("no folder")
     cache = PromptCache(tmp_path / "file" / "prompts")
     assert cache.encode(tiny_family, PROMPTS).embeds.shape[0] == 2
-    assert "cannot be kept" in caplog.text
+    assert "cannot be cached" in caplog.text

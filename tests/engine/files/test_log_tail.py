@@ -75,13 +75,13 @@ def test_the_first_line_that_is_looked_at_is_torn_and_left_out(tmp_path: Path) -
 def test_where_a_run_is_stands_at_the_end_of_its_metrics(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     run.folder.mkdir()
-    assert run.reached() == (0, 0)
+    assert run.progress() == (0, 0)
     run.append_metrics(3, {"loss": 1.0, "of": 10})
     run.append_metrics(3, {"watch/motion": 1.0})
-    assert run.reached() == (3, 10)
+    assert run.progress() == (3, 10)
     with run.metrics_file.open("ab") as file:
         file.write(b'{"step": 4, "los')  # torn by a crash
-    assert run.reached() == (3, 10)
+    assert run.progress() == (3, 10)
     run.append_metrics(2, {"loss": 1.0})  # resumed from an older checkpoint
-    assert run.reached() == (2, 10)
+    assert run.progress() == (2, 10)
     assert [row["step"] for row in run.metrics()] == [2, 3]

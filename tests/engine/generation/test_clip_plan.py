@@ -68,7 +68,7 @@ def test_blended_windows_cover_the_clip(total: int, length: int, data: st.DataOb
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"num_frames": 1}, "1 frame has nothing between its keyframes"),
+        ({"num_frames": 1}, "1 frame has no frames between keyframes"),
         ({"keyframes": KeyframePlan(interval=40)}, "interval of 40 is longer than the clip of 33 frames: use 32"),
         ({"keyframes": KeyframePlan(given=given_at(33))}, "given at frame 33, but the clip's last frame is 32"),
         ({"keyframes": KeyframePlan(given=given_at(8, 8))}, "Two keyframes are given at one frame"),

@@ -108,13 +108,13 @@ def test_of_several_drafts_the_best_by_the_mix_is_taken(tiny_family: Any) -> Non
     _, (keyframes,), told = run(tiny_family, chosen)
     assert told[-1].of == 3 * draft_steps(REQUEST) + 6
     prompts = encode(tiny_family, [chosen], GenerationContext(), 3.0)
-    scene = KeyframeBatch(family=tiny_family, batch=[chosen], prompts=prompts, tally=ProgressCounter(of=99))
+    scene = KeyframeBatch(family=tiny_family, requests=[chosen], prompts=prompts, counter=ProgressCounter(of=99))
     suite, totals, pictures = RewardSuite(load_preset("rewards", "mini_train")), [], []
     for number in range(3):
         noise = scene.noise(number)
         with torch.no_grad():
             steps = denoise_to_end(
-                tiny_family, noise, scene.sigmas(noise, draft_steps(chosen)), prompts, 3.0, scene.tally
+                tiny_family, noise, scene.sigmas(noise, draft_steps(chosen)), prompts, 3.0, scene.counter
             )
             frames = tiny_family.decode(drain_all(steps))[0]
         totals.append(suite.score(Clip(frames=frames, fps=chosen.fps, prompt=chosen.prompt)).total)
@@ -133,7 +133,7 @@ def test_what_lies_between_keeps_to_the_draft_unless_it_is_pulled(tiny_family: A
 
 
 def test_drafts_are_not_chosen_from_without_a_mix(tiny_family: Any) -> None:
-    with pytest.raises(ConfigError, match="Of 2 drafts one must be chosen: say by which mix"):
+    with pytest.raises(ConfigError, match="2 drafts need a mix of rewards"):
         run(tiny_family, planned(drafts=2))
 
 
@@ -203,6 +203,6 @@ def test_mini_follows_the_pictures_it_is_given(mini_folder: Any) -> None:
             latents = drain_all(denoise_to_end(family, noise, sigmas, told, 3.0, ProgressCounter(of=other.num_steps)))
         return family.decode(latents)[0][[0, 8, 16]]
 
-    followed = made(prompts.given(**family.encode_pictures(wanted[None], (0, 8, 16), 17)))
+    followed = made(prompts.with_extras(**family.encode_pictures(wanted[None], (0, 8, 16), 17)))
     assert psnr(followed, wanted) >= 24
     assert psnr(followed, wanted) > psnr(made(prompts), wanted) + 5

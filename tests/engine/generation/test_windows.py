@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine.generation.pipeline import ClipReady, Progress, generate
-from engine.generation.windows import again
+from engine.generation.windows import shuffled_noise
 from engine.request import GenerationRequest, WindowPlan
 from engine.seeds import generator_for
 
@@ -84,7 +84,7 @@ def test_progress_counts_the_steps_of_all_windows(tiny_family: Any) -> None:
 
 def test_later_noise_is_earlier_noise_in_another_order() -> None:
     noise = torch.randn(2, 30, 3, 3, generator=generator_for(1))
-    shuffled = again(noise, 12, 4, generator_for(2))
+    shuffled = shuffled_noise(noise, 12, 4, generator_for(2))
     assert torch.equal(shuffled[:, :12], noise[:, :12])
     for frame in range(12, 30):
         copies = [(shuffled[:, frame] == noise[:, source]).all() for source in range(12)]

@@ -87,8 +87,8 @@ def test_setting_the_clock_makes_no_running_job_silent_or_lost(queue, monkeypatc
 @JUMPS
 def test_setting_the_clock_makes_no_other_program_of_a_process(monkeypatch, jump):
     set_clock(monkeypatch, jump)
-    assert ME.lives
-    assert not replace(ME, started_s=ME.started_s - 60).lives
+    assert ME.is_alive
+    assert not replace(ME, started_s=ME.started_s - 60).is_alive
 
 
 @JUMPS

@@ -121,7 +121,7 @@ def test_who_asked_it_to_stop_before_the_worker_died_is_obeyed(queue, folder, ho
     start_worker()
     until(lambda: queue.get(orphan.id).is_over, "the job to end")
     assert queue.get(orphan.id).status == "cancelled"
-    until(lambda: not process.lives, "its attendant to be gone, which says how it ended just before it ends", 20)
+    until(lambda: not process.is_alive, "its attendant to be gone, which says how it ended just before it ends", 20)
 
 
 def test_a_stop_that_was_over_before_the_next_worker_came_is_no_failure(
@@ -151,7 +151,7 @@ def test_without_its_attendant_it_is_lost_and_lets_go_of_the_device(queue, folde
 def test_after_a_reboot_a_job_is_lost_though_its_pids_are_in_use(queue, folder, hold, orphan, until):
     """The pids are those of processes that live: only the boot is another one."""
     process = replace(watched_process(folder), boot_id="another boot")
-    assert not process.lives and psutil.pid_exists(process.pid)
+    assert not process.is_alive and psutil.pid_exists(process.pid)
     progress = replace(orphan.progress, handle=replace(orphan.progress.handle, process=process))
     me = replace(ProcessIdentity.current(), boot_id="another boot")
     with queue.store.database.writing() as connection:

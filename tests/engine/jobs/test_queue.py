@@ -78,7 +78,7 @@ def test_lists_can_be_narrowed(queue):
     [
         (JobSpec(kind="stpes", config={}), JobError, "Unknown kind of job 'stpes'. Did you mean 'steps'"),
         (JobSpec(kind="steps", config={"stesp": 1}), ConfigError, "Unknown key 'stesp' .* Did you mean 'steps'"),
-        (JobSpec(kind="steps", config={"steps": "many"}), ConfigError, "steps = 'many' will not do"),
+        (JobSpec(kind="steps", config={"steps": "many"}), ConfigError, "steps = 'many' is invalid"),
     ],
 )
 def test_what_cannot_work_is_refused_before_it_is_queued(queue, spec, error, sentence):

@@ -116,8 +116,8 @@ def test_a_pair_that_was_not_given_cannot_be_voted_on(campaigns, library):
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"choice": "up"}, "choice = 'up' will not do"),
-        ({"pair_id": "../../etc/passwd"}, "pair_id = '../../etc/passwd' will not do"),
+        ({"choice": "up"}, "choice = 'up' is invalid"),
+        ({"pair_id": "../../etc/passwd"}, "pair_id = '../../etc/passwd' is invalid"),
         ({"client_uuid": "x"}, "client_uuid"),
         ({"note": "n" * (NOTE_LIMIT + 1)}, "note"),
         ({"winner": "me"}, "winner"),

@@ -29,16 +29,16 @@ def points(found: MetricStore, name: str) -> tuple[list[float], list[float]]:
 
 def test_reads_on_and_waits_for_a_torn_line(run: Run) -> None:
     found = MetricStore(run)
-    assert found.read_on() == 0 and found.columns == {}
+    assert found.read_new() == 0 and found.columns == {}
     run.append_metrics(1, {"loss": 3.0, "text": "no"})
-    found.read_on()
+    found.read_new()
     with run.metrics_file.open("a") as file:
         file.write('{"step": 2, "lo')
-    found.read_on()
+    found.read_new()
     assert points(found, "loss") == ([1.0], [3.0])
     with run.metrics_file.open("a") as file:
         file.write('ss": 2.0}\nnonsense\n[1]\n{"loss": 1}\n')
-    found.read_on()
+    found.read_new()
     assert points(found, "loss") == ([1.0, 2.0], [3.0, 2.0])
     assert found.columns["loss"].points(after=1.0)[1].tolist() == [2.0]
     assert found.last("loss") == 2.0 and found.last("nothing") is None and found.last_step == 2.0
@@ -57,11 +57,11 @@ def test_a_resumed_run_continues_from_its_checkpoint(run: Run) -> None:
     for step in (1, 2, 3, 4):
         run.append_metrics(step, {"loss": float(step)})
     run.append_metrics(4, {"samples/total": 0.5})
-    found.read_on()
+    found.read_new()
     before = found.epoch
     for step in (3, 4):
         run.append_metrics(step, {"loss": 10.0 + step})
-    found.read_on()
+    found.read_new()
     assert points(found, "loss") == ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 13.0, 14.0])
     assert points(found, "samples/total") == ([], []), "they were of weights that are gone"
     assert found.epoch > before
@@ -72,15 +72,15 @@ def test_more_of_a_step_that_was_read_already_is_not_overlooked(run: Run) -> Non
     found = MetricStore(run)
     for step in (1, 2):
         run.append_metrics(step, {"loss": float(step)})
-    found.read_on()
+    found.read_new()
     before = found.epoch
     run.append_metrics(2, {"samples/total": 0.5})
-    found.read_on()
+    found.read_new()
     assert found.epoch != before, "who has read step 2 asks anew"
     assert points(found, "samples/total") == ([2.0], [0.5]) and points(found, "loss") == ([1.0, 2.0], [1.0, 2.0])
     before = found.epoch
     run.append_metrics(3, {"loss": 3.0})
-    found.read_on()
+    found.read_new()
     assert found.epoch == before
 
 
@@ -88,9 +88,9 @@ def test_a_file_put_there_anew_is_read_from_its_start(run: Run) -> None:
     found = MetricStore(run)
     run.append_metrics(1, {"loss": 1.0})
     run.append_metrics(2, {"loss": 2.0})
-    found.read_on()
+    found.read_new()
     run.metrics_file.write_text('{"step": 7, "loss": 5.0, "more": 1.0000000}\n{"step": 8, "loss": 4.0}\n')
-    found.read_on()
+    found.read_new()
     assert points(found, "loss") == ([7.0, 8.0], [5.0, 4.0])
 
 
@@ -99,17 +99,17 @@ def test_the_cache_is_taken_only_for_the_same_file(run: Run, monkeypatch: pytest
     for step in range(1, 51):
         run.append_metrics(step, {"loss": step / 2, "kl": 0.0})
     first = MetricStore(run)
-    first.read_on()
+    first.read_new()
     run.append_metrics(50, {"kl": 4.0})
     run.append_metrics(51, {"loss": 9.0})
     again = MetricStore(run)
     assert len(again.columns["loss"]) == 50
-    again.read_on()
+    again.read_new()
     assert points(again, "loss")[0] == list(range(1, 52)) and points(again, "loss")[1][-1] == 9.0
     assert points(again, "kl")[1][-1] == 4.0 and len(again.columns["kl"]) == 50
     run.metrics_file.write_text("".join(json.dumps({"step": s, "loss": 0.0}) + "\n" for s in range(1, 300)))
     other = MetricStore(run)
-    other.read_on()
+    other.read_new()
     assert set(other.columns) == {"loss"} and set(points(other, "loss")[1]) == {0.0}
 
 
@@ -117,7 +117,7 @@ def test_a_large_file_is_read_in_pieces(run: Run) -> None:
     for step in range(1, 201):
         run.append_metrics(step, {"loss": 1.0})
     found, left = MetricStore(run), []
-    while unread := found.read_on(1000):
+    while unread := found.read_new(1000):
         left.append(unread)
     assert left == sorted(left, reverse=True) and len(left) > 3
     assert len(found.columns["loss"]) == 200
@@ -126,14 +126,14 @@ def test_a_large_file_is_read_in_pieces(run: Run) -> None:
 def test_a_damaged_cache_is_passed_over(run: Run, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.runs.metrics.WORTH_KEEPING_BYTES", 10)
     run.append_metrics(1, {"loss": 1.0})
-    MetricStore(run).read_on()
+    MetricStore(run).read_new()
     files: list[Path] = sorted(workspace.metric_columns.iterdir())
     assert len(files) == 3
     for file in files:
         kept = file.read_bytes()
         file.write_bytes(kept[: len(kept) // 2])
         found = MetricStore(run)
-        found.read_on()
+        found.read_new()
         assert points(found, "loss") == ([1.0], [1.0])
         file.write_bytes(kept)
 
@@ -172,9 +172,9 @@ def test_a_damaged_line_hides_no_other_and_is_counted(run: Run, line: bytes) -> 
         file.write(line)
     run.append_metrics(3, {"loss": 3.0, "of": 9})
     assert run.metrics() == [{"step": 1, "loss": 1.0, "of": 9}, {"step": 3, "loss": 3.0, "of": 9}]
-    assert run.reached() == (3, 9)
+    assert run.progress() == (3, 9)
     found = MetricStore(run)
-    found.read_on()
+    found.read_new()
     assert points(found, "loss") == ([1.0, 3.0], [1.0, 3.0])
     assert found.damaged == 1
     run.resolved.write_text(load_train_preset("mini_nft").model_dump_json())
@@ -186,7 +186,7 @@ def test_a_value_that_is_no_finite_number_is_left_out_alone(run: Run) -> None:
     run.metrics_file.write_text(f'{{"step": 1, "loss": 1.0, "kl": NaN, "a": 1e400, "b": {huge}, "c": null}}\n')
     assert run.metrics() == [{"step": 1, "loss": 1.0}]
     found = MetricStore(run)
-    found.read_on()
+    found.read_new()
     assert list(found.columns) == ["loss"] and found.damaged == 0
 
 
@@ -195,7 +195,7 @@ def test_a_last_line_that_is_being_written_is_no_damage(run: Run) -> None:
     run.append_metrics(1, {"loss": 1.0})
     with run.metrics_file.open("ab") as file:
         file.write(b'{"step": 2, "lo')
-    assert run.problems() == [] and run.reached() == (1, 0)
+    assert run.problems() == [] and run.progress() == (1, 0)
 
 
 def test_alarms_are_read_past_damage_and_odd_separators(run: Run) -> None:

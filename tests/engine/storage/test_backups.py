@@ -14,7 +14,7 @@ import pytest
 from engine.cli.main import main
 from engine.errors import StoreError
 from engine.files.locks import try_lock
-from engine.storage.backups import KEPT, back_up, back_up_daily, list_backups, newest_whole, problem_of, restore
+from engine.storage.backups import KEPT, back_up, back_up_daily, find_problem, list_backups, newest_whole, restore
 from engine.storage.clip_files import save_clip
 from engine.storage.library import ClipRecord, Library, keep_daily_copy
 from engine.workspace import Workspace
@@ -87,7 +87,7 @@ def test_restoring_takes_the_newest_whole_copy(workspace, how, capsys):
     add_clips(workspace, 2)
     second = back_up(workspace.database, workspace, "start")
     damage(second.path, how)
-    assert problem_of(second.path)
+    assert find_problem(second.path)
     damage(workspace.database, how)
     bytes_before = workspace.database.read_bytes()
     assert newest_whole(workspace)[0] == first
@@ -149,12 +149,12 @@ import os, sys, time
 from pathlib import Path
 from engine.storage import backups
 from engine.workspace import Workspace
-real = backups.problem_of
+real = backups.find_problem
 def slow(path):
     print("copied", flush=True)
     sys.stdin.read()
     return real(path)
-backups.problem_of = slow  # a copy that takes long: the test kills it before it has its name
+backups.find_problem = slow  # a copy that takes long: the test kills it before it has its name
 workspace = Workspace.from_env()
 backups.back_up(workspace.database, workspace, "start")
 """
@@ -285,7 +285,7 @@ def test_a_folder_with_signs_of_urls_is_backed_up_and_restored(tmp_path):
     workspace = Workspace(tmp_path / "100% of #1? [a] & 'b'").prepare()
     add_clips(workspace, 1)
     backup = back_up(workspace.database, workspace, "start")
-    assert problem_of(backup.path) == ""
+    assert find_problem(backup.path) == ""
     add_clips(workspace, 2)
     restore(workspace.database, workspace, backup)
     assert count(workspace) == 1

@@ -19,7 +19,7 @@ from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
 from engine.runs.adapters import AdapterCard, add_adapter, list_adapters
 from engine.runs.run import Run, list_runs
-from engine.storage.backups import back_up, list_backups, problem_of
+from engine.storage.backups import back_up, find_problem, list_backups
 from engine.storage.clip_files import has_files, load_clip, save_clip
 from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
@@ -102,14 +102,14 @@ def test_a_full_disk_loses_nothing_and_is_named(disk: Path) -> None:
     ballast.unlink()
     assert snapshot(workspace) == before, "nothing half-written is left"
     assert [one.id for one in list_runs(workspace)] == [run.id] and list_adapters(workspace) == []
-    assert [one.path for one in list_backups(workspace)] == [backup.path] and not problem_of(backup.path)
+    assert [one.path for one in list_backups(workspace)] == [backup.path] and not find_problem(backup.path)
     save_clip(workspace, record(2).id, clip(2))
     store.add_clip(record(2))
     steps = [row["step"] for row in run.metrics()]
     run.append_metrics(10_000, {"loss": 0.0})
     assert [row["step"] for row in run.metrics()] == [*steps, 10_000], "the torn line costs itself alone"
     store.close()
-    assert problem_of(workspace.database) == ""
+    assert find_problem(workspace.database) == ""
 
 
 def file_many(queue: JobQueue, run: Run) -> None:

@@ -48,8 +48,8 @@ def test_known_clips_are_those_stored_and_not_deleted(store):
         store.add_clip(record(number))
     store.delete([record(1).id])
     wanted = [record(number).id for number in (0, 1, 7)]
-    assert store.known(wanted) == {record(0).id: store.clip(record(0).id)}
-    assert store.known([]) == {}
+    assert store.existing(wanted) == {record(0).id: store.clip(record(0).id)}
+    assert store.existing([]) == {}
 
 
 def test_pages_of_the_library(store):

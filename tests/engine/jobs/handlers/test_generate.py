@@ -77,7 +77,7 @@ def phases(seen: list[JobProgress]) -> list[str]:
 
 
 def test_takes_are_made_kept_and_scored(context, store, request_):
-    requests = request_.takes(2)
+    requests = request_.with_seeds(2)
     result, seen = drain(JobSpec.generate(requests, "tiny"), context)
     assert result == {"clip_ids": [request.id for request in requests], "reused": [], "unscored": {}}
     assert phases(seen)[-3:] == ["denoise", "decode", "score"]
@@ -125,7 +125,7 @@ def test_the_same_request_gives_the_same_clip_and_a_damaged_one_is_made_again(co
 def test_closing_the_handler_keeps_what_was_finished(context, store, request_, monkeypatch):
     """Two takes that do not fit into one batch: the first is kept, the second is never begun."""
     monkeypatch.setattr("engine.generation.pipeline.BATCH_PIXELS", 1)
-    first, second = request_.takes(2)
+    first, second = request_.with_seeds(2)
     run = kind_of("generate", KINDS).start(JobSpec.generate([first, second]).config, context)
     while next(run).step < 3:
         pass
@@ -285,7 +285,7 @@ def test_one_clip_that_cannot_be_scored_does_not_stop_the_others(context, store,
         (JobSpec(kind="keyframes", config={"request": {"prompt": "a"}}), "must be 'keyframes'"),
         (
             JobSpec(kind="keyframes", config={"request": {"prompt": "a", "mode": "keyframes", "num_frames": 1}}),
-            "nothing between its keyframes|the nearest is",
+            "no frames between keyframes|the nearest is",
         ),
         (JobSpec(kind="score", config={"mix": "mini"}), "either clip_ids or a path"),
         (JobSpec(kind="score", config={"mix": "mini", "path": "/nowhere.mp4"}), "no file /nowhere.mp4"),
@@ -337,7 +337,7 @@ def test_an_idle_worker_gives_the_model_back_and_goes_on_waiting(store, workspac
     thread = threading.Thread(target=worker.run, args=(try_lock(workspace.worker_lock),))
     thread.start()
     try:
-        for request in request_.takes(2):
+        for request in request_.with_seeds(2):
             job = queue.submit(JobSpec.generate([request]))
             until(lambda job=job: queue.get(job.id).status == "done", "the clip")
             until(

@@ -152,10 +152,10 @@ def test_training_is_not_disturbed(new_run: Callable[..., Run]) -> None:
 def test_a_set_is_made_when_asked_for(new_run: Callable[..., Run]) -> None:
     run = new_run(max_steps=3, save_steps=100)
     kept = RunSamples(run)
-    kept.ask()
+    kept.request()
     assert train(run, Recorder(run))
     assert 1 in [one.step for one in kept.sets()]
-    assert not kept.answered()
+    assert not kept.take_request()
 
 
 def test_who_is_to_stop_makes_no_samples_but_those_come_later(new_run: Callable[..., Run]) -> None:
