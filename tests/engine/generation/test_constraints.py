@@ -97,11 +97,11 @@ def test_pulls_are_strong_early_and_gone_late_and_only_where_trusted(of: Predict
         return predict_x0_and_noise(of, family.predict(latents, torch.tensor([level]), NOTHING), latents, level)[0]
 
     free, pulled = clean_at(0.9, 0.0), clean_at(0.9, 1.0)
-    weight = (0.9 - GUIDE_UNTIL) / (1 - PULL_UNTIL)
+    weight = (0.9 - GUIDE_UNTIL) / (1 - GUIDE_UNTIL)
     expected = free[:, :, :2] + weight * (target - free)[:, :, :2]
     assert torch.allclose(pulled[:, :, :2], expected, atol=1e-4)
     assert torch.allclose(pulled[:, :, 2:], free[:, :, 2:], atol=1e-4)
-    assert torch.equal(clean_at(GUIDE_UNTIL - 0.01, 1.0), clean_at(PULL_UNTIL - 0.01, 0.0))
+    assert torch.equal(clean_at(GUIDE_UNTIL - 0.01, 1.0), clean_at(GUIDE_UNTIL - 0.01, 0.0))
 
 
 def test_one_window_is_the_whole_clip() -> None:
