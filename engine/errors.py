@@ -41,7 +41,10 @@ class ConfigError(DailiesError):
 
 
 class SettingsError(ConfigError):
-    """A trainer does not support a setting. A run's settings are fixed, so another run is needed to change it."""
+    """A trainer does not support a setting.
+
+    A run's settings are fixed, so another run is needed to change it.
+    """
 
 
 class FamilyError(DailiesError):

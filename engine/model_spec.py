@@ -1,4 +1,6 @@
-"""The interface of a model family: data (`FamilySpec`) and five verbs (`ModelFamily`). Imports no torch.
+"""The interface of a model family: data (`FamilySpec`) and five verbs (`ModelFamily`).
+
+Imports no torch.
 
 Shape legend, here and everywhere: B batch, T frames, C H W; t h w the same in latent space; L text tokens, D width.
 Latents are `float[B,C,t,h,w]`. Guidance, schedules, SDE, LoRA, windows and keyframes are shared by all families.
@@ -158,7 +160,10 @@ class ModelFamily(Protocol):
         ...
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
-        """Read the weights. Raises FamilyError in one sentence when they are missing, damaged or of another family."""
+        """Read the weights.
+
+        Raises FamilyError in one sentence when they are missing, damaged or of another family.
+        """
         ...
 
     def encode(self, prompts: Sequence[str]) -> Conditioning: ...

@@ -12,7 +12,10 @@ IMPORT_ROOT = Path(__file__).parents[1]
 
 
 def shipped_path(source: str) -> Path | None:
-    """Return the path of a source such as `assets/mini`; None for a source that is not shipped with the product."""
+    """Return the path of a source such as `assets/mini`.
+
+    None for a source that is not shipped with the product.
+    """
     parts = Path(source).parts
     path = ASSETS.joinpath(*parts[1:]) if parts[:1] == (ASSETS.name,) else None
     return path if path is not None and path.exists() else None

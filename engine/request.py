@@ -11,7 +11,10 @@ SEED_LIMIT = 2**63  # exclusive
 
 
 class GivenKeyframe(BaseModel):
-    """A user's picture for one frame of the clip; `picture` is the SHA-256 of its stored file (64 hex digits)."""
+    """A user's picture for one frame of the clip.
+
+    `picture` is the SHA-256 of its stored file (64 hex digits).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

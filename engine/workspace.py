@@ -38,7 +38,10 @@ class Workspace:
     root: Path
 
     def __post_init__(self) -> None:
-        """Resolve `root`. Raises StoreError for an invalid path: a NUL, a loop of links, `~` without a home folder."""
+        """Resolve `root`.
+
+        Raises StoreError for an invalid path: a NUL, a loop of links, `~` without a home folder.
+        """
         try:
             object.__setattr__(self, "root", Path(self.root).expanduser().resolve())
         except (OSError, RuntimeError, ValueError) as error:

@@ -1,4 +1,6 @@
-"""AnimateDiff: Stable Diffusion 1.5 with a motion adapter between its layers; with SparseCtrl, pictures at any frames.
+"""AnimateDiff: Stable Diffusion 1.5 with a motion adapter between its layers.
+
+With SparseCtrl, pictures at any frames.
 
 Every frame has its own latent, so a clip may have any number of frames up to the length of the adapter's position table
 (32 for the original, 64 for LongAnimateDiff). FreeNoise allows longer clips: the motion layers process windows of the

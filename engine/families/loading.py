@@ -214,7 +214,10 @@ def _hub_errors() -> tuple[type[Exception], ...]:
 
 
 def check_parts(folder: Path, parts: Mapping[str, Classes]) -> None:
-    """Raise FamilyError for a folder of another family; `parts` maps each subfolder to its allowed classes."""
+    """Raise FamilyError for a folder of another family.
+
+    `parts` maps each subfolder to its allowed classes.
+    """
     index = read_json(folder / "model_index.json")
     for part, expected in parts.items():
         entry = index.get(part)
@@ -332,7 +335,9 @@ def from_pixels(frames: "np.ndarray", device: str, dtype: "torch.dtype") -> "Ten
 
 
 def split_batch(batch: "Tensor", *, small: bool) -> "Iterator[tuple[Tensor, int]]":
-    """Split a batch `[B,...]` into single rows, so that memory stays that of one row; small rows into pairs.
+    """Split a batch `[B,...]` into single rows, so that memory stays that of one row.
+
+    Small rows into pairs.
 
     On a CPU, torch convolves a single small input by unfolding it (`aten::slow_conv3d`), with twice the time and three
     times the memory of a batch of two. A single small row is therefore duplicated. Yields each part with the number of

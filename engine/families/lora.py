@@ -1,4 +1,6 @@
-"""LoRA on any family's network: load, switch, unload, save. `lora_files` describes the files of an adapter.
+"""LoRA on any family's network: load, switch, unload, save.
+
+`lora_files` describes the files of an adapter.
 
 A network is a diffusers model with `PeftAdapterMixin`. One adapter is active at a time, or none (the base model, bit
 for bit). Names are free text; peft does not allow dots in names, so a dot becomes an underscore internally.

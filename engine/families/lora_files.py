@@ -1,4 +1,6 @@
-"""LoRA files on disk, in the format of diffusers' `load_lora_weights`. Imports no torch at its top level.
+"""LoRA files on disk, in the format of diffusers' `load_lora_weights`.
+
+Imports no torch at its top level.
 
 An adapter's folder holds `pytorch_lora_weights.safetensors` with the layers of the pipeline's `transformer` (or
 `unet`), and for a model of two experts `pytorch_lora_weights_transformer_2.safetensors` with those of `transformer_2`,
@@ -136,7 +138,10 @@ def adapter_files(folder: Path) -> list[Path]:
 
 
 def state_of(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Return path, modification time (ns) and size (bytes) of each file; they change when the adapter is replaced."""
+    """Return path, modification time (ns) and size (bytes) of each file.
+
+    They change when the adapter is replaced.
+    """
     files = [(file, file.stat()) for file in adapter_files(folder)]
     return tuple((str(file), stat.st_mtime_ns, stat.st_size) for file, stat in files)
 

@@ -102,7 +102,10 @@ NO_LORA = Form(
 
 
 def form_of(keys: Iterable[str]) -> Form | None:
-    """Return the format of a file with these keys; None for diffusers' format, with or without network prefixes."""
+    """Return the format of a file with these keys.
+
+    None for diffusers' format, with or without network prefixes.
+    """
     names = list(keys)
     for form in (*FORMS, TEXT):
         if any(form.is_of(name) for name in names):

@@ -87,7 +87,10 @@ def _meta_network(folder: Path, part: str, entry: Any) -> Any:
 
 
 def _by_diffusers(file: Path, spec: FamilySpec, tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
-    """Return the tensors by diffusers' names. Raises FamilyError when diffusers cannot convert them for this family."""
+    """Return the tensors by diffusers' names.
+
+    Raises FamilyError when diffusers cannot convert them for this family.
+    """
     import diffusers.loaders
     from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
 
@@ -152,7 +155,10 @@ def _newer_names(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
 
 
 def _alpha_beside(file: Path) -> float | None:
-    """Return `lora_alpha` of the PEFT `adapter_config.json` in the file's folder; None for none. Raises FamilyError."""
+    """Return `lora_alpha` of the PEFT `adapter_config.json` in the file's folder; None for none.
+
+    Raises FamilyError.
+    """
     path = file.with_name(PEFT_CONFIG)
     if not path.is_file():
         return None

@@ -204,7 +204,10 @@ class LTXFamily(DiffusersFamily):
         return (finite_latents(latents).float() - mean) / std
 
     def _latent_scale(self) -> "tuple[Tensor, Tensor]":
-        """Return mean and standard deviation of the VAE's latents by channel; the network works on whitened latents."""
+        """Return mean and standard deviation of the VAE's latents by channel.
+
+        The network works on whitened latents.
+        """
         scale = self.vae.config.scaling_factor
         mean, std = (v.float().view(1, -1, 1, 1, 1) for v in (self.vae.latents_mean, self.vae.latents_std))
         return mean, std / scale
@@ -229,7 +232,10 @@ class LTXConditionFamily(LTXFamily):
         return {**extras, "first": encoded["pictures"][:, :, first[0]]} if first else extras
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
-        """See LTXFamily. The network sees a given first picture as the first latent, and the velocity leads to it."""
+        """See LTXFamily.
+
+        The network sees a given first picture as the first latent, and the velocity leads to it.
+        """
         first = (conditioning.extras or {}).get("first")
         if first is None:
             return super().predict(latents, sigma, conditioning)
@@ -249,7 +255,10 @@ class LTXConditionFamily(LTXFamily):
         return {"video_coords": self._coordinates(latents, no_pictures)}
 
     def _times(self, num_latents: int, fps: float) -> "Tensor":
-        """Return the time of each latent's first frame; the first latent covers one frame, others a full stride."""
+        """Return the time of each latent's first frame.
+
+        The first latent covers one frame, others a full stride.
+        """
         import torch
 
         stride = self.vae.temporal_compression_ratio
@@ -304,7 +313,10 @@ class LTX2Family(LTXConditionFamily):
     def _velocity(
         self, tokens: "Tensor", timestep: "Tensor", conditioning: Conditioning, positions: dict[str, Any]
     ) -> "Tensor":
-        """Return the velocity; the network requires a sound input, here one empty token isolated from the video."""
+        """Return the velocity.
+
+        The network requires a sound input, here one empty token isolated from the video.
+        """
         config = self.network.config
         width = config.caption_channels if config.use_prompt_embeddings else config.audio_cross_attention_dim
         level = timestep.amax(dim=1) if timestep.ndim == 2 else timestep
@@ -324,7 +336,10 @@ class LTX2Family(LTXConditionFamily):
         )[0]
 
     def _coordinates(self, latents: "Tensor", conditioning: Conditioning) -> "Tensor":
-        """Return the start and end of each token, `[B,3,N,2]` in seconds and pixels; a picture lasts one frame."""
+        """Return the start and end of each token, `[B,3,N,2]` in seconds and pixels.
+
+        A picture lasts one frame.
+        """
         import torch
 
         num_clips, _, t, h, w = latents.shape

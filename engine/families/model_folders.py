@@ -32,7 +32,10 @@ def refuse_loose_files(folder: Path) -> None:
 
 
 def variant_of(folder: Path) -> str | None:
-    """Return the variant, such as "fp16", of a part that has no plain weights; None when it has plain weights."""
+    """Return the variant, such as "fp16", of a part that has no plain weights.
+
+    None when it has plain weights.
+    """
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if any(PLAIN.fullmatch(name) for name in names):
         return None

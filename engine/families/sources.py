@@ -1,4 +1,6 @@
-"""Sources of a model preset: paths on this machine, or hub repositories at a revision. Imports no torch.
+"""Sources of a model preset: paths on this machine, or hub repositories at a revision.
+
+Imports no torch.
 
 A hub source is `owner/name` or `owner/name/file`, with an optional `@revision` after the name.
 """
@@ -56,7 +58,10 @@ def is_path(source: str) -> bool:
 
 
 def local_path(source: str) -> Path | None:
-    """Return the file or folder of a source, shipped or relative to the current folder; None when there is none."""
+    """Return the file or folder of a source, shipped or relative to the current folder.
+
+    None when there is none.
+    """
     paths = (shipped_path(source), Path(os.path.expanduser(source)))
     return next((path for path in paths if path is not None and path.exists()), None)
 

@@ -344,7 +344,10 @@ def _two_experts() -> Any:
 
 
 def _select_rows(value: Any, rows: "Tensor", num_clips: int) -> Any:
-    """Select the rows of some clips from a tensor with one or several rows per clip; return other values unchanged."""
+    """Select the rows of some clips from a tensor with one or several rows per clip.
+
+    Return other values unchanged.
+    """
     if not hasattr(value, "shape"):
         return value
     return value.unflatten(0, (num_clips, -1))[rows].flatten(0, 1)

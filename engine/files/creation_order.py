@@ -14,7 +14,10 @@ DIGITS_LIMIT = 18
 
 
 def place_last(folder: Path) -> None:
-    """Give a folder a number above those of its siblings; equal numbers of concurrent calls are ordered by time."""
+    """Give a folder a number above those of its siblings.
+
+    Equal numbers of concurrent calls are ordered by time.
+    """
     highest = max((_number(sibling) for sibling in folder.parent.iterdir() if sibling != folder), default=0)
     write_text_atomic(folder / ORDER_FILE, f"{highest + 1}\n")
 

@@ -1,4 +1,6 @@
-"""Lines of append-only files, such as a run's metrics. Each line is read on its own, so a damaged line hides no other.
+"""Lines of append-only files, such as a run's metrics.
+
+Each line is read on its own, so a damaged line hides no other.
 
 A process that was killed may leave a torn last line. Any other unreadable line was damaged afterwards. Imports no
 torch.

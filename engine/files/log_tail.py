@@ -24,7 +24,10 @@ class LogPart:
 
 
 def read_log(path: Path, word: str = "") -> LogPart:
-    """Return the last lines, or the last lines that contain `word` in any case. A missing file reads as empty."""
+    """Return the last lines, or the last lines that contain `word` in any case.
+
+    A missing file reads as empty.
+    """
     limit = SEARCHED_BYTES if word else TAIL_BYTES
     try:
         with path.open("rb") as file:

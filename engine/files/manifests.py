@@ -57,7 +57,9 @@ def has_all_files(folder: Path) -> bool:
 
 
 def find_damage(folder: Path, names: Sequence[str] | None = None) -> str | None:
-    """Return the first damage as a clause such as "optimizer.pt is missing"; None when all files are whole.
+    """Return the first damage as a clause such as "optimizer.pt is missing".
+
+    None when all files are whole.
 
     Reads every file, or only the existing files among `names`.
     """
@@ -70,7 +72,10 @@ def find_damage(folder: Path, names: Sequence[str] | None = None) -> str | None:
 
 
 def _read(folder: Path) -> Manifest | None:
-    """Return the folder's manifest; None when it has none. Raises ValueError when the manifest cannot be read."""
+    """Return the folder's manifest; None when it has none.
+
+    Raises ValueError when the manifest cannot be read.
+    """
     try:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except FileNotFoundError:

@@ -74,13 +74,18 @@ def json_value(path: Path) -> Any:
 
 
 def json_lines(path: Path) -> Table:
-    """Return the rows of a JSON Lines file without blank lines. Raises ConfigError when the file cannot be read."""
+    """Return the rows of a JSON Lines file without blank lines.
+
+    Raises ConfigError when the file cannot be read.
+    """
     lines = enumerate(split_lines(text_of(path)), start=1)
     return Table(rows=tuple(_json_row(number, line) for number, line in lines if line.strip()))
 
 
 def csv_table(path: Path) -> Table:
-    """Return the rows of a CSV file with a header. Raises ConfigError when the file as a whole cannot be read.
+    """Return the rows of a CSV file with a header.
+
+    Raises ConfigError when the file as a whole cannot be read.
 
     A row with more or fewer fields than the header gets a `problem`: its values may be in the wrong columns.
     """

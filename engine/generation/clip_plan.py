@@ -13,7 +13,10 @@ ANY_LENGTH = frozenset({"windows"})  # modes that support any number of frames
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Frames `start` to `stop` (exclusive) are generated together; the first `given` of them exist already."""
+    """Frames `start` to `stop` (exclusive) are generated together.
+
+    The first `given` of them exist already.
+    """
 
     start: int
     stop: int

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """`step` of `of` denoising steps of all requests are done; `phase`: "encode", "keyframes", "denoise", "decode"."""
+    """`step` of `of` denoising steps of all requests are done.
+
+    `phase`: "encode", "keyframes", "denoise", "decode".
+    """
 
     phase: str
     step: int
@@ -92,7 +95,10 @@ def _with_extras(conditioning: Conditioning, extras: "dict[str, Tensor]") -> Con
 def encode(
     family: ModelFamily, batch: Sequence[GenerationRequest], context: GenerationContext, guidance: float
 ) -> Prompts:
-    """Encode a batch's prompts; `guidance` is the highest in use, and at 1 or less negative prompts are not encoded."""
+    """Encode a batch's prompts.
+
+    `guidance` is the highest in use, and at 1 or less negative prompts are not encoded.
+    """
 
     def encode_all(prompts: Sequence[str]) -> Conditioning:
         rows = family.encode(prompts) if context.prompts is None else context.prompts.encode(family, prompts)

@@ -77,7 +77,10 @@ def merge_keyframes(frames: np.ndarray, pictures: np.ndarray, places: tuple[int,
 
 
 def measured_flow(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the flow `float32[1,H,W,2]` from one picture `uint8[H,W,3]` to another; small pictures are enlarged."""
+    """Return the flow `float32[1,H,W,2]` from one picture `uint8[H,W,3]` to another.
+
+    Small pictures are enlarged.
+    """
 
     height, width = a.shape[:2]
     factor = max(1, -(-FLOW_SIDE_PX // min(height, width)))

@@ -1,19 +1,18 @@
-"""Keyframe-then-inbetween: a few frames first, then what lies between them, under lower guidance.
+"""Keyframe-then-inbetween: generate a few frames first, then the frames between them under lower guidance.
 
-keyframes     joint: frames of a quick draft of the whole clip in one piece, so that they agree. Tried on mini at 129
-              frames and measured worse: drafts in windows, whose errors add up; and one sparse clip of the keyframes
-              alone, 17 at 1 frame a second (48 held-out prompts, the judge's shape 0.37 against 0.57, count 0.92
-              against 0.98; colour the same, identity 0.62 against 0.54); independent: each from a clip of
-              its own; given: pictures from the user, which replace drawn ones; a family that takes pictures sees
-              them while it drafts, so that what it draws between them agrees with them.
-in-betweens   families that take pictures ("pictures" in `native_conditioning`) are given the keyframes at their times;
-              those that take two ("ends") make a clip of each stretch from one keyframe to the next.
-              For all others the latent frames of the keyframes are held while the rest is denoised.
-              Where the keyframes are frames of a draft, what lies between starts from the draft, brought to a low noise
-              level; where they are no draft's, from pure noise if the family takes pictures, else from a flow-warped
-              interpolation, brought to a high one.
-afterwards    the keyframes are put in their places, which the decoder alone only comes near to, and what they differ by
-              from it is carried to the frames around them.
+keyframes     joint: frames of a quick draft of the whole clip in one piece, so that they are consistent. Two
+              alternatives measured worse on mini at 129 frames: drafts in windows, whose errors add up; and one sparse
+              clip of the keyframes alone, 17 at 1 frame a second (48 held-out prompts, the judge's shape 0.37 against
+              0.57, count 0.92 against 0.98; colour the same, identity 0.62 against 0.54). independent: each keyframe
+              from its own clip. given: the user's pictures, which replace generated keyframes; a family that takes
+              pictures also uses them for the draft, so that the generated keyframes match them.
+in-betweens   families that take pictures ("pictures" in `native_conditioning`) get the keyframes at their times;
+              families with "ends" generate a clip for each segment from one keyframe to the next. For all others the
+              latent frames of the keyframes are fixed while the rest is denoised. If the keyframes are frames of a
+              draft, denoising starts from the draft at a low noise level; otherwise from pure noise if the family takes
+              pictures, else from a flow interpolation at a high noise level.
+afterwards    the keyframes replace the decoded frames at their places, which only approximate them, and the differences
+              are propagated to the neighbouring frames.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -49,14 +48,14 @@ from rewards.clip import Clip
 
 DraftSteps = Generator[Progress, None, "Drawn"]
 FrameSteps = Generator[Progress, None, list[np.ndarray]]
-# Of noise, over what in-betweens start from. An interpolation has no motion of its own and is to be made anew; a draft
-# has, and by much noise its subject is lost (identity on mini at 129 frames: 0.92 from pure noise, 0.95 from here).
+# Noise level at which in-betweens start. An interpolation has no motion of its own and is mostly regenerated. A draft
+# has motion, and much noise loses its subject (identity on mini at 129 frames: 0.92 from pure noise, 0.95 from here).
 START_LEVEL = {"draft": 0.4, "interpolation": 0.8}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyframeBatch:
-    """A batch of requests alike in shape and plan, and what they are made with."""
+    """A batch of requests with equal shape and plan, and the resources to generate it."""
 
     family: ModelFamily
     requests: Sequence[GenerationRequest]
@@ -68,38 +67,38 @@ class KeyframeBatch:
         return self.requests[0]
 
     def noise(self, draft: int = 0) -> Tensor:
-        """Of the requests' own seeds; further drafts have seeds derived from them."""
-        seeds = [seed_for(one.seed, step=1, sample=draft) if draft else one.seed for one in self.requests]
+        """Return the initial noise, from the requests' seeds; drafts after the first use derived seeds."""
+        seeds = [seed_for(r.seed, step=1, sample=draft) if draft else r.seed for r in self.requests]
         return self.family.init_latents(self.first, [generator_for(seed) for seed in seeds])
 
     def sigmas(self, latents: Tensor, num_steps: int, prompts: Prompts | None = None) -> Tensor:
-        """Noise levels; `prompts` with given pictures count as further tokens."""
+        """Return the noise levels; given pictures in `prompts` count as additional tokens."""
         extras = None if prompts is None else prompts.positive.extras
         return sigmas_for(self.family.scheduler_config, num_steps, num_tokens(latents, extras))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """Keyframes `uint8[B,N,H,W,3]`, and the latents of the draft whose frames they are, if they are all one draft's."""
+    """Generated keyframes `uint8[B,N,H,W,3]`, and the latents of the draft if all of them come from one."""
 
     pictures: np.ndarray
     draft: Tensor | None = None
 
 
 def count_steps(family: ModelFamily, request: GenerationRequest) -> int:
-    """Denoising steps of both stages."""
+    """Return the number of denoising steps of both stages."""
     drawn = len(_drawn_places(request))
     clips = {"joint": min(1, drawn) * keyframe_plan(request).drafts, "independent": drawn, "given": 0}
     return clips[_source(request)] * draft_steps(request) + _inbetween_steps(family, request)
 
 
 def _inbetween_steps(family: ModelFamily, request: GenerationRequest) -> int:
-    stretches = len(keyframe_places(request)) - 1 if requires_end_frames(family.spec) else 1
-    return stretches * request.num_steps
+    segments = len(keyframe_places(request)) - 1 if requires_end_frames(family.spec) else 1
+    return segments * request.num_steps
 
 
 def draft_steps(request: GenerationRequest) -> int:
-    """Steps of a draft: half of the clip's, and at least 4 (or all)."""
+    """Return the number of steps of a draft: half of the clip's, and at least 4 (or all)."""
     return min(request.num_steps, max(4, request.num_steps // 2))
 
 
@@ -107,7 +106,10 @@ def draft_steps(request: GenerationRequest) -> int:
 def generate_keyframes(
     family: ModelFamily, batch: Sequence[GenerationRequest], context: GenerationContext, counter: ProgressCounter
 ) -> Events:
-    """For requests alike in shape, settings and plan; yields `KeyframesReady` for each before the in-betweens begin."""
+    """Generate requests with equal shape, settings and plan.
+
+    Yield all `KeyframesReady` before the in-betweens.
+    """
     first, plan, places = batch[0], keyframe_plan(batch[0]), keyframe_places(batch[0])
     given = _given_pictures(first, context)
     yield counter.progress("encode")
@@ -122,22 +124,23 @@ def generate_keyframes(
     for place, picture in given.items():
         pictures[:, places.index(place)] = picture
     for request, row in zip(batch, pictures, strict=True):
-        told = counter.progress("keyframes")
-        yield KeyframesReady(phase=told.phase, step=told.step, of=told.of, request=request, places=places, pictures=row)
+        done = counter.progress("keyframes")
+        yield KeyframesReady(phase=done.phase, step=done.step, of=done.of, request=request, places=places, pictures=row)
     if context.only_keyframes:
         counter.done += _inbetween_steps(family, first)
         return
-    made = yield from (_stretches if requires_end_frames(family.spec) else _whole)(group, pictures, places, draft)
-    for request, frames in zip(batch, made, strict=True):
+    generate_clips = _generate_segments if requires_end_frames(family.spec) else _generate_whole
+    clips = yield from generate_clips(group, pictures, places, draft)
+    for request, frames in zip(batch, clips, strict=True):
         yield ClipReady(request=request, clip=Clip(frames=frames, fps=request.fps, prompt=request.prompt))
 
 
 def _draw_joint(group: KeyframeBatch, places: Sequence[int], given: Mapping[int, np.ndarray]) -> DraftSteps:
-    """Frames of a draft of the whole clip, in fewer steps; with the `given` pictures in it where the family can."""
+    """Take keyframes from a draft of the whole clip with fewer steps, conditioned on `given` pictures if possible."""
     plan, prompts = keyframe_plan(group.first), group.prompts
     if given and takes_pictures(group.family):
-        known = np.stack([np.stack(list(given.values()))] * len(group.requests))
-        prompts = prompts.with_extras(**group.family.encode_pictures(known, tuple(given), group.first.num_frames))
+        shown = np.stack([np.stack(list(given.values()))] * len(group.requests))
+        prompts = prompts.with_extras(**group.family.encode_pictures(shown, tuple(given), group.first.num_frames))
     drafts: list[Tensor] = []
     for number in range(plan.drafts):
         noise = group.noise(number)
@@ -156,7 +159,10 @@ def _draw_joint(group: KeyframeBatch, places: Sequence[int], given: Mapping[int,
 
 
 def best_drafts(batch: Sequence[GenerationRequest], decoded: Sequence[np.ndarray], mix: str) -> list[int]:
-    """For each request the number of the draft (`decoded` `[D]` of `uint8[B,T,H,W,3]`) with the highest total."""
+    """Return the index of the draft with the highest total for each request.
+
+    `decoded` `[D]` of `uint8[B,T,H,W,3]`.
+    """
     from engine.config.presets import load_preset
     from rewards.suite import RewardSuite
 
@@ -169,7 +175,7 @@ def best_drafts(batch: Sequence[GenerationRequest], decoded: Sequence[np.ndarray
 
 
 def _draw_independent(group: KeyframeBatch, places: Sequence[int], given: Mapping[int, np.ndarray]) -> DraftSteps:
-    """Each is the first frame of a clip of its own, the shortest that the family makes; none knows the `given`."""
+    """Take each keyframe from its own clip, the shortest that the family supports, regardless of the `given` ones."""
     family, guidance = group.family, keyframe_plan(group.first).keyframe_guidance
     short = group.first.model_copy(update={"num_frames": family.spec.nearest_frames(1)})
     pictures = []
@@ -185,53 +191,56 @@ def _draw_independent(group: KeyframeBatch, places: Sequence[int], given: Mappin
 DRAWN = {"joint": _draw_joint, "independent": _draw_independent}
 
 
-def _whole(
+def _generate_whole(
     group: KeyframeBatch, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None = None
 ) -> FrameSteps:
-    """Each clip's frames `uint8[T,H,W,3]`, made in one piece, given the keyframes `uint8[B,N,H,W,3]`."""
+    """Generate each clip's frames `uint8[T,H,W,3]` at once, given the keyframes `uint8[B,N,H,W,3]`."""
     latents = yield from _inbetween(group, pictures, places, draft)
     yield group.counter.progress("decode")
     decoded = (group.family.decode(row)[0] for row in latents.split(1))
     return [merge_keyframes(frames, row, places) for frames, row in zip(decoded, pictures, strict=True)]
 
 
-def _stretches(
+def _generate_segments(
     group: KeyframeBatch, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None = None
 ) -> FrameSteps:
-    """The clip stretch by stretch, each between two keyframes; memory is that of the longest."""
+    """Generate clips in segments between two keyframes; memory is that of the longest segment."""
     first = group.first
-    made = np.empty((len(group.requests), first.num_frames, first.height, first.width, 3), np.uint8)
+    clips = np.empty((len(group.requests), first.num_frames, first.height, first.width, 3), np.uint8)
     for index, (start, stop) in enumerate(pairwise(places)):
-        changed = [{"num_frames": stop - start + 1, "seed": seed_for(one.seed, step=index)} for one in group.requests]
-        batch = [one.model_copy(update=update) for one, update in zip(group.requests, changed, strict=True)]
-        stretch = replace(group, requests=batch)
-        rows = yield from _whole(stretch, pictures[:, index : index + 2], (0, stop - start))
-        made[:, start : stop + 1] = np.stack(rows)
-    return list(made)
+        requests = [
+            request.model_copy(update={"num_frames": stop - start + 1, "seed": seed_for(request.seed, step=index)})
+            for request in group.requests
+        ]
+        segment = replace(group, requests=requests)
+        rows = yield from _generate_whole(segment, pictures[:, index : index + 2], (0, stop - start))
+        clips[:, start : stop + 1] = np.stack(rows)
+    return list(clips)
 
 
 def _inbetween(
     group: KeyframeBatch, pictures: np.ndarray, places: tuple[int, ...], draft: Tensor | None
 ) -> LatentSteps:
-    """The clip's final latents."""
+    """Denoise the whole clip and return its final latents."""
     plan, noise = keyframe_plan(group.first), group.noise()
     is_native = takes_pictures(group.family) or requires_end_frames(group.family.spec)
     predictor: Predictor = group.family
     prompts, latents = group.prompts, noise
     if plan.flow_guidance > 0 or not is_native:
-        blends = [blend_keyframes(row, places, group.first.num_frames) for row in pictures]
-        target = group.family.encode_frames(np.stack([blend.frames for blend in blends])).to(noise)
+        interpolations = [blend_keyframes(row, places, group.first.num_frames) for row in pictures]
+        frames = np.stack([interpolation.frames for interpolation in interpolations])
+        target = group.family.encode_frames(frames).to(noise)
         if plan.flow_guidance > 0:
-            trust = torch.stack([_latent_trust(blend, noise) for blend in blends])
+            trust = torch.stack([_latent_trust(interpolation, noise) for interpolation in interpolations])
             predictor = GuidedFrames(family=predictor, target=target, trust=trust, strength=plan.flow_guidance)
     if is_native:
         prompts = prompts.with_extras(**group.family.encode_pictures(pictures, places, group.first.num_frames))
     else:
-        held = _latent_places(places, group.first.num_frames, noise.shape[2])
-        predictor = FixedFrames(family=predictor, clean=target, held=held, noise=noise, native=False)
+        is_keyframe = _keyframe_latents(places, group.first.num_frames, noise.shape[2])
+        predictor = FixedFrames(family=predictor, clean=target, held=is_keyframe, noise=noise, native=False)
     sigmas = group.sigmas(noise, group.first.num_steps, prompts)
     if draft is not None:
-        level = START_LEVEL["interpolation" if plan.flow_guidance > 0 else "draft"]  # the pull is strong early
+        level = START_LEVEL["interpolation" if plan.flow_guidance > 0 else "draft"]  # flow guidance is strong early
         sigmas, latents = _late_start(group, sigmas, draft.to(noise), noise, level)
     elif not is_native:
         sigmas, latents = _late_start(group, sigmas, target, noise, START_LEVEL["interpolation"])
@@ -241,7 +250,10 @@ def _inbetween(
 def _late_start(
     group: KeyframeBatch, sigmas: Tensor, target: Tensor, noise: Tensor, level: float
 ) -> tuple[Tensor, Tensor]:
-    """The noise levels from `level` down, and the `target` at the first of them; skipped steps count as done."""
+    """Return the noise levels from `level` down and `target` with noise of the first.
+
+    Skipped steps count as done.
+    """
     skipped = min(int((sigmas > level).sum()), len(sigmas) - 2)
     group.counter.done += skipped
     return sigmas[skipped:], add_noise(group.family.spec.prediction, target, noise, float(sigmas[skipped]))
@@ -251,26 +263,26 @@ def takes_pictures(family: ModelFamily) -> bool:
     return "pictures" in family.spec.native_conditioning
 
 
-def _latent_places(places: tuple[int, ...], num_frames: int, num_latents: int) -> Tensor:
-    """`bool[t]`: the latent frames that hold a keyframe (the first latent is one frame where the VAE is causal)."""
-    held = torch.zeros(num_latents, dtype=torch.bool)
-    held[_latent_of(np.array(places), num_frames, num_latents)] = True
-    return held
+def _keyframe_latents(places: tuple[int, ...], num_frames: int, num_latents: int) -> Tensor:
+    """Return `bool[t]`, true for latent frames that contain a keyframe (a causal VAE's first latent is one frame)."""
+    is_keyframe = torch.zeros(num_latents, dtype=torch.bool)
+    is_keyframe[_latent_index(np.array(places), num_frames, num_latents)] = True
+    return is_keyframe
 
 
-def _latent_of(frames: np.ndarray, num_frames: int, num_latents: int) -> np.ndarray:
-    """Which latent frame each frame is in."""
+def _latent_index(frames: np.ndarray, num_frames: int, num_latents: int) -> np.ndarray:
+    """Return the index of the latent frame that contains each frame."""
     stride = (num_frames - 1) // max(1, num_latents - 1)
     return np.asarray(-(-frames // max(1, stride)))
 
 
-def _latent_trust(blend: Interpolation, latents: Tensor) -> Tensor:
-    """Trust on the latents' grid, `[1,t,h,w]`: the mean over a latent's pixels, the least over its frames."""
+def _latent_trust(interpolation: Interpolation, latents: Tensor) -> Tensor:
+    """Return trust on the latents' grid, `[1,t,h,w]`: the mean over a latent's pixels, the minimum over its frames."""
     t, h, w = latents.shape[2:]
-    pixels = torch.from_numpy(blend.trust)[:, None]
+    pixels = torch.from_numpy(interpolation.trust)[:, None]
     small = torch.nn.functional.adaptive_avg_pool2d(pixels, (h, w))[:, 0]
-    which = _latent_of(np.arange(len(small)), len(small), t)
-    return torch.stack([small[which == index].amin(dim=0) for index in range(t)])[None]
+    latent_index = _latent_index(np.arange(len(small)), len(small), t)
+    return torch.stack([small[latent_index == index].amin(dim=0) for index in range(t)])[None]
 
 
 def _source(request: GenerationRequest) -> str:
@@ -278,22 +290,25 @@ def _source(request: GenerationRequest) -> str:
 
 
 def _drawn_places(request: GenerationRequest) -> tuple[int, ...]:
-    """Keyframes that nobody gave."""
-    given = {keyframe.frame for keyframe in keyframe_plan(request).given}
-    return tuple(place for place in keyframe_places(request) if place not in given)
+    """Return the frame indices of keyframes that are generated, not given."""
+    given_frames = {keyframe.frame for keyframe in keyframe_plan(request).given}
+    return tuple(place for place in keyframe_places(request) if place not in given_frames)
 
 
 def _given_pictures(request: GenerationRequest, context: GenerationContext) -> dict[int, np.ndarray]:
-    """The user's keyframes by frame. Raises ConfigError for a picture of another size than the clip."""
-    given = {}
+    """Return the user's keyframes by frame.
+
+    Raises ConfigError for a picture with another size than the clip.
+    """
+    pictures = {}
     for keyframe in keyframe_plan(request).given:
         if context.pictures is None:
-            raise ConfigError("KeyframesReady are given as pictures, but there is no store to take them from.")
+            raise ConfigError("Given keyframes need a store of pictures, but the context has none.")
         picture = context.pictures(keyframe.picture)
         if picture.shape != (request.height, request.width, 3):
             raise ConfigError(
                 f"The keyframe given at frame {keyframe.frame} is {picture.shape[1]}x{picture.shape[0]} px, but the "
                 f"clip is {request.width}x{request.height}: crop or resize it."
             )
-        given[keyframe.frame] = picture
-    return given
+        pictures[keyframe.frame] = picture
+    return pictures

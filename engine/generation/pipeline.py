@@ -1,4 +1,4 @@
-"""From requests to clips: encode, denoise, decode, telling how far it is. Drains `sampling.sampler.denoise`."""
+"""Generation of clips from requests: encode, denoise, decode, with progress events."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,18 +28,20 @@ from rewards.clip import Clip
 
 __all__ = ["BATCH_CLIPS", "MODES", "ClipReady", "Events", "GenerationContext", "KeyframesReady", "Progress", "generate"]
 
-BATCH_PIXELS = 4_000_000  # T*H*W of the clips that go through the network together; a larger clip goes alone
-BATCH_CLIPS = 16  # and at most so many clips
+BATCH_PIXELS = 4_000_000  # limit of T*H*W of a batch; a larger clip is a batch of its own
+BATCH_CLIPS = 16  # limit of clips per batch
 
 
 def generate(
     family: ModelFamily, requests: Sequence[GenerationRequest], context: GenerationContext | None = None
 ) -> Events:
-    """Make a clip for each request on a loaded model, yielding `Progress` as it goes and `ClipReady` for each clip.
+    """Generate a clip for each request on a loaded model.
 
-    Requests alike in shape and settings go through the network together, so clips may come in another order than asked.
-    Stop iterating to cancel: nothing runs between two events. Raises ConfigError for a plan that cannot be followed or
-    an adapter that is not active, FamilyError for what the model cannot do, or when the device is full.
+    Yield `Progress` events and one `ClipReady` per clip.
+
+    Requests with equal shape and settings form batches, so clips may come in another order than the requests. Stop
+    iterating to cancel: no computation runs between two events. Raises ConfigError for an impossible plan or an adapter
+    that is not active, and FamilyError for an unsupported request or when the device's memory is full.
     """
     context = context or GenerationContext()
     for request in requests:
@@ -59,7 +61,7 @@ def generate(
 def generate_direct(
     family: ModelFamily, batch: Sequence[GenerationRequest], context: GenerationContext, counter: ProgressCounter
 ) -> Events:
-    """Text to clip in one piece, for requests alike in shape and settings."""
+    """Generate whole clips from text, for requests with equal shape and settings."""
     first = batch[0]
     yield counter.progress("encode")
     prompts = encode(family, batch, context, first.guidance)
@@ -74,7 +76,7 @@ def generate_direct(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """A way to make clips: how it makes a batch of alike requests, and how many denoising steps that takes."""
+    """A mode of generation: `make` generates a batch of similar requests, `steps` counts its denoising steps."""
 
     make: Callable[[ModelFamily, Sequence[GenerationRequest], GenerationContext, ProgressCounter], Events]
     steps: Callable[[ModelFamily, GenerationRequest], int]
@@ -90,19 +92,19 @@ MODES: dict[str, Mode] = {
 def _check(family: ModelFamily, request: GenerationRequest) -> None:
     if request.mode not in ANY_LENGTH and not family.spec.allows_frames(request.num_frames):
         nearest = family.spec.nearest_frames(request.num_frames)
-        raise FamilyError(f"{family.spec.title} cannot make {request.num_frames} frames: the nearest is {nearest}.")
+        raise FamilyError(f"{family.spec.title} does not support {request.num_frames} frames: use {nearest}.")
     check_plan(request, family.spec)
     if not is_active(family.network, request.adapter):
-        wanted = f"adapter '{request.adapter}'" if request.adapter else "no adapter"
-        raise ConfigError(f"The request is for {wanted}, but the model is loaded otherwise: use_adapter switches it.")
+        expected = f"adapter '{request.adapter}'" if request.adapter else "no adapter"
+        raise ConfigError(f"The request needs {expected} on the model: call `activate_adapter` first.")
 
 
 def _batches(requests: Sequence[GenerationRequest]) -> list[list[GenerationRequest]]:
-    """Requests that may share a forward pass, together; each batch small enough for the network."""
+    """Group requests that can share a forward pass, in batches within the limits."""
     groups: dict[tuple[object, ...], list[GenerationRequest]] = {}
     for request in requests:
-        alike = (request.num_frames, request.width, request.height, request.fps, request.num_steps, request.guidance)
-        groups.setdefault((request.mode, request.keyframes, request.windows, *alike), []).append(request)
+        shape = (request.num_frames, request.width, request.height, request.fps, request.num_steps, request.guidance)
+        groups.setdefault((request.mode, request.keyframes, request.windows, *shape), []).append(request)
     return [batch for group in groups.values() for batch in _cut(group)]
 
 
@@ -115,14 +117,14 @@ def _cut(group: list[GenerationRequest]) -> list[list[GenerationRequest]]:
 
 def _memory_full(family: ModelFamily, batch: Sequence[GenerationRequest], context: GenerationContext) -> str:
     first = batch[0]
-    asked = f"{len(batch)} clips of {first.num_frames} frames at {first.width}x{first.height}"
+    clips = f"{len(batch)} clips of {first.num_frames} frames at {first.width}x{first.height}"
     needed = context.describe_memory(family, batch) if context.describe_memory else None
     return (
-        f"The device's memory is full: {asked} {needed or _beside_network(family)}. Lower the frames or the size, ask "
-        "for fewer takes, use mode 'windows', or free the device."
+        f"The device's memory is full: {clips} {needed or _network_size(family)}. Lower the frames or the size, "
+        "request fewer variations, use mode 'windows', or free the device."
     )
 
 
-def _beside_network(family: ModelFamily) -> str:
+def _network_size(family: ModelFamily) -> str:
     gib = sum(tensor.nbytes for tensor in family.network.parameters()) / 2**30
-    return f"do not fit beside the network's {gib:.1f} GiB"
+    return f"do not fit next to the network's {gib:.1f} GiB"

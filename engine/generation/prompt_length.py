@@ -1,4 +1,4 @@
-"""How much of a prompt a model's text encoder reads: what comes after its last token is not seen. Imports no torch."""
+"""Detection of prompts longer than a model's text encoder reads. Imports no torch."""
 
 import json
 import math
@@ -19,31 +19,32 @@ SHOWN_CHARS = 100
 
 
 def truncation_warnings(request: GenerationRequest) -> tuple[str, ...]:
-    """A sentence for each prompt of the request whose end the model does not read."""
+    """Return a sentence for each prompt of the request whose end is truncated."""
     preset = load_preset("models", request.model)
-    asked = {"prompt": request.prompt, "negative prompt": request.negative_prompt}
-    ends = {name: unread_end(preset, words) for name, words in asked.items()}
+    prompts = {"prompt": request.prompt, "negative prompt": request.negative_prompt}
+    ends = {name: unread_end(preset, words) for name, words in prompts.items()}
     return tuple(
-        f"The {name} is longer than the model reads: it does not see '{_shown(end)}'."
-        for name, end in ends.items()
-        if end
+        f"The {name} is longer than the model reads: '{_shorten(end)}' is ignored." for name, end in ends.items() if end
     )
 
 
 def unread_end(preset: "ModelPreset", prompt: str) -> str:
-    """The end of a prompt that is not read; "" where all is, or where the tokenizer is not on this machine to ask."""
-    known = family_spec(preset.family).text_tokens
+    """Return the truncated end of a prompt; "" for none, or when the tokenizer is not on this machine."""
+    family_limit = family_spec(preset.family).text_tokens
     folder = _tokenizer_folder(preset.source, preset.revision)
-    if known is None or folder is None:
+    if family_limit is None or folder is None:
         return ""
-    tokenizer, limit = open_prompt_tokenizer(folder), min(known, _own_limit(folder))
+    tokenizer, limit = open_prompt_tokenizer(folder), min(family_limit, _tokenizer_limit(folder))
     ends = tokenizer.token_ends(prompt)
     room = int(limit) - tokenizer.num_special
     return prompt[ends[room - 1] :].strip() if len(ends) > room else ""
 
 
 def _tokenizer_folder(source: str, revision: str | None) -> Path | None:
-    """In the preset's folder, or in the hub's cache; None when it is in neither, or of another format."""
+    """Return the tokenizer's folder in the model's folder or the hub's cache.
+
+    None if missing or in another format.
+    """
     model = local_path(source)
     if model is None and not is_path(source):
         model = HubSource.read(source, revision).snapshot()
@@ -51,8 +52,8 @@ def _tokenizer_folder(source: str, revision: str | None) -> Path | None:
     return folder if folder and any((folder / name).is_file() for name in TOKENIZER_FILES) else None
 
 
-def _own_limit(folder: Path) -> float:
-    """What the tokenizer's own settings say; endless where they say nothing."""
+def _tokenizer_limit(folder: Path) -> float:
+    """Return `model_max_length` of the tokenizer's settings; infinity without one."""
     try:
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -60,6 +61,6 @@ def _own_limit(folder: Path) -> float:
     return float(settings.get("model_max_length") or math.inf)
 
 
-def _shown(end: str) -> str:
+def _shorten(end: str) -> str:
     line = " ".join(end.split())
     return line if len(line) <= SHOWN_CHARS else f"{line[: SHOWN_CHARS - 1]}…"

@@ -1,4 +1,4 @@
-"""Where the tokens of a prompt end, for the tokenizer files that model folders have. Imports no torch.
+"""End positions of a prompt's tokens, for the tokenizer files in model folders. Imports no torch.
 
 tokenizer.json             any tokenizer of the tokenizers library
 spiece.model               T5 and UMT5 (LTX, CogVideoX): sentencepiece
@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "vocab.json")
-# How CLIP splits a text before it joins byte pairs: arXiv:2103.00020, in the regular expression of its tokenizer.
+# CLIP's splitting of text before byte-pair encoding: the regular expression of its tokenizer, arXiv:2103.00020.
 CLIP_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 class PromptTokenizer(Protocol):
-    """`num_special` tokens are added to those of the prompt."""
+    """A tokenizer that adds `num_special` tokens to those of the prompt."""
 
     num_special: int
 
     def token_ends(self, prompt: str) -> list[int]:
-        """For each token of the prompt, the index of the character after it."""
+        """Return the index of the character after each token of the prompt."""
         ...
 
 
 @lru_cache(maxsize=4)
 def open_prompt_tokenizer(folder: Path) -> PromptTokenizer:
-    """The tokenizer of a folder that has one of `TOKENIZER_FILES`."""
+    """Return the tokenizer of a folder that has one of `TOKENIZER_FILES`."""
     if (folder / "tokenizer.json").is_file():
         from tokenizers import Tokenizer
 

@@ -1,4 +1,4 @@
-"""Requests read from a form or a file, and checked against what their model can make. Imports no torch."""
+"""Requests from a form or a file, and checks against the limits of their model. Imports no torch."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -22,18 +22,18 @@ from engine.suggestions import did_you_mean, validation_message
 
 
 def why_untrainable(preset: ModelPreset) -> str | None:
-    """Why runs cannot train the model, in a sentence; None where they can."""
+    """Return a sentence with the reason why runs cannot train the model; None when they can."""
     if preset.distilled:
-        return f"'{preset.key}' is a distilled model, made for a few steps: train the model it came from."
+        return f"'{preset.key}' is a distilled model for a few steps: train the model that it was distilled from."
     if requires_end_frames(family_spec(preset.family)):
         return f"'{preset.key}' needs given pictures, which a run does not provide: train another model."
     return None
 
 
 def read_request(fields: Mapping[str, Any]) -> GenerationRequest:
-    """A request from a form or a file, with its model's defaults for what is not said.
+    """Return a request from a form or a file, with the model's defaults for missing fields.
 
-    Raises ConfigError in one sentence: an unknown field, an empty or endless prompt, a value out of range.
+    Raises ConfigError in one sentence: an unknown field, an empty or too long prompt, a value out of range.
     """
     preset = load_model_preset(str(fields.get("model", GenerationRequest.model_fields["model"].default)))
     try:
@@ -43,10 +43,10 @@ def read_request(fields: Mapping[str, Any]) -> GenerationRequest:
 
 
 def _plan_of(preset: ModelPreset, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan of the request's mode, with what suits the model where it says nothing.
+    """Return the plan of the request's mode, with defaults that suit the model.
 
-    A clip without guidance, as distilled models and students make it, has keyframes and in-betweens without any; a
-    window is no longer than what the model makes in one piece.
+    A clip without guidance, as for distilled models and students, has keyframes and in-betweens without guidance. A
+    window is no longer than the longest clip that the model generates at once.
     """
     mode = str(fields.get("mode"))
     plan = fields.get(mode) or {}
@@ -62,13 +62,14 @@ def _plan_of(preset: ModelPreset, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_request(request: GenerationRequest, adapters: Collection[str] = ()) -> None:
-    """Refuse what the model cannot do, before anything is loaded; `adapters` are the names of the trained ones.
+    """Check a request against the limits of its model before anything is loaded.
 
-    Raises ConfigError: unknown model or adapter, a blank prompt, frames or sizes that the family cannot do.
+    `adapters` are the names of the trained adapters. Raises ConfigError: unknown model or adapter, a blank prompt,
+    unsupported numbers of frames or sizes.
     """
     preset = load_model_preset(request.model)
     if not request.prompt.strip():
-        raise ConfigError("The prompt is empty: say what the clip should show.")
+        raise ConfigError("The prompt is empty: describe what the clip should show.")
     _check_frames(request, preset)
     _check_size(request, preset)
     if request.adapter is not None and request.adapter not in adapters:
@@ -81,29 +82,30 @@ def _check_frames(request: GenerationRequest, preset: ModelPreset) -> None:
     check_plan(request, spec)
     if request.mode in ANY_LENGTH:
         return _check_window(request, preset)
-    wanted = request.num_frames
-    if not spec.allows_frames(wanted):
-        nearest = spec.nearest_frames(min(wanted, preset.max_frames))
+    num_frames = request.num_frames
+    if not spec.allows_frames(num_frames):
+        nearest = spec.nearest_frames(min(num_frames, preset.max_frames))
         rule = f"{spec.frame_stride}k+{spec.frame_offset}"
         raise ConfigError(
-            f"{preset.title} makes clips of {rule} frames, but got num_frames = {wanted}: the nearest is {nearest}."
+            f"{preset.title} generates clips of {rule} frames, but got num_frames = {num_frames}: the nearest is "
+            f"{nearest}."
         )
     longest = longest_piece(request, spec)
     if longest > preset.max_frames:
-        how = "give a keyframe in between" if requires_end_frames(spec) else "use mode 'windows'"
+        remedy = "add a keyframe in between" if requires_end_frames(spec) else "use mode 'windows'"
         raise ConfigError(
-            f"{preset.title} makes at most {preset.max_frames} frames in one piece, but got num_frames = {longest}: "
-            f"ask for {preset.max_frames} or fewer, or {how}."
+            f"{preset.title} generates at most {preset.max_frames} frames at once, but got num_frames = {longest}: "
+            f"use {preset.max_frames} or fewer, or {remedy}."
         )
 
 
 def _check_window(request: GenerationRequest, preset: ModelPreset) -> None:
-    """A window is a clip in one piece; when the whole clip is shorter, it is the window."""
+    """Check the length of a window, or of the whole clip when it is shorter."""
     spec = family_spec(preset.family)
     length = min(spec.nearest_frames(window_plan(request).length), at_least(spec, request.num_frames))
     if length > preset.max_frames:
         raise ConfigError(
-            f"{preset.title} makes at most {preset.max_frames} frames in one piece, but a window would have {length}: "
+            f"{preset.title} generates at most {preset.max_frames} frames at once, but a window would have {length}: "
             f"use windows of {preset.max_frames} or fewer."
         )
 

@@ -1,16 +1,18 @@
-"""Clips longer than a model's reach, window by window; memory is that of one window and the finished frames.
+"""Clips longer than a model's context, window by window.
+
+Memory is that of one window and the finished frames.
 
 continued   families that take given frames ("frames" in `native_conditioning`): each window begins with the last frames
-            of the one before, encoded again and held clean; what it makes after them is appended, across a short fade.
-blended     all others: one clip of latents, of which the network sees one window at a time, overlaps averaged at every
-            noise level; decoded piece by piece. Where every frame has a latent of its own, later frames begin with the
-            noise of earlier ones in another order, which keeps the scene (FreeNoise, Qiu et al., arXiv:2310.15169): so
-            the clip's noise is not independent from frame to frame.
+            of the previous one, encoded again and fixed; its new frames are appended with a short cross-fade.
+blended     all others: the network denoises one clip of latents in windows, averages overlaps at every noise level, and
+            the result is decoded in pieces. If every frame has its own latent, the noise of later frames is that of
+            earlier frames in shuffled order, which keeps the scene (FreeNoise, Qiu et al., arXiv:2310.15169). The
+            clip's noise is then not independent from frame to frame.
 
-Families that take pictures alone (Wan VACE, SparseCtrl) are blended too: single pictures of the window before do not
-say which way things were moving.
+Families that take pictures only (Wan VACE, SparseCtrl) are blended too: single pictures of the previous window do not
+determine the direction of motion.
 
-Where windows meet is written into the clip (`Clip.seams`), so that the seam reward can look there.
+`Clip.seams` has the boundaries of windows, which the seam reward evaluates.
 """
 
 from collections.abc import Sequence
@@ -37,12 +39,12 @@ from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for, seed_for, unit_noise
 from rewards.clip import Clip
 
-FADE_FRAMES = 8  # at most: how long the end of one window becomes the beginning of the next
-CONTEXT_LATENTS = 2  # latent frames before a piece that are decoded with it and thrown away
+FADE_FRAMES = 8  # longest cross-fade from one window to the next
+CONTEXT_LATENTS = 2  # latent frames before a piece that are decoded with it and dropped
 
 
 def count_steps(family: ModelFamily, request: GenerationRequest) -> int:
-    """Denoising steps of a request: of every window where windows follow each other, else of the whole."""
+    """Return the number of denoising steps of a request: of all windows if continued, else of the whole clip."""
     return request.num_steps * (len(continued_windows(request, family.spec)) if is_continued(family.spec) else 1)
 
 
@@ -50,7 +52,7 @@ def count_steps(family: ModelFamily, request: GenerationRequest) -> int:
 def generate_windows(
     family: ModelFamily, batch: Sequence[GenerationRequest], context: GenerationContext, counter: ProgressCounter
 ) -> Events:
-    """For requests alike in shape, settings and plan."""
+    """Generate clips in windows, for requests with equal shape, settings and plan."""
     yield counter.progress("encode")
     prompts = encode(family, batch, context, batch[0].guidance)
     make = _continue if is_continued(family.spec) else _blend
@@ -63,11 +65,11 @@ def _continue(
     first, windows = batch[0], continued_windows(batch[0], family.spec)
     frames = np.empty((len(batch), windows[-1].stop, first.height, first.width, 3), np.uint8)
     for index, window in enumerate(windows):
-        one = first.model_copy(update={"num_frames": window.stop - window.start})
+        window_request = first.model_copy(update={"num_frames": window.stop - window.start})
         seeds = [request.seed if index == 0 else seed_for(request.seed, step=index) for request in batch]
-        noise = family.init_latents(one, [generator_for(seed) for seed in seeds])
-        before = frames[:, window.start : window.start + window.given]
-        predictor = family if window.given == 0 else _holding(family, before, noise)
+        noise = family.init_latents(window_request, [generator_for(seed) for seed in seeds])
+        given_frames = frames[:, window.start : window.start + window.given]
+        predictor = family if window.given == 0 else _with_fixed_start(family, given_frames, noise)
         sigmas = sigmas_for(family.scheduler_config, first.num_steps, noise.shape[2:].numel())
         latents = yield from denoise_to_end(predictor, noise, sigmas, prompts, first.guidance, counter)
         yield counter.progress("decode")
@@ -77,22 +79,22 @@ def _continue(
     yield from _clips(batch, frames, seams)
 
 
-def _holding(family: ModelFamily, before: np.ndarray, noise: Tensor) -> FixedFrames:
-    """The family with its first latent frames given: those of the frames `uint8[B,T,H,W,3]` of the window before."""
-    known = family.encode_frames(before).to(noise)
+def _with_fixed_start(family: ModelFamily, given_frames: np.ndarray, noise: Tensor) -> FixedFrames:
+    """Return a predictor that fixes the first latents to given frames `uint8[B,T,H,W,3]` of the previous window."""
+    given_latents = family.encode_frames(given_frames).to(noise)
     clean = torch.zeros_like(noise)
-    clean[:, :, : known.shape[2]] = known
-    held = torch.arange(noise.shape[2]) < known.shape[2]
-    return FixedFrames(family=family, clean=clean, held=held, noise=noise, native=True)
+    clean[:, :, : given_latents.shape[2]] = given_latents
+    is_given = torch.arange(noise.shape[2]) < given_latents.shape[2]
+    return FixedFrames(family=family, clean=clean, held=is_given, noise=noise, native=True)
 
 
-def _append(frames: np.ndarray, made: np.ndarray, window: Window) -> None:
-    """Put a window's frames in their place; its own version of the last given frames fades in over the old one."""
+def _append(frames: np.ndarray, decoded: np.ndarray, window: Window) -> None:
+    """Write a window's frames into the clip, with a cross-fade over the last given frames."""
     fade = min(FADE_FRAMES, window.given)
-    frames[window.start + window.given : window.stop] = made[window.given :]
-    share = (np.arange(1, fade + 1) / (fade + 1))[:, None, None, None]
+    frames[window.start + window.given : window.stop] = decoded[window.given :]
+    weight = (np.arange(1, fade + 1) / (fade + 1))[:, None, None, None]
     place = slice(window.start + window.given - fade, window.start + window.given)
-    mixed = (1 - share) * frames[place] + share * made[window.given - fade : window.given]
+    mixed = (1 - weight) * frames[place] + weight * decoded[window.given - fade : window.given]
     frames[place] = np.round(mixed).astype(np.uint8)
 
 
@@ -111,7 +113,10 @@ def _blend(
     noise = unit_noise(shape, generators)
     if stride == 1:
         noise = torch.stack(
-            [shuffled_noise(row, window.shape[2], overlap, one) for row, one in zip(noise, generators, strict=True)]
+            [
+                shuffled_noise(row, window.shape[2], overlap, generator)
+                for row, generator in zip(noise, generators, strict=True)
+            ]
         )
     noise = noise.to(window.device)
     sigmas = sigmas_for(family.scheduler_config, first.num_steps, window.shape[2:].numel())
@@ -124,8 +129,9 @@ def _blend(
 
 
 def shuffled_noise(noise: Tensor, length: int, overlap: int, generator: torch.Generator) -> Tensor:
-    """`noise[C,t,h,w]` whose frames after the first `length` are earlier ones: each run of `length - overlap` frames is
-    a shuffled copy of the run `length` frames before it.
+    """Return `noise[C,t,h,w]` with the frames after the first `length` replaced by earlier ones.
+
+    Each run of `length - overlap` frames is a shuffled copy of the run `length` frames before it.
     """
     noise, run = noise.clone(), max(1, length - overlap)
     for start in range(length, noise.shape[1], run):
@@ -136,24 +142,24 @@ def shuffled_noise(noise: Tensor, length: int, overlap: int, generator: torch.Ge
 
 
 def decode_in_pieces(family: ModelFamily, latents: Tensor, piece: int, stride: int) -> np.ndarray:
-    """One clip's `latents[1,C,t,h,w]` to `uint8[T,H,W,3]`, `piece` latent frames at a time (all, where t is less).
+    """Decode one clip's `latents[1,C,t,h,w]` to `uint8[T,H,W,3]`, at most `piece` latent frames at a time.
 
-    A piece in the middle begins with latents that are decoded already, whose frames are thrown away: a VAE that looks
-    back (`stride` > 1: the first latent is one frame, the others `stride`) needs them; one that takes frames singly
-    does not.
+    With a causal VAE (`stride` > 1: the first latent covers one frame, the others `stride`), later pieces begin with
+    latents that are already decoded, as context; their frames are dropped. A VAE that decodes frames singly needs none.
     """
     context = min(CONTEXT_LATENTS, piece - 1) if stride > 1 else 0
-    made, done = [], 0
+    pieces, done = [], 0
     for start, stop in blended_windows(latents.shape[2], piece, context):
-        known = done - start
+        num_context = done - start
         frames = family.decode(latents[:, :, start:stop])[0]
-        made.append(frames[1 + (known - 1) * stride if known else 0 :])
+        pieces.append(frames[1 + (num_context - 1) * stride if num_context else 0 :])
         done = stop
-    return np.concatenate(made)
+    return np.concatenate(pieces)
 
 
 def _clips(batch: Sequence[GenerationRequest], frames: np.ndarray, seams: tuple[int, ...]) -> Events:
-    """The finished clips, cut to the length asked for."""
+    """Yield the finished clips, cut to the requested length."""
+
     for request, row in zip(batch, frames, strict=True):
         inside = tuple(seam for seam in seams if seam < request.num_frames)
         clip = Clip(frames=row[: request.num_frames], fps=request.fps, prompt=request.prompt, seams=inside)

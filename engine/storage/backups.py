@@ -1,7 +1,7 @@
 """Copies of a workspace's SQLite database: made while others use it, kept only when they are whole, rotated.
 
-`backups/dailies-<number>-<reason>-<schema>-<UTC time>.db`. The number counts up and alone gives the order: the time in
-the name is for people, since a clock can be set back. PostgreSQL's operators have their own backups.
+`backups/dailies-<number>-<reason>-<schema>-<UTC time>.db`. The number counts up and defines the order; the time in the
+name is informative only, since a clock can be set back. PostgreSQL's operators have their own backups.
 """
 
 import logging
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """One copy; `number` orders them, the newest is the highest."""
+    """One backup; the newest has the highest `number`."""
 
     path: Path
     number: int
@@ -48,33 +48,33 @@ class Backup:
 
 
 def list_backups(workspace: Workspace) -> list[Backup]:
-    """The copies of a workspace, the newest first."""
-    found = []
+    """Return the backups of a workspace, the newest first."""
+    backups = []
     for path in workspace.backups.iterdir() if workspace.backups.is_dir() else ():
         if match := NAME.fullmatch(path.name):
-            found.append(Backup(path=path, number=int(match[1]), reason=match[2]))  # type: ignore[arg-type]
-    return sorted(found, key=lambda one: one.number, reverse=True)
+            backups.append(Backup(path=path, number=int(match[1]), reason=match[2]))  # type: ignore[arg-type]
+    return sorted(backups, key=lambda backup: backup.number, reverse=True)
 
 
 def back_up(database: Path, workspace: Workspace, reason: Reason) -> Backup:
-    """Copy a database and check the copy; older copies made for the same reason are removed once it is whole.
+    """Copy a database and check the copy, then rotate older backups made for the same reason.
 
-    Raises StoreError when the copy cannot be written, StoreDamaged when it is not whole because the database is not:
-    then no other copy is touched.
+    Raises StoreError when the copy cannot be written, and StoreDamaged when the database is damaged; no other backup is
+    then touched.
     """
     workspace.prepare()
     with locked(workspace.backups_lock):
-        for left in workspace.backups.glob("*.partial*"):  # of a process that was killed
-            left.unlink(missing_ok=True)
-        known = list_backups(workspace)
-        backup = _copy(database, workspace, reason, 1 + max((one.number for one in known), default=0))
-        _rotate([backup, *known], reason)
+        for partial in workspace.backups.glob("*.partial*"):  # of a process that was killed
+            partial.unlink(missing_ok=True)
+        older = list_backups(workspace)
+        backup = _copy(database, workspace, reason, 1 + max((old.number for old in older), default=0))
+        _rotate([backup, *older], reason)
     log.info("Copied the database to %s.", backup.path)
     return backup
 
 
 def back_up_daily(database: Path, workspace: Workspace) -> Backup | None:
-    """A copy unless the newest is less than a day old; one that seems to come from the future counts as old."""
+    """Back up unless the newest backup is less than a day old; a modification time in the future counts as old."""
     newest = next(iter(list_backups(workspace)), None)
     if newest is not None and timedelta(0) <= datetime.now(UTC) - newest.written_at < DAY:
         return None
@@ -82,12 +82,12 @@ def back_up_daily(database: Path, workspace: Workspace) -> Backup | None:
 
 
 def find_problem(database: Path) -> str:
-    """What SQLite finds wrong with a file that nobody writes, in a few words; "" for a whole database of Dailies."""
+    """Return SQLite's description of damage in a database file that is not in use; "" for an intact one of Dailies."""
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?immutable=1", uri=True)) as connection:
-            found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
-            if found != "ok":
-                return " ".join(found.split())
+            result = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+            if result != "ok":
+                return " ".join(result.split())
             tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     except sqlite3.Error as error:
         return str(error)
@@ -95,7 +95,7 @@ def find_problem(database: Path) -> str:
 
 
 def newest_whole(workspace: Workspace) -> tuple[Backup | None, Sequence[Backup]]:
-    """The newest copy that is whole, and the damaged ones that are newer."""
+    """Return the newest intact backup, and the damaged ones that are newer."""
     damaged: list[Backup] = []
     for backup in list_backups(workspace):
         if not find_problem(backup.path):
@@ -105,10 +105,10 @@ def newest_whole(workspace: Workspace) -> tuple[Backup | None, Sequence[Backup]]
 
 
 def restore(database: Path, workspace: Workspace, backup: Backup) -> Path | None:
-    """Put a copy in the database's place, and return where the files that were there are now; None: there were none.
+    """Replace the database by a backup, and return the new path of the replaced files; None if there were none.
 
-    The caller sees that nobody uses the database. Raises StoreError when the copy is damaged or cannot be put there;
-    the database is then what it was.
+    The caller ensures that the database is not in use. Raises StoreError when the backup is damaged or cannot be
+    copied; the database is then unchanged.
     """
     if problem := find_problem(backup.path):
         raise StoreError(f"The copy {backup.path} is damaged ({problem}): choose another one.")
@@ -124,8 +124,8 @@ def restore(database: Path, workspace: Workspace, backup: Backup) -> Path | None
         with suppress(OSError):
             incoming.unlink()
         raise StoreError(
-            f"The copy {backup.path} could not be put in the place of {database}: {error.strerror or error}. Free some "
-            f"space and try again; what was there is {aside if aside.exists() else database}."
+            f"The copy {backup.path} could not replace {database}: {error.strerror or error}. Free some space and try "
+            f"again; the previous database is {aside if aside.exists() else database}."
         ) from error
     return aside if any(moved) else None
 
@@ -155,22 +155,22 @@ def _copy(database: Path, workspace: Workspace, reason: Reason, number: int) -> 
             "space there."
         ) from error
     finally:
-        for left in workspace.backups.glob(f"{partial.name}*"):
-            left.unlink(missing_ok=True)
+        for path_left in workspace.backups.glob(f"{partial.name}*"):
+            path_left.unlink(missing_ok=True)
     return Backup(path=path, number=number, reason=reason)
 
 
 def _rotate(backups: Sequence[Backup], reason: Reason) -> None:
-    """Remove the oldest of those that were made for this reason; the first of `backups` is the new one."""
-    for old in [one for one in backups if one.reason == reason][KEPT[reason] :]:
+    """Remove the oldest backups made for this reason; `backups` begins with the new one."""
+    for old in [backup for backup in backups if backup.reason == reason][KEPT[reason] :]:
         with suppress(OSError):
             old.path.unlink()
 
 
 def _schema(database: Path) -> str:
     with closing(sqlite3.connect(str(database))) as connection:
-        (found,) = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone() or ("none",)
-    return str(found)
+        (revision,) = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone() or ("none",)
+    return str(revision)
 
 
 def _stamp() -> str:
@@ -178,7 +178,7 @@ def _stamp() -> str:
 
 
 def _free_name(database: Path) -> Path:
-    """Where a replaced database goes: its name with the first number that is not taken."""
+    """Return the path for a replaced database: its name with the first free number."""
     number = 1
     while (path := database.with_name(f"{database.name}.replaced-{number}")).exists():
         number += 1
@@ -186,7 +186,7 @@ def _free_name(database: Path) -> Path:
 
 
 def _move_aside(database: Path, aside: Path, ending: str) -> bool:
-    """Move one file of a database (its log, its index, itself) beside it; False when there is none."""
+    """Rename one file of a database (its log, its index, itself); return False when it does not exist."""
     path = database.with_name(database.name + ending)
     if not path.exists():
         return False

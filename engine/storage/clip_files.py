@@ -1,6 +1,6 @@
-"""A clip's files: written whole or not at all, beside each other in one folder that its id names.
+"""A clip's files, written atomically in one folder named by the clip's id.
 
-frames.mkv     the exact frames (FFV1), what rewards and training read
+frames.mkv     the exact frames (FFV1), read by rewards and training
 clip.mp4       H.264 for the browser, enlarged when the clip is small
 poster.jpg     one frame, for the library's grid
 request.json   prompt, fps, seams, the full request and the model's revisions: enough to make the clip again
@@ -38,10 +38,9 @@ def save_clip(
 ) -> Path:
     """Write a clip's folder and return it; `request` is None for an imported clip.
 
-    `revisions` are the commits of the hub's repositories that the model's weights came from, by repository.
-
-    A complete folder that is there already stays: the id determines the frames. Raises StoreError when the files cannot
-    be written (disk full, no permission); then nothing of the clip is left behind.
+    `revisions` are the commits of the model's hub repositories, by repository. An existing complete folder is kept,
+    since the id determines the frames. Raises StoreError when the files cannot be written (disk full, no permission);
+    no partial folder is left behind.
     """
     folder = workspace.clip_folder(clip_id)
 
@@ -59,24 +58,24 @@ def save_clip(
 
 
 def has_files(workspace: Workspace, clip_id: str) -> bool:
-    """Whether every file of the clip is there."""
+    """Return True when all files of the clip exist."""
     folder = workspace.clip_folder(clip_id)
     return all((folder / name).is_file() and (folder / name).stat().st_size for name in FILES)
 
 
 def frames_file(workspace: Workspace, clip_id: str) -> Path:
-    """The file of a clip's exact frames."""
+    """Return the file of a clip's exact frames."""
     return workspace.clip_folder(clip_id) / FRAMES
 
 
 def shown_files(workspace: Workspace, clip_id: str) -> tuple[Path, Path]:
-    """The files of a clip that a browser plays and shows before it plays: video and poster."""
+    """Return the clip's video and poster for the browser."""
     folder = workspace.clip_folder(clip_id)
     return folder / MP4, folder / POSTER
 
 
 def load_clip(workspace: Workspace, clip_id: str) -> Clip:
-    """The exact frames that were generated or imported. Raises StoreError when they are gone or damaged."""
+    """Load the exact frames of a clip. Raises StoreError when its files are missing or damaged."""
     folder = workspace.clip_folder(clip_id)
     try:
         about = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
@@ -84,14 +83,14 @@ def load_clip(workspace: Workspace, clip_id: str) -> Clip:
         return Clip(frames=frames, fps=about["fps"], prompt=about["prompt"], seams=tuple(about["seams"]))
     except (OSError, ValueError, KeyError, MediaError) as error:
         raise StoreError(
-            f"The files of clip {clip_id} in {folder} are gone or damaged ({error}); generate or import it again."
+            f"The files of clip {clip_id} in {folder} are missing or damaged ({error}); generate or import it again."
         ) from error
 
 
 def save_overlays(workspace: Workspace, clip_id: str, pictures: Mapping[str, np.ndarray], fps: float) -> dict[str, str]:
-    """Write pictures `uint8[T,h,w,3]` of what rewards saw, for the browser, and name the file of each.
+    """Write overlays `uint8[T,h,w,3]` of rewards as videos for the browser; return their file names.
 
-    Raises StoreError when the clip's folder is gone or cannot be written.
+    Raises StoreError when the clip's folder is missing or cannot be written.
     """
     folder = overlay_folder(workspace, clip_id)
     try:
@@ -104,12 +103,12 @@ def save_overlays(workspace: Workspace, clip_id: str, pictures: Mapping[str, np.
 
 
 def overlay_folder(workspace: Workspace, clip_id: str) -> Path:
-    """Where a clip's overlays lie; not part of the clip, and made again when they are wanted."""
+    """Return the folder of a clip's overlays, which are not part of the clip and can be recomputed."""
     return workspace.clip_folder(clip_id) / "overlays"
 
 
 def remove_files(workspace: Workspace, clip_id: str) -> None:
-    """Remove a clip's folder; it disappears at once, even if what is in it takes a while."""
+    """Remove a clip's folder; it is renamed first, so that it disappears at once."""
     folder = workspace.clip_folder(clip_id)
     if folder.exists():
         doomed = temp_path(workspace, clip_id)
@@ -135,10 +134,10 @@ def _sidecar(
 def _write_folder(workspace: Workspace, folder: Path, write: Callable[[Path], None]) -> None:
     try:
         with _filled(workspace, folder.name, write) as finished, locked(workspace.clips_lock):
-            if has_files(workspace, folder.name):  # another process was quicker with the same clip
+            if has_files(workspace, folder.name):  # another process has written the same clip
                 return
             folder.parent.mkdir(parents=True, exist_ok=True)
-            if folder.exists():  # some of its files were lost
+            if folder.exists():  # incomplete
                 remove_files(workspace, folder.name)
             finished.rename(folder)
             fsync_path(folder.parent)
@@ -149,7 +148,7 @@ def _write_folder(workspace: Workspace, folder: Path, write: Callable[[Path], No
 
 @contextmanager
 def _filled(workspace: Workspace, name: str, write: Callable[[Path], None]) -> Iterator[Path]:
-    """A scratch folder with its files safely on disk; gone afterwards unless it was moved."""
+    """Yield a temporary folder with its files synced to disk; it is removed afterwards unless it was moved."""
     folder = temp_path(workspace, name)
     folder.mkdir(parents=True)
     try:

@@ -1,7 +1,7 @@
-"""`Database`: opens SQLite or PostgreSQL by URL, and hands out transactions whose failures are one sentence.
+"""`Database`: an SQLite or PostgreSQL database by URL, with transactions whose errors are one sentence.
 
 SQLite runs in WAL mode: readers never wait, and a writer takes the write lock when its transaction begins (BEGIN
-IMMEDIATE), so that it waits its turn there rather than failing in the middle. WAL needs a local disk, not NFS.
+IMMEDIATE), so that it waits there instead of failing in the middle. WAL needs a local disk, not NFS.
 """
 
 import json
@@ -25,16 +25,16 @@ from engine.storage.write_turns import NoTurn, Turns
 BUSY_TIMEOUT_S = 10.0
 INSERTS: dict[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 SQLITE_PATH_LIMIT = 504  # bytes: SQLite's own 512 with room for "-journal"
-WRITERS = 16  # of one process on PostgreSQL at once, so that connections are left for readers
-# PostgreSQL has no NUL in a text, and UTF-8 no lone surrogate: both are refused, whatever the database.
+WRITERS = 16  # concurrent writers of one process on PostgreSQL, which leaves connections for readers
+# PostgreSQL allows no NUL in a text, and UTF-8 no lone surrogate: both are rejected on every database.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class Database:
-    """One database by URL; safe to use from many threads, and by many processes with one `Database` each."""
+    """One database by URL. Safe to use from many threads; each process needs its own `Database`."""
 
     def __init__(self, url: str | URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S, foreign_keys: bool = True) -> None:
-        """`foreign_keys=False` is for migrations: SQLite changes a table by copying it, which must not cascade."""
+        """Open the database. `foreign_keys=False` is for migrations: SQLite copies tables, which must not cascade."""
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.name = self.url.render_as_string(hide_password=True)
@@ -43,35 +43,36 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that sees one state of the database throughout."""
-        with self._sentences(), self._engine.begin() as connection:
+        """Open a transaction that reads a consistent state of the database."""
+        with self._convert_errors(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that may write: all of it happens, or none. On SQLite it is on the disk when the block ends.
+        """Open an atomic transaction for writing. On SQLite it is on the disk when the block ends.
 
-        Raises StoreUnavailable when its turn does not come, see `engine.storage.write_turns`.
+        Raises StoreUnavailable after the timeout for its turn, see `engine.storage.write_turns`.
         """
-        # SQLite's own way of waiting is to look again now and then, and whoever looks first goes first: among twenty
-        # writers one can wait for seconds. The threads of a process queue here instead.
-        with self._sentences(), self._turns.turn() as patience_s:
+        # SQLite waits by polling, and the first to poll gets the lock: among twenty writers one can wait for seconds.
+        # The threads of a process queue here instead.
+        with self._convert_errors(), self._turns.turn() as patience_s:
             writer = self._engine.execution_options(begin="IMMEDIATE", busy_timeout_ms=round(1000 * patience_s))
             with writer.begin() as connection:
                 yield connection
 
     @contextmanager
     def unmanaged(self) -> Iterator[sqlite3.Connection]:
-        """SQLite's own connection without a transaction, for what cannot run in one."""
-        with self._sentences(), closing(self._engine.raw_connection()) as connection:
+        """Open SQLite's own connection without a transaction, for statements that cannot run in one."""
+        with self._convert_errors(), closing(self._engine.raw_connection()) as connection:
             yield connection.driver_connection  # type: ignore[misc]
 
     def close(self) -> None:
         self._engine.dispose()
 
     @contextmanager
-    def _sentences(self) -> Iterator[None]:
-        """A failure of the database is a StoreError; data that it cannot store, which no retry helps, a ConfigError."""
+    def _convert_errors(self) -> Iterator[None]:
+        """Convert failures of the database to StoreUnavailable, and unstorable data to ConfigError."""
+
         try:
             yield
         except (DataError, OverflowError) as error:
@@ -89,7 +90,7 @@ class Database:
 
 
 def parse_url(url: str | URL) -> URL:
-    """Raises ConfigError when `url` is none; a bare postgresql:// gets the driver that Dailies installs."""
+    """Parse a database URL; a bare postgresql:// gets the driver that Dailies installs. Raises ConfigError."""
     try:
         parsed = make_url(url)
     except ArgumentError as error:
@@ -104,8 +105,10 @@ def parse_url(url: str | URL) -> URL:
 
 
 def absolute_url(url: str | URL) -> URL:
-    """A URL that means the same in every folder: an SQLite file by its whole path. Raises ConfigError, also for a
-    database in memory, which no other process would see."""
+    """Return the URL with an absolute path for SQLite, so that it does not depend on the current folder.
+
+    Raises ConfigError, also for an in-memory database, which other processes could not open.
+    """
     parsed = parse_url(url)
     if parsed.get_backend_name() != "sqlite":
         return parsed
@@ -118,7 +121,7 @@ def absolute_url(url: str | URL) -> URL:
 
 
 def open_engine(url: URL, busy_timeout_s: float, foreign_keys: bool) -> Engine:
-    """Raises ConfigError when the URL's driver is not installed, or the file's path is longer than SQLite can open."""
+    """Open the engine. Raises ConfigError for a missing driver, or a path that is too long for SQLite."""
     is_sqlite = url.get_backend_name() == "sqlite"
     if is_sqlite and (length := len(os.fsencode(url.database or ""))) > SQLITE_PATH_LIMIT:
         raise ConfigError(
@@ -136,32 +139,32 @@ def open_engine(url: URL, busy_timeout_s: float, foreign_keys: bool) -> Engine:
     event.listen(engine, "before_cursor_execute", _check_values)
     if is_sqlite:
         _set_up_sqlite(engine, busy_timeout_s, foreign_keys)
-    elif foreign_keys:  # a migration waits for another one for as long as that takes
+    elif foreign_keys:  # a migration waits for another one without a timeout
         _set_up_postgresql(engine, busy_timeout_s)
     return engine
 
 
 def check_text(*texts: str) -> None:
-    """Raises ConfigError for a text that no database stores: with a NUL, or half of a surrogate pair."""
+    """Raise ConfigError for a text that no database stores: with a NUL, or half of a surrogate pair."""
     for text in texts:
-        if found := UNSTORABLE.search(text):
+        if match := UNSTORABLE.search(text):
             shown = text[:40].encode("unicode_escape").decode()
             raise ConfigError(
-                f"The text '{shown}' has a character that cannot be stored (U+{ord(found[0]):04X}): remove it."
+                f"The text '{shown}' has a character that cannot be stored (U+{ord(match[0]):04X}): remove it."
             )
 
 
 def storable(value: Any) -> Any:
-    """A text, or what JSON knows, with U+FFFD for what no database stores: for what must be kept whatever it says."""
+    """Replace unstorable characters by U+FFFD in a text or a JSON value, for data that must always be stored."""
     if isinstance(value, str):
         return UNSTORABLE.sub("\ufffd", value)
     if isinstance(value, Mapping):
-        return {storable(key): storable(one) for key, one in value.items()}
-    return [storable(one) for one in value] if isinstance(value, list | tuple) else value
+        return {storable(key): storable(entry) for key, entry in value.items()}
+    return [storable(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _as_json(value: Any) -> str:
-    """Raises ConfigError for a NaN or an infinity: psycopg, unlike SQLAlchemy, lets a ValueError pass as it is."""
+    """Serialise to JSON. Raises ConfigError for NaN or infinity: psycopg, unlike SQLAlchemy, passes a ValueError on."""
     try:
         return json.dumps(value, allow_nan=False, ensure_ascii=False)
     except ValueError as error:
@@ -169,17 +172,17 @@ def _as_json(value: Any) -> str:
 
 
 def _check_values(_: Any, __: Any, ___: str, parameters: Any, ____: Any, many: bool) -> None:
-    """Before every statement, of every table and column; several rows may come as one flat row."""
-    for one in parameters.values() if isinstance(parameters, Mapping) else parameters:
-        values = one.values() if isinstance(one, Mapping) else one if isinstance(one, tuple | list) else (one,)
+    """Check the texts of every statement before its execution; several rows may be one flat row."""
+    for row in parameters.values() if isinstance(parameters, Mapping) else parameters:
+        values = row.values() if isinstance(row, Mapping) else row if isinstance(row, tuple | list) else (row,)
         check_text(*(value for value in values if isinstance(value, str)))
 
 
 def _set_up_sqlite(engine: Engine, busy_timeout_s: float, foreign_keys: bool) -> None:
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # the driver begins nothing itself: `begin` below does
-        connection.execute("PRAGMA synchronous = FULL")  # a vote that was answered survives a power cut
+        connection.isolation_level = None  # the driver begins no transactions: `begin` below does
+        connection.execute("PRAGMA synchronous = FULL")  # an acknowledged vote survives a power cut
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
 
     @event.listens_for(engine, "begin")
@@ -199,7 +202,7 @@ def _set_up_postgresql(engine: Engine, busy_timeout_s: float) -> None:
 
 
 def upsert(connection: Connection, table: Table, values: Mapping[str, Any], *, keep: Sequence[str] = ()) -> None:
-    """Insert a row, or overwrite the one with the same primary key except for its columns `keep`."""
+    """Insert a row, or overwrite the row with the same primary key except for its columns `keep`."""
     insert = INSERTS[connection.dialect.name]
     keys = [column.name for column in table.primary_key]
     changed = {name: value for name, value in values.items() if name not in keys and name not in keep}

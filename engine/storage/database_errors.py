@@ -1,4 +1,4 @@
-"""What a database's failure means for the person who sees it: told by the error's code, not by its text."""
+"""Explanations of database errors for users, by error code."""
 
 import sqlite3
 
@@ -27,20 +27,20 @@ POSTGRESQL = {
     "25006": "it may not be written; the server is read-only",
     "28": "the server refuses the user or the password; check DAILIES_DATABASE_URL",
     "3D": "the server has no such database; check DAILIES_DATABASE_URL",
-    "42501": "the user may not do this there; ask who runs the server",
+    "42501": "the user lacks permission; ask the server's administrator",
 }
 UNREACHABLE = POSTGRESQL["08"]
 
 
 def remedy(error: Exception) -> str:
-    """A clause that says what is wrong and what to do; the database's own first line where that is not known."""
+    """Return a clause with the problem and the remedy; the error's first line for an unknown code."""
     original = getattr(error, "orig", None) or error
     text = str(original).strip()
     code = str(getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None) or "")
-    known = SQLITE if isinstance(original, sqlite3.Error) else POSTGRESQL
-    for beginning, sentence in known.items():
+    sentences = SQLITE if isinstance(original, sqlite3.Error) else POSTGRESQL
+    for beginning, sentence in sentences.items():
         if code.startswith(beginning):
             return sentence
     if not code and type(original).__name__ == "OperationalError" and not isinstance(original, sqlite3.Error):
-        return UNREACHABLE  # psycopg gives no code when no server answered
+        return UNREACHABLE  # psycopg gives no code when no server answers
     return text.splitlines()[0].rstrip(".") if text else type(original).__name__

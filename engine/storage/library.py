@@ -1,6 +1,6 @@
-"""`Library`: the clips and their reports in the database. Deleting hides a clip.
+"""`Library`: the clips and their reports in the database.
 
-`engine.runs.purge` removes it later.
+Deleting hides a clip; `engine.runs.purge` removes it later.
 """
 
 import logging
@@ -25,7 +25,7 @@ from rewards.clip import Clip
 
 Source = Literal["generated", "imported"]
 SortOrder = Literal["newest", "oldest", "best", "worst"]
-# What scoring and people wrote: adding a clip again leaves it alone.
+# Columns written by scoring or by users: adding a clip again does not overwrite them.
 PRESERVED_COLUMNS = ("mix", "total", "parts", "created_at", "number", "starred", "notes")
 ORDERS: dict[SortOrder, tuple[ColumnElement[Any], ...]] = {
     "newest": (CLIPS.c.number.desc(), CLIPS.c.id.desc()),
@@ -39,15 +39,17 @@ log = logging.getLogger(__name__)
 
 
 def now() -> datetime:
-    """This moment, aware and in UTC, as everything in the database is."""
+    """Return the current time as an aware datetime in UTC, like all times in the database."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipRecord:
-    """What the database knows of a clip. `total` (0..1) and `parts` (0..1 by reward, None = not applicable) come from
-    its newest report, which `mix` made; all three are empty while nothing has scored it. `model`, `request` and `seed`
-    are None for an imported clip. `notes` are sentences about how it was made; people `star` clips to find them again.
+    """A clip's record in the database.
+
+    `total` (0..1) and `parts` (0..1 by reward, None = not applicable) come from its newest report, by `mix`; all three
+    are empty until the clip is scored. `model`, `request` and `seed` are None for an imported clip. `notes` are
+    sentences about its generation or import; users star clips to find them again.
     """
 
     id: str
@@ -71,14 +73,14 @@ class ClipRecord:
 
     @classmethod
     def generated(cls, request: GenerationRequest, notes: Sequence[str] = ()) -> "ClipRecord":
-        """The record of a clip that `request` determines."""
+        """Return the record of a clip generated from `request`."""
         shape = request.model_dump(include={"num_frames", "width", "height", "fps"})
         names = request.model_dump(include={"prompt", "model", "adapter", "seed"}) | {"id": request.id}
         return cls(source="generated", request=request.model_dump(mode="json"), notes=tuple(notes), **shape, **names)
 
     @classmethod
     def imported(cls, clip_id: str, clip: Clip, notes: Sequence[str] = ()) -> "ClipRecord":
-        """The record of a clip that was read from a file; `notes` say what reading changed."""
+        """Return the record of a clip imported from a file; `notes` describe changes made by the import."""
         return cls(
             id=clip_id,
             prompt=clip.prompt,
@@ -93,7 +95,7 @@ class ClipRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipFilter:
-    """Which clips to list. Every word of `text` must occur in the prompt, in any case; a None filters nothing."""
+    """A filter of clips. Every word of `text` must occur in the prompt, in any case; None disables a condition."""
 
     text: str = ""
     model: str | None = None
@@ -108,58 +110,59 @@ class ClipFilter:
     deleted: bool = False
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The SQL of this filter."""
+        """Return the SQL conditions of this filter."""
         exact = {
             CLIPS.c.model: self.model,
             CLIPS.c.adapter: self.adapter,
             CLIPS.c.source: self.source,
             CLIPS.c.starred: self.starred,
         }
-        found: list[ColumnElement[bool]] = []
-        found.append(CLIPS.c.deleted_at.is_not(None) if self.deleted else CLIPS.c.deleted_at.is_(None))
+        conditions: list[ColumnElement[bool]] = []
+        conditions.append(CLIPS.c.deleted_at.is_not(None) if self.deleted else CLIPS.c.deleted_at.is_(None))
         words = normalised(self.text).split()
-        found += [CLIPS.c.search.contains(word, autoescape=True) for word in words]
-        found += [name == value for name, value in exact.items() if value is not None]
+        conditions += [CLIPS.c.search.contains(word, autoescape=True) for word in words]
+        conditions += [name == value for name, value in exact.items() if value is not None]
         if self.min_total is not None:
-            found.append(CLIPS.c.total >= self.min_total)
+            conditions.append(CLIPS.c.total >= self.min_total)
         if self.max_total is not None:
-            found.append(CLIPS.c.total <= self.max_total)
+            conditions.append(CLIPS.c.total <= self.max_total)
         if self.since is not None:
-            found.append(CLIPS.c.created_at >= self.since)
+            conditions.append(CLIPS.c.created_at >= self.since)
         if self.until is not None:
-            found.append(CLIPS.c.created_at <= self.until)
-        return found
+            conditions.append(CLIPS.c.created_at <= self.until)
+        return conditions
 
 
 def database_url(workspace: Workspace) -> URL:
-    """$DAILIES_DATABASE_URL with a whole path, else the workspace's own file, whatever characters its path has.
+    """Return $DAILIES_DATABASE_URL with an absolute path, else the URL of the workspace's own file.
 
     Raises ConfigError when the variable is no database URL.
     """
-    given = os.environ.get("DAILIES_DATABASE_URL")
-    return absolute_url(given) if given else URL.create("sqlite", database=str(workspace.database))
+    url = os.environ.get("DAILIES_DATABASE_URL")
+    # URL.create, since a path may contain characters that have a meaning in a URL
+    return absolute_url(url) if url else URL.create("sqlite", database=str(workspace.database))
 
 
 def database_file(workspace: Workspace) -> Path | None:
-    """The SQLite file; None where a server has the database."""
+    """Return the SQLite file; None when the database is on a server."""
     url = database_url(workspace)
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def copy_at_start(workspace: Workspace) -> None:
-    """Back the database up before it is served. Raises StoreDamaged; any other failure is only logged."""
+    """Back up the database at the server's start. Raises StoreDamaged; other failures are only logged."""
     file = database_file(workspace)
     try:
         if file is not None:
             back_up(file, workspace, "start")
     except StoreDamaged:
         raise
-    except StoreError as error:  # a full disk: people need the page to free some space
+    except StoreError as error:  # a full disk: users need the page to free space
         log.warning("%s", error)
 
 
 def keep_daily_copy(workspace: Workspace) -> None:
-    """Back the database up once a day; to be called more often than that. Failures are logged."""
+    """Back up the database if the last daily backup is older than a day. Failures are logged."""
     file = database_file(workspace)
     try:
         if file is not None:
@@ -169,15 +172,15 @@ def keep_daily_copy(workspace: Workspace) -> None:
 
 
 class Library:
-    """The clips of one workspace. Safe in many threads and processes; every method is one transaction."""
+    """The clips of one workspace. Safe to use from many threads and processes; every method is one transaction."""
 
     def __init__(
         self, workspace: Workspace, *, busy_timeout_s: float = BUSY_TIMEOUT_S, beside_clips: bool = False
     ) -> None:
-        """Open $DAILIES_DATABASE_URL or the workspace's own SQLite file, making or migrating it first.
+        """Open $DAILIES_DATABASE_URL or the workspace's own SQLite file; create or migrate it first.
 
-        A new database in a workspace that holds clips is made only when that is wanted (`beside_clips`). Raises
-        StoreError (cannot be opened, newer than the code, lost, ...) or ConfigError (no such kind of database).
+        With clips in the workspace, a new database is created only with `beside_clips`. Raises StoreError (cannot be
+        opened, newer than the code, lost, ...) or ConfigError (unsupported kind of database).
         """
         self.workspace = workspace.prepare()
         url = database_url(workspace)
@@ -188,27 +191,27 @@ class Library:
         self.database.close()
 
     def add_clip(self, record: ClipRecord) -> ClipRecord:
-        """Store a record; a clip that is there already keeps its scores and date, and comes back if it was deleted."""
+        """Store a record. An existing clip keeps its scores and date, and is restored if it was deleted."""
         self.add_clips([record])
         return self.clip(record.id)
 
     def add_clips(self, records: Iterable[ClipRecord]) -> None:
-        """Store all of the records or none."""
+        """Store all records or none."""
         with self.database.writing() as connection:
             for record in records:
                 upsert(connection, CLIPS, {**_row_of(record), "deleted_at": None}, keep=PRESERVED_COLUMNS)
 
     def add_missing(self, records: Iterable[ClipRecord]) -> int:
-        """Store those records whose clips the database does not know, deleted ones included; how many there were."""
+        """Store the records of clips without a row, deleted or not, and return their number."""
         with self.database.writing() as connection:
-            known = set(connection.scalars(select(CLIPS.c.id)))
-            missing = [record for record in records if record.id not in known]
+            existing_ids = set(connection.scalars(select(CLIPS.c.id)))
+            missing = [record for record in records if record.id not in existing_ids]
             for record in missing:
                 connection.execute(CLIPS.insert().values(_row_of(record)))
         return len(missing)
 
     def clip(self, clip_id: str) -> ClipRecord:
-        """One clip, a deleted one too. Raises StoreError when there is none of this id."""
+        """Return one clip, deleted or not. Raises StoreError for an unknown id."""
         with self.database.reading() as connection:
             row = connection.execute(select(CLIPS).where(CLIPS.c.id == clip_id)).one_or_none()
         if row is None:
@@ -216,12 +219,12 @@ class Library:
         return _record(row)
 
     def existing(self, clip_ids: Iterable[str]) -> dict[str, ClipRecord]:
-        """Those of the ids that are stored and not deleted."""
+        """Return the stored clips among the ids, without deleted ones."""
         query = select(CLIPS).where(CLIPS.c.id.in_(list(clip_ids)), CLIPS.c.deleted_at.is_(None))
         return {record.id: record for record in self._records(query)}
 
     def clips(self, which: ClipFilter | None = None, offset: int = 0, limit: int = 60) -> list[ClipRecord]:
-        """One page of the library."""
+        """Return one page of the library."""
         which = which or ClipFilter()
         query = select(CLIPS).where(*which.conditions()).order_by(*ORDERS[which.order])
         return self._records(query.offset(offset).limit(limit))
@@ -232,33 +235,33 @@ class Library:
             return connection.scalar(query) or 0
 
     def models(self) -> list[str]:
-        """The models that made clips which are here, by name; what a person can filter by."""
+        """Return the models of stored clips by name, the choices of the filter."""
         return self._distinct(CLIPS.c.model)
 
     def adapters(self) -> list[str]:
         return self._distinct(CLIPS.c.adapter)
 
     def delete(self, clip_ids: Sequence[str]) -> int:
-        """Hide clips, and say how many were hidden; `restore` brings them back until they are purged."""
+        """Hide clips and return their number; `restore` brings them back until they are purged."""
         return self._mark(clip_ids, CLIPS.c.deleted_at.is_(None), now())
 
     def restore(self, clip_ids: Sequence[str]) -> int:
-        """Bring deleted clips back, and say how many."""
+        """Restore deleted clips and return their number."""
         return self._mark(clip_ids, CLIPS.c.deleted_at.is_not(None), None)
 
     def star(self, clip_ids: Sequence[str], starred: bool = True) -> int:
-        """Mark clips as worth keeping in sight, or unmark them, and say how many there were."""
+        """Star or unstar clips and return their number."""
         query = update(CLIPS).where(CLIPS.c.id.in_(clip_ids)).values(starred=starred)
         with self.database.writing() as connection:
             return connection.execute(query).rowcount
 
     def deleted_ids(self) -> list[str]:
-        """The clips that are deleted and not yet gone for good."""
+        """Return the clips that are deleted but not yet purged."""
         with self.database.reading() as connection:
             return list(connection.scalars(select(CLIPS.c.id).where(CLIPS.c.deleted_at.is_not(None))))
 
     def forget_deleted(self, before: datetime, keep: Container[str] = ()) -> list[str]:
-        """Remove the rows and reports of clips deleted before a moment, but for those to `keep`; their ids."""
+        """Remove the rows and reports of clips deleted before a time, except those in `keep`; return their ids."""
         old = select(CLIPS.c.id).where(CLIPS.c.deleted_at < before)
         with self.database.writing() as connection:
             ids = [clip_id for clip_id in connection.scalars(old) if clip_id not in keep]
@@ -267,48 +270,47 @@ class Library:
         return ids
 
     def save_report(self, clip_id: str, mix: str, report: Mapping[str, Any]) -> None:
-        """Store what `mix` said of a clip (`RewardReport.to_dict()`); it becomes the clip's newest report.
+        """Store a report of a clip by `mix` (`RewardReport.to_dict()`); it becomes the clip's newest report.
 
-        The clip has no total to be ordered by when its prompt could not be judged: such a total would stand above
-        those that say something about their prompts.
+        If the prompt could not be judged, the clip gets no total: it would rank above totals that include the prompt.
         """
         parts = {key: result["value"] for key, result in report["results"].items()}
         total = None if report.get("unjudged") else report["total"]
         score = {"mix": mix, "total": total, "parts": parts}
         with self.database.writing() as connection:
-            found = connection.execute(update(CLIPS).where(CLIPS.c.id == clip_id).values(**score))
-            if not found.rowcount:
+            updated = connection.execute(update(CLIPS).where(CLIPS.c.id == clip_id).values(**score))
+            if not updated.rowcount:
                 raise StoreError(f"There is no clip {clip_id[:40]!r} in {self.workspace.root} to keep a report of.")
             row = {"clip_id": clip_id, "mix": mix, "report": dict(report), "created_at": now()}
             upsert(connection, REPORTS, row)
 
     def report(self, clip_id: str, mix: str | None = None) -> dict[str, Any] | None:
-        """What `mix` said of a clip, or the newest report when no mix is named; None when there is none."""
+        """Return a clip's report by `mix`, or its newest report when `mix` is None; None when there is none."""
         newest = select(CLIPS.c.mix).where(CLIPS.c.id == clip_id).scalar_subquery()
         query = select(REPORTS.c.report).where(REPORTS.c.clip_id == clip_id)
         with self.database.reading() as connection:
             return connection.scalar(query.where(REPORTS.c.mix == (newest if mix is None else mix)))
 
     def reports(self, clip_ids: Iterable[str], mix: str) -> dict[str, dict[str, Any]]:
-        """What `mix` said of clips, by clip; those that it has not scored are left out."""
+        """Return the reports of clips by `mix`, by clip id; clips without one are left out."""
         query = select(REPORTS.c.clip_id, REPORTS.c.report)
         with self.database.reading() as connection:
             rows = connection.execute(query.where(REPORTS.c.mix == mix, REPORTS.c.clip_id.in_(list(clip_ids))))
             return {row.clip_id: row.report for row in rows}
 
     def scored_by(self, mix: str, calibration: str | None = None) -> list[str]:
-        """The ids of all clips that `mix` has scored; with `calibration`, those whose report was made with it."""
+        """Return the ids of all clips that `mix` has scored, with this `calibration` unless it is None."""
         query = select(REPORTS.c.clip_id, REPORTS.c.report).where(REPORTS.c.mix == mix)
         with self.database.reading() as connection:
-            found = connection.execute(query).all()
-        return [clip for clip, report in found if calibration is None or report.get("calibration") == calibration]
+            rows = connection.execute(query).all()
+        return [clip for clip, report in rows if calibration is None or report.get("calibration") == calibration]
 
     def mixes(self) -> list[str]:
-        """The mixes whose totals clips are ordered by, by name."""
+        """Return the mixes of the clips' newest reports, by name."""
         return self._distinct(CLIPS.c.mix)
 
     def withdraw_totals(self, mix: str, calibration: str) -> int:
-        """Take the totals off those clips whose newest report is of `mix` and of another calibration; how many."""
+        """Remove the totals of clips whose newest report is by `mix` with another calibration; return their number."""
         made_with = REPORTS.c.report["calibration"].as_string()
         old = select(REPORTS.c.clip_id).where(REPORTS.c.mix == mix, func.coalesce(made_with, "") != calibration)
         query = update(CLIPS).where(CLIPS.c.mix == mix, CLIPS.c.total.is_not(None), CLIPS.c.id.in_(old))
@@ -331,7 +333,7 @@ class Library:
 
 
 def _row_of(record: ClipRecord) -> dict[str, Any]:
-    """With the next number; two clips that PostgreSQL adds at the same moment may share one."""
+    """Return the row of a record, with the next number; concurrent inserts on PostgreSQL may share a number."""
     number = select(func.coalesce(func.max(CLIPS.c.number), 0) + 1).scalar_subquery()
     return {**asdict(record), "search": normalised(record.prompt), "number": number}
 

@@ -1,6 +1,6 @@
-"""Brings a database to the schema of this code when it is opened: new, old (backup first), or too new (refused).
+"""Creation and migration of a database when it is opened; an old one is backed up first, a too new one rejected.
 
-Alembic is imported only when there is something to do; whether there is shows in the names of the revision files.
+Alembic is imported only if a migration is necessary, which follows from the names of the revision files.
 """
 
 import logging
@@ -24,17 +24,17 @@ log = logging.getLogger(__name__)
 
 
 def known_revisions(scripts: Path = SCRIPTS) -> list[str]:
-    """The revisions this code knows, oldest first: the numbers that the files in `versions/` begin with."""
+    """Return the revisions of this code, oldest first: the leading numbers of the files in `versions/`."""
     return sorted(path.name.split("_")[0] for path in (scripts / "versions").glob("[0-9]*_*.py"))
 
 
 def upgrade_to_head(
     url: URL, workspace: Workspace, *, busy_timeout_s: float, beside_clips: bool = False, scripts: Path = SCRIPTS
 ) -> None:
-    """Make or migrate the database's tables; quick when there is nothing to do, and safe to call at once from many.
+    """Create or migrate the database's tables. Fast when nothing is to do, and safe to call concurrently.
 
     Raises StoreError when the database is newer than the code, is not ours, cannot be read, backed up or migrated, or
-    is empty in a workspace with clips, unless that is wanted (`beside_clips`).
+    is empty in a workspace with clips while `beside_clips` is False.
     """
     revisions = known_revisions(scripts)
     database = Database(url, busy_timeout_s=busy_timeout_s, foreign_keys=False)
@@ -55,25 +55,25 @@ def upgrade_to_head(
 
 
 def stored_revision(connection: Connection, name: str, revisions: list[str]) -> str | None:
-    """The revision the database is at, None for an empty one. Raises StoreError when this code cannot go on from it."""
+    """Return the database's revision, None for an empty one. Raises StoreError for an unsupported database."""
     tables = set(inspect(connection).get_table_names())
     if VERSION_TABLE not in tables:
         if taken := sorted(tables & set(METADATA.tables)):
             raise StoreError(
-                f"The database {name} has a table {taken[0]!r} that Dailies did not make; choose another database."
+                f"The database {name} has a table {taken[0]!r} that Dailies did not create; choose another database."
             )
         return None
     stored: str | None = connection.scalar(select(column("version_num")).select_from(table(VERSION_TABLE)))
     if stored is not None and stored not in revisions:
         raise StoreError(
-            f"The database {name} was written by a newer Dailies (its schema is {stored}, this code knows up to "
+            f"The database {name} was written by a newer Dailies (its schema is {stored}, this version supports up to "
             f"{revisions[-1]}); update Dailies or choose another workspace."
         )
     return stored
 
 
 def _set_wal(database: Database) -> None:
-    """WAL is a property of the file: set once, outside of any transaction."""
+    """Set WAL mode, a property of the file that is set once, outside of any transaction."""
     with database.unmanaged() as connection:
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
@@ -109,7 +109,7 @@ def _upgrade(connection: Connection, scripts: Path) -> None:
 
 
 def _back_up(database: Database, workspace: Workspace) -> Backup:
-    """Copy the database while nobody can write; PostgreSQL's operators have their own backups and transactional DDL."""
+    """Back up an SQLite database under the write lock; PostgreSQL has its operators' backups and transactional DDL."""
     try:
         return back_up(Path(str(database.url.database)), workspace, "migration")
     except StoreError as error:
@@ -117,11 +117,11 @@ def _back_up(database: Database, workspace: Workspace) -> Backup:
 
 
 def _refuse_beside_clips(database: Database, workspace: Workspace) -> None:
-    """Raises StoreError when an empty database stands beside clips: it was lost, and is no new workspace."""
+    """Raise StoreError for an empty database in a workspace with clips: the database was lost."""
     clips = sum(1 for _ in workspace.clips.glob("*/*/request.json"))
     if clips:
         raise StoreError(
             f"The database {database.name} is empty or was missing, but {workspace.clips} holds {clips} clips. "
-            "`dailies database restore` puts back the newest whole copy, `dailies database rebuild` makes a new "
-            "database of the clips alone."
+            "`dailies database restore` restores the newest intact backup, `dailies database rebuild` creates a new "
+            "database from the clips only."
         )

@@ -1,4 +1,4 @@
-"""Rows for clips that have their files but no row, after the database was lost or restored from a copy."""
+"""Recovery of database rows from clip files, after the database was lost or restored from a backup."""
 
 import json
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from engine.workspace import CLIP_ID, Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rebuilt:
-    """`added` clips are in the database again; the folders of `damaged` ones are not whole and were left alone."""
+    """`added` is the number of recovered clips; folders of `damaged` clips are incomplete and unchanged."""
 
     added: int
     damaged: tuple[str, ...]
 
 
 def rebuild(workspace: Workspace) -> Rebuilt:
-    """Add every clip that has its files and no row, the oldest first. Scores, stars, votes and jobs stay lost."""
+    """Add every clip with files but without a row, the oldest first. Scores, stars, votes and jobs stay lost."""
     store = Library(workspace, beside_clips=True)
     try:
         records, damaged = [], []
@@ -38,7 +38,7 @@ def rebuild(workspace: Workspace) -> Rebuilt:
 
 
 def _record_of(sidecar: Path) -> ClipRecord | None:
-    """None when the folder is not that of a whole clip."""
+    """Return the record of a clip's folder; None when the folder is incomplete."""
     folder, at = sidecar.parent, datetime.fromtimestamp(sidecar.stat().st_mtime, UTC)
     if not CLIP_ID.fullmatch(folder.name) or not all((folder / name).is_file() for name in FILES):
         return None

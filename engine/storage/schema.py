@@ -1,4 +1,7 @@
-"""The tables, as SQLAlchemy Core, the same on SQLite and PostgreSQL. `migrations/` makes them; a test compares."""
+"""The tables in SQLAlchemy Core, the same on SQLite and PostgreSQL.
+
+`migrations/` creates them; a test compares both.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +28,7 @@ from sqlalchemy import (
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment: aware and in UTC on the Python side, also where the database forgets time zones (SQLite)."""
+    """A time that is aware and in UTC in Python, even on a database without time zones (SQLite)."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -42,7 +45,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-VERSION_TABLE = "dailies_version"  # Alembic's own, with the schema that the database is at
+VERSION_TABLE = "dailies_version"  # Alembic's table with the database's schema revision
 
 METADATA = MetaData(
     naming_convention={
@@ -53,9 +56,9 @@ METADATA = MetaData(
     }
 )
 
-# One row a clip. `total`, `parts` and `mix` repeat its newest report, so a page of the library is one indexed read.
-# `number` counts up and gives the order in which clips came, whatever the clock said. `search` is the prompt as
-# `engine.storage.search_text.normalised` writes it.
+# One row per clip. `total`, `parts` and `mix` repeat its newest report, so a page of the library is one indexed read.
+# `number` counts up and gives the order of insertion independent of the clock. `search` is the prompt normalised by
+# `engine.storage.search_text.normalised`.
 CLIPS = Table(
     "clips",
     METADATA,
@@ -95,9 +98,9 @@ REPORTS = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
-# One row a job; the queue is ordered by `priority`, high first, then `number`. host .. started_s name the process that
-# runs it. `heartbeat_s` is the heartbeat on that host's monotonic clock, `environment` what the job was filed under
-# (engine.hardware.job_environment).
+# One row per job; the queue is ordered by `priority`, high first, then `number`. host .. started_s identify the process
+# that runs it. `heartbeat_s` is the heartbeat on that host's monotonic clock, `environment` the environment at
+# submission (engine.hardware.job_environment).
 JOBS = Table(
     "jobs",
     METADATA,
@@ -125,7 +128,7 @@ JOBS = Table(
     Index(None, "status", "number"),
 )
 
-# What running jobs hold of the devices, see engine.jobs.device_leases: the key keeps a part from being held twice.
+# Parts of devices held by running jobs, see engine.jobs.device_leases: the key prevents that two jobs hold one part.
 LEASES = Table(
     "leases",
     METADATA,
@@ -136,8 +139,8 @@ LEASES = Table(
     Index(None, "job_id"),
 )
 
-# Every change of a job's state, written with it: `event` is the new state, or "adopted" when another worker went on
-# with a job that was running; `pid` is the process that wrote it.
+# Every change of a job's state, in the same transaction: `event` is the new state, or "adopted" when another worker
+# took over a running job; `pid` is the process that wrote the event.
 JOURNAL = Table(
     "journal",
     METADATA,
@@ -149,7 +152,7 @@ JOURNAL = Table(
     Index(None, "job_id"),
 )
 
-# One row a labelling campaign. `plan` is the order that its strategy wants next, see engine.labelling.assignment.
+# One row per labelling campaign. `plan` is the next order of its strategy, see engine.labelling.assignment.
 CAMPAIGNS = Table(
     "campaigns",
     METADATA,
@@ -161,8 +164,8 @@ CAMPAIGNS = Table(
     Column("closed_at", UtcDateTime),
 )
 
-# The clips that a campaign is about, made or still to be made: hence no foreign key to clips. `request` is empty for a
-# clip that was chosen from the library.
+# The clips of a campaign. They may not be generated yet, hence no foreign key to clips. `request` is empty for a clip
+# that was chosen from the library.
 CAMPAIGN_CLIPS = Table(
     "campaign_clips",
     METADATA,
@@ -172,7 +175,7 @@ CAMPAIGN_CLIPS = Table(
     Column("request", JSON(none_as_null=True)),
 )
 
-# Two clips of one prompt, in an order that means nothing. `shuffle` (0..1) is a random place among the others.
+# Two clips of one prompt, in arbitrary order. `shuffle` (0..1) is a random position among the other pairs.
 PAIRS = Table(
     "pairs",
     METADATA,
@@ -188,9 +191,9 @@ PAIRS = Table(
     Index(None, "campaign_id", "shuffle"),
 )
 
-# A pair given to a labeller, with the side that each clip is on. `slot` is which of the pair's wanted votes it is to
-# be, empty for a repeat and for one that no longer counts (skipped, or given up to somebody else): the constraints keep
-# a pair from being given to more people than wanted, or twice to one but with the sides swapped.
+# A pair assigned to a labeller, with the side of each clip. `slot` is the index among the pair's required votes, empty
+# for a repeat and for an assignment that no longer counts (skipped, or timed out). The constraints prevent that a pair
+# is assigned to more labellers than required, or twice to one labeller unless the sides are swapped.
 ASSIGNMENTS = Table(
     "assignments",
     METADATA,
@@ -209,8 +212,8 @@ ASSIGNMENTS = Table(
     UniqueConstraint("campaign_id", "labeller", "place"),
 )
 
-# Every vote ever sent, once. `current` is true or empty, so that the constraint allows one that counts for each
-# assignment, and any number that were undone or edited (`ended_as`).
+# Every vote ever sent, once. `current` is true or empty, so that the constraint allows one counted vote per
+# assignment, and any number of undone or edited votes (`ended_as`).
 VOTES = Table(
     "votes",
     METADATA,

@@ -1,4 +1,4 @@
-"""Folders that are filled aside, in the workspace's `tmp`, each named after the process that does it."""
+"""Temporary folders in the workspace's `tmp`, each named after the process that writes it."""
 
 import os
 import secrets
@@ -11,19 +11,18 @@ from engine.workspace import Workspace
 
 
 def temp_path(workspace: Workspace, name: str) -> Path:
-    """A fresh path for this process; whoever makes it removes it, or moves it to its place."""
+    """Return a new path for this process; the caller removes the folder or moves it to its place."""
     return workspace.tmp / f"{name}.{os.getpid()}.{secrets.token_hex(4)}"
 
 
 def remove_orphans(workspace: Workspace) -> int:
-    """Remove what processes that are gone left half written or half removed, and say how many folders that were."""
-    left = [folder for folder in workspace.tmp.iterdir() if not _writer_lives(folder)]
-    for folder in left:
+    """Remove the folders of dead processes and return their number."""
+    orphans = [folder for folder in workspace.tmp.iterdir() if not _is_writer_alive(folder)]
+    for folder in orphans:
         shutil.rmtree(folder, ignore_errors=True)
-    return len(left)
+    return len(orphans)
 
 
-def _writer_lives(folder: Path) -> bool:
-    """A name may have dots of its own."""
-    parts = folder.name.rsplit(".", 2)
+def _is_writer_alive(folder: Path) -> bool:
+    parts = folder.name.rsplit(".", 2)  # the name itself may contain dots
     return len(parts) == 3 and parts[1].isdigit() and psutil.pid_exists(int(parts[1]))

@@ -1,4 +1,4 @@
-"""Videos that a browser sent: each lies in a folder of its own until its job is done."""
+"""Uploaded videos: each batch has its own folder until its job is done."""
 
 import logging
 import secrets
@@ -12,18 +12,18 @@ from pathlib import Path
 from engine.errors import StoreError
 from engine.workspace import Workspace
 
-KEEP = timedelta(days=1)  # a job that failed may be filed again for so long
+KEEP = timedelta(days=1)  # time in which a failed job can be submitted again
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def kept_uploads(workspace: Workspace, sent: Sequence[Path]) -> Iterator[Path]:
-    """A new folder with files that were sent together, for a job that is filed in the `with` block.
+    """Move files of one upload to a new folder, for a job that is submitted in the `with` block.
 
-    When the block raises, the files go back to where they were sent and the folder is removed: the person who is told
-    what was refused can send the same form again. Of two files of one name the later wins. Raises StoreError when one
-    is gone or cannot be moved.
+    When the block raises, the files are moved back and the folder is removed, so that the user can submit the same form
+    again. If two files have the same name, the later one wins. Raises StoreError when a file is missing or cannot be
+    moved.
     """
     folder, moved = workspace.uploads / f"kept-{secrets.token_hex(8)}", dict[Path, Path]()
     with ExitStack() as undo:
@@ -48,26 +48,26 @@ def _put_back(folder: Path, moved: Mapping[Path, Path]) -> None:
 
 
 def discard_upload(workspace: Workspace, path: Path) -> None:
-    """Remove an upload, a file or a folder, whose job is done; what lies elsewhere is somebody's own and stays."""
+    """Remove an upload, a file or a folder, whose job is done; a path outside the uploads is a user's own and stays."""
     folder = path if path.parent == workspace.uploads else path.parent
     if folder.parent == workspace.uploads:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep_uploads(workspace: Workspace, wanted: Iterable[Path] = (), older_than: timedelta = KEEP) -> int:
-    """Remove uploads that came longer ago, but for those that jobs still want, and say how many folders that were."""
-    spared = {folder for path in wanted for folder in (path, path.parent)}
+def sweep_uploads(workspace: Workspace, in_use: Iterable[Path] = (), older_than: timedelta = KEEP) -> int:
+    """Remove old uploads that are not `in_use` by jobs, and return the number of folders."""
+    spared = {folder for path in in_use for folder in (path, path.parent)}
     oldest = time.time() - older_than.total_seconds()
-    left = [folder for folder in workspace.uploads.glob("*") if folder not in spared and _came(folder) < oldest]
-    for folder in left:
+    stale = [folder for folder in workspace.uploads.glob("*") if folder not in spared and _modified_s(folder) < oldest]
+    for folder in stale:
         shutil.rmtree(folder, ignore_errors=True)
-    if left:
-        log.info("Removed %d uploads that nothing wants any more.", len(left))
-    return len(left)
+    if stale:
+        log.info("Removed %d uploads that no job uses.", len(stale))
+    return len(stale)
 
 
-def _came(folder: Path) -> float:
-    """When something last came into a folder, in seconds since the epoch; now, where it has just gone."""
+def _modified_s(folder: Path) -> float:
+    """Return a folder's modification time in seconds since the epoch; the current time if it no longer exists."""
     try:
         return folder.stat().st_mtime
     except OSError:

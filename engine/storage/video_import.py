@@ -1,4 +1,4 @@
-"""Bringing a video file into the library."""
+"""Import of video files into the library."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -18,10 +18,10 @@ from rewards.clip import Clip
 
 
 def import_clip(store: Library, path: Path | str, prompt: str = "") -> ClipRecord:
-    """Read a video (mp4, gif, webm, avi, mkv) and keep it as a clip; the same frames and prompt give the same clip.
+    """Import a video (mp4, gif, webm, avi, mkv) as a clip; the same frames and prompt give the same clip.
 
-    Raises MediaError (no video, damaged, too large), ConfigError (the prompt is too long) or StoreError (disk full);
-    then nothing of the clip is kept.
+    Raises MediaError (no video, damaged, too large), ConfigError (the prompt is too long) or StoreError (disk full); no
+    part of the clip is then stored.
     """
     record, clip = read_record(path, prompt)
     with clips_kept(store) as keep:
@@ -30,14 +30,14 @@ def import_clip(store: Library, path: Path | str, prompt: str = "") -> ClipRecor
 
 
 def store_video(workspace: Workspace, path: Path | str, prompt: str = "") -> tuple[ClipRecord, Clip]:
-    """The files of an imported clip, which the database does not know yet. Raises the same."""
+    """Write the files of an imported clip without a database row. Raises the same errors as `import_clip`."""
     record, clip = read_record(path, prompt)
     save_clip(workspace, record.id, clip)
     return record, clip
 
 
 def read_record(path: Path | str, prompt: str = "") -> tuple[ClipRecord, Clip]:
-    """An imported clip and its record; nothing is kept yet. Raises MediaError or ConfigError."""
+    """Read a video as a clip and its record, without storing them. Raises MediaError or ConfigError."""
     if len(prompt) > PROMPT_LIMIT:
         raise ConfigError(f"A prompt has at most {PROMPT_LIMIT} characters, but got {len(prompt)}; shorten it.")
     check_text(prompt)
@@ -53,9 +53,9 @@ def _remove(workspace: Workspace, clip_ids: Sequence[str]) -> None:
 
 @contextmanager
 def clips_kept(store: Library) -> Iterator[Callable[[ClipRecord, Clip], None]]:
-    """Keep imported clips, all or none: the block writes their files, their records follow in one transaction.
+    """Store imported clips atomically: the block writes their files, then one transaction adds their records.
 
-    When the block or the transaction raises, the files that were new are removed again.
+    When the block or the transaction raises, new files are removed again.
     """
     new, records = list[str](), dict[str, ClipRecord]()
 
@@ -73,5 +73,5 @@ def clips_kept(store: Library) -> Iterator[Callable[[ClipRecord, Clip], None]]:
 
 
 def content_id(frames: np.ndarray, fps: float, prompt: str) -> str:
-    """16 hex digits that name an imported clip by what it shows: `frames` are `uint8[T,H,W,3]`."""
+    """Return an imported clip's id, 16 hex digits of its content; `frames` are `uint8[T,H,W,3]`."""
     return hashlib.sha256(f"{checksum(frames)} {fps} {prompt}".encode()).hexdigest()[:16]

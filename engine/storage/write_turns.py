@@ -1,23 +1,23 @@
-"""Writers of one process take turns, and only a few of them wait for long, so that threads are left for readers."""
+"""Turns of one process's writers; few of them wait for long, so that threads remain for readers."""
 
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PATIENT = 24  # writers of one process that may wait for the whole patience; a web server has about 40 threads
-BRIEFLY_S = 0.25  # how long any further writer waits
+PATIENT = 24  # writers of one process that may wait for the full timeout; a web server has about 40 threads
+BRIEFLY_S = 0.25  # timeout of any additional writer
 
 
 class NoTurn(Exception):
-    """The turn to write did not come in time."""
+    """A writer did not get its turn within the timeout."""
 
 
 class Turns:
-    """Lets at most `at_once` threads of this process write at a time.
+    """Limits this process to `at_once` concurrent writers.
 
-    A writer waits up to `patience_s` seconds for its turn. While `PATIENT` writers wait already, each further one waits
-    only `BRIEFLY_S` seconds: a database that stays locked then costs a few threads, not all of them.
+    A writer waits up to `patience_s` seconds for its turn. While `PATIENT` writers wait, each additional one waits only
+    `BRIEFLY_S` seconds: a database that stays locked then blocks a few threads, not all of them.
     """
 
     def __init__(self, at_once: int, patience_s: float) -> None:
@@ -28,7 +28,8 @@ class Turns:
 
     @contextmanager
     def turn(self) -> Iterator[float]:
-        """Hold a turn inside the block; gives the seconds of patience that are left. Raises NoTurn."""
+        """Hold a turn inside the block; yields the remaining seconds of the timeout. Raises NoTurn."""
+
         deadline = time.monotonic() + self._patience_s
         if not (self._free.acquire(blocking=False) or self._wait()):
             raise NoTurn("too many others wait to write to it")

@@ -183,11 +183,11 @@ def test_bad_forms_are_explained(fields: dict[str, Any], sentence: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"prompt": "  \n "}, "The prompt is empty: say what the clip should show"),
-        ({"num_frames": 32}, r"makes clips of 8k\+1 frames, but got num_frames = 32: the nearest is 33"),
+        ({"prompt": "  \n "}, "The prompt is empty: describe what the clip should show"),
+        ({"num_frames": 32}, r"generates clips of 8k\+1 frames, but got num_frames = 32: the nearest is 33"),
         ({"num_frames": 1}, "num_frames = 1: the nearest is 9"),
         ({"num_frames": 1000}, "num_frames = 1000: the nearest is 129"),
-        ({"num_frames": 137}, "makes at most 129 frames in one piece, but got num_frames = 137: ask for 129 or fewer"),
+        ({"num_frames": 137}, "generates at most 129 frames at once, but got num_frames = 137: use 129 or fewer"),
         ({"width": 70}, "needs a width that is a multiple of 16 px, but got 70: try 64"),
         ({"height": 250}, "needs a height that is a multiple of 16 px, but got 250: try 256"),
         ({"adapter": "run-1"}, "Unknown adapter 'run-1' for model 'mini'. None has been trained yet"),
@@ -220,7 +220,7 @@ def test_checking_is_cheap() -> None:
 @pytest.mark.parametrize(
     ("key", "sentence"),
     [
-        ("animatediff_lightning", "is a distilled model, made for a few steps: train the model it came from"),
+        ("animatediff_lightning", "is a distilled model for a few steps: train the model that it was distilled from"),
         ("wan21_flf_14b", "needs given pictures, which a run does not provide"),
         ("mini", None),
         ("wan21_vace_1_3b", None),

@@ -86,7 +86,7 @@ def test_frames_that_the_family_cannot_make_are_refused(tiny_open: SimpleNamespa
         pytest.skip("this one makes any number of frames")
     request = tiny_open.model.request.model_copy(update={"num_frames": 4 * spec.frame_stride})
     nearest = spec.nearest_frames(request.num_frames)
-    with pytest.raises(FamilyError, match=f"cannot make {request.num_frames} frames: the nearest is {nearest}"):
+    with pytest.raises(FamilyError, match=f"does not support {request.num_frames} frames: use {nearest}"):
         next(generate(tiny_open.family, [request]))
 
 

@@ -128,7 +128,7 @@ def test_a_merged_network_needs_no_adapter(tiny: SimpleNamespace, tmp_path: Path
     latents = merged.init_latents(tiny.model.request, [generator_for(1)])
     ours, theirs = (f.predict(latents, torch.tensor([0.5]), f.encode(["a"])) for f in (merged, other))
     assert torch.allclose(ours, theirs, atol=1e-6)
-    with pytest.raises(FamilyError, match="at most 32 frames, but the request has 40: ask for fewer, or use mode"):
+    with pytest.raises(FamilyError, match="at most 32 frames, but the request has 40: request fewer, or use mode"):
         merged.init_latents(tiny.model.request.model_copy(update={"num_frames": 40}), [generator_for(1)])
 
 

@@ -91,9 +91,9 @@ def test_other_modes_have_no_plan_to_refuse() -> None:
 def test_windows_lift_the_rule_for_frames_but_not_the_models_reach() -> None:
     check_request(request("windows", 500))
     check_request(request("windows", 50, windows=WindowPlan(length=500, overlap=16)))
-    with pytest.raises(ConfigError, match="at most 129 frames in one piece, but a window would have 201"):
+    with pytest.raises(ConfigError, match="at most 129 frames at once, but a window would have 201"):
         check_request(request("windows", 500, windows=WindowPlan(length=200, overlap=16)))
-    with pytest.raises(ConfigError, match="at most 129 frames in one piece.* or use mode 'windows'"):
+    with pytest.raises(ConfigError, match="at most 129 frames at once.* or use mode 'windows'"):
         check_request(request("keyframes", 161))
 
 
@@ -103,5 +103,5 @@ def test_stretches_may_be_as_long_as_a_clip_and_no_longer() -> None:
         return request(num_frames=161, model="wan21_flf_14b", width=832, height=480, keyframes=plan)
 
     check_request(ask(0, 80, 160))
-    with pytest.raises(ConfigError, match=r"at most 81 frames in one piece, .* = 121: .* give a keyframe in between"):
+    with pytest.raises(ConfigError, match=r"at most 81 frames at once, .* = 121: .* add a keyframe in between"):
         check_request(ask(0, 40, 160))

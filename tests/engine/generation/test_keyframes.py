@@ -176,7 +176,7 @@ def test_given_pictures_come_out_exactly(tiny_family: Any) -> None:
     ("pictures", "sentence"),
     [
         ({"a" * 64: picture(9, side=16)}.__getitem__, "given at frame 8 is 16x16 px, but the clip is 32x32: crop"),
-        (None, "there is no store to take them from"),
+        (None, "need a store of pictures, but the context has none"),
     ],
 )
 def test_pictures_that_do_not_fit_are_refused(tiny_family: Any, pictures: Any, sentence: str) -> None:

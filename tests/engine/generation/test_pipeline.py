@@ -105,9 +105,9 @@ def test_no_requests_no_events(tiny_family: Any) -> None:
     ("fields", "error", "sentence"),
     [
         ({"mode": "keyframes", "keyframes": KeyframePlan(interval=9)}, ConfigError, "interval of 9 is longer than the"),
-        ({"num_frames": 10}, FamilyError, "cannot make 10 frames: the nearest is 9"),
+        ({"num_frames": 10}, FamilyError, "does not support 10 frames: use 9"),
         ({"width": 40}, FamilyError, r"sides that are multiples of 16 px, but the request has 9 frames at 40x32"),
-        ({"adapter": "run-1"}, ConfigError, "for adapter 'run-1', but the model is loaded otherwise"),
+        ({"adapter": "run-1"}, ConfigError, "needs adapter 'run-1' on the model"),
     ],
 )
 def test_what_cannot_be_made_is_refused(
@@ -150,8 +150,8 @@ def test_a_full_device_is_said_with_what_to_lower(tiny_family: Any, fill: Callab
         assert re.search(
             r"\(networks 0\.0, a pass .* and the device has \d+; one clip of 9 frames needs", str(it.value)
         )
-        assert "Lower the frames or the size, ask for fewer takes, use mode 'windows'" in str(it.value)
-        with pytest.raises(FamilyError, match=r"1 clips of 9 frames at 32x32 do not fit beside the network's 0.0 GiB"):
+        assert "Lower the frames or the size, request fewer variations, use mode 'windows'" in str(it.value)
+        with pytest.raises(FamilyError, match=r"1 clips of 9 frames at 32x32 do not fit next to the network's 0.0 GiB"):
             list(generate(tiny_family, [another(model="of-nobody")], tools))
     finally:
         hook.remove()

@@ -67,7 +67,7 @@ def test_a_damaged_clip_is_one_sentence(workspace, clip, damage):
         "no sidecar": sidecar.unlink,
         "torn sidecar": lambda: sidecar.write_text('{"prompt": "noi'),
     }[damage]()
-    with pytest.raises(StoreError, match=f"files of clip {CLIP_ID} .* gone or damaged"):
+    with pytest.raises(StoreError, match=f"files of clip {CLIP_ID} .* missing or damaged"):
         load_clip(workspace, CLIP_ID)
 
 

@@ -125,7 +125,9 @@ def test_a_copy_that_cannot_be_made_stops_the_migration(workspace, tmp_path):
 def test_a_newer_database_is_refused_in_one_sentence(workspace, database, tmp_path):
     url, scripts = filled(workspace), scripts_of_tomorrow(tmp_path)
     upgrade_to_head(url, workspace, busy_timeout_s=1, scripts=scripts)
-    with pytest.raises(StoreError, match="newer Dailies .its schema is 9001, this code knows up to 0.*update Dailies"):
+    with pytest.raises(
+        StoreError, match="newer Dailies .its schema is 9001, this version supports up to 0.*update Dailies"
+    ):
         Library(workspace)
 
 
@@ -133,7 +135,7 @@ def test_somebody_elses_tables_are_left_alone(workspace):
     with sqlite3.connect(workspace.database) as theirs:
         theirs.execute("CREATE TABLE clips (paper TEXT)")
     theirs.close()
-    with pytest.raises(StoreError, match="a table 'clips' that Dailies did not make"):
+    with pytest.raises(StoreError, match="a table 'clips' that Dailies did not create"):
         Library(workspace)
 
 

@@ -44,7 +44,7 @@ def test_files_that_came_together_stay_together(workspace):
     folder = keep_uploads(workspace, [sent(workspace, "a.mp4"), sent(workspace, "b.mp4")])
     assert sorted(path.name for path in folder.iterdir()) == ["a.mp4", "b.mp4"]
     age(folder, days=2)
-    assert sweep_uploads(workspace, wanted=[folder]) == 0 and folder.exists()
+    assert sweep_uploads(workspace, in_use=[folder]) == 0 and folder.exists()
 
 
 def test_an_upload_that_is_gone_is_a_sentence(workspace):
@@ -65,7 +65,7 @@ def test_old_uploads_go_unless_a_job_wants_them(workspace):
     for path in kept[:2]:
         age(path.parent, days=2)
     age(workspace.uploads / "c0ffee", days=2)
-    assert sweep_uploads(workspace, wanted=[kept[0]]) == 2
+    assert sweep_uploads(workspace, in_use=[kept[0]]) == 2
     assert [path.exists() for path in kept] == [True, False, True]
     assert sweep_uploads(workspace, older_than=timedelta(0)) == 2
 

@@ -269,8 +269,8 @@ def test_one_clip_that_cannot_be_scored_does_not_stop_the_others(context, store,
     good = drain(JobSpec.score_file(moving_square, "", "tiny"), context)[0]["clip_ids"][0]
     missing = "f" * 16
     result, _ = drain(JobSpec.score([missing, good], "tiny"), context)
-    assert list(result["unscored"]) == [missing] and "gone or damaged" in result["unscored"][missing]
-    with pytest.raises(StoreError, match="gone or damaged"):
+    assert list(result["unscored"]) == [missing] and "missing or damaged" in result["unscored"][missing]
+    with pytest.raises(StoreError, match="missing or damaged"):
         drain(JobSpec.score([missing], "tiny"), context)
 
 
