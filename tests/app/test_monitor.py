@@ -246,11 +246,11 @@ def test_sample_now_asks_the_process_or_files_a_job(desk: AppContext, sampled: R
     trainer = try_lock(sampled.lock)
     assert trainer is not None
     asked, _ = monitor.sample_now(samples.slider(sampled), gr.EventData(None, {"run": sampled.id}))
-    assert asked["note"] == text.SAMPLES_WORDS["asked"] and RunSamples(sampled).answered()
+    assert asked["note"] == text.SAMPLES_WORDS["asked"] and RunSamples(sampled).take_request()
     os.close(trainer)
     sampled.adapter.mkdir()
     _, jobs = monitor.sample_now(samples.slider(sampled), gr.EventData(None, {"run": sampled.id}))
-    assert not RunSamples(sampled).answered()
+    assert not RunSamples(sampled).take_request()
     assert [job.config for job in desk.queue.list(kind="samples")] == [{"run": sampled.id}]
     assert jobs["jobs"][0]["title"] == sampled.id
 

@@ -240,7 +240,7 @@ def test_sample_now_reaches_the_process_that_trains(page: Page, bench: Any, runs
         opened(page, bench, runs)
         page.locator("#monitor-samples .now").click()
         expect(page.locator("#monitor-samples .note")).to_have_text(monitor.SAMPLES_WORDS["asked"])
-        assert RunSamples(runs[1]).answered()
+        assert RunSamples(runs[1]).take_request()
 
 
 def test_a_hidden_tab_does_not_tick(page: Page, bench: Any, runs: list[Run]) -> None:

@@ -177,11 +177,11 @@ def test_sizes_that_do_not_fit_are_listed(bare: Any, adapter: Path) -> None:
     ("harm", "sentence"),
     [
         ({"rank": 3}, r"lora_A\.weight' has rank 3, but '.*lora_B\.weight' has 2"),
-        ({"lacks": ".lora_B"}, r"lora_A\.weight' has no lora_B beside it; .* and \d+ more"),
-        ({"lacks": ".lora_A"}, r"lora_B\.weight' has no lora_A beside it; .* and \d+ more"),
+        ({"lacks": ".lora_B"}, r"lora_A\.weight' has no lora_B; .* and \d+ more"),
+        ({"lacks": ".lora_A"}, r"lora_B\.weight' has no lora_A; .* and \d+ more"),
         (
             {"lacks": "transformer_blocks.1.attn1.to_q.lora_B"},
-            r"1\.attn1\.to_q\.lora_A\.weight' has no lora_B beside it\.",
+            r"1\.attn1\.to_q\.lora_A\.weight' has no lora_B\.",
         ),
     ],
     ids=["ranks", "only A", "only B", "one B missing"],
@@ -236,7 +236,7 @@ def test_folders_without_an_adapter_are_refused(bare: Any, tmp_path: Path) -> No
 
 
 def test_asking_for_what_is_not_loaded(bare: Any, adapter: Path) -> None:
-    with pytest.raises(FamilyError, match="Adapter 'x' is not loaded: say which folder"):
+    with pytest.raises(FamilyError, match="Adapter 'x' is not loaded: pass the folder"):
         activate_adapter(bare.network, "x")
     with pytest.raises(FamilyError, match="Adapter 'x' is not loaded"):
         unload_adapter(bare.network, "x")

@@ -134,7 +134,7 @@ def test_damaged_files(bare: Any, write: Write, spoil: Any, sentence: str) -> No
         ("lora_unet_blocks_0_self_attn_q.lora_down.weight", "in kohya's format"),
         ("base_model.model.blocks.0.attn1.to_q.lora_A.weight", "in PEFT's own form"),
         ("transformer.blocks.0.attn1.to_q.lora_down.weight", "in an older format of diffusers"),
-        ("text_encoder.encoder.layers.0.q_proj.lora_A.weight", "for a text encoder as well"),
+        ("text_encoder.encoder.layers.0.q_proj.lora_A.weight", "also an adapter for a text encoder"),
     ],
 )
 def test_other_forms_are_named(bare: Any, write: Write, key: str, sentence: str) -> None:

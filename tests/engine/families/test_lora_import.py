@@ -184,7 +184,7 @@ def test_a_text_encoders_layers_are_left_out_only_where_that_is_said(tiny: Simpl
         f"{text}.lora_up.weight": torch.ones(8, 2),
     }
     save_file(whole | alphas(whole, ".lora_"), tmp_path / "a.safetensors")
-    with pytest.raises(FamilyError, match=r"for a text encoder as well.*--network-only"):
+    with pytest.raises(FamilyError, match=r"also an adapter for a text encoder.*--network-only"):
         convert(tmp_path / "a.safetensors", family.spec)
     lora = convert(tmp_path / "a.safetensors", family.spec, network_only=True)["unet"]
     assert len(lora.ranks) == len(tensors) / 2

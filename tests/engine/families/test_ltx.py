@@ -163,7 +163,7 @@ def test_the_network_is_told_the_frame_rate(tiny_family: Any) -> None:
     conditioning = tiny_family.encode([PROMPT])
     outputs = [tiny_family.predict(latents, torch.tensor([0.5]), replace(conditioning, fps=fps)) for fps in (8.0, 24.0)]
     assert not torch.allclose(outputs[0], outputs[1], atol=1e-3)
-    with pytest.raises(AssertionError, match="must be told the frame rate"):
+    with pytest.raises(AssertionError, match="needs the frame rate"):
         tiny_family.predict(latents, torch.tensor([0.5]), conditioning)
 
 

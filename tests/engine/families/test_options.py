@@ -105,7 +105,7 @@ def test_a_motion_adapter_is_needed_and_must_fit(tiny: SimpleNamespace, tmp_path
     with pytest.raises(FamilyError, match="There is no file '.*gone.safetensors'"):
         open_with(tiny.folder, str(tmp_path / "gone.safetensors"))
     (tmp_path / "torn.safetensors").write_bytes(b"torn")
-    with pytest.raises(FamilyError, match="is no motion adapter that can be read"):
+    with pytest.raises(FamilyError, match="is no readable motion adapter"):
         open_with(tiny.folder, str(tmp_path / "torn.safetensors"))
 
 
@@ -179,7 +179,7 @@ def test_sparse_control_that_does_not_fit_is_refused(tiny: SimpleNamespace, tmp_
     config = json.loads((tiny.folder / "control" / "config.json").read_text())
     scribbles = {**config, "use_simplified_condition_embedding": False, "conditioning_channels": 3}
     SparseControlNetModel.from_config(scribbles).save_pretrained(tmp_path / "scribbles")
-    with pytest.raises(FamilyError, match="is a SparseCtrl that takes scribbles: name one that takes pictures"):
+    with pytest.raises(FamilyError, match="is a SparseCtrl for scribbles: name one for pictures"):
         opened(sparse_control=str(tmp_path / "scribbles"))
     with pytest.raises(FamilyError, match="There is no model folder '/no/such/folder'"):
         opened(sparse_control="/no/such/folder")

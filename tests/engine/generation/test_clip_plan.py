@@ -72,7 +72,7 @@ def test_blended_windows_cover_the_clip(total: int, length: int, data: st.DataOb
         ({"keyframes": KeyframePlan(interval=40)}, "interval of 40 is longer than the clip of 33 frames: use 32"),
         ({"keyframes": KeyframePlan(given=given_at(33))}, "given at frame 33, but the clip's last frame is 32"),
         ({"keyframes": KeyframePlan(given=given_at(8, 8))}, "Two keyframes are given at one frame"),
-        ({"keyframes": KeyframePlan(source="given")}, "to be given, but none is"),
+        ({"keyframes": KeyframePlan(source="given")}, "needs at least one given keyframe"),
         ({"mode": "windows", "windows": WindowPlan(length=32, overlap=32)}, "cannot overlap by 32: use at most 16"),
         ({"mode": "windows", "windows": WindowPlan(length=9, overlap=8)}, "use a length of at least 17"),
     ],
