@@ -5,11 +5,13 @@ measures    five series over time: what flow cannot explain, acceleration, chang
             robust) from the clip's own interior, because a lively clip may jump more than a calm one; median and spread
             of the interior are held within what real clips have, so that a clip that jumps everywhere hides nothing.
             The five are joined by back end "z" (root mean square of the positive parts) or "critic" (a small network
-            trained on artificial seams, `tools/rewards/train_seam_critic.py`). The worst seam counts.
+            trained on artificial seams, `tools/rewards/train_seam_critic.py`). The jumps that the clip makes
+            nearby (their 80th percentile, limited) are subtracted, so that in an uncut shot it matters
+            little where a seam is declared. The worst seam counts.
             Seams are taken from the clip; where it does not say and is longer than one window of 64 frames, the largest
             jump anywhere in it counts. Shorter clips have no seam: not applicable.
 source      window lengths: 64 frames with 16 overlap; robust z-scores: Iglewicz & Hoaglin 1993
-range       raw: z, 0 to about 10 standard deviations, or the critic's log-odds; lower is better, the value is flipped
+range       raw: z, about -3 to 10 standard deviations, or the critic's log-odds; lower is better, the value is flipped
 back ends   "z" (no weights), "critic" (own weights, 2 kB, trained by this repository's script on procedural clips)
 licence     Apache-2.0 (own weights)
 """
@@ -20,8 +22,10 @@ import cv2
 import numpy as np
 
 from rewards.features import ClipFeatures
+from rewards.networks.frame_embedding import DEFAULT, open_embedder
 from rewards.networks.seam_critic import critic_log_odds, open_critic
 from rewards.spec import RewardResult, RewardSpec, not_applicable
+from rewards.vision.fades import fade_gains, without_fade
 
 SPEC = RewardSpec(
     key="seam",
@@ -39,6 +43,9 @@ WINDOW_FRAMES = 64
 NEAR_FRAMES = 2  # a blended seam shows within this distance
 HIGHEST_Z = 10.0
 BACKENDS = ("z", "critic")
+NEARBY_FRAMES, NEARBY_SHARE = 24, 0.8
+# At most so much is subtracted, and the less the more jumps exceed it: a clip that jumps everywhere hides no seam.
+HIGHEST_NEARBY = {"z": 2.0, "critic": 4.0}
 SERIES = ("unexplained", "turn", "pace", "look", "colour")
 FLOOR = np.array([0.05, 0.05, 0.05, 0.005, 0.2])  # added before the logarithm: what counts as nothing
 # Of the logarithms, over the reference clips: the highest median, and the lowest and highest robust standard deviation,
@@ -59,9 +66,10 @@ def score(features: ClipFeatures) -> RewardResult:
     backend = features.backend(SPEC.key, "z")
     jumps = joined_jumps(features, seams, backend)
     places = seams or [int(np.argmax(jumps)) + 1]
-    each = [_near(jumps, place) for place in places]
+    usual = [usual_jump(jumps, place, seams, backend) if seams else 0.0 for place in places]
+    each = [_near(jumps, place) - level for place, level in zip(places, usual, strict=True)]
     measurement = SPEC.key if seams else f"{SPEC.key}.unknown"
-    mapped = features.calibration.map(f"{measurement}.{backend}", jumps)
+    mapped = features.calibration.map(f"{measurement}.{backend}", jumps - max(usual))
     return RewardResult(
         value=features.calibration.map(f"{measurement}.{backend}", max(each)),
         raw=max(each),
@@ -112,17 +120,42 @@ def jump_scores(features: ClipFeatures, seams: Sequence[int] = ()) -> np.ndarray
 
 def jump_series(features: ClipFeatures) -> np.ndarray:
     """`float64[5,T-1]`: the raw series; index i is the step from frame i to i+1; NaN where nothing can be followed."""
-    vectors, moments = features.histograms, _colour_moments(features.frames)
-    first = [np.nan] * min(1, len(vectors) - 1)
+    look, colour = _picture_changes(features)
+    first = [np.nan] * min(1, len(look))
     return np.stack(
         [
             features.unexplained,
             np.concatenate([first, features.acceleration]),
             np.concatenate([first, np.abs(np.diff(np.log(features.speed + 8)))]),
-            np.maximum(1 - (vectors[1:] * vectors[:-1]).sum(axis=1), 0),
-            np.linalg.norm(np.diff(moments, axis=0), axis=1),
+            look,
+            colour,
         ]
     )
+
+
+def _picture_changes(features: ClipFeatures) -> tuple[np.ndarray, np.ndarray]:
+    """Distance of histograms and of colour moments at each step, each `float64[T-1]`; in a fade, without the fade."""
+    vectors, moments = features.histograms, _colour_moments(features.frames)
+    look = 1 - (vectors[1:] * vectors[:-1]).sum(axis=1)
+    colour = np.linalg.norm(np.diff(moments, axis=0), axis=1)
+    for t in np.flatnonzero(fade_gains(features) != 1):
+        pair = np.stack(without_fade(*features.frames[t : t + 2], fade_gains(features)[t]))
+        first, second = open_embedder(DEFAULT)(pair)
+        look[t] = 1 - float(first @ second)
+        colour[t] = np.linalg.norm(np.diff(_colour_moments(pair), axis=0))
+    return np.maximum(look, 0), colour
+
+
+def usual_jump(jumps: np.ndarray, seam: int, seams: Sequence[int], backend: str) -> float:
+    """How large jumps are near a seam but not at one: the 80th percentile of windows as long as those at a seam."""
+    apart = 2 * NEAR_FRAMES + 1
+    around = range(max(1, seam - NEARBY_FRAMES), min(len(jumps), seam + NEARBY_FRAMES) + 1)
+    places = [place for place in around if all(abs(place - other) > apart for other in seams)]
+    if not places:
+        return 0.0
+    usual = float(np.quantile([_near(jumps, place) for place in places], NEARBY_SHARE))
+    highest = HIGHEST_NEARBY[backend]
+    return usual if usual <= highest else max(0.0, 2 * highest - usual)
 
 
 def _near(jumps: np.ndarray, seam: int) -> float:

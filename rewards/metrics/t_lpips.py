@@ -1,7 +1,8 @@
 """Temporal LPIPS: does every frame look like the one before, once things have moved to where they are now?
 
 measures    LPIPS between frame t and frame t+1 warped back to it, averaged over the pixels that both show. What is
-            hidden in frame t+1 is filled in from frame t, so that it cannot spoil its neighbours' features.
+            hidden in frame t+1 is filled in from frame t, so that it cannot spoil its neighbours' features. In a fade
+            (rewards/vision/fades.py) both pictures are compared at the brightness of the darker one; flicker counts.
             value = distance (mapped) x motion gate x sharpness gate x visible share (in full from 40 %): a frozen clip
             has distance 0, a blurred one nearly, and noise hides nearly all of its pixels from the comparison.
 source      LPIPS: Zhang et al. 2018, arXiv:1801.03924; warping as in Lai et al. 2018, arXiv:1808.00449
@@ -18,6 +19,7 @@ from rewards.gates import motion_gate, sharpness_gate
 from rewards.networks.perceptual import open_perceptual
 from rewards.spec import RewardResult, RewardSpec, not_applicable
 from rewards.time_series import over_time, smoothstep_value, steps_to_frames
+from rewards.vision.fades import fade_gains, without_fade
 
 SPEC = RewardSpec(
     key="t_lpips",
@@ -89,4 +91,9 @@ def _compare(features: ClipFeatures) -> np.ndarray:
     compare = open_perceptual(features.backend(BACKEND, DEFAULT))
     here = features.frames[:-1]
     there = np.where(features.visible[..., None], features.warped, here)
+    faded = np.flatnonzero(fade_gains(features) != 1)
+    if faded.size:
+        here = here.copy()
+        for t in faded:
+            here[t], there[t] = without_fade(here[t], there[t], fade_gains(features)[t])
     return compare(here, there)
