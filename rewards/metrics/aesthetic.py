@@ -3,8 +3,10 @@
 measures    every 8th frame is rated by the back end; raw = 0.7 mean + 0.3 worst, less up to a half when the colours'
             saturation drifts from beginning to end (the "HDR" look that predictors reward).
             "technical" is a stand-in without weights, declared as such: the weighted geometric mean of sharpness (what
-            a small blur takes away), cleanness (noise in the smoothest blocks), contrast, exposure and colourfulness.
-            It knows nothing about beauty; it knows blur, noise, burnt and grey pictures.
+            a small blur takes away), cleanness (noise in the smoothest blocks), contrast, exposure and colourfulness,
+            less up to a half for interlacing combs and for grids (rewards/vision/raster.py). Sharpness, contrast and
+            colour reach full marks at what soft, flat and pale films have: to exaggerate them gains nothing.
+            It knows nothing about beauty; it knows blur, noise, burnt and grey pictures, combs and grids.
 source      sharpness: Crete et al. 2007, doi:10.1117/12.702790; noise: Immerkaer 1996, doi:10.1006/cviu.1996.0060;
             colourfulness: Hasler & Suesstrunk 2003, doi:10.1117/12.477378; VBench's aesthetic_quality
             (arXiv:2311.17982) takes the mean alone, under which one ugly frame vanishes
@@ -22,10 +24,11 @@ import numpy as np
 
 from rewards.errors import RewardError
 from rewards.features import ClipFeatures
-from rewards.gates import contrast_picture, frame_sharpness
+from rewards.gates import SHARPNESS, contrast_picture, frame_sharpness
 from rewards.import_object import import_object
 from rewards.spec import RewardResult, RewardSpec
 from rewards.time_series import smoothstep_value
+from rewards.vision.raster import raster_share
 
 SPEC = RewardSpec(
     key="aesthetic",
@@ -49,8 +52,8 @@ PREPARES = {"laion": "rewards.networks.laion_aesthetic:prepare"}
 
 EVERY_FRAMES = 8
 SIDE_PX = 256
-SHARP, NOISE_LEVELS, CONTRAST_LEVELS = (0.05, 0.65), (8.0, 0.5), (10.0, 180.0)
-CLIPPED_SHARE, COLOURFUL = (0.5, 0.02), (2.0, 50.0)
+NOISE_LEVELS, CONTRAST_LEVELS = (8.0, 0.5), (10.0, 60.0)
+CLIPPED_SHARE, COLOURFUL = (0.5, 0.02), (1.0, 15.0)
 DRIFT_LEVELS = (15.0, 60.0)
 WEIGHTS = {"sharpness": 0.30, "cleanness": 0.30, "contrast": 0.15, "exposure": 0.15, "colour": 0.10}
 LEAST = 0.02  # no single part may make the product blind to the others
@@ -91,7 +94,8 @@ def score(features: ClipFeatures) -> RewardResult:
 
 def technical_quality(features: ClipFeatures, chosen: np.ndarray) -> np.ndarray:
     """`float64[N]` in 0..1, NaN for a frame without any edge."""
-    return np.array([_quality(_reduced(features.clip.frames[t])) for t in chosen])
+    frames = features.clip.frames[chosen]
+    return np.array([_quality(_reduced(frame)) * (1 - 0.5 * raster_share(frame)) for frame in frames])
 
 
 def quality_parts(frame: np.ndarray) -> dict[str, float]:
@@ -112,7 +116,7 @@ def _sharpness(measured: float | None, exposure: float) -> float:
     """An empty picture has none to rate; a burnt or a black one has lost its edges."""
     if measured is None:
         return 0.0 if exposure == 0 else float("nan")
-    return smoothstep_value(measured, *SHARP)
+    return smoothstep_value(measured, *SHARPNESS)
 
 
 def noise_levels(gray: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 """Structure constancy: do outlines keep their shape while they move?
 
-measures    soft edges (Canny on a lightly smoothed gray picture, spread by a Gaussian) of frame t+1, warped to frame t
+measures    soft edges (Canny on a lightly smoothed gray picture, with lower thresholds for a soft clip, spread by a
+            Gaussian) of frame t+1, warped to frame t
             along the flow, compared with those of frame t by a soft Dice coefficient 2<a,b> / (<a,a> + <b,b>) over
             visible pixels, times the share of frame t's edges that is visible at all. Black background agrees with
             black background, so similarity is taken on edges only; noise agrees with warped noise, so the visible share
@@ -34,6 +35,10 @@ SPEC = RewardSpec(
     source="Motion-compensated edge agreement; Canny 1986, doi:10.1109/TPAMI.1986.4767851",
 )
 SMOOTHING_PX, CANNY_LEVELS, SPREAD_PX = 0.7, (50, 100), 1.2  # chosen so that noise of sigma 15 shows (table in docs)
+# Gradients' 75th percentile, of those that are not flat, from which the thresholds are as above; half as high, they are
+# halved. Without this a soft clip has faint outlines near the thresholds, which come and go, and sharpening it pays.
+FULL_GRADIENT, LEAST_SCALE, FLAT_GRADIENT = 100.0, 0.5, 16
+EVERY_FRAMES = 8
 LEAST_EDGE, LEAST_SHARE = 0.002, 0.25  # mean soft edge (also as a share of the usual) under which nothing is compared
 
 
@@ -84,9 +89,18 @@ def edge_agreement(features: ClipFeatures) -> tuple[np.ndarray, np.ndarray]:
 
 def soft_edges(features: ClipFeatures) -> np.ndarray:
     """`float32[T,h,w]` in 0..1."""
-    return features.once("soft_edges", lambda: np.stack([_soft_edges(g) for g in features.gray]))
+    return features.once("soft_edges", lambda: _soft_edges(features.gray))
 
 
 def _soft_edges(gray: np.ndarray) -> np.ndarray:
-    edges = canny(cv2.GaussianBlur(gray, (0, 0), SMOOTHING_PX), *CANNY_LEVELS)
-    return cv2.GaussianBlur(edges.astype(np.float32) / 255, (0, 0), SPREAD_PX)
+    smooth = [cv2.GaussianBlur(g, (0, 0), SMOOTHING_PX) for g in gray]
+    low, high = (level * _threshold_scale(smooth[::EVERY_FRAMES]) for level in CANNY_LEVELS)
+    edges = (canny(g, low, high).astype(np.float32) / 255 for g in smooth)
+    return np.stack([cv2.GaussianBlur(e, (0, 0), SPREAD_PX) for e in edges])
+
+
+def _threshold_scale(smooth: list[np.ndarray]) -> float:
+    """Share of `CANNY_LEVELS` that suits the clip's gradients, 0.5..1; 1 without gradients."""
+    sizes = np.stack([sum(np.abs(cv2.Sobel(g, cv2.CV_16S, *axis)) for axis in ((1, 0), (0, 1))) for g in smooth])
+    known = sizes[sizes > FLAT_GRADIENT]
+    return float(np.clip(np.percentile(known, 75) / FULL_GRADIENT, LEAST_SCALE, 1)) if known.size else 1.0
