@@ -1,9 +1,11 @@
-"""What the prompt says about the clip as a whole: that it is a still picture, or that it loops.
+"""What the prompt says about the clip as a whole: that it is a still picture, that it loops, or that it is centred.
 
 Single words say nothing: "static shot" and "stationary" speak of the camera or of a thing, "still life" of a subject,
 "looping rollercoaster" of a ride. A wish counts only where the grammar makes it speak of the clip: as the head of the
-prompt ("a still image of ...", "a looping video of ..."), or, for loops, as a part of its own between commas
-("..., seamless loop"). The embedded world has its own phrases: there "standing still" is all that a lone subject does.
+prompt ("a still image of ...", "a looping video of ...", "a portrait of ..."), or, for loops and the composition, as a
+part of its own between commas ("..., seamless loop", "..., centred composition"). "Painting a portrait" and "portrait
+orientation" ask for no centre. The embedded world has its own phrases: there "standing still" is all that a lone
+subject does.
 """
 
 import re
@@ -22,6 +24,17 @@ LOOP_HEAD = re.compile(rf"(?:an? |the )?(?:{_LOOP} {_MEDIUM}|cinemagraph){_HEAD_
 LOOP_PART = re.compile(rf"(?:an? |as an? |in an? )?(?:{_LOOP}(?: {_MEDIUM})?|cinemagraph)")
 STILL_IN = {"mini": re.compile(r"\bstanding still\b(?!.*\b(?:then|enters|camera)\b)")}
 """Phrases of a domain whose prompts have a grammar of their own."""
+_CLOSE = r"(?:(?:extreme|medium|tight) )?close-?[ ]?up(?: (?:shot|view|portrait))?"
+_FIGURE = rf"(?:(?:[\w-]+ ){{0,2}}(?:portrait|head ?shot)(?: (?:shot|photo|photograph))?|{_CLOSE}|talking head)"
+_COMPOSITION = r"(?:subject|composition|framing|shot|frame)"
+_CENTRED = r"cent(?:ered|red)"
+CENTRE_HEAD = re.compile(
+    rf"(?:an? |the )?(?:{_FIGURE}|(?:{_CENTRED}|symmetric(?:al)?) {_COMPOSITION})(?=(?: of\b| with\b| showing\b|$))"
+)
+CENTRE_PART = re.compile(
+    rf"(?:an? |in an? )?(?:{_FIGURE}|(?:{_CENTRED}|symmetric(?:al)?)(?: {_COMPOSITION})?"
+    rf"|{_COMPOSITION} (?:is )?{_CENTRED}|{_CENTRED} (?:in|within) the (?:frame|picture|middle))"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +56,10 @@ def read_wishes(prompt: str, calibration: str = "real") -> PromptIntent:
         still = still or phrase.search(text) is not None
     loop = LOOP_HEAD.match(head) is not None or any(LOOP_PART.fullmatch(part) for part in parts)
     return PromptIntent(still=still, loop=loop)
+
+
+def wants_centre(prompt: str) -> bool:
+    """Whether the prompt asks for a portrait, a close-up, or a centred or symmetrical composition."""
+    parts = [" ".join(part.split()) for part in _PARTS.split(prompt.lower())]
+    head = next((part for part in parts if part), "")
+    return CENTRE_HEAD.match(head) is not None or any(CENTRE_PART.fullmatch(part) for part in parts)

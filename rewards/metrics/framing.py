@@ -5,7 +5,7 @@ measures    on every frame: distance from the subject's centre to the nearest po
             area, and how much the camera shakes (change of its shift from step to step, single turns taken out); over
             the clip: how much the camera rolls (or, where nothing can be followed, the angle of the horizon varies).
             raw = 0.35 thirds + 0.35 safe area + 0.15 steadiness + 0.15 horizon, renormalised where there is no horizon.
-            Not applicable when no subject is found in at least a third of the frames.
+            Not applicable when no subject is found in at least half of the frames.
 source      rule of thirds as a computable feature (Datta et al. 2006, doi:10.1007/11744078_23; Mai et al. 2011,
             doi:10.1109/ISM.2011.23); safe areas: SMPTE ST 2046-1 (action safe 90 %)
 range       raw: 0 to 1; higher is better
@@ -13,12 +13,11 @@ back ends   "saliency" (no weights): the subject is what differs in colour from 
 licence     no weights
 """
 
-import re
-
 import cv2
 import numpy as np
 
 from rewards.features import ClipFeatures
+from rewards.prompt_intent import wants_centre
 from rewards.spec import RewardResult, RewardSpec, not_applicable
 from rewards.time_series import over_time, running_median, smoothstep, smoothstep_value
 from rewards.vision.edges import canny
@@ -35,7 +34,6 @@ SPEC = RewardSpec(
     per_frame=True,
     source="Rule of thirds, Datta et al. 2006, doi:10.1007/11744078_23; safe areas, SMPTE ST 2046-1",
 )
-CENTRED = re.compile(r"\b(portrait|close-?up|cent(er|re)d|symmetric(al)?|head ?shot|talking head)\b", re.IGNORECASE)
 POWER_POINTS = np.array([(x, y) for x in (1 / 3, 2 / 3) for y in (1 / 3, 2 / 3)])
 THIRDS_DISTANCE = (0.40, 0.08)  # shares of the picture: far from every power point .. on one
 SAFE_MARGIN = 0.05
@@ -44,17 +42,17 @@ SHAKE = (0.028, 0.010)  # shares of the short side a step; films stay under 0.00
 HORIZON_DEGREES = (6.0, 2.0)  # standard deviation over time
 STEEPEST_DEGREES, HORIZON_SHARE = 30.0, 0.6
 LEAST_KNOWN = 0.5  # of the steps or frames
-LEAST_FOUND = 1 / 3
+LEAST_FOUND = 0.5
 WEIGHTS = {"thirds": 0.35, "safe": 0.35, "steady": 0.15, "horizon": 0.15}
 
 
 def score(features: ClipFeatures) -> RewardResult:
-    """Needs a subject in at least a third of the frames."""
+    """Needs a subject in at least half of the frames."""
     subjects = find_subjects(features)
     share = float(subjects.found.mean())
     if share < LEAST_FOUND:
         return not_applicable(f"No clear subject was found ({share:.0%} of the frames).", found_share=share)
-    parts = frame_parts(subjects, centred=bool(CENTRED.search(features.clip.prompt)))
+    parts = frame_parts(subjects, centred=wants_centre(features.clip.prompt))
     parts["steady"] = smoothstep(camera_shake(features), *SHAKE)
     level = horizon_level(features)
     if level is not None:

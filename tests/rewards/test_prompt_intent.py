@@ -1,8 +1,8 @@
-"""What a prompt may say to open a gate: only that the clip as a whole is a still picture, or a loop."""
+"""What a prompt may ask for: a still picture, a loop or a centred composition, of the clip as a whole only."""
 
 import pytest
 
-from rewards.prompt_intent import read_wishes
+from rewards.prompt_intent import read_wishes, wants_centre
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,37 @@ def test_the_embedded_world_has_a_phrase_of_its_own() -> None:
     assert read_wishes(prompt, "mini-7").still and not read_wishes(prompt, "real-7").still
     moving = ("a red star standing still, the camera pans left", "a red star standing still and then a heart enters")
     assert not any(read_wishes(text, "mini-7").still for text in moving)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a painter paints a portrait of a man",
+        "portrait orientation, a dog runs",
+        "a portrait painter at work",
+        "vertical portrait video of a dog",
+        "a symmetrical building",
+        "a man centered in thought",
+        "a close-up magician on a stage",
+        "symmetric keys are exchanged",
+    ],
+)
+def test_words_about_a_thing_or_the_format_ask_for_no_centre(prompt: str) -> None:
+    assert not wants_centre(prompt)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a portrait of a star",
+        "Cinematic portrait of a man",
+        "extreme close-up of an eye",
+        "a cat walks, close-up",
+        "a woman, centered composition",
+        "a dog, centred in the frame",
+        "symmetrical composition of a hall",
+        "headshot of an actor",
+    ],
+)
+def test_a_portrait_or_a_centred_composition_is_a_wish_for_the_centre(prompt: str) -> None:
+    assert wants_centre(prompt)
