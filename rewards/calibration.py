@@ -20,7 +20,7 @@ from rewards.package_data import ASSETS
 if TYPE_CHECKING:
     from rewards.mix import Mix
 
-REVISION = 2
+REVISION = 3
 """Rises when a reward or a gate measures something else with the same anchors; it is part of a report's calibration."""
 
 PATH = ASSETS / "calibration" / "calibration.json"

@@ -1,6 +1,6 @@
 """The reference clips in `assets/calibration/clips`: what calibration and the reward matrix measure.
 
-Two domains: "real" (four films, 256x256, 68 to 80 frames) and "mini" (ten rendered clips of the embedded world, 64x64,
+Two domains: "real" (three films, 256x256, 68 to 80 frames) and "mini" (ten rendered clips of the embedded world, 64x64,
 65 frames). `manifest.json` beside them says prompt, frame rate, source and licence of each.
 """
 

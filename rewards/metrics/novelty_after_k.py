@@ -2,8 +2,9 @@
 
 measures    mean distance of every frame after the 32nd to its 3 nearest among the first 32, by the mix's frame
             embedding. Rewarded within the band that real clips fill: less is a loop or a freeze, more is a cut or
-            noise. Times a tax on incoherence (steps that flow cannot explain), times the cut and motion gates.
-            value = band(novelty) x coherence x cut gate x motion gate
+            noise. Times a tax on incoherence (steps that flow cannot explain), times the cut, motion and loop gates:
+            in a clip that moves too fast for the band, a repetition would otherwise raise the value.
+            value = band(novelty) x coherence x cut gate x motion gate x loop gate
 source      novelty as distance to the nearest in memory (Lehman & Stanley 2011, doi:10.1162/EVCO_a_00025), made an
             inverted U so that diversity alone wins nothing
 range       raw: cosine distance 0 (all seen before) to 1; the band is calibrated for each embedding
@@ -14,7 +15,7 @@ licence     no weights of its own
 import numpy as np
 
 from rewards.features import ClipFeatures
-from rewards.gates import cut_gate, motion_gate
+from rewards.gates import cut_gate, loop_gate, motion_gate
 from rewards.spec import RewardResult, RewardSpec, not_applicable
 from rewards.time_series import over_time
 
@@ -48,7 +49,7 @@ def score(features: ClipFeatures) -> RewardResult:
     enough, bounded = (features.calibration.map(f"{name}{end}", raw) for end in ("", ".excess"))
     unexplained = over_time(features.unexplained, worst="high") or 0.0
     coherence = features.calibration.map(f"{SPEC.key}.incoherence", unexplained)
-    gate = cut_gate(features) * motion_gate(features)
+    gate = cut_gate(features) * motion_gate(features) * loop_gate(features)
     series = np.full(clip.num_frames, np.nan)
     series[K_FRAMES:] = features.calibration.map(name, distances)
     return RewardResult(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rewards import REWARDS, RewardError, read_mix
-from rewards.calibration import read_calibration
+from rewards.calibration import read_calibration, report_calibration
 from rewards.matrix.measure import GATES, HOME, TOTAL, Cell, Filled, fill_matrix, read_set
 from rewards.matrix.perturbations import PERTURBATIONS
 from rewards.matrix.reasons import EXPLAINED
@@ -108,7 +108,7 @@ def test_a_row_that_is_not_there_is_said() -> None:
 def test_the_page_in_the_docs_has_every_row_of_both_domains() -> None:
     page = (ROOT / "docs" / "rewards.md").read_text(encoding="utf8")
     for domain in ("real", "mini"):
-        measured = f"## The clips of `{domain}` with calibration `{read_calibration(domain).name}`"
+        measured = f"## The clips of `{domain}` with calibration `{report_calibration(read_calibration(domain))}`"
         assert measured in page, "the calibration changed since: run `make matrix`"
         section = page.split(f"## The clips of `{domain}` with calibration `{domain}-")[1].split("\n## ")[0]
         assert all(f"| `{row}` |" in section for row in ROWS)

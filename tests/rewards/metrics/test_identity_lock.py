@@ -12,7 +12,7 @@ from engine.mini import world
 from rewards import Clip, Mix, RewardError, RewardUnavailable
 from rewards.calibration import Anchors, Calibration
 from rewards.features import ClipFeatures
-from rewards.matrix.reference_clips import read_reference
+from rewards.matrix.reference_clips import read_others, read_reference
 from rewards.metrics import identity_lock
 from rewards.metrics.identity_lock import cut_out, follow, main_faces, to_identity
 from rewards.networks.cache import close_networks, loads
@@ -52,7 +52,7 @@ def film() -> Clip:
 
 @pytest.fixture(scope="module")
 def portrait() -> Clip:
-    clip = read_reference("real")["portrait"]
+    clip = read_others("real")["carphone"]
     return with_frames(clip, clip.frames[:16])
 
 

@@ -1,7 +1,9 @@
 """Seam, aesthetic, framing and novelty: each falls for the damage that it is there for, and stays for other damage."""
 
+from dataclasses import replace
 from functools import cache
 
+import cv2
 import numpy as np
 import pytest
 
@@ -9,12 +11,15 @@ from rewards import Clip, RewardError, RewardResult, load_reward
 from rewards.calibration import read_calibration
 from rewards.features import ClipFeatures
 from rewards.matrix import perturbations
+from rewards.matrix.reference_clips import read_reference
 from rewards.metrics.aesthetic import colourfulness, noise_levels
+from rewards.metrics.framing import horizon_level
 from rewards.metrics.novelty_after_k import distances_to_memory
+from rewards.metrics.seam import jump_series
 from rewards.networks.frame_embedding import HistogramEmbedder, open_embedder
 from rewards.networks.seam_critic import PATH as CRITIC
 from rewards.vision.subject import find_subjects
-from tests.rewards.conftest import render_clip
+from tests.rewards.conftest import real_clip, render_clip
 from tools.rewards.seams import MAKERS, blend
 
 KEYS = ("seam", "aesthetic", "framing", "novelty_after_k")
@@ -83,6 +88,22 @@ def test_an_unknown_seam_is_looked_for_everywhere() -> None:
 def test_a_clip_that_jumps_everywhere_hides_no_seam() -> None:
     frames = perturbations.shuffle(long_clip().frames)
     assert value("seam", frames, seams=(30,)) < 0.5 * value("seam", long_clip().frames, seams=(30,))
+
+
+@pytest.mark.parametrize(("backend", "places"), [("z", 1.0), pytest.param("critic", 0.8, marks=needs_critic)])
+@pytest.mark.parametrize("name", ["carphone", "bunny"])
+def test_it_matters_little_where_a_seam_is_declared_in_an_uncut_shot(name: str, backend: str, places: float) -> None:
+    """The rabbit starts at once in frame 32: for the critic that step looks like a seam, so `places` is less than 1."""
+    clip = read_reference("real")[name]
+    features = ClipFeatures(clip, calibration=read_calibration("real"), backends={"seam": backend})
+    values = []
+    for place in range(8, clip.num_frames - 8, 4):
+        placed = ClipFeatures(
+            replace(clip, seams=(place,)), calibration=features.calibration, backends={"seam": backend}
+        )
+        placed.put("jump_series", features.once("jump_series", lambda: jump_series(features)))
+        values.append(load_reward("seam").score(placed).value)
+    assert np.quantile(values, 1 - places) > 0.25 and np.median(values) > 0.6
 
 
 @pytest.mark.parametrize(
@@ -157,6 +178,23 @@ def test_the_middle_is_welcome_when_a_portrait_is_asked_for() -> None:
     assert value("framing", frames, prompt="a portrait of a star") > value("framing", frames, prompt="a star") + 0.05
 
 
+def textured(side_px: int, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(0, 256, (side_px // 4, side_px // 4, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(noise, (side_px, side_px), interpolation=cv2.INTER_CUBIC))
+
+
+def test_a_large_subject_that_tilts_is_no_camera_that_rolls() -> None:
+    ground, subject = textured(192, 0), textured(192, 1)
+    disc = np.zeros((192, 192), np.uint8)
+    cv2.circle(disc, (96, 96), 76, 1, -1)
+    turns = [cv2.getRotationMatrix2D((96, 96), float(angle), 1.0) for angle in np.linspace(-12, 12, 25)]
+    turned = (cv2.warpAffine(subject, turn, (192, 192), borderMode=cv2.BORDER_REFLECT) for turn in turns)
+    tripod = np.stack([np.where(disc[..., None], picture, ground) for picture in turned])
+    assert horizon_level(ClipFeatures(Clip(frames=tripod, fps=24.0))) == pytest.approx(1, abs=0.1)
+    rolling = Clip(frames=perturbations.rolling(tripod), fps=24.0)
+    assert horizon_level(ClipFeatures(rolling)) == pytest.approx(0, abs=0.1)
+
+
 def test_no_subject_is_no_score() -> None:
     result = score("framing", np.full((20, 64, 64, 3), 200, np.uint8))
     assert result.value is None and "No clear subject" in result.reason
@@ -173,6 +211,15 @@ def test_a_cut_buys_no_novelty() -> None:
     other = render_clip("left", num_frames=65, background="night", colour="cyan")
     cut = perturbations.cut_to(long_clip().frames, other.frames)
     assert value("novelty_after_k", cut) < 0.2
+
+
+@pytest.mark.parametrize("name", ["tuning/bear.mp4", "tuning/teddy.mp4", "bigbuckbunny.mp4"])
+def test_to_and_fro_buys_no_novelty(name: str) -> None:
+    clip = real_clip(name, num_frames=64)
+    there_and_back = replace(clip, frames=perturbations.ping_pong(clip.frames))
+    module, calibration = load_reward("novelty_after_k"), read_calibration("real")
+    values = [module.score(ClipFeatures(one, calibration=calibration)).value for one in (clip, there_and_back)]
+    assert values[1] < 0.05 and values[1] <= values[0]
 
 
 def test_distance_to_memory_by_hand() -> None:
