@@ -1,10 +1,10 @@
-"""The checkpoints of a run: which of them are whole, and what is done with one that is not. Imports no torch.
+"""The checkpoints of a run, and the handling of damaged ones. Imports no torch.
 
 checkpoints/
-    checkpoint-<step>/       whole when it got its name; its manifest tells whether it still is
-    rejected-<step>-<hex>/   one that an alarm rolled back
-    torn-<step>-<hex>/       one that was found damaged when the run was to go on from it
-    fallbacks.jsonl          one line each time that this happened: a `Fallback`
+    checkpoint-<step>/       complete when it got its name; its manifest shows later damage
+    rejected-<step>-<hex>/   a checkpoint that an alarm rolled back
+    torn-<step>-<hex>/       a checkpoint that was found damaged when the run was resumed
+    fallbacks.jsonl          one `Fallback` per line, for each damaged checkpoint
 """
 
 import logging
@@ -26,20 +26,20 @@ NAME = re.compile(rf"{CHECKPOINT}([0-9]{{1,15}})", re.ASCII)
 STATE_FILE, IN_PARTS = "trainer_state.json", "shards"
 NEEDED = (STATE_FILE, "scheduler.pt")
 NEEDED_WHOLE = ("optimizer.pt", "trained.safetensors")
-"""Needed too, where the folder IN_PARTS does not hold the weights."""
+"""Also required unless the folder IN_PARTS contains the weights."""
 RANDOM_STATES = "rng_state*.pth"
 
 log = logging.getLogger(__name__)
 
 
 def step_of(folder: Path) -> int | None:
-    """The step that a checkpoint's folder is named after; None for any other name."""
-    found = NAME.fullmatch(folder.name)
-    return int(found[1]) if found else None
+    """Return the step in the name of a checkpoint's folder; None for any other name."""
+    match = NAME.fullmatch(folder.name)
+    return int(match[1]) if match else None
 
 
 class Fallback(BaseModel):
-    """A damaged checkpoint that a run was to go on from, and the step of the one that was taken instead (0: none)."""
+    """A damaged checkpoint at a resume, and the step of the checkpoint used instead (0: none)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,25 +50,25 @@ class Fallback(BaseModel):
 
     @property
     def sentence(self) -> str:
-        instead = f"went on from step {self.went_on_from}" if self.went_on_from else "began anew"
+        instead = f"resumed from step {self.went_on_from}" if self.went_on_from else "restarted"
         return f"The checkpoint of step {self.step} was damaged ({self.why}): the run {instead}."
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointSeries:
-    """The checkpoints in one folder, which need not be there."""
+    """The checkpoints in one folder, which need not exist."""
 
     folder: Path
 
     def listed(self) -> list[Path]:
-        """The checkpoints that have all their files in their sizes, the oldest first. Contents are not read."""
+        """Return the checkpoints whose files all exist with their sizes, the oldest first; contents are not read."""
         return [path for path in self._named() if (path / STATE_FILE).is_file() and has_all_files(path)]
 
     def newest_whole(self) -> Path | None:
-        """The newest checkpoint whose files are all as they were written, read to the end; None when there is none.
+        """Return the newest checkpoint whose files all match their checksums; None when there is none.
 
-        Newer ones that are damaged are renamed, so that nothing goes on from them, a warning names the damage, and
-        `fallbacks` tells of it from then on.
+        Newer damaged ones are renamed, so that no run resumes from them, logged with a warning, and recorded in
+        `fallbacks`.
         """
         torn: list[tuple[int, str, str]] = []
         for path in reversed(self._named()):
@@ -81,22 +81,22 @@ class CheckpointSeries:
             log.warning("The checkpoint %s is damaged (%s): it is kept as %s, and not used.", path.name, why, aside)
         self._record(torn, 0)
         if any(self.folder.glob(f"{TORN}*")):
-            log.warning("The run in %s has no whole checkpoint: it begins anew.", self.folder.parent)
+            log.warning("The run in %s has no intact checkpoint: it restarts.", self.folder.parent)
         return None
 
     def reject(self, since: int) -> None:
-        """Rename checkpoints of step `since` and later, so that nothing goes on from them."""
+        """Rename checkpoints of step `since` and later, so that no run resumes from them."""
         for path in self._named():
             if (step_of(path) or 0) >= since:
                 self._set_aside(path, REJECTED)
 
     def fallbacks(self) -> list[Fallback]:
-        """Each damaged checkpoint in whose place an older one was used, in order; unreadable lines are left out."""
-        found = []
+        """Return the damaged checkpoints that were replaced by older ones, in order; unreadable lines are left out."""
+        fallbacks = []
         for line in whole_lines(self._fallbacks_file):
             with suppress(ValueError):
-                found.append(Fallback.model_validate_json(line))
-        return found
+                fallbacks.append(Fallback.model_validate_json(line))
+        return fallbacks
 
     @property
     def _fallbacks_file(self) -> Path:
@@ -104,11 +104,11 @@ class CheckpointSeries:
 
     def _record(self, torn: list[tuple[int, str, str]], went_on_from: int) -> None:
         for step, why, kept in torn:
-            one = Fallback(step=step, why=why, kept=kept, went_on_from=went_on_from)
-            append_line(self._fallbacks_file, one.model_dump_json())
+            fallback = Fallback(step=step, why=why, kept=kept, went_on_from=went_on_from)
+            append_line(self._fallbacks_file, fallback.model_dump_json())
 
     def _named(self) -> list[Path]:
-        """By their steps."""
+        """Return the checkpoints' folders, ordered by step."""
         return [path for _, path in sorted(self._steps())]
 
     def _steps(self) -> Iterator[tuple[int, Path]]:
@@ -118,14 +118,14 @@ class CheckpointSeries:
                 yield step, path
 
     def _set_aside(self, path: Path, prefix: str) -> str:
-        """Rename the checkpoint; its new name."""
+        """Rename the checkpoint and return its new name."""
         target = path.with_name(f"{prefix}{step_of(path)}-{secrets.token_hex(2)}")
         os.replace(path, target)
         return target.name
 
 
 def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, in a clause; None where it is whole. Reads every file."""
+    """Return a checkpoint's damage as a clause; None when it is intact. Reads every file."""
     try:
         return find_damage(checkpoint) or _lacking(checkpoint)
     except OSError as error:
@@ -133,7 +133,7 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def _lacking(checkpoint: Path) -> str | None:
-    """The file that a checkpoint without a manifest lacks, and without which a run would go on to other results."""
+    """Return the missing file of a checkpoint without a manifest that would change the results after a resume."""
     if (checkpoint / MANIFEST).is_file():
         return None
     in_parts = any(path.name == IN_PARTS for path in checkpoint.iterdir())

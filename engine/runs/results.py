@@ -1,17 +1,17 @@
-"""What was found out about a run, as its folder keeps it: alarms and evaluations. Imports no torch."""
+"""Stored results of a run: alarms and evaluations. Imports no torch."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 AS_NUMBERS: Literal["constants"] = "constants"
-"""How NaN and infinity are written to JSON: as null, the default, they could not be read again."""
+"""The JSON encoding of NaN and infinity: the default, null, could not be read back."""
 Wanted = Literal["up", "down"]
 Role = Literal["trained", "held_out", "judge", "monitor"]
 
 
 class Interval(BaseModel):
-    """A mean and its 95 % bootstrap interval `low`..`high`, over `of` prompts (0: nothing could be measured)."""
+    """A mean and its 95 % bootstrap interval `low`..`high` over `of` prompts (0: no measurement)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
@@ -22,9 +22,9 @@ class Interval(BaseModel):
 
 
 class Alarm(BaseModel):
-    """Something that speaks against a run's reward: `value` of `name` went past `limit` at `step`.
+    """A sign of reward hacking: `value` of the metric `name` exceeded `limit` at `step`.
 
-    `action` is what was done about it: "log", "pause" or "roll_back".
+    `action` is the reaction: "log", "pause" or "roll_back".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
@@ -38,11 +38,11 @@ class Alarm(BaseModel):
 
 
 class Measure(BaseModel):
-    """One quantity by the base model (of a student: its teacher) and after training, on the same prompts and seeds.
-    `ratio` is after / before.
+    """One metric before and after training, on the same prompts and seeds. `ratio` is after / before.
 
-    `role` says what it is to the run: trained on, a reward that was not, the judge, or one of the monitoring metrics;
-    `wanted` is its good direction. `change` is of the pairs, so its interval is narrower than those of the two sides.
+    "Before" is the base model, for a student its teacher. `role` is the metric's relation to the run: trained on, held
+    out, the judge, or a monitoring metric; `wanted` is its good direction. `change` is paired, so its interval is
+    narrower than those of the two sides.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
@@ -58,17 +58,17 @@ class Measure(BaseModel):
 
     @property
     def verdict(self) -> Literal["better", "worse", "unsure"]:
-        """Whether the change is surely in the wanted direction, surely not, or within the noise."""
+        """The direction of the change by its 95 % interval; "unsure" when this contains 0."""
         sign = 1 if self.wanted == "up" else -1
         low, high = sorted((sign * self.change.low, sign * self.change.high))
         return "better" if low > 0 else "worse" if high < 0 else "unsure"
 
 
 class Evaluation(BaseModel):
-    """Clips of `prompts` x `takes` made before and after training, and everything measured on them.
+    """Metrics of `prompts` x `takes` clips before and after training.
 
-    `before` and `after` say how each was made (steps, guidance, adapter); `seconds` is the time of a clip, made and
-    decoded, on each side.
+    `before` and `after` are the settings of generation (steps, guidance, adapter); `seconds_before` and `seconds_after`
+    are the times to generate and decode a clip.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
@@ -79,7 +79,7 @@ class Evaluation(BaseModel):
     prompts: int
     takes: int
     prompt_file: str = ""
-    """Where the prompts are from; "" in evaluations of before this was kept."""
+    """The source of the prompts; "" in evaluations of older versions."""
     num_frames: int
     before: dict[str, float | int | str | None]
     after: dict[str, float | int | str | None]
@@ -88,5 +88,5 @@ class Evaluation(BaseModel):
     measures: tuple[Measure, ...]
 
     def measure(self, name: str) -> Measure | None:
-        """The measure of that name; a reward that is also monitored is found under its role's own name."""
-        return next((one for one in self.measures if one.name == name), None)
+        """Return the measure of this name; a reward that is also monitored has a separate name in that role."""
+        return next((measure for measure in self.measures if measure.name == name), None)

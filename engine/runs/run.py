@@ -1,20 +1,20 @@
-"""Runs: the folder that a training job fills, and the only place that builds paths inside one. Imports no torch.
+"""`Run`: the output folder of a training job, and the only place that builds paths in it. Imports no torch.
 
 runs/<id>/
-    resolved.json         what was asked for, every setting with its value; a run starts again from this file alone
-    order                 the run's place among the others, see engine.files.creation_order
+    resolved.json         the preset with every setting; a run can be restarted from this file alone
+    order                 the run's position among the others, see engine.files.creation_order
     revisions.json        the revisions of the model's repositories, see engine.runs.model_revisions
-    preflight.json        the verdicts before it began
-    metrics.jsonl         one line a log: {"step": 3, "loss": 0.69, ...}; a torn last line is ignored
+    preflight.json        the results of the preflight checks
+    metrics.jsonl         one line per log: {"step": 3, "loss": 0.69, ...}; a torn last line is ignored
     checkpoints/          checkpoint-<step>/ of the trainer, see engine.runs.checkpoint_series
-    start/                the adapter that it began with, if it did not begin with the base model
-    alarms.jsonl          one line an alarm, see engine.runs.results
-    evaluation.json       the measured difference that it made, see engine.runs.results
-    pairs.jsonl           of a run on votes: the pairs of clips, and in lineage.json the votes that they come from
-    adapter/              the trained weights, once the run is over
+    start/                the initial adapter, unless the run began with the base model
+    alarms.jsonl          one line per alarm, see engine.runs.results
+    evaluation.json       metrics before and after training, see engine.runs.results
+    pairs.jsonl           for a run on votes: the pairs of clips; lineage.json lists the votes
+    adapter/              the trained weights of a finished run
     log.txt, process.json, attempts/   its training processes, see engine.execution.attempt
 
-A run may be moved within its workspace, and a workspace as a whole, with the files in it that its runs learn from.
+A run may be moved within its workspace. A workspace may be moved as a whole, with the training files in it.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ from engine.runs.checkpoint_series import CheckpointSeries, step_of
 from engine.runs.results import Alarm, Evaluation
 from engine.workspace import Workspace
 
-END_BYTES = 2**16  # of the metrics: many rows
+END_BYTES = 2**16  # the end of the metrics that `progress` reads: many rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +61,16 @@ class Run:
         *,
         key: str | None = None,
     ) -> Self:
-        """A new run of a resolved preset; it begins with the adapter in the folder `start`, or the base model.
+        """Create a run of a resolved preset that begins with the adapter in the folder `start`, or the base model.
 
-        `prepare` writes what else the run needs. The preset is written last, and a folder without one is no run: a
-        process that dies in between leaves nothing that could be started.
+        `prepare` writes the run's other files. The preset is written last, and a folder without one is no run, so a
+        process that dies in between leaves no run that could be started.
 
-        Files that the preset names are noted with their whole paths, for the process that trains may start elsewhere;
-        those of the workspace by the way to them from the run's folder, so that they can be moved together.
+        Paths in the preset are stored as absolute paths, since the training process may start in another folder. Paths
+        in the workspace are stored relative to the run's folder, so that both can be moved together.
 
-        `key` names the request: sent again, it returns the run that it created. When anything fails nothing of the run
-        is left.
+        `key` identifies the request: a repeated call returns the run that the first one created. On failure no part of
+        the run is left.
         """
         digits = hashlib.sha256(key.encode()).hexdigest()[:12] if key else secrets.token_hex(3)
         run = cls(workspace.runs / f"{preset.key}-{digits}")
@@ -90,16 +90,16 @@ class Run:
         return run
 
     def discard(self) -> None:
-        """Remove a run that was created and could not be filed."""
+        """Remove a run that was created but could not be submitted."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @classmethod
     def find(cls, workspace: Workspace, run_id: str) -> Self:
-        """Raises ConfigError when the workspace has no such run."""
+        """Return the run with this id. Raises ConfigError for an unknown id."""
         run = cls(workspace.runs / run_id)
         if run_id != Path(run_id).name or not run.resolved.is_file():
-            known = ", ".join(one.id for one in list_runs(workspace)) or "none yet"
-            raise ConfigError(f"There is no run '{run_id[:80]}' in this workspace; there are: {known}.")
+            ids = ", ".join(run.id for run in list_runs(workspace)) or "none yet"
+            raise ConfigError(f"There is no run '{run_id[:80]}' in this workspace; there are: {ids}.")
         return run
 
     @property
@@ -108,7 +108,7 @@ class Run:
 
     @property
     def workspace(self) -> Workspace:
-        """The one that it lies in."""
+        """The run's workspace."""
         return Workspace(self.folder.parents[1])
 
     @property
@@ -129,17 +129,17 @@ class Run:
 
     @property
     def unfinished_adapter(self) -> Path:
-        """Where the adapter is written before it is given its place."""
+        """The temporary folder of the adapter while it is written."""
         return self.folder / "adapter.part"
 
     @property
     def lock(self) -> Path:
-        """Held by the process that trains the run."""
+        """The lock held by the process that trains the run."""
         return self.folder / "lock"
 
     @property
     def is_trained(self) -> bool:
-        """Whether a process trains it now, whoever started that: a job, a curriculum, or somebody in a shell."""
+        """True while a process trains the run, whether a job, a curriculum or a shell started it."""
         return is_held(self.lock)
 
     @property
@@ -152,7 +152,7 @@ class Run:
 
     @property
     def start(self) -> Path:
-        """The adapter to begin with; a folder that is not there means the base model."""
+        """The folder of the initial adapter; a missing folder means the base model."""
         return self.folder / "start"
 
     @property
@@ -166,7 +166,7 @@ class Run:
 
     @property
     def lineage_file(self) -> Path:
-        """Which votes they come from."""
+        """The votes from which the pairs were made."""
         return self.folder / "lineage.json"
 
     @property
@@ -174,77 +174,82 @@ class Run:
         return self.folder / "evaluation.json"
 
     def preset(self) -> TrainPreset:
-        """What was asked for, its files by whole paths. Raises StoreError when the file is damaged."""
+        """Return the run's preset with absolute paths. Raises StoreError when the file is damaged."""
         try:
             preset = TrainPreset.model_validate_json(self.resolved.read_bytes())
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.resolved} is damaged: {str(error).splitlines()[0]}") from error
-        near = {name: path for name, path in _files(preset).items() if path.parts[:1] == ("..",)}
-        return preset.model_copy(update={name: str((self.folder / path).resolve()) for name, path in near.items()})
+        relative = {name: path for name, path in _files(preset).items() if path.parts[:1] == ("..",)}
+        return preset.model_copy(update={name: str((self.folder / path).resolve()) for name, path in relative.items()})
 
     def set_initial_adapter(self, adapter: Path) -> None:
-        """Begin with the weights in this folder."""
+        """Copy the weights in the folder `adapter` as the initial adapter."""
         shutil.copytree(
             adapter, self.start, ignore=lambda folder, names: set(names) - set(WEIGHT_FILES), dirs_exist_ok=True
         )
 
     def last_line(self) -> str:
-        """The last that the training process said: where it failed, why."""
+        """Return the last line of the training process's log; after a failure, its reason."""
         return last_line(self.folder)
 
     def replace_preset(self, preset: TrainPreset) -> None:
-        """Ask for something else from now on; only while nobody trains the run."""
+        """Replace the run's preset; only while no process trains the run."""
         files = {name: path for name, path in _files(preset).items() if path.exists() or path.parts[:1] == ("..",)}
-        whole = {name: path.resolve() for name, path in files.items()}
+        absolute = {name: path.resolve() for name, path in files.items()}
         root = self.workspace.root
-        noted = {name: _way(path, self.folder) if path.is_relative_to(root) else path for name, path in whole.items()}
-        preset = preset.model_copy(update={name: str(path) for name, path in noted.items()})
+        stored = {
+            name: _relative(path, self.folder) if path.is_relative_to(root) else path for name, path in absolute.items()
+        }
+        preset = preset.model_copy(update={name: str(path) for name, path in stored.items()})
         place_last(self.folder)
         write_text_atomic(self.resolved, preset.model_dump_json(indent=2) + "\n")
 
     @property
     def series(self) -> CheckpointSeries:
-        """The checkpoints, of which `last_checkpoint` is the newest."""
+        """The run's checkpoints."""
         return CheckpointSeries(self.checkpoints)
 
     def last_checkpoint(self) -> Path | None:
-        """The newest checkpoint with all its files; `series.newest_whole` also reads them."""
-        found = self.series.listed()
-        return found[-1] if found else None
+        """Return the newest checkpoint with all its files; unlike `series.newest_whole`, without reading them."""
+        checkpoints = self.series.listed()
+        return checkpoints[-1] if checkpoints else None
 
     def superseded_checkpoints(self) -> list[Path]:
-        """All but that one."""
+        """Return all checkpoints except the last."""
         return self.series.listed()[:-1]
 
     def weights(self) -> Path | None:
-        """The folder that holds the run's adapter as it is now: finished, or of the last checkpoint."""
+        """Return the folder of the run's current weights: the finished adapter, or the last checkpoint."""
         return self.adapter if self.adapter.is_dir() else self.last_checkpoint()
 
     @property
     def has_adapter(self) -> bool:
-        """Whether a finished run came to an adapter; if not, the whole network was trained."""
+        """True when the finished run produced an adapter; False when it trained the whole network."""
         return has_weights(self.adapter)
 
     def adapter_weights(self) -> tuple[Path, int]:
-        """That folder and the step that its weights are of. Raises ConfigError where there is no adapter to put onto
-        the model: nothing was saved yet, or the whole network was trained."""
+        """Return the folder of the current adapter weights and their step.
+
+        Raises ConfigError when nothing was saved yet, or when the run trains the whole network.
+        """
         weights = self.weights()
         if weights is None:
             raise ConfigError(f"The run {self.id} has no checkpoint yet: wait for its first one.")
         if not has_weights(weights):
             raise ConfigError(
-                f"The run {self.id} trained the whole network, so it came to a model, not an adapter: name {weights} "
-                "in a model preset's `parts`, as docs/adapters.md shows."
+                f"The run {self.id} trained the whole network, so its result is a model, not an adapter: name "
+                f"{weights} in a model preset's `parts`, as docs/adapters.md shows."
             )
         return weights, self.progress()[0] if weights == self.adapter else step_of(weights) or 0
 
     def export(self, folder: Path) -> list[str]:
-        """Write the trained weights in the form that diffusers reads, the recipe, the evaluation and the alarms to a
-        new folder; returns the names of the files. Raises ConfigError for a run that trains the whole network and is
-        not finished, FamilyError when the weights cannot be read.
+        """Write the trained weights in diffusers' format, the preset, the evaluation and the alarms to a new folder.
+
+        Returns the names of the files. Raises ConfigError for an unfinished run that trains the whole network, and
+        FamilyError when the weights cannot be read.
         """
         weights = self.weights()
-        assert weights is not None, "the caller has seen that there are weights"
+        assert weights is not None, "the caller has checked that there are weights"
         if weights != self.adapter and not has_weights(weights):
             raise ConfigError(
                 f"The run {self.id} trains the whole network, which it writes at its end: finish it first."
@@ -256,9 +261,9 @@ class Run:
         else:
             shutil.copytree(weights, folder)
         write_text_atomic(folder / self.resolved.name, preset.model_dump_json(indent=2) + "\n")
-        found = [weights / CARD, self.evaluation_file, self.alarms_file]
+        extras = [weights / CARD, self.evaluation_file, self.alarms_file]
         write_parts(folder, parts)
-        for path in (path for path in found if path.is_file()):
+        for path in (path for path in extras if path.is_file()):
             shutil.copy2(path, folder)
         return sorted(path.name for path in folder.iterdir())
 
@@ -266,18 +271,18 @@ class Run:
         append_line(self.alarms_file, alarm.model_dump_json())
 
     def alarms(self) -> list[Alarm]:
-        """Every alarm so far, in order; a line that cannot be read is left out."""
-        found = []
+        """Return all alarms in order; unreadable lines are left out."""
+        alarms = []
         for line in whole_lines(self.alarms_file):
             with suppress(ValueError):
-                found.append(Alarm.model_validate_json(line))
-        return found
+                alarms.append(Alarm.model_validate_json(line))
+        return alarms
 
     def save_evaluation(self, evaluation: Evaluation) -> None:
         write_text_atomic(self.evaluation_file, evaluation.model_dump_json(indent=2) + "\n")
 
     def evaluation(self) -> Evaluation | None:
-        """The last evaluation, or None when there is none. Raises StoreError when the file is damaged."""
+        """Return the last evaluation; None when there is none. Raises StoreError when the file is damaged."""
         if not self.evaluation_file.is_file():
             return None
         try:
@@ -286,31 +291,31 @@ class Run:
             raise StoreError(f"{self.evaluation_file} is damaged: {str(error).splitlines()[0]}") from error
 
     def append_metrics(self, step: int, values: Mapping[str, Any]) -> None:
-        """One line, written at once; what is no finite number is left out."""
+        """Append one line in a single write; values that are not finite numbers are left out."""
         numbers = {k: v for k, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
         append_line(self.metrics_file, json.dumps({"step": step, **numbers}))
 
     def metrics(self) -> list[MetricRow]:
-        """All rows that can be read; of a step that was logged twice, as after a resume, the later."""
+        """Return all readable rows; a step that was logged twice, as after a resume, has its later values."""
         by_step: dict[float, MetricRow] = {}
         for row in filter(None, map(metric_row, whole_lines(self.metrics_file))):
             by_step.setdefault(row["step"], {}).update(row)
         return [by_step[step] for step in sorted(by_step)]
 
     def problems(self) -> list[str]:
-        """What of the run's own files cannot be read, a sentence each. Reads all metrics."""
-        found = []
+        """Return a sentence for each unreadable file of the run. Reads all metrics."""
+        problems = []
         try:
             self.preset()
         except StoreError as error:
-            found.append(str(error))
+            problems.append(str(error))
         if damaged := sum(metric_row(line) is None for line in whole_lines(self.metrics_file)):
             lines = "1 line" if damaged == 1 else f"{damaged:,} lines"
-            found.append(f"{lines} of {self.metrics_file} cannot be read and are left out.")
-        return found
+            problems.append(f"{lines} of {self.metrics_file} cannot be read and are left out.")
+        return problems
 
     def progress(self) -> tuple[int, int]:
-        """The step that was logged last, and of how many; 0 while nobody knows. Reads the end of the file only."""
+        """Return the last logged step and the total; 0 while unknown. Reads the end of the file only."""
         try:
             size = self.metrics_file.stat().st_size
         except OSError:
@@ -322,35 +327,35 @@ class Run:
 
 
 def _files(preset: TrainPreset) -> dict[str, Path]:
-    """What the preset names as files or folders; prompts may also be named by a key, which is no file."""
+    """Return the preset's settings that are files or folders; prompts may also be named by a key."""
     named = {name: getattr(preset, name) for name in ("pairs", "prompts", "test_prompts")}
     return {name: Path(value) for name, value in named.items() if value and (name == "pairs" or Path(value).suffix)}
 
 
 def _network_part(preset: TrainPreset) -> str:
-    """What diffusers' pipelines call the network that the run trains."""
+    """Return the name of the trained network in diffusers' pipelines."""
     from engine.config.presets import load_model_preset
     from engine.families.registry import family_spec
 
     return family_spec(load_model_preset(preset.model).family).network_part
 
 
-def _way(path: Path, folder: Path) -> Path:
-    """From a folder to a path, beginning with `..` by which it is known."""
+def _relative(path: Path, folder: Path) -> Path:
+    """Return the path relative to a folder, beginning with `..`, which marks stored relative paths."""
     return Path("..", os.path.relpath(path, folder.resolve().parent))
 
 
 def list_runs(workspace: Workspace) -> list[Run]:
-    """The runs of a workspace; those come first whose preset was written last."""
+    """Return the runs of a workspace, the one with the newest preset first."""
     return [Run(path.parent) for path in newest_first(workspace.runs.glob("*/resolved.json"))]
 
 
 def alarms_since(workspace: Workspace, seen: Mapping[str, int]) -> tuple[list[tuple[str, Alarm]], dict[str, int]]:
-    """Alarms with their runs' ids that were raised since somebody looked, and what that somebody has seen then.
+    """Return new alarms with the ids of their runs, and the new value of `seen`.
 
-    That is, by run, how many bytes of its alarms; a run that is not named has shown nothing yet.
+    `seen` maps a run to the number of bytes of its alarms that were read before; a missing run counts as 0.
     """
-    found: list[tuple[str, Alarm]] = []
+    alarms: list[tuple[str, Alarm]] = []
     now: dict[str, int] = {}
     for run in list_runs(workspace):
         if not run.alarms_file.is_file():
@@ -363,6 +368,6 @@ def alarms_since(workspace: Workspace, seen: Mapping[str, int]) -> tuple[list[tu
                     break
                 whole += len(line)
                 with suppress(ValueError):
-                    found.append((run.id, Alarm.model_validate_json(line)))
+                    alarms.append((run.id, Alarm.model_validate_json(line)))
         now[run.id] = whole
-    return found, now
+    return alarms, now

@@ -1,8 +1,8 @@
 """The samples of a run: clips of the same prompts and seeds at every checkpoint. Imports no torch.
 
 runs/<id>/samples/
-    requests.json         what is sampled: the same for the base and for every set
-    request               exists while somebody asks for a set now
+    requests.json         the requests of every set, the same for the base model
+    request               exists while a set is requested
     base/ 00000010/ ...   a set: 0.mp4 1.mp4 ... and set.json, the base model or the weights after that step
 """
 
@@ -31,7 +31,7 @@ REQUESTS = TypeAdapter(tuple[GenerationRequest, ...])
 
 
 class Sample(BaseModel):
-    """One clip of a set. `report` is a `RewardReport` as JSON, None where the run has no rewards."""
+    """One clip of a set. `report` is a `RewardReport` as JSON; None for a run without rewards."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,7 +59,7 @@ class SampleSet(BaseModel):
 
 
 def set_name(step: int | None) -> str:
-    """What the folder of a set is called."""
+    """Return the name of a set's folder."""
     return BASE if step is None else f"{step:08d}"
 
 
@@ -82,12 +82,12 @@ class RunSamples:
         return self.folder / "request"
 
     def request(self) -> None:
-        """Ask the process that trains for a set after the step that it is in."""
+        """Request a set from the training process after its current step."""
         self.folder.mkdir(exist_ok=True)
         self.request_flag.touch()
 
     def take_request(self) -> bool:
-        """Whether somebody had asked; the asking is over with this call."""
+        """Return True if a set was requested, and clear the request."""
         try:
             self.request_flag.unlink()
         except FileNotFoundError:
@@ -95,7 +95,7 @@ class RunSamples:
         return True
 
     def requests(self) -> tuple[GenerationRequest, ...]:
-        """What this run samples; nothing, before it has begun or where its settings say so.
+        """Return the run's sample requests; none before it has begun or when sampling is off.
 
         Raises StoreError when the file is damaged.
         """
@@ -108,13 +108,13 @@ class RunSamples:
             raise StoreError(f"The sample requests of run {self.run.id} are damaged: {why}") from error
 
     def set_requests_aside(self) -> None:
-        """Rename a damaged file of requests, with a warning. The same ones follow from the run's prompts and seed."""
+        """Rename a damaged file of requests, with a warning; the run's prompts and seed determine the same requests."""
         aside = self.requests_file.with_name(f"requests.torn-{secrets.token_hex(2)}.json")
         os.replace(self.requests_file, aside)
-        log.warning("%s is damaged: it is kept as %s, and written anew.", self.requests_file, aside.name)
+        log.warning("%s is damaged: it is kept as %s, and written again.", self.requests_file, aside.name)
 
     def keep_requests(self, requests: Sequence[GenerationRequest]) -> None:
-        """Raises StoreError for requests that could not be read again."""
+        """Write the sample requests. Raises StoreError for requests that could not be read back."""
         text = REQUESTS.dump_json(tuple(requests), indent=2)
         try:
             REQUESTS.validate_json(text)
@@ -126,11 +126,11 @@ class RunSamples:
         write_text_atomic(self.requests_file, text.decode() + "\n")
 
     def has(self, step: int | None) -> bool:
-        """Whether the set of the step, or of the base (None), is there and can be read."""
+        """Return True when the set of the step, or of the base model (None), is readable."""
         return _read(self.folder / set_name(step) / "set.json") is not None
 
     def save(self, step: int | None, clips: Sequence[Clip], seeds: Sequence[int], reports: Sequence[Any]) -> SampleSet:
-        """Write a set, whole or not at all; one that was there is replaced. Raises StoreError when the disk is full."""
+        """Write a set atomically, replacing an existing one. Raises StoreError when the disk is full."""
         samples = tuple(
             Sample(
                 file=f"{index}.mp4",
@@ -144,39 +144,39 @@ class RunSamples:
             )
             for index, (clip, seed, report) in enumerate(zip(clips, seeds, reports, strict=True))
         )
-        found = SampleSet(step=step, samples=samples)
-        scratch = self.folder / f"{found.name}.part"
-        shutil.rmtree(scratch, ignore_errors=True)
+        sample_set = SampleSet(step=step, samples=samples)
+        partial = self.folder / f"{sample_set.name}.part"
+        shutil.rmtree(partial, ignore_errors=True)
         try:
-            scratch.mkdir(parents=True)
+            partial.mkdir(parents=True)
             for clip, sample in zip(clips, samples, strict=True):
-                writer.write_mp4(scratch / sample.file, clip.frames, clip.fps)
-            (scratch / "set.json").write_text(found.model_dump_json() + "\n", encoding="utf-8")
+                writer.write_mp4(partial / sample.file, clip.frames, clip.fps)
+            (partial / "set.json").write_text(sample_set.model_dump_json() + "\n", encoding="utf-8")
             self._set_aside(step)
-            replace_folder(scratch, self.folder / found.name)
+            replace_folder(partial, self.folder / sample_set.name)
         except OSError as error:
             raise StoreError(f"The samples of run {self.run.id} were not kept: {error.strerror or error}.") from error
-        return found
+        return sample_set
 
     def _set_aside(self, step: int | None) -> None:
-        """Rename a set that is there and cannot be read, with a warning."""
+        """Rename an existing unreadable set, with a warning."""
         folder = self.folder / set_name(step)
         if folder.is_dir() and not self.has(step):
             aside = folder.with_name(f"{folder.name}.torn-{secrets.token_hex(2)}")
             os.replace(folder, aside)
-            log.warning("The samples in %s were damaged: they are kept as %s, and made anew.", folder, aside.name)
+            log.warning("The samples in %s were damaged: they are kept as %s, and generated again.", folder, aside.name)
 
     def sets(self) -> list[SampleSet]:
-        """Every whole set, the base first, then by step; a damaged one is left out."""
-        found = [one for file in self.folder.glob("*/set.json") if (one := _read(file)) is not None]
-        return sorted(found, key=lambda one: -1 if one.step is None else one.step)
+        """Return all readable sets, the base first, then by step."""
+        sets = [read for file in self.folder.glob("*/set.json") if (read := _read(file)) is not None]
+        return sorted(sets, key=lambda sample_set: -1 if sample_set.step is None else sample_set.step)
 
     def names(self) -> list[str]:
-        """The names of the whole sets, without reading them."""
+        """Return the names of the complete sets, without reading them."""
         return sorted(file.parent.name for file in self.folder.glob("*/set.json") if not file.parent.suffix)
 
     def file(self, name: str, sample: str) -> Path | None:
-        """A clip of a set; None when there is none of this name. Both names are checked: they come from an address."""
+        """Return a clip's file; None when it does not exist. Both names are checked, since they come from a URL."""
         folder = self.folder / name
         path = folder / sample
         inside = path.resolve().parent == folder.resolve() and folder.resolve().parent == self.folder.resolve()

@@ -182,7 +182,7 @@ def test_a_run_that_fell_back_to_an_older_checkpoint_says_so(desk: AppContext, n
         write_manifest(folder)
     (run.checkpoints / "checkpoint-2" / "optimizer.pt").unlink()
     run.series.newest_whole()
-    sentence = "The checkpoint of step 2 was damaged (optimizer.pt is missing): the run went on from step 1."
+    sentence = "The checkpoint of step 2 was damaged (optimizer.pt is missing): the run resumed from step 1."
     cards = {card["id"]: card["where"] for card in CurveFeed(desk).news({"runs": [run.id, other.id]})["runs"]}
     assert cards == {run.id: f"3/9. {sentence}", other.id: "3/9"}
     rows = {row["id"]: row["problem"] for row in board(desk)["runs"]}

@@ -14,9 +14,10 @@ from honest_rewards import moves_as_asked, shows_colour, shows_prompt
 from proving import Proof, held_out, interval, judged, make, mean, open_mini, requests, rows_of
 
 from engine.config.presets import load_train_preset, read_prompts
+from engine.import_object import import_object
 from engine.mini import world
 from engine.mini.prompts import parse
-from engine.training.build import ALGORITHMS, build_config, import_path
+from engine.training.build import ALGORITHMS, build_config
 
 SHAPE: dict[str, Any] = {"num_frames": 17, "width": 64, "height": 64, "fps": 8.0, "num_steps": 8, "guidance": 1.0}
 REWARDS = [shows_prompt(), shows_colour, moves_as_asked]
@@ -34,7 +35,7 @@ def prove_online(name: str, recipe: str, *, short: bool, seed: int) -> int:
     """Train on three rewards, then compare their mean, each of them and the judge on held-out prompts, noise alike."""
     proof, family = Proof(name), open_mini()
     preset = load_train_preset(recipe)
-    trainer_class, config_class = (import_path(path) for path in ALGORITHMS[preset.algorithm])
+    trainer_class, config_class = (import_object(path) for path in ALGORITHMS[preset.algorithm])
     wanted = requests([p for p in held_out(64) if moves(p)][: 8 if short else 32], 1 if short else 4, **SHAPE)
     before, _ = make(family, wanted)
     proof.say("before", judge=round(mean(judged(before)), 4), clips=len(before))

@@ -6,13 +6,14 @@ import pytest
 
 from engine.config.form_settings import FILE, FormSetting, settings_of
 from engine.errors import ConfigError
-from engine.training.build import ALGORITHMS, import_path
+from engine.import_object import import_object
+from engine.training.build import ALGORITHMS
 from tools.docs.trainer_settings import described, row_of
 
 
 def test_the_table_of_settings_is_current() -> None:
     kept = json.loads(FILE.read_text(encoding="utf-8"))
-    found = {key: [row_of(one) for one in described(import_path(path))] for key, (_, path) in ALGORITHMS.items()}
+    found = {key: [row_of(one) for one in described(import_object(path))] for key, (_, path) in ALGORITHMS.items()}
     assert kept == found, "run `make docs`: the trainers' settings changed"
 
 

@@ -19,7 +19,8 @@ from engine.config.alarm_settings import AlarmSettings
 from engine.config.curriculum_preset import CurriculumGate, CurriculumPreset, GateCondition, Stage
 from engine.config.form_settings import FormSetting, settings_of
 from engine.config.schema import ModelPreset, NetworkShape, TrainPreset
-from engine.training.build import ALGORITHMS, import_path
+from engine.import_object import import_object
+from engine.training.build import ALGORITHMS
 from examples.tour.settings import Contest, Lengthening, Measuring, Person, Showing, TourSize, Training, VotingSettings
 from rewards.mix import GateStrengths, Mix
 
@@ -132,7 +133,7 @@ def default(field: FieldInfo) -> str:
 
 def settings(algorithm: str) -> str:
     """The settings of an algorithm's trainer. What a library's field means is said by that library."""
-    config_class = import_path(ALGORITHMS[algorithm][1])
+    config_class = import_object(ALGORITHMS[algorithm][1])
     lines = [
         f"### `settings` of the algorithm `{algorithm}`\n",
         "| field | takes | default | |",

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from engine.config.form_settings import FILE, FormSetting, Kind
 from engine.config.setting_ranges import RANGES
+from engine.import_object import import_object
 from engine.training import trainer_settings
-from engine.training.build import ALGORITHMS, import_path
+from engine.training.build import ALGORITHMS
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "clip": ("num_frames", "width", "height", "fps", "num_steps", "guidance"),
@@ -179,7 +180,7 @@ def row_of(setting: FormSetting) -> dict[str, Any]:
 
 
 def main() -> None:
-    table = {key: [row_of(one) for one in described(import_path(path))] for key, (_, path) in ALGORITHMS.items()}
+    table = {key: [row_of(one) for one in described(import_object(path))] for key, (_, path) in ALGORITHMS.items()}
     FILE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

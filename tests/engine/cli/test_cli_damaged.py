@@ -49,7 +49,7 @@ def test_runs_ls_names_a_checkpoint_that_could_not_be_used(runs: list[Run], caps
     assert runs[1].series.newest_whole() is None
     assert main(["runs", "ls"]) == 0
     told = capsys.readouterr()
-    sentence = "The checkpoint of step 2 was damaged (trainer_state.json is missing): the run began anew."
+    sentence = "The checkpoint of step 2 was damaged (trainer_state.json is missing): the run restarted."
     assert told.err == f"{runs[1].id}: {sentence}\n"
     assert main(["runs", "ls", "--json"]) == 0
     notes = {row["run"]: row["note"] for row in json.loads(capsys.readouterr().out)}

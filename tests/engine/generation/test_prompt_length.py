@@ -29,7 +29,9 @@ def test_a_note_names_the_prompt_and_its_end(tiny_model: str) -> None:
     long = f"{WORDS} " * 3 + "at night"
     notes = truncation_warnings(GenerationRequest(prompt=WORDS, negative_prompt=long, model=tiny_model))
     (note,) = notes
-    assert note.startswith("The negative prompt is longer than the model reads") and note.endswith("at night' is ignored.")
+    assert note.startswith("The negative prompt is longer than the model reads") and note.endswith(
+        "at night' is ignored."
+    )
     assert truncation_warnings(GenerationRequest(prompt=WORDS, model=tiny_model)) == ()
 
 

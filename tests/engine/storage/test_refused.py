@@ -232,7 +232,7 @@ def test_pairs_on_a_disk_that_is_full_leave_nothing(
 ) -> None:
     folder = a_folder(tmp_path / "in")
     before = snapshot(store)
-    for module, name in ((pair_exchange, "publish_text"), (video_import, "save_clip")):
+    for module, name in ((pair_exchange, "write_text_atomic"), (video_import, "save_clip")):
         with monkeypatch.context() as patched:
             patched.setattr(module, name, fails)
             with pytest.raises((StoreError, OSError)):

@@ -268,7 +268,7 @@ def test_a_whole_network_is_no_adapter(queue: JobQueue, run: Run) -> None:
     submit_run(queue, run)
     work(queue, "lost")
     assert run_state(queue, run.id).state == "finished"
-    with pytest.raises(ConfigError, match="trained the whole network, so it came to a model"):
+    with pytest.raises(ConfigError, match="trained the whole network, so its result is a model"):
         run.adapter_weights()
 
 
