@@ -54,8 +54,8 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
     ("mini", "jitter", "total.long"): "`mini_7`: its leaving counts as half a cut, which shaking covers up (+0.03).",
     ("mini", "blur", "framing"): "`mini_1` counts as steadier when its edges are gone (+0.18).",
     ("mini", "slow_pan", "total.mini"): (
-        "with flat shapes a still picture that is panned is a shape that moves evenly, and the liveness gate cannot tell: "
-        "`mini_1` +0.09, `mini_2` +0.07."
+        "with flat shapes a still picture that is panned is a shape that moves evenly, and the liveness gate cannot "
+        "tell: `mini_1` +0.09, `mini_2` +0.07."
     ),
     ("mini", "mostly_frozen", "total.mini"): (
         "`mini_9`: the part of its bounce that counts as a fifth of a cut lies in what is frozen (+0.05)."
