@@ -76,10 +76,11 @@ fix: install-dev ## format, and mend what the linter can mend
 	@$(python) -m ruff format .
 	@$(python) -m ruff check --fix .
 
-docs: install ## write README's tables, docs/config.md, and what the page knows of the trainers' settings, again from the code
+docs: install ## write the generated pages and tables of docs/, and the page's copy of the trainers' settings, from the code
 	@OMP_NUM_THREADS=1 $(python) -m tools.docs.trainer_settings
-	@$(python) -m tools.docs.readme_tables
-	@$(python) -m tools.docs.config_docs
+	@$(python) -m tools.docs.page_tables
+	@$(python) -m tools.docs.configuration_page
+	@$(python) -m tools.docs.cli_page
 
 bench: install-dev ## measure the speed bars; JSON lines
 	@$(python) tests/benchmarks/run.py

@@ -1,7 +1,7 @@
-"""What the page knows of the trainers' settings, written down for it: `python -m tools.docs.trainer_settings`.
+"""The page's copy of the trainers' settings: `python -m tools.docs.trainer_settings` writes it.
 
-The page imports no torch, and the config classes need it: so names, types, defaults and help of every setting that
-means something for video are kept in `engine/config/form_settings.json`. A test compares that file with the classes.
+The page imports no torch, but the config classes do. So names, types, defaults and help of every setting that is used
+for video are stored in `engine/config/form_settings.json`. A test compares that file with the classes.
 """
 
 import dataclasses
@@ -47,8 +47,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "samples": ("sample_clips", "sample_every", "sample_steps"),
     "keeping": ("save_steps", "save_total_limit", "logging_steps"),
 }
-"""Library settings by what they are about, in the order of the form; those of our own that stand nowhere here come
-into "algorithm". What is not listed either speaks of tokens, of hubs or of what Dailies sets itself."""
+"""Settings of libraries by topic, in the order of the form. Our own settings that are not listed come into "algorithm".
+Library settings that are not listed concern tokens or hubs, or are set by Dailies."""
 FRONT = (
     "max_steps",
     "learning_rate",
@@ -60,7 +60,7 @@ FRONT = (
     "lora_rank",
 )
 UNREAD = {"VideoGRPOConfig": ("loss_type",), "VideoNFTConfig": ("loss_type", "epsilon", "epsilon_high")}
-"""Fields of GROUPS that a class has, and its trainer never looks at."""
+"""Fields of GROUPS that a class has but its trainer does not read."""
 CHOICES: dict[tuple[str, str], tuple[str, ...]] = {("VideoDPOConfig", "loss_type"): ("sigmoid", "ipo", "hinge", "sft")}
 UNITS: dict[str, tuple[str, ...]] = {
     "px": ("width", "height"),
@@ -94,7 +94,7 @@ OWN = trainer_settings.__name__
 
 
 def described(config_class: Any) -> list[FormSetting]:
-    """The settings of one config class, in the form's order."""
+    """Return the settings of one config class, in the form's order."""
     fields = {field.name: field for field in dataclasses.fields(config_class) if field.init}
     hints = typing.get_type_hints(config_class)
     return [_setting(config_class, fields[name], hints[name], group) for name, group in _listed(config_class, fields)]
@@ -105,12 +105,12 @@ def _listed(config_class: Any, fields: dict[str, Any]) -> Iterator[tuple[str, st
     ours = [name for name in fields if name not in listed and _is_ours(config_class, name)]
     shown = fields.keys() - set(UNREAD.get(config_class.__name__, ()))
     for group, names in GROUPS.items():
-        found = [*names, *(ours if group == "algorithm" else [])]
-        yield from ((name, group) for name in found if name in shown)
+        members = [*names, *(ours if group == "algorithm" else [])]
+        yield from ((name, group) for name in members if name in shown)
 
 
 def _is_ours(config_class: Any, name: str) -> bool:
-    """Whether no library has a field of this name."""
+    """Return True if no library has a field of this name."""
     return all(cls.__module__ == OWN for cls in config_class.__mro__ if name in inspect.get_annotations(cls))
 
 
@@ -128,7 +128,7 @@ def _setting(config_class: Any, field: Any, hint: Any, group: str) -> FormSettin
         choices=choices,
         optional=optional,
         default=default.value if isinstance(default, enum.Enum) else default,
-        default_of=_said_by(config_class, field.name),
+        default_of=_default_owner(config_class, field.name),
         help=" ".join(_help(config_class, field).split()),
         unit=_unit(config_class, field.name),
         front=field.name in FRONT,
@@ -137,50 +137,52 @@ def _setting(config_class: Any, field: Any, hint: Any, group: str) -> FormSettin
 
 
 def _unit(config_class: Any, name: str) -> str:
-    known = (unit for unit, names in UNITS.items() if name in names)
-    return PAIRED.get((config_class.__name__, name)) or next(known, "")
+    units = (unit for unit, names in UNITS.items() if name in names)
+    return PAIRED.get((config_class.__name__, name)) or next(units, "")
 
 
 def _help(config_class: Any, field: Any) -> str:
-    """The field's help, or that of the library's field which ours replaces with another default."""
+    """Return the field's help, or that of the library's field whose default ours replaces."""
     for cls in config_class.__mro__:
-        found = cls.__dict__.get("__dataclass_fields__", {}).get(field.name)
-        if found is not None and found.metadata.get("help"):
-            return str(found.metadata["help"])
+        definition = cls.__dict__.get("__dataclass_fields__", {}).get(field.name)
+        if definition is not None and definition.metadata.get("help"):
+            return str(definition.metadata["help"])
     return ""
 
 
-def _said_by(config_class: Any, name: str) -> str:
-    """Whose default it is: the first class that writes the field down."""
+def _default_owner(config_class: Any, name: str) -> str:
+    """Return the package of the first class that defines the field."""
     owner = next(cls for cls in config_class.__mro__ if name in inspect.get_annotations(cls))
     package = owner.__module__.partition(".")[0]
     return {"engine": "Dailies", "trl": "TRL"}.get(package, package)
 
 
 def _kind(hint: Any) -> tuple[Kind, tuple[str, ...], bool]:
-    """How a value of this type is typed in, what may be chosen, and whether it may be left empty (None)."""
+    """Return the kind of input for a type, its choices, and whether it may be left empty (None)."""
     if typing.get_origin(hint) is Literal:
-        return "choice", tuple(str(one) for one in typing.get_args(hint)), False
+        return "choice", tuple(str(choice) for choice in typing.get_args(hint)), False
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        parts = [one for one in typing.get_args(hint) if one is not type(None)]
-        listed: list[Any] = [one for one in parts if isinstance(one, enum.EnumType)]
-        kind, choices, _ = _kind((listed or [one for one in parts if one is str] or parts)[0])
+        parts = [part for part in typing.get_args(hint) if part is not type(None)]
+        enums: list[Any] = [part for part in parts if isinstance(part, enum.EnumType)]
+        kind, choices, _ = _kind((enums or [part for part in parts if part is str] or parts)[0])
         return kind, choices, type(None) in typing.get_args(hint)
     if isinstance(hint, enum.EnumType):
         members: list[Any] = list(hint)
-        return "choice", tuple(str(one.value) for one in members), False
+        return "choice", tuple(str(member.value) for member in members), False
     kinds: dict[Any, Kind] = {bool: "bool", int: "int", float: "float"}
     return kinds.get(hint, "text"), (), False
 
 
 def row_of(setting: FormSetting) -> dict[str, Any]:
-    """A setting as `form_settings.json` keeps it."""
+    """Return a setting as `form_settings.json` stores it."""
     limits = {"range": setting.range.model_dump(exclude_defaults=True)} if setting.range else {}
     return {**setting.model_dump(mode="json", exclude={"range"}), **limits}
 
 
 def main() -> None:
-    table = {key: [row_of(one) for one in described(import_object(path))] for key, (_, path) in ALGORITHMS.items()}
+    table = {
+        key: [row_of(setting) for setting in described(import_path(path))] for key, (_, path) in ALGORITHMS.items()
+    }
     FILE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
