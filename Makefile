@@ -65,12 +65,13 @@ browser: install-dev ## the browser tests, in Chromium
 faults: install-dev ## kill what runs a hundred times at random moments, and see that nothing is lost (an hour); JSON lines
 	@$(python) tests/faults/kill_storm.py $(ARGS)
 
-check: install-dev ## formatting, lint, types, import rules
+check: install-dev ## formatting, lint, types, import rules, documentation
 	@$(python) -m ruff format --check .
 	@$(python) -m ruff check .
 	@rm -f app/components/*.pyi # gradio writes them when it is imported; mypy would read them instead of our code
 	@$(python) -m mypy
 	@$(VENV)/bin/lint-imports --no-logo
+	@NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --strict --quiet
 
 fix: install-dev ## format, and mend what the linter can mend
 	@$(python) -m ruff format .
