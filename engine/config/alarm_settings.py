@@ -11,7 +11,7 @@ class AlarmSettings(BaseModel):
 
     An alarm needs both: a mean that is past its limit, and a test over prompts that finds the change. The tests of all
     looks and of all that is watched share `false_alarms`. When a look is suspicious, as many prompts again are looked
-    at before there is an alarm. The limits are close, so that a hack is told of while little is lost (see the README
+    at before there is an alarm. The limits are close, so that a hack is found while little is lost (see docs/results.md
     for what was measured on `mini`).
     """
 
