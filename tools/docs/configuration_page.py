@@ -20,7 +20,8 @@ from engine.config.alarm_settings import AlarmSettings
 from engine.config.curriculum_preset import CurriculumGate, CurriculumPreset, GateCondition, Stage
 from engine.config.form_settings import FormSetting, settings_of
 from engine.config.schema import ModelPreset, NetworkShape, TrainPreset
-from engine.training.build import ALGORITHMS, import_path
+from engine.import_object import import_object
+from engine.training.build import ALGORITHMS
 from examples.tour.settings import Contest, Lengthening, Measuring, Person, Showing, TourSize, Training, VotingSettings
 from rewards.mix import GateStrengths, Mix
 
@@ -168,7 +169,7 @@ def default(field: FieldInfo) -> str:
 
 def settings(algorithm: str) -> str:
     """Return the table of an algorithm's settings. Fields of a library are described by that library."""
-    config_class = import_path(ALGORITHMS[algorithm][1])
+    config_class = import_object(ALGORITHMS[algorithm][1])
     lines = [
         f"### `settings` of the algorithm `{algorithm}`\n",
         "| field | type | default | meaning |",

@@ -181,7 +181,7 @@ def row_of(setting: FormSetting) -> dict[str, Any]:
 
 def main() -> None:
     table = {
-        key: [row_of(setting) for setting in described(import_path(path))] for key, (_, path) in ALGORITHMS.items()
+        key: [row_of(setting) for setting in described(import_object(path))] for key, (_, path) in ALGORITHMS.items()
     }
     FILE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
