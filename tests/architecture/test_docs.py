@@ -87,7 +87,7 @@ def make_targets(makefile: str) -> list[str]:
 def variables(root: Path) -> list[str]:
     """Environment variables of ours that the code reads."""
     paths = [path for folder in ("app", "engine", "rewards") for path in (root / folder).rglob("*.py")]
-    found = (re.findall(r"\bDAILIES_[A-Z_]+\b", path.read_text(encoding="utf8")) for path in paths)
+    found = (re.findall(r"\bDAILIES_[A-Z0-9_]+\b", path.read_text(encoding="utf8")) for path in paths)
     return sorted({name for names in found for name in names} - NOT_VARIABLES)
 
 
