@@ -89,8 +89,8 @@ bench: install-dev ## measure the speed bars; JSON lines
 proof: install ## train mini by every algorithm and measure what it learned (hours); ONLY=nft for one, JSON lines
 	@$(python) tests/proof/run.py $(ONLY)
 
-matrix: install ## damage the reference clips in known ways, check every reward, write docs/rewards.md (minutes)
-	@$(python) -m engine.cli rewards matrix --write docs/rewards.md
+matrix: install ## damage the reference clips in known ways, check every reward, write docs/rewards-matrix.md (minutes)
+	@$(python) -m engine.cli rewards matrix --write docs/rewards-matrix.md
 
 mini: install ## train and measure the embedded model anew (hours on a CPU; five minutes on a GPU with ARGS="--device cuda --data 3 --scale 16 --workers 12 --dit-steps 100000 --minutes 5")
 	@$(python) -m tools.mini.train $(ARGS)

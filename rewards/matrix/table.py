@@ -11,8 +11,8 @@ from rewards.matrix.rows import HACKS, STAY
 MINUS = "\N{MINUS SIGN}"
 INTRODUCTION = f"""# Rewards under known damage
 
-Made by `dailies rewards matrix --write docs/rewards.md` (`make matrix`) from the clips in `assets/calibration/clips`.
-Do not edit.
+Made by `dailies rewards matrix --write docs/rewards-matrix.md` (`make matrix`) from the clips in
+`assets/calibration/clips`. Do not edit.
 
 Each row is something done to every clip on purpose, each column a reward, a gate, or the total of a mix. A cell says
 what had to happen and what happened:

@@ -26,7 +26,7 @@ FIT_PX, BORDER_PX = 0.5, 1.0
 SAMPLES = 1500
 LEAST_SAMPLES = 40
 FROZEN_LEVELS = 0.5  # standard deviation over the clip, in levels
-# Measured on the tuning clips: see docs/rewards.md.
+# Measured on the tuning clips: see docs/rewards-matrix.md.
 NON_RIGID_SHARE = (0.02, 0.065)  # of the independent area
 NON_RIGID_AREA = (0.0008, 0.003)  # of the textured area, by its logarithm
 FROZEN_SHARE = (0.20, 0.50)  # of the textured area

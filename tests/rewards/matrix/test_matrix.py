@@ -106,7 +106,7 @@ def test_a_row_that_is_not_there_is_said() -> None:
 
 
 def test_the_page_in_the_docs_has_every_row_of_both_domains() -> None:
-    page = (ROOT / "docs" / "rewards.md").read_text(encoding="utf8")
+    page = (ROOT / "docs" / "rewards-matrix.md").read_text(encoding="utf8")
     for domain in ("real", "mini"):
         measured = f"## The clips of `{domain}` with calibration `{report_calibration(read_calibration(domain))}`"
         assert measured in page, "the calibration changed since: run `make matrix`"
