@@ -1,4 +1,4 @@
-"""A clock for durations that are compared across processes: Unix time unaffected by changes of the system clock."""
+"""A clock for durations across processes: Unix time unaffected by changes of the system clock."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Objects that a table names by a string, so that their modules are imported only when they are needed."""
+"""Lookup of objects named by strings, so that their modules are imported only when needed."""
 
 import importlib
 from typing import Any

@@ -95,7 +95,7 @@ class FamilyOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditioning:
-    """Encoded prompts, one row each: `embeds[B,L,D]`, `mask[B,L]` (1 = a real token) and the family's own tensors.
+    """Encoded prompts: `embeds[B,L,D]`, `mask[B,L]` (1 = a real token) and the family's own tensors.
 
     `fps` is the network's frame rate input (1/s), the same for all rows. The caller of `encode` sets it, and a family
     whose network needs it asserts that it is set. The sampler sets `guidance`, for families that embed it. Tensors in
@@ -192,11 +192,11 @@ class ModelFamily(Protocol):
         ...
 
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":
-        """Encode `uint8[B,T,H,W,3]` as latents `float32[B,C,t,h,w]`, the inverse of `decode` (the posterior's mean)."""
+        """Encode `uint8[B,T,H,W,3]` as latents `float32[B,C,t,h,w]`, the posterior's mean."""
         ...
 
     def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
-        """Return the `Conditioning.extras` that put pictures `uint8[B,N,H,W,3]` at the frames `places` of a clip.
+        """Return the `Conditioning.extras` for pictures `uint8[B,N,H,W,3]` at the frames `places`.
 
         The clip has `num_frames` frames. For families whose `native_conditioning` has "pictures" or "ends".
         """
@@ -204,7 +204,7 @@ class ModelFamily(Protocol):
 
     @property
     def text_key(self) -> str:
-        """Key of everything that `encode` depends on except the prompt (files, dtype): equal keys, equal embeddings."""
+        """Key of all inputs of `encode` except the prompt (files, dtype): equal keys, equal embeddings."""
         ...
 
     @property

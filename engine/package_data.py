@@ -1,4 +1,4 @@
-"""Paths of the folders `assets/` and `presets/`, which are package data in a checkout and in site-packages."""
+"""Paths of the package data `assets/` and `presets/`, in a checkout and in site-packages."""
 
 from importlib.resources import files
 from pathlib import Path

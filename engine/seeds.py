@@ -1,4 +1,4 @@
-"""Counter-based seeds: the purpose of a random draw determines its seed, so order and batch size do not matter."""
+"""Counter-based seeds, determined by a draw's purpose and independent of order and batch size."""
 
 import zlib
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def generator_for(seed: int) -> "torch.Generator":
 
 
 def unit_noise(shape: Sequence[int], generators: "Sequence[torch.Generator]") -> "torch.Tensor":
-    """Return unit-normal float32 noise `[len(generators), *shape]` on the CPU, each row from its own generator."""
+    """Return unit-normal float32 noise `[len(generators), *shape]` on the CPU, a generator per row."""
     import torch
 
     return torch.stack([torch.randn(*shape, generator=generator) for generator in generators])

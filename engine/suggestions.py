@@ -19,7 +19,7 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
 
 
 def validation_message(error: ValidationError, where: str, fields: Iterable[str]) -> str:
-    """Return one sentence about the first error in `where`: the field, the value received, and what it must be."""
+    """Return one sentence about the first error in `where`: the field, its value and the requirement."""
     first = error.errors(include_url=False, include_context=True)[0]
     path = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden" and len(path) == 1:

@@ -1,4 +1,4 @@
-"""`Workspace`: the folder with all data of one installation, and the only place that builds paths in it.
+"""`Workspace`: the folder with one installation's data, and the only place that builds paths in it.
 
 dailies.db              the database (unless DAILIES_DATABASE_URL names another)
 clips/<2>/<id>/         one folder per clip: frames.mkv clip.mp4 poster.jpg request.json

@@ -253,7 +253,7 @@ def _free_noise_block() -> Any:
 
 
 def _enable_free_noise(network: Any, context: int) -> None:
-    """Enable FreeNoise's attention: windows of `context` frames, a quarter apart, blended in each motion layer."""
+    """Enable FreeNoise's attention: blended windows of `context` frames, a quarter apart, in each motion layer."""
     from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 
     for module in network.modules():
@@ -278,7 +278,7 @@ def _repeat_shuffled(noise: "Tensor", context: int, generator: "torch.Generator"
 
 
 def _adapter_from_file(file: Path) -> Any:
-    """Return an adapter of the standard shape with the tensors of one file, the format of AnimateDiff-Lightning."""
+    """Return an adapter with the tensors of one file, the format of AnimateDiff-Lightning."""
     import torch
     from diffusers import MotionAdapter
     from safetensors import SafetensorError

@@ -66,7 +66,7 @@ class HunyuanVideoFamily(DiffusersFamily):
         self.tokenizer, self.tokenizer_2 = (read_tokenizer(self.folder, f"tokenizer{end}") for end in ("", "_2"))
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """Encode prompts: `embeds[B,L,D]` and mask without the instruction, and CLIP's `extras["pooled"][B,D2]`."""
+        """Encode prompts: `embeds[B,L,D]` and mask without the instruction, `extras["pooled"][B,D2]` of CLIP."""
         import torch
         from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 

@@ -1,4 +1,4 @@
-"""Loading shared by all families: find the folder, check its content, read its parts, reject damaged weights."""
+"""Loading shared by all families: find and check the folder, read its parts, reject damaged weights."""
 
 import hashlib
 import importlib
@@ -61,7 +61,7 @@ class DiffusersFamily:
         self.text_key = f"{self.spec.key} {text_fingerprint(self.folder)} {dtype}"
 
     def read(self, part: str, dtype: "torch.dtype | None" = None, device: str | None = None) -> Any:
-        """Return a network of the folder, of the class named in its index, or from the part's source in the options."""
+        """Return a network of the folder, with the index's class, or from the part's own source."""
         if part in self.options.parts:
             return self._read_elsewhere(part, self.options.parts[part], device or self.device, dtype or self.dtype)
         library, name = read_json(self.folder / "model_index.json")[part]
@@ -207,7 +207,7 @@ def _why_unreachable(source: str) -> str | None:
 
 
 def _hub_errors() -> tuple[type[Exception], ...]:
-    """Return the exceptions for missing files and a missing network, from the disk and from the hub's HTTP client."""
+    """Return the exceptions of the disk and of the hub's HTTP client for missing files or network."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return (OSError, *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)))
@@ -359,7 +359,7 @@ def move(network: Any, device: str, where: str) -> Any:
 
 
 def is_memory_full(error: BaseException) -> bool:
-    """Return True for an out-of-memory error of a GPU, of numpy, or of torch on a CPU, which has no class for it."""
+    """Return True for an out-of-memory error of a GPU, numpy, or torch on a CPU (which has no class)."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

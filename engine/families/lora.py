@@ -84,7 +84,7 @@ def unload_adapter(network: Any, name: str) -> None:
 
 
 def save_adapter(network: Any, name: str, folder: Path) -> None:
-    """Write an adapter in the format of diffusers' `load_lora_weights`, with rank and alpha in the file's header."""
+    """Write an adapter in the format of diffusers' `load_lora_weights`, with rank and alpha."""
     write_adapter(network, name, folder, None)
 
 

@@ -55,7 +55,7 @@ def convert(file: Path, spec: FamilySpec, *, alpha: float | None = None, network
 
 
 def check_fit(family: type[DiffusersFamily], source: str, name: str, parts: Mapping[str, Lora]) -> None:
-    """Raise FamilyError when layers do not fit the model in `source`, whose networks are created without weights.
+    """Raise FamilyError when layers do not fit the model in `source`, without reading its weights.
 
     A model with parts from several sources (AnimateDiff) is checked when the adapter is used.
     """

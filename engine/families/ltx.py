@@ -1,4 +1,4 @@
-"""LTX-Video models: `ltx` (0.9.0 and 0.9.1, `mini`), `ltx_condition` (0.9.5 and later) and `ltx2` (LTX-2's video).
+"""LTX-Video models: `ltx` (first version, `mini`), `ltx_condition` (0.9.5 and later), `ltx2` (LTX-2).
 
 One latent covers a square of pixels and eight frames (the first frame has its own latent), so clips have 8k+1 frames;
 the strides are those of the loaded VAE. The network predicts a flow's velocity, and the frame rate enters through the
@@ -163,7 +163,7 @@ class LTXFamily(DiffusersFamily):
         return self.vae.temporal_compression_ratio / fps, size, size
 
     def _coordinates(self, latents: "Tensor", conditioning: Conditioning) -> "Tensor":
-        """Return the positions of the tokens, `[B,3,N]` in seconds and pixels: latents first, then given pictures."""
+        """Return token positions `[B,3,N]` in seconds and pixels: latents first, then given pictures."""
         import torch
 
         num_clips, _, t, h, w = latents.shape

@@ -1,4 +1,4 @@
-"""Wan 2.1 and 2.2: text to video (`wan`), between two pictures (`wan_flf`), around pictures at any frames (`wan_vace`).
+"""Wan 2.1 and 2.2: text to video (`wan`), first and last picture (`wan_flf`), any pictures (`wan_vace`).
 
 The VAE is causal, with four frames per latent after the first, so clips have 4k+1 frames. The network predicts a flow's
 velocity. Wan 2.2's large models have two experts, one above the noise level `boundary_ratio` and one below; its 5B
@@ -87,7 +87,7 @@ class WanFamily(DiffusersFamily):
         self.tokenizer = read_tokenizer(self.folder)
 
     def _check_kind(self) -> None:
-        """Raise FamilyError for another kind of Wan model, by its number of input channels, before weights are read."""
+        """Raise FamilyError for another kind of Wan model, detected by its number of input channels."""
         network, vae = (read_json(self.folder / part / "config.json") for part in ("transformer", "vae"))
         actual, expected = network.get("in_channels", 16), vae.get("z_dim", 16) + self._extra_channels(vae)
         if actual != expected:
@@ -122,7 +122,7 @@ class WanFamily(DiffusersFamily):
         return self.noise(request, generators, channels=self.vae.config.z_dim, strides=strides, multiple=multiple)
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
-        """Predict the velocity at `sigma[B]`, or at `sigma[B,t]` (0 = given) for models with a level per token."""
+        """Predict the velocity at `sigma[B]`; models with a level per token take `sigma[B,t]` (0 = given)."""
         from engine.sampling.schedules import flow_timesteps
 
         timestep = flow_timesteps(self.scheduler_config, sigma)
@@ -259,7 +259,7 @@ class WanVACEFamily(WanFamily):
     empty_control: "Tensor | None" = None
 
     def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
-        """Return `control[B,C,t,h,w]`: the clip of given pictures, the clip to be changed (grey), and the mask."""
+        """Return `control[B,C,t,h,w]`: given pictures' clip, the clip to be changed (grey), and mask."""
         import torch
 
         clip = self._clip_of(pictures, places, num_frames)

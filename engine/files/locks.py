@@ -28,7 +28,7 @@ def try_lock(path: Path) -> int | None:
 
 
 def acquire(path: Path, patience_s: float = PROBE_TIMEOUT_S) -> int | None:
-    """Take the lock like `try_lock`, but wait up to `patience_s` seconds for processes that probe it by `is_held`."""
+    """Take the lock like `try_lock`, but wait up to `patience_s` for processes that probe it (`is_held`)."""
     deadline = time.monotonic() + patience_s
     while (lock := try_lock(path)) is None and time.monotonic() < deadline:
         time.sleep(RETRY_S)

@@ -1,4 +1,4 @@
-"""Manifests: sizes and hashes of a folder's files, to detect torn, changed or missing files before they are used.
+"""Manifests: sizes and hashes of a folder's files, to detect torn, changed or missing files.
 
 manifest.json    {"files": {"optimizer.pt": {"bytes": 1234, "sha256": "..."}, ...}}, written after all other files
 

@@ -100,7 +100,8 @@ def csv_table(path: Path) -> Table:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    """Raise ConfigError for a table with another separator, which reads as a single column, or a duplicate column."""
+    """Raise ConfigError for a table with another separator (a single column) or a duplicate column."""
+
     separator = next((mark for mark in (";", "\t") if len(header) == 1 and mark in header[0]), None)
     if separator is not None:
         name = "tabs" if separator == "\t" else "semicolons"

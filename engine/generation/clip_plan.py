@@ -51,13 +51,13 @@ def requires_end_frames(spec: FamilySpec) -> bool:
 
 
 def longest_piece(request: GenerationRequest, spec: FamilySpec) -> int:
-    """Return the number of frames generated at once without windows: the whole clip, or its longest segment."""
+    """Return the number of frames generated at once without windows: the clip or its longest segment."""
     places = keyframe_places(request) if requires_end_frames(spec) else ()
     return max((stop - start + 1 for start, stop in pairwise(places)), default=request.num_frames)
 
 
 def continued_windows(request: GenerationRequest, spec: FamilySpec) -> list[Window]:
-    """Return windows that each begin with the last frames of the previous one, with lengths that the family supports.
+    """Return windows of supported lengths that each begin with the last frames of the previous one.
 
     The last window is as short as possible: it ends at or just after the clip's last frame, and surplus frames are
     dropped.
@@ -74,7 +74,7 @@ def continued_windows(request: GenerationRequest, spec: FamilySpec) -> list[Wind
 
 
 def blended_windows(total: int, length: int, overlap: int) -> list[tuple[int, int]]:
-    """Return `[start, stop)` of windows over `total` latent frames, with even overlaps of at least `overlap`."""
+    """Return `[start, stop)` of evenly overlapping windows over `total` latent frames."""
     if total <= length:
         return [(0, total)]
     count = -(-(total - overlap) // (length - overlap))

@@ -74,7 +74,7 @@ class GuidedFrames:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverlappingWindows:
-    """Predictions for a clip longer than the network's context, in windows `[start, stop)` of latent frames.
+    """Predictions for a clip longer than the network's context, in `[start, stop)` of latent frames.
 
     Overlapping predictions are averaged, with a window's weights falling towards its ends.
 

@@ -1,4 +1,4 @@
-"""Interpolation between two pictures by warping both along the optical flow between them, without a network.
+"""Interpolation between two pictures by warping both along their optical flow, without a network.
 
 The flow to a moment u between pictures a and b is combined from the flow in both directions (Eq. 4 of Jiang et al.,
 Super SloMo, arXiv:1712.00080). Each picture is weighted by its nearness, and by 0 where the other occludes it.
@@ -17,14 +17,14 @@ FLOW_SIDE_PX = 192  # smaller pictures are enlarged to this short side before fl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interpolation:
-    """`frames` `uint8[T,H,W,3]`, and `trust` `float32[T,H,W]`, 0..1: the agreement of both pictures at each pixel."""
+    """`frames` `uint8[T,H,W,3]`, and `trust` `float32[T,H,W]`, 0..1: the pictures' agreement by pixel."""
 
     frames: np.ndarray
     trust: np.ndarray
 
 
 def blend_keyframes(pictures: np.ndarray, places: tuple[int, ...], num_frames: int) -> Interpolation:
-    """Return a clip with `pictures` `uint8[N,H,W,3]` at the frames `places` (rising) and interpolated frames between.
+    """Return a clip with `pictures` `uint8[N,H,W,3]` at the frames `places`, interpolated in between.
 
     The first and last keyframes are repeated towards the ends, with trust 0.
     """
@@ -41,7 +41,7 @@ def blend_keyframes(pictures: np.ndarray, places: tuple[int, ...], num_frames: i
 
 
 def interpolate(a: np.ndarray, b: np.ndarray, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return pictures at `moments` in 0..1 between two pictures: `uint8[M,H,W,3]` and trust `float32[M,H,W]`."""
+    """Return pictures `uint8[M,H,W,3]` at `moments` 0..1 between two, and trust `float32[M,H,W]`."""
     forward, backward = measured_flow(a, b), measured_flow(b, a)
     visible_a, visible_b = visibility(forward, backward)[0], visibility(backward, forward)[0]
     frames = np.empty((len(moments), *a.shape), np.uint8)
@@ -59,7 +59,7 @@ def interpolate(a: np.ndarray, b: np.ndarray, moments: np.ndarray) -> tuple[np.n
 
 
 def merge_keyframes(frames: np.ndarray, pictures: np.ndarray, places: tuple[int, ...]) -> np.ndarray:
-    """Put the keyframes `pictures` `uint8[N,H,W,3]` at `places` into `frames` `uint8[T,H,W,3]`, without a flicker.
+    """Put the keyframes `uint8[N,H,W,3]` at `places` into `frames` `uint8[T,H,W,3]` without a flicker.
 
     The difference of a keyframe to the frame that it replaces is also added to the neighbouring frames, warped along
     the flow, with a weight that falls linearly to 0 at the next keyframe.

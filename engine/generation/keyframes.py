@@ -1,4 +1,4 @@
-"""Keyframe-then-inbetween: generate a few frames first, then the frames between them under lower guidance.
+"""Keyframe-then-inbetween: generate a few frames, then those between them under lower guidance.
 
 keyframes     joint: frames of a quick draft of the whole clip in one piece, so that they are consistent. Two
               alternatives measured worse on mini at 129 frames: drafts in windows, whose errors add up; and one sparse
@@ -136,7 +136,7 @@ def generate_keyframes(
 
 
 def _draw_joint(group: KeyframeBatch, places: Sequence[int], given: Mapping[int, np.ndarray]) -> DraftSteps:
-    """Take keyframes from a draft of the whole clip with fewer steps, conditioned on `given` pictures if possible."""
+    """Take keyframes from a quick draft of the whole clip, conditioned on `given` pictures if possible."""
     plan, prompts = keyframe_plan(group.first), group.prompts
     if given and takes_pictures(group.family):
         shown = np.stack([np.stack(list(given.values()))] * len(group.requests))
@@ -175,7 +175,7 @@ def best_drafts(batch: Sequence[GenerationRequest], decoded: Sequence[np.ndarray
 
 
 def _draw_independent(group: KeyframeBatch, places: Sequence[int], given: Mapping[int, np.ndarray]) -> DraftSteps:
-    """Take each keyframe from its own clip, the shortest that the family supports, regardless of the `given` ones."""
+    """Take each keyframe from its own clip of minimal length, regardless of the `given` ones."""
     family, guidance = group.family, keyframe_plan(group.first).keyframe_guidance
     short = group.first.model_copy(update={"num_frames": family.spec.nearest_frames(1)})
     pictures = []
@@ -264,7 +264,7 @@ def takes_pictures(family: ModelFamily) -> bool:
 
 
 def _keyframe_latents(places: tuple[int, ...], num_frames: int, num_latents: int) -> Tensor:
-    """Return `bool[t]`, true for latent frames that contain a keyframe (a causal VAE's first latent is one frame)."""
+    """Return `bool[t]`, true for latents with a keyframe (a causal VAE's first latent is one frame)."""
     is_keyframe = torch.zeros(num_latents, dtype=torch.bool)
     is_keyframe[_latent_index(np.array(places), num_frames, num_latents)] = True
     return is_keyframe
@@ -277,7 +277,7 @@ def _latent_index(frames: np.ndarray, num_frames: int, num_latents: int) -> np.n
 
 
 def _latent_trust(interpolation: Interpolation, latents: Tensor) -> Tensor:
-    """Return trust on the latents' grid, `[1,t,h,w]`: the mean over a latent's pixels, the minimum over its frames."""
+    """Return trust `[1,t,h,w]` of the latents: mean over a latent's pixels, minimum over its frames."""
     t, h, w = latents.shape[2:]
     pixels = torch.from_numpy(interpolation.trust)[:, None]
     small = torch.nn.functional.adaptive_avg_pool2d(pixels, (h, w))[:, 0]

@@ -76,7 +76,7 @@ def generate_direct(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """A mode of generation: `make` generates a batch of similar requests, `steps` counts its denoising steps."""
+    """A mode of generation: `make` generates a batch of similar requests, `steps` counts its steps."""
 
     make: Callable[[ModelFamily, Sequence[GenerationRequest], GenerationContext, ProgressCounter], Events]
     steps: Callable[[ModelFamily, GenerationRequest], int]

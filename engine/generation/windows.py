@@ -44,7 +44,7 @@ CONTEXT_LATENTS = 2  # latent frames before a piece that are decoded with it and
 
 
 def count_steps(family: ModelFamily, request: GenerationRequest) -> int:
-    """Return the number of denoising steps of a request: of all windows if continued, else of the whole clip."""
+    """Return the number of denoising steps of a request, over all windows if these are continued."""
     return request.num_steps * (len(continued_windows(request, family.spec)) if is_continued(family.spec) else 1)
 
 
@@ -80,7 +80,7 @@ def _continue(
 
 
 def _with_fixed_start(family: ModelFamily, given_frames: np.ndarray, noise: Tensor) -> FixedFrames:
-    """Return a predictor that fixes the first latents to given frames `uint8[B,T,H,W,3]` of the previous window."""
+    """Return a predictor with the first latents fixed to given frames `uint8[B,T,H,W,3]`."""
     given_latents = family.encode_frames(given_frames).to(noise)
     clean = torch.zeros_like(noise)
     clean[:, :, : given_latents.shape[2]] = given_latents

@@ -1,6 +1,6 @@
-"""The judge of `mini`: does a clip show what its prompt asked for? Classical vision, held out from all training.
+"""The judge of `mini`: checks a clip against its prompt by classical vision, held out from all training.
 
-    read(frames)            what a clip shows (see `judge_reading`)
+    read(frames)            the content of a clip (see `judge_reading`)
     judge(frames, asked)    one clip against a scene or a prompt
     evaluate(clips, asked)  the rates of many, with 95 % Wilson intervals
 
@@ -36,7 +36,7 @@ MAX_SEEN = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """Each attribute is right, wrong, or None: not asked for, or not to be seen in a clip of this length.
+    """Each attribute is right, wrong, or None: not requested, or not visible in a clip of this length.
 
     `direction` is the motion (one of `world.MOTIONS`) of every subject that is not late. `count` also fails when
     something vanishes, or enters late unasked. `grades` are the attributes in 0..1. `score` 0..1 is their mean, halved
@@ -68,7 +68,7 @@ def judge(frames: np.ndarray, wanted: world.Scene | Asked | str) -> Judgement:
 
 
 def verdict_of(reading: Reading, asked: Asked) -> Judgement:
-    """Compare what was read with what was asked."""
+    """Compare the content of a clip with its request."""
     subjects = [s for s in asked.subjects if not s.late or reading.num_frames >= world.LATE_FRAME + LATE_SEEN_FRAMES]
     pairs = _matched(subjects, reading.subjects)
     graded = {
@@ -81,12 +81,15 @@ def verdict_of(reading: Reading, asked: Asked) -> Judgement:
     }
     grades = {name: grade for name, result in graded.items() if result is not None for grade in [result[1]]}
     right = {name: result[0] if result is not None else None for name, result in graded.items()}
-    told = [is_right for is_right in right.values() if is_right is not None]
-    return Judgement(**right, grades=grades, score=_score(grades), all_right=bool(told) and all(told))
+    judged = [is_right for is_right in right.values() if is_right is not None]
+    return Judgement(**right, grades=grades, score=_score(grades), all_right=bool(judged) and all(judged))
 
 
 def score_of(frames: np.ndarray, prompt: str) -> float | None:
-    """The score of a clip for its prompt, 0..1; None when the prompt asks for nothing that the judge knows."""
+    """The score of a clip for its prompt, 0..1.
+
+    None when the prompt asks for nothing that the judge knows.
+    """
     return judge(frames, prompt).score
 
 
@@ -95,7 +98,7 @@ _Pairs = list[tuple[AskedSubject, SeenSubject | None]]
 
 
 def _matched(asked: list[AskedSubject], seen: tuple[SeenSubject, ...]) -> _Pairs:
-    """Pair what was asked with what was seen so that the pairs agree best."""
+    """Match requested and visible subjects with the highest total agreement."""
     slots: list[SeenSubject | None] = [*seen[:MAX_SEEN], *([None] * len(asked))]
     best = max(permutations(slots, len(asked)), key=lambda order: sum(map(_agreement, asked, order)))
     return list(zip(asked, best, strict=True))
@@ -110,19 +113,19 @@ def _agreement(asked: AskedSubject, seen: SeenSubject | None) -> float:
 
 
 def _colour(pairs: _Pairs) -> _Result:
-    told = [(asked.colour, seen) for asked, seen in pairs if asked.colour]
-    if not told:
+    requested = [(asked.colour, seen) for asked, seen in pairs if asked.colour]
+    if not requested:
         return None
-    right = all(seen is not None and seen.colour == colour for colour, seen in told)
-    return right, float(np.mean([seen.colour_fit[colour] if seen else 0.0 for colour, seen in told]))
+    right = all(seen is not None and seen.colour == colour for colour, seen in requested)
+    return right, float(np.mean([seen.colour_fit[colour] if seen else 0.0 for colour, seen in requested]))
 
 
 def _shape(pairs: _Pairs) -> _Result:
-    told = [(asked.shape, seen) for asked, seen in pairs if asked.shape]
-    if not told:
+    requested = [(asked.shape, seen) for asked, seen in pairs if asked.shape]
+    if not requested:
         return None
-    right = all(seen is not None and seen.shape == shape for shape, seen in told)
-    return right, float(np.mean([seen.shape_fit[shape] if seen else 0.0 for shape, seen in told]))
+    right = all(seen is not None and seen.shape == shape for shape, seen in requested)
+    return right, float(np.mean([seen.shape_fit[shape] if seen else 0.0 for shape, seen in requested]))
 
 
 def _direction(asked: Asked, reading: Reading) -> _Result:
@@ -142,11 +145,11 @@ def _count(asked: list[AskedSubject], reading: Reading) -> tuple[bool, float]:
 
 
 def _late(pairs: _Pairs) -> _Result:
-    told = [seen for asked, seen in pairs if asked.late]
-    if not told:
+    late_subjects = [seen for asked, seen in pairs if asked.late]
+    if not late_subjects:
         return None
-    right = all(seen is not None and seen.late for seen in told)
-    return right, float(np.mean([seen is not None and seen.late for seen in told]))
+    right = all(seen is not None and seen.late for seen in late_subjects)
+    return right, float(np.mean([seen is not None and seen.late for seen in late_subjects]))
 
 
 def _score(grades: dict[str, float]) -> float | None:
@@ -167,13 +170,16 @@ def wilson_interval(right: int, of: int, z: float = 1.96) -> tuple[float, float]
 
 
 def rate_of(results: Iterable[bool | None]) -> dict[str, float]:
-    """`{right, of, rate, low, high}` over the results that are not None; `low`..`high` is Wilson's 95 % interval."""
-    told = [result for result in results if result is not None]
-    low, high = wilson_interval(sum(told), len(told))
+    """`{right, of, rate, low, high}` over the results that are not None.
+
+    `low`..`high` is Wilson's 95 % interval.
+    """
+    known_results = [result for result in results if result is not None]
+    low, high = wilson_interval(sum(known_results), len(known_results))
     return {
-        "right": sum(told),
-        "of": len(told),
-        "rate": sum(told) / len(told) if told else 0.0,
+        "right": sum(known_results),
+        "of": len(known_results),
+        "rate": sum(known_results) / len(known_results) if known_results else 0.0,
         "low": low,
         "high": high,
     }
@@ -196,7 +202,10 @@ def evaluate(clips: Iterable[np.ndarray], wanted: Sequence[world.Scene | Asked |
 
 # ----------------------------------------------------------------------------------------------- the judge, judged
 def truth_of(reading: Reading, scene: world.Scene) -> dict[str, bool | None]:
-    """Which attributes the judge read off a rendered clip as its scene has them. `loop` counts unasked loops too."""
+    """Return the attributes that the judge reads correctly from a rendered scene.
+
+    `loop` includes unrequested loops.
+    """
     shown = scene.shown
     colours, shapes = sorted(s.colour for s in shown), sorted((s.colour, s.shape) for s in shown)
     return {
@@ -233,10 +242,10 @@ def measure(num_clips: int, num_frames: int, seed: int) -> dict[str, object]:
 
 def _add_figures(path: Path, figures: dict[str, object]) -> None:
     """Write the figures of one length into the file beside those of other lengths."""
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    known[f"frames_{figures['frames']}"] = figures
+    figures_by_length = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    figures_by_length[f"frames_{figures['frames']}"] = figures
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(figures_by_length, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

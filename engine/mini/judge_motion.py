@@ -1,4 +1,6 @@
-"""What a track does: its motion, and whether it comes back (loops). Velocities are px a frame, fits 0..1.
+"""What a track does: its motion, and whether it comes back (loops).
+
+Velocities are px a frame, fits 0..1.
 
 A fit is 1 where a track moves as the world moves things, and 0 where it shows nothing of that motion.
 """
@@ -33,7 +35,10 @@ def motion_of(track: SubjectTrack) -> tuple[str | None, dict[str, float]]:
 
 
 def _holds(velocity: np.ndarray, weight: np.ndarray, gone: np.ndarray, resized: float) -> dict[str, float]:
-    """Share of the time windows in which each motion goes on; those that it passes out of sight are left out."""
+    """Share of the time windows in which each motion goes on.
+
+    Those that it passes out of sight are left out.
+    """
     parts = (np.array_split(values, max(1, len(velocity) // WINDOW_FRAMES)) for values in (velocity, weight, gone))
     windows = list(zip(*parts, strict=True))
     judged = [(v, w) for v, w, out in windows if w.sum(axis=0).min(initial=np.inf) >= 1 or out.sum() > len(out) / 2]
@@ -129,7 +134,10 @@ def _size_change(track: SubjectTrack) -> float:
 
 
 def loop_fit(tracks: list[SubjectTrack], num_frames: int) -> float | None:
-    """How far everything that moves is back after `LOOP_FRAMES`, at every time; None when the clip is shorter."""
+    """How far everything that moves is back after `LOOP_FRAMES`, at every time.
+
+    None when the clip is shorter.
+    """
     if num_frames <= world.LOOP_FRAMES:
         return None
     return min((_return_fit(track) for track in tracks), default=0.0)

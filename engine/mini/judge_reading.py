@@ -1,6 +1,6 @@
-"""A `GpuReading`: what a clip shows, each attribute with a graded fit in 0..1.
+"""`Reading`: the content of a clip, each attribute with a graded fit in 0..1.
 
-Everything is measured against the world's own drawing rules (`engine.mini.world`); nothing is learned.
+All attributes are measured by the world's own drawing rules (`engine.mini.world`); nothing is learned.
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ LATE_FROM_FRAME = 6  # seen first at or after this frame is late; the world's la
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenSubject:
-    """One thing that the clip shows. `shape` or `motion` is None where none fits.
+    """One subject in the clip. `shape` or `motion` is None when none fits.
 
     `colour` is the nearest of the world's; `confidence` 0..1; `presence` the share of frames, after its first, that
     show it; `radius_px` its median size. The fits map every shape, colour and motion to 0..1.
@@ -53,7 +53,9 @@ class SeenSubject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a clip shows. `subjects`: the one that covers most first; `motion`: what the subjects that are not late do.
+    """The content of a clip.
+
+    `subjects` is ordered by covered area; `motion` is that of the early subjects.
 
     `loop` is None when the clip is too short to tell (no frame has one 16 frames later); `loop_fit` is its grade.
     """
@@ -69,7 +71,10 @@ class Reading:
 
 
 def read(frames: np.ndarray) -> Reading:
-    """Read a clip `uint8[T,H,W,3]` of any length; noise and empty pictures give a reading without subjects."""
+    """Read a clip `uint8[T,H,W,3]` of any length.
+
+    Noise and empty pictures give a reading without subjects.
+    """
     frames = to_world_size(frames)
     tracks = [track for track in find_tracks(frames) if track.presence >= MIN_PRESENCE]
     subjects = tuple(_subject(track) for track in tracks)
@@ -113,7 +118,10 @@ def _is_late(track: SubjectTrack) -> bool:
 
 
 def _colour_fit(hue_deg: float) -> dict[str, float]:
-    """1 within 8 degrees of a colour's hue, 0 from 28 degrees on; the nearest two of the world are 25 apart."""
+    """1 within 8 degrees of a colour's hue, 0 from 28 degrees on.
+
+    The nearest two of the world are 25 apart.
+    """
     gaps = {name: float(hue_gap(hue_deg, hue_of(rgb))) for name, rgb in world.COLOURS.items()}
     return {name: ramp(gap, 28, 8) for name, gap in gaps.items()}
 

@@ -29,7 +29,9 @@ MIN_HUE_GAP_DEG = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubjectTrack:
-    """One thing over time. `alpha` is its coverage float32[T,H,W] in 0..1; `hue_deg` its mean hue in 0..360.
+    """One thing over time.
+
+    `alpha` is its coverage float32[T,H,W] in 0..1; `hue_deg` its mean hue in 0..360.
 
     `present` bool[T]; `centre` and `low`/`high` (the edges of its box) float[T,2] as x, y; `area` float[T] in px.
     `cut` bool[T,2,2] says whether the picture's edge hides a part of it, as [frame, axis x or y, low or high side].
@@ -139,7 +141,10 @@ def _leans(chroma: np.ndarray, hues: np.ndarray) -> np.ndarray:
 
 
 def _full_level(lean: np.ndarray) -> float:
-    """Chroma of the pixels that a colour covers fully; the upper tail decides, as noisy backgrounds outnumber it."""
+    """Chroma of the pixels that a colour covers fully.
+
+    The upper tail decides, as noisy backgrounds outnumber it.
+    """
     strong = lean[lean > MIN_CHROMA]
     return float(np.median(strong[strong > 0.7 * np.percentile(strong, 98)])) if strong.size else 0.0
 
@@ -181,7 +186,10 @@ def _blobs(alpha: np.ndarray) -> tuple[np.ndarray, list[list[_Blob]]]:
 
 
 def _joined(blobs: list[list[_Blob]], number: int) -> np.ndarray:
-    """Label of each of `number` things in each frame, `int[T,number]`, 0 where it is not seen; nearest blobs join."""
+    """Label of each of `number` things in each frame, `int[T,number]`, 0 where it is not seen.
+
+    Nearest blobs join.
+    """
     picked = np.zeros((len(blobs), number), np.int64)
     last: list[np.ndarray | None] = [None] * number
     for t, of_frame in enumerate(blobs):

@@ -1,6 +1,6 @@
-"""A simulated labeller: the judge of `mini` with noise and, if wanted, a bias to a side. It stands in for a person.
+"""A simulated labeller: the judge of `mini` with noise and an optional bias to one side.
 
-The one place where the judge takes part in training is as the person who votes, and what is trained so says so.
+This is the only use of the judge in training, as the source of votes, and runs trained on such votes are marked.
 """
 
 import math
@@ -28,22 +28,22 @@ class SimulatedLabeller:
     ties: float = 0.3
     seed: int = 0
 
-    def look(self, left: np.ndarray, right: np.ndarray, prompt: str, showing: str) -> Choice:
-        """Judge two clips `uint8[T,H,W,3]` of a prompt; `showing` names the pair and its sides."""
+    def compare(self, left: np.ndarray, right: np.ndarray, prompt: str, showing: str) -> Choice:
+        """Vote on two clips `uint8[T,H,W,3]` of a prompt; `showing` identifies the pair and its sides."""
         scores = [judge(frames, prompt).score for frames in (left, right)]
         if any(score is None for score in scores):
             return "skip"
-        one, other = (0.0 if score is None else score for score in scores)
-        return self.choose(one, other, showing)
+        left_score, right_score = (0.0 if score is None else score for score in scores)
+        return self.choose(left_score, right_score, showing)
 
     def choose(self, left: float, right: float, showing: str) -> Choice:
-        """The same from the judge's scores 0..1."""
+        """Vote by the judge's scores 0..1."""
         first, second = np.random.default_rng(seed_for(self.seed, prompt=f"{self.name} {showing}")).random(2)
         if abs(left - right) < self.noise and first < self.ties:
             return "tie"
         return "left" if second < self.chance_of_left(left, right) else "right"
 
     def chance_of_left(self, left: float, right: float) -> float:
-        """Of the left clip, where it is no tie."""
+        """Return the probability of a vote for the left clip, given no tie."""
         logit = (left - right) / max(self.noise, 1e-6) + self.left_bias
         return 1 / (1 + math.exp(-max(-50.0, min(50.0, logit))))

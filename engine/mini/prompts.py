@@ -11,7 +11,10 @@ from engine.mini import world
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedSubject:
-    """One thing that should be seen; None stands for "not said". `late`: it should enter after the clip has begun."""
+    """One thing that should be seen; None stands for "not said".
+
+    `late`: it should enter after the clip has begun.
+    """
 
     shape: str | None
     colour: str | None
@@ -21,7 +24,10 @@ class AskedSubject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a clip should show. `motion`: of the subjects that are not late; `pan`: "left", "right" or None."""
+    """What a clip should show.
+
+    `motion`: of the subjects that are not late; `pan`: "left", "right" or None.
+    """
 
     subjects: tuple[AskedSubject, ...] = ()
     motion: str | None = None

@@ -1,8 +1,8 @@
-"""The world that `mini` knows: flat coloured shapes that move over simple backgrounds, drawn by code.
+"""The synthetic world of `mini`: flat coloured shapes that move over simple backgrounds.
 
-A `KeyframeBatch` is the whole ground truth of a clip: `prompt(scene)` says it in words, `render(scene, T)` draws it as
+A `Scene` is the complete ground truth of a clip: `prompt(scene)` describes it in words, `render(scene, T)` draws it as
 `uint8[T,64,64,3]` at 8 fps. Positions are pixels (x right, y down), times are frames. Motion has the same speed at any
-length: what leaves the picture on one side comes back on the other, so a long clip is a long memory of one subject.
+length: a shape that leaves on one side re-enters on the other, so a long clip tests the memory of one subject.
 """
 
 import zlib
@@ -70,7 +70,10 @@ BACKGROUND_PHRASES = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One shape. `x`, `y`: centre at frame 0 (px); `drift`: sideways drift of a bounce (-1 or 1); `phase`: 0..1."""
+    """One shape.
+
+    `x`, `y`: centre at frame 0 (px); `drift`: sideways drift of a bounce (-1 or 1); `phase`: 0..1.
+    """
 
     shape: str
     colour: str
@@ -83,7 +86,10 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Ground truth of a clip. All `subjects` share `motion`; `late` enters at `LATE_FRAME` and then stands still."""
+    """Ground truth of a clip.
+
+    All `subjects` share `motion`; `late` enters at `LATE_FRAME` and then stands still.
+    """
 
     subjects: tuple[Subject, ...]
     motion: str
@@ -135,7 +141,10 @@ def _shape(rng: np.random.Generator) -> str:
 
 
 def _place(rng: np.random.Generator, colour: str, motion: str, lane: int | None) -> Subject:
-    """A subject placed so that its path shows it for the first seconds; `lane` 0 or 1 keeps two subjects apart."""
+    """A subject placed so that its path shows it for the first seconds.
+
+    `lane` 0 or 1 keeps two subjects apart.
+    """
     size = str(rng.choice(list(SIZES))) if lane is None else "small"
     radius = SIZES[size]
     dx, dy = DIRECTIONS.get(motion, (0.0, 0.0))
@@ -170,7 +179,10 @@ def prompt(scene: Scene, rng: np.random.Generator | None = None) -> str:
 
 
 def track(scene: Scene, subject: Subject, num_frames: int) -> np.ndarray:
-    """Path of a subject, `float64[T,3]`: centre x, centre y, radius in px. Outside the picture while it wraps round."""
+    """Path of a subject, `float64[T,3]`: centre x, centre y, radius in px.
+
+    Outside the picture while it wraps round.
+    """
     t = np.arange(num_frames, dtype=np.float64)
     radius = np.full_like(t, SIZES[subject.size])
     x, y = np.full_like(t, subject.x), np.full_like(t, subject.y)
@@ -231,7 +243,10 @@ def signed_distance(shape: str, x: np.ndarray, y: np.ndarray, r: np.ndarray | fl
 
 
 def render(scene: Scene, num_frames: int, moments: np.ndarray | None = None) -> np.ndarray:
-    """Draw a scene, `uint8[T,64,64,3]`, edges smoothed over one pixel; only the frames numbered `moments` if given."""
+    """Draw a scene, `uint8[T,64,64,3]`, edges smoothed over one pixel.
+
+    Only the frames numbered `moments` if given.
+    """
     moments = np.arange(num_frames) if moments is None else moments
     frames = _background(scene, moments)
     grid_y, grid_x = np.mgrid[0:SIZE_PX, 0:SIZE_PX].astype(np.float32) + 0.5

@@ -26,26 +26,26 @@ log = logging.getLogger(__name__)
 
 
 class AdapterCard(BaseModel):
-    """What lies beside the weights: which model they are for, and where they come from."""
+    """Metadata stored with an adapter's weights: their model and their origin."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str
     note: str = ""
     num_steps: int | None = None
-    """How many steps the adapter is meant for, as a distilled student is; None: as the model."""
+    """The number of steps that the adapter was trained for, such as a distilled student's; None: the model's."""
     guidance: float | None = None
 
     @property
     def recommended(self) -> dict[str, float | int]:
-        """The fields of a request that suit the adapter better than the model's own."""
-        wanted = {"num_steps": self.num_steps, "guidance": self.guidance}
-        return {name: value for name, value in wanted.items() if value is not None}
+        """The request fields that override the model's defaults for this adapter."""
+        settings = {"num_steps": self.num_steps, "guidance": self.guidance}
+        return {name: value for name, value in settings.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """One adapter on disk; `name` is what requests call it."""
+    """One adapter on disk; requests refer to it by `name`."""
 
     name: str
     folder: Path
@@ -53,36 +53,36 @@ class Adapter:
 
 
 def list_adapters(workspace: Workspace, model: str | None = None) -> list[Adapter]:
-    """The adapters of a model (None: of all), by name; a folder that cannot be used is logged and left out."""
-    return [one for one in _read_all(workspace) if model is None or one.card.model == model]
+    """Return the adapters of a model (None: all models) by name; unusable folders are logged and left out."""
+    return [adapter for adapter in _read_all(workspace) if model is None or adapter.card.model == model]
 
 
 def newest_of_runs(workspace: Workspace) -> dict[str, Adapter]:
-    """By run, the adapter that it came to last: named after it, and after an extension with the steps that it then had.
+    """Return the newest adapter of each run: named after the run, and after an extension also with its steps.
 
-    A name stays with its weights, so that a clip, whose request names the adapter, can always be made again.
+    A name stays with its weights, so that a clip whose request names the adapter can always be generated again.
     """
-    found: dict[str, tuple[int, Adapter]] = {}
+    newest: dict[str, tuple[int, Adapter]] = {}
     for adapter in list_adapters(workspace):
         parts = EXTENDED.fullmatch(adapter.name)
         assert parts is not None, "it matches anything"
         run, steps = parts[1], int(parts[2] or 0)
-        if run not in found or steps > found[run][0]:
-            found[run] = steps, adapter
-    return {run: adapter for run, (_, adapter) in found.items()}
+        if run not in newest or steps > newest[run][0]:
+            newest[run] = steps, adapter
+    return {run: adapter for run, (_, adapter) in newest.items()}
 
 
 def find_adapter(workspace: Workspace, name: str, model: str) -> Adapter:
-    """The model's adapter of this name. Raises ConfigError (did you mean) when there is none."""
-    found = {one.name: one for one in list_adapters(workspace, model)}
-    if name not in found:
-        hint = did_you_mean(name, found) or "There is none for this model: leave the adapter empty."
+    """Return the model's adapter of this name. Raises ConfigError with a suggestion for an unknown name."""
+    adapters = {adapter.name: adapter for adapter in list_adapters(workspace, model)}
+    if name not in adapters:
+        hint = did_you_mean(name, adapters) or "There is none for this model: leave the adapter empty."
         raise ConfigError(f"Unknown adapter '{name[:80]}' for model '{model}'. {hint}")
-    return found[name]
+    return adapters[name]
 
 
 def check_new_name(workspace: Workspace, name: str) -> None:
-    """Raises ConfigError when an adapter cannot be called so, or one is."""
+    """Raise ConfigError when the name is invalid or in use."""
     if not name.strip() or name != Path(name).name or name.startswith(".") or not name.isprintable():
         raise ConfigError(f"'{name[:80]}' cannot be an adapter's name: use letters, digits, dashes and underscores.")
     if (workspace.adapters / name).exists():
@@ -90,7 +90,10 @@ def check_new_name(workspace: Workspace, name: str) -> None:
 
 
 def add_adapter(workspace: Workspace, name: str, card: AdapterCard, write: Callable[[Path], None]) -> Path:
-    """A new adapter, whole or not there; `write` puts the weights into a folder. Raises ConfigError, StoreError."""
+    """Create an adapter atomically; `write` writes the weights into a folder.
+
+    Raises ConfigError or StoreError.
+    """
     from safetensors import SafetensorError
 
     check_new_name(workspace, name)
@@ -109,7 +112,10 @@ def add_adapter(workspace: Workspace, name: str, card: AdapterCard, write: Calla
 
 
 def write_card(folder: Path, card: AdapterCard) -> None:
-    """Make a folder of weights an adapter. Write it after the weights, so that half a folder is none."""
+    """Write the card that makes a folder of weights an adapter.
+
+    After the weights, so a partial folder is none.
+    """
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

@@ -61,7 +61,10 @@ class CheckpointSeries:
     folder: Path
 
     def listed(self) -> list[Path]:
-        """Return the checkpoints whose files all exist with their sizes, the oldest first; contents are not read."""
+        """Return the checkpoints whose files all exist with their sizes, the oldest first.
+
+        Contents are not read.
+        """
         return [path for path in self._named() if (path / STATE_FILE).is_file() and has_all_files(path)]
 
     def newest_whole(self) -> Path | None:
@@ -91,7 +94,10 @@ class CheckpointSeries:
                 self._set_aside(path, REJECTED)
 
     def fallbacks(self) -> list[Fallback]:
-        """Return the damaged checkpoints that were replaced by older ones, in order; unreadable lines are left out."""
+        """Return the damaged checkpoints that were replaced by older ones, in order.
+
+        Unreadable lines are left out.
+        """
         fallbacks = []
         for line in whole_lines(self._fallbacks_file):
             with suppress(ValueError):

@@ -1,5 +1,7 @@
-"""Checkpoints of runs as entrants of campaigns: one that is named becomes an adapter, which stays when the run has
-cleared the checkpoint away. Imports no torch."""
+"""Checkpoints of runs as entrants of campaigns. Imports no torch.
+
+A checkpoint that is named becomes an adapter, which remains after the run has removed the checkpoint.
+"""
 
 import shutil
 from collections.abc import Iterable
@@ -19,7 +21,7 @@ from engine.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A step of a run whose LoRA weights are there; `folder` is the trainer's."""
+    """A step of a run with existing LoRA weights; `folder` is the trainer's."""
 
     run: str
     step: int
@@ -28,49 +30,55 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """What it is called as an adapter."""
+        """The name of the adapter made from this checkpoint."""
         return f"{self.run}@{self.step}"
 
 
 def list_checkpoints(workspace: Workspace, model: str | None = None) -> list[Checkpoint]:
-    """The checkpoints of a model's runs (None: of all), a run's by their steps; a damaged run has none."""
-    found = []
+    """Return the checkpoints of a model's runs (None: all models), ordered by run and step, without damaged runs."""
+    checkpoints = []
     for run in list_runs(workspace):
         try:
             of_model = run.preset().model
         except StoreError:
             continue
-        found += [
+        checkpoints += [
             Checkpoint(run=run.id, step=step_of(path) or 0, model=of_model, folder=path)
             for path in run.series.listed()
             if has_weights(path) and model in (None, of_model)
         ]
-    return sorted(found, key=lambda one: (one.run, one.step))
+    return sorted(checkpoints, key=lambda checkpoint: (checkpoint.run, checkpoint.step))
 
 
 def publish_named(workspace: Workspace, model: str, names: Iterable[str]) -> None:
-    """Make those of the names that are checkpoints of the model's runs adapters of it, where they are not yet.
+    """Copy the named checkpoints of the model's runs as adapters, unless they are adapters already.
 
-    Raises StoreError when one is damaged or cannot be written. A name that is neither is left to whoever asks for it.
+    Raises StoreError when one is damaged or cannot be written. Unknown names are ignored; the caller's use of the
+    adapter reports them.
     """
-    known = {adapter.name for adapter in list_adapters(workspace, model)}
-    there = {one.name: one for one in list_checkpoints(workspace, model)} if set(names) - known else {}
-    for name in set(names) - known:
-        if name in there:
-            _publish(workspace, there[name])
+    missing = set(names) - {adapter.name for adapter in list_adapters(workspace, model)}
+    checkpoints = {checkpoint.name: checkpoint for checkpoint in list_checkpoints(workspace, model)} if missing else {}
+    for name in missing:
+        if name in checkpoints:
+            _publish(workspace, checkpoints[name])
 
 
-def _publish(workspace: Workspace, one: Checkpoint) -> None:
-    if (why := find_damage(one.folder, WEIGHT_FILES)) is not None:
-        raise StoreError(f"The checkpoint {one.name} cannot be made an adapter: {why}. Choose another checkpoint.")
-    partial = temp_path(workspace, one.name)
+def _publish(workspace: Workspace, checkpoint: Checkpoint) -> None:
+    if (why := find_damage(checkpoint.folder, WEIGHT_FILES)) is not None:
+        raise StoreError(
+            f"The checkpoint {checkpoint.name} cannot become an adapter: {why}. Choose another checkpoint."
+        )
+    partial = temp_path(workspace, checkpoint.name)
     try:
         partial.mkdir(parents=True)
         workspace.adapters.mkdir(exist_ok=True)
         for name in WEIGHT_FILES:
-            if (one.folder / name).is_file():
-                shutil.copy2(one.folder / name, partial)
-        write_card(partial, AdapterCard(model=one.model, note=f"Run {one.run} after {one.step} steps."))
-        replace_folder(partial, workspace.adapters / one.name)
+            if (checkpoint.folder / name).is_file():
+                shutil.copy2(checkpoint.folder / name, partial)
+        write_card(
+            partial, AdapterCard(model=checkpoint.model, note=f"Run {checkpoint.run} after {checkpoint.step} steps.")
+        )
+        replace_folder(partial, workspace.adapters / checkpoint.name)
     except OSError as error:
-        raise StoreError(f"The checkpoint {one.name} cannot be made an adapter: {error.strerror or error}.") from error
+        why = error.strerror or error
+        raise StoreError(f"The checkpoint {checkpoint.name} cannot become an adapter: {why}.") from error

@@ -1,12 +1,12 @@
-"""Curricula under way: a folder with one state file each, written whole or not at all. Imports no torch.
+"""The state of curricula: one folder each, with an atomically written state file. Imports no torch.
 
 curricula/<id>/
-    resolved.json    the preset, every key with its value; a curriculum goes on from this and the state alone
-    state.json       where it is, and everything that was decided
-    order            its place among the others, see engine.files.creation_order
-    lock             held by the process that drives it
+    resolved.json    the preset with every key; a curriculum resumes from this and the state alone
+    state.json       the current stage and all gate results
+    order            its position among the others, see engine.files.creation_order
+    lock             held by the process that runs it
 
-The runs of its stages lie beside all other runs, and the state names them.
+The runs of its stages are in the workspace's `runs` folder, and the state has their ids.
 """
 
 import hashlib
@@ -31,7 +31,10 @@ Status = Literal["running", "done", "stopped"]
 
 
 class ConditionResult(BaseModel):
-    """One condition of a gate, and what was measured: `wanted` in words, such as "change of clip_vid >= -0.02"."""
+    """One condition of a gate and its measurement.
+
+    `wanted` is a text such as "change of clip_vid >= -0.02".
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
@@ -41,7 +44,7 @@ class ConditionResult(BaseModel):
 
 
 class GateResult(BaseModel):
-    """What the gate said of a stage's attempt, and what follows; `sentence` tells a person why."""
+    """The gate's verdict on an attempt and the resulting action; `sentence` gives the reason."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
@@ -52,7 +55,7 @@ class GateResult(BaseModel):
 
 
 class AttemptRecord(BaseModel):
-    """One attempt at a stage: its run, and the gate's result once there is one. `stage` and `attempt` count from 0."""
+    """One attempt at a stage: its run, and later the gate's result. `stage` and `attempt` count from 0."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
@@ -64,9 +67,10 @@ class AttemptRecord(BaseModel):
 
 
 class CurriculumState(BaseModel):
-    """Where a curriculum is. The last of `attempts` is under way while it has no result and `status` is "running".
+    """The progress of a curriculum. The last of `attempts` is running while it has no result.
 
-    `start` is the run whose adapter the next attempt begins with; None is the base model.
+    This requires `status` "running". `start` is the run with the initial adapter of the next attempt; None is the base
+    model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
@@ -93,8 +97,10 @@ class Curriculum:
 
     @classmethod
     def create(cls, workspace: Workspace, preset: CurriculumPreset, key: str | None = None) -> Self:
-        """A new curriculum. `key` names the request: sent again, it returns the curriculum that it created. When
-        anything fails nothing of it is left."""
+        """Create a curriculum. On failure no part of it is left.
+
+        `key` identifies the request: a repeated call returns the curriculum that the first one created.
+        """
         digits = hashlib.sha256(key.encode()).hexdigest()[:12] if key else secrets.token_hex(3)
         made = cls(workspace.curricula / f"{preset.key}-{digits}")
         if key and made.resolved.is_file():
@@ -110,17 +116,17 @@ class Curriculum:
         return made
 
     def discard(self) -> None:
-        """Remove a curriculum that was created and could not be filed."""
+        """Remove a curriculum that was created but could not be submitted."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @classmethod
     def find(cls, workspace: Workspace, curriculum_id: str) -> Self:
-        """Raises ConfigError when the workspace has no such curriculum."""
-        found = cls(workspace.curricula / curriculum_id)
-        if curriculum_id != Path(curriculum_id).name or not found.resolved.is_file():
-            known = ", ".join(one.id for one in list_curricula(workspace)) or "none yet"
-            raise ConfigError(f"There is no curriculum '{curriculum_id[:80]}' in this workspace; there are: {known}.")
-        return found
+        """Return the curriculum with this id. Raises ConfigError for an unknown id."""
+        curriculum = cls(workspace.curricula / curriculum_id)
+        if curriculum_id != Path(curriculum_id).name or not curriculum.resolved.is_file():
+            ids = ", ".join(existing.id for existing in list_curricula(workspace)) or "none yet"
+            raise ConfigError(f"There is no curriculum '{curriculum_id[:80]}' in this workspace; there are: {ids}.")
+        return curriculum
 
     @property
     def id(self) -> str:
@@ -157,5 +163,5 @@ class Curriculum:
 
 
 def list_curricula(workspace: Workspace) -> list[Curriculum]:
-    """The curricula of a workspace, the one created last first."""
+    """Return the curricula of a workspace, the newest first."""
     return [Curriculum(path.parent) for path in newest_first(workspace.curricula.glob("*/resolved.json"))]

@@ -1,4 +1,4 @@
-"""What the workspace takes on the disk, and what of it can go. Nothing is removed that was not asked for by its key."""
+"""Disk usage of the workspace, and removal of reclaimable files by key."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ Cleanable = Literal["deleted", "prompts", "cache", "half_written", "rejected", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One part of the workspace: how much of the disk it takes."""
+    """Disk usage of one part of the workspace."""
 
     key: str
     size_b: int
@@ -32,7 +32,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reclaimable:
-    """What a clean-up by this key would free."""
+    """Disk space that a clean-up by this key would free."""
 
     key: Cleanable
     size_b: int
@@ -41,7 +41,7 @@ class Reclaimable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskUse:
-    """The workspace's parts, the largest first, what can be freed, and the disk that it lies on."""
+    """The workspace's parts, the largest first, the reclaimable space, and the space of its disk."""
 
     parts: tuple[Part, ...]
     reclaimable: tuple[Reclaimable, ...]
@@ -54,25 +54,27 @@ class DiskUse:
 
 
 def disk_use(store: Library) -> DiskUse:
-    """Walks the whole workspace: about a second for 100,000 files on a local disk."""
+    """Measure the whole workspace; takes about a second for 100,000 files on a local disk."""
     root = store.workspace.root
     parts = []
     for entry in sorted(root.iterdir()) if root.is_dir() else ():
         size_b, num_files = size_of([entry])
         parts.append(Part(key=entry.name, size_b=size_b, num_files=num_files))
-    found = {key: size_of(_paths(store, key)) for key in CLEANERS}
+    reclaimable = {key: size_of(_paths(store, key)) for key in CLEANERS}
     disk = shutil.disk_usage(root if root.is_dir() else root.parent)
     return DiskUse(
         parts=tuple(sorted(parts, key=lambda part: part.size_b, reverse=True)),
-        reclaimable=tuple(Reclaimable(key=key, size_b=size, num_files=number) for key, (size, number) in found.items()),
+        reclaimable=tuple(
+            Reclaimable(key=key, size_b=size, num_files=number) for key, (size, number) in reclaimable.items()
+        ),
         free_b=disk.free,
         total_b=disk.total,
     )
 
 
 def clean(store: Library, key: str) -> int:
-    """Remove what `key` names, and say how many bytes are free again. Raises ConfigError for an unknown key."""
-    cleaner = next((run for known, run in CLEANERS.items() if known == key), None)
+    """Remove the files of `key` and return the freed bytes. Raises ConfigError for an unknown key."""
+    cleaner = next((run for cleaner_key, run in CLEANERS.items() if cleaner_key == key), None)
     if cleaner is None:
         raise ConfigError(f"There is nothing called '{key[:40]}' to clean up: choose of {', '.join(CLEANERS)}.")
     before = size_of(_paths(store, key))[0]
@@ -81,7 +83,7 @@ def clean(store: Library, key: str) -> int:
 
 
 def size_of(paths: list[Path]) -> tuple[int, int]:
-    """Bytes and number of the files in these files and folders, without following links."""
+    """Return the size in bytes and the number of files in `paths`, recursively, without following links."""
     size = count = 0
     waiting = list(paths)
     while waiting:
@@ -113,18 +115,18 @@ def _paths(store: Library, key: str) -> list[Path]:
 
 
 def _rejected(workspace: Workspace) -> list[Path]:
-    """Checkpoints that an alarm rolled back, and damaged ones."""
+    """Return checkpoints that an alarm rolled back, and damaged ones."""
     kinds = (REJECTED, TORN)
     return [path for run in list_runs(workspace) for kind in kinds for path in run.checkpoints.glob(f"{kind}*")]
 
 
 def _outdated(workspace: Workspace) -> list[Path]:
-    """What runs that nobody trains would not go on from: every checkpoint but the last."""
+    """Return all checkpoints except the last of runs that are not being trained."""
     return [path for run in list_runs(workspace) if not run.is_trained for path in run.superseded_checkpoints()]
 
 
 def _remove_outdated(store: Library) -> None:
-    """Of a run whose last checkpoint is damaged the older ones stay: it goes on from those."""
+    """Remove superseded checkpoints, except of a run whose last checkpoint is damaged: it resumes from an older one."""
     for run in list_runs(store.workspace):
         last = run.last_checkpoint()
         if last is not None and not run.is_trained and damage(last) is None:

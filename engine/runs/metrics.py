@@ -1,7 +1,7 @@
-"""A run's metrics as columns, read on from where the last reading ended, and thinned out for plots. Imports no torch.
+"""A run's metrics in columnar form, read incrementally and downsampled for plots. Imports no torch.
 
-metrics.jsonl is the truth and only grows; a torn last line waits for its rest. What was parsed is kept in the
-workspace's cache, so that a page which starts anew does not parse it again: 20,000 rows open in about a millisecond.
+metrics.jsonl is the source and append-only; a torn last line is read once it is complete. Parsed columns are cached in
+the workspace, so that a restarted page does not parse them again: 20,000 rows open in about a millisecond.
 """
 
 import json
@@ -25,7 +25,7 @@ MOMENT = "at"
 
 
 class MetricSeries:
-    """Steps and values of one metric, steps rising: an array that was read from the cache, and what came since."""
+    """Steps (rising) and values of one metric: an array from the cache, and values read since."""
 
     def __init__(self, steps: np.ndarray | None = None, values: np.ndarray | None = None) -> None:
         self._old_steps = np.empty(0) if steps is None else steps
@@ -42,14 +42,14 @@ class MetricSeries:
         return float(self._old_steps[-1]) if len(self._old_steps) else -1.0
 
     def add(self, step: float, value: float) -> None:
-        """A step that comes again, as after a resume, ends what stood from there on."""
+        """Append a value; a repeated step, as after a resume, first drops the values from that step on."""
         if step <= self.last_step:
             self.cut(step)
         self._steps.append(step)
         self._values.append(value)
 
     def cut(self, step: float) -> None:
-        """Forget what stands at this step and beyond."""
+        """Drop the values at this step and later ones."""
         while self._steps and self._steps[-1] >= step:
             self._steps.pop()
             self._values.pop()
@@ -58,7 +58,7 @@ class MetricSeries:
             self._old_steps, self._old_values = self._old_steps[:kept], self._old_values[:kept]
 
     def points(self, after: float = -1.0) -> tuple[np.ndarray, np.ndarray]:
-        """Steps and values `float64[n]` of the steps beyond `after`."""
+        """Return steps and values `float64[n]` of the steps after `after`."""
         steps = np.concatenate([self._old_steps, np.array(self._steps)])
         values = np.concatenate([self._old_values, np.array(self._values)])
         first = int(np.searchsorted(steps, after, side="right"))
@@ -67,7 +67,7 @@ class MetricSeries:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """The three files of a run in the cache."""
+    """Paths of a run's three files in the cache."""
 
     folder: Path
     run: str
@@ -86,9 +86,9 @@ class _Kept:
 
 
 class MetricStore:
-    """All metrics of one run. `epoch` changes when what was read before no longer holds, or has got values between.
+    """All metrics of one run. `epoch` changes when earlier values are replaced or inserted.
 
-    It begins anywhere, so that nobody takes that of a page which was restarted for the one that they know.
+    Its first value is random, so that a client notices a restarted page.
     """
 
     def __init__(self, run: Run) -> None:
@@ -96,7 +96,7 @@ class MetricStore:
         self.epoch = secrets.randbits(40)
         self.columns: dict[str, MetricSeries] = {}
         self.damaged = 0
-        """Whole lines that could not be read, since the last reading from the start."""
+        """The number of complete but unreadable lines since the last reading from the start."""
         self._offset, self._tail, self._saved, self._newest = 0, b"", 0, -1.0
         self._kept = _Kept(run.workspace.metric_columns, run.id)
         self._load()
@@ -110,7 +110,7 @@ class MetricStore:
         return float(column.points(column.last_step - 1e-9)[1][-1]) if column is not None and len(column) else None
 
     def read_new(self, limit_bytes: int = CHUNK_BYTES) -> int:
-        """Take in what was written since, at most `limit_bytes`; how many bytes are still unread."""
+        """Read at most `limit_bytes` of new rows and return the number of unread bytes."""
         try:
             with self.run.metrics_file.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -130,12 +130,15 @@ class MetricStore:
         return size - self._offset if whole else 0
 
     def _same_file(self, file: Any) -> bool:
-        """Whether what stands before our offset is what we read: a file may have been put there anew."""
+        """Return True when the bytes before our offset are those that were read.
+
+        The file may have been replaced.
+        """
         file.seek(self._offset - len(self._tail))
         return bool(file.read(len(self._tail)) == self._tail)
 
     def _take(self, line: bytes) -> None:
-        """One row; what is no row of numbers is counted and passed over."""
+        """Add one row; unreadable lines are counted and skipped."""
         row = metric_row(line)
         if row is None:
             self.damaged += bool(line.strip())
@@ -146,9 +149,11 @@ class MetricStore:
             self.columns.setdefault(name, MetricSeries()).add(step, float(value))
 
     def _turn_to(self, step: float) -> None:
-        """Go on with a step. One that comes before the last was resumed from: what was beyond it is done again.
+        """Move to a step.
 
-        More of the last one, such as its samples, may come when somebody has read the first part already.
+        After a resume from an earlier step, drop the values after it, which are computed again.
+
+        A repeated last step adds values, such as those of its samples, that a client may have missed.
         """
         if step <= self._newest:
             self.epoch += 1
@@ -163,7 +168,7 @@ class MetricStore:
         self.epoch += 1
 
     def _save(self) -> None:
-        """Keep the columns; a cache that cannot be written is no reason to fail."""
+        """Cache the columns; failures to write are ignored."""
         names = list(self.columns)
         points = [self.columns[name].points() for name in names]
         head = {
@@ -188,7 +193,7 @@ class MetricStore:
         self._saved = self._offset
 
     def _load(self) -> None:
-        """Begin with what the cache holds, if that is of the file as it is now."""
+        """Load the cached columns if they match the current file."""
         try:
             head = json.loads(self._kept.head.read_text(encoding="utf-8"))
             steps, values = (np.load(path, mmap_mode="r") for path in (self._kept.steps, self._kept.values))
@@ -210,16 +215,16 @@ class MetricStore:
 
 
 def downsample(steps: np.ndarray, values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most about `most` of the points: of each stretch the lowest and the highest, and the first and last of all."""
-    count, stretches = len(steps), max(1, (most - 2) // 2)
+    """Return about `most` points at most: the extremes of each segment, and the first and last point."""
+    count, num_segments = len(steps), max(1, (most - 2) // 2)
     if count <= most:
         return steps, values
-    width = count // stretches
-    cut = values[: width * stretches].reshape(stretches, width)
-    starts = np.arange(stretches) * width
+    width = count // num_segments
+    cut = values[: width * num_segments].reshape(num_segments, width)
+    starts = np.arange(num_segments) * width
     chosen = [[0, count - 1], starts + cut.argmin(axis=1), starts + cut.argmax(axis=1)]
-    rest = values[width * stretches :]
+    rest = values[width * num_segments :]
     if len(rest):
-        chosen.append(width * stretches + np.array([rest.argmin(), rest.argmax()]))
+        chosen.append(width * num_segments + np.array([rest.argmin(), rest.argmax()]))
     index = np.unique(np.concatenate(chosen))
     return steps[index], values[index]

@@ -1,7 +1,7 @@
-"""Which revisions of the hub's repositories a run was trained on: `revisions.json` in its folder. Imports no torch.
+"""The hub revisions that a run was trained on: `revisions.json` in its folder. Imports no torch.
 
-{"owner/name": "<commit>"}, empty for a model in a folder. The run's preset names the model's preset, whose revision may
-be a branch that moves, or none at all.
+{"owner/name": "<commit>"}, empty for a model in a folder. It is recorded because the revision in the model's preset may
+be a moving branch, or missing.
 """
 
 import json
@@ -16,28 +16,28 @@ REVISIONS_FILE = "revisions.json"
 
 
 def revisions_of(run: Run) -> dict[str, str]:
-    """What was recorded; nothing where that cannot be read."""
+    """Return the recorded revisions; {} when they cannot be read."""
     try:
-        found = json.loads(_file(run).read_bytes())
+        revisions = json.loads(_file(run).read_bytes())
     except (OSError, ValueError):
         return {}
-    return {str(name): str(commit) for name, commit in found.items()} if isinstance(found, dict) else {}
+    return {str(name): str(commit) for name, commit in revisions.items()} if isinstance(revisions, dict) else {}
 
 
 def record_revisions(run: Run, present: Mapping[str, str]) -> None:
-    """Record the revisions that the run is trained on from now on.
+    """Record the revisions of the run's model.
 
-    Raises TrainingError when it began with another revision of the same repository: its adapter would be of neither.
+    Raises TrainingError when the run began with another revision of a repository: its adapter would fit neither.
     """
-    known = revisions_of(run)
+    recorded = revisions_of(run)
     for name, commit in present.items():
-        if known.get(name, commit) != commit:
+        if recorded.get(name, commit) != commit:
             raise TrainingError(
-                f"The run {run.id} was trained on revision {known[name]} of {name}, but {commit} would be loaded now: "
-                f"set `revision` of the model's preset to {known[name]}, or start another run."
+                f"The run {run.id} was trained on revision {recorded[name]} of {name}, but {commit} would be loaded "
+                f"now: set `revision` of the model's preset to {recorded[name]}, or start another run."
             )
-    if known != {**known, **present} or not _file(run).is_file():
-        write_text_atomic(_file(run), json.dumps({**known, **present}, indent=2) + "\n")
+    if recorded != {**recorded, **present} or not _file(run).is_file():
+        write_text_atomic(_file(run), json.dumps({**recorded, **present}, indent=2) + "\n")
 
 
 def _file(run: Run) -> Path:

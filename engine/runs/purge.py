@@ -1,4 +1,4 @@
-"""Removing for good what was deleted long enough ago that nobody wants it back."""
+"""Permanent removal of clips that were deleted some time ago."""
 
 import logging
 from datetime import timedelta
@@ -13,10 +13,10 @@ log = logging.getLogger(__name__)
 
 
 def purge(store: Library, older_than: timedelta = KEEP) -> int:
-    """Remove rows, reports and files of the clips deleted more than `older_than` ago, and say how many; those that
-    something still needs stay (see `engine.runs.clips_in_use`).
+    """Remove rows, reports and files of clips deleted more than `older_than` ago; return their number.
 
-    Rows go first, in one transaction: a clip that somebody restores at this moment keeps either both or neither.
+    Clips in use are kept (see `engine.runs.clips_in_use`). Rows are removed first, in one transaction, so that a
+    concurrent restore keeps either both row and files, or neither.
     """
     clip_ids = store.forget_deleted(now() - older_than, keep=clips_in_use(store))
     for clip_id in clip_ids:

@@ -1,4 +1,6 @@
-"""`Run`: the output folder of a training job, and the only place that builds paths in it. Imports no torch.
+"""`Run`: the output folder of a training job, and the only place that builds paths in it.
+
+Imports no torch.
 
 runs/<id>/
     resolved.json         the preset with every setting; a run can be restarted from this file alone

@@ -108,7 +108,10 @@ class RunSamples:
             raise StoreError(f"The sample requests of run {self.run.id} are damaged: {why}") from error
 
     def set_requests_aside(self) -> None:
-        """Rename a damaged file of requests, with a warning; the run's prompts and seed determine the same requests."""
+        """Rename a damaged file of requests, with a warning.
+
+        The run's prompts and seed determine the same requests.
+        """
         aside = self.requests_file.with_name(f"requests.torn-{secrets.token_hex(2)}.json")
         os.replace(self.requests_file, aside)
         log.warning("%s is damaged: it is kept as %s, and written again.", self.requests_file, aside.name)
@@ -176,7 +179,10 @@ class RunSamples:
         return sorted(file.parent.name for file in self.folder.glob("*/set.json") if not file.parent.suffix)
 
     def file(self, name: str, sample: str) -> Path | None:
-        """Return a clip's file; None when it does not exist. Both names are checked, since they come from a URL."""
+        """Return a clip's file; None when it does not exist.
+
+        Both names are checked, since they come from a URL.
+        """
         folder = self.folder / name
         path = folder / sample
         inside = path.resolve().parent == folder.resolve() and folder.resolve().parent == self.folder.resolve()

@@ -1,4 +1,4 @@
-"""Totals of reports that another calibration made: kept in the report, but no longer what a clip is ordered by."""
+"""Withdrawal of totals made with another calibration: reports keep them, but clips are not ordered by them."""
 
 import logging
 
@@ -12,9 +12,9 @@ log = logging.getLogger(__name__)
 
 
 def withdraw_old_totals(store: Library) -> int:
-    """Withdraw the totals that do not compare with those of the present calibrations; how many clips that were.
+    """Withdraw totals that are not comparable with the present calibrations; return the number of clips.
 
-    The reports stay, and scoring a clip again gives it a total. A mix that cannot be read keeps its totals.
+    The reports stay, and scoring a clip again gives it a new total. A mix that cannot be read keeps its totals.
     """
     withdrawn = 0
     for mix in store.mixes():

@@ -1,1 +1,4 @@
-"""The library of a workspace: its database, and the files of clips, images and uploads. Imports no torch."""
+"""The library of a workspace: its database, and the files of clips, images and uploads.
+
+Imports no torch.
+"""

@@ -74,7 +74,10 @@ def back_up(database: Path, workspace: Workspace, reason: Reason) -> Backup:
 
 
 def back_up_daily(database: Path, workspace: Workspace) -> Backup | None:
-    """Back up unless the newest backup is less than a day old; a modification time in the future counts as old."""
+    """Back up unless the newest backup is less than a day old.
+
+    A modification time in the future counts as old.
+    """
     newest = next(iter(list_backups(workspace)), None)
     if newest is not None and timedelta(0) <= datetime.now(UTC) - newest.written_at < DAY:
         return None
@@ -82,7 +85,10 @@ def back_up_daily(database: Path, workspace: Workspace) -> Backup | None:
 
 
 def find_problem(database: Path) -> str:
-    """Return SQLite's description of damage in a database file that is not in use; "" for an intact one of Dailies."""
+    """Return SQLite's description of damage in a database file that is not in use.
+
+    "" for an intact one of Dailies.
+    """
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?immutable=1", uri=True)) as connection:
             result = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
@@ -105,7 +111,9 @@ def newest_whole(workspace: Workspace) -> tuple[Backup | None, Sequence[Backup]]
 
 
 def restore(database: Path, workspace: Workspace, backup: Backup) -> Path | None:
-    """Replace the database by a backup, and return the new path of the replaced files; None if there were none.
+    """Replace the database by a backup, and return the new path of the replaced files.
+
+    None if there were none.
 
     The caller ensures that the database is not in use. Raises StoreError when the backup is damaged or cannot be
     copied; the database is then unchanged.

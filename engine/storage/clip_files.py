@@ -148,7 +148,10 @@ def _write_folder(workspace: Workspace, folder: Path, write: Callable[[Path], No
 
 @contextmanager
 def _filled(workspace: Workspace, name: str, write: Callable[[Path], None]) -> Iterator[Path]:
-    """Yield a temporary folder with its files synced to disk; it is removed afterwards unless it was moved."""
+    """Yield a temporary folder with its files synced to disk.
+
+    It is removed afterwards unless it was moved.
+    """
     folder = temp_path(workspace, name)
     folder.mkdir(parents=True)
     try:

@@ -34,7 +34,10 @@ class Database:
     """One database by URL. Safe to use from many threads; each process needs its own `Database`."""
 
     def __init__(self, url: str | URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S, foreign_keys: bool = True) -> None:
-        """Open the database. `foreign_keys=False` is for migrations: SQLite copies tables, which must not cascade."""
+        """Open the database.
+
+        `foreign_keys=False` is for migrations: SQLite copies tables, which must not cascade.
+        """
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.name = self.url.render_as_string(hide_password=True)
@@ -90,7 +93,10 @@ class Database:
 
 
 def parse_url(url: str | URL) -> URL:
-    """Parse a database URL; a bare postgresql:// gets the driver that Dailies installs. Raises ConfigError."""
+    """Parse a database URL; a bare postgresql:// gets the driver that Dailies installs.
+
+    Raises ConfigError.
+    """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
@@ -164,7 +170,10 @@ def storable(value: Any) -> Any:
 
 
 def _as_json(value: Any) -> str:
-    """Serialise to JSON. Raises ConfigError for NaN or infinity: psycopg, unlike SQLAlchemy, passes a ValueError on."""
+    """Serialise to JSON.
+
+    Raises ConfigError for NaN or infinity: psycopg, unlike SQLAlchemy, passes a ValueError on.
+    """
     try:
         return json.dumps(value, allow_nan=False, ensure_ascii=False)
     except ValueError as error:

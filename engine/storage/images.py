@@ -16,7 +16,10 @@ from engine.workspace import Workspace
 
 
 def save_picture(workspace: Workspace, picture: np.ndarray) -> str:
-    """Store `uint8[H,W,3]` and return its name, 64 hex digits that depend on the pixels. Raises StoreError."""
+    """Store `uint8[H,W,3]` and return its name, 64 hex digits that depend on the pixels.
+
+    Raises StoreError.
+    """
     content = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture)).save(content, format="PNG")
     name = hashlib.sha256(content.getvalue()).hexdigest()
@@ -34,7 +37,9 @@ def save_picture(workspace: Workspace, picture: np.ndarray) -> str:
 
 
 def import_picture(workspace: Workspace, path: Path, width: int, height: int) -> str:
-    """Store the centre of a PNG or JPEG file, cropped and resized to `width` x `height` px; return its name.
+    """Store the centre of a PNG or JPEG file, cropped and resized to `width` x `height` px.
+
+    Return its name.
 
     Raises StoreError for a file that is no picture, or too large.
     """

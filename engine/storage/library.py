@@ -95,7 +95,10 @@ class ClipRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipFilter:
-    """A filter of clips. Every word of `text` must occur in the prompt, in any case; None disables a condition."""
+    """A filter of clips.
+
+    Every word of `text` must occur in the prompt, in any case; None disables a condition.
+    """
 
     text: str = ""
     model: str | None = None
@@ -172,7 +175,10 @@ def keep_daily_copy(workspace: Workspace) -> None:
 
 
 class Library:
-    """The clips of one workspace. Safe to use from many threads and processes; every method is one transaction."""
+    """The clips of one workspace.
+
+    Safe to use from many threads and processes; every method is one transaction.
+    """
 
     def __init__(
         self, workspace: Workspace, *, busy_timeout_s: float = BUSY_TIMEOUT_S, beside_clips: bool = False
@@ -261,7 +267,10 @@ class Library:
             return list(connection.scalars(select(CLIPS.c.id).where(CLIPS.c.deleted_at.is_not(None))))
 
     def forget_deleted(self, before: datetime, keep: Container[str] = ()) -> list[str]:
-        """Remove the rows and reports of clips deleted before a time, except those in `keep`; return their ids."""
+        """Remove the rows and reports of clips deleted before a time, except those in `keep`.
+
+        Return their ids.
+        """
         old = select(CLIPS.c.id).where(CLIPS.c.deleted_at < before)
         with self.database.writing() as connection:
             ids = [clip_id for clip_id in connection.scalars(old) if clip_id not in keep]
@@ -310,7 +319,10 @@ class Library:
         return self._distinct(CLIPS.c.mix)
 
     def withdraw_totals(self, mix: str, calibration: str) -> int:
-        """Remove the totals of clips whose newest report is by `mix` with another calibration; return their number."""
+        """Remove the totals of clips whose newest report is by `mix` with another calibration.
+
+        Return their number.
+        """
         made_with = REPORTS.c.report["calibration"].as_string()
         old = select(REPORTS.c.clip_id).where(REPORTS.c.mix == mix, func.coalesce(made_with, "") != calibration)
         query = update(CLIPS).where(CLIPS.c.mix == mix, CLIPS.c.total.is_not(None), CLIPS.c.id.in_(old))
@@ -333,7 +345,10 @@ class Library:
 
 
 def _row_of(record: ClipRecord) -> dict[str, Any]:
-    """Return the row of a record, with the next number; concurrent inserts on PostgreSQL may share a number."""
+    """Return the row of a record, with the next number.
+
+    Concurrent inserts on PostgreSQL may share a number.
+    """
     number = select(func.coalesce(func.max(CLIPS.c.number), 0) + 1).scalar_subquery()
     return {**asdict(record), "search": normalised(record.prompt), "number": number}
 

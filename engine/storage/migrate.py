@@ -1,4 +1,6 @@
-"""Creation and migration of a database when it is opened; an old one is backed up first, a too new one rejected.
+"""Creation and migration of a database when it is opened.
+
+An old one is backed up first, a too new one rejected.
 
 Alembic is imported only if a migration is necessary, which follows from the names of the revision files.
 """
@@ -55,7 +57,10 @@ def upgrade_to_head(
 
 
 def stored_revision(connection: Connection, name: str, revisions: list[str]) -> str | None:
-    """Return the database's revision, None for an empty one. Raises StoreError for an unsupported database."""
+    """Return the database's revision, None for an empty one.
+
+    Raises StoreError for an unsupported database.
+    """
     tables = set(inspect(connection).get_table_names())
     if VERSION_TABLE not in tables:
         if taken := sorted(tables & set(METADATA.tables)):
@@ -109,7 +114,10 @@ def _upgrade(connection: Connection, scripts: Path) -> None:
 
 
 def _back_up(database: Database, workspace: Workspace) -> Backup:
-    """Back up an SQLite database under the write lock; PostgreSQL has its operators' backups and transactional DDL."""
+    """Back up an SQLite database under the write lock.
+
+    PostgreSQL has its operators' backups and transactional DDL.
+    """
     try:
         return back_up(Path(str(database.url.database)), workspace, "migration")
     except StoreError as error:

@@ -22,7 +22,10 @@ class Rebuilt:
 
 
 def rebuild(workspace: Workspace) -> Rebuilt:
-    """Add every clip with files but without a row, the oldest first. Scores, stars, votes and jobs stay lost."""
+    """Add every clip with files but without a row, the oldest first.
+
+    Scores, stars, votes and jobs stay lost.
+    """
     store = Library(workspace, beside_clips=True)
     try:
         records, damaged = [], []

@@ -48,7 +48,10 @@ def _put_back(folder: Path, moved: Mapping[Path, Path]) -> None:
 
 
 def discard_upload(workspace: Workspace, path: Path) -> None:
-    """Remove an upload, a file or a folder, whose job is done; a path outside the uploads is a user's own and stays."""
+    """Remove an upload, a file or a folder, whose job is done.
+
+    A path outside the uploads is a user's own and stays.
+    """
     folder = path if path.parent == workspace.uploads else path.parent
     if folder.parent == workspace.uploads:
         shutil.rmtree(folder, ignore_errors=True)
@@ -67,7 +70,10 @@ def sweep_uploads(workspace: Workspace, in_use: Iterable[Path] = (), older_than:
 
 
 def _modified_s(folder: Path) -> float:
-    """Return a folder's modification time in seconds since the epoch; the current time if it no longer exists."""
+    """Return a folder's modification time in seconds since the epoch.
+
+    The current time if it no longer exists.
+    """
     try:
         return folder.stat().st_mtime
     except OSError:

@@ -10,7 +10,9 @@ HELD = 1.5  # steps: a last frame that is shown longer is repeated
 
 
 def constant_rate(times: np.ndarray, candidates: Sequence[float], end: float | None) -> float | None:
-    """The rate in 1/s at which frame k stands at `times[0] + k / rate`, within half a step; None for a variable rate.
+    """The rate in 1/s at which frame k stands at `times[0] + k / rate`, within half a step.
+
+    None for a variable rate.
 
     `times` are float[T] in s, rising. Of the `candidates` the first is taken that deviates about as little as the best
     rate, since containers round times. `end` is when the last frame ends, None where that does not count (a GIF pauses

@@ -49,7 +49,9 @@ class Video(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoHeader:
-    """The video stream as its file describes it, before decoding. `width` is that of square pixels, before rotation.
+    """The video stream as its file describes it, before decoding.
+
+    `width` is that of square pixels, before rotation.
 
     `num_frames` and `seconds` are None where the file gives no length of the video stream itself.
     """
@@ -136,7 +138,10 @@ def checksum(frames: np.ndarray) -> str:
 
 
 def open_video(path: Path) -> Any:
-    """An open PyAV container of a local file. Raises MediaError when it is missing, empty or not a video container."""
+    """An open PyAV container of a local file.
+
+    Raises MediaError when it is missing, empty or not a video container.
+    """
     import av
 
     if _size(path) == 0:
@@ -340,7 +345,10 @@ def _stream_seconds(stream: Any) -> float | None:
 
 
 def _alpha_decoder(stream: Any) -> Any | None:
-    """A decoder that reads the transparency of VP8 and VP9, which the default one leaves out; None for the others."""
+    """A decoder that reads the transparency of VP8 and VP9, which the default one leaves out.
+
+    None for the others.
+    """
     import av
 
     libraries = {"vp8": "libvpx", "vp9": "libvpx-vp9"}

@@ -1,7 +1,7 @@
-"""Write frames to video files with the ffmpeg program of imageio-ffmpeg. Imports no torch.
+"""Video files written by the ffmpeg program of imageio-ffmpeg. Imports no torch.
 
-Clips are stored as FFV1 in Matroska, bit for bit, and as H.264 for browsers. A file is written beside its place and
-moved there when it is complete. `video_reader` reads them.
+Clips are stored losslessly as FFV1 in Matroska, and as H.264 for browsers. A file is written under a temporary name and
+renamed. `engine.video.reader` reads the files.
 """
 
 import os
@@ -18,16 +18,17 @@ MIN_SHOWN_PX = 256  # the short side of what a browser is given
 
 
 def write_lossless(path: Path, frames: np.ndarray, fps: float) -> None:
-    """`uint8[T,H,W,3]` as FFV1 with a checksum in every slice. Raises StoreError when it cannot be written."""
+    """Write `uint8[T,H,W,3]` as FFV1 with a checksum in every slice. Raises StoreError."""
     codec = ["-c:v", "ffv1", "-level", "3", "-slicecrc", "1", "-pix_fmt", "gbrp"]
     tags = ["-metadata", f"{FPS_TAG}={fps!r}", "-metadata", f"{CHECKSUM_TAG}={checksum(frames)}"]
     _encode(path, frames, fps, [*codec, *tags, "-f", "matroska"])
 
 
 def write_mp4(path: Path, frames: np.ndarray, fps: float, scale: int | None = None) -> None:
-    """H.264 that browsers play at once, each pixel shown as `scale` x `scale` (None: the short side is then >= 256 px).
+    """Write H.264 for browsers, with each pixel enlarged to `scale` x `scale`.
 
-    Odd sides get one black row or column. Raises StoreError when it cannot be written.
+    None: the smallest scale with a short side of at least 256 px. Odd sides get one black row or column. Raises
+    StoreError.
     """
     height, width = frames.shape[1:3]
     factor = scale or enlargement(height, width)
@@ -39,23 +40,23 @@ def write_mp4(path: Path, frames: np.ndarray, fps: float, scale: int | None = No
 
 
 def write_poster(path: Path, frames: np.ndarray) -> None:
-    """The middle frame as a JPEG, enlarged as the mp4 is. Raises StoreError when it cannot be written."""
+    """Write the middle frame as a JPEG, enlarged like the mp4. Raises StoreError."""
     from PIL import Image
 
     factor = enlargement(*frames.shape[1:3])
     picture = np.ascontiguousarray(frames[len(frames) // 2]).repeat(factor, axis=0).repeat(factor, axis=1)
-    beside = _beside(path)
+    partial = _partial_path(path)
     try:
-        Image.fromarray(picture).save(beside, format="JPEG", quality=90)
-        os.replace(beside, path)
+        Image.fromarray(picture).save(partial, format="JPEG", quality=90)
+        os.replace(partial, path)
     except OSError as error:
         raise _unwritable(path, str(error)) from error
     finally:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def enlargement(height: int, width: int) -> int:
-    """The smallest whole factor that makes the short side at least 256 px."""
+    """Return the smallest integer factor that makes the short side at least 256 px."""
     return max(1, -(-MIN_SHOWN_PX // min(height, width)))
 
 
@@ -63,32 +64,33 @@ def _encode(path: Path, frames: np.ndarray, fps: float, options: list[str]) -> N
     assert frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[-1] == 3, f"{frames.dtype}{frames.shape}"
     height, width = frames.shape[1:3]
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}", "-framerate", repr(float(fps))]
-    beside = _beside(path)
+    partial = _partial_path(path)
     try:
         done = subprocess.run(
-            [_ffmpeg(), "-v", "error", "-nostdin", "-y", *source, "-i", "pipe:0", "-an", *options, f"file:{beside}"],
+            [_ffmpeg(), "-v", "error", "-nostdin", "-y", *source, "-i", "pipe:0", "-an", *options, f"file:{partial}"],
             input=np.ascontiguousarray(frames).data,
             capture_output=True,
             check=False,
         )
         if done.returncode != 0:
             raise _unwritable(path, done.stderr.decode(errors="replace"))
-        os.replace(beside, path)
+        os.replace(partial, path)
     except OSError as error:
         raise _unwritable(path, str(error)) from error
     finally:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
-def _unwritable(path: Path, said: str) -> StoreError:
-    lines = [line for line in said.strip().splitlines() if line.strip()]
+def _unwritable(path: Path, output: str) -> StoreError:
+    lines = [line for line in output.strip().splitlines() if line.strip()]
     full = next((line for line in lines if "No space left" in line), None)
-    why = "the disk is full" if full else (lines[-1].strip() if lines else "ffmpeg said nothing")
+    why = "the disk is full" if full else (lines[-1].strip() if lines else "ffmpeg gave no reason")
+
     return StoreError(f"'{path}' cannot be written: {why}. Free some space or choose another workspace.")
 
 
-def _beside(path: Path) -> Path:
-    """Where a file grows until it is whole: the same folder, so that moving it into place is atomic."""
+def _partial_path(path: Path) -> Path:
+    """Return the temporary path of a file, in the same folder, so that renaming it is atomic."""
     return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
 
 

@@ -30,6 +30,6 @@ def test_it_prefers_the_clip_that_shows_what_was_asked():
     )
     scene = world.Scene((world.Subject("circle", "red", "medium", 32.0, 32.0),), "right", "white")
     prompt = world.prompt(scene)
-    assert careful.look(red, blue, prompt, "one") == "left"
-    assert careful.look(blue, red, prompt, "two") == "right"
-    assert careful.look(red, blue, "words that it does not know", "three") == "skip"
+    assert careful.compare(red, blue, prompt, "one") == "left"
+    assert careful.compare(blue, red, prompt, "two") == "right"
+    assert careful.compare(red, blue, "words that it does not know", "three") == "skip"
