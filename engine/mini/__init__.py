@@ -1,1 +1,1 @@
-"""The embedded model: a toy world drawn by code, the script that trains `assets/mini` on it, and its judge."""
+"""Run-time code of the embedded model `mini`: its synthetic world, prompts, judge and labeller."""

@@ -20,10 +20,10 @@ LOOP_RETURN_PX = 2.5  # a loop comes back to within this distance
 
 
 def motion_of(track: SubjectTrack) -> tuple[str | None, dict[str, float]]:
-    """The motion that goes on throughout, and how far each motion explains the track.
+    """Return the motion that continues throughout, and the fit of each motion to the track.
 
-    A motion's fit is that of the whole track, times the share of windows of about 16 frames in which it goes on: what
-    moves at first and then freezes or vanishes has half of it. Growing ends by itself, so only the whole counts.
+    A fit is that of the whole track, times the share of windows of about 16 frames in which the motion continues: a
+    subject that freezes or vanishes halfway has half of it. Growing ends by itself, so only the whole track counts.
     """
     velocity, weight = _velocities(track)
     resized = ramp(_size_change(track), 0.08, 0.32)
@@ -116,13 +116,13 @@ def _circle_fit(velocity: np.ndarray, weight: np.ndarray, swing: np.ndarray) -> 
 
 
 def _persistence(velocity: np.ndarray, weight: np.ndarray) -> float:
-    """How far a velocity `float[N,D]` is that of the frame before: 1 when steady, near 0 for jumps here and there."""
+    """Return the autocorrelation of velocities `float[N,D]` at lag 1: 1 when steady, near 0 for jumps."""
     products = (velocity[1:] * velocity[:-1] * weight[1:] * weight[:-1]).sum()
     return float(products) / max(float((velocity**2 * weight**2).sum()), 1e-6)
 
 
 def _smoothness(values: np.ndarray) -> float:
-    """1 where each value is near the one before, 0 where they jump about (von Neumann's ratio is 2 for noise)."""
+    """Return 1 for smooth values and 0 for noise, by von Neumann's ratio (2 for noise)."""
     ratio = float((np.diff(values) ** 2).mean() / max(float(values.var()), 1e-6)) if len(values) > 2 else 2.0
     return ramp(ratio, 1.6, 0.8)
 

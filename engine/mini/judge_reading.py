@@ -138,7 +138,7 @@ def _background_strips(name: str) -> np.ndarray:
 
 
 def _strips(frames: np.ndarray) -> np.ndarray:
-    """Median colour of the unsaturated pixels at the top and at the bottom of at most 8 frames, `float[2,3]`."""
+    """Return the median unsaturated colour at the top and bottom of at most 8 frames, `float[2,3]`."""
     some = frames[:: max(1, len(frames) // 8)]
     pale = np.linalg.norm(chroma_plane(some), axis=-1) < 60
     strips = []

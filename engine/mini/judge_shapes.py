@@ -1,4 +1,4 @@
-"""Which of the world's shapes an outline is: overlap with the shapes as the world draws them.
+"""Classification of outlines by overlap with the shapes that the world draws.
 
 Outlines are brought to one size and place first; what the picture's edge always cuts is compared where it is.
 """

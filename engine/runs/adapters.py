@@ -58,7 +58,7 @@ def list_adapters(workspace: Workspace, model: str | None = None) -> list[Adapte
 
 
 def newest_of_runs(workspace: Workspace) -> dict[str, Adapter]:
-    """Return the newest adapter of each run: named after the run, and after an extension also with its steps.
+    """Return the newest adapter of each run, named after the run and, once extended, its steps.
 
     A name stays with its weights, so that a clip whose request names the adapter can always be generated again.
     """

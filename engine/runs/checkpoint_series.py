@@ -139,7 +139,7 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def _lacking(checkpoint: Path) -> str | None:
-    """Return the missing file of a checkpoint without a manifest that would change the results after a resume."""
+    """Return a file that a checkpoint without a manifest lacks for an exact resume; None for none."""
     if (checkpoint / MANIFEST).is_file():
         return None
     in_parts = any(path.name == IN_PARTS for path in checkpoint.iterdir())

@@ -18,7 +18,7 @@ NAMED = 5  # users in one sentence
 
 
 def clips_in_use(store: Library) -> Mapping[str, list[str]]:
-    """Return the users of each clip: "the job 1f0c (score)", "the run mini_dpo-12ab", "the campaign 'Two models'"."""
+    """Return the users of each clip, such as "the job 1f0c (score)" or "the campaign 'Two models'"."""
     users: dict[str, list[str]] = defaultdict(list)
     with store.database.reading() as connection:
         for job in connection.execute(select(JOBS.c.id, JOBS.c.kind, JOBS.c.config).where(JOBS.c.status.in_(PENDING))):

@@ -126,7 +126,7 @@ def _outdated(workspace: Workspace) -> list[Path]:
 
 
 def _remove_outdated(store: Library) -> None:
-    """Remove superseded checkpoints, except of a run whose last checkpoint is damaged: it resumes from an older one."""
+    """Remove superseded checkpoints, except of runs with a damaged last one: they resume from these."""
     for run in list_runs(store.workspace):
         last = run.last_checkpoint()
         if last is not None and not run.is_trained and damage(last) is None:

@@ -63,7 +63,7 @@ class Run:
         *,
         key: str | None = None,
     ) -> Self:
-        """Create a run of a resolved preset that begins with the adapter in the folder `start`, or the base model.
+        """Create a run of a resolved preset that begins with the adapter in `start`, or the base model.
 
         `prepare` writes the run's other files. The preset is written last, and a folder without one is no run, so a
         process that dies in between leaves no run that could be started.
@@ -245,7 +245,7 @@ class Run:
         return weights, self.progress()[0] if weights == self.adapter else step_of(weights) or 0
 
     def export(self, folder: Path) -> list[str]:
-        """Write the trained weights in diffusers' format, the preset, the evaluation and the alarms to a new folder.
+        """Write trained weights (diffusers' format), preset, evaluation and alarms to a new folder.
 
         Returns the names of the files. Raises ConfigError for an unfinished run that trains the whole network, and
         FamilyError when the weights cannot be read.

@@ -1,4 +1,4 @@
-"""Withdrawal of totals made with another calibration: reports keep them, but clips are not ordered by them."""
+"""Withdrawal of totals made with another calibration: reports keep them, clips lose them."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Copies of a workspace's SQLite database: made while others use it, kept only when they are whole, rotated.
+"""Backups of a workspace's SQLite database: made during use, checked for damage, and rotated.
 
 `backups/dailies-<number>-<reason>-<schema>-<UTC time>.db`. The number counts up and defines the order; the time in the
 name is informative only, since a clock can be set back. PostgreSQL's operators have their own backups.

@@ -161,7 +161,7 @@ def check_text(*texts: str) -> None:
 
 
 def storable(value: Any) -> Any:
-    """Replace unstorable characters by U+FFFD in a text or a JSON value, for data that must always be stored."""
+    """Replace unstorable characters in a text or a JSON value by U+FFFD."""
     if isinstance(value, str):
         return UNSTORABLE.sub("\ufffd", value)
     if isinstance(value, Mapping):

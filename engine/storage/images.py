@@ -1,4 +1,4 @@
-"""Single pictures, such as keyframes: PNG files named by the SHA-256 of their content, for use in requests.
+"""Single pictures, such as keyframes: PNG files named by the SHA-256 of their content.
 
 Files are written under a temporary name and renamed; a file whose content does not match its name is rejected.
 """

@@ -53,7 +53,7 @@ def _remove(workspace: Workspace, clip_ids: Sequence[str]) -> None:
 
 @contextmanager
 def clips_kept(store: Library) -> Iterator[Callable[[ClipRecord, Clip], None]]:
-    """Store imported clips atomically: the block writes their files, then one transaction adds their records.
+    """Store imported clips atomically: the block writes files, then one transaction adds the records.
 
     When the block or the transaction raises, new files are removed again.
     """

@@ -16,7 +16,7 @@ DEINTERLACED = "Interlaced frames were deinterlaced."
 
 
 class Pixels:
-    """How the frames of one stream become pictures; remembers in `notes` what had to be changed.
+    """Converts the frames of one stream to pictures, and records changes in `notes`.
 
     `aspect` is the width of a pixel over its height; None counts as 1.
     """

@@ -1,4 +1,4 @@
-"""Read videos that people bring: `uint8[T,H,W,3]` at a constant rate. Imports no torch.
+"""Reader of users' videos: `uint8[T,H,W,3]` at a constant rate. Imports no torch.
 
 Files are decoded by PyAV, from a short list of containers and from local files only. What is decided about a file comes
 from typed values (packets, time stamps, flags of frames, errors), never from the text that a decoder prints:
@@ -117,7 +117,7 @@ def read_video(path: Path, *, max_frames: int | None = MAX_FRAMES, max_pixels: i
 
 
 def read_lossless(path: Path, sha256: str | None = None) -> tuple[np.ndarray, float]:
-    """What `video_io.write_lossless` wrote: the same `uint8[T,H,W,3]` and fps.
+    """Read the output of `engine.video.writer.write_lossless`: the same `uint8[T,H,W,3]` and fps.
 
     Raises MediaError for a damaged file: FFV1 conceals damage, so frames are held against their `checksum`, which is
     `sha256` or the tag in the file.
@@ -154,7 +154,7 @@ def open_video(path: Path) -> Any:
 
 
 class _Decoding:
-    """The frames of one file as they are decoded, and what went wrong on the way."""
+    """Decoder of one file: its frames, and counts of damage."""
 
     def __init__(self, path: Path, container: Any, limit: int | None) -> None:
         self.path, self.container, self.limit = path, container, limit
@@ -185,7 +185,7 @@ class _Decoding:
                 )
 
     def check(self) -> None:
-        """Raises MediaError for a file without frames, and for one whose frames are not all as they were filmed."""
+        """Raise MediaError for a file without frames, or with missing or damaged frames."""
         promised, missing_end = _promised_frames(self.container, self.stream), self._missing_end()
         lost = self.errors > 0 and (promised is None or len(self.frames) < promised)
         if not self.frames:
@@ -238,7 +238,7 @@ class _Decoding:
                 self.video_end = max(self.video_end, end)
 
     def _missing_end(self) -> bool:
-        """Whether the file stops before the end that it promises, by the measure that its container offers."""
+        """Return True when the file ends before the length given by its container."""
         if self.stopped_early:
             return False
         name = self.container.format.name
@@ -318,7 +318,7 @@ def _header(container: Any, path: Path) -> VideoHeader:
 
 
 def _promised_frames(container: Any, stream: Any) -> int | None:
-    """How many frames the video stream has by its own header; the lengths of other streams do not count."""
+    """Return the number of frames in the video stream's header; the lengths of other streams do not count."""
     if stream.frames:
         return int(stream.frames)
     seconds = _seconds(container, stream)
@@ -359,7 +359,8 @@ def _alpha_decoder(stream: Any) -> Any | None:
 
 
 def _gif_is_whole(path: Path) -> bool:
-    """Whether the last picture of a GIF is complete; the demuxer does not tell."""
+    """Return True when the last picture of a GIF is complete, which the demuxer does not report."""
+
     from PIL import Image
 
     try:
