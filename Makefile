@@ -42,10 +42,10 @@ help: ## list the commands
 
 app: install ## install if needed, then serve the workbench on http://127.0.0.1:7860
 	@echo "Starting the page on http://$(HOST):$(PORT) (Ctrl-C stops it; jobs go on)"
-	@exec $(python) -m app --host $(HOST) --port $(PORT)
+	@exec $(VENV)/bin/dailies serve --host $(HOST) --port $(PORT)
 
 demo: install ## prompt -> clip -> reward report, without a browser; says where the files are
-	@$(python) -m engine.cli demo
+	@$(VENV)/bin/dailies demo
 
 tour: install ## the whole story on mini from the first clip to a ranking (half an hour), ending in build/tour/report.html; ARGS=--short for three minutes
 	@$(python) -m examples.tour $(ARGS)

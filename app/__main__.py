@@ -1,4 +1,4 @@
-"""`python -m app`: serve the workbench; `python -m app users`: who may come in. Exit code 2, with one sentence, when it
+"""`python -m app`: serve the workbench; `dailies users`: who may come in. Exit code 2, with one sentence, when it
 cannot."""
 
 import argparse
@@ -28,7 +28,7 @@ log = logging.getLogger("app")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m app", description="Serve the Dailies workbench.")
+    parser = argparse.ArgumentParser(prog="dailies serve", description="Serve the Dailies workbench.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
     parser.add_argument("--workspace", help="folder of clips and jobs (default: $DAILIES_WORKSPACE or ./workspace)")

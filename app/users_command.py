@@ -1,4 +1,4 @@
-"""`python -m app users add|remove|list|link`: the users file from a shell."""
+"""`dailies users add|remove|list|link`: the users file from a shell."""
 
 import argparse
 import getpass
@@ -28,7 +28,7 @@ def manage_users(argv: Sequence[str]) -> None:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m app users", description="Who may use the page.")
+    parser = argparse.ArgumentParser(prog="dailies users", description="Who may use the page.")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--file", type=Path, default=Path("users.json"), help="users file (default: users.json)")
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)

@@ -19,5 +19,5 @@ ENV DAILIES_WORKSPACE=/workspace
 VOLUME /workspace
 EXPOSE 7860
 # Everybody who reaches the port has to log in. The first start creates the users file with one researcher, "admin", and
-# prints a random password: `docker logs` shows it. More users: `docker exec ... python3 -m app users add NAME --file ...`.
-CMD ["python3", "-m", "app", "--host", "0.0.0.0", "--port", "7860", "--auth", "/workspace/users.json", "--first-user", "admin"]
+# prints a random password: `docker logs` shows it. More users: `docker exec ... dailies users add NAME --file ...`.
+CMD ["dailies", "serve", "--host", "0.0.0.0", "--port", "7860", "--auth", "/workspace/users.json", "--first-user", "admin"]

@@ -115,6 +115,15 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def mini_folder(root: Path) -> Path:
+    """The embedded model's folder; skips where it has not been trained yet."""
+    folder = root / "assets" / "mini"
+    if not (folder / "model_index.json").is_file():
+        pytest.skip("assets/mini is not there yet: run `make mini`")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def python() -> str:
     """The interpreter that runs the tests, for tests that start a process of their own."""
     return sys.executable

@@ -89,7 +89,7 @@ class AuthMiddleware:
         return OF_LABELLERS.fullmatch(path) is not None and ".." not in path
 
     async def _login(self, request: Request) -> Response:
-        """The form; what was typed into it; or a link with a token, as `python -m app users link` makes it."""
+        """The form; what was typed into it; or a link with a token, as `dailies users link` makes it."""
         if request.method == "POST":
             return await self._typed(request)
         if token := request.query_params.get("link"):

@@ -80,7 +80,7 @@ class Users:
                 self._read_at = (stat.st_mtime_ns, stat.st_size)
         except FileNotFoundError as error:
             raise ConfigError(
-                f"There is no users file {self.path}: make it with `python -m app users add NAME --role researcher "
+                f"There is no users file {self.path}: make it with `dailies users add NAME --role researcher "
                 f"--file {self.path}`."
             ) from error
         except (OSError, ValidationError, EncodingError) as error:

@@ -16,12 +16,12 @@ LOG_IN = "Log in first: open the page in a browser."
 NOT_YOURS = "Labellers see the Label page only."
 OPEN_TO_ALL = (
     "The page would listen on {host}, where anybody on the network could run jobs and delete clips: "
-    "name a users file with --auth FILE (`python -m app users add NAME` makes it), or listen on 127.0.0.1."
+    "name a users file with --auth FILE (`dailies users add NAME` makes it), or listen on 127.0.0.1."
 )
 FIRST_USER_NEEDS_FILE = "--first-user adds a user to a new users file: name that file with --auth FILE."
 FIRST_USER = (
     "The users file {path} is new. Log in as {name} with the password {password} . It is shown this once: "
-    "`python -m app users add {name} --role researcher --file {path}` sets another one."
+    "`dailies users add {name} --role researcher --file {path}` sets another one."
 )
 PASSWORD = "Password of {name}: "
 AGAIN = "Once more: "

@@ -188,15 +188,6 @@ def open_folder(folder: Path) -> Any:
     return family
 
 
-@pytest.fixture(scope="session")
-def mini_folder(root: Path) -> Path:
-    """The embedded model's folder; skips where it has not been trained yet."""
-    folder = root / "assets" / "mini"
-    if not (folder / "model_index.json").is_file():
-        pytest.skip("assets/mini is not there yet: run `make mini`")
-    return folder
-
-
 @pytest.fixture
 def until() -> Callable[[Callable[[], object], str], None]:
     """`until(condition, what)` waits for a condition and fails by name when it does not come."""

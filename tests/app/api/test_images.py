@@ -33,7 +33,8 @@ COMMANDS = sorted({tuple(command_of(path)) for path in DOCKERFILES})
 def on_this_machine(command: tuple[str, ...], workspace: Path) -> list[str]:
     """The same command with this interpreter, the test's folder as /workspace, and any free port."""
     words = [word.replace("/workspace", str(workspace)) for word in command]
-    words[0] = sys.executable
+    assert words[0] == "dailies"
+    words[:1] = [sys.executable, "-m", "app.command"]
     words[words.index("--port") + 1] = "0"
     return words
 

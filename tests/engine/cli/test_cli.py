@@ -160,7 +160,7 @@ def test_a_reader_that_leaves_early_is_no_error():
 def test_looking_needs_no_torch():
     """Listings answer at once."""
     program = (
-        "import sys; from engine.cli import main\n"
+        "import sys; from engine.cli.main import main\n"
         "for command in ('jobs ls', 'models ls', 'presets show rewards mini', 'worker show'):\n"
         "    assert main(command.split()) == 0\n"
         "sys.exit('torch' in sys.modules)"
