@@ -29,8 +29,8 @@ dailies presets show models mini
 Every command that works with a workspace takes `--workspace DIR` (default: `$DAILIES_WORKSPACE` or `./workspace`) and
 `--json`, which prints the result as JSON on standard output.
 
-The page itself is started by `dailies serve` (`python -m app` is the same); [Serving](serving.md) describes its options
-and the commands for users.
+`dailies serve` starts the page (`python -m app` is the same) and `dailies users` manages its users:
+[Serving](serving.md) describes both. `dailies tour` runs the [guided tour](quickstart.md#the-guided-tour).
 
 | exit code | meaning |
 | --- | --- |
