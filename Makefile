@@ -30,6 +30,7 @@ python := $(VENV)/bin/python
 # A file's tests stay in one process: fixtures of a session, such as a running page, are then made once a file.
 pytest = OMP_NUM_THREADS=1 $(python) -m pytest -n $(WORKERS) --dist loadfile
 pip := $(python) -m pip
+scripts := 'app/**/*.js' 'examples/**/*.js'
 # An installation is good for exactly these two files; a change of either makes another stamp name, hence a new install.
 key := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 installed := $(VENV)/.installed-$(key)
@@ -68,6 +69,8 @@ faults: install-dev ## kill what runs a hundred times at random moments, and see
 check: install-dev ## formatting, lint, types, import rules, documentation
 	@$(python) -m ruff format --check .
 	@$(python) -m ruff check .
+	@$(VENV)/bin/oxfmt --check $(scripts)
+	@$(VENV)/bin/oxlint app examples
 	@rm -f app/components/*.pyi # gradio writes them when it is imported; mypy would read them instead of our code
 	@$(python) -m mypy
 	@$(VENV)/bin/lint-imports --no-logo
@@ -76,6 +79,8 @@ check: install-dev ## formatting, lint, types, import rules, documentation
 fix: install-dev ## format, and mend what the linter can mend
 	@$(python) -m ruff format .
 	@$(python) -m ruff check --fix .
+	@$(VENV)/bin/oxfmt $(scripts)
+	@$(VENV)/bin/oxlint --fix app examples
 
 docs: install ## write the generated pages and tables of docs/, and the page's copy of the trainers' settings, from the code
 	@OMP_NUM_THREADS=1 $(python) -m tools.docs.trainer_settings

@@ -243,7 +243,10 @@ window.dailies = (() => {
   function address(parts) {
     const url = new URL(location.href);
     if (!document.getElementById("tabs")) return;
-    for (const [name, value] of Object.entries(parts)) value ? url.searchParams.set(name, value) : url.searchParams.delete(name);
+    for (const [name, value] of Object.entries(parts)) {
+      if (value) url.searchParams.set(name, value);
+      else url.searchParams.delete(name);
+    }
     if (url.href !== location.href) history.replaceState(history.state, "", url);
   }
 

@@ -1,8 +1,9 @@
-// Rows of words, some with something to do. `props.value` = {columns, rows: [{key, cells, action, really, state}], note}.
-// Event "act" {key}; where a row says what it would do (`really`), only after a second press.
+// Rows of words, some with something to do. `props.value` = {columns, rows: [{key, cells, action, really, state}],
+// note}. Event "act" {key}; where a row says what it would do (`really`), only after a second press.
 const { words } = props;
 const $ = (selector) => element.querySelector(selector);
-const make = (tag, text, className = "") => Object.assign(document.createElement(tag), { textContent: text, className });
+const make = (tag, text, className = "") =>
+  Object.assign(document.createElement(tag), { textContent: text, className });
 let asked = null; // the row that waits for its second press
 
 function button(text, className, press) {
@@ -15,20 +16,37 @@ function button(text, className, press) {
 function hands(row) {
   const cell = make("td", "", "hands");
   if (!row.action) return cell;
-  const act = () => { asked = null; show(props.value); trigger("act", { key: row.key }); };
+  const act = () => {
+    asked = null;
+    show(props.value);
+    trigger("act", { key: row.key });
+  };
   if (asked !== row.key) {
-    const first = button(row.action, "", () => { if (row.really) { asked = row.key; show(props.value); } else act(); });
+    const first = button(row.action, "", () => {
+      if (row.really) {
+        asked = row.key;
+        show(props.value);
+      } else act();
+    });
     first.setAttribute("aria-label", row.action + ": " + row.cells[0]);
     cell.append(first);
   } else {
-    cell.append(row.really + " ", button(words.really, "yes", act), button(words.no, "", () => { asked = null; show(props.value); }));
+    cell.append(
+      row.really + " ",
+      button(words.really, "yes", act),
+      button(words.no, "", () => {
+        asked = null;
+        show(props.value);
+      }),
+    );
   }
   return cell;
 }
 
 // What a press replaces hands its focus on: to the question's "yes", and else to what the row does now.
 function refocus(key) {
-  const rows = [...element.querySelectorAll("tbody tr")], row = rows.find((one) => one.dataset.key === key);
+  const rows = [...element.querySelectorAll("tbody tr")],
+    row = rows.find((one) => one.dataset.key === key);
   (row?.querySelector(".yes") ?? row?.querySelector("button") ?? $("tbody button") ?? $(".listing")).focus();
 }
 
@@ -38,15 +56,20 @@ function show(value) {
   $(".note").textContent = note;
   $("thead tr").replaceChildren(...columns.map((column) => make("th", column)));
   const acts = columns.length > (rows[0]?.cells.length ?? columns.length);
-  $("tbody").replaceChildren(...rows.map((row) => {
-    const line = make("tr", "");
-    Object.assign(line.dataset, { key: row.key, state: row.state });
-    line.append(...row.cells.map((cell) => make("td", cell)));
-    if (acts) line.append(hands(row));
-    return line;
-  }));
+  $("tbody").replaceChildren(
+    ...rows.map((row) => {
+      const line = make("tr", "");
+      Object.assign(line.dataset, { key: row.key, state: row.state });
+      line.append(...row.cells.map((cell) => make("td", cell)));
+      if (acts) line.append(hands(row));
+      return line;
+    }),
+  );
   if (had !== undefined) refocus(had);
 }
 
-watch("value", () => { asked = null; show(props.value); });
+watch("value", () => {
+  asked = null;
+  show(props.value);
+});
 show(props.value);

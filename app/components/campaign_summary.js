@@ -1,28 +1,36 @@
 // A campaign in figures. `props.value` = {figures: [[name, value]], people: [[cell]], links: [[label, address]],
-// remarks: [sentence], empty: [title, hint] | null, campaign, pulse}. Looks for newer votes while somebody sees it. Event "outdated".
+// remarks: [sentence], empty: [title, hint] | null, campaign, pulse}. Looks for newer votes while somebody sees it.
+// Event "outdated".
 const { words } = props;
 const $ = (selector) => element.querySelector(selector);
 const make = (tag, textContent) => Object.assign(document.createElement(tag), { textContent });
 
 function show(value) {
   const { figures = [], people = [], links = [], remarks = [], empty = null } = value ?? {};
-  $(".figures").replaceChildren(...figures.map(([name, figure]) => {
-    const pair = document.createElement("div");
-    pair.append(make("dt", name), make("dd", figure));
-    return pair;
-  }));
+  $(".figures").replaceChildren(
+    ...figures.map(([name, figure]) => {
+      const pair = document.createElement("div");
+      pair.append(make("dt", name), make("dd", figure));
+      return pair;
+    }),
+  );
   $(".empty").hidden = !empty;
   if (empty) [$(".empty h3").textContent, $(".empty p").textContent] = empty;
   $(".of-people").hidden = !people.length;
   $("thead tr").replaceChildren(...words.people_heads.map((head) => Object.assign(make("th", head), { scope: "col" })));
-  $("tbody").replaceChildren(...people.map((cells) => {
-    const row = document.createElement("tr");
-    row.append(...cells.map((cell) => make("td", cell)));
-    return row;
-  }));
+  $("tbody").replaceChildren(
+    ...people.map((cells) => {
+      const row = document.createElement("tr");
+      row.append(...cells.map((cell) => make("td", cell)));
+      return row;
+    }),
+  );
   $(".remarks").replaceChildren(...remarks.map((sentence) => make("p", sentence)));
   $(".links").hidden = !links.length;
-  $(".links").replaceChildren($(".links span"), ...links.map(([label, href]) => Object.assign(make("a", label), { href, download: "" })));
+  $(".links").replaceChildren(
+    $(".links span"),
+    ...links.map(([label, href]) => Object.assign(make("a", label), { href, download: "" })),
+  );
 }
 
 // ---- Newer votes

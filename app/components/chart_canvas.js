@@ -1,10 +1,13 @@
-// How `curves.js` paints a chart: the first half of the same script, so it shares that one's `state`, `words` and names.
+// How `metric_charts.js` paints a chart: the first half of the same script, so it shares that one's `state`, `words` and
+// names.
 function smoothed(values) {
   const keepShare = state.smoothing;
   if (!keepShare) return values;
   const found = new Float64Array(values.length);
-  let mean = 0, weight = 0;
-  for (let index = 0; index < values.length; index += 1) { // its beginning is not pulled towards 0
+  let mean = 0,
+    weight = 0;
+  for (let index = 0; index < values.length; index += 1) {
+    // its beginning is not pulled towards 0
     mean = keepShare * mean + (1 - keepShare) * values[index];
     weight = keepShare * weight + (1 - keepShare);
     found[index] = mean / weight;
@@ -15,9 +18,17 @@ function smoothed(values) {
 // Every point of a metric, not only those that are drawn, and what the smoothing makes of it.
 async function numbersOf(name) {
   // Gradio answers with nothing where the server is away.
-  const found = (await server.points({ runs: state.chosen, name, axis: state.axis }).catch(() => null)) ?? { problem: words.unreachable };
-  if (found.problem) { $(".said").textContent = found.problem; return null; }
-  const rows = Object.entries(found).flatMap(([run, [x, y]]) => { const means = smoothed(y); return x.map((at, index) => [run, at, y[index], means[index]]); });
+  const found = (await server.points({ runs: state.chosen, name, axis: state.axis }).catch(() => null)) ?? {
+    problem: words.unreachable,
+  };
+  if (found.problem) {
+    $(".said").textContent = found.problem;
+    return null;
+  }
+  const rows = Object.entries(found).flatMap(([run, [x, y]]) => {
+    const means = smoothed(y);
+    return x.map((at, index) => [run, at, y[index], means[index]]);
+  });
   return [["run", state.axis === "time" ? "minutes" : "step", name, "smoothed"], ...rows];
 }
 
@@ -39,9 +50,15 @@ function bounds(lines) {
   for (const { x, y } of lines) {
     left = Math.min(left, x[0]);
     right = Math.max(right, x[x.length - 1]);
-    for (const value of y) { if (value < low) low = value; if (value > high) high = value; }
+    for (const value of y) {
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
   }
-  if (right <= left) { left -= 0.5; right += 0.5; }
+  if (right <= left) {
+    left -= 0.5;
+    right += 0.5;
+  }
   const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 0.5;
   return { left, right, low: low - room, high: high + room };
 }
@@ -60,10 +77,12 @@ function label(value, step) {
 }
 
 function ticks(low, high, count) {
-  const rough = (high - low) / count, unit = 10 ** Math.floor(Math.log10(rough));
+  const rough = (high - low) / count,
+    unit = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((by) => by * unit).find((size) => size >= rough);
   const found = [];
-  for (let at = Math.ceil(low / step) * step; at <= high + step * 1e-6; at += step) found.push(Math.abs(at) < step / 1e6 ? 0 : at);
+  for (let at = Math.ceil(low / step) * step; at <= high + step * 1e-6; at += step)
+    found.push(Math.abs(at) < step / 1e6 ? 0 : at);
   return found.map((at) => [at, label(at, step)]);
 }
 
@@ -72,7 +91,9 @@ function paintAll() {
 }
 
 function paint(chart) {
-  const { canvas } = chart, width = canvas.clientWidth, height = canvas.clientHeight;
+  const { canvas } = chart,
+    width = canvas.clientWidth,
+    height = canvas.clientHeight;
   if (!width) return;
   const scale = devicePixelRatio || 1;
   if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
@@ -102,7 +123,8 @@ function paint(chart) {
   pen.setLineDash([]);
   marks(pen, chart, height);
   if (state.hover !== null) cursor(pen, chart, height);
-  const last = lines.find((line) => line.run === state.looked) ?? lines[0], now = short(last.y[last.y.length - 1]);
+  const last = lines.find((line) => line.run === state.looked) ?? lines[0],
+    now = short(last.y[last.y.length - 1]);
   chart.figure.querySelector(".now").textContent = now;
   canvas.setAttribute("aria-label", chart.title + ": " + now);
 }
@@ -115,7 +137,9 @@ function dot(pen, x, y, colour) {
 }
 
 function grid(pen, { box, px, py }, width, height) {
-  const style = getComputedStyle(element), ink = style.getPropertyValue("--body-text-color-subdued"), faint = style.getPropertyValue("--border-color-primary");
+  const style = getComputedStyle(element),
+    ink = style.getPropertyValue("--body-text-color-subdued"),
+    faint = style.getPropertyValue("--border-color-primary");
   pen.font = "11px system-ui, sans-serif";
   pen.fillStyle = ink;
   pen.strokeStyle = faint;
@@ -169,5 +193,8 @@ function cursor(pen, { box, px, py, lines }, height) {
   pen.moveTo(px(state.hover), TOP);
   pen.lineTo(px(state.hover), height - BOTTOM);
   pen.stroke();
-  for (const { run, x, y } of lines) { const at = nearest(x, state.hover); dot(pen, px(x[at]), py(y[at]), colourOf(run)); }
+  for (const { run, x, y } of lines) {
+    const at = nearest(x, state.hover);
+    dot(pen, px(x[at]), py(y[at]), colourOf(run));
+  }
 }

@@ -1,6 +1,15 @@
 // What is known of one clip, and what can be done with it. `props.value` = see `facts` in app/views/clips.py, or null.
 // Each action is an event of its own name that carries {id, starred}, `starred` being what a click on the star wants.
-const EVENTS = ["again", "new_seed", "use_settings", "star_clip", "show_in_library", "score_clip", "remove_clip", "close_clip"];
+const EVENTS = [
+  "again",
+  "new_seed",
+  "use_settings",
+  "star_clip",
+  "show_in_library",
+  "score_clip",
+  "remove_clip",
+  "close_clip",
+];
 const $ = (selector) => element.querySelector(selector);
 const make = (tag, values) => Object.assign(document.createElement(tag), values);
 $(".facts").dataset.part = props.part;
@@ -13,7 +22,9 @@ function show(value) {
   const pressed = element.contains(document.activeElement) && document.activeElement.dataset.action;
   $(".actions").replaceChildren(...value.actions.map(button));
   if (pressed) element.querySelector(`[data-action="${pressed}"]`)?.focus({ preventScroll: true });
-  $(".rows").replaceChildren(...value.rows.flatMap(([name, text]) => [make("dt", { textContent: name }), make("dd", { textContent: text })]));
+  $(".rows").replaceChildren(
+    ...value.rows.flatMap(([name, text]) => [make("dt", { textContent: name }), make("dd", { textContent: text })]),
+  );
   $(".remarks").replaceChildren(...value.remarks.map((remark) => make("li", { textContent: remark })));
   for (const link of element.querySelectorAll("[data-link]")) link.href = value.links[link.dataset.link];
   $(".request").hidden = !value.request;
@@ -33,9 +44,16 @@ element.addEventListener("click", (event) => {
   if (copies) window.dailies.copy(copies, $('[data-link="permalink"]').href);
 });
 window.dailies.listen(element, "keydown", (event) => {
-  if (event.key !== "Escape" || window.dailies.composes(event) || event.defaultPrevented || !window.dailies.visible(element)) return;
+  if (
+    event.key !== "Escape" ||
+    window.dailies.composes(event) ||
+    event.defaultPrevented ||
+    !window.dailies.visible(element)
+  )
+    return;
   const ticks = event.target.matches("[type=checkbox]"); // nobody types there
-  if (ticks || !window.dailies.typing(event.target, element)) element.querySelector('[data-action="close_clip"]')?.click();
+  if (ticks || !window.dailies.typing(event.target, element))
+    element.querySelector('[data-action="close_clip"]')?.click();
 });
 watch("value", () => show(props.value));
 show(props.value);

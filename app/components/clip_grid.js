@@ -1,26 +1,46 @@
-// A grid of clips. `props.value` = {cards: [{id, name, prompt, poster, video, link, score, tag, detail, starred}], current: id,
-// page, pages, first, last, total, undo: {ids, sentence} | null, empty: {title, hint} | null}.
+// A grid of clips. `props.value` = {cards: [{id, name, prompt, poster, video, link, score, tag, detail, starred}],
+// current: id, page, pages, first, last, total, undo: {ids, sentence} | null, empty: {title, hint} | null}.
 // `props.mode` is "library" or "takes". Events: see `tell` below; each carries what it is about.
 const { words } = props;
 const { fill, stamp } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
-const root = $(".grid"), cards = $(".cards");
+const root = $(".grid"),
+  cards = $(".cards");
 const chosen = new Set(); // ids, in the order in which they were chosen; kept from page to page
 let current = null; // the clip that was opened last
 let refocus = null; // a selector: what gets the focus once the cards are made anew, where what had it will be gone
-const HOVER_MS = 120, COMPARED = 4;
+const HOVER_MS = 120,
+  COMPARED = 4;
 root.classList.toggle("is-takes", props.mode === "takes");
 
 const tell = {
-  open: (id) => { current = id; paint(); trigger("open_clip", { id }); },
+  open: (id) => {
+    current = id;
+    paint();
+    trigger("open_clip", { id });
+  },
   star: (id) => trigger("star_clip", { id, starred: !shownClip(id).starred }),
   compare: () => trigger("compare", { ids: [...chosen] }),
-  label: () => { trigger("label_these", { ids: [...chosen] }); choose(); },
-  remove: () => { refocus = '[data-do="undo"]'; trigger("remove_clips", { ids: [...chosen] }); choose(); },
-  undo: () => { refocus = thumbOf(props.value.undo.ids[0]); trigger("undo_removal", { ids: props.value.undo.ids }); },
+  label: () => {
+    trigger("label_these", { ids: [...chosen] });
+    choose();
+  },
+  remove: () => {
+    refocus = '[data-do="undo"]';
+    trigger("remove_clips", { ids: [...chosen] });
+    choose();
+  },
+  undo: () => {
+    refocus = thumbOf(props.value.undo.ids[0]);
+    trigger("undo_removal", { ids: props.value.undo.ids });
+  },
   previous: () => trigger("turn_page", { page: props.value.page - 1 }),
   next: () => trigger("turn_page", { page: props.value.page + 1 }),
-  clear: () => { const [first] = chosen; choose(); $(thumbOf(first))?.focus(); },
+  clear: () => {
+    const [first] = chosen;
+    choose();
+    $(thumbOf(first))?.focus();
+  },
 };
 
 const thumbOf = (id) => `.card[data-id="${id}"] .thumb`;
@@ -29,12 +49,18 @@ const shownClip = (id) => props.value.cards.find((candidate) => candidate.id ===
 // ---- Showing
 function makeCard(clip) {
   const card = stamp($("template"));
-  const shown = { ...clip, prompt: props.mode === "takes" ? clip.name : clip.prompt, score: clip.score || words.unscored };
+  const shown = {
+    ...clip,
+    prompt: props.mode === "takes" ? clip.name : clip.prompt,
+    score: clip.score || words.unscored,
+  };
   fill(card, shown);
   card.dataset.id = clip.id;
   card.querySelector(".score").classList.toggle("is-none", !clip.score);
   card.querySelector(".thumb").href = clip.link;
-  card.querySelector(".thumb").setAttribute("aria-label", [clip.name, clip.prompt, shown.score].filter(Boolean).join(", "));
+  card
+    .querySelector(".thumb")
+    .setAttribute("aria-label", [clip.name, clip.prompt, shown.score].filter(Boolean).join(", "));
   card.querySelector(".thumb").title = clip.prompt;
   card.querySelector("img").src = clip.poster;
   const star = card.querySelector(".star");
@@ -46,14 +72,16 @@ function makeCard(clip) {
 
 // The same thing on the same clip's new card. A take that was opened by pointer leaves its keys to the player.
 function focused() {
-  const at = document.activeElement, card = at?.closest(".card");
+  const at = document.activeElement,
+    card = at?.closest(".card");
   if (!card || !cards.contains(card) || (at.matches(".thumb") && !at.matches(":focus-visible"))) return null;
   const part = [".thumb", ".star", "input"].find((one) => at.matches(one));
   return part ? `.card[data-id="${card.dataset.id}"] ${part}` : null;
 }
 
 function show(value) {
-  const list = value?.cards ?? [], free = [null, document.body].includes(document.activeElement);
+  const list = value?.cards ?? [],
+    free = [null, document.body].includes(document.activeElement);
   const next = (free || element.contains(document.activeElement) ? refocus : null) ?? focused();
   refocus = null;
   current = value?.current ?? current;
@@ -72,7 +100,10 @@ function showPager({ pages = 0, page = 0, first, last, total }) {
   $('[data-do="previous"]').disabled = page <= 0;
   $('[data-do="next"]').disabled = page >= pages - 1;
   const number = (count) => Number(count ?? 0).toLocaleString("en");
-  $(".range").textContent = words.range.replace("{first}", number(first)).replace("{last}", number(last)).replace("{total}", number(total));
+  $(".range").textContent = words.range
+    .replace("{first}", number(first))
+    .replace("{last}", number(last))
+    .replace("{total}", number(total));
 }
 
 // ---- Choosing
@@ -100,7 +131,12 @@ function paint() {
 // ---- Playing while the pointer or the focus rests on a card
 function preview(card) {
   const clip = shownClip(card.dataset.id);
-  const video = Object.assign(document.createElement("video"), { muted: true, loop: true, playsInline: true, src: clip.video });
+  const video = Object.assign(document.createElement("video"), {
+    muted: true,
+    loop: true,
+    playsInline: true,
+    src: clip.video,
+  });
   card.querySelector(".thumb").append(video);
   video.play().catch(() => video.remove()); // moved away before it began, or the file is gone: the poster stays
 }
@@ -115,7 +151,12 @@ function visit(card) {
   card.waiting = setTimeout(() => card.isConnected && preview(card), HOVER_MS);
 }
 
-for (const [type, act] of [["pointerover", visit], ["focusin", visit], ["pointerout", rest], ["focusout", rest]]) {
+for (const [type, act] of [
+  ["pointerover", visit],
+  ["focusin", visit],
+  ["pointerout", rest],
+  ["focusout", rest],
+]) {
   cards.addEventListener(type, (event) => {
     const card = event.target.closest(".card");
     if (card && !card.contains(event.relatedTarget)) act(card);
@@ -124,7 +165,8 @@ for (const [type, act] of [["pointerover", visit], ["focusin", visit], ["pointer
 
 // ---- Hands
 element.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-do]"), thumb = event.target.closest(".thumb");
+  const button = event.target.closest("[data-do]"),
+    thumb = event.target.closest(".thumb");
   if (button) tell[button.dataset.do](button.closest(".card")?.dataset.id);
   if (!thumb || event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab gets the permalink
   event.preventDefault();
@@ -139,10 +181,12 @@ function columns() {
 
 const MOVES = { ArrowLeft: () => -1, ArrowRight: () => 1, ArrowUp: () => -columns(), ArrowDown: () => columns() };
 cards.addEventListener("keydown", (event) => {
-  const card = event.target.closest(".card"), place = [...cards.children].indexOf(card);
+  const card = event.target.closest(".card"),
+    place = [...cards.children].indexOf(card);
   if (!card || window.dailies.composes(event) || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key in MOVES) cards.children[place + MOVES[event.key]()]?.querySelector(".thumb").focus();
-  else if (window.dailies.pressed(event).includes("x") || (event.key === " " && event.target.matches(".thumb"))) choose(card.dataset.id, !chosen.has(card.dataset.id));
+  else if (window.dailies.pressed(event).includes("x") || (event.key === " " && event.target.matches(".thumb")))
+    choose(card.dataset.id, !chosen.has(card.dataset.id));
   else if (event.key === "Delete" && chosen.size && props.mode !== "takes") tell.remove();
   else return;
   event.preventDefault();

@@ -1,6 +1,6 @@
 // One to four clips in step. `props.value` = {clips: [{id, url, name, caption, num_frames, fps, width, height}],
 // prefetch: [url], focus: bool}. The longest clip leads; the others follow its time and hold their last frame.
-// Another script can extend the player through `element.player` (actions, state, show, key): see label_desk.js.
+// Another script can extend the player through `element.player` (actions, state, show, key): see voting_panel.js.
 const { words } = props;
 const $ = (selector) => element.querySelector(selector);
 const root = $(".player"), stage = $(".stage"), scrub = $(".scrub"), counter = $(".counter");

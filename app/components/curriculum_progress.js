@@ -1,11 +1,14 @@
-// Curricula under way and over. `props.value` = {curricula: [see app/views/training/curriculum_progress.py]}. Asks `server.news()` for what is
-// new while one of them is under way and somebody can see it.
+// Curricula under way and over. `props.value` = {curricula: [see app/views/training/curriculum_progress.py]}. Asks
+// `server.news()` for what is new while one of them is under way and somebody can see it.
 const { words } = props;
 const $ = (selector) => element.querySelector(selector);
 const ASK_MS = 4000;
-let timer = null, running = false, before = "";
+let timer = null,
+  running = false,
+  before = "";
 
-const make = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
+const make = (tag, className, text = "") =>
+  Object.assign(document.createElement(tag), { className, textContent: text });
 
 function schedule() {
   clearTimeout(timer);
@@ -19,7 +22,10 @@ async function ask() {
 // Gradio may answer with nothing where the server did not.
 const answered = async (asked) => (await asked.catch(() => null)) ?? { problem: words.unreachable };
 
-const say = (sentence) => { $(".problem").hidden = !sentence; $(".problem").textContent = sentence; };
+const say = (sentence) => {
+  $(".problem").hidden = !sentence;
+  $(".problem").textContent = sentence;
+};
 
 function condition({ wanted, measured, verdict }) {
   const row = make("li", "", wanted);
@@ -32,13 +38,18 @@ function stage(one) {
   const box = make("li", "stage");
   box.dataset.state = one.state;
   box.append(make("b", "", one.name), make("small", "", one.detail));
-  if (one.gate.length) { const list = make("ul", "gate"); list.append(...one.gate.map(condition)); box.append(list); }
+  if (one.gate.length) {
+    const list = make("ul", "gate");
+    list.append(...one.gate.map(condition));
+    box.append(list);
+  }
   if (one.sentence) box.append(make("small", "", one.sentence));
   return box;
 }
 
 function curriculum(one) {
-  const box = make("div", "curriculum"), stages = make("ol", "stages");
+  const box = make("div", "curriculum"),
+    stages = make("ol", "stages");
   stages.append(...one.stages.map(stage));
   box.append(make("h3", "", one.title), make("p", "sentence", one.sentence), stages);
   if (one.can_resume) {
@@ -61,7 +72,10 @@ function show(value) {
   if (!value?.curricula) return schedule();
   running = value.curricula.some((one) => one.running);
   const now = JSON.stringify(value.curricula);
-  if (now !== before) { before = now; $(".curricula").replaceChildren(...value.curricula.map(curriculum)); }
+  if (now !== before) {
+    before = now;
+    $(".curricula").replaceChildren(...value.curricula.map(curriculum));
+  }
   schedule();
 }
 

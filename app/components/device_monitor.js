@@ -2,9 +2,13 @@
 const { words, colours } = props;
 const { stamp, visible, listen } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
-const ASK_MS = 5000, RETRY_MS = 8000, MOST = 720, GIB = 2 ** 30;
+const ASK_MS = 5000,
+  RETRY_MS = 8000,
+  MOST = 720,
+  GIB = 2 ** 30;
 const state = { rows: [], since: 0, asks: 0 };
-let timer = null, asking = false;
+let timer = null,
+  asking = false;
 
 const watched = () => visible(element) && !document.hidden;
 
@@ -30,8 +34,10 @@ async function ask() {
   }
 }
 
-const told = (value, digits, unit) => (value === null || value === undefined ? words.not_told : value.toFixed(digits) + unit);
-const share = (used, total) => (used === null || !total ? words.not_told : (used / GIB).toFixed(1) + " of " + (total / GIB).toFixed(0) + " GiB");
+const told = (value, digits, unit) =>
+  value === null || value === undefined ? words.not_told : value.toFixed(digits) + unit;
+const share = (used, total) =>
+  used === null || !total ? words.not_told : (used / GIB).toFixed(1) + " of " + (total / GIB).toFixed(0) + " GiB";
 
 function gauges(gpu) {
   const of = (index) => state.rows.map((row) => row.gpus[gpu.index]?.[index] ?? null);
@@ -50,7 +56,8 @@ function take(news) {
   $(".note").textContent = news.note;
   const last = state.rows.at(-1);
   const machine = {
-    title: words.processor, facts: "",
+    title: words.processor,
+    facts: "",
     gauges: [
       [words.use, "%", told(last.cpu, 0, " %"), state.rows.map((row) => row.cpu), 100],
       [words.memory, "bytes", share(last.ram, news.ram_total_b), state.rows.map((row) => row.ram), news.ram_total_b],
@@ -80,11 +87,19 @@ function paint(cards) {
 }
 
 function makeGauge() {
-  const box = Object.assign(document.createElement("div"), { className: "gauge" }), line = document.createElement("span");
+  const box = Object.assign(document.createElement("div"), { className: "gauge" }),
+    line = document.createElement("span");
   const title = () => box.told.device + ", " + box.told.name;
   const file = () => ("telemetry " + title()).toLowerCase().replaceAll(/[^a-z0-9]+/g, "-");
-  const lines = () => [["time", `${box.told.name} (${box.told.unit})`], ...box.told.values.map((value, index) => [moment(state.rows[index].at), value])];
-  const files = window.dailies.plotFiles(file, () => window.dailies.canvasPng(box.querySelector("canvas"), title()), lines);
+  const lines = () => [
+    ["time", `${box.told.name} (${box.told.unit})`],
+    ...box.told.values.map((value, index) => [moment(state.rows[index].at), value]),
+  ];
+  const files = window.dailies.plotFiles(
+    file,
+    () => window.dailies.canvasPng(box.querySelector("canvas"), title()),
+    lines,
+  );
   line.append(document.createElement("i"), files, document.createElement("b"));
   line.firstChild.style.fontStyle = "normal";
   box.append(line, document.createElement("canvas"));
@@ -97,13 +112,17 @@ function paintGauge(box, device, name, unit, text, values, most) {
   box.told = { device, name, unit, values };
   box.querySelector("i").textContent = name;
   box.querySelector("b").textContent = text;
-  const canvas = box.querySelector("canvas"), scale = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
+  const canvas = box.querySelector("canvas"),
+    scale = devicePixelRatio || 1,
+    width = canvas.clientWidth,
+    height = canvas.clientHeight;
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", name + ": " + text);
   Object.assign(canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
   const pen = canvas.getContext("2d");
   pen.scale(scale, scale);
-  const known = values.filter((value) => value !== null), top = most ?? Math.max(1, ...known) * 1.1;
+  const known = values.filter((value) => value !== null),
+    top = most ?? Math.max(1, ...known) * 1.1;
   pen.fillStyle = getComputedStyle(element).getPropertyValue("--border-color-primary");
   pen.fillRect(0, height - 1, width, 1);
   if (!known.length) return;
@@ -112,8 +131,12 @@ function paintGauge(box, device, name, unit, text, values, most) {
   pen.beginPath();
   let drawing = false;
   values.forEach((value, index) => {
-    if (value === null) { drawing = false; return; }
-    const x = values.length > 1 ? (index / (values.length - 1)) * width : width, y = height - 2 - (Math.min(value, top) / top) * (height - 4);
+    if (value === null) {
+      drawing = false;
+      return;
+    }
+    const x = values.length > 1 ? (index / (values.length - 1)) * width : width,
+      y = height - 2 - (Math.min(value, top) / top) * (height - 4);
     pen[drawing ? "lineTo" : "moveTo"](x, y);
     if (values.length === 1) pen.lineTo(x - 4, y);
     drawing = true;

@@ -2,11 +2,15 @@
 window.dailies.fill(element, props.value);
 ringing(element.querySelector(".bell"), props.words.bell, server.news);
 
-// ---- Where the page is, told by its address: `tab`, and what is looked at there. A reload or a bookmark comes back to it.
+// ---- Where the page is, told by its address: `tab`, and what is looked at there. A reload or a bookmark comes back to
+// it.
 const OPENS = "generate";
-const asked = new URL(location.href).searchParams, clip = asked.get("clip"), tab = asked.get("tab");
+const asked = new URL(location.href).searchParams,
+  clip = asked.get("clip"),
+  tab = asked.get("tab");
 if (clip) trigger("arrive", { id: clip });
-else if (tab && tab !== OPENS) trigger("arrive_at", { tab }); // an answer for the tab that is open anyway could come after a press
+// An answer for the tab that is open anyway could come after a press.
+else if (tab && tab !== OPENS) trigger("arrive_at", { tab });
 
 // Gradio tells of a tab that was pressed; only its buttons tell of one that the page itself turned to.
 let here = OPENS; // said only once somebody was elsewhere
@@ -16,5 +20,7 @@ function follow() {
   here = open;
   window.dailies.address(open === "library" ? { tab: open } : { tab: open, clip: null });
 }
-new MutationObserver((changes) => changes.some(({ target }) => target.id.endsWith("-tab-button")) && follow())
-  .observe(document.body, { subtree: true, attributes: true, attributeFilter: ["aria-selected"] });
+new MutationObserver((changes) => changes.some(({ target }) => target.id.endsWith("-tab-button")) && follow()).observe(
+  document.body,
+  { subtree: true, attributes: true, attributeFilter: ["aria-selected"] },
+);

@@ -1,12 +1,16 @@
-// The jobs that are not over, and how far they are. `props.value` = {jobs: [see app/views/jobs.py]}. Asks the server for
-// news only while a job is active and somebody can see it. Events: "job_ended" {ids}, jobs that were done since the last
-// look; "job_failed" {ids}, those that came to another end.
+// The jobs that are not over, and how far they are. `props.value` = {jobs: [see app/views/jobs.py]}. Asks the server
+// for news only while a job is active and somebody can see it. Events: "job_ended" {ids}, jobs that were done since the
+// last look; "job_failed" {ids}, those that came to another end.
 const { words } = props;
 const { rows, visible } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
-const ASK_MS = 400, RETRY_MS = 2000;
+const ASK_MS = 400,
+  RETRY_MS = 2000;
 const dismissed = new Set(JSON.parse(window.dailies.session.get("dailies.dismissed") ?? "[]"));
-let jobs = new Map(), timer = null, newest = 0, away = false;
+let jobs = new Map(),
+  timer = null,
+  newest = 0,
+  away = false;
 
 // ---- Asking
 const active = () => [...jobs.values()].some((job) => !job.over);
@@ -44,8 +48,11 @@ function take(news) {
     jobs = new Map(news.jobs.map((job) => [job.id, job]));
     paint();
     if (newest) speak(before, jobs); // the empty strip that the page begins with knows of nothing
-    const ended = [...before.values()].filter((job) => !job.over && (jobs.get(job.id)?.over ?? true)).map((job) => job.id);
-    const failed = ended.filter((id) => jobs.has(id)), done = ended.filter((id) => !jobs.has(id));
+    const ended = [...before.values()]
+      .filter((job) => !job.over && (jobs.get(job.id)?.over ?? true))
+      .map((job) => job.id);
+    const failed = ended.filter((id) => jobs.has(id)),
+      done = ended.filter((id) => !jobs.has(id));
     if (failed.length) trigger("job_failed", { ids: failed });
     if (done.length) trigger("job_ended", { ids: done });
   }
@@ -74,7 +81,8 @@ function paintJob(row, job) {
   row.querySelector('[data-do="kill"]').hidden = !job.can_kill;
   row.querySelector('[data-do="retry"]').hidden = !job.can_retry;
   row.querySelector('[data-do="dismiss"]').hidden = !job.over;
-  const track = row.querySelector(".track"), known = job.fraction !== null;
+  const track = row.querySelector(".track"),
+    known = job.fraction !== null;
   track.classList.toggle("is-unknown", !known);
   track.setAttribute("aria-label", job.line);
   if (known) track.setAttribute("aria-valuenow", Math.round(job.fraction * 100));
@@ -99,7 +107,8 @@ const pressed = new Set(); // what is on its way to the server: a second press d
 element.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-do]");
   if (!button) return;
-  const { id } = button.closest(".job").dataset, press = button.dataset.do + id;
+  const { id } = button.closest(".job").dataset,
+    press = button.dataset.do + id;
   if (pressed.has(press)) return;
   pressed.add(press);
   await hands[button.dataset.do](id);

@@ -1,6 +1,6 @@
-// The keyframes of a clip to come. `props.value` = {request, mix, cards: [{frame, picture, url}], usable} or null; what was
-// asked for came to nothing where only `usable` changes. Events: redraw {frame}, replace {frame, path}, complete {},
-// discard {}.
+// The keyframes of a clip to come. `props.value` = {request, mix, cards: [{frame, picture, url}], usable} or null; what
+// was asked for came to nothing where only `usable` changes. Events: redraw {frame}, replace {frame, path}, complete
+// {}, discard {}.
 const { words } = props;
 const { fill, stamp } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
@@ -8,7 +8,9 @@ const $ = (selector) => element.querySelector(selector);
 function card(one, ratio) {
   const made = stamp($("template"));
   fill(made, { at: `${words.frame} ${one.frame}` });
-  const picture = made.querySelector("img"), file = made.querySelector("input"), label = made.querySelector(".upload");
+  const picture = made.querySelector("img"),
+    file = made.querySelector("input"),
+    label = made.querySelector(".upload");
   picture.src = one.url;
   picture.alt = `${words.frame} ${one.frame}`;
   picture.style.setProperty("--ratio", ratio);

@@ -1,21 +1,49 @@
-// Curves of several runs. Asks `server.news({runs, axis, have, looked})` for what is new, only while somebody can see it.
-// Events: "look_at" {id}: a run was chosen; "sets_changed" {id}: it has more samples than before.
+// Curves of several runs. Asks `server.news({runs, axis, have, looked})` for what is new, only while somebody can see
+// it. Events: "look_at" {id}: a run was chosen; "sets_changed" {id}: it has more samples than before.
 const { words, colours } = props;
 const { visible, listen } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
-const ASK_MS = 2000, BUSY_MS = 60, RETRY_MS = 4000, MOST_POINTS = 1500, LEFT = 46, BOTTOM = 18, TOP = 8, RIGHT = 6;
+const ASK_MS = 2000,
+  BUSY_MS = 60,
+  RETRY_MS = 4000,
+  MOST_POINTS = 1500,
+  LEFT = 46,
+  BOTTOM = 18,
+  TOP = 8,
+  RIGHT = 6;
 const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
 const KEPT = "dailies.monitor";
-const read = () => { try { return JSON.parse(window.dailies.storage.get(KEPT)) ?? {}; } catch { return {}; } };
+const read = () => {
+  try {
+    return JSON.parse(window.dailies.storage.get(KEPT)) ?? {};
+  } catch {
+    return {};
+  }
+};
 const state = {
-  runs: [], chosen: null, looked: new URL(location.href).searchParams.get("run"), axis: "step", smoothing: 0, groups: [], alarms: {}, sets: null,
-  series: new Map(), asks: 0, hover: null, ...read(),
+  runs: [],
+  chosen: null,
+  looked: new URL(location.href).searchParams.get("run"),
+  axis: "step",
+  smoothing: 0,
+  groups: [],
+  alarms: {},
+  sets: null,
+  series: new Map(),
+  asks: 0,
+  hover: null,
+  ...read(),
 };
 const charts = new Map(); // metric -> {figure, canvas, name}
-let timer = null, asking = false, generation = 0;
+let timer = null,
+  asking = false,
+  generation = 0;
 
 function keep() {
-  window.dailies.storage.set(KEPT, JSON.stringify({ chosen: state.chosen, axis: state.axis, smoothing: state.smoothing }));
+  window.dailies.storage.set(
+    KEPT,
+    JSON.stringify({ chosen: state.chosen, axis: state.axis, smoothing: state.smoothing }),
+  );
 }
 
 // ---- Asking
@@ -45,7 +73,8 @@ async function ask() {
   }
 }
 
-function again() { // another choice: what is under way is dropped
+function again() {
+  // another choice: what is under way is dropped
   generation += 1;
   keep();
   schedule(0);
@@ -62,16 +91,22 @@ function joined(old, more) {
 }
 
 function take(news) {
-  if (news.problem) { $(".said").textContent = news.problem; return schedule(RETRY_MS); }
+  if (news.problem) {
+    $(".said").textContent = news.problem;
+    return schedule(RETRY_MS);
+  }
   $(".said").textContent = news.left ? words.reading.replace("{left}", Math.ceil(news.left / 1e6)) : "";
   if (forget(news.runs)) return again();
   if (state.chosen === null) state.chosen = news.chosen;
   state.runs = news.runs;
   state.alarms = news.alarms;
-  for (const run of [...state.series.keys()]) if (!news.chosen.includes(run)) state.series.delete(run);
+  for (const run of state.series.keys()) if (!news.chosen.includes(run)) state.series.delete(run);
   for (const [run, part] of Object.entries(news.series)) takeSeries(run, part);
   const grouped = JSON.stringify(news.groups);
-  if (grouped !== state.grouped) { state.grouped = grouped; layOut(news.groups); }
+  if (grouped !== state.grouped) {
+    state.grouped = grouped;
+    layOut(news.groups);
+  }
   paintRuns();
   paintAlarms();
   paintEmpty(news);
@@ -82,16 +117,18 @@ function take(news) {
 
 // Runs that this browser keeps as chosen and that are gone are chosen no more; where all are gone, the server chooses.
 function forget(runs) {
-  const there = new Set(runs.map((run) => run.id)), known = (state.chosen ?? []).filter((run) => there.has(run));
+  const there = new Set(runs.map((run) => run.id)),
+    known = (state.chosen ?? []).filter((run) => there.has(run));
   if (known.length === (state.chosen ?? []).length) return false;
   state.chosen = known.length ? known : null;
   return true;
 }
 
 function takeSeries(run, part) {
-  const one = part.whole ? { data: new Map() } : state.series.get(run) ?? { data: new Map() };
+  const one = part.whole ? { data: new Map() } : (state.series.get(run) ?? { data: new Map() });
   for (const [name, [x, y]] of Object.entries(part.data)) {
-    const old = one.data.get(name), more = [unpack(x), unpack(y)];
+    const old = one.data.get(name),
+      more = [unpack(x), unpack(y)];
     one.data.set(name, old ? [joined(old[0], more[0]), joined(old[1], more[1])] : more);
   }
   const longest = Math.max(0, ...[...one.data.values()].map(([x]) => x.length));
@@ -124,23 +161,31 @@ function layOut(groups) {
   const known = new Set([...element.querySelectorAll(".group")].map((group) => group.dataset.key));
   const closed = new Set([...element.querySelectorAll(".group:not([open])")].map((group) => group.dataset.key));
   charts.clear();
-  $(".groups").replaceChildren(...groups.map((group) => {
-    const box = make("details", "group");
-    box.dataset.key = group.key;
-    box.open = known.has(group.key) ? !closed.has(group.key) : !words.closed.includes(group.key);
-    box.addEventListener("toggle", paintAll);
-    const grid = make("div", "charts");
-    grid.append(...group.charts.map(makeChart));
-    box.append(make("summary", "", group.title), grid);
-    return box;
-  }));
+  $(".groups").replaceChildren(
+    ...groups.map((group) => {
+      const box = make("details", "group");
+      box.dataset.key = group.key;
+      box.open = known.has(group.key) ? !closed.has(group.key) : !words.closed.includes(group.key);
+      box.addEventListener("toggle", paintAll);
+      const grid = make("div", "charts");
+      grid.append(...group.charts.map(makeChart));
+      box.append(make("summary", "", group.title), grid);
+      return box;
+    }),
+  );
   element.querySelectorAll(".chart").forEach((figure) => seen.observe(figure));
 }
 
 function makeChart({ name, title }) {
-  const figure = make("figure", "chart"), caption = make("figcaption", ""), canvas = make("canvas", "");
+  const figure = make("figure", "chart"),
+    caption = make("figcaption", ""),
+    canvas = make("canvas", "");
   figure.dataset.metric = name;
-  const files = window.dailies.plotFiles(() => name.replaceAll("/", "-"), () => pictureOf({ name, title, canvas }), () => numbersOf(name));
+  const files = window.dailies.plotFiles(
+    () => name.replaceAll("/", "-"),
+    () => pictureOf({ name, title, canvas }),
+    () => numbersOf(name),
+  );
   caption.append(make("span", "title", title), files, make("span", "now"));
   canvas.setAttribute("role", "img");
   const tip = make("div", "tip");
@@ -153,14 +198,17 @@ function makeChart({ name, title }) {
   return figure;
 }
 
-const seen = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    const chart = charts.get(entry.target.dataset.metric);
-    if (!chart) continue;
-    chart.inView = entry.isIntersecting;
-    if (chart.inView) paint(chart);
-  }
-}, { rootMargin: "200px" });
+const seen = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries) {
+      const chart = charts.get(entry.target.dataset.metric);
+      if (!chart) continue;
+      chart.inView = entry.isIntersecting;
+      if (chart.inView) paint(chart);
+    }
+  },
+  { rootMargin: "200px" },
+);
 new ResizeObserver(() => requestAnimationFrame(paintAll)).observe($(".main"));
 
 // ---- Painting lists
@@ -180,12 +228,21 @@ function paintAlarms() {
   const all = Object.entries(state.alarms).flatMap(([run, found]) => found.map((alarm) => ({ run, ...alarm })));
   $(".alarms").hidden = all.length === 0;
   $(".alarms summary").textContent = words.alarms + " (" + all.length + ")";
-  $(".alarms ul").replaceChildren(...all.map(({ run, step, sentence }) =>
-    make("li", "", words.alarm.replace("{step}", step).replace("{run}", run).replace("{sentence}", sentence))));
+  $(".alarms ul").replaceChildren(
+    ...all.map(({ run, step, sentence }) =>
+      make("li", "", words.alarm.replace("{step}", step).replace("{run}", run).replace("{sentence}", sentence)),
+    ),
+  );
 }
 
 function paintEmpty(news) {
-  const words_ = news.empty ?? (state.chosen.length === 0 ? { title: words.pick, hint: "" } : news.groups.length ? null : { title: words.waiting, hint: "" });
+  const words_ =
+    news.empty ??
+    (state.chosen.length === 0
+      ? { title: words.pick, hint: "" }
+      : news.groups.length
+        ? null
+        : { title: words.waiting, hint: "" });
   $(".empty").hidden = !words_;
   $(".empty h3").textContent = words_?.title ?? "";
   $(".empty p").textContent = words_?.hint ?? "";
@@ -194,7 +251,11 @@ function paintEmpty(news) {
 // ---- Hovering: one place on the axis, in all charts
 function nearest(list, x) {
   let [low, high] = [0, list.length - 1];
-  while (high - low > 1) { const middle = (low + high) >> 1; if (list[middle] < x) low = middle; else high = middle; }
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (list[middle] < x) low = middle;
+    else high = middle;
+  }
   return Math.abs(list[low] - x) <= Math.abs(list[high] - x) ? low : high;
 }
 
@@ -204,22 +265,32 @@ function hover(chart, event) {
     const share = (event.offsetX - LEFT) / (chart.canvas.clientWidth - LEFT - RIGHT);
     state.hover = chart.box.left + Math.max(0, Math.min(1, share)) * (chart.box.right - chart.box.left);
   }
-  charts.forEach((other) => { other.tip.hidden = other !== chart || state.hover === null; });
+  charts.forEach((other) => {
+    other.tip.hidden = other !== chart || state.hover === null;
+  });
   if (state.hover !== null) showTip(chart);
   paintAll();
 }
 
 function showTip(chart) {
-  const place = state.axis === "time" ? short(state.hover) + " min" : words.at_step.replace("{step}", Math.round(state.hover));
+  const place =
+    state.axis === "time" ? short(state.hover) + " min" : words.at_step.replace("{step}", Math.round(state.hover));
   const rows = chart.lines.slice(0, 8).map(({ run, x, y }) => {
-    const row = make("div", ""), swatch = make("i", "");
+    const row = make("div", ""),
+      swatch = make("i", "");
     swatch.style.background = colourOf(run);
     row.append(swatch, short(y[nearest(x, state.hover)]) + "  " + run);
     return row;
   });
   const reach = (chart.box.right - chart.box.left) / 40;
-  const near = chart.lines.flatMap(({ run }) => (state.alarms[run] ?? []).filter((alarm) => Math.abs(placeOf(alarm) - state.hover) < reach));
-  chart.tip.replaceChildren(make("b", "", place), ...rows, ...near.slice(0, 3).map((alarm) => make("p", "", alarm.sentence)));
+  const near = chart.lines.flatMap(({ run }) =>
+    (state.alarms[run] ?? []).filter((alarm) => Math.abs(placeOf(alarm) - state.hover) < reach),
+  );
+  chart.tip.replaceChildren(
+    make("b", "", place),
+    ...rows,
+    ...near.slice(0, 3).map((alarm) => make("p", "", alarm.sentence)),
+  );
   const right = chart.px(state.hover) > chart.canvas.clientWidth / 2;
   chart.tip.style.left = right ? "" : chart.px(state.hover) + 12 + "px";
   chart.tip.style.right = right ? chart.canvas.clientWidth - chart.px(state.hover) + 12 + "px" : "";
@@ -233,10 +304,23 @@ element.addEventListener("change", (event) => {
   again();
 });
 element.addEventListener("click", (event) => {
-  const bulk = event.target.closest("[data-do]"), axis = event.target.closest("[data-axis]"), pick = event.target.closest(".pick");
-  if (bulk) { state.chosen = bulk.dataset.do === "all" ? state.runs.map((run) => run.id) : []; again(); }
-  if (axis && axis.dataset.axis !== state.axis) { setAxis(axis.dataset.axis); again(); }
-  if (pick) { look(pick.closest(".run").dataset.id, null); state.sets = null; paintAll(); again(); }
+  const bulk = event.target.closest("[data-do]"),
+    axis = event.target.closest("[data-axis]"),
+    pick = event.target.closest(".pick");
+  if (bulk) {
+    state.chosen = bulk.dataset.do === "all" ? state.runs.map((run) => run.id) : [];
+    again();
+  }
+  if (axis && axis.dataset.axis !== state.axis) {
+    setAxis(axis.dataset.axis);
+    again();
+  }
+  if (pick) {
+    look(pick.closest(".run").dataset.id, null);
+    state.sets = null;
+    paintAll();
+    again();
+  }
 });
 
 function setAxis(axis) {
@@ -246,7 +330,8 @@ function setAxis(axis) {
 }
 
 function paintBar() {
-  for (const button of element.querySelectorAll("[data-axis]")) button.setAttribute("aria-pressed", button.dataset.axis === state.axis);
+  for (const button of element.querySelectorAll("[data-axis]"))
+    button.setAttribute("aria-pressed", button.dataset.axis === state.axis);
   $(".smoothing input").value = state.smoothing;
   $(".smoothing output").textContent = Number(state.smoothing).toFixed(2);
 }
@@ -258,7 +343,8 @@ $(".smoothing input").addEventListener("input", (event) => {
   paintAll();
 });
 
-function watchWanted() { // another tab sends its run here, maybe before this one was ever shown
+function watchWanted() {
+  // another tab sends its run here, maybe before this one was ever shown
   const run = window.dailies.wantedRun;
   if (!run) return;
   window.dailies.wantedRun = null;
@@ -269,7 +355,10 @@ function watchWanted() { // another tab sends its run here, maybe before this on
 listen(element, "dailies:watch", watchWanted);
 listen(element, "visibilitychange", () => schedule(0));
 new IntersectionObserver(() => schedule(0)).observe(element); // a hidden tab was shown again
-new MutationObserver(() => requestAnimationFrame(paintAll)).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+new MutationObserver(() => requestAnimationFrame(paintAll)).observe(document.body, {
+  attributes: true,
+  attributeFilter: ["class"],
+});
 element.curves = { state, charts };
 paintBar();
 watchWanted();

@@ -1,10 +1,20 @@
-// The bell: tells of jobs that ended and of alarms while the page is out of sight, once somebody asked for it here. By the
-// browser's notifications where it lets us, and by a number in the tab's title in any case. Asks `news(seen)` only when on.
+// The bell: tells of jobs that ended and of alarms while the page is out of sight, once somebody asked for it here. By
+// the browser's notifications where it lets us, and by a number in the tab's title in any case. Asks `news(seen)` only
+// when on.
 function ringing(button, words, news) {
-  const ON = "dailies.bell", SEEN = "dailies.bell.seen", ASK_MS = 4000;
+  const ON = "dailies.bell",
+    SEEN = "dailies.bell.seen",
+    ASK_MS = 4000;
   const plain = document.title;
-  let unread = 0, timer = null;
-  const read = () => { try { return JSON.parse(window.dailies.storage.get(SEEN)) ?? {}; } catch { return {}; } };
+  let unread = 0,
+    timer = null;
+  const read = () => {
+    try {
+      return JSON.parse(window.dailies.storage.get(SEEN)) ?? {};
+    } catch {
+      return {};
+    }
+  };
   const isOn = () => window.dailies.storage.get(ON) === "on";
   const mayShow = () => "Notification" in window && Notification.permission === "granted";
   const away = () => document.hidden || !document.hasFocus();
@@ -24,7 +34,10 @@ function ringing(button, words, news) {
   function tell({ key, title, body }) {
     if (!mayShow()) return;
     const shown = new Notification(title, { body, tag: key });
-    shown.onclick = () => { window.focus(); shown.close(); };
+    shown.onclick = () => {
+      window.focus();
+      shown.close();
+    };
   }
 
   async function ask() {
@@ -37,7 +50,9 @@ function ringing(button, words, news) {
         count(unread + found.notices.length);
         found.notices.forEach(tell);
       }
-    } catch { /* the server is gone for now: what it has to tell then is not lost */ }
+    } catch {
+      /* the server is gone for now: what it has to tell then is not lost */
+    }
     clearTimeout(timer);
     timer = setTimeout(ask, ASK_MS);
   }
@@ -53,7 +68,9 @@ function ringing(button, words, news) {
   }
 
   button.addEventListener("click", toggle);
-  const back = () => { if (!away()) count(0); };
+  const back = () => {
+    if (!away()) count(0);
+  };
   window.dailies.listen(button, "visibilitychange", back);
   window.addEventListener("focus", back);
   paint();

@@ -1,10 +1,15 @@
-// What waits and runs, and the runs. `props.value` = {jobs, paused, runs, at}, see app/views/training/runs.py. Asks for news
-// while something is active and somebody can see it. Event: clone_run {run}.
+// What waits and runs, and the runs. `props.value` = {jobs, paused, runs, at}, see app/views/training/runs.py. Asks for
+// news while something is active and somebody can see it. Event: clone_run {run}.
 const { words } = props;
 const { fill, rows, visible } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
-const ASK_MS = 800, RETRY_MS = 2000;
-let state = { jobs: [], runs: [], paused: false }, newest = 0, timer = null, reading = null, away = false;
+const ASK_MS = 800,
+  RETRY_MS = 2000;
+let state = { jobs: [], runs: [], paused: false },
+  newest = 0,
+  timer = null,
+  reading = null,
+  away = false;
 
 // ---- Asking
 const busy = () => state.jobs.length > 0 || state.runs.some((run) => run.state === "training");
@@ -28,18 +33,26 @@ async function look() {
   await order("news");
   if (reading) await read();
 }
-const say = (sentence) => { $(".problem").hidden = !sentence; $(".problem").textContent = sentence; };
+const say = (sentence) => {
+  $(".problem").hidden = !sentence;
+  $(".problem").textContent = sentence;
+};
 
 function take(news) {
   if (!element.isConnected || (news.at ?? newest) < newest) return;
   newest = news.at ?? newest;
   say(news.problem ?? "");
-  if (news.jobs) { state = news; paint(); }
+  if (news.jobs) {
+    state = news;
+    paint();
+  }
   schedule();
 }
 
 // ---- Painting
-const show = (row, name, shown) => { row.querySelector(`[data-do="${name}"]`).hidden = !shown; };
+const show = (row, name, shown) => {
+  row.querySelector(`[data-do="${name}"]`).hidden = !shown;
+};
 
 function paint() {
   const waiting = state.jobs.filter((job) => job.status === "queued");
@@ -85,16 +98,21 @@ async function read() {
     const found = await server.log({ id, word: $(".log input").value.trim() });
     if (id !== reading) return;
     if (found.problem) return say(found.problem);
-    const box = $("pre"), follows = box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
+    const box = $("pre"),
+      follows = box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
     fill($(".log"), found);
     $(".log").hidden = false;
     box.textContent = found.lines || words.log_empty;
-    $(".part").textContent = found.part ? words.log_part.replace("{shown}", found.part.shown).replace("{size}", found.part.size) : "";
-    $(".verdicts").replaceChildren(...found.verdicts.map(({ level, sentence }) => {
-      const row = Object.assign(document.createElement("li"), { textContent: sentence });
-      row.dataset.level = level;
-      return row;
-    }));
+    $(".part").textContent = found.part
+      ? words.log_part.replace("{shown}", found.part.shown).replace("{size}", found.part.size)
+      : "";
+    $(".verdicts").replaceChildren(
+      ...found.verdicts.map(({ level, sentence }) => {
+        const row = Object.assign(document.createElement("li"), { textContent: sentence });
+        row.dataset.level = level;
+        return row;
+      }),
+    );
     if (follows) box.scrollTop = box.scrollHeight;
   } catch {
     say(words.unreachable);
@@ -111,8 +129,14 @@ function doubt(button) {
   button.dataset.label = button.textContent;
   button.textContent = words.really;
   button.classList.add("yes");
-  button.before(Object.assign(document.createElement("span"), { className: "doubt", role: "status", textContent: button.title }));
-  const keep = Object.assign(document.createElement("button"), { type: "button", className: "doubt", textContent: words.no });
+  button.before(
+    Object.assign(document.createElement("span"), { className: "doubt", role: "status", textContent: button.title }),
+  );
+  const keep = Object.assign(document.createElement("button"), {
+    type: "button",
+    className: "doubt",
+    textContent: words.no,
+  });
   keep.dataset.do = "keep";
   button.after(keep);
 }
@@ -130,15 +154,22 @@ function settle() {
 async function move(row, by) {
   const place = state.jobs.find((job) => job.id === row.dataset.id).position;
   await order("move", { id: row.dataset.id, to: place + by });
-  const [same, other] = (by < 0 ? ["up", "down"] : ["down", "up"]).map((name) => row.querySelector(`[data-do="${name}"]`));
-  const { activeElement } = document, elsewhere = activeElement !== document.body && !row.contains(activeElement);
+  const [same, other] = (by < 0 ? ["up", "down"] : ["down", "up"]).map((name) =>
+    row.querySelector(`[data-do="${name}"]`),
+  );
+  const { activeElement } = document,
+    elsewhere = activeElement !== document.body && !row.contains(activeElement);
   if (!elsewhere) (same.hidden ? other : same).focus();
 }
 
 const hands = {
   up: (row) => move(row, -1),
   down: (row) => move(row, 1),
-  keep() { const button = asked; settle(); button?.focus(); },
+  keep() {
+    const button = asked;
+    settle();
+    button?.focus();
+  },
   cancel: (row) => order("cancel", row.dataset.id),
   stop: (row) => order("cancel", row.dataset.job),
   kill: (row) => order("kill", row.dataset.job),
@@ -152,8 +183,15 @@ const hands = {
     trigger("watch_run");
   },
   clone: (row) => trigger("clone_run", { run: row.dataset.id }),
-  async log(row) { reading = row.dataset.id; await read(); $(".log").scrollIntoView({ block: "nearest" }); },
-  close() { reading = null; $(".log").hidden = true; },
+  async log(row) {
+    reading = row.dataset.id;
+    await read();
+    $(".log").scrollIntoView({ block: "nearest" });
+  },
+  close() {
+    reading = null;
+    $(".log").hidden = true;
+  },
   pause: () => order("pause"),
   go_on: () => order("go_on"),
   cancel_pending: () => order("cancel_pending"),

@@ -1,22 +1,25 @@
-// Clips by score. `props.value` = {columns: [{key, title, question}], rows: [{id, prompt, poster, link, seed, model, total,
-// apart: {total, why} | null, values: {key: 0..1 | null}}] the best first, current: id, empty: {title, hint} | null}.
-// Events: open_clip {id}, compare {ids}.
+// Clips by score. `props.value` = {columns: [{key, title, question}], rows: [{id, prompt, poster, link, seed, model,
+// total, apart: {total, why} | null, values: {key: 0..1 | null}}] the best first, current: id, empty: {title, hint} |
+// null}. Events: open_clip {id}, compare {ids}.
 const { words } = props;
 const { fill, stamp } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
-const chosen = new Set(), COMPARED = 4;
-let sort = { key: "total", down: true }, current = null;
+const chosen = new Set(),
+  COMPARED = 4;
+let sort = { key: "total", down: true },
+  current = null;
 
 // ---- Sorting: what has no value stands last, whichever way
 const rows = () => props.value?.rows ?? [];
 const rankOf = (row) => rows().indexOf(row) + 1;
 const measure = { total: (row) => row.total, clip: (row) => row.prompt.toLowerCase(), rank: (row) => -rankOf(row) };
-const valueOf = (row, key) => (measure[key] ? measure[key](row) : row.values[key] ?? null);
+const valueOf = (row, key) => (measure[key] ? measure[key](row) : (row.values[key] ?? null));
 
 function sorted() {
   const down = sort.down ? -1 : 1;
   return [...rows()].sort((a, b) => {
-    const x = valueOf(a, sort.key), y = valueOf(b, sort.key);
+    const x = valueOf(a, sort.key),
+      y = valueOf(b, sort.key);
     if (x === null || y === null) return (x === null) - (y === null);
     return x < y ? -down : x > y ? down : 0;
   });
@@ -35,13 +38,20 @@ function show(value) {
 }
 
 function showHead(columns) {
-  const heads = [["rank", words.rank], ["clip", words.clip], ["total", words.total], ...columns.map(({ key, title, question }) => [key, title, question])];
+  const heads = [
+    ["rank", words.rank],
+    ["clip", words.clip],
+    ["total", words.total],
+    ...columns.map(({ key, title, question }) => [key, title, question]),
+  ];
   $("thead tr").replaceChildren(document.createElement("th"), ...heads.map(head));
 }
 
 function head([key, title, question]) {
   const cell = Object.assign(document.createElement("th"), { scope: "col", className: "of-" + key });
-  const button = cell.appendChild(Object.assign(document.createElement("button"), { type: "button", textContent: title }));
+  const button = cell.appendChild(
+    Object.assign(document.createElement("button"), { type: "button", textContent: title }),
+  );
   button.title = [words.sort.replace("{name}", title), question].filter(Boolean).join(". ");
   button.dataset.sort = key;
   if (key === sort.key) cell.setAttribute("aria-sort", sort.down ? "descending" : "ascending");
@@ -54,7 +64,8 @@ function showRows() {
 }
 
 function makeRow(row) {
-  const made = stamp($("template")), link = made.querySelector("a");
+  const made = stamp($("template")),
+    link = made.querySelector("a");
   made.dataset.id = row.id;
   made.querySelector(".place").textContent = row.total === null ? "" : rankOf(row);
   made.querySelector("input").setAttribute("aria-label", words.select + ": " + row.prompt);
@@ -68,7 +79,10 @@ function makeRow(row) {
 }
 
 function cell(value, name) {
-  const made = Object.assign(document.createElement("td"), { className: name, textContent: value === null ? words.none : value.toFixed(2) });
+  const made = Object.assign(document.createElement("td"), {
+    className: name,
+    textContent: value === null ? words.none : value.toFixed(2),
+  });
   if (value === null) return made;
   const level = made.appendChild(Object.assign(document.createElement("span"), { className: "level" }));
   level.appendChild(document.createElement("i")).style.width = value * 100 + "%";
@@ -80,7 +94,9 @@ function paint() {
     row.classList.toggle("is-current", row.dataset.id === current);
     row.querySelector("input").checked = chosen.has(row.dataset.id);
   }
-  const words_ = chosen.size ? words.chosen.replace("{count}", chosen.size) : words.count.replace("{count}", rows().length.toLocaleString("en"));
+  const words_ = chosen.size
+    ? words.chosen.replace("{count}", chosen.size)
+    : words.count.replace("{count}", rows().length.toLocaleString("en"));
   $(".count").textContent = rows().length ? words_ : "";
   for (const name of ["compare", "clear"]) $('[data-do="' + name + '"]').hidden = chosen.size === 0;
   $('[data-do="compare"]').disabled = chosen.size < 2 || chosen.size > COMPARED;
@@ -91,20 +107,35 @@ function paint() {
 // ---- CSV: what the table shows, in its order
 function download() {
   const keys = (props.value.columns ?? []).map(({ key }) => key);
-  const lines = sorted().map((row) => [row.id, row.prompt, row.model, row.seed, row.total, ...keys.map((key) => row.values[key])]);
-  window.dailies.save("scores.csv", window.dailies.csv([["clip", "prompt", "model", "seed", "total", ...keys], ...lines]));
+  const lines = sorted().map((row) => [
+    row.id,
+    row.prompt,
+    row.model,
+    row.seed,
+    row.total,
+    ...keys.map((key) => row.values[key]),
+  ]);
+  window.dailies.save(
+    "scores.csv",
+    window.dailies.csv([["clip", "prompt", "model", "seed", "total", ...keys], ...lines]),
+  );
 }
 
 // ---- Hands
 const hands = {
   compare: () => trigger("compare", { ids: [...chosen] }),
   label: () => trigger("label_these", { ids: chosen.size ? [...chosen] : rows().map((row) => row.id) }),
-  clear: () => { chosen.clear(); paint(); },
+  clear: () => {
+    chosen.clear();
+    paint();
+  },
   csv: download,
 };
 
 element.addEventListener("click", (event) => {
-  const hand = event.target.closest("[data-do]"), by = event.target.closest("[data-sort]"), link = event.target.closest("td.clip a");
+  const hand = event.target.closest("[data-do]"),
+    by = event.target.closest("[data-sort]"),
+    link = event.target.closest("td.clip a");
   if (hand) hands[hand.dataset.do]();
   if (by) sortBy(by.dataset.sort);
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab gets the permalink

@@ -1,4 +1,4 @@
-// The labeller's own votes (see label_desk.js): one of them is opened, and the next vote takes its place.
+// The labeller's own votes (see voting_panel.js): one of them is opened, and the next vote takes its place.
 async function togglePast() {
   if (!$(".past").hidden) return hidePast();
   if (!view.campaign || !view.me) return;
@@ -17,8 +17,10 @@ async function togglePast() {
 }
 
 function pastRow(one) {
-  const item = document.createElement("li"), button = item.appendChild(Object.assign(document.createElement("button"), { type: "button" }));
-  const part = (className, textContent) => button.append(Object.assign(document.createElement("span"), { className, textContent }));
+  const item = document.createElement("li"),
+    button = item.appendChild(Object.assign(document.createElement("button"), { type: "button" }));
+  const part = (className, textContent) =>
+    button.append(Object.assign(document.createElement("span"), { className, textContent }));
   part("when", new Date(one.at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
   part("said", words.choices[one.choice]);
   part("about", one.pair.prompt);
@@ -54,7 +56,8 @@ function paintChanging() {
   const { changing } = view;
   $(".changing").hidden = !changing;
   $(".changing span").textContent = changing ? words.changing.replace("{choice}", words.choices[changing.choice]) : "";
-  for (const button of desk.querySelectorAll("[data-vote]")) button.classList.toggle("was-chosen", changing?.choice === button.dataset.vote);
+  for (const button of desk.querySelectorAll("[data-vote]"))
+    button.classList.toggle("was-chosen", changing?.choice === button.dataset.vote);
 }
 
 $(".open-past").addEventListener("click", togglePast);
@@ -63,6 +66,7 @@ $(".past").addEventListener("keydown", (event) => {
   if (!step || window.dailies.composes(event)) return;
   event.preventDefault();
   event.stopPropagation();
-  const rows = [...$(".past-list").querySelectorAll("button")], at = rows.indexOf(document.activeElement);
+  const rows = [...$(".past-list").querySelectorAll("button")],
+    at = rows.indexOf(document.activeElement);
   rows[Math.max(0, Math.min(rows.length - 1, at + step))]?.focus();
 });

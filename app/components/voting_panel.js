@@ -1,6 +1,6 @@
 // Voting, around the player above (`element.player`). Pairs come from /voting/next, three more than the one that is
 // shown; a vote goes into a list in this browser's storage first and leaves it when the server has stored or refused it:
-// so none is lost, and its uuid sees to it that none counts twice. An earlier vote can be changed (label_past.js).
+// so none is lost, and its uuid sees to it that none counts twice. An earlier vote can be changed (vote_history.js).
 // `props.value` = {campaign, at}.
 const { player } = element;
 const desk = $(".label-desk"), note = $(".note"), picker = $(".campaign");

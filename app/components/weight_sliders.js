@@ -1,13 +1,15 @@
-// The weights of a mix. `props.value` = {mix, own: {key: weight}, weights: {key: weight}, names: {key: {title, question}}}.
-// Event "weigh" {weights}: at most one a frame while a slider is moved.
+// The weights of a mix. `props.value` = {mix, own: {key: weight}, weights: {key: weight}, names: {key: {title,
+// question}}}. Event "weigh" {weights}: at most one a frame while a slider is moved.
 const { stamp } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
 const WHOLE = 3; // the largest weight that a slider offers, unless the mix has a larger one
-let weights = {}, asked = false;
+let weights = {},
+  asked = false;
 
 function show(value) {
   weights = { ...value?.weights };
-  const same = Object.keys(value?.names ?? {}).join() === [...$(".sliders").children].map((made) => made.dataset.key).join();
+  const same =
+    Object.keys(value?.names ?? {}).join() === [...$(".sliders").children].map((made) => made.dataset.key).join();
   if (same) return paint(); // what is being dragged stays in hand
   const most = Math.max(WHOLE, ...Object.values(value?.own ?? {}));
   $(".sliders").replaceChildren(...Object.entries(value?.names ?? {}).map(([key, name]) => row(key, name, most)));
@@ -49,6 +51,10 @@ element.addEventListener("input", (event) => {
   paint();
   tell();
 });
-$('[data-do="reset"]').addEventListener("click", () => { weights = { ...props.value.own }; paint(); tell(); });
+$('[data-do="reset"]').addEventListener("click", () => {
+  weights = { ...props.value.own };
+  paint();
+  tell();
+});
 watch("value", () => show(props.value));
 show(props.value);

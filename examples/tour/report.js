@@ -4,7 +4,11 @@ const watch = new IntersectionObserver((seen) => {
   for (const { target, isIntersecting } of seen) {
     const clips = [...target.querySelectorAll("video")];
     if (!isIntersecting) clips.forEach((clip) => clip.pause());
-    else if (!still) clips.forEach((clip) => { clip.currentTime = 0; clip.play().catch(() => {}); });
+    else if (!still)
+      clips.forEach((clip) => {
+        clip.currentTime = 0;
+        clip.play().catch(() => {});
+      });
   }
 });
 
@@ -13,8 +17,14 @@ if (!still) {
   for (const clip of document.querySelectorAll("video")) {
     clip.controls = false;
     clip.tabIndex = 0;
-    for (const event of ["pointerenter", "focus"]) clip.addEventListener(event, () => { clip.controls = true; });
-    for (const event of ["pointerleave", "blur"]) clip.addEventListener(event, () => { clip.controls = false; });
+    for (const event of ["pointerenter", "focus"])
+      clip.addEventListener(event, () => {
+        clip.controls = true;
+      });
+    for (const event of ["pointerleave", "blur"])
+      clip.addEventListener(event, () => {
+        clip.controls = false;
+      });
   }
 }
 document.querySelectorAll(".clips").forEach((row) => watch.observe(row));
