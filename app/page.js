@@ -71,7 +71,7 @@ window.dailies = (() => {
     document.addEventListener(type, listener);
   }
 
-  // ---- Keys: one player at a time gets them, never while somebody types, and never when it is out of sight.
+  // ---- Keys: one player at a time gets them, never while the user types, and never when it is out of sight.
   let keyed = null;
   const typing = (target, element) =>
     Boolean(target.closest?.("textarea, select, [contenteditable], input:not([type=range])")) ||
@@ -111,7 +111,7 @@ window.dailies = (() => {
   const plain = (key) => (key.length === 1 ? key.toLowerCase() : key);
 
   // The keys of all players' actions; a person's own are kept in this browser. Taking a used key swaps the two, whichever
-  // player the other one belongs to: an action has one key on the whole page, and "dailies:keys" says that some changed.
+  // player the other one belongs to: an action has one key on the whole page, and "dailies:keys" follows each change.
   const KEYS = "dailies.keys", own = readJson(KEYS), players = [];
   const known = () => Object.assign({}, ...players);
   const takeOwn = () => { for (const name of Object.keys(own)) delete own[name]; Object.assign(own, readJson(KEYS)); };
@@ -220,7 +220,7 @@ window.dailies = (() => {
   // A node from a <template>, e.g. one card of a grid.
   const stamp = (template) => template.content.firstElementChild.cloneNode(true);
 
-  // The rows of a list, one for each item, each found again by its item's id: what somebody holds of a row (the focus, a
+  // The rows of a list, one for each item, each found again by its item's id: the state of a row (the focus, a
   // press that is half done, a number they typed) stays with its item. A row that is in its place is not moved, and one
   // that is moved gets its focus back.
   function rows(list, template, items, paint) {
@@ -250,7 +250,7 @@ window.dailies = (() => {
     if (url.href !== location.href) history.replaceState(history.state, "", url);
   }
 
-  // ---- Words for those who do not see the page: said once, in a line that nobody sees.
+  // ---- Words for those who do not see the page: once, in a line out of sight.
   const voice = Object.assign(document.createElement("p"), { id: "dailies-voice", role: "status" });
   voice.style.cssText = "position:fixed;width:1px;height:1px;margin:-1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap";
   whenThere(() => document.body.append(voice));
@@ -272,7 +272,7 @@ window.dailies = (() => {
     return done;
   }
 
-  // The button that copies says for a moment what came of it.
+  // The copy button shows the result for a moment.
   async function copy(button, text) {
     const { done, failed } = window.dailies.copyWords, label = (button.dataset.label ??= button.textContent);
     const said = (await copied(text)) ? done : failed;

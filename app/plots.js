@@ -6,8 +6,8 @@ Object.assign(
     const ground = () => getComputedStyle(document.body).getPropertyValue("--panel-background-fill").trim() || "#fff";
     const ink = () => getComputedStyle(document.body).getPropertyValue("--body-text-color").trim() || "#000";
 
-    // The two buttons; when one is pressed `png()` and `lines()` give a blob and lines of cells (nothing: they said why
-    // not), `name()` the file's name.
+    // The two buttons; when one is pressed `png()` and `lines()` return a blob and lines of cells (or nothing, after
+    // showing why), `name()` the file's name.
     function plotFiles(name, png, lines) {
       const box = Object.assign(document.createElement("span"), { className: "plot-files" });
       const make = (kind, act) => {
@@ -69,7 +69,7 @@ Object.assign(
       pen.fillText(name, 42, top + 12, width - 48);
     }
 
-    // ---- Plotly's. On the page CSS gives text and grid their colours; the picture has to be told them.
+    // ---- Plotly's. On the page CSS gives text and grid their colours; the picture needs them in its layout.
     function plotlyPng(plot) {
       const text = { color: ink(), size: 12 },
         axes = Object.keys(plot._fullLayout).filter((key) => /^[xy]axis\d*$/.test(key));

@@ -1,5 +1,5 @@
 // A campaign in figures. `props.value` = {figures: [[name, value]], people: [[cell]], links: [[label, address]],
-// remarks: [sentence], empty: [title, hint] | null, campaign, pulse}. Looks for newer votes while somebody sees it.
+// remarks: [sentence], empty: [title, hint] | null, campaign, pulse}. Looks for newer votes while visible.
 // Event "outdated".
 const { words } = props;
 const $ = (selector) => element.querySelector(selector);

@@ -1,5 +1,5 @@
-// How `metric_charts.js` paints a chart: the first half of the same script, so it shares that one's `state`, `words` and
-// names.
+// How `metric_charts.js` paints a chart: the first half of the same script, so it shares that one's `state`, `words`
+// and names.
 function smoothed(values) {
   const keepShare = state.smoothing;
   if (!keepShare) return values;

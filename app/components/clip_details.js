@@ -51,7 +51,7 @@ window.dailies.listen(element, "keydown", (event) => {
     !window.dailies.visible(element)
   )
     return;
-  const ticks = event.target.matches("[type=checkbox]"); // nobody types there
+  const ticks = event.target.matches("[type=checkbox]"); // no typing there
   if (ticks || !window.dailies.typing(event.target, element))
     element.querySelector('[data-action="close_clip"]')?.click();
 });

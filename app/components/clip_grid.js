@@ -8,7 +8,7 @@ const root = $(".grid"),
   cards = $(".cards");
 const chosen = new Set(); // ids, in the order in which they were chosen; kept from page to page
 let current = null; // the clip that was opened last
-let refocus = null; // a selector: what gets the focus once the cards are made anew, where what had it will be gone
+let refocus = null; // a selector: gets the focus after the cards are rebuilt, where the focused one is removed
 const HOVER_MS = 120,
   COMPARED = 4;
 root.classList.toggle("is-takes", props.mode === "takes");

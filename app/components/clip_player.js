@@ -14,7 +14,7 @@ const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 const playing = () => Boolean(state.leader && !state.leader.paused && !state.leader.ended);
 
 // ---- Files: fetched whole, so that seeking never waits; what is neither shown nor announced is let go.
-const files = new Map(); // url -> promise of a blob: address, null where the file is gone, undefined where nobody answered
+const files = new Map(); // url -> promise of a blob: address, null where the file is gone, undefined without an answer
 const GONE = [403, 404, 410], RETRY_MS = 1000; // not there, or not for this person: asking again does not help
 
 function fileAt(url) {
@@ -331,7 +331,7 @@ function paintFrame(frame) {
   document.dispatchEvent(new CustomEvent("dailies:frame", { detail: { player: props.name, frame, frames: state.frames } }));
 }
 
-// ---- Nothing plays that nobody sees.
+// ---- Pause while out of sight.
 function seen(visible) {
   if (!visible && playing()) { state.held = true; pause(); }
   else if (visible && state.held) { state.held = false; play(); }

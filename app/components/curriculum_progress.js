@@ -1,5 +1,5 @@
 // Curricula under way and over. `props.value` = {curricula: [see app/views/training/curriculum_progress.py]}. Asks
-// `server.news()` for what is new while one of them is under way and somebody can see it.
+// `server.news()` for what is new while one of them is running and visible.
 const { words } = props;
 const $ = (selector) => element.querySelector(selector);
 const ASK_MS = 4000;

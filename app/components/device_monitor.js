@@ -1,4 +1,4 @@
-// Devices live and over time. Asks `server.news({since})` for the newest snapshot, only while somebody can see it.
+// Devices live and over time. Asks `server.news({since})` for the newest snapshot, only while visible.
 const { words, colours } = props;
 const { stamp, visible, listen } = window.dailies;
 const $ = (selector) => element.querySelector(selector);

@@ -12,8 +12,8 @@ if (clip) trigger("arrive", { id: clip });
 // An answer for the tab that is open anyway could come after a press.
 else if (tab && tab !== OPENS) trigger("arrive_at", { tab });
 
-// Gradio tells of a tab that was pressed; only its buttons tell of one that the page itself turned to.
-let here = OPENS; // said only once somebody was elsewhere
+// Gradio has an event for a tab that was pressed; only the tabs' buttons show that the page itself switched.
+let here = OPENS; // written to the address after the first switch
 function follow() {
   const open = document.querySelector('#tabs button[id$="-tab-button"][aria-selected="true"]')?.dataset.tabId ?? here;
   if (open === here) return;

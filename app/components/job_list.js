@@ -1,5 +1,5 @@
 // The jobs that are not over, and how far they are. `props.value` = {jobs: [see app/views/jobs.py]}. Asks the server
-// for news only while a job is active and somebody can see it. Events: "job_ended" {ids}, jobs that were done since the
+// for news only while a job is active and visible. Events: "job_ended" {ids}, jobs that were done since the
 // last look; "job_failed" {ids}, those that came to another end.
 const { words } = props;
 const { rows, visible } = window.dailies;

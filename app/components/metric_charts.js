@@ -1,5 +1,5 @@
-// Curves of several runs. Asks `server.news({runs, axis, have, looked})` for what is new, only while somebody can see
-// it. Events: "look_at" {id}: a run was chosen; "sets_changed" {id}: it has more samples than before.
+// Curves of several runs. Asks `server.news({runs, axis, have, looked})` for what is new, only while visible. Events:
+// "look_at" {id}: a run was chosen; "sets_changed" {id}: it has more samples than before.
 const { words, colours } = props;
 const { visible, listen } = window.dailies;
 const $ = (selector) => element.querySelector(selector);

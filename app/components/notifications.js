@@ -1,4 +1,4 @@
-// The bell: tells of jobs that ended and of alarms while the page is out of sight, once somebody asked for it here. By
+// The bell: reports jobs that ended, and alarms, while the page is out of sight, once the user switched it on here. By
 // the browser's notifications where it lets us, and by a number in the tab's title in any case. Asks `news(seen)` only
 // when on.
 function ringing(button, words, news) {

@@ -1,5 +1,5 @@
 // What waits and runs, and the runs. `props.value` = {jobs, paused, runs, at}, see app/views/training/runs.py. Asks for
-// news while something is active and somebody can see it. Event: clone_run {run}.
+// news while something is active and visible. Event: clone_run {run}.
 const { words } = props;
 const { fill, rows, visible } = window.dailies;
 const $ = (selector) => element.querySelector(selector);

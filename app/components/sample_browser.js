@@ -5,7 +5,7 @@ const $ = (selector) => element.querySelector(selector);
 let value = props.value;
 
 const at = () => Number($(".at input").value);
-// The position is kept where the server reads it before it is told: a new set that comes meanwhile leaves it alone.
+// The position is kept where the server reads it before the event is sent: a new set that arrives meanwhile keeps it.
 function tell() {
   value = props.value = { ...value, set: at(), prompt: Number($("select").value) };
   trigger("show_sample", { run: value.run, set: value.sets[value.set]?.name ?? null, prompt: value.prompt });

@@ -5,7 +5,7 @@ const { words } = props;
 const { stamp } = window.dailies;
 const $ = (selector) => element.querySelector(selector);
 const ASK_MS = 250, POLL_MS = 600, RETRY_MS = 2000;
-const KEPT = "dailies.train"; // what somebody chose here last: a reload loses none of it
+const KEPT = "dailies.train"; // the last choices: a reload keeps them
 let form = null, typed = {}, asking = null, asked = 0;
 let opened = 0, pending = false; // how many forms were wanted so far, and whether the last one is on its way
 let ready = false; // whether what is shown can be queued
@@ -61,10 +61,10 @@ function show(value) {
   ask(0);
 }
 
-// What the list of recipes says of the form that is shown.
+// The current form's entry in the list of recipes.
 const shown = () => (form.choices.curriculum ? "curriculum:" + form.choices.curriculum : form.choices.run ? "" : form.choices.recipe);
 
-// Another recipe. Until it is there nothing can be queued; when it does not come, what is shown stays, and the list says so.
+// Another recipe. Until it is there nothing can be queued; when it does not come, the form and the list keep the former one.
 async function open(name) {
   const mine = ++opened;
   pending = name !== shown();
@@ -313,7 +313,7 @@ element.addEventListener("input", (event) => {
   ask();
 });
 
-// How a check came out. While nobody answers, the question is asked again; null when the check cannot be found any more,
+// The result of a preflight check. Retries while the server is away; null when the check cannot be found any more,
 // or is no longer of the form that is shown.
 async function verdicts(job, of) {
   while (form === of && element.isConnected) {

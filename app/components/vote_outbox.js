@@ -1,6 +1,6 @@
 // The way of votes to the server (see voting_panel.js): what cannot be sent now is kept and sent again.
 // ---- Asking the server. Throws Away where asking again can help, Refused (with its sentence) where it cannot.
-// Only an answer that says that it is ours refuses: one of a proxy on the way (429, 403, a page of its own) is Away.
+// Only an answer marked as ours refuses: one of a proxy on the way (429, 403, a page of its own) is Away.
 class Away extends Error {
   constructor(status) {
     super(status ? `HTTP ${status}` : "no answer");

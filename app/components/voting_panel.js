@@ -4,7 +4,7 @@
 // `props.value` = {campaign, at}.
 const { player } = element;
 const desk = $(".label-desk"), note = $(".note"), picker = $(".campaign");
-const SETTLE_MS = 300; // nobody has judged a pair so soon: it is the second half of a double click
+const SETTLE_MS = 300; // too soon for a judgement: the second half of a double click
 const RETRY_MS = 1000, LOOK_AGAIN_MS = 4000;
 const UNSENT = "dailies.vote.", NAME = "dailies.labeller", CAMPAIGN = "dailies.campaign";
 const CHOICES = { left: "1", right: "2", tie: "3", both_bad: "4" };
@@ -297,7 +297,7 @@ function paint() {
   paintChanging();
 }
 
-// ---- Nothing to show: look again now and then, while somebody sees it.
+// ---- Nothing to show: look again now and then, while visible.
 const timer = setInterval(() => {
   if (!element.isConnected) return clearInterval(timer);
   if (window.dailies.visible(element) && !document.hidden && !asked() && !view.asking && !view.sending) look();

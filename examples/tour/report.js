@@ -1,4 +1,4 @@
-// Clips in one row start together, and only while they can be seen; whoever wants less motion starts them by hand.
+// Clips in one row start together, and only while they can be seen; with reduced motion the user starts them by hand.
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const watch = new IntersectionObserver((seen) => {
   for (const { target, isIntersecting } of seen) {
@@ -12,7 +12,7 @@ const watch = new IntersectionObserver((seen) => {
   }
 });
 
-// Controls lie over small pictures: they are shown while somebody points at a clip, or has come to it by keyboard.
+// Controls lie over small pictures: they are shown while the pointer or the keyboard focus is on a clip.
 if (!still) {
   for (const clip of document.querySelectorAll("video")) {
     clip.controls = false;
