@@ -1,4 +1,4 @@
-"""From pixels to tracks: which saturated things a clip shows, and where each is in every frame.
+"""Detection of saturated subjects in a clip, and their tracks over time.
 
 Subjects are the only saturated colours of `mini`'s world. Pixels are sorted by hue into layers (one a colour that the
 clip shows), each layer is cut into connected blobs, and blobs are joined into tracks over time.

@@ -1,6 +1,6 @@
-"""What a prompt of `mini`'s world asks for, read back from its words: the inverse of `world.prompt`.
+"""Parser of prompts of `mini`'s world: the inverse of `world.prompt`.
 
-Words outside the world's grammar ask for nothing: their attributes are None (or empty), and the judge leaves them out.
+Words outside the world's grammar are ignored: their attributes are None (or empty), and the judge skips them.
 """
 
 import re
@@ -37,7 +37,7 @@ class Asked:
 
     @property
     def count(self) -> int | None:
-        """How many things should be seen, or None when the prompt names none."""
+        """The number of requested subjects, or None when the prompt names none."""
         return len(self.subjects) or None
 
     @property
@@ -66,7 +66,7 @@ _NOUN = re.compile(
 
 
 def parse(prompt: str) -> Asked:
-    """Read a prompt; case and spacing do not matter. Never raises: what is not understood is not asked."""
+    """Parse a prompt, ignoring case and spacing. Never raises: unknown words request nothing."""
     text = " ".join(prompt.lower().split())
     loop = _LOOP.search(text) is not None
     pan, text = _take(_PAN, text)
@@ -84,7 +84,7 @@ def parse(prompt: str) -> Asked:
 
 
 def asked_by(scene: world.Scene) -> Asked:
-    """What `world.prompt(scene)` asks for; sizes that the prompt leaves out are None."""
+    """Return the request in `world.prompt(scene)`; sizes that the prompt omits are None."""
     alone = len(scene.subjects) == 1
     return Asked(
         subjects=tuple(
@@ -104,7 +104,8 @@ def asked_by(scene: world.Scene) -> Asked:
 
 
 def _take(pattern: re.Pattern[str], text: str) -> tuple[str | None, str]:
-    """The first match and the text without it."""
+    """Return the first match and the text without it."""
+
     match = pattern.search(text)
     return (match[0], f"{text[: match.start()]} {text[match.end() :]}") if match else (None, text)
 
