@@ -80,5 +80,5 @@ def _publish(workspace: Workspace, checkpoint: Checkpoint) -> None:
         )
         replace_folder(partial, workspace.adapters / checkpoint.name)
     except OSError as error:
-        why = error.strerror or error
+        why = error.strerror or str(error)
         raise StoreError(f"The checkpoint {checkpoint.name} cannot become an adapter: {why}.") from error
