@@ -139,7 +139,8 @@ def _picture_changes(features: ClipFeatures) -> tuple[np.ndarray, np.ndarray]:
     look = 1 - (vectors[1:] * vectors[:-1]).sum(axis=1)
     colour = np.linalg.norm(np.diff(moments, axis=0), axis=1)
     for t in np.flatnonzero(fade_gains(features) != 1):
-        pair = np.stack(without_fade(*features.frames[t : t + 2], fade_gains(features)[t]))
+        first_frame, second_frame = features.frames[t : t + 2]
+        pair = np.stack(without_fade(first_frame, second_frame, fade_gains(features)[t]))
         first, second = open_embedder(DEFAULT)(pair)
         look[t] = 1 - float(first @ second)
         colour[t] = np.linalg.norm(np.diff(_colour_moments(pair), axis=0))
