@@ -1,4 +1,4 @@
-"""`AppContext`: what every tab works with. The page keeps no state of its own: it reads the store and files jobs."""
+"""`AppContext`, shared by all tabs. The page is stateless: it reads the library and queues jobs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ from engine.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppContext:
-    """One workspace as the page sees it; `shared` says that another page serves it too.
+    """One workspace with its library and queue; `shared` is true if another server uses it too.
 
-    `folders` are those of the server's disk whose files may be named on the page (see `app.api.server_folders`).
+    `folders` are folders on the server whose files users may name (see `app.api.server_folders`).
     """
 
     store: Library
@@ -26,7 +26,7 @@ class AppContext:
 
     @classmethod
     def open(cls, folder: str | Path | None = None, *, shared: bool = False, folders: tuple[Path, ...] = ()) -> Self:
-        """Raises StoreError or ConfigError when the workspace or its database cannot be used."""
+        """Open a workspace. Raises StoreError or ConfigError if it or its database cannot be used."""
         store = Library(Workspace.from_env(folder))
         return cls(store=store, queue=JobQueue(store), shared=shared, folders=folders)
 
@@ -35,19 +35,19 @@ class AppContext:
         return self.store.workspace
 
     def file(self, spec: JobSpec, *, alone: str = "") -> Job:
-        """Queue a job and see that somebody works on it; the same request of the browser, sent again, queues none.
+        """Queue a job and ensure that a worker runs. A repeated request queues no second job.
 
-        `alone` names what may have one such job only. Raises DailiesError when it cannot be queued or started.
+        `alone` names a resource that may have only one such job. Raises DailiesError if the job cannot be queued.
         """
         key = request_key("job")
         return file_alone(self.queue, spec, alone, key) if alone else file_job(self.queue, spec, key)
 
     def file_shared(self, spec: JobSpec) -> Job:
-        """The same for what nobody needs twice: a job that does exactly this, and waits or runs already, is it."""
+        """Queue a job unless an identical one is queued or running; return that one if so."""
         return same_as(self.queue, spec) or self.file(spec)
 
     def file_again(self, job_id: str) -> Job:
-        """Queue what a job was for once more; where that waits or runs already, from another window say, it is that."""
+        """Queue a job again unless an identical one is queued or running; return that one if so."""
         job = self.queue.get(job_id)
         spec = JobSpec(kind=job.kind, config=job.config, resources=job.resources)
         return self.file_shared(spec)

@@ -1,4 +1,4 @@
-"""Where an error of ours becomes a sentence on the page: the only place, for every event and every server function."""
+"""Binding of events and server functions: here alone a DailiesError becomes text on the page."""
 
 import functools
 import html
@@ -18,7 +18,7 @@ TOAST_S = 12.0
 
 
 def with_toast(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """`handler`, whose DailiesError is shown as it is; also of one that yields what is shown meanwhile."""
+    """Wrap a handler or generator of outputs so that its DailiesError is shown as a toast."""
 
     @functools.wraps(handler)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -38,33 +38,32 @@ def with_toast(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _toast(error: DailiesError) -> gr.Error:
-    """Gradio reads a toast as HTML, so the sentence is escaped."""
+    """Return a toast; Gradio renders it as HTML, so the sentence is escaped."""
     return gr.Error(html.escape(str(error)), duration=TOAST_S, print_exception=False)
 
 
 def show_warning(sentence: str) -> None:
-    """Show a sentence that stops nothing; escaped, as an error is."""
+    """Show a warning toast, escaped."""
     gr.Warning(html.escape(sentence), title=general.NOTE, duration=TOAST_S)
 
 
 def show_info(sentence: str) -> None:
-    """Say what was done; escaped, as an error is."""
+    """Show an information toast, escaped."""
     gr.Info(html.escape(sentence), duration=TOAST_S)
 
 
 def with_problem(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A server function of a component, whose DailiesError comes back as `{"problem": sentence}`, shown as text.
+    """Wrap a component's server function so that a DailiesError is returned as `{"problem": sentence}`.
 
-    Its argument is checked against the function's annotation before it is called. Raises HTTPException 422 for an
-    argument that no script of ours sends.
+    The argument is validated against the function's annotation. Raises HTTPException 422 if it is invalid.
     """
     argument = next(iter(inspect.signature(function).parameters.values()))
     form: TypeAdapter[Any] = TypeAdapter(Any if argument.annotation is argument.empty else argument.annotation)
 
     @functools.wraps(function)
-    def run(asked: Any = None) -> Any:
+    def run(data: Any = None) -> Any:
         try:
-            value = form.validate_python(asked, strict=True)
+            value = form.validate_python(data, strict=True)
         except ValidationError as error:
             raise HTTPException(422, wrong_argument(function.__name__, error)) from error
         try:
@@ -76,7 +75,7 @@ def with_problem(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def wrong_argument(name: str, error: ValidationError) -> str:
-    """What is wrong with an argument, without the argument."""
+    """Describe an invalid argument without repeating its value."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(str(part)[:40] for part in first["loc"][:3])
     return access.WRONG_ARGUMENT.format(name=name, what=f"{place}: {first['msg']}" if place else first["msg"])
@@ -91,11 +90,13 @@ def bind(
     line: str | None = None,
     **options: Any,
 ) -> Any:
-    """Bind an event the way that this page does it: guarded, no public API, no spinner, nobody waits for another.
+    """Bind a Gradio event with our defaults.
 
-    Events of one `line` are answered one after another, as they came: for those that fill the same outputs, of which
-    the last one asked must be the last one shown. Events go through Gradio's queue because only there an error becomes
-    a toast without an error in the console.
+    Errors become toasts; there is no public API, no spinner and no concurrency limit.
+
+    Events of one `line` are handled in order, one at a time: use it for events with the same outputs, so that the last
+    request is shown last. Events use Gradio's queue, because only there an error becomes a toast without an error in
+    the browser's console.
     """
     settings: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     settings |= {"concurrency_limit": None} if line is None else {"concurrency_limit": 1, "concurrency_id": line}

@@ -37,7 +37,7 @@ from app.tabs.train import TrainTab
 from app.text import general, labelling, system, training
 from app.text import monitor as text_monitor
 from app.text.access import WRONG_PATH
-from app.theme import desk_theme
+from app.theme import page_theme
 from app.trackio_dashboard import trackio_routes
 from app.views.campaigns import train_form
 from engine.labelling.permissions import was_assigned
@@ -47,37 +47,39 @@ PATHS = ("/", LABEL_PAGE)  # of the addresses of pages: behind a proxy that adds
 MAX_UPLOAD = 2 * 2**30  # bytes of one file
 
 
-def build_page(desk: AppContext) -> gr.Blocks:
-    """Header and tabs. Uses no gr.State and no unload or stream events: each would hold one of a browser's six
-    connections open for good."""
+def build_page(context: AppContext) -> gr.Blocks:
+    """Build header and tabs.
+
+    The page uses no gr.State and no unload or stream events: each would keep one of a browser's six connections open.
+    """
     with gr.Blocks(title=general.TITLE, analytics_enabled=False, fill_width=True) as page:
-        masthead = Header(desk)
+        header = Header(context)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab(general.GENERATE, id="generate", elem_id="generate-tab") as generate_tab:
-                generate = GenerateTab(desk, generate_tab)
+                generate = GenerateTab(context, generate_tab)
             with gr.Tab(general.SCORE, id="score", elem_id="score-tab") as score_tab:
-                score = ScoreTab(desk, score_tab)
+                score = ScoreTab(context, score_tab)
             with gr.Tab(labelling.LABEL, id="label", elem_id="label-tab") as label_tab:
-                label = LabelTab(desk, label_tab)
+                label = LabelTab(context, label_tab)
             with gr.Tab(general.LIBRARY, id="library", elem_id="library-tab") as library_tab:
-                library = LibraryTab(desk, library_tab)
+                library = LibraryTab(context, library_tab)
             with gr.Tab(training.TRAIN, id="train", elem_id="train-tab") as train_tab:
-                train = TrainTab(desk, train_tab)
+                train = TrainTab(context, train_tab)
             with gr.Tab(text_monitor.MONITOR, id="monitor", elem_id="monitor-tab") as monitor_tab:
-                monitor = MonitorTab(desk, monitor_tab)
+                monitor = MonitorTab(context, monitor_tab)
             with gr.Tab(system.SYSTEM, id="system", elem_id="system-tab") as system_tab:
-                SystemTab(desk, system_tab)
-        _connect(page, masthead, tabs, generate, score, library)
-        _train_on_votes(desk, tabs, label, train)
-        _lead_on(tabs, generate, score, label, library, train, monitor)
+                SystemTab(context, system_tab)
+        _connect_tabs(page, header, tabs, generate, score, library)
+        _connect_training(context, tabs, label, train)
+        _connect_actions(tabs, generate, score, label, library, train, monitor)
     return page
 
 
-def _connect(
-    page: gr.Blocks, masthead: Header, tabs: gr.Tabs, generate: GenerateTab, score: ScoreTab, library: LibraryTab
+def _connect_tabs(
+    page: gr.Blocks, header: Header, tabs: gr.Tabs, generate: GenerateTab, score: ScoreTab, library: LibraryTab
 ) -> None:
-    """What one tab does to another, and what happens when the page opens."""
-    store = generate.desk.store
+    """Connect events of one tab with outputs of another, and load the page's initial state."""
+    store = generate.context.store
 
     def use_settings(event: gr.EventData) -> list[Any]:
         return [gr.update(selected="generate"), *generate.fill(store.clip(event.id))]
@@ -86,8 +88,8 @@ def _connect(
         return [gr.update(selected="library"), *library.refresh(*library.unfiltered), *library.open(event.id)]
 
     def arrive_at(event: gr.EventData) -> dict[str, Any]:
-        known = {tab.id for tab in tabs.children if isinstance(tab, gr.Tab)}
-        return gr.update(selected=event.tab) if event.tab in known else gr.skip()
+        tab_ids = {tab.id for tab in tabs.children if isinstance(tab, gr.Tab)}
+        return gr.update(selected=event.tab) if event.tab in tab_ids else gr.skip()
 
     in_library = [tabs, *library.shown, *library.opened]
     bind(library.facts.use_settings, use_settings, None, [tabs, *generate.filled])
@@ -96,20 +98,20 @@ def _connect(
     bind(page.load, generate.resume, None, [generate.jobs, *generate.outputs])
     bind(page.load, generate.resume_keyframes, None, generate.keyframe_outputs)
     bind(page.load, generate.form.start, None, [*generate.form.settings, generate.form.fields["seed"]])
-    bind(masthead.arrive, show_in_library, None, in_library)
-    bind(masthead.arrive_at, arrive_at, None, tabs)
+    bind(header.arrive, show_in_library, None, in_library)
+    bind(header.arrive_at, arrive_at, None, tabs)
 
 
-def _train_on_votes(desk: AppContext, tabs: gr.Tabs, label: LabelTab, train: TrainTab) -> None:
-    """Label's button opens Train with the campaign chosen."""
+def _connect_training(context: AppContext, tabs: gr.Tabs, label: LabelTab, train: TrainTab) -> None:
+    """Connect Label's button with Train: it opens the form for the chosen campaign."""
 
     def show_in_train(campaign_id: str | None) -> list[Any]:
-        return [gr.update(selected="train"), train_form(desk, campaign_id)]
+        return [gr.update(selected="train"), train_form(context, campaign_id)]
 
     bind(label.train.click, show_in_train, label.campaign, [tabs, train.form])
 
 
-def _lead_on(
+def _connect_actions(
     tabs: gr.Tabs,
     generate: GenerateTab,
     score: ScoreTab,
@@ -118,7 +120,7 @@ def _lead_on(
     train: TrainTab,
     monitor: MonitorTab,
 ) -> None:
-    """One button each: label these clips, watch this run, use its adapter; and the ways to begin."""
+    """Connect the buttons that lead to other tabs: label clips, open a run, use its adapter, first steps."""
 
     def label_these(event: gr.EventData) -> list[Any]:
         return [gr.update(selected="label"), *label.begin_with(event.ids)]
@@ -143,40 +145,40 @@ def _lead_on(
     bind(generate.welcome.new_campaign, lambda: [go("label"), go("new")], None, [tabs, label.views])
 
 
-def build_voting_page(desk: AppContext) -> gr.Blocks:
-    """The Label tab's voting view alone, for labellers: a page without any event or upload of Gradio's."""
+def build_voting_page(context: AppContext) -> gr.Blocks:
+    """Build the page for labellers: the voting panel alone, without Gradio events or uploads."""
     with gr.Blocks(title=general.TITLE, analytics_enabled=False, fill_width=True) as page:
         VotingPanel("label-desk", offers_new=False)
     return page
 
 
 def build_server(
-    desk: AppContext, dependencies: Sequence[Any] = (), users: Users | None = None, reach: Reach | None = None
+    context: AppContext, dependencies: Sequence[Any] = (), users: Users | None = None, reach: Reach | None = None
 ) -> FastAPI:
-    """Everything on one FastAPI application; `users` are those who may come in, None: whoever reaches the server.
+    """Build the FastAPI application with all pages and routes. Without `users` there is no login.
 
-    `dependencies` hold for the routes that are not Gradio's; `reach` says under which addresses browsers come.
+    `dependencies` apply to the routes that are not Gradio's; `reach` has the addresses that browsers use.
     """
     server = FastAPI(title=general.TITLE, docs_url=None, redoc_url=None, openapi_url=None)
-    server.include_router(media_routes(desk, dependencies))
-    server.include_router(run_routes(desk, dependencies))
-    server.include_router(trackio_routes(desk.workspace, dependencies))
-    server.include_router(voting_routes(desk, dependencies))
-    server.include_router(export_routes(desk, dependencies))
+    server.include_router(media_routes(context, dependencies))
+    server.include_router(run_routes(context, dependencies))
+    server.include_router(trackio_routes(context.workspace, dependencies))
+    server.include_router(voting_routes(context, dependencies))
+    server.include_router(export_routes(context, dependencies))
     server.add_api_route(LABEL_PAGE.rstrip("/"), lambda: RedirectResponse(LABEL_PAGE, 307), methods=["GET"])
     silent(server)
     server.add_middleware(StreamLimit)
     if users is not None:
         server.add_middleware(
-            AuthMiddleware, users=users, given=lambda name, showing: was_assigned(desk.store, name, showing)
+            AuthMiddleware, users=users, given=lambda name, showing: was_assigned(context.store, name, showing)
         )
     # The last one added is the first to see a request.
     server.add_middleware(BodyLimit)
     server.add_middleware(SameOrigin, reach=reach or Reach(), has_login=users is not None)
     server.add_middleware(ForwardedHeaders, reach=reach or Reach())
     server.add_middleware(SafeHeaders, head=_head())
-    _mount(server, build_voting_page(desk), LABEL_PAGE.rstrip("/"))
-    return _mount(server, build_page(desk), "/")
+    _mount(server, build_voting_page(context), LABEL_PAGE.rstrip("/"))
+    return _mount(server, build_page(context), "/")
 
 
 def _head() -> str:
@@ -195,7 +197,7 @@ def _mount(server: FastAPI, page: gr.Blocks, path: str) -> FastAPI:
         server,
         page,
         path=path,
-        theme=desk_theme(),
+        theme=page_theme(),
         css_paths=[HERE / "page.css"],
         head=_head(),
         footer_links=[],

@@ -1,4 +1,4 @@
-"""Sees to the queue while nobody looks at the page: jobs whose worker was killed at night are not left lying."""
+"""Background thread that reconciles the queue and restarts the worker even when no page is open."""
 
 import logging
 import threading
@@ -16,10 +16,9 @@ log = logging.getLogger(__name__)
 
 
 class QueueMonitor(threading.Thread):
-    """Every few seconds: what is lost is marked as lost, and a worker is started if there is something for one; once a
-    day: a copy of the database.
+    """Reconcile the queue and restart the worker every few seconds; back up the database daily.
 
-    Any number of pages may do so at once.
+    Several servers of one workspace may do so at the same time.
     """
 
     def __init__(self, queue: JobQueue, period_s: float = PERIOD_S) -> None:
@@ -38,7 +37,7 @@ class QueueMonitor(threading.Thread):
                 problem = ""
             except DailiesError as error:
                 if str(error) != problem:  # once, not every few seconds
-                    log.warning("The queue is not seen to now: %s", error)
+                    log.warning("The queue cannot be monitored: %s", error)
                 problem = str(error)
 
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""The look of the page: a grading desk's neutral greys and one accent, tungsten amber. System fonts only."""
+"""Theme of the page: neutral greys with one amber accent, and system fonts only."""
 
 import gradio as gr
 from gradio.themes.utils import colors, sizes
@@ -35,8 +35,8 @@ SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "L
 MONO = ("ui-monospace", "SF Mono", "Menlo", "Consolas", "Liberation Mono", "monospace")
 
 
-def desk_theme() -> gr.themes.Base:
-    """Our theme; every colour that text stands on keeps a contrast of at least 4.5:1, light and dark."""
+def page_theme() -> gr.themes.Base:
+    """Return the theme. Text has a contrast of at least 4.5:1 to its background, light and dark."""
     theme = gr.themes.Base(
         primary_hue=AMBER,
         secondary_hue=AMBER,

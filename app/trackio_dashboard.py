@@ -1,7 +1,7 @@
-"""Trackio's dashboard over the workspace's own store, under the page's login, for looking only.
+"""Read-only Trackio dashboard of the workspace's runs, under the page's login.
 
-It is built when somebody first opens it. `build_starlette_app_only` is not part of Trackio's public interface, which is
-why its version is pinned.
+It is built at the first request. `build_starlette_app_only` is not part of Trackio's public interface, so Trackio's
+version is pinned.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from engine.workspace import Workspace
 
 MOUNTED_AT = "/trackio"
 READS = ("get_", "list_", "query_")
-"""How the names of the calls begin that only read. Nothing else is let through: the runs' folders are the truth."""
+"""Prefixes of the read-only API calls. All others are refused: the runs' folders are the source of truth."""
 CLOSED = ("oauth", "file", "mcp")
 ASKS_THE_HUB = ("get_registr",)
 
@@ -26,32 +26,34 @@ Scope = MutableMapping[str, Any]
 
 
 def trackio_link(workspace: Workspace) -> str:
-    """HTML of the link, or of what to say while there is nothing to show."""
+    """Return HTML of the link, or of a note while there are no runs."""
     if not any(workspace.trackio.glob("*.db")):
         return f'<span class="hint-left">{text.TRACKIO_OFF}</span>'
     return f'<a href="{MOUNTED_AT}/?project=dailies" target="_blank" rel="noopener">{text.TRACKIO}</a>'
 
 
 def trackio_routes(workspace: Workspace, dependencies: Sequence[Any] = ()) -> APIRouter:
-    """`/trackio/...`; `dependencies` are FastAPI's `Depends(...)`, e.g. for a login. Calls that would change something,
-    or fetch files by their path, are refused."""
+    """Return the routes `/trackio/...`; `dependencies` are FastAPI's `Depends(...)`, e.g. for a login.
+
+    Calls that change data or fetch files by their path are refused.
+    """
     router = APIRouter(dependencies=list(dependencies), include_in_schema=False)
     dashboard = Dashboard(workspace)
 
     @router.api_route(MOUNTED_AT + "/{path:path}", methods=["GET", "HEAD", "POST"])
     def forward(path: str, request: Request) -> Response:
         if not reads_only(request.method, path):
-            return PlainTextResponse("This is for looking: the runs' folders are the truth.", 403)
+            return PlainTextResponse("The dashboard is read-only: the runs' folders are the source of truth.", 403)
         return TrackioHeaders(dashboard)
 
     return router
 
 
 class Dashboard:
-    """Trackio's own application, told that it lies below `MOUNTED_AT`.
+    """Trackio's own application, mounted at `MOUNTED_AT`.
 
-    It runs in an event loop and a thread of its own: its handlers query SQLite without giving way, and one query of a
-    large store takes seconds in which the page's loop would serve nobody.
+    It runs in its own event loop and thread: its handlers block on SQLite queries, and one query of a large store takes
+    seconds, during which the page's loop could serve no request.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -65,7 +67,7 @@ class Dashboard:
         ours, its = asyncio.get_running_loop(), await asyncio.to_thread(self._started)
 
         def across(function: Any) -> Any:
-            """`receive` or `send`, called in its loop and run in ours."""
+            """Wrap `receive` or `send`: called in Trackio's loop, it runs in ours."""
 
             async def call(*args: Any) -> Any:
                 return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(function(*args), ours))
@@ -76,7 +78,7 @@ class Dashboard:
         await asyncio.wrap_future(running)
 
     def _started(self) -> asyncio.AbstractEventLoop:
-        """Its loop, with the application built there when it is first asked for."""
+        """Return Trackio's loop; start it and build the application at the first call."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -93,7 +95,7 @@ class Dashboard:
 
 
 class TrackioHeaders(Response):
-    """A response that another application gives."""
+    """Response of another application."""
 
     def __init__(self, application: Dashboard) -> None:
         super().__init__()
@@ -104,7 +106,7 @@ class TrackioHeaders(Response):
 
 
 def reads_only(method: str, path: str) -> bool:
-    """Whether a request only looks: a page, or a call whose name says so."""
+    """Return True for a page, or an API call with a read-only prefix."""
     parts = path.strip("/").split("/")
     if parts[0] == "api":
         reads = len(parts) == 2 and parts[1].startswith(READS) and not parts[1].startswith(ASKS_THE_HUB)

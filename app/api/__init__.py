@@ -1,1 +1,1 @@
-"""HTTP routes beside the page: votes, uploads, media and exports."""
+"""HTTP routes in addition to the page: votes, uploads, media and exports."""

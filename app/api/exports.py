@@ -1,4 +1,4 @@
-"""A campaign's preferred pairs, or its votes, as one file to download. For researchers only: see `app.auth.login`."""
+"""Download of a campaign's preferred pairs or votes, for researchers only (see `app.auth.login`)."""
 
 import shutil
 from collections.abc import Sequence
@@ -21,19 +21,19 @@ from engine.suggestions import did_you_mean
 VOTES = "votes"
 
 
-def export_routes(desk: AppContext, dependencies: Sequence[Any] = ()) -> APIRouter:
-    """`/voting/export/<campaign>/<layout>`.
+def export_routes(context: AppContext, dependencies: Sequence[Any] = ()) -> APIRouter:
+    """Return the route `/voting/export/<campaign>/<layout>`.
 
-    A zip of a layout of `engine.labelling.pair_exchange`, or the votes as CSV.
+    It serves a zip in a layout of `engine.labelling.pair_exchange`, or the votes as CSV.
     """
     router = APIRouter(dependencies=list(dependencies), include_in_schema=False)
 
     @router.get("/voting/export/{campaign_id}/{layout}")
     def export(campaign_id: str, layout: str) -> Response:
-        folder = temp_path(desk.workspace, "export")
+        folder = temp_path(context.workspace, "export")
         folder.mkdir(parents=True)
         try:
-            path = write(Campaigns(desk.store), campaign_id, layout, folder)
+            path = write(Campaigns(context.store), campaign_id, layout, folder)
         except DailiesError as error:
             shutil.rmtree(folder)
             return HTMLResponse(str(error), 409, media_type="text/plain")
@@ -44,16 +44,16 @@ def export_routes(desk: AppContext, dependencies: Sequence[Any] = ()) -> APIRout
 
 
 def write(campaigns: Campaigns, campaign_id: str, layout: str, folder: Path) -> Path:
-    """The export as one file in `folder`. Raises DailiesError in one sentence."""
+    """Write the export as one file in `folder`. Raises DailiesError in one sentence."""
     campaign = campaigns.get(campaign_id)
     if layout == VOTES:
         path = folder / f"votes-{campaign.id}.csv"
         export_votes(campaigns, campaign.id, path)
         return path
-    known: dict[str, Layout] = {one: one for one in LAYOUTS}
-    if layout not in known:
+    layouts: dict[str, Layout] = {name: name for name in LAYOUTS}
+    if layout not in layouts:
         raise ConfigError(f"There is no layout '{layout[:40]}'. {did_you_mean(layout, [*LAYOUTS, VOTES])}")
     name = f"pairs-{campaign.id}-{layout}"
     pairs = preference_pairs(campaigns.votes(campaign.id))
-    export_pairs(campaigns.store, pairs, folder / name, known[layout], campaign.title)
+    export_pairs(campaigns.store, pairs, folder / name, layouts[layout], campaign.title)
     return Path(shutil.make_archive(str(folder / name), "zip", folder, name))

@@ -1,7 +1,6 @@
-"""Clips' files and permalinks over HTTP, with ranges and ETags.
+"""Files and permalinks of clips over HTTP, with ranges and ETags.
 
-These routes stand beside Gradio, whose own login would not cover them: whoever mounts them passes the dependencies
-(who may look) that hold for the whole page.
+Gradio's own login does not cover these routes: the caller passes the dependencies that control access to the page.
 """
 
 import re
@@ -20,31 +19,34 @@ from engine.errors import StoreError
 TYPES = {MP4: "video/mp4", POSTER: "image/jpeg", FRAMES: "video/x-matroska"}
 SUFFIX_TYPES = {".mp4": "video/mp4", ".png": "image/png"}
 PICTURE_NAME = re.compile(r"[0-9a-f]{64}")
-# A clip's id determines its frames; the browser asks again only to learn that nothing changed.
+# A clip's id determines its frames, so a cached file is always valid.
 CACHED = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
 
 
-def media_routes(desk: AppContext, dependencies: Sequence[Any] = ()) -> APIRouter:
-    """`/media/clips/<id>/<file>` and `/clip/<id>`; `dependencies` are FastAPI's `Depends(...)`, e.g. for a login."""
+def media_routes(context: AppContext, dependencies: Sequence[Any] = ()) -> APIRouter:
+    """Return the routes of clips, overlays, pictures and permalinks.
+
+    `dependencies` are FastAPI's `Depends(...)`, e.g. for a login.
+    """
     router = APIRouter(dependencies=list(dependencies), include_in_schema=False)
 
     @router.get("/media/clips/{clip_id}/{name}")
     def media(clip_id: str, name: str, request: Request) -> Response:
-        return serve(clip_file(desk, clip_id, name), request)
+        return serve(clip_file(context, clip_id, name), request)
 
     @router.get("/media/clips/{clip_id}/overlays/{name}")
     def overlay(clip_id: str, name: str, request: Request) -> Response:
-        return serve(overlay_file(desk, clip_id, name), request)
+        return serve(overlay_file(context, clip_id, name), request)
 
     @router.get("/media/pictures/{name}.png")
     def picture(name: str, request: Request) -> Response:
-        return serve(picture_file(desk, name), request)
+        return serve(picture_file(context, name), request)
 
     @router.get("/clip/{clip_id}")
     def permalink(clip_id: str) -> Response:
-        """The Library with this clip open; a page of its own says so when there is none."""
+        """Open this clip in the Library; 404 with a message if it does not exist."""
         try:
-            desk.store.clip(desk.workspace.clip_folder(clip_id).name)
+            context.store.clip(context.workspace.clip_folder(clip_id).name)
         except StoreError:
             return HTMLResponse(
                 f"<!doctype html><title>{general.TITLE}</title><p>{general.PAGE_GONE}</p>", status_code=404
@@ -54,10 +56,10 @@ def media_routes(desk: AppContext, dependencies: Sequence[Any] = ()) -> APIRoute
     return router
 
 
-def clip_file(desk: AppContext, clip_id: str, name: str) -> Path:
-    """A file of a clip; nothing else of the workspace, nor of the disk, has an address. Raises HTTP 404."""
+def clip_file(context: AppContext, clip_id: str, name: str) -> Path:
+    """Return the path of a clip's file. Raises HTTP 404 for any other file."""
     try:
-        folder = desk.workspace.clip_folder(clip_id)
+        folder = context.workspace.clip_folder(clip_id)
     except StoreError as error:
         raise HTTPException(404) from error
     path = folder / name
@@ -66,37 +68,37 @@ def clip_file(desk: AppContext, clip_id: str, name: str) -> Path:
     return path
 
 
-def blind_clip(desk: AppContext, clip_id: str) -> Response:
-    """A clip for somebody who is to judge it without knowing where it comes from.
+def blind_clip(context: AppContext, clip_id: str) -> Response:
+    """Return a clip for blind judgement.
 
-    No date, ETag or name of a file tells when it was made or which clip it is. Raises HTTP 404.
+    No date, ETag or file name reveals its creation time or identity. Raises HTTP 404.
     """
-    path = clip_file(desk, clip_id, MP4)
+    path = clip_file(context, clip_id, MP4)
     try:
-        content = path.read_bytes()  # whole, as the player fetches it: a range would need something to be known by
+        content = path.read_bytes()  # whole, as the player fetches it: ranges would need an ETag or a date
     except OSError as error:
         raise HTTPException(404) from error
     return Response(content, media_type=TYPES[MP4], headers=CACHED)
 
 
-def overlay_file(desk: AppContext, clip_id: str, name: str) -> Path:
-    """A picture of what a reward saw in a clip. Raises HTTP 404."""
-    found = {path.name: path for path in overlays(desk.workspace, clip_id).values()}
-    if name not in found:
+def overlay_file(context: AppContext, clip_id: str, name: str) -> Path:
+    """Return the path of an overlay of a clip. Raises HTTP 404."""
+    files = {path.name: path for path in overlays(context.workspace, clip_id).values()}
+    if name not in files:
         raise HTTPException(404)
-    return found[name]
+    return files[name]
 
 
-def picture_file(desk: AppContext, name: str) -> Path:
-    """A kept picture, such as a keyframe. Raises HTTP 404."""
-    path = desk.workspace.pictures / f"{name}.png"
+def picture_file(context: AppContext, name: str) -> Path:
+    """Return the path of a stored picture, such as a keyframe. Raises HTTP 404."""
+    path = context.workspace.pictures / f"{name}.png"
     if not PICTURE_NAME.fullmatch(name) or not path.is_file():
         raise HTTPException(404)
     return path
 
 
 def serve(path: Path, request: Request) -> Response:
-    """The file, the range of it that was asked for (FileResponse does that), or 304 when the browser has it."""
+    """Return the file, its requested range (by FileResponse), or 304 if the browser has it."""
     stat = path.stat()
     kind = TYPES.get(path.name) or SUFFIX_TYPES[path.suffix]
     response = FileResponse(path, media_type=kind, headers=CACHED, stat_result=stat)

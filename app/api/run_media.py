@@ -1,4 +1,4 @@
-"""The samples of runs over HTTP, beside the clips of `app.api.media` and under the same login."""
+"""Samples of runs over HTTP, under the same login as the clips of `app.api.media`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,18 +11,18 @@ from engine.errors import ConfigError
 from engine.runs.run import Run
 from engine.runs.samples import RunSamples
 
-# A set can be made once more for the same step: the browser asks whether its copy is still the one.
+# A set can be generated again for the same step, so the browser must revalidate its copy.
 HEADERS = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
 
 
-def run_routes(desk: AppContext, dependencies: Sequence[Any] = ()) -> APIRouter:
-    """`/media/runs/<run>/<set>/<clip>`; `dependencies` are FastAPI's `Depends(...)`, e.g. for a login."""
+def run_routes(context: AppContext, dependencies: Sequence[Any] = ()) -> APIRouter:
+    """Return the route `/media/runs/<run>/<set>/<clip>`; `dependencies` are FastAPI's `Depends(...)`."""
     router = APIRouter(dependencies=list(dependencies), include_in_schema=False)
 
     @router.get("/media/runs/{run_id}/{name}/{sample}")
     def media(run_id: str, name: str, sample: str, request: Request) -> Response:
         try:
-            file = RunSamples(Run.find(desk.workspace, run_id)).file(name, sample)
+            file = RunSamples(Run.find(context.workspace, run_id)).file(name, sample)
         except ConfigError as error:
             raise HTTPException(404) from error
         if file is None:

@@ -1,6 +1,6 @@
-"""Files of the server's disk that a person may name on the page: those in folders that the operator has opened.
+"""Files on the server that users may name on the page: those in folders opened by the operator.
 
-Everything else reaches the page as an upload. The imported pairs of the workspace may be named too.
+The imported pairs of the workspace are allowed too. All other files must be uploaded.
 """
 
 from pathlib import Path
@@ -10,14 +10,16 @@ from app.text import access
 from engine.errors import ConfigError
 
 
-def opened_path(desk: AppContext, typed: str) -> Path:
-    """The file or folder of the server that was typed, links resolved. Raises ConfigError for one outside the opened
-    folders, whether it exists or not."""
+def opened_path(context: AppContext, typed: str) -> Path:
+    """Return the typed file or folder of the server, with links resolved.
+
+    Raises ConfigError for a path outside the opened folders, whether it exists or not.
+    """
     try:
         path = Path(typed.strip()).expanduser().resolve()
     except (OSError, RuntimeError, ValueError):  # a loop of links, an unknown user, a NUL
         path = None
-    places = [*desk.folders, desk.workspace.pairs]
-    if path is None or not any(path.is_relative_to(place.resolve()) for place in places):
+    allowed = [*context.folders, context.workspace.pairs]
+    if path is None or not any(path.is_relative_to(folder.resolve()) for folder in allowed):
         raise ConfigError(access.NOT_OPENED.format(path=typed.strip()[:200]))
     return path

@@ -1,7 +1,7 @@
-"""Files that a browser sends: where they are stored, whose they are, and the route that takes them.
+"""Uploaded files: their storage, their owners, and the route that receives them.
 
-Each request gets a folder `<owner>-<random>` among the uploads, `owner` being derived from the login's name. A file is
-used or served only for the user who sent it; without a login all who reach the page are one user.
+Each request gets a folder `<owner>-<random>` among the uploads; `owner` is derived from the user's name. A file is used
+or served only for the user who sent it. Without a login all visitors are one user.
 """
 
 import errno
@@ -35,7 +35,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def owner_of(scope: Any) -> str:
-    """The beginning of the names of a user's upload folders."""
+    """Return the prefix of a user's upload folders."""
     user = user_of(scope)
     return hashlib.sha256((user.name if user else "").encode()).hexdigest()[:16]
 
@@ -45,7 +45,7 @@ def upload_root() -> Path:
 
 
 def upload_problem(path: Any, owner: str) -> str:
-    """Why a request may not name a file as its sender's upload; "" when it may."""
+    """Return why a path is not an upload of this owner; "" if it is."""
     root = upload_root()
     if not isinstance(path, str) or "\0" in path or os.path.normpath(path) != path or len(path) > 4096:
         return access.NOT_UPLOADED
@@ -62,7 +62,7 @@ def upload_problem(path: Any, owner: str) -> str:
 
 
 class UploadParser(GradioMultiPartParser):
-    """Gradio's streaming parser with a limit on fields that are no file, which it would collect in memory."""
+    """Gradio's streaming parser, with a limit on other fields than files, which are kept in memory."""
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._current_part.file is None:
@@ -81,7 +81,7 @@ class Uploads:
         self._under_way = 0
 
     async def take(self, request: Request) -> Response:
-        """The paths of the stored files, as Gradio's own route answers; what is refused leaves no file."""
+        """Store the files and return their paths, as Gradio's own route does. A refused upload leaves no file."""
         if self._under_way >= AT_ONCE:
             busy = problem(access.UPLOADS_BUSY, 503)
             busy.headers["Retry-After"] = "5"
@@ -126,29 +126,32 @@ class Uploads:
             upload_progress=file_upload_statuses if upload_id else None,
         )
         form = await parser.parse()
-        sent = [one for one in form.getlist("files") if isinstance(one, GradioUploadFile)]
-        return await run_in_threadpool(settle, folder, sent)
+        files = [file for file in form.getlist("files") if isinstance(file, GradioUploadFile)]
+        return await run_in_threadpool(settle, folder, files)
 
 
-def settle(folder: Path, sent: list[GradioUploadFile]) -> list[str]:
-    """Give the files their names, each in a folder of its own, and remove parts that are none of them."""
+def settle(folder: Path, files: list[GradioUploadFile]) -> list[str]:
+    """Move each file to its own folder under its name, and remove other parts of the request."""
     paths = []
-    for number, one in enumerate(sent):
-        one.file.close()
-        name = strip_invalid_filename_characters(Path(one.filename or "").name).strip(". ") or "upload"
+    for number, file in enumerate(files):
+        file.file.close()
+        name = strip_invalid_filename_characters(Path(file.filename or "").name).strip(". ") or "upload"
         place = folder / str(number) / name
         place.parent.mkdir()
-        os.rename(one.file.name, place)
+        os.rename(file.file.name, place)
         paths.append(str(place))
-    for left in folder.iterdir():
-        if left.is_file():
-            left.unlink()
+    for path in folder.iterdir():
+        if path.is_file():
+            path.unlink()
     return paths
 
 
 @asynccontextmanager
 async def new_folder(owner: str, expected: int) -> AsyncIterator[Path]:
-    """A folder for one request, removed when it fails. Raises OSError when its disk has no room for so many bytes."""
+    """Create a folder for one request, removed on failure.
+
+    Raises OSError if the disk has less than `expected` bytes free.
+    """
     folder = upload_root() / f"{owner}-{secrets.token_hex(8)}"
     folder.mkdir(parents=True, mode=0o700)
     whole = False

@@ -1,7 +1,7 @@
-"""Who may see what, over the whole server: `Gate` stands before every route, Gradio's, the media and the votes alike.
+"""Access control: `AuthMiddleware` precedes every route, including Gradio's, media and votes.
 
-A researcher may use everything. A labeller gets the voting page and what it needs, named one by one in `OF_LABELLERS`;
-a route that is not named there is closed to them, also one that somebody adds tomorrow.
+A researcher may use everything. A labeller may use the voting page and the routes listed in `OF_LABELLERS`; all other
+routes, including future ones, are closed to labellers.
 """
 
 import html
@@ -25,25 +25,25 @@ COOKIE = "dailies_session"
 COOKIE_RULES: Mapping[str, Any] = {"httponly": True, "samesite": "lax", "path": "/"}
 LABEL_PAGE, ICON = "/label/", "/favicon.ico"
 BODY_LIMIT = 8192  # bytes of a login form
-MEDIA = re.compile(r"/voting/clip/([0-9]{1,9})/(?:left|right)\.mp4")  # nothing that a clip's own id would tell
-# The voting page has no event of Gradio's: it needs its files and its config, no uploads, no queue, no other file.
+MEDIA = re.compile(r"/voting/clip/([0-9]{1,9})/(?:left|right)\.mp4")  # does not contain the clip's id
+# The voting page has no Gradio events: it needs its own files and config, no uploads and no queue.
 OF_LABELLERS = re.compile(
     r"/label/?|/label/(?:config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|(?:assets|static|svelte)/[\w./@-]+"
     r"|gradio_api/(?:info|startup-events|app_id|(?:assets|static)/[\w./@-]+))|/voting/(?:me|next|vote|undo|mine|edit)"
 )
-HASHES_AT_ONCE, HASHES_WAITING = 2, 16  # passwords: a hash takes a fifth of a second and 32 MiB
+HASHES_AT_ONCE, HASHES_WAITING = 2, 16  # a password hash takes 0.2 s and 32 MiB
 HERE = Path(__file__).parent
 Given = Callable[[str, str], bool]
-"""Whether a labeller (first) was shown a pair (second: the number of the showing)."""
+"""`given(labeller, showing)` returns True if the labeller was assigned the pair with this number of the showing."""
 
 
 def user_of(scope: Scope) -> User | None:
-    """Whom the gate let in; None where there is no gate."""
+    """Return the authenticated user, None without a login."""
     return scope.get("dailies_user")
 
 
 class AuthMiddleware:
-    """ASGI middleware. `given` decides on single clips for labellers."""
+    """ASGI middleware for authentication. `given` decides on a labeller's access to single clips."""
 
     def __init__(self, app: ASGIApp, *, users: Users, given: Given) -> None:
         self.app, self.users, self.given = app, users, given
@@ -68,7 +68,7 @@ class AuthMiddleware:
         return self.users.user_of(connection.cookies.get(COOKIE, ""))
 
     async def _answer(self, scope: Scope, receive: Receive, user: User | None) -> Response | None:
-        """What is said instead of what was asked for; None when it may be had."""
+        """Return the answer to an unauthorised request or to a login; None if the request may pass."""
         path = scope["path"]
         if path == "/login" and scope["type"] == "http":
             return await self._login(Request(scope, receive))
@@ -76,7 +76,7 @@ class AuthMiddleware:
             await self._looks.run(self.users.end, HTTPConnection(scope).cookies.get(COOKIE, ""))
             return _logged_out()
         if path == ICON and (user is None or user.role != "researcher"):
-            return Response(status_code=204)  # every browser asks for it, on the login form too
+            return Response(status_code=204)  # browsers request it on the login form too
         if user is None:
             return _who_are_you(scope)
         if user.role == "researcher" or await self._looks.run(self._may, user, path):
@@ -89,7 +89,7 @@ class AuthMiddleware:
         return OF_LABELLERS.fullmatch(path) is not None and ".." not in path
 
     async def _login(self, request: Request) -> Response:
-        """The form; what was typed into it; or a link with a token, as `dailies users link` makes it."""
+        """Handle the login form, its submission, or a link with a token (see `dailies users link`)."""
         if request.method == "POST":
             return await self._typed(request)
         if token := request.query_params.get("link"):
@@ -129,7 +129,7 @@ class AuthMiddleware:
 
 
 def _who_are_you(scope: Scope) -> Response:
-    """A browser is led to the form; what a script asked for is 401."""
+    """Redirect a browser to the login form; answer 401 to a script."""
     wants_page = "text/html" in HTTPConnection(scope).headers.get("accept", "")
     if scope["type"] == "http" and scope["method"] == "GET" and wants_page:
         return RedirectResponse(f"/login?next={quote(_asked(scope), safe='')}", 303)
@@ -148,7 +148,7 @@ def _logged_out() -> Response:
 
 
 def is_https(connection: HTTPConnection) -> bool:
-    """Whether the browser came over HTTPS: to this server, or to a proxy that `app.middleware.proxy_headers` trusts."""
+    """Return True for HTTPS, to this server or to a proxy trusted by `app.middleware.proxy_headers`."""
     return connection.scope.get("scheme") == "https"
 
 
@@ -177,7 +177,7 @@ def _form(problem: str, target: str, status: int = 200) -> Response:
 
 
 def _private(send: Send) -> Send:
-    """No cache on the way may keep what only somebody who is logged in may see."""
+    """Wrap `send` so that shared caches do not store answers for logged-in users."""
 
     async def marked(message: Message) -> None:
         if message["type"] == "http.response.start":

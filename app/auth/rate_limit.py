@@ -1,8 +1,7 @@
-"""Logins that failed: after a few of them there are no more tries for a while, so that no password can be guessed.
+"""Rate limit of logins: after a number of failures further attempts are refused for a while.
 
-What is counted: failures of one name from one address, of one address under any names, of one name from any addresses;
-the last of these is allowed so many that nobody can keep somebody else out by typing nonsense a few times. Kept in
-memory only: a server that starts anew has forgotten them.
+Failures are counted by name and address, by address, and by name. The limit by name is high, so that a few wrong
+passwords cannot lock another user out. The counts are kept in memory and are lost on a restart.
 """
 
 import ipaddress
@@ -11,24 +10,27 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 
-PAUSE_S = 15 * 60.0  # a failure counts for so long
+PAUSE_S = 15 * 60.0  # time that a failure counts
 TRIES_OF_BOTH, TRIES_OF_ADDRESS, TRIES_OF_NAME = 5, 30, 100
-REMEMBERED = 10_000  # names and addresses; the oldest are forgotten first
+REMEMBERED = 10_000  # names and addresses; the oldest are dropped first
 NAME_KEPT = 200  # characters
 
 Key = tuple[str, str]
 
 
 class LoginRateLimiter:
-    """Safe in many threads. `clock` tells seconds that never go back."""
+    """Thread-safe limiter. `clock` returns monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
         self._failures: OrderedDict[Key, deque[float]] = OrderedDict()
 
     def admit(self, name: str, address: str) -> float:
-        """Seconds until a try is allowed; 0 for one that is allowed now. It counts as failed until `succeeded` is
-        called: many that are sent at once are not all let through before the first of them has failed."""
+        """Return the seconds until an attempt is allowed; 0 if it is allowed now.
+
+        An allowed attempt counts as failed until `succeeded` is called, so that parallel attempts cannot exceed the
+        limit.
+        """
         now, keys = self._clock(), list(_keys(name, address))
         with self._lock:
             wait = max(self._until(key, tries, now) for key, tries in keys) - now
@@ -42,8 +44,7 @@ class LoginRateLimiter:
         return 0.0
 
     def succeeded(self, name: str, address: str) -> None:
-        """The last try was right, and whoever knows the password mistyped it before. What the address tried under other
-        names still counts."""
+        """Reset the failures of this name from this address; failures under other names still count."""
         (both, _), *others = _keys(name, address)
         with self._lock:
             self._failures.pop(both, None)
@@ -52,7 +53,7 @@ class LoginRateLimiter:
                     moments.pop()
 
     def _until(self, key: Key, tries: int, now: float) -> float:
-        """When so many failures are no longer all within the pause."""
+        """Return the time at which fewer than `tries` failures lie within the pause."""
         moments = self._failures.get(key)
         return moments[0] + PAUSE_S if moments and len(moments) == tries else now
 
@@ -65,7 +66,7 @@ def _keys(name: str, address: str) -> Iterator[tuple[Key, int]]:
 
 
 def network_of(address: str) -> str:
-    """What one person has: an IPv4 address, or an IPv6 network of 64 bits. What is neither stands for itself."""
+    """Return an IPv4 address, the /64 network of an IPv6 address, or any other text unchanged."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

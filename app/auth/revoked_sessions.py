@@ -1,8 +1,8 @@
-"""Sessions that were ended before their time: a file beside the users file, so that a restart does not revive them.
+"""Revoked sessions, stored in a file next to the users file so that they survive a restart.
 
-One line a session: the time at which its token expires anyway (seconds since the epoch), and its id. Once there are
-many lines, those of expired tokens are left out when the file is next written: not before, since a token that is
-expired now is valid again when the clock is set back. Several processes may share the file.
+Each line has the expiry time of a session's token (seconds since the epoch) and its id. Expired tokens are removed only
+once the file has many lines, because they become valid again if the clock is set back. Several processes may share the
+file.
 """
 
 import os
@@ -18,7 +18,7 @@ KEPT = 10_000  # sessions
 
 
 class Revoked:
-    """Safe in many threads; read again whenever the file changed."""
+    """Thread-safe set of revoked sessions; reloads the file when it has changed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -30,7 +30,7 @@ class Revoked:
         return session in self._read()
 
     def add(self, session: str, until: int) -> None:
-        """End a session. Raises ConfigError when that cannot be stored."""
+        """Revoke a session. Raises ConfigError if the file cannot be written."""
         try:
             with locked(self.path.with_name(f"{self.path.name}.lock")):
                 ids = {**self._read(), session: until}
@@ -41,11 +41,11 @@ class Revoked:
             raise ConfigError(f"The file {self.path} cannot be written: {error.strerror or error}.") from error
 
     def _read(self) -> dict[str, int]:
-        """Raises ConfigError when the file is there and cannot be read: then nobody is let in."""
+        """Return the revoked sessions. Raises ConfigError, so no one is admitted, if the file is unreadable."""
         try:
             with self._lock:
-                found = self.path.stat()
-                at = (found.st_mtime_ns, found.st_size, found.st_ino)
+                stat = self.path.stat()
+                at = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
                 if self._read_at != at:
                     rows = (line.split() for line in self.path.read_text(encoding="ascii").splitlines())
                     self._ids = {session: int(until) for until, session in rows}
@@ -53,7 +53,7 @@ class Revoked:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
-            raise ConfigError(f"The file {self.path} of ended sessions cannot be read: mend or remove it.") from error
+            raise ConfigError(f"The file {self.path} of ended sessions cannot be read: fix or remove it.") from error
         return self._ids
 
     def _write(self, ids: dict[str, int]) -> None:

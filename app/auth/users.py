@@ -1,7 +1,7 @@
-"""Who may use the page: a file of users with hashed passwords, and the signed tokens that say who somebody is.
+"""Users of the page: a file of users with hashed passwords, and signed session tokens.
 
 The file is JSON, readable by its owner only. Passwords are hashed by scrypt (RFC 7914) with the parameters that OWASP
-names for 32 MiB; tokens are signed by HMAC-SHA256 with a key of the file and end with the password that they came from.
+recommends for 32 MiB. Tokens are signed by HMAC-SHA256 with a key in the file, and expire if the password changes.
 """
 
 import base64
@@ -29,7 +29,7 @@ SCRYPT_N, SCRYPT_R, SCRYPT_P, SCRYPT_MEMORY = 2**15, 8, 3, 2**26
 SHORTEST_PASSWORD = 8
 SESSION_S = 30 * 24 * 3600
 CLOCK_MARGIN_S = 3600
-"""By so much the clock may be set back before sessions end."""
+"""Maximum time by which the clock may be set back without ending sessions."""
 TOKEN_LIMIT = 2048  # characters
 
 
@@ -62,17 +62,17 @@ class UserList(BaseModel):
 
 
 class Users:
-    """A users file, read again whenever it changed: who is taken out of it is out at once."""
+    """A users file, reloaded when it has changed, so that a removed user is logged out immediately."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ConfigError when there is no such file, or it cannot be read."""
+        """Load the file. Raises ConfigError if it does not exist or cannot be read."""
         self.path = path
         self._read_at: tuple[int, int] | None = None
         self._list = self.read()
         self._revoked = Revoked(path.with_name(f"{path.name}.ended"))
 
     def read(self) -> UserList:
-        """The file as it is now. Raises ConfigError."""
+        """Return the current content of the file. Raises ConfigError."""
         try:
             stat = self.path.stat()
             if self._read_at != (stat.st_mtime_ns, stat.st_size):
@@ -84,18 +84,17 @@ class Users:
                 f"--file {self.path}`."
             ) from error
         except (OSError, ValidationError, EncodingError) as error:
-            raise ConfigError(f"The users file {self.path} cannot be read: mend or remove it.") from error
+            raise ConfigError(f"The users file {self.path} cannot be read: fix or remove it.") from error
         return self._list
 
     def check(self, name: str, password: str) -> User | None:
-        """Who this is; None when name or password is wrong, which takes the same time either way: a fifth of a second
-        and 32 MiB."""
+        """Return the user, None if name or password is wrong. Takes the same 0.2 s and 32 MiB in both cases."""
         account = self.read().users.get(name)
         right = (account or _NOBODY).matches(password[:1024])
         return User(name=name, role=account.role) if account and right else None
 
     def token(self, name: str, purpose: str = "session", seconds: int = SESSION_S) -> str:
-        """Proof of being `name`. Raises ConfigError when there is no such user."""
+        """Return a token of the user `name`. Raises ConfigError if there is no such user."""
         users = self.read()
         if name not in users.users:
             raise ConfigError(f"There is no user {name[:40]!r} in {self.path}.")
@@ -104,7 +103,7 @@ class Users:
         return f"{claim}.{_signature(users, name, claim)}"
 
     def user_of(self, token: str, purpose: str = "session") -> User | None:
-        """Whom a token proves; None when it proves nobody, or no longer."""
+        """Return the user of a token, None if it is invalid, expired or revoked."""
         claim, now_s = self._claim(token), time.time()
         if claim is None or claim.purpose != purpose or claim.session in self._revoked:
             return None
@@ -113,28 +112,28 @@ class Users:
         return User(name=claim.name, role=self.read().users[claim.name].role)
 
     def end(self, token: str) -> None:
-        """End the session of a token, also for the copies of it. Raises ConfigError when that cannot be stored."""
+        """Revoke the session of a token and of its copies. Raises ConfigError if that cannot be stored."""
         if claim := self._claim(token):
             self._revoked.add(claim.session, claim.until)
 
     def _claim(self, token: str) -> "_Claim | None":
-        """What a token says, where its signature is right."""
+        """Return the claim of a token, None if the signature is wrong."""
         claim, _, signature = token[:TOKEN_LIMIT].partition(".")
         if not token.isascii():
             return None
         users = self.read()
         try:
-            said = _Claim(*json.loads(_decode(claim)))
+            parsed = _Claim(*json.loads(_decode(claim)))
         except (ValueError, TypeError):
             return None
-        if not isinstance(said.name, str) or said.name not in users.users:
+        if not isinstance(parsed.name, str) or parsed.name not in users.users:
             return None
-        right = hmac.compare_digest(signature.encode(), _signature(users, said.name, claim).encode())
-        return said if right else None
+        right = hmac.compare_digest(signature.encode(), _signature(users, parsed.name, claim).encode())
+        return parsed if right else None
 
 
 class _Claim(NamedTuple):
-    """As a token says it; of which types is known once its signature is found right."""
+    """Content of a token; its types are guaranteed only after the signature was verified."""
 
     purpose: str
     name: Any
@@ -143,7 +142,7 @@ class _Claim(NamedTuple):
 
 
 def add_user(path: Path, name: str, role: Role, password: str) -> None:
-    """Add a user, or give one another role and password; makes the file when there is none. Raises ConfigError."""
+    """Add a user or change role and password of one; create the file if needed. Raises ConfigError."""
     if not 0 < len(name) <= NAME_LIMIT or name != " ".join(name.split()) or not name.isprintable():
         raise ConfigError(f"A user's name has 1 to {NAME_LIMIT} printable characters, but got {name[:40]!r}.")
     if len(password) < SHORTEST_PASSWORD:
@@ -155,7 +154,7 @@ def add_user(path: Path, name: str, role: Role, password: str) -> None:
 
 
 def add_first_user(path: Path, name: str) -> str | None:
-    """Create the users file with one researcher, and return the random password; None if the file exists already."""
+    """Create the users file with one researcher and return the random password; None if it exists."""
     if path.exists():
         return None
     password = secrets.token_urlsafe(12)
@@ -164,11 +163,14 @@ def add_first_user(path: Path, name: str) -> str | None:
 
 
 def remove_user(path: Path, name: str) -> None:
-    """Raises ConfigError when there is no such user."""
+    """Remove a user. Raises ConfigError if there is no such user."""
     before = Users(path).read()
     if name not in before.users:
         raise ConfigError(f"There is no user {name[:40]!r} in {path}.")
-    _write(path, before.model_copy(update={"users": {key: one for key, one in before.users.items() if key != name}}))
+    _write(
+        path,
+        before.model_copy(update={"users": {key: account for key, account in before.users.items() if key != name}}),
+    )
 
 
 def scrypt(password: str, salt: str) -> str:
@@ -179,9 +181,9 @@ def scrypt(password: str, salt: str) -> str:
 
 
 def _signature(users: UserList, name: str, claim: str) -> str:
-    """Over the claim and the password's hash: a new password ends the tokens of the old one."""
-    told = f"{claim} {users.users[name].hash}".encode()
-    return _encode(hmac.digest(users.key.encode(), told, "sha256"))
+    """Sign the claim with the password's hash, so that a new password invalidates old tokens."""
+    message = f"{claim} {users.users[name].hash}".encode()
+    return _encode(hmac.digest(users.key.encode(), message, "sha256"))
 
 
 def _encode(raw: bytes) -> str:
@@ -193,7 +195,7 @@ def _decode(text: str) -> bytes:
 
 
 def _write(path: Path, users: UserList) -> None:
-    """At once or not at all, and for its owner's eyes only from the first byte."""
+    """Write the file atomically, readable by its owner only from the first byte."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:

@@ -1,4 +1,4 @@
-"""A table of words whose rows may have something to do."""
+"""A table of texts whose rows may have an action."""
 
 from typing import Any
 
@@ -7,7 +7,10 @@ from app.text import system as text
 
 
 class ActionTable(Component):
-    """`value` comes from `app.views.system.table`. Event: act {key}; what removes something asks first."""
+    """Table with actions; destructive ones require confirmation.
+
+    `value` comes from `app.views.system.table`. Event: act {key}.
+    """
 
     def __init__(self, name: str, value: dict[str, Any] | None = None, *, render: bool = True) -> None:
         super().__init__("action_table", value, words=text.TABLE_WORDS, elem_id=name, render=render)

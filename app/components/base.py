@@ -1,7 +1,7 @@
-"""What every component of ours is: a `gr.HTML` whose template, style and script lie beside it under one name.
+"""Base class of our components: a `gr.HTML` with a template, a style and a script in this folder.
 
-Gradio evaluates a template as JavaScript with the component's values in it, so ours are constant but for `words`; what
-a person typed goes to the page as data, and the script puts it there as text.
+Gradio evaluates a template as JavaScript with the component's values in it, so our templates contain only `words`; user
+input is sent as data, and the script inserts it as text.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,15 +21,15 @@ def read(name: str) -> str:
 
 
 class Component(gr.HTML):
-    """`value` is what the script shows (JSON), `words` what the template says, `props` what else the script needs.
+    """Component: `value` (JSON) for the script, `words` for the template, `props` for the script.
 
     `around` names another component's files, whose template has a place for this one's (`SLOT`) and whose script goes
     on from this one's: one component on the page, so that neither waits for the other.
 
     A long script has its first parts in files of their own (`before`, `around_before`); all parts share their names.
 
-    Set one by its plain value only: for a `gr.update` or `gr.skip` Gradio makes it anew, and its `words` are lost when
-    it is not on screen yet.
+    Update a component by its plain value only: for a `gr.update` or `gr.skip` Gradio creates it again, and `words` are
+    lost if it is not on screen yet.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A campaign in figures: how far it is, how well people agree, a row a labeller, and the exports."""
+"""A campaign in figures: progress, agreement, one row per labeller, and exports."""
 
 from app.components.base import Component
 from app.context import AppContext
@@ -8,13 +8,13 @@ from engine.labelling.campaigns import Campaigns
 
 
 class CampaignSummary(Component):
-    """`value` comes from `app.views.campaigns.sheet`. Event: outdated, when there are votes that it does not know.
+    """Results of a campaign. `value` comes from `app.views.campaigns.summary`.
 
-    It asks for that while somebody sees it.
+    While visible, it polls for new votes. Event: outdated, when there are new votes.
     """
 
-    def __init__(self, name: str, desk: AppContext, *, render: bool = True) -> None:
-        campaigns = Campaigns(desk.store)
+    def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
+        campaigns = Campaigns(context.store)
 
         def pulse(campaign_id: str) -> str:
             return campaigns.pulse(str(campaign_id))

@@ -1,4 +1,4 @@
-"""Where each curriculum is: its stages in a row, each with what its gate asked and measured."""
+"""Progress of curricula: the stages in a row, each with the conditions and measures of its gate."""
 
 from typing import Any
 
@@ -7,19 +7,19 @@ from app.context import AppContext
 from app.events import with_problem
 from app.middleware.idempotency import once
 from app.text import monitor as text
-from app.views.training.curriculum_progress import resume, strip
+from app.views.training.curriculum_progress import curriculum_list, resume
 
 
 class CurriculumProgress(Component):
-    """`value` comes from `app.views.training.curriculum_progress.strip`."""
+    """List of curricula. `value` comes from `app.views.training.curriculum_progress.curriculum_list`."""
 
-    def __init__(self, name: str, desk: AppContext, *, render: bool = True) -> None:
+    def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
         def news(_: Any = None) -> dict[str, Any]:
-            return strip(desk)
+            return curriculum_list(context)
 
         def go_on(curriculum_id: str) -> dict[str, Any]:
-            resume(desk, curriculum_id)
-            return strip(desk)
+            resume(context, curriculum_id)
+            return curriculum_list(context)
 
         super().__init__(
             "curriculum_progress",

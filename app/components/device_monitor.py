@@ -1,4 +1,4 @@
-"""The machine's devices, live and over time. It asks for news itself, only while somebody can see it."""
+"""Live telemetry of the machine's devices; it polls the server while it is visible."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from engine.hardware.telemetry.monitor import TelemetryMonitor
 
 
 class DeviceMonitor(Component):
-    """Looking at it makes the sampler take a snapshot every few seconds."""
+    """Telemetry panel. While it is visible, the sampler takes a snapshot every few seconds."""
 
     def __init__(self, name: str, sampler: TelemetryMonitor, *, render: bool = True) -> None:
         def news(asked: Any = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The line at the top of the page: the name, the workspace, and light or dark."""
+"""Header of the page: name, workspace, notifications, and the theme switch."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from app.views import notifications
 
 
 class Header(Component):
-    """Events: arrive {id}, when the page was opened by a clip's permalink; arrive_at {tab}, by the address of a tab.
+    """Header; it polls for notifications if they are enabled.
 
-    Its bell asks for news when it is on.
+    Events: arrive {id}, if the page was opened by a clip's permalink; arrive_at {tab}, by a tab's address.
     """
 
-    def __init__(self, desk: AppContext, *, render: bool = True) -> None:
+    def __init__(self, context: AppContext, *, render: bool = True) -> None:
         def news(seen: dict[str, Any]) -> dict[str, Any]:
-            return notifications.news(desk, seen or {})
+            return notifications.news(context, seen or {})
 
-        value = {"workspace": str(desk.workspace.root), "notice": general.SHARED_WORKSPACE if desk.shared else ""}
+        value = {"workspace": str(context.workspace.root), "notice": general.SHARED_WORKSPACE if context.shared else ""}
         words: dict[str, Any] = {
             "title": general.TITLE,
             "tagline": general.TAGLINE,

@@ -1,4 +1,4 @@
-"""The jobs of one kind or several while they wait and run. It asks for news itself, only while somebody can see it."""
+"""List of queued and running jobs of one or several kinds; it polls the server while it is visible."""
 
 from collections.abc import Collection
 from typing import Any
@@ -8,32 +8,33 @@ from app.context import AppContext
 from app.events import with_problem
 from app.middleware.idempotency import once
 from app.text import jobs
-from app.views.jobs import strip
+from app.views.jobs import job_list
 from engine.jobs.handlers import train_process
 
 
 class JobList(Component):
-    """`value` comes from `app.views.jobs.strip`. Events: job_ended {ids}, the jobs that came to a good end, and
-    job_failed {ids}, those that failed, were cancelled or lost.
+    """List of jobs. `value` comes from `app.views.jobs.job_list`.
 
-    Gradio calls a server function with one argument, an empty list when the script gave none.
+    Events: job_ended {ids}, for finished jobs, and job_failed {ids}, for jobs that failed, were cancelled or lost.
+
+    Gradio calls a server function with one argument, an empty list if the script passed none.
     """
 
-    def __init__(self, name: str, desk: AppContext, kind: str | Collection[str], *, render: bool = True) -> None:
+    def __init__(self, name: str, context: AppContext, kind: str | Collection[str], *, render: bool = True) -> None:
         def news(_: Any = None) -> dict[str, Any]:
-            return strip(desk, kind)
+            return job_list(context, kind)
 
         def cancel(job_id: str) -> dict[str, Any]:
-            desk.queue.cancel(job_id)
-            return strip(desk, kind)
+            context.queue.cancel(job_id)
+            return job_list(context, kind)
 
         def kill(job_id: str) -> dict[str, Any]:
-            train_process.kill(desk.queue, job_id)
-            return strip(desk, kind)
+            train_process.kill(context.queue, job_id)
+            return job_list(context, kind)
 
         def again(job_id: str) -> dict[str, Any]:
-            desk.file_again(job_id)
-            return strip(desk, kind)
+            context.file_again(job_id)
+            return job_list(context, kind)
 
         functions = [
             with_problem(news),

@@ -1,4 +1,4 @@
-"""The keyframes of a clip to come: redraw one, replace one by a picture, then have the rest made."""
+"""Keyframe editor: regenerate or replace keyframes, then generate the frames between them."""
 
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,18 @@ from engine.errors import ConfigError
 
 
 class KeyframeEditor(Component):
-    """`value` comes from `app.views.keyframes`. Events: redraw {frame}, replace {frame, path}, complete, discard."""
+    """Keyframe editor. `value` comes from `app.views.keyframes`.
+
+    Events: redraw {frame}, replace {frame, path}, complete, discard.
+    """
 
     def __init__(self, name: str, *, render: bool = True) -> None:
         super().__init__("keyframe_editor", None, words=modes.STRIP_WORDS, elem_id=name, render=render)
 
 
 def uploaded(path: Any) -> Path:
-    """Where a picture lies that this page was sent. Raises ConfigError for any other place on this machine."""
-    place = Path(str(path)).resolve()
-    if not place.is_relative_to(Path(get_upload_folder()).resolve()) or not place.is_file():
-        raise ConfigError("The picture did not arrive: send it again.")
-    return place
+    """Return the path of an uploaded picture. Raises ConfigError for any other path on this machine."""
+    file = Path(str(path)).resolve()
+    if not file.is_relative_to(Path(get_upload_folder()).resolve()) or not file.is_file():
+        raise ConfigError("The picture was not uploaded: send it again.")
+    return file

@@ -1,4 +1,4 @@
-"""Curves of several runs over each other, with alarms as marks. It asks for news only while somebody sees it."""
+"""Metric curves of several runs, with alarms as marks; they poll the server while they are visible."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from app.views.training.metric_charts import CurveFeed
 
 
 class MetricCharts(Component):
-    """Events: look_at {id}, when a run was chosen; sets_changed {id}, when that run has more samples."""
+    """Metric curves. Events: look_at {id}, a run was chosen; sets_changed {id}, that run has new samples."""
 
     def __init__(self, name: str, feed: CurveFeed, *, render: bool = True) -> None:
-        def news(asked: Any = None) -> dict[str, Any]:
-            return feed.news(asked if isinstance(asked, dict) else {})
+        def news(request: Any = None) -> dict[str, Any]:
+            return feed.news(request if isinstance(request, dict) else {})
 
-        def points(asked: Any = None) -> dict[str, Any]:
-            return feed.points(asked if isinstance(asked, dict) else {})
+        def points(request: Any = None) -> dict[str, Any]:
+            return feed.points(request if isinstance(request, dict) else {})
 
         super().__init__(
             "metric_charts",

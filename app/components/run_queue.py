@@ -1,4 +1,4 @@
-"""Everything that waits and runs, in its order, and the runs with what can be done to each."""
+"""The job queue in order, and the list of runs with their actions."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from engine.jobs.worker_control import reconcile_and_ensure_worker
 
 
 class Place(TypedDict):
-    """A job and where it goes in the queue."""
+    """A job and its new position in the queue."""
 
     id: str
     to: int
@@ -29,88 +29,90 @@ class QueueOrder(TypedDict):
 
 
 class Extension(TypedDict):
-    """A run and how many more updates it gets."""
+    """A run and its number of additional updates."""
 
     id: str
     steps: Any
 
 
 class Search(TypedDict):
-    """A run and the word to look for in its log."""
+    """A run and a word to search for in its log."""
 
     id: str
     word: str
 
 
 class RunQueue(Component):
-    """`value` comes from `app.views.training.runs.board`. Events: clone_run {run}, use_adapter {run},
-    watch_run."""
+    """Queue and runs. `value` comes from `app.views.training.runs.board`.
 
-    def __init__(self, name: str, desk: AppContext, *, render: bool = True) -> None:
+    Events: clone_run {run}, use_adapter {run}, watch_run.
+    """
+
+    def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
         super().__init__(
             "run_queue",
             {},
             words={**training.BOARD_WORDS, "priorities": training.PRIORITIES},
             elem_id=name,
-            server_functions=[with_problem(function) for function in functions(desk)],
+            server_functions=[with_problem(function) for function in functions(context)],
             render=render,
         )
 
 
-def functions(desk: AppContext) -> list[Any]:
-    """What the script may ask for; all but `log` answer with the board as it is then."""
+def functions(context: AppContext) -> list[Any]:
+    """Return the server functions of the script; all but `log` return the new value of the component."""
 
     def news(_: Any = None) -> dict[str, Any]:
-        return runs.board(desk)
+        return runs.board(context)
 
-    def move(where: Place) -> dict[str, Any]:
-        desk.queue.move(where["id"], where["to"])
+    def move(target: Place) -> dict[str, Any]:
+        context.queue.move(target["id"], target["to"])
         return news()
 
-    def prioritise(asked: QueueOrder) -> dict[str, Any]:
-        if asked["priority"] not in PRIORITIES:
-            raise ConfigError(f"A priority is one of {', '.join(PRIORITIES)}, but got {asked['priority'][:40]!r}.")
-        desk.queue.prioritise(asked["id"], asked["priority"])
+    def prioritise(order: QueueOrder) -> dict[str, Any]:
+        if order["priority"] not in PRIORITIES:
+            raise ConfigError(f"A priority is one of {', '.join(PRIORITIES)}, but got {order['priority'][:40]!r}.")
+        context.queue.prioritise(order["id"], order["priority"])
         return news()
 
     def cancel(job_id: str) -> dict[str, Any]:
-        desk.queue.cancel(job_id)
+        context.queue.cancel(job_id)
         return news()
 
     def kill(job_id: str) -> dict[str, Any]:
-        train_process.kill(desk.queue, job_id)
+        train_process.kill(context.queue, job_id)
         return news()
 
     def pause(_: Any = None) -> dict[str, Any]:
-        desk.queue.pause()
+        context.queue.pause()
         return news()
 
     def go_on(_: Any = None) -> dict[str, Any]:
-        desk.queue.resume()
+        context.queue.resume()
         return news()
 
     def cancel_pending(_: Any = None) -> dict[str, Any]:
-        cancelled = desk.queue.cancel_waiting()
-        return runs.board(desk, training.cancelled(len(cancelled)))
+        cancelled = context.queue.cancel_waiting()
+        return runs.board(context, training.cancelled(len(cancelled)))
 
     def cancel_others(_: Any = None) -> dict[str, Any]:
-        cancelled = desk.queue.cancel_all_but_current()
-        return runs.board(desk, training.cancelled(len(cancelled)))
+        cancelled = context.queue.cancel_all_but_current()
+        return runs.board(context, training.cancelled(len(cancelled)))
 
     def resume(run_id: str) -> dict[str, Any]:
-        run_actions.resume(desk.queue, run_id, request_key())
-        reconcile_and_ensure_worker(desk.queue)
+        run_actions.resume(context.queue, run_id, request_key())
+        reconcile_and_ensure_worker(context.queue)
         return news()
 
     def extend(order: Extension) -> dict[str, Any]:
         steps = order["steps"]
         if not isinstance(steps, int):
             raise ConfigError(f"A run is extended by a whole number of updates, but got {steps}.")
-        run_actions.extend(desk.queue, order["id"], steps, request_key())
+        run_actions.extend(context.queue, order["id"], steps, request_key())
         return news()
 
-    def log(asked: Search) -> dict[str, Any]:
-        return runs.log(desk, asked["id"], asked["word"])
+    def log(search: Search) -> dict[str, Any]:
+        return runs.log(context, search["id"], search["word"])
 
     changing = (move, prioritise, cancel, kill, pause, go_on, cancel_pending, cancel_others, resume, extend)
     return [news, *(once(function) for function in changing), log]

@@ -1,4 +1,4 @@
-"""A recipe as a form, made from the trainers' settings. It asks the server itself what its choices need."""
+"""Form of a training run, built from the trainers' settings; it requests estimates for its choices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,32 +12,36 @@ from app.views.training import curricula, train_form
 
 
 class TrainForm(Component):
-    """`value` comes from `app.views.training.train_form.opened`. Event.
+    """Form of a run. `value` comes from `app.views.training.train_form.open_form`.
 
-    Run_filed {run}, "" when only a check was filed.
+    Event: run_filed {run}, "" if only a preflight was queued.
     """
 
-    def __init__(self, name: str, desk: AppContext, *, render: bool = True) -> None:
+    def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
         def open(key: str) -> dict[str, Any]:
-            return curricula.opened(key) if key.startswith(train_form.CURRICULUM) else train_form.opened(desk, key)
+            return (
+                curricula.open_form(key)
+                if key.startswith(train_form.CURRICULUM)
+                else train_form.open_form(context, key)
+            )
 
         def offered(_: Any = None) -> dict[str, Any]:
-            return train_form.offered(desk)
+            return train_form.offered(context)
 
         def outlook(choices: train_form.Chosen) -> dict[str, Any]:
-            return (curricula if choices.get(curricula.NAME) else train_form).outlook(desk, choices)
+            return (curricula if choices.get(curricula.NAME) else train_form).outlook(context, choices)
 
         def queue(choices: train_form.Chosen) -> dict[str, Any]:
-            return (curricula if choices.get(curricula.NAME) else train_form).queue(desk, choices)
+            return (curricula if choices.get(curricula.NAME) else train_form).queue(context, choices)
 
         def check(choices: train_form.Chosen) -> dict[str, Any]:
-            return train_form.check(desk, choices)
+            return train_form.check(context, choices)
 
         def verdicts(job_id: str) -> dict[str, Any]:
-            return train_form.verdicts(desk, job_id)
+            return train_form.verdicts(context, job_id)
 
         def save(choices: train_form.Chosen) -> dict[str, Any]:
-            return train_form.save(desk, choices)
+            return train_form.save(context, choices)
 
         functions: list[Callable[..., Any]] = [open, offered, outlook, once(queue), once(check), verdicts, once(save)]
         super().__init__(

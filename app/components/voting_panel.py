@@ -1,4 +1,4 @@
-"""The voting view: the pair player, and around it the prompt, the votes, and who votes on what."""
+"""The voting panel: the player of a pair, its prompt, the votes, the campaign and the labeller."""
 
 from typing import Any
 
@@ -7,9 +7,10 @@ from app.text import labelling
 
 
 class VotingPanel(Component):
-    """`value` is {campaign, at}: the campaign to show, where the person has not chosen another one since.
+    """Voting panel. `value` is {campaign, at}.
 
-    It talks to `app.api.votes` by itself. Events: choose_campaign {id}.
+    It shows this campaign unless the labeller has chosen another one since. Its script uses the routes of
+    `app.api.votes`. Event: choose_campaign {id}.
     """
 
     def __init__(self, name: str, *, offers_new: bool = True, render: bool = True) -> None:

@@ -1,1 +1,1 @@
-"""Forms of the page and the requests that they make."""
+"""Forms of the page, and the requests that they make."""

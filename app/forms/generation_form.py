@@ -1,6 +1,6 @@
-"""The Generate form: its components, what it reads into requests, and what it shows of one.
+"""The Generate form: its components, the requests that it makes, and the display of a request.
 
-Ranges and defaults come from the model's preset and its family's spec, never from here.
+Ranges and defaults come from the model's preset and its family's spec.
 """
 
 import secrets
@@ -24,10 +24,10 @@ from engine.request import SEED_LIMIT, GenerationRequest
 from engine.runs.adapters import list_adapters
 from engine.workspace import Workspace
 
-DRAWN_SEED_LIMIT = 10**9  # seeds that we draw are short enough to read aloud
+DRAWN_SEED_LIMIT = 10**9  # keeps random seeds short enough to read aloud
 MAX_TAKES = 16
 SETTINGS = ("model", "adapter", "num_frames", "num_steps", "guidance", "width", "height", "fps")
-ASKED = ("prompt", "negative_prompt", *SETTINGS)  # the fields of a request that the form has, beside the seed
+ASKED = ("prompt", "negative_prompt", *SETTINGS)  # fields of a request in the form, without the seed
 FIELDS = (*ASKED, "seed", "keep_seed", "takes", "mix", *MODE_FIELDS)
 
 Choices = list[tuple[str, str]]
@@ -35,14 +35,14 @@ Choices = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationOrder:
-    """What a form asks for: takes of one request, and the mix that scores them (None: nothing does)."""
+    """Requests that differ in their seeds, and the mix that scores their clips (None: not scored)."""
 
     requests: tuple[GenerationRequest, ...]
     mix: str | None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences on what of the order will not be done as asked, though the rest is."""
+        """Warnings on parts of the prompt that the model ignores."""
         return truncation_warnings(self.requests[0])
 
 
@@ -51,69 +51,69 @@ def draw_seed() -> int:
 
 
 def read_seed(typed: str) -> int:
-    """A seed from its field; an empty field draws one. Raises ConfigError when it is no whole number in range."""
+    """Read a seed; an empty field draws one. Raises ConfigError unless it is a whole number in range."""
     cleaned = (typed or "").strip()
     if not cleaned:
         return draw_seed()
     if not (cleaned.isascii() and cleaned.isdigit() and int(cleaned[:20]) < SEED_LIMIT):
         raise ConfigError(
-            f"The seed must be a whole number from 0 to {SEED_LIMIT - 1}, but got '{cleaned[:40]}': roll one, or leave "
+            f"The seed must be a whole number from 0 to {SEED_LIMIT - 1}, but got '{cleaned[:40]}': draw one, or leave "
             "the field empty."
         )
     return int(cleaned)
 
 
 def read_order(fields: Mapping[str, Any], adapters: Sequence[str] = ()) -> GenerationOrder:
-    """Read a filled form, by field name; `adapters` are those of the model that it names.
+    """Read a filled form, by field name; `adapters` are those of its model.
 
-    Raises ConfigError in one sentence for the first thing that will not do.
+    Raises ConfigError in one sentence for the first invalid field.
     """
     takes = fields["takes"]
     if takes is None or not 1 <= takes <= MAX_TAKES:
-        raise ConfigError(f"Between 1 and {MAX_TAKES} takes can be made at once, but got {takes}.")
-    asked = {name: fields[name] for name in ASKED if fields[name] is not None}
-    first = read_request({**asked, **read_mode(fields), "seed": read_seed(fields["seed"])})
+        raise ConfigError(f"The number of variations must be from 1 to {MAX_TAKES}, but got {takes}.")
+    request_fields = {name: fields[name] for name in ASKED if fields[name] is not None}
+    first = read_request({**request_fields, **read_mode(fields), "seed": read_seed(fields["seed"])})
     check_request(first, adapters)
     return GenerationOrder(requests=tuple(first.with_seeds(int(takes))), mix=fields["mix"])
 
 
 def preset_choices(kind: str) -> Choices:
-    """The presets of a kind, by title; one that cannot be read is left out (`dailies presets show` says why)."""
-    found: Choices = []
+    """Return the presets of a kind by title, without unreadable ones (see `dailies presets show`)."""
+    choices: Choices = []
     for key in preset_keys(kind):
         try:
-            found.append((load_preset(kind, key).title, key))
+            choices.append((load_preset(kind, key).title, key))
         except DailiesError:
             continue
-    return found
+    return choices
 
 
 def model_choices() -> Choices:
-    """The models, by title: those that can run here first, then the others, marked as not installed."""
-    found = [(title, key, why_unavailable(load_preset("models", key))) for title, key in preset_choices("models")]
-    here = [(title, key) for title, key, why in found if not why]
-    return here + [(general.not_installed(title), key) for title, key, why in found if why]
+    """Return the models by title: installed ones first, then the others, marked as not installed."""
+    models = [(title, key, why_unavailable(load_preset("models", key))) for title, key in preset_choices("models")]
+    installed = [(title, key) for title, key, why in models if not why]
+    return installed + [(general.not_installed(title), key) for title, key, why in models if why]
 
 
 def default_choice(choices: Choices, key: str) -> str | None:
-    """`key` when it can be chosen, else the first that can."""
+    """Return `key` if it is one of the choices, else the first choice."""
     keys = [choice for _, choice in choices]
     return key if key in keys else keys[0] if keys else None
 
 
 def mix_choices() -> Choices:
-    """The mixes, and scoring nothing (the empty key)."""
+    """Return the reward mixes, and "" for no scoring."""
     return [*preset_choices("rewards"), (general.NO_MIX, "")]
 
 
 def default_mix(mixes: Choices) -> str | None:
-    """The mix that a clip from anywhere is scored by unless another is chosen: that of the model we begin with."""
+    """Return the default mix for imported clips: that of the default model."""
     return default_choice(mixes, GenerationRequest.model_fields["model"].default)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:
-    """What a model's sliders and number fields may say; frames run from one stride to the model's longest clip."""
+    """Ranges of a model's sliders and number fields, up to the model's longest clip."""
 
     first_frames: int
     last_frames: int
@@ -121,7 +121,7 @@ class Ranges:
     size_step: int
 
     def frames(self, mode: str | None = None) -> dict[str, int]:
-        """The properties of the slider of frames; windows make clips longer than the model's longest."""
+        """Return the properties of the slider of frames; windows allow longer clips than the model does."""
         longest = mode_fields.longest(mode, self.last_frames)
         return {"minimum": self.first_frames, "maximum": longest, "step": self.frame_step}
 
@@ -135,15 +135,17 @@ class Ranges:
 
 
 def adapter_names(workspace: Workspace, model: str) -> list[str]:
-    """What a request for this model may name as its adapter."""
+    """Return the names of the adapters for this model."""
     return [adapter.name for adapter in list_adapters(workspace, model)]
 
 
 def settings_of(
     model: str, adapters: Sequence[str], values: Mapping[str, Any] | None = None, mode: str | None = None
 ) -> list[Any]:
-    """Updates for the components of `SETTINGS`: the model's ranges in a mode and its adapters, with its defaults unless
-    `values` say otherwise. An adapter of `values` that is gone is shown too: the form then says what is missing."""
+    """Return updates for the components of `SETTINGS`: ranges, adapters and defaults of a model in a mode.
+
+    `values` override the defaults. Their adapter is shown even if it no longer exists, so that the form reports it.
+    """
     preset: ModelPreset = load_preset("models", model)
     ranges = Ranges.of(preset)
     shown = {"adapter": "", **preset.defaults(), **(values or {})}
@@ -159,14 +161,14 @@ def settings_of(
 
 
 def adapter_choices(names: Sequence[str]) -> dict[str, Any]:
-    """A dropdown's properties: with nothing to choose from it says so and cannot be opened."""
+    """Return the properties of the adapter dropdown; without adapters it is disabled and has a hint."""
     choices = [(general.NO_ADAPTER, ""), *((name, name) for name in names)]
     hint = general.SOME_ADAPTERS if names else general.NO_ADAPTERS
     return {"choices": choices, "info": hint, "interactive": bool(names)}
 
 
 class RequestForm:
-    """The components of the form, laid out where this is made. `inputs` has them in the order of `FIELDS`."""
+    """Components of the form, created in the current layout block. `inputs` is in the order of `FIELDS`."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -195,15 +197,15 @@ class RequestForm:
         return [self.fields[name] for name in SETTINGS]
 
     def start(self) -> list[Any]:
-        """What settings and seed say when the page opens: the first model's defaults, and a fresh seed."""
+        """Return initial settings and seed: the defaults of the first model, and a random seed."""
         return [*(self.defaults(self.model) if self.model else [gr.skip()] * len(SETTINGS)), str(draw_seed())]
 
     def defaults(self, model: str, mode: str | None = None) -> list[Any]:
-        """Updates for `settings` when a model is chosen."""
+        """Return updates for `settings` after a model was chosen."""
         return settings_of(model, adapter_names(self.workspace, model), mode=mode)
 
     def offer(self, model: str | None, adapter: str | None) -> Any:
-        """An update for the adapter's field: what there is for the model now, and what is chosen."""
+        """Return an update for the adapter field: the model's current adapters, and the chosen one."""
         if not model:
             return gr.skip()
         names = {*adapter_names(self.workspace, model), adapter or ""} - {""}
@@ -211,26 +213,26 @@ class RequestForm:
 
     @property
     def by_mode(self) -> list[Any]:
-        """What looks otherwise in another mode."""
+        """Components that depend on the mode."""
         return [self.fields["num_frames"], self.keyframes_first, *self.modes.grouped]
 
     def show_mode(self, mode: str, model: str, num_frames: int) -> list[Any]:
-        """Updates for `by_mode`; frames beyond what the mode offers come down to it."""
+        """Return updates for `by_mode`; the number of frames is clamped to the mode's maximum."""
         frames = Ranges.of(load_preset("models", model)).frames(mode)
         value = min(num_frames, frames["maximum"])
         first = gr.update(visible=mode == mode_fields.KEYFRAMES)
         return [gr.update(value=value, **frames), first, *self.modes.visible(mode)]
 
     def fill(self, request: GenerationRequest) -> list[Any]:
-        """Updates for `inputs` that show a request, its seed kept."""
-        asked = request.model_dump(include=set(ASKED))
+        """Return updates for `inputs` that show a request, with its seed locked."""
+        values = request.model_dump(include=set(ASKED))
         names = adapter_names(self.workspace, request.model)
-        settings = settings_of(request.model, names, asked, request.mode)
+        settings = settings_of(request.model, names, values, request.mode)
         seed_to_mix = [str(request.seed), True, gr.skip(), gr.skip()]
-        return [asked["prompt"], asked["negative_prompt"], *settings, *seed_to_mix, *shown_mode(request)]
+        return [values["prompt"], values["negative_prompt"], *settings, *seed_to_mix, *shown_mode(request)]
 
     def order(self, fields: Mapping[str, Any]) -> GenerationOrder:
-        """What the filled form asks for. Raises ConfigError in one sentence."""
+        """Read the filled form. Raises ConfigError in one sentence."""
         return read_order(fields, adapter_names(self.workspace, fields["model"] or ""))
 
     def _what(self, models: Choices, model: str | None) -> None:
@@ -268,6 +270,6 @@ class RequestForm:
 
 
 def named_values(values: Sequence[Any]) -> dict[str, Any]:
-    """The values of `RequestForm.inputs`, by name."""
+    """Return the values of `RequestForm.inputs` by name."""
     named = dict(zip(FIELDS, values, strict=True))
     return {**named, "mix": named["mix"] or None, "adapter": named["adapter"] or None}

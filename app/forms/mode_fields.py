@@ -1,4 +1,4 @@
-"""How a clip is made, in the Generate form: in one piece, from keyframes or in windows, each with its settings."""
+"""Fields of the generation modes in the Generate form: single pass, keyframes and sliding window."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from typing import Any
 
 import gradio as gr
 
-from app.text import modes as words
+from app.text import modes as text
 from engine.request import GenerationRequest, KeyframePlan, WindowPlan
 
 DIRECT, KEYFRAMES, WINDOWS = "direct", "keyframes", "windows"
-WINDOWED_LENGTHS = 4  # a windowed clip may be so many times as long as the model's longest; the CLI takes any length
+WINDOWED_LENGTHS = 4  # maximum length of a windowed clip, in model lengths; the CLI has no limit
 # Mode -> field of the form -> field of its plan in a request.
 PLANS: Mapping[str, Mapping[str, str]] = {
     KEYFRAMES: {
@@ -25,14 +25,14 @@ PLANS: Mapping[str, Mapping[str, str]] = {
 }
 KEYFRAME_PLAN, WINDOW_PLAN = KeyframePlan(), WindowPlan()
 DEFAULTS: Mapping[str, KeyframePlan | WindowPlan] = {KEYFRAMES: KEYFRAME_PLAN, WINDOWS: WINDOW_PLAN}
-MODELS_OWN = ("keyframe_guidance", "inbetween_guidance", "length")  # of a plan: what a request leaves to its model
+MODELS_OWN = ("keyframe_guidance", "inbetween_guidance", "length")  # fields of a plan that default to the model's
 MODE_FIELDS = ("mode", *(name for plan in PLANS.values() for name in plan))
 
 
 def read_mode(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a request that say how its clip is made; an empty field leaves the plan's default.
+    """Read mode and plan of a request; an empty field keeps the plan's default.
 
-    Of several drafts the mix that scores the clip chooses.
+    The mix that scores the clip selects among several drafts.
     """
     mode = fields["mode"] or DIRECT
     plan = {field: fields[name] for name, field in PLANS.get(mode, {}).items() if fields[name] is not None}
@@ -42,10 +42,10 @@ def read_mode(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shown_mode(request: GenerationRequest) -> list[Any]:
-    """Values of `MODE_FIELDS` that show a request; the settings of the modes that it does not use are the defaults,
-    or empty where they are the model's.
+    """Return the values of `MODE_FIELDS` for a request.
 
-    Keyframes that were given lie in the strip, not in the form: there the others are drawn together.
+    Unused modes have their defaults, or empty fields for defaults of the model. Given keyframes are shown in the
+    keyframe editor; for them the form shows the joint source.
     """
     values: list[Any] = [request.mode]
     for mode, fields in PLANS.items():
@@ -58,7 +58,7 @@ def shown_mode(request: GenerationRequest) -> list[Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModeFields:
-    """The components: `fields` by the names of `MODE_FIELDS`, and the groups that only their mode shows."""
+    """Components: `fields` by the names of `MODE_FIELDS`, and `groups` visible in their mode only."""
 
     fields: dict[str, Any]
     groups: dict[str, Any]
@@ -68,47 +68,47 @@ class ModeFields:
         return list(self.groups.values())
 
     def visible(self, mode: str | None) -> list[Any]:
-        """Updates for `grouped`."""
+        """Return updates for `grouped`."""
         return [gr.update(visible=mode == owner) for owner in self.groups]
 
 
 def build_modes() -> ModeFields:
-    """Lay the components out where this is called."""
+    """Create the components in the current layout block."""
     fields: dict[str, Any] = {
-        "mode": gr.Radio(words.MODES, value=DIRECT, label=words.MODE, elem_id="mode", elem_classes="modes")
+        "mode": gr.Radio(text.MODES, value=DIRECT, label=text.MODE, elem_id="mode", elem_classes="modes")
     }
     with gr.Column(visible=False, elem_classes="mode-settings") as keyframes:
         fields |= _keyframe_fields()
     with gr.Column(visible=False, elem_classes="mode-settings") as windows:
         plan = WINDOW_PLAN
-        gr.HTML(f'<p class="hint">{words.WINDOWS_HINT}</p>')
+        gr.HTML(f'<p class="hint">{text.WINDOWS_HINT}</p>')
         with gr.Row(elem_classes="tight"):
-            fields["window"] = _of_model(words.WINDOW, "window", precision=0)
+            fields["window"] = _of_model(text.WINDOW, "window", precision=0)
             fields["overlap"] = gr.Number(
-                plan.overlap, precision=0, label=words.OVERLAP, min_width=90, elem_id="overlap"
+                plan.overlap, precision=0, label=text.OVERLAP, min_width=90, elem_id="overlap"
             )
     return ModeFields(fields=fields, groups={KEYFRAMES: keyframes, WINDOWS: windows})
 
 
 def _keyframe_fields() -> dict[str, Any]:
     plan = KEYFRAME_PLAN
-    gr.HTML(f'<p class="hint">{words.KEYFRAMES_HINT}</p>')
+    gr.HTML(f'<p class="hint">{text.KEYFRAMES_HINT}</p>')
     with gr.Row(elem_classes="tight"):
-        interval = gr.Number(plan.interval, precision=0, label=words.INTERVAL, min_width=90, elem_id="interval")
-        source = gr.Dropdown(words.SOURCES, value=plan.source, label=words.SOURCE, min_width=120, elem_id="source")
-        drafts = gr.Number(plan.drafts, precision=0, label=words.DRAFTS, info=words.DRAFTS_INFO, min_width=90)
+        interval = gr.Number(plan.interval, precision=0, label=text.INTERVAL, min_width=90, elem_id="interval")
+        source = gr.Dropdown(text.SOURCES, value=plan.source, label=text.SOURCE, min_width=120, elem_id="source")
+        drafts = gr.Number(plan.drafts, precision=0, label=text.DRAFTS, info=text.DRAFTS_INFO, min_width=90)
     with gr.Row(elem_classes="tight"):
-        first = _of_model(words.KEYFRAME_GUIDANCE, "keyframe-guidance")
-        second = _of_model(words.INBETWEEN_GUIDANCE, "inbetween-guidance")
-    flow = gr.Slider(0, 1, value=plan.flow_guidance, step=0.05, buttons=[], label=words.FLOW_GUIDANCE)
+        first = _of_model(text.KEYFRAME_GUIDANCE, "keyframe-guidance")
+        second = _of_model(text.INBETWEEN_GUIDANCE, "inbetween-guidance")
+    flow = gr.Slider(0, 1, value=plan.flow_guidance, step=0.05, buttons=[], label=text.FLOW_GUIDANCE)
     return dict(zip(PLANS[KEYFRAMES], (interval, source, drafts, first, second, flow), strict=True))
 
 
 def _of_model(label: str, elem_id: str, **more: Any) -> gr.Number:
-    """A number that is the model's own while the field is empty."""
-    return gr.Number(None, label=label, placeholder=words.MODELS_OWN, min_width=90, elem_id=elem_id, **more)
+    """Create a number field; empty means the model's default."""
+    return gr.Number(None, label=label, placeholder=text.MODELS_OWN, min_width=90, elem_id=elem_id, **more)
 
 
 def longest(mode: str | None, longest_direct: int) -> int:
-    """The most frames that the form offers in a mode."""
+    """Return the maximum number of frames in a mode."""
     return (longest_direct - 1) * WINDOWED_LENGTHS + 1 if mode == WINDOWS else longest_direct

@@ -1,8 +1,8 @@
-"""Limits of what a request may carry, before any route sees it.
+"""Limits on request bodies, enforced before any route.
 
-The body of every request but an upload is read up to its limit, then checked in a thread: 413 for one that is longer,
-400 for one that is no JSON or nested too deeply, 415 for another content type. Nothing of it is repeated in an answer.
-Uploads are streamed by `app.api.uploads`; here only their length is counted.
+Except for uploads, a body is read up to its limit and then checked in a thread: 413 if it is too long, 400 if it is not
+JSON or nested too deeply, 415 for another content type. Answers repeat nothing of the body. Uploads are streamed by
+`app.api.uploads`; here only their length is counted.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ LIMIT = 64 * KIB  # of any other route
 DEPTH = 64  # objects and arrays within each other
 READING_S = 30.0  # for all of a body but an upload
 JSON_BODY = "dailies_json"
-"""Where in the scope a route finds the body that was read here."""
+"""Key of the parsed body in the ASGI scope."""
 
 
 def limit_of(path: str) -> int:
@@ -66,39 +66,39 @@ class BodyLimit:
         if body is None:
             await too_long(limit)(scope, receive, send)
             return
-        found, refusal = await self._checked(scope, body)
+        value, refusal = await self._checked(scope, body)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        await self.app({**scope, JSON_BODY: found}, replayed(body, receive), send)
+        await self.app({**scope, JSON_BODY: value}, replayed(body, receive), send)
 
     async def _checked(self, scope: Scope, body: bytes) -> tuple[Any, Response | None]:
         if not body or scope["path"] == LOGIN:
             return None, None
         if Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return None, problem(access.NO_JSON, 415)
-        found, sentence = await self._threads.run(parsed, body)
-        return found, problem(sentence, 400) if sentence else None
+        value, sentence = await self._threads.run(parsed, body)
+        return value, problem(sentence, 400) if sentence else None
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-        """Count what comes; beyond the limit the upload is over for the route as if its browser had gone."""
-        came, started, over = 0, False, False
+        """Count the bytes of an upload; beyond the limit the route gets a disconnect."""
+        received, started, over = 0, False, False
 
         async def counted() -> Message:
-            nonlocal came, over
+            nonlocal received, over
             message = await receive()
-            came += len(message.get("body", b""))
-            over = over or came > limit
+            received += len(message.get("body", b""))
+            over = over or received > limit
             return {"type": "http.disconnect"} if over else message
 
-        async def watched(message: Message) -> None:
+        async def guarded_send(message: Message) -> None:
             nonlocal started
             if not over or started:
                 started = True
                 await send(message)
 
         try:
-            await self.app(scope, counted, watched)
+            await self.app(scope, counted, guarded_send)
         except ClientDisconnect:
             if not over:
                 raise
@@ -107,13 +107,13 @@ class BodyLimit:
 
 
 def declared(scope: Scope) -> int:
-    """What Content-Length says; 0 where it says nothing that can be read (the server has refused such a request)."""
-    said = Headers(scope=scope).get("content-length", "0")
-    return int(said[:20]) if said.isascii() and said.isdigit() else 0
+    """Return the Content-Length, 0 if it is missing or invalid (the server refuses invalid ones)."""
+    declared_length = Headers(scope=scope).get("content-length", "0")
+    return int(declared_length[:20]) if declared_length.isascii() and declared_length.isdigit() else 0
 
 
 async def read(receive: Receive, limit: int) -> bytes | None:
-    """The whole body; None when it is longer than the limit."""
+    """Return the whole body, None if it is longer than the limit."""
     parts: list[bytes] = []
     length = 0
     while True:
@@ -129,40 +129,40 @@ async def read(receive: Receive, limit: int) -> bytes | None:
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """The body as one message, then whatever comes after it."""
-    given = False
+    """Return a `receive` that yields the body as one message, then the messages after it."""
+    sent = False
 
     async def again() -> Message:
-        nonlocal given
-        if given:
+        nonlocal sent
+        if sent:
             return await receive()
-        given = True
+        sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
 
 
 def parsed(body: bytes) -> tuple[Any, str]:
-    """The value of a JSON text, and why it is refused ("" when it is not)."""
+    """Return the value of a JSON text, and the reason if it is refused, else ""."""
     try:
-        found = json.loads(body)
+        value = json.loads(body)
     except RecursionError:
         return None, access.TOO_DEEP.format(depth=DEPTH)
     except ValueError:  # also a number of too many digits, and bytes that are no UTF-8
         return None, access.BAD_JSON
-    return (None, access.TOO_DEEP.format(depth=DEPTH)) if is_deeper(found, DEPTH) else (found, "")
+    return (None, access.TOO_DEEP.format(depth=DEPTH)) if is_deeper(value, DEPTH) else (value, "")
 
 
 def is_deeper(value: Any, depth: int) -> bool:
-    """Whether objects and arrays lie in each other more than `depth` levels deep."""
+    """Return True if objects and arrays are nested more than `depth` levels deep."""
     level = [value]
     for _ in range(depth):
-        level = [one for held in level if isinstance(held, dict | list) for one in children(held)]
-    return any(isinstance(held, dict | list) for held in level)
+        level = [child for item in level if isinstance(item, dict | list) for child in children(item)]
+    return any(isinstance(item, dict | list) for item in level)
 
 
-def children(held: dict[str, Any] | list[Any]) -> list[Any]:
-    return list(held.values()) if isinstance(held, dict) else held
+def children(item: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(item.values()) if isinstance(item, dict) else item
 
 
 def too_long(limit: int) -> Response:
@@ -170,5 +170,5 @@ def too_long(limit: int) -> Response:
 
 
 def problem(sentence: str, status: int) -> Response:
-    """An answer after which the connection is closed, whatever of the request is still on its way."""
+    """Return an error answer that closes the connection, even if the request is not complete."""
     return JSONResponse({"problem": sentence}, status, headers={"Connection": "close"})

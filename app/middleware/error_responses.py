@@ -1,6 +1,6 @@
-"""Answers to requests that cannot be used: a sentence, and nothing of what was sent.
+"""Error answers that repeat nothing of the request.
 
-FastAPI's own answer to a body of the wrong form repeats the body, whatever its size.
+FastAPI's own answer to an invalid body repeats the body, however large it is.
 """
 
 from fastapi import FastAPI, Request
@@ -12,7 +12,7 @@ from app.text import access
 
 
 def silent(server: FastAPI) -> None:
-    """Give an application these answers."""
+    """Install these error answers in an application."""
     server.add_exception_handler(RequestValidationError, unusable)
     server.add_exception_handler(Exception, failed)
 
@@ -22,6 +22,9 @@ def unusable(request: Request, error: Exception) -> Response:
 
 
 def failed(request: Request, error: Exception) -> Response:
-    """The server writes the traceback to its log. This answer passes by the middleware that sets headers."""
+    """Answer an unexpected error; the server logs the traceback.
+
+    This answer does not pass through the middleware that sets headers.
+    """
     headers = {**SAFE, "Content-Security-Policy": CLOSED}
     return JSONResponse({"problem": access.FAILED}, 500, headers=headers)

@@ -1,8 +1,8 @@
-"""What stands between a request and Gradio's own server.
+"""Checks of requests to Gradio's own server.
 
-Gradio's checks of paths in event data hold for an app that was started by `launch()`. Ours is mounted, so `enforce`
-puts them in force, and `GradioGuard` admits only the routes that the page uses and only requests of the form that the
-page sends: an event that exists, a server function that exists, and no file but an upload of the sender.
+Gradio checks paths in event data only for an app that was started by `launch()`. Ours is mounted, so `enforce` enables
+these checks. `GradioGuard` admits only the routes that the page uses, and only requests that the page can send: an
+existing event or server function, and no files but the sender's uploads.
 """
 
 import re
@@ -29,23 +29,25 @@ OF_ANY_PAGE = (
 OF_EVENTS = r"|gradio_api/(?:queue/data|upload_progress|file=.+)"
 JOIN, SERVER_FUNCTION, FILE = "/gradio_api/queue/join", "/gradio_api/component_server/", "/gradio_api/file="
 SESSION = re.compile(r"[\w-]{1,64}")
-LOADS_STATE = "deep_link"  # of a query: Gradio would read a file that such a link names
+LOADS_STATE = "deep_link"  # query parameter that names a file, which Gradio would read
 
 Problem = tuple[str, int]
 """A sentence, and its status."""
 
 
 def enforce(page: gr.Blocks) -> None:
-    """Put Gradio's checks in force that depend on a launch: `_check_allowed` of gradio.processing_utils refuses paths
-    outside the uploads in event data where `has_launched`, and SVG files named there become public unless
-    `is_running`."""
+    """Enable Gradio's checks that depend on a launch.
+
+    With `has_launched`, `_check_allowed` of gradio.processing_utils refuses paths outside the uploads in event data.
+    Without `is_running`, SVG files named there would become public.
+    """
     page.has_launched = True
     page.is_running = True
     page.api_open = False  # events go through the queue alone
 
 
 class GradioGuard:
-    """ASGI middleware around one mounted page; `has_events` is false for one that only shows something."""
+    """ASGI middleware around one mounted page; `has_events` is false for a page without events."""
 
     def __init__(self, app: ASGIApp, *, page: gr.Blocks, max_file_size: int) -> None:
         self.app, self.page = app, page
@@ -82,7 +84,7 @@ class GradioGuard:
         return None
 
     def event_problem(self, body: Any, owner: str) -> Problem | None:
-        """Why an event is refused: it must be one of the page's, with a value for each of its inputs."""
+        """Return why an event is refused: it must exist in the page, with a value for each of its inputs."""
         if not isinstance(body, dict) or not is_session(body) or body.get("batched") or body.get("event_id"):
             return access.BAD_REQUEST, 422
         event = self.page.fns.get(body["fn_index"]) if is_index(body.get("fn_index")) else None
@@ -94,7 +96,7 @@ class GradioGuard:
         return files_problem([data, body.get("event_data")], owner)
 
     def function_problem(self, body: Any, owner: str) -> Problem | None:
-        """Why a call of a component's server function is refused."""
+        """Return why a call of a component's server function is refused."""
         if not isinstance(body, dict) or not is_session(body) or "data" not in body:
             return access.BAD_REQUEST, 422
         number, name = body.get("component_id"), body.get("fn_name")
@@ -105,8 +107,8 @@ class GradioGuard:
 
 
 def server_functions(component: Any) -> Mapping[str, Any]:
-    """A component's functions that its script may call, by name."""
-    return {name: one for name, one in vars(component).items() if getattr(one, "_is_server_fn", False)}
+    """Return the functions of a component that its script may call, by name."""
+    return {name: function for name, function in vars(component).items() if getattr(function, "_is_server_fn", False)}
 
 
 def is_index(value: Any) -> bool:
@@ -119,14 +121,14 @@ def is_session(body: Mapping[str, Any]) -> bool:
 
 
 def files_problem(value: Any, owner: str) -> Problem | None:
-    """Why a value that a browser sent may not be used: it names a file that is no upload of its sender.
+    """Return why a value is refused: it names a file that is not an upload of its sender.
 
-    Everything with a path counts as a file, since Gradio and our handlers take it for one.
+    Every object with a path counts as a file, as it does for Gradio and our handlers.
     """
-    for held in objects(value):
-        if "path" not in held and not is_file_data(held):
+    for item in objects(value):
+        if "path" not in item and not is_file_data(item):
             continue
-        path, url = held.get("path"), held.get("url")
+        path, url = item.get("path"), item.get("url")
         if sentence := upload_problem(path, owner):
             return sentence, 403
         if url is not None and not (isinstance(url, str) and unquote(url).endswith(f"{FILE}{path}")):
@@ -134,18 +136,18 @@ def files_problem(value: Any, owner: str) -> Problem | None:
     return None
 
 
-def is_file_data(held: Mapping[str, Any]) -> bool:
-    meta = held.get("meta")
+def is_file_data(item: Mapping[str, Any]) -> bool:
+    meta = item.get("meta")
     return isinstance(meta, dict) and meta.get("_type") == "gradio.FileData"
 
 
 def objects(value: Any) -> Iterator[dict[str, Any]]:
-    """Every object within a value, at any depth."""
-    left = [value]
-    while left:
-        one = left.pop()
-        if isinstance(one, dict):
-            yield one
-            left += one.values()
-        elif isinstance(one, list):
-            left += one
+    """Yield every object within a value, at any depth."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            yield item
+            pending += item.values()
+        elif isinstance(item, list):
+            pending += item

@@ -1,8 +1,8 @@
-"""Requests that are sent again because their answer was lost: what they ask for is done once.
+"""Idempotency of requests that are sent again because their answer was lost.
 
-The page's script (`page.js`) gives each request to Gradio a key of its own and, where no answer comes, sends it again
-with the same key. A handler marked by `once` is run for the first of them; the others get its answer. The key is also
-given to what is filed or created (`request_key`), whose id follows from it: that holds across a restart of the page.
+The page's script gives each request to Gradio a key and, without an answer, sends it again with the same key. A handler
+marked by `once` runs for the first request only; repeats get its answer. Ids of created jobs and objects are derived
+from the key (`request_key`), so this also holds across a restart of the server.
 """
 
 import functools
@@ -24,9 +24,9 @@ _MARK = "_dailies_once"
 
 
 def once(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a handler that changes something. A repeat of its request gets the first one's answer, or its error.
+    """Mark a handler that changes state. A repeated request gets the answer or the error of the first one.
 
-    Of a handler that yields what is shown meanwhile, a repeat gets the last that it yielded.
+    For a generator, a repeated request gets the last value that it yielded.
     """
     answers = _Answers()
 
@@ -55,14 +55,14 @@ def once(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Answers:
-    """The answers of one handler by the key of the request, the last `KEPT`."""
+    """The last `KEPT` answers of one handler, by the key of the request."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._of: OrderedDict[str, Future[Any]] = OrderedDict()
 
     def of(self, key: str | None) -> tuple[Future[Any], bool]:
-        """The answer, done or still to come, and whether it is the caller who has to find it."""
+        """Return the answer, pending or done, and True if the caller must compute it."""
         if key is None:
             return Future(), True
         with self._lock:
@@ -74,7 +74,7 @@ class _Answers:
 
     @contextmanager
     def settling(self, answer: Future[Any]) -> Iterator[None]:
-        """Whoever waits for the answer gets the error that is raised instead."""
+        """Pass an error that is raised inside the block on to all requests that wait for the answer."""
         try:
             yield
         finally:
@@ -84,7 +84,7 @@ class _Answers:
 
 
 def changes(handler: Callable[..., Any]) -> bool:
-    """Whether a handler, or what it wraps, is marked by `once`."""
+    """Return True if a handler, or a function that it wraps, is marked by `once`."""
     while handler is not None:
         if getattr(handler, _MARK, False):
             return True
@@ -93,7 +93,7 @@ def changes(handler: Callable[..., Any]) -> bool:
 
 
 def request_key(part: str = "") -> str | None:
-    """The key of the request that is answered now, None where it has none; `part` names one thing of several."""
+    """Return the key of the current request or None; `part` distinguishes several created objects."""
     if "gradio.context" not in sys.modules:  # gradio takes seconds to load, and without it there is no request
         return None
     from gradio.context import LocalContext

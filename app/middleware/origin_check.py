@@ -1,4 +1,4 @@
-"""Which requests belong to this page: the check of Host, Origin and Fetch Metadata that precedes every route.
+"""Check of Host, Origin and Fetch Metadata before every route, against cross-site requests.
 
 A browser sends cookies, and reaches loopback addresses, on behalf of any page that it shows. Without this check a
 foreign page could act here (cross-site request forgery), and one whose host name resolves to this machine could also
@@ -26,10 +26,10 @@ OWN_SITES = ("same-origin", "none")  # "none": the person typed the address or u
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """Under which addresses the page is served.
+    """Addresses under which the page is served.
 
-    `host` is the address it listens on, `public_url` scheme, host and port that browsers use ("" where they reach the
-    page directly), `proxies` the addresses whose forwarding headers are trusted.
+    `host` is the address that the server listens on. `public_url` has scheme, host and port that browsers use, "" if
+    they connect directly. `proxies` are the addresses whose forwarding headers are trusted.
     """
 
     host: str = "127.0.0.1"
@@ -37,7 +37,7 @@ class Reach:
     proxies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises ConfigError when `public_url` is no address of a whole host, or a proxy is no address."""
+        """Raise ConfigError if `public_url` has a path or is not a URL, or if a proxy is not an address."""
         if self.public_url:
             check_public_url(self.public_url)
         for proxy in self.proxies:
@@ -48,7 +48,7 @@ class Reach:
 
     @property
     def public_host(self) -> str:
-        """Host and port of `public_url`, as a browser sends them; "" where there is none."""
+        """Host and port of `public_url`, as a browser sends them; "" without one."""
         return urlsplit(self.public_url).netloc.lower()
 
     @property
@@ -56,14 +56,14 @@ class Reach:
         return self.public_url.rstrip("/").lower()
 
     def names(self, *, has_login: bool) -> frozenset[str]:
-        """The host names that a request may give, without their ports."""
+        """Return the accepted host names, without ports."""
         own = {name_of(self.public_host), self.host.lower()} - {""}
         machine = {socket.gethostname().lower()} if has_login and not self.public_url else set()
         return LOOPBACK | own | machine
 
 
 def check_public_url(url: str) -> None:
-    """Raises ConfigError unless the URL has the form `https://host` or `http://host:port`."""
+    """Check that a URL has the form `https://host` or `http://host:port`. Raises ConfigError."""
     try:
         parts = urlsplit(url)
         whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
@@ -76,7 +76,7 @@ def check_public_url(url: str) -> None:
 
 
 def name_of(host: str) -> str:
-    """The name in a Host header, without port and brackets, in lower case; "" when it cannot be read."""
+    """Return the name in a Host header, without port and brackets, in lower case; "" if it is invalid."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -84,12 +84,12 @@ def name_of(host: str) -> str:
 
 
 class SameOrigin:
-    """ASGI middleware that answers 403 to requests that another site's page caused, and to unknown host names."""
+    """ASGI middleware that answers 403 to cross-site requests and to unknown host names."""
 
     def __init__(self, app: ASGIApp, *, reach: Reach, has_login: bool) -> None:
         self.app, self.reach = app, reach
         self._names = reach.names(has_login=has_login)
-        # An address cannot be rebound; a login with no public host named is served under whatever address it has.
+        # DNS rebinding needs a name: with a login and no public URL, any IP address of this machine is accepted.
         self._any_address = has_login and not reach.public_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,7 +102,7 @@ class SameOrigin:
             await JSONResponse({"problem": problem}, 403)(scope, receive, send)
 
     def problem(self, connection: HTTPConnection) -> str:
-        """Why a request is refused; "" for one that is not."""
+        """Return why a request is refused, "" if it is accepted."""
         hosts = connection.headers.getlist("host")
         if len(hosts) != 1 or not self._is_ours(name_of(hosts[0])):
             return access.UNKNOWN_HOST
@@ -123,7 +123,7 @@ class SameOrigin:
 
 
 def is_link(connection: HTTPConnection) -> bool:
-    """Whether a request is somebody following a link to a page that only shows something."""
+    """Return True for a navigation by a link to a page that has no side effects."""
     scope, headers = connection.scope, connection.headers
     if scope["type"] != "http" or scope["method"] not in READS or scope["path"] in CHANGING_GETS:
         return False

@@ -1,6 +1,6 @@
-"""What a reverse proxy tells of a request: the browser's address, scheme and host.
+"""Forwarding headers of a reverse proxy: the browser's address, scheme and host.
 
-Anybody can send such headers, so they are used from the addresses named by `--proxy` and removed from all other
+Any client can send such headers, so they are used only from the addresses named by `--proxy` and removed from all other
 requests. Gradio reads some of them itself to build the page's address: after this middleware only Host is left.
 """
 
@@ -15,13 +15,13 @@ FORWARDED = (b"forwarded", b"x-gradio-server", b"x-original-url", b"x-rewrite-ur
 
 
 class ForwardedHeaders:
-    """ASGI middleware; the outermost one."""
+    """ASGI middleware for forwarding headers; only the security headers are outside of it."""
 
     def __init__(self, app: ASGIApp, *, reach: Reach) -> None:
         self.app = app
         self._public_host = reach.public_host
         self._networks = [ipaddress.ip_network(proxy) for proxy in reach.proxies]
-        # The browser's address is the last one in X-Forwarded-For that is not a proxy of ours.
+        # The browser's address is the last one in X-Forwarded-For that is not a trusted proxy.
         self._trusting = ProxyHeadersMiddleware(self._without_headers, list(reach.proxies))  # type: ignore[arg-type]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,11 +40,17 @@ class ForwardedHeaders:
         return any(address in network for network in self._networks)
 
     def _with_host(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        """The headers with the host that the browser asked for: as the proxy says, else the public one."""
+        """Return the headers with the host that the browser used: the forwarded one, else the public one."""
         headers = list(scope["headers"])
-        said = [value for name, value in headers if name == b"x-forwarded-host"]
+        forwarded_hosts = [value for name, value in headers if name == b"x-forwarded-host"]
         forwarded = any(name == b"x-forwarded-for" for name, _ in headers)
-        host = said[0].split(b",")[0].strip() if said else self._public_host.encode() if forwarded else b""
+        host = (
+            forwarded_hosts[0].split(b",")[0].strip()
+            if forwarded_hosts
+            else self._public_host.encode()
+            if forwarded
+            else b""
+        )
         return [*((n, v) for n, v in headers if n != b"host"), (b"host", host)] if host else headers
 
     async def _without_headers(self, scope: Scope, receive: Receive, send: Send) -> None:

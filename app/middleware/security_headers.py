@@ -31,7 +31,7 @@ SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL | 
 
 
 class SafeHeaders:
-    """ASGI middleware. An HTML page is held back until it is whole, since its policy comes before it.
+    """ASGI middleware. An HTML page is buffered until it is complete, since its policy must precede it.
 
     `head` is HTML whose scripts Gradio adds to its pages in the browser.
     """
@@ -48,7 +48,7 @@ class SafeHeaders:
 
 
 class Answer:
-    """One answer on its way."""
+    """One answer that is being sent."""
 
     def __init__(self, send: Send, added: Sequence[str]) -> None:
         self._send, self._added = send, added
@@ -80,13 +80,13 @@ class Answer:
 
 
 def hashes(page: bytes) -> Iterable[str]:
-    """The sources of a policy that allow a page's inline scripts."""
+    """Yield the policy sources that allow a page's inline scripts."""
     for script in SCRIPT.finditer(page):
         yield f"'sha256-{base64.b64encode(hashlib.sha256(script[1]).digest()).decode()}'"
 
 
 def uncompressed(scope: Scope) -> Scope:
-    """The request without leave to compress where a page is asked for: its scripts are to be read."""
+    """Remove Accept-Encoding from requests for pages, so that their scripts can be read."""
     headers = list(scope["headers"])
     wants_page = any(name == b"accept" and b"text/html" in value for name, value in headers)
     return {**scope, "headers": [(n, v) for n, v in headers if n != b"accept-encoding"]} if wants_page else scope

@@ -1,6 +1,7 @@
-"""A limit of the event streams that are open at once: Gradio keeps some per tab of a browser, and has no limit itself.
+"""Limit on concurrently open event streams.
 
-Each stream holds a task, a queue and a socket of the server for as long as the browser likes.
+Gradio opens several per browser tab and has no limit itself. Each stream occupies a task, a queue and a socket of the
+server until the browser closes it.
 """
 
 import re
@@ -18,7 +19,7 @@ RETRY_S = 10
 
 
 class StreamLimit:
-    """ASGI middleware, behind the login: counts by user, or by address where there is no login."""
+    """ASGI middleware behind the login; counts by user, or by address without a login."""
 
     def __init__(self, app: ASGIApp, *, of_one: int = OF_ONE, of_all: int = OF_ALL) -> None:
         self.app, self._of_one, self._of_all = app, of_one, of_all
@@ -37,7 +38,7 @@ class StreamLimit:
             await self.app(scope, receive, send)
         finally:
             self._open[who] -= 1
-            self._open += Counter()  # forgets whoever has none
+            self._open += Counter()  # removes zero counts
 
 
 def _who(scope: Scope) -> str:

@@ -1,6 +1,6 @@
-"""Threads of their own for checks that every request needs.
+"""Dedicated threads for checks that every request needs.
 
-The pool that the routes share may be full of calls that wait for the disk or the database.
+The pool shared by the routes may be occupied by calls that wait for the disk or the database.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Pool:
-    """A few threads; they start when they are first needed."""
+    """A small thread pool; its threads start at the first call."""
 
     def __init__(self, name: str, size: int) -> None:
         self._threads = ThreadPoolExecutor(size, thread_name_prefix=name)

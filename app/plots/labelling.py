@@ -1,4 +1,4 @@
-"""The plots of a campaign's results: strengths with their intervals, who beat whom, and rewards against people."""
+"""Plots of a campaign's results: strengths with intervals, win rates, and reward-human agreement."""
 
 import html
 from collections.abc import Sequence
@@ -18,61 +18,64 @@ if TYPE_CHECKING:
 
 ROW_PX, CHROME_PX, TITLES_PX = 34, 56, 26
 _BELOW = {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "xanchor": "right", "x": 1}
-INK = "#9c9a94"  # of an interval over a bar, on either ground
+INK = "#9c9a94"  # colour of an interval over a bar, in both themes
 
 
 def strengths(ranking: "Ranking") -> go.Figure | None:
-    """A dot an entrant, its interval as a line, the best on top; None when nobody has met."""
-    shown = ranking.standings
-    if not shown:
+    """Plot the strength of each entrant with its interval, best on top; None if no entrants were compared."""
+    standings = ranking.standings
+    if not standings:
         return None
-    reach = {
-        "array": [one.high - one.strength for one in shown],
-        "arrayminus": [one.strength - one.low for one in shown],
+    error_bars = {
+        "array": [entry.high - entry.strength for entry in standings],
+        "arrayminus": [entry.strength - entry.low for entry in standings],
         "symmetric": False,
         "thickness": 2,
         "width": 5,
         "color": SERIES[0],
     }
-    told = [
-        f"{'<br>'.join(wrapped(one.entrant))}<br>{one.strength:+.2f} ({one.low:+.2f} to {one.high:+.2f})<br>place "
-        f"{one.rank} ({one.rank_low} to {one.rank_high}), {one.votes:,} votes, won {one.win_rate:.0%}"
-        for one in shown
+    hover_texts = [
+        f"{'<br>'.join(wrapped(entry.entrant))}<br>{entry.strength:+.2f} ({entry.low:+.2f} to {entry.high:+.2f})<br>"
+        f"rank {entry.rank} ({entry.rank_low} to {entry.rank_high}), {entry.votes:,} votes, won {entry.win_rate:.0%}"
+        for entry in standings
     ]
     dots = go.Scatter(
-        x=[one.strength for one in shown],
-        y=[_name(one.entrant) for one in shown],
-        error_x=reach,
+        x=[entry.strength for entry in standings],
+        y=[_name(entry.entrant) for entry in standings],
+        error_x=error_bars,
         mode="markers",
         marker={"size": 10, "color": SERIES[0]},
-        customdata=told,
+        customdata=hover_texts,
         hovertemplate="%{customdata}<extra></extra>",
     )
     figure = go.Figure(dots)
-    figure.update_layout(**layout(ROW_PX * len(shown) + CHROME_PX))
+    figure.update_layout(**layout(ROW_PX * len(standings) + CHROME_PX))
     figure.update_xaxes(fixedrange=True, zeroline=True, zerolinecolor=MUTED, tickformat="+.1f")
     figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
     return figure
 
 
 def win_matrix(ranking: "Ranking") -> go.Figure | None:
-    """The row's share of votes against the column; the number of votes where one points at it."""
+    """Plot the row's share of votes against the column; the hover text has the number of votes."""
     names = [_name(entrant) for entrant in ranking.entrants]
     if len(names) < 2:
         return None
     size = range(len(names))
-    met = [[ranking.wins[i][j] + ranking.wins[j][i] + ranking.ties[i][j] for j in size] for i in size]
+    met_counts = [[ranking.wins[i][j] + ranking.wins[j][i] + ranking.ties[i][j] for j in size] for i in size]
     shares = [
-        [(ranking.wins[i][j] + ranking.ties[i][j] / 2) / met[i][j] if met[i][j] else None for j in size] for i in size
+        [(ranking.wins[i][j] + ranking.ties[i][j] / 2) / met_counts[i][j] if met_counts[i][j] else None for j in size]
+        for i in size
     ]
-    told = "%{y} against %{x}: %{z:.0%} of %{customdata:,} votes"
-    return squares(names, shares, low=0, number="%{z:.0%}", hover=told, more=met)
+    hover = "%{y} against %{x}: %{z:.0%} of %{customdata:,} votes"
+    return squares(names, shares, low=0, number="%{z:.0%}", hover=hover, more=met_counts)
 
 
 def reward_bars(agreeing: Sequence["RewardAgreement"]) -> go.Figure | None:
-    """A row a reward: how often it orders a pair as people did, with its interval, a line at chance; and beside it
-    Kendall's tau, over pairs and over the ranking."""
-    shown = [one for one in agreeing if one.accuracy is not None]
+    """Plot for each reward the share of pairs that it orders as people do, and Kendall's tau.
+
+    The share has its interval and a line at chance; tau is over pairs and over the ranking.
+    """
+    shown = [reward for reward in agreeing if reward.accuracy is not None]
     if not shown:
         return None
     titles = (text.ACCURACY, text.TAU)
@@ -95,13 +98,13 @@ def reward_bars(agreeing: Sequence["RewardAgreement"]) -> go.Figure | None:
 
 
 def _accuracies(shown: Sequence["RewardAgreement"]) -> go.Bar:
-    colours = [SERIES[0] if (one.accuracy or 0.0) >= 0.5 else SERIES[1] for one in shown]
+    colours = [SERIES[0] if (reward.accuracy or 0.0) >= 0.5 else SERIES[1] for reward in shown]
     return go.Bar(
         orientation="h",
-        y=[_title(one.reward) for one in shown],
-        x=[one.accuracy for one in shown],
+        y=[_title(reward.reward) for reward in shown],
+        x=[reward.accuracy for reward in shown],
         error_x=_reach(shown),
-        customdata=[_told(one) for one in shown],
+        customdata=[_hover_text(reward) for reward in shown],
         hovertemplate="%{customdata}<extra></extra>",
         marker={"color": colours},
         showlegend=False,
@@ -112,17 +115,17 @@ def _dots(shown: Sequence["RewardAgreement"], measure: str) -> go.Scatter:
     symbol, colour = {"tau": ("circle", SERIES[1]), "ranking_tau": ("diamond-open", SERIES[3])}[measure]
     return go.Scatter(
         mode="markers",
-        y=[_title(one.reward) for one in shown],
-        x=[getattr(one, measure) for one in shown],
+        y=[_title(reward.reward) for reward in shown],
+        x=[getattr(reward, measure) for reward in shown],
         marker={"symbol": symbol, "size": 10, "color": colour, "line": {"width": 2}},
-        customdata=[_told(one) for one in shown],
+        customdata=[_hover_text(reward) for reward in shown],
         hovertemplate="%{customdata}<extra></extra>",
     )
 
 
 def _reach(shown: Sequence["RewardAgreement"]) -> dict[str, Any]:
-    """The accuracies' intervals, as lengths from the bar's end."""
-    ends = [(one.accuracy or 0.0, *one.interval) for one in shown]
+    """Return the intervals of the accuracies, as lengths from the bar's end."""
+    ends = [(reward.accuracy or 0.0, *reward.interval) for reward in shown]
     return {
         "array": [max(0.0, high - value) for value, _, high in ends],
         "arrayminus": [max(0.0, value - low) for value, low, _ in ends],
@@ -133,12 +136,12 @@ def _reach(shown: Sequence["RewardAgreement"]) -> dict[str, Any]:
     }
 
 
-def _told(one: "RewardAgreement") -> str:
-    tau = "–" if one.tau is None else f"{one.tau:+.2f}"
-    places = "–" if one.ranking_tau is None else f"{one.ranking_tau:+.2f}"
+def _hover_text(agreement: "RewardAgreement") -> str:
+    tau = "–" if agreement.tau is None else f"{agreement.tau:+.2f}"
+    ranking_tau = "–" if agreement.ranking_tau is None else f"{agreement.ranking_tau:+.2f}"
     return (
-        f"{_title(one.reward)}<br>{one.accuracy:.0%} of {one.counted.count:,} pairs as people<br>"
-        f"Kendall's tau over pairs {tau}, over the ranking {places}"
+        f"{_title(agreement.reward)}<br>{agreement.accuracy:.0%} of {agreement.counted.count:,} pairs as people<br>"
+        f"Kendall's tau over pairs {tau}, over the ranking {ranking_tau}"
     )
 
 
@@ -147,5 +150,5 @@ def _title(reward: str) -> str:
 
 
 def _name(entrant: str) -> str:
-    """Plotly reads a label as a kind of HTML."""
+    """Escape a label: Plotly interprets a subset of HTML."""
     return html.escape(entrant)

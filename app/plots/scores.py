@@ -1,7 +1,7 @@
-"""The plots of the page, as Plotly figures: scores as bars, as a profile, frame by frame, and how they hang together.
+"""Plots of scores as Plotly figures: bars, profile, values per frame, and correlations.
 
-They are transparent and leave the colours of text and grid to `page.css`, which follows the light or dark theme; the
-colours of the data below have a contrast of at least 3:1 on both grounds and stay apart for the colour-blind.
+They are transparent and leave the colours of text and grid to `page.css`, which follows the theme. The colours of the
+data have a contrast of at least 3:1 on both backgrounds and are distinguishable for colour-blind users.
 """
 
 import html
@@ -18,19 +18,19 @@ from app.views.scores import Score
 
 SERIES = ("#c77f1f", "#3f86b5", "#5a9a6b", "#a86fa0", "#8a8473", "#cc5b4d")
 MUTED = "#8b8a86"
-DASHES = ("solid", "dot")  # of the first lines, and of those that come round to the same colours
-LEGEND_ROWS, LEGEND_ROW_PX = 2, 19  # two names a row; beyond so many rows the plot grows instead of giving way
-MOST_NOTES = 2  # sentences beside a bar
-FAINT = "#8b8a8655"  # lines of a profile, on either ground
-DIVERGING = ((0.0, "#7fb2d4"), (0.5, "#e6e5e2"), (1.0, "#e6a13a"))  # dark text can be read on all of it
-BAR_PX, CHROME_PX = 34, 28  # height of one reward's row, and of what stands around them
+DASHES = ("solid", "dot")  # the second one marks lines that reuse a colour
+LEGEND_ROWS, LEGEND_ROW_PX = 2, 19  # two names a row; with more rows the figure grows
+MAX_NOTES = 2  # sentences in a bar's hover text
+FAINT = "#8b8a8655"  # lines of a profile, in both themes
+DIVERGING = ((0.0, "#7fb2d4"), (0.5, "#e6e5e2"), (1.0, "#e6a13a"))  # all of it is light enough for dark text
+BAR_PX, CHROME_PX = 34, 28  # height of one reward's row, and of the margins
 HOVER = {"bgcolor": "#1d1d1d", "bordercolor": "#1d1d1d", "font": {"color": "#f1f0ed", "size": 12}}
 
 
 def reward_bars(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | None:
-    """Bars of each reward for one clip, or for up to four side by side (name, scores); None when nothing was scored.
+    """Plot a bar per reward for one clip or up to four (name, scores); None if no clip was scored.
 
-    A reward without a value has no bar, but says why.
+    A reward without a value has a note with the reason instead of a bar.
     """
     rows = _titles(clips)
     if not rows:
@@ -49,7 +49,7 @@ def reward_bars(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | Non
 
 
 def timeline(scores: Sequence[Score]) -> go.Figure | None:
-    """One line a reward over the frames of a clip; None when no reward says anything about single frames."""
+    """Plot one line per reward over the frames of a clip; None if no reward has values per frame."""
     shown = [score for score in scores if any(value is not None for value in score.per_frame)]
     if not shown:
         return None
@@ -68,8 +68,8 @@ def timeline(scores: Sequence[Score]) -> go.Figure | None:
 
 
 def radar(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | None:
-    """The profile of one clip, or of up to four over each other; None with fewer than three rewards to draw it of."""
-    titles = _titles([(name, [one for one in scores if one.value is not None]) for name, scores in clips])
+    """Plot the profile of one clip, or of up to four; None for fewer than three rewards."""
+    titles = _titles([(name, [score for score in scores if score.value is not None]) for name, scores in clips])
     if len(titles) < 3:
         return None
     figure = go.Figure()
@@ -94,7 +94,7 @@ def radar(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | None:
 
 
 def matrix(titles: Sequence[str], values: np.ndarray) -> go.Figure:
-    """Rank correlations `float64[n,n]` of rewards, each square with its number; NaN stays empty."""
+    """Plot rank correlations `float64[n,n]` of rewards as a heat map with numbers; NaN stays empty."""
     shown = [[None if np.isnan(value) else round(float(value), 2) for value in line] for line in values]
     return squares(titles, shown, low=-1, number="%{z:.2f}", hover="%{y} and %{x}: %{z:.2f}")
 
@@ -102,7 +102,7 @@ def matrix(titles: Sequence[str], values: np.ndarray) -> go.Figure:
 def squares(
     names: Sequence[str], values: Sequence[Sequence[Any]], *, low: float, number: str, hover: str, more: Any = None
 ) -> go.Figure:
-    """A square a pair of names, from `low` to 1, with its number in it; `more` is Plotly's customdata for `hover`."""
+    """Plot a heat map of values from `low` to 1 with numbers; `more` is the customdata for `hover`."""
     heat = go.Heatmap(
         z=values,
         x=list(names),
@@ -129,7 +129,7 @@ def squares(
 
 
 def hover(score: Score) -> str:
-    """What a bar says when a person points at it: the question it answers, what was measured by what, its weight."""
+    """Return the hover text of a bar: the reward's question, its measurement, back end and weight."""
     lines = [f"<b>{score.title}</b>", *wrapped(score.question)]
     if score.value is None:
         return "<br>".join([*lines, *wrapped(general.reason(score.reason))])
@@ -139,7 +139,7 @@ def hover(score: Score) -> str:
     lines.append(general.measured_by(score.backend, score.confidence))
     if score.details:
         lines += wrapped(general.details(score.details))
-    lines += [line for note in score.notes[:MOST_NOTES] for line in wrapped(note)]
+    lines += [line for note in score.notes[:MAX_NOTES] for line in wrapped(note)]
     return "<br>".join(lines)
 
 

@@ -1,6 +1,6 @@
-"""The Generate tab: a form, the jobs that it files, and the finished takes with their scores.
+"""The Generate tab: a form, its jobs, and the finished clips with their scores.
 
-Which takes are shown is read from the database (the newest finished job), so a reload comes back to them.
+The shown clips are those of the newest finished job in the database, so they survive a reload.
 """
 
 from collections.abc import Sequence
@@ -8,10 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.components.clip_details import ClipDetails
-from app.components.clip_grid import ClipGrid
-from app.components.clip_player import ClipPlayer
-from app.components.empty_state import EmptyState
+from app.components.clips import ClipDetails, ClipGrid, ClipPlayer, EmptyState
 from app.components.job_list import JobList
 from app.components.keyframe_editor import KeyframeEditor, uploaded
 from app.context import AppContext
@@ -20,7 +17,7 @@ from app.forms.generation_form import GenerationOrder, RequestForm, adapter_name
 from app.middleware.idempotency import once
 from app.text import general
 from app.views import clip_panel, keyframes
-from app.views.jobs import clip_ids, strip
+from app.views.jobs import clip_ids, job_list
 from engine.errors import StoreError
 from engine.jobs.spec import JobSpec
 from engine.request import GenerationRequest
@@ -35,19 +32,19 @@ ACTIONS = ("again", "new_seed", "use_settings", "star_clip", "show_in_library")
 
 
 class GenerateTab:
-    """`form` and `facts` are there for the shell, which connects tabs with each other."""
+    """The tab; `form` and `facts` are public for `app.page`, which connects the tabs."""
 
-    def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
-        self.desk = desk
+    def __init__(self, context: AppContext, tab: gr.Tab) -> None:
+        self.context = context
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=0, min_width=340, elem_classes=["desk-panel", "request-form", "ctrl-enter"]):
-                self.form = RequestForm(desk.workspace)
+                self.form = RequestForm(context.workspace)
             with gr.Column(scale=1, elem_classes="stage-column"):
                 self._stage()
         self._wire(tab)
 
     def _stage(self) -> None:
-        self.jobs = JobList("generate-jobs", self.desk, KINDS)
+        self.jobs = JobList("generate-jobs", self.context, KINDS)
         with gr.Column(visible=False, elem_classes="desk-panel") as self.keyframes_panel:
             self.keyframes = KeyframeEditor("generate-keyframes")
         self.welcome = EmptyState("generate-welcome")
@@ -67,7 +64,7 @@ class GenerateTab:
 
     @property
     def filled(self) -> list[Any]:
-        """What `fill` gives updates for."""
+        """Outputs of `fill`."""
         return [*self.form.inputs, *self.keyframe_outputs]
 
     @property
@@ -77,7 +74,10 @@ class GenerateTab:
     def _wire(self, tab: gr.Tab) -> None:
         form = self.form
         bind(
-            tab.select, self.arrive, [form.fields["model"], form.fields["adapter"]], [form.fields["adapter"], self.jobs]
+            tab.select,
+            self.on_tab_selected,
+            [form.fields["model"], form.fields["adapter"]],
+            [form.fields["adapter"], self.jobs],
         )
         bind(form.submit.click, once(self.submit), form.inputs, [self.jobs, form.fields["seed"]])
         bind(form.dice.click, lambda: str(draw_seed()), None, form.fields["seed"])
@@ -95,7 +95,7 @@ class GenerateTab:
         )
         for refused in (redraw.failure, replace.failure, complete.failure):
             bind(refused, keyframes.usable, self.keyframes, self.keyframes)
-        bind(self.keyframes.discard, lambda: self._strip(None), None, self.keyframe_outputs)
+        bind(self.keyframes.discard, lambda: self._show_keyframes(None), None, self.keyframe_outputs)
         bind(
             self.welcome.first_clip,
             once(self.first_clip),
@@ -113,100 +113,102 @@ class GenerateTab:
         bind(self.facts.star_clip, once(self.star), self.takes, self.outputs)
         bind(self.takes.star_clip, once(self.star), self.takes, self.outputs)
 
-    def arrive(self, model: str | None, adapter: str | None) -> list[Any]:
-        """The tab was opened: adapters that were trained since, and jobs that were filed elsewhere."""
-        return [self.form.offer(model, adapter), strip(self.desk, KINDS)]
+    def on_tab_selected(self, model: str | None, adapter: str | None) -> list[Any]:
+        """Refresh the adapters and jobs when the tab is opened."""
+        return [self.form.offer(model, adapter), job_list(self.context, KINDS)]
 
-    # ---- Filing jobs
+    # ---- Queueing jobs
     def submit(self, *values: Any) -> tuple[dict[str, Any], Any]:
-        """File what the form says; the seed moves on unless it is kept."""
+        """Queue the form's requests; draw a new seed unless it is locked."""
         fields = named_values(values)
         order = self.form.order(fields)
         self._file(order)
         seed = order.requests[0].seed if fields["keep_seed"] else draw_seed()
-        return strip(self.desk, KINDS), str(seed)
+        return job_list(self.context, KINDS), str(seed)
 
     def first_clip(self, *values: Any) -> list[Any]:
-        """An example of the form's, as it stands otherwise."""
+        """Queue the first example prompt with the form's settings."""
         prompt = general.EXAMPLE_PROMPTS[0]
         return [prompt, *self.submit(*({**named_values(values), "prompt": prompt}).values())]
 
     def use_adapter(self, run_id: str) -> list[Any]:
-        """Updates for the form's settings: the adapter that a run made. Raises ConfigError where it made none."""
-        model = Run.find(self.desk.workspace, run_id).preset().model
-        newest = newest_of_runs(self.desk.workspace).get(run_id) or find_adapter(self.desk.workspace, run_id, model)
-        names = adapter_names(self.desk.workspace, model)
+        """Return updates for the form that select a run's adapter. Raises ConfigError if it has none."""
+        model = Run.find(self.context.workspace, run_id).preset().model
+        newest = newest_of_runs(self.context.workspace).get(run_id) or find_adapter(
+            self.context.workspace, run_id, model
+        )
+        names = adapter_names(self.context.workspace, model)
         return settings_of(model, names, {"adapter": newest.name, **newest.card.recommended})
 
     def again(self, event: gr.EventData, *values: Any) -> dict[str, Any]:
-        """What the form says now, with the seed of the take that is shown."""
+        """Queue the form's current request with the seed of the shown clip."""
         fields = named_values(values)
-        seed = self.desk.store.clip(event.id).seed
+        seed = self.context.store.clip(event.id).seed
         self._file(self.form.order({**fields, "seed": str(seed), "takes": 1}))
-        return strip(self.desk, KINDS)
+        return job_list(self.context, KINDS)
 
     def new_seed(self, mix: str, event: gr.EventData) -> dict[str, Any]:
-        """The take's own request with another seed."""
-        request = request_of(self.desk.store.clip(event.id))
+        """Queue the shown clip's request with another seed."""
+        request = request_of(self.context.store.clip(event.id))
         self._file(GenerationOrder(requests=(request.with_seed(draw_seed()),), mix=mix or None))
-        return strip(self.desk, KINDS)
+        return job_list(self.context, KINDS)
 
     def _file(self, order: GenerationOrder) -> None:
-        self.desk.file(JobSpec.generate(order.requests, order.mix))
+        self.context.file(JobSpec.generate(order.requests, order.mix))
         if order.notes:
             show_warning(general.unread(order.notes))
 
-    # ---- Keyframes, before the rest is made
+    # ---- Keyframes
     def draw_keyframes(self, *values: Any) -> dict[str, Any]:
-        """File the keyframes of what the form says."""
+        """Queue the keyframes of the form's request."""
         order = self.form.order(named_values(values))
-        self.desk.file(JobSpec.keyframes(order.requests[0], order.mix))
-        return strip(self.desk, KINDS)
+        self.context.file(JobSpec.keyframes(order.requests[0], order.mix))
+        return job_list(self.context, KINDS)
 
     def drawn(self, shown: dict[str, Any] | None, event: gr.EventData) -> list[Any]:
-        """The strip once jobs ended: what the last of them drew, or what it showed."""
-        ended = [self.desk.queue.get(job_id) for job_id in event.ids]
+        """Show the keyframes of the last ended job, or keep the shown ones if no job generated any."""
+        ended = [self.context.queue.get(job_id) for job_id in event.ids]
         drew = [job for job in ended if job.kind == KEYFRAMES]
-        return self._strip(keyframes.strip_of(drew[-1]) if drew else shown)
+        return self._show_keyframes(keyframes.from_job(drew[-1]) if drew else shown)
 
     def not_drawn(self, shown: dict[str, Any] | None, event: gr.EventData) -> list[Any]:
-        """The strip once jobs failed or were cancelled: usable again where one of them would have drawn."""
-        drew = any(self.desk.queue.get(job_id).kind == KEYFRAMES for job_id in event.ids)
-        return self._strip(keyframes.usable(shown) if drew else shown)
+        """Re-enable the editor if a keyframe job failed or was cancelled."""
+        drew = any(self.context.queue.get(job_id).kind == KEYFRAMES for job_id in event.ids)
+        return self._show_keyframes(keyframes.usable(shown) if drew else shown)
 
     def redraw(self, shown: dict[str, Any], event: gr.EventData) -> dict[str, Any]:
-        self.desk.file(JobSpec.keyframes(*keyframes.redrawn(shown, event.frame, draw_seed())))
-        return strip(self.desk, KINDS)
+        self.context.file(JobSpec.keyframes(*keyframes.redrawn(shown, event.frame, draw_seed())))
+        return job_list(self.context, KINDS)
 
     def replace(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
-        """Another picture for a frame, cut and resized to the clip."""
-        request, _, _ = keyframes.read_strip(shown)
-        name = import_picture(self.desk.workspace, uploaded(event.path), request.width, request.height)
-        return self._strip(keyframes.replaced(shown, event.frame, name))
+        """Replace a keyframe by an uploaded picture, cropped and resized to the clip."""
+        request, _, _ = keyframes.read_editor(shown)
+        name = import_picture(self.context.workspace, uploaded(event.path), request.width, request.height)
+        return self._show_keyframes(keyframes.replaced(shown, event.frame, name))
 
     def complete(self, shown: dict[str, Any]) -> list[Any]:
-        """File the clip between the keyframes of the strip."""
+        """Queue the clip between the keyframes of the editor."""
         request, mix = keyframes.completed(shown)
-        self.desk.file(JobSpec.generate([request], mix))
-        return [strip(self.desk, KINDS), *self._strip(None)]
+        self.context.file(JobSpec.generate([request], mix))
+        return [job_list(self.context, KINDS), *self._show_keyframes(None)]
 
     def resume_keyframes(self) -> list[Any]:
-        """Keyframes that were drawn last, unless a clip was finished since."""
-        done = self.desk.queue.list("done", KINDS, limit=1)
-        return self._strip(keyframes.strip_of(done[0]) if done and done[0].kind == KEYFRAMES else None)
+        """Show the latest keyframes unless a clip was finished after them."""
+        done = self.context.queue.list("done", KINDS, limit=1)
+        return self._show_keyframes(keyframes.from_job(done[0]) if done and done[0].kind == KEYFRAMES else None)
 
-    def _strip(self, shown: dict[str, Any] | None) -> list[Any]:
+    def _show_keyframes(self, shown: dict[str, Any] | None) -> list[Any]:
         return [gr.update(visible=bool(shown and shown["cards"])), shown]
 
-    # ---- Showing takes
+    # ---- Showing clips
     def resume(self) -> list[Any]:
-        """What the page shows when it is opened: the jobs under way, and the takes of the last one that ended."""
-        done = self.desk.queue.list("done", KIND, limit=1)
-        return [strip(self.desk, KINDS), *self._show(clip_ids(done[0]) if done else [])]
+        """Return the initial state: active jobs, and the clips of the last finished job."""
+        done = self.context.queue.list("done", KIND, limit=1)
+        return [job_list(self.context, KINDS), *self._show(clip_ids(done[0]) if done else [])]
 
     def show_job(self, event: gr.EventData) -> list[Any]:
-        """The takes of the jobs that just ended."""
-        ended = [self.desk.queue.get(job_id) for job_id in event.ids]
+        """Show the clips of the jobs that just ended."""
+        ended = [self.context.queue.get(job_id) for job_id in event.ids]
         made = [clip_id for job in ended for clip_id in clip_ids(job)]
         return self._show(made) if made else self.resume()[1:]
 
@@ -214,47 +216,49 @@ class GenerateTab:
         return self._show([card["id"] for card in shown["cards"]], event.id)
 
     def compare(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
-        """A few takes in step."""
-        records = clip_panel.in_order(self.desk.store, [card["id"] for card in shown["cards"]])
+        """Show a few clips synchronised."""
+        records = clip_panel.in_order(self.context.store, [card["id"] for card in shown["cards"]])
         chosen = [record for record in records if record.id in event.ids]
-        return self._outputs(clip_panel.several(self.desk.store, chosen), clip_panel.takes(records, None))
+        return self._outputs(clip_panel.several(self.context.store, chosen), clip_panel.takes(records, None))
 
     def use_settings(self, event: gr.EventData) -> list[Any]:
-        return self.fill(self.desk.store.clip(event.id))
+        return self.fill(self.context.store.clip(event.id))
 
     def fill(self, record: ClipRecord) -> list[Any]:
-        """Updates for the form, and for the strip of keyframes, that show what made a clip."""
+        """Return updates for the form and the keyframe editor that show a clip's request."""
         request = request_of(record)
-        return [*self.form.fill(request), *self._strip(keyframes.given_in(request, record.mix))]
+        return [*self.form.fill(request), *self._show_keyframes(keyframes.from_request(request, record.mix))]
 
     def star(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
-        """Star a take, or take its star away; the take that is shown stays."""
-        self.desk.store.star([event.id], event.starred)
+        """Star or unstar a clip; the shown clip stays."""
+        self.context.store.star([event.id], event.starred)
         ids = [card["id"] for card in shown["cards"]] or [event.id]
         return self._show(ids, shown["current"] or event.id)
 
     def _show(self, ids: Sequence[str], current: str | None = None) -> list[Any]:
-        records = clip_panel.in_order(self.desk.store, ids)
+        records = clip_panel.in_order(self.context.store, ids)
         if not records:
             return self._outputs(clip_panel.NOTHING, clip_panel.takes([], None))
         shown = next((record for record in records if record.id == current), records[0])
         rest = [record for record in records if record is not shown]
-        return self._outputs(clip_panel.one(self.desk.store, shown, ACTIONS, rest), clip_panel.takes(records, shown.id))
+        return self._outputs(
+            clip_panel.one(self.context.store, shown, ACTIONS, rest), clip_panel.takes(records, shown.id)
+        )
 
-    def _said(self, there: bool) -> str:
-        """What the stage says besides takes, see `EmptyState`."""
+    def _empty_state(self, there: bool) -> str:
+        """Return the value of the `EmptyState`."""
         if there:
             return ""
-        return "empty" if self.desk.store.count() or self.desk.queue.list(limit=1) else "new"
+        return "empty" if self.context.store.count() or self.context.queue.list(limit=1) else "new"
 
     def _outputs(self, view: clip_panel.View, takes: dict[str, Any]) -> list[Any]:
         there = bool(view.player["clips"])
         plots = [gr.update(value=plot, visible=plot is not None) for plot in (view.bars, view.timeline)]
-        return [self._said(there), gr.update(visible=there), view.player, view.facts, *plots, takes]
+        return [self._empty_state(there), gr.update(visible=there), view.player, view.facts, *plots, takes]
 
 
 def request_of(record: ClipRecord) -> GenerationRequest:
-    """The request that made a clip. Raises StoreError for an imported one."""
+    """Return the request of a clip. Raises StoreError for an imported clip."""
     if record.request is None:
-        raise StoreError(f"Clip {record.id} was imported: there are no settings that made it.")
+        raise StoreError(f"Clip {record.id} was imported, so it has no generation settings.")
     return GenerationRequest(**record.request)

@@ -1,4 +1,4 @@
-"""The Label tab: people vote on pairs of clips, a campaign at a time; what their votes say; and new campaigns."""
+"""The Label tab: voting on pairs of clips, the results of a campaign, and new campaigns."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from app.middleware.idempotency import once, request_key
 from app.text import labelling as text
 from app.views import campaigns as view
 from app.views import clip_sets
-from app.views.jobs import strip
+from app.views.jobs import job_list
 from engine.errors import ConfigError
 from engine.jobs.handlers.campaign_clips import create_campaign, file_missing
 from engine.jobs.worker_control import ensure_worker
@@ -31,11 +31,11 @@ RESULTS = "label-results"  # the line of the events that fill the results
 
 
 class LabelTab:
-    """`train` is a button, `campaign` the id it is about: the shell connects it with the tab that trains."""
+    """The tab; `app.page` connects the button `train` and the `campaign` id with the Train tab."""
 
-    def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
-        self.desk, self.campaigns = desk, Campaigns(desk.store)
-        self.jobs = JobList("label-jobs", desk, KIND)
+    def __init__(self, context: AppContext, tab: gr.Tab) -> None:
+        self.context, self.campaigns = context, Campaigns(context.store)
+        self.jobs = JobList("label-jobs", context, KIND)
         with gr.Tabs(elem_id="label-views") as self.views:
             with gr.Tab(text.VOTE, id="vote"):
                 self.voting = VotingPanel("label-desk")
@@ -61,15 +61,15 @@ class LabelTab:
             self.close = gr.Button(text.CLOSE_CAMPAIGN, **buttons)
             self.train = gr.Button(text.TRAIN, variant="primary", elem_id="train-on-these", **buttons)
         with gr.Column(elem_classes="desk-panel"):
-            self.sheet = CampaignSummary("label-sheet", self.desk)
+            self.sheet = CampaignSummary("label-sheet", self.context)
             with gr.Row(elem_classes="tight"):
                 into = {"size": "sm", "scale": 0, "min_width": 200}
                 self.votes_in = gr.UploadButton(text.IMPORT_VOTES, file_types=[".csv"], elem_id="import-votes", **into)
                 self.pairs_in = gr.UploadButton(text.IMPORT_PAIRS, file_types=[".zip"], elem_id="import-pairs", **into)
         with gr.Row(elem_classes="watch", equal_height=False, visible=False) as self.plots:
             with gr.Column(elem_classes="desk-panel") as self.ranked:
-                told = text.RANKING_HINT.format(confidence=0.95)
-                self.ranking = _plot("label-ranking", text.RANKING, told)
+                hint = text.RANKING_HINT.format(confidence=0.95)
+                self.ranking = _plot("label-ranking", text.RANKING, hint)
                 self.wins = _plot("label-wins", text.WINS, text.WINS_HINT)
             with gr.Column(elem_classes="desk-panel") as self.judged:
                 self.rewards = _plot("label-rewards", text.REWARDS, text.REWARDS_HINT)
@@ -83,7 +83,7 @@ class LabelTab:
             first = default_choice(self.models, GenerationRequest.model_fields["model"].default)
             prompts = gr.Textbox(label=text.PROMPTS, lines=4, max_lines=12, elem_id="campaign-prompts")
             entrants = gr.Dropdown(
-                view.entrant_choices(self.desk, self.models),
+                view.entrant_choices(self.context, self.models),
                 value=[first] if first else [],
                 multiselect=True,
                 label=text.ENTRANTS,
@@ -97,7 +97,7 @@ class LabelTab:
                 self.mix = gr.Dropdown(mixes, value=default_choice(mixes, first or ""), label=text.MIX)
         with gr.Column(visible=False) as self.of_clips:
             which = gr.Dropdown(
-                clip_sets.choices(self.desk),
+                clip_sets.choices(self.context),
                 value=clip_sets.NEWEST,
                 label=text.WHICH,
                 info=text.WHICH_HINT,
@@ -115,20 +115,26 @@ class LabelTab:
 
     @property
     def shown(self) -> list[Any]:
-        """What `show` fills."""
+        """Outputs of `show`."""
         plots = [self.plots, self.ranked, self.ranking, self.wins, self.judged, self.rewards]
         return [self.campaign, self.axis, self.close, self.sheet, *plots]
 
     def _wire(self, tab: gr.Tab) -> None:
         _, what, _, entrants, _, _, which, *_ = self.form
-        bind(tab.select, lambda: strip(self.desk, KIND), None, self.jobs)
-        asked = [self.campaign, self.judges, self.axis]
+        bind(tab.select, lambda: job_list(self.context, KIND), None, self.jobs)
+        selection = [self.campaign, self.judges, self.axis]
         chosen = (self.campaign.input, self.judges.input, self.axis.input)
         for event in (self.results_tab.select, *chosen, self.again.click):
-            bind(event, self.show, asked, self.shown, line=RESULTS)
-        bind(self.sheet.outdated, self.show, asked, self.shown, line=RESULTS)
-        bind(self.close.click, once(self.close_or_open), [*asked, self.close], [*self.shown, self.voting], line=RESULTS)
-        bind(self.votes_in.upload, once(self.bring_votes), [*asked, self.votes_in], self.shown, line=RESULTS)
+            bind(event, self.show, selection, self.shown, line=RESULTS)
+        bind(self.sheet.outdated, self.show, selection, self.shown, line=RESULTS)
+        bind(
+            self.close.click,
+            once(self.close_or_open),
+            [*selection, self.close],
+            [*self.shown, self.voting],
+            line=RESULTS,
+        )
+        bind(self.votes_in.upload, once(self.bring_votes), [*selection, self.votes_in], self.shown, line=RESULTS)
         bind(self.pairs_in.upload, once(self.bring_pairs), self.pairs_in, None)
         bind(self.voting.choose_campaign, self.follow, None, self.campaign, line=RESULTS)
         bind(self.make.click, once(self.make_missing), [self.campaign, self.mix], self.jobs)
@@ -140,20 +146,20 @@ class LabelTab:
 
     # ---- New campaigns
     def offer(self, which: str) -> list[Any]:
-        """The form with the adapters and folders that there are now, and the clips that were chosen for it."""
-        entrants = gr.update(choices=view.entrant_choices(self.desk, self.models))
-        return [entrants, gr.update(choices=clip_sets.choices(self.desk, which))]
+        """Refresh the entrants and the sets of clips of the form."""
+        entrants = gr.update(choices=view.entrant_choices(self.context, self.models))
+        return [entrants, gr.update(choices=clip_sets.choices(self.context, which))]
 
     @property
     def of_chosen(self) -> list[Any]:
-        """What `begin_with` fills."""
+        """Outputs of `begin_with`."""
         title, what, *_, which = self.form[:7]
         return [self.views, title, what, self.of_models, self.of_clips, which]
 
     def begin_with(self, clip_ids: Sequence[str]) -> list[Any]:
-        """The form of a new campaign, about these clips."""
+        """Open the form of a new campaign of these clips."""
         which = clip_sets.of_clips(clip_ids)
-        offered = gr.update(choices=clip_sets.choices(self.desk, which), value=which)
+        offered = gr.update(choices=clip_sets.choices(self.context, which), value=which)
         shown = self.show_what(view.CLIPS)
         return [gr.update(selected="new"), text.of_chosen(len(clip_ids)), view.CLIPS, *shown, offered]
 
@@ -161,48 +167,50 @@ class LabelTab:
         return [gr.update(visible=what == view.MADE), gr.update(visible=what == view.CLIPS)]
 
     def create(self, *values: Any) -> list[Any]:
-        """Make the campaign, and file the clips that it lacks."""
+        """Create the campaign, and queue its missing clips."""
         *form, mix = values
-        spec, key = view.read_spec(self.desk, form), request_key()
-        campaign, jobs = create_campaign(self.desk.queue, self.campaigns, spec, mix or None, key)
+        spec, key = view.read_spec(self.context, form), request_key()
+        campaign, jobs = create_campaign(self.context.queue, self.campaigns, spec, mix or None, key)
         missing = len(self.campaigns.missing(campaign.id))
         if jobs:
-            ensure_worker(self.desk.workspace)
+            ensure_worker(self.context.workspace)
         show_info(text.created(campaign.title, missing))
         chosen = gr.update(choices=self._choices(), value=campaign.id)
         return [
             gr.update(selected="vote"),
             chosen,
             {"campaign": campaign.id, "at": campaign.id},
-            strip(self.desk, KIND),
+            job_list(self.context, KIND),
         ]
 
     def make_missing(self, campaign_id: str | None, mix: str | None) -> dict[str, Any]:
         if campaign_id and not self._file_missing(campaign_id, mix):
             show_info(text.NOTHING_MISSING)
-        return strip(self.desk, KIND)
+        return job_list(self.context, KIND)
 
     def _file_missing(self, campaign_id: str, mix: str | None) -> bool:
-        jobs = file_missing(self.desk.queue, self.campaigns, campaign_id, mix or None)
+        jobs = file_missing(self.context.queue, self.campaigns, campaign_id, mix or None)
         if jobs:
-            ensure_worker(self.desk.workspace)
+            ensure_worker(self.context.workspace)
         return bool(jobs)
 
     def clips_came(self, campaign_id: str | None, event: gr.EventData) -> dict[str, Any]:
-        """Tell the voting view that there may be more to vote on."""
+        """Notify the voting panel of new clips."""
         return {"campaign": campaign_id, "at": event.ids[-1]}
 
     # ---- Results
     def follow(self, event: gr.EventData) -> dict[str, Any]:
-        """The results will be of the campaign that is voted on."""
+        """Select the campaign of the voting panel for the results."""
         return gr.update(choices=self._choices(), value=event.id)
 
     def show(self, campaign_id: str | None, mix: str, axis: str = view.OVERALL) -> list[Any]:
-        """What the votes of a campaign say, overall or on an axis of its rubric, and a mix's rewards of them; of the
-        newest campaign where none is chosen."""
+        """Show the results of a campaign, or of the newest one, and the agreement with the rewards of a mix.
+
+        `axis` selects a criterion of the rubric, or the overall vote.
+        """
         choices = self._choices()
-        known = [key for _, key in choices]
-        chosen = campaign_id if campaign_id in known else next(iter(known), None)
+        ids = [key for _, key in choices]
+        chosen = campaign_id if campaign_id in ids else next(iter(ids), None)
         offered = gr.update(choices=choices, value=chosen)
         if chosen is None:
             nothing = {"empty": text.NO_RESULTS}
@@ -210,35 +218,35 @@ class LabelTab:
         campaign = self.campaigns.get(chosen)
         axes = [(text.axis(name), name) for name in campaign.spec.axes]
         judged = axis if axis in campaign.spec.axes else view.OVERALL
-        found = view.results(self.desk, chosen, mix, judged or None)
+        results = view.results(self.context, chosen, mix, judged or None)
         by = gr.update(choices=[(text.OVERALL, view.OVERALL), *axes], value=judged, visible=bool(axes))
         closing = gr.update(value=text.CLOSE_CAMPAIGN if campaign.is_open else text.REOPEN_CAMPAIGN)
-        return [offered, by, closing, found.sheet, *_plots(found)]
+        return [offered, by, closing, results.sheet, *_plots(results)]
 
-    def close_or_open(self, campaign_id: str | None, mix: str, axis: str, said: str) -> list[Any]:
-        """Do what the button said: another window may have closed or reopened the campaign meanwhile."""
+    def close_or_open(self, campaign_id: str | None, mix: str, axis: str, button: str) -> list[Any]:
+        """Close or reopen the campaign as the `button` was labelled: another window may have changed it."""
         if campaign_id:
-            (self.campaigns.close if said == text.CLOSE_CAMPAIGN else self.campaigns.reopen)(campaign_id)
+            (self.campaigns.close if button == text.CLOSE_CAMPAIGN else self.campaigns.reopen)(campaign_id)
         return [*self.show(campaign_id, mix, axis), {"campaign": campaign_id, "at": "changed"}]
 
     def bring_votes(self, campaign_id: str | None, mix: str, axis: str, file: str) -> list[Any]:
-        """Add the votes of a CSV to the campaign."""
+        """Import the votes of a CSV file into the campaign."""
         if campaign_id is None:
             raise ConfigError(text.NO_CAMPAIGN_FOR_VOTES)
         show_info(text.READING)
-        found = import_votes(self.campaigns, campaign_id, Path(file))
-        show_info(text.votes_came(found.stored, found.known))
-        if found.skipped:
-            show_warning(text.left_out(found.skipped))
+        imported = import_votes(self.campaigns, campaign_id, Path(file))
+        show_info(text.votes_came(imported.stored, imported.known))
+        if imported.skipped:
+            show_warning(text.left_out(imported.skipped))
         return self.show(campaign_id, mix, axis)
 
     def bring_pairs(self, file: str) -> None:
-        """Bring in a zip of pairs, for a run to learn from."""
+        """Import a zip file of pairs for training."""
         show_info(text.READING)
-        found = import_archive(self.desk.store, Path(file))
-        show_info(text.pairs_came(found.pairs, str(found.file)))
-        if found.skipped:
-            show_warning(text.left_out(found.skipped))
+        imported = import_archive(self.context.store, Path(file))
+        show_info(text.pairs_came(imported.pairs, str(imported.file)))
+        if imported.skipped:
+            show_warning(text.left_out(imported.skipped))
 
     def _choices(self) -> list[tuple[str, str]]:
         return [(campaign.title, campaign.id) for campaign in self.campaigns.list()]
@@ -249,11 +257,12 @@ def _plot(name: str, title: str, hint: str) -> gr.Plot:
     return gr.Plot(show_label=False, container=False, elem_id=name, elem_classes="plot")
 
 
-def _plots(found: view.Results) -> list[Any]:
-    """Updates for the plots and the panels around them; what has nothing to show takes no room."""
-    ranked, judged = found.ranking is not None, found.rewards is not None
+def _plots(results: view.Results) -> list[Any]:
+    """Return updates for the plots and their panels; empty ones are hidden."""
+    ranked, judged = results.ranking is not None, results.rewards is not None
     panels = [gr.update(visible=shown) for shown in (ranked or judged, ranked, judged)]
     ranking, wins, rewards = (
-        gr.update(value=figure, visible=figure is not None) for figure in (found.ranking, found.wins, found.rewards)
+        gr.update(value=figure, visible=figure is not None)
+        for figure in (results.ranking, results.wins, results.rewards)
     )
     return [panels[0], panels[1], ranking, wins, panels[2], rewards]

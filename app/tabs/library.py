@@ -1,4 +1,4 @@
-"""The Library tab: every clip in a grid, one opened beside it, a few side by side above it, and videos to import."""
+"""The Library tab: a grid of all clips, details of one, comparison of several, and import of videos."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,9 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.components.clip_details import ClipDetails
-from app.components.clip_grid import ClipGrid
-from app.components.clip_player import ClipPlayer
+from app.components.clips import ClipDetails, ClipGrid, ClipPlayer
 from app.components.job_list import JobList
 from app.context import AppContext
 from app.events import bind
@@ -16,7 +14,7 @@ from app.forms.generation_form import default_mix, mix_choices
 from app.middleware.idempotency import once
 from app.text import general
 from app.views import clip_panel, library
-from app.views.jobs import clip_ids, strip
+from app.views.jobs import clip_ids, job_list
 from engine.errors import ConfigError
 from engine.jobs.spec import JobSpec
 from engine.runs.clips_in_use import check_unused
@@ -31,10 +29,10 @@ UNFILTERED = ("", "newest", "any", library.ALL, library.ALL, library.ALL, 0, 1, 
 
 
 class LibraryTab:
-    """`facts` and `opened` are there for the shell, which connects tabs with each other."""
+    """The tab; `facts` and `opened` are public for `app.page`, which connects the tabs."""
 
-    def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
-        self.desk = desk
+    def __init__(self, context: AppContext, tab: gr.Tab) -> None:
+        self.context = context
         with gr.Column(elem_classes=["desk-panel", "filters"]):
             self._filters()
         self._importing()
@@ -42,7 +40,7 @@ class LibraryTab:
             self._comparison()
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=6, min_width=360):
-                self.jobs = JobList("library-jobs", desk, KIND)
+                self.jobs = JobList("library-jobs", context, KIND)
                 self.grid = ClipGrid("library-grid", "library")
             with gr.Column(
                 scale=5, min_width=420, visible=False, elem_classes=["desk-panel", "inspector"]
@@ -52,7 +50,7 @@ class LibraryTab:
 
     # ---- Layout
     def _filters(self) -> None:
-        store = self.desk.store
+        store = self.context.store
         with gr.Row(elem_classes="tight"):
             search = gr.Textbox(
                 label=general.SEARCH, placeholder=general.SEARCH_HINT, max_lines=1, scale=4, elem_id="search"
@@ -116,18 +114,18 @@ class LibraryTab:
 
     @property
     def opened(self) -> list[Any]:
-        """What `open` fills."""
+        """Outputs of `open`."""
         return [self.inspector, self.facts, self.player, self.bars, self.timeline, self.details]
 
     @property
     def shown(self) -> list[Any]:
-        """What `refresh` fills."""
+        """Outputs of `refresh`."""
         return [self.jobs, self.grid, self.filters[3], self.filters[4]]
 
     def _wire(self, tab: gr.Tab) -> None:
         bind(tab.select, self.refresh, self.filters, self.shown, line=GRID)
         for component in self.filters:
-            # Gradio's text fields have no `input` for what is pasted by mouse or erased.
+            # Gradio's text fields do not fire `input` when text is pasted by mouse or cleared.
             event = component.input if isinstance(component, gr.Dropdown | gr.Checkbox) else component.change
             bind(event, self.find, self.filters, self.grid, line=GRID, trigger_mode="always_last")
         bind(self.clear.click, self.unfilter, None, [*self.filters, self.grid], line=GRID)
@@ -153,48 +151,48 @@ class LibraryTab:
 
     # ---- The grid
     def refresh(self, *filters: Any) -> list[Any]:
-        """The tab was opened: new clips, new models."""
-        store = self.desk.store
+        """Refresh clips, models and adapters when the tab is opened."""
+        store = self.context.store
         models = gr.update(choices=library.choices(general.ANY_MODEL, store.models()))
         adapters = gr.update(choices=library.choices(general.ANY_ADAPTER, store.adapters()))
-        return [strip(self.desk, KIND), self.find(*filters), models, adapters]
+        return [job_list(self.context, KIND), self.find(*filters), models, adapters]
 
     def find(self, *filters: Any) -> dict[str, Any]:
-        return library.page(self.desk.store, library.read_filter(filters))
+        return library.page(self.context.store, library.read_filter(filters))
 
     def unfilter(self) -> list[Any]:
         return [*UNFILTERED, self.find(*UNFILTERED)]
 
     def turn(self, event: gr.EventData, *filters: Any) -> dict[str, Any]:
-        return library.page(self.desk.store, library.read_filter(filters), event.page)
+        return library.page(self.context.store, library.read_filter(filters), event.page)
 
     def remove(self, event: gr.EventData, *grid_and_filters: Any) -> dict[str, Any]:
-        check_unused(self.desk.store, event.ids)
-        self.desk.store.delete(event.ids)
+        check_unused(self.context.store, event.ids)
+        self.context.store.delete(event.ids)
         return self._same_page(grid_and_filters, removed=event.ids)
 
     def undo(self, event: gr.EventData, *grid_and_filters: Any) -> dict[str, Any]:
-        self.desk.store.restore(event.ids)
+        self.context.store.restore(event.ids)
         return self._same_page(grid_and_filters)
 
     def star(
         self, event: gr.EventData, grid: dict[str, Any], opened: dict[str, Any] | None, *filters: Any
     ) -> list[Any]:
-        """Star a clip, or take its star away, in the grid and where it is open."""
-        store = self.desk.store
+        """Star or unstar a clip, in the grid and in the details."""
+        store = self.context.store
         store.star([event.id], event.starred)
         facts = clip_panel.one(store, store.clip(opened["id"]), ACTIONS).facts if opened else None
         return [self._same_page([grid, *filters]), facts]
 
     def _same_page(self, grid_and_filters: Sequence[Any], removed: Sequence[str] = ()) -> dict[str, Any]:
         grid, *filters = grid_and_filters
-        return library.page(self.desk.store, library.read_filter(filters), grid["page"], removed)
+        return library.page(self.context.store, library.read_filter(filters), grid["page"], removed)
 
     # ---- One clip
     def open(self, clip_id: str) -> list[Any]:
-        """Everything about one clip, in the column beside the grid."""
-        record = self.desk.store.clip(clip_id)
-        return self._opened(clip_panel.one(self.desk.store, record, ACTIONS))
+        """Show the details of one clip next to the grid."""
+        record = self.context.store.clip(clip_id)
+        return self._opened(clip_panel.one(self.context.store, record, ACTIONS))
 
     def open_event(self, event: gr.EventData) -> list[Any]:
         return self.open(event.id)
@@ -203,48 +201,48 @@ class LibraryTab:
         return self._opened(clip_panel.NOTHING)
 
     def remove_opened(self, event: gr.EventData, *grid_and_filters: Any) -> list[Any]:
-        check_unused(self.desk.store, [event.id])
-        self.desk.store.delete([event.id])
+        check_unused(self.context.store, [event.id])
+        self.context.store.delete([event.id])
         return [self._same_page(grid_and_filters, removed=[event.id]), *self.close()]
 
     def score(self, mix: str, event: gr.EventData) -> dict[str, Any]:
-        """Score the clip, by the mix that did it before or else by the one that imports are scored by."""
-        self.desk.file(JobSpec.score([event.id], self.desk.store.clip(event.id).mix or mix))
-        return strip(self.desk, KIND)
+        """Score the clip by its previous mix, or else by the mix for imports."""
+        self.context.file(JobSpec.score([event.id], self.context.store.clip(event.id).mix or mix))
+        return job_list(self.context, KIND)
 
     def _opened(self, view: clip_panel.View) -> list[Any]:
         column = gr.update(visible=view.facts is not None)
         return [column, view.facts, view.player, *plots(view), view.facts]
 
-    # ---- A few side by side
+    # ---- Comparison
     def compare(self, event: gr.EventData) -> list[Any]:
-        records = clip_panel.in_order(self.desk.store, event.ids)
-        view = clip_panel.several(self.desk.store, records)
+        records = clip_panel.in_order(self.context.store, event.ids)
+        view = clip_panel.several(self.context.store, records)
         return [gr.update(visible=True), view.player, plots(view)[0]]
 
     def close_comparison(self) -> list[Any]:
         return [gr.update(visible=False), clip_panel.NOTHING.player, None]
 
-    # ---- Videos from outside
+    # ---- Import
     def import_video(self, upload: str | None, prompt: str, mix: str | None) -> list[Any]:
-        """File the uploaded video as a job; what its header already rules out is refused at once."""
+        """Queue the uploaded video for scoring; reject an invalid header immediately."""
         if not upload or not mix:
             raise ConfigError(general.NOTHING_TO_IMPORT if not upload else general.NO_MIXES)
         check_video(Path(upload))
-        with kept_uploads(self.desk.workspace, [Path(upload)]) as folder:
-            self.desk.file(JobSpec.score_file(folder / Path(upload).name, prompt, mix))
-        return [strip(self.desk, KIND), None, gr.update(visible=False)]
+        with kept_uploads(self.context.workspace, [Path(upload)]) as folder:
+            self.context.file(JobSpec.score_file(folder / Path(upload).name, prompt, mix))
+        return [job_list(self.context, KIND), None, gr.update(visible=False)]
 
     def show_scored(self, event: gr.EventData, *filters: Any) -> list[Any]:
-        """The grid with the new clips, and the one that was scored last opened."""
-        scored = [clip_id for job_id in event.ids for clip_id in clip_ids(self.desk.queue.get(job_id))]
+        """Refresh the grid, and open the clip that was scored last."""
+        scored = [clip_id for job_id in event.ids for clip_id in clip_ids(self.context.queue.get(job_id))]
         return [self.find(*filters), *(self.open(scored[-1]) if scored else self.close())]
 
 
 def plots(view: clip_panel.View) -> list[Any]:
-    """Updates for the two plots; one with nothing to show takes no room."""
+    """Return updates for the two plots; empty ones are hidden."""
     return [gr.update(value=plot, visible=plot is not None) for plot in (view.bars, view.timeline)]
 
 
-def _pairs(words: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(label, key) for key, label in words.items()]
+def _pairs(labels: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(label, key) for key, label in labels.items()]

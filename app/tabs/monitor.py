@@ -1,21 +1,20 @@
-"""The Monitor tab: the curves of several runs, curricula, and the same clips at every checkpoint beside the base's."""
+"""The Monitor tab: metric curves of runs, curricula, checkpoint samples and evaluations."""
 
 from typing import Any
 
 import gradio as gr
 
-from app.components.clip_player import ClipPlayer
+from app.components.clips import ClipPlayer
 from app.components.curriculum_progress import CurriculumProgress
-from app.components.evaluation_table import EvaluationTable
+from app.components.evaluation import EvaluationTable, SampleBrowser
 from app.components.job_list import JobList
 from app.components.metric_charts import MetricCharts
-from app.components.sample_browser import SampleBrowser
 from app.context import AppContext
 from app.events import bind
 from app.middleware.idempotency import once
 from app.text import monitor as text
 from app.trackio_dashboard import trackio_link
-from app.views.jobs import strip
+from app.views.jobs import job_list
 from app.views.training import curriculum_progress, evaluation, samples
 from app.views.training.metric_charts import CurveFeed
 from engine.jobs.maintenance_configs import samples_job
@@ -28,15 +27,17 @@ SHOWING = "monitor-samples"  # the line of the events that fill the slider and t
 
 
 class MonitorTab:
-    def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
-        self.desk = desk
-        self.feed = CurveFeed(desk)
-        self.jobs = JobList("monitor-jobs", desk, KINDS)
-        self.stages = CurriculumProgress("monitor-stages", desk)
+    def __init__(self, context: AppContext, tab: gr.Tab) -> None:
+        self.context = context
+        self.feed = CurveFeed(context)
+        self.jobs = JobList("monitor-jobs", context, KINDS)
+        self.stages = CurriculumProgress("monitor-stages", context)
         with gr.Column(elem_classes=["desk-panel", "run-samples"]):
             with gr.Row(elem_classes="titled"):
                 gr.HTML(f"<h3>{text.SAMPLES}</h3>")
-                self.trackio = gr.HTML(trackio_link(desk.workspace), elem_id="trackio-link", elem_classes="aside-link")
+                self.trackio = gr.HTML(
+                    trackio_link(context.workspace), elem_id="trackio-link", elem_classes="aside-link"
+                )
             self.slider = SampleBrowser("monitor-samples")
             with gr.Row(elem_classes="watch", equal_height=False):
                 with gr.Column(scale=6, min_width=360):
@@ -53,7 +54,7 @@ class MonitorTab:
 
     @property
     def shown(self) -> list[Any]:
-        """What `look` and `move` fill."""
+        """Outputs of `look` and `move`."""
         return [self.slider, self.player, self.bars, self.findings]
 
     def _wire(self, tab: gr.Tab) -> None:
@@ -66,42 +67,48 @@ class MonitorTab:
         bind(self.jobs.job_ended, self.measured, self.slider, self.findings)
 
     def refresh(self) -> list[Any]:
-        return [strip(self.desk, KINDS), curriculum_progress.strip(self.desk), trackio_link(self.desk.workspace)]
+        return [
+            job_list(self.context, KINDS),
+            curriculum_progress.curriculum_list(self.context),
+            trackio_link(self.context.workspace),
+        ]
 
     # ---- Samples
     def look(self, event: gr.EventData) -> list[Any]:
-        """Another run's samples, the newest first."""
-        return self._at(Run.find(self.desk.workspace, event.id))
+        """Show the newest samples of another run."""
+        return self._at(Run.find(self.context.workspace, event.id))
 
     def follow(self, slider: dict[str, Any], event: gr.EventData) -> list[Any]:
-        """There are more sets: who looks at the newest is taken along, anybody else stays where they are."""
-        known, at = slider["sets"], slider["set"]
-        stays = slider["run"] == event.id and at < len(known) - 1
-        return self._at(Run.find(self.desk.workspace, event.id), known[at]["name"] if stays else None, slider["prompt"])
+        """Handle new sets of samples: move on if the newest one was shown, else keep the position."""
+        sets, at = slider["sets"], slider["set"]
+        stays = slider["run"] == event.id and at < len(sets) - 1
+        return self._at(
+            Run.find(self.context.workspace, event.id), sets[at]["name"] if stays else None, slider["prompt"]
+        )
 
     def move(self, event: gr.EventData) -> list[Any]:
-        return self._at(Run.find(self.desk.workspace, event.run), event.set, event.prompt)
+        return self._at(Run.find(self.context.workspace, event.run), event.set, event.prompt)
 
     def _at(self, run: Run, name: str | None = None, prompt: int = 0) -> list[Any]:
         value = samples.slider(run, name, prompt)
         player, bars = samples.shown(run, value)
         plot = gr.update(value=bars, visible=bars is not None)
-        return [{**value, "files": samples.files(player)}, player, plot, evaluation.sheet(run)]
+        return [{**value, "files": samples.files(player)}, player, plot, evaluation.table(run)]
 
     def sample_now(self, slider: dict[str, Any], event: gr.EventData) -> list[Any]:
-        """Ask the process that trains, or file a job for a run that nobody trains now."""
-        run = Run.find(self.desk.workspace, event.run)
+        """Request samples from the training process, or queue a job if the run is not training."""
+        run = Run.find(self.context.workspace, event.run)
         if self.feed.state(run, self.feed.jobs()) == "running":
             RunSamples(run).request()
-            return [{**slider, "note": text.SAMPLES_WORDS["asked"]}, strip(self.desk, KINDS)]
-        self.desk.file_shared(samples_job(run.id))
-        return [slider, strip(self.desk, KINDS)]
+            return [{**slider, "note": text.SAMPLES_WORDS["asked"]}, job_list(self.context, KINDS)]
+        self.context.file_shared(samples_job(run.id))
+        return [slider, job_list(self.context, KINDS)]
 
-    # ---- What it changed
+    # ---- Evaluation
     def measure(self, event: gr.EventData) -> dict[str, Any]:
-        self.desk.file_shared(JobSpec.evaluate(Run.find(self.desk.workspace, event.run).id))
-        return strip(self.desk, KINDS)
+        self.context.file_shared(JobSpec.evaluate(Run.find(self.context.workspace, event.run).id))
+        return job_list(self.context, KINDS)
 
     def measured(self, slider: dict[str, Any]) -> dict[str, Any]:
-        """Of the run that is looked at: a job may have ended that measured it."""
-        return evaluation.sheet(Run.find(self.desk.workspace, slider["run"]) if slider.get("run") else None)
+        """Refresh the evaluation of the shown run after a job has ended."""
+        return evaluation.table(Run.find(self.context.workspace, slider["run"]) if slider.get("run") else None)

@@ -1,4 +1,4 @@
-"""The Score tab: many clips ranked by a mix whose weights can be moved, and why each of them got its score."""
+"""The Score tab: clips ranked by a mix with adjustable weights, and the scores of each clip."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +7,9 @@ from typing import Any
 import gradio as gr
 
 from app.api.server_folders import opened_path
-from app.components.clip_details import ClipDetails
-from app.components.clip_player import ClipPlayer
+from app.components.clips import ClipDetails, ClipPlayer
 from app.components.job_list import JobList
-from app.components.reward_disagreement import RewardDisagreement
-from app.components.score_table import ScoreTable
-from app.components.weight_sliders import WeightSliders
+from app.components.scores import RewardDisagreement, ScoreTable, WeightSliders
 from app.context import AppContext
 from app.events import bind, show_warning
 from app.forms.generation_form import default_mix, mix_choices
@@ -21,7 +18,7 @@ from app.plots.scores import matrix
 from app.text import general
 from app.views import campaign_ranking as ranking
 from app.views import clip_panel, clip_sets, clips
-from app.views.jobs import clip_ids, strip
+from app.views.jobs import clip_ids, job_list
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.jobs.spec import Job, JobSpec
@@ -35,14 +32,14 @@ ACTIONS = ("star_clip", "show_in_library", "close_clip")
 
 
 class ScoreTab:
-    """`facts` and `inspector` are there for the shell, which connects tabs with each other."""
+    """The tab; `facts` and `inspector` are public for `app.page`, which connects the tabs."""
 
-    def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
-        self.desk = desk
+    def __init__(self, context: AppContext, tab: gr.Tab) -> None:
+        self.context = context
         with gr.Column(elem_classes=["desk-panel", "filters"]):
             self._choices()
         self._dropping()
-        self.jobs = JobList("score-jobs", desk, KINDS)
+        self.jobs = JobList("score-jobs", context, KINDS)
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=0, min_width=236, elem_classes=["desk-panel", "weights-panel"]):
                 gr.HTML(f'<h3>{general.WEIGHTS}</h3><p class="hint-left">{general.WEIGHTS_HINT}</p>')
@@ -61,7 +58,7 @@ class ScoreTab:
         mixes = mix_choices()[:-1]
         with gr.Row(elem_classes="tight"):
             self.which = gr.Dropdown(
-                clip_sets.choices(self.desk),
+                clip_sets.choices(self.context),
                 value=clip_sets.NEWEST,
                 label=general.WHICH,
                 min_width=220,
@@ -118,19 +115,19 @@ class ScoreTab:
 
     @property
     def ranking(self) -> list[Any]:
-        """What `rank` fills."""
+        """Outputs of `weigh`."""
         return [self.table, self.dissent, self.matrix, self.correlations, self.relations]
 
     @property
     def opened(self) -> list[Any]:
-        """What `open` fills."""
+        """Outputs of `open`."""
         return [self.inspector, self.facts, self.player, self.bars, self.radar, self.timeline, self.overlay, self.draw]
 
     def _wire(self, tab: gr.Tab) -> None:
-        asked, loaded = [self.which, self.mix], [self.jobs, self.which, self.sliders, *self.ranking]
-        bind(tab.select, self.load, asked, loaded, line=RANKING)
-        for dropdown in asked:
-            bind(dropdown.input, self.load, asked, loaded, line=RANKING)
+        selection, loaded = [self.which, self.mix], [self.jobs, self.which, self.sliders, *self.ranking]
+        bind(tab.select, self.load, selection, loaded, line=RANKING)
+        for dropdown in selection:
+            bind(dropdown.input, self.load, selection, loaded, line=RANKING)
         bind(
             self.sliders.weigh,
             self.weigh,
@@ -156,46 +153,46 @@ class ScoreTab:
 
     # ---- The ranking
     def load(self, which: str, mix: str) -> list[Any]:
-        """The clips of a set under a mix, by the mix's own weights."""
+        """Rank the clips of a set by the mix's own weights."""
         preset = load_preset("rewards", mix)
-        records = clip_sets.records(self.desk, which)
-        reports = self.desk.store.reports([record.id for record in records], mix)
+        records = clip_sets.records(self.context, which)
+        reports = self.context.store.reports([record.id for record in records], mix)
         calibration = mix_calibration(preset)
         rows = [ranking.row(record, reports.get(record.id), calibration) for record in records]
         sliders = ranking.sliders(preset)
-        offered = gr.update(choices=clip_sets.choices(self.desk), value=which)
-        return [strip(self.desk, KINDS), offered, sliders, *self._ranked(rows, sliders)]
+        offered = gr.update(choices=clip_sets.choices(self.context), value=which)
+        return [job_list(self.context, KINDS), offered, sliders, *self._ranked(rows, sliders)]
 
     def weigh(self, sliders: dict[str, Any], table: dict[str, Any], event: gr.EventData) -> list[Any]:
-        """The same clips under the weights that the sliders stand at now; asks no database."""
+        """Rank the same clips by the weights of the sliders, without a database query."""
         return self._ranked(table["rows"], {**sliders, "weights": event.weights})
 
     def _ranked(self, rows: Sequence[dict[str, Any]], sliders: dict[str, Any]) -> list[Any]:
         weights = sliders["weights"]
         ranked = ranking.ranked(rows, weights, load_preset("rewards", sliders["mix"]).gates)
         measures = ranking.columns(ranked, list(weights))
-        scored = any(one["total"] is not None for one in ranked)
+        scored = any(clip["total"] is not None for clip in ranked)
         varied, values = ranking.correlated(measures)
         plot = matrix([measure.title for measure in varied], values) if varied else None
-        dissent = ranking.dissent(ranked, measures) if scored else []
+        dissent = ranking.disagreements(ranked, measures) if scored else []
         shown = [gr.update(visible=bool(varied)), gr.update(visible=scored)]
         return [ranking.table(ranked, weights), dissent, plot, *shown]
 
     def score_missing(self, table: dict[str, Any], mix: str) -> dict[str, Any]:
-        """Score the clips of the table that this mix has not scored with its present calibration."""
-        missing = [one["id"] for one in table["rows"] if not one["values"] or one["old"]]
+        """Score the clips of the table that have no score of this mix with its current calibration."""
+        missing = [clip["id"] for clip in table["rows"] if not clip["values"] or clip["old"]]
         if missing:
-            self.desk.file(JobSpec.score(missing, mix))
+            self.context.file(JobSpec.score(missing, mix))
         else:
             show_warning(general.ALL_SCORED)
-        return strip(self.desk, KINDS)
+        return job_list(self.context, KINDS)
 
-    # ---- One clip, or a few
+    # ---- One clip, or several
     def open(self, clip_id: str, mix: str, overlay: str = "") -> list[Any]:
-        """Everything that a mix says of a clip, and `overlay` beside it if there is one of this name."""
-        record = self.desk.store.clip(clip_id)
-        view = clip_panel.one(self.desk.store, record, ACTIONS, mix=mix)
-        drawn = clips.overlays(self.desk.workspace, clip_id)
+        """Show a clip with its scores by a mix, and next to it the `overlay` of this name if it exists."""
+        record = self.context.store.clip(clip_id)
+        view = clip_panel.one(self.context.store, record, ACTIONS, mix=mix)
+        drawn = clips.overlays(self.context.workspace, clip_id)
         player = clips.with_overlay(record, overlay) if overlay in drawn else view.player
         pick = gr.update(
             choices=clip_sets.overlay_choices(drawn), value=overlay if overlay in drawn else "", visible=True
@@ -206,8 +203,8 @@ class ScoreTab:
         return self.open(event.id, mix)
 
     def compare(self, mix: str, event: gr.EventData) -> list[Any]:
-        records = clip_panel.in_order(self.desk.store, event.ids)
-        view, hidden = clip_panel.several(self.desk.store, records, mix=mix), gr.update(visible=False)
+        records = clip_panel.in_order(self.context.store, event.ids)
+        view, hidden = clip_panel.several(self.context.store, records, mix=mix), gr.update(visible=False)
         return [gr.update(visible=True), None, view.player, *_plots(view), hidden, hidden]
 
     def close(self) -> list[Any]:
@@ -215,29 +212,29 @@ class ScoreTab:
         return [gr.update(visible=False), view.facts, view.player, *_plots(view), skip, skip]
 
     def star(self, mix: str, event: gr.EventData) -> list[Any]:
-        self.desk.store.star([event.id], event.starred)
+        self.context.store.star([event.id], event.starred)
         return self.open(event.id, mix)
 
     # ---- Overlays
     def show_overlay(self, facts: dict[str, Any], overlay: str) -> dict[str, Any]:
-        record = self.desk.store.clip(facts["id"])
+        record = self.context.store.clip(facts["id"])
         return clips.with_overlay(record, overlay) if overlay else clips.player([record])
 
     def draw_overlays(self, facts: dict[str, Any], mix: str) -> dict[str, Any]:
-        self.desk.file_shared(JobSpec.overlays(facts["id"], mix))
-        return strip(self.desk, KINDS)
+        self.context.file_shared(JobSpec.overlays(facts["id"], mix))
+        return job_list(self.context, KINDS)
 
-    # ---- Videos from outside
+    # ---- Import
     def import_videos(self, files: Sequence[str] | None, folder: str, prompt: str, mix: str | None) -> list[Any]:
-        """File a folder of this machine, or the dropped videos; what a single one's header rules out is refused now."""
+        """Queue a folder of the server or the uploaded videos; reject a single video with an invalid header."""
         if not mix:
             raise ConfigError(general.NO_MIXES)
         dropped = [Path(path) for path in files or ()]
         if folder.strip():
-            self.desk.file(JobSpec.score_folder(opened_path(self.desk, folder), prompt, mix))
+            self.context.file(JobSpec.score_folder(opened_path(self.context, folder), prompt, mix))
         else:
             self._file_dropped(dropped, prompt, mix)
-        return [strip(self.desk, KINDS), None, gr.update(visible=False)]
+        return [job_list(self.context, KINDS), None, gr.update(visible=False)]
 
     def _file_dropped(self, dropped: Sequence[Path], prompt: str, mix: str) -> None:
         videos = [path for path in dropped if path.suffix.lower() in VIDEO_SUFFIXES]
@@ -245,15 +242,15 @@ class ScoreTab:
             raise ConfigError(general.NOTHING_TO_SCORE)
         if len(dropped) == 1:
             check_video(videos[0])
-        with kept_uploads(self.desk.workspace, dropped) as folder:
+        with kept_uploads(self.context.workspace, dropped) as folder:
             alone = len(dropped) == 1
             spec = JobSpec.score_file(folder / videos[0].name, prompt, mix) if alone else None
-            self.desk.file(spec or JobSpec.score_folder(folder, prompt, mix))
+            self.context.file(spec or JobSpec.score_folder(folder, prompt, mix))
 
-    # ---- What a job brought
+    # ---- Results of jobs
     def show_ended(self, which: str, mix: str, facts: dict[str, Any] | None, event: gr.EventData) -> list[Any]:
-        """The table with the new scores: of the folder that was scored, if one was; and the clip that it was about."""
-        jobs = [self.desk.queue.get(job_id) for job_id in event.ids]
+        """Show the new scores, of the scored folder if there is one, and the clip that the last job concerned."""
+        jobs = [self.context.queue.get(job_id) for job_id in event.ids]
         folders = [job for job in jobs if job.kind == "score_folder"]
         for job in folders:
             if unread := (job.result or {}).get("unread"):
@@ -273,6 +270,6 @@ class ScoreTab:
 
 
 def _plots(view: clip_panel.View) -> list[Any]:
-    """Updates for bars, radar and timeline; one with nothing to show takes no room."""
+    """Return updates for bars, radar and timeline; empty ones are hidden."""
     shown = (view.bars, view.radar, view.timeline)
     return [gr.update(value=plot, visible=plot is not None) for plot in shown]

@@ -1,4 +1,4 @@
-"""The System tab: devices and what they do, versions, ROCm's settings, the rewards' weights, and the disk."""
+"""The System tab: device telemetry, versions, ROCm environment, reward model weights and disk use."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from app.events import bind
 from app.middleware.idempotency import once
 from app.text import system as text
 from app.views import system
-from app.views.jobs import strip
+from app.views.jobs import job_list
 from engine.errors import DailiesError
 from engine.hardware.telemetry.monitor import Telemetry, TelemetryMonitor
 from engine.jobs.maintenance_configs import inspect_job, weights_job
@@ -24,9 +24,9 @@ DISK = "system-disk"  # the line of the events that fill its tables
 
 
 class SystemTab:
-    def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
-        self.desk = desk
-        self.jobs = JobList("system-jobs", desk, KINDS)
+    def __init__(self, context: AppContext, tab: gr.Tab) -> None:
+        self.context = context
+        self.jobs = JobList("system-jobs", context, KINDS)
         with gr.Column(elem_classes="desk-panel"):
             gr.HTML(f"<h3>{text.TELEMETRY_WORDS['devices']}</h3>")
             DeviceMonitor("system-telemetry", TelemetryMonitor(Telemetry()))
@@ -68,16 +68,16 @@ class SystemTab:
 
     def refresh(self) -> list[Any]:
         return [
-            strip(self.desk, KINDS),
-            system.findings(self.desk.queue),
-            system.settings(self.desk.workspace),
+            job_list(self.context, KINDS),
+            system.findings(self.context.queue),
+            system.settings(self.context.workspace),
             system.versions(),
             system.weights(),
         ]
 
-    # ---- The disk: what may take a while says so, and nothing can be pressed twice meanwhile
+    # ---- Disk: slow actions show a note, and disable the buttons meanwhile
     def measured(self, note: str = "") -> list[Any]:
-        use = disk_use(self.desk.store)
+        use = disk_use(self.context.store)
         return [system.disk_parts(use), system.disk_cleaning(use, note)]
 
     def measure_again(self, disk: system.Table | None, cleaning: system.Table | None) -> Iterator[list[Any]]:
@@ -85,19 +85,19 @@ class SystemTab:
         yield self.measured()
 
     def ask_torch(self) -> dict[str, Any]:
-        self.desk.file_shared(inspect_job())
-        return strip(self.desk, KINDS)
+        self.context.file_shared(inspect_job())
+        return job_list(self.context, KINDS)
 
     def download(self, event: gr.EventData) -> dict[str, Any]:
-        self.desk.file_shared(weights_job(event.key))
-        return strip(self.desk, KINDS)
+        self.context.file_shared(weights_job(event.key))
+        return job_list(self.context, KINDS)
 
     def clean(
         self, disk: system.Table | None, cleaning: system.Table | None, event: gr.EventData
     ) -> Iterator[list[Any]]:
         yield [disk, system.busy(cleaning, text.CLEARING)]
         try:
-            freed = text.freed(clean(self.desk.store, event.key))
+            freed = text.freed(clean(self.context.store, event.key))
         except DailiesError:
             yield self.measured()
             raise

@@ -1,4 +1,4 @@
-"""The Train tab: a recipe with its settings on the left, the queue and the runs on the right."""
+"""The Train tab: a preset with its settings on the left, the queue and the runs on the right."""
 
 from typing import Any
 
@@ -12,23 +12,23 @@ from app.views.training import runs, train_form
 
 
 class TrainTab:
-    def __init__(self, desk: AppContext, tab: gr.Tab) -> None:
-        self.desk = desk
+    def __init__(self, context: AppContext, tab: gr.Tab) -> None:
+        self.context = context
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=0, min_width=440, elem_classes=["desk-panel", "recipe-panel"]):
-                self.form = TrainForm("train-form", desk)
+                self.form = TrainForm("train-form", context)
             with gr.Column(scale=1, min_width=420, elem_classes="stage-column"):
-                self.board = RunQueue("train-board", desk)
-        bind(tab.select, self.arrive, self.form, [self.form, self.board])
+                self.board = RunQueue("train-board", context)
+        bind(tab.select, self.on_tab_selected, self.form, [self.form, self.board])
         bind(self.form.run_filed, self.refresh, None, self.board)
         bind(self.board.clone_run, self.clone, None, self.form)
 
-    def arrive(self, shown: dict[str, Any]) -> list[Any]:
-        """The form stays as somebody left it; it is filled once, with what the browser kept where it is `fresh`."""
-        return [shown or {**train_form.opened(self.desk), "fresh": True}, self.refresh()]
+    def on_tab_selected(self, shown: dict[str, Any]) -> list[Any]:
+        """Fill the form once; a `fresh` form is completed with the choices stored in the browser."""
+        return [shown or {**train_form.open_form(self.context), "fresh": True}, self.refresh()]
 
     def refresh(self) -> dict[str, Any]:
-        return runs.board(self.desk)
+        return runs.board(self.context)
 
     def clone(self, event: gr.EventData) -> dict[str, Any]:
-        return train_form.opened(self.desk, run=event.run)
+        return train_form.open_form(self.context, run=event.run)

@@ -1,21 +1,21 @@
-"""The words of logging in, and of requests that are refused before they reach the page."""
+"""Texts of the login, of the server's options, and of refused requests."""
 
 import math
 
 FORM = {
     "title": "Dailies",
-    "hint": "Log in to go on.",
+    "hint": "Log in to continue.",
     "name": "Name",
     "password": "Password",
     "submit": "Log in",
 }
-WRONG = "Name or password is wrong."
-BUSY = "Too many people log in at this moment: try again in a few seconds."
-OLD_LINK = "This link is no longer good: ask for a new one, or log in."
+WRONG = "Wrong name or password."
+BUSY = "Too many logins at the moment: try again in a few seconds."
+OLD_LINK = "This link has expired: request a new one, or log in."
 LOG_IN = "Log in first: open the page in a browser."
-NOT_YOURS = "Labellers see the Label page only."
+NOT_YOURS = "Labellers can use the Label page only."
 OPEN_TO_ALL = (
-    "The page would listen on {host}, where anybody on the network could run jobs and delete clips: "
+    "The page would listen on {host}, where anyone on the network could run jobs and delete clips: "
     "name a users file with --auth FILE (`dailies users add NAME` makes it), or listen on 127.0.0.1."
 )
 FIRST_USER_NEEDS_FILE = "--first-user adds a user to a new users file: name that file with --auth FILE."
@@ -24,7 +24,7 @@ FIRST_USER = (
     "`dailies users add {name} --role researcher --file {path}` sets another one."
 )
 PASSWORD = "Password of {name}: "
-AGAIN = "Once more: "
+AGAIN = "Repeat: "
 DIFFERENT = "The two passwords differ: nothing was changed."
 
 # ---- Addresses
@@ -40,12 +40,9 @@ BAD_PROXY = "--proxy is the IP address or the network of the reverse proxy, such
 PROXY_WITHOUT_URL = (
     "--proxy was given without --public-url: name the address that browsers use, such as https://dailies.example.org."
 )
-WRONG_PATH = (
-    "Dailies is served below a path of this host, where it does not work: the proxy must give it a host name or a "
-    "port of its own."
-)
+WRONG_PATH = "Dailies does not work below a path of a host: the proxy must give it a host name or a port of its own."
 UNKNOWN_HOST = (
-    "This page does not answer to the host name of this request: open it by the address that it was started with, or "
+    "This server does not accept the host name of this request: use the address that Dailies was started with, or "
     "start it with --public-url."
 )
 FOREIGN_ORIGIN = (
@@ -59,11 +56,11 @@ NO_JSON = "The body of this request must be application/json."
 BAD_JSON = "The body of this request is not valid JSON."
 TOO_DEEP = "The body of this request is nested more than {depth} levels deep."
 BAD_REQUEST = "The request does not have the form that this page sends: load the page again."
-FAILED = "Something went wrong on the server, whose log says more: try again."
+FAILED = "Internal error: see the server's log for details, then try again."
 WRONG_ARGUMENT = "The request does not have the form that '{name}' takes ({what}): load the page again."
 NO_ROUTE = "There is nothing at this address."
 NOT_UPLOADED = "The request names a file that was not uploaded by its sender: upload the file, then try again."
-UPLOAD_GONE = "An uploaded file is no longer there: upload it again."
+UPLOAD_GONE = "An uploaded file no longer exists: upload it again."
 
 # ---- Files of the server
 NOT_OPENED = (
@@ -90,7 +87,7 @@ def too_long(limit: int) -> str:
 
 
 def size(number: int) -> str:
-    """Bytes as people say them."""
+    """Format a number of bytes."""
     for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if number >= scale:
             return f"{number / scale:g} {unit}"

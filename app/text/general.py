@@ -1,44 +1,44 @@
-"""Every word that the page shows, in one place, in plain English.
+"""Texts of the header, of the Generate, Score and Library tabs, and of clips, players and jobs.
 
-Sentences for errors are not here: they come with the error (`engine.errors`), so that the CLI says the same.
+Error sentences come with the exception (`engine.errors`), so that the command line shows the same ones.
 """
 
 from collections.abc import Mapping, Sequence
 
 TITLE = "Dailies"
-TAGLINE = "Generate, judge and compare takes"
+TAGLINE = "RL fine-tuning workbench for text-to-video"
 GENERATE, SCORE, LIBRARY = "Generate", "Score", "Library"
-NOTE = "One thing to know"
+NOTE = "Note"
 WORKSPACE = "Workspace"
-LIGHT_OR_DARK = "Light or dark"
-SHARED_WORKSPACE = "Another page serves this workspace too: both show the same clips and jobs."
-PAGE_GONE = "There is no clip at this address. It may have been deleted, or belong to another workspace."
+LIGHT_OR_DARK = "Toggle light or dark theme"
+SHARED_WORKSPACE = "Another server uses this workspace too: both pages show the same clips and jobs."
+PAGE_GONE = "There is no clip at this address. It may have been deleted, or it belongs to another workspace."
 
 # ---- Generate: the form
 PROMPT = "Prompt"
 PROMPT_HINT = "What the clip should show, e.g. a large red circle moving left over a meadow"
 NEGATIVE_PROMPT = "Negative prompt"
 NEGATIVE_HINT = "What it should not show"
-EXAMPLES = "Try one"
+EXAMPLES = "Examples"
 MODEL = "Model"
 ADAPTER = "Adapter"
-NO_ADAPTER = "None: the model as it is"
-NO_ADAPTERS = "None has been trained for this model yet."
-SOME_ADAPTERS = "Weights that a training run made for this model."
-MIX = "Scored by"
-NO_MIX = "Nothing (do not score)"
+NO_ADAPTER = "None (base model)"
+NO_ADAPTERS = "No adapter has been trained for this model yet."
+SOME_ADAPTERS = "LoRA adapters from your training runs."
+MIX = "Reward mix"
+NO_MIX = "None (do not score)"
 FRAMES = "Frames"
 STEPS = "Denoising steps"
 GUIDANCE = "Guidance"
-WIDTH = "Width, px"
-HEIGHT = "Height, px"
-FPS = "Frames a second"
+WIDTH = "Width (px)"
+HEIGHT = "Height (px)"
+FPS = "FPS"
 SEED = "Seed"
-KEEP_SEED = "Keep"
-DICE = "Roll"
-TAKES = "Takes"
+KEEP_SEED = "Lock"
+DICE = "Random"
+TAKES = "Variations"
 MORE = "More settings"
-RESET = "Model's defaults"
+RESET = "Reset to defaults"
 SUBMIT = "Generate"
 NO_MODELS = "No model is set up: add a preset to presets/models, or run `make mini`."
 
@@ -50,89 +50,89 @@ EXAMPLE_PROMPTS = (
 )
 
 # ---- Generate: the stage
-STAGE_EMPTY_TITLE = "No takes yet"
-STAGE_EMPTY_HINT = "Write a prompt and press Generate. The clip plays here, with its scores beside it."
+STAGE_EMPTY_TITLE = "No clips yet"
+STAGE_EMPTY_HINT = "Enter a prompt and press Generate. The clip and its scores appear here."
 WELCOME_WORDS = {
     "title": STAGE_EMPTY_TITLE,
     "hint": STAGE_EMPTY_HINT,
-    "greeting": "This workspace is empty: three ways to begin",
+    "greeting": "This workspace is empty. Three ways to start:",
     "steps": {
         "first_clip": {
             "title": "Generate a first clip",
-            "hint": "The embedded model makes one within a minute, on any machine, and says how it scored.",
+            "hint": "The built-in model generates and scores a clip within a minute, on any machine.",
             "button": "Generate an example",
         },
         "import_clips": {
             "title": "Import a clip",
-            "hint": "A video of yours, scored by the same rewards and kept in the Library.",
+            "hint": "Score a video of your own with the same rewards. It is kept in the Library.",
             "button": "Import a video",
         },
         "new_campaign": {
-            "title": "Compare by eye",
-            "hint": "A campaign asks people which of two takes is better; the votes are what DPO learns from.",
-            "button": "Make a campaign",
+            "title": "Collect preferences",
+            "hint": "In a campaign, people vote on which of two clips is better. DPO trains on these votes.",
+            "button": "Create a campaign",
         },
     },
 }
-TAKE = "Take"
+TAKE = "Variation"
 BARS = "Scores"
-TIMELINE = "Frame by frame"
+TIMELINE = "Scores per frame"
 
 # ---- Library
 SEARCH = "Search prompts"
-SEARCH_HINT = "Every word must occur"
+SEARCH_HINT = "All words must match"
 ANY_MODEL, ANY_ADAPTER, ANY_SOURCE = "Any model", "Any adapter", "Any source"
 SOURCES = {"generated": "Generated", "imported": "Imported"}
 SOURCE = "Source"
 STARRED = "Starred only"
 SCORE_FROM, SCORE_TO = "Score from", "Score to"
-DATE = "Made"
-ORDER = "Order"
+DATE = "Created"
+ORDER = "Sort by"
 ORDERS = {"newest": "Newest first", "oldest": "Oldest first", "best": "Best score first", "worst": "Worst score first"}
-DATES = {"any": "At any time", "hour": "In the last hour", "day": "In the last day", "week": "In the last 7 days"}
-DATES |= {"month": "In the last 30 days", "before": "More than 30 days ago"}
+DATES = {"any": "Any time", "hour": "Last hour", "day": "Last 24 hours", "week": "Last 7 days"}
+DATES |= {"month": "Last 30 days", "before": "Older than 30 days"}
 IMPORT = "Import a video"
 IMPORT_TITLE = "Import a video to score it"
-IMPORT_PROMPT = "What it shows (optional)"
+IMPORT_PROMPT = "Prompt (optional)"
 IMPORT_FILE = "mp4, gif, webm, avi or mkv"
 IMPORT_SUBMIT = "Import and score"
 CLOSE = "Close"
-NOTHING_TO_IMPORT = "No video was chosen: drop a file on the field, or click it to choose one."
-NO_MIXES = "No mix of rewards is set up to score the video with: add a preset to presets/rewards."
-LIBRARY_EMPTY = ("The library is empty", "Clips that you generate or import appear here by themselves.")
-NOTHING_FOUND = ("Nothing matches", "Loosen the filters, or clear them.")
+NOTHING_TO_IMPORT = "No video selected: drop a file onto the field, or click it to choose one."
+NO_MIXES = "There is no reward mix to score the video with: add a preset to presets/rewards."
+LIBRARY_EMPTY = ("The library is empty", "Clips that you generate or import appear here.")
+NOTHING_FOUND = ("No results", "Change or clear the filters.")
 CLEAR_FILTERS = "Clear filters"
 COMPARE_TITLE = "Side by side"
 
 # ---- Score
 WHICH = "Clips"
-WHICH_NEWEST, WHICH_STARRED = "The newest of the Library", "Starred"
-SCORE_THESE = "Score what is not scored"
-ALL_SCORED = "This mix has scored all of these clips already."
-DROP = "Score a video or a folder"
-DROP_TITLE = "Score videos from outside"
-DROP_FILES = "Drop one video or several"
-DROP_FOLDER = "or a folder on the machine that runs Dailies (one opened with --folder)"
+WHICH_NEWEST, WHICH_STARRED = "Latest clips", "Starred"
+SCORE_THESE = "Score unscored clips"
+ALL_SCORED = "This mix has already scored all of these clips."
+DROP = "Import videos"
+DROP_TITLE = "Import and score videos"
+DROP_FILES = "Drop one or more videos"
+DROP_FOLDER = "or a folder on the server (allowed with --folder)"
 DROP_FOLDER_HINT = "/data/clips"
-DROP_PROMPT = "What they show (optional; clip.txt beside clip.mp4 goes first)"
+DROP_PROMPT = "Prompt (optional; clip.txt next to clip.mp4 takes precedence)"
 DROP_SUBMIT = "Import and score"
-NOTHING_TO_SCORE = "No video was chosen: drop files on the field, or name a folder."
+NOTHING_TO_SCORE = "No video selected: drop files onto the field, or enter a folder."
 WEIGHTS = "Weights"
-WEIGHTS_HINT = "Moving a weight ranks the clips again; nothing is stored."
-TABLE_EMPTY = ("No clips to rank", "Generate some, or score a video or a folder from outside.")
+WEIGHTS_HINT = "Changing a weight ranks the clips again. Nothing is stored."
+TABLE_EMPTY = ("No clips to rank", "Generate some, or import a video or a folder.")
 TOTAL = "Total"
-OVERLAY = "What a reward saw"
-NO_OVERLAY = "Nothing: the clip alone"
+OVERLAY = "Overlay"
+NO_OVERLAY = "None"
 DRAW_OVERLAYS = "Draw overlays"
-OVERLAYS_JOB = "What the rewards saw"
-NO_OVERLAYS = "The rewards of this mix draw nothing for this clip."
+OVERLAYS_JOB = "Reward overlays"
+NO_OVERLAYS = "The rewards of this mix have no overlays for this clip."
 RADAR = "Profile"
-CORRELATIONS = "How the rewards hang together"
-CORRELATIONS_HINT = "Rank correlation over these clips: 1 the same order, 0 none, -1 the opposite."
-DROPPED = "Dropped videos"
+CORRELATIONS = "Reward correlation"
+CORRELATIONS_HINT = "Spearman rank correlation over these clips: 1 is the same order, 0 none, -1 the opposite."
+DROPPED = "Uploads"
 LABEL_THESE = "Label these"
-LABEL_THESE_HINT = "A new campaign of these clips; those that share a prompt are compared"
-DISSENT = "Which reward would choose differently"
+LABEL_THESE_HINT = "Create a campaign from these clips. Clips with the same prompt are compared."
+DISSENT = "Reward disagreement"
 TABLE_WORDS = {
     "clips": "Clips by score",
     "rank": "Rank",
@@ -150,8 +150,8 @@ TABLE_WORDS = {
     "sort": "Sort by {name}",
     "none": "-",
 }
-SLIDER_WORDS = {"reset": "The mix's own weights", "weights": WEIGHTS}
-DISSENT_WORDS = {"dissent": DISSENT, "none": "Score at least two clips to see."}
+SLIDER_WORDS = {"reset": "Reset weights", "weights": WEIGHTS}
+DISSENT_WORDS = {"dissent": DISSENT, "none": "Score at least two clips to see this."}
 
 # ---- Facts of a clip
 NOT_SCORED = "not scored"
@@ -168,16 +168,16 @@ FACTS = {
     "guidance": "Guidance",
     "negative_prompt": "Negative prompt",
     "mode": "Mode",
-    "mix": "Scored by",
-    "created": "Made",
+    "mix": "Reward mix",
+    "created": "Created",
     "id": "Clip",
 }
 ACTIONS = {
-    "again": "Again with this seed",
-    "new_seed": "New seed",
-    "use_settings": "Use these settings",
+    "again": "Generate with this seed",
+    "new_seed": "Regenerate (new seed)",
+    "use_settings": "Load settings",
     "show_in_library": "Show in Library",
-    "score_clip": "Score it",
+    "score_clip": "Score",
     "star_clip": "Star",
     "remove_clip": "Delete",
     "close_clip": "Close",
@@ -185,11 +185,11 @@ ACTIONS = {
 ACTIONS_ONCE_SCORED = {"score_clip": "Score again"}
 ACTIONS_ONCE_STARRED = {"star_clip": "Remove star"}
 ACTION_HINTS = {
-    "again": "Generate what the form says now, with this take's seed",
-    "new_seed": "Generate this take's settings once more with a seed of its own",
-    "use_settings": "Put this clip's settings into the Generate form",
-    "star_clip": "Starred clips are found again with one filter of the Library",
-    "show_in_library": "Every clip is kept in the Library; open this one there",
+    "again": "Generate with the form's current settings and this clip's seed",
+    "new_seed": "Generate with this clip's settings and a new random seed",
+    "use_settings": "Copy this clip's settings into the Generate form",
+    "star_clip": "The Library can show starred clips only",
+    "show_in_library": "Open this clip in the Library",
 }
 FACTS_WORDS = {
     "permalink": "Link to this clip",
@@ -207,29 +207,29 @@ PLAYER_WORDS = {
     "player": "Player",
     "scrub": "Frame",
     "speed": "Speed",
-    "views": "How to compare",
-    "keys": "Keys",
-    "remap": "Press a key's button, then the key that you want.",
-    "lost": "The file of this clip is gone.",
-    "away": "The page's server does not answer. Trying again; nothing is lost.",
+    "views": "Comparison",
+    "keys": "Shortcuts",
+    "remap": "Click a shortcut, then press its new key.",
+    "lost": "The file of this clip is missing.",
+    "away": "The server is not responding. Retrying; nothing is lost.",
     "frame": "{frame} / {frames}  ·  {seconds} s",
     "actions": {
         "play": "Play or pause",
-        "back": "One frame back",
-        "forward": "One frame on",
+        "back": "Previous frame",
+        "forward": "Next frame",
         "replay": "Replay",
         "loop": "Loop",
         "slower": "Slower",
         "faster": "Faster",
         "zoom": "Zoom",
         "side": "Side by side",
-        "flip": "Flip",
+        "flip": "Toggle A/B",
         "wipe": "Wipe",
         "difference": "Difference",
-        "aim_left": "Wipe or zoom to the left",
-        "aim_right": "Wipe or zoom to the right",
-        "aim_up": "Zoom upwards",
-        "aim_down": "Zoom downwards",
+        "aim_left": "Move wipe or zoom left",
+        "aim_right": "Move wipe or zoom right",
+        "aim_up": "Move zoom up",
+        "aim_down": "Move zoom down",
     },
 }
 GRID_WORDS = {
@@ -254,23 +254,23 @@ GRID_WORDS = {
 # ---- Jobs
 PHASES = {
     "start": "Starting",
-    "wait": "Waiting for a place on the cluster",
+    "wait": "Waiting for cluster resources",
     "load": "Loading the model",
-    "encode": "Reading the prompt",
+    "encode": "Encoding the prompt",
     "denoise": "Denoising",
     "decode": "Decoding",
     "save": "Saving",
     "score": "Scoring",
     "import": "Reading the video",
-    "overlays": "Drawing what the rewards saw",
+    "overlays": "Drawing overlays",
     "train": "Training",
-    "preflight": "Checking the recipe",
+    "preflight": "Running preflight checks",
 }
 STOPPING = "Stopping after this step"
 JOB_ENDS = {
     "failed": "Failed.",
     "cancelled": "Cancelled.",
-    "lost": "The worker was stopped in the middle; what was finished before is in the Library.",
+    "lost": "The worker was interrupted. Clips that were finished before are in the Library.",
 }
 
 
@@ -280,34 +280,34 @@ def count(number: int, noun: str) -> str:
 
 
 def dissent(title: str, prompt: str, share: float, *, agrees: bool) -> str:
-    """How a reward's choice stands to that of the total."""
-    pairs = f"it orders {share:.0%} of all pairs otherwise"
+    """Compare a reward's ranking with the total's."""
+    pairs = f"it disagrees on {share:.0%} of pairs"
     if agrees:
-        return f"{title} chooses the same clip; {pairs}."
+        return f"{title} prefers the same clip; {pairs}."
     shown = prompt if len(prompt) <= 60 else f"{prompt[:59]}…"
-    return f"{title} would choose {f'“{shown}”' if shown else 'this one'}; {pairs}."
+    return f"{title} prefers {f'“{shown}”' if shown else 'this one'}; {pairs}."
 
 
 def unread_videos(unread: Mapping[str, str]) -> str:
-    """The first video of a folder that could not be read, and how many more there are."""
+    """Name the first unreadable video of a folder, and count the others."""
     name, why = next(iter(unread.items()))
-    more = f" So could {count(len(unread) - 1, 'other video')} not." if len(unread) > 1 else ""
+    more = f" The same holds for {count(len(unread) - 1, 'other video')}." if len(unread) > 1 else ""
     return f"{name} could not be scored: {why}{more}"
 
 
 def overlay(name: str) -> str:
-    """ "flow_smoothness.flow" as people read it."""
-    reward, _, what = name.partition(".")
-    return f"{what.replace('_', ' ').capitalize()} ({reward.replace('_', ' ')})"
+    """Display name of an overlay, e.g. "Flow (flow smoothness)" for "flow_smoothness.flow"."""
+    reward, _, kind = name.partition(".")
+    return f"{kind.replace('_', ' ').capitalize()} ({reward.replace('_', ' ')})"
 
 
 def not_installed(title: str) -> str:
-    """How a list names a model whose weights are not on this machine."""
+    """List entry of a model whose weights are not on this machine."""
     return f"{title} (not installed)"
 
 
 def which_chosen(number: int) -> str:
-    return f"Chosen: {count(number, 'clip')}"
+    return f"Selected: {count(number, 'clip')}"
 
 
 def folder(name: str) -> str:
@@ -315,23 +315,23 @@ def folder(name: str) -> str:
 
 
 def the_first(number: int) -> str:
-    """Of a set that is too large to be shown whole."""
-    return f"the first {number} shown"
+    """Remark on a set that is too large to be shown completely."""
+    return f"first {number} shown"
 
 
 def waiting(position: int | None) -> str:
-    return "Next in the queue" if position in (None, 1) else f"Number {position} in the queue"
+    return "Next in the queue" if position in (None, 1) else f"Queued, #{position}"
 
 
 def unread(notes: Sequence[str]) -> str:
-    """What is said when a clip is asked for and not all of its prompt is read."""
-    return f"{' '.join(notes)} The clip is made without it."
+    """Warning that the model does not read all of a prompt."""
+    return f"{' '.join(notes)} The clip is generated without it."
 
 
 def phase(key: str, step: int, of: int) -> str:
-    """What a running job does, e.g. "Denoising, step 3 of 20"."""
-    words = PHASES.get(key, key.capitalize() or PHASES["start"])
-    return f"{words}, step {step} of {of}" if of > 1 else words
+    """Phase of a running job, e.g. "Denoising, step 3 of 20"."""
+    title = PHASES.get(key, key.capitalize() or PHASES["start"])
+    return f"{title}, step {step} of {of}" if of > 1 else title
 
 
 def time_left(seconds: float | None) -> str:
@@ -346,7 +346,7 @@ def seed(number: int | None) -> str:
 
 
 def length(num_frames: int, fps: float) -> str:
-    return f"{num_frames} frames, {num_frames / fps:.1f} s at {fps:g} a second"
+    return f"{num_frames} frames, {num_frames / fps:.1f} s at {fps:g} FPS"
 
 
 def deleted(clip_ids: Sequence[str]) -> str:
@@ -354,7 +354,7 @@ def deleted(clip_ids: Sequence[str]) -> str:
 
 
 def score(value: float | None) -> str:
-    """A reward from 0 to 1 as people read it; "" when there is none."""
+    """Format a reward in 0..1; "" for none."""
     return "" if value is None else f"{value:.2f}"
 
 
@@ -366,19 +366,19 @@ def reason(why: str) -> str:
 
 
 def score_of(value: float, weight: float) -> str:
-    return f"{value:.3f} of 1, weight {weight:g}" if weight else f"{value:.3f} of 1, not part of the total"
+    return f"{value:.3f} of 1, weight {weight:g}" if weight else f"{value:.3f} of 1, not in the total"
 
 
 def measured(raw: float, unit: str, low: float, high: float) -> str:
-    """The raw value with what it means, e.g. "Measured 1.3 px (bad 6, good 0)"."""
+    """Raw value with its range, e.g. "Measured 1.3 px (bad 6, good 0)"."""
     return f"Measured {raw:.4g}{' ' + unit if unit else ''} (bad {low:g}, good {high:g})"
 
 
 def measured_by(backend: str, confidence: float) -> str:
-    """Which network or library told, and how sure, e.g. "By mini, confidence 0.90"."""
+    """Back end and confidence of a measurement, e.g. "By mini, confidence 0.90"."""
     return f"By {backend}, confidence {confidence:.2f}"
 
 
 def details(values: Mapping[str, float]) -> str:
-    """Numbers beside a reward, e.g. "percentile 93, stretches 4"."""
+    """Further numbers of a reward, e.g. "percentile 93, stretches 4"."""
     return ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in values.items())

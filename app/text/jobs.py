@@ -1,16 +1,16 @@
-"""The words of the job strip."""
+"""Texts of the job list."""
 
 STRIP_WORDS = {
-    "jobs": "Work in progress",
+    "jobs": "Jobs",
     "cancel": "Cancel",
-    "retry": "Try again",
+    "retry": "Retry",
     "dismiss": "Dismiss",
     "kill": "Kill",
-    "kill_hint": "Ends at once what gives no sign of life; the next job starts a new worker",
+    "kill_hint": "Ends a job that no longer responds; the next job starts a new worker",
     "done": "done",
-    "unreachable": "The page's server does not answer. Trying again; nothing is lost.",
+    "unreachable": "The server is not responding. Retrying; nothing is lost.",
 }
 
 
 def silent(moment: str) -> str:
-    return f"No sign of life since {moment}: it hangs, or was stopped. Kill ends it."
+    return f"No heartbeat since {moment}: the job hangs or was suspended. Kill ends it."

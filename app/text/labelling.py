@@ -1,4 +1,4 @@
-"""The words of the Label tab: campaigns, voting, results."""
+"""Texts of the Label tab: campaigns, voting, results."""
 
 from collections.abc import Sequence
 
@@ -22,48 +22,50 @@ AXES = {
     "identity": "Identity",
 }
 AXIS_KEYS = {"visual_quality": "q", "motion": "m", "prompt_match": "p", "identity": "i"}
-SPARE_KEYS = "ghjkvbcoa"  # of axes that a campaign names itself
+SPARE_KEYS = "ghjkvbcoa"  # for axes that a campaign defines itself
 DESK_WORDS = PLAYER_WORDS | {
     "desk": "Which clip is better?",
     "campaign": "Campaign",
     "labeller": "Your name",
-    "labeller_hint": "Stored with every vote, and remembered in this browser.",
+    "labeller_hint": "Stored with each vote, and remembered in this browser.",
     "start": "Start",
-    "rename": "Not you?",
+    "rename": "Switch user",
     "prompt": "Prompt",
     "votes": "Your vote",
     "choices": CHOICES,
     "undo": "Undo",
     "undo_last": "Undo the last vote",
-    "note": "Note",
-    "note_hint": "Anything worth saying of this pair (optional)",
-    "axes": "Also better in",
-    "axis_hint": "A, then B, then neither",
-    "side": {"left": "A", "right": "B", "tie": "tie", "none": "not judged"},
-    "place": "{done} voted, {remaining} to go",
+    "note": "Comment",
+    "note_hint": "Comment on this pair (optional)",
+    "axes": "Criteria",
+    "axis_hint": "Cycles through A, B and none",
+    "side": {"left": "A", "right": "B", "tie": "tie", "none": "not rated"},
+    "place": "{done} voted, {remaining} remaining",
     "last": "Last vote",
-    "unsent": "The page's server does not answer: {count} kept in this browser, and sent as soon as it is back.",
+    "unsent": "The server is not responding: {count} stored in this browser and will be sent when it is back.",
     "unsent_one": "1 vote is",
     "unsent_more": "{count} votes are",
-    "away": "The page's server does not answer. Trying again; nothing is lost.",
-    "strange": "Something on the way to the page's server answers in its place (HTTP {status}). Trying again; nothing "
-    "is lost.",
-    "not_kept": "This browser keeps no site data (blocked, or full): a vote that is not sent yet is lost when the page "
-    "is closed. Voting goes on.",
-    "nothing_to_undo": "There is no vote of yours to undo in this campaign.",
-    "lost": "The file of this clip is gone.",
-    "lost_pair": "A file of that pair is gone: it was left out, and the campaign reports it.",
-    "undone": "Your last vote is withdrawn.",
+    "away": "The server is not responding. Retrying; nothing is lost.",
+    "strange": "A proxy answers instead of the server (HTTP {status}). Retrying; nothing is lost.",
+    "not_kept": "This browser stores no site data (blocked or full): unsent votes are lost when the page is closed. "
+    "You can keep voting.",
+    "nothing_to_undo": "You have no vote to undo in this campaign.",
+    "lost": "The file of this clip is missing.",
+    "lost_pair": "A file of that pair is missing: the pair was skipped, and the campaign reports it.",
+    "undone": "Your last vote was withdrawn.",
     "logout": "Log out",
-    "past": "Earlier votes",
-    "past_hint": "Open one to look at its pair again and vote anew; what you said before is kept as history.",
+    "past": "History",
+    "past_hint": "Open a vote to see its pair again and change it. The previous vote is kept on record.",
     "past_none": "You have not voted in this campaign yet.",
-    "leave_past": "Leave it as it is",
-    "changing": "You are changing an earlier vote, which said: {choice}. The next vote takes its place.",
-    "no_campaign": ["Nothing to label yet", "A campaign says which clips are compared. Make one under “New campaign”."],
-    "no_campaign_here": ["Nothing to label yet", "Nobody has opened a campaign yet. This page looks again by itself."],
-    "no_pairs": ["Every pair is judged", "Thank you. New pairs appear here by themselves when there are any."],
-    "waiting": ["The clips are being made", "The first pair appears here as soon as both of its clips are there."],
+    "leave_past": "Keep the vote",
+    "changing": "You are changing an earlier vote: {choice}. The next vote replaces it.",
+    "no_campaign": [
+        "Nothing to label yet",
+        "A campaign defines the clips to compare. Create one under “New campaign”.",
+    ],
+    "no_campaign_here": ["Nothing to label yet", "There is no open campaign yet. This page checks automatically."],
+    "no_pairs": ["All pairs are labelled", "Thank you. New pairs appear here automatically."],
+    "waiting": ["Clips are being generated", "The first pair appears here when both of its clips are finished."],
     "closed": ["This campaign is closed", "Choose another one above."],
 }
 
@@ -72,65 +74,65 @@ DESK_WORDS = PLAYER_WORDS | {
 TITLE = "Title"
 TITLE_HINT = "e.g. run 12 against the base"
 WHAT = "What is compared"
-WHAT_MADE, WHAT_CLIPS = "Models and adapters on prompts", "Clips of the Library"
-PROMPTS = "Prompts, one a line"
+WHAT_MADE, WHAT_CLIPS = "Models and adapters on prompts", "Clips from the Library"
+PROMPTS = "Prompts, one per line"
 ENTRANTS = "Models, adapters and checkpoints"
-ENTRANTS_HINT = "Two or more; or one, whose takes are compared with each other."
-TAKES = "Takes of each prompt"
-FRAMES = "Frames (0: the model's default)"
+ENTRANTS_HINT = "Two or more; or one, to compare its clips with each other."
+TAKES = "Clips per prompt"
+FRAMES = "Frames (0: model default)"
 WHICH = "Which clips"
-WHICH_HINT = "All that share a prompt are compared with each other."
-PER_PAIR = "People per pair"
-TARGET = "Stop after votes (0: all pairs)"
-STRATEGY = "Which pair comes next"
+WHICH_HINT = "All clips with the same prompt are compared with each other."
+PER_PAIR = "Labellers per pair"
+TARGET = "Vote limit (0: all pairs)"
+STRATEGY = "Sampling strategy"
 STRATEGIES = {
-    "random": "By chance",
+    "random": "Random",
     "uncertain": "Most uncertain first",
-    "dissent": "Where the rewards disagree first",
+    "dissent": "Largest reward disagreement first",
 }
 STRATEGY_HINT = (
-    "Most uncertain first needs fewer votes for the same ranking where several people see each pair, or where entrants "
-    "differ much; it asks about new pairs before second opinions."
+    "Most uncertain first reaches the same ranking with fewer votes if several people label each pair or the entrants "
+    "differ clearly. It shows new pairs before it requests second votes."
 )
-RUBRIC = "Rubric beside the overall vote"
-MIX = "Score the clips by"
+RUBRIC = "Additional criteria"
+MIX = "Reward mix"
 CREATE = "Create campaign"
 MADE_PART, RULES_PART = "Clips", "Votes"
-NO_SOURCE = "Name two models or adapters and at least one prompt, or choose clips of the Library."
+NO_SOURCE = "Choose two models or adapters and enter at least one prompt, or choose clips from the Library."
 
 
 def of_chosen(count: int) -> str:
-    """The title that a campaign of chosen clips begins with."""
-    return f"{count} chosen clips"
+    """Default title of a campaign of selected clips."""
+    return f"{count} selected clips"
 
 
 def created(title: str, missing: int) -> str:
-    making = f" {missing:,} of its clips are being made; voting begins as soon as the first pair is there."
-    return f"“{title}” is open.{making if missing else ''}"
+    pending = f" {missing:,} of its clips are being generated; voting starts with the first complete pair."
+    return f"“{title}” was created.{pending if missing else ''}"
 
 
 # ---- Results
-NO_RESULTS = ("No votes yet", "Rankings, agreement and rewards against people appear here with the first votes.")
+NO_RESULTS = ("No votes yet", "The ranking, agreement and reward accuracy appear here after the first votes.")
 CAMPAIGN = "Campaign"
-JUDGES = "Rewards of"
+JUDGES = "Reward mix"
 REFRESH = "Refresh"
-MAKE_MISSING = "Make missing clips"
+MAKE_MISSING = "Generate missing clips"
 CLOSE_CAMPAIGN, REOPEN_CAMPAIGN = "Close campaign", "Reopen campaign"
-NOTHING_MISSING = "Every clip of this campaign is there, or on its way."
-JUDGED, OVERALL = "Judged by", "The clips as a whole"
+NOTHING_MISSING = "All clips of this campaign exist or are queued."
+JUDGED, OVERALL = "Criterion", "Overall"
 RANKING = "Ranking"
 RANKING_HINT = "Bradley-Terry strengths in log-odds, 0 the average entrant, with {confidence:.0%} bootstrap intervals."
-WINS = "Who beat whom"
-WINS_HINT = "Share of votes that the row won against the column; ties count half."
-REWARDS = "Rewards against people"
-REWARDS_HINT = "How often a reward orders a pair as people did (half is chance), and how alike its order is to theirs."
+WINS = "Win rates"
+WINS_HINT = "Share of votes won by the row against the column; a tie counts as half."
+REWARDS = "Reward-human agreement"
+REWARDS_HINT = "Share of pairs that a reward orders as people do (0.5 is chance), and its rank correlation with them."
 MIX_TOTAL = "The mix"
 ACCURACY, TAU = "Accuracy", "Kendall's tau"
 TAUS = {"tau": "tau over pairs", "ranking": "tau over the ranking"}
 PEOPLE = "Labellers"
-TRAIN = "Train DPO on these"
-NOTHING_TO_TRAIN_ON = "No campaign is chosen: make one, and vote on its pairs first."
-NO_PAIR_RECIPE = "No recipe learns from pairs: add a preset with `pairs` to presets/train."
+TRAIN = "Train DPO on these votes"
+NOTHING_TO_TRAIN_ON = "No campaign selected: create one and vote on its pairs first."
+NO_PAIR_RECIPE = "No training preset uses pairs: add one with `pairs` to presets/train."
 EXPORT = "Export"
 EXPORTS = {
     "huggingface": "Hugging Face dataset",
@@ -140,20 +142,21 @@ EXPORTS = {
 }
 IMPORT_VOTES, IMPORT_PAIRS = "Import votes (CSV)", "Import pairs (zip)"
 READING = "Reading the file…"
-NO_CAMPAIGN_FOR_VOTES = "Votes are on the pairs of a campaign: choose it first."
+NO_CAMPAIGN_FOR_VOTES = "Votes belong to a campaign: choose it first."
 PEOPLE_HEADS = (
     "Labeller",
     "Votes",
     "Skipped",
-    "To go",
-    "Votes an hour",
+    "Remaining",
+    "Votes per hour",
     "Median time",
     "Chose A",
-    "Self-consistent",
-    "With the others",
+    "Self-consistency",
+    "Agreement",
 )
 PEOPLE_HINT = (
-    "A fair labeller chooses A about half of the time; self-consistent: the same choice when a pair came again."
+    "An unbiased labeller chooses A about half of the time. Self-consistency: same choice when a pair is repeated. "
+    "Agreement: same choice as the other labellers."
 )
 
 
@@ -161,37 +164,37 @@ SHEET_WORDS = {"people": PEOPLE, "people_hint": PEOPLE_HINT, "export": EXPORT, "
 FIGURES = {
     "votes": "Votes",
     "remaining": "Remaining",
-    "pace": "Votes an hour",
+    "pace": "Votes per hour",
     "ready": "Pairs ready",
     "alpha": "Agreement (Krippendorff's alpha)",
     "left": "Chose A",
-    "consistent": "Self-consistent",
-    "gone": "Pairs left out, a file being gone",
+    "consistent": "Self-consistency",
+    "gone": "Pairs skipped (missing file)",
 }
-BIASED = "leans to one side"
+BIASED = "position bias"
 
 
 def share(value: float | None, count: int) -> str:
-    """ "52 % of 40"; a dash where there is nothing to count."""
+    """Percentage and count, e.g. "52% of 40"; a dash for no data."""
     return "–" if value is None else f"{value:.0%} of {count:,}"
 
 
 def votes_came(stored: int, known: int) -> str:
-    return f"{stored:,} votes are new, {known:,} were there already."
+    return f"{stored:,} votes imported, {known:,} already existed."
 
 
 def pairs_came(count: int, file: str) -> str:
-    return f"{count:,} pairs came in. Train learns from them with this file of pairs: {file}"
+    return f"{count:,} pairs imported. To train on them, use this file of pairs in Train: {file}"
 
 
 def left_out(sentences: Sequence[str]) -> str:
     more = f" And {len(sentences) - 1:,} more." if len(sentences) > 1 else ""
-    return f"Left out: {sentences[0]}{more}"
+    return f"Skipped: {sentences[0]}{more}"
 
 
 def alpha(value: float | None, low: float | None, high: float | None) -> str:
     if value is None:
-        return "no pair has two people's votes yet"
+        return "no pair has votes from two labellers yet"
     return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
@@ -200,15 +203,15 @@ def axis(name: str) -> str:
 
 
 def alpha_of(name: str) -> str:
-    return f"Alpha of {axis(name).lower()}"
+    return f"Alpha, {axis(name).lower()}"
 
 
 def lacking(mix: str) -> dict[str, str]:
-    """Why a plot is not there."""
+    """Reasons for missing plots, by plot."""
     return {
-        "ranking": "No ranking: no vote is on clips of two different models, adapters or checkpoints.",
-        "rewards": f"No rewards against people: no pair with a preferred clip has both clips scored by “{mix}”. "
-        "The Score tab scores clips of the Library.",
+        "ranking": "No ranking: no vote compares two different models, adapters or checkpoints.",
+        "rewards": f"No reward-human agreement: no pair with a preferred clip has both clips scored by “{mix}”. "
+        "The Score tab scores clips from the Library.",
     }
 
 

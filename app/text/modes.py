@@ -1,41 +1,41 @@
-"""The words of the modes of generation: how a clip is made, and the strip of keyframes."""
+"""Texts of the generation modes and of the keyframe editor."""
 
-MODE = "Made"
-MODES = [("In one piece", "direct"), ("From keyframes", "keyframes"), ("In windows", "windows")]
+MODE = "Mode"
+MODES = [("Single pass", "direct"), ("Keyframes", "keyframes"), ("Sliding window", "windows")]
 KEYFRAMES_HINT = (
-    "A few frames first, under high guidance, then what lies between them. Look at the keyframes before the rest is "
-    "made, and replace those that you do not like."
+    "Generates a few frames with high guidance first, then the frames between them. You can preview and replace the "
+    "keyframes before the rest is generated."
 )
 WINDOWS_HINT = (
-    "For clips longer than the model was made for: window after window, each beginning with the last one's end."
+    "For clips longer than the model supports: one window after another, each continuing from the end of the last."
 )
-INTERVAL = "Interval, frames"
+INTERVAL = "Interval (frames)"
 SOURCE = "Keyframes"
-SOURCES = [("drawn together", "joint"), ("one by one", "independent")]
-DRAFTS = "Drafts"
-DRAFTS_INFO = "the best by the mix is taken"
-KEYFRAME_GUIDANCE = "Keyframes' guidance"
-MODELS_OWN = "the model's"
-INBETWEEN_GUIDANCE = "In-betweens' guidance"
+SOURCES = [("Joint", "joint"), ("Independent", "independent")]
+DRAFTS = "Candidates"
+DRAFTS_INFO = "best of N by the mix"
+KEYFRAME_GUIDANCE = "Keyframe guidance"
+MODELS_OWN = "model default"
+INBETWEEN_GUIDANCE = "In-between guidance"
 FLOW_GUIDANCE = "Flow guidance"
-WINDOW = "Window, frames"
-OVERLAP = "Overlap, frames"
-KEYFRAMES_FIRST = "Keyframes first"
+WINDOW = "Window (frames)"
+OVERLAP = "Overlap (frames)"
+KEYFRAMES_FIRST = "Preview keyframes"
 
 STRIP_WORDS = {
     "title": "Keyframes",
-    "hint": "Redraw or replace any of them, then make the frames in between.",
-    "again": "Redraw",
+    "hint": "Regenerate or replace keyframes, then generate the frames between them.",
+    "again": "Regenerate",
     "upload": "Replace",
-    "fill": "Make the in-betweens",
+    "fill": "Generate in-betweens",
     "drop": "Discard",
     "frame": "frame",
-    "sending": "Sending the picture...",
-    "not_sent": "The picture did not get there: it is too large, or the page's server does not answer. Send it again.",
-    "drawing": "Drawing it again...",
+    "sending": "Uploading the image...",
+    "not_sent": "The upload failed: the image is too large, or the server is not responding. Try again.",
+    "drawing": "Regenerating...",
 }
 
 
 def keyframes_of(prompt: str) -> str:
-    """What a job that draws keyframes is called."""
+    """Title of a job that generates keyframes."""
     return f"Keyframes: {prompt}"

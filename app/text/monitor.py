@@ -1,13 +1,13 @@
-"""The words of the Monitor tab."""
+"""Texts of the Monitor tab."""
 
 from typing import Any
 
 MONITOR = "Monitor"
-NO_RUNS = ("No runs yet", "A run that is started in Train or by `dailies train` appears here while it trains.")
+NO_RUNS = ("No runs yet", "Runs started in Train or with `dailies train` appear here.")
 STATES = {"running": "training", "queued": "queued", "done": "finished", "stopped": "not finished"}
 CURVES_WORDS: dict[str, Any] = {
     "runs": "Runs",
-    "runs_hint": "Tick those to overlay; choose one to see its samples.",
+    "runs_hint": "Tick runs to overlay them; click one to see its samples.",
     "all": "All",
     "none": "None",
     "smoothing": "Smoothing",
@@ -16,44 +16,44 @@ CURVES_WORDS: dict[str, Any] = {
     "time": "Time",
     "reading": "Reading {left} MB of metrics",
     "alarms": "Alarms",
-    "unreachable": "The page's server does not answer. Trying again; nothing is lost.",
+    "unreachable": "The server is not responding. Retrying; nothing is lost.",
     "waiting": "No metrics yet.",
-    "pick": "Choose at least one run.",
+    "pick": "Select at least one run.",
     "at_step": "step {step}",
     "closed": ["optimiser", "memory", "other"],
     "alarm": "Alarm at step {step} of {run}: {sentence}",
 }
 GROUPS = {
-    "trained": "Rewards that are trained on",
-    "held_out": "Held-out rewards, motion, variety and drift",
-    "monitor": "The six metrics of every run, on its samples",
-    "samples_held_out": "Rewards of the samples that are not trained on",
-    "samples": "Rewards of the samples that are trained on (same prompts and seeds)",
+    "trained": "Training rewards",
+    "held_out": "Held-out rewards, motion, diversity and drift",
+    "monitor": "Standard metrics on the run's samples",
+    "samples_held_out": "Held-out rewards of the samples",
+    "samples": "Training rewards of the samples (same prompts and seeds)",
     "loss": "Loss and KL",
     "policy": "Ratios, clipping and groups",
     "optimiser": "Gradient norm and learning rate",
-    "pace": "Seconds by phase",
-    "memory": "Memory, GiB",
+    "pace": "Time per phase (s)",
+    "memory": "Memory (GiB)",
     "other": "Other",
 }
 METRICS = {
-    "reward": "Reward, all together",
-    "reward_std": "Spread of the reward",
-    "frac_reward_zero_std": "Groups that teach nothing, share",
+    "reward": "Total reward",
+    "reward_std": "Reward std",
+    "frac_reward_zero_std": "Zero-variance groups (fraction)",
     "loss": "Loss",
-    "kl": "KL to the model before training",
-    "ratio/spread": "Ratio spread, largest |log ratio|",
-    "clip_ratio": "Clipped ratios, share",
+    "kl": "KL to the initial model",
+    "ratio/spread": "Largest |log ratio|",
+    "clip_ratio": "Clipped ratios (fraction)",
     "grad_norm": "Gradient norm",
     "learning_rate": "Learning rate",
     "time/rollout": "Rollout",
     "time/decode": "Decoding",
     "time/score": "Scoring",
-    "time/update": "Update, a batch",
-    "time/step": "Whole step",
+    "time/update": "Update per batch",
+    "time/step": "Full step",
     "memory/process": "Process",
-    "memory/allocated": "Device, allocated at most",
-    "memory/reserved": "Device, reserved at most",
+    "memory/allocated": "Device, peak allocated",
+    "memory/reserved": "Device, peak reserved",
     "memory/device": "Device, in use",
     "rewards/chosen": "Chosen",
     "rewards/rejected": "Rejected",
@@ -70,47 +70,47 @@ METRICS = {
     "nft/positive": "Loss of the positive policy",
     "nft/negative": "Loss of the negative policy",
 }
-SAMPLES = "Same prompts, same seeds, at every checkpoint"
+SAMPLES = "Checkpoint samples"
 SAMPLES_WORDS = {
     "prompt": "Prompt",
     "checkpoint": "Checkpoint",
     "earlier": "Earlier checkpoint",
     "later": "Later checkpoint",
     "use": "Use this adapter",
-    "use_hint": "Generate with what this run trained",
+    "use_hint": "Generate clips with the adapter of this run",
     "now": "Sample now",
-    "now_hint": "After the step that it is in; of a run that is over, by a job.",
-    "asked": "Asked for: the clips come after the step that the run is in.",
-    "empty": "No samples yet: the base model's clips come first, then those of each checkpoint.",
-    "off": "This run makes no samples (sample_clips is 0).",
+    "now_hint": "Generated after the current step; for a run that is not training, by a job.",
+    "asked": "Requested: the clips follow after the current step.",
+    "empty": "No samples yet: the base model is sampled first, then each checkpoint.",
+    "off": "This run has no samples (sample_clips is 0).",
 }
 BASE = "Base"
-FINDINGS = "What it changed, measured"
+FINDINGS = "Evaluation against the base model"
 FINDINGS_WORDS = {
     "title": FINDINGS,
-    "measure": "Measure",
-    "measure_hint": "By a job: clips of prompts not trained on, by the base model (or teacher) and by this run",
+    "measure": "Evaluate",
+    "measure_hint": "Queues a job: clips of held-out prompts by the base model (or teacher) and by this run",
 }
-FINDINGS_EMPTY = "Not measured yet. Every reward, trained on or held out, the six metrics and, for mini, the judge."
-FINDINGS_LATER = "There is nothing to measure yet: the run has no checkpoint with an adapter."
-FINDINGS_COLUMNS = ["Measure", "Role", "Before", "After", "Change, 95 % interval", "Verdict"]
+FINDINGS_EMPTY = "Not evaluated yet. An evaluation covers all rewards, the standard metrics and, for mini, the judge."
+FINDINGS_LATER = "Nothing to evaluate yet: the run has no checkpoint with an adapter."
+FINDINGS_COLUMNS = ["Measure", "Role", "Before", "After", "Change (95% CI)", "Verdict"]
 ROLES = {"judge": "judge", "trained": "trained on", "held_out": "held out", "monitor": "metric"}
-VERDICTS = {"better": "better", "worse": "worse", "unsure": "within the noise"}
+VERDICTS = {"better": "better", "worse": "worse", "unsure": "not significant"}
 TOTALS = {"mix": "Total of the mix", "judge": "Judge"}
 STAGES_WORDS = {
     "stages": "Curriculum",
     "of": "{stage} of {stages}",
     "resume": "Resume",
-    "resume_hint": "Nobody drives it now: go on from where it was cut off",
+    "resume_hint": "This curriculum was interrupted: continue from its last state",
     "unreachable": CURVES_WORDS["unreachable"],
 }
-STAGE_STATES = {"done": "passed", "now": "under way", "later": "to come", "failed": "not passed"}
+STAGE_STATES = {"done": "passed", "now": "running", "later": "pending", "failed": "not passed"}
 TRACKIO = "Open in Trackio"
-TRACKIO_OFF = "Trackio's store holds no run yet."
+TRACKIO_OFF = "No Trackio runs yet."
 
 
 def step(number: int | None) -> str:
-    """What a sample set is called on the slider."""
+    """Label of a sample set on the slider."""
     return BASE if number is None else f"Step {number}"
 
 
@@ -119,8 +119,8 @@ def download(name: str) -> str:
 
 
 def evaluation(step: int, prompts: int, takes: int, frames: int) -> str:
-    """What an evaluation is of."""
-    return f"After {step} updates: {prompts} prompts x {takes} takes of {frames} frames, the same noise on both sides."
+    """Size of an evaluation."""
+    return f"After {step} updates: {prompts} prompts x {takes} clips of {frames} frames, same noise for both models."
 
 
 def samples_job(run: str) -> str:
@@ -128,16 +128,12 @@ def samples_job(run: str) -> str:
 
 
 def metric(name: str) -> str:
-    """A metric's name as people read it."""
+    """Display name of a metric, e.g. "Flow smoothness std" for "rewards/flow_smoothness/std"."""
     if name in METRICS:
         return METRICS[name]
-    words = name.split("/")
-    known = [
-        word for word in words if word not in ("rewards", "samples", "watch", "held_out", "mean", "time", "memory")
-    ]
-    spread = "" if words[-1] != "std" else "Spread of "
-    plain = " ".join(word for word in known if word != "std").replace("_", " ")
-    return f"{spread}{plain}" if spread else plain[:1].upper() + plain[1:]
+    prefixes = ("rewards", "samples", "watch", "held_out", "mean", "time", "memory")
+    title = " ".join(part for part in name.split("/") if part not in prefixes).replace("_", " ")
+    return title[:1].upper() + title[1:]
 
 
 def interval(mean: float, low: float, high: float, of: int) -> str:
@@ -145,5 +141,5 @@ def interval(mean: float, low: float, high: float, of: int) -> str:
 
 
 def damaged(lines: int) -> str:
-    """Beside a run of which not all metrics can be read."""
-    return f"({lines:,} damaged lines left out)" if lines != 1 else "(1 damaged line left out)"
+    """Remark on a run whose metrics cannot all be read."""
+    return f"({lines:,} damaged lines skipped)" if lines != 1 else "(1 damaged line skipped)"

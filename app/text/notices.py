@@ -1,9 +1,9 @@
-"""The words of the bell at the top of the page, and of what it tells."""
+"""Texts of the notifications and of their switch in the header."""
 
 BELL = {
-    "off": "Tell me when a job ends or an alarm is raised",
-    "on": "You are told when a job ends or an alarm is raised while this page is out of sight",
-    "title": "Told by the number in this tab's title: the browser does not let this page show notifications",
+    "off": "Enable notifications for finished jobs and alarms",
+    "on": "Notifications are on: finished jobs and alarms are reported while this page is in the background",
+    "title": "Notifications are blocked by the browser; the count is shown in the tab title instead",
 }
 ENDS = {"done": "finished", "failed": "failed", "lost": "was lost"}
 

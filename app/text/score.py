@@ -1,27 +1,27 @@
-"""What the page says about scores: why a total is lowered, or is not ranked beside others."""
+"""Remarks on scores: penalties that lower a total, and reasons why a total is not ranked."""
 
 from collections.abc import Sequence
 
 UNRANKED = "score not ranked"
-OLD_REPORT = "Scored with another calibration: not ranked beside the others. Score it again."
+OLD_REPORT = "Scored with another calibration, so it is not ranked. Score the clip again."
 
 
 def unjudged(titles: Sequence[str]) -> str:
-    return f"{' and '.join(titles)} cannot judge this prompt: the total is not ranked beside those of other prompts."
+    return f"{' and '.join(titles)} cannot judge this prompt, so the total is not ranked with those of other prompts."
 
 
 def too_short(least_frames: int) -> str:
-    return f"Fewer than {least_frames} frames: not ranked beside longer clips."
+    return f"Fewer than {least_frames} frames: not ranked with longer clips."
 
 
 def gate(key: str, level: float) -> str:
-    return f"The {key} gate stands at {level:.2f} and lowers the total: {GATES.get(key, '')}".rstrip(": ") + "."
+    return f"{key.capitalize()} penalty x{level:.2f}: {GATES.get(key, '')}".rstrip(": ") + "."
 
 
 GATES = {
-    "motion": "too little moves",
-    "liveness": "it looks like a still picture that is panned, zoomed or moved in one piece",
-    "sharpness": "the pictures are blurred, or sharpened and saturated too far",
-    "cut": "the clip jumps like a cut",
-    "loop": "the same pictures come again",
+    "motion": "too little motion",
+    "liveness": "looks like a still image that is panned, zoomed or moved as a whole",
+    "sharpness": "frames are blurry, or too sharp and saturated",
+    "cut": "abrupt change as in a cut",
+    "loop": "frames repeat",
 }

@@ -1,4 +1,4 @@
-"""The words of the System tab."""
+"""Texts of the System tab."""
 
 SYSTEM = "System"
 TELEMETRY_WORDS = {
@@ -8,62 +8,62 @@ TELEMETRY_WORDS = {
     "power": "Power",
     "temperature": "Temperature",
     "clock": "Clock",
-    "processor": "Processor and main memory",
-    "not_told": "not told",
-    "unreachable": "The page's server does not answer. Trying again.",
+    "processor": "CPU and main memory",
+    "not_told": "n/a",
+    "unreachable": "The server is not responding. Retrying.",
 }
-NO_GPU = "No GPU is seen: jobs run on the processor."
-ASK_TORCH = "Ask PyTorch"
-ASK_TORCH_HINT = "A job looks at the devices with PyTorch, and times attention and a VAE's convolution."
-FINDINGS = "What PyTorch finds"
-NO_FINDINGS = "Nobody has asked yet."
+NO_GPU = "No GPU detected: jobs run on the CPU."
+ASK_TORCH = "Run PyTorch checks"
+ASK_TORCH_HINT = "Queues a job that lists the devices with PyTorch and times attention and a VAE convolution."
+FINDINGS = "PyTorch diagnostics"
+NO_FINDINGS = "Not run yet."
 VERSIONS = "Versions"
-ENVIRONMENT = "Settings in force for ROCm"
-NO_ROCM = "This PyTorch is not built for ROCm ({build}): nothing is set."
-WEIGHTS = "Weights of the rewards' networks"
+ENVIRONMENT = "ROCm environment"
+NO_ROCM = "This PyTorch is not built for ROCm ({build}): no variables are set."
+WEIGHTS = "Reward model weights"
 DISK = "Disk"
-MEASURE = "Measure again"
+MEASURE = "Refresh"
 MEASURING = "Measuring the workspace…"
-TABLE_WORDS = {"really": "Really?", "no": "Keep", "nothing": "Nothing"}
+TABLE_WORDS = {"really": "Confirm", "no": "Back", "nothing": "None"}
 WEIGHT_COLUMNS = ("Network", "Used by", "Size", "Licence", "State", "")
-WEIGHT_STATES = {"present": "here", "downloadable": "downloadable", "missing": "missing"}
+WEIGHT_STATES = {"present": "installed", "downloadable": "downloadable", "missing": "not installed"}
 DOWNLOAD = "Download"
 DISK_COLUMNS = ("Part", "Size", "Files")
-CLEAN_COLUMNS = ("What can go", "Size", "Files", "")
+CLEAN_COLUMNS = ("Reclaimable", "Size", "Files", "")
 CLEAN = "Clean up"
 CLEARING = "Cleaning up…"
 SETTING_COLUMNS = ("Variable", "Value", "Set by", "Why")
-ORIGINS = {"user": "you", "preset": "Dailies"}
+ORIGINS = {"user": "user", "preset": "Dailies"}
 FINDING_COLUMNS = ("Question", "Answer")
 VERSION_COLUMNS = ("Package", "Version")
 PARTS = {
     "clips": "Clips",
     "runs": "Runs: checkpoints, samples, metrics",
     "adapters": "Adapters",
-    "uploads": "Uploads that wait for their job",
-    "pictures": "Pictures and keyframes",
-    "prompts": "Encoded prompts (a cache)",
-    "cache": "Caches of metrics and kernels",
-    "trackio": "Trackio's store",
-    "jobs": "Logs of jobs",
+    "uploads": "Uploads waiting for their job",
+    "pictures": "Images and keyframes",
+    "prompts": "Prompt embeddings (cache)",
+    "cache": "Metric and kernel caches",
+    "trackio": "Trackio data",
+    "jobs": "Job logs",
     "worker": "Worker",
-    "backups": "Copies of the database",
+    "backups": "Database backups",
     "dailies.db": "Database",
-    "tmp": "Half-written files",
+    "tmp": "Temporary files",
     "curricula": "Curricula",
-    "saved": "Saved recipes",
-    "spread": "On its way to a cluster and back",
-    "tensorboard": "Exported for TensorBoard",
+    "saved": "Saved presets",
+    "spread": "Cluster transfer files",
+    "tensorboard": "TensorBoard exports",
     "campaigns": "Labelling campaigns",
 }
 CLEANABLE = {
-    "deleted": "Deleted clips, for good: they cannot be brought back",
-    "prompts": "Encoded prompts: encoded again when they are needed",
-    "cache": "Caches: metrics are read again, kernels found again",
-    "half_written": "What processes that are gone left half written",
-    "rejected": "Checkpoints that were rolled back",
-    "checkpoints": "Older checkpoints of runs that nobody trains: each keeps its last, its samples and its adapter",
-    "old_logs": "Logs of jobs older than 30 days",
+    "deleted": "Deleted clips (permanent: they can no longer be restored)",
+    "prompts": "Prompt embeddings (computed again when needed)",
+    "cache": "Caches (metrics are read again, kernels are tuned again)",
+    "half_written": "Temporary files of processes that have ended",
+    "rejected": "Checkpoints discarded by a rollback",
+    "checkpoints": "Older checkpoints of runs that are not training (the last one, samples and the adapter are kept)",
+    "old_logs": "Job logs older than 30 days",
 }
 CAPTIONS = {"devices": "Devices", "attention": "Attention", "convolutions": "VAE convolution"}
 
@@ -77,7 +77,7 @@ def really(size_b: int) -> str:
 
 
 def size(size_b: float) -> str:
-    """Bytes as people read them, e.g. "3.2 GB"."""
+    """Format a number of bytes, e.g. "3.2 GB"."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size_b >= scale:
             return f"{size_b / scale:.1f} {unit}"
@@ -85,11 +85,11 @@ def size(size_b: float) -> str:
 
 
 def user_set(value: str, preset: str) -> str:
-    return f"{value} (Dailies would say {preset})" if preset and preset != value else value
+    return f"{value} (Dailies would set {preset})" if preset and preset != value else value
 
 
 def whole(size_b: int, free_b: int, total_b: int) -> str:
-    return f"The workspace takes {size(size_b)}; {size(free_b)} of {size(total_b)} on this disk are free."
+    return f"The workspace uses {size(size_b)}; {size(free_b)} of {size(total_b)} on this disk are free."
 
 
 def no_rocm(version: str, cuda: str) -> str:
@@ -97,5 +97,5 @@ def no_rocm(version: str, cuda: str) -> str:
 
 
 def source(name: str, problems: list[str]) -> str:
-    """Where the numbers come from, and which better source failed."""
+    """Source of the telemetry, and the problems of better sources."""
     return " ".join([f"Read from {name}." if name != "none" else NO_GPU, *problems])

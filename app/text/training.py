@@ -1,55 +1,55 @@
-"""The words of the Train tab."""
+"""Texts of the Train tab."""
 
 from app.text.system import TABLE_WORDS
 
 TRAIN = "Train"
 FORM_WORDS = {
     "form": "A new run",
-    "recipe": "Recipe",
+    "recipe": "Preset",
     "from_run": "Settings of run {run}",
     "curricula": "Curricula",
-    "stages": "Stages, each behind its gate",
-    "gate": "Moves on when",
+    "stages": "Stages and gates",
+    "gate": "Advance when",
     "model": "Model",
-    "adapter": "Start from",
-    "no_adapter": "The model as it is",
+    "adapter": "Initialize from",
+    "no_adapter": "Base model",
     "prompts": "Prompts",
-    "pairs": "Pairs of clips",
-    "pairs_file": "A folder or file, named below",
+    "pairs": "Preference data",
+    "pairs_file": "Folder or file (enter below)",
     "pairs_path": "Folder or file of pairs",
-    "no_campaigns": "No campaign yet: a folder or file, named below",
+    "no_campaigns": "No campaign yet: folder or file (enter below)",
     "mix": "Rewards",
-    "rewards": "They count",
-    "parts": "each on its own",
-    "total": "as one total",
+    "rewards": "Reward aggregation",
+    "parts": "per reward",
+    "total": "weighted total",
     "main": "Settings",
     "more": "All settings",
     "changed": "{count} changed",
     "find": "Find a setting",
-    "reset": "Back to {value}, the recipe's",
-    "default": "{value} by default ({source})",
-    "recipes": "{value} in the recipe",
-    "empty": "the model's own",
+    "reset": "Reset to {value} (preset)",
+    "default": "Default: {value} ({source})",
+    "recipes": "Preset: {value}",
+    "empty": "model default",
     "none": "none",
     "memory": "Memory",
     "time": "Time",
-    "share": "Device",
-    "share_hint": "What the run holds of the device: with less than all of it, other runs and clips go on beside it.",
-    "check": "Check first",
-    "checking": "Checking: a batch is made and scored, nothing is trained.",
-    "checked": "What was looked at",
+    "share": "GPU share",
+    "share_hint": "Share of the device that the run reserves. Below 100%, other jobs can run at the same time.",
+    "check": "Run preflight",
+    "checking": "Running preflight: one batch is generated and scored, nothing is trained.",
+    "checked": "Preflight checks",
     "command": "Show command",
-    "command_hint": "The same run from a shell",
+    "command_hint": "Shell command for the same run",
     "copy": "Copy",
-    "save": "Save as recipe",
-    "save_name": "Name of the recipe",
+    "save": "Save as preset",
+    "save_name": "Preset name",
     "keep": "Save",
     "queue": "Queue this run",
-    "source": "From",
+    "source": "Source",
     "measured": "Measured",
-    "unreachable": "The page's server does not answer. Trying again; nothing is lost.",
-    "not_opened": "The page's server does not answer, so the recipe stays as it was: choose again.",
-    "checked_before": "Looked at before the last change.",
+    "unreachable": "The server is not responding. Retrying; nothing is lost.",
+    "not_opened": "The server is not responding, so the preset was not changed: choose again.",
+    "checked_before": "Checked before the last change.",
     "groups": {
         "clip": "Clip",
         "length": "Length and seed",
@@ -58,44 +58,44 @@ FORM_WORDS = {
         "weights": "Trained weights",
         "algorithm": "Algorithm",
         "keeping": "Checkpoints and logs",
-        "samples": "Samples on the way",
+        "samples": "Samples during training",
     },
-    "levels": {"ok": "Good", "warning": "Look at this", "stop": "Stops the run"},
+    "levels": {"ok": "Passed", "warning": "Warning", "stop": "Error"},
 }
 BOARD_WORDS = {
     "queue": "Queue",
-    "queue_empty": "Nothing waits or runs.",
+    "queue_empty": "The queue is empty.",
     "pause": "Pause",
-    "resume_queue": "Go on",
-    "paused": "The queue is paused: what runs goes on, nothing further starts.",
-    "cancel_pending": "Cancel what waits",
-    "cancel_pending_hint": "What waits leaves the queue; runs among it stay, not started",
+    "resume_queue": "Resume queue",
+    "paused": "The queue is paused: running jobs continue, queued jobs do not start.",
+    "cancel_pending": "Clear pending",
+    "cancel_pending_hint": "Removes all queued jobs. Their runs are kept, not started",
     "cancel_others": "Cancel all but the current",
-    "cancel_others_hint": "What waits leaves the queue, and what runs beside the oldest is stopped",
+    "cancel_others_hint": "Removes all queued jobs and stops all running jobs but the oldest",
     "really": TABLE_WORDS["really"],
     "no": TABLE_WORDS["no"],
-    "up": "Earlier",
-    "down": "Later",
+    "up": "Move up",
+    "down": "Move down",
     "cancel": "Cancel",
     "priority": "Priority",
     "stop": "Stop",
-    "stop_hint": "Ends after this step, with a checkpoint",
+    "stop_hint": "Stops after the current step and saves a checkpoint",
     "kill": "Kill",
-    "kill_job_hint": "Ends at once what gives no sign of life; the next job starts a new worker",
-    "kill_hint": "Ends at once; what came after the last checkpoint is lost",
+    "kill_job_hint": "Ends a job that no longer responds; the next job starts a new worker",
+    "kill_hint": "Ends the run immediately; progress since the last checkpoint is lost",
     "runs": "Runs",
     "runs_empty": "No run yet",
-    "runs_empty_hint": "Choose a recipe on the left and queue it. Runs stay here, also when the page is closed.",
+    "runs_empty_hint": "Choose a preset on the left and queue a run. Runs are kept when the page is closed.",
     "resume": "Resume",
     "extend": "Extend",
-    "extend_by": "Updates more",
+    "extend_by": "Additional updates",
     "use": "Use this adapter",
-    "use_hint": "Generate with what this run trained",
-    "watch": "Watch",
-    "clone": "Use its settings",
+    "use_hint": "Generate clips with the adapter of this run",
+    "watch": "Open in Monitor",
+    "clone": "Clone settings",
     "log": "Log",
     "log_find": "Find in the log",
-    "log_empty": "Nothing yet.",
+    "log_empty": "The log is empty.",
     "log_part": "The last {shown} of {size}",
     "verdicts": "Preflight",
     "close": "Close",
@@ -111,14 +111,14 @@ STATES = {
     "lost": "Lost",
     "finished": "Finished",
 }
-OUTSIDE = "Not by the queue: a curriculum trains it, or somebody in a shell."
+OUTSIDE = "Not started from the queue: trained by a curriculum or from a shell."
 KINDS = {
     "generate": "Generate",
     "score": "Score",
     "score_folder": "Score a folder",
     "overlays": "Overlays",
     "train": "Train",
-    "preflight": "Check",
+    "preflight": "Preflight",
     "curriculum": "Curriculum",
     "evaluate": "Evaluate",
     "samples": "Samples",
@@ -126,13 +126,13 @@ KINDS = {
 }
 TRAIN_KIND = "train"
 PRIORITIES = {"high": "High", "normal": "Normal", "low": "Low"}
-SHARES = {"": "All of it", "0.5": "Half", "0.33": "A third", "0.25": "A quarter"}
+SHARES = {"": "100%", "0.5": "50%", "0.33": "33%", "0.25": "25%"}
 VERDICTS = {"fits": "fits", "tight": "is tight", "no": "does not fit"}
-PHASES = {"update": "the update", "rollout": "making the clips", "decode": "decoding"}
-NO_FORECAST = "Not known for this model: its preset says nothing of its size."
-NO_TIME = "Not known: no run of this model has told its pace here yet."
-HELD = "Waits: the queue is paused, in Train"
-NO_LENGTH = "Not known: max_steps is not set."
+PHASES = {"update": "the update", "rollout": "clip generation", "decode": "decoding"}
+NO_FORECAST = "Unknown: the preset of this model does not give its size."
+NO_TIME = "Unknown: no finished run of this model on this machine yet."
+HELD = "Waiting: the queue is paused (see Train)"
+NO_LENGTH = "Unknown: max_steps is not set."
 
 
 def kind(key: str) -> str:
@@ -146,9 +146,9 @@ def gib(value: float) -> str:
 
 
 def memory(low: float, high: float, total: float, verdict: str, busiest: str) -> str:
-    """What a run needs against what is there."""
+    """Estimated peak memory of a run, compared with the device."""
     needed = gib(high) if gib(low) == gib(high) else f"{gib(low)} to {gib(high)}"
-    return f"{needed} of {gib(total)}: {VERDICTS[verdict]}. Most of it for {PHASES[busiest]}."
+    return f"{needed} of {gib(total)}: {VERDICTS[verdict]}. Peak during {PHASES[busiest]}."
 
 
 def advice(setting: str, value: str, peak: float, verdict: str) -> str:
@@ -156,11 +156,11 @@ def advice(setting: str, value: str, peak: float, verdict: str) -> str:
 
 
 def time(seconds: float, runs: int, *, at_most: bool) -> str:
-    """How long a run takes, and how that is known."""
-    source = f"{runs} run{'' if runs == 1 else 's'} of this model here"
+    """Estimated duration of a run, and the runs that it is estimated from."""
+    source = f"{runs} run{'' if runs == 1 else 's'} of this model on this machine"
     if at_most:
-        return f"At most {duration(seconds)}: reckoned from {source} that made far smaller updates."
-    return f"{duration(seconds).capitalize()}, from {source}"
+        return f"At most {duration(seconds)}, extrapolated from {source} with much smaller updates."
+    return f"{duration(seconds).capitalize()}, estimated from {source}"
 
 
 def duration(seconds: float) -> str:
@@ -188,11 +188,11 @@ def stage(recipe: str, frames: object, updates: object) -> str:
 
 
 def most_of(name: str, sentence: str) -> str:
-    return f"Most in the stage '{name}': {sentence}"
+    return f"Largest in stage '{name}': {sentence}"
 
 
 def time_of_stages(seconds: float) -> str:
-    return f"{duration(seconds).capitalize()} for its updates; the gates' clips and further attempts come on top."
+    return f"{duration(seconds).capitalize()} for the updates, without clips for the gates and repeated attempts."
 
 
 def saved(name: str) -> str:
@@ -204,18 +204,18 @@ def holding(key: str, title: str) -> str:
 
 
 def behind(what: str, step: int, of: int, *, first: bool) -> str:
-    """Why a job waits for the device."""
+    """Reason that a job waits for the device."""
     where = f" (step {step} of {of})" if of else ""
-    return f"Waits: {what}{where} has the device. {'This goes first when it ends.' if first else ''}".rstrip()
+    return f"Waiting: {what}{where} uses the device. {'This job is next.' if first else ''}".rstrip()
 
 
 def other_environment(difference: str) -> str:
-    """Why a job waits for the worker to be free: it was filed under other settings."""
-    return f"Waits until the worker has no other job: it was filed with {difference}"
+    """Reason that a job waits for an idle worker: it was queued under another environment."""
+    return f"Waiting until the worker has no other job: it was queued with {difference}"
 
 
 def more_waiting(number: int) -> str:
-    return f"And {number:,} more that wait." if number else ""
+    return f"And {number:,} more queued." if number else ""
 
 
 def cancelled(number: int) -> str:

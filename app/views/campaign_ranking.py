@@ -1,6 +1,6 @@
-"""Many clips under one mix: their order, how the rewards hang together, and which reward would choose otherwise.
+"""Ranking of clips under a mix: their order, the correlation of rewards, and rewards that disagree.
 
-What the browser holds (the table's rows) is enough to rank again: moving a weight asks no database.
+The rows that the browser has are enough to rank again: changing a weight needs no database query.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,14 @@ from app.views.scores import spec_of
 from engine.storage.library import ClipRecord
 from rewards.mix import GateStrengths, Mix, combine
 
-MIN_SHARED = 4  # clips that two rewards must both have scored before their correlation says anything
+MIN_SHARED = 4  # clips that both rewards must have scored for a correlation
 
 Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankingColumn:
-    """One measure over all rows; NaN where a clip has no value. `key` is a reward's, or TOTAL."""
+    """One measure over all rows, NaN for a clip without a value. `key` is a reward's, or TOTAL."""
 
     key: str
     title: str
@@ -30,13 +30,13 @@ class RankingColumn:
 
 
 TOTAL = "total"
-LEAST_FRAMES = 8  # of a clip that is ranked: in fewer, little can go wrong
+MIN_FRAMES = 8  # of a ranked clip: shorter clips have too few chances of defects
 
 
 def row(record: ClipRecord, report: Mapping[str, Any] | None, calibration: str) -> dict[str, Any]:
-    """One clip of the table, not yet ranked; without a report it has no values.
+    """Return one row of the table, not yet ranked. Without a report it has no values.
 
-    `calibration` is the present one of the mix: a report made with another is `old`.
+    `calibration` is the current one of the mix: a report with another one is `old`.
     """
     results = report["results"] if report else {}
     return {
@@ -47,35 +47,37 @@ def row(record: ClipRecord, report: Mapping[str, Any] | None, calibration: str) 
         "gates": dict(report["gates"]) if report else {},
         "unjudged": list(report.get("unjudged", ())) if report else [],
         "old": report is not None and report.get("calibration") != calibration,
-        "short": record.num_frames < LEAST_FRAMES,
+        "short": record.num_frames < MIN_FRAMES,
     }
 
 
 def ranked(rows: Sequence[Mapping[str, Any]], weights: Mapping[str, float], strengths: GateStrengths) -> Rows:
-    """The rows with the total that these weights give, the best first; those without a total stand last.
+    """Return the rows with their totals under these weights, best first; rows without a total come last.
 
-    A total that does not compare with the others (of another calibration, of a prompt that a weighted reward cannot
-    judge, or of a clip of a few frames) is told `apart`, with the reason, and the row has no `total`.
+    A total that is not comparable (another calibration, a prompt that a weighted reward cannot judge, or a clip of few
+    frames) is given as `apart`, with the reason, and `total` is None.
     """
-    scored = [_totalled(one, combine(one["values"], weights, one["gates"], strengths).value, weights) for one in rows]
-    return sorted(scored, key=lambda one: -1.0 if one["total"] is None else one["total"], reverse=True)
+    scored = [
+        _totalled(clip, combine(clip["values"], weights, clip["gates"], strengths).value, weights) for clip in rows
+    ]
+    return sorted(scored, key=lambda clip: -1.0 if clip["total"] is None else clip["total"], reverse=True)
 
 
-def _totalled(one: Mapping[str, Any], total: float | None, weights: Mapping[str, float]) -> dict[str, Any]:
-    unjudged = [key for key in one.get("unjudged", ()) if weights.get(key, 0) > 0]
+def _totalled(clip: Mapping[str, Any], total: float | None, weights: Mapping[str, float]) -> dict[str, Any]:
+    unjudged = [key for key in clip.get("unjudged", ()) if weights.get(key, 0) > 0]
     reasons = [
-        score.OLD_REPORT if one.get("old") else "",
-        score.too_short(LEAST_FRAMES) if one.get("short") else "",
+        score.OLD_REPORT if clip.get("old") else "",
+        score.too_short(MIN_FRAMES) if clip.get("short") else "",
         score.unjudged([spec_of(key).title for key in unjudged]) if unjudged else "",
     ]
-    why = next((reason for reason in reasons if reason), None)
-    if total is None or why is None:
-        return {**one, "total": total, "apart": None}
-    return {**one, "total": None, "apart": {"total": f"({total:.2f})", "why": why}}
+    reason = next((reason for reason in reasons if reason), None)
+    if total is None or reason is None:
+        return {**clip, "total": total, "apart": None}
+    return {**clip, "total": None, "apart": {"total": f"({total:.2f})", "why": reason}}
 
 
 def table(rows: Rows, weights: Mapping[str, float], current: str | None = None) -> dict[str, Any]:
-    """The value of a `ScoreTable`: a column a reward, rows as they rank."""
+    """Return the value of a `ScoreTable`: one column per reward, rows in ranked order."""
     columns = [{"key": key, "title": spec_of(key).title, "question": spec_of(key).question} for key in weights]
     return {"columns": columns, "rows": rows, "current": current, "empty": None if rows else empty()}
 
@@ -86,48 +88,53 @@ def empty() -> dict[str, str]:
 
 
 def sliders(mix: Mix, weights: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """The value of a `WeightSliders`: the mix's own weights, and what they are moved to."""
+    """Return the value of a `WeightSliders`: the weights of the mix, and the current ones."""
     shown = {key: weight for key, weight in mix.weights.items() if weight > 0}
     names = {key: {"title": spec_of(key).title, "question": spec_of(key).question} for key in shown}
     return {"mix": mix.key, "own": shown, "weights": {**shown, **(weights or {})}, "names": names}
 
 
 def columns(rows: Rows, keys: Sequence[str]) -> list[RankingColumn]:
-    """The rewards over the rows, and the total as the last column."""
-    found = [
-        RankingColumn(key=key, title=spec_of(key).title, values=_numbers([one["values"].get(key) for one in rows]))
+    """Return one column per reward, and the total as the last one."""
+    rewards = [
+        RankingColumn(key=key, title=spec_of(key).title, values=_numbers([clip["values"].get(key) for clip in rows]))
         for key in keys
     ]
-    total = RankingColumn(key=TOTAL, title=general.TOTAL, values=_numbers([one["total"] for one in rows]))
-    return [*found, total]
+    total = RankingColumn(key=TOTAL, title=general.TOTAL, values=_numbers([clip["total"] for clip in rows]))
+    return [*rewards, total]
 
 
 def correlations(measures: Sequence[RankingColumn]) -> np.ndarray:
-    """Spearman's rank correlation of every two columns, `float64[n,n]`; NaN where too few clips have both, or where one
-    of the two does not vary."""
+    """Return Spearman's rank correlation of all pairs of columns, `float64[n,n]`.
+
+    It is NaN if too few clips have both values, or if one of the two is constant.
+    """
     return np.array([[_spearman(a.values, b.values) for b in measures] for a in measures])
 
 
 def correlated(measures: Sequence[RankingColumn]) -> tuple[list[RankingColumn], np.ndarray]:
-    """The columns that hang together with at least one other, and the correlations of those `float64[n,n]`."""
+    """Return the columns with a correlation to at least one other, and their correlations `float64[n,n]`."""
     values = correlations(measures)
-    told = np.isfinite(values).sum(axis=1) > 1
-    return [measure for measure, shown in zip(measures, told, strict=True) if shown], values[told][:, told]
+    is_correlated = np.isfinite(values).sum(axis=1) > 1
+    return [measure for measure, shown in zip(measures, is_correlated, strict=True) if shown], values[is_correlated][
+        :, is_correlated
+    ]
 
 
-def dissent(rows: Rows, measures: Sequence[RankingColumn]) -> list[dict[str, Any]]:
-    """For each reward: the clip that it would choose, and how often it orders two clips otherwise than the total does.
+def disagreements(rows: Rows, measures: Sequence[RankingColumn]) -> list[dict[str, Any]]:
+    """Return for each reward its preferred clip, and its disagreement with the total.
 
-    The reward that disagrees most comes first; one that scored fewer than two clips is left out.
+    Disagreement is the share of pairs that the reward orders differently. The largest disagreement comes first. Rewards
+    that scored fewer than two clips are omitted.
     """
     *parts, total = measures
-    found = [_dissent_of(part, total, rows) for part in parts if np.isfinite(part.values).sum() > 1]
-    return sorted(found, key=lambda one: one["share"], reverse=True)
+    measured = [_disagreement(part, total, rows) for part in parts if np.isfinite(part.values).sum() > 1]
+    return sorted(measured, key=lambda item: item["share"], reverse=True)
 
 
-def _dissent_of(part: RankingColumn, total: RankingColumn, rows: Rows) -> dict[str, Any]:
+def _disagreement(part: RankingColumn, total: RankingColumn, rows: Rows) -> dict[str, Any]:
     best, chosen = int(np.nanargmax(part.values)), int(np.nanargmax(np.nan_to_num(total.values, nan=-1.0)))
-    share = otherwise(part.values, total.values)
+    share = disagreement_share(part.values, total.values)
     same = part.values[chosen] == part.values[best]
     return {
         "key": part.key,
@@ -140,11 +147,11 @@ def _dissent_of(part: RankingColumn, total: RankingColumn, rows: Rows) -> dict[s
     }
 
 
-def otherwise(part: np.ndarray, total: np.ndarray) -> float:
-    """The share of all pairs that both can tell apart (`float64[n]` each) which the two put in another order."""
+def disagreement_share(part: np.ndarray, total: np.ndarray) -> float:
+    """Return the share of pairs that two columns `float64[n]` order differently, ties in either excluded."""
     signs = np.sign(part[:, None] - part[None, :]) * np.sign(total[:, None] - total[None, :])
-    told = np.triu(np.isfinite(signs) & (signs != 0), k=1)
-    return float((signs[told] < 0).mean()) if told.any() else 0.0
+    is_ordered = np.triu(np.isfinite(signs) & (signs != 0), k=1)
+    return float((signs[is_ordered] < 0).mean()) if is_ordered.any() else 0.0
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float:
@@ -157,7 +164,7 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0, equal values sharing their mean rank."""
+    """Return ranks from 0; equal values share their mean rank."""
     below = (values[:, None] > values[None, :]).sum(axis=1)
     equal = (values[:, None] == values[None, :]).sum(axis=1)
     return below + (equal - 1) / 2

@@ -1,4 +1,4 @@
-"""A campaign's form read into its spec, and what its votes say as figures, tables and plots."""
+"""Campaigns: the form of a new one, and its results as figures, tables and plots."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -39,23 +39,25 @@ FIELDS = (
     "axes",
 )
 MADE, CLIPS = "made", "clips"
-OVERALL = ""  # in the place of an axis of the rubric
+OVERALL = ""  # stands for no axis of the rubric
 SEPARATOR = "\t"  # no model's key and no adapter's name has one
 
 
-def entrant_choices(desk: AppContext, models: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Every model, alone, with each of its adapters, and with each checkpoint of its runs."""
-    found = []
+def entrant_choices(context: AppContext, models: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return every model alone, with each of its adapters, and with each checkpoint of its runs."""
+    choices = []
     for title, model in models:
-        found.append((title, model))
-        names = adapter_names(desk.workspace, model)
-        names += [one.name for one in list_checkpoints(desk.workspace, model) if one.name not in names]
-        found += [(f"{title} + {name}", f"{model}{SEPARATOR}{name}") for name in names]
-    return found
+        choices.append((title, model))
+        names = adapter_names(context.workspace, model)
+        names += [
+            checkpoint.name for checkpoint in list_checkpoints(context.workspace, model) if checkpoint.name not in names
+        ]
+        choices += [(f"{title} + {name}", f"{model}{SEPARATOR}{name}") for name in names]
+    return choices
 
 
-def read_spec(desk: AppContext, values: Sequence[Any]) -> CampaignSpec:
-    """The filled form. Raises ConfigError in one sentence."""
+def read_spec(context: AppContext, values: Sequence[Any]) -> CampaignSpec:
+    """Read the filled form. Raises ConfigError in one sentence."""
     form = dict(zip(FIELDS, values, strict=True))
     rules = {
         "title": (form["title"] or "").strip(),
@@ -64,15 +66,15 @@ def read_spec(desk: AppContext, values: Sequence[Any]) -> CampaignSpec:
         "strategy": form["strategy"],
         "axes": [axis for axis in AXES if axis in form["axes"]],
     }
-    compared = _of_clips(desk, form) if form["what"] == CLIPS else _of_models(form)
+    compared = _of_clips(context, form) if form["what"] == CLIPS else _of_models(form)
     try:
         return CampaignSpec(**rules, **compared)
     except ValidationError as error:
         raise ConfigError(validation_message(error, "The campaign", CampaignSpec.model_fields)) from error
 
 
-def _of_clips(desk: AppContext, form: Mapping[str, Any]) -> dict[str, Any]:
-    return {"clip_ids": [record.id for record in clip_sets.records(desk, form["which"])]}
+def _of_clips(context: AppContext, form: Mapping[str, Any]) -> dict[str, Any]:
+    return {"clip_ids": [record.id for record in clip_sets.records(context, form["which"])]}
 
 
 def _of_models(form: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,26 +91,29 @@ def _of_models(form: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def train_form(desk: AppContext, campaign_id: str | None) -> dict[str, Any]:
-    """The Train form, filled to learn from a campaign's votes: by a recipe for the model that made its clips, if there
-    is one. Raises ConfigError when no recipe learns from pairs."""
+def train_form(context: AppContext, campaign_id: str | None) -> dict[str, Any]:
+    """Return the Train form for a campaign's votes.
+
+    It has a preset for the model of the campaign's clips if there is one. Raises ConfigError if no preset trains on
+    pairs.
+    """
     if not campaign_id:
         raise ConfigError(text.NOTHING_TO_TRAIN_ON)
     recipes = [(key, load_preset("train", key)) for _, key in preset_choices("train")]
-    learning = [(key, preset) for key, preset in recipes if _learns_from_pairs(preset)]
-    if not learning:
+    candidates = [(key, preset) for key, preset in recipes if _learns_from_pairs(preset)]
+    if not candidates:
         raise ConfigError(text.NO_PAIR_RECIPE)
-    made = _models(desk, campaign_id)
-    key, _ = max(learning, key=lambda one: made[one[1].model])
-    form = recipe.opened(desk, key)
+    clips_per_model = _models(context, campaign_id)
+    key, _ = max(candidates, key=lambda candidate: clips_per_model[candidate[1].model])
+    form = recipe.open_form(context, key)
     return {**form, "choices": {**form["choices"], "pairs": "", "campaign": campaign_id}}
 
 
-def _models(desk: AppContext, campaign_id: str) -> Counter[str]:
-    """Of how many of a campaign's clips, or of its entrants, each model is the maker."""
-    spec = Campaigns(desk.store).get(campaign_id).spec
-    clips = desk.store.existing(spec.clip_ids).values()
-    return Counter([one.model for one in spec.entrants] + [clip.model for clip in clips if clip.model])
+def _models(context: AppContext, campaign_id: str) -> Counter[str]:
+    """Count the clips and entrants of a campaign by model."""
+    spec = Campaigns(context.store).get(campaign_id).spec
+    clips = context.store.existing(spec.clip_ids).values()
+    return Counter([entrant.model for entrant in spec.entrants] + [clip.model for clip in clips if clip.model])
 
 
 def _learns_from_pairs(preset: TrainPreset) -> bool:
@@ -118,7 +123,7 @@ def _learns_from_pairs(preset: TrainPreset) -> bool:
 # ---- Results
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """What a campaign's votes say. A plot is None where there is nothing to plot; `confidence` is of the intervals."""
+    """Results of a campaign. A plot is None if there is nothing to plot."""
 
     sheet: dict[str, Any]
     ranking: go.Figure | None
@@ -129,49 +134,49 @@ class Results:
 NOTHING = Results(sheet={"empty": text.NO_RESULTS}, ranking=None, wins=None, rewards=None)
 
 
-def results(desk: AppContext, campaign_id: str, mix: str, axis: str | None = None) -> Results:
-    """`mix` is the one whose scores are held against people; `axis` is what they judged, None: the clips as a whole.
+def results(context: AppContext, campaign_id: str, mix: str, axis: str | None = None) -> Results:
+    """Return the results of a campaign, and the agreement of the votes with the scores of `mix`.
 
-    Raises StoreError when there is no such campaign.
+    `axis` selects a criterion of the rubric, None the overall vote. Raises StoreError if there is no such campaign.
     """
     from engine.labelling.stats.ranking import contests, rank
     from engine.labelling.stats.reward_agreement import against_rewards, scores_of
 
-    campaigns = Campaigns(desk.store)
-    pulse = campaigns.pulse(campaign_id)  # before the votes: one that comes meanwhile is looked for again
+    campaigns = Campaigns(context.store)
+    pulse = campaigns.pulse(campaign_id)  # before the votes: a vote that arrives meanwhile changes it
     votes = campaigns.votes(campaign_id)
     ranking = rank(contests(votes, axis))
-    clips = list(dict.fromkeys(clip for one in votes for clip in (one.left_clip, one.right_clip)))
-    agreeing = against_rewards(votes, scores_of(desk.store.reports(clips, mix)), axis)
-    plots = {"ranking": strengths(ranking), "wins": win_matrix(ranking), "rewards": reward_bars(agreeing)}
+    clips = list(dict.fromkeys(clip for vote in votes for clip in (vote.left_clip, vote.right_clip)))
+    agreements = against_rewards(votes, scores_of(context.store.reports(clips, mix)), axis)
+    plots = {"ranking": strengths(ranking), "wins": win_matrix(ranking), "rewards": reward_bars(agreements)}
     lacking = [sentence for name, sentence in text.lacking(mix).items() if votes and plots[name] is None]
-    figures = sheet(campaign_id, campaigns.progress(campaign_id), votes)
+    figures = summary(campaign_id, campaigns.progress(campaign_id), votes)
     return Results(sheet={**figures, "campaign": campaign_id, "pulse": pulse, "remarks": lacking}, **plots)
 
 
-def sheet(campaign_id: str, far: CampaignProgress, votes: Sequence[StoredVote]) -> dict[str, Any]:
-    """The figures, a row a labeller, and where the exports are to be had."""
+def summary(campaign_id: str, progress: CampaignProgress, votes: Sequence[StoredVote]) -> dict[str, Any]:
+    """Return the figures of a campaign, one row per labeller, and links to the exports."""
     from engine.labelling.stats.agreement import agreement
 
-    trust = agreement(votes)
-    quality = {one.labeller: one for one in trust.labellers}
-    paces = [one.votes_per_hour for one in far.labellers if one.votes_per_hour is not None]
+    agreements = agreement(votes)
+    quality = {labeller.labeller: labeller for labeller in agreements.labellers}
+    paces = [labeller.votes_per_hour for labeller in progress.labellers if labeller.votes_per_hour is not None]
     figures = {
-        "votes": f"{far.votes:,} of {far.target:,}",
-        "remaining": f"{far.remaining:,}",
+        "votes": f"{progress.votes:,} of {progress.target:,}",
+        "remaining": f"{progress.remaining:,}",
         "pace": f"{fmean(paces):,.0f} each" if paces else "–",
-        "ready": f"{far.askable:,} of {far.pairs:,}",
-        "alpha": text.alpha(trust.alpha, trust.low, trust.high),
-        "left": text.share(trust.left.value, trust.left.count),
-        "consistent": text.share(trust.consistent.value, trust.consistent.count),
-        **({"gone": f"{far.gone:,}"} if far.gone else {}),
+        "ready": f"{progress.askable:,} of {progress.pairs:,}",
+        "alpha": text.alpha(agreements.alpha, agreements.low, agreements.high),
+        "left": text.share(agreements.left.value, agreements.left.count),
+        "consistent": text.share(agreements.consistent.value, agreements.consistent.count),
+        **({"gone": f"{progress.gone:,}"} if progress.gone else {}),
     }
     return {
         "figures": [
             *[[text.FIGURES[key], value] for key, value in figures.items()],
-            *[[text.alpha_of(axis), f"{alpha:.2f}"] for axis, alpha in trust.axes.items() if alpha is not None],
+            *[[text.alpha_of(axis), f"{alpha:.2f}"] for axis, alpha in agreements.axes.items() if alpha is not None],
         ],
-        "people": [_person(one, quality.get(one.labeller)) for one in far.labellers],
+        "people": [_person(labeller, quality.get(labeller.labeller)) for labeller in progress.labellers],
         "links": [[label, f"/voting/export/{campaign_id}/{key}"] for key, label in text.EXPORTS.items()]
         if votes
         else [],
@@ -179,9 +184,16 @@ def sheet(campaign_id: str, far: CampaignProgress, votes: Sequence[StoredVote]) 
     }
 
 
-def _person(far: Any, quality: Any) -> list[str]:
-    pace = "–" if far.votes_per_hour is None else f"{far.votes_per_hour:,.0f}"
-    row = [far.labeller, f"{far.done:,}", f"{far.skipped:,}", f"{far.remaining:,}", pace, text.seconds(far.median_ms)]
+def _person(labeller: Any, quality: Any) -> list[str]:
+    pace = "–" if labeller.votes_per_hour is None else f"{labeller.votes_per_hour:,.0f}"
+    row = [
+        labeller.labeller,
+        f"{labeller.done:,}",
+        f"{labeller.skipped:,}",
+        f"{labeller.remaining:,}",
+        pace,
+        text.seconds(labeller.median_ms),
+    ]
     if quality is None:
         return [*row, "–", "–", "–"]
     left = text.share(quality.left.value, quality.left.count) + (f", {text.BIASED}" if quality.is_biased else "")

@@ -1,4 +1,4 @@
-"""What the Generate tab shows of finished takes, and the Library of one clip or of several side by side."""
+"""Panels that show one clip, or several side by side, with their scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ COMPARED = len(LETTERS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One clip, or a few side by side: values for a player, the facts, and the two plots (None: nothing to plot)."""
+    """Values for the player, the details and the plots of one or several clips (None: nothing to show)."""
 
     player: dict[str, Any]
     facts: dict[str, Any] | None
@@ -37,33 +37,33 @@ def one(
     prefetch: Sequence[ClipRecord] = (),
     mix: str | None = None,
 ) -> View:
-    """A clip with everything that is known of it; its scores are those of `mix`, or the newest when none is named."""
+    """Return the view of one clip with its scores by `mix`, or the newest scores if it is None."""
     report = store.report(record.id, mix)
-    found = scores(report)
+    reward_scores = scores(report)
     return View(
         player=clips.player([record], prefetch),
         facts=clips.facts(record, actions, remarks(report)),
-        bars=reward_bars([("", found)]),
-        radar=radar([("", found)]),
-        timeline=timeline(found),
+        bars=reward_bars([("", reward_scores)]),
+        radar=radar([("", reward_scores)]),
+        timeline=timeline(reward_scores),
     )
 
 
 def several(store: Library, records: Sequence[ClipRecord], mix: str | None = None) -> View:
-    """Two to four clips in step, their scores beside each other."""
+    """Return the view of two to four synchronised clips, with their scores side by side."""
     compared = records[:COMPARED]
     named = [(letter, scores(store.report(record.id, mix))) for letter, record in zip(LETTERS, compared, strict=False)]
     return View(player=clips.player(compared), facts=None, bars=reward_bars(named), radar=radar(named), timeline=None)
 
 
 def takes(records: Sequence[ClipRecord], current: str | None) -> dict[str, Any]:
-    """The strip of takes under the player; a single take needs none."""
+    """Return the value of the grid of variations under the player; it is empty for a single clip."""
     names = [f"{general.TAKE} {number}" for number in range(1, len(records) + 1)]
     cards = [clips.card(record, name) for record, name in zip(records, names, strict=True)]
     return {"cards": cards if len(cards) > 1 else [], "current": current}
 
 
 def in_order(store: Library, clip_ids: Sequence[str]) -> list[ClipRecord]:
-    """The clips of these ids that are still there, in this order."""
-    known = store.existing(clip_ids)
-    return [known[clip_id] for clip_id in dict.fromkeys(clip_ids) if clip_id in known]
+    """Return the existing clips of these ids, in this order."""
+    clips_by_id = store.existing(clip_ids)
+    return [clips_by_id[clip_id] for clip_id in dict.fromkeys(clip_ids) if clip_id in clips_by_id]

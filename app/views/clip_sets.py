@@ -1,4 +1,4 @@
-"""Sets of clips to rank or to label: the Library's newest, the starred ones, a folder that was scored, chosen ones."""
+"""Sets of clips to rank or to label: latest, starred, of a scored folder, or selected."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,21 +13,21 @@ from engine.storage.library import ClipFilter, ClipRecord
 
 NEWEST, STARRED, JOB, CHOSEN = "newest", "starred", "job:", "chosen:"
 LIMIT = 300  # clips in one table
-FOLDERS = 20  # the last ones that were scored
+FOLDERS = 20  # scored last
 
 Choices = list[tuple[str, str]]
 
 
-def choices(desk: AppContext, chosen: str = "") -> Choices:
-    """What can be ranked or labelled, by label; `chosen` is a set of clips that somebody chose one by one."""
-    folders = desk.queue.list("done", "score_folder", limit=FOLDERS)
-    found = [
+def choices(context: AppContext, chosen: str = "") -> Choices:
+    """Return the sets by label; `chosen` adds a set of individually selected clips."""
+    folders = context.queue.list("done", "score_folder", limit=FOLDERS)
+    sets = [
         (general.WHICH_NEWEST, NEWEST),
         (general.WHICH_STARRED, STARRED),
         *((label(job), of_job(job)) for job in folders),
     ]
     own = chosen.startswith(CHOSEN)
-    return [*found, *([(general.which_chosen(len(_ids(chosen))), chosen)] if own else [])]
+    return [*sets, *([(general.which_chosen(len(_ids(chosen))), chosen)] if own else [])]
 
 
 def label(job: Job) -> str:
@@ -50,13 +50,13 @@ def _ids(chosen: str) -> list[str]:
     return chosen.removeprefix(CHOSEN).split(",")
 
 
-def records(desk: AppContext, which: str) -> list[ClipRecord]:
-    """The clips of a set that are still there. Raises JobError when its job is gone."""
+def records(context: AppContext, which: str) -> list[ClipRecord]:
+    """Return the existing clips of a set. Raises JobError if its job no longer exists."""
     if which.startswith(JOB):
-        return in_order(desk.store, clip_ids(desk.queue.get(which.removeprefix(JOB)))[:LIMIT])
+        return in_order(context.store, clip_ids(context.queue.get(which.removeprefix(JOB)))[:LIMIT])
     if which.startswith(CHOSEN):
-        return in_order(desk.store, _ids(which)[:LIMIT])
-    return desk.store.clips(ClipFilter(starred=True if which == STARRED else None), limit=LIMIT)
+        return in_order(context.store, _ids(which)[:LIMIT])
+    return context.store.clips(ClipFilter(starred=True if which == STARRED else None), limit=LIMIT)
 
 
 def overlay_choices(drawn: Iterable[str]) -> Choices:

@@ -1,4 +1,4 @@
-"""What the components show of a clip: plain dictionaries, made from records and nothing else."""
+"""Values of the components that show clips: plain dictionaries, made from clip records."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,7 +24,7 @@ def permalink(clip_id: str) -> str:
 
 
 def overlays(workspace: Workspace, clip_id: str) -> dict[str, Path]:
-    """The overlays that were drawn of a clip, by "reward.name"; none where there is no such clip."""
+    """Return the overlays of a clip by "reward.name"; empty if there is no such clip."""
     try:
         folder = overlay_folder(workspace, clip_id)
     except StoreError:
@@ -33,7 +33,7 @@ def overlays(workspace: Workspace, clip_id: str) -> dict[str, Path]:
 
 
 def card(record: ClipRecord, name: str = "") -> dict[str, Any]:
-    """One card of a grid."""
+    """Return one card of a grid."""
     return {
         "id": record.id,
         "name": name,
@@ -50,12 +50,12 @@ def card(record: ClipRecord, name: str = "") -> dict[str, Any]:
 
 
 def unranked(record: ClipRecord) -> str:
-    """For a clip whose score does not compare with those of others; the remarks beside the clip say why."""
+    """Return the tag of a clip whose score is not comparable with others; its remarks give the reason."""
     return score.UNRANKED if record.mix is not None and record.total is None else ""
 
 
 def player(records: Sequence[ClipRecord], prefetch: Sequence[ClipRecord] = ()) -> dict[str, Any]:
-    """The pair player's value; `prefetch` are clips that are likely to be wanted next."""
+    """Return the value of a `ClipPlayer`; `prefetch` are clips that are likely to be played next."""
     return {
         "clips": [_played(record, words) for record, words in zip(records, captions(records), strict=True)],
         "prefetch": [media_url(record.id, MP4) for record in prefetch],
@@ -63,29 +63,34 @@ def player(records: Sequence[ClipRecord], prefetch: Sequence[ClipRecord] = ()) -
 
 
 def with_overlay(record: ClipRecord, name: str) -> dict[str, Any]:
-    """The clip and one of its overlays, in step."""
+    """Return the player value for a clip and one of its overlays, synchronised."""
     clip = _played(record, captions([record])[0])
     seen = {**clip, "id": f"{record.id}/{name}", "url": media_url(record.id, f"overlays/{name}.mp4")}
     return {"clips": [clip, {**seen, "caption": general.overlay(name)}], "prefetch": []}
 
 
 def made_by(record: ClipRecord) -> str:
-    """The model and the adapter that made a clip; empty for an imported one."""
+    """Return model and adapter of a clip; "" for an imported one."""
     return " + ".join(name for name in (record.model, record.adapter) if name)
 
 
 def captions(records: Sequence[ClipRecord]) -> list[str]:
-    """What tells the clips of a player apart: seed, model and adapter; of several, also the total and every setting in
-    which they differ. The facts beside a single clip have the rest."""
-    plain = [[general.seed(record.seed), made_by(record)] for record in records]
+    """Return captions that distinguish the clips of a player: seed, model and adapter.
+
+    For several clips, add the total and every setting in which they differ. The details of a single clip have the rest.
+    """
+    basics = [[general.seed(record.seed), made_by(record)] for record in records]
     if len(records) < 2:
-        return [joined(words) for words in plain]
+        return [joined(parts) for parts in basics]
     settings = [_settings(record) for record in records]
-    differing = [name for name in settings[0] if len({one[name] for one in settings}) > 1]
-    more = [[f"{general.FACTS.get(name, name)}: {one[name] or general.NONE}" for name in differing] for one in settings]
+    differing = [name for name in settings[0] if len({clip_settings[name] for clip_settings in settings}) > 1]
+    differences = [
+        [f"{general.FACTS.get(name, name)}: {clip_settings[name] or general.NONE}" for name in differing]
+        for clip_settings in settings
+    ]
     return [
-        joined([general.score(record.total), *words, *others])
-        for record, words, others in zip(records, plain, more, strict=True)
+        joined([general.score(record.total), *parts, *difference])
+        for record, parts, difference in zip(records, basics, differences, strict=True)
     ]
 
 
@@ -94,7 +99,7 @@ def joined(words: Sequence[str]) -> str:
 
 
 def _settings(record: ClipRecord) -> dict[str, str]:
-    """The settings of a clip that its caption does not name anyway."""
+    """Return the settings of a clip that are not always part of its caption."""
     rows = _rows(record)
     named = ("size", "length", "num_steps", "guidance", "negative_prompt", "mode")
     return {"prompt": f"“{record.prompt}”", **{name: rows.get(name, "") for name in named}}
@@ -113,9 +118,9 @@ def _played(record: ClipRecord, caption: str) -> dict[str, Any]:
 
 
 def facts(record: ClipRecord, actions: Sequence[str], remarks: Sequence[str] = ()) -> dict[str, Any]:
-    """Everything worth knowing of a clip, and what can be done with it (`actions`, keys of `text.ACTIONS`).
+    """Return the value of a `ClipDetails`; `actions` are keys of `general.ACTIONS`.
 
-    `remarks` are sentences about its score; an imported clip has no settings, so nothing that needs them is offered.
+    `remarks` are sentences about the score. An imported clip has no settings, so actions that need them are omitted.
     """
     return {
         "id": record.id,
@@ -142,7 +147,7 @@ def _can(record: ClipRecord, action: str) -> bool:
 
 
 def _label(record: ClipRecord, action: str) -> str:
-    """Once a clip is scored or starred, its actions may be called otherwise."""
+    """Return the label of an action, which depends on whether the clip is scored or starred."""
     scored = general.ACTIONS_ONCE_SCORED if record.mix else {}
     starred = general.ACTIONS_ONCE_STARRED if record.starred else {}
     return {**general.ACTIONS, **scored, **starred}[action]
@@ -168,5 +173,5 @@ def _rows(record: ClipRecord) -> dict[str, str]:
 
 
 def moment(when: datetime) -> str:
-    """In the server's own time, which is the person's on a workbench."""
+    """Format a time in the server's time zone."""
     return when.astimezone().strftime("%Y-%m-%d %H:%M")

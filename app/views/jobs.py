@@ -1,4 +1,4 @@
-"""What the job strip shows: every job that is not over, and those that ended badly a moment ago."""
+"""Values of the job list: all active and queued jobs, and jobs that failed recently."""
 
 import time
 from collections.abc import Collection
@@ -20,31 +20,31 @@ from engine.storage.library import now
 
 OVERLAYS = "overlays"
 BAD_ENDS = ("failed", "cancelled", "lost")
-MENTIONED_FOR = timedelta(minutes=10)  # a bad end stays on the page so long, unless it is dismissed
+MENTIONED_FOR = timedelta(minutes=10)  # time that a failed job stays on the page unless it is dismissed
 SHOWN = 12
 
 
-def strip(desk: AppContext, kind: str | Collection[str]) -> dict[str, Any]:
-    """The value of a strip of one kind of jobs or several, oldest first, as they will be done.
+def job_list(context: AppContext, kind: str | Collection[str]) -> dict[str, Any]:
+    """Return the value of a `JobList` of one or several kinds of jobs, oldest first.
 
-    `at` orders answers that overtake each other on their way to the browser: seconds of a clock that nobody sets.
+    `at` (seconds of a monotonic clock) lets the browser drop answers that arrive out of order.
     """
     at = time.monotonic()
-    reconcile_and_ensure_worker(desk.queue)
-    jobs, reasons = [job for job in desk.queue.list(kind=kind, limit=100) if is_shown(job)], Reasons(desk)
+    reconcile_and_ensure_worker(context.queue)
+    jobs, reasons = [job for job in context.queue.list(kind=kind, limit=100) if is_shown(job)], Reasons(context)
     return {"jobs": [job_card(job, reasons.of(job)) for job in reversed(jobs[:SHOWN])], "at": at}
 
 
 class Reasons:
-    """Why queued jobs wait; what is the same for many jobs is asked once."""
+    """Reasons why queued jobs wait; what many jobs share is queried once."""
 
-    def __init__(self, desk: AppContext) -> None:
-        self._queue, self._paused = desk.queue, desk.queue.is_paused
-        self._worker = worker_state(desk.workspace)
+    def __init__(self, context: AppContext) -> None:
+        self._queue, self._paused = context.queue, context.queue.is_paused
+        self._worker = worker_state(context.workspace)
         self._holders: dict[Demand, Job | None] = {}
 
     def of(self, job: Job) -> str:
-        """A pause, a worker with another environment, or another job that has the device; "" if none of these."""
+        """Return the reason: a pause, a worker with another environment or a job on the device; "" if none."""
         if job.status != "queued":
             return ""
         if self._paused:
@@ -58,9 +58,9 @@ class Reasons:
         return _behind(self._holders[need], job)
 
 
-def held_up(desk: AppContext, job: Job) -> str:
-    """Why one job waits."""
-    return Reasons(desk).of(job)
+def held_up(context: AppContext, job: Job) -> str:
+    """Return the reason why one job waits."""
+    return Reasons(context).of(job)
 
 
 def _behind(holder: Job | None, job: Job) -> str:
@@ -78,9 +78,10 @@ def is_shown(job: Job) -> bool:
 
 
 def job_card(job: Job, hold: str = "") -> dict[str, Any]:
-    """One job: what it makes, what it does now, how far it is (0..1, None while nobody knows) and how long it takes.
+    """Return one job: title, phase, fraction done (0..1, None if unknown) and remaining time.
 
-    `hold` is why queued jobs wait, when it is not for each other."""
+    `hold` is the reason why a queued job waits, if it is not just its turn.
+    """
     silent = is_silent(job)
     return {
         "id": job.id,
@@ -99,7 +100,7 @@ def job_card(job: Job, hold: str = "") -> dict[str, Any]:
 def title(job: Job) -> str:
     requests = job.config.get("requests")
     if requests:
-        return f"{general.count(len(requests), 'take')}: {requests[0]['prompt']}"
+        return f"{general.count(len(requests), 'clip')}: {requests[0]['prompt']}"
     if "request" in job.config:
         return keyframes_of(job.config["request"]["prompt"])
     if named := job.config.get("run") or job.config.get("curriculum") or job.config.get("key"):
@@ -114,7 +115,7 @@ def title(job: Job) -> str:
 
 
 def line(job: Job) -> str:
-    """What the job does now, or how it ended."""
+    """Return the phase of a job, or how it ended."""
     if job.status == "queued":
         return general.waiting(job.position)
     if job.status == "stopping":
@@ -135,5 +136,5 @@ def fraction(job: Job) -> float | None:
 
 
 def clip_ids(job: Job) -> list[str]:
-    """The clips that a finished job made."""
+    """Return the ids of the clips that a finished job generated."""
     return list((job.result or {}).get("clip_ids", ()))

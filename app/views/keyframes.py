@@ -1,4 +1,4 @@
-"""What the strip of keyframes shows, and the requests that its buttons stand for."""
+"""Values of the keyframe editor, and the requests that its buttons make."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,60 +8,60 @@ from engine.errors import ConfigError
 from engine.jobs.spec import Job, KeyframesConfig
 from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan
 
-Strip = dict[str, Any]
+EditorValue = dict[str, Any]
 
 
 def picture_url(name: str) -> str:
     return f"/media/pictures/{name}.png"
 
 
-def strip_of(job: Job) -> Strip:
-    """The value of a strip that shows what a finished "keyframes" job drew."""
+def from_job(job: Job) -> EditorValue:
+    """Return the editor value for the result of a finished "keyframes" job."""
     config = KeyframesConfig(**job.config)
     drawn = [GivenKeyframe(**keyframe) for keyframe in (job.result or {}).get("keyframes", ())]
-    return _strip(config.request, config.mix, drawn)
+    return _value(config.request, config.mix, drawn)
 
 
-def given_in(request: GenerationRequest, mix: str | None) -> Strip | None:
-    """The strip of the keyframes that were given for a clip; None where none was."""
+def from_request(request: GenerationRequest, mix: str | None) -> EditorValue | None:
+    """Return the editor value for the given keyframes of a request, None if it has none."""
     given = _plan(request).given
     if not given:
         return None
     drawn = _plan(request).model_copy(update={"given": (), "source": "joint"})
-    return _strip(request.model_copy(update={"keyframes": drawn}), mix, given)
+    return _value(request.model_copy(update={"keyframes": drawn}), mix, given)
 
 
-def replaced(shown: Strip, frame: int, picture: str) -> Strip:
-    """The strip with another picture at a frame."""
-    request, mix, keyframes = read_strip(shown)
+def replaced(shown: EditorValue, frame: int, picture: str) -> EditorValue:
+    """Return the editor value with another picture at a frame."""
+    request, mix, keyframes = read_editor(shown)
     others = [keyframe for keyframe in keyframes if keyframe.frame != frame]
     given = sorted([*others, GivenKeyframe(frame=frame, picture=picture)], key=lambda keyframe: keyframe.frame)
-    return _strip(request, mix, given)
+    return _value(request, mix, given)
 
 
-def usable(shown: Strip | None) -> Strip | None:
-    """The strip as it is, to be worked on again: the page paints only what changes."""
+def usable(shown: EditorValue | None) -> EditorValue | None:
+    """Re-enable the editor: the changed timestamp makes the page paint it again."""
     return shown and {**shown, "usable": time.monotonic()}
 
 
-def redrawn(shown: Strip, frame: int, seed: int) -> tuple[GenerationRequest, str | None]:
-    """The request whose keyframes are those of the strip, but for one that is to be drawn anew; and the mix."""
-    request, mix, keyframes = read_strip(shown)
+def redrawn(shown: EditorValue, frame: int, seed: int) -> tuple[GenerationRequest, str | None]:
+    """Return the request that regenerates one keyframe and keeps the others, and the mix."""
+    request, mix, keyframes = read_editor(shown)
     plan = _plan(request).model_copy(update={"given": tuple(k for k in keyframes if k.frame != frame)})
     return request.model_copy(update={"keyframes": plan, "seed": seed}), mix
 
 
-def completed(shown: Strip) -> tuple[GenerationRequest, str | None]:
-    """The request for the clip whose keyframes are exactly those of the strip; and the mix that scores it."""
-    request, mix, keyframes = read_strip(shown)
+def completed(shown: EditorValue) -> tuple[GenerationRequest, str | None]:
+    """Return the request for the clip with exactly these keyframes, and the mix that scores it."""
+    request, mix, keyframes = read_editor(shown)
     plan = _plan(request).model_copy(update={"given": tuple(keyframes), "source": "given"})
     return request.model_copy(update={"keyframes": plan}), mix
 
 
-def read_strip(shown: Mapping[str, Any] | None) -> tuple[GenerationRequest, str | None, list[GivenKeyframe]]:
-    """Request, mix and keyframes of a strip. Raises ConfigError for one that shows nothing."""
+def read_editor(shown: Mapping[str, Any] | None) -> tuple[GenerationRequest, str | None, list[GivenKeyframe]]:
+    """Return request, mix and keyframes of an editor value. Raises ConfigError if it is empty."""
     if not shown or not shown.get("cards"):
-        raise ConfigError("There are no keyframes on the page: draw some first.")
+        raise ConfigError("There are no keyframes on the page: generate some first.")
     cards = [GivenKeyframe(frame=card["frame"], picture=card["picture"]) for card in shown["cards"]]
     return GenerationRequest(**shown["request"]), shown["mix"], cards
 
@@ -70,6 +70,6 @@ def _plan(request: GenerationRequest) -> KeyframePlan:
     return request.keyframes or KeyframePlan()
 
 
-def _strip(request: GenerationRequest, mix: str | None, keyframes: Sequence[GivenKeyframe]) -> Strip:
+def _value(request: GenerationRequest, mix: str | None, keyframes: Sequence[GivenKeyframe]) -> EditorValue:
     cards = [{"frame": k.frame, "picture": k.picture, "url": picture_url(k.picture)} for k in keyframes]
     return {"request": request.model_dump(mode="json"), "mix": mix, "cards": cards}

@@ -1,4 +1,4 @@
-"""The Library's filters and pages: form values to a `ClipFilter`, records to the grid's value."""
+"""Filters and pages of the Library: form values to a `ClipFilter`, records to the value of the grid."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -10,12 +10,15 @@ from engine.storage.library import ClipFilter, Library, now
 
 PAGE_SIZE = 48  # fills rows of 2, 3, 4, 6, 8 and 12 cards
 FILTERS = ("text", "order", "date", "model", "adapter", "source", "score_from", "score_to", "starred")
-ALL = ""  # the choice of a dropdown that filters nothing
+ALL = ""  # choice of a dropdown that does not filter
 AGES = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
 
 
 def read_filter(values: Sequence[Any]) -> ClipFilter:
-    """The filter components' values, in the order of `FILTERS`. Empty ones, scores from 0 and to 1 filter nothing."""
+    """Read the values of the filter components, in the order of `FILTERS`.
+
+    Empty values and the bounds 0 and 1 of the score do not filter.
+    """
     named = dict(zip(FILTERS, values, strict=True))
     return ClipFilter(
         text=named["text"] or "",
@@ -31,14 +34,17 @@ def read_filter(values: Sequence[Any]) -> ClipFilter:
 
 
 def period(choice: str, at: datetime) -> Mapping[str, Any]:
-    """What a choice of `text.DATES` means at a moment."""
+    """Return the bounds of creation time for a choice of `general.DATES`."""
     if choice in AGES:
         return {"since": at - AGES[choice]}
     return {"until": at - AGES["month"]} if choice == "before" else {}
 
 
 def page(store: Library, which: ClipFilter, number: int = 0, removed: Sequence[str] = ()) -> dict[str, Any]:
-    """One page of the grid, from 0; a page past the end is the last one. `removed` are clips that can be undeleted."""
+    """Return page `number` (from 0) of the grid, or the last page if there are fewer.
+
+    `removed` are clips that can be restored.
+    """
     total = store.count(which)
     pages = max(1, -(-total // PAGE_SIZE))
     number = min(max(0, number), pages - 1)
@@ -56,12 +62,12 @@ def page(store: Library, which: ClipFilter, number: int = 0, removed: Sequence[s
 
 
 def empty(which: ClipFilter) -> dict[str, str]:
-    """What an empty grid says: nothing is there at all, or nothing that the filter lets through."""
+    """Return the texts of an empty grid: an empty library, or a filter without results."""
     unfiltered = ClipFilter(order=which.order) == which
     title, hint = general.LIBRARY_EMPTY if unfiltered else general.NOTHING_FOUND
     return {"title": title, "hint": hint}
 
 
 def choices(label: str, names: Sequence[str]) -> list[tuple[str, str]]:
-    """A dropdown's choices: everything, then each."""
+    """Return the choices of a dropdown: all, then each name."""
     return [(label, ALL), *((name, name) for name in names)]

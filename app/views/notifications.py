@@ -1,6 +1,6 @@
-"""What somebody who asked to be told has missed: jobs that ended, and alarms that were raised.
+"""Notifications: jobs that ended and alarms that were raised since the browser's last request.
 
-`Seen` is what the browser keeps for the next question: {workspace, journal, alarms: {run: bytes}}; empty at first.
+`Seen` is the browser's position, sent with its next request: {workspace, journal, alarms: {run: bytes}}; first empty.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,15 @@ Seen = Mapping[str, Any]
 SHOWN = 5
 
 
-def news(desk: AppContext, seen: Seen) -> dict[str, Any]:
-    """`seen` for the next time, and `notices` {key, title, body}, none at first. A cancelled job is nobody's news."""
-    here = str(desk.workspace.root)
-    known = seen if seen.get("workspace") == here else None
-    jobs, number = desk.queue.ended_since(int(known["journal"]) if known else None)
-    alarms, bytes_seen = alarms_since(desk.workspace, known["alarms"] if known else {})
+def news(context: AppContext, seen: Seen) -> dict[str, Any]:
+    """Return `seen` for the next request, and `notices` {key, title, body}: none at first.
+
+    Cancelled jobs are not reported.
+    """
+    workspace = str(context.workspace.root)
+    previous = seen if seen.get("workspace") == workspace else None
+    jobs, number = context.queue.ended_since(int(previous["journal"]) if previous else None)
+    alarms, bytes_seen = alarms_since(context.workspace, previous["alarms"] if previous else {})
     notices = [_ended(job) for job in jobs if job.status in text.ENDS]
     for run, alarm in alarms:
         key = f"{run}/{alarm.name}/{alarm.step}"
@@ -31,8 +34,8 @@ def news(desk: AppContext, seen: Seen) -> dict[str, Any]:
         rest = {"key": "more", "title": text.more(len(notices) - SHOWN), "body": ""}
         notices = [*notices[:SHOWN], rest]
     return {
-        "seen": {"workspace": here, "journal": number, "alarms": bytes_seen},
-        "notices": notices if known else [],
+        "seen": {"workspace": workspace, "journal": number, "alarms": bytes_seen},
+        "notices": notices if previous else [],
     }
 
 

@@ -1,4 +1,4 @@
-"""A stored report, read for showing: one `Score` a reward, in the order of its mix."""
+"""Stored reports as values for display: one `Score` per reward, in the order of the mix."""
 
 import math
 from collections.abc import Mapping
@@ -11,15 +11,17 @@ from engine.errors import DailiesError, RewardError
 from rewards import RewardReport, RewardResult, RewardSpec, reward_spec
 from rewards.calibration import mix_calibration
 
-GATE_OPEN = 0.995  # below this a gate lowers the total by more than rounding
+GATE_OPEN = 0.995  # below this a penalty lowers the total by more than rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """One reward of one clip. `value` is 0..1, or None with a `reason`; `per_frame` has None where a frame has none.
+    """One reward of one clip: `value` in 0..1, or None with a `reason`.
 
-    `raw` is the measured quantity in `unit`, which runs from `low` (a bad clip) to `high` (a good one), as measured by
-    the `backend` with a confidence of 0..1. `details` are numbers beside it, `notes` sentences.
+    `per_frame` has None for frames without a value.
+
+    `raw` is the measured quantity in `unit`, from `low` (a bad clip) to `high` (a good one), measured by `backend` with
+    a `confidence` of 0..1. `details` are further numbers, `notes` sentences.
     """
 
     key: str
@@ -40,7 +42,7 @@ class Score:
 
 
 def scores(stored: Mapping[str, Any] | None) -> list[Score]:
-    """The rewards of a stored report; none when the clip was not scored."""
+    """Return the rewards of a stored report; empty if the clip was not scored."""
     if not stored:
         return []
     report = RewardReport.from_dict(stored)
@@ -48,7 +50,7 @@ def scores(stored: Mapping[str, Any] | None) -> list[Score]:
 
 
 def remarks(stored: Mapping[str, Any] | None) -> list[str]:
-    """What the report says beside the numbers: rewards that were left out, and gates that lowered the total."""
+    """Return sentences on a report: rewards that were omitted, and penalties that lowered the total."""
     if not stored:
         return []
     report = RewardReport.from_dict(stored)
@@ -62,7 +64,7 @@ def remarks(stored: Mapping[str, Any] | None) -> list[str]:
 
 
 def is_old(stored: Mapping[str, Any]) -> bool:
-    """Whether a report was made with another calibration than its mix has now; False where that cannot be told."""
+    """Return True if a report's calibration differs from that of its mix now; False if that is unknown."""
     try:
         return bool(stored.get("calibration") != mix_calibration(load_preset("rewards", str(stored.get("mix")))))
     except (DailiesError, RewardError):
@@ -92,7 +94,7 @@ def _score(key: str, result: RewardResult, weight: float) -> Score:
 
 
 def spec_of(key: str) -> RewardSpec:
-    """A reward that has since been removed keeps its old scores under its key."""
+    """Return the spec of a reward; for a reward that was removed since, a placeholder named by its key."""
     try:
         return reward_spec(key)
     except RewardError:

@@ -1,4 +1,4 @@
-"""What the voting view shows: pairs without their models, who one is, how far one is."""
+"""Values of the voting panel: pairs without their models, the labeller's votes and progress."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -14,12 +14,12 @@ Side = Literal["left", "right"]
 
 
 def campaign_choice(campaign: Campaign) -> dict[str, Any]:
-    """A campaign as the voting view knows it; nothing of it tells which models compete."""
+    """Return the public data of a campaign, which does not reveal the competing models."""
     return {"id": campaign.id, "title": campaign.title, "axes": axes(campaign.spec.axes), "open": campaign.is_open}
 
 
 def axes(names: Sequence[str]) -> list[dict[str, str]]:
-    """The rubric's axes, each with its key."""
+    """Return the axes of the rubric, each with its key on the keyboard."""
     spare = iter(labelling.SPARE_KEYS)
     return [
         {
@@ -32,48 +32,57 @@ def axes(names: Sequence[str]) -> list[dict[str, str]]:
 
 
 def pairs(store: Library, assignments: Sequence[Assignment | StoredVote]) -> list[dict[str, Any]]:
-    """The pairs as the player plays them, in the order given, but those of which a clip was deleted meanwhile."""
-    known = store.existing([clip for one in assignments for clip in (one.left_clip, one.right_clip)])
-    both = [(one, known.get(one.left_clip), known.get(one.right_clip)) for one in assignments]
-    return [_pair(one, left, right) for one, left, right in both if left and right]
+    """Return the pairs for the player, in this order, without pairs that have a deleted clip."""
+    clips = store.existing(
+        [clip for assignment in assignments for clip in (assignment.left_clip, assignment.right_clip)]
+    )
+    with_clips = [
+        (assignment, clips.get(assignment.left_clip), clips.get(assignment.right_clip)) for assignment in assignments
+    ]
+    return [_pair(assignment, left, right) for assignment, left, right in with_clips if left and right]
 
 
 def own_votes(store: Library, votes: Sequence[StoredVote]) -> list[dict[str, Any]]:
-    """A labeller's own votes, the newest first, each with its pair as it was shown; a repeat looks like any other."""
-    known = store.existing([clip for one in votes for clip in (one.left_clip, one.right_clip)])
-    both = [(one, known.get(one.left_clip), known.get(one.right_clip)) for one in reversed(votes)]
-    return [_own(one, left, right) for one, left, right in both if left and right]
+    """Return a labeller's votes, newest first, each with its pair as shown; repeats are not marked."""
+    clips = store.existing([clip for vote in votes for clip in (vote.left_clip, vote.right_clip)])
+    with_clips = [(vote, clips.get(vote.left_clip), clips.get(vote.right_clip)) for vote in reversed(votes)]
+    return [_own(vote, left, right) for vote, left, right in with_clips if left and right]
 
 
-def _own(one: StoredVote, left: ClipRecord, right: ClipRecord) -> dict[str, Any]:
-    vote = one.vote
-    said = {"choice": vote.choice, "axes": dict(vote.axes), "note": vote.note, "at": one.created_at.isoformat()}
-    return {"pair": _pair(one, left, right), **said}
+def _own(stored_vote: StoredVote, left: ClipRecord, right: ClipRecord) -> dict[str, Any]:
+    vote = stored_vote.vote
+    fields = {
+        "choice": vote.choice,
+        "axes": dict(vote.axes),
+        "note": vote.note,
+        "at": stored_vote.created_at.isoformat(),
+    }
+    return {"pair": _pair(stored_vote, left, right), **fields}
 
 
-def _pair(one: Assignment | StoredVote, left: ClipRecord, right: ClipRecord) -> dict[str, Any]:
-    """What the player needs. A clip is named by its showing, so that none is recognised in another pair."""
-    showing = one.id if isinstance(one, Assignment) else one.assignment_id
+def _pair(assignment: Assignment | StoredVote, left: ClipRecord, right: ClipRecord) -> dict[str, Any]:
+    """Return a pair for the player, its clips named by the showing: their ids would identify them."""
+    showing = assignment.id if isinstance(assignment, Assignment) else assignment.assignment_id
     sides: tuple[tuple[Side, ClipRecord], ...] = (("left", left), ("right", right))
-    return {"showing": showing, "prompt": one.prompt, "clips": [_clip(showing, *side) for side in sides]}
+    return {"showing": showing, "prompt": assignment.prompt, "clips": [_clip(showing, *side) for side in sides]}
 
 
 def _clip(showing: int, side: Side, record: ClipRecord) -> dict[str, Any]:
-    seen = {name: getattr(record, name) for name in ("num_frames", "fps", "width", "height")}
-    return {"id": f"{showing}-{side}", "url": f"/voting/clip/{showing}/{side}.mp4", "caption": "", **seen}
+    size = {name: getattr(record, name) for name in ("num_frames", "fps", "width", "height")}
+    return {"id": f"{showing}-{side}", "url": f"/voting/clip/{showing}/{side}.mp4", "caption": "", **size}
 
 
-def standing(far: LabellerStatus) -> dict[str, Any]:
-    """How far one labeller is, and whether clips are still to come."""
-    mine = far.labeller
-    return {"done": mine.done, "remaining": mine.remaining, "making": far.missing > 0, "gone": far.gone}
+def standing(status: LabellerStatus) -> dict[str, Any]:
+    """Return a labeller's progress, and whether clips are still being generated."""
+    progress = status.labeller
+    return {"done": progress.done, "remaining": progress.remaining, "making": status.missing > 0, "gone": status.gone}
 
 
-def undone(store: Library, one: StoredVote) -> dict[str, Any]:
-    """The pair that is asked about again, if its clips are there, and what was said of it beside the choice."""
-    return {"pairs": pairs(store, [one]), "axes": dict(one.vote.axes), "note": one.vote.note}
+def undone(store: Library, vote: StoredVote) -> dict[str, Any]:
+    """Return the pair of an undone vote, if its clips exist, with the vote's axes and note."""
+    return {"pairs": pairs(store, [vote]), "axes": dict(vote.vote.axes), "note": vote.vote.note}
 
 
 def stored(vote: StoredVote) -> dict[str, Any]:
-    """That the vote is in the database: the browser may forget the one of this `client_uuid`."""
+    """Confirm that a vote is in the database: the browser may drop the one with this `client_uuid`."""
     return {"stored": vote.vote.client_uuid, "said": labelling.CHOICES[vote.vote.choice]}

@@ -1,4 +1,4 @@
-"""A desk over the test's workspace, and clips on it that were drawn instead of generated."""
+"""A context on the test's workspace, and synthetic clips in it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ MakeClip = Callable[..., ClipRecord]
 
 
 @pytest.fixture
-def desk(store: Library) -> AppContext:
+def context(store: Library) -> AppContext:
     return AppContext(store=store, queue=JobQueue(store))
 
 
@@ -49,19 +49,19 @@ def report() -> Callable[[str, float], RewardReport]:
 
 
 @pytest.fixture
-def make_clip(desk: AppContext, report: Callable[[str, float], RewardReport]) -> MakeClip:
+def make_clip(context: AppContext, report: Callable[[str, float], RewardReport]) -> MakeClip:
     """`make_clip(prompt=..., seed=..., score=..., files=...)`: a clip in the library."""
 
     def make(
         *, score: float | None = 0.5, files: bool = False, changes: dict[str, Any] | None = None, **request: Any
     ) -> ClipRecord:
         made = GenerationRequest(**{"prompt": "a red circle", "num_frames": 9, **request})
-        record = desk.store.add_clip(replace(ClipRecord.generated(made), **(changes or {})))
+        record = context.store.add_clip(replace(ClipRecord.generated(made), **(changes or {})))
         if files:
             frames = np.random.default_rng(made.seed).integers(0, 256, (9, 64, 64, 3), np.uint8)
-            save_clip(desk.workspace, record.id, Clip(frames=frames, fps=8.0, prompt=made.prompt), made)
+            save_clip(context.workspace, record.id, Clip(frames=frames, fps=8.0, prompt=made.prompt), made)
         if score is not None:
-            desk.store.save_report(record.id, "mini", report(record.id, score).to_dict())
-        return desk.store.clip(record.id)
+            context.store.save_report(record.id, "mini", report(record.id, score).to_dict())
+        return context.store.clip(record.id)
 
     return make

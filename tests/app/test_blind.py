@@ -1,4 +1,4 @@
-"""What labellers are told, and what the server does with what it cannot store."""
+"""Blind labelling, and votes that the server cannot store."""
 
 import json
 import os
@@ -21,21 +21,21 @@ MakeClip = Callable[..., Any]
 
 
 @pytest.fixture
-def client(desk: AppContext) -> TestClient:
+def client(context: AppContext) -> TestClient:
     server = FastAPI()
-    server.include_router(voting_routes(desk))
+    server.include_router(voting_routes(context))
     return TestClient(server)
 
 
 @pytest.fixture
-def campaign(desk: AppContext, make_clip: MakeClip) -> Campaign:
+def campaign(context: AppContext, make_clip: MakeClip) -> Campaign:
     ids = tuple(make_clip(seed=seed, files=True).id for seed in range(1, 5))
-    return Campaigns(desk.store).create(CampaignSpec(title="t", clip_ids=ids, axes=("motion",), repeat_share=0))
+    return Campaigns(context.store).create(CampaignSpec(title="t", clip_ids=ids, axes=("motion",), repeat_share=0))
 
 
 @pytest.mark.parametrize("bad", ["a\0b", "half \ud800", "\udfff"])
 def test_a_text_that_cannot_be_stored_is_refused_for_good(
-    client: TestClient, campaign: Campaign, desk: AppContext, bad: str
+    client: TestClient, campaign: Campaign, context: AppContext, bad: str
 ) -> None:
     """Answered as an absence, the browser would send it for ever."""
     pair = ask(client, "next", campaign).json()["pairs"][0]
@@ -53,7 +53,7 @@ def test_a_text_that_cannot_be_stored_is_refused_for_good(
         body = json.dumps(fields)  # as a browser writes it: half a pair is escaped
         reply = client.post(f"/voting/{name}", content=body, headers={"content-type": "application/json"})
         assert reply.status_code == 409 and reply.json()["refused"] is True, (name, fields, reply.text)
-    assert Campaigns(desk.store).votes(campaign.id) == []
+    assert Campaigns(context.store).votes(campaign.id) == []
 
 
 # ---- Blindness
@@ -68,19 +68,19 @@ def leaves(said: Any) -> Iterator[str]:
 
 
 def test_nothing_that_a_labeller_is_told_names_a_clip_or_its_maker(
-    client: TestClient, desk: AppContext, make_clip: MakeClip
+    client: TestClient, context: AppContext, make_clip: MakeClip
 ) -> None:
-    """Every answer of the voting view, and the clips' files with their headers; clips of one model are made first."""
+    """All answers of the voting routes, and the clips' files with headers; one model's clips come first."""
     made = [
         make_clip(prompt=prompt, seed=seed, files=True, changes={"adapter": adapter})
         for adapter in (None, "secret_adapter")
         for seed, prompt in enumerate(("a", "b", "c"), start=1 if adapter is None else 4)
     ]
     for record in made[:3]:  # the base model's, made a day before
-        for path in desk.workspace.clip_folder(record.id).iterdir():
+        for path in context.workspace.clip_folder(record.id).iterdir():
             os.utime(path, (path.stat().st_atime - 86400, path.stat().st_mtime - 86400))
     spec = CampaignSpec(title="t", clip_ids=tuple(one.id for one in made), repeat_share=0.5, axes=("motion",))
-    campaign = Campaigns(desk.store).create(spec)
+    campaign = Campaigns(context.store).create(spec)
     answers, files = [client.get("/voting/me").json()], []
     for choice in ("left", "right", "skip"):
         pairs = ask(client, "next", campaign).json()
@@ -89,7 +89,7 @@ def test_nothing_that_a_labeller_is_told_names_a_clip_or_its_maker(
         answers += [ask(client, "edit", campaign, vote=cast(pairs["pairs"][0], "tie")).json()]
         answers += [ask(client, "mine", campaign).json(), undo(client, campaign).json()]
         files += [clip["url"] for clip in pairs["pairs"][0]["clips"]]
-    pair_ids = [one.id for one in Campaigns(desk.store).pairs(campaign.id)]
+    pair_ids = [one.id for one in Campaigns(context.store).pairs(campaign.id)]
     secrets = {"mini", "secret", *(one.id for one in made), *pair_ids}
     told = [leaf for answer in answers for leaf in leaves(answer)]
     assert [leaf for leaf in told for secret in secrets if secret in leaf] == []
@@ -104,33 +104,35 @@ def test_nothing_that_a_labeller_is_told_names_a_clip_or_its_maker(
     assert len({name.partition("-")[0] for name in names}) * 2 == len(set(names))  # no clip has one name in two pairs
 
 
-def test_closing_a_campaign_tells_labellers_no_more(client: TestClient, campaign: Campaign, desk: AppContext) -> None:
+def test_closing_a_campaign_tells_labellers_no_more(
+    client: TestClient, campaign: Campaign, context: AppContext
+) -> None:
     """An answer can still be changed then."""
     pair = ask(client, "next", campaign).json()["pairs"][0]
-    Campaigns(desk.store).close(campaign.id)
+    Campaigns(context.store).close(campaign.id)
     assert "mini" not in ask(client, "vote", campaign, vote=cast(pair)).text
 
 
 def test_a_vote_that_waited_in_a_browser_since_an_older_page_is_taken(
-    client: TestClient, campaign: Campaign, desk: AppContext
+    client: TestClient, campaign: Campaign, context: AppContext
 ) -> None:
     pair = ask(client, "next", campaign).json()["pairs"][0]
-    one, vote = shown(desk, pair), cast(pair)
+    one, vote = shown(context, pair), cast(pair)
     vote |= {"pair_id": one.pair_id, "shown_left": one.left_clip}
     vote.pop("showing")
     assert ask(client, "vote", campaign, vote=vote).json()["stored"] == vote["client_uuid"]
 
 
 def test_a_full_disk_keeps_the_vote_in_the_browser(
-    client: TestClient, campaign: Campaign, desk: AppContext, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, campaign: Campaign, context: AppContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = ask(client, "next", campaign).json()["pairs"][0]
-    with desk.store.database.reading() as connection:
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar() if desk.store.database.is_sqlite else None
+    with context.store.database.reading() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar() if context.store.database.is_sqlite else None
     if pages is None:
         pytest.skip("the size of an SQLite file can be limited, a PostgreSQL server's disk cannot")
     event.listen(
-        desk.store.database._engine, "begin", lambda one: one.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        context.store.database._engine, "begin", lambda one: one.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     )
     vote = cast(pair, note="x" * 2000)
     replies = [ask(client, "vote", campaign, vote={**vote, "client_uuid": str(uuid.uuid4())}) for _ in range(1)]

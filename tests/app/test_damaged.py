@@ -23,19 +23,19 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_train_and_monitor_show_every_run(desk: AppContext, damage: str) -> None:
-    runs = [Run.create(desk.workspace, load_train_preset("mini_nft")) for _ in range(3)]
+def test_train_and_monitor_show_every_run(context: AppContext, damage: str) -> None:
+    runs = [Run.create(context.workspace, load_train_preset("mini_nft")) for _ in range(3)]
     for run in runs:
         run.append_metrics(2, {"loss": 1.0, "of": 4})
     name, content = DAMAGES[damage]
     with Path(runs[1].folder / name).open("ab") as file:
         file.write(content)
-    board = {row["id"]: row for row in run_board.board(desk)["runs"]}
+    board = {row["id"]: row for row in run_board.board(context)["runs"]}
     assert {board[run.id]["where"] for run in (runs[0], runs[2])} == {"2 / 4"}
     assert not board[runs[0].id]["problem"]
     assert bool(board[runs[1].id]["problem"]) == (damage == "recipe")
     ids = [run.id for run in runs]
-    news = CurveFeed(desk).news({"runs": ids, "axis": "step"})
+    news = CurveFeed(context).news({"runs": ids, "axis": "step"})
     assert set(news["series"]) == set(ids) and all("loss" in one["data"] for one in news["series"].values())
     card = next(row for row in news["runs"] if row["id"] == runs[1].id)
     assert ("damaged" in card["where"]) == (damage in ("a byte", "a step"))

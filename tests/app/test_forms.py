@@ -1,4 +1,4 @@
-"""What a person types becomes requests, or one sentence that says what will not do."""
+"""The forms: typed values become requests, or one sentence that names the invalid value."""
 
 from typing import Any
 
@@ -109,7 +109,7 @@ def test_the_fields_of_the_form_are_the_components_in_order() -> None:
         ({"guidance": float("nan")}, "guidance = nan is invalid"),
         ({"model": "minny"}, "Unknown preset 'minny'.*Did you mean 'mini'"),
         ({"seed": "-1"}, "whole number from 0 to 9223372036854775807, but got '-1'"),
-        ({"takes": 99}, "Between 1 and 16 takes"),
+        ({"takes": 99}, "must be from 1 to 16"),
         ({"takes": None}, "but got None"),
         ({"adapter": "run-1"}, "Unknown adapter 'run-1' for model 'mini'.*Did you mean 'run-2'"),
     ],

@@ -1,4 +1,4 @@
-"""Starting the page: what is in the way is one sentence and exit code 2, before anything slow is loaded."""
+"""Starting the server: a problem is one sentence and exit code 2, before slow imports."""
 
 import os
 import socket

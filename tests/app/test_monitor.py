@@ -1,4 +1,4 @@
-"""The Monitor's feed, slider, strip and files: what the browser is told, and that it is told only what is new."""
+"""The Monitor's curve feed, samples, curricula and files: the browser gets new data only."""
 
 import asyncio
 import base64
@@ -38,20 +38,20 @@ from rewards import Clip
 
 
 @pytest.fixture(autouse=True)
-def no_worker(desk: AppContext) -> Iterator[None]:
-    """Jobs are filed, and nobody takes them: the worker's lock is held here."""
-    lock = try_lock(desk.workspace.worker_lock)
+def no_worker(context: AppContext) -> Iterator[None]:
+    """Jobs are queued but not run: the test holds the worker's lock."""
+    lock = try_lock(context.workspace.worker_lock)
     assert lock is not None
     yield
     os.close(lock)
 
 
 @pytest.fixture
-def new_run(desk: AppContext) -> Callable[..., Run]:
+def new_run(context: AppContext) -> Callable[..., Run]:
     """`new_run(steps)`: a run that logged so many steps, a minute each."""
 
     def make(steps: int = 0, **settings: Any) -> Run:
-        run = Run.create(desk.workspace, load_train_preset("mini_nft", {"settings": settings}))
+        run = Run.create(context.workspace, load_train_preset("mini_nft", {"settings": settings}))
         for step in range(1, steps + 1):
             run.append_metrics(step, {"loss": 1 / step, "reward": step / 10, "at": 1000.0 + 60 * step, "of": 9})
         return run
@@ -68,14 +68,14 @@ def curve(news: dict[str, Any], run: Run, name: str) -> tuple[list[float], list[
     return unpacked(x), unpacked(y)
 
 
-def test_nothing_yet(desk: AppContext) -> None:
-    news = CurveFeed(desk).news({})
+def test_nothing_yet(context: AppContext) -> None:
+    news = CurveFeed(context).news({})
     assert (news["runs"], news["chosen"], news["looked"]) == ([], [], None)
     assert news["empty"] == {"title": text.NO_RUNS[0], "hint": text.NO_RUNS[1]}
 
 
-def test_only_what_is_new_is_told(desk: AppContext, new_run: Callable[..., Run]) -> None:
-    run, feed = new_run(3), CurveFeed(desk)
+def test_only_what_is_new_is_told(context: AppContext, new_run: Callable[..., Run]) -> None:
+    run, feed = new_run(3), CurveFeed(context)
     first = feed.news({})
     assert first["chosen"] == [run.id] and first["series"][run.id]["whole"]
     assert curve(first, run, "loss") == ([1.0, 2.0, 3.0], [1.0, 0.5, 0.3333])
@@ -95,30 +95,30 @@ def test_only_what_is_new_is_told(desk: AppContext, new_run: Callable[..., Run])
     assert curve(fourth, run, "samples/total") == ([3.0], [0.5]), "of a step that the browser had read already"
 
 
-def test_the_time_axis_is_in_minutes(desk: AppContext, new_run: Callable[..., Run]) -> None:
+def test_the_time_axis_is_in_minutes(context: AppContext, new_run: Callable[..., Run]) -> None:
     run = new_run(3)
-    assert curve(CurveFeed(desk).news({"axis": "time"}), run, "reward") == ([0.0, 1.0, 2.0], [0.1, 0.2, 0.3])
+    assert curve(CurveFeed(context).news({"axis": "time"}), run, "reward") == ([0.0, 1.0, 2.0], [0.1, 0.2, 0.3])
 
 
-def test_minutes_never_fall_when_the_clock_was_set_back(desk: AppContext, new_run: Callable[..., Run]) -> None:
+def test_minutes_never_fall_when_the_clock_was_set_back(context: AppContext, new_run: Callable[..., Run]) -> None:
     run = new_run(0)
     for step, moment in enumerate((1e9, 1e9 + 60, 1e9 - 86400, 1e9 - 86340), start=1):
         run.append_metrics(step, {"reward": 0.5, "at": moment})
-    assert curve(CurveFeed(desk).news({"axis": "time"}), run, "reward")[0] == [0.0, 1.0, 1.0, 2.0]
-    points = CurveFeed(desk).points({"name": "reward", "axis": "time", "runs": [run.id]})
+    assert curve(CurveFeed(context).news({"axis": "time"}), run, "reward")[0] == [0.0, 1.0, 1.0, 2.0]
+    points = CurveFeed(context).points({"name": "reward", "axis": "time", "runs": [run.id]})
     assert points[run.id][0] == [0.0, 1.0, 1.0, 2.0]
 
 
-def test_long_runs_are_thinned_and_keep_their_peaks(desk: AppContext, new_run: Callable[..., Run]) -> None:
+def test_long_runs_are_thinned_and_keep_their_peaks(context: AppContext, new_run: Callable[..., Run]) -> None:
     run = new_run()
     for step in range(1, 3001):
         run.append_metrics(step, {"loss": 100.0 if step == 1234 else 1.0})
-    steps, values = curve(CurveFeed(desk).news({}), run, "loss")
+    steps, values = curve(CurveFeed(context).news({}), run, "loss")
     assert len(steps) < 700 and max(values) == 100.0 and steps[-1] == 3000
 
 
-def test_every_point_can_be_had(desk: AppContext, new_run: Callable[..., Run]) -> None:
-    long, short, feed = new_run(), new_run(3), CurveFeed(desk)
+def test_every_point_can_be_had(context: AppContext, new_run: Callable[..., Run]) -> None:
+    long, short, feed = new_run(), new_run(3), CurveFeed(context)
     for step in range(1, 3001):
         long.append_metrics(step, {"loss": 1 / step})
     found = feed.points({"runs": [long.id, short.id, "gone"], "name": "loss", "axis": "step"})
@@ -144,25 +144,25 @@ def test_metrics_come_in_groups() -> None:
     }
     assert set(text.GROUPS) == set(GROUPS)
     assert text.metric("watch/held_out/loop_break") == "Loop break"
-    assert text.metric("rewards/flow_smoothness/std") == "Spread of flow smoothness"
+    assert text.metric("rewards/flow_smoothness/std") == "Flow smoothness std"
 
 
-def test_alarms_are_placed_on_both_axes(desk: AppContext, new_run: Callable[..., Run]) -> None:
-    run, feed = new_run(3), CurveFeed(desk)
+def test_alarms_are_placed_on_both_axes(context: AppContext, new_run: Callable[..., Run]) -> None:
+    run, feed = new_run(3), CurveFeed(context)
     assert feed.news({})["alarms"] == {run.id: []}
     run.append_alarm(Alarm(step=2, name="motion", sentence="Motion fell.", value=0.1, limit=0.2))
     (alarm,) = feed.news({})["alarms"][run.id]
     assert (alarm["step"], alarm["time"], alarm["sentence"]) == (2, 1.0, "Motion fell.")
 
 
-def test_the_state_of_a_run(desk: AppContext, new_run: Callable[..., Run]) -> None:
-    """A run is under way while a process holds it, whoever started that and however rarely it writes."""
+def test_the_state_of_a_run(context: AppContext, new_run: Callable[..., Run]) -> None:
+    """A run is running while a process holds its lock, even if that process rarely writes."""
     held, old, done, queued = new_run(1), new_run(1), new_run(1), new_run()
     trainer = try_lock(held.lock)
     assert trainer is not None
     done.adapter.mkdir()
-    desk.queue.submit(JobSpec.train(queued.id))
-    feed = CurveFeed(desk)
+    context.queue.submit(JobSpec.train(queued.id))
+    feed = CurveFeed(context)
 
     def states() -> dict[str, str]:
         return {card["id"]: card["state"] for card in feed.news({})["runs"]}
@@ -172,7 +172,7 @@ def test_the_state_of_a_run(desk: AppContext, new_run: Callable[..., Run]) -> No
     assert states()[held.id] == "stopped"
 
 
-def test_a_run_that_fell_back_to_an_older_checkpoint_says_so(desk: AppContext, new_run: Callable[..., Run]) -> None:
+def test_a_run_that_fell_back_to_an_older_checkpoint_says_so(context: AppContext, new_run: Callable[..., Run]) -> None:
     run, other = new_run(3), new_run(3)
     for step in (1, 2):
         folder = run.checkpoints / f"checkpoint-{step}"
@@ -183,16 +183,16 @@ def test_a_run_that_fell_back_to_an_older_checkpoint_says_so(desk: AppContext, n
     (run.checkpoints / "checkpoint-2" / "optimizer.pt").unlink()
     run.series.newest_whole()
     sentence = "The checkpoint of step 2 was damaged (optimizer.pt is missing): the run resumed from step 1."
-    cards = {card["id"]: card["where"] for card in CurveFeed(desk).news({"runs": [run.id, other.id]})["runs"]}
+    cards = {card["id"]: card["where"] for card in CurveFeed(context).news({"runs": [run.id, other.id]})["runs"]}
     assert cards == {run.id: f"3/9. {sentence}", other.id: "3/9"}
-    rows = {row["id"]: row["problem"] for row in board(desk)["runs"]}
+    rows = {row["id"]: row["problem"] for row in board(context)["runs"]}
     assert rows == {run.id: sentence, other.id: ""}
-    assert run_state(desk.queue, run.id).note == sentence
+    assert run_state(context.queue, run.id).note == sentence
 
 
-def test_runs_that_nobody_knows_are_not_drawn(desk: AppContext, new_run: Callable[..., Run]) -> None:
+def test_runs_that_nobody_knows_are_not_drawn(context: AppContext, new_run: Callable[..., Run]) -> None:
     run = new_run(1)
-    news = CurveFeed(desk).news({"runs": ["gone", run.id, "../x"], "looked": "gone"})
+    news = CurveFeed(context).news({"runs": ["gone", run.id, "../x"], "looked": "gone"})
     assert news["chosen"] == [run.id] and news["looked"] == run.id
 
 
@@ -237,10 +237,10 @@ def test_a_run_without_samples_says_why(new_run: Callable[..., Run]) -> None:
     assert samples.slider(new_run(sample_clips=0))["note"] == text.SAMPLES_WORDS["off"]
 
 
-def test_sample_now_asks_the_process_or_files_a_job(desk: AppContext, sampled: Run) -> None:
+def test_sample_now_asks_the_process_or_files_a_job(context: AppContext, sampled: Run) -> None:
     async def make() -> MonitorTab:
         with gr.Blocks(), gr.Tab("Monitor") as tab:
-            return MonitorTab(desk, tab)
+            return MonitorTab(context, tab)
 
     monitor = asyncio.run(make())
     trainer = try_lock(sampled.lock)
@@ -251,19 +251,19 @@ def test_sample_now_asks_the_process_or_files_a_job(desk: AppContext, sampled: R
     sampled.adapter.mkdir()
     _, jobs = monitor.sample_now(samples.slider(sampled), gr.EventData(None, {"run": sampled.id}))
     assert not RunSamples(sampled).take_request()
-    assert [job.config for job in desk.queue.list(kind="samples")] == [{"run": sampled.id}]
+    assert [job.config for job in context.queue.list(kind="samples")] == [{"run": sampled.id}]
     assert jobs["jobs"][0]["title"] == sampled.id
 
 
 # ---- Files and Trackio
-def test_samples_are_served_behind_the_login(desk: AppContext, sampled: Run) -> None:
+def test_samples_are_served_behind_the_login(context: AppContext, sampled: Run) -> None:
     def locked() -> None:
         raise HTTPException(401)
 
     opened, closed = FastAPI(), FastAPI()
-    opened.include_router(run_routes(desk))
-    closed.include_router(run_routes(desk, [Depends(locked)]))
-    closed.include_router(trackio_routes(desk.workspace, [Depends(locked)]))
+    opened.include_router(run_routes(context))
+    closed.include_router(run_routes(context, [Depends(locked)]))
+    closed.include_router(trackio_routes(context.workspace, [Depends(locked)]))
     address = f"/media/runs/{sampled.id}/00000002/0.mp4"
     with TestClient(opened) as client:
         reply = client.get(address)
@@ -298,11 +298,11 @@ def test_trackio_is_for_looking() -> None:
     assert not reads_only("GET", "oauth/logout") and not reads_only("POST", "index.html")
 
 
-def test_trackio_is_linked_once_it_holds_a_run(desk: AppContext) -> None:
-    assert text.TRACKIO_OFF in trackio_link(desk.workspace)
-    desk.workspace.trackio.mkdir()
-    (desk.workspace.trackio / "dailies.db").touch()
-    assert 'href="/trackio/' in trackio_link(desk.workspace)
+def test_trackio_is_linked_once_it_holds_a_run(context: AppContext) -> None:
+    assert text.TRACKIO_OFF in trackio_link(context.workspace)
+    context.workspace.trackio.mkdir()
+    (context.workspace.trackio / "dailies.db").touch()
+    assert 'href="/trackio/' in trackio_link(context.workspace)
 
 
 # ---- Curricula
@@ -323,8 +323,8 @@ CURRICULUM = CurriculumPreset.model_validate(
 )
 
 
-def test_a_curriculum_is_a_strip_of_stages(desk: AppContext) -> None:
-    made = Curriculum.create(desk.workspace, CURRICULUM)
+def test_a_curriculum_is_a_strip_of_stages(context: AppContext) -> None:
+    made = Curriculum.create(context.workspace, CURRICULUM)
     passed = GateResult(
         verdict="pass",
         action="advance",
@@ -340,39 +340,39 @@ def test_a_curriculum_is_a_strip_of_stages(desk: AppContext) -> None:
         AttemptRecord(stage=1, attempt=0, run="r-2", num_frames=33),
     )
     made.save(CurriculumState(stage=1, attempts=attempts, sentence="Training."))
-    (shown,) = curriculum_progress.strip(desk)["curricula"]
+    (shown,) = curriculum_progress.curriculum_list(context)["curricula"]
     assert [one["state"] for one in shown["stages"]] == ["done", "now", "later"]
     assert shown["stages"][0]["gate"] == [
         {"wanted": "seam >= 0.5", "measured": "0.600 (0.550 to 0.650, 16 prompts)", "verdict": "pass"}
     ]
     assert "r-2" in shown["stages"][1]["detail"] and shown["stages"][2]["gate"][0]["measured"] == ""
     made.save(CurriculumState(status="stopped", stage=1, attempts=attempts, sentence="It failed."))
-    (stopped,) = curriculum_progress.strip(desk)["curricula"]
+    (stopped,) = curriculum_progress.curriculum_list(context)["curricula"]
     assert [one["state"] for one in stopped["stages"]] == ["done", "failed", "later"] and not stopped["running"]
 
 
-def test_a_curriculum_that_nobody_drives_is_resumed_with_one_click(desk: AppContext) -> None:
-    """As after a reboot: its state says that it is under way, and its job is lost."""
-    curriculum = Curriculum.create(desk.workspace, CURRICULUM)
-    assert [one["can_resume"] for one in curriculum_progress.strip(desk)["curricula"]] == [True]
+def test_a_curriculum_that_nobody_drives_is_resumed_with_one_click(context: AppContext) -> None:
+    """After a reboot, the state is still "running" although the job is lost."""
+    curriculum = Curriculum.create(context.workspace, CURRICULUM)
+    assert [one["can_resume"] for one in curriculum_progress.curriculum_list(context)["curricula"]] == [True]
     driver = try_lock(curriculum.lock)
     assert driver is not None
-    assert [one["can_resume"] for one in curriculum_progress.strip(desk)["curricula"]] == [False], (
+    assert [one["can_resume"] for one in curriculum_progress.curriculum_list(context)["curricula"]] == [False], (
         "somebody drives it in a shell"
     )
     os.close(driver)
-    curriculum_progress.resume(desk, curriculum.id)
-    assert [one["can_resume"] for one in curriculum_progress.strip(desk)["curricula"]] == [False]
-    job = desk.queue.claim(ProcessIdentity.current())
+    curriculum_progress.resume(context, curriculum.id)
+    assert [one["can_resume"] for one in curriculum_progress.curriculum_list(context)["curricula"]] == [False]
+    job = context.queue.claim(ProcessIdentity.current())
     assert job is not None and job.config == {"curriculum": curriculum.id}
-    desk.queue.finish(job.id, "lost")
-    assert [one["can_resume"] for one in curriculum_progress.strip(desk)["curricula"]] == [True]
+    context.queue.finish(job.id, "lost")
+    assert [one["can_resume"] for one in curriculum_progress.curriculum_list(context)["curricula"]] == [True]
     with pytest.raises(ConfigError, match="There is no curriculum"):
-        curriculum_progress.resume(desk, "../..")
+        curriculum_progress.resume(context, "../..")
 
 
-def test_a_damaged_curriculum_says_so(desk: AppContext) -> None:
-    made = Curriculum.create(desk.workspace, CURRICULUM)
+def test_a_damaged_curriculum_says_so(context: AppContext) -> None:
+    made = Curriculum.create(context.workspace, CURRICULUM)
     Path(made.state_file).write_text("{")
-    (shown,) = curriculum_progress.strip(desk)["curricula"]
+    (shown,) = curriculum_progress.curriculum_list(context)["curricula"]
     assert "damaged" in shown["sentence"] and shown["stages"] == []

@@ -1,4 +1,4 @@
-"""The page as Gradio is told of it, and what its handlers do, without a browser."""
+"""The page as a Gradio configuration, and its handlers, without a browser."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from app.page import HERE, build_page, build_server
 from app.tabs.generate import GenerateTab
 from app.tabs.library import LibraryTab
 from app.text import general
-from app.theme import desk_theme
+from app.theme import page_theme
 from engine.errors import ConfigError, MediaError, StoreError
 from engine.families.lora import WEIGHTS_FILE
 from engine.files.locks import try_lock
@@ -37,16 +37,16 @@ MakeClip = Callable[..., ClipRecord]
 
 
 @pytest.fixture(autouse=True)
-def no_worker(desk: AppContext) -> Iterator[None]:
-    """Jobs are filed, and nobody takes them: the worker's lock is held here."""
-    lock = try_lock(desk.workspace.worker_lock)
+def no_worker(context: AppContext) -> Iterator[None]:
+    """Jobs are queued but not run: the test holds the worker's lock."""
+    lock = try_lock(context.workspace.worker_lock)
     assert lock is not None
     yield
     os.close(lock)
 
 
 def built(make: Callable[[], Any]) -> Any:
-    """What `make` returns, called while an event loop runs: where none does, Gradio makes one and leaves it open."""
+    """Call `make` in a running event loop: without one, Gradio creates a loop and leaves it open."""
 
     async def call() -> Any:
         return make()
@@ -55,10 +55,10 @@ def built(make: Callable[[], Any]) -> Any:
 
 
 @pytest.fixture
-def tabs(desk: AppContext) -> tuple[GenerateTab, LibraryTab]:
+def tabs(context: AppContext) -> tuple[GenerateTab, LibraryTab]:
     def make() -> tuple[GenerateTab, LibraryTab]:
         with gr.Blocks(), gr.Tab("Library") as tab:
-            return GenerateTab(desk, tab), LibraryTab(desk, tab)
+            return GenerateTab(context, tab), LibraryTab(context, tab)
 
     return built(make)
 
@@ -75,27 +75,27 @@ def typed(**changes: Any) -> list[Any]:
     return list({**form, **changes}.values())
 
 
-# ---- What Gradio is told
-def test_nothing_of_the_page_is_a_public_api_or_holds_a_connection(desk: AppContext) -> None:
-    config = built(lambda: build_page(desk).get_config_file())
+# ---- The configuration of Gradio
+def test_nothing_of_the_page_is_a_public_api_or_holds_a_connection(context: AppContext) -> None:
+    config = built(lambda: build_page(context).get_config_file())
     assert config["connect_heartbeat"] is False
     assert {dependency["api_visibility"] for dependency in config["dependencies"]} == {"private"}
     assert "state" not in {component["type"] for component in config["components"]}
     assert "timer" not in {component["type"] for component in config["components"]}
 
 
-def test_nothing_comes_from_another_host(desk: AppContext) -> None:
+def test_nothing_comes_from_another_host(context: AppContext) -> None:
     sources = [path.read_text() for path in HERE.rglob("*") if path.suffix in (".css", ".js", ".html")]
     assert len(sources) > 10
     addresses = [found for source in sources for found in re.findall(r"(?:https?:)?//[\w.-]+\.\w+", source)]
     assert addresses == []
-    theme = desk_theme()
+    theme = page_theme()
     assert re.findall(r"""url\((?!["']?data:)""", theme._get_theme_css()) == [] and theme._stylesheets == []
 
 
-def test_files_of_the_disk_have_no_address(desk: AppContext) -> None:
-    client = TestClient(built(lambda: build_server(desk)), base_url="http://127.0.0.1")
-    for path in (desk.workspace.database, "/etc/passwd", HERE / "shell.py"):
+def test_files_of_the_disk_have_no_address(context: AppContext) -> None:
+    client = TestClient(built(lambda: build_server(context)), base_url="http://127.0.0.1")
+    for path in (context.workspace.database, "/etc/passwd", HERE / "shell.py"):
         for route in ("/gradio_api/file=", "/file="):
             assert client.get(f"{route}{path}").status_code in (403, 404), path
     assert client.get("/openapi.json").status_code == 404
@@ -110,9 +110,9 @@ def test_templates_hold_no_place_for_what_a_person_typed() -> None:
 
 
 # ---- Generate
-def test_submitting_files_a_job_and_moves_the_seed_on(tabs: Any, desk: AppContext) -> None:
+def test_submitting_files_a_job_and_moves_the_seed_on(tabs: Any, context: AppContext) -> None:
     strip, seed = tabs[0].submit(*typed())
-    (job,) = desk.queue.list()
+    (job,) = context.queue.list()
     assert [request["seed"] for request in job.config["requests"]] == [5, 6] and job.config["mix"] == "mini"
     assert [card["id"] for card in strip["jobs"]] == [job.id]
     assert seed != "5"
@@ -122,79 +122,79 @@ def test_a_kept_seed_stays(tabs: Any) -> None:
     assert tabs[0].submit(*typed(keep_seed=True))[1] == "5"
 
 
-def test_what_will_not_do_files_nothing(tabs: Any, desk: AppContext) -> None:
+def test_what_will_not_do_files_nothing(tabs: Any, context: AppContext) -> None:
     with pytest.raises(ConfigError, match="The prompt is empty"):
         tabs[0].submit(*typed(prompt=" "))
-    assert desk.queue.list() == []
+    assert context.queue.list() == []
 
 
-def test_a_prompt_that_is_not_read_to_its_end_is_filed_with_a_warning(tabs: Any, desk: AppContext) -> None:
-    with pytest.warns(UserWarning, match="longer than the model reads.*The clip is made without it"):
+def test_a_prompt_that_is_not_read_to_its_end_is_filed_with_a_warning(tabs: Any, context: AppContext) -> None:
+    with pytest.warns(UserWarning, match="longer than the model reads.*The clip is generated without it"):
         tabs[0].submit(*typed(prompt="star " * 200))
-    assert len(desk.queue.list()) == 1
+    assert len(context.queue.list()) == 1
 
 
-def test_an_adapter_of_the_model_can_be_asked_for(tabs: Any, desk: AppContext) -> None:
-    folder = desk.workspace.adapters / "run-2"
+def test_an_adapter_of_the_model_can_be_asked_for(tabs: Any, context: AppContext) -> None:
+    folder = context.workspace.adapters / "run-2"
     folder.mkdir(parents=True)
     (folder / WEIGHTS_FILE).write_bytes(b"weights")
     write_card(folder, AdapterCard(model="mini"))
     offered = dict(zip(FIELDS[2:], tabs[0].form.start(), strict=False))["adapter"]
     assert [key for _, key in offered["choices"]] == ["", "run-2"]
     tabs[0].submit(*typed(adapter="run-2"))
-    assert desk.queue.list()[0].config["requests"][0]["adapter"] == "run-2"
+    assert context.queue.list()[0].config["requests"][0]["adapter"] == "run-2"
     with pytest.raises(ConfigError, match="Unknown adapter 'run-3'"):
         tabs[0].submit(*typed(adapter="run-3"))
 
 
-def test_what_came_since_is_offered_when_generate_is_opened(tabs: Any, desk: AppContext) -> None:
-    offered, strip = tabs[0].arrive("mini", "")
+def test_what_came_since_is_offered_when_generate_is_opened(tabs: Any, context: AppContext) -> None:
+    offered, strip = tabs[0].on_tab_selected("mini", "")
     assert not offered["interactive"] and strip["jobs"] == []
-    folder = desk.workspace.adapters / "run-2"
+    folder = context.workspace.adapters / "run-2"
     folder.mkdir(parents=True)
     (folder / WEIGHTS_FILE).write_bytes(b"0")
     write_card(folder, AdapterCard(model="mini"))
-    job = desk.queue.submit(JobSpec.generate([GenerationRequest(prompt="a red circle")], None))
-    offered, strip = tabs[0].arrive("mini", "gone")
+    job = context.queue.submit(JobSpec.generate([GenerationRequest(prompt="a red circle")], None))
+    offered, strip = tabs[0].on_tab_selected("mini", "gone")
     assert [key for _, key in offered["choices"]] == ["", "gone", "run-2"] and offered["interactive"]
     assert "value" not in offered, "what is chosen stays"
     assert [card["id"] for card in strip["jobs"]] == [job.id]
 
 
-def test_a_starred_take_stays_in_sight(tabs: Any, desk: AppContext, make_clip: MakeClip) -> None:
+def test_a_starred_take_stays_in_sight(tabs: Any, context: AppContext, make_clip: MakeClip) -> None:
     ids = [make_clip(seed=seed).id for seed in (1, 2)]
     outputs = tabs[0].star(tabs[0]._show(ids, ids[1])[-1], event(id=ids[1], starred=True))
     assert shown_ids(outputs) == ids[1:] and [card["starred"] for card in outputs[-1]["cards"]] == [False, True]
     alone = tabs[0].star({"cards": [], "current": ids[1]}, event(id=ids[1], starred=False))
-    assert shown_ids(alone) == ids[1:] and not desk.store.clip(ids[1]).starred
+    assert shown_ids(alone) == ids[1:] and not context.store.clip(ids[1]).starred
 
 
 def test_again_takes_the_seed_of_the_clip_and_the_rest_from_the_form(
-    tabs: Any, desk: AppContext, make_clip: MakeClip
+    tabs: Any, context: AppContext, make_clip: MakeClip
 ) -> None:
     record = make_clip(seed=2**62 + 1)
     tabs[0].again(event(id=record.id), *typed(prompt="a blue star"))
-    (request,) = desk.queue.list()[0].config["requests"]
+    (request,) = context.queue.list()[0].config["requests"]
     assert (request["seed"], request["prompt"]) == (2**62 + 1, "a blue star")
 
 
-def test_new_seed_keeps_the_request(tabs: Any, desk: AppContext, make_clip: MakeClip) -> None:
+def test_new_seed_keeps_the_request(tabs: Any, context: AppContext, make_clip: MakeClip) -> None:
     record = make_clip(prompt="a green cross", num_frames=17, seed=4)
     tabs[0].new_seed("", event(id=record.id))
-    job = desk.queue.list()[0]
+    job = context.queue.list()[0]
     (request,) = job.config["requests"]
     assert {**request, "seed": 4} == record.request and request["seed"] != 4
     assert job.config["mix"] is None
 
 
 def test_the_newest_finished_takes_are_there_when_the_page_opens(
-    tabs: Any, desk: AppContext, make_clip: MakeClip
+    tabs: Any, context: AppContext, make_clip: MakeClip
 ) -> None:
     assert shown_ids(tabs[0].resume()[1:]) == []
     tabs[0].submit(*typed())
-    job = desk.queue.claim(ProcessIdentity.current())
+    job = context.queue.claim(ProcessIdentity.current())
     ids = [make_clip(seed=seed).id for seed in (5, 6)]
-    desk.queue.finish(job.id, "done", result={"clip_ids": ids})
+    context.queue.finish(job.id, "done", result={"clip_ids": ids})
     outputs = tabs[0].resume()[1:]
     assert shown_ids(outputs) == ids[:1]
     assert [card["id"] for card in outputs[-1]["cards"]] == ids
@@ -204,7 +204,7 @@ def test_the_newest_finished_takes_are_there_when_the_page_opens(
 
 
 def shown_ids(outputs: list[Any]) -> list[str]:
-    """What the player of `GenerateTab.outputs` plays."""
+    """Return the clips in the player of `GenerateTab.outputs`."""
     return [clip["id"] for clip in outputs[2]["clips"]]
 
 
@@ -216,50 +216,52 @@ def test_a_clips_settings_fill_the_form(tabs: Any, make_clip: MakeClip) -> None:
 
 
 # ---- Keyframes
-def keyframes_drawn(desk: AppContext) -> Job:
+def keyframes_drawn(context: AppContext) -> Job:
     """A finished job that drew five keyframes."""
     request = GenerationRequest(prompt="a cross", mode="keyframes", seed=3)
-    job = desk.queue.submit(JobSpec.keyframes(request, "mini"))
-    desk.queue.claim(ProcessIdentity.current())
+    job = context.queue.submit(JobSpec.keyframes(request, "mini"))
+    context.queue.claim(ProcessIdentity.current())
     kept = [{"frame": frame, "picture": f"{frame:064x}"} for frame in range(0, 33, 8)]
-    desk.queue.finish(job.id, "done", result={"keyframes": kept})
-    return desk.queue.get(job.id)
+    context.queue.finish(job.id, "done", result={"keyframes": kept})
+    return context.queue.get(job.id)
 
 
-def test_keyframes_are_shown_until_their_clip_is_ordered(tabs: Any, desk: AppContext) -> None:
-    job = keyframes_drawn(desk)
+def test_keyframes_are_shown_until_their_clip_is_ordered(tabs: Any, context: AppContext) -> None:
+    job = keyframes_drawn(context)
     panel, shown = tabs[0].drawn(None, event(ids=[job.id]))
     assert panel["visible"] and [card["frame"] for card in shown["cards"]] == [0, 8, 16, 24, 32]
     assert tabs[0].resume_keyframes()[1] == shown  # after a reload
     _, panel, left = tabs[0].complete(shown)
-    (filed,) = desk.queue.list("queued", "generate")
+    (filed,) = context.queue.list("queued", "generate")
     (request,) = (GenerationRequest(**one) for one in filed.config["requests"])
     assert left is None and not panel["visible"] and filed.config["mix"] == "mini"
     assert request.keyframes and request.keyframes.source == "given" and request.seed == 3
     assert [keyframe.picture for keyframe in request.keyframes.given] == [f"{f:064x}" for f in range(0, 33, 8)]
 
 
-def test_one_keyframe_is_drawn_again_among_the_others(tabs: Any, desk: AppContext) -> None:
-    _, shown = tabs[0].drawn(None, event(ids=[keyframes_drawn(desk).id]))
+def test_one_keyframe_is_drawn_again_among_the_others(tabs: Any, context: AppContext) -> None:
+    _, shown = tabs[0].drawn(None, event(ids=[keyframes_drawn(context).id]))
     tabs[0].redraw(shown, event(frame=16))
-    (filed,) = desk.queue.list("queued", "keyframes")
+    (filed,) = context.queue.list("queued", "keyframes")
     request = GenerationRequest(**filed.config["request"])
     assert request.seed != 3 and request.keyframes
     assert [keyframe.frame for keyframe in request.keyframes.given] == [0, 8, 24, 32]
 
 
-def test_a_picture_takes_the_place_of_a_keyframe(tabs: Any, desk: AppContext, monkeypatch: Any, tmp_path: Path) -> None:
+def test_a_picture_takes_the_place_of_a_keyframe(
+    tabs: Any, context: AppContext, monkeypatch: Any, tmp_path: Path
+) -> None:
     monkeypatch.setattr("app.components.keyframe_editor.get_upload_folder", lambda: str(tmp_path))
     Image.new("RGB", (300, 200), (200, 30, 30)).save(tmp_path / "red.png")
-    _, shown = tabs[0].drawn(None, event(ids=[keyframes_drawn(desk).id]))
+    _, shown = tabs[0].drawn(None, event(ids=[keyframes_drawn(context).id]))
     _, changed = tabs[0].replace(shown, event(frame=8, path=str(tmp_path / "red.png")))
     before, after = ([card["picture"] for card in strip["cards"]] for strip in (shown, changed))
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, True, True, True]
-    assert load_picture(desk.workspace, after[1]).shape == (64, 64, 3)
+    assert load_picture(context.workspace, after[1]).shape == (64, 64, 3)
     (tmp_path / "none.png").write_text("no picture")
     with pytest.raises(StoreError, match="cannot be read as a picture"):
         tabs[0].replace(shown, event(frame=8, path=str(tmp_path / "none.png")))
-    with pytest.raises(ConfigError, match="did not arrive"):
+    with pytest.raises(ConfigError, match="was not uploaded"):
         tabs[0].replace(shown, event(frame=8, path="/etc/hostname"))
 
 
@@ -281,7 +283,7 @@ def test_a_rolled_seed_fits_the_form() -> None:
 
 
 # ---- Library
-def test_clips_are_removed_and_come_back(tabs: Any, desk: AppContext, make_clip: MakeClip) -> None:
+def test_clips_are_removed_and_come_back(tabs: Any, context: AppContext, make_clip: MakeClip) -> None:
     library, ids = tabs[1], [make_clip(seed=seed).id for seed in range(3)]
     grid = library.find(*library.unfiltered)
     left = library.remove(event(ids=ids[:2]), grid, *library.unfiltered)
@@ -316,10 +318,10 @@ def test_opening_a_clip_that_is_gone_is_a_sentence(tabs: Any) -> None:
         tabs[1].open("0" * 16)
 
 
-def test_scoring_again_uses_the_mix_that_did_it_before(tabs: Any, desk: AppContext, make_clip: MakeClip) -> None:
+def test_scoring_again_uses_the_mix_that_did_it_before(tabs: Any, context: AppContext, make_clip: MakeClip) -> None:
     record = make_clip()
     tabs[1].score("other", event(id=record.id))
-    assert desk.queue.list()[0].config["mix"] == "mini"
+    assert context.queue.list()[0].config["mix"] == "mini"
 
 
 @pytest.mark.parametrize(
@@ -330,23 +332,23 @@ def test_scoring_again_uses_the_mix_that_did_it_before(tabs: Any, desk: AppConte
     ],
 )
 def test_a_bad_upload_is_refused_at_once(
-    tabs: Any, desk: AppContext, tmp_path: Any, name: str, content: bytes, sentence: str
+    tabs: Any, context: AppContext, tmp_path: Any, name: str, content: bytes, sentence: str
 ) -> None:
     upload = tmp_path / name
     upload.write_bytes(content)
     with pytest.raises(MediaError, match=sentence):
         tabs[1].import_video(str(upload), "", "mini")
-    assert desk.queue.list() == []
+    assert context.queue.list() == []
 
 
-def test_an_upload_is_moved_to_a_place_of_its_own(tabs: Any, desk: AppContext) -> None:
-    upload = desk.workspace.uploads / "c0ffee" / "clip.mp4"
+def test_an_upload_is_moved_to_a_place_of_its_own(tabs: Any, context: AppContext) -> None:
+    upload = context.workspace.uploads / "c0ffee" / "clip.mp4"
     upload.parent.mkdir(parents=True)
     write_mp4(upload, np.zeros((9, 64, 64, 3), np.uint8), 8.0)
     tabs[1].import_video(str(upload), "nothing", "mini")
-    (job,) = desk.queue.list()
+    (job,) = context.queue.list()
     kept = Path(job.config["path"])
-    assert kept.is_file() and not upload.exists() and kept.parent.parent == desk.workspace.uploads
+    assert kept.is_file() and not upload.exists() and kept.parent.parent == context.workspace.uploads
 
 
 def test_importing_nothing_is_a_sentence(tabs: Any) -> None:

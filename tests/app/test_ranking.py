@@ -99,15 +99,15 @@ def test_the_reward_that_would_choose_otherwise_is_named() -> None:
     rows = [row("a", 0.9, 0.1), row("b", 0.5, 0.5), row("c", 0.1, 0.6)]
     weights = {"flow_smoothness": 3.0, "loop_break": 1.0}
     ranked = campaign_ranking.ranked(rows, weights, GateStrengths())
-    loop, flow = campaign_ranking.dissent(ranked, campaign_ranking.columns(ranked, list(weights)))
+    loop, flow = campaign_ranking.disagreements(ranked, campaign_ranking.columns(ranked, list(weights)))
     assert (loop["key"], loop["id"], loop["agrees"], loop["share"]) == ("loop_break", "c", False, 1.0)
-    assert "would choose “clip c”; it orders 100% of all pairs otherwise" in loop["sentence"]
+    assert "prefers “clip c”; it disagrees on 100% of pairs" in loop["sentence"]
     assert (flow["id"], flow["agrees"], flow["share"]) == ("a", True, 0.0)
 
 
 def test_pairs_that_cannot_be_told_apart_do_not_count() -> None:
-    assert campaign_ranking.otherwise(np.array([1, 1, np.nan]), np.array([0.1, 0.2, 0.3])) == 0
-    assert campaign_ranking.otherwise(np.array([1.0, 0.0, 0.5]), np.array([0.1, 0.2, 0.2])) == 1
+    assert campaign_ranking.disagreement_share(np.array([1, 1, np.nan]), np.array([0.1, 0.2, 0.3])) == 0
+    assert campaign_ranking.disagreement_share(np.array([1.0, 0.0, 0.5]), np.array([0.1, 0.2, 0.2])) == 1
 
 
 def test_the_sliders_stand_at_the_mixs_weights_or_where_they_were_moved() -> None:

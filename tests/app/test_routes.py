@@ -1,4 +1,4 @@
-"""Every route of the server and every event of the page, asked by everybody: a table says who gets what.
+"""Access to every route of the server and every event of the page, by role, as a table states it.
 
 A route, a kind of event or a server function that is not in the table fails the test: whoever adds one says here who
 may use it.
@@ -143,13 +143,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FastAPI, 
     folder: Path = tmp_path_factory.mktemp("routes")
     add_user(folder / "users.json", "anna", "labeller", "correct horse")
     add_user(folder / "users.json", "eva", "researcher", "correct horse")
-    users, desk = Users(folder / "users.json"), AppContext.open(folder / "workspace")
+    users, context = Users(folder / "users.json"), AppContext.open(folder / "workspace")
 
     async def build() -> FastAPI:
-        return build_server(desk, users=users)
+        return build_server(context, users=users)
 
     yield asyncio.run(build()), users
-    desk.store.close()
+    context.store.close()
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def page_of(person: TestClient) -> Any:
 
 
 def gets(person: TestClient, method: str, path: str, **more: Any) -> bool:
-    """Whether a request came as far as the route."""
+    """Return True if a request reached the route."""
     reply = person.request(method, path, **more)
     led_away = path == "/" and reply.headers.get("location") == LABEL_PAGE
     return not led_away and reply.status_code not in (401, 403) and access.NO_ROUTE not in reply.text

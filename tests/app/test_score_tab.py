@@ -1,4 +1,4 @@
-"""What the Score tab's handlers do, without a browser."""
+"""The Score tab's handlers, without a browser."""
 
 import asyncio
 import os
@@ -30,25 +30,25 @@ TABLE, DISSENT, MATRIX, CORRELATIONS, RELATIONS = range(3, 8)
 
 
 @pytest.fixture(autouse=True)
-def no_worker(desk: AppContext) -> Iterator[None]:
-    """Jobs are filed, and nobody takes them: the worker's lock is held here."""
-    lock = try_lock(desk.workspace.worker_lock)
+def no_worker(context: AppContext) -> Iterator[None]:
+    """Jobs are queued but not run: the test holds the worker's lock."""
+    lock = try_lock(context.workspace.worker_lock)
     assert lock is not None
     yield
     os.close(lock)
 
 
 @pytest.fixture
-def desk(desk: AppContext, tmp_path: Path) -> AppContext:
-    """A desk whose page may read the test's folder."""
-    return replace(desk, folders=(tmp_path / "opened",))
+def context(context: AppContext, tmp_path: Path) -> AppContext:
+    """A context whose page may read the test's folder."""
+    return replace(context, folders=(tmp_path / "opened",))
 
 
 @pytest.fixture
-def tab(desk: AppContext) -> ScoreTab:
+def tab(context: AppContext) -> ScoreTab:
     async def make() -> ScoreTab:
         with gr.Blocks(), gr.Tab("Score") as tab:
-            return ScoreTab(desk, tab)
+            return ScoreTab(context, tab)
 
     return asyncio.run(make())
 
@@ -57,12 +57,12 @@ def event(**data: Any) -> gr.EventData:
     return gr.EventData(None, data)
 
 
-def finish(desk: AppContext, spec: JobSpec, **result: Any) -> str:
+def finish(context: AppContext, spec: JobSpec, **result: Any) -> str:
     """File a job and end it as a worker would; its id."""
-    desk.queue.submit(spec)
-    job = desk.queue.claim(ProcessIdentity.current())
+    context.queue.submit(spec)
+    job = context.queue.claim(ProcessIdentity.current())
     assert job is not None
-    desk.queue.finish(job.id, "done", result=result)
+    context.queue.finish(job.id, "done", result=result)
     return job.id
 
 
@@ -96,38 +96,40 @@ def test_an_empty_library_says_so(tab: ScoreTab) -> None:
     assert tab.load(clip_sets.NEWEST, "mini")[TABLE]["empty"]["title"] == general.TABLE_EMPTY[0]
 
 
-def test_moving_a_weight_ranks_again_without_the_database(tab: ScoreTab, desk: AppContext, make_clip: MakeClip) -> None:
+def test_moving_a_weight_ranks_again_without_the_database(
+    tab: ScoreTab, context: AppContext, make_clip: MakeClip
+) -> None:
     make_clip(score=0.4)
     _, _, sliders, table, *_ = tab.load(clip_sets.NEWEST, "mini")
-    desk.store.close()
+    context.store.close()
     off = dict.fromkeys(sliders["weights"], 0.0)
     assert tab.weigh(sliders, table, event(weights=off))[0]["rows"][0]["total"] is None
     moved = tab.weigh(sliders, table, event(weights={**off, "flow_smoothness": 2.0}))[0]["rows"][0]
     assert moved["total"] == pytest.approx(0.4 * (1 - 0.5 * 0.6)), "the motion gate stands at 0.4"
 
 
-def test_starred_clips_are_a_set(tab: ScoreTab, desk: AppContext, make_clip: MakeClip) -> None:
+def test_starred_clips_are_a_set(tab: ScoreTab, context: AppContext, make_clip: MakeClip) -> None:
     _, second = make_clip(seed=1), make_clip(seed=2)
-    desk.store.star([second.id])
+    context.store.star([second.id])
     assert ids(tab.load(clip_sets.STARRED, "mini")[TABLE]) == [second.id]
 
 
-def test_what_is_not_scored_is_filed(tab: ScoreTab, desk: AppContext, make_clip: MakeClip) -> None:
+def test_what_is_not_scored_is_filed(tab: ScoreTab, context: AppContext, make_clip: MakeClip) -> None:
     _, unscored = make_clip(seed=1), make_clip(seed=2, score=None)
     tab.score_missing(tab.load(clip_sets.NEWEST, "mini")[TABLE], "mini")
-    assert desk.queue.list()[0].config["clip_ids"] == [unscored.id]
+    assert context.queue.list()[0].config["clip_ids"] == [unscored.id]
 
 
-def test_where_all_is_scored_it_is_said(tab: ScoreTab, desk: AppContext, make_clip: MakeClip) -> None:
+def test_where_all_is_scored_it_is_said(tab: ScoreTab, context: AppContext, make_clip: MakeClip) -> None:
     make_clip()
     with pytest.warns(UserWarning, match=general.ALL_SCORED):
         tab.score_missing(tab.load(clip_sets.NEWEST, "mini")[TABLE], "mini")
-    assert desk.queue.list() == []
+    assert context.queue.list() == []
 
 
-def test_a_clip_opens_with_bars_timeline_and_overlays(tab: ScoreTab, desk: AppContext, make_clip: MakeClip) -> None:
+def test_a_clip_opens_with_bars_timeline_and_overlays(tab: ScoreTab, context: AppContext, make_clip: MakeClip) -> None:
     record = make_clip(files=True)
-    save_overlays(desk.workspace, record.id, {"flow_smoothness.flow": np.zeros((9, 64, 64, 3), np.uint8)}, 8.0)
+    save_overlays(context.workspace, record.id, {"flow_smoothness.flow": np.zeros((9, 64, 64, 3), np.uint8)}, 8.0)
     column, facts, player, bars, _, timeline, overlay, _ = tab.open(record.id, "mini")
     assert column["visible"] and facts["id"] == record.id and bars["visible"] and timeline["visible"]
     assert len(player["clips"]) == 1
@@ -144,13 +146,17 @@ def test_several_clips_have_one_profile(tab: ScoreTab, make_clip: MakeClip) -> N
     assert [trace.name for trace in bars["value"].data] == ["A", "B"]
 
 
-def test_drawing_overlays_is_a_job_that_opens_the_first(tab: ScoreTab, desk: AppContext, make_clip: MakeClip) -> None:
+def test_drawing_overlays_is_a_job_that_opens_the_first(
+    tab: ScoreTab, context: AppContext, make_clip: MakeClip
+) -> None:
     record = make_clip(files=True)
     tab.draw_overlays({"id": record.id}, "mini")
-    spec = JobSpec(kind="overlays", config=desk.queue.list()[0].config)
-    desk.queue.cancel(desk.queue.list()[0].id)
-    drawn = save_overlays(desk.workspace, record.id, {"flow_smoothness.flow": np.zeros((9, 64, 64, 3), np.uint8)}, 8.0)
-    job_id = finish(desk, spec, clip_id=record.id, overlays=drawn)
+    spec = JobSpec(kind="overlays", config=context.queue.list()[0].config)
+    context.queue.cancel(context.queue.list()[0].id)
+    drawn = save_overlays(
+        context.workspace, record.id, {"flow_smoothness.flow": np.zeros((9, 64, 64, 3), np.uint8)}, 8.0
+    )
+    job_id = finish(context, spec, clip_id=record.id, overlays=drawn)
     opened = tab.show_ended(clip_sets.NEWEST, "mini", {"id": record.id}, event(ids=[job_id]))[-8:]
     assert opened[6]["value"] == "flow_smoothness.flow" and len(opened[2]["clips"]) == 2
 
@@ -162,31 +168,31 @@ def video(folder: Path, name: str) -> str:
     return str(folder / name)
 
 
-def test_one_dropped_video_is_scored_by_itself(tab: ScoreTab, desk: AppContext) -> None:
-    tab.import_videos([video(desk.workspace.uploads / "c0ffee", "a.mp4")], "", "a ball", "mini")
-    job = desk.queue.list()[0]
+def test_one_dropped_video_is_scored_by_itself(tab: ScoreTab, context: AppContext) -> None:
+    tab.import_videos([video(context.workspace.uploads / "c0ffee", "a.mp4")], "", "a ball", "mini")
+    job = context.queue.list()[0]
     assert (job.kind, job.config["prompt"]) == ("score", "a ball") and Path(job.config["path"]).is_file()
 
 
-def test_several_dropped_videos_are_a_folder_with_their_prompts(tab: ScoreTab, desk: AppContext) -> None:
-    sent = desk.workspace.uploads / "c0ffee"
+def test_several_dropped_videos_are_a_folder_with_their_prompts(tab: ScoreTab, context: AppContext) -> None:
+    sent = context.workspace.uploads / "c0ffee"
     files = [video(sent, "a.mp4"), video(sent, "b.mp4"), str(sent / "a.txt")]
     (sent / "a.txt").write_text("a ball")
     tab.import_videos(files, "", "", "mini")
-    job = desk.queue.list()[0]
+    job = context.queue.list()[0]
     assert job.kind == "score_folder"
     assert sorted(path.name for path in Path(job.config["folder"]).iterdir()) == ["a.mp4", "a.txt", "b.mp4"]
 
 
-def test_a_folder_of_this_machine_is_named(tab: ScoreTab, desk: AppContext, tmp_path: Path) -> None:
+def test_a_folder_of_this_machine_is_named(tab: ScoreTab, context: AppContext, tmp_path: Path) -> None:
     clips = tmp_path / "opened" / "clips"
     video(clips, "a.mp4")
     tab.import_videos(None, f" {clips} ", "", "mini")
-    assert desk.queue.list()[0].config["folder"] == str(clips)
+    assert context.queue.list()[0].config["folder"] == str(clips)
 
 
 def test_a_folder_that_was_not_opened_is_refused_whether_it_exists_or_not(
-    tab: ScoreTab, desk: AppContext, tmp_path: Path
+    tab: ScoreTab, context: AppContext, tmp_path: Path
 ) -> None:
     clips = tmp_path / "closed"
     video(clips, "a.mp4")
@@ -196,7 +202,7 @@ def test_a_folder_that_was_not_opened_is_refused_whether_it_exists_or_not(
     for folder in outside:
         with pytest.raises(ConfigError, match="may not read"):
             tab.import_videos(None, str(folder), "", "mini")
-    assert desk.queue.list() == []
+    assert context.queue.list() == []
 
 
 @pytest.mark.parametrize(
@@ -210,7 +216,14 @@ def test_a_folder_that_was_not_opened_is_refused_whether_it_exists_or_not(
     ],
 )
 def test_what_cannot_be_scored_is_one_sentence(
-    tab: ScoreTab, desk: AppContext, tmp_path: Path, name: str, content: bytes, folder: str, error: Any, sentence: str
+    tab: ScoreTab,
+    context: AppContext,
+    tmp_path: Path,
+    name: str,
+    content: bytes,
+    folder: str,
+    error: Any,
+    sentence: str,
 ) -> None:
     files = None
     (tmp_path / "opened").mkdir()
@@ -219,18 +232,18 @@ def test_what_cannot_be_scored_is_one_sentence(
         files = [str(tmp_path / name)]
     with pytest.raises(error, match=sentence):
         tab.import_videos(files, folder and str(tmp_path / folder), "", "mini")
-    assert desk.queue.list() == []
+    assert context.queue.list() == []
 
 
 def test_a_folder_that_was_scored_becomes_the_set(
-    tab: ScoreTab, desk: AppContext, make_clip: MakeClip, tmp_path: Path
+    tab: ScoreTab, context: AppContext, make_clip: MakeClip, tmp_path: Path
 ) -> None:
     video(tmp_path / "clips", "a.mp4")
     _, mine = make_clip(seed=1), make_clip(seed=2)
     spec = JobSpec.score_folder(tmp_path / "clips", "", "mini")
     unread = {"b.mp4": "'b.mp4' is empty.", "c.mp4": "no"}
-    job_id = finish(desk, spec, clip_ids=[mine.id], unscored={}, unread=unread)
-    with pytest.warns(UserWarning, match=r"b.mp4 could not be scored: .* is empty. So could 1 other video not"):
+    job_id = finish(context, spec, clip_ids=[mine.id], unscored={}, unread=unread)
+    with pytest.warns(UserWarning, match=r"b.mp4 could not be scored: .* is empty. The same holds for 1 other video"):
         loaded = tab.show_ended(clip_sets.NEWEST, "mini", None, event(ids=[job_id]))
     assert loaded[1]["value"] == f"job:{job_id}" and ids(loaded[TABLE]) == [mine.id]
     assert loaded[1]["choices"][2][0].startswith("Folder clips, 1 clip")

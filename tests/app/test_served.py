@@ -86,7 +86,7 @@ class Served:
         return f"{COOKIE}={self.users.token(name)}"
 
     def raw(self, *parts: bytes) -> bytes:
-        """What the server answers to bytes, until it closes the connection or says no more."""
+        """Return the server's answer to raw bytes, until it closes the connection or stops sending."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as wire:
             for part in parts:
                 try:

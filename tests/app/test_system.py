@@ -1,4 +1,4 @@
-"""The System tab: what it says of devices, settings, weights and the disk, and that cleaning up frees what it said."""
+"""The System tab: devices, settings, weights and disk; cleaning frees the announced size."""
 
 import asyncio
 import os
@@ -27,9 +27,9 @@ from engine.storage.clip_files import has_files
 
 
 @pytest.fixture(autouse=True)
-def no_worker(desk: AppContext) -> Iterator[None]:
-    """Jobs are filed, and nobody takes them: the worker's lock is held here."""
-    lock = try_lock(desk.workspace.worker_lock)
+def no_worker(context: AppContext) -> Iterator[None]:
+    """Jobs are queued but not run: the test holds the worker's lock."""
+    lock = try_lock(context.workspace.worker_lock)
     assert lock is not None
     yield
     os.close(lock)
@@ -65,13 +65,13 @@ def test_a_browser_that_knows_a_later_moment_gets_the_whole_history() -> None:
     assert not system.telemetry(history, since=2.0)["whole"]
 
 
-def test_versions_and_settings(desk: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_and_settings(context: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {one["key"]: one["cells"][1] for one in system.versions()["rows"]}
     assert versions["gradio"].startswith("6.") and versions["torch"].endswith(")")
     monkeypatch.setattr("engine.hardware.environment.is_rocm", lambda: True)
     monkeypatch.setenv("MIOPEN_FIND_MODE", "NORMAL")
-    rows = {one["key"]: one["cells"] for one in system.settings(desk.workspace)["rows"]}
-    assert rows["MIOPEN_FIND_MODE"][1:3] == ["NORMAL (Dailies would say FAST)", "you"]
+    rows = {one["key"]: one["cells"] for one in system.settings(context.workspace)["rows"]}
+    assert rows["MIOPEN_FIND_MODE"][1:3] == ["NORMAL (Dailies would set FAST)", "user"]
     assert rows["PYTORCH_ALLOC_CONF"][2] == "Dailies"
 
 
@@ -83,30 +83,30 @@ def test_only_what_can_be_downloaded_has_a_button() -> None:
     assert states == sorted(states)
 
 
-def test_the_disk_and_what_can_go(desk: AppContext, make_clip: Any) -> None:
+def test_the_disk_and_what_can_go(context: AppContext, make_clip: Any) -> None:
     kept, gone = make_clip(seed=1, files=True), make_clip(seed=2, files=True)
-    desk.store.delete([gone.id])
-    desk.workspace.prompts.mkdir()
-    (desk.workspace.prompts / "a").write_bytes(b"x" * 1000)
-    old, new = (desk.workspace.job_log(name) for name in ("0" * 8, "1" * 8))
+    context.store.delete([gone.id])
+    context.workspace.prompts.mkdir()
+    (context.workspace.prompts / "a").write_bytes(b"x" * 1000)
+    old, new = (context.workspace.job_log(name) for name in ("0" * 8, "1" * 8))
     for log in (old, new):
         log.write_bytes(b"x" * 500)
     os.utime(old, (time.time() - 90 * 86400,) * 2)
-    use = disk_use(desk.store)
+    use = disk_use(context.store)
     can_go = {one.key: one.size_b for one in use.reclaimable}
     assert (can_go["prompts"], can_go["old_logs"], can_go["cache"]) == (1000, 500, 0)
     assert can_go["deleted"] > 1000
     assert sum(part.size_b for part in use.parts) == use.size_b and use.free_b <= use.total_b
-    assert clean(desk.store, "deleted") == can_go["deleted"]
-    assert has_files(desk.workspace, kept.id) and not has_files(desk.workspace, gone.id)
-    assert clean(desk.store, "old_logs") == 500 and new.exists()
-    assert clean(desk.store, "prompts") == 1000 and clean(desk.store, "prompts") == 0
+    assert clean(context.store, "deleted") == can_go["deleted"]
+    assert has_files(context.workspace, kept.id) and not has_files(context.workspace, gone.id)
+    assert clean(context.store, "old_logs") == 500 and new.exists()
+    assert clean(context.store, "prompts") == 1000 and clean(context.store, "prompts") == 0
     with pytest.raises(ConfigError, match="nothing called 'clips'"):
-        clean(desk.store, "clips")
+        clean(context.store, "clips")
 
 
-def test_a_run_keeps_the_checkpoint_that_it_goes_on_from(desk: AppContext) -> None:
-    idle, trained = (Run.create(desk.workspace, load_train_preset("mini_nft")) for _ in range(2))
+def test_a_run_keeps_the_checkpoint_that_it_goes_on_from(context: AppContext) -> None:
+    idle, trained = (Run.create(context.workspace, load_train_preset("mini_nft")) for _ in range(2))
     for run in (idle, trained):
         for step in (5, 10, 9):
             folder = run.checkpoints / f"{CHECKPOINT}{step}"
@@ -117,32 +117,32 @@ def test_a_run_keeps_the_checkpoint_that_it_goes_on_from(desk: AppContext) -> No
         (run.checkpoints / f"{CHECKPOINT}7").mkdir()  # torn: nobody knows what it is
     trainer = try_lock(trained.lock)
     assert trainer is not None
-    assert {one.key: one.num_files for one in disk_use(desk.store).reclaimable}["checkpoints"] == 6
+    assert {one.key: one.num_files for one in disk_use(context.store).reclaimable}["checkpoints"] == 6
     optimizer = idle.checkpoints / f"{CHECKPOINT}10" / "optimizer.pt"
     optimizer.write_bytes(b"y" * 1000)
-    assert clean(desk.store, "checkpoints") == 0, "the run would go on from an older one"
+    assert clean(context.store, "checkpoints") == 0, "the run would go on from an older one"
     optimizer.write_bytes(b"x" * 1000)
     manifest = (idle.checkpoints / f"{CHECKPOINT}10" / "manifest.json").stat().st_size
-    assert clean(desk.store, "checkpoints") == 2 * (1002 + manifest)
+    assert clean(context.store, "checkpoints") == 2 * (1002 + manifest)
     os.close(trainer)
     assert sorted(path.name for path in idle.checkpoints.iterdir()) == ["checkpoint-10", "checkpoint-7"]
     assert len(list(trained.checkpoints.iterdir())) == 4, "its process may be about to write"
 
 
-def test_cleaning_follows_no_links(desk: AppContext, tmp_path: Any) -> None:
+def test_cleaning_follows_no_links(context: AppContext, tmp_path: Any) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_bytes(b"x" * 10_000)
-    desk.workspace.prompts.mkdir()
-    (desk.workspace.prompts / "link").symlink_to(outside)
-    assert {one.key: one.size_b for one in disk_use(desk.store).reclaimable}["prompts"] < 1000
-    clean(desk.store, "prompts")
+    context.workspace.prompts.mkdir()
+    (context.workspace.prompts / "link").symlink_to(outside)
+    assert {one.key: one.size_b for one in disk_use(context.store).reclaimable}["prompts"] < 1000
+    clean(context.store, "prompts")
     assert (outside / "precious").exists()
 
 
-def test_findings_of_the_last_look(desk: AppContext) -> None:
-    assert system.findings(desk.queue)["note"] == text.NO_FINDINGS
-    job = desk.queue.submit(inspect_job())
+def test_findings_of_the_last_look(context: AppContext) -> None:
+    assert system.findings(context.queue)["note"] == text.NO_FINDINGS
+    job = context.queue.submit(inspect_job())
     device = {"device": "cuda:0", "name": "MI300X", "architecture": "gfx942", "memory_gib": 192.0, "backend": "rocm"}
     device |= {"torch_version": "2.12", "bfloat16": True}
     found = {
@@ -151,20 +151,20 @@ def test_findings_of_the_last_look(desk: AppContext) -> None:
     }
     from engine.process_identity import ProcessIdentity
 
-    assert desk.queue.claim(ProcessIdentity.current()) is not None
-    desk.queue.finish(job.id, "done", result={"found": found})
-    rows = system.findings(desk.queue)["rows"]
+    assert context.queue.claim(ProcessIdentity.current()) is not None
+    context.queue.finish(job.id, "done", result={"found": found})
+    rows = system.findings(context.queue)["rows"]
     assert rows[0]["cells"] == ["Devices", "cuda:0, MI300X, gfx942, 192 GiB, rocm, PyTorch 2.12, bfloat16"]
     assert rows[1]["cells"][1] == "math: 2.5 ms; flash attention: not here: x; tokens: 9"
 
 
-def test_the_tab_files_jobs(desk: AppContext) -> None:
+def test_the_tab_files_jobs(context: AppContext) -> None:
     async def make() -> SystemTab:
         with gr.Blocks(), gr.Tab("System") as tab:
-            return SystemTab(desk, tab)
+            return SystemTab(context, tab)
 
     made = asyncio.run(make())
     made.download(gr.EventData(None, {"key": "alexnet"}))
     made.ask_torch()
-    assert {job.kind for job in desk.queue.list()} == {"weights", "inspect"}
+    assert {job.kind for job in context.queue.list()} == {"weights", "inspect"}
     assert np.all([table is not None for table in made.refresh()])

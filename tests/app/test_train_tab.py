@@ -1,4 +1,4 @@
-"""What the Train tab's form and board do, without a browser."""
+"""The Train tab's form and board, without a browser."""
 
 import os
 import shlex
@@ -27,39 +27,39 @@ from engine.runs.run import Run, list_runs
 
 
 @pytest.fixture(autouse=True)
-def no_worker(desk: AppContext) -> Iterator[None]:
-    """Jobs are filed, and nobody takes them: the worker's lock is held here."""
-    lock = try_lock(desk.workspace.worker_lock)
+def no_worker(context: AppContext) -> Iterator[None]:
+    """Jobs are queued but not run: the test holds the worker's lock."""
+    lock = try_lock(context.workspace.worker_lock)
     assert lock is not None
     yield
     os.close(lock)
 
 
-def choices(desk: AppContext, key: str = "mini_grpo", **settings: str) -> dict[str, Any]:
-    """What the form's script sends when some settings were typed into a freshly opened recipe."""
-    return {**train_form.opened(desk, key)["choices"], "settings": settings}
+def choices(context: AppContext, key: str = "mini_grpo", **settings: str) -> dict[str, Any]:
+    """Choices of the form's script for a newly opened preset with some settings changed."""
+    return {**train_form.open_form(context, key)["choices"], "settings": settings}
 
 
-def hands(desk: AppContext) -> dict[str, Any]:
-    return {function.__name__: function for function in functions(desk)}
+def hands(context: AppContext) -> dict[str, Any]:
+    return {function.__name__: function for function in functions(context)}
 
 
 # ---- The form
 @pytest.mark.parametrize("key", preset_keys("train"))
-def test_every_recipe_opens_and_unchanged_it_is_itself(desk: AppContext, key: str) -> None:
-    opened = train_form.opened(desk, key)
+def test_every_recipe_opens_and_unchanged_it_is_itself(context: AppContext, key: str) -> None:
+    opened = train_form.open_form(context, key)
     sent = {**opened["choices"], "settings": {row["name"]: row["value"] for row in opened["settings"]}}
-    assert train_form.read(desk, sent) == load_train_preset(key)
-    found = train_form.outlook(desk, sent)
+    assert train_form.read(context, sent) == load_train_preset(key)
+    found = train_form.outlook(context, sent)
     assert found["command"] == f"dailies train {key} --queue" and found["changed"] == []
     assert found["memory"]["verdict"] in ("fits", "tight", "no")
 
 
-def test_a_change_is_in_the_command_the_preset_and_the_outlook(desk: AppContext) -> None:
-    sent = {**choices(desk, learning_rate="1e-5", lr_scheduler_type="cosine"), "mix": "motion"}
-    preset = train_form.read(desk, sent)
+def test_a_change_is_in_the_command_the_preset_and_the_outlook(context: AppContext) -> None:
+    sent = {**choices(context, learning_rate="1e-5", lr_scheduler_type="cosine"), "mix": "motion"}
+    preset = train_form.read(context, sent)
     assert preset.settings["learning_rate"] == 1e-5 and preset.mix == "motion"
-    found = train_form.outlook(desk, sent)
+    found = train_form.outlook(context, sent)
     assert found["changed"] == ["mix", "learning_rate", "lr_scheduler_type"]
     assert found["command"] == (
         "dailies train mini_grpo --set mix=motion --set settings.learning_rate=1e-05 "
@@ -67,33 +67,38 @@ def test_a_change_is_in_the_command_the_preset_and_the_outlook(desk: AppContext)
     )
 
 
-def test_the_estimate_follows_the_knobs(desk: AppContext) -> None:
+def test_the_estimate_follows_the_knobs(context: AppContext) -> None:
     small, large = (
-        train_form.outlook(desk, choices(desk, per_device_train_batch_size=size))["memory"] for size in ("16", "4096")
+        train_form.outlook(context, choices(context, per_device_train_batch_size=size))["memory"]
+        for size in ("16", "4096")
     )
     assert small["share"] < large["share"] and small["sentence"] != large["sentence"]
 
 
-def test_the_time_is_learned_from_runs_that_told_their_pace(desk: AppContext) -> None:
-    assert train_form.outlook(desk, choices(desk))["time"] == training.NO_TIME
-    run = Run.create(desk.workspace, load_train_preset("mini_grpo"))
+def test_the_time_is_learned_from_runs_that_told_their_pace(context: AppContext) -> None:
+    assert train_form.outlook(context, choices(context))["time"] == training.NO_TIME
+    run = Run.create(context.workspace, load_train_preset("mini_grpo"))
     for step in range(1, 4):
         run.append_metrics(step, {"time/step": 30.0, "of": 40})
     assert (
-        train_form.outlook(desk, choices(desk, max_steps="40"))["time"] == "About 20 min, from 1 run of this model here"
+        train_form.outlook(context, choices(context, max_steps="40"))["time"]
+        == "About 20 min, estimated from 1 run of this model on this machine"
     )
-    assert train_form.outlook(desk, choices(desk, max_steps="80"))["time"].startswith("About 40 min")
+    assert train_form.outlook(context, choices(context, max_steps="80"))["time"].startswith("About 40 min")
     fourfold = 4 * int(str(run.preset().settings["gradient_accumulation_steps"]))
-    larger = train_form.outlook(desk, choices(desk, max_steps="40", gradient_accumulation_steps=str(fourfold)))["time"]
-    assert larger == "At most about 80 min: reckoned from 1 run of this model here that made far smaller updates."
+    larger = train_form.outlook(context, choices(context, max_steps="40", gradient_accumulation_steps=str(fourfold)))[
+        "time"
+    ]
+    source = "1 run of this model on this machine with much smaller updates"
+    assert larger == f"At most about 80 min, extrapolated from {source}."
 
 
-def test_a_campaign_takes_the_place_of_a_file_of_pairs(desk: AppContext) -> None:
-    sent = {**choices(desk, "mini_dpo"), "campaign": "abcd1234"}
-    preset = train_form.read(desk, sent)
+def test_a_campaign_takes_the_place_of_a_file_of_pairs(context: AppContext) -> None:
+    sent = {**choices(context, "mini_dpo"), "campaign": "abcd1234"}
+    preset = train_form.read(context, sent)
     assert (preset.campaign, preset.pairs) == ("abcd1234", None)
     with pytest.raises(DailiesError, match="abcd1234"):
-        train_form.queue(desk, sent)
+        train_form.queue(context, sent)
 
 
 @pytest.mark.parametrize(
@@ -105,92 +110,94 @@ def test_a_campaign_takes_the_place_of_a_file_of_pairs(desk: AppContext) -> None
         ({"output_dir": "/etc"}, "There is no setting 'output_dir'"),
     ],
 )
-def test_nonsense_is_refused_before_a_run_is_made(desk: AppContext, settings: dict[str, str], complaint: str) -> None:
+def test_nonsense_is_refused_before_a_run_is_made(
+    context: AppContext, settings: dict[str, str], complaint: str
+) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        train_form.queue(desk, choices(desk, **settings))
-    assert list_runs(desk.workspace) == [] and desk.queue.list() == []
+        train_form.queue(context, choices(context, **settings))
+    assert list_runs(context.workspace) == [] and context.queue.list() == []
 
 
 @pytest.mark.parametrize(("field", "value"), [("recipe", "mini_grop"), ("adapter", "none such"), ("model", "nothing")])
-def test_what_is_not_there_is_named(desk: AppContext, field: str, value: str) -> None:
+def test_what_is_not_there_is_named(context: AppContext, field: str, value: str) -> None:
     with pytest.raises(DailiesError, match=value):
-        train_form.queue(desk, {**choices(desk), field: value})
+        train_form.queue(context, {**choices(context), field: value})
 
 
-def test_a_queued_run_has_what_the_form_said(desk: AppContext) -> None:
-    filed = train_form.queue(desk, choices(desk, max_steps="7"))
-    [run] = list_runs(desk.workspace)
+def test_a_queued_run_has_what_the_form_said(context: AppContext) -> None:
+    filed = train_form.queue(context, choices(context, max_steps="7"))
+    [run] = list_runs(context.workspace)
     assert run.id == filed["run"] and run.preset().settings["max_steps"] == 7
-    [job] = desk.queue.list("queued")
+    [job] = context.queue.list("queued")
     assert (job.kind, job.config) == ("train", {"run": run.id})
 
 
-def test_a_check_is_a_job_and_its_verdicts_come_back(desk: AppContext) -> None:
-    job_id = train_form.check(desk, choices(desk))["job"]
-    assert train_form.verdicts(desk, job_id)["waits"]
-    desk.queue.claim(ProcessIdentity.current())
+def test_a_check_is_a_job_and_its_verdicts_come_back(context: AppContext) -> None:
+    job_id = train_form.check(context, choices(context))["job"]
+    assert train_form.verdicts(context, job_id)["waits"]
+    context.queue.claim(ProcessIdentity.current())
     row = {"name": "frames", "level": "ok", "sentence": "It can."}
-    desk.queue.finish(job_id, "done", result={"verdicts": [row]})
-    assert train_form.verdicts(desk, job_id)["verdicts"] == [row]
+    context.queue.finish(job_id, "done", result={"verdicts": [row]})
+    assert train_form.verdicts(context, job_id)["verdicts"] == [row]
 
 
-def test_a_recipe_is_saved_once_and_opened(desk: AppContext) -> None:
-    sent = {**choices(desk, learning_rate="0.002"), "key": "my_own"}
-    saved = train_form.save(desk, sent)
+def test_a_recipe_is_saved_once_and_opened(context: AppContext) -> None:
+    sent = {**choices(context, learning_rate="0.002"), "key": "my_own"}
+    saved = train_form.save(context, sent)
     assert saved["form"]["choices"]["recipe"] == "my_own"
     assert load_train_preset("my_own").settings["learning_rate"] == 0.002
     with pytest.raises(ConfigError, match="There is a recipe 'my_own' already"):
-        train_form.save(desk, {**sent, "settings": {"learning_rate": "0.003"}})
-    assert train_form.save(desk, sent)["note"] == saved["note"]  # the same again, its answer lost, is no other
+        train_form.save(context, {**sent, "settings": {"learning_rate": "0.003"}})
+    assert train_form.save(context, sent)["note"] == saved["note"]  # the same again, its answer lost, is no other
     for key in ("", "../up", "a b", "x" * 9 + "/y"):
         with pytest.raises(ConfigError, match="key"):
-            train_form.save(desk, {**sent, "key": key})
+            train_form.save(context, {**sent, "key": key})
 
 
-def test_a_runs_settings_fill_the_form(desk: AppContext) -> None:
-    run = Run.create(desk.workspace, load_train_preset("mini_nft", {"settings": {"max_steps": 9}}))
-    opened = train_form.opened(desk, run=run.id)
-    found = train_form.outlook(desk, {**opened["choices"], "settings": {"max_steps": "10"}})
+def test_a_runs_settings_fill_the_form(context: AppContext) -> None:
+    run = Run.create(context.workspace, load_train_preset("mini_nft", {"settings": {"max_steps": 9}}))
+    opened = train_form.open_form(context, run=run.id)
+    found = train_form.outlook(context, {**opened["choices"], "settings": {"max_steps": "10"}})
     assert found["command"] == f"dailies clone {run.id} --set settings.max_steps=10 --queue"
 
 
 # ---- A curriculum
 @pytest.mark.parametrize("key", preset_keys("curricula"))
-def test_every_curriculum_opens_with_its_stages_gates_and_what_it_needs(desk: AppContext, key: str) -> None:
-    [name] = [one["key"] for one in train_form.opened(desk)["curricula"] if one["key"].endswith(f":{key}")]
-    opened, preset = curricula.opened(name), load_curriculum(key)
+def test_every_curriculum_opens_with_its_stages_gates_and_what_it_needs(context: AppContext, key: str) -> None:
+    [name] = [one["key"] for one in train_form.open_form(context)["curricula"] if one["key"].endswith(f":{key}")]
+    opened, preset = curricula.open_form(name), load_curriculum(key)
     assert [stage["name"] for stage in opened["stages"]] == [stage.name for stage in preset.stages]
     assert all(stage["gate"] and "updates" in stage["told"] for stage in opened["stages"])
-    found = curricula.outlook(desk, opened["choices"])
+    found = curricula.outlook(context, opened["choices"])
     assert found["command"] == f"dailies curriculum {key} --queue"
     assert found["memory"]["verdict"] in ("fits", "tight", "no") and found["time"] == training.NO_TIME
     assert any(f"'{stage.name}'" in found["memory"]["sentence"] for stage in preset.stages)
 
 
-def test_the_time_of_a_curriculum_is_that_of_its_stages(desk: AppContext) -> None:
-    opened = curricula.opened("curriculum:mini_lengths")
+def test_the_time_of_a_curriculum_is_that_of_its_stages(context: AppContext) -> None:
+    opened = curricula.open_form("curriculum:mini_lengths")
     stages = [recipe_of(stage) for stage in load_curriculum("mini_lengths").stages]
     for stage in stages:
-        Run.create(desk.workspace, stage).append_metrics(1, {"time/step": 60.0})
+        Run.create(context.workspace, stage).append_metrics(1, {"time/step": 60.0})
     minutes = sum(int(str(stage.settings["max_steps"])) for stage in stages)
-    assert curricula.outlook(desk, opened["choices"])["time"] == training.time_of_stages(60.0 * minutes)
+    assert curricula.outlook(context, opened["choices"])["time"] == training.time_of_stages(60.0 * minutes)
 
 
-def test_a_curriculum_is_queued_from_the_form(desk: AppContext) -> None:
-    filed = curricula.queue(desk, curricula.opened("curriculum:mini_lengths")["choices"])
-    [made] = list_curricula(desk.workspace)
+def test_a_curriculum_is_queued_from_the_form(context: AppContext) -> None:
+    filed = curricula.queue(context, curricula.open_form("curriculum:mini_lengths")["choices"])
+    [made] = list_curricula(context.workspace)
     assert made.id == filed["run"] and made.preset() == load_curriculum("mini_lengths")
-    [job] = desk.queue.list("queued")
+    [job] = context.queue.list("queued")
     assert (job.kind, job.config) == ("curriculum", {"curriculum": made.id})
-    assert [row["title"] for row in runs.board(desk)["jobs"]] == [made.id]
+    assert [row["title"] for row in runs.board(context)["jobs"]] == [made.id]
     with pytest.raises(ConfigError, match="mini_lengthz"):
-        curricula.opened("curriculum:mini_lengthz")
+        curricula.open_form("curriculum:mini_lengthz")
 
 
 # ---- The board
-def test_the_board_shows_the_queue_in_its_order_and_obeys(desk: AppContext) -> None:
-    first, second, third = (train_form.queue(desk, choices(desk))["run"] for _ in range(3))
-    do = hands(desk)
+def test_the_board_shows_the_queue_in_its_order_and_obeys(context: AppContext) -> None:
+    first, second, third = (train_form.queue(context, choices(context))["run"] for _ in range(3))
+    do = hands(context)
     shown = do["news"]()
     assert [row["title"] for row in shown["jobs"]] == [first, second, third]
     shown = do["move"]({"id": shown["jobs"][2]["id"], "to": 1})
@@ -199,15 +206,15 @@ def test_the_board_shows_the_queue_in_its_order_and_obeys(desk: AppContext) -> N
     shown = do["cancel"](shown["jobs"][0]["id"])
     assert [row["title"] for row in shown["jobs"]] == [first, second]
     assert do["cancel_pending"]()["jobs"] == []
-    assert {row["state"] for row in runs.board(desk)["runs"]} == {"new"}
+    assert {row["state"] for row in runs.board(context)["runs"]} == {"new"}
 
 
-def test_runs_are_resumed_and_extended_from_the_board(desk: AppContext) -> None:
-    run = Run.create(desk.workspace, load_train_preset("mini_grpo"))
+def test_runs_are_resumed_and_extended_from_the_board(context: AppContext) -> None:
+    run = Run.create(context.workspace, load_train_preset("mini_grpo"))
     (run.checkpoints / f"{CHECKPOINT}3").mkdir(parents=True)
     (run.checkpoints / f"{CHECKPOINT}3" / "trainer_state.json").write_text("{}")
     run.append_metrics(3, {"of": 40})
-    do = hands(desk)
+    do = hands(context)
     [row] = do["news"]()["runs"]
     assert (row["state"], row["where"], row["can_resume"], row["can_extend"]) == ("stopped", "3 / 40", True, True)
     assert do["resume"](run.id)["runs"][0]["state"] == "queued"
@@ -218,73 +225,73 @@ def test_runs_are_resumed_and_extended_from_the_board(desk: AppContext) -> None:
     assert run.preset().settings["max_steps"] == 1000 + int(load_train_preset("mini_grpo").settings["max_steps"])
 
 
-def test_a_run_that_the_queue_does_not_train_is_no_business_of_its_buttons(desk: AppContext) -> None:
-    run = Run.create(desk.workspace, load_train_preset("mini_nft"))
+def test_a_run_that_the_queue_does_not_train_is_no_business_of_its_buttons(context: AppContext) -> None:
+    run = Run.create(context.workspace, load_train_preset("mini_nft"))
     trainer = try_lock(run.lock)
     assert trainer is not None
-    [row] = runs.board(desk)["runs"]
+    [row] = runs.board(context)["runs"]
     assert (row["state"], row["job"], row["problem"]) == ("training", "", training.OUTSIDE)
     assert not row["can_resume"] and not row["can_extend"]
     os.close(trainer)
-    [row] = runs.board(desk)["runs"]
+    [row] = runs.board(context)["runs"]
     assert (row["state"], row["problem"]) == ("new", "")
 
 
-def test_a_log_is_read_from_its_end_and_searched(desk: AppContext) -> None:
-    run = Run.create(desk.workspace, load_train_preset("mini_grpo"))
-    assert runs.log(desk, run.id, "")["lines"] == ""
+def test_a_log_is_read_from_its_end_and_searched(context: AppContext) -> None:
+    run = Run.create(context.workspace, load_train_preset("mini_grpo"))
+    assert runs.log(context, run.id, "")["lines"] == ""
     run.log.write_text("".join(f"line {number} {'x' * 80}\n" for number in range(5000)) + "torn")
-    whole = runs.log(desk, run.id, "")
+    whole = runs.log(context, run.id, "")
     assert whole["lines"].endswith("torn") and "line 1 " not in whole["lines"] and whole["part"]["shown"] == "64 KiB"
-    assert runs.log(desk, run.id, "LINE 17 ")["lines"].startswith("line 17 x")
+    assert runs.log(context, run.id, "LINE 17 ")["lines"].startswith("line 17 x")
     with pytest.raises(ConfigError, match="There is no run"):
-        runs.log(desk, "../..", "")
+        runs.log(context, "../..", "")
 
 
-def test_a_run_is_given_a_share_of_the_device(desk: AppContext) -> None:
-    asked = {**choices(desk), "share": "0.5"}
-    assert train_form.outlook(desk, asked)["command"].endswith("--gpus 0.5 --queue")
-    whole, half = (train_form.outlook(desk, one)["memory"]["share"] for one in (choices(desk), asked))
+def test_a_run_is_given_a_share_of_the_device(context: AppContext) -> None:
+    asked = {**choices(context), "share": "0.5"}
+    assert train_form.outlook(context, asked)["command"].endswith("--gpus 0.5 --queue")
+    whole, half = (train_form.outlook(context, one)["memory"]["share"] for one in (choices(context), asked))
     assert half == pytest.approx(2 * whole)
-    train_form.queue(desk, asked)
-    train_form.queue(desk, asked)
-    train_form.queue(desk, asked)
-    started = [desk.queue.claim(ProcessIdentity.current()) for _ in range(3)]
+    train_form.queue(context, asked)
+    train_form.queue(context, asked)
+    train_form.queue(context, asked)
+    started = [context.queue.claim(ProcessIdentity.current()) for _ in range(3)]
     assert [job.resources if job else None for job in started] == [{"gpus": 0.5}, {"gpus": 0.5}, None]
     with pytest.raises(ConfigError, match="gpus"):
-        train_form.outlook(desk, {**asked, "share": "most"})
+        train_form.outlook(context, {**asked, "share": "most"})
 
 
-def test_a_clip_beside_a_run_with_a_share_does_not_wait(desk: AppContext) -> None:
-    train_form.queue(desk, {**choices(desk), "share": "0.5"})
-    desk.queue.claim(ProcessIdentity.current())
-    desk.file(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
-    [card] = jobs.strip(desk, "generate")["jobs"]
+def test_a_clip_beside_a_run_with_a_share_does_not_wait(context: AppContext) -> None:
+    train_form.queue(context, {**choices(context), "share": "0.5"})
+    context.queue.claim(ProcessIdentity.current())
+    context.file(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
+    [card] = jobs.job_list(context, "generate")["jobs"]
     assert card["line"] == general.waiting(1)
 
 
-def test_the_priority_of_what_waits(desk: AppContext) -> None:
-    desk.queue.pause()
-    train_form.queue(desk, choices(desk))
-    train_form.queue(desk, choices(desk))
-    second, first = desk.queue.list("queued")
-    do = hands(desk)
+def test_the_priority_of_what_waits(context: AppContext) -> None:
+    context.queue.pause()
+    train_form.queue(context, choices(context))
+    train_form.queue(context, choices(context))
+    second, first = context.queue.list("queued")
+    do = hands(context)
     rows = do["prioritise"]({"id": second.id, "priority": "high"})["jobs"]
     assert (rows[0]["id"], rows[0]["priority"]) == (second.id, "high")
     with pytest.raises(ConfigError, match="A priority is one of high, normal, low, but got 'urgent'"):
         do["prioritise"]({"id": first.id, "priority": "urgent"})
 
 
-def test_a_clip_that_waits_for_a_run_says_so(desk: AppContext) -> None:
-    run = train_form.queue(desk, choices(desk))["run"]
-    job = desk.queue.claim(ProcessIdentity.current())
+def test_a_clip_that_waits_for_a_run_says_so(context: AppContext) -> None:
+    run = train_form.queue(context, choices(context))["run"]
+    job = context.queue.claim(ProcessIdentity.current())
     assert job is not None
-    desk.queue.heartbeat(job.id, JobProgress(phase="train", step=3, of=40))
-    desk.file(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
-    [card] = jobs.strip(desk, "generate")["jobs"]
-    assert card["line"] == f"Waits: run {run} (step 3 of 40) has the device. This goes first when it ends."
-    desk.queue.pause()
-    assert jobs.strip(desk, "generate")["jobs"][0]["line"] == training.HELD
+    context.queue.heartbeat(job.id, JobProgress(phase="train", step=3, of=40))
+    context.file(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
+    [card] = jobs.job_list(context, "generate")["jobs"]
+    assert card["line"] == f"Waiting: run {run} (step 3 of 40) uses the device. This job is next."
+    context.queue.pause()
+    assert jobs.job_list(context, "generate")["jobs"][0]["line"] == training.HELD
 
 
 def test_a_log_of_a_missing_file_is_empty(tmp_path: Path) -> None:

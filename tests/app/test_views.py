@@ -23,8 +23,8 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 # ---- Scores
-def test_scores_say_what_was_measured_and_why_not(make_clip: MakeClip, desk: AppContext) -> None:
-    smooth, loop = scores(desk.store.report(make_clip(score=0.7).id))
+def test_scores_say_what_was_measured_and_why_not(make_clip: MakeClip, context: AppContext) -> None:
+    smooth, loop = scores(context.store.report(make_clip(score=0.7).id))
     assert (smooth.key, smooth.value, smooth.raw, smooth.weight) == ("flow_smoothness", 0.7, 1.25, 1.0)
     assert smooth.per_frame[:2] == (None, 0.0) and len(smooth.per_frame) == 9
     assert loop.value is None and loop.reason == "the clip is shorter than two loops" and loop.weight == 0
@@ -34,27 +34,27 @@ def test_a_clip_that_nothing_scored_has_no_scores() -> None:
     assert scores(None) == [] and remarks(None) == []
 
 
-def test_remarks_name_the_gates_that_cost_something(make_clip: MakeClip, desk: AppContext) -> None:
-    said = remarks(desk.store.report(make_clip().id))
+def test_remarks_name_the_gates_that_cost_something(make_clip: MakeClip, context: AppContext) -> None:
+    said = remarks(context.store.report(make_clip().id))
     assert said[0].startswith("loop_break does not apply")
     assert [sentence for sentence in said if "0.40" in sentence] == [text_score.gate("motion", 0.4)]
     assert len(said) == 2
 
 
-def test_a_score_of_another_calibration_is_marked_and_not_ranked(make_clip: MakeClip, desk: AppContext) -> None:
+def test_a_score_of_another_calibration_is_marked_and_not_ranked(make_clip: MakeClip, context: AppContext) -> None:
     old, new = make_clip(prompt="old", score=0.9), make_clip(prompt="new", score=0.4)
-    stored = desk.store.report(old.id)
+    stored = context.store.report(old.id)
     assert stored is not None
-    desk.store.save_report(old.id, "mini", {**stored, "calibration": "mini-0.9"})
-    assert withdraw_old_totals(desk.store) == 1
-    cards = shelf.page(desk.store, ClipFilter(order="best"))["cards"]
+    context.store.save_report(old.id, "mini", {**stored, "calibration": "mini-0.9"})
+    assert withdraw_old_totals(context.store) == 1
+    cards = shelf.page(context.store, ClipFilter(order="best"))["cards"]
     assert [(card["id"], card["score"], card["tag"]) for card in cards] == [
         (new.id, "0.40", ""),
         (old.id, "", text_score.UNRANKED),
     ]
-    shown = clips.facts(desk.store.clip(old.id), ["score_clip"], remarks(desk.store.report(old.id)))
+    shown = clips.facts(context.store.clip(old.id), ["score_clip"], remarks(context.store.report(old.id)))
     assert shown["total"] == text_score.UNRANKED and text_score.OLD_REPORT in shown["remarks"]
-    assert text_score.OLD_REPORT not in remarks(desk.store.report(new.id))
+    assert text_score.OLD_REPORT not in remarks(context.store.report(new.id))
 
 
 def test_a_reward_that_is_gone_keeps_its_score(report: Any) -> None:
@@ -73,7 +73,7 @@ def test_a_card_links_to_files_of_its_own_clip(make_clip: MakeClip) -> None:
     assert card["detail"] == "9 frames" and clips.card(record, "Take 1")["detail"] == "seed 12"
 
 
-def test_an_imported_clip_offers_nothing_that_needs_settings(desk: AppContext) -> None:
+def test_an_imported_clip_offers_nothing_that_needs_settings(context: AppContext) -> None:
     record = ClipRecord(id="0" * 16, prompt="", source="imported", num_frames=9, width=64, height=48, fps=25.0)
     facts = clips.facts(record, ["again", "use_settings", "remove_clip"])
     assert [key for key, _, _ in facts["actions"]] == ["remove_clip"]
@@ -96,26 +96,26 @@ def test_every_action_has_words() -> None:
 
 
 # ---- The stage
-def test_one_clip_has_player_facts_and_plots(make_clip: MakeClip, desk: AppContext) -> None:
+def test_one_clip_has_player_facts_and_plots(make_clip: MakeClip, context: AppContext) -> None:
     first, second = make_clip(seed=1), make_clip(seed=2)
-    view = clip_panel.one(desk.store, first, ["again"], [second])
+    view = clip_panel.one(context.store, first, ["again"], [second])
     assert [clip["id"] for clip in view.player["clips"]] == [first.id]
     assert view.player["prefetch"] == [clips.media_url(second.id, "clip.mp4")]
     assert view.facts is not None and view.bars is not None and view.timeline is not None
 
 
-def test_at_most_four_are_compared(make_clip: MakeClip, desk: AppContext) -> None:
+def test_at_most_four_are_compared(make_clip: MakeClip, context: AppContext) -> None:
     records = [make_clip(seed=seed) for seed in range(6)]
-    view = clip_panel.several(desk.store, records)
+    view = clip_panel.several(context.store, records)
     assert [clip["id"] for clip in view.player["clips"]] == [record.id for record in records[:4]]
     assert [trace.name for trace in view.bars.data] == list("ABCD")
     assert view.facts is None and view.timeline is None
 
 
-def test_takes_keep_the_order_asked_for_and_drop_what_was_deleted(make_clip: MakeClip, desk: AppContext) -> None:
+def test_takes_keep_the_order_asked_for_and_drop_what_was_deleted(make_clip: MakeClip, context: AppContext) -> None:
     ids = [make_clip(seed=seed).id for seed in (3, 1, 2)]
-    desk.store.delete([ids[1]])
-    assert [record.id for record in clip_panel.in_order(desk.store, [*ids, ids[0], "0" * 16])] == [ids[0], ids[2]]
+    context.store.delete([ids[1]])
+    assert [record.id for record in clip_panel.in_order(context.store, [*ids, ids[0], "0" * 16])] == [ids[0], ids[2]]
 
 
 def test_a_single_take_needs_no_strip(make_clip: MakeClip) -> None:
@@ -168,10 +168,10 @@ def test_every_date_and_order_that_is_offered_can_be_read() -> None:
             assert shelf.read_filter(values(date=date, order=order)).order == order
 
 
-def test_pages(make_clip: MakeClip, desk: AppContext) -> None:
+def test_pages(make_clip: MakeClip, context: AppContext) -> None:
     for seed in range(shelf.PAGE_SIZE + 2):
         make_clip(seed=seed, score=None)
-    first, last = (shelf.page(desk.store, ClipFilter(), number) for number in (0, 99))
+    first, last = (shelf.page(context.store, ClipFilter(), number) for number in (0, 99))
     assert (first["first"], first["last"], first["total"], first["pages"]) == (
         1,
         shelf.PAGE_SIZE,
@@ -182,22 +182,22 @@ def test_pages(make_clip: MakeClip, desk: AppContext) -> None:
     assert len({card["id"] for card in first["cards"] + last["cards"]}) == shelf.PAGE_SIZE + 2
 
 
-def test_scores_between_two_bounds(make_clip: MakeClip, desk: AppContext) -> None:
+def test_scores_between_two_bounds(make_clip: MakeClip, context: AppContext) -> None:
     for seed, score in enumerate((0.1, 0.5, 0.9, None)):
         make_clip(seed=seed, score=score)
-    found = shelf.page(desk.store, shelf.read_filter(values(score_from=0.3, score_to=0.7)))
+    found = shelf.page(context.store, shelf.read_filter(values(score_from=0.3, score_to=0.7)))
     assert [card["score"] for card in found["cards"]] == ["0.50"]
 
 
-def test_an_empty_grid_says_why(desk: AppContext) -> None:
-    assert shelf.page(desk.store, ClipFilter(order="best"))["empty"]["title"] == general.LIBRARY_EMPTY[0]
-    assert shelf.page(desk.store, ClipFilter(text="x"))["empty"]["title"] == general.NOTHING_FOUND[0]
+def test_an_empty_grid_says_why(context: AppContext) -> None:
+    assert shelf.page(context.store, ClipFilter(order="best"))["empty"]["title"] == general.LIBRARY_EMPTY[0]
+    assert shelf.page(context.store, ClipFilter(text="x"))["empty"]["title"] == general.NOTHING_FOUND[0]
 
 
-def test_a_removal_can_be_undone_from_the_grid(make_clip: MakeClip, desk: AppContext) -> None:
+def test_a_removal_can_be_undone_from_the_grid(make_clip: MakeClip, context: AppContext) -> None:
     record = make_clip()
-    desk.store.delete([record.id])
-    page = shelf.page(desk.store, ClipFilter(), removed=[record.id])
+    context.store.delete([record.id])
+    page = shelf.page(context.store, ClipFilter(), removed=[record.id])
     assert page["undo"] == {"ids": [record.id], "sentence": "Deleted 1 clip."}
 
 
@@ -212,7 +212,7 @@ def job(**changes: Any) -> Job:
     ("changes", "line", "fraction"),
     [
         ({"position": 1}, "Next in the queue", None),
-        ({"position": 3}, "Number 3 in the queue", None),
+        ({"position": 3}, "Queued, #3", None),
         ({"status": "running"}, "Starting", None),
         ({"status": "running", "progress": JobProgress(phase="load")}, "Loading the model", None),
         (
@@ -228,7 +228,7 @@ def job(**changes: Any) -> Job:
 def test_what_a_job_says(changes: dict[str, Any], line: str, fraction: float | None) -> None:
     card = jobs.job_card(job(**changes))
     assert (card["line"], card["fraction"]) == (line, fraction)
-    assert card["title"] == "2 takes: a star"
+    assert card["title"] == "2 clips: a star"
 
 
 def test_time_left_is_said_while_running() -> None:
@@ -244,18 +244,18 @@ def test_what_can_be_done_with_a_job() -> None:
     assert [status for status, card in can.items() if card["can_retry"]] == ["failed", "lost"]
 
 
-def test_the_strip_has_what_is_not_over_and_fresh_bad_ends(desk: AppContext) -> None:
+def test_the_strip_has_what_is_not_over_and_fresh_bad_ends(context: AppContext) -> None:
     spec = JobSpec.generate([GenerationRequest(prompt="a star")])
-    filed = [desk.queue.submit(spec) for _ in range(3)]
-    desk.queue.cancel(filed[0].id)
+    filed = [context.queue.submit(spec) for _ in range(3)]
+    context.queue.cancel(filed[0].id)
     me = ProcessIdentity.current()
-    done = desk.queue.claim(me)
+    done = context.queue.claim(me)
     assert done is not None and done.id == filed[1].id
-    desk.queue.finish(done.id, "done", result={"clip_ids": []})
+    context.queue.finish(done.id, "done", result={"clip_ids": []})
     # What waits for a worker is not claimed here, so the strip would start one: look at the choice alone.
-    shown = [found.id for found in reversed(desk.queue.list(kind="generate")) if jobs.is_shown(found)]
+    shown = [found.id for found in reversed(context.queue.list(kind="generate")) if jobs.is_shown(found)]
     assert shown == [filed[0].id, filed[2].id]
-    assert jobs.clip_ids(desk.queue.get(done.id)) == []
+    assert jobs.clip_ids(context.queue.get(done.id)) == []
 
 
 def test_captions_name_the_adapter_and_what_differs() -> None:

@@ -72,7 +72,7 @@ def test_what_ends_out_of_sight_is_told_by_the_browser(page: Page, bench: Any, a
     run.append_alarm(Alarm(step=3, name="motion", sentence="Motion fell by half.", value=0.1, limit=0.2))
     page.wait_for_function("window.told.length === 2")
     told = {title: (body, tag) for title, body, tag in page.evaluate("window.told")}
-    assert told["Generate: 1 take: a red circle failed"] == ("The loss is nan.", job)
+    assert told["Generate: 1 clip: a red circle failed"] == ("The loss is nan.", job)
     assert told[f"Alarm in run {run.id} at step 3"][0] == "Motion fell by half."
     expect(page).to_have_title(f"(2) {general.TITLE}")
     page.evaluate(AWAY, False)

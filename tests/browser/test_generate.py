@@ -63,7 +63,7 @@ def test_a_prompt_becomes_a_clip_that_plays_with_its_scores(page: Page, studio: 
     open_form(page, studio, takes=2)
     submit(page)
     job = job_of(page, PROMPT)
-    expect(job).to_contain_text(f"2 takes: {PROMPT}")
+    expect(job).to_contain_text(f"2 clips: {PROMPT}")
     wait_for_takes(page, 2)
     assert is_playing(page, "generate-player")
     expect(page.locator("#generate-facts .prompt")).to_have_text(PROMPT)
@@ -81,7 +81,7 @@ def test_progress_is_seen_and_a_reload_in_the_middle_loses_nothing(page: Page, s
     expect(job).to_contain_text(re.compile(r"Denoising, step \d+ of 40"), timeout=180_000)
     with studio.paused_worker():
         page.reload()
-        expect(job).to_contain_text("2 takes: a yellow star bouncing at night")
+        expect(job).to_contain_text("2 clips: a yellow star bouncing at night")
         expect(job.locator(".track")).to_have_attribute("aria-valuenow", re.compile(r"\d+"))
     wait_for_takes(page, 2)
     expect(page.locator("#generate-facts .prompt")).to_have_text("a yellow star bouncing at night")
@@ -98,7 +98,7 @@ def test_work_is_announced_when_it_begins_and_when_it_ends(page: Page, studio: A
     )
     submit(page)
     expect(page.locator("#dailies-voice")).to_have_text(
-        f"1 take: {prompt}: {jobs.STRIP_WORDS['done']}", timeout=180_000
+        f"1 clip: {prompt}: {jobs.STRIP_WORDS['done']}", timeout=180_000
     )
     said = page.evaluate("window.said")
     assert 2 <= len(said) <= 4 and all(prompt in sentence for sentence in said), said

@@ -27,7 +27,7 @@ def draw(page: Page, bench: Any) -> None:
     page.goto(bench.address)
     expect(page.locator("#seed input, #seed textarea")).to_have_value(re.compile(r"\d+"), timeout=120_000)
     page.locator("#prompt textarea").fill(PROMPT)
-    page.get_by_label("From keyframes").check()
+    page.get_by_role("radio", name="Keyframes").check()
     page.get_by_role("button", name=words.KEYFRAMES_FIRST).click()
     expect(page.locator(f"{STRIP} li")).to_have_count(3)  # 17 frames, one every 8
     page.wait_for_function(

@@ -69,7 +69,7 @@ def test_a_clip_opens_with_everything_that_is_known_of_it(library: Page, archive
     expect(library.locator("#library-facts .prompt")).to_have_text("a red circle moving left")
     expect(library.locator("#library-facts .total b")).to_have_text("0.90")
     details = library.locator("#library-details")
-    expect(details.locator(".rows")).to_contain_text("33 frames, 4.1 s at 8 a second")
+    expect(details.locator(".rows")).to_contain_text("33 frames, 4.1 s at 8 FPS")
     expect(details.locator(".request pre")).to_contain_text('"seed": 1000')
     expect(library.locator("#library-bars .ytick text")).to_have_count(3)
     expect(library.locator("#library-timeline .playhead")).to_be_visible()

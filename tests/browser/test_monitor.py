@@ -307,7 +307,7 @@ def test_what_a_run_changed_is_measured_and_shown(page: Page, bench: Any, runs: 
     first, second, third = (sheet.locator("tbody tr").nth(number) for number in range(3))
     expect(first).to_have_text(re.compile(r"Judge.*0\.500.*0\.560.*\+0\.060 \(\+0\.030 to \+0\.090\).*better"))
     expect(second).to_have_text(re.compile(r"Structure.*held out.*-0\.100.*worse"))
-    expect(third).to_have_text(re.compile(r"Temporal LPIPS.*metric.*within the noise"))
+    expect(third).to_have_text(re.compile(r"Temporal LPIPS.*metric.*not significant"))
     expect(sheet.locator(".measure")).to_be_hidden()  # nothing was saved that could be measured again
     with page.expect_download() as got:
         sheet.locator(".save").click()

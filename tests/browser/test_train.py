@@ -182,7 +182,7 @@ def test_a_curriculum_shows_its_stages_and_is_queued(train: Page, bench: Any) ->
     expect(stages.first).to_contain_text(training.FORM_WORDS["gate"])
     expect(setting(train, "max_steps")).to_be_hidden()
     expect(do(train, "check")).to_be_hidden()
-    expect(train.locator("#train-form .memory span")).to_contain_text("Most in the stage")
+    expect(train.locator("#train-form .memory span")).to_contain_text("Largest in stage")
     do(train, "command").click()
     expect(train.locator("#train-form .shell code")).to_have_text("dailies curriculum mini_lengths --queue")
     do(train, "queue").click()

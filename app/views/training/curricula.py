@@ -1,6 +1,6 @@
-"""A curriculum in the Train tab's form: its stages and gates, what the largest of them needs, and how it is queued.
+"""Curricula in the Train tab's form: stages, gates, estimates, and queueing.
 
-Its settings are those of its stages, in its preset: the form changes nothing in them.
+The settings belong to the stages of the preset; the form does not change them.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ from engine.runs.run import list_runs
 NAME = "curriculum"
 
 
-def opened(name: str) -> dict[str, Any]:
-    """The form for one. Raises ConfigError: there is none of this name, or a stage will not do."""
+def open_form(name: str) -> dict[str, Any]:
+    """Return the form of a curriculum. Raises ConfigError if it does not exist or a stage is invalid."""
     preset = load_curriculum(name.removeprefix(CURRICULUM))
     return {
         "recipes": [{"key": key, "title": title} for title, key in preset_choices("train")],
@@ -37,41 +37,43 @@ def opened(name: str) -> dict[str, Any]:
 
 def _stage(stage: Stage) -> dict[str, Any]:
     settings = recipe_of(stage).settings
-    told = training.stage(stage.recipe, settings.get("num_frames"), settings.get("max_steps"))
-    return {"name": stage.name, "told": told, "gate": [one.words for one in stage.gate.conditions]}
+    summary = training.stage(stage.recipe, settings.get("num_frames"), settings.get("max_steps"))
+    return {"name": stage.name, "told": summary, "gate": [condition.words for condition in stage.gate.conditions]}
 
 
-def outlook(desk: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
-    """As `recipe.outlook`: the memory of the stage that needs most, the time of all."""
+def outlook(context: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Estimate a curriculum as `train_form.outlook` does a run: peak memory over stages, total time."""
     preset = load_curriculum(choices[NAME])
-    runs = list_runs(desk.workspace)[:LEARNED_FROM]
-    found = [(stage.name, forecast(recipe_of(stage), device_gib(), runs)) for stage in preset.stages]
-    known = [(name, one) for name, one in found if one is not None]
-    if not known:
+    runs = list_runs(context.workspace)[:LEARNED_FROM]
+    estimates = [(stage.name, forecast(recipe_of(stage), device_gib(), runs)) for stage in preset.stages]
+    known_estimates = [(name, estimate) for name, estimate in estimates if estimate is not None]
+    if not known_estimates:
         memory = memory_of(None)
     else:
-        name, most = max(known, key=lambda pair: pair[1].need.peak * pair[1].factor)
-        memory = memory_of(most)
+        name, largest = max(known_estimates, key=lambda pair: pair[1].need.peak * pair[1].factor)
+        memory = memory_of(largest)
         memory |= {"sentence": training.most_of(name, memory["sentence"])}
     return {
         "command": f"dailies curriculum {preset.key} --queue",
         "changed": [],
         "memory": memory,
-        "time": _time([one for _, one in found]),
+        "time": _time([estimate for _, estimate in estimates]),
     }
 
 
-def _time(found: list[RunEstimate | None]) -> str:
-    seconds = [one.seconds for one in found if one is not None and one.seconds is not None]
-    return training.time_of_stages(sum(seconds)) if seconds and len(seconds) == len(found) else training.NO_TIME
+def _time(estimates: list[RunEstimate | None]) -> str:
+    seconds = [estimate.seconds for estimate in estimates if estimate is not None and estimate.seconds is not None]
+    return training.time_of_stages(sum(seconds)) if seconds and len(seconds) == len(estimates) else training.NO_TIME
 
 
-def queue(desk: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
-    """Begin one, as a job."""
-    made = Curriculum.create(desk.workspace, load_curriculum(choices[NAME]), request_key("curriculum"))
+def queue(context: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Create a curriculum and queue its job."""
+    curriculum = Curriculum.create(context.workspace, load_curriculum(choices[NAME]), request_key("curriculum"))
     try:
-        job = desk.file(JobSpec(kind=NAME, config=CurriculumConfig(curriculum=made.id).model_dump(mode="json")))
+        job = context.file(
+            JobSpec(kind=NAME, config=CurriculumConfig(curriculum=curriculum.id).model_dump(mode="json"))
+        )
     except DailiesError:
-        made.discard()
+        curriculum.discard()
         raise
-    return {"run": made.id, "note": training.filed_curriculum(made.id, job.position)}
+    return {"run": curriculum.id, "note": training.filed_curriculum(curriculum.id, job.position)}

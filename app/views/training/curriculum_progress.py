@@ -1,4 +1,4 @@
-"""Curricula as a strip of stages: which passed, which is under way, and each gate's numbers with their intervals."""
+"""Progress of curricula: the state of each stage, and the measures of each gate with their intervals."""
 
 from typing import Any
 
@@ -14,27 +14,31 @@ KIND, ALIVE = "curriculum", ("queued", *ACTIVE)
 SHOWN = 3  # the newest
 
 
-def strip(desk: AppContext) -> dict[str, Any]:
-    """The value of a `CurriculumProgress`; a curriculum whose files are damaged says so in place of its stages."""
-    active = {job.config["curriculum"] for job in desk.queue.list(ALIVE, KIND, limit=100)}
-    return {"curricula": [_curriculum(one, one.id in active) for one in list_curricula(desk.workspace)[:SHOWN]]}
-
-
-def resume(desk: AppContext, curriculum_id: str) -> None:
-    """Go on with a curriculum that nobody drives, from where it was cut off."""
-    found = Curriculum.find(desk.workspace, curriculum_id).id
-    desk.file(JobSpec(kind=KIND, config={"curriculum": found}), alone=f"The curriculum {found}")
-
-
-def _curriculum(one: Curriculum, active: bool) -> dict[str, Any]:
-    try:
-        preset, state = one.preset(), one.state()
-    except StoreError as error:
-        return {"id": one.id, "title": one.id, "running": False, "sentence": str(error), "stages": []}
-    cut_off = state.status == "running" and not active and not is_held(one.lock)  # it may be driven in a shell
+def curriculum_list(context: AppContext) -> dict[str, Any]:
+    """Return the value of a `CurriculumProgress`; a damaged curriculum has an error instead of stages."""
+    active = {job.config["curriculum"] for job in context.queue.list(ALIVE, KIND, limit=100)}
     return {
-        "id": one.id,
-        "title": f"{preset.title} ({one.id})",
+        "curricula": [
+            _curriculum(curriculum, curriculum.id in active) for curriculum in list_curricula(context.workspace)[:SHOWN]
+        ]
+    }
+
+
+def resume(context: AppContext, curriculum_id: str) -> None:
+    """Resume an interrupted curriculum."""
+    curriculum = Curriculum.find(context.workspace, curriculum_id).id
+    context.file(JobSpec(kind=KIND, config={"curriculum": curriculum}), alone=f"The curriculum {curriculum}")
+
+
+def _curriculum(curriculum: Curriculum, active: bool) -> dict[str, Any]:
+    try:
+        preset, state = curriculum.preset(), curriculum.state()
+    except StoreError as error:
+        return {"id": curriculum.id, "title": curriculum.id, "running": False, "sentence": str(error), "stages": []}
+    cut_off = state.status == "running" and not active and not is_held(curriculum.lock)  # a shell may hold the lock
+    return {
+        "id": curriculum.id,
+        "title": f"{preset.title} ({curriculum.id})",
         "running": state.status == "running",
         "can_resume": cut_off,
         "sentence": state.sentence,
@@ -48,19 +52,19 @@ def _stage(stage: Stage, index: int, state: CurriculumState) -> dict[str, Any]:
     result = last.result if last else None
     key = _state(index, state, last)
     frames = last.num_frames if last else stage.frames
-    told = [f"{frames} frames" if frames else "", stage.recipe, text.STAGE_STATES[key]]
-    told += [f"attempt {len(attempts)}, {last.run}"] if last else []
+    parts = [f"{frames} frames" if frames else "", stage.recipe, text.STAGE_STATES[key]]
+    parts += [f"attempt {len(attempts)}, {last.run}"] if last else []
     return {
         "name": stage.name,
         "state": key,
-        "detail": ", ".join(word for word in told if word),
-        "gate": [_condition(one) for one in result.conditions] if result else _asked(stage),
+        "detail": ", ".join(word for word in parts if word),
+        "gate": [_condition(condition) for condition in result.conditions] if result else _asked(stage),
         "sentence": result.sentence if result else "",
     }
 
 
 def _state(index: int, state: CurriculumState, last: AttemptRecord | None) -> str:
-    """`text.STAGE_STATES`' keys."""
+    """Return the state of a stage, a key of `text.STAGE_STATES`."""
     if state.status == "done" or index < state.stage:
         return "done"
     if index > state.stage or (last is None and state.status != "running"):
@@ -69,10 +73,10 @@ def _state(index: int, state: CurriculumState, last: AttemptRecord | None) -> st
 
 
 def _asked(stage: Stage) -> list[dict[str, str]]:
-    return [{"wanted": one.words, "measured": "", "verdict": ""} for one in stage.gate.conditions]
+    return [{"wanted": condition.words, "measured": "", "verdict": ""} for condition in stage.gate.conditions]
 
 
-def _condition(one: ConditionResult) -> dict[str, str]:
-    found = one.measured
-    measured = text.interval(found.mean, found.low, found.high, found.of) if found else ""
-    return {"wanted": one.wanted, "measured": measured, "verdict": one.verdict}
+def _condition(condition: ConditionResult) -> dict[str, str]:
+    interval = condition.measured
+    measured = text.interval(interval.mean, interval.low, interval.high, interval.of) if interval else ""
+    return {"wanted": condition.wanted, "measured": measured, "verdict": condition.verdict}

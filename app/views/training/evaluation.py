@@ -1,8 +1,8 @@
-"""A run's evaluation as a table: what it changed, and what of that is more than noise."""
+"""Evaluation of a run as a table: measures before and after training, and the change's significance."""
 
 from typing import Any
 
-from app.text import monitor as words
+from app.text import monitor as text
 from app.views.scores import spec_of
 from engine.errors import ConfigError, StoreError
 from engine.runs.results import Evaluation, Interval, Measure
@@ -20,53 +20,53 @@ LINE_HEADS = [
 ORDER = ("judge", "trained", "held_out", "monitor")
 
 
-def sheet(run: Run | None) -> dict[str, Any]:
-    """The value of a `EvaluationTable`."""
+def table(run: Run | None) -> dict[str, Any]:
+    """Return the value of an `EvaluationTable`."""
     if run is None:
         return {}
-    plain: dict[str, Any] = {"run": run.id, "can_measure": _has_adapter(run), "columns": [], "rows": [], "lines": []}
+    base: dict[str, Any] = {"run": run.id, "can_measure": _has_adapter(run), "columns": [], "rows": [], "lines": []}
     try:
-        found = run.evaluation()
+        evaluation = run.evaluation()
     except StoreError as error:
-        return {**plain, "note": str(error)}
-    if found is None:
-        return {**plain, "note": words.FINDINGS_EMPTY if plain["can_measure"] else words.FINDINGS_LATER}
-    measures = sorted(found.measures, key=lambda one: ORDER.index(one.role))
+        return {**base, "note": str(error)}
+    if evaluation is None:
+        return {**base, "note": text.FINDINGS_EMPTY if base["can_measure"] else text.FINDINGS_LATER}
+    measures = sorted(evaluation.measures, key=lambda measure: ORDER.index(measure.role))
     return {
-        **plain,
-        "note": told(found),
-        "columns": words.FINDINGS_COLUMNS,
-        "rows": [{"cells": cells(one), "verdict": one.verdict} for one in measures],
-        "lines": [[*LINE_HEADS, "verdict"], *(line(one) for one in measures)],
+        **base,
+        "note": description(evaluation),
+        "columns": text.FINDINGS_COLUMNS,
+        "rows": [{"cells": cells(measure), "verdict": measure.verdict} for measure in measures],
+        "lines": [[*LINE_HEADS, "verdict"], *(line(measure) for measure in measures)],
     }
 
 
 def title_of(measure: str) -> str:
     if measure in REWARDS:
         return spec_of(measure).title
-    return words.TOTALS.get(measure) or words.metric(measure)
+    return text.TOTALS.get(measure) or text.metric(measure)
 
 
-def told(found: Evaluation) -> str:
-    return words.evaluation(found.step, found.prompts, found.takes, found.num_frames)
+def description(evaluation: Evaluation) -> str:
+    return text.evaluation(evaluation.step, evaluation.prompts, evaluation.takes, evaluation.num_frames)
 
 
-def cells(one: Measure) -> list[str]:
+def cells(measure: Measure) -> list[str]:
     return [
-        title_of(one.name),
-        words.ROLES[one.role],
-        f"{one.before.mean:.3f}",
-        f"{one.after.mean:.3f}",
-        _signed(one.change),
-        words.VERDICTS[one.verdict],
+        title_of(measure.name),
+        text.ROLES[measure.role],
+        f"{measure.before.mean:.3f}",
+        f"{measure.after.mean:.3f}",
+        _signed(measure.change),
+        text.VERDICTS[measure.verdict],
     ]
 
 
-def line(one: Measure) -> list[str | float]:
-    """The same for a spreadsheet, with every interval."""
-    sides = [getattr(one, side) for side in SIDES]
+def line(measure: Measure) -> list[str | float]:
+    """Return a CSV row of a measure, with every interval."""
+    sides = [getattr(measure, side) for side in SIDES]
     numbers = [value for side in sides for value in (side.mean, side.low, side.high)]
-    return [one.name, one.role, one.unit, one.wanted, *numbers, one.verdict]
+    return [measure.name, measure.role, measure.unit, measure.wanted, *numbers, measure.verdict]
 
 
 def _signed(change: Interval) -> str:

@@ -1,7 +1,7 @@
-"""The runs' curves as the browser gets them: only what is new, thinned out, as packed 32-bit floats.
+"""Metric curves of runs for the browser: new points only, downsampled, as packed 32-bit floats.
 
-The page's server keeps what it has read of each run; how much it reads at once is bounded, so that a run with a huge
-file does not keep the others waiting.
+The server caches the metrics of each run. The bytes read in one answer are limited, so that a run with a huge file does
+not delay the others.
 """
 
 import base64
@@ -36,67 +36,71 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 HIDDEN = (MOMENT, "of", "epoch", "total_flos", "train_*", "num_tokens", "num_input_tokens_seen")
 LISTED = 200  # runs
 POINTS_A_CHART, LEAST_POINTS, MOST_POINTS = 9000, 60, 600
-READ_BYTES = 12 * 2**20  # in one answer, over all runs
+READ_BYTES = 12 * 2**20  # per answer, over all runs
 ALIVE: tuple[Status, ...] = ("queued", "running", "stopping")
 
 
 class CurveFeed:
-    """Answers the Monitor's question: what is new? One for the whole page."""
+    """Incremental source of the Monitor's curves. One instance serves all browsers."""
 
-    def __init__(self, desk: AppContext) -> None:
-        self._desk = desk
+    def __init__(self, context: AppContext) -> None:
+        self._context = context
         self._columns: dict[str, MetricStore] = {}
         self._alarms: dict[str, tuple[int, list[dict[str, Any]]]] = {}
         self._lock = threading.Lock()
 
-    def news(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """`asked`: `runs` to draw (None: choose), `axis`, `have` = {run: [epoch, step]}, and the run `looked` at."""
+    def news(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is new for a `request`, with the list of runs.
+
+        `request` has the `runs` to draw (None: choose), the `axis`, `have` = {run: [epoch, step]}, and `looked`, the
+        run whose samples are shown.
+        """
         with self._lock:
-            runs = {run.id: run for run in list_runs(self._desk.workspace)[:LISTED]}
+            runs = {run.id: run for run in list_runs(self._context.workspace)[:LISTED]}
             jobs = self.jobs()
-            wanted = asked.get("runs")
-            chosen = self._first(runs, jobs) if wanted is None else [name for name in wanted if name in runs]
+            run_ids = request.get("runs")
+            chosen = self._first(runs, jobs) if run_ids is None else [name for name in run_ids if name in runs]
             left = self._read(runs, chosen)
-            series = {name: self._series(name, asked, len(chosen)) for name in chosen}
-            looked = asked.get("looked") if asked.get("looked") in runs else next(iter(runs), None)
+            series = {name: self._series(name, request, len(chosen)) for name in chosen}
+            looked = request.get("looked") if request.get("looked") in runs else next(iter(runs), None)
             return {
                 "runs": [self._card(run, jobs) for run in runs.values()],
                 "chosen": chosen,
                 "looked": looked,
                 "sets": len(RunSamples(runs[looked]).names()) if looked else 0,
                 "groups": grouped({name for run in chosen for name in self._columns[run].columns}),
-                "series": {name: found for name, found in series.items() if found},
+                "series": {name: points for name, points in series.items() if points},
                 "alarms": {name: self._alarms_of(runs[name]) for name in chosen},
                 "left": left,
                 "empty": None if runs else empty(),
             }
 
-    def points(self, asked: Mapping[str, Any]) -> dict[str, list[list[float]]]:
-        """Every point of the metric `name` of each of the `runs`, as [places, values]: what `news` thins out.
+    def points(self, request: Mapping[str, Any]) -> dict[str, list[list[float]]]:
+        """Return all points, not downsampled, of the metric `name` of each run, as [positions, values].
 
-        `axis` is "time" (minutes since the first step) or "step"; a run without this metric is left out.
+        `axis` is "time" (minutes since the first step) or "step". Runs without this metric are omitted.
         """
-        name = str(asked.get("name"))
-        found: dict[str, list[list[float]]] = {}
+        name = str(request.get("name"))
+        series: dict[str, list[list[float]]] = {}
         with self._lock:
-            runs = {run.id: run for run in list_runs(self._desk.workspace)[:LISTED]}
-            for run in (one for one in asked.get("runs") or () if one in runs):
+            runs = {run.id: run for run in list_runs(self._context.workspace)[:LISTED]}
+            for run in (run_id for run_id in request.get("runs") or () if run_id in runs):
                 while self._read(runs, [run]):
                     pass
                 columns = self._columns[run]
                 if name in columns.columns:
                     steps, values = columns.columns[name].points()
-                    moments = _moments(columns) if asked.get("axis") == "time" else None
+                    moments = _moments(columns) if request.get("axis") == "time" else None
                     places = steps if moments is None else np.interp(steps, *moments)
-                    found[run] = [places.tolist(), values.tolist()]
-        return found
+                    series[run] = [places.tolist(), values.tolist()]
+        return series
 
     def jobs(self) -> dict[str, str]:
-        """The runs that a job waits for or works on, with the job's status."""
-        return {job.config["run"]: job.status for job in self._desk.queue.list(ALIVE, "train", limit=LISTED)}
+        """Return the status of the active job of each run that has one."""
+        return {job.config["run"]: job.status for job in self._context.queue.list(ALIVE, "train", limit=LISTED)}
 
     def state(self, run: Run, jobs: Mapping[str, str]) -> str:
-        """`text.STATES`' keys."""
+        """Return the state of a run, a key of `text.STATES`."""
         if run.is_trained:
             return "running"
         status = jobs.get(run.id)
@@ -105,11 +109,11 @@ class CurveFeed:
         return "done" if run.adapter.is_dir() else "queued" if status else "stopped"
 
     def _first(self, runs: Mapping[str, Run], jobs: Mapping[str, str]) -> list[str]:
-        """What is drawn before anybody chose: what trains now, or else the newest."""
+        """Return the runs to draw by default: those that are training, or else the newest."""
         return [name for name in runs if jobs.get(name) in ("running", "stopping")] or list(runs)[:1]
 
     def _read(self, runs: Mapping[str, Run], chosen: Sequence[str]) -> int:
-        """Read on in the chosen runs; bytes that are left unread for the next time."""
+        """Read new metrics of the chosen runs. Return the number of bytes left for the next call."""
         left, budget = 0, READ_BYTES
         for name in chosen:
             if name not in self._columns:
@@ -121,23 +125,23 @@ class CurveFeed:
             left += unread
         return left
 
-    def _series(self, run: str, asked: Mapping[str, Any], runs: int) -> dict[str, Any] | None:
-        """The points of one run that the browser does not have; None when it has all."""
+    def _series(self, run: str, request: Mapping[str, Any], runs: int) -> dict[str, Any] | None:
+        """Return the points of a run that the browser does not have, None if it has all."""
         columns = self._columns[run]
-        epoch, step = (asked.get("have") or {}).get(run, (None, -1.0))
-        known = epoch == columns.epoch
-        after = float(step) if known else -1.0
-        most = int(np.clip(POINTS_A_CHART // max(1, runs), LEAST_POINTS, MOST_POINTS))
-        moments = _moments(columns) if asked.get("axis") == "time" else None
+        epoch, step = (request.get("have") or {}).get(run, (None, -1.0))
+        is_same_epoch = epoch == columns.epoch
+        after = float(step) if is_same_epoch else -1.0
+        max_points = int(np.clip(POINTS_A_CHART // max(1, runs), LEAST_POINTS, MOST_POINTS))
+        moments = _moments(columns) if request.get("axis") == "time" else None
         data = {}
         for name, column in columns.columns.items():
             if _hidden(name) or column.last_step <= after:
                 continue
-            steps, values = downsample(*column.points(after), most)
+            steps, values = downsample(*column.points(after), max_points)
             data[name] = [_packed(steps if moments is None else np.interp(steps, *moments)), _packed(values)]
-        if not data and known:
+        if not data and is_same_epoch:
             return None
-        return {"epoch": columns.epoch, "step": columns.last_step, "whole": not known, "data": data}
+        return {"epoch": columns.epoch, "step": columns.last_step, "whole": not is_same_epoch, "data": data}
 
     def _card(self, run: Run, jobs: Mapping[str, str]) -> dict[str, Any]:
         columns = self._columns.get(run.id)
@@ -152,21 +156,23 @@ class CurveFeed:
 
     def _alarms_of(self, run: Run) -> list[dict[str, Any]]:
         size = run.alarms_file.stat().st_size if run.alarms_file.is_file() else 0
-        before = self._alarms.get(run.id)
-        if before is None or before[0] != size:
-            found = [one.model_dump(include={"step", "name", "sentence", "action"}) for one in run.alarms()]
+        cached = self._alarms.get(run.id)
+        if cached is None or cached[0] != size:
+            alarms = [alarm.model_dump(include={"step", "name", "sentence", "action"}) for alarm in run.alarms()]
             moments = _moments(self._columns[run.id])
-            timed = [{**one, "time": float(np.interp(one["step"], *moments)) if moments else 0.0} for one in found]
+            timed = [
+                {**alarm, "time": float(np.interp(alarm["step"], *moments)) if moments else 0.0} for alarm in alarms
+            ]
             self._alarms[run.id] = (size, timed)
         return self._alarms[run.id][1]
 
 
 def grouped(names: set[str]) -> list[dict[str, Any]]:
-    """Every metric in the first group that takes it, groups and metrics in their order."""
-    charts: dict[str, list[str]] = {key: [] for key in GROUPS}
+    """Assign every metric to the first group that matches it; keep the order of groups and metrics."""
+    metrics_by_group: dict[str, list[str]] = {key: [] for key in GROUPS}
     for name in sorted(names):
         if not _hidden(name):
-            charts[next(key for key, patterns in GROUPS.items() if _like(name, patterns))].append(name)
+            metrics_by_group[next(key for key, patterns in GROUPS.items() if _like(name, patterns))].append(name)
     order = list(text.METRICS)
 
     def rank(name: str) -> tuple[int, str]:
@@ -176,10 +182,10 @@ def grouped(names: set[str]) -> list[dict[str, Any]]:
         {
             "key": key,
             "title": text.GROUPS[key],
-            "charts": [{"name": name, "title": text.metric(name)} for name in sorted(found, key=rank)],
+            "charts": [{"name": name, "title": text.metric(name)} for name in sorted(metrics, key=rank)],
         }
-        for key, found in charts.items()
-        if found
+        for key, metrics in metrics_by_group.items()
+        if metrics
     ]
 
 
@@ -197,9 +203,9 @@ def _like(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _moments(columns: MetricStore) -> tuple[np.ndarray, np.ndarray] | None:
-    """Steps and the minutes since the first of them; None for a run that does not tell the time.
+    """Return steps and the minutes since the first one, None for a run without timestamps.
 
-    Minutes never fall: a process that resumed after the clock was set back goes on where the last one ended.
+    Minutes never decrease: after the clock was set back, a resumed run continues at the last value.
     """
     column = columns.columns.get(MOMENT)
     if column is None or not len(column):

@@ -1,4 +1,4 @@
-"""The Train tab's board: everything that waits and runs, in its order, and the runs with what can be done to each."""
+"""The job queue and the list of runs of the Train tab."""
 
 import time
 from collections.abc import Collection
@@ -16,25 +16,28 @@ from engine.jobs.worker_control import reconcile_and_ensure_worker
 from engine.runs.adapters import newest_of_runs
 from engine.runs.run import Run
 
-SHOWN = 50  # jobs that wait; nobody reads further down, and each costs a question
+SHOWN = 50  # queued jobs; each costs a query
 
 
-def board(desk: AppContext, note: str = "") -> dict[str, Any]:
-    """Both lists, the first `SHOWN` jobs that wait and how many there are; `note` says what was just done, `at` orders
-    answers that overtake each other."""
+def board(context: AppContext, note: str = "") -> dict[str, Any]:
+    """Return the value of a `RunQueue`: active jobs, the first `SHOWN` queued jobs, and the runs.
+
+    `waiting` is the number of queued jobs. `note` reports the last action. `at` lets the browser drop answers that
+    arrive out of order.
+    """
     at = time.monotonic()
-    reconcile_and_ensure_worker(desk.queue)
-    jobs, counts = desk.queue.board(SHOWN)
-    reasons = Reasons(desk)
+    reconcile_and_ensure_worker(context.queue)
+    jobs, counts = context.queue.board(SHOWN)
+    reasons = Reasons(context)
     shown = sum(job.status == "queued" for job in jobs)
-    usable = newest_of_runs(desk.workspace)
+    usable = newest_of_runs(context.workspace)
     return {
         "jobs": [job_row(job, reasons.of(job)) for job in jobs],
         "waiting": counts["queued"],
         "more": training.more_waiting(counts["queued"] - shown),
         "note": note,
-        "paused": desk.queue.is_paused,
-        "runs": [run_row(state, usable) for state in run_states(desk.queue)],
+        "paused": context.queue.is_paused,
+        "runs": [run_row(state, usable) for state in run_states(context.queue)],
         "at": at,
     }
 
@@ -45,7 +48,7 @@ def job_row(job: Job, hold: str) -> dict[str, Any]:
 
 
 def run_row(state: RunState, usable: Collection[str]) -> dict[str, Any]:
-    """One run of the list; `fraction` 0..1, None while nobody knows. `usable` are the runs that made an adapter."""
+    """Return one run of the list; `fraction` is 0..1 or None. `usable` are the runs with an adapter."""
     done = min(1.0, state.step / state.of) if state.of else None
     active = state.job is not None and not state.job.is_over
     outside = training.OUTSIDE if state.state == "training" and not active else ""
@@ -66,11 +69,11 @@ def run_row(state: RunState, usable: Collection[str]) -> dict[str, Any]:
     }
 
 
-def log(desk: AppContext, run_id: str, word: str) -> dict[str, Any]:
-    """The end of a run's log, or the lines of it that hold a word; with the verdicts before it began."""
-    run = Run.find(desk.workspace, run_id)
+def log(context: AppContext, run_id: str, word: str) -> dict[str, Any]:
+    """Return the end of a run's log, or its lines that contain `word`, with the run's preflight checks."""
+    run = Run.find(context.workspace, run_id)
     part = read_log(run.log, word)
-    found = [{"level": row.level, "sentence": row.sentence} for row in read_verdicts(run)]
+    verdicts = [{"level": row.level, "sentence": row.sentence} for row in read_verdicts(run)]
     shown = part.size - part.skipped_bytes
     sizes = {"shown": training.size(shown), "size": training.size(part.size)} if part.skipped_bytes else None
-    return {"id": run_id, "lines": "\n".join(part.lines), "part": sizes, "verdicts": found}
+    return {"id": run_id, "lines": "\n".join(part.lines), "part": sizes, "verdicts": verdicts}

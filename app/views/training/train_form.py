@@ -1,8 +1,8 @@
-"""The Train tab's form: what it offers, what somebody chose as a recipe, and what that will need.
+"""The Train tab's form: its options, the preset that the choices make, and its estimates.
 
-`Choices` is what the form's script sends: {recipe, run, model, adapter, prompts, pairs, campaign, mix, rewards,
-share, settings: {name: text}}; `run` is the run whose settings are the base instead of a recipe's, else ""; `share` is
-what the run holds of a device, "" for all of it.
+`Choices` is sent by the form's script: {recipe, run, model, adapter, prompts, pairs, campaign, mix, rewards, share,
+settings: {name: text}}. `run` is a run whose settings replace those of the preset `recipe` as the base, else "".
+`share` is the reserved share of a device, "" for all of it.
 """
 
 import json
@@ -37,13 +37,13 @@ from engine.runs.run import Run, list_runs
 Choices = Mapping[str, Any]
 FIRST = "mini_grpo"
 CHOSEN = ("model", "mix", "prompts", "pairs", "campaign", "rewards")
-CURRICULUM = "curriculum:"  # how a curriculum's name begins in the list of recipes
-LEARNED_FROM = 20  # runs that are looked at for how long they took
+CURRICULUM = "curriculum:"  # prefix of a curriculum's key in the list of presets
+LEARNED_FROM = 20  # newest runs that durations are estimated from
 GIB = 2**30
 
 
 class Chosen(TypedDict, total=False):
-    """What the form's script sends."""
+    """Choices sent by the form's script."""
 
     recipe: Required[str]
     run: Required[str]
@@ -60,33 +60,33 @@ class Chosen(TypedDict, total=False):
     settings: Required[dict[str, str | bool | int | float | None]]
 
 
-def opened(desk: AppContext, recipe: str = "", run: str = "") -> dict[str, Any]:
-    """The form as a recipe, or a run's settings, fill it. Raises ConfigError: there is none of this name."""
+def open_form(context: AppContext, recipe: str = "", run: str = "") -> dict[str, Any]:
+    """Return the form filled from a preset or a run's settings. Raises ConfigError if there is none."""
     recipes = preset_choices("train")
-    known = [key for _, key in recipes]
-    recipe = recipe or (FIRST if FIRST in known else next(iter(known), ""))
+    keys = [key for _, key in recipes]
+    recipe = recipe or (FIRST if FIRST in keys else next(iter(keys), ""))
     if not recipe and not run:
-        raise ConfigError("There is no recipe: add a preset to presets/train.")
-    base = _base(desk, recipe, run)
-    chosen = {name: getattr(base, name) or "" for name in CHOSEN}
+        raise ConfigError("There is no training preset: add one to presets/train.")
+    preset = _base(context, recipe, run)
+    chosen = {name: getattr(preset, name) or "" for name in CHOSEN}
     return {
         "recipes": _options(recipes),
         "curricula": curricula(),
-        "about": {name: getattr(base, name) for name in ("title", "source", "notes", "algorithm")},
-        "offered": _offered(desk, base),
-        "settings": [_setting(setting, base) for setting in settings_of(base.algorithm)],
+        "about": {name: getattr(preset, name) for name in ("title", "source", "notes", "algorithm")},
+        "offered": _offered(context, preset),
+        "settings": [_setting(setting, preset) for setting in settings_of(preset.algorithm)],
         "choices": {**chosen, "recipe": recipe, "run": run, "adapter": "", "settings": {}},
     }
 
 
-def _base(desk: AppContext, recipe: str, run: str) -> TrainPreset:
-    return Run.find(desk.workspace, run).preset() if run else load_preset("train", recipe)
+def _base(context: AppContext, recipe: str, run: str) -> TrainPreset:
+    return Run.find(context.workspace, run).preset() if run else load_preset("train", recipe)
 
 
-def _offered(desk: AppContext, base: TrainPreset) -> dict[str, Any]:
+def _offered(context: AppContext, base: TrainPreset) -> dict[str, Any]:
     names = prompt_sets()
     return {
-        **offered(desk),
+        **offered(context),
         "models": _options(_trainable()),
         "mixes": _options(preset_choices("rewards")) if base.mix else [],
         "prompts": sorted({*names, base.prompts}) if base.prompts else [],
@@ -94,11 +94,11 @@ def _offered(desk: AppContext, base: TrainPreset) -> dict[str, Any]:
     }
 
 
-def offered(desk: AppContext) -> dict[str, Any]:
-    """What comes to be while the page is open: adapters to start from, by model, and campaigns."""
+def offered(context: AppContext) -> dict[str, Any]:
+    """Return options that change while the page is open: adapters by model, and campaigns."""
     return {
-        "adapters": {key: [one.name for one in list_adapters(desk.workspace, key)] for _, key in _trainable()},
-        "campaigns": [{"key": one.id, "title": one.title} for one in Campaigns(desk.store).list()],
+        "adapters": {key: [item.name for item in list_adapters(context.workspace, key)] for _, key in _trainable()},
+        "campaigns": [{"key": item.id, "title": item.title} for item in Campaigns(context.store).list()],
     }
 
 
@@ -115,58 +115,58 @@ def curricula() -> list[dict[str, str]]:
 
 
 def _setting(setting: FormSetting, base: TrainPreset) -> dict[str, Any]:
-    """A row of the form: `value` of the base as text, `own` when the base sets it besides the default."""
+    """Return a row of the form: `value` of the base as text, `own` if the base sets it explicitly."""
     own = setting.name in base.settings
     value = base.settings[setting.name] if own else setting.default
     return {**setting.model_dump(mode="json"), "own": own, "value": shown(value), "default": shown(setting.default)}
 
 
 def shown(value: Any) -> str:
-    """A setting as people type it."""
+    """Format a setting as users type it."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return ", ".join(shown(one) for one in value)
+        return ", ".join(shown(item) for item in value)
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
-# ---- What was chosen
-def read_changes(desk: AppContext, choices: Choices) -> tuple[TrainPreset, dict[str, Any]]:
-    """The base and what is changed in it. Raises ConfigError for the first thing that will not do."""
-    base = _base(desk, choices["recipe"], choices["run"])
+# ---- Reading the choices
+def read_changes(context: AppContext, choices: Choices) -> tuple[TrainPreset, dict[str, Any]]:
+    """Return the base preset and the changes to it. Raises ConfigError for the first invalid choice."""
+    base = _base(context, choices["recipe"], choices["run"])
     if choices.get("campaign"):
         choices = {**choices, "pairs": ""}
     changes: dict[str, Any] = {
         name: choices[name] or None for name in CHOSEN if (choices.get(name) or None) != (getattr(base, name) or None)
     }
     if changes.get("pairs"):
-        changes["pairs"] = str(opened_path(desk, changes["pairs"]))
+        changes["pairs"] = str(opened_path(context, changes["pairs"]))
     if changes.get("prompts") and changes["prompts"] not in prompt_sets():
-        changes["prompts"] = str(opened_path(desk, changes["prompts"]))
-    known = {setting.name: setting for setting in settings_of(base.algorithm)}
+        changes["prompts"] = str(opened_path(context, changes["prompts"]))
+    known_settings = {setting.name: setting for setting in settings_of(base.algorithm)}
     settings = {}
     for name, typed in choices.get("settings", {}).items():
-        if name not in known:
+        if name not in known_settings:
             raise ConfigError(f"There is no setting '{name[:40]}' for {base.algorithm}.")
-        before = base.settings.get(name, known[name].default)
+        before = base.settings.get(name, known_settings[name].default)
         if shown(before) == str(typed).strip():
             continue
-        value = known[name].read(typed)
+        value = known_settings[name].read(typed)
         if value != before:
             settings[name] = value
     return base, {**changes, **({"settings": settings} if settings else {})}
 
 
-def read(desk: AppContext, choices: Choices) -> TrainPreset:
-    """The recipe that was chosen. Raises ConfigError in one sentence."""
-    base, changes = read_changes(desk, choices)
+def read(context: AppContext, choices: Choices) -> TrainPreset:
+    """Return the chosen preset. Raises ConfigError in one sentence."""
+    base, changes = read_changes(context, choices)
     return change_preset(base, changes)
 
 
 def command(choices: Choices, changes: Mapping[str, Any]) -> str:
-    """The same run from a shell."""
+    """Return the shell command that queues the same run."""
     flat = {name: value for name, value in changes.items() if name != "settings"}
     flat |= {f"settings.{name}": value for name, value in changes.get("settings", {}).items()}
     sets = [f"--set {shlex.quote(f'{name}={_json(value)}')}" for name, value in flat.items()]
@@ -177,7 +177,7 @@ def command(choices: Choices, changes: Mapping[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    """A value as `--set` reads it: a text that JSON would take for something else stands in quotation marks."""
+    """Format a value for `--set`; a string that is valid JSON is quoted."""
     if value is None:
         return "null"
     if isinstance(value, str) and _is_json(value):
@@ -193,88 +193,99 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def outlook(desk: AppContext, choices: Choices) -> dict[str, Any]:
-    """What the form says of its choices: the command, what is changed, memory and time; or what will not do."""
-    base, changes = read_changes(desk, choices)
+def outlook(context: AppContext, choices: Choices) -> dict[str, Any]:
+    """Return command, changes, memory and time of the choices. Raises ConfigError for an invalid one."""
+    base, changes = read_changes(context, choices)
     preset = change_preset(base, changes)
-    found = forecast(preset, device_gib() * (place(choices).gpus or 1), list_runs(desk.workspace)[:LEARNED_FROM])
+    estimate = forecast(
+        preset, device_gib() * (resources_of(choices).gpus or 1), list_runs(context.workspace)[:LEARNED_FROM]
+    )
     return {
         "command": command(choices, changes),
         "changed": [*(name for name in changes if name != "settings"), *changes.get("settings", {})],
-        "memory": memory_of(found),
-        "time": _time(found),
+        "memory": memory_of(estimate),
+        "time": _time(estimate),
     }
 
 
-def memory_of(found: RunEstimate | None) -> dict[str, Any]:
-    if found is None:
+def memory_of(estimate: RunEstimate | None) -> dict[str, Any]:
+    if estimate is None:
         return {"verdict": "unknown", "sentence": training.NO_FORECAST, "share": None}
-    need, factor = found.need, found.factor
-    sentence = training.memory(need.low * factor, need.high * factor, found.total_gib, found.verdict, need.busiest)
-    if found.advice is not None:
-        change = found.advice
+    need, factor = estimate.need, estimate.factor
+    sentence = training.memory(
+        need.low * factor, need.high * factor, estimate.total_gib, estimate.verdict, need.busiest
+    )
+    if estimate.advice is not None:
+        change = estimate.advice
         sentence += " " + training.advice(change.setting, change.value, change.need.peak * factor, change.verdict)
-    return {"verdict": found.verdict, "sentence": sentence, "share": min(1.0, need.peak * factor / found.total_gib)}
+    return {
+        "verdict": estimate.verdict,
+        "sentence": sentence,
+        "share": min(1.0, need.peak * factor / estimate.total_gib),
+    }
 
 
-def _time(found: RunEstimate | None) -> str:
-    if found is None or (found.seconds is None and found.steps is not None):
+def _time(estimate: RunEstimate | None) -> str:
+    if estimate is None or (estimate.seconds is None and estimate.steps is not None):
         return training.NO_TIME
-    if found.seconds is None:
+    if estimate.seconds is None:
         return training.NO_LENGTH
-    return training.time(found.seconds, found.learned_from, at_most=found.at_most)
+    return training.time(estimate.seconds, estimate.learned_from, at_most=estimate.at_most)
 
 
 @cache
 def device_gib() -> float:
-    """Memory of the first GPU; without one, the machine's."""
+    """Return the memory of the first GPU in GiB, or of the machine if it has none."""
     snapshot = Telemetry().snapshot()
     sizes = [gpu.mem_total_b for gpu in snapshot.gpus if gpu.mem_total_b]
     return (sizes[0] if sizes else snapshot.ram_total_b) / GIB
 
 
-def place(choices: Choices) -> Resources:
-    """What the run is given. Raises ConfigError."""
+def resources_of(choices: Choices) -> Resources:
+    """Return the resources requested for the run. Raises ConfigError."""
     return read_resources({"gpus": choices["share"]} if choices.get("share") else {})
 
 
-# ---- What is done with it
-def queue(desk: AppContext, choices: Choices) -> dict[str, Any]:
-    """Make a run of the recipe and queue it."""
-    preset = read(desk, choices)
-    outlook(desk, choices)
-    start = find_adapter(desk.workspace, choices["adapter"], preset.model).folder if choices.get("adapter") else None
-    given = place(choices)
-    run = create_run(desk.store, preset, start, request_key("run"))
+# ---- Actions
+def queue(context: AppContext, choices: Choices) -> dict[str, Any]:
+    """Create a run of the chosen preset and queue it."""
+    preset = read(context, choices)
+    outlook(context, choices)
+    start = find_adapter(context.workspace, choices["adapter"], preset.model).folder if choices.get("adapter") else None
+    resources = resources_of(choices)
+    run = create_run(context.store, preset, start, request_key("run"))
     try:
-        job = desk.file(JobSpec.train(run.id, given))
+        job = context.file(JobSpec.train(run.id, resources))
     except DailiesError:
         run.discard()
         raise
     return {"run": run.id, "note": training.filed(run.id, job.position)}
 
 
-def check(desk: AppContext, choices: Choices) -> dict[str, Any]:
-    """Queue a look at the recipe."""
-    return {"job": desk.file_shared(JobSpec.preflight(read(desk, choices), choices.get("adapter") or None)).id}
+def check(context: AppContext, choices: Choices) -> dict[str, Any]:
+    """Queue the preflight checks of the chosen preset."""
+    return {"job": context.file_shared(JobSpec.preflight(read(context, choices), choices.get("adapter") or None)).id}
 
 
-def verdicts(desk: AppContext, job_id: str) -> dict[str, Any]:
-    """How the check of a recipe came out: `over` when it did, with its verdicts; `ended` says in words that it found
-    none, and `failed` whether that is an error."""
-    job = desk.queue.get(job_id)
-    found = (job.result or {}).get("verdicts", [])
-    ended = (job.error or text.JOB_ENDS.get(job.status, "")) if job.is_over and not found else ""
+def verdicts(context: AppContext, job_id: str) -> dict[str, Any]:
+    """Return the result of a preflight job.
+
+    `over` is true once it has ended, with its `verdicts`. Without verdicts, `ended` gives the reason, and `failed` is
+    true if that is an error.
+    """
+    job = context.queue.get(job_id)
+    checks = (job.result or {}).get("verdicts", [])
+    ended = (job.error or text.JOB_ENDS.get(job.status, "")) if job.is_over and not checks else ""
     waits = job.status == "queued"
     failed = bool(ended) and job.status in ("failed", "lost")
-    said = {"ended": ended, "failed": failed, "waits": waits, "note": line(job)}
-    return {"over": job.is_over, "verdicts": found, **said}
+    state = {"ended": ended, "failed": failed, "waits": waits, "note": line(job)}
+    return {"over": job.is_over, "verdicts": checks, **state}
 
 
-def save(desk: AppContext, choices: Choices) -> dict[str, Any]:
-    """Keep the choices as a recipe of the workspace, and open it."""
+def save(context: AppContext, choices: Choices) -> dict[str, Any]:
+    """Save the choices as a preset of the workspace, and return its form."""
     key = str(choices.get("key") or "")
     title = key.replace("_", " ").strip().capitalize()
-    preset = change_preset(read(desk, choices), {"key": key, "title": title, "notes": training.SAVED_NOTES})
-    save_train_preset(desk.workspace, preset)
-    return {"form": opened(desk, key), "note": training.saved(key)}
+    preset = change_preset(read(context, choices), {"key": key, "title": title, "notes": training.SAVED_NOTES})
+    save_train_preset(context.workspace, preset)
+    return {"form": open_form(context, key), "note": training.saved(key)}

@@ -41,7 +41,7 @@ def on_this_machine(command: tuple[str, ...], workspace: Path) -> list[str]:
 
 @pytest.fixture(params=COMMANDS, ids=str)
 def container(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """What the image's command logs until the page is up, and the page's address."""
+    """Return the log of the image's command until the page is up, and the page's address."""
     folder, log = tmp_path / "mounted", tmp_path / "log.txt"
     folder.mkdir()
     with log.open("wb") as file:

@@ -16,9 +16,9 @@ MakeClip = Callable[..., ClipRecord]
 
 
 @pytest.fixture
-def client(desk: AppContext) -> TestClient:
+def client(context: AppContext) -> TestClient:
     server = FastAPI()
-    server.include_router(media_routes(desk))
+    server.include_router(media_routes(context))
     return TestClient(server, follow_redirects=False)
 
 
@@ -26,19 +26,19 @@ def client(desk: AppContext) -> TestClient:
     ("name", "kind"), [("clip.mp4", "video/mp4"), ("poster.jpg", "image/jpeg"), ("frames.mkv", "video/x-matroska")]
 )
 def test_a_clips_files_are_served_as_they_are(
-    client: TestClient, desk: AppContext, make_clip: MakeClip, name: str, kind: str
+    client: TestClient, context: AppContext, make_clip: MakeClip, name: str, kind: str
 ) -> None:
     record = make_clip(files=True)
     reply = client.get(f"/media/clips/{record.id}/{name}")
     assert (reply.status_code, reply.headers["content-type"]) == (200, kind)
-    assert reply.content == (desk.workspace.clip_folder(record.id) / name).read_bytes()
+    assert reply.content == (context.workspace.clip_folder(record.id) / name).read_bytes()
 
 
-def test_a_kept_picture_is_served(client: TestClient, desk: AppContext) -> None:
-    name = save_picture(desk.workspace, np.full((8, 8, 3), 7, np.uint8))
+def test_a_kept_picture_is_served(client: TestClient, context: AppContext) -> None:
+    name = save_picture(context.workspace, np.full((8, 8, 3), 7, np.uint8))
     reply = client.get(f"/media/pictures/{name}.png")
     assert (reply.status_code, reply.headers["content-type"]) == (200, "image/png")
-    assert reply.content == (desk.workspace.pictures / f"{name}.png").read_bytes()
+    assert reply.content == (context.workspace.pictures / f"{name}.png").read_bytes()
 
 
 def test_a_range_is_part_of_the_file(client: TestClient, make_clip: MakeClip) -> None:
@@ -90,12 +90,12 @@ def test_a_permalink_to_nothing_says_so(client: TestClient, clip_id: str) -> Non
     assert "script" not in reply.text
 
 
-def test_a_login_on_the_routes_holds_for_all_of_them(desk: AppContext, make_clip: MakeClip) -> None:
+def test_a_login_on_the_routes_holds_for_all_of_them(context: AppContext, make_clip: MakeClip) -> None:
     def refuse() -> None:
         raise HTTPException(401)
 
     server = FastAPI()
-    server.include_router(media_routes(desk, [Depends(refuse)]))
+    server.include_router(media_routes(context, [Depends(refuse)]))
     client, record = TestClient(server), make_clip(files=True)
     for path in (f"/media/clips/{record.id}/clip.mp4", f"/clip/{record.id}"):
         assert client.get(path).status_code == 401

@@ -29,19 +29,19 @@ HOSTILE = "<img src=x onerror=alert(1)> ../../etc/passwd"
 
 
 @pytest.fixture
-def client(desk: AppContext) -> TestClient:
+def client(context: AppContext) -> TestClient:
     server = FastAPI()
-    server.include_router(voting_routes(desk))
-    server.include_router(export_routes(desk))
+    server.include_router(voting_routes(context))
+    server.include_router(export_routes(context))
     return TestClient(server)
 
 
 @pytest.fixture
-def campaign(desk: AppContext, make_clip: MakeClip) -> Campaign:
+def campaign(context: AppContext, make_clip: MakeClip) -> Campaign:
     """Four takes of one prompt: six pairs, each for two people."""
     ids = [make_clip(prompt=HOSTILE, seed=seed, files=True, score=seed / 10).id for seed in range(1, 5)]
     spec = CampaignSpec(title=HOSTILE, clip_ids=tuple(ids), axes=("motion",), labellers_per_pair=2, repeat_share=0)
-    return Campaigns(desk.store).create(spec)
+    return Campaigns(context.store).create(spec)
 
 
 def test_the_pairs_tell_no_model(client: TestClient, campaign: Campaign) -> None:
@@ -52,15 +52,15 @@ def test_the_pairs_tell_no_model(client: TestClient, campaign: Campaign) -> None
 
 
 def test_a_vote_is_stored_once_and_the_answer_names_it(
-    client: TestClient, campaign: Campaign, desk: AppContext
+    client: TestClient, campaign: Campaign, context: AppContext
 ) -> None:
     pair = ask(client, "next", campaign).json()["pairs"][0]
     vote = cast(pair, "right", axes={"motion": "tie"}, note=HOSTILE)
     replies = [ask(client, "vote", campaign, vote=vote) for _ in range(3)]
     assert [reply.status_code for reply in replies] == [200] * 3
     assert replies[0].json() == {"stored": vote["client_uuid"], "said": text.CHOICES["right"]}
-    (stored,) = Campaigns(desk.store).votes(campaign.id)
-    assert stored.winner == shown(desk, pair).right_clip == stored.right_clip and stored.vote.note == HOSTILE
+    (stored,) = Campaigns(context.store).votes(campaign.id)
+    assert stored.winner == shown(context, pair).right_clip == stored.right_clip and stored.vote.note == HOSTILE
     assert ask(client, "next", campaign).json()["pairs"][0] != pair
 
 
@@ -89,11 +89,11 @@ def test_a_vote_is_refused_with_the_reason(client: TestClient, campaign: Campaig
         assert reply.status_code == 422 and reply.json()["refused"] is True
 
 
-def test_a_clock_that_jumped_is_no_time(client: TestClient, campaign: Campaign, desk: AppContext) -> None:
+def test_a_clock_that_jumped_is_no_time(client: TestClient, campaign: Campaign, context: AppContext) -> None:
     for ms in (-5, 1e12, None, "soon"):
         pair = ask(client, "next", campaign).json()["pairs"][0]
         assert ask(client, "vote", campaign, vote=cast(pair, ms=ms)).status_code == 200
-    assert {one.vote.ms for one in Campaigns(desk.store).votes(campaign.id)} == {None}
+    assert {one.vote.ms for one in Campaigns(context.store).votes(campaign.id)} == {None}
 
 
 def test_a_second_window_is_told_that_its_vote_came_late(client: TestClient, campaign: Campaign) -> None:
@@ -103,12 +103,12 @@ def test_a_second_window_is_told_that_its_vote_came_late(client: TestClient, cam
     assert late.status_code == 409 and "another window" in late.json()["problem"]
 
 
-def test_a_database_that_is_away_is_no_refusal(client: TestClient, campaign: Campaign, desk: AppContext) -> None:
+def test_a_database_that_is_away_is_no_refusal(client: TestClient, campaign: Campaign, context: AppContext) -> None:
     pair = ask(client, "next", campaign).json()["pairs"][0]
-    with desk.store.database.writing() as connection:
+    with context.store.database.writing() as connection:
         connection.exec_driver_sql("ALTER TABLE votes RENAME TO elsewhere")
     assert ask(client, "vote", campaign, vote=cast(pair)).status_code == 503
-    with desk.store.database.writing() as connection:
+    with context.store.database.writing() as connection:
         connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO votes")
     assert ask(client, "vote", campaign, vote=cast(pair)).status_code == 200
 
@@ -123,20 +123,20 @@ def test_undo_gives_the_pair_again(client: TestClient, campaign: Campaign) -> No
     assert ask(client, "next", campaign).json()["done"] == 0
 
 
-def test_undo_sent_twice_withdraws_one_vote(client: TestClient, campaign: Campaign, desk: AppContext) -> None:
+def test_undo_sent_twice_withdraws_one_vote(client: TestClient, campaign: Campaign, context: AppContext) -> None:
     for pair in ask(client, "next", campaign).json()["pairs"][:3]:
         ask(client, "vote", campaign, vote=cast(pair))
     last = ask(client, "next", campaign).json()["last"]
     first, again = (ask(client, "undo", campaign, vote=last).json() for _ in range(2))
-    assert first == again and len(Campaigns(desk.store).votes(campaign.id)) == 2
-    assert first["last"] == Campaigns(desk.store).votes(campaign.id)[-1].vote.client_uuid
+    assert first == again and len(Campaigns(context.store).votes(campaign.id)) == 2
+    assert first["last"] == Campaigns(context.store).votes(campaign.id)[-1].vote.client_uuid
 
 
 def test_a_pair_whose_file_is_gone_is_left_out_and_reported(
-    client: TestClient, campaign: Campaign, desk: AppContext
+    client: TestClient, campaign: Campaign, context: AppContext
 ) -> None:
     pair = ask(client, "next", campaign).json()["pairs"][0]
-    for path in desk.workspace.clip_folder(shown(desk, pair).left_clip).iterdir():
+    for path in context.workspace.clip_folder(shown(context, pair).left_clip).iterdir():
         path.unlink()
     said = ask(client, "next", campaign).json()
     assert said["gone"] >= 1 and pair["showing"] not in [one["showing"] for one in said["pairs"]]
@@ -144,10 +144,10 @@ def test_a_pair_whose_file_is_gone_is_left_out_and_reported(
 
 # ---- The tab
 @pytest.fixture
-def tab(desk: AppContext) -> LabelTab:
+def tab(context: AppContext) -> LabelTab:
     async def build() -> LabelTab:
         with gr.Blocks(), gr.Tab("Label") as tab:
-            return LabelTab(desk, tab)
+            return LabelTab(context, tab)
 
     return asyncio.run(build())
 
@@ -165,11 +165,11 @@ def form(**changes: Any) -> list[Any]:
     return [{**fields, **changes}[name] for name in view.FIELDS]
 
 
-def test_a_form_is_read(desk: AppContext) -> None:
-    spec = view.read_spec(desk, form())
+def test_a_form_is_read(context: AppContext) -> None:
+    spec = view.read_spec(context, form())
     assert spec.prompts == ("a red circle", "a star") and [one.key for one in spec.entrants] == ["mini"]
     assert (spec.settings, spec.axes, spec.target_votes) == ({"num_frames": 17}, ("motion",), None)
-    two = view.read_spec(desk, form(entrants=["mini", f"mini{view.SEPARATOR}run-2"], takes=1))
+    two = view.read_spec(context, form(entrants=["mini", f"mini{view.SEPARATOR}run-2"], takes=1))
     assert [one.key for one in two.entrants] == ["mini", "mini + run-2"]
 
 
@@ -178,14 +178,14 @@ def test_a_form_is_read(desk: AppContext) -> None:
     [
         ({"title": " "}, "title"),
         ({"prompts": " \n"}, "at least one prompt"),
-        ({"entrants": []}, "Name two models"),
+        ({"entrants": []}, "Choose two models"),
         ({"takes": 1}, "single entrant"),
         ({"what": view.CLIPS}, "clip"),
     ],
 )
-def test_a_form_that_will_not_do_is_one_sentence(desk: AppContext, changes: dict[str, Any], sentence: str) -> None:
+def test_a_form_that_will_not_do_is_one_sentence(context: AppContext, changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
-        view.read_spec(desk, form(**changes))
+        view.read_spec(context, form(**changes))
 
 
 def test_an_empty_campaign_says_so(tab: LabelTab) -> None:
@@ -195,23 +195,23 @@ def test_an_empty_campaign_says_so(tab: LabelTab) -> None:
 
 
 def test_results_say_who_won_and_how_far_rewards_agree(
-    client: TestClient, campaign: Campaign, desk: AppContext, tab: LabelTab
+    client: TestClient, campaign: Campaign, context: AppContext, tab: LabelTab
 ) -> None:
     """Everybody prefers the clip that the reward prefers, or the left one of equals."""
-    total = {record.id: record.total or 0 for record in desk.store.clips()}
+    total = {record.id: record.total or 0 for record in context.store.clips()}
     for who in ("anna", "bob"):
         while pairs := ask(client, "next", campaign, labeller=who).json()["pairs"]:
-            one = shown(desk, pairs[0])
+            one = shown(context, pairs[0])
             left, right = total[one.left_clip], total[one.right_clip]
             ask(client, "vote", campaign, vote=cast(pairs[0], "left" if left > right else "right"), labeller=who)
-    found = view.results(desk, campaign.id, "mini")
+    found = view.results(context, campaign.id, "mini")
     figures = dict(found.sheet["figures"])
     assert figures["Votes"] == "12 of 12" and figures[text.FIGURES["alpha"]].startswith("1.00")
     assert [row[:2] for row in found.sheet["people"]] == [["anna", "6"], ["bob", "6"]]
     assert found.rewards is not None and set(found.rewards.data[0].x) == {1.0}
     assert found.ranking is None  # takes of one model: there is no ranking, only pairs to train on
     assert found.sheet["remarks"] == [text.lacking("mini")["ranking"]]
-    unscored = view.results(desk, campaign.id, "portrait")
+    unscored = view.results(context, campaign.id, "portrait")
     assert unscored.rewards is None and unscored.sheet["remarks"] == [*text.lacking("portrait").values()]
     assert tab.show(campaign.id, "mini")[4]["visible"] is True
     for _ in range(2):  # two windows, in each of which the button said so
@@ -221,7 +221,7 @@ def test_results_say_who_won_and_how_far_rewards_agree(
 
 
 def test_results_are_by_axis_of_the_rubric_too(
-    client: TestClient, desk: AppContext, tab: LabelTab, make_clip: MakeClip
+    client: TestClient, context: AppContext, tab: LabelTab, make_clip: MakeClip
 ) -> None:
     """Everybody prefers one model, and the other one's motion."""
     ids = [
@@ -231,17 +231,17 @@ def test_results_are_by_axis_of_the_rubric_too(
     spec = CampaignSpec(
         title="t", clip_ids=tuple(ids), axes=("motion", "own_axis"), labellers_per_pair=2, repeat_share=0
     )
-    campaign = Campaigns(desk.store).create(spec)
+    campaign = Campaigns(context.store).create(spec)
     plain = set(ids[::2])
     for who in ("anna", "bob"):
         while pairs := ask(client, "next", campaign, labeller=who).json()["pairs"]:
-            sides = ("left", "right") if shown(desk, pairs[0]).left_clip in plain else ("right", "left")
+            sides = ("left", "right") if shown(context, pairs[0]).left_clip in plain else ("right", "left")
             ask(client, "vote", campaign, vote=cast(pairs[0], sides[0], axes={"motion": sides[1]}), labeller=who)
-    best = [view.results(desk, campaign.id, "mini", axis).ranking.data[0].y[0] for axis in (None, "motion")]
+    best = [view.results(context, campaign.id, "mini", axis).ranking.data[0].y[0] for axis in (None, "motion")]
     assert best == ["mini", "mini + fast"]
-    assert view.results(desk, campaign.id, "mini", "own_axis").ranking is None
+    assert view.results(context, campaign.id, "mini", "own_axis").ranking is None
     figures = dict(tab.show(campaign.id, "mini", "motion")[3]["figures"])
-    assert figures["Alpha of motion"] == "1.00" and "Alpha of own axis" not in figures
+    assert figures["Alpha, motion"] == "1.00" and "Alpha, own axis" not in figures
     by = tab.show(campaign.id, "mini", "motion")[1]
     assert (by["visible"], by["value"], [name for name, _ in by["choices"]][1:]) == (
         True,
@@ -251,7 +251,7 @@ def test_results_are_by_axis_of_the_rubric_too(
     assert tab.show(campaign.id, "mini", "smell")[1]["value"] == view.OVERALL
 
 
-def test_exports_are_one_file(client: TestClient, campaign: Campaign, desk: AppContext) -> None:
+def test_exports_are_one_file(client: TestClient, campaign: Campaign, context: AppContext) -> None:
     url = f"/voting/export/{campaign.id}"
     assert client.get(f"{url}/trl").status_code == 409  # nobody has voted
     pair = ask(client, "next", campaign).json()["pairs"][0]
@@ -262,7 +262,7 @@ def test_exports_are_one_file(client: TestClient, campaign: Campaign, desk: AppC
         assert reply.status_code == 200 and sum(name.endswith(".mkv") for name in names) == 2, names
     assert "anna" in client.get(f"{url}/votes").text
     assert client.get(f"{url}/nothing").status_code == 409
-    assert list(desk.workspace.tmp.iterdir()) == []
+    assert list(context.workspace.tmp.iterdir()) == []
 
 
 # ---- One's own votes, changing one, and what comes in
@@ -271,7 +271,7 @@ def mine(client: TestClient, campaign: Campaign, **fields: Any) -> Any:
 
 
 def test_an_earlier_vote_is_changed_and_history_keeps_it(
-    client: TestClient, campaign: Campaign, desk: AppContext
+    client: TestClient, campaign: Campaign, context: AppContext
 ) -> None:
     first, second = ask(client, "next", campaign).json()["pairs"][:2]
     ask(client, "vote", campaign, vote=cast(first, "left", axes={"motion": "left"}, note="fast"))
@@ -285,7 +285,7 @@ def test_an_earlier_vote_is_changed_and_history_keeps_it(
         "client_uuid"
     ]
     assert [one["choice"] for one in mine(client, campaign)] == ["right", "tie"]  # it is the newest one now
-    history = Campaigns(desk.store).votes(campaign.id, history=True)
+    history = Campaigns(context.store).votes(campaign.id, history=True)
     assert [(one.vote.choice, one.ended_as) for one in history] == [("left", "edited"), ("tie", None), ("right", None)]
     assert ask(client, "next", campaign).json()["done"] == 2
 
@@ -298,23 +298,23 @@ def test_nobody_sees_or_changes_anothers_votes(client: TestClient, campaign: Cam
 
 
 def test_ones_own_votes_do_not_tell_repeats_and_leave_out_deleted_clips(
-    client: TestClient, desk: AppContext, make_clip: MakeClip
+    client: TestClient, context: AppContext, make_clip: MakeClip
 ) -> None:
     ids = [make_clip(seed=seed, files=True).id for seed in range(1, 6)]
-    campaign = Campaigns(desk.store).create(CampaignSpec(title="t", clip_ids=tuple(ids), repeat_share=0.5))
+    campaign = Campaigns(context.store).create(CampaignSpec(title="t", clip_ids=tuple(ids), repeat_share=0.5))
     while pairs := ask(client, "next", campaign).json()["pairs"]:
         ask(client, "vote", campaign, vote=cast(pairs[0]))
-    stored, told = Campaigns(desk.store).votes(campaign.id), mine(client, campaign)
+    stored, told = Campaigns(context.store).votes(campaign.id), mine(client, campaign)
     assert any(one.is_repeat for one in stored) and len(told) == len(stored) and "repeat" not in str(told)
-    desk.store.delete(ids[:1])
-    sides = [shown(desk, one["pair"]) for one in mine(client, campaign)]
+    context.store.delete(ids[:1])
+    sides = [shown(context, one["pair"]) for one in mine(client, campaign)]
     assert sides and all(ids[0] not in (one.left_clip, one.right_clip) for one in sides)
 
 
 def test_the_pulse_changes_with_every_vote_and_with_nothing_else(
-    client: TestClient, campaign: Campaign, desk: AppContext
+    client: TestClient, campaign: Campaign, context: AppContext
 ) -> None:
-    campaigns = Campaigns(desk.store)
+    campaigns = Campaigns(context.store)
     pulses = [campaigns.pulse(campaign.id)]
     pair = ask(client, "next", campaign).json()["pairs"][0]
     assert campaigns.pulse(campaign.id) == pulses[0]
@@ -327,26 +327,26 @@ def test_the_pulse_changes_with_every_vote_and_with_nothing_else(
         assert step().status_code == 200
         pulses.append(campaigns.pulse(campaign.id))
     assert len(set(pulses)) == 4
-    assert view.results(desk, campaign.id, "mini").sheet["pulse"] == pulses[-1]
+    assert view.results(context, campaign.id, "mini").sheet["pulse"] == pulses[-1]
 
 
 def test_votes_and_pairs_come_in_through_the_page(
-    client: TestClient, campaign: Campaign, desk: AppContext, tab: LabelTab, tmp_path: Path
+    client: TestClient, campaign: Campaign, context: AppContext, tab: LabelTab, tmp_path: Path
 ) -> None:
     pair = ask(client, "next", campaign).json()["pairs"][0]
     ask(client, "vote", campaign, vote=cast(pair))
     for layout, name in (("votes", "votes.csv"), ("trl", "pairs.zip")):
         (tmp_path / name).write_bytes(client.get(f"/voting/export/{campaign.id}/{layout}").content)
-    twin = Campaigns(desk.store).create(campaign.spec)
+    twin = Campaigns(context.store).create(campaign.spec)
     table = (tmp_path / "votes.csv").read_text(encoding="utf-8").replace(",anna,", ",eva,")
-    uuids = [one.vote.client_uuid for one in Campaigns(desk.store).votes(campaign.id)]
+    uuids = [one.vote.client_uuid for one in Campaigns(context.store).votes(campaign.id)]
     (tmp_path / "votes.csv").write_text(table.replace(uuids[0], ""), encoding="utf-8")
     tab.bring_votes(twin.id, "mini", view.OVERALL, str(tmp_path / "votes.csv"))
-    assert [one.vote.labeller for one in Campaigns(desk.store).votes(twin.id)] == ["eva"]
+    assert [one.vote.labeller for one in Campaigns(context.store).votes(twin.id)] == ["eva"]
     for expected in ("pairs.jsonl", "pairs-2.jsonl"):
         tab.bring_pairs(str(tmp_path / "pairs.zip"))
-        assert (desk.workspace.root / "pairs" / expected).is_file()
-    assert list(desk.workspace.tmp.iterdir()) == []
+        assert (context.workspace.root / "pairs" / expected).is_file()
+    assert list(context.workspace.tmp.iterdir()) == []
     with pytest.raises(ConfigError, match="choose it first"):
         tab.bring_votes(None, "mini", view.OVERALL, str(tmp_path / "votes.csv"))
 
@@ -356,7 +356,7 @@ def test_votes_and_pairs_come_in_through_the_page(
     [({"../out.csv": "x"}, "does not lie in its folder"), ({"a/notes.txt": "x"}, "no layout that is known")],
 )
 def test_a_zip_that_will_not_do_is_one_sentence(
-    tab: LabelTab, desk: AppContext, tmp_path: Path, entries: dict[str, str], sentence: str
+    tab: LabelTab, context: AppContext, tmp_path: Path, entries: dict[str, str], sentence: str
 ) -> None:
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
         for name, content in entries.items():
@@ -366,16 +366,16 @@ def test_a_zip_that_will_not_do_is_one_sentence(
     (tmp_path / "in.zip").write_bytes(b"PK but no zip")
     with pytest.raises(ConfigError, match="cannot be read as a zip"):
         tab.bring_pairs(str(tmp_path / "in.zip"))
-    assert list(desk.workspace.tmp.iterdir()) == []
+    assert list(context.workspace.tmp.iterdir()) == []
 
 
 @pytest.mark.parametrize("made", ["clips", "entrants"])
 @pytest.mark.parametrize(("model", "recipe"), [("mini", "mini_dpo"), ("wan21_1_3b", "dpo_videodpo10k")])
 def test_votes_open_a_recipe_for_the_model_that_made_the_clips(
-    desk: AppContext, make_clip: MakeClip, made: str, model: str, recipe: str
+    context: AppContext, make_clip: MakeClip, made: str, model: str, recipe: str
 ) -> None:
     ids = tuple(make_clip(seed=seed, changes={"model": model}).id for seed in (1, 2))
     clips = {"clip_ids": ids} if made == "clips" else {"prompts": ("a",), "entrants": ({"model": model},), "takes": 2}
-    campaign = Campaigns(desk.store).create(CampaignSpec.model_validate({"title": "t", **clips}))
-    chosen = view.train_form(desk, campaign.id)["choices"]
+    campaign = Campaigns(context.store).create(CampaignSpec.model_validate({"title": "t", **clips}))
+    chosen = view.train_form(context, campaign.id)["choices"]
     assert (chosen["recipe"], chosen["model"], chosen["campaign"]) == (recipe, model, campaign.id)

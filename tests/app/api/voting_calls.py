@@ -1,4 +1,4 @@
-"""What a voting page sends, and what the server keeps to itself of it."""
+"""Requests of a voting page, and the data that the server does not reveal to it."""
 
 import uuid
 from typing import Any
@@ -20,9 +20,9 @@ def undo(client: TestClient, campaign: Campaign, **fields: Any) -> Any:
     return ask(client, "undo", campaign, vote=last, **fields)
 
 
-def shown(desk: AppContext, pair: dict[str, Any]) -> Assignment:
-    """What the server keeps to itself of a pair: whose clips are on its sides."""
-    return Campaigns(desk.store).shown(pair["showing"], None)
+def shown(context: AppContext, pair: dict[str, Any]) -> Assignment:
+    """Clips on the sides of a pair, which the server does not reveal."""
+    return Campaigns(context.store).shown(pair["showing"], None)
 
 
 def cast(pair: dict[str, Any], choice: str = "left", **fields: Any) -> dict[str, Any]:

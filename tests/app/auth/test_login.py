@@ -33,7 +33,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppContext]:
+def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppContext]:
     """One for all tests here: a server takes seconds to build."""
     opened = AppContext.open(tmp_path_factory.mktemp("access") / "workspace")
     yield opened
@@ -41,9 +41,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppContext]:
 
 
 @pytest.fixture(scope="module")
-def server(desk: AppContext, file: Path) -> FastAPI:
+def server(context: AppContext, file: Path) -> FastAPI:
     async def build() -> FastAPI:
-        return build_server(desk, users=Users(file))
+        return build_server(context, users=Users(file))
 
     return asyncio.run(build())
 
@@ -98,17 +98,17 @@ def test_a_labeller_gets_only_what_voting_needs(server: FastAPI, file: Path) -> 
 
 
 def test_a_labeller_sees_only_clips_that_were_given(
-    server: FastAPI, file: Path, desk: AppContext, make_clip: MakeClip
+    server: FastAPI, file: Path, context: AppContext, make_clip: MakeClip
 ) -> None:
     ids = [make_clip(seed=seed, files=True).id for seed in (1, 2, 3)]
-    campaign = Campaigns(desk.store).create(CampaignSpec(title="t", clip_ids=tuple(ids[:2])))
+    campaign = Campaigns(context.store).create(CampaignSpec(title="t", clip_ids=tuple(ids[:2])))
     anna, eva = logged_in(server, file, "anna"), logged_in(server, file, "eva")
     by_id = [f"/media/clips/{clip_id}/{name}" for clip_id in ids for name in ("clip.mp4", "poster.jpg", "frames.mkv")]
     said = anna.post("/voting/next", json={"campaign": campaign.id, "labeller": "eva"}).json()
     assert len(said["pairs"]) == 1 and "mini" not in str(said)
     urls = [clip["url"] for clip in said["pairs"][0]["clips"]]
-    theirs = Campaigns(desk.store).next_pairs(campaign.id, "bob") or Campaigns(desk.store).next_pairs(
-        Campaigns(desk.store).create(campaign.spec).id, "bob"
+    theirs = Campaigns(context.store).next_pairs(campaign.id, "bob") or Campaigns(context.store).next_pairs(
+        Campaigns(context.store).create(campaign.spec).id, "bob"
     )
     others = [f"/voting/clip/{theirs[0].id}/{side}.mp4" for side in ("left", "right")]
     assert [anna.get(url).status_code for url in (*urls, *others, "/voting/clip/999999999/left.mp4")] == [
@@ -116,7 +116,7 @@ def test_a_labeller_sees_only_clips_that_were_given(
     ]
     assert {anna.get(url).status_code for url in by_id} == {403}  # a clip's own address says when it was made
     assert [eva.get(url).status_code for url in (*urls, *others, *by_id)] == [200] * 13
-    assert Campaigns(desk.store).progress(campaign.id).labellers[0].labeller == "anna"
+    assert Campaigns(context.store).progress(campaign.id).labellers[0].labeller == "anna"
 
 
 def test_a_researcher_gets_everything(server: FastAPI, file: Path) -> None:
@@ -146,7 +146,7 @@ def test_logging_in_leads_to_no_other_host(stranger: TestClient, target: str) ->
 
 def test_a_wrong_password_is_said_and_html_in_it_is_text(stranger: TestClient) -> None:
     refused = stranger.post("/login", data={"name": "<b>", "password": "x", "next": '"><script>'})
-    assert refused.status_code == 403 and "Name or password is wrong" in refused.text and "<script>" not in refused.text
+    assert refused.status_code == 403 and "Wrong name or password" in refused.text and "<script>" not in refused.text
     assert stranger.post("/login", content=b"x" * 10_000).status_code == 413
 
 
@@ -160,7 +160,7 @@ def test_a_link_logs_in_and_no_other_token_does(server: FastAPI, file: Path, str
 
 # ---- Guessing passwords, and cookies over HTTPS
 @pytest.fixture
-def strict(desk: AppContext, file: Path) -> Iterator[TestClient]:
+def strict(context: AppContext, file: Path) -> Iterator[TestClient]:
     """A gate of its own before next to nothing, so that who is locked out here is locked out of no other test."""
     inner = FastAPI()
     inner.add_middleware(AuthMiddleware, users=Users(file), given=lambda name, clip_id: False)

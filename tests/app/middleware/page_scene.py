@@ -1,4 +1,4 @@
-"""Things in a workspace to do something with, and what the page's script says of an event."""
+"""Objects in a workspace to act on, and event data as the page's script sends it."""
 
 import csv
 import subprocess
@@ -41,15 +41,15 @@ def event(**data: Any) -> gr.EventData:
 class Scene:
     """Things to do something with, fresh for each test."""
 
-    def __init__(self, desk: AppContext, folder: Path) -> None:
-        self.desk, self.folder, self.store = desk, folder, desk.store
+    def __init__(self, context: AppContext, folder: Path) -> None:
+        self.context, self.folder, self.store = context, folder, context.store
         self.worker: subprocess.Popen[bytes] | None = None
 
     def clip(self, number: int = 0) -> ClipRecord:
         seed = int(uuid.uuid4()) % 10**6
         request = GenerationRequest(prompt="a red circle", seed=seed, num_frames=9)
         frames = np.random.default_rng(seed).integers(0, 256, (9, 64, 64, 3), np.uint8)
-        save_clip(self.desk.workspace, request.id, Clip(frames=frames, fps=8.0, prompt=request.prompt), request)
+        save_clip(self.context.workspace, request.id, Clip(frames=frames, fps=8.0, prompt=request.prompt), request)
         return self.store.add_clip(ClipRecord.generated(request))
 
     def campaign(self) -> Any:
@@ -62,20 +62,20 @@ class Scene:
         return Campaigns(self.store).create(CampaignSpec.model_validate(fields))
 
     def waiting(self) -> Job:
-        return self.desk.queue.submit(JobSpec.generate([GenerationRequest(prompt=str(uuid.uuid4()))]))
+        return self.context.queue.submit(JobSpec.generate([GenerationRequest(prompt=str(uuid.uuid4()))]))
 
     def running(self) -> Job:
-        job = self.desk.queue.claim(ProcessIdentity.current())
+        job = self.context.queue.claim(ProcessIdentity.current())
         assert job is not None
         return job
 
     def running_elsewhere(self) -> Job:
         """A job whose worker is another process, which may be killed."""
-        self.desk.queue.cancel_waiting()
+        self.context.queue.cancel_waiting()
         self.waiting()
         self.worker = subprocess.Popen(["sleep", "600"])
         identity = ProcessIdentity.of(self.worker.pid)
-        job = self.desk.queue.claim(identity) if identity else None
+        job = self.context.queue.claim(identity) if identity else None
         assert job is not None
         return job
 
@@ -83,17 +83,17 @@ class Scene:
         """Wait for the worker that was killed, and see its job's end, as the page's caretaker does."""
         if self.worker is not None:
             self.worker.wait(60)
-            self.desk.queue.reconcile()
+            self.context.queue.reconcile()
 
     def failed(self) -> Job:
-        self.desk.queue.cancel_waiting()
+        self.context.queue.cancel_waiting()
         self.waiting()
         job = self.running()
-        self.desk.queue.finish(job.id, "failed", error="no")
+        self.context.queue.finish(job.id, "failed", error="no")
         return job
 
     def run(self, *, began: bool = True) -> Run:
-        run = Run.create(self.desk.workspace, load_train_preset("mini_grpo"))
+        run = Run.create(self.context.workspace, load_train_preset("mini_grpo"))
         if began:
             run.append_metrics(3, {"of": 40})
             checkpoint = run.checkpoints / f"{CHECKPOINT}3"
@@ -105,7 +105,7 @@ class Scene:
     def strip(self) -> dict[str, Any]:
         plan = KeyframePlan(given=tuple(GivenKeyframe(frame=f, picture=f"{f:064x}") for f in range(0, 33, 8)))
         request = GenerationRequest(prompt=str(uuid.uuid4()), mode="keyframes", keyframes=plan)
-        found = keyframes.given_in(request, "mini")
+        found = keyframes.from_request(request, "mini")
         assert found is not None
         return found
 
@@ -160,7 +160,7 @@ class Scene:
         return str(path)
 
     def choices(self, **more: Any) -> dict[str, Any]:
-        return {**train_form.opened(self.desk, "mini_grpo")["choices"], "settings": {}, **more}
+        return {**train_form.open_form(self.context, "mini_grpo")["choices"], "settings": {}, **more}
 
     def curriculum(self) -> Curriculum:
-        return Curriculum.create(self.desk.workspace, load_curriculum(preset_keys("curricula")[0]))
+        return Curriculum.create(self.context.workspace, load_curriculum(preset_keys("curricula")[0]))

@@ -1,4 +1,4 @@
-"""Crafted event data: every event and every server function of the page, with files that the sender did not upload.
+"""Crafted event data: files that the sender did not upload, in every event and server function.
 
 A canary lies on the server's disk. Neither its content nor a copy of it may show up anywhere, and every request that
 names it, or anything else that is no upload of its sender, is refused before a handler runs.
@@ -48,7 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def desk(place: Path) -> Iterator[AppContext]:
+def context(place: Path) -> Iterator[AppContext]:
     opened = AppContext.open(place / "workspace")
     yield opened
     opened.store.close()
@@ -61,17 +61,17 @@ def users(place: Path) -> Users:
     return Users(place / "users.json")
 
 
-def built(desk: AppContext, users: Users | None) -> FastAPI:
+def built(context: AppContext, users: Users | None) -> FastAPI:
     async def build() -> FastAPI:
-        return build_server(desk, users=users)
+        return build_server(context, users=users)
 
     return asyncio.run(build())
 
 
 @pytest.fixture(scope="module", params=["open", "login"])
-def client(request: pytest.FixtureRequest, desk: AppContext, users: Users) -> Iterator[TestClient]:
-    """Somebody who may use everything: without a login, and as a researcher."""
-    server = built(desk, users if request.param == "login" else None)
+def client(request: pytest.FixtureRequest, context: AppContext, users: Users) -> Iterator[TestClient]:
+    """A user with full access: without a login, and as a researcher."""
+    server = built(context, users if request.param == "login" else None)
     cookies = {COOKIE: users.token("eva")} if request.param == "login" else {}
     with TestClient(
         server, base_url="http://127.0.0.1", cookies=cookies, raise_server_exceptions=False, follow_redirects=False
@@ -80,9 +80,9 @@ def client(request: pytest.FixtureRequest, desk: AppContext, users: Users) -> It
 
 
 @pytest.fixture(scope="module")
-def foreign(place: Path, desk: AppContext, users: Users) -> str:
-    """What another researcher uploaded."""
-    with TestClient(built(desk, users), base_url="http://127.0.0.1", cookies={COOKIE: users.token("max")}) as other:
+def foreign(place: Path, context: AppContext, users: Users) -> str:
+    """An upload of another researcher."""
+    with TestClient(built(context, users), base_url="http://127.0.0.1", cookies={COOKIE: users.token("max")}) as other:
         (path,) = other.post("/gradio_api/upload", files=[("files", ("theirs.mp4", CANARY.encode()))]).json()
     return str(path)
 
@@ -94,7 +94,7 @@ def page_of(client: TestClient) -> Any:
 
 
 def paths(place: Path, foreign: str) -> list[Any]:
-    """Whatever a request may name that is no upload of its sender."""
+    """Paths that are not uploads of the sender."""
     uploads = place / "workspace" / "uploads"
     (uploads / "e3b0c44298fc1c14-0000000000000000").mkdir(exist_ok=True)
     link = uploads / "e3b0c44298fc1c14-0000000000000000" / "link.mp4"

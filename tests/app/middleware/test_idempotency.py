@@ -34,18 +34,18 @@ from tests.snapshots import snapshot
 
 # What only reads. Events by the handler's name, server functions by component and function.
 READS = """
-MetricCharts.news MetricCharts.points GenerateTab._wire.<lambda> GenerateTab.arrive GenerateTab.compare
-GenerateTab.drawn GenerateTab.not_drawn GenerateTab.resume GenerateTab.resume_keyframes GenerateTab.show_job
-GenerateTab.show_take GenerateTab.use_settings JobList.news LabelTab._wire.<lambda> LabelTab.clips_came LabelTab.follow
-LabelTab.offer LabelTab.show LabelTab.show_what LibraryTab._wire.<lambda> LibraryTab.close LibraryTab.close_comparison
-LibraryTab.compare LibraryTab.find LibraryTab.open_event LibraryTab.refresh LibraryTab.show_scored LibraryTab.turn
-LibraryTab.unfilter Header.news MonitorTab.follow MonitorTab.look MonitorTab.measured MonitorTab.move MonitorTab.refresh
-TrainForm.offered TrainForm.open TrainForm.outlook TrainForm.verdicts RequestForm.defaults RequestForm.show_mode
-RequestForm.start CampaignSummary.pulse ScoreTab._wire.<lambda> ScoreTab.close ScoreTab.compare ScoreTab.load
-ScoreTab.open_event ScoreTab.show_ended ScoreTab.show_overlay ScoreTab.weigh CurriculumProgress.news
-SystemTab.measure_again SystemTab.refresh DeviceMonitor.news RunQueue.log RunQueue.news TrainTab.arrive TrainTab.clone
-TrainTab.refresh _connect.arrive_at _connect.show_in_library _connect.use_settings _lead_on.<lambda>
-_lead_on.label_these _lead_on.use_adapter _train_on_votes.show_in_train usable
+CampaignSummary.pulse CurriculumProgress.news DeviceMonitor.news GenerateTab._wire.<lambda> GenerateTab.compare
+GenerateTab.drawn GenerateTab.not_drawn GenerateTab.on_tab_selected GenerateTab.resume GenerateTab.resume_keyframes
+GenerateTab.show_job GenerateTab.show_take GenerateTab.use_settings Header.news JobList.news LabelTab._wire.<lambda>
+LabelTab.clips_came LabelTab.follow LabelTab.offer LabelTab.show LabelTab.show_what LibraryTab._wire.<lambda>
+LibraryTab.close LibraryTab.close_comparison LibraryTab.compare LibraryTab.find LibraryTab.open_event LibraryTab.refresh
+LibraryTab.show_scored LibraryTab.turn LibraryTab.unfilter MetricCharts.news MetricCharts.points MonitorTab.follow
+MonitorTab.look MonitorTab.measured MonitorTab.move MonitorTab.refresh RequestForm.defaults RequestForm.show_mode
+RequestForm.start RunQueue.log RunQueue.news ScoreTab._wire.<lambda> ScoreTab.close ScoreTab.compare ScoreTab.load
+ScoreTab.open_event ScoreTab.show_ended ScoreTab.show_overlay ScoreTab.weigh SystemTab.measure_again SystemTab.refresh
+TrainForm.offered TrainForm.open TrainForm.outlook TrainForm.verdicts TrainTab.clone TrainTab.on_tab_selected
+TrainTab.refresh _connect_actions.<lambda> _connect_actions.label_these _connect_actions.use_adapter
+_connect_tabs.arrive_at _connect_tabs.show_in_library _connect_tabs.use_settings _connect_training.show_in_train usable
 """.split()
 # Routes of ours that are not for reading, and what holds them; Gradio's own lead to events and server functions.
 ROUTES = {
@@ -84,7 +84,7 @@ def handlers(page: gr.Blocks) -> dict[str, Callable[..., Any]]:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppContext]:
+def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppContext]:
     """One for all tests here, and two pages: a page takes seconds to build. Nobody takes its jobs."""
     folder = tmp_path_factory.mktemp("twice") / "workspace"
     with pytest.MonkeyPatch.context() as patched:
@@ -98,14 +98,14 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppContext]:
 
 
 @pytest.fixture(autouse=True)
-def its_workspace(desk: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DAILIES_WORKSPACE", str(desk.workspace.root))
+def its_workspace(context: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAILIES_WORKSPACE", str(context.workspace.root))
 
 
 @pytest.fixture(scope="module")
-def pages(desk: AppContext) -> tuple[gr.Blocks, gr.Blocks]:
+def pages(context: AppContext) -> tuple[gr.Blocks, gr.Blocks]:
     """A page, and the same after a restart."""
-    return built(lambda: build_page(desk)), built(lambda: build_page(desk))
+    return built(lambda: build_page(context)), built(lambda: build_page(context))
 
 
 GRID = {"page": 0}
@@ -151,7 +151,7 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "RunQueue.cancel": lambda s: [s.waiting().id],
     "RunQueue.kill": lambda s: [s.running_elsewhere().id],
     "RunQueue.pause": lambda s: [None],
-    "RunQueue.go_on": lambda s: [s.desk.queue.pause()],
+    "RunQueue.go_on": lambda s: [s.context.queue.pause()],
     "RunQueue.cancel_pending": lambda s: [s.waiting() and None],
     "RunQueue.cancel_others": lambda s: [s.waiting() and None],
     "RunQueue.resume": lambda s: [s.run().id],
@@ -173,10 +173,10 @@ def finished(scene: Scene) -> Run:
 
 
 @pytest.fixture
-def scene(desk: AppContext, tmp_path: Path) -> Iterator[Scene]:
-    made = Scene(desk, tmp_path)
+def scene(context: AppContext, tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(context, tmp_path)
     yield made
-    desk.queue.resume()
+    context.queue.resume()
     if made.worker is not None:
         made.worker.kill()
         made.worker.wait()
@@ -207,8 +207,8 @@ def test_each_thing_that_can_be_asked_is_known_to_read_or_to_change(pages: Any) 
     assert {name for name, handler in found.items() if changes(handler)} == set(ARGUMENTS)
 
 
-def test_each_route_of_ours_that_is_sent_something_is_known(desk: AppContext) -> None:
-    server = built(lambda: build_server(desk))
+def test_each_route_of_ours_that_is_sent_something_is_known(context: AppContext) -> None:
+    server = built(lambda: build_server(context))
 
     def sent(routes: Any) -> Iterator[str]:
         for route in routes:
@@ -221,23 +221,23 @@ def test_each_route_of_ours_that_is_sent_something_is_known(desk: AppContext) ->
 
 
 @pytest.mark.parametrize("name", sorted(ARGUMENTS))
-def test_sent_twice_it_is_done_once(pages: Any, scene: Scene, desk: AppContext, name: str) -> None:
+def test_sent_twice_it_is_done_once(pages: Any, scene: Scene, context: AppContext, name: str) -> None:
     """With the answer lost in between; also where the page was restarted in between and remembers nothing."""
     page, restarted = (handlers(one)[name] for one in pages)
     arguments, key = ARGUMENTS[name](scene), str(uuid.uuid4())
-    before = snapshot(desk.store)
+    before = snapshot(context.store)
     first = ask(page, arguments, key)
     assert not refused(first), first
     scene.settle()
-    after = snapshot(desk.store)
+    after = snapshot(context.store)
     if name not in ("GenerateTab.replace", "RunQueue.pause", "RunQueue.go_on", "RunQueue.move"):
         assert after != before, "it changes something, or this test tests nothing"
     again = ask(page, arguments, key)
-    assert snapshot(desk.store) == after
+    assert snapshot(context.store) == after
     assert again is first or refused(again) == refused(first)
     if name not in ANEW_AFTER_A_RESTART:
         ask(restarted, arguments, key)
-        assert snapshot(desk.store) == after
+        assert snapshot(context.store) == after
 
 
 TWO_WINDOWS = sorted(
@@ -258,13 +258,13 @@ TWO_WINDOWS = sorted(
 
 
 @pytest.mark.parametrize("name", TWO_WINDOWS)
-def test_pressed_in_two_windows_it_is_done_once(pages: Any, scene: Scene, desk: AppContext, name: str) -> None:
+def test_pressed_in_two_windows_it_is_done_once(pages: Any, scene: Scene, context: AppContext, name: str) -> None:
     handler, arguments = handlers(pages[0])[name], ARGUMENTS[name](scene)
     ask(handler, arguments, str(uuid.uuid4()))
     scene.settle()
-    after = snapshot(desk.store)
+    after = snapshot(context.store)
     ask(handler, arguments, str(uuid.uuid4()))  # refused, or nothing to do
-    assert snapshot(desk.store) == after
+    assert snapshot(context.store) == after
 
 
 def test_a_request_that_comes_again_while_it_is_answered_waits_for_the_answer() -> None:
@@ -304,16 +304,16 @@ def test_a_refusal_is_the_answer_too() -> None:
     assert [refused(ask(refuses, [], "a-key-of-one")) for _ in range(2)] == [True, True] and counted == [1]
 
 
-def test_the_key_comes_with_the_request(desk: AppContext, scene: Scene) -> None:
+def test_the_key_comes_with_the_request(context: AppContext, scene: Scene) -> None:
     """Over HTTP, as a browser sends a server function."""
-    server = built(lambda: build_server(desk))
+    server = built(lambda: build_server(context))
     client = TestClient(server, base_url="http://127.0.0.1")
     config = client.get("/config").json()
     form = next(one for one in config["components"] if one["props"].get("elem_id") == "train-form")
     body = {"data": scene.choices(), "component_id": form["id"], "fn_name": "queue", "session_hash": "abc"}
-    count = len(desk.queue.list(kind="train"))
+    count = len(context.queue.list(kind="train"))
     keys = [str(uuid.uuid4())] * 2 + [str(uuid.uuid4())]
     replies = [client.post("/gradio_api/component_server/", json=body, headers={HEADER: key}) for key in keys]
     assert [reply.status_code for reply in replies] == [200] * 3
     runs = [reply.json()["run"] for reply in replies]
-    assert runs[0] == runs[1] != runs[2] and len(desk.queue.list(kind="train")) == count + 2
+    assert runs[0] == runs[1] != runs[2] and len(context.queue.list(kind="train")) == count + 2

@@ -1,4 +1,4 @@
-"""Event streams are limited: by user or address, and in all; whoever closes one may open another."""
+"""Limits on event streams, per user or address and in total; closing one allows another."""
 
 import asyncio
 import inspect
@@ -18,7 +18,7 @@ from app.page import build_server
 
 
 class Streams:
-    """An application whose streams stay open until they are told to end."""
+    """An application whose streams stay open until an event ends them."""
 
     def __init__(self) -> None:
         self.end, self.open = asyncio.Event(), 0
@@ -100,9 +100,9 @@ def test_a_stream_that_is_cancelled_is_closed() -> None:
     asyncio.run(asyncio.wait_for(run(), 30))
 
 
-def test_the_server_has_the_limit_and_it_knows_every_stream_of_gradio(desk: AppContext) -> None:
+def test_the_server_has_the_limit_and_it_knows_every_stream_of_gradio(context: AppContext) -> None:
     async def build() -> FastAPI:
-        return build_server(desk)
+        return build_server(context)
 
     server = asyncio.run(build())
     assert [one.cls for one in server.user_middleware].count(StreamLimit) == 1

@@ -118,7 +118,7 @@ def test_an_answer_that_is_not_ours_drops_no_vote(
     page.route("**/voting/vote", proxy)
     with watched.expecting(rf"status of {status}"):
         desk.prefer()
-        expect(page.locator("#label-desk .notice")).to_contain_text("1 vote is kept in this browser")
+        expect(page.locator("#label-desk .notice")).to_contain_text("1 vote is stored in this browser")
         page.unroute("**/voting/vote", proxy)
         desk.sent()
     expect(page.locator("#label-desk .notice")).to_be_hidden()

@@ -58,7 +58,7 @@ def test_an_earlier_vote_is_changed_by_keyboard_and_history_keeps_it(desk: Any, 
     page.keyboard.press("ArrowDown")  # the older one
     page.keyboard.press("Enter")
     assert desk.ready(but=third) == first and desk.shown() == sides
-    expect(page.locator("#label-desk .changing")).to_contain_text("which said: Tie")
+    expect(page.locator("#label-desk .changing")).to_contain_text("earlier vote: Tie")
     expect(page.locator("#label-desk [data-axis=motion]")).to_have_attribute("data-side", "none")
     page.keyboard.press("2")
     assert desk.ready(but=first) == third
@@ -101,7 +101,7 @@ def test_the_last_vote_of_all_is_undone_too_and_nothing_is_left_to_do(
     pair = desk.ready()
     page.keyboard.press("1")
     expect(page.locator("#label-desk .nothing h3")).to_have_text(text.DESK_WORDS["no_pairs"][0])
-    expect(page.locator("#label-desk .place")).to_have_text("1 voted, 0 to go")
+    expect(page.locator("#label-desk .place")).to_have_text("1 voted, 0 remaining")
     page.get_by_role("button", name=text.DESK_WORDS["undo_last"]).click()
     assert desk.ready() == pair
     page.keyboard.press("2")
@@ -149,7 +149,7 @@ def test_a_killed_server_loses_no_vote_and_doubles_none(desk: Any, page: Page, b
         page.keyboard.press("3")  # the change
         for _ in range(2):  # the next pairs are here already
             desk.prefer()
-        expect(page.locator("#label-desk .notice")).to_contain_text("3 votes are kept in this browser")
+        expect(page.locator("#label-desk .notice")).to_contain_text("3 votes are stored in this browser")
         bench.start()
         desk.sent()
     assert said

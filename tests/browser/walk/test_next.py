@@ -70,7 +70,7 @@ def test_chosen_clips_are_labelled(page: Page, furnished: Any) -> None:
     page.locator("#label-desk .name").fill("dora")
     page.keyboard.press("Enter")
     expect(page.locator("#label-desk .votes button").first).to_be_visible()
-    expect(page.locator("#label-desk .place")).to_have_text("0 voted, 1 to go")
+    expect(page.locator("#label-desk .place")).to_have_text("0 voted, 1 remaining")
 
 
 def test_a_finished_run_is_watched_and_its_adapter_used(page: Page, furnished: Any, watched: Any) -> None:

@@ -69,7 +69,7 @@ def test_the_board_shows_the_next_jobs_and_says_how_many_wait(full: JobQueue, st
     shown = runs.board(desk)
     assert [job["id"] for job in shown["jobs"]] == [f"{number:08x}" for number in range(runs.SHOWN)]
     assert [job["position"] for job in shown["jobs"]] == list(range(1, runs.SHOWN + 1))
-    assert shown["waiting"] == NUMBER and shown["more"] == f"And {NUMBER - runs.SHOWN:,} more that wait."
+    assert shown["waiting"] == NUMBER and shown["more"] == f"And {NUMBER - runs.SHOWN:,} more queued."
     assert len(statements) < 40
 
 

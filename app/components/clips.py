@@ -1,0 +1,56 @@
+"""Components that show clips: the player, one clip's details, a grid of clips, and the empty state."""
+
+from typing import Any, Literal
+
+from app.components.base import Component
+from app.text import general
+
+
+class ClipPlayer(Component):
+    """Synchronised player of one to four clips. `value` comes from `app.views.clips.player`.
+
+    `name` links it to the plot with the id `<name>-timeline`. With `reveals`, it scrolls into view when it gets clips,
+    and takes the keyboard focus from the button that was pressed. The voting panel adds its votes through
+    `element.player` (see clip_player.js).
+    """
+
+    def __init__(self, name: str, *, reveals: bool = False, render: bool = True) -> None:
+        more: dict[str, Any] = {"name": name, "reveals": reveals}
+        super().__init__("clip_player", words=general.PLAYER_WORDS, elem_id=f"{name}-player", render=render, **more)
+
+
+class ClipDetails(Component):
+    """Details of one clip, with its actions. `value` comes from `app.views.clips.facts`.
+
+    `part` "head" is the prompt, the score and the buttons; "details" is the rest; "alone" is a head with links, for
+    places that show no details. Each action of `general.ACTIONS` is an event of its own name with {id}; the star's has
+    {starred} as well.
+    """
+
+    def __init__(self, name: str, part: Literal["head", "details", "alone"], *, render: bool = True) -> None:
+        super().__init__("clip_details", words=general.FACTS_WORDS, elem_id=name, part=part, render=render)
+
+
+class ClipGrid(Component):
+    """Grid of clips whose posters play on hover.
+
+    In the mode "library" it has paging and deletion; "takes" is a strip under a player.
+
+    Events: open_clip {id}, star_clip {id, starred}, compare {ids}, label_these {ids}, remove_clips {ids},
+    undo_removal {ids}, turn_page {page}.
+    """
+
+    def __init__(
+        self, name: str, mode: Literal["library", "takes"], value: dict[str, Any] | None = None, *, render: bool = True
+    ) -> None:
+        super().__init__("clip_grid", value, words=general.GRID_WORDS, elem_id=name, mode=mode, render=render)
+
+
+class EmptyState(Component):
+    """Placeholder of the Generate tab without clips; an empty workspace gets three ways to start.
+
+    `value` is "" (hidden), "empty" or "new". Events: first_clip, import_clips, new_campaign.
+    """
+
+    def __init__(self, name: str, *, render: bool = True) -> None:
+        super().__init__("empty_state", "", words=general.WELCOME_WORDS, elem_id=name, render=render)
