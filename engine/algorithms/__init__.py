@@ -1,4 +1,4 @@
-"""What a run optimises: one paper a file, pure functions of tensors, equation numbers cited.
+"""Training objectives: one paper or family of papers a module, pure functions of tensors with equation numbers.
 
-Nothing here knows a model, a trainer or a file. A file never imports another of this folder.
+These modules depend on no model, trainer or file, and never import each other.
 """

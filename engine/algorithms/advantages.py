@@ -1,18 +1,19 @@
-"""Advantages of groups: how much better a clip was than its siblings of the same prompt, from one reward or several.
+"""Group-relative advantages: each clip compared with the other clips of its prompt, by one or several rewards.
 
 source      group: GRPO, arXiv:2402.03300, sec. 4.1.2 (no number there; it is Eq. 4 of Flow-GRPO, arXiv:2505.05470v5);
             global std: Flow-GRPO's code; max-group std: LongCat-Video, arXiv:2510.22200v2, Eq. 9; normalise each
             reward, sum by weight, normalise over the batch: GDPO, arXiv:2601.05242v1, Eq. 4, 7 and 6, which is what TRL
             calls `normalize_then_sum`
 
-`rewards[N,R]` are N = P groups of G clips in a row, one column a reward; NaN = that reward does not apply to that clip.
-Four scales: `group` divides by the group's own std, so a group that differs by noise alone gets the same advantages as
-one with a real difference; `batch` divides by the std of all rewards and `max_group` by the largest group's std, so
-that the weak groups of an update stay weak, which matters most for groups as small as four; `none` divides by nothing.
+`rewards[N,R]` holds P groups of G consecutive clips (N = P G), one column a reward; NaN means that the reward does not
+apply to the clip. Four scales: `group` divides by the group's own std, so a group that differs by noise alone gets the
+same advantages as one with a real difference; `batch` divides by the std of all rewards and `max_group` by the largest
+group's std, so the weak groups of an update stay weak, which matters most for groups as small as four; `none` does not
+divide.
 
-The floor is what keeps weak groups weak from one update to the next: a std is compared with those of its own update,
-the floor is the same in all of them. GDPO's last step (Eq. 6) brings every batch to a std of 1 and so undoes it. Here
-that step keeps the volume that the floor left, see `_whitened`; without a floor it equals GDPO's and TRL's.
+The floor keeps weak groups weak across updates: a std is only compared with those of its own update, whereas the floor
+is the same in all of them. GDPO's last step (Eq. 6) scales every batch to a std of 1 and would undo this. Here that
+step keeps the scale that the floor left, see `_whitened`; without a floor it equals GDPO's and TRL's.
 
 Every std has Bessel's correction (n - 1), as in TRL (`nanstd`, `torch.std`) and GDPO for `group` and `batch`, and in
 LongCat for `max_group`. Flow-GRPO's NumPy std divides by n instead: its advantages of groups of 4 are 1.1547 times as
@@ -34,9 +35,10 @@ EPS = 1e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advantages:
-    """`values[N]`, always finite; 0 where nothing could be said. `rewards[N]` are the weighted sums that were compared.
+    """Advantages `values[N]`, always finite, and 0 for a clip that could not be compared.
 
-    `dead[P]`: groups whose clips all earned the same, which teach nothing. `unscored[N]`: clips without any reward.
+    `rewards[N]`: the weighted sums that were compared. `dead[P]`: groups whose clips all have the same rewards, which
+    give no gradient. `unscored[N]`: clips without any reward.
     """
 
     values: Float[Tensor, "N"]
@@ -57,17 +59,17 @@ def advantages(
 ) -> Advantages:
     """Compare each clip with its group.
 
-    `floor` is the least std of a single reward that is divided by: differences below it count as noise and are not
-    amplified, so rewards of which none differs by more than a share g of the floor give advantages with a std of g. For
-    the sum of rewards it is the std that R independent rewards at the floor would have, `floor * sqrt(sum of w^2)`.
-    `limit` clips the result to -limit..limit (a group of G cannot pass (G-1)/sqrt(G) by its own std, so 5 does nothing
-    for G = 4). `normalize_then_sum` scales every reward within its group, so `scale` then only sets which std that is.
-    Raises ValueError for a count that the group size does not divide, a group of one, or an infinite reward.
+    `floor` is the minimum divisor for a single reward: differences below it count as noise and are not amplified, so
+    rewards whose std is at most a fraction g of the floor give advantages with a std of g. For a sum of rewards the
+    minimum is the std of R independent rewards at the floor, `floor * sqrt(sum of w^2)`. `limit` clips the result to
+    -limit..limit (with its own std a group of G never exceeds (G-1)/sqrt(G), so 5 has no effect for G = 4). With
+    `normalize_then_sum` every reward is scaled within its group, and `scale` only selects the std. Raises ValueError
+    for a count that the group size does not divide, a group of one, or an infinite reward.
     """
     if group_size < 2 or len(rewards) % group_size:
         raise ValueError(f"{len(rewards)} clips do not make groups of {group_size}: a group has at least 2, all equal")
     if torch.isinf(rewards).any():
-        raise ValueError("a reward is infinite: mend the reward function, or let it return None")
+        raise ValueError("a reward is infinite: correct the reward function, or let it return None")
     rewards = rewards.float()
     weights = torch.ones(rewards.shape[1], device=rewards.device) if weights is None else weights.to(rewards)
     unscored = rewards.isnan().all(1)
@@ -87,8 +89,11 @@ def advantages(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scaled:
-    """Rewards less their group's mean, scaled. `volume` (0..1) is the share of its full size that the floor left to a
-    reward in its group; `noise` is how much of it, in the same units as `values`, the floor counts as noise."""
+    """Rewards minus their group's mean, scaled.
+
+    `volume` (0..1) is the fraction of its full size that the floor left to a reward in its group. `noise` is the part
+    that the floor counts as noise, in the units of `values`.
+    """
 
     values: Float[Tensor, "N R"]
     volume: Float[Tensor, "N R"]
@@ -96,7 +101,7 @@ class _Scaled:
 
 
 def _scaled(rewards: Float[Tensor, "N R"], group_size: int, scale: Scale, floor: float) -> _Scaled:
-    """Each column less its group's mean, over the std that `scale` names."""
+    """Subtract each column's group mean and divide by the std that `scale` selects."""
     grouped = rewards.unflatten(0, (-1, group_size))
     centred = grouped - grouped.nanmean(1, keepdim=True)
     spread = _spread(grouped, "group" if scale == "none" else scale).expand_as(grouped)
@@ -108,13 +113,12 @@ def _scaled(rewards: Float[Tensor, "N R"], group_size: int, scale: Scale, floor:
 
 
 def _whitened(each: _Scaled, weights: Float[Tensor, "R"], unscored: Bool[Tensor, "N"]) -> Float[Tensor, "N"]:
-    """GDPO's Eq. 7 and 6: the weighted sum, brought to a std over the batch, which is not 1 but the volume that the
-    floor left to what the sum consists of.
+    """GDPO's Eq. 7 and 6: the weighted sum, scaled to the volume that the floor left instead of to a std of 1.
 
-    The volume is the root mean square of the rewards' volumes, each weighted by its part in the sum's variance: one
-    reward with real differences among five with noise alone is at full volume, six with noise are not. In addition, the
-    std that is divided by is at least that of the noise in the sum, as the floor defines noise: where real differences
-    of rewards cancel, the noise that they leave is not amplified. Without a floor the volume is 1 and the noise 0.
+    The volume is the root mean square of the rewards' volumes, weighted by their contributions to the sum's variance:
+    one reward with real differences among five of pure noise is at full volume, six of pure noise are not. The divisor
+    is also at least the std of the noise in the sum, as the floor defines noise: where real differences cancel, the
+    remaining noise is not amplified. Without a floor the volume is 1 and the noise 0.
     """
     total = torch.where(unscored, torch.nan, (each.values * weights).nansum(1))
     part = (each.values * weights).nan_to_num(nan=0.0).square()
@@ -135,14 +139,14 @@ def _spread(grouped: Float[Tensor, "P G R"], scale: Literal["group", "batch", "m
 
 
 def _std(values: Float[Tensor, "N R"]) -> Float[Tensor, "R"]:
-    """Std of each column over what is known, with Bessel's correction; NaN where fewer than two values are known."""
+    """Std of each column, ignoring NaN, with Bessel's correction; NaN for fewer than two values."""
     count = (~values.isnan()).sum(0)
     variance = (values - values.nanmean(0)).square().nansum(0) / (count - 1).clamp(min=1)
     return torch.where(count > 1, variance.sqrt(), torch.nan)
 
 
 def _dead(rewards: Float[Tensor, "N R"], group_size: int) -> Bool[Tensor, "P"]:
-    """A group is dead when no reward tells its clips apart."""
+    """Return for each group whether all its clips have the same rewards."""
     grouped = rewards.unflatten(0, (-1, group_size))
     high = grouped.nan_to_num(nan=-torch.inf).amax(1)
     low = grouped.nan_to_num(nan=torch.inf).amin(1)

@@ -1,31 +1,31 @@
-"""Diffusion-DPO and Flow-DPO: prefer the chosen clip of a pair by denoising it better than the reference does.
+"""Diffusion-DPO and Flow-DPO: prefer a pair's chosen clip by denoising it better than the reference model does.
 
 source      Diffusion-DPO, arXiv:2311.12908, Eq. 13-14; Flow-DPO, arXiv:2501.13918, Eq. 8 (constant weight over noise
             levels, which its authors found better than a weight that falls); IPO, arXiv:2310.12036, Eq. 17; hinge,
             arXiv:2305.10425; the weight of a pair, VideoDPO, arXiv:2412.14167, sec. 3.3; the chosen clip's own
-            likelihood beside a preference, RPO, arXiv:2404.19733, Eq. 1 (TRL's loss type "sft")
+            likelihood in addition to a preference, RPO, arXiv:2404.19733, Eq. 1 (TRL's loss type "sft")
 
 Both clips of a pair are noised with the same noise at the same level. With e = the prediction's squared error, reduced
 over a clip's elements, a clip's log-ratio to the reference is that of two unit Gaussians, times a scale S:
 
     r = S / 2 (e_ref - e),    delta = r_chosen - r_rejected
     sigmoid   -log sigmoid(beta delta)          hinge   max(0, 1 - beta delta)         ipo   (delta - 1 / (2 beta))^2
-    sft       beta S / 2 e_chosen: fine-tuning on the chosen clips, alone or beside one of the others. A preference may
-              be met by denoising both clips worse, the rejected one more so; this holds the chosen one. At weight 1 it
-              pulls as hard as a pair does that the model has wholly wrong.
+    sft       beta S / 2 e_chosen: fine-tuning on the chosen clips, alone or added to one of the others. A preference
+              can be satisfied by denoising both clips worse, the rejected one more so; this term prevents that. At
+              weight 1 its gradient equals that of a pair that the model ranks completely wrong.
 
-Why there is a scale. A beta of language models says nothing here until the reduction and S are said. Mean reduction
+Why there is a scale. A language model's beta has no meaning here until the reduction and S are fixed. Mean reduction
 and S = 1 with beta = 0.2 leave beta delta near 1e-4: the loss stays at log 2 and the gradient is that of unregularised
 error matching. Sum reduction over a video's 5e5 elements with beta = 0.2 is 1e5 in mean units and saturates. Diffusion-
-DPO's own setting is the mean with beta 5000. So: the error is the mean, S is explicit, and
+DPO's own setting is the mean with beta 5000. Therefore the error is the mean, S is explicit, and
 
     beta_eff = S beta
 
-is what to compare with the papers; S = 25,000 makes beta = 0.2 their 5000. `scale_from_gap` sets S by measurement.
+is the value to compare with the papers; with S = 25,000, beta = 0.2 equals their 5000. `scale_from_gap` measures S.
 
-The papers' beta belongs to what the network predicts. Diffusion-DPO's 5000 is for the error of the noise. A flow model
+The papers' beta depends on what the network predicts. Diffusion-DPO's 5000 is for the error of the noise. A flow model
 predicts a velocity, whose error is 1 / (1 - s)^2 times that of the noise at level s (v = eps - x0, and x0 = x_t - s v);
-the v of noise predictors likewise 1 / alpha^2 times. At s = 0.75, the median of Wan's training levels, that is 16.
+that of v-prediction is likewise 1 / alpha^2 times. At s = 0.75, the median of Wan's training levels, the factor is 16.
 Published values for flow models are 100 (Flow-GRPO's DPO, SD3) and 2000 (Flow-Factory); S = 2500 makes beta = 0.2 500,
 between them.
 """
@@ -45,16 +45,16 @@ PerPair = Float[Tensor, "B"]
 PAPER_BETA = 5000.0
 """Diffusion-DPO's beta, in units of the mean squared error."""
 ERROR_SCALE = 25_000.0
-"""The default S for predictions of the noise: beta = 0.2 gives `PAPER_BETA`."""
+"""Default S for networks that predict the noise: beta = 0.2 gives `PAPER_BETA`."""
 VELOCITY_SCALE = 2_500.0
-"""The default S for predictions of a velocity: beta = 0.2 gives 500."""
+"""Default S for networks that predict a velocity: beta = 0.2 gives 500."""
 TYPICAL_GAP = 0.72
-"""Of the scores in VideoDPO-10k, by its authors."""
+"""Typical score gap of a pair in VideoDPO-10k, as reported by its authors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairErrors:
-    """Mean squared errors of one batch of pairs, each `float32[B]`; those of the reference carry no gradient."""
+    """Mean squared errors of a batch of pairs, each `float32[B]`; the reference's carry no gradient."""
 
     chosen: PerPair
     rejected: PerPair
@@ -64,7 +64,7 @@ class PairErrors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preference:
-    """`loss[B]` before any weight, and what TRL calls the implicit rewards, `beta r`, each `[B]` and detached."""
+    """Unweighted `loss[B]` and the implicit rewards `beta r` (TRL's term), each `[B]` and detached."""
 
     loss: PerPair
     chosen_rewards: PerPair
@@ -76,17 +76,17 @@ class Preference:
 
     @property
     def accuracies(self) -> PerPair:
-        """1 where the pair is told rightly, 0 where not; a tie, as before the first step, is one half."""
+        """1 where the pair is ranked correctly, 0 where not; 0.5 for a tie, as before the first step."""
         return (torch.sign(self.margins) + 1) / 2
 
 
 def default_scale(prediction: Prediction) -> float:
-    """S for what the network predicts, where the settings give none."""
+    """Return the default S for a network's type of prediction."""
     return ERROR_SCALE if prediction == "epsilon" else VELOCITY_SCALE
 
 
 def prediction_error(prediction: Float[Tensor, "B *dims"], target: Float[Tensor, "B *dims"]) -> PerPair:
-    """Squared error in float32, the mean over all but the batch dimension: `[B]`."""
+    """Mean squared error `[B]` in float32, over all dimensions but the batch."""
     return (prediction.float() - target.float()).square().flatten(1).mean(1)
 
 
@@ -98,9 +98,10 @@ def preference(
     loss: Loss = "sigmoid",
     label_smoothing: float = 0.0,
 ) -> Preference:
-    """The loss of each pair. `label_smoothing` in 0..0.5 is the share of labels taken to be wrong (sigmoid only).
+    """Return the loss of each pair.
 
-    Raises ValueError for beta or scale that are not positive and for a smoothing out of range.
+    `label_smoothing` (0..0.5, sigmoid only) is the assumed fraction of wrong labels. Raises ValueError for a beta or
+    scale that is not positive, and for a smoothing out of range.
     """
     if beta <= 0 or error_scale <= 0:
         raise ValueError(f"beta {beta} and error_scale {error_scale} must both be positive")
@@ -127,28 +128,26 @@ def _loss(loss: Loss, delta: PerPair, beta: float, label_smoothing: float) -> Pe
 
 
 def likelihood_loss(chosen: PerPair, *, beta: float, error_scale: float = ERROR_SCALE) -> PerPair:
-    """The loss "sft" of each clip from its squared error `[B]`: `-beta` times its log-likelihood, up to a constant."""
+    """Loss "sft" of each clip from its squared error `[B]`: `-beta` times its log-likelihood, up to a constant."""
     return beta * error_scale / 2 * chosen
 
 
 def scale_from_gap(gaps: Float[Tensor, "N"], beta: float) -> float:
-    """The S at which a typical gap |e_chosen - e_rejected| between the clips of a pair moves `beta delta` by one.
+    """Return the S at which a typical gap |e_chosen - e_rejected| of a pair moves `beta delta` by one.
 
-    `gaps[N]` are such differences measured on N >= 2 pairs before training. A policy that shifts its errors by as much
-    as the data vary then sits where the sigmoid bends: neither flat at log 2 nor saturated. Raises ValueError when the
-    gaps are too few or do not vary.
+    `gaps[N]` are such differences, measured on N >= 2 pairs before training. A policy that shifts its errors by as much
+    as the data vary is then in the sigmoid's curved range: neither flat at log 2 nor saturated. Raises ValueError for
+    too few gaps, or gaps that do not vary.
     """
-    spread = float(gaps.float().std()) if len(gaps) > 1 else 0.0
-    if not spread > 0:
-        raise ValueError(
-            f"{len(gaps)} error gaps with a spread of {spread} cannot set a scale: use more or other pairs"
-        )
-    return 2 / (beta * spread)
+    std = float(gaps.float().std()) if len(gaps) > 1 else 0.0
+    if not std > 0:
+        raise ValueError(f"{len(gaps)} error gaps with a std of {std} cannot set a scale: use more or other pairs")
+    return 2 / (beta * std)
 
 
 def pair_weight(score_gap: PerPair, *, typical_gap: float = TYPICAL_GAP, power: float = 1.0) -> PerPair:
-    """VideoDPO's weight `(typical / gap)^power`: pairs of a small gap are common, those of a large one rare.
+    """VideoDPO's pair weight `(typical / gap)^power`: pairs with a small gap are common, those with a large one rare.
 
-    `score_gap[B]` > 0; `power` = 0 turns the weight off. (The published data set calls the gap's probability `score`.)
+    `score_gap[B]` > 0; `power` = 0 disables weighting. (The published data set calls the gap's probability `score`.)
     """
     return (typical_gap / score_gap).pow(power)

@@ -1,21 +1,21 @@
-"""DiffusionNFT: learn on the forward process from good and bad clips, with no log-probability and any sampler.
+"""DiffusionNFT: learning on the forward process from good and bad clips, without log-probabilities.
 
 source      DiffusionNFT, arXiv:2509.16117v2, Eq. 5 (the loss; the two implicit policies follow it without numbers) and
             Algorithm 1; the adaptive weight has no number either (sec. 3.3) and is that of its code
 
-From the clean latents x0 of a rollout by the old policy, freshly noised to x_t, two implicit policies are formed
-around the old prediction, and each is pulled to x0 by how good the clip was:
+The clean latents x0 of a rollout by the old policy are noised again to x_t. Two implicit policies are formed around the
+old prediction, and each is moved towards x0, weighted by the clip's optimality r. Any sampler can make the rollouts.
 
     v+ = b v + (1 - b) v_old,    v- = (1 + b) v_old - b v
     loss = [ r |x0 - x0(v+)|^2 / w+  +  (1 - r) |x0 - x0(v-)|^2 / w- ] / b  +  kl |x0(v) - x0(v_ref)|^2
     w = mean |x0 - x0(v)|, detached
 
-The KL is one of clean estimates, like the rest of it, so that both kinds of prediction have one form: for a flow it is
-sigma^2 times that of velocities. No constant stands before the first part (the authors' code has a 5), so their
-weights of the KL are a fifth here.
+The KL is measured on clean estimates, like the other terms, so one form serves all prediction types: for a flow it is
+sigma^2 times the KL of velocities. The first term has no constant factor (the authors' code has a 5), so their KL
+weights correspond to a fifth here.
 
-x0(v) is the clean estimate that a prediction implies; both kinds of prediction are linear in it, so the same mixing
-holds for flow and for noise prediction. Rollouts use no guidance: the policy learns to do without.
+x0(v) is the clean estimate implied by a prediction. It is linear in the prediction, so the same mixing holds for flow
+and for noise prediction. Rollouts use no guidance: the policy learns to work without it.
 """
 
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ from torch import Tensor
 
 Latents = Float[Tensor, "B *dims"]
 PerClip = Float[Tensor, "B"]
-LEAST_WEIGHT = 1e-5
+MIN_WEIGHT = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NFTLoss:
-    """`loss[B]` to be averaged; its parts, each `[B]` and detached."""
+    """Loss of each clip `loss[B]`, to be averaged, and its terms, each `[B]` and detached."""
 
     loss: PerClip
     positive: PerClip
@@ -40,7 +40,7 @@ class NFTLoss:
 
 
 def optimality_probability(advantage: PerClip, limit: float = 5.0) -> PerClip:
-    """How likely a clip counts as good, 0..1: the advantage clipped to `limit` and mapped, 0 to one half."""
+    """Return the optimality r in 0..1: the advantage clipped to -limit..limit and scaled, so that 0 gives 0.5."""
     return advantage.float().clamp(-limit, limit) / limit / 2 + 0.5
 
 
@@ -49,44 +49,45 @@ def nft_loss(
     estimate: Latents,
     old_estimate: Latents,
     reference_estimate: Latents | None,
-    goodness: PerClip,
+    optimality: PerClip,
     *,
     beta: float = 1.0,
     kl: float = 0.0,
 ) -> NFTLoss:
-    """The loss of each clip from clean estimates at one noise level.
+    """Return the loss of each clip from clean estimates at one noise level.
 
-    `estimate` carries the gradient; `old_estimate` is that of the policy that made the rollout, `reference_estimate`
-    that of the model before training (None leaves the KL out). `goodness[B]` in 0..1 is `optimality`. Raises ValueError
-    for beta outside 0..1 or goodness outside 0..1, NaN included.
+    `estimate` carries the gradient. `old_estimate` is from the policy that made the rollout, `reference_estimate` from
+    the model before training (None omits the KL). `optimality[B]` in 0..1 is from `optimality_probability`. Raises
+    ValueError for a beta or an optimality outside 0..1, NaN included.
     """
     if not 0 < beta <= 1:
         raise ValueError(f"beta {beta} is out of range: it must be above 0 and at most 1")
-    if not bool(((goodness >= 0) & (goodness <= 1)).all()):
-        raise ValueError(f"goodness must be within 0..1, got {goodness.tolist()}")
+    if not bool(((optimality >= 0) & (optimality <= 1)).all()):
+        raise ValueError(f"optimality must be within 0..1, got {optimality.tolist()}")
     old = old_estimate.float().detach()
     step = beta * (estimate.float() - old)
-    positive, negative = _pull(clean, old + step), _pull(clean, old - step)
-    drift = torch.zeros_like(goodness)
+    positive, negative = _normalized_error(clean, old + step), _normalized_error(clean, old - step)
+    divergence = torch.zeros_like(optimality)
     if reference_estimate is not None:
-        drift = (estimate.float() - reference_estimate.float().detach()).square().flatten(1).mean(1)
+        divergence = (estimate.float() - reference_estimate.float().detach()).square().flatten(1).mean(1)
     return NFTLoss(
-        loss=(goodness * positive + (1 - goodness) * negative) / beta + kl * drift,
+        loss=(optimality * positive + (1 - optimality) * negative) / beta + kl * divergence,
         positive=positive.detach(),
         negative=negative.detach(),
-        kl=drift.detach(),
+        kl=divergence.detach(),
     )
 
 
-def _pull(clean: Latents, estimate: Latents) -> PerClip:
-    """Squared error over its own mean size: every noise level then pulls alike."""
+def _normalized_error(clean: Latents, estimate: Latents) -> PerClip:
+    """Squared error divided by the mean absolute error, so that all noise levels have equal weight."""
     error = (estimate - clean.float()).flatten(1)
-    return error.square().mean(1) / error.detach().abs().mean(1).clamp(min=LEAST_WEIGHT)
+    return error.square().mean(1) / error.detach().abs().mean(1).clamp(min=MIN_WEIGHT)
 
 
 def old_policy_decay(step: int, *, flat: int = 0, slope: float = 0.001, most: float = 0.5) -> float:
-    """How much of the old policy stays after an update, `old <- d old + (1 - d) new`: `slope` a step after `flat`.
+    """Return the old policy's decay d after an update, `old <- d old + (1 - d) new`: `slope` a step after `flat`.
 
-    The paper's two settings are the default and (75, 0.0075, 0.999); 0 makes the next rollouts fully on-policy.
+    `most` is its maximum. The paper's two settings are the default and (75, 0.0075, 0.999); 0 makes the next rollouts
+    fully on-policy.
     """
     return min(most, max(0.0, slope * (step - flat)))

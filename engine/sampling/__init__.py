@@ -1,1 +1,1 @@
-"""Schedules, steps, and the one loop that walks from noise to latents."""
+"""Noise schedules, denoising steps, and the sampling loop."""

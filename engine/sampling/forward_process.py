@@ -1,7 +1,7 @@
-"""The forward process: clean latents to noisy ones, and what the network should say there. Pure functions.
+"""The forward process: noisy latents from clean ones, and the network's training target. Pure functions.
 
-Everything that speaks of clean latents and of noise goes through these three, so that it is written once for all kinds
-of prediction. s is the noise level of `schedule.py`, one for all clips or one each; a = sqrt(1 - s^2):
+These are the only conversions between clean latents, noise and network output, for all prediction types. s is the noise
+level of `schedules.py`, one for all clips or one each; a = sqrt(1 - s^2):
 
     prediction      noisy latents        prediction        clean x0        noise eps
     flow            (1 - s) x0 + s eps   v = eps - x0      x - s v         x + (1 - s) v
@@ -19,19 +19,19 @@ from torch import Tensor
 from engine.model_spec import Prediction
 
 Latents = Float[Tensor, "B *dims"]
-Level = Float[Tensor, "B"] | float
+Sigma = Float[Tensor, "B"] | float
 
 
-def add_noise(of: Prediction, clean: Latents, noise: Latents, sigma: Level) -> Latents:
-    """Clean latents with unit-normal `noise` mixed in at level `sigma`, float32."""
-    signal, level = _shares(of, sigma, clean)
+def add_noise(prediction_type: Prediction, clean: Latents, noise: Latents, sigma: Sigma) -> Latents:
+    """Mix unit-normal `noise` into clean latents at noise level `sigma`, in float32."""
+    signal, level = _signal_and_noise(prediction_type, sigma, clean)
     return signal * clean.float() + level * noise.float()
 
 
-def training_target(of: Prediction, clean: Latents, noise: Latents, sigma: Level) -> Latents:
-    """The prediction that says `clean` and `noise`, float32: what training aims at; undoes `predict_x0_and_noise`."""
-    signal, level = _shares(of, sigma, clean)
-    match of:
+def training_target(prediction_type: Prediction, clean: Latents, noise: Latents, sigma: Sigma) -> Latents:
+    """Return the ideal network output for `clean` and `noise`, float32; the inverse of `predict_x0_and_noise`."""
+    signal, level = _signal_and_noise(prediction_type, sigma, clean)
+    match prediction_type:
         case "flow":
             return noise.float() - clean.float()
         case "epsilon":
@@ -41,12 +41,15 @@ def training_target(of: Prediction, clean: Latents, noise: Latents, sigma: Level
 
 
 def predict_x0_and_noise(
-    of: Prediction, prediction: Latents, latents: Latents, sigma: Level
+    prediction_type: Prediction, prediction: Latents, latents: Latents, sigma: Sigma
 ) -> tuple[Latents, Latents]:
-    """What a prediction at `sigma` says of the clean latents and of the noise, float32. `epsilon` needs sigma < 1."""
-    signal, level = _shares(of, sigma, latents)
+    """Return the clean latents and the noise that a prediction at `sigma` implies, float32.
+
+    `epsilon` needs sigma < 1.
+    """
+    signal, level = _signal_and_noise(prediction_type, sigma, latents)
     x, output = latents.float(), prediction.float()
-    match of:
+    match prediction_type:
         case "flow":
             return x - level * output, x + signal * output
         case "epsilon":
@@ -55,14 +58,15 @@ def predict_x0_and_noise(
             return signal * x - level * output, signal * output + level * x
 
 
-def expected_std(of: Prediction, sigma: float) -> float:
-    """Standard deviation of noisy latents at `sigma` where clean latents have unit variance, as VAEs scale them."""
-    return math.hypot(1 - sigma, sigma) if of == "flow" else 1.0
+def expected_std(prediction_type: Prediction, sigma: float) -> float:
+    """Standard deviation of noisy latents at `sigma`, for clean latents of unit variance, as VAEs scale them."""
+    return math.hypot(1 - sigma, sigma) if prediction_type == "flow" else 1.0
 
 
-def _shares(of: Prediction, sigma: Level, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
-    """Shares of signal and of noise; those of a level a clip are float32, shaped to multiply `like`."""
+def _signal_and_noise(prediction_type: Prediction, sigma: Sigma, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
+    """Coefficients of signal and noise; for one level a clip they are float32, shaped to multiply `like`."""
+    flow = prediction_type == "flow"
     if isinstance(sigma, Tensor):
         level = sigma.float().to(like.device).reshape(-1, *[1] * (like.ndim - 1))
-        return (1 - level if of == "flow" else (1 - level.square()).clamp(min=0).sqrt()), level
-    return (1 - sigma if of == "flow" else math.sqrt(max(0.0, 1 - sigma**2))), sigma
+        return (1 - level if flow else (1 - level.square()).clamp(min=0).sqrt()), level
+    return (1 - sigma if flow else math.sqrt(max(0.0, 1 - sigma**2))), sigma

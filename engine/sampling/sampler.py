@@ -1,4 +1,4 @@
-"""`denoise`: from noise to latents. The only loop over noise levels in the repository; everyone drains this one."""
+"""The sampling loop `denoise`, from noise to latents: the only loop over noise levels in the repository."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +13,9 @@ from engine.seeds import unit_noise
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenoiseStep:
-    """Step `index` of K took `latents[B,C,t,h,w]` at noise level `sigma` to `next_latents` at `sigma_next`.
+    """Step `index` of K, from `latents[B,C,t,h,w]` at `sigma` to `next_latents` at `sigma_next`.
 
-    `log_prob` float32[B] and `noise_std` belong to the random part; a deterministic step has None and 0.
+    `log_prob` float32[B] and `noise_std` describe the random part; they are None and 0 for a deterministic step.
     """
 
     index: int
@@ -35,10 +35,10 @@ def guided_prediction(
     negative: Conditioning | None = None,
     guidance: float = 1.0,
 ) -> Tensor:
-    """The network's output with classifier-free guidance (arXiv:2207.12598), both branches in one call; gradients flow.
+    """Run the network with classifier-free guidance (arXiv:2207.12598), both branches in one differentiable call.
 
-    `sigma` is one level for all, or `[B]` or `[B,t]`. Guidance of 1 or less, or no `negative`, is the plain output. A
-    family that embeds the guidance is told it and runs once; it has no use for `negative`.
+    `sigma` is one level for all clips, `[B]`, or `[B,t]`. With guidance of 1 or less, or without `negative`, the result
+    is the plain output. A family with embedded guidance takes it as an input and runs once; it ignores `negative`.
     """
     num_clips = latents.shape[0]
     levels = torch.as_tensor(sigma, dtype=torch.float32, device=latents.device)
@@ -66,28 +66,28 @@ def denoise(
     step: StepFunction | Sequence[StepFunction | None] | None = None,
     generators: Sequence[torch.Generator] | None = None,
 ) -> Iterator[DenoiseStep]:
-    """Walk `latents[B,C,t,h,w]` down `sigmas[K+1]`, yielding each step; stop iterating to cancel.
+    """Denoise `latents[B,C,t,h,w]` along `sigmas[K+1]`, yielding each step; stop iterating to cancel.
 
-    `step` is one function for all steps, or K of them (SDE inside a window, None outside). None is the step without
-    fresh noise that suits the family's prediction. `generators`, one a clip, are for steps that draw noise; each step
-    takes one draw whether it uses it or not, so that a step's noise does not depend on what the steps before it were.
+    `step` is one function for all steps, or K of them (SDE inside a window, None outside). None selects the
+    deterministic step for the family's prediction type. `generators`, one a clip, serve steps that draw noise. Every
+    step draws once, even if it does not use the noise, so a step's noise does not depend on the kind of earlier steps.
     """
     levels = [float(sigma) for sigma in sigmas]
-    given = [step] * (len(levels) - 1) if step is None or callable(step) else step
-    steps = [ODE_STEPS[family.spec.prediction] if one is None else one for one in given]
-    assert len(steps) == len(levels) - 1, f"{len(steps)} step functions for {len(levels) - 1} steps"
-    for index, advance in enumerate(steps):
+    functions = [step] * (len(levels) - 1) if step is None or callable(step) else step
+    functions = [ODE_STEPS[family.spec.prediction] if function is None else function for function in functions]
+    assert len(functions) == len(levels) - 1, f"{len(functions)} step functions for {len(levels) - 1} steps"
+    for index, advance in enumerate(functions):
         sigma, sigma_next = levels[index], levels[index + 1]
         prediction = guided_prediction(family, latents, sigma, conditioning, negative, guidance)
         noise = None if generators is None else unit_noise(latents.shape[1:], generators)
-        taken = advance(prediction, latents, sigma, sigma_next, noise=noise)
+        result = advance(prediction, latents, sigma, sigma_next, noise=noise)
         yield DenoiseStep(
             index=index,
             sigma=sigma,
             sigma_next=sigma_next,
             latents=latents,
-            next_latents=taken.next_latents,
-            log_prob=taken.log_prob,
-            noise_std=taken.std,
+            next_latents=result.next_latents,
+            log_prob=result.log_prob,
+            noise_std=result.std,
         )
-        latents = taken.next_latents
+        latents = result.next_latents

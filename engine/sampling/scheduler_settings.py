@@ -1,8 +1,8 @@
-"""Which settings a preset may lay over a model's `scheduler_config.json`: those that change the noise levels.
+"""Validation of a preset's overrides of a model's `scheduler_config.json`: only effective settings are accepted.
 
-Dailies takes levels and timesteps from a scheduler and steps by itself, so a setting of diffusers' solver, such as
-UniPC's `solver_order`, has no effect. Neither has one that another setting switches off, such as `shift` under
-`use_dynamic_shifting`. Both are refused, like a setting that the scheduler's class does not have.
+Dailies reads noise levels and timesteps from a scheduler but computes the steps itself, so a setting of diffusers'
+solver, such as UniPC's `solver_order`, has no effect. The same holds for a setting that another one disables, such as
+`shift` under `use_dynamic_shifting`. Both are rejected, like settings that the scheduler's class does not have.
 """
 
 import inspect
@@ -29,63 +29,60 @@ EFFECTIVE: Mapping[str, tuple[str, ...]] = {
     "CogVideoXDDIMScheduler": _COGVIDEOX,
     "CogVideoXDPMScheduler": _COGVIDEOX,
 }
-"""Settings of each scheduler on which its levels depend."""
+"""Settings of each scheduler that affect its noise levels."""
 
-NEVER_DONE: Mapping[str, Any] = dict.fromkeys(
+UNUSED_FEATURES: Mapping[str, Any] = dict.fromkeys(
     ("clip_sample", "thresholding", "stochastic_sampling", "invert_sigmas"), False
 )
-"""What Dailies does not do with any scheduler, so that a preset may say so."""
+"""Features that Dailies never uses; a preset may set them to false explicitly."""
 
-TRIED = ((10, 100), (10, 6000))
-"""Steps and tokens for which the levels with and without a setting are compared."""
+COMPARED_SHAPES = ((10, 100), (10, 6000))
+"""Numbers of steps and tokens for which the levels with and without a setting are compared."""
 
 
-def check_settings(own: Mapping[str, Any], laid_over: Mapping[str, Any], of: Prediction) -> None:
-    """Raises FamilyError for a setting in `merge_env` that does not exist or has no effect, or a value that is no good.
+def check_settings(config: Mapping[str, Any], overrides: Mapping[str, Any], prediction_type: Prediction) -> None:
+    """Raise FamilyError for an override that does not exist, has no effect, or has an unusable value.
 
-    `own` is the model's configuration, `of` what its network predicts. A setting that repeats the value that would hold
-    anyway is accepted, and so is one that says what Dailies does in any case (`clip_sample = false`).
+    `config` is the model's own configuration, `prediction_type` its network's. An override that repeats the effective
+    value is accepted, and so is one that states what Dailies does in any case (`clip_sample = false`).
     """
-    if not laid_over:
+    if not overrides:
         return
-    whole = {**own, **laid_over}
-    levels = _levels(whole)
-    name = str(whole["_class_name"])
+    merged = {**config, **overrides}
+    levels = _levels(merged)
+    name = str(merged["_class_name"])
     defaults = _defaults(name)
-    always = {**NEVER_DONE, "prediction_type": "flow_prediction" if of == "flow" else of}
-    for key, value in laid_over.items():
+    fixed = {**UNUSED_FEATURES, "prediction_type": "flow_prediction" if prediction_type == "flow" else prediction_type}
+    for key, value in overrides.items():
         if key == "_class_name":
             continue
         if key not in defaults:
-            near = did_you_mean(key, EFFECTIVE[name])
-            hint = f" {near}" if near.startswith("Did") else ""
-            raise FamilyError(f"The preset's scheduler setting '{key}' is unknown to {name}.{hint} {_valid(name)}")
-        otherwise = own.get(key, defaults[key])
-        if value in (otherwise, always.get(key, otherwise)):
+            suggestion = did_you_mean(key, EFFECTIVE[name])
+            hint = f" {suggestion}" if suggestion.startswith("Did") else ""
+            raise FamilyError(f"The preset's scheduler setting '{key}' is unknown to {name}.{hint} {_effective(name)}")
+        without_override = config.get(key, defaults[key])
+        if value in (without_override, fixed.get(key, without_override)):
             continue
         if key not in EFFECTIVE[name]:
             raise FamilyError(
-                f"The preset's scheduler setting '{key}' has no effect, since Dailies takes the noise levels of {name} "
-                f"and steps by itself: leave it out. {_valid(name)}"
+                f"The preset's scheduler setting '{key}' has no effect, since Dailies takes only the noise levels from "
+                f"{name} and computes the steps itself: leave it out. {_effective(name)}"
             )
-        without = {**{other: set_to for other, set_to in whole.items() if other != key}, **_of(own, key)}
-        if _same(levels, _levels(without)):
+        remaining = {name_: set_to for name_, set_to in merged.items() if name_ != key}
+        remaining |= {key: config[key]} if key in config else {}
+        if _same(levels, _levels(remaining)):
             raise FamilyError(
-                f"The preset's scheduler setting {key} = {value!r} has no effect on {name} beside its other settings: "
-                f"leave it out, or change the setting that overrules it. {_valid(name)}"
+                f"The preset's scheduler setting {key} = {value!r} has no effect on {name} with its other settings: "
+                f"leave it out, or change the setting that overrides it. {_effective(name)}"
             )
 
 
-def _valid(name: str) -> str:
+def _effective(name: str) -> str:
     return f"Settings that may have an effect: {', '.join(sorted(EFFECTIVE[name]))}."
 
 
-def _of(own: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {key: own[key]} if key in own else {}
-
-
 def _defaults(name: str) -> dict[str, Any]:
-    """The settings of a scheduler's class, each with its default."""
+    """Return the settings of a scheduler's class with their defaults."""
     import diffusers
 
     parameters = inspect.signature(getattr(diffusers, DIFFUSERS_CLASS.get(name, name)).__init__).parameters
@@ -93,16 +90,16 @@ def _defaults(name: str) -> dict[str, Any]:
 
 
 def _levels(config: Mapping[str, Any]) -> list[torch.Tensor]:
-    """Levels and timesteps for each of `TRIED`. Raises FamilyError for values that the scheduler cannot use."""
+    """Return levels and timesteps for `COMPARED_SHAPES`; raise FamilyError for values that the scheduler cannot use."""
     try:
-        levels = [sigmas_for(config, *tried) for tried in TRIED]
+        levels = [sigmas_for(config, *shape) for shape in COMPARED_SHAPES]
     except (ValueError, TypeError, NotImplementedError, ImportError, ArithmeticError, RuntimeError) as error:
-        why = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise FamilyError(
-            f"The preset's scheduler settings cannot be used by {config.get('_class_name')} ({why}): correct them."
+            f"The preset's scheduler settings cannot be used by {config.get('_class_name')} ({reason}): correct them."
         ) from error
-    return [told for sigmas in levels for told in (sigmas, flow_timesteps(config, sigmas))]
+    return [tensor for sigmas in levels for tensor in (sigmas, flow_timesteps(config, sigmas))]
 
 
-def _same(some: list[torch.Tensor], others: list[torch.Tensor]) -> bool:
-    return all(torch.equal(one, other) for one, other in zip(some, others, strict=True))
+def _same(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from engine.algorithms import grpo
-from engine.algorithms.mixgrpo import window_steps
 from engine.errors import ConfigError
 from engine.model_spec import ModelFamily
 from engine.sampling.sampler import DenoiseStep, guided_prediction
@@ -47,14 +46,14 @@ class VideoGRPOTrainer(OnlineTrainer):
 
     def random_step(self) -> StepFunction:
         if self.args.sde_form == "ddim":
-            return partial(ddim_step, eta=self.args.random_level, of=self.family.spec.prediction)
-        return partial(sde_step, form=self.args.sde_form, level=self.args.random_level)
+            return partial(ddim_step, eta=self.args.random_level, prediction_type=self.family.spec.prediction)
+        return partial(sde_step, form=self.args.sde_form, noise_level=self.args.random_level)
 
     def window(self) -> range:
         num_steps = self.template.num_steps
         size = self.args.window or num_steps - 1
         try:
-            return window_steps(num_steps, size, self.iteration, every=self.args.window_every)
+            return grpo.window_steps(num_steps, size, self.iteration, every=self.args.window_every)
         except ValueError as error:
             raise ConfigError(f"The window of random steps is wrong: {error}.") from error
 
@@ -77,12 +76,12 @@ class VideoGRPOTrainer(OnlineTrainer):
             clip_high=self.args.epsilon_high,
         )
         loss = found.loss
-        self.note(**{"ratio/spread": found.log_ratio.abs().max(), "clip_ratio": found.clipped})
+        self.log_metric(**{"ratio/spread": found.log_ratio.abs().max(), "clip_ratio": found.clipped})
         if self.args.beta > 0:
-            with self.reference.in_place():
+            with self.reference.applied():
                 ref_mean = self._replay(step, batch, latents, taken).mean
             kl = grpo.step_kl(replayed.mean, ref_mean, step.noise_std)
-            self.note(kl=kl)
+            self.log_metric(kl=kl)
             loss = loss + self.args.beta * kl
         return loss.mean()
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.algorithms import distill, grpo, mixgrpo, nft
+from engine.algorithms import distill, grpo, nft
 from engine.sampling.forward_process import add_noise, predict_x0_and_noise, training_target
 from engine.sampling.steps import ddim_step, gaussian_log_prob, ode_step, sde_step
 
@@ -118,22 +118,22 @@ def test_grpo_moves_a_toy_policy_to_what_is_rewarded() -> None:
     assert last > first + 0.1
 
 
-# ------------------------------------------------------------------------------------------------------------- mixgrpo
+# ----------------------------------------------------------------------------------------------------- grpo's window
 
 
 @given(st.integers(2, 40), st.integers(1, 8), st.integers(0, 500))
 def test_the_window_stays_inside(num_steps: int, size: int, iteration: int) -> None:
     if size > num_steps - 1:
         with pytest.raises(ValueError, match="does not fit"):
-            mixgrpo.window_steps(num_steps, size, iteration)
+            grpo.window_steps(num_steps, size, iteration)
         return
-    window = mixgrpo.window_steps(num_steps, size, iteration, every=3)
+    window = grpo.window_steps(num_steps, size, iteration, every=3)
     assert len(window) == size
     assert 0 <= window.start and window.stop <= num_steps - 1
 
 
 def test_the_window_visits_every_random_step_and_comes_back() -> None:
-    starts = [mixgrpo.window_steps(10, 4, iteration, every=2).start for iteration in range(14)]
+    starts = [grpo.window_steps(10, 4, iteration, every=2).start for iteration in range(14)]
     assert starts == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 0, 0]
 
 
@@ -163,18 +163,18 @@ def test_nft_loss_is_the_papers() -> None:
     torch.testing.assert_close(found.loss, expected)
 
 
-@pytest.mark.parametrize(("goodness", "towards"), [(1.0, True), (0.0, False)])
-def test_nft_pulls_to_good_clips_and_away_from_bad_ones(goodness: float, towards: bool) -> None:
+@pytest.mark.parametrize(("optimality", "towards"), [(1.0, True), (0.0, False)])
+def test_nft_pulls_to_good_clips_and_away_from_bad_ones(optimality: float, towards: bool) -> None:
     clean, old = torch.ones(1, 4), torch.zeros(1, 4)
     estimate = torch.zeros(1, 4, requires_grad=True)
-    nft.nft_loss(clean, estimate, old, None, torch.tensor([goodness])).loss.sum().backward()
+    nft.nft_loss(clean, estimate, old, None, torch.tensor([optimality])).loss.sum().backward()
     assert estimate.grad is not None
     assert (estimate.grad < 0).all() == towards
 
 
 def test_nft_refuses_nan_and_a_beta_out_of_range() -> None:
     flat = torch.zeros(1, 4)
-    with pytest.raises(ValueError, match="goodness"):
+    with pytest.raises(ValueError, match="optimality"):
         nft.nft_loss(flat, flat, flat, None, torch.tensor([float("nan")]))
     with pytest.raises(ValueError, match="beta"):
         nft.nft_loss(flat, flat, flat, None, torch.tensor([0.5]), beta=1.5)

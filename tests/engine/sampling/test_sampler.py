@@ -105,14 +105,14 @@ def test_no_noise_is_the_ode_bit_for_bit(tiny_family: Any, form: Form) -> None:
     begin = start(tiny_family)
     ode = walk(tiny_family, begin)
     generators = [generator_for(7), generator_for(8)]
-    sde = walk(tiny_family, begin, step=partial(sde_step, form=form, level=0.0), generators=generators)
+    sde = walk(tiny_family, begin, step=partial(sde_step, form=form, noise_level=0.0), generators=generators)
     assert all(torch.equal(a.next_latents, b.next_latents) for a, b in zip(ode, sde, strict=True))
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_replayed_log_probs_have_ratio_one(tiny_family: Any, form: Form) -> None:
     begin = start(tiny_family)
-    step = partial(sde_step, form=form, level=0.5)
+    step = partial(sde_step, form=form, noise_level=0.5)
     guided = {"negative": begin.negative, "guidance": 2.0}
     steps = walk(tiny_family, begin, step=step, generators=[generator_for(1), generator_for(2)], **guided)
     random = [taken for taken in steps if taken.log_prob is not None]
@@ -127,7 +127,7 @@ def test_replayed_log_probs_have_ratio_one(tiny_family: Any, form: Form) -> None
 
 def test_a_window_of_sde_steps_among_ode_steps(tiny_family: Any) -> None:
     begin = start(tiny_family)
-    noisy = partial(sde_step, form="cps", level=0.8)
+    noisy = partial(sde_step, form="cps", noise_level=0.8)
     steps = walk(
         tiny_family,
         begin,
@@ -142,7 +142,7 @@ def test_a_window_of_sde_steps_among_ode_steps(tiny_family: Any) -> None:
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_a_clip_does_not_depend_on_its_batch(tiny_family: Any, guidance: float) -> None:
-    step = partial(sde_step, form="flow_grpo", level=0.7)
+    step = partial(sde_step, form="flow_grpo", noise_level=0.7)
     both = start(tiny_family)
     alone = start(tiny_family, seeds=(3,))
     assert torch.equal(both.latents[:1], alone.latents)

@@ -22,7 +22,7 @@ DDIM = {"_class_name": "DDIMScheduler", "beta_schedule": "linear"}
 
 
 @pytest.mark.parametrize(
-    ("own", "laid_over", "sentence"),
+    ("config", "overrides", "sentence"),
     [
         (UNIPC, {"shift": 12.0}, "'shift' is unknown to UniPC.*Did you mean 'flow_shift'.*have an effect: final_sig"),
         (EULER, {"flow_shift": 12.0}, "'flow_shift' is unknown to FlowMatchEuler.*Did you mean 'shift'"),
@@ -31,20 +31,20 @@ DDIM = {"_class_name": "DDIMScheduler", "beta_schedule": "linear"}
         (UNIPC, {"prediction_type": "epsilon"}, "'prediction_type' has no effect"),
         (UNIPC, {"use_dynamic_shifting": True}, "cannot be used by UniPC.*mu"),
         (UNIPC, {"flow_shift": "much"}, "cannot be used by UniPC"),
-        (DYNAMIC, {"shift": 5.0}, r"shift = 5.0 has no effect on FlowMatchEuler.* beside its other settings"),
+        (DYNAMIC, {"shift": 5.0}, r"shift = 5.0 has no effect on FlowMatchEuler.* with its other settings"),
         (EULER, {"max_shift": 5.0}, "max_shift = 5.0 has no effect"),
         (DDIM, {"timestep_spacing": "linspace", "steps_offset": 1}, "steps_offset = 1 has no effect"),
         (DDIM, {"clip_sample": True, "beta_end": 0.1}, "'clip_sample' has no effect|unknown"),
         (DDIM, {"_class_name": "LCMScheduler"}, "LCMScheduler is not supported"),
     ],
 )
-def test_what_has_no_effect_is_refused(own: dict[str, Any], laid_over: dict[str, Any], sentence: str) -> None:
+def test_what_has_no_effect_is_refused(config: dict[str, Any], overrides: dict[str, Any], sentence: str) -> None:
     with pytest.raises(FamilyError, match=sentence):
-        check_settings({**own, "clip_sample": False}, laid_over, "flow" if own is not DDIM else "epsilon")
+        check_settings({**config, "clip_sample": False}, overrides, "flow" if config is not DDIM else "epsilon")
 
 
 @pytest.mark.parametrize(
-    ("own", "laid_over"),
+    ("config", "overrides"),
     [
         (UNIPC, {"flow_shift": 12.0}),
         (UNIPC, {"solver_order": 2}),
@@ -53,8 +53,10 @@ def test_what_has_no_effect_is_refused(own: dict[str, Any], laid_over: dict[str,
         (DDIM, {"clip_sample": False, "timestep_spacing": "trailing", "set_alpha_to_one": False}),
     ],
 )
-def test_what_has_an_effect_or_repeats_what_holds_is_accepted(own: dict[str, Any], laid_over: dict[str, Any]) -> None:
-    check_settings(own, laid_over, "flow" if own is not DDIM else "epsilon")
+def test_what_has_an_effect_or_repeats_what_holds_is_accepted(
+    config: dict[str, Any], overrides: dict[str, Any]
+) -> None:
+    check_settings(config, overrides, "flow" if config is not DDIM else "epsilon")
 
 
 def test_every_setting_that_is_said_to_have_an_effect_exists() -> None:

@@ -59,7 +59,7 @@ def as_printed(form: Form, a: float, x: Tensor, v: Tensor, s: float, s_next: flo
 def test_mean_and_std_are_the_papers(pair: tuple[float, float], a: float, form: Form, seed: int) -> None:
     sigma, sigma_next = pair[0], max(pair[1], 0.01)
     x, v = draw_latents(seed, 2, 3, 4), draw_latents(seed + 100, 2, 3, 4)
-    step = sde_step(v, x, sigma, sigma_next, noise=torch.zeros_like(x), form=form, level=a)
+    step = sde_step(v, x, sigma, sigma_next, noise=torch.zeros_like(x), form=form, noise_level=a)
     mean, std = as_printed(form, a, x, v, sigma, sigma_next)
     assert step.std == pytest.approx(std, rel=1e-9)
     assert (step.mean - mean).abs().max() <= 1e-4 * max(1.0, float(mean.abs().max()))
@@ -70,7 +70,7 @@ def test_without_noise_every_form_is_the_ode(pair: tuple[float, float], form: Fo
     dtype = torch.bfloat16 if half else torch.float32
     x, v = draw_latents(1, 2, 5).to(dtype), draw_latents(2, 2, 5)
     ode = ode_step(v, x, *pair)
-    silent = sde_step(v, x, *pair, noise=torch.ones(2, 5), form=form, level=0.0)
+    silent = sde_step(v, x, *pair, noise=torch.ones(2, 5), form=form, noise_level=0.0)
     assert torch.equal(silent.next_latents, ode.next_latents) and silent.next_latents.dtype == dtype
     assert silent.log_prob is None and silent.std == 0
 
@@ -78,15 +78,15 @@ def test_without_noise_every_form_is_the_ode(pair: tuple[float, float], form: Fo
 @pytest.mark.parametrize("form", FORMS)
 def test_the_last_step_is_the_odes(form: Form) -> None:
     x, v = draw_latents(1, 2, 5), draw_latents(2, 2, 5)
-    last = sde_step(v, x, 0.1, 0.0, noise=torch.ones(2, 5), form=form, level=0.7)
+    last = sde_step(v, x, 0.1, 0.0, noise=torch.ones(2, 5), form=form, noise_level=0.7)
     assert torch.equal(last.next_latents, ode_step(v, x, 0.1, 0.0).next_latents)
     assert last.log_prob is None
 
 
 def test_the_first_step_of_flow_grpo_stays_finite() -> None:
-    std, pull = sde_coefficients("flow_grpo", 0.7, 1.0, 0.9)
+    std, drift = sde_coefficients("flow_grpo", 0.7, 1.0, 0.9)
     assert std == pytest.approx(0.7 * math.sqrt(1 / (1 - 0.9)) * math.sqrt(0.1))
-    assert pull == pytest.approx(std**2 / 2)
+    assert drift == pytest.approx(std**2 / 2)
 
 
 @pytest.mark.parametrize("num_steps", [4, 8, 16, 50, 1000])
@@ -96,8 +96,8 @@ def test_unipcs_first_level_counts_as_pure_noise(num_steps: int, shift: float) -
     own = {"use_flow_sigmas": True, "flow_shift": shift, "prediction_type": "flow_prediction"}
     levels = sigmas_for({"_class_name": "UniPCMultistepScheduler", **own}, num_steps, 0).tolist()
     assert 1 - 2e-6 < levels[0] < 1
-    std, pull = sde_coefficients("flow_grpo", 0.7, levels[0], levels[1])
-    assert std == pytest.approx(0.7, rel=1e-2) and pull == pytest.approx(std**2 / 2, rel=1e-5)
+    std, drift = sde_coefficients("flow_grpo", 0.7, levels[0], levels[1])
+    assert std == pytest.approx(0.7, rel=1e-2) and drift == pytest.approx(std**2 / 2, rel=1e-5)
     stds = [sde_coefficients("flow_grpo", 0.7, *pair)[0] for pair in pairwise(levels)]
     assert max(stds) <= 0.7 * 1.6 and stds[-1] == 0
 
@@ -119,12 +119,12 @@ def test_log_prob_is_that_of_what_is_stored(seed: int, pair: tuple[float, float]
     sigma, sigma_next = pair[0], max(pair[1], 0.01)
     x, v = draw_latents(seed, 3, 2, 4), draw_latents(seed + 1, 3, 2, 4)
     x = x.to(torch.bfloat16) if half else x
-    taken = sde_step(v, x, sigma, sigma_next, noise=draw_latents(seed + 2, 3, 2, 4), form=form, level=0.6)
+    taken = sde_step(v, x, sigma, sigma_next, noise=draw_latents(seed + 2, 3, 2, 4), form=form, noise_level=0.6)
     normal = torch.distributions.Normal(taken.mean.double(), taken.std)
     expected = normal.log_prob(taken.next_latents.double()).flatten(1).mean(1)
     assert taken.log_prob is not None and taken.log_prob.dtype == torch.float32
     assert (taken.log_prob - expected).abs().max() <= 1e-4 * max(1.0, float(expected.abs().max()))
-    again = sde_step(v, x, sigma, sigma_next, next_latents=taken.next_latents, form=form, level=0.6)
+    again = sde_step(v, x, sigma, sigma_next, next_latents=taken.next_latents, form=form, noise_level=0.6)
     assert torch.equal(again.log_prob, taken.log_prob)
 
 
@@ -155,19 +155,23 @@ def test_ddim_is_diffusers_ddim(eta: float, of: Prediction) -> None:
     for index, t in enumerate(scheduler.timesteps):
         eps, z = draw_latents(10 + index, 2, 3, 4), draw_latents(50 + index, 2, 3, 4)
         theirs = scheduler.step(eps, t, theirs, eta=eta, variance_noise=z).prev_sample
-        ours = ddim_step(eps, ours, sigmas[index], sigmas[index + 1], noise=z, eta=eta, of=of).next_latents
+        ours = ddim_step(eps, ours, sigmas[index], sigmas[index + 1], noise=z, eta=eta, prediction_type=of).next_latents
     assert (ours - theirs).abs().max() <= 1e-4
 
 
 @pytest.mark.parametrize("of", ["epsilon", "v_prediction"])
 def test_ddim_without_eta_is_the_deterministic_step_bit_for_bit(of: Prediction) -> None:
     x, output = draw_latents(1, 2, 5), draw_latents(2, 2, 5)
-    silent = ddim_step(output, x, 0.8, 0.6, noise=torch.ones(2, 5), eta=0.0, of=of)
+    silent = ddim_step(output, x, 0.8, 0.6, noise=torch.ones(2, 5), eta=0.0, prediction_type=of)
     assert torch.equal(silent.next_latents, ODE_STEPS[of](output, x, 0.8, 0.6).next_latents)
     assert silent.log_prob is None and silent.std == 0
 
 
-@given(sigma=st.floats(0.01, 0.99), seed=st.integers(0, 99), of=st.sampled_from(["flow", "epsilon", "v_prediction"]))
+@given(
+    sigma=st.floats(0.01, 0.99),
+    seed=st.integers(0, 99),
+    prediction_type=st.sampled_from(["flow", "epsilon", "v_prediction"]),
+)
 def test_predictions_and_what_they_say_are_inverses(sigma: float, seed: int, of: Prediction) -> None:
     clean, noise = draw_latents(seed, 2, 5), draw_latents(seed + 1, 2, 5)
     latents = add_noise(of, clean, noise, sigma)
@@ -224,12 +228,12 @@ def statistics(family: Any, sigmas: Tensor, step: StepFunction) -> list[tuple[fl
     ("step", "on_the_way"),
     [
         (ode_step, 0.01),
-        (partial(sde_step, form="flow_grpo", level=0.3), 0.02),
+        (partial(sde_step, form="flow_grpo", noise_level=0.3), 0.02),
         # From s = 1 its first steps have std = level however short they are, which widens them by level^4 / 4.
-        (partial(sde_step, form="flow_grpo", level=0.7), 0.08),
-        (partial(sde_step, form="dance", level=0.3), 0.02),
-        (partial(sde_step, form="dance", level=1.0), 0.02),
-        (partial(sde_step, form="cps", level=0.2), 0.02),
+        (partial(sde_step, form="flow_grpo", noise_level=0.7), 0.08),
+        (partial(sde_step, form="dance", noise_level=0.3), 0.02),
+        (partial(sde_step, form="dance", noise_level=1.0), 0.02),
+        (partial(sde_step, form="cps", noise_level=0.2), 0.02),
     ],
 )
 def test_sde_marginals_are_the_odes(step: StepFunction, on_the_way: float) -> None:
@@ -245,7 +249,9 @@ def test_sde_marginals_are_the_odes(step: StepFunction, on_the_way: float) -> No
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_ddim_marginals(eta: float, of: Prediction) -> None:
     sigmas = torch.cos(torch.linspace(0.02, math.pi / 2, 201, dtype=torch.float64)).clamp(0, 1)
-    for mean, std, exact_mean, exact_std in statistics(GaussianFlow(of), sigmas, partial(ddim_step, eta=eta, of=of)):
+    for mean, std, exact_mean, exact_std in statistics(
+        GaussianFlow(of), sigmas, partial(ddim_step, eta=eta, prediction_type=of)
+    ):
         assert abs(mean - exact_mean) <= 0.02 and abs(std - exact_std) <= 0.02
 
 
