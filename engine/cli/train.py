@@ -102,10 +102,10 @@ def among_several(options: argparse.Namespace) -> "Iterator[None]":
     """Under `accelerate launch` or torchrun this process is one of those that train; otherwise nothing."""
     from engine.errors import ConfigError
     from engine.hardware.environment import process_changes
-    from engine.training.distributed.process_group import launched, process_group
+    from engine.training.distributed.process_group import is_launched, process_group
     from engine.workspace import Workspace
 
-    if launched():
+    if is_launched():
         if options.queue:
             raise ConfigError(
                 "--queue leaves the training to a worker, so there is nothing to launch: use one of them."
@@ -164,12 +164,12 @@ def train(run: "Run", where: "Resources") -> int | None:
     from engine.execution.process_runner import torchrun_command
     from engine.hardware.environment import process_environment
     from engine.jobs.handlers.train_process import command
-    from engine.training.distributed.process_group import launched
+    from engine.training.distributed.process_group import is_launched
 
-    if launched():
-        from engine.training.main import train_here
+    if is_launched():
+        from engine.training.main import run_training
 
-        return train_here(run)
+        return run_training(run)
     try:
         argv = torchrun_command(command(run), where)
         return subprocess.run(argv, check=False, env=process_environment(run.workspace)).returncode

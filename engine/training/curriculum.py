@@ -12,22 +12,22 @@ from collections.abc import Callable, Mapping
 from engine.config.curriculum_preset import CurriculumGate, CurriculumPreset, GateCondition, Stage
 from engine.runs.curriculum_state import Action, AttemptRecord, ConditionResult, CurriculumState, GateResult, Verdict
 from engine.runs.results import Interval
-from engine.training.evaluation.intervals import over_looks
+from engine.training.evaluation.intervals import bonferroni_interval
 from rewards import REWARDS
 
 Measured = Mapping[tuple[str, str], Interval]
 """What was measured, by metric and by what is asked of it ("value", "change" or "ratio")."""
 
-BeginsAnew = Callable[[Stage], bool]
+RestartsFromStart = Callable[[Stage], bool]
 """Whether a stage learns from the model that it begins with: what an attempt came to must not teach the next one."""
 
 
-def never(stage: Stage) -> bool:
+def never_restarts(stage: Stage) -> bool:
     """No stage begins anew: each attempt goes on from the one before."""
     return False
 
 
-def verdict_of(condition: GateCondition, measured: Interval | None) -> Verdict:
+def condition_verdict(condition: GateCondition, measured: Interval | None) -> Verdict:
     """What is not measured, or on one prompt only, is unsure."""
     if measured is None or measured.of < 2:
         return "unsure"
@@ -68,10 +68,10 @@ def evaluate_gate(
     """
     asked = (1 + gate.retries) * (1 + step_backs)
     results = tuple(
-        ConditionResult(wanted=condition.words, measured=interval, verdict=verdict_of(condition, interval))
+        ConditionResult(wanted=condition.words, measured=interval, verdict=condition_verdict(condition, interval))
         for condition in gate.conditions
         for found in [measured.get((condition.metric, condition.of))]
-        for interval in [found and within_range(condition, over_looks(found, asked))]
+        for interval in [found and within_range(condition, bonferroni_interval(found, asked))]
     )
     verdicts = {result.verdict for result in results}
     verdict: Verdict = "fail" if "fail" in verdicts else "unsure" if "unsure" in verdicts else "pass"
@@ -121,7 +121,7 @@ def training(run: str) -> str:
 
 
 def advance_state(
-    state: CurriculumState, preset: CurriculumPreset, result: GateResult, anew: BeginsAnew = never
+    state: CurriculumState, preset: CurriculumPreset, result: GateResult, anew: RestartsFromStart = never_restarts
 ) -> CurriculumState:
     """The state after the gate's result: the next stage, another attempt, a stage back, or the end."""
     under_way = state.under_way
@@ -139,13 +139,13 @@ def advance_state(
         case "step_back":
             back = max(0, state.stage - 1)
             origin = back - 1 if anew(preset.stages[back]) else back
-            change = {"stage": back, "attempt": 0, "start": last_passed(attempts, origin)}
+            change = {"stage": back, "attempt": 0, "start": last_passing_run(attempts, origin)}
             return done.model_copy(update={**change, "step_backs": state.step_backs + 1})
         case "stop":
             return done.model_copy(update={"status": "stopped"})
 
 
-def last_passed(attempts: tuple[AttemptRecord, ...], stage: int) -> str | None:
+def last_passing_run(attempts: tuple[AttemptRecord, ...], stage: int) -> str | None:
     """The run that last passed `stage`'s gate, to go on from; None when there is none: the base model."""
     passed = [a.run for a in attempts if a.stage == stage and a.result is not None and a.result.action == "advance"]
     return passed[-1] if passed else None
@@ -161,6 +161,6 @@ def restart_steps(gate: CurriculumGate, first: int, tries: int) -> int:
     return first + tries * (gate.retry_steps or first)
 
 
-def tries_of(state: CurriculumState) -> int:
+def num_previous_attempts(state: CurriculumState) -> int:
     """How many attempts at the present stage came before, also those before a step back."""
     return sum(one.stage == state.stage for one in state.attempts)

@@ -11,7 +11,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 
-class _Recomputed:
+class _CheckpointedForward:
     """In the place of a block's `forward`: hooks, such as those that gather shards, stay outside and run as before."""
 
     def __init__(self, forward: Callable[..., Any]) -> None:
@@ -23,7 +23,7 @@ class _Recomputed:
         return checkpoint(self.forward, *args, use_reentrant=False, **named)
 
 
-def recompute_blocks(network: Any, classes: Sequence[str], *, on: bool) -> None:
+def set_block_checkpointing(network: Any, classes: Sequence[str], *, on: bool) -> None:
     """Each module of the named classes is recomputed from now on, or no longer.
 
     diffusers' own checkpointing is switched off, as blocks would run three times; it serves a network whose family
@@ -31,9 +31,9 @@ def recompute_blocks(network: Any, classes: Sequence[str], *, on: bool) -> None:
     """
     blocks = [module for module in network.modules() if type(module).__name__ in classes]
     for block in blocks:
-        if on and not isinstance(block.forward, _Recomputed):
-            block.forward = _Recomputed(block.forward)
-        elif not on and isinstance(block.forward, _Recomputed):
+        if on and not isinstance(block.forward, _CheckpointedForward):
+            block.forward = _CheckpointedForward(block.forward)
+        elif not on and isinstance(block.forward, _CheckpointedForward):
             block.forward = block.forward.forward
     if on and not blocks:
         network.enable_gradient_checkpointing()

@@ -62,9 +62,9 @@ class Recorder(TrainerCallback):
     def __init__(self, run: Run) -> None:
         self._run, self._gauges = run, ResourceMetrics()
         self.trainer: DiffusionTrainer | None = None
-        self.stop_asked, self._signalled = False, False
+        self.stop_requested, self._signalled = False, False
 
-    def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+    def request_stop(self, number: int, frame: FrameType | None) -> None:
         """Only this process knows until the end of its step, where all of them agree."""
         self._signalled = True
 
@@ -74,12 +74,12 @@ class Recorder(TrainerCallback):
         self._run.append_metrics(state.global_step, {**(logs or {}), **self._gauges.read(), "of": state.max_steps})
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._gauges.step_begins()
+        self._gauges.begin_step()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._gauges.step_ends()
-        self.stop_asked = any_rank(self.stop_asked or self._signalled)
-        if self.stop_asked and (self.trainer is None or self.trainer.can_stop):
+        self._gauges.end_step()
+        self.stop_requested = any_rank(self.stop_requested or self._signalled)
+        if self.stop_requested and (self.trainer is None or self.trainer.is_safe_stop):
             control.should_save = control.should_training_stop = True
 
 
@@ -89,22 +89,22 @@ def train(run: Run, recorder: Recorder, actors: Resources | None = None) -> bool
     `actors` of the Ray cluster that this process runs on make and score the rollouts.
     """
     preset = run.preset()
-    on_rank_zero(lambda: _begin(run, preset))
+    on_rank_zero(lambda: _claim_run(run, preset))
     trainer = recorder.trainer = build_trainer(preset, run, callbacks=[recorder])
     if actors is not None:
         use_actors(trainer, run, RayActors(actors), actors.processes)
-    trainer.add_callback(SampleCallback(trainer, run, preset, hurried=lambda: recorder.stop_asked))
+    trainer.add_callback(SampleCallback(trainer, run, preset, stopping=lambda: recorder.stop_requested))
     if mirrored():
         trainer.add_callback(TrackioMirror(run))
     watchdog = AlarmCallback(trainer, run, preset)
     trainer.add_callback(watchdog)
     checkpoint = on_rank_zero(run.series.newest_whole)
     if checkpoint is None:
-        _look_before(trainer, run)
+        _run_preflight(trainer, run)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if is_first():
-        watchdog.settle()
-    if recorder.stop_asked or watchdog.stopped:
+        watchdog.discard_rolled_back()
+    if recorder.stop_requested or watchdog.stopped:
         return False
     _finish(trainer, run, preset)
     return True
@@ -125,14 +125,14 @@ def _finish(trainer: DiffusionTrainer, run: Run, preset: TrainPreset) -> None:
     replace_folder(aside, run.adapter)
 
 
-def _begin(run: Run, preset: TrainPreset) -> None:
+def _claim_run(run: Run, preset: TrainPreset) -> None:
     """Claim the run until this process ends, and record the revision of the model."""
     if acquire(run.lock) is None:
         raise TrainingError(f"The run {run.id} is being trained by another process: wait for it, or stop it first.")
     record_revisions(run, cached_revisions(load_model_preset(preset.model)))
 
 
-def _look_before(trainer: DiffusionTrainer, run: Run) -> None:
+def _run_preflight(trainer: DiffusionTrainer, run: Run) -> None:
     """Preflight, kept in the run's folder. Raises TrainingError when a verdict stops the run."""
     shards = 1 if trainer.sharding is None else world_size()
     verdicts = broadcast_object(run_checks(run.preset(), trainer, shards))
@@ -143,28 +143,28 @@ def _look_before(trainer: DiffusionTrainer, run: Run) -> None:
     raise_if_blocked(verdicts)
 
 
-def train_here(run: Run, actors: Resources | None = None) -> int:
+def run_training(run: Run, actors: Resources | None = None) -> int:
     """Train in this process until the run is finished, stopped or failed; the exit code."""
     recorder = Recorder(run)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, recorder.ask_to_stop)
+        signal.signal(number, recorder.request_stop)
     try:
         return FINISHED if train(run, recorder, actors) else STOPPED
     except (RuntimeError, MemoryError) as error:
         if not is_memory_full(error):
             raise
-        told = memory_full(run.preset(), recorder.trainer)
+        told = out_of_memory_message(run.preset(), recorder.trainer)
         log.exception("out of memory")
         sys.stderr.write(f"{told}\n" if is_first() else f"process {rank()}: {told}\n")
         return FAILED
     except (DailiesError, OSError) as error:
-        told = str(error) if isinstance(error, DailiesError) else _of_the_system(error, run)
+        told = str(error) if isinstance(error, DailiesError) else _system_error_message(error, run)
         log.error("%s", told)
         sys.stderr.write(f"{told}\n" if is_first() else f"process {rank()}: {told}\n")
         return REFUSED if isinstance(error, SettingsError) else FAILED
 
 
-def memory_full(preset: TrainPreset, trainer: DiffusionTrainer | None) -> str:
+def out_of_memory_message(preset: TrainPreset, trainer: DiffusionTrainer | None) -> str:
     """Where the memory was full, what the forecast says of the recipe, and which settings need less."""
     facts = device_facts()
     where = f"at step {trainer.state.global_step}" if trainer is not None else "while the model was loaded"
@@ -177,7 +177,7 @@ def memory_full(preset: TrainPreset, trainer: DiffusionTrainer | None) -> str:
     return f"The device's memory is full {where} ({need}): {advice}, in another run, or free the device and resume."
 
 
-def _of_the_system(error: OSError, run: Run) -> str:
+def _system_error_message(error: OSError, run: Run) -> str:
     """A full disk may be met first by a line of metrics."""
     where = f" ({error.filename})" if error.filename else ""
     return (
@@ -197,7 +197,7 @@ def main() -> int:
     actors = Resources(processes=given.actors, gpus=given.gpus, cpus=given.cpus) if given.actors else None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with process_group():
-        code = train_here(run, actors)
+        code = run_training(run, actors)
         if code in (FAILED, REFUSED):
             sys.exit(code)
     return code

@@ -19,7 +19,7 @@ from engine.families.lora_files import EXPERTS
 HALVES = (torch.float16, torch.bfloat16)
 
 
-class _Autocast:
+class _AutocastForward:
     """In the place of a network's `forward`. Casts are not cached: each weight is used once, and a block that is
     recomputed would keep its casts in memory.
     """
@@ -38,12 +38,12 @@ def compute_dtype(weights: torch.dtype) -> torch.dtype | None:
     return torch.bfloat16 if weights in HALVES else None
 
 
-def compute_in(network: Any, dtype: torch.dtype | None) -> None:
+def set_compute_dtype(network: Any, dtype: torch.dtype | None) -> None:
     """From now on the network's matrix products are in `dtype`, whatever its weights are; None: as its weights."""
-    if isinstance(network.forward, _Autocast):
+    if isinstance(network.forward, _AutocastForward):
         network.forward = network.forward.forward
     if dtype is not None:
-        network.forward = _Autocast(network.forward, network, dtype)
+        network.forward = _AutocastForward(network.forward, network, dtype)
 
 
 def write_network(network: Any, folder: Path, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:

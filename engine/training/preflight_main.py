@@ -14,7 +14,7 @@ from engine.families.loading import is_memory_full
 from engine.runs.run import Run
 from engine.training.build import build_trainer
 from engine.training.evaluation.preflight import run_checks, save
-from engine.training.main import memory_full
+from engine.training.main import out_of_memory_message
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     except (RuntimeError, MemoryError) as error:
         if not is_memory_full(error):
             raise
-        sys.stderr.write(f"{memory_full(run.preset(), None)}\n")
+        sys.stderr.write(f"{out_of_memory_message(run.preset(), None)}\n")
         return 2
     return 0
 

@@ -18,10 +18,10 @@ class ResourceMetrics:
         self._steps_s: list[float] = []
         self._clock = SteadyClock()
 
-    def step_begins(self) -> None:
+    def begin_step(self) -> None:
         self._began_s = time.perf_counter()
 
-    def step_ends(self) -> None:
+    def end_step(self) -> None:
         if self._began_s is not None:
             self._steps_s.append(time.perf_counter() - self._began_s)
             self._began_s = None

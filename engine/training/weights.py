@@ -84,7 +84,7 @@ class WeightCopy:
             local(value).lerp_(local(self._parameters[name].detach()), 1 - decay)
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
+    def applied(self) -> Iterator[None]:
         """The network works with the copy inside the block. No gradients: they would be the copy's."""
         present = {name: parameter.data for name, parameter in self._parameters.items()}
         if any(isinstance(value, DTensor) for value in present.values()):
@@ -96,7 +96,7 @@ class WeightCopy:
         finally:
             self._put(present)
 
-    def put_back(self) -> None:
+    def apply(self) -> None:
         """The network works with the copy from now on."""
         self._put(self.values)
 
@@ -127,7 +127,7 @@ def simulated_first_update(network: nn.Module, rate: float, *, most: float, epsi
         network.zero_grad(set_to_none=True)
         yield
     finally:
-        before.put_back()
+        before.apply()
 
 
 class ReferencePolicy:
@@ -138,10 +138,10 @@ class ReferencePolicy:
         self._copy = WeightCopy(network) if copy else None
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
+    def applied(self) -> Iterator[None]:
         """The network is the reference inside the block, without gradients."""
         if self._copy is not None:
-            with self._copy.in_place():
+            with self._copy.applied():
                 yield
             return
         self._network.disable_adapters()

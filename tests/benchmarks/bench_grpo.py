@@ -165,7 +165,7 @@ def timed(times: Counter[str], part: str) -> Iterator[None]:
 # ---- Ours
 def iteration(trainer: VideoGRPOTrainer) -> dict[str, float]:
     trainer.sums.clear()
-    batches = trainer.one_generation()
+    batches = trainer.first_generation_batch()
     times = {part: trainer.sums[f"time/{part}"][0] for part in PARTS[:3]}
     began = time.perf_counter()
     backward(trainer, batches)
@@ -187,7 +187,7 @@ def gradients(network: Any) -> Tensor:
 
 def check_gradients(trainer: VideoGRPOTrainer, plain: Plain) -> float:
     """How far apart the gradients are that both take from one rollout of ours, relative."""
-    (batch, *_) = trainer.one_generation()
+    (batch, *_) = trainer.first_generation_batch()
     backward(trainer, [batch])
     ours = gradients(trainer.family.network)
     rows = trainer.prompts.rows(batch.prompts)
@@ -207,7 +207,7 @@ def count(trainer: VideoGRPOTrainer) -> tuple[float, float]:
     hook = trainer.family.network.register_forward_pre_hook(
         lambda _module, _inputs, named: rows.append(len(named["hidden_states"])), with_kwargs=True
     )
-    batches = trainer.one_generation()
+    batches = trainer.first_generation_batch()
     backward(trainer, batches)
     trainer.family.network.zero_grad(set_to_none=True)
     hook.remove()

@@ -78,9 +78,9 @@ def open_mini() -> Any:
 
 def train_in_process(run: Run) -> int:
     """Train a run to its end in this process; the exit code."""
-    from engine.training.main import train_here
+    from engine.training.main import run_training
 
-    return int(train_here(run))
+    return int(run_training(run))
 
 
 def make_clips(family: Any, requests: list[GenerationRequest]) -> list[Any]:

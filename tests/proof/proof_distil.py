@@ -5,7 +5,7 @@ import sys
 from proving import Proof, held_out, judged, make, mean, open_mini, options, requests
 from proving_recipe import figures, finished, short_form, tell_rest, trained
 
-from engine.training.evaluation.evaluate import JUDGE, evaluate, plan_of
+from engine.training.evaluation.evaluate import JUDGE, evaluate, plan_evaluation
 
 SHORT = {
     "max_steps": 3,
@@ -25,7 +25,7 @@ def main() -> int:
     shape = {"num_frames": settings["num_frames"], "width": 64, "height": 64, "fps": 8.0}
     plain = make(family, requests(held_out(6 if short else 32), 2, **shape, num_steps=4, guidance=1.0))[0]
     proof.say("before", base_in_4_steps=round(mean(judged(plain)), 4))
-    found = finished(evaluate(family, plan_of(run, num_prompts=6 if short else 48, takes=2)))
+    found = finished(evaluate(family, plan_evaluation(run, num_prompts=6 if short else 48, takes=2)))
     run.save_evaluation(found)
     judge = found.measure(JUDGE)
     assert judge is not None, "mini has a judge"

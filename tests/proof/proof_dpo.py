@@ -19,7 +19,7 @@ from engine.config.presets import read_prompts
 from engine.families.lora import activate_adapter
 from engine.labelling.preference_formats import write_pairs
 from engine.mini.labeller import SimulatedLabeller
-from engine.training.evaluation.evaluate import evaluate, plan_of
+from engine.training.evaluation.evaluate import evaluate, plan_evaluation
 from engine.video.writer import write_lossless
 from rewards.clip import Clip
 
@@ -78,7 +78,7 @@ def prove(loss: str, proof: Proof, pairs: Path, short: bool, seed: int) -> None:
         judge_after=round(mean(sides[1]), 4),
         **interval(*sides, before),
     )
-    found = finished(evaluate(open_mini(), plan_of(run, num_prompts=4 if short else 32, takes=2)))
+    found = finished(evaluate(open_mini(), plan_evaluation(run, num_prompts=4 if short else 32, takes=2)))
     run.save_evaluation(found)
     tell_rest(proof, found)
 

@@ -47,7 +47,7 @@ def prove_online(name: str, recipe: str, *, short: bool, seed: int) -> int:
         trainer.train()
     rows_of(trainer, proof, *COURSE, "time/update", *(f"rewards/{reward.__name__}/mean" for reward in REWARDS))
     weights = trainer.copies.get("average")
-    with weights.in_place() if weights else nullcontext():
+    with weights.applied() if weights else nullcontext():
         after, _ = make(family, wanted)
     compare(proof, before, after, floor=-1 if short else 0)
     return proof.ended()

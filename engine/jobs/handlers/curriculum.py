@@ -27,10 +27,10 @@ from engine.training.curriculum import (
     advance_state,
     begin_attempt,
     evaluate_gate,
+    num_previous_attempts,
     restart_steps,
     steps_of,
     training,
-    tries_of,
 )
 from engine.workspace import Workspace
 
@@ -73,10 +73,10 @@ def _driven(curriculum: Curriculum, context: JobContext) -> Generator[JobProgres
             measured,
             attempt=under_way.attempt,
             step_backs_left=left,
-            anew=begins_anew(stage),
+            from_start=restarts_from_start(stage),
             step_backs=preset.step_backs,
         )
-        state = advance_state(state, preset, result, begins_anew)
+        state = advance_state(state, preset, result, restarts_from_start)
         curriculum.save(state)
     return state
 
@@ -85,13 +85,13 @@ def _with_run(workspace: Workspace, preset: CurriculumPreset, state: CurriculumS
     """The state with an attempt under way: the one that there is, or a new one whose run is made now."""
     if state.under_way is not None:
         return state.model_copy(update={"sentence": training(state.under_way.run)})
-    recipe = recipe_of(preset.stages[state.stage], state.attempt, tries_of(state))
+    recipe = recipe_of(preset.stages[state.stage], state.attempt, num_previous_attempts(state))
     start = Run.find(workspace, state.start).weights() if state.start else None
     run = Run.create(workspace, recipe, start=start)
     return begin_attempt(state, run.id, int(str(recipe.settings.get("num_frames", 0))))
 
 
-def begins_anew(stage: Stage) -> bool:
+def restarts_from_start(stage: Stage) -> bool:
     """Whether the stage learns from the model that it begins with, so that no student becomes its own teacher."""
     from engine.import_object import import_object
     from engine.training.build import ALGORITHMS
@@ -109,7 +109,7 @@ def recipe_of(stage: Stage, attempt: int = 0, tries: int = 0) -> TrainPreset:
     model = load_preset("models", str(stage.changes.get("model", recipe.model)))
     frames = stage.frames or int(str(recipe.settings.get("num_frames", model.num_frames)))
     settings = {**stage.settings, "num_frames": at_least(family_spec(model.family), frames)}
-    steps = _steps_after(stage, tries) if tries and begins_anew(stage) else steps_of(stage, attempt)
+    steps = _steps_after(stage, tries) if tries and restarts_from_start(stage) else steps_of(stage, attempt)
     if steps is not None:
         settings["max_steps"] = steps
     return load_train_preset(stage.recipe, overlay(stage.changes, {"settings": settings}))
@@ -123,15 +123,17 @@ def _steps_after(stage: Stage, tries: int) -> int | None:
 
 def _evaluated(run: Run, gate: CurriculumGate, context: JobContext) -> Generator[JobProgress, None, Evaluation]:
     """The gate's own evaluation: the one before the cut, or a new one where somebody asked for another meanwhile."""
-    from engine.training.evaluation.evaluate import plan_of
+    from engine.training.evaluation.evaluate import plan_evaluation
 
     asked = EvaluateConfig(
         run=run.id, prompts=gate.prompts, num_prompts=gate.num_prompts, takes=gate.takes, mix=gate.mix
     )
     known = run.evaluation()
     if known is not None:
-        plan = plan_of(run, prompts=asked.prompts, num_prompts=asked.num_prompts, takes=asked.takes, mix=asked.mix)
-        if plan.is_of(known):
+        plan = plan_evaluation(
+            run, prompts=asked.prompts, num_prompts=asked.num_prompts, takes=asked.takes, mix=asked.mix
+        )
+        if plan.matches(known):
             return known
     return (yield from evaluation_of(asked, context))
 

@@ -16,10 +16,12 @@ def evaluate_run(config: EvaluateConfig, context: JobContext) -> Running:
 
 def evaluation_of(config: EvaluateConfig, context: JobContext) -> Generator[JobProgress, None, Evaluation]:
     """Make it and keep it. The loaded model goes afterwards: it has the run's adapters on it."""
-    from engine.training.evaluation.evaluate import evaluate, plan_of
+    from engine.training.evaluation.evaluate import evaluate, plan_evaluation
 
     run = Run.find(context.store.workspace, config.run)
-    plan = plan_of(run, prompts=config.prompts, num_prompts=config.num_prompts, takes=config.takes, mix=config.mix)
+    plan = plan_evaluation(
+        run, prompts=config.prompts, num_prompts=config.num_prompts, takes=config.takes, mix=config.mix
+    )
     yield JobProgress(phase="load")
     try:
         steps = evaluate(context.model.open(plan.model), plan)

@@ -34,12 +34,12 @@ def make_samples(config: SamplesConfig, context: JobContext) -> Running:
     family = context.model.open(preset.model)
     from engine.families.lora import activate_adapter
     from engine.training.data.prompt_embeddings import PromptEmbeddings
-    from engine.training.evaluation.sample_sets import Sampling, undisturbed
+    from engine.training.evaluation.sample_sets import SampleSets, preserve_training_state
 
     activate_adapter(family.network, run.id, weights)
-    sampling = Sampling(run, requests, preset)
+    sampling = SampleSets(run, requests, preset)
     yield JobProgress(phase="samples")
-    with undisturbed(family.network):
+    with preserve_training_state(family.network):
         clips = sampling.make(family, PromptEmbeddings(family, requests[0].fps))
     yield JobProgress(phase="score")
     sampling.keep(step, clips)

@@ -2,7 +2,7 @@
 
 In the folder are the trained weights, the run's copies of them, and the optimiser's state, all under the weights'
 names: the number of processes may be another one when the run goes on, and one process alone can read it too. The
-other way, `spread_optimizer` makes shards of the state that one process saved.
+other way, `shard_optimizer_state` makes shards of the state that one process saved.
 """
 
 import warnings
@@ -62,7 +62,7 @@ def load_optimizer(folder: Path, network: nn.Module, optimizer: Optimizer) -> No
     set_optimizer_state_dict(network, optimizer, state[OPTIMIZER], options=TRAINED_ONLY)
 
 
-def spread_optimizer(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+def shard_optimizer_state(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
     """The state that one process saved, as shards: each moment lies where its weight does."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     spread = {
@@ -75,7 +75,7 @@ def spread_optimizer(state: dict[str, Any], optimizer: Optimizer) -> dict[str, A
     return {**state, "state": spread}
 
 
-def whole_weights(network: nn.Module) -> dict[str, Tensor]:
+def gather_full_weights(network: nn.Module) -> dict[str, Tensor]:
     """The trained weights in one piece on the CPU of the first process; empty on the others. All take part."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
     found: dict[str, Any] = get_model_state_dict(network, options=options)

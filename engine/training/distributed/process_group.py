@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 RANK, WORLD_SIZE = "RANK", "WORLD_SIZE"
-PATIENCE = timedelta(hours=2)
+COLLECTIVE_TIMEOUT = timedelta(hours=2)
 """How long processes wait for each other: the first one scores samples while the others have nothing to do."""
 
-BUCKET = 2**26
+BUCKET_NUMEL = 2**26
 """Numbers that are exchanged at once."""
 
 
 # ------------------------------------------------------------------------------------------------------------ the group
 
 
-def launched() -> bool:
+def is_launched() -> bool:
     """Whether a launcher started this process as one of several."""
     return RANK in os.environ and int(os.environ.get(WORLD_SIZE) or 1) > 1
 
@@ -46,7 +46,7 @@ def process_group() -> Iterator[None]:
     They part when the block ends well. One that fails must not wait for the others to part: it just ends, and the
     launcher ends the others.
     """
-    if not launched():
+    if not is_launched():
         yield
         return
     import torch.distributed as dist
@@ -54,7 +54,7 @@ def process_group() -> Iterator[None]:
 
     from engine.hardware.device import pick_device
 
-    PartialState(cpu=pick_device() == "cpu", timeout=PATIENCE)
+    PartialState(cpu=pick_device() == "cpu", timeout=COLLECTIVE_TIMEOUT)
     yield
     dist.destroy_process_group()
 
@@ -185,10 +185,10 @@ def broadcast_parameters(parameters: "Sequence[nn.Parameter]") -> None:
 
 
 def _buckets(parameters: "Sequence[nn.Parameter]") -> "Iterator[list[nn.Parameter]]":
-    """The parameters in order, cut where a cut has BUCKET numbers."""
+    """The parameters in order, cut where a cut has BUCKET_NUMEL numbers."""
     bucket: list[nn.Parameter] = []
     for parameter in parameters:
-        if bucket and sum(p.numel() for p in bucket) + parameter.numel() > BUCKET:
+        if bucket and sum(p.numel() for p in bucket) + parameter.numel() > BUCKET_NUMEL:
             yield bucket
             bucket = []
         bucket.append(parameter)

@@ -74,7 +74,7 @@ class Sharding:
 
 
 @contextmanager
-def unseen() -> Iterator[None]:
+def hide_fsdp_from_accelerate() -> Iterator[None]:
     """Inside the block accelerate does not see that the run is to be sharded: it would do so again, or not at all."""
     found = os.environ.pop(ASKED, None)
     try:

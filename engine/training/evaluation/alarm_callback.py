@@ -34,7 +34,7 @@ from engine.training.evaluation.alarms import (
 )
 from engine.training.evaluation.evaluate import prompt_file_of, requests_for, scored_mix
 from engine.training.evaluation.motion import motion_of
-from engine.training.evaluation.sample_sets import undisturbed
+from engine.training.evaluation.sample_sets import preserve_training_state
 from engine.training.rollout.reward_calls import score
 from engine.training.rollout.rollouts import Rollouts, generate_rollouts
 from engine.training.trainers.base import DiffusionTrainer
@@ -66,22 +66,22 @@ class AlarmCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._requests:
-            self._base = self.look(0, base=True)
+            self._base = self.observe(0, base=True)
             self._is_good(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._base is not None and state.global_step % self._settings.every == 0:
-            action = self._watch(state, self._base)
+            action = self._check_alarms(state, self._base)
             if action == "roll_back":
                 self.stopped = control.should_training_stop = True
                 control.should_save = False
             self._pausing |= action == "pause"
-        if self._pausing and (self._trainer.can_stop or state.global_step >= state.max_steps):
+        if self._pausing and (self._trainer.is_safe_stop or state.global_step >= state.max_steps):
             self.stopped = control.should_training_stop = control.should_save = True
 
-    def _watch(self, state: Any, base: Observation) -> str:
+    def _check_alarms(self, state: Any, base: Observation) -> str:
         """Look, and tell every alarm; what is to be done."""
-        now = self.look(state.global_step)
+        now = self.observe(state.global_step)
         if state.is_world_process_zero:
             self._run.append_metrics(now.step, _means(now))
         if broadcast_object(suspected(base, now, self._settings)):
@@ -91,7 +91,7 @@ class AlarmCallback(TrainerCallback):
         news = [alarm for alarm in found if alarm.name not in self._known]
         action = self._settings.action if news else "log"
         for alarm in found:
-            self._tell(alarm.model_copy(update={"action": action}), state.is_world_process_zero)
+            self._record(alarm.model_copy(update={"action": action}), state.is_world_process_zero)
         if not found:
             self._is_good(now.step)
         return action
@@ -99,10 +99,10 @@ class AlarmCallback(TrainerCallback):
     def _with_more(self, base: Observation, now: Observation) -> tuple[Observation, Observation]:
         """Both looks with as many clips of other prompts; those of the base are made once."""
         if self._base_of_more is None:
-            self._base_of_more = self.look(base.step, base=True, requests=self._more)
-        return base.joined(self._base_of_more), now.joined(self.look(now.step, requests=self._more))
+            self._base_of_more = self.observe(base.step, base=True, requests=self._more)
+        return base.joined(self._base_of_more), now.joined(self.observe(now.step, requests=self._more))
 
-    def settle(self) -> None:
+    def discard_rolled_back(self) -> None:
         """After the last step: put aside what a roll-back leaves behind."""
         if self.stopped and self._settings.action == "roll_back":
             self._run.series.reject(self.last_good + 1)
@@ -113,19 +113,19 @@ class AlarmCallback(TrainerCallback):
         if self._settings.action == "roll_back":
             self._trainer.last_good = step
 
-    def _tell(self, alarm: Alarm, first: bool) -> None:
+    def _record(self, alarm: Alarm, first: bool) -> None:
         self._known.add(alarm.name)
         if first:
             self._run.append_alarm(alarm)
             log.warning("alarm at step %d, %s: %s", alarm.step, alarm.name, alarm.sentence)
 
-    def look(self, step: int, *, base: bool = False, requests: Sequence[GenerationRequest] = ()) -> Observation:
+    def observe(self, step: int, *, base: bool = False, requests: Sequence[GenerationRequest] = ()) -> Observation:
         """The watched clips, or those of `requests`, as they are now or by the model before training, and everything
         that is watched of them."""
         trainer, asked = self._trainer, requests or self._requests
-        with trainer.reference.in_place() if base else nullcontext(), undisturbed(trainer.family.network):
-            made = generate_rollouts(trainer.family, asked, trainer.prompts, batch=batch_of(trainer))
-        with undisturbed(trainer.family.network):
+        with trainer.reference.applied() if base else nullcontext(), preserve_training_state(trainer.family.network):
+            made = generate_rollouts(trainer.family, asked, trainer.prompts, batch=inference_batch_size(trainer))
+        with preserve_training_state(trainer.family.network):
             drift = torch.zeros(len(made.clips)) if base else drift_of(trainer, made)
         columns: dict[str, Column] = {
             MOTION: tuple(motion_of(clip) for clip in made.clips),
@@ -219,11 +219,11 @@ def drift_of(trainer: DiffusionTrainer, made: Rollouts) -> Tensor:
     for share in DRIFT_LEVELS:
         level = torch.full((len(clean),), share).to(clean)
         noisy = add_noise(kind, clean, noise, level)
-        for start in range(0, len(clean), batch_of(trainer)):
-            rows = slice(start, start + batch_of(trainer))
+        for start in range(0, len(clean), inference_batch_size(trainer)):
+            rows = slice(start, start + inference_batch_size(trainer))
             given = (noisy[rows], level[rows], conditioning.rows(rows))
             now = family.predict(*given).float()
-            with trainer.reference.in_place():
+            with trainer.reference.applied():
                 before = family.predict(*given).float()
             total[rows] += (now - before).square().flatten(1).mean(1) / before.square().flatten(1).mean(1).clamp(
                 min=1e-9
@@ -231,7 +231,7 @@ def drift_of(trainer: DiffusionTrainer, made: Rollouts) -> Tensor:
     return (total / len(DRIFT_LEVELS)).cpu()
 
 
-def batch_of(trainer: DiffusionTrainer) -> int:
+def inference_batch_size(trainer: DiffusionTrainer) -> int:
     """Clips that go through the network together without gradients: as many as the recipe makes room for."""
     args: Any = trainer.args
     return int(getattr(args, "rollout_batch", 0) or 2 * args.per_device_train_batch_size)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from engine.config.alarm_settings import AlarmSettings
 from engine.runs.results import Alarm, Interval
 from engine.training.evaluation.intervals import (
-    LEAST_PROMPTS,
+    MIN_PROMPTS,
     change_interval,
     changes_by_group,
     joint_change_interval,
@@ -84,8 +84,12 @@ def suspected(base: Observation, now: Observation, settings: AlarmSettings) -> b
 
 
 def _found(base: Observation, now: Observation, settings: AlarmSettings, tails: Tails) -> list[Alarm]:
-    found = [*_fallen(base, now, settings, tails), *_lost(base, now, settings, tails), *_strayed(now, settings)]
-    return [*found, *_diverged(base, now, settings, tails)]
+    found = [
+        *_held_out_drops(base, now, settings, tails),
+        *_motion_or_diversity_losses(base, now, settings, tails),
+        *_policy_drift(now, settings),
+    ]
+    return [*found, *_reward_divergence(base, now, settings, tails)]
 
 
 def _corrected(base: Observation, now: Observation, chance: float) -> Tails:
@@ -116,10 +120,10 @@ def changes(base: Observation, now: Observation, prefix: str = "") -> dict[str, 
     }
 
 
-def _fallen(base: Observation, now: Observation, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
+def _held_out_drops(base: Observation, now: Observation, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
     for name in (name for name in now.columns if name.startswith(HELD_OUT) and name in base.columns):
         fall = changes_by_group(base.columns[name], now.columns[name], now.prompts)
-        if len(fall) < LEAST_PROMPTS or fall.mean() >= -settings.held_out or upper_bound(fall, tails(name)) >= 0:
+        if len(fall) < MIN_PROMPTS or fall.mean() >= -settings.held_out or upper_bound(fall, tails(name)) >= 0:
             continue
         change = change_interval(base.columns[name], now.columns[name], now.prompts)
         reward = name.removeprefix(HELD_OUT)
@@ -133,7 +137,9 @@ def _fallen(base: Observation, now: Observation, settings: AlarmSettings, tails:
         )
 
 
-def _lost(base: Observation, now: Observation, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
+def _motion_or_diversity_losses(
+    base: Observation, now: Observation, settings: AlarmSettings, tails: Tails
+) -> Iterator[Alarm]:
     what = {
         MOTION: (settings.motion, "of the base's motion is left: standing still may be what earns the reward"),
         DIVERSITY: (settings.diversity, "of the base's variety within a prompt is left: the clips become one clip"),
@@ -143,7 +149,7 @@ def _lost(base: Observation, now: Observation, settings: AlarmSettings, tails: T
         if not sum(value or 0.0 for value in base.columns[name]) > NOTHING * len(base.prompts):
             continue
         lost = log_ratios_by_group(*sides)
-        if len(lost) < LEAST_PROMPTS or upper_bound(lost, tails(name)) >= 0:
+        if len(lost) < MIN_PROMPTS or upper_bound(lost, tails(name)) >= 0:
             continue
         left = ratio_interval(*sides)
         if left.mean < limit:
@@ -152,7 +158,7 @@ def _lost(base: Observation, now: Observation, settings: AlarmSettings, tails: T
             )
 
 
-def _strayed(now: Observation, settings: AlarmSettings) -> Iterator[Alarm]:
+def _policy_drift(now: Observation, settings: AlarmSettings) -> Iterator[Alarm]:
     drift = mean_interval(now.columns[DRIFT], now.prompts)
     if drift.of and drift.mean > settings.drift:
         yield Alarm(
@@ -165,14 +171,14 @@ def _strayed(now: Observation, settings: AlarmSettings) -> Iterator[Alarm]:
         )
 
 
-def _diverged(base: Observation, now: Observation, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
+def _reward_divergence(base: Observation, now: Observation, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
     """The trained reward surely up while those that are not trained on are surely down together."""
     names = [name for name in now.columns if name.startswith(HELD_OUT) and name in base.columns]
     if REWARD not in now.columns or not names:
         return
     before, after = ([look.columns[name] for name in names] for look in (base, now))
     together = joint_changes(before, after, now.prompts)
-    if len(together) < LEAST_PROMPTS or together.mean() >= -settings.divergence:
+    if len(together) < MIN_PROMPTS or together.mean() >= -settings.divergence:
         return
     risen = -changes_by_group(base.columns[REWARD], now.columns[REWARD], now.prompts)
     if upper_bound(together, tails(DIVERGENCE)) < 0 and upper_bound(risen, UNCORRECTED) < 0:

@@ -95,7 +95,7 @@ class EvaluationPlan:
     trained: Mix | None
     judge: Judge | None
 
-    def is_of(self, done: Evaluation) -> bool:
+    def matches(self, done: Evaluation) -> bool:
         """Whether an evaluation is what this plan would come to."""
         return (done.step, done.mix, done.prompt_file, done.prompts, done.takes) == (
             self.step,
@@ -106,7 +106,7 @@ class EvaluationPlan:
         )
 
 
-def plan_of(
+def plan_evaluation(
     run: Run,
     *,
     prompts: str | None = None,

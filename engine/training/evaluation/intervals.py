@@ -3,7 +3,7 @@
 Clips of one prompt are no independent witnesses, so whole prompts are drawn anew (a cluster bootstrap). Two sides that
 share prompts and seeds are compared pair by pair. Percentiles of few prompts are too narrow (of 8, what is called 95 %
 holds in 89 % of cases; of 4, in 80 %), so they are taken further out, as far as Student's t would go: 94 % and 87 %.
-No draw of 3 or 2 prompts goes far enough (75 % and 50 %): whoever acts by an interval asks for `LEAST_PROMPTS`.
+No draw of 3 or 2 prompts goes far enough (75 % and 50 %): whoever acts by an interval asks for `MIN_PROMPTS`.
 
 That is of normal changes. Intervals of skewed ones, which a few prompts make large, cover less: for 1,000 samples of
 4, 8, 16 and 32 exponential values 81, 91, 93 and 94 %, for log-normal ones (sigma 1) 78, 85, 87 and 89 %.
@@ -22,10 +22,10 @@ from scipy import stats
 from engine.runs.results import Interval
 
 DRAWS = 2000
-LEAST_SPREAD = 0.01
+MIN_STD = 0.01
 """The least that the spread of a reward's change over prompts counts as, of 0..1: changes that are small and alike
 everywhere would look large by it."""
-LEAST_PROMPTS = 4
+MIN_PROMPTS = 4
 Values = Sequence[float | None]
 
 
@@ -52,7 +52,7 @@ def joint_change_interval(
     """How several measures change together: the mean of their changes, each in standard deviations of itself over
     prompts, so that a small but steady change counts as much as a large one that is seen in few prompts.
 
-    A deviation counts as `LEAST_SPREAD` at least. A measure that half of the prompts have not is left out: so few say
+    A deviation counts as `MIN_STD` at least. A measure that half of the prompts have not is left out: so few say
     little of its spread.
     """
     changes = joint_changes(before, after, groups)
@@ -68,7 +68,7 @@ def joint_changes(before: Sequence[Values], after: Sequence[Values], groups: Seq
         if len(means) < least:
             continue
         changes = {group: float(second - first) for group, (first, second) in means.items()}
-        spread = max(float(np.std(list(changes.values()), ddof=1)), LEAST_SPREAD)
+        spread = max(float(np.std(list(changes.values()), ddof=1)), MIN_STD)
         for group, change in changes.items():
             scaled.setdefault(group, []).append(change / spread)
     return np.array([np.mean(changes) for changes in scaled.values()])
@@ -88,7 +88,7 @@ def log_ratios_by_group(before: Values, after: Values, groups: Sequence[str]) ->
     return np.asarray(np.log(padded[:, 1] / padded[:, 0]))
 
 
-def over_looks(interval: Interval, looks: int) -> Interval:
+def bonferroni_interval(interval: Interval, looks: int) -> Interval:
     """The interval that holds with 95 % in all of so many looks together, however they depend on each other.
 
     Each side is as much longer as Student's quantile is with Bonferroni's level.

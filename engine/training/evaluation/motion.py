@@ -11,7 +11,7 @@ from rewards.clip import Clip
 from rewards.features import ClipFeatures
 from rewards.vision.flow import open_flow
 
-LEAST_SPREAD = 1e-6
+MIN_STD = 1e-6
 
 
 def motion_of(clip: Clip) -> float:
@@ -35,5 +35,5 @@ def reward_speed_correlation(speeds: Sequence[float], earned: Sequence[float], g
         if np.isfinite(one):
             known.setdefault(group, []).append((speed, one))
     several = {group: np.array(pairs) for group, pairs in known.items() if len(pairs) > 1}
-    varied = {group: pairs for group, pairs in several.items() if (pairs.std(axis=0) > LEAST_SPREAD).all()}
+    varied = {group: pairs for group, pairs in several.items() if (pairs.std(axis=0) > MIN_STD).all()}
     return mean_interval([float(np.corrcoef(pairs.T)[0, 1]) for pairs in varied.values()], list(varied))

@@ -24,7 +24,7 @@ from engine.runs.run import Run
 from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for
 from engine.training.distributed.process_group import all_gather_rows, world_size
-from engine.training.evaluation.intervals import LEAST_PROMPTS
+from engine.training.evaluation.intervals import MIN_PROMPTS
 from engine.training.evaluation.motion import motion_of, reward_speed_correlation
 from engine.training.rollout.rollouts import Rollouts, excess_noise, generate_rollouts
 from engine.training.trainers.base import DiffusionTrainer
@@ -211,7 +211,7 @@ def _checkpoints(trainer: OnlineTrainer) -> PreflightCheck:
 def _rollout(trainer: OnlineTrainer) -> Iterator[PreflightCheck]:
     """What one generation batch shows: that its rewards are usable, and that its steps replay as they were taken."""
     try:
-        batches = trainer.one_generation()
+        batches = trainer.first_generation_batch()
     except (TrainingError, RewardError) as error:
         if world_size() > 1:
             raise  # the others wait for this one's rewards, and end only when it does
@@ -310,8 +310,8 @@ def _stillness(trainer: OnlineTrainer, batch: RolloutBatch) -> PreflightCheck:
     speeds = all_gather_rows(torch.tensor([motion_of(clip) for clip in batch.rollouts.clips])).tolist()
     advantages = found.values.masked_fill(found.unscored, math.nan).tolist()
     paid = reward_speed_correlation(speeds, advantages, [str(number // size) for number in range(len(speeds))])
-    if paid.of < LEAST_PROMPTS:
-        counted = f"{paid.of} of {LEAST_PROMPTS}"
+    if paid.of < MIN_PROMPTS:
+        counted = f"{paid.of} of {MIN_PROMPTS}"
         sentence = f"A batch has too few prompts ({counted}) to tell whether the reward pays for standing still."
         return PreflightCheck(name="motion", level="ok", sentence=sentence)
     span = f"95 % {paid.low:+.2f} to {paid.high:+.2f}, {paid.of} prompts"

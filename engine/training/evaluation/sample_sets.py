@@ -47,7 +47,7 @@ def sample_requests(
     )
 
 
-class Sampling:
+class SampleSets:
     """Makes, scores and keeps the sample sets of one run."""
 
     def __init__(self, run: Run, requests: Sequence[GenerationRequest], preset: TrainPreset, batch: int = 4) -> None:
@@ -72,25 +72,27 @@ class SampleCallback(TrainerCallback):
     when the run's folder asks for one.
 
     With several processes each of them generates, since sharded weights need all; the first one keeps the clips. While
-    `hurried` says so nothing is made: the process is to end. What is missing then is made when the run goes on.
+    `stopping` says so nothing is made: the process is to end. What is missing then is made when the run goes on.
     """
 
-    def __init__(self, trainer: "DiffusionTrainer", run: Run, preset: TrainPreset, hurried: Callable[[], bool]) -> None:
+    def __init__(
+        self, trainer: "DiffusionTrainer", run: Run, preset: TrainPreset, stopping: Callable[[], bool]
+    ) -> None:
         args = trainer.args
         prompts = [str(row["prompt"]) for row in trainer.train_dataset or ()]
-        self._trainer, self._run, self._hurried = trainer, run, hurried
+        self._trainer, self._run, self._hurried = trainer, run, stopping
         kept = on_rank_zero(lambda: _kept_requests(RunSamples(run)))
         requests = kept or sample_requests(
             trainer.template, prompts, seed=args.seed, num_clips=args.sample_clips, num_steps=args.sample_steps
         )
-        self._sampling = Sampling(run, requests, preset, batch=getattr(args, "rollout_batch", 4))
+        self._sampling = SampleSets(run, requests, preset, batch=getattr(args, "rollout_batch", 4))
         if requests and not kept and is_first():
             self._sampling.kept.keep_requests(requests)
         self._active = bool(requests)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._active and self._lacks(None):
-            self._sample(None, state, self._trainer.base.in_place())
+            self._sample(None, state, self._trainer.base.applied())
         if self._active and state.global_step and self._lacks(state.global_step):
             self._sample(state.global_step, state, self._exported())
 
@@ -111,11 +113,11 @@ class SampleCallback(TrainerCallback):
     def _exported(self) -> AbstractContextManager[None]:
         """The weights that would be exported now: the average, where the run keeps one."""
         copies = self._trainer.copies
-        return copies["average"].in_place() if "average" in copies else nullcontext()
+        return copies["average"].applied() if "average" in copies else nullcontext()
 
     def _sample(self, step: int | None, state: Any, weights: AbstractContextManager[None]) -> None:
         trainer = self._trainer
-        with weights, undisturbed(trainer.family.network):
+        with weights, preserve_training_state(trainer.family.network):
             clips = self._sampling.make(trainer.family, trainer.prompts)
         if state.is_world_process_zero:
             found = self._sampling.keep(step, clips)
@@ -134,7 +136,7 @@ def _kept_requests(kept: RunSamples) -> tuple[GenerationRequest, ...]:
 
 
 @contextmanager
-def undisturbed(network: Any) -> Iterator[None]:
+def preserve_training_state(network: Any) -> Iterator[None]:
     """No gradients, the network in evaluation mode, and the global random state as it was before."""
     training = network.training
     network.eval()

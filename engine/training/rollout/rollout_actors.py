@@ -36,10 +36,12 @@ class RolloutActors:
     """Stands in for the trainer's own rollouts. `count` shares of a batch are made by `executor`."""
 
     def __init__(self, run: Run, executor: Executor, count: int) -> None:
-        self._task = Task(opens="engine.training.rollout.rollout_actors:open_roller", config={"run": str(run.folder)})
+        self._task = Task(
+            opens="engine.training.rollout.rollout_actors:open_rollout_worker", config={"run": str(run.folder)}
+        )
         self._executor, self._count = executor, count
 
-    def roll_out(self, trainer: OnlineTrainer, requests: Sequence[GenerationRequest]) -> Rollouts:
+    def generate(self, trainer: OnlineTrainer, requests: Sequence[GenerationRequest]) -> Rollouts:
         """The clips with their rewards, in the order of the requests, where the trainer's network is."""
         weights = {name: parameter.detach().cpu() for name, parameter in trainable(trainer.family.network)}
         size = -(-len(requests) // self._count)
@@ -52,7 +54,7 @@ class RolloutActors:
         return to_device(side_by_side, trainer.args.device)
 
 
-def open_roller(config: Mapping[str, Any]) -> Callable[[RolloutShard], Rollouts]:
+def open_rollout_worker(config: Mapping[str, Any]) -> Callable[[RolloutShard], Rollouts]:
     """What makes and scores a share, on this process's device. `config` has the folder of the `run`."""
     run = Run(Path(config["run"]))
     trainer = build_trainer(run.preset(), run)
@@ -64,7 +66,9 @@ def open_roller(config: Mapping[str, Any]) -> Callable[[RolloutShard], Rollouts]
         with torch.no_grad():
             for name, value in share.weights.items():
                 parameters[name].copy_(value)
-        rollouts = OnlineTrainer._roll_out(trainer, share.requests)  # by these weights, whichever policy's they are
+        rollouts = OnlineTrainer._generate_rollouts(
+            trainer, share.requests
+        )  # by these weights, whichever policy's they are
         rewards = trainer._score([{"prompt": request.prompt} for request in share.requests], rollouts)
         return to_device(replace(rollouts, rewards=rewards), torch.device("cpu"))
 

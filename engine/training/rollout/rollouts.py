@@ -57,7 +57,7 @@ def generate_rollouts(
     noise out of proportion (see `excess_noise`), or when a clip comes out as NaN.
     """
     parts = [
-        _roll_out(family, requests[start : start + batch], prompts, random_step, window, sigmas, decode)
+        _generate_batch(family, requests[start : start + batch], prompts, random_step, window, sigmas, decode)
         for start in range(0, len(requests), batch)
     ]
     made = concat_rollouts(parts)
@@ -84,7 +84,7 @@ def concat_rollouts(parts: Sequence[Rollouts]) -> Rollouts:
         requests=[request for part in parts for request in part.requests],
         latents=torch.cat([part.latents for part in parts]),
         clips=[clip for part in parts for clip in part.clips],
-        steps=[_joined(steps) for steps in zip(*(part.steps for part in parts), strict=True)],
+        steps=[_concat_steps(steps) for steps in zip(*(part.steps for part in parts), strict=True)],
         rewards=torch.cat(rewards) if rewards else None,
         decode_s=sum(part.decode_s for part in parts),
     )
@@ -105,7 +105,7 @@ def to_device(rollouts: Rollouts, device: torch.device) -> Rollouts:
 
 
 @torch.no_grad()
-def _roll_out(
+def _generate_batch(
     family: ModelFamily,
     requests: Sequence[GenerationRequest],
     prompts: PromptEmbeddings,
@@ -144,7 +144,7 @@ def _roll_out(
     return Rollouts(requests=list(requests), latents=latents, clips=clips, steps=kept, decode_s=decode_s)
 
 
-def _joined(steps: Sequence[DenoiseStep]) -> DenoiseStep:
+def _concat_steps(steps: Sequence[DenoiseStep]) -> DenoiseStep:
     """The same step of several batches, as one."""
     first = steps[0]
     log_probs = [step.log_prob for step in steps if step.log_prob is not None]

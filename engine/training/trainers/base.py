@@ -35,11 +35,11 @@ from engine.request import GenerationRequest
 from engine.runs.checkpoint_series import CHECKPOINT, step_of
 from engine.training.data.prompt_embeddings import PromptEmbeddings, check_prompts
 from engine.training.distributed.checkpoint import (
+    gather_full_weights,
     load_optimizer,
     load_weights,
     save_shards,
-    spread_optimizer,
-    whole_weights,
+    shard_optimizer_state,
 )
 from engine.training.distributed.process_group import (
     all_reduce_means,
@@ -52,9 +52,9 @@ from engine.training.distributed.process_group import (
     set_epoch,
     wait_for_all,
 )
-from engine.training.distributed.sharding import Sharding, check_sharded, shard, shard_like, unseen
-from engine.training.gradient_checkpointing import recompute_blocks
-from engine.training.network_files import compute_dtype, compute_in, write_network
+from engine.training.distributed.sharding import Sharding, check_sharded, hide_fsdp_from_accelerate, shard, shard_like
+from engine.training.gradient_checkpointing import set_block_checkpointing
+from engine.training.network_files import compute_dtype, set_compute_dtype, write_network
 from engine.training.trainer_settings import VideoArguments
 from engine.training.weights import ADAPTER, ReferencePolicy, WeightCopy, average_decay, local, setup_lora, trainable
 
@@ -90,7 +90,7 @@ class DiffusionTrainer(Trainer):
         if start is not None:
             load_adapter(network, ADAPTER, start)
         goes_on = setup_lora(network, targets, rank=args.lora_rank, alpha=args.lora_alpha, seed=args.seed)
-        recompute_blocks(network, self.family.spec.block_classes, on=args.checkpoint_blocks)
+        set_block_checkpointing(network, self.family.spec.block_classes, on=args.checkpoint_blocks)
         args._n_gpu = min(1, args.n_gpu)  # a process trains on one device; the library would split batches over all
         self._place(args)
         self.base = ReferencePolicy(network, copy=args.lora_rank == 0)
@@ -101,7 +101,7 @@ class DiffusionTrainer(Trainer):
         self.micro_step, self._at = 0, -1
         self.last_good = -1
         self._written_to: Path | None = None
-        with unseen():
+        with hide_fsdp_from_accelerate():
             super().__init__(model=network, args=args, train_dataset=train_dataset, data_collator=list, **others)
         self.is_distributed_loading_by_transformers = is_distributed()  # so accelerate wraps nothing
         self.model_accepts_loss_kwargs = False
@@ -112,7 +112,7 @@ class DiffusionTrainer(Trainer):
         raise NotImplementedError
 
     @property
-    def can_stop(self) -> bool:
+    def is_safe_stop(self) -> bool:
         """Whether a run that ends after this update goes on from there as if it had not."""
         return True
 
@@ -122,7 +122,7 @@ class DiffusionTrainer(Trainer):
         """The network in shards where the launcher asks for it, else whole, with the first process's weights."""
         network: Any = self.family.network
         compute = None if args.lora_rank else compute_dtype(self.family.dtype)
-        compute_in(network, compute if self.sharding is None else None)
+        set_compute_dtype(network, compute if self.sharding is None else None)
         if self.sharding is not None:
             shard(network, self.family.spec.block_classes, self.sharding, args.device, compute)
         elif is_distributed():
@@ -132,7 +132,7 @@ class DiffusionTrainer(Trainer):
         if not is_distributed():
             super()._move_model_to_device(model, device)
 
-    def own_levels(self, count: int) -> slice:
+    def local_level_slice(self, count: int) -> slice:
         """Which of the noise levels that were drawn for the rows of all processes are for this one's `count` rows.
 
         Experts that take turns by the level must take them at once on all processes, which hold a part of each: then
@@ -182,12 +182,12 @@ class DiffusionTrainer(Trainer):
                 total += part.detach()
             if self.accelerator.sync_gradients and self.sharding is None:
                 average_gradients([parameter for _, parameter in trainable(whole)])
-            self.note(time__update=time.perf_counter() - began)
+            self.log_metric(time__update=time.perf_counter() - began)
         finally:
             self.family.network = whole  # type: ignore[misc]
         return total / self.current_gradient_accumulation_steps
 
-    def note(self, **values: float | Tensor) -> None:
+    def log_metric(self, **values: float | Tensor) -> None:
         """Metrics of this step; what is logged is their mean since the last log."""
         for name, value in values.items():
             number = value.detach().float().mean().item() if isinstance(value, Tensor) else value
@@ -205,13 +205,13 @@ class DiffusionTrainer(Trainer):
 
         All processes call it, and the first one writes.
         """
-        averaged = self.copies["average"].in_place() if "average" in self.copies else nullcontext()
+        averaged = self.copies["average"].applied() if "average" in self.copies else nullcontext()
         with averaged, writing("The trained weights", folder):
             self._write(folder)
 
     def _write(self, folder: Path) -> None:
         network: Any = self.family.network
-        whole = whole_weights(network) if self.sharding is not None else None
+        whole = gather_full_weights(network) if self.sharding is not None else None
         if not is_first():
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -305,7 +305,7 @@ class DiffusionTrainer(Trainer):
             load_optimizer(folder / SHARDS, self.family.network, optimizer)
         else:
             saved = torch.load(folder / OPTIMIZER_NAME, map_location="cpu", weights_only=True)
-            optimizer.load_state_dict(spread_optimizer(saved, optimizer))
+            optimizer.load_state_dict(shard_optimizer_state(saved, optimizer))
         self.lr_scheduler.load_state_dict(torch.load(folder / SCHEDULER_NAME, weights_only=True))
 
 

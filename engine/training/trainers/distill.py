@@ -94,13 +94,13 @@ class VideoDistillTrainer(DiffusionTrainer):
         at = self.state.global_step * self.args.gradient_accumulation_steps + self.micro_step
         lesson, position = divmod(at, self._batches_per_rollout)
         if position == 0 or self._rollouts is None:
-            self._rollouts = self.teach([str(row["prompt"]) for row in inputs], lesson)
+            self._rollouts = self.teacher_rollouts([str(row["prompt"]) for row in inputs], lesson)
         size, total = self.args.per_device_train_batch_size, len(self._rollouts.requests)
         turn, start = divmod(position * size, total)
         order = torch.randperm(total, generator=generator_for(seed_for(self.args.seed, step=lesson, sample=turn)))
         return TeacherBatch(index=torch.cat([order, order])[start : start + size].tolist(), rollouts=self._rollouts)
 
-    def teach(self, prompts: Sequence[str], lesson: int) -> Rollouts:
+    def teacher_rollouts(self, prompts: Sequence[str], lesson: int) -> Rollouts:
         """The teacher's clips of these prompts, with every step of the way."""
         requests = [
             self.teacher_template.model_copy(
@@ -109,7 +109,7 @@ class VideoDistillTrainer(DiffusionTrainer):
             for prompt in prompts
         ]
         levels = self.levels(requests[0])
-        with self.copies["teacher"].in_place():
+        with self.copies["teacher"].applied():
             return generate_rollouts(
                 self.family,
                 requests,
@@ -149,7 +149,7 @@ class VideoDistillTrainer(DiffusionTrainer):
         prediction = self._predict(latents, first.sigma, conditioning)
         target = distill.target_prediction(self.kind, arrival, latents, first.sigma, end)
         loss = distill.consistency_loss(prediction, target, self.args.huber).mean()
-        self.note(**{f"segment/{number}": loss})
+        self.log_metric(**{f"segment/{number}": loss})
         return loss
 
     def _target(

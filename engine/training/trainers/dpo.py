@@ -69,13 +69,13 @@ class VideoDPOTrainer(DiffusionTrainer):
     def losses(self, inputs: Sequence[Mapping[str, Any]]) -> Iterator[Tensor]:
         """One part a batch: chosen and rejected go through the network together, with one noise and level a pair."""
         if self.args.preference is None:
-            yield self._of_chosen(inputs)
+            yield self._chosen_loss(inputs)
             return
         chosen, rejected = self.pairs.latents(inputs)
         conditioning = self.prompts.rows([str(row["prompt"]) for row in inputs])
-        noisy, target, sigma = self._noised(chosen, rejected)
+        noisy, target, sigma = self._noisy_pairs(chosen, rejected)
         both = conditioning.concat(conditioning)
-        with self.reference.in_place():
+        with self.reference.applied():
             ref_chosen, ref_rejected = self._errors(noisy, target, sigma, both)
         policy_chosen, policy_rejected = self._errors(noisy, target, sigma, both)
         found = dpo.preference(
@@ -87,21 +87,21 @@ class VideoDPOTrainer(DiffusionTrainer):
             loss=self.args.preference,
             label_smoothing=self.args.label_smoothing,
         )
-        self._note(found, policy_chosen, policy_rejected, ref_chosen, ref_rejected)
+        self._log_preference(found, policy_chosen, policy_rejected, ref_chosen, ref_rejected)
         loss = self.args.weight_of(self.args.preference) * found.loss * self._weights(inputs)
         if self.args.weight_of("sft") > 0:
             loss = loss + self.args.weight_of("sft") * self._likelihood(policy_chosen)
         yield loss.mean()
 
-    def _of_chosen(self, inputs: Sequence[Mapping[str, Any]]) -> Tensor:
+    def _chosen_loss(self, inputs: Sequence[Mapping[str, Any]]) -> Tensor:
         """The loss "sft" alone: neither reference nor rejected clip is looked at."""
         clean = self.pairs.chosen(inputs)
         noise, sigma = self._draw(clean)
         kind: Prediction = self.family.spec.prediction
         noisy, target = add_noise(kind, clean, noise, sigma), training_target(kind, clean, noise, sigma)
-        prediction = self.family.predict(noisy, sigma, self.prompts.rows(self._told(inputs)))
+        prediction = self.family.predict(noisy, sigma, self.prompts.rows(self._prompts_after_dropout(inputs)))
         errors = dpo.prediction_error(prediction, target)
-        self.note(**{"error/chosen": errors.detach()})
+        self.log_metric(**{"error/chosen": errors.detach()})
         return self.args.weight_of("sft") * self._likelihood(errors).mean()
 
     @property
@@ -117,7 +117,7 @@ class VideoDPOTrainer(DiffusionTrainer):
     def _likelihood(self, errors: Tensor) -> Tensor:
         return dpo.likelihood_loss(errors, beta=self.args.beta, error_scale=self.error_scale)
 
-    def _told(self, inputs: Sequence[Mapping[str, Any]]) -> list[str]:
+    def _prompts_after_dropout(self, inputs: Sequence[Mapping[str, Any]]) -> list[str]:
         """The rows' prompts, a share of them left out: guidance needs a model that also knows the empty one."""
         seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step, prompt="dropout")
         left_out = torch.rand(world_size() * len(inputs), generator=generator_for(seed)) < self.args.prompt_dropout
@@ -128,11 +128,11 @@ class VideoDPOTrainer(DiffusionTrainer):
         """`[B]`: how much worse the model denoises the chosen clips than the rejected, at a drawn level each."""
         chosen, rejected = self.pairs.latents(rows)
         conditioning = self.prompts.rows([str(row["prompt"]) for row in rows])
-        noisy, target, sigma = self._noised(chosen, rejected)
+        noisy, target, sigma = self._noisy_pairs(chosen, rejected)
         of_chosen, of_rejected = self._errors(noisy, target, sigma, conditioning.concat(conditioning))
         return of_chosen - of_rejected
 
-    def _noised(self, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _noisy_pairs(self, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Noisy latents and targets of both, chosen first, under one noise and level `sigma[B]` a pair."""
         noise, sigma = self._draw(chosen)
         kind: Prediction = self.family.spec.prediction
@@ -155,16 +155,16 @@ class VideoDPOTrainer(DiffusionTrainer):
         spread = LEVELS[self.family.spec.prediction]
         tokens = chosen.shape[2:].numel()
         sigma = draw_levels(self.family.scheduler_config, len(rows), tokens, generator_for(seed), spread)
-        return noise, sigma[self.own_levels(len(chosen))].to(chosen)
+        return noise, sigma[self.local_level_slice(len(chosen))].to(chosen)
 
     def _weights(self, inputs: Sequence[Mapping[str, Any]]) -> Tensor:
         """VideoDPO's weight by a pair's `score`; 1 where a pair has none."""
         gaps = torch.tensor([float(row.get("score") or dpo.TYPICAL_GAP) for row in inputs], device=self.args.device)
         return dpo.pair_weight(gaps, power=self.args.pair_weight_power)
 
-    def _note(self, found: dpo.Preference, *errors: Tensor) -> None:
+    def _log_preference(self, found: dpo.Preference, *errors: Tensor) -> None:
         names = ("error/chosen", "error/rejected", "error/ref_chosen", "error/ref_rejected")
-        self.note(
+        self.log_metric(
             beta_eff=self.beta_eff,
             **{
                 "rewards/chosen": found.chosen_rewards,

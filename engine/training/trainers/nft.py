@@ -38,10 +38,10 @@ class VideoNFTTrainer(OnlineTrainer):
         self.copies["old"] = WeightCopy(self.family.network)
         self._old_at = -1
 
-    def _roll_out(self, requests: list[GenerationRequest]) -> Rollouts:
+    def _generate_rollouts(self, requests: list[GenerationRequest]) -> Rollouts:
         self._follow()
-        with self.copies["old"].in_place():
-            return super()._roll_out(requests)
+        with self.copies["old"].applied():
+            return super()._generate_rollouts(requests)
 
     def _follow(self) -> None:
         """Bring the old policy up to date before a rollout; once a step, however often it is asked."""
@@ -59,12 +59,12 @@ class VideoNFTTrainer(OnlineTrainer):
     def losses(self, inputs: RolloutBatch) -> Iterator[Tensor]:
         """A part for each noise level; their sum is the mean over levels and clips."""
         clean = inputs.rollouts.latents[inputs.index]
-        goodness = nft.optimality_probability(inputs.advantages, self.args.advantage_limit).to(clean.device)
+        optimality = nft.optimality_probability(inputs.advantages, self.args.advantage_limit).to(clean.device)
         levels = self._levels(clean)
         for draw, sigma in enumerate(levels):
-            yield self._level_loss(clean, goodness, inputs, sigma, draw) / len(levels)
+            yield self._level_loss(clean, optimality, inputs, sigma, draw) / len(levels)
 
-    def _level_loss(self, clean: Tensor, goodness: Tensor, batch: RolloutBatch, sigma: Tensor, draw: int) -> Tensor:
+    def _level_loss(self, clean: Tensor, optimality: Tensor, batch: RolloutBatch, sigma: Tensor, draw: int) -> Tensor:
         kind: Prediction = self.family.spec.prediction
         rows = range(world_size() * len(clean))[local_slice(len(clean))]
         generators = [generator_for(self._draw_seed(draw, row)) for row in rows]
@@ -74,14 +74,14 @@ class VideoNFTTrainer(OnlineTrainer):
         def estimate() -> Tensor:
             return predict_x0_and_noise(kind, self.family.predict(noisy, sigma, conditioning), noisy, sigma)[0]
 
-        with self.copies["old"].in_place():
+        with self.copies["old"].applied():
             old = estimate()
         before = None
         if self.args.beta > 0:
-            with self.reference.in_place():
+            with self.reference.applied():
                 before = estimate()
-        found = nft.nft_loss(clean, estimate(), old, before, goodness, beta=self.args.mixing, kl=self.args.beta)
-        self.note(**{"nft/positive": found.positive, "nft/negative": found.negative, "kl": found.kl})
+        found = nft.nft_loss(clean, estimate(), old, before, optimality, beta=self.args.mixing, kl=self.args.beta)
+        self.log_metric(**{"nft/positive": found.positive, "nft/negative": found.negative, "kl": found.kl})
         return found.loss.mean()
 
     def _levels(self, clean: Tensor) -> list[Tensor]:
@@ -90,7 +90,7 @@ class VideoNFTTrainer(OnlineTrainer):
         grid = sigmas_for(self.family.scheduler_config, self.template.num_steps, tokens)[:-1].float()
         shape = (self.args.levels_per_clip, world_size() * len(clean))
         picks = torch.randint(len(grid), shape, generator=generator_for(self._draw_seed(-1, 0)))
-        return list(grid[picks[:, self.own_levels(len(clean))]].clamp(max=1 - 1e-3).to(clean))
+        return list(grid[picks[:, self.local_level_slice(len(clean))]].clamp(max=1 - 1e-3).to(clean))
 
     def _draw_seed(self, draw: int, row: int) -> int:
         at = seed_for(self.args.seed, step=self.state.global_step, prompt=draw + 1, sample=self.micro_step)

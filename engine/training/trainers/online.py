@@ -52,7 +52,7 @@ class RolloutBatch:
 class RolloutBackend(Protocol):
     """Who else can make a trainer's rollouts, see engine.training.rollout.rollout_actors."""
 
-    def roll_out(self, trainer: "OnlineTrainer", requests: Sequence[GenerationRequest]) -> Rollouts: ...
+    def generate(self, trainer: "OnlineTrainer", requests: Sequence[GenerationRequest]) -> Rollouts: ...
 
 
 class EpochRepeatSampler(RepeatSampler):
@@ -150,7 +150,7 @@ class OnlineTrainer(DiffusionTrainer):
         return updates if self._updates_per_epoch % updates == 0 else self._updates_per_epoch
 
     @property
-    def can_stop(self) -> bool:
+    def is_safe_stop(self) -> bool:
         """Whether a run that ends here goes on as if it had not: nothing is left of a generation batch."""
         in_epoch = self.state.global_step % self._updates_per_epoch
         return in_epoch * self._accumulation % self._batches_per_generation == 0
@@ -171,7 +171,7 @@ class OnlineTrainer(DiffusionTrainer):
         epochs = self.state.global_step // self._updates_per_epoch
         return epochs * self._generations_per_epoch + self._position // self._batches_per_generation
 
-    def one_generation(self) -> list[RolloutBatch]:
+    def first_generation_batch(self) -> list[RolloutBatch]:
         """The first generation batch as training would make it, in the data set's order; nothing is updated."""
         size = self.args.num_generations
         prompts = self.args.generation_batch_size // size
@@ -180,10 +180,10 @@ class OnlineTrainer(DiffusionTrainer):
 
     def _generate_and_score(self, rows: Sequence[Mapping[str, Any]]) -> list[RolloutBatch]:
         began = time.perf_counter()
-        rollouts = self._roll_out(self._requests(rows))
+        rollouts = self._generate_rollouts(self._requests(rows))
         rolled_out = time.perf_counter()
         rewards = all_gather_rows(self._score(rows, rollouts))  # a group may lie in two processes
-        self.note(
+        self.log_metric(
             time__rollout=rolled_out - began - rollouts.decode_s,
             time__decode=rollouts.decode_s,
             time__score=time.perf_counter() - rolled_out,
@@ -197,7 +197,7 @@ class OnlineTrainer(DiffusionTrainer):
             floor=self.args.advantage_floor,
             limit=self.args.advantage_limit,
         )
-        self._note_rewards(rewards, found)
+        self._log_rewards(rewards, found)
         size = self.args.per_device_train_batch_size
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self._seed("order"))).tolist()
         return [
@@ -205,9 +205,9 @@ class OnlineTrainer(DiffusionTrainer):
             for start in range(0, len(order), size)
         ]
 
-    def _roll_out(self, requests: list[GenerationRequest]) -> Rollouts:
+    def _generate_rollouts(self, requests: list[GenerationRequest]) -> Rollouts:
         if self.actors is not None:
-            return self.actors.roll_out(self, requests)
+            return self.actors.generate(self, requests)
         return generate_rollouts(
             self.family,
             requests,
@@ -239,29 +239,29 @@ class OnlineTrainer(DiffusionTrainer):
             rollouts.clips,
             fps=[clip.fps for clip in rollouts.clips],
             trainer_state=self.state,
-            log_extra=self._note_extra,
-            log_metric=lambda name, value: self.note(**{name: value}),
+            log_extra=self._log_extra,
+            log_metric=lambda name, value: self.log_metric(**{name: value}),
         )
 
-    def _note_extra(self, column: str, values: Sequence[Any]) -> None:
+    def _log_extra(self, column: str, values: Sequence[Any]) -> None:
         """TRL's `log_extra`: numbers become the metric `extra/COLUMN`, their mean; other values go to the log."""
         numbers = [float(value) for value in values if isinstance(value, int | float)]
         if numbers:
-            self.note(**{f"extra/{column}": sum(numbers) / len(numbers)})
+            self.log_metric(**{f"extra/{column}": sum(numbers) / len(numbers)})
         else:
             log.info("step %d, %s: %s", self.state.global_step, column, list(values))
 
-    def _note_rewards(self, rewards: Tensor, found: Advantages) -> None:
+    def _log_rewards(self, rewards: Tensor, found: Advantages) -> None:
         """TRL's names; a reward that applied to no clip has no mean."""
         for column, function in enumerate(self.reward_funcs):
             known = rewards[:, column][~rewards[:, column].isnan()]
             if len(known):
-                self.note(**{f"rewards/{name_of(function)}/mean": known.mean()})
-                self.note(**{f"rewards/{name_of(function)}/std": known.std(correction=0)})
+                self.log_metric(**{f"rewards/{name_of(function)}/mean": known.mean()})
+                self.log_metric(**{f"rewards/{name_of(function)}/std": known.std(correction=0)})
         scored = found.rewards[~found.unscored]
         if len(scored):
-            self.note(reward=scored.mean(), reward_std=scored.std(correction=0))
-        self.note(frac_reward_zero_std=found.dead.float().mean())
+            self.log_metric(reward=scored.mean(), reward_std=scored.std(correction=0))
+        self.log_metric(frac_reward_zero_std=found.dead.float().mean())
 
     def losses(self, inputs: RolloutBatch) -> Iterator[Tensor]:
         raise NotImplementedError

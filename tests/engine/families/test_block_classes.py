@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from engine.seeds import generator_for
 from engine.training.distributed.sharding import Sharding, check_sharded, shard
-from engine.training.gradient_checkpointing import recompute_blocks
+from engine.training.gradient_checkpointing import set_block_checkpointing
 from engine.training.weights import local, setup_lora, trainable
 
 # torch warns whoever might write into a view that a network returned; here it is read.
@@ -62,7 +62,7 @@ def learnt(tiny: SimpleNamespace, *, sharded: bool, recomputed: bool = False) ->
     family = tiny.open()
     network, spec = family.network, family.spec
     setup_lora(network, spec.lora_targets, rank=2, alpha=None, seed=0)
-    recompute_blocks(network, spec.block_classes, on=recomputed)
+    set_block_checkpointing(network, spec.block_classes, on=recomputed)
     if sharded:
         shard(network, spec.block_classes, Sharding(), torch.device("cpu"))
         check_sharded(network)
@@ -122,8 +122,8 @@ def test_every_block_is_recomputed_to_the_same_gradient(tiny: SimpleNamespace, r
     plain = gradients_of(family, tiny.model)
     once = Counter(calls)
 
-    recompute_blocks(network, classes, on=True)
-    recompute_blocks(network, classes, on=True)  # as a second trainer of the same model does
+    set_block_checkpointing(network, classes, on=True)
+    set_block_checkpointing(network, classes, on=True)  # as a second trainer of the same model does
     calls.clear()
     found = gradients_of(family, tiny.model)
     learning = [name for name in once if any(p.requires_grad for p in network.get_submodule(name).parameters())]
@@ -139,7 +139,7 @@ def test_every_block_is_recomputed_to_the_same_gradient(tiny: SimpleNamespace, r
         predicted(family, tiny.model)
     assert calls == once
 
-    recompute_blocks(network, classes, on=False)
+    set_block_checkpointing(network, classes, on=False)
     calls.clear()
     gradients_of(family, tiny.model)
     assert calls == once

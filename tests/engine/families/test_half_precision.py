@@ -11,7 +11,7 @@ import torch
 from engine.families.lora_files import EXPERTS
 from engine.families.registry import family_class
 from engine.seeds import generator_for
-from engine.training.network_files import compute_dtype, compute_in, write_network
+from engine.training.network_files import compute_dtype, set_compute_dtype, write_network
 from engine.training.weights import setup_lora, trainable
 
 ONE_OF_EACH = [
@@ -48,7 +48,7 @@ def test_gradients_flow_and_the_network_is_used_again(tiny: SimpleNamespace, tmp
     family = opened(tiny, dtype)
     base = velocity(family, tiny).detach()
     setup_lora(family.network, family.spec.lora_targets, rank=0, alpha=None, seed=0)
-    compute_in(family.network, compute_dtype(dtype))
+    set_compute_dtype(family.network, compute_dtype(dtype))
     levels = (0.95, 0.3) if hasattr(family.network, "experts") else (0.5,)
     sum(velocity(family, tiny, level).square().mean() for level in levels).backward()
     got = [p.grad for _, p in trainable(family.network) if p.grad is not None]

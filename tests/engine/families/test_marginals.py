@@ -54,7 +54,7 @@ def test_grpos_defaults_keep_the_std_of_wans_schedule(tiny: SimpleNamespace, num
     args = configured(VideoGRPOConfig, tmp_path, tiny.model.request, **settings)
     trainer = VideoGRPOTrainer(model=tiny.open(), reward_funcs=brightness, args=args, train_dataset=PROMPTS[:1])
     assert trainer.family.scheduler_config["_class_name"] == "UniPCMultistepScheduler"
-    made = trainer.one_generation()[0].rollouts
+    made = trainer.first_generation_batch()[0].rollouts
     plain = generate_rollouts(trainer.family, made.requests, trainer.prompts, window=trainer.window(), decode=False)
     assert len(made.steps) == num_steps - 1
     wanted = [expected_std("flow", step.sigma_next) for step in made.steps] + [1.0]
@@ -129,7 +129,7 @@ def update(kind: str, preset: ModelPreset, family: ModelFamily, shape: Any, fold
         form = {} if flow else {"sde_form": "ddim"}
         args = configured(VideoGRPOConfig, folder, shape, **online, **form, guidance=preset.guidance)
         trainer = VideoGRPOTrainer(model=family, reward_funcs=brightness, args=args, train_dataset=PROMPTS)
-        made = trainer.one_generation()[0].rollouts
+        made = trainer.first_generation_batch()[0].rollouts
         plain = generate_rollouts(family, made.requests, trainer.prompts, window=trainer.window(), decode=False)
         for got, wanted in zip(stds(made), stds(plain), strict=True):
             assert math.isfinite(got) and 1 / 1.5 <= got / wanted <= 1.5

@@ -18,8 +18,15 @@ from engine.jobs.spec import CurriculumConfig
 from engine.runs.curriculum_state import Curriculum, CurriculumState, GateResult, list_curricula
 from engine.runs.results import Interval
 from engine.storage.library import Library
-from engine.training.curriculum import advance_state, begin_attempt, evaluate_gate, never, tries_of, verdict_of
-from engine.training.evaluation.intervals import change_interval, over_looks
+from engine.training.curriculum import (
+    advance_state,
+    begin_attempt,
+    condition_verdict,
+    evaluate_gate,
+    never_restarts,
+    num_previous_attempts,
+)
+from engine.training.evaluation.intervals import bonferroni_interval, change_interval
 from engine.workspace import Workspace
 
 number = st.floats(-2, 2, allow_nan=False)
@@ -43,7 +50,7 @@ def test_noise_never_advances(bounds: list[float], bound: float, least: bool) ->
     """Whatever the mean, a bound inside the interval is not passed; one wholly beyond it is failed."""
     low, high = bounds
     side = {"at_least": bound} if least else {"at_most": bound}
-    found = verdict_of(GateCondition(metric="m", **side), interval((low + high) / 2, low, high))
+    found = condition_verdict(GateCondition(metric="m", **side), interval((low + high) / 2, low, high))
     surely = low >= bound if least else high <= bound
     never = high < bound if least else low > bound
     assert found == ("pass" if surely else "fail" if never else "unsure")
@@ -84,9 +91,9 @@ def test_asking_again_does_not_make_noise_pass(retries: int, step_backs: int) ->
 
 def test_an_interval_over_looks_is_students() -> None:
     """Of 16 prompts and 4 looks: t(0.00625) / t(0.025) with 15 degrees of freedom is 2.837 / 2.131."""
-    found = over_looks(interval(1.0, 0.0, 3.0), 4)
+    found = bonferroni_interval(interval(1.0, 0.0, 3.0), 4)
     assert (found.low, found.high) == pytest.approx((1 - 1.331, 1 + 2 * 1.331), abs=2e-3)
-    assert over_looks(interval(1.0, 0.0, 3.0), 1) == interval(1.0, 0.0, 3.0)
+    assert bonferroni_interval(interval(1.0, 0.0, 3.0), 1) == interval(1.0, 0.0, 3.0)
 
 
 @pytest.mark.parametrize(
@@ -151,13 +158,15 @@ def test_no_student_becomes_its_own_teacher() -> None:
         return stage.name == "s1"
 
     state = advance_state(begin_attempt(state, "run-a", 33), plan, result("train_on"), anew)
-    assert (state.attempt, state.start, tries_of(state)) == (1, "run-0", 1)
+    assert (state.attempt, state.start, num_previous_attempts(state)) == (1, "run-0", 1)
     state = advance_state(begin_attempt(state, "run-b", 33), plan, result("advance"), anew)
-    assert (state.stage, state.start, tries_of(state)) == (2, "run-b", 0)
+    assert (state.stage, state.start, num_previous_attempts(state)) == (2, "run-b", 0)
     state = advance_state(begin_attempt(state, "run-c", 33), plan, result("step_back"), anew)
-    assert (state.stage, state.start, tries_of(state)) == (1, None, 2), "no run passed the first stage here"
+    assert (state.stage, state.start, num_previous_attempts(state)) == (1, None, 2), (
+        "no run passed the first stage here"
+    )
     bad = {("m", "change"): interval(-0.2, -0.3, -0.1)}
-    assert "begins anew" in evaluate_gate(gate(), bad, attempt=0, step_backs_left=0, anew=True).sentence
+    assert "begins anew" in evaluate_gate(gate(), bad, attempt=0, step_backs_left=0, from_start=True).sentence
 
 
 @pytest.mark.parametrize(
@@ -166,7 +175,7 @@ def test_no_student_becomes_its_own_teacher() -> None:
 )
 def test_what_begins_anew_has_the_updates_of_all_its_attempts(recipe: str, retry_steps: int | None, steps: int) -> None:
     stage = Stage(name="s", recipe=recipe, steps=5, gate=gate(retry_steps=retry_steps))
-    assert driver.begins_anew(stage) == (recipe == "mini_distill") and not never(stage)
+    assert driver.restarts_from_start(stage) == (recipe == "mini_distill") and not never_restarts(stage)
     assert driver.recipe_of(stage).settings["max_steps"] == 5
     assert driver.recipe_of(stage, attempt=2, tries=2).settings["max_steps"] == steps
 

@@ -17,7 +17,7 @@ import torch
 from engine.config.presets import load_train_preset
 from engine.errors import TrainingError
 from engine.runs.run import Run
-from engine.training.main import FAILED, Recorder, memory_full, train_here
+from engine.training.main import FAILED, Recorder, out_of_memory_message, run_training
 from engine.training.trainer_settings import VideoNFTConfig
 from engine.training.trainers.nft import VideoNFTTrainer
 from engine.workspace import Workspace
@@ -79,7 +79,7 @@ def test_a_line_of_metrics_may_meet_it_first(
     monkeypatch.setenv("DAILIES_TRACKIO", "0")
     with monkeypatch.context() as handlers:
         handlers.setattr("signal.signal", lambda *_: None)
-        assert train_here(run) == FAILED
+        assert run_training(run) == FAILED
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("The system refused to read or write (metrics.jsonl): No space left on device.")
 
@@ -104,11 +104,11 @@ def test_full_memory_is_one_sentence_with_the_forecast_and_what_to_lower(
     monkeypatch.setattr("engine.training.main.Recorder", Hungry)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setenv("DAILIES_TRACKIO", "0")
-    assert train_here(run) == FAILED
+    assert run_training(run) == FAILED
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("The device's memory of") and "is full at step 0: lower per_device_train_batch_size" in last
 
 
 def test_full_memory_of_a_model_whose_size_is_known_says_what_was_forecast() -> None:
-    told = memory_full(load_train_preset("mini_nft"), None)
+    told = out_of_memory_message(load_train_preset("mini_nft"), None)
     assert "GiB are forecast" in told and "while the model was loaded" in told

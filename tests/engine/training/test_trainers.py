@@ -146,12 +146,12 @@ def test_the_reference_is_what_the_run_began_with(kind: str, open_tiny: Open, tm
         return second.family.predict(latents, torch.tensor([0.5]), second.prompts.rows(PROMPTS[:1])).detach()
 
     present = seen()
-    with second.reference.in_place():
+    with second.reference.applied():
         assert torch.equal(seen(), present)
-    with second.base.in_place():
+    with second.base.applied():
         assert (seen() - present).abs().max() > 1e-4
     second.train()
-    with second.reference.in_place():
+    with second.reference.applied():
         assert torch.equal(seen(), present), "whatever was trained since"
     assert logged(second, "rewards/margins" if kind == "dpo" else "kl")[0] == pytest.approx(0, abs=1e-6)
 
@@ -165,7 +165,7 @@ def test_clips_serve_several_updates_and_a_run_stops_between_them(open_tiny: Ope
 
     class Looking(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            could.append(trainer.can_stop)
+            could.append(trainer.is_safe_stop)
 
     trainer.add_callback(Looking())
     trainer.train()
@@ -383,12 +383,12 @@ def test_preflight_stops_frames_that_the_family_cannot_make(open_tiny: Open, tmp
 def test_preflight_finds_a_replay_that_is_none(open_tiny: Open, tmp_path: Path) -> None:
     """Rollouts by one policy, replayed under another: what a dtype or a batch shape that differs would look like."""
     trainer = make("grpo", open_tiny(), tmp_path)
-    batches = trainer.one_generation()
+    batches = trainer.first_generation_batch()
     with torch.no_grad():
         for name, parameter in trainable(trainer.family.network):
             if "lora_B" in name:
                 parameter.add_(0.05)
-    trainer.one_generation = lambda: batches
+    trainer.first_generation_batch = lambda: batches
     assert verdicts(trainer)["replay"].level == "stop"
 
 

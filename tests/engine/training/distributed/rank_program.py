@@ -19,7 +19,7 @@ from torch.distributed.tensor import DTensor
 
 from engine.families.ltx import LTXFamily
 from engine.families.wan import WanFamily
-from engine.training.distributed.checkpoint import whole_weights
+from engine.training.distributed.checkpoint import gather_full_weights
 from engine.training.distributed.process_group import is_first, process_group, rank, world_size
 from engine.training.trainer_settings import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.distill import VideoDistillTrainer
@@ -93,7 +93,7 @@ def run(job: dict[str, Any]) -> None:
         "sharded": any(isinstance(one, DTensor) for one in trainer.family.network.parameters()),
     }
     (out / f"rank-{rank()}.json").write_text(json.dumps({**told, "world": world_size()}))
-    weights = whole_weights(trainer.family.network)
+    weights = gather_full_weights(trainer.family.network)
     trainer.export(out / "exported")
     if is_first():
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, out / "weights.safetensors")

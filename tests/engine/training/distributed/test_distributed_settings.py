@@ -15,7 +15,7 @@ from engine.config.presets import load_train_preset
 from engine.errors import ConfigError, TrainingError
 from engine.estimation.run_estimate import forecast
 from engine.files.atomic import replace_folder
-from engine.training.distributed.sharding import Sharding, check_sharded, unseen
+from engine.training.distributed.sharding import Sharding, check_sharded, hide_fsdp_from_accelerate
 from engine.training.trainer_settings import VideoDPOConfig
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.weights import setup_lora
@@ -88,7 +88,7 @@ def test_what_may_be_chosen() -> None:
 
 def test_accelerate_does_not_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with unseen():
+    with hide_fsdp_from_accelerate():
         assert "ACCELERATE_USE_FSDP" not in os.environ
     assert os.environ["ACCELERATE_USE_FSDP"] == "true"
 

@@ -179,10 +179,10 @@ def test_a_suspicion_is_looked_at_more_closely(new_run: NewRun) -> None:
     """On as many prompts again, with the base's clips of them made once; they are not what every look is of."""
     run = new_run()
     trainer = build_trainer(run.preset(), run)
-    dog = alarm_callback.AlarmCallback(trainer, run, run.preset())
-    first = dog.look(0, base=True)
-    base, now = dog._with_more(first, dog.look(2))
-    again, _ = dog._with_more(first, dog.look(4))
+    callback = alarm_callback.AlarmCallback(trainer, run, run.preset())
+    first = callback.observe(0, base=True)
+    base, now = callback._with_more(first, callback.observe(2))
+    again, _ = callback._with_more(first, callback.observe(4))
     assert len(set(first.prompts)) == 2 and len(set(base.prompts)) == 4 and base.prompts == now.prompts
     assert base.prompts[:4] == first.prompts and again.columns == base.columns and now.step == 2
     assert all(len(column) == 8 for column in (*base.columns.values(), *now.columns.values()))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine.config.alarm_settings import AlarmSettings
 from engine.training.evaluation.alarms import Observation, detect_alarms, suspected
 from engine.training.evaluation.intervals import (
-    LEAST_SPREAD,
+    MIN_STD,
     change_interval,
     joint_change_interval,
     mean_interval,
@@ -122,7 +122,7 @@ def test_measures_change_together_each_by_its_own_measure() -> None:
     single = [0.5] * 7 + [0.1]
     before = [[0.5] * 8, [0.5] * 8, [None] * 8]
     found = joint_change_interval(before, [steady, [0.5] * 8, [None] * 8], groups)
-    spread = max(float(np.std([0.002 * number for number in range(8)], ddof=1)), LEAST_SPREAD)
+    spread = max(float(np.std([0.002 * number for number in range(8)], ddof=1)), MIN_STD)
     assert found.mean == pytest.approx(-0.037 / spread / 2) and found.high < 0 and found.of == 8
     assert joint_change_interval(before, [[0.5] * 8, single, [None] * 8], groups).high == 0
     assert joint_change_interval([], [], groups).of == 0

@@ -126,7 +126,7 @@ def test_a_run_stops_only_where_an_update_ends_with_its_clips(
     found = []
     for step in range(1, 17):
         trainer.state.global_step = step
-        found += [step] if trainer.can_stop else []
+        found += [step] if trainer.is_safe_stop else []
     assert found == stops
 
 
@@ -144,7 +144,7 @@ def test_the_clip_range_is_held_against_what_one_update_moves(open_tiny: Open, t
     """What is foretold is what the ratios are after the first update, so that a range about that wide is right."""
     trainer, told = clip_range(open_tiny(), tmp_path, learning_rate=1e-3, epsilon=1e-12)
     assert told.level == "warning" and "cuts 100% of them" in told.sentence
-    moved = trainer.first_log_ratios(trainer.one_generation())
+    moved = trainer.first_log_ratios(trainer.first_generation_batch())
     typical = float(moved.abs().median())
     assert f"moves log ratios by {typical:.1e}" in told.sentence
     assert f"set epsilon to about {2 * typical:.0e}" in told.sentence
@@ -164,10 +164,10 @@ def test_the_update_that_is_tried_is_the_one_that_is_made(open_tiny: Open, tmp_p
     """Adam's first step goes against the gradient's sign, so the trial's ratios are those of the second iteration."""
     trainer, _ = clip_range(open_tiny(), tmp_path, learning_rate=1e-3, epsilon=1.0, warmup_steps=0, weight_decay=0.0)
     trainer.train_dataset = trainer.train_dataset[:1]
-    tried = trainer.first_log_ratios(trainer.one_generation())
+    tried = trainer.first_log_ratios(trainer.first_generation_batch())
     noted: list[float] = []
-    note = trainer.note
-    trainer.note = lambda **values: (
+    note = trainer.log_metric
+    trainer.log_metric = lambda **values: (
         noted.extend(float(v) for k, v in values.items() if k == "ratio/spread"),
         note(**values),
     )  # type: ignore[method-assign]
@@ -184,7 +184,7 @@ def test_bfloat16_replays_exactly(tiny_model: str, tmp_path: Path) -> None:
     trainer, _ = clip_range(family, tmp_path, learning_rate=1e-3, epsilon=1e-4)
     (replay,) = (one for one in preflight(trainer) if one.name == "replay")
     assert replay.level == "ok" and "differ by at most 0.0e+00" in replay.sentence
-    steps = trainer.one_generation()[0].rollouts.steps
+    steps = trainer.first_generation_batch()[0].rollouts.steps
     assert {step.log_prob.dtype for step in steps if step.log_prob is not None} == {torch.float32}
     assert next(family.network.parameters()).dtype == torch.bfloat16
 
@@ -205,13 +205,13 @@ def test_rewards_must_see_what_generate_makes(open_tiny: Open, tmp_path: Path) -
     trainer = online(open_tiny(), tmp_path, brightness)
     assert {("fps", "ok"), ("tiling", "ok")} <= {(one.name, one.level) for one in preflight(trainer)}
     trainer.family.vae.enable_tiling()
-    roll_out = trainer._roll_out
+    roll_out = trainer._generate_rollouts
 
     def faster(requests: Any) -> Any:
         made = roll_out(requests)
         return replace(made, clips=[replace(clip, fps=24.0) for clip in made.clips])
 
-    trainer._roll_out = faster  # type: ignore[method-assign]
+    trainer._generate_rollouts = faster  # type: ignore[method-assign]
     told = {one.name: one for one in preflight(trainer)}
     assert told["fps"].level == told["tiling"].level == "stop"
     assert "The model is told 8 fps, but clips are scored at 24 fps." in told["fps"].sentence

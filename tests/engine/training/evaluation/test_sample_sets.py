@@ -161,7 +161,7 @@ def test_a_set_is_made_when_asked_for(new_run: Callable[..., Run]) -> None:
 def test_who_is_to_stop_makes_no_samples_but_those_come_later(new_run: Callable[..., Run]) -> None:
     run = new_run()
     recorder = Recorder(run)
-    recorder.stop_asked = True
+    recorder.stop_requested = True
     assert not train(run, recorder)
     assert [one.step for one in RunSamples(run).sets()] == [None]
     run.lock.unlink()  # this process still holds it

@@ -100,7 +100,7 @@ def test_a_run_that_stops_between_generations_goes_on_as_if_it_had_not(
     updates = updates_of(sizes)
     whole = make(open_tiny(), tmp_path / "whole", sizes, steps=2 * updates)
     whole.train()
-    stops = [step for step in range(1, 2 * updates) if can_stop(whole, step)]
+    stops = [step for step in range(1, 2 * updates) if is_safe_stop(whole, step)]
     assert updates in stops, "an epoch ends with a generation batch"
     assert all(step in stops for step in range(1, 2 * updates) if step % whole.updates_per_generation == 0)
     cut = stops[len(stops) // 2]
@@ -114,8 +114,8 @@ def test_a_run_that_stops_between_generations_goes_on_as_if_it_had_not(
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
 
 
-def can_stop(trainer: Watched, step: int) -> bool:
+def is_safe_stop(trainer: Watched, step: int) -> bool:
     at, trainer.state.global_step = trainer.state.global_step, step
-    could = trainer.can_stop
+    could = trainer.is_safe_stop
     trainer.state.global_step = at
     return could
