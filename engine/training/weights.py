@@ -1,4 +1,4 @@
-"""Which weights are trained, and copies of them: the old policy, the average, the model before training."""
+"""The trained weights and copies of them: the old policy, the average, the model before training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +14,10 @@ ADAPTER = "default"
 
 
 def setup_lora(network: Any, targets: tuple[str, ...], *, rank: int, alpha: int | None, seed: int) -> bool:
-    """Freeze the network and put a LoRA of `rank` on its `targets` (0: train all of it). What trains is float32.
+    """Freeze the network and add a LoRA of `rank` to its `targets` (0: train all weights). Trained weights are float32.
 
-    A new LoRA changes nothing until it is trained: one of its two factors starts at zero, the other is drawn by `seed`.
-    A network that has one already, read or trained before, goes on from there; the result tells whether it does.
-    Raises ConfigError when that one has another rank.
+    A new LoRA has no effect before training: one of its factors starts at zero, the other is drawn with `seed`. A LoRA
+    that the network already has is kept. Returns whether it had one. Raises ConfigError when its rank differs.
     """
     before = getattr(network, "peft_config", {}).get(ADAPTER)
     if before is not None and before.r != rank:
@@ -49,7 +48,7 @@ def trainable(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
 
 
 def local(tensor: Tensor) -> Tensor:
-    """The part of a sharded tensor that this process holds; any other tensor as it is. They share their memory."""
+    """Return this process's part of a sharded tensor, or the tensor itself. The result shares its memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
@@ -57,21 +56,20 @@ WARM_UP = 10
 
 
 def average_decay(updates: int, most: float) -> float:
-    """The share of the average that stays at update number `updates` (from 1): n / (n + 10) after n others, at most
-    `most`.
+    """Return the average's decay at update number `updates` (from 1): n / (n + 10) after n others, at most `most`.
 
-    The first update replaces the start, an untrained LoRA, which so has no weight in what is exported. Until `most` is
-    reached, update j of n weighs about as (j / n)^9, so the average is of about the last tenth of the run. This is the
-    warm-up of TensorFlow's `ExponentialMovingAverage`, (1 + n) / (10 + n), less the share that it leaves of the start;
-    for averages by a power of the time see Karras et al., arXiv:2312.02696, sec. 3.1. Its only state is the number of
-    updates, which every checkpoint has.
+    The first update replaces the initial weights, an untrained LoRA, which therefore have no weight in the export.
+    Until `most` is reached, update j of n has a weight of about (j / n)^9, so the average covers about the last tenth
+    of the run. This is the warm-up of TensorFlow's `ExponentialMovingAverage`, (1 + n) / (10 + n), without the part of
+    the initial weights; for power-law averages see Karras et al., arXiv:2312.02696, sec. 3.1. Its only state is the
+    number of updates, which every checkpoint has.
     """
     before = updates - 1
     return min(most, before / (before + WARM_UP))
 
 
 class WeightCopy:
-    """A copy of the weights that train, which can stand in for them for a while; of shards it holds shards."""
+    """Copy of the trained weights that can temporarily replace them; sharded like the weights."""
 
     def __init__(self, network: nn.Module) -> None:
         self._parameters = dict(trainable(network))
@@ -79,13 +77,13 @@ class WeightCopy:
 
     @torch.no_grad()
     def blend(self, decay: float) -> None:
-        """Move to the network's present weights: `decay` of the copy stays, 0 takes them as they are."""
+        """Move towards the network's current weights: `copy <- decay copy + (1 - decay) weights`."""
         for name, value in self.values.items():
             local(value).lerp_(local(self._parameters[name].detach()), 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The network works with the copy inside the block. No gradients: they would be the copy's."""
+        """Use the copy inside the block, without gradients, which would be the copy's."""
         present = {name: parameter.data for name, parameter in self._parameters.items()}
         if any(isinstance(value, DTensor) for value in present.values()):
             present = {name: value.clone() for name, value in present.items()}
@@ -97,12 +95,12 @@ class WeightCopy:
             self._put(present)
 
     def apply(self) -> None:
-        """The network works with the copy from now on."""
+        """Replace the network's weights by the copy."""
         self._put(self.values)
 
     @torch.no_grad()
     def _put(self, values: dict[str, Tensor]) -> None:
-        """Shards are gathered from their own memory, which therefore is written to."""
+        """Set the network's weights; shards are copied in place, since they are gathered from their own memory."""
         for name, parameter in self._parameters.items():
             if isinstance(parameter, DTensor):
                 local(parameter).copy_(local(values[name]))
@@ -111,19 +109,21 @@ class WeightCopy:
 
 
 @contextmanager
-def simulated_first_update(network: nn.Module, rate: float, *, most: float, epsilon: float) -> Iterator[None]:
-    """The weights are what Adam's first update at `rate` makes of their gradients inside the block: a step of `rate`
-    against each one's sign, less where a gradient is near `epsilon`, once their norm is cut to `most` (0: it is not).
-    Afterwards the weights are as before, and the gradients are gone."""
+def simulated_first_update(network: nn.Module, lr: float, *, max_norm: float, epsilon: float) -> Iterator[None]:
+    """Temporarily apply Adam's first update, about `-lr * sign(grad)`, to the network's weights.
+
+    Gradients are clipped to the norm `max_norm` (0: no clipping) and damped near `epsilon`. Afterwards the weights are
+    restored and the gradients are None.
+    """
     before = WeightCopy(network)
     try:
-        if most > 0:
-            nn.utils.clip_grad_norm_([parameter for _, parameter in trainable(network)], most)
+        if max_norm > 0:
+            nn.utils.clip_grad_norm_([parameter for _, parameter in trainable(network)], max_norm)
         with torch.no_grad():
             for _, parameter in trainable(network):
                 if parameter.grad is not None:
                     step = parameter.grad / (parameter.grad.abs() + epsilon)
-                    parameter.data = parameter.data - rate * step
+                    parameter.data = parameter.data - lr * step
         network.zero_grad(set_to_none=True)
         yield
     finally:
@@ -131,7 +131,7 @@ def simulated_first_update(network: nn.Module, rate: float, *, most: float, epsi
 
 
 class ReferencePolicy:
-    """The base model by switching the adapter off, or, as a copy, the model with the weights that it has now."""
+    """Reference policy: the base model with its adapter disabled, or, with `copy`, the model's current weights."""
 
     def __init__(self, network: Any, *, copy: bool) -> None:
         self._network = network
@@ -139,7 +139,7 @@ class ReferencePolicy:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The network is the reference inside the block, without gradients."""
+        """Use the reference's weights inside the block, without gradients."""
         if self._copy is not None:
             with self._copy.applied():
                 yield

@@ -1,9 +1,9 @@
-"""`DiffusionTrainer`: what the trainers of diffusion networks share, over `transformers.Trainer`.
+"""`DiffusionTrainer`: base class of the trainers of diffusion networks, over `transformers.Trainer`.
 
-The loop, the optimiser, schedules, accumulation and resuming are the library's. Ours are: the network of a family in
-place of a language model, losses that come in parts (each denoising step is its own backward pass, so memory stays that
-of one), checkpoints of the trained weights alone that are whole or not there, guards that stop a run before a NaN
-reaches them, and the way several processes train together (`engine.training.distributed.process_group`).
+The loop, the optimiser, schedules, accumulation and resuming are the library's. This class adds a family's network in
+place of a language model, losses in parts (each denoising step has its own backward pass, so memory stays that of one),
+atomic checkpoints of the trained weights only, checks that stop a run before a NaN reaches the weights, and training on
+several processes (`engine.training.distributed.process_group`).
 """
 
 import logging
@@ -60,22 +60,22 @@ from engine.training.weights import ADAPTER, ReferencePolicy, WeightCopy, averag
 
 TRAINED_FILE = "trained.safetensors"
 COPY_FILE = "trained.{}.safetensors"
-"""In a checkpoint: the weights that train, as they are, and the copies of them that the run keeps."""
+"""Files of a checkpoint: the trained weights, and the run's copies of them."""
 SHARDS = "shards"
-"""In its place, where the weights lie in shards: those, the copies and the optimiser's state, a part a process."""
+"""Folder of a sharded checkpoint: weights, copies and optimiser state, one part a process."""
 UNFINISHED = "unfinished"
-"""Beside the checkpoints: the folder in which one is written."""
+"""Folder, next to the checkpoints, in which a checkpoint is written before it is renamed."""
 
 log = logging.getLogger(__name__)
 
 
 class DiffusionTrainer(Trainer):
-    """The shared part; a subclass gives `losses`.
+    """Base trainer; a subclass implements `losses`.
 
-    `model` is a loaded family, or the key of a model preset, which is then loaded; `start` is the folder of an adapter
-    to begin with. `reference` is the model as it began, `base` the one without any adapter. Checkpoints up to step
-    `last_good` are known to be sound: the newest of them is kept for a roll-back; -1: none has to be. Raises
-    ConfigError for a model that is for generating only, or settings that it cannot do.
+    `model` is a loaded family, or the key of a model preset to load; `start` is the folder of an initial adapter.
+    `reference` is the model before training, `base` the model without any adapter. Rotation keeps the newest checkpoint
+    up to step `last_good` for a roll-back (-1: none). Raises ConfigError for a model that can only generate, or
+    unsupported settings.
     """
 
     def __init__(
@@ -108,18 +108,18 @@ class DiffusionTrainer(Trainer):
         self.add_callback(_Guard(self))
 
     def losses(self, inputs: Any) -> Iterator[Tensor]:
-        """Parts of the loss of one batch, each with its own graph; their sum is what is minimised."""
+        """Yield the parts of a batch's loss, each with its own graph; their sum is minimised."""
         raise NotImplementedError
 
     @property
     def is_safe_stop(self) -> bool:
-        """Whether a run that ends after this update goes on from there as if it had not."""
+        """Whether stopping after this update and resuming is equivalent to not stopping."""
         return True
 
     # --------------------------------------------------------------------------------------------- several processes
 
     def _place(self, args: Any) -> None:
-        """The network in shards where the launcher asks for it, else whole, with the first process's weights."""
+        """Shard the network if the launcher requests it; otherwise broadcast the first process's weights."""
         network: Any = self.family.network
         compute = None if args.lora_rank else compute_dtype(self.family.dtype)
         set_compute_dtype(network, compute if self.sharding is None else None)
@@ -133,13 +133,13 @@ class DiffusionTrainer(Trainer):
             super()._move_model_to_device(model, device)
 
     def local_level_slice(self, count: int) -> slice:
-        """Which of the noise levels that were drawn for the rows of all processes are for this one's `count` rows.
+        """Select this process's `count` noise levels of those drawn for the rows of all processes.
 
-        Experts that take turns by the level must take them at once on all processes, which hold a part of each: then
-        all have the same levels.
+        With sharded experts selected by noise level, all processes need the same expert at the same time, since each
+        holds a part of it: all then use the same levels.
         """
-        alike = self.sharding is not None and getattr(self.family.network, "experts_by_noise_level", False)
-        return slice(count) if alike else local_slice(count)
+        same_levels = self.sharding is not None and getattr(self.family.network, "experts_by_noise_level", False)
+        return slice(count) if same_levels else local_slice(count)
 
     def _prepare_for_training(self, *args: Any, **others: Any) -> Any:
         prepared = super()._prepare_for_training(*args, **others)
@@ -148,21 +148,21 @@ class DiffusionTrainer(Trainer):
         return prepared
 
     def _run_epoch(self, **loop: Any) -> None:
-        """The order of an epoch's rows follows from its number, also when the run goes on in its middle."""
+        """Set the epoch's number, which determines the order of its rows, also when a run resumes within it."""
         set_epoch(loop["train_dataloader"], loop["epoch"])
         super()._run_epoch(**loop)
 
     def _defer_fsdp_gradient_reduction(self) -> AbstractContextManager[None]:
-        """Shards take their gradients at once: whole ones would wait in memory for the last batch of an update."""
+        """Reduce gradients after every batch: unreduced ones would stay whole in memory until the update."""
         return nullcontext()
 
     def _sync_replicated_trainable_parameters(self, model: nn.Module) -> None:
-        """`_place` and `training_step` do it."""
+        """Do nothing: `_place` and `training_step` synchronise parameters and gradients."""
 
     # ------------------------------------------------------------------------------------------------------------ steps
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """One backward pass a part. The network stays in evaluation mode: rollout and replay must be alike."""
+        """Run one backward pass a part, in evaluation mode: rollout and replay must use the same arithmetic."""
         model.eval()
         self.micro_step = 0 if self.state.global_step != self._at else self.micro_step + 1
         self._at = self.state.global_step
@@ -176,7 +176,7 @@ class DiffusionTrainer(Trainer):
                 if not part.isfinite():
                     raise TrainingError(
                         f"The loss is {float(part.detach())} at step {self.state.global_step}: nothing was updated. "
-                        "Lower the learning rate, or look at the rewards of this step."
+                        "Lower the learning rate, or check the rewards of this step."
                     )
                 self.accelerator.backward(part / self.current_gradient_accumulation_steps)
                 total += part.detach()
@@ -188,7 +188,7 @@ class DiffusionTrainer(Trainer):
         return total / self.current_gradient_accumulation_steps
 
     def log_metric(self, **values: float | Tensor) -> None:
-        """Metrics of this step; what is logged is their mean since the last log."""
+        """Record metrics of this step; `log` writes their means since the last log. `__` in a name becomes `/`."""
         for name, value in values.items():
             number = value.detach().float().mean().item() if isinstance(value, Tensor) else value
             self.sums[name.replace("__", "/")].append(float(number))
@@ -201,9 +201,9 @@ class DiffusionTrainer(Trainer):
     # ------------------------------------------------------------------------------------------- checkpoints, export
 
     def export(self, folder: Path) -> None:
-        """Write what Generate can use: the adapter (its average, if there is one), or the whole network.
+        """Write weights that Generate can load: the adapter (its average, if there is one), or the whole network.
 
-        All processes call it, and the first one writes.
+        All processes must call it; the first one writes.
         """
         averaged = self.copies["average"].applied() if "average" in self.copies else nullcontext()
         with averaged, writing("The trained weights", folder):
@@ -225,8 +225,9 @@ class DiffusionTrainer(Trainer):
         return str(self._written_to or super()._get_output_dir(trial))
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """All processes write aside, the first adds a manifest and gives the folder its name: a checkpoint is whole, or
-        it is not there. The manifest finds what happens to it afterwards, before the run goes on from it.
+        """Write a checkpoint to a temporary folder, add a manifest, and rename the folder.
+
+        A checkpoint is therefore complete or absent. The manifest reveals later damage before a run resumes from it.
         """
         folder, number = Path(self.args.output_dir), self.state.global_step
         aside = folder / UNFINISHED
@@ -251,13 +252,13 @@ class DiffusionTrainer(Trainer):
         wait_for_all()
 
     def _good_checkpoint(self, folder: Path) -> str | None:
-        """The newest checkpoint that a roll-back would go on from, which rotation must leave."""
+        """Return the newest checkpoint that a roll-back would resume from; rotation must keep it."""
         steps = [step_of(path) for path in folder.glob(f"{CHECKPOINT}*")]
         good = [step for step in steps if step is not None and step <= self.last_good]
         return str(folder / f"{CHECKPOINT}{max(good)}") if good else None
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """A checkpoint holds the trained weights, not the frozen network; the adapter beside them is ready for use."""
+        """Write the trained weights, without the frozen network, and an adapter that is ready for use."""
         folder = Path(output_dir or self.args.output_dir)
         if is_first() and self.sharding is None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -310,7 +311,7 @@ class DiffusionTrainer(Trainer):
 
 
 class _Guard(TrainerCallback):
-    """Looks at the gradient before each update, and carries the average along after it."""
+    """Check the gradient before each update, and update the average after it."""
 
     def __init__(self, trainer: DiffusionTrainer) -> None:
         self._trainer = trainer
@@ -331,7 +332,7 @@ class _Guard(TrainerCallback):
 
 
 def _template(model: ModelFamily | str, args: VideoArguments) -> GenerationRequest:
-    """The request that every clip of the run is a copy of, but for prompt and seed."""
+    """Build the request shared by all clips of the run, except for prompt and seed."""
     defaults: dict[str, Any] = {}
     if isinstance(model, str):
         preset = load_preset("models", model)
@@ -342,15 +343,17 @@ def _template(model: ModelFamily | str, args: VideoArguments) -> GenerationReque
 
 
 @torch.no_grad()
-def _fill(places: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
-    for name, place in places.items():
-        local(place).copy_(local(shard_like(saved[name], place)))
+def _fill(targets: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    for name, target in targets.items():
+        local(target).copy_(local(shard_like(saved[name], target)))
 
 
 @contextmanager
 def writing(what: str, folder: Path) -> Iterator[None]:
-    """Raises TrainingError when `what` cannot be written into `folder`, and takes away what was written of it: on a
-    full disk others need the room. torch says RuntimeError of a file that it cannot write to its end."""
+    """Raise TrainingError when `what` cannot be written into `folder`, and delete the incomplete folder.
+
+    On a full disk other writers need the space. torch raises RuntimeError for a file that it cannot write completely.
+    """
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:

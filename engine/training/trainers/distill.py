@@ -1,12 +1,12 @@
-"""`VideoDistillTrainer`: a student that goes in a few steps where its teacher goes in many (`algorithms.distill`).
+"""`VideoDistillTrainer`: distil a model to a few denoising steps (loss: `engine.algorithms.distill`).
 
-The teacher is the model as it is when the run begins, with the adapter that it began with, its own number of steps and
-its guidance; the student is the same network, trained as a LoRA, without guidance. The student's noise levels are
-those that `denoise` will give it with that many steps, and the teacher goes through them too, several short steps to
-each: so the student is sampled like any other model.
+The teacher is the model before training, with its initial adapter, its own number of steps and its guidance. The
+student is the same network, trained as a LoRA, without guidance. The student's noise levels are those of `denoise` with
+its number of steps, and the teacher takes several short steps between each two of them. The student can therefore be
+sampled like any other model.
 
-    trajectory    the student's long step is to arrive where the teacher's short ones did: exact, no bootstrap
-    consistency   from a random point of a segment: one teacher's step, then the student's own jump (arXiv:2403.06807)
+    trajectory    the student's long step must end where the teacher's short steps did: exact, no bootstrap
+    consistency   from a random point of a segment: one step of the teacher, then the student's jump (arXiv:2403.06807)
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,15 +34,14 @@ from engine.training.weights import WeightCopy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherBatch:
-    """Rows of the teacher's rollouts that one step learns from."""
+    """Rows of the teacher's rollouts used by one training step."""
 
     index: list[int]
     rollouts: Rollouts
 
 
 class VideoDistillTrainer(DiffusionTrainer):
-    """`VideoDistillTrainer(model=, args=, train_dataset=prompts)`. `args.num_steps` and `args.guidance` are the
-    teacher's, `args.student_steps` the student's."""
+    """Distillation trainer. `num_steps` and `guidance` of `args` are the teacher's, `student_steps` the student's."""
 
     args: VideoDistillConfig
 
@@ -70,7 +69,7 @@ class VideoDistillTrainer(DiffusionTrainer):
         self._rollouts: Rollouts | None = None
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Every item is the prompts of this process's share of a lesson, again for each step that learns from it."""
+        """Return a loader of this process's prompts of each rollout, repeated for every step that uses it."""
         args = self.args
         sampler = EpochRepeatSampler(
             self.train_dataset,
@@ -101,7 +100,7 @@ class VideoDistillTrainer(DiffusionTrainer):
         return TeacherBatch(index=torch.cat([order, order])[start : start + size].tolist(), rollouts=self._rollouts)
 
     def teacher_rollouts(self, prompts: Sequence[str], lesson: int) -> Rollouts:
-        """The teacher's clips of these prompts, with every step of the way."""
+        """Generate the teacher's clips of these prompts, with all their steps."""
         requests = [
             self.teacher_template.model_copy(
                 update={"prompt": prompt, "seed": seed_for(self.args.seed, step=lesson, prompt=prompt)}
@@ -121,7 +120,7 @@ class VideoDistillTrainer(DiffusionTrainer):
             )
 
     def levels(self, request: GenerationRequest) -> Tensor:
-        """`[S * per_segment + 1]`: the student's levels, and the teacher's evenly between them."""
+        """Return noise levels `[S * per_segment + 1]`: the student's, with the teacher's evenly between them."""
         tokens = self.family.init_latents(request, [generator_for(0)]).shape[2:].numel()
         bounds = sigmas_for(self.family.scheduler_config, self.args.student_steps, tokens)
         shares = torch.arange(self.per_segment, dtype=bounds.dtype) / self.per_segment
@@ -129,9 +128,9 @@ class VideoDistillTrainer(DiffusionTrainer):
         return torch.cat([finer.flatten(), bounds[-1:]])
 
     def losses(self, inputs: TeacherBatch) -> Iterator[Tensor]:
-        """A part for each segment; their sum is the mean over segments and clips.
+        """Yield one part for each segment; their sum is the mean over segments and clips.
 
-        A schedule may end with two equal levels (DDIM with "linspace" spacing): nothing can be learnt between them.
+        A schedule may end with two equal levels (DDIM with "linspace" spacing); that segment is skipped.
         """
         steps, size = inputs.rollouts.steps, self.per_segment
         conditioning = self.prompts.rows([inputs.rollouts.requests[row].prompt for row in inputs.index])
@@ -155,7 +154,7 @@ class VideoDistillTrainer(DiffusionTrainer):
     def _target(
         self, segment: Sequence[DenoiseStep], index: list[int], number: int, conditioning: Conditioning
     ) -> tuple[DenoiseStep, Tensor]:
-        """The step to start from, and the latents at the segment's end that the student is to arrive at."""
+        """Return the step to start from, and the target latents at the segment's end."""
         if self.args.target == "trajectory":
             return segment[0], segment[-1].next_latents[index]
         batch = self.micro_step * world_size() + rank()

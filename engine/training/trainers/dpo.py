@@ -1,4 +1,4 @@
-"""`VideoDPOTrainer`: Diffusion-DPO and Flow-DPO on pairs of clips. The loss is `engine.algorithms.dpo`."""
+"""`VideoDPOTrainer`: Diffusion-DPO and Flow-DPO on pairs of clips (loss: `engine.algorithms.dpo`)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -26,23 +26,23 @@ SIZES = ("num_frames", "width", "height")
 
 
 def _readable(rows: Any, args: VideoDPOConfig) -> Any:
-    """The rows whose clips can be decoded to their end, which the first process finds out for all.
+    """Return the rows whose clips can be decoded completely, as checked by the first process.
 
-    A damaged clip would otherwise end the run at the update that meets it, at every resume.
+    A damaged clip would otherwise end the run at the update that uses it, at every resume.
     """
     if args.preference is None:
         chosen = [{name: value for name, value in dict(row).items() if name != "rejected"} for row in rows]
         return on_rank_zero(lambda: readable_rows(chosen, skip=args.skip_damaged))
-    left = on_rank_zero(lambda: readable_rows([dict(row) for row in rows], skip=args.skip_damaged))
-    return rows if len(left) == len(rows) else left
+    readable = on_rank_zero(lambda: readable_rows([dict(row) for row in rows], skip=args.skip_damaged))
+    return rows if len(readable) == len(rows) else readable
 
 
 class VideoDPOTrainer(DiffusionTrainer):
-    """`trl.DPOTrainer`'s call for video: rows of `train_dataset` have prompt, chosen, rejected (see `pairs`).
+    """DPO trainer with the interface of `trl.DPOTrainer`.
 
-    `ref_model` exists for the call's sake: the reference is always the model before training, which costs a copy of the
-    adapter where it begins with one, and else nothing.
-    Metrics under TRL's names: rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies.
+    Rows of `train_dataset` have prompt, chosen and rejected (see `pair_latents`). `ref_model` must be None: the
+    reference is always the model before training, which costs a copy of the initial adapter, if there is one.
+    Metrics have TRL's names: rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies.
     """
 
     args: VideoDPOConfig
@@ -62,12 +62,12 @@ class VideoDPOTrainer(DiffusionTrainer):
         args = args or VideoDPOConfig()
         rows = _readable(train_dataset, args)
         super().__init__(model, args, rows, **others)
-        asked = self.args.request_fields()
-        sizes = {name: asked[name] for name in SIZES if name in asked}
+        fields = self.args.request_fields()
+        sizes = {name: fields[name] for name in SIZES if name in fields}
         self.pairs = PairLatentCache(self.family, sizes, fps=self.template.fps)
 
     def losses(self, inputs: Sequence[Mapping[str, Any]]) -> Iterator[Tensor]:
-        """One part a batch: chosen and rejected go through the network together, with one noise and level a pair."""
+        """Yield one part: chosen and rejected share a forward pass, and each pair one noise and noise level."""
         if self.args.preference is None:
             yield self._chosen_loss(inputs)
             return
@@ -94,7 +94,7 @@ class VideoDPOTrainer(DiffusionTrainer):
         yield loss.mean()
 
     def _chosen_loss(self, inputs: Sequence[Mapping[str, Any]]) -> Tensor:
-        """The loss "sft" alone: neither reference nor rejected clip is looked at."""
+        """Return the loss "sft", which uses neither the reference nor the rejected clip."""
         clean = self.pairs.chosen(inputs)
         noise, sigma = self._draw(clean)
         kind: Prediction = self.family.spec.prediction
@@ -106,7 +106,7 @@ class VideoDPOTrainer(DiffusionTrainer):
 
     @property
     def error_scale(self) -> float:
-        """S of the loss, for what this network predicts."""
+        """Scale S of the loss for this network's prediction type."""
         return self.args.scale_of(self.family.spec.prediction)
 
     @property
@@ -118,14 +118,14 @@ class VideoDPOTrainer(DiffusionTrainer):
         return dpo.likelihood_loss(errors, beta=self.args.beta, error_scale=self.error_scale)
 
     def _prompts_after_dropout(self, inputs: Sequence[Mapping[str, Any]]) -> list[str]:
-        """The rows' prompts, a share of them left out: guidance needs a model that also knows the empty one."""
+        """Return the rows' prompts, a random part of them empty: guidance needs an unconditional prediction."""
         seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step, prompt="dropout")
-        left_out = torch.rand(world_size() * len(inputs), generator=generator_for(seed)) < self.args.prompt_dropout
-        rows = zip(inputs, left_out[local_slice(len(inputs))], strict=True)
-        return ["" if dropped else str(row["prompt"]) for row, dropped in rows]
+        dropped = torch.rand(world_size() * len(inputs), generator=generator_for(seed)) < self.args.prompt_dropout
+        rows = zip(inputs, dropped[local_slice(len(inputs))], strict=True)
+        return ["" if is_dropped else str(row["prompt"]) for row, is_dropped in rows]
 
     def error_gaps(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
-        """`[B]`: how much worse the model denoises the chosen clips than the rejected, at a drawn level each."""
+        """Return `[B]`: error on the chosen minus error on the rejected clip, at a random noise level each."""
         chosen, rejected = self.pairs.latents(rows)
         conditioning = self.prompts.rows([str(row["prompt"]) for row in rows])
         noisy, target, sigma = self._noisy_pairs(chosen, rejected)
@@ -133,7 +133,7 @@ class VideoDPOTrainer(DiffusionTrainer):
         return of_chosen - of_rejected
 
     def _noisy_pairs(self, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Noisy latents and targets of both, chosen first, under one noise and level `sigma[B]` a pair."""
+        """Return noisy latents and targets, chosen first, with one noise and level `sigma[B]` a pair."""
         noise, sigma = self._draw(chosen)
         kind: Prediction = self.family.spec.prediction
         clean, noises, levels = torch.cat([chosen, rejected]), torch.cat([noise, noise]), torch.cat([sigma, sigma])
@@ -147,7 +147,7 @@ class VideoDPOTrainer(DiffusionTrainer):
         return chosen, rejected
 
     def _draw(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Noise and level of each pair, named by the run's seed, the step, the batch within it and the pair's place."""
+        """Draw each pair's noise and level, seeded by run, step, micro-batch and row."""
         seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step)
         rows = range(world_size() * len(chosen))
         generators = [generator_for(seed_for(seed, sample=row)) for row in rows[local_slice(len(chosen))]]
@@ -158,7 +158,7 @@ class VideoDPOTrainer(DiffusionTrainer):
         return noise, sigma[self.local_level_slice(len(chosen))].to(chosen)
 
     def _weights(self, inputs: Sequence[Mapping[str, Any]]) -> Tensor:
-        """VideoDPO's weight by a pair's `score`; 1 where a pair has none."""
+        """Return VideoDPO's weights from the pairs' `score`; 1 for a pair without one."""
         gaps = torch.tensor([float(row.get("score") or dpo.TYPICAL_GAP) for row in inputs], device=self.args.device)
         return dpo.pair_weight(gaps, power=self.args.pair_weight_power)
 

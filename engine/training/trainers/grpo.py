@@ -1,4 +1,4 @@
-"""`VideoGRPOTrainer`: Flow-GRPO, DanceGRPO and MixGRPO on clips. The loss is `engine.algorithms.grpo`."""
+"""`VideoGRPOTrainer`: Flow-GRPO, DanceGRPO and MixGRPO on clips (loss: `engine.algorithms.grpo`)."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -19,9 +19,9 @@ from engine.training.weights import simulated_first_update
 
 
 class VideoGRPOTrainer(OnlineTrainer):
-    """`trl.GRPOTrainer`'s call for video: `VideoGRPOTrainer(model=, reward_funcs=, args=, train_dataset=)`.
+    """GRPO trainer with the interface of `trl.GRPOTrainer`.
 
-    Each random denoising step is one action; `ratio/*`, `clip_ratio` and `kl` are logged besides TRL's reward metrics.
+    Each random denoising step is one action. Logs `ratio/*`, `clip_ratio` and `kl` in addition to TRL's reward metrics.
     """
 
     args: VideoGRPOConfig
@@ -58,7 +58,7 @@ class VideoGRPOTrainer(OnlineTrainer):
             raise ConfigError(f"The window of random steps is wrong: {error}.") from error
 
     def losses(self, inputs: RolloutBatch) -> Iterator[Tensor]:
-        """A part for each random step; their sum is the mean over steps and clips."""
+        """Yield one part for each random step; their sum is the mean over steps and clips."""
         steps = inputs.rollouts.steps
         for step in steps:
             yield self._step_loss(step, inputs) / len(steps)
@@ -86,7 +86,7 @@ class VideoGRPOTrainer(OnlineTrainer):
         return loss.mean()
 
     def _replay(self, step: DenoiseStep, batch: RolloutBatch, latents: Tensor, taken: Tensor) -> Any:
-        """The same step again under the present weights, with the guidance that the rollout had."""
+        """Repeat a rollout's step with the current weights and the rollout's guidance."""
         negative_prompts = [self.template.negative_prompt] * len(batch.index)
         guided = self.template.guidance > 1
         prediction = guided_prediction(
@@ -100,26 +100,28 @@ class VideoGRPOTrainer(OnlineTrainer):
         return self.random_step()(prediction, latents, step.sigma, step.sigma_next, next_latents=taken)
 
     def replay_error(self, batch: RolloutBatch) -> float:
-        """Largest |log ratio| between rollout and replay before any update: what preflight wants to be 0."""
+        """Return the largest |log ratio| between rollout and replay; before any update it should be 0."""
         return float(self._log_ratios(batch).abs().max())
 
     def first_log_ratios(self, batches: Sequence[RolloutBatch]) -> Tensor:
-        """Log ratios `[steps x B]` of the first batch, were one update made on `batches`: what the clip range has to
-        suit. Nothing stays updated."""
+        """Return the first batch's log ratios `[steps x B]` after a simulated update on `batches`.
+
+        The clip range should match them. The weights are restored afterwards.
+        """
         for batch in batches:
             for part in self.losses(batch):
                 (part / len(batches)).backward()
         args: Any = self.args
-        cut = {"most": args.max_grad_norm or 0.0, "epsilon": args.adam_epsilon}
-        with simulated_first_update(self.family.network, args.learning_rate, **cut):
+        clipping = {"max_norm": args.max_grad_norm or 0.0, "epsilon": args.adam_epsilon}
+        with simulated_first_update(self.family.network, args.learning_rate, **clipping):
             return self._log_ratios(batches[0])
 
     @torch.no_grad()
     def _log_ratios(self, batch: RolloutBatch) -> Tensor:
-        """Of the present policy against that of the rollout, `[steps x B]`."""
-        found = []
+        """Return log ratios of the current policy to the rollout's, `[steps x B]`."""
+        log_ratios = []
         for step in batch.rollouts.steps:
             replayed = self._replay(step, batch, step.latents[batch.index], step.next_latents[batch.index])
             assert step.log_prob is not None, "a kept step is random"
-            found.append(replayed.log_prob - step.log_prob[batch.index])
-        return torch.cat(found)
+            log_ratios.append(replayed.log_prob - step.log_prob[batch.index])
+        return torch.cat(log_ratios)

@@ -1,4 +1,4 @@
-"""`VideoNFTTrainer`: DiffusionNFT on clips. The loss is `engine.algorithms.nft`; any sampler makes the rollouts."""
+"""`VideoNFTTrainer`: DiffusionNFT on clips (loss: `engine.algorithms.nft`); any sampler can make the rollouts."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,8 +21,7 @@ from engine.training.weights import WeightCopy
 
 
 class VideoNFTTrainer(OnlineTrainer):
-    """`VideoNFTTrainer(model=, reward_funcs=, args=, train_dataset=)`. Rollouts come from the old policy, a copy of the
-    trained weights that follows them."""
+    """DiffusionNFT trainer. Rollouts come from the old policy, a delayed copy of the trained weights."""
 
     args: VideoNFTConfig
 
@@ -44,7 +43,7 @@ class VideoNFTTrainer(OnlineTrainer):
             return super()._generate_rollouts(requests)
 
     def _follow(self) -> None:
-        """Bring the old policy up to date before a rollout; once a step, however often it is asked."""
+        """Update the old policy before a rollout, at most once a step."""
         if self.state.global_step != self._old_at:
             args = self.args
             decay = nft.old_policy_decay(
@@ -57,7 +56,7 @@ class VideoNFTTrainer(OnlineTrainer):
             self._old_at = self.state.global_step
 
     def losses(self, inputs: RolloutBatch) -> Iterator[Tensor]:
-        """A part for each noise level; their sum is the mean over levels and clips."""
+        """Yield one part for each noise level; their sum is the mean over levels and clips."""
         clean = inputs.rollouts.latents[inputs.index]
         optimality = nft.optimality_probability(inputs.advantages, self.args.advantage_limit).to(clean.device)
         levels = self._levels(clean)
@@ -85,7 +84,7 @@ class VideoNFTTrainer(OnlineTrainer):
         return found.loss.mean()
 
     def _levels(self, clean: Tensor) -> list[Tensor]:
-        """`levels_per_clip` noise levels for each clip, drawn from those that the rollouts went through."""
+        """Draw `levels_per_clip` noise levels for each clip from those of the rollouts' schedule."""
         tokens = clean.shape[2:].numel()
         grid = sigmas_for(self.family.scheduler_config, self.template.num_steps, tokens)[:-1].float()
         shape = (self.args.levels_per_clip, world_size() * len(clean))

@@ -1,7 +1,7 @@
-"""`OnlineTrainer`: what trainers share that make clips by the policy itself, have them scored, and learn from groups.
+"""`OnlineTrainer`: base class of trainers that generate clips with the policy, score them, and learn from groups.
 
-The rhythm is `trl.GRPOTrainer`'s. A generation batch holds P prompts with G = `num_generations` clips each; it is cut
-into `steps_per_generation` batches, gone through `num_iterations` times, then the next one is made.
+The schedule is `trl.GRPOTrainer`'s. A generation batch holds P prompts with G = `num_generations` clips each. It is
+split into `steps_per_generation` batches, used `num_iterations` times, and then replaced by the next one.
 """
 
 import logging
@@ -32,8 +32,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutBatch:
-    """Rows of the buffer that one training step learns from: `index` into the rollouts of this process. `found` is of
-    the rollouts of all processes, among which this one's begin at `offset`."""
+    """Rows of one training step: `index` into this process's rollouts.
+
+    `found` holds the advantages of all processes' rollouts, of which this process's begin at `offset`.
+    """
 
     index: list[int]
     rollouts: Rollouts
@@ -50,13 +52,13 @@ class RolloutBatch:
 
 
 class RolloutBackend(Protocol):
-    """Who else can make a trainer's rollouts, see engine.training.rollout.rollout_actors."""
+    """Interface for making a trainer's rollouts elsewhere, see `engine.training.rollout.rollout_actors`."""
 
     def generate(self, trainer: "OnlineTrainer", requests: Sequence[GenerationRequest]) -> Rollouts: ...
 
 
 class EpochRepeatSampler(RepeatSampler):
-    """TRL's sampler, whose order follows from seed and epoch: a resumed run sees the same rows as one never stopped."""
+    """TRL's sampler with an order derived from seed and epoch, so that a resumed run sees the same rows."""
 
     def set_epoch(self, epoch: int) -> None:
         if self.shuffle:
@@ -64,9 +66,9 @@ class EpochRepeatSampler(RepeatSampler):
 
 
 class OnlineTrainer(DiffusionTrainer):
-    """A subclass says how a step is random, which steps are kept, and gives `losses` of a `Batch`.
+    """Base of online trainers; a subclass implements `losses` and may override `random_step` and `window`.
 
-    `train_dataset` holds rows with a `prompt` (or plain texts); further columns go to the reward functions.
+    `train_dataset` holds rows with a `prompt` (or plain texts); other columns are passed to the reward functions.
     """
 
     def __init__(
@@ -89,9 +91,9 @@ class OnlineTrainer(DiffusionTrainer):
     # ------------------------------------------------------------------------------------------------- TRL's rhythm
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Every item is this process's share of a generation batch, given again for each step that learns from it.
+        """Return a loader whose items are this process's part of a generation batch, repeated for each of its steps.
 
-        Groups lie in a row, so that a share may begin or end within one.
+        Clips of a group are consecutive, so a part may begin or end within a group.
         """
         args = self.args
         sampler = EpochRepeatSampler(
@@ -125,7 +127,7 @@ class OnlineTrainer(DiffusionTrainer):
 
     @property
     def _updates_per_epoch(self) -> int:
-        """As the library counts them: the last update of an epoch may have fewer batches than the others."""
+        """Number of updates as the library counts them: an epoch's last update may have fewer batches."""
         return math.ceil(self._generations_per_epoch * self._batches_per_generation / self._accumulation)
 
     @property
@@ -135,44 +137,44 @@ class OnlineTrainer(DiffusionTrainer):
 
     @property
     def _position(self) -> int:
-        """The number of the present batch in its epoch, from 0."""
+        """Index of the current batch in its epoch, from 0."""
         done = self.state.global_step % self._updates_per_epoch * self._accumulation
         return done + (self.micro_step if self._at == self.state.global_step else 0)
 
     @property
     def updates_per_generation(self) -> int:
-        """After how many updates, counted from any of them that ends together with a generation batch, one does again.
+        """Number of updates from one that ends together with a generation batch to the next such one.
 
-        That is more than one generation batch where an update's accumulation reaches over the end of it, and a whole
-        epoch where the last update of an epoch has fewer batches and so shifts the count.
+        It spans several generation batches where gradient accumulation crosses their boundaries, and a whole epoch
+        where the epoch's last update has fewer batches and so shifts the count.
         """
         updates = math.lcm(self._batches_per_generation, self._accumulation) // self._accumulation
         return updates if self._updates_per_epoch % updates == 0 else self._updates_per_epoch
 
     @property
     def is_safe_stop(self) -> bool:
-        """Whether a run that ends here goes on as if it had not: nothing is left of a generation batch."""
+        """Whether the generation batch is used up, so that stopping and resuming changes nothing."""
         in_epoch = self.state.global_step % self._updates_per_epoch
         return in_epoch * self._accumulation % self._batches_per_generation == 0
 
     # ---------------------------------------------------------------------------------------------------- one rollout
 
     def random_step(self) -> StepFunction | None:
-        """How a step inside the window goes; None: as any other."""
+        """Return the step function inside the window; None: the same as outside."""
         return None
 
     def window(self) -> range:
-        """Which steps are random and kept in this iteration."""
+        """Return the steps that are random and kept in this iteration."""
         return range(0)
 
     @property
     def iteration(self) -> int:
-        """How many generation batches were made before this one."""
+        """Number of generation batches made before this one."""
         epochs = self.state.global_step // self._updates_per_epoch
         return epochs * self._generations_per_epoch + self._position // self._batches_per_generation
 
     def first_generation_batch(self) -> list[RolloutBatch]:
-        """The first generation batch as training would make it, in the data set's order; nothing is updated."""
+        """Make the first generation batch as training would, in the data set's order, without an update."""
         size = self.args.num_generations
         prompts = self.args.generation_batch_size // size
         rows = [row for row in self.train_dataset[:prompts] for _ in range(size)]
@@ -218,7 +220,7 @@ class OnlineTrainer(DiffusionTrainer):
         )
 
     def _requests(self, rows: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
-        """A request for each row; equal prompts in a row, over all processes, are the takes of one group."""
+        """Return a request for each row; consecutive equal prompts, over all processes, form one group."""
         size, first = self.args.num_generations, rank() * len(rows)
         return [
             self.template.model_copy(
@@ -244,7 +246,7 @@ class OnlineTrainer(DiffusionTrainer):
         )
 
     def _log_extra(self, column: str, values: Sequence[Any]) -> None:
-        """TRL's `log_extra`: numbers become the metric `extra/COLUMN`, their mean; other values go to the log."""
+        """Implement TRL's `log_extra`: numbers become the metric `extra/COLUMN` (mean), other values are logged."""
         numbers = [float(value) for value in values if isinstance(value, int | float)]
         if numbers:
             self.log_metric(**{f"extra/{column}": sum(numbers) / len(numbers)})
@@ -252,7 +254,7 @@ class OnlineTrainer(DiffusionTrainer):
             log.info("step %d, %s: %s", self.state.global_step, column, list(values))
 
     def _log_rewards(self, rewards: Tensor, found: Advantages) -> None:
-        """TRL's names; a reward that applied to no clip has no mean."""
+        """Log reward metrics under TRL's names; a reward that applied to no clip has no mean."""
         for column, function in enumerate(self.reward_funcs):
             known = rewards[:, column][~rewards[:, column].isnan()]
             if len(known):
