@@ -1,9 +1,9 @@
-"""When a curriculum moves on: pure decisions from what was measured, and the next state. Imports no torch.
+"""Curriculum decisions: evaluate a gate from measurements and compute the next state. Pure functions, without torch.
 
-A gate passes only when every condition's whole 95 % interval lies on the right side of its bound: a bound inside an
-interval may be noise, and noise never advances. It fails when an interval lies wholly on the wrong side; anything else
-is unsure, and unsure is trained on like failed. A gate that may be asked again, after a retry or a step back, has
-longer intervals: the 95 % hold for all the times that it may be asked together.
+A gate passes only when every condition's whole 95 % interval is on the right side of its bound: a bound inside an
+interval may be noise, and noise never advances. It fails when an interval is entirely on the wrong side. Otherwise it
+is unsure, which is handled like a failure. A gate that may be evaluated again, after a retry or a step back, has wider
+intervals: the 95 % hold for all its possible evaluations together.
 """
 
 import math
@@ -16,19 +16,19 @@ from engine.training.evaluation.intervals import bonferroni_interval
 from rewards import REWARDS
 
 Measured = Mapping[tuple[str, str], Interval]
-"""What was measured, by metric and by what is asked of it ("value", "change" or "ratio")."""
+"""Measured intervals by metric and kind ("value", "change" or "ratio")."""
 
 RestartsFromStart = Callable[[Stage], bool]
-"""Whether a stage learns from the model that it begins with: what an attempt came to must not teach the next one."""
+"""Whether a stage learns from its initial model, so that its next attempt must restart there."""
 
 
 def never_restarts(stage: Stage) -> bool:
-    """No stage begins anew: each attempt goes on from the one before."""
+    """Return False: each attempt continues from the one before."""
     return False
 
 
 def condition_verdict(condition: GateCondition, measured: Interval | None) -> Verdict:
-    """What is not measured, or on one prompt only, is unsure."""
+    """Compare an interval with the condition's bound; unsure without a measurement on at least two prompts."""
     if measured is None or measured.of < 2:
         return "unsure"
     if condition.at_least is not None:
@@ -40,9 +40,9 @@ def condition_verdict(condition: GateCondition, measured: Interval | None) -> Ve
 
 
 def within_range(condition: GateCondition, interval: Interval) -> Interval:
-    """The part of an interval that the measure can have: correcting for looks makes it longer without knowing that.
+    """Clip an interval to the measure's range, which the correction for repeated evaluation may exceed.
 
-    A ratio is 0 or more; a reward, and a mix of them, is 0 to 1. Of other measures no range is known.
+    A ratio is 0 or more; a reward, and a mix of rewards, is 0 to 1. Other measures have no known range.
     """
     if condition.of == "ratio":
         lowest, highest = 0.0, math.inf
@@ -59,24 +59,26 @@ def evaluate_gate(
     *,
     attempt: int,
     step_backs_left: int,
-    anew: bool = False,
+    from_start: bool = False,
     step_backs: int = 0,
 ) -> GateResult:
-    """What the gate says of attempt number `attempt` (from 0), and what follows; `anew`: each attempt begins anew.
+    """Return the gate's result for attempt number `attempt` (from 0), with the resulting action.
 
-    `step_backs` are all that the curriculum has: they bound, with the gate's retries, how often the gate is asked.
+    `from_start`: each attempt restarts from the stage's initial model. `step_backs` is the curriculum's total; with the
+    gate's retries it bounds the number of evaluations.
     """
-    asked = (1 + gate.retries) * (1 + step_backs)
+    num_evaluations = (1 + gate.retries) * (1 + step_backs)
     results = tuple(
         ConditionResult(wanted=condition.words, measured=interval, verdict=condition_verdict(condition, interval))
         for condition in gate.conditions
-        for found in [measured.get((condition.metric, condition.of))]
-        for interval in [found and within_range(condition, bonferroni_interval(found, asked))]
+        for raw in [measured.get((condition.metric, condition.of))]
+        for interval in [raw and within_range(condition, bonferroni_interval(raw, num_evaluations))]
     )
     verdicts = {result.verdict for result in results}
     verdict: Verdict = "fail" if "fail" in verdicts else "unsure" if "unsure" in verdicts else "pass"
     action = _action(gate, verdict, attempt, step_backs_left)
-    return GateResult(verdict=verdict, action=action, sentence=_sentence(results, action, anew), conditions=results)
+    sentence = _sentence(results, action, from_start)
+    return GateResult(verdict=verdict, action=action, sentence=sentence, conditions=results)
 
 
 def _action(gate: CurriculumGate, verdict: Verdict, attempt: int, step_backs_left: int) -> Action:
@@ -93,37 +95,37 @@ _MEANING: dict[Action, str] = {
     "step_back": "Not passed after all attempts, so it goes back a stage",
     "stop": "Not passed after all attempts, so the curriculum stops",
 }
-_ANEW = "Not passed, so the stage begins anew, with more updates"
+_RESTARTED = "Not passed, so the stage starts again, with more updates"
 
 
-def _sentence(results: tuple[ConditionResult, ...], action: Action, anew: bool) -> str:
-    told = [f"{result.wanted} ({_shown(result)})" for result in results if result.verdict != "pass"]
-    meaning = _ANEW if anew and action == "train_on" else _MEANING[action]
-    return f"{meaning}{': wanted ' + '; '.join(told) if told else ''}."
+def _sentence(results: tuple[ConditionResult, ...], action: Action, from_start: bool) -> str:
+    unmet = [f"{result.wanted} ({_measurement(result)})" for result in results if result.verdict != "pass"]
+    meaning = _RESTARTED if from_start and action == "train_on" else _MEANING[action]
+    return f"{meaning}{': wanted ' + '; '.join(unmet) if unmet else ''}."
 
 
-def _shown(result: ConditionResult) -> str:
+def _measurement(result: ConditionResult) -> str:
     if result.measured is None or result.measured.of < 2:
         return "not measured"
-    found = result.measured
-    return f"{found.mean:.3f}, 95 % {found.low:.3f} to {found.high:.3f}, {result.verdict}"
+    interval = result.measured
+    return f"{interval.mean:.3f}, 95 % {interval.low:.3f} to {interval.high:.3f}, {result.verdict}"
 
 
 def begin_attempt(state: CurriculumState, run: str, num_frames: int) -> CurriculumState:
-    """The state once the attempt's run is made."""
+    """Return the state after the attempt's run is created."""
     record = AttemptRecord(stage=state.stage, attempt=state.attempt, run=run, num_frames=num_frames)
     return state.model_copy(update={"attempts": (*state.attempts, record), "sentence": training(run)})
 
 
 def training(run: str) -> str:
-    """What a state says while the run trains."""
+    """Return a state's sentence while the run trains."""
     return f"Training {run}."
 
 
 def advance_state(
     state: CurriculumState, preset: CurriculumPreset, result: GateResult, anew: RestartsFromStart = never_restarts
 ) -> CurriculumState:
-    """The state after the gate's result: the next stage, another attempt, a stage back, or the end."""
+    """Return the state after the gate's result: next stage, another attempt, previous stage, or the end."""
     under_way = state.under_way
     assert under_way is not None, "there is an attempt to conclude"
     attempts = (*state.attempts[:-1], under_way.model_copy(update={"result": result}))
@@ -146,21 +148,21 @@ def advance_state(
 
 
 def last_passing_run(attempts: tuple[AttemptRecord, ...], stage: int) -> str | None:
-    """The run that last passed `stage`'s gate, to go on from; None when there is none: the base model."""
+    """Return the last run that passed `stage`'s gate; None for the base model."""
     passed = [a.run for a in attempts if a.stage == stage and a.result is not None and a.result.action == "advance"]
     return passed[-1] if passed else None
 
 
 def steps_of(stage: Stage, attempt: int) -> int | None:
-    """How many updates an attempt has; None: as the recipe says."""
+    """Return the number of updates of an attempt; None: the recipe's own."""
     return stage.gate.retry_steps if attempt > 0 and stage.gate.retry_steps is not None else stage.steps
 
 
 def restart_steps(gate: CurriculumGate, first: int, tries: int) -> int:
-    """Updates of an attempt that begins anew after `tries` others: as many as all of them in a row would have had."""
+    """Return the updates of an attempt that restarts after `tries` others: the sum of a continued series."""
     return first + tries * (gate.retry_steps or first)
 
 
 def num_previous_attempts(state: CurriculumState) -> int:
-    """How many attempts at the present stage came before, also those before a step back."""
-    return sum(one.stage == state.stage for one in state.attempts)
+    """Return the number of earlier attempts at the current stage, including those before a step back."""
+    return sum(attempt.stage == state.stage for attempt in state.attempts)

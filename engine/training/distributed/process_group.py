@@ -1,10 +1,10 @@
-"""Several processes that train one run together: who is who, what they tell each other, and the mean of gradients.
+"""Processes that train one run together: ranks, collectives, and averaging of gradients.
 
-A launcher (`accelerate launch`, torchrun) starts the processes and says in the environment how many there are. Each of
-them makes and scores the clips of its own share of a batch; the first one alone writes into the run's folder. Without
-a launcher everything here is free: one process, which is the first.
+A launcher (`accelerate launch`, torchrun) starts the processes and sets their number in the environment. Each process
+makes and scores the clips of its part of a batch; only the first one writes into the run's folder. Without a launcher
+there is one process, the first, and these functions do nothing.
 
-Imports no torch: the command line asks whether it was launched before there is a reason to load a model.
+This module does not import torch, since the command line calls `is_launched` before it loads any model.
 """
 
 import os
@@ -25,10 +25,10 @@ Value = TypeVar("Value")
 
 RANK, WORLD_SIZE = "RANK", "WORLD_SIZE"
 COLLECTIVE_TIMEOUT = timedelta(hours=2)
-"""How long processes wait for each other: the first one scores samples while the others have nothing to do."""
+"""Timeout of collectives, long because the other processes wait while the first one scores samples."""
 
 BUCKET_NUMEL = 2**26
-"""Numbers that are exchanged at once."""
+"""Maximum number of gradient elements in one all-reduce."""
 
 
 # ------------------------------------------------------------------------------------------------------------ the group
@@ -41,10 +41,10 @@ def is_launched() -> bool:
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """The processes that the launcher started know each other inside the block; nothing without a launcher.
+    """Join the launcher's process group inside the block; do nothing without a launcher.
 
-    They part when the block ends well. One that fails must not wait for the others to part: it just ends, and the
-    launcher ends the others.
+    The group is destroyed only when the block succeeds. A process that fails exits without waiting, and the launcher
+    then ends the others.
     """
     if not is_launched():
         yield
@@ -60,17 +60,17 @@ def process_group() -> Iterator[None]:
 
 
 def is_distributed() -> bool:
-    """Whether this process is in a group, be it alone in it."""
+    """Whether this process is in a group, possibly of one."""
     return "torch.distributed" in sys.modules and _group().is_available() and _group().is_initialized()
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Number of processes that train together."""
     return _group().get_world_size() if is_distributed() else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Index of this process, from 0."""
     return _group().get_rank() if is_distributed() else 0
 
 
@@ -79,86 +79,86 @@ def is_first() -> bool:
     return rank() == 0
 
 
-# -------------------------------------------------------------------------------------------- what they tell each other
+# ---------------------------------------------------------------------------------------------------------- collectives
 
 
 def wait_for_all() -> None:
-    """Go on when every process is here."""
+    """Wait until every process has called this function."""
     if is_distributed():
         _group().barrier()
 
 
 def broadcast_object(value: Value) -> Value:
-    """What the first process has, told to all of them."""
+    """Return the first process's value on all processes."""
     if not is_distributed():
         return value
-    told = [value]
-    _group().broadcast_object_list(told, src=0)
-    return told[0]
+    values = [value]
+    _group().broadcast_object_list(values, src=0)
+    return values[0]
 
 
-def any_rank(wanted: bool) -> bool:
-    """Whether at least one process wants it."""
-    return any(_told_by_all(wanted))
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is set on at least one process."""
+    return any(_all_gather_objects(flag))
 
 
 def on_rank_zero(make: Callable[[], Value]) -> Value:
-    """What `make` gives the first process, told to all of them. Its DailiesError is raised in all of them."""
-    made: Value | DailiesError | None = None
+    """Call `make` on the first process and return its result on all; a DailiesError is raised on all."""
+    result: Value | DailiesError | None = None
     if is_first():
         try:
-            made = make()
+            result = make()
         except DailiesError as error:
-            made = error
-    found = broadcast_object(made)
-    if isinstance(found, DailiesError):
-        raise found
-    return found  # type: ignore[return-value]
+            result = error
+    result = broadcast_object(result)
+    if isinstance(result, DailiesError):
+        raise result
+    return result  # type: ignore[return-value]
 
 
 def all_reduce_means(means: Mapping[str, float]) -> dict[str, float]:
-    """The mean of each number over the processes that have it."""
-    everybody = _told_by_all(dict(means))
-    names = dict.fromkeys(name for one in everybody for name in one)
-    known = {name: [one[name] for one in everybody if name in one] for name in names}
-    return {name: sum(values) / len(values) for name, values in known.items()}
+    """Return the mean of each number over the processes that have it."""
+    by_rank = _all_gather_objects(dict(means))
+    names = dict.fromkeys(name for numbers in by_rank for name in numbers)
+    present = {name: [numbers[name] for numbers in by_rank if name in numbers] for name in names}
+    return {name: sum(values) / len(values) for name, values in present.items()}
 
 
 def all_gather_rows(rows: "Tensor") -> "Tensor":
-    """`[N, ...]` of each process to `[W * N, ...]` in every one of them, in the order of their ranks."""
+    """Gather `[N, ...]` of each process to `[W * N, ...]` on all of them, in rank order."""
     if not is_distributed():
         return rows
     import torch
 
     own = rows.to(_device()).contiguous()
-    everybody = [torch.empty_like(own) for _ in range(world_size())]
-    _group().all_gather(everybody, own)
-    return torch.cat(everybody).to(rows.device)
+    gathered = [torch.empty_like(own) for _ in range(world_size())]
+    _group().all_gather(gathered, own)
+    return torch.cat(gathered).to(rows.device)
 
 
 def local_slice(count: int) -> slice:
-    """Which of W * `count` rows are this process's."""
+    """Return the slice of W * `count` rows that belongs to this process."""
     return slice(rank() * count, (rank() + 1) * count)
 
 
 def set_epoch(loader: "DataLoader[object]", epoch: int) -> None:
-    """The number of the epoch, to whatever lies below a loader that skips batches or deals them out to processes."""
-    place: object = loader
-    while place is not None:
-        sampler = getattr(place, "sampler", None)
-        for one in (place, sampler):
-            if one is not loader and hasattr(one, "set_epoch"):
-                one.set_epoch(epoch)
-        place = getattr(place, "batch_sampler", None)
+    """Set the epoch on all samplers below a loader that skips or distributes batches."""
+    layer: object = loader
+    while layer is not None:
+        sampler = getattr(layer, "sampler", None)
+        for candidate in (layer, sampler):
+            if candidate is not loader and hasattr(candidate, "set_epoch"):
+                candidate.set_epoch(epoch)
+        layer = getattr(layer, "batch_sampler", None)
 
 
 # -------------------------------------------------------------------------------------------------------------- weights
 
 
 def average_gradients(parameters: "Sequence[nn.Parameter]") -> None:
-    """Each gradient becomes its mean over the processes.
+    """Replace each gradient by its mean over the processes.
 
-    A parameter that some process had no use for counts as 0 there; one that nobody used stays without a gradient.
+    A missing gradient counts as 0; a parameter without a gradient on every process keeps none.
     """
     if world_size() == 1:
         return
@@ -178,14 +178,14 @@ def average_gradients(parameters: "Sequence[nn.Parameter]") -> None:
 
 
 def broadcast_parameters(parameters: "Sequence[nn.Parameter]") -> None:
-    """All processes begin with the first one's weights."""
+    """Copy the first process's weights to all processes."""
     if is_distributed():
         for parameter in parameters:
             _group().broadcast(parameter.data, src=0)
 
 
 def _buckets(parameters: "Sequence[nn.Parameter]") -> "Iterator[list[nn.Parameter]]":
-    """The parameters in order, cut where a cut has BUCKET_NUMEL numbers."""
+    """Split the parameters, in order, into buckets of at most BUCKET_NUMEL elements."""
     bucket: list[nn.Parameter] = []
     for parameter in parameters:
         if bucket and sum(p.numel() for p in bucket) + parameter.numel() > BUCKET_NUMEL:
@@ -196,16 +196,16 @@ def _buckets(parameters: "Sequence[nn.Parameter]") -> "Iterator[list[nn.Paramete
         yield bucket
 
 
-# ------------------------------------------------------------------------------------------------------------- plumbing
+# ------------------------------------------------------------------------------------------------------------- internal
 
 
-def _told_by_all(value: Value) -> list[Value]:
-    """What each process has, in the order of their ranks."""
+def _all_gather_objects(value: Value) -> list[Value]:
+    """Return each process's value, in rank order."""
     if not is_distributed():
         return [value]
-    told = [value] * world_size()
-    _group().all_gather_object(told, value)
-    return told
+    values = [value] * world_size()
+    _group().all_gather_object(values, value)
+    return values
 
 
 def _group() -> Any:
@@ -215,7 +215,7 @@ def _group() -> Any:
 
 
 def _device() -> "torch.device":
-    """Where tensors lie that are exchanged."""
+    """Device of tensors in collectives."""
     import torch
 
     return torch.device("cuda" if "nccl" in str(_group().get_backend()) else "cpu")

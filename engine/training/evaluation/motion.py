@@ -1,4 +1,4 @@
-"""How fast clips move, and whether a reward is paid for slowness: a static clip maximises every stability reward."""
+"""Speed of clips, and its correlation with reward: a static clip maximises every stability reward."""
 
 from collections.abc import Sequence
 
@@ -15,25 +15,25 @@ MIN_STD = 1e-6
 
 
 def motion_of(clip: Clip) -> float:
-    """How fast the clip moves on average, px of 256 a second, whatever its prompt says.
+    """Return the clip's mean speed in px of 256 a second, independent of its prompt.
 
-    Not the rewards' motion gate, which says 1 for whatever moves at all and so sees a clip slow down only at the end.
+    The rewards' motion gate is unsuitable: it is 1 for any visible motion, so it reacts late to clips that slow down.
     """
     features = ClipFeatures(clip, flow=open_flow("dis"), calibration=read_calibration("real"), backends={})
     return float(features.speed.mean()) if len(features.speed) else 0.0
 
 
 def reward_speed_correlation(speeds: Sequence[float], earned: Sequence[float], groups: Sequence[str]) -> Interval:
-    """The correlation of speed and what was earned among the clips of one prompt, -1..1, averaged over prompts.
+    """Return the within-prompt correlation of speed and reward, -1..1, averaged over prompts.
 
-    `groups` names the prompt of each clip; taken within a prompt, since prompts ask for different speeds. A clip that
-    earned NaN is left out, and so is a prompt whose clips are all alike in speed or in what they earned; `of` counts
-    those that are left.
+    `groups` names each clip's prompt; prompts require different speeds, so clips are only compared within one. Clips
+    with a NaN reward are ignored, and so are prompts whose clips all have the same speed or reward; `of` counts the
+    remaining prompts.
     """
-    known: dict[str, list[tuple[float, float]]] = {}
-    for speed, one, group in zip(speeds, earned, groups, strict=True):
-        if np.isfinite(one):
-            known.setdefault(group, []).append((speed, one))
-    several = {group: np.array(pairs) for group, pairs in known.items() if len(pairs) > 1}
+    pairs_by_group: dict[str, list[tuple[float, float]]] = {}
+    for speed, reward, group in zip(speeds, earned, groups, strict=True):
+        if np.isfinite(reward):
+            pairs_by_group.setdefault(group, []).append((speed, reward))
+    several = {group: np.array(pairs) for group, pairs in pairs_by_group.items() if len(pairs) > 1}
     varied = {group: pairs for group, pairs in several.items() if (pairs.std(axis=0) > MIN_STD).all()}
     return mean_interval([float(np.corrcoef(pairs.T)[0, 1]) for pairs in varied.values()], list(varied))

@@ -166,7 +166,7 @@ def test_no_student_becomes_its_own_teacher() -> None:
         "no run passed the first stage here"
     )
     bad = {("m", "change"): interval(-0.2, -0.3, -0.1)}
-    assert "begins anew" in evaluate_gate(gate(), bad, attempt=0, step_backs_left=0, from_start=True).sentence
+    assert "starts again" in evaluate_gate(gate(), bad, attempt=0, step_backs_left=0, from_start=True).sentence
 
 
 @pytest.mark.parametrize(
