@@ -19,7 +19,7 @@ from engine.suggestions import did_you_mean
 from engine.training.trainers.base import DiffusionTrainer
 
 PLAIN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), NoneType: (NoneType,)}
-"""By the type that a field says, those that its value may be of."""
+"""Accepted types of a value, by the field's declared type."""
 ALGORITHMS = {
     "dpo": ("engine.training.trainers.dpo:VideoDPOTrainer", "engine.training.trainer_settings:VideoDPOConfig"),
     "grpo": ("engine.training.trainers.grpo:VideoGRPOTrainer", "engine.training.trainer_settings:VideoGRPOConfig"),
@@ -32,7 +32,7 @@ ALGORITHMS = {
 
 
 def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> DiffusionTrainer:
-    """The preset's trainer, its model loaded. Raises ConfigError for settings that are unknown or cannot work."""
+    """Build the preset's trainer and load its model; raise ConfigError for unknown or unusable settings."""
     trainer_class, config_class = (import_object(path) for path in ALGORITHMS[preset.algorithm])
     check_settings(preset.algorithm, preset.settings)
     args = build_config(config_class, preset.settings, run.checkpoints)
@@ -45,7 +45,7 @@ def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> DiffusionTrai
 
 
 def build_config(config_class: Any, settings: Mapping[str, Any], folder: Path) -> Any:
-    """A trainer's config. Raises SettingsError: an unknown setting (did you mean), or a value that will not do."""
+    """Build a trainer's config; raise SettingsError for an unknown setting or an invalid value."""
     known = {field.name for field in dataclasses.fields(config_class) if field.init}
     for name in settings:
         if name not in known:
@@ -63,9 +63,9 @@ def build_config(config_class: Any, settings: Mapping[str, Any], folder: Path) -
 
 
 def _check_types(config_class: Any, settings: Mapping[str, Any]) -> None:
-    """A dataclass takes any value for any field, and its code fails later. Raises SettingsError.
+    """Raise SettingsError for a value of the wrong type, which a dataclass would accept.
 
-    Fields that may be more than numbers and flags are left to the class.
+    Only fields of numbers and flags are checked; the class checks the others.
     """
     hints = get_type_hints(config_class)
     for name, value in settings.items():
@@ -79,7 +79,7 @@ def _check_types(config_class: Any, settings: Mapping[str, Any]) -> None:
 
 
 def read_pairs(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSON Lines file, clip paths relative to it. Raises ConfigError for a line that is no pair."""
+    """Read the pairs of a JSON Lines file, with clip paths relative to it; raise ConfigError for an invalid line."""
     if not path.is_file():
         raise ConfigError(f"There is no file of pairs {path}.")
     rows = []
@@ -96,7 +96,7 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
 
 
 def _data(preset: TrainPreset, run: Run, args: Any) -> dict[str, Any]:
-    """Pairs of clips, from a file or as a campaign's votes had them when the run was created; else prompts, rewards."""
+    """Return the trainer's data: pairs from a file or the run's campaign, or prompts and rewards."""
     if preset.campaign is not None:
         return {"train_dataset": read_pairs(run.pairs_file)}
     if preset.pairs is not None:

@@ -1,7 +1,7 @@
-"""Gradient checkpointing: a block keeps its inputs alone, and runs again when the backward pass comes to it.
+"""Gradient checkpointing: a block stores only its inputs, and is recomputed in the backward pass.
 
-diffusers' own leaves blocks out: of AnimateDiff's network it recomputes the ResNets only, not the attention between
-them (292 GiB instead of 76 for 6 clips of 64 frames at 512x512 px). So the blocks are those that the family names.
+diffusers' own implementation omits blocks: in AnimateDiff's network it recomputes the ResNets but not the attention
+between them (292 GiB instead of 76 for 6 clips of 64 frames at 512x512 px). Here the family names the blocks.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 class _CheckpointedForward:
-    """In the place of a block's `forward`: hooks, such as those that gather shards, stay outside and run as before."""
+    """Replacement of a block's `forward`; hooks, such as those that gather shards, still run outside it."""
 
     def __init__(self, forward: Callable[..., Any]) -> None:
         self.forward = forward
@@ -24,10 +24,10 @@ class _CheckpointedForward:
 
 
 def set_block_checkpointing(network: Any, classes: Sequence[str], *, on: bool) -> None:
-    """Each module of the named classes is recomputed from now on, or no longer.
+    """Enable or disable recomputation of all modules of the given classes.
 
-    diffusers' own checkpointing is switched off, as blocks would run three times; it serves a network whose family
-    names no class that it has.
+    diffusers' own checkpointing is disabled, since blocks would otherwise run three times. It is only used for a
+    network without any module of these classes.
     """
     blocks = [module for module in network.modules() if type(module).__name__ in classes]
     for block in blocks:

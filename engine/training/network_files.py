@@ -1,9 +1,9 @@
-"""A network that was trained as a whole: what it computes in, and how it is written for use as part of a model.
+"""Full-network training: the compute dtype, and writing the network for use in a model.
 
-The weights that train are float32 (their updates are often smaller than a half-precision weight's last digit); a model
-given in half precision computes in bfloat16 under autocast, as with accelerate's mixed precision. That holds for
-float16 models too: bfloat16 has float32's range of exponents, so small gradients do not vanish and no loss scaling is
-needed. It costs 16 bytes a parameter (weight, gradient, Adam's two moments) and 4 for each copy that the run keeps.
+Trained weights are float32 (updates are often below a half-precision weight's resolution). A half-precision model
+computes in bfloat16 under autocast, as with accelerate's mixed precision. This includes float16 models: bfloat16 has
+float32's exponent range, so small gradients do not vanish and no loss scaling is needed. Memory is 16 bytes a parameter
+(weight, gradient, Adam's two moments) plus 4 for each copy that the run keeps.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,8 +20,9 @@ HALVES = (torch.float16, torch.bfloat16)
 
 
 class _AutocastForward:
-    """In the place of a network's `forward`. Casts are not cached: each weight is used once, and a block that is
-    recomputed would keep its casts in memory.
+    """Replacement of a network's `forward` that runs it under autocast.
+
+    Casts are not cached: each weight is used once, and a recomputed block would keep its casts in memory.
     """
 
     def __init__(self, forward: Callable[..., Any], network: nn.Module, dtype: torch.dtype) -> None:
@@ -34,12 +35,12 @@ class _AutocastForward:
 
 
 def compute_dtype(weights: torch.dtype) -> torch.dtype | None:
-    """What the float32 weights of a model given in `weights` compute in; None: in float32."""
+    """Return the compute dtype for a model stored in dtype `weights`; None: float32."""
     return torch.bfloat16 if weights in HALVES else None
 
 
 def set_compute_dtype(network: Any, dtype: torch.dtype | None) -> None:
-    """From now on the network's matrix products are in `dtype`, whatever its weights are; None: as its weights."""
+    """Compute the network's matrix products in `dtype`; None: in the dtype of its weights."""
     if isinstance(network.forward, _AutocastForward):
         network.forward = network.forward.forward
     if dtype is not None:
@@ -47,9 +48,10 @@ def set_compute_dtype(network: Any, dtype: torch.dtype | None) -> None:
 
 
 def write_network(network: Any, folder: Path, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
-    """Write a diffusers network, whose `weights` may lie in shards elsewhere, as a folder that `from_pretrained` reads.
+    """Write a diffusers network as a folder for `from_pretrained`, in the model's `dtype`.
 
-    `dtype` is what the model runs in. A pair of experts becomes two folders, named as a pipeline names them.
+    `weights` are the whole tensors, since the network's own may be sharded. Two experts become two folders, named as in
+    a pipeline.
     """
     experts: Mapping[str, str] = EXPERTS if getattr(network, "experts", None) else {}
     for expert, part in experts.items():

@@ -1,4 +1,4 @@
-"""What a training process tells of itself with each log: the moment, the pace, and the memory that it takes."""
+"""Time, step duration and memory of a training process, added to each logged row."""
 
 import time
 
@@ -11,7 +11,7 @@ GIB = 2**30
 
 
 class ResourceMetrics:
-    """Times steps between two readings."""
+    """Measure step times and memory between two readings."""
 
     def __init__(self) -> None:
         self._began_s: float | None = None
@@ -27,17 +27,19 @@ class ResourceMetrics:
             self._began_s = None
 
     def read(self) -> dict[str, float]:
-        """`at` in Unix time that no setting of the clock changes, `time/step` the mean since the last reading in s,
-        memory in GiB (device: peak so far)."""
-        found = {"at": round(self._clock.unix_s(), 3), "memory/process": psutil.Process().memory_info().rss / GIB}
+        """Return the metrics since the last reading.
+
+        `at`: Unix time, unaffected by clock changes. `time/step`: mean in s. Memory in GiB; the device's is the peak.
+        """
+        metrics = {"at": round(self._clock.unix_s(), 3), "memory/process": psutil.Process().memory_info().rss / GIB}
         if self._steps_s:
-            found["time/step"] = sum(self._steps_s) / len(self._steps_s)
+            metrics["time/step"] = sum(self._steps_s) / len(self._steps_s)
             self._steps_s.clear()
         if torch.cuda.is_available():
             free, total = torch.cuda.mem_get_info()
-            found |= {
+            metrics |= {
                 "memory/allocated": torch.cuda.max_memory_allocated() / GIB,
                 "memory/reserved": torch.cuda.max_memory_reserved() / GIB,
                 "memory/device": (total - free) / GIB,
             }
-        return found
+        return metrics

@@ -1,4 +1,4 @@
-"""Looks at the policy every so often while it trains, and raises the alarms of `engine.training.evaluation.alarms`."""
+"""Trainer callback that observes the policy periodically and raises the alarms of `evaluation.alarms`."""
 
 import logging
 from collections.abc import Sequence
@@ -49,10 +49,11 @@ log = logging.getLogger(__name__)
 
 
 class AlarmCallback(TrainerCallback):
-    """`stopped` says that an alarm ended the run; `last_good` is the step of the last look that found nothing.
+    """Observe the policy every `alarms.every` steps, and log, pause or roll back on an alarm.
 
-    An alarm that was raised before, in this run or the one that it resumes, is written down again but ends nothing:
-    whoever resumed has seen it. A pause waits until the run can go on from its checkpoint as if it had not stopped.
+    `stopped`: an alarm ended the run. `last_good`: step of the last observation without an alarm. An alarm that was
+    raised before, in this run or the one that it resumes, is recorded again but has no further effect, since the user
+    resumed despite it. A pause waits for a step after which the run can resume as if it had not stopped.
     """
 
     def __init__(self, trainer: DiffusionTrainer, run: Run, preset: TrainPreset) -> None:
@@ -80,7 +81,7 @@ class AlarmCallback(TrainerCallback):
             self.stopped = control.should_training_stop = control.should_save = True
 
     def _check_alarms(self, state: Any, base: Observation) -> str:
-        """Look, and tell every alarm; what is to be done."""
+        """Observe the policy, record every alarm, and return the action to take."""
         now = self.observe(state.global_step)
         if state.is_world_process_zero:
             self._run.append_metrics(now.step, _means(now))
@@ -97,18 +98,18 @@ class AlarmCallback(TrainerCallback):
         return action
 
     def _with_more(self, base: Observation, now: Observation) -> tuple[Observation, Observation]:
-        """Both looks with as many clips of other prompts; those of the base are made once."""
+        """Extend both observations by clips of as many other prompts; those of the base are made once."""
         if self._base_of_more is None:
             self._base_of_more = self.observe(base.step, base=True, requests=self._more)
         return base.joined(self._base_of_more), now.joined(self.observe(now.step, requests=self._more))
 
     def discard_rolled_back(self) -> None:
-        """After the last step: put aside what a roll-back leaves behind."""
+        """After the last step of a roll-back, reject the checkpoints after `last_good`."""
         if self.stopped and self._settings.action == "roll_back":
             self._run.series.reject(self.last_good + 1)
 
     def _is_good(self, step: int) -> None:
-        """A checkpoint of this step is one to roll back to; other actions never roll back, so none is kept for them."""
+        """Mark this step's checkpoint as a roll-back target, which only the action "roll_back" keeps."""
         self.last_good = step
         if self._settings.action == "roll_back":
             self._trainer.last_good = step
@@ -120,11 +121,13 @@ class AlarmCallback(TrainerCallback):
             log.warning("alarm at step %d, %s: %s", alarm.step, alarm.name, alarm.sentence)
 
     def observe(self, step: int, *, base: bool = False, requests: Sequence[GenerationRequest] = ()) -> Observation:
-        """The watched clips, or those of `requests`, as they are now or by the model before training, and everything
-        that is watched of them."""
-        trainer, asked = self._trainer, requests or self._requests
+        """Generate the watched clips, or those of `requests`, and measure them.
+
+        `base` uses the model before training instead of the current policy.
+        """
+        trainer, requests = self._trainer, requests or self._requests
         with trainer.reference.applied() if base else nullcontext(), preserve_training_state(trainer.family.network):
-            made = generate_rollouts(trainer.family, asked, trainer.prompts, batch=inference_batch_size(trainer))
+            made = generate_rollouts(trainer.family, requests, trainer.prompts, batch=inference_batch_size(trainer))
         with preserve_training_state(trainer.family.network):
             drift = torch.zeros(len(made.clips)) if base else drift_of(trainer, made)
         columns: dict[str, Column] = {
@@ -150,8 +153,11 @@ Requests = tuple[GenerationRequest, ...]
 
 
 def watched_requests(template: GenerationRequest, preset: TrainPreset) -> tuple[Requests, Requests]:
-    """Fixed prompts and seeds of every look, and as many for a closer one, all of prompts that the recipe keeps for
-    testing: other prompts, or, where the file has too few, other takes. Both empty where the recipe has no prompts."""
+    """Return the fixed requests of every observation, and as many for a closer one.
+
+    All use the recipe's test prompts. The second set has other prompts, or other takes where the file has too few. Both
+    are empty where the recipe has no prompts.
+    """
     if not (preset.test_prompts or preset.prompts):
         return (), ()
     settings, file = preset.alarms, prompt_file_of(preset)
@@ -168,7 +174,7 @@ def watched_requests(template: GenerationRequest, preset: TrainPreset) -> tuple[
 
 
 def _held_out_suite(preset: TrainPreset) -> RewardSuite | None:
-    """The watched rewards that are not trained on; None when there are none."""
+    """Build a suite of the watched rewards that are not trained on; None when there are none."""
     if preset.watch is None or not preset.alarms.every:
         return None
     everything: Mix = scored_mix(preset)
@@ -178,7 +184,7 @@ def _held_out_suite(preset: TrainPreset) -> RewardSuite | None:
 
 
 def trained_reward(trainer: OnlineTrainer, made: Rollouts) -> Column:
-    """The weighted mean of the rewards that are trained on, over those that apply to a clip."""
+    """Return each clip's weighted mean of the trained rewards that apply to it."""
     rows = [{"prompt": clip.prompt} for clip in made.clips]
     values = score(trainer.reward_funcs, rows, made.clips, fps=[clip.fps for clip in made.clips])
     known = ~values.isnan()
@@ -188,7 +194,7 @@ def trained_reward(trainer: OnlineTrainer, made: Rollouts) -> Column:
 
 
 def diversity_of(clips: Sequence[Clip], takes: int) -> list[float]:
-    """For each clip the mean difference between the clips of its prompt, 0..1; `takes` of a prompt are in a row."""
+    """Return each clip's mean difference between its prompt's clips, 0..1; `takes` clips of a prompt are adjacent."""
     small = [_thumbnails(clip) for clip in clips]
     found: list[float] = []
     for start in range(0, len(clips), takes):
@@ -198,14 +204,14 @@ def diversity_of(clips: Sequence[Clip], takes: int) -> list[float]:
 
 
 def _thumbnails(clip: Clip) -> np.ndarray:
-    """`float32[4,16,16,3]` in 0..1."""
+    """Return thumbnails `float32[4,16,16,3]` in 0..1."""
     chosen = clip.frames[np.linspace(0, clip.num_frames - 1, THUMB_FRAMES).round().astype(int)]
     small = [cv2.resize(frame, (THUMB_PX, THUMB_PX), interpolation=cv2.INTER_AREA) for frame in chosen]
     return np.stack(small).astype(np.float32) / 255
 
 
 def drift_of(trainer: DiffusionTrainer, made: Rollouts) -> Tensor:
-    """`[N]`: |prediction - reference's|^2 / |reference's|^2 on the clips, noised to three levels.
+    """Return `[N]`: |prediction - reference's|^2 / |reference's|^2 on the clips, noised to three levels.
 
     Steps of the policy and of the reference are Gaussians of one std, so their KL is this times a factor of the
     schedule alone (`engine.algorithms.grpo.step_kl`).
@@ -232,7 +238,7 @@ def drift_of(trainer: DiffusionTrainer, made: Rollouts) -> Tensor:
 
 
 def inference_batch_size(trainer: DiffusionTrainer) -> int:
-    """Clips that go through the network together without gradients: as many as the recipe makes room for."""
+    """Return the batch size without gradients: the recipe's `rollout_batch`, else twice its training batch."""
     args: Any = trainer.args
     return int(getattr(args, "rollout_batch", 0) or 2 * args.per_device_train_batch_size)
 

@@ -1,17 +1,17 @@
-"""Is the reward being earned honestly? Pure functions from what was looked at to the alarms that follow.
+"""Alarms for reward over-optimisation: pure functions from observations of the policy to alarms.
 
-A look (`Observation`) is the same clips, by prompt and seed, as the policy makes them now; the first look is at the
-model before training. What is compared is clip with clip, so a small look says much. Nothing here knows the judge.
+An `Observation` measures clips of fixed prompts and seeds, made by the current policy; the first one is of the model
+before training. Clips are compared pairwise, so few of them suffice. The judge is not used.
 
-An alarm needs a mean past its limit and a test that finds the change. A run is looked at many times and for many
-things, so each test has a share of the chance of a false alarm that the whole run may have (`false_alarms`): it is
-divided equally among the looks that are planned (alpha spending at a constant rate, Lan & DeMets 1983), and within a
-look among what is watched (Bonferroni). That holds however the looks and the rewards depend on each other, which is not
-known: the same prompts and seeds are looked at each time. The tests are Student's, over prompts.
+An alarm requires a mean beyond its limit and a significant test. A run has many observations of many measures, so each
+test gets a part of the run's probability of a false alarm (`false_alarms`): it is divided equally among the planned
+observations (alpha spending at a constant rate, Lan & DeMets 1983), and within an observation among the measures
+(Bonferroni). This holds for any dependence between observations and rewards, which is unknown, since the prompts and
+seeds are always the same. The tests are Student's, over prompts.
 
-Few prompts find little at such levels. `suspected` is the same without the correction: who suspects something looks at
-as many prompts again and asks `detect_alarms` about all of them. Since there is an alarm only if the test of all
-prompts finds one, that it is made only sometimes does not add to the chance of a false one.
+Few prompts have little power at such levels. `suspected` tests without the correction; after a suspicion the caller
+observes as many further prompts and calls `detect_alarms` with all of them. An alarm still requires a significant test
+of all prompts, so this optional second stage does not increase the probability of a false alarm.
 
 source      over-optimisation shows as a proxy that rises while what it stands for falls: Gao et al., arXiv:2210.10760;
             a static clip maximises every stability reward, so motion has a floor of its own
@@ -38,20 +38,20 @@ REWARD, HELD_OUT, MOTION, DIVERSITY, DRIFT = "reward", "held_out/", "motion", "d
 DIVERGENCE = "divergence"
 Column = tuple[float | None, ...]
 NOTHING = 1e-3
-"""Motion and variety of a base that has none, in their own units: there is no share of it to lose."""
+"""Motion or diversity, in their own units, below which the base has none to lose."""
 PLANNED_LOOKS = 20
-"""Where nobody says how many looks a run has."""
+"""Default number of planned observations of a run."""
 UNCORRECTED = 0.025
-"""The share of false findings on one side of one test that is enough for a suspicion."""
+"""One-sided significance level of a suspicion."""
 PARTS = {HELD_OUT: 2, MOTION: 1, DIVERSITY: 1, DIVERGENCE: 1}
-"""How the chance of a false alarm is divided: the rewards that are not trained on share the first."""
+"""Weights that divide the false-alarm probability; the held-out rewards share the first."""
 Tails = Callable[[str], float]
-"""The share of false findings that the test of a column, or of `DIVERGENCE`, may have."""
+"""Significance level of the test of a column, or of `DIVERGENCE`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What was measured at `step`: `columns` by name, one value a clip; `prompts` names the prompt of each clip.
+    """Measurements at `step`: `columns` by name, one value a clip; `prompts` names each clip's prompt.
 
     Columns: "reward" (what is trained on), "held_out/<reward>" and "diversity" in 0..1, "motion" in px of 256 a
     second, "drift" >= 0.

@@ -1,8 +1,8 @@
-"""What a run changed: clips of fixed prompts and seeds, made before and after, measured by everything there is.
+"""Evaluation of a run: clips of fixed prompts and seeds, before and after training, scored by all metrics.
 
-Before is the base model (for a distilled student: its teacher), after is the run's adapter, each with the settings that
-it is meant for. Rewards that were trained on, rewards that were not, the monitoring metrics and, where the world is
-known, the judge; every change with a bootstrap interval over prompts.
+"Before" is the base model (for a distilled student: its teacher), "after" is the run's adapter, each with its intended
+sampling settings. Measures are the trained rewards, held-out rewards, the monitoring metrics and, where the world is
+known, the judge. Every change has a bootstrap interval over prompts.
 """
 
 import time
@@ -41,7 +41,7 @@ Evaluating = Generator[Progress, None, Evaluation]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitoredMetric:
-    """One of the metrics that are looked at in every evaluation: taken from a reward, with its wanted direction."""
+    """Metric of every evaluation, read from a reward's result, with its desired direction."""
 
     reward: str
     wanted: Wanted
@@ -82,7 +82,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationPlan:
-    """What is made and how it is measured. `scored` holds all rewards, `trained` is the mix of the recipe, if any."""
+    """Requests and metrics of an evaluation. `scored` holds all rewards, `trained` the recipe's mix, if any."""
 
     run: str
     step: int
@@ -96,7 +96,7 @@ class EvaluationPlan:
     judge: Judge | None
 
     def matches(self, done: Evaluation) -> bool:
-        """Whether an evaluation is what this plan would come to."""
+        """Whether a finished evaluation has this plan's step, mix, prompts and takes."""
         return (done.step, done.mix, done.prompt_file, done.prompts, done.takes) == (
             self.step,
             self.scored.key,
@@ -114,7 +114,7 @@ def plan_evaluation(
     takes: int = 2,
     mix: str | None = None,
 ) -> EvaluationPlan:
-    """The evaluation of a run as it is now. Raises ConfigError when it has no adapter yet, or too few prompts."""
+    """Plan the evaluation of a run's current weights; raise ConfigError without an adapter or enough prompts."""
     preset = run.preset()
     weights, step = run.adapter_weights()
     args = build_config(import_object(ALGORITHMS[preset.algorithm][1]), preset.settings, run.checkpoints)
@@ -140,7 +140,7 @@ def plan_evaluation(
 
 
 def prompt_file_of(preset: TrainPreset, name: str | None = None) -> str:
-    """The file named, else the one that the recipe keeps for testing, else the one that it trains on."""
+    """Return the named prompt file, else the recipe's test prompts, else its training prompts."""
     name = name or preset.test_prompts or preset.prompts
     if name is None:
         raise ConfigError(f"The recipe '{preset.key}' names no prompts: say which to evaluate on.")
@@ -148,7 +148,7 @@ def prompt_file_of(preset: TrainPreset, name: str | None = None) -> str:
 
 
 def requests_for(template: GenerationRequest, prompts: Sequence[str], takes: int) -> tuple[GenerationRequest, ...]:
-    """`takes` requests of each prompt in turn, with seeds that nothing else has."""
+    """Return `takes` requests of each prompt in turn, with seeds reserved for evaluations."""
     return tuple(
         template.model_copy(
             update={"prompt": prompt, "seed": seed_for(SEED, prompt=f"evaluation of {prompt}", sample=take)}
@@ -159,7 +159,7 @@ def requests_for(template: GenerationRequest, prompts: Sequence[str], takes: int
 
 
 def scored_mix(preset: TrainPreset, mix: str | None = None) -> Mix:
-    """All rewards of the watched mix, or of the one named, and those of the recipe's own."""
+    """Merge the watched mix, or the named one, with the recipe's own rewards."""
     own = load_preset("rewards", preset.mix) if preset.mix else None
     name = mix or preset.watch or preset.mix
     if name is None:
@@ -171,7 +171,7 @@ def scored_mix(preset: TrainPreset, mix: str | None = None) -> Mix:
 
 
 def evaluate(family: ModelFamily, plan: EvaluationPlan) -> Evaluating:
-    """Make and measure both sides, telling how far it is. The family is left with the base model active."""
+    """Generate and score both sides, yielding progress. Afterwards the family's base model is active."""
     before, seconds_before = yield from _made(family, plan.before, "before")
     after, seconds_after = yield from _made(family, plan.after, "after")
     suite = RewardSuite(plan.scored, besides=MONITORED)
@@ -205,7 +205,7 @@ def evaluate(family: ModelFamily, plan: EvaluationPlan) -> Evaluating:
 
 
 def _made(family: ModelFamily, side: Side, phase: str) -> Generator[Progress, None, tuple[list[Clip], float]]:
-    """The clips of one side, and the seconds that one took."""
+    """Generate the clips of one side; also return the seconds a clip."""
     activate_adapter(family.network, None)
     if side.adapter is not None:
         activate_adapter(family.network, f"{ADAPTER}_{phase}", side.adapter)
@@ -231,7 +231,7 @@ class EvaluationColumn:
 
 
 def columns_of(plan: EvaluationPlan, reports: Sequence[RewardReport]) -> Generator[EvaluationColumn, None, None]:
-    """The total of the trained mix (where there is none, of all that is scored), every reward, and the monitors."""
+    """Yield the total of the trained mix (or of the scored one), every reward, and the monitoring metrics."""
     trained: Mapping[str, float] = plan.trained.weights if plan.trained else {}
     mix = plan.trained or plan.scored
     totals = [combine(report.parts, mix.weights, report.gates, mix.gates).value for report in reports]

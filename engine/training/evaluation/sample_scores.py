@@ -1,4 +1,4 @@
-"""What is measured of a run's samples: every reward, trained on or held out, and the metrics of every evaluation."""
+"""Scores of a run's samples: every reward, trained or held out, and the metrics of every evaluation."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,9 +18,9 @@ TOTAL = "total"
 
 
 class SampleScores:
-    """Scores clips by a recipe's own mix and the one that it watches; by nothing, where it names neither.
+    """Score clips by a recipe's own mix and its watched mix; without either there are no scores.
 
-    A clip's total is that of the recipe's own mix, if there is one: it is what is trained on.
+    A clip's total is that of the recipe's own mix, which is trained on, if there is one.
     """
 
     def __init__(self, preset: TrainPreset) -> None:
@@ -29,7 +29,7 @@ class SampleScores:
         self._suite: RewardSuite | None = None
 
     def reports(self, clips: Sequence[Clip]) -> list[RewardReport]:
-        """One a clip; none where there is nothing to score by."""
+        """Return one report a clip; an empty list without a mix."""
         if self._mix is None:
             return []
         if self._suite is None:
@@ -46,7 +46,7 @@ class SampleScores:
         return replace(report, mix=self._own.key, total=found.value, weights=found.weights, notes=found.notes)
 
     def means(self, reports: Sequence[RewardReport]) -> dict[str, float]:
-        """The mean of each reward over the clips that it applies to, of the total, and of the monitored metrics."""
+        """Return the means of the rewards (over the clips that they apply to), the total and the monitors."""
         values: dict[str, list[float]] = {}
         for report in reports:
             for name, value in self._named(report):

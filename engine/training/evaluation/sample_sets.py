@@ -1,6 +1,6 @@
-"""Samples while a run trains: clips of fixed prompts and seeds, by the base model and by each checkpoint's weights.
+"""Samples during training: clips of fixed prompts and seeds, by the base model and by each checkpoint's weights.
 
-They drain the same generation as rollouts do and touch nothing that training uses: their noise has seeds of its own.
+They use the same generation code as rollouts and do not affect training: their noise has separate seeds.
 """
 
 import logging
@@ -33,8 +33,10 @@ log = logging.getLogger(__name__)
 def sample_requests(
     template: GenerationRequest, prompts: Sequence[str], *, seed: int, num_clips: int, num_steps: int | None = None
 ) -> tuple[GenerationRequest, ...]:
-    """`num_clips` requests spread evenly over the prompts, with seeds that no rollout has; more clips than prompts go
-    round them again."""
+    """Return `num_clips` requests spread evenly over the prompts, with seeds that no rollout uses.
+
+    With more clips than prompts, prompts are repeated with other seeds.
+    """
     known = list(dict.fromkeys(prompts))
     spread = max(1, len(known) // max(1, num_clips))
     chosen = [(known[index * spread % len(known)], index // len(known)) for index in range(num_clips)] if known else []
@@ -48,7 +50,7 @@ def sample_requests(
 
 
 class SampleSets:
-    """Makes, scores and keeps the sample sets of one run."""
+    """Generate, score and store the sample sets of one run."""
 
     def __init__(self, run: Run, requests: Sequence[GenerationRequest], preset: TrainPreset, batch: int = 4) -> None:
         self.kept = RunSamples(run)
@@ -56,11 +58,11 @@ class SampleSets:
         self._scores = SampleScores(preset)
 
     def make(self, family: ModelFamily, prompts: PromptEmbeddings) -> list[Clip]:
-        """The clips by the weights that the family has now."""
+        """Generate the clips with the family's current weights."""
         return generate_rollouts(family, self._requests, prompts, batch=self._batch).clips
 
     def keep(self, step: int | None, clips: Sequence[Clip]) -> dict[str, float]:
-        """Score and write them; what was measured of them, see `SampleScores.means`."""
+        """Score and store the clips; return their metrics, see `SampleScores.means`."""
         reports = self._scores.reports(clips)
         stored: list[Any] = [report.to_dict() for report in reports] or [None] * len(clips)
         self.kept.save(step, clips, [request.seed for request in self._requests], stored)
@@ -68,11 +70,11 @@ class SampleSets:
 
 
 class SampleCallback(TrainerCallback):
-    """Makes a set for the base model as training begins, after each checkpoint (or every `sample_every` steps), and
-    when the run's folder asks for one.
+    """Make a sample set of the base model at the start, after each checkpoint, and on request.
 
-    With several processes each of them generates, since sharded weights need all; the first one keeps the clips. While
-    `stopping` says so nothing is made: the process is to end. What is missing then is made when the run goes on.
+    With `sample_every`, sets are made every so many steps instead of at checkpoints. All processes generate, since
+    sharded weights require it; the first one stores the clips. While `stopping()` is true no set is made, because the
+    process must end; a missing set is made when the run resumes.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class SampleCallback(TrainerCallback):
         return broadcast_object(not self._sampling.kept.has(step))
 
     def _exported(self) -> AbstractContextManager[None]:
-        """The weights that would be exported now: the average, where the run keeps one."""
+        """Activate the weights that an export would write: the average, if there is one."""
         copies = self._trainer.copies
         return copies["average"].applied() if "average" in copies else nullcontext()
 
@@ -127,7 +129,7 @@ class SampleCallback(TrainerCallback):
 
 
 def _kept_requests(kept: RunSamples) -> tuple[GenerationRequest, ...]:
-    """What was sampled before; nothing, where that is damaged, which is then put aside."""
+    """Return the stored requests; a damaged file is set aside and counts as empty."""
     try:
         return kept.requests()
     except StoreError:
@@ -137,7 +139,7 @@ def _kept_requests(kept: RunSamples) -> tuple[GenerationRequest, ...]:
 
 @contextmanager
 def preserve_training_state(network: Any) -> Iterator[None]:
-    """No gradients, the network in evaluation mode, and the global random state as it was before."""
+    """Disable gradients, use evaluation mode, and restore the network's mode and the global random state."""
     training = network.training
     network.eval()
     try:
