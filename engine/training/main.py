@@ -1,10 +1,11 @@
-"""One training process: `python -m engine.training.main RUN_FOLDER`. Starts a run, or goes on where it stopped.
+"""Training process that starts or resumes a run: `python -m engine.training.main RUN_FOLDER`.
 
-SIGTERM and SIGINT end it after the step that it is in, with a checkpoint. Exit code 0: the run is finished; 3: it was
-stopped so; 2: it failed, and the last line of its output says why; 4: so it did, and its settings are the cause.
+SIGTERM and SIGINT end it after the current step, with a checkpoint. Exit codes: 0, the run is finished; 2, it failed,
+and the last line of output is the cause; 3, it was stopped by a signal or an alarm; 4, it failed because of its
+settings.
 
-`accelerate launch` or torchrun may start several such processes for one run: they train together, the first of them
-writes into the folder, and all of them stop when one is asked to.
+`accelerate launch` or torchrun may start several such processes for one run. They train together, the first one writes
+into the folder, and all of them stop when one receives a signal.
 """
 
 import argparse
@@ -56,8 +57,10 @@ log = logging.getLogger(__name__)
 
 
 class Recorder(TrainerCallback):
-    """Writes each log to the run's metrics, and stops the `trainer` when it was asked to, as soon as it can go on from
-    there later as if it had never stopped."""
+    """Write each log to the run's metrics, and stop the `trainer` on request.
+
+    It stops at the first step from which a resumed run equals an uninterrupted one.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run, self._gauges = run, ResourceMetrics()
@@ -65,7 +68,7 @@ class Recorder(TrainerCallback):
         self.stop_requested, self._signalled = False, False
 
     def request_stop(self, number: int, frame: FrameType | None) -> None:
-        """Only this process knows until the end of its step, where all of them agree."""
+        """Handle a signal; the processes agree on it at the end of the step."""
         self._signalled = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
@@ -84,9 +87,9 @@ class Recorder(TrainerCallback):
 
 
 def train(run: Run, recorder: Recorder, actors: Resources | None = None) -> bool:
-    """Train to the end, or until asked to stop or alarmed; whether it is finished, its adapter then in its folder.
+    """Train to the end, or until a stop request or an alarm; return whether the run is finished.
 
-    `actors` of the Ray cluster that this process runs on make and score the rollouts.
+    A finished run has its adapter in its folder. `actors` of this process's Ray cluster make and score the rollouts.
     """
     preset = run.preset()
     on_rank_zero(lambda: _claim_run(run, preset))
@@ -96,22 +99,22 @@ def train(run: Run, recorder: Recorder, actors: Resources | None = None) -> bool
     trainer.add_callback(SampleCallback(trainer, run, preset, stopping=lambda: recorder.stop_requested))
     if mirrored():
         trainer.add_callback(TrackioMirror(run))
-    watchdog = AlarmCallback(trainer, run, preset)
-    trainer.add_callback(watchdog)
+    alarms = AlarmCallback(trainer, run, preset)
+    trainer.add_callback(alarms)
     checkpoint = on_rank_zero(run.series.newest_whole)
     if checkpoint is None:
         _run_preflight(trainer, run)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if is_first():
-        watchdog.discard_rolled_back()
-    if recorder.stop_requested or watchdog.stopped:
+        alarms.discard_rolled_back()
+    if recorder.stop_requested or alarms.stopped:
         return False
     _finish(trainer, run, preset)
     return True
 
 
 def _finish(trainer: DiffusionTrainer, run: Run, preset: TrainPreset) -> None:
-    """Put the adapter into the run's folder, all at once: that it is there says that the run is finished."""
+    """Write the adapter into the run's folder atomically: its presence marks the run as finished."""
     aside = run.unfinished_adapter
     if is_first():
         shutil.rmtree(aside, ignore_errors=True)
@@ -126,14 +129,14 @@ def _finish(trainer: DiffusionTrainer, run: Run, preset: TrainPreset) -> None:
 
 
 def _claim_run(run: Run, preset: TrainPreset) -> None:
-    """Claim the run until this process ends, and record the revision of the model."""
+    """Lock the run until this process ends, and record the model's revision."""
     if acquire(run.lock) is None:
         raise TrainingError(f"The run {run.id} is being trained by another process: wait for it, or stop it first.")
     record_revisions(run, cached_revisions(load_model_preset(preset.model)))
 
 
 def _run_preflight(trainer: DiffusionTrainer, run: Run) -> None:
-    """Preflight, kept in the run's folder. Raises TrainingError when a verdict stops the run."""
+    """Run the preflight and store it in the run's folder; raise TrainingError when a check blocks the run."""
     shards = 1 if trainer.sharding is None else world_size()
     verdicts = broadcast_object(run_checks(run.preset(), trainer, shards))
     if is_first():
@@ -144,7 +147,7 @@ def _run_preflight(trainer: DiffusionTrainer, run: Run) -> None:
 
 
 def run_training(run: Run, actors: Resources | None = None) -> int:
-    """Train in this process until the run is finished, stopped or failed; the exit code."""
+    """Train in this process until the run is finished, stopped or failed; return the exit code."""
     recorder = Recorder(run)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, recorder.request_stop)
@@ -165,7 +168,7 @@ def run_training(run: Run, actors: Resources | None = None) -> int:
 
 
 def out_of_memory_message(preset: TrainPreset, trainer: DiffusionTrainer | None) -> str:
-    """Where the memory was full, what the forecast says of the recipe, and which settings need less."""
+    """Return an error message: where memory ran out, the recipe's estimate, and settings that need less."""
     facts = device_facts()
     where = f"at step {trainer.state.global_step}" if trainer is not None else "while the model was loaded"
     found = forecast(preset, facts.memory_gib)
@@ -178,7 +181,7 @@ def out_of_memory_message(preset: TrainPreset, trainer: DiffusionTrainer | None)
 
 
 def _system_error_message(error: OSError, run: Run) -> str:
-    """A full disk may be met first by a line of metrics."""
+    """Return the message of a system error; a full disk may first appear while metrics are written."""
     where = f" ({error.filename})" if error.filename else ""
     return (
         f"The system refused to read or write{where}: {error.strerror or error}. Mend that, or make room on the disk "

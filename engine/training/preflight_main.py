@@ -1,8 +1,8 @@
-"""`python -m engine.training.preflight_main RUN_FOLDER`: the preflight of a run that is not started.
+"""Run the preflight of a run without starting it: `python -m engine.training.preflight_main RUN_FOLDER`.
 
-Into its `preflight.json`.
+The checks are written to the run's `preflight.json`.
 
-Exit code 0: it was looked at, whatever was found; 2: the recipe cannot be built, and the last line of output says why.
+Exit code 0: the checks were made, with any result. 2: the recipe cannot be built; the last line of output is the cause.
 """
 
 import argparse

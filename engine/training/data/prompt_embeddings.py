@@ -1,5 +1,4 @@
-"""Encoded prompts, each encoded once: a run asks for the same ones again and again. They wait in main memory, since ten
-thousand of them (4 MB each for Wan) would fill a device."""
+"""Cache of prompt embeddings, kept in main memory: ten thousand of them (4 MB each for Wan) would fill a device."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -12,9 +11,9 @@ from engine.request import PROMPT_LIMIT
 
 
 def check_prompts(rows: Iterable[Any]) -> None:
-    """Raises ConfigError when a row's prompt is longer than a request may have: its clips could not be asked for again.
+    """Raise ConfigError for a prompt longer than a request allows, since its clips could not be requested again.
 
-    A row is a text or a mapping with `prompt`; others are left to the trainer.
+    A row is a text or a mapping with `prompt`; the trainer checks others.
     """
     for number, row in enumerate(rows, start=1):
         prompt = row.get("prompt") if isinstance(row, Mapping) else row
@@ -26,9 +25,9 @@ def check_prompts(rows: Iterable[Any]) -> None:
 
 
 class PromptEmbeddings:
-    """Conditioning by prompt text, for one model. `encoded` counts what had to be encoded.
+    """Conditioning by prompt text, for one model. `encoded` counts the encoded prompts.
 
-    `guidance` is what a network with an embedded guidance is told; other networks do not read it.
+    `guidance` is the input of networks with embedded guidance; others ignore it.
     """
 
     def __init__(self, family: ModelFamily, fps: float, guidance: float = 1.0) -> None:
@@ -40,7 +39,7 @@ class PromptEmbeddings:
         self.encoded = 0
 
     def rows(self, prompts: Sequence[str]) -> Conditioning:
-        """The conditioning of the prompts, a row each, with the frame rate and the guidance set."""
+        """Return the conditioning of the prompts, one row each, with frame rate and guidance."""
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
         with self._family.text_encoders_on_device() if new else nullcontext():
             for prompt in new:  # one at a time: a prompt's row must not depend on which others were new

@@ -1,6 +1,6 @@
-"""Pairs of the model's own clips: of the takes of a prompt, the best against the worst by a mix, if they differ enough.
+"""Pairs of the model's own clips: each prompt's best and worst take by a mix, if they differ enough.
 
-What people did not label, rewards may: such pairs teach DPO what GRPO would learn online, without a rollout a step.
+Rewards replace labellers: such pairs let DPO learn from a reward as GRPO does, without a rollout at each step.
 """
 
 from collections.abc import Generator, Sequence
@@ -22,7 +22,7 @@ from rewards.clip import Clip
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Places of the best and the worst of a group, and how far apart they are."""
+    """Indices of a group's best and worst clip, and their difference."""
 
     best: int
     worst: int
@@ -30,7 +30,7 @@ class Choice:
 
 
 def best_and_worst(values: Sequence[float | None], least_margin: float) -> Choice | None:
-    """None when fewer than two have a value, or when they are closer than the margin: what differs by less is noise."""
+    """Return the best and the worst; None for fewer than two values, or a difference below the margin."""
     known = [(value, place) for place, value in enumerate(values) if value is not None]
     if len(known) < 2:
         return None
@@ -49,7 +49,7 @@ def make_pairs(
     margin: float = 0.05,
     seed: int = 0,
 ) -> Generator[Progress, None, int]:
-    """Write a folder of clips and its `pairs.jsonl`; its value is how many pairs there are.
+    """Write a folder of clips and its `pairs.jsonl`; return the number of pairs.
 
     `reward` is of TRL's protocol, a mix's total for one. Raises ConfigError for fewer than two takes, a folder that is
     there already, or when no prompt's takes are far enough apart.

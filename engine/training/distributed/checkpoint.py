@@ -1,8 +1,8 @@
-"""Checkpoints of a run whose weights lie in shards, by PyTorch's distributed checkpoints: each process writes its part.
+"""Sharded checkpoints in PyTorch's distributed format: each process writes its part.
 
-In the folder are the trained weights, the run's copies of them, and the optimiser's state, all under the weights'
-names: the number of processes may be another one when the run goes on, and one process alone can read it too. The
-other way, `shard_optimizer_state` makes shards of the state that one process saved.
+The folder holds the trained weights, the run's copies of them, and the optimiser's state, all under the weights' names.
+A run can therefore resume with another number of processes, or with one. Conversely, `shard_optimizer_state` shards
+the state that one process saved.
 """
 
 import warnings
@@ -37,13 +37,13 @@ TRAINED_ONLY = StateDictOptions(ignore_frozen_params=True)
 
 
 def save_shards(folder: Path, network: nn.Module, optimizer: Optimizer, copies: Mapping[str, WeightCopy]) -> None:
-    """Write everything that the run needs to go on; all processes take part."""
+    """Write weights, copies and optimiser state; all processes must call it."""
     state = {**_weights(network, copies), OPTIMIZER: get_optimizer_state_dict(network, optimizer, options=TRAINED_ONLY)}
     save(state, checkpoint_id=folder)
 
 
 def load_weights(folder: Path, network: nn.Module, copies: Mapping[str, WeightCopy]) -> None:
-    """Read the trained weights and their copies into place. Raises TrainingError for shards of something else."""
+    """Load the trained weights and their copies; raise TrainingError for shards of another model or LoRA."""
     state = _weights(network, copies)
     _check_alike(folder, state)
     _load(folder, state)
@@ -56,14 +56,14 @@ def load_weights(folder: Path, network: nn.Module, copies: Mapping[str, WeightCo
 
 
 def load_optimizer(folder: Path, network: nn.Module, optimizer: Optimizer) -> None:
-    """Read the optimiser's state."""
+    """Load the optimiser's state."""
     state = {OPTIMIZER: get_optimizer_state_dict(network, optimizer, options=TRAINED_ONLY)}
     _load(folder, state)
     set_optimizer_state_dict(network, optimizer, state[OPTIMIZER], options=TRAINED_ONLY)
 
 
 def shard_optimizer_state(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """The state that one process saved, as shards: each moment lies where its weight does."""
+    """Shard the state that one process saved: each moment is sharded like its weight."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     spread = {
         index: {
@@ -76,7 +76,7 @@ def shard_optimizer_state(state: dict[str, Any], optimizer: Optimizer) -> dict[s
 
 
 def gather_full_weights(network: nn.Module) -> dict[str, Tensor]:
-    """The trained weights in one piece on the CPU of the first process; empty on the others. All take part."""
+    """Gather the whole trained weights on the first process's CPU; empty on others. All must call it."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
     found: dict[str, Any] = get_model_state_dict(network, options=options)
     return dict(found) if is_first() else {}
@@ -100,7 +100,7 @@ def _load(folder: Path, state: dict[str, Any]) -> None:
 
 
 def _check_alike(folder: Path, state: dict[str, Any]) -> None:
-    """The names and sizes of the weights are those that were saved."""
+    """Raise TrainingError unless the weights' names and shapes equal the saved ones."""
     try:
         saved = FileSystemReader(folder).read_metadata().state_dict_metadata
     except UNREADABLE as error:
@@ -119,7 +119,7 @@ def _check_alike(folder: Path, state: dict[str, Any]) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    """What went wrong; of several processes, in the first that failed."""
+    """Return the first line of the error; for several processes, of the first failure."""
     if isinstance(error, CheckpointException):
         error = next(iter(error.failures.values()))[0]
     return next(iter(str(error).splitlines()), type(error).__name__)

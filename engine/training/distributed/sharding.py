@@ -1,8 +1,8 @@
-"""Weights in shards: each process holds a part of every tensor, and gathers a block of the network when it is its turn.
+"""Sharded weights: each process holds a part of every tensor, and gathers one block of the network at a time.
 
-`accelerate launch` says in the environment that a run is to be sharded, and how (`presets/accelerate/`). The sharding
-itself is PyTorch's `fully_shard` (FSDP2), the same on GPUs and, over gloo, on CPUs, where accelerate would train
-unsharded without a word. Which blocks are gathered at a time is data of the family.
+`accelerate launch` requests sharding through the environment (`presets/accelerate/`). The sharding itself is PyTorch's
+`fully_shard` (FSDP2), on GPUs and, over gloo, on CPUs, where accelerate would silently train unsharded. The family
+defines the blocks.
 
 A network that trains keeps the precision it was loaded in, and gradients are averaged in float32: the update is that of
 one process with the whole batch.
@@ -51,18 +51,18 @@ REQUIRED = {
     "FSDP_OFFLOAD_PARAMS": ("false", "fsdp_offload_params: false, since shards stay on their devices"),
     "ACCELERATE_MIXED_PRECISION": ("no", "mixed_precision: no, since the model's preset says what it computes in"),
 }
-"""Variables that `accelerate launch` sets, the one value that will do, and how a config file says so."""
+"""Variables that `accelerate launch` sets, their only supported value, and the config file's setting for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sharding:
-    """How a run is sharded: `classes` of its blocks, where the launcher's file names others than the family."""
+    """Sharding of a run; `classes` of its blocks, where the launcher's file overrides the family's."""
 
     classes: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self | None:
-        """What the launcher asks for; None when it asks for no sharding. Raises ConfigError for what cannot be done."""
+        """Read the launcher's request; None without sharding. Raises ConfigError for unsupported options."""
         if environment.get(ASKED, "false").lower() != "true":
             return None
         for name, (needed, saying) in REQUIRED.items():
@@ -75,7 +75,7 @@ class Sharding:
 
 @contextmanager
 def hide_fsdp_from_accelerate() -> Iterator[None]:
-    """Inside the block accelerate does not see that the run is to be sharded: it would do so again, or not at all."""
+    """Hide the sharding request from accelerate, which would shard again, or wrongly not at all."""
     found = os.environ.pop(ASKED, None)
     try:
         yield
@@ -115,7 +115,7 @@ def shard(
 
 
 def check_sharded(network: nn.Module) -> None:
-    """Raises TrainingError when a weight that trains is not spread over all processes."""
+    """Raise TrainingError when a trained weight is not sharded over all processes."""
     parameters = trainable(network)
     whole = [name for name, parameter in parameters if not _is_spread(parameter)]
     if whole or not parameters:
@@ -127,7 +127,7 @@ def check_sharded(network: nn.Module) -> None:
 
 
 def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, the same on every process, as the shard that `like` has of it; whole where `like` is whole."""
+    """Shard a tensor that is equal on all processes like `like`; keep it whole where `like` is whole."""
     there = tensor.to(like.device)
     if not isinstance(like, DTensor):
         return there

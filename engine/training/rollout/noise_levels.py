@@ -1,4 +1,4 @@
-"""At which noise levels a training step looks: drawn along the model's own schedule."""
+"""Noise levels of training steps, drawn along the model's own schedule."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -19,7 +19,7 @@ def draw_levels(
     generator: torch.Generator,
     spread: NoiseLevelDistribution = "logit_normal",
 ) -> Tensor:
-    """`float32[count]` noise levels in the open interval (0, 1).
+    """Draw noise levels `float32[count]` in the open interval (0, 1).
 
     `logit_normal` is the sigmoid of a unit normal (arXiv:2403.03206, sec. 3.1), `uniform` is even in the schedule's
     steps; both are then shifted as the model's schedule is. `num_tokens` is the latents' t*h*w.

@@ -1,10 +1,10 @@
-"""Calling reward functions of TRL's protocol, and refusing what must never reach the weights.
+"""Calls of reward functions by TRL's protocol, with validation of their values.
 
     f(prompts, completions, **kwargs) -> list[float | None]
 
-Completions are `Clip`s. `kwargs` are the data set's other columns, each a list, and what TRL passes besides:
-`trainer_state`, `log_extra(column, values)` and `log_metric(name, value)`; not `completion_ids`, since a clip has no
-tokens. None means that the reward does not apply. A function may be `async`; such ones wait side by side.
+Completions are `Clip`s. `kwargs` are the data set's other columns, each a list, and TRL's further arguments
+`trainer_state`, `log_extra(column, values)` and `log_metric(name, value)`, but not `completion_ids`, since a clip has
+no tokens. None means that the reward does not apply. Functions may be `async`; these are awaited concurrently.
 """
 
 import asyncio
@@ -30,19 +30,19 @@ def score(
     clips: Sequence[Clip],
     **extras: Any,
 ) -> Tensor:
-    """`float32[N,R]`, NaN where a function gave None.
+    """Return the rewards `float32[N,R]`, NaN where a function returned None.
 
-    Raises TrainingError, naming function and clip, for NaN or infinity, or a list of another length.
+    Raises TrainingError, naming function and clip, for NaN, infinity, or a list of the wrong length.
     """
     prompts = [clip.prompt for clip in clips]
     columns = {key: [row[key] for row in rows] for key in rows[0] if key not in ("prompt", "completion")}
     answers = [f(prompts=prompts, completions=list(clips), **columns, **extras) for f in functions]
-    given = [_checked(f, values, prompts) for f, values in zip(functions, _awaited(answers), strict=True)]
-    return torch.tensor(given, dtype=torch.float32).T
+    rewards = [_checked(f, values, prompts) for f, values in zip(functions, _awaited(answers), strict=True)]
+    return torch.tensor(rewards, dtype=torch.float32).T
 
 
 def _awaited(answers: Sequence[Values | Awaitable[Values]]) -> list[Values]:
-    """The values of all functions; those that are still on their way are waited for together."""
+    """Return the values of all functions, awaiting the asynchronous ones together."""
     waiting = [answer for answer in answers if inspect.isawaitable(answer)]
 
     async def together() -> list[Values]:
@@ -54,8 +54,10 @@ def _awaited(answers: Sequence[Values | Awaitable[Values]]) -> list[Values]:
 
 @cache
 def _loop() -> asyncio.AbstractEventLoop:
-    """One for the process, in a thread of its own: clients keep what belongs to it from batch to batch, and a
-    notebook's own loop may be running here."""
+    """Return the process's event loop, in its own thread.
+
+    Clients keep objects that belong to a loop across batches, and a notebook's loop may run in this thread.
+    """
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="rewards", daemon=True).start()
     return loop

@@ -1,7 +1,7 @@
-"""Rollouts made and scored by others: each gets the weights as they are and its share of the requests.
+"""Rollouts made and scored by actors: each receives the current weights and a part of the requests.
 
-An actor opens the run as its trainer does, so that its network, its way through the noise levels and its rewards are
-the trainer's own. A clip follows from its request and the weights: who makes it, and in which company, is no matter.
+An actor opens the run as its trainer does, with the same network, noise levels and rewards. A clip is determined by its
+request and the weights: it does not depend on which actor makes it, or on the rest of the batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ from engine.training.weights import trainable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutShard:
-    """What one actor is asked for: clips of `requests` by these `weights`, as at update `step`."""
+    """Work of one actor: clips of `requests` by these `weights`, as of update `step`."""
 
     step: int
     weights: dict[str, Tensor]
@@ -33,7 +33,7 @@ class RolloutShard:
 
 
 class RolloutActors:
-    """Stands in for the trainer's own rollouts. `count` shares of a batch are made by `executor`."""
+    """Rollout back end that divides a batch into `count` shards for `executor`."""
 
     def __init__(self, run: Run, executor: Executor, count: int) -> None:
         self._task = Task(
@@ -42,7 +42,7 @@ class RolloutActors:
         self._executor, self._count = executor, count
 
     def generate(self, trainer: OnlineTrainer, requests: Sequence[GenerationRequest]) -> Rollouts:
-        """The clips with their rewards, in the order of the requests, where the trainer's network is."""
+        """Return the clips with their rewards, in the order of the requests, on the trainer's device."""
         weights = {name: parameter.detach().cpu() for name, parameter in trainable(trainer.family.network)}
         size = -(-len(requests) // self._count)
         cuts = [list(requests[start : start + size]) for start in range(0, len(requests), size)]
@@ -55,7 +55,10 @@ class RolloutActors:
 
 
 def open_rollout_worker(config: Mapping[str, Any]) -> Callable[[RolloutShard], Rollouts]:
-    """What makes and scores a share, on this process's device. `config` has the folder of the `run`."""
+    """Return a function that makes and scores a shard on this process's device.
+
+    `config["run"]` is the run's folder.
+    """
     run = Run(Path(config["run"]))
     trainer = build_trainer(run.preset(), run)
     assert isinstance(trainer, OnlineTrainer), "only such a trainer asks for rollouts"
@@ -76,7 +79,7 @@ def open_rollout_worker(config: Mapping[str, Any]) -> Callable[[RolloutShard], R
 
 
 def use_actors(trainer: Any, run: Run, executor: Executor, count: int) -> None:
-    """Let `count` actors make the trainer's rollouts. Raises ConfigError for a trainer that makes none of its own."""
+    """Let `count` actors make the trainer's rollouts; raise ConfigError for a trainer without rollouts."""
     if not isinstance(trainer, OnlineTrainer):
         raise ConfigError(f"'{run.preset().algorithm}' makes no clips that actors could share: leave --actors out.")
     if world_size() > 1:

@@ -1,4 +1,4 @@
-"""Rollouts: clips of the policy with what their update needs of the way there. Drains `denoise` like everyone else."""
+"""Rollouts: clips of the policy with the denoising steps that their update needs, made by `denoise`."""
 
 import time
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ DECODED_TOGETHER = 2  # clips: their pixels wait side by side, and a small autoe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollouts:
-    """N clips of one shape: their requests, final latents `float32[N,C,t,h,w]`, frames, and the random steps.
+    """N clips of one shape: requests, final latents `float32[N,C,t,h,w]`, frames, and the random steps.
 
     `steps` are those of the window in order, each with the latents of all N clips: K x N x C x t x h x w numbers.
-    `rewards` are `float32[N,R]` where who made the clips has scored them, too. `decode_s` is what decoding took.
+    `rewards` are `float32[N,R]` where actors have already scored the clips. `decode_s` is the decoding time.
     """
 
     requests: list[GenerationRequest]
@@ -50,11 +50,11 @@ def generate_rollouts(
     sigmas: Tensor | None = None,
     decode: bool = True,
 ) -> Rollouts:
-    """Make a clip for each request; steps inside `window` go by `random_step` and are kept, the others as in Generate.
+    """Generate a clip for each request; steps inside `window` use `random_step` and are kept.
 
-    The requests are alike in all but prompt and seed. `sigmas` are other noise levels than the model's own for the
-    requests' number of steps; without `decode` there are latents and no clips. Raises TrainingError when a step adds
-    noise out of proportion (see `excess_noise`), or when a clip comes out as NaN.
+    The requests may differ only in prompt and seed. `sigmas` replaces the model's own noise levels; without `decode`
+    there are latents but no clips. Raises TrainingError when a step adds too much noise (see `excess_noise`), or when
+    latents are not finite.
     """
     parts = [
         _generate_batch(family, requests[start : start + batch], prompts, random_step, window, sigmas, decode)
@@ -67,7 +67,7 @@ def generate_rollouts(
 
 
 def excess_noise(of: Prediction, index: int, sigma_next: float, std: float) -> str | None:
-    """A sentence where step `index` adds noise of `std` to latents at `sigma_next` that have far less; else None."""
+    """Return a message where a step's noise of `std` far exceeds the std of latents at `sigma_next`; else None."""
     wanted = expected_std(of, sigma_next)
     if std <= NOISE_LIMIT * wanted:
         return None
@@ -78,7 +78,7 @@ def excess_noise(of: Prediction, index: int, sigma_next: float, std: float) -> s
 
 
 def concat_rollouts(parts: Sequence[Rollouts]) -> Rollouts:
-    """Several as one, in their order."""
+    """Concatenate several rollouts in order."""
     rewards = [part.rewards for part in parts if part.rewards is not None]
     return Rollouts(
         requests=[request for part in parts for request in part.requests],
@@ -91,7 +91,7 @@ def concat_rollouts(parts: Sequence[Rollouts]) -> Rollouts:
 
 
 def to_device(rollouts: Rollouts, device: torch.device) -> Rollouts:
-    """The same on another device; frames and rewards are the processor's anyway."""
+    """Move rollouts to a device; frames and rewards stay on the CPU."""
     steps = [
         replace(
             step,
