@@ -1,6 +1,6 @@
-"""The run's metrics once more in Trackio's store, for its dashboard. Local files only; DAILIES_TRACKIO=0 leaves it out.
+"""Copy of the run's metrics in Trackio's local store, for its dashboard; DAILIES_TRACKIO=0 disables it.
 
-The run's own metrics.jsonl stays the truth: it moves with the run, and nothing is read back from here.
+The run's own metrics.jsonl is authoritative: it moves with the run, and nothing is read back from Trackio.
 """
 
 import os

@@ -36,11 +36,11 @@ log = logging.getLogger(__name__)
 
 
 class PairLatentCache:
-    """Encodes clips with the model's VAE and remembers their latents, which are 1/100 of a clip or less.
+    """Encode clips with the model's VAE and cache their latents, which take 1/100 of a clip's memory or less.
 
-    `shape` is what the settings say of num_frames, width and height. Clips of another one are learnt as they are, since
-    that is how they were judged, and told of once: forecasts and samples follow the settings. `fps` is the rate that
-    the network is told; None: clips are taken as they are.
+    `shape` holds num_frames, width and height of the settings. Clips of another shape are trained on as labelled, with
+    one warning, since estimates and samples use the settings. `fps` is the network's frame rate; None: clips are not
+    resampled.
     """
 
     def __init__(
@@ -57,8 +57,10 @@ class PairLatentCache:
         """The rates in fps of the clips so far that were not at the model's."""
 
     def latents(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
-        """`(chosen, rejected)`, each `float32[B,C,t,h,w]`. Raises TrainingError for a row that is no pair, and for
-        clips that differ in size."""
+        """Return `(chosen, rejected)`, each `float32[B,C,t,h,w]`.
+
+        Raises TrainingError for a row that is no pair, and for clips that differ in size.
+        """
         chosen, rejected = ([self._encoded(row, side) for row in rows] for side in ("chosen", "rejected"))
         for row, left, right in zip(rows, chosen, rejected, strict=True):
             if left.shape != right.shape:
@@ -69,7 +71,7 @@ class PairLatentCache:
         return self._stacked(rows, chosen), self._stacked(rows, rejected)
 
     def chosen(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
-        """The chosen clips alone, `float32[B,C,t,h,w]`. Raises TrainingError for clips that differ in size."""
+        """Return the chosen clips, `float32[B,C,t,h,w]`; raise TrainingError for clips that differ in size."""
         return self._stacked(rows, [self._encoded(row, "chosen") for row in rows])
 
     def _encoded(self, row: Mapping[str, Any], side: str) -> Tensor:
@@ -91,7 +93,7 @@ class PairLatentCache:
         return self._known[key]
 
     def _at_rate(self, clip: Any, side: str) -> np.ndarray:
-        """The frames at the model's rate. Raises TrainingError for a clip at a lower one."""
+        """Return the frames at the model's rate; raise TrainingError for a clip with a lower one."""
         frames, fps = read_frames(clip)
         if fps is None or self._fps is None or math.isclose(fps, self._fps, rel_tol=RATE_TOLERANCE):
             return frames
@@ -104,7 +106,7 @@ class PairLatentCache:
         return resample(frames, fps, self._fps)
 
     def _cut(self, frames: np.ndarray, side: str) -> np.ndarray:
-        """To the longest beginning that the family can make: a VAE drops or repeats what is beyond, without a word."""
+        """Cut to the largest number of frames that the family supports; its VAE would silently drop or repeat more."""
         spec = self._family.spec
         length = next((n for n in range(len(frames), 0, -1) if spec.allows_frames(n)), None)
         if length is None:
@@ -135,9 +137,9 @@ class PairLatentCache:
 
 
 def read_frames(clip: Any) -> tuple[np.ndarray, float | None]:
-    """Frames `uint8[T,H,W,3]` of an array or a file, and the file's rate in fps; None for an array.
+    """Return frames `uint8[T,H,W,3]` of an array or a file, and the file's rate in fps; None for an array.
 
-    Raises TrainingError with the whole path: the file is gone, damaged or no video.
+    Raises TrainingError with the full path for a file that is missing, damaged or no video.
     """
     if isinstance(clip, np.ndarray):
         return clip, None
@@ -152,14 +154,14 @@ def read_frames(clip: Any) -> tuple[np.ndarray, float | None]:
 
 
 def resample(frames: np.ndarray, fps: float, wanted: float) -> np.ndarray:
-    """The frames nearest to the times k / `wanted`, for `wanted` <= `fps`: the same motion at a lower rate."""
+    """Return the frames nearest to the times k / `wanted`, for `wanted` <= `fps`: the same motion at a lower rate."""
     count = 1 + math.floor((len(frames) - 1) * wanted / fps + 1e-9)
     places = np.floor(np.arange(count) * (fps / wanted) + 0.5).astype(int)
     return frames[np.minimum(places, len(frames) - 1)]
 
 
 def unreadable(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The clips of the rows that cannot be decoded to their end, by path, with the reason. Reads every file once."""
+    """Return the clips that cannot be decoded completely, by path, with the reason. Reads every file once."""
     clips = dict.fromkeys(str(row[side]) for row in rows for side in SIDES if isinstance(row.get(side), str | Path))
     with ThreadPoolExecutor(max_workers=READERS) as readers:
         found = zip(clips, readers.map(_why_unreadable, clips), strict=True)
@@ -167,8 +169,10 @@ def unreadable(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def readable_rows(rows: Sequence[Mapping[str, Any]], *, skip: bool) -> Sequence[Mapping[str, Any]]:
-    """The rows whose clips can be read. Raises TrainingError for the first other one, unless they are to be skipped,
-    which a warning tells; and when none is left."""
+    """Return the rows whose clips can be read.
+
+    Raises TrainingError for unreadable clips, unless `skip` is set, which logs a warning; and when no row remains.
+    """
     bad = unreadable(rows)
     if not bad:
         return rows

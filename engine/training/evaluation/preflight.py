@@ -1,6 +1,6 @@
-"""What is looked at before a run may start: a verdict a line, each with what was measured and what to change.
+"""Preflight checks of a run before it starts, each with the measured value and what to change.
 
-Costs one generation batch, with GRPO an update's work besides (or the errors of a few pairs); nothing of it stays.
+Costs one generation batch, and with GRPO an update (for DPO: the errors of a few pairs). The trainer is left unchanged.
 """
 
 import json
@@ -36,26 +36,26 @@ Level = Literal["ok", "warning", "stop"]
 REPLAY_LIMIT = 1e-5
 DEAD_LIMIT = 0.5
 CUT_LIMIT = 0.5
-"""Share of the steps that the clip range may cut after one update."""
+"""Maximum fraction of steps that the clip range may cut after one update."""
 STILL_LIMIT = 0.3
-"""How strongly reward and speed may go against each other."""
+"""Maximum negative correlation of reward and speed."""
 NEVER_CUT = 100
-"""Times the largest log ratio: a clip range so wide does nothing."""
+"""A clip range wider than this multiple of the largest log ratio has no effect."""
 LATENTS_LIMIT = 1.5
-"""Ratio of the std of random and of deterministic latents beyond which the random ones are spoilt."""
+"""Maximum ratio of the std of random latents to that of deterministic ones."""
 SCALE_LIMIT = 30
-"""Ratio of the finished latents' std to 1. A noise predictor that ignores its latents is amplified 25 times by a
-schedule that begins at a signal of 0.04: more, or as much less, comes of wrong scales."""
+"""Maximum ratio between the finished latents' std and 1. A schedule that begins at a signal of 0.04 amplifies a noise
+predictor that ignores its latents 25 times; larger factors, or their inverses, indicate a wrong scale."""
 COMPARED = 2
-"""Clips that are made again without random steps."""
+"""Number of clips that are made again without random steps."""
 PAIRS_LOOKED_AT = 8
 SAME = 1e-7
-"""A gap of two errors that is rounding, in float32."""
+"""Maximum difference of two errors that counts as float32 rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreflightCheck:
-    """`name` of the check, how it came out, and one sentence with the measured value."""
+    """Result of a check: its name, its level, and one sentence with the measured value."""
 
     name: str
     level: Level
@@ -63,12 +63,12 @@ class PreflightCheck:
 
 
 def run_checks(preset: TrainPreset, trainer: DiffusionTrainer, shards: int = 1) -> list[PreflightCheck]:
-    """All verdicts for a recipe and the trainer made of it, with the weights in `shards`."""
+    """Run all checks of a recipe and its trainer, whose weights are in `shards` parts."""
     return [*memory(preset, shards), *longest(preset), *speed(preset), *preflight(trainer)]
 
 
 def preflight(trainer: DiffusionTrainer) -> list[PreflightCheck]:
-    """The verdicts for a trainer that has not begun."""
+    """Run the checks of a trainer that has not started."""
     found = [_length(trainer)]
     if isinstance(trainer, VideoDPOTrainer):
         found += _pairs(trainer)
@@ -77,13 +77,12 @@ def preflight(trainer: DiffusionTrainer) -> list[PreflightCheck]:
         found += [_checkpoints(trainer), *noise]
         if all(verdict.level != "stop" for verdict in noise):
             found += _rollout(trainer)
-    trainer.sums.clear()  # the first row that is logged tells of training alone
+    trainer.sums.clear()  # the first logged row must cover training only
     return found
 
 
 def memory(preset: TrainPreset, shards: int = 1) -> Iterator[PreflightCheck]:
-    """Whether the run fits onto its device (each of its devices, with its weights in `shards`), by the planner's laws;
-    nothing for a model whose size is not known."""
+    """Check the estimated memory against the device (with `shards`, each device); skip models of unknown size."""
     facts = device_facts()
     found = forecast(preset, facts.memory_gib, shards=shards)
     if found is None:
@@ -100,7 +99,7 @@ def memory(preset: TrainPreset, shards: int = 1) -> Iterator[PreflightCheck]:
 
 
 def longest(preset: TrainPreset) -> Iterator[PreflightCheck]:
-    """A warning for clips that are longer than those that the model was made for."""
+    """Warn of clips longer than the model's maximum."""
     model, frames = load_preset("models", preset.model), preset.settings.get("num_frames")
     if isinstance(frames, int) and frames > model.max_frames:
         sentence = (
@@ -111,7 +110,7 @@ def longest(preset: TrainPreset) -> Iterator[PreflightCheck]:
 
 
 def speed(preset: TrainPreset) -> Iterator[PreflightCheck]:
-    """A warning for clips of another speed than Generate makes them, which rewards of motion would measure."""
+    """Warn of a frame rate other than Generate's, which changes the motion that rewards measure."""
     model, fps = load_preset("models", preset.model), preset.settings.get("fps")
     if isinstance(fps, int | float) and fps != model.fps:
         sentence = (
@@ -122,19 +121,19 @@ def speed(preset: TrainPreset) -> Iterator[PreflightCheck]:
 
 
 def save(verdicts: Sequence[PreflightCheck], run: Run) -> None:
-    """Keep the verdicts in the run's folder."""
+    """Store the checks in the run's folder."""
     write_text_atomic(run.preflight, json.dumps([asdict(verdict) for verdict in verdicts], indent=2) + "\n")
 
 
 def raise_if_blocked(verdicts: Sequence[PreflightCheck]) -> None:
-    """Raises TrainingError with every verdict that stops the run."""
+    """Raise TrainingError with the sentences of all checks that block the run."""
     stops = [verdict.sentence for verdict in verdicts if verdict.level == "stop"]
     if stops:
         raise TrainingError("The run was not started. " + " ".join(stops))
 
 
 def _length(trainer: DiffusionTrainer) -> PreflightCheck:
-    """Whether the family can make clips of that length at all."""
+    """Check that the family supports the number of frames."""
     spec, frames = trainer.family.spec, trainer.template.num_frames
     if spec.allows_frames(frames):
         return PreflightCheck(name="frames", level="ok", sentence=f"{spec.title} can make {frames} frames.")
@@ -145,7 +144,7 @@ def _length(trainer: DiffusionTrainer) -> PreflightCheck:
 
 @torch.no_grad()
 def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
-    """Whether the pairs differ, and beta, times the scale, suits the errors of this model on them."""
+    """Check that the pairs differ, and that beta_eff fits the model's errors on them."""
     if trainer.args.preference is None:
         yield PreflightCheck(
             name="beta", level="ok", sentence="No pair is compared: the chosen clips are learnt as they are."
@@ -181,7 +180,7 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
 
 
 def _of_one_shape(trainer: VideoDPOTrainer) -> PreflightCheck:
-    """Clips are learnt as they are, since that is how they were judged; forecasts and samples follow the settings."""
+    """Compare the pairs' shape with the settings'; clips are trained on as labelled, estimates use the settings."""
     asked = trainer.template
     shape = (asked.num_frames, asked.height, asked.width)
     other = sorted(trainer.pairs.seen - {shape})
@@ -196,7 +195,7 @@ def _of_one_shape(trainer: VideoDPOTrainer) -> PreflightCheck:
 
 
 def _checkpoints(trainer: OnlineTrainer) -> PreflightCheck:
-    """Whether each checkpoint lies between two generation batches: clips are not kept in it."""
+    """Check that checkpoints fall between generation batches, since they do not contain clips."""
     updates, every = trainer.updates_per_generation, trainer.args.save_steps
     anew = "Clips are made anew every " + ("update" if updates == 1 else f"{updates} updates")
     if trainer.args.save_strategy != "steps" or every % updates == 0:
@@ -209,7 +208,7 @@ def _checkpoints(trainer: OnlineTrainer) -> PreflightCheck:
 
 
 def _rollout(trainer: OnlineTrainer) -> Iterator[PreflightCheck]:
-    """What one generation batch shows: that its rewards are usable, and that its steps replay as they were taken."""
+    """Check one generation batch: usable rewards, sound latents, and exact replay of its steps."""
     try:
         batches = trainer.first_generation_batch()
     except (TrainingError, RewardError) as error:
@@ -241,7 +240,7 @@ def _rollout(trainer: OnlineTrainer) -> Iterator[PreflightCheck]:
 
 
 def _noise(trainer: OnlineTrainer) -> list[PreflightCheck]:
-    """Whether a random step adds noise in proportion to its latents, over all windows of the run; none for others."""
+    """Check that random steps add noise in proportion to their latents; nothing without random steps."""
     advance = trainer.random_step()
     if advance is None:
         return []
@@ -259,10 +258,10 @@ def _noise(trainer: OnlineTrainer) -> list[PreflightCheck]:
 
 
 def _latents(trainer: OnlineTrainer, made: Rollouts) -> PreflightCheck:
-    """Whether the rollouts' latents have the std that the deterministic way through the same levels gives them.
+    """Compare the std of the rollouts' latents with that of deterministic sampling at the same levels.
 
-    A stochastic step is meant to leave the distribution of the latents as it is. Without random steps only the finished
-    latents are looked at: they should be of unit variance, as the VAE scales them.
+    A stochastic step should preserve the distribution of the latents. Without random steps only the finished latents
+    are checked: they should have unit variance, as the VAE scales them.
     """
     final = float(made.latents.float().std())
     if not 1 / SCALE_LIMIT <= final <= SCALE_LIMIT:
@@ -293,7 +292,7 @@ def _latents(trainer: OnlineTrainer, made: Rollouts) -> PreflightCheck:
 
 
 def _dead_groups(share: float) -> PreflightCheck:
-    """Groups whose clips all earn the same teach nothing."""
+    """Check the fraction of groups whose clips all have the same reward, which give no gradient."""
     sentence = f"In {share:.0%} of the groups all clips earn the same"
     if share == 1:
         return PreflightCheck(
@@ -305,7 +304,7 @@ def _dead_groups(share: float) -> PreflightCheck:
 
 
 def _stillness(trainer: OnlineTrainer, batch: RolloutBatch) -> PreflightCheck:
-    """Whether slowness earns more: what is paid for it ends in clips that stand still."""
+    """Check that slower clips do not earn more, since training would then end in static clips."""
     found, size = batch.found, trainer.args.num_generations
     speeds = all_gather_rows(torch.tensor([motion_of(clip) for clip in batch.rollouts.clips])).tolist()
     advantages = found.values.masked_fill(found.unscored, math.nan).tolist()
@@ -324,7 +323,7 @@ def _stillness(trainer: OnlineTrainer, batch: RolloutBatch) -> PreflightCheck:
 
 
 def _replay(trainer: VideoGRPOTrainer, batches: Sequence[RolloutBatch]) -> PreflightCheck:
-    """Ratios must be 1 before the first update, or the clip range cuts off noise instead of steps that go too far."""
+    """Check that ratios are 1 before the first update; otherwise the clip range would cut off noise."""
     error, clip = max(trainer.replay_error(batch) for batch in batches), trainer.args.epsilon
     sentence = (
         f"Replayed log-probabilities differ by at most {error:.1e} from the rollout's; the clip range is {clip:g}"
@@ -340,7 +339,7 @@ def _replay(trainer: VideoGRPOTrainer, batches: Sequence[RolloutBatch]) -> Prefl
 
 
 def _clip_range(trainer: VideoGRPOTrainer, batches: Sequence[RolloutBatch]) -> PreflightCheck:
-    """The clip range against the spread of the ratios after one update: it should hold back some steps, not most."""
+    """Compare the clip range with the ratios after one update: it should cut some steps, but not most."""
     args = trainer.args
     moved = trainer.first_log_ratios(batches[: args.gradient_accumulation_steps])
     above = args.epsilon if args.epsilon_high is None else args.epsilon_high
@@ -369,7 +368,7 @@ def _clip_range(trainer: VideoGRPOTrainer, batches: Sequence[RolloutBatch]) -> P
 
 
 def _same_pictures(trainer: OnlineTrainer, batch: RolloutBatch) -> Iterator[PreflightCheck]:
-    """Whether the rewards see clips of the speed that the model was told, decoded as they will be in Generate."""
+    """Check that rewards score clips at the model's frame rate, decoded as in Generate."""
     clips, fps = batch.rollouts.clips, trainer.template.fps
     other = sorted({clip.fps for clip in clips} - {fps})
     if other:
