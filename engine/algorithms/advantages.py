@@ -113,7 +113,7 @@ def _scaled(rewards: Float[Tensor, "N R"], group_size: int, scale: Scale, floor:
 
 
 def _whitened(each: _Scaled, weights: Float[Tensor, "R"], unscored: Bool[Tensor, "N"]) -> Float[Tensor, "N"]:
-    """GDPO's Eq. 7 and 6: the weighted sum, scaled to the volume that the floor left instead of to a std of 1.
+    """GDPO's Eq. 7 and 6: the weighted sum, scaled to the volume left by the floor, not to a std of 1.
 
     The volume is the root mean square of the rewards' volumes, weighted by their contributions to the sum's variance:
     one reward with real differences among five of pure noise is at full volume, six of pure noise are not. The divisor

@@ -32,7 +32,10 @@ def jump(kind: Kind, prediction: Latents, latents: Latents, sigma: float, end: f
 
 
 def target_prediction(kind: Kind, arrival: Latents, latents: Latents, sigma: float, end: float) -> Latents:
-    """Return the prediction at `sigma` whose jump ends at `arrival`: the student's target. Inverse of `jump`."""
+    """Return the prediction at `sigma` whose jump ends at `arrival`: the student's target.
+
+    Inverse of `jump`.
+    """
     latents_factor, prediction_factor = _jump_factors(kind, sigma, end)
     return (arrival.float() - latents_factor * latents.float()) / prediction_factor
 

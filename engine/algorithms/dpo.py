@@ -128,7 +128,7 @@ def _loss(loss: Loss, delta: PerPair, beta: float, label_smoothing: float) -> Pe
 
 
 def likelihood_loss(chosen: PerPair, *, beta: float, error_scale: float = ERROR_SCALE) -> PerPair:
-    """Loss "sft" of each clip from its squared error `[B]`: `-beta` times its log-likelihood, up to a constant."""
+    """Loss "sft" from squared errors `[B]`: `-beta` times the log-likelihood, up to a constant."""
     return beta * error_scale / 2 * chosen
 
 
@@ -146,7 +146,7 @@ def scale_from_gap(gaps: Float[Tensor, "N"], beta: float) -> float:
 
 
 def pair_weight(score_gap: PerPair, *, typical_gap: float = TYPICAL_GAP, power: float = 1.0) -> PerPair:
-    """VideoDPO's pair weight `(typical / gap)^power`: pairs with a small gap are common, those with a large one rare.
+    """VideoDPO's pair weight `(typical / gap)^power`: small gaps are common, large ones rare.
 
     `score_gap[B]` > 0; `power` = 0 disables weighting. (The published data set calls the gap's probability `score`.)
     """

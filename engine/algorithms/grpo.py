@@ -59,7 +59,7 @@ def policy_loss(
 
 
 def step_kl(mean: Float[Tensor, "B *dims"], ref_mean: Float[Tensor, "B *dims"], std: float) -> PerClip:
-    """KL divergence of one step from the reference, `|mean - ref|^2 / (2 std^2)`, averaged over a clip's elements.
+    """KL of one step from the reference, `|mean - ref|^2 / (2 std^2)`, the mean over a clip's elements.
 
     Both steps are Gaussians of the same std, so this is exact. (Flow-GRPO's code omits the step's length from std.)
     """

@@ -40,7 +40,7 @@ class NFTLoss:
 
 
 def optimality_probability(advantage: PerClip, limit: float = 5.0) -> PerClip:
-    """Return the optimality r in 0..1: the advantage clipped to -limit..limit and scaled, so that 0 gives 0.5."""
+    """Return the optimality r in 0..1: the advantage clipped to -limit..limit and scaled (0 gives 0.5)."""
     return advantage.float().clamp(-limit, limit) / limit / 2 + 0.5
 
 
@@ -85,7 +85,7 @@ def _normalized_error(clean: Latents, estimate: Latents) -> PerClip:
 
 
 def old_policy_decay(step: int, *, flat: int = 0, slope: float = 0.001, most: float = 0.5) -> float:
-    """Return the old policy's decay d after an update, `old <- d old + (1 - d) new`: `slope` a step after `flat`.
+    """Return the old policy's decay d of `old <- d old + (1 - d) new`: `slope` a step after `flat`.
 
     `most` is its maximum. The paper's two settings are the default and (75, 0.0075, 0.999); 0 makes the next rollouts
     fully on-policy.

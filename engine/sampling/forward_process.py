@@ -1,4 +1,6 @@
-"""The forward process: noisy latents from clean ones, and the network's training target. Pure functions.
+"""The forward process: noisy latents from clean ones, and the network's training target.
+
+Pure functions.
 
 These are the only conversions between clean latents, noise and network output, for all prediction types. s is the noise
 level of `schedules.py`, one for all clips or one each; a = sqrt(1 - s^2):
@@ -29,7 +31,10 @@ def add_noise(prediction_type: Prediction, clean: Latents, noise: Latents, sigma
 
 
 def training_target(prediction_type: Prediction, clean: Latents, noise: Latents, sigma: Sigma) -> Latents:
-    """Return the ideal network output for `clean` and `noise`, float32; the inverse of `predict_x0_and_noise`."""
+    """Return the ideal network output for `clean` and `noise`, float32.
+
+    The inverse of `predict_x0_and_noise`.
+    """
     signal, level = _signal_and_noise(prediction_type, sigma, clean)
     match prediction_type:
         case "flow":
@@ -59,7 +64,7 @@ def predict_x0_and_noise(
 
 
 def expected_std(prediction_type: Prediction, sigma: float) -> float:
-    """Standard deviation of noisy latents at `sigma`, for clean latents of unit variance, as VAEs scale them."""
+    """Std of noisy latents at `sigma`, for clean latents of unit variance, as VAEs scale them."""
     return math.hypot(1 - sigma, sigma) if prediction_type == "flow" else 1.0
 
 

@@ -1,4 +1,4 @@
-"""The sampling loop `denoise`, from noise to latents: the only loop over noise levels in the repository."""
+"""The sampling loop `denoise`, from noise to latents: the repository's only loop over noise levels."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ def guided_prediction(
     negative: Conditioning | None = None,
     guidance: float = 1.0,
 ) -> Tensor:
-    """Run the network with classifier-free guidance (arXiv:2207.12598), both branches in one differentiable call.
+    """Run the network with classifier-free guidance (arXiv:2207.12598), in one differentiable call.
 
     `sigma` is one level for all clips, `[B]`, or `[B,t]`. With guidance of 1 or less, or without `negative`, the result
     is the plain output. A family with embedded guidance takes it as an input and runs once; it ignores `negative`.

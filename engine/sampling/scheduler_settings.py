@@ -1,4 +1,4 @@
-"""Validation of a preset's overrides of a model's `scheduler_config.json`: only effective settings are accepted.
+"""Validation of a preset's overrides of a model's `scheduler_config.json`.
 
 Dailies reads noise levels and timesteps from a scheduler but computes the steps itself, so a setting of diffusers'
 solver, such as UniPC's `solver_order`, has no effect. The same holds for a setting that another one disables, such as
@@ -90,7 +90,10 @@ def _defaults(name: str) -> dict[str, Any]:
 
 
 def _levels(config: Mapping[str, Any]) -> list[torch.Tensor]:
-    """Return levels and timesteps for `COMPARED_SHAPES`; raise FamilyError for values that the scheduler cannot use."""
+    """Return levels and timesteps for `COMPARED_SHAPES`.
+
+    Raise FamilyError for values that the scheduler cannot use.
+    """
     try:
         levels = [sigmas_for(config, *shape) for shape in COMPARED_SHAPES]
     except (ValueError, TypeError, NotImplementedError, ImportError, ArithmeticError, RuntimeError) as error:

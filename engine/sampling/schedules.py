@@ -48,7 +48,7 @@ def num_tokens(latents: Tensor, extras: Mapping[str, Any] | None = None) -> int:
 
 
 def flow_timesteps(scheduler_config: Mapping[str, Any], sigma: Tensor) -> Tensor:
-    """Return the float32 timesteps that a flow model's pipeline passes to its network for the levels `sigma`.
+    """Return the float32 timesteps that a flow model's pipeline passes to its network for `sigma`.
 
     FlowMatchEuler: 1000 sigma. UniPC rounds this down to an integer, so its first level 0.999999 becomes 999.
     """
@@ -57,12 +57,12 @@ def flow_timesteps(scheduler_config: Mapping[str, Any], sigma: Tensor) -> Tensor
 
 
 def training_sigmas(scheduler_config: Mapping[str, Any]) -> Tensor:
-    """Return the float64 noise level of each training timestep, increasing, of a model that predicts no flow."""
+    """Return the increasing float64 noise levels of the training timesteps; not for flow models."""
     return (1 - _diffusers(scheduler_config).alphas_cumprod.double()).clamp(min=0).sqrt()
 
 
 def nearest_timesteps(table: Tensor, sigma: Tensor) -> Tensor:
-    """Return the timesteps `int64[B]` whose levels in `table` (`training_sigmas`) are nearest to `sigma[B]`."""
+    """Return the timesteps `int64[B]` with levels in `table` (`training_sigmas`) nearest to `sigma[B]`."""
     above = torch.searchsorted(table, sigma.double().contiguous()).clamp(1, len(table) - 1)
     nearer_below = sigma - table[above - 1] < table[above] - sigma
     return above - nearer_below.long()
@@ -86,7 +86,7 @@ def _diffusers(config: Mapping[str, Any]) -> Any:
 
 
 def _flow_match_euler(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> Tensor:
-    """Shifted levels, float32, over the uniform grid 1 .. 1/K of most pipelines, or the grid that `_grid` names."""
+    """Shifted levels, float32, over most pipelines' uniform grid 1 .. 1/K, or the grid that `_grid` names."""
     if num_steps == 1:  # a shift maps 1 to 1, and stretching one level to a terminal one divides 0 by 0
         return torch.tensor([1.0, 0.0])
     scheduler, grid = _diffusers(config), _GRIDS[config.get("_grid", "even")]

@@ -118,7 +118,10 @@ def sde_step(
 
 
 def sde_coefficients(form: Form, noise_level: float, sigma: float, sigma_next: float) -> tuple[float, float]:
-    """Return `(std, drift)` of the table above; raise ValueError for an unknown form or a level out of range."""
+    """Return `(std, drift)` of the table above.
+
+    Raise ValueError for an unknown form or a level out of range.
+    """
     if noise_level < 0 or (form == "cps" and noise_level > 1):
         raise ValueError(f"noise level {noise_level} is out of range for {form}: it must be >= 0, and <= 1 for cps")
     if noise_level == 0 or sigma_next == 0:

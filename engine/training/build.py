@@ -79,7 +79,10 @@ def _check_types(config_class: Any, settings: Mapping[str, Any]) -> None:
 
 
 def read_pairs(path: Path) -> list[dict[str, Any]]:
-    """Read the pairs of a JSON Lines file, with clip paths relative to it; raise ConfigError for an invalid line."""
+    """Read the pairs of a JSON Lines file, with clip paths relative to it.
+
+    Raise ConfigError for an invalid line.
+    """
     if not path.is_file():
         raise ConfigError(f"There is no file of pairs {path}.")
     rows = []

@@ -1,4 +1,6 @@
-"""Curriculum decisions: evaluate a gate from measurements and compute the next state. Pure functions, without torch.
+"""Curriculum decisions: evaluate a gate from measurements and compute the next state.
+
+Pure functions, without torch.
 
 A gate passes only when every condition's whole 95 % interval is on the right side of its bound: a bound inside an
 interval may be noise, and noise never advances. It fails when an interval is entirely on the wrong side. Otherwise it
@@ -28,7 +30,10 @@ def never_restarts(stage: Stage) -> bool:
 
 
 def condition_verdict(condition: GateCondition, measured: Interval | None) -> Verdict:
-    """Compare an interval with the condition's bound; unsure without a measurement on at least two prompts."""
+    """Compare an interval with the condition's bound.
+
+    Unsure without a measurement on at least two prompts.
+    """
     if measured is None or measured.of < 2:
         return "unsure"
     if condition.at_least is not None:

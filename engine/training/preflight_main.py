@@ -1,4 +1,4 @@
-"""Run the preflight of a run without starting it: `python -m engine.training.preflight_main RUN_FOLDER`.
+"""Run a run's preflight without starting it: `python -m engine.training.preflight_main RUN_FOLDER`.
 
 The checks are written to the run's `preflight.json`.
 

@@ -1,4 +1,6 @@
-"""Copy of the run's metrics in Trackio's local store, for its dashboard; DAILIES_TRACKIO=0 disables it.
+"""Copy of the run's metrics in Trackio's local store, for its dashboard.
+
+DAILIES_TRACKIO=0 disables it.
 
 The run's own metrics.jsonl is authoritative: it moves with the run, and nothing is read back from Trackio.
 """

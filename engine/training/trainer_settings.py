@@ -38,7 +38,7 @@ ONLINE_WITHOUT_EFFECT: Mapping[str, str] = {
 
 @dataclass
 class VideoArguments:
-    """What all video trainers share. The clip's shape and steps, where None, are those of the model's preset."""
+    """Settings of all video trainers; the clip's shape and steps default to those of the model's preset."""
 
     num_frames: int | None = field(default=None, metadata={"help": "Frames of a clip."})
     width: int | None = field(default=None, metadata={"help": "Width of a clip, px."})
@@ -194,7 +194,7 @@ class VideoDPOConfig(VideoArguments, DPOConfig):
 
 @dataclass
 class OnlineArguments(VideoArguments):
-    """What trainers share that make their own clips and have them scored."""
+    """Settings of trainers that generate and score their own clips."""
 
     without_effect: ClassVar[Mapping[str, str]] = ONLINE_WITHOUT_EFFECT
 
@@ -314,7 +314,10 @@ class VideoNFTConfig(OnlineArguments, GRPOConfig):
 
 @dataclass
 class VideoDistillConfig(VideoArguments, TrainingArguments):
-    """Distillation to a few steps. `num_steps` and `guidance` are the teacher's; the student has no guidance."""
+    """Distillation to a few steps. `num_steps` and `guidance` are the teacher's.
+
+    The student has no guidance.
+    """
 
     learns_from_start: ClassVar[bool] = True
 

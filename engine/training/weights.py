@@ -14,7 +14,9 @@ ADAPTER = "default"
 
 
 def setup_lora(network: Any, targets: tuple[str, ...], *, rank: int, alpha: int | None, seed: int) -> bool:
-    """Freeze the network and add a LoRA of `rank` to its `targets` (0: train all weights). Trained weights are float32.
+    """Freeze the network and add a LoRA of `rank` to its `targets` (0: train all weights).
+
+    Trained weights are float32.
 
     A new LoRA has no effect before training: one of its factors starts at zero, the other is drawn with `seed`. A LoRA
     that the network already has is kept. Returns whether it had one. Raises ConfigError when its rank differs.
@@ -56,7 +58,7 @@ WARM_UP = 10
 
 
 def average_decay(updates: int, most: float) -> float:
-    """Return the average's decay at update number `updates` (from 1): n / (n + 10) after n others, at most `most`.
+    """Return the average's decay at update `updates` (from 1): n / (n + 10) after n others, <= `most`.
 
     The first update replaces the initial weights, an untrained LoRA, which therefore have no weight in the export.
     Until `most` is reached, update j of n has a weight of about (j / n)^9, so the average covers about the last tenth
@@ -100,7 +102,10 @@ class WeightCopy:
 
     @torch.no_grad()
     def _put(self, values: dict[str, Tensor]) -> None:
-        """Set the network's weights; shards are copied in place, since they are gathered from their own memory."""
+        """Set the network's weights.
+
+        Shards are copied in place, since they are gathered from their own memory.
+        """
         for name, parameter in self._parameters.items():
             if isinstance(parameter, DTensor):
                 local(parameter).copy_(local(values[name]))
@@ -131,7 +136,7 @@ def simulated_first_update(network: nn.Module, lr: float, *, max_norm: float, ep
 
 
 class ReferencePolicy:
-    """Reference policy: the base model with its adapter disabled, or, with `copy`, the model's current weights."""
+    """Reference policy: the base model without adapter, or, with `copy`, the model's current weights."""
 
     def __init__(self, network: Any, *, copy: bool) -> None:
         self._network = network

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class PairLatentCache:
-    """Encode clips with the model's VAE and cache their latents, which take 1/100 of a clip's memory or less.
+    """Encode clips with the model's VAE and cache their latents (at most 1/100 of a clip's size).
 
     `shape` holds num_frames, width and height of the settings. Clips of another shape are trained on as labelled, with
     one warning, since estimates and samples use the settings. `fps` is the network's frame rate; None: clips are not
@@ -106,7 +106,10 @@ class PairLatentCache:
         return resample(frames, fps, self._fps)
 
     def _cut(self, frames: np.ndarray, side: str) -> np.ndarray:
-        """Cut to the largest number of frames that the family supports; its VAE would silently drop or repeat more."""
+        """Cut to the largest number of frames that the family supports.
+
+        Its VAE would silently drop or repeat more.
+        """
         spec = self._family.spec
         length = next((n for n in range(len(frames), 0, -1) if spec.allows_frames(n)), None)
         if length is None:
@@ -154,7 +157,7 @@ def read_frames(clip: Any) -> tuple[np.ndarray, float | None]:
 
 
 def resample(frames: np.ndarray, fps: float, wanted: float) -> np.ndarray:
-    """Return the frames nearest to the times k / `wanted`, for `wanted` <= `fps`: the same motion at a lower rate."""
+    """Return the frames nearest to the times k / `wanted`, for a lower rate `wanted` <= `fps`."""
     count = 1 + math.floor((len(frames) - 1) * wanted / fps + 1e-9)
     places = np.floor(np.arange(count) * (fps / wanted) + 0.5).astype(int)
     return frames[np.minimum(places, len(frames) - 1)]

@@ -1,4 +1,4 @@
-"""Cache of prompt embeddings, kept in main memory: ten thousand of them (4 MB each for Wan) would fill a device."""
+"""Cache of prompt embeddings in main memory: 10,000 of them (4 MB each for Wan) would fill a device."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -11,7 +11,7 @@ from engine.request import PROMPT_LIMIT
 
 
 def check_prompts(rows: Iterable[Any]) -> None:
-    """Raise ConfigError for a prompt longer than a request allows, since its clips could not be requested again.
+    """Raise ConfigError for a prompt longer than a request allows: its clips could not be remade.
 
     A row is a text or a mapping with `prompt`; the trainer checks others.
     """

@@ -1,4 +1,4 @@
-"""Sharded weights: each process holds a part of every tensor, and gathers one block of the network at a time.
+"""Sharded weights: each process holds a part of every tensor and gathers one block at a time.
 
 `accelerate launch` requests sharding through the environment (`presets/accelerate/`). The sharding itself is PyTorch's
 `fully_shard` (FSDP2), on GPUs and, over gloo, on CPUs, where accelerate would silently train unsharded. The family
@@ -91,7 +91,7 @@ def shard(
     device: torch.device,
     compute: torch.dtype | None = None,
 ) -> None:
-    """Shard the network in place over all processes, each module of the classes `blocks` as a unit of its own.
+    """Shard the network in place over all processes, each module of the classes `blocks` as a unit.
 
     `compute` is what whole weights are cast to for the forward and backward pass; None: as they are. Raises ConfigError
     without other processes, or for a network that has no such blocks.

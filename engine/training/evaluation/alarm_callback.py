@@ -194,7 +194,10 @@ def trained_reward(trainer: OnlineTrainer, made: Rollouts) -> Column:
 
 
 def diversity_of(clips: Sequence[Clip], takes: int) -> list[float]:
-    """Return each clip's mean difference between its prompt's clips, 0..1; `takes` clips of a prompt are adjacent."""
+    """Return each clip's mean difference between its prompt's clips, 0..1.
+
+    `takes` clips of a prompt are adjacent.
+    """
     small = [_thumbnails(clip) for clip in clips]
     found: list[float] = []
     for start in range(0, len(clips), takes):
@@ -238,7 +241,7 @@ def drift_of(trainer: DiffusionTrainer, made: Rollouts) -> Tensor:
 
 
 def inference_batch_size(trainer: DiffusionTrainer) -> int:
-    """Return the batch size without gradients: the recipe's `rollout_batch`, else twice its training batch."""
+    """Return the batch size without gradients: `rollout_batch`, else twice the training batch."""
     args: Any = trainer.args
     return int(getattr(args, "rollout_batch", 0) or 2 * args.per_device_train_batch_size)
 

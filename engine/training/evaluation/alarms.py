@@ -68,7 +68,7 @@ class Observation:
 
 
 def detect_alarms(looks: Sequence[Observation], settings: AlarmSettings, planned: int = PLANNED_LOOKS) -> list[Alarm]:
-    """What the last look gives reason for, against the first; none for fewer than two looks.
+    """Return the alarms of the last observation against the first; none for fewer than two observations.
 
     `planned` is the number of looks after the first that the run will have had at its end.
     """
@@ -79,7 +79,7 @@ def detect_alarms(looks: Sequence[Observation], settings: AlarmSettings, planned
 
 
 def suspected(base: Observation, now: Observation, settings: AlarmSettings) -> bool:
-    """Whether anything looks like an alarm by a test that is not corrected for how often one looks, and at how much."""
+    """Return whether a test without the correction for repeated observations finds an alarm."""
     return any(alarm.name != DRIFT for alarm in _found(base, now, settings, lambda _: UNCORRECTED))
 
 

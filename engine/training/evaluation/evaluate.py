@@ -1,4 +1,4 @@
-"""Evaluation of a run: clips of fixed prompts and seeds, before and after training, scored by all metrics.
+"""Evaluation of a run: clips of fixed prompts and seeds before and after training, by all metrics.
 
 "Before" is the base model (for a distilled student: its teacher), "after" is the run's adapter, each with its intended
 sampling settings. Measures are the trained rewards, held-out rewards, the monitoring metrics and, where the world is
@@ -82,7 +82,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationPlan:
-    """Requests and metrics of an evaluation. `scored` holds all rewards, `trained` the recipe's mix, if any."""
+    """Requests and metrics of an evaluation.
+
+    `scored` holds all rewards, `trained` the recipe's mix, if any.
+    """
 
     run: str
     step: int
@@ -114,7 +117,10 @@ def plan_evaluation(
     takes: int = 2,
     mix: str | None = None,
 ) -> EvaluationPlan:
-    """Plan the evaluation of a run's current weights; raise ConfigError without an adapter or enough prompts."""
+    """Plan the evaluation of a run's current weights.
+
+    Raise ConfigError without an adapter or enough prompts.
+    """
     preset = run.preset()
     weights, step = run.adapter_weights()
     args = build_config(import_object(ALGORITHMS[preset.algorithm][1]), preset.settings, run.checkpoints)

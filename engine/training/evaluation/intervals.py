@@ -90,7 +90,7 @@ def log_ratios_by_group(before: Values, after: Values, groups: Sequence[str]) ->
 
 
 def bonferroni_interval(interval: Interval, num_tests: int) -> Interval:
-    """Widen an interval so that it holds at 95 % for `num_tests` evaluations together, even dependent ones.
+    """Widen an interval to hold at 95 % for `num_tests` evaluations together, even dependent ones.
 
     Each side is scaled by the ratio of Student's quantiles at Bonferroni's level and at 0.025.
     """
@@ -102,7 +102,7 @@ def bonferroni_interval(interval: Interval, num_tests: int) -> Interval:
 
 
 def upper_bound(values: np.ndarray, tail: float) -> float:
-    """Return Student's upper bound of the mean, which a mean of normal values exceeds with probability `tail`.
+    """Return Student's upper bound of the mean, exceeded with probability `tail` for normal values.
 
     Unlike a bootstrap of few prompts, it supports any tail. Infinite for fewer than two values.
     """
@@ -132,7 +132,10 @@ def _means_by_group(sides: Sequence[Values], groups: Sequence[str]) -> dict[str,
 
 
 def _interval(prompts: np.ndarray, measure: Callable[[np.ndarray], np.ndarray], seed: int) -> Interval:
-    """Return the bootstrap interval of a measure of the mean over prompts; unbounded for fewer than two prompts."""
+    """Return the bootstrap interval of a measure of the mean over prompts.
+
+    Unbounded for fewer than two prompts.
+    """
     count = len(prompts)
     if count == 0:
         return Interval(mean=0.0, low=-UNBOUNDED, high=UNBOUNDED, of=0)

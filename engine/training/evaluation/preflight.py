@@ -82,7 +82,7 @@ def preflight(trainer: DiffusionTrainer) -> list[PreflightCheck]:
 
 
 def memory(preset: TrainPreset, shards: int = 1) -> Iterator[PreflightCheck]:
-    """Check the estimated memory against the device (with `shards`, each device); skip models of unknown size."""
+    """Compare the estimated memory, divided by `shards`, with the device's; skip models of unknown size."""
     facts = device_facts()
     found = forecast(preset, facts.memory_gib, shards=shards)
     if found is None:
@@ -180,7 +180,7 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
 
 
 def _of_one_shape(trainer: VideoDPOTrainer) -> PreflightCheck:
-    """Compare the pairs' shape with the settings'; clips are trained on as labelled, estimates use the settings."""
+    """Compare the pairs' shape, which training keeps, with the settings', which estimates use."""
     asked = trainer.template
     shape = (asked.num_frames, asked.height, asked.width)
     other = sorted(trainer.pairs.seen - {shape})

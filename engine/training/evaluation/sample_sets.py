@@ -1,4 +1,4 @@
-"""Samples during training: clips of fixed prompts and seeds, by the base model and by each checkpoint's weights.
+"""Samples during training: clips of fixed prompts and seeds, by the base model and each checkpoint.
 
 They use the same generation code as rollouts and do not affect training: their noise has separate seeds.
 """

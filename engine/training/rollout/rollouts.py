@@ -67,7 +67,10 @@ def generate_rollouts(
 
 
 def excess_noise(of: Prediction, index: int, sigma_next: float, std: float) -> str | None:
-    """Return a message where a step's noise of `std` far exceeds the std of latents at `sigma_next`; else None."""
+    """Return a message where a step's noise of `std` far exceeds the std of latents at `sigma_next`.
+
+    Return None otherwise. `index` is the step's number, from 0.
+    """
     wanted = expected_std(of, sigma_next)
     if std <= NOISE_LIMIT * wanted:
         return None

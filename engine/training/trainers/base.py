@@ -188,7 +188,10 @@ class DiffusionTrainer(Trainer):
         return total / self.current_gradient_accumulation_steps
 
     def log_metric(self, **values: float | Tensor) -> None:
-        """Record metrics of this step; `log` writes their means since the last log. `__` in a name becomes `/`."""
+        """Record metrics of this step; `log` writes their means since the last log.
+
+        `__` in a name becomes `/`.
+        """
         for name, value in values.items():
             number = value.detach().float().mean().item() if isinstance(value, Tensor) else value
             self.sums[name.replace("__", "/")].append(float(number))
@@ -201,7 +204,7 @@ class DiffusionTrainer(Trainer):
     # ------------------------------------------------------------------------------------------- checkpoints, export
 
     def export(self, folder: Path) -> None:
-        """Write weights that Generate can load: the adapter (its average, if there is one), or the whole network.
+        """Write weights that Generate can load: the adapter (or its average), or the whole network.
 
         All processes must call it; the first one writes.
         """

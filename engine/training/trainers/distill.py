@@ -41,7 +41,10 @@ class TeacherBatch:
 
 
 class VideoDistillTrainer(DiffusionTrainer):
-    """Distillation trainer. `num_steps` and `guidance` of `args` are the teacher's, `student_steps` the student's."""
+    """Distillation trainer.
+
+    `num_steps` and `guidance` of `args` are the teacher's, `student_steps` the student's.
+    """
 
     args: VideoDistillConfig
 

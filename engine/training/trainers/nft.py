@@ -1,4 +1,7 @@
-"""`VideoNFTTrainer`: DiffusionNFT on clips (loss: `engine.algorithms.nft`); any sampler can make the rollouts."""
+"""`VideoNFTTrainer`: DiffusionNFT on clips (loss: `engine.algorithms.nft`).
+
+Any sampler can make the rollouts.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

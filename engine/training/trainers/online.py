@@ -1,4 +1,4 @@
-"""`OnlineTrainer`: base class of trainers that generate clips with the policy, score them, and learn from groups.
+"""`OnlineTrainer`: base class of trainers that learn from scored groups of the policy's own clips.
 
 The schedule is `trl.GRPOTrainer`'s. A generation batch holds P prompts with G = `num_generations` clips each. It is
 split into `steps_per_generation` batches, used `num_iterations` times, and then replaced by the next one.
@@ -91,7 +91,7 @@ class OnlineTrainer(DiffusionTrainer):
     # ------------------------------------------------------------------------------------------------- TRL's rhythm
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return a loader whose items are this process's part of a generation batch, repeated for each of its steps.
+        """Return a loader of this process's part of each generation batch, repeated for each of its steps.
 
         Clips of a group are consecutive, so a part may begin or end within a group.
         """
@@ -246,7 +246,7 @@ class OnlineTrainer(DiffusionTrainer):
         )
 
     def _log_extra(self, column: str, values: Sequence[Any]) -> None:
-        """Implement TRL's `log_extra`: numbers become the metric `extra/COLUMN` (mean), other values are logged."""
+        """TRL's `log_extra`: numbers become the metric `extra/COLUMN` (mean), other values are logged."""
         numbers = [float(value) for value in values if isinstance(value, int | float)]
         if numbers:
             self.log_metric(**{f"extra/{column}": sum(numbers) / len(numbers)})
