@@ -245,7 +245,7 @@ def test_replayed_log_probs_have_ratio_one(tiny_open: SimpleNamespace) -> None:
     """By Flow-GRPO's SDE, or DDIM with eta where no flow is predicted; guided, from stored latents."""
     family, begin = tiny_open.family, start(tiny_open.family, tiny_open.model)
     of = family.spec.prediction
-    step = partial(sde_step, level=0.5) if of == "flow" else partial(ddim_step, eta=0.7, of=of)
+    step = partial(sde_step, noise_level=0.5) if of == "flow" else partial(ddim_step, eta=0.7, prediction_type=of)
     guided = {"negative": begin.negative, "guidance": 2.0}
     generators = [generator_for(1), generator_for(2)]
     taken = denoise(family, begin.latents, begin.sigmas, begin.conditioning, step=step, generators=generators, **guided)
