@@ -27,7 +27,11 @@ DDIM = {"_class_name": "DDIMScheduler", "beta_schedule": "linear"}
         (UNIPC, {"shift": 12.0}, "'shift' is unknown to UniPC.*Did you mean 'flow_shift'.*have an effect: final_sig"),
         (EULER, {"flow_shift": 12.0}, "'flow_shift' is unknown to FlowMatchEuler.*Did you mean 'shift'"),
         (UNIPC, {"_grid": "even"}, "'_grid' is unknown to UniPC"),
-        (UNIPC, {"solver_order": 3}, "'solver_order' has no effect, since Dailies takes only the noise levels from UniPC"),
+        (
+            UNIPC,
+            {"solver_order": 3},
+            "'solver_order' has no effect, since Dailies takes only the noise levels from UniPC",
+        ),
         (UNIPC, {"prediction_type": "epsilon"}, "'prediction_type' has no effect"),
         (UNIPC, {"use_dynamic_shifting": True}, "cannot be used by UniPC.*mu"),
         (UNIPC, {"flow_shift": "much"}, "cannot be used by UniPC"),
