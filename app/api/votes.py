@@ -99,7 +99,7 @@ def voting_routes(context: AppContext, dependencies: Sequence[Any] = ()) -> APIR
     def clip(request: Request, showing: int, side: voting.Side) -> Response:
         user = user_of(request.scope)
         by = user.name if user and user.role == "labeller" else None
-        shown = as_response(lambda: campaigns.shown(showing_number(showing), by))
+        shown = as_response(lambda: campaigns.assignment(showing_number(showing), by))
         if isinstance(shown, Response):
             shown.status_code = 404 if shown.status_code == 409 else shown.status_code
             return shown
@@ -112,7 +112,12 @@ def ahead(context: AppContext, campaigns: Campaigns, campaign_id: str, labeller:
     """Return the labeller's next pairs, their progress, and the vote that can be undone."""
     pairs = voting.pairs(context.store, campaigns.next_pairs(campaign_id, labeller, AHEAD))
     is_open, last = campaigns.get(campaign_id).is_open, campaigns.last_vote(campaign_id, labeller)
-    return {"pairs": pairs, "open": is_open, "last": last, **voting.standing(campaigns.standing(campaign_id, labeller))}
+    return {
+        "pairs": pairs,
+        "open": is_open,
+        "last": last,
+        **voting.standing(campaigns.labeller_status(campaign_id, labeller)),
+    }
 
 
 def undone(context: AppContext, campaigns: Campaigns, campaign_id: str, labeller: str, client_uuid: str) -> Fields:
@@ -162,7 +167,7 @@ def read_vote(campaigns: Campaigns, fields: Mapping[str, Any], labeller: str) ->
     if "showing" not in vote:
         return Vote.read(vote, labeller)
     fields_of_vote = {name: value for name, value in vote.items() if name != "showing"}
-    shown = campaigns.shown(showing_number(vote["showing"]), labeller)
+    shown = campaigns.assignment(showing_number(vote["showing"]), labeller)
     return Vote.read({**fields_of_vote, "pair_id": shown.pair_id, "shown_left": shown.left_clip}, labeller)
 
 

@@ -17,7 +17,7 @@ class CampaignSummary(Component):
         campaigns = Campaigns(context.store)
 
         def pulse(campaign_id: str) -> str:
-            return campaigns.pulse(str(campaign_id))
+            return campaigns.revision(str(campaign_id))
 
         super().__init__(
             "campaign_summary",

@@ -16,7 +16,7 @@ class DeviceMonitor(Component):
     def __init__(self, name: str, sampler: TelemetryMonitor, *, render: bool = True) -> None:
         def news(asked: Any = None) -> dict[str, Any]:
             since = float(asked.get("since", 0)) if isinstance(asked, dict) else 0.0
-            return telemetry(sampler.look(), since)
+            return telemetry(sampler.history(), since)
 
         super().__init__(
             "device_monitor",

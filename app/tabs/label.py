@@ -171,7 +171,7 @@ class LabelTab:
         *form, mix = values
         spec, key = view.read_spec(self.context, form), request_key()
         campaign, jobs = create_campaign(self.context.queue, self.campaigns, spec, mix or None, key)
-        missing = len(self.campaigns.missing(campaign.id))
+        missing = len(self.campaigns.missing_requests(campaign.id))
         if jobs:
             ensure_worker(self.context.workspace)
         show_info(text.created(campaign.title, missing))

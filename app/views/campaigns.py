@@ -139,15 +139,15 @@ def results(context: AppContext, campaign_id: str, mix: str, axis: str | None = 
 
     `axis` selects a criterion of the rubric, None the overall vote. Raises StoreError if there is no such campaign.
     """
-    from engine.labelling.stats.ranking import contests, rank
-    from engine.labelling.stats.reward_agreement import against_rewards, scores_of
+    from engine.labelling.stats.ranking import rank, vote_table
+    from engine.labelling.stats.reward_agreement import agreement_by_reward, scores_by_clip
 
     campaigns = Campaigns(context.store)
-    pulse = campaigns.pulse(campaign_id)  # before the votes: a vote that arrives meanwhile changes it
+    pulse = campaigns.revision(campaign_id)  # before the votes: a vote that arrives meanwhile changes it
     votes = campaigns.votes(campaign_id)
-    ranking = rank(contests(votes, axis))
+    ranking = rank(vote_table(votes, axis))
     clips = list(dict.fromkeys(clip for vote in votes for clip in (vote.left_clip, vote.right_clip)))
-    agreements = against_rewards(votes, scores_of(context.store.reports(clips, mix)), axis)
+    agreements = agreement_by_reward(votes, scores_by_clip(context.store.reports(clips, mix)), axis)
     plots = {"ranking": strengths(ranking), "wins": win_matrix(ranking), "rewards": reward_bars(agreements)}
     lacking = [sentence for name, sentence in text.lacking(mix).items() if votes and plots[name] is None]
     figures = summary(campaign_id, campaigns.progress(campaign_id), votes)

@@ -174,17 +174,17 @@ def read_setting(text: str) -> tuple[str, Any]:
 
 def show_one(options: argparse.Namespace) -> None:
     from engine.labelling.stats.agreement import agreement
-    from engine.labelling.stats.ranking import contests, rank
+    from engine.labelling.stats.ranking import rank, vote_table
 
     with opened(options) as campaigns:
         campaign, far = campaigns.get(options.id), campaigns.progress(options.id)
         votes = campaigns.votes(options.id)
-    ranking, trust = rank(contests(votes)), agreement(votes)
+    ranking, trust = rank(vote_table(votes)), agreement(votes)
     if options.json:
         found = {"campaign": campaign.spec.model_dump(mode="json"), "progress": asdict(far)}
         print_json({**found, "ranking": asdict(ranking), "agreement": asdict(trust)})
         return
-    print(f"{campaign.title}: {far.votes} of {far.target} votes on {far.pairs} pairs, {far.askable} can be asked about")
+    print(f"{campaign.title}: {far.votes} of {far.target} votes on {far.pairs} pairs, {far.askable} can be voted on")
     alpha = (
         "not to be had yet"
         if trust.alpha is None
@@ -251,12 +251,12 @@ def import_source(options: argparse.Namespace) -> None:
 def learn_mix(options: argparse.Namespace) -> None:
     import os
 
-    from engine.labelling.stats.campaign_rewards import learn_from
+    from engine.labelling.stats.campaign_rewards import learn_campaign_mix
 
     with opened(options) as campaigns:
         users = os.environ.get("DAILIES_PRESETS")
         folder = Path(users).expanduser() if users else campaigns.store.workspace.saved
-        saved = learn_from(campaigns, options.id, options.mix, folder / "rewards", options.name)
+        saved = learn_campaign_mix(campaigns, options.id, options.mix, folder / "rewards", options.name)
     facts = {**asdict(saved.learned), "file": str(saved.file)}
     weights = ", ".join(f"{key} {weight:.3f}" for key, weight in saved.learned.weights.items() if weight)
     words = f"Accuracy on prompts not seen: {decimal(saved.learned.accuracy)} (equal weights: "

@@ -1,4 +1,4 @@
-"""When a run's reward is to be suspected, as a recipe says it. Imports no torch."""
+"""Settings of a recipe's reward-hacking alarms. Imports no torch."""
 
 from typing import Literal
 
@@ -6,36 +6,35 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class AlarmSettings(BaseModel):
-    """Every `every` steps (0: never) clips of fixed prompts and seeds are made by the policy and compared, clip by
-    clip, with those of the model before training.
+    """Periodic comparison of the policy with the model before training, on fixed prompts and seeds.
 
-    An alarm needs both: a mean that is past its limit, and a test over prompts that finds the change. The tests of all
-    looks and of all that is watched share `false_alarms`. When a look is suspicious, as many prompts again are looked
-    at before there is an alarm. The limits are close, so that a hack is found while little is lost (see docs/results.md
-    for what was measured on `mini`).
+    Every `every` updates, the policy generates clips, which are compared with the base model's clips one by one. An
+    alarm needs both a mean beyond its limit and a significant test over prompts. The tests of all checks and of all
+    measures share `false_alarms`. A suspicious check is repeated on as many further prompts before an alarm is raised.
+    The limits are tight, so that an alarm comes early (see docs/results.md for measurements on `mini`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     every: int = Field(25, ge=0)
-    """Updates between two looks; 0: none. A look makes `prompts` x `takes` clips."""
+    """Updates between two checks; 0: no checks. A check generates `prompts` x `takes` clips."""
     action: Literal["log", "pause", "roll_back"] = "log"
-    """log: say it. pause: end the run with a checkpoint. roll_back: end it, and put aside the checkpoints made since
-    the last look that found nothing. Resuming goes on in spite of the alarms raised so far."""
+    """log: only log it. pause: end the run with a checkpoint. roll_back: end the run, and set aside the checkpoints
+    since the last check without an alarm. A resumed run ignores the alarms raised so far."""
     prompts: int = Field(8, ge=2)
-    """How many of the prompts are looked at, `takes` clips each. Of fewer than 4 only `drift` is judged."""
+    """Number of prompts per check, with `takes` clips each. With fewer than 4, only `drift` is checked."""
     takes: int = Field(2, ge=2)
-    """Clips of each prompt."""
+    """Clips per prompt."""
     false_alarms: float = Field(0.05, gt=0, lt=1)
-    """The chance that a run whose rewards are earned honestly raises any alarm, over all looks; `drift` has no test."""
+    """Probability of any alarm in a run without reward hacking, over all checks; `drift` has no test."""
     held_out: float = Field(0.05, gt=0)
-    """How far a reward that is not trained on (see `watch`) may fall, of 0..1."""
+    """Maximum drop of a held-out reward (see `watch`), in 0..1."""
     motion: float = Field(0.95, gt=0, le=1)
-    """The least share of the base's speed that must be left."""
+    """Minimum speed of motion, relative to the base model."""
     diversity: float = Field(0.6, gt=0, le=1)
-    """The least share of the base's difference between clips of one prompt that must be left."""
+    """Minimum difference between clips of one prompt, relative to the base model."""
     drift: float = Field(0.5, gt=0)
-    """How far the predictions may be from the base's, as a share of their size: what a KL of the policies measures."""
+    """Maximum distance of predictions from the base model's, relative to their size; a proxy of the KL divergence."""
     divergence: float = Field(0.15, gt=0)
-    """How far the rewards that are not trained on may fall together while the trained one rises: the mean of their
-    changes, each in standard deviations of itself over prompts."""
+    """Maximum joint drop of the held-out rewards while the trained one rises: the mean of their changes, each in
+    standard deviations over prompts."""

@@ -1,4 +1,4 @@
-"""A curriculum as its preset says it: stages in order, each with a gate. Imports no torch."""
+"""Schema of curriculum presets: stages in order, each with a gate. Imports no torch."""
 
 from typing import Any, Literal, Self
 
@@ -6,22 +6,22 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class GateCondition(BaseModel):
-    """What a gate asks of one metric of the evaluation, by its name there.
+    """Condition of a gate on one metric of the evaluation.
 
-    The whole 95 % interval of `of` must lie on the right side of `at_least` or `at_most`: what may be noise is not
-    enough. `of` is the value after training, its change from that of the base model, or its ratio to that.
+    The whole 95 % interval must be on the required side of `at_least` or `at_most`, so that noise does not pass. `of`
+    selects the value after training, its change from the base model's, or its ratio to the base model's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     metric: str
-    """Its name in an evaluation: "mix", a reward's key, or "monitor/..." for one of the six metrics."""
+    """Name in an evaluation: "mix", a reward's key, or "monitor/..." for one of the six metrics."""
     of: Literal["value", "change", "ratio"] = "value"
-    """What is compared: the value after training, its change from the base model's, or its ratio to that."""
+    """Compared quantity: the value after training, its change from the base model's, or its ratio to it."""
     at_least: float | None = None
-    """The whole interval must lie here or above. Give this or the next."""
+    """Lower bound for the whole interval. Give either this or `at_most`."""
     at_most: float | None = None
-    """The whole interval must lie here or below."""
+    """Upper bound for the whole interval."""
 
     @model_validator(mode="after")
     def _one_bound(self) -> Self:
@@ -31,17 +31,18 @@ class GateCondition(BaseModel):
 
     @property
     def words(self) -> str:
+        """The condition in words, such as "change of mix >= 0.05"."""
         subject = self.metric if self.of == "value" else f"{self.of} of {self.metric}"
         bound = f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
         return f"{subject} {bound}"
 
 
 class CurriculumGate(BaseModel):
-    """The measured condition under which a curriculum moves on, on fixed prompts and seeds.
+    """Conditions for advancing to the next stage, measured on fixed prompts and seeds.
 
-    A stage that does not pass is trained on up to `retries` times, `retry_steps` each (None: as many steps as before);
-    then the curriculum stops, or goes back one stage, which it does at most `step_backs` times in all. The intervals
-    are corrected for how often that may be.
+    A stage that does not pass is trained further up to `retries` times, `retry_steps` each (None: as many as before).
+    Then the curriculum stops, or returns to the previous stage, at most `step_backs` times in total. The intervals are
+    corrected for this number of attempts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -49,66 +50,66 @@ class CurriculumGate(BaseModel):
     conditions: tuple[GateCondition, ...] = Field(min_length=1)
     """All of them must pass."""
     prompts: str | None = None
-    """A file of `presets/prompts`; None: that of the stage's recipe."""
+    """A file of `presets/prompts`; None: the prompts of the stage's recipe."""
     num_prompts: int = Field(16, ge=4)
-    """How many of the prompts are looked at, spread over the file."""
+    """Number of prompts that are evaluated, evenly spaced over the file."""
     takes: int = Field(2, ge=1)
-    """Clips of each prompt, with seeds of their own."""
+    """Clips per prompt, each with its own seed."""
     mix: str | None = None
-    """The rewards that are measured; None: those of the recipe."""
+    """Mix of the evaluated rewards; None: the recipe's."""
     retries: int = Field(1, ge=0)
-    """How often a stage that does not pass is trained on; a distillation begins anew, with more updates."""
+    """Maximum number of further trainings of a stage that does not pass; a distillation restarts with more updates."""
     retry_steps: int | None = Field(None, ge=1)
-    """Updates of each such time; None: as many as before."""
+    """Updates of each further training; None: as many as before."""
     on_failure: Literal["stop", "step_back"] = "stop"
-    """What happens when nothing is left to try."""
+    """Action when all retries have failed."""
 
 
 class Stage(BaseModel):
-    """One step of a curriculum: a recipe of `presets/train`, how long its clips are, for how many steps, and a gate.
+    """Stage of a curriculum: a recipe of `presets/train`, its clip length, number of updates and gate.
 
-    `frames` are rounded up to what the model's family can make. `settings` are laid over those of the recipe.
+    `frames` is rounded up to a length that the model's family supports. `settings` override those of the recipe.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(min_length=1)
-    """What the page calls it; no two stages have one name."""
+    """Name on the page; unique among the stages."""
     recipe: str
     """A key of `presets/train`."""
     frames: int | None = Field(None, ge=1)
-    """Of its clips, rounded up to what the family can make; None: the recipe's."""
+    """Length of its clips, rounded up to one that the family supports; None: the recipe's."""
     steps: int | None = Field(None, ge=1)
     """Updates; None: the recipe's `max_steps`."""
     changes: dict[str, Any] = Field(default_factory=dict)
-    """Keys of the recipe that are different in this stage, such as its mix or `pairs`."""
+    """Overrides of the recipe's keys in this stage, such as `mix` or `pairs`."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Laid over the recipe's settings."""
+    """Overrides of the recipe's settings."""
     gate: CurriculumGate
-    """What it takes to move on."""
+    """Conditions for advancing to the next stage."""
 
 
 class CurriculumPreset(BaseModel):
-    """Stages one after another; each begins with the adapter of the one before."""
+    """A sequence of stages; each starts with the adapter of the previous one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     key: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """The file's name without `.toml`."""
     title: str = Field(min_length=1)
-    """What the page calls it."""
+    """Title on the page."""
     stages: tuple[Stage, ...] = Field(min_length=1)
-    """In order."""
+    """The stages, in order."""
     step_backs: int = Field(1, ge=0)
-    """How often it may go back a stage in all, so that it always ends."""
+    """Maximum number of returns to a previous stage, so that the curriculum always ends."""
     source: str = ""
-    """Where the numbers come from."""
+    """Source of the numbers."""
     notes: str = ""
-    """What was measured with them, on what and when; or "not measured"."""
+    """Measurements with these numbers, with hardware and date; or "not measured"."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
-            raise ValueError(f"the stages need names of their own, but got {', '.join(names)}")
+            raise ValueError(f"the names of stages must be unique, but got {', '.join(names)}")
         return self

@@ -1,4 +1,4 @@
-"""The trainers' settings as data: what they are called, what they take, and what they say of themselves.
+"""The trainers' settings as data: names, types, ranges, defaults and help texts.
 
 Read from `form_settings.json`, which `python -m tools.docs.trainer_settings` writes from the config classes. Imports no
 torch.
@@ -23,10 +23,11 @@ Value = str | bool | int | float | list[str] | list[float] | None
 
 
 class FormSetting(BaseModel):
-    """One field of a trainer's config. `default_of` is who chose the default: Dailies, TRL or transformers.
+    """One field of a trainer's config.
 
-    `optional` fields may be empty: None, which for a clip's shape means the model's own. `front` ones are seen first.
-    `unit` is what the number counts or is measured in, "" for none.
+    `default_of` is the library that sets the default: Dailies, TRL or transformers. `optional` fields may be None,
+    which for a clip's shape means the model's default. `front` fields are shown first. `unit` is the unit of a number,
+    "" for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,91 +43,98 @@ class FormSetting(BaseModel):
     unit: str = ""
     front: bool = False
     range: Range | None = None
-    """Of a number; None: any."""
+    """Valid range of a number; None: any number."""
 
     def check(self, value: Any) -> None:
-        """Raises SettingsError in one sentence for a value of another type, or one that no trainer can work with."""
+        """Raise SettingsError, in one sentence, for a value of the wrong type or outside the range."""
         if value == self.default or (value is None and self.optional):
             return
         if self.kind == "choice":
-            wrong = [one for one in (value if isinstance(value, list) else [value]) if one not in self.choices]
+            values = value if isinstance(value, list) else [value]
+            wrong = [item for item in values if item not in self.choices]
             if wrong:
                 hint = did_you_mean(str(wrong[0])[:40], self.choices)
-                raise SettingsError(f"{self.name} = {_shown(wrong[0])} is no choice. {hint}")
+                raise SettingsError(f"{self.name} = {_shown(wrong[0])} is not one of the choices. {hint}")
             return
         if not isinstance(value, TYPES[self.kind]) or (isinstance(value, bool) and self.kind != "bool"):
-            raise SettingsError(f"{self.name} must be {WANTED[self.kind]}, but got {_shown(value)}.")
-        if self.kind in ("int", "float") and not (self.range or Range()).holds(value):
+            raise SettingsError(f"{self.name} must be {KIND_NAMES[self.kind]}, but got {_shown(value)}.")
+        if self.kind in ("int", "float") and not (self.range or Range()).contains(value):
             raise SettingsError(
-                f"{self.name} = {_shown(value)} will not do: it must be {(self.range or Range()).words}."
+                f"{self.name} = {_shown(value)} is invalid: it must be {(self.range or Range()).words}."
             )
 
     def read(self, typed: Any) -> Value:
-        """What somebody typed into a form, as a value. Raises ConfigError in one sentence."""
-        words = str(typed if typed is not None else "").strip()
-        if not words:
+        """Convert the text of a form field to a value. Raises ConfigError in one sentence."""
+        text = str(typed if typed is not None else "").strip()
+        if not text:
             if self.optional:
                 return None
-            raise ConfigError(f"{self.name} is empty: give {WANTED[self.kind]}; the default is {self.default}.")
-        if self.kind == "choice" and words not in self.choices:
-            raise ConfigError(f"{self.name} = '{words[:40]}' is no choice. {did_you_mean(words, self.choices)}")
+            raise ConfigError(f"{self.name} is empty: give {KIND_NAMES[self.kind]}; the default is {self.default}.")
+        if self.kind == "choice" and text not in self.choices:
+            raise ConfigError(
+                f"{self.name} = '{text[:40]}' is not one of the choices. {did_you_mean(text, self.choices)}"
+            )
         try:
-            value: Value = READERS[self.kind](words)
+            value: Value = READERS[self.kind](text)
         except (ValueError, OverflowError) as error:
-            raise ConfigError(f"{self.name} must be {WANTED[self.kind]}, but got '{words[:40]}'.") from error
+            raise ConfigError(f"{self.name} must be {KIND_NAMES[self.kind]}, but got '{text[:40]}'.") from error
         self.check(value)
         return value
 
 
 def settings_of(algorithm: str) -> Sequence[FormSetting]:
-    """The settings of an algorithm's config, in the form's order. Raises ConfigError for an unknown algorithm."""
-    known = _table()
-    if algorithm not in known:
-        raise ConfigError(f"There are no settings for '{algorithm}'. {did_you_mean(algorithm, known)}")
-    return known[algorithm]
+    """Return the settings of an algorithm's config in form order.
+
+    Raises ConfigError for an unknown algorithm.
+    """
+    by_algorithm = _table()
+    if algorithm not in by_algorithm:
+        raise ConfigError(f"There are no settings for '{algorithm}'. {did_you_mean(algorithm, by_algorithm)}")
+    return by_algorithm[algorithm]
 
 
 def check_settings(algorithm: str, settings: Mapping[str, Any]) -> None:
-    """Raises SettingsError in one sentence for the first setting that the algorithm's trainer cannot work with.
+    """Raise SettingsError, in one sentence, for the first invalid setting of an algorithm.
 
-    Settings of the libraries that are not listed (see `settings.json`) are left to the trainer's config.
+    Library settings that are not listed in `form_settings.json` are left to the trainer's config.
     """
-    known = {setting.name: setting for setting in settings_of(algorithm)}
+    by_name = {setting.name: setting for setting in settings_of(algorithm)}
     for name, value in settings.items():
-        if name in known:
-            known[name].check(value)
+        if name in by_name:
+            by_name[name].check(value)
 
 
 def defaults_of(algorithm: str) -> dict[str, Value]:
+    """Return the default of every setting of an algorithm."""
     return {setting.name: setting.default for setting in settings_of(algorithm)}
 
 
 @cache
 def _table() -> Mapping[str, Sequence[FormSetting]]:
-    read = json.loads(FILE.read_text(encoding="utf-8"))
-    return {key: tuple(FormSetting(**row) for row in rows) for key, rows in read.items()}
+    tables = json.loads(FILE.read_text(encoding="utf-8"))
+    return {key: tuple(FormSetting(**row) for row in rows) for key, rows in tables.items()}
 
 
-def _whole(words: str) -> int:
-    number = float(words)
+def _integer(text: str) -> int:
+    number = float(text)
     if not number.is_integer():
-        raise ValueError(words)
+        raise ValueError(text)
     return int(number)
 
 
-def _number(words: str) -> float:
-    number = float(words)
+def _number(text: str) -> float:
+    number = float(text)
     if not math.isfinite(number):
-        raise ValueError(words)
+        raise ValueError(text)
     return number
 
 
-def _flag(words: str) -> bool:
-    return {"true": True, "false": False}[words.lower()] if words.lower() in ("true", "false") else _number(words) != 0
+def _flag(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()] if text.lower() in ("true", "false") else _number(text) != 0
 
 
 def _shown(value: Any) -> str:
-    """A value as its sentence shows it, shortened."""
+    """Return a value as shown in a message, shortened."""
     try:
         shown = repr(value)
     except ValueError:  # an integer of thousands of digits
@@ -135,8 +143,8 @@ def _shown(value: Any) -> str:
 
 
 TYPES: dict[Kind, Any] = {"int": int, "float": (int, float), "bool": bool, "text": (str, list), "choice": object}
-READERS: dict[Kind, Any] = {"int": _whole, "float": _number, "bool": _flag, "choice": str, "text": str}
-WANTED: dict[Kind, str] = {
+READERS: dict[Kind, Any] = {"int": _integer, "float": _number, "bool": _flag, "choice": str, "text": str}
+KIND_NAMES: dict[Kind, str] = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",

@@ -1,8 +1,8 @@
-"""Presets on disk: find, read, overlay with the user's own, save.
+"""Presets on disk: find, read, override with the user's files, save.
 
-A preset is `presets/<kind>/<key>.toml`. The workspace's `saved/` is laid over the shipped one, and the folder that
-DAILIES_PRESETS names over both: a file of the same name there changes the keys that it sets (tables key by key), any
-other is a further preset. Imports no torch.
+A preset is `presets/<kind>/<key>.toml`. Files of the same name in the workspace's `saved/`, and then in the folder
+DAILIES_PRESETS, override the keys that they set (tables key by key). Other files there are additional presets. Imports
+no torch.
 """
 
 import json
@@ -33,7 +33,10 @@ KINDS = ("models", "rewards", "train", "curricula")
 
 
 def preset_folders(kind: str) -> list[Path]:
-    """Where presets of a kind are looked for, the shipped folder first. Raises ConfigError for an unknown kind."""
+    """Return the folders of presets of a kind, the shipped one first.
+
+    Raises ConfigError for an unknown kind.
+    """
     if kind not in KINDS:
         raise ConfigError(f"There are no presets of kind '{kind}'. {did_you_mean(kind, KINDS)}")
     return _folders(kind)
@@ -46,21 +49,24 @@ def _folders(kind: str) -> list[Path]:
 
 
 def preset_files(kind: str, key: str) -> list[Path]:
-    """The files that make up a preset, the shipped one first. Raises ConfigError when there is none (did you mean)."""
+    """Return the files of a preset, the shipped one first.
+
+    Raises ConfigError, with a suggestion, if there is none.
+    """
     files = [folder / f"{key}.toml" for folder in preset_folders(kind)]
-    found = [file for file in files if file.is_file() and file.stem == key]  # a key is a name, never a path
-    if not found:
+    existing = [file for file in files if file.is_file() and file.stem == key]  # a key is a name, never a path
+    if not existing:
         raise ConfigError(f"Unknown preset '{key}' in presets/{kind}. {did_you_mean(key, preset_keys(kind))}".rstrip())
-    return found
+    return existing
 
 
 def preset_keys(kind: str) -> list[str]:
-    """The names of all presets of a kind, sorted."""
+    """Return the keys of all presets of a kind, sorted."""
     return sorted({file.stem for folder in preset_folders(kind) for file in folder.glob("*.toml")})
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`below` with the keys of `above` laid over it; tables in both are laid over each other in turn."""
+    """Return `below` overridden by the keys of `above`; tables in both are merged recursively."""
     merged = dict(below)
     for key, value in above.items():
         lower = merged.get(key)
@@ -69,7 +75,7 @@ def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 
 def preset_table(kind: str, key: str) -> dict[str, Any]:
-    """A preset as a plain table, overlaid and not yet checked."""
+    """Return a preset as a plain table, overridden but not validated."""
     table: dict[str, Any] = {}
     for file in preset_files(kind, key):
         table = overlay(table, toml_table(file))
@@ -77,7 +83,7 @@ def preset_table(kind: str, key: str) -> dict[str, Any]:
 
 
 def load_model_preset(key: str) -> ModelPreset:
-    """A checked model preset. Raises ConfigError: unknown preset, unknown key, bad value, unknown family."""
+    """Return a validated model preset. Raises ConfigError: unknown preset, key or family, or a bad value."""
     files = preset_files("models", key)
     where = f"{files[-1].parent.name}/{files[-1].name}"
     try:
@@ -85,7 +91,7 @@ def load_model_preset(key: str) -> ModelPreset:
     except ValidationError as error:
         raise ConfigError(validation_message(error, where, ModelPreset.model_fields)) from error
     if preset.key != key:
-        raise ConfigError(f"{where} says key = '{preset.key}': the key must be the file's name, '{key}'.")
+        raise ConfigError(f"{where} has key = '{preset.key}': the key must be the file's name, '{key}'.")
     if preset.family not in FAMILIES:
         raise ConfigError(f"{where}: unknown family '{preset.family}'. {did_you_mean(preset.family, FAMILIES)}")
     spec = family_spec(preset.family)
@@ -95,14 +101,17 @@ def load_model_preset(key: str) -> ModelPreset:
 
 
 def load_train_preset(key: str, changes: Mapping[str, Any] | None = None) -> TrainPreset:
-    """A checked training preset, with `changes` laid over it. Raises ConfigError: unknown preset, key or bad value."""
+    """Return a validated training preset, overridden by `changes`.
+
+    Raises ConfigError: unknown preset or key, or a bad value.
+    """
     files = preset_files("train", key)
     where = f"{files[-1].parent.name}/{files[-1].name}"
-    return _checked({"key": key, **overlay(preset_table("train", key), changes or {})}, where)
+    return _validated({"key": key, **overlay(preset_table("train", key), changes or {})}, where)
 
 
-def _checked(fields: Mapping[str, Any], where: str) -> TrainPreset:
-    """A training preset of these fields, its settings checked. Raises ConfigError."""
+def _validated(fields: Mapping[str, Any], where: str) -> TrainPreset:
+    """Validate the fields and settings of a training preset. Raises ConfigError."""
     try:
         preset = TrainPreset(**fields)
     except ValidationError as error:
@@ -112,7 +121,7 @@ def _checked(fields: Mapping[str, Any], where: str) -> TrainPreset:
 
 
 def load_curriculum(key: str) -> CurriculumPreset:
-    """A checked curriculum. Raises ConfigError: unknown preset, key or recipe, or a bad value."""
+    """Return a validated curriculum. Raises ConfigError: unknown preset, key or recipe, or a bad value."""
     files = preset_files("curricula", key)
     where = f"{files[-1].parent.name}/{files[-1].name}"
     try:
@@ -126,28 +135,31 @@ def load_curriculum(key: str) -> CurriculumPreset:
 
 
 def save_train_preset(workspace: Workspace, preset: TrainPreset) -> Path:
-    """Keep a training preset in the workspace, whole; the same one saved again stays as it is.
+    """Save a complete training preset in the workspace. Saving an identical preset again changes nothing.
 
-    Raises ConfigError: there is another one of this name, or a text that TOML cannot hold; StoreError.
+    Raises ConfigError for a name in use or a text that TOML cannot represent, StoreError when it cannot be written.
     """
     path = workspace.saved / "train" / f"{preset.key}.toml"
-    written = to_toml(preset.model_dump(mode="json", exclude_defaults=True, exclude={"key"}))
+    text = to_toml(preset.model_dump(mode="json", exclude_defaults=True, exclude={"key"}))
     try:
-        tomllib.loads(written)
-        if path.is_file() and path.read_bytes() == written.encode():
+        tomllib.loads(text)
+        if path.is_file() and path.read_bytes() == text.encode():
             return path
         if preset.key in preset_keys("train"):
-            raise ConfigError(f"There is a recipe '{preset.key}' already: choose another name.")
-        write_text_atomic(path, written)
+            raise ConfigError(f"A recipe named '{preset.key}' exists already: choose another name.")
+        write_text_atomic(path, text)
     except OSError as error:
-        raise StoreError(f"The recipe cannot be kept at {path}: {error.strerror or error}.") from error
-    except ValueError as error:  # a control character, say
+        raise StoreError(f"The recipe cannot be written to {path}: {error.strerror or error}.") from error
+    except ValueError as error:  # such as a control character
         raise ConfigError(f"The recipe '{preset.key}' cannot be written as TOML: {error}.") from error
     return path
 
 
 def to_toml(table: Mapping[str, Any], name: str = "") -> str:
-    """A table of texts, numbers, flags, lists of them and further tables, as TOML. JSON writes all but tables alike."""
+    """Convert a table of strings, numbers, booleans, lists and tables to TOML.
+
+    Values other than tables have the same syntax in JSON.
+    """
     own = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items() if _is_plain(value)]
     lines = [f"[{name}]", *own] if name else own
     below = [to_toml(value, f"{name}.{key}".lstrip(".")) for key, value in table.items() if isinstance(value, Mapping)]
@@ -159,23 +171,24 @@ def _is_plain(value: Any) -> bool:
 
 
 def change_preset(preset: TrainPreset, changes: Mapping[str, Any]) -> TrainPreset:
-    """A training preset with changes laid over it. Raises ConfigError: an unknown key or a bad value."""
-    return _checked(overlay(preset.model_dump(mode="json"), changes), f"The recipe '{preset.key}'")
+    """Return a training preset overridden by `changes`. Raises ConfigError: an unknown key or a bad value."""
+    return _validated(overlay(preset.model_dump(mode="json"), changes), f"The recipe '{preset.key}'")
 
 
 def prompt_sets() -> list[str]:
-    """The names of the files of prompts, sorted."""
+    """Return the names of the prompt files, sorted."""
     return sorted({file.stem for folder in _folders("prompts") for file in folder.glob("*.txt")})
 
 
 def read_prompts(name: str) -> list[str]:
-    """The prompts of a file in `presets/prompts`, or of the file that `name` is the path of; `#` begins a comment.
+    """Return the prompts of a file in `presets/prompts`, or of the file at the path `name`.
 
-    Raises ConfigError when there is no such file, no prompt in it, or one that is longer than a request may have.
+    A line is a prompt; `#` begins a comment. Raises ConfigError when there is no such file, it has no prompt, or a
+    prompt is longer than a request allows.
     """
     folders = _folders("prompts")
-    places = [*(folder / f"{name}.txt" for folder in reversed(folders)), Path(name)]
-    path = next((place for place in places if place.is_file()), None)
+    candidates = [*(folder / f"{name}.txt" for folder in reversed(folders)), Path(name)]
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
         raise ConfigError(f"There are no prompts '{name}'. {did_you_mean(name, prompt_sets())}".rstrip())
     prompts = []
@@ -187,16 +200,18 @@ def read_prompts(name: str) -> list[str]:
             )
         prompts.append(prompt)
     if not prompts:
-        raise ConfigError(f"{path} holds no prompt: write one a line.")
+        raise ConfigError(f"{path} contains no prompt: write one per line.")
     return prompts
 
 
 def spread_prompts(name: str, count: int) -> list[str]:
-    """`count` prompts at even distances over the file, or all where there are no more. Raises ConfigError like
-    `read_prompts`."""
-    known = read_prompts(name)
-    count = min(count, len(known))
-    return [known[index * len(known) // count] for index in range(count)]
+    """Return `count` evenly spaced prompts of a file, or all if there are fewer.
+
+    Raises ConfigError like `read_prompts`.
+    """
+    prompts = read_prompts(name)
+    count = min(count, len(prompts))
+    return [prompts[index * len(prompts) // count] for index in range(count)]
 
 
 @overload
@@ -210,9 +225,9 @@ def load_preset(kind: str, key: str) -> Any: ...
 
 
 def load_preset(kind: str, key: str) -> Any:
-    """A preset by kind and key: `ModelPreset`, `rewards.mix.Mix`, or the plain table of a kind without a schema yet.
+    """Return a preset by kind and key.
 
-    A mix is taken whole from the user's file, if there is one: half of somebody's weights is nobody's mix.
+    Its class is `ModelPreset`, `TrainPreset`, `CurriculumPreset` or `rewards.mix.Mix`. A mix in a user's file replaces the shipped one as a whole: weights merged from two files would be neither mix.
     """
     if kind == "models":
         return load_model_preset(key)
@@ -228,5 +243,5 @@ def load_preset(kind: str, key: str) -> Any:
 
 
 def dump(preset: BaseModel) -> str:
-    """A resolved preset or request as JSON: machines write JSON, people write TOML."""
+    """Return a resolved preset or request as JSON. Generated files are JSON, hand-written ones TOML."""
     return preset.model_dump_json(indent=2) + "\n"

@@ -1,4 +1,4 @@
-"""What hand-written files may say. Every model is frozen and refuses unknown keys. Imports no torch."""
+"""Schemas of hand-written presets. Every model is frozen and refuses unknown keys. Imports no torch."""
 
 from typing import Any, Literal, Self
 
@@ -11,100 +11,100 @@ REQUEST_FIELDS = ("num_frames", "width", "height", "fps", "num_steps", "guidance
 
 
 class NetworkShape(BaseModel):
-    """The size of a model's networks, from which its memory and time are foretold (`engine.estimation.memory`)."""
+    """Size of a model's networks, the input of memory and time estimates (`engine.estimation`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     params: float = Field(gt=0)
-    """How many weights the network has that is trained."""
+    """Number of weights of the network that is trained."""
     vae_params: float = Field(0, ge=0)
-    """How many the VAE has."""
+    """Number of weights of the VAE."""
     text_params: float = Field(0, ge=0)
-    """How many a text encoder has that stays loaded."""
+    """Number of weights of text encoders that stay loaded."""
     channels: int = Field(ge=1)
-    """Width of a token; of a U-Net about that of its widest block, as adapters see it."""
+    """Width of a token; for a U-Net, approximately that of its widest adapted block."""
     blocks: int = Field(ge=1)
     """Transformer blocks, which gradient checkpointing recomputes one by one."""
     mlp_ratio: float = Field(4.0, gt=0)
-    """Width of a block's inner layer, in widths of a token."""
+    """Width of a block's inner layer, relative to the width of a token."""
     frame_gib: tuple[float, float] | None = None
-    """For U-Nets, whose activations follow pixels: GiB a frame of 512x512 px in a backward pass, with blocks
-    recomputed and without."""
+    """For U-Nets, whose activations scale with pixels: GiB per frame of 512x512 px in a backward pass, with and
+    without gradient checkpointing."""
     decode_bytes: tuple[float, float]
-    """Peak of the VAE's decoder in bf16: bytes for each pixel of all frames, and for each pixel of one frame."""
+    """Peak of the VAE's decoder in bf16: bytes per pixel of all frames, and per pixel of one frame."""
     source: str = Field(min_length=1)
-    """Where the numbers come from."""
+    """Source of the numbers."""
 
 
 class ModelPreset(BaseModel):
-    """A model that Dailies can run: a family, where its weights are, and the settings that suit it.
+    """A model: its family, the location of its weights, and its default settings.
 
-    Adding a model of a known family is one such file in `presets/models/`.
+    To add a model of a known family, add such a file to `presets/models/`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     key: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    """The file's name without `.toml`; what requests call the model."""
+    """The file's name without `.toml`; requests refer to the model by it."""
     title: str = Field(min_length=1)
-    """What the page calls it."""
+    """Title on the page."""
     family: str
     """A key of `engine.families.FAMILIES`."""
     source: str = Field(min_length=1)
     """A diffusers folder (absolute, or relative to the repository), or a hub id such as `owner/name`."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """What the networks compute in, whatever the weights at rest are."""
+    """Data type of computation, independent of the type of the stored weights."""
     licence: str = ""
-    """Of the weights, in a few words."""
+    """Licence of the weights, in a few words."""
     download_gb: float | None = Field(None, gt=0)
-    """Size of the weights, in GB: estimated from the parameter counts at 2 bytes each. The hub may hold more."""
+    """Size of the weights in GB, estimated from the parameter counts at 2 bytes each. The download may be larger."""
     width: int = Field(ge=16, le=8192)
-    """px; what a new clip starts with, as do the next five."""
+    """px; the default of a new clip, like the next five fields."""
     height: int = Field(ge=16, le=8192)
     """px."""
     num_frames: int = Field(ge=1)
-    """Frames of a clip; lengths that the family cannot make are refused."""
+    """Frames of a clip; must be a length that the family supports."""
     fps: float = Field(gt=0, le=240)
-    """Frames a second; models that are told their speed are told this."""
+    """Frames per second; also the conditioning value of models that take a frame rate."""
     num_steps: int = Field(ge=1, le=1000)
     """Denoising steps."""
     guidance: float = Field(ge=0, le=30)
-    """Classifier-free guidance scale; 1 or less: none, at half the time."""
+    """Classifier-free guidance scale; 1 or less disables it and halves the time."""
     keyframe_guidance: float = Field(KEYFRAME_GUIDANCE, ge=0, le=30)
-    """The scale for keyframes that are drawn first, where a request says none."""
+    """Guidance scale for keyframes that are generated first, if a request sets none."""
     max_frames: int = Field(ge=1)
-    """The longest clip that the model makes in one piece."""
+    """Maximum length of a clip that the model generates in one piece, in frames."""
     min_frames: int = Field(0, ge=0)
-    """The shortest clip that it was trained on and the page offers; 0: the shortest that its family can make."""
+    """Minimum length that the model was trained on and the page offers; 0: the minimum of its family."""
     size_multiple: int | None = Field(None, ge=1)
-    """px; width and height must be multiples of it. None = what the family's spec says."""
+    """px; width and height must be multiples of it. None: the value of the family's spec."""
     revision: str | None = Field(None, pattern=r"^[\w./-]+$")
-    """Which revision of the hub's repository is loaded: a commit, a tag or a branch. None = the newest."""
+    """Revision of the hub's repository: a commit, a tag or a branch. None: the newest."""
     parts: dict[str, str] = Field(default_factory=dict)
-    """Parts of the model that come from elsewhere, such as AnimateDiff's motion_adapter: part -> folder, or hub id with
-    or without an @revision."""
+    """Parts of the model with their own source, such as AnimateDiff's motion_adapter: part -> folder, or hub id with
+    optional @revision."""
     scheduler: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    """Laid over the model's `scheduler_config.json`: its shift, its spacing, or another scheduler by `_class_name`.
-    Settings that do not exist or change no noise level are refused when the model is opened."""
+    """Overrides of the model's `scheduler_config.json`: its shift, its spacing, or another scheduler by `_class_name`.
+    Settings that do not exist or change no noise level are refused when the model is loaded."""
     offload_text: bool = False
-    """The text encoder waits on the CPU between prompts: less memory on the device, a moment more a prompt."""
+    """Keep the text encoder on the CPU between prompts: less device memory, slightly more time per prompt."""
     tile_vae: bool = False
-    """The VAE works tile by tile: far less memory for large pictures, faint seams that rewards may see."""
+    """Decode with the VAE tile by tile: much less memory for large frames, but faint seams that may affect rewards."""
     context_frames: int = Field(0, ge=0, multiple_of=4)
-    """Frames that the network sees at once where it makes longer clips by FreeNoise (AnimateDiff); 0: it does not."""
+    """Context length in frames for longer clips by FreeNoise (AnimateDiff); 0: no FreeNoise."""
     distilled: bool = False
-    """Made for a few steps without guidance: a model to generate with, not one to train further."""
+    """Distilled for a few steps without guidance: for generation, not for further training."""
     judge: str | None = Field(None, pattern=r"^[\w.]+:\w+$")
-    """What knows whether a clip shows its prompt and is never trained on, as "module:function" of frames and a prompt;
-    only a world that is known entirely has one. Evaluations report it."""
+    """Exact judge of whether a clip shows its prompt, as "module:function" of frames and a prompt. It is reported by
+    evaluations and never trained on. Only a synthetic world such as mini's has one."""
     vram_gib: float | None = Field(None, ge=0)
-    """Memory on the device for a default clip, GiB. None = not measured."""
+    """Device memory for a default clip, GiB. None: not measured."""
     network: NetworkShape | None = None
-    """None: nothing is foretold of runs that train this model."""
+    """Size of the networks. None: no estimates for runs that train this model."""
     recommended: str = ""
-    """One sentence for the page: what suits this model."""
+    """Recommended settings, one sentence for the page."""
     notes: str = ""
-    """What was measured, on what and when; or "not measured"."""
+    """Measurements, with hardware and date; or "not measured"."""
 
     @model_validator(mode="after")
     def _default_fits(self) -> Self:
@@ -113,7 +113,7 @@ class ModelPreset(BaseModel):
         return self
 
     def defaults(self) -> dict[str, Any]:
-        """The fields of a `GenerationRequest` that a new clip of this model starts with."""
+        """Return the default `GenerationRequest` fields of a new clip."""
         return {"model": self.key, **{name: getattr(self, name) for name in REQUEST_FIELDS}}
 
 
@@ -121,7 +121,7 @@ Setting = str | bool | int | float | list[str] | list[float] | None
 
 
 class TrainPreset(BaseModel):
-    """A recipe: which algorithm trains which model on what, with the settings of its trainer's config.
+    """A recipe: algorithm, model, training data, and settings of the trainer's config.
 
     `settings` are fields of `engine.training.trainer_settings`'s classes; unknown ones are refused when the run is
     built.
@@ -132,47 +132,47 @@ class TrainPreset(BaseModel):
     key: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """The file's name without `.toml`; runs are named after it."""
     title: str = Field(min_length=1)
-    """What the page calls it."""
+    """Title on the page."""
     algorithm: Literal["dpo", "grpo", "nft", "distill"]
-    """What trains; it decides which `settings` there are."""
+    """Training algorithm; it determines the available `settings`."""
     model: str = "mini"
     """A key of `presets/models`."""
     mix: str | None = None
-    """The rewards that are trained on, a key of `presets/rewards`; for algorithms that make their own clips."""
+    """Rewards to train on, a key of `presets/rewards`; for algorithms that generate their own clips."""
     rewards: Literal["parts", "total"] = "parts"
-    """Each reward of the mix on its own, weighted and normalised by the trainer; or the mix's total, gates included."""
+    """parts: each reward of the mix, weighted and normalised by the trainer. total: the mix's total, with gates."""
     prompts: str | None = None
-    """A file of `presets/prompts` (without .txt), or the path of one: a prompt a line."""
+    """A file of `presets/prompts` (without .txt), or a path: one prompt per line."""
     pairs: str | None = None
     """For dpo: a folder or file of preference data, see `engine.labelling.preference_formats`."""
     campaign: str | None = None
-    """For dpo, instead of `pairs`: the id of a labelling campaign, whose votes make the pairs of a new run."""
+    """For dpo, instead of `pairs`: the id of a labelling campaign. A new run is trained on the pairs of its votes."""
     min_margin: float = Field(0.0, ge=0, le=1)
-    """Of a campaign's pairs, those that people agreed on by so much: 1 is unanimous, see `PreferencePair.margin`."""
+    """Minimum margin of a campaign's pairs; 1 is unanimous, see `PreferencePair.margin`."""
     test_prompts: str | None = None
-    """Prompts that are not trained on, for evaluations and alarms; None: `prompts`."""
+    """Held-out prompts for evaluations and alarms; None: `prompts`."""
     watch: str | None = None
-    """The mix whose rewards are measured besides; those that `mix` does not train on are held out."""
+    """Mix of rewards that evaluations and alarms also measure; those not in `mix` are held out."""
     alarms: AlarmSettings = AlarmSettings()
-    """When the reward is to be suspected."""
+    """Settings of reward-hacking alarms."""
     settings: dict[str, Setting] = Field(default_factory=dict)
-    """Of the algorithm's trainer."""
+    """Settings of the algorithm's trainer."""
     source: str = ""
-    """Where the numbers come from."""
+    """Source of the numbers."""
     notes: str = ""
-    """What was measured with them, on what and when; or "not measured"."""
+    """Measurements with these numbers, with hardware and date; or "not measured"."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.pairs and self.campaign:
             raise ValueError("give either pairs or campaign")
         if self.algorithm != "dpo" and (self.pairs or self.campaign):
-            given = "pairs" if self.pairs else "campaign"
-            raise ValueError(f"{self.algorithm} learns from no pairs: leave {given} out, or choose algorithm dpo")
+            key = "pairs" if self.pairs else "campaign"
+            raise ValueError(f"{self.algorithm} does not train on pairs: leave {key} out, or choose algorithm dpo")
         pairs = "campaign" if self.campaign else "pairs"
         online = ("mix", "prompts")
-        needed = {"dpo": (pairs,), "grpo": online, "nft": online, "distill": ("prompts",)}[self.algorithm]
-        missing = [name for name in needed if not getattr(self, name)]
+        required = {"dpo": (pairs,), "grpo": online, "nft": online, "distill": ("prompts",)}[self.algorithm]
+        missing = [name for name in required if not getattr(self, name)]
         if missing:
             raise ValueError(f"{self.algorithm} needs {' and '.join(missing)}")
         return self

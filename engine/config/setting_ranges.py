@@ -1,6 +1,7 @@
-"""What a trainer's setting may be: the numbers that the code below it can represent, in one table. Imports no torch.
+"""Valid ranges of the trainers' settings, in one table. Imports no torch.
 
-A clip's shape has the limits of `GenerationRequest`, because every clip of a run is made by such a request.
+A range covers the numbers that the code can represent. A clip's shape has the limits of `GenerationRequest`, because
+every clip of a run comes from such a request.
 """
 
 import math
@@ -11,11 +12,14 @@ from pydantic import BaseModel, ConfigDict
 from engine.request import GenerationRequest
 
 STEP_LIMIT = 10_000_000
-"""Updates of a run."""
+"""Maximum number of updates of a run."""
 
 
 class Range(BaseModel):
-    """Numbers from `least` to `most`; `least_out` and `most_out` leave the limit itself out. None: no limit."""
+    """Numbers from `least` to `most`, None for no limit.
+
+    `least_out` and `most_out` exclude the limit itself.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,15 +28,15 @@ class Range(BaseModel):
     least_out: bool = False
     most_out: bool = False
 
-    def holds(self, value: float) -> bool:
-        """Whether the number is finite, within the limits, and small enough for 64 bits."""
+    def contains(self, value: float) -> bool:
+        """Return whether the number is finite, within the limits, and fits into 64 bits."""
         low = self.least is None or (value > self.least if self.least_out else value >= self.least)
         high = self.most is None or (value < self.most if self.most_out else value <= self.most)
         return low and high and (isinstance(value, int) or math.isfinite(value)) and abs(value) < 2**63
 
     @property
     def words(self) -> str:
-        """Such as "0 to 4,294,967,295", "above 0" or "at least 0 and below 1"."""
+        """The range in words, such as "0 to 4,294,967,295", "above 0" or "at least 0 and below 1"."""
         low = None if self.least is None else f"{'above' if self.least_out else 'at least'} {_number(self.least)}"
         high = None if self.most is None else f"{'below' if self.most_out else 'at most'} {_number(self.most)}"
         if low and high and not self.least_out and not self.most_out:
@@ -45,13 +49,13 @@ def _number(value: float) -> str:
 
 
 def _of_request(name: str) -> Range:
-    """The limits of a request's field."""
-    found: dict[str, float | bool] = {}
+    """Return the limits of a request's field."""
+    limits: dict[str, float | bool] = {}
     for limit in GenerationRequest.model_fields[name].metadata:
         for key, (side, out) in {"ge": ("least", False), "gt": ("least", True), "le": ("most", False)}.items():
             if (value := getattr(limit, key, None)) is not None:
-                found |= {side: value, f"{side}_out": out}
-    return Range(**found)
+                limits |= {side: value, f"{side}_out": out}
+    return Range(**limits)
 
 
 def _from(least: float, most: float | None = None) -> Range:
@@ -70,7 +74,7 @@ RANGES: Mapping[str, Range] = {
     "sample_steps": _STEPS,
     "student_steps": _STEPS,
     "window": _STEPS,
-    "seed": _from(0, 2**32 - 1),  # NumPy takes no larger one
+    "seed": _from(0, 2**32 - 1),  # the limit of NumPy seeds
     "max_steps": _from(1, STEP_LIMIT),
     "num_train_epochs": _above(0, STEP_LIMIT),
     "per_device_train_batch_size": _COUNT,
@@ -115,4 +119,4 @@ RANGES: Mapping[str, Range] = {
     "save_total_limit": _from(1, 1_000_000),
     "logging_steps": _above(0, STEP_LIMIT),
 }
-"""A setting's default is always allowed, such as max_steps = -1 for a length in epochs."""
+"""Ranges by setting. A setting's default is always valid, such as max_steps = -1 for a length in epochs."""

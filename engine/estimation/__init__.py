@@ -1,1 +1,1 @@
-"""Estimates of memory and time before a model is loaded. Imports no torch."""
+"""Estimates of memory and time, made without loading a model. Imports no torch."""

@@ -1,4 +1,7 @@
-"""How much memory making clips needs on its device, from the size of the model's networks. Imports no torch."""
+"""Estimate of the device memory that generation needs, from the size of the networks.
+
+Imports no torch.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +20,10 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipEstimate:
-    """GiB: of the networks at rest, of one pass through them, of decoding a clip. Passes and decoding take turns."""
+    """Memory in GiB of the networks, of a forward pass, and of decoding a clip.
+
+    Passes and decoding do not overlap, so the peak contains the larger of the two.
+    """
 
     weights: float
     passes: float
@@ -31,9 +37,9 @@ class ClipEstimate:
 def estimate_clip(
     model: ModelPreset, request: GenerationRequest, count: int, *, num_frames: int | None = None
 ) -> ClipEstimate | None:
-    """Of `count` clips that go through the network together, or of clips like them with another number of frames.
+    """Estimate the memory of a batch of `count` clips, optionally with another number of frames.
 
-    None where the size of the model is not known.
+    Returns None if the size of the model is unknown.
     """
     if model.network is None:
         return None
@@ -49,7 +55,7 @@ def estimate_clip(
         tokens=clip_tokens(model, frames, request.width, request.height),
         text_tokens=spec.text_tokens or 128,
         graph_clips=0,
-        rollout_clips=count * passes_a_step(model, highest_guidance(request)),
+        rollout_clips=count * rows_per_clip(model, highest_guidance(request)),
         bytes_each=BYTES[model.dtype],
         tiled_decode=model.tile_vae,
     )
@@ -59,27 +65,30 @@ def estimate_clip(
 
 
 def clip_tokens(model: ModelPreset, num_frames: int, width: int, height: int) -> int:
-    """Of one clip: latent frames by patches."""
+    """Return the number of tokens of a clip: latent frames times patches."""
     spec = family_spec(model.family)
     patch = model.size_multiple or spec.size_multiple
     return max(1, -(-num_frames // spec.frame_stride) * (width // patch) * (height // patch))
 
 
 def highest_guidance(request: GenerationRequest) -> float:
-    """Keyframes and what lies between them have guidance of their own, and the request's is not used."""
+    """Return the highest guidance of a request.
+
+    Keyframes and in-between frames have guidance of their own.
+    """
     if request.mode != "keyframes":
         return request.guidance
     plan = keyframe_plan(request)
     return max(plan.keyframe_guidance, plan.inbetween_guidance)
 
 
-def passes_a_step(model: ModelPreset, guidance: float) -> int:
-    """Rows that one clip takes in the network: two where guidance compares it with another prompt."""
+def rows_per_clip(model: ModelPreset, guidance: float) -> int:
+    """Return the network rows per clip: two with classifier-free guidance, else one."""
     return 2 if guidance > 1 and not family_spec(model.family).embedded_guidance else 1
 
 
 def describe_memory(family: ModelFamily, batch: Sequence[GenerationRequest]) -> str | None:
-    """Compare the estimate for a batch of equal shape with the device's memory; None for a model of unknown size."""
+    """Compare the estimate for a batch of equal shapes with the device's memory; None if it is unknown."""
     from engine.hardware.device import device_facts
 
     first = batch[0]
@@ -87,13 +96,14 @@ def describe_memory(family: ModelFamily, batch: Sequence[GenerationRequest]) -> 
         model = load_preset("models", first.model)
     except ConfigError:
         return None
-    need = estimate_clip(model, first, len(batch))
-    if not need:
+    estimate = estimate_clip(model, first, len(batch))
+    if not estimate:
         return None
     half = family.spec.nearest_frames(first.num_frames // 2)
-    smaller = estimate_clip(model, first, 1, num_frames=half) or need
-    has = device_facts(str(family.network.device)).memory_gib
+    smaller = estimate_clip(model, first, 1, num_frames=half) or estimate
+    available = device_facts(str(family.network.device)).memory_gib
     return (
-        f"need about {need.peak:.1f} GiB (networks {need.weights:.1f}, a pass {need.passes:.1f}, decoding "
-        f"{need.decoding:.1f}) and the device has {has:.0f}; one clip of {half} frames needs about {smaller.peak:.1f}"
+        f"need about {estimate.peak:.1f} GiB (networks {estimate.weights:.1f}, a pass {estimate.passes:.1f}, decoding "
+        f"{estimate.decoding:.1f}) and the device has {available:.0f}; one clip of {half} frames needs about "
+        f"{smaller.peak:.1f}"
     )

@@ -1,8 +1,9 @@
-"""How much arithmetic an update of a run is, and from that how long it takes. Pure functions; imports no torch.
+"""FLOPs of a training update, and its time extrapolated from finished runs. Imports no torch.
 
-A forward pass costs 2 FLOP a weight and token, plus 4 N^2 d a block for attention. A backward pass costs that once more
-for what goes into each layer, and for the weights once more where they are trained: frozen ones, as beneath an adapter,
-have no gradients of their own, while attention has two sides always. Recomputed blocks cost a forward pass more.
+A forward pass costs 2 FLOPs per weight and token, plus 4 N^2 d per block for attention, with N tokens of width d. A
+backward pass costs the same for the gradients of the layer inputs, and again for the gradients of the weights. Frozen
+weights, as under an adapter, need no gradients of their own; attention always needs both. Gradient checkpointing adds
+another forward pass.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,12 +11,12 @@ from dataclasses import dataclass
 
 from engine.config.schema import NetworkShape
 
-FAR = 3.0  # times larger
+MAX_EXTRAPOLATION = 3.0  # ratio of FLOPs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlopCount:
-    """Passes of the network through one clip, an update. `forward` without gradients, `trained` with."""
+    """Network passes over one clip per update: `forward` without gradients, `trained` with gradients."""
 
     forward: float
     trained: float
@@ -23,45 +24,55 @@ class FlopCount:
     frozen: bool = False
 
     def flop(self, shape: NetworkShape, tokens: float) -> float:
-        again = forward_flop(shape, tokens) if self.checkpointed else 0.0
-        return self.forward * forward_flop(shape, tokens) + self.trained * (self.trained_flop(shape, tokens) + again)
+        """Return the FLOPs of an update."""
+        recomputed = forward_flop(shape, tokens) if self.checkpointed else 0.0
+        trained = self.trained_flop(shape, tokens) + recomputed
+        return self.forward * forward_flop(shape, tokens) + self.trained * trained
 
     def trained_flop(self, shape: NetworkShape, tokens: float) -> float:
-        """Of one clip forward and back, recomputing nothing."""
+        """Return the FLOPs of a forward and backward pass over one clip, without recomputation."""
         linear = linear_flop(shape, tokens)
         return linear * (2 if self.frozen else 3) + 3 * (forward_flop(shape, tokens) - linear)
 
 
 def forward_flop(shape: NetworkShape, tokens: float) -> float:
+    """Return the FLOPs of a forward pass over one clip."""
     return linear_flop(shape, tokens) + 4 * tokens**2 * shape.channels * shape.blocks
 
 
 def linear_flop(shape: NetworkShape, tokens: float) -> float:
+    """Return the FLOPs of the linear layers in a forward pass over one clip."""
     return 2 * shape.params * tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throughput:
-    """What a finished run achieved: `flop` an update, `seconds` an update."""
+    """Measured throughput of a finished run: FLOPs and seconds per update."""
 
     flop: float
     seconds: float
 
 
-def seconds_an_update(flop: float, paces: Iterable[Throughput]) -> float | None:
-    """From the run whose updates are nearest in size: small ones are slowed by what is not arithmetic. None: no run."""
-    known = [pace for pace in paces if pace.flop > 0 and pace.seconds > 0]
-    if not known or flop <= 0:
+def seconds_per_update(flop: float, measured: Iterable[Throughput]) -> float | None:
+    """Extrapolate the time per update from the run with the nearest number of FLOPs; None without a run.
+
+    The nearest run is used since small updates have a larger share of fixed overhead.
+    """
+    usable = [run for run in measured if run.flop > 0 and run.seconds > 0]
+    if not usable or flop <= 0:
         return None
-    nearest = _nearest(flop, known)
+    nearest = _nearest(flop, usable)
     return flop / nearest.flop * nearest.seconds
 
 
-def is_far(flop: float, paces: Iterable[Throughput]) -> bool:
-    """Whether the nearest run's updates are so much smaller that what was no arithmetic in them is scaled up too."""
-    known = [pace for pace in paces if pace.flop > 0]
-    return bool(known) and flop > FAR * _nearest(flop, known).flop
+def is_far(flop: float, measured: Iterable[Throughput]) -> bool:
+    """Return whether the nearest finished run is too small to extrapolate from.
+
+    Its fixed overhead would be scaled up.
+    """
+    usable = [run for run in measured if run.flop > 0]
+    return bool(usable) and flop > MAX_EXTRAPOLATION * _nearest(flop, usable).flop
 
 
-def _nearest(flop: float, paces: Sequence[Throughput]) -> Throughput:
-    return min(paces, key=lambda pace: max(pace.flop / flop, flop / pace.flop))
+def _nearest(flop: float, measured: Sequence[Throughput]) -> Throughput:
+    return min(measured, key=lambda run: max(run.flop / flop, flop / run.flop))

@@ -1,10 +1,12 @@
-"""How much memory a training run needs on its device, before anything is loaded. Pure functions; imports no torch.
+"""Estimate of the device memory of a training run.
 
-The laws were fitted to fake-tensor peaks of the real network classes in bf16 (Wan 1.3B and 14B, which predict Wan 5B to
-1 %; LTX and Wan at toy size; AnimateDiff on SD 1.5); `tests/engine/hardware/test_memory.py` measures such peaks again.
-Not in them: what kernels of a device do differently, hence the range of `Need`. Bytes inside, GiB at the surface.
+Pure functions that compute in bytes and return GiB. Imports no torch.
 
-    N tokens of a clip   d width   L blocks   r = mlp width / d   e bytes of a number   B clips in one graph
+The formulas were fitted to fake-tensor peaks of the real network classes in bf16 (Wan 1.3B and 14B, which predict Wan
+5B to 1 %; LTX and Wan at toy size; AnimateDiff on SD 1.5); `tests/engine/estimation/test_memory.py` measures such peaks
+again. They do not include differences between the kernels of devices, hence the range of `MemoryEstimate`.
+
+    N tokens per clip   d width   L blocks   r = mlp width / d   e bytes per number   B clips in one graph
     checkpointed    B N d e (L + 27 + 3.2 r)
     kept            B N d e (L (23.5 + 1.55 r) + 12)
     forward only    B N d e (9.5 + 1.5 r)
@@ -17,27 +19,27 @@ from typing import Literal
 from engine.config.schema import NetworkShape
 
 GIB = 2**30
-LOW, HIGH = 0.9, 1.25  # of the peak: where the real one was found to lie
-RESERVED_GIB = 4.0  # a device's context, its libraries' workspaces and the allocator's own
+LOW, HIGH = 0.9, 1.25  # range of the measured peak, relative to the estimate
+RESERVED_GIB = 4.0  # device context, workspaces of libraries, allocator overhead
 USABLE = 0.9
-TIGHT = 0.8  # of what is usable; above it a fragmented allocator may fail
-TEXT_TOKEN = 0.2  # a token of the prompt passes cross-attention only
-FLOAT32_SHARE = 0.62  # float32 keeps no second copies in another precision: fewer numbers, each twice as large
-UNET_FORWARD = 0.03  # of what the backward pass of a U-Net keeps, without checkpoints
-LORA_LAYERS = 8  # linear layers of a block that carry one: q, k, v and out of self- and cross-attention
-GATHERED = 2  # blocks that are whole at a time where weights lie in shards: the one at work, and the next
-ADAM_BYTES = 16  # float32 weight, gradient and two moments
+TIGHT = 0.8  # of the usable memory; above it a fragmented allocator may fail
+TEXT_TOKEN = 0.2  # relative cost of a prompt token, which passes cross-attention only
+FLOAT32_SHARE = 0.62  # float32 keeps no copies in another precision: fewer numbers, each twice as large
+UNET_FORWARD = 0.03  # relative to the activations of a U-Net's backward pass without checkpointing
+LORA_LAYERS = 8  # adapted layers per block: q, k, v and out of self- and cross-attention
+GATHERED_BLOCKS = 2  # unsharded at a time: the current block and the next
+ADAM_BYTES = 16  # per trained weight: float32 weight, gradient and two moments
 
-Verdict = Literal["fits", "tight", "no"]
+Verdict = Literal["fits", "tight", "too_large"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingLoad:
-    """What one run puts on a device.
+    """Size of a run on one device.
 
-    `graph_clips` go through one backward pass together (pairs count twice, guided clips twice); `rollout_clips` are
-    denoised together without gradients, 0 when the algorithm makes no clips. `tokens` of one clip, with `text_tokens`.
-    The weights of the network that is trained may lie in `shards` on as many devices.
+    `graph_clips` share one backward pass (pairs count twice, guided clips twice). `rollout_clips` are denoised together
+    without gradients, 0 when the algorithm generates no clips. `tokens` and `text_tokens` are per clip. `copies` counts
+    the copies of the trained weights. The weights of the trained network may be split into `shards`, one per device.
     """
 
     shape: NetworkShape
@@ -62,7 +64,10 @@ class TrainingLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryEstimate:
-    """GiB on the device: what stays there, and what each phase adds to it; the highest phase makes the peak."""
+    """Memory in GiB on the device: resident parts, and the addition of each phase.
+
+    The largest phase sets the peak.
+    """
 
     weights: float
     training: float
@@ -84,13 +89,13 @@ class MemoryEstimate:
 
     @property
     def busiest(self) -> str:
-        """The phase that makes the peak."""
+        """The phase that sets the peak."""
         phases = {"update": self.update, "rollout": self.rollout, "decode": self.decode}
         return max(phases, key=lambda name: phases[name])
 
 
 def estimate_memory(load: TrainingLoad) -> MemoryEstimate:
-    """What a run needs at its peak."""
+    """Estimate the memory of a run."""
     return MemoryEstimate(
         weights=weights(load) / GIB,
         training=training_state(load) / GIB,
@@ -101,27 +106,27 @@ def estimate_memory(load: TrainingLoad) -> MemoryEstimate:
 
 
 def weights(load: TrainingLoad) -> float:
-    """Bytes of the networks at rest: the frozen or trained one, the VAE, and the text encoder where it stays."""
+    """Return the bytes of the frozen network, the VAE, and the text encoder if it stays loaded."""
     whole = load.shape.params * load.bytes_each
-    at_rest = whole / load.shards if load.lora_rank else 0.0  # one that trains is in `training_state`
-    gathered = GATHERED * whole / load.shape.blocks if load.shards > 1 else 0.0
-    return at_rest + gathered + load.shape.vae_params * load.bytes_each + load.shape.text_params * load.bytes_each
+    frozen = whole / load.shards if load.lora_rank else 0.0  # a trained network is part of `training_state`
+    gathered = GATHERED_BLOCKS * whole / load.shape.blocks if load.shards > 1 else 0.0
+    return frozen + gathered + load.shape.vae_params * load.bytes_each + load.shape.text_params * load.bytes_each
 
 
 def training_state(load: TrainingLoad) -> float:
-    """Bytes of what the optimiser keeps, and of the copies of the trained weights (average, reference, old policy)."""
+    """Return the bytes of optimizer state and weight copies (average, reference, old policy)."""
     trained = lora_params(load.shape, load.lora_rank) if load.lora_rank else load.shape.params
     reference = 0.0 if load.lora_rank else load.shape.params * 4
     return (trained * (ADAM_BYTES + 4 * load.copies) + reference) / load.shards
 
 
 def lora_params(shape: NetworkShape, rank: int) -> float:
-    """About how many weights an adapter has: `rank` rows and columns for each target."""
+    """Return the approximate number of adapter weights: `rank` rows and columns per adapted layer."""
     return shape.blocks * LORA_LAYERS * 2 * shape.channels * rank
 
 
 def update_activations(load: TrainingLoad) -> float:
-    """Bytes that one backward pass keeps."""
+    """Return the bytes of activations that one backward pass keeps."""
     if load.shape.frame_gib is not None:
         per_frame = load.shape.frame_gib[0 if load.checkpointed else 1]
         return per_frame * GIB * load.num_frames * load.graph_clips * (load.width * load.height) / 512**2
@@ -131,7 +136,7 @@ def update_activations(load: TrainingLoad) -> float:
 
 
 def forward_activations(load: TrainingLoad) -> float:
-    """Bytes of a forward pass without gradients."""
+    """Return the bytes of activations of a forward pass without gradients."""
     if load.shape.frame_gib is not None:
         share = UNET_FORWARD * load.shape.frame_gib[1] * GIB
         return share * load.num_frames * load.rollout_clips * (load.width * load.height) / 512**2
@@ -139,14 +144,14 @@ def forward_activations(load: TrainingLoad) -> float:
 
 
 def decode(load: TrainingLoad) -> float:
-    """Bytes of decoding one clip, or one tile of 256 px of it; clips are decoded one by one."""
+    """Return the bytes of decoding one clip, or one 256 px tile of it; clips are decoded one by one."""
     area = min(load.width * load.height, 256**2 if load.tiled_decode else load.width * load.height)
     per_px, per_frame_px = load.shape.decode_bytes
     return area * (per_px * load.num_frames + per_frame_px) * load.bytes_each / 2
 
 
 def _unit(load: TrainingLoad) -> float:
-    """Bytes of one activation of one clip."""
+    """Return the bytes of one activation of one clip."""
     return load.effective_tokens * load.shape.channels * load.bytes_each
 
 
@@ -154,42 +159,46 @@ def _precision(load: TrainingLoad) -> float:
     return FLOAT32_SHARE if load.bytes_each == 4 else 1.0
 
 
-# ---- Does it fit?
+# ---- Comparison with the device
 def usable_gib(total_gib: float) -> float:
-    """What of a device's memory a run may count on."""
+    """Return the part of a device's memory that a run can use."""
     return max(0.0, USABLE * total_gib - RESERVED_GIB)
 
 
-def verdict(wanted: MemoryEstimate, total_gib: float) -> Verdict:
+def verdict(estimate: MemoryEstimate, total_gib: float) -> Verdict:
+    """Return whether a run fits on a device with `total_gib` of memory."""
     usable = usable_gib(total_gib)
-    if wanted.peak <= TIGHT * usable:
+    if estimate.peak <= TIGHT * usable:
         return "fits"
-    return "tight" if wanted.peak <= usable else "no"
+    return "tight" if estimate.peak <= usable else "too_large"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One setting to change, and what the run would need then."""
+    """A change of one setting, and the memory estimate with it."""
 
     setting: str
     value: str
-    need: MemoryEstimate
+    memory: MemoryEstimate
     verdict: Verdict
 
 
 def advice(load: TrainingLoad, total_gib: float) -> Change | None:
-    """The mildest single change that makes a run fit; else the one that helps most; None when nothing helps."""
-    tried = [
-        Change(setting=setting, value=value, need=after, verdict=verdict(after, total_gib))
+    """Return the mildest single change that makes a run fit, else the one that saves most.
+
+    None if none helps.
+    """
+    changes = [
+        Change(setting=setting, value=value, memory=after, verdict=verdict(after, total_gib))
         for setting, value, changed in _milder(load)
         if (after := estimate_memory(changed)).peak < 0.98 * estimate_memory(load).peak
     ]
-    fitting = [change for change in tried if change.verdict == "fits"]
-    return fitting[0] if fitting else min(tried, key=lambda change: change.need.peak, default=None)
+    fitting = [change for change in changes if change.verdict == "fits"]
+    return fitting[0] if fitting else min(changes, key=lambda change: change.memory.peak, default=None)
 
 
 def _milder(load: TrainingLoad) -> Iterable[tuple[str, str, TrainingLoad]]:
-    """Changes of one setting, those that cost the result least first."""
+    """Yield changes of one setting, those with the least effect on the result first."""
     if not load.checkpointed:
         yield "checkpoint_blocks", "true", replace(load, checkpointed=True)
     if load.rollout_clips > 1:
@@ -208,6 +217,6 @@ def _scaled(load: TrainingLoad, share: float) -> TrainingLoad:
 
 
 def calibration_factor(predicted_gib: Iterable[tuple[float, float]], default: float = 1.0) -> float:
-    """The factor by which finished runs differed from their prediction: the median of actual / predicted."""
+    """Return the median of actual / predicted memory of finished runs."""
     ratios = sorted(actual / predicted for predicted, actual in predicted_gib if predicted > 0)
     return ratios[len(ratios) // 2] if ratios else default

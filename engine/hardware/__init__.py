@@ -1,1 +1,1 @@
-"""What this machine can do."""
+"""Devices, their environment and telemetry."""

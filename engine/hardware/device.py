@@ -1,4 +1,4 @@
-"""Which device the networks run on, and what it is. ROCm's PyTorch calls its GPUs "cuda" too."""
+"""Selection and description of the compute device. PyTorch for ROCm also calls its GPUs "cuda"."""
 
 import os
 from dataclasses import dataclass
@@ -11,7 +11,10 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceFacts:
-    """One device. `memory_gib` is its own memory (of a CPU: the machine's), `free_gib` what of it is free now."""
+    """Description of a device.
+
+    `memory_gib` is its memory (of a CPU: the machine's), `free_gib` the free part.
+    """
 
     device: str
     backend: Literal["cuda", "rocm", "cpu"]
@@ -24,26 +27,26 @@ class DeviceFacts:
 
 
 def pick_device() -> str:
-    """DAILIES_DEVICE where it is set, else the first GPU (CUDA or ROCm), else the CPU.
+    """Return DAILIES_DEVICE if set, else the first GPU (CUDA or ROCm), else the CPU.
 
-    Raises ConfigError when the variable asks for a GPU that PyTorch does not see.
+    Raises ConfigError when the variable names a GPU that PyTorch does not see.
     """
     import torch
 
-    wanted = os.environ.get("DAILIES_DEVICE", "").strip()
-    if not wanted:
+    requested = os.environ.get("DAILIES_DEVICE", "").strip()
+    if not requested:
         return "cuda" if torch.cuda.is_available() else "cpu"
     num_gpus = torch.cuda.device_count()
-    known = ["cpu", *(["cuda"] if num_gpus else []), *(f"cuda:{index}" for index in range(num_gpus))]
-    if wanted not in known:
+    available = ["cpu", *(["cuda"] if num_gpus else []), *(f"cuda:{index}" for index in range(num_gpus))]
+    if requested not in available:
         raise ConfigError(
-            f"DAILIES_DEVICE={wanted} is not on this machine: use one of {', '.join(known)}, or leave it unset."
+            f"DAILIES_DEVICE={requested} is not on this machine: use one of {', '.join(available)}, or leave it unset."
         )
-    return wanted
+    return requested
 
 
 def device_facts(device: str | None = None) -> DeviceFacts:
-    """What `device` is (None: the one that `pick_device` picks)."""
+    """Describe `device`, by default the one returned by `pick_device`."""
     device = device or pick_device()
     return _cpu_facts() if device == "cpu" else _gpu_facts(device)
 

@@ -1,7 +1,7 @@
-"""The environment that workers and trainers start in: what suits ROCm, unless the user has said otherwise.
+"""Environment of workers and trainers: settings for ROCm, which the user's own variables override.
 
-A variable that the user set always wins, and is shown with what would have stood there. Sources of the values are in
-`reason`; none of them was measured on an AMD GPU by this project.
+A variable set by the user always wins, and is shown together with the value that it replaces. The sources of the values
+are in `reason`; none of them was measured on an AMD GPU by this project.
 """
 
 import os
@@ -22,7 +22,7 @@ ALLOCATORS = ("PYTORCH_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF", "PYTORCH_CUDA_ALLO
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentVariable:
-    """One variable as processes get it. `preset` is what Dailies would set, "" where it would leave it unset."""
+    """A variable as processes get it. `preset` is the value that Dailies would set, "" if it sets none."""
 
     name: str
     value: str
@@ -33,77 +33,80 @@ class EnvironmentVariable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """`settings` in force, and `warnings`: what the user set that is likely to go wrong."""
+    """`settings` in force, and `warnings` about the user's variables that are likely to cause problems."""
 
     settings: tuple[EnvironmentVariable, ...]
     warnings: tuple[str, ...]
 
     @property
     def variables(self) -> dict[str, str]:
-        """What is laid over a process's own environment."""
-        return {one.name: one.value for one in self.settings if one.origin == "preset"}
+        """Variables that override a process's own environment."""
+        return {setting.name: setting.value for setting in self.settings if setting.origin == "preset"}
 
 
 def environment(
     workspace: Workspace, user: Mapping[str, str] | None = None, *, rocm: bool | None = None
 ) -> Environment:
-    """What holds in this workspace; without ROCm nothing is set. `user` is the environment as it is."""
-    given = os.environ if user is None else user
+    """Return the settings for this workspace; without ROCm there are none.
+
+    `user` is the current environment.
+    """
+    user = os.environ if user is None else user
     rocm = is_rocm() if rocm is None else rocm
     presets = _presets(workspace) if rocm else {}
-    settings = [_setting(name, value, why, given) for name, (value, why) in presets.items()]
+    settings = [_setting(name, value, why, user) for name, (value, why) in presets.items()]
     if rocm:
-        settings += [
-            _own(name, given) for name in (VISIBLE, ROCR_VISIBLE, CUDA_VISIBLE, OVERRIDE, TF32) if name in given
-        ]
-    return Environment(settings=tuple(settings), warnings=tuple(_warnings(given)) if rocm else ())
+        settings += [_own(name, user) for name in (VISIBLE, ROCR_VISIBLE, CUDA_VISIBLE, OVERRIDE, TF32) if name in user]
+    return Environment(settings=tuple(settings), warnings=tuple(_warnings(user)) if rocm else ())
 
 
 def process_environment(workspace: Workspace) -> dict[str, str]:
-    """The whole environment for a process that computes; its cache folders are made.
+    """Return the full environment of a compute process, and create its cache folders.
 
-    Raises ConfigError when the user's choice of devices contradicts itself.
+    Raises ConfigError when the user's device variables contradict each other.
     """
     return merge_env(os.environ, process_changes(workspace))
 
 
 def process_changes(workspace: Workspace) -> dict[str, str | None]:
-    """What differs from this process's environment; None: not set. Paths are absolute: the process may start in another
-    folder. Raises ConfigError like `process_environment`, or for a bad path.
+    """Return the changes to this process's environment for a compute process; None unsets a variable.
+
+    Paths are absolute, since the process may start in another folder. Raises ConfigError like `process_environment`,
+    and for a bad path.
     """
-    found = environment(workspace)
-    if found.variables:
+    settings = environment(workspace)
+    if settings.variables:
         workspace.miopen.mkdir(parents=True, exist_ok=True)
-    where = {"DAILIES_WORKSPACE": str(workspace.root)}  # its presets count, whatever folder the process starts in
-    where |= absolute_paths(os.environ)
-    return {**where, **found.variables, **(visible_devices(os.environ) if is_rocm() else {})}
+    paths = {"DAILIES_WORKSPACE": str(workspace.root)}  # the process may start in another folder
+    paths |= absolute_paths(os.environ)
+    return {**paths, **settings.variables, **(visible_devices(os.environ) if is_rocm() else {})}
 
 
 def merge_env(environment: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
-    """The environment with the changes; None takes a variable away."""
+    """Return the environment with the changes applied; None unsets a variable."""
     changed = {**environment, **changes}
     return {name: value for name, value in changed.items() if value is not None}
 
 
 def visible_devices(user: Mapping[str, str]) -> dict[str, str | None]:
-    """The user's choice of GPUs by HIP_VISIBLE_DEVICES alone, which Ray asks for and which counts from all GPUs.
+    """Express the user's choice of GPUs by HIP_VISIBLE_DEVICES alone, as Ray requires.
 
-    ROCR_VISIBLE_DEVICES comes first; HIP_VISIBLE_DEVICES, or CUDA_VISIBLE_DEVICES where that is not set, counts within
-    it, as in the HIP runtime. Raises ConfigError when one of its numbers names a GPU that ROCR's hide.
+    The result is indexed among all GPUs of the machine. As in the HIP runtime, ROCR_VISIBLE_DEVICES applies first; HIP_VISIBLE_DEVICES, or else CUDA_VISIBLE_DEVICES,
+    indexes into it. Raises ConfigError when an index names a GPU that ROCR_VISIBLE_DEVICES hides.
     """
     if ROCR_VISIBLE not in user:
         return {}
-    seen = [one.strip() for one in user[ROCR_VISIBLE].split(",")]
+    visible = [part.strip() for part in user[ROCR_VISIBLE].split(",")]
     inner = next((name for name in (VISIBLE, CUDA_VISIBLE) if name in user), None)
-    wanted = [one.strip() for one in user.get(inner or VISIBLE, "").split(",") if one.strip()]
+    indices = [part.strip() for part in user.get(inner or VISIBLE, "").split(",") if part.strip()]
     if inner is None:
-        return {ROCR_VISIBLE: None, VISIBLE: ",".join(seen)}
-    if not all(int(one) < len(seen) if one.isdigit() else one in seen for one in wanted):
+        return {ROCR_VISIBLE: None, VISIBLE: ",".join(visible)}
+    if not all(int(index) < len(visible) if index.isdigit() else index in visible for index in indices):
         raise ConfigError(
-            f"{inner}={user[inner]} names a GPU that {ROCR_VISIBLE}={user[ROCR_VISIBLE]} hides, for its numbers "
-            f"count within those: unset {ROCR_VISIBLE} and use {VISIBLE} alone."
+            f"{inner}={user[inner]} names a GPU that {ROCR_VISIBLE}={user[ROCR_VISIBLE]} hides, since it indexes "
+            f"into that list: unset {ROCR_VISIBLE} and use {VISIBLE} alone."
         )
-    chosen = [seen[int(one)] if one.isdigit() else one for one in wanted]
+    chosen = [visible[int(index)] if index.isdigit() else index for index in indices]
     return {ROCR_VISIBLE: None, VISIBLE: ",".join(chosen)}
 
 
@@ -112,21 +115,24 @@ def _presets(workspace: Workspace) -> dict[str, tuple[str, str]]:
     return {
         "MIOPEN_FIND_MODE": (
             "FAST",
-            "No exhaustive search for convolution kernels: it stalls a first decode for minutes.",
+            "Avoids the exhaustive search for convolution kernels, which delays a first decode by minutes.",
         ),
-        "MIOPEN_USER_DB_PATH": (kernels, "Kernels found once are kept, and with the workspace."),
-        "MIOPEN_CUSTOM_CACHE_DIR": (kernels, "Kernels compiled once are kept, and with the workspace."),
+        "MIOPEN_USER_DB_PATH": (kernels, "Keeps the kernels that MIOpen found, in the workspace."),
+        "MIOPEN_CUSTOM_CACHE_DIR": (kernels, "Keeps the compiled kernels, in the workspace."),
         "PYTORCH_ALLOC_CONF": (
             "expandable_segments:False",
-            "Expandable segments hang or swell on some ROCm builds (pytorch#192259, pytorch#193400).",
+            "Expandable segments hang or grow without bound on some ROCm builds (pytorch#192259, pytorch#193400).",
         ),
-        "TORCH_NCCL_ASYNC_ERROR_HANDLING": ("1", "A rank that fails ends the others, instead of leaving them waiting."),
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING": (
+            "1",
+            "A failed rank ends the other ranks, which would otherwise wait for it.",
+        ),
     }
 
 
 def _setting(name: str, preset: str, reason: str, user: Mapping[str, str]) -> EnvironmentVariable:
     names = ALLOCATORS if name in ALLOCATORS else (name,)
-    own = next((one for one in names if one in user), None)
+    own = next((candidate for candidate in names if candidate in user), None)
     if own is not None:
         return EnvironmentVariable(name=own, value=user[own], origin="user", preset=preset, reason=reason)
     return EnvironmentVariable(name=name, value=preset, origin="preset", preset=preset, reason=reason)
@@ -134,28 +140,32 @@ def _setting(name: str, preset: str, reason: str, user: Mapping[str, str]) -> En
 
 def _own(name: str, user: Mapping[str, str]) -> EnvironmentVariable:
     reasons = {
-        VISIBLE: "Which GPUs processes see.",
-        CUDA_VISIBLE: f"Which GPUs processes see, where {VISIBLE} is not set.",
-        ROCR_VISIBLE: "Which GPUs the runtime sees, before HIP counts them.",
-        OVERRIDE: "Pretends to be another architecture.",
-        TF32: "1 lets float32 products be rounded to TF32.",
+        VISIBLE: "GPUs visible to processes.",
+        CUDA_VISIBLE: f"GPUs visible to processes, if {VISIBLE} is not set.",
+        ROCR_VISIBLE: "GPUs visible to the runtime, before HIP numbers them.",
+        OVERRIDE: "Makes the runtime treat the GPU as another architecture.",
+        TF32: "1 allows TF32 rounding in float32 matrix products.",
     }
     return EnvironmentVariable(name=name, value=user[name], origin="user", preset="", reason=reasons[name])
 
 
 def _warnings(user: Mapping[str, str]) -> list[str]:
-    found = []
+    warnings = []
     if ROCR_VISIBLE in user:
         both = (
-            f" {VISIBLE}={user[VISIBLE]} then counts within those, and may hide every GPU." if VISIBLE in user else ""
+            f" {VISIBLE}={user[VISIBLE]} then indexes into that list, and may hide every GPU."
+            if VISIBLE in user
+            else ""
         )
-        found.append(
-            f"{ROCR_VISIBLE}={user[ROCR_VISIBLE]} is set: the runtime hides the other GPUs before HIP counts them, and "
-            f"Ray refuses to start.{both} Processes are given the same GPUs by {VISIBLE} alone; better unset it."
+        warnings.append(
+            f"{ROCR_VISIBLE}={user[ROCR_VISIBLE]} is set: the runtime hides the other GPUs before HIP numbers them, "
+            f"and Ray refuses to start.{both} Dailies passes the same GPUs by {VISIBLE} alone; better unset it."
         )
     if OVERRIDE in user:
-        found.append(f"{OVERRIDE}={user[OVERRIDE]} is set: never needed on AMD Instinct; unset it.")
+        warnings.append(f"{OVERRIDE}={user[OVERRIDE]} is set: AMD Instinct never needs it; unset it.")
     conf = next((user[name] for name in ALLOCATORS if name in user), "")
     if "expandable_segments:true" in conf.lower():
-        found.append("Expandable segments are on: they hang or swell on some ROCm builds; turn them off first.")
-    return found
+        warnings.append(
+            "Expandable segments are on: they hang or grow without bound on some ROCm builds; turn them off first."
+        )
+    return warnings

@@ -1,6 +1,6 @@
-"""The environment that a job is filed under, and that a worker must have to run it.
+"""Environment recorded with a job, which a worker needs in order to run it.
 
-Paths are made absolute where the job is filed: the worker starts in another folder.
+Paths are made absolute when the job is submitted, since the worker starts in another folder.
 """
 
 import os
@@ -12,7 +12,7 @@ from engine.storage.database import absolute_url
 
 PATHS = ("DAILIES_PRESETS", "DAILIES_WEIGHTS")
 DATABASE = "DAILIES_DATABASE_URL"
-# What changes what a job does, or where.
+# Variables that change the result of a job, or where it runs.
 RECORDED = (
     *PATHS,
     "DAILIES_DEVICE",
@@ -24,28 +24,34 @@ RECORDED = (
 )
 
 
-def absolute_paths(given: Mapping[str, str]) -> dict[str, str]:
-    """Those variables of `given` that name a place, by whole paths. Raises ConfigError for a path that cannot be."""
-    found = {name: _absolute(name, given[name]) for name in PATHS if given.get(name)}
-    if given.get(DATABASE):
-        found[DATABASE] = absolute_url(given[DATABASE]).render_as_string(hide_password=False)
-    return found
+def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that hold a path or database URL, made absolute.
+
+    Raises ConfigError for a bad path.
+    """
+    paths = {name: _absolute(name, environment[name]) for name in PATHS if environment.get(name)}
+    if environment.get(DATABASE):
+        paths[DATABASE] = absolute_url(environment[DATABASE]).render_as_string(hide_password=False)
+    return paths
 
 
-def filed_under(given: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The recorded variables that are set, of this process or of the environment `given`. Raises ConfigError."""
-    given = os.environ if given is None else given
-    found = {name: given[name] for name in RECORDED if given.get(name)}
-    return {**found, **{name: path for name, path in absolute_paths(given).items() if name in RECORDED}}
+def recorded_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the recorded variables that are set in `environment`, by default this process's.
+
+    Raises ConfigError for a bad path.
+    """
+    environment = os.environ if environment is None else environment
+    variables = {name: environment[name] for name in RECORDED if environment.get(name)}
+    return {**variables, **{name: path for name, path in absolute_paths(environment).items() if name in RECORDED}}
 
 
 def changes_to(environment: Mapping[str, str]) -> dict[str, str | None]:
-    """What gives a process this environment: every recorded variable, None for one that must not be set."""
+    """Return the changes that set every recorded variable as in `environment`; None unsets a variable."""
     return {name: environment.get(name) for name in RECORDED}
 
 
 def difference(job: Mapping[str, str], worker: Mapping[str, str]) -> str:
-    """In what a job's environment differs from the worker's: "DAILIES_DEVICE=cpu (the worker: not set)"."""
+    """Describe the differences between two environments: "DAILIES_DEVICE=cpu (the worker: not set)"."""
     names = [name for name in RECORDED if job.get(name) != worker.get(name)]
     return ", ".join(f"{name}={job.get(name, '')} (the worker: {worker.get(name) or 'not set'})" for name in names)
 
@@ -54,4 +60,4 @@ def _absolute(name: str, path: str) -> str:
     try:
         return os.path.abspath(Path(path).expanduser())
     except (RuntimeError, ValueError) as error:  # no home folder for `~`; a NUL
-        raise ConfigError(f"{name}={path[:80]!r} is no path that can be used: {error}.") from error
+        raise ConfigError(f"{name}={path[:80]!r} is not a usable path: {error}.") from error

@@ -1,7 +1,7 @@
-"""`python -m engine.hardware.probe QUESTION`: one question to PyTorch, answered as a JSON line.
+"""`python -m engine.hardware.probe CHECK`: run one PyTorch check and print the result as a JSON line.
 
-Each question gets a process of its own: on some GPUs a kernel that fails is noticed only later, somewhere else, and the
-first convolution may take minutes until MIOpen has found a kernel. Where there is no GPU the CPU is measured.
+Each check runs in a process of its own: on some GPUs a failed kernel is reported only by a later call, and the first
+convolution may take minutes until MIOpen has found a kernel. Without a GPU, the CPU is measured.
 """
 
 import argparse
@@ -17,7 +17,7 @@ REPEATS = 5
 
 
 def devices() -> dict[str, Any]:
-    """Facts of the device that jobs run on, and of every GPU that PyTorch sees."""
+    """Describe every GPU that PyTorch sees, or the CPU."""
     import torch
 
     from engine.hardware.device import device_facts
@@ -27,32 +27,35 @@ def devices() -> dict[str, Any]:
 
 
 def attention() -> dict[str, Any]:
-    """Milliseconds of attention over a clip's tokens, by back end; a back end that cannot do it says why."""
+    """Measure attention over a clip's tokens per backend, in ms.
+
+    A failing backend gets the reason instead.
+    """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     device, dtype, tokens = _bench_device()
     query = torch.randn(1, 12, tokens, 64, device=device, dtype=dtype)
-    kinds = ("FLASH_ATTENTION", "EFFICIENT_ATTENTION", "CUDNN_ATTENTION", "MATH")
-    found: dict[str, Any] = {"tokens": tokens, "dtype": str(dtype).removeprefix("torch.")}
+    backends = ("FLASH_ATTENTION", "EFFICIENT_ATTENTION", "CUDNN_ATTENTION", "MATH")
+    result: dict[str, Any] = {"tokens": tokens, "dtype": str(dtype).removeprefix("torch.")}
 
     def run() -> None:
         torch.nn.functional.scaled_dot_product_attention(query, query, query)
 
-    for kind in kinds:
+    for backend in backends:
         try:
-            with sdpa_kernel(getattr(SDPBackend, kind)):
-                found[kind.lower()] = _milliseconds(run, device)
+            with sdpa_kernel(getattr(SDPBackend, backend)):
+                result[backend.lower()] = _milliseconds(run, device)
         except RuntimeError as error:
-            found[kind.lower()] = _reason(error)
-    found["chosen"] = _milliseconds(run, device)
-    return found
+            result[backend.lower()] = _reason(error)
+    result["chosen"] = _milliseconds(run, device)
+    return result
 
 
 def convolutions() -> dict[str, Any]:
-    """Milliseconds of a VAE's 3D convolution, with the vendor's library (cuDNN, MIOpen) and without; first call apart.
+    """Measure a VAE's 3D convolution with and without the vendor's library (cuDNN, MIOpen), in ms.
 
-    On ROCm `miopen_first` shows what MIOPEN_FIND_MODE saves.
+    The first call is measured separately: on ROCm, `library_first` shows the effect of MIOPEN_FIND_MODE.
     """
     import torch
 
@@ -60,19 +63,19 @@ def convolutions() -> dict[str, Any]:
     size = 64 if device == "cpu" else 256
     layer = torch.nn.Conv3d(32, 32, 3, padding=1).to(device, dtype)
     clip = torch.randn(1, 32, 9, size, size, device=device, dtype=dtype)
-    found: dict[str, Any] = {"shape": list(clip.shape), "dtype": str(dtype).removeprefix("torch.")}
-    ways: dict[str, Any] = {"library": nullcontext(), "native": torch.backends.cudnn.flags(enabled=False)}
-    for name, way in ways.items():
+    result: dict[str, Any] = {"shape": list(clip.shape), "dtype": str(dtype).removeprefix("torch.")}
+    modes: dict[str, Any] = {"library": nullcontext(), "native": torch.backends.cudnn.flags(enabled=False)}
+    for name, mode in modes.items():
         try:
-            with way, torch.no_grad():
-                found[f"{name}_first"] = _milliseconds(lambda: layer(clip), device, repeats=1, warm=0)
-                found[name] = _milliseconds(lambda: layer(clip), device)
+            with mode, torch.no_grad():
+                result[f"{name}_first"] = _milliseconds(lambda: layer(clip), device, repeats=1, warm=0)
+                result[name] = _milliseconds(lambda: layer(clip), device)
         except RuntimeError as error:
-            found[name] = _reason(error)
-    return found
+            result[name] = _reason(error)
+    return result
 
 
-QUESTIONS: Mapping[str, Callable[[], dict[str, Any]]] = {
+CHECKS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "devices": devices,
     "attention": attention,
     "convolutions": convolutions,
@@ -85,12 +88,12 @@ def _architecture(name: str) -> dict[str, Any]:
     if name == "cpu":
         return {"architecture": ""}
     properties = torch.cuda.get_device_properties(name)
-    told = str(getattr(properties, "gcnArchName", "")).split(":")[0]
-    return {"architecture": told or f"sm_{properties.major}{properties.minor}"}
+    gcn_name = str(getattr(properties, "gcnArchName", "")).split(":")[0]
+    return {"architecture": gcn_name or f"sm_{properties.major}{properties.minor}"}
 
 
 def _bench_device() -> tuple[str, Any, int]:
-    """Device, dtype and number of tokens that are worth measuring there."""
+    """Return the device, and a dtype and number of tokens that suit it."""
     import torch
 
     from engine.hardware.device import pick_device
@@ -109,11 +112,11 @@ def _milliseconds(run: Callable[[], Any], device: str, repeats: int = REPEATS, w
     for _ in range(warm):
         run()
     wait()
-    began = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(repeats):
         run()
     wait()
-    return round(1000 * (time.perf_counter() - began) / repeats, 3)
+    return round(1000 * (time.perf_counter() - start) / repeats, 3)
 
 
 def _reason(error: RuntimeError) -> str:
@@ -123,8 +126,8 @@ def _reason(error: RuntimeError) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("question", choices=tuple(QUESTIONS))
-    sys.stdout.write(json.dumps(QUESTIONS[parser.parse_args().question]()) + "\n")
+    parser.add_argument("question", choices=tuple(CHECKS))
+    sys.stdout.write(json.dumps(CHECKS[parser.parse_args().question]()) + "\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Which build of PyTorch this is, and what is chosen for it inside a process. ROCm is told by `torch.version.hip`."""
+"""Detection of the PyTorch build (ROCm sets `torch.version.hip`), and in-process kernel settings."""
 
 import importlib.util
 import os
@@ -11,7 +11,7 @@ TF32 = "DAILIES_TF32"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TorchBuild:
-    """PyTorch's own `version.py`; `hip` or `cuda` is the version of what it was built for, "" where it was not."""
+    """Contents of PyTorch's `version.py`. `hip` and `cuda` are the versions it was built for, "" for none."""
 
     version: str
     hip: str
@@ -20,22 +20,22 @@ class TorchBuild:
 
 @cache
 def torch_build() -> TorchBuild:
-    """Read from PyTorch's `version.py` without importing PyTorch, so that the page may ask too."""
-    found = importlib.util.find_spec("torch")
-    if found is None or found.origin is None:
+    """Return the installed build, read without importing PyTorch, so that the page can use it."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
         return TorchBuild(version="", hip="", cuda="")
-    return read_build(Path(found.origin).with_name("version.py"))
+    return read_build(Path(spec.origin).with_name("version.py"))
 
 
 def read_build(file: Path) -> TorchBuild:
-    """What a `version.py` says; nothing, where it is not there."""
+    """Read a `version.py`; all fields are empty if it does not exist."""
     spec = importlib.util.spec_from_file_location("torch_build_version", file)
     if not file.is_file() or spec is None or spec.loader is None:
         return TorchBuild(version="", hip="", cuda="")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    told = {name: str(getattr(module, name, None) or "") for name in ("hip", "cuda")}
-    return TorchBuild(version=str(getattr(module, "__version__", "")), **told)
+    versions = {name: str(getattr(module, name, None) or "") for name in ("hip", "cuda")}
+    return TorchBuild(version=str(getattr(module, "__version__", "")), **versions)
 
 
 def is_rocm() -> bool:
@@ -43,10 +43,10 @@ def is_rocm() -> bool:
 
 
 def choose_kernels() -> None:
-    """Called where a process loads a model. TF32 is a choice (DAILIES_TF32=1); bfloat16 does the work.
+    """Set PyTorch's kernel options; called when a process loads a model.
 
-    On ROCm `cudnn.benchmark` means MIOpen's exhaustive search for each new shape of a convolution: many minutes of
-    silence before a first clip (unslothai/unsloth#11636). It stays off.
+    TF32 is opt-in (DAILIES_TF32=1). On ROCm, `cudnn.benchmark` is turned off: it makes MIOpen search exhaustively for
+    each new convolution shape, which delays the first clip by many minutes (unslothai/unsloth#11636).
     """
     import torch
 

@@ -24,7 +24,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select, update
 
 from engine.errors import ConfigError, JobCancelled, JobError
 from engine.execution.resources import Resources, read_resources
-from engine.hardware.job_environment import filed_under
+from engine.hardware.job_environment import recorded_environment
 from engine.jobs import device_leases, events
 from engine.jobs.device_leases import Capacity, Demand, Held
 from engine.jobs.heartbeat_age import Observer
@@ -80,7 +80,7 @@ class JobQueue:
             "id": self.id_of(key) or secrets.token_hex(4),
             "status": "queued",
             "created_at": now(),
-            "environment": filed_under() or None,
+            "environment": recorded_environment() or None,
         }
         with self._database.writing() as connection:
             same = select(JOBS.c.id).where(JOBS.c.id == row["id"], JOBS.c.kind == spec.kind)
@@ -224,7 +224,7 @@ class JobQueue:
 
     def _choose(self, connection: Connection, queued: Select[Any], room: Capacity) -> tuple[str, Held] | None:
         """The first job that fits; what one before it waits for is kept from it."""
-        free, own = device_leases.free_parts(connection, room), filed_under()
+        free, own = device_leases.free_parts(connection, room), recorded_environment()
         for row in connection.execute(queued):
             if row.environment not in (None, own):
                 if room.idle:  # the worker ends, and one with the job's environment takes it
@@ -243,7 +243,7 @@ class JobQueue:
             return None
         with self._database.reading() as connection:
             first = connection.execute(self._queued().limit(1)).one_or_none()
-        return None if first is None or first.environment in (None, filed_under()) else dict(first.environment)
+        return None if first is None or first.environment in (None, recorded_environment()) else dict(first.environment)
 
     def need_of(self, kind: str, resources: Mapping[str, Any]) -> Demand:
         """What a job of a kind needs of the machine that it runs on."""

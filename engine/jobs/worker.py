@@ -27,7 +27,7 @@ from engine.execution.process_runner import WorkerShutdown
 from engine.execution.resources import read_resources
 from engine.files.locks import try_lock
 from engine.hardware.device_visibility import devices_here, visible_devices_env
-from engine.hardware.job_environment import difference, filed_under
+from engine.hardware.job_environment import difference, recorded_environment
 from engine.jobs.context import JobContext, ModelCache
 from engine.jobs.heartbeat import Heartbeat, ProgressReporter
 from engine.jobs.kinds import kind_of, load_kinds
@@ -147,7 +147,7 @@ class Worker:
             return False
         if awaited is None:
             return False
-        log.info("The next job was filed under another environment: %s.", difference(awaited, filed_under()))
+        log.info("The next job was filed under another environment: %s.", difference(awaited, recorded_environment()))
         self._successor = awaited
         return True
 
@@ -260,7 +260,7 @@ class Worker:
             job_id=job_id,
             model=self._model.key,
             database=self._queue.store.database.name,
-            environment=filed_under(),
+            environment=recorded_environment(),
         )
         try:
             write_state(self._workspace, shown)

@@ -1,1 +1,1 @@
-"""Labelling campaigns: pairs, assignments, votes, and the preference data made from them. Imports no torch."""
+"""Labelling campaigns: pairs, assignments, votes and preference data. Imports no torch."""

@@ -1,8 +1,8 @@
-"""Who is given which pair, with which clip on the left. Every function runs within the caller's transaction.
+"""Assignment of pairs to labellers, with a side for each clip. Runs within the caller's transaction.
 
-What must hold however many ask at once: a pair is given to `labellers_per_pair` people, never twice to one, except for
-the hidden repeats, whose sides are swapped. The caller holds the campaign's lock; the constraints of the table stand
-behind it.
+Invariants under concurrent requests: a pair is assigned to `labellers_per_pair` labellers, and never twice to the same
+one, except for hidden repeats, whose sides are swapped. The caller holds the campaign's lock; constraints of the table
+enforce the same.
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,13 @@ from engine.labelling.campaign_spec import CampaignSpec
 from engine.seeds import seed_for
 from engine.storage.schema import ASSIGNMENTS, CLIPS, PAIRS, VOTES
 
-REPEAT_GAP = 5  # places between a pair and its repeat, at least: so few are remembered as such
-ASSIGNMENT_TIMEOUT = timedelta(
-    minutes=30
-)  # the lease of a pair that was given: without a vote, it may go to somebody else
+REPEAT_GAP = 5  # minimum places between a pair and its repeat, so that few repeats are recognised
+ASSIGNMENT_TIMEOUT = timedelta(minutes=30)  # without a vote until then, the pair may be assigned to another labeller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """A pair that a labeller was given. `place` counts what this labeller was given in the campaign, from 0."""
+    """A pair assigned to a labeller. `place` counts the labeller's assignments in the campaign, from 0."""
 
     id: int
     campaign_id: str
@@ -39,7 +37,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssignmentRequest:
-    """Somebody asks for pairs of a campaign at a moment."""
+    """A labeller's request for pairs of a campaign, at the time `at`."""
 
     campaign_id: str
     spec: CampaignSpec
@@ -48,7 +46,7 @@ class AssignmentRequest:
 
 
 def assignments() -> Select[Any]:
-    """All assignments, with what their pairs say."""
+    """Return the query for assignments with the prompt and clips of their pairs."""
     names = (ASSIGNMENTS.c[name] for name in ("id", "campaign_id", "pair_id", "labeller", "left_clip", "place"))
     return select(*names, ASSIGNMENTS.c.is_repeat, PAIRS.c.prompt, PAIRS.c.clip_a, PAIRS.c.clip_b).join(
         PAIRS, PAIRS.c.id == ASSIGNMENTS.c.pair_id
@@ -62,11 +60,11 @@ def assignment_of(row: Row[Any]) -> Assignment:
     return Assignment(**values, right_clip=right)
 
 
-def open_assignments(connection: Connection, asking: AssignmentRequest) -> list[Assignment]:
-    """What the labeller was given and has not voted on, in order."""
+def open_assignments(connection: Connection, request: AssignmentRequest) -> list[Assignment]:
+    """Return the labeller's assignments without a vote, in order."""
     query = assignments().where(
-        ASSIGNMENTS.c.campaign_id == asking.campaign_id,
-        ASSIGNMENTS.c.labeller == asking.labeller,
+        ASSIGNMENTS.c.campaign_id == request.campaign_id,
+        ASSIGNMENTS.c.labeller == request.labeller,
         ASSIGNMENTS.c.voted_at.is_(None),
         *has_both_clips(),
     )
@@ -74,109 +72,119 @@ def open_assignments(connection: Connection, asking: AssignmentRequest) -> list[
 
 
 def has_both_clips() -> tuple[ColumnElement[bool], ...]:
-    """Of pairs: both clips are in the library, and their files were there when last looked for."""
-    there = [
+    """Return the conditions on pairs: both clips are in the library and no file was found missing."""
+    in_library = [
         exists().where(CLIPS.c.id == clip, CLIPS.c.deleted_at.is_(None)) for clip in (PAIRS.c.clip_a, PAIRS.c.clip_b)
     ]
-    return (PAIRS.c.gone_at.is_(None), *there)
+    return (PAIRS.c.gone_at.is_(None), *in_library)
 
 
-def assign_next(connection: Connection, asking: AssignmentRequest, planned: Sequence[str]) -> str | None:
-    """Give the labeller one more pair: a repeat where one is due, else the next of `planned`, else any by chance.
+def assign_next(connection: Connection, request: AssignmentRequest, scheduled: Sequence[str]) -> str | None:
+    """Assign one more pair: a repeat when one is due, else the next of `scheduled`, else a random one.
 
-    Its id, "" for a repeat; None when there is none left.
+    Returns the pair's id, "" for a repeat, None when no pair is left.
     """
-    place = _next_place(connection, asking)
-    if _repeat_is_due(connection, asking, place) and _assign_repeat(connection, asking, place):
+    place = _next_place(connection, request)
+    if _repeat_is_due(connection, request, place) and _assign_repeat(connection, request, place):
         return ""
-    if votes_to_ask_for(connection, asking) == 0:
+    if votes_needed(connection, request) == 0:
         return None
-    pair = _free_pair(connection, asking, planned) or _given_up_pair(connection, asking)
+    pair = _unassigned_pair(connection, request, scheduled) or _expired_pair(connection, request)
     if pair is None:
         return None
-    left = pair.clip_a if seed_for(asking.spec.seed, prompt=f"side {pair.id} {asking.labeller}") % 2 else pair.clip_b
-    _insert(connection, asking, pair.id, place=place, left_clip=left, slot=free_slot(connection, pair.id, asking.spec))
+    left = pair.clip_a if seed_for(request.spec.seed, prompt=f"side {pair.id} {request.labeller}") % 2 else pair.clip_b
+    _insert(
+        connection, request, pair.id, place=place, left_clip=left, slot=free_slot(connection, pair.id, request.spec)
+    )
     return str(pair.id)
 
 
 def free_slot(connection: Connection, pair_id: str, spec: CampaignSpec) -> int | None:
-    """The first of a pair's wanted votes that nobody was asked for; None when somebody was for each."""
+    """Return the first vote slot of a pair without an assignment; None when all slots are taken."""
     query = select(ASSIGNMENTS.c.slot).where(ASSIGNMENTS.c.pair_id == pair_id, ASSIGNMENTS.c.slot.is_not(None))
     taken = set(connection.scalars(query))
     return next((slot for slot in range(spec.labellers_per_pair) if slot not in taken), None)
 
 
-def free_pairs(asking: AssignmentRequest) -> Select[Any]:
-    """The pairs that the labeller could still be given, as they are."""
-    seen = exists().where(ASSIGNMENTS.c.pair_id == PAIRS.c.id, ASSIGNMENTS.c.labeller == asking.labeller)
+def free_pairs(request: AssignmentRequest) -> Select[Any]:
+    """Return the query for pairs with a free slot that the labeller has not seen."""
+    seen = exists().where(ASSIGNMENTS.c.pair_id == PAIRS.c.id, ASSIGNMENTS.c.labeller == request.labeller)
     return select(PAIRS).where(
-        PAIRS.c.campaign_id == asking.campaign_id,
+        PAIRS.c.campaign_id == request.campaign_id,
         *has_both_clips(),
         ~seen,
-        slots_taken() < asking.spec.labellers_per_pair,
+        slots_taken() < request.spec.labellers_per_pair,
     )
 
 
 def slots_taken() -> Any:
-    """Of pairs: how many of the wanted votes somebody was asked for."""
+    """Return the number of assigned vote slots, as a subquery on pairs."""
     slots = ASSIGNMENTS.alias("slots")
     query = select(func.count()).where(slots.c.pair_id == PAIRS.c.id, slots.c.slot.is_not(None))
     return query.correlate(PAIRS).scalar_subquery()
 
 
-def votes_to_ask_for(connection: Connection, asking: AssignmentRequest) -> int | None:
-    """How many votes the campaign lacks of its target once all that was given is voted on; None without a target.
+def votes_needed(connection: Connection, request: AssignmentRequest) -> int | None:
+    """Return the number of further assignments the campaign's target needs; None without a target.
 
-    What was given and is given up does not count: its labeller may have closed the page.
+    Open assignments count as votes, unless they have expired: their labeller may have closed the page.
     """
-    if asking.spec.target_votes is None:
+    if request.spec.target_votes is None:
         return None
-    expected = or_(ASSIGNMENTS.c.voted_at.is_not(None), ASSIGNMENTS.c.created_at >= asking.at - ASSIGNMENT_TIMEOUT)
-    query = select(func.count()).where(ASSIGNMENTS.c.campaign_id == asking.campaign_id, ASSIGNMENTS.c.slot.is_not(None))
-    return max(0, asking.spec.target_votes - (connection.scalar(query.where(expected)) or 0))
+    expected = or_(ASSIGNMENTS.c.voted_at.is_not(None), ASSIGNMENTS.c.created_at >= request.at - ASSIGNMENT_TIMEOUT)
+    query = select(func.count()).where(
+        ASSIGNMENTS.c.campaign_id == request.campaign_id, ASSIGNMENTS.c.slot.is_not(None)
+    )
+    return max(0, request.spec.target_votes - (connection.scalar(query.where(expected)) or 0))
 
 
-def has_its_votes(connection: Connection, asking: AssignmentRequest) -> bool:
-    """Whether the campaign's target is reached by votes that say something of a pair: no skips, no repeats."""
-    if asking.spec.target_votes is None:
+def target_reached(connection: Connection, request: AssignmentRequest) -> bool:
+    """Return whether the counted votes, without skips and repeats, reach the campaign's target."""
+    if request.spec.target_votes is None:
         return False
     joined = VOTES.join(ASSIGNMENTS, ASSIGNMENTS.c.id == VOTES.c.assignment_id)
-    query = select(func.count()).select_from(joined).where(VOTES.c.campaign_id == asking.campaign_id, VOTES.c.current)
+    query = select(func.count()).select_from(joined).where(VOTES.c.campaign_id == request.campaign_id, VOTES.c.current)
     query = query.where(VOTES.c.choice != "skip", ASSIGNMENTS.c.is_repeat.is_(False))
-    return (connection.scalar(query) or 0) >= asking.spec.target_votes
+    return (connection.scalar(query) or 0) >= request.spec.target_votes
 
 
-def mend_leases(connection: Connection, asking: AssignmentRequest) -> None:
-    """Leases that begin later than now, the clock having been set back, begin now: they would not end otherwise."""
-    open_ones = (ASSIGNMENTS.c.campaign_id == asking.campaign_id, ASSIGNMENTS.c.voted_at.is_(None))
-    query = update(ASSIGNMENTS).where(*open_ones, ASSIGNMENTS.c.created_at > asking.at)
-    connection.execute(query.values(created_at=asking.at))
+def repair_leases(connection: Connection, request: AssignmentRequest) -> None:
+    """Let leases that begin in the future begin now.
+
+    They result from a clock that was set back, and would otherwise expire too late.
+    """
+    is_open = (ASSIGNMENTS.c.campaign_id == request.campaign_id, ASSIGNMENTS.c.voted_at.is_(None))
+    query = update(ASSIGNMENTS).where(*is_open, ASSIGNMENTS.c.created_at > request.at)
+    connection.execute(query.values(created_at=request.at))
 
 
-def _next_place(connection: Connection, asking: AssignmentRequest) -> int:
-    query = select(func.max(ASSIGNMENTS.c.place)).where(*_of_labeller(asking))
+def _next_place(connection: Connection, request: AssignmentRequest) -> int:
+    query = select(func.max(ASSIGNMENTS.c.place)).where(*_of_labeller(request))
     last = connection.scalar(query)
     return 0 if last is None else last + 1
 
 
-def _of_labeller(asking: AssignmentRequest) -> tuple[ColumnElement[bool], ...]:
-    return ASSIGNMENTS.c.campaign_id == asking.campaign_id, ASSIGNMENTS.c.labeller == asking.labeller
+def _of_labeller(request: AssignmentRequest) -> tuple[ColumnElement[bool], ...]:
+    return ASSIGNMENTS.c.campaign_id == request.campaign_id, ASSIGNMENTS.c.labeller == request.labeller
 
 
-def _repeat_is_due(connection: Connection, asking: AssignmentRequest, place: int) -> bool:
-    """One place of each `1 / repeat_share` is a repeat, at a random position; one that could not be is still due."""
-    if not asking.spec.repeat_share:
+def _repeat_is_due(connection: Connection, request: AssignmentRequest, place: int) -> bool:
+    """Return whether the labeller's next pair should be a repeat.
+
+    One of every `1 / repeat_share` places is a repeat, at a random position. A repeat that could not be made stays due.
+    """
+    if not request.spec.repeat_share:
         return False
-    block = round(1 / asking.spec.repeat_share)
-    name = f"repeats {asking.campaign_id} {asking.labeller}"
-    at = seed_for(asking.spec.seed, prompt=name, sample=place // block) % block
+    block = round(1 / request.spec.repeat_share)
+    name = f"repeats {request.campaign_id} {request.labeller}"
+    at = seed_for(request.spec.seed, prompt=name, sample=place // block) % block
     due = place // block + (place % block >= at)
-    given = connection.scalar(select(func.count()).where(*_of_labeller(asking), ASSIGNMENTS.c.is_repeat)) or 0
-    return given < due
+    repeats = connection.scalar(select(func.count()).where(*_of_labeller(request), ASSIGNMENTS.c.is_repeat)) or 0
+    return repeats < due
 
 
-def _assign_repeat(connection: Connection, asking: AssignmentRequest, place: int) -> bool:
-    """Show a pair again that the labeller judged a while ago, swapped; False when there is none."""
+def _assign_repeat(connection: Connection, request: AssignmentRequest, place: int) -> bool:
+    """Assign a pair again that the labeller judged a while ago, sides swapped; False when there is none."""
     again = ASSIGNMENTS.alias("again")
     seen_twice = exists().where(
         again.c.pair_id == ASSIGNMENTS.c.pair_id, again.c.labeller == ASSIGNMENTS.c.labeller, again.c.is_repeat
@@ -185,37 +193,42 @@ def _assign_repeat(connection: Connection, asking: AssignmentRequest, place: int
     query = (
         assignments()
         .join(VOTES, judged)
-        .where(*_of_labeller(asking), ASSIGNMENTS.c.place <= place - REPEAT_GAP, ~seen_twice, *has_both_clips())
+        .where(*_of_labeller(request), ASSIGNMENTS.c.place <= place - REPEAT_GAP, ~seen_twice, *has_both_clips())
         .order_by(ASSIGNMENTS.c.place)
     )
     judged_pairs = [assignment_of(row) for row in connection.execute(query)]
     if not judged_pairs:
         return False
-    one = judged_pairs[seed_for(asking.spec.seed, prompt=f"again {asking.labeller}", sample=place) % len(judged_pairs)]
-    _insert(connection, asking, one.pair_id, place=place, left_clip=one.right_clip, is_repeat=True)
+    first = judged_pairs[
+        seed_for(request.spec.seed, prompt=f"again {request.labeller}", sample=place) % len(judged_pairs)
+    ]
+    _insert(connection, request, first.pair_id, place=place, left_clip=first.right_clip, is_repeat=True)
     return True
 
 
-def _free_pair(connection: Connection, asking: AssignmentRequest, planned: Sequence[str]) -> Row[Any] | None:
-    free = free_pairs(asking)
-    if planned:
-        rows = {row.id: row for row in connection.execute(free.where(PAIRS.c.id.in_(list(planned))))}
-        if first := next((rows[pair_id] for pair_id in planned if pair_id in rows), None):
+def _unassigned_pair(connection: Connection, request: AssignmentRequest, scheduled: Sequence[str]) -> Row[Any] | None:
+    free = free_pairs(request)
+    if scheduled:
+        rows = {row.id: row for row in connection.execute(free.where(PAIRS.c.id.in_(list(scheduled))))}
+        if first := next((rows[pair_id] for pair_id in scheduled if pair_id in rows), None):
             return first
     return connection.execute(free.order_by(PAIRS.c.shuffle, PAIRS.c.id).limit(1)).one_or_none()
 
 
-def _given_up_pair(connection: Connection, asking: AssignmentRequest) -> Row[Any] | None:
-    """Take over a pair that somebody else was shown long ago and has not voted on; a late vote of theirs counts too."""
+def _expired_pair(connection: Connection, request: AssignmentRequest) -> Row[Any] | None:
+    """Take over a pair from an expired assignment of another labeller.
+
+    A late vote of that labeller is still accepted.
+    """
     mine = ASSIGNMENTS.alias("mine")
-    seen = exists().where(mine.c.pair_id == PAIRS.c.id, mine.c.labeller == asking.labeller)
+    seen = exists().where(mine.c.pair_id == PAIRS.c.id, mine.c.labeller == request.labeller)
     query = (
         select(PAIRS, ASSIGNMENTS.c.id.label("assignment_id"))
         .join(ASSIGNMENTS, ASSIGNMENTS.c.pair_id == PAIRS.c.id)
         .where(
-            ASSIGNMENTS.c.campaign_id == asking.campaign_id, ASSIGNMENTS.c.slot.is_not(None), ~seen, *has_both_clips()
+            ASSIGNMENTS.c.campaign_id == request.campaign_id, ASSIGNMENTS.c.slot.is_not(None), ~seen, *has_both_clips()
         )
-        .where(ASSIGNMENTS.c.voted_at.is_(None), ASSIGNMENTS.c.created_at < asking.at - ASSIGNMENT_TIMEOUT)
+        .where(ASSIGNMENTS.c.voted_at.is_(None), ASSIGNMENTS.c.created_at < request.at - ASSIGNMENT_TIMEOUT)
         .order_by(ASSIGNMENTS.c.created_at)
         .limit(1)
     )
@@ -227,7 +240,7 @@ def _given_up_pair(connection: Connection, asking: AssignmentRequest) -> Row[Any
 
 def _insert(
     connection: Connection,
-    asking: AssignmentRequest,
+    request: AssignmentRequest,
     pair_id: str,
     *,
     place: int,
@@ -235,6 +248,6 @@ def _insert(
     slot: int | None = None,
     is_repeat: bool = False,
 ) -> None:
-    values = {"campaign_id": asking.campaign_id, "pair_id": pair_id, "labeller": asking.labeller, "place": place}
-    values |= {"left_clip": left_clip, "slot": slot, "is_repeat": is_repeat, "created_at": asking.at}
+    values = {"campaign_id": request.campaign_id, "pair_id": pair_id, "labeller": request.labeller, "place": place}
+    values |= {"left_clip": left_clip, "slot": slot, "is_repeat": is_repeat, "created_at": request.at}
     connection.execute(ASSIGNMENTS.insert().values(**values))

@@ -1,4 +1,4 @@
-"""`CampaignSpec`: what a labelling campaign is about, and the pairs of clips that follow from it. Imports no torch."""
+"""`CampaignSpec`: the definition of a labelling campaign, and its pairs of clips. Imports no torch."""
 
 import hashlib
 from collections import defaultdict
@@ -17,12 +17,15 @@ from engine.storage.library import ClipRecord
 
 Strategy = Literal["random", "uncertain", "dissent"]
 AXES = ("visual_quality", "motion", "prompt_match", "identity")
-"""The axes that the page offers; a campaign may name others."""
+"""Axes offered by the page; a campaign may define others."""
 PAIR_LIMIT = 50_000
 
 
 class Entrant(BaseModel):
-    """What competes: a model, or a model with an adapter. A run is one, and so is a checkpoint of it: "RUN@STEP"."""
+    """A competitor: a model, or a model with an adapter.
+
+    The adapter may be a run, or a checkpoint of a run, "RUN@STEP".
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -31,15 +34,16 @@ class Entrant(BaseModel):
 
     @property
     def key(self) -> str:
-        """What rankings and pairs call it: "mini", or "mini + my_adapter"."""
+        """Name in rankings and pairs: "mini", or "mini + my_adapter"."""
         return f"{self.model} + {self.adapter}" if self.adapter else self.model
 
 
 class CampaignSpec(BaseModel):
-    """What a campaign is about. Either `prompts` and `entrants`, whose clips are made as needed, or `clip_ids`.
+    """Definition of a campaign: either `prompts` and `entrants`, or `clip_ids`.
 
-    With several entrants, each pair is one take of one prompt by two of them, under the same seed. With a single one,
-    each pair is two takes of it: what DPO on its own clips needs. Of `clip_ids`, all of one prompt are paired.
+    Clips of `prompts` and `entrants` are generated as needed. With several entrants, a pair is one take of one prompt
+    by two of them, under the same seed. With a single entrant, a pair is two of its takes, as DPO on its own clips
+    needs. With `clip_ids`, all clips of one prompt are paired.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -52,11 +56,15 @@ class CampaignSpec(BaseModel):
     settings: dict[str, int | float] = Field(
         default_factory=dict, description="num_frames, width, height, fps, num_steps, guidance of the clips to be made"
     )
-    labellers_per_pair: int = Field(1, ge=1, le=100, description="people who see each pair: the votes a pair gets")
+    labellers_per_pair: int = Field(
+        1, ge=1, le=100, description="labellers who see each pair, and so its number of votes"
+    )
     target_votes: int | None = Field(None, ge=1, description="votes after which the campaign is done; None = all")
     strategy: Strategy = "random"
-    axes: tuple[str, ...] = Field((), description="the rubric beside the overall choice, may be empty")
-    repeat_share: float = Field(0.05, ge=0, le=0.5, description="of the pairs shown, those that a labeller saw swapped")
+    axes: tuple[str, ...] = Field((), description="the rubric, judged in addition to the overall choice; may be empty")
+    repeat_share: float = Field(
+        0.05, ge=0, le=0.5, description="share of the pairs shown that repeat an earlier pair with its sides swapped"
+    )
     seed: int = Field(0, ge=0, lt=SEED_LIMIT)
 
     @field_validator("prompts", "clip_ids", "axes", "entrants")
@@ -75,20 +83,23 @@ class CampaignSpec(BaseModel):
         return self
 
     def requests(self) -> list[tuple[str, GenerationRequest]]:
-        """`(entrant, request)` of every clip to be made. Raises ConfigError for an unknown model or bad settings."""
-        found = []
+        """Return `(entrant key, request)` of every clip to generate.
+
+        Raises ConfigError for an unknown model or bad settings.
+        """
+        requests = []
         for prompt in self.prompts:
             for take in range(self.takes):
                 seed = seed_for(self.seed, prompt=prompt, sample=take)
                 for entrant in self.entrants:
                     fields = {**self.settings, **entrant.model_dump(), "prompt": prompt, "seed": seed}
-                    found.append((entrant.key, read_request(fields)))
-        return found
+                    requests.append((entrant.key, read_request(fields)))
+        return requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignClip:
-    """A clip of a campaign, and who made it. `request` is None where it was chosen from the library."""
+    """A clip of a campaign and its entrant. `request` is None for a clip chosen from the library."""
 
     clip_id: str
     entrant: str
@@ -98,7 +109,7 @@ class CampaignClip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two clips of one prompt, in an order that means nothing."""
+    """Two clips of one prompt, in arbitrary order."""
 
     id: str
     prompt: str
@@ -108,11 +119,14 @@ class Pair:
     entrant_b: str
 
 
-def contenders(spec: CampaignSpec, library: Iterable[ClipRecord]) -> list[CampaignClip]:
-    """The clips of a campaign; `library` has the records of its `clip_ids`. Raises ConfigError for unknown ones."""
+def campaign_clips(spec: CampaignSpec, library: Iterable[ClipRecord]) -> list[CampaignClip]:
+    """Return the clips of a campaign.
+
+    `library` holds the records of its `clip_ids`. Raises ConfigError for an unknown clip.
+    """
     records = {record.id: record for record in library}
     if unknown := [clip_id for clip_id in spec.clip_ids if clip_id not in records]:
-        raise ConfigError(f"There is no clip {unknown[0][:40]!r} in the library: choose clips that are there.")
+        raise ConfigError(f"There is no clip {unknown[0][:40]!r} in the library: choose clips from the library.")
     chosen = [
         CampaignClip(clip_id=clip_id, entrant=entrant_of(records[clip_id]), prompt=records[clip_id].prompt)
         for clip_id in spec.clip_ids
@@ -125,12 +139,12 @@ def contenders(spec: CampaignSpec, library: Iterable[ClipRecord]) -> list[Campai
 
 
 def entrant_of(record: ClipRecord) -> str:
-    """What a library clip competes for: its model and adapter, or "imported"."""
+    """Return the entrant of a library clip: its model and adapter, or "imported"."""
     return Entrant(model=record.model, adapter=record.adapter).key if record.model else "imported"
 
 
 def make_pairs(campaign_id: str, spec: CampaignSpec, clips: Sequence[CampaignClip]) -> list[Pair]:
-    """The pairs of a campaign. Raises ConfigError when there are none, or too many."""
+    """Return the pairs of a campaign. Raises ConfigError when there are none, or too many."""
     groups: dict[tuple[str, int | None], list[CampaignClip]] = defaultdict(list)
     for clip in clips:
         seed = clip.request.seed if clip.request and len(spec.entrants) > 1 else None
@@ -141,16 +155,16 @@ def make_pairs(campaign_id: str, spec: CampaignSpec, clips: Sequence[CampaignCli
             f"The campaign would have {count} pairs, but it must have 1 to {PAIR_LIMIT}: a pair is two clips of one "
             "prompt, so choose more of a prompt, or fewer prompts, entrants or takes."
         )
-    return [_pair(campaign_id, one, other) for group in groups.values() for one, other in combinations(group, 2)]
+    return [_pair(campaign_id, first, second) for group in groups.values() for first, second in combinations(group, 2)]
 
 
-def _pair(campaign_id: str, one: CampaignClip, other: CampaignClip) -> Pair:
-    name = hashlib.sha256(f"{campaign_id} {one.clip_id} {other.clip_id}".encode()).hexdigest()[:16]
+def _pair(campaign_id: str, first: CampaignClip, second: CampaignClip) -> Pair:
+    pair_id = hashlib.sha256(f"{campaign_id} {first.clip_id} {second.clip_id}".encode()).hexdigest()[:16]
     return Pair(
-        id=name,
-        prompt=one.prompt,
-        clip_a=one.clip_id,
-        clip_b=other.clip_id,
-        entrant_a=one.entrant,
-        entrant_b=other.entrant,
+        id=pair_id,
+        prompt=first.prompt,
+        clip_a=first.clip_id,
+        clip_b=second.clip_id,
+        entrant_a=first.entrant,
+        entrant_b=second.entrant,
     )

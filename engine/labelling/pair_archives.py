@@ -1,4 +1,4 @@
-"""Pairs that come as one zip file, as the page and other installations give them."""
+"""Import of preference pairs from a zip file, as uploaded to the page or exported elsewhere."""
 
 import shutil
 import zipfile
@@ -14,20 +14,21 @@ UNPACKED_LIMIT = 50 * 1024**3  # bytes
 
 
 def import_archive(store: Library, file: Path) -> ImportedPairs:
-    """Bring in the pairs of a zip of any layout of `engine.labelling.pair_exchange`, named like the file.
+    """Import the pairs of a zip in any layout of `engine.labelling.pair_exchange`, named after the file.
 
-    Raises ConfigError: no zip, one that would not stay in its folder or unpacks to more than 50 GiB, no usable pair.
+    Raises ConfigError for a file that is not a zip, entries outside its folder, more than 50 GiB unpacked, or when no
+    pair is usable.
     """
     folder = temp_path(store.workspace, "import")
     try:
         _unpack(file, folder)
-        return import_pairs(store, _inmost(folder), free_name(store.workspace, file.stem))
+        return import_pairs(store, _content_folder(folder), free_name(store.workspace, file.stem))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_name(workspace: Workspace, stem: str) -> str:
-    """The stem, or with a number where there are pairs of that name already."""
+    """Return the stem, with a number appended if pairs of that name exist."""
     name, number = stem, 1
     while pairs_file(workspace, name).exists():
         number += 1
@@ -39,10 +40,11 @@ def _unpack(file: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
-            outside = [one.filename for one in entries if ".." in Path(one.filename).parts or one.filename[:1] in "/\\"]
+            names = [entry.filename for entry in entries]
+            outside = [name for name in names if ".." in Path(name).parts or name[:1] in "/\\"]
             if outside:
-                raise ConfigError(f"{file.name} has a file {outside[0][:80]!r} that does not lie in its folder.")
-            if (size := sum(one.file_size for one in entries)) > UNPACKED_LIMIT:
+                raise ConfigError(f"{file.name} has a file {outside[0][:80]!r} outside its folder.")
+            if (size := sum(entry.file_size for entry in entries)) > UNPACKED_LIMIT:
                 raise ConfigError(f"{file.name} unpacks to {size / 1024**3:.0f} GiB: unpack it, and import the folder.")
             archive.extractall(folder)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
@@ -51,8 +53,8 @@ def _unpack(file: Path, folder: Path) -> None:
         raise StoreError(f"{file.name} cannot be unpacked: {error.strerror or error}.") from error
 
 
-def _inmost(folder: Path) -> Path:
-    """Below folders that hold a single folder and nothing else."""
-    while len(inside := list(folder.iterdir())) == 1 and inside[0].is_dir():
-        folder = inside[0]
+def _content_folder(folder: Path) -> Path:
+    """Descend through folders that contain only one folder."""
+    while len(items := list(folder.iterdir())) == 1 and items[0].is_dir():
+        folder = items[0]
     return folder

@@ -1,7 +1,8 @@
-"""The order in which a campaign's strategy wants its pairs, from the votes so far. Random has none: pairs are shuffled.
+"""Schedules: the order in which a campaign's strategy assigns pairs, computed from the votes so far.
 
-A plan is kept with its campaign and made again after a few votes, so that most people who ask for a pair wait for none.
-What was planned is asked once: whoever is given a pair takes it out of the plan.
+The random strategy has no schedule, since pairs are stored in shuffled order. A schedule is stored with its campaign
+and recomputed after a few votes, so that most requests do not have to recompute it. Each entry is used once: assigning
+a pair removes it from the schedule.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,100 +16,110 @@ from threadpoolctl import threadpool_limits
 from engine.labelling.assignment import AssignmentRequest, assign_next, has_both_clips, slots_taken
 from engine.labelling.campaign_spec import CampaignSpec, Strategy
 from engine.labelling.stats.bradley_terry import Strengths, WinCounts, refit
-from engine.labelling.stats.pair_selection import Candidate, Scores, dissent_first, uncertain_first, vote_information
+from engine.labelling.stats.pair_selection import (
+    Candidate,
+    Scores,
+    disagreement_first,
+    uncertain_first,
+    vote_information,
+)
 from engine.labelling.votes import SCORES
 from engine.storage.schema import ASSIGNMENTS, CLIPS, PAIRS, VOTES
 
-PLANNED = 60  # askings
-RENEW_AFTER = 10  # votes
+SCHEDULE_LENGTH = 60  # assignments
+RESCHEDULE_AFTER = 10  # votes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerState:
-    """What a plan is made of: pairs that could be asked about, meetings so far and expected as `uncertain_first` counts
-    them, the ranking."""
+    """Inputs of a schedule.
+
+    `free` are the pairs with free slots. `comparisons[N,N]` counts the comparisons of entrants, received and expected,
+    as `uncertain_first` takes them. `strengths` is the current ranking.
+    """
 
     free: Sequence[Candidate]
-    met: np.ndarray
+    comparisons: np.ndarray
     strengths: Strengths
     scores: Scores
 
 
-PLANS: Mapping[Strategy, Callable[[SchedulerState], list[str]] | None] = {
+STRATEGIES: Mapping[Strategy, Callable[[SchedulerState], list[str]] | None] = {
     "random": None,
-    "uncertain": lambda known: uncertain_first(known.free, known.met, known.strengths, PLANNED),
-    "dissent": lambda known: dissent_first(known.free, known.scores, known.strengths, PLANNED),
+    "uncertain": lambda state: uncertain_first(state.free, state.comparisons, state.strengths, SCHEDULE_LENGTH),
+    "dissent": lambda state: disagreement_first(state.free, state.scores, state.strengths, SCHEDULE_LENGTH),
 }
 
 
-def plan_of(stored: Mapping[str, Any] | None) -> list[str]:
-    """The pair ids of a stored plan, the first first."""
+def scheduled_pairs(stored: Mapping[str, Any] | None) -> list[str]:
+    """Return the pair ids of a stored schedule, in order."""
     return list(stored["pairs"]) if stored else []
 
 
 def assign_from_schedule(
-    connection: Connection, asking: AssignmentRequest, plan: Mapping[str, Any] | None, count: int
+    connection: Connection, request: AssignmentRequest, schedule: Mapping[str, Any] | None, count: int
 ) -> Mapping[str, Any] | None:
-    """Give a labeller up to `count` pairs more, the planned ones first; the plan without them."""
-    rest, given = plan_of(plan), 0
-    while given < count and (pair_id := assign_next(connection, asking, rest)) is not None:
-        given += 1
-        if pair_id in rest:
-            rest.remove(pair_id)
-    return None if plan is None else {**plan, "pairs": rest}
+    """Assign up to `count` more pairs to a labeller, scheduled ones first; return the remaining schedule."""
+    remaining, assigned = scheduled_pairs(schedule), 0
+    while assigned < count and (pair_id := assign_next(connection, request, remaining)) is not None:
+        assigned += 1
+        if pair_id in remaining:
+            remaining.remove(pair_id)
+    return None if schedule is None else {**schedule, "pairs": remaining}
 
 
 def compute_schedule(
     connection: Connection, campaign_id: str, spec: CampaignSpec, stored: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
-    """A new plan, ready to be stored, where the strategy has one and the old one is out of date; else None."""
-    make = PLANS[spec.strategy]
-    if make is None:
+    """Return a new schedule to store; None when the stored one is current or the strategy has none."""
+    order_pairs = STRATEGIES[spec.strategy]
+    if order_pairs is None:
         return None
     votes = connection.scalar(select(func.count()).where(VOTES.c.campaign_id == campaign_id)) or 0
     used_up = stored is not None and not stored["pairs"] and stored.get("planned", 0) > 0
-    if stored and not used_up and votes - stored["votes"] < RENEW_AFTER:
+    if stored and not used_up and votes - stored["votes"] < RESCHEDULE_AFTER:
         return None
-    with threadpool_limits(limits=1, user_api="blas"):  # as for a ranking: small matrices, while others vote
-        pairs = make(_known(connection, campaign_id, spec))
+    # As in `rank`: the matrices are small, and other requests need the cores.
+    with threadpool_limits(limits=1, user_api="blas"):
+        pairs = order_pairs(_state(connection, campaign_id, spec))
     return {"votes": votes, "pairs": pairs, "planned": len(pairs)}
 
 
-def _known(connection: Connection, campaign_id: str, spec: CampaignSpec) -> SchedulerState:
+def _state(connection: Connection, campaign_id: str, spec: CampaignSpec) -> SchedulerState:
     of_campaign = PAIRS.c.campaign_id == campaign_id
     query = select(PAIRS.c.entrant_a).where(of_campaign).union(select(PAIRS.c.entrant_b).where(of_campaign))
     names = sorted(connection.scalars(query))
-    place = {name: number for number, name in enumerate(names)}
-    meetings = _meetings(connection, campaign_id, place)
+    index = {name: number for number, name in enumerate(names)}
+    counts = _win_counts(connection, campaign_id, index)
     start = Strengths(theta=np.zeros(len(names)), opponent=0.0, tau=0.0)
     return SchedulerState(
-        free=_free(connection, campaign_id, spec, place),
-        met=_met(connection, campaign_id, place),
-        strengths=refit(meetings, start),
+        free=_free(connection, campaign_id, spec, index),
+        comparisons=_comparisons(connection, campaign_id, index),
+        strengths=refit(counts, start),
         scores=_scores(connection, campaign_id),
     )
 
 
-def _free(connection: Connection, campaign_id: str, spec: CampaignSpec, place: Mapping[str, int]) -> list[Candidate]:
+def _free(connection: Connection, campaign_id: str, spec: CampaignSpec, index: Mapping[str, int]) -> list[Candidate]:
     taken = slots_taken()
-    query = select(PAIRS, taken.label("asked")).where(PAIRS.c.campaign_id == campaign_id, *has_both_clips())
+    query = select(PAIRS, taken.label("assigned")).where(PAIRS.c.campaign_id == campaign_id, *has_both_clips())
     query = query.where(taken < spec.labellers_per_pair).order_by(PAIRS.c.shuffle, PAIRS.c.id)
     return [
         Candidate(
             pair_id=row.id,
-            one=place[row.entrant_a],
-            other=place[row.entrant_b],
+            entrant_a=index[row.entrant_a],
+            entrant_b=index[row.entrant_b],
             clip_a=row.clip_a,
             clip_b=row.clip_b,
-            asked=row.asked,
-            wanted=spec.labellers_per_pair,
+            assigned=row.assigned,
+            slots=spec.labellers_per_pair,
         )
         for row in connection.execute(query)
     ]
 
 
-def _shown(campaign_id: str, *columns: Any) -> Any:
-    """A query of these columns for everything that was shown but repeats and what was skipped, with `times`."""
+def _assignment_counts(campaign_id: str, *columns: Any) -> Any:
+    """Return a query that counts assignments by these columns, as `times`, without repeats and skips."""
     joined = ASSIGNMENTS.join(PAIRS, PAIRS.c.id == ASSIGNMENTS.c.pair_id)
     joined = joined.outerjoin(VOTES, (VOTES.c.assignment_id == ASSIGNMENTS.c.id) & VOTES.c.current)
     query = select(*columns, func.count().label("times")).select_from(joined).group_by(*columns)
@@ -116,23 +127,23 @@ def _shown(campaign_id: str, *columns: Any) -> Any:
     return query.where(or_(VOTES.c.choice.is_(None), VOTES.c.choice.in_(list(SCORES))))
 
 
-def _met(connection: Connection, campaign_id: str, place: Mapping[str, int]) -> np.ndarray:
-    """How often entrants met or are about to, `[N,N]`."""
-    met = np.zeros((len(place), len(place)))
-    for row in connection.execute(_shown(campaign_id, PAIRS.c.id, PAIRS.c.entrant_a, PAIRS.c.entrant_b)):
-        a, b = place[row.entrant_a], place[row.entrant_b]
+def _comparisons(connection: Connection, campaign_id: str, index: Mapping[str, int]) -> np.ndarray:
+    """Return the received and expected comparisons between entrants, `[N,N]`."""
+    counts = np.zeros((len(index), len(index)))
+    for row in connection.execute(_assignment_counts(campaign_id, PAIRS.c.id, PAIRS.c.entrant_a, PAIRS.c.entrant_b)):
+        a, b = index[row.entrant_a], index[row.entrant_b]
         if a != b:
-            met[[a, b], [b, a]] += vote_information(row.times)
-    return met
+            counts[[a, b], [b, a]] += vote_information(row.times)
+    return counts
 
 
-def _meetings(connection: Connection, campaign_id: str, place: Mapping[str, int]) -> WinCounts:
-    """Votes as wins and ties."""
+def _win_counts(connection: Connection, campaign_id: str, index: Mapping[str, int]) -> WinCounts:
+    """Return the votes as wins and ties between entrants."""
     left_is_a = (ASSIGNMENTS.c.left_clip == PAIRS.c.clip_a).label("left_is_a")
-    query = _shown(campaign_id, PAIRS.c.entrant_a, PAIRS.c.entrant_b, left_is_a, VOTES.c.choice)
-    wins, ties = np.zeros((2, len(place), len(place)))
+    query = _assignment_counts(campaign_id, PAIRS.c.entrant_a, PAIRS.c.entrant_b, left_is_a, VOTES.c.choice)
+    wins, ties = np.zeros((2, len(index), len(index)))
     for row in connection.execute(query.where(VOTES.c.choice.is_not(None))):
-        a, b = place[row.entrant_a], place[row.entrant_b]
+        a, b = index[row.entrant_a], index[row.entrant_b]
         left, right = (a, b) if row.left_is_a else (b, a)
         score = SCORES[row.choice]
         if score == 0.5:
@@ -144,7 +155,7 @@ def _meetings(connection: Connection, campaign_id: str, place: Mapping[str, int]
 
 
 def _scores(connection: Connection, campaign_id: str) -> Scores:
-    """What rewards say of the campaign's clips, by the newest report of each."""
+    """Return the rewards of the campaign's clips, each from its newest report."""
     of_campaign = PAIRS.c.campaign_id == campaign_id
     ids = select(PAIRS.c.clip_a).where(of_campaign).union(select(PAIRS.c.clip_b).where(of_campaign))
     query = select(CLIPS.c.id, CLIPS.c.parts).where(CLIPS.c.id.in_(ids), CLIPS.c.parts.is_not(None))

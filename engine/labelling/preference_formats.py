@@ -1,7 +1,10 @@
-"""Preference data as others publish it, to rows with `prompt`, `chosen`, `rejected` and maybe `score` and `margin`.
+"""Readers of published preference data.
+
+Rows have `prompt`, `chosen`, `rejected`, and optionally `score` and `margin`.
 
 official    a folder with `metadata.json` (a list; `basic.clip_path` of each clip, relative) and `pair.json` (a list of
-            `video1` the winner and `video2` the loser, as places in metadata.json; `frame_caption` the prompt; `score`)
+            `video1`, the winner, and `video2`, the loser, as indices into metadata.json; `frame_caption`, the prompt;
+            `score`)
 mirror      a folder with `train_data.json`, a list of rows, and unpacked `winvideos/` and `losevideos/`
 table       a .csv, .json, .jsonl or .parquet file, whose columns `engine.labelling.pair_tables` reads
 
@@ -29,10 +32,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundPair:
-    """One row of preference data: `pair` as `read_pair` gives it, clips by their names, or the `problem` in a sentence.
+class PairRow:
+    """One row of preference data: the `pair` returned by `read_pair`, or the `problem` in a sentence.
 
-    `place` says where the row stands, such as "line 3".
+    `place` is the row's position, such as "line 3".
     """
 
     place: str
@@ -41,40 +44,40 @@ class FoundPair:
     problem: str = ""
 
     def clip(self, side: str) -> Path:
-        """The clip's file: beside the table, or in the mirror's folder of that side."""
+        """Return the clip's file: relative to the table's folder, or in the mirror's folder of that side."""
         assert self.pair is not None, "only rows without a problem have clips"
-        said = self.pair[side]
-        name = str(said.get("path") if isinstance(said, Mapping) else said)
-        beside = self.folder / name
-        in_side = self.folder / MIRROR_FOLDERS[side] / name
-        return in_side if not isfile(beside) and isfile(in_side) else beside
+        value = self.pair[side]
+        name = str(value.get("path") if isinstance(value, Mapping) else value)
+        in_folder = self.folder / name
+        in_mirror = self.folder / MIRROR_FOLDERS[side] / name
+        return in_mirror if not isfile(in_folder) and isfile(in_mirror) else in_folder
 
 
 def read_preference_data(path: Path, *, chosen_alone: bool = False) -> list[Row]:
-    """The pairs of a folder or a file, clips checked to be there. Raises ConfigError: what is missing, and where.
+    """Return the pairs of a folder or a file after checking that their clips exist.
 
-    With `chosen_alone` a table may do without rejected clips.
+    With `chosen_alone`, a table needs no rejected clips. Raises ConfigError for a bad row or a missing clip.
     """
     sides = ("chosen",) if chosen_alone else SIDES
     rows = []
-    for found in find_pairs(path, sides):
-        if found.pair is None:
-            raise ConfigError(f"{path}, {found.place} is no pair: {found.problem}")
-        rows.append({**found.pair, **{side: str(found.clip(side)) for side in sides}})
+    for row in read_rows(path, sides):
+        if row.pair is None:
+            raise ConfigError(f"{path}, {row.place} is not a pair: {row.problem}")
+        rows.append({**row.pair, **{side: str(row.clip(side)) for side in sides}})
     if not rows:
-        raise ConfigError(f"{path} holds no pair.")
-    missing = [row[side] for row in rows for side in sides if not isfile(row[side])]
+        raise ConfigError(f"{path} contains no pair.")
+    missing = [fields[side] for fields in rows for side in sides if not isfile(fields[side])]
     if missing:
         raise ConfigError(
-            f"{len(missing)} clips of {path} are not there, such as {missing[0]}: unpack the archive, or put them back."
+            f"{len(missing)} clips of {path} are missing, such as {missing[0]}: unpack the archive, or restore them."
         )
     return rows
 
 
-def find_pairs(path: Path, sides: Sequence[str] = SIDES) -> Iterator[FoundPair]:
-    """The rows of a folder or a table; rows that prefer neither clip are left out, and their number is logged.
+def read_rows(path: Path, sides: Sequence[str] = SIDES) -> Iterator[PairRow]:
+    """Yield the rows of a folder or a table. Ties are left out, and their number is logged.
 
-    Raises ConfigError for what is no preference data, or cannot be read as a whole.
+    Raises ConfigError when the path has no preference data, or cannot be read at all.
     """
     ties = 0
     folder, rows = _rows(path)
@@ -82,36 +85,36 @@ def find_pairs(path: Path, sides: Sequence[str] = SIDES) -> Iterator[FoundPair]:
         try:
             if row.problem:
                 raise ConfigError(row.problem)
-            yield FoundPair(place=place, folder=folder, pair=read_pair(row.fields, sides))
+            yield PairRow(place=place, folder=folder, pair=read_pair(row.fields, sides))
         except Tie:
             ties += 1
         except ConfigError as error:
-            yield FoundPair(place=place, folder=folder, problem=str(error))
+            yield PairRow(place=place, folder=folder, problem=str(error))
     if ties:
-        log.warning("%d rows of %s prefer neither clip and are left out.", ties, path)
+        log.warning("%d rows of %s are ties and are left out.", ties, path)
 
 
 def is_videodpo(path: Path) -> bool:
-    """Whether this is a folder in one of the two VideoDPO layouts."""
+    """Return whether the folder has one of the two VideoDPO layouts."""
     return all((path / name).is_file() for name in (PAIRS, METADATA)) or (path / MIRROR).is_file()
 
 
 def write_pairs(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """`pairs.jsonl` in a folder of clips, whose names the rows hold; the file."""
+    """Write `pairs.jsonl` into a folder of clips, whose names are in the rows; return the file."""
     path = folder / "pairs.jsonl"
     write_text_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
 def _rows(path: Path) -> tuple[Path, list[tuple[str, TableRow]]]:
-    """The folder that clip paths start from, and the rows with their places."""
+    """Return the base folder of clip paths, and the rows with their positions."""
     if path.is_dir():
         return path, _official(path) if (path / PAIRS).is_file() else _mirror(path)
     if not path.is_file():
         raise ConfigError(f"There is no preference data at {path}.")
     if path.suffix not in READERS:
-        known = ", ".join(READERS)
-        raise ConfigError(f"{path} cannot be read: preference data is a folder, or a file of these kinds: {known}.")
+        kinds = ", ".join(READERS)
+        raise ConfigError(f"{path} cannot be read: preference data is a folder, or a file of these kinds: {kinds}.")
     return path.parent, [(f"line {row.line}", row) for row in READERS[path.suffix](path).rows]
 
 
@@ -127,24 +130,24 @@ def _official(folder: Path) -> list[tuple[str, TableRow]]:
         except (KeyError, IndexError, TypeError, ValueError, ConfigError) as error:
             why = str(error) if isinstance(error, ConfigError) else f"it cannot be read ({error!r})."
             raise ConfigError(
-                f"{folder} is no VideoDPO folder: Pair {number} of {PAIRS}: {why} A pair needs video1 and video2, "
-                f"places in {METADATA}, and frame_caption."
+                f"{folder} is not a VideoDPO folder: pair {number} of {PAIRS}: {why} A pair needs video1 and video2, "
+                f"indices into {METADATA}, and frame_caption."
             ) from error
         rows.append((f"pair {number}", TableRow(line=number, fields=row)))
     return rows
 
 
 def _clip_path(clips: list[Any], pair: Mapping[str, Any], name: str) -> str:
-    place = pair[name]
-    if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(clips):
-        raise ConfigError(f"its {name} is {place!r}, but {METADATA} has the places 0 to {len(clips) - 1}.")
-    return str(clips[place]["basic"]["clip_path"])
+    index = pair[name]
+    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(clips):
+        raise ConfigError(f"its {name} is {index!r}, but {METADATA} has the indices 0 to {len(clips) - 1}.")
+    return str(clips[index]["basic"]["clip_path"])
 
 
 def _mirror(folder: Path) -> list[tuple[str, TableRow]]:
     if not (folder / MIRROR).is_file():
         raise ConfigError(
-            f"{folder} is no preference data that is known: it needs {METADATA} and {PAIRS}, or {MIRROR}."
+            f"{folder} has no known layout of preference data: it needs {METADATA} and {PAIRS}, or {MIRROR}."
         )
     packed = [f"{side}.zip" for side in MIRROR_FOLDERS.values() if not (folder / side).is_dir()]
     if packed:
@@ -153,20 +156,20 @@ def _mirror(folder: Path) -> list[tuple[str, TableRow]]:
 
 
 def _json_table(path: Path) -> Table:
-    return Table(rows=tuple(_row(number, one) for number, one in enumerate(_list(path), start=1)))
+    return Table(rows=tuple(_row(number, row) for number, row in enumerate(_list(path), start=1)))
 
 
-def _row(number: int, one: Any) -> TableRow:
-    if not isinstance(one, Mapping):
-        return TableRow(line=number, problem=f"it is a {type(one).__name__}, but each row is an object.")
-    return TableRow(line=number, fields=dict(one))
+def _row(number: int, value: Any) -> TableRow:
+    if not isinstance(value, Mapping):
+        return TableRow(line=number, problem=f"it is a {type(value).__name__}, but each row is an object.")
+    return TableRow(line=number, fields=dict(value))
 
 
 def _list(path: Path) -> list[Any]:
-    found = json_value(path)
-    if not isinstance(found, list):
-        raise ConfigError(f"{path} must hold a list of rows, but holds a {type(found).__name__}.")
-    return found
+    value = json_value(path)
+    if not isinstance(value, list):
+        raise ConfigError(f"{path} must contain a list of rows, but contains a {type(value).__name__}.")
+    return value
 
 
 def _parquet(path: Path) -> Table:
@@ -177,7 +180,7 @@ def _parquet(path: Path) -> Table:
         rows = pyarrow.parquet.read_table(path).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         raise ConfigError(f"{path} cannot be read as Parquet: {error}.") from error
-    return Table(rows=tuple(_row(number, one) for number, one in enumerate(rows, start=1)))
+    return Table(rows=tuple(_row(number, row) for number, row in enumerate(rows, start=1)))
 
 
 READERS: Mapping[str, Callable[[Path], Table]] = {

@@ -1,4 +1,4 @@
-"""How far a labelling campaign is, in all and for each labeller."""
+"""Progress of a labelling campaign, in total and per labeller."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,22 +14,26 @@ from engine.labelling.assignment import (
     AssignmentRequest,
     free_pairs,
     has_both_clips,
-    has_its_votes,
     open_assignments,
-    votes_to_ask_for,
+    target_reached,
+    votes_needed,
 )
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.storage.library import now
 from engine.storage.schema import ASSIGNMENTS, PAIRS, VOTES
 
-PAUSE = timedelta(minutes=5)  # a longer time between two votes is a pause, and no part of the pace
+PAUSE = timedelta(minutes=5)  # a longer gap between two votes is a pause and does not count towards the rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabellerProgress:
-    """One labeller's part. `done` counts all votes that stand, skips and repeats too; `remaining` the pairs that they
-    can still be asked about, open ones included: none once the campaign is closed or has its votes. `votes_per_hour`
-    leaves pauses out, None for fewer than two votes; `median_ms` is the time a vote took, None where no vote says."""
+    """Progress of one labeller.
+
+    `done` counts all current votes, including skips and repeats. `remaining` counts the pairs that can still be
+    assigned to the labeller, including open assignments; 0 once the campaign is closed or has reached its target.
+    `votes_per_hour` leaves pauses out and is None for fewer than two votes. `median_ms` is the median time per vote,
+    None when no vote has a time.
+    """
 
     labeller: str
     done: int
@@ -41,8 +45,11 @@ class LabellerProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignProgress:
-    """All of a campaign. `votes` counts those that say something about a pair: no skips, no repeats; `target` is how
-    many are wanted; `askable` how many of the `pairs` have both clips; `gone` those whose files were lost."""
+    """Progress of a whole campaign.
+
+    `votes` counts without skips and repeats; `target` is the number of votes needed. `askable` counts the `pairs`
+    that can be assigned, `gone` the pairs that lost files of their clips. The names are keys of the CLI's JSON.
+    """
 
     pairs: int
     askable: int
@@ -58,43 +65,46 @@ class CampaignProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabellerStatus:
-    """How far one labeller is, and of how many `pairs` clips are `missing` that may still come or are `gone`."""
+    """Progress of one labeller.
+
+    `awaiting_clips` counts the pairs whose clips may still be generated, `files_missing` those that lost files.
+    """
 
     labeller: LabellerProgress
-    missing: int
-    gone: int
+    awaiting_clips: int
+    files_missing: int
 
 
-def read_standing(
+def read_labeller_status(
     connection: Connection, campaign_id: str, spec: CampaignSpec, name: str, *, is_open: bool
 ) -> LabellerStatus:
-    """The progress of one labeller, also of one who was asked nothing yet."""
+    """Return the progress of one labeller, who need not have any assignment yet."""
     votes = connection.execute(_votes(campaign_id).where(ASSIGNMENTS.c.labeller == name)).all()
-    gone = _count(connection, campaign_id, PAIRS.c.gone_at.is_not(None))
-    there = _count(connection, campaign_id, *has_both_clips())
+    files_missing = _count(connection, campaign_id, PAIRS.c.gone_at.is_not(None))
+    with_both_clips = _count(connection, campaign_id, *has_both_clips())
     return LabellerStatus(
         labeller=_of_labeller(connection, campaign_id, spec, name, votes, is_open=is_open),
-        missing=_count(connection, campaign_id) - there - gone,
-        gone=gone,
+        awaiting_clips=_count(connection, campaign_id) - with_both_clips - files_missing,
+        files_missing=files_missing,
     )
 
 
 def read_progress(connection: Connection, campaign_id: str, spec: CampaignSpec, *, is_open: bool) -> CampaignProgress:
-    """The progress of a campaign."""
+    """Return the progress of a campaign."""
     pairs = _count(connection, campaign_id)
     rows = connection.execute(_votes(campaign_id)).all()
     by_labeller: dict[str, list[Any]] = defaultdict(list)
     for row in rows:
         by_labeller[row.labeller].append(row)
-    asked = select(ASSIGNMENTS.c.labeller).where(ASSIGNMENTS.c.campaign_id == campaign_id).distinct()
-    names = sorted(connection.scalars(asked))
-    wanted = pairs * spec.labellers_per_pair
+    labellers = select(ASSIGNMENTS.c.labeller).where(ASSIGNMENTS.c.campaign_id == campaign_id).distinct()
+    names = sorted(connection.scalars(labellers))
+    all_votes = pairs * spec.labellers_per_pair
     return CampaignProgress(
         pairs=pairs,
         askable=_count(connection, campaign_id, *has_both_clips()),
         gone=_count(connection, campaign_id, PAIRS.c.gone_at.is_not(None)),
         votes=sum(row.choice != "skip" and not row.is_repeat for row in rows),
-        target=min(wanted, spec.target_votes or wanted),
+        target=min(all_votes, spec.target_votes or all_votes),
         labellers=tuple(
             _of_labeller(connection, campaign_id, spec, name, by_labeller[name], is_open=is_open) for name in names
         ),
@@ -102,7 +112,7 @@ def read_progress(connection: Connection, campaign_id: str, spec: CampaignSpec, 
 
 
 def votes_per_hour(moments: Sequence[datetime]) -> float | None:
-    """The pace of votes at these moments, without pauses and without jumps of the clock backwards."""
+    """Return the rate of votes at these times, without pauses and backward jumps of the clock."""
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]
     working = [gap for gap in gaps if 0 <= gap <= PAUSE.total_seconds()]
     return 3600 * len(working) / sum(working) if sum(working) > 0 else None
@@ -116,7 +126,7 @@ def _votes(campaign_id: str) -> Any:
 
 
 def _count(connection: Connection, campaign_id: str, *conditions: Any) -> int:
-    """Of the campaign's pairs."""
+    """Count the campaign's pairs that meet the conditions."""
     query = select(func.count()).select_from(PAIRS).where(PAIRS.c.campaign_id == campaign_id, *conditions)
     return connection.scalar(query) or 0
 
@@ -124,22 +134,22 @@ def _count(connection: Connection, campaign_id: str, *conditions: Any) -> int:
 def _of_labeller(
     connection: Connection, campaign_id: str, spec: CampaignSpec, name: str, votes: Sequence[Any], *, is_open: bool
 ) -> LabellerProgress:
-    asking = AssignmentRequest(campaign_id=campaign_id, spec=spec, labeller=name, at=now())
+    request = AssignmentRequest(campaign_id=campaign_id, spec=spec, labeller=name, at=now())
     times = [row.ms for row in votes if row.ms is not None]
     return LabellerProgress(
         labeller=name,
         done=len(votes),
         skipped=sum(row.choice == "skip" for row in votes),
-        remaining=_remaining(connection, asking) if is_open else 0,
+        remaining=_remaining(connection, request) if is_open else 0,
         votes_per_hour=votes_per_hour([row.created_at for row in votes]),
         median_ms=median(times) if times else None,
     )
 
 
-def _remaining(connection: Connection, asking: AssignmentRequest) -> int:
-    """The pairs that the labeller has before them and those that they can still be given."""
-    if has_its_votes(connection, asking):
+def _remaining(connection: Connection, request: AssignmentRequest) -> int:
+    """Count the labeller's open assignments and the pairs that can still be assigned to them."""
+    if target_reached(connection, request):
         return 0
-    free = connection.scalar(select(func.count()).select_from(free_pairs(asking).subquery())) or 0
-    room = votes_to_ask_for(connection, asking)
-    return len(open_assignments(connection, asking)) + (free if room is None else min(free, room))
+    free = connection.scalar(select(func.count()).select_from(free_pairs(request).subquery())) or 0
+    needed = votes_needed(connection, request)
+    return len(open_assignments(connection, request)) + (free if needed is None else min(free, needed))

@@ -1,6 +1,6 @@
-"""A run on what people preferred: its pairs are frozen when it is created, with the votes that they come from.
+"""Preference pairs of a run: frozen when the run is created, with the votes that they come from.
 
-run -> pairs.jsonl (pairs, clips) and lineage.json (campaign, votes) -> the store (votes, clips, their requests).
+run -> pairs.jsonl (pairs, clips) and lineage.json (campaign, votes) -> the database (votes, clips, their requests).
 """
 
 import json
@@ -22,7 +22,7 @@ from engine.storage.library import Library
 
 
 class Lineage(BaseModel):
-    """Where a run's pairs come from. `left_out` are pairs that were preferred but whose clips are gone."""
+    """Origin of a run's pairs. `left_out` are pairs with a preference whose clips are missing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,25 +37,25 @@ class Lineage(BaseModel):
 
 
 def create_run(store: Library, preset: TrainPreset, start: Path | None = None, key: str | None = None) -> Run:
-    """A new run, from the adapter in the folder `start` if it is given; of a preset that names a campaign, with the
-    pairs of its votes so far. `key` names the request, see `JobSteps.create`.
+    """Create a run, optionally from the adapter in the folder `start`.
 
+    A preset that names a campaign gets the pairs of its current votes. `key` identifies the request, see `Run.create`.
     Raises ConfigError when the votes make no pair, StoreError when there is no such campaign.
     """
     frozen = freeze_pairs(store, preset)
-    return Run.create(store.workspace, preset, start, lambda run: keep_pairs(store, run, frozen), key=key)
+    return Run.create(store.workspace, preset, start, lambda run: write_frozen_pairs(store, run, frozen), key=key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrozenPairs:
-    """The pairs of a campaign as its votes are now, and where they come from."""
+    """The pairs of a campaign's current votes, and their origin."""
 
     pairs: tuple[PreferencePair, ...]
     lineage: Lineage
 
 
 def freeze_pairs(store: Library, preset: TrainPreset) -> FrozenPairs | None:
-    """The pairs that a run of the preset would learn from now; None for a preset that names no campaign.
+    """Return the pairs that a run of the preset would train on; None for a preset without a campaign.
 
     Raises ConfigError when the votes make no pair, StoreError when there is no such campaign.
     """
@@ -65,9 +65,9 @@ def freeze_pairs(store: Library, preset: TrainPreset) -> FrozenPairs | None:
     campaign = campaigns.get(preset.campaign)
     votes = campaigns.votes(campaign.id)
     preferred = preference_pairs(votes, min_margin=preset.min_margin)
-    there = [pair for pair in preferred if _there(store, pair)]
-    if not there:
-        raise ConfigError(_nothing(campaign, len(votes), len(preferred), preset.min_margin))
+    usable = [pair for pair in preferred if _has_clips(store, pair)]
+    if not usable:
+        raise ConfigError(_no_pairs(campaign, len(votes), len(preferred), preset.min_margin))
     lineage = Lineage(
         campaign_id=campaign.id,
         campaign=campaign.title,
@@ -75,21 +75,21 @@ def freeze_pairs(store: Library, preset: TrainPreset) -> FrozenPairs | None:
         votes=len(votes),
         last_vote=max(vote.number for vote in votes),
         labellers=tuple(sorted({vote.vote.labeller for vote in votes})),
-        pair_ids=tuple(pair.pair_id for pair in there),
-        left_out=tuple(pair.pair_id for pair in preferred if pair not in there),
+        pair_ids=tuple(pair.pair_id for pair in usable),
+        left_out=tuple(pair.pair_id for pair in preferred if pair not in usable),
     )
-    return FrozenPairs(pairs=tuple(there), lineage=lineage)
+    return FrozenPairs(pairs=tuple(usable), lineage=lineage)
 
 
-def keep_pairs(store: Library, run: Run, frozen: FrozenPairs | None) -> None:
-    """Write the pairs into the run's folder, for its training process; without any, nothing is written."""
+def write_frozen_pairs(store: Library, run: Run, frozen: FrozenPairs | None) -> None:
+    """Write the pairs and their lineage into the run's folder; do nothing for None."""
     if frozen is not None:
-        write_text_atomic(run.pairs_file, as_lines(store, frozen.pairs, run))
+        write_text_atomic(run.pairs_file, pairs_jsonl(store, frozen.pairs, run))
         write_text_atomic(run.lineage_file, frozen.lineage.model_dump_json(indent=2) + "\n")
 
 
 def read_lineage(run: Run) -> Lineage | None:
-    """Where a run's pairs come from, None for one that was not made from votes. Raises StoreError when damaged."""
+    """Return the lineage of a run's pairs; None for a run without votes. Raises StoreError when damaged."""
     if not run.lineage_file.is_file():
         return None
     try:
@@ -98,8 +98,8 @@ def read_lineage(run: Run) -> Lineage | None:
         raise StoreError(f"{run.lineage_file} is damaged: {str(error).splitlines()[0]}") from error
 
 
-def as_lines(store: Library, pairs: Sequence[PreferencePair], run: Run) -> str:
-    """JSON Lines as `engine.training.build.read_pairs` reads them; clips by their path from the run's folder."""
+def pairs_jsonl(store: Library, pairs: Sequence[PreferencePair], run: Run) -> str:
+    """Return JSON Lines for `engine.training.build.read_pairs`; clip paths are relative to the run."""
     rows = [
         {
             "prompt": pair.prompt,
@@ -120,13 +120,13 @@ def as_lines(store: Library, pairs: Sequence[PreferencePair], run: Run) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def _there(store: Library, pair: PreferencePair) -> bool:
+def _has_clips(store: Library, pair: PreferencePair) -> bool:
     return has_files(store.workspace, pair.chosen) and has_files(store.workspace, pair.rejected)
 
 
-def _nothing(campaign: Campaign, votes: int, preferred: int, min_margin: float) -> str:
+def _no_pairs(campaign: Campaign, votes: int, preferred: int, min_margin: float) -> str:
     if preferred:
-        return f"The clips of all {preferred} preferred pairs of {campaign.title!r} are gone: make them again."
+        return f"The clips of all {preferred} preferred pairs of {campaign.title!r} are missing: generate them again."
     margin = f" by a margin of {min_margin:g}" if min_margin else ""
     return (
         f"The {votes} votes of the campaign {campaign.title!r} prefer no clip{margin}: collect more votes, or lower "

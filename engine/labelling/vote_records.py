@@ -1,4 +1,4 @@
-"""Votes on their way into the database and out of it. Every function runs within the caller's transaction."""
+"""Reading and writing votes in the database. Every function runs within the caller's transaction."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from engine.storage.schema import ASSIGNMENTS, CAMPAIGNS, PAIRS, VOTES
 
 
 def votes_query() -> Select[Any]:
-    """All votes with their assignment and pair."""
+    """Return the query for votes with their assignments and pairs."""
     columns = [ASSIGNMENTS.c[name] for name in ("pair_id", "labeller", "left_clip", "is_repeat", "slot")]
     columns += [PAIRS.c[name] for name in ("prompt", "clip_a", "clip_b", "entrant_a", "entrant_b")]
     joined = VOTES.join(ASSIGNMENTS, ASSIGNMENTS.c.id == VOTES.c.assignment_id)
@@ -24,14 +24,14 @@ def stored_vote(row: Row[Any]) -> StoredVote:
     left, right = sides if row.left_clip == row.clip_a else sides[::-1]
     names = ("pair_id", "labeller", "choice", "axes", "note", "ms", "client_uuid")
     vote = Vote(**{name: getattr(row, name) for name in names}, shown_left=row.left_clip)
-    same = ("number", "campaign_id", "assignment_id", "prompt", "is_repeat", "created_at", "ended_as", "ended_at")
+    columns = ("number", "campaign_id", "assignment_id", "prompt", "is_repeat", "created_at", "ended_as", "ended_at")
     return StoredVote(
         vote=vote,
         left_clip=left[0],
         left_entrant=left[1],
         right_clip=right[0],
         right_entrant=right[1],
-        **{name: getattr(row, name) for name in same},
+        **{name: getattr(row, name) for name in columns},
     )
 
 
@@ -41,9 +41,9 @@ def vote_by_uuid(connection: Connection, client_uuid: str) -> StoredVote | None:
 
 
 def assignment_to_fill(connection: Connection, vote: Vote) -> StoredVote | Row[Any]:
-    """The row of the assignment that a vote is for, locked; or the vote as it is stored, where it was sent before.
+    """Return the assignment that a vote belongs to, locked; or the stored vote, if it was sent before.
 
-    It is looked for again once the row is ours: its twin may have been stored while this one waited.
+    The stored vote is looked up again after locking: a duplicate may have been stored while this call waited.
     """
     if stored := _sent_before(connection, vote):
         return stored
@@ -55,10 +55,10 @@ def assignment_to_fill(connection: Connection, vote: Vote) -> StoredVote | Row[A
 
 
 def _sent_before(connection: Connection, vote: Vote) -> StoredVote | None:
-    """Raises StoreError for the `client_uuid` of another vote."""
+    """Return the stored vote of this `client_uuid`. Raises StoreError when it is a different vote."""
     stored = vote_by_uuid(connection, vote.client_uuid)
     if stored is not None and (stored.vote.labeller, stored.vote.pair_id) != (vote.labeller, vote.pair_id):
-        raise StoreError(f"The client_uuid {vote.client_uuid} is that of another vote: load the page again.")
+        raise StoreError(f"The client_uuid {vote.client_uuid} belongs to another vote: load the page again.")
     return stored
 
 
@@ -71,18 +71,18 @@ def _assignment_for(connection: Connection, vote: Vote) -> Row[Any]:
     row = connection.execute(query.with_for_update()).one_or_none()
     if row is None:
         raise StoreError(
-            f"The pair {vote.pair_id} with clip {vote.shown_left} on the left was not given to {vote.labeller[:40]!r}: "
-            "only pairs that were given out can be voted on; load the page again."
+            f"The pair {vote.pair_id} with clip {vote.shown_left} on the left was not assigned to "
+            f"{vote.labeller[:40]!r}: only assigned pairs can be voted on; load the page again."
         )
     return row
 
 
 def check_axes(vote: Vote, spec: CampaignSpec) -> None:
-    """Raises ConfigError for an axis that the campaign does not have."""
+    """Raise ConfigError for an axis that the campaign does not have."""
     for axis in vote.axes:
         if axis not in spec.axes:
-            known = f"it has {', '.join(spec.axes)}" if spec.axes else "it has none"
-            raise ConfigError(f"The campaign has no axis {axis[:40]!r} to judge: {known}.")
+            axes = f"it has {', '.join(spec.axes)}" if spec.axes else "it has none"
+            raise ConfigError(f"The campaign has no axis {axis[:40]!r} to judge: {axes}.")
 
 
 def store_vote(connection: Connection, vote: Vote, assignment: Row[Any]) -> StoredVote:
@@ -93,7 +93,7 @@ def store_vote(connection: Connection, vote: Vote, assignment: Row[Any]) -> Stor
             **values, campaign_id=assignment.campaign_id, assignment_id=assignment.id, current=True, created_at=moment
         )
     )
-    # A skip says nothing about the pair: somebody else may be asked in this labeller's place.
+    # A skip frees the slot: the pair may be assigned to another labeller.
     slot = None if vote.choice == "skip" else assignment.slot
     query = update(ASSIGNMENTS).where(ASSIGNMENTS.c.id == assignment.id)
     connection.execute(query.values(voted_at=moment, slot=slot))

@@ -175,7 +175,7 @@ def out_of_memory_message(preset: TrainPreset, trainer: DiffusionTrainer | None)
     lower = "per_device_train_batch_size, rollout_batch, num_frames or the size, or set checkpoint_blocks to true"
     if found is None:
         return f"The device's memory of {facts.memory_gib:.0f} GiB is full {where}: lower {lower}."
-    need = f"{found.need.low:.2g} to {found.need.high:.2g} GiB are forecast, {facts.memory_gib:.0f} GiB are there"
+    need = f"{found.memory.low:.2g} to {found.memory.high:.2g} GiB are forecast, {facts.memory_gib:.0f} GiB are there"
     advice = f"set {found.advice.setting} to {found.advice.value}" if found.advice else f"lower {lower}"
     return f"The device's memory is full {where} ({need}): {advice}, in another run, or free the device and resume."
 

@@ -20,7 +20,7 @@ from engine.errors import ConfigError
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.run_dataset import Lineage, read_lineage
 from engine.labelling.stats.agreement import Agreement, Proportion, agreement
-from engine.labelling.stats.ranking import contests, rank
+from engine.labelling.stats.ranking import rank, vote_table
 from engine.runs.curriculum_state import Curriculum
 from engine.runs.results import Measure
 from engine.runs.run import Run
@@ -114,7 +114,7 @@ class Facts:
         return Traced(_trust(found), f"{DATABASE}/agreement/{campaign}")
 
     def ranking(self, campaign: str) -> Traced:
-        found = rank(contests(Campaigns(self.store).votes(campaign)))
+        found = rank(vote_table(Campaigns(self.store).votes(campaign)))
         return Traced(asdict(found), f"{DATABASE}/ranking/{campaign}")
 
     # -------------------------------------------------------------------------------------------- clips and contest

@@ -96,7 +96,7 @@ def campaign(tour: Tour) -> Running:
         seed=tour.size.seed,
     )
     found = campaign_of(tour, spec)
-    yield from make(tour, Campaigns(tour.store).missing(found.id))
+    yield from make(tour, Campaigns(tour.store).missing_requests(found.id))
     return {"campaign": found.id}
 
 

@@ -52,7 +52,7 @@ def test_every_recipe_opens_and_unchanged_it_is_itself(context: AppContext, key:
     assert train_form.read(context, sent) == load_train_preset(key)
     found = train_form.outlook(context, sent)
     assert found["command"] == f"dailies train {key} --queue" and found["changed"] == []
-    assert found["memory"]["verdict"] in ("fits", "tight", "no")
+    assert found["memory"]["verdict"] in ("fits", "tight", "too_large")
 
 
 def test_a_change_is_in_the_command_the_preset_and_the_outlook(context: AppContext) -> None:
@@ -146,7 +146,7 @@ def test_a_recipe_is_saved_once_and_opened(context: AppContext) -> None:
     saved = train_form.save(context, sent)
     assert saved["form"]["choices"]["recipe"] == "my_own"
     assert load_train_preset("my_own").settings["learning_rate"] == 0.002
-    with pytest.raises(ConfigError, match="There is a recipe 'my_own' already"):
+    with pytest.raises(ConfigError, match="A recipe named 'my_own' exists already"):
         train_form.save(context, {**sent, "settings": {"learning_rate": "0.003"}})
     assert train_form.save(context, sent)["note"] == saved["note"]  # the same again, its answer lost, is no other
     for key in ("", "../up", "a b", "x" * 9 + "/y"):
@@ -170,7 +170,7 @@ def test_every_curriculum_opens_with_its_stages_gates_and_what_it_needs(context:
     assert all(stage["gate"] and "updates" in stage["told"] for stage in opened["stages"])
     found = curricula.outlook(context, opened["choices"])
     assert found["command"] == f"dailies curriculum {key} --queue"
-    assert found["memory"]["verdict"] in ("fits", "tight", "no") and found["time"] == training.NO_TIME
+    assert found["memory"]["verdict"] in ("fits", "tight", "too_large") and found["time"] == training.NO_TIME
     assert any(f"'{stage.name}'" in found["memory"]["sentence"] for stage in preset.stages)
 
 

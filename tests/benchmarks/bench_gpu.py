@@ -168,7 +168,7 @@ def measure(name: str, folder: Path, settings: dict[str, Any], where: Device) ->
     from engine.config.presets import load_train_preset
     from engine.estimation.flops import forward_flop
     from engine.estimation.memory import estimate_memory
-    from engine.estimation.run_estimate import EFFORTS, load_of, plan
+    from engine.estimation.run_estimate import FLOP_COUNTS, load_of, plan
 
     rows = train(folder, settings)
     planned = plan(load_train_preset("gpu", {"settings": settings}))
@@ -177,7 +177,7 @@ def measure(name: str, folder: Path, settings: dict[str, Any], where: Device) ->
     device_name, reached, datasheet = where
     seconds = {part: last[f"time/{part}"] for part in ("rollout", "decode", "score")}
     seconds["update"] = last["time/step"] - sum(seconds.values())  # the optimiser and what the device still owed too
-    effort, whole = EFFORTS["grpo"](planned), forward_flop(planned.shape, planned.tokens)
+    effort, whole = FLOP_COUNTS["grpo"](planned), forward_flop(planned.shape, planned.tokens)
     trained = replace(effort, frozen=True).trained_flop(planned.shape, planned.tokens)
     work = {"rollout": effort.forward * whole, "update": effort.trained * trained}
     tflops = {part: flop / seconds[part] / 1e12 for part, flop in work.items()}

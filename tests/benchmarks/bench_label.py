@@ -82,13 +82,13 @@ def lost_and_doubled(campaigns: Campaigns, clips: tuple[str, ...]) -> tuple[int,
 def ranking_s() -> float:
     """The whole ranking, the library's import included."""
     rng = np.random.default_rng(0)
-    chances = Strengths(theta=rng.normal(0, 1, ENTRANTS), opponent=0.0, tau=-0.5).chances()
+    chances = Strengths(theta=rng.normal(0, 1, ENTRANTS), opponent=0.0, tau=-0.5).probabilities()
     one = rng.integers(ENTRANTS, size=RANKED_VOTES // 2).repeat(2)
     other = (one + rng.integers(1, ENTRANTS, size=RANKED_VOTES // 2).repeat(2)) % ENTRANTS
     drawn, win, tie = rng.random(RANKED_VOTES), chances.win[one, other], chances.tie[one, other]
     score = np.where(drawn < win, 1.0, np.where(drawn < win + tie, 0.5, 0.0))
     names = tuple(f"m{number}" for number in range(ENTRANTS))
-    told = VoteTable(names=names, one=one, other=other, score=score, pair=np.arange(RANKED_VOTES) // 2)
+    told = VoteTable(names=names, first=one, second=other, score=score, pair=np.arange(RANKED_VOTES) // 2)
     began = time.perf_counter()
     found = rank(told)
     assert len(found.standings) == ENTRANTS

@@ -33,7 +33,7 @@ ENTRANTS = {
 def drawn(theta: tuple[float, ...], votes: int, rng: np.random.Generator) -> VoteTable:
     """Votes on random pairs of the entrants."""
     strengths, size = np.asarray(theta), len(theta)
-    chances = Strengths(theta=strengths, opponent=0.0, tau=TAU).chances()
+    chances = Strengths(theta=strengths, opponent=0.0, tau=TAU).probabilities()
     one = rng.integers(size, size=votes)
     other = (one + rng.integers(1, size, size=votes)) % size
     roll, win, tie = rng.random(votes), chances.win[one, other], chances.tie[one, other]
@@ -42,8 +42,8 @@ def drawn(theta: tuple[float, ...], votes: int, rng: np.random.Generator) -> Vot
     place = {number: index for index, number in enumerate(met)}
     return VoteTable(
         names=tuple(f"m{number}" for number in met),
-        one=np.array([place[number] for number in one.tolist()]),
-        other=np.array([place[number] for number in other.tolist()]),
+        first=np.array([place[number] for number in one.tolist()]),
+        second=np.array([place[number] for number in other.tolist()]),
         score=score,
         pair=np.arange(votes),
     )

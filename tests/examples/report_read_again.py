@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.stats.agreement import LabellerQuality, agreement
-from engine.labelling.stats.ranking import contests, rank
+from engine.labelling.stats.ranking import rank, vote_table
 from engine.storage.library import Library
 from engine.training.evaluation.intervals import change_interval, mean_interval
 from engine.workspace import Workspace
@@ -123,7 +123,7 @@ class Views:
         return {"pairs": len(Campaigns(self._store).pairs(campaign)), "votes": len(votes)}
 
     def _ranking(self, campaign: str) -> Any:
-        return rank(contests(self._votes(campaign)))
+        return rank(vote_table(self._votes(campaign)))
 
     def _agreement(self, campaign: str) -> Any:
         found = agreement(self._votes(campaign))

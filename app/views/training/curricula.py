@@ -50,7 +50,7 @@ def outlook(context: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
     if not known_estimates:
         memory = memory_of(None)
     else:
-        name, largest = max(known_estimates, key=lambda pair: pair[1].need.peak * pair[1].factor)
+        name, largest = max(known_estimates, key=lambda pair: pair[1].memory.peak * pair[1].factor)
         memory = memory_of(largest)
         memory |= {"sentence": training.most_of(name, memory["sentence"])}
     return {

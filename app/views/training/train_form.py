@@ -211,13 +211,13 @@ def outlook(context: AppContext, choices: Choices) -> dict[str, Any]:
 def memory_of(estimate: RunEstimate | None) -> dict[str, Any]:
     if estimate is None:
         return {"verdict": "unknown", "sentence": training.NO_FORECAST, "share": None}
-    need, factor = estimate.need, estimate.factor
+    need, factor = estimate.memory, estimate.factor
     sentence = training.memory(
         need.low * factor, need.high * factor, estimate.total_gib, estimate.verdict, need.busiest
     )
     if estimate.advice is not None:
         change = estimate.advice
-        sentence += " " + training.advice(change.setting, change.value, change.need.peak * factor, change.verdict)
+        sentence += " " + training.advice(change.setting, change.value, change.memory.peak * factor, change.verdict)
     return {
         "verdict": estimate.verdict,
         "sentence": sentence,

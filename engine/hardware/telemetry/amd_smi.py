@@ -1,15 +1,15 @@
-"""AMD's `amd-smi`, by its command line: the `amdsmi` package breaks other imports where there is no ROCm.
+"""AMD's `amd-smi` command line tool. The `amdsmi` package breaks other imports without ROCm.
 
 `metric --json` is a list up to ROCm 6.4 and {"gpu_data": [...]} after it. A leaf is {"value": 42, "unit": "%"}, a bare
-value, a list, {"xcp_0": [...]} of partitions, or "N/A"; so may be a whole section. "MB" there means MiB. The watch mode
-is never used: it prints a line that is no JSON, or nothing at all.
+value, a list, {"xcp_0": [...]} of partitions, or "N/A"; a whole section may be "N/A" too. "MB" means MiB. The watch
+mode is not used: it prints a line that is not JSON, or nothing at all.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from engine.hardware.telemetry.command_json import ToolFailed, ask, find_tool, first_json
+from engine.hardware.telemetry.command_json import ToolError, find_tool, first_json, run_tool
 from engine.hardware.telemetry.readings import MIB, GpuReading, GpuSample
 
 SOURCE = "amd-smi"
@@ -17,38 +17,38 @@ UNITS = {"B": 1, "KB": 2**10, "MB": MIB, "GB": 2**30, "KIB": 2**10, "MIB": MIB, 
 
 
 class AmdSmi:
-    """Asks the tool for numbers each time, and for names once."""
+    """Telemetry source that reads numbers at each call, and names once."""
 
     def __init__(self) -> None:
-        self._known: dict[int, dict[str, str | None]] | None = None
+        self._gpu_names: dict[int, dict[str, str | None]] | None = None
 
     def __call__(self) -> GpuReading:
         tool = find_tool(SOURCE)
         if tool is None:
             return GpuReading(source=SOURCE, state="absent", sentence="amd-smi is not installed.")
         try:
-            rows = gpu_rows(first_json(ask([tool, "metric", "--json"])))
-            if self._known is None:
-                self._known = self._names(tool)
-        except ToolFailed as error:
+            rows = gpu_rows(first_json(run_tool([tool, "metric", "--json"])))
+            if self._gpu_names is None:
+                self._gpu_names = self._names(tool)
+        except ToolError as error:
             return GpuReading(source=SOURCE, state="error", sentence=f"amd-smi {error}.")
-        return GpuReading(source=SOURCE, state="ok", gpus=tuple(read_gpu(row, self._known) for row in rows))
+        return GpuReading(source=SOURCE, state="ok", gpus=tuple(read_gpu(row, self._gpu_names) for row in rows))
 
     def _names(self, tool: str) -> dict[int, dict[str, str | None]]:
-        """Names by GPU; none where this version's `static` does not work, for the numbers do without."""
+        """Return names by GPU; empty if this version's `static` does not work, since they are optional."""
         try:
-            rows = gpu_rows(first_json(ask([tool, "static", "--json"])))
-        except ToolFailed:
+            rows = gpu_rows(first_json(run_tool([tool, "static", "--json"])))
+        except ToolError:
             return {}
         return {int(row["gpu"]): _static(row) for row in rows}
 
 
-def gpu_rows(found: Any) -> list[Mapping[str, Any]]:
-    """A mapping for each GPU, of either form of the output. Raises ToolFailed when it names no GPU."""
-    rows = found.get("gpu_data", [found]) if isinstance(found, Mapping) else found
+def gpu_rows(output: Any) -> list[Mapping[str, Any]]:
+    """Return a mapping per GPU from either form of the output. Raises ToolError when it lists no GPU."""
+    rows = output.get("gpu_data", [output]) if isinstance(output, Mapping) else output
     gpus = [row for row in rows if isinstance(row, Mapping) and isinstance(row.get("gpu"), int)]
     if not gpus:
-        raise ToolFailed("printed JSON that names no GPU")
+        raise ToolError("printed JSON without a GPU")
     return gpus
 
 
@@ -68,7 +68,7 @@ def read_gpu(row: Mapping[str, Any], names: Mapping[int, Mapping[str, str | None
 
 
 def number(leaf: Any) -> float | None:
-    """A leaf's number; of several, such as those of partitions, the mean of those that there are."""
+    """Return a leaf's number; the mean of several numbers, such as those of partitions."""
     if isinstance(leaf, bool):
         return None
     if isinstance(leaf, int | float):
@@ -78,27 +78,27 @@ def number(leaf: Any) -> float | None:
     if isinstance(leaf, Mapping) and "value" in leaf:
         return number(leaf["value"])
     parts = leaf.values() if isinstance(leaf, Mapping) else leaf if isinstance(leaf, list) else ()
-    numbers = [found for part in parts if (found := number(part)) is not None]
+    numbers = [value for part in parts if (value := number(part)) is not None]
     return sum(numbers) / len(numbers) if numbers else None
 
 
-def _parsed(words: str) -> float | None:
+def _parsed(text: str) -> float | None:
     try:
-        found = float(words)
+        value = float(text)
     except ValueError:
         return None
-    return found if math.isfinite(found) else None
+    return value if math.isfinite(value) else None
 
 
 def _leaf(row: Mapping[str, Any], *path: str) -> Any:
-    found: Any = row
+    value: Any = row
     for name in path:
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def _first(row: Mapping[str, Any], *paths: tuple[str, ...]) -> float | None:
-    return next((found for path in paths if (found := number(_leaf(row, *path))) is not None), None)
+    return next((value for path in paths if (value := number(_leaf(row, *path))) is not None), None)
 
 
 def _bytes(row: Mapping[str, Any], *path: str) -> int | None:
@@ -109,9 +109,9 @@ def _bytes(row: Mapping[str, Any], *path: str) -> int | None:
 
 
 def _static(row: Mapping[str, Any]) -> dict[str, str | None]:
-    found = {"name": ("asic", "market_name"), "arch": ("asic", "target_graphics_version"), "bdf": ("bus", "bdf")}
-    return {key: _words(_leaf(row, *path)) for key, path in found.items()}
+    paths = {"name": ("asic", "market_name"), "arch": ("asic", "target_graphics_version"), "bdf": ("bus", "bdf")}
+    return {key: _text(_leaf(row, *path)) for key, path in paths.items()}
 
 
-def _words(leaf: Any) -> str | None:
+def _text(leaf: Any) -> str | None:
     return leaf if isinstance(leaf, str) and leaf not in ("", "N/A") else None

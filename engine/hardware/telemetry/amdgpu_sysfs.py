@@ -1,4 +1,6 @@
-"""The amdgpu driver's files under /sys: no tool, no privilege, and they are there in containers too.
+"""The amdgpu driver's files under /sys.
+
+They need no tool and no privilege, and exist in containers too.
 
 Power is in microwatts, temperature in thousandths of a degree, clock in hertz (kernel documentation, gpu/amdgpu).
 """
@@ -15,16 +17,18 @@ HOTTEST = ("junction", "hotspot", "edge")
 
 
 class AmdgpuSysfs:
+    """Telemetry source that reads the files of all AMD cards under `cards`."""
+
     def __init__(self, cards: Path = CARDS) -> None:
         self._cards = cards
 
     def __call__(self) -> GpuReading:
-        found = (card / "device" for card in self._cards.glob("card[0-9]*") if "-" not in card.name)
-        devices = sorted((one for one in found if _text(one / "vendor") == AMD), key=_slot)
+        folders = (card / "device" for card in self._cards.glob("card[0-9]*") if "-" not in card.name)
+        devices = sorted((folder for folder in folders if _text(folder / "vendor") == AMD), key=_slot)
         gpus = tuple(_gpu(index, device) for index, device in enumerate(devices))
-        told = [gpu for gpu in gpus if gpu.mem_total_b is not None or gpu.util_pct is not None]
-        if not told:
-            why = "the amdgpu driver shows no GPU" if not gpus else "the driver's files say nothing"
+        readable = [gpu for gpu in gpus if gpu.mem_total_b is not None or gpu.util_pct is not None]
+        if not readable:
+            why = "the amdgpu driver shows no GPU" if not gpus else "the driver's files are empty or unreadable"
             return GpuReading(source=SOURCE, state="absent", sentence=f"Under {self._cards} {why}.")
         return GpuReading(source=SOURCE, state="ok", gpus=gpus)
 
@@ -73,12 +77,12 @@ def _number(file: Path) -> float | None:
 
 
 def _whole(file: Path) -> int | None:
-    found = _number(file)
-    return None if found is None else int(found)
+    value = _number(file)
+    return None if value is None else int(value)
 
 
 def _text(file: Path) -> str:
-    """A file that is not there, or that the driver refuses to read now, says nothing."""
+    """Read a file; "" if it is missing or the driver refuses to read it now."""
     try:
         return file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

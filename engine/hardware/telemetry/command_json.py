@@ -1,4 +1,7 @@
-"""Asking a vendor's command line tool: it may be missing, hang, say something before its JSON, or nonsense instead."""
+"""Run a vendor's command line tool and parse its JSON.
+
+The tool may be missing, hang, print text before its JSON, or print no JSON at all.
+"""
 
 import contextlib
 import json
@@ -11,64 +14,68 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_S = 5.0
-FIRST = (Path("/opt/rocm/bin"),)
-"""Looked in before PATH: an old tool in /usr/local/bin can outlive the ROCm that it came with."""
+PREFERRED_FOLDERS = (Path("/opt/rocm/bin"),)
+"""Searched before PATH, where a tool of an uninstalled ROCm may remain, such as in /usr/local/bin."""
 
 
-class ToolFailed(Exception):
-    """The tool is there, but what it said is of no use; the message says why."""
+class ToolError(Exception):
+    """The tool is installed, but its output is not usable; the message gives the reason."""
 
 
-def find_tool(name: str, first: Sequence[Path] = FIRST) -> str | None:
-    found = (shutil.which(name, path=str(folder)) for folder in first)
-    return next((path for path in found if path), None) or shutil.which(name)
+def find_tool(name: str, preferred: Sequence[Path] = PREFERRED_FOLDERS) -> str | None:
+    """Return the path of a tool, None if it is not installed."""
+    paths = (shutil.which(name, path=str(folder)) for folder in preferred)
+    return next((path for path in paths if path), None) or shutil.which(name)
 
 
-def ask(command: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
-    """What the tool prints. Raises ToolFailed when it cannot be run, hangs (it is then killed) or fails."""
+def run_tool(command: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
+    """Return the tool's output. Raises ToolError when it cannot be run, fails, or hangs and is killed."""
     try:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # so that what the tool starts can be ended with it
+            start_new_session=True,  # its child processes can be killed with it
         )
     except OSError as error:
-        raise ToolFailed(f"cannot be run: {error.strerror or error}") from error
+        raise ToolError(f"cannot be run: {error.strerror or error}") from error
     try:
         out, err = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
-        _end(process)
-        raise ToolFailed(f"did not answer within {timeout_s:g} s") from error
+        _kill(process)
+        raise ToolError(f"did not answer within {timeout_s:g} s") from error
     if process.returncode != 0:
-        said = err.decode(errors="replace").strip().splitlines()
-        raise ToolFailed(f"ended with code {process.returncode}{f': {said[-1][:200]}' if said else ''}")
+        lines = err.decode(errors="replace").strip().splitlines()
+        raise ToolError(f"exited with code {process.returncode}{f': {lines[-1][:200]}' if lines else ''}")
     return out.decode(errors="replace")
 
 
-def first_json(said: str) -> Any:
-    """The first JSON list or object in a text, whatever stands before or after it. Raises ToolFailed without one."""
+def first_json(output: str) -> Any:
+    """Return the first JSON list or object in a text, ignoring other text.
+
+    Raises ToolError if there is none.
+    """
     decoder = json.JSONDecoder()
-    for position, letter in enumerate(said):
+    for position, letter in enumerate(output):
         if letter in "[{":
             with contextlib.suppress(ValueError):
-                found = decoder.raw_decode(said, position)[0]
-                if found and not _is_words(found):
-                    return found
-    raise ToolFailed(f"printed no JSON: {' '.join(said.split())[:120] or 'nothing'}")
+                value = decoder.raw_decode(output, position)[0]
+                if value and not _is_log_text(value):
+                    return value
+    raise ToolError(f"printed no JSON: {' '.join(output.split())[:120] or 'nothing'}")
 
 
-def _is_words(found: Any) -> bool:
-    """A list of bare values, such as a log line's "[1]"."""
-    return isinstance(found, list) and not any(isinstance(one, dict) for one in found)
+def _is_log_text(value: Any) -> bool:
+    """Return whether the value is a list without objects, such as "[1]" in a log line."""
+    return isinstance(value, list) and not any(isinstance(item, dict) for item in value)
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _kill(process: "subprocess.Popen[bytes]") -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     for stream in (process.stdout, process.stderr):
         if stream:
             stream.close()
-    with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel: nobody can end it
+    with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel, where it cannot be killed
         process.wait(1.0)

@@ -1,9 +1,9 @@
 """Telemetry of this machine's GPUs, from the first source that works:
 
-    amd-smi -> amdgpu sysfs -> rocm-smi -> NVML -> none
+    amd-smi -> amdgpu sysfs -> NVML -> none
 
-What was verified on which hardware stands in README. A source that fails is left alone for a while, longer each time;
-one that is absent is looked for again every few minutes, since drivers are installed while pages run.
+docs/index.md lists the verified hardware. A failing source is retried with increasing delays. An absent source is retried
+every few minutes, since drivers may be installed while the page runs.
 """
 
 import threading
@@ -18,55 +18,54 @@ from engine.hardware.telemetry.amd_smi import AmdSmi
 from engine.hardware.telemetry.amdgpu_sysfs import AmdgpuSysfs
 from engine.hardware.telemetry.nvml import Nvml
 from engine.hardware.telemetry.readings import GpuReading, TelemetrySnapshot
-from engine.hardware.telemetry.rocm_smi import read_rocm_smi
 
 Source = Callable[[], GpuReading]
 NONE = "none"
-SEEN_S = 5.0  # between two snapshots while somebody looks
-SHARE = 0.01  # of the time may be spent on them: a tool that takes long is asked less often
-ABSENT_S, FIRST_WAIT_S, LONGEST_WAIT_S = 300.0, 30.0, 600.0
+VIEWED_S = 5.0  # between two snapshots while the page shows them
+MAX_SHARE = 0.01  # of the time spent on snapshots: a slow tool is run less often
+ABSENT_S, MIN_WAIT_S, MAX_WAIT_S = 300.0, 30.0, 600.0
 
 
 def sources() -> tuple[Source, ...]:
-    return AmdSmi(), AmdgpuSysfs(), read_rocm_smi, Nvml()
+    return AmdSmi(), AmdgpuSysfs(), Nvml()
 
 
 class Telemetry:
-    """Asks the sources in order; keeps in mind which of them are not worth asking now."""
+    """Reads the sources in order, skipping those that failed recently."""
 
-    def __init__(self, asked: Sequence[Source] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._sources = tuple(asked) if asked is not None else sources()
+    def __init__(self, readers: Sequence[Source] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._sources = tuple(readers) if readers is not None else sources()
         self._clock = clock
-        self._resting: dict[int, tuple[float, float, GpuReading]] = {}
-        self._moments = SteadyClock()
-        psutil.cpu_percent()  # each answer is of the time since the last; the first would be 0
+        self._paused: dict[int, tuple[float, float, GpuReading]] = {}
+        self._timestamps = SteadyClock()
+        psutil.cpu_percent()  # measures since the previous call; the first call returns 0
 
     def snapshot(self) -> TelemetrySnapshot:
-        """Never raises for what a source does; with no source left there are no GPUs."""
+        """Return a snapshot; without a working source it has no GPUs. Never raises because of a source."""
         skipped: list[GpuReading] = []
         for position, source in enumerate(self._sources):
-            reading = self._ask(position, source)
+            reading = self._read(position, source)
             if reading.state == "ok":
                 return self._snapshot(reading, skipped)
             skipped.append(reading)
         return self._snapshot(GpuReading(source=NONE, state="absent"), skipped)
 
-    def _ask(self, position: int, source: Source) -> GpuReading:
-        until, wait_s, last = self._resting.get(position, (0.0, 0.0, None))
+    def _read(self, position: int, source: Source) -> GpuReading:
+        until, wait_s, last = self._paused.get(position, (0.0, 0.0, None))
         if last is not None and self._clock() < until:
             return last
         reading = source()
         if reading.state == "ok":
-            self._resting.pop(position, None)
+            self._paused.pop(position, None)
         else:
-            longer = min(LONGEST_WAIT_S, max(FIRST_WAIT_S, 2 * wait_s)) if reading.state == "error" else ABSENT_S
-            self._resting[position] = (self._clock() + longer, longer, reading)
+            next_wait_s = min(MAX_WAIT_S, max(MIN_WAIT_S, 2 * wait_s)) if reading.state == "error" else ABSENT_S
+            self._paused[position] = (self._clock() + next_wait_s, next_wait_s, reading)
         return reading
 
     def _snapshot(self, reading: GpuReading, skipped: Sequence[GpuReading]) -> TelemetrySnapshot:
         memory = psutil.virtual_memory()
         return TelemetrySnapshot(
-            at=self._moments.unix_s(),
+            at=self._timestamps.unix_s(),
             source=reading.source,
             gpus=reading.gpus,
             skipped=tuple(skipped),
@@ -77,43 +76,45 @@ class Telemetry:
 
 
 class TelemetryMonitor:
-    """One thread that takes snapshots: often while somebody looks, seldom while nobody does, and never for more than
-    `SHARE` of the time.
+    """Background thread that takes snapshots, often while the page shows them, rarely otherwise.
 
-    `history` holds the last `keep` of them, oldest first.
+    Snapshots take at most `MAX_SHARE` of the time. The last `keep` of them are kept.
     """
 
     def __init__(
-        self, telemetry: Telemetry, *, seen_s: float = SEEN_S, unseen_s: float = 60.0, keep: int = 720
+        self, telemetry: Telemetry, *, viewed_s: float = VIEWED_S, idle_s: float = 60.0, keep: int = 720
     ) -> None:
         self._telemetry = telemetry
-        self._seen_s, self._unseen_s = seen_s, unseen_s
-        self._taken: deque[TelemetrySnapshot] = deque(maxlen=keep)
-        self._looked_s = float("-inf")
+        self._viewed_s, self._idle_s = viewed_s, idle_s
+        self._snapshots: deque[TelemetrySnapshot] = deque(maxlen=keep)
+        self._last_view_s = float("-inf")
         self._wake, self._lock = threading.Event(), threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def look(self) -> list[TelemetrySnapshot]:
-        """What was sampled so far; sampling is brisk for a while after each look. The first look starts the thread."""
+    def history(self) -> list[TelemetrySnapshot]:
+        """Return the snapshots, oldest first.
+
+        Each call speeds up sampling for a while; the first call starts the thread.
+        """
         with self._lock:
-            self._looked_s = time.monotonic()
+            self._last_view_s = time.monotonic()
             if self._thread is None:
-                self._taken.append(self._telemetry.snapshot())
+                self._snapshots.append(self._telemetry.snapshot())
                 self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
                 self._thread.start()
         self._wake.set()
-        return list(self._taken)
+        return list(self._snapshots)
 
     def _run(self) -> None:
         last_s, cost_s = time.monotonic(), 0.0
         while True:
-            watched = time.monotonic() - self._looked_s < 3 * self._seen_s
-            period_s = max(self._seen_s if watched else self._unseen_s, cost_s / SHARE)
+            is_viewed = time.monotonic() - self._last_view_s < 3 * self._viewed_s
+            period_s = max(self._viewed_s if is_viewed else self._idle_s, cost_s / MAX_SHARE)
             due_s = last_s + period_s - time.monotonic()
             if due_s > 0:
                 self._wake.clear()
                 self._wake.wait(due_s)
                 continue
             last_s = time.monotonic()
-            self._taken.append(self._telemetry.snapshot())
+            self._snapshots.append(self._telemetry.snapshot())
             cost_s = time.monotonic() - last_s

@@ -1,4 +1,7 @@
-"""NVIDIA's management library, through nvidia-ml-py: what is not supported by a card is left out, not made 0."""
+"""NVIDIA's management library, through nvidia-ml-py.
+
+A value that a card does not support is None, not 0.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +14,7 @@ SOURCE = "NVML"
 
 
 class Nvml:
-    """`library` is the module `pynvml`."""
+    """Telemetry source; `library` is the module `pynvml`."""
 
     def __init__(self, library: ModuleType | Any = None) -> None:
         self._library = library
@@ -33,7 +36,7 @@ class Nvml:
         return GpuReading(source=SOURCE, state="ok", gpus=tuple(gpus))
 
     def _gpu(self, index: int) -> GpuSample | None:
-        """None for a GPU that has fallen off the bus."""
+        """Return a sample of a GPU; None if it has fallen off the bus."""
         library = self._library
         handle = self._try(partial(library.nvmlDeviceGetHandleByIndex, index))
         if handle is None:
@@ -45,9 +48,9 @@ class Nvml:
         return GpuSample(
             index=index,
             vendor="nvidia",
-            name=_words(self._try(partial(library.nvmlDeviceGetName, handle))),
-            uuid=_words(self._try(partial(library.nvmlDeviceGetUUID, handle))),
-            bdf=_words(bus.busId) if bus else None,
+            name=_text(self._try(partial(library.nvmlDeviceGetName, handle))),
+            uuid=_text(self._try(partial(library.nvmlDeviceGetUUID, handle))),
+            bdf=_text(bus.busId) if bus else None,
             util_pct=float(use.gpu) if use else None,
             mem_used_b=int(memory.used) if memory else None,
             mem_total_b=int(memory.total) if memory else None,
@@ -56,12 +59,12 @@ class Nvml:
             clock_mhz=self._try(partial(library.nvmlDeviceGetClockInfo, handle, library.NVML_CLOCK_SM)),
         )
 
-    def _try(self, ask: Callable[[], Any]) -> Any:
+    def _try(self, query: Callable[[], Any]) -> Any:
         try:
-            return ask()
+            return query()
         except self._library.NVMLError:
             return None
 
 
-def _words(found: Any) -> str | None:
-    return found.decode() if isinstance(found, bytes) else found
+def _text(value: Any) -> str | None:
+    return value.decode() if isinstance(value, bytes) else value

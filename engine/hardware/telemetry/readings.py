@@ -1,4 +1,4 @@
-"""What telemetry says of a GPU at a moment. None: not told. A number that nobody gave is never 0."""
+"""Telemetry readings. None means not reported; a missing number is never 0."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -27,7 +27,10 @@ class GpuSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReading:
-    """What one source said: `ok` with GPUs, `absent` (there is no such tool or driver), or `error` with the reason."""
+    """Result of one source: `ok` with GPUs, `absent` (no such tool or driver), or `error`.
+
+    `sentence` gives the reason for `absent` and `error`.
+    """
 
     source: str
     state: State
@@ -37,7 +40,7 @@ class GpuReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TelemetrySnapshot:
-    """Everything at one moment `at` (Unix time, s). `skipped` says why sources before `source` were not used."""
+    """Readings at the time `at` (Unix time, s). `skipped` has those of failed sources before `source`."""
 
     at: float
     source: str

@@ -43,7 +43,7 @@ def file_missing(queue: JobQueue, campaigns: Campaigns, campaign_id: str, mix: s
     with locked(queue.store.workspace.setup_lock):  # two that ask at once would each file all of them
         waiting = queue.list(("queued", *ACTIVE), kind="generate", limit=JOBS_LIMIT)
         filed = {GenerationRequest(**request).id for job in waiting for request in job.config["requests"]}
-        missing = [request for request in campaigns.missing(campaign_id) if request.id not in filed]
+        missing = [request for request in campaigns.missing_requests(campaign_id) if request.id not in filed]
         try:
             for start in range(0, len(missing), PER_JOB):
                 jobs.append(queue.submit(JobSpec.generate(missing[start : start + PER_JOB], mix)))

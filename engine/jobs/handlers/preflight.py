@@ -15,7 +15,7 @@ from engine.hardware.environment import process_environment
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import JobSteps as Running
 from engine.jobs.spec import JobProgress, PreflightConfig
-from engine.labelling.run_dataset import freeze_pairs, keep_pairs
+from engine.labelling.run_dataset import freeze_pairs, write_frozen_pairs
 from engine.runs.adapters import find_adapter
 from engine.runs.run import Run
 from engine.storage.temp_folders import temp_path
@@ -48,7 +48,7 @@ def run_preflight(config: PreflightConfig, context: JobContext) -> Running:
     run.folder.mkdir(parents=True)
     try:
         run.replace_preset(config.preset)
-        keep_pairs(context.store, run, frozen)
+        write_frozen_pairs(context.store, run, frozen)
         if config.adapter:
             run.set_initial_adapter(find_adapter(workspace, config.adapter, config.preset.model).folder)
         yield JobProgress(phase="preflight")

@@ -1,6 +1,6 @@
-"""How far votes can be trusted: agreement between people, bias to a side, consistency with oneself, haste.
+"""Reliability of votes: agreement between labellers, side bias, self-consistency, time per vote.
 
-Everything is said of clips, not of sides: a vote for the clip that happened to be on the left is a vote for that clip.
+Except for the side bias, choices are compared by clip, not by side.
 """
 
 import math
@@ -11,13 +11,13 @@ from statistics import median
 
 from engine.labelling.votes import SCORES, Choice, StoredVote
 
-Z = 1.959964  # of a 95 % interval
+Z = 1.959964  # normal quantile of a 95 % interval
 RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proportion:
-    """`hits` of `count`, with the 95 % Wilson interval of the share, which is None where there is nothing to count."""
+    """`hits` out of `count`, with the share (None for a count of 0) and its 95 % Wilson interval."""
 
     hits: int
     count: int
@@ -28,16 +28,17 @@ class Proportion:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """0..1; all of it where there is nothing to count."""
+        """Ends of the interval, 0..1; (0, 1) for a count of 0."""
         return wilson(self.hits, self.count)
 
     def excludes(self, share: float) -> bool:
+        """Return whether the share is outside the interval."""
         low, high = self.interval
         return not low <= share <= high
 
 
 def wilson(hits: float, count: int) -> tuple[float, float]:
-    """Ends of the 95 % Wilson interval of a share, 0..1; half hits make it rather too wide than too narrow."""
+    """Return the ends of the 95 % Wilson interval of a share, 0..1. Half hits make it conservative."""
     if not count:
         return 0.0, 1.0
     share, spread = hits / count, Z * Z / count
@@ -48,9 +49,13 @@ def wilson(hits: float, count: int) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabellerQuality:
-    """One labeller. `left`: votes for the left clip among those for a clip; unbiased is 1/2, since sides are random.
-    `consistent`: swapped repeats that got the same answer. `with_others`: votes like the majority of the others on the
-    same pair. `ties`: votes without a preference, among all that say something. `median_ms`: time a vote took."""
+    """Reliability of one labeller.
+
+    `left` is the share of votes for the left clip among votes for a clip; without bias it is 1/2, since sides are
+    random. `consistent` is the share of swapped repeats with the same answer. `with_others` is the share of votes that
+    match the majority of the other labellers on the pair. `ties` is the share of votes without a preference, skips
+    excluded. `median_ms` is the median time per vote, in ms.
+    """
 
     labeller: str
     votes: int
@@ -63,14 +68,18 @@ class LabellerQuality:
 
     @property
     def is_biased(self) -> bool:
-        """Whether chance is an unlikely reason for the side's share (95 %)."""
+        """True if the share of left votes differs from 1/2 at the 95 % level."""
         return self.left.excludes(0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """All labellers. `alpha` is Krippendorff's, ordinal over (one clip, tie, the other), with its bootstrap interval;
-    None where no pair has two votes. `axes` has the alpha of each axis of the rubric. 1 is perfect, 0 is chance."""
+    """Reliability of all labellers.
+
+    `alpha` is Krippendorff's alpha, ordinal over (one clip, tie, the other clip), with its bootstrap interval; 1 is
+    perfect agreement, 0 is chance, None means that no pair has two votes. `axes` has the alpha of each axis of the
+    rubric. `pairs` counts the pairs with two votes or more.
+    """
 
     alpha: float | None
     low: float | None
@@ -83,40 +92,40 @@ class Agreement:
 
 
 def agreement(votes: Iterable[StoredVote], *, seed: int = 0) -> Agreement:
-    """Everything about the votes' quality; skips count as skips only."""
-    told = list(votes)
-    table = _ratings(told)
+    """Compute the reliability of votes. Skips count only as `skips`."""
+    votes = list(votes)
+    table = _ratings(votes)
     low, high = _interval(table, seed)
-    people = sorted({one.vote.labeller for one in told})
-    majority = _Majorities(told)
-    axes = sorted({axis for one in told for axis in one.vote.axes})
+    labellers = sorted({vote.vote.labeller for vote in votes})
+    majorities = _Majorities(votes)
+    axes = sorted({axis for vote in votes for axis in vote.vote.axes})
     return Agreement(
         alpha=krippendorff(table),
         low=low,
         high=high,
         pairs=sum(len(ratings) > 1 for ratings in table.values()),
-        axes={axis: krippendorff(_ratings(told, axis)) for axis in axes},
-        left=_left(told),
-        consistent=_consistent(told),
+        axes={axis: krippendorff(_ratings(votes, axis)) for axis in axes},
+        left=_left(votes),
+        consistent=_consistent(votes),
         labellers=tuple(
-            _quality(name, [one for one in told if one.vote.labeller == name], majority) for name in people
+            _quality(name, [vote for vote in votes if vote.vote.labeller == name], majorities) for name in labellers
         ),
     )
 
 
 Ratings = dict[str, dict[str, float]]
-"""By pair, by labeller: 1 for the clip whose id is the smaller, 0 for the other, 1/2 for neither."""
+"""Ratings by pair and labeller: 1 for the clip with the smaller id, 0 for the other clip, 1/2 for a tie."""
 
 
 def krippendorff(ratings: Ratings) -> float | None:
-    """Krippendorff's alpha, ordinal, by evalica; None where no pair has two ratings or all ratings are the same."""
+    """Return Krippendorff's ordinal alpha; None if no pair has two ratings or all ratings are equal."""
     frame = _frame(ratings)
     if frame is None:
         return None
     import evalica
 
-    found = evalica.alpha(frame, distance="ordinal")
-    return float(found.alpha) if found.expected > 0 else None
+    result = evalica.alpha(frame, distance="ordinal")
+    return float(result.alpha) if result.expected > 0 else None
 
 
 def _interval(ratings: Ratings, seed: int) -> tuple[float | None, float | None]:
@@ -125,15 +134,18 @@ def _interval(ratings: Ratings, seed: int) -> tuple[float | None, float | None]:
         return None, None
     import evalica
 
-    found = evalica.alpha_bootstrap(frame, distance="ordinal", n_resamples=RESAMPLES, random_state=seed)
-    low, high = float(found.low), float(found.high)
+    result = evalica.alpha_bootstrap(frame, distance="ordinal", n_resamples=RESAMPLES, random_state=seed)
+    low, high = float(result.low), float(result.high)
     return (low, high) if math.isfinite(low) and math.isfinite(high) else (None, None)
 
 
 def _frame(ratings: Ratings) -> object | None:
-    """Labellers by pairs that have two ratings, as evalica wants it; None where it could compute nothing."""
-    shared = {pair: by for pair, by in ratings.items() if len(by) > 1}
-    if len({rating for by in shared.values() for rating in by.values()}) < 2:
+    """Return evalica's data frame, labellers by pairs with two ratings or more.
+
+    None if alpha is undefined.
+    """
+    shared = {pair: by_labeller for pair, by_labeller in ratings.items() if len(by_labeller) > 1}
+    if len({rating for by_labeller in shared.values() for rating in by_labeller.values()}) < 2:
         return None
     import pandas
 
@@ -141,47 +153,55 @@ def _frame(ratings: Ratings) -> object | None:
 
 
 def _ratings(votes: Iterable[StoredVote], axis: str | None = None) -> Ratings:
-    found: Ratings = defaultdict(dict)
-    for one in votes:
-        choice = one.said(axis)
-        if choice is not None and choice in SCORES and not one.is_repeat:
-            found[one.vote.pair_id][one.vote.labeller] = _of_clip(one, choice)
-    return dict(found)
+    ratings: Ratings = defaultdict(dict)
+    for vote in votes:
+        choice = vote.choice_on(axis)
+        if choice is not None and choice in SCORES and not vote.is_repeat:
+            ratings[vote.vote.pair_id][vote.vote.labeller] = _rating(vote, choice)
+    return dict(ratings)
 
 
-def _of_clip(one: StoredVote, choice: Choice) -> float:
-    """What a choice says of the pair's clip with the smaller id, wherever it was shown."""
-    return SCORES[choice] if one.left_clip < one.right_clip else 1 - SCORES[choice]
+def _rating(vote: StoredVote, choice: Choice) -> float:
+    """Return the score of the pair's clip with the smaller id, on either side."""
+    return SCORES[choice] if vote.left_clip < vote.right_clip else 1 - SCORES[choice]
 
 
 def _left(votes: Iterable[StoredVote]) -> Proportion:
-    sides = Counter(one.vote.choice for one in votes if one.winner)
+    sides = Counter(vote.vote.choice for vote in votes if vote.winner)
     return Proportion(hits=sides["left"], count=sides["left"] + sides["right"])
 
 
 def _consistent(votes: Iterable[StoredVote]) -> Proportion:
-    """Repeats against the first answer; a pair with a skip on either side is left out."""
-    told = [one for one in votes if one.vote.choice in SCORES]
-    first = {(one.vote.labeller, one.vote.pair_id): one for one in told if not one.is_repeat}
-    both = [(first.get((one.vote.labeller, one.vote.pair_id)), one) for one in told if one.is_repeat]
-    same = [_of_clip(one, one.vote.choice) == _of_clip(two, two.vote.choice) for one, two in both if one is not None]
+    """Compare repeats with the first answers. Pairs with a skip among the two are left out."""
+    rated = [vote for vote in votes if vote.vote.choice in SCORES]
+    firsts = {(vote.vote.labeller, vote.vote.pair_id): vote for vote in rated if not vote.is_repeat}
+    both = [(firsts.get((vote.vote.labeller, vote.vote.pair_id)), vote) for vote in rated if vote.is_repeat]
+    same = [
+        _rating(first, first.vote.choice) == _rating(repeat, repeat.vote.choice)
+        for first, repeat in both
+        if first is not None
+    ]
     return Proportion(hits=sum(same), count=len(same))
 
 
 class _Majorities:
-    """What most people said of each pair; built once, asked for each labeller."""
+    """Majority ratings of each pair. Built once, and used for each labeller."""
 
     def __init__(self, votes: Iterable[StoredVote]) -> None:
         self._ratings = _ratings(votes)
 
     def shared_with(self, labeller: str) -> Proportion:
-        """The labeller's votes that the majority of the others shares; pairs without one (nobody, a draw) are out."""
+        """Return the share of the labeller's votes that match the majority of the others.
+
+        Pairs without a majority (no other votes, or a draw) are left out.
+        """
         judged = [
-            (by[labeller], answer)
-            for by in self._ratings.values()
-            if labeller in by and (answer := _majority([v for name, v in by.items() if name != labeller])) is not None
+            (ratings[labeller], majority)
+            for ratings in self._ratings.values()
+            if labeller in ratings
+            and (majority := _majority([rating for name, rating in ratings.items() if name != labeller])) is not None
         ]
-        return Proportion(hits=sum(mine == theirs for mine, theirs in judged), count=len(judged))
+        return Proportion(hits=sum(own == majority for own, majority in judged), count=len(judged))
 
 
 def _majority(ratings: Sequence[float]) -> float | None:
@@ -191,16 +211,16 @@ def _majority(ratings: Sequence[float]) -> float | None:
     return most[0][0]
 
 
-def _quality(name: str, votes: Sequence[StoredVote], majority: _Majorities) -> LabellerQuality:
-    times = [one.vote.ms for one in votes if one.vote.ms is not None]
-    told = [one for one in votes if one.vote.choice in SCORES]
+def _quality(name: str, votes: Sequence[StoredVote], majorities: _Majorities) -> LabellerQuality:
+    times = [vote.vote.ms for vote in votes if vote.vote.ms is not None]
+    rated = [vote for vote in votes if vote.vote.choice in SCORES]
     return LabellerQuality(
         labeller=name,
-        votes=len(told),
-        skips=len(votes) - len(told),
+        votes=len(rated),
+        skips=len(votes) - len(rated),
         left=_left(votes),
         consistent=_consistent(votes),
-        with_others=majority.shared_with(name),
-        ties=Proportion(hits=sum(one.winner is None for one in told), count=len(told)),
+        with_others=majorities.shared_with(name),
+        ties=Proportion(hits=sum(vote.winner is None for vote in rated), count=len(rated)),
         median_ms=float(median(times)) if times else None,
     )

@@ -1,14 +1,14 @@
-"""The Bradley-Terry model with ties (Davidson 1970; Newman, JMLR 24, 2023): strengths from wins and ties.
+"""Bradley-Terry model with ties (Davidson 1970; Newman, JMLR 24, 2023): strengths from wins and ties.
 
-With strengths theta and the tie parameter tau, a meeting of i and j has the weights
+With strengths theta and the tie parameter tau, the outcomes of a game of i and j have the weights
 
     i wins  exp(theta_i)        tie  exp((theta_i + theta_j) / 2 + tau)        j wins  exp(theta_j)
 
-which is a multinomial logit: its log-likelihood is concave. The fit is evalica's (Newman's iteration), finished by
-Newton's method, because evalica stops when the strengths stand still, whether or not the tie parameter does; from there
-the resamples of a bootstrap take a few steps of Newton's, all of them at once: the arrays of `WinCounts`, `Prior` and
-`Strengths` may have leading dimensions, one problem for each of their elements. A virtual opponent, with half a win and
-half a loss against everybody (`Prior`), keeps the strength of one who has always won finite.
+This is a multinomial logit, so its log-likelihood is concave. The fit is evalica's (Newman's iteration), refined by
+Newton's method, because evalica stops when the strengths converge, even if the tie parameter has not. Bootstrap
+resamples start from that fit and take a few Newton steps, all resamples at once: the arrays of `WinCounts`, `Prior` and
+`Strengths` may have leading dimensions, with one problem per element. A virtual opponent with half a win and half a
+loss against every entrant (`Prior`) keeps the strength of an undefeated entrant finite.
 """
 
 import math
@@ -16,27 +16,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PRIOR_WINS, PRIOR_TIES = 0.5, 0.1  # meetings of everybody with the virtual opponent: wins of each, and ties
+PRIOR_WINS, PRIOR_TIES = 0.5, 0.1  # games of each entrant with the virtual opponent: wins of each side, and ties
 STEPS, TOLERANCE = 50, 1e-6
 FIT_LIMIT = 1000  # of Newman's iterations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WinCounts:
-    """`wins[i, j]`: how often i beat j; `ties[i, j] = ties[j, i]`: how often they tied. `float64[...,N,N]`."""
+    """Wins `wins[i, j]` of i over j, and ties `ties[i, j] = ties[j, i]`; `float64[...,N,N]` each."""
 
     wins: np.ndarray
     ties: np.ndarray
 
     @property
     def total(self) -> np.ndarray:
-        """How often they met, `[...,N,N]`, symmetric."""
+        """Number of games, `[...,N,N]`, symmetric."""
         return self.wins + self.wins.swapaxes(-1, -2) + self.ties
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prior:
-    """Everybody's meetings with the virtual opponent, `[...,N]` each: how often they won, lost and tied."""
+    """Wins, losses and ties of each entrant against the virtual opponent, `[...,N]` each."""
 
     won: np.ndarray
     lost: np.ndarray
@@ -50,7 +50,11 @@ class Prior:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strengths:
-    """`theta[...,N]`: log strengths with mean 0; `opponent[...]`: the virtual one's; `tau[...]`: the tie parameter."""
+    """Fitted parameters.
+
+    `theta[...,N]` are log strengths with mean 0, `opponent[...]` is the virtual opponent's, `tau[...]` the tie
+    parameter.
+    """
 
     theta: np.ndarray
     opponent: float | np.ndarray
@@ -58,17 +62,22 @@ class Strengths:
 
     @property
     def with_opponent(self) -> np.ndarray:
-        """`[...,N+1]`, the virtual opponent last."""
+        """Strengths `[...,N+1]` with the virtual opponent last."""
         return _append(self.theta, self.opponent)
 
-    def chances(self) -> "Chances":
-        return _chances(self.theta, self.tau)
+    def probabilities(self) -> "OutcomeProbabilities":
+        """Return the outcome probabilities of each game between entrants."""
+        return _probabilities(self.theta, self.tau)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chances:
-    """Of each meeting of i and j: `win[i, j]` that i wins, `tie[i, j]`, the `score[i, j]` that i can expect (a tie is
-    1/2), and its variance, which is the `information[i, j]` that one meeting gives of theta_i - theta_j."""
+class OutcomeProbabilities:
+    """Probabilities of the outcomes of a game of i and j, `[...,N,N]`.
+
+    `win[i, j]` is the probability that i wins, `tie[i, j]` that of a tie, and `score[i, j]` the expected score of i,
+    with a tie as 1/2. `information[i, j]` is the score's variance, which is the information that one game gives about
+    theta_i - theta_j.
+    """
 
     win: np.ndarray
     tie: np.ndarray
@@ -76,34 +85,34 @@ class Chances:
     information: np.ndarray
 
 
-def fit(meetings: WinCounts) -> Strengths:
-    """The strengths that fit best."""
-    return refit(meetings, newman(meetings))
+def fit(counts: WinCounts) -> Strengths:
+    """Return the maximum a posteriori strengths."""
+    return refit(counts, newman(counts))
 
 
-def newman(meetings: WinCounts) -> Strengths:
-    """The strengths by evalica's iteration alone: close to the best."""
+def newman(counts: WinCounts) -> Strengths:
+    """Return approximate strengths by evalica's iteration alone."""
     import evalica
 
-    padded = _with_opponent(meetings)
+    padded = _with_opponent(counts)
     won, lost = np.nonzero(padded.wins)
-    one, other = np.nonzero(np.triu(padded.ties))
-    outcomes = [evalica.Winner.X] * len(won) + [evalica.Winner.Draw] * len(one)
-    weights = np.concatenate([padded.wins[won, lost], padded.ties[one, other]])
-    found = evalica.newman(
-        np.concatenate([won, one]).tolist(),
-        np.concatenate([lost, other]).tolist(),
+    tied_a, tied_b = np.nonzero(np.triu(padded.ties))
+    outcomes = [evalica.Winner.X] * len(won) + [evalica.Winner.Draw] * len(tied_a)
+    weights = np.concatenate([padded.wins[won, lost], padded.ties[tied_a, tied_b]])
+    result = evalica.newman(
+        np.concatenate([won, tied_a]).tolist(),
+        np.concatenate([lost, tied_b]).tolist(),
         outcomes,
         weights=weights.tolist(),
         limit=FIT_LIMIT,
     )
-    theta = np.log(found.scores.sort_index().to_numpy())
-    return _centred(theta, math.log(2 * found.v))
+    theta = np.log(result.scores.sort_index().to_numpy())
+    return _centred(theta, math.log(2 * result.v))
 
 
-def refit(meetings: WinCounts, start: Strengths, prior: Prior | None = None) -> Strengths:
-    """The strengths that fit best, by Newton's method from strengths that are not far off."""
-    padded = _with_opponent(meetings, prior)
+def refit(counts: WinCounts, start: Strengths, prior: Prior | None = None) -> Strengths:
+    """Return the maximum a posteriori strengths by Newton's method from a nearby `start`."""
+    padded = _with_opponent(counts, prior)
     total = padded.total
     theta, tau = start.with_opponent, np.asarray(start.tau)
     for _ in range(STEPS):
@@ -116,70 +125,69 @@ def refit(meetings: WinCounts, start: Strengths, prior: Prior | None = None) -> 
 
 
 def covariance(total: np.ndarray, strengths: Strengths) -> np.ndarray:
-    """Of the strengths `[...,N,N]`, as the expected information of so many meetings `total[...,N,N]` gives it."""
-    return _pinned(_inverse(_information(total, strengths, None)))
+    """Return the strengths' covariance `[...,N,N]` by expected information; `total[...,N,N]` are games."""
+    return _centred_covariance(_inverse(_information(total, strengths, None)))
 
 
 def robust_covariance(
     total: np.ndarray, squares: np.ndarray, strengths: Strengths, prior: Prior | None = None
 ) -> np.ndarray:
-    """Of the strengths `[...,N,N]`, from how far votes were from what was expected of them (Huber's sandwich).
+    """Return the strengths' covariance `[...,N,N]` by the votes' residuals (Huber's sandwich).
 
-    `squares[...,N,N]`, symmetric, is the sum over pairs of two entrants of the square of `sum(score - expected score)`
-    of the votes on one pair: so it holds also where several people said the same of a pair. The tie parameter is taken
-    as known.
+    `squares[...,N,N]`, symmetric, is the sum over the pairs of two entrants of `sum(score - expected score)` over the
+    pair's votes, squared. It is therefore valid for correlated votes on one pair. The tie parameter is assumed known.
     """
-    chances = _chances(strengths.with_opponent, strengths.tau)
-    whole = _inverse(_information(total, strengths, prior))
-    return _pinned(whole @ _laplacian(_with_column(squares, _prior_squares(prior, chances))) @ whole)
+    expected = _probabilities(strengths.with_opponent, strengths.tau)
+    inverse = _inverse(_information(total, strengths, prior))
+    return _centred_covariance(inverse @ _laplacian(_with_column(squares, _prior_squares(prior, expected))) @ inverse)
 
 
 def _information(total: np.ndarray, strengths: Strengths, prior: Prior | None) -> np.ndarray:
-    """Laplacian `[...,N+1,N+1]` of the information that the meetings give, those with the virtual opponent too."""
-    known = Prior.of(total.shape[-1]) if prior is None else prior
-    chances = _chances(strengths.with_opponent, strengths.tau)
-    return _laplacian(_with_column(total, known.won + known.lost + known.tied) * chances.information)
+    """Return the Laplacian `[...,N+1,N+1]` of the information of all games, including those of the prior."""
+    prior = Prior.of(total.shape[-1]) if prior is None else prior
+    expected = _probabilities(strengths.with_opponent, strengths.tau)
+    return _laplacian(_with_column(total, prior.won + prior.lost + prior.tied) * expected.information)
 
 
-def _prior_squares(prior: Prior | None, chances: "Chances") -> np.ndarray:
-    """`[...,N]`: the same squares of the meetings with the virtual opponent, each a pair with a part of a vote."""
-    expected = chances.score[..., :-1, -1]
-    known = Prior.of(expected.shape[-1]) if prior is None else prior
-    parts = (known.won, 1.0, PRIOR_WINS), (known.lost, 0.0, PRIOR_WINS), (known.tied, 0.5, PRIOR_TIES)
+def _prior_squares(prior: Prior | None, probabilities: "OutcomeProbabilities") -> np.ndarray:
+    """Return the squared residuals `[...,N]` of the prior's games, each a pair with a fraction of a vote."""
+    expected = probabilities.score[..., :-1, -1]
+    prior = Prior.of(expected.shape[-1]) if prior is None else prior
+    parts = (prior.won, 1.0, PRIOR_WINS), (prior.lost, 0.0, PRIOR_WINS), (prior.tied, 0.5, PRIOR_TIES)
     return sum((times * weight * (score - expected) ** 2 for times, score, weight in parts), np.zeros_like(expected))
 
 
 def _inverse(laplacian: np.ndarray) -> np.ndarray:
-    """Only differences are known: the sum of all is pinned."""
+    """Invert a Laplacian. It determines only differences, so the sum of all strengths is fixed."""
     return np.linalg.inv(laplacian + 1.0 / laplacian.shape[-1])
 
 
-def _pinned(whole: np.ndarray) -> np.ndarray:
-    """Of the real ones, `[...,N,N]`, as they differ from their mean."""
-    size = whole.shape[-1] - 1
+def _centred_covariance(covariance: np.ndarray) -> np.ndarray:
+    """Return the covariance `[...,N,N]` of the entrants' strengths relative to their mean."""
+    size = covariance.shape[-1] - 1
     centre = np.eye(size) - 1.0 / size
-    return np.asarray(centre @ whole[..., :size, :size] @ centre)
+    return np.asarray(centre @ covariance[..., :size, :size] @ centre)
 
 
-def _chances(theta: np.ndarray, tau: float | np.ndarray) -> Chances:
+def _probabilities(theta: np.ndarray, tau: float | np.ndarray) -> OutcomeProbabilities:
     half = np.exp((theta[..., :, None] - theta[..., None, :]) / 2)
     even = np.exp(np.asarray(tau))[..., None, None]
-    whole = half + half.swapaxes(-1, -2) + even
-    win, tie = half / whole, even / whole
+    total = half + half.swapaxes(-1, -2) + even
+    win, tie = half / total, even / total
     score = win + tie / 2
-    return Chances(win=win, tie=tie, score=score, information=win + tie / 4 - score**2)
+    return OutcomeProbabilities(win=win, tie=tie, score=score, information=win + tie / 4 - score**2)
 
 
-def _with_opponent(meetings: WinCounts, prior: Prior | None = None) -> WinCounts:
-    size = meetings.wins.shape[-1]
-    known = Prior.of(size) if prior is None else prior
-    wins = _with_column(meetings.wins, known.won)
-    wins[..., size, :size] = known.lost
-    return WinCounts(wins=wins, ties=_with_column(meetings.ties, known.tied))
+def _with_opponent(counts: WinCounts, prior: Prior | None = None) -> WinCounts:
+    size = counts.wins.shape[-1]
+    prior = Prior.of(size) if prior is None else prior
+    wins = _with_column(counts.wins, prior.won)
+    wins[..., size, :size] = prior.lost
+    return WinCounts(wins=wins, ties=_with_column(counts.ties, prior.tied))
 
 
 def _with_column(matrix: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """`[...,N,N]` to `[...,N+1,N+1]`, with a column, and the same as a row, for the virtual opponent."""
+    """Append a column, and the same values as a row, for the virtual opponent: `[...,N+1,N+1]`."""
     size = matrix.shape[-1]
     padded = np.zeros((*matrix.shape[:-2], size + 1, size + 1))
     padded[..., :size, :size] = matrix
@@ -187,17 +195,17 @@ def _with_column(matrix: np.ndarray, column: np.ndarray) -> np.ndarray:
     return padded
 
 
-def _newton_step(meetings: WinCounts, total: np.ndarray, theta: np.ndarray, tau: np.ndarray) -> np.ndarray:
-    """Change of `theta` and, last, of `tau`, `[...,N+2]`."""
+def _newton_step(counts: WinCounts, total: np.ndarray, theta: np.ndarray, tau: np.ndarray) -> np.ndarray:
+    """Return the change of `theta` and, last, of `tau`, `[...,N+2]`."""
     size = theta.shape[-1]
-    chances = _chances(theta, tau)
-    by_strength = (meetings.wins + meetings.ties / 2 - total * chances.score).sum(-1)
-    gradient = _append(by_strength, (meetings.ties - total * chances.tie).sum((-1, -2)) / 2)
+    expected = _probabilities(theta, tau)
+    by_strength = (counts.wins + counts.ties / 2 - total * expected.score).sum(-1)
+    gradient = _append(by_strength, (counts.ties - total * expected.tie).sum((-1, -2)) / 2)
     hessian = np.empty((*gradient.shape, size + 1))
-    hessian[..., :size, :size] = _laplacian(total * chances.information) + 1.0 / size
-    mixed = (total * chances.tie * (0.5 - chances.score)).sum(-1)
+    hessian[..., :size, :size] = _laplacian(total * expected.information) + 1.0 / size
+    mixed = (total * expected.tie * (0.5 - expected.score)).sum(-1)
     hessian[..., :size, size] = hessian[..., size, :size] = mixed
-    hessian[..., size, size] = (total * chances.tie * (1 - chances.tie)).sum((-1, -2)) / 2
+    hessian[..., size, size] = (total * expected.tie * (1 - expected.tie)).sum((-1, -2)) / 2
     return np.asarray(np.linalg.solve(hessian, gradient[..., None])[..., 0])
 
 
@@ -206,7 +214,7 @@ def _laplacian(weights: np.ndarray) -> np.ndarray:
 
 
 def _append(values: np.ndarray, last: float | np.ndarray) -> np.ndarray:
-    """`[...,N]` and `[...]` to `[...,N+1]`."""
+    """Append values `[...]` to `[...,N]`: `[...,N+1]`."""
     return np.concatenate([values, np.broadcast_to(last, values.shape[:-1])[..., None]], axis=-1)
 
 

@@ -1,4 +1,4 @@
-"""What a campaign's votes say of the rewards: their agreement with people, and a mix that is learned from them."""
+"""Learn a mix of rewards from a campaign's votes, and save it as a preset."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,27 +6,22 @@ from pathlib import Path
 from engine.config.presets import load_preset
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.stats.learned_mix import LearnedMix, learn_mix, save_mix
-from engine.labelling.stats.reward_agreement import TOTAL, RewardAgreement, against_rewards, scores_of
+from engine.labelling.stats.reward_agreement import TOTAL, scores_by_clip
 from engine.storage.library import now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedMix:
-    """A learned mix and the preset file that it is in."""
+    """A learned mix and its preset file."""
 
     file: Path
     learned: LearnedMix
 
 
-def rewards_against_people(campaigns: Campaigns, campaign_id: str, mix: str) -> list[RewardAgreement]:
-    """Each reward of `mix`, and its total, against the campaign's votes; by what the mix said of the clips so far."""
-    return against_rewards(campaigns.votes(campaign_id), _scores(campaigns, campaign_id, mix))
+def learn_campaign_mix(campaigns: Campaigns, campaign_id: str, mix: str, folder: Path, key: str) -> SavedMix:
+    """Learn weights for the rewards of `mix` from votes and save them as preset `key` in `folder`.
 
-
-def learn_from(campaigns: Campaigns, campaign_id: str, mix: str, folder: Path, key: str) -> SavedMix:
-    """Learn weights for the rewards of `mix` from the campaign's votes and save them as the preset `key` in `folder`.
-
-    Raises ConfigError: too few votes on clips that `mix` has scored, a name that is taken, an unknown mix.
+    Raises ConfigError for too few votes on clips scored by `mix`, a name in use, or an unknown mix.
     """
     base = load_preset("rewards", mix)
     votes = campaigns.votes(campaign_id)
@@ -38,7 +33,7 @@ def learn_from(campaigns: Campaigns, campaign_id: str, mix: str, folder: Path, k
         "title": campaigns.get(campaign_id).title,
         "votes": len(votes),
         "last_vote": votes[-1].number,
-        "labellers": sorted({one.vote.labeller for one in votes}),
+        "labellers": sorted({vote.vote.labeller for vote in votes}),
         "scored_by": mix,
         "learned_at": f"{now():%Y-%m-%d %H:%M} UTC",
     }
@@ -47,4 +42,4 @@ def learn_from(campaigns: Campaigns, campaign_id: str, mix: str, folder: Path, k
 
 def _scores(campaigns: Campaigns, campaign_id: str, mix: str) -> dict[str, dict[str, float | None]]:
     clips = {clip for pair in campaigns.pairs(campaign_id) for clip in (pair.clip_a, pair.clip_b)}
-    return scores_of(campaigns.store.reports(clips, mix))
+    return scores_by_clip(campaigns.store.reports(clips, mix))

@@ -1,7 +1,7 @@
-"""Who makes the better clips: a Bradley-Terry ranking with bootstrap intervals, and who beat whom how often.
+"""Bradley-Terry ranking of entrants with bootstrap intervals, and their wins and ties.
 
-A skip says nothing and a repeat is no second opinion: neither counts. "Both bad" counts as a tie. Intervals come from
-resampling pairs, see `engine.labelling.stats.ranking_bootstrap`.
+Skips and repeats do not count. "Both bad" counts as a tie. Intervals come from resampling pairs, see
+`engine.labelling.stats.ranking_bootstrap`.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from engine.labelling.stats.bradley_terry import Strengths, WinCounts, fit
-from engine.labelling.stats.ranking_bootstrap import Ends, intervals, pair_counts, places, resample
+from engine.labelling.stats.ranking_bootstrap import Ends, intervals, pair_counts, rank_ranges, resample
 from engine.labelling.votes import SCORES, StoredVote
 
 RESAMPLES = 200
@@ -20,12 +20,15 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoteTable:
-    """Votes as arrays `[V]`: entrants `one` and `other` (places in `names`), `score` of the first (1, 1/2, 0), and the
-    pair that each was on, counted from 0."""
+    """Votes as arrays `[V]`.
+
+    `first` and `second` are the entrants, as indices into `names`. `score` is the score of the first: 1, 1/2 or 0.
+    `pair` is the index of the vote's pair, from 0.
+    """
 
     names: tuple[str, ...]
-    one: np.ndarray
-    other: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
     score: np.ndarray
     pair: np.ndarray
 
@@ -35,9 +38,12 @@ class VoteTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankEntry:
-    """An entrant's place. `strength` is a log-odds against the average entrant, `low` and `high` its interval;
-    `rank_low` and `rank_high` are the best and the worst place by the intervals of the differences from all others;
-    `win_rate` is 0..1, with ties as 1/2."""
+    """An entrant's rank.
+
+    `strength` is the log-odds against the average entrant, `low` and `high` its interval. `rank_low` and `rank_high`
+    are the best and the worst rank by the intervals of the differences from all others. `win_rate` is 0..1, with ties
+    as 1/2.
+    """
 
     entrant: str
     rank: int
@@ -52,7 +58,10 @@ class RankEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """The entrants, the best first. In the matrices, ordered alike, row beat column `wins` times, tied `ties` times."""
+    """The entrants, best first, and their matrices in the same order.
+
+    `wins[i][j]` is how often i beat j, `ties[i][j]` how often they tied.
+    """
 
     standings: tuple[RankEntry, ...]
     wins: tuple[tuple[int, ...], ...]
@@ -62,76 +71,76 @@ class Ranking:
 
     @property
     def entrants(self) -> tuple[str, ...]:
-        return tuple(standing.entrant for standing in self.standings)
+        return tuple(entry.entrant for entry in self.standings)
 
 
-def contests(votes: Iterable[StoredVote], axis: str | None = None) -> VoteTable:
-    """The votes that say something about two different entrants: overall, or on an axis of the rubric."""
-    told = [
-        (one.left_entrant, one.right_entrant, SCORES[choice], one.vote.pair_id)
-        for one in votes
-        if (choice := one.said(axis)) in SCORES and not one.is_repeat and one.left_entrant != one.right_entrant
+def vote_table(votes: Iterable[StoredVote], axis: str | None = None) -> VoteTable:
+    """Return the counted votes between different entrants, overall or on an axis of the rubric."""
+    rows = [
+        (vote.left_entrant, vote.right_entrant, SCORES[choice], vote.vote.pair_id)
+        for vote in votes
+        if (choice := vote.choice_on(axis)) in SCORES and not vote.is_repeat and vote.left_entrant != vote.right_entrant
     ]
-    names = sorted({name for one, other, _, _ in told for name in (one, other)})
-    place = {name: number for number, name in enumerate(names)}
+    names = sorted({name for left, right, _, _ in rows for name in (left, right)})
+    index = {name: number for number, name in enumerate(names)}
     pairs: dict[str, int] = {}
     return VoteTable(
         names=tuple(names),
-        one=np.array([place[one] for one, _, _, _ in told], int),
-        other=np.array([place[other] for _, other, _, _ in told], int),
-        score=np.array([score for _, _, score, _ in told], float),
-        pair=np.array([pairs.setdefault(pair, len(pairs)) for _, _, _, pair in told], int),
+        first=np.array([index[left] for left, _, _, _ in rows], int),
+        second=np.array([index[right] for _, right, _, _ in rows], int),
+        score=np.array([score for _, _, score, _ in rows], float),
+        pair=np.array([pairs.setdefault(pair, len(pairs)) for _, _, _, pair in rows], int),
     )
 
 
-def rank(told: VoteTable, *, seed: int = 0, resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> Ranking:
-    """Rank the entrants; empty where nobody has met."""
-    if not len(told):
+def rank(table: VoteTable, *, seed: int = 0, resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> Ranking:
+    """Rank the entrants; empty for an empty table."""
+    if not len(table):
         return Ranking(standings=(), wins=(), ties=(), votes=0, confidence=confidence)
-    meetings, pairs = meet(told), pair_counts(told)
-    # Many small matrices: on a busy machine BLAS's threads wait for each other, which takes ten times as long.
+    counts, pairs = count_wins(table), pair_counts(table)
+    # With many small matrices on a busy machine, BLAS's threads wait for each other, which takes ten times as long.
     with threadpool_limits(limits=1, user_api="blas"):
-        best = fit(meetings)
+        best = fit(counts)
         drawn = resample(pairs, best, seed=seed, resamples=resamples)
         ends = intervals(pairs, best, drawn, confidence)
     order = np.argsort(-best.theta, kind="stable")
     return Ranking(
-        standings=_standings(told, meetings, best, ends, order),
-        wins=_rows(meetings.wins[np.ix_(order, order)]),
-        ties=_rows(meetings.ties[np.ix_(order, order)]),
-        votes=len(told),
+        standings=_standings(table, counts, best, ends, order),
+        wins=_rows(counts.wins[np.ix_(order, order)]),
+        ties=_rows(counts.ties[np.ix_(order, order)]),
+        votes=len(table),
         confidence=confidence,
     )
 
 
-def meet(told: VoteTable) -> WinCounts:
-    """Count who beat whom."""
-    return pair_counts(told).meetings(np.ones(int(told.pair.max()) + 1))
+def count_wins(table: VoteTable) -> WinCounts:
+    """Count the wins and ties between entrants."""
+    return pair_counts(table).win_counts(np.ones(int(table.pair.max()) + 1))
 
 
 def _standings(
-    told: VoteTable,
-    meetings: WinCounts,
+    table: VoteTable,
+    counts: WinCounts,
     best: Strengths,
     ends: Ends,
     order: np.ndarray,
 ) -> tuple[RankEntry, ...]:
-    first, last = places(ends)
-    votes = meetings.total.sum(1)
-    win_rate = (meetings.wins + meetings.ties / 2).sum(1) / votes
+    lowest, highest = rank_ranges(ends)
+    votes = counts.total.sum(1)
+    win_rate = (counts.wins + counts.ties / 2).sum(1) / votes
     return tuple(
         RankEntry(
-            entrant=told.names[one],
-            rank=place,
-            rank_low=int(first[one]),
-            rank_high=int(last[one]),
-            strength=float(best.theta[one]),
-            low=float(ends.low[one]),
-            high=float(ends.high[one]),
-            votes=int(votes[one]),
-            win_rate=float(win_rate[one]),
+            entrant=table.names[index],
+            rank=number,
+            rank_low=int(lowest[index]),
+            rank_high=int(highest[index]),
+            strength=float(best.theta[index]),
+            low=float(ends.low[index]),
+            high=float(ends.high[index]),
+            votes=int(votes[index]),
+            win_rate=float(win_rate[index]),
         )
-        for place, one in enumerate(order.tolist(), start=1)
+        for number, index in enumerate(order.tolist(), start=1)
     )
 
 

@@ -1,10 +1,10 @@
 """Intervals of a ranking's strengths: the studentised bootstrap over pairs.
 
-A resample draws as many pairs as there are, with replacement, with all votes on them (votes of several people on one
-pair are not independent), and weighs the meetings with the virtual opponent at random too, so that one who has always
-won is not taken for certain. What is looked at is how far the resample's strength is from the found one, in standard
-deviations that the resample has itself: unlike the plain quantiles of the strengths, this has the stated coverage also
-where the votes are few (Efron and Tibshirani 1993, section 12.5; Hall 1988).
+A resample draws as many pairs as there are, with replacement, each with all of its votes: votes of several labellers
+on one pair are not independent. The prior's pseudo-games are re-weighted at random too, so that an undefeated entrant
+still gets a finite interval. The pivot is the difference between the resample's strength and the estimate, in standard
+errors of the resample. Unlike plain quantiles of the strengths, its intervals have the stated coverage also for few
+votes (Efron and Tibshirani 1993, section 12.5; Hall 1988).
 """
 
 import math
@@ -22,18 +22,21 @@ if TYPE_CHECKING:
 
 
 FREEDOM = 2
-"""Degrees of freedom of Student's distribution above the number of pairs."""
+"""Degrees of freedom of Student's distribution, in addition to the number of pairs."""
 BATCH_VALUES = 1_000_000
-"""Numbers in the largest array of the resamples that are fitted at once."""
+"""Size of the largest array when several resamples are fitted at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairCounts:
-    """The votes of each pair, `[P]`: its entrants `one` < `other` of `size`, how often each won, and how often none."""
+    """The votes of each pair, `[P]`.
+
+    `first` < `second` are the pair's entrants, as indices below `size`. `wins` and `losses` are those of the first.
+    """
 
     size: int
-    one: np.ndarray
-    other: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
     wins: np.ndarray
     losses: np.ndarray
     ties: np.ndarray
@@ -44,34 +47,36 @@ class PairCounts:
 
     @property
     def score(self) -> np.ndarray:
-        """Of `one`, in votes."""
+        """Score of the first entrant, in votes."""
         return self.wins + self.ties / 2
 
-    def meetings(self, times: np.ndarray) -> WinCounts:
-        """Who beat whom, `[...,N,N]`, each pair counted `times[...,P]`."""
+    def win_counts(self, times: np.ndarray) -> WinCounts:
+        """Return wins and ties `[...,N,N]`, with each pair counted `times[...,P]`."""
         won, lost, ties = (self._table(times * part) for part in (self.wins, self.losses, self.ties))
         return WinCounts(wins=won + lost.swapaxes(-1, -2), ties=ties + ties.swapaxes(-1, -2))
 
     def squares(self, times: np.ndarray, strengths: Strengths) -> np.ndarray:
-        """What `robust_covariance` needs, `[...,N,N]`: the squares of the pairs' surprises, counted `times[...,P]`."""
-        votes, score, expected = self.votes, self.score, strengths.chances().score
+        """Return squared residuals `[...,N,N]` for `robust_covariance`; pairs count `times[...,P]`."""
+        votes, score, expected = self.votes, self.score, strengths.probabilities().score
         scores, both, all_votes = (self._table(times * part) for part in (score**2, score * votes, votes**2))
-        surprise = scores - 2 * expected * both + expected**2 * all_votes
-        return np.asarray(surprise + surprise.swapaxes(-1, -2))
+        residuals = scores - 2 * expected * both + expected**2 * all_votes
+        return np.asarray(residuals + residuals.swapaxes(-1, -2))
 
     def _table(self, values: np.ndarray) -> np.ndarray:
-        """`[...,P]` to its sums by entrants, `[...,N,N]`."""
+        """Sum values `[...,P]` by entrants, `[...,N,N]`."""
         shape, cells = values.shape[:-1], self.size**2
         tables = np.arange(math.prod(shape))[:, None] * cells
-        places = tables + self.one * self.size + self.other
-        sums = np.bincount(places.ravel(), values.ravel(), len(tables) * cells)
+        positions = tables + self.first * self.size + self.second
+        sums = np.bincount(positions.ravel(), values.ravel(), len(tables) * cells)
         return sums.reshape(*shape, self.size, self.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resamples:
-    """How far the strengths of resamples are from the found ones, in deviations: `pivots[R,N]` of each entrant against
-    the mean, `gaps[R,N,N]` of row against column."""
+    """Differences of resampled strengths from the estimate, in standard errors.
+
+    `pivots[R,N]` are those of each entrant against the mean, `gaps[R,N,N]` those of row against column.
+    """
 
     pivots: np.ndarray
     gaps: np.ndarray
@@ -79,8 +84,11 @@ class Resamples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ends:
-    """The ends of the intervals: `low[N]` and `high[N]` of the strengths, `gap_low[N,N]` and `gap_high[N,N]` of the
-    strength of the row less that of the column."""
+    """Ends of the intervals.
+
+    `low[N]` and `high[N]` are those of the strengths, `gap_low[N,N]` and `gap_high[N,N]` those of the row's strength
+    minus the column's.
+    """
 
     low: np.ndarray
     high: np.ndarray
@@ -88,125 +96,134 @@ class Ends:
     gap_high: np.ndarray
 
 
-def pair_counts(told: "VoteTable") -> PairCounts:
-    """A pair's votes are on the same two entrants, in either order."""
-    size = int(told.pair.max()) + 1
-    turned = told.one > told.other
-    score = np.where(turned, 1 - told.score, told.score)
-    low, high = np.minimum(told.one, told.other), np.maximum(told.one, told.other)
-    first = np.zeros((2, size), int)
-    first[:, told.pair] = low, high
-    counts = (np.bincount(told.pair, score == said, size).astype(float) for said in (1.0, 0.0, 0.5))
+def pair_counts(table: "VoteTable") -> PairCounts:
+    """Count the votes of each pair. All votes of a pair are on the same two entrants, in either order."""
+    size = int(table.pair.max()) + 1
+    swapped = table.first > table.second
+    score = np.where(swapped, 1 - table.score, table.score)
+    low, high = np.minimum(table.first, table.second), np.maximum(table.first, table.second)
+    entrants = np.zeros((2, size), int)
+    entrants[:, table.pair] = low, high
+    counts = (np.bincount(table.pair, score == outcome, size).astype(float) for outcome in (1.0, 0.0, 0.5))
     wins, losses, ties = counts
-    return PairCounts(size=len(told.names), one=first[0], other=first[1], wins=wins, losses=losses, ties=ties)
+    return PairCounts(size=len(table.names), first=entrants[0], second=entrants[1], wins=wins, losses=losses, ties=ties)
 
 
-def standard_errors(pairs: PairCounts, times: np.ndarray, found: Strengths, prior: Prior | None = None) -> np.ndarray:
-    """Standard deviations of the strengths, `[N]`, each pair counted `times[P]`."""
-    return np.sqrt(np.diag(_covariance(pairs, times, found, prior)))
+def standard_errors(pairs: PairCounts, times: np.ndarray, fitted: Strengths, prior: Prior | None = None) -> np.ndarray:
+    """Return standard errors of the strengths, `[N]`, with each pair counted `times[P]`."""
+    return np.sqrt(np.diag(_covariance(pairs, times, fitted, prior)))
 
 
-def resample(pairs: PairCounts, found: Strengths, *, seed: int, resamples: int) -> Resamples:
-    """Draw pairs anew, again and again."""
-    rng, count = np.random.default_rng(seed), len(pairs.one)
+def resample(pairs: PairCounts, fitted: Strengths, *, seed: int, resamples: int) -> Resamples:
+    """Draw `resamples` bootstrap samples of pairs and fit each of them."""
+    rng, count = np.random.default_rng(seed), len(pairs.first)
     times, priors = [], []
     for _ in range(resamples):
         times.append(np.bincount(rng.integers(count, size=count), minlength=count).astype(float))
         priors.append(_drawn_prior(rng, pairs.size))
-    parts = [_together(pairs, found, *part) for part in _batches(np.stack(times), priors, pairs.size)]
+    parts = [_fit_batch(pairs, fitted, *part) for part in _batches(np.stack(times), priors, pairs.size)]
     pivots, gaps = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Resamples(pivots=pivots, gaps=gaps)
 
 
 def _batches(times: np.ndarray, priors: Sequence[Prior], size: int) -> Iterator[tuple[np.ndarray, Prior]]:
-    """Resamples `times[R,P]` and their priors, as many at once as keep the arrays small."""
+    """Yield resamples `times[R,P]` and their priors in batches that keep the arrays small."""
     step = max(1, BATCH_VALUES // max(times.shape[1], size**2))
     for start in range(0, len(times), step):
-        some = priors[start : start + step]
-        prior = Prior(**{name: np.stack([getattr(one, name) for one in some]) for name in ("won", "lost", "tied")})
+        batch = priors[start : start + step]
+        prior = Prior(**{name: np.stack([getattr(item, name) for item in batch]) for name in ("won", "lost", "tied")})
         yield times[start : start + step], prior
 
 
-def _together(pairs: PairCounts, found: Strengths, times: np.ndarray, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
-    """The pivots `[R,N]` and gaps `[R,N,N]` of resamples that are fitted at once."""
-    start = Strengths(theta=np.tile(found.theta, (len(times), 1)), opponent=found.opponent, tau=found.tau)
-    again = refit(pairs.meetings(times), start, prior)
-    moved, covariance = again.theta - found.theta, _covariance(pairs, times, again, prior)
-    pivots = moved / np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
-    return pivots, _differences(moved) / _gap_deviations(covariance)
+def _fit_batch(pairs: PairCounts, fitted: Strengths, times: np.ndarray, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a batch of resamples; return their pivots `[R,N]` and gaps `[R,N,N]`."""
+    start = Strengths(theta=np.tile(fitted.theta, (len(times), 1)), opponent=fitted.opponent, tau=fitted.tau)
+    resampled = refit(pairs.win_counts(times), start, prior)
+    change, covariance = resampled.theta - fitted.theta, _covariance(pairs, times, resampled, prior)
+    pivots = change / np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
+    return pivots, _differences(change) / _gap_errors(covariance)
 
 
-def intervals(pairs: PairCounts, found: Strengths, drawn: Resamples, confidence: float) -> Ends:
-    """The strengths' intervals, and those of the differences of any two.
+def intervals(pairs: PairCounts, fitted: Strengths, drawn: Resamples, confidence: float) -> Ends:
+    """Return intervals of the strengths and of all their differences.
 
-    An interval is as many deviations long as the resamples say, and as Student's distribution says for as many pairs as
-    the entrant was in (of two, for the one with fewer), and two more. Of few pairs, resamples say too little: those of
-    one pair are all alike. The two degrees more are from simulation: with them, intervals cover from 1 pair upwards
-    (`tests/calibration/ranking_coverage.py`). An end lies as many deviations away as a strength there would have, as in
-    a score interval (Wilson 1927): one who won all of ten votes may be far better than the votes can tell.
+    The length of an interval, in standard errors, is the larger of two: the quantile of the resamples, and the quantile
+    of Student's distribution with the entrant's number of pairs plus two degrees of freedom (for a difference: of the
+    entrant with fewer pairs). The latter is needed for few pairs, since all resamples of a single pair are alike. The
+    two extra degrees come from simulation: with them, intervals cover from 1 pair upwards
+    (`tests/calibration/ranking_coverage.py`). The standard error is the one at the end of the interval, as in a score
+    interval (Wilson 1927): an entrant who won all of ten votes may be much better than the votes can show.
     """
-    once = np.ones(len(pairs.one))
-    robust, expected = _covariance(pairs, once, found), covariance(pairs.meetings(once).total, found)
-    spread = np.sqrt(np.maximum(np.diag(robust), np.diag(expected)))
-    seen = np.bincount(pairs.one, minlength=pairs.size) + np.bincount(pairs.other, minlength=pairs.size)
-    low, high = _reach(drawn.pivots, seen, confidence)
-    low, high = (_at_ends(pairs, found, side * reach * spread, spread) for side, reach in ((-1, low), (1, high)))
-    gap, gap_spread = _differences(found.theta), np.maximum(_gap_deviations(robust), _gap_deviations(expected))
-    gap_low, gap_high = _reach(drawn.gaps, np.minimum(seen[:, None], seen[None, :]), confidence)
+    once = np.ones(len(pairs.first))
+    robust, expected = _covariance(pairs, once, fitted), covariance(pairs.win_counts(once).total, fitted)
+    errors = np.sqrt(np.maximum(np.diag(robust), np.diag(expected)))
+    num_pairs = np.bincount(pairs.first, minlength=pairs.size) + np.bincount(pairs.second, minlength=pairs.size)
+    low, high = _quantiles(drawn.pivots, num_pairs, confidence)
+    low, high = (_ends(pairs, fitted, side * reach * errors, errors) for side, reach in ((-1, low), (1, high)))
+    gap, gap_errors = _differences(fitted.theta), np.maximum(_gap_errors(robust), _gap_errors(expected))
+    gap_low, gap_high = _quantiles(drawn.gaps, np.minimum(num_pairs[:, None], num_pairs[None, :]), confidence)
     return Ends(
         low=low,
         high=high,
-        gap_low=gap - gap_low * gap_spread,
-        gap_high=gap + gap_high * gap_spread,
+        gap_low=gap - gap_low * gap_errors,
+        gap_high=gap + gap_high * gap_errors,
     )
 
 
-def places(ends: Ends) -> tuple[np.ndarray, np.ndarray]:
-    """The best and the worst place `[N]` of each entrant: after all who are better and before all who are worse, by the
-    intervals of the differences."""
+def rank_ranges(ends: Ends) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best and the worst rank `[N]` of each entrant by the intervals of the differences.
+
+    An entrant ranks after all that are better for certain, and before all that are worse for certain.
+    """
     return 1 + (ends.gap_high < 0).sum(1), len(ends.low) - (ends.gap_low > 0).sum(1)
 
 
-def _reach(drawn: np.ndarray, seen: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """How many deviations the interval goes down and up from what was found. The quantiles of `drawn` are those that
-    hold for any number of resamples."""
+def _quantiles(drawn: np.ndarray, num_pairs: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many standard errors the interval extends below and above the estimate.
+
+    Weibull quantiles of `drawn` are valid for any number of resamples.
+    """
     tails = np.array([(1 + confidence) / 2, (1 - confidence) / 2])
     high, low = np.quantile(drawn, tails, axis=0, method="weibull")
-    least = stats.t.ppf(tails[0], seen + FREEDOM)
-    return np.maximum(high, least), np.maximum(-low, least)
+    student = stats.t.ppf(tails[0], num_pairs + FREEDOM)
+    return np.maximum(high, student), np.maximum(-low, student)
 
 
-def _at_ends(pairs: PairCounts, found: Strengths, reach: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """The ends `[N]`, `reach[N]` away by the deviations `spread[N]`, or farther by those that each strength would have
-    at that end."""
-    total = pairs.meetings(np.ones(len(pairs.one))).total
+def _ends(pairs: PairCounts, fitted: Strengths, reach: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Return the ends `[N]` of the intervals.
+
+    An end is `reach[N]` away by the standard errors `errors[N]`, or farther if the strength's standard error at that
+    end is larger.
+    """
+    total = pairs.win_counts(np.ones(len(pairs.first))).total
     ends = np.empty(pairs.size)
-    for one in range(pairs.size):
-        moved = found.theta.copy()
-        moved[one] += reach[one]
-        there = covariance(total, Strengths(theta=moved, opponent=found.opponent, tau=found.tau))
-        ends[one] = found.theta[one] + reach[one] * max(1.0, float(np.sqrt(there[one, one])) / spread[one])
+    for index in range(pairs.size):
+        theta = fitted.theta.copy()
+        theta[index] += reach[index]
+        at_end = covariance(total, Strengths(theta=theta, opponent=fitted.opponent, tau=fitted.tau))
+        widening = max(1.0, float(np.sqrt(at_end[index, index])) / errors[index])
+        ends[index] = fitted.theta[index] + reach[index] * widening
     return ends
 
 
-def _covariance(pairs: PairCounts, times: np.ndarray, found: Strengths, prior: Prior | None = None) -> np.ndarray:
-    total = pairs.meetings(times).total
-    return robust_covariance(total, pairs.squares(times, found), found, prior)
+def _covariance(pairs: PairCounts, times: np.ndarray, fitted: Strengths, prior: Prior | None = None) -> np.ndarray:
+    total = pairs.win_counts(times).total
+    return robust_covariance(total, pairs.squares(times, fitted), fitted, prior)
 
 
 def _differences(values: np.ndarray) -> np.ndarray:
-    """`[...,N]` to `[...,N,N]`: row less column."""
+    """Return row minus column: `[...,N]` to `[...,N,N]`."""
     return np.asarray(values[..., :, None] - values[..., None, :])
 
 
-def _gap_deviations(covariance: np.ndarray) -> np.ndarray:
-    """`[...,N,N]`: standard deviations of the differences; 1 on the diagonal, where there is none."""
+def _gap_errors(covariance: np.ndarray) -> np.ndarray:
+    """Return standard errors `[...,N,N]` of the differences; 1 on the diagonal, where the difference is 0."""
     variance = np.diagonal(covariance, axis1=-2, axis2=-1)
     gaps = variance[..., :, None] + variance[..., None, :] - 2 * covariance
     return np.sqrt(np.where(np.eye(gaps.shape[-1], dtype=bool), 1.0, np.maximum(gaps, 1e-12)))
 
 
 def _drawn_prior(rng: np.random.Generator, size: int) -> Prior:
-    """Meetings with the virtual opponent, weighed by draws of mean 1 and variance 1, as a resample's pairs are."""
+    """Return the prior's games, weighted by draws of mean 1 and variance 1 like a resample's pairs."""
     even = Prior.of(size)
     return Prior(**{name: getattr(even, name) * rng.exponential(size=size) for name in ("won", "lost", "tied")})

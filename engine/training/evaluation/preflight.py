@@ -87,11 +87,11 @@ def memory(preset: TrainPreset, shards: int = 1) -> Iterator[PreflightCheck]:
     found = forecast(preset, facts.memory_gib, shards=shards)
     if found is None:
         return
-    told = f"{found.need.low:.2g} to {found.need.high:.2g} GiB of {facts.memory_gib:.0f} GiB"
+    told = f"{found.memory.low:.2g} to {found.memory.high:.2g} GiB of {facts.memory_gib:.0f} GiB"
     change = f"; set {found.advice.setting} to {found.advice.value}" if found.advice else ""
     if found.verdict == "fits":
         yield PreflightCheck(name="memory", level="ok", sentence=f"{told}: it fits.")
-    elif found.need.low <= facts.memory_gib:
+    elif found.memory.low <= facts.memory_gib:
         fate = "it is tight" if found.verdict == "tight" else "it may not fit"
         yield PreflightCheck(name="memory", level="warning", sentence=f"{told}: {fate}{change}.")
     else:

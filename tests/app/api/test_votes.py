@@ -315,9 +315,9 @@ def test_the_pulse_changes_with_every_vote_and_with_nothing_else(
     client: TestClient, campaign: Campaign, context: AppContext
 ) -> None:
     campaigns = Campaigns(context.store)
-    pulses = [campaigns.pulse(campaign.id)]
+    pulses = [campaigns.revision(campaign.id)]
     pair = ask(client, "next", campaign).json()["pairs"][0]
-    assert campaigns.pulse(campaign.id) == pulses[0]
+    assert campaigns.revision(campaign.id) == revisions[0]
     steps: list[Callable[[], Any]] = [
         lambda: ask(client, "vote", campaign, vote=cast(pair)),
         lambda: ask(client, "edit", campaign, vote=cast(pair, "tie")),
@@ -325,7 +325,7 @@ def test_the_pulse_changes_with_every_vote_and_with_nothing_else(
     ]
     for step in steps:
         assert step().status_code == 200
-        pulses.append(campaigns.pulse(campaign.id))
+        pulses.append(campaigns.revision(campaign.id))
     assert len(set(pulses)) == 4
     assert view.results(context, campaign.id, "mini").sheet["pulse"] == pulses[-1]
 
@@ -353,7 +353,7 @@ def test_votes_and_pairs_come_in_through_the_page(
 
 @pytest.mark.parametrize(
     ("entries", "sentence"),
-    [({"../out.csv": "x"}, "does not lie in its folder"), ({"a/notes.txt": "x"}, "no layout that is known")],
+    [({"../out.csv": "x"}, "outside its folder"), ({"a/notes.txt": "x"}, "no known layout")],
 )
 def test_a_zip_that_will_not_do_is_one_sentence(
     tab: LabelTab, context: AppContext, tmp_path: Path, entries: dict[str, str], sentence: str

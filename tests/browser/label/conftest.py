@@ -115,7 +115,7 @@ class Labelling:
     def shown(self) -> list[str]:
         """The clips that are shown, the left one first."""
         told = str(self.page.evaluate(f"{PLAYER}.state.clips[0].id"))  # the page itself does not know the clips' names
-        one = self.campaigns.shown(int(told.partition("-")[0]), None)
+        one = self.campaigns.assignment(int(told.partition("-")[0]), None)
         return [one.left_clip, one.right_clip]
 
     def press(self, key: str) -> str:

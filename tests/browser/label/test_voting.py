@@ -210,7 +210,7 @@ def test_a_pair_whose_file_is_gone_is_left_out(desk: Any, page: Page, bench: Any
             for _ in range(8):
                 desk.prefer()
             desk.sent()
-        assert len(desk.campaigns.gone(desk.campaign)) >= 1
+        assert len(desk.campaigns.pairs_without_files(desk.campaign)) >= 1
         assert len({one.vote.client_uuid for one in desk.votes(8)}) == 8
     finally:
         hidden.rename(folder)
@@ -242,7 +242,7 @@ def test_a_pair_whose_files_cannot_be_had_now_is_waited_for(desk: Any, page: Pag
         for _ in range(3):
             desk.press("3")
     desk.sent()
-    assert desk.campaigns.gone(desk.campaign) == []
+    assert desk.campaigns.pairs_without_files(desk.campaign) == []
 
 
 def test_a_key_is_one_actions_in_all_players(desk: Any, page: Page) -> None:

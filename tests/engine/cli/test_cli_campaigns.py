@@ -93,7 +93,7 @@ def test_a_mix_is_learned_from_votes_and_can_be_used(workspace, put_scored, caps
     assert learned["accuracy"] == 1.0 and learned["weights"]["seam"] > 0.8
     assert load_preset("rewards", "from_people").weights == learned["weights"]
     assert main(["campaigns", "learn", made["id"], "from_people", "--mix", "mini"]) == 2
-    assert "There is a mix 'from_people' already" in capsys.readouterr().err
+    assert "A mix named 'from_people' exists already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_mix_is_learned_from_votes_and_can_be_used(workspace, put_scored, caps
         (["create", "t", "--clips", "0" * 16, "--strategy", "guess"], "strategy"),
         (["create", "t", "--entrant", "mini", "--set", "num_frames"], "--set takes KEY=VALUE"),
         (["show", "nowhere"], "no campaign 'nowhere'"),
-        (["import", "nowhere"], "no folder or file"),
+        (["import", "nowhere"], "nowhere does not exist"),
     ],
 )
 def test_what_cannot_work_is_one_sentence(arguments, sentence, capsys):

@@ -74,11 +74,11 @@ def test_models_ls_names_a_damaged_preset(
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("settings.seed=5000000000", "seed = 5000000000 will not do: it must be 0 to 4,294,967,295."),
+        ("settings.seed=5000000000", "seed = 5000000000 is invalid: it must be 0 to 4,294,967,295."),
         ("settings.max_steps=many", "max_steps must be a whole number, but got 'many'."),
         ("settings.learning_rate=fast", "learning_rate must be a number, but got 'fast'."),
-        ("settings.learning_rate=NaN", "learning_rate = nan will not do"),
-        ("settings.num_frames=-1", "num_frames = -1 will not do"),
+        ("settings.learning_rate=NaN", "learning_rate = nan is invalid"),
+        ("settings.num_frames=-1", "num_frames = -1 is invalid"),
         ("alarms.drift=Infinity", "finite"),
     ],
 )

@@ -98,7 +98,7 @@ def test_tables_are_laid_over_key_by_key() -> None:
         ("num_frames = 257", r"models/mine\.toml: num_frames = 257 is more than max_frames = 129"),
         ("family = 'ltxx'", r"models/mine\.toml: unknown family 'ltxx'\. Did you mean 'ltx'\?"),
         ("context_frames = 16", r"models/mine\.toml: LTX-Video has no FreeNoise, so leave out context_frames"),
-        ("key = 'other'", r"says key = 'other': the key must be the file's name, 'mine'"),
+        ("key = 'other'", r"has key = 'other': the key must be the file's name, 'mine'"),
         ("title = ", r"mine\.toml cannot be read as TOML: Invalid value \(at "),
     ],
 )

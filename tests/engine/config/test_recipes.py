@@ -78,7 +78,7 @@ def test_what_is_meant_for_192_gb_is_foretold_to_fit_there(key: str) -> None:
 @pytest.mark.parametrize("given", ["pairs", "campaign"])
 @pytest.mark.parametrize("key", ["mini_nft", "mini_distill"])
 def test_pairs_are_for_dpo_alone(key: str, given: str) -> None:
-    with pytest.raises(ConfigError, match=f"learns from no pairs: leave {given} out, or choose algorithm dpo"):
+    with pytest.raises(ConfigError, match=f"does not train on pairs: leave {given} out, or choose algorithm dpo"):
         load_train_preset(key, {given: "somewhere"})
 
 

@@ -8,7 +8,7 @@ import torch
 
 from engine.config.presets import load_preset, load_train_preset, preset_keys
 from engine.config.schema import NetworkShape
-from engine.estimation.flops import FlopCount, Throughput, forward_flop, linear_flop, seconds_an_update
+from engine.estimation.flops import FlopCount, Throughput, forward_flop, linear_flop, seconds_per_update
 from engine.estimation.memory import (
     GIB,
     TrainingLoad,
@@ -23,7 +23,7 @@ from engine.estimation.memory import (
     verdict,
     weights,
 )
-from engine.estimation.run_estimate import flop_an_update, forecast, load_of, plan
+from engine.estimation.run_estimate import flop_per_update, forecast, load_of, plan
 from engine.runs.run import Run
 from engine.workspace import Workspace
 
@@ -185,7 +185,7 @@ def test_more_of_anything_never_needs_less() -> None:
 def test_the_verdict_and_what_to_change() -> None:
     load = load_for("wan21_1_3b", graph_clips=6)
     assert usable_gib(192) == pytest.approx(168.8)
-    assert verdict(estimate_memory(load), 192) == "no"
+    assert verdict(estimate_memory(load), 192) == "too_large"
     change = advice(load, 192)
     assert change is not None and (change.setting, change.value, change.verdict) == (
         "checkpoint_blocks",
@@ -193,14 +193,14 @@ def test_the_verdict_and_what_to_change() -> None:
         "fits",
     )
     nothing_fits = advice(replace(load, checkpointed=True), 4)
-    assert nothing_fits is not None and nothing_fits.verdict == "no"
+    assert nothing_fits is not None and nothing_fits.verdict == "too_large"
 
 
 def test_a_tight_run_is_between_both() -> None:
     load = load_for("wan21_1_3b", graph_clips=6, checkpointed=True)
     peak = estimate_memory(load).peak
     assert verdict(estimate_memory(load), (peak / 0.9 + 4) / 0.9) == "tight"
-    assert verdict(estimate_memory(load), 3) == "no"
+    assert verdict(estimate_memory(load), 3) == "too_large"
 
 
 def test_finished_runs_correct_the_law() -> None:
@@ -209,9 +209,9 @@ def test_finished_runs_correct_the_law() -> None:
 
 
 def test_an_update_takes_as_long_as_the_nearest_run_tells() -> None:
-    assert seconds_an_update(1e12, []) is None
+    assert seconds_per_update(1e12, []) is None
     paces = [Throughput(flop=1e15, seconds=100.0), Throughput(flop=2e12, seconds=1.0)]
-    assert seconds_an_update(1e12, paces) == pytest.approx(0.5)
+    assert seconds_per_update(1e12, paces) == pytest.approx(0.5)
 
 
 def test_checkpoints_cost_a_forward_pass_more() -> None:
@@ -232,7 +232,7 @@ def test_frozen_weights_have_no_gradients_of_their_own() -> None:
 @pytest.mark.parametrize("key", preset_keys("train"))
 def test_every_recipe_is_foretold(key: str) -> None:
     found = forecast(load_train_preset(key), 192.0)
-    assert found is not None and 0 < found.need.low < found.need.peak < found.need.high
+    assert found is not None and 0 < found.memory.low < found.memory.peak < found.memory.high
 
 
 def test_a_larger_group_of_settings_follows_through_to_the_load() -> None:
@@ -249,16 +249,16 @@ def test_runs_that_needed_more_than_was_foretold_correct_the_forecast(workspace:
     assert before is not None and before.factor == 1.0
     run = Run.create(workspace, preset)
     for step, share in ((1, 1.5), (2, 2.0)):
-        run.append_metrics(step, {"memory/reserved": share * before.need.peak, "time/step": 40.0})
+        run.append_metrics(step, {"memory/reserved": share * before.memory.peak, "time/step": 40.0})
     found = forecast(preset, 192.0, [run])
-    assert found is not None and found.factor == pytest.approx(2.0) and found.need == before.need
+    assert found is not None and found.factor == pytest.approx(2.0) and found.memory == before.memory
     assert found.seconds == pytest.approx(40.0 * int(str(preset.settings["max_steps"])))
-    just_enough = before.need.peak / 0.8 / 0.9 + 5
+    just_enough = before.memory.peak / 0.8 / 0.9 + 5
     tight = forecast(preset, just_enough)
     assert tight is not None and tight.verdict == "fits"
     learned_from = forecast(preset, just_enough, [run])
-    assert learned_from is not None and learned_from.verdict == "no" and learned_from.advice is not None
-    run.append_metrics(3, {"memory/reserved": 3 * before.need.peak})
+    assert learned_from is not None and learned_from.verdict == "too_large" and learned_from.advice is not None
+    run.append_metrics(3, {"memory/reserved": 3 * before.memory.peak})
     again = forecast(preset, 192.0, [run])
     assert again is not None and again.factor == pytest.approx(3.0), "a run that goes on is read again"
     other = forecast(load_train_preset("mini_grpo"), 192.0, [run])
@@ -279,7 +279,7 @@ def test_a_students_work_is_its_teachers_clips_and_its_own_steps() -> None:
     def flop(**settings: object) -> float:
         planned = plan(load_train_preset("mini_distill", {"settings": settings}))
         assert planned is not None
-        return flop_an_update(planned)
+        return flop_per_update(planned)
 
     assert flop(num_steps=20, student_steps=2) < flop(num_steps=20, student_steps=4)
     assert flop(num_steps=10) < flop(num_steps=20)

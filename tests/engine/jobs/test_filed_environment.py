@@ -77,7 +77,7 @@ def test_the_difference_is_named():
     assert changes_to({"DAILIES_DEVICE": "cpu"})["DAILIES_PRESETS"] is None
 
 
-def test_a_job_runs_under_the_environment_that_it_was_filed_under(
+def test_a_job_runs_under_the_environment_that_it_was_recorded_environment(
     queue: JobQueue,
     workspace,
     start_worker: Callable[[], psutil.Process],

@@ -96,7 +96,7 @@ def test_two_windows_of_one_labeller_cannot_both_vote(campaigns, library):
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(2, 2)))
     (one, *_) = campaigns.next_pairs(campaign.id, "ann")
     campaigns.vote(said(one, "left"))
-    with pytest.raises(StoreError, match="has voted on the pair .* already, in another window"):
+    with pytest.raises(StoreError, match="has voted on the pair .* already, perhaps in another window"):
         campaigns.vote(said(one, "right"))
     assert [found.vote.choice for found in campaigns.votes(campaign.id)] == ["left"]
 
@@ -104,9 +104,9 @@ def test_two_windows_of_one_labeller_cannot_both_vote(campaigns, library):
 def test_a_pair_that_was_not_given_cannot_be_voted_on(campaigns, library):
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(2, 2), axes=("motion",)))
     (one, *_) = campaigns.next_pairs(campaign.id, "ann")
-    with pytest.raises(StoreError, match="was not given to 'bob'"):
+    with pytest.raises(StoreError, match="was not assigned to 'bob'"):
         campaigns.vote(said(replace(one, labeller="bob")))
-    with pytest.raises(StoreError, match="was not given to 'ann'"):
+    with pytest.raises(StoreError, match="was not assigned to 'ann'"):
         campaigns.vote(said(replace(one, left_clip=one.right_clip)))
     with pytest.raises(ConfigError, match="no axis 'taste' to judge: it has motion"):
         campaigns.vote(said(one, axes={"taste": "left"}))
@@ -199,14 +199,14 @@ def test_a_pair_whose_file_is_gone_is_skipped_and_reported_until_it_is_back(camp
     shown = campaigns.next_pairs(campaign.id, "ann", count=2)
     remove_files(store.workspace, shown[0].left_clip)
     assert shown[0] not in campaigns.next_pairs(campaign.id, "ann", count=2)
-    assert [pair.id for pair in campaigns.gone(campaign.id)] == [shown[0].pair_id]
+    assert [pair.id for pair in campaigns.pairs_without_files(campaign.id)] == [shown[0].pair_id]
     assert campaigns.progress(campaign.id).gone == 1
     assert campaigns.vote(said(shown[0])).winner == shown[0].left_clip  # it was on the screen already: not lost
     assert shown[0].pair_id not in [one.pair_id for one in campaigns.next_pairs(campaign.id, "bob")]
     put_files(shown[0].left_clip)
     campaigns.undo(campaign.id, "ann")
     assert campaigns.next_pairs(campaign.id, "ann")[0] == shown[0]
-    assert campaigns.gone(campaign.id) == []
+    assert campaigns.pairs_without_files(campaign.id) == []
 
 
 def test_pairs_of_deleted_clips_wait_until_they_are_restored(campaigns, store, library):
@@ -270,13 +270,13 @@ def test_what_a_labeller_has_to_do_is_what_will_be_asked(campaigns, store, libra
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=clips, target_votes=7, repeat_share=0))
 
     def to_do(name: str) -> int:
-        return campaigns.standing(campaign.id, name).labeller.remaining
+        return campaigns.labeller_status(campaign.id, name).labeller.remaining
 
     assert (to_do("ann"), to_do("bob")) == (7, 7)
     ahead = campaigns.next_pairs(campaign.id, "ann")
     assert (to_do("ann"), to_do("bob")) == (7, 3)
     campaigns.vote(said(ahead[0]))
-    assert campaigns.standing(campaign.id, "ann").labeller == campaigns.progress(campaign.id).labellers[0]
+    assert campaigns.labeller_status(campaign.id, "ann").labeller == campaigns.progress(campaign.id).labellers[0]
     vote_all(campaigns, campaign, "bob")
     assert (to_do("ann"), to_do("bob"), to_do("cy")) == (3, 0, 0)
     remove_files(store.workspace, ahead[1].left_clip)
@@ -296,12 +296,12 @@ def test_the_pace_leaves_pauses_and_jumps_of_the_clock_out():
 def test_the_missing_clips_are_those_not_made_yet(campaigns, store, put_clip):
     spec = CampaignSpec(title="t", prompts=("a red ball", "a blue ball"), entrants=(Entrant(),), takes=2)
     campaign = campaigns.create(spec)
-    missing = campaigns.missing(campaign.id)
+    missing = campaigns.missing_requests(campaign.id)
     assert len(missing) == 4 and len(campaigns.pairs(campaign.id)) == 2
     assert {request.prompt for request in missing} == set(spec.prompts)
     for request in missing[:2]:
         put_clip(request)
-    assert campaigns.missing(campaign.id) == missing[2:]
+    assert campaigns.missing_requests(campaign.id) == missing[2:]
     assert [one.prompt for one in campaigns.next_pairs(campaign.id, "ann")] == ["a blue ball"]
 
 
@@ -309,7 +309,7 @@ def test_entrants_meet_with_the_same_prompt_and_seed(campaigns):
     entrants = (Entrant(), Entrant(model="wan21_1_3b"), Entrant(model="ltx"))
     spec = CampaignSpec(title="t", prompts=("a", "b"), entrants=entrants, takes=2, settings={"num_frames": 17})
     campaign = campaigns.create(spec)
-    requests = {request.id: request for request in campaigns.missing(campaign.id)}
+    requests = {request.id: request for request in campaigns.missing_requests(campaign.id)}
     pairs = campaigns.pairs(campaign.id)
     assert len(pairs) == 2 * 2 * 3
     for pair in pairs:

@@ -124,11 +124,11 @@ def test_a_table_with_bad_rows_comes_in_without_them(labelled, elsewhere, tmp_pa
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("notes.txt", "hello", "no layout that is known"),
+        ("notes.txt", "hello", "no known layout"),
         ("pairs.jsonl", "{", "Line 1: it is no JSON"),
         ("pairs.jsonl", "[1]", "no row"),
-        ("pairs.csv", "prompt,chosen\n", "no pair that can be used"),
-        ("pair.json", "{}", "no layout that is known"),
+        ("pairs.csv", "prompt,chosen\n", "no usable pair"),
+        ("pair.json", "{}", "no known layout"),
         ("pairs.csv", f"prompt,chosen\n{'a' * 131_073},b\n", "line 2 cannot be read as CSV: field larger"),
     ],
 )
@@ -145,7 +145,7 @@ def test_a_folder_that_is_no_data_set_is_one_sentence(elsewhere, tmp_path, name,
 def test_a_damaged_videodpo_folder_is_one_sentence(elsewhere, tmp_path):
     (tmp_path / "metadata.json").write_text("[]")
     (tmp_path / "pair.json").write_text('[{"video1": 0, "video2": 1, "frame_caption": "a"}]')
-    with pytest.raises(ConfigError, match="is no VideoDPO folder"):
+    with pytest.raises(ConfigError, match="is not a VideoDPO folder"):
         import_pairs(elsewhere, tmp_path, "x")
 
 
@@ -243,7 +243,7 @@ def test_a_run_on_a_campaign_without_preferences_is_refused(labelled, store):
         create_run(store, preset_of(empty.id))
     for pair in preference_pairs(campaigns.votes(campaign.id)):
         remove_files(store.workspace, pair.rejected)
-    with pytest.raises(ConfigError, match="are gone: make them again"):
+    with pytest.raises(ConfigError, match="are missing: generate them again"):
         create_run(store, preset_of(campaign.id))
     with pytest.raises(ConfigError, match="either pairs or campaign"):
         preset_of(campaign.id, pairs="x.jsonl")

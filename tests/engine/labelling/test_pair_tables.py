@@ -29,7 +29,7 @@ BY_VERDICT = (
     ("b.mkv", "b.mkv"),
 )
 REFUSED = (
-    ("prompt,video1,video2\np,a.mkv,b.mkv\n", "does not tell which of video1 and video2 won"),
+    ("prompt,video1,video2\np,a.mkv,b.mkv\n", "does not show which of video1 and video2 won"),
     ("prompt,video1,video2,preference\np,a.mkv,b.mkv,first\n", "preference is 'first', but must be video1, video2"),
     ("prompt,video1,video2,preference\np,a.mkv,b.mkv,0\n", "preference is '0'"),
     ("prompt,chosen,rejected\np,a.mkv\n", "it has 2 fields, but the header names 3 columns"),
@@ -127,7 +127,7 @@ def test_a_clip_that_is_a_loop_of_links_or_no_name(store: Library, folder: Path)
     (folder / "loop.mkv").symlink_to(folder / "loop.mkv")
     for name in ("loop.mkv", "x" * 5000, "a\0.mkv"):
         (folder / "t.jsonl").write_text(json.dumps({"prompt": "p", "chosen": name, "rejected": "b.mkv"}) + "\n")
-        with pytest.raises(ConfigError, match="no pair that can be used"):
+        with pytest.raises(ConfigError, match="no usable pair"):
             import_pairs(store, folder / "t.jsonl", "x")
         with pytest.raises(ConfigError, match="are not there"):
             read_preference_data(folder / "t.jsonl")

@@ -90,7 +90,7 @@ def test_chosen_clips_alone_where_nothing_is_compared(clips: Path, tmp_path: Pat
         {"prompt": text, "chosen": str(tmp_path / "v" / name)} for text, name in (("a cat", "a.mkv"), ("b", "b.mkv"))
     )
     assert rows == [first | {"video": "v/a.mkv"}, second]
-    with pytest.raises(ConfigError, match="line 1 is no pair: it lacks rejected"):
+    with pytest.raises(ConfigError, match="line 1 is not a pair: it lacks rejected"):
         read_preference_data(table)
 
 
@@ -100,7 +100,7 @@ def test_what_is_wrong_is_said_with_its_place(official: Path, tmp_path: Path) ->
         read_preference_data(official)
     (official / "pair.json").write_text('[{"video1": 9, "video2": 0, "frame_caption": "x"}]')
     with pytest.raises(
-        ConfigError, match="Pair 0 of pair.json: its video1 is 9, but metadata.json has the places 0 to 3"
+        ConfigError, match="pair 0 of pair.json: its video1 is 9, but metadata.json has the indices 0 to 3"
     ):
         read_preference_data(official)
     (official / "pair.json").write_text("{}")
@@ -109,7 +109,7 @@ def test_what_is_wrong_is_said_with_its_place(official: Path, tmp_path: Path) ->
     table = tmp_path / "t.jsonl"
     for text, message in (
         ('{"prompt": "a"}', "lacks chosen and rejected"),
-        ("{", "line 1 is no pair: it is no JSON"),
+        ("{", "line 1 is not a pair: it is no JSON"),
         ("", "no pair"),
     ):
         table.write_text(text)

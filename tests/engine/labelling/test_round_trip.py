@@ -12,11 +12,10 @@ from engine.errors import StoreError
 from engine.files.csv_cells import guarded, unguarded
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
-from engine.labelling.preference_pairs import preference_pairs
+from engine.labelling.preference_pairs import preference_pairs, tally_pairs
 from engine.labelling.stats.agreement import agreement
-from engine.labelling.stats.ranking import contests, rank
+from engine.labelling.stats.ranking import rank, vote_table
 from engine.labelling.vote_csv import export_votes, import_votes
-from engine.labelling.vote_tallies import tally_pairs
 from engine.labelling.votes import CHOICES, StoredVote, Vote
 from engine.storage.clip_files import FILES
 from engine.storage.library import ClipRecord, Library
@@ -88,7 +87,7 @@ def said(votes: list[StoredVote]) -> Any:
     found = [(one.prompt, one.clip_a, one.clip_b, one.votes, one.score, one.bad) for one in tally_pairs(votes)]
     pairs = [(one.chosen, one.rejected, one.margin, one.votes) for one in preference_pairs(votes)]
     trust = agreement(votes)
-    ranked = [rank(contests(votes, axis)) for axis in (None, "motion")]
+    ranked = [rank(vote_table(votes, axis)) for axis in (None, "motion")]
     return rows, found, pairs, (trust.alpha, trust.consistent, trust.labellers), ranked
 
 

@@ -45,7 +45,7 @@ def test_a_checkpoint_that_competes_becomes_an_adapter_and_stays(store, run):
         adapter = find_adapter(store.workspace, name, "mini")
         assert (adapter.folder / WEIGHTS_FILE).read_bytes() == f"{CHECKPOINT}{step}".encode()
         assert adapter.card.note == f"Run {run.id} after {step} steps."
-    asked = {request.adapter for request in Campaigns(store).missing(campaign.id)}
+    asked = {request.adapter for request in Campaigns(store).missing_requests(campaign.id)}
     assert asked == {None, *names} and list(store.workspace.tmp.iterdir()) == []
     again = CampaignSpec(title="again", prompts=("a star",), entrants=entrants)
     assert len(Campaigns(store).pairs(Campaigns(store).create(again).id)) == 3

@@ -22,7 +22,7 @@ from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.run_dataset import create_run, read_lineage
 from engine.labelling.stats.agreement import agreement
-from engine.labelling.stats.ranking import contests, rank
+from engine.labelling.stats.ranking import rank, vote_table
 from engine.labelling.votes import Vote
 from engine.runs.adapters import AdapterCard, newest_of_runs, write_card
 from engine.runs.curriculum_state import AttemptRecord, Curriculum, CurriculumState, list_curricula
@@ -115,7 +115,7 @@ def told(workspace: Workspace) -> dict[str, Any]:
             "campaigns": campaigns.list(),
             "pairs": [campaigns.pairs(one) for one in voted],
             "votes": voted,
-            "ranking": [rank(contests(votes)) for votes in voted.values()],
+            "ranking": [rank(vote_table(votes)) for votes in voted.values()],
             "agreement": [agreement(votes).alpha for votes in voted.values()],
             "next": campaigns.next_pairs(campaigns.list()[0].id, "ann"),
             "jobs": [(job.id, job.kind, job.status, job.position) for job in queue.list()],

@@ -152,7 +152,7 @@ def test_unknown_prompts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="mini"):
         read_prompts("mimi")
     (tmp_path / "empty.txt").write_text("# nothing\n\n")
-    with pytest.raises(ConfigError, match="holds no prompt"):
+    with pytest.raises(ConfigError, match="contains no prompt"):
         read_prompts(str(tmp_path / "empty.txt"))
 
 

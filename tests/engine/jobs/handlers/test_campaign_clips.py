@@ -24,6 +24,6 @@ def test_missing_clips_are_filed_once_and_again_when_their_job_is_gone(store, ca
     queue.cancel(second.id)
     (again,) = file_missing(queue, campaigns, campaign.id)
     assert again.config["requests"] == second.config["requests"]
-    wanted = {request.id for request in campaigns.missing(campaign.id)}
+    wanted = {request.id for request in campaigns.missing_requests(campaign.id)}
     filed = [GenerationRequest(**request).id for job in (first, again) for request in job.config["requests"]]
     assert set(filed) == wanted and len(filed) == len(wanted) == 120

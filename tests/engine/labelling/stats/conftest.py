@@ -46,14 +46,14 @@ def draw_contests(
     half say what the first one said."""
     rng = np.random.default_rng(seed)
     size = len(theta)
-    chances = Strengths(theta=np.asarray(theta, float), opponent=0.0, tau=tau).chances()
+    chances = Strengths(theta=np.asarray(theta, float), opponent=0.0, tau=tau).probabilities()
     one = rng.integers(size, size=count)
     other = (one + rng.integers(1, size, size=count)) % size
     drawn, win, tie = rng.random((people, count)), chances.win[one, other], chances.tie[one, other]
     score = np.where(drawn < win, 1.0, np.where(drawn < win + tie, 0.5, 0.0))
     score = np.where(rng.random((people, count)) < 0.5, score[:1], score)
     names = tuple(f"m{number:03d}" for number in range(size))
-    pairs = {name: np.tile(values, people) for name, values in (("one", one), ("other", other))}
+    pairs = {name: np.tile(values, people) for name, values in (("first", one), ("second", other))}
     return VoteTable(names=names, **pairs, score=score.ravel(), pair=np.tile(np.arange(count), people))
 
 

@@ -5,10 +5,9 @@ import pytest
 
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
-from engine.labelling.preference_pairs import preference_pairs
+from engine.labelling.preference_pairs import preference_pairs, tally_pairs
 from engine.labelling.stats.learned_mix import learn_mix, save_mix
-from engine.labelling.stats.reward_agreement import against_rewards, scores_of
-from engine.labelling.vote_tallies import tally_pairs
+from engine.labelling.stats.reward_agreement import agreement_by_reward, scores_by_clip
 from rewards.mix import read_mix
 
 WEIGHTS = {"seam": 0.6, "t_lpips": 0.4, "aesthetic": 0.0}
@@ -102,7 +101,7 @@ def test_ties_alone_teach_nothing(people, a_vote):
 def test_rewards_are_measured_against_people(people):
     votes, scores = people
     turned = {clip: {**values, "framing": 1 - values["seam"], "flat": 0.5} for clip, values in scores.items()}
-    found = {one.reward: one for one in against_rewards(votes, turned)}
+    found = {one.reward: one for one in agreement_by_reward(votes, turned)}
     assert [*found][:: len(found) - 1] == ["seam", "framing"]
     assert found["seam"].accuracy > 0.75 and found["framing"].accuracy == pytest.approx(1 - found["seam"].accuracy)
     assert found["seam"].tau == pytest.approx(-found["framing"].tau) and found["seam"].tau > 0.4
@@ -119,14 +118,14 @@ def test_kendalls_tau_by_hand(a_vote):
     scores = {f"a{n}": {"r": 0.5 + d} for n, d in enumerate((0.1, 0.2, 0.3, -0.1))} | {
         f"b{n}": {"r": 0.5} for n in range(4)
     }
-    (found,) = against_rewards(votes, scores)
+    (found,) = agreement_by_reward(votes, scores)
     assert found.accuracy == 0.75 and found.pairs == 4
     assert found.tau == pytest.approx(12 / 416**0.5)
 
 
 def test_the_mixs_total_is_one_of_the_rewards():
     report = {"total": 0.5, "results": {"seam": {"value": 0.25}, "framing": {"value": None}}}
-    assert scores_of({"a": report}) == {"a": {"seam": 0.25, "framing": None, "total": 0.5}}
+    assert scores_by_clip({"a": report}) == {"a": {"seam": 0.25, "framing": None, "total": 0.5}}
 
 
 def test_votes_become_pairs_with_margins(a_vote):

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from engine.labelling.stats.bradley_terry import Strengths, WinCounts, covariance, refit
-from engine.labelling.stats.pair_selection import Candidate, dissent_first, reward_differences, uncertain_first
+from engine.labelling.stats.pair_selection import Candidate, disagreement_first, reward_differences, uncertain_first
 
 SIZE, STRENGTHS = 8, np.linspace(-3, 3, 8)
 
 
 def candidates(prompts: int) -> list[Candidate]:
     return [
-        Candidate(pair_id=f"{i}-{j}-{prompt}", one=i, other=j, clip_a=f"a{prompt}", clip_b=f"b{prompt}")
+        Candidate(pair_id=f"{i}-{j}-{prompt}", entrant_a=i, entrant_b=j, clip_a=f"a{prompt}", clip_b=f"b{prompt}")
         for prompt in range(prompts)
         for i in range(SIZE)
         for j in range(i + 1, SIZE)
@@ -25,7 +25,7 @@ def flat(size: int) -> Strengths:
 def votes_needed(width: float, seed: int, uncertain: bool) -> int:
     """Simulated votes until every entrant's 95 % interval is at most so wide (log-odds)."""
     rng = np.random.default_rng(seed)
-    truth = Strengths(theta=STRENGTHS, opponent=0.0, tau=-0.5).chances()
+    truth = Strengths(theta=STRENGTHS, opponent=0.0, tau=-0.5).probabilities()
     waiting = candidates(120)
     free = {waiting[place].pair_id: waiting[place] for place in rng.permutation(len(waiting))}
     wins, ties = np.zeros((2, SIZE, SIZE))
@@ -34,7 +34,7 @@ def votes_needed(width: float, seed: int, uncertain: bool) -> int:
         met = wins + wins.T + ties
         chosen = uncertain_first(list(free.values()), met, found, 10) if uncertain else list(free)[:10]
         for pair in (free.pop(pair_id) for pair_id in chosen):
-            i, j, drawn = pair.one, pair.other, rng.random()
+            i, j, drawn = pair.entrant_a, pair.entrant_b, rng.random()
             if drawn < truth.win[i, j]:
                 wins[i, j] += 1
             elif drawn < truth.win[i, j] + truth.tie[i, j]:
@@ -71,14 +71,14 @@ def test_no_pair_is_chosen_twice_and_all_are_in_the_end():
 
 
 def test_pairs_of_one_entrant_with_itself_tell_nothing_of_the_ranking():
-    free = [Candidate(pair_id="self", one=0, other=0, clip_a="a", clip_b="b")]
+    free = [Candidate(pair_id="self", entrant_a=0, entrant_b=0, clip_a="a", clip_b="b")]
     assert uncertain_first(free, np.zeros((2, 2)), flat(2), 5) == []
 
 
 def test_dissent_is_where_rewards_contradict_the_ranking():
     strengths = Strengths(theta=np.array([1.0, -1.0]), opponent=0.0, tau=-2.0)
     names = ("agree", "contradict", "split", "unscored")
-    free = [Candidate(pair_id=name, one=0, other=1, clip_a=f"{name} a", clip_b=f"{name} b") for name in names]
+    free = [Candidate(pair_id=name, entrant_a=0, entrant_b=1, clip_a=f"{name} a", clip_b=f"{name} b") for name in names]
     scores = {
         "agree a": {"r": 0.9, "s": 0.8},
         "agree b": {"r": 0.1, "s": 0.2},
@@ -87,8 +87,8 @@ def test_dissent_is_where_rewards_contradict_the_ranking():
         "split a": {"r": 0.9, "s": 0.2},
         "split b": {"r": 0.1, "s": 0.8},
     }
-    assert dissent_first(free, scores, strengths, 4) == ["contradict", "split", "agree", "unscored"]
-    assert dissent_first(free, scores, strengths, 1) == ["contradict"]
+    assert disagreement_first(free, scores, strengths, 4) == ["contradict", "split", "agree", "unscored"]
+    assert disagreement_first(free, scores, strengths, 1) == ["contradict"]
 
 
 def test_a_reward_that_does_not_apply_to_both_says_nothing():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.labelling.stats.bradley_terry import Strengths, WinCounts, covariance, fit, newman, refit
-from engine.labelling.stats.ranking import contests, meet, rank
+from engine.labelling.stats.ranking import count_wins, rank, vote_table
 from engine.labelling.stats.ranking_bootstrap import PairCounts, standard_errors
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "calibration"))
@@ -35,7 +35,7 @@ def test_the_tie_parameter_has_the_closed_form():
 
 @pytest.mark.parametrize(("size", "count"), [(4, 8), (4, 400), (4, 4000)])
 def test_the_librarys_fit_and_newtons_are_the_same(contests_of, size, count):
-    meetings = meet(contests_of(np.linspace(-1, 1, size), count, seed=count))
+    meetings = count_wins(contests_of(np.linspace(-1, 1, size), count, seed=count))
     library, other = newman(meetings), refit(meetings, FLAT)
     assert library.theta == pytest.approx(other.theta, abs=1e-3) and library.tau == pytest.approx(other.tau, abs=1e-3)
     assert fit(meetings).theta == pytest.approx(other.theta, abs=1e-6)
@@ -81,12 +81,12 @@ def test_intervals_of_few_votes_hold_the_truth(entrants: str, votes: int) -> Non
 
 @pytest.mark.parametrize("votes", [1, 2, 3])
 def test_a_few_votes_name_no_winner(a_vote, votes):
-    found = rank(contests([a_vote(n, (f"a{n}", "best"), (f"b{n}", "worst"), "left") for n in range(votes)]))
+    found = rank(vote_table([a_vote(n, (f"a{n}", "best"), (f"b{n}", "worst"), "left") for n in range(votes)]))
     assert [(one.rank, one.rank_low, one.rank_high) for one in found.standings] == [(1, 1, 2), (2, 1, 2)]
 
 
 def test_a_winner_is_named_when_the_interval_of_the_difference_says_so(a_vote):
-    found = rank(contests([a_vote(n, (f"a{n}", "best"), (f"b{n}", "worst"), "left") for n in range(30)]))
+    found = rank(vote_table([a_vote(n, (f"a{n}", "best"), (f"b{n}", "worst"), "left") for n in range(30)]))
     assert [(one.rank, one.rank_low, one.rank_high) for one in found.standings] == [(1, 1, 1), (2, 2, 2)]
 
 
@@ -109,12 +109,12 @@ def votes_of(wins: int, losses: int, people: int) -> dict[str, np.ndarray]:
 
 def strengths_of(pairs: PairCounts) -> Strengths:
     start = Strengths(theta=np.zeros(2), opponent=0.0, tau=-8.0)
-    return refit(pairs.meetings(np.ones(len(pairs.one))), start)
+    return refit(pairs.win_counts(np.ones(len(pairs.first))), start)
 
 
 def test_bootstrap_and_information_give_the_same_width(contests_of):
     told = contests_of(np.linspace(-1, 1, 6), 2000)
-    found, meetings = rank(told, resamples=400), meet(told)
+    found, meetings = rank(told, resamples=400), count_wins(told)
     deviations = np.sqrt(np.diag(covariance(meetings.total, fit(meetings))))
     by_name = {one.entrant: (one.high - one.low) / 3.92 for one in found.standings}
     assert [by_name[name] for name in told.names] == pytest.approx(deviations, rel=0.2)
@@ -124,7 +124,7 @@ def test_bootstrap_and_information_give_the_same_width(contests_of):
 def test_one_who_always_wins_is_not_taken_for_certain(a_vote, wins):
     """Every resample says the same; the interval is wide all the same, and more votes narrow what is below it."""
     votes = [a_vote(n, (f"a{n}", "best"), (f"b{n}", "worst"), "left") for n in range(wins)]
-    found = rank(contests(votes))
+    found = rank(vote_table(votes))
     best, worst = found.standings
     assert found.entrants == ("best", "worst") and found.wins == ((0, wins), (0, 0))
     assert best.high - best.low > 2 and (best.low > worst.high) == (wins == 30)
@@ -137,7 +137,7 @@ def test_several_votes_on_one_pair_are_not_several_pairs(a_vote):
         for n in range(300)
     ]
     many = [a_vote(n, (f"a{n}", "x"), (f"b{n}", "y"), "left" if n % 3 else "right") for n in range(300)]
-    widths = [one.standings[0].high - one.standings[0].low for one in (rank(contests(few)), rank(contests(many)))]
+    widths = [one.standings[0].high - one.standings[0].low for one in (rank(vote_table(few)), rank(vote_table(many)))]
     assert widths[0] > 3 * widths[1]
 
 
@@ -149,9 +149,9 @@ def test_what_says_nothing_does_not_count(a_vote):
         a_vote(4, ("e", "x"), ("f", "x"), "left"),
         a_vote(5, ("g", "y"), ("h", "x"), "both_bad"),
     ]
-    found = rank(contests(votes))
+    found = rank(vote_table(votes))
     assert found.votes == 2 and found.wins == ((0, 1), (0, 0)) and found.ties == ((0, 1), (1, 0))
-    assert rank(contests([])).standings == ()
+    assert rank(vote_table([])).standings == ()
 
 
 @given(

@@ -14,7 +14,7 @@ from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaign, Campaigns
 from engine.labelling.stats.agreement import agreement
 from engine.labelling.stats.bradley_terry import fit
-from engine.labelling.stats.ranking import contests, rank
+from engine.labelling.stats.ranking import rank, vote_table
 from engine.labelling.stats.ranking_bootstrap import pair_counts, standard_errors
 from engine.labelling.votes import StoredVote, Vote
 from engine.mini import world
@@ -108,10 +108,10 @@ def label(campaigns: Campaigns, campaign: Campaign, score: Score, people: Sequen
 
 def mean_width(votes: Sequence[StoredVote]) -> float:
     """Of all entrants' 95 % intervals, in log-odds."""
-    told = contests(votes)
+    told = vote_table(votes)
     pairs = pair_counts(told)
-    once = np.ones(len(pairs.one))
-    return float(2 * 1.96 * standard_errors(pairs, once, fit(pairs.meetings(once))).mean())
+    once = np.ones(len(pairs.first))
+    return float(2 * 1.96 * standard_errors(pairs, once, fit(pairs.win_counts(once))).mean())
 
 
 def widths(campaigns: Campaigns, spec: CampaignSpec, score: Score, upto: int) -> list[float]:
@@ -138,7 +138,9 @@ def test_the_order_is_found_and_so_is_the_bias(studio):
     campaign = campaigns.create(CampaignSpec(title="order", clip_ids=tuple(score), labellers_per_pair=3))
     (*_, done) = label(campaigns, campaign, score, PEOPLE)
     votes = campaigns.votes(campaign.id)
-    assert len(votes) == done and rank(contests(votes)).entrants == tuple(f"m{number}" for number in range(len(WRONG)))
+    assert len(votes) == done and rank(vote_table(votes)).entrants == tuple(
+        f"m{number}" for number in range(len(WRONG))
+    )
     ann, bob, leo = agreement(votes).labellers
     assert leo.is_biased
     assert all(abs(one.left.value - 0.5) < 0.12 for one in (ann, bob))  # some 350 votes for a side each: 4 deviations

@@ -128,9 +128,9 @@ def test_shards_make_room_on_each_device() -> None:
         forecast(load_train_preset("dpo_videodpo10k", changes), MI300X_GIB, shards=shards) for shards in (1, 8)
     )
     assert whole is not None and parted is not None
-    assert (whole.verdict, parted.verdict) == ("no", "fits")
-    assert parted.need.training == pytest.approx(whole.need.training / 8)
-    assert parted.need.update == whole.need.update
+    assert (whole.verdict, parted.verdict) == ("too_large", "fits")
+    assert parted.memory.training == pytest.approx(whole.memory.training / 8)
+    assert parted.memory.update == whole.memory.update
 
 
 # ----------------------------------------------------------------------------------------------------------- publishing
