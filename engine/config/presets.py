@@ -227,7 +227,8 @@ def load_preset(kind: str, key: str) -> Any: ...
 def load_preset(kind: str, key: str) -> Any:
     """Return a preset by kind and key.
 
-    Its class is `ModelPreset`, `TrainPreset`, `CurriculumPreset` or `rewards.mix.Mix`. A mix in a user's file replaces the shipped one as a whole: weights merged from two files would be neither mix.
+    Its class is `ModelPreset`, `TrainPreset`, `CurriculumPreset` or `rewards.mix.Mix`. A mix in a user's file replaces
+    the shipped one as a whole: weights merged from two files would be neither mix.
     """
     if kind == "models":
         return load_model_preset(key)

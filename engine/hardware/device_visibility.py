@@ -1,7 +1,7 @@
 """GPUs visible to processes on this machine, and restriction of a process to some of them.
 
-They are counted without PyTorch, and numbered as in PyTorch: among the devices that the user left visible. It is not verified on a machine with
-several GPUs that telemetry lists them in the same order.
+They are counted without PyTorch, and numbered as in PyTorch: among the devices that the user left visible. It is not
+verified on a machine with several GPUs that telemetry lists them in the same order.
 """
 
 import os

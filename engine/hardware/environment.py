@@ -91,8 +91,9 @@ def merge_env(environment: Mapping[str, str], changes: Mapping[str, str | None])
 def visible_devices(user: Mapping[str, str]) -> dict[str, str | None]:
     """Express the user's choice of GPUs by HIP_VISIBLE_DEVICES alone, as Ray requires.
 
-    The result is indexed among all GPUs of the machine. As in the HIP runtime, ROCR_VISIBLE_DEVICES applies first; HIP_VISIBLE_DEVICES, or else CUDA_VISIBLE_DEVICES,
-    indexes into it. Raises ConfigError when an index names a GPU that ROCR_VISIBLE_DEVICES hides.
+    The result is indexed among all GPUs of the machine. As in the HIP runtime, ROCR_VISIBLE_DEVICES applies first;
+    HIP_VISIBLE_DEVICES, or else CUDA_VISIBLE_DEVICES, indexes into it. Raises ConfigError when an index names a GPU
+    that ROCR_VISIBLE_DEVICES hides.
     """
     if ROCR_VISIBLE not in user:
         return {}

@@ -64,8 +64,8 @@ def store_votes(
 ) -> list[bool | DailiesError]:
     """Store the votes.
 
-    The result per row is True (stored), False (stored before) or the error that rejected it. A vote whose `client_uuid` belongs to another campaign of this database gets a derived one. The caller holds the
-    campaign's lock.
+    The result per row is True (stored), False (stored before) or the error that rejected it. A vote whose `client_uuid`
+    belongs to another campaign of this database gets a derived one. The caller holds the campaign's lock.
     """
     state = _read(connection, campaign_id, spec, rows)
     outcomes: list[bool | DailiesError] = []

@@ -63,8 +63,9 @@ VOTE: TypeAdapter[Any] = TypeAdapter(Vote)
 class StoredVote:
     """A vote in the database, with the clips and entrants of its two sides.
 
-    `number` increases with each stored vote. `ended_as` is "undone" or "edited" for a vote that no longer counts, else None. A repeat shows the same pair to the
-    same labeller again, with the sides swapped. It measures the labeller and is not a second vote on the pair.
+    `number` increases with each stored vote. `ended_as` is "undone" or "edited" for a vote that no longer counts, else
+    None. A repeat shows the same pair to the same labeller again, with the sides swapped. It measures the labeller and
+    is not a second vote on the pair.
     """
 
     number: int

@@ -107,8 +107,9 @@ def learn_mix(votes: Sequence[StoredVote], scores: Scores, rewards: Sequence[str
 def save_mix(folder: Path, key: str, learned: LearnedMix, base: Mix, provenance: Mapping[str, Any]) -> Path:
     """Write a learned mix as preset `key` into `folder` and return its file.
 
-    `folder` is one of `preset_folders("rewards")`. `base` is the mix whose reports it was learned from; its gates, calibration and backends are kept. `provenance`
-    describes the votes. Raises ConfigError for an invalid name or one in use, or a folder that cannot be written.
+    `folder` is one of `preset_folders("rewards")`. `base` is the mix whose reports it was learned from; its gates,
+    calibration and backends are kept. `provenance` describes the votes. Raises ConfigError for an invalid name or one
+    in use, or a folder that cannot be written.
     """
     path = folder / f"{key}.toml"
     if key in preset_keys("rewards") or path.exists():

@@ -50,9 +50,9 @@ def vote_information(votes: float) -> float:
 def uncertain_first(free: Sequence[Candidate], comparisons: np.ndarray, strengths: Strengths, count: int) -> list[str]:
     """Return `count` pair ids, the most informative first.
 
-    Each is chosen as if those before it had votes. A pair occurs once per free slot at most. `comparisons[N,N]` counts the comparisons of entrants, including votes
-    that are still expected; votes on one pair count by `vote_information`. Among the pairs of the same two entrants,
-    those with fewer assignments come first, then those earlier in `free`.
+    Each is chosen as if those before it had votes. A pair occurs once per free slot at most. `comparisons[N,N]` counts
+    the comparisons of entrants, including votes that are still expected; votes on one pair count by `vote_information`.
+    Among the pairs of the same two entrants, those with fewer assignments come first, then those earlier in `free`.
     """
     queues = _PairQueues(free, comparisons.shape)
     variance, information = covariance(comparisons, strengths), strengths.probabilities().information
