@@ -1,4 +1,4 @@
-"""Settings that no trainer can work with: one sentence before anything is made, by the same table for all callers."""
+"""Invalid settings are refused in one sentence before any work, by one table for all callers."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A model that is not installed says so before any work: with its size, and the way to get it."""
+"""A model that is not installed is refused before any work, with its size and how to get it."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Peaks of real network classes without a device or weights: fake tensors, whose live storages are added up."""
+"""Memory peaks of real network classes without a device or weights.
+
+Live storages of fake tensors are added up."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""What clips need on a device: more for more of them and longer ones, no more than a window in windows."""
+"""Memory estimates of clips: they grow with number and length, and are bounded by a window."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The memory planner: against fake-tensor peaks of the real classes, against recorded ones, and in itself."""
+"""Memory estimates against fake-tensor peaks of the real classes and against recorded peaks."""
 
 from dataclasses import replace
 from typing import Any
@@ -42,7 +42,7 @@ def load_for(model: str, **others: Any) -> TrainingLoad:
 
 
 def toy(mlp_ratio: float, blocks: int, dtype: torch.dtype, **others: Any) -> TrainingLoad:
-    """What the toy networks below are to the planner."""
+    """Sizes of the toy networks below, as the estimate takes them."""
     shape = NetworkShape(
         params=1, channels=512, blocks=blocks, mlp_ratio=mlp_ratio, decode_bytes=(0, 0), source="this test"
     )
@@ -163,7 +163,7 @@ def test_decoding_needs_what_fake_tensors_need(latent: tuple[int, int, int]) -> 
     ],
 )
 def test_recorded_peaks_of_whole_models_are_foretold(model: str, changes: dict[str, Any], gib: float) -> None:
-    """Peaks recorded with fake tensors at full size (two updates, AdamW, latents given): 20 to 70 s each to measure.
+    """Peaks recorded with fake tensors at full size: two updates, AdamW, given latents; 20 to 70 s each.
 
     They were of the network alone, without the copy that is the reference of a whole network that trains.
     """
@@ -260,7 +260,7 @@ def test_runs_that_needed_more_than_was_foretold_correct_the_forecast(workspace:
     assert learned_from is not None and learned_from.verdict == "too_large" and learned_from.advice is not None
     run.append_metrics(3, {"memory/reserved": 3 * before.memory.peak})
     again = forecast(preset, 192.0, [run])
-    assert again is not None and again.factor == pytest.approx(3.0), "a run that goes on is read again"
+    assert again is not None and again.factor == pytest.approx(3.0), "a run that continues is read again"
     other = forecast(load_train_preset("mini_grpo"), 192.0, [run])
     assert other is not None and other.factor == 1.0 and other.seconds is None, "of another model"
 

@@ -1,4 +1,4 @@
-"""Which device is picked, and what is said of it."""
+"""Selection and description of the device."""
 
 import pytest
 import torch

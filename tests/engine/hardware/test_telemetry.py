@@ -1,4 +1,4 @@
-"""Telemetry through executables that say what real tools were recorded to say; none of it ran on an AMD GPU here."""
+"""Telemetry from executables that print recordings of real tools; none ran on an AMD GPU here."""
 
 import json
 import time
@@ -27,7 +27,7 @@ def recordings(root: Path) -> Path:
 
 @pytest.fixture
 def fake_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTool:
-    """`fake_tool(name, script)`: an executable of that name, the only one on PATH but for the system's own."""
+    """`fake_tool(name, script)`: an executable on a PATH with only the system's own tools."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
@@ -147,7 +147,7 @@ def test_sysfs(tmp_path: Path) -> None:
 
 
 class NvmlError(Exception):
-    """What pynvml raises."""
+    """The error class of pynvml."""
 
 
 def not_supported(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""What was given out and never voted on does not count for ever; undo and creation may be sent twice."""
+"""Assignments without a vote expire; undo and creation may be sent twice."""
 
 import uuid
 from dataclasses import replace
@@ -47,7 +47,7 @@ def test_the_target_is_reached_though_people_close_the_page(campaigns, store, li
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(6, 4), target_votes=12, repeat_share=0))
     for name in ("ann", "bob", "cy"):
         vote_all(campaigns, campaign, name, limit=1)
-    assert campaigns.next_pairs(campaign.id, "dee") == []  # all that is wanted was given to somebody
+    assert campaigns.next_pairs(campaign.id, "dee") == []  # all needed votes are assigned
     age_leases(store, ASSIGNMENT_TIMEOUT + timedelta(seconds=1))
     assert campaigns.labeller_status(campaign.id, "dee").labeller.remaining == 9
     assert len(vote_all(campaigns, campaign, "dee")) == 9

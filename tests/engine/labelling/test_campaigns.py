@@ -1,4 +1,4 @@
-"""Campaigns: what is asked, of whom, how often; and that votes are kept once whatever happens."""
+"""Campaigns: assignment of pairs to labellers, and votes that are stored exactly once."""
 
 import uuid
 from collections import Counter
@@ -241,7 +241,7 @@ def test_every_strategy_asks_all_in_the_end(campaigns, library, strategy):
 
 
 def test_dissent_asks_first_where_rewards_contradict_the_votes(campaigns, store, library):
-    """m0 wins every vote, and the rewards say so too, but for the last prompts' clips."""
+    """m0 wins every vote, and the rewards agree, except on the clips of the last prompts."""
     clips = library(30, 2)
     for number, clip in enumerate(clips):
         prompt, model = divmod(number, 2)

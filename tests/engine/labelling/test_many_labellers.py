@@ -14,7 +14,7 @@ from engine.labelling.campaigns import Campaigns
 from engine.labelling.votes import Vote
 from engine.storage.library import Library
 
-# Each "server" lets its labellers vote on what they are given next, and says so only once the vote is stored.
+# Each "server" lets its labellers vote on their next pairs, and prints a vote only once it is stored.
 SERVER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +41,7 @@ with ThreadPoolExecutor(len(names)) as threads:
 
 
 def check(campaigns: Campaigns, campaign_id: str, people: int) -> None:
-    """What must hold whatever happened."""
+    """Check the invariants that hold after any sequence of events."""
     votes = campaigns.votes(campaign_id, history=True)
     assert max(Counter(one.vote.client_uuid for one in votes).values()) == 1
     assert max(Counter((one.vote.labeller, one.vote.pair_id, one.vote.shown_left) for one in votes).values()) == 1

@@ -26,7 +26,7 @@ PROMPT = 'a "red" ball, <b>fast</b>'
 
 @pytest.fixture
 def labelled(store):
-    """A campaign of three pairs of real clips: on two of them two people preferred the first clip of the pair."""
+    """A campaign of three pairs of real clips; on two of them, two votes prefer the first clip."""
     ids = []
     for prompt in (PROMPT, "a blue ball", "a tie"):
         for model in ("m0", "m1"):

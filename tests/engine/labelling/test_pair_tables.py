@@ -1,4 +1,4 @@
-"""One reader for tables of pairs: training and import take the same winner from the same file, or refuse it alike."""
+"""Tables of pairs: training and import find the same winner in a file, or both refuse it."""
 
 import json
 import zipfile

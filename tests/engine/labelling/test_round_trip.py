@@ -1,4 +1,4 @@
-"""Votes that go out as a table and come in elsewhere say the same: ranking, opinions, agreement, pairs to train on."""
+"""Exported and re-imported votes give the same ranking, tallies, agreement and training pairs."""
 
 import uuid
 from pathlib import Path
@@ -118,7 +118,7 @@ def test_a_table_of_votes_comes_in_as_it_went_out(
 
 
 def test_a_repeat_stays_one_though_the_first_answer_was_changed_after_it(installations: Any, tmp_path: Path) -> None:
-    """The changed answer comes after the repeat in the table: it was taken for the repeat, and the repeat counted."""
+    """An edited answer comes after the repeat in the table and must not be taken for the repeat."""
     here, elsewhere, ids = installations
     spec = CampaignSpec(title="t", clip_ids=ids[:2], repeat_share=0)
     campaign = here.create(spec)
@@ -141,7 +141,7 @@ def test_a_repeat_stays_one_though_the_first_answer_was_changed_after_it(install
 def test_a_pair_that_is_open_here_becomes_the_repeat_of_an_answer_that_comes_in(
     installations: Any, tmp_path: Path
 ) -> None:
-    """The labeller sees it with the other side left: whatever they say, one answer is the opinion."""
+    """The pair is shown again with its sides swapped: only one of the answers counts as the vote."""
     _, elsewhere, ids = installations
     campaign = elsewhere.create(CampaignSpec(title="t", clip_ids=ids[:2], repeat_share=0))
     (shown,) = elsewhere.next_pairs(campaign.id, "ann")

@@ -42,8 +42,10 @@ def a_vote() -> Callable[..., StoredVote]:
 def draw_contests(
     theta: Sequence[float], count: int, *, tau: float = -0.5, people: int = 1, seed: int = 0
 ) -> VoteTable:
-    """Votes of people who follow the model exactly, on `count` pairs of random entrants. Of several people on a pair,
-    half say what the first one said."""
+    """Votes that follow the model exactly, on `count` pairs of random entrants.
+
+    With several people on a pair, half of them repeat the first one's vote.
+    """
     rng = np.random.default_rng(seed)
     size = len(theta)
     chances = Strengths(theta=np.asarray(theta, float), opponent=0.0, tau=tau).probabilities()

@@ -82,7 +82,7 @@ def test_repeats_measure_consistency_and_nothing_else(a_vote):
 
 
 def simulate(a_vote, labeller: SimulatedLabeller, count: int) -> list:
-    """The labeller on pairs of which every third differs clearly, sides as good as random; every tenth shown again."""
+    """A labeller on pairs with every third clearly different, random sides and every tenth repeated."""
     votes = []
     for n in range(count):
         scores = {f"a{n}": 0.2 if n % 3 == 0 else 0.5, f"b{n}": 0.9 if n % 3 == 0 else 0.5}

@@ -1,4 +1,4 @@
-"""What votes say of rewards: who agrees with people, pairs with margins, a mix that is learned."""
+"""Votes and rewards: agreement by reward, pairs with margins, and a learned mix."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ WEIGHTS = {"seam": 0.6, "t_lpips": 0.4, "aesthetic": 0.0}
 
 @pytest.fixture(scope="module")
 def people(a_vote):
-    """Votes by a person who follows 0.6 seam + 0.4 t_lpips with some noise, on 40 prompts; and the clips' scores."""
+    """Votes that follow 0.6 seam + 0.4 t_lpips with some noise, on 40 prompts, and the clips' scores."""
     rng = np.random.default_rng(0)
     scores, votes = {}, []
     for number in range(400):
@@ -48,7 +48,7 @@ def test_a_reward_that_people_dislike_gets_no_weight(people):
 
 
 def test_ties_count(a_vote):
-    """Two rewards that agree where people decide; the one that also differs where people see none counts less."""
+    """Two rewards agree on decided pairs; the one that also differs on ties gets less weight."""
     scores, votes = {}, []
     for n in range(60):
         decided = n % 2 == 0

@@ -1,4 +1,4 @@
-"""The strategies ask where an answer tells most, and uncertain-first needs far fewer votes than chance."""
+"""Strategies select informative pairs, and uncertain-first needs far fewer votes than chance."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def votes_needed(width: float, seed: int, uncertain: bool) -> int:
 
 
 def test_uncertain_first_needs_a_third_fewer_votes_for_the_same_interval():
-    """Eight entrants of which the best beats the worst nearly always: what is asked in vain is asked seldom."""
+    """The best of eight entrants nearly always beats the worst: such pairs are rarely selected."""
     by_chance = np.mean([votes_needed(0.9, seed, uncertain=False) for seed in range(3)])
     uncertain = np.mean([votes_needed(0.9, seed, uncertain=True) for seed in range(3)])
     assert uncertain <= 0.7 * by_chance, f"{uncertain:.0f} votes against {by_chance:.0f}"

@@ -20,7 +20,7 @@ FLAT = Strengths(theta=np.zeros(4), opponent=0.0, tau=0.0)
 
 
 def test_two_entrants_have_the_closed_form():
-    """60 wins, 20 losses and the prior's halves: theta_1 - theta_2 by hand, where there are no ties to speak of."""
+    """60 wins, 20 losses and the prior's halves, with almost no ties: theta_1 - theta_2 by hand."""
     wins = np.array([[0.0, 6000.0], [2000.0, 0.0]])
     found = fit(WinCounts(wins=wins, ties=np.zeros((2, 2))))
     assert found.theta[0] - found.theta[1] == pytest.approx(math.log(3), abs=0.01)
@@ -53,7 +53,7 @@ def test_the_order_is_recovered(contests_of):
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say(contests_of):
-    """95 % of them, where votes are few, where entrants are far apart, and where several people say the same of a pair.
+    """Coverage is 95 % for few votes, for distant entrants, and for correlated votes on a pair.
 
     The bounds were set before these seeds were drawn: at least 93 % each, 94 % to 99 % together, which leaves room for
     chance (0.6 points together) and for intervals that err to the wide side.
@@ -73,8 +73,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say(contests_of):
 @pytest.mark.parametrize("entrants", ["2 equal", "2 far apart"])
 @pytest.mark.parametrize("votes", [1, 3])
 def test_intervals_of_few_votes_hold_the_truth(entrants: str, votes: int) -> None:
-    """C.1: of equal entrants one was named a certain winner in 53 of 60 trials with one vote, in 23 with three. The
-    figures of more trials are what `python tests/calibration/ranking_coverage.py` prints."""
+    """Intervals of few votes cover the true strengths, and equal entrants rarely get a certain winner.
+
+    `python tests/calibration/ranking_coverage.py` prints the figures of more trials.
+    """
     found = ranking_coverage.coverage(ranking_coverage.ENTRANTS[entrants], votes, 25, resamples=40)
     assert found["covered"] >= 0.93 and found["placed"] >= 0.95 and found["wrong_winner"] <= 0.05, found
 
@@ -91,8 +93,11 @@ def test_a_winner_is_named_when_the_interval_of_the_difference_says_so(a_vote):
 
 
 def test_the_robust_deviation_has_the_closed_form():
-    """Two entrants, 30 pairs won, 10 lost, no ties: information 40 p (1-p) of the difference, squares 40 p (1-p) too;
-    with each pair voted on by three people who agree, three times the information and nine times the squares."""
+    """Compare the sandwich estimate with its closed form for two entrants, 30 pairs won, 10 lost, no ties.
+
+    The information of the difference is 40 p (1-p), and so are the squares. With three equal votes per pair, the
+    information is three times and the squares nine times as large.
+    """
     alone = PairCounts(size=2, **votes_of(30, 10, people=1))
     agreed = PairCounts(size=2, **votes_of(30, 10, people=3))
     times = np.ones(40)
@@ -104,7 +109,7 @@ def test_the_robust_deviation_has_the_closed_form():
 def votes_of(wins: int, losses: int, people: int) -> dict[str, np.ndarray]:
     won = np.repeat([float(people), 0.0], [wins, losses])
     zeros = np.zeros(wins + losses, int)
-    return {"one": zeros, "other": zeros + 1, "wins": won, "losses": people - won, "ties": np.zeros(wins + losses)}
+    return {"first": zeros, "second": zeros + 1, "wins": won, "losses": people - won, "ties": np.zeros(wins + losses)}
 
 
 def strengths_of(pairs: PairCounts) -> Strengths:
@@ -122,7 +127,7 @@ def test_bootstrap_and_information_give_the_same_width(contests_of):
 
 @pytest.mark.parametrize("wins", [1, 3, 30])
 def test_one_who_always_wins_is_not_taken_for_certain(a_vote, wins):
-    """Every resample says the same; the interval is wide all the same, and more votes narrow what is below it."""
+    """All resamples are alike, but the interval is wide, and more votes narrow its lower part."""
     votes = [a_vote(n, (f"a{n}", "best"), (f"b{n}", "worst"), "left") for n in range(wins)]
     found = rank(vote_table(votes))
     best, worst = found.standings

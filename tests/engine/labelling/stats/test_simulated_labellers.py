@@ -1,6 +1,8 @@
-"""Simulated people, who see as the judge of `mini` does with noise and one of them with a bias to the left, label real
-clips of entrants whose true order is known: the ranking finds the order, the bias is found, and uncertain-first needs
-fewer votes than chance."""
+"""Simulated labellers on real clips of entrants with a known order.
+
+The labellers see a noisy score of `mini`'s judge, and one of them is biased to the left. The ranking recovers the
+order, the bias is detected, and uncertain-first needs fewer votes than random pairs.
+"""
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +62,7 @@ def spoilt(scene: world.Scene, rate: float, rng: np.random.Generator) -> world.S
 
 @pytest.fixture
 def studio(workspace, monkeypatch) -> Iterator[Callable[[int, int], tuple[Campaigns, Score]]]:
-    """`studio(prompts, seed)`: a clip of each prompt by each entrant, and what the judge says of its pictures.
+    """`studio(prompts, seed)`: a clip of each prompt by each entrant, and the judge's score of it.
 
     The files that campaigns look for are only names. Campaigns are numbered: what a labeller says hangs on a pair's id.
     """
@@ -127,7 +129,7 @@ def widths(campaigns: Campaigns, spec: CampaignSpec, score: Score, upto: int) ->
 
 
 def votes_needed(draws: Sequence[Sequence[float]], width: float) -> float:
-    """How many votes bring the mean over draws down to that width."""
+    """Return the number of votes that narrow the mean interval to that width."""
     curve = np.mean(draws, axis=0)
     assert curve[0] > width > curve[-1]
     return float(np.interp(-width, -curve, FIRST + 10 * np.arange(len(curve))))
