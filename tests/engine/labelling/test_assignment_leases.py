@@ -87,7 +87,7 @@ def test_undo_names_its_vote_so_that_it_may_be_sent_twice(campaigns, library):
         campaigns.undo(campaign.id, "bob", uuids[1])
     one = campaigns.votes(campaign.id)[0]
     campaigns.edit(replace(one.vote, client_uuid="another-one", choice="tie"))
-    with pytest.raises(StoreError, match="was changed since"):
+    with pytest.raises(StoreError, match="was changed in the meantime"):
         campaigns.undo(campaign.id, "ann", uuids[0])
 
 

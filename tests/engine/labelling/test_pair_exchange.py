@@ -117,7 +117,7 @@ def test_a_table_with_bad_rows_comes_in_without_them(labelled, elsewhere, tmp_pa
     assert found.pairs == 1
     reasons = ("is not in the folder", "no clip 'clips/gone.mkv'", "lacks prompt", "are the same")
     assert all(reason in said for reason, said in zip(reasons, found.skipped, strict=True))
-    with pytest.raises(ConfigError, match="pairs 'mine' already"):
+    with pytest.raises(ConfigError, match="Pairs named 'mine' exist already"):
         import_pairs(elsewhere, out, "mine")
 
 

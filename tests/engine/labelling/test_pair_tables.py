@@ -111,7 +111,7 @@ def test_places_that_metadata_does_not_have(folder: Path) -> None:
     (folder / "metadata.json").write_text(json.dumps(metadata))
     for place in (-1, 2, 1.5, True, "1", None):
         (folder / "pair.json").write_text(json.dumps([{"video1": place, "video2": 0, "frame_caption": "p"}]))
-        with pytest.raises(ConfigError, match=r"Pair 0 of pair\.json: its video1 is"):
+        with pytest.raises(ConfigError, match=r"pair 0 of pair\.json: its video1 is"):
             read_preference_data(folder)
 
 
@@ -129,7 +129,7 @@ def test_a_clip_that_is_a_loop_of_links_or_no_name(store: Library, folder: Path)
         (folder / "t.jsonl").write_text(json.dumps({"prompt": "p", "chosen": name, "rejected": "b.mkv"}) + "\n")
         with pytest.raises(ConfigError, match="no usable pair"):
             import_pairs(store, folder / "t.jsonl", "x")
-        with pytest.raises(ConfigError, match="are not there"):
+        with pytest.raises(ConfigError, match="are missing"):
             read_preference_data(folder / "t.jsonl")
 
 
