@@ -156,7 +156,7 @@ def test_uncertain_first_needs_30_percent_fewer_votes_than_chance_for_the_same_i
     One draw of entrants and votes saves between nothing and 46 %, by luck, so the widths are averaged over draws before
     the votes are counted. Chance finishes one pair after another, and three votes on one pair tell little more of the
     entrants than one does: that is what is saved. With one person a pair nothing is, and by no rule could more than
-    6 % be, see `SAME_PAIR`.
+    6 % be, see `SAME_PAIR_CORRELATION`.
     """
     by_chance, uncertain = [], []
     for seed in range(2100, 2108):
