@@ -2,8 +2,8 @@
 
     amd-smi -> amdgpu sysfs -> NVML -> none
 
-docs/index.md lists the verified hardware. A failing source is retried with increasing delays. An absent source is retried
-every few minutes, since drivers may be installed while the page runs.
+docs/index.md lists the verified hardware. A failing source is retried with increasing delays. An absent source is
+retried every few minutes, since drivers may be installed while the page runs.
 """
 
 import threading
