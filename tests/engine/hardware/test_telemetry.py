@@ -31,7 +31,7 @@ def fake_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTool:
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr(command_json, "FIRST", ())
+    monkeypatch.setattr(command_json, "PREFERRED_FOLDERS", ())
 
     def make(name: str, script: str) -> None:
         path = folder / name
