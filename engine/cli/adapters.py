@@ -1,84 +1,80 @@
-"""`dailies adapters`: the LoRA weights that Generate can put onto a model, and bringing in those made elsewhere."""
+"""`dailies adapters`: list the LoRA weights that Generate can use, and import LoRA files of other programs."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from engine.cli.output import print_json, print_table
+from engine.cli.output import print_json, print_result, print_table
+from engine.cli.shared_options import shared_options
+from engine.config.presets import load_model_preset
+from engine.errors import ConfigError
+from engine.families.lora_files import FIRST, SECOND, Lora, write_parts
+from engine.families.lora_import import check_fit, convert
+from engine.families.registry import family_class, family_spec, local_source
+from engine.runs.adapters import AdapterCard, add_adapter, check_new_name, list_adapters
+from engine.workspace import Workspace
 
 
-def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
-    adapters = commands.add_parser("adapters", help="list adapters (LoRA), and bring in those made elsewhere")
-    verbs = adapters.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    verbs.add_parser("ls", parents=[shared], help="list adapters with their models").set_defaults(run=list_all)
-    bringing = verbs.add_parser(
+def build_adapters(parser: argparse.ArgumentParser) -> None:
+    shared = shared_options()
+    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
+    verbs.add_parser("ls", parents=[shared], help="list adapters with their models").set_defaults(run=show_adapters)
+    importing = verbs.add_parser(
         "import",
         parents=[shared],
         help="make a LoRA file of another program an adapter",
         description="Reads LoRA files of diffusers, PEFT, ComfyUI and kohya; docs/adapters.md says which of them for "
         "which models. The file itself is left as it is.",
     )
-    bringing.add_argument("name", metavar="NAME", help="what requests will call it")
-    bringing.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the .safetensors file")
-    bringing.add_argument("--model", required=True, help="the model that it is for, see `dailies models ls`")
-    bringing.add_argument(
+    importing.add_argument("name", metavar="NAME", help="what requests will call it")
+    importing.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the .safetensors file")
+    importing.add_argument("--model", required=True, help="the model that it is for, see `dailies models ls`")
+    importing.add_argument(
         "--low-noise", metavar="FILE", type=Path, help="of a model of two experts: the file for the low-noise one"
     )
-    bringing.add_argument(
+    importing.add_argument(
         "--alpha", type=float, metavar="N", help="the lora_alpha that it was trained with, where the file says none"
     )
-    bringing.add_argument("--network-only", action="store_true", help="leave out layers for the text encoder")
-    bringing.add_argument("--note", default="", metavar="TEXT", help="where it is from")
-    bringing.set_defaults(run=bring_in)
+    importing.add_argument("--network-only", action="store_true", help="leave out layers for the text encoder")
+    importing.add_argument("--note", default="", metavar="TEXT", help="where it is from")
+    importing.set_defaults(run=import_adapter)
 
 
-def list_all(options: argparse.Namespace) -> None:
-    from engine.runs.adapters import list_adapters
-    from engine.workspace import Workspace
-
-    found = list_adapters(Workspace.from_env(options.workspace))
+def show_adapters(options: argparse.Namespace) -> None:
+    adapters = list_adapters(Workspace.from_env(options.workspace))
     if options.json:
-        print_json([{"name": one.name, "folder": str(one.folder), **one.card.model_dump()} for one in found])
+        print_json(
+            [{"name": adapter.name, "folder": str(adapter.folder), **adapter.card.model_dump()} for adapter in adapters]
+        )
     else:
-        print_table(("name", "model", "note"), [(one.name, one.card.model, one.card.note) for one in found])
+        print_table(
+            ("name", "model", "note"), [(adapter.name, adapter.card.model, adapter.card.note) for adapter in adapters]
+        )
 
 
-def bring_in(options: argparse.Namespace) -> None:
-    from engine.config.presets import load_model_preset
-    from engine.families.lora_files import FIRST, SECOND, Lora, write_parts
-    from engine.families.lora_import import check_fit, convert
-    from engine.families.registry import family_class, family_spec, local_source
-    from engine.runs.adapters import AdapterCard, add_adapter, check_new_name
-    from engine.workspace import Workspace
-
+def import_adapter(options: argparse.Namespace) -> None:
     workspace = Workspace.from_env(options.workspace).prepare()
     check_new_name(workspace, options.name)
     preset = load_model_preset(options.model)
     parts: dict[str, Lora] = {}
-    for file, place in _files(options):
-        told = {"alpha": options.alpha, "network_only": options.network_only}
-        found = convert(file, family_spec(preset.family), **told)
-        parts |= {SECOND if place == SECOND and part == FIRST else part: lora for part, lora in found.items()}
+    for file, expert in _files(options):
+        loras = convert(file, family_spec(preset.family), alpha=options.alpha, network_only=options.network_only)
+        parts |= {SECOND if expert == SECOND and part == FIRST else part: lora for part, lora in loras.items()}
     family: Any = family_class(preset.family)
     check_fit(family, local_source(preset), options.name, parts)
     card = AdapterCard(model=preset.key, note=options.note)
-    folder = add_adapter(workspace, options.name, card, lambda place: write_parts(place, parts))
+    folder = add_adapter(workspace, options.name, card, lambda path: write_parts(path, parts))
     layers = sum(len(lora.ranks) for lora in parts.values())
-    if options.json:
-        print_json({"name": options.name, "folder": str(folder), "layers": layers})
-    else:
-        print(f"'{options.name}' has {layers} layers for {preset.title}: `--adapter {options.name}` uses it.")
+    sentence = f"'{options.name}' has {layers} layers for {preset.title}: `--adapter {options.name}` uses it."
+    print_result(options, {"name": options.name, "folder": str(folder), "layers": layers}, sentence)
 
 
 def _files(options: argparse.Namespace) -> list[tuple[Path, str]]:
-    """Each file, and the network that it is for. Raises ConfigError when none is named."""
-    from engine.errors import ConfigError
-    from engine.families.lora_files import FIRST, SECOND
-
-    named = [(file, part) for file, part in ((options.file, FIRST), (options.low_noise, SECOND)) if file is not None]
-    if not named:
+    """Return each file with the network that it is for. Raises ConfigError for no file, or one that is missing."""
+    files = [(file, part) for file, part in ((options.file, FIRST), (options.low_noise, SECOND)) if file is not None]
+    if not files:
         raise ConfigError("No file is named: give the adapter's .safetensors file, or --low-noise and a file.")
-    for file, _ in named:
+    for file, _ in files:
         if not file.is_file():
             raise ConfigError(f"There is no file '{file}': name the adapter's .safetensors file.")
-    return named
+    return files

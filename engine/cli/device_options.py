@@ -1,18 +1,15 @@
-"""`--runner`, `--processes`, `--gpus`, `--cpus`, `--actors`: where a job's processes run, and what each is given."""
+"""Options for the processes of a job: `--runner`, `--processes`, `--gpus`, `--cpus`, `--actors`."""
 
 import argparse
-from typing import TYPE_CHECKING
 
 from engine.errors import ConfigError
-
-if TYPE_CHECKING:
-    from engine.execution.resources import Resources
+from engine.execution.resources import Resources, read_resources
 
 NAMES = ("runner", "processes", "gpus", "cpus", "actors")
 
 
-def add_where(parser: argparse.ArgumentParser, processes: str) -> "argparse._ArgumentGroup":
-    """`processes` says what they are for this command."""
+def add_resource_options(parser: argparse.ArgumentParser, processes: str) -> argparse._ArgumentGroup:
+    """Add the options as a group, and return it. `processes` is the help text of `--processes`."""
     group = parser.add_argument_group("where it runs")
     group.add_argument(
         "--runner", choices=("local", "ray", "slurm"), help="this machine (default), a Ray cluster, or Slurm"
@@ -28,19 +25,15 @@ def add_where(parser: argparse.ArgumentParser, processes: str) -> "argparse._Arg
     return group
 
 
-def read_where(options: argparse.Namespace) -> "Resources | None":
-    """None when nothing was said. Raises ConfigError in one sentence."""
-    from engine.execution.resources import read_resources
-
-    given = {name: getattr(options, name, None) for name in NAMES}
-    given = {name: value for name, value in given.items() if value is not None}
-    return read_resources(given) if given else None
+def resources_of(options: argparse.Namespace) -> Resources | None:
+    """Return the resources that the options set, or None when none is set. Raises ConfigError."""
+    values = {name: getattr(options, name, None) for name in NAMES}
+    values = {name: value for name, value in values.items() if value is not None}
+    return read_resources(values) if values else None
 
 
-def refuse_elsewhere(where: "Resources | None") -> "Resources":
-    """For a run in the foreground: what another machine trains, the worker has to watch."""
-    from engine.execution.resources import Resources
-
-    if where is not None and not where.is_local:
-        raise ConfigError(f"--runner {where.runner} needs --queue: the worker watches what runs on a cluster.")
-    return where or Resources()
+def require_local(resources: Resources | None) -> Resources:
+    """Return the resources of a run in the foreground. Raises ConfigError for a cluster, which needs the worker."""
+    if resources is not None and not resources.is_local:
+        raise ConfigError(f"--runner {resources.runner} needs --queue: the worker watches what runs on a cluster.")
+    return resources or Resources()

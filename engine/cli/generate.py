@@ -1,24 +1,35 @@
-"""`dailies generate`, `dailies score`, `dailies demo`: the same handlers that the worker runs, in this process.
+"""`dailies generate`, `score` and `demo`: the handlers that the worker runs, in this process.
 
-With `--queue` they file a job instead, which the workspace's worker takes; the page shows it.
+With `--queue` they submit a job to the workspace's worker instead; the page shows it.
 """
 
 import argparse
 import json
 import secrets
 import shutil
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from engine.cli.device_options import add_where, read_where
+from pydantic import TypeAdapter
+
+from engine.cli.device_options import add_resource_options, resources_of
 from engine.cli.mode_options import MODE_OPTIONS, add_modes, mode_fields
-from engine.cli.output import decimal, print_json, print_table, run_to_end
-from engine.errors import StoreError
-
-if TYPE_CHECKING:
-    from engine.jobs.spec import JobSpec
-    from engine.request import GenerationRequest
-    from engine.storage.library import ClipRecord, Library
+from engine.cli.output import decimal, print_json, print_result, print_table
+from engine.cli.progress import run_to_end
+from engine.cli.shared_options import add_shared_options
+from engine.config.presets import preset_keys
+from engine.errors import ConfigError, StoreError
+from engine.generation.validation import check_request, read_request
+from engine.jobs.context import JobContext
+from engine.jobs.kinds import KINDS, kind_of
+from engine.jobs.queue import JobQueue
+from engine.jobs.spec import JobSpec
+from engine.jobs.worker_control import ensure_worker
+from engine.request import GenerationRequest
+from engine.runs.adapters import list_adapters
+from engine.storage.library import ClipRecord, Library
+from engine.workspace import Workspace
 
 DRAWN_SEED_LIMIT = 10**9  # seeds that we draw are short enough to read aloud
 DEMO_PROMPT = "a red ball moving right over a meadow"
@@ -28,19 +39,11 @@ NO_MIX = "none"
 SETTINGS = ("width", "height", "fps")
 
 
-def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
-    add_generate(commands, shared)
-    add_score(commands, shared)
-    add_demo(commands, shared)
-
-
-def add_generate(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
-        "generate",
-        parents=[shared],
-        help="make clips of a prompt and score them",
-        description="Make clips of a prompt, score them, and keep both in the workspace. A clip that is there already "
-        "(the same prompt, settings and seed) is not made again. What is not said comes from the model's preset.",
+def build_generate(parser: argparse.ArgumentParser) -> None:
+    add_shared_options(parser)
+    parser.description = (
+        "Make clips of a prompt, score them, and keep both in the workspace. A clip that is there already "
+        "(the same prompt, settings and seed) is not made again. What is not said comes from the model's preset."
     )
     parser.add_argument("prompt", help="what the clip shall show")
     parser.add_argument("--negative", dest="negative_prompt", metavar="PROMPT", help="what it shall not show")
@@ -63,31 +66,25 @@ def add_generate(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=generate)
 
 
-def add_score(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
-        "score",
-        parents=[shared],
-        help="import a video, or a folder of videos, and score it",
-        description="Import a video (mp4, mov, webm, mkv, avi, gif) into the workspace and score it; or all videos of "
+def build_score(parser: argparse.ArgumentParser) -> None:
+    add_shared_options(parser)
+    parser.description = (
+        "Import a video (mp4, mov, webm, mkv, avi, gif) into the workspace and score it; or all videos of "
         "a folder, where a text file beside a video (ball.txt beside ball.mp4) says what it was meant to show. A "
-        "folder that was cut short goes on where it was.",
+        "folder that was cut short goes on where it was."
     )
     parser.add_argument("file", type=Path, help="the video, or the folder")
     parser.add_argument("--prompt", default="", help="what it was meant to show; some rewards ask for it")
     add_mix(parser)
     add_out(parser)
     add_queue(parser)
-    add_where(parser, "processes or actors that share the videos of a folder")
+    add_resource_options(parser, "processes or actors that share the videos of a folder")
     parser.set_defaults(run=score, model=None)
 
 
-def add_demo(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
-        "demo",
-        parents=[shared],
-        help="the main job once: prompt, clip, reward report, files",
-        description="Make one clip with the embedded model, score it, and say where everything is.",
-    )
+def build_demo(parser: argparse.ArgumentParser) -> None:
+    add_shared_options(parser)
+    parser.description = "Make one clip with the embedded model, score it, and say where everything is."
     parser.add_argument("--prompt", default=DEMO_PROMPT, help=f"default: {DEMO_PROMPT!r}")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     add_mix(parser)
@@ -115,122 +112,95 @@ def add_queue(parser: argparse.ArgumentParser) -> None:
 
 def generate(options: argparse.Namespace) -> None:
     """Make, score and show the takes of one request."""
-    from engine.jobs.spec import JobSpec
-
     requests = read_requests(options)
     execute(JobSpec.generate(requests, chosen_mix(options)), options)
 
 
 def score(options: argparse.Namespace) -> None:
     """Import, score and show one file, or a folder of them."""
-    from engine.errors import ConfigError
-    from engine.jobs.spec import JobSpec
-
     mix = chosen_mix(options)
     if mix is None:
         raise ConfigError(f"`dailies score` needs rewards to score by, but got --mix {options.mix}; name a mix.")
-    where = read_where(options)
+    resources = resources_of(options)
     if options.file.is_dir():
-        return execute(JobSpec.score_folder(options.file, options.prompt, mix, where), options)
-    if where is not None:
+        return execute(JobSpec.score_folder(options.file, options.prompt, mix, resources), options)
+    if resources is not None:
         raise ConfigError(f"--runner and its like are for folders, but {options.file} is none: leave them out.")
     execute(JobSpec.score_file(options.file, options.prompt, mix), options)
 
 
 def demo(options: argparse.Namespace) -> None:
-    """`generate` with everything chosen."""
+    """Run `generate` with the defaults of every option."""
     for name in ("negative_prompt", "adapter", "num_frames", "num_steps", "guidance", *SETTINGS, *MODE_OPTIONS):
         setattr(options, name, None)
     options.takes, options.queue = 1, False
     generate(options)
 
 
-def read_requests(options: argparse.Namespace) -> "list[GenerationRequest]":
-    """The takes that the options ask for. Raises ConfigError for the first thing that will not do."""
-    from engine.errors import ConfigError
-    from engine.generation.validation import check_request, read_request
-    from engine.runs.adapters import list_adapters
-    from engine.workspace import Workspace
-
+def read_requests(options: argparse.Namespace) -> list[GenerationRequest]:
+    """Return a request for each take. Raises ConfigError for the first option that is not valid."""
     if options.takes < 1:
         raise ConfigError(f"--takes is the number of clips to make, at least 1, but got {options.takes}.")
     names = ("prompt", "negative_prompt", "model", "adapter", "num_frames", "num_steps", "guidance", *SETTINGS)
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    values = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     seed = secrets.randbelow(DRAWN_SEED_LIMIT) if options.seed is None else options.seed
     workspace = Workspace.from_env(options.workspace)
-    meant = {adapter.name: adapter.card.recommended for adapter in list_adapters(workspace)}
-    suited = meant.get(given.get("adapter", ""), {})
-    first = read_request({**suited, **given, **mode_fields(options, workspace), "seed": seed})
+    recommended = {adapter.name: adapter.card.recommended for adapter in list_adapters(workspace)}
+    defaults = recommended.get(values.get("adapter", ""), {})
+    first = read_request({**defaults, **values, **mode_fields(options, workspace), "seed": seed})
     adapters = list_adapters(workspace, first.model)
     check_request(first, adapters=[adapter.name for adapter in adapters])
     return first.with_seeds(options.takes)
 
 
 def chosen_mix(options: argparse.Namespace) -> str | None:
-    """The mix that was named, or the one of the model's name, or the first; None for `none`."""
-    from engine.config.presets import preset_keys
-
+    """Return the mix of `--mix`, else the one with the model's name, else the first; None for `none`."""
     if options.mix is not None:
         return None if options.mix == NO_MIX else str(options.mix)
     keys = preset_keys("rewards")
     return options.model if options.model in keys else next(iter(keys), None)
 
 
-def execute(spec: "JobSpec", options: argparse.Namespace) -> None:
+def execute(spec: JobSpec, options: argparse.Namespace) -> None:
     """Run a job here and show its clips, or queue it and show the job."""
-    from engine.storage.library import Library
-    from engine.workspace import Workspace
-
-    store = Library(Workspace.from_env(options.workspace))
-    try:
+    with closing(Library(Workspace.from_env(options.workspace))) as library:
         if getattr(options, "queue", False):
-            queue_job(spec, store, options.json)
+            queue_job(spec, library, options)
         else:
-            run_here(spec, store, options)
-    finally:
-        store.close()
+            run_in_process(spec, library, options)
 
 
-def queue_job(spec: "JobSpec", store: "Library", as_json: bool) -> None:
-    from engine.jobs.queue import JobQueue
-    from engine.jobs.worker_control import ensure_worker
-
-    job = JobQueue(store).submit(spec)
-    ensure_worker(store.workspace)
-    if as_json:
-        print_json(job.to_dict())
-    else:
-        print(f"Job {job.id} is queued. `dailies jobs show {job.id}` tells where it is.")
+def queue_job(spec: JobSpec, library: Library, options: argparse.Namespace) -> None:
+    job = JobQueue(library).submit(spec)
+    ensure_worker(library.workspace)
+    print_result(options, job.to_dict(), f"Job {job.id} is queued. `dailies jobs show {job.id}` tells where it is.")
 
 
-def run_here(spec: "JobSpec", store: "Library", options: argparse.Namespace) -> None:
-    from engine.jobs.context import JobContext
-    from engine.jobs.kinds import KINDS, kind_of
-
+def run_in_process(spec: JobSpec, library: Library, options: argparse.Namespace) -> None:
     kind = kind_of(spec.kind, KINDS)
-    result = run_to_end(kind.start(spec.config, JobContext(store=store, resources=kind.place(spec.resources))))
+    result = run_to_end(kind.start(spec.config, JobContext(store=library, resources=kind.place(spec.resources))))
     if spec.kind.startswith("score") and (result.get("unread") or result.get("unscored")):
         options.exit_code = NOT_ALL  # what could not be scored is listed below
-    records = [store.clip(clip_id) for clip_id in result["clip_ids"]]
-    folders = {record.id: export(store, record, options.out) for record in records}
+    records = [library.clip(clip_id) for clip_id in result["clip_ids"]]
+    folders = {record.id: export(library, record, options.out) for record in records}
     if options.json:
-        print_json({**result, "clips": [as_json(store, record, folders[record.id]) for record in records]})
+        print_json({**result, "clips": [as_json(library, record, folders[record.id]) for record in records]})
         return
     for record in records:
-        show_clip(store, record, folders[record.id], result)
-    for name, why in result.get("unread", {}).items():
-        print(f"{name} could not be scored: {why}")
+        show_clip(library, record, folders[record.id], result)
+    for name, reason in result.get("unread", {}).items():
+        print(f"{name} could not be scored: {reason}")
 
 
-def export(store: "Library", record: "ClipRecord", out: Path | None) -> Path:
-    """Where a clip's files are: in the workspace, or copied with its report to `out`."""
-    folder = store.workspace.clip_folder(record.id)
+def export(library: Library, record: ClipRecord, out: Path | None) -> Path:
+    """Copy a clip's files and report to `out`, if set; return the folder of its files. Raises StoreError."""
+    folder = library.workspace.clip_folder(record.id)
     if out is None:
         return folder
     target = out.expanduser().resolve() / record.id
     try:
         shutil.copytree(folder, target, dirs_exist_ok=True)
-        report = json.dumps(store.report(record.id), indent=2, ensure_ascii=False)
+        report = json.dumps(library.report(record.id), indent=2, ensure_ascii=False)
         (target / "report.json").write_text(f"{report}\n", encoding="utf-8")
     except OSError as error:
         raise StoreError(
@@ -239,26 +209,22 @@ def export(store: "Library", record: "ClipRecord", out: Path | None) -> Path:
     return target
 
 
-def as_json(store: "Library", record: "ClipRecord", folder: Path) -> dict[str, Any]:
-    from pydantic import TypeAdapter
-
-    from engine.storage.library import ClipRecord
-
+def as_json(library: Library, record: ClipRecord, folder: Path) -> dict[str, Any]:
     facts: dict[str, Any] = TypeAdapter(ClipRecord).dump_python(record, mode="json")
     files = {path.name: str(path) for path in sorted(folder.iterdir()) if path.is_file()}
-    return {**facts, "files": files, "report": store.report(record.id)}
+    return {**facts, "files": files, "report": library.report(record.id)}
 
 
-def show_clip(store: "Library", record: "ClipRecord", folder: Path, result: dict[str, Any]) -> None:
-    """A clip, its report and its files, for a person."""
+def show_clip(library: Library, record: ClipRecord, folder: Path, result: dict[str, Any]) -> None:
+    """Print a clip, its report and its files as text."""
     seed = "" if record.seed is None else f", seed {record.seed}"
-    again = " (it was there already)" if record.id in result.get("reused", ()) else ""
-    print(f"Clip {record.id}: {record.num_frames} frames, {record.width}x{record.height} px{seed}{again}")
+    reused = " (it was there already)" if record.id in result.get("reused", ()) else ""
+    print(f"Clip {record.id}: {record.num_frames} frames, {record.width}x{record.height} px{seed}{reused}")
     if record.prompt:
         print(f"Prompt: {record.prompt}")
     for note in record.notes:
         print(f"Note: {note}")
-    report = store.report(record.id)
+    report = library.report(record.id)
     if record.id in result["unscored"]:
         print(f"Not scored: {result['unscored'][record.id]}")
     elif report is not None:
@@ -267,8 +233,10 @@ def show_clip(store: "Library", record: "ClipRecord", folder: Path, result: dict
 
 
 def show_report(report: dict[str, Any]) -> None:
-    """The reward report as a table; a reward that does not apply says why."""
+    """Print the reward report as a table, with the reason for each reward that does not apply."""
     results = report["results"]
-    rows = [(key, decimal(one["value"]), decimal(one["raw"]), one["reason"]) for key, one in results.items()]
+    rows = [
+        (key, decimal(result["value"]), decimal(result["raw"]), result["reason"]) for key, result in results.items()
+    ]
     print_table(("reward", "value", "raw", "note"), rows)
     print(f"Total by mix {report['mix']}: {decimal(report['total'])}")

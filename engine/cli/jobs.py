@@ -1,38 +1,38 @@
-"""`dailies jobs` and `dailies worker`: the queue and the process that works on it, seen from a shell."""
+"""`dailies jobs` and `dailies worker`: the queue, and the process that runs its jobs."""
 
 import argparse
 import codecs
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from engine.cli.output import describe, print_json, print_table, shorten
+from engine.cli.output import print_json, print_result, print_table, shorten
+from engine.cli.progress import describe
+from engine.cli.shared_options import shared_options
 from engine.errors import ConfigError, JobError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from engine.jobs.queue import JobQueue
-    from engine.jobs.spec import Job
-    from engine.workspace import Workspace
+from engine.jobs.handlers.train_process import kill
+from engine.jobs.heartbeat_age import is_silent
+from engine.jobs.job_rows import jobs_of
+from engine.jobs.queue import JobQueue
+from engine.jobs.spec import STATUSES, Job
+from engine.jobs.worker_control import reconcile_and_ensure_worker, release_worker, stop_worker, worker_state
+from engine.storage.library import Library
+from engine.suggestions import did_you_mean
+from engine.workspace import Workspace
 
 FOLLOW_S = 0.5
 PIECE_BYTES = 2**20
 
 
-def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
-    add_jobs(commands, shared)
-    add_worker(commands, shared)
-
-
-def add_jobs(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("jobs", help="list, look at, order, pause and cancel background jobs")
+def build_jobs(parser: argparse.ArgumentParser) -> None:
+    shared = shared_options()
     verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
     listing = verbs.add_parser("ls", parents=[shared], help="list jobs, newest first")
     listing.add_argument("--status", help="only these: queued, running, stopping, done, failed, cancelled, lost")
     listing.add_argument("--kind", help="only these: generate, score")
     listing.add_argument("--limit", type=int, default=20, metavar="N", help="default: 20")
     listing.set_defaults(run=list_jobs)
-    for name, run, words in (
+    for name, run, help_text in (
         ("show", show_job, "everything about one job"),
         ("cancel", cancel_job, "end a queued job, or stop a running one at its next step"),
         ("kill", kill_job, "end a running job at once: a run loses what came after its last checkpoint"),
@@ -40,54 +40,46 @@ def add_jobs(commands: Any, shared: argparse.ArgumentParser) -> None:
         ("priority", prioritise, "put a queued job before those of lower priority"),
         ("logs", show_log, "what a job has logged"),
     ):
-        verb = verbs.add_parser(name, parents=[shared], help=words)
-        several = {"nargs": "?"} if name == "cancel" else {}
-        verb.add_argument("id", help="the job's id, or its beginning", **several)
+        verb = verbs.add_parser(name, parents=[shared], help=help_text)
+        optional = {"nargs": "?"} if name == "cancel" else {}
+        verb.add_argument("id", help="the job's id, or its beginning", **optional)
         verb.set_defaults(run=run)
     verbs.choices["move"].add_argument("position", type=int, help="1 is the next to start")
     verbs.choices["priority"].add_argument("priority", choices=("high", "normal", "low"), help="jobs begin as normal")
     many = verbs.choices["cancel"].add_mutually_exclusive_group()
     many.add_argument("--pending", action="store_true", help="every job that waits")
     many.add_argument("--all-but-current", action="store_true", help="every job but the one that runs")
-    for name, run, words in (
+    for name, run, help_text in (
         ("pause", pause, "start no further job; what runs goes on"),
-        ("resume", go_on, "start jobs again"),
+        ("resume", resume, "start jobs again"),
     ):
-        verbs.add_parser(name, parents=[shared], help=words).set_defaults(run=run)
+        verbs.add_parser(name, parents=[shared], help=help_text).set_defaults(run=run)
     verbs.choices["logs"].add_argument("-f", "--follow", action="store_true", help="go on until the job is over")
 
 
-def add_worker(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("worker", help="look at, release or stop the process that runs jobs")
+def build_worker(parser: argparse.ArgumentParser) -> None:
+    shared = shared_options()
     verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    for name, run, words in (
+    for name, run, help_text in (
         ("show", show_worker, "whether a worker lives, and what it does"),
-        ("release", release, "let go of the loaded model, after the running job"),
+        ("release", release_model, "let go of the loaded model, after the running job"),
         ("stop", stop, "end the worker; a running job goes back into the queue"),
     ):
-        verbs.add_parser(name, parents=[shared], help=words).set_defaults(run=run)
+        verbs.add_parser(name, parents=[shared], help=help_text).set_defaults(run=run)
 
 
-def open_queue(options: argparse.Namespace) -> "JobQueue":
-    """The workspace's queue, with jobs whose worker was killed already marked as lost."""
-    from engine.jobs.queue import JobQueue
-    from engine.storage.library import Library
-
+def open_queue(options: argparse.Namespace) -> JobQueue:
+    """Open the workspace's queue, and mark jobs as lost whose worker was killed."""
     queue = JobQueue(Library(open_workspace(options)))
     queue.reconcile()
     return queue
 
 
-def open_workspace(options: argparse.Namespace) -> "Workspace":
-    from engine.workspace import Workspace
-
+def open_workspace(options: argparse.Namespace) -> Workspace:
     return Workspace.from_env(options.workspace)
 
 
 def list_jobs(options: argparse.Namespace) -> None:
-    from engine.jobs.spec import STATUSES
-    from engine.suggestions import did_you_mean
-
     if options.status is not None and options.status not in STATUSES:
         hint = did_you_mean(options.status, STATUSES)
         raise ConfigError(f"There is no status '{options.status}'. {hint}")
@@ -95,14 +87,12 @@ def list_jobs(options: argparse.Namespace) -> None:
     if options.json:
         print_json([job.to_dict() for job in jobs])
         return
-    rows = [(job.id, job.kind, job.status, f"{job.created_at:%Y-%m-%d %H:%M:%S}", where(job)) for job in jobs]
+    rows = [(job.id, job.kind, job.status, f"{job.created_at:%Y-%m-%d %H:%M:%S}", status_text(job)) for job in jobs]
     print_table(("id", "kind", "status", "filed (UTC)", "where it is"), rows)
 
 
-def where(job: "Job") -> str:
-    """Where a job is, in a few words."""
-    from engine.jobs.heartbeat_age import is_silent
-
+def status_text(job: Job) -> str:
+    """Return a job's progress, error or place in the queue in a few words."""
     if is_silent(job):
         return f"no sign of life since {job.heartbeat_at:%H:%M:%S} UTC: `dailies jobs kill {job.id}` ends it"
     if job.error:
@@ -120,23 +110,19 @@ def show_job(options: argparse.Namespace) -> None:
 
 
 def cancel_job(options: argparse.Namespace) -> None:
-    queue, several = open_queue(options), options.pending or options.all_but_current
-    if bool(options.id) == several:
+    queue, cancels_many = open_queue(options), options.pending or options.all_but_current
+    if bool(options.id) == cancels_many:
         raise ConfigError("Name one job to cancel, or say --pending or --all-but-current.")
-    from engine.jobs.job_rows import jobs_of
-
-    if not several:
+    if not cancels_many:
         return print_job(queue.cancel(options.id), options)
-    ended = queue.cancel_waiting() if options.pending else queue.cancel_all_but_current()
+    cancelled = queue.cancel_waiting() if options.pending else queue.cancel_all_but_current()
     if options.json:
-        print_json([job.to_dict() for job in jobs_of(queue.store.database, ended)])
+        print_json([job.to_dict() for job in jobs_of(queue.store.database, cancelled)])
     else:
-        print(f"Cancelled {len(ended):,} jobs." if len(ended) != 1 else "Cancelled 1 job.")
+        print(f"Cancelled {len(cancelled):,} jobs." if len(cancelled) != 1 else "Cancelled 1 job.")
 
 
 def kill_job(options: argparse.Namespace) -> None:
-    from engine.jobs.handlers.train_process import kill
-
     print_job(kill(open_queue(options), options.id), options)
 
 
@@ -150,51 +136,42 @@ def prioritise(options: argparse.Namespace) -> None:
 
 def pause(options: argparse.Namespace) -> None:
     open_queue(options).pause()
-    tell(options, {"paused": True}, "The queue is paused: what runs goes on, nothing further starts.")
+    print_result(options, {"paused": True}, "The queue is paused: what runs goes on, nothing further starts.")
 
 
-def go_on(options: argparse.Namespace) -> None:
-    from engine.jobs.worker_control import reconcile_and_ensure_worker
-
+def resume(options: argparse.Namespace) -> None:
     queue = open_queue(options)
     queue.resume()
     reconcile_and_ensure_worker(queue)
-    tell(options, {"paused": False}, "The queue goes on.")
+    print_result(options, {"paused": False}, "The queue goes on.")
 
 
-def tell(options: argparse.Namespace, facts: dict[str, Any], sentence: str) -> None:
-    if options.json:
-        print_json(facts)
-    else:
-        print(sentence)
-
-
-def print_job(job: "Job", options: argparse.Namespace, **more: Any) -> None:
+def print_job(job: Job, options: argparse.Namespace, **more: Any) -> None:
     facts = {**job.to_dict(), **more}
     if options.json:
         print_json(facts)
         return
     for name, value in facts.items():
         if value not in (None, {}) and name != "worker":
-            print(f"{name:12}  {words(name, value, job)}")
+            print(f"{name:12}  {format_fact(name, value, job)}")
 
 
-def words(name: str, value: Any, job: "Job") -> str:
-    """One fact of a job, for people."""
+def format_fact(name: str, value: Any, job: Job) -> str:
+    """Return the text of one of a job's facts."""
     if name == "history":
         return ", ".join(f"{entry['event']} {entry['at']}" for entry in value)
     return describe(job.progress) if name == "progress" and job.progress else str(value)
 
 
 def show_log(options: argparse.Namespace) -> None:
-    """Print a job's log; with `--follow`, what is added to it until the job is over."""
+    """Print a job's log; with `--follow`, also the lines that are added until the job is over."""
     queue = open_queue(options)
     job = queue.get(options.id)
     path = queue.store.workspace.job_log(job.id)
     offset, over = 0, False
     while not over:
         over = job.is_over or not options.follow
-        offset = print_on(path, offset)
+        offset = print_from(path, offset)
         if not over:
             time.sleep(FOLLOW_S)
             queue.reconcile()
@@ -203,8 +180,8 @@ def show_log(options: argparse.Namespace) -> None:
         raise JobError(f"Job {job.id} has logged nothing: it is {job.status}.")
 
 
-def print_on(path: "Path", offset: int) -> int:
-    """Print what a file has from this byte on, a piece at a time; the byte after the last."""
+def print_from(path: Path, offset: int) -> int:
+    """Print a file from byte `offset` on, a piece at a time; return the offset of the byte after the last."""
     if not path.exists():
         return offset
     reader = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -212,38 +189,32 @@ def print_on(path: "Path", offset: int) -> int:
         file.seek(offset)
         while piece := file.read(PIECE_BYTES):
             print(reader.decode(piece), end="", flush=True)
-        return file.tell() - len(reader.getstate()[0])  # a sign that is not all there yet is read again
+        return file.tell() - len(reader.getstate()[0])  # an incomplete character is read again
 
 
 def show_worker(options: argparse.Namespace) -> None:
-    from engine.jobs.worker_control import worker_state
-
     state = worker_state(open_workspace(options))
     if options.json:
-        known = (
+        facts = (
             {"pid": state.worker.pid, "state": state.state, "job": state.job_id, "model": state.model} if state else {}
         )
-        print_json({"lives": state is not None, **known})
+        print_json({"lives": state is not None, **facts})
     elif state is None:
         print("No worker lives; the next job starts one.")
     else:
-        doing = f"runs job {state.job_id}" if state.job_id else "waits for jobs"
-        print(f"The worker (pid {state.worker.pid}) {doing}; loaded model: {state.model or 'none'}.")
+        activity = f"runs job {state.job_id}" if state.job_id else "waits for jobs"
+        print(f"The worker (pid {state.worker.pid}) {activity}; loaded model: {state.model or 'none'}.")
 
 
-def release(options: argparse.Namespace) -> None:
-    from engine.jobs.worker_control import release_worker
-
-    answer(options, "released", release_worker(open_workspace(options)), "The worker lets go of its model.")
+def release_model(options: argparse.Namespace) -> None:
+    print_outcome(options, "released", release_worker(open_workspace(options)), "The worker lets go of its model.")
 
 
 def stop(options: argparse.Namespace) -> None:
-    from engine.jobs.worker_control import stop_worker
-
-    answer(options, "stopped", stop_worker(open_workspace(options)), "The worker has ended.")
+    print_outcome(options, "stopped", stop_worker(open_workspace(options)), "The worker has ended.")
 
 
-def answer(options: argparse.Namespace, verb: str, was_done: bool, sentence: str) -> None:
+def print_outcome(options: argparse.Namespace, verb: str, was_done: bool, sentence: str) -> None:
     if options.json:
         print_json({verb: was_done})
     else:

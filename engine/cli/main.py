@@ -1,84 +1,92 @@
 """`dailies`: the workbench without a browser. `dailies COMMAND --help` explains each command.
 
-Exit code 0: done. 1: done in part, some of the videos could not be scored. 2: wrong usage, or something failed that
-the one sentence on stderr explains. 130: interrupted.
+Exit code 0: done. 1: done in part, some of the videos could not be scored. 2: wrong usage, or a failure that one
+sentence on stderr explains. 130: interrupted.
 """
 
 import argparse
+import importlib
 import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from engine.cli import adapters, campaigns, database, generate, jobs, learning, presets, rewards, runs, train, weights
-from engine.errors import ConfigError, DailiesError
+from engine.cli.commands import COMMANDS, CliCommand
 
 EPILOG = "Exit code: 0 done, 1 done in part, 2 wrong usage or a failure that is explained on stderr, 130 interrupted."
 
-MODULES = (
-    adapters,
-    campaigns,
-    database,
-    generate,
-    jobs,
-    learning,
-    presets,
-    rewards,
-    runs,
-    train,
-    weights,
-)
-
-Command = Callable[[argparse.Namespace], None]
-
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one sentence, like every other."""
+    """An argument parser that reports wrong usage in one sentence, and imports its command when it is first used."""
+
+    def __init__(self, *args: Any, builder: str | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._builder = builder
+
+    def add_command_arguments(self) -> None:
+        """Import the command's module and let it add its arguments; do nothing the second time."""
+        if self._builder is not None:
+            module, function = self._builder.split(":")
+            self._builder = None
+            getattr(importlib.import_module(module), function)(self)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self.add_command_arguments()
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
+        from engine.errors import ConfigError  # imports pydantic, which `--help` does without
+
         raise ConfigError(f"{message}; `{self.prog} --help` explains it.")
 
 
-def build_parser() -> Parser:
-    """All commands. Imports nothing that takes long: `--help` answers at once."""
-    parser = Parser(prog="dailies", description="Generate, score and manage clips from a shell.", epilog=EPILOG)
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    shared.add_argument(
-        "--workspace", metavar="DIR", help="folder of clips and jobs (default: $DAILIES_WORKSPACE or ./workspace)"
-    )
-    for module in MODULES:
-        module.add_commands(commands, shared)
+def build_parser(extra_commands: Sequence[CliCommand] = ()) -> Parser:
+    """Return the parser of all commands, each with its arguments."""
+    parser, commands = _build_top_level(extra_commands)
+    for command in commands:
+        command.add_command_arguments()
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code."""
+def _build_top_level(extra_commands: Sequence[CliCommand]) -> tuple[Parser, list[Parser]]:
+    """Return the parser, and those of the commands without their arguments yet: nothing of a command is imported."""
+    parser = Parser(prog="dailies", description="Generate, score and manage clips from a shell.", epilog=EPILOG)
+    choices = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    table = (*COMMANDS, *extra_commands)
+    return parser, [choices.add_parser(entry.name, help=entry.help, builder=entry.builder) for entry in table]
+
+
+def main(argv: Sequence[str] | None = None, extra_commands: Sequence[CliCommand] = ()) -> int:
+    """Run one command of `COMMANDS` or of `extra_commands`, and return the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no failure
     try:
-        options = build_parser().parse_args(argv)
+        parser, _ = _build_top_level(extra_commands)
+        options = parser.parse_args(argv)
         if getattr(options, "workspace", None):
             os.environ["DAILIES_WORKSPACE"] = options.workspace  # its presets count too
-        run: Command = options.run
+        run: Callable[[argparse.Namespace], None] = options.run
         run(options)
         sys.stdout.flush()
         return int(getattr(options, "exit_code", 0))
-    except DailiesError as error:
-        print(f"dailies: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("dailies: interrupted; what was finished is kept.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader (head, a pager) has seen enough; Python would complain again when it flushes at the end.
+        # The reader (head, a pager) has closed the pipe; Python would complain again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+        return 0
+    except Exception as error:
+        from engine.errors import DailiesError  # imports pydantic, which `--help` does without
+
+        if not isinstance(error, DailiesError):
+            raise
+        print(f"dailies: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
-"""The options of `dailies generate` that say how a clip is made: in one piece, from keyframes, or window by window."""
+"""Options of `dailies generate` for its modes: in one piece, from keyframes, or window by window."""
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from engine.workspace import Workspace
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from engine.errors import ConfigError
+from engine.storage.images import save_picture
+from engine.workspace import Workspace
 
 # Option -> field of the plan in a request.
 KEYFRAME_OPTIONS = {
@@ -48,27 +52,22 @@ def add_modes(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--overlap", type=int, metavar="N", help="windows: frames that two have in common (16)")
 
 
-def mode_fields(options: argparse.Namespace, workspace: "Workspace") -> dict[str, Any]:
-    """The fields of a request that the options name; pictures are kept in the workspace. Raises ConfigError."""
-    keyframes = _said(options, KEYFRAME_OPTIONS)
+def mode_fields(options: argparse.Namespace, workspace: Workspace) -> dict[str, Any]:
+    """Return the request fields that the options set, and store pictures in the workspace. Raises ConfigError."""
+    keyframes = _set_fields(options, KEYFRAME_OPTIONS)
     if options.given:
-        keyframes["given"] = [_given(text, workspace) for text in options.given]
-    fields = {"mode": options.mode, "keyframes": keyframes, "windows": _said(options, WINDOW_OPTIONS)}
+        keyframes["given"] = [_read_keyframe(text, workspace) for text in options.given]
+    fields = {"mode": options.mode, "keyframes": keyframes, "windows": _set_fields(options, WINDOW_OPTIONS)}
     return {name: value for name, value in fields.items() if value}
 
 
-def _said(options: argparse.Namespace, names: dict[str, str]) -> dict[str, Any]:
+def _set_fields(options: argparse.Namespace, names: dict[str, str]) -> dict[str, Any]:
+    """Return the values of the options that are set, by the field's name."""
     return {field: value for name, field in names.items() if (value := getattr(options, name)) is not None}
 
 
-def _given(text: str, workspace: "Workspace") -> dict[str, Any]:
-    """`FRAME=FILE` as a given keyframe. Raises ConfigError when it is none or the file is no picture."""
-    import numpy as np
-    from PIL import Image, UnidentifiedImageError
-
-    from engine.errors import ConfigError
-    from engine.storage.images import save_picture
-
+def _read_keyframe(text: str, workspace: Workspace) -> dict[str, Any]:
+    """Read `FRAME=FILE` as a given keyframe. Raises ConfigError for another form, or a file that is no picture."""
     frame, _, name = text.partition("=")
     if not frame.isdecimal() or not name:
         raise ConfigError(f"--keyframe is FRAME=FILE, such as 8=cat.png, but got '{text}'.")

@@ -1,19 +1,26 @@
-"""`dailies models` and `dailies presets`: what can be chosen, read from the presets on disk."""
+"""`dailies models` and `dailies presets`: list and show the presets on disk."""
 
 import argparse
 import sys
-from typing import Any
 
 from engine.cli.output import print_json, print_table, shorten
+from engine.cli.shared_options import shared_options
+from engine.config.model_availability import missing_sources
+from engine.config.presets import KINDS, load_preset, preset_files, preset_keys
+from engine.errors import DailiesError
+from engine.families.registry import family_spec
+from engine.files.text_files import text_of
 
 
-def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
-    models = commands.add_parser("models", help="list the models that can be used")
-    verbs = models.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    verbs.add_parser("ls", parents=[shared], help="list models with their defaults").set_defaults(run=list_models)
+def build_models(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
+    listing = verbs.add_parser("ls", parents=[shared_options()], help="list models with their defaults")
+    listing.set_defaults(run=list_models)
 
-    presets = commands.add_parser("presets", help="list and show presets: models, rewards, train, curricula")
-    verbs = presets.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
+
+def build_presets(parser: argparse.ArgumentParser) -> None:
+    shared = shared_options()
+    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
     listing = verbs.add_parser("ls", parents=[shared], help="list presets of one kind, or all")
     listing.add_argument("kind", nargs="?", help="models, rewards, train or curricula")
     listing.set_defaults(run=list_presets)
@@ -24,20 +31,15 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def list_models(options: argparse.Namespace) -> None:
-    from engine.config.model_availability import missing_sources
-    from engine.config.presets import load_preset, preset_keys
-    from engine.errors import DailiesError
-    from engine.families.registry import family_spec
-
-    found, unusable = [], {}
+    usable, unusable = [], {}
     for key in preset_keys("models"):
         try:
-            found.append(load_preset("models", key))
+            usable.append(load_preset("models", key))
         except DailiesError as error:
             unusable[key] = str(error)
     if options.json:
-        usable = [{**preset.model_dump(mode="json"), "local": not missing_sources(preset)} for preset in found]
-        print_json([*usable, *({"key": key, "unusable": why} for key, why in unusable.items())])
+        facts = [{**preset.model_dump(mode="json"), "local": not missing_sources(preset)} for preset in usable]
+        print_json([*facts, *({"key": key, "unusable": reason} for key, reason in unusable.items())])
         return
     rows = [
         (
@@ -49,29 +51,24 @@ def list_models(options: argparse.Namespace) -> None:
             "-" if preset.vram_gib is None else f"{preset.vram_gib:g} GiB",
             f"not here: {', '.join(missing)}" if (missing := missing_sources(preset)) else "on this machine",
         )
-        for preset in found
+        for preset in usable
     ]
     print_table(("key", "title", "family", "default clip", "takes", "memory", "weights"), rows)
-    for key, why in unusable.items():
-        print(f"{key} cannot be used: {why}", file=sys.stderr)
+    for key, reason in unusable.items():
+        print(f"{key} cannot be used: {reason}", file=sys.stderr)
 
 
 def list_presets(options: argparse.Namespace) -> None:
-    from engine.config.presets import KINDS, preset_keys
-
     kinds = [options.kind] if options.kind else KINDS
-    found = {kind: preset_keys(kind) for kind in kinds}
+    keys = {kind: preset_keys(kind) for kind in kinds}
     if options.json:
-        print_json(found)
+        print_json(keys)
         return
-    print_table(("kind", "key", "title"), [(kind, key, title(kind, key)) for kind in found for key in found[kind]])
+    print_table(("kind", "key", "title"), [(kind, key, title_of(kind, key)) for kind in keys for key in keys[kind]])
 
 
-def title(kind: str, key: str) -> str:
-    """A preset's title, or why it cannot be used: one broken file does not hide the others."""
-    from engine.config.presets import load_preset
-    from engine.errors import DailiesError
-
+def title_of(kind: str, key: str) -> str:
+    """Return a preset's title, or the reason why it cannot be used, so that a broken file hides no other."""
     try:
         preset = load_preset(kind, key)
     except DailiesError as error:
@@ -80,10 +77,7 @@ def title(kind: str, key: str) -> str:
 
 
 def show_preset(options: argparse.Namespace) -> None:
-    """The files as they were written, the user's own after the shipped one; they are checked before."""
-    from engine.config.presets import load_preset, preset_files
-    from engine.files.text_files import text_of
-
+    """Check the preset, then print its files as they are: the shipped one, then the user's own."""
     preset = load_preset(options.kind, options.key)
     if options.json:
         print_json(preset if isinstance(preset, dict) else preset.model_dump(mode="json"))

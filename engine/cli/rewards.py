@@ -1,24 +1,29 @@
-"""`dailies rewards`: which rewards there are, what known damage does to them, and how far apart two sets of clips."""
+"""`dailies rewards`: list the rewards, measure them under known damage, and compare two sets of clips."""
 
 import argparse
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from engine.cli.output import print_json, print_table
-
-if TYPE_CHECKING:
-    from rewards.clip import Clip
-    from rewards.matrix.measure import ReferenceSet
+from engine.cli.shared_options import shared_options
+from engine.config.presets import load_preset
+from engine.errors import ConfigError
+from engine.video.reader import VIDEO_SUFFIXES, read_video, videos_in
+from rewards import REWARDS, RewardError, reward_spec
+from rewards.clip import Clip
+from rewards.matrix.measure import ReferenceSet, fill_matrix, read_set, set_of_clips
+from rewards.matrix.rows import ALL_ROWS
+from rewards.matrix.table import describe, to_data, to_markdown
+from rewards.metrics.fvd_lite import frechet_of_sets
 
 SHIPPED = ("seed", "motion", "long", "online", "semantic", "mini", "mini_train")
-"""The mixes that come with Dailies; a person's own are not measured."""
+"""The mixes that come with Dailies; those of the user are not measured."""
 
 
-def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
-    rewards = commands.add_parser("rewards", help="list the rewards, and measure them under known damage")
-    verbs = rewards.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
+def build_rewards(parser: argparse.ArgumentParser) -> None:
+    shared = shared_options()
+    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
     verbs.add_parser("ls", parents=[shared], help="list the rewards with what they ask").set_defaults(run=list_rewards)
     matrix = verbs.add_parser(
         "matrix", parents=[shared], help="damage the reference clips in known ways and say what each reward made of it"
@@ -46,8 +51,6 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def list_rewards(options: argparse.Namespace) -> None:
-    from rewards import REWARDS, reward_spec
-
     specs = [reward_spec(key) for key in REWARDS]
     if options.json:
         print_json([{"key": spec.key, "title": spec.title, "question": spec.question} for spec in specs])
@@ -56,40 +59,33 @@ def list_rewards(options: argparse.Namespace) -> None:
 
 
 def show_frechet(options: argparse.Namespace) -> None:
-    """Raises ConfigError for a folder without videos, RewardError for too few or too short ones."""
-    from rewards.metrics.fvd_lite import frechet_of_sets
-
-    found = frechet_of_sets(*(_clips_in(folder) for folder in (options.first, options.second)), backend=options.backend)
+    """Print the distance. Raises ConfigError for a folder without videos, RewardError for too few or too short ones."""
+    result = frechet_of_sets(
+        *(_clips_in(folder) for folder in (options.first, options.second)), backend=options.backend
+    )
     if options.json:
-        print_json(asdict(found))
+        print_json(asdict(result))
         return
     print(
-        f"{found.distance:.4g} (95 %: {found.low:.4g} to {found.high:.4g}), {found.num_first} against "
-        f"{found.num_second} clips, by {found.backend}. It is larger for fewer clips: compare like with like."
+        f"{result.distance:.4g} (95 %: {result.low:.4g} to {result.high:.4g}), {result.num_first} against "
+        f"{result.num_second} clips, by {result.backend}. It is larger for fewer clips: compare like with like."
     )
 
 
-def _clips_in(folder: Path) -> list["Clip"]:
+def _clips_in(folder: Path) -> list[Clip]:
     return list(_named_clips_in(folder).values())
 
 
-def _named_clips_in(folder: Path) -> dict[str, "Clip"]:
-    """The videos of a folder by file name. Raises ConfigError when there are none."""
-    from engine.errors import ConfigError
-    from engine.video.reader import VIDEO_SUFFIXES, read_video, videos_in
-    from rewards.clip import Clip
-
+def _named_clips_in(folder: Path) -> dict[str, Clip]:
+    """Return the videos of a folder by file name. Raises ConfigError when there are none."""
     videos = videos_in(folder) if folder.is_dir() else []
     if not videos:
         raise ConfigError(f"'{folder}' is no folder of videos: give one with files of {', '.join(VIDEO_SUFFIXES)}.")
     return {path.name: Clip(frames=video.frames, fps=video.fps) for path in videos for video in [read_video(path)]}
 
 
-def _sets(options: argparse.Namespace) -> list["ReferenceSet"]:
-    """The clips that the matrix damages: those of a folder, or the reference clips."""
-    from engine.errors import ConfigError
-    from rewards.matrix.measure import read_set, set_of_clips
-
+def _sets(options: argparse.Namespace) -> list[ReferenceSet]:
+    """Return the clips that the matrix damages: those of `--clips`, or the reference clips. Raises ConfigError."""
     if options.clips is None:
         return [read_set(domain) for domain in options.domain or ("real", "mini")]
     if options.domain or options.write:
@@ -100,25 +96,19 @@ def _sets(options: argparse.Namespace) -> list["ReferenceSet"]:
 
 
 def show_matrix(options: argparse.Namespace) -> None:
-    """Prints the tables, and fails when a cell neither holds nor is explained."""
-    from engine.config.presets import load_preset
-    from rewards import RewardError
-    from rewards.matrix.measure import fill_matrix
-    from rewards.matrix.rows import ALL_ROWS
-    from rewards.matrix.table import describe, to_data, to_markdown
-
+    """Print the tables. Raises RewardError when a cell neither holds nor is explained."""
     logging.getLogger("rewards.matrix.measure").setLevel(logging.INFO)
     mixes = [load_preset("rewards", key) for key in SHIPPED]
     rows = options.row or tuple(ALL_ROWS)
-    filled = [one for reference in _sets(options) for one in fill_matrix(reference, mixes, rows)]
-    text = to_markdown(filled)
+    matrices = [matrix for reference in _sets(options) for matrix in fill_matrix(reference, mixes, rows)]
+    text = to_markdown(matrices)
     if options.write:
         options.write.write_text(text, encoding="utf8")
     if options.json:
-        print_json(to_data(filled))
+        print_json(to_data(matrices))
     else:
         print(text)
-    broken = [cell for one in filled for cell in one.broken]
+    broken = [cell for matrix in matrices for cell in matrix.broken]
     if broken:
         more = f" ({len(broken) - 1} more cells do not hold either.)" if len(broken) > 1 else ""
         raise RewardError(describe(broken[0]) + more)

@@ -1,48 +1,105 @@
-"""`dailies extend` and `dailies clone`: more of a run, and another one with its settings."""
+"""`dailies runs`: list, train, resume, extend, evaluate, export and clone runs.
+
+Every verb but `ls` and `export-tensorboard` is a command of its own too: `dailies runs train` is `dailies train`.
+"""
 
 import argparse
-from typing import Any
+import sys
+from collections.abc import Callable
+from contextlib import closing
 
-from engine.cli.train import add_queue, add_start, execute, read_changes, start_of
+from engine.cli.commands import command_help
+from engine.cli.jobs import open_queue, print_job
+from engine.cli.learning import build_evaluate, build_export
+from engine.cli.output import print_json, print_table
+from engine.cli.shared_options import add_shared_options, shared_options
+from engine.cli.tensorboard import build_export_tensorboard
+from engine.cli.train import add_queue, add_start, build_resume, build_train, execute, initial_adapter, read_changes
+from engine.errors import StoreError
+from engine.jobs.handlers.run_actions import clone_preset, extend, last_fallback
+from engine.jobs.worker_control import reconcile_and_ensure_worker
+from engine.labelling.run_dataset import create_run
+from engine.runs.run import Run, list_runs
+from engine.storage.library import Library
+from engine.workspace import Workspace
 
 
-def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
-    longer = commands.add_parser("extend", parents=[shared], help="queue more updates for a run, finished or stopped")
-    longer.add_argument("run_id", metavar="RUN", help="see `dailies runs ls`")
-    longer.add_argument("steps", type=int, metavar="UPDATES", help="how many more, such as 1000")
-    longer.set_defaults(run=extend)
-    copy = commands.add_parser("clone", parents=[shared], help="start another run with a run's settings")
-    copy.add_argument("run_id", metavar="RUN", help="see `dailies runs ls`")
-    copy.add_argument(
+def build_runs(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    listing = verbs.add_parser("ls", parents=[shared_options()], help="list them, the newest first")
+    listing.set_defaults(run=show_runs)
+    for name, build in RUN_COMMANDS.items():
+        build(verbs.add_parser(name, help=command_help(name)))
+    build_export_tensorboard(verbs.add_parser("export-tensorboard", help="write a run's metrics for TensorBoard"))
+
+
+def build_extend(parser: argparse.ArgumentParser) -> None:
+    add_shared_options(parser)
+    parser.add_argument("run_id", metavar="RUN", help="see `dailies runs ls`")
+    parser.add_argument("steps", type=int, metavar="UPDATES", help="how many more, such as 1000")
+    parser.set_defaults(run=extend_run)
+
+
+def build_clone(parser: argparse.ArgumentParser) -> None:
+    add_shared_options(parser)
+    parser.add_argument("run_id", metavar="RUN", help="see `dailies runs ls`")
+    parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting, as in `dailies train`"
     )
-    add_start(copy)
-    add_queue(copy)
-    copy.set_defaults(run=clone)
+    add_start(parser)
+    add_queue(parser)
+    parser.set_defaults(run=clone_run)
 
 
-def extend(options: argparse.Namespace) -> None:
-    from engine.cli.jobs import open_queue, print_job
-    from engine.jobs.handlers import run_actions
-    from engine.jobs.worker_control import reconcile_and_ensure_worker
+RUN_COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "train": build_train,
+    "resume": build_resume,
+    "extend": build_extend,
+    "evaluate": build_evaluate,
+    "export": build_export,
+    "clone": build_clone,
+}
 
-    opened = open_queue(options)
-    job = run_actions.extend(opened, options.run_id, options.steps)
-    reconcile_and_ensure_worker(opened)
+
+def show_runs(options: argparse.Namespace) -> None:
+    rows, problems, notes = [], dict[str, list[str]](), dict[str, str]()
+    for run in list_runs(Workspace.from_env(options.workspace)):
+        step, of = run.progress()
+        state = "finished" if run.adapter.is_dir() else "not finished"
+        if damage := run.problems():
+            problems[run.id] = damage
+            state = f"{state}, damaged"
+        if note := last_fallback(run):
+            notes[run.id] = note
+        rows.append((run.id, title_of(run), state, f"{step}/{of}"))
+    if options.json:
+        facts = [dict(zip(("run", "title", "state", "step"), row, strict=True)) for row in rows]
+        print_json(
+            [{**row, "problems": problems.get(row["run"], []), "note": notes.get(row["run"], "")} for row in facts]
+        )
+        return
+    print_table(("run", "recipe", "state", "step"), rows)
+    for run_id in dict.fromkeys([*problems, *notes]):
+        print(f"{run_id}: {' '.join([*problems.get(run_id, []), notes.get(run_id, '')]).strip()}", file=sys.stderr)
+
+
+def title_of(run: Run) -> str:
+    """Return the title of a run's recipe, or a dash when its settings cannot be read."""
+    try:
+        return run.preset().title
+    except StoreError:
+        return "-"
+
+
+def extend_run(options: argparse.Namespace) -> None:
+    queue = open_queue(options)
+    job = extend(queue, options.run_id, options.steps)
+    reconcile_and_ensure_worker(queue)
     print_job(job, options)
 
 
-def clone(options: argparse.Namespace) -> None:
-    from engine.jobs.handlers.run_actions import clone_preset
-    from engine.labelling.run_dataset import create_run
-    from engine.runs.run import Run
-    from engine.storage.library import Library
-    from engine.workspace import Workspace
-
-    store = Library(Workspace.from_env(options.workspace))
-    try:
-        preset = clone_preset(Run.find(store.workspace, options.run_id), read_changes(options.set))
-        run = create_run(store, preset, start_of(options, store.workspace, preset.model))
-    finally:
-        store.close()
+def clone_run(options: argparse.Namespace) -> None:
+    with closing(Library(Workspace.from_env(options.workspace))) as library:
+        preset = clone_preset(Run.find(library.workspace, options.run_id), read_changes(options.set))
+        run = create_run(library, preset, initial_adapter(options, library.workspace, preset.model))
     execute(run, options, is_new=True)

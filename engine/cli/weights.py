@@ -1,20 +1,31 @@
-"""`dailies weights`: the networks of the rewards, what is on this machine, and getting what is not."""
+"""`dailies weights`: list, download and check the networks of the rewards."""
 
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.cli.output import print_json, print_table
+from engine.cli.shared_options import shared_options
+from rewards.networks.cache import read_tensors
+from rewards.weights.catalog import (
+    PRESENT,
+    WEIGHTS,
+    WeightsState,
+    files_of,
+    find_weights,
+    has_known_checksum,
+    resolve,
+    status,
+)
 
-if TYPE_CHECKING:
-    from rewards.weights.catalog import WeightsState
 
-
-def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
-    weights = commands.add_parser("weights", help="list, get and check the networks that rewards use")
-    verbs = weights.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    verbs.add_parser("ls", parents=[shared], help="list networks with size, licence, state").set_defaults(run=list_all)
+def build_weights(parser: argparse.ArgumentParser) -> None:
+    shared = shared_options()
+    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
+    verbs.add_parser("ls", parents=[shared], help="list networks with size, licence, state").set_defaults(
+        run=list_weights
+    )
     getting = verbs.add_parser("get", parents=[shared], help="download networks that are not on this machine")
     getting.add_argument("keys", nargs="+", metavar="KEY", help="as `dailies weights ls` lists them")
     getting.set_defaults(run=get)
@@ -23,25 +34,23 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     checking.set_defaults(run=check)
 
 
-def list_all(options: argparse.Namespace) -> None:
-    from rewards.weights.catalog import WEIGHTS, status
-
-    found = [status(key) for key in WEIGHTS]
+def list_weights(options: argparse.Namespace) -> None:
+    states = [status(key) for key in WEIGHTS]
     if options.json:
-        print_json([as_dict(one) for one in found])
+        print_json([to_dict(state) for state in states])
         return
     head = ("key", "title", "used by", "size", "licence", "state")
-    print_table(head, [row(one) for one in found])
+    print_table(head, [to_row(state) for state in states])
 
 
-def row(found: "WeightsState") -> tuple[str, ...]:
-    weights = found.weights
+def to_row(state: WeightsState) -> tuple[str, ...]:
+    weights = state.weights
     used_by, size = ", ".join(weights.used_by), f"{weights.size_mb:g} MB"
-    return weights.key, weights.title, used_by, size, weights.licence, found.state
+    return weights.key, weights.title, used_by, size, weights.licence, state.state
 
 
-def as_dict(found: "WeightsState") -> dict[str, Any]:
-    weights = found.weights
+def to_dict(state: WeightsState) -> dict[str, Any]:
+    weights = state.weights
     return {
         "key": weights.key,
         "title": weights.title,
@@ -49,14 +58,12 @@ def as_dict(found: "WeightsState") -> dict[str, Any]:
         "size_mb": weights.size_mb,
         "licence": weights.licence,
         "source": weights.source.description,
-        "state": found.state,
-        "path": str(found.path) if found.path else None,
+        "state": state.state,
+        "path": str(state.path) if state.path else None,
     }
 
 
 def get(options: argparse.Namespace) -> None:
-    from rewards.weights.catalog import find_weights, resolve
-
     for key in options.keys:
         find_weights(key)
     paths = {key: resolve(key, allow_download=True, progress=DownloadMeter(key)) for key in options.keys}
@@ -68,40 +75,35 @@ def get(options: argparse.Namespace) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Fails on the first file that is damaged or has another checksum than its source says."""
-    from rewards.weights.catalog import PRESENT, WEIGHTS, resolve, status
-
+    """Read every file. Raises RewardError for the first that is damaged or whose checksum is not the published one."""
     keys = options.keys or [key for key in WEIGHTS if status(key).state == PRESENT]
-    verdicts = {key: verdict(key, resolve(key)) for key in keys}
+    verdicts = {key: check_file(key, resolve(key)) for key in keys}
     if options.json:
         print_json(verdicts)
         return
     print_table(("key", "verdict"), list(verdicts.items()))
 
 
-def verdict(key: str, path: Path) -> str:
-    """What is known about a file that reads well. Raises RewardError for one that does not."""
-    from rewards.networks.cache import read_tensors
-    from rewards.weights.catalog import files_of, has_known_checksum
-
-    known = "checksum as published" if has_known_checksum(key, path) else "no published checksum to compare with"
+def check_file(key: str, path: Path) -> str:
+    """Return a line about a file that can be read. Raises RewardError for one that cannot."""
+    checksum = "checksum as published" if has_known_checksum(key, path) else "no published checksum to compare with"
     files = files_of(path)
     if any(file.suffix in (".onnx", ".npz") for file in files):
-        return known
-    return f"{sum(len(read_tensors(file)) for file in files)} tensors, {known}"
+        return checksum
+    return f"{sum(len(read_tensors(file)) for file in files)} tensors, {checksum}"
 
 
 class DownloadMeter:
-    """A line on stderr that says how much of a download is there; it moves only on a terminal."""
+    """A line on stderr with the progress of a download; elsewhere than on a terminal, only its end."""
 
     def __init__(self, key: str) -> None:
-        self._key, self._said = key, -1
+        self._key, self._percent = key, -1
 
     def __call__(self, done: int, total: int) -> None:
         percent = 100 * done // max(total, 1)
-        if percent == self._said or not (sys.stderr.isatty() or percent == 100):
+        if percent == self._percent or not (sys.stderr.isatty() or percent == 100):
             return
-        self._said = percent
+        self._percent = percent
         end = "\n" if percent == 100 else ""
         sys.stderr.write(f"\r{self._key}: {percent} % of {total / 1e6:.1f} MB{end}")
         sys.stderr.flush()

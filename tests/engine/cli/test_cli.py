@@ -6,11 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
-from engine.cli.jobs import print_on
+from engine.cli.commands import COMMANDS, CliCommand
+from engine.cli.jobs import print_from
 from engine.cli.main import build_parser, main
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
@@ -168,12 +170,48 @@ def test_looking_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", program], check=False, stdout=subprocess.DEVNULL).returncode == 0
 
 
-def test_help_imports_nothing_that_takes_long():
+def test_help_is_quick_and_imports_no_command():
     program = (
-        "import sys; from engine.cli import build_parser; build_parser()\n"
-        "sys.exit(any(name in sys.modules for name in ('torch', 'sqlalchemy', 'cv2', 'engine.config.presets')))"
+        "import sys; from engine.cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "heavy = {'torch', 'pydantic', 'sqlalchemy', 'numpy', 'cv2', 'engine.config.presets'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - start < 5, "0.1 s on a machine with nothing else to do"
+    assert all(f"    {command.name} " in done.stdout for command in COMMANDS)
+
+
+def test_only_the_module_of_the_chosen_command_is_imported():
+    program = (
+        "import sys; from engine.cli.main import main\n"
+        "assert main(['presets', 'ls']) == 0\n"
+        "sys.exit('engine.cli.train' in sys.modules or 'engine.cli.presets' not in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def build_greet(parser):
+    parser.add_argument("name")
+    parser.set_defaults(run=lambda options: sys.stdout.write(f"Good day, {options.name}.\n"))
+
+
+def test_other_packages_can_add_commands(capsys):
+    greet = CliCommand("greet", "say good day", f"{__name__}:build_greet")
+    assert main(["greet", "Ada"], extra_commands=[greet]) == 0
+    assert capsys.readouterr().out == "Good day, Ada.\n"
+    assert "say good day" in build_parser([greet]).format_help()
+    assert main(["greet", "Ada"]) == 2 and "invalid choice: 'greet'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["train", "resume", "extend", "evaluate", "export", "clone"])
+def test_verbs_of_runs_are_commands_of_their_own_too(name):
+    parser = build_parser()
+    short, long = parser_of(parser, [name]), parser_of(parser, ["runs", name])
+    assert short.format_help().replace(f"dailies {name}", f"dailies runs {name}").split() == long.format_help().split()
+    assert short.get_default("run") is long.get_default("run")
 
 
 def test_models_and_presets(capsys):
@@ -234,10 +272,10 @@ def test_a_log_is_printed_on_from_where_it_ended(tmp_path, capsys):
     """A sign that was cut in the middle is printed when it is whole."""
     path, text = tmp_path / "log", "schön\n".encode()
     path.write_bytes(text[:4])
-    offset = print_on(path, 0)
+    offset = print_from(path, 0)
     assert capsys.readouterr().out == "sch" and offset == 3
     path.write_bytes(text)
-    assert print_on(path, offset) == len(text)
+    assert print_from(path, offset) == len(text)
     assert capsys.readouterr().out == "ön\n"
 
 

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import update
 
 from engine import process_identity as processes
-from engine.cli.jobs import where
+from engine.cli.jobs import status_text
 from engine.jobs import heartbeat, heartbeat_age
 from engine.jobs.handlers.train_process import kill
 from engine.jobs.heartbeat_age import SILENT_S, is_silent, silent_s
@@ -62,7 +62,10 @@ def test_a_job_without_a_heartbeat_for_a_minute_is_silent(queue, monkeypatch):
     assert not is_silent(job) and silent_s(job) < SILENT_S
     let_pass(monkeypatch, SILENT_S + 1)
     assert is_silent(job)
-    assert where(job) == f"no sign of life since {job.heartbeat_at:%H:%M:%S} UTC: `dailies jobs kill {job.id}` ends it"
+    assert (
+        status_text(job)
+        == f"no sign of life since {job.heartbeat_at:%H:%M:%S} UTC: `dailies jobs kill {job.id}` ends it"
+    )
     queue.finish(job.id, "done")
     assert not is_silent(queue.get(job.id))
 

@@ -1,0 +1,17 @@
+"""The options that every command has: `--json` and `--workspace`."""
+
+import argparse
+
+
+def add_shared_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    parser.add_argument(
+        "--workspace", metavar="DIR", help="folder of clips and jobs (default: $DAILIES_WORKSPACE or ./workspace)"
+    )
+
+
+def shared_options() -> argparse.ArgumentParser:
+    """Return a parser of the shared options, to be passed as one of the `parents` of a verb's parser."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_shared_options(parser)
+    return parser
