@@ -1,14 +1,14 @@
-"""The folder that a started process fills, seen by those who start, watch and stop it, on this machine or another.
+"""The folder of a started process, through which it is watched and stopped, here or from another machine.
 
 FOLDER/
-    log.txt            what it said, one attempt after another
-    process.json       the last attempt, and what finds its process again
+    log.txt            its output, one attempt after another
+    process.json       the last attempt, and the handle by which its process is found again
     attempts/<id>/
-        work.json      what to run
-        stop-<s>.json  there when it shall stop within so many seconds
-        exit.json      how it ended; whole or not there
+        work.json      the command to run
+        stop-<s>.json  a request to stop within that many seconds
+        exit.json      the exit code; complete or absent
 
-Everything goes through these files, so whoever watches needs the folder and nothing else: a cluster has to share it.
+All communication is by these files, so a watcher needs nothing but the folder; a cluster has to share it.
 """
 
 import json
@@ -25,7 +25,7 @@ LAST_BYTES = 2**16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSpec:
-    """What is run: `env` is laid over the environment of the machine that runs it; None takes a variable away."""
+    """A command with its folder, and `env`, which overrides variables of the machine; None removes one."""
 
     argv: Sequence[str]
     env: Mapping[str, str | None]
@@ -41,7 +41,7 @@ class Attempt:
 
     @classmethod
     def begin(cls, folder: Path, work: ProcessSpec) -> Self:
-        """A new one, its work written down. Raises OSError."""
+        """Create an attempt and write its `work.json`. Raises OSError."""
         attempt = cls(folder=folder, id=secrets.token_hex(4))
         attempt.place.mkdir(parents=True)
         _write(attempt.place / "work.json", asdict(work))
@@ -49,7 +49,7 @@ class Attempt:
 
     @classmethod
     def at(cls, place: Path) -> Self:
-        """The attempt whose files lie in `place`."""
+        """Return the attempt whose files are in the folder `place`."""
         return cls(folder=place.parents[1], id=place.name)
 
     @property
@@ -64,37 +64,37 @@ class Attempt:
         return ProcessSpec(**json.loads((self.place / "work.json").read_bytes()))
 
     def ask_to_stop(self, grace_s: float) -> None:
-        """May be asked again: the least patience counts, so nobody who asks for a stop overrules a kill."""
+        """Request a stop. Of several requests the shortest grace counts, so a later stop does not revoke a kill."""
         _write(self.place / f"stop-{grace_s:g}.json", {"grace_s": grace_s})
 
     def asked_to_stop(self) -> float | None:
-        """How many seconds it may take to stop, by the least patient who asked; None while nobody asks."""
-        found = [_read(path) for path in self.place.glob("stop-*.json")]
-        return min((float(one["grace_s"]) for one in found if one is not None), default=None)
+        """Return the shortest grace requested, in seconds; None without a request."""
+        requests = [_read(path) for path in self.place.glob("stop-*.json")]
+        return min((float(request["grace_s"]) for request in requests if request is not None), default=None)
 
     def end(self, exit_code: int) -> None:
         _write(self.place / "exit.json", {"exit_code": exit_code})
 
     def exit_code(self) -> int | None:
-        """As Popen gives it, negative for a signal; None while it has not ended, or if it was cut off."""
-        found = _read(self.place / "exit.json")
-        return None if found is None else int(found["exit_code"])
+        """Return the exit code as Popen does, negative for a signal; None before the end, or if none was written."""
+        facts = _read(self.place / "exit.json")
+        return None if facts is None else int(facts["exit_code"])
 
 
 def read_log(folder: Path, offset: int) -> tuple[bytes, int]:
-    """What the log has from this byte on (at most a mebibyte), and where to go on; one that became shorter: from 0."""
+    """Return at most a mebibyte of the log from byte `offset` on, and the next offset; a shorter log: from 0."""
     try:
         with (folder / "log.txt").open("rb") as log:
             size = log.seek(0, os.SEEK_END)
             start = log.seek(offset if offset <= size else 0)
-            found = log.read(LOG_CHUNK_BYTES)
+            chunk = log.read(LOG_CHUNK_BYTES)
     except FileNotFoundError:
         return b"", 0
-    return found, start + len(found)
+    return chunk, start + len(chunk)
 
 
 def last_line(folder: Path) -> str:
-    """The last that the process said: where it failed, why."""
+    """Return the last line of the log; after a failure, usually its reason."""
     try:
         with (folder / "log.txt").open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
@@ -105,17 +105,17 @@ def last_line(folder: Path) -> str:
 
 
 def keep_process(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write down what finds the folder's process again; it replaces what was known of an earlier one."""
+    """Write the facts by which the folder's process is found again; they replace those of an earlier process."""
     _write(folder / "process.json", facts)
 
 
 def kept_process(folder: Path) -> dict[str, Any] | None:
-    """None when no process was started here, or what is known of it is damaged."""
+    """Return those facts; None when no process was started here, or the file is damaged."""
     return _read(folder / "process.json")
 
 
 def _write(path: Path, facts: Mapping[str, Any]) -> None:
-    """Whole or not at all, also when the machine loses its power."""
+    """Write the file atomically, also against a power failure."""
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     with partial.open("w", encoding="utf-8") as file:
         json.dump(facts, file)
@@ -126,7 +126,7 @@ def _write(path: Path, facts: Mapping[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_bytes())
+        facts = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return facts if isinstance(facts, dict) else None

@@ -1,11 +1,11 @@
-"""The folder through which many small things are given to a cluster and come back.
+"""The folder of a batch: items for a cluster, and their results.
 
 FOLDER/
     lock               held by the process that waits for the results
-    task.json          what is done with each item
+    task.json          the function that is applied to each item
     items.jsonl        one item a line
     results.jsonl      {"item": ..., "result": ...} a line, in the order in which they became ready
-    log.txt, process.json, attempts/   the process that does it, see engine.execution.attempt
+    log.txt, process.json, attempts/   the process that applies it, see engine.execution.attempt
 """
 
 import json
@@ -28,15 +28,15 @@ class SpreadFolder:
         return self.folder / "lock"
 
     def begin(self, task: Mapping[str, Any], items: Sequence[Item]) -> None:
-        """Write down what is to be done; results of an earlier time go."""
+        """Write the task and its items, and remove earlier results."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "results.jsonl").unlink(missing_ok=True)
         (self.folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
         (self.folder / "items.jsonl").write_text("".join(f"{json.dumps(item)}\n" for item in items), encoding="utf-8")
 
     def task(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "task.json").read_bytes())
-        return found
+        task: dict[str, Any] = json.loads((self.folder / "task.json").read_bytes())
+        return task
 
     def items(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in _lines(self.folder / "items.jsonl")]
@@ -49,15 +49,15 @@ class SpreadFolder:
                 file.flush()
 
     def results(self, offset: int = 0) -> tuple[list[Pair], int]:
-        """Items with their results from this byte on, and where to go on; a line that is not whole yet is left."""
+        """Return items with results from byte `offset` on, and the next offset; stop at an incomplete line."""
         try:
             with (self.folder / "results.jsonl").open("rb") as file:
                 file.seek(offset)
-                found = file.read()
+                content = file.read()
         except FileNotFoundError:
             return [], 0
-        whole = found[: found.rfind(b"\n") + 1]
-        return list(_pairs(whole.decode().splitlines())), offset + len(whole)
+        lines = content[: content.rfind(b"\n") + 1]
+        return list(_pairs(lines.decode().splitlines())), offset + len(lines)
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

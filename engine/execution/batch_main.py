@@ -1,7 +1,6 @@
-"""`python -m engine.execution.batch_main FOLDER` does what the folder's task says with each of its items.
+"""`python -m engine.execution.batch_main FOLDER` applies the folder's task to each of its items.
 
-By the actors of a cluster, where this process runs on one. `engine.execution.executors.SubprocessExecutor` reads the
-results.
+On a cluster, the cluster's actors apply it. `engine.execution.executors.SubprocessExecutor` reads the results.
 """
 
 import logging
@@ -18,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def executor_of(resources: Resources, *, spreads: bool) -> Executor:
-    """One process, unless it can ask its cluster for others."""
+    """Return an executor in this process, or one of the cluster's actors when the runner `spreads`."""
     if not spreads:
         return InProcessExecutor()
     from engine.execution.ray_executors import RayData

@@ -1,8 +1,8 @@
-"""`tether.py PARENT COMMAND...` becomes the command, which is killed when its parent dies.
+"""`die_with_parent.py PARENT COMMAND...` executes the command, which is killed when its parent dies.
 
-So nothing goes on computing that nobody watches: not when the attendant is killed, nor when a node of a cluster takes
-its jobs down, nor where a launcher puts its ranks into sessions of their own. PARENT is the parent's pid, 0 if unknown.
-Linux only; elsewhere the command runs untethered.
+So no process continues without a watcher: not when the supervisor is killed, nor when a node of a cluster ends its
+jobs, nor when a launcher starts its ranks in sessions of their own. PARENT is the parent's pid, 0 if unknown.
+Linux only; elsewhere the command outlives its parent.
 """
 
 import ctypes
@@ -11,12 +11,12 @@ import signal
 import sys
 from typing import NoReturn
 
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>; it is kept when another program is executed
-CANNOT_START = 127  # as a shell says it
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>; the setting survives exec
+CANNOT_START = 127  # the exit code of a shell
 
 
 def die_with_parent_command(parent: int = 0) -> list[str]:
-    """What to put before a command. By path, so that it starts in any folder; -P keeps our modules out of its way."""
+    """Return the prefix of a command: a path, so that it starts in any folder; -P keeps our modules off its path."""
     return [sys.executable, "-P", __file__, str(parent)]
 
 
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> NoReturn:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent and os.getppid() != parent:
-        sys.exit("The process that this one was to be watched by is gone.")
+        sys.exit("The parent process has ended already.")
     try:
         os.execvp(command[0], command)
     except OSError as error:

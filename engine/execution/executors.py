@@ -1,8 +1,8 @@
-"""`Executor.map`: one function over many items, here or spread over a cluster. Clips are scored so, and rollouts made.
+"""`Executor.map`: one function over many items, here or on a cluster. It scores clips and makes rollouts.
 
-A function is opened once where it works (a `Task` names what opens it), because what it needs takes long to load.
-Results come as they become ready. Between them an executor that waits says so, so that the caller can tell where it is
-and hear that it is to stop; whoever closes the iterator ends the work.
+A `Task` names the factory of the function, which is called once in each process, because its models take long to load.
+Results are yielded as they become ready. While none is ready, an executor yields `Pending`, so that the caller can
+report progress or stop. Closing the iterator ends the work.
 """
 
 import json
@@ -36,12 +36,12 @@ Function = Callable[[Any], Any]
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 FAILED = "error"
-"""A result with this key is no lasting one: its item is tried again when the work is begun anew."""
+"""A result with this key is not final: its item is tried again when the work is restarted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """`opens` is "module:function", which takes `config` and gives the function of one item."""
+    """`opens` is "module:function", a factory that takes `config` and returns the function of one item."""
 
     opens: str
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed(Generic[ItemT, ResultT]):
-    """`index` is the item's place among those that were given."""
+    """An item with its result. `index` is the item's place among those of `map`."""
 
     index: int
     item: ItemT
@@ -61,19 +61,19 @@ class Completed(Generic[ItemT, ResultT]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """Nothing is ready; `handle` finds what is being waited for."""
+    """No result is ready; `handle` identifies the process that computes them."""
 
     handle: Handle
 
 
 class Executor(Protocol):
     def map(self, task: Task, items: Sequence[Any]) -> Iterator[Completed[Any, Any] | Pending]:
-        """Each item's result, as it becomes ready. Raises what the function raises."""
+        """Yield each item's result as it becomes ready. Raises the function's errors."""
         ...
 
 
 class InProcessExecutor:
-    """One after the other, in this process."""
+    """Runs the items one after another in this process."""
 
     def map(self, task: Task, items: Sequence[Any]) -> Iterator[Completed[Any, Any]]:
         function = task.open()
@@ -82,39 +82,39 @@ class InProcessExecutor:
 
 
 class SubprocessExecutor:
-    """By a process of its own, here or on a cluster, which gets the items and gives the results by files.
+    """Runs the items in a process of its own, here or on a cluster; items and results are passed by files.
 
-    Items and results are JSON, and no two items alike. Somebody who comes after a crash takes up what still works, or
-    what it had finished.
+    Items and results are JSON, and no two items are equal. After a crash of the caller, the next `map` attaches to the
+    process if it still runs, or takes the results that it had finished.
     """
 
     def __init__(self, folder: Path, resources: Resources, environment: Mapping[str, str | None]) -> None:
         self._files, self._resources, self._environment = SpreadFolder(folder), resources, environment
 
     def map(self, task: Task, items: Sequence[Any]) -> Iterator[Completed[Any, Any] | Pending]:
-        """Raises JobError when it failed, or is being done already; Lost when the cluster is gone."""
+        """Yield results. Raises JobError for a failure or a second caller, JobLostError when the cluster is gone."""
         missing = {_key(item): index for index, item in enumerate(items)}
-        with self._alone():
-            found = find_running(self._files.folder)
-            if found is not None:
-                ended = yield from self._watch(*found, missing)
+        with self._locked():
+            running = find_running(self._files.folder)
+            if running is not None:
+                ended = yield from self._watch(*running, missing)
             else:
                 yield from _taken(self._finished(), missing)
             if missing:
                 ended = yield from self._watch(*self._begin(task, [items[n] for n in missing.values()]), missing)
             if missing:
-                why = last_line(self._files.folder)
-                raise JobError(f"{len(missing)} of {len(items)} things were not done ({ended.exit_code}): {why}")
+                reason = last_line(self._files.folder)
+                raise JobError(f"{len(missing)} of {len(items)} things were not done ({ended.exit_code}): {reason}")
             self._files.remove()
 
     def _finished(self) -> list[Pair]:
-        """What an earlier process had finished that nobody took."""
+        """Return results of an earlier process that were never read."""
         return [(item, result) for item, result in self._files.results()[0] if FAILED not in result]
 
     def _watch(
         self, runner: ProcessRunner, handle: Handle, missing: dict[str, int]
     ) -> Generator[Completed[Any, Any] | Pending, None, ProcessStatus]:
-        """Take results out of `missing` until the process is over."""
+        """Yield the results of `missing` items until the process is over."""
         offset, now = 0, None
         with monitored(runner, handle):
             while now is None or not now.is_over:
@@ -129,26 +129,28 @@ class SubprocessExecutor:
         return now
 
     def _begin(self, task: Task, items: Sequence[Any]) -> tuple[ProcessRunner, Handle]:
-        """Where a process can ask its cluster for others, it needs next to nothing itself."""
+        """Start the process; one that requests actors from its cluster gets no devices itself."""
         runner = open_runner(self._resources.runner, self._resources.address)
         facts = {**asdict(task), "resources": self._resources.model_dump(), "spreads": runner.spreads}
         self._files.begin(facts, items)
-        alone = {"processes": 1, "gpus": 0.0, "cpus": 0.0} if runner.spreads else {"processes": 1}
+        own = {"processes": 1, "gpus": 0.0, "cpus": 0.0} if runner.spreads else {"processes": 1}
         handle = runner.submit(
             [sys.executable, "-m", "engine.execution.batch_main", str(self._files.folder)],
             env=self._environment,
             cwd=IMPORT_ROOT,
-            resources=self._resources.model_copy(update=alone),
+            resources=self._resources.model_copy(update=own),
             run_dir=self._files.folder,
         )
         return runner, handle
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         self._files.folder.mkdir(parents=True, exist_ok=True)
         lock = try_lock(self._files.lock)
         if lock is None:
-            raise JobError(f"Somebody waits for the results in {self._files.folder} already: wait for them, too.")
+            raise JobError(
+                f"Another process waits for the results in {self._files.folder} already: wait for them, too."
+            )
         try:
             yield
         finally:
@@ -156,7 +158,7 @@ class SubprocessExecutor:
 
 
 def _taken(results: Sequence[Pair], missing: dict[str, int]) -> Iterator[Completed[Any, Any]]:
-    """Results of what is missing, which then is not any more."""
+    """Yield the results of missing items, and remove these from `missing`."""
     for item, result in results:
         index = missing.pop(_key(item), None)
         if index is not None:

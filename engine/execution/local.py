@@ -13,7 +13,7 @@ from engine.process_identity import ProcessIdentity
 
 
 def save_local_handle(attempt: Attempt, pid: int) -> Handle:
-    """Write down which process attends an attempt: by whoever started it and by itself, as either may be killed."""
+    """Save the handle of an attempt's supervisor. Both starter and supervisor do, since either may be killed."""
     return save_handle(Handle(runner=LOCAL, folder=attempt.folder, id=attempt.id, process=ProcessIdentity.of(pid)))
 
 
@@ -21,7 +21,7 @@ class LocalRunner(FolderRunner):
     key = LOCAL
 
     def __init__(self, address: str = "") -> None:
-        """There is but one such machine: `address` is no matter."""
+        """Ignore `address`: there is one local machine."""
 
     def launch(self, attempt: Attempt, resources: Resources) -> Handle:
         try:
@@ -36,18 +36,18 @@ class LocalRunner(FolderRunner):
                 )
         except OSError as error:
             raise JobError(f"No process can be started for {attempt.folder}: {error.strerror or error}.") from error
-        # Its parent must collect it when it ends, or it stays a zombie for as long as the worker runs.
+        # Its parent must wait for it, or it stays a zombie for as long as the worker runs.
         threading.Thread(target=process.wait, name=f"reaper-{process.pid}", daemon=True).start()
         return save_local_handle(attempt, process.pid)
 
-    def look(self, handle: Handle) -> ProcessStatus:
+    def query(self, handle: Handle) -> ProcessStatus:
         process = handle.process
         if process is not None and process.is_local and process.is_alive:
             return ProcessStatus(state="running")
-        return ProcessStatus(state="lost", sentence=_epitaph(process))
+        return ProcessStatus(state="lost", sentence=_lost_message(process))
 
 
-def _epitaph(process: ProcessIdentity | None) -> str:
+def _lost_message(process: ProcessIdentity | None) -> str:
     if process is not None and not process.is_local:
         return f"The process was started on the machine {process.host}, and cannot be watched from this one."
-    return "The process was killed before it could say how it ended, or the machine was restarted."
+    return "The process was killed before it could record its exit code, or the machine was restarted."

@@ -1,10 +1,8 @@
-"""`ProcessRunner`: where a process runs (a detached one here, a Ray job, a Slurm job).
+"""`ProcessRunner`: one interface to a detached process here, a Ray job and a Slurm job.
 
-Seen alike by whoever watches it.
-
-A runner keeps nothing in memory that it needs: a `Handle` names what was submitted, in the job's row and in the folder
-that the process fills, and any other runner object, in another process or after a reboot, takes it up from there. What
-a job *is* stands in our database alone; a cluster is asked only whether something still runs.
+A runner holds no state in memory that it needs. A `Handle`, stored in the job's row and in the process's folder,
+identifies the process, and another runner object continues with it in another process or after a reboot. The state of a
+job is in our database alone; a cluster is only queried for whether a process still runs.
 """
 
 import logging
@@ -34,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handle:
-    """What was submitted. `id` names the attempt in `folder`, `foreign` is what the cluster calls it, if it does."""
+    """A submitted process: `id` names the attempt in `folder`; `foreign` is the cluster's name for it, if any."""
 
     runner: RunnerKey
     folder: Path
@@ -50,9 +48,9 @@ class Handle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessStatus:
-    """How a process is. `exit_code` is Popen's, once it has "ended"; when it is "lost" the `sentence` says why.
+    """The state of a process. `exit_code` is Popen's once it has "ended"; `sentence` is the reason for "lost".
 
-    "waiting": the cluster has no place for it yet. "lost": it ended, or cannot be asked, and left no exit code.
+    "waiting": the cluster has no place for it yet. "lost": it ended, or cannot be queried, and left no exit code.
     """
 
     state: Literal["waiting", "running", "ended", "lost"]
@@ -65,17 +63,17 @@ class ProcessStatus:
 
 
 class WorkerShutdown(BaseException):
-    """Thrown into a handler when its worker has to end: the job goes back into the queue, and another worker goes on.
+    """Thrown into a handler when its worker has to end: the job returns to the queue, for another worker.
 
-    It passes every `except Exception`. What a cluster does may go on meanwhile; the next worker takes it up.
+    It passes every `except Exception`. A process on a cluster may continue meanwhile; the next worker adopts it.
     """
 
 
 class ProcessRunner(Protocol):
-    """Methods raise JobError in one sentence; `poll` tells of trouble by its state instead.
+    """Methods raise JobError in one sentence; `poll` returns a state instead.
 
-    `address` is that of the cluster, "" where there is none. It `spreads` when a process of it can ask the cluster for
-    more processes.
+    `address` is that of the cluster, "" without one. A runner `spreads` when its process can request more processes
+    from the cluster.
     """
 
     address: str
@@ -84,26 +82,26 @@ class ProcessRunner(Protocol):
     def submit(
         self, argv: Sequence[str], *, env: Mapping[str, str | None], cwd: Path, resources: Resources, run_dir: Path
     ) -> Handle:
-        """Start a process whose output goes to the folder's log; its handle is kept in the folder, too."""
+        """Start a process whose output is written to the folder's log; save its handle in the folder."""
         ...
 
     def poll(self, handle: Handle) -> ProcessStatus: ...
 
     def logs(self, handle: Handle, offset: int) -> tuple[bytes, int]:
-        """What the folder's log has from this byte on, and where to go on."""
+        """Return the folder's log from byte `offset` on, and the next offset."""
         ...
 
     def cancel(self, handle: Handle, grace_s: float) -> None:
-        """TERM now, KILL after so many seconds. Returns at once: `poll` tells when it is over."""
+        """Send TERM now and KILL after `grace_s` seconds. Returns at once: poll for the end."""
         ...
 
     def reattach(self, handle: Handle) -> bool:
-        """Whether what somebody submitted earlier is still to be watched."""
+        """Return True when a process submitted earlier is not over."""
         ...
 
 
 class FolderRunner:
-    """What runners share: all but starting the attendant, and telling whether it lives."""
+    """Base of the runners: everything but starting the supervisor and querying its state."""
 
     key: RunnerKey
     address = ""
@@ -120,12 +118,12 @@ class FolderRunner:
         return self.launch(attempt, resources)
 
     def poll(self, handle: Handle) -> ProcessStatus:
-        """The exit code that was left behind; else what the machine or the cluster says."""
+        """Return the recorded exit code, else the state that the machine or the cluster reports."""
         ended = _ended(handle)
         if ended is not None:
             return ended
-        found = self.look(handle)
-        return (_ended(handle) or found) if found.is_over else found
+        status = self.query(handle)
+        return (_ended(handle) or status) if status.is_over else status
 
     def logs(self, handle: Handle, offset: int) -> tuple[bytes, int]:
         return read_log(handle.folder, offset)
@@ -143,11 +141,11 @@ class FolderRunner:
         return env
 
     def launch(self, attempt: Attempt, resources: Resources) -> Handle:
-        """Start the attendant of an attempt and keep its handle (`keep`)."""
+        """Start the supervisor of an attempt and save its handle (`save_handle`)."""
         raise NotImplementedError
 
-    def look(self, handle: Handle) -> ProcessStatus:
-        """How it is with an attempt that has left no exit code."""
+    def query(self, handle: Handle) -> ProcessStatus:
+        """Return the state of an attempt that has recorded no exit code."""
         raise NotImplementedError
 
 
@@ -155,7 +153,7 @@ HANDLE = TypeAdapter(Handle)
 
 
 def save_handle(handle: Handle) -> Handle:
-    """Write a handle into its folder, without saying where that lies: runs may be moved."""
+    """Write a handle into its folder, without the folder's path, since runs may be moved."""
     facts = {**HANDLE.dump_python(handle, mode="json"), "folder": ""}
     try:
         keep_process(handle.folder, facts)
@@ -165,7 +163,7 @@ def save_handle(handle: Handle) -> Handle:
 
 
 def load_handle(folder: Path) -> Handle | None:
-    """The handle of the last attempt in a folder; None when there is none, or it is damaged."""
+    """Return the handle of the last attempt in a folder; None when it is missing or damaged."""
     facts = kept_process(folder)
     return None if facts is None else read_handle({**facts, "folder": str(folder)})
 
@@ -178,51 +176,51 @@ def read_handle(facts: Mapping[str, Any]) -> Handle | None:
 
 
 def open_runner(key: RunnerKey, address: str = "") -> ProcessRunner:
-    """The runner of a name. Raises ConfigError when the address of its cluster is missing, or none."""
+    """Return the runner of that name. Raises ConfigError when the address of its cluster is missing or invalid."""
     return cast(Callable[[str], ProcessRunner], import_object(RUNNERS[key]))(address)
 
 
 def find_running(folder: Path) -> tuple[ProcessRunner, Handle] | None:
-    """The process that fills a folder now; None when there is none that can be asked."""
+    """Return the running process of a folder with its runner; None when none can be queried."""
     handle = load_handle(folder)
     if handle is None:
         return None
     try:
         runner = open_runner(handle.runner, handle.address)
         return (runner, handle) if runner.reattach(handle) else None
-    except ConfigError:  # its cluster is not set up here any more
+    except ConfigError:  # its cluster is no longer configured here
         return None
 
 
 @contextmanager
 def monitored(runner: ProcessRunner, handle: Handle) -> Iterator[None]:
-    """What is waited for inside the block ends with it. Only a cluster's goes on when the worker has to end."""
-    goes_on = False
+    """Stop the process at the end of the block; one on a cluster continues when the worker shuts down."""
+    continues = False
     try:
         yield
     except WorkerShutdown:
-        goes_on = handle.runner != LOCAL
+        continues = handle.runner != LOCAL
         raise
     finally:
-        if not goes_on:
+        if not continues:
             stop_and_wait(runner, handle)
 
 
 def stop_and_wait(runner: ProcessRunner, handle: Handle) -> None:
-    """Ask a process to end within its grace, and wait until it has; its attendant kills it when it does not."""
+    """Stop a process and wait for its end; its supervisor kills it after `GRACE_S`."""
     if runner.poll(handle).is_over:
         return
     runner.cancel(handle, GRACE_S)
     deadline = time.monotonic() + GRACE_S + MARGIN_S
     while not runner.poll(handle).is_over:
         if time.monotonic() > deadline:
-            log.warning("The process that fills %s has not ended yet; it was asked to.", handle.folder)
+            log.warning("The process of %s has not ended yet, though a stop was requested.", handle.folder)
             return
         time.sleep(POLL_S)
 
 
 def resolve_resources(resources: Resources) -> Resources:
-    """With the address of the cluster, if there is one. Raises ConfigError like `open_runner`, or for idle actors."""
+    """Return the resources with the cluster's address. Raises ConfigError like `open_runner`, or for idle actors."""
     runner = open_runner(resources.runner, resources.address)
     if resources.actors and not runner.spreads:
         raise ConfigError(f"--actors work on a Ray cluster only, but the runner is '{resources.runner}'.")
@@ -234,12 +232,12 @@ def resolve_resources(resources: Resources) -> Resources:
 
 
 def supervisor_command(attempt: Attempt) -> list[str]:
-    """What looks after an attempt, as a command to be run in `IMPORT_ROOT`."""
+    """Return the command that supervises an attempt, to be run in `IMPORT_ROOT`."""
     return [*PYTHON_MODULE, "engine.execution.supervisor", str(attempt.place)]
 
 
 def torchrun_command(argv: Sequence[str], resources: Resources) -> list[str]:
-    """The command as one process, or as several by torchrun, whose ranks die with it."""
+    """Return the command for one process, or for several by torchrun, whose ranks die with it."""
     if resources.processes == 1:
         return list(argv)
     torchrun = [*PYTHON_MODULE, "torch.distributed.run", "--standalone", "--no-python"]

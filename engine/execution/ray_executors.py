@@ -1,6 +1,6 @@
-"""Executors inside a Ray cluster: `RayData` streams very many items through actors, `RayActors` keeps them for more.
+"""Executors inside a Ray cluster: `RayData` streams many items through actors, `RayActors` keeps its actors.
 
-Only for a process of a Ray job, whose environment says where the cluster is. Ray is imported inside functions.
+Only for a process of a Ray job, whose environment has the address of the cluster. Ray is imported inside functions.
 """
 
 import json
@@ -11,14 +11,14 @@ from typing import Any
 
 from engine.errors import JobError
 from engine.execution.executors import Completed, Task
-from engine.execution.ray_jobs import passed_on
+from engine.execution.ray_jobs import passed_environment
 from engine.execution.resources import Resources
 
-MAX_BLOCKS = 2000  # an item's result comes when its block is through, so blocks are small
+MAX_BLOCKS = 2000  # an item's result is ready with its block, so blocks are small
 
 
 class RayData:
-    """`resources.processes` actors share the items, which are JSON, as results are."""
+    """Runs the items on `resources.processes` actors; items and results are JSON."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
@@ -46,7 +46,7 @@ class RayData:
 
 
 class _Batches:
-    """An actor: opens the task's function once, and applies it to each row of a batch."""
+    """An actor that opens the task's function once, and applies it to each row of a batch."""
 
     def __init__(self, task: Task) -> None:
         self._function = task.open()
@@ -57,9 +57,9 @@ class _Batches:
 
 
 class RayActors:
-    """`resources.processes` actors that stay from one `map` to the next, until `close` or another task.
+    """Keeps `resources.processes` actors from one `map` to the next, until `close` or another task.
 
-    Items and results are whatever can be pickled.
+    Items and results can be any object that pickle takes.
     """
 
     def __init__(self, resources: Resources) -> None:
@@ -68,18 +68,18 @@ class RayActors:
         self._actors: list[Any] = []
 
     def map(self, task: Task, items: Sequence[Any]) -> Iterator[Completed[Any, Any]]:
-        """Raises JobError when an actor is gone; what the function raises, it raises too."""
+        """Yield results. Raises JobError when an actor is lost, and the function's errors."""
         connect()
         import ray
         from ray.util import ActorPool
 
         pool = ActorPool(self._actors_for(task))
         try:
-            found = pool.map_unordered(lambda actor, pair: actor.call.remote(*pair), list(enumerate(items)))
-            for index, result in found:
+            results = pool.map_unordered(lambda actor, pair: actor.call.remote(*pair), list(enumerate(items)))
+            for index, result in results:
                 yield Completed(index=index, item=items[index], result=result)
         except ray.exceptions.RayTaskError as error:
-            raise error.cause from error  # as if it had happened here
+            raise error.cause from error  # as if raised in this process
         except ray.exceptions.RayActorError as error:
             raise JobError(f"An actor of the Ray cluster is gone: {str(error).strip().splitlines()[0]}") from error
 
@@ -109,17 +109,17 @@ class _Actor:
 
 
 def first_cause(text: str) -> str:
-    """The line that says what went wrong in the function, of a chain of tracebacks as one text."""
+    """Return the line of the first error in a text of chained tracebacks."""
     return text.split("\n\nThe above exception", maxsplit=1)[0].strip().splitlines()[-1]
 
 
 def connect() -> None:
-    """Join the cluster. Our own signal handlers stay: Ray's would end a training without its checkpoint."""
+    """Join the cluster; keep our signal handlers, since Ray's would end a training without its checkpoint."""
     import ray
 
     if ray.is_initialized():
         return
-    own = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    ray.init(runtime_env={"env_vars": passed_on(os.environ)}, log_to_driver=False, logging_level="warning")
-    for number, handler in own.items():
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    ray.init(runtime_env={"env_vars": passed_environment(os.environ)}, log_to_driver=False, logging_level="warning")
+    for number, handler in handlers.items():
         signal.signal(number, handler)

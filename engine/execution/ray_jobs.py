@@ -1,6 +1,6 @@
-"""`RayRunner`: a Ray job. It asks Ray only whether a job lives; what it did stands in the folder that both sides share.
+"""`RayRunner`: a Ray job. Ray is queried only for its state; results are in the folder that both sides share.
 
-Talks to the cluster's job server (its dashboard's address) alone, so the worker needs not be a node of the cluster.
+The runner uses only the cluster's job server (its dashboard's address), so the worker needs not be a node of it.
 Ray is imported inside functions: it is an extra (`pip install 'dailies[ray]'`), and takes a second.
 """
 
@@ -20,12 +20,12 @@ from engine.hardware.environment import ROCR_VISIBLE, VISIBLE
 from engine.package_data import IMPORT_ROOT
 
 ADDRESS = "DAILIES_RAY_ADDRESS"
-OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray's client prefers them to what it is told
-ANSWER_S = 10.0  # for a question
+OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray's client prefers these to its address argument
+ANSWER_S = 10.0  # for a query
 SUBMIT_S = 120.0  # a cluster that has just started takes its time with the first job
 SUBMIT_WAITS_S = (0.5, 1, 2, 4, 8, 16, 30)
 PATIENCE_S = 60.0  # a dashboard that restarts, or a network that stumbles
-# What the cluster's processes are told of ours. Never a secret: it is written into the run's folder.
+# Variables that are passed to the cluster's processes. Never a secret: they are written into the run's folder.
 PASSED_ON = ("DAILIES_", "HF_HUB_OFFLINE", "HF_HOME", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "PYTHONPATH")
 SECRETS = ("DAILIES_DATABASE_URL",)
 NO_SUCH_JOB = "status code 404"
@@ -33,11 +33,11 @@ Answer = TypeVar("Answer")
 
 
 class _Silence(Exception):
-    """The cluster gave no answer that means anything."""
+    """The cluster gave no valid answer."""
 
 
 class RayRunner(FolderRunner):
-    """`patience_s`: how long a cluster may be silent before what runs there counts as lost (PATIENCE_S)."""
+    """Runs Ray jobs; these count as lost once the cluster was silent for `patience_s` (default: PATIENCE_S)."""
 
     key: RunnerKey = "ray"
     spreads = True
@@ -49,24 +49,26 @@ class RayRunner(FolderRunner):
         self._silent_since: float | None = None
 
     def environment(self, env: Mapping[str, str | None]) -> Mapping[str, str | None]:
-        """Ours, but for the devices: those Ray chooses, by HIP_VISIBLE_DEVICES alone."""
+        """Return our environment without its devices: Ray chooses them, by HIP_VISIBLE_DEVICES alone."""
         kept = {k: v for k, v in env.items() if k != VISIBLE}
-        return {**passed_on(os.environ), **kept, ROCR_VISIBLE: None}
+        return {**passed_environment(os.environ), **kept, ROCR_VISIBLE: None}
 
     def launch(self, attempt: Attempt, resources: Resources) -> Handle:
-        """The handle is kept before the job is sent: a crash between the two leaves no job that nobody knows."""
+        """Save the handle, then submit: a crash between the two leaves no job without a handle."""
         name = f"dailies-{attempt.folder.name}-{attempt.id}"
         handle = Handle(runner=self.key, folder=attempt.folder, id=attempt.id, address=self.address, foreign=name)
-        self._demand(handle, lambda client: client.get_version())
+        self._query_or_fail(handle, lambda client: client.get_version())
         save_handle(handle)
         command = f"cd {shlex.quote(str(IMPORT_ROOT))} && exec {shlex.join(supervisor_command(attempt))}"
-        patient = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(int(GRACE_S))}}  # when the cluster stops a job itself
+        runtime_env = {
+            "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(int(GRACE_S))}
+        }  # when the cluster stops a job itself
         self._send(
             handle,
             lambda client: client.submit_job(
                 entrypoint=command,
                 submission_id=name,
-                runtime_env=patient,
+                runtime_env=runtime_env,
                 entrypoint_num_cpus=resources.cpus * resources.processes or None,
                 entrypoint_num_gpus=resources.gpus * resources.processes or None,
                 metadata={"folder": str(attempt.folder)},
@@ -75,61 +77,61 @@ class RayRunner(FolderRunner):
         return handle
 
     def _send(self, handle: Handle, submit: Callable[[Any], str]) -> None:
-        """Again and again while the cluster is not ready: one that has just started answers before it takes jobs.
+        """Submit, with retries while the cluster is not ready: it answers before it accepts jobs.
 
-        Ray takes a name but once, so a job that arrived although the answer did not is not sent twice.
+        Ray accepts a name only once, so a job whose answer was lost is not submitted twice. Raises JobError.
         """
         for wait_s in (*SUBMIT_WAITS_S, None):
             try:
-                self._ask(handle, submit)
+                self._query(handle, submit)
                 return
             except _Silence as silence:
-                if self._knows(handle):
+                if self._job_exists(handle):
                     return
                 if wait_s is None:
                     raise JobError(f"{silence} Nothing was started.") from silence
                 time.sleep(wait_s)
 
-    def _knows(self, handle: Handle) -> bool:
+    def _job_exists(self, handle: Handle) -> bool:
         try:
-            return self._ask(handle, lambda client: client.get_job_info(handle.foreign)) is not None
+            return self._query(handle, lambda client: client.get_job_info(handle.foreign)) is not None
         except _Silence:
             return False
 
-    def look(self, handle: Handle) -> ProcessStatus:
+    def query(self, handle: Handle) -> ProcessStatus:
         try:
-            info = self._ask(handle, lambda client: client.get_job_info(handle.foreign))
+            info = self._query(handle, lambda client: client.get_job_info(handle.foreign))
         except _Silence as silence:
-            return self._silence(handle, str(silence))
+            return self._status_of_silence(handle, str(silence))
         self._silent_since = None
         if info is None:
-            return ProcessStatus(state="lost", sentence=_unknown(handle))
-        return _condition(handle, info.status.value, info.message or "")
+            return ProcessStatus(state="lost", sentence=_unknown_message(handle))
+        return _status(handle, info.status.value, info.message or "")
 
     def cancel(self, handle: Handle, grace_s: float) -> None:
-        """A job that the cluster has not begun has nobody yet who would read the request."""
+        """Stop the process; remove a job that has not started, which has no supervisor to read the request."""
         super().cancel(handle, grace_s)
         if self.poll(handle).state == "waiting":
-            self._demand(handle, lambda client: client.stop_job(handle.foreign))
+            self._query_or_fail(handle, lambda client: client.stop_job(handle.foreign))
 
     def reattach(self, handle: Handle) -> bool:
-        """A cluster that cannot be asked counts as gone: the lock of the run keeps two from training it."""
-        return self._knows(handle) and super().reattach(handle)
+        """Return True for a running job. A silent cluster counts as gone: the run's lock prevents a second training."""
+        return self._job_exists(handle) and super().reattach(handle)
 
-    def _silence(self, handle: Handle, why: str) -> ProcessStatus:
-        """No answer: for a while it is taken to go on, then to be lost."""
+    def _status_of_silence(self, handle: Handle, reason: str) -> ProcessStatus:
+        """Return "running" for `patience_s` without an answer, then "lost"."""
         now_s = time.monotonic()
         self._silent_since = now_s if self._silent_since is None else self._silent_since
         if now_s - self._silent_since < self._patience_s:
-            return ProcessStatus(state="running", sentence=why)
+            return ProcessStatus(state="running", sentence=reason)
         return ProcessStatus(
             state="lost",
             sentence=f"The Ray cluster at {handle.address} has not answered for {self._patience_s:g} s, so it is down "
             "or cannot be reached: what was finished is kept; start the cluster, then resume.",
         )
 
-    def _ask(self, handle: Handle, question: Callable[[Any], Answer]) -> Answer | None:
-        """The cluster's answer, None when it knows no such job. Raises _Silence."""
+    def _query(self, handle: Handle, question: Callable[[Any], Answer]) -> Answer | None:
+        """Return the cluster's answer, None for an unknown job. Raises _Silence."""
         client_class, error_class = _ray()
         try:
             if handle.address not in self._clients:
@@ -140,21 +142,21 @@ class RayRunner(FolderRunner):
                 return None
             raise _Silence(f"The Ray cluster at {handle.address} does not answer: {_sentence(error)}") from error
 
-    def _demand(self, handle: Handle, question: Callable[[Any], Answer]) -> Answer | None:
-        """The same where no answer is an error."""
+    def _query_or_fail(self, handle: Handle, question: Callable[[Any], Answer]) -> Answer | None:
+        """Query the cluster. Raises JobError without an answer."""
         try:
-            return self._ask(handle, question)
+            return self._query(handle, question)
         except _Silence as silence:
             raise JobError(f"{silence} Is {ADDRESS} right, and the cluster up?") from silence
 
 
-def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
-    """What processes of the cluster are told of our environment."""
+def passed_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that are passed to the cluster's processes."""
     return {k: v for k, v in environment.items() if k.startswith(PASSED_ON) and k not in SECRETS}
 
 
 def checked_address(address: str) -> str:
-    """Raises ConfigError in one sentence."""
+    """Return the address without a final slash. Raises ConfigError in one sentence."""
     address = address.rstrip("/")
     if not address.startswith(("http://", "https://")):
         raise ConfigError(
@@ -169,39 +171,39 @@ def checked_address(address: str) -> str:
     return address
 
 
-def _condition(handle: Handle, status: str, message: str) -> ProcessStatus:
-    """Of a job that has left no exit code, by what Ray says of it."""
+def _status(handle: Handle, status: str, message: str) -> ProcessStatus:
+    """Return the state of a job without an exit code, from Ray's status of it."""
     if status == "PENDING":
         return ProcessStatus(state="waiting", sentence=_first_line(message))
     if status == "RUNNING":
         return ProcessStatus(state="running")
     if status == "STOPPED" and handle.attempt.asked_to_stop() is not None:
         return ProcessStatus(state="ended", exit_code=-signal.SIGTERM)
-    why = _first_line(message) or "no reason given"
+    reason = _first_line(message) or "no reason given"
     return ProcessStatus(
         state="lost",
-        sentence=f"The Ray job {handle.foreign} was cut off ({status.lower()}, {why.rstrip('.')}): what was finished "
-        "is kept; resume.",
+        sentence=f"The Ray job {handle.foreign} was cut off ({status.lower()}, {reason.rstrip('.')}): what was "
+        "finished is kept; resume.",
     )
 
 
 def _ray() -> tuple[type[Any], type[Exception]]:
-    """Ray's own client, but one that gives up, and the root of Ray's errors. Raises ConfigError without Ray."""
+    """Return Ray's client with a timeout, and the base of Ray's errors. Raises ConfigError without Ray."""
     try:
         from ray.exceptions import RayError
         from ray.job_submission import JobSubmissionClient
     except ImportError as error:
         raise ConfigError(f"Ray is not installed here ({error}): pip install 'dailies[ray]'.") from error
 
-    class Impatient(JobSubmissionClient):
+    class ClientWithTimeout(JobSubmissionClient):
         def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
             timeout_s = ANSWER_S if method == "GET" else SUBMIT_S
             return super()._do_request(method, endpoint, timeout=timeout_s, **options)
 
-    return Impatient, RayError
+    return ClientWithTimeout, RayError
 
 
-def _unknown(handle: Handle) -> str:
+def _unknown_message(handle: Handle) -> str:
     return (
         f"The Ray cluster at {handle.address} does not know the job {handle.foreign} any more, so it was restarted: "
         "what was finished is kept; resume."

@@ -1,4 +1,4 @@
-"""Where a job's processes run, and what they are to be given there."""
+"""Resources of a job: its runner, its processes, and their devices and cores."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -18,11 +18,12 @@ LOCAL: RunnerKey = "local"
 
 
 class Resources(BaseModel):
-    """What a job needs of a machine, and whose. `processes` are the ranks of a training, which run on one machine, or
-    the actors that share the scoring of many clips; a cluster sets `gpus` and `cpus` aside for each of them. `actors`
-    make and score the clips of an online training, each with as much as a process; 0: it makes them itself.
+    """Resources of a job.
 
-    `address` is the cluster's: that of the environment where the job is filed, unless it is given.
+    `processes` are the ranks of a training, which run on one machine, or the actors that share the scoring of many
+    clips; a cluster reserves `gpus` and `cpus` for each. `actors` make and score the clips of an online training, each
+    with the resources of a process; 0: the training makes them itself. `address` is the cluster's; by default it comes
+    from the environment of the process that submits the job.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,9 +40,9 @@ class Resources(BaseModel):
         return self.runner == LOCAL
 
 
-def read_resources(given: Mapping[str, Any]) -> Resources:
-    """Raises ConfigError in one sentence."""
+def read_resources(fields: Mapping[str, Any]) -> Resources:
+    """Validate the fields. Raises ConfigError in one sentence."""
     try:
-        return Resources(**given)
+        return Resources(**fields)
     except ValidationError as error:
         raise ConfigError(validation_message(error, "What a job needs", Resources.model_fields)) from error

@@ -21,13 +21,13 @@ from engine.process_identity import ProcessIdentity
 
 OPTIONS = "DAILIES_SLURM"
 DAY_MIN = 24 * 60
-PATIENCE_S = 300.0  # accounting tells of a new job only after a while
+PATIENCE_S = 300.0  # accounting lists a new job only after a while
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "SUSPENDED")
 RUNNING = ("RUNNING", "COMPLETING", "UNKNOWN")
 
 
 class SlurmRunner(FolderRunner):
-    """`cluster` is submitit's: "slurm", or "local" to try it without one. Slurm needs no `address`."""
+    """Submits jobs by submitit's `cluster`: "slurm", or "local" for this machine. Slurm needs no `address`."""
 
     key: RunnerKey = "slurm"
 
@@ -42,14 +42,14 @@ class SlurmRunner(FolderRunner):
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             raise JobError(f"Slurm refused the job of {attempt.folder}: {error}") from error
         here = self._cluster == "local"
-        if here:  # its parent must collect it
+        if here:  # its parent must wait for it, or it stays a zombie
             threading.Thread(target=job.wait, name=f"reaper-{job.job_id}", daemon=True).start()
         process = ProcessIdentity.of(int(job.job_id)) if here else None
         return save_handle(
             Handle(runner=self.key, folder=attempt.folder, id=attempt.id, foreign=job.job_id, process=process)
         )
 
-    def look(self, handle: Handle) -> ProcessStatus:
+    def query(self, handle: Handle) -> ProcessStatus:
         if handle.process is not None:
             return ProcessStatus(state="running") if handle.process.is_alive else _lost(handle, "killed")
         state = str(self._job(handle).watcher.get_state(handle.foreign, mode="force")).split(" ")[0]
@@ -66,13 +66,13 @@ class SlurmRunner(FolderRunner):
         return _lost(handle, state.lower())
 
     def cancel(self, handle: Handle, grace_s: float) -> None:
-        """A job that Slurm has not begun has nobody yet who would read the request."""
+        """Stop the process; remove a job that Slurm has not started, which has no supervisor to read the request."""
         super().cancel(handle, grace_s)
         if self.poll(handle).state == "waiting":
             self._job(handle).cancel(check=False)
 
     def _executor(self, folder: Path, resources: Resources) -> Any:
-        """Raises ConfigError: no submitit, no Slurm, or options that submitit does not know."""
+        """Return submitit's executor. Raises ConfigError without submitit or Slurm, or for an unknown option."""
         options = {"timeout_min": DAY_MIN, **read_options(os.environ.get(OPTIONS, ""))}
         if resources.gpus:
             options["gpus_per_node"] = math.ceil(resources.gpus * resources.processes)
@@ -85,8 +85,8 @@ class SlurmRunner(FolderRunner):
         except ImportError as error:
             raise ConfigError(f"submitit is not installed here ({error}): pip install 'dailies[slurm]'.") from error
         except (RuntimeError, NameError, ValueError, TypeError) as error:
-            why = str(error).splitlines()[0]
-            raise ConfigError(f"Slurm cannot be used here: {why} (options of {OPTIONS} are submitit's).") from error
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"Slurm cannot be used here: {reason} (options of {OPTIONS} are submitit's).") from error
         return executor
 
     def _job(self, handle: Handle) -> Any:
@@ -96,7 +96,7 @@ class SlurmRunner(FolderRunner):
 
 
 def read_options(text: str) -> dict[str, str | int]:
-    """`slurm_partition=gpu,timeout_min=600` as a dictionary. Raises ConfigError."""
+    """Parse `slurm_partition=gpu,timeout_min=600` to a dictionary. Raises ConfigError."""
     pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
     for name, equals, value in pairs:
         if not (name and equals and value):
@@ -104,7 +104,8 @@ def read_options(text: str) -> dict[str, str | int]:
     return {name: int(value) if value.isdigit() else value for name, _, value in pairs}
 
 
-def _lost(handle: Handle, why: str) -> ProcessStatus:
+def _lost(handle: Handle, reason: str) -> ProcessStatus:
     return ProcessStatus(
-        state="lost", sentence=f"The Slurm job {handle.foreign} was cut off ({why}): what was finished is kept; resume."
+        state="lost",
+        sentence=f"The Slurm job {handle.foreign} was cut off ({reason}): what was finished is kept; resume.",
     )

@@ -1,10 +1,8 @@
-"""`python -m engine.execution.supervisor ATTEMPT` runs what this folder asks for, stops it when asked.
+"""`python -m engine.execution.supervisor ATTEMPT` runs an attempt's command and records its exit code.
 
-Says how it ended.
-
-The same for every runner: as a detached process here, as the entry point of a Ray job, as a task of Slurm. Its signals
-(a cluster that wants the machine back) count as being asked to stop. With `--tells` it first writes down who it is, for
-whoever started it may be gone before that could.
+It stops the command on request. It is the same for every runner: a detached process here, the entry point of a Ray job,
+a task of Slurm. A signal to it (from a cluster that needs the machine) is a request to stop. With `--tells` it first
+saves its own handle, since its starter may be killed before it can.
 """
 
 import os
@@ -24,44 +22,44 @@ GRACE_S = 120.0  # for the step that a training is in, and its checkpoint
 
 
 class Supervisor:
-    """Watches one child, which leads a process group of its own."""
+    """Watches a child process, which leads a process group of its own."""
 
     def __init__(self, attempt: Attempt, child: "subprocess.Popen[bytes]") -> None:
         self._attempt, self._child = attempt, child
         self._signalled = False
-        self._asked_at: float | None = None
+        self._stopping_since: float | None = None
 
     def on_signal(self, *_: object) -> None:
         self._signalled = True
 
-    def attend(self) -> int:
-        """The child's exit code, once it has ended."""
+    def wait(self) -> int:
+        """Wait for the child's end and return its exit code."""
         while True:
             try:
                 return self._child.wait(POLL_S)
             except subprocess.TimeoutExpired:
-                self._obey()
+                self._handle_stop()
 
-    def _obey(self) -> None:
-        """TERM once when asked to stop, KILL when the time given for it is over."""
-        asked = self._attempt.asked_to_stop()
-        grace_s = GRACE_S if asked is None and self._signalled else asked
+    def _handle_stop(self) -> None:
+        """Send TERM once when a stop is requested, and KILL after its grace."""
+        requested_s = self._attempt.asked_to_stop()
+        grace_s = GRACE_S if requested_s is None and self._signalled else requested_s
         if grace_s is None:
             return
         now_s = time.monotonic()
-        if self._asked_at is None:
-            self._asked_at = now_s
+        if self._stopping_since is None:
+            self._stopping_since = now_s
             if grace_s > 0:
                 self._signal(signal.SIGTERM)
-        if now_s - self._asked_at >= grace_s:
+        if now_s - self._stopping_since >= grace_s:
             self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        os.killpg(self._child.pid, number)  # not yet waited for, so the group is there
+        os.killpg(self._child.pid, number)  # not yet waited for, so the group exists
 
 
 def start(attempt: Attempt) -> "subprocess.Popen[bytes]":
-    """The child, whose output goes to the log. Raises OSError when it cannot be started."""
+    """Start the child with its output in the log. Raises OSError when it cannot be started."""
     work = attempt.work()
     with attempt.log.open("ab") as log:
         return subprocess.Popen(
@@ -79,9 +77,7 @@ def main(argv: list[str]) -> int:
     attempt = Attempt.at(Path(argv[0]))
     try:
         if TELLS in argv:
-            from engine.execution.local import (
-                save_local_handle,  # a part of the engine that clusters' attendants do without
-            )
+            from engine.execution.local import save_local_handle  # imports this module
 
             save_local_handle(attempt, os.getpid())
         child = start(attempt)
@@ -90,10 +86,10 @@ def main(argv: list[str]) -> int:
             log.write(f"{attempt.work().argv[0]} cannot be started: {error}.\n")
         attempt.end(CANNOT_START)
         return CANNOT_START
-    attendant = Supervisor(attempt, child)
+    supervisor = Supervisor(attempt, child)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, attendant.on_signal)
-    code = attendant.attend()
+        signal.signal(number, supervisor.on_signal)
+    code = supervisor.wait()
     attempt.end(code)
     return code if code >= 0 else 128 - code
 

@@ -1,4 +1,4 @@
-"""What a handler gets besides its config: the store, and the model that stays loaded from job to job."""
+"""The context of a job's handler: the library, and the model that stays loaded between jobs."""
 
 import gc
 import logging
@@ -19,8 +19,11 @@ log = logging.getLogger(__name__)
 
 
 class ModelCache:
-    """At most one loaded model: the last one asked for. The rewards' networks of this process go with it, unless
-    `with_rewards` is off: who only watches another process has no say in them."""
+    """A cache of one model, the last that was opened.
+
+    Releasing it also closes the rewards' networks of this process, unless `with_rewards` is off, as for a job that only
+    monitors another process.
+    """
 
     def __init__(self, *, with_rewards: bool = True) -> None:
         self.key: str | None = None
@@ -28,9 +31,9 @@ class ModelCache:
         self._with_rewards = with_rewards
 
     def open(self, key: str) -> "ModelFamily":
-        """The model of a preset, loaded unless it is already. Raises ConfigError or FamilyError in one sentence."""
+        """Return the model of a preset, loaded if needed. Raises ConfigError or FamilyError in one sentence."""
         if self._family is None or key != self.key:
-            from engine.families.registry import open_model
+            from engine.families.registry import open_model  # not needed by jobs that load no model
 
             self._family = None
             self._free()
@@ -39,7 +42,7 @@ class ModelCache:
         return self._family
 
     def release(self) -> bool:
-        """Give memory back, also to the device: the model's, and the rewards' networks'. False: nothing was loaded."""
+        """Free the memory of the model and the rewards' networks. Return False when nothing was loaded."""
         networks = sys.modules.get("rewards.networks.cache") if self._with_rewards else None
         closed = networks.close_networks() if networks is not None else 0
         if self._family is None and not closed:
@@ -58,10 +61,10 @@ class ModelCache:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """One process's tools, and what the job was given; a handler keeps nothing of its own between jobs.
+    """The library, the model cache and the job's resources; a handler keeps no state between jobs.
 
-    `visible` keeps processes to the devices that the job holds, in their environment. `handle` is the process that does
-    the job already, when this worker goes on for one that is gone.
+    `visible` are environment variables that restrict processes to the job's devices. `handle` is the job's running
+    process when this worker adopts the job of a former one.
     """
 
     store: Library

@@ -1,11 +1,10 @@
-"""What running jobs hold of a machine's devices: one big job, or several small ones.
+"""Leases of a machine's devices by running jobs: one big job, or several small ones.
 
-A device has `SLICES_PER_DEVICE` parts, and each part is a row: held by one job or by none, which the table's key sees
-to whatever the code does. A job that does not fit waits, and what waits behind it may only use what it does not need,
-so that a big job is not put off for ever by small ones. Rows come and go in the transaction that changes the job's
-state.
+A device has `SLICES_PER_DEVICE` parts. Each leased part is a row, and the table's key keeps it to one job. A job that
+does not fit waits, and jobs behind it may only use parts that it does not need, so that small jobs do not delay a big
+one for ever. Rows are inserted and deleted in the transaction that changes the job's state.
 
-Where a GPU is to be chosen, the worker's own process has the first one; processes of their own take the last that fit.
+The worker's own process uses the first GPU; other processes use the last ones that fit.
 """
 
 import math
@@ -30,8 +29,10 @@ Held = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What a worker can take on: so many devices; a job `inside` its own process, one that it watches `aside`. `idle`:
-    it has no job, and may end for a worker with another environment."""
+    """Capacity of a worker: its devices, and room for a job `inside` its process or `aside`, in a monitored process.
+
+    `idle`: it has no job, and may end for a worker with another environment.
+    """
 
     devices: int = 1
     inside: bool = True
@@ -41,7 +42,7 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """`parts` of each of `devices`; `inside`: a place in the worker's own process."""
+    """Demand of a job: `parts` of each of `devices`; `inside`: it runs in the worker's own process."""
 
     devices: int
     parts: int
@@ -49,7 +50,7 @@ class Demand:
 
 
 def need_of(kind: JobKind, resources: Resources) -> Demand:
-    """What a job holds on this machine: of what a cluster does, nothing."""
+    """Return the demand of a job on this machine; a job on a cluster has none."""
     inside = resources.is_local and not kind.aside
     if not resources.is_local or kind.share == 0:
         return Demand(devices=0, parts=0, inside=inside)
@@ -58,12 +59,12 @@ def need_of(kind: JobKind, resources: Resources) -> Demand:
     return Demand(devices=1 if inside else math.ceil(share) * resources.processes, parts=parts, inside=inside)
 
 
-def has_lane(need: Demand, room: Capacity) -> bool:
+def has_slot(need: Demand, room: Capacity) -> bool:
     return room.inside if need.inside else room.aside
 
 
 def free_parts(connection: Connection, room: Capacity) -> Free:
-    """What nobody holds of this machine's devices."""
+    """Return the parts of this machine's devices that no job holds."""
     query = select(LEASES.c.device, LEASES.c.part).where(LEASES.c.host == socket.gethostname())
     held = {(row.device, row.part) for row in connection.execute(query)}
     return {
@@ -73,17 +74,17 @@ def free_parts(connection: Connection, room: Capacity) -> Free:
 
 
 def fitting(need: Demand, free: Free) -> Held | None:
-    """The parts that a job may have; None when it has to wait. One that wants more devices than there are gets all."""
+    """Return parts that satisfy the demand, or None. A demand for more devices than exist gets all of them."""
     devices = [FIRST] if need.inside else sorted(free, reverse=True)
     roomy = [device for device in devices if len(free[device]) >= need.parts]
-    wanted = min(need.devices, len(free))
-    if len(roomy) < wanted:
+    num_devices = min(need.devices, len(free))
+    if len(roomy) < num_devices:
         return None
-    return tuple((device, part) for device in roomy[:wanted] for part in free[device][: need.parts])
+    return tuple((device, part) for device in roomy[:num_devices] for part in free[device][: need.parts])
 
 
 def reserve(need: Demand, free: Free) -> None:
-    """Keep from others what a waiting job will need: of the devices that have the most room."""
+    """Remove from `free` the parts for a waiting job, on the devices with the most free parts."""
     devices = [FIRST] if need.inside else sorted(free, key=lambda device: len(free[device]), reverse=True)
     for device in devices[: need.devices]:
         del free[device][: need.parts]
@@ -100,13 +101,13 @@ def release_lease(connection: Connection, job_id: str) -> None:
 
 
 def devices_of(connection: Connection, job_id: str) -> Sequence[int]:
-    """The devices that a job holds parts of."""
+    """Return the devices of which a job holds parts."""
     query = select(LEASES.c.device).where(LEASES.c.job_id == job_id).distinct().order_by(LEASES.c.device)
     return connection.scalars(query).all()
 
 
 def holder(connection: Connection, need: Demand) -> str | None:
-    """Who holds most of the first device of this machine, when a job that needs it does not fit; else None."""
+    """Return the job with most parts of this machine's first device when the demand does not fit, else None."""
     held = func.count().label("held")
     query = select(LEASES.c.job_id, held).where(LEASES.c.host == socket.gethostname(), LEASES.c.device == FIRST)
     rows = connection.execute(query.group_by(LEASES.c.job_id).order_by(held.desc())).all()
@@ -115,6 +116,6 @@ def holder(connection: Connection, need: Demand) -> str | None:
 
 
 def lock_leases(connection: Connection) -> None:
-    """Until this transaction ends nobody else gives out parts. SQLite has but one writer anyway."""
+    """Prevent other leases until this transaction ends. SQLite has only one writer anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("LOCK TABLE leases IN EXCLUSIVE MODE"))

@@ -1,4 +1,4 @@
-"""What became of jobs, in order: each change of state is written in the transaction that makes it, and stays."""
+"""The journal of jobs: each change of state is recorded in the transaction that makes it, and kept."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ ADOPTED = "adopted"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEvent:
-    """`event` is the state that a job came to, or "adopted"; `pid` the process that wrote it down."""
+    """An entry: `event` is a job's new state, or "adopted"; `pid` the process that recorded it."""
 
     number: int
     job_id: str
@@ -28,8 +28,8 @@ def record_event(connection: Connection, job_id: str, event: str) -> None:
     connection.execute(JOURNAL.insert().values(job_id=job_id, event=event, at=now(), pid=os.getpid()))
 
 
-def enter_all(connection: Connection, job_ids: Sequence[str], event: str) -> None:
-    """The same event of many jobs."""
+def record_events(connection: Connection, job_ids: Sequence[str], event: str) -> None:
+    """Record the same event for many jobs."""
     if job_ids:
         moment, pid = now(), os.getpid()
         rows = [{"job_id": job_id, "event": event, "at": moment, "pid": pid} for job_id in job_ids]
@@ -39,7 +39,7 @@ def enter_all(connection: Connection, job_ids: Sequence[str], event: str) -> Non
 def entries(
     connection: Connection, *, job_id: str | None = None, after: int = 0, events: Sequence[str] = (), limit: int = 1000
 ) -> list[JobEvent]:
-    """The oldest first: of one job or all, beyond a number, of some events or all."""
+    """Return entries after number `after`, oldest first, filtered by job and events."""
     query = select(JOURNAL).where(JOURNAL.c.number > after).order_by(JOURNAL.c.number).limit(limit)
     if job_id is not None:
         query = query.where(JOURNAL.c.job_id == job_id)
@@ -49,5 +49,5 @@ def entries(
 
 
 def newest(connection: Connection) -> int:
-    """The number of the last entry; 0 when there is none."""
+    """Return the number of the last entry; 0 without entries."""
     return connection.scalar(select(func.max(JOURNAL.c.number))) or 0

@@ -1,4 +1,4 @@
-"""How a running job tells the database where it is: often enough to watch, rarely enough to cost nothing."""
+"""Progress and heartbeats of a running job in the database, at a rate that costs little."""
 
 import logging
 import threading
@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 
 
 class EtaEstimator:
-    """Tells how long the rest of a phase takes, from the steps of that phase seen so far."""
+    """Estimates the time left in a phase from the steps of that phase so far."""
 
     def __init__(self) -> None:
         self._phase, self._first_step, self._first_s = "", 0, 0.0
 
     def timed(self, progress: JobProgress, now_s: float) -> JobProgress:
-        """The same progress with `eta_s`, seconds; None until one step of the phase has been timed."""
+        """Return the progress with `eta_s` in seconds; None until one step of the phase was timed."""
         if progress.phase != self._phase or progress.step < self._first_step:
             self._phase, self._first_step, self._first_s = progress.phase, progress.step, now_s
         done = progress.step - self._first_step
@@ -38,13 +38,13 @@ class ProgressReporter:
     """Writes a job's progress to its row: each new phase at once, and steps at most every `REPORT_S` seconds."""
 
     def __init__(self, queue: JobQueue, job_id: str) -> None:
-        self._queue, self._job_id, self._pace = queue, job_id, EtaEstimator()
+        self._queue, self._job_id, self._estimator = queue, job_id, EtaEstimator()
         self._phase, self._reported_s = "", 0.0
 
     def report(self, progress: JobProgress) -> None:
-        """Raises Cancelled when the job should stop. A database that cannot be written now does not end a job."""
+        """Record progress. Raises JobCancelled when the job should stop; a failed write is only logged."""
         now_s = time.monotonic()
-        timed = self._pace.timed(progress, now_s)
+        timed = self._estimator.timed(progress, now_s)
         if progress.phase == self._phase and now_s - self._reported_s < REPORT_S:
             return
         self._phase, self._reported_s = progress.phase, now_s
@@ -55,7 +55,7 @@ class ProgressReporter:
 
 
 class Heartbeat:
-    """A thread that says every `PULSE_S` seconds that the job is alive, however long one of its steps takes."""
+    """A thread that records a sign of life every `PULSE_S` seconds, independent of the job's steps."""
 
     def __init__(self, queue: JobQueue, job_id: str) -> None:
         self._queue, self._job_id = queue, job_id
@@ -77,6 +77,6 @@ class Heartbeat:
             try:
                 self._queue.heartbeat(self._job_id)
             except JobCancelled:
-                return  # the job itself learns of it at its next step
+                return  # the job is cancelled by its own next report
             except StoreError as error:
                 log.warning("The heartbeat was not recorded: %s", error)

@@ -1,7 +1,7 @@
-"""How long a job has given no sign of life, without trusting a clock that can be set.
+"""The age of a job's heartbeat, without trusting a clock that can be set.
 
 On the host that runs a job its heartbeats are compared on that host's monotonic clock, which all processes share
-(Linux: CLOCK_MONOTONIC). Of a job on another host, an observer measures how long it has seen the same heartbeat.
+(Linux: CLOCK_MONOTONIC). For a job on another host, an observer measures how long its heartbeat has not changed.
 """
 
 import time
@@ -15,7 +15,7 @@ SILENT_S = 60.0  # without a heartbeat, which comes every 5 s, a job is shown as
 
 
 def silent_s(job: Job) -> float:
-    """Seconds since the last heartbeat of a running job, 0 for any other; between hosts as good as their clocks."""
+    """Return seconds since a running job's last heartbeat, else 0; between hosts as exact as their clocks."""
     if job.status not in ACTIVE or job.heartbeat_at is None:
         return 0.0
     worker = job.worker
@@ -25,18 +25,18 @@ def silent_s(job: Job) -> float:
 
 
 def is_silent(job: Job) -> bool:
-    """Whether a running job has given no sign of life for a minute: its worker is stopped, or hangs."""
+    """Return True for a running job without a heartbeat for a minute: its worker is stopped, or hangs."""
     return silent_s(job) > SILENT_S
 
 
 class Observer:
-    """Remembers when it saw each job's heartbeat change, for jobs of other hosts."""
+    """Remembers the time of each heartbeat's last change, for jobs of other hosts."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[datetime | None, float]] = {}
 
     def silent_for(self, job: Job, patience: timedelta) -> bool:
-        """Whether the job's heartbeat has been the same for so long, as far as this observer has seen."""
+        """Return True when this observer has seen the same heartbeat for longer than `patience`."""
         now_s = time.monotonic()
         heartbeat, since_s = self._seen.get(job.id, (None, now_s))
         if job.id not in self._seen or heartbeat != job.heartbeat_at:

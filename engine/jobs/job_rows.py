@@ -21,14 +21,14 @@ PIECE = 500  # ids in one statement
 
 
 def jobs_with_places() -> Select[Any]:
-    """All jobs, with the place in the queue of those that wait."""
+    """Select all jobs, with the place of queued ones."""
     place = func.row_number().over(order_by=ORDER).label("position")
     waiting = select(JOBS.c.number, place).where(JOBS.c.status == "queued").subquery()
     return select(JOBS, waiting.c.position).outerjoin(waiting, waiting.c.number == JOBS.c.number)
 
 
 def job_with_place() -> Select[Any]:
-    """The same for few jobs among many: the place is counted for each."""
+    """Select jobs as `jobs_with_places` does; faster for few jobs, since places are counted for each."""
     before = JOBS.alias("before")
     ahead = or_(
         before.c.priority > JOBS.c.priority,
@@ -44,16 +44,16 @@ def read_jobs(database: Database, query: Select[Any]) -> list[Job]:
 
 
 def jobs_of(database: Database, job_ids: Sequence[str]) -> list[Job]:
-    """The jobs of these ids, without places, in any order."""
-    found = []
+    """Return the jobs of these ids, without places, in any order."""
+    jobs = []
     for first in range(0, len(job_ids), PIECE):
         piece = JOBS.c.id.in_(job_ids[first : first + PIECE])
-        found += read_jobs(database, select(JOBS).where(piece))
-    return found
+        jobs += read_jobs(database, select(JOBS).where(piece))
+    return jobs
 
 
 def filing_order(database: Database, kind: str) -> dict[str, int]:
-    """By job of a kind, a number that rises with the moment of filing, whatever the clock said or the queue's order."""
+    """Return, by job id of a kind, a number in order of submission, independent of clock and queue."""
     first = select(JOURNAL.c.job_id, func.min(JOURNAL.c.number)).join(JOBS, JOBS.c.id == JOURNAL.c.job_id)
     with database.reading() as connection:
         rows = connection.execute(first.where(JOBS.c.kind == kind).group_by(JOURNAL.c.job_id))
@@ -71,23 +71,23 @@ def job_of(row: Row[Any]) -> Job:
 
 
 def _progress(values: dict[str, Any]) -> JobProgress:
-    """A handle that this version does not understand is left out."""
+    """Parse the progress; a handle that this version cannot read is left out."""
     handle = read_handle(values["handle"]) if values.get("handle") else None
     return JobProgress(**{**values, "handle": handle})
 
 
 def renumber(connection: Connection, ids: Sequence[str], numbers: Sequence[int]) -> None:
-    """Give the jobs these numbers, in this order; by way of negative ones, since no two may be equal at any time."""
+    """Assign numbers to jobs in this order, by way of negative ones, since numbers are unique."""
     for sign in (-1, 1):
         for job_id, number in zip(ids, numbers, strict=True):
             connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(number=sign * number))
 
 
 def cancel_queued(connection: Connection, kind: str | Collection[str] | None) -> list[str]:
-    """One statement for all: a queued job holds no device that it would have to let go."""
+    """Cancel queued jobs in one statement (they hold no device), and return their ids."""
     query = update(JOBS).where(JOBS.c.status == "queued").values(status="cancelled", ended_at=now())
     if kind is not None:
         query = query.where(JOBS.c.kind.in_([kind] if isinstance(kind, str) else kind))
     cancelled = connection.scalars(query.returning(JOBS.c.id)).all()
-    events.enter_all(connection, cancelled, "cancelled")
+    events.record_events(connection, cancelled, "cancelled")
     return list(cancelled)

@@ -1,6 +1,6 @@
-"""The kinds of jobs, listed by hand: how a config is read and checked before it is queued, and what runs it.
+"""The kinds of jobs: the schema and check of each config before it is queued, and its handler.
 
-A worker for other kinds takes another table (`python -m engine.jobs.worker --kinds module:TABLE`).
+A worker for other kinds uses another table (`python -m engine.jobs.worker --kinds module:TABLE`).
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -37,19 +37,17 @@ if TYPE_CHECKING:
     from engine.jobs.context import JobContext
 
 JobSteps = Generator[JobProgress, None, dict[str, Any]]
-"""A running handler: yields where it is, returns the job's result; closing it cancels the job."""
+"""A running handler: it yields progress and returns the job's result; closing it cancels the job."""
 Handler = Callable[[Any, "JobContext"], JobSteps]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobKind:
-    """`config` is the schema, `check` refuses with a ConfigError what cannot work, `handler` is "module:function".
+    """A kind of job: the schema `config`, a `check` that raises ConfigError, and the `handler` "module:function".
 
-    `elsewhere` says that the handler heeds its context's resources: that it can have the work done by a cluster.
-    `aside`: the work is done by a process of its own, which the worker only watches. `share` is what it holds of a
-    device unless the job says it (0: it needs none), see engine.jobs.device_leases. `quick` tells of a config whether
-    somebody
-    is likely to sit and wait for it: it then goes before what takes long.
+    `elsewhere`: the handler supports clusters, by its context's resources. `aside`: a process of its own does the work,
+    and the worker only monitors it. `share` is the default share of a device (0: none), see
+    engine.jobs.device_leases. `quick` returns True for a config whose job is interactive: it gets a high priority.
     """
 
     key: str
@@ -62,7 +60,7 @@ class JobKind:
     quick: Callable[[Any], bool] = lambda config: False
 
     def read(self, config: Mapping[str, Any]) -> BaseModel:
-        """The checked config. Raises ConfigError in one sentence."""
+        """Return the checked config. Raises ConfigError in one sentence."""
         try:
             checked = self.config(**config)
         except ValidationError as error:
@@ -71,7 +69,7 @@ class JobKind:
         return checked
 
     def place(self, resources: Resources) -> Resources:
-        """What a job of this kind is given. Raises ConfigError when it cannot be done there."""
+        """Return the resources of a job of this kind. Raises ConfigError for a runner that cannot do it."""
         if not (resources.is_local or self.elsewhere):
             raise ConfigError(
                 f"A '{self.key}' job is done on this machine only, but was to run by '{resources.runner}'."
@@ -79,7 +77,7 @@ class JobKind:
         return resolve_resources(resources)
 
     def start(self, config: Mapping[str, Any], context: "JobContext") -> JobSteps:
-        """The handler, ready to be drained."""
+        """Return the handler's generator."""
         handler = cast(Handler, import_object(self.handler))
         return handler(self.read(config), context)
 
@@ -88,19 +86,19 @@ Kinds = Mapping[str, JobKind]
 
 
 def kind_of(key: str, kinds: Kinds) -> JobKind:
-    """Raises JobError ("did you mean") when there is no such kind."""
+    """Return the kind of a key. Raises JobError ("did you mean") for an unknown one."""
     if key not in kinds:
         raise JobError(f"Unknown kind of job '{key}'. {did_you_mean(key, kinds)}")
     return kinds[key]
 
 
 def load_kinds(path: str) -> Kinds:
-    """The table at "module:NAME"."""
+    """Return the table at "module:NAME"."""
     return cast(Kinds, import_object(path))
 
 
 def check_generate(config: GenerateConfig) -> None:
-    """An adapter belongs to a workspace: page and command line look for it before they file, the handler in the end."""
+    """Check all but the adapter, which is in a workspace: page, command line and handler check it."""
     for request in config.requests:
         check_request(request, adapters=[request.adapter] if request.adapter else [])
     for model in sorted({request.model for request in config.requests}):
@@ -144,9 +142,9 @@ def few_clips(config: GenerateConfig | ScoreConfig) -> bool:
     return len(clips) <= FEW
 
 
-# Shares of a device are a choice, not measured: clips and rewards beside three quarters of something else, a training
-# alone, unless it is given a share when it is filed.
-FEW = 16  # clips that somebody waits for; a campaign's come by the hundred
+# Shares of a device are a choice, not measured: clips and rewards leave three quarters to other jobs; a training has
+# the device alone unless its resources set a share.
+FEW = 16  # clips of an interactive job; a campaign has hundreds
 SMALL, WHOLE = 0.25, 1.0
 
 KINDS: Kinds = {

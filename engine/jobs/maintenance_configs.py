@@ -1,4 +1,4 @@
-"""What jobs about the machine, and about runs that are over, are asked: see `engine.jobs.handlers.maintenance`.
+"""Configs of maintenance jobs, see `engine.jobs.handlers.maintenance`.
 
 Imports no torch.
 """
@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.errors import ConfigError
 from engine.jobs.spec import JobSpec
+from rewards.errors import RewardError
+from rewards.weights.catalog import find_weights
 
 Question = Literal["devices", "attention", "convolutions"]
 QUESTIONS: tuple[Question, ...] = ("devices", "attention", "convolutions")
@@ -31,7 +33,7 @@ class WeightsConfig(BaseModel):
 
 
 class InspectConfig(BaseModel):
-    """An "inspect" job: what PyTorch finds on this machine."""
+    """An "inspect" job: the devices and features that PyTorch finds on this machine."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,15 +49,12 @@ def weights_job(key: str) -> JobSpec:
 
 
 def inspect_job(*questions: Question) -> JobSpec:
-    """Without questions: all of them."""
+    """Return the job for some questions; without any, for all."""
     return JobSpec(kind="inspect", config=InspectConfig(questions=questions or QUESTIONS).model_dump(mode="json"))
 
 
 def check_weights(config: WeightsConfig) -> None:
-    """Raises ConfigError for weights that nobody knows, or that no program can fetch."""
-    from rewards.errors import RewardError
-    from rewards.weights.catalog import find_weights
-
+    """Raise ConfigError for unknown weights, or those that cannot be downloaded."""
     try:
         source = find_weights(config.key).source
     except RewardError as error:

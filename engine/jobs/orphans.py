@@ -1,6 +1,6 @@
-"""Jobs whose worker is gone: whether the process that does the work goes on, so that another worker can go on watching.
+"""Jobs whose worker is gone: find the process that does their work, so that another worker can adopt it.
 
-The process is found by the job's row, or, before it stood there, by the folder of the run.
+The process is found by the handle in the job's row, or, before that was written, by the folder of the run.
 """
 
 from engine.errors import ConfigError
@@ -11,30 +11,30 @@ from engine.workspace import Workspace
 
 
 def process_of(job: Job, workspace: Workspace) -> Handle | None:
-    """What does the job, where that is a process of its own. None: the worker does, or it is not to be found."""
+    """Return the handle of a job's own process; None when the worker does the job, or no process is found."""
     if job.progress is not None and job.progress.handle is not None:
         return job.progress.handle
     run_id = job.config.get("run") if job.kind == TRAIN else None
     try:
-        found = find_running(Run.find(workspace, run_id).folder) if run_id else None
+        running = find_running(Run.find(workspace, run_id).folder) if run_id else None
     except ConfigError:  # the run was deleted
         return None
-    return found[1] if found else None
+    return running[1] if running else None
 
 
 def is_still_running(job: Job, workspace: Workspace) -> bool:
-    """Whether the job's process runs, or ended and said how: then it is not lost, whatever became of its worker."""
+    """Return True when the job's process runs or recorded its exit code: then the job is not lost."""
     handle = process_of(job, workspace)
     if handle is None:
         return False
     try:
         return open_runner(handle.runner, handle.address).poll(handle).state != "lost"
-    except ConfigError:  # its cluster is not set up here any more
+    except ConfigError:  # its cluster is no longer configured here
         return False
 
 
-def epitaph(job: Job) -> str:
-    """What a job says whose worker is gone."""
+def lost_message(job: Job) -> str:
+    """Return the error of a job whose worker is gone."""
     return (
         f"The worker (pid {job.pid}) ended before the job did: it was killed, or the machine was restarted. "
         "What it had finished is kept: resume the run, or file the job again, to make the rest."

@@ -1,13 +1,13 @@
-"""`JobQueue`: jobs in the database, by priority and then as they came, unless moved. Every change is one transaction.
+"""`JobQueue`: jobs in the database, by priority, then by submission unless moved. Each change is one transaction.
 
 queued -> running -> done | failed
-   |        |  `---> queued      the worker was told to end: somebody else goes on
-   |        |------> lost        the worker is gone, and so is what it watched
+   |        |  `---> queued      the worker has to end: another one continues
+   |        |------> lost        the worker is gone, and so is the process it monitored
    |        `------> stopping -> cancelled
    `---------------> cancelled
 
-What runs is not interrupted by what waits. With the state change go the device that a job holds (`leases`) and a line
-of the journal (`journal`).
+A waiting job never interrupts a running one. The lease of a device (`device_leases`) and the journal's entry (`events`)
+are written in the transaction of the state change.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ from engine.jobs.job_rows import (
     renumber,
 )
 from engine.jobs.kinds import KINDS, Kinds, kind_of
-from engine.jobs.orphans import epitaph, is_still_running
+from engine.jobs.orphans import is_still_running, lost_message
 from engine.jobs.spec import ACTIVE, ENDED, PRIORITIES, Job, JobProgress, JobSpec, Priority, Status
 from engine.jobs.worker_state import check_served
 from engine.process_identity import ProcessIdentity
@@ -47,11 +47,11 @@ from engine.storage.database import storable
 from engine.storage.library import Library, now
 from engine.storage.schema import JOBS, JOURNAL
 
-Jobs = list[Job]  # names of their own, for inside the class `list` is a method
+Jobs = list[Job]  # aliases, since `list` is a method inside the class
 Ids = list[str]
 Entries = list[events.JobEvent]
-EVERY = 1000  # jobs that wait or run at once
-SILENCE = timedelta(minutes=2)  # a worker on another host whose heartbeat stays the same so long counts as gone
+EVERY = 1000  # jobs that are queued or running at once
+SILENCE = timedelta(minutes=2)  # a worker on another host counts as gone when its heartbeat has not changed for so long
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +66,9 @@ class JobQueue:
         self._observer = Observer()
 
     def submit(self, spec: JobSpec, key: str | None = None) -> Job:
-        """Queue a job. `key` names the request: sent again, it returns the job that it queued.
+        """Queue a job. `key` identifies the request: a second submission returns the first one's job.
 
-        Raises ConfigError or JobError when it could not work: nothing is queued then.
+        Raises ConfigError or JobError for a job that cannot work, which is not queued.
         """
         kind = kind_of(spec.kind, self.kinds)
         config = kind.read(spec.config)
@@ -91,17 +91,17 @@ class JobQueue:
 
     @staticmethod
     def id_of(key: str | None) -> str | None:
-        """The id of the job that a request of this key files."""
+        """Return the id of the job of a request with this key."""
         return hashlib.sha256(key.encode()).hexdigest()[:8] if key else None
 
     def get(self, job_id: str) -> Job:
-        """One job; the beginning of its id will do where no other begins so. Raises JobError when there is none."""
+        """Return the job of an id or of a unique prefix of it. Raises JobError when none or several match."""
         query = job_with_place().where(JOBS.c.id.startswith(job_id, autoescape=True)).limit(2)
-        found = read_jobs(self._database, query) if job_id else []
-        if len(found) != 1:
-            problem = "more than one job begins with" if found else "there is no job"
+        matches = read_jobs(self._database, query) if job_id else []
+        if len(matches) != 1:
+            problem = "more than one job begins with" if matches else "there is no job"
             raise JobError(f"{problem.capitalize()} {job_id[:40]!r}: `dailies jobs ls` lists them.")
-        return found[0]
+        return matches[0]
 
     def list(
         self,
@@ -109,7 +109,7 @@ class JobQueue:
         kind: str | Collection[str] | None = None,
         limit: int = 100,
     ) -> Jobs:
-        """Jobs, newest first; of one status or several, of one kind or several, of all where none is named."""
+        """Return jobs, newest first; None for `status` or `kind` selects all."""
         query = jobs_with_places().order_by(JOBS.c.number.desc()).limit(limit)
         if status is not None:
             query = query.where(JOBS.c.status.in_([status] if isinstance(status, str) else status))
@@ -118,8 +118,7 @@ class JobQueue:
         return read_jobs(self._database, query)
 
     def board(self, limit: int) -> tuple[Jobs, Counter[str]]:
-        """The jobs that run and then those that wait, as they will be taken, `limit` of each; and how many of each
-        status there are."""
+        """Return at most `limit` running jobs, at most `limit` queued ones in their order, and counts by status."""
         active = select(JOBS).where(JOBS.c.status.in_(ACTIVE)).order_by(JOBS.c.number).limit(limit)
         waiting = select(JOBS).where(JOBS.c.status == "queued").order_by(*ORDER).limit(limit)
         counts = select(JOBS.c.status, func.count()).group_by(JOBS.c.status)
@@ -130,7 +129,7 @@ class JobQueue:
         return [*running, *(replace(job, position=place) for place, job in enumerate(queued, start=1))], numbers
 
     def cancel(self, job_id: str) -> Job:
-        """End a queued job now, or ask a running one to stop at its next step; asking twice is harmless.
+        """Cancel a queued job now, or stop a running one at its next step; a second call is harmless.
 
         Raises JobError when the job is over already.
         """
@@ -145,22 +144,24 @@ class JobQueue:
         return job
 
     def cancel_waiting(self, kind: str | Collection[str] | None = None) -> Ids:
-        """Cancel everything that is queued (of some kinds) in one transaction; the ids of what was cancelled."""
+        """Cancel all queued jobs (of some kinds) in one transaction; return their ids."""
         with self._database.writing() as connection:
             return cancel_queued(connection, kind)
 
     def cancel_all_but_current(self) -> Ids:
-        """Cancel everything but the job that has been running longest; the ids of what was cancelled or is to stop."""
+        """Cancel every job but the longest running one; return the ids of those cancelled or stopping."""
         begun = select(func.max(JOURNAL.c.number)).where(JOURNAL.c.job_id == JOBS.c.id, JOURNAL.c.event == "running")
         running = select(JOBS.c.id).where(JOBS.c.status == "running").order_by(begun.scalar_subquery(), JOBS.c.number)
         with self._database.writing() as connection:
             cancelled = cancel_queued(connection, None)
             others = connection.scalars(running.with_for_update(of=JOBS)).all()[1:]
-            stopping = [one for one in others if _change(connection, one, ("running",), {"status": "stopping"})]
+            stopping = [
+                job_id for job_id in others if _change(connection, job_id, ("running",), {"status": "stopping"})
+            ]
         return [*cancelled, *stopping]
 
     def move(self, job_id: str, position: int) -> Job:
-        """Give a queued job another place, from 1 (the next); those between close up. A place past the end is the last.
+        """Move a queued job to a place, from 1 (the next); others shift. A place past the end is the last.
 
         It takes on the priority of its new neighbours. Raises JobError when the job is not queued.
         """
@@ -194,21 +195,21 @@ class JobQueue:
         return self.store.workspace.pause_flag.exists()
 
     def pause(self) -> None:
-        """Start no further job; what runs goes on. It holds until `resume`, also when everything is restarted."""
+        """Start no further job until `resume`, also after a restart; running jobs continue."""
         self.store.workspace.pause_flag.touch()
 
     def resume(self) -> None:
         """Start jobs again.
 
-        Whoever calls this sees that a worker lives (`engine.jobs.worker_control.reconcile_and_ensure_worker`).
+        The caller ensures that a worker runs (`engine.jobs.worker_control.reconcile_and_ensure_worker`).
         """
         self.store.workspace.pause_flag.unlink(missing_ok=True)
 
     def claim(self, worker: ProcessIdentity, room: Capacity = Capacity()) -> Job | None:  # noqa: B008 (it is frozen)
-        """Take the first queued job that there is room for, and mark it as the worker's, with what it holds."""
+        """Claim the first queued job that fits for the worker, with its leases; None when none fits."""
         if self.is_paused:
             return None
-        with self._database.reading() as connection:  # looked for without holding up those who write
+        with self._database.reading() as connection:  # a read does not block writers
             if self._choose(connection, self._queued(), room) is None:
                 return None
         with self._database.writing() as connection:
@@ -223,22 +224,22 @@ class JobQueue:
         return self.get(job_id)
 
     def _choose(self, connection: Connection, queued: Select[Any], room: Capacity) -> tuple[str, Held] | None:
-        """The first job that fits; what one before it waits for is kept from it."""
-        free, own = device_leases.free_parts(connection, room), recorded_environment()
+        """Return the first job that fits and its parts, reserving parts for the waiting jobs before it."""
+        free, own = device_leases.free_parts(connection, room), filed_under()
         for row in connection.execute(queued):
             if row.environment not in (None, own):
-                if room.idle:  # the worker ends, and one with the job's environment takes it
+                if room.idle:  # the worker ends, for one with the job's environment
                     return None
                 continue
             need = self.need_of(row.kind, row.resources)
             parts = device_leases.fitting(need, free)
-            if parts is not None and device_leases.has_lane(need, room):
+            if parts is not None and device_leases.has_slot(need, room):
                 return row.id, parts
             device_leases.reserve(need, free)
         return None
 
     def awaited_environment(self) -> dict[str, str] | None:
-        """What the first job that waits was filed under, where this process has another environment; else None."""
+        """Return the environment of the first queued job if this process has another one, else None."""
         if self.is_paused:
             return None
         with self._database.reading() as connection:
@@ -246,29 +247,29 @@ class JobQueue:
         return None if first is None or first.environment in (None, recorded_environment()) else dict(first.environment)
 
     def need_of(self, kind: str, resources: Mapping[str, Any]) -> Demand:
-        """What a job of a kind needs of the machine that it runs on."""
+        """Return the demand of a job on the machine that runs it."""
         try:
-            given = read_resources(resources)
-        except ConfigError:  # of another version of Dailies: the worker says so when it takes the job
-            given = Resources()
-        return device_leases.need_of(self.kinds[kind], given)
+            requested = read_resources(resources)
+        except ConfigError:  # of another version of Dailies: the worker reports it when it starts the job
+            requested = Resources()
+        return device_leases.need_of(self.kinds[kind], requested)
 
     def holder(self, need: Demand) -> Job | None:
-        """The running job that holds the device which a need, met in the worker's own process, waits for."""
+        """Return the running job that holds the device for which a demand in the worker's process waits, or None."""
         if not need.inside:
             return None
         with self._database.reading() as connection:
-            found = device_leases.holder(connection, need)
-        return self.get(found) if found else None
+            job_id = device_leases.holder(connection, need)
+        return self.get(job_id) if job_id else None
 
     def devices_of(self, job_id: str) -> Sequence[int]:
-        """The devices of its machine that a running job holds, or parts of which."""
+        """Return the devices of which a running job holds parts."""
         with self._database.reading() as connection:
             return device_leases.devices_of(connection, job_id)
 
     def is_waiting(self) -> bool:
-        """Whether there is something for a worker of this queue: a queued job, or one whose worker is gone."""
-        if any(job.kind in self.kinds for job in self._orphans(going_on=True)):
+        """Return True when a worker is needed: for a queued job, or a running process without a worker."""
+        if any(job.kind in self.kinds for job in self._orphans(still_running=True)):
             return True
         if self.is_paused:
             return False
@@ -276,31 +277,31 @@ class JobQueue:
             return connection.scalar(select(JOBS.c.number).where(*self._waiting()).limit(1)) is not None
 
     def adopt(self, worker: ProcessIdentity) -> Jobs:
-        """Make the jobs the worker's own whose process goes on without the worker that watched it; they run already."""
+        """Assign to the worker, and return, the jobs whose process still runs though their worker is gone."""
         adopted = []
-        for job in (job for job in self._orphans(going_on=True) if job.kind in self.kinds):
+        for job in (job for job in self._orphans(still_running=True) if job.kind in self.kinds):
             with self._database.writing() as connection:
-                mine = {**_sign_of_life(), **asdict(worker)}
-                if _change(connection, job.id, ACTIVE, mine, *_by(job.worker)):
+                ownership = {**_sign_of_life(), **asdict(worker)}
+                if _change(connection, job.id, ACTIVE, ownership, *_by(job.worker)):
                     events.record_event(connection, job.id, events.ADOPTED)
                     adopted.append(job.id)
         return [self.get(job_id) for job_id in adopted]
 
     def history(self, job_id: str) -> Entries:
-        """Every change of a job's state."""
+        """Return every change of a job's state."""
         with self._database.reading() as connection:
             return events.entries(connection, job_id=job_id)
 
     def ended_since(self, number: int | None, limit: int = 100) -> tuple[Jobs, int]:
-        """The jobs that ended after this entry of the journal (None: none of them), and its last entry now."""
+        """Return the jobs that ended after this journal entry (None: no jobs), and the number of the last entry."""
         with self._database.reading() as connection:
             last = events.newest(connection)
             after = last if number is None else number
-            found = events.entries(connection, after=after, events=ENDED, limit=limit)
-        return [self.get(entry.job_id) for entry in found], last
+            ended = events.entries(connection, after=after, events=ENDED, limit=limit)
+        return [self.get(entry.job_id) for entry in ended], last
 
     def heartbeat(self, job_id: str, progress: JobProgress | None = None) -> None:
-        """Say that a job is alive, and where it is. Raises Cancelled when it should stop or is no longer ours."""
+        """Record a sign of life and progress. Raises JobCancelled when the job should stop or is no longer ours."""
         values: dict[str, Any] = _sign_of_life()
         if progress is not None:
             values["progress"] = PROGRESS.dump_python(progress, mode="json")
@@ -312,44 +313,44 @@ class JobQueue:
             raise JobCancelled(f"Job {job_id} was taken from this worker.")
 
     def finish(self, job_id: str, status: Status, *, result: dict[str, Any] | None = None, error: str = "") -> None:
-        """Write how a running job ended: done, failed, cancelled or lost. A job that is over already stays as it is."""
+        """Record the end of a running job: done, failed, cancelled or lost. A job that is over is not changed."""
         exit_code = {"done": 0, "failed": 1}.get(status)
-        said = {"result": storable(result), "error": storable(error) or None}  # of a tool, or a file's name: any text
-        values = {"status": status, **said, "exit_code": exit_code}
+        texts = {"result": storable(result), "error": storable(error) or None}  # they may quote any tool or file name
+        values = {"status": status, **texts, "exit_code": exit_code}
         with self._database.writing() as connection:
             _change(connection, job_id, ACTIVE, {**values, "ended_at": now()})
 
     def put_back(self, job_id: str) -> None:
-        """Queue a running job again, at its old place: its worker has to end. One that is to stop ends as cancelled."""
+        """Return a running job to its old place in the queue, as its worker ends; a stopping one is cancelled."""
         fresh = {"status": "queued", "progress": None, "started_at": None, "heartbeat_at": None, "heartbeat_s": None}
         with self._database.writing() as connection:
             if not _change(connection, job_id, ("running",), fresh):
                 _change(connection, job_id, ("stopping",), {"status": "cancelled", "ended_at": now()})
 
     def reconcile(self) -> Jobs:
-        """Mark the jobs whose worker is gone as lost (or cancelled, if that was wanted), and return them.
+        """Mark jobs whose worker is gone as lost (or cancelled, if they were stopping), and return them.
 
-        Where the worker only watched a process that goes on, the job goes on too: the next worker adopts it.
+        A job whose monitored process still runs is not changed: the next worker adopts it.
         """
-        orphans = [*self._orphans(going_on=False)]
+        orphans = [*self._orphans(still_running=False)]
         for job in orphans:
-            wanted = job.status == "stopping"
+            status = "cancelled" if job.status == "stopping" else "lost"
             with self._database.writing() as connection:
-                ended = {"status": "cancelled" if wanted else "lost", "ended_at": now(), "error": epitaph(job)}
+                ended = {"status": status, "ended_at": now(), "error": lost_message(job)}
                 _change(connection, job.id, (job.status,), ended, *_by(job.worker))
-            log.warning("Job %s: %s", job.id, epitaph(job))
+            log.warning("Job %s: %s", job.id, lost_message(job))
         return [self.get(job.id) for job in orphans]
 
-    def _orphans(self, *, going_on: bool) -> Iterator[Job]:
-        """Active jobs whose worker is gone, and whose process goes on, or does not."""
+    def _orphans(self, *, still_running: bool) -> Iterator[Job]:
+        """Yield active jobs without a worker whose process is still running, or is not."""
         active = self.list(ACTIVE, limit=EVERY)
         self._observer.keep({job.id for job in active})
         for job in active:
-            if self._is_orphan(job) and _may_go_on(job, self.store) == going_on:
+            if self._is_orphan(job) and _can_be_adopted(job, self.store) == still_running:
                 yield job
 
     def _is_orphan(self, job: Job) -> bool:
-        """Whether the job's worker is gone; one on another host counts as gone when it has long been silent."""
+        """Return True when the job's worker is gone, or, on another host, has been silent for SILENCE."""
         if job.worker is not None and job.worker.is_local:
             return not job.worker.is_alive
         return job.heartbeat_at is None or self._observer.silent_for(job, SILENCE)
@@ -373,9 +374,9 @@ def _change(
     values: dict[str, Any],
     *conditions: ColumnElement[bool],
 ) -> Status | None:
-    """Change a job if it is in one of the states, and return its new state; None when it is in none of them.
+    """Change a job that is in one of the states, and return its new state; None when it is in none of them.
 
-    A new state is written into the journal, and one in which it does not run lets go of what it held.
+    A new state is recorded in the journal; a state in which the job does not run releases its leases.
     """
     query = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status.in_(statuses), *conditions).values(**values)
     status: Status | None = connection.scalar(query.returning(JOBS.c.status))
@@ -391,10 +392,10 @@ def _sign_of_life() -> dict[str, Any]:
 
 
 def _by(worker: ProcessIdentity | None) -> tuple[ColumnElement[bool], ...]:
-    """That a job is still in the hands of this worker."""
+    """Return the conditions that a job still belongs to this worker."""
     return () if worker is None else (JOBS.c.pid == worker.pid, JOBS.c.started_s == worker.started_s)
 
 
-def _may_go_on(job: Job, store: Library) -> bool:
-    """Whether another worker of this machine can take an orphan over."""
+def _can_be_adopted(job: Job, store: Library) -> bool:
+    """Return True when another worker of this machine can adopt an orphan."""
     return job.worker is not None and job.worker.is_local and is_still_running(job, store.workspace)

@@ -1,4 +1,4 @@
-"""What a job is: the spec that somebody files, and the job as the database knows it."""
+"""Job specs, the configs of all kinds, and the job as it is stored in the database."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,9 +27,9 @@ PRIORITIES: dict[Priority, int] = {"high": 1, "normal": 0, "low": -1}  # as the 
 
 
 class JobSpec(BaseModel):
-    """A request to do something in the background; `config` is checked by its kind (`engine.jobs.kinds`).
+    """A request for background work; `config` is checked by its kind (`engine.jobs.kinds`).
 
-    Without a `priority` it gets what its kind thinks right: "high" for what somebody is likely to wait for.
+    Without a `priority` the kind chooses: "high" for interactive work.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,50 +41,50 @@ class JobSpec(BaseModel):
 
     @classmethod
     def generate(cls, requests: Sequence[GenerationRequest], mix: str | None = None) -> Self:
-        """File clips to be made, and scored by `mix` unless it is None."""
+        """Return the spec to generate clips, and to score them by `mix` unless it is None."""
         return cls(kind="generate", config=GenerateConfig(requests=tuple(requests), mix=mix).model_dump(mode="json"))
 
     @classmethod
     def score(cls, clip_ids: Sequence[str], mix: str) -> Self:
-        """File clips of the library to be scored."""
+        """Return the spec to score clips of the library."""
         return cls(kind="score", config=ScoreConfig(clip_ids=tuple(clip_ids), mix=mix).model_dump(mode="json"))
 
     @classmethod
     def score_file(cls, path: Path | str, prompt: str, mix: str) -> Self:
-        """File a video to be imported and scored."""
+        """Return the spec to import and score a video."""
         config = ScoreConfig(path=_whole(path), prompt=prompt, mix=mix)
         return cls(kind="score", config=config.model_dump(mode="json"))
 
     @classmethod
     def score_folder(cls, folder: Path | str, prompt: str, mix: str, where: Resources | None = None) -> Self:
-        """File all videos of a folder to be imported and scored."""
+        """Return the spec to import and score all videos of a folder."""
         config = ScoreFolderConfig(folder=_whole(folder), prompt=prompt, mix=mix)
         return cls(kind="score_folder", config=config.model_dump(mode="json"), resources=where or Resources())
 
     @classmethod
     def keyframes(cls, request: GenerationRequest, mix: str | None = None) -> Self:
-        """File the keyframes of a clip to be drawn, to be looked at before the rest; `mix` will score the clip."""
+        """Return the spec to draw a clip's keyframes for review; `mix` scores the later clip."""
         return cls(kind="keyframes", config=KeyframesConfig(request=request, mix=mix).model_dump(mode="json"))
 
     @classmethod
     def train(cls, run: str, where: Resources | None = None) -> Self:
-        """File a run to be trained, or gone on with."""
+        """Return the spec to train or resume a run."""
         config = TrainConfig(run=run).model_dump(mode="json")
         return cls(kind=TRAIN, config=config, resources=where or Resources())
 
     @classmethod
     def evaluate(cls, run: str) -> Self:
-        """File the measurement of what a run changed, on the recipe's own test prompts."""
+        """Return the spec to evaluate a run on its recipe's own test prompts."""
         return cls(kind="evaluate", config=EvaluateConfig(run=run).model_dump(mode="json"))
 
     @classmethod
     def preflight(cls, preset: TrainPreset, adapter: str | None = None) -> Self:
-        """File the look at a recipe before it is trained."""
+        """Return the spec of the preflight checks of a recipe."""
         return cls(kind="preflight", config=PreflightConfig(preset=preset, adapter=adapter).model_dump(mode="json"))
 
     @classmethod
     def overlays(cls, clip_id: str, mix: str) -> Self:
-        """File the pictures of what a mix's rewards saw in a clip."""
+        """Return the spec to draw the overlays of a mix's rewards for a clip."""
         return cls(kind="overlays", config=OverlaysConfig(clip_id=clip_id, mix=mix).model_dump(mode="json"))
 
 
@@ -98,7 +98,7 @@ class GenerateConfig(BaseModel):
 
 
 class KeyframesConfig(BaseModel):
-    """A "keyframes" job: the keyframes of `request`, whose mode is "keyframes". `mix` is kept for the clip to come."""
+    """A "keyframes" job: draw the keyframes of `request`, whose mode is "keyframes"; `mix` is for the later clip."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -132,7 +132,7 @@ class ScoreConfig(BaseModel):
 class ScoreFolderConfig(BaseModel):
     """A "score_folder" job: every video of a folder (absolute), by name.
 
-    What a video shows stands in a text file of its name beside it (`ball.mp4`, `ball.txt`), else in `prompt`.
+    The prompt of a video is a text file of its name in the folder (`ball.mp4`, `ball.txt`), else `prompt`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -143,7 +143,7 @@ class ScoreFolderConfig(BaseModel):
 
 
 class OverlaysConfig(BaseModel):
-    """An "overlays" job: pictures of what the rewards of a mix saw in a clip of the library (flow, edges, faces)."""
+    """An "overlays" job: draw the evidence of a mix's rewards over a clip of the library (flow, edges, faces)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -152,7 +152,7 @@ class OverlaysConfig(BaseModel):
 
 
 class PreflightConfig(BaseModel):
-    """A "preflight" job: what is looked at before a run of `preset` may start; nothing is trained or kept."""
+    """A "preflight" job: the checks before a run of `preset` starts; nothing is trained or kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -185,7 +185,7 @@ class EvaluateConfig(BaseModel):
 
 
 class CurriculumConfig(BaseModel):
-    """A "curriculum" job: a curriculum of the workspace, from where it is to its end."""
+    """A "curriculum" job: a curriculum of the workspace, from its present state to its end."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -194,9 +194,9 @@ class CurriculumConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
-    """Where a job is: `step` of `of` in `phase`. `eta_s` is the time left in the phase, None while nobody can know.
+    """Progress of a job: `step` of `of` in `phase`; `eta_s` is the time left in the phase, None while unknown.
 
-    `handle` finds the process that does the job, where that is not the worker itself.
+    `handle` identifies the process that does the job, when it is not the worker itself.
     """
 
     phase: str
@@ -208,7 +208,7 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as the database knows it. `position` is its place in the queue from 1, None when it is not queued.
+    """A job as stored in the database. `position` is its place in the queue from 1, None when it is not queued.
 
     `exit_code` is 0 done, 1 failed, None otherwise; `error` one sentence, `worker` the process that runs or ran it.
     `heartbeat_s` is its last heartbeat on the monotonic clock of that worker's host, `environment` what it was filed
@@ -243,12 +243,12 @@ class Job:
         return self.status in ENDED
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON knows it: moments in ISO 8601."""
+        """Return the job as JSON types, with times in ISO 8601."""
         return JOB.dump_python(self, mode="json") | {"pid": self.pid}
 
 
 def _whole(path: Path | str) -> Path:
-    """Raises ConfigError for what is no path: a NUL, a loop of links."""
+    """Return the absolute path. Raises ConfigError for an invalid one: with a NUL, or a loop of links."""
     try:
         return Path(path).resolve()
     except (OSError, RuntimeError, ValueError) as error:

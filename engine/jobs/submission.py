@@ -1,4 +1,4 @@
-"""Filing a job so that it is filed once, and so that one that cannot be started is not filed at all."""
+"""Submission of jobs: once each, and only when a worker can be started."""
 
 from sqlalchemy import delete
 
@@ -10,7 +10,7 @@ from engine.storage.schema import JOBS
 
 
 def file_job(queue: JobQueue, spec: JobSpec, key: str | None = None) -> Job:
-    """Queue a job and see that somebody works on it. `key` names the request, see `JobQueue.submit`.
+    """Queue a job and ensure that a worker runs. `key` identifies the request, see `JobQueue.submit`.
 
     Raises DailiesError when it cannot be queued or no worker can be started; then it is not queued.
     """
@@ -24,9 +24,9 @@ def file_job(queue: JobQueue, spec: JobSpec, key: str | None = None) -> Job:
 
 
 def file_alone(queue: JobQueue, spec: JobSpec, what: str, key: str | None = None) -> Job:
-    """The same for a job of which only one may wait or run: `what` names it in the sentence.
+    """Queue a job of which only one may be queued or running; `what` names it in the error.
 
-    Raises JobError when another one does.
+    Raises JobError when another one is, else as `file_job` does.
     """
     job = same_as(queue, spec)
     if job is not None and job.id != JobQueue.id_of(key):
@@ -35,13 +35,13 @@ def file_alone(queue: JobQueue, spec: JobSpec, what: str, key: str | None = None
 
 
 def same_as(queue: JobQueue, spec: JobSpec) -> Job | None:
-    """A job that waits or runs and does exactly what `spec` says."""
-    wanted = spec.model_dump(mode="json")["config"]
+    """Return a queued or running job with the config of `spec`, or None."""
+    config = spec.model_dump(mode="json")["config"]
     alive = queue.list(("queued", *ACTIVE), kind=spec.kind, limit=EVERY)
-    return next((job for job in alive if job.config == wanted), None)
+    return next((job for job in alive if job.config == config), None)
 
 
 def withdraw(queue: JobQueue, *job_ids: str) -> None:
-    """Take back jobs that were just queued, as if they had never been; one that has begun stays."""
+    """Delete jobs that are still queued; a job that has started is not changed."""
     with queue.store.database.writing() as connection:
         connection.execute(delete(JOBS).where(JOBS.c.id.in_(job_ids), JOBS.c.status == "queued"))

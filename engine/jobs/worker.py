@@ -1,12 +1,11 @@
-"""The warm worker: `python -m engine.jobs.worker` takes on jobs as there is room, and keeps a model between them.
+"""The worker: `python -m engine.jobs.worker` runs queued jobs, and keeps a model loaded between them.
 
-Jobs that compute in this process do so one after the other, and share its model. Those whose work is done by a process
-of their own, here or on a cluster, are only watched: each by a thread, beside the others, see
-engine.jobs.device_leases.
+Jobs that compute in this process run one after another and share its model. Jobs whose work is done by a process of
+their own, here or on a cluster, are monitored, each by a thread; see engine.jobs.device_leases.
 
-One a workspace (it holds the workspace's worker lock), detached from whoever started it. After `idle_s` without a job
-it gives the model's memory back, after `exit_s` it ends. SIGTERM puts the running jobs back into the queue, then ends.
-When it is killed, what it watched goes on, and the next worker watches that.
+A workspace has one worker, which holds the workspace's worker lock and is detached from its starter. After `idle_s`
+without a job it releases the model, after `exit_s` it ends. SIGTERM returns the running jobs to the queue and ends it.
+When it is killed, the processes that it monitored continue, and the next worker adopts them.
 """
 
 import argparse
@@ -44,7 +43,7 @@ from engine.workspace import Workspace
 
 POLL_S = 0.2
 BACKUP_CHECK_S = 3600.0
-CONCLUDE_S = (0.5, 2, 5, 15, 30)  # waits between the tries to write down how a job ended
+CONCLUDE_S = (0.5, 2, 5, 15, 30)  # waits between attempts to record the end of a job
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 log = logging.getLogger(__name__)
@@ -52,7 +51,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleTimeouts:
-    """How long the worker waits for work, in seconds: until it gives up the model, and until it ends."""
+    """Seconds without work until the worker releases the model, and until it ends."""
 
     idle_s: float = 600.0
     exit_s: float = 3600.0
@@ -61,9 +60,8 @@ class IdleTimeouts:
 class Worker:
     """Serves one queue. `end` may be called from a signal handler or another thread.
 
-    `devices` are the names by which processes are kept to some of the GPUs, see engine.hardware.device_visibility;
-    `kinds` is the
-    "module:NAME" of the queue's kinds, for a worker that takes this one's place.
+    `devices` are the names by which processes are restricted to some GPUs, see engine.hardware.device_visibility.
+    `kinds` is the "module:NAME" of the queue's kinds, for a worker that replaces this one.
     """
 
     def __init__(
@@ -71,76 +69,76 @@ class Worker:
     ) -> None:
         self._queue, self._patience, self._devices = queue, patience, devices
         self._workspace, self._kinds = queue.store.workspace, kinds
-        self._successor: dict[str, str] | None = None  # the environment of the worker that is to follow
+        self._successor: dict[str, str] | None = None  # the environment of the next worker
         self._model = ModelCache()
         self._identity = ProcessIdentity.current()
-        self._told = False  # no Event: a signal handler that sets one may have interrupted whoever holds its lock
-        self._lanes = JobSlots(len(devices))
+        self._is_ending = False  # no Event: a signal handler that sets one may have interrupted the holder of its lock
+        self._slots = JobSlots(len(devices))
 
     def end(self) -> None:
-        self._told = True
+        self._is_ending = True
 
     def run(self, lock: int | None) -> None:
-        """Serve until told to end or idle for long. `lock` is the descriptor of the worker lock, which this lets go of.
+        """Serve until `end` is called or the worker is idle for long; then close `lock`, the worker lock's descriptor.
 
-        A job filed while the worker was ending may have seen the lock still held, and so have started no other worker:
-        hence one more look at the queue after letting go.
+        A job that was submitted while the worker was ending may have found the lock held, and started no other worker.
+        So the queue is checked once more after the release.
         """
         while lock is not None:
-            self._lanes = JobSlots(len(self._devices))
-            with self._lanes.closed_after(self.end):
-                self._tidy()
+            self._slots = JobSlots(len(self._devices))
+            with self._slots.closed_after(self.end):
+                self._recover()
                 self._serve()
             self._model.release()
-            self._show("ended")
+            self._publish_state("ended")
             os.close(lock)
             if self._successor is not None:
                 ensure_worker(self._workspace, kinds=self._kinds, environment=self._successor)
                 return
-            more = not self._told and self._queue.is_waiting()
+            more = not self._is_ending and self._queue.is_waiting()
             lock = try_lock(self._workspace.worker_lock) if more else None
 
-    def _tidy(self) -> None:
-        """Put right what a worker that was killed left behind, and watch on what goes on without it."""
+    def _recover(self) -> None:
+        """Clean up after a worker that was killed, and adopt its running processes."""
         self._queue.reconcile()
-        if swept := remove_orphans(self._workspace):
-            log.info("Removed %d half-written folders.", swept)
+        if removed := remove_orphans(self._workspace):
+            log.info("Removed %d half-written folders.", removed)
         keep_daily_copy(self._workspace)
         purge(self._queue.store)
-        sweep_uploads(self._workspace, self._wanted_files())
+        sweep_uploads(self._workspace, self._needed_files())
         for job in self._queue.adopt(self._identity):
             self._start(job)
 
-    def _wanted_files(self) -> list[Path]:
-        """The files and folders of the jobs that are not over."""
+    def _needed_files(self) -> list[Path]:
+        """Return the files and folders of the jobs that are not over."""
         return [path for job in self._queue.list(("queued", *ACTIVE), limit=1000) for path in files_of(job)]
 
     def _serve(self) -> None:
-        self._show_lanes()
-        unused_since = idle_since = copied_at = time.monotonic()  # the model, the worker, the database
-        while not self._told:
-            if self._lanes.collect():
-                self._show_lanes()
+        self._publish_jobs()
+        unused_since = idle_since = copied_at = time.monotonic()  # of the model, the worker, the database
+        while not self._is_ending:
+            if self._slots.collect():
+                self._publish_jobs()
             job = self._claim()
             if job is not None:
                 self._start(job)
                 continue
             now_s = time.monotonic()
-            unused_since = unused_since if self._lanes.room.inside else now_s
-            idle_since = now_s if self._lanes.jobs else idle_since
+            unused_since = unused_since if self._slots.room.inside else now_s
+            idle_since = now_s if self._slots.jobs else idle_since
             if now_s - copied_at > BACKUP_CHECK_S:
                 keep_daily_copy(self._workspace)
                 copied_at = now_s
-            if not self._lanes.jobs and self._gives_way():
+            if not self._slots.jobs and self._must_be_replaced():
                 return
             if now_s - idle_since > self._patience.exit_s:
                 return
             if now_s - unused_since > self._patience.idle_s or self._workspace.release_flag.exists():
-                self._release()
-            self._lanes.wait(POLL_S)
+                self._release_model()
+            self._slots.wait(POLL_S)
 
-    def _gives_way(self) -> bool:
-        """Whether the next job was filed under another environment: a worker that has it takes this one's place."""
+    def _must_be_replaced(self) -> bool:
+        """Return True when the next job has another environment, which needs another worker."""
         try:
             awaited = self._queue.awaited_environment()
         except StoreError:
@@ -152,28 +150,28 @@ class Worker:
         return True
 
     def _start(self, job: Job) -> None:
-        """Let a job run. The model that is kept gives way to what another process does on the device."""
+        """Start a job. The loaded model is released for a job whose own process uses the device."""
         need = self._queue.need_of(job.kind, job.resources)
         if need.devices and not need.inside:
-            self._release()
-        self._lanes.start(job, self._run, inside=need.inside)
-        self._show_lanes()
+            self._release_model()
+        self._slots.start(job, self._run, inside=need.inside)
+        self._publish_jobs()
 
     def _claim(self) -> Job | None:
         try:
-            return self._queue.claim(self._identity, self._lanes.room)
+            return self._queue.claim(self._identity, self._slots.room)
         except StoreError as error:
             log.warning("No job can be taken now: %s", error)
-            self._lanes.wait(CONCLUDE_S[0])
+            self._slots.wait(CONCLUDE_S[0])
             return None
 
-    def _release(self) -> None:
-        """Give the model's memory back, unless a job computes with it."""
-        if not self._lanes.room.inside:
+    def _release_model(self) -> None:
+        """Release the model, unless a job uses it."""
+        if not self._slots.room.inside:
             return
         self._workspace.release_flag.unlink(missing_ok=True)
         if self._model.release():
-            self._show_lanes()
+            self._publish_jobs()
 
     def _run(self, job: Job) -> None:
         with job_log(self._workspace.job_log(job.id), job.id), Heartbeat(self._queue, job.id):
@@ -185,9 +183,7 @@ class Worker:
     def _outcome(self, job: Job) -> "Outcome":
         """Run a job to its end. Its top frame: the only place where any exception is caught."""
         inside = self._queue.need_of(job.kind, job.resources).inside
-        model = (
-            self._model if inside else ModelCache(with_rewards=False)
-        )  # what is only watched has no part in the one that is kept
+        model = self._model if inside else ModelCache(with_rewards=False)  # a monitored job does not use our model
         try:
             return Outcome(status="done", result=self._drain(job, model))
         except JobCancelled as error:
@@ -204,7 +200,7 @@ class Worker:
             return Outcome(status="failed", error=unexpected(error, job.id))
 
     def _drain(self, job: Job, model: ModelCache) -> dict[str, Any]:
-        """The job's result. Raises Cancelled or ToldToEnd between two steps, and whatever the handler raises."""
+        """Return the job's result. Raises JobCancelled or WorkerShutdown between steps, and the handler's errors."""
         reporter = ProgressReporter(self._queue, job.id)
         context = JobContext(
             store=self._queue.store,
@@ -220,14 +216,14 @@ class Worker:
                 except StopIteration as end:
                     return end.value
                 reporter.report(progress)
-                if self._told:
+                if self._is_ending:
                     steps.throw(WorkerShutdown())
                     raise WorkerShutdown
 
     def _conclude(self, job: Job, outcome: "Outcome") -> None:
-        """Write down how a job ended, again and again if the database cannot be written now.
+        """Record the end of a job, with retries while the database cannot be written.
 
-        Raises StoreError in the end: the worker then ends too, and the next one finds the job lost.
+        Raises StoreError after the last one: the worker then ends too, and the next one marks the job as lost.
         """
         for wait_s in (*CONCLUDE_S, None):
             try:
@@ -242,19 +238,19 @@ class Worker:
                 time.sleep(wait_s)
 
     def _discard_uploads(self, job: Job) -> None:
-        """Remove the uploads of a job that is done; any other end can be followed by another try."""
-        wanted = self._wanted_files()
+        """Remove the uploads of a job that is done; after any other end it can be tried again."""
+        needed = self._needed_files()
         for path in files_of(job):
-            if path not in wanted:
+            if path not in needed:
                 discard_upload(self._workspace, path)
 
-    def _show_lanes(self) -> None:
-        """Say what the worker does: its oldest job, if it has any."""
-        jobs = self._lanes.jobs
-        self._show("busy" if jobs else "idle", jobs[0].id if jobs else None)
+    def _publish_jobs(self) -> None:
+        """Publish the worker's state with its oldest job, if any."""
+        jobs = self._slots.jobs
+        self._publish_state("busy" if jobs else "idle", jobs[0].id if jobs else None)
 
-    def _show(self, state: Literal["idle", "busy", "ended"], job_id: str | None = None) -> None:
-        shown = WorkerState(
+    def _publish_state(self, state: Literal["idle", "busy", "ended"], job_id: str | None = None) -> None:
+        published = WorkerState(
             worker=self._identity,
             state=state,
             job_id=job_id,
@@ -263,14 +259,14 @@ class Worker:
             environment=recorded_environment(),
         )
         try:
-            write_state(self._workspace, shown)
+            write_state(self._workspace, published)
         except OSError as error:
             log.warning("The worker's state cannot be shown now: %s", error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a job ended; "queued": it did not, and somebody else is to go on."""
+    """The end of a job; "queued": it is not over, and another worker continues it."""
 
     status: Status
     result: dict[str, Any] | None = None
@@ -281,19 +277,19 @@ class Outcome:
 
 
 def unexpected(error: Exception, job_id: str) -> str:
-    """One sentence for an error that nobody foresaw; the rest is in the log."""
-    what = str(error).strip().splitlines()
+    """Return one sentence for an unexpected error; the traceback is in the log."""
+    lines = str(error).strip().splitlines()
     return (
-        f"Unexpected {type(error).__name__}{f': {what[0][:200]}' if what else ''}. This is a fault of Dailies or of a "
-        f"library; `dailies jobs logs {job_id}` has the traceback."
+        f"Unexpected {type(error).__name__}{f': {lines[0][:200]}' if lines else ''}. This is a fault of Dailies or of "
+        f"a library; `dailies jobs logs {job_id}` has the traceback."
     )
 
 
 @contextmanager
 def job_log(path: Path, job_id: str) -> Iterator[None]:
-    """What this thread logs meanwhile, and those named after the job, also goes to the job's own file.
+    """Copy log records of this thread, and of threads named after the job, to the job's file.
 
-    A job whose file cannot be written runs without.
+    A job whose file cannot be written runs without it.
     """
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
@@ -313,7 +309,7 @@ def job_log(path: Path, job_id: str) -> Iterator[None]:
 
 
 def files_of(job: Job) -> list[Path]:
-    """The file or folder that a job reads."""
+    """Return the file or folder that a job reads."""
     return [Path(path) for name in ("path", "folder") if (path := job.config.get(name))]
 
 
@@ -328,7 +324,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0: ended as it should, or another worker is there; 2: the workspace cannot be used."""
+    """Run the worker. Exit code 0: ended normally, or another worker runs; 2: the workspace cannot be used."""
     options = parse(argv)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     logging.captureWarnings(True)

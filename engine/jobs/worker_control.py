@@ -1,4 +1,4 @@
-"""The warm worker seen from outside: start it, ask it to let go of its model, stop it. Used by the page and the CLI."""
+"""Control of the worker by the page and the CLI: start it, release its model, stop it."""
 
 import os
 import subprocess
@@ -35,10 +35,10 @@ LOG_LIMIT_BYTES = 4 * 2**20
 def ensure_worker(
     workspace: Workspace, *, kinds: str | None = None, environment: Mapping[str, str] | None = None
 ) -> bool:
-    """Start the workspace's worker unless one lives; True when it was started. Call it after filing a job.
+    """Start the workspace's worker unless one runs; return True when it was started. Call it after a submission.
 
     The starter takes the worker lock and the worker inherits it, so that two starters never start two workers.
-    `kinds` is the "module:NAME" of another table of job kinds; `environment` what the jobs to run were filed under, if
+    `kinds` is the "module:NAME" of another table of job kinds; `environment` that of the jobs to run, if
     not this process's (see `engine.hardware.job_environment`). Raises JobError when no process can be started.
     """
     lock = try_lock(workspace.prepare().worker_lock)
@@ -54,14 +54,14 @@ def ensure_worker(
 
 
 def reconcile_and_ensure_worker(queue: JobQueue) -> None:
-    """What a page calls every few seconds: mark lost jobs as lost, and start a worker if jobs wait for one."""
+    """Mark lost jobs as lost, and start a worker if jobs wait for one. The page calls it every few seconds."""
     queue.reconcile()
     if queue.is_waiting():
         ensure_worker(queue.store.workspace, environment=queue.awaited_environment())
 
 
 def release_worker(workspace: Workspace) -> bool:
-    """Ask the worker to give its model's memory back, after its job if it runs one; False when no worker lives."""
+    """Let the worker release its model, after its running job; return False when no worker runs."""
     if worker_state(workspace) is None:
         return False
     workspace.release_flag.touch()
@@ -69,9 +69,9 @@ def release_worker(workspace: Workspace) -> bool:
 
 
 def stop_worker(workspace: Workspace, timeout_s: float = 20.0) -> bool:
-    """Tell the worker to end, its job going back into the queue, and wait for it; False when no worker lived.
+    """End the worker, return its jobs to the queue, and wait for it; return False when no worker ran.
 
-    Raises JobError when it still lives after `timeout_s` seconds.
+    Raises JobError when it still runs after `timeout_s` seconds.
     """
     state = worker_state(workspace)
     if state is None:
@@ -106,7 +106,7 @@ def _start(workspace: Workspace, lock: int, options: list[str], environment: Map
             start_new_session=True,
             pass_fds=(lock,),
         )
-    # Its parent must collect it when it ends, or it stays a zombie for as long as the page runs.
+    # Its parent must wait for it, or it stays a zombie for as long as the page runs.
     threading.Thread(target=process.wait, name=f"reaper-{process.pid}", daemon=True).start()
 
 

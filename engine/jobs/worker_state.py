@@ -1,4 +1,4 @@
-"""What a worker says of itself in its workspace: which job it runs, which model it holds, what it serves."""
+"""The state that a worker publishes in its workspace: its job, its model, its database."""
 
 import os
 from collections.abc import Mapping
@@ -14,8 +14,10 @@ from engine.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerState:
-    """What a worker last said of itself: which job it runs, which model it has loaded, the database that it serves (its
-    URL without a password; None in a state of an older version) and the environment that it runs jobs under."""
+    """The last published state of a worker: its job, its loaded model, its database and the environment of its jobs.
+
+    `database` is a URL without a password; None in a state of an older version.
+    """
 
     worker: ProcessIdentity
     state: Literal["idle", "busy", "ended"]
@@ -33,7 +35,7 @@ STATE = TypeAdapter(WorkerState)
 
 
 def worker_state(workspace: Workspace) -> WorkerState | None:
-    """What the worker last said, None when there is none alive."""
+    """Return the worker's published state; None when no worker runs."""
     try:
         state = STATE.validate_json(workspace.worker_state.read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -48,7 +50,7 @@ def write_state(workspace: Workspace, state: WorkerState) -> None:
 
 
 def check_served(workspace: Workspace, database: str) -> None:
-    """Raises JobError when the workspace's worker serves another database: a job filed here would wait for ever."""
+    """Raise JobError when the workspace's worker serves another database, so that a job would wait for ever."""
     state = worker_state(workspace)
     if state is not None and state.database not in (None, database):
         raise JobError(
