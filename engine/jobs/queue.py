@@ -199,10 +199,7 @@ class JobQueue:
         self.store.workspace.pause_flag.touch()
 
     def resume(self) -> None:
-        """Start jobs again.
-
-        The caller ensures that a worker runs (`engine.jobs.worker_control.reconcile_and_ensure_worker`).
-        """
+        """Start jobs again, once the caller has called `engine.jobs.worker_control.reconcile_and_ensure_worker`."""
         self.store.workspace.pause_flag.unlink(missing_ok=True)
 
     def claim(self, worker: ProcessIdentity, room: Capacity = Capacity()) -> Job | None:  # noqa: B008 (it is frozen)
