@@ -5,7 +5,6 @@ sentence on stderr explains. 130: interrupted.
 """
 
 import argparse
-import importlib
 import io
 import logging
 import os
@@ -14,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from engine.cli.commands import COMMANDS, CliCommand
+from engine.import_object import import_object
 
 EPILOG = "Exit code: 0 done, 1 done in part, 2 wrong usage or a failure that is explained on stderr, 130 interrupted."
 
@@ -28,9 +28,8 @@ class Parser(argparse.ArgumentParser):
     def add_command_arguments(self) -> None:
         """Import the command's module and let it add its arguments; do nothing the second time."""
         if self._builder is not None:
-            module, function = self._builder.split(":")
-            self._builder = None
-            getattr(importlib.import_module(module), function)(self)
+            build, self._builder = import_object(self._builder), None
+            build(self)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.add_command_arguments()
