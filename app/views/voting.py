@@ -75,7 +75,12 @@ def _clip(showing: int, side: Side, record: ClipRecord) -> dict[str, Any]:
 def standing(status: LabellerStatus) -> dict[str, Any]:
     """Return a labeller's progress, and whether clips are still being generated."""
     progress = status.labeller
-    return {"done": progress.done, "remaining": progress.remaining, "making": status.awaiting_clips > 0, "gone": status.files_missing}
+    return {
+        "done": progress.done,
+        "remaining": progress.remaining,
+        "making": status.awaiting_clips > 0,
+        "gone": status.files_missing,
+    }
 
 
 def undone(store: Library, vote: StoredVote) -> dict[str, Any]:

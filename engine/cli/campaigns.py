@@ -24,7 +24,7 @@ from engine.labelling.pair_exchange import LAYOUTS, export_pairs, import_pairs
 from engine.labelling.preference_pairs import preference_pairs
 from engine.labelling.stats.agreement import agreement
 from engine.labelling.stats.campaign_rewards import learn_campaign_mix
-from engine.labelling.stats.ranking import vote_table, rank
+from engine.labelling.stats.ranking import rank, vote_table
 from engine.labelling.vote_csv import export_votes, import_votes
 from engine.storage.library import Library
 from engine.suggestions import did_you_mean, validation_message

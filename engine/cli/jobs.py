@@ -41,7 +41,7 @@ def build_jobs(parser: argparse.ArgumentParser) -> None:
         ("logs", show_log, "what a job has logged"),
     ):
         verb = verbs.add_parser(name, parents=[shared], help=help_text)
-        optional = {"nargs": "?"} if name == "cancel" else {}
+        optional: dict[str, Any] = {"nargs": "?"} if name == "cancel" else {}
         verb.add_argument("id", help="the job's id, or its beginning", **optional)
         verb.set_defaults(run=run)
     verbs.choices["move"].add_argument("position", type=int, help="1 is the next to start")

@@ -28,7 +28,7 @@ from engine.labelling.run_dataset import create_run
 from engine.runs.adapters import find_adapter
 from engine.runs.run import Run
 from engine.storage.library import Library
-from engine.training.distributed.process_group import is_first, launched, on_rank_zero, process_group
+from engine.training.distributed.process_group import is_first, is_launched, on_rank_zero, process_group
 from engine.workspace import Workspace
 
 

@@ -222,7 +222,7 @@ class JobQueue:
 
     def _choose(self, connection: Connection, queued: Select[Any], room: Capacity) -> tuple[str, Held] | None:
         """Return the first job that fits and its parts, reserving parts for the waiting jobs before it."""
-        free, own = device_leases.free_parts(connection, room), filed_under()
+        free, own = device_leases.free_parts(connection, room), recorded_environment()
         for row in connection.execute(queued):
             if row.environment not in (None, own):
                 if room.idle:  # the worker ends, for one with the job's environment

@@ -73,8 +73,8 @@ def denoise(
     step draws once, even if it does not use the noise, so a step's noise does not depend on the kind of earlier steps.
     """
     levels = [float(sigma) for sigma in sigmas]
-    functions = [step] * (len(levels) - 1) if step is None or callable(step) else step
-    functions = [ODE_STEPS[family.spec.prediction] if function is None else function for function in functions]
+    chosen = [step] * (len(levels) - 1) if step is None or callable(step) else step
+    functions = [ODE_STEPS[family.spec.prediction] if function is None else function for function in chosen]
     assert len(functions) == len(levels) - 1, f"{len(functions)} step functions for {len(levels) - 1} steps"
     for index, advance in enumerate(functions):
         sigma, sigma_next = levels[index], levels[index + 1]

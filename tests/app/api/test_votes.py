@@ -317,7 +317,7 @@ def test_the_pulse_changes_with_every_vote_and_with_nothing_else(
     campaigns = Campaigns(context.store)
     pulses = [campaigns.revision(campaign.id)]
     pair = ask(client, "next", campaign).json()["pairs"][0]
-    assert campaigns.revision(campaign.id) == revisions[0]
+    assert campaigns.revision(campaign.id) == pulses[0]
     steps: list[Callable[[], Any]] = [
         lambda: ask(client, "vote", campaign, vote=cast(pair)),
         lambda: ask(client, "edit", campaign, vote=cast(pair, "tie")),
