@@ -1,33 +1,46 @@
 """The `dailies` command: the commands of `engine.cli`, and those that need the page or the checkout."""
 
+import argparse
 import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
+
+from engine.cli.commands import CliCommand
+from engine.cli.main import main as run_command
+
+TAKES_ALL = "app.command:take_all_arguments"
+PAGE_COMMANDS = (
+    CliCommand("serve", "serve the page (also: python -m app)", TAKES_ALL),
+    CliCommand("users", "add, remove and list the users of the page", TAKES_ALL),
+    CliCommand("tour", "run the guided tour on mini (in a checkout only)", TAKES_ALL),
+)
+NO_TOUR = (
+    "dailies: The tour is part of the source checkout, not of the installed package: clone the repository and run "
+    "`make tour`."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code. Imports neither gradio nor torch for `--help`."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] in (["serve"], ["users"]):
-        from app.__main__ import main as serve
+        from app.__main__ import main as serve  # imports the page's modules
 
         return serve(words[words[0] == "serve" :])
     if words[:1] == ["tour"]:
-        return _tour(words[1:])
-    from engine.cli.main import main as run_command
-
-    return run_command(words)
+        return _run_tour(words[1:])
+    return run_command(words, PAGE_COMMANDS)
 
 
-def _tour(words: Sequence[str]) -> int:
-    """Run the tour, which is part of the checkout and not of the installed package."""
+def take_all_arguments(parser: argparse.ArgumentParser) -> None:
+    """Leave the arguments to the command's own parser; `main` calls it before this one is built."""
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+
+
+def _run_tour(words: Sequence[str]) -> int:
     if importlib.util.find_spec("examples") is None or importlib.util.find_spec("examples.tour") is None:
-        print(
-            "dailies: The tour is part of the source checkout, not of the installed package: clone the repository and "
-            "run `make tour`.",
-            file=sys.stderr,
-        )
+        print(NO_TOUR, file=sys.stderr)
         return 2
     tour = importlib.import_module("examples.tour.__main__")
     return int(tour.main(words) or 0)
