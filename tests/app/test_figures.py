@@ -50,7 +50,7 @@ def test_hovering_says_the_question_the_measure_and_the_weight() -> None:
     assert "jump &amp; stutter" in words.replace("<br>", " ")
     assert "Measured 1.2 px (bad 6, good 0)" in words and "weight 0.5" in words
     assert "By mini, confidence 0.75<br>percentile 93, stretches 4<br>seen: a &lt;ball&gt;" in words
-    assert "not part of the total" in hover(score(weight=0.0))
+    assert "not in the total" in hover(score(weight=0.0))
 
 
 def test_figures_leave_text_and_ground_to_the_theme() -> None:
