@@ -22,7 +22,7 @@ def undo(client: TestClient, campaign: Campaign, **fields: Any) -> Any:
 
 def shown(context: AppContext, pair: dict[str, Any]) -> Assignment:
     """Clips on the sides of a pair, which the server does not reveal."""
-    return Campaigns(context.store).shown(pair["showing"], None)
+    return Campaigns(context.store).assignment(pair["showing"], None)
 
 
 def cast(pair: dict[str, Any], choice: str = "left", **fields: Any) -> dict[str, Any]:
