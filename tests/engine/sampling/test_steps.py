@@ -170,7 +170,7 @@ def test_ddim_without_eta_is_the_deterministic_step_bit_for_bit(of: Prediction) 
 @given(
     sigma=st.floats(0.01, 0.99),
     seed=st.integers(0, 99),
-    prediction_type=st.sampled_from(["flow", "epsilon", "v_prediction"]),
+    of=st.sampled_from(["flow", "epsilon", "v_prediction"]),
 )
 def test_predictions_and_what_they_say_are_inverses(sigma: float, seed: int, of: Prediction) -> None:
     clean, noise = draw_latents(seed, 2, 5), draw_latents(seed + 1, 2, 5)
