@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from engine.cli.output import print_json, print_result, print_table
-from engine.cli.shared_options import shared_options
+from engine.cli.options.shared import shared_options
+from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.config.presets import load_model_preset
 from engine.errors import ConfigError
 from engine.families.lora_files import FIRST, SECOND, Lora, write_parts

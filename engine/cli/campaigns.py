@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.cli.output import decimal, print_json, print_result, print_table, shorten
-from engine.cli.shared_options import shared_options
+from engine.cli.options.shared import shared_options
+from engine.cli.terminal.output import decimal, print_json, print_result, print_table, shorten
 from engine.config.presets import read_prompts
 from engine.errors import ConfigError
 from engine.jobs.handlers.campaign_clips import create_campaign

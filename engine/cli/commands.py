@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CliCommand:
     """A command's name, its line in `--help`, and the function that adds its arguments to a parser."""
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from engine.cli.output import print_json, print_result, print_table
-from engine.cli.shared_options import shared_options
+from engine.cli.options.shared import shared_options
+from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.errors import ConfigError, StoreError
 from engine.files.locks import try_lock
 from engine.storage.backups import Backup, back_up, find_problem, list_backups, newest_whole, restore

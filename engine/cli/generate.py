@@ -13,11 +13,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from engine.cli.device_options import add_resource_options, resources_of
-from engine.cli.mode_options import MODE_OPTIONS, add_modes, mode_fields
-from engine.cli.output import decimal, print_json, print_result, print_table
-from engine.cli.progress import run_to_end
-from engine.cli.shared_options import add_shared_options
+from engine.cli.options.devices import add_resource_options, resources_of
+from engine.cli.options.modes import MODE_OPTIONS, add_modes, mode_fields
+from engine.cli.options.shared import add_shared_options
+from engine.cli.terminal.output import decimal, print_json, print_result, print_table
+from engine.cli.terminal.progress import run_to_end
 from engine.config.presets import preset_keys
 from engine.errors import ConfigError, StoreError
 from engine.generation.validation import check_request, read_request

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine.cli.output import print_json, print_result, print_table, shorten
-from engine.cli.progress import describe
-from engine.cli.shared_options import shared_options
+from engine.cli.options.shared import shared_options
+from engine.cli.terminal.output import print_json, print_result, print_table, shorten
+from engine.cli.terminal.progress import describe
 from engine.errors import ConfigError, JobError
 from engine.jobs.handlers.train_process import kill
 from engine.jobs.heartbeat_age import is_silent

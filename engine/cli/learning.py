@@ -6,9 +6,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from engine.cli.output import print_json, print_result, print_table
-from engine.cli.progress import run_to_end
-from engine.cli.shared_options import add_shared_options
+from engine.cli.options.shared import add_shared_options
+from engine.cli.terminal.output import print_json, print_result, print_table
+from engine.cli.terminal.progress import run_to_end
 from engine.config.presets import load_curriculum, load_preset, read_prompts
 from engine.errors import ConfigError
 from engine.families.registry import open_model

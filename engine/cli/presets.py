@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from engine.cli.output import print_json, print_table, shorten
-from engine.cli.shared_options import shared_options
+from engine.cli.options.shared import shared_options
+from engine.cli.terminal.output import print_json, print_table, shorten
 from engine.config.model_availability import missing_sources
 from engine.config.presets import KINDS, load_preset, preset_files, preset_keys
 from engine.errors import DailiesError

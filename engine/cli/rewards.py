@@ -5,8 +5,8 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-from engine.cli.output import print_json, print_table
-from engine.cli.shared_options import shared_options
+from engine.cli.options.shared import shared_options
+from engine.cli.terminal.output import print_json, print_table
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.video.reader import VIDEO_SUFFIXES, read_video, videos_in

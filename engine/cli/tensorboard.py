@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from engine.cli.output import print_result
-from engine.cli.shared_options import add_shared_options
+from engine.cli.options.shared import add_shared_options
+from engine.cli.terminal.output import print_result
 from engine.errors import ConfigError
 from engine.runs.run import Run
 from engine.workspace import Workspace

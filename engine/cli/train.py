@@ -11,9 +11,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from engine.cli.device_options import add_resource_options, require_local, resources_of
-from engine.cli.output import print_json, print_result
-from engine.cli.shared_options import add_shared_options
+from engine.cli.options.devices import add_resource_options, require_local, resources_of
+from engine.cli.options.shared import add_shared_options
+from engine.cli.terminal.output import print_json, print_result
 from engine.config.presets import load_train_preset
 from engine.errors import ConfigError, TrainingError
 from engine.execution.process_runner import torchrun_command

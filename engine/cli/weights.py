@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine.cli.output import print_json, print_table
-from engine.cli.shared_options import shared_options
+from engine.cli.options.shared import shared_options
+from engine.cli.terminal.output import print_json, print_table
 from rewards.networks.cache import read_tensors
 from rewards.weights.catalog import (
     PRESENT,

@@ -364,10 +364,7 @@ class Campaigns:
 
 
 def _new_id(key: str | None = None) -> str:
-    """Return a campaign id.
-
-    It begins with a letter, so that no reader of `campaign=...` parses it as a number.
-    """
+    """Return a campaign id: it begins with a letter, so that no reader parses it as a number."""
     digits = hashlib.sha256(key.encode()).hexdigest() if key else secrets.token_hex(4)
     return f"c{digits[:7]}"
 
@@ -381,10 +378,7 @@ def _find(connection: Connection, campaign_id: str, query: Select[Any] | None = 
 
 
 def _lock(connection: Connection, campaign_id: str) -> Campaign:
-    """Return the campaign, locked until the transaction ends: no other transaction assigns its pairs.
-
-    SQLite has only one writer at a time and needs no lock.
-    """
+    """Return the campaign, locked until the transaction ends; SQLite has one writer at a time and needs no lock."""
     return _find(connection, campaign_id, select(CAMPAIGNS).with_for_update(key_share=True))
 
 

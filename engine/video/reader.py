@@ -51,9 +51,7 @@ class Video(NamedTuple):
 class VideoHeader:
     """The video stream as its file describes it, before decoding.
 
-    `width` is that of square pixels, before rotation.
-
-    `num_frames` and `seconds` are None where the file gives no length of the video stream itself.
+    `width` counts square pixels, before rotation. `num_frames` and `seconds` are None where the file gives no length.
     """
 
     width: int
@@ -138,10 +136,7 @@ def checksum(frames: np.ndarray) -> str:
 
 
 def open_video(path: Path) -> Any:
-    """An open PyAV container of a local file.
-
-    Raises MediaError when it is missing, empty or not a video container.
-    """
+    """Open a local file as a PyAV container. Raises MediaError when it is missing, empty or not a video container."""
     import av
 
     if _size(path) == 0:
@@ -345,10 +340,7 @@ def _stream_seconds(stream: Any) -> float | None:
 
 
 def _alpha_decoder(stream: Any) -> Any | None:
-    """A decoder that reads the transparency of VP8 and VP9, which the default one leaves out.
-
-    None for the others.
-    """
+    """Return a decoder that reads the transparency of VP8 and VP9, which the default one drops; None for others."""
     import av
 
     libraries = {"vp8": "libvpx", "vp9": "libvpx-vp9"}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 
-from engine.cli.progress import run_to_end
+from engine.cli.terminal.progress import run_to_end
 from engine.errors import ConfigError, JobError
 from engine.files.locks import try_lock
 from engine.jobs.context import JobContext

@@ -27,7 +27,7 @@ from rewards.features import ClipFeatures
 from rewards.networks.perceptual import resized
 from rewards.spec import RewardResult, RewardSpec, not_applicable
 from rewards.vision.frechet import FrechetReport, frechet_between
-from rewards.vision.reference_distance import ReferenceSet, read_reference_file
+from rewards.vision.reference_distance import ReferenceFeatures, read_reference_file
 from rewards.weights.catalog import resolve
 
 SPEC = RewardSpec(
@@ -148,13 +148,13 @@ def open_network_of(name: str) -> VideoNetwork:
     return NETWORKS[name]()
 
 
-def open_reference(name: str) -> ReferenceSet:
+def open_reference(name: str) -> ReferenceFeatures:
     """The frozen reference of that network. Raises RewardError when it was made with other weights."""
     return _reference(name, resolve(f"fvd_reference_{name}"))
 
 
 @cache
-def _reference(name: str, path: Path) -> ReferenceSet:
+def _reference(name: str, path: Path) -> ReferenceFeatures:
     reference, mine = read_reference_file(path), open_network_of(name).fingerprint()
     if not np.allclose(reference.notes["fingerprint"], mine, rtol=2e-3):
         raise RewardError(

@@ -48,7 +48,7 @@ class ShrunkGaussian:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceSet:
+class ReferenceFeatures:
     """A frozen reference set. `left_out` are its members' own distances, sorted, each taken without its own group.
 
     `confidence` 0..1 is what they would be with it, over that: near 1 for a dense reference, small for a few films.
@@ -111,7 +111,9 @@ def ledoit_wolf(away: np.ndarray) -> float:
     return float(np.clip(noise / max(off_sphere, 1e-300), 0, 1))
 
 
-def fit_reference(clips: Sequence[np.ndarray], groups: Sequence[int], rank: int, notes: dict[str, Any]) -> ReferenceSet:
+def fit_reference(
+    clips: Sequence[np.ndarray], groups: Sequence[int], rank: int, notes: dict[str, Any]
+) -> ReferenceFeatures:
     """A reference of `clips`, each the features `float[n,D]` of its stretches; `groups` says what belongs together.
 
     Distances of members are taken without their group (without a tenth of the groups, where there are many).
@@ -129,10 +131,10 @@ def fit_reference(clips: Sequence[np.ndarray], groups: Sequence[int], rank: int,
             left_out.append(_mean_distance(without, clip))
             inside.append(_mean_distance(shape, clip))
     confidence = min(1.0, float(np.median(inside) / np.median(left_out)))
-    return ReferenceSet(shape=shape, left_out=np.sort(left_out), confidence=confidence, notes=notes)
+    return ReferenceFeatures(shape=shape, left_out=np.sort(left_out), confidence=confidence, notes=notes)
 
 
-def save_reference(reference: ReferenceSet, path: Path) -> None:
+def save_reference(reference: ReferenceFeatures, path: Path) -> None:
     """One `.npz`, the directions in half precision."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = reference.shape
@@ -149,7 +151,7 @@ def save_reference(reference: ReferenceSet, path: Path) -> None:
     )
 
 
-def read_reference_file(path: Path) -> ReferenceSet:
+def read_reference_file(path: Path) -> ReferenceFeatures:
     """Raises RewardError for a file that is damaged or something else."""
     try:
         with path.open("rb") as file, np.load(file) as stored:
@@ -164,7 +166,7 @@ def read_reference_file(path: Path) -> ReferenceSet:
             left_out, confidence = stored["left_out"].astype(np.float64), float(stored["confidence"])
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise RewardError(f"The reference file {path.name} is damaged: restore it, or make it again.") from error
-    return ReferenceSet(shape=shape, left_out=left_out, confidence=confidence, notes=notes)
+    return ReferenceFeatures(shape=shape, left_out=left_out, confidence=confidence, notes=notes)
 
 
 def _mean_distance(shape: ShrunkGaussian, clip: np.ndarray) -> float:

@@ -20,7 +20,7 @@ import numpy as np
 from engine.mini import world
 from rewards.metrics.fvd_lite import open_network_of, stretches
 from rewards.package_data import ASSETS
-from rewards.vision.reference_distance import ReferenceSet, fit_reference, save_reference
+from rewards.vision.reference_distance import ReferenceFeatures, fit_reference, save_reference
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def main() -> None:
     log.info(json.dumps(reference.notes, indent=1))
 
 
-def make(backend: str, pieces: Pieces) -> ReferenceSet:
+def make(backend: str, pieces: Pieces) -> ReferenceFeatures:
     """Describes every piece and fits the reference; `pieces` gives frames `uint8[T,H,W,3]` and whose they are."""
     network = open_network_of(backend)
     described, owners = [], []
