@@ -72,6 +72,8 @@ def main(argv: Sequence[str] | None = None, extra_commands: Sequence[CliCommand]
         run(options)
         sys.stdout.flush()
         return int(getattr(options, "exit_code", 0))
+    except SystemExit:  # `--help`: it does not wait for the import below
+        raise
     except KeyboardInterrupt:
         print("dailies: interrupted; what was finished is kept.", file=sys.stderr)
         return 130
@@ -79,13 +81,16 @@ def main(argv: Sequence[str] | None = None, extra_commands: Sequence[CliCommand]
         # The reader (head, a pager) has closed the pipe; Python would complain again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
-        from engine.errors import DailiesError  # imports pydantic, which `--help` does without
-
-        if not isinstance(error, DailiesError):
-            raise
+    except _expected_errors() as error:
         print(f"dailies: {error}", file=sys.stderr)
         return 2
+
+
+def _expected_errors() -> type[Exception]:
+    """Return the class of errors that one sentence explains; its import brings pydantic, so it is made when needed."""
+    from engine.errors import DailiesError
+
+    return DailiesError
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 ALGORITHM_FILES = "engine/algorithms"
-NOT_VARIABLES = {"DAILIES_FPS"}  # a tag in video files
+NOT_VARIABLES = {"DAILIES_FPS", "DAILIES_SHA256"}  # tags in video files
 README_BYTES = 8 * 1024
 
 
