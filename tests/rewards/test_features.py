@@ -150,8 +150,10 @@ def test_a_flow_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_clip_recast_keeps_what_does_not_change() -> None:
-    features = ClipFeatures(render_clip(num_frames=5), backends={"seam": "critic"})
+    features = ClipFeatures(render_clip(num_frames=5), backends={"seam": "critic", "subject": "saliency"})
     flow, _ = features.flow, features.once("subjects", lambda: 1)
+    kept = features.recast(backends={"subject": "saliency"})
+    assert kept.has("subjects"), "the same back end computes the same piece"
     other = features.recast(backends={}, calibration=read_calibration("mini"))
     assert other.flow is flow and other.counts["flow"] == 0
     assert not other.has("subjects") and other.backend("seam", "z") == "z"

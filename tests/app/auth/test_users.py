@@ -95,7 +95,7 @@ def test_this_machine_needs_no_login(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "203.0.113.5", "example.invalid", ""])
 def test_others_need_one(host: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match="anybody on the network"):
+    with pytest.raises(ConfigError, match="anyone on the network"):
         check_reach(host, has_auth=False)
     check_reach(host, has_auth=True)
     assert main(["--host", host, "--port", "0"]) == 2
