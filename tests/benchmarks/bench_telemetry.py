@@ -7,7 +7,7 @@ import time
 
 from measurement import report
 
-from engine.hardware.telemetry.monitor import SEEN_S, Telemetry
+from engine.hardware.telemetry.monitor import VIEWED_S, Telemetry
 
 BAR = 0.01
 SAMPLES = 20
@@ -26,7 +26,7 @@ def main() -> int:
     for _ in range(SAMPLES):
         telemetry.snapshot()
     spent = processor_s() - before
-    share = spent / (SAMPLES * SEEN_S)
+    share = spent / (SAMPLES * VIEWED_S)
     wall = round((time.monotonic() - began) / SAMPLES, 4)
     return int(not report("telemetry_share_of_a_core", share, "", bar=BAR, source=source, seconds_a_sample=wall))
 
