@@ -27,4 +27,4 @@ def test_the_examples_run(tiny_model: str, tmp_path: Path, monkeypatch: pytest.M
     assert [clip.prompt for clip in names["clips"]] == ["a red circle moving left"] * 2
     assert names["found"].accuracies.tolist() == [1.0]
     assert names["mix"] == load_preset("rewards", "tiny")
-    assert len(list(tmp_path.rglob("trainer_state.json"))) >= 2
+    assert list(tmp_path.rglob("trainer_state.json"))  # both trainers write into the same folder
