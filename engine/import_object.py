@@ -1,4 +1,7 @@
-"""Lookup of objects named by strings, so that their modules are imported only when needed."""
+"""Lookup of objects named by strings, so that their modules are imported only when needed.
+
+The same as `rewards.import_object`, whose package imports pydantic: `dailies --help` must not wait for it.
+"""
 
 import importlib
 from typing import Any

@@ -49,7 +49,7 @@ class ModelPreset(BaseModel):
     title: str = Field(min_length=1)
     """Title on the page."""
     family: str
-    """A key of `engine.families.FAMILIES`."""
+    """A key of `engine.families.registry.FAMILIES`."""
     source: str = Field(min_length=1)
     """A diffusers folder (absolute, or relative to the repository), or a hub id such as `owner/name`."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"

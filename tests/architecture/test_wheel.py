@@ -103,12 +103,7 @@ def test_the_wheel_holds_every_file_of_the_product(wheel: Path, root: Path) -> N
     tracked = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True).stdout.split(
         "\n"
     )
-    product = {
-        name
-        for name in tracked
-        if name.startswith(("app/", "engine/", "rewards/", "presets/", "assets/"))
-        and not name.startswith("assets/screenshots/")
-    }
+    product = {name for name in tracked if name.startswith(("app/", "engine/", "rewards/", "presets/", "assets/"))}
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert held == product

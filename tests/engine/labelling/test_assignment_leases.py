@@ -1,6 +1,5 @@
 """Assignments without a vote expire; undo and creation may be sent twice."""
 
-import uuid
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,28 +9,9 @@ from sqlalchemy import select, update
 from engine.errors import ConfigError, StoreError
 from engine.labelling.assignment import ASSIGNMENT_TIMEOUT
 from engine.labelling.campaign_spec import CampaignSpec
-from engine.labelling.campaigns import Campaigns
-from engine.labelling.votes import Vote
 from engine.storage.schema import ASSIGNMENTS
 
-
-@pytest.fixture
-def campaigns(store):
-    return Campaigns(store)
-
-
-def said(assignment, choice="left", **others) -> Vote:
-    fields = {"pair_id": assignment.pair_id, "choice": choice, "shown_left": assignment.left_clip, "ms": 900}
-    return Vote.read({**fields, "client_uuid": str(uuid.uuid4()), **others}, assignment.labeller)
-
-
-def vote_all(campaigns, campaign, labeller, choose=lambda assignment: "left", limit=10_000):
-    """Vote until nothing is left, and list what was shown in order."""
-    shown = []
-    while len(shown) < limit and (ahead := campaigns.next_pairs(campaign.id, labeller)):
-        campaigns.vote(said(ahead[0], choose(ahead[0])))
-        shown.append(ahead[0])
-    return shown
+from .voters import vote_all
 
 
 def age_leases(store, by: timedelta) -> None:

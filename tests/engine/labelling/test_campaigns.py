@@ -1,6 +1,5 @@
 """Campaigns: assignment of pairs to labellers, and votes that are stored exactly once."""
 
-import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,24 +18,7 @@ from engine.storage.clip_files import remove_files
 from engine.storage.library import now
 from engine.storage.schema import ASSIGNMENTS
 
-
-@pytest.fixture
-def campaigns(store):
-    return Campaigns(store)
-
-
-def said(assignment, choice="left", **others) -> Vote:
-    fields = {"pair_id": assignment.pair_id, "choice": choice, "shown_left": assignment.left_clip, "ms": 900}
-    return Vote.read({**fields, "client_uuid": str(uuid.uuid4()), **others}, assignment.labeller)
-
-
-def vote_all(campaigns, campaign, labeller, choose=lambda assignment: "left", limit=10_000):
-    """Vote until nothing is left, and list what was shown in order."""
-    shown = []
-    while len(shown) < limit and (ahead := campaigns.next_pairs(campaign.id, labeller)):
-        campaigns.vote(said(ahead[0], choose(ahead[0])))
-        shown.append(ahead[0])
-    return shown
+from .voters import vote_all, vote_on
 
 
 def test_each_pair_goes_to_as_many_people_as_wanted_and_never_twice_to_one(campaigns, library):
@@ -54,7 +36,7 @@ def test_a_reload_shows_the_same_pairs_with_the_same_sides(campaigns, store, lib
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(4, 3)))
     first = campaigns.next_pairs(campaign.id, "ann")
     assert len(first) == 4 and Campaigns(store).next_pairs(campaign.id, "ann") == first
-    campaigns.vote(said(first[0]))
+    campaigns.vote(vote_on(first[0]))
     assert campaigns.next_pairs(campaign.id, "ann")[:3] == first[1:]
 
 
@@ -82,7 +64,7 @@ def test_repeats_are_swapped_rare_and_not_soon(campaigns, library):
 def test_a_vote_sent_many_times_is_stored_once(campaigns, library):
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(2, 2)))
     (one, *_) = campaigns.next_pairs(campaign.id, "ann")
-    vote = said(one, "right", note="<b>Robert'); DROP TABLE votes;--</b> ../../etc")
+    vote = vote_on(one, "right", note="<b>Robert'); DROP TABLE votes;--</b> ../../etc")
     with ThreadPoolExecutor(8) as threads:
         stored = list(threads.map(campaigns.vote, [vote] * 16))
     assert len({found.number for found in stored}) == 1
@@ -95,9 +77,9 @@ def test_a_vote_sent_many_times_is_stored_once(campaigns, library):
 def test_two_windows_of_one_labeller_cannot_both_vote(campaigns, library):
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(2, 2)))
     (one, *_) = campaigns.next_pairs(campaign.id, "ann")
-    campaigns.vote(said(one, "left"))
+    campaigns.vote(vote_on(one, "left"))
     with pytest.raises(StoreError, match="has voted on the pair .* already, perhaps in another window"):
-        campaigns.vote(said(one, "right"))
+        campaigns.vote(vote_on(one, "right"))
     assert [found.vote.choice for found in campaigns.votes(campaign.id)] == ["left"]
 
 
@@ -105,12 +87,12 @@ def test_a_pair_that_was_not_given_cannot_be_voted_on(campaigns, library):
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(2, 2), axes=("motion",)))
     (one, *_) = campaigns.next_pairs(campaign.id, "ann")
     with pytest.raises(StoreError, match="was not assigned to 'bob'"):
-        campaigns.vote(said(replace(one, labeller="bob")))
+        campaigns.vote(vote_on(replace(one, labeller="bob")))
     with pytest.raises(StoreError, match="was not assigned to 'ann'"):
-        campaigns.vote(said(replace(one, left_clip=one.right_clip)))
+        campaigns.vote(vote_on(replace(one, left_clip=one.right_clip)))
     with pytest.raises(ConfigError, match="no axis 'taste' to judge: it has motion"):
-        campaigns.vote(said(one, axes={"taste": "left"}))
-    assert campaigns.vote(said(one, axes={"motion": "tie"})).vote.axes == {"motion": "tie"}
+        campaigns.vote(vote_on(one, axes={"taste": "left"}))
+    assert campaigns.vote(vote_on(one, axes={"motion": "tie"})).vote.axes == {"motion": "tie"}
 
 
 @pytest.mark.parametrize(
@@ -143,7 +125,7 @@ def test_undo_gives_the_pair_back_and_keeps_history(campaigns, library):
         undone = campaigns.undo(campaign.id, "ann")
         assert (undone.vote.pair_id, undone.left_clip, undone.vote.choice) == (one.pair_id, one.left_clip, "left")
     assert campaigns.next_pairs(campaign.id, "ann")[0] == shown[1]
-    campaigns.vote(said(shown[1], "right"))
+    campaigns.vote(vote_on(shown[1], "right"))
     assert [one.vote.choice for one in campaigns.votes(campaign.id)] == ["left", "right"]
     history = campaigns.votes(campaign.id, history=True)
     assert [one.ended_as for one in history] == [None, "undone", "undone", None]
@@ -153,7 +135,7 @@ def test_undo_gives_the_pair_back_and_keeps_history(campaigns, library):
 
 def test_a_vote_undone_does_not_come_back_when_it_is_sent_again(campaigns, library):
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(2, 2)))
-    vote = said(campaigns.next_pairs(campaign.id, "ann")[0])
+    vote = vote_on(campaigns.next_pairs(campaign.id, "ann")[0])
     campaigns.vote(vote)
     campaigns.undo(campaign.id, "ann")
     assert campaigns.vote(vote).ended_as == "undone"
@@ -163,20 +145,20 @@ def test_a_vote_undone_does_not_come_back_when_it_is_sent_again(campaigns, libra
 def test_an_edit_replaces_a_vote_and_keeps_history(campaigns, library):
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(2, 2)))
     one, other = campaigns.next_pairs(campaign.id, "ann")[:2]
-    campaigns.vote(said(one, "left"))
-    edited = said(one, "both_bad", note="looked again")
+    campaigns.vote(vote_on(one, "left"))
+    edited = vote_on(one, "both_bad", note="looked again")
     assert campaigns.edit(edited) == campaigns.edit(edited)
     assert [found.vote for found in campaigns.votes(campaign.id)] == [edited]
     assert [found.ended_as for found in campaigns.votes(campaign.id, history=True)] == ["edited", None]
     with pytest.raises(StoreError, match="no vote on the pair .* to edit"):
-        campaigns.edit(said(other))
+        campaigns.edit(vote_on(other))
 
 
 def test_a_skipped_pair_goes_to_somebody_else(campaigns, library):
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(1, 2)))
     (one,) = campaigns.next_pairs(campaign.id, "ann")
     assert campaigns.next_pairs(campaign.id, "bob") == []
-    campaigns.vote(said(one, "skip"))
+    campaigns.vote(vote_on(one, "skip"))
     assert campaigns.next_pairs(campaign.id, "ann") == []
     assert [found.pair_id for found in campaigns.next_pairs(campaign.id, "bob")] == [one.pair_id]
     assert campaigns.progress(campaign.id).votes == 0
@@ -189,8 +171,8 @@ def test_a_pair_that_somebody_left_lying_goes_to_somebody_else_and_a_late_vote_c
     with store.database.writing() as connection:
         connection.execute(update(ASSIGNMENTS).values(created_at=now() - ASSIGNMENT_TIMEOUT - timedelta(seconds=1)))
     (other,) = campaigns.next_pairs(campaign.id, "bob")
-    campaigns.vote(said(other))
-    assert campaigns.vote(said(one)).vote.labeller == "ann"
+    campaigns.vote(vote_on(other))
+    assert campaigns.vote(vote_on(one)).vote.labeller == "ann"
     assert len(campaigns.votes(campaign.id)) == 2
 
 
@@ -201,7 +183,7 @@ def test_a_pair_whose_file_is_gone_is_skipped_and_reported_until_it_is_back(camp
     assert shown[0] not in campaigns.next_pairs(campaign.id, "ann", count=2)
     assert [pair.id for pair in campaigns.pairs_without_files(campaign.id)] == [shown[0].pair_id]
     assert campaigns.progress(campaign.id).gone == 1
-    assert campaigns.vote(said(shown[0])).winner == shown[0].left_clip  # it was on the screen already: not lost
+    assert campaigns.vote(vote_on(shown[0])).winner == shown[0].left_clip  # it was on the screen already: not lost
     assert shown[0].pair_id not in [one.pair_id for one in campaigns.next_pairs(campaign.id, "bob")]
     put_files(shown[0].left_clip)
     campaigns.undo(campaign.id, "ann")
@@ -223,7 +205,7 @@ def test_a_closed_campaign_asks_nobody_but_takes_votes_under_way(campaigns, libr
     (one, *_) = campaigns.next_pairs(campaign.id, "ann", count=1)
     assert not campaigns.close(campaign.id).is_open
     assert campaigns.next_pairs(campaign.id, "bob") == []
-    campaigns.vote(said(one))
+    campaigns.vote(vote_on(one))
     assert campaigns.reopen(campaign.id).is_open and campaigns.next_pairs(campaign.id, "bob")
 
 
@@ -275,7 +257,7 @@ def test_what_a_labeller_has_to_do_is_what_will_be_asked(campaigns, store, libra
     assert (to_do("ann"), to_do("bob")) == (7, 7)
     ahead = campaigns.next_pairs(campaign.id, "ann")
     assert (to_do("ann"), to_do("bob")) == (7, 3)
-    campaigns.vote(said(ahead[0]))
+    campaigns.vote(vote_on(ahead[0]))
     assert campaigns.labeller_status(campaign.id, "ann").labeller == campaigns.progress(campaign.id).labellers[0]
     vote_all(campaigns, campaign, "bob")
     assert (to_do("ann"), to_do("bob"), to_do("cy")) == (3, 0, 0)
