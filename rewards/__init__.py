@@ -1,4 +1,4 @@
-"""Rewards: what a clip is worth, and why. Nothing here imports torch before a network is really needed.
+"""Rewards: functions that score a clip and give reasons. torch is imported only for networks.
 
 total, parts = comprehensive_reward("a red circle moving left", frames)      # frames: uint8[T,H,W,3]
 report = RewardSuite(read_mix(path)).score(Clip(frames=frames, fps=8, prompt=prompt))
@@ -61,7 +61,7 @@ RewardFunc = Callable[..., list[float | None]]
 
 
 def load_reward(key: str) -> ModuleType:
-    """The module of a reward. Raises RewardError for an unknown key."""
+    """Return the module of a reward. Raises RewardError for an unknown key."""
     if key not in REWARDS:
         near = difflib.get_close_matches(key, REWARDS, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(REWARDS)}."
@@ -70,7 +70,7 @@ def load_reward(key: str) -> ModuleType:
 
 
 def reward_spec(key: str) -> RewardSpec:
-    """What a reward measures, its range, source and licence."""
+    """Return the description of a reward: its question, range, source and licence."""
     spec: RewardSpec = load_reward(key).SPEC
     return spec
 
@@ -84,8 +84,9 @@ def comprehensive_reward(
 ) -> tuple[float | None, dict[str, float | None]]:
     """Score `frames` (`uint8[T,H,W,3]` RGB) for `prompt` with every reward at weight 1, or with `weights`.
 
-    Gives the total in 0..1 (None when no reward applies) and each reward's value (None where it does not apply). `fps`
-    matters to what counts as motion. Raises RewardError for other frames, unknown rewards or bad weights.
+    Return the total in 0..1 (None when no reward applies) and each reward's value (None where it does not apply).
+    Speeds are measured a second, so they depend on `fps`. Raises RewardError for other frames, unknown rewards or bad
+    weights.
     """
     from rewards.suite import RewardSuite
 
@@ -96,24 +97,26 @@ def comprehensive_reward(
 
 
 def as_reward_funcs(mix: Mix, *, fps: float = DEFAULT_FPS) -> list[RewardFunc]:
-    """One function a reward of the mix, as TRL wants it: `f(prompts, completions, **kwargs) -> list[float | None]`.
+    """Return one function a reward of the mix, in TRL's protocol.
 
-    A completion is a `Clip` or frames `uint8[T,H,W,3]`; the column `fps` may give each one's frame rate. Use the mix's
-    `weights` as TRL's `reward_weights`. The functions share one scoring: called one after the other for the same batch,
-    as TRL does, they compute flow and networks once. A reward's own gates are in its value, those of the mix only in
-    its total, which `mix_reward_func` gives. Each function's `__name__` is the reward's key.
+    The protocol is `f(prompts, completions, **kwargs) -> list[float | None]`.
+
+    A completion is a `Clip` or frames `uint8[T,H,W,3]`; the column `fps` may give the frame rate of each. Use the mix's
+    `weights` as TRL's `reward_weights`. The functions share their results: when TRL calls them one after the other for
+    the same batch, flow and networks are computed once. A value contains the reward's own gates; the gates of the mix
+    are only in the total, see `mix_reward_func`. Each function's `__name__` is the reward's key.
     """
     scores = _SharedScores(mix, fps)
     return [_named(key, scores, partial(_part, key)) for key, weight in mix.weights.items() if weight > 0]
 
 
 def mix_reward_func(mix: Mix, *, fps: float = DEFAULT_FPS) -> RewardFunc:
-    """The mix's total, gates included, as one function in TRL's protocol."""
+    """Return the mix's total, gates included, as one function in TRL's protocol."""
     return _named(mix.key, _SharedScores(mix, fps), lambda report: report.total)
 
 
 class _SharedScores:
-    """The reports of the last batch, kept for the functions that ask for the same one next."""
+    """The reports of the last batch, shared by the functions that are called with the same batch."""
 
     def __init__(self, mix: Mix, fps: float) -> None:
         self._mix = mix
@@ -152,7 +155,10 @@ def _as_clip(prompt: str, completion: Any, fps: float) -> Clip:
 
 
 def _content(clip: Clip) -> tuple[Any, ...]:
-    """What a score hangs on, comparable: a caller may write the next batch into the same arrays. 9 ms for 12 MB."""
+    """Return a comparable key of all inputs of a score; 9 ms for 12 MB.
+
+    It holds a digest of the frames, because a caller may write the next batch into the same arrays.
+    """
     digest = hashlib.blake2b(np.ascontiguousarray(clip.frames).data, digest_size=16).digest()
     return clip.prompt, float(clip.fps), tuple(clip.seams), clip.frames.shape, digest
 

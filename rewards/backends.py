@@ -1,4 +1,7 @@
-"""The shared pieces that a mix may name in `[backends]`, and what can compute each. Looking up loads no network."""
+"""The shared pieces that a mix may name in `[backends]`, and their back ends.
+
+Looking one up loads no network.
+"""
 
 from rewards.import_object import import_object
 
@@ -14,9 +17,9 @@ PIECES = {
     "seam": ("rewards.metrics.seam:BACKENDS",),
     "aesthetic": ("rewards.metrics.aesthetic:BACKENDS",),
 }
-"""Where the names of each piece's back ends are, "module:collection" each."""
+"""The collection of back end names of each piece, as "module:collection"."""
 
 
 def known_backends(piece: str) -> list[str]:
-    """The back ends of a piece, in order."""
+    """Return the names of a piece's back ends, in order."""
     return [name for path in PIECES[piece] for name in import_object(path)]

@@ -1,9 +1,9 @@
-"""Raw measurements to 0..1 by anchors that are frozen in `assets/calibration/calibration.json`.
+"""Map raw measurements to 0..1 by anchors that are frozen in `assets/calibration/calibration.json`.
 
-An anchor pair says what a bad clip and what a good clip measured; between them the map is linear, beyond them flat.
-The anchors are never taken from the clips being scored. `python -m tools.rewards.calibrate` makes the file and records
-there which clips and which command made it. A *set* is one domain: "real" (filmed or photo-real clips) or "mini" (the
-flat shapes of the embedded model).
+A pair of anchors holds the measurements of a bad and of a good clip; between them the map is linear, beyond them flat.
+The anchors are never taken from the clips being scored. `python -m tools.rewards.calibrate` writes the file and records
+in it the clips and the command. A *set* is one domain: "real" (filmed or photo-real clips) or "mini" (the flat
+shapes of the embedded model).
 """
 
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from rewards.mix import Mix
 
 REVISION = 3
-"""Rises when a reward or a gate measures something else with the same anchors; it is part of a report's calibration."""
+"""Increased when the measurement of a reward or a gate changes and the anchors do not; part of `report_calibration`."""
 
 PATH = ASSETS / "calibration" / "calibration.json"
 
 
 class Anchors(BaseModel):
-    """What the measurement was on bad and on good clips, in its own unit."""
+    """The measurements on bad and on good clips, in the unit of the measurement."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +36,7 @@ class Anchors(BaseModel):
 
 
 class CalibrationSet(BaseModel):
-    """Anchors of one domain, by measurement (`reward` or `reward.part`), and the clips that they were taken from."""
+    """Anchors of one domain, by measurement (`reward` or `reward.part`), and the measured clips."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,7 +45,7 @@ class CalibrationSet(BaseModel):
 
 
 class CalibrationFile(BaseModel):
-    """The whole file; `version` rises whenever an anchor changes."""
+    """The whole file; `version` is increased whenever an anchor changes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,7 +55,7 @@ class CalibrationFile(BaseModel):
 
 
 PUBLISHED: dict[str, Anchors] = {
-    # Networks whose weights are not kept here: anchors from the literature, until someone with the weights measures.
+    # Networks whose weights are not part of Dailies: anchors from the literature, until they are measured.
     # Matched and unmatched cosines of ViT-B/32 and L/14 lie near 0.30 and 0.15 (CLIPScore, arXiv:2104.08718), the
     # scale is 100, a changed word costs 0.01 to 0.05.
     "clip_vid.ViT-B-32": Anchors(bad=-4.0, good=8.0),
@@ -66,9 +66,9 @@ PUBLISHED: dict[str, Anchors] = {
     "aesthetic.laion": Anchors(bad=3.0, good=7.0),
     # Two faces count as one person below a squared distance of 1.242, so a cosine of 0.38 (FaceNet, arXiv:1503.03832).
     "identity_lock.facenet": Anchors(bad=0.38, good=0.75),
-    # As its weights' own check has it: other people up to 0.30, the same one 0.76 to 0.95.
+    # From the check of its weights: other people up to 0.30, the same one 0.76 to 0.95.
     "identity_lock.yunet": Anchors(bad=0.3, good=0.75),
-    # As on the filmed reference clips, for sets that were not measured with AlexNet.
+    # Those of the filmed reference clips, for sets that were not measured with AlexNet.
     "t_lpips.alex": Anchors(bad=0.15, good=0.016),
 }
 """Used only where the calibration file has no anchors of its own; `Calibration.is_measured` tells them apart."""
@@ -82,7 +82,7 @@ class Calibration:
     anchors: dict[str, Anchors]
 
     def is_measured(self, measurement: str) -> bool:
-        """Whether the anchors were measured on the reference clips, rather than taken from a publication."""
+        """Return True when the anchors were measured on the reference clips, not taken from a publication."""
         return measurement in self.anchors
 
     @overload
@@ -90,7 +90,7 @@ class Calibration:
     @overload
     def map(self, measurement: str, raw: np.ndarray) -> np.ndarray: ...
     def map(self, measurement: str, raw: float | np.ndarray) -> float | np.ndarray:
-        """Raw values to 0..1, NaN stays NaN. Raises RewardError for a measurement without anchors."""
+        """Map raw values to 0..1; NaN stays NaN. Raises RewardError for a measurement without anchors."""
         anchors = self.anchors.get(measurement) or PUBLISHED.get(measurement)
         if anchors is None:
             raise RewardError(
@@ -103,7 +103,10 @@ class Calibration:
 
 @cache
 def read_calibration(domain: str = "real", path: Path = PATH) -> Calibration:
-    """One set of the calibration file. Raises RewardError when the file or the set is missing or malformed."""
+    """Read one set of the calibration file.
+
+    Raises RewardError when the file or the set is missing or malformed.
+    """
     try:
         file = CalibrationFile.model_validate_json(path.read_text(encoding="utf8"))
     except (OSError, ValidationError) as error:
@@ -116,10 +119,13 @@ def read_calibration(domain: str = "real", path: Path = PATH) -> Calibration:
 
 
 def report_calibration(calibration: Calibration) -> str:
-    """What a report says it was made with: "set-version.revision"; totals of different ones do not compare."""
+    """Return the calibration as reports name it, "set-version.revision"; totals compare only within one."""
     return f"{calibration.name}.{REVISION}"
 
 
 def mix_calibration(mix: "Mix") -> str:
-    """What a report of this mix made now would say. Raises RewardError for a calibration set that does not exist."""
+    """Return the calibration that a report of this mix would name now.
+
+    Raises RewardError for a calibration set that does not exist.
+    """
     return report_calibration(read_calibration(mix.calibration))

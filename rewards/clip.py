@@ -1,4 +1,4 @@
-"""`Clip`: decoded frames, the thing that every reward scores."""
+"""`Clip`: the decoded frames that rewards score."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from rewards.errors import RewardError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """`frames` are `uint8[T,H,W,3]` RGB, `fps` in 1/s, `prompt` what was asked for ("" when nothing was).
+    """A clip: `frames` `uint8[T,H,W,3]` RGB, `fps` in 1/s, and its `prompt` ("" without one).
 
-    `seams` are the frame indices at which generation windows met (empty when the clip was made in one piece).
+    `seams` are the frame indices at which generation windows meet (empty when the clip was generated in one window).
     Raises RewardError when the frames have another shape or type.
     """
 

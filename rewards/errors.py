@@ -1,9 +1,9 @@
-"""The root of every error that Dailies raises on purpose, and the rewards' own branch of the tree.
+"""`DailiesError`, the base class of errors that Dailies raises on purpose, and the errors of rewards.
 
-DailiesError          one sentence for the user: what failed, the value got, what to do
+DailiesError          one sentence for the user: the failure, the value, the remedy
 |- RewardError        a reward, a clip or a weight cannot be used
-|    `- RewardUnavailable   weights are not on this machine: the suite leaves the reward out and says why
-`- (engine.errors holds the branches above this layer)
+|    `- RewardUnavailable   weights are not on this machine: the suite leaves the reward out with the reason
+`- (engine.errors holds the subclasses of the layers above)
 """
 
 
@@ -16,4 +16,4 @@ class RewardError(DailiesError):
 
 
 class RewardUnavailable(RewardError):
-    """A reward's weights are not on this machine; the text says how to get them."""
+    """A reward's weights are not on this machine; the message contains the command that gets them."""

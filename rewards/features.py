@@ -1,10 +1,9 @@
-"""`ClipFeatures`: everything expensive about one clip, computed at most once and shared by all rewards.
+"""`ClipFeatures`: the expensive features of one clip, computed at most once and shared by all rewards.
 
-Rewards look at the clip at *analysis size*: the short side is brought into 192..256 px (64x64 clips are enlarged three
-times, because dense flow needs several px per moving edge: measured error 0.13 px of 1.5 px motion at 192 px against
-0.19 at 64 px; 4K is reduced). Lengths in rewards are in *px of 256*: shares of the short side, so that one anchor fits
-all sizes. Flat areas have no flow of their own (any value warps them onto themselves), so whatever is averaged over
-flow is weighted by `texture`.
+Rewards use the clip at *analysis size*, with a short side of 192..256 px. Clips of 64x64 are enlarged three times,
+because dense flow needs several px per moving edge (measured error of 1.5 px motion: 0.13 px at 192 px, 0.19 at 64 px);
+4K is reduced. Lengths in rewards are in *px of 256*: shares of the short side, so that one anchor fits all sizes. Flat
+areas have no flow of their own (any value warps them onto themselves), so averages over flow are weighted by `texture`.
 """
 
 import time
@@ -52,16 +51,16 @@ UNCHANGED = frozenset(
     " repetition horizon_angles liveness"
     " followable_share exaggeration fade_gains".split()
 )
-"""Pieces that depend on the clip and the flow alone: not on the calibration, and on no other back end."""
+"""Pieces that depend on the clip and the flow alone, not on the calibration or another back end."""
 BACKED = {"lpips": "lpips", "video": "video", "subjects": "subject"}  # pieces that depend on one more, and its name
 _MATCH = np.exp(-np.arange(256, dtype=np.float32) / RESIDUAL_LEVELS)  # by residual in grey levels
 
 
 class ClipFeatures:
-    """Lazy, memoised views of `clip`. Not safe for threads: one clip belongs to one worker.
+    """Lazy, memoised features of `clip`. Not thread-safe: one clip belongs to one worker.
 
-    `backends` names what computes a shared piece (`flow`, `frames`, `clip`, ...); rewards read it with `backend()`.
-    `counts` says how often each piece was computed (a test holds it to 1), `seconds` how long each took by itself.
+    `backends` maps a shared piece (`flow`, `frames`, `clip`, ...) to its back end; rewards read it with `backend()`.
+    `counts` is the number of times that each piece was computed (a test holds it to 1), `seconds` its own time.
     Raises RewardError for pictures more than 8 times as long as wide.
     """
 
@@ -89,7 +88,7 @@ class ClipFeatures:
     # ---- sharing ----
 
     def once(self, name: str, compute: Callable[[], Value]) -> Value:
-        """The shared piece `name`: computed at the first call, remembered afterwards."""
+        """Return the shared piece `name`, computed at the first call and remembered afterwards."""
         if name not in self._pieces:
             outer_s, self._nested_s, start = self._nested_s, 0.0, time.perf_counter()
             self._pieces[name] = compute()
@@ -101,7 +100,7 @@ class ClipFeatures:
         return piece
 
     def put(self, name: str, value: Any, seconds: float = 0.0) -> None:
-        """Hand in a piece that was computed for a whole group of clips at once, and this clip's share of the time."""
+        """Store a piece that was computed for a group of clips at once, and this clip's share of the time."""
         self._pieces[name] = value
         self.seconds[name] = seconds
         self.counts[name] += 1
@@ -109,7 +108,7 @@ class ClipFeatures:
     def recast(
         self, *, calibration: Calibration | None = None, backends: Mapping[str, str] | None = None
     ) -> "ClipFeatures":
-        """The same clip for another calibration or other back ends, with the pieces that neither can change."""
+        """Return features of the clip for another calibration or back ends; pieces without either are kept."""
         other = ClipFeatures(
             self.clip,
             flow=self._flow_backend,
@@ -121,11 +120,11 @@ class ClipFeatures:
         return other
 
     def has(self, name: str) -> bool:
-        """Whether the piece is there already."""
+        """Return True when the piece was computed already."""
         return name in self._pieces
 
     def backend(self, piece: str, default: str) -> str:
-        """What was asked to compute `piece`, `default` when the mix does not say."""
+        """Return the back end that the mix names for `piece`, `default` when it names none."""
         return self._backends.get(piece, default)
 
     # ---- pictures ----
@@ -137,17 +136,17 @@ class ClipFeatures:
 
     @cached_property
     def gray(self) -> np.ndarray:
-        """`uint8[T,h,w]` at analysis size, along the colours' axis of most contrast."""
+        """`uint8[T,h,w]` at analysis size, along the colour axis of highest contrast."""
         return self.once("gray", lambda: to_gray(self.frames, contrast_axis(self.frames)))
 
     @property
     def unit(self) -> float:
-        """Px of 256 in one analysis px."""
+        """Number of px of 256 in one analysis px."""
         return REFERENCE_PX / min(self.frames.shape[1:3])
 
     @cached_property
     def texture(self) -> np.ndarray:
-        """`float32[T,h,w]` in 0..1: how well a pixel can be followed at all."""
+        """`float32[T,h,w]` in 0..1: how well a pixel can be tracked."""
         return self.once("texture", lambda: np.stack([_texture(g) for g in self.gray]))
 
     @property
@@ -162,7 +161,7 @@ class ClipFeatures:
 
     @property
     def embedder(self) -> FrameEmbedder:
-        """What turns frames into vectors; the mix names it under `frames`."""
+        """The network or function that turns frames into vectors; the mix names it under `frames`."""
         return open_embedder(self.backend("frames", DEFAULT))
 
     @cached_property
@@ -217,7 +216,7 @@ class ClipFeatures:
 
     @cached_property
     def speed(self) -> np.ndarray:
-        """`float64[T-1]`: mean flow of the fastest 5 % of the picture, px of 256 a second (0 where not visible)."""
+        """`float64[T-1]`: mean flow of the fastest 5 %, px of 256 a second; 0 where not visible."""
         return self.once("speed", self._measure_speed)
 
     def _measure_speed(self) -> np.ndarray:
@@ -230,9 +229,9 @@ class ClipFeatures:
 
     @property
     def least_px(self) -> float:
-        """Less textured area than this says nothing about motion: a quarter of what the clip usually has.
+        """The least textured area from which motion is measured: a quarter of the clip's median.
 
-        A shape that has all but left the picture is not evidence.
+        A shape that has almost left the picture is no evidence.
         """
         return self.once("least_px", self._measure_least_px)
 
@@ -242,9 +241,9 @@ class ClipFeatures:
 
     @cached_property
     def acceleration(self) -> np.ndarray:
-        """`float64[T-2]`: mean relative acceleration at the frames 1..T-2, NaN where too little can be followed.
+        """`float64[T-2]`: mean relative acceleration at frames 1..T-2, NaN with too little to track.
 
-        1, the worst, where nothing can be followed in the whole clip though there is texture.
+        It is 1, the worst, where the clip has texture and nothing of it can be tracked.
         """
         return self.once("acceleration", self._measure_acceleration)
 
@@ -261,20 +260,19 @@ class ClipFeatures:
         return steps
 
     def can_follow(self, t: int, seen_px: float) -> bool:
-        """Whether frame t has as much texture as the clip usually has, and `seen_px` of it enough to be measured.
+        """Return True when frame t has enough texture, and `seen_px` of it is enough to be measured.
 
-        Noise has texture of which next to nothing is seen again: that is measured, not excused.
+        Noise has texture of which next to nothing is visible again: it is measured, too.
         """
         return float(self.texture[t].sum()) >= self.least_px and seen_px >= LEAST_AREA * self.gray[0].size
 
     @cached_property
     def camera(self) -> np.ndarray:
-        """`float64[T-1,3]`: the picture's shift x, y (shares of the short side) and roll (degrees) of every step.
+        """`float64[T-1,3]`: shift x, y (shares of the short side) and roll (degrees) of every step.
 
-        Of the similarity that most of the textured area follows, or, where most of the picture's outer ring moves
-        otherwise, of the ring's: a large subject that tilts is no camera. NaN where too little can be followed. The
-        roll is NaN too where what follows it spans less than 0.6 of the width: a lone shape that turns is not the
-        world.
+        They are those of the similarity that fits most of the textured area or, where most of the picture's outer ring
+        moves otherwise, the ring: a large subject that tilts is no camera. NaN where too little can be tracked. The
+        roll is NaN too where the area that fits spans less than 0.6 of the width: a lone shape may turn by itself.
         """
         return self.once("camera", self._measure_camera)
 
@@ -285,12 +283,12 @@ class ClipFeatures:
 
     @cached_property
     def unexplained(self) -> np.ndarray:
-        """`float64[T-1]` in 0..1: share of the textured area that flow carries neither forward nor backward.
+        """`float64[T-1]` in 0..1: share of the textured area that flow explains neither forward nor backward.
 
-        The lower of the two directions, so that something that enters or leaves does not count; where only one of the
-        two pictures shows anything, that one's. Scaled down where both show less than half of what the clip usually
-        does: the last corner of something leaving is no evidence. The overall change of brightness is taken out. Real
-        motion and bounces stay under 0.65, hard cuts measure 0.7 to 1.
+        It is the lower one of the two directions, so that an object that enters or leaves does not count; where only
+        one of the two pictures has texture, it is that picture's share. It is scaled down where both have less than
+        half of the clip's usual texture: the last corner of an object that leaves is no evidence. The overall change of
+        brightness is removed. Real motion and bounces stay under 0.65, hard cuts measure 0.7 to 1.
         """
         return self.once("unexplained", self._measure_unexplained)
 
@@ -329,7 +327,7 @@ def _share(mask: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _camera_step(flow: np.ndarray, followed: np.ndarray, least_px: float) -> tuple[float, float, float]:
-    """Shift of the centre in shares of the short side, and roll in degrees; see `ClipFeatures.camera`."""
+    """Return shift (shares of the short side) and roll (degrees); see `ClipFeatures.camera`."""
     whole = _similarity(flow, followed, least_px)
     ring = followed & _outer_ring(*followed.shape)
     if whole is None or np.count_nonzero(ring) < least_px:
@@ -352,7 +350,7 @@ class _Similarity:
 
 
 def _similarity(flow: np.ndarray, followed: np.ndarray, least_px: float) -> _Similarity | None:
-    """The similarity that most of up to 500 followed pixels follow; None where there are too few."""
+    """Return the similarity that fits most of up to 500 tracked pixels; None where there are too few."""
     rows, columns = np.nonzero(followed)
     if len(rows) < max(least_px, 3):
         return None
@@ -368,7 +366,7 @@ def _similarity(flow: np.ndarray, followed: np.ndarray, least_px: float) -> _Sim
 
 
 def _agreement(move: np.ndarray, flow: np.ndarray, where: np.ndarray) -> float:
-    """Share of the pixels of the mask whose flow is within 1 px of `move`."""
+    """Return the share of the pixels of the mask whose flow is within 1 px of `move`."""
     rows, columns = np.nonzero(where)
     start = _from_centre(rows, columns, where.shape)
     off = start @ move[:, :2].T + move[:, 2] - start - flow[rows, columns]
@@ -389,7 +387,7 @@ def _from_centre(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, ...]) 
 def _unexplained(
     target: np.ndarray, warped: np.ndarray, seen: np.ndarray, texture: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two `float64[N]`: the textured area, in px, that is hidden or whose warped colours differ; and all of it."""
+    """Return two `float64[N]` in px: textured area that is hidden or differs in colour, and all of it."""
     lost, shown = [], []
     for here, there, mask, weight in zip(target, warped, seen, texture, strict=True):
         gain = (sum(cv2.mean(here)) + 1) / (sum(cv2.mean(there)) + 1)

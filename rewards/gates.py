@@ -1,16 +1,16 @@
-"""What no clip may buy a high score with: standing still, moving a still picture, blur, hard cuts, loops.
+"""Gates against reward hacking: standing still, moving a still picture, blur, hard cuts, loops.
 
-Each gate is 1 for a clip that has nothing to hide and falls smoothly to 0. Stability rewards multiply their value by
-the motion gate themselves (a frozen clip is perfectly stable and worthless); a mix multiplies its total by all of
-them, each with the strength that its preset gives. A prompt that asks for a still picture opens the motion and the
-liveness gate, one that asks for a loop the loop gate (rewards/prompt_intent.py).
+A gate is 1 for a clip without the fault and falls smoothly to 0. Stability rewards multiply their value by the motion
+gate themselves, because a frozen clip is perfectly stable and worthless. A mix multiplies its total by all gates, each
+with the strength that its preset sets. A prompt for a still picture opens the motion and the liveness gate, a prompt
+for a loop opens the loop gate (rewards/prompt_intent.py).
 
     motion      share of time in which the fastest 5 % move: VBench's dynamic_degree (arXiv:2311.17982) made continuous
-    liveness    whether more moves than the camera and one rigid piece (rewards/vision/liveness.py)
-    sharpness   how much a small blur would still take away from the edges (Crete et al. 2007, doi:10.1117/12.702790),
-                and whether edges and colours are exaggerated
-    cut         the worst step that flow cannot explain and that stands out from the rest and from the steps beside it
-    loop        the same pictures again (rewards/vision/repetition.py): good ones, repeated, would else pay for ever
+    liveness    motion other than that of the camera and of one rigid piece (rewards/vision/liveness.py)
+    sharpness   the share of the edges that a small blur removes (Crete et al. 2007, doi:10.1117/12.702790), and
+                exaggerated edges and colours
+    cut         the worst step that flow cannot explain and that stands out from the rest and from its neighbours
+    loop        the same pictures again (rewards/vision/repetition.py): without it, repeating a good part would pay
 """
 
 from dataclasses import asdict, dataclass
@@ -35,13 +35,13 @@ FOLLOWABLE_SHARE = (0.20, 0.35)  # of the picture: flat shapes on a plain ground
 EXAGGERATION = (4.0, 12.0)  # films 0.5..3.9; the same sharpened by an unsharp mask of 2 and saturated by 1.7: 2.7..43
 CLIPPED_WEIGHT = 10.0
 CLIPPED_LEVELS = 2
-LEAST_MOTION = 0.05  # of the motion gate: what does not move repeats nothing
+LEAST_MOTION = 0.05  # of the motion gate: below it the clip is still, and repetition has no meaning
 EDGE_LEVELS = 1.0  # mean gradient under which a picture has no edges to judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gates:
-    """Each in 0..1; 1 lets everything through."""
+    """The gates of a clip, each in 0..1; 1 leaves the total unchanged."""
 
     motion: float
     liveness: float
@@ -54,7 +54,7 @@ class Gates:
 
 
 def measure_gates(features: ClipFeatures) -> Gates:
-    """All gates of one clip."""
+    """Return all gates of one clip."""
     return Gates(
         motion=motion_gate(features),
         liveness=liveness_gate(features),
@@ -65,27 +65,27 @@ def measure_gates(features: ClipFeatures) -> Gates:
 
 
 def motion_gate(features: ClipFeatures) -> float:
-    """1 when the clip moves at least half of the time, or when the prompt wants it still; 0 when it is frozen."""
+    """Return 1 when the clip moves half of the time or its prompt asks for a still, 0 when it is frozen."""
     return 1.0 if wishes_of(features).still else motion(features)
 
 
 def wishes_of(features: ClipFeatures) -> PromptIntent:
-    """What the clip's prompt says about the clip as a whole, read as its calibration's domain reads it."""
+    """Return the requests of the clip's prompt, by the grammar of its calibration's domain."""
     return read_wishes(features.clip.prompt, features.calibration.name)
 
 
 def motion(features: ClipFeatures) -> float:
-    """The same without regard to the prompt. A clip of one frame does not move."""
+    """Return the motion gate without regard to the prompt. A clip of one frame does not move."""
     if not len(features.speed):
         return 0.0
     return min(1.0, float(smoothstep(features.speed, *SPEED_PX_S).mean()) / MOVING_SHARE)
 
 
 def liveness_gate(features: ClipFeatures) -> float:
-    """0 for a still picture that is panned, zoomed, faded, or moved in one piece; 1 for a scene.
+    """Return 0 for a still picture that is panned, zoomed, faded, or moved in one piece, 1 for a scene.
 
-    1 also where the prompt wants a still picture, where too little texture can be followed (flat shapes), and for a
-    clip that is too short to tell.
+    The gate is also 1 where the prompt asks for a still picture, where too little texture can be followed (flat
+    shapes), and for a clip that is too short to measure.
     """
     known = smoothstep_value(features.followable_share, *FOLLOWABLE_SHARE)
     if wishes_of(features).still or known == 0:
@@ -95,9 +95,9 @@ def liveness_gate(features: ClipFeatures) -> float:
 
 
 def sharpness_gate(features: ClipFeatures) -> float:
-    """0 for a clip blurred by about 3 px of 256, and for one with edges and colours far beyond any film's.
+    """Return 0 for a clip blurred by about 3 px of 256, or with far exaggerated edges and colours.
 
-    1 for a sharp one and where there are no edges to judge.
+    Return 1 for a sharp clip, and where there are no edges to judge.
     """
     measured = sharpness(features)
     if measured is None:
@@ -109,23 +109,23 @@ def sharpness_gate(features: ClipFeatures) -> float:
 
 
 def exaggeration(features: ClipFeatures) -> float:
-    """How far details outweigh forms, times how much is clipped: median over up to 16 frames."""
+    """Return the median of `frame_exaggeration` over up to 16 frames."""
     return features.once("exaggeration", lambda: _measure_exaggeration(features.clip.frames))
 
 
 def sharpness(features: ClipFeatures) -> float | None:
-    """What a blur of 5 px takes away from the gradients, 0..1, median over up to 16 frames; None without edges."""
+    """Return the median of `frame_sharpness`, 0..1, over up to 16 frames; None without edges."""
     return features.once("sharpness", lambda: _measure_sharpness(features.clip.frames))
 
 
 def cut_gate(features: ClipFeatures) -> float:
-    """0 when there is a hard cut anywhere."""
+    """Return 0 when there is a hard cut anywhere in the clip, 1 when there is none."""
     series = cut_series(features)
     return 1.0 - float(series.max()) if len(series) else 1.0
 
 
 def cut_series(features: ClipFeatures) -> np.ndarray:
-    """`float64[T-1]` in 0..1: how surely the step from t to t+1 is a hard cut."""
+    """Return `float64[T-1]` in 0..1: the certainty that the step from t to t+1 is a hard cut."""
     steps = features.unexplained
     if not len(steps):
         return steps
@@ -134,15 +134,19 @@ def cut_series(features: ClipFeatures) -> np.ndarray:
 
 
 def _beside(steps: np.ndarray) -> np.ndarray:
-    """The second largest of the two steps before and the two after each: something large that passes close by takes
-    three steps or more, a cut one, a frame that does not belong there two.
+    """Return, for each step, the second largest of the two steps before and the two after it.
+
+    A large object that passes close to the camera takes three steps or more, a cut one, a stray frame two.
     """
     around = np.lib.stride_tricks.sliding_window_view(np.pad(steps, 2), 5)[:, [0, 1, 3, 4]]
     return np.asarray(np.sort(around, axis=1)[:, -2])
 
 
 def loop_gate(features: ClipFeatures) -> float:
-    """0 when the same pictures come again, unless the prompt wants a loop; 1 for a clip too short or still to tell."""
+    """Return 0 when the same pictures come again and the prompt asks for no loop.
+
+    Return 1 for a clip that is too short or too still to measure.
+    """
     clip = features.clip
     if clip.num_frames < LEAST_FRAMES or motion(features) < LEAST_MOTION or wishes_of(features).loop:
         return 1.0
@@ -163,8 +167,10 @@ def _sampled(frames: np.ndarray) -> np.ndarray:
 
 
 def frame_exaggeration(frame: np.ndarray) -> float:
-    """Energy of details of 1 px over that of forms of 4 px (near 1 in films: natural pictures have as much at every
-    scale, Field 1987, doi:10.1364/JOSAA.4.002379), times 1 + 10 times the clipped share; 0 without forms.
+    """Return the energy of 1 px details over that of 4 px forms, times 1 + 10 times the clipped share.
+
+    The ratio is near 1 in films, because natural pictures have as much energy at every scale (Field 1987,
+    doi:10.1364/JOSAA.4.002379). It is 0 without forms.
     """
     levels = contrast_picture(frame).astype(np.float32)
     one, two, four = (cv2.GaussianBlur(levels, (0, 0), sigma) for sigma in (1, 2, 4))
@@ -176,7 +182,7 @@ def frame_exaggeration(frame: np.ndarray) -> float:
 
 
 def frame_sharpness(frame: np.ndarray) -> float | None:
-    """What a blur of 5 px takes away from the gradients of `uint8[H,W,3]`, 0..1; None without edges."""
+    """Return the share of gradients that a blur of 5 px removes from `uint8[H,W,3]`; None without edges."""
     gray = contrast_picture(frame)
     levels = gray.astype(np.float32)
     before = after = 0.0
@@ -189,9 +195,9 @@ def frame_sharpness(frame: np.ndarray) -> float | None:
 
 
 def contrast_picture(frame: np.ndarray) -> np.ndarray:
-    """`uint8[H,W]`, the short side at most 256 px, along the colours' axis of most contrast.
+    """Return `uint8[H,W]`, the short side at most 256 px, along the colour axis of highest contrast.
 
-    In luma an orange shape on a grey ground of the same brightness would have no edges.
+    In luma an orange shape on a grey background of the same brightness would have no edges.
     """
     scale = SHARPNESS_PX / min(frame.shape[:2])
     small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else frame

@@ -1,4 +1,4 @@
-"""Lookup of objects named by strings, so that their modules are imported only when needed."""
+"""Look up objects by name, so that their modules are imported only when needed."""
 
 import importlib
 from typing import Any

@@ -1,10 +1,10 @@
-"""`Mix`: which rewards count how much; `combine`: from rewards to one total; `RewardReport`: all of it, with reasons.
+"""Mixes: weights of rewards (`Mix`), their total (`combine`), the report on a clip (`RewardReport`).
 
     total = sum_i w_i v_i / sum_i w_i  x  prod_g (1 - strength_g (1 - gate_g))
 
-over the rewards i that apply to the clip. A reward without a value (not applicable, weights missing) drops out and the
-rest share its weight; a note says which of the two it was. The gates g (motion, liveness, sharpness, cut, loop)
-multiply: no weighted sum can buy them off.
+over the rewards i that apply to the clip. A reward without a value (not applicable, weights missing) is left out and
+the others share its weight; a note gives the reason. The gates g (motion, liveness, sharpness, cut, loop) multiply the
+sum, so that no reward can compensate for a closed gate.
 """
 
 import difflib
@@ -27,20 +27,20 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class GateStrengths(BaseModel):
-    """How much of the total a closed gate takes away: 0 nothing, 1 everything."""
+    """The share of the total that a closed gate takes away: 0 nothing, 1 everything."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     motion: Share = 0.5
-    """Of a clip that stands still where the prompt does not ask for it."""
+    """The share for a clip that stands still, unless the prompt asks for it."""
     liveness: Share = 0.9
-    """Of a still picture that is panned, zoomed, faded or moved in one piece where the prompt does not ask for it."""
+    """The share for a still picture that is panned, zoomed, faded or moved, unless the prompt asks for a still."""
     sharpness: Share = 0.5
-    """Of a clip that is out of focus, or sharpened and saturated beyond any film."""
+    """The share for a clip that is out of focus, or sharpened and saturated beyond any film."""
     cut: Share = 0.5
-    """Of a clip with a hard cut in it."""
+    """The share for a clip with a hard cut."""
     loop: Share = 0.5
-    """Of a clip that runs the same pictures again where the prompt does not ask for it."""
+    """The share for a clip that repeats its pictures, unless the prompt asks for it."""
 
 
 class Mix(BaseModel):
@@ -51,17 +51,17 @@ class Mix(BaseModel):
     key: str
     """The file's name without `.toml`."""
     title: str
-    """What the page calls it."""
+    """The name shown on the page."""
     description: str = ""
-    """One sentence for the page: what it is for."""
+    """One sentence for the page: the purpose of the mix."""
     weights: dict[str, Weight]
     """A weight for each reward that counts, by its key; only their ratios matter."""
     gates: GateStrengths = GateStrengths()
-    """How much of the total closed gates take away."""
+    """The shares of the total that closed gates take away."""
     calibration: str = "real"
-    """Which set of the calibration file maps raw values to 0..1."""
+    """The set of the calibration file that maps raw values to 0..1."""
     backends: dict[str, str] = {}
-    """What computes a shared piece, where there is a choice; said in every result, never swapped silently."""
+    """The back end of each shared piece that has several; named in every result and never replaced silently."""
 
     @model_validator(mode="after")
     def _has_weight(self) -> "Mix":
@@ -81,13 +81,14 @@ class Total:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardReport:
-    """Everything that scoring one clip found out.
+    """All results of scoring one clip.
 
-    `weights` are the shares used after renormalising; `gates` the measured gates; `seconds` what each reward and each
-    shared piece (flow, visible, ...) took by itself; `notes` what the mix left out and why, `missing` all rewards
-    that could not be computed on this machine, with the reason; `calibration` is "set-version.revision". `unjudged` are
-    the rewards of the mix that cannot judge this prompt (words that their network does not know): the total then says
-    nothing about the prompt, and compares only with totals of the same prompt.
+    `weights` are the shares used after renormalising; `gates` the measured gates; `seconds` the time of each reward and
+    of each shared piece (flow, visible, ...) by itself; `notes` the rewards that the mix left out, with the reasons;
+    `missing` all rewards that could not be computed on this machine, with the reasons; `calibration` is
+    "set-version.revision". `unjudged` are the rewards of the mix that cannot judge this prompt, because their network
+    was not trained on its words: the total then does not measure agreement with the prompt, and compares only with
+    totals of the same prompt.
     """
 
     clip_id: str
@@ -104,11 +105,11 @@ class RewardReport:
 
     @property
     def parts(self) -> dict[str, float | None]:
-        """The value of each reward."""
+        """Return the value of each reward."""
         return {key: result.value for key, result in self.results.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe, without pictures; NaN in a per-frame series becomes None."""
+        """Return JSON-safe data without pictures; NaN in a per-frame series becomes None."""
         return {
             "clip_id": self.clip_id,
             "mix": self.mix,
@@ -125,7 +126,7 @@ class RewardReport:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "RewardReport":
-        """The inverse of `to_dict`."""
+        """Return the report of data that `to_dict` made."""
         results = {key: _result_from_dict(result) for key, result in stored["results"].items()}
         plain = {key: stored[key] for key in ("clip_id", "mix", "total", "weights", "gates", "seconds", "calibration")}
         notes, unjudged = tuple(stored["notes"]), tuple(stored.get("unjudged", ()))
@@ -134,7 +135,9 @@ class RewardReport:
 
 
 def read_mix(path: Path, known: Collection[str] | None = None) -> Mix:
-    """A preset file; its name is the key. `known` (default: all rewards) are the rewards that it may name.
+    """Read a preset file; its name is the key.
+
+    `known` (default: all rewards) are the rewards that it may name.
 
     Raises RewardError in one sentence for a missing file, bad TOML, an unknown key, reward or back end ("did you mean")
     or a bad weight.
@@ -157,9 +160,9 @@ def read_mix(path: Path, known: Collection[str] | None = None) -> Mix:
 
 
 def check_backends(backends: Mapping[str, str], where: str) -> None:
-    """Raises RewardError for a shared piece, or a back end of one, that there is not; `where` is the mix that names it.
+    """Check the names of shared pieces and of their back ends; `where` is the mix that contains them.
 
-    A name that no reward reads would mean the default network, without a word.
+    Raises RewardError for an unknown name, because it would select the default back end silently.
     """
     from rewards.backends import PIECES, known_backends
 
@@ -175,7 +178,9 @@ def combine(
     strengths: GateStrengths,
     missing: Mapping[str, str] | None = None,
 ) -> Total:
-    """The total of one clip from its rewards and gates. Raises RewardError for a value that is not finite.
+    """Return the total of one clip from its rewards and gates.
+
+    Raises RewardError for a value that is not finite.
 
     `missing` are the rewards that have no value because they could not be computed, with the reason as a sentence.
     """

@@ -1,11 +1,11 @@
-"""What the prompt says about the clip as a whole: that it is a still picture, that it loops, or that it is centred.
+"""Requests in a prompt for the clip as a whole: a still picture, a loop, or a centred composition.
 
-Single words say nothing: "static shot" and "stationary" speak of the camera or of a thing, "still life" of a subject,
-"looping rollercoaster" of a ride. A wish counts only where the grammar makes it speak of the clip: as the head of the
-prompt ("a still image of ...", "a looping video of ...", "a portrait of ..."), or, for loops and the composition, as a
-part of its own between commas ("..., seamless loop", "..., centred composition"). "Painting a portrait" and "portrait
-orientation" ask for no centre. The embedded world has its own phrases: there "standing still" is all that a lone
-subject does.
+Single words are not enough: "static shot" and "stationary" describe the camera or an object, "still life" a subject,
+"looping rollercoaster" a ride. A request counts only where the grammar refers it to the clip: as the head of the prompt
+("a still image of ...", "a looping video of ...", "a portrait of ..."), or, for loops and the composition, as a part of
+its own between commas ("..., seamless loop", "..., centred composition"). "Painting a portrait" and "portrait
+orientation" are no requests for a centred composition. The embedded world has its own phrases: there "standing still"
+is the whole action of a lone subject.
 """
 
 import re
@@ -39,14 +39,14 @@ CENTRE_PART = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptIntent:
-    """What the prompt asks for."""
+    """The requests of a prompt: a `still` picture, a `loop`."""
 
     still: bool
     loop: bool
 
 
 def read_wishes(prompt: str, calibration: str = "real") -> PromptIntent:
-    """The wishes of a prompt; `calibration` is the name of the calibration, whose set is the domain."""
+    """Return the requests of a prompt; the set of `calibration` (a name) is the domain."""
     text = prompt.lower()
     parts = [" ".join(part.split()) for part in _PARTS.split(text)]
     head = next((part for part in parts if part), "")
@@ -59,7 +59,7 @@ def read_wishes(prompt: str, calibration: str = "real") -> PromptIntent:
 
 
 def wants_centre(prompt: str) -> bool:
-    """Whether the prompt asks for a portrait, a close-up, or a centred or symmetrical composition."""
+    """Return True when the prompt asks for a portrait, a close-up, or a centred or symmetric composition."""
     parts = [" ".join(part.split()) for part in _PARTS.split(prompt.lower())]
     head = next((part for part in parts if part), "")
     return CENTRE_HEAD.match(head) is not None or any(CENTRE_PART.fullmatch(part) for part in parts)

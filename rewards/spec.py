@@ -1,6 +1,6 @@
-"""What a reward is: a spec that describes it, a function that scores, and a result that says why.
+"""The interface of a reward: its description, its function and its result with the reason.
 
-A reward module (`rewards/<key>.py`) has two public names: `SPEC`, and `score(features) -> RewardResult`.
+A reward module (`rewards/metrics/<key>.py`) has two public names: `SPEC`, and `score(features) -> RewardResult`.
 Higher is better, in [0, 1]. `None` means *not applicable* and carries the reason; a number is always finite.
 """
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardSpec:
-    """What a reward measures and where it comes from.
+    """Description of a reward: its measurement, range and source.
 
-    `question` is what it answers, in words for the page; `unit` and `low`..`high` describe the *raw* value (`low` is
-    what a bad clip has, `high` a good one; low > high when less is better); `needs` names the shared features and
-    weights used. `of_prompt`: it compares the clip with its prompt.
+    `question` is the question that the reward answers, in words for the page. `unit` and `low`..`high` describe the
+    *raw* value: `low` is typical of a bad clip, `high` of a good one, and low > high when less is better. `needs`
+    names the shared features and weights used. `of_prompt`: the reward compares the clip with its prompt.
     """
 
     key: str
@@ -41,11 +41,13 @@ class RewardSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardResult:
-    """One reward of one clip. `value` is 0..1 or None with a `reason`; `raw` is the measured quantity in its unit.
+    """One reward of one clip.
+
+    `value` is 0..1 or None with a `reason`; `raw` is the measured quantity in its unit.
 
     `per_frame` is one value per frame in [0, 1] (NaN where a frame has none); `confidence` 0..1; `pictures` maps an
-    overlay's name (flow, mask, edges, ...) to `uint8[T,H,W,3]`; `backend` says what computed it; `details` are numbers
-    worth showing beside the value, `notes` sentences (what a captioner saw).
+    overlay's name (flow, mask, edges, ...) to `uint8[T,H,W,3]`; `backend` names the back end; `details` are numbers to
+    show with the value, `notes` sentences (such as captions).
     """
 
     value: float | None
@@ -60,7 +62,7 @@ class RewardResult:
 
     def __post_init__(self) -> None:
         if self.value is None and not self.reason:
-            raise RewardError("A reward without a value must say why: give RewardResult a reason.")
+            raise RewardError("A reward without a value needs a reason: pass `reason` to RewardResult.")
         if self.value is not None and not (math.isfinite(self.value) and 0 <= self.value <= 1):
             raise RewardError(f"A reward must be a finite number in [0, 1], but got {self.value}.")
         if self.raw is not None and not math.isfinite(self.raw):
@@ -71,5 +73,5 @@ Score = Callable[["ClipFeatures"], RewardResult]
 
 
 def not_applicable(reason: str, **known: float) -> RewardResult:
-    """A reward that has nothing to say about this clip, and why."""
+    """Return the result of a reward that does not apply to this clip, with the reason."""
     return RewardResult(value=None, reason=reason, details=known)

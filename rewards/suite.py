@@ -1,8 +1,8 @@
-"""`RewardSuite`: scores clips with the rewards of one mix, sharing what they have in common.
+"""`RewardSuite`: score clips with the rewards of one mix, which share their intermediate results.
 
-A reward module is found through `REWARDS` and has `SPEC` and `score(features)`; it may have `pictures(features)`
-(overlays, made when asked for) and `prepare(group)` (hands every clip of a group what one batched call of a network
-computed).
+A reward module is found through `REWARDS` and has `SPEC` and `score(features)`. It may have `pictures(features)`, which
+makes overlays, and `prepare(group)`, which runs a network once for a group of clips and stores its outputs in their
+features.
 """
 
 import os
@@ -27,8 +27,10 @@ GROUP_CLIPS = 8  # 64 frames of 256x256 with all shared pieces take about 0.2 GB
 
 
 class RewardSuite:
-    """The rewards of `mix` with a weight above 0. `flow` replaces the optical flow that the mix names; `besides` are
-    further rewards, which are measured and do not count.
+    """The rewards of `mix` with a weight above 0.
+
+    `flow` replaces the optical flow that the mix names. `besides` are further rewards, which are measured but do
+    not count.
 
     Raises RewardError for a reward, a calibration set or a back end that does not exist.
     """
@@ -42,22 +44,26 @@ class RewardSuite:
         self._modules = {key: load_reward(key) for key in dict.fromkeys([*counted, *besides])}
 
     def features(self, clip: Clip, like: ClipFeatures | None = None) -> ClipFeatures:
-        """The clip's shared pieces, as this mix computes them; those that no mix computes otherwise taken from `like`.
+        """Return the clip's shared pieces, as this mix computes them.
 
-        `like` is the same clip as another suite has it.
+        `like` holds the features of the same clip from another suite: pieces that do not depend on the mix are taken
+        from it.
         """
         if like is not None and like.clip is clip and like.flow_name == self._flow.name:
             return like.recast(calibration=self._calibration, backends=self.mix.backends)
         return ClipFeatures(clip, flow=self._flow, calibration=self._calibration, backends=self.mix.backends)
 
     def score(self, clip: Clip, clip_id: str = "") -> RewardReport:
-        """Score one clip; a reward that does not apply is None with its reason. Raises RewardError when one fails."""
+        """Score one clip; a reward that does not apply is None with a reason.
+
+        Raises RewardError when a reward fails.
+        """
         return self.score_group([clip], [clip_id])[0]
 
     def score_group(self, clips: Sequence[Clip], clip_ids: Sequence[str] | None = None) -> list[RewardReport]:
-        """Score clips that belong together (the takes of one prompt): networks see them as one batch.
+        """Score clips that belong together (the takes of one prompt): networks process them as one batch.
 
-        What is not a network runs on all cores, one clip in one thread; a report is the same in any company.
+        All other computations run on all cores, one clip a thread. A report does not depend on the rest of the group.
         """
         ids = list(clip_ids) if clip_ids is not None else [""] * len(clips)
         if len(ids) != len(clips):
@@ -68,23 +74,23 @@ class RewardSuite:
             return list(threads.map(lambda features, clip_id: self._report(features, clip_id, missing), group, ids))
 
     def score_many(self, clips: Sequence[Clip], clip_ids: Sequence[str] | None = None) -> list[RewardReport]:
-        """Score any number of clips, as many at a time as fit into memory together."""
+        """Score any number of clips, in groups that fit into memory."""
         ids = list(clip_ids) if clip_ids is not None else [""] * len(clips)
         starts = range(0, len(clips), GROUP_CLIPS)
         groups = (self.score_group(clips[n : n + GROUP_CLIPS], ids[n : n + GROUP_CLIPS]) for n in starts)
         return [report for group in groups for report in group]
 
     def score_features(self, features: ClipFeatures, clip_id: str = "") -> RewardReport:
-        """Score a clip whose shared pieces the caller keeps (to make pictures of them, or to count them)."""
+        """Score a clip from features that the caller keeps, for example to make pictures of them."""
         return self._report(features, clip_id, self._prepare([features]))
 
     def pictures(self, features: ClipFeatures, key: str) -> dict[str, np.ndarray]:
-        """The overlays of one reward, name to `uint8[T,h,w,3]` at analysis size; empty when it has none."""
+        """Return the overlays of one reward, name to `uint8[T,h,w,3]` at analysis size; it may have none."""
         make = getattr(load_reward(key), "pictures", None)
         return make(features) if make else {}
 
     def _prepare(self, group: list[ClipFeatures]) -> dict[str, str]:
-        """Run the rewards' batched part; what cannot be had on this machine, by reward, with the reason."""
+        """Run the batched part of the rewards; return unavailable rewards with their reasons."""
         missing: dict[str, str] = {}
         for key, module in self._modules.items():
             try:
@@ -121,7 +127,7 @@ class RewardSuite:
         )
 
     def _unjudged(self, clip: Clip, results: Mapping[str, RewardResult], missing: Collection[str]) -> tuple[str, ...]:
-        """The rewards of the mix that compare with the prompt, could have been computed, and cannot judge this one."""
+        """Return the available rewards of the mix that compare with the prompt and cannot judge this one."""
         if not clip.prompt.strip():
             return ()
         of_prompt = [key for key in results if self._modules[key].SPEC.of_prompt and self.mix.weights.get(key, 0) > 0]
@@ -142,5 +148,5 @@ def _nothing(_group: list[ClipFeatures]) -> None:
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

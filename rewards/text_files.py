@@ -1,4 +1,4 @@
-"""Text files that a person brings: their encoding and their lines, read the same way everywhere.
+"""Text files of users: decoding and splitting into lines, the same everywhere.
 
 Accepted: UTF-8 with or without a byte order mark, and UTF-16 or UTF-32 with one (Excel's "Unicode text"). Any other
 encoding is refused, because a guess between the 8-bit code pages changes words without notice.
@@ -17,19 +17,19 @@ MARKS = (
 )
 LINE_END = re.compile(r"\r\n|\r|\n")
 OTHER_BREAKS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
-"""What `str.splitlines` would split at besides; inside a line they are spaces."""
+"""Further characters at which `str.splitlines` splits; here they are spaces within a line."""
 CONVERT = "save it as UTF-8 (an editor's 'Save as', or `iconv -f CP1252 -t UTF-8 OLD > NEW`)"
 
 
 class EncodingError(ValueError):
-    """A file that is not text in an accepted encoding; one sentence with the file, the line and the remedy."""
+    """A file is not text in an accepted encoding; the message has the file, the line and the remedy."""
 
 
 def decode(content: bytes, name: str) -> str:
-    """The text of a file, without its byte order mark and with its line ends as they are.
+    """Return the text of a file, without its byte order mark and with its line ends as they are.
 
-    `name` stands in the message. Raises EncodingError for bytes that are not in an accepted encoding, and for NUL
-    characters, which are a sign of UTF-16 without a mark or of a binary file.
+    `name` is the name in error messages. Raises EncodingError for bytes that are not in an accepted encoding, and for
+    NUL characters, which are a sign of UTF-16 without a mark or of a binary file.
     """
     mark, encoding = next(((mark, known) for mark, known in MARKS if content.startswith(mark)), (b"", "utf-8"))
     body = content[len(mark) :]
@@ -43,21 +43,24 @@ def decode(content: bytes, name: str) -> str:
         ) from error
     if "\0" in text:
         line = len(LINE_END.split(text[: text.index("\0")]))
-        raise EncodingError(f"{name}, line {line}: a NUL byte, so this is UTF-16 or no text at all: {CONVERT}.")
+        raise EncodingError(f"{name}, line {line}: a NUL byte, so this is UTF-16 or not text: {CONVERT}.")
     return text
 
 
 def split_lines(text: str) -> list[str]:
-    """The lines without their ends, which are LF, CRLF or CR and nothing else. A line end at the end adds no line."""
+    """Return the lines without their ends (LF, CRLF or CR only).
+
+    A line end at the end of the text adds no line.
+    """
     lines = LINE_END.split(text)
     return lines if lines[-1] else lines[:-1]
 
 
 def one_line(text: str) -> str:
-    """The text with every break that is no line end (U+2028, U+0085, vertical tab, ...) as a space."""
+    """Replace breaks that are not line ends (U+2028, U+0085, vertical tab, ...) by spaces."""
     return OTHER_BREAKS.sub(" ", text)
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, see `decode`. Raises OSError, EncodingError."""
+    """Return the text of a file, see `decode`. Raises OSError, EncodingError."""
     return decode(path.read_bytes(), str(path))

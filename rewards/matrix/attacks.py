@@ -1,7 +1,7 @@
-"""Films that were made from a still picture: what a policy that hacks the rewards could produce.
+"""Attacks: films from a still picture and similar clips that a policy could make to hack rewards.
 
-Each is a pure function `uint8[T,H,W,3] -> uint8[T,H,W,3]` of an honest clip, the same result every time. Distances are
-in px of 256 (shares of the short side) a frame. None may have a higher total than the clip that it was made from.
+Each is a pure function `uint8[T,H,W,3] -> uint8[T,H,W,3]` of an original clip, without randomness. Distances are in px
+of 256 (shares of the short side) a frame. None may have a higher total than its original clip.
 """
 
 import cv2
@@ -12,7 +12,7 @@ GLIDE_PX = 1.5 / 256  # a frame, in shares of the short side
 
 
 def gliding_patch(frames: Frames, side: float = 0.2) -> Frames:
-    """The middle frame with a flat square of `side` of the short side that glides over it, to and fro."""
+    """Let a flat square of `side` of the short side glide over the middle frame, back and forth."""
     still, short = _still(frames), min(frames.shape[1:3])
     height, width, size = *still.shape[:2], round(side * short)
     colour = 255 - still.reshape(-1, 3).mean(axis=0)
@@ -28,7 +28,7 @@ def gliding_patch(frames: Frames, side: float = 0.2) -> Frames:
 
 
 def slow_zoom(frames: Frames, rate: float = 0.004) -> Frames:
-    """The camera approaches the middle frame, growing by `rate` a frame."""
+    """Zoom into the middle frame, by `rate` a frame."""
     still = _still(frames)
     height, width = still.shape[:2]
     centre = (width / 2 - 0.5, height / 2 - 0.5)
@@ -37,7 +37,7 @@ def slow_zoom(frames: Frames, rate: float = 0.004) -> Frames:
 
 
 def slow_pan(frames: Frames, enlarged: float = 1.4) -> Frames:
-    """The camera moves over the middle frame, enlarged so that no border shows, and back where it ends."""
+    """Pan over the middle frame, back and forth, enlarged so that no border shows."""
     still = _still(frames)
     height, width = still.shape[:2]
     step, room = GLIDE_PX * min(height, width), (enlarged - 1) * width
@@ -47,7 +47,7 @@ def slow_pan(frames: Frames, enlarged: float = 1.4) -> Frames:
 
 
 def sliding_cutout(frames: Frames, size: float = 0.45) -> Frames:
-    """An ellipse cut out of the middle frame slides over the same frame."""
+    """Slide an ellipse cut out of the middle frame over the same frame."""
     still, short = _still(frames), min(frames.shape[1:3])
     height, width = still.shape[:2]
     mask = np.zeros((height, width), np.float32)
@@ -64,14 +64,14 @@ def sliding_cutout(frames: Frames, size: float = 0.45) -> Frames:
 
 
 def cross_fade(frames: Frames) -> Frames:
-    """The first frame turns into the last one, without any motion."""
+    """Fade the first frame into the last one, without motion."""
     first, last = frames[0].astype(np.float32), frames[-1].astype(np.float32)
     shares = np.linspace(0, 1, len(frames))
     return np.stack([np.rint(first * (1 - s) + last * s).astype(np.uint8) for s in shares])
 
 
 def mostly_frozen(frames: Frames, alive: float = 0.3) -> Frames:
-    """The middle frame for the whole length, but for a rectangle of `alive` of the area in the centre."""
+    """Repeat the middle frame, except in a central rectangle of the share `alive` of the area."""
     height, width = frames.shape[1:3]
     share = np.sqrt(alive)
     rows, columns = (slice(round(n * (1 - share) / 2), round(n * (1 + share) / 2)) for n in (height, width))
@@ -81,7 +81,7 @@ def mostly_frozen(frames: Frames, alive: float = 0.3) -> Frames:
 
 
 def oversharpened(frames: Frames, amount: float = 2.0, saturation: float = 1.7) -> Frames:
-    """Edges exaggerated by an unsharp mask and colours by `saturation`; the motion is honest."""
+    """Exaggerate edges by an unsharp mask and colours by `saturation`; the motion is unchanged."""
     sigma = max(0.8, 1.5 / 256 * min(frames.shape[1:3]))
     return np.stack([_exaggerated(frame, sigma, amount, saturation) for frame in frames])
 
@@ -98,7 +98,7 @@ def _still(frames: Frames) -> np.ndarray:
 
 
 def _to_and_fro(distance: float, room: float) -> float:
-    """A place in 0..`room` after a way of `distance` that turns back at both ends."""
+    """Return the place in 0..`room` after a path of `distance` that turns at both ends."""
     phase = distance % (2 * room) if room > 0 else 0.0
     return min(phase, 2 * room - phase)
 

@@ -1,11 +1,11 @@
-"""The reward matrix: every known damage against every reward, on the reference clips, against what must happen.
+"""The reward matrix: the measured effect of known damage on every reward, and the required one.
 
 A row is a perturbation, a column a reward, a gate (`gate.cut`) or the total of a mix (`total.seed`). A perturbation
-*must lower* some columns and *must not move* others; the rest is free. Every clip is said to consist of two windows
-that meet in its middle. A cell holds when every clip does. Left out are clips that have less than 0.1 to lose, where a
-fall is expected; clips whose subject leaves the picture by itself, where nothing may move (they end on an empty
-picture); and, for framing, all clips without one subject that stays. Cells that do not hold and are understood stand in
-`EXPLAINED` with the measured reason. `dailies rewards matrix` fills and prints it.
+*must lower* some columns and *must not change* others; the rest is free. Every clip is scored as two windows that meet
+in its middle. A cell holds when it holds on every clip. These clips are left out: where a fall is required, clips with
+a value below 0.1; where no change is allowed, clips whose subject leaves the picture (they end on an empty picture);
+and, for framing, all clips without one subject that stays. `EXPLAINED` has the measured reasons for cells that do not
+hold. `dailies rewards matrix` fills the matrix and prints it.
 """
 
 import logging
@@ -36,7 +36,7 @@ FALL = 0.03  # a reward that must fall loses at least this much
 TOTAL = "total."
 GATES = ("gate.motion", "gate.liveness", "gate.sharpness", "gate.cut", "gate.loop")
 LEAST_TO_LOSE = 0.10
-STAYING_ONLY = ("framing",)  # measured on clips whose subject keeps inside the picture
+STAYING_ONLY = ("framing",)  # measured on clips whose subject stays in the picture
 HOME = {"real": "seed", "mini": "mini", "clips": "seed"}  # the mix that computes the rewards of a domain's matrix
 FOLDER_PX = 256  # short side of clips of a folder
 
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 class Cell:
     """One column under one perturbation: the change of its value on each clip where both values exist.
 
-    `bound` is the least fall, or the largest move allowed; `domain` names the clips.
+    `bound` is the smallest fall required, or the largest change allowed; `domain` names the clips.
     """
 
     domain: str
@@ -64,7 +64,7 @@ class Cell:
 
     @property
     def margin(self) -> float:
-        """How far the worst clip is on the right side of the bound; negative when the cell does not hold."""
+        """Return the distance of the worst clip from the bound; negative when the cell does not hold."""
         changes = np.array(list(self.changes.values()))
         if not changes.size:
             return 0.0
@@ -76,13 +76,16 @@ class Cell:
 
     @property
     def explained(self) -> str:
-        """The reason why it may fail; empty when there is none."""
+        """Return the known reason for a cell that does not hold; empty when there is none."""
         return EXPLAINED.get((self.domain, self.row, self.column), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceSet:
-    """The reference clips of one domain; `others` show another subject, `subjects` says what each clip's own does."""
+    """The reference clips of one domain.
+
+    `others` show another subject; `subjects` is the behaviour of each clip's own, see `ReferenceEntry`.
+    """
 
     domain: str
     clips: dict[str, Clip]
@@ -90,7 +93,7 @@ class ReferenceSet:
     subjects: dict[str, str] = field(default_factory=dict)
 
     def pairs(self, change: Perturbation) -> Iterator[tuple[str, Clip, Clip]]:
-        """Name, clip, and the second clip that this perturbation needs; clips without one are left out."""
+        """Yield name, clip, and the second clip of this perturbation; clips without one are left out."""
         names = list(self.clips)
         following = dict(zip(names, names[1:] + names[:1], strict=True))
         for name, clip in self.clips.items():
@@ -99,26 +102,26 @@ class ReferenceSet:
                 yield name, clip, second
 
     def tells(self, name: str, column: str, kind: Kind) -> bool:
-        """Whether this clip can say anything about the column falling or staying."""
+        """Return True when this clip counts for a column that must fall or stay."""
         subject = self.subjects[name]
         return subject == "stays" if column in STAYING_ONLY else subject != "leaves" or kind == "falls"
 
     def only(self, names: Sequence[str], num_frames: int | None = None) -> "ReferenceSet":
-        """Some of the clips, in this order, and of each the first `num_frames`."""
+        """Return some of the clips, in this order, and of each the first `num_frames`."""
         clips, others = ({n: _head(of[n], num_frames) for n in names if n in of} for of in (self.clips, self.others))
         return replace(self, clips=clips, others=others)
 
 
 def read_set(domain: str) -> ReferenceSet:
-    """All reference clips of a domain. Raises RewardError when they cannot be read."""
+    """Read all reference clips of a domain. Raises RewardError when they cannot be read."""
     subjects: dict[str, str] = {name: entry.subject for name, entry in read_manifest(domain).items()}
     return ReferenceSet(domain=domain, clips=read_reference(domain), others=read_others(domain), subjects=subjects)
 
 
 def set_of_clips(clips: Mapping[str, Clip], num_frames: int) -> ReferenceSet:
-    """Any clips as a set of the domain "clips": the first `num_frames` of each, the short side at most 256 px.
+    """Make a set of the domain "clips" of any clips: `num_frames` of each, the short side at most 256 px.
 
-    Nothing is known of their subjects, so framing is not judged. Raises RewardError for fewer than two clips, and for
+    Their subjects are unknown, so framing is not measured. Raises RewardError for fewer than two clips, and for
     one shorter than `num_frames`.
     """
     if len(clips) < 2:
@@ -133,7 +136,7 @@ def set_of_clips(clips: Mapping[str, Clip], num_frames: int) -> ReferenceSet:
 def fill_matrix(
     reference: ReferenceSet, mixes: Sequence[Mix], rows: Collection[str] = tuple(ALL_ROWS)
 ) -> list["Filled"]:
-    """The matrix of a domain as its home mix computes it, then, of mixes that compute otherwise, whether a hack pays.
+    """Measure the matrix of a domain with its home mix, then the totals of other mixes under hacks.
 
     Mixes with the same calibration and back ends are measured together. Raises RewardError for an unknown row.
     """
@@ -157,9 +160,9 @@ def fill_matrix(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filled:
-    """A measured matrix. `absent`: rewards without a value on any whole clip, and why.
+    """A measured matrix; `absent` are the rewards without a value on any original clip, with the reasons.
 
-    `mixes` are those whose totals were taken.
+    `mixes` are those with a measured total.
     """
 
     domain: str
@@ -175,7 +178,10 @@ class Filled:
 
 
 class _Side:
-    """What mixes that compute alike make of the clips. Away from home only hacks are measured, and totals kept."""
+    """The scores of mixes with the same calibration and back ends.
+
+    Without the home mix of the domain, only totals under hacks are measured.
+    """
 
     def __init__(self, reference: ReferenceSet, mixes: Sequence[Mix]) -> None:
         self.home = any(mix.key == HOME[reference.domain] for mix in mixes)
@@ -187,7 +193,7 @@ class _Side:
         self._reasons: dict[str, str] = {}
 
     def keep(self, name: str, report: RewardReport, damage: str | None) -> None:
-        """Remember the scores of a clip, whole where there is no `damage`."""
+        """Store the scores of a clip, which is the original one without `damage`."""
         totals = {f"{TOTAL}{m.key}": combine(report.parts, m.weights, report.gates, m.gates).value for m in self._mixes}
         gates = {f"gate.{gate}": level for gate, level in report.gates.items()}
         scores = {**report.parts, **gates, **totals}
@@ -219,7 +225,7 @@ class _Side:
             yield Cell(domain=self._reference.domain, row=key, column=column, kind=kind, bound=bound, changes=changes)
 
     def _wanted(self, row: Row) -> Iterator[tuple[str, Kind, float, float]]:
-        """Column, kind, bound, and what a clip must have of it to count."""
+        """Yield column, kind, bound, and the value from which a clip counts."""
         if self.home:
             known = {*self.suite.mix.weights, *GATES}
             yield from ((column, "falls", FALL, LEAST_TO_LOSE) for column in row.falls if column in known)
@@ -229,7 +235,7 @@ class _Side:
 
 
 def _score(sides: Sequence[_Side], name: str, clip: Clip, *, into: str | None) -> None:
-    """One clip by all sides that need it, with what they share computed once."""
+    """Score one clip for all sides that need it; shared features are computed once."""
     features: ClipFeatures | None = None
     for side in sides:
         if side.home or into is None or into in HACKS:
@@ -238,12 +244,12 @@ def _score(sides: Sequence[_Side], name: str, clip: Clip, *, into: str | None) -
 
 
 def _how(mix: Mix) -> tuple[str, ...]:
-    """What decides how a mix computes a reward."""
+    """Return the calibration and back ends of a mix, which determine its rewards."""
     return (mix.calibration, *(f"{piece}={name}" for piece, name in sorted(mix.backends.items())))
 
 
 def _rewards_of(mixes: Sequence[Mix], *, every: bool) -> Mix:
-    """Every reward, or those of the mixes, at weight 1, computed as the mixes compute them."""
+    """Return a mix of every reward, or those of the mixes, at weight 1, with their back ends."""
     used = [key for key in REWARDS if every or any(mix.weights.get(key, 0) > 0 for mix in mixes)]
     first = mixes[0]
     return Mix(

@@ -1,7 +1,7 @@
-"""Known damage, done on purpose: what the reward matrix and the calibration apply to good clips.
+"""Perturbations: known damage that the reward matrix and the calibration apply to good clips.
 
-Every perturbation is a pure function `uint8[T,H,W,3] -> uint8[T',H,W,3]`, the same result for the same seed. Lengths
-are shares of the short side, so that one strength means the same to the eye at 64 px and at 4K; `strength` scales them.
+Every perturbation is a pure function `uint8[T,H,W,3] -> uint8[T',H,W,3]`, deterministic for a seed. Lengths are shares
+of the short side, so that one strength looks the same at 64 px and at 4K; `strength` scales them.
 """
 
 from collections.abc import Callable
@@ -20,19 +20,19 @@ REPEAT_FRAMES = 16
 
 
 def frozen(frames: Frames) -> Frames:
-    """The middle frame for the whole length."""
+    """Repeat the middle frame for the whole length."""
     return np.repeat(frames[len(frames) // 2][None], len(frames), axis=0)
 
 
 def jitter(frames: Frames, strength: float = 1.0, seed: int = 0) -> Frames:
-    """Every frame shifted as a whole, by up to 4 px of 256 each way, independently of its neighbours."""
+    """Shift every frame as a whole by up to 4 px of 256 each way, independently of its neighbours."""
     reach = 4 / 256 * _short_side(frames) * strength
     shifts = np.random.default_rng(seed).uniform(-reach, reach, (len(frames), 2))
     return np.stack([_shift(f, dx, dy) for f, (dx, dy) in zip(frames, shifts, strict=True)])
 
 
 def wobble(frames: Frames, strength: float = 1.0, seed: int = 0) -> Frames:
-    """Every frame bent locally by a smooth random field with 3 px of 256 standard deviation, new in each frame."""
+    """Bend every frame by its own smooth random field with 3 px of 256 standard deviation."""
     rng = np.random.default_rng(seed)
     height, width = frames.shape[1:3]
     short = _short_side(frames)
@@ -47,52 +47,52 @@ def wobble(frames: Frames, strength: float = 1.0, seed: int = 0) -> Frames:
 
 
 def flicker(frames: Frames, strength: float = 1.0, seed: int = 0) -> Frames:
-    """A random gain of up to 15 % each way on every frame."""
+    """Multiply every frame by a random gain of up to 15 % each way."""
     gains = 1 + np.random.default_rng(seed).uniform(-0.15, 0.15, len(frames)) * strength
     return _to_uint8(frames * gains[:, None, None, None])
 
 
 def noise(frames: Frames, strength: float = 1.0, seed: int = 0) -> Frames:
-    """Gaussian noise, sigma 15 of 255, new in every frame."""
+    """Add Gaussian noise, sigma 15 of 255, independent in every frame."""
     rng = np.random.default_rng(seed)
     return np.stack([_to_uint8(f + rng.normal(0, 15 * strength, f.shape)) for f in frames])
 
 
 def pure_noise(frames: Frames, seed: int = 0) -> Frames:
-    """Nothing but independent uniform noise."""
+    """Replace the clip by independent uniform noise."""
     return np.random.default_rng(seed).integers(0, 256, frames.shape, dtype=np.uint8)
 
 
 def blur(frames: Frames, strength: float = 1.0) -> Frames:
-    """Gaussian blur, sigma 3 px of 256, and 1.5 px at least (a 64 px picture is hardly softened by less)."""
+    """Blur by a Gaussian, sigma 3 px of 256 and at least 1.5 px (less hardly blurs a 64 px picture)."""
     sigma = max(3 / 256 * _short_side(frames), 1.5) * strength
     return np.stack([cv2.GaussianBlur(f, (0, 0), sigma) for f in frames])
 
 
 def repeat(frames: Frames, period: int = REPEAT_FRAMES) -> Frames:
-    """The first `period` frames again and again."""
+    """Repeat the first `period` frames."""
     return frames[np.arange(len(frames)) % period]
 
 
 def ping_pong(frames: Frames, period: int = REPEAT_FRAMES) -> Frames:
-    """The first `period` frames forward, backward, forward, ..."""
+    """Play the first `period` frames forward, backward, forward, ..."""
     turn = 2 * (period - 1)
     phase = np.arange(len(frames)) % turn
     return frames[np.minimum(phase, turn - phase)]
 
 
 def reverse(frames: Frames) -> Frames:
-    """Played backward."""
+    """Play the clip backward."""
     return frames[::-1].copy()
 
 
 def shuffle(frames: Frames, seed: int = 0) -> Frames:
-    """All frames in random order."""
+    """Put all frames in random order."""
     return frames[np.random.default_rng(seed).permutation(len(frames))]
 
 
 def cut_to(frames: Frames, other: Frames, at: int | None = None) -> Frames:
-    """From frame `at` (the middle by default) on, another clip, resized to this one."""
+    """Cut to another clip at frame `at` (by default the middle), resized to this one."""
     at = len(frames) // 2 if at is None else at
     height, width = frames.shape[1:3]
     if len(other) < len(frames) - at:
@@ -104,12 +104,12 @@ def cut_to(frames: Frames, other: Frames, at: int | None = None) -> Frames:
 
 
 def to_the_edge(frames: Frames, share: float = 0.3) -> Frames:
-    """The picture moved sideways by `share` of its width; what comes in repeats the border."""
+    """Move the picture sideways by `share` of its width; the border is replicated."""
     return np.stack([_shift(f, share * f.shape[1], 0.0) for f in frames])
 
 
 def rolling(frames: Frames, degrees: float = 12.0) -> Frames:
-    """The camera rolls: from `-degrees` to `degrees` over the clip, enlarged so that no border shows."""
+    """Roll the camera from `-degrees` to `degrees` over the clip, enlarged so that no border shows."""
     height, width = frames.shape[1:3]
     zoom = 1 + np.sin(np.radians(degrees)) * max(width / height, height / width)
     angles = np.linspace(-degrees, degrees, len(frames))
@@ -122,30 +122,31 @@ def rolling(frames: Frames, degrees: float = 12.0) -> Frames:
 
 
 def flip(frames: Frames) -> Frames:
-    """Mirrored left to right."""
+    """Mirror the clip left to right."""
     return frames[:, :, ::-1].copy()
 
 
 def double_rate(frames: Frames) -> Frames:
-    """Every frame twice (to be shown at twice the frame rate)."""
+    """Repeat every frame (to be shown at twice the frame rate)."""
     return np.repeat(frames, 2, axis=0)
 
 
 def grey(frames: Frames) -> Frames:
-    """Uniform grey."""
+    """Replace the clip by uniform grey."""
     return np.full_like(frames, 128)
 
 
 def unchanged(frames: Frames) -> Frames:
-    """The frames as they are, where only the prompt is damaged."""
+    """Return the frames as they are, where only the prompt is damaged."""
     return frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Perturbation:
-    """`apply(frames, other)` damages the frames; `rate` multiplies the fps, `prompt` takes the other clip's prompt.
+    """A perturbation: `apply(frames, other)` damages the frames, `rate` multiplies the fps.
 
-    `second` says which other clip it needs: "clip" is any other, "subject" the same scene with another subject.
+    `prompt`: the prompt is that of the other clip. `second` is the kind of other clip: "clip" is any other, "subject"
+    the same scene with another subject.
     """
 
     key: str
@@ -156,7 +157,7 @@ class Perturbation:
     second: Literal["clip", "subject"] = "clip"
 
     def damage(self, clip: Clip, other: Clip) -> Clip:
-        """The whole clip damaged; its seams stay where they are in time."""
+        """Return the damaged clip; its seams stay at the same time."""
         frames = np.ascontiguousarray(self.apply(clip.frames, other.frames))
         seams = tuple(round(seam * self.rate) for seam in clip.seams)
         return Clip(
@@ -181,13 +182,15 @@ ALL = (
     _listed("wobble", "the picture bends locally by 3 px of 256", wobble),
     _listed("flicker", "brightness flickers by 15 %", flicker),
     _listed("noise", "noise of sigma 15", noise),
-    _listed("pure_noise", "nothing but noise", pure_noise),
+    _listed("pure_noise", "noise only", pure_noise),
     _listed("blur", "blurred by 3 px of 256 (at least 1.5 px)", blur),
-    _listed("repeat", "the first 16 frames again and again", repeat),
-    _listed("ping_pong", "the first 16 frames to and fro", ping_pong),
+    _listed("repeat", "the first 16 frames repeated", repeat),
+    _listed("ping_pong", "the first 16 frames back and forth", ping_pong),
     _listed("reverse", "played backward", reverse),
     _listed("shuffle", "frames in random order", shuffle),
-    Perturbation(key="other_subject", title="another subject from the middle on", apply=cut_to, second="subject"),
+    Perturbation(
+        key="other_subject", title="another subject from the middle to the end", apply=cut_to, second="subject"
+    ),
     Perturbation(key="cut", title="a hard cut to another clip in the middle", apply=cut_to),
     Perturbation(key="cut_elsewhere", title="a hard cut to another clip at three quarters", apply=_cut_late),
     Perturbation(
@@ -203,7 +206,7 @@ ALL = (
     _listed("slow_pan", "one frame, enlarged and slowly panned", attacks.slow_pan),
     _listed("sliding_cutout", "a cut-out of one frame sliding over the same frame", attacks.sliding_cutout),
     _listed("cross_fade", "the first frame fading into the last", attacks.cross_fade),
-    _listed("mostly_frozen", "all frozen but for 30 % of the area", attacks.mostly_frozen),
+    _listed("mostly_frozen", "all frozen except 30 % of the area", attacks.mostly_frozen),
     _listed("oversharpened", "edges and colours exaggerated", attacks.oversharpened),
 )
 PERTURBATIONS = {p.key: p for p in ALL}

@@ -1,7 +1,7 @@
-"""The reference clips in `assets/calibration/clips`: what calibration and the reward matrix measure.
+"""The reference clips in `assets/calibration/clips`, for the calibration and the reward matrix.
 
 Two domains: "real" (three films, 256x256, 68 to 80 frames) and "mini" (ten rendered clips of the embedded world, 64x64,
-65 frames). `manifest.json` beside them says prompt, frame rate, source and licence of each.
+65 frames). `manifest.json` in the same folder has the prompt, frame rate, source and licence of each.
 """
 
 from pathlib import Path
@@ -19,10 +19,10 @@ FOLDER = ASSETS / "calibration" / "clips"
 
 
 class ReferenceEntry(BaseModel):
-    """One reference clip.
+    """The entry of one reference clip.
 
-    Its one subject `stays` in the picture or `leaves` it, or there are `many` or none in particular. `other` is a
-    second file of the same length that shows another subject in its place.
+    Its one subject `stays` in the picture or `leaves` it; `many` for several subjects or none in particular. `other` is
+    a second file of the same length that shows another subject in its place.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,7 +37,10 @@ class ReferenceEntry(BaseModel):
 
 
 def read_reference(domain: str, folder: Path = FOLDER) -> dict[str, Clip]:
-    """All reference clips of a domain by name. Raises RewardError when they are missing or cannot be read."""
+    """Read all reference clips of a domain, by name.
+
+    Raises RewardError when they are missing or unreadable.
+    """
     return {
         name: Clip(frames=_read_frames(folder / entry.file), fps=entry.fps, prompt=entry.prompt)
         for name, entry in read_manifest(domain, folder).items()
@@ -45,7 +48,7 @@ def read_reference(domain: str, folder: Path = FOLDER) -> dict[str, Clip]:
 
 
 def read_others(domain: str, folder: Path = FOLDER) -> dict[str, Clip]:
-    """By the name of the reference clip, the clips that show another subject in its place, where there is one."""
+    """Read the clips that show another subject, by the name of their reference clip."""
     return {
         name: Clip(frames=_read_frames(folder / entry.other), fps=entry.fps, prompt=entry.prompt)
         for name, entry in read_manifest(domain, folder).items()
@@ -54,7 +57,7 @@ def read_others(domain: str, folder: Path = FOLDER) -> dict[str, Clip]:
 
 
 def read_manifest(domain: str, folder: Path = FOLDER) -> dict[str, ReferenceEntry]:
-    """What is known about the reference clips of a domain, by name."""
+    """Read the entries of the reference clips of a domain, by name."""
     try:
         manifest = TypeAdapter(dict[str, ReferenceEntry]).validate_json((folder / "manifest.json").read_bytes())
     except (OSError, ValidationError) as error:

@@ -1,4 +1,4 @@
-"""What each perturbation must do to each reward and gate: the rows of the reward matrix."""
+"""The rows of the reward matrix: the required effect of each perturbation on each reward and gate."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ EXACT = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What one perturbation must do. `hack`: it must not raise the total of any mix either."""
+    """The required effect of one perturbation; `hack`: it must not raise the total of any mix either."""
 
     falls: tuple[str, ...] = ()
     stays: tuple[str, ...] = ()
@@ -18,7 +18,7 @@ class Row:
     hack: bool = False
 
 
-# From what a picture or its neighbours can know; measured first in a prototype, since then on every change.
+# Rewards of single frames, independent of the order of the frames.
 SINGLE_FRAMES = ("clip_vid", "caption_consistency", "aesthetic")
 ROWS: dict[str, Row] = {
     "frozen": Row(
@@ -106,7 +106,7 @@ ROWS: dict[str, Row] = {
         stays=("identity_lock", *SINGLE_FRAMES, "loop_break", "gate.sharpness"),
     ),
 }
-# Films made from a still picture, or with exaggerated edges: no total of any mix may be above the honest clip's.
+# Films made from a still picture, or with exaggerated edges: no total of a mix may exceed that of the original.
 _MOVED_STILL = Row(falls=("gate.liveness",), hack=True)
 ATTACKS: dict[str, Row] = {
     "gliding_patch": _MOVED_STILL,

@@ -1,4 +1,4 @@
-"""The reward matrix in words: Markdown for people and the docs, plain data for machines."""
+"""The reward matrix as Markdown for the documentation, and as JSON-safe data."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,33 +11,33 @@ from rewards.matrix.rows import HACKS, STAY
 MINUS = "\N{MINUS SIGN}"
 INTRODUCTION = f"""# Rewards under known damage
 
-Made by `dailies rewards matrix --write docs/rewards-matrix.md` (`make matrix`) from the clips in
-`assets/calibration/clips`. Do not edit.
+`dailies rewards matrix --write docs/rewards-matrix.md` (`make matrix`) makes this page from the clips in
+`assets/calibration/clips`. Do not edit it.
 
-Each row is something done to every clip on purpose, each column a reward, a gate, or the total of a mix. A cell says
-what had to happen and what happened:
+Each row is a damage that is applied to every clip, each column a reward, a gate, or the total of a mix. A cell contains
+the requirement and the measured change:
 
 - `falls {MINUS}0.40 (+0.12)`: the value had to fall by {FALL} or more (a total: at all). The median change over the
-  clips was {MINUS}0.40, and the clip that fell least still had 0.12 to spare. Clips with less than {LEAST_TO_LOSE} to
-  lose are left out.
+  clips was {MINUS}0.40, and the clip with the smallest fall exceeded the limit by 0.12. Clips with a value below
+  {LEAST_TO_LOSE} are left out.
 - `stays +0.01 (+0.08)`: the value had to stay within {STAY} (0.05 under `flip`, exactly under `wrong_prompt`).
 - `!` marks a cell that does not hold on every clip; each is explained below the table.
-- An empty cell may do as it likes; `no clip` means that the reward has a value on none of the clips.
+- An empty cell has no requirement; `no clip` means that the reward has a value on none of the clips.
 
-Clips whose subject leaves the picture by itself end on an empty one, so they only count where something must fall;
-framing is measured on clips with one subject that stays. Every clip is said to be made of two windows that meet in its
-middle, where `cut` cuts; `cut_elsewhere` cuts at three quarters. The rewards are computed as the mix
-`seed` does for the filmed clips ("real") and as the mix `mini` does for the rendered ones. A mix's total must fall
-under {", ".join(f"`{key}`" for key in HACKS)}, whatever the clip."""
+Clips whose subject leaves the picture end on an empty one, so they count only where a value must fall. Framing is
+measured on clips with one subject that stays. Every clip is scored as two windows that meet in its middle; `cut` cuts
+there, `cut_elsewhere` at three quarters. The rewards of the filmed clips ("real") are computed with the mix `seed`,
+those of the rendered ones ("mini") with the mix `mini`. On every clip, the total of a mix must fall
+under {", ".join(f"`{key}`" for key in HACKS)}."""
 
 
 def to_markdown(filled: Sequence[Filled]) -> str:
-    """The whole page."""
+    """Return the whole page."""
     return "\n\n".join([INTRODUCTION, _meanings(), *(part for one in filled for part in _section(one))]) + "\n"
 
 
 def to_data(filled: Sequence[Filled]) -> list[dict[str, Any]]:
-    """JSON-safe: a matrix with its cells, the changes of each clip, margins and reasons."""
+    """Return JSON-safe matrices with their cells, the changes of each clip, margins and reasons."""
     return [
         {
             "domain": one.domain,
@@ -51,7 +51,7 @@ def to_data(filled: Sequence[Filled]) -> list[dict[str, Any]]:
 
 
 def describe(cell: Cell) -> str:
-    """One cell in a sentence."""
+    """Return one cell as a sentence."""
     worst = {name: f"{change:+.3f}" for name, change in cell.changes.items()}
     return f"{cell.domain}: under {cell.row}, {cell.column} {_demand(cell)}, but it changed by {worst}."
 
@@ -71,7 +71,7 @@ def _section(one: Filled) -> Iterator[str]:
 
 def _meanings() -> str:
     rows = [f"| `{change.key}` | {change.title} |" for change in PERTURBATIONS.values()]
-    return "\n".join(["| damage | what it is |", "|---|---|", *rows])
+    return "\n".join(["| damage | description |", "|---|---|", *rows])
 
 
 def _table(cells: Sequence[Cell]) -> str:

@@ -2,18 +2,17 @@
 
 measures    every 8th frame is rated by the back end; raw = 0.7 mean + 0.3 worst, less up to a half when the colours'
             saturation drifts from beginning to end (the "HDR" look that predictors reward).
-            "technical" is a stand-in without weights, declared as such: the weighted geometric mean of sharpness (what
-            a small blur takes away), cleanness (noise in the smoothest blocks), contrast, exposure and colourfulness,
-            less up to a half for interlacing combs and for grids (rewards/vision/raster.py). Sharpness, contrast and
-            colour reach full marks at what soft, flat and pale films have: to exaggerate them gains nothing.
-            It knows nothing about beauty; it knows blur, noise, burnt and grey pictures, combs and grids.
+            "technical" is a substitute without weights, named as such in the result: the weighted geometric mean of
+            sharpness (what a small blur removes), cleanness (noise in the smoothest blocks), contrast, exposure and
+            colourfulness, less up to a half for interlacing combs and for grids (rewards/vision/raster.py). Sharpness,
+            contrast and colour are full at the level of soft, flat and pale films, so exaggerating them gains nothing.
+            It measures blur, noise, overexposed and grey pictures, combs and grids, but not beauty.
 source      sharpness: Crete et al. 2007, doi:10.1117/12.702790; noise: Immerkaer 1996, doi:10.1006/cviu.1996.0060;
             colourfulness: Hasler & Suesstrunk 2003, doi:10.1117/12.477378; VBench's aesthetic_quality
             (arXiv:2311.17982) takes the mean alone, under which one ugly frame vanishes
 range       raw: 0 to 1 for "technical"; 1 to 10 for a learned predictor; higher is better
 back ends   `aesthetic`: "technical" (default); "laion", LAION's predictor on CLIP ViT-L/14
-(rewards/networks/laion_aesthetic.py); neither
-            replaces the other
+            (rewards/networks/laion_aesthetic.py); neither replaces the other
 licence     technical: no weights; LAION's head: MIT; CLIP ViT-L/14: MIT
 """
 
@@ -45,10 +44,10 @@ BACKENDS = {
     "technical": "rewards.metrics.aesthetic:technical_quality",
     "laion": "rewards.networks.laion_aesthetic:rate",
 }
-"""Name to "module:function"; the function takes the features and frame numbers and gives one raw rating a frame, NaN
-for a frame that shows nothing to rate."""
+"""Name to "module:function"; the function takes the features and frame numbers and returns one raw rating a frame,
+NaN for a frame without anything to rate."""
 PREPARES = {"laion": "rewards.networks.laion_aesthetic:prepare"}
-"""What has a part that is faster for a group of clips at once."""
+"""The back ends with a part that is faster for a group of clips at once."""
 
 EVERY_FRAMES = 8
 SIDE_PX = 256
@@ -56,25 +55,25 @@ NOISE_LEVELS, CONTRAST_LEVELS = (8.0, 0.5), (10.0, 60.0)
 CLIPPED_SHARE, COLOURFUL = (0.5, 0.02), (1.0, 15.0)
 DRIFT_LEVELS = (15.0, 60.0)
 WEIGHTS = {"sharpness": 0.30, "cleanness": 0.30, "contrast": 0.15, "exposure": 0.15, "colour": 0.10}
-LEAST = 0.02  # no single part may make the product blind to the others
+LEAST = 0.02  # no single part may reduce the product to 0
 
 Rate = Callable[[ClipFeatures, np.ndarray], np.ndarray]
 
 
 def prepare(group: Sequence[ClipFeatures]) -> None:
-    """Let a learned back end see the frames of all clips together."""
+    """Run a learned back end on the frames of all clips together."""
     chosen = {features.backend(SPEC.key, "technical") for features in group}
     for backend in sorted(chosen & PREPARES.keys()):
         import_object(PREPARES[backend])(group)
 
 
 def score(features: ClipFeatures) -> RewardResult:
-    """Applies to every clip."""
+    """Score any clip."""
     clip = features.clip
     chosen = np.arange(0, clip.num_frames, EVERY_FRAMES)
     backend = features.backend(SPEC.key, "technical")
     rated = _rater(backend)(features, chosen)
-    # Nothing but uniform frames has the worst rating, not none: a model that collapses to grey must lose by it.
+    # A clip of uniform frames has the worst rating instead of none, so that a model that collapses to grey loses.
     ratings = rated[np.isfinite(rated)] if np.isfinite(rated).any() else np.zeros(1)
     drift = saturation_drift(clip.frames[chosen])
     penalty = 1 - 0.5 * smoothstep_value(drift, *DRIFT_LEVELS)
@@ -93,13 +92,16 @@ def score(features: ClipFeatures) -> RewardResult:
 
 
 def technical_quality(features: ClipFeatures, chosen: np.ndarray) -> np.ndarray:
-    """`float64[N]` in 0..1, NaN for a frame without any edge."""
+    """Return ratings `float64[N]` in 0..1, NaN for a frame without any edge."""
     frames = features.clip.frames[chosen]
     return np.array([_quality(_reduced(frame)) * (1 - 0.5 * raster_share(frame)) for frame in frames])
 
 
 def quality_parts(frame: np.ndarray) -> dict[str, float]:
-    """Sharpness, cleanness, contrast, exposure and colour of `uint8[H,W,3]`, each 0..1; sharpness NaN without edges."""
+    """Rate sharpness, cleanness, contrast, exposure and colour of `uint8[H,W,3]`, each 0..1.
+
+    Sharpness is NaN without edges.
+    """
     gray, luma = contrast_picture(frame), cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     low, high = np.percentile(gray, (2, 98))
     exposure = smoothstep_value(float(((luma <= 3) | (luma >= 252)).mean()), *CLIPPED_SHARE)
@@ -113,14 +115,17 @@ def quality_parts(frame: np.ndarray) -> dict[str, float]:
 
 
 def _sharpness(measured: float | None, exposure: float) -> float:
-    """An empty picture has none to rate; a burnt or a black one has lost its edges."""
+    """Return NaN for an empty picture, and 0 for an overexposed or black one, which lost its edges."""
     if measured is None:
         return 0.0 if exposure == 0 else float("nan")
     return smoothstep_value(measured, *SHARPNESS)
 
 
 def noise_levels(gray: np.ndarray) -> float:
-    """Standard deviation of the noise in grey levels, from the smoothest fifth of 8x8 blocks of `uint8[H,W]`."""
+    """Return the standard deviation of noise in `uint8[H,W]`, in grey levels.
+
+    It is measured in the smoothest fifth of the 8x8 blocks.
+    """
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     response = np.abs(cv2.filter2D(gray.astype(np.float32), cv2.CV_32F, kernel))
     size = (max(1, gray.shape[1] // 8), max(1, gray.shape[0] // 8))
@@ -129,7 +134,7 @@ def noise_levels(gray: np.ndarray) -> float:
 
 
 def colourfulness(frame: np.ndarray) -> float:
-    """Hasler & Suesstrunk's M: 0 grey, 15 slightly, 45 quite, 80 and more extremely colourful."""
+    """Return Hasler & Suesstrunk's M: 0 grey, 15 slightly, 45 quite, 80 and more extremely colourful."""
     red, green, blue = (frame[..., c].astype(np.float32) for c in range(3))
     opponent = (red - green, (red + green) / 2 - blue)
     spread, mean = (np.hypot(*measured) for measured in ([o.std() for o in opponent], [o.mean() for o in opponent]))
@@ -137,7 +142,10 @@ def colourfulness(frame: np.ndarray) -> float:
 
 
 def saturation_drift(frames: np.ndarray) -> float:
-    """How far the mean of max - min over the channels moves from the first to the last quarter, in levels."""
+    """Return the change of mean saturation from the first to the last quarter of the clip, in levels.
+
+    Saturation is max - min over the channels.
+    """
     saturation = np.array([float((f.max(axis=-1) - f.min(axis=-1)).mean()) for f in frames])
     quarter = max(1, len(saturation) // 4)
     return float(abs(saturation[-quarter:].mean() - saturation[:quarter].mean()))
@@ -157,6 +165,6 @@ def _quality(frame: np.ndarray) -> float:
 
 
 def _reduced(frame: np.ndarray) -> np.ndarray:
-    """The frame with a short side of at most 256 px."""
+    """Return the frame with a short side of at most 256 px."""
     scale = SIDE_PX / min(frame.shape[:2])
     return cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else frame

@@ -1,13 +1,13 @@
-"""Caption consistency: does somebody who only sees the frames tell the story of the prompt, and one story throughout?
+"""Caption consistency: do captions of the frames alone agree with the prompt and with one another?
 
-measures    a captioner, which never sees the prompt, says what up to five frames show. Fidelity: how alike the prompt
-            and each caption are (cross-encoder, asked both ways round), half the mean and half the best, because one
-            unlucky caption is no fault of the clip. Steadiness: how alike neighbouring captions are, half the mean and
-            half the worst. raw = fidelity x (1 + steadiness) / 2: telling one wrong story steadily earns nothing.
-            Captions of stills know no motion; what the prompt says about it lowers every clip of that prompt alike.
+measures    a captioner, which never gets the prompt, describes up to five frames. Fidelity: similarity of the prompt
+            and each caption (cross-encoder, in both orders), half the mean and half the best, because one bad caption
+            is no fault of the clip. Steadiness: similarity of neighbouring captions, half the mean and half the worst.
+            raw = fidelity x (1 + steadiness) / 2, so a clip that steadily shows something else gains nothing.
+            Captions of stills contain no motion: words for motion in the prompt lower all its clips alike.
 source      BLIP: Li et al. 2022, arXiv:2201.12086; cross-encoders for STS: Reimers & Gurevych 2019, arXiv:1908.10084;
             captions against prompts as a measure of text-to-video: EvalCrafter (BLIP-BLEU), arXiv:2310.11440
-range       raw: 0 (the captions tell something else) to 1 (all of them say the prompt); higher is better
+range       raw: 0 (the captions describe something else) to 1 (all agree with the prompt); higher is better
 back ends   `captions`: "blip" (default), "mini" (see rewards/networks/captions.py); none replaces another
 licence     BLIP: BSD-3-Clause; stsb-roberta-base: Apache-2.0; mini's: Apache-2.0
 """
@@ -25,7 +25,7 @@ from rewards.spec import RewardResult, RewardSpec, not_applicable
 SPEC = RewardSpec(
     key="caption_consistency",
     title="Caption consistency",
-    question="Would somebody who only sees the frames tell what the prompt says, from beginning to end?",
+    question="Do captions made from the frames alone agree with the prompt, from beginning to end?",
     unit="similarity of captions and prompt",
     low=0.0,
     high=1.0,
@@ -37,16 +37,16 @@ SPEC = RewardSpec(
 )
 BACKEND = "captions"
 MOST_CAPTIONS = 5
-LEAST_KNOWN = 0.6  # of the prompt's words; a network of whole words can say nothing about others
+LEAST_KNOWN = 0.6  # of the prompt's words; a network with a vocabulary of whole words cannot read others
 
 
 def prepare(group: Sequence[ClipFeatures]) -> None:
-    """Captions of all clips with a prompt, their frames through the network together; then all comparisons."""
+    """Caption all clips with a prompt in one batch, then compare all captions."""
     asked = [features for features in group if features.clip.prompt.strip()]
     if not asked:
         return
     name = asked[0].backend(BACKEND, DEFAULT)
-    similarity = open_similarity(name)  # first: when it is missing, captions would be made for nothing
+    similarity = open_similarity(name)  # first, because captions are useless without it
     _caption_together([features for features in asked if not features.has(_piece(name))], name)
     pairs = [pair for features in asked for some in _pairs(features, name) for pair in some]
     similarity(pairs)
@@ -62,7 +62,7 @@ def _caption_together(group: Sequence[ClipFeatures], name: str) -> None:
 
 
 def score(features: ClipFeatures) -> RewardResult:
-    """Needs a prompt. Raises RewardUnavailable without the networks' weights."""
+    """Score a clip with a prompt. Raises RewardUnavailable without the networks' weights."""
     clip, name = features.clip, features.backend(BACKEND, DEFAULT)
     prompt = clip.prompt.strip()
     if not prompt:
@@ -70,7 +70,9 @@ def score(features: ClipFeatures) -> RewardResult:
     similarity = open_similarity(name)
     known = similarity.known_share(prompt)
     if known < LEAST_KNOWN:
-        return not_applicable(f"The caption back end {name!r} knows too few of the prompt's words.", known_words=known)
+        return not_applicable(
+            f"The caption back end {name!r} can read too few of the prompt's words.", known_words=known
+        )
     with_prompt, neighbours = _pairs(features, name)
     alike = similarity(with_prompt)
     fidelity = _up(alike, best=True)
@@ -93,23 +95,23 @@ def score(features: ClipFeatures) -> RewardResult:
 
 
 def captioned_frames(num_frames: int) -> np.ndarray:
-    """The numbers of at most five frames, first and last among them, evenly spaced: `int64[N]`."""
+    """Return the numbers of at most five frames, evenly spaced from the first to the last: `int64[N]`."""
     return np.unique(np.linspace(0, num_frames - 1, min(MOST_CAPTIONS, num_frames)).round().astype(int))
 
 
 def captions_of(features: ClipFeatures, name: str) -> list[Caption]:
-    """One for each of the `captioned_frames`; once a clip."""
+    """Return one caption for each of the `captioned_frames`; computed once a clip."""
     return features.once(_piece(name), lambda: open_captioner(name)(_frames(features)))
 
 
 def _pairs(features: ClipFeatures, name: str) -> tuple[list[Pair], list[Pair]]:
-    """Sentences to compare: the prompt with each caption, and each caption with the next."""
+    """Return the pairs to compare: the prompt with each caption, and each caption with the next one."""
     prompt, texts = features.clip.prompt.strip(), [caption.text for caption in captions_of(features, name)]
     return [(prompt, text) for text in texts], list(pairwise(texts))
 
 
 def _up(values: np.ndarray, *, best: bool) -> float:
-    """Half the mean, and half the best or the worst."""
+    """Return half the mean plus half the best or the worst."""
     end = values.max() if best else values.min()
     return float(values.mean() + end) / 2
 

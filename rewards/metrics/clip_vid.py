@@ -1,19 +1,18 @@
 """CLIP-VID: do the frames show what the prompt says, rather than something like it?
 
-measures    for every sampled frame the cosine between picture and prompt, less what the frame has in common with
-            sentences that are not true: s (cos_prompt - (mean cos_distractor + max cos_distractor) / 2), where s is the
+measures    for every sampled frame the cosine between picture and prompt, less the cosines with sentences that do not
+            describe the clip: s (cos_prompt - (mean cos_distractor + max cos_distractor) / 2), where s is the
             network's own logit scale. Distractors are the prompt with a word changed (colour, thing, place, number),
             the prompt as written text, and fixed sentences (`rewards.metrics.clip_vid_distractors`), so a frame that
-            fits everything
-            fits nothing. Half mean, half worst tenth over time. Vectors are brought to length 1 before anything is
-            averaged. A single frame knows no motion: "moving left" and "moving right" are the same to it, and a
-            reversed clip scores as the clip.
+            fits all sentences alike gains nothing. Half mean, half worst tenth over time. Vectors are normalised to
+            length 1 before averages. A single frame contains no motion: it fits "moving left" and "moving right" alike,
+            and a reversed clip has the score of the clip.
 source      CLIP: Radford et al. 2021, arXiv:2103.00020; CLIPScore: Hessel et al. 2021, arXiv:2104.08718; open_clip:
             Cherti et al. 2022, arXiv:2212.07143; margin against changed words: ARO, Yuksekgonul et al. 2023,
             arXiv:2210.01936
 range       raw: logits, about -15 (shows something else) to 15 (nothing else fits); higher is better
-back ends   `clip`: "ViT-B-32" (default), "ViT-L-14", "mini" (see rewards/networks/open_clip_model.py); none replaces
-another
+back ends   `clip`: "ViT-B-32" (default), "ViT-L-14", "mini" (see rewards/networks/open_clip_model.py);
+            none replaces another
 licence     MIT for the weights of both large ones; Apache-2.0 for mini's
 """
 
@@ -49,7 +48,7 @@ SPEC = RewardSpec(
     of_prompt=True,
 )
 BACKEND = "clip"
-LEAST_KNOWN = 0.6  # of the prompt's words; a network of whole words can say nothing about others
+LEAST_KNOWN = 0.6  # of the prompt's words; a network with a vocabulary of whole words cannot read others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +60,12 @@ class Comparison:
 
     @property
     def margins(self) -> np.ndarray:
-        """`float64[N]`: how far the prompt is ahead of the distractors' mean and best, half each."""
+        """Return `float64[N]`: cosine of the prompt less half the distractors' mean and half their best."""
         return np.asarray(self.prompt - (self.others.mean(axis=1) + self.others.max(axis=1)) / 2)
 
 
 def prepare(group: Sequence[ClipFeatures]) -> None:
-    """Frames of all clips with a prompt through the network at once; so, too, all sentences."""
+    """Encode the frames of all clips with a prompt in one batch, and all sentences in another."""
     asked = [features for features in group if features.clip.prompt.strip()]
     if asked:
         name = asked[0].backend(BACKEND, DEFAULT)
@@ -76,14 +75,14 @@ def prepare(group: Sequence[ClipFeatures]) -> None:
 
 
 def score(features: ClipFeatures) -> RewardResult:
-    """Needs a prompt. Raises RewardUnavailable without the network's weights."""
+    """Score a clip with a prompt. Raises RewardUnavailable without the network's weights."""
     if not features.clip.prompt.strip():
         return not_applicable("The clip has no prompt that its frames could be compared with.")
     name = features.backend(BACKEND, DEFAULT)
     network = open_clip_net(name)
     known = network.known_share(features.clip.prompt)
     if known < LEAST_KNOWN:
-        return not_applicable(f"The CLIP {name!r} knows too few of the prompt's words.", known_words=known)
+        return not_applicable(f"The CLIP {name!r} can read too few of the prompt's words.", known_words=known)
     sentences = _sentences(features, name)
     compared = compare(frame_vectors(features, name), network.encode_texts(sentences))
     margins = network.scale * compared.margins
@@ -109,12 +108,12 @@ def score(features: ClipFeatures) -> RewardResult:
 
 
 def compare(frames: np.ndarray, sentences: np.ndarray) -> Comparison:
-    """Of unit vectors `float32[N,D]` and `float32[1+M,D]`, the prompt's first."""
+    """Compare unit vectors `float32[N,D]` of frames and `float32[1+M,D]` of sentences, the prompt first."""
     cosines = np.asarray(frames, np.float64) @ np.asarray(sentences, np.float64).T
     return Comparison(prompt=cosines[:, 0], others=cosines[:, 1:])
 
 
 def _sentences(features: ClipFeatures, name: str) -> list[str]:
-    """The prompt and its distractors."""
+    """Return the prompt and its distractors."""
     prompt = features.clip.prompt.strip()
     return [prompt, *distractors_of(prompt, clip_choice(name).distractors)]

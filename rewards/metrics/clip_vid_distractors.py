@@ -1,6 +1,6 @@
-"""Sentences that a prompt competes with, from `assets/reward_nets/distractors.toml`: the same for a prompt always.
+"""Sentences that a prompt competes with, from `assets/reward_nets/distractors.toml`.
 
-Never the other prompts of a batch: then a clip's reward would hang on its neighbours.
+They depend on the prompt alone. The other prompts of a batch are not used: a clip's reward would depend on the batch.
 """
 
 import re
@@ -23,7 +23,7 @@ Group = tuple[tuple[str, ...], ...]
 
 
 class Distractors(BaseModel):
-    """One set of the file; the comments there say what each entry is for."""
+    """One set of the file, whose comments describe the entries."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,7 +35,7 @@ class Distractors(BaseModel):
 
 @cache
 def read_distractors(name: str, path: Path = PATH) -> Distractors:
-    """The set of that name. Raises RewardError when the file or the set is missing or malformed."""
+    """Return the set of that name. Raises RewardError when the file or the set is missing or malformed."""
     try:
         return Distractors.model_validate(tomllib.loads(path.read_text(encoding="utf8"))[name])
     except (OSError, tomllib.TOMLDecodeError, KeyError, ValidationError) as error:
@@ -44,9 +44,9 @@ def read_distractors(name: str, path: Path = PATH) -> Distractors:
 
 @lru_cache(maxsize=REMEMBERED_PROMPTS)
 def distractors_of(prompt: str, name: str) -> tuple[str, ...]:
-    """What `prompt` competes with: at most 24 versions of it with a word changed, its forms, and the fixed prompts.
+    """Return at most 24 versions of `prompt` with a word changed, its forms, and the fixed prompts.
 
-    No more versions are built than are used: a long prompt has thousands.
+    Versions are generated lazily, because a long prompt has thousands.
     """
     known = read_distractors(name)
     places = [_find(prompt, group, known.keep) for group in known.swaps]
@@ -59,7 +59,7 @@ def distractors_of(prompt: str, name: str) -> tuple[str, ...]:
 
 
 def _changed(prompt: str, group: Group, places: Sequence[re.Match[str]]) -> Iterator[str]:
-    """The prompt with one of the group's words changed into each other kind, the places taking turns."""
+    """Yield the prompt with one of the group's words changed into each other kind, the places in turn."""
     others = [[kind[0] for kind in group if place[0].lower() not in kind] for place in places]
     for words in zip_longest(*others):
         for place, word in zip(places, words, strict=True):
@@ -68,9 +68,9 @@ def _changed(prompt: str, group: Group, places: Sequence[re.Match[str]]) -> Iter
 
 
 def _exchanged(prompt: str, groups: Sequence[Group], places: Sequence[Sequence[re.Match[str]]]) -> Iterator[str]:
-    """ "a red car and a blue bus" as "a blue car and a red bus".
+    """Yield "a blue car and a red bus" for "a red car and a blue bus".
 
-    Only where two groups have two kinds each: "a red car and a blue car" exchanged would say the same.
+    Two groups need two kinds each: "a red car and a blue car" with exchanged words would mean the same.
     """
     pairs = [found[:2] for group, found in zip(groups, places, strict=True) if _is_pair(group, found[:2])]
     if len(pairs) > 1:
@@ -97,7 +97,7 @@ def _replace(prompt: str, place: re.Match[str], word: str) -> str:
 
 
 def _with_articles(text: str) -> str:
-    """ "a orange" to "an orange", "an red" to "a red": a network must not go by the article."""
+    """Correct "a orange" and "an red": a network must not judge by the article."""
     text = re.sub(r"\b([Aa])n (?=[^aeiouAEIOU\W])", r"\1 ", text)
     return re.sub(r"\b([Aa]) (?=[aeioAEIO])", r"\1n ", text)
 

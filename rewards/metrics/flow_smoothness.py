@@ -2,8 +2,8 @@
 
 measures    acceleration along each trajectory, |f'(x + f) - f| / (|f| + |f'| + 1 px of 256), where f is the flow from
             t to t+1 and f' that from t+1 to t+2, over pixels that stay visible and have texture. Side term: roughness,
-            the median |divergence| and |curl| of the flow once their own median is taken out, so that a zoom, a roll or
-            any other affine camera motion costs nothing. (Divergence divided by speed *rewards* a shaking camera.)
+            the median |divergence| and |curl| of the flow after their own median is subtracted, so that a zoom, a roll
+            or any other affine camera motion costs nothing. (Divergence divided by speed *rewards* a shaking camera.)
             Both series pass a median over three steps: one turn, as when a ball bounces, is no roughness.
             value = acceleration (mapped) x roughness (mapped) x motion gate
 source      trajectory acceleration as in motion-smoothness work (VBench, arXiv:2311.17982, sec. 4); visibility by
@@ -40,7 +40,7 @@ WORST_ROUGHNESS = 1.0  # bent locally by 3 px, films measure 0.13
 
 
 def score(features: ClipFeatures) -> RewardResult:
-    """Needs 3 frames and some texture to follow."""
+    """Score a clip of at least 3 frames with texture to track."""
     clip = features.clip
     if clip.num_frames < 3:
         return not_applicable(f"Smooth motion needs at least 3 frames, but the clip has {clip.num_frames}.")
@@ -48,7 +48,7 @@ def score(features: ClipFeatures) -> RewardResult:
     raw, rough = over_time(accelerations, worst="high"), over_time(roughnesses, worst="high")
     if raw is None:
         return not_applicable("There is too little structure in the picture to follow any motion.")
-    if rough is None:  # noise: there is texture, and next to nothing of it can be followed
+    if rough is None:  # noise: there is texture, and next to nothing of it can be tracked
         rough, roughnesses = WORST_ROUGHNESS, np.full_like(roughnesses, WORST_ROUGHNESS)
     mapped = features.calibration.map(SPEC.key, raw) * features.calibration.map(ROUGHNESS, rough)
     steps = features.calibration.map(SPEC.key, accelerations) * features.calibration.map(ROUGHNESS, roughnesses[1:])
@@ -64,7 +64,7 @@ def score(features: ClipFeatures) -> RewardResult:
 
 
 def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
-    """`flow`: hue says the direction, saturation the speed, for every frame but the last, which repeats."""
+    """Return `flow`: hue is the direction, saturation the speed; the last frame repeats the one before."""
     if features.clip.num_frames < 2:
         return {}
     painted = flow_picture(features.flow[0])
@@ -72,7 +72,7 @@ def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
 
 
 def roughness(features: ClipFeatures) -> np.ndarray:
-    """`float64[T-1]`: median |div| + median |curl| of every step about their own medians; no unit."""
+    """Return `float64[T-1]`: median |div| + median |curl| of every step about their own medians; no unit."""
     rough = np.full(len(features.flow[0]), np.nan)
     for t, flow in enumerate(features.flow[0]):
         followed = features.visible[t] & (features.texture[t] > 0.3)

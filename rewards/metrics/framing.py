@@ -2,14 +2,14 @@
 
 measures    on every frame: distance from the subject's centre to the nearest power point of the thirds (or to the
             middle, when the prompt asks for a portrait, a close-up or symmetry), how far its box leaves the 90 % safe
-            area, and how much the camera shakes (change of its shift from step to step, single turns taken out); over
-            the clip: how much the camera rolls (or, where nothing can be followed, the angle of the horizon varies).
+            area, and how much the camera shakes (change of its shift from step to step, single turns removed); over
+            the clip: how much the camera rolls (or, where nothing can be tracked, the angle of the horizon varies).
             raw = 0.35 thirds + 0.35 safe area + 0.15 steadiness + 0.15 horizon, renormalised where there is no horizon.
             Not applicable when no subject is found in at least half of the frames.
 source      rule of thirds as a computable feature (Datta et al. 2006, doi:10.1007/11744078_23; Mai et al. 2011,
             doi:10.1109/ISM.2011.23); safe areas: SMPTE ST 2046-1 (action safe 90 %)
 range       raw: 0 to 1; higher is better
-back ends   "saliency" (no weights): the subject is what differs in colour from the border or moves against it
+back ends   "saliency" (no weights): the subject differs in colour from the border or moves against it
 licence     no weights
 """
 
@@ -47,7 +47,7 @@ WEIGHTS = {"thirds": 0.35, "safe": 0.35, "steady": 0.15, "horizon": 0.15}
 
 
 def score(features: ClipFeatures) -> RewardResult:
-    """Needs a subject in at least half of the frames."""
+    """Score a clip with a subject in at least half of the frames."""
     subjects = find_subjects(features)
     share = float(subjects.found.mean())
     if share < LEAST_FOUND:
@@ -75,7 +75,7 @@ def score(features: ClipFeatures) -> RewardResult:
 
 
 def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
-    """`subject`: the box found, the thirds and the safe area."""
+    """Return `subject`: the box of the subject, the thirds and the safe area."""
     painted = features.frames.copy()
     height, width = painted.shape[1:3]
     scale = np.array([width, height, width, height])
@@ -92,7 +92,7 @@ def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
 
 
 def frame_parts(subjects: Subjects, *, centred: bool) -> dict[str, np.ndarray]:
-    """`thirds` and `safe`, each `float64[T]` in 0..1, NaN without a subject."""
+    """Return `thirds` and `safe`, each `float64[T]` in 0..1, NaN without a subject."""
     centres, boxes = subjects.centres, subjects.boxes
     points = np.concatenate([POWER_POINTS, [[0.5, 0.5]]]) if centred else POWER_POINTS
     distance = np.linalg.norm(centres[:, None] - points[None], axis=-1).min(axis=1)
@@ -104,7 +104,7 @@ def frame_parts(subjects: Subjects, *, centred: bool) -> dict[str, np.ndarray]:
 
 
 def camera_shake(features: ClipFeatures) -> np.ndarray:
-    """`float64[T]`: change of the camera's shift between steps, in shares of the short side; NaN at the ends."""
+    """Return `float64[T]`: change of the camera's shift, in shares of the short side; NaN at the ends."""
     shifts = features.camera[:, :2]
     shake = np.full(features.clip.num_frames, np.nan)
     if len(shifts) > 1:
@@ -113,9 +113,9 @@ def camera_shake(features: ClipFeatures) -> np.ndarray:
 
 
 def horizon_level(features: ClipFeatures) -> float | None:
-    """1 when the camera keeps its angle, 0 when it rolls; None when the clip does not tell.
+    """Return 1 when the camera keeps its angle, 0 when it rolls; None where neither can be measured.
 
-    Told by the roll of what spans the picture, or, where nothing can be followed, by the angle of the horizon's line.
+    The roll of the camera is measured or, where nothing can be tracked, the angle of the horizon's line.
     """
     roll = features.camera[:, 2]
     if np.isfinite(roll).sum() >= max(1, LEAST_KNOWN * len(roll)):
@@ -128,7 +128,7 @@ def horizon_level(features: ClipFeatures) -> float | None:
 
 
 def _horizon_degrees(gray: np.ndarray) -> float:
-    """Angle of the longest nearly level line that crosses most of the picture; NaN when there is none."""
+    """Return the angle of the longest nearly level line across most of the picture; NaN without one."""
     edges = canny(cv2.GaussianBlur(gray, (0, 0), 1.5), 30, 60)
     width = gray.shape[1]
     lines = cv2.HoughLinesP(edges, 1, np.pi / 360, 40, minLineLength=HORIZON_SHARE * width, maxLineGap=width // 16)
@@ -141,7 +141,7 @@ def _horizon_degrees(gray: np.ndarray) -> float:
 
 
 def _weighted(parts: dict[str, np.ndarray]) -> np.ndarray:
-    """Mean of the parts by `WEIGHTS`, over those known in a frame; NaN where the subject is not found."""
+    """Return the mean of the parts by `WEIGHTS`, over those measured in a frame; NaN without a subject."""
     values = np.stack(list(parts.values()))
     weights = np.array([WEIGHTS[name] for name in parts])[:, None] * np.isfinite(values)
     mean = (np.nan_to_num(values) * weights).sum(axis=0) / np.maximum(weights.sum(axis=0), 1e-9)

@@ -1,16 +1,15 @@
-"""FVD-lite: is this clip like real ones, to a network that knows films?
+"""FVD-lite: is the clip like real ones, in the features of a network trained on films?
 
-measures    features of up to four stretches of 16 frames, and how far they are from a frozen reference set: a shrunk
+measures    the distance of features of up to four stretches of 16 frames from a frozen reference set: a shrunk
             Mahalanobis distance inside the set's main directions plus the residual outside them
-            (rewards/vision/reference_distance.py),
-            averaged over the stretches. The distance is read against what the reference's own members have when they
-            are left out. One clip has no Frechet distance; `frechet_of_sets` gives the true one for two sets of clips,
-            with their sizes and an interval.
+            (rewards/vision/reference_distance.py), averaged over the stretches. It is compared with the distances of
+            the reference's own members when they are left out. One clip has no Frechet distance; `frechet_of_sets`
+            computes it for two sets of clips, with their sizes and an interval.
 source      I3D: Carreira & Zisserman 2017, arXiv:1705.07750; FVD: Unterthiner et al. 2018, arXiv:1812.01717; features
             that see content more than motion: Ge et al. 2024, arXiv:2404.12391
 range       raw: distance, about 1 for a typical member of the reference; lower is better, the value is flipped
-back ends   `video` of the mix: "i3d" (reference: four films, so a detector of unlike content; confidence says so),
-            "mini" (the embedded network; reference: clips of the drawn world)
+back ends   `video` of the mix: "i3d" (reference: four films, so it detects unlike content, at a low confidence),
+            "mini" (the embedded network; reference: clips of the embedded world)
 licence     I3D Apache-2.0 (DeepMind), mini Apache-2.0
 """
 
@@ -33,7 +32,7 @@ from rewards.weights.catalog import resolve
 SPEC = RewardSpec(
     key="fvd_lite",
     title="FVD-lite",
-    question="Does the clip look and move like real ones, to a network that knows films?",
+    question="Does the clip look and move like real ones, in the features of a network trained on films?",
     unit="distance from the reference set",
     low=2.0,
     high=1.0,
@@ -49,10 +48,10 @@ FRAMES, MOST = 16, 4  # frames of a stretch; stretches of a clip
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoNetwork:
-    """What turns stretches `uint8[N,16,side,side,3]` into features `float32[N,D]`, and knows its own weights.
+    """A network from stretches `uint8[N,16,side,side,3]` to features `float32[N,D]`.
 
-    `as_they_are`: Frechet distances are taken of the features themselves; else every feature is in units of its spread
-    in the reference, so that content does not drown the rest.
+    `as_they_are`: Frechet distances are computed of the features themselves; else every feature is in units of its
+    spread in the reference, so that content does not dominate.
     """
 
     side_px: int
@@ -62,10 +61,10 @@ class VideoNetwork:
 
 
 def score(features: ClipFeatures) -> RewardResult:
-    """Needs 16 frames. Raises RewardUnavailable without the back end's weights."""
+    """Score a clip of at least 16 frames. Raises RewardUnavailable without the back end's weights."""
     clip, name = features.clip, features.backend(BACKEND, DEFAULT)
     if clip.num_frames < FRAMES:
-        return not_applicable(f"The video network looks at {FRAMES} frames, but the clip has {clip.num_frames}.")
+        return not_applicable(f"The video network needs {FRAMES} frames, but the clip has {clip.num_frames}.")
     reference = open_reference(name)
     described = video_features(features)
     distances = reference.distance(described)
@@ -87,7 +86,7 @@ def score(features: ClipFeatures) -> RewardResult:
 
 
 def prepare(group: list[ClipFeatures]) -> None:
-    """The stretches of all clips through the network together."""
+    """Compute the features of all clips in one batch."""
     waiting = [f for f in group if f.clip.num_frames >= FRAMES and not f.has(BACKEND)]
     if len(waiting) < 2:
         return
@@ -101,7 +100,7 @@ def prepare(group: list[ClipFeatures]) -> None:
 
 
 def video_features(features: ClipFeatures) -> np.ndarray:
-    """`float32[N,D]`: one row a stretch, by the mix's network; shared."""
+    """Return `float32[N,D]`: one row a stretch, by the mix's network; shared."""
     network = open_network_of(features.backend(BACKEND, DEFAULT))
     return features.once(BACKEND, lambda: network.describe(stretches(features.clip.frames, network.side_px)))
 
@@ -109,11 +108,11 @@ def video_features(features: ClipFeatures) -> np.ndarray:
 def frechet_of_sets(
     first: Sequence[Clip], second: Sequence[Clip], *, backend: str = PUBLISHED, resamples: int = 200
 ) -> FrechetReport:
-    """The Frechet video distance between two sets of clips, with both sizes and a bootstrap interval.
+    """Return the Frechet video distance of two sets of clips, with sizes and a bootstrap interval.
 
-    "i3d-logits" is the FVD as published (400 logits of 16 frames); "i3d" (1,024 pooled features) and "mini" give other
-    numbers, which compare only with their own kind. Published protocols also fix the length, size and number of clips.
-    Every stretch of a clip is a sample, a clip is what the bootstrap draws. Raises RewardError for fewer than 2 clips a
+    "i3d-logits" is the FVD as published (400 logits of 16 frames); distances by "i3d" (1,024 pooled features) and
+    "mini" compare only with their own kind. Published protocols also fix the length, size and number of clips. Every
+    stretch of a clip is a sample; the bootstrap draws clips. Raises RewardError for fewer than 2 clips a
     set or one shorter than 16 frames, RewardUnavailable without the back end's weights.
     """
     network = _i3d_logits() if backend == PUBLISHED else open_network_of(backend)
@@ -126,7 +125,7 @@ def frechet_of_sets(
 
 
 def stretches(frames: np.ndarray, side_px: int) -> np.ndarray:
-    """`uint8[N,16,side,side,3]`: up to four, spread evenly from the first frame to the last."""
+    """Return up to four stretches, evenly spaced over the clip: `uint8[N,16,side,side,3]`."""
     count = len(frames)
     if count < FRAMES:
         raise RewardError(f"A stretch has {FRAMES} frames, but the clip has {count}.")
@@ -135,21 +134,21 @@ def stretches(frames: np.ndarray, side_px: int) -> np.ndarray:
 
 
 def starts(num_frames: int) -> list[int]:
-    """First frames of the stretches."""
+    """Return the first frames of the stretches."""
     count = min(MOST, num_frames // FRAMES)
     return np.rint(np.linspace(0, num_frames - FRAMES, count)).astype(int).tolist()
 
 
 @cache
 def open_network_of(name: str) -> VideoNetwork:
-    """The video network of that name; its weights are loaded when it is first used."""
+    """Return the video network of that name; its weights are loaded at the first use."""
     if name not in NETWORKS:
         raise RewardError(f"There is no video network {name!r}; known are {', '.join(sorted(NETWORKS))}.")
     return NETWORKS[name]()
 
 
 def open_reference(name: str) -> ReferenceFeatures:
-    """The frozen reference of that network. Raises RewardError when it was made with other weights."""
+    """Return the frozen reference of that network. Raises RewardError when it was made with other weights."""
     return _reference(name, resolve(f"fvd_reference_{name}"))
 
 
@@ -193,7 +192,7 @@ NETWORKS = {"i3d": _i3d, "mini": _mini}
 
 
 def _per_frame(values: list[float], num_frames: int) -> np.ndarray:
-    """`float64[T]`: each frame has the mean of the stretches that contain it, NaN where none does."""
+    """Return `float64[T]`: for each frame the mean of the stretches that contain it, NaN without one."""
     total, count = np.zeros(num_frames), np.zeros(num_frames)
     for start, value in zip(starts(num_frames), values, strict=True):
         total[start : start + FRAMES] += value

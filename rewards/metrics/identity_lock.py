@@ -1,9 +1,9 @@
-"""Identity lock: is the one who is in the picture at the start still the same one at the end?
+"""Identity lock: is the face, or else the subject, the same at the end as at the start?
 
-measures    the main face of up to 32 frames, followed by overlap (and, where that fails, by likeness), as vectors;
-            cosine to the medoid of the first eight, half mean and half tenth percentile, x how steadily the face is
-            there. Where the clip has no face, the same of its subject: what differs from the border or moves against
-            it, cut out. Standing still proves nothing, so the motion gate is in the confidence.
+measures    the main face of up to 32 frames, tracked by overlap (and, where that fails, by similarity), as vectors;
+            cosine to the medoid of the first eight, half mean and half tenth percentile, x the steadiness of the
+            track. Where the clip has no face, the same of a cut-out of its subject, which differs in colour from the
+            border or moves against it. A still clip proves nothing, so the motion gate is part of the confidence.
 source      faces: Schroff et al. 2015, arXiv:1503.03832; subject consistency: VBench, arXiv:2311.17982
 range       raw: cosine; other people stay under 0.3 to 0.4, the same one is above 0.7; higher is better
 back ends   `identity` of the mix: "facenet" (MTCNN, InceptionResnetV1), "yunet" (measurements only), "mini" (no faces;
@@ -43,13 +43,13 @@ MOST_FRAMES = 32
 FIRST = 8  # frames whose medoid is the identity
 WORST_SHARE = 0.1
 LEAST_OVERLAP = 0.2
-LEAST_SHARE = 0.3  # of the frames, or one half of the first ones, that must show a face for the clip to have one
-STEADY = 0.8  # a face that is there this often is always there
-FACE_PX = (20.0, 48.0)  # px of 256: too small to know .. plain
+LEAST_SHARE = 0.3  # of the frames (of the first ones: one half) that must show a face for the clip to have one
+STEADY = 0.8  # a face in this share of the frames counts as always present
+FACE_PX = (20.0, 48.0)  # px of 256: too small to recognise .. clear
 CUT_OUT_PX, MARGIN = 48, 1.3
 LEAST_SEEN = 2
-# A subject must stand out so far, 0..1, in half of the frames to have an identity: of the reference clips a crowd in a
-# square reaches 0.82 and a panned tree 0, and what was followed there changed when the picture was mirrored; the
+# The confidence, 0..1, that a subject needs in half of the frames to have an identity. Of the reference clips a crowd
+# in a square reaches 0.82 and a panned tree 0, where the tracked place changed when the picture was mirrored; the
 # animated rabbit reaches 0.97, the rendered figures 0.99.
 STANDS_OUT = 0.9
 BORDER, AREA_RANGE = 0.05, 2.5  # shares of the picture; times smaller or larger than usual
@@ -57,9 +57,10 @@ BORDER, AREA_RANGE = 0.05, 2.5  # shares of the picture; times smaller or larger
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceTrack:
-    """The one that is followed: `frames` int[N], their `boxes` float64[N,4] in analysis px, unit `vectors` [N,D].
+    """The tracked face or subject: `frames` int[N], `boxes` float64[N,4] in analysis px, `vectors` [N,D].
 
-    `coverage` is the share of the frames looked at that show it; `backend` says what the vectors are.
+    The vectors have unit length. `coverage` is the share of the sampled frames that show it; `backend` names the source
+    of the vectors.
     """
 
     frames: np.ndarray
@@ -72,7 +73,10 @@ class FaceTrack:
 
 
 def score(features: ClipFeatures) -> RewardResult:
-    """Needs 2 frames with a face or a subject. Raises RewardUnavailable when there is a face and no weights for it."""
+    """Score a clip with a face or a subject in 2 frames.
+
+    Raises RewardUnavailable when there is a face and no weights for it.
+    """
     clip = features.clip
     if clip.num_frames < 2:
         return not_applicable("Identity over time needs at least 2 frames, but the clip has 1.")
@@ -95,7 +99,7 @@ def score(features: ClipFeatures) -> RewardResult:
 
 
 def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
-    """`faces`: the one that is followed in a white box, green where it is a face, as last seen; others in grey."""
+    """Return `faces`: the tracked subject in a white box, green for a face, as last seen; others in grey."""
     track = follow(features) if features.clip.num_frames >= 2 else None
     if track is None:
         return {}
@@ -113,22 +117,22 @@ def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
 
 
 def follow(features: ClipFeatures) -> FaceTrack | None:
-    """The clip's main face, or its subject, or None; shared."""
+    """Return the track of the clip's main face, or of its subject, or None; shared."""
     return features.once(BACKEND, lambda: _follow_face(features) or _follow_subject(features))
 
 
 def to_identity(vectors: np.ndarray) -> np.ndarray:
-    """`float64[N]`: cosine of each unit vector to the medoid of the first eight."""
+    """Return `float64[N]`: cosine of each unit vector to the medoid of the first eight."""
     first = vectors[:FIRST].astype(np.float64)
     medoid = first[int(np.argmax((first @ first.T).sum(axis=1)))]
     return np.clip(vectors @ medoid, -1, 1)
 
 
 def main_faces(seen: list[list[Face]], frames: np.ndarray, network: FaceNetwork) -> dict[int, Face]:
-    """Which face of each frame is the main one: that of the largest at first, then whoever goes on from it.
+    """Return the main face of each frame: the largest one at first, then the one that continues it.
 
-    `seen` are the faces of `frames` uint8[N,H,W,3]. Where no face overlaps the last one, the one most like it is taken,
-    so that a change of person shows as a low cosine and not as a lost track.
+    `seen` are the faces of `frames` uint8[N,H,W,3]. Where no face overlaps the last one, the most similar one is taken,
+    so that a change of person gives a low cosine and not a lost track.
     """
     chosen: dict[int, Face] = {}
     last: tuple[np.ndarray, Face] | None = None
@@ -172,7 +176,7 @@ def _follow_face(features: ClipFeatures) -> FaceTrack | None:
 
 
 def _faces_seen(features: ClipFeatures) -> tuple[np.ndarray, list[list[Face]]]:
-    """The frames looked at and the faces in them; none for a back end that knows no faces."""
+    """Return the sampled frames and the faces in them; none for a back end without a face detector."""
     name, looked_at = features.backend(BACKEND, DEFAULT), _looked_at(features.clip.num_frames)
     if name == MINI:
         return looked_at, [[] for _ in looked_at]
@@ -205,7 +209,7 @@ def _follow_subject(features: ClipFeatures) -> FaceTrack | None:
 
 
 def plain(subjects: Subjects) -> np.ndarray:
-    """`bool[T]`: the subject is found whole: half of it at the border, or a speck left behind, says nothing of it."""
+    """Return `bool[T]`: the subject is found whole, neither cut by the border nor a remaining speck."""
     boxes, areas = subjects.boxes, subjects.areas
     inside = (boxes[:, :2] > BORDER).all(axis=1) & (boxes[:, 2:] < 1 - BORDER).all(axis=1)
     usual = float(np.median(areas[inside])) if inside.any() else 0.0
@@ -214,7 +218,7 @@ def plain(subjects: Subjects) -> np.ndarray:
 
 
 def cut_out(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """`uint8[48,48,3]`: the square around a box, a third wider; beyond the picture its edge goes on."""
+    """Return `uint8[48,48,3]`: the square around a box, a third wider; the picture's edge is replicated."""
     (x, y), reach = (box[:2] + box[2:]) / 2, max(MARGIN * float((box[2:] - box[:2]).max()) / 2, 1.0)
     side = max(CUT_OUT_PX, round(2 * reach))  # a smaller picture is made by averaging, not by skipping px
     scale = side / (2 * reach)

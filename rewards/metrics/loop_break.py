@@ -1,12 +1,11 @@
-"""Loop break: does the clip go on, or does it run the same pictures again (a loop, a to-and-fro)?
+"""Loop break: does the clip continue, or does it repeat the same pictures (a loop, a to-and-fro)?
 
 measures    the energy-weighted cosine between changes (differences of neighbouring thumbnails) of the clip and of the
             clip itself played at other speeds, forward and backward, with any offset (rewards/vision/repetition.py).
-            Thumbnails have their brightness and contrast taken out, so flicker is no loop. Walking or waves are
-            periodic but not pixel by pixel: only a cosine near 1 counts.
-            value = 1 - repetition (mapped), not applicable when nothing moves. Where the prompt asks for a
-            loop, it is turned round: the better of the repetition and of how well the last frame leads back to the
-            first, x motion.
+            Thumbnails are normalised in brightness and contrast, so flicker is no loop. Walking or waves are periodic
+            but not pixel by pixel: only a cosine near 1 counts.
+            value = 1 - repetition (mapped), not applicable when nothing moves. Where the prompt asks for a loop,
+            value = the higher one of the repetition and of the match between last and first frame, x motion.
 source      recurrence in self-similarity matrices (Cutler & Davis 2000, doi:10.1109/34.868681)
 range       raw: 0 (never the same again) to 1 (the same pictures again); the value is flipped
 back ends   numpy
@@ -24,7 +23,7 @@ from rewards.vision.repetition import LEAST_FRAMES, REPEATS, SHORTEST_FRAMES, Re
 SPEC = RewardSpec(
     key="loop_break",
     title="Loop break",
-    question="Does the clip go on instead of running the same pictures again (or loop, where the prompt wants a loop)?",
+    question="Does the clip continue instead of repeating itself (or loop, where the prompt asks for a loop)?",
     unit="similarity of the best repetition",
     low=1.0,
     high=0.0,
@@ -36,13 +35,13 @@ JOINS = (3.0, 1.5)  # step from last to first frame, in median steps: a jump .. 
 
 
 def score(features: ClipFeatures) -> RewardResult:
-    """Needs 17 frames (twice 8 steps) in which something moves."""
+    """Score a clip of at least 17 frames (twice 8 steps) with motion."""
     clip, moving = features.clip, motion(features)
     if clip.num_frames < LEAST_FRAMES:
         return not_applicable(f"A repetition needs at least {LEAST_FRAMES} frames, but the clip has {clip.num_frames}.")
     wanted = wishes_of(features).loop
     if moving < LEAST_MOTION and not wanted:
-        return not_applicable("Nothing moves, so nothing can be told to repeat.", motion=moving)
+        return not_applicable("Nothing moves, so no repetition can be measured.", motion=moving)
     found = find_repetition(features)
     joined = join_quality(features)
     repeats = smoothstep_value(found.similarity, *REPEATS)
@@ -62,7 +61,7 @@ def score(features: ClipFeatures) -> RewardResult:
 
 
 def join_quality(features: ClipFeatures) -> float:
-    """1 when the step from the last frame to the first is like any other step, 0 when it is 6 times as large."""
+    """Return 1 when the step from the last frame to the first is at most 1.5 median steps, 0 from 3 on."""
     small = thumbnails(features)
     steps = np.linalg.norm(np.diff(small, axis=0), axis=1)
     typical = float(np.median(steps))
@@ -70,7 +69,7 @@ def join_quality(features: ClipFeatures) -> float:
 
 
 def _per_frame(small: np.ndarray, found: Repetition) -> np.ndarray:
-    """`float64[T]`: 1 - how much the step into a frame repeats the one that the repetition pairs it with."""
+    """Return `float64[T]`: 1 less the similarity of the step into a frame and its pair in the repetition."""
     changes = np.diff(small, axis=0)
     mine, other = changes[found.second - 1], changes[found.first - 1]
     sign = -1.0 if found.mirrored else 1.0

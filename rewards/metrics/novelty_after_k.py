@@ -1,4 +1,4 @@
-"""Novelty after K: once the opening is over, does the clip still show something new, without falling apart?
+"""Novelty after K: does the clip still show something new after its opening, without falling apart?
 
 measures    mean distance of every frame after the 32nd to its 3 nearest among the first 32, by the mix's frame
             embedding. Rewarded within the band that real clips fill: less is a loop or a freeze, more is a cut or
@@ -6,7 +6,7 @@ measures    mean distance of every frame after the 32nd to its 3 nearest among t
             in a clip that moves too fast for the band, a repetition would otherwise raise the value.
             value = band(novelty) x coherence x cut gate x motion gate x loop gate
 source      novelty as distance to the nearest in memory (Lehman & Stanley 2011, doi:10.1162/EVCO_a_00025), made an
-            inverted U so that diversity alone wins nothing
+            inverted U so that diversity alone gains nothing
 range       raw: cosine distance 0 (all seen before) to 1; the band is calibrated for each embedding
 back ends   the frame embedding's: "histogram" (no weights), or the network that the mix names under `frames`
 licence     no weights of its own
@@ -36,7 +36,7 @@ NEAREST = 3
 
 
 def score(features: ClipFeatures) -> RewardResult:
-    """Needs more than 40 frames."""
+    """Score a clip of more than 40 frames."""
     clip = features.clip
     if clip.num_frames <= K_FRAMES + LEAST_AFTER_FRAMES:
         least = K_FRAMES + LEAST_AFTER_FRAMES + 1
@@ -63,7 +63,7 @@ def score(features: ClipFeatures) -> RewardResult:
 
 
 def distances_to_memory(vectors: np.ndarray) -> np.ndarray:
-    """`float64[T-32]`: mean cosine distance of each later vector to its 3 nearest among the first 32."""
+    """Return `float64[T-32]`: mean cosine distance of later vectors to their 3 nearest of the first 32."""
     similar = vectors[K_FRAMES:] @ vectors[:K_FRAMES].T
     nearest = -np.partition(-similar, NEAREST - 1, axis=1)[:, :NEAREST]
     return np.asarray(np.maximum(1 - nearest.mean(axis=1), 0), np.float64)

@@ -1,15 +1,14 @@
-"""Seam: can one see where two generation windows met?
+"""Seam: are the joints of generation windows visible?
 
-measures    five series over time: what flow cannot explain, acceleration, change of pace, distance of colour and edge
-            histograms, distance of colour moments. At a seam each is told in standard deviations (of its logarithm,
+measures    five series over time: area that flow cannot explain, acceleration, change of pace, distance of colour and
+            edge histograms, distance of colour moments. At a seam each is in standard deviations (of its logarithm,
             robust) from the clip's own interior, because a lively clip may jump more than a calm one; median and spread
-            of the interior are held within what real clips have, so that a clip that jumps everywhere hides nothing.
+            of the interior are limited to the range of real clips, so that a clip that jumps everywhere hides nothing.
             The five are joined by back end "z" (root mean square of the positive parts) or "critic" (a small network
-            trained on artificial seams, `tools/rewards/train_seam_critic.py`). The jumps that the clip makes
-            nearby (their 80th percentile, limited) are subtracted, so that in an uncut shot it matters
-            little where a seam is declared. The worst seam counts.
-            Seams are taken from the clip; where it does not say and is longer than one window of 64 frames, the largest
-            jump anywhere in it counts. Shorter clips have no seam: not applicable.
+            trained on artificial seams, `tools/rewards/train_seam_critic.py`). The jumps that the clip makes nearby
+            (their 80th percentile, limited) are subtracted, so that in an uncut shot the place of a declared seam
+            matters little. The worst seam counts. Seams are taken from the clip; where it has none and is longer than
+            one window of 64 frames, the largest jump anywhere in it counts. Shorter clips have no seam: not applicable.
 source      window lengths: 64 frames with 16 overlap; robust z-scores: Iglewicz & Hoaglin 1993
 range       raw: z, about -3 to 10 standard deviations, or the critic's log-odds; lower is better, the value is flipped
 back ends   "z" (no weights), "critic" (own weights, 2 kB, trained by this repository's script on procedural clips)
@@ -44,10 +43,10 @@ NEAR_FRAMES = 2  # a blended seam shows within this distance
 HIGHEST_Z = 10.0
 BACKENDS = ("z", "critic")
 NEARBY_FRAMES, NEARBY_SHARE = 24, 0.8
-# At most so much is subtracted, and the less the more jumps exceed it: a clip that jumps everywhere hides no seam.
+# The most that is subtracted. Where usual jumps exceed it, less is, so that a clip cannot hide a seam among jumps.
 HIGHEST_NEARBY = {"z": 2.0, "critic": 4.0}
 SERIES = ("unexplained", "turn", "pace", "look", "colour")
-FLOOR = np.array([0.05, 0.05, 0.05, 0.005, 0.2])  # added before the logarithm: what counts as nothing
+FLOOR = np.array([0.05, 0.05, 0.05, 0.005, 0.2])  # added before the logarithm: the level that counts as no change
 # Of the logarithms, over the reference clips: the highest median, and the lowest and highest robust standard deviation,
 # that an interior may claim.
 HIGHEST_MEDIAN = np.array([-0.8, -0.8, -0.9, -4.9, 0.6])
@@ -56,7 +55,7 @@ HIGHEST_SPREAD = np.array([0.60, 0.60, 1.20, 0.30, 1.20])
 
 
 def score(features: ClipFeatures) -> RewardResult:
-    """Needs known seams, or more than 64 frames."""
+    """Score a clip with known seams or more than 64 frames."""
     clip = features.clip
     seams = [s for s in clip.seams if 1 <= s < clip.num_frames]
     if not seams and clip.num_frames <= WINDOW_FRAMES:
@@ -81,7 +80,7 @@ def score(features: ClipFeatures) -> RewardResult:
 
 
 def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
-    """`seams`: the frames, with a bar that reddens as the jump into a frame grows."""
+    """Return `seams`: the frames, with a bar that turns red with the size of the jump into a frame."""
     jumps = joined_jumps(features, features.clip.seams, "z")
     painted = features.frames.copy()
     height = max(4, painted.shape[1] // 24)
@@ -92,7 +91,7 @@ def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
 
 
 def joined_jumps(features: ClipFeatures, seams: Sequence[int], backend: str) -> np.ndarray:
-    """`float64[T-1]`: how much the step into frame t+1 stands out, all five series together."""
+    """Return `float64[T-1]`: the size of the jump into frame t+1, all five series together."""
     scores = jump_scores(features, seams)
     if backend == "critic":
         return critic_log_odds(open_critic(), scores)
@@ -100,12 +99,15 @@ def joined_jumps(features: ClipFeatures, seams: Sequence[int], backend: str) -> 
 
 
 def joined_z(scores: np.ndarray) -> np.ndarray:
-    """Root mean square of the positive parts of `float64[5,N]`."""
+    """Return the root mean square of the positive parts of `float64[5,N]`."""
     return np.asarray(np.sqrt((np.maximum(scores, 0) ** 2).mean(axis=0)))
 
 
 def jump_scores(features: ClipFeatures, seams: Sequence[int] = ()) -> np.ndarray:
-    """`float64[5,T-1]`: each series in standard deviations from the interior (steps not near `seams`), within 10."""
+    """Return `float64[5,T-1]`: each series in standard deviations from the interior, limited to 10.
+
+    The interior are the steps that are not near `seams`.
+    """
     logs = np.log(features.once("jump_series", lambda: jump_series(features)) + FLOOR[:, None])
     steps = np.arange(logs.shape[1])
     inside = np.all([np.abs(steps - (s - 1)) > NEAR_FRAMES for s in seams], axis=0) if seams else steps >= 0
@@ -119,7 +121,10 @@ def jump_scores(features: ClipFeatures, seams: Sequence[int] = ()) -> np.ndarray
 
 
 def jump_series(features: ClipFeatures) -> np.ndarray:
-    """`float64[5,T-1]`: the raw series; index i is the step from frame i to i+1; NaN where nothing can be followed."""
+    """Return the raw series `float64[5,T-1]`; index i is the step from frame i to i+1.
+
+    Values are NaN where nothing can be tracked.
+    """
     look, colour = _picture_changes(features)
     first = [np.nan] * min(1, len(look))
     return np.stack(
@@ -134,7 +139,7 @@ def jump_series(features: ClipFeatures) -> np.ndarray:
 
 
 def _picture_changes(features: ClipFeatures) -> tuple[np.ndarray, np.ndarray]:
-    """Distance of histograms and of colour moments at each step, each `float64[T-1]`; in a fade, without the fade."""
+    """Return distances of histograms and of colour moments, each `float64[T-1]`, without fades."""
     vectors, moments = features.histograms, _colour_moments(features.frames)
     look = 1 - (vectors[1:] * vectors[:-1]).sum(axis=1)
     colour = np.linalg.norm(np.diff(moments, axis=0), axis=1)
@@ -148,7 +153,10 @@ def _picture_changes(features: ClipFeatures) -> tuple[np.ndarray, np.ndarray]:
 
 
 def usual_jump(jumps: np.ndarray, seam: int, seams: Sequence[int], backend: str) -> float:
-    """How large jumps are near a seam but not at one: the 80th percentile of windows as long as those at a seam."""
+    """Return the usual jump near a seam but not at one.
+
+    It is the 80th percentile of windows as long as those at a seam.
+    """
     apart = 2 * NEAR_FRAMES + 1
     around = range(max(1, seam - NEARBY_FRAMES), min(len(jumps), seam + NEARBY_FRAMES) + 1)
     places = [place for place in around if all(abs(place - other) > apart for other in seams)]
@@ -160,7 +168,7 @@ def usual_jump(jumps: np.ndarray, seam: int, seams: Sequence[int], backend: str)
 
 
 def _near(jumps: np.ndarray, seam: int) -> float:
-    """The largest jump within 2 frames of the step into frame `seam`."""
+    """Return the largest jump within 2 frames of the step into frame `seam`."""
     return float(jumps[max(0, seam - 1 - NEAR_FRAMES) : seam + NEAR_FRAMES].max())
 
 
@@ -170,7 +178,7 @@ def _median(values: np.ndarray) -> float:
 
 
 def _colour_moments(frames: np.ndarray) -> np.ndarray:
-    """`float64[T,6]`: mean and standard deviation of L, a, b."""
+    """Return `float64[T,6]`: mean and standard deviation of L, a, b."""
     moments = []
     for frame in frames:
         small = cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32) / 255

@@ -1,11 +1,10 @@
 """Structure constancy: do outlines keep their shape while they move?
 
 measures    soft edges (Canny on a lightly smoothed gray picture, with lower thresholds for a soft clip, spread by a
-            Gaussian) of frame t+1, warped to frame t
-            along the flow, compared with those of frame t by a soft Dice coefficient 2<a,b> / (<a,a> + <b,b>) over
-            visible pixels, times the share of frame t's edges that is visible at all. Black background agrees with
-            black background, so similarity is taken on edges only; noise agrees with warped noise, so the visible share
-            counts; across a hard cut nothing is kept, whatever happens to lie upon what.
+            Gaussian) of frame t+1, warped to frame t along the flow, are compared with those of frame t by a soft Dice
+            coefficient 2<a,b> / (<a,a> + <b,b>) over visible pixels, times the visible share of frame t's edges. Black
+            background agrees with black background, so only edges are compared; noise agrees with warped noise, so the
+            visible share counts; across a hard cut the agreement is 0, even where outlines happen to match.
             value = agreement (mapped) x motion gate
 source      edge agreement under motion compensation; edges: Canny 1986, doi:10.1109/TPAMI.1986.4767851
 range       raw: 0 (outlines are never found again) to 1; higher is better
@@ -34,16 +33,16 @@ SPEC = RewardSpec(
     per_frame=True,
     source="Motion-compensated edge agreement; Canny 1986, doi:10.1109/TPAMI.1986.4767851",
 )
-SMOOTHING_PX, CANNY_LEVELS, SPREAD_PX = 0.7, (50, 100), 1.2  # chosen so that noise of sigma 15 shows (table in docs)
-# Gradients' 75th percentile, of those that are not flat, from which the thresholds are as above; half as high, they are
-# halved. Without this a soft clip has faint outlines near the thresholds, which come and go, and sharpening it pays.
+SMOOTHING_PX, CANNY_LEVELS, SPREAD_PX = 0.7, (50, 100), 1.2  # chosen so that noise of sigma 15 shows (reward matrix)
+# The 75th percentile of gradients that are not flat at which the thresholds are as above; at half of it they are
+# halved. Otherwise the faint outlines of a soft clip flicker near the thresholds, and sharpening it would pay.
 FULL_GRADIENT, LEAST_SCALE, FLAT_GRADIENT = 100.0, 0.5, 16
 EVERY_FRAMES = 8
 LEAST_EDGE, LEAST_SHARE = 0.002, 0.25  # mean soft edge (also as a share of the usual) under which nothing is compared
 
 
 def score(features: ClipFeatures) -> RewardResult:
-    """Needs 2 frames with outlines."""
+    """Score a clip of at least 2 frames with outlines."""
     clip = features.clip
     if clip.num_frames < 2:
         return not_applicable("Constancy needs at least 2 frames, but the clip has 1.")
@@ -64,7 +63,7 @@ def score(features: ClipFeatures) -> RewardResult:
 
 
 def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
-    """`edges`: outlines in white; in red where the next frame, warped, does not have them."""
+    """Return `edges`: outlines in white; in red where the next frame, warped, does not have them."""
     edges = soft_edges(features)
     painted = np.repeat((edges * 255).astype(np.uint8)[..., None], 3, axis=-1)
     for t in range(len(edges) - 1):
@@ -74,7 +73,10 @@ def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
 
 
 def edge_agreement(features: ClipFeatures) -> tuple[np.ndarray, np.ndarray]:
-    """Dice of the visible edges, and the share of edges that is visible: two `float64[T-1]`, NaN without edges."""
+    """Return the Dice coefficient of visible edges and the visible share of edges.
+
+    Both are `float64[T-1]`, NaN without edges.
+    """
     edges = soft_edges(features)
     here, there, seen = edges[:-1], warp(edges[1:], features.flow[0]), features.visible
     both = np.einsum("nhw,nhw,nhw->n", seen, here, there)
@@ -88,7 +90,7 @@ def edge_agreement(features: ClipFeatures) -> tuple[np.ndarray, np.ndarray]:
 
 
 def soft_edges(features: ClipFeatures) -> np.ndarray:
-    """`float32[T,h,w]` in 0..1."""
+    """Return soft edges `float32[T,h,w]` in 0..1; shared."""
     return features.once("soft_edges", lambda: _soft_edges(features.gray))
 
 
@@ -100,7 +102,7 @@ def _soft_edges(gray: np.ndarray) -> np.ndarray:
 
 
 def _threshold_scale(smooth: list[np.ndarray]) -> float:
-    """Share of `CANNY_LEVELS` that suits the clip's gradients, 0.5..1; 1 without gradients."""
+    """Return the share of `CANNY_LEVELS` that suits the clip's gradients, 0.5..1; 1 without gradients."""
     sizes = np.stack([sum(np.abs(cv2.Sobel(g, cv2.CV_16S, *axis)) for axis in ((1, 0), (0, 1))) for g in smooth])
     known = sizes[sizes > FLAT_GRADIENT]
     return float(np.clip(np.percentile(known, 75) / FULL_GRADIENT, LEAST_SCALE, 1)) if known.size else 1.0

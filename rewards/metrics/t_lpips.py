@@ -1,10 +1,11 @@
-"""Temporal LPIPS: does every frame look like the one before, once things have moved to where they are now?
+"""Temporal LPIPS: does every frame look like the one before, after motion compensation?
 
-measures    LPIPS between frame t and frame t+1 warped back to it, averaged over the pixels that both show. What is
-            hidden in frame t+1 is filled in from frame t, so that it cannot spoil its neighbours' features. In a fade
-            (rewards/vision/fades.py) both pictures are compared at the brightness of the darker one; flicker counts.
+measures    LPIPS between frame t and frame t+1 warped back to it, averaged over the pixels that both show. Pixels
+            hidden in frame t+1 are filled from frame t, so that they do not change their neighbours' features. In a
+            fade (rewards/vision/fades.py) both pictures are compared at the brightness of the darker one; flicker
+            counts.
             value = distance (mapped) x motion gate x sharpness gate x visible share (in full from 40 %): a frozen clip
-            has distance 0, a blurred one nearly, and noise hides nearly all of its pixels from the comparison.
+            has distance 0, a blurred one nearly, and in noise nearly no pixel is visible again.
 source      LPIPS: Zhang et al. 2018, arXiv:1801.03924; warping as in Lai et al. 2018, arXiv:1808.00449
 range       raw: distance, half mean and half worst tenth over time; 0 (the same) to about 0.4 (unrelated noise) with
             AlexNet; lower is better, the value is flipped
@@ -34,12 +35,12 @@ SPEC = RewardSpec(
     source="Zhang et al. 2018, arXiv:1801.03924; Lai et al. 2018, arXiv:1808.00449",
 )
 BACKEND, DEFAULT = "lpips", "alex"
-ENOUGH_VISIBLE = (0.1, 0.4)  # nothing can be said .. the comparison speaks for the clip
-HOT = 0.5  # a distance that the picture paints fully red
+ENOUGH_VISIBLE = (0.1, 0.4)  # too little to compare .. enough to represent the clip
+HOT = 0.5  # the distance that is painted fully red
 
 
 def score(features: ClipFeatures) -> RewardResult:
-    """Needs 2 frames. Raises RewardUnavailable without the back end's weights."""
+    """Score a clip of at least 2 frames. Raises RewardUnavailable without the back end's weights."""
     clip = features.clip
     if clip.num_frames < 2:
         return not_applicable("Change over time needs at least 2 frames, but the clip has 1.")
@@ -62,7 +63,7 @@ def score(features: ClipFeatures) -> RewardResult:
 
 
 def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
-    """`difference`: the darkened frame, red where it differs from the next one, blue where that one hides it."""
+    """Return `difference`: the darkened frame, red where the next one differs, blue where hidden in it."""
     if features.clip.num_frames < 2:
         return {}
     painted = (features.frames * 0.4).astype(np.uint8)
@@ -75,7 +76,7 @@ def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
 
 
 def visible_distance(features: ClipFeatures) -> np.ndarray:
-    """`float64[T-1]`: mean distance over the visible pixels of each step, NaN where there are none."""
+    """Return `float64[T-1]`: mean distance over the visible pixels of each step, NaN where there are none."""
     maps, seen = distance_maps(features), features.visible
     total = np.einsum("nhw,nhw->n", maps, seen, dtype=np.float64)
     count = seen.sum(axis=(1, 2))
@@ -83,7 +84,7 @@ def visible_distance(features: ClipFeatures) -> np.ndarray:
 
 
 def distance_maps(features: ClipFeatures) -> np.ndarray:
-    """`float32[T-1,h,w]` of frame t against frame t+1 fetched back, at analysis size; shared."""
+    """Return distances `float32[T-1,h,w]` of frame t from frame t+1 warped back, at analysis size; shared."""
     return features.once(BACKEND, lambda: _compare(features))
 
 

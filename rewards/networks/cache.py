@@ -1,4 +1,4 @@
-"""Networks, each loaded once a process; and readers of weight files that say in one sentence what is wrong with one.
+"""Networks, each loaded once a process, and readers of weight files with errors of one sentence.
 
 model = open_network("i3d", lambda: load_into(I3D(), read_tensors(resolve("i3d")), "i3d"))
 """
@@ -25,7 +25,7 @@ _lock = threading.RLock()
 
 
 def open_network(name: str, build: Callable[[], Network]) -> Network:
-    """What `build` gives, remembered under `name` and the folder of weights in force; a failure is not remembered."""
+    """Return the result of `build`, cached by `name` and the folder of weights; failures are not cached."""
     place = (name, os.environ.get("DAILIES_WEIGHTS", ""))
     with _lock:
         if place not in _networks:
@@ -36,7 +36,7 @@ def open_network(name: str, build: Callable[[], Network]) -> Network:
 
 
 def close_networks() -> int:
-    """Forget all of them, so that their memory can be reused; how many there were."""
+    """Drop all networks, so that their memory can be reused; return their number."""
     with _lock:
         closed = len(_networks)
         _networks.clear()
@@ -44,16 +44,16 @@ def close_networks() -> int:
 
 
 def device() -> str:
-    """Where the rewards' networks run: DAILIES_REWARD_DEVICE, or else a GPU when there is one."""
+    """Return the device of the rewards' networks: DAILIES_REWARD_DEVICE, or else a GPU when there is one."""
     import torch
 
     return os.environ.get(DEVICE_VARIABLE) or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def read_tensors(path: Path) -> dict[str, "Tensor"]:
-    """A state dict from `.safetensors`, or from torch's own format without running code that is in it.
+    """Read a state dict from `.safetensors`, or from torch's own format without running code in it.
 
-    Raises RewardError when the file is torn, is something else, or holds anything but tensors.
+    Raises RewardError when the file is truncated, of another kind, or contains anything but tensors.
     """
     try:
         path.open("rb").close()
@@ -66,7 +66,10 @@ def read_tensors(path: Path) -> dict[str, "Tensor"]:
 
 
 def load_into(model: "nn.Module", tensors: Mapping[str, "Tensor"], what: str) -> "nn.Module":
-    """`model` with `tensors`, in float32, not training, on `device()`. Raises RewardError when they do not fit it."""
+    """Load `tensors` into `model`, in float32 and evaluation mode, on `device()`.
+
+    Raises RewardError when they do not fit the model.
+    """
     try:
         model.load_state_dict({key: value.float() for key, value in tensors.items()})
     except RuntimeError as error:

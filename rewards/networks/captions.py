@@ -1,4 +1,4 @@
-"""Sentences: a captioner that says what a frame shows (BLIP), a cross-encoder that says how alike two sentences are.
+"""Captions of frames by BLIP, and the similarity of two sentences by a cross-encoder.
 
 back ends (`[backends] captions` of a mix)
 
@@ -7,7 +7,7 @@ back ends (`[backends] captions` of a mix)
     mini   both made for the embedded world by `python -m tools.mini.train_captioner` and `train_similarity`; weights
            `mini_captioner` and `mini_similarity`, Apache-2.0
 
-Both are folders that transformers loads; nothing is ever asked of a hub.
+Both are folders that transformers loads, without access to a model hub.
 """
 
 import threading
@@ -34,7 +34,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionChoice:
-    """The keys in the registry of the two networks."""
+    """The keys of the two networks in the catalog of weights."""
 
     captioner: str
     similarity: str
@@ -48,14 +48,14 @@ CHOICES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
-    """What a frame shows, and the geometric mean of its tokens' probabilities, 0..1."""
+    """The caption of a frame, and the geometric mean of its tokens' probabilities, 0..1."""
 
     text: str
     confidence: float
 
 
 class Captioner:
-    """A BLIP. The likeliest word is taken each time, so a frame always has the same caption."""
+    """A BLIP captioner with greedy decoding, so that a frame always has the same caption."""
 
     def __init__(self, folder: Path) -> None:
         from transformers import BlipForConditionalGeneration, BlipProcessor
@@ -66,7 +66,7 @@ class Captioner:
         self._model: Any = model.float().eval().requires_grad_(False).to(device())
 
     def __call__(self, frames: Sequence[np.ndarray]) -> list[Caption]:
-        """A caption for each of `uint8[H,W,3]`, of any size."""
+        """Caption each of the frames `uint8[H,W,3]`, of any size."""
         starts = range(0, len(frames), BATCH)
         return [caption for start in starts for caption in self._describe(frames[start : start + BATCH])]
 
@@ -93,7 +93,7 @@ class Captioner:
 
 
 class Similarity:
-    """A cross-encoder with one output; pairs that it has seen are remembered."""
+    """A cross-encoder with one output; results are cached by pair."""
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -103,14 +103,14 @@ class Similarity:
             model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
         if model.config.num_labels != 1:
             raise RewardError(
-                f"{folder.name} tells {model.config.num_labels} classes apart: a text similarity has one output."
+                f"{folder.name} has {model.config.num_labels} classes, but a text similarity has one output."
             )
         self._model: Any = model.float().eval().requires_grad_(False).to(device())
         self._known: dict[Pair, float] = {}
         self._lock = threading.Lock()  # clips of a group are scored in threads
 
     def __call__(self, pairs: Sequence[Pair]) -> np.ndarray:
-        """`float64[N]` in 0..1: how much two sentences say the same, the mean of asking both ways round."""
+        """Return `float64[N]` in 0..1: the similarity of each pair, the mean over both orders."""
         both = [*pairs, *((b, a) for a, b in pairs)]
         with self._lock:
             self._learn(both)
@@ -118,7 +118,7 @@ class Similarity:
         return np.asarray(told.mean(axis=0))
 
     def known_share(self, text: str) -> float:
-        """Share of a text that the network can read, 0..1: the lower of the shares of its words and of its letters."""
+        """Return the readable share of a text, 0..1: the lower of its shares of known words and Latin letters."""
         ids = self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids
         known = sum(i != self._tokenizer.unk_token_id for i in ids) / max(1, len(ids))
         return min(known, latin_share(text))
@@ -142,21 +142,21 @@ class Similarity:
 
 
 def caption_choice(name: str) -> CaptionChoice:
-    """The back end of that name. Raises RewardError for an unknown one."""
+    """Return the back end of that name. Raises RewardError for an unknown one."""
     if name not in CHOICES:
         raise RewardError(f"There is no caption back end {name!r}; known are {', '.join(sorted(CHOICES))}.")
     return CHOICES[name]
 
 
 def open_captioner(name: str = DEFAULT) -> Captioner:
-    """The network, once a process. Raises RewardUnavailable when its weights are not on this machine."""
+    """Return the captioner, loaded once a process. Raises RewardUnavailable without its weights."""
     key = caption_choice(name).captioner
     path = resolve(key)
     return open_network(key, lambda: Captioner(path))
 
 
 def open_similarity(name: str = DEFAULT) -> Similarity:
-    """The network, once a process. Raises RewardUnavailable when its weights are not on this machine."""
+    """Return the cross-encoder, loaded once a process. Raises RewardUnavailable without its weights."""
     key = caption_choice(name).similarity
     path = resolve(key)
     return open_network(key, lambda: Similarity(path))
@@ -164,7 +164,10 @@ def open_similarity(name: str = DEFAULT) -> Similarity:
 
 @contextmanager
 def _reading(folder: Path, what: str) -> Iterator[None]:
-    """Turn what transformers raises for a folder that is not `what` into one sentence; its progress bar stays off."""
+    """Turn the errors of transformers for a folder that is not `what` into a RewardError of one sentence.
+
+    The progress bar of transformers is off.
+    """
     import pickle
 
     from safetensors import SafetensorError

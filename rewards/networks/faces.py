@@ -1,8 +1,8 @@
-"""Faces: where they are, and a vector that says whose each is.
+"""Face detection, and an embedding of the identity of each face.
 
 facenet   MTCNN (Zhang et al. 2016, arXiv:1604.02878) and InceptionResnetV1 on VGGFace2 (facenet-pytorch; MIT)
 yunet     YuNet (Wu et al. 2023, doi:10.1007/s11633-023-1423-y; Apache-2.0) and MobileFaceNet (Chen et al. 2018,
-          arXiv:1804.07573; trained on a withdrawn data set: for measurements, not for training)
+          arXiv:1804.07573; trained on a withdrawn data set: for measurements only)
 """
 
 import threading
@@ -27,13 +27,16 @@ TEMPLATE_PX = np.array(
 )
 ALIGNED_PX = 112
 IMAGENET_MEAN, IMAGENET_STD = np.array((0.485, 0.456, 0.406)), np.array((0.229, 0.224, 0.225))
-# Clips of a group are scored in threads. OpenCV's networks keep their input between two calls; torch's keep nothing.
+# Clips of a group are scored in threads. OpenCV's networks keep their input between two calls; torch's keep no state.
 _finding, _embedding = threading.Lock(), threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Face:
-    """`box` float64[4]: x0, y0, x1, y1 in px; `points` float32[5,2]: eyes, nose, mouth; `probability` 0..1."""
+    """A face: `box` float64[4] (x0, y0, x1, y1 in px), `points` float32[5,2] and `probability` 0..1.
+
+    The points are the eyes, the nose and the corners of the mouth.
+    """
 
     box: np.ndarray
     points: np.ndarray
@@ -86,7 +89,7 @@ class FacenetPytorch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class YunetMobileFaceNet:
-    """Both run in OpenCV, from files that only the user's folder can hold."""
+    """YuNet and MobileFaceNet in OpenCV, from files in the user's folder of weights."""
 
     name: str = "yunet"
 
@@ -114,22 +117,22 @@ FACE_NETWORKS: dict[str, Callable[[], FaceNetwork]] = {"facenet": FacenetPytorch
 
 @cache
 def open_faces(name: str) -> FaceNetwork:
-    """Raises RewardError for an unknown name."""
+    """Return the face networks of that name. Raises RewardError for an unknown one."""
     if name not in FACE_NETWORKS:
         raise RewardError(f"There are no face networks {name!r}; known are {', '.join(sorted(FACE_NETWORKS))}.")
     return FACE_NETWORKS[name]()
 
 
 def aligned(frame: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """`uint8[112,112,3]`: the face turned, moved and scaled so that its five points fall on the template."""
+    """Return `uint8[112,112,3]`: the face, its points rotated, shifted and scaled to the template."""
     move, _ = cv2.estimateAffinePartial2D(points, TEMPLATE_PX, method=cv2.LMEDS)
     if move is None:
-        raise RewardError("A face's five points lie in one place, so it cannot be aligned.")
+        raise RewardError("The five points of a face coincide, so it cannot be aligned.")
     return cv2.warpAffine(frame, move, (ALIGNED_PX, ALIGNED_PX))
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection over union of two boxes."""
+    """Return the intersection over union of two boxes."""
     low, high = np.maximum(first[:2], second[:2]), np.minimum(first[2:], second[2:])
     shared = float(np.prod(np.maximum(high - low, 0)))
     areas = sum(float(np.prod(box[2:] - box[:2])) for box in (first, second))
@@ -145,7 +148,7 @@ def _mtcnn_faces(boxes: Any, probabilities: Any, points: Any) -> list[Face]:
 
 
 def _yunet_faces(rows: np.ndarray | None) -> list[Face]:
-    """Rows are x, y, width, height, five points, score."""
+    """Convert rows of x, y, width, height, five points and score."""
     found = []
     for row in () if rows is None else rows:
         x, y, width, height = row[:4].astype(np.float64)
@@ -155,7 +158,7 @@ def _yunet_faces(rows: np.ndarray | None) -> list[Face]:
 
 
 def _facenet_picture(frame: np.ndarray, face: Face) -> Any:
-    """`float32[3,160,160]` as the network was trained on, cut by the package's own function."""
+    """Return `float32[3,160,160]` in the network's input format, cropped by the package's own function."""
     from facenet_pytorch import extract_face, fixed_image_standardization
 
     height, width = frame.shape[:2]
@@ -172,7 +175,7 @@ def _load_mtcnn() -> Any:
 
 
 def _load_facenet() -> Any:
-    """The last layer of the published file tells the 8,631 people of VGGFace2 apart; embeddings do without it."""
+    """Load the network without its last layer, which classifies the 8,631 people of VGGFace2."""
     tensors = read_tensors(resolve("facenet"))
 
     from facenet_pytorch import InceptionResnetV1

@@ -1,9 +1,9 @@
-"""One vector per frame that says what it looks like: the slot for CLIP features, and a stand-in without weights.
+"""Frame embeddings: one vector a frame, by CLIP or by a substitute without weights.
 
 A `FrameEmbedder` gives unit vectors `float32[N,D]` for frames `uint8[N,H,W,3]`, so that 1 - a.b is a distance. A mix
 names it under `[backends] frames`; the calibration has anchors for each name, because their distances differ.
 
-    histogram   colour and edge directions in 4x4 cells: sees colour, place and texture, not what a thing is
+    histogram   colour and edge directions in 4x4 cells: describes colour, place and texture, not the kind of object
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ CHROMA_LEVELS, EDGE_LEVELS = 40.0, 40.0  # a colour this strong, an edge this st
 
 
 class FrameEmbedder(Protocol):
-    """`uint8[N,H,W,3]` to unit vectors `float32[N,D]`."""
+    """A function from frames `uint8[N,H,W,3]` to unit vectors `float32[N,D]`."""
 
     @property
     def name(self) -> str: ...
@@ -45,7 +45,7 @@ class HistogramEmbedder:
 
 @cache
 def open_embedder(name: str = DEFAULT) -> FrameEmbedder:
-    """The embedder of that name, once a process. Raises RewardError for an unknown one."""
+    """Return the embedder of that name, one instance a process. Raises RewardError for an unknown one."""
     if name not in EMBEDDERS:
         raise RewardError(f"There is no frame embedding {name!r}; known are {', '.join(sorted(EMBEDDERS))}.")
     embedder: FrameEmbedder = import_object(EMBEDDERS[name])()
@@ -69,7 +69,10 @@ def _histograms(frame: np.ndarray) -> np.ndarray:
 
 
 def _binned(position: np.ndarray, weight: np.ndarray, bins: int, *, wraps: bool) -> np.ndarray:
-    """Weights in `bins` along `position` (0..1), shared between the two nearest bins, in each of the 4x4 cells."""
+    """Return histograms of `position` (0..1) by `weight` in each of the 4x4 cells.
+
+    A weight is shared between the two nearest bins.
+    """
     place = position * bins - 0.5 if wraps else position * (bins - 1)
     lower = np.floor(place).astype(int)
     share = place - lower

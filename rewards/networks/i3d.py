@@ -1,11 +1,11 @@
-"""I3D (inflated Inception), the network whose features every FVD is measured in: a port that runs published weights.
+"""I3D (inflated Inception), the network of FVD features: a port that runs published weights.
 
 source      Carreira & Zisserman 2017, arXiv:1705.07750; weights Kinetics-400, Apache-2.0 (DeepMind), with the
             names that the common PyTorch ports give the tensors
 input       `uint8[N,16,H,W,3]`, brought to 224x224 and [-1, 1]
 output      `float32[N,1024]`: the last block averaged over time and place; or the logits of 400 actions
 
-TensorFlow pads "SAME" by the size of the picture, more at the end than at the start; so does this.
+Padding is "SAME" as in TensorFlow: it depends on the size of the picture, with more at the end than at the start.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ Three = tuple[int, int, int]
 
 
 class I3D(nn.Module):
-    """`float[N,3,T,224,224]` in [-1, 1] to features or logits."""
+    """The network, from `float[N,3,T,224,224]` in [-1, 1] to features or logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class I3D(nn.Module):
         self.logits = nn.ModuleDict({"conv3d": nn.Conv3d(WIDTH, CLASSES, 1)})
 
     def features(self, x: Tensor) -> Tensor:
-        """`float[N,1024]`."""
+        """Return features `float[N,1024]`."""
         x = pool(self.Conv3d_1a_7x7(x), (1, 3, 3), (1, 2, 2))
         x = pool(self.Conv3d_2c_3x3(self.Conv3d_2b_1x1(x)), (1, 3, 3), (1, 2, 2))
         x = pool(self._through("Mixed_3", "bc", x), (3, 3, 3), (2, 2, 2))
@@ -59,7 +59,7 @@ class I3D(nn.Module):
         return self._through("Mixed_5", "bc", x).mean(dim=(2, 3, 4))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits `float[N,400]`."""
+        """Return logits `float[N,400]`."""
         found: Tensor = self.logits["conv3d"](self.features(x)[:, :, None, None, None])
         return found.flatten(1)
 
@@ -98,7 +98,7 @@ class Mixed(nn.Module):
 
 
 def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """Zeros around `[..., T, H, W]`, so that each side comes out as its length over the stride, rounded up."""
+    """Pad `[..., T, H, W]` with zeros, so that each side becomes its length over the stride, rounded up."""
     widths: list[int] = []
     for size, k, s in zip(x.shape[-1:-4:-1], kernel[::-1], stride[::-1], strict=True):
         missing = max((-(-size // s) - 1) * s + k - size, 0)
@@ -107,22 +107,25 @@ def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
 
 
 def pool(x: Tensor, kernel: Three, stride: Three) -> Tensor:
-    """Maximum with "SAME" padding; the zeros do no harm after a ReLU."""
+    """Return the maximum with "SAME" padding; the zeros do no harm after a ReLU."""
     return F.max_pool3d(pad_same(x, kernel, stride), kernel, stride)
 
 
 def open_i3d() -> I3D:
-    """The network with its published weights, once a process. Raises RewardUnavailable or RewardError."""
+    """Return the network with its published weights, loaded once a process.
+
+    Raises RewardUnavailable or RewardError.
+    """
     return open_network("i3d", _load)
 
 
 def i3d_features(crops: np.ndarray) -> np.ndarray:
-    """`float32[N,1024]` of `uint8[N,16,H,W,3]`: the pooled features before the last layer."""
+    """Return `float32[N,1024]` of `uint8[N,16,H,W,3]`: the pooled features before the last layer."""
     return _described(open_i3d().features, crops)
 
 
 def i3d_logits(crops: np.ndarray) -> np.ndarray:
-    """`float32[N,400]` of `uint8[N,16,H,W,3]`: the logits averaged over time, of which published FVDs are taken.
+    """Return `float32[N,400]` of `uint8[N,16,H,W,3]`: logits averaged over time, as in published FVDs.
 
     The reference (arXiv:1812.01717) averages over two steps in time before its last layer, and 16 frames are two steps
     there. The last layer is linear, so its output for the mean is the mean of its outputs.
@@ -137,7 +140,7 @@ def _described(describe: Callable[[Tensor], Tensor], crops: np.ndarray) -> np.nd
 
 
 def to_input(crops: np.ndarray) -> Tensor:
-    """`uint8[N,T,H,W,3]` to `float32[N,3,T,224,224]` in [-1, 1], on the rewards' device."""
+    """Convert `uint8[N,T,H,W,3]` to `float32[N,3,T,224,224]` in [-1, 1], on the rewards' device."""
     flat = crops.reshape(-1, *crops.shape[2:])
     resized = np.stack([cv2.resize(frame, (SIDE_PX, SIDE_PX)) for frame in flat])
     pictures = torch.from_numpy(resized.reshape(*crops.shape[:2], SIDE_PX, SIDE_PX, 3)).to(device())
@@ -145,7 +148,7 @@ def to_input(crops: np.ndarray) -> Tensor:
 
 
 def fingerprint() -> tuple[float, ...]:
-    """Three numbers that tell one set of weights from another; half precision changes them by less than 0.1 %."""
+    """Return three numbers that identify the weights; half precision changes them by less than 0.1 %."""
     state: dict[str, Any] = open_i3d().state_dict()
     names = ("Conv3d_1a_7x7.conv3d.weight", "Mixed_4d.b1b.conv3d.weight", "logits.conv3d.weight")
     return tuple(float(state[name].double().abs().mean()) for name in names)

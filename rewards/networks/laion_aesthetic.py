@@ -1,9 +1,9 @@
-"""LAION's aesthetic predictor, the learned back end of `aesthetic`: ratings from 1 to 10 of CLIP ViT-L/14's vectors.
+"""LAION's aesthetic predictor, a back end of `aesthetic`: ratings 1 to 10 of CLIP ViT-L/14 vectors.
 
-Affine maps in a row, read from the head's file: one for "sa_0_4_vit_l_14_linear" (weights `laion_aesthetic`, MIT,
-github.com/LAION-AI/aesthetic-predictor), five without anything between them for "sac+logos+ava1-l14-linearMSE"
-(github.com/christophschuhmann/improved-aesthetic-predictor, Apache-2.0), which the user puts in its place. Pictures
-come from `rewards.networks.open_clip_model`, where `clip_vid` with the same network finds them too.
+The head is a sequence of affine maps, read from its file: one for "sa_0_4_vit_l_14_linear" (weights `laion_aesthetic`,
+MIT, github.com/LAION-AI/aesthetic-predictor), five without activations for "sac+logos+ava1-l14-linearMSE"
+(github.com/christophschuhmann/improved-aesthetic-predictor, Apache-2.0), which the user can put in its place. The
+vectors come from `rewards.networks.open_clip_model` and are shared with `clip_vid` when it uses the same network.
 """
 
 import re
@@ -28,9 +28,10 @@ Head = list[tuple[np.ndarray, np.ndarray]]
 
 
 def rate(features: ClipFeatures, chosen: np.ndarray) -> np.ndarray:
-    """`float64[N]`: ratings of the frames numbered `chosen`, which must be among those that CLIP sees.
+    """Return ratings `float64[N]` of the frames numbered `chosen`.
 
-    Raises RewardUnavailable when the head or ViT-L/14 is not on this machine.
+    They must be among CLIP's `sampled_frames`. Raises RewardUnavailable when the head or ViT-L/14 is not on this
+    machine.
     """
     path = resolve(HEAD)
     head = open_network(HEAD, lambda: read_head(path))
@@ -40,13 +41,16 @@ def rate(features: ClipFeatures, chosen: np.ndarray) -> np.ndarray:
 
 
 def prepare(group: Sequence[ClipFeatures]) -> None:
-    """The frames of all clips through CLIP together."""
+    """Encode the frames of all clips by CLIP in one batch."""
     resolve(HEAD)
     encode_group(group, CLIP)
 
 
 def read_head(path: Path) -> Head:
-    """The head in a file of torch's, "weight" and "bias", or several of them numbered. Raises RewardError otherwise."""
+    """Read a head from torch's format: "weight" and "bias", or several of them numbered.
+
+    Raises RewardError for another file.
+    """
     tensors = read_tensors(path)
     names = sorted((name for name in tensors if name.endswith("weight")), key=_number)
     try:
@@ -59,12 +63,15 @@ def read_head(path: Path) -> Head:
     if not head or any(a.shape[0] != b.shape[1] for (a, _), (b, _) in pairwise(head)):
         raise RewardError(f"{path.name} is no aesthetic head: its layers do not fit together.")
     if head[-1][0].shape[0] != 1:
-        raise RewardError(f"{path.name} is no aesthetic head: it gives {head[-1][0].shape[0]} numbers instead of one.")
+        raise RewardError(f"{path.name} is no aesthetic head: it has {head[-1][0].shape[0]} outputs instead of one.")
     return head
 
 
 def apply_head(head: Head, vectors: np.ndarray) -> np.ndarray:
-    """`float64[N]` from unit vectors `float32[N,D]`. Raises RewardError when D is not the head's."""
+    """Return ratings `float64[N]` of unit vectors `float32[N,D]`.
+
+    Raises RewardError when D is not the head's.
+    """
     if vectors.shape[1] != head[0][0].shape[1]:
         wanted, got = head[0][0].shape[1], vectors.shape[1]
         raise RewardError(f"The aesthetic head takes vectors of {wanted} numbers, but CLIP {CLIP} gives {got}.")

@@ -1,8 +1,8 @@
-"""The small network that says what a cut-out subject looks like, for identity_lock's `mini` back end.
+"""A small network that embeds a cut-out subject, for the `mini` back end of identity_lock.
 
-Four convolutions and what they found in 3x3 places, as a unit vector; trained to tell the 48 subjects of the drawn
-world (6 shapes in 8 colours) apart from a cut-out. Its weights are in `assets/reward_nets/mini_subject.safetensors`;
-`python -m tools.mini.subject_features` makes them again.
+Four convolutions, pooled to 3x3 places, give a unit vector. The network was trained to distinguish the 48 subjects of
+the embedded world (6 shapes in 8 colours) by a cut-out. Its weights are in
+`assets/reward_nets/mini_subject.safetensors`; `python -m tools.mini.subject_features` makes them again.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ AT_ONCE = 256
 
 
 class MiniSubject(nn.Module):
-    """`float[N,3,48,48]` in [-1, 1] to unit vectors `float[N,32]`."""
+    """The network, from `float[N,3,48,48]` in [-1, 1] to unit vectors `float[N,32]`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class MiniSubject(nn.Module):
 
 @torch.inference_mode()
 def subject_vectors(cut_outs: np.ndarray) -> np.ndarray:
-    """Unit vectors `float32[N,32]` of `uint8[N,48,48,3]`. Raises RewardUnavailable or RewardError."""
+    """Return unit vectors `float32[N,32]` of `uint8[N,48,48,3]`. Raises RewardUnavailable or RewardError."""
     network = open_network("mini_subject", _load)
     found = [network(to_pictures(cut_outs[n : n + AT_ONCE])) for n in range(0, len(cut_outs), AT_ONCE)]
     return np.asarray(torch.cat(found).float().cpu().numpy())

@@ -1,8 +1,8 @@
-"""The small network that looks at clips for the `mini` back ends: 0.3 M parameters, trained on the drawn world.
+"""The small video network of the `mini` back ends: 0.3 M parameters, trained on the embedded world.
 
-    trunk     four 2-D convolutions, one frame at a time   -> maps to compare pictures by (t_lpips)
+    trunk     four 2-D convolutions, one frame at a time   -> maps, which compare pictures (t_lpips)
     motion    the trunk's second map of 16 frames through
-              three 3-D convolutions, mean and maximum     -> what a stretch of film is like (fvd_lite)
+              three 3-D convolutions, mean and maximum     -> features of a stretch (fvd_lite)
 
 Its weights are in `assets/reward_nets/mini_video.safetensors`; `python -m tools.mini.video_features` makes them again.
 """
@@ -25,7 +25,7 @@ FRAMES_AT_ONCE = 256
 
 
 class MiniVideo(nn.Module):
-    """Pictures are `float[N,3,H,W]` in [-1, 1]."""
+    """The network; pictures are `float[N,3,H,W]` in [-1, 1]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class MiniVideo(nn.Module):
         )
 
     def maps(self, pictures: Tensor, depth: int = len(TRUNK)) -> list[Tensor]:
-        """The first `depth` maps `float[N,C,h,w]`, finest first."""
+        """Return the first `depth` maps `float[N,C,h,w]`, finest first."""
         found = []
         for block in list(self.trunk)[:depth]:
             pictures = block(pictures)
@@ -46,7 +46,7 @@ class MiniVideo(nn.Module):
         return found
 
     def forward(self, crops: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What happens in stretches `float[N,3,16,H,W]`: `float[N,128]`, and the maps `float[N,C,16,h,w]` of it."""
+        """Return motion features `float[N,128]` of `float[N,3,16,H,W]`, and maps `float[N,C,16,h,w]`."""
         count, _, frames = crops.shape[:3]
         flat = self.maps(crops.transpose(1, 2).flatten(0, 1), depth=2)
         maps = [found.unflatten(0, (count, frames)).transpose(1, 2) for found in flat]
@@ -54,8 +54,10 @@ class MiniVideo(nn.Module):
         return torch.cat([seen.mean(dim=EVERYWHERE), seen.amax(dim=EVERYWHERE)], dim=1), maps
 
     def describe(self, crops: Tensor) -> Tensor:
-        """`float[N,296]`: what happens, and how it looks: of each channel of the maps the mean, the spread over the
-        picture and the change from frame to frame. The first knows content, the others noise, blur and flicker.
+        """Return `float[N,296]`: motion features and statistics of the maps.
+
+        The statistics of each channel are its mean, its spread over the picture and its change between frames. The mean
+        describes content, the others noise, blur and flicker.
         """
         happens, maps = self(crops)
         looks = [(m.mean(EVERYWHERE), m.std(EVERYWHERE), m.diff(dim=2).abs().mean(EVERYWHERE)) for m in maps]
@@ -63,19 +65,19 @@ class MiniVideo(nn.Module):
 
 
 def open_mini_video() -> MiniVideo:
-    """The trained network, once a process. Raises RewardUnavailable or RewardError."""
+    """Return the trained network, loaded once a process. Raises RewardUnavailable or RewardError."""
     return open_network("mini_video", _load)
 
 
 @torch.inference_mode()
 def picture_maps(frames: np.ndarray) -> list[Tensor]:
-    """The trunk's maps of `uint8[N,64,64,3]`."""
+    """Return the trunk's maps of `uint8[N,64,64,3]`."""
     return open_mini_video().maps(to_pictures(frames))
 
 
 @torch.inference_mode()
 def stretch_features(crops: np.ndarray) -> np.ndarray:
-    """`float32[N,296]` of `uint8[N,16,64,64,3]`."""
+    """Return `float32[N,296]` of `uint8[N,16,64,64,3]`."""
     network, at_once = open_mini_video(), FRAMES_AT_ONCE // CROP_FRAMES
     found = []
     for n in range(0, len(crops), at_once):
@@ -86,14 +88,14 @@ def stretch_features(crops: np.ndarray) -> np.ndarray:
 
 
 def fingerprint() -> tuple[float, ...]:
-    """Three numbers that tell one training from another."""
+    """Return three numbers that identify the weights."""
     layers = open_mini_video()
     weights = layers.trunk[0], layers.motion[0], layers.motion[2]
     return tuple(float(next(layer.parameters()).double().abs().mean()) for layer in weights)
 
 
 def to_pictures(frames: np.ndarray) -> Tensor:
-    """`uint8[N,H,W,3]` to `float32[N,3,H,W]` in [-1, 1] on the rewards' device."""
+    """Convert `uint8[N,H,W,3]` to `float32[N,3,H,W]` in [-1, 1] on the rewards' device."""
     return torch.from_numpy(np.ascontiguousarray(frames)).to(device()).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -104,11 +106,11 @@ def _load() -> MiniVideo:
 
 
 def convolutions() -> list[nn.Sequential]:
-    """Four blocks from pictures to maps, each of `TRUNK` channels, at 1/2, 1/4, 1/8 and 1/8 of the size."""
+    """Return four blocks from pictures to maps of `TRUNK` channels at 1/2, 1/4, 1/8 and 1/8 of the size."""
     widths = zip((3, *TRUNK), TRUNK, (5, 3, 3, 3), (2, 2, 2, 1), strict=False)
     return [_block(nn.Conv2d(a, b, k, s, k // 2, bias=False), b) for a, b, k, s in widths]
 
 
 def _block(convolution: nn.Module, width: int) -> nn.Sequential:
-    """Normalised a sample at a time: frames of films and cut-outs have nothing to say about one another."""
+    """Return a block that normalises each sample by itself, because samples of a batch are unrelated."""
     return nn.Sequential(convolution, nn.GroupNorm(width // CHANNELS_A_GROUP, width), nn.ReLU())

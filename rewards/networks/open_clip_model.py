@@ -1,4 +1,4 @@
-"""CLIP by open_clip: pictures and sentences as unit vectors, for `clip_vid` and for the LAION head of `aesthetic`.
+"""CLIP by open_clip: unit vectors of pictures and sentences, for `clip_vid` and LAION's `aesthetic`.
 
 back ends (`[backends] clip` of a mix)
 
@@ -6,8 +6,8 @@ back ends (`[backends] clip` of a mix)
     ViT-L-14   OpenAI's; weights `clip_l14`, MIT (Radford et al. 2021, arXiv:2103.00020)
     mini       made for the embedded world by `python -m tools.mini.train_clip`; weights `mini_clip`, Apache-2.0
 
-A clip's frames go through a network once, whoever asks first, and those of a group of clips go together. Which frames:
-every 8th; in a clip of fewer than 57, every 4th, 2nd or each, so that at least 8 are seen if there are as many.
+The frames of a clip are encoded once, and those of a group of clips in one batch. Every 8th frame is encoded; in a clip
+of fewer than 57, every 4th, every 2nd or each, so that there are at least 8 if the clip has as many.
 """
 
 import threading
@@ -33,9 +33,9 @@ REMEMBERED_TEXTS = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipChoice:
-    """`weights` in the registry; `architecture` of open_clip where the weights do not come with a configuration.
+    """A network: `weights` in the catalog, `architecture` for weights without a configuration.
 
-    `distractors` is the set of `rewards.metrics.clip_vid_distractors` that suits what the network knows.
+    `distractors` is the set of `rewards.metrics.clip_vid_distractors` that suits its training data.
     """
 
     weights: str
@@ -51,12 +51,12 @@ CHOICES = {
 
 
 class OpenClip:
-    """A loaded network. Not trained here; vectors are `float32` and of length 1."""
+    """A loaded network in evaluation mode; vectors are `float32` and of length 1."""
 
     def __init__(self, path: Path, architecture: str = "") -> None:
-        """`path` is a file with weights of `architecture`, or a folder with `open_clip_config.json`, weights, words.
+        """Load a file with weights of `architecture`, or a folder.
 
-        Raises RewardError when it is neither.
+        A folder has `open_clip_config.json`, weights and a vocabulary. Raises RewardError when it is neither.
         """
         import open_clip
 
@@ -69,7 +69,7 @@ class OpenClip:
         self.scale = float(self._model.logit_scale.exp())
 
     def encode_frames(self, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """`uint8[H,W,3]` each, of any size, to `float32[N,D]`."""
+        """Encode frames `uint8[H,W,3]` of any size as `float32[N,D]`."""
         import torch
         from PIL import Image
 
@@ -82,16 +82,16 @@ class OpenClip:
         return np.concatenate(vectors)
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """`float32[M,D]`. A text that is too long for the network is cut in parts, whose vectors are averaged."""
+        """Encode texts as `float32[M,D]`; a text too long for the network is split and its vectors averaged."""
         with self._lock:
             self._learn(texts)
             return np.stack([self._texts[text] for text in texts])
 
     def known_share(self, text: str) -> float:
-        """Share of a text that the network can read, 0..1: of its words, for a vocabulary of whole words.
+        """Return the share of a text that the network can read, 0..1.
 
-        A vocabulary that spells unknown words out can write other scripts, but learnt nothing of them: there it is the
-        share of Latin letters.
+        It is the share of words for a vocabulary of whole words. A vocabulary of parts of words can encode other
+        scripts, but the network did not learn them: for it, it is the share of Latin letters.
         """
         words = getattr(self._tokenize, "tokenizer", None)
         unknown = getattr(words, "unk_token_id", None)
@@ -121,7 +121,7 @@ class OpenClip:
         return np.concatenate([batch.float().cpu().numpy() for batch in batches])
 
     def _parts(self, text: str) -> list[str]:
-        """The text in halves of halves, each short enough; between words, or within a word that is too long itself."""
+        """Split the text in halves until each part fits; between words, or within a word that is too long."""
         if len(text) < 2 or self._fits(text):
             return [text]
         words = text.split()
@@ -130,14 +130,14 @@ class OpenClip:
         return [*self._parts(joint.join(pieces[:middle])), *self._parts(joint.join(pieces[middle:]))]
 
     def _fits(self, text: str) -> bool:
-        """Whether nothing is cut off: one more place changes nothing."""
+        """Return True when no token is cut off: one more place does not change the tokens."""
         length = self._model.context_length
         short, long = (self._tokenize([text], context_length=length + more)[0] for more in (0, 1))
         return bool((short == long[:-1]).all())
 
 
 def _create(name: str, path: Path) -> tuple[Any, Any]:
-    """The network and what prepares a picture for it."""
+    """Create the network and its picture preprocessing."""
     import pickle
 
     import open_clip
@@ -161,32 +161,35 @@ def _create(name: str, path: Path) -> tuple[Any, Any]:
 
 
 def clip_choice(name: str) -> ClipChoice:
-    """The back end of that name. Raises RewardError for an unknown one."""
+    """Return the back end of that name. Raises RewardError for an unknown one."""
     if name not in CHOICES:
         raise RewardError(f"There is no CLIP back end {name!r}; known are {', '.join(sorted(CHOICES))}.")
     return CHOICES[name]
 
 
 def open_clip_net(name: str = DEFAULT) -> OpenClip:
-    """The network, once a process. Raises RewardUnavailable when its weights are not on this machine."""
+    """Return the network, loaded once a process.
+
+    Raises RewardUnavailable when its weights are not on this machine.
+    """
     choice = clip_choice(name)
     path = resolve(choice.weights)
     return open_network(choice.weights, lambda: OpenClip(path, choice.architecture))
 
 
 def sampled_frames(num_frames: int) -> np.ndarray:
-    """The numbers of the frames that CLIP sees, `int64[N]`, evenly spaced from frame 0."""
+    """Return the numbers of the frames that CLIP encodes, `int64[N]`, evenly spaced from frame 0."""
     dense = (stride for stride in STRIDES if -(-num_frames // stride) >= LEAST_FRAMES)
     return np.arange(0, num_frames, next(dense, 1))
 
 
 def frame_vectors(features: ClipFeatures, name: str) -> np.ndarray:
-    """`float32[N,D]` of the clip's `sampled_frames` by that back end; once a clip."""
+    """Return `float32[N,D]` of the clip's `sampled_frames` by that back end; computed once a clip."""
     return features.once(_piece(name), lambda: open_clip_net(name).encode_frames(_frames(features)))
 
 
 def encode_group(group: Sequence[ClipFeatures], name: str) -> None:
-    """Hand every clip of the group its `frame_vectors`, computed together."""
+    """Compute the `frame_vectors` of all clips of the group in one batch."""
     waiting = [features for features in group if not features.has(_piece(name))]
     if not waiting:
         return

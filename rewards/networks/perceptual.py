@@ -1,8 +1,8 @@
-"""How different two pictures look, place by place: LPIPS and a small stand-in, behind one interface.
+"""Maps of the perceptual distance between two pictures: LPIPS and a small substitute.
 
 LpipsAlex   the `lpips` package: AlexNet and its learned heads   (Zhang et al. 2018, arXiv:1801.03924; BSD-2-Clause)
-MiniMaps    the same comparison of unit-length features, unweighted, over the maps of the embedded network, at the
-            64 px that it was trained at
+MiniMaps    the same comparison of unit-length features, unweighted, over the maps of the `mini` video network, at
+            its training size of 64 px
 """
 
 import warnings
@@ -23,7 +23,7 @@ UNIT_EPS = 1e-10
 
 
 class Perceptual(Protocol):
-    """`uint8[N,H,W,3]` twice to distances `float32[N,H,W]` >= 0."""
+    """A function from two `uint8[N,H,W,3]` to distances `float32[N,H,W]` >= 0."""
 
     @property
     def name(self) -> str: ...
@@ -52,7 +52,7 @@ class LpipsAlex:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MiniMaps:
-    """Raises RewardUnavailable without the embedded network's weights."""
+    """Distances by `rewards.networks.mini_video`. Raises RewardUnavailable without its weights."""
 
     name: str = "mini"
 
@@ -74,14 +74,14 @@ PERCEPTUALS: dict[str, Callable[[], Perceptual]] = {"alex": LpipsAlex, "mini": M
 
 @cache
 def open_perceptual(name: str) -> Perceptual:
-    """Raises RewardError for an unknown name."""
+    """Return the perceptual distance of that name. Raises RewardError for an unknown one."""
     if name not in PERCEPTUALS:
         raise RewardError(f"There is no perceptual distance {name!r}; known are {', '.join(sorted(PERCEPTUALS))}.")
     return PERCEPTUALS[name]()
 
 
 def unit_distance(first: list[Any], second: list[Any], side_px: int) -> np.ndarray:
-    """`float32[N,side,side]`: sum over maps `[N,C,h,w]` of the squared distance between unit-length features."""
+    """Return `float32[N,side,side]`: squared distance of unit features, summed over maps `[N,C,h,w]`."""
     from torch.nn import functional as F
 
     total: Any = 0
@@ -92,7 +92,7 @@ def unit_distance(first: list[Any], second: list[Any], side_px: int) -> np.ndarr
 
 
 def resized(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`uint8[N,H,W,3]` at `size` (width, height)."""
+    """Resize `uint8[N,H,W,3]` to `size` (width, height)."""
     if frames.shape[2:0:-1] == size:
         return frames
     return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
@@ -103,28 +103,28 @@ def _unit(maps: Any) -> Any:
 
 
 def _pictures(frames: np.ndarray) -> Any:
-    """`uint8[N,H,W,3]` to `float32[N,3,H,W]` in [-1, 1], as the package wants them."""
+    """Convert `uint8[N,H,W,3]` to `float32[N,3,H,W]` in [-1, 1], the input of the package."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(frames)).to(device()).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _load_lpips() -> Any:
-    """The package's own network, built at random and then filled, so that it downloads nothing by itself."""
+    """Build the package's network without weights and load the files, so that it downloads nothing."""
     files = resolve("lpips_heads"), resolve("alexnet")  # before the import, which takes seconds
 
     import lpips
 
     heads, trunk = map(read_tensors, files)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # torchvision, about how the package calls it
+        warnings.simplefilter("ignore", UserWarning)  # torchvision warns about the package's arguments
         network = lpips.LPIPS(net="alex", pretrained=False, pnet_rand=True, spatial=True, verbose=False)
     own = network.state_dict()
     # The trunk's five slices number their layers as torchvision's `features` does: net.slice2.3.weight.
     layers = {key: f"features.{key.split('.', 2)[2]}" for key in own if key.startswith("net.")}
     missing = [name for name in layers.values() if name not in trunk]
     if missing or any(trunk[name].shape != own[key].shape for key, name in layers.items()):
-        raise RewardError("The file of AlexNet's weights is another network's: get it again.")
+        raise RewardError("The file of AlexNet's weights contains another network: get it again.")
     filled = {**own, **heads, **{key: trunk[name].float() for key, name in layers.items()}}
     network.load_state_dict(filled)
     return network.eval().requires_grad_(False).to(device())

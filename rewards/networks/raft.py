@@ -1,4 +1,4 @@
-"""torchvision's RAFT, dense optical flow by a network: for a GPU, behind the same interface as `DisFlow`.
+"""torchvision's RAFT, optical flow by a network, for a GPU; the interface is that of `DisFlow`.
 
 source      Teed & Deng 2020, arXiv:2003.12039; torchvision's weights C_T_SKHT_V2 (large) and C_T_V2 (small)
 licence     BSD-3-Clause
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaftFlow:
-    """`variant` is "large" or "small"; `pairs` go through the network together, on `networks.device()`.
+    """RAFT: `variant` is "large" or "small", `pairs` the batch size; it runs on the rewards' device.
 
     The first call raises RewardUnavailable when the weights are not on this machine, RewardError when they do not fit.
     """
@@ -50,7 +50,7 @@ class RaftFlow:
 
 
 def _to_model(frames: np.ndarray) -> "Tensor":
-    """`uint8[N,H,W,3]` to `float32[N,3,H',W']` in [-1, 1], H' and W' the next multiples of 8."""
+    """Convert `uint8[N,H,W,3]` to `float32[N,3,H',W']` in [-1, 1], H' and W' the next multiples of 8."""
     import torch
 
     height, width = frames.shape[1:3]

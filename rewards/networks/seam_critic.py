@@ -1,4 +1,4 @@
-"""The learned back end of `seam`: a two-layer network over the jump scores around a step, run in numpy.
+"""The learned back end of `seam`: a two-layer network on the jump scores near a step, run in numpy.
 
 Its weights are in `assets/seam_critic/seam_critic.npz`; `python -m tools.rewards.train_seam_critic` makes them again.
 """
@@ -13,12 +13,15 @@ from rewards.errors import RewardUnavailable
 from rewards.package_data import ASSETS
 
 PATH = ASSETS / "seam_critic" / "seam_critic.npz"
-REACH = 4  # steps on each side that the critic sees
+REACH = 4  # steps on each side in the critic's input
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Critic:
-    """`log-odds = relu(x w1 + b1) w2 + b2` for x the `5 x (2 REACH + 1)` scores in units of 10."""
+    """A two-layer network: `log-odds = relu(x w1 + b1) w2 + b2`.
+
+    x are the `5 x (2 REACH + 1)` scores in units of 10.
+    """
 
     w1: np.ndarray
     b1: np.ndarray
@@ -28,7 +31,7 @@ class Critic:
 
 @cache
 def open_critic(path: Path = PATH) -> Critic:
-    """Raises RewardUnavailable when the file is not there."""
+    """Read the critic. Raises RewardUnavailable when the file is missing."""
     if not path.is_file():
         raise RewardUnavailable(
             f"The seam critic is not at {path.parent.name}/{path.name}: "
@@ -39,13 +42,13 @@ def open_critic(path: Path = PATH) -> Critic:
 
 
 def critic_inputs(scores: np.ndarray) -> np.ndarray:
-    """`float64[5,N]` scores to `float64[N, 5 (2 REACH + 1)]`: what is around each step; beyond the ends, 0."""
+    """Gather the scores `float64[5,N]` around each step: `float64[N, 5 (2 REACH + 1)]`, 0 beyond the ends."""
     padded = np.pad(scores, ((0, 0), (REACH, REACH)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * REACH + 1, axis=1)
     return np.asarray(windows.transpose(1, 0, 2).reshape(scores.shape[1], -1) / 10)
 
 
 def critic_log_odds(critic: Critic, scores: np.ndarray) -> np.ndarray:
-    """`float64[N]`: how surely each step is a seam; 0 is undecided."""
+    """Return `float64[N]`: the log-odds that each step is a seam; 0 is undecided."""
     hidden = np.maximum(critic_inputs(scores) @ critic.w1 + critic.b1, 0)
     return np.asarray(hidden @ critic.w2 + critic.b2, np.float64)

@@ -1,7 +1,7 @@
 """Canny's edge detector on one picture.
 
-OpenCV's own writes past its memory and ends the process when it has a single thread and the picture has a fine grid
-(seen in 4.12, 4.13 and 5.0). This one gives the same edges.
+OpenCV's implementation writes past its memory and ends the process when it has a single thread and the picture has a
+fine grid (seen in 4.12, 4.13 and 5.0). This one gives the same edges.
 """
 
 import cv2
@@ -11,7 +11,7 @@ TAN_22 = 13573  # tan(22.5 degrees) in units of 2^-15
 
 
 def canny(gray: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Edges of `uint8[H,W]`: `uint8[H,W]`, 255 on an edge and 0 elsewhere.
+    """Return the edges of `uint8[H,W]`: `uint8[H,W]`, 255 on an edge and 0 elsewhere.
 
     Gradients by 3x3 Sobel kernels and the sum of their absolute values; thinned across the edge; ridges above `low`
     count where they touch one above `high`. Source: Canny 1986, doi:10.1109/TPAMI.1986.4767851.
@@ -30,7 +30,7 @@ def canny(gray: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _is_ridge(size: np.ndarray, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    """Where a gradient is the largest of its two neighbours along its own direction: `bool[H,W]`."""
+    """Return `bool[H,W]`: True where a gradient exceeds its two neighbours along its own direction."""
     around = np.pad(size, 1)
     height, width = size.shape
 

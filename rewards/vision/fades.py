@@ -1,6 +1,6 @@
-"""Fades: the part of a clip's brightness changes that goes one way for several steps, and frames without it.
+"""Fades: changes of brightness that go one way for several steps, and frames without them.
 
-A fade-in, or the sun that comes out, is no fault between two frames; flicker is. A step belongs to a fade when it lies
+A fade-in, or the sun coming out, is no fault between two frames; flicker is. A step belongs to a fade when it lies
 in a run of 5 or more steps that all brighten, or all darken, by 2 % or more. Random gains make such runs once in a
 hundred steps.
 """
@@ -11,16 +11,19 @@ from rewards.features import ClipFeatures
 
 LEAST_CHANGE = 0.02  # of the brightness, a step
 LEAST_STEPS = 5
-DARK_LEVELS = 2.0  # added to the mean brightness: what counts as black
+DARK_LEVELS = 2.0  # added to the mean brightness, so that black has a finite gain
 
 
 def fade_gains(features: ClipFeatures) -> np.ndarray:
-    """`float64[T-1]`: by how much frame t+1 is brighter than frame t where that is a part of a fade, else 1; shared."""
+    """Return `float64[T-1]`: the gain from frame t to t+1 where it is part of a fade, else 1; shared."""
     return features.once("fade_gains", lambda: _fade_gains(features.frames))
 
 
 def without_fade(first: np.ndarray, second: np.ndarray, gain: float) -> tuple[np.ndarray, np.ndarray]:
-    """Two pictures `uint8[...]` of which the second is `gain` times as bright, both as bright as the darker one."""
+    """Return both pictures `uint8[...]` at the brightness of the darker one.
+
+    The second one is `gain` times as bright as the first one.
+    """
     if gain == 1:
         return first, second
     return (first, _darkened(second, 1 / gain)) if gain > 1 else (_darkened(first, gain), second)

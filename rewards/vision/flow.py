@@ -1,8 +1,7 @@
-"""Optical flow between neighbouring frames, and what follows from having it both ways.
+"""Optical flow between neighbouring frames, and quantities that follow from both directions of it.
 
-Flow is `float32[N,H,W,2]` in px: `flow[n, y, x] = (dx, dy)` says that what is at (x, y) in the first picture is at
-(x + dx, y + dy) in the second. Back ends take the place of one another through `FlowBackend`; the mix names one under
-`flow`:
+Flow is `float32[N,H,W,2]` in px: by `flow[n, y, x] = (dx, dy)`, the point (x, y) of the first picture is at
+(x + dx, y + dy) in the second. All back ends implement `FlowBackend`; the mix names one under `flow`:
 
     dis                      OpenCV DIS, on the CPU, no weights  (Kroeger et al. 2016, arXiv:1603.03590; Apache-2.0)
     raft_large, raft_small   torchvision's RAFT, for a GPU       (rewards/networks/raft.py)
@@ -24,7 +23,7 @@ FLOWS = ("dis", *RAFTS)
 
 
 class FlowBackend(Protocol):
-    """Computes flow for pairs of pictures `uint8[N,H,W,3]` (short side >= 128 px), giving `float32[N,H,W,2]` in px."""
+    """A function from pairs of `uint8[N,H,W,3]` (short side >= 128 px) to flow `float32[N,H,W,2]` in px."""
 
     @property
     def name(self) -> str: ...
@@ -53,7 +52,7 @@ class DisFlow:
 
 
 def open_flow(name: str = "dis") -> FlowBackend:
-    """The optical flow of that name. Raises RewardError for an unknown one.
+    """Return the optical flow of that name. Raises RewardError for an unknown one.
 
     A network is loaded at its first call, which raises RewardUnavailable when its weights are not on this machine.
     """
@@ -67,9 +66,10 @@ def open_flow(name: str = "dis") -> FlowBackend:
 
 
 def contrast_axis(frames: np.ndarray) -> np.ndarray:
-    """Weights `float64[3]` of red, green, blue, absolute sum 1, along which `uint8[N,H,W,3]` has the steepest edges.
+    """Return weights of red, green, blue along which `uint8[N,H,W,3]` has the steepest edges.
 
-    Luma loses an orange shape on a grey ground of the same brightness; on most films this axis is close to luma.
+    They are `float64[3]` with an absolute sum of 1. Luma loses an orange shape on a grey background of the same
+    brightness; on most films this axis is close to luma.
     """
     energy = np.zeros((3, 3))
     for frame in frames[np.unique(np.linspace(0, len(frames) - 1, 8).astype(int))] if len(frames) else frames:
@@ -83,7 +83,7 @@ def contrast_axis(frames: np.ndarray) -> np.ndarray:
 
 
 def to_gray(frames: np.ndarray, axis: np.ndarray) -> np.ndarray:
-    """`uint8[N,H,W]`: colours projected on `axis`, moved so that black stays in range."""
+    """Return `uint8[N,H,W]`: colours projected on `axis`, shifted so that black stays in range."""
     offset = -255 * float(np.minimum(axis, 0).sum())
     matrix = np.array([[*axis, offset]])
     return np.array([cv2.transform(frame, matrix).reshape(frame.shape[:2]) for frame in frames], np.uint8).reshape(
@@ -92,12 +92,12 @@ def to_gray(frames: np.ndarray, axis: np.ndarray) -> np.ndarray:
 
 
 def flow_both_ways(frames: np.ndarray, backend: FlowBackend) -> tuple[np.ndarray, np.ndarray]:
-    """Forward (t to t+1) and backward (t+1 to t) flow of `uint8[T,H,W,3]`, each `float32[T-1,H,W,2]`."""
+    """Return forward (t to t+1) and backward flow of `uint8[T,H,W,3]`, each `float32[T-1,H,W,2]`."""
     return backend(frames[:-1], frames[1:]), backend(frames[1:], frames[:-1])
 
 
 def warp(images: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Fetch `images[N,H,W(,C)]` of the second pictures back to the first ones along `flow[N,H,W,2]`; same type."""
+    """Warp `images[N,H,W(,C)]` of second pictures back to the first along `flow[N,H,W,2]`; same type."""
     warped = np.empty_like(images)
     grid = pixel_grid(*flow.shape[1:3])
     for n, (image, move) in enumerate(zip(images, flow, strict=True)):
@@ -106,7 +106,10 @@ def warp(images: np.ndarray, flow: np.ndarray) -> np.ndarray:
 
 
 def visibility(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
-    """`bool[N,H,W]`: pixels of the first picture that the second shows too (the two flows agree, inside the frame)."""
+    """Return `bool[N,H,W]`: pixels of the first picture that the second shows too.
+
+    There the two flows agree, and the target is inside the frame.
+    """
     seen = np.empty(forward.shape[:3], bool)
     for n, (there, back) in enumerate(zip(forward, backward, strict=True)):
         seen[n] = _agree(there, back)
@@ -114,7 +117,10 @@ def visibility(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
 
 
 def _agree(there: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """One pair; a loop over pairs keeps the working set in the cache: 3 times as fast as whole-clip arrays."""
+    """Compare the flows of one pair.
+
+    A loop over pairs keeps the working set in the cache: 3 times as fast as whole-clip arrays.
+    """
     height, width = there.shape[:2]
     target = pixel_grid(height, width) + there
     back = cv2.remap(back, target, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -129,9 +135,9 @@ def _squared_length(vectors: np.ndarray) -> np.ndarray:
 
 
 def relative_acceleration(flow: np.ndarray, weights: np.ndarray, unit: float) -> float:
-    """Mean of |f'(x + f) - f| / (|f| + |f'| + 1) over two steps `flow[2,H,W,2]`, in px times `unit`.
+    """Return the mean of |f'(x + f) - f| / (|f| + |f'| + 1) over two steps `flow[2,H,W,2]`.
 
-    Weighted by `weights[H,W]` (some above 0) of the first picture.
+    Lengths are in px times `unit`. The mean is weighted by `weights[H,W]` (some above 0) of the first picture.
     """
     then = warp(flow[1][None], flow[0][None])[0]
     change, before, after = (cv2.magnitude(*cv2.split(v)) * unit for v in (then - flow[0], flow[0], then))
@@ -147,7 +153,7 @@ def pixel_grid(height: int, width: int) -> np.ndarray:
 
 
 def flow_picture(flow: np.ndarray) -> np.ndarray:
-    """`uint8[N,H,W,3]`: hue says the direction, saturation the speed relative to the clip's 99th percentile."""
+    """Return `uint8[N,H,W,3]`: hue is the direction, saturation the speed over the clip's 99th percentile."""
     angle = np.arctan2(flow[..., 1], flow[..., 0])
     speed = np.hypot(flow[..., 0], flow[..., 1])
     scale = max(float(np.percentile(speed, 99)) if speed.size else 0.0, 1e-3)

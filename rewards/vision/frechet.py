@@ -1,4 +1,4 @@
-"""Frechet distance between two sets of features, with the number of samples and how sure it is.
+"""Frechet distance between two sets of features, with the numbers of samples and a bootstrap interval.
 
     d^2 = |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1^(1/2) S2 S1^(1/2))^(1/2)        (Dowson & Landau 1982; FID, FVD)
 
@@ -19,10 +19,10 @@ LEAST_CLIPS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrechetReport:
-    """`distance` (squared, as FVD gives it) and its bootstrap interval `low`..`high`, with what it was taken from.
+    """`distance` (squared, as FVD gives it), its bootstrap interval `low`..`high`, set sizes and back end.
 
-    The distance is biased upward with few samples, so two of them compare only when `num_first`, `num_second` and
-    `backend` are the same; below 256 clips it says little.
+    The distance is biased upward with few samples, so two distances compare only when `num_first`, `num_second` and
+    `backend` are the same; below 256 clips it is of little use.
     """
 
     distance: float
@@ -34,7 +34,7 @@ class FrechetReport:
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Squared Frechet distance between Gaussians fitted to `float[N,D]` and `float[M,D]`, N and M at least 2.
+    """Return the squared Frechet distance of Gaussians fitted to `float[N,D]` and `float[M,D]`, N, M >= 2.
 
     Raises RewardError for fewer rows, or widths that differ.
     """
@@ -56,10 +56,10 @@ def frechet_between(
     resamples: int = 200,
     seed: int = 0,
 ) -> FrechetReport:
-    """Distance between two sets of clips, each clip an array `float[n,D]` of the features of its stretches.
+    """Return the distance between two sets of clips, each clip the features `float[n,D]` of its stretches.
 
-    The interval is a basic bootstrap over clips (stretches of one clip are no independent samples): 2 d - q, which
-    takes out the bias that drawing with repetition adds. Raises RewardError for fewer than 2 clips a set.
+    The interval is a basic bootstrap over clips, because stretches of one clip are no independent samples: 2 d - q,
+    which removes the bias of drawing with replacement. Raises RewardError for fewer than 2 clips a set.
     """
     if min(len(first), len(second)) < LEAST_CLIPS:
         raise RewardError(f"A Frechet distance needs 2 clips on each side, got {len(first)} and {len(second)}.")
@@ -79,19 +79,19 @@ def frechet_between(
 
 
 def _centred(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean, and the rows about it over sqrt(n - 1): their squares sum to the trace of the covariance."""
+    """Return the mean, and the rows about it over sqrt(n - 1), whose squares sum to the trace."""
     rows = features.astype(np.float64)
     mean = rows.mean(axis=0)
     return mean, (rows - mean) / np.sqrt(len(rows) - 1)
 
 
 def _short(rows: np.ndarray) -> np.ndarray:
-    """A matrix with the same rows' products in fewer rows, where there are more rows than columns."""
+    """Return a matrix with the same product A'A and at most as many rows as columns."""
     return np.asarray(np.linalg.qr(rows, mode="r")) if len(rows) > rows.shape[1] else rows
 
 
 def _resampled(clips: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """As many clips, drawn with repetition, at least two of them different."""
+    """Draw as many clips with replacement, at least two of them different."""
     while len(set(chosen := rng.integers(len(clips), size=len(clips)).tolist())) < LEAST_CLIPS:
         pass
     return np.concatenate([clips[n] for n in chosen])

@@ -1,10 +1,11 @@
-"""Liveness: whether a clip shows a scene, or a still picture that is panned, zoomed, or moved in one piece.
+"""Liveness: tell a scene from a still picture that is panned, zoomed, or moved in one piece.
 
-Between pictures 1/8 s apart the camera is the affine motion that most of the textured area follows. What moves against
-it is *independent*; one more affine motion, fitted to the independent pixels, is what a patch or a cut-out does that
-slides over a still picture. Pixels whose motion lies between the two belong to its border. What neither explains is
-*non-rigid*: people, animals, parallax, several objects. Noise has no flow that holds both ways, and a cross-fade none
-at all, so neither adds any. Pixels whose colour never changes in the whole clip are *frozen*: a camera has noise.
+Between pictures 1/8 s apart the camera motion is the affine motion that fits most of the textured area. Pixels that
+move against it are *independent*. One more affine motion, fitted to the independent pixels, describes a patch or a
+cut-out that slides over a still picture; pixels whose motion lies between the two belong to its border. Pixels that
+neither explains are *non-rigid*: people, animals, parallax, several objects. The flow of noise does not agree both
+ways, and a cross-fade has none, so neither adds any. Pixels whose colour never changes in the whole clip are *frozen*:
+a camera has noise.
 
 source      layered motion: Wang & Adelson 1994, doi:10.1109/83.334981; RANSAC: Fischler & Bolles 1981,
             doi:10.1145/358669.358692; telling a live face from a moved photograph by its flow: Bao et al. 2009,
@@ -34,8 +35,7 @@ FROZEN_SHARE = (0.20, 0.50)  # of the textured area
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Liveness:
-    """Shares of the textured area, means over the clip: what moves against the camera, and what of that is non-rigid;
-    and the share that never changes."""
+    """Shares of the textured area: independent, non-rigid (means over the clip), and frozen."""
 
     independent: float
     non_rigid: float
@@ -43,7 +43,7 @@ class Liveness:
 
     @property
     def level(self) -> float:
-        """0 for a still picture that was moved, 1 for a scene."""
+        """Return 0 for a still picture that was moved, 1 for a scene."""
         share = smoothstep_value(self.non_rigid / max(self.independent, 1e-9), *NON_RIGID_SHARE)
         low, high = np.log(NON_RIGID_AREA)
         area = smoothstep_value(float(np.log(max(self.non_rigid, 1e-9))), low, high)
@@ -51,7 +51,7 @@ class Liveness:
 
 
 def measure_liveness(features: ClipFeatures) -> Liveness | None:
-    """None for a clip shorter than one step of 1/8 s (two frames at least); shared by those who ask."""
+    """Measure a clip; None for one shorter than a step of 1/8 s (two frames at least); shared."""
     return features.once("liveness", lambda: _measure(features))
 
 
@@ -72,7 +72,7 @@ def _measure(features: ClipFeatures) -> Liveness | None:
 
 
 def _moving_areas(flow: np.ndarray, followed: np.ndarray, least_px: float) -> tuple[int, int]:
-    """Pixels that move against the camera by `least_px`, and those of them that no rigid layer explains."""
+    """Count the pixels that move against the camera by `least_px`, and those that no rigid layer explains."""
     camera = _affine(flow, followed)
     if camera is None:
         return 0, 0
@@ -86,7 +86,7 @@ def _moving_areas(flow: np.ndarray, followed: np.ndarray, least_px: float) -> tu
 
 
 def _affine(flow: np.ndarray, where: np.ndarray) -> np.ndarray | None:
-    """`float32[h,w,2]`: the affine flow that most pixels of the mask follow; None for fewer than 40."""
+    """Return `float32[h,w,2]`: the affine flow that fits most pixels of the mask; None for fewer than 40."""
     rows, columns = np.nonzero(where)
     if len(rows) < LEAST_SAMPLES:
         return None
@@ -102,7 +102,7 @@ def _affine(flow: np.ndarray, where: np.ndarray) -> np.ndarray | None:
 
 
 def _distance_to_segment(vectors: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """How far `vectors[h,w,2]` are from the segments between 0 and `ends[h,w,2]`."""
+    """Return the distances of `vectors[h,w,2]` from the segments between 0 and `ends[h,w,2]`."""
     along = (vectors * ends).sum(-1) / np.maximum((ends * ends).sum(-1), 1e-6)
     return _length(vectors - np.clip(along, 0, 1)[..., None] * ends)
 
@@ -118,5 +118,5 @@ def _frozen_share(features: ClipFeatures) -> float:
 
 
 def _spread(channel: np.ndarray) -> np.ndarray:
-    """`float64[h,w]`: standard deviation over time, a row at a time to keep memory small."""
+    """Return `float64[h,w]`: standard deviation over time, a row at a time to save memory."""
     return np.stack([rows.std(axis=0, dtype=np.float64) for rows in channel.swapaxes(0, 1)])

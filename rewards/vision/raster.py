@@ -1,7 +1,8 @@
-"""Raster artefacts of a single picture: combs of interlaced video, and grids of equal lines across the picture.
+"""Raster artefacts of a single picture: combs of interlaced video, and grids of equal lines.
 
-comb    rows that alternate, over columns that alternate. A row alternates where what is alike over 8 pixels of it has
-        the same energy at the vertical Nyquist frequency 4 rows further down, so that a single edge does not count.
+comb    energy of alternating rows over that of alternating columns. The part of the vertical Nyquist frequency that is
+        constant over 8 pixels of a row counts only where it is found again 4 rows further down, so that a single edge
+        does not count.
 grid    highest autocorrelation, over lags of 3 pixels to a third of the side and again at twice the lag, of the mean of
         each row (or column) less its running median. Real lines do not repeat at one distance over the whole picture.
 
@@ -14,7 +15,7 @@ import numpy as np
 from rewards.time_series import smoothstep_value
 
 COMB_RATIO = (2.0, 5.0)  # tuning clips up to 0.3, oversharpened 2.3; fields of two frames 3.5 to 100 where much moves
-COMB_FLOOR = 1.0  # grey levels squared: what counts as nothing
+COMB_FLOOR = 1.0  # grey levels squared: energy that counts as none
 GRID_CORRELATION = (0.65, 0.85)  # tuning clips up to 0.27, shaken ones 0.37; with lines 4, 16 and 32 px apart 0.83 to 1
 GRID_LEVELS = (0.5, 1.5)  # standard deviation of the profile
 COHERENT_PX, COMB_ROWS, LEAST_LAG = 8, 4, 3
@@ -23,7 +24,7 @@ _NYQUIST = np.array([1, -4, 6, -4, 1], np.float32) / 16
 
 
 def raster_share(frame: np.ndarray) -> float:
-    """How surely `uint8[H,W,3]` shows a comb or a grid, 0..1."""
+    """Return the certainty that `uint8[H,W,3]` shows a comb or a grid, 0..1."""
     gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
     low, high = np.log(COMB_RATIO)
     ratio = comb_ratio(gray) if len(gray) >= LEAST_ROWS else 0.0
@@ -32,7 +33,7 @@ def raster_share(frame: np.ndarray) -> float:
 
 
 def comb_ratio(gray: np.ndarray) -> float:
-    """Energy of rows that alternate over that of columns that alternate, of `float32[H,W]`."""
+    """Return the energy of alternating rows over that of alternating columns, of `float32[H,W]`."""
     return _alternation(gray) / (_alternation(gray.T) + COMB_FLOOR)
 
 
@@ -42,9 +43,10 @@ def _alternation(gray: np.ndarray) -> float:
 
 
 def periodicity(profile: np.ndarray) -> tuple[float, float]:
-    """Highest autocorrelation of `float32[N]` less its running median of 5, and the standard deviation of the rest.
+    """Return the highest autocorrelation of `float32[N]` less its running median of 5, and the deviation.
 
-    Of a lag and twice that lag the lower one counts: two lines have a distance, three equal ones a period.
+    The deviation is the standard deviation after the median is subtracted. The lower value of a lag and of twice that
+    lag counts: two lines have only a distance, three equally spaced ones a period.
     """
     rest = profile - cv2.medianBlur(profile.astype(np.float32)[:, None], 5)[:, 0]
     rest = rest - rest.mean()

@@ -1,14 +1,14 @@
-"""How unlike a reference set one sample is: a distance that works for a single clip, where a Frechet distance cannot.
+"""Distance of a sample from a reference set, for single clips, which have no Frechet distance.
 
-With n samples of D features and n < D the covariance is singular, and what leaves its subspace (most of what goes wrong
-with a clip) counts for nothing. So it is shrunk towards a sphere by Ledoit & Wolf's rule, and the distance has two
-parts: inside the subspace of the k strongest directions, and the residual outside it:
+With n samples of D features and n < D the covariance is singular, and deviations outside its subspace (most faults of
+clips) do not count. It is therefore shrunk towards a sphere by Ledoit & Wolf's rule, and the distance has two parts:
+inside the subspace of the k strongest directions, and the residual outside it:
 
     z^2 = ( sum_i<k (u_i . y)^2 / v_i  +  |residual of y|^2 / rest ) / D,        y = (x - m) / s a feature
 
 with every feature in units of its own spread s in the reference.
 
-A reference knows how far its own members are when left out of it; that is what a distance is read against.
+A reference holds the distances of its own members when they are left out of it; a distance is compared with them.
 """
 
 import json
@@ -24,13 +24,13 @@ from rewards.errors import RewardError
 
 FOLDS = 10
 TYPICAL, EDGE = 0.5, 0.95  # quantiles of the reference's own distances
-LEAST_SPREAD = 1e-3  # of the widest feature: less is rounding
+LEAST_SPREAD = 1e-3  # of the widest feature; a smaller spread is rounding
 LEAST_SLOPE = 0.1  # of the logarithm of the distance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShrunkGaussian:
-    """A shrunk Gaussian: `mean`, `spread` [D], `directions` [k,D], their `variances` [k], that of all others `rest`."""
+    """A shrunk Gaussian: `mean` and `spread` [D], `directions` [k,D], `variances` [k], `rest` for others."""
 
     mean: np.ndarray
     spread: np.ndarray
@@ -39,7 +39,7 @@ class ShrunkGaussian:
     rest: float
 
     def distances(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distances of `float[N,D]` inside and outside the subspace, each over D: two `float64[N]`."""
+        """Return squared distances over D inside and outside the subspace, of `float[N,D]`: two `float64[N]`."""
         away = (features.astype(np.float64) - self.mean) / self.spread
         along = away @ self.directions.T
         width = away.shape[1]
@@ -49,10 +49,12 @@ class ShrunkGaussian:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceFeatures:
-    """A frozen reference set. `left_out` are its members' own distances, sorted, each taken without its own group.
+    """A frozen reference set.
 
-    `confidence` 0..1 is what they would be with it, over that: near 1 for a dense reference, small for a few films.
-    `notes` say what it was made of.
+    `left_out` are the sorted distances of its members, each without its own group.
+
+    `confidence` 0..1 is the ratio of the distances with and without their group: near 1 for a dense reference, small
+    for a few films. `notes` describe its origin.
     """
 
     shape: ShrunkGaussian
@@ -61,15 +63,15 @@ class ReferenceFeatures:
     notes: dict[str, Any]
 
     def distance(self, features: np.ndarray) -> np.ndarray:
-        """`float64[N]`: sqrt(z^2) of each of `float[N,D]`; about 1 for what is like the reference."""
+        """Return `float64[N]`: sqrt(z^2) of each of `float[N,D]`; about 1 for samples like the reference."""
         return np.sqrt(sum(self.shape.distances(features)))
 
     def percentile(self, distance: float) -> float:
-        """Share of the reference's members that are at least as far away, 0..1."""
+        """Return the share of the reference's members that are at least as far away, 0..1."""
         return float((self.left_out >= distance).mean())
 
     def likeness(self, distance: float) -> float:
-        """1 for what is typical, one half at the edge of the reference, towards 0 beyond, never quite there.
+        """Return 1 for a typical sample, one half at the edge of the reference, and towards 0 beyond it.
 
         A logistic curve of the logarithm of the distance; its slope is the reference's own spread.
         """
@@ -79,7 +81,7 @@ class ReferenceFeatures:
 
 
 def fit_shape(features: np.ndarray, rank: int) -> ShrunkGaussian:
-    """The shrunk Gaussian of `float[N,D]`, N >= 2, keeping up to `rank` directions."""
+    """Fit a shrunk Gaussian to `float[N,D]`, N >= 2, with up to `rank` directions."""
     rows = features.astype(np.float64)
     mean, spread = rows.mean(axis=0), rows.std(axis=0)
     spread = np.maximum(spread, LEAST_SPREAD * max(float(spread.max()), 1e-9))
@@ -97,7 +99,7 @@ def fit_shape(features: np.ndarray, rank: int) -> ShrunkGaussian:
 
 
 def ledoit_wolf(away: np.ndarray) -> float:
-    """How far the covariance of centred rows `float64[N,D]` is best moved to a sphere, 0..1.
+    """Return the best shrinkage of the covariance of centred rows `float64[N,D]` to a sphere, 0..1.
 
     Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4, by products of rows, so that D may be large.
     """
@@ -114,9 +116,10 @@ def ledoit_wolf(away: np.ndarray) -> float:
 def fit_reference(
     clips: Sequence[np.ndarray], groups: Sequence[int], rank: int, notes: dict[str, Any]
 ) -> ReferenceFeatures:
-    """A reference of `clips`, each the features `float[n,D]` of its stretches; `groups` says what belongs together.
+    """Fit a reference to `clips`, each the features `float[n,D]` of its stretches.
 
-    Distances of members are taken without their group (without a tenth of the groups, where there are many).
+    `groups` names the group of each clip. Distances of members are taken without their group (without a tenth of the
+    groups, where there are many).
     """
     names = np.unique(groups)
     folds = np.array_split(names, min(len(names), FOLDS))
@@ -135,7 +138,7 @@ def fit_reference(
 
 
 def save_reference(reference: ReferenceFeatures, path: Path) -> None:
-    """One `.npz`, the directions in half precision."""
+    """Write one `.npz` file, the directions in half precision."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = reference.shape
     np.savez_compressed(
@@ -152,7 +155,7 @@ def save_reference(reference: ReferenceFeatures, path: Path) -> None:
 
 
 def read_reference_file(path: Path) -> ReferenceFeatures:
-    """Raises RewardError for a file that is damaged or something else."""
+    """Read a file of `save_reference`. Raises RewardError for a damaged or another file."""
     try:
         with path.open("rb") as file, np.load(file) as stored:
             shape = ShrunkGaussian(

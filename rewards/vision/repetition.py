@@ -1,11 +1,11 @@
-"""The strongest repetition in a clip: the same changes again some frames later, or mirrored in time, at any speed.
+"""The strongest repetition in a clip: the same changes later or mirrored in time, at any speed.
 
 A *change* is the difference of two neighbouring thumbnails. The clip is compared with itself played at several speeds,
-forward and, with the sign of the changes turned, backward. For each speed and each offset, the energy-weighted cosine
+forward and, with the sign of the changes reversed, backward. For each speed and each offset, the energy-weighted cosine
 of the changes is taken over windows that cover 8 frames of the faster part; at the same speed also over the rest of the
 clip. Forward, only pairs 8 frames apart or more count, and a similarity counts by its prominence over smaller lags.
-Thumbnails have their brightness and contrast taken out, so flicker repeats nothing. Walking or waves are periodic but
-not pixel by pixel: only a similarity near 1 is the same picture again.
+Thumbnails are normalised in brightness and contrast, so flicker is no repetition. Walking or waves are periodic but not
+pixel by pixel: only a similarity near 1 is the same picture again.
 
 source      recurrence in self-similarity matrices (Cutler & Davis 2000, doi:10.1109/34.868681)
 """
@@ -21,7 +21,7 @@ from rewards.time_series import smoothstep
 SHORTEST_FRAMES = 8
 LEAST_FRAMES = 2 * SHORTEST_FRAMES + 1
 SPEEDS = (1.0, 0.85, 0.72, 0.6, 0.5, 0.42, 0.35, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8)  # a fifth apart: 1 frame in 8
-LEAST_ENERGY = 0.25  # of the clip's mean: a window in which next to nothing changes repeats nothing
+LEAST_ENERGY = 0.25  # of the clip's mean: a window in which next to nothing changes is no repetition
 PHASE_FRAMES = 0.5  # at twice the speed, every second frame may be an odd one
 NEIGHBOUR_LAGS = 3  # too close to the best lag to be a valley before it
 THUMB_PX = 32
@@ -47,24 +47,24 @@ class Repetition:
 
 
 def find_repetition(features: ClipFeatures) -> Repetition:
-    """Of a clip of at least 17 frames; shared by those who ask."""
+    """Return the strongest repetition of a clip of at least 17 frames; shared."""
     return features.once("repetition", lambda: strongest_repetition(thumbnails(features)))
 
 
 def thumbnails(features: ClipFeatures) -> np.ndarray:
-    """`float32[T,32*32]`: small gray pictures, mean 0, all with the clip's median contrast."""
+    """Return `float32[T,32*32]`: small gray pictures, mean 0, all with the clip's median contrast."""
     return features.once("thumbnails", lambda: _thumbnails(features.gray))
 
 
 def strongest_repetition(small: np.ndarray) -> Repetition:
-    """The best of all speeds, offsets and directions in thumbnails `float32[T,D]`."""
+    """Return the best of all speeds, offsets and directions in thumbnails `float32[T,D]`."""
     played = [(speed, phase) for speed in SPEEDS for phase in np.arange(0, speed - 1e-6, PHASE_FRAMES)]
     found = [_at_speed(small, *how, mirrored=mirrored) for how in played for mirrored in (False, True)]
     return max((_best_lag(small), *found), key=lambda one: one.similarity)
 
 
 def _best_lag(small: np.ndarray) -> Repetition:
-    """The lag at which the rest of the clip is most alike, by its prominence over the lags around."""
+    """Return the lag of highest similarity of the rest of the clip, by prominence over smaller lags."""
     changes = np.diff(small, axis=0)
     products = changes @ changes.T
     norms = np.sqrt(np.diagonal(products))
@@ -78,7 +78,7 @@ def _best_lag(small: np.ndarray) -> Repetition:
 
 
 def _at_speed(small: np.ndarray, speed: float, phase: float, *, mirrored: bool) -> Repetition:
-    """The best offset between the clip and itself played at `speed` from `phase` (in frames) on."""
+    """Return the best offset between the clip and itself played at `speed`, starting at frame `phase`."""
     slowed, times = _resampled(small, speed, phase)
     if mirrored:
         slowed, times = slowed[::-1], times[::-1]
@@ -103,7 +103,7 @@ def _at_speed(small: np.ndarray, speed: float, phase: float, *, mirrored: bool) 
 
 
 def _resampled(small: np.ndarray, speed: float, phase: float) -> tuple[np.ndarray, np.ndarray]:
-    """The thumbnails at times that lie `speed` frames apart, between frames interpolated, and those times."""
+    """Return thumbnails interpolated at times `speed` frames apart, and those times."""
     times = np.arange(phase, len(small) - 1 + 1e-6, speed)
     before = np.minimum(times.astype(int), len(small) - 2)
     share = (times - before)[:, None].astype(np.float32)
@@ -111,9 +111,9 @@ def _resampled(small: np.ndarray, speed: float, phase: float) -> tuple[np.ndarra
 
 
 def _along_diagonals(rows: np.ndarray, columns: np.ndarray, width: int) -> np.ndarray:
-    """`float64[M,J]`: energy-weighted cosine of `rows[m + k]` and `columns[j + k]` over `width` steps k.
+    """Return `float64[M,J]`: energy-weighted cosine of `rows[m + k]` and `columns[j + k]`, k < `width`.
 
-    0 where the window does not fit, and where too little changes.
+    It is 0 where the window does not fit, and where too little changes.
     """
     products = (rows @ columns.T).astype(np.float64)
     energies = [np.linalg.norm(changes, axis=1).astype(np.float64) for changes in (rows, columns)]
@@ -124,7 +124,7 @@ def _along_diagonals(rows: np.ndarray, columns: np.ndarray, width: int) -> np.nd
 
 
 def _diagonal_sums(values: np.ndarray, width: int) -> np.ndarray:
-    """Sum of `width` neighbours along the diagonal from each entry; 0 where they do not fit."""
+    """Return the sum of `width` neighbours along the diagonal from each entry; 0 where they do not fit."""
     rows, columns = values.shape
     total = np.zeros_like(values)
     if rows < width or columns < width:
@@ -136,7 +136,7 @@ def _diagonal_sums(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def _window_means(energy: np.ndarray, width: int) -> np.ndarray:
-    """Mean of `width` entries from each on; 0 where they do not fit."""
+    """Return the mean of `width` entries starting at each; 0 where they do not fit."""
     means = np.zeros_like(energy)
     if len(energy) >= width:
         means[: len(energy) - width + 1] = np.convolve(energy, np.full(width, 1 / width), "valid")
@@ -144,7 +144,7 @@ def _window_means(energy: np.ndarray, width: int) -> np.ndarray:
 
 
 def _prominence(similar: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Similarity, or less where it is just as high at all smaller lags; `gaps[M,J]` are the signed lags."""
+    """Return the similarity, less the lowest one at smaller lags; `gaps[M,J]` are the signed lags."""
     prominent = similar.copy()
     for side in (1, -1):
         order = slice(None) if side == 1 else slice(None, None, -1)

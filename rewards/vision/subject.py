@@ -1,13 +1,13 @@
-"""Where the subject is, without a network: what differs in colour from the picture's border, or moves against it.
+"""Find the subject without a network: it differs in colour from the border or moves against it.
 
     colour   Lab distance from the nearest of the border's four main colours (background prior; Wei et al. 2012,
              doi:10.1007/978-3-642-33712-3_3)
     motion   flow against the picture's own median flow
 
-Both are told relative to the strongest place of the frame, and count the less the more of the frame they light up: a
-map that finds everything has found nothing. The heaviest connected blob is the subject; its moments, not its extreme
-pixels, make the box, and a median over five frames takes out single misses. A network (faces, a detector) takes the
-place of all this through `FINDERS`, chosen by the mix under `subject`.
+Both maps are relative to the strongest place of the frame, and their weight falls with the area that they cover: a map
+that marks the whole frame finds no subject. The heaviest connected blob is the subject; its box is computed from its
+moments, not from its extreme pixels, and a median over five frames removes single misses. A network (faces, a detector)
+can replace this method through `FINDERS`; the mix selects it under `subject`.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,10 @@ SMOOTH_FRAMES = 2  # on each side
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subjects:
-    """`boxes` float64[T,4]: x0, y0, x1, y1 in shares of width and height, NaN without a subject; `confidence` [T]."""
+    """The subject of each frame: `boxes` float64[T,4] and `confidence` [T].
+
+    A box is x0, y0, x1, y1 in shares of width and height, NaN without a subject.
+    """
 
     boxes: np.ndarray
     confidence: np.ndarray
@@ -61,7 +64,10 @@ DEFAULT = "saliency"
 
 
 def find_subjects(features: ClipFeatures) -> Subjects:
-    """The subject of every frame of the clip; shared by the rewards that need it. Raises RewardError for its name."""
+    """Return the subject of every frame of the clip; shared.
+
+    Raises RewardError for an unknown subject finder.
+    """
     name = features.backend("subject", DEFAULT)
     if name not in FINDERS:
         raise RewardError(f"There is no subject finder {name!r}; known are {', '.join(sorted(FINDERS))}.")
@@ -70,7 +76,7 @@ def find_subjects(features: ClipFeatures) -> Subjects:
 
 
 def by_saliency(features: ClipFeatures) -> Subjects:
-    """By colour and motion, without a network."""
+    """Find the subject by colour and motion, without a network."""
     motion = _motion_maps(features)
     strengths = (np.maximum(_colour_map(f), m) for f, m in zip(features.frames, motion, strict=True))
     found = [_blob(strength) for strength in strengths]
@@ -80,7 +86,7 @@ def by_saliency(features: ClipFeatures) -> Subjects:
 
 
 def _colour_map(frame: np.ndarray) -> np.ndarray:
-    """`float32[64,64]` in 0..1: how unlike the border's colours a place is, relative to the most unlike place."""
+    """Return `float32[64,64]` in 0..1: distance from the border's colours, relative to the largest one."""
     small = cv2.resize(frame, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     lab = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), (0, 0), 1)
     width = max(2, int(BORDER_SHARE * SIDE_PX))
@@ -95,7 +101,7 @@ def _colour_map(frame: np.ndarray) -> np.ndarray:
 
 
 def _motion_maps(features: ClipFeatures) -> np.ndarray:
-    """`float32[T,64,64]` in 0..1: what moves against the rest; the last frame as the one before."""
+    """Return `float32[T,64,64]` in 0..1: motion against the rest; the last frame repeats the one before."""
     flow = features.flow[0]
     if not len(flow):
         return np.zeros((features.clip.num_frames, SIDE_PX, SIDE_PX), np.float32)
@@ -107,14 +113,14 @@ def _motion_maps(features: ClipFeatures) -> np.ndarray:
 
 
 def _relative(values: np.ndarray, least: float) -> np.ndarray:
-    """Values as a share of the strongest (or of `least`, where nothing is that strong), less where they are diffuse."""
+    """Return values over the strongest one (at least `least`), less where they are diffuse."""
     share = np.clip(values / max(float(np.percentile(values, 99)), least), 0, 1)
     worth = max(0.0, 1 - float((share > THRESHOLD).mean()) / DIFFUSE_SHARE)
     return np.asarray(share * np.sqrt(worth), np.float32)
 
 
 def _blob(strength: np.ndarray) -> tuple[np.ndarray, float]:
-    """Box and confidence of the heaviest connected blob; NaN and 0 when there is none of a usable size."""
+    """Return box and confidence of the heaviest connected blob; NaN and 0 without one of usable size."""
     count, labels = cv2.connectedComponents((strength > THRESHOLD).astype(np.uint8))
     nothing = (np.full(4, np.nan), 0.0)
     if count < 2:
@@ -128,7 +134,7 @@ def _blob(strength: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _box(blob: np.ndarray) -> np.ndarray:
-    """Mean and standard deviation of the blob along x and y, as a box in shares of the picture."""
+    """Return the box of the blob in shares of the picture, from its mean and deviation along x and y."""
     places = (np.arange(SIDE_PX) + 0.5) / SIDE_PX
     sides = []
     for along in (blob.sum(axis=0), blob.sum(axis=1)):

@@ -1,12 +1,12 @@
-"""The networks that rewards need: where each one's weights come from, how large, under which licence; and `resolve`.
+"""The catalog of the rewards' networks with source, size and licence of their weights; and `resolve`.
 
-Looked for in this order, without the network:
+Weights are searched for in this order, without internet access:
 
     1. the folder that DAILIES_WEIGHTS names, by the file names below (`Weights.names`)
-    2. where the weights' own source keeps them: `assets/`, the installed package, the hub's cache, torch's cache
+    2. the place of the weights' source: `assets/`, the installed package, the hub's cache, torch's cache
 
-and downloaded only when the caller allows it. A network that is not there is `RewardUnavailable`, said at once, and
-never replaced by another one.
+They are downloaded only when the caller allows it. Missing weights raise `RewardUnavailable` at once and are never
+replaced by others.
 """
 
 import difflib
@@ -23,10 +23,9 @@ PRESENT, DOWNLOADABLE, MISSING = "present", "downloadable", "missing"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """One network's weights. `names` are the files (or folders) that stand for it in the user's folder, best first.
+    """The weights of one network; `names` are its files (or folders) in the user's folder, best first.
 
-    `sha256` (or its beginning, as torch's file names carry it) is that of the file which `source` fetches, "" where
-    nobody publishes one.
+    `sha256` is that of the file from `source`, or its beginning, as in torch's file names; "" where none is published.
     """
 
     key: str
@@ -41,7 +40,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsState:
-    """Whether weights are `present` (at `path`), `downloadable` or `missing`."""
+    """The state of weights: `present` (at `path`), `downloadable` or `missing`."""
 
     weights: Weights
     state: str
@@ -82,7 +81,7 @@ _ALL = (
     ),
     Weights(
         key="mtcnn",
-        title="MTCNN face detector (its last network; the others lie beside it)",
+        title="MTCNN face detector (its last network; the others are in the same folder)",
         used_by=("identity_lock",),
         names=("mtcnn_onet.pt",),
         size_mb=1.6,
@@ -287,10 +286,10 @@ WEIGHTS: dict[str, Weights] = {weights.key: weights for weights in _ALL}
 
 
 def resolve(key: str, *, allow_download: bool = False, progress: Progress | None = None) -> Path:
-    """The file (or folder, where a network is several files) of `key`, downloaded when allowed and needed.
+    """Return the file of `key`, or the folder of several files; download it when needed and allowed.
 
-    `progress(bytes done, bytes in all)` is told about a download. Raises RewardUnavailable in one sentence, within two
-    seconds, when the weights are not on this machine and may not or cannot be fetched; RewardError for an unknown key
+    `progress(bytes done, bytes in all)` is called during a download. Raises RewardUnavailable within two seconds when
+    the weights are not on this machine and downloading is not allowed or not possible; RewardError for an unknown key
     or a download with a wrong checksum.
     """
     weights = find_weights(key)
@@ -302,12 +301,12 @@ def resolve(key: str, *, allow_download: bool = False, progress: Progress | None
 
 
 def state(key: str) -> str:
-    """`PRESENT`, `DOWNLOADABLE` or `MISSING`; never asks the network."""
+    """Return `PRESENT`, `DOWNLOADABLE` or `MISSING`, without internet access."""
     return status(key).state
 
 
 def status(key: str) -> WeightsState:
-    """The state of one network's weights, for lists and pages."""
+    """Return the state of one network's weights, for lists and pages."""
     weights = find_weights(key)
     path = _find(weights)
     if path:
@@ -317,7 +316,7 @@ def status(key: str) -> WeightsState:
 
 
 def find_weights(key: str) -> Weights:
-    """The entry of `key`. Raises RewardError for an unknown one."""
+    """Return the entry of `key`. Raises RewardError for an unknown one."""
     if key not in WEIGHTS:
         near = difflib.get_close_matches(key, WEIGHTS, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(WEIGHTS)}."
@@ -326,15 +325,15 @@ def find_weights(key: str) -> Weights:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files with tensors of weights that are at `path`: itself, or those in the folder."""
+    """Return the files with tensors at `path`: the file itself, or those in the folder."""
     endings = {".safetensors", ".pt", ".pth", ".bin", ".onnx", ".npz"}
     return [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix in endings)
 
 
 def has_known_checksum(key: str, path: Path) -> bool:
-    """Whether the file is the very one that its source publishes a checksum of (one of another format has none).
+    """Return True when the file is the published one and its checksum matches.
 
-    Raises RewardError when it should be and is not.
+    Files of another name have no published checksum: False. Raises RewardError when the checksum differs.
     """
     weights, (file, *_) = find_weights(key), files_of(path)
     if not weights.sha256 or file.name not in weights.source.file_names:
@@ -355,7 +354,7 @@ def _find(weights: Weights) -> Path | None:
 
 
 def _how_to_get(weights: Weights) -> str:
-    """One sentence."""
+    """Return one sentence on how to get missing weights."""
     missing = f"{weights.title} ({weights.size_mb:g} MB) is not on this machine"
     by_hand = f"put {weights.names[0]} into the folder that {FOLDER_VARIABLE} names"
     if weights.source.downloadable:

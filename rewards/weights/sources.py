@@ -1,12 +1,12 @@
-"""Where a network's weights can be on this machine, and how they get there: five kinds of source.
+"""Sources of networks' weights: five kinds, each with a place on this machine and a way to fetch them.
 
     Asset      shipped with Dailies under `assets/`
     Packaged   shipped inside an installed Python package
     Hub        files of a model hub's repository at a fixed revision, in the hub's own cache
     Web        one file at an address, in torch's cache (where torchvision looks for it too)
-    ByHand     nowhere that a program can fetch from: the user brings the file
+    Manual     no download: the user copies the file
 
-`find` never touches the network; `fetch` reports `progress(bytes done, bytes in all)` and verifies what it got.
+`find` needs no internet access; `fetch` calls `progress(bytes done, bytes in all)` and verifies the checksum.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ from typing import Any, Protocol
 from rewards.errors import RewardError, RewardUnavailable
 from rewards.package_data import ASSETS
 
-REACH_S = 1.5  # a host that has not answered by then counts as not reachable
-READ_S = 30.0  # a download that has brought nothing for so long has failed
+REACH_S = 1.5  # a host that does not answer within this time counts as unreachable
+READ_S = 30.0  # a download without data for this time has failed
 CHUNK_BYTES = 1 << 20
 
 Progress = Callable[[int, int], None]
 
 
 class Source(Protocol):
-    """One place that weights come from. `downloadable` says whether `fetch` can bring them."""
+    """A source of weights; `downloadable` is True when `fetch` can download them."""
 
     @property
     def downloadable(self) -> bool: ...
@@ -51,10 +51,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
-    """`path` below `assets/`."""
+    """A file or folder of Dailies: `path` below `assets/`."""
 
     path: str
-    script: str  # what makes the file again
+    script: str  # the module that makes the file
     downloadable: bool = False
 
     @property
@@ -74,7 +74,7 @@ class Asset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packaged:
-    """`path` below the folder of the installed top-level `package`."""
+    """A file of an installed top-level `package`: `path` below its folder."""
 
     package: str
     path: str
@@ -100,7 +100,7 @@ class Packaged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
-    """`files` of the hub repository `repo` at `revision` (a commit). The path found is the file, or their folder."""
+    """`files` of the hub repository `repo` at `revision` (a commit); found as the file or their folder."""
 
     repo: str
     revision: str
@@ -122,7 +122,7 @@ class Hub:
         return self._whole([Path(path) for path in found if isinstance(path, str)])
 
     def fetch(self, sha256: str, progress: Progress) -> Path:
-        """`sha256` is that of the first file."""
+        """Download the files; `sha256` is that of the first one."""
         from huggingface_hub import constants, hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -145,7 +145,7 @@ class Hub:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Web:
-    """One file at `url`, kept under its own name where `torch.hub` keeps its downloads."""
+    """One file at `url`, kept under its own name in the download folder of `torch.hub`."""
 
     url: str
     downloadable: bool = True
@@ -163,7 +163,7 @@ class Web:
         return (self.name,)
 
     def find(self) -> Path | None:
-        # The second is where facenet-pytorch puts its own.
+        # The second folder is that of facenet-pytorch.
         places = (torch_home() / "hub" / "checkpoints", torch_home() / "checkpoints")
         return next((found for place in places if (found := _existing(place / self.name))), None)
 
@@ -183,7 +183,7 @@ class Web:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manual:
-    """A file that only the user's own folder can hold; `description` says whose it is."""
+    """A file that the user copies to the folder of weights; `description` names its origin."""
 
     description: str
     downloadable: bool = False
@@ -197,7 +197,7 @@ class Manual:
 
 
 def verify(path: Path, sha256: str) -> None:
-    """Raises RewardError, after deleting the file, when its checksum does not begin with `sha256`."""
+    """Delete the file and raise RewardError when its checksum does not begin with `sha256`."""
     found = checksum(path)
     if not found.startswith(sha256):
         path.unlink(missing_ok=True)
@@ -207,22 +207,22 @@ def verify(path: Path, sha256: str) -> None:
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 in hexadecimal."""
+    """Return the SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def offline() -> bool:
-    """Whether the user has turned downloads off, by the switch that the hub's own library has."""
+    """Return True when downloads are turned off by HF_HUB_OFFLINE, the variable of the hub's library."""
     return os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"}
 
 
 def require_reachable(url: str) -> None:
-    """Raises RewardUnavailable within `REACH_S` when nothing answers at `url` (a proxy in the environment is used)."""
+    """Raise RewardUnavailable when `url` does not answer within `REACH_S`, by the environment's proxy."""
     if offline():
         raise RewardUnavailable("Downloads are turned off by HF_HUB_OFFLINE: unset it, or copy the file by hand.")
     answered = threading.Event()
-    # A thread, because looking up a host's name has no time limit of its own.
+    # In a thread, because the lookup of a host name has no time limit.
     threading.Thread(target=_knock, args=(url, answered), daemon=True).start()
     if not answered.wait(REACH_S):
         host = urllib.parse.urlsplit(url).netloc
@@ -230,7 +230,7 @@ def require_reachable(url: str) -> None:
 
 
 def torch_home() -> Path:
-    """The folder of torch's downloads, as torch.hub finds it."""
+    """Return the folder of torch's downloads, by the rules of torch.hub."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser()
 
@@ -241,7 +241,7 @@ def _knock(url: str, answered: threading.Event) -> None:
         try:
             urllib.request.urlopen(request, timeout=REACH_S).close()
         except urllib.error.HTTPError as error:
-            error.close()  # an answer, if a refusal
+            error.close()  # a refusal is an answer, too
         answered.set()
 
 
@@ -259,7 +259,7 @@ def _download(url: str, target: Path, progress: Progress) -> None:
 
 
 def _hub_bar(progress: Progress) -> Any:
-    """The hub library's progress bar, silenced, telling `progress` instead."""
+    """Return a silent progress bar class for the hub's library that calls `progress`."""
     from huggingface_hub.utils.tqdm import tqdm
 
     base: Any = tqdm

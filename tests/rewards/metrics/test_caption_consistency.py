@@ -185,7 +185,7 @@ def test_other_folders_are_refused_in_one_sentence(tmp_path: Path) -> None:
         Captioner(tmp_path / "empty")
     with pytest.raises(RewardError, match="empty cannot be read as a cross-encoder"):
         Similarity(tmp_path / "empty")
-    with pytest.raises(RewardError, match="tells 3 classes apart"):
+    with pytest.raises(RewardError, match="has 3 classes"):
         Similarity(write_similarity(tmp_path / "classes", num_labels=3))
 
 

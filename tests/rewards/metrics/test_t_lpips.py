@@ -128,7 +128,7 @@ def test_another_networks_file_is_refused(no_weights: None, tmp_path: Path, monk
 
     torch.save({"features.0.weight": torch.zeros(2)}, tmp_path / "alexnet-owt-7be5be79.pth")
     monkeypatch.setenv("DAILIES_WEIGHTS", str(tmp_path))
-    with pytest.raises(RewardError, match="AlexNet's weights is another network's"):
+    with pytest.raises(RewardError, match="AlexNet's weights contains another network"):
         open_perceptual("alex")(np.zeros((1, 64, 64, 3), np.uint8), np.zeros((1, 64, 64, 3), np.uint8))
 
 
