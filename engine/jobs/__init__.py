@@ -1,4 +1,4 @@
-"""Jobs: requests to do something in the background, in the database and in processes that outlive the page.
+"""Background jobs: queued in the database, done by processes that outlive the page.
 
-Imports no torch; handlers import what they need when they run.
+The package imports no torch; handlers import what they need when they run.
 """

@@ -29,9 +29,10 @@ Held = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """Capacity of a worker: its devices, and room for a job `inside` its process or `aside`, in a monitored process.
+    """Capacity of a worker.
 
-    `idle`: it has no job, and may end for a worker with another environment.
+    `devices` is their number. `inside`: there is room for a job in its process. `aside`: there is room for a job in a
+    monitored process. `idle`: it has no job, and may end for a worker with another environment.
     """
 
     devices: int = 1
@@ -74,7 +75,10 @@ def free_parts(connection: Connection, room: Capacity) -> Free:
 
 
 def fitting(need: Demand, free: Free) -> Held | None:
-    """Return parts that satisfy the demand, or None. A demand for more devices than exist gets all of them."""
+    """Return parts that satisfy the demand, or None.
+
+    A demand for more devices than exist gets all of them.
+    """
     devices = [FIRST] if need.inside else sorted(free, reverse=True)
     roomy = [device for device in devices if len(free[device]) >= need.parts]
     num_devices = min(need.devices, len(free))
@@ -107,7 +111,7 @@ def devices_of(connection: Connection, job_id: str) -> Sequence[int]:
 
 
 def holder(connection: Connection, need: Demand) -> str | None:
-    """Return the job with most parts of this machine's first device when the demand does not fit, else None."""
+    """Return the job with most parts of this machine's first device if the demand does not fit, else None."""
     held = func.count().label("held")
     query = select(LEASES.c.job_id, held).where(LEASES.c.host == socket.gethostname(), LEASES.c.device == FIRST)
     rows = connection.execute(query.group_by(LEASES.c.job_id).order_by(held.desc())).all()

@@ -35,7 +35,7 @@ class EtaEstimator:
 
 
 class ProgressReporter:
-    """Writes a job's progress to its row: each new phase at once, and steps at most every `REPORT_S` seconds."""
+    """Writes a job's progress to its row: each new phase at once, steps at most every `REPORT_S` seconds."""
 
     def __init__(self, queue: JobQueue, job_id: str) -> None:
         self._queue, self._job_id, self._estimator = queue, job_id, EtaEstimator()

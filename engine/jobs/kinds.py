@@ -43,11 +43,11 @@ Handler = Callable[[Any, "JobContext"], JobSteps]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobKind:
-    """A kind of job: the schema `config`, a `check` that raises ConfigError, and the `handler` "module:function".
+    """A kind of job: the schema `config`, a `check` that raises ConfigError, and the `handler`.
 
-    `elsewhere`: the handler supports clusters, by its context's resources. `aside`: a process of its own does the work,
-    and the worker only monitors it. `share` is the default share of a device (0: none), see
-    engine.jobs.device_leases. `quick` returns True for a config whose job is interactive: it gets a high priority.
+    `handler` is "module:function". `elsewhere`: the handler supports clusters, by its context's resources. `aside`: a
+    separate process does the work, and the worker only monitors it. `share` is the default share of a device (0: none),
+    see engine.jobs.device_leases. `quick` returns True for a config whose job is interactive: it gets a high priority.
     """
 
     key: str
@@ -72,7 +72,7 @@ class JobKind:
         """Return the resources of a job of this kind. Raises ConfigError for a runner that cannot do it."""
         if not (resources.is_local or self.elsewhere):
             raise ConfigError(
-                f"A '{self.key}' job is done on this machine only, but was to run by '{resources.runner}'."
+                f"A '{self.key}' job is supported on this machine only, but was submitted for '{resources.runner}'."
             )
         return resolve_resources(resources)
 
@@ -122,7 +122,7 @@ def check_score_folder(config: ScoreFolderConfig) -> None:
     if not config.folder.is_dir():
         raise ConfigError(f"There is no folder {config.folder} to score.")
     if not videos_in(config.folder):
-        raise ConfigError(f"The folder {config.folder} holds no video: {', '.join(VIDEO_SUFFIXES)} are read.")
+        raise ConfigError(f"The folder {config.folder} has no video ({', '.join(VIDEO_SUFFIXES)}).")
 
 
 def check_preflight(config: PreflightConfig) -> None:

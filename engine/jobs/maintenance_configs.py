@@ -17,7 +17,7 @@ QUESTIONS: tuple[Question, ...] = ("devices", "attention", "convolutions")
 
 
 class SamplesConfig(BaseModel):
-    """A "samples" job: a run's samples by the weights that it has now."""
+    """A "samples" job: make a run's samples with its current weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,7 +49,7 @@ def weights_job(key: str) -> JobSpec:
 
 
 def inspect_job(*questions: Question) -> JobSpec:
-    """Return the job for some questions; without any, for all."""
+    """Return the job for the given questions, or for all without arguments."""
     return JobSpec(kind="inspect", config=InspectConfig(questions=questions or QUESTIONS).model_dump(mode="json"))
 
 

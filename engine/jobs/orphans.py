@@ -1,6 +1,6 @@
-"""Jobs whose worker is gone: find the process that does their work, so that another worker can adopt it.
+"""Jobs whose worker is gone: find their processes, so that another worker can adopt them.
 
-The process is found by the handle in the job's row, or, before that was written, by the folder of the run.
+A process is found by the handle in the job's row, or, before that was written, by the folder of the run.
 """
 
 from engine.errors import ConfigError
@@ -37,5 +37,5 @@ def lost_message(job: Job) -> str:
     """Return the error of a job whose worker is gone."""
     return (
         f"The worker (pid {job.pid}) ended before the job did: it was killed, or the machine was restarted. "
-        "What it had finished is kept: resume the run, or file the job again, to make the rest."
+        "Its finished results are kept: resume the run, or submit the job again, to make the rest."
     )

@@ -1,4 +1,4 @@
-"""`JobQueue`: jobs in the database, by priority, then by submission unless moved. Each change is one transaction.
+"""`JobQueue`: jobs in the database, by priority, then by submission unless moved.
 
 queued -> running -> done | failed
    |        |  `---> queued      the worker has to end: another one continues
@@ -6,8 +6,8 @@ queued -> running -> done | failed
    |        `------> stopping -> cancelled
    `---------------> cancelled
 
-A waiting job never interrupts a running one. The lease of a device (`device_leases`) and the journal's entry (`events`)
-are written in the transaction of the state change.
+Each change is one transaction. A waiting job never interrupts a running one. The lease of a device (`device_leases`)
+and the journal's entry (`events`) are written in the transaction of the state change.
 """
 
 import hashlib
@@ -118,7 +118,7 @@ class JobQueue:
         return read_jobs(self._database, query)
 
     def board(self, limit: int) -> tuple[Jobs, Counter[str]]:
-        """Return at most `limit` running jobs, at most `limit` queued ones in their order, and counts by status."""
+        """Return up to `limit` running jobs, up to `limit` queued ones in order, and counts by status."""
         active = select(JOBS).where(JOBS.c.status.in_(ACTIVE)).order_by(JOBS.c.number).limit(limit)
         waiting = select(JOBS).where(JOBS.c.status == "queued").order_by(*ORDER).limit(limit)
         counts = select(JOBS.c.status, func.count()).group_by(JOBS.c.status)
@@ -199,7 +199,7 @@ class JobQueue:
         self.store.workspace.pause_flag.touch()
 
     def resume(self) -> None:
-        """Start jobs again, once the caller has called `engine.jobs.worker_control.reconcile_and_ensure_worker`."""
+        """Start jobs again; the caller must then call `worker_control.reconcile_and_ensure_worker`."""
         self.store.workspace.pause_flag.unlink(missing_ok=True)
 
     def claim(self, worker: ProcessIdentity, room: Capacity = Capacity()) -> Job | None:  # noqa: B008 (it is frozen)
@@ -252,7 +252,7 @@ class JobQueue:
         return device_leases.need_of(self.kinds[kind], requested)
 
     def holder(self, need: Demand) -> Job | None:
-        """Return the running job that holds the device for which a demand in the worker's process waits, or None."""
+        """Return the running job whose device the demand of an in-process job waits for, or None."""
         if not need.inside:
             return None
         with self._database.reading() as connection:
@@ -290,7 +290,7 @@ class JobQueue:
             return events.entries(connection, job_id=job_id)
 
     def ended_since(self, number: int | None, limit: int = 100) -> tuple[Jobs, int]:
-        """Return the jobs that ended after this journal entry (None: no jobs), and the number of the last entry."""
+        """Return the jobs that ended after a journal entry (None: no jobs), and the last entry's number."""
         with self._database.reading() as connection:
             last = events.newest(connection)
             after = last if number is None else number
@@ -298,7 +298,7 @@ class JobQueue:
         return [self.get(entry.job_id) for entry in ended], last
 
     def heartbeat(self, job_id: str, progress: JobProgress | None = None) -> None:
-        """Record a sign of life and progress. Raises JobCancelled when the job should stop or is no longer ours."""
+        """Record a heartbeat. Raises JobCancelled when the job should stop or has another worker."""
         values: dict[str, Any] = _sign_of_life()
         if progress is not None:
             values["progress"] = PROGRESS.dump_python(progress, mode="json")
@@ -371,7 +371,7 @@ def _change(
     values: dict[str, Any],
     *conditions: ColumnElement[bool],
 ) -> Status | None:
-    """Change a job that is in one of the states, and return its new state; None when it is in none of them.
+    """Change a job that is in one of the states. Return its new state, or None when it is in none of them.
 
     A new state is recorded in the journal; a state in which the job does not run releases its leases.
     """

@@ -13,7 +13,10 @@ LANE = "lane-"
 
 
 class JobSlots:
-    """Threads of the running jobs. Jobs in this process share one thread, so libraries keep one thread-local state."""
+    """Threads of the running jobs.
+
+    Jobs in this process share one thread, so libraries keep one thread-local state.
+    """
 
     def __init__(self, num_devices: int) -> None:
         self._num_devices = num_devices

@@ -98,7 +98,10 @@ class GenerateConfig(BaseModel):
 
 
 class KeyframesConfig(BaseModel):
-    """A "keyframes" job: draw the keyframes of `request`, whose mode is "keyframes"; `mix` is for the later clip."""
+    """A "keyframes" job: draw the keyframes of `request`, whose mode is "keyframes".
+
+    `mix` scores the later clip.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -113,7 +116,10 @@ class KeyframesConfig(BaseModel):
 
 
 class ScoreConfig(BaseModel):
-    """A "score" job: clips of the library (`clip_ids`), or a video file to import first (`path`, absolute)."""
+    """A "score" job: score clips of the library, `clip_ids`, or import and score a video file, `path`.
+
+    `path` is absolute.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -130,7 +136,7 @@ class ScoreConfig(BaseModel):
 
 
 class ScoreFolderConfig(BaseModel):
-    """A "score_folder" job: every video of a folder (absolute), by name.
+    """A "score_folder" job: import and score every video of a folder (absolute), by name.
 
     The prompt of a video is a text file of its name in the folder (`ball.mp4`, `ball.txt`), else `prompt`.
     """
@@ -143,7 +149,7 @@ class ScoreFolderConfig(BaseModel):
 
 
 class OverlaysConfig(BaseModel):
-    """An "overlays" job: draw the evidence of a mix's rewards over a clip of the library (flow, edges, faces)."""
+    """An "overlays" job: draw the evidence of a mix's rewards (flow, edges, faces) over a clip."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -158,11 +164,11 @@ class PreflightConfig(BaseModel):
 
     preset: TrainPreset
     adapter: str | None = None
-    """The adapter that the run would begin with."""
+    """The initial adapter of the run."""
 
 
 class TrainConfig(BaseModel):
-    """A "train" job: a run of the workspace, from its start or its last checkpoint to its end."""
+    """A "train" job: train a run of the workspace, from its start or its last checkpoint to its end."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -170,9 +176,10 @@ class TrainConfig(BaseModel):
 
 
 class EvaluateConfig(BaseModel):
-    """An "evaluate" job: a run's adapter against the base model (a student: its teacher), on fixed prompts and seeds.
+    """An "evaluate" job: compare a run's adapter with the base model on fixed prompts and seeds.
 
-    `prompts` (a file of `presets/prompts`) and `mix` are those of the run's recipe unless given.
+    A student is compared with its teacher. `prompts` (a file of `presets/prompts`) and `mix` default to those of the
+    run's recipe.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -185,7 +192,7 @@ class EvaluateConfig(BaseModel):
 
 
 class CurriculumConfig(BaseModel):
-    """A "curriculum" job: a curriculum of the workspace, from its present state to its end."""
+    """A "curriculum" job: run a curriculum of the workspace, from its current state to its end."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -194,9 +201,10 @@ class CurriculumConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
-    """Progress of a job: `step` of `of` in `phase`; `eta_s` is the time left in the phase, None while unknown.
+    """Progress of a job: `step` of `of` in `phase`.
 
-    `handle` identifies the process that does the job, when it is not the worker itself.
+    `eta_s` is the time left in the phase in seconds, None while unknown. `handle` identifies the process that does the
+    job, when it is not the worker itself.
     """
 
     phase: str
@@ -208,11 +216,12 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as stored in the database. `position` is its place in the queue from 1, None when it is not queued.
+    """A job as stored in the database.
 
-    `exit_code` is 0 done, 1 failed, None otherwise; `error` one sentence, `worker` the process that runs or ran it.
-    `heartbeat_s` is its last heartbeat on the monotonic clock of that worker's host, `environment` what it was filed
-    under (`engine.hardware.job_environment`).
+    `position` is its place in the queue from 1, None when it is not queued. `exit_code` is 0 for "done", 1 for
+    "failed", None otherwise. `error` is one sentence, `worker` the process that runs or ran it, `heartbeat_s` its last
+    heartbeat on the monotonic clock of that worker's host. `environment` is the environment in which it was submitted
+    (`engine.hardware.job_environment`).
     """
 
     id: str
@@ -252,7 +261,7 @@ def _whole(path: Path | str) -> Path:
     try:
         return Path(path).resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"{str(path)[:200]!r} is no path that can be read: {error}.") from error
+        raise ConfigError(f"{str(path)[:200]!r} is not a readable path: {error}.") from error
 
 
 JOB = TypeAdapter(Job)

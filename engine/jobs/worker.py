@@ -79,7 +79,7 @@ class Worker:
         self._is_ending = True
 
     def run(self, lock: int | None) -> None:
-        """Serve until `end` is called or the worker is idle for long; then close `lock`, the worker lock's descriptor.
+        """Serve until `end` is called or the worker is idle for long; then close the worker lock `lock`.
 
         A job that was submitted while the worker was ending may have found the lock held, and started no other worker.
         So the queue is checked once more after the release.
@@ -200,7 +200,10 @@ class Worker:
             return Outcome(status="failed", error=unexpected(error, job.id))
 
     def _drain(self, job: Job, model: ModelCache) -> dict[str, Any]:
-        """Return the job's result. Raises JobCancelled or WorkerShutdown between steps, and the handler's errors."""
+        """Return the job's result.
+
+        Raises JobCancelled or WorkerShutdown between steps, and the handler's errors.
+        """
         reporter = ProgressReporter(self._queue, job.id)
         context = JobContext(
             store=self._queue.store,
@@ -324,7 +327,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the worker. Exit code 0: ended normally, or another worker runs; 2: the workspace cannot be used."""
+    """Run the worker.
+
+    Exit code 0: ended normally, or another worker runs; 2: the workspace cannot be used.
+    """
     options = parse(argv)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     logging.captureWarnings(True)

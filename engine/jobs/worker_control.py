@@ -35,9 +35,10 @@ LOG_LIMIT_BYTES = 4 * 2**20
 def ensure_worker(
     workspace: Workspace, *, kinds: str | None = None, environment: Mapping[str, str] | None = None
 ) -> bool:
-    """Start the workspace's worker unless one runs; return True when it was started. Call it after a submission.
+    """Start the workspace's worker unless one runs; return True when it was started.
 
-    The starter takes the worker lock and the worker inherits it, so that two starters never start two workers.
+    Call it after a submission. The caller takes the worker lock and the worker inherits it, so that two callers never
+    start two workers.
     `kinds` is the "module:NAME" of another table of job kinds; `environment` that of the jobs to run, if
     not this process's (see `engine.hardware.job_environment`). Raises JobError when no process can be started.
     """
@@ -54,7 +55,10 @@ def ensure_worker(
 
 
 def reconcile_and_ensure_worker(queue: JobQueue) -> None:
-    """Mark lost jobs as lost, and start a worker if jobs wait for one. The page calls it every few seconds."""
+    """Mark lost jobs as lost, and start a worker if jobs wait for one.
+
+    The page calls it every few seconds.
+    """
     queue.reconcile()
     if queue.is_waiting():
         ensure_worker(queue.store.workspace, environment=queue.awaited_environment())

@@ -14,7 +14,7 @@ from engine.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerState:
-    """The last published state of a worker: its job, its loaded model, its database and the environment of its jobs.
+    """The last published state of a worker: its job, model and database, and the environment of its jobs.
 
     `database` is a URL without a password; None in a state of an older version.
     """
@@ -50,7 +50,7 @@ def write_state(workspace: Workspace, state: WorkerState) -> None:
 
 
 def check_served(workspace: Workspace, database: str) -> None:
-    """Raise JobError when the workspace's worker serves another database, so that a job would wait for ever."""
+    """Raise JobError when the workspace's worker serves another database and would never start the job."""
     state = worker_state(workspace)
     if state is not None and state.database not in (None, database):
         raise JobError(

@@ -212,7 +212,7 @@ def test_a_folder_that_was_not_opened_is_refused_whether_it_exists_or_not(
         ("words.txt", b"a ball", "", ConfigError, general.NOTHING_TO_SCORE),
         ("empty.mp4", b"", "", MediaError, "is empty"),
         (None, b"", "opened/nowhere", ConfigError, "no folder /.*/nowhere"),
-        (None, b"", "opened", ConfigError, "holds no video"),
+        (None, b"", "opened", ConfigError, "has no video"),
     ],
 )
 def test_what_cannot_be_scored_is_one_sentence(

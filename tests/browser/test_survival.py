@@ -64,6 +64,6 @@ def test_the_worker_is_killed_and_the_job_is_filed_again(page: Page, studio: Any
     studio.kill_worker()
     job = the_job(page)
     expect(job).to_contain_text("The worker")
-    expect(job).to_contain_text("file the job again")
+    expect(job).to_contain_text("submit the job again")
     job.get_by_role("button", name=jobs.STRIP_WORDS["retry"]).click()
     wait_for_the_clip(page)

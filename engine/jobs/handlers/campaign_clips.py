@@ -1,4 +1,4 @@
-"""The clips that a labelling campaign lacks, filed as ordinary "generate" jobs."""
+"""Submit "generate" jobs for the missing clips of a labelling campaign."""
 
 from engine.config.presets import load_preset
 from engine.errors import DailiesError
@@ -10,17 +10,17 @@ from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaign, Campaigns
 from engine.request import GenerationRequest
 
-PER_JOB = 100  # clips; the first pairs can be asked about while later jobs still wait
-JOBS_LIMIT = 10_000  # waiting jobs that are looked through for clips filed already
+PER_JOB = 100  # clips; the first pairs can be labelled while later jobs still wait
+JOBS_LIMIT = 10_000  # waiting jobs that are searched for clips already submitted
 
 
 def create_campaign(
     queue: JobQueue, campaigns: Campaigns, spec: CampaignSpec, mix: str | None = None, key: str | None = None
 ) -> tuple[Campaign, list[Job]]:
-    """Create a campaign and file the clips that it lacks; `key` names the request, see `Campaigns.create`.
+    """Create a campaign and submit jobs for its missing clips.
 
-    Call `engine.jobs.worker_control.ensure_worker` after it. Raises DailiesError; then there is neither campaign nor
-    job.
+    `key` names the request, see `Campaigns.create`. Call `engine.jobs.worker_control.ensure_worker` afterwards. Raises
+    DailiesError; then neither the campaign nor a job exists.
     """
     if mix is not None:
         load_preset("rewards", mix)
@@ -33,17 +33,16 @@ def create_campaign(
 
 
 def file_missing(queue: JobQueue, campaigns: Campaigns, campaign_id: str, mix: str | None = None) -> list[Job]:
-    """File jobs for the clips that are neither there nor filed, scored by `mix` unless it is None; [] when none lacks.
+    """Submit jobs for the clips that neither exist nor are queued; return them, [] if no clip is missing.
 
-    Call `engine.jobs.worker_control.ensure_worker` after it. Raises ConfigError or JobError where a clip could not be
-    made;
-    then none is filed.
+    The clips are scored by `mix` unless it is None. Call `engine.jobs.worker_control.ensure_worker` afterwards. Raises
+    ConfigError or JobError when a clip cannot be made; then no job is submitted.
     """
     jobs: list[Job] = []
-    with locked(queue.store.workspace.setup_lock):  # two that ask at once would each file all of them
+    with locked(queue.store.workspace.setup_lock):  # two concurrent calls would each submit all of them
         waiting = queue.list(("queued", *ACTIVE), kind="generate", limit=JOBS_LIMIT)
-        filed = {GenerationRequest(**request).id for job in waiting for request in job.config["requests"]}
-        missing = [request for request in campaigns.missing_requests(campaign_id) if request.id not in filed]
+        queued_ids = {GenerationRequest(**request).id for job in waiting for request in job.config["requests"]}
+        missing = [request for request in campaigns.missing_requests(campaign_id) if request.id not in queued_ids]
         try:
             for start in range(0, len(missing), PER_JOB):
                 jobs.append(queue.submit(JobSpec.generate(missing[start : start + PER_JOB], mix)))

@@ -1,7 +1,7 @@
-"""What a "curriculum" job does: the runs of its stages one after another, each followed by its gate.
+"""The "curriculum" job: the runs of its stages one after another, each followed by its gate.
 
-Everything that was decided is in the curriculum's state file before the next thing begins, so it goes on from wherever
-it was cut off: in the middle of a run, before an evaluation, or before a decision.
+Each decision is written to the curriculum's state file before the next step begins. An interrupted job resumes where it
+stopped: in the middle of a run, before an evaluation, or before a decision.
 """
 
 import os
@@ -36,23 +36,23 @@ from engine.workspace import Workspace
 
 
 def run_curriculum(config: CurriculumConfig, context: JobContext) -> Running:
-    """Drive a curriculum to its end. Result: its state, and the adapter of the last stage that passed."""
+    """Run a curriculum to its end. Result: its state, and the adapter of the last stage that passed."""
     workspace = context.store.workspace
     curriculum = Curriculum.find(workspace, config.curriculum)
     lock = acquire(curriculum.lock)
     if lock is None:
-        raise JobError(f"The curriculum {curriculum.id} is being driven by another process: wait for it.")
+        raise JobError(f"The curriculum {curriculum.id} is being run by another process: wait for it.")
     try:
         state = yield from _driven(curriculum, context)
     finally:
         os.close(lock)
-    passed = [one.run for one in state.attempts if one.result is not None and one.result.action == "advance"]
+    passed = [done.run for done in state.attempts if done.result is not None and done.result.action == "advance"]
     adapter = publish(Run.find(workspace, passed[-1]), workspace) if passed else None
     return {"curriculum": curriculum.id, "state": state.model_dump(mode="json"), "adapter": adapter}
 
 
 def _driven(curriculum: Curriculum, context: JobContext) -> Generator[JobProgress, None, CurriculumState]:
-    """Attempt after attempt until it is done or stopped; its last state."""
+    """Run attempts until the curriculum is done or stopped; return its last state."""
     workspace, preset, state = context.store.workspace, curriculum.preset(), curriculum.state()
     while state.status == "running":
         state = _with_run(workspace, preset, state)
@@ -63,7 +63,7 @@ def _driven(curriculum: Curriculum, context: JobContext) -> Generator[JobProgres
         run, gate = Run.find(workspace, under_way.run), stage.gate
         try:
             yield from train_run(run, context)
-        except JobCancelled as pause:  # by an alarm of its own: the curriculum stays where it is, and says so
+        except JobCancelled as pause:  # an alarm of the run: the curriculum keeps its position and the reason
             curriculum.save(state.model_copy(update={"sentence": str(pause)}))
             raise
         measured = measured_of((yield from _evaluated(run, gate, context)))
@@ -82,7 +82,7 @@ def _driven(curriculum: Curriculum, context: JobContext) -> Generator[JobProgres
 
 
 def _with_run(workspace: Workspace, preset: CurriculumPreset, state: CurriculumState) -> CurriculumState:
-    """The state with an attempt under way: the one that there is, or a new one whose run is made now."""
+    """Return the state with an attempt under way: the current one, or a new one with a new run."""
     if state.under_way is not None:
         return state.model_copy(update={"sentence": training(state.under_way.run)})
     recipe = recipe_of(preset.stages[state.stage], state.attempt, num_previous_attempts(state))
@@ -92,7 +92,7 @@ def _with_run(workspace: Workspace, preset: CurriculumPreset, state: CurriculumS
 
 
 def restarts_from_start(stage: Stage) -> bool:
-    """Whether the stage learns from the model that it begins with, so that no student becomes its own teacher."""
+    """Return True when a stage's teacher is its initial model, so that no student becomes its own teacher."""
     from engine.import_object import import_object
     from engine.training.build import ALGORITHMS
 
@@ -101,9 +101,10 @@ def restarts_from_start(stage: Stage) -> bool:
 
 
 def recipe_of(stage: Stage, attempt: int = 0, tries: int = 0) -> TrainPreset:
-    """The stage's recipe with its length, steps and changes; lengths are rounded up to what the family can make.
+    """Return the stage's recipe with its length, steps and changes.
 
-    `tries` are the attempts at it that came before, whose updates one that begins anew has on top of its own.
+    Lengths are rounded up to one that the family supports. `tries` counts the previous attempts at the stage: an
+    attempt that starts over has their updates in addition to its own.
     """
     recipe = load_train_preset(stage.recipe)
     model = load_preset("models", str(stage.changes.get("model", recipe.model)))
@@ -116,33 +117,33 @@ def recipe_of(stage: Stage, attempt: int = 0, tries: int = 0) -> TrainPreset:
 
 
 def _steps_after(stage: Stage, tries: int) -> int | None:
-    """Updates of an attempt that begins anew; None where the recipe counts epochs instead."""
+    """Return the updates of an attempt that starts over; None when the recipe counts epochs instead."""
     first = int(str(recipe_of(stage).settings.get("max_steps") or 0))
     return restart_steps(stage.gate, first, tries) if first > 0 else None
 
 
 def _evaluated(run: Run, gate: CurriculumGate, context: JobContext) -> Generator[JobProgress, None, Evaluation]:
-    """The gate's own evaluation: the one before the cut, or a new one where somebody asked for another meanwhile."""
+    """Return the gate's evaluation: the saved one if it matches the gate's plan, else a new one."""
     from engine.training.evaluation.evaluate import plan_evaluation
 
-    asked = EvaluateConfig(
+    config = EvaluateConfig(
         run=run.id, prompts=gate.prompts, num_prompts=gate.num_prompts, takes=gate.takes, mix=gate.mix
     )
-    known = run.evaluation()
-    if known is not None:
+    saved = run.evaluation()
+    if saved is not None:
         plan = plan_evaluation(
-            run, prompts=asked.prompts, num_prompts=asked.num_prompts, takes=asked.takes, mix=asked.mix
+            run, prompts=config.prompts, num_prompts=config.num_prompts, takes=config.takes, mix=config.mix
         )
-        if plan.matches(known):
-            return known
-    return (yield from evaluation_of(asked, context))
+        if plan.matches(saved):
+            return saved
+    return (yield from evaluation_of(config, context))
 
 
 def measured_of(evaluation: Evaluation) -> Measured:
-    """Values, changes and ratios of every measure, as gates ask for them."""
-    found = {}
+    """Return the value, change and ratio of every measure, in the form that gates read."""
+    measured = {}
     for measure in evaluation.measures:
-        found[measure.name, "value"] = measure.after
-        found[measure.name, "change"] = measure.change
-        found[measure.name, "ratio"] = measure.ratio
-    return found
+        measured[measure.name, "value"] = measure.after
+        measured[measure.name, "change"] = measure.change
+        measured[measure.name, "ratio"] = measure.ratio
+    return measured

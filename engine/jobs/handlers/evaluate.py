@@ -1,4 +1,4 @@
-"""What an "evaluate" job does: a run's adapter against the base model (a student: its teacher), kept in its folder."""
+"""The "evaluate" job: compare a run's adapter with the base model, or a student with its teacher."""
 
 from collections.abc import Generator
 
@@ -10,12 +10,12 @@ from engine.runs.run import Run
 
 
 def evaluate_run(config: EvaluateConfig, context: JobContext) -> Running:
-    """Result: the evaluation."""
+    """Evaluate a run. Result: the evaluation, which is also saved in the run's folder."""
     return (yield from evaluation_of(config, context)).model_dump(mode="json")
 
 
 def evaluation_of(config: EvaluateConfig, context: JobContext) -> Generator[JobProgress, None, Evaluation]:
-    """Make it and keep it. The loaded model goes afterwards: it has the run's adapters on it."""
+    """Make an evaluation and save it; the model, which has the run's adapters, is released afterwards."""
     from engine.training.evaluation.evaluate import evaluate, plan_evaluation
 
     run = Run.find(context.store.workspace, config.run)
@@ -27,10 +27,10 @@ def evaluation_of(config: EvaluateConfig, context: JobContext) -> Generator[JobP
         steps = evaluate(context.model.open(plan.model), plan)
         while True:
             try:
-                told = next(steps)
+                progress = next(steps)
             except StopIteration as end:
                 run.save_evaluation(end.value)
                 return end.value
-            yield JobProgress(phase=told.phase, step=told.step, of=told.of)
+            yield JobProgress(phase=progress.phase, step=progress.step, of=progress.of)
     finally:
         context.model.release()

@@ -1,6 +1,7 @@
-"""What a "generate" job does. A handler yields where it is and returns the result; worker and CLI drain the same.
+"""The "generate" job.
 
-What is finished is kept at once, clip by clip: a job that is cut short, and filed again, makes only the rest.
+A handler yields its progress and returns its result; worker and CLI run the same handlers. Each clip is saved as soon
+as it is made: an interrupted job that is submitted again makes only the rest.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -31,22 +32,26 @@ if TYPE_CHECKING:
 
 
 def generate_clips(config: GenerateConfig, context: JobContext) -> JobSteps:
-    """Make the clips that are not there yet, then score all.
+    """Make the clips that do not exist yet, then score all.
 
-    Result: `clip_ids` in the order of the requests, `reused` those that were there, `unscored` a sentence by clip id.
+    Result: `clip_ids` in the order of the requests; `reused`, the clips that existed; `unscored`, an error message by
+    clip id.
     """
-    wanted = {request.id: request for request in config.requests}
-    reused = [request.id for request in wanted.values() if reuse(context.store, request)]
-    missing = [request for request in wanted.values() if request.id not in reused]
+    requests_by_id = {request.id: request for request in config.requests}
+    reused = [request.id for request in requests_by_id.values() if reuse(context.store, request)]
+    missing = [request for request in requests_by_id.values() if request.id not in reused]
     for (model, adapter), requests in groupby(sorted(missing, key=_weights), key=_weights):
         yield from _generate(model, adapter, list(requests), context)
     clip_ids = [request.id for request in config.requests]
-    unscored = (yield from score_each(list(wanted), config.mix, context.store)) if config.mix else {}
+    unscored = (yield from score_each(list(requests_by_id), config.mix, context.store)) if config.mix else {}
     return {"clip_ids": clip_ids, "reused": reused, "unscored": unscored}
 
 
 def reuse(store: Library, request: GenerationRequest) -> bool:
-    """Whether the request's clip is on disk and whole. It is listed again if it was deleted, and removed if damaged."""
+    """Return True when the request's clip is on disk and undamaged.
+
+    A clip that was deleted from the library is added again; the files of a damaged clip are removed.
+    """
     if not has_files(store.workspace, request.id):
         return False
     try:
@@ -75,7 +80,7 @@ def _generate(
 
 
 def opened(model: str, adapter: str, context: JobContext) -> "Generator[JobProgress, None, ModelFamily]":
-    """The model, loaded if it was not, with the adapter ("": none) at work."""
+    """Return the model, loaded if necessary, with the adapter active ("": none)."""
     folder = find_adapter(context.store.workspace, adapter, model).folder if adapter else None
     if context.model.key != model:
         yield JobProgress(phase="load")
@@ -85,7 +90,7 @@ def opened(model: str, adapter: str, context: JobContext) -> "Generator[JobProgr
 
 
 def tools_of(workspace: Workspace, *, only_keyframes: bool = False) -> "GenerationContext":
-    """What generation uses of a workspace: its kept prompts and its pictures."""
+    """Return the parts of a workspace that generation uses: its prompt cache and its pictures."""
     from engine.families.prompt_cache import PromptCache
     from engine.generation.pipeline import GenerationContext
 

@@ -1,4 +1,4 @@
-"""What a "keyframes" job does: the first stage of keyframe-then-inbetween alone, for somebody to look at."""
+"""The "keyframes" job: the first stage of keyframe-then-inbetween alone, for review by the user."""
 
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.generate import opened, tools_of
@@ -8,16 +8,19 @@ from engine.storage.images import save_picture
 
 
 def draw_keyframes(config: KeyframesConfig, context: JobContext) -> JobSteps:
-    """Draw the keyframes that are not given. Result: `keyframes`, each `{"frame": n, "picture": its name}`."""
+    """Draw the keyframes that are not given.
+
+    Result: `keyframes`, each `{"frame": n, "picture": its name}`.
+    """
     request, workspace = config.request, context.store.workspace
     family = yield from opened(request.model, request.adapter or "", context)
     from engine.generation.pipeline import KeyframesReady, Progress, generate
 
-    kept: list[dict[str, int | str]] = []
+    keyframes: list[dict[str, int | str]] = []
     for event in generate(family, [request], tools_of(workspace, only_keyframes=True)):
         if isinstance(event, KeyframesReady):
             for frame, picture in zip(event.places, event.pictures, strict=True):
-                kept.append({"frame": frame, "picture": save_picture(workspace, picture)})
+                keyframes.append({"frame": frame, "picture": save_picture(workspace, picture)})
         elif isinstance(event, Progress):
             yield JobProgress(phase=event.phase, step=event.step, of=event.of)
-    return {"keyframes": kept}
+    return {"keyframes": keyframes}

@@ -1,4 +1,4 @@
-"""Jobs about the machine and about runs that are over: samples made later, weights fetched, and what PyTorch finds."""
+"""Maintenance jobs: later samples of a run, downloads of weights, and an inspection of the machine."""
 
 import json
 import subprocess
@@ -18,11 +18,14 @@ from engine.workspace import Workspace
 from rewards.errors import RewardError
 
 POLL_S = 0.2
-PROBE_S = 900.0  # a first convolution on ROCm may look for its kernel for minutes
+PROBE_S = 900.0  # the first convolution on ROCm may search for its kernel for minutes
 
 
 def make_samples(config: SamplesConfig, context: JobContext) -> Running:
-    """A sample set by the weights that a run has now, as its own process would make it. Result: `run` and `step`."""
+    """Make a sample set with the run's current weights, as its own process would make it.
+
+    Result: `run` and `step`.
+    """
     run = Run.find(context.store.workspace, config.run)
     kept, preset = RunSamples(run), run.preset()
     requests = kept.requests()
@@ -47,7 +50,10 @@ def make_samples(config: SamplesConfig, context: JobContext) -> Running:
 
 
 def fetch_weights(config: WeightsConfig, context: JobContext) -> Running:
-    """Download one network's weights. Cancelled, it ends with the piece that it is at. Result: `key` and `path`."""
+    """Download the weights of a network.
+
+    A cancelled download stops after the current chunk. Result: `key` and `path`.
+    """
     fetching = _Fetching(config.key)
     fetching.start()
     try:
@@ -59,16 +65,16 @@ def fetch_weights(config: WeightsConfig, context: JobContext) -> Running:
     if fetching.problem:
         raise JobError(fetching.problem)
     if fetching.path is None:
-        raise JobError(f"The download of {config.key} broke off without a word; the worker's log may say why.")
+        raise JobError(f"The download of {config.key} stopped without an error message; see the worker's log.")
     return {"key": config.key, "path": str(fetching.path)}
 
 
 class _Unwanted(RewardError):
-    """Nobody waits for the download any more."""
+    """The download was cancelled."""
 
 
 class _Fetching(threading.Thread):
-    """A download with where it is, in whole MB; it looks between two pieces whether it is still wanted."""
+    """A download with its progress in whole MB; it stops between two chunks when it is cancelled."""
 
     def __init__(self, key: str) -> None:
         super().__init__(name=f"weights-{key}", daemon=True)
@@ -92,27 +98,27 @@ class _Fetching(threading.Thread):
 
 
 def inspect(config: InspectConfig, context: JobContext) -> Running:
-    """What PyTorch finds on this machine, each question in a process of its own: a fault in one is an answer, no end.
+    """Inspect this machine with PyTorch, each question in a separate process, so that a crash is a result.
 
-    Result: by question, what it says, or {"problem": sentence}.
+    Result: `found`, the answer by question, or {"problem": sentence}.
     """
     context.model.release()
-    found = {}
+    answers = {}
     for position, question in enumerate(config.questions):
         yield JobProgress(phase="inspect", step=position, of=len(config.questions))
-        found[question] = ask(question, context.store.workspace)
-    return {"found": found}
+        answers[question] = ask(question, context.store.workspace)
+    return {"found": answers}
 
 
 def ask(question: str, workspace: Workspace) -> dict[str, object]:
-    """The answer of `python -m engine.hardware.probe QUESTION`."""
+    """Return the answer of `python -m engine.hardware.probe QUESTION`."""
     command = [sys.executable, "-m", "engine.hardware.probe", question]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PROBE_S, env=process_environment(workspace)
         )
     except subprocess.TimeoutExpired:
-        return {"problem": f"It did not answer within {PROBE_S:.0f} s."}
+        return {"problem": f"The process did not finish within {PROBE_S:.0f} s."}
     lines = done.stdout.strip().splitlines()
     try:
         return dict(json.loads(lines[-1])) if done.returncode == 0 and lines else {"problem": _last(done.stderr, done)}
@@ -120,6 +126,6 @@ def ask(question: str, workspace: Workspace) -> dict[str, object]:
         return {"problem": _last(done.stdout, done)}
 
 
-def _last(said: str, done: "subprocess.CompletedProcess[str]") -> str:
-    lines = said.strip().splitlines()
-    return f"It ended with code {done.returncode}: {lines[-1][:200] if lines else 'it said nothing'}"
+def _last(output: str, done: "subprocess.CompletedProcess[str]") -> str:
+    lines = output.strip().splitlines()
+    return f"The process ended with code {done.returncode}: {lines[-1][:200] if lines else 'no output'}"

@@ -1,4 +1,4 @@
-"""What a "preflight" job does: everything that is looked at before a run may start, in a process of its own."""
+"""The "preflight" job: all checks before a run may start, in a separate process."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ POLL_S = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictRow:
-    """One line of what was found, as `engine.training.evaluation.preflight.PreflightCheck`, read without torch."""
+    """The result of one check: `engine.training.evaluation.preflight.PreflightCheck`, read without torch."""
 
     name: str
     level: Literal["ok", "warning", "stop"]
@@ -37,9 +37,9 @@ ROWS = TypeAdapter(list[VerdictRow])
 
 
 def run_preflight(config: PreflightConfig, context: JobContext) -> Running:
-    """Result: `verdicts`, a list of {name, level, sentence}.
+    """Check a recipe. Result: `verdicts`, a list of {name, level, sentence}.
 
-    Raises JobError when the recipe cannot be built, ConfigError when the votes of its campaign make no pair.
+    Raises JobError when the recipe cannot be built, ConfigError when the votes of its campaign give no pair.
     """
     workspace = context.store.workspace
     context.model.release()
@@ -59,7 +59,10 @@ def run_preflight(config: PreflightConfig, context: JobContext) -> Running:
 
 
 def read_verdicts(run: Run) -> list[VerdictRow]:
-    """What was found before a run began; empty when it was not looked at yet. Raises JobError: the file is damaged."""
+    """Return the results of a run's checks; [] before they are made.
+
+    Raises JobError when the file is damaged.
+    """
     if not run.preflight.is_file():
         return []
     try:

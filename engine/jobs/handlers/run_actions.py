@@ -1,6 +1,6 @@
-"""What a person does with a run as a whole: start, resume, extend, copy with changes; and what became of it.
+"""Actions on a run (start, resume, extend, copy with changes) and its state.
 
-The run's folder and the newest job for it tell its state: nothing is kept besides.
+The state is derived from the run's folder and its newest job; it is not stored.
 """
 
 import shutil
@@ -35,10 +35,10 @@ FILING_LOCK = ".filing.lock"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """A run, what it is at, and the newest job for it. `step` of `of` updates are done; 0 while nobody knows.
+    """A run with its state and its newest job.
 
-    `preset` is None, and `problem` says why, when the run's folder is damaged. What trains without an active `job` was
-    begun by a curriculum, or in a shell.
+    `step` of `of` updates are done; both are 0 while unknown. When the run's folder is damaged, `preset` is None and
+    `problem` is the reason. A run that trains without an active `job` was started by a curriculum or in a shell.
     """
 
     run: Run
@@ -49,7 +49,7 @@ class RunState:
     job: Job | None = None
     problem: str = ""
     note: str = ""
-    """The last damaged checkpoint in whose place an older one was used."""
+    """A sentence about the last damaged checkpoint that was replaced by an older one."""
 
     @property
     def can_resume(self) -> bool:
@@ -57,29 +57,30 @@ class RunState:
 
     @property
     def can_extend(self) -> bool:
-        """Whether there is a checkpoint to go on from, and nobody trains."""
-        still = self.state == "finished" or self.state in RESUMABLE
-        return self.preset is not None and still and self.run.last_checkpoint() is not None
+        """True when the run has a checkpoint and is not being trained."""
+        is_idle = self.state == "finished" or self.state in RESUMABLE
+        return self.preset is not None and is_idle and self.run.last_checkpoint() is not None
 
 
 def run_states(queue: JobQueue, limit: int = 50) -> list[RunState]:
-    """The runs of the workspace, the newest first."""
+    """Return the states of the workspace's runs, newest first."""
     jobs = _newest_jobs(queue)
     return [_state(run, jobs.get(run.id)) for run in list_runs(queue.store.workspace)[:limit]]
 
 
 def run_state(queue: JobQueue, run_id: str) -> RunState:
-    """Raises ConfigError when there is no such run."""
+    """Return the state of a run. Raises ConfigError when it does not exist."""
     run = Run.find(queue.store.workspace, run_id)
     return _state(run, _newest_jobs(queue).get(run.id))
 
 
 def submit_run(queue: JobQueue, run: Run, where: Resources | None = None, key: str | None = None) -> Job:
-    """Queue a run, from its start or its last checkpoint; it goes on where it was, unless `where` says otherwise.
+    """Queue a run, from its start or its last checkpoint.
 
-    `key` names the request, see `JobQueue.submit`. Raises JobError when it is queued or trained already.
+    It uses the resources of its last job unless `where` is set. `key` names the request, see `JobQueue.submit`. Raises
+    JobError when the run is already queued or being trained.
     """
-    with locked(queue.store.workspace.runs / FILING_LOCK):  # of two windows that press the same button, one files
+    with locked(queue.store.workspace.runs / FILING_LOCK):  # two windows may submit at once: only one succeeds
         job = _newest_jobs(queue).get(run.id)
         if job is not None and job.status not in ENDED and job.id != JobQueue.id_of(key):
             raise JobError(f"The run {run.id} is {job.status} already, as job {job.id}: cancel that first.")
@@ -89,32 +90,31 @@ def submit_run(queue: JobQueue, run: Run, where: Resources | None = None, key: s
 
 
 def resume(queue: JobQueue, run_id: str, key: str | None = None) -> Job:
-    """Go on with a run that is not finished."""
-    found = run_state(queue, run_id)
-    if found.state == "finished":
+    """Queue a run that is not finished, to continue it. Raises JobError for a finished run."""
+    run = run_state(queue, run_id)
+    if run.state == "finished":
         raise JobError(f"The run {run_id} is finished: extend it by some steps, or start another with its settings.")
-    return submit_run(queue, found.run, key=key)
+    return submit_run(queue, run.run, key=key)
 
 
 def extend(queue: JobQueue, run_id: str, steps: int, key: str | None = None) -> Job:
-    """Train a run that is not being trained for `steps` updates more than it was to have.
+    """Queue a run that is not being trained for `steps` updates more than planned.
 
-    The schedule of the learning rate is stretched to the new length. What Generate has of the run stays until then.
+    The learning rate schedule is stretched to the new length. The published adapter stays until the run is finished.
+    Raises ConfigError for invalid `steps`, JobError when the run cannot be extended.
     """
     if not 1 <= steps <= 10**7:
         raise ConfigError(f"A run can be extended by 1 to 10,000,000 updates, but got {steps}.")
-    found = run_state(queue, run_id)
-    if not found.can_extend or found.preset is None:
-        raise JobError(
-            f"The run {run_id} cannot be extended: it is {found.state}, or kept no checkpoint to go on from."
-        )
-    length = max(int(found.preset.settings.get("max_steps") or 0), found.of) + steps  # type: ignore[arg-type]
-    changed = change_preset(found.preset, {"settings": {"max_steps": length}})
-    return _filed_changed(queue, found.run, found.preset, changed, key)
+    state = run_state(queue, run_id)
+    if not state.can_extend or state.preset is None:
+        raise JobError(f"The run {run_id} cannot be extended: it is {state.state}, or has no checkpoint.")
+    length = max(int(state.preset.settings.get("max_steps") or 0), state.of) + steps  # type: ignore[arg-type]
+    changed = change_preset(state.preset, {"settings": {"max_steps": length}})
+    return _filed_changed(queue, state.run, state.preset, changed, key)
 
 
 def _filed_changed(queue: JobQueue, run: Run, before: TrainPreset, changed: TrainPreset, key: str | None) -> Job:
-    """File a run with other settings and without its adapter; both are as before when it cannot be filed."""
+    """Queue a run with other settings and without its adapter; restore both when it cannot be queued."""
     aside = run.folder / "adapter.before"
     with ExitStack() as undo:
         undo.callback(run.replace_preset, before)
@@ -129,18 +129,18 @@ def _filed_changed(queue: JobQueue, run: Run, before: TrainPreset, changed: Trai
 
 
 def clone_preset(run: Run, changes: Mapping[str, Any]) -> TrainPreset:
-    """The settings of a run with changes, for a run of its own. Raises ConfigError for what will not do."""
+    """Return the settings of a run with changes, for a new run. Raises ConfigError for invalid changes."""
     return change_preset(run.preset(), changes)
 
 
 def _newest_jobs(queue: JobQueue) -> dict[str, Job]:
-    """The newest job by the id of the run that it trains."""
+    """Return the newest training job of each run, by the run's id."""
     jobs: Sequence[Job] = queue.list(kind=TRAIN, limit=LIMIT)
-    found: dict[str, Job] = {}
-    filed = filing_order(queue.store.database, TRAIN)
-    for job in sorted(jobs, key=lambda one: filed.get(one.id, 0)):
-        found[str(job.config.get("run"))] = job
-    return found
+    newest: dict[str, Job] = {}
+    order = filing_order(queue.store.database, TRAIN)
+    for job in sorted(jobs, key=lambda job: order.get(job.id, 0)):
+        newest[str(job.config.get("run"))] = job
+    return newest
 
 
 def _state(run: Run, job: Job | None) -> RunState:
@@ -164,9 +164,9 @@ def _state(run: Run, job: Job | None) -> RunState:
 
 
 def last_fallback(run: Run) -> str:
-    """A sentence on the last damaged checkpoint in whose place an older one was used; "" where there was none."""
-    found = run.series.fallbacks()
-    return found[-1].sentence if found else ""
+    """Return a sentence about the last damaged checkpoint that an older one replaced; "" if none was."""
+    fallbacks = run.series.fallbacks()
+    return fallbacks[-1].sentence if fallbacks else ""
 
 
 def _reached(run: Run, job: Job | None, *, began: bool) -> State:

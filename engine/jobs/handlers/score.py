@@ -1,6 +1,6 @@
-"""What the jobs around scoring do: clips of the library, one file, a folder of them, and pictures of what rewards saw.
+"""The scoring jobs: clips of the library, a file or a folder of videos, and overlays of a clip.
 
-What is scored is kept at once, clip by clip: a job that is cut short, and filed again, does only the rest.
+Each report is saved as soon as its clip is scored: an interrupted job that is submitted again scores only the rest.
 """
 
 import hashlib
@@ -33,7 +33,10 @@ Scoring = Generator[JobProgress, None, dict[str, str]]
 
 
 def score_clips(config: ScoreConfig, context: JobContext) -> JobSteps:
-    """Score clips of the library, or import a file first. Result: `clip_ids`, and `unscored` a sentence by clip id."""
+    """Score clips of the library, or import a file first.
+
+    Result: `clip_ids`, and `unscored`, an error message by clip id.
+    """
     clip_ids = list(config.clip_ids)
     if config.path is not None:
         yield JobProgress(phase="import")
@@ -43,34 +46,34 @@ def score_clips(config: ScoreConfig, context: JobContext) -> JobSteps:
 
 
 def score_folder(config: ScoreFolderConfig, context: JobContext) -> JobSteps:
-    """Import and score a folder's videos, here or on a cluster; what this mix has scored already, with the
-    present calibration, stays as it is.
+    """Import and score a folder's videos, here or on a cluster.
 
-    Result: `clip_ids`, `unscored` a sentence by clip id, `unread` a sentence by file name, also for files that are no
-    videos. A video that cannot be read does not stop the others; if none can, the first one's error is raised.
+    Clips that the mix has already scored with the current calibration are skipped. Result: `clip_ids`; `unscored`, an
+    error message by clip id; `unread`, an error message by file name, also for files that are not videos. A video that
+    cannot be read does not stop the others; when no video can be read, the first error is raised.
     """
     store, videos, skipped = context.store, videos_in(config.folder), skipped_in(config.folder)
-    known = {"workspace": str(store.workspace.root), "mix": config.mix, "known": _scored_by(config.mix, store)}
-    task = Task(opens="engine.jobs.handlers.score:open_scorer", config=known)
+    scorer = {"workspace": str(store.workspace.root), "mix": config.mix, "known": _scored_by(config.mix, store)}
+    task = Task(opens="engine.jobs.handlers.score:open_scorer", config=scorer)
     items = [{"path": str(path), "prompt": config.prompt} for path in videos]
-    found: dict[int, Scored] = {}
+    results: dict[int, Scored] = {}
     yield JobProgress(phase="score", of=len(videos))
     for event in _executor(config, context).map(task, items):
         if isinstance(event, Completed):
-            found[event.index] = _kept(Scored(**event.result), config.mix, store)
+            results[event.index] = _kept(Scored(**event.result), config.mix, store)
         handle = event.handle if isinstance(event, Pending) else None
-        yield JobProgress(phase="score", step=len(found), of=len(videos), handle=handle)
-    result = _summary([(videos[index].name, found[index]) for index in sorted(found)])
+        yield JobProgress(phase="score", step=len(results), of=len(videos), handle=handle)
+    result = _summary([(videos[index].name, results[index]) for index in sorted(results)])
     return {**result, "unread": {**skipped, **result["unread"]}}
 
 
 def _scored_by(mix_key: str, store: Library) -> list[str]:
-    """The clips that the mix has scored with the present calibration: older reports are made anew."""
+    """Return the clips that the mix has scored with the current calibration; others are scored again."""
     return store.scored_by(mix_key, mix_calibration(load_preset("rewards", mix_key)))
 
 
 def _executor(config: ScoreFolderConfig, context: JobContext) -> Executor:
-    """This process, unless the job asks for others."""
+    """Return the executor for the job's resources: this process, or the requested processes."""
     workspace, resources = context.store.workspace, context.resources
     if resources.is_local and resources.processes == 1:
         return InProcessExecutor()
@@ -79,7 +82,10 @@ def _executor(config: ScoreFolderConfig, context: JobContext) -> Executor:
 
 
 class Scored(BaseModel):
-    """What became of one video; `error` says why there is no report, or, without a clip, why it could not be read."""
+    """The result of one video.
+
+    `error` is the reason for a missing `report`; without a `clip`, the reason why the video could not be read.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -89,9 +95,10 @@ class Scored(BaseModel):
 
 
 def open_scorer(config: Mapping[str, Any]) -> Callable[[Mapping[str, str]], dict[str, Any]]:
-    """What scores one video of `path` and `prompt` and keeps its files; the database is not for it to write.
+    """Return a function that scores one video (`path`, `prompt`) and saves its files.
 
-    `config` has the folder of the `workspace`, the key of a `mix`, and the ids of the clips `known` to be scored.
+    It does not write to the database. `config` has the folder of the `workspace`, the key of a `mix`, and the ids of
+    clips already scored (`known`).
     """
     workspace, suite, known = Workspace(Path(config["workspace"])), open_suite(config["mix"]), set(config["known"])
 
@@ -119,25 +126,31 @@ def _kept(scored: Scored, mix: str, store: Library) -> Scored:
     return scored
 
 
-def _summary(found: Sequence[tuple[str, Scored]]) -> dict[str, Any]:
-    """The job's result, of what became of each file. Raises MediaError when none could be read."""
-    unread = {name: one.error for name, one in found if one.clip is None}
-    if len(unread) == len(found):
-        raise MediaError(found[0][1].error)
-    clips = [(one.clip.id, one.error) for _, one in found if one.clip is not None]
+def _summary(results: Sequence[tuple[str, Scored]]) -> dict[str, Any]:
+    """Return the job's result from the results of its files. Raises MediaError when no file could be read."""
+    unread = {name: scored.error for name, scored in results if scored.clip is None}
+    if len(unread) == len(results):
+        raise MediaError(results[0][1].error)
+    clips = [(scored.clip.id, scored.error) for _, scored in results if scored.clip is not None]
     return {"clip_ids": [id for id, _ in clips], "unscored": {id: why for id, why in clips if why}, "unread": unread}
 
 
 def prompt_of(path: Path, otherwise: str) -> str:
-    """What a video shows: the text beside it, if there is one. Raises ConfigError when that cannot be read."""
-    beside = path.with_suffix(".txt")
-    if not beside.is_file():
+    """Return the prompt of a video: its text file of the same name if that exists, else `otherwise`.
+
+    Raises ConfigError when the text file cannot be read.
+    """
+    text_file = path.with_suffix(".txt")
+    if not text_file.is_file():
         return otherwise
-    return " ".join(text_of(beside).split())
+    return " ".join(text_of(text_file).split())
 
 
 def make_overlays(config: OverlaysConfig, context: JobContext) -> JobSteps:
-    """Draw what the rewards of a mix saw in a clip. Result: `clip_id`, and `overlays` "reward.name" by file name."""
+    """Draw the evidence of a mix's rewards over a clip.
+
+    Result: `clip_id`, and `overlays`, "reward.name" by file name.
+    """
     workspace, suite = context.store.workspace, open_suite(config.mix)
     clip = load_clip(workspace, config.clip_id)
     features = suite.features(clip)
@@ -145,13 +158,16 @@ def make_overlays(config: OverlaysConfig, context: JobContext) -> JobSteps:
     pictures: dict[str, np.ndarray] = {}
     for step, key in enumerate(keys):
         yield JobProgress(phase="overlays", step=step, of=len(keys))
-        found = suite.pictures(features, key)
-        pictures |= {f"{key}.{name}": frames for name, frames in found.items()}
+        drawn = suite.pictures(features, key)
+        pictures |= {f"{key}.{name}": frames for name, frames in drawn.items()}
     return {"clip_id": config.clip_id, "overlays": save_overlays(workspace, config.clip_id, pictures, clip.fps)}
 
 
 def score_each(clip_ids: Sequence[str], mix_key: str, store: Library) -> Scoring:
-    """Score clips one by one. One that cannot be scored does not stop the others; if none can, its error is raised."""
+    """Score clips one by one.
+
+    A clip that cannot be scored does not stop the others; when no clip can be scored, the last error is raised.
+    """
     suite = open_suite(mix_key)
     unscored: dict[str, str] = {}
     for step, clip_id in enumerate(clip_ids):
@@ -162,14 +178,17 @@ def score_each(clip_ids: Sequence[str], mix_key: str, store: Library) -> Scoring
 
 
 def open_suite(mix_key: str) -> "RewardSuite":
-    """The rewards of a mix, by the key of its preset. Raises ConfigError or RewardError."""
+    """Return the rewards of a mix, by the key of its preset. Raises ConfigError or RewardError."""
     from rewards.suite import RewardSuite
 
     return RewardSuite(load_preset("rewards", mix_key))
 
 
 def score_one(suite: "RewardSuite", clip_id: str, store: Library, *, must: bool = False) -> str:
-    """Score a clip and keep the report; "" or the sentence why it cannot be scored, which is raised when it `must`."""
+    """Score a clip and save the report. Return "", or the error message when it cannot be scored.
+
+    With `must` the error is raised instead.
+    """
     try:
         report = suite.score(load_clip(store.workspace, clip_id), clip_id)
         store.save_report(clip_id, suite.mix.key, report.to_dict())

@@ -1,4 +1,4 @@
-"""What a "train" job does: a training process of its own, watched by what it writes into the run's folder."""
+"""The "train" job: start a training process and monitor it through the files in the run's folder."""
 
 import filecmp
 import shutil
@@ -20,24 +20,27 @@ from engine.storage.temp_folders import temp_path
 from engine.workspace import Workspace
 
 STOPPED = 3
-"""The exit code of `engine.training.main` when a run ended before its end, with nothing wrong."""
+"""The exit code of `engine.training.main` when a run was stopped early without an error."""
 REFUSED = 4
-"""Its exit code when the run's settings can never work."""
+"""The exit code of `engine.training.main` when the run's settings are invalid."""
 LAUNCHER_FAILED = 1
-"""A launcher's exit code, whatever its processes ended with."""
+"""A launcher's exit code for any non-zero exit code of its processes."""
 
 
 def train(config: TrainConfig, context: JobContext) -> Running:
-    """Start or go on with a run. Cancelled, it ends after its step, with a checkpoint. Result: `run` and `adapter`."""
+    """Start or resume a run.
+
+    A cancelled run saves a checkpoint after its current step. Result: `run` and `adapter`.
+    """
     run = Run.find(context.store.workspace, config.run)
     yield from train_run(run, context)
     return {"run": run.id, "adapter": publish(run, context.store.workspace)}
 
 
 def publish(run: Run, workspace: Workspace) -> str | None:
-    """Make a finished run's adapter one that Generate can use, and say its name, see `newest_of_runs`.
+    """Copy a finished run's adapter to the adapters that Generate lists, and return its name.
 
-    None where the whole network was trained: that is no adapter, and stays in the run's folder.
+    See `newest_of_runs`. Return None when the whole network was trained: its weights stay in the run's folder.
     """
     if not run.has_adapter:
         return None
@@ -56,18 +59,21 @@ def publish(run: Run, workspace: Workspace) -> str | None:
 
 
 def is_published(run: Run) -> bool:
-    """Whether Generate has the adapter that a finished run came to, and not one from before the run was extended.
+    """Return True when the final adapter of a finished run is published, not an earlier one.
 
-    A job may be cut off between the two: the run is then to be resumed, which only publishes it.
+    A job may be interrupted between training and publishing: resuming the run then only publishes the adapter.
     """
     if not run.has_adapter:
         return True
-    found = newest_of_runs(run.workspace).get(run.id)
-    return found is not None and _is_of(found, run)
+    adapter = newest_of_runs(run.workspace).get(run.id)
+    return adapter is not None and _is_of(adapter, run)
 
 
 def _is_of(adapter: Adapter, run: Run) -> bool:
-    """Whether an adapter has the weights of the run's. Contents are read only where size or time differ."""
+    """Return True when an adapter has the run's weights.
+
+    Contents are compared only when size or time differ.
+    """
     names = [path.name for path in run.adapter.iterdir() if path.name in WEIGHT_FILES]
     return all(
         (adapter.folder / name).is_file() and filecmp.cmp(adapter.folder / name, run.adapter / name) for name in names
@@ -75,17 +81,17 @@ def _is_of(adapter: Adapter, run: Run) -> bool:
 
 
 def train_run(run: Run, context: JobContext) -> Generator[JobProgress, None, None]:
-    """Start the run's process and tell where it is until it ends; end it when nobody listens any more.
+    """Start the run's process and yield its progress until it ends; stop it when the generator is closed.
 
-    A run that has its adapter is finished, and nothing is started; nor does it matter how a process ended that got so
-    far. Only that of a cluster goes on when the worker has to end. Raises JobError when it fails before the run is
-    finished, Cancelled when it was stopped by an alarm or from outside, Lost when it is gone without a word.
+    A run that has its adapter is finished: no process is started, and the exit code of its process is ignored. When the
+    worker shuts down, only a cluster's process continues. Raises JobError when the process fails before the run is
+    finished, JobCancelled when an alarm or an external request stopped it, JobLostError when it left no exit code.
     """
     if run.adapter.is_dir():
         return
     if context.resources.is_local:
         context.model.release()
-    alarms = len(run.alarms())
+    num_alarms = len(run.alarms())
     runner, handle = begin(run, context)
     with monitored(runner, handle):
         ended = yield from _watch(runner, handle, run)
@@ -95,38 +101,41 @@ def train_run(run: Run, context: JobContext) -> Generator[JobProgress, None, Non
         raise JobLostError(f"The run {run.id} is lost. {ended.sentence}")
     if ended.exit_code is not None and ended.exit_code < 0:
         raise JobError(
-            f"The run {run.id} failed: its process was killed by signal {-ended.exit_code}, by somebody or for want of "
-            "memory. Resume it to go on from its last checkpoint."
+            f"The run {run.id} failed: its process was killed by signal {-ended.exit_code}, on request or because "
+            "memory ran out. Resume it to continue from its last checkpoint."
         )
-    alarm = next((one for one in reversed(run.alarms()[alarms:]) if one.action != "log"), None)
-    told = ended.exit_code == LAUNCHER_FAILED and context.resources.processes > 1 and alarm is not None
-    if ended.exit_code == STOPPED or told:
+    alarm = next((alarm for alarm in reversed(run.alarms()[num_alarms:]) if alarm.action != "log"), None)
+    launcher_stopped = ended.exit_code == LAUNCHER_FAILED and context.resources.processes > 1 and alarm is not None
+    if ended.exit_code == STOPPED or launcher_stopped:
         raise JobCancelled(_stopped(run, alarm))
     if ended.exit_code == REFUSED:
         raise JobError(f"The run {run.id} failed: {run.last_line()} Start another run with that setting changed.")
     if ended.exit_code != 0:
-        raise JobError(f"The run {run.id} failed: {run.last_line()} Mend it, then resume the run.")
+        raise JobError(f"The run {run.id} failed: {run.last_line()} Fix the cause, then resume the run.")
 
 
 def _stopped(run: Run, alarm: Alarm | None) -> str:
-    """Why a run ended that did not fail."""
+    """Return the message for a run that was stopped without a failure."""
     if alarm is None:
-        return f"The run {run.id} was stopped, with a checkpoint: resume it to go on."
-    ways = {"pause": "go on from its last checkpoint", "roll_back": "go on from the last checkpoint that was sound"}
+        return f"The run {run.id} was stopped, with a checkpoint: resume it to continue."
+    actions = {"pause": "continue from its last checkpoint", "roll_back": "continue from the last sound checkpoint"}
     cause = f"The run {run.id} was paused by its alarm at step {alarm.step}. {alarm.sentence}"
-    return f"{cause} Resume it to {ways[alarm.action]}."
+    return f"{cause} Resume it to {actions[alarm.action]}."
 
 
 def _watch(runner: ProcessRunner, handle: Handle, run: Run) -> Generator[JobProgress, None, ProcessStatus]:
-    """Tell where the run is until its process is over, and once more then: who is to stop hears of it in between."""
+    """Yield the run's progress until its process has ended, and once after that.
+
+    The caller can request a stop at each yield.
+    """
     while not (now := runner.poll(handle)).is_over:
-        yield _told(now, handle, run)
+        yield _progress(now, handle, run)
         time.sleep(POLL_S)
-    yield _told(now, handle, run)
+    yield _progress(now, handle, run)
     return now
 
 
-def _told(now: ProcessStatus, handle: Handle, run: Run) -> JobProgress:
+def _progress(now: ProcessStatus, handle: Handle, run: Run) -> JobProgress:
     step, of = run.progress()
     if now.state == "waiting":
         return JobProgress(phase="wait", handle=handle)

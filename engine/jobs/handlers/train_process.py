@@ -1,7 +1,7 @@
-"""The process that trains a run, seen from outside: started, found again after its worker was killed, and killed.
+"""Start, find and kill the process that trains a run.
 
-What finds it stands in the run's folder, and in the job's row. A worker that dies leaves it training; the next job for
-the run watches the same process instead of starting a second one, wherever it runs.
+The facts by which it is found are in the run's folder and in the job's row. When a worker dies, the process continues;
+the next job for the run monitors the same process, on any machine, instead of starting a second one.
 """
 
 import sys
@@ -22,11 +22,11 @@ from engine.package_data import IMPORT_ROOT
 from engine.process_identity import ProcessIdentity
 from engine.runs.run import Run
 
-OBEYS_S = 3.0  # an attendant looks ten times a second whether it is to end its child
+OBEYS_S = 3.0  # a supervisor reads requests to stop ten times a second
 
 
 def command(run: Run, resources: Resources | None = None) -> list[str]:
-    """What trains a run, as a command line."""
+    """Return the command line that trains a run."""
     plain = [sys.executable, "-m", "engine.training.main", str(run.folder)]
     if resources is None or not resources.actors:
         return plain
@@ -34,14 +34,16 @@ def command(run: Run, resources: Resources | None = None) -> list[str]:
 
 
 def begin(run: Run, context: JobContext) -> tuple[ProcessRunner, Handle]:
-    """The process that trains the run: the one that the worker before this one watched, also if it ended since; the one
-    that still trains it; else a new one, whose output goes to the run's log.
+    """Return the process that trains the run, and start it if there is none.
+
+    In this order: the process that the previous worker monitored, even if it has ended since; a process that still
+    trains the run; a new one, whose output is written to the run's log.
     """
     if context.handle is not None and context.handle.folder == run.folder:
         return open_runner(context.handle.runner, context.handle.address), context.handle
-    found = find_running(run.folder)
-    if found is not None:
-        return found
+    running = find_running(run.folder)
+    if running is not None:
+        return running
     resources = context.resources
     runner = open_runner(resources.runner, resources.address)
     changes = {**process_changes(run.workspace), **context.visible}
@@ -51,9 +53,9 @@ def begin(run: Run, context: JobContext) -> tuple[ProcessRunner, Handle]:
 
 
 def kill(queue: JobQueue, job_id: str) -> Job:
-    """End a job at once, without a last checkpoint: the process that does it, else the worker that runs it.
+    """Kill a job without a last checkpoint: its process, or else the worker that runs it.
 
-    A queued job is cancelled. Raises JobError when it is over already, or its worker is on another machine.
+    A queued job is cancelled. Raises JobError when the job has already ended, or its worker is on another machine.
     """
     job = queue.cancel(job_id)
     if job.status not in ACTIVE:
@@ -62,12 +64,12 @@ def kill(queue: JobQueue, job_id: str) -> Job:
     if handle is not None:
         _kill_process(handle)
     if job.worker is not None and (handle is None or is_silent(job)):
-        _kill_worker(job, job.worker)  # one that hangs would not see that the process is gone
+        _kill_worker(job, job.worker)  # a worker that hangs would not notice the end of the process
     return queue.get(job.id)
 
 
 def _kill_process(handle: Handle) -> None:
-    """Ask for the end at once; a local attendant that does not obey because it is stopped is killed with its child."""
+    """Request an immediate stop; kill a local supervisor that does not react, and its child with it."""
     runner = open_runner(handle.runner, handle.address)
     runner.cancel(handle, 0)
     deadline = time.monotonic() + OBEYS_S
@@ -81,6 +83,8 @@ def _kill_process(handle: Handle) -> None:
 
 def _kill_worker(job: Job, worker: ProcessIdentity) -> None:
     if not worker.is_local:
-        raise JobError(f"Job {job.id} cannot be killed from here: it runs on another machine, and was asked to stop.")
+        raise JobError(
+            f"Job {job.id} cannot be killed from here: it runs on another machine. It was requested to stop."
+        )
     if worker.is_alive:
         psutil.Process(worker.pid).kill()

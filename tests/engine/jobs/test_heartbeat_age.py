@@ -63,8 +63,7 @@ def test_a_job_without_a_heartbeat_for_a_minute_is_silent(queue, monkeypatch):
     let_pass(monkeypatch, SILENT_S + 1)
     assert is_silent(job)
     assert (
-        status_text(job)
-        == f"no sign of life since {job.heartbeat_at:%H:%M:%S} UTC: `dailies jobs kill {job.id}` ends it"
+        status_text(job) == f"no heartbeat since {job.heartbeat_at:%H:%M:%S} UTC: `dailies jobs kill {job.id}` ends it"
     )
     queue.finish(job.id, "done")
     assert not is_silent(queue.get(job.id))

@@ -178,7 +178,7 @@ def test_a_job_whose_worker_is_gone_is_lost_with_a_sentence(queue):
     queue.claim(DEAD)
     (lost,) = queue.reconcile()
     assert (lost.id, lost.status, lost.exit_code) == (job.id, "lost", None)
-    assert f"worker (pid {os.getpid()}) ended before the job did" in lost.error and "file the job again" in lost.error
+    assert f"worker (pid {os.getpid()}) ended before the job did" in lost.error and "submit the job again" in lost.error
     assert queue.reconcile() == []
 
 

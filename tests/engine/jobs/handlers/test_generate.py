@@ -290,7 +290,7 @@ def test_one_clip_that_cannot_be_scored_does_not_stop_the_others(context, store,
         (JobSpec(kind="score", config={"mix": "mini"}), "either clip_ids or a path"),
         (JobSpec(kind="score", config={"mix": "mini", "path": "/nowhere.mp4"}), "no file /nowhere.mp4"),
         (JobSpec(kind="score_folder", config={"mix": "mini", "folder": "/nowhere"}), "no folder /nowhere"),
-        (JobSpec(kind="score_folder", config={"mix": "mini", "folder": "/"}), "The folder / holds no video"),
+        (JobSpec(kind="score_folder", config={"mix": "mini", "folder": "/"}), "The folder / has no video"),
     ],
 )
 def test_what_cannot_work_is_refused_when_it_is_filed(store, spec, sentence):

@@ -107,10 +107,10 @@ def test_what_needs_a_cluster_is_refused_without_one(
     queue: JobQueue, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DAILIES_RAY_ADDRESS", raising=False)
-    with pytest.raises(ConfigError, match="DAILIES_RAY_ADDRESS names a Ray cluster's job server"):
+    with pytest.raises(ConfigError, match="DAILIES_RAY_ADDRESS must be the address of a Ray cluster's job server"):
         submit_run(queue, run, Resources(runner="ray"))
     generate = JobSpec.generate([GenerationRequest(prompt="a red circle")])
-    with pytest.raises(ConfigError, match="A 'generate' job is done on this machine only"):
+    with pytest.raises(ConfigError, match="A 'generate' job is supported on this machine only"):
         queue.submit(generate.model_copy(update={"resources": Resources(runner="slurm")}))
     assert not queue.list()
 
@@ -141,7 +141,7 @@ def test_a_run_is_not_extended_by_nonsense(queue: JobQueue, run: Run, steps: int
 
 
 def test_a_run_without_a_checkpoint_is_not_extended(queue: JobQueue, run: Run) -> None:
-    with pytest.raises(JobError, match="it is new, or kept no checkpoint"):
+    with pytest.raises(JobError, match="it is new, or has no checkpoint"):
         extend(queue, run.id, 10)
 
 
@@ -207,8 +207,13 @@ def test_a_process_that_is_killed_after_it_finished_the_run_has_finished_it(
 @pytest.mark.parametrize(
     ("code", "processes", "action", "told"),
     [
-        (3, 1, "pause", "paused by its alarm at step 4. Motion is lost. Resume it to go on from its last checkpoint"),
-        (3, 1, "roll_back", "Resume it to go on from the last checkpoint that was sound"),
+        (
+            3,
+            1,
+            "pause",
+            "paused by its alarm at step 4. Motion is lost. Resume it to continue from its last checkpoint",
+        ),
+        (3, 1, "roll_back", "Resume it to continue from the last sound checkpoint"),
         (3, 1, "log", "was stopped, with a checkpoint: resume it"),
         (1, 2, "pause", "paused by its alarm at step 4"),
         (1, 1, "pause", "failed"),
