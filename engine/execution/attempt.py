@@ -1,14 +1,14 @@
-"""The folder of a started process, through which it is watched and stopped, here or from another machine.
+"""The folder of a process, through which it is monitored and stopped, also from another machine.
 
 FOLDER/
-    log.txt            its output, one attempt after another
+    log.txt            output of all attempts, in order
     process.json       the last attempt, and the handle by which its process is found again
     attempts/<id>/
         work.json      the command to run
         stop-<s>.json  a request to stop within that many seconds
         exit.json      the exit code; complete or absent
 
-All communication is by these files, so a watcher needs nothing but the folder; a cluster has to share it.
+All communication is by these files, so a monitoring process needs only the folder; a cluster must share it.
 """
 
 import json
@@ -64,7 +64,10 @@ class Attempt:
         return ProcessSpec(**json.loads((self.place / "work.json").read_bytes()))
 
     def ask_to_stop(self, grace_s: float) -> None:
-        """Request a stop. Of several requests the shortest grace counts, so a later stop does not revoke a kill."""
+        """Request a stop.
+
+        Of several requests the shortest grace counts, so a later stop does not revoke a kill.
+        """
         _write(self.place / f"stop-{grace_s:g}.json", {"grace_s": grace_s})
 
     def asked_to_stop(self) -> float | None:
@@ -76,13 +79,16 @@ class Attempt:
         _write(self.place / "exit.json", {"exit_code": exit_code})
 
     def exit_code(self) -> int | None:
-        """Return the exit code as Popen does, negative for a signal; None before the end, or if none was written."""
+        """Return the exit code as Popen does, negative for a signal; None if it has not been written."""
         facts = _read(self.place / "exit.json")
         return None if facts is None else int(facts["exit_code"])
 
 
 def read_log(folder: Path, offset: int) -> tuple[bytes, int]:
-    """Return at most a mebibyte of the log from byte `offset` on, and the next offset; a shorter log: from 0."""
+    """Return up to one MiB of the log from byte `offset`, and the next offset.
+
+    A log shorter than `offset` is read from its start.
+    """
     try:
         with (folder / "log.txt").open("rb") as log:
             size = log.seek(0, os.SEEK_END)
@@ -101,11 +107,11 @@ def last_line(folder: Path) -> str:
             lines = log.read().decode(errors="replace").strip().splitlines()
     except FileNotFoundError:
         lines = []
-    return lines[-1] if lines else "it said nothing."
+    return lines[-1] if lines else "it wrote no output."
 
 
 def keep_process(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write the facts by which the folder's process is found again; they replace those of an earlier process."""
+    """Write the facts that identify the folder's process; they replace those of an earlier process."""
     _write(folder / "process.json", facts)
 
 

@@ -16,7 +16,10 @@ CANNOT_START = 127  # the exit code of a shell
 
 
 def die_with_parent_command(parent: int = 0) -> list[str]:
-    """Return the prefix of a command: a path, so that it starts in any folder; -P keeps our modules off its path."""
+    """Return the prefix of a command: a path, so that it works in any folder.
+
+    Python's -P keeps our modules off the command's import path.
+    """
     return [sys.executable, "-P", __file__, str(parent)]
 
 

@@ -1,8 +1,8 @@
-"""`Executor.map`: one function over many items, here or on a cluster. It scores clips and makes rollouts.
+"""`Executor.map`: one function over many items, here or on a cluster.
 
-A `Task` names the factory of the function, which is called once in each process, because its models take long to load.
-Results are yielded as they become ready. While none is ready, an executor yields `Pending`, so that the caller can
-report progress or stop. Closing the iterator ends the work.
+Executors score clips and make rollouts. A `Task` names the factory of the function, which is called once in each
+process, because its models take long to load. Results are yielded as they become ready. While none is ready, an
+executor yields `Pending`, so that the caller can report progress or stop. Closing the iterator ends the work.
 """
 
 import json
@@ -82,17 +82,20 @@ class InProcessExecutor:
 
 
 class SubprocessExecutor:
-    """Runs the items in a process of its own, here or on a cluster; items and results are passed by files.
+    """Runs the items in a separate process, here or on a cluster; items and results are passed by files.
 
     Items and results are JSON, and no two items are equal. After a crash of the caller, the next `map` attaches to the
-    process if it still runs, or takes the results that it had finished.
+    process if it still runs, or reads the results that it has finished.
     """
 
     def __init__(self, folder: Path, resources: Resources, environment: Mapping[str, str | None]) -> None:
         self._files, self._resources, self._environment = SpreadFolder(folder), resources, environment
 
     def map(self, task: Task, items: Sequence[Any]) -> Iterator[Completed[Any, Any] | Pending]:
-        """Yield results. Raises JobError for a failure or a second caller, JobLostError when the cluster is gone."""
+        """Yield results.
+
+        Raises JobError for a failure or a second caller, JobLostError when the cluster is gone.
+        """
         missing = {_key(item): index for index, item in enumerate(items)}
         with self._locked():
             running = find_running(self._files.folder)
@@ -104,7 +107,7 @@ class SubprocessExecutor:
                 ended = yield from self._watch(*self._begin(task, [items[n] for n in missing.values()]), missing)
             if missing:
                 reason = last_line(self._files.folder)
-                raise JobError(f"{len(missing)} of {len(items)} things were not done ({ended.exit_code}): {reason}")
+                raise JobError(f"{len(missing)} of {len(items)} items were not completed ({ended.exit_code}): {reason}")
             self._files.remove()
 
     def _finished(self) -> list[Pair]:

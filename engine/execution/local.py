@@ -1,4 +1,7 @@
-"""`LocalRunner`: a detached process on this machine. It outlives the page and the worker that started it."""
+"""`LocalRunner`: a detached process on this machine.
+
+The process outlives the page and the worker that started it.
+"""
 
 import subprocess
 import threading
@@ -13,7 +16,10 @@ from engine.process_identity import ProcessIdentity
 
 
 def save_local_handle(attempt: Attempt, pid: int) -> Handle:
-    """Save the handle of an attempt's supervisor. Both starter and supervisor do, since either may be killed."""
+    """Save the handle of an attempt's supervisor.
+
+    Both the starting process and the supervisor save it, since either may be killed.
+    """
     return save_handle(Handle(runner=LOCAL, folder=attempt.folder, id=attempt.id, process=ProcessIdentity.of(pid)))
 
 
@@ -49,5 +55,5 @@ class LocalRunner(FolderRunner):
 
 def _lost_message(process: ProcessIdentity | None) -> str:
     if process is not None and not process.is_local:
-        return f"The process was started on the machine {process.host}, and cannot be watched from this one."
+        return f"The process was started on the machine {process.host}, and cannot be monitored from this one."
     return "The process was killed before it could record its exit code, or the machine was restarted."

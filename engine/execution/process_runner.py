@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handle:
-    """A submitted process: `id` names the attempt in `folder`; `foreign` is the cluster's name for it, if any."""
+    """A submitted process: `id` names the attempt in `folder`, `foreign` is the cluster's name for it."""
 
     runner: RunnerKey
     folder: Path
@@ -48,9 +48,10 @@ class Handle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessStatus:
-    """The state of a process. `exit_code` is Popen's once it has "ended"; `sentence` is the reason for "lost".
+    """The state of a process.
 
-    "waiting": the cluster has no place for it yet. "lost": it ended, or cannot be queried, and left no exit code.
+    `exit_code` is Popen's once it has "ended"; `sentence` is the reason for "lost". "waiting": the cluster has not
+    started it yet. "lost": it ended, or cannot be queried, and left no exit code.
     """
 
     state: Literal["waiting", "running", "ended", "lost"]
@@ -176,7 +177,10 @@ def read_handle(facts: Mapping[str, Any]) -> Handle | None:
 
 
 def open_runner(key: RunnerKey, address: str = "") -> ProcessRunner:
-    """Return the runner of that name. Raises ConfigError when the address of its cluster is missing or invalid."""
+    """Return the runner of that name.
+
+    Raises ConfigError when the address of its cluster is missing or invalid.
+    """
     return cast(Callable[[str], ProcessRunner], import_object(RUNNERS[key]))(address)
 
 
@@ -220,7 +224,10 @@ def stop_and_wait(runner: ProcessRunner, handle: Handle) -> None:
 
 
 def resolve_resources(resources: Resources) -> Resources:
-    """Return the resources with the cluster's address. Raises ConfigError like `open_runner`, or for idle actors."""
+    """Return the resources with the cluster's address.
+
+    Raises ConfigError like `open_runner`, or for idle actors.
+    """
     runner = open_runner(resources.runner, resources.address)
     if resources.actors and not runner.spreads:
         raise ConfigError(f"--actors work on a Ray cluster only, but the runner is '{resources.runner}'.")

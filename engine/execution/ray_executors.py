@@ -1,4 +1,4 @@
-"""Executors inside a Ray cluster: `RayData` streams many items through actors, `RayActors` keeps its actors.
+"""Executors inside a Ray cluster: `RayData` streams items through actors, `RayActors` keeps actors.
 
 Only for a process of a Ray job, whose environment has the address of the cluster. Ray is imported inside functions.
 """
@@ -42,7 +42,7 @@ class RayData:
                 index = int(row["index"])
                 yield Completed(index=index, item=items[index], result=json.loads(row["result"]))
         except ray.exceptions.RayError as error:
-            raise JobError(f"Ray could not go on: {first_cause(str(error))}") from error
+            raise JobError(f"Ray stopped with an error: {first_cause(str(error))}") from error
 
 
 class _Batches:

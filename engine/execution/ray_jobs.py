@@ -1,7 +1,8 @@
-"""`RayRunner`: a Ray job. Ray is queried only for its state; results are in the folder that both sides share.
+"""`RayRunner`: a Ray job.
 
-The runner uses only the cluster's job server (its dashboard's address), so the worker needs not be a node of it.
-Ray is imported inside functions: it is an extra (`pip install 'dailies[ray]'`), and takes a second.
+Ray is queried only for its state; results are in the folder that both sides share. The runner uses only the cluster's
+job server (its dashboard's address), so the worker needs not be a node of it. Ray is imported inside functions: it is
+an extra (`pip install 'dailies[ray]'`), and takes a second.
 """
 
 import os
@@ -22,9 +23,9 @@ from engine.package_data import IMPORT_ROOT
 ADDRESS = "DAILIES_RAY_ADDRESS"
 OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray's client prefers these to its address argument
 ANSWER_S = 10.0  # for a query
-SUBMIT_S = 120.0  # a cluster that has just started takes its time with the first job
+SUBMIT_S = 120.0  # a cluster that has just started is slow with the first job
 SUBMIT_WAITS_S = (0.5, 1, 2, 4, 8, 16, 30)
-PATIENCE_S = 60.0  # a dashboard that restarts, or a network that stumbles
+PATIENCE_S = 60.0  # a restart of the dashboard, or a short failure of the network
 # Variables that are passed to the cluster's processes. Never a secret: they are written into the run's folder.
 PASSED_ON = ("DAILIES_", "HF_HUB_OFFLINE", "HF_HOME", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "PYTHONPATH")
 SECRETS = ("DAILIES_DATABASE_URL",)
@@ -37,7 +38,10 @@ class _Silence(Exception):
 
 
 class RayRunner(FolderRunner):
-    """Runs Ray jobs; these count as lost once the cluster was silent for `patience_s` (default: PATIENCE_S)."""
+    """Runs Ray jobs; a job is lost when the cluster does not answer for `patience_s`.
+
+    The default is PATIENCE_S.
+    """
 
     key: RunnerKey = "ray"
     spreads = True
@@ -77,7 +81,7 @@ class RayRunner(FolderRunner):
         return handle
 
     def _send(self, handle: Handle, submit: Callable[[Any], str]) -> None:
-        """Submit, with retries while the cluster is not ready: it answers before it accepts jobs.
+        """Submit, with retries while the cluster is not ready: it answers queries before it accepts jobs.
 
         Ray accepts a name only once, so a job whose answer was lost is not submitted twice. Raises JobError.
         """
@@ -115,7 +119,10 @@ class RayRunner(FolderRunner):
             self._query_or_fail(handle, lambda client: client.stop_job(handle.foreign))
 
     def reattach(self, handle: Handle) -> bool:
-        """Return True for a running job. A silent cluster counts as gone: the run's lock prevents a second training."""
+        """Return True for a running job.
+
+        A silent cluster counts as gone: the run's lock prevents a second training.
+        """
         return self._job_exists(handle) and super().reattach(handle)
 
     def _status_of_silence(self, handle: Handle, reason: str) -> ProcessStatus:
@@ -127,7 +134,7 @@ class RayRunner(FolderRunner):
         return ProcessStatus(
             state="lost",
             sentence=f"The Ray cluster at {handle.address} has not answered for {self._patience_s:g} s, so it is down "
-            "or cannot be reached: what was finished is kept; start the cluster, then resume.",
+            "or cannot be reached. Finished results are kept: start the cluster, then resume.",
         )
 
     def _query(self, handle: Handle, question: Callable[[Any], Answer]) -> Answer | None:
@@ -147,7 +154,7 @@ class RayRunner(FolderRunner):
         try:
             return self._query(handle, question)
         except _Silence as silence:
-            raise JobError(f"{silence} Is {ADDRESS} right, and the cluster up?") from silence
+            raise JobError(f"{silence} Check {ADDRESS}, and that the cluster runs.") from silence
 
 
 def passed_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -160,8 +167,8 @@ def checked_address(address: str) -> str:
     address = address.rstrip("/")
     if not address.startswith(("http://", "https://")):
         raise ConfigError(
-            f"{ADDRESS} names a Ray cluster's job server, such as http://head:8265, but is {address or 'not set'}: set "
-            "it where page and worker are started."
+            f"{ADDRESS} must be the address of a Ray cluster's job server, such as http://head:8265, but is "
+            f"{address or 'not set'}: set it where page and worker are started."
         )
     for name in OVERRIDES:
         if os.environ.get(name, address).rstrip("/") != address:
@@ -182,8 +189,8 @@ def _status(handle: Handle, status: str, message: str) -> ProcessStatus:
     reason = _first_line(message) or "no reason given"
     return ProcessStatus(
         state="lost",
-        sentence=f"The Ray job {handle.foreign} was cut off ({status.lower()}, {reason.rstrip('.')}): what was "
-        "finished is kept; resume.",
+        sentence=f"The Ray job {handle.foreign} was interrupted ({status.lower()}, {reason.rstrip('.')}). Finished "
+        "results are kept: resume.",
     )
 
 
@@ -205,8 +212,8 @@ def _ray() -> tuple[type[Any], type[Exception]]:
 
 def _unknown_message(handle: Handle) -> str:
     return (
-        f"The Ray cluster at {handle.address} does not know the job {handle.foreign} any more, so it was restarted: "
-        "what was finished is kept; resume."
+        f"The Ray cluster at {handle.address} has no job {handle.foreign} any more, so it was restarted. "
+        "Finished results are kept: resume."
     )
 
 

@@ -1,6 +1,6 @@
-"""`SlurmRunner`: a task of Slurm, by way of submitit, which is an extra (`pip install 'dailies[slurm]'`).
+"""`SlurmRunner`: a Slurm task, submitted with submitit (an extra: `pip install 'dailies[slurm]'`).
 
-Tested with submitit's "local" cluster only, which runs the same task on this machine; no Slurm was at hand.
+Tested with submitit's "local" cluster only, which runs the same task on this machine; not tested with Slurm.
 """
 
 import math
@@ -27,7 +27,7 @@ RUNNING = ("RUNNING", "COMPLETING", "UNKNOWN")
 
 
 class SlurmRunner(FolderRunner):
-    """Submits jobs by submitit's `cluster`: "slurm", or "local" for this machine. Slurm needs no `address`."""
+    """Submits jobs to submitit's `cluster`: "slurm", or "local" for this machine. `address` is not used."""
 
     key: RunnerKey = "slurm"
 
@@ -66,7 +66,7 @@ class SlurmRunner(FolderRunner):
         return _lost(handle, state.lower())
 
     def cancel(self, handle: Handle, grace_s: float) -> None:
-        """Stop the process; remove a job that Slurm has not started, which has no supervisor to read the request."""
+        """Stop the process; remove a job that Slurm has not started, since it has no supervisor yet."""
         super().cancel(handle, grace_s)
         if self.poll(handle).state == "waiting":
             self._job(handle).cancel(check=False)
@@ -107,5 +107,5 @@ def read_options(text: str) -> dict[str, str | int]:
 def _lost(handle: Handle, reason: str) -> ProcessStatus:
     return ProcessStatus(
         state="lost",
-        sentence=f"The Slurm job {handle.foreign} was cut off ({reason}): what was finished is kept; resume.",
+        sentence=f"The Slurm job {handle.foreign} was interrupted ({reason}). Finished results are kept: resume.",
     )

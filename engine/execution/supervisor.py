@@ -22,7 +22,7 @@ GRACE_S = 120.0  # for the step that a training is in, and its checkpoint
 
 
 class Supervisor:
-    """Watches a child process, which leads a process group of its own."""
+    """Monitors a child process, which leads a process group of its own."""
 
     def __init__(self, attempt: Attempt, child: "subprocess.Popen[bytes]") -> None:
         self._attempt, self._child = attempt, child

@@ -145,7 +145,7 @@ def test_a_torn_result_is_left_until_it_is_whole(tmp_path: Path) -> None:
 
 
 def test_what_breaks_says_why(spread: Callable[[], Executor]) -> None:
-    with pytest.raises(JobError, match=r"6 of 6 things were not done .*is too much"):
+    with pytest.raises(JobError, match=r"6 of 6 items were not completed .*is too much"):
         list(spread().map(Task(opens="spread_tasks:open_breaker"), NUMBERS))
 
 

@@ -129,9 +129,13 @@ def test_trouble_is_not_an_end(server: Server, handle: Handle) -> None:
     [
         (job("RUNNING"), "running", ""),
         (UNKNOWN, "lost", "so it was restarted"),
-        (job("FAILED", "The node died.\nTraceback"), "lost", "was cut off (failed, The node died): what was finished"),
-        (job("STOPPED"), "lost", "was cut off (stopped, no reason given)"),
-        (job("SUCCEEDED", "Job finished."), "lost", "was cut off (succeeded, Job finished)"),
+        (
+            job("FAILED", "The node died.\nTraceback"),
+            "lost",
+            "was interrupted (failed, The node died). Finished results",
+        ),
+        (job("STOPPED"), "lost", "was interrupted (stopped, no reason given)"),
+        (job("SUCCEEDED", "Job finished."), "lost", "was interrupted (succeeded, Job finished)"),
     ],
 )
 def test_what_left_no_exit_code(server: Server, handle: Handle, answer: Answer, state: str, sentence: str) -> None:
