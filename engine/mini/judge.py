@@ -1,4 +1,4 @@
-"""The judge of `mini`: checks a clip against its prompt by classical vision, held out from all training.
+"""The judge of `mini`: classical vision that checks a clip against its prompt, held out from training.
 
     read(frames)            the content of a clip (see `judge_reading`)
     judge(frames, asked)    one clip against a scene or a prompt
@@ -58,7 +58,7 @@ class Judgement:
 def judge(frames: np.ndarray, wanted: world.Scene | Asked | str) -> Judgement:
     """Judge a clip `uint8[T,H,W,3]` against a scene, or against a prompt of the world's grammar.
 
-    Raises ConfigError when the frames have another shape or type. Words that the grammar does not know are not judged.
+    Raises ConfigError when the frames have another shape or type. Words outside the grammar are not judged.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
         got = f"{frames.dtype}{list(frames.shape)}"
@@ -86,14 +86,14 @@ def verdict_of(reading: Reading, asked: Asked) -> Judgement:
 
 
 def score_of(frames: np.ndarray, prompt: str) -> float | None:
-    """The score of a clip for its prompt, 0..1.
+    """Return the score of a clip for its prompt, 0..1.
 
-    None when the prompt asks for nothing that the judge knows.
+    None when the prompt has no attribute that the judge can check.
     """
     return judge(frames, prompt).score
 
 
-_Result = tuple[bool, float] | None  # right?, grade; None where nothing is asked
+_Result = tuple[bool, float] | None  # right?, grade; None for an attribute that was not requested
 _Pairs = list[tuple[AskedSubject, SeenSubject | None]]
 
 
@@ -160,7 +160,7 @@ def _score(grades: dict[str, float]) -> float | None:
 
 # ---------------------------------------------------------------------------------------------------------- many clips
 def wilson_interval(right: int, of: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a rate, 95 % for the default `z`; (0, 1) when nothing was counted."""
+    """Return Wilson's score interval of a rate, 95 % for the default `z`; (0, 1) when nothing was counted."""
     if of == 0:
         return 0.0, 1.0
     rate, share = right / of, z * z / of
@@ -170,7 +170,7 @@ def wilson_interval(right: int, of: int, z: float = 1.96) -> tuple[float, float]
 
 
 def rate_of(results: Iterable[bool | None]) -> dict[str, float]:
-    """`{right, of, rate, low, high}` over the results that are not None.
+    """Return `{right, of, rate, low, high}` over the results that are not None.
 
     `low`..`high` is Wilson's 95 % interval.
     """
@@ -186,11 +186,12 @@ def rate_of(results: Iterable[bool | None]) -> dict[str, float]:
 
 
 def evaluate(clips: Iterable[np.ndarray], wanted: Sequence[world.Scene | Asked | str]) -> dict[str, object]:
-    """Judge clips `uint8[T,H,W,3]` against what each was asked for.
+    """Judge clips `uint8[T,H,W,3]` against their scenes or prompts.
 
-    Gives `clips`, `score` (mean of the scores that there are) and `rates`: attribute or "all_right" -> see `rate_of`.
+    Return `clips`, `score` (the mean of the scores that are not None) and `rates`: attribute or "all_right" -> see
+    `rate_of`.
     """
-    verdicts = [judge(frames, one) for frames, one in zip(clips, wanted, strict=True)]
+    verdicts = [judge(frames, target) for frames, target in zip(clips, wanted, strict=True)]
     names = (*ATTRIBUTES, "all_right")
     scores = [verdict.score for verdict in verdicts if verdict.score is not None]
     return {
@@ -221,7 +222,7 @@ def truth_of(reading: Reading, scene: world.Scene) -> dict[str, bool | None]:
 
 
 def measure(num_clips: int, num_frames: int, seed: int) -> dict[str, object]:
-    """The judge's accuracy on `num_clips` rendered scenes drawn from `seed`, and its processor time a clip in ms."""
+    """Return the judge's accuracy on `num_clips` scenes of `seed`, and its CPU time per clip in ms."""
     rng = np.random.default_rng(seed)
     results, spent_s = [], 0.0
     for _ in range(num_clips):
@@ -241,7 +242,7 @@ def measure(num_clips: int, num_frames: int, seed: int) -> dict[str, object]:
 
 
 def _add_figures(path: Path, figures: dict[str, object]) -> None:
-    """Write the figures of one length into the file beside those of other lengths."""
+    """Add the figures of one length to the file, which keeps those of other lengths."""
     figures_by_length = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     figures_by_length[f"frames_{figures['frames']}"] = figures
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -250,10 +251,10 @@ def _add_figures(path: Path, figures: dict[str, object]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure the judge on clips drawn by the world, whose truth is known.")
-    parser.add_argument("--clips", type=int, default=1000, help="how many clips to draw")
-    parser.add_argument("--frames", type=int, default=33, help="frames a clip")
-    parser.add_argument("--seed", type=int, default=0, help="of the scenes")
-    parser.add_argument("--out", type=Path, help="JSON file that keeps the figures, one entry a length")
+    parser.add_argument("--clips", type=int, default=1000, help="number of clips to draw")
+    parser.add_argument("--frames", type=int, default=33, help="frames per clip")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the scenes")
+    parser.add_argument("--out", type=Path, help="JSON file of the figures, one entry per length")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     figures = measure(chosen.clips, chosen.frames, chosen.seed)

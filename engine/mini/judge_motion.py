@@ -1,8 +1,7 @@
-"""What a track does: its motion, and whether it comes back (loops).
+"""The motion of a track, and a test for loops.
 
-Velocities are px a frame, fits 0..1.
-
-A fit is 1 where a track moves as the world moves things, and 0 where it shows nothing of that motion.
+Velocities are px per frame, fits 0..1. A fit is 1 for a track that moves as the world draws that motion, and 0 for a
+track without it.
 """
 
 import numpy as np
@@ -12,10 +11,10 @@ from engine.mini.judge_tracks import SubjectTrack, best_of, hue_gap, ramp
 
 LAG = 2  # frames between the two ends of a velocity
 MAX_STEP_PX = 16.0  # a longer step in LAG frames is a jump, or a wrap round the edge
-MIN_FIT = 0.25  # below, no motion is named
-MIN_WINDOW_FIT = 0.35  # a motion that fits a window of time this well goes on there
-MIN_HOLD = 0.65  # share of the windows in which a motion must go on
-WINDOW_FRAMES = 15  # velocities a window: 17 frames are one window, 33 are two
+MIN_FIT = 0.25  # below, the motion is None
+MIN_WINDOW_FIT = 0.35  # a motion with at least this fit in a window of time is present there
+MIN_HOLD = 0.65  # share of the windows in which a motion must be present
+WINDOW_FRAMES = 15  # velocities per window: 17 frames are one window, 33 are two
 LOOP_RETURN_PX = 2.5  # a loop comes back to within this distance
 
 
@@ -35,9 +34,9 @@ def motion_of(track: SubjectTrack) -> tuple[str | None, dict[str, float]]:
 
 
 def _holds(velocity: np.ndarray, weight: np.ndarray, gone: np.ndarray, resized: float) -> dict[str, float]:
-    """Share of the time windows in which each motion goes on.
+    """Return the share of the time windows in which each motion is present.
 
-    Those that it passes out of sight are left out.
+    Windows in which the subject is mostly outside the picture are left out.
     """
     parts = (np.array_split(values, max(1, len(velocity) // WINDOW_FRAMES)) for values in (velocity, weight, gone))
     windows = list(zip(*parts, strict=True))
@@ -47,13 +46,13 @@ def _holds(velocity: np.ndarray, weight: np.ndarray, gone: np.ndarray, resized: 
 
 
 def _vanished(track: SubjectTrack) -> np.ndarray:
-    """bool[T]: not seen, although it did not leave over the picture's edge."""
+    """Return `bool[T]`: not visible, although it did not leave over the picture's edge."""
     last_seen = np.maximum.accumulate(np.where(track.present, np.arange(len(track.present)), 0))
     return ~(track.present | track.cut[last_seen].any(axis=(1, 2)))
 
 
 def _motion_fit(velocity: np.ndarray, weight: np.ndarray, resized: float) -> dict[str, float]:
-    """How far each motion explains velocities `float[N,2]` with weights `float[N,2]`.
+    """Return the fit of each motion to velocities `float[N,2]` with weights `float[N,2]`.
 
     direction   the mean velocity holds most of the velocity's energy, and points there
     bounce      the energy is in vertical swings, both up and down, each over several frames
@@ -75,7 +74,10 @@ def _motion_fit(velocity: np.ndarray, weight: np.ndarray, resized: float) -> dic
 
 
 def _velocities(track: SubjectTrack) -> tuple[np.ndarray, np.ndarray]:
-    """Velocity and its weight 0..1, `float[T-LAG,2]`: of the centre where it is whole, else of the edges in sight."""
+    """Return the velocity and its weight 0..1, `float[T-LAG,2]`.
+
+    The velocity is that of the centre where the subject is whole, else that of the visible edges.
+    """
     if len(track.area) <= LAG:
         return np.zeros((0, 2)), np.zeros((0, 2))
     seen = track.present[LAG:] & track.present[:-LAG]
@@ -84,7 +86,7 @@ def _velocities(track: SubjectTrack) -> tuple[np.ndarray, np.ndarray]:
     low, high, centre = (edge[LAG:] - edge[:-LAG] for edge in (track.low, track.high, track.centre))
     step = np.where(cut_low, high, np.where(cut_high, low, centre))
     weight = np.where(cut_low & cut_high, 0.0, np.where(cut_low | cut_high, 0.5, 1.0))
-    # A shape that is cut at the left or right shows its top late: its height then says little, and the other way round.
+    # A shape that is cut at the left or right shows its top late, so its height is unreliable, and vice versa.
     weight = weight * np.where((cut_low | cut_high)[:, ::-1], 0.4, 1.0)
     weight = np.where(seen[:, None] & (np.abs(step) < MAX_STEP_PX), weight, 0.0)
     return step / LAG, weight
@@ -128,13 +130,13 @@ def _smoothness(values: np.ndarray) -> float:
 
 
 def _size_change(track: SubjectTrack) -> float:
-    """Spread of the log of its size over the frames that show it: 0 for one size, 0.66 for the world's "growing"."""
+    """Return the spread of the log of its size over the visible frames: 0.66 for the world's "growing"."""
     sizes = 0.5 * np.log(np.maximum(track.area[track.present], 1.0))
     return float(np.percentile(sizes, 95) - np.percentile(sizes, 5)) if sizes.size else 0.0
 
 
 def loop_fit(tracks: list[SubjectTrack], num_frames: int) -> float | None:
-    """How far everything that moves is back after `LOOP_FRAMES`, at every time.
+    """Return the degree, 0..1, to which all subjects are back at their place after `LOOP_FRAMES`.
 
     None when the clip is shorter.
     """

@@ -23,10 +23,10 @@ from engine.mini.judge_tracks import (
     to_world_size,
 )
 
-MIN_SHAPE_FIT = 0.4  # below, no shape is named
-MIN_PRESENCE = 0.25  # a thing seen in fewer of its frames is a ghost
-STEADY_PRESENCE = 0.6  # what wraps round the edges is seen in more of its frames than this
-LATE_FROM_FRAME = 6  # seen first at or after this frame is late; the world's late things come at frame 13
+MIN_SHAPE_FIT = 0.4  # below, the shape is None
+MIN_PRESENCE = 0.25  # a thing that is visible in fewer of its frames is discarded
+STEADY_PRESENCE = 0.6  # a subject that wraps round the edges is visible in more of its frames
+LATE_FROM_FRAME = 6  # a subject first visible at or after this frame is late; the world's appear at frame 13
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +55,8 @@ class SeenSubject:
 class Reading:
     """The content of a clip.
 
-    `subjects` is ordered by covered area; `motion` is that of the early subjects.
-
-    `loop` is None when the clip is too short to tell (no frame has one 16 frames later); `loop_fit` is its grade.
+    `subjects` is ordered by covered area; `motion` is that of the early subjects. `loop` is None when the clip is too
+    short to tell (no frame has one 16 frames later); `loop_fit` is its grade.
     """
 
     subjects: tuple[SeenSubject, ...]
@@ -118,16 +117,16 @@ def _is_late(track: SubjectTrack) -> bool:
 
 
 def _colour_fit(hue_deg: float) -> dict[str, float]:
-    """1 within 8 degrees of a colour's hue, 0 from 28 degrees on.
+    """Return 1 within 8 degrees of a colour's hue, 0 from 28 degrees on.
 
-    The nearest two of the world are 25 apart.
+    The two nearest hues of the world are 25 degrees apart.
     """
     gaps = {name: float(hue_gap(hue_deg, hue_of(rgb))) for name, rgb in world.COLOURS.items()}
     return {name: ramp(gap, 28, 8) for name, gap in gaps.items()}
 
 
 def _background(frames: np.ndarray) -> str:
-    """The background whose colours at the top and at the bottom are nearest to the clip's."""
+    """Return the background whose colours at the top and at the bottom are nearest to the clip's."""
     seen = _strips(frames)
     return min(world.BACKGROUNDS, key=lambda name: float(np.abs(_background_strips(name) - seen).sum()))
 

@@ -1,6 +1,6 @@
 """Classification of outlines by overlap with the shapes that the world draws.
 
-Outlines are brought to one size and place first; what the picture's edge always cuts is compared where it is.
+Outlines are first scaled to one size and place; a subject that the edge always cuts is compared in place.
 """
 
 from functools import cache
@@ -15,13 +15,14 @@ PATCH_PX = 40
 PATCH_ROOT_AREA_PX = 20.0
 SHARPNESS = 40.0  # of the softmax over overlaps: a lead of 0.1 in overlap is 98 %
 BLURS_PX = (1.2, 2.4, 3.6)  # of templates drawn at a radius of 13 px
-TIME_PARTS = 4  # a shape is read in each quarter of its time, so that a change of shape shows
+TIME_PARTS = 4  # a shape is read in each quarter of its time, to detect a change of shape
 
 
 def shape_fit(track: SubjectTrack) -> tuple[dict[str, float], float]:
-    """How far each shape explains the outline (they sum to 1, less where the shape changes), and the outline's quality.
+    """Return the fit of each shape to the outline, and the outline's quality.
 
-    Quality is 0 for an outline like none of the shapes (overlap <= 0.6) and 1 for a clear one (overlap >= 0.9).
+    Fits sum to 1, or less where the shape changes. Quality is 0 for an outline like none of the shapes (overlap <= 0.6)
+    and 1 for a clear one (overlap >= 0.9).
     """
     overlaps = _overlaps_of_whole(track) if track.whole.any() else _overlaps_of_cut(track)
     odds = np.exp(SHARPNESS * (overlaps - overlaps.max(axis=1, keepdims=True)))
@@ -31,7 +32,10 @@ def shape_fit(track: SubjectTrack) -> tuple[dict[str, float], float]:
 
 
 def _overlaps_of_whole(track: SubjectTrack) -> np.ndarray:
-    """Overlap with each shape in each part of the time, `float[P,6]`, from the frames that show it whole and large."""
+    """Return the overlap with each shape in each part of the time, `float[P,6]`.
+
+    Only frames that show the subject whole and large are used.
+    """
     whole = np.flatnonzero(track.whole)
     overlaps = []
     for part in np.array_split(whole, min(TIME_PARTS, len(whole))):
@@ -43,7 +47,7 @@ def _overlaps_of_whole(track: SubjectTrack) -> np.ndarray:
 
 
 def _normal(alpha: np.ndarray, centre: np.ndarray, area: float) -> np.ndarray:
-    """The outline brought to one size and place, `float32[PATCH_PX, PATCH_PX]`."""
+    """Return the outline scaled to one size and place, `float32[PATCH_PX, PATCH_PX]`."""
     scale = PATCH_ROOT_AREA_PX / np.sqrt(area)
     # Pixel k covers k..k+1, so its centre, where OpenCV samples it, is k + 0.5 in the track's coordinates.
     shift = PATCH_PX / 2 - 0.5 - scale * (centre - 0.5)
@@ -52,16 +56,17 @@ def _normal(alpha: np.ndarray, centre: np.ndarray, area: float) -> np.ndarray:
 
 
 def _overlap(patch: np.ndarray, templates: np.ndarray) -> np.ndarray:
-    """Soft intersection over union of one picture with each of `templates` float[N,h,w]."""
+    """Return the soft intersection over union of one picture with each of `templates` float[N,h,w]."""
     both = np.minimum(patch, templates).sum(axis=(1, 2))
     return both / np.maximum(np.maximum(patch, templates).sum(axis=(1, 2)), 1e-6)
 
 
 @cache
 def _templates() -> np.ndarray:
-    """Each shape as `_normal` shows it when drawn at the world's middle size, `float32[6*V, PATCH_PX, PATCH_PX]`.
+    """Return the templates of all shapes, `float32[6*V, PATCH_PX, PATCH_PX]`.
 
-    V variants each: generated clips blur outlines, or round their corners (blurred, then steep again).
+    Each shape is drawn at the world's middle size and scaled by `_normal`, in V variants: generated clips blur
+    outlines, or round their corners (blurred, then steep again).
     """
     templates = []
     for shape in world.SHAPES:
@@ -78,16 +83,17 @@ def _centred(alpha: np.ndarray) -> np.ndarray:
 
 
 def _drawn(shape: str, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Coverage `float32[N,64,64]` of a shape at N places and sizes."""
+    """Return the coverage `float32[N,64,64]` of a shape at N places and sizes."""
     grid_y, grid_x = np.mgrid[0 : world.SIZE_PX, 0 : world.SIZE_PX].astype(np.float32) + 0.5
     x, y, radius = (values[:, None, None].astype(np.float32) for values in (x, y, radius))
     return np.clip(0.5 - world.signed_distance(shape, grid_x - x, grid_y - y, radius), 0, 1)
 
 
 def _overlaps_of_cut(track: SubjectTrack) -> np.ndarray:
-    """As `_overlaps_of_whole`, `float[1,6]`, for a thing that the picture's edge always cuts: its largest frame.
+    """Return the overlap with each shape, `float[1,6]`, for a subject that the picture's edge always cuts.
 
-    Its place follows from the edges that are seen and from its size, so only the size is searched.
+    It is measured in the largest frame. Its place follows from the edges that are seen and from its size, so only the
+    size is searched.
     """
     t = int(np.argmax(track.area))
     radius = np.arange(7.0, 22.0)
@@ -99,7 +105,7 @@ def _overlaps_of_cut(track: SubjectTrack) -> np.ndarray:
 
 
 def _place(track: SubjectTrack, t: int, axis: int, radius: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
-    """Centre of a shape along an axis for each radius, from the side that is not cut (or from both)."""
+    """Return the centre of a shape along an axis for each radius, from the sides that are not cut."""
     low, high = track.low[t, axis] + reach[0] * radius, track.high[t, axis] - reach[1] * radius
     cut_low, cut_high = track.cut[t, axis]
     return low if cut_high and not cut_low else high if cut_low and not cut_high else (low + high) / 2
@@ -107,7 +113,7 @@ def _place(track: SubjectTrack, t: int, axis: int, radius: np.ndarray, reach: tu
 
 @cache
 def _reach(shape: str) -> tuple[tuple[float, float], tuple[float, float]]:
-    """How far a shape of radius 1 reaches from its centre: (to the left, to the right), (up, down)."""
+    """Return the extents of a shape of radius 1 from its centre: (left, right), (up, down)."""
     alpha = _drawn(shape, np.array([32.0]), np.array([32.0]), np.array([20.0]))[0] > 0.5
     spans = [np.flatnonzero(alpha.any(axis=axis)) for axis in (0, 1)]
     left_right, up_down = (((32.0 - span[0]) / 20, (span[-1] + 1 - 32.0) / 20) for span in spans)
@@ -115,7 +121,7 @@ def _reach(shape: str) -> tuple[tuple[float, float], tuple[float, float]]:
 
 
 def radius_of(track: SubjectTrack, shape: str | None) -> float:
-    """Median radius, px, from the area of the frames that show it whole."""
+    """Return the median radius, px, from the area of the frames that show it whole."""
     unit = float(_drawn(shape or "circle", np.array([32.0]), np.array([32.0]), np.array([20.0])).sum()) / 400
     frames = track.whole if track.whole.any() else track.present
     return float(np.median(np.sqrt(track.area[frames] / unit)))

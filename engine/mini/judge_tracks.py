@@ -1,7 +1,7 @@
 """Detection of saturated subjects in a clip, and their tracks over time.
 
-Subjects are the only saturated colours of `mini`'s world. Pixels are sorted by hue into layers (one a colour that the
-clip shows), each layer is cut into connected blobs, and blobs are joined into tracks over time.
+Subjects are the only saturated colours of `mini`'s world. Pixels are sorted by hue into layers (one for each colour of
+the clip), each layer is cut into connected blobs, and blobs are joined into tracks over time.
 Arrays: T frames, H W pixels (x right, y down); lengths in px.
 """
 
@@ -13,15 +13,15 @@ import numpy as np
 from engine.mini import world
 
 MIN_CHROMA = 70.0  # backgrounds of the world reach 50, its palest subject 122
-MIN_FULL_CHROMA = 85.0  # of what a subject covers fully; less is a noisy background
+MIN_FULL_CHROMA = 85.0  # of fully covered pixels of a subject; less is a noisy background
 MAX_LAYERS = 5
 MAX_BLOBS = 3  # things of one colour
 MAX_TRACKS = 6
 MIN_BLOB_PX = 12  # smaller ones are ghosts, or the last corner of a subject that leaves
 MIN_LAYER_PX = 30  # what a layer must cover in at least MIN_SEEN frames
 MIN_SEEN = 3
-MAX_BLOB_SHARE = 0.5  # of the picture: more than that is a background
-MAX_SATURATED_SHARE = 0.55  # of a clip: in more than that, nothing stands out
+MAX_BLOB_SHARE = 0.5  # share of the picture; more is a background
+MAX_SATURATED_SHARE = 0.55  # of a clip; with more, no subject stands out
 GHOST_SHARE = 0.2  # of the largest blob of the same colour
 HUE_BIN_DEG = 4
 MIN_HUE_GAP_DEG = 16
@@ -31,10 +31,9 @@ MIN_HUE_GAP_DEG = 16
 class SubjectTrack:
     """One thing over time.
 
-    `alpha` is its coverage float32[T,H,W] in 0..1; `hue_deg` its mean hue in 0..360.
-
-    `present` bool[T]; `centre` and `low`/`high` (the edges of its box) float[T,2] as x, y; `area` float[T] in px.
-    `cut` bool[T,2,2] says whether the picture's edge hides a part of it, as [frame, axis x or y, low or high side].
+    `alpha` is its coverage float32[T,H,W] in 0..1; `hue_deg` its mean hue in 0..360. `present` bool[T]; `centre` and
+    `low`/`high` (the edges of its box) float[T,2] as x, y; `area` float[T] in px. `cut` bool[T,2,2] is True where the
+    picture's edge hides a part of it, as [frame, axis x or y, low or high side].
     """
 
     alpha: np.ndarray
@@ -48,7 +47,7 @@ class SubjectTrack:
 
     @property
     def whole(self) -> np.ndarray:
-        """bool[T]: seen, and nothing of it hidden."""
+        """Return `bool[T]`: visible, with no part hidden."""
         return self.present & ~self.cut.any(axis=(1, 2))
 
     @property
@@ -57,12 +56,12 @@ class SubjectTrack:
 
     @property
     def presence(self) -> float:
-        """Share of the frames, from its first one on, in which it is seen."""
+        """Return the share of the frames, from its first one on, in which it is visible."""
         return float(self.present[self.first_frame :].mean())
 
 
 def find_tracks(frames: np.ndarray) -> list[SubjectTrack]:
-    """The saturated things of a clip `uint8[T,H,W,3]`, at most MAX_TRACKS, the one that covers most first."""
+    """Return the tracks of a clip `uint8[T,H,W,3]`, at most MAX_TRACKS, by covered area, largest first."""
     chroma = chroma_plane(frames)
     hues = _hue_peaks(chroma)
     tracks = [track for layer, hue in _layers(chroma, hues) for track in _tracks(layer, hue)]
@@ -70,25 +69,25 @@ def find_tracks(frames: np.ndarray) -> list[SubjectTrack]:
 
 
 def chroma_plane(frames: np.ndarray) -> np.ndarray:
-    """`float32[T,H,W,2]`: red-green and yellow-blue opponents, grey at the origin, slightly smoothed."""
+    """Return `float32[T,H,W,2]`: slightly smoothed red-green and yellow-blue opponents, 0 for grey."""
     red, green, blue = (frames[..., channel].astype(np.float32) for channel in range(3))
     plane = np.stack([red - 0.5 * (green + blue), np.float32(np.sqrt(0.75)) * (green - blue)], axis=-1)
     return np.stack([cv2.GaussianBlur(picture, (3, 3), 0.6) for picture in plane])
 
 
 def hue_of(colour: tuple[int, int, int]) -> float:
-    """Hue of an RGB colour, degrees in 0..360."""
+    """Return the hue of an RGB colour, degrees in 0..360."""
     red, green, blue = colour
     return float(np.degrees(np.arctan2(np.sqrt(0.75) * (green - blue), red - 0.5 * (green + blue))) % 360)
 
 
 def hue_gap(a: float | np.ndarray, b: float | np.ndarray) -> np.ndarray:
-    """Distance of two hues on the circle, degrees in 0..180."""
+    """Return the distance of two hues on the circle, degrees in 0..180."""
     return np.abs((np.asarray(a) - b + 180) % 360 - 180)
 
 
 def _hue_peaks(chroma: np.ndarray) -> np.ndarray:
-    """The hues that a clip shows, `float[L]` degrees: peaks of its hue histogram."""
+    """Return the hues of a clip, `float[L]` degrees: the peaks of its hue histogram."""
     a, b = chroma[..., 0].ravel(), chroma[..., 1].ravel()
     saturated = a * a + b * b > MIN_CHROMA**2
     hues = np.degrees(np.arctan2(b[saturated], a[saturated])) % 360
@@ -107,15 +106,16 @@ def _hue_peaks(chroma: np.ndarray) -> np.ndarray:
 
 
 def _refined(hues: np.ndarray, peak: float) -> float:
-    """Mean of the hues around a peak."""
+    """Return the mean of the hues around a peak."""
     offset = (hues - peak + 180) % 360 - 180
     return float((peak + offset[np.abs(offset) <= 2.5 * HUE_BIN_DEG].mean()) % 360)
 
 
 def _layers(chroma: np.ndarray, hues: np.ndarray) -> list[tuple[np.ndarray, float]]:
-    """Coverage `float32[T,H,W]` and hue of each colour that is strong enough to be a subject's.
+    """Return the coverage `float32[T,H,W]` and hue of each colour that is strong enough for a subject.
 
-    A pixel belongs to the hue that it leans to most; its coverage grows from the background's lean to the subject's.
+    A pixel belongs to the hue in whose direction its chroma is largest; its coverage is 0 at the background's chroma
+    and 1 at the subject's.
     """
     while len(hues):
         leans = _leans(chroma, hues)
@@ -135,28 +135,28 @@ def _layers(chroma: np.ndarray, hues: np.ndarray) -> list[tuple[np.ndarray, floa
 
 
 def _leans(chroma: np.ndarray, hues: np.ndarray) -> np.ndarray:
-    """Chroma of each pixel in the direction of each hue, `float32[L,T,H,W]`."""
+    """Return the chroma of each pixel in the direction of each hue, `float32[L,T,H,W]`."""
     angles = np.radians(hues).astype(np.float32)
     return np.stack([chroma[..., 0] * np.cos(angle) + chroma[..., 1] * np.sin(angle) for angle in angles])
 
 
 def _full_level(lean: np.ndarray) -> float:
-    """Chroma of the pixels that a colour covers fully.
+    """Return the chroma of the pixels that a colour covers fully.
 
-    The upper tail decides, as noisy backgrounds outnumber it.
+    It is taken from the upper tail, since a noisy background has more pixels than the subject.
     """
     strong = lean[lean > MIN_CHROMA]
     return float(np.median(strong[strong > 0.7 * np.percentile(strong, 98)])) if strong.size else 0.0
 
 
 def _base_level(lean: np.ndarray) -> float:
-    """How far the background leans to a hue."""
+    """Return the background's chroma in the direction of a hue."""
     some = lean[:: max(1, len(lean) // 4)]
     return float(np.clip(np.median(some[some < MIN_CHROMA]), -40, 40)) if (some < MIN_CHROMA).any() else 0.0
 
 
 def _tracks(alpha: np.ndarray, hue_deg: float) -> list[SubjectTrack]:
-    """The things of one colour: as many as there are blobs in most of the frames that show any."""
+    """Return the tracks of one colour: as many as there are blobs in most of the frames with any."""
     labels, blobs = _blobs(alpha)
     if sum(sum(area for _, area, _ in of_frame) >= MIN_LAYER_PX for of_frame in blobs) < min(MIN_SEEN, len(alpha)):
         return []
@@ -173,7 +173,7 @@ _Blob = tuple[int, int, np.ndarray]  # its label, area in px, centre x, y
 
 
 def _blobs(alpha: np.ndarray) -> tuple[np.ndarray, list[list[_Blob]]]:
-    """Connected blobs of each frame, largest first, and the label image `int32[T,H,W]`."""
+    """Return the connected blobs of each frame, largest first, and the label image `int32[T,H,W]`."""
     labels = np.zeros(alpha.shape, np.int32)
     found: list[list[_Blob]] = []
     for t, mask in enumerate((alpha > 0.5).astype(np.uint8)):
@@ -186,9 +186,9 @@ def _blobs(alpha: np.ndarray) -> tuple[np.ndarray, list[list[_Blob]]]:
 
 
 def _joined(blobs: list[list[_Blob]], number: int) -> np.ndarray:
-    """Label of each of `number` things in each frame, `int[T,number]`, 0 where it is not seen.
+    """Return the label of each of `number` things in each frame, `int[T,number]`, 0 where not visible.
 
-    Nearest blobs join.
+    The nearest blobs of successive frames are joined.
     """
     picked = np.zeros((len(blobs), number), np.int64)
     last: list[np.ndarray | None] = [None] * number
@@ -202,7 +202,7 @@ def _joined(blobs: list[list[_Blob]], number: int) -> np.ndarray:
 
 
 def _spread(mask: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """`alpha` within one pixel of `mask`, so that soft edges stay with their blob."""
+    """Return `alpha` within one pixel of `mask`, so that soft edges stay with their blob."""
     kernel = np.ones((3, 3), np.uint8)
     return alpha * np.stack([cv2.dilate(picture, kernel) for picture in mask.astype(np.uint8)])
 
@@ -218,7 +218,7 @@ def _measured(alpha: np.ndarray, hue_deg: float) -> SubjectTrack:
 
 
 def _side(alpha: np.ndarray, area: np.ndarray, over: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Centre, low edge, high edge `float[T]` and `cut` bool[T,2] along the axis that is left when `over` is summed."""
+    """Return centre, low edge, high edge `float[T]` and `cut` bool[T,2] along the axis other than `over`."""
     mass = alpha.sum(axis=over, dtype=np.float64)
     profile = alpha.max(axis=over)
     length = profile.shape[1]
@@ -228,7 +228,7 @@ def _side(alpha: np.ndarray, area: np.ndarray, over: int) -> tuple[np.ndarray, n
 
 
 def _edge(profile: np.ndarray) -> np.ndarray:
-    """Where each row of `float[T,N]` first crosses one half, in px between 0 and N."""
+    """Return the position where each row of `float[T,N]` first crosses one half, px in 0..N."""
     rows = np.arange(len(profile))
     first = np.argmax(profile >= 0.5, axis=1)
     here, before = profile[rows, first], np.where(first > 0, profile[rows, first - 1], 0.0)
@@ -236,7 +236,7 @@ def _edge(profile: np.ndarray) -> np.ndarray:
 
 
 def to_world_size(frames: np.ndarray) -> np.ndarray:
-    """Frames scaled to the world's size, so that px mean the same at any size of the clip."""
+    """Return the frames scaled to the world's size, so that px mean the same at any size of the clip."""
     if frames.shape[1:3] == (world.SIZE_PX, world.SIZE_PX):
         return frames
     side = (world.SIZE_PX, world.SIZE_PX)
@@ -249,5 +249,5 @@ def best_of(fit: dict[str, float], least: float) -> str | None:
 
 
 def ramp(value: float, low: float, high: float) -> float:
-    """0 at `low`, 1 at `high` (which may be the smaller), straight between."""
+    """Return 0 at `low`, 1 at `high` (which may be the smaller), and linear values between."""
     return float(np.clip((value - low) / (high - low), 0, 1))

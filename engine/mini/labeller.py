@@ -15,11 +15,11 @@ from engine.seeds import seed_for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedLabeller:
-    """Prefers the clip that the judge scores higher, with P(left) = sigmoid((left - right) / noise + left_bias).
+    """Votes by the judge's scores, with P(left) = sigmoid((left - right) / noise + left_bias).
 
-    `noise` is in the judge's score 0..1: 0.1 is a careful person, 1 hardly looks. `left_bias` is a log-odds: 0.5 makes
-    62 % lefts of equal clips. With the chance `ties`, clips that differ by less than `noise` get a tie. `seed` and the
-    pair's name decide every draw, so the same labeller says the same of the same showing.
+    `noise` is in units of the judge's score 0..1: 0.1 is a careful person, 1 a careless one. `left_bias` is a log-odds:
+    0.5 makes 62 % lefts of equal clips. With probability `ties`, clips that differ by less than `noise` get a tie.
+    `seed` and the pair's name decide every draw, so the same labeller gives the same vote for the same showing.
     """
 
     name: str

@@ -11,7 +11,7 @@ from engine.mini import world
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedSubject:
-    """One thing that should be seen; None stands for "not said".
+    """A requested subject; None for an attribute that the prompt omits.
 
     `late`: it should enter after the clip has begun.
     """
@@ -24,7 +24,7 @@ class AskedSubject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a clip should show.
+    """The content that a prompt requests.
 
     `motion`: of the subjects that are not late; `pan`: "left", "right" or None.
     """
@@ -46,7 +46,10 @@ class Asked:
 
 
 def _options(words: list[str]) -> str:
-    """A regular expression for any of `words`, the longest first so that "up" does not eat "up and left"."""
+    """Return a regular expression for any of `words`.
+
+    The longest comes first, so that "up" does not match part of "up and left".
+    """
     return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
 
 
@@ -71,7 +74,7 @@ def parse(prompt: str) -> Asked:
     loop = _LOOP.search(text) is not None
     pan, text = _take(_PAN, text)
     background, text = _take(_BACKGROUND, text)
-    motion, text = _take(_MOTION, text)  # before the nouns: "moving in a circle" shows no circle
+    motion, text = _take(_MOTION, text)  # before the nouns: "moving in a circle" requests no circle
     late = _LATE.search(text)
     early_text, late_text = (text[: late.start()], late[1]) if late else (text, "")
     return Asked(

@@ -12,8 +12,8 @@ import numpy as np
 
 SIZE_PX = 64
 FPS = 8
-LOOP_FRAMES = 16  # "looping" means: the same picture again after this many frames
-SPEED_PX = 1.5  # a frame
+LOOP_FRAMES = 16  # period of "looping": the same picture again after this many frames
+SPEED_PX = 1.5  # per frame
 LATE_FRAME = 12  # when a late object enters
 
 COLOURS = {
@@ -94,7 +94,7 @@ class Scene:
     subjects: tuple[Subject, ...]
     motion: str
     background: str
-    pan: float = 0.0  # px a frame that the background scrolls; negative is to the left
+    pan: float = 0.0  # scroll of the background in px per frame; negative is to the left
     loop: bool = False
     late: Subject | None = None
 
@@ -104,14 +104,17 @@ class Scene:
 
 
 def is_held_out(scene: Scene) -> bool:
-    """One combination of shape, colour, motion and background in ten is never trained on."""
+    """Return True for the tenth of all combinations of attributes that is held out of training.
+
+    A combination is shape, colour, motion and background.
+    """
     first = scene.subjects[0]
     key = f"{first.shape}/{first.colour}/{scene.motion}/{scene.background}"
     return zlib.crc32(key.encode()) % 10 == 0
 
 
 def sample_scene(rng: np.random.Generator, held_out: bool | None = None) -> Scene:
-    """A random scene: of the training set (False), of the held-out set (True), or of either (None)."""
+    """Return a random scene: of the training set (False), of the held-out set (True), or of either (None)."""
     while True:
         scene = _draw_scene(rng)
         if held_out is None or is_held_out(scene) == held_out:
@@ -141,7 +144,7 @@ def _shape(rng: np.random.Generator) -> str:
 
 
 def _place(rng: np.random.Generator, colour: str, motion: str, lane: int | None) -> Subject:
-    """A subject placed so that its path shows it for the first seconds.
+    """Return a subject placed so that its path shows it for the first seconds.
 
     `lane` 0 or 1 keeps two subjects apart.
     """
@@ -160,7 +163,7 @@ def _place(rng: np.random.Generator, colour: str, motion: str, lane: int | None)
 
 
 def prompt(scene: Scene, rng: np.random.Generator | None = None) -> str:
-    """The scene in words; with `rng`, one of the ways to say it."""
+    """Return the scene in words; with `rng`, one of several wordings."""
 
     def pick(options: tuple[str, ...]) -> str:
         return options[0] if rng is None else str(rng.choice(options))
@@ -179,9 +182,9 @@ def prompt(scene: Scene, rng: np.random.Generator | None = None) -> str:
 
 
 def track(scene: Scene, subject: Subject, num_frames: int) -> np.ndarray:
-    """Path of a subject, `float64[T,3]`: centre x, centre y, radius in px.
+    """Return the path of a subject, `float64[T,3]`: centre x, centre y, radius in px.
 
-    Outside the picture while it wraps round.
+    The centre is outside the picture while it wraps round.
     """
     t = np.arange(num_frames, dtype=np.float64)
     radius = np.full_like(t, SIZES[subject.size])
@@ -195,7 +198,7 @@ def track(scene: Scene, subject: Subject, num_frames: int) -> np.ndarray:
     elif scene.motion == "bounce":
         y = SIZE_PX - radius - 3 - 26 * np.abs(np.sin(np.pi * (t / LOOP_FRAMES + subject.phase)))
         x = x if scene.loop or len(scene.subjects) > 1 else _wrap(x + 0.75 * subject.drift * t, radius)
-        if not scene.loop and len(scene.subjects) > 1:  # two bounce in place, and ever lower
+        if not scene.loop and len(scene.subjects) > 1:  # two subjects bounce in place, with decreasing height
             y = SIZE_PX - radius - 3 - (SIZE_PX - radius - 3 - y) * (0.5 + 0.5 * np.exp(-t / 24))
     elif scene.motion == "circle":
         period = LOOP_FRAMES if scene.loop else 1.5 * LOOP_FRAMES
@@ -215,7 +218,10 @@ def _wrap(position: np.ndarray, radius: np.ndarray) -> np.ndarray:
 
 
 def signed_distance(shape: str, x: np.ndarray, y: np.ndarray, r: np.ndarray | float) -> np.ndarray:
-    """Distance in px from the outline of a shape of radius `r` at the origin; negative inside. Broadcasts."""
+    """Return the distance in px from the outline of a shape of radius `r` at the origin.
+
+    It is negative inside. Arguments broadcast.
+    """
     if shape == "circle":
         return np.hypot(x, y) - r
     if shape == "square":
@@ -243,9 +249,9 @@ def signed_distance(shape: str, x: np.ndarray, y: np.ndarray, r: np.ndarray | fl
 
 
 def render(scene: Scene, num_frames: int, moments: np.ndarray | None = None) -> np.ndarray:
-    """Draw a scene, `uint8[T,64,64,3]`, edges smoothed over one pixel.
+    """Draw a scene, `uint8[T,64,64,3]`, with edges smoothed over one pixel.
 
-    Only the frames numbered `moments` if given.
+    With `moments`, draw only the frames of these numbers.
     """
     moments = np.arange(num_frames) if moments is None else moments
     frames = _background(scene, moments)
@@ -259,7 +265,7 @@ def render(scene: Scene, num_frames: int, moments: np.ndarray | None = None) -> 
 
 
 def _background(scene: Scene, moments: np.ndarray) -> np.ndarray:
-    """`float32[T,64,64,3]` at the frames numbered `moments`.
+    """Return the background `float32[T,64,64,3]` at the frames numbered `moments`.
 
     Backgrounds keep low chroma, so that subjects stand out for the judge and the eye.
     """
