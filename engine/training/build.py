@@ -75,7 +75,7 @@ def _check_types(config_class: Any, settings: Mapping[str, Any]) -> None:
         fits = any(type(value) in PLAIN[kind] for kind in kinds)
         if not fits or (isinstance(value, float) and not math.isfinite(value)):
             wanted = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
-            raise SettingsError(f"{name} = {str(value)[:40]!r} will not do: it must be of type {wanted}.")
+            raise SettingsError(f"{name} = {str(value)[:40]!r} is not valid: it must be of type {wanted}.")
 
 
 def read_pairs(path: Path) -> list[dict[str, Any]]:

@@ -175,7 +175,9 @@ def out_of_memory_message(preset: TrainPreset, trainer: DiffusionTrainer | None)
     lower = "per_device_train_batch_size, rollout_batch, num_frames or the size, or set checkpoint_blocks to true"
     if found is None:
         return f"The device's memory of {facts.memory_gib:.0f} GiB is full {where}: lower {lower}."
-    need = f"{found.memory.low:.2g} to {found.memory.high:.2g} GiB are forecast, {facts.memory_gib:.0f} GiB are there"
+    need = (
+        f"{found.memory.low:.2g} to {found.memory.high:.2g} GiB are forecast, {facts.memory_gib:.0f} GiB are available"
+    )
     advice = f"set {found.advice.setting} to {found.advice.value}" if found.advice else f"lower {lower}"
     return f"The device's memory is full {where} ({need}): {advice}, in another run, or free the device and resume."
 
@@ -184,17 +186,19 @@ def _system_error_message(error: OSError, run: Run) -> str:
     """Return the message of a system error; a full disk may first appear while metrics are written."""
     where = f" ({error.filename})" if error.filename else ""
     return (
-        f"The system refused to read or write{where}: {error.strerror or error}. Mend that, or make room on the disk "
-        f"of {run.folder}, then resume the run. What was written before is whole."
+        f"The system refused to read or write{where}: {error.strerror or error}. Fix that, or free space on the "
+        f"disk of {run.folder}, then resume the run. Earlier files are complete."
     )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the run's folder")
-    parser.add_argument("--actors", type=int, default=0, help="of the Ray cluster: they make and score the rollouts")
-    parser.add_argument("--gpus", type=float, default=0.0, help="of each actor")
-    parser.add_argument("--cpus", type=float, default=1.0, help="of each actor")
+    parser.add_argument(
+        "--actors", type=int, default=0, help="number of actors of the Ray cluster that make and score the rollouts"
+    )
+    parser.add_argument("--gpus", type=float, default=0.0, help="GPUs of each actor")
+    parser.add_argument("--cpus", type=float, default=1.0, help="CPU cores of each actor")
     given = parser.parse_args()
     run = Run(given.run.resolve())
     actors = Resources(processes=given.actors, gpus=given.gpus, cpus=given.cpus) if given.actors else None

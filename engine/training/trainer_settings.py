@@ -1,7 +1,7 @@
-"""Settings of the video trainers: TRL's config classes with the fields that video needs, and defaults that suit it.
+"""Settings of the video trainers: TRL's config classes with fields and defaults for video.
 
-A field of TRL's keeps TRL's meaning. Some of TRL's defaults are for language models and differ here, each for a reason
-that its comment gives. Fields that only speak of tokens are accepted and have no effect.
+TRL's fields keep their meaning. Some of TRL's defaults are for language models and differ here, for the reason in the
+comment or help text. Fields that concern only tokens are accepted and have no effect.
 """
 
 from collections.abc import Mapping
@@ -21,17 +21,20 @@ from engine.suggestions import did_you_mean
 
 WITHOUT_EFFECT: Mapping[str, str] = {
     "sync_ref_model": "the reference is always the model before training",
-    "precompute_ref_log_probs": "the reference sees noise that is drawn anew in each step",
+    "precompute_ref_log_probs": "the reference sees new noise in each step",
     "f_divergence_type": "the divergence is always the reverse KL",
-    "use_weighting": "pairs are weighed by pair_weight_power",
+    "use_weighting": "pairs are weighted by pair_weight_power",
     "importance_sampling_level": "each denoising step has a ratio of its own",
     "delta": "ratios are clipped by epsilon and epsilon_high alone",
 }
-"""Fields of TRL's that speak of more than tokens and are not followed, each with what is done: only TRL's default."""
+"""TRL's fields that have no effect although they concern more than tokens, each with the reason.
+
+Only TRL's default is accepted for them.
+"""
 ONLINE_WITHOUT_EFFECT: Mapping[str, str] = {
     **WITHOUT_EFFECT,
-    "loss_type": "a clip's loss is the mean over its steps, whatever their number",
-    "top_entropy_quantile": "all steps of the window are learnt from",
+    "loss_type": "a clip's loss is always the mean over its steps",
+    "top_entropy_quantile": "all steps of the window are trained",
     "off_policy_mask_threshold": "no clip is left out",
 }
 
@@ -40,54 +43,59 @@ ONLINE_WITHOUT_EFFECT: Mapping[str, str] = {
 class VideoArguments:
     """Settings of all video trainers; the clip's shape and steps default to those of the model's preset."""
 
-    num_frames: int | None = field(default=None, metadata={"help": "Frames of a clip."})
-    width: int | None = field(default=None, metadata={"help": "Width of a clip, px."})
-    height: int | None = field(default=None, metadata={"help": "Height of a clip, px."})
-    fps: float | None = field(default=None, metadata={"help": "Frames a second, which the network is told."})
+    num_frames: int | None = field(default=None, metadata={"help": "Number of frames of a clip."})
+    width: int | None = field(default=None, metadata={"help": "Width of a clip in px."})
+    height: int | None = field(default=None, metadata={"help": "Height of a clip in px."})
+    fps: float | None = field(
+        default=None, metadata={"help": "Frame rate in frames per second, an input of the network."}
+    )
     num_steps: int | None = field(default=None, metadata={"help": "Denoising steps of a rollout."})
-    guidance: float | None = field(default=None, metadata={"help": "Classifier-free guidance; 1 switches it off."})
-    lora_rank: int = field(default=16, metadata={"help": "Rank of the LoRA; 0 trains the whole network."})
-    lora_alpha: int | None = field(default=None, metadata={"help": "LoRA's alpha; None = its rank, a scale of 1."})
+    guidance: float | None = field(default=None, metadata={"help": "Classifier-free guidance scale; 1 = off."})
+    lora_rank: int = field(default=16, metadata={"help": "Rank of the LoRA; 0 = train the whole network."})
+    lora_alpha: int | None = field(default=None, metadata={"help": "Alpha of the LoRA; None = its rank, a scale of 1."})
     ema_decay: float = field(
         default=0.0,
-        metadata={"help": "Decay of the exported average, reached after a warm-up; 0 = no average."},
+        metadata={"help": "Decay of the exported moving average, reached after a warm-up; 0 = no average."},
     )
 
-    sample_clips: int = field(default=4, metadata={"help": "Clips made at each checkpoint to look at; 0 = none."})
+    sample_clips: int = field(default=4, metadata={"help": "Number of sample clips made at each checkpoint; 0 = none."})
     sample_every: int | None = field(
-        default=None, metadata={"help": "Updates from one set of samples to the next; None = at each checkpoint."}
+        default=None, metadata={"help": "Updates between two sets of samples; None = at each checkpoint."}
     )
     sample_steps: int | None = field(default=None, metadata={"help": "Denoising steps of a sample; None = num_steps."})
 
     checkpoint_blocks: bool = field(
-        default=False, metadata={"help": "Recompute each block in the backward pass: far less memory, a fifth slower."}
+        default=False, metadata={"help": "Recompute each block in the backward pass: much less memory, a fifth slower."}
     )
 
     without_effect: ClassVar[Mapping[str, str]] = WITHOUT_EFFECT
     learns_from_start: ClassVar[bool] = False
-    """Whether the model that the run begins with is its teacher, so that it is what the result is compared with."""
+    """True when the run's initial model is its teacher, with which the result is then compared."""
 
     def sampled_with(self) -> dict[str, Any]:
-        """The settings that the trained adapter is meant to be sampled with; None: the model's own."""
+        """Return the sampling settings for the trained adapter; None: the model's own."""
         return {"num_steps": self.num_steps, "guidance": self.guidance}
 
     def own_checkpointing(self) -> None:
-        """Take over the library's two names for `checkpoint_blocks`, whose hooks a diffusion network does not have."""
+        """Replace the library's two names for checkpointing by `checkpoint_blocks`.
+
+        A diffusion network does not have the hooks that they need.
+        """
         library: Any = self
         self.checkpoint_blocks |= bool(library.gradient_checkpointing or library.activation_checkpointing)
         library.gradient_checkpointing, library.activation_checkpointing = None, False
 
     def request_fields(self) -> dict[str, Any]:
-        """The fields of a `GenerationRequest` that are set here."""
+        """Return the fields of a `GenerationRequest` that are set here."""
         return {name: value for name in REQUEST_FIELDS if (value := getattr(self, name)) is not None}
 
     def check_video(self) -> None:
-        """Raises ConfigError for what no video trainer can do."""
+        """Raise ConfigError for a setting that no video trainer supports."""
         self._check_choices()
-        for told in fields(self):
-            if told.name in self.without_effect and (got := getattr(self, told.name)) != told.default:
-                why = self.without_effect[told.name]
-                raise ConfigError(f"{told.name} = {got!r} would have no effect here, since {why}: leave it out.")
+        for entry in fields(self):
+            if entry.name in self.without_effect and (got := getattr(self, entry.name)) != entry.default:
+                why = self.without_effect[entry.name]
+                raise ConfigError(f"{entry.name} = {got!r} would have no effect here, since {why}: leave it out.")
         if self.lora_rank < 0:
             raise ConfigError(f"lora_rank must be 0 (the whole network) or more, but got {self.lora_rank}.")
         if self.sample_clips < 0 or any(n is not None and n < 1 for n in (self.sample_every, self.sample_steps)):
@@ -98,10 +106,10 @@ class VideoArguments:
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must be at least 0 and below 1, but got {self.ema_decay}.")
         library: Any = self
-        library.dataloader_pin_memory = False  # rows hold text and arrays: there is nothing to pin
+        library.dataloader_pin_memory = False  # rows are text and arrays, which cannot be pinned
 
     def _check_choices(self) -> None:
-        """A dataclass takes any value for a Literal, and the code that reads it would not know what to do."""
+        """Raise ConfigError for an invalid choice, since a dataclass accepts any value for a Literal."""
         for name, hint in get_type_hints(type(self)).items():
             kinds = (hint, *get_args(hint))
             choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
@@ -112,29 +120,36 @@ class VideoArguments:
 
 @dataclass
 class VideoDPOConfig(VideoArguments, DPOConfig):
-    """`trl.DPOConfig` for pairs of clips. `loss_type` takes sigmoid, ipo or hinge, or "sft", or "sft" beside one of
-    them, weighed by `loss_weights`; `beta` means nothing without `error_scale`: compare `beta_eff`, their product,
-    with the papers (Diffusion-DPO: 5000 for predictions of the noise; DPO on flow models: 100 to 2000)."""
+    """`trl.DPOConfig` for pairs of clips.
 
-    beta: float = field(default=0.2, metadata={"help": "Strength of the pull to the reference, times error_scale."})
+    `loss_type` is sigmoid, ipo, hinge or "sft", or "sft" with one of the others, weighted by `loss_weights`. `beta` has
+    no meaning without `error_scale`: compare `beta_eff`, their product, with the papers (Diffusion-DPO: 5000 for noise
+    prediction; DPO on flow models: 100 to 2000).
+    """
+
+    beta: float = field(
+        default=0.2, metadata={"help": "Strength of the pull to the reference, multiplied by error_scale."}
+    )
     error_scale: float | None = field(
         default=None,
-        metadata={"help": "S: beta_eff = S beta; None = 2500 for predictions of a velocity, 25,000 for the noise."},
+        metadata={"help": "S in beta_eff = S beta; None = 2500 for velocity prediction, 25,000 for noise prediction."},
     )
     prompt_dropout: float = field(
-        default=0.0, metadata={"help": 'Share of the rows of loss type "sft" whose prompt is left out, for guidance.'}
+        default=0.0, metadata={"help": 'Share of the rows of loss type "sft" without their prompt, for guidance.'}
     )
     pair_weight_power: float = field(
-        default=0.0, metadata={"help": "VideoDPO's re-weighting by a pair's `score`; 0 switches it off."}
+        default=0.0, metadata={"help": "VideoDPO's re-weighting by a pair's `score`; 0 = off."}
     )
     skip_damaged: bool = field(
         default=False,
-        metadata={"help": "Leave out pairs with a clip that cannot be read; false: refuse the run."},
+        metadata={"help": "Skip pairs with a clip that cannot be read; false = refuse the run."},
     )
-    learning_rate: float = field(default=1e-4, metadata={"help": "Adapters bear more than TRL's 1e-6."})
+    learning_rate: float = field(
+        default=1e-4, metadata={"help": "Learning rate; higher than TRL's 1e-6, which is for whole networks."}
+    )
     gradient_checkpointing: bool | None = None
-    bf16: bool | None = False  # the model's preset says what its networks compute in; autocast would be a second say
-    remove_unused_columns: bool = False  # the rows are prompts and clips, which no forward signature names
+    bf16: bool | None = False  # the model's preset sets the dtype of its networks; autocast would conflict with it
+    remove_unused_columns: bool = False  # the rows are prompts and clips, which no forward signature has
     report_to: str | list[str] | None = "none"
 
     def __post_init__(self) -> None:
@@ -142,17 +157,17 @@ class VideoDPOConfig(VideoArguments, DPOConfig):
         super().__post_init__()
         self.check_video()
         compared = [name for name in self.loss_type if name != "sft"]
-        known = set(compared) <= set(PREFERENCES) and len(set(self.loss_type)) == len(self.loss_type)
-        if not known or len(compared) > 1:
+        is_valid = set(compared) <= set(PREFERENCES) and len(set(self.loss_type)) == len(self.loss_type)
+        if not is_valid or len(compared) > 1:
             raise ConfigError(
-                "loss_type must be one of sigmoid, ipo, hinge and sft, or sft beside one of the others, but got "
+                "loss_type must be one of sigmoid, ipo, hinge and sft, or sft with one of the others, but got "
                 f"{', '.join(self.loss_type)}."
             )
         if not 0 <= self.prompt_dropout < 1:
             raise ConfigError(f"prompt_dropout must be at least 0 and below 1, but got {self.prompt_dropout}.")
         if self.prompt_dropout and self.preference:
             raise ConfigError(
-                f"prompt_dropout = {self.prompt_dropout} would have no effect beside the preference "
+                f"prompt_dropout = {self.prompt_dropout} would have no effect with the preference "
                 f'"{self.preference}", whose pairs keep their prompts: set it to 0, or loss_type to "sft" alone.'
             )
         if self.beta <= 0 or (self.error_scale is not None and self.error_scale <= 0):
@@ -175,20 +190,20 @@ class VideoDPOConfig(VideoArguments, DPOConfig):
 
     @property
     def preference(self) -> Loss | None:
-        """The loss type that compares the clips of a pair; None where the chosen ones alone are learnt."""
+        """The loss type that compares the clips of a pair; None when only the chosen clips are trained on."""
         return next((name for name in PREFERENCES if name in self.loss_type), None)
 
     def weight_of(self, loss: str) -> float:
-        """The weight of a loss type; 0 for one that is not asked for."""
+        """Return the weight of a loss type; 0 for one that is not set."""
         weights: list[float] = self.loss_weights or [1.0] * len(self.loss_type)
         return dict(zip(self.loss_type, weights, strict=True)).get(loss, 0.0)
 
     def beta_eff(self, prediction: Prediction) -> float:
-        """Beta in the papers' units, for a network that predicts this."""
+        """Return beta in the papers' units for a kind of prediction."""
         return self.beta * self.scale_of(prediction)
 
     def scale_of(self, prediction: Prediction) -> float:
-        """S, also where the settings leave it to the network."""
+        """Return S; the default of the kind of prediction if it is not set."""
         return default_scale(prediction) if self.error_scale is None else self.error_scale
 
 
@@ -199,19 +214,21 @@ class OnlineArguments(VideoArguments):
     without_effect: ClassVar[Mapping[str, str]] = ONLINE_WITHOUT_EFFECT
 
     advantage_scale: Literal["group", "batch", "max_group", "none"] = field(
-        default="max_group", metadata={"help": "Which std divides the advantages; see engine.algorithms.advantages."}
+        default="max_group",
+        metadata={"help": "Standard deviation that divides the advantages; see engine.algorithms.advantages."},
     )
     advantage_floor: float = field(
-        default=0.02, metadata={"help": "Least std that is divided by: smaller differences of a reward are noise."}
+        default=0.02,
+        metadata={"help": "Least standard deviation to divide by; smaller differences of a reward are noise."},
     )
-    advantage_limit: float = field(default=5.0, metadata={"help": "Advantages are clipped to this."})
+    advantage_limit: float = field(default=5.0, metadata={"help": "Largest absolute value of an advantage."})
     rollout_batch: int = field(default=16, metadata={"help": "Clips that are generated together."})
 
     def check_video(self) -> None:
         library: Any = self
         if library.scale_rewards not in ("group", "batch", "none"):
             raise ConfigError(f"scale_rewards must be group, batch or none, but got {library.scale_rewards!r}.")
-        if library.scale_rewards != "group":  # TRL's default; what it asks for beyond that is one of our scales
+        if library.scale_rewards != "group":  # not TRL's default: set our scale of the same name
             if self.advantage_scale not in ("max_group", library.scale_rewards):
                 raise ConfigError(
                     f"scale_rewards = '{library.scale_rewards}' and advantage_scale = '{self.advantage_scale}' "
@@ -239,18 +256,20 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
     sde_form: Literal["flow_grpo", "dance", "cps", "ddim"] = field(
         default="flow_grpo",
         metadata={
-            "help": "How a denoising step is made random; ddim for noise predictors. The clip range of cps' authors "
-            "does not carry over to epsilon: their log-probability lacks 1 / (2 std^2)."
+            "help": "Form of a random denoising step; ddim for noise predictors. The clip range of the authors of cps "
+            "is not a value for epsilon: their log-probability lacks 1 / (2 std^2)."
         },
     )
     noise_level: float | None = field(
         default=None,
-        metadata={"help": "The papers' a or eta; None = the form's own: flow_grpo and cps 0.7, dance 0.3, ddim 1."},
+        metadata={
+            "help": "The papers' a or eta; None = the default of the form: flow_grpo and cps 0.7, dance 0.3, ddim 1."
+        },
     )
     window: int | None = field(
-        default=None, metadata={"help": "How many steps are random and trained (MixGRPO); None = all but the last."}
+        default=None, metadata={"help": "Number of random, trained steps (MixGRPO); None = all but the last."}
     )
-    window_every: int = field(default=25, metadata={"help": "Iterations after which the window moves on by a step."})
+    window_every: int = field(default=25, metadata={"help": "Iterations after which the window moves by one step."})
     # A log-probability is a mean over about 1e6 elements: ratios move by 1e-5, and TRL's 0.2 would never fire. For
     # sde_form cps this is not the range of Flow-CPS' code, which leaves 1 / (2 std^2) out (engine.sampling.steps).
     epsilon: float = 1e-4
@@ -285,12 +304,12 @@ class VideoNFTConfig(OnlineArguments, GRPOConfig):
     `beta` is the weight of the KL to the model before training; `mixing` is the paper's beta.
     """
 
-    mixing: float = field(default=1.0, metadata={"help": "How far the implicit policies lie from the old one, 0..1."})
-    levels_per_clip: int = field(default=2, metadata={"help": "Noise levels at which each clip is trained a pass."})
-    old_decay_flat: int = field(default=0, metadata={"help": "Updates before the old policy lags behind at all."})
-    old_decay_slope: float = field(default=0.001, metadata={"help": "How much more it lags with each update."})
-    old_decay_most: float = field(default=0.5, metadata={"help": "How much it lags at most, below 1."})
-    guidance: float | None = field(default=1.0, metadata={"help": "NFT's rollouts use none: 1."})
+    mixing: float = field(default=1.0, metadata={"help": "Distance of the implicit policies from the old one, 0..1."})
+    levels_per_clip: int = field(default=2, metadata={"help": "Noise levels per clip and pass."})
+    old_decay_flat: int = field(default=0, metadata={"help": "Updates before the old policy starts to lag."})
+    old_decay_slope: float = field(default=0.001, metadata={"help": "Increase of the lag per update."})
+    old_decay_most: float = field(default=0.5, metadata={"help": "Largest lag, below 1."})
+    guidance: float | None = field(default=1.0, metadata={"help": "Guidance scale of the rollouts; NFT uses none: 1."})
     learning_rate: float = 1e-4
     num_generations: int | None = 8
     multi_objective_aggregation: str = "normalize_then_sum"
@@ -304,7 +323,7 @@ class VideoNFTConfig(OnlineArguments, GRPOConfig):
         self.check_video()
         if self.guidance is not None and self.guidance > 1:
             raise ConfigError(
-                f"guidance is {self.guidance:g}, but NFT learns to do without: its rollouts are made with guidance 1."
+                f"guidance is {self.guidance:g}, but NFT trains without guidance: its rollouts need guidance 1."
             )
         if not 0 < self.mixing <= 1:
             raise ConfigError(f"mixing must be above 0 and at most 1, but got {self.mixing}.")
@@ -324,12 +343,14 @@ class VideoDistillConfig(VideoArguments, TrainingArguments):
     student_steps: int = field(default=4, metadata={"help": "Denoising steps of the student: 1, 2, 4 or 8."})
     target: Literal["trajectory", "consistency"] = field(
         default="trajectory",
-        metadata={"help": "Arrive where the teacher's steps did, or where the student's own jump does."},
+        metadata={"help": "Target of a step: the end of the teacher's steps, or the student's own prediction."},
     )
-    huber: float = field(default=1e-3, metadata={"help": "Where the distance turns from squares to lengths."})
-    rollout_clips: int = field(default=32, metadata={"help": "Clips of the teacher in a lesson."})
+    huber: float = field(
+        default=1e-3, metadata={"help": "Distance at which the Huber loss turns from quadratic to linear."}
+    )
+    rollout_clips: int = field(default=32, metadata={"help": "Number of clips that the teacher makes per rollout."})
     rollout_batch: int = field(default=16, metadata={"help": "Clips that are generated together."})
-    steps_per_rollout: int = field(default=10, metadata={"help": "Updates that learn from one lesson."})
+    steps_per_rollout: int = field(default=10, metadata={"help": "Updates on the clips of one rollout."})
     learning_rate: float = 1e-4
     gradient_checkpointing: bool | None = None
     remove_unused_columns: bool = False

@@ -122,8 +122,8 @@ class PairLatentCache:
         other = {name: found[name] for name, asked in self._shape.items() if found[name] != asked}
         if other:
             log.warning(
-                "The pairs have a clip with %s, but the settings say %s. Clips are trained on as they are, so memory "
-                "and time will not be as foretold: set these to the clips' own, or make the pairs anew.",
+                "The pairs have a clip with %s, but the settings have %s. Clips are not resized, so memory and time "
+                "will differ from the estimate: set these to the clips' values, or make the pairs again.",
                 ", ".join(f"{name} = {value}" for name, value in other.items()),
                 ", ".join(f"{name} = {self._shape[name]}" for name in other),
             )

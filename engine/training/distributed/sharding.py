@@ -34,7 +34,7 @@ REQUIRED = {
     ),
     "FSDP_STATE_DICT_TYPE": (
         "SHARDED_STATE_DICT",
-        "fsdp_state_dict_type: SHARDED_STATE_DICT; the adapter beside each checkpoint is whole anyway",
+        "fsdp_state_dict_type: SHARDED_STATE_DICT; the adapter of each checkpoint is saved whole anyway",
     ),
     "FSDP_CPU_RAM_EFFICIENT_LOADING": (
         "false",
@@ -49,7 +49,7 @@ REQUIRED = {
         "fsdp_reshard_after_forward: true; where there is memory for more, replicated_1x8.yaml is faster",
     ),
     "FSDP_OFFLOAD_PARAMS": ("false", "fsdp_offload_params: false, since shards stay on their devices"),
-    "ACCELERATE_MIXED_PRECISION": ("no", "mixed_precision: no, since the model's preset says what it computes in"),
+    "ACCELERATE_MIXED_PRECISION": ("no", "mixed_precision: no, since the model's preset sets its dtype"),
 }
 """Variables that `accelerate launch` sets, their only supported value, and the config file's setting for it."""
 

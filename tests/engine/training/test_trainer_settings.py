@@ -31,7 +31,7 @@ def built(kind: str, folder: Path, **settings: Any) -> Any:
         ("dpo", {"label_smoothing": 0.1, "loss_type": ["ipo"]}, "no effect with loss_type ipo"),
         ("dpo", {"label_smoothing": 0.1, "loss_type": ["sft"]}, "no effect with loss_type sft"),
         ("dpo", {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, -1.0]}, "loss_weights must be 0 or more.*-1"),
-        ("dpo", {"prompt_dropout": 0.1, "loss_type": ["sigmoid", "sft"]}, "no effect beside the preference"),
+        ("dpo", {"prompt_dropout": 0.1, "loss_type": ["sigmoid", "sft"]}, "no effect with the preference"),
         ("grpo", {"scale_rewards": "loud"}, "scale_rewards must be group, batch or none"),
         ("grpo", {"scale_rewards": "none", "advantage_scale": "group"}, "contradict each other"),
         ("nft", {"sync_ref_model": True}, "sync_ref_model = True would have no effect"),

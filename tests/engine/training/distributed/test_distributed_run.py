@@ -165,4 +165,4 @@ def test_a_queue_is_not_launched(
     for name, value in {**surroundings, "RANK": "1", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
     assert main(["train", "tiny_nft", "--queue"]) == 2
-    assert "--queue leaves the training to a worker" in capsys.readouterr().err
+    assert "--queue submits the training to a worker" in capsys.readouterr().err

@@ -72,7 +72,7 @@ def test_copies_are_no_shards(presets: Path) -> None:
         ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, "checkpoint_blocks"),
         ({"FSDP_RESHARD_AFTER_FORWARD": "false"}, "replicated_1x8.yaml is faster"),
         ({"FSDP_OFFLOAD_PARAMS": "true"}, "shards stay on their devices"),
-        ({"ACCELERATE_MIXED_PRECISION": "bf16"}, "the model's preset says"),
+        ({"ACCELERATE_MIXED_PRECISION": "bf16"}, "the model's preset sets"),
     ],
 )
 def test_what_cannot_be_done_is_refused(variables: dict[str, str], message: str) -> None:
