@@ -1,5 +1,7 @@
-"""`python -m app`: serve the workbench; `dailies users`: who may come in. Exit code 2, with one sentence, when it
-cannot."""
+"""`python -m app`: serve the workbench; `dailies users`: manage its users.
+
+Exit code 2, with one sentence on stderr, for a failure.
+"""
 
 import argparse
 import ipaddress
@@ -32,17 +34,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
     parser.add_argument("--workspace", help="folder of clips and jobs (default: $DAILIES_WORKSPACE or ./workspace)")
-    parser.add_argument("--auth", type=Path, metavar="FILE", help="users file: only who is in it may come in")
+    parser.add_argument("--auth", type=Path, metavar="FILE", help="users file: only its users can log in")
     parser.add_argument(
         "--first-user",
         metavar="NAME",
         help="if the users file does not exist: create it with this researcher, and log a random password",
     )
+    parser.add_argument("--public-url", default="", metavar="URL", help="address for browsers, such as https://box")
     parser.add_argument(
-        "--public-url", default="", metavar="URL", help="address that browsers use, such as https://box"
-    )
-    parser.add_argument(
-        "--proxy", action="append", default=[], metavar="ADDRESS", help="reverse proxy whose X-Forwarded-* are trusted"
+        "--proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="reverse proxy whose X-Forwarded-* headers are trusted",
     )
     parser.add_argument(
         "--folder", action="append", default=[], type=Path, help="folder whose videos and pairs the page may read"
@@ -51,7 +55,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def check_reach(host: str, *, has_auth: bool) -> None:
-    """Raises ConfigError when anybody on the network could come in; a name that is no address counts as that."""
+    """Raise ConfigError when the page would be open to the network without users.
+
+    A host name, which is not an IP address, counts as open.
+    """
     try:
         is_near = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -61,9 +68,9 @@ def check_reach(host: str, *, has_auth: bool) -> None:
 
 
 def make_first_user(path: Path | None, name: str) -> None:
-    """Create the users file with one researcher if it does not exist, and log the password: it is shown only once.
+    """Create the users file with one researcher if it does not exist, and log the password once.
 
-    Raises ConfigError without a users file, or for a name that cannot be a user's.
+    Raises ConfigError without a users file, or for an invalid user name.
     """
     if path is None:
         raise ConfigError(access.FIRST_USER_NEEDS_FILE)
@@ -73,14 +80,14 @@ def make_first_user(path: Path | None, name: str) -> None:
 
 
 def read_reach(options: argparse.Namespace) -> Reach:
-    """Raises ConfigError when the words about addresses do not fit."""
+    """Return the addresses of the page. Raises ConfigError for a proxy without a public URL."""
     if options.proxy and not options.public_url:
         raise ConfigError(access.PROXY_WITHOUT_URL)
     return Reach(host=options.host, public_url=options.public_url, proxies=tuple(options.proxy))
 
 
 def read_folders(options: argparse.Namespace) -> tuple[Path, ...]:
-    """Raises ConfigError for a folder that is not there."""
+    """Return the folders that the page may read. Raises ConfigError for one that does not exist."""
     for folder in options.folder:
         if not folder.is_dir():
             raise ConfigError(access.NO_FOLDER.format(folder=folder))
@@ -88,7 +95,10 @@ def read_folders(options: argparse.Namespace) -> tuple[Path, ...]:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket, taken before anything slow is done. Raises ConfigError when the address is not to be had."""
+    """Return a listening socket, opened before any slow step.
+
+    Raises ConfigError when the address cannot be used.
+    """
     if not 0 <= port <= 65535:
         raise ConfigError(f"A port is a number from 0 to 65535, but got {port}.")
     try:
@@ -106,9 +116,12 @@ def url_of(host: str, port: int) -> str:
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Serve until interrupted. The lock is held as long as this process lives; whoever finds it taken shares."""
+    """Serve until interrupted.
+
+    The page lock is held for the life of this process; a further page shares the workspace.
+    """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.umask(0o077)  # clips, votes and uploads are for the account that serves them
+    os.umask(0o077)  # only this account can read clips, votes and uploads
     if options.first_user is not None:
         make_first_user(options.auth, options.first_user)
     users = Users(options.auth) if options.auth else None
@@ -117,7 +130,7 @@ def serve(options: argparse.Namespace) -> None:
     with bind(options.host, options.port) as listening:
         workspace = Workspace.from_env(options.workspace).prepare()
         shared = try_lock(workspace.page_lock) is None
-        os.environ["DAILIES_WORKSPACE"] = str(workspace.root)  # its presets count too
+        os.environ["DAILIES_WORKSPACE"] = str(workspace.root)  # its presets are used, too
         os.environ.setdefault("GRADIO_TEMP_DIR", str(workspace.uploads))
         desk = AppContext.open(workspace.root, shared=shared, folders=folders)
         if not shared:

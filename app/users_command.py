@@ -12,14 +12,14 @@ from engine.errors import ConfigError
 
 
 def manage_users(argv: Sequence[str]) -> None:
-    """Do what the words say. Raises ConfigError in one sentence."""
+    """Run a command of `dailies users`. Raises ConfigError in one sentence."""
     options = parse(argv)
     if options.verb == "add":
         add_user(options.file, options.name, options.role, read_password(options.name))
         print(f"{options.name} is a {options.role} of {options.file}.")
     elif options.verb == "remove":
         remove_user(options.file, options.name)
-        print(f"{options.name} is out.")
+        print(f"{options.name} was removed.")
     elif options.verb == "link":
         print(f"{options.url.rstrip('/')}/login?link={Users(options.file).token(options.name, 'link')}")
     else:
@@ -28,23 +28,26 @@ def manage_users(argv: Sequence[str]) -> None:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="dailies users", description="Who may use the page.")
+    parser = argparse.ArgumentParser(prog="dailies users", description="Manage the users of the page.")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--file", type=Path, default=Path("users.json"), help="users file (default: users.json)")
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
-    verbs.add_parser("list", parents=[shared], help="names and roles")
-    add = verbs.add_parser("add", parents=[shared], help="add a user, or give one another role and password")
-    add.add_argument("--role", choices=ROLES, default="labeller", help="a labeller sees the Label page only")
-    link = verbs.add_parser("link", parents=[shared], help="an address that logs a user in, good for 30 days")
-    link.add_argument("--url", default="http://127.0.0.1:7860", help="where the page is served")
-    remove = verbs.add_parser("remove", parents=[shared], help="remove a user, who is out at once")
+    verbs.add_parser("list", parents=[shared], help="list names and roles")
+    add = verbs.add_parser("add", parents=[shared], help="add a user, or change the role and password of one")
+    add.add_argument("--role", choices=ROLES, default="labeller", help="role; a labeller sees only the Label page")
+    link = verbs.add_parser("link", parents=[shared], help="print an address that logs a user in, valid for 30 days")
+    link.add_argument("--url", default="http://127.0.0.1:7860", help="address of the page")
+    remove = verbs.add_parser("remove", parents=[shared], help="remove a user, whose sessions end at once")
     for verb in (add, link, remove):
         verb.add_argument("name")
     return parser.parse_args(argv)
 
 
 def read_password(name: str) -> str:
-    """Typed twice where somebody sits at a terminal, else the first line of the standard input."""
+    """Return the password: typed twice on a terminal, else the first line of the standard input.
+
+    Raises ConfigError when the two differ.
+    """
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     first = getpass.getpass(access.PASSWORD.format(name=name))

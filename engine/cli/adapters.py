@@ -1,4 +1,4 @@
-"""`dailies adapters`: list the LoRA weights that Generate can use, and import LoRA files of other programs."""
+"""`dailies adapters`: list the LoRA adapters of the workspace, and import those of other programs."""
 
 import argparse
 from pathlib import Path
@@ -22,21 +22,21 @@ def build_adapters(parser: argparse.ArgumentParser) -> None:
     importing = verbs.add_parser(
         "import",
         parents=[shared],
-        help="make a LoRA file of another program an adapter",
-        description="Reads LoRA files of diffusers, PEFT, ComfyUI and kohya; docs/adapters.md says which of them for "
-        "which models. The file itself is left as it is.",
+        help="import a LoRA file of another program",
+        description="Import a LoRA file of diffusers, PEFT, ComfyUI or kohya. docs/adapters.md lists the formats by "
+        "model. The file itself is not changed.",
     )
-    importing.add_argument("name", metavar="NAME", help="what requests will call it")
+    importing.add_argument("name", metavar="NAME", help="name of the adapter")
     importing.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the .safetensors file")
-    importing.add_argument("--model", required=True, help="the model that it is for, see `dailies models ls`")
+    importing.add_argument("--model", required=True, help="model of the adapter, see `dailies models ls`")
     importing.add_argument(
-        "--low-noise", metavar="FILE", type=Path, help="of a model of two experts: the file for the low-noise one"
+        "--low-noise", metavar="FILE", type=Path, help="for a model of two experts: the file of the low-noise expert"
     )
     importing.add_argument(
-        "--alpha", type=float, metavar="N", help="the lora_alpha that it was trained with, where the file says none"
+        "--alpha", type=float, metavar="N", help="lora_alpha of the training, if the file does not have it"
     )
-    importing.add_argument("--network-only", action="store_true", help="leave out layers for the text encoder")
-    importing.add_argument("--note", default="", metavar="TEXT", help="where it is from")
+    importing.add_argument("--network-only", action="store_true", help="skip layers of the text encoder")
+    importing.add_argument("--note", default="", metavar="TEXT", help="note on its origin")
     importing.set_defaults(run=import_adapter)
 
 
@@ -65,12 +65,15 @@ def import_adapter(options: argparse.Namespace) -> None:
     card = AdapterCard(model=preset.key, note=options.note)
     folder = add_adapter(workspace, options.name, card, lambda path: write_parts(path, parts))
     layers = sum(len(lora.ranks) for lora in parts.values())
-    sentence = f"'{options.name}' has {layers} layers for {preset.title}: `--adapter {options.name}` uses it."
+    sentence = f"'{options.name}' has {layers} layers for {preset.title}: use it with `--adapter {options.name}`."
     print_result(options, {"name": options.name, "folder": str(folder), "layers": layers}, sentence)
 
 
 def _files(options: argparse.Namespace) -> list[tuple[Path, str]]:
-    """Return each file with the network that it is for. Raises ConfigError for no file, or one that is missing."""
+    """Return each file with its network.
+
+    Raises ConfigError without a file, or when a file is missing.
+    """
     files = [(file, part) for file, part in ((options.file, FIRST), (options.low_noise, SECOND)) if file is not None]
     if not files:
         raise ConfigError("No file is named: give the adapter's .safetensors file, or --low-noise and a file.")

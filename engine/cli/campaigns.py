@@ -49,31 +49,43 @@ def add_create(verbs: Any, shared: argparse.ArgumentParser) -> None:
     parser = verbs.add_parser(
         "create",
         parents=[shared],
-        help="make a campaign",
-        description="Pairs of clips of one prompt, by different entrants, or by one entrant that is given --takes 2 or "
-        "more. Clips that are missing are filed as jobs.",
+        help="create a campaign",
+        description="Create a campaign of pairs of clips of one prompt, by different entrants, or by one entrant with "
+        "--takes 2 or more. Jobs are submitted for missing clips.",
     )
     parser.add_argument("title")
-    parser.add_argument("--prompts", metavar="FILE", help="a file of presets/prompts, or a path: a prompt a line")
+    parser.add_argument("--prompts", metavar="FILE", help="file of presets/prompts, or a path: one prompt per line")
     parser.add_argument(
-        "--entrant", action="append", default=[], metavar="MODEL[+ADAPTER]", help="who competes; give several"
+        "--entrant",
+        action="append",
+        default=[],
+        metavar="MODEL[+ADAPTER]",
+        help="a model, or a model with an adapter; repeat the option for more",
     )
-    parser.add_argument("--clips", nargs="+", default=[], metavar="ID", help="instead: clips of the library")
-    parser.add_argument("--takes", type=int, default=1, metavar="N", help="clips of a prompt by each entrant")
-    parser.add_argument("--people", type=int, default=1, metavar="N", help="how many people see each pair")
-    parser.add_argument("--target", type=int, metavar="N", help="votes after which it is done (default: all pairs)")
+    parser.add_argument(
+        "--clips", nargs="+", default=[], metavar="ID", help="clips of the library, instead of prompts and entrants"
+    )
+    parser.add_argument("--takes", type=int, default=1, metavar="N", help="clips of each prompt by each entrant")
+    parser.add_argument("--people", type=int, default=1, metavar="N", help="number of people who see each pair")
+    parser.add_argument(
+        "--target", type=int, metavar="N", help="number of votes that completes it (default: all pairs)"
+    )
     parser.add_argument("--strategy", default="random", metavar="NAME", help="random, uncertain or dissent")
-    parser.add_argument("--axis", action="append", default=[], metavar="NAME", help="judge this as well; give several")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the clips: num_frames=33")
-    parser.add_argument("--mix", metavar="MIX", help="score the clips that are made by this mix")
+    parser.add_argument(
+        "--axis", action="append", default=[], metavar="NAME", help="another axis to judge; repeat the option for more"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="setting of the clips, such as num_frames=33"
+    )
+    parser.add_argument("--mix", metavar="MIX", help="mix of rewards that scores the new clips")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.set_defaults(run=create)
 
 
 def add_exchange(verbs: Any, shared: argparse.ArgumentParser) -> None:
-    out = verbs.add_parser("export", parents=[shared], help="write a campaign's preferred pairs, or its votes")
+    out = verbs.add_parser("export", parents=[shared], help="export a campaign's preference pairs, or its votes")
     out.add_argument("id", help="see `dailies campaigns ls`")
-    out.add_argument("target", type=Path, help="a new folder; a file for `--layout votes`")
+    out.add_argument("target", type=Path, help="a new folder, or a file for `--layout votes`")
     layout = "huggingface (default), trl, videodpo, or votes (CSV)"
     out.add_argument("--layout", default="huggingface", metavar="NAME", help=layout)
     out.add_argument(
@@ -83,13 +95,13 @@ def add_exchange(verbs: Any, shared: argparse.ArgumentParser) -> None:
     into = verbs.add_parser(
         "import",
         parents=[shared],
-        help="bring in pairs of any of these layouts, or votes",
-        description="A folder (or a table) of pairs comes in as a file that `dailies train PRESET --set pairs=FILE` "
-        "takes; a CSV of votes is added to the campaign that --campaign names.",
+        help="import pairs of one of these layouts, or votes",
+        description="Import a folder or a table of pairs as a file for `dailies train PRESET --set pairs=FILE`, or add "
+        "a CSV of votes to the campaign of --campaign.",
     )
     into.add_argument("source", type=Path, help="a folder, a table, or a CSV of votes")
-    into.add_argument("--name", help="what to call the pairs (default: the source's name)")
-    into.add_argument("--campaign", metavar="ID", help="read votes into this campaign")
+    into.add_argument("--name", help="name of the pairs (default: the source's name)")
+    into.add_argument("--campaign", metavar="ID", help="campaign to which the votes are added")
     into.set_defaults(run=import_source)
 
 
@@ -98,12 +110,14 @@ def add_learn(verbs: Any, shared: argparse.ArgumentParser) -> None:
         "learn",
         parents=[shared],
         help="learn the weights of a mix from a campaign's votes",
-        description="The weights under which the clip that people prefer tends to have the higher total, saved as a "
-        "mix of the workspace's presets (or of the folder that DAILIES_PRESETS names).",
+        description="Fit the weights of a mix so that preferred clips tend to have the higher total, and save it as a "
+        "preset of the workspace (or of the folder in DAILIES_PRESETS).",
     )
     learn.add_argument("id", help="see `dailies campaigns ls`")
-    learn.add_argument("name", help="what to call the mix")
-    learn.add_argument("--mix", required=True, metavar="MIX", help="whose rewards, as it has scored the clips")
+    learn.add_argument("name", help="name of the new mix")
+    learn.add_argument(
+        "--mix", required=True, metavar="MIX", help="mix whose rewards are weighted; it must have scored the clips"
+    )
     learn.set_defaults(run=learn_mix)
 
 
@@ -140,7 +154,7 @@ def create(options: argparse.Namespace) -> None:
         if jobs:
             ensure_worker(campaigns.store.workspace)
         pairs = campaigns.progress(campaign.id).pairs
-    jobs_text = f"; {len(jobs)} jobs make its clips" if jobs else ""
+    jobs_text = f"; {len(jobs)} jobs make its missing clips" if jobs else ""
     sentence = f"Campaign {campaign.id} has {pairs} pairs{jobs_text}. Label it in the page's Label tab."
     print_result(options, {"id": campaign.id, "pairs": pairs, "jobs": [job.id for job in jobs]}, sentence)
 
@@ -167,7 +181,7 @@ def read_spec(options: argparse.Namespace) -> CampaignSpec:
 
 
 def read_setting(text: str) -> tuple[str, Any]:
-    """Parse KEY=VALUE; a value that is no JSON is a text. Raises ConfigError for a text without "="."""
+    """Parse KEY=VALUE; a value that is not JSON is a string. Raises ConfigError for a text without "="."""
     name, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"--set takes KEY=VALUE, but got '{text}'.")
@@ -191,7 +205,7 @@ def show_campaign(options: argparse.Namespace) -> None:
         f"{progress.askable} can be voted on"
     )
     alpha = (
-        "not to be had yet"
+        "not enough votes yet"
         if quality.alpha is None
         else f"{quality.alpha:.2f} ({quality.low or 0:.2f} to {quality.high or 1:.2f})"
     )
@@ -219,7 +233,7 @@ def show_campaign(options: argparse.Namespace) -> None:
         )
         for status in progress.labellers
     ]
-    print_table(("labeller", "done", "left to do", "votes/h", "left side", "consistent"), labeller_rows)
+    print_table(("labeller", "done", "remaining", "votes/h", "left side", "consistent"), labeller_rows)
 
 
 def quality_columns(labeller: Any) -> tuple[str, str]:
@@ -250,11 +264,11 @@ def import_source(options: argparse.Namespace) -> None:
     with open_campaigns(options) as campaigns:
         if options.campaign:
             votes = import_votes(campaigns, options.campaign, options.source)
-            sentence = f"{votes.stored} votes are new, {votes.known} were there already."
+            sentence = f"{votes.stored} votes are new, {votes.known} were already stored."
             return print_result(options, asdict(votes), "\n".join([*votes.skipped, sentence]))
         pairs = import_pairs(campaigns.store, options.source, options.name or options.source.stem)
     facts = {"file": str(pairs.file), "pairs": pairs.pairs, "skipped": list(pairs.skipped)}
-    sentence = f"{pairs.pairs} pairs: `dailies train PRESET --set pairs={pairs.file}` trains on them."
+    sentence = f"{pairs.pairs} pairs: train on them with `dailies train PRESET --set pairs={pairs.file}`."
     print_result(options, facts, "\n".join([*pairs.skipped, sentence]))
 
 
@@ -265,6 +279,6 @@ def learn_mix(options: argparse.Namespace) -> None:
         saved = learn_campaign_mix(campaigns, options.id, options.mix, folder / "rewards", options.name)
     facts = {**asdict(saved.learned), "file": str(saved.file)}
     weights = ", ".join(f"{key} {weight:.3f}" for key, weight in saved.learned.weights.items() if weight)
-    sentence = f"Accuracy on prompts not seen: {decimal(saved.learned.accuracy)} (equal weights: "
+    sentence = f"Accuracy on held-out prompts: {decimal(saved.learned.accuracy)} (equal weights: "
     sentence += f"{decimal(saved.learned.equal_accuracy)}). Weights: {weights}. Saved as {saved.file}."
     print_result(options, facts, sentence)

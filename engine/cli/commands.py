@@ -15,42 +15,46 @@ class CliCommand:
 
 COMMANDS = (
     CliCommand(
-        "adapters", "list adapters (LoRA), and bring in those made elsewhere", "engine.cli.adapters:build_adapters"
+        "adapters", "list LoRA adapters, and import those of other programs", "engine.cli.adapters:build_adapters"
     ),
     CliCommand(
         "campaigns",
-        "label clips in pairs: make, look at, export and import campaigns",
+        "create, show, export and import labelling campaigns",
         "engine.cli.campaigns:build_campaigns",
     ),
-    CliCommand("database", "copy, restore or rebuild the workspace's database", "engine.cli.database:build_database"),
-    CliCommand("generate", "make clips of a prompt and score them", "engine.cli.generate:build_generate"),
-    CliCommand("score", "import a video, or a folder of videos, and score it", "engine.cli.generate:build_score"),
-    CliCommand("demo", "the main job once: prompt, clip, reward report, files", "engine.cli.generate:build_demo"),
-    CliCommand("jobs", "list, look at, order, pause and cancel background jobs", "engine.cli.jobs:build_jobs"),
-    CliCommand("worker", "look at, release or stop the process that runs jobs", "engine.cli.jobs:build_worker"),
+    CliCommand(
+        "database", "back up, restore or rebuild the workspace's database", "engine.cli.database:build_database"
+    ),
+    CliCommand("generate", "generate clips of a prompt and score them", "engine.cli.generate:build_generate"),
+    CliCommand("score", "import and score a video or a folder of videos", "engine.cli.generate:build_score"),
+    CliCommand("demo", "generate and score one clip with the embedded model", "engine.cli.generate:build_demo"),
+    CliCommand("jobs", "list, show, order, pause and cancel background jobs", "engine.cli.jobs:build_jobs"),
+    CliCommand("worker", "show, release or stop the process that runs jobs", "engine.cli.jobs:build_worker"),
     CliCommand(
         "evaluate",
-        "measure what a run changed, on prompts that it was not trained on",
+        "evaluate a run on prompts that it was not trained on",
         "engine.cli.learning:build_evaluate",
     ),
-    CliCommand("export", "copy a run's adapter, with what is known of it", "engine.cli.learning:build_export"),
+    CliCommand("export", "export a run's adapter with its metadata", "engine.cli.learning:build_export"),
     CliCommand(
         "pairs",
-        "make pairs for DPO of a model's own clips, the best take of a prompt against the worst",
+        "make pairs for DPO from a model's own clips: the best and the worst take of each prompt",
         "engine.cli.learning:build_pairs",
     ),
-    CliCommand("curriculum", "train stage after stage, each behind its gate", "engine.cli.learning:build_curriculum"),
-    CliCommand("models", "list the models that can be used", "engine.cli.presets:build_models"),
+    CliCommand(
+        "curriculum", "train the stages of a curriculum, with a gate after each", "engine.cli.learning:build_curriculum"
+    ),
+    CliCommand("models", "list the available models", "engine.cli.presets:build_models"),
     CliCommand(
         "presets", "list and show presets: models, rewards, train, curricula", "engine.cli.presets:build_presets"
     ),
-    CliCommand("rewards", "list the rewards, and measure them under known damage", "engine.cli.rewards:build_rewards"),
-    CliCommand("extend", "queue more updates for a run, finished or stopped", "engine.cli.runs:build_extend"),
-    CliCommand("clone", "start another run with a run's settings", "engine.cli.runs:build_clone"),
-    CliCommand("train", "train an adapter by a recipe", "engine.cli.train:build_train"),
-    CliCommand("resume", "go on with a run from its last checkpoint", "engine.cli.train:build_resume"),
-    CliCommand("runs", "the runs of the workspace", "engine.cli.runs:build_runs"),
-    CliCommand("weights", "list, get and check the networks that rewards use", "engine.cli.weights:build_weights"),
+    CliCommand("rewards", "list the rewards, and measure them on damaged clips", "engine.cli.rewards:build_rewards"),
+    CliCommand("extend", "queue more updates for a finished or stopped run", "engine.cli.runs:build_extend"),
+    CliCommand("clone", "start a new run with the settings of a run", "engine.cli.runs:build_clone"),
+    CliCommand("train", "train an adapter with a training preset", "engine.cli.train:build_train"),
+    CliCommand("resume", "resume a run from its last checkpoint", "engine.cli.train:build_resume"),
+    CliCommand("runs", "list, train and manage the runs of the workspace", "engine.cli.runs:build_runs"),
+    CliCommand("weights", "list, download and check the networks of the rewards", "engine.cli.weights:build_weights"),
 )
 
 

@@ -20,13 +20,15 @@ def build_database(parser: argparse.ArgumentParser) -> None:
     shared = shared_options()
     verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
     for name, run, help_text in (
-        ("ls", list_copies, "the copies in the backups folder, newest first"),
-        ("backup", backup, "make a copy now"),
-        ("restore", restore_copy, "put a copy in the database's place; what was there is kept beside it"),
-        ("rebuild", rebuild_rows, "list every clip again that has its files but is not in the database"),
+        ("ls", list_copies, "list the backups, newest first"),
+        ("backup", backup, "make a backup now"),
+        ("restore", restore_copy, "replace the database with a backup; the replaced file is kept"),
+        ("rebuild", rebuild_rows, "add clips that have files but are not in the database"),
     ):
         verbs.add_parser(name, parents=[shared], help=help_text).set_defaults(run=run)
-    verbs.choices["restore"].add_argument("copy", nargs="?", help="its number or name (default: the newest whole one)")
+    verbs.choices["restore"].add_argument(
+        "copy", nargs="?", help="number or name of the backup (default: the newest undamaged one)"
+    )
 
 
 def list_copies(options: argparse.Namespace) -> None:
@@ -44,7 +46,7 @@ def list_copies(options: argparse.Namespace) -> None:
 def backup(options: argparse.Namespace) -> None:
     workspace = workspace_of(options)
     copy = back_up(sqlite_file(workspace), workspace, "request")
-    print_result(options, {"path": str(copy.path), "number": copy.number}, f"The copy {copy.number} is {copy.path}.")
+    print_result(options, {"path": str(copy.path), "number": copy.number}, f"Backup {copy.number} is {copy.path}.")
 
 
 def restore_copy(options: argparse.Namespace) -> None:
@@ -53,41 +55,41 @@ def restore_copy(options: argparse.Namespace) -> None:
     with exclusive_access(workspace):
         chosen = choose_copy(workspace, options.copy)
         replaced = restore(database, workspace, chosen)
-    kept = f" What was there is {replaced}." if replaced else ""
+    kept = f" The replaced database is {replaced}." if replaced else ""
     print_result(
         options,
         {"copy": str(chosen.path), "replaced": str(replaced) if replaced else None},
-        f"The database is the copy {chosen.path.name} now.{kept} `dailies database rebuild` lists clips again "
-        "that were made since.",
+        f"The database is now the backup {chosen.path.name}.{kept} `dailies database rebuild` adds clips that were "
+        "made since.",
     )
 
 
 def rebuild_rows(options: argparse.Namespace) -> None:
     result = rebuild(workspace_of(options))
-    note = f" {len(result.damaged)} folders are not whole: {', '.join(result.damaged[:5])}." if result.damaged else ""
+    note = f" {len(result.damaged)} folders are damaged: {', '.join(result.damaged[:5])}." if result.damaged else ""
     facts = {"added": result.added, "damaged": list(result.damaged)}
     print_result(options, facts, f"Added {result.added} clips.{note}")
 
 
 def choose_copy(workspace: Workspace, name: str | None) -> Backup:
-    """Return the copy of that number or name; for None, the newest whole one. Raises ConfigError."""
+    """Return the backup of that number or name; for None, the newest undamaged one. Raises ConfigError."""
     if name is None:
         newest, _ = newest_whole(workspace)
         if newest is None:
             raise ConfigError(
-                f"There is no whole copy in {workspace.backups}: `dailies database rebuild` makes a new database of "
-                "the clips, once the damaged one is moved away."
+                f"There is no undamaged backup in {workspace.backups}: move the damaged database away, then "
+                "`dailies database rebuild` makes a new one from the clips."
             )
         return newest
     for copy in list_backups(workspace):
         if name in (copy.path.name, str(copy.number)):
             return copy
-    raise ConfigError(f"There is no copy '{name[:80]}' in {workspace.backups}: `dailies database ls` lists them.")
+    raise ConfigError(f"There is no backup '{name[:80]}' in {workspace.backups}: `dailies database ls` lists them.")
 
 
 @contextmanager
 def exclusive_access(workspace: Workspace) -> Iterator[None]:
-    """Hold the locks of page and worker. Raises StoreError when page or worker is running."""
+    """Hold the locks of page and worker. Raises StoreError when one of them is running."""
     with ExitStack() as locks:
         for path, owner in ((workspace.page_lock, "page"), (workspace.worker_lock, "worker")):
             lock = try_lock(path)
@@ -101,7 +103,7 @@ def sqlite_file(workspace: Workspace) -> Path:
     """Return the path of the SQLite file. Raises ConfigError for PostgreSQL, which has its own tools."""
     file = database_file(workspace)
     if file is None:
-        raise ConfigError("The workspace's database is a server's: use its own tools (pg_dump, pg_restore).")
+        raise ConfigError("The workspace's database is on a PostgreSQL server: use its tools (pg_dump, pg_restore).")
     return file
 
 

@@ -31,7 +31,7 @@ from engine.runs.adapters import list_adapters
 from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 
-DRAWN_SEED_LIMIT = 10**9  # seeds that we draw are short enough to read aloud
+DRAWN_SEED_LIMIT = 10**9  # drawn seeds are short enough to read aloud
 DEMO_PROMPT = "a red ball moving right over a meadow"
 NOT_ALL = 1  # exit code: some of the videos could not be scored
 NO_MIX = "none"
@@ -42,22 +42,22 @@ SETTINGS = ("width", "height", "fps")
 def build_generate(parser: argparse.ArgumentParser) -> None:
     add_shared_options(parser)
     parser.description = (
-        "Make clips of a prompt, score them, and keep both in the workspace. A clip that is there already "
-        "(the same prompt, settings and seed) is not made again. What is not said comes from the model's preset."
+        "Generate clips of a prompt, score them, and save both in the workspace. A clip that already exists "
+        "(with the same prompt, settings and seed) is reused. Defaults come from the model's preset."
     )
-    parser.add_argument("prompt", help="what the clip shall show")
-    parser.add_argument("--negative", dest="negative_prompt", metavar="PROMPT", help="what it shall not show")
+    parser.add_argument("prompt", help="description of the clip")
+    parser.add_argument("--negative", dest="negative_prompt", metavar="PROMPT", help="negative prompt")
     parser.add_argument("--model", default="mini", metavar="KEY", help="see `dailies models ls` (default: mini)")
-    parser.add_argument("--adapter", metavar="NAME", help="LoRA weights that a run trained on the model")
+    parser.add_argument("--adapter", metavar="NAME", help="LoRA adapter of the model, see `dailies adapters ls`")
     parser.add_argument("--frames", dest="num_frames", type=int, metavar="N", help="number of frames")
     parser.add_argument("--width", type=int, metavar="PX")
     parser.add_argument("--height", type=int, metavar="PX")
     parser.add_argument("--fps", type=float, metavar="RATE", help="frames per second")
     parser.add_argument("--steps", dest="num_steps", type=int, metavar="N", help="number of denoising steps")
     parser.add_argument("--guidance", type=float, metavar="G", help="classifier-free guidance; 1 switches it off")
-    parser.add_argument("--seed", type=int, metavar="N", help="default: drawn, and said in the result")
+    parser.add_argument("--seed", type=int, metavar="N", help="default: random, printed with the result")
     parser.add_argument(
-        "--takes", type=int, default=1, metavar="N", help="clips to make, of seeds in a row (default: 1)"
+        "--takes", type=int, default=1, metavar="N", help="number of clips, with consecutive seeds (default: 1)"
     )
     add_modes(parser)
     add_mix(parser)
@@ -69,22 +69,22 @@ def build_generate(parser: argparse.ArgumentParser) -> None:
 def build_score(parser: argparse.ArgumentParser) -> None:
     add_shared_options(parser)
     parser.description = (
-        "Import a video (mp4, mov, webm, mkv, avi, gif) into the workspace and score it; or all videos of "
-        "a folder, where a text file beside a video (ball.txt beside ball.mp4) says what it was meant to show. A "
-        "folder that was cut short goes on where it was."
+        "Import a video (mp4, mov, webm, mkv, avi, gif) or all videos of a folder into the workspace, and score "
+        "them. In a folder, the text file of a video's name (ball.txt for ball.mp4) is its prompt. An interrupted "
+        "folder resumes where it stopped."
     )
-    parser.add_argument("file", type=Path, help="the video, or the folder")
-    parser.add_argument("--prompt", default="", help="what it was meant to show; some rewards ask for it")
+    parser.add_argument("file", type=Path, help="video, or folder of videos")
+    parser.add_argument("--prompt", default="", help="prompt of the video; some rewards need it")
     add_mix(parser)
     add_out(parser)
     add_queue(parser)
-    add_resource_options(parser, "processes or actors that share the videos of a folder")
+    add_resource_options(parser, "number of processes or actors for the videos of a folder")
     parser.set_defaults(run=score, model=None)
 
 
 def build_demo(parser: argparse.ArgumentParser) -> None:
     add_shared_options(parser)
-    parser.description = "Make one clip with the embedded model, score it, and say where everything is."
+    parser.description = "Generate one clip with the embedded model, score it, and print the report and the files."
     parser.add_argument("--prompt", default=DEMO_PROMPT, help=f"default: {DEMO_PROMPT!r}")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     add_mix(parser)
@@ -96,18 +96,16 @@ def add_mix(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mix",
         metavar="KEY",
-        help=f"rewards to score by, see `dailies presets ls rewards`; {NO_MIX}: no score (default: the model's mix)",
+        help=f"mix of rewards, see `dailies presets ls rewards`; {NO_MIX}: do not score (default: the model's mix)",
     )
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="also copy each clip's files and report to DIR/<clip id>"
-    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="copy each clip's files and report to DIR/<clip id>")
 
 
 def add_queue(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--queue", action="store_true", help="file a job for the worker instead of running it here")
+    parser.add_argument("--queue", action="store_true", help="submit a job to the worker instead of running here")
 
 
 def generate(options: argparse.Namespace) -> None:
@@ -120,12 +118,14 @@ def score(options: argparse.Namespace) -> None:
     """Import, score and show one file, or a folder of them."""
     mix = chosen_mix(options)
     if mix is None:
-        raise ConfigError(f"`dailies score` needs rewards to score by, but got --mix {options.mix}; name a mix.")
+        raise ConfigError(f"`dailies score` needs a mix of rewards, but got --mix {options.mix}: name a mix.")
     resources = resources_of(options)
     if options.file.is_dir():
         return execute(JobSpec.score_folder(options.file, options.prompt, mix, resources), options)
     if resources is not None:
-        raise ConfigError(f"--runner and its like are for folders, but {options.file} is none: leave them out.")
+        raise ConfigError(
+            f"--runner and related options need a folder, but {options.file} is not a folder: leave them out."
+        )
     execute(JobSpec.score_file(options.file, options.prompt, mix), options)
 
 
@@ -173,14 +173,14 @@ def execute(spec: JobSpec, options: argparse.Namespace) -> None:
 def queue_job(spec: JobSpec, library: Library, options: argparse.Namespace) -> None:
     job = JobQueue(library).submit(spec)
     ensure_worker(library.workspace)
-    print_result(options, job.to_dict(), f"Job {job.id} is queued. `dailies jobs show {job.id}` tells where it is.")
+    print_result(options, job.to_dict(), f"Job {job.id} is queued. `dailies jobs show {job.id}` shows its progress.")
 
 
 def run_in_process(spec: JobSpec, library: Library, options: argparse.Namespace) -> None:
     kind = kind_of(spec.kind, KINDS)
     result = run_to_end(kind.start(spec.config, JobContext(store=library, resources=kind.place(spec.resources))))
     if spec.kind.startswith("score") and (result.get("unread") or result.get("unscored")):
-        options.exit_code = NOT_ALL  # what could not be scored is listed below
+        options.exit_code = NOT_ALL  # the unscored videos are listed below
     records = [library.clip(clip_id) for clip_id in result["clip_ids"]]
     folders = {record.id: export(library, record, options.out) for record in records}
     if options.json:
@@ -204,7 +204,7 @@ def export(library: Library, record: ClipRecord, out: Path | None) -> Path:
         (target / "report.json").write_text(f"{report}\n", encoding="utf-8")
     except OSError as error:
         raise StoreError(
-            f"Clip {record.id} is kept in {folder}, but could not be copied to {target}: {error.strerror or error}."
+            f"Clip {record.id} is saved in {folder}, but could not be copied to {target}: {error.strerror or error}."
         ) from error
     return target
 
@@ -218,7 +218,7 @@ def as_json(library: Library, record: ClipRecord, folder: Path) -> dict[str, Any
 def show_clip(library: Library, record: ClipRecord, folder: Path, result: dict[str, Any]) -> None:
     """Print a clip, its report and its files as text."""
     seed = "" if record.seed is None else f", seed {record.seed}"
-    reused = " (it was there already)" if record.id in result.get("reused", ()) else ""
+    reused = " (it already existed)" if record.id in result.get("reused", ()) else ""
     print(f"Clip {record.id}: {record.num_frames} frames, {record.width}x{record.height} px{seed}{reused}")
     if record.prompt:
         print(f"Prompt: {record.prompt}")

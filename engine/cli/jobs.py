@@ -28,48 +28,52 @@ def build_jobs(parser: argparse.ArgumentParser) -> None:
     shared = shared_options()
     verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
     listing = verbs.add_parser("ls", parents=[shared], help="list jobs, newest first")
-    listing.add_argument("--status", help="only these: queued, running, stopping, done, failed, cancelled, lost")
-    listing.add_argument("--kind", help="only these: generate, score")
+    listing.add_argument(
+        "--status", help="only jobs of this status: queued, running, stopping, done, failed, cancelled, lost"
+    )
+    listing.add_argument("--kind", help="only jobs of this kind, such as generate or score")
     listing.add_argument("--limit", type=int, default=20, metavar="N", help="default: 20")
     listing.set_defaults(run=list_jobs)
     for name, run, help_text in (
-        ("show", show_job, "everything about one job"),
-        ("cancel", cancel_job, "end a queued job, or stop a running one at its next step"),
-        ("kill", kill_job, "end a running job at once: a run loses what came after its last checkpoint"),
-        ("move", move_job, "give a queued job another place in the queue"),
+        ("show", show_job, "show a job and its history"),
+        ("cancel", cancel_job, "cancel a queued job, or stop a running one at its next step"),
+        ("kill", kill_job, "kill a running job: a run loses the updates after its last checkpoint"),
+        ("move", move_job, "move a queued job to another place in the queue"),
         ("priority", prioritise, "put a queued job before those of lower priority"),
-        ("logs", show_log, "what a job has logged"),
+        ("logs", show_log, "print a job's log"),
     ):
         verb = verbs.add_parser(name, parents=[shared], help=help_text)
         optional: dict[str, Any] = {"nargs": "?"} if name == "cancel" else {}
-        verb.add_argument("id", help="the job's id, or its beginning", **optional)
+        verb.add_argument("id", help="the job's id, or a unique prefix of it", **optional)
         verb.set_defaults(run=run)
-    verbs.choices["move"].add_argument("position", type=int, help="1 is the next to start")
-    verbs.choices["priority"].add_argument("priority", choices=("high", "normal", "low"), help="jobs begin as normal")
+    verbs.choices["move"].add_argument("position", type=int, help="new place; 1 is the next to start")
+    verbs.choices["priority"].add_argument("priority", choices=("high", "normal", "low"), help="new priority")
     many = verbs.choices["cancel"].add_mutually_exclusive_group()
-    many.add_argument("--pending", action="store_true", help="every job that waits")
-    many.add_argument("--all-but-current", action="store_true", help="every job but the one that runs")
+    many.add_argument("--pending", action="store_true", help="cancel all queued jobs")
+    many.add_argument("--all-but-current", action="store_true", help="cancel all jobs but the running one")
     for name, run, help_text in (
-        ("pause", pause, "start no further job; what runs goes on"),
+        ("pause", pause, "start no further job; running jobs continue"),
         ("resume", resume, "start jobs again"),
     ):
         verbs.add_parser(name, parents=[shared], help=help_text).set_defaults(run=run)
-    verbs.choices["logs"].add_argument("-f", "--follow", action="store_true", help="go on until the job is over")
+    verbs.choices["logs"].add_argument(
+        "-f", "--follow", action="store_true", help="follow the log until the job has ended"
+    )
 
 
 def build_worker(parser: argparse.ArgumentParser) -> None:
     shared = shared_options()
     verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
     for name, run, help_text in (
-        ("show", show_worker, "whether a worker lives, and what it does"),
-        ("release", release_model, "let go of the loaded model, after the running job"),
-        ("stop", stop, "end the worker; a running job goes back into the queue"),
+        ("show", show_worker, "show whether a worker runs, and its job"),
+        ("release", release_model, "release the loaded model after the running job"),
+        ("stop", stop, "stop the worker; its running job returns to the queue"),
     ):
         verbs.add_parser(name, parents=[shared], help=help_text).set_defaults(run=run)
 
 
 def open_queue(options: argparse.Namespace) -> JobQueue:
-    """Open the workspace's queue, and mark jobs as lost whose worker was killed."""
+    """Open the workspace's queue, and mark jobs of killed workers as lost."""
     queue = JobQueue(Library(open_workspace(options)))
     queue.reconcile()
     return queue
@@ -88,13 +92,13 @@ def list_jobs(options: argparse.Namespace) -> None:
         print_json([job.to_dict() for job in jobs])
         return
     rows = [(job.id, job.kind, job.status, f"{job.created_at:%Y-%m-%d %H:%M:%S}", status_text(job)) for job in jobs]
-    print_table(("id", "kind", "status", "filed (UTC)", "where it is"), rows)
+    print_table(("id", "kind", "status", "submitted (UTC)", "progress"), rows)
 
 
 def status_text(job: Job) -> str:
     """Return a job's progress, error or place in the queue in a few words."""
     if is_silent(job):
-        return f"no sign of life since {job.heartbeat_at:%H:%M:%S} UTC: `dailies jobs kill {job.id}` ends it"
+        return f"no heartbeat since {job.heartbeat_at:%H:%M:%S} UTC: `dailies jobs kill {job.id}` ends it"
     if job.error:
         return shorten(job.error, 80)
     if job.position is not None:
@@ -112,7 +116,7 @@ def show_job(options: argparse.Namespace) -> None:
 def cancel_job(options: argparse.Namespace) -> None:
     queue, cancels_many = open_queue(options), options.pending or options.all_but_current
     if bool(options.id) == cancels_many:
-        raise ConfigError("Name one job to cancel, or say --pending or --all-but-current.")
+        raise ConfigError("Name one job to cancel, or use --pending or --all-but-current.")
     if not cancels_many:
         return print_job(queue.cancel(options.id), options)
     cancelled = queue.cancel_waiting() if options.pending else queue.cancel_all_but_current()
@@ -136,14 +140,14 @@ def prioritise(options: argparse.Namespace) -> None:
 
 def pause(options: argparse.Namespace) -> None:
     open_queue(options).pause()
-    print_result(options, {"paused": True}, "The queue is paused: what runs goes on, nothing further starts.")
+    print_result(options, {"paused": True}, "The queue is paused: running jobs continue, no other job starts.")
 
 
 def resume(options: argparse.Namespace) -> None:
     queue = open_queue(options)
     queue.resume()
     reconcile_and_ensure_worker(queue)
-    print_result(options, {"paused": False}, "The queue goes on.")
+    print_result(options, {"paused": False}, "The queue has resumed.")
 
 
 def print_job(job: Job, options: argparse.Namespace, **more: Any) -> None:
@@ -177,7 +181,7 @@ def show_log(options: argparse.Namespace) -> None:
             queue.reconcile()
             job = queue.get(job.id)
     if not offset:
-        raise JobError(f"Job {job.id} has logged nothing: it is {job.status}.")
+        raise JobError(f"Job {job.id} has no log: it is {job.status}.")
 
 
 def print_from(path: Path, offset: int) -> int:
@@ -200,22 +204,22 @@ def show_worker(options: argparse.Namespace) -> None:
         )
         print_json({"lives": state is not None, **facts})
     elif state is None:
-        print("No worker lives; the next job starts one.")
+        print("No worker runs; the next job starts one.")
     else:
         activity = f"runs job {state.job_id}" if state.job_id else "waits for jobs"
         print(f"The worker (pid {state.worker.pid}) {activity}; loaded model: {state.model or 'none'}.")
 
 
 def release_model(options: argparse.Namespace) -> None:
-    print_outcome(options, "released", release_worker(open_workspace(options)), "The worker lets go of its model.")
+    print_outcome(options, "released", release_worker(open_workspace(options)), "The worker releases its model.")
 
 
 def stop(options: argparse.Namespace) -> None:
-    print_outcome(options, "stopped", stop_worker(open_workspace(options)), "The worker has ended.")
+    print_outcome(options, "stopped", stop_worker(open_workspace(options)), "The worker has stopped.")
 
 
 def print_outcome(options: argparse.Namespace, verb: str, was_done: bool, sentence: str) -> None:
     if options.json:
         print_json({verb: was_done})
     else:
-        print(sentence if was_done else "No worker lives: there is nothing to do.")
+        print(sentence if was_done else "No worker runs: nothing to do.")

@@ -1,4 +1,4 @@
-"""`dailies evaluate`, `export`, `pairs` and `curriculum`: work before and after a run, and runs in a row."""
+"""`dailies evaluate`, `export`, `pairs` and `curriculum`: steps before, after and across runs."""
 
 import argparse
 from collections.abc import Generator
@@ -29,34 +29,36 @@ from rewards import mix_reward_func
 def build_evaluate(parser: argparse.ArgumentParser) -> None:
     add_shared_options(parser)
     parser.description = (
-        "Clips of fixed prompts and seeds before and after training, every reward of them, the monitoring metrics and, "
-        "where there is one, the judge, with 95 % intervals. Kept in the run's folder."
+        "Compare clips of fixed prompts and seeds before and after training by all rewards, the monitoring metrics and "
+        "the model's judge if it has one, with 95 % intervals. The result is saved in the run's folder."
     )
     parser.add_argument("run_id", metavar="RUN", help="see `dailies runs ls`")
-    parser.add_argument("--prompts", metavar="FILE", help="a file of presets/prompts (default: the recipe's)")
-    parser.add_argument("--num-prompts", type=int, default=16, metavar="N", help="how many of them (default 16)")
-    parser.add_argument("--takes", type=int, default=2, metavar="N", help="clips of each prompt (default 2)")
-    parser.add_argument("--mix", help="the rewards that are measured (default: the recipe's)")
+    parser.add_argument("--prompts", metavar="FILE", help="file of presets/prompts (default: the recipe's)")
+    parser.add_argument("--num-prompts", type=int, default=16, metavar="N", help="number of prompts (default: 16)")
+    parser.add_argument("--takes", type=int, default=2, metavar="N", help="clips of each prompt (default: 2)")
+    parser.add_argument("--mix", help="mix of rewards to measure (default: the recipe's)")
     parser.set_defaults(run=evaluate_run)
 
 
 def build_export(parser: argparse.ArgumentParser) -> None:
     add_shared_options(parser)
     parser.add_argument("run_id", metavar="RUN", help="see `dailies runs ls`")
-    parser.add_argument("folder", type=Path, help="where to; it must not exist yet")
+    parser.add_argument("folder", type=Path, help="new folder to write to")
     parser.set_defaults(run=export_run)
 
 
 def build_pairs(parser: argparse.ArgumentParser) -> None:
     add_shared_options(parser)
-    parser.description = "The folder's pairs.jsonl is what `--set pairs=FILE` of a DPO recipe takes."
-    parser.add_argument("folder", type=Path, help="where to; it must not exist yet")
+    parser.description = (
+        "Generate clips and pair them. Train a DPO preset on the folder's pairs.jsonl with `--set pairs=FILE`."
+    )
+    parser.add_argument("folder", type=Path, help="new folder to write to")
     parser.add_argument("--model", default="mini", help="see `dailies models ls`")
-    parser.add_argument("--mix", default="mini", help="the rewards that tell best from worst")
-    parser.add_argument("--prompts", default="mini", metavar="FILE", help="a file of presets/prompts")
-    parser.add_argument("--num-prompts", type=int, metavar="N", help="how many of them (default: all)")
-    parser.add_argument("--takes", type=int, default=4, metavar="N", help="clips of each prompt (default 4)")
-    parser.add_argument("--margin", type=float, default=0.05, help="how far apart they must be (default 0.05)")
+    parser.add_argument("--mix", default="mini", help="mix of rewards that ranks the takes")
+    parser.add_argument("--prompts", default="mini", metavar="FILE", help="file of presets/prompts")
+    parser.add_argument("--num-prompts", type=int, metavar="N", help="number of prompts (default: all)")
+    parser.add_argument("--takes", type=int, default=4, metavar="N", help="clips of each prompt (default: 4)")
+    parser.add_argument("--margin", type=float, default=0.05, help="least difference of the two scores (default: 0.05)")
     parser.add_argument("--seed", type=int, default=0)
     parser.set_defaults(run=pair_clips)
 
@@ -64,11 +66,11 @@ def build_pairs(parser: argparse.ArgumentParser) -> None:
 def build_curriculum(parser: argparse.ArgumentParser) -> None:
     add_shared_options(parser)
     parser.description = (
-        "Begin a curriculum of presets/curricula, or go on with one of the workspace by its id. Ctrl-C keeps where it "
-        "is."
+        "Start a curriculum of presets/curricula, or resume one of the workspace by its id. Ctrl-C stops it and keeps "
+        "its state."
     )
     parser.add_argument("name", metavar="PRESET|ID", help="see `dailies presets ls curricula`")
-    parser.add_argument("--queue", action="store_true", help="file a job for the worker instead of running it here")
+    parser.add_argument("--queue", action="store_true", help="submit a job to the worker instead of running here")
     parser.set_defaults(run=run_curriculum)
 
 
@@ -111,7 +113,7 @@ def export_run(options: argparse.Namespace) -> None:
     if weights is None:
         raise ConfigError(f"The run {run.id} has no weights yet: wait for its first checkpoint.")
     if options.folder.exists():
-        raise ConfigError(f"{options.folder} exists already: choose another folder.")
+        raise ConfigError(f"{options.folder} already exists: choose another folder.")
     files = run.export(options.folder)
     facts = {"run": run.id, "folder": str(options.folder), "files": files, "finished": weights == run.adapter}
     print_result(options, facts, f"{options.folder} holds {', '.join(files)}.")
@@ -187,4 +189,4 @@ def _queue_job(kind: str, config: dict[str, Any], options: argparse.Namespace) -
     with closing(Library(Workspace.from_env(options.workspace))) as library:
         job = JobQueue(library).submit(JobSpec(kind=kind, config=config))
         ensure_worker(library.workspace)
-    print_result(options, job.to_dict(), f"Job {job.id} is queued. `dailies jobs show {job.id}` tells where it is.")
+    print_result(options, job.to_dict(), f"Job {job.id} is queued. `dailies jobs show {job.id}` shows its progress.")

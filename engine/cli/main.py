@@ -15,11 +15,11 @@ from typing import Any, NoReturn
 from engine.cli.commands import COMMANDS, CliCommand
 from engine.import_object import import_object
 
-EPILOG = "Exit code: 0 done, 1 done in part, 2 wrong usage or a failure that is explained on stderr, 130 interrupted."
+EPILOG = "Exit code: 0 done, 1 done in part, 2 wrong usage or a failure (see stderr), 130 interrupted."
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that reports wrong usage in one sentence, and imports its command when it is first used."""
+    """An argument parser that reports wrong usage in one sentence and imports its command when first used."""
 
     def __init__(self, *args: Any, builder: str | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         from engine.errors import ConfigError  # imports pydantic, which `--help` does without
 
-        raise ConfigError(f"{message}; `{self.prog} --help` explains it.")
+        raise ConfigError(f"{message}; see `{self.prog} --help`.")
 
 
 def build_parser(extra_commands: Sequence[CliCommand] = ()) -> Parser:
@@ -50,7 +50,7 @@ def build_parser(extra_commands: Sequence[CliCommand] = ()) -> Parser:
 
 
 def _build_top_level(extra_commands: Sequence[CliCommand]) -> tuple[Parser, list[Parser]]:
-    """Return the parser, and those of the commands without their arguments yet: nothing of a command is imported."""
+    """Return the main parser and the commands' parsers, without arguments and without importing commands."""
     parser = Parser(prog="dailies", description="Generate, score and manage clips from a shell.", epilog=EPILOG)
     choices = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     table = (*COMMANDS, *extra_commands)
@@ -62,12 +62,12 @@ def main(argv: Sequence[str] | None = None, extra_commands: Sequence[CliCommand]
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no failure
+            stream.reconfigure(errors="backslashreplace")  # a letter that the terminal cannot show must not be an error
     try:
         parser, _ = _build_top_level(extra_commands)
         options = parser.parse_args(argv)
         if getattr(options, "workspace", None):
-            os.environ["DAILIES_WORKSPACE"] = options.workspace  # its presets count too
+            os.environ["DAILIES_WORKSPACE"] = options.workspace  # its presets are used, too
         run: Callable[[argparse.Namespace], None] = options.run
         run(options)
         sys.stdout.flush()
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None, extra_commands: Sequence[CliCommand]
     except SystemExit:  # `--help`: it does not wait for the import below
         raise
     except KeyboardInterrupt:
-        print("dailies: interrupted; what was finished is kept.", file=sys.stderr)
+        print("dailies: interrupted; finished results are kept.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader (head, a pager) has closed the pipe; Python would complain again when it flushes at the end.
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None, extra_commands: Sequence[CliCommand]
 
 
 def _expected_errors() -> type[Exception]:
-    """Return the class of errors that one sentence explains; its import brings pydantic, so it is made when needed."""
+    """Return the class of errors that are printed as one sentence; its import takes time (pydantic)."""
     from engine.errors import DailiesError
 
     return DailiesError

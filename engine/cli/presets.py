@@ -24,7 +24,7 @@ def build_presets(parser: argparse.ArgumentParser) -> None:
     listing = verbs.add_parser("ls", parents=[shared], help="list presets of one kind, or all")
     listing.add_argument("kind", nargs="?", help="models, rewards, train or curricula")
     listing.set_defaults(run=list_presets)
-    showing = verbs.add_parser("show", parents=[shared], help="print a preset; --json prints it resolved and checked")
+    showing = verbs.add_parser("show", parents=[shared], help="print a preset (with --json: resolved and checked)")
     showing.add_argument("kind", help="models, rewards, train or curricula")
     showing.add_argument("key", help="the preset's name")
     showing.set_defaults(run=show_preset)
@@ -49,7 +49,7 @@ def list_models(options: argparse.Namespace) -> None:
             f"{preset.num_frames} frames {preset.width}x{preset.height}",
             family_spec(preset.family).conditioning_summary or "-",
             "-" if preset.vram_gib is None else f"{preset.vram_gib:g} GiB",
-            f"not here: {', '.join(missing)}" if (missing := missing_sources(preset)) else "on this machine",
+            f"missing: {', '.join(missing)}" if (missing := missing_sources(preset)) else "on this machine",
         )
         for preset in usable
     ]
@@ -68,7 +68,7 @@ def list_presets(options: argparse.Namespace) -> None:
 
 
 def title_of(kind: str, key: str) -> str:
-    """Return a preset's title, or the reason why it cannot be used, so that a broken file hides no other."""
+    """Return a preset's title, or the reason why it cannot be used: a broken file must not hide others."""
     try:
         preset = load_preset(kind, key)
     except DailiesError as error:

@@ -18,34 +18,44 @@ from rewards.matrix.table import describe, to_data, to_markdown
 from rewards.metrics.fvd_lite import frechet_of_sets
 
 SHIPPED = ("seed", "motion", "long", "online", "semantic", "mini", "mini_train")
-"""The mixes that come with Dailies; those of the user are not measured."""
+"""The mixes of Dailies; the user's mixes are not measured."""
 
 
 def build_rewards(parser: argparse.ArgumentParser) -> None:
     shared = shared_options()
     verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    verbs.add_parser("ls", parents=[shared], help="list the rewards with what they ask").set_defaults(run=list_rewards)
+    verbs.add_parser("ls", parents=[shared], help="list the rewards with their questions").set_defaults(
+        run=list_rewards
+    )
     matrix = verbs.add_parser(
-        "matrix", parents=[shared], help="damage the reference clips in known ways and say what each reward made of it"
+        "matrix", parents=[shared], help="measure each reward's response to known damage of the reference clips"
     )
-    matrix.add_argument("--domain", choices=("real", "mini"), action="append", help="only these clips (default: both)")
     matrix.add_argument(
-        "--clips", type=Path, metavar="FOLDER", help="the videos of a folder instead, none of them tuned on"
+        "--domain", choices=("real", "mini"), action="append", help="reference clips of this domain (default: both)"
     )
-    matrix.add_argument("--frames", type=int, default=48, metavar="N", help="the first N frames of each (default: 48)")
-    matrix.add_argument("--row", action="append", metavar="DAMAGE", help="only this damage (default: all; minutes)")
-    matrix.add_argument("--write", type=Path, metavar="FILE", help="also write the tables to this Markdown file")
+    matrix.add_argument(
+        "--clips", type=Path, metavar="FOLDER", help="measure the videos of a folder instead of the reference clips"
+    )
+    matrix.add_argument(
+        "--frames", type=int, default=48, metavar="N", help="use the first N frames of each clip (default: 48)"
+    )
+    matrix.add_argument(
+        "--row", action="append", metavar="DAMAGE", help="measure only this damage (default: all, which takes minutes)"
+    )
+    matrix.add_argument("--write", type=Path, metavar="FILE", help="write the tables to this Markdown file")
     matrix.set_defaults(run=show_matrix)
     frechet = verbs.add_parser(
-        "frechet", parents=[shared], help="Frechet video distance between two folders of clips, with its interval"
+        "frechet", parents=[shared], help="Frechet video distance between two folders of clips, with its 95 percent interval"
     )
-    frechet.add_argument("first", type=Path, metavar="FOLDER", help="of videos")
-    frechet.add_argument("second", type=Path, metavar="OTHER", help="of videos, such as real ones")
+    frechet.add_argument("first", type=Path, metavar="FOLDER", help="folder of videos")
+    frechet.add_argument(
+        "second", type=Path, metavar="OTHER", help="folder of videos to compare with, such as real ones"
+    )
     frechet.add_argument(
         "--backend",
         choices=("i3d-logits", "i3d", "mini"),
         default="i3d-logits",
-        help="the features: I3D's 400 logits as in published FVDs (default), its 1,024 pooled features, or mini's",
+        help="features: I3D's 400 logits as in published FVDs (default), its 1,024 pooled features, or mini's",
     )
     frechet.set_defaults(run=show_frechet)
 
@@ -59,7 +69,10 @@ def list_rewards(options: argparse.Namespace) -> None:
 
 
 def show_frechet(options: argparse.Namespace) -> None:
-    """Print the distance. Raises ConfigError for a folder without videos, RewardError for too few or too short ones."""
+    """Print the distance.
+
+    Raises ConfigError for a folder without videos, RewardError for too few or too short ones.
+    """
     result = frechet_of_sets(
         *(_clips_in(folder) for folder in (options.first, options.second)), backend=options.backend
     )
@@ -68,7 +81,7 @@ def show_frechet(options: argparse.Namespace) -> None:
         return
     print(
         f"{result.distance:.4g} (95 %: {result.low:.4g} to {result.high:.4g}), {result.num_first} against "
-        f"{result.num_second} clips, by {result.backend}. It is larger for fewer clips: compare like with like."
+        f"{result.num_second} clips, by {result.backend}. The distance grows with fewer clips: compare equal numbers."
     )
 
 
@@ -80,23 +93,26 @@ def _named_clips_in(folder: Path) -> dict[str, Clip]:
     """Return the videos of a folder by file name. Raises ConfigError when there are none."""
     videos = videos_in(folder) if folder.is_dir() else []
     if not videos:
-        raise ConfigError(f"'{folder}' is no folder of videos: give one with files of {', '.join(VIDEO_SUFFIXES)}.")
+        raise ConfigError(f"'{folder}' is not a folder of videos: name one with files of {', '.join(VIDEO_SUFFIXES)}.")
     return {path.name: Clip(frames=video.frames, fps=video.fps) for path in videos for video in [read_video(path)]}
 
 
 def _sets(options: argparse.Namespace) -> list[ReferenceSet]:
-    """Return the clips that the matrix damages: those of `--clips`, or the reference clips. Raises ConfigError."""
+    """Return the clips that the matrix damages: those of `--clips`, or the reference clips.
+
+    Raises ConfigError.
+    """
     if options.clips is None:
         return [read_set(domain) for domain in options.domain or ("real", "mini")]
     if options.domain or options.write:
-        raise ConfigError("--clips measures other clips than the page shows: give it without --domain and --write.")
+        raise ConfigError("--clips cannot be combined with --domain or --write, which are for the reference clips.")
     if options.frames < 2:
         raise ConfigError(f"--frames must be 2 or more, but is {options.frames}.")
     return [set_of_clips(_named_clips_in(options.clips), options.frames)]
 
 
 def show_matrix(options: argparse.Namespace) -> None:
-    """Print the tables. Raises RewardError when a cell neither holds nor is explained."""
+    """Print the tables. Raises RewardError when a cell does not hold and has no recorded explanation."""
     logging.getLogger("rewards.matrix.measure").setLevel(logging.INFO)
     mixes = [load_preset("rewards", key) for key in SHIPPED]
     rows = options.row or tuple(ALL_ROWS)
@@ -110,5 +126,5 @@ def show_matrix(options: argparse.Namespace) -> None:
         print(text)
     broken = [cell for matrix in matrices for cell in matrix.broken]
     if broken:
-        more = f" ({len(broken) - 1} more cells do not hold either.)" if len(broken) > 1 else ""
+        more = f" ({len(broken) - 1} more cells do not hold.)" if len(broken) > 1 else ""
         raise RewardError(describe(broken[0]) + more)

@@ -1,6 +1,6 @@
 """`dailies runs`: list, train, resume, extend, evaluate, export and clone runs.
 
-Every verb but `ls` and `export-tensorboard` is a command of its own too: `dailies runs train` is `dailies train`.
+Every verb but `ls` and `export-tensorboard` is also a command: `dailies runs train` is `dailies train`.
 """
 
 import argparse
@@ -26,17 +26,17 @@ from engine.workspace import Workspace
 
 def build_runs(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-    listing = verbs.add_parser("ls", parents=[shared_options()], help="list them, the newest first")
+    listing = verbs.add_parser("ls", parents=[shared_options()], help="list runs, newest first")
     listing.set_defaults(run=show_runs)
     for name, build in RUN_COMMANDS.items():
         build(verbs.add_parser(name, help=command_help(name)))
-    build_export_tensorboard(verbs.add_parser("export-tensorboard", help="write a run's metrics for TensorBoard"))
+    build_export_tensorboard(verbs.add_parser("export-tensorboard", help="export a run's metrics for TensorBoard"))
 
 
 def build_extend(parser: argparse.ArgumentParser) -> None:
     add_shared_options(parser)
     parser.add_argument("run_id", metavar="RUN", help="see `dailies runs ls`")
-    parser.add_argument("steps", type=int, metavar="UPDATES", help="how many more, such as 1000")
+    parser.add_argument("steps", type=int, metavar="UPDATES", help="number of additional updates, such as 1000")
     parser.set_defaults(run=extend_run)
 
 

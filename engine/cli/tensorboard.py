@@ -28,12 +28,15 @@ def export_run(options: argparse.Namespace) -> None:
     run = Run.find(workspace, options.run_id)
     folder = Path(options.out) if options.out else workspace.tensorboard / run.id
     written = write_events(run, folder)
-    sentence = f"{written:,} values of {run.id} are in {folder}. `tensorboard --logdir {folder.parent}` shows them."
+    sentence = f"{written:,} values of {run.id} are in {folder}. Show them with `tensorboard --logdir {folder.parent}`."
     print_result(options, {"run": run.id, "folder": str(folder), "values": written}, sentence)
 
 
 def write_events(run: Run, folder: Path) -> int:
-    """Write every metric with its step and time; return the number of values. Raises ConfigError without a writer."""
+    """Write every metric with its step and time; return the number of values.
+
+    Raises ConfigError without a writer.
+    """
     rows = run.metrics()
     writer = open_writer(folder)
     values = 0
@@ -47,10 +50,13 @@ def write_events(run: Run, folder: Path) -> int:
 
 
 def open_writer(folder: Path) -> Any:
-    """Return PyTorch's writer, or tensorboardX's. Raises ConfigError with the install command when neither is found."""
+    """Return PyTorch's writer, or tensorboardX's.
+
+    Raises ConfigError with the install command when neither is found.
+    """
     for library in WRITERS:
         with suppress(ImportError):
             return importlib.import_module(library).SummaryWriter(str(folder))
     raise ConfigError(
-        "Nothing here can write TensorBoard's files: `pip install tensorboard`, or tensorboardX, and try again."
+        "No installed library writes TensorBoard's files: `pip install tensorboard`, or tensorboardX, and try again."
     )

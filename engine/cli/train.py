@@ -1,4 +1,4 @@
-"""`dailies train` and `dailies resume`: training in the foreground, in the same process that a job starts."""
+"""`dailies train` and `dailies resume`: training in the foreground, in the process that a job starts."""
 
 import argparse
 import json
@@ -35,8 +35,8 @@ from engine.workspace import Workspace
 def build_train(parser: argparse.ArgumentParser) -> None:
     add_shared_options(parser)
     parser.description = (
-        "Start a run of a training preset. Ctrl-C ends it after its step, with a checkpoint; `dailies resume` goes on. "
-        "When it is finished its adapter can be chosen in Generate."
+        "Start a run of a training preset. Ctrl-C stops it after the current step, with a checkpoint; `dailies resume` "
+        "continues it. The adapter of a finished run is available in Generate."
     )
     parser.add_argument("preset", help="see `dailies presets ls train`")
     parser.add_argument(
@@ -59,13 +59,18 @@ def build_resume(parser: argparse.ArgumentParser) -> None:
 
 
 def add_start(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--start", metavar="ADAPTER", help="begin with this adapter instead of the model as it is")
+    parser.add_argument("--start", metavar="ADAPTER", help="initial adapter (default: none)")
 
 
 def add_queue(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--queue", action="store_true", help="file a job for the worker instead of running it here")
-    group = add_resource_options(parser, "ranks, which torchrun starts")
-    group.add_argument("--actors", type=int, metavar="N", help="make and score the clips of GRPO and NFT (Ray only)")
+    parser.add_argument("--queue", action="store_true", help="submit a job to the worker instead of running here")
+    group = add_resource_options(parser, "number of ranks, started by torchrun")
+    group.add_argument(
+        "--actors",
+        type=int,
+        metavar="N",
+        help="number of actors that make and score the clips of GRPO and NFT (Ray only)",
+    )
 
 
 def start(options: argparse.Namespace) -> None:
@@ -80,7 +85,10 @@ def start(options: argparse.Namespace) -> None:
 
 
 def initial_adapter(options: argparse.Namespace, workspace: Workspace, model: str) -> Path | None:
-    """Return the folder of the adapter that `--start` names. Raises ConfigError when the model has no such adapter."""
+    """Return the folder of the adapter that `--start` names.
+
+    Raises ConfigError when the model has no such adapter.
+    """
     return find_adapter(workspace, options.start, model).folder if options.start else None
 
 
@@ -91,14 +99,14 @@ def resume(options: argparse.Namespace) -> None:
 
 @contextmanager
 def launched_process(options: argparse.Namespace) -> Iterator[None]:
-    """Join the process group when `accelerate launch` or torchrun started this process; otherwise do nothing.
+    """Join the process group if `accelerate launch` or torchrun started this process.
 
     Raises ConfigError for `--queue` in a launched process.
     """
     if is_launched():
         if options.queue:
             raise ConfigError(
-                "--queue leaves the training to a worker, so there is nothing to launch: use one of them."
+                "--queue submits the training to a worker, so there is nothing to launch: use one of them."
             )
         for name, value in process_changes(Workspace.from_env(options.workspace)).items():
             os.environ.pop(name, None)
@@ -128,24 +136,27 @@ def execute(run: Run, options: argparse.Namespace, *, is_new: bool = False) -> N
     elif name is None:
         print(f"Run {run.id} is finished. It trained the whole network, which is in {run.adapter}.")
     else:
-        print(f"Run {run.id} is finished. `dailies generate PROMPT --adapter {name}` uses what it learned.")
+        print(f"Run {run.id} is finished. Use its adapter with `dailies generate PROMPT --adapter {name}`.")
 
 
 def _explain_unfinished(run: Run, code: int | None, *, is_new: bool) -> str:
-    """Return the advice for a run whose process ended before the run was finished; remove a refused new run."""
+    """Return the message for an unfinished run whose process has ended; remove a refused new run."""
     if code == REFUSED and is_new:
         shutil.rmtree(run.folder, ignore_errors=True)
-        return "The run was not started, and nothing of it is kept: correct the setting, and start it again."
+        return "The run was not started, and its folder was removed: correct the setting, and start it again."
     clone_hint = f"`dailies clone {run.id} --set KEY=VALUE` starts another run with a setting changed"
     if code == REFUSED:
         return f"The run {run.id} cannot be trained with its settings: {clone_hint}."
     if run.last_checkpoint() is None:
-        return f"The run {run.id} made no checkpoint: mend the cause and `dailies resume {run.id}`, or {clone_hint}."
-    return f"The run {run.id} is not finished (exit code {code}): `dailies resume {run.id}` goes on."
+        return f"The run {run.id} made no checkpoint: fix the cause and use `dailies resume {run.id}`, or {clone_hint}."
+    return f"The run {run.id} is not finished (exit code {code}): `dailies resume {run.id}` continues it."
 
 
 def train(run: Run, resources: Resources) -> int | None:
-    """Train in a new process, or in this one when a launcher started it. Return the exit code; None: interrupted."""
+    """Train in a new process, or in this one when a launcher started it.
+
+    Return the exit code; None: interrupted.
+    """
     if is_launched():
         from engine.training.main import run_training  # imports torch
 
@@ -161,14 +172,14 @@ def queue_run(run: Run, options: argparse.Namespace) -> None:
     with closing(Library(Workspace.from_env(options.workspace))) as library:
         job = submit_run(JobQueue(library), run, resources_of(options))
         ensure_worker(library.workspace)
-    sentence = f"Job {job.id} is queued for run {run.id}. `dailies jobs show {job.id}` tells where it is."
+    sentence = f"Job {job.id} is queued for run {run.id}. `dailies jobs show {job.id}` shows its progress."
     print_result(options, job.to_dict(), sentence)
 
 
 def read_changes(pairs: list[str]) -> dict[str, Any]:
-    """Parse `settings.max_steps=3` to `{"settings": {"max_steps": 3}}`; a value that is no JSON is a text.
+    """Parse `settings.max_steps=3` to `{"settings": {"max_steps": 3}}`.
 
-    Raises ConfigError for a text without "=" or without a key.
+    A value that is not JSON is a string. Raises ConfigError for a text without "=" or without a key.
     """
     changes: dict[str, Any] = {}
     for pair in pairs:

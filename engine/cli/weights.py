@@ -27,10 +27,10 @@ def build_weights(parser: argparse.ArgumentParser) -> None:
         run=list_weights
     )
     getting = verbs.add_parser("get", parents=[shared], help="download networks that are not on this machine")
-    getting.add_argument("keys", nargs="+", metavar="KEY", help="as `dailies weights ls` lists them")
+    getting.add_argument("keys", nargs="+", metavar="KEY", help="key of a network, see `dailies weights ls`")
     getting.set_defaults(run=get)
-    checking = verbs.add_parser("check", parents=[shared], help="read the files that are there, and their checksums")
-    checking.add_argument("keys", nargs="*", metavar="KEY", help="default: all that are on this machine")
+    checking = verbs.add_parser("check", parents=[shared], help="check the files on this machine and their checksums")
+    checking.add_argument("keys", nargs="*", metavar="KEY", help="default: all networks on this machine")
     checking.set_defaults(run=check)
 
 
@@ -75,7 +75,10 @@ def get(options: argparse.Namespace) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Read every file. Raises RewardError for the first that is damaged or whose checksum is not the published one."""
+    """Read every file.
+
+    Raises RewardError for the first that is damaged or whose checksum is not the published one.
+    """
     keys = options.keys or [key for key in WEIGHTS if status(key).state == PRESENT]
     verdicts = {key: check_file(key, resolve(key)) for key in keys}
     if options.json:
@@ -85,7 +88,7 @@ def check(options: argparse.Namespace) -> None:
 
 
 def check_file(key: str, path: Path) -> str:
-    """Return a line about a file that can be read. Raises RewardError for one that cannot."""
+    """Return a line about a readable file. Raises RewardError for a damaged one."""
     checksum = "checksum as published" if has_known_checksum(key, path) else "no published checksum to compare with"
     files = files_of(path)
     if any(file.suffix in (".onnx", ".npz") for file in files):
@@ -94,7 +97,7 @@ def check_file(key: str, path: Path) -> str:
 
 
 class DownloadMeter:
-    """A line on stderr with the progress of a download; elsewhere than on a terminal, only its end."""
+    """A line on stderr with the progress of a download; without a terminal, only its end."""
 
     def __init__(self, key: str) -> None:
         self._key, self._percent = key, -1

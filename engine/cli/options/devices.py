@@ -10,18 +10,18 @@ NAMES = ("runner", "processes", "gpus", "cpus", "actors")
 
 def add_resource_options(parser: argparse.ArgumentParser, processes: str) -> argparse._ArgumentGroup:
     """Add the options as a group, and return it. `processes` is the help text of `--processes`."""
-    group = parser.add_argument_group("where it runs")
+    group = parser.add_argument_group("resources")
     group.add_argument(
-        "--runner", choices=("local", "ray", "slurm"), help="this machine (default), a Ray cluster, or Slurm"
+        "--runner", choices=("local", "ray", "slurm"), help="runner: this machine (default), a Ray cluster, or Slurm"
     )
     group.add_argument("--processes", type=int, metavar="N", help=f"{processes} (default: 1)")
     group.add_argument(
         "--gpus",
         type=float,
         metavar="N",
-        help="GPUs for each: a cluster's (default: 0), or this machine's, as 0.5 for half of one (default: by the job)",
+        help="GPUs per process, such as 0.5 (default: 0 on a cluster, by the kind of job on this machine)",
     )
-    group.add_argument("--cpus", type=float, metavar="N", help="cores that a cluster sets aside for each (default: 1)")
+    group.add_argument("--cpus", type=float, metavar="N", help="CPU cores per process on a cluster (default: 1)")
     return group
 
 
@@ -33,7 +33,10 @@ def resources_of(options: argparse.Namespace) -> Resources | None:
 
 
 def require_local(resources: Resources | None) -> Resources:
-    """Return the resources of a run in the foreground. Raises ConfigError for a cluster, which needs the worker."""
+    """Return the resources of a run in the foreground.
+
+    Raises ConfigError for a cluster, which needs the worker.
+    """
     if resources is not None and not resources.is_local:
-        raise ConfigError(f"--runner {resources.runner} needs --queue: the worker watches what runs on a cluster.")
+        raise ConfigError(f"--runner {resources.runner} needs --queue: the worker monitors jobs on a cluster.")
     return resources or Resources()

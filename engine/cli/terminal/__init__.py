@@ -1,1 +1,1 @@
-"""What commands print: results, tables and progress."""
+"""Output of commands: results, tables and progress."""

@@ -26,7 +26,7 @@ def run_to_end(steps: JobSteps) -> dict[str, Any]:
 
 
 class ProgressMeter:
-    """A line that is overwritten on a terminal; elsewhere one line a phase."""
+    """A line that is overwritten on a terminal; elsewhere one line per phase."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._live, self._phase = stream, stream.isatty(), ""

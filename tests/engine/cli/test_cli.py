@@ -110,7 +110,7 @@ def parser_of(parser, path):
         (["generate", "   "], "prompt is empty"),
         (["generate", "x" * 10_000], "10002 characters"),
         (["score", "/nowhere.mp4"], "no file /nowhere.mp4"),
-        (["score", "/nowhere.mp4", "--mix", "none"], "needs rewards to score by"),
+        (["score", "/nowhere.mp4", "--mix", "none"], "needs a mix of rewards"),
         (["jobs", "show", "beef"], "no job 'beef'"),
         (["jobs", "cancel", "beef"], "no job 'beef'"),
         (["jobs", "logs", "beef"], "no job 'beef'"),
@@ -260,7 +260,7 @@ def vars_of(identity: ProcessIdentity) -> dict:
 
 def test_logs(queue, filed, workspace, capsys):
     assert main(["jobs", "logs", filed.id]) == 2
-    assert "has logged nothing: it is queued" in capsys.readouterr().err
+    assert "has no log: it is queued" in capsys.readouterr().err
     workspace.job_log(filed.id).write_text("step one\nstep two\n")
     assert main(["jobs", "logs", filed.id]) == 0
     assert capsys.readouterr().out == "step one\nstep two\n"
@@ -300,7 +300,7 @@ def test_a_worker_that_is_not_there(workspace, capsys):
     assert run_json(capsys, "worker", "show") == {"lives": False}
     assert run_json(capsys, "worker", "release") == {"released": False}
     assert main(["worker", "stop"]) == 0
-    assert "No worker lives" in capsys.readouterr().out
+    assert "No worker runs" in capsys.readouterr().out
 
 
 def test_generate_makes_scores_and_copies(tiny_model, workspace, tmp_path, capsys):
@@ -325,7 +325,7 @@ def test_generate_tells_a_person_what_came_of_it(tiny_model, workspace, capsys):
     assert "17 frames, 64x64 px, seed 3" in printed.out and "Total by mix tiny:" in printed.out
     assert str(workspace.clips) in printed.out and "denoise" in printed.err and "denoise" not in printed.out
     assert main(command) == 0
-    assert "it was there already" in capsys.readouterr().out
+    assert "it already existed" in capsys.readouterr().out
 
 
 def test_a_seed_is_drawn_and_said(tiny_model, capsys):
@@ -339,7 +339,7 @@ def test_a_copy_that_cannot_be_made_says_where_the_clip_is(tiny_model, workspace
     command = ["generate", "a", "--model", tiny_model, "--mix", "none", "--out", str(tmp_path / "file")]
     assert main(command) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert f"is kept in {workspace.clips}" in error and "Not a directory" in error
+    assert f"is saved in {workspace.clips}" in error and "Not a directory" in error
 
 
 @pytest.fixture
@@ -390,5 +390,5 @@ def test_interrupting_is_exit_code_130_without_a_traceback(filed, workspace):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=120)[1] == "dailies: interrupted; what was finished is kept.\n"
+    assert process.communicate(timeout=120)[1] == "dailies: interrupted; finished results are kept.\n"
     assert process.returncode == 130

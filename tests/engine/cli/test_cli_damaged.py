@@ -99,6 +99,6 @@ def test_what_only_the_trainer_can_refuse_leaves_nothing_either(
     """`settings.ddp_timeout` is a setting of the library that the page does not list."""
     assert main(["train", "mini_nft", "--set", "settings.ddp_timeout=soon"]) == 2
     told = capfd.readouterr().err
-    assert "ddp_timeout = 'soon' will not do: it must be of type int" in told
-    assert "resume" not in told and "nothing of it is kept" in told
+    assert "ddp_timeout = 'soon' is not valid: it must be of type int" in told
+    assert "resume" not in told and "its folder was removed" in told
     assert not list(workspace.runs.glob("*"))

@@ -35,7 +35,7 @@ def test_windows_are_told_where_they_meet(tiny_model, workspace, capsys):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--mode", "keyframes", "--keyframe", "eight"], "--keyframe is FRAME=FILE, such as 8=cat.png"),
+        (["--mode", "keyframes", "--keyframe", "eight"], "--keyframe takes FRAME=FILE, such as 8=cat.png"),
         (["--mode", "keyframes", "--keyframe", "8=/no/such.png"], "cannot be read as a picture"),
         (["--mode", "keyframes", "--interval", "40"], "interval of 40 is longer than the clip of 17 frames"),
         (["--mode", "keyframes", "--flow-guidance", "2"], "flow_guidance = 2.0 is invalid"),

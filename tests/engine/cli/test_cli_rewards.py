@@ -43,4 +43,4 @@ def test_the_distance_between_two_folders_of_clips(tmp_path: Path, capsys: pytes
     assert found["distance"] == pytest.approx(wanted.distance) and wanted.distance > 0
     assert (found["num_first"], found["num_second"], found["backend"]) == (2, 2, "mini")
     assert main(["rewards", "frechet", folders[0], str(tmp_path / "c")]) == 2
-    assert "is no folder of videos" in capsys.readouterr().err
+    assert "is not a folder of videos" in capsys.readouterr().err

@@ -44,5 +44,5 @@ def test_a_terminal_without_the_letters_gets_escapes(workspace):
 @pytest.mark.parametrize("name", ["a\0.mp4", "loop"])
 def test_what_is_no_path_is_one_sentence(tmp_path, name):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    with pytest.raises(ConfigError, match="is no path that can be read"):
+    with pytest.raises(ConfigError, match="is not a readable path"):
         JobSpec.score_file(tmp_path / name, "p", "mini")

@@ -52,7 +52,7 @@ def test_jobs_are_moved_paused_and_cancelled(dailies: Shell, workspace: Workspac
     assert queued(dailies) == [ids[2], ids[0], ids[1]]
     assert dailies("jobs", "pause") == {"paused": True} and workspace.pause_flag.exists()
     assert dailies("jobs", "resume") == {"paused": False} and not workspace.pause_flag.exists()
-    dailies("jobs", "cancel", fails="Name one job to cancel, or say --pending or --all-but-current")
+    dailies("jobs", "cancel", fails="Name one job to cancel, or use --pending or --all-but-current")
     dailies("jobs", "cancel", ids[0], "--pending", fails="Name one job")
     assert dailies("jobs", "kill", ids[0])["status"] == "cancelled"
     assert {job["id"] for job in dailies("jobs", "cancel", "--pending")} == {ids[1], ids[2]}

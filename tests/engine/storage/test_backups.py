@@ -249,7 +249,7 @@ def test_nothing_is_restored_under_a_running_page_or_worker(workspace, capsys, w
 def test_restoring_without_a_whole_copy_is_one_sentence(workspace, capsys):
     add_clips(workspace, 1)
     assert main(["database", "restore"]) == 2
-    assert "no whole copy" in capsys.readouterr().err
+    assert "no undamaged backup" in capsys.readouterr().err
     assert count(workspace) == 1
 
 
