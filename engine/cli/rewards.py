@@ -45,7 +45,9 @@ def build_rewards(parser: argparse.ArgumentParser) -> None:
     matrix.add_argument("--write", type=Path, metavar="FILE", help="write the tables to this Markdown file")
     matrix.set_defaults(run=show_matrix)
     frechet = verbs.add_parser(
-        "frechet", parents=[shared], help="Frechet video distance between two folders of clips, with its 95 percent interval"
+        "frechet",
+        parents=[shared],
+        help="Frechet video distance between two folders of clips, with its 95 percent interval",
     )
     frechet.add_argument("first", type=Path, metavar="FOLDER", help="folder of videos")
     frechet.add_argument(
