@@ -1,4 +1,4 @@
-"""Training objectives: one paper or family of papers a module, pure functions of tensors with equation numbers.
+"""Training objectives: a module for each family of papers, pure functions with equation numbers.
 
 These modules depend on no model, trainer or file, and never import each other.
 """

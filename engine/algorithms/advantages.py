@@ -1,4 +1,4 @@
-"""Group-relative advantages: each clip compared with the other clips of its prompt, by one or several rewards.
+"""Group-relative advantages: each clip against the others of its prompt, by one or several rewards.
 
 source      group: GRPO, arXiv:2402.03300, sec. 4.1.2 (no number there; it is Eq. 4 of Flow-GRPO, arXiv:2505.05470v5);
             global std: Flow-GRPO's code; max-group std: LongCat-Video, arXiv:2510.22200v2, Eq. 9; normalise each

@@ -1,4 +1,4 @@
-"""Multistep consistency distillation: a student samples in a few long steps where its teacher needs many.
+"""Multistep consistency distillation: a student samples in few long steps, its teacher in many.
 
 source      Multistep Consistency Models, arXiv:2403.06807v3, Eq. 6-7 and Algorithm 1; guidance inside the target as in
             Latent Consistency Models, arXiv:2310.04378, Eq. 14; the pseudo-Huber distance of arXiv:2310.14189, Eq. 8

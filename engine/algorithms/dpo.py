@@ -1,4 +1,4 @@
-"""Diffusion-DPO and Flow-DPO: prefer a pair's chosen clip by denoising it better than the reference model does.
+"""Diffusion-DPO and Flow-DPO: denoise a pair's chosen clip better than the reference model does.
 
 source      Diffusion-DPO, arXiv:2311.12908, Eq. 13-14; Flow-DPO, arXiv:2501.13918, Eq. 8 (constant weight over noise
             levels, which its authors found better than a weight that falls); IPO, arXiv:2310.12036, Eq. 17; hinge,

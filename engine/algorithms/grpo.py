@@ -1,4 +1,4 @@
-"""GRPO for diffusion models: each random denoising step is an action, and its Gaussian density is the policy.
+"""GRPO for diffusion: a random denoising step is an action, its Gaussian density is the policy.
 
 source      GRPO, arXiv:2402.03300, Eq. 3 (clipped objective of a group); Flow-GRPO, arXiv:2505.05470v5, Eq. 5 (over
             denoising steps; the KL in closed form follows Eq. 9 without a number); DanceGRPO, arXiv:2505.07818v4, Eq. 9

@@ -253,7 +253,7 @@ def _free_noise_block() -> Any:
 
 
 def _enable_free_noise(network: Any, context: int) -> None:
-    """Enable FreeNoise's attention: blended windows of `context` frames, a quarter apart, in each motion layer."""
+    """Enable FreeNoise's attention in each motion layer: windows of `context` frames, a quarter apart."""
     from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 
     for module in network.modules():

@@ -1,4 +1,4 @@
-"""Wan 2.1 and 2.2: text to video (`wan`), first and last picture (`wan_flf`), any pictures (`wan_vace`).
+"""Wan 2.1 and 2.2: text (`wan`), first and last picture (`wan_flf`), any pictures (`wan_vace`).
 
 The VAE is causal, with four frames per latent after the first, so clips have 4k+1 frames. The network predicts a flow's
 velocity. Wan 2.2's large models have two experts, one above the noise level `boundary_ratio` and one below; its 5B

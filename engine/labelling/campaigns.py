@@ -378,7 +378,7 @@ def _find(connection: Connection, campaign_id: str, query: Select[Any] | None = 
 
 
 def _lock(connection: Connection, campaign_id: str) -> Campaign:
-    """Return the campaign, locked until the transaction ends; SQLite has one writer at a time and needs no lock."""
+    """Return the campaign, locked until the transaction ends (SQLite needs no lock: it has one writer)."""
     return _find(connection, campaign_id, select(CAMPAIGNS).with_for_update(key_share=True))
 
 

@@ -35,7 +35,7 @@ class Checkpoint:
 
 
 def list_checkpoints(workspace: Workspace, model: str | None = None) -> list[Checkpoint]:
-    """Return the checkpoints of a model's runs (None: all models), ordered by run and step, without damaged runs."""
+    """Return the checkpoints of a model's runs (None: all models) by run and step, without damaged runs."""
     checkpoints = []
     for run in list_runs(workspace):
         try:

@@ -1,4 +1,4 @@
-"""`Database`: an SQLite or PostgreSQL database by URL, with transactions whose errors are one sentence.
+"""`Database`: SQLite or PostgreSQL by URL, with transactions whose errors are one sentence.
 
 SQLite runs in WAL mode: readers never wait, and a writer takes the write lock when its transaction begins (BEGIN
 IMMEDIATE), so that it waits there instead of failing in the middle. WAL needs a local disk, not NFS.

@@ -4,7 +4,7 @@ import unicodedata
 
 
 def normalised(text: str) -> str:
-    """Return the canonical caseless form (The Unicode Standard, section 3.13, definition D145), composed (NFC).
+    """Return the canonical caseless form (Unicode Standard, section 3.13, D145), composed (NFC).
 
     With composition, a search for a letter does not match the same letter with an accent.
     """

@@ -77,7 +77,7 @@ class Pixels:
 
 
 def _converted(frame: Any, width: int, layout: str) -> np.ndarray:
-    """A frame in another layout, then `width` pixels wide: in one step, chroma would be scaled at half resolution."""
+    """Convert a frame, then scale it to `width`: one step would scale chroma at half resolution."""
     converted = frame.reformat(format=layout)
     if width != frame.width:
         converted = converted.reformat(width=width, interpolation="BICUBIC")

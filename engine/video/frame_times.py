@@ -32,7 +32,7 @@ def constant_rate(times: np.ndarray, candidates: Sequence[float], end: float | N
 
 
 def regular_slots(times: np.ndarray, candidates: Sequence[float], end: float | None) -> tuple[float, np.ndarray]:
-    """`(fps, index[T'])`: which frame is shown in each slot of a constant rate that is fast enough for most steps.
+    """Return `(fps, index[T'])`: the frame in each slot of a rate that is fast enough for most steps.
 
     The rate is that of the lower quartile of the steps, so that the fast parts of a clip keep their frames; one of the
     `candidates` within 2 % of it is taken instead.

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class Video(NamedTuple):
-    """Decoded frames `uint8[T,H,W,3]`, their rate in 1/s, and what was changed while reading, a sentence each."""
+    """Decoded frames `uint8[T,H,W,3]`, their rate in 1/s, and a sentence for each change while reading."""
 
     frames: np.ndarray
     fps: float
@@ -136,7 +136,7 @@ def checksum(frames: np.ndarray) -> str:
 
 
 def open_video(path: Path) -> Any:
-    """Open a local file as a PyAV container. Raises MediaError when it is missing, empty or not a video container."""
+    """Open a local file with PyAV. Raises MediaError for a missing or empty file, or no video container."""
     import av
 
     if _size(path) == 0:
@@ -242,7 +242,7 @@ class _Decoding:
         step = 1 / float(self.stream.guessed_rate or 1)
         start = float((self.stream.start_time or 0) * self.stream.time_base)
         promised = _stream_seconds(self.stream)
-        if name == "avi" and self.stream.frames:  # without its index the length is derived from what is left
+        if name == "avi" and self.stream.frames:  # without its index the length is derived from the remaining packets
             promised = self.stream.frames * step
         if promised is not None:
             return start + promised - self.video_end > 2 * step + 0.05
@@ -340,7 +340,7 @@ def _stream_seconds(stream: Any) -> float | None:
 
 
 def _alpha_decoder(stream: Any) -> Any | None:
-    """Return a decoder that reads the transparency of VP8 and VP9, which the default one drops; None for others."""
+    """Return a decoder for the transparency of VP8 and VP9, which the default one drops; else None."""
     import av
 
     libraries = {"vp8": "libvpx", "vp9": "libvpx-vp9"}

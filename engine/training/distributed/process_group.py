@@ -35,7 +35,7 @@ BUCKET_NUMEL = 2**26
 
 
 def is_launched() -> bool:
-    """Whether a launcher started this process as one of several."""
+    """Return True when a launcher started this process as one of several."""
     return RANK in os.environ and int(os.environ.get(WORLD_SIZE) or 1) > 1
 
 
@@ -60,7 +60,7 @@ def process_group() -> Iterator[None]:
 
 
 def is_distributed() -> bool:
-    """Whether this process is in a group, possibly of one."""
+    """Return True when this process is in a group, possibly of one."""
     return "torch.distributed" in sys.modules and _group().is_available() and _group().is_initialized()
 
 
@@ -75,7 +75,7 @@ def rank() -> int:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes."""
+    """Return True in the process that writes."""
     return rank() == 0
 
 
@@ -98,7 +98,7 @@ def broadcast_object(value: Value) -> Value:
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether the flag is set on at least one process."""
+    """Return True when the flag is set on at least one process."""
     return any(_all_gather_objects(flag))
 
 

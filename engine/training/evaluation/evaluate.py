@@ -99,7 +99,7 @@ class EvaluationPlan:
     judge: Judge | None
 
     def matches(self, done: Evaluation) -> bool:
-        """Whether a finished evaluation has this plan's step, mix, prompts and takes."""
+        """Return True when a finished evaluation has this plan's step, mix, prompts and takes."""
         return (done.step, done.mix, done.prompt_file, done.prompts, done.takes) == (
             self.step,
             self.scored.key,

@@ -188,8 +188,8 @@ def _of_one_shape(trainer: VideoDPOTrainer) -> PreflightCheck:
         return PreflightCheck(name="clips", level="ok", sentence="The pairs have the settings' frames and size.")
     found = " and ".join(f"{frames} frames of {width}x{height} px" for frames, height, width in other)
     sentence = (
-        f"The pairs are learnt as {found}, not as {shape[0]} of {shape[2]}x{shape[1]}: memory and time will not "
-        "be as foretold. Set num_frames, width and height to theirs, or bring pairs of that shape."
+        f"The pairs are learnt as {found}, not as {shape[0]} of {shape[2]}x{shape[1]}: memory and time will "
+        "differ from the estimate. Set num_frames, width and height to theirs, or bring pairs of that shape."
     )
     return PreflightCheck(name="clips", level="warning", sentence=sentence)
 
@@ -197,11 +197,11 @@ def _of_one_shape(trainer: VideoDPOTrainer) -> PreflightCheck:
 def _checkpoints(trainer: OnlineTrainer) -> PreflightCheck:
     """Check that checkpoints fall between generation batches, since they do not contain clips."""
     updates, every = trainer.updates_per_generation, trainer.args.save_steps
-    anew = "Clips are made anew every " + ("update" if updates == 1 else f"{updates} updates")
+    anew = "New clips are made every " + ("update" if updates == 1 else f"{updates} updates")
     if trainer.args.save_strategy != "steps" or every % updates == 0:
         return PreflightCheck(name="checkpoints", level="ok", sentence=f"{anew}.")
     sentence = (
-        f"{anew}, but a checkpoint comes every {every:g}: a run that goes on from the middle of a batch makes new "
+        f"{anew}, but a checkpoint comes every {every:g}: a run that resumes in the middle of a batch makes new "
         f"clips. Set save_steps to a multiple of {updates}."
     )
     return PreflightCheck(name="checkpoints", level="warning", sentence=sentence)
@@ -372,11 +372,10 @@ def _same_pictures(trainer: OnlineTrainer, batch: RolloutBatch) -> Iterator[Pref
     clips, fps = batch.rollouts.clips, trainer.template.fps
     other = sorted({clip.fps for clip in clips} - {fps})
     if other:
-        sentence = (
-            f"The model is told {fps:g} fps, but clips are scored at {', '.join(f'{one:g}' for one in other)} fps."
-        )
+        scored_at = ", ".join(f"{rate:g}" for rate in other)
+        sentence = f"The model is conditioned on {fps:g} fps, but clips are scored at {scored_at} fps."
         yield PreflightCheck(
-            name="fps", level="stop", sentence=f"{sentence} Set fps to one of them, or mend the rollout."
+            name="fps", level="stop", sentence=f"{sentence} Set fps to one of them, or correct the rollout."
         )
     elif clips:
         yield PreflightCheck(name="fps", level="ok", sentence=f"Clips are made and scored at {fps:g} fps.")

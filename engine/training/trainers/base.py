@@ -113,7 +113,7 @@ class DiffusionTrainer(Trainer):
 
     @property
     def is_safe_stop(self) -> bool:
-        """Whether stopping after this update and resuming is equivalent to not stopping."""
+        """Return True when stopping after this update and resuming equals not stopping."""
         return True
 
     # --------------------------------------------------------------------------------------------- several processes

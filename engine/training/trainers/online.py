@@ -153,7 +153,7 @@ class OnlineTrainer(DiffusionTrainer):
 
     @property
     def is_safe_stop(self) -> bool:
-        """Whether the generation batch is used up, so that stopping and resuming changes nothing."""
+        """Return True when the generation batch is used up: then stopping and resuming changes nothing."""
         in_epoch = self.state.global_step % self._updates_per_epoch
         return in_epoch * self._accumulation % self._batches_per_generation == 0
 

@@ -1,6 +1,6 @@
 """Clips, their reports, and jobs.
 
-Written out rather than taken from `engine.storage.schema`, which goes on changing.
+Written out rather than taken from `engine.storage.schema`, which keeps changing.
 """
 
 import sqlalchemy as sa

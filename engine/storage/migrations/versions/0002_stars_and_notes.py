@@ -1,4 +1,4 @@
-"""Clips that somebody starred, and what was noted while a clip was made."""
+"""Stars of clips, and notes made during generation."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What each job holds of the devices, how much it matters, and every change of its state."""
+"""Device leases of jobs, their priority, and a journal of their states."""
 
 import sqlalchemy as sa
 from alembic import op

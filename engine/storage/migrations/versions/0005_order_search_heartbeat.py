@@ -1,4 +1,4 @@
-"""Clips in the order in which they came and as they are searched; a job's environment and monotonic heartbeat."""
+"""Insertion order and search text of clips; environment and monotonic heartbeat of jobs."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -214,5 +214,5 @@ def test_rewards_must_see_what_generate_makes(open_tiny: Open, tmp_path: Path) -
     trainer._generate_rollouts = faster  # type: ignore[method-assign]
     told = {one.name: one for one in preflight(trainer)}
     assert told["fps"].level == told["tiling"].level == "stop"
-    assert "The model is told 8 fps, but clips are scored at 24 fps." in told["fps"].sentence
+    assert "The model is conditioned on 8 fps, but clips are scored at 24 fps." in told["fps"].sentence
     assert "Set tile_vae = true" in told["tiling"].sentence
