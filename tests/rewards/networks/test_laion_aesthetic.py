@@ -94,7 +94,7 @@ def test_what_is_no_head_is_refused(tmp_path: Path) -> None:
     apart = {f"0.{key}": value for key, value in two.items()} | {"1.weight": torch.ones(1, 3), "1.bias": torch.ones(1)}
     for name, tensors, says in (
         ("a.pth", one, "'bias' is missing"),
-        ("b.pth", two, "2 numbers instead of one"),
+        ("b.pth", two, "2 outputs instead of one"),
         ("c.pth", apart, "do not fit"),
     ):
         torch.save(tensors, tmp_path / name)
