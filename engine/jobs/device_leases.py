@@ -31,37 +31,39 @@ Held = tuple[tuple[int, int], ...]
 class Capacity:
     """Capacity of a worker.
 
-    `devices` is their number. `inside`: there is room for a job in its process. `aside`: there is room for a job in a
-    monitored process. `idle`: it has no job, and may end for a worker with another environment.
+    `devices` is their number. `in_process`: it can take a job in its own process. `monitored`: it can take a job in a
+    process that it only monitors. `idle`: it has no job, and may end for a worker with another environment.
     """
 
     devices: int = 1
-    inside: bool = True
-    aside: bool = True
+    in_process: bool = True
+    monitored: bool = True
     idle: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """Demand of a job: `parts` of each of `devices`; `inside`: it runs in the worker's own process."""
+    """Demand of a job: `parts` of each of `devices`; `in_process`: it runs in the worker's own process."""
 
     devices: int
     parts: int
-    inside: bool
+    in_process: bool
 
 
 def need_of(kind: JobKind, resources: Resources) -> Demand:
     """Return the demand of a job on this machine; a job on a cluster has none."""
-    inside = resources.is_local and not kind.aside
+    in_process = resources.is_local and not kind.monitored
     if not resources.is_local or kind.share == 0:
-        return Demand(devices=0, parts=0, inside=inside)
+        return Demand(devices=0, parts=0, in_process=in_process)
     share = resources.gpus or kind.share
     parts = math.ceil(min(share, 1) * SLICES_PER_DEVICE - 1e-6)
-    return Demand(devices=1 if inside else math.ceil(share) * resources.processes, parts=parts, inside=inside)
+    return Demand(
+        devices=1 if in_process else math.ceil(share) * resources.processes, parts=parts, in_process=in_process
+    )
 
 
 def has_slot(need: Demand, room: Capacity) -> bool:
-    return room.inside if need.inside else room.aside
+    return room.in_process if need.in_process else room.monitored
 
 
 def free_parts(connection: Connection, room: Capacity) -> Free:
@@ -79,7 +81,7 @@ def fitting(need: Demand, free: Free) -> Held | None:
 
     A demand for more devices than exist gets all of them.
     """
-    devices = [FIRST] if need.inside else sorted(free, reverse=True)
+    devices = [FIRST] if need.in_process else sorted(free, reverse=True)
     roomy = [device for device in devices if len(free[device]) >= need.parts]
     num_devices = min(need.devices, len(free))
     if len(roomy) < num_devices:
@@ -89,7 +91,7 @@ def fitting(need: Demand, free: Free) -> Held | None:
 
 def reserve(need: Demand, free: Free) -> None:
     """Remove from `free` the parts for a waiting job, on the devices with the most free parts."""
-    devices = [FIRST] if need.inside else sorted(free, key=lambda device: len(free[device]), reverse=True)
+    devices = [FIRST] if need.in_process else sorted(free, key=lambda device: len(free[device]), reverse=True)
     for device in devices[: need.devices]:
         del free[device][: need.parts]
 

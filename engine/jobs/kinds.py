@@ -45,17 +45,18 @@ Handler = Callable[[Any, "JobContext"], JobSteps]
 class JobKind:
     """A kind of job: the schema `config`, a `check` that raises ConfigError, and the `handler`.
 
-    `handler` is "module:function". `elsewhere`: the handler supports clusters, by its context's resources. `aside`: a
-    separate process does the work, and the worker only monitors it. `share` is the default share of a device (0: none),
-    see engine.jobs.device_leases. `quick` returns True for a config whose job is interactive: it gets a high priority.
+    `handler` is "module:function". `supports_cluster`: the handler can run its work on a cluster, by its context's
+    resources. `monitored`: a separate process does the work, and the worker only monitors it. `share` is the default
+    share of a device (0: none), see engine.jobs.device_leases. `quick` returns True for a config whose job is
+    interactive: it gets a high priority.
     """
 
     key: str
     config: type[BaseModel]
     handler: str
     check: Callable[[Any], None] = lambda config: None
-    elsewhere: bool = False
-    aside: bool = False
+    supports_cluster: bool = False
+    monitored: bool = False
     share: float = 0.0
     quick: Callable[[Any], bool] = lambda config: False
 
@@ -70,7 +71,7 @@ class JobKind:
 
     def place(self, resources: Resources) -> Resources:
         """Return the resources of a job of this kind. Raises ConfigError for a runner that cannot do it."""
-        if not (resources.is_local or self.elsewhere):
+        if not (resources.is_local or self.supports_cluster):
             raise ConfigError(
                 f"A '{self.key}' job is supported on this machine only, but was submitted for '{resources.runner}'."
             )
@@ -179,8 +180,8 @@ KINDS: Kinds = {
             key=TRAIN,
             config=TrainConfig,
             handler="engine.jobs.handlers.train:train",
-            elsewhere=True,
-            aside=True,
+            supports_cluster=True,
+            monitored=True,
             share=WHOLE,
         ),
         JobKind(
@@ -204,7 +205,7 @@ KINDS: Kinds = {
             config=ScoreFolderConfig,
             handler="engine.jobs.handlers.score:score_folder",
             check=check_score_folder,
-            elsewhere=True,
+            supports_cluster=True,
             share=SMALL,
         ),
         JobKind(
@@ -227,7 +228,7 @@ KINDS: Kinds = {
             config=WeightsConfig,
             handler="engine.jobs.handlers.maintenance:fetch_weights",
             check=check_weights,
-            aside=True,
+            monitored=True,
             quick=always,
         ),
         JobKind(

@@ -253,7 +253,7 @@ class JobQueue:
 
     def holder(self, need: Demand) -> Job | None:
         """Return the running job whose device the demand of an in-process job waits for, or None."""
-        if not need.inside:
+        if not need.in_process:
             return None
         with self._database.reading() as connection:
             job_id = device_leases.holder(connection, need)

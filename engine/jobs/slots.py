@@ -20,8 +20,8 @@ class JobSlots:
 
     def __init__(self, num_devices: int) -> None:
         self._num_devices = num_devices
-        self._in_process = ThreadPoolExecutor(1, f"{LANE}inside")
-        self._monitored = ThreadPoolExecutor(MAX_MONITORED_JOBS, f"{LANE}aside")
+        self._in_process = ThreadPoolExecutor(1, f"{LANE}in_process")
+        self._monitored = ThreadPoolExecutor(MAX_MONITORED_JOBS, f"{LANE}monitored")
         self._running: dict[Future[None], tuple[Job, bool]] = {}
         self._ended = threading.Event()
 
@@ -32,15 +32,18 @@ class JobSlots:
 
     @property
     def room(self) -> Capacity:
-        inside = sum(inside for _, inside in self._running.values())
-        aside = len(self._running) - inside
+        in_process = sum(in_process for _, in_process in self._running.values())
+        monitored = len(self._running) - in_process
         return Capacity(
-            devices=self._num_devices, inside=not inside, aside=aside < MAX_MONITORED_JOBS, idle=not self._running
+            devices=self._num_devices,
+            in_process=not in_process,
+            monitored=monitored < MAX_MONITORED_JOBS,
+            idle=not self._running,
         )
 
-    def start(self, job: Job, run: Callable[[Job], None], *, inside: bool) -> None:
-        work = (self._in_process if inside else self._monitored).submit(run, job)
-        self._running[work] = (job, inside)
+    def start(self, job: Job, run: Callable[[Job], None], *, in_process: bool) -> None:
+        work = (self._in_process if in_process else self._monitored).submit(run, job)
+        self._running[work] = (job, in_process)
         work.add_done_callback(lambda _: self._ended.set())
 
     def wait(self, seconds: float) -> None:

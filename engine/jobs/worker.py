@@ -124,7 +124,7 @@ class Worker:
                 self._start(job)
                 continue
             now_s = time.monotonic()
-            unused_since = unused_since if self._slots.room.inside else now_s
+            unused_since = unused_since if self._slots.room.in_process else now_s
             idle_since = now_s if self._slots.jobs else idle_since
             if now_s - copied_at > BACKUP_CHECK_S:
                 keep_daily_copy(self._workspace)
@@ -152,9 +152,9 @@ class Worker:
     def _start(self, job: Job) -> None:
         """Start a job. The loaded model is released for a job whose own process uses the device."""
         need = self._queue.need_of(job.kind, job.resources)
-        if need.devices and not need.inside:
+        if need.devices and not need.in_process:
             self._release_model()
-        self._slots.start(job, self._run, inside=need.inside)
+        self._slots.start(job, self._run, in_process=need.in_process)
         self._publish_jobs()
 
     def _claim(self) -> Job | None:
@@ -167,7 +167,7 @@ class Worker:
 
     def _release_model(self) -> None:
         """Release the model, unless a job uses it."""
-        if not self._slots.room.inside:
+        if not self._slots.room.in_process:
             return
         self._workspace.release_flag.unlink(missing_ok=True)
         if self._model.release():
@@ -182,8 +182,8 @@ class Worker:
 
     def _outcome(self, job: Job) -> "Outcome":
         """Run a job to its end. Its top frame: the only place where any exception is caught."""
-        inside = self._queue.need_of(job.kind, job.resources).inside
-        model = self._model if inside else ModelCache(with_rewards=False)  # a monitored job does not use our model
+        in_process = self._queue.need_of(job.kind, job.resources).in_process
+        model = self._model if in_process else ModelCache(with_rewards=False)  # a monitored job does not use our model
         try:
             return Outcome(status="done", result=self._drain(job, model))
         except JobCancelled as error:

@@ -91,6 +91,6 @@ KINDS = {
     "steps": JobKind(key="steps", config=Steps, handler="job_kinds:take_steps"),
     "fail": JobKind(key="fail", config=Trouble, handler="job_kinds:fail"),
     "small": JobKind(key="small", config=Steps, handler="job_kinds:take_steps", share=0.25, quick=lambda config: True),
-    "aside": JobKind(key="aside", config=Steps, handler="job_kinds:take_steps", share=1.0, aside=True),
-    "watch": JobKind(key="watch", config=Command, handler="job_kinds:watch", share=1.0, aside=True),
+    "aside": JobKind(key="aside", config=Steps, handler="job_kinds:take_steps", share=1.0, monitored=True),
+    "watch": JobKind(key="watch", config=Command, handler="job_kinds:watch", share=1.0, monitored=True),
 }

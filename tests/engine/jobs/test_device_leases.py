@@ -72,15 +72,15 @@ def test_a_job_waits_for_a_place_in_the_worker_and_lets_others_by(queue):
     assert queue.claim(ME).id == first.id
     beside = queue.submit(job("aside", gpus=0.5))
     behind = queue.submit(job("aside", gpus=0.5))
-    assert queue.claim(ME, Capacity(inside=False)).id == beside.id
-    assert queue.claim(ME, Capacity(inside=False)) is None, "a quarter is kept for the second small one"
-    assert queue.claim(ME, Capacity(inside=True)).id == second.id
+    assert queue.claim(ME, Capacity(in_process=False)).id == beside.id
+    assert queue.claim(ME, Capacity(in_process=False)) is None, "a quarter is kept for the second small one"
+    assert queue.claim(ME, Capacity(in_process=True)).id == second.id
     assert queue.get(behind.id).status == "queued"
 
 
 def test_a_cluster_s_job_holds_nothing_here(queue):
     need = queue.need_of("aside", {"runner": "slurm", "processes": 8, "gpus": 1.0})
-    assert (need.devices, need.parts, need.inside) == (0, 0, False)
+    assert (need.devices, need.parts, need.in_process) == (0, 0, False)
 
 
 def test_several_devices(queue):
@@ -210,14 +210,14 @@ def test_a_process_is_kept_to_the_devices_that_its_job_holds():
 
 def test_what_is_set_aside_is_of_the_roomiest_devices():
     free = {0: [0, 1, 2], 1: list(range(SLICES_PER_DEVICE)), 2: [5]}
-    device_leases.reserve(Demand(devices=1, parts=SLICES_PER_DEVICE, inside=False), free)
+    device_leases.reserve(Demand(devices=1, parts=SLICES_PER_DEVICE, in_process=False), free)
     assert free == {0: [0, 1, 2], 1: [], 2: [5]}
 
 
 def test_shipped_kinds_say_what_they_need(store, tmp_path: Path):
     queue = JobQueue(store)
     whole, small = queue.need_of("train", {}), queue.need_of("generate", {})
-    assert (whole.parts, whole.inside, small.inside) == (SLICES_PER_DEVICE, False, True)
+    assert (whole.parts, whole.in_process, small.in_process) == (SLICES_PER_DEVICE, False, True)
     assert small.parts + queue.need_of("train", {"gpus": 0.75}).parts <= SLICES_PER_DEVICE, (
         "a clip fits beside three quarters"
     )
