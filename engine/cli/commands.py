@@ -17,6 +17,7 @@ COMMANDS = (
     CliCommand(
         "adapters", "list LoRA adapters, and import those of other programs", "engine.cli.adapters:build_adapters"
     ),
+    CliCommand("bench", "measure this machine, and compare measurements", "engine.cli.bench:build_bench"),
     CliCommand(
         "campaigns",
         "create, show, export and import labelling campaigns",
