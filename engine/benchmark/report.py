@@ -60,7 +60,7 @@ class BenchmarkReport(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class QuantityChange:
     """One quantity in two reports. `ratio` is after / before; None: the quantity is missing, or has other settings."""
 
     name: str
@@ -93,18 +93,18 @@ def read_report(path: Path) -> BenchmarkReport:
     return report
 
 
-def compare(before: BenchmarkReport, after: BenchmarkReport) -> list[Comparison]:
+def compare(before: BenchmarkReport, after: BenchmarkReport) -> list[QuantityChange]:
     """Return the change of each quantity of two reports, in the order of the second one."""
     old, new = ({row.name: row for row in report.measurements} for report in (before, after))
     return [_change(name, old.get(name), new.get(name)) for name in dict.fromkeys([*new, *old])]
 
 
-def _change(name: str, old: Measurement | None, new: Measurement | None) -> Comparison:
+def _change(name: str, old: Measurement | None, new: Measurement | None) -> QuantityChange:
     shown = new or old
     assert shown is not None, "each name is in one of the reports"
     comparable = old is not None and new is not None and (old.unit, old.settings) == (new.unit, new.settings)
     ratio = new.value / old.value if comparable and old and new and old.value else None
-    return Comparison(
+    return QuantityChange(
         name=name,
         unit=shown.unit,
         before=old.value if old else None,
