@@ -1,6 +1,5 @@
 """The page as a whole: its header and tabs, how they hang together, and the server that carries it."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from app.api.run_media import run_routes
 from app.api.votes import voting_routes
 from app.auth.login import LABEL_PAGE, AuthMiddleware
 from app.auth.users import Users
+from app.components.base import Component
 from app.components.header import Header
 from app.components.voting_panel import VotingPanel
 from app.context import AppContext
@@ -24,9 +24,11 @@ from app.middleware.body_limits import BodyLimit
 from app.middleware.error_responses import silent
 from app.middleware.gradio_guard import GradioGuard, enforce
 from app.middleware.origin_check import Reach, SameOrigin
+from app.middleware.page_head import PageHead
 from app.middleware.proxy_headers import ForwardedHeaders
 from app.middleware.security_headers import SafeHeaders
 from app.middleware.stream_limits import StreamLimit
+from app.modules import module_routes, page_head
 from app.tabs.generate import GenerateTab
 from app.tabs.label import LabelTab
 from app.tabs.library import LibraryTab
@@ -36,7 +38,6 @@ from app.tabs.system import SystemTab
 from app.tabs.train import TrainTab
 from app.text import general, labelling, system, training
 from app.text import monitor as text_monitor
-from app.text.access import WRONG_PATH
 from app.theme import page_theme
 from app.trackio_dashboard import trackio_routes
 from app.views.campaigns import train_form
@@ -160,6 +161,7 @@ def build_server(
     `dependencies` apply to the routes that are not Gradio's; `reach` has the addresses that browsers use.
     """
     server = FastAPI(title=general.TITLE, docs_url=None, redoc_url=None, openapi_url=None)
+    server.include_router(module_routes())
     server.include_router(media_routes(context, dependencies))
     server.include_router(run_routes(context, dependencies))
     server.include_router(trackio_routes(context.workspace, dependencies))
@@ -176,20 +178,9 @@ def build_server(
     server.add_middleware(BodyLimit)
     server.add_middleware(SameOrigin, reach=reach or Reach(), has_login=users is not None)
     server.add_middleware(ForwardedHeaders, reach=reach or Reach())
-    server.add_middleware(SafeHeaders, head=_head())
+    server.add_middleware(SafeHeaders)
     _mount(server, build_voting_page(context), LABEL_PAGE.rstrip("/"))
     return _mount(server, build_page(context), "/")
-
-
-def _head() -> str:
-    """The scripts that all components share."""
-    page, plots = ((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "plots.js"))
-    words = {"plotWords": general.PLOT_WORDS, "copyWords": general.COPY_WORDS}
-    given = f"Object.assign(window.dailies, {json.dumps(words)});"
-    placed = (
-        f"if (!{json.dumps(PATHS)}.includes(location.pathname)) document.body.textContent = {json.dumps(WRONG_PATH)};"
-    )
-    return f"<script>{page}\n{given}\n{plots}\n{placed}</script>"
 
 
 def _mount(server: FastAPI, page: gr.Blocks, path: str) -> FastAPI:
@@ -199,7 +190,6 @@ def _mount(server: FastAPI, page: gr.Blocks, path: str) -> FastAPI:
         path=path,
         theme=page_theme(),
         css_paths=[HERE / "page.css"],
-        head=_head(),
         footer_links=[],
         root_path="",
         allowed_paths=[],
@@ -215,4 +205,6 @@ def _mount(server: FastAPI, page: gr.Blocks, path: str) -> FastAPI:
     mounted: Any = next(route.app for route in reversed(server.routes) if isinstance(route, Mount))
     silent(mounted)
     mounted.add_middleware(GradioGuard, page=page, max_file_size=MAX_UPLOAD)
+    used = {block.module for block in page.blocks.values() if isinstance(block, Component)}
+    mounted.add_middleware(PageHead, head=page_head(used, PATHS))
     return server

@@ -26,10 +26,10 @@ COOKIE_RULES: Mapping[str, Any] = {"httponly": True, "samesite": "lax", "path": 
 LABEL_PAGE, ICON = "/label/", "/favicon.ico"
 BODY_LIMIT = 8192  # bytes of a login form
 MEDIA = re.compile(r"/voting/clip/([0-9]{1,9})/(?:left|right)\.mp4")  # does not contain the clip's id
-# The voting page has no Gradio events: it needs its own files and config, no uploads and no queue.
+# The voting page has no Gradio events: it needs its own files, modules and config, no uploads and no queue.
 OF_LABELLERS = re.compile(
     r"/label/?|/label/(?:config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|(?:assets|static|svelte)/[\w./@-]+"
-    r"|gradio_api/(?:info|startup-events|app_id|(?:assets|static)/[\w./@-]+))|/voting/(?:me|next|vote|undo|mine|edit)"
+    r"|gradio_api/(?:info|startup-events|app_id|(?:assets|static)/[\w./@-]+))|/voting/(?:me|next|vote|undo|mine|edit)|/modules/[\w./-]+"
 )
 HASHES_AT_ONCE, HASHES_WAITING = 2, 16  # a password hash takes 0.2 s and 32 MiB
 HERE = Path(__file__).parent

@@ -1,75 +1,78 @@
 // Rows of words, some with something to do. `props.value` = {columns, rows: [{key, cells, action, really, state}],
 // note}. Event "act" {key}; where a row says what it would do (`really`), only after a second press.
-const { words } = props;
-const $ = (selector) => element.querySelector(selector);
-const make = (tag, text, className = "") =>
-  Object.assign(document.createElement(tag), { textContent: text, className });
-let asked = null; // the row that waits for its second press
+import { make } from "../scripts/dom.js";
 
-function button(text, className, press) {
-  const made = make("button", text, className);
-  made.type = "button";
-  made.addEventListener("click", press);
-  return made;
-}
+export default function mount({ element, trigger, props, watch }) {
+  const { words } = props;
+  const $ = (selector) => element.querySelector(selector);
+  let asked = null; // the row that waits for its second press
 
-function hands(row) {
-  const cell = make("td", "", "hands");
-  if (!row.action) return cell;
-  const act = () => {
-    asked = null;
-    show(props.value);
-    trigger("act", { key: row.key });
-  };
-  if (asked !== row.key) {
-    const first = button(row.action, "", () => {
-      if (row.really) {
-        asked = row.key;
-        show(props.value);
-      } else act();
-    });
-    first.setAttribute("aria-label", row.action + ": " + row.cells[0]);
-    cell.append(first);
-  } else {
-    cell.append(
-      row.really + " ",
-      button(words.really, "yes", act),
-      button(words.no, "", () => {
-        asked = null;
-        show(props.value);
+  function button(text, className, press) {
+    const made = make("button", { type: "button", textContent: text, className });
+    made.addEventListener("click", press);
+    return made;
+  }
+
+  function hands(row) {
+    const cell = make("td", { className: "hands" });
+    if (!row.action) return cell;
+    const act = () => {
+      asked = null;
+      show(props.value);
+      trigger("act", { key: row.key });
+    };
+    if (asked !== row.key) {
+      const first = button(row.action, "", () => {
+        if (row.really) {
+          asked = row.key;
+          show(props.value);
+        } else act();
+      });
+      first.setAttribute("aria-label", row.action + ": " + row.cells[0]);
+      cell.append(first);
+    } else {
+      cell.append(
+        row.really + " ",
+        button(words.really, "yes", act),
+        button(words.no, "", () => {
+          asked = null;
+          show(props.value);
+        }),
+      );
+    }
+    return cell;
+  }
+
+  // What a press replaces hands its focus on: to the question's "yes", and else to what the row does now.
+  function refocus(key) {
+    const rows = [...element.querySelectorAll("tbody tr")],
+      row = rows.find((one) => one.dataset.key === key);
+    (row?.querySelector(".yes") ?? row?.querySelector("button") ?? $("tbody button") ?? $(".listing")).focus();
+  }
+
+  function show(value) {
+    const had = element.contains(document.activeElement)
+      ? document.activeElement.closest("tr")?.dataset.key
+      : undefined;
+    const { columns = [], rows = [], note = "" } = value ?? {};
+    $(".note").textContent = note;
+    $("thead tr").replaceChildren(...columns.map((column) => make("th", {}, column)));
+    const acts = columns.length > (rows[0]?.cells.length ?? columns.length);
+    $("tbody").replaceChildren(
+      ...rows.map((row) => {
+        const line = make("tr");
+        Object.assign(line.dataset, { key: row.key, state: row.state });
+        line.append(...row.cells.map((cell) => make("td", {}, cell)));
+        if (acts) line.append(hands(row));
+        return line;
       }),
     );
+    if (had !== undefined) refocus(had);
   }
-  return cell;
-}
 
-// What a press replaces hands its focus on: to the question's "yes", and else to what the row does now.
-function refocus(key) {
-  const rows = [...element.querySelectorAll("tbody tr")],
-    row = rows.find((one) => one.dataset.key === key);
-  (row?.querySelector(".yes") ?? row?.querySelector("button") ?? $("tbody button") ?? $(".listing")).focus();
-}
-
-function show(value) {
-  const had = element.contains(document.activeElement) ? document.activeElement.closest("tr")?.dataset.key : undefined;
-  const { columns = [], rows = [], note = "" } = value ?? {};
-  $(".note").textContent = note;
-  $("thead tr").replaceChildren(...columns.map((column) => make("th", column)));
-  const acts = columns.length > (rows[0]?.cells.length ?? columns.length);
-  $("tbody").replaceChildren(
-    ...rows.map((row) => {
-      const line = make("tr", "");
-      Object.assign(line.dataset, { key: row.key, state: row.state });
-      line.append(...row.cells.map((cell) => make("td", cell)));
-      if (acts) line.append(hands(row));
-      return line;
-    }),
-  );
-  if (had !== undefined) refocus(had);
-}
-
-watch("value", () => {
-  asked = null;
+  watch("value", () => {
+    asked = null;
+    show(props.value);
+  });
   show(props.value);
-});
-show(props.value);
+}

@@ -12,5 +12,7 @@ class ActionTable(Component):
     `value` comes from `app.views.system.table`. Event: act {key}.
     """
 
+    custom_events = ("act",)
+
     def __init__(self, name: str, value: dict[str, Any] | None = None, *, render: bool = True) -> None:
         super().__init__("action_table", value, words=text.TABLE_WORDS, elem_id=name, render=render)

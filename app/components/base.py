@@ -1,15 +1,17 @@
-"""Base class of our components: a `gr.HTML` with a template, a style and a script in this folder.
+"""Base class of our components: a `gr.HTML` with a template, a style and an ES module in this folder.
 
 Gradio evaluates a template as JavaScript with the component's values in it, so our templates contain only `words`; user
-input is sent as data, and the script inserts it as text.
+input is sent as data, and the module inserts it as text.
 """
 
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gradio as gr
+
+from app.modules import on_load
 
 HERE = Path(__file__).parent
 SLOT = "<slot></slot>"
@@ -21,16 +23,19 @@ def read(name: str) -> str:
 
 
 class Component(gr.HTML):
-    """Component: `value` (JSON) for the script, `words` for the template, `props` for the script.
+    """Component: `value` (JSON) for the module, `words` for the template, `props` for the module.
 
-    `around` names another component's files, whose template has a place for this one's (`SLOT`) and whose script goes
-    on from this one's: one component on the page, so that neither waits for the other.
+    The module `<files>.js` exports a function of {element, trigger, props, server, upload, watch}, as Gradio names
+    them; it is called when the component is on the page. `custom_events` are the events that it triggers.
 
-    A long script has its first parts in files of their own (`before`, `around_before`); all parts share their names.
+    `around` names another component's files: its template has a place for this one's (`SLOT`), and its module mounts
+    this one's. Both are one component on the page, so that neither waits for the other.
 
     Update a component by its plain value only: for a `gr.update` or `gr.skip` Gradio creates it again, and `words` are
     lost if it is not on screen yet.
     """
+
+    custom_events: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -41,23 +46,19 @@ class Component(gr.HTML):
         elem_id: str | None = None,
         server_functions: Sequence[Callable[..., Any]] = (),
         around: str | None = None,
-        around_before: Sequence[str] = (),
-        before: Sequence[str] = (),
         render: bool = True,
         **props: Any,
     ) -> None:
-        html, css, script = (read(f"{files}.{kind}") for kind in ("html", "css", "js"))
-        script = "\n".join([*(read(f"{part}.js") for part in before), script])
+        html, css = (read(f"{files}.{kind}") for kind in ("html", "css"))
         if around is not None:
             html = read(f"{around}.html").replace(SLOT, html)
             css = f"{css}\n{read(f'{around}.css')}"
-            outer = "\n".join(read(f"{part}.js") for part in (*around_before, around))
-            script = f"{script}\n(() => {{\n{outer}\n}})();"
+        self.module = around or files
         super().__init__(
             value,
             html_template=html,
             css_template=css,
-            js_on_load=script,
+            js_on_load=on_load(self.module, self.custom_events),
             render=render,
             apply_default_css=False,
             elem_id=elem_id,

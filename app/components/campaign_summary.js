@@ -1,57 +1,56 @@
 // A campaign in figures. `props.value` = {figures: [[name, value]], people: [[cell]], links: [[label, address]],
 // remarks: [sentence], empty: [title, hint] | null, campaign, pulse}. Looks for newer votes while visible.
 // Event "outdated".
-const { words } = props;
-const $ = (selector) => element.querySelector(selector);
-const make = (tag, textContent) => Object.assign(document.createElement(tag), { textContent });
+import { make, visible } from "../scripts/dom.js";
 
-function show(value) {
-  const { figures = [], people = [], links = [], remarks = [], empty = null } = value ?? {};
-  $(".figures").replaceChildren(
-    ...figures.map(([name, figure]) => {
-      const pair = document.createElement("div");
-      pair.append(make("dt", name), make("dd", figure));
-      return pair;
-    }),
-  );
-  $(".empty").hidden = !empty;
-  if (empty) [$(".empty h3").textContent, $(".empty p").textContent] = empty;
-  $(".of-people").hidden = !people.length;
-  $("thead tr").replaceChildren(...words.people_heads.map((head) => Object.assign(make("th", head), { scope: "col" })));
-  $("tbody").replaceChildren(
-    ...people.map((cells) => {
-      const row = document.createElement("tr");
-      row.append(...cells.map((cell) => make("td", cell)));
-      return row;
-    }),
-  );
-  $(".remarks").replaceChildren(...remarks.map((sentence) => make("p", sentence)));
-  $(".links").hidden = !links.length;
-  $(".links").replaceChildren(
-    $(".links span"),
-    ...links.map(([label, href]) => Object.assign(make("a", label), { href, download: "" })),
-  );
-}
+export default function mount({ element, trigger, props, server, watch }) {
+  const { words } = props;
+  const $ = (selector) => element.querySelector(selector);
 
-// ---- Newer votes
-const LOOK_MS = 3000;
-let asking = false;
-
-async function look() {
-  const { campaign, pulse } = props.value ?? {};
-  if (!campaign || asking || document.hidden || !window.dailies.visible(element)) return;
-  asking = true;
-  try {
-    const now = await server.pulse(campaign);
-    if (typeof now === "string" && now !== pulse && props.value?.pulse === pulse) trigger("outdated");
-  } catch {
-    // The page says elsewhere when its server is away; the next look will tell.
-  } finally {
-    asking = false;
+  function show(value) {
+    const { figures = [], people = [], links = [], remarks = [], empty = null } = value ?? {};
+    $(".figures").replaceChildren(
+      ...figures.map(([name, figure]) => {
+        return make("div", {}, make("dt", {}, name), make("dd", {}, figure));
+      }),
+    );
+    $(".empty").hidden = !empty;
+    if (empty) [$(".empty h3").textContent, $(".empty p").textContent] = empty;
+    $(".of-people").hidden = !people.length;
+    $("thead tr").replaceChildren(...words.people_heads.map((head) => make("th", { scope: "col" }, head)));
+    $("tbody").replaceChildren(
+      ...people.map((cells) => {
+        return make("tr", {}, ...cells.map((cell) => make("td", {}, cell)));
+      }),
+    );
+    $(".remarks").replaceChildren(...remarks.map((sentence) => make("p", {}, sentence)));
+    $(".links").hidden = !links.length;
+    $(".links").replaceChildren(
+      $(".links span"),
+      ...links.map(([label, href]) => make("a", { href, download: "" }, label)),
+    );
   }
+
+  // ---- Newer votes
+  const LOOK_MS = 3000;
+  let asking = false;
+
+  async function look() {
+    const { campaign, pulse } = props.value ?? {};
+    if (!campaign || asking || document.hidden || !visible(element)) return;
+    asking = true;
+    try {
+      const now = await server.pulse(campaign);
+      if (typeof now === "string" && now !== pulse && props.value?.pulse === pulse) trigger("outdated");
+    } catch {
+      // The page says elsewhere when its server is away; the next look will tell.
+    } finally {
+      asking = false;
+    }
+  }
+
+  const timer = setInterval(() => (element.isConnected ? look() : clearInterval(timer)), LOOK_MS);
+
+  watch("value", () => show(props.value));
+  show(props.value);
 }
-
-const timer = setInterval(() => (element.isConnected ? look() : clearInterval(timer)), LOOK_MS);
-
-watch("value", () => show(props.value));
-show(props.value);

@@ -13,6 +13,8 @@ class CampaignSummary(Component):
     While visible, it polls for new votes. Event: outdated, when there are new votes.
     """
 
+    custom_events = ("outdated",)
+
     def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
         campaigns = Campaigns(context.store)
 

@@ -1,49 +1,10 @@
-// How `metric_charts.js` paints a chart: the first half of the same script, so it shares that one's `state`, `words`
-// and names.
-function smoothed(values) {
-  const keepShare = state.smoothing;
-  if (!keepShare) return values;
-  const found = new Float64Array(values.length);
-  let mean = 0,
-    weight = 0;
-  for (let index = 0; index < values.length; index += 1) {
-    // its beginning is not pulled towards 0
-    mean = keepShare * mean + (1 - keepShare) * values[index];
-    weight = keepShare * weight + (1 - keepShare);
-    found[index] = mean / weight;
-  }
-  return found;
-}
+// The painting of one chart of curves on its canvas.
+import { nearest, short } from "./curve_data.js";
 
-// Every point of a metric, not only those that are drawn, and what the smoothing makes of it.
-async function numbersOf(name) {
-  // Gradio answers with nothing where the server is away.
-  const found = (await server.points({ runs: state.chosen, name, axis: state.axis }).catch(() => null)) ?? {
-    problem: words.unreachable,
-  };
-  if (found.problem) {
-    $(".said").textContent = found.problem;
-    return null;
-  }
-  const rows = Object.entries(found).flatMap(([run, [x, y]]) => {
-    const means = smoothed(y);
-    return x.map((at, index) => [run, at, y[index], means[index]]);
-  });
-  return [["run", state.axis === "time" ? "minutes" : "step", name, "smoothed"], ...rows];
-}
-
-function pictureOf({ name, title, canvas }) {
-  const lines = linesOf(name).map(({ run }) => ({ name: run, colour: colourOf(run), dash: dashOf(run) }));
-  const smoothing = state.smoothing ? `, ${words.smoothing} ${Number(state.smoothing).toFixed(2)}` : "";
-  return window.dailies.canvasPng(canvas, title + smoothing, lines);
-}
-
-function linesOf(name) {
-  return (state.chosen ?? []).flatMap((run) => {
-    const points = state.series.get(run)?.data.get(name);
-    return points ? [{ run, x: points[0], y: smoothed(points[1]) }] : [];
-  });
-}
+export const LEFT = 46;
+export const RIGHT = 6;
+const BOTTOM = 18;
+const TOP = 8;
 
 function bounds(lines) {
   let [left, right, low, high] = [Infinity, -Infinity, Infinity, -Infinity];
@@ -63,12 +24,6 @@ function bounds(lines) {
   return { left, right, low: low - room, high: high + room };
 }
 
-const short = (value) => {
-  const size = Math.abs(value);
-  if (size !== 0 && (size < 0.001 || size >= 1e5)) return value.toExponential(1);
-  return String(Number(value.toPrecision(size >= 1000 ? 4 : 3)));
-};
-
 // A tick's number with as many digits as tell it from its neighbours.
 function label(value, step) {
   const size = Math.abs(value);
@@ -86,15 +41,12 @@ function ticks(low, high, count) {
   return found.map((at) => [at, label(at, step)]);
 }
 
-function paintAll() {
-  charts.forEach((chart) => chart.inView && paint(chart));
-}
-
-function paint(chart) {
+// Paint `chart` = {name, title, figure, canvas}; `scene` = {state, lines, colourOf, dashOf}.
+export function paintChart(chart, scene) {
+  const { state, lines, colourOf, dashOf } = scene;
   const { canvas } = chart,
     width = canvas.clientWidth,
     height = canvas.clientHeight;
-  if (!width) return;
   const scale = devicePixelRatio || 1;
   if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
     Object.assign(canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
@@ -102,13 +54,13 @@ function paint(chart) {
   const pen = canvas.getContext("2d");
   pen.setTransform(scale, 0, 0, scale, 0, 0);
   pen.clearRect(0, 0, width, height);
-  const lines = (chart.lines = linesOf(chart.name));
+  chart.lines = lines;
   if (!lines.length) return;
   const box = bounds(lines);
   const px = (x) => LEFT + ((x - box.left) / (box.right - box.left)) * (width - LEFT - RIGHT);
   const py = (y) => TOP + (1 - (y - box.low) / (box.high - box.low)) * (height - TOP - BOTTOM);
   Object.assign(chart, { box, px, py });
-  grid(pen, chart, width, height);
+  grid(pen, chart, state.axis, width, height);
   for (const line of lines) {
     pen.strokeStyle = colourOf(line.run);
     pen.lineWidth = line.run === state.looked ? 2 : 1.3;
@@ -121,8 +73,8 @@ function paint(chart) {
   }
   pen.globalAlpha = 1;
   pen.setLineDash([]);
-  marks(pen, chart, height);
-  if (state.hover !== null) cursor(pen, chart, height);
+  marks(pen, chart, state, height);
+  if (state.hover !== null) cursor(pen, chart, scene, height);
   const last = lines.find((line) => line.run === state.looked) ?? lines[0],
     now = short(last.y[last.y.length - 1]);
   chart.figure.querySelector(".now").textContent = now;
@@ -136,8 +88,8 @@ function dot(pen, x, y, colour) {
   pen.fill();
 }
 
-function grid(pen, { box, px, py }, width, height) {
-  const style = getComputedStyle(element),
+function grid(pen, { canvas, box, px, py }, axis, width, height) {
+  const style = getComputedStyle(canvas),
     ink = style.getPropertyValue("--body-text-color-subdued"),
     faint = style.getPropertyValue("--border-color-primary");
   pen.font = "11px system-ui, sans-serif";
@@ -155,19 +107,20 @@ function grid(pen, { box, px, py }, width, height) {
   }
   pen.textBaseline = "alphabetic";
   pen.textAlign = "center";
-  const unit = state.axis === "time" ? " min" : "";
+  const unit = axis === "time" ? " min" : "";
   for (const [x, text] of ticks(box.left, box.right, 4)) {
     if (px(x) < width - RIGHT - 14) pen.fillText(text + unit, Math.max(LEFT + 6, px(x)), height - 4);
   }
 }
 
-const placeOf = (alarm) => (state.axis === "time" ? alarm.time : alarm.step);
+export const placeOf = (alarm, axis) => (axis === "time" ? alarm.time : alarm.step);
 
-function marks(pen, { box, px, lines }, height) {
+function marks(pen, { box, px, lines }, state, height) {
   for (const { run } of lines) {
     for (const alarm of state.alarms[run] ?? []) {
-      const x = px(placeOf(alarm));
-      if (placeOf(alarm) < box.left || placeOf(alarm) > box.right) continue;
+      const at = placeOf(alarm, state.axis);
+      const x = px(at);
+      if (at < box.left || at > box.right) continue;
       pen.strokeStyle = pen.fillStyle = "#c2513f";
       pen.lineWidth = 1;
       pen.setLineDash([2, 3]);
@@ -185,9 +138,9 @@ function marks(pen, { box, px, lines }, height) {
   }
 }
 
-function cursor(pen, { box, px, py, lines }, height) {
+function cursor(pen, { canvas, box, px, py, lines }, { state, colourOf }, height) {
   if (state.hover < box.left || state.hover > box.right) return;
-  pen.strokeStyle = getComputedStyle(element).getPropertyValue("--color-accent");
+  pen.strokeStyle = getComputedStyle(canvas).getPropertyValue("--color-accent");
   pen.lineWidth = 1;
   pen.beginPath();
   pen.moveTo(px(state.hover), TOP);

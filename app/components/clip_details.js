@@ -1,59 +1,57 @@
 // What is known of one clip, and what can be done with it. `props.value` = see `facts` in app/views/clips.py, or null.
 // Each action is an event of its own name that carries {id, starred}, `starred` being what a click on the star wants.
-const EVENTS = [
-  "again",
-  "new_seed",
-  "use_settings",
-  "star_clip",
-  "show_in_library",
-  "score_clip",
-  "remove_clip",
-  "close_clip",
-];
-const $ = (selector) => element.querySelector(selector);
-const make = (tag, values) => Object.assign(document.createElement(tag), values);
-$(".facts").dataset.part = props.part;
+import { copy } from "../scripts/clipboard.js";
+import { fill, listen, make, visible } from "../scripts/dom.js";
+import { composes, typing } from "../scripts/keyboard.js";
 
-function show(value) {
-  $(".facts").classList.toggle("is-empty", !value);
-  if (!value) return;
-  window.dailies.fill(element, value);
-  $(".total").classList.toggle("is-none", !value.scored);
-  const pressed = element.contains(document.activeElement) && document.activeElement.dataset.action;
-  $(".actions").replaceChildren(...value.actions.map(button));
-  if (pressed) element.querySelector(`[data-action="${pressed}"]`)?.focus({ preventScroll: true });
-  $(".rows").replaceChildren(
-    ...value.rows.flatMap(([name, text]) => [make("dt", { textContent: name }), make("dd", { textContent: text })]),
-  );
-  $(".remarks").replaceChildren(...value.remarks.map((remark) => make("li", { textContent: remark })));
-  for (const link of element.querySelectorAll("[data-link]")) link.href = value.links[link.dataset.link];
-  $(".request").hidden = !value.request;
-  $(".request pre").textContent = JSON.stringify(value.request, null, 2);
+export default function mount({ element, trigger, props, watch }) {
+  const EVENTS = [
+    "again",
+    "new_seed",
+    "use_settings",
+    "star_clip",
+    "show_in_library",
+    "score_clip",
+    "remove_clip",
+    "close_clip",
+  ];
+  const $ = (selector) => element.querySelector(selector);
+  $(".facts").dataset.part = props.part;
+
+  function show(value) {
+    $(".facts").classList.toggle("is-empty", !value);
+    if (!value) return;
+    fill(element, value);
+    $(".total").classList.toggle("is-none", !value.scored);
+    const pressed = element.contains(document.activeElement) && document.activeElement.dataset.action;
+    $(".actions").replaceChildren(...value.actions.map(button));
+    if (pressed) element.querySelector(`[data-action="${pressed}"]`)?.focus({ preventScroll: true });
+    $(".rows").replaceChildren(
+      ...value.rows.flatMap(([name, text]) => [make("dt", { textContent: name }), make("dd", { textContent: text })]),
+    );
+    $(".remarks").replaceChildren(...value.remarks.map((remark) => make("li", { textContent: remark })));
+    for (const link of element.querySelectorAll("[data-link]")) link.href = value.links[link.dataset.link];
+    $(".request").hidden = !value.request;
+    $(".request pre").textContent = JSON.stringify(value.request, null, 2);
+  }
+
+  function button([name, label, hint]) {
+    const made = make("button", { type: "button", textContent: label, title: hint });
+    made.dataset.action = name;
+    return made;
+  }
+
+  element.addEventListener("click", (event) => {
+    const action = event.target.closest("[data-action]")?.dataset.action;
+    if (action && EVENTS.includes(action)) trigger(action, { id: props.value.id, starred: !props.value.starred });
+    const copies = event.target.closest('[data-do="copy"]');
+    if (copies) copy(copies, $('[data-link="permalink"]').href);
+  });
+  listen(element, "keydown", (event) => {
+    if (event.key !== "Escape" || composes(event) || event.defaultPrevented || !visible(element)) return;
+    const ticks = event.target.matches("[type=checkbox]"); // no typing there
+    if (ticks || !typing(event.target, element)) element.querySelector('[data-action="close_clip"]')?.click();
+  });
+  watch("value", () => show(props.value));
+  show(props.value);
 }
-
-function button([name, label, hint]) {
-  const made = make("button", { type: "button", textContent: label, title: hint });
-  made.dataset.action = name;
-  return made;
-}
-
-element.addEventListener("click", (event) => {
-  const action = event.target.closest("[data-action]")?.dataset.action;
-  if (action && EVENTS.includes(action)) trigger(action, { id: props.value.id, starred: !props.value.starred });
-  const copies = event.target.closest('[data-do="copy"]');
-  if (copies) window.dailies.copy(copies, $('[data-link="permalink"]').href);
-});
-window.dailies.listen(element, "keydown", (event) => {
-  if (
-    event.key !== "Escape" ||
-    window.dailies.composes(event) ||
-    event.defaultPrevented ||
-    !window.dailies.visible(element)
-  )
-    return;
-  const ticks = event.target.matches("[type=checkbox]"); // no typing there
-  if (ticks || !window.dailies.typing(event.target, element))
-    element.querySelector('[data-action="close_clip"]')?.click();
-});
-watch("value", () => show(props.value));
-show(props.value);

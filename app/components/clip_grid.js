@@ -1,197 +1,201 @@
 // A grid of clips. `props.value` = {cards: [{id, name, prompt, poster, video, link, score, tag, detail, starred}],
 // current: id, page, pages, first, last, total, undo: {ids, sentence} | null, empty: {title, hint} | null}.
 // `props.mode` is "library" or "takes". Events: see `tell` below; each carries what it is about.
-const { words } = props;
-const { fill, stamp } = window.dailies;
-const $ = (selector) => element.querySelector(selector);
-const root = $(".grid"),
-  cards = $(".cards");
-const chosen = new Set(); // ids, in the order in which they were chosen; kept from page to page
-let current = null; // the clip that was opened last
-let refocus = null; // a selector: gets the focus after the cards are rebuilt, where the focused one is removed
-const HOVER_MS = 120,
-  COMPARED = 4;
-root.classList.toggle("is-takes", props.mode === "takes");
+import { fill, stamp } from "../scripts/dom.js";
+import { composes, pressed } from "../scripts/keyboard.js";
 
-const tell = {
-  open: (id) => {
-    current = id;
-    paint();
-    trigger("open_clip", { id });
-  },
-  star: (id) => trigger("star_clip", { id, starred: !shownClip(id).starred }),
-  compare: () => trigger("compare", { ids: [...chosen] }),
-  label: () => {
-    trigger("label_these", { ids: [...chosen] });
-    choose();
-  },
-  remove: () => {
-    refocus = '[data-do="undo"]';
-    trigger("remove_clips", { ids: [...chosen] });
-    choose();
-  },
-  undo: () => {
-    refocus = thumbOf(props.value.undo.ids[0]);
-    trigger("undo_removal", { ids: props.value.undo.ids });
-  },
-  previous: () => trigger("turn_page", { page: props.value.page - 1 }),
-  next: () => trigger("turn_page", { page: props.value.page + 1 }),
-  clear: () => {
-    const [first] = chosen;
-    choose();
-    $(thumbOf(first))?.focus();
-  },
-};
+export default function mount({ element, trigger, props, watch }) {
+  const { words } = props;
+  const $ = (selector) => element.querySelector(selector);
+  const root = $(".grid"),
+    cards = $(".cards");
+  const chosen = new Set(); // ids, in the order in which they were chosen; kept from page to page
+  let current = null; // the clip that was opened last
+  let refocus = null; // a selector: gets the focus after the cards are rebuilt, where the focused one is removed
+  const HOVER_MS = 120,
+    COMPARED = 4;
+  root.classList.toggle("is-takes", props.mode === "takes");
 
-const thumbOf = (id) => `.card[data-id="${id}"] .thumb`;
-const shownClip = (id) => props.value.cards.find((candidate) => candidate.id === id);
-
-// ---- Showing
-function makeCard(clip) {
-  const card = stamp($("template"));
-  const shown = {
-    ...clip,
-    prompt: props.mode === "takes" ? clip.name : clip.prompt,
-    score: clip.score || words.unscored,
+  const tell = {
+    open: (id) => {
+      current = id;
+      paint();
+      trigger("open_clip", { id });
+    },
+    star: (id) => trigger("star_clip", { id, starred: !shownClip(id).starred }),
+    compare: () => trigger("compare", { ids: [...chosen] }),
+    label: () => {
+      trigger("label_these", { ids: [...chosen] });
+      choose();
+    },
+    remove: () => {
+      refocus = '[data-do="undo"]';
+      trigger("remove_clips", { ids: [...chosen] });
+      choose();
+    },
+    undo: () => {
+      refocus = thumbOf(props.value.undo.ids[0]);
+      trigger("undo_removal", { ids: props.value.undo.ids });
+    },
+    previous: () => trigger("turn_page", { page: props.value.page - 1 }),
+    next: () => trigger("turn_page", { page: props.value.page + 1 }),
+    clear: () => {
+      const [first] = chosen;
+      choose();
+      $(thumbOf(first))?.focus();
+    },
   };
-  fill(card, shown);
-  card.dataset.id = clip.id;
-  card.querySelector(".score").classList.toggle("is-none", !clip.score);
-  card.querySelector(".thumb").href = clip.link;
-  card
-    .querySelector(".thumb")
-    .setAttribute("aria-label", [clip.name, clip.prompt, shown.score].filter(Boolean).join(", "));
-  card.querySelector(".thumb").title = clip.prompt;
-  card.querySelector("img").src = clip.poster;
-  const star = card.querySelector(".star");
-  star.setAttribute("aria-pressed", clip.starred);
-  star.title = star.ariaLabel = clip.starred ? words.unstar : words.star;
-  card.querySelector("input").setAttribute("aria-label", words.select + ": " + (clip.name || clip.prompt));
-  return card;
-}
 
-// The same thing on the same clip's new card. A take that was opened by pointer leaves its keys to the player.
-function focused() {
-  const at = document.activeElement,
-    card = at?.closest(".card");
-  if (!card || !cards.contains(card) || (at.matches(".thumb") && !at.matches(":focus-visible"))) return null;
-  const part = [".thumb", ".star", "input"].find((one) => at.matches(one));
-  return part ? `.card[data-id="${card.dataset.id}"] ${part}` : null;
-}
+  const thumbOf = (id) => `.card[data-id="${id}"] .thumb`;
+  const shownClip = (id) => props.value.cards.find((candidate) => candidate.id === id);
 
-function show(value) {
-  const list = value?.cards ?? [],
-    free = [null, document.body].includes(document.activeElement);
-  const next = (free || element.contains(document.activeElement) ? refocus : null) ?? focused();
-  refocus = null;
-  current = value?.current ?? current;
-  cards.replaceChildren(...list.map(makeCard));
-  $(".empty").hidden = !value?.empty;
-  fill($(".empty"), value?.empty ?? {});
-  $(".undo-bar").hidden = !value?.undo;
-  fill($(".undo-bar"), { undo: value?.undo?.sentence });
-  showPager(value ?? {});
-  paint();
-  if (next) $(next)?.focus({ preventScroll: true });
-}
-
-function showPager({ pages = 0, page = 0, first, last, total }) {
-  $(".pager").hidden = pages < 2;
-  $('[data-do="previous"]').disabled = page <= 0;
-  $('[data-do="next"]').disabled = page >= pages - 1;
-  const number = (count) => Number(count ?? 0).toLocaleString("en");
-  $(".range").textContent = words.range
-    .replace("{first}", number(first))
-    .replace("{last}", number(last))
-    .replace("{total}", number(total));
-}
-
-// ---- Choosing
-function choose(id = null, wanted = false) {
-  if (id === null) chosen.clear();
-  else if (wanted) chosen.add(id);
-  else chosen.delete(id);
-  paint();
-}
-
-function paint() {
-  for (const card of cards.children) {
-    card.classList.toggle("is-chosen", chosen.has(card.dataset.id));
-    card.classList.toggle("is-current", card.dataset.id === current);
-    card.querySelector("input").checked = chosen.has(card.dataset.id);
+  // ---- Showing
+  function makeCard(clip) {
+    const card = stamp($("template"));
+    const shown = {
+      ...clip,
+      prompt: props.mode === "takes" ? clip.name : clip.prompt,
+      score: clip.score || words.unscored,
+    };
+    fill(card, shown);
+    card.dataset.id = clip.id;
+    card.querySelector(".score").classList.toggle("is-none", !clip.score);
+    card.querySelector(".thumb").href = clip.link;
+    card
+      .querySelector(".thumb")
+      .setAttribute("aria-label", [clip.name, clip.prompt, shown.score].filter(Boolean).join(", "));
+    card.querySelector(".thumb").title = clip.prompt;
+    card.querySelector("img").src = clip.poster;
+    const star = card.querySelector(".star");
+    star.setAttribute("aria-pressed", clip.starred);
+    star.title = star.ariaLabel = clip.starred ? words.unstar : words.star;
+    card.querySelector("input").setAttribute("aria-label", words.select + ": " + (clip.name || clip.prompt));
+    return card;
   }
-  root.classList.toggle("is-choosing", chosen.size > 0);
-  $(".chosen-bar").hidden = chosen.size === 0;
-  $(".chosen-count").textContent = words.chosen.replace("{count}", chosen.size);
-  $('[data-do="compare"]').disabled = chosen.size < 2 || chosen.size > COMPARED;
-  $('[data-do="label"]').disabled = chosen.size < 2;
-  $('[data-do="remove"]').hidden = props.mode === "takes";
-}
 
-// ---- Playing while the pointer or the focus rests on a card
-function preview(card) {
-  const clip = shownClip(card.dataset.id);
-  const video = Object.assign(document.createElement("video"), {
-    muted: true,
-    loop: true,
-    playsInline: true,
-    src: clip.video,
+  // The same thing on the same clip's new card. A take that was opened by pointer leaves its keys to the player.
+  function focused() {
+    const at = document.activeElement,
+      card = at?.closest(".card");
+    if (!card || !cards.contains(card) || (at.matches(".thumb") && !at.matches(":focus-visible"))) return null;
+    const part = [".thumb", ".star", "input"].find((one) => at.matches(one));
+    return part ? `.card[data-id="${card.dataset.id}"] ${part}` : null;
+  }
+
+  function show(value) {
+    const list = value?.cards ?? [],
+      free = [null, document.body].includes(document.activeElement);
+    const next = (free || element.contains(document.activeElement) ? refocus : null) ?? focused();
+    refocus = null;
+    current = value?.current ?? current;
+    cards.replaceChildren(...list.map(makeCard));
+    $(".empty").hidden = !value?.empty;
+    fill($(".empty"), value?.empty ?? {});
+    $(".undo-bar").hidden = !value?.undo;
+    fill($(".undo-bar"), { undo: value?.undo?.sentence });
+    showPager(value ?? {});
+    paint();
+    if (next) $(next)?.focus({ preventScroll: true });
+  }
+
+  function showPager({ pages = 0, page = 0, first, last, total }) {
+    $(".pager").hidden = pages < 2;
+    $('[data-do="previous"]').disabled = page <= 0;
+    $('[data-do="next"]').disabled = page >= pages - 1;
+    const number = (count) => Number(count ?? 0).toLocaleString("en");
+    $(".range").textContent = words.range
+      .replace("{first}", number(first))
+      .replace("{last}", number(last))
+      .replace("{total}", number(total));
+  }
+
+  // ---- Choosing
+  function choose(id = null, wanted = false) {
+    if (id === null) chosen.clear();
+    else if (wanted) chosen.add(id);
+    else chosen.delete(id);
+    paint();
+  }
+
+  function paint() {
+    for (const card of cards.children) {
+      card.classList.toggle("is-chosen", chosen.has(card.dataset.id));
+      card.classList.toggle("is-current", card.dataset.id === current);
+      card.querySelector("input").checked = chosen.has(card.dataset.id);
+    }
+    root.classList.toggle("is-choosing", chosen.size > 0);
+    $(".chosen-bar").hidden = chosen.size === 0;
+    $(".chosen-count").textContent = words.chosen.replace("{count}", chosen.size);
+    $('[data-do="compare"]').disabled = chosen.size < 2 || chosen.size > COMPARED;
+    $('[data-do="label"]').disabled = chosen.size < 2;
+    $('[data-do="remove"]').hidden = props.mode === "takes";
+  }
+
+  // ---- Playing while the pointer or the focus rests on a card
+  function preview(card) {
+    const clip = shownClip(card.dataset.id);
+    const video = Object.assign(document.createElement("video"), {
+      muted: true,
+      loop: true,
+      playsInline: true,
+      src: clip.video,
+    });
+    card.querySelector(".thumb").append(video);
+    video.play().catch(() => video.remove()); // moved away before it began, or the file is gone: the poster stays
+  }
+
+  function rest(card) {
+    clearTimeout(card.waiting);
+    card.querySelector("video")?.remove();
+  }
+
+  function visit(card) {
+    rest(card);
+    card.waiting = setTimeout(() => card.isConnected && preview(card), HOVER_MS);
+  }
+
+  for (const [type, act] of [
+    ["pointerover", visit],
+    ["focusin", visit],
+    ["pointerout", rest],
+    ["focusout", rest],
+  ]) {
+    cards.addEventListener(type, (event) => {
+      const card = event.target.closest(".card");
+      if (card && !card.contains(event.relatedTarget)) act(card);
+    });
+  }
+
+  // ---- Hands
+  element.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-do]"),
+      thumb = event.target.closest(".thumb");
+    if (button) tell[button.dataset.do](button.closest(".card")?.dataset.id);
+    if (!thumb || event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab gets the permalink
+    event.preventDefault();
+    tell.open(thumb.closest(".card").dataset.id);
   });
-  card.querySelector(".thumb").append(video);
-  video.play().catch(() => video.remove()); // moved away before it began, or the file is gone: the poster stays
-}
+  cards.addEventListener("change", (event) => choose(event.target.closest(".card").dataset.id, event.target.checked));
 
-function rest(card) {
-  clearTimeout(card.waiting);
-  card.querySelector("video")?.remove();
-}
+  function columns() {
+    const top = cards.firstElementChild?.offsetTop;
+    return [...cards.children].filter((card) => card.offsetTop === top).length || 1;
+  }
 
-function visit(card) {
-  rest(card);
-  card.waiting = setTimeout(() => card.isConnected && preview(card), HOVER_MS);
-}
-
-for (const [type, act] of [
-  ["pointerover", visit],
-  ["focusin", visit],
-  ["pointerout", rest],
-  ["focusout", rest],
-]) {
-  cards.addEventListener(type, (event) => {
-    const card = event.target.closest(".card");
-    if (card && !card.contains(event.relatedTarget)) act(card);
+  const MOVES = { ArrowLeft: () => -1, ArrowRight: () => 1, ArrowUp: () => -columns(), ArrowDown: () => columns() };
+  cards.addEventListener("keydown", (event) => {
+    const card = event.target.closest(".card"),
+      place = [...cards.children].indexOf(card);
+    if (!card || composes(event) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key in MOVES) cards.children[place + MOVES[event.key]()]?.querySelector(".thumb").focus();
+    else if (pressed(event).includes("x") || (event.key === " " && event.target.matches(".thumb")))
+      choose(card.dataset.id, !chosen.has(card.dataset.id));
+    else if (event.key === "Delete" && chosen.size && props.mode !== "takes") tell.remove();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
   });
+
+  watch("value", () => show(props.value));
+  show(props.value);
 }
-
-// ---- Hands
-element.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-do]"),
-    thumb = event.target.closest(".thumb");
-  if (button) tell[button.dataset.do](button.closest(".card")?.dataset.id);
-  if (!thumb || event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab gets the permalink
-  event.preventDefault();
-  tell.open(thumb.closest(".card").dataset.id);
-});
-cards.addEventListener("change", (event) => choose(event.target.closest(".card").dataset.id, event.target.checked));
-
-function columns() {
-  const top = cards.firstElementChild?.offsetTop;
-  return [...cards.children].filter((card) => card.offsetTop === top).length || 1;
-}
-
-const MOVES = { ArrowLeft: () => -1, ArrowRight: () => 1, ArrowUp: () => -columns(), ArrowDown: () => columns() };
-cards.addEventListener("keydown", (event) => {
-  const card = event.target.closest(".card"),
-    place = [...cards.children].indexOf(card);
-  if (!card || window.dailies.composes(event) || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key in MOVES) cards.children[place + MOVES[event.key]()]?.querySelector(".thumb").focus();
-  else if (window.dailies.pressed(event).includes("x") || (event.key === " " && event.target.matches(".thumb")))
-    choose(card.dataset.id, !chosen.has(card.dataset.id));
-  else if (event.key === "Delete" && chosen.size && props.mode !== "takes") tell.remove();
-  else return;
-  event.preventDefault();
-  event.stopPropagation();
-});
-
-watch("value", () => show(props.value));
-show(props.value);

@@ -27,6 +27,17 @@ class ClipDetails(Component):
     {starred} as well.
     """
 
+    custom_events = (
+        "again",
+        "new_seed",
+        "use_settings",
+        "star_clip",
+        "show_in_library",
+        "score_clip",
+        "remove_clip",
+        "close_clip",
+    )
+
     def __init__(self, name: str, part: Literal["head", "details", "alone"], *, render: bool = True) -> None:
         super().__init__("clip_details", words=general.FACTS_WORDS, elem_id=name, part=part, render=render)
 
@@ -40,6 +51,8 @@ class ClipGrid(Component):
     undo_removal {ids}, turn_page {page}.
     """
 
+    custom_events = ("open_clip", "star_clip", "compare", "label_these", "remove_clips", "undo_removal", "turn_page")
+
     def __init__(
         self, name: str, mode: Literal["library", "takes"], value: dict[str, Any] | None = None, *, render: bool = True
     ) -> None:
@@ -51,6 +64,8 @@ class EmptyState(Component):
 
     `value` is "" (hidden), "empty" or "new". Events: first_clip, import_clips, new_campaign.
     """
+
+    custom_events = ("first_clip", "import_clips", "new_campaign")
 
     def __init__(self, name: str, *, render: bool = True) -> None:
         super().__init__("empty_state", "", words=general.WELCOME_WORDS, elem_id=name, render=render)

@@ -1,85 +1,84 @@
 // Curricula under way and over. `props.value` = {curricula: [see app/views/training/curriculum_progress.py]}. Asks
 // `server.news()` for what is new while one of them is running and visible.
-const { words } = props;
-const $ = (selector) => element.querySelector(selector);
-const ASK_MS = 4000;
-let timer = null,
-  running = false,
-  before = "";
+import { listen, make, visible } from "../scripts/dom.js";
 
-const make = (tag, className, text = "") =>
-  Object.assign(document.createElement(tag), { className, textContent: text });
+export default function mount({ element, props, server, watch }) {
+  const { words } = props;
+  const $ = (selector) => element.querySelector(selector);
+  const ASK_MS = 4000;
+  let timer = null,
+    running = false,
+    before = "";
 
-function schedule() {
-  clearTimeout(timer);
-  timer = running && window.dailies.visible(element.parentElement) && !document.hidden ? setTimeout(ask, ASK_MS) : null;
-}
-
-async function ask() {
-  show(await answered(server.news()));
-}
-
-// Gradio may answer with nothing where the server did not.
-const answered = async (asked) => (await asked.catch(() => null)) ?? { problem: words.unreachable };
-
-const say = (sentence) => {
-  $(".problem").hidden = !sentence;
-  $(".problem").textContent = sentence;
-};
-
-function condition({ wanted, measured, verdict }) {
-  const row = make("li", "", wanted);
-  row.dataset.verdict = verdict;
-  row.append(make("span", "", measured));
-  return row;
-}
-
-function stage(one) {
-  const box = make("li", "stage");
-  box.dataset.state = one.state;
-  box.append(make("b", "", one.name), make("small", "", one.detail));
-  if (one.gate.length) {
-    const list = make("ul", "gate");
-    list.append(...one.gate.map(condition));
-    box.append(list);
+  function schedule() {
+    clearTimeout(timer);
+    timer = running && visible(element.parentElement) && !document.hidden ? setTimeout(ask, ASK_MS) : null;
   }
-  if (one.sentence) box.append(make("small", "", one.sentence));
-  return box;
-}
 
-function curriculum(one) {
-  const box = make("div", "curriculum"),
-    stages = make("ol", "stages");
-  stages.append(...one.stages.map(stage));
-  box.append(make("h3", "", one.title), make("p", "sentence", one.sentence), stages);
-  if (one.can_resume) {
-    const button = make("button", "resume", words.resume);
-    button.title = words.resume_hint;
-    button.addEventListener("click", async () => {
-      button.disabled = true;
-      const found = await answered(server.go_on(one.id));
-      if (!found.problem) return show(found);
-      box.querySelector(".sentence").textContent = found.problem;
-      button.disabled = false;
-    });
-    box.append(button);
+  async function ask() {
+    show(await answered(server.news()));
   }
-  return box;
-}
 
-function show(value) {
-  say(value?.problem ?? "");
-  if (!value?.curricula) return schedule();
-  running = value.curricula.some((one) => one.running);
-  const now = JSON.stringify(value.curricula);
-  if (now !== before) {
-    before = now;
-    $(".curricula").replaceChildren(...value.curricula.map(curriculum));
+  // Gradio may answer with nothing where the server did not.
+  const answered = async (asked) => (await asked.catch(() => null)) ?? { problem: words.unreachable };
+
+  const say = (sentence) => {
+    $(".problem").hidden = !sentence;
+    $(".problem").textContent = sentence;
+  };
+
+  function condition({ wanted, measured, verdict }) {
+    const row = make("li", {}, wanted);
+    row.dataset.verdict = verdict;
+    row.append(make("span", {}, measured));
+    return row;
   }
-  schedule();
-}
 
-window.dailies.listen(element, "visibilitychange", schedule);
-new IntersectionObserver(schedule).observe(element.parentElement);
-watch("value", () => show(props.value));
-show(props.value);
+  function stage(one) {
+    const box = make("li", { className: "stage" });
+    box.dataset.state = one.state;
+    box.append(make("b", {}, one.name), make("small", {}, one.detail));
+    if (one.gate.length) {
+      box.append(make("ul", { className: "gate" }, ...one.gate.map(condition)));
+    }
+    if (one.sentence) box.append(make("small", {}, one.sentence));
+    return box;
+  }
+
+  function curriculum(one) {
+    const box = make("div", { className: "curriculum" }),
+      stages = make("ol", { className: "stages" });
+    stages.append(...one.stages.map(stage));
+    box.append(make("h3", {}, one.title), make("p", { className: "sentence" }, one.sentence), stages);
+    if (one.can_resume) {
+      const button = make("button", { className: "resume" }, words.resume);
+      button.title = words.resume_hint;
+      button.addEventListener("click", async () => {
+        button.disabled = true;
+        const found = await answered(server.go_on(one.id));
+        if (!found.problem) return show(found);
+        box.querySelector(".sentence").textContent = found.problem;
+        button.disabled = false;
+      });
+      box.append(button);
+    }
+    return box;
+  }
+
+  function show(value) {
+    say(value?.problem ?? "");
+    if (!value?.curricula) return schedule();
+    running = value.curricula.some((one) => one.running);
+    const now = JSON.stringify(value.curricula);
+    if (now !== before) {
+      before = now;
+      $(".curricula").replaceChildren(...value.curricula.map(curriculum));
+    }
+    schedule();
+  }
+
+  listen(element, "visibilitychange", schedule);
+  new IntersectionObserver(schedule).observe(element.parentElement);
+  watch("value", () => show(props.value));
+  show(props.value);
+}

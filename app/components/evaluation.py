@@ -11,6 +11,8 @@ class EvaluationTable(Component):
     `value` comes from `app.views.training.evaluation.table`. Event: measure {run}.
     """
 
+    custom_events = ("measure",)
+
     def __init__(self, name: str, *, render: bool = True) -> None:
         super().__init__("evaluation_table", {}, words=monitor.FINDINGS_WORDS, elem_id=name, render=render)
 
@@ -21,6 +23,8 @@ class SampleBrowser(Component):
     `value` comes from `app.views.training.samples.slider`.
     Events: show_sample {run, set, prompt}, sample_now {run}, use_adapter {run}.
     """
+
+    custom_events = ("show_sample", "sample_now", "use_adapter")
 
     def __init__(self, name: str, *, render: bool = True) -> None:
         super().__init__("sample_browser", NOTHING, words=monitor.SAMPLES_WORDS, elem_id=name, render=render)

@@ -1,26 +1,31 @@
 // Events: "arrive" {id}, the page was opened by the permalink of a clip; "arrive_at" {tab}, by the address of a tab.
-window.dailies.fill(element, props.value);
-ringing(element.querySelector(".bell"), props.words.bell, server.news);
+import { setAddress } from "../scripts/address.js";
+import { fill } from "../scripts/dom.js";
+import { ringing } from "./notifications.js";
 
-// ---- Where the page is, told by its address: `tab`, and what is looked at there. A reload or a bookmark comes back to
-// it.
-const OPENS = "generate";
-const asked = new URL(location.href).searchParams,
-  clip = asked.get("clip"),
-  tab = asked.get("tab");
-if (clip) trigger("arrive", { id: clip });
-// An answer for the tab that is open anyway could come after a press.
-else if (tab && tab !== OPENS) trigger("arrive_at", { tab });
+export default function mount({ element, trigger, props, server }) {
+  fill(element, props.value);
+  ringing(element.querySelector(".bell"), props.words.bell, server.news);
 
-// Gradio has an event for a tab that was pressed; only the tabs' buttons show that the page itself switched.
-let here = OPENS; // written to the address after the first switch
-function follow() {
-  const open = document.querySelector('#tabs button[id$="-tab-button"][aria-selected="true"]')?.dataset.tabId ?? here;
-  if (open === here) return;
-  here = open;
-  window.dailies.address(open === "library" ? { tab: open } : { tab: open, clip: null });
+  // ---- Where the page is, told by its address: `tab`, and what is looked at there. A reload or a bookmark comes back to
+  // it.
+  const OPENS = "generate";
+  const asked = new URL(location.href).searchParams,
+    clip = asked.get("clip"),
+    tab = asked.get("tab");
+  if (clip) trigger("arrive", { id: clip });
+  // An answer for the tab that is open anyway could come after a press.
+  else if (tab && tab !== OPENS) trigger("arrive_at", { tab });
+
+  // Gradio has an event for a tab that was pressed; only the tabs' buttons show that the page itself switched.
+  let here = OPENS; // written to the address after the first switch
+  function follow() {
+    const open = document.querySelector('#tabs button[id$="-tab-button"][aria-selected="true"]')?.dataset.tabId ?? here;
+    if (open === here) return;
+    here = open;
+    setAddress(open === "library" ? { tab: open } : { tab: open, clip: null });
+  }
+  new MutationObserver(
+    (changes) => changes.some(({ target }) => target.id.endsWith("-tab-button")) && follow(),
+  ).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["aria-selected"] });
 }
-new MutationObserver((changes) => changes.some(({ target }) => target.id.endsWith("-tab-button")) && follow()).observe(
-  document.body,
-  { subtree: true, attributes: true, attributeFilter: ["aria-selected"] },
-);

@@ -15,6 +15,8 @@ class Header(Component):
     Events: arrive {id}, if the page was opened by a clip's permalink; arrive_at {tab}, by a tab's address.
     """
 
+    custom_events = ("arrive", "arrive_at")
+
     def __init__(self, context: AppContext, *, render: bool = True) -> None:
         def news(seen: dict[str, Any]) -> dict[str, Any]:
             return notifications.news(context, seen or {})
@@ -33,6 +35,5 @@ class Header(Component):
             words=words,
             elem_id="masthead",
             server_functions=[with_problem(news)],
-            before=["notifications"],
             render=render,
         )

@@ -20,6 +20,8 @@ class JobList(Component):
     Gradio calls a server function with one argument, an empty list if the script passed none.
     """
 
+    custom_events = ("job_ended", "job_failed")
+
     def __init__(self, name: str, context: AppContext, kind: str | Collection[str], *, render: bool = True) -> None:
         def news(_: Any = None) -> dict[str, Any]:
             return job_list(context, kind)
@@ -48,6 +50,5 @@ class JobList(Component):
             words=jobs.STRIP_WORDS,
             elem_id=name,
             server_functions=functions,
-            before=["job_announcer"],
             render=render,
         )

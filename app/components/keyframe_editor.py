@@ -16,6 +16,8 @@ class KeyframeEditor(Component):
     Events: redraw {frame}, replace {frame, path}, complete, discard.
     """
 
+    custom_events = ("redraw", "replace", "complete", "discard")
+
     def __init__(self, name: str, *, render: bool = True) -> None:
         super().__init__("keyframe_editor", None, words=modes.STRIP_WORDS, elem_id=name, render=render)
 

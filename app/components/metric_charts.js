@@ -1,365 +1,358 @@
 // Curves of several runs. Asks `server.news({runs, axis, have, looked})` for what is new, only while visible. Events:
 // "look_at" {id}: a run was chosen; "sets_changed" {id}: it has more samples than before.
-const { words, colours } = props;
-const { visible, listen } = window.dailies;
-const $ = (selector) => element.querySelector(selector);
-const ASK_MS = 2000,
-  BUSY_MS = 60,
-  RETRY_MS = 4000,
-  MOST_POINTS = 1500,
-  LEFT = 46,
-  BOTTOM = 18,
-  TOP = 8,
-  RIGHT = 6;
-const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
-const KEPT = "dailies.monitor";
-const read = () => {
-  try {
-    return JSON.parse(window.dailies.storage.get(KEPT)) ?? {};
-  } catch {
-    return {};
-  }
-};
-const state = {
-  runs: [],
-  chosen: null,
-  looked: new URL(location.href).searchParams.get("run"),
-  axis: "step",
-  smoothing: 0,
-  groups: [],
-  alarms: {},
-  sets: null,
-  series: new Map(),
-  asks: 0,
-  hover: null,
-  ...read(),
-};
-const charts = new Map(); // metric -> {figure, canvas, name}
-let timer = null,
-  asking = false,
-  generation = 0;
+import { setAddress } from "../scripts/address.js";
+import { listen, make, rows, visible } from "../scripts/dom.js";
+import { canvasPng, plotFiles } from "../scripts/plot_files.js";
+import { readJson, storage } from "../scripts/storage.js";
+import { takeWantedRun } from "../scripts/wanted_run.js";
+import { LEFT, paintChart, placeOf, RIGHT } from "./chart_canvas.js";
+import { nearest, short, smoothed, withPart } from "./curve_data.js";
 
-function keep() {
-  window.dailies.storage.set(
-    KEPT,
-    JSON.stringify({ chosen: state.chosen, axis: state.axis, smoothing: state.smoothing }),
+export default function mount({ element, trigger, props, server }) {
+  const { words, colours } = props;
+  const $ = (selector) => element.querySelector(selector);
+  const ASK_MS = 2000,
+    BUSY_MS = 60,
+    RETRY_MS = 4000;
+  const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
+  const KEPT = "dailies.monitor";
+  const state = {
+    runs: [],
+    chosen: null,
+    looked: new URL(location.href).searchParams.get("run"),
+    axis: "step",
+    smoothing: 0,
+    groups: [],
+    alarms: {},
+    sets: null,
+    series: new Map(),
+    asks: 0,
+    hover: null,
+    ...readJson(KEPT),
+  };
+  const charts = new Map(); // metric -> {figure, canvas, name}
+  let timer = null,
+    asking = false,
+    generation = 0;
+
+  function keep() {
+    storage.set(KEPT, JSON.stringify({ chosen: state.chosen, axis: state.axis, smoothing: state.smoothing }));
+  }
+
+  // ---- Asking
+  const watched = () => visible(element) && !document.hidden;
+
+  function schedule(after = ASK_MS) {
+    clearTimeout(timer);
+    timer = watched() ? setTimeout(ask, after) : null;
+  }
+
+  async function ask() {
+    if (asking) return;
+    asking = true;
+    const of = generation;
+    const have = Object.fromEntries([...state.series].map(([run, one]) => [run, [one.epoch, one.step]]));
+    try {
+      state.asks += 1;
+      const news = await server.news({ runs: state.chosen, axis: state.axis, have, looked: state.looked });
+      asking = false;
+      if (!element.isConnected) return;
+      if (of !== generation) return schedule(0); // what was asked for is no longer wanted
+      take(news);
+    } catch {
+      asking = false;
+      $(".said").textContent = words.unreachable;
+      schedule(RETRY_MS);
+    }
+  }
+
+  function again() {
+    // another choice: what is under way is dropped
+    generation += 1;
+    keep();
+    schedule(0);
+  }
+
+  // ---- Taking news in
+  function take(news) {
+    if (news.problem) {
+      $(".said").textContent = news.problem;
+      return schedule(RETRY_MS);
+    }
+    $(".said").textContent = news.left ? words.reading.replace("{left}", Math.ceil(news.left / 1e6)) : "";
+    if (forget(news.runs)) return again();
+    if (state.chosen === null) state.chosen = news.chosen;
+    state.runs = news.runs;
+    state.alarms = news.alarms;
+    for (const run of state.series.keys()) if (!news.chosen.includes(run)) state.series.delete(run);
+    for (const [run, part] of Object.entries(news.series)) state.series.set(run, withPart(state.series.get(run), part));
+    const grouped = JSON.stringify(news.groups);
+    if (grouped !== state.grouped) {
+      state.grouped = grouped;
+      layOut(news.groups);
+    }
+    paintRuns();
+    paintAlarms();
+    paintEmpty(news);
+    paintAll();
+    look(news.looked, news.sets);
+    schedule(news.left ? BUSY_MS : ASK_MS);
+  }
+
+  // Runs that this browser keeps as chosen and that are gone are chosen no more; where all are gone, the server chooses.
+  function forget(runs) {
+    const there = new Set(runs.map((run) => run.id)),
+      known = (state.chosen ?? []).filter((run) => there.has(run));
+    if (known.length === (state.chosen ?? []).length) return false;
+    state.chosen = known.length ? known : null;
+    return true;
+  }
+
+  function look(run, sets) {
+    if (run !== state.looked) {
+      state.looked = run;
+      state.sets = sets;
+      paintRuns();
+      setAddress({ run });
+      if (run) trigger("look_at", { id: run });
+    } else if (sets !== state.sets) {
+      state.sets = sets;
+      if (run) trigger("sets_changed", { id: run });
+    }
+  }
+
+  // ---- Layout
+  const colourOf = (run) => colours[Math.max(0, state.chosen.indexOf(run)) % colours.length];
+  const dashOf = (run) => DASHES[Math.floor(Math.max(0, state.chosen.indexOf(run)) / colours.length) % DASHES.length];
+
+  function layOut(groups) {
+    const known = new Set([...element.querySelectorAll(".group")].map((group) => group.dataset.key));
+    const closed = new Set([...element.querySelectorAll(".group:not([open])")].map((group) => group.dataset.key));
+    charts.clear();
+    $(".groups").replaceChildren(
+      ...groups.map((group) => {
+        const box = make("details", { className: "group" });
+        box.dataset.key = group.key;
+        box.open = known.has(group.key) ? !closed.has(group.key) : !words.closed.includes(group.key);
+        box.addEventListener("toggle", paintAll);
+        const grid = make("div", { className: "charts" });
+        grid.append(...group.charts.map(makeChart));
+        box.append(make("summary", {}, group.title), grid);
+        return box;
+      }),
+    );
+    element.querySelectorAll(".chart").forEach((figure) => seen.observe(figure));
+  }
+
+  function makeChart({ name, title }) {
+    const figure = make("figure", { className: "chart" }),
+      caption = make("figcaption"),
+      canvas = make("canvas");
+    figure.dataset.metric = name;
+    const files = plotFiles(
+      () => name.replaceAll("/", "-"),
+      () => pictureOf({ name, title, canvas }),
+      () => numbersOf(name),
+    );
+    caption.append(make("span", { className: "title" }, title), files, make("span", { className: "now" }));
+    canvas.setAttribute("role", "img");
+    const tip = make("div", { className: "tip", hidden: true });
+    figure.append(caption, canvas, tip);
+    const chart = { name, title, figure, canvas, tip, inView: false };
+    canvas.addEventListener("pointermove", (event) => hover(chart, event));
+    canvas.addEventListener("pointerleave", () => hover(null));
+    charts.set(name, chart);
+    return figure;
+  }
+
+  const seen = new IntersectionObserver(
+    (entries) => {
+      for (const entry of entries) {
+        const chart = charts.get(entry.target.dataset.metric);
+        if (!chart) continue;
+        chart.inView = entry.isIntersecting;
+        if (chart.inView) paint(chart);
+      }
+    },
+    { rootMargin: "200px" },
   );
-}
+  new ResizeObserver(() => requestAnimationFrame(paintAll)).observe($(".main"));
 
-// ---- Asking
-const watched = () => visible(element) && !document.hidden;
-
-function schedule(after = ASK_MS) {
-  clearTimeout(timer);
-  timer = watched() ? setTimeout(ask, after) : null;
-}
-
-async function ask() {
-  if (asking) return;
-  asking = true;
-  const of = generation;
-  const have = Object.fromEntries([...state.series].map(([run, one]) => [run, [one.epoch, one.step]]));
-  try {
-    state.asks += 1;
-    const news = await server.news({ runs: state.chosen, axis: state.axis, have, looked: state.looked });
-    asking = false;
-    if (!element.isConnected) return;
-    if (of !== generation) return schedule(0); // what was asked for is no longer wanted
-    take(news);
-  } catch {
-    asking = false;
-    $(".said").textContent = words.unreachable;
-    schedule(RETRY_MS);
+  // ---- Painting lists
+  function paintRuns() {
+    rows($(".runs"), $("template"), state.runs, (row, run) => {
+      const drawn = (state.chosen ?? []).includes(run.id);
+      row.classList.toggle("is-looked", run.id === state.looked);
+      row.querySelector("input").checked = drawn;
+      row.querySelector("input").setAttribute("aria-label", run.id);
+      row.querySelector(".swatch").style.background = drawn ? colourOf(run.id) : "";
+      row.querySelector(".state").textContent = [run.state_text, run.where].filter(Boolean).join(", ");
+      row.querySelector(".pick").setAttribute("aria-pressed", run.id === state.looked);
+    });
   }
-}
 
-function again() {
-  // another choice: what is under way is dropped
-  generation += 1;
-  keep();
+  function paintAlarms() {
+    const all = Object.entries(state.alarms).flatMap(([run, found]) => found.map((alarm) => ({ run, ...alarm })));
+    $(".alarms").hidden = all.length === 0;
+    $(".alarms summary").textContent = words.alarms + " (" + all.length + ")";
+    $(".alarms ul").replaceChildren(
+      ...all.map(({ run, step, sentence }) =>
+        make("li", {}, words.alarm.replace("{step}", step).replace("{run}", run).replace("{sentence}", sentence)),
+      ),
+    );
+  }
+
+  function paintEmpty(news) {
+    const words_ =
+      news.empty ??
+      (state.chosen.length === 0
+        ? { title: words.pick, hint: "" }
+        : news.groups.length
+          ? null
+          : { title: words.waiting, hint: "" });
+    $(".empty").hidden = !words_;
+    $(".empty h3").textContent = words_?.title ?? "";
+    $(".empty p").textContent = words_?.hint ?? "";
+  }
+
+  // ---- Lines
+  function linesOf(name) {
+    return (state.chosen ?? []).flatMap((run) => {
+      const points = state.series.get(run)?.data.get(name);
+      return points ? [{ run, x: points[0], y: smoothed(points[1], state.smoothing) }] : [];
+    });
+  }
+
+  // Every point of a metric, not only those that are drawn, and what the smoothing makes of it.
+  async function numbersOf(name) {
+    // Gradio answers with nothing where the server is away.
+    const found = (await server.points({ runs: state.chosen, name, axis: state.axis }).catch(() => null)) ?? {
+      problem: words.unreachable,
+    };
+    if (found.problem) {
+      $(".said").textContent = found.problem;
+      return null;
+    }
+    const rows = Object.entries(found).flatMap(([run, [x, y]]) => {
+      const means = smoothed(y, state.smoothing);
+      return x.map((at, index) => [run, at, y[index], means[index]]);
+    });
+    return [["run", state.axis === "time" ? "minutes" : "step", name, "smoothed"], ...rows];
+  }
+
+  function pictureOf({ name, title, canvas }) {
+    const lines = linesOf(name).map(({ run }) => ({ name: run, colour: colourOf(run), dash: dashOf(run) }));
+    const smoothing = state.smoothing ? `, ${words.smoothing} ${Number(state.smoothing).toFixed(2)}` : "";
+    return canvasPng(canvas, title + smoothing, lines);
+  }
+
+  const paint = (chart) =>
+    chart.canvas.clientWidth && paintChart(chart, { state, lines: linesOf(chart.name), colourOf, dashOf });
+
+  function paintAll() {
+    charts.forEach((chart) => chart.inView && paint(chart));
+  }
+
+  // ---- Hovering: one place on the axis, in all charts
+  function hover(chart, event) {
+    if (!chart?.box) state.hover = null;
+    else {
+      const share = (event.offsetX - LEFT) / (chart.canvas.clientWidth - LEFT - RIGHT);
+      state.hover = chart.box.left + Math.max(0, Math.min(1, share)) * (chart.box.right - chart.box.left);
+    }
+    charts.forEach((other) => {
+      other.tip.hidden = other !== chart || state.hover === null;
+    });
+    if (state.hover !== null) showTip(chart);
+    paintAll();
+  }
+
+  function showTip(chart) {
+    const place =
+      state.axis === "time" ? short(state.hover) + " min" : words.at_step.replace("{step}", Math.round(state.hover));
+    const rows = chart.lines.slice(0, 8).map(({ run, x, y }) => {
+      const swatch = make("i");
+      swatch.style.background = colourOf(run);
+      return make("div", {}, swatch, short(y[nearest(x, state.hover)]) + "  " + run);
+    });
+    const reach = (chart.box.right - chart.box.left) / 40;
+    const near = chart.lines.flatMap(({ run }) =>
+      (state.alarms[run] ?? []).filter((alarm) => Math.abs(placeOf(alarm, state.axis) - state.hover) < reach),
+    );
+    chart.tip.replaceChildren(
+      make("b", {}, place),
+      ...rows,
+      ...near.slice(0, 3).map((alarm) => make("p", {}, alarm.sentence)),
+    );
+    const right = chart.px(state.hover) > chart.canvas.clientWidth / 2;
+    chart.tip.style.left = right ? "" : chart.px(state.hover) + 12 + "px";
+    chart.tip.style.right = right ? chart.canvas.clientWidth - chart.px(state.hover) + 12 + "px" : "";
+  }
+
+  // ---- Hands
+  element.addEventListener("change", (event) => {
+    const run = event.target.closest(".run")?.dataset.id;
+    if (!run) return;
+    state.chosen = event.target.checked ? [...state.chosen, run] : state.chosen.filter((one) => one !== run);
+    again();
+  });
+  element.addEventListener("click", (event) => {
+    const bulk = event.target.closest("[data-do]"),
+      axis = event.target.closest("[data-axis]"),
+      pick = event.target.closest(".pick");
+    if (bulk) {
+      state.chosen = bulk.dataset.do === "all" ? state.runs.map((run) => run.id) : [];
+      again();
+    }
+    if (axis && axis.dataset.axis !== state.axis) {
+      setAxis(axis.dataset.axis);
+      again();
+    }
+    if (pick) {
+      look(pick.closest(".run").dataset.id, null);
+      state.sets = null;
+      paintAll();
+      again();
+    }
+  });
+
+  function setAxis(axis) {
+    state.axis = axis;
+    state.series.clear();
+    paintBar();
+  }
+
+  function paintBar() {
+    for (const button of element.querySelectorAll("[data-axis]"))
+      button.setAttribute("aria-pressed", button.dataset.axis === state.axis);
+    $(".smoothing input").value = state.smoothing;
+    $(".smoothing output").textContent = Number(state.smoothing).toFixed(2);
+  }
+
+  $(".smoothing input").addEventListener("input", (event) => {
+    state.smoothing = Number(event.target.value);
+    keep();
+    paintBar();
+    paintAll();
+  });
+
+  function watchWanted() {
+    // another tab sends its run here, maybe before this one was ever shown
+    const run = takeWantedRun();
+    if (!run) return;
+    state.chosen = [...new Set([...(state.chosen ?? []), run])];
+    look(run, null);
+    again();
+  }
+  listen(element, "dailies:watch", watchWanted);
+  listen(element, "visibilitychange", () => schedule(0));
+  new IntersectionObserver(() => schedule(0)).observe(element); // a hidden tab was shown again
+  new MutationObserver(() => requestAnimationFrame(paintAll)).observe(document.body, {
+    attributes: true,
+    attributeFilter: ["class"],
+  });
+  element.curves = { state, charts };
+  paintBar();
+  watchWanted();
   schedule(0);
 }
-
-// ---- Taking news in
-const unpack = (text) => new Float32Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
-
-function joined(old, more) {
-  const both = new Float32Array(old.length + more.length);
-  both.set(old);
-  both.set(more, old.length);
-  return both;
-}
-
-function take(news) {
-  if (news.problem) {
-    $(".said").textContent = news.problem;
-    return schedule(RETRY_MS);
-  }
-  $(".said").textContent = news.left ? words.reading.replace("{left}", Math.ceil(news.left / 1e6)) : "";
-  if (forget(news.runs)) return again();
-  if (state.chosen === null) state.chosen = news.chosen;
-  state.runs = news.runs;
-  state.alarms = news.alarms;
-  for (const run of state.series.keys()) if (!news.chosen.includes(run)) state.series.delete(run);
-  for (const [run, part] of Object.entries(news.series)) takeSeries(run, part);
-  const grouped = JSON.stringify(news.groups);
-  if (grouped !== state.grouped) {
-    state.grouped = grouped;
-    layOut(news.groups);
-  }
-  paintRuns();
-  paintAlarms();
-  paintEmpty(news);
-  paintAll();
-  look(news.looked, news.sets);
-  schedule(news.left ? BUSY_MS : ASK_MS);
-}
-
-// Runs that this browser keeps as chosen and that are gone are chosen no more; where all are gone, the server chooses.
-function forget(runs) {
-  const there = new Set(runs.map((run) => run.id)),
-    known = (state.chosen ?? []).filter((run) => there.has(run));
-  if (known.length === (state.chosen ?? []).length) return false;
-  state.chosen = known.length ? known : null;
-  return true;
-}
-
-function takeSeries(run, part) {
-  const one = part.whole ? { data: new Map() } : (state.series.get(run) ?? { data: new Map() });
-  for (const [name, [x, y]] of Object.entries(part.data)) {
-    const old = one.data.get(name),
-      more = [unpack(x), unpack(y)];
-    one.data.set(name, old ? [joined(old[0], more[0]), joined(old[1], more[1])] : more);
-  }
-  const longest = Math.max(0, ...[...one.data.values()].map(([x]) => x.length));
-  Object.assign(one, { epoch: longest > MOST_POINTS ? -1 : part.epoch, step: part.step }); // -1: thin it out again
-  state.series.set(run, one);
-}
-
-function look(run, sets) {
-  if (run !== state.looked) {
-    state.looked = run;
-    state.sets = sets;
-    paintRuns();
-    window.dailies.address({ run });
-    if (run) trigger("look_at", { id: run });
-  } else if (sets !== state.sets) {
-    state.sets = sets;
-    if (run) trigger("sets_changed", { id: run });
-  }
-}
-
-// ---- Layout
-const colourOf = (run) => colours[Math.max(0, state.chosen.indexOf(run)) % colours.length];
-const dashOf = (run) => DASHES[Math.floor(Math.max(0, state.chosen.indexOf(run)) / colours.length) % DASHES.length];
-
-function make(tag, className, text = "") {
-  return Object.assign(document.createElement(tag), { className, textContent: text });
-}
-
-function layOut(groups) {
-  const known = new Set([...element.querySelectorAll(".group")].map((group) => group.dataset.key));
-  const closed = new Set([...element.querySelectorAll(".group:not([open])")].map((group) => group.dataset.key));
-  charts.clear();
-  $(".groups").replaceChildren(
-    ...groups.map((group) => {
-      const box = make("details", "group");
-      box.dataset.key = group.key;
-      box.open = known.has(group.key) ? !closed.has(group.key) : !words.closed.includes(group.key);
-      box.addEventListener("toggle", paintAll);
-      const grid = make("div", "charts");
-      grid.append(...group.charts.map(makeChart));
-      box.append(make("summary", "", group.title), grid);
-      return box;
-    }),
-  );
-  element.querySelectorAll(".chart").forEach((figure) => seen.observe(figure));
-}
-
-function makeChart({ name, title }) {
-  const figure = make("figure", "chart"),
-    caption = make("figcaption", ""),
-    canvas = make("canvas", "");
-  figure.dataset.metric = name;
-  const files = window.dailies.plotFiles(
-    () => name.replaceAll("/", "-"),
-    () => pictureOf({ name, title, canvas }),
-    () => numbersOf(name),
-  );
-  caption.append(make("span", "title", title), files, make("span", "now"));
-  canvas.setAttribute("role", "img");
-  const tip = make("div", "tip");
-  tip.hidden = true;
-  figure.append(caption, canvas, tip);
-  const chart = { name, title, figure, canvas, tip, inView: false };
-  canvas.addEventListener("pointermove", (event) => hover(chart, event));
-  canvas.addEventListener("pointerleave", () => hover(null));
-  charts.set(name, chart);
-  return figure;
-}
-
-const seen = new IntersectionObserver(
-  (entries) => {
-    for (const entry of entries) {
-      const chart = charts.get(entry.target.dataset.metric);
-      if (!chart) continue;
-      chart.inView = entry.isIntersecting;
-      if (chart.inView) paint(chart);
-    }
-  },
-  { rootMargin: "200px" },
-);
-new ResizeObserver(() => requestAnimationFrame(paintAll)).observe($(".main"));
-
-// ---- Painting lists
-function paintRuns() {
-  window.dailies.rows($(".runs"), $("template"), state.runs, (row, run) => {
-    const drawn = (state.chosen ?? []).includes(run.id);
-    row.classList.toggle("is-looked", run.id === state.looked);
-    row.querySelector("input").checked = drawn;
-    row.querySelector("input").setAttribute("aria-label", run.id);
-    row.querySelector(".swatch").style.background = drawn ? colourOf(run.id) : "";
-    row.querySelector(".state").textContent = [run.state_text, run.where].filter(Boolean).join(", ");
-    row.querySelector(".pick").setAttribute("aria-pressed", run.id === state.looked);
-  });
-}
-
-function paintAlarms() {
-  const all = Object.entries(state.alarms).flatMap(([run, found]) => found.map((alarm) => ({ run, ...alarm })));
-  $(".alarms").hidden = all.length === 0;
-  $(".alarms summary").textContent = words.alarms + " (" + all.length + ")";
-  $(".alarms ul").replaceChildren(
-    ...all.map(({ run, step, sentence }) =>
-      make("li", "", words.alarm.replace("{step}", step).replace("{run}", run).replace("{sentence}", sentence)),
-    ),
-  );
-}
-
-function paintEmpty(news) {
-  const words_ =
-    news.empty ??
-    (state.chosen.length === 0
-      ? { title: words.pick, hint: "" }
-      : news.groups.length
-        ? null
-        : { title: words.waiting, hint: "" });
-  $(".empty").hidden = !words_;
-  $(".empty h3").textContent = words_?.title ?? "";
-  $(".empty p").textContent = words_?.hint ?? "";
-}
-
-// ---- Hovering: one place on the axis, in all charts
-function nearest(list, x) {
-  let [low, high] = [0, list.length - 1];
-  while (high - low > 1) {
-    const middle = (low + high) >> 1;
-    if (list[middle] < x) low = middle;
-    else high = middle;
-  }
-  return Math.abs(list[low] - x) <= Math.abs(list[high] - x) ? low : high;
-}
-
-function hover(chart, event) {
-  if (!chart?.box) state.hover = null;
-  else {
-    const share = (event.offsetX - LEFT) / (chart.canvas.clientWidth - LEFT - RIGHT);
-    state.hover = chart.box.left + Math.max(0, Math.min(1, share)) * (chart.box.right - chart.box.left);
-  }
-  charts.forEach((other) => {
-    other.tip.hidden = other !== chart || state.hover === null;
-  });
-  if (state.hover !== null) showTip(chart);
-  paintAll();
-}
-
-function showTip(chart) {
-  const place =
-    state.axis === "time" ? short(state.hover) + " min" : words.at_step.replace("{step}", Math.round(state.hover));
-  const rows = chart.lines.slice(0, 8).map(({ run, x, y }) => {
-    const row = make("div", ""),
-      swatch = make("i", "");
-    swatch.style.background = colourOf(run);
-    row.append(swatch, short(y[nearest(x, state.hover)]) + "  " + run);
-    return row;
-  });
-  const reach = (chart.box.right - chart.box.left) / 40;
-  const near = chart.lines.flatMap(({ run }) =>
-    (state.alarms[run] ?? []).filter((alarm) => Math.abs(placeOf(alarm) - state.hover) < reach),
-  );
-  chart.tip.replaceChildren(
-    make("b", "", place),
-    ...rows,
-    ...near.slice(0, 3).map((alarm) => make("p", "", alarm.sentence)),
-  );
-  const right = chart.px(state.hover) > chart.canvas.clientWidth / 2;
-  chart.tip.style.left = right ? "" : chart.px(state.hover) + 12 + "px";
-  chart.tip.style.right = right ? chart.canvas.clientWidth - chart.px(state.hover) + 12 + "px" : "";
-}
-
-// ---- Hands
-element.addEventListener("change", (event) => {
-  const run = event.target.closest(".run")?.dataset.id;
-  if (!run) return;
-  state.chosen = event.target.checked ? [...state.chosen, run] : state.chosen.filter((one) => one !== run);
-  again();
-});
-element.addEventListener("click", (event) => {
-  const bulk = event.target.closest("[data-do]"),
-    axis = event.target.closest("[data-axis]"),
-    pick = event.target.closest(".pick");
-  if (bulk) {
-    state.chosen = bulk.dataset.do === "all" ? state.runs.map((run) => run.id) : [];
-    again();
-  }
-  if (axis && axis.dataset.axis !== state.axis) {
-    setAxis(axis.dataset.axis);
-    again();
-  }
-  if (pick) {
-    look(pick.closest(".run").dataset.id, null);
-    state.sets = null;
-    paintAll();
-    again();
-  }
-});
-
-function setAxis(axis) {
-  state.axis = axis;
-  state.series.clear();
-  paintBar();
-}
-
-function paintBar() {
-  for (const button of element.querySelectorAll("[data-axis]"))
-    button.setAttribute("aria-pressed", button.dataset.axis === state.axis);
-  $(".smoothing input").value = state.smoothing;
-  $(".smoothing output").textContent = Number(state.smoothing).toFixed(2);
-}
-
-$(".smoothing input").addEventListener("input", (event) => {
-  state.smoothing = Number(event.target.value);
-  keep();
-  paintBar();
-  paintAll();
-});
-
-function watchWanted() {
-  // another tab sends its run here, maybe before this one was ever shown
-  const run = window.dailies.wantedRun;
-  if (!run) return;
-  window.dailies.wantedRun = null;
-  state.chosen = [...new Set([...(state.chosen ?? []), run])];
-  look(run, null);
-  again();
-}
-listen(element, "dailies:watch", watchWanted);
-listen(element, "visibilitychange", () => schedule(0));
-new IntersectionObserver(() => schedule(0)).observe(element); // a hidden tab was shown again
-new MutationObserver(() => requestAnimationFrame(paintAll)).observe(document.body, {
-  attributes: true,
-  attributeFilter: ["class"],
-});
-element.curves = { state, charts };
-paintBar();
-watchWanted();
-schedule(0);

@@ -12,6 +12,8 @@ from app.views.training.metric_charts import CurveFeed
 class MetricCharts(Component):
     """Metric curves. Events: look_at {id}, a run was chosen; sets_changed {id}, that run has new samples."""
 
+    custom_events = ("look_at", "sets_changed")
+
     def __init__(self, name: str, feed: CurveFeed, *, render: bool = True) -> None:
         def news(request: Any = None) -> dict[str, Any]:
             return feed.news(request if isinstance(request, dict) else {})
@@ -24,7 +26,6 @@ class MetricCharts(Component):
             words=text.CURVES_WORDS,
             elem_id=name,
             server_functions=[with_problem(news), with_problem(points)],
-            before=["chart_canvas"],
             render=render,
             colours=list(SERIES),
         )

@@ -1,21 +1,17 @@
 // The bell: reports jobs that ended, and alarms, while the page is out of sight, once the user switched it on here. By
 // the browser's notifications where it lets us, and by a number in the tab's title in any case. Asks `news(seen)` only
 // when on.
-function ringing(button, words, news) {
+import { listen } from "../scripts/dom.js";
+import { readJson, storage } from "../scripts/storage.js";
+
+export function ringing(button, words, news) {
   const ON = "dailies.bell",
     SEEN = "dailies.bell.seen",
     ASK_MS = 4000;
   const plain = document.title;
   let unread = 0,
     timer = null;
-  const read = () => {
-    try {
-      return JSON.parse(window.dailies.storage.get(SEEN)) ?? {};
-    } catch {
-      return {};
-    }
-  };
-  const isOn = () => window.dailies.storage.get(ON) === "on";
+  const isOn = () => storage.get(ON) === "on";
   const mayShow = () => "Notification" in window && Notification.permission === "granted";
   const away = () => document.hidden || !document.hasFocus();
 
@@ -44,8 +40,8 @@ function ringing(button, words, news) {
     clearTimeout(timer);
     if (!isOn() || !button.isConnected) return;
     try {
-      const found = await news(read());
-      if (found.seen) window.dailies.storage.set(SEEN, JSON.stringify(found.seen));
+      const found = await news(readJson(SEEN));
+      if (found.seen) storage.set(SEEN, JSON.stringify(found.seen));
       if (isOn() && away() && found.notices?.length) {
         count(unread + found.notices.length);
         found.notices.forEach(tell);
@@ -59,8 +55,8 @@ function ringing(button, words, news) {
 
   async function toggle() {
     const on = !isOn();
-    window.dailies.storage.set(ON, on ? "on" : "off");
-    window.dailies.storage.remove(SEEN); // what happened while it was off is no news
+    storage.set(ON, on ? "on" : "off");
+    storage.remove(SEEN); // what happened while it was off is no news
     paint();
     if (on && "Notification" in window && Notification.permission === "default") await Notification.requestPermission();
     paint();
@@ -71,7 +67,7 @@ function ringing(button, words, news) {
   const back = () => {
     if (!away()) count(0);
   };
-  window.dailies.listen(button, "visibilitychange", back);
+  listen(button, "visibilitychange", back);
   window.addEventListener("focus", back);
   paint();
   ask();

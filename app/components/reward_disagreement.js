@@ -1,20 +1,23 @@
 // Which reward would choose differently. `props.value` = [{key, id, poster, sentence, agrees}]. Event: open_clip {id}.
-const { fill, stamp } = window.dailies;
-const $ = (selector) => element.querySelector(selector);
+import { fill, stamp } from "../scripts/dom.js";
 
-function show(value) {
-  $(".none").hidden = Boolean(value?.length);
-  $("ul").replaceChildren(...(value ?? []).map(line));
+export default function mount({ element, trigger, props, watch }) {
+  const $ = (selector) => element.querySelector(selector);
+
+  function show(value) {
+    $(".none").hidden = Boolean(value?.length);
+    $("ul").replaceChildren(...(value ?? []).map(line));
+  }
+
+  function line(one) {
+    const made = stamp($("template"));
+    fill(made, one);
+    made.classList.toggle("agrees", one.agrees);
+    made.querySelector("img").src = one.poster;
+    made.querySelector("button").addEventListener("click", () => trigger("open_clip", { id: one.id }));
+    return made;
+  }
+
+  watch("value", () => show(props.value));
+  show(props.value);
 }
-
-function line(one) {
-  const made = stamp($("template"));
-  fill(made, one);
-  made.classList.toggle("agrees", one.agrees);
-  made.querySelector("img").src = one.poster;
-  made.querySelector("button").addEventListener("click", () => trigger("open_clip", { id: one.id }));
-  return made;
-}
-
-watch("value", () => show(props.value));
-show(props.value);

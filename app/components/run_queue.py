@@ -48,6 +48,8 @@ class RunQueue(Component):
     Events: clone_run {run}, use_adapter {run}, watch_run.
     """
 
+    custom_events = ("clone_run", "use_adapter", "watch_run")
+
     def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
         super().__init__(
             "run_queue",

@@ -1,162 +1,163 @@
 // Clips by score. `props.value` = {columns: [{key, title, question}], rows: [{id, prompt, poster, link, seed, model,
 // total, apart: {total, why} | null, values: {key: 0..1 | null}}] the best first, current: id, empty: {title, hint} |
 // null}. Events: open_clip {id}, compare {ids}.
-const { words } = props;
-const { fill, stamp } = window.dailies;
-const $ = (selector) => element.querySelector(selector);
-const chosen = new Set(),
-  COMPARED = 4;
-let sort = { key: "total", down: true },
-  current = null;
+import { fill, stamp } from "../scripts/dom.js";
+import { csv, save } from "../scripts/files.js";
 
-// ---- Sorting: what has no value stands last, whichever way
-const rows = () => props.value?.rows ?? [];
-const rankOf = (row) => rows().indexOf(row) + 1;
-const measure = { total: (row) => row.total, clip: (row) => row.prompt.toLowerCase(), rank: (row) => -rankOf(row) };
-const valueOf = (row, key) => (measure[key] ? measure[key](row) : (row.values[key] ?? null));
+export default function mount({ element, trigger, props, watch }) {
+  const { words } = props;
+  const $ = (selector) => element.querySelector(selector);
+  const chosen = new Set(),
+    COMPARED = 4;
+  let sort = { key: "total", down: true },
+    current = null;
 
-function sorted() {
-  const down = sort.down ? -1 : 1;
-  return [...rows()].sort((a, b) => {
-    const x = valueOf(a, sort.key),
-      y = valueOf(b, sort.key);
-    if (x === null || y === null) return (x === null) - (y === null);
-    return x < y ? -down : x > y ? down : 0;
-  });
-}
+  // ---- Sorting: what has no value stands last, whichever way
+  const rows = () => props.value?.rows ?? [];
+  const rankOf = (row) => rows().indexOf(row) + 1;
+  const measure = { total: (row) => row.total, clip: (row) => row.prompt.toLowerCase(), rank: (row) => -rankOf(row) };
+  const valueOf = (row, key) => (measure[key] ? measure[key](row) : (row.values[key] ?? null));
 
-// ---- Showing
-function show(value) {
-  const there = new Set(rows().map((row) => row.id));
-  for (const id of chosen) if (!there.has(id)) chosen.delete(id);
-  current = value?.current ?? current;
-  $(".scroll").hidden = !rows().length;
-  $(".empty").hidden = !value?.empty;
-  fill($(".empty"), value?.empty ?? {});
-  showHead(value?.columns ?? []);
-  showRows();
-}
-
-function showHead(columns) {
-  const heads = [
-    ["rank", words.rank],
-    ["clip", words.clip],
-    ["total", words.total],
-    ...columns.map(({ key, title, question }) => [key, title, question]),
-  ];
-  $("thead tr").replaceChildren(document.createElement("th"), ...heads.map(head));
-}
-
-function head([key, title, question]) {
-  const cell = Object.assign(document.createElement("th"), { scope: "col", className: "of-" + key });
-  const button = cell.appendChild(
-    Object.assign(document.createElement("button"), { type: "button", textContent: title }),
-  );
-  button.title = [words.sort.replace("{name}", title), question].filter(Boolean).join(". ");
-  button.dataset.sort = key;
-  if (key === sort.key) cell.setAttribute("aria-sort", sort.down ? "descending" : "ascending");
-  return cell;
-}
-
-function showRows() {
-  $("tbody").replaceChildren(...sorted().map(makeRow));
-  paint();
-}
-
-function makeRow(row) {
-  const made = stamp($("template")),
-    link = made.querySelector("a");
-  made.dataset.id = row.id;
-  made.querySelector(".place").textContent = row.total === null ? "" : rankOf(row);
-  made.querySelector("input").setAttribute("aria-label", words.select + ": " + row.prompt);
-  Object.assign(link, { href: row.link, title: row.prompt });
-  link.querySelector("img").src = row.poster;
-  link.querySelector("span").textContent = row.prompt || row.id;
-  const total = cell(row.total, "total");
-  if (row.apart) Object.assign(total, { textContent: row.apart.total, title: row.apart.why });
-  made.append(total, ...(props.value.columns ?? []).map(({ key }) => cell(row.values[key] ?? null, "part")));
-  return made;
-}
-
-function cell(value, name) {
-  const made = Object.assign(document.createElement("td"), {
-    className: name,
-    textContent: value === null ? words.none : value.toFixed(2),
-  });
-  if (value === null) return made;
-  const level = made.appendChild(Object.assign(document.createElement("span"), { className: "level" }));
-  level.appendChild(document.createElement("i")).style.width = value * 100 + "%";
-  return made;
-}
-
-function paint() {
-  for (const row of $("tbody").children) {
-    row.classList.toggle("is-current", row.dataset.id === current);
-    row.querySelector("input").checked = chosen.has(row.dataset.id);
+  function sorted() {
+    const down = sort.down ? -1 : 1;
+    return [...rows()].sort((a, b) => {
+      const x = valueOf(a, sort.key),
+        y = valueOf(b, sort.key);
+      if (x === null || y === null) return (x === null) - (y === null);
+      return x < y ? -down : x > y ? down : 0;
+    });
   }
-  const words_ = chosen.size
-    ? words.chosen.replace("{count}", chosen.size)
-    : words.count.replace("{count}", rows().length.toLocaleString("en"));
-  $(".count").textContent = rows().length ? words_ : "";
-  for (const name of ["compare", "clear"]) $('[data-do="' + name + '"]').hidden = chosen.size === 0;
-  $('[data-do="compare"]').disabled = chosen.size < 2 || chosen.size > COMPARED;
-  $('[data-do="label"]').disabled = (chosen.size || rows().length) < 2;
-  $('[data-do="csv"]').disabled = !rows().length;
-}
 
-// ---- CSV: what the table shows, in its order
-function download() {
-  const keys = (props.value.columns ?? []).map(({ key }) => key);
-  const lines = sorted().map((row) => [
-    row.id,
-    row.prompt,
-    row.model,
-    row.seed,
-    row.total,
-    ...keys.map((key) => row.values[key]),
-  ]);
-  window.dailies.save(
-    "scores.csv",
-    window.dailies.csv([["clip", "prompt", "model", "seed", "total", ...keys], ...lines]),
-  );
-}
+  // ---- Showing
+  function show(value) {
+    const there = new Set(rows().map((row) => row.id));
+    for (const id of chosen) if (!there.has(id)) chosen.delete(id);
+    current = value?.current ?? current;
+    $(".scroll").hidden = !rows().length;
+    $(".empty").hidden = !value?.empty;
+    fill($(".empty"), value?.empty ?? {});
+    showHead(value?.columns ?? []);
+    showRows();
+  }
 
-// ---- Hands
-const hands = {
-  compare: () => trigger("compare", { ids: [...chosen] }),
-  label: () => trigger("label_these", { ids: chosen.size ? [...chosen] : rows().map((row) => row.id) }),
-  clear: () => {
-    chosen.clear();
+  function showHead(columns) {
+    const heads = [
+      ["rank", words.rank],
+      ["clip", words.clip],
+      ["total", words.total],
+      ...columns.map(({ key, title, question }) => [key, title, question]),
+    ];
+    $("thead tr").replaceChildren(document.createElement("th"), ...heads.map(head));
+  }
+
+  function head([key, title, question]) {
+    const cell = Object.assign(document.createElement("th"), { scope: "col", className: "of-" + key });
+    const button = cell.appendChild(
+      Object.assign(document.createElement("button"), { type: "button", textContent: title }),
+    );
+    button.title = [words.sort.replace("{name}", title), question].filter(Boolean).join(". ");
+    button.dataset.sort = key;
+    if (key === sort.key) cell.setAttribute("aria-sort", sort.down ? "descending" : "ascending");
+    return cell;
+  }
+
+  function showRows() {
+    $("tbody").replaceChildren(...sorted().map(makeRow));
     paint();
-  },
-  csv: download,
-};
+  }
 
-element.addEventListener("click", (event) => {
-  const hand = event.target.closest("[data-do]"),
-    by = event.target.closest("[data-sort]"),
-    link = event.target.closest("td.clip a");
-  if (hand) hands[hand.dataset.do]();
-  if (by) sortBy(by.dataset.sort);
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab gets the permalink
-  event.preventDefault();
-  current = link.closest("tr").dataset.id;
-  paint();
-  trigger("open_clip", { id: current });
-});
+  function makeRow(row) {
+    const made = stamp($("template")),
+      link = made.querySelector("a");
+    made.dataset.id = row.id;
+    made.querySelector(".place").textContent = row.total === null ? "" : rankOf(row);
+    made.querySelector("input").setAttribute("aria-label", words.select + ": " + row.prompt);
+    Object.assign(link, { href: row.link, title: row.prompt });
+    link.querySelector("img").src = row.poster;
+    link.querySelector("span").textContent = row.prompt || row.id;
+    const total = cell(row.total, "total");
+    if (row.apart) Object.assign(total, { textContent: row.apart.total, title: row.apart.why });
+    made.append(total, ...(props.value.columns ?? []).map(({ key }) => cell(row.values[key] ?? null, "part")));
+    return made;
+  }
 
-function sortBy(key) {
-  sort = { key, down: key === sort.key ? !sort.down : key !== "clip" };
-  showHead(props.value.columns ?? []);
-  showRows();
-  element.querySelector('[data-sort="' + key + '"]').focus();
+  function cell(value, name) {
+    const made = Object.assign(document.createElement("td"), {
+      className: name,
+      textContent: value === null ? words.none : value.toFixed(2),
+    });
+    if (value === null) return made;
+    const level = made.appendChild(Object.assign(document.createElement("span"), { className: "level" }));
+    level.appendChild(document.createElement("i")).style.width = value * 100 + "%";
+    return made;
+  }
+
+  function paint() {
+    for (const row of $("tbody").children) {
+      row.classList.toggle("is-current", row.dataset.id === current);
+      row.querySelector("input").checked = chosen.has(row.dataset.id);
+    }
+    const words_ = chosen.size
+      ? words.chosen.replace("{count}", chosen.size)
+      : words.count.replace("{count}", rows().length.toLocaleString("en"));
+    $(".count").textContent = rows().length ? words_ : "";
+    for (const name of ["compare", "clear"]) $('[data-do="' + name + '"]').hidden = chosen.size === 0;
+    $('[data-do="compare"]').disabled = chosen.size < 2 || chosen.size > COMPARED;
+    $('[data-do="label"]').disabled = (chosen.size || rows().length) < 2;
+    $('[data-do="csv"]').disabled = !rows().length;
+  }
+
+  // ---- CSV: what the table shows, in its order
+  function download() {
+    const keys = (props.value.columns ?? []).map(({ key }) => key);
+    const lines = sorted().map((row) => [
+      row.id,
+      row.prompt,
+      row.model,
+      row.seed,
+      row.total,
+      ...keys.map((key) => row.values[key]),
+    ]);
+    save("scores.csv", csv([["clip", "prompt", "model", "seed", "total", ...keys], ...lines]));
+  }
+
+  // ---- Hands
+  const hands = {
+    compare: () => trigger("compare", { ids: [...chosen] }),
+    label: () => trigger("label_these", { ids: chosen.size ? [...chosen] : rows().map((row) => row.id) }),
+    clear: () => {
+      chosen.clear();
+      paint();
+    },
+    csv: download,
+  };
+
+  element.addEventListener("click", (event) => {
+    const hand = event.target.closest("[data-do]"),
+      by = event.target.closest("[data-sort]"),
+      link = event.target.closest("td.clip a");
+    if (hand) hands[hand.dataset.do]();
+    if (by) sortBy(by.dataset.sort);
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab gets the permalink
+    event.preventDefault();
+    current = link.closest("tr").dataset.id;
+    paint();
+    trigger("open_clip", { id: current });
+  });
+
+  function sortBy(key) {
+    sort = { key, down: key === sort.key ? !sort.down : key !== "clip" };
+    showHead(props.value.columns ?? []);
+    showRows();
+    element.querySelector('[data-sort="' + key + '"]').focus();
+  }
+
+  $("tbody").addEventListener("change", (event) => {
+    const id = event.target.closest("tr").dataset.id;
+    if (event.target.checked) chosen.add(id);
+    else chosen.delete(id);
+    paint();
+  });
+  watch("value", () => show(props.value));
+  show(props.value);
 }
-
-$("tbody").addEventListener("change", (event) => {
-  const id = event.target.closest("tr").dataset.id;
-  if (event.target.checked) chosen.add(id);
-  else chosen.delete(id);
-  paint();
-});
-watch("value", () => show(props.value));
-show(props.value);

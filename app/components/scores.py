@@ -10,6 +10,8 @@ class ScoreTable(Component):
     Events: open_clip {id}, compare {ids}, label_these {ids} (the selected clips, or all if none is selected).
     """
 
+    custom_events = ("open_clip", "compare", "label_these")
+
     def __init__(self, name: str, *, render: bool = True) -> None:
         super().__init__("score_table", words=general.TABLE_WORDS, elem_id=name, render=render)
 
@@ -20,6 +22,8 @@ class WeightSliders(Component):
     Moving one ranks the clips again; nothing is stored. Event: weigh {weights}, while a slider moves and on reset.
     """
 
+    custom_events = ("weigh",)
+
     def __init__(self, name: str, *, render: bool = True) -> None:
         super().__init__("weight_sliders", words=general.SLIDER_WORDS, elem_id=name, render=render)
 
@@ -29,6 +33,8 @@ class RewardDisagreement(Component):
 
     `value` comes from `app.views.campaign_ranking.disagreements`. Event: open_clip {id}.
     """
+
+    custom_events = ("open_clip",)
 
     def __init__(self, name: str, *, render: bool = True) -> None:
         super().__init__("reward_disagreement", [], words=general.DISSENT_WORDS, elem_id=name, render=render)

@@ -1,341 +1,394 @@
 // A recipe as a form. `props.value` = {recipes, curricula, about, offered, settings: [see app/views/training/train_form.py], choices}, or
 // with `stages` instead of `offered` and `settings` (app/views/training/curricula.py). The server is asked what the choices need
 // after each change. Event: run_filed {run}.
-const { words } = props;
-const { stamp } = window.dailies;
-const $ = (selector) => element.querySelector(selector);
-const ASK_MS = 250, POLL_MS = 600, RETRY_MS = 2000;
-const KEPT = "dailies.train"; // the last choices: a reload keeps them
-let form = null, typed = {}, asking = null, asked = 0;
-let opened = 0, pending = false; // how many forms were wanted so far, and whether the last one is on its way
-let ready = false; // whether what is shown can be queued
-const busy = new Set(); // the hands whose work is not done yet
+import { copy } from "../scripts/clipboard.js";
+import { make } from "../scripts/dom.js";
+import { readJson, storage } from "../scripts/storage.js";
+import { findSettings, settingGroups, settingRow } from "./train_settings.js";
 
-const make = (tag, props, ...children) => { const made = Object.assign(document.createElement(tag), props); made.append(...children); return made; };
-const named = (name) => $(`[name="${name}"]`);
-const say = (sentence) => { $(".problem").hidden = !sentence; $(".problem").textContent = sentence; };
-const note = (sentence) => { $(".note").hidden = !sentence; $(".note").textContent = sentence; };
-const options = (name, list, value) => {
-  const known = list.some(({ key }) => key === value) || value === "" ? list : [...list, { key: value, title: value }];
-  named(name).replaceChildren(...known.map(({ key, title }) => make("option", { value: key, textContent: title })));
-  named(name).value = value;
-};
+export default function mount({ element, trigger, props, server, watch }) {
+  const { words } = props;
+  const $ = (selector) => element.querySelector(selector);
+  const ASK_MS = 250,
+    POLL_MS = 600,
+    RETRY_MS = 2000;
+  const KEPT = "dailies.train"; // the last choices: a reload keeps them
+  let form = null,
+    typed = {},
+    asking = null,
+    asked = 0;
+  let opened = 0,
+    pending = false; // how many forms were wanted so far, and whether the last one is on its way
+  let ready = false; // whether what is shown can be queued
+  const busy = new Set(); // the hands whose work is not done yet
 
-// Gradio may answer with nothing where the server did not.
-const reach = async (name, argument) => (await server[name](argument).catch(() => null)) ?? { problem: words.unreachable, away: true };
+  const named = (name) => $(`[name="${name}"]`);
+  const say = (sentence) => {
+    $(".problem").hidden = !sentence;
+    $(".problem").textContent = sentence;
+  };
+  const note = (sentence) => {
+    $(".note").hidden = !sentence;
+    $(".note").textContent = sentence;
+  };
+  const options = (name, list, value) => {
+    const known =
+      list.some(({ key }) => key === value) || value === "" ? list : [...list, { key: value, title: value }];
+    named(name).replaceChildren(...known.map(({ key, title }) => make("option", { value: key, textContent: title })));
+    named(name).value = value;
+  };
 
-async function call(name, argument) {
-  const answer = await reach(name, argument);
-  say(answer.problem ?? "");
-  return answer.problem ? null : answer;
-}
+  // Gradio may answer with nothing where the server did not.
+  const reach = async (name, argument) =>
+    (await server[name](argument).catch(() => null)) ?? { problem: words.unreachable, away: true };
 
-function paintHands() {
-  for (const button of element.querySelectorAll(".hands button")) button.disabled = !ready || pending || busy.has(button.dataset.do);
-  $('[data-do="keep"]').disabled = pending;
-}
-
-// ---- Showing a form
-const PLACES = ["model", "adapter", "prompts", "mix", "rewards", "pairs", "campaign"];
-
-function show(value) {
-  if (!value?.choices) return;
-  form = { settings: [], ...value };
-  typed = {};
-  opened += 1;
-  pending = ready = false;
-  paintHands();
-  const { choices, about } = form;
-  const recipes = choices.run ? [{ key: "", title: words.from_run.replace("{run}", choices.run) }, ...form.recipes] : form.recipes;
-  options("recipe", recipes, choices.curriculum || choices.run ? "" : choices.recipe);
-  const group = make("optgroup", { label: words.curricula }, ...form.curricula.map(({ key, title }) => make("option", { value: key, textContent: title })));
-  if (form.curricula.length) named("recipe").append(group);
-  named("recipe").value = shown();
-  $(".about").textContent = [about.source && `${words.source}: ${about.source}.`, about.notes && `${words.measured}: ${about.notes}`].filter(Boolean).join("\n").replaceAll("..", ".");
-  $(".recipe").classList.toggle("of-curriculum", !!form.stages);
-  $(".stages").hidden = !form.stages;
-  if (form.stages) showStages();
-  else showRecipe();
-  $(".verdicts").hidden = $(".shell").hidden = $(".saving").hidden = true;
-  note("");
-  ask(0);
-}
-
-// The current form's entry in the list of recipes.
-const shown = () => (form.choices.curriculum ? "curriculum:" + form.choices.curriculum : form.choices.run ? "" : form.choices.recipe);
-
-// Another recipe. Until it is there nothing can be queued; when it does not come, the form and the list keep the former one.
-async function open(name) {
-  const mine = ++opened;
-  pending = name !== shown();
-  paintHands();
-  if (!pending) return; // chosen back before the other one came
-  const found = await reach("open", name);
-  if (mine !== opened) return;
-  say(found.away ? words.not_opened : found.problem ?? "");
-  if (!found.problem) return show(found);
-  pending = false;
-  named("recipe").value = shown();
-  paintHands();
-}
-
-function showStages() {
-  $(".stages ol").replaceChildren(...form.stages.map(({ name, told, gate }) =>
-    make("li", {}, name, make("small", { textContent: told }), make("small", { textContent: words.gate + " " + gate.join(", ") }))));
-}
-
-function showRecipe() {
-  const { offered, choices } = form;
-  options("model", offered.models, choices.model);
-  options("mix", offered.mixes, choices.mix);
-  options("prompts", offered.prompts.map((key) => ({ key, title: key })), choices.prompts);
-  showCampaigns(choices.campaign);
-  named("rewards").value = choices.rewards;
-  named("pairs").value = choices.pairs;
-  for (const field of element.querySelectorAll(".for-mix, .for-prompts")) field.hidden = !offered.makes_clips;
-  for (const field of element.querySelectorAll(".for-pairs")) field.hidden = offered.makes_clips;
-  showFile();
-  showAdapters();
-  showSettings();
-}
-
-function showFile() { $(".file").hidden = form.offered.makes_clips || named("campaign").value !== ""; }
-
-function showCampaigns(chosen) {
-  const { campaigns } = form.offered;
-  options("campaign", [{ key: "", title: campaigns.length ? words.pairs_file : words.no_campaigns }, ...campaigns], chosen);
-}
-
-function showAdapters(chosen = "") {
-  const names = form.offered.adapters[named("model").value] ?? [];
-  options("adapter", [{ key: "", title: words.no_adapter }, ...names.map((key) => ({ key, title: key }))], chosen);
-}
-
-function showSettings() {
-  const groups = new Map();
-  const front = [];
-  for (const setting of form.settings) {
-    const row = makeSetting(setting);
-    if (setting.front) front.push(row);
-    else groups.set(setting.group, [...(groups.get(setting.group) ?? []), row]);
+  async function call(name, argument) {
+    const answer = await reach(name, argument);
+    say(answer.problem ?? "");
+    return answer.problem ? null : answer;
   }
-  $(".front").replaceChildren(...front);
-  $(".rest").replaceChildren(...[...groups].map(([key, rows]) =>
-    make("div", { className: "group" }, make("h4", { textContent: words.groups[key] ?? key }), make("div", { className: "pairs-of" }, ...rows))));
-  mark();
-}
 
-function makeSetting(setting) {
-  const row = stamp($("template"));
-  const input = control(setting);
-  const source = setting.own ? words.recipes.replace("{value}", setting.value || words.none)
-    : words.default.replace("{value}", setting.default || unset(setting)).replace("{source}", setting.default_of);
-  row.dataset.name = setting.name;
-  row.title = [setting.help, source].filter(Boolean).join("\n\n");
-  const unit = setting.unit ? [" ", make("span", { className: "unit", textContent: setting.unit })] : [];
-  row.querySelector(".name").append(...setting.name.split("_").flatMap((part, index) => (index ? ["_", make("wbr", {}), part] : [part])), ...unit);
-  input.dataset.setting = setting.name;
-  input.value = setting.value;
-  row.querySelector(".slot").replaceWith(input);
-  const back = row.querySelector(".back");
-  back.title = words.reset.replace("{value}", setting.value || words.none);
-  back.ariaLabel = setting.name + ": " + back.title;
-  return row;
-}
-
-const unset = (setting) => (setting.group === "clip" ? words.empty : words.none);
-
-function control(setting) {
-  const choices = setting.kind === "bool" ? ["true", "false"] : setting.choices;
-  if (!choices.length) return make("input", { type: "text", inputMode: setting.kind === "text" ? "text" : "decimal", placeholder: setting.optional ? unset(setting) : "" });
-  const shown = setting.optional ? ["", ...choices] : choices.includes(setting.value) ? choices : [setting.value, ...choices];
-  return make("select", {}, ...shown.map((value) => make("option", { value, textContent: value || unset(setting) })));
-}
-
-function mark() {
-  for (const row of element.querySelectorAll(".setting")) {
-    const changed = row.dataset.name in typed;
-    row.classList.toggle("is-changed", changed);
-    row.querySelector(".back").hidden = !changed;
+  function paintHands() {
+    for (const button of element.querySelectorAll(".hands button"))
+      button.disabled = !ready || pending || busy.has(button.dataset.do);
+    $('[data-do="keep"]').disabled = pending;
   }
-  for (const name of PLACES) named(name).closest(".field").classList.toggle("is-changed", named(name).value !== (form.choices[name] ?? ""));
-  const folded = form.settings.filter((setting) => !setting.front && setting.name in typed).length;
-  $(".count").textContent = folded ? words.changed.replace("{count}", folded) : "";
-}
 
-// ---- What is chosen, and what it needs
-const choices = () => ({
-  ...form.choices,
-  ...Object.fromEntries([...PLACES, "share"].map((name) => [name, named(name).value.trim()])),
-  settings: { ...typed },
-});
+  // ---- Showing a form
+  const PLACES = ["model", "adapter", "prompts", "mix", "rewards", "pairs", "campaign"];
 
-function ask(after = ASK_MS) {
-  const mine = ++asked;
-  clearTimeout(asking);
-  if (!form.choices.run) window.dailies.storage.set(KEPT, JSON.stringify({ name: shown(), chosen: choices() }));
-  if (!$(".verdicts").hidden) note(words.checked_before);
-  asking = setTimeout(async () => {
-    const found = await reach("outlook", choices());
-    if (mine !== asked || !element.isConnected) return;
-    say(found.problem ?? "");
-    ready = !found.problem;
+  function show(value) {
+    if (!value?.choices) return;
+    form = { settings: [], ...value };
+    typed = {};
+    opened += 1;
+    pending = ready = false;
     paintHands();
-    if (ready) showOutlook(found);
-    if (found.away) ask(RETRY_MS);
-  }, after);
-}
-
-function showOutlook({ memory, time, command }) {
-  $(".memory").dataset.verdict = memory.verdict;
-  $(".memory span").textContent = memory.sentence;
-  $(".gauge div").style.width = (memory.share ?? 0) * 100 + "%";
-  $(".time").textContent = time;
-  $(".shell code").textContent = command;
-}
-
-function showVerdicts(list) {
-  $(".verdicts").hidden = !list.length;
-  $(".verdicts ul").replaceChildren(...list.map(({ level, sentence }) => {
-    const row = make("li", { textContent: sentence });
-    row.dataset.level = level;
-    row.setAttribute("aria-label", `${words.levels[level]}: ${sentence}`);
-    return row;
-  }));
-}
-
-// ---- Coming back to it
-const kept = () => { try { return JSON.parse(window.dailies.storage.get(KEPT)); } catch { return null; } };
-
-async function arrive(value) {
-  if (form && value?.fresh) return; // it is filled already
-  const before = value?.fresh ? kept() : null, mine = opened;
-  const found = before && (await server.open(before.name).catch(() => null));
-  if (mine !== opened) return; // another one came meanwhile
-  if (!found?.choices) return show(value);
-  show(found);
-  if (!form.stages) refill(before.chosen);
-}
-
-function refill(chosen) {
-  const put = (field, value) => { if (field && (!field.options || [...field.options].some((one) => one.value === value))) field.value = value; };
-  put(named("model"), chosen.model);
-  showAdapters();
-  for (const name of [...PLACES, "share"]) put(named(name), chosen[name] ?? "");
-  for (const [name, value] of Object.entries(chosen.settings ?? {})) {
-    const field = element.querySelector(`[data-setting="${CSS.escape(name)}"]`);
-    put(field, value);
-    if (field?.value === value) typed[name] = value;
+    const { choices, about } = form;
+    const recipes = choices.run
+      ? [{ key: "", title: words.from_run.replace("{run}", choices.run) }, ...form.recipes]
+      : form.recipes;
+    options("recipe", recipes, choices.curriculum || choices.run ? "" : choices.recipe);
+    const group = make(
+      "optgroup",
+      { label: words.curricula },
+      ...form.curricula.map(({ key, title }) => make("option", { value: key, textContent: title })),
+    );
+    if (form.curricula.length) named("recipe").append(group);
+    named("recipe").value = shown();
+    $(".about").textContent = [
+      about.source && `${words.source}: ${about.source}.`,
+      about.notes && `${words.measured}: ${about.notes}`,
+    ]
+      .filter(Boolean)
+      .join("\n")
+      .replaceAll("..", ".");
+    $(".recipe").classList.toggle("of-curriculum", !!form.stages);
+    $(".stages").hidden = !form.stages;
+    if (form.stages) showStages();
+    else showRecipe();
+    $(".verdicts").hidden = $(".shell").hidden = $(".saving").hidden = true;
+    note("");
+    ask(0);
   }
-  $(".more").open = form.settings.some((setting) => !setting.front && setting.name in typed);
-  showFile();
-  mark();
-  ask(0);
-}
 
-// Campaigns and adapters that came while the form was out of sight; what is chosen and typed stays.
-async function offer() {
-  const shown = form?.offered, found = shown && (await server.offered().catch(() => null));
-  if (!found?.adapters || shown !== form.offered) return;
-  Object.assign(shown, found);
-  showCampaigns(named("campaign").value);
-  showAdapters(named("adapter").value);
-}
-new IntersectionObserver((entries) => entries.at(-1).isIntersecting && offer()).observe(element); // its tab was opened
+  // The current form's entry in the list of recipes.
+  const shown = () =>
+    form.choices.curriculum ? "curriculum:" + form.choices.curriculum : form.choices.run ? "" : form.choices.recipe;
 
-// ---- Hands
-const hands = {
-  async queue() {
-    const filed = await call("queue", choices());
-    if (filed) { note(filed.note); trigger("run_filed", { run: filed.run }); }
-  },
-  async check() {
-    const of = form, looked = choices();
-    note(words.checking);
-    $(".verdicts").hidden = true;
-    const filed = await call("check", looked);
-    if (filed) trigger("run_filed", { run: "" });
-    const found = filed && (await verdicts(filed.job, of));
-    if (form !== of) return; // another recipe is shown: they are not about it
-    if (found?.failed) say(found.ended);
-    note(found?.failed ? "" : (found?.ended ?? ""));
-    if (!found) return;
-    showVerdicts(found.verdicts);
-    if (JSON.stringify(choices()) !== JSON.stringify(looked)) note(words.checked_before);
-  },
-  command() { $(".shell").hidden = !$(".shell").hidden; },
-  copy(button) { window.dailies.copy(button, $(".shell code").textContent); },
-  save() { $(".saving").hidden = !$(".saving").hidden; if (!$(".saving").hidden) named("key").focus(); },
-  async keep() {
-    const kept = await call("save", { ...choices(), key: named("key").value.trim() });
-    if (kept) { show(kept.form); note(kept.note); }
-  },
-  back(button) {
-    const { name } = button.closest(".setting").dataset;
-    const field = element.querySelector(`[data-setting="${name}"]`);
-    field.value = form.settings.find((one) => one.name === name).value;
-    field.focus(); // the button hides
-    delete typed[name];
+  // Another recipe. Until it is there nothing can be queued; when it does not come, the form and the list keep the former one.
+  async function open(name) {
+    const mine = ++opened;
+    pending = name !== shown();
+    paintHands();
+    if (!pending) return; // chosen back before the other one came
+    const found = await reach("open", name);
+    if (mine !== opened) return;
+    say(found.away ? words.not_opened : (found.problem ?? ""));
+    if (!found.problem) return show(found);
+    pending = false;
+    named("recipe").value = shown();
+    paintHands();
+  }
+
+  function showStages() {
+    $(".stages ol").replaceChildren(
+      ...form.stages.map(({ name, told, gate }) =>
+        make(
+          "li",
+          {},
+          name,
+          make("small", { textContent: told }),
+          make("small", { textContent: words.gate + " " + gate.join(", ") }),
+        ),
+      ),
+    );
+  }
+
+  function showRecipe() {
+    const { offered, choices } = form;
+    options("model", offered.models, choices.model);
+    options("mix", offered.mixes, choices.mix);
+    options(
+      "prompts",
+      offered.prompts.map((key) => ({ key, title: key })),
+      choices.prompts,
+    );
+    showCampaigns(choices.campaign);
+    named("rewards").value = choices.rewards;
+    named("pairs").value = choices.pairs;
+    for (const field of element.querySelectorAll(".for-mix, .for-prompts")) field.hidden = !offered.makes_clips;
+    for (const field of element.querySelectorAll(".for-pairs")) field.hidden = offered.makes_clips;
+    showFile();
+    showAdapters();
+    showSettings();
+  }
+
+  function showFile() {
+    $(".file").hidden = form.offered.makes_clips || named("campaign").value !== "";
+  }
+
+  function showCampaigns(chosen) {
+    const { campaigns } = form.offered;
+    options(
+      "campaign",
+      [{ key: "", title: campaigns.length ? words.pairs_file : words.no_campaigns }, ...campaigns],
+      chosen,
+    );
+  }
+
+  function showAdapters(chosen = "") {
+    const names = form.offered.adapters[named("model").value] ?? [];
+    options("adapter", [{ key: "", title: words.no_adapter }, ...names.map((key) => ({ key, title: key }))], chosen);
+  }
+
+  function showSettings() {
+    const rows = form.settings.map((setting) => ({ ...setting, row: settingRow($("template"), setting, words) }));
+    $(".front").replaceChildren(...rows.filter(({ front }) => front).map(({ row }) => row));
+    $(".rest").replaceChildren(
+      ...settingGroups(
+        rows.filter(({ front }) => !front),
+        words.groups,
+      ),
+    );
+    mark();
+  }
+
+  function mark() {
+    for (const row of element.querySelectorAll(".setting")) {
+      const changed = row.dataset.name in typed;
+      row.classList.toggle("is-changed", changed);
+      row.querySelector(".back").hidden = !changed;
+    }
+    for (const name of PLACES)
+      named(name)
+        .closest(".field")
+        .classList.toggle("is-changed", named(name).value !== (form.choices[name] ?? ""));
+    const folded = form.settings.filter((setting) => !setting.front && setting.name in typed).length;
+    $(".count").textContent = folded ? words.changed.replace("{count}", folded) : "";
+  }
+
+  // ---- What is chosen, and what it needs
+  const choices = () => ({
+    ...form.choices,
+    ...Object.fromEntries([...PLACES, "share"].map((name) => [name, named(name).value.trim()])),
+    settings: { ...typed },
+  });
+
+  function ask(after = ASK_MS) {
+    const mine = ++asked;
+    clearTimeout(asking);
+    if (!form.choices.run) storage.set(KEPT, JSON.stringify({ name: shown(), chosen: choices() }));
+    if (!$(".verdicts").hidden) note(words.checked_before);
+    asking = setTimeout(async () => {
+      const found = await reach("outlook", choices());
+      if (mine !== asked || !element.isConnected) return;
+      say(found.problem ?? "");
+      ready = !found.problem;
+      paintHands();
+      if (ready) showOutlook(found);
+      if (found.away) ask(RETRY_MS);
+    }, after);
+  }
+
+  function showOutlook({ memory, time, command }) {
+    $(".memory").dataset.verdict = memory.verdict;
+    $(".memory span").textContent = memory.sentence;
+    $(".gauge div").style.width = (memory.share ?? 0) * 100 + "%";
+    $(".time").textContent = time;
+    $(".shell code").textContent = command;
+  }
+
+  function showVerdicts(list) {
+    $(".verdicts").hidden = !list.length;
+    $(".verdicts ul").replaceChildren(
+      ...list.map(({ level, sentence }) => {
+        const row = make("li", { textContent: sentence });
+        row.dataset.level = level;
+        row.setAttribute("aria-label", `${words.levels[level]}: ${sentence}`);
+        return row;
+      }),
+    );
+  }
+
+  // ---- Coming back to it
+
+  async function arrive(value) {
+    if (form && value?.fresh) return; // it is filled already
+    const before = value?.fresh ? readJson(KEPT, null) : null,
+      mine = opened;
+    const found = before && (await server.open(before.name).catch(() => null));
+    if (mine !== opened) return; // another one came meanwhile
+    if (!found?.choices) return show(value);
+    show(found);
+    if (!form.stages) refill(before.chosen);
+  }
+
+  function refill(chosen) {
+    const put = (field, value) => {
+      if (field && (!field.options || [...field.options].some((one) => one.value === value))) field.value = value;
+    };
+    put(named("model"), chosen.model);
+    showAdapters();
+    for (const name of [...PLACES, "share"]) put(named(name), chosen[name] ?? "");
+    for (const [name, value] of Object.entries(chosen.settings ?? {})) {
+      const field = element.querySelector(`[data-setting="${CSS.escape(name)}"]`);
+      put(field, value);
+      if (field?.value === value) typed[name] = value;
+    }
+    $(".more").open = form.settings.some((setting) => !setting.front && setting.name in typed);
+    showFile();
+    mark();
+    ask(0);
+  }
+
+  // Campaigns and adapters that came while the form was out of sight; what is chosen and typed stays.
+  async function offer() {
+    const shown = form?.offered,
+      found = shown && (await server.offered().catch(() => null));
+    if (!found?.adapters || shown !== form.offered) return;
+    Object.assign(shown, found);
+    showCampaigns(named("campaign").value);
+    showAdapters(named("adapter").value);
+  }
+  new IntersectionObserver((entries) => entries.at(-1).isIntersecting && offer()).observe(element); // its tab was opened
+
+  // ---- Hands
+  const hands = {
+    async queue() {
+      const filed = await call("queue", choices());
+      if (filed) {
+        note(filed.note);
+        trigger("run_filed", { run: filed.run });
+      }
+    },
+    async check() {
+      const of = form,
+        looked = choices();
+      note(words.checking);
+      $(".verdicts").hidden = true;
+      const filed = await call("check", looked);
+      if (filed) trigger("run_filed", { run: "" });
+      const found = filed && (await verdicts(filed.job, of));
+      if (form !== of) return; // another recipe is shown: they are not about it
+      if (found?.failed) say(found.ended);
+      note(found?.failed ? "" : (found?.ended ?? ""));
+      if (!found) return;
+      showVerdicts(found.verdicts);
+      if (JSON.stringify(choices()) !== JSON.stringify(looked)) note(words.checked_before);
+    },
+    command() {
+      $(".shell").hidden = !$(".shell").hidden;
+    },
+    copy(button) {
+      copy(button, $(".shell code").textContent);
+    },
+    save() {
+      $(".saving").hidden = !$(".saving").hidden;
+      if (!$(".saving").hidden) named("key").focus();
+    },
+    async keep() {
+      const kept = await call("save", { ...choices(), key: named("key").value.trim() });
+      if (kept) {
+        show(kept.form);
+        note(kept.note);
+      }
+    },
+    back(button) {
+      const { name } = button.closest(".setting").dataset;
+      const field = element.querySelector(`[data-setting="${name}"]`);
+      field.value = form.settings.find((one) => one.name === name).value;
+      field.focus(); // the button hides
+      delete typed[name];
+      mark();
+      ask();
+    },
+  };
+
+  element.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-do]");
+    if (!button) return;
+    event.preventDefault();
+    press(button.dataset.do, button);
+  });
+  async function press(name, button) {
+    if (busy.has(name)) return;
+    busy.add(name);
+    paintHands();
+    try {
+      await hands[name](button);
+    } finally {
+      busy.delete(name);
+    }
+    paintHands();
+  }
+  element.addEventListener("submit", (event) => event.preventDefault());
+  element.addEventListener("input", (event) => {
+    const { name, dataset, value } = event.target;
+    if (event.target.matches(".find")) return findSettings(element, value.trim().toLowerCase());
+    if (dataset.setting) {
+      if (value === form.settings.find((one) => one.name === dataset.setting).value) delete typed[dataset.setting];
+      else typed[dataset.setting] = value;
+    } else if (name === "recipe") {
+      return open(value);
+    } else if (name === "campaign") {
+      showFile();
+    } else if (name === "model") {
+      showAdapters();
+    }
+    if (name === "key") return;
     mark();
     ask();
-  },
-};
+  });
 
-element.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-do]");
-  if (!button) return;
-  event.preventDefault();
-  press(button.dataset.do, button);
-});
-async function press(name, button) {
-  if (busy.has(name)) return;
-  busy.add(name);
-  paintHands();
-  try { await hands[name](button); } finally { busy.delete(name); }
-  paintHands();
-}
-element.addEventListener("submit", (event) => event.preventDefault());
-element.addEventListener("input", (event) => {
-  const { name, dataset, value } = event.target;
-  if (event.target.matches(".find")) return find(value.trim().toLowerCase());
-  if (dataset.setting) {
-    if (value === form.settings.find((one) => one.name === dataset.setting).value) delete typed[dataset.setting];
-    else typed[dataset.setting] = value;
-  } else if (name === "recipe") {
-    return open(value);
-  } else if (name === "campaign") {
-    showFile();
-  } else if (name === "model") {
-    showAdapters();
+  // The result of a preflight check. Retries while the server is away; null when the check cannot be found any more,
+  // or is no longer of the form that is shown.
+  async function verdicts(job, of) {
+    while (form === of && element.isConnected) {
+      await new Promise((done) => setTimeout(done, POLL_MS));
+      const found = await reach("verdicts", job);
+      if (form !== of) return null;
+      if (found.away) {
+        note(found.problem);
+        continue;
+      }
+      if (found.problem) {
+        say(found.problem);
+        return null;
+      }
+      if (found.over) return found;
+      note(found.waits ? found.note : words.checking);
+    }
+    return null;
   }
-  if (name === "key") return;
-  mark();
-  ask();
-});
 
-// The result of a preflight check. Retries while the server is away; null when the check cannot be found any more,
-// or is no longer of the form that is shown.
-async function verdicts(job, of) {
-  while (form === of && element.isConnected) {
-    await new Promise((done) => setTimeout(done, POLL_MS));
-    const found = await reach("verdicts", job);
-    if (form !== of) return null;
-    if (found.away) { note(found.problem); continue; }
-    if (found.problem) { say(found.problem); return null; }
-    if (found.over) return found;
-    note(found.waits ? found.note : words.checking);
-  }
-  return null;
+  options(
+    "share",
+    Object.entries(words.shares)
+      .sort(([a], [b]) => (b || 1) - (a || 1))
+      .map(([key, title]) => ({ key, title })),
+    "",
+  );
+  watch("value", () => arrive(props.value));
+  arrive(props.value);
 }
-
-function find(word) {
-  for (const group of element.querySelectorAll(".group")) {
-    const rows = [...group.querySelectorAll(".setting")];
-    for (const row of rows) row.hidden = !(row.dataset.name + row.title).toLowerCase().includes(word);
-    group.hidden = rows.every((row) => row.hidden);
-  }
-}
-
-options("share", Object.entries(words.shares).sort(([a], [b]) => (b || 1) - (a || 1)).map(([key, title]) => ({ key, title })), "");
-watch("value", () => arrive(props.value));
-arrive(props.value);

@@ -17,6 +17,8 @@ class TrainForm(Component):
     Event: run_filed {run}, "" if only a preflight was queued.
     """
 
+    custom_events = ("run_filed",)
+
     def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
         def open(key: str) -> dict[str, Any]:
             return (

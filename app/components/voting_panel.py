@@ -13,6 +13,8 @@ class VotingPanel(Component):
     `app.api.votes`. Event: choose_campaign {id}.
     """
 
+    custom_events = ("choose_campaign",)
+
     def __init__(self, name: str, *, offers_new: bool = True, render: bool = True) -> None:
         more: dict[str, Any] = {"name": name, "reveals": False, "offers_new": offers_new}
         super().__init__(
@@ -21,7 +23,6 @@ class VotingPanel(Component):
             words=labelling.DESK_WORDS,
             elem_id=name,
             around="voting_panel",
-            around_before=("vote_outbox", "vote_history"),
             render=render,
             **more,
         )

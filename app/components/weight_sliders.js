@@ -1,60 +1,63 @@
 // The weights of a mix. `props.value` = {mix, own: {key: weight}, weights: {key: weight}, names: {key: {title,
 // question}}}. Event "weigh" {weights}: at most one a frame while a slider is moved.
-const { stamp } = window.dailies;
-const $ = (selector) => element.querySelector(selector);
-const WHOLE = 3; // the largest weight that a slider offers, unless the mix has a larger one
-let weights = {},
-  asked = false;
+import { stamp } from "../scripts/dom.js";
 
-function show(value) {
-  weights = { ...value?.weights };
-  const same =
-    Object.keys(value?.names ?? {}).join() === [...$(".sliders").children].map((made) => made.dataset.key).join();
-  if (same) return paint(); // what is being dragged stays in hand
-  const most = Math.max(WHOLE, ...Object.values(value?.own ?? {}));
-  $(".sliders").replaceChildren(...Object.entries(value?.names ?? {}).map(([key, name]) => row(key, name, most)));
-  paint();
-}
-
-function row(key, { title, question }, most) {
-  const made = stamp($("template"));
-  made.dataset.key = key;
-  made.title = question;
-  made.querySelector(".name").textContent = title;
-  Object.assign(made.querySelector("input"), { max: most, value: weights[key], ariaLabel: title });
-  return made;
-}
-
-function paint() {
-  for (const made of $(".sliders").children) {
-    const weight = weights[made.dataset.key];
-    made.querySelector("output").textContent = weight.toFixed(2);
-    made.querySelector("input").value = weight;
-    made.classList.toggle("is-off", weight === 0);
-  }
-  const own = props.value?.own ?? {};
-  $('[data-do="reset"]').disabled = Object.keys(own).every((key) => own[key] === weights[key]);
-}
-
-function tell() {
-  if (asked) return;
-  asked = true;
-  requestAnimationFrame(() => {
+export default function mount({ element, trigger, props, watch }) {
+  const $ = (selector) => element.querySelector(selector);
+  const WHOLE = 3; // the largest weight that a slider offers, unless the mix has a larger one
+  let weights = {},
     asked = false;
-    props.value = { ...props.value, weights: { ...weights } };
-    trigger("weigh", { weights });
-  });
-}
 
-element.addEventListener("input", (event) => {
-  weights[event.target.closest(".weight").dataset.key] = Number(event.target.value);
-  paint();
-  tell();
-});
-$('[data-do="reset"]').addEventListener("click", () => {
-  weights = { ...props.value.own };
-  paint();
-  tell();
-});
-watch("value", () => show(props.value));
-show(props.value);
+  function show(value) {
+    weights = { ...value?.weights };
+    const same =
+      Object.keys(value?.names ?? {}).join() === [...$(".sliders").children].map((made) => made.dataset.key).join();
+    if (same) return paint(); // what is being dragged stays in hand
+    const most = Math.max(WHOLE, ...Object.values(value?.own ?? {}));
+    $(".sliders").replaceChildren(...Object.entries(value?.names ?? {}).map(([key, name]) => row(key, name, most)));
+    paint();
+  }
+
+  function row(key, { title, question }, most) {
+    const made = stamp($("template"));
+    made.dataset.key = key;
+    made.title = question;
+    made.querySelector(".name").textContent = title;
+    Object.assign(made.querySelector("input"), { max: most, value: weights[key], ariaLabel: title });
+    return made;
+  }
+
+  function paint() {
+    for (const made of $(".sliders").children) {
+      const weight = weights[made.dataset.key];
+      made.querySelector("output").textContent = weight.toFixed(2);
+      made.querySelector("input").value = weight;
+      made.classList.toggle("is-off", weight === 0);
+    }
+    const own = props.value?.own ?? {};
+    $('[data-do="reset"]').disabled = Object.keys(own).every((key) => own[key] === weights[key]);
+  }
+
+  function tell() {
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => {
+      asked = false;
+      props.value = { ...props.value, weights: { ...weights } };
+      trigger("weigh", { weights });
+    });
+  }
+
+  element.addEventListener("input", (event) => {
+    weights[event.target.closest(".weight").dataset.key] = Number(event.target.value);
+    paint();
+    tell();
+  });
+  $('[data-do="reset"]').addEventListener("click", () => {
+    weights = { ...props.value.own };
+    paint();
+    tell();
+  });
+  watch("value", () => show(props.value));
+  show(props.value);
+}

@@ -1,14 +1,14 @@
 """Security headers of every answer, and the Content-Security-Policy of pages.
 
-Gradio's page has inline scripts, whose hashes are put into the policy of each page; no other inline script runs.
-Components of ours are functions made from text (`js_on_load`), which takes 'unsafe-eval'; styles are set inline
-throughout. Everything comes from this server.
+A page's inline scripts are Gradio's and those of `app.modules.page_head`. Their hashes are put into its policy; no
+other inline script runs. Gradio makes functions from text (templates and `js_on_load`), which takes 'unsafe-eval';
+styles are set inline throughout. Everything comes from this server.
 """
 
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,27 +31,23 @@ SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL | 
 
 
 class SafeHeaders:
-    """ASGI middleware. An HTML page is buffered until it is complete, since its policy must precede it.
+    """ASGI middleware. An HTML page is buffered until it is complete, since its policy must precede it."""
 
-    `head` is HTML whose scripts Gradio adds to its pages in the browser.
-    """
-
-    def __init__(self, app: ASGIApp, *, head: str = "") -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._added = list(hashes(head.encode()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        await self.app(uncompressed(scope), receive, Answer(send, self._added).send)
+        await self.app(uncompressed(scope), receive, Answer(send).send)
 
 
 class Answer:
     """One answer that is being sent."""
 
-    def __init__(self, send: Send, added: Sequence[str]) -> None:
-        self._send, self._added = send, added
+    def __init__(self, send: Send) -> None:
+        self._send = send
         self._start: Message | None = None
         self._body = b""
 
@@ -74,7 +70,7 @@ class Answer:
         if message.get("more_body", False):
             return
         headers = MutableHeaders(raw=start["headers"])
-        headers["Content-Security-Policy"] = PAGE.format(scripts=" ".join([*hashes(self._body), *self._added]))
+        headers["Content-Security-Policy"] = PAGE.format(scripts=" ".join(hashes(self._body)))
         await self._send({**start, "headers": headers.raw})
         await self._send({"type": "http.response.body", "body": self._body})
 

@@ -196,7 +196,7 @@ def archive(new_workbench: Callable[..., Workbench]) -> Workbench:
     """A running workbench with drawn clips in its library (see `ARCHIVED`)."""
     bench = new_workbench()
     store = Library(bench.workspace)
-    for index, (prompt, score) in enumerate(ARCHIVED):
+    for index, (prompt, score) in reversed([*enumerate(ARCHIVED)]):  # the newest is added last
         add_clip(store, prompt, index, score)
     store.close()
     bench.start()

@@ -1,0 +1,63 @@
+// The rows of a recipe's settings.
+import { make, stamp } from "../scripts/dom.js";
+
+const unset = (setting, words) => (setting.group === "clip" ? words.empty : words.none);
+
+export function settingRow(template, setting, words) {
+  const row = stamp(template);
+  const input = control(setting, words);
+  row.dataset.name = setting.name;
+  row.title = [setting.help, sourceOf(setting, words)].filter(Boolean).join("\n\n");
+  row.querySelector(".name").append(...breakable(setting.name), ...unitOf(setting));
+  input.dataset.setting = setting.name;
+  input.value = setting.value;
+  row.querySelector(".slot").replaceWith(input);
+  const back = row.querySelector(".back");
+  back.title = words.reset.replace("{value}", setting.value || words.none);
+  back.ariaLabel = setting.name + ": " + back.title;
+  return row;
+}
+
+const sourceOf = (setting, words) =>
+  setting.own
+    ? words.recipes.replace("{value}", setting.value || words.none)
+    : words.default
+        .replace("{value}", setting.default || unset(setting, words))
+        .replace("{source}", setting.default_of);
+
+const breakable = (name) => name.split("_").flatMap((part, index) => (index ? ["_", make("wbr"), part] : [part]));
+
+const unitOf = (setting) => (setting.unit ? [" ", make("span", { className: "unit" }, setting.unit)] : []);
+
+function control(setting, words) {
+  const choices = setting.kind === "bool" ? ["true", "false"] : setting.choices;
+  if (!choices.length) {
+    const inputMode = setting.kind === "text" ? "text" : "decimal";
+    return make("input", { type: "text", inputMode, placeholder: setting.optional ? unset(setting, words) : "" });
+  }
+  const known = choices.includes(setting.value) ? choices : [setting.value, ...choices];
+  const shown = setting.optional ? ["", ...choices] : known;
+  return make("select", {}, ...shown.map((value) => make("option", { value }, value || unset(setting, words))));
+}
+
+// The settings that are not in front, by group, each with a title.
+export function settingGroups(rows, titles) {
+  const groups = Map.groupBy(rows, ({ group }) => group);
+  return [...groups].map(([key, members]) =>
+    make(
+      "div",
+      { className: "group" },
+      make("h4", {}, titles[key] ?? key),
+      make("div", { className: "pairs-of" }, ...members.map(({ row }) => row)),
+    ),
+  );
+}
+
+// Show the rows whose name or help has the word, and the groups that have such rows.
+export function findSettings(element, word) {
+  for (const group of element.querySelectorAll(".group")) {
+    const rows = [...group.querySelectorAll(".setting")];
+    for (const row of rows) row.hidden = !(row.dataset.name + row.title).toLowerCase().includes(word);
+    group.hidden = rows.every((row) => row.hidden);
+  }
+}

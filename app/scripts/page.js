@@ -1,0 +1,5 @@
+// The code of every page, loaded before Gradio starts.
+import "./requests.js";
+import "./theme.js";
+import "./keyboard.js";
+import "./plotly.js";
