@@ -6,6 +6,8 @@ DailiesError
 |- ConfigError     a preset, a request or a setting is invalid (CLI exit code 2)
 |  `- SettingsError   a trainer setting is invalid: a run with this setting can never be trained
 |- FamilyError     a model cannot be loaded, or does not support an operation
+|- HubError        the hub does not deliver files, or delivers wrong ones
+|  `- HubAccessError  a repository needs a token, or the acceptance of its licence
 |- RewardError     a reward cannot be computed (defined in rewards.errors)
 |- StoreError      a clip, a vote or a run is missing, damaged or cannot be written
 |  |- StoreUnavailable  the database cannot be used now: the same request may succeed later
@@ -23,6 +25,8 @@ __all__ = [
     "ConfigError",
     "DailiesError",
     "FamilyError",
+    "HubAccessError",
+    "HubError",
     "JobCancelled",
     "JobError",
     "JobLostError",
@@ -49,6 +53,14 @@ class SettingsError(ConfigError):
 
 class FamilyError(DailiesError):
     """A model cannot be loaded, or does not support an operation."""
+
+
+class HubError(DailiesError):
+    """The hub does not deliver files, or wrong ones, or the disk has no room for them."""
+
+
+class HubAccessError(HubError):
+    """A repository is gated or private: it needs a token, or the acceptance of its licence."""
 
 
 class StoreError(DailiesError):

@@ -265,7 +265,9 @@ PHASES = {
     "overlays": "Drawing overlays",
     "train": "Training",
     "preflight": "Running preflight checks",
+    "download": "Downloading",
 }
+DOWNLOAD = "download"  # its steps are MB
 STOPPING = "Stopping after this step"
 JOB_ENDS = {
     "failed": "Failed.",
@@ -331,6 +333,8 @@ def unread(notes: Sequence[str]) -> str:
 def phase(key: str, step: int, of: int) -> str:
     """Phase of a running job, e.g. "Denoising, step 3 of 20"."""
     title = PHASES.get(key, key.capitalize() or PHASES["start"])
+    if key == DOWNLOAD:
+        return f"{title}, {step / 1000:.1f} of {of / 1000:.1f} GB" if of else title
     return f"{title}, step {step} of {of}" if of > 1 else title
 
 

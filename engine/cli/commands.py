@@ -45,7 +45,7 @@ COMMANDS = (
     CliCommand(
         "curriculum", "train the stages of a curriculum, with a gate after each", "engine.cli.learning:build_curriculum"
     ),
-    CliCommand("models", "list the available models", "engine.cli.presets:build_models"),
+    CliCommand("models", "list, download, verify and remove models", "engine.cli.downloads.models:build_models"),
     CliCommand(
         "presets", "list and show presets: models, rewards, train, curricula", "engine.cli.presets:build_presets"
     ),
@@ -55,7 +55,9 @@ COMMANDS = (
     CliCommand("train", "train an adapter with a training preset", "engine.cli.train:build_train"),
     CliCommand("resume", "resume a run from its last checkpoint", "engine.cli.train:build_resume"),
     CliCommand("runs", "list, train and manage the runs of the workspace", "engine.cli.runs:build_runs"),
-    CliCommand("weights", "list, download and check the networks of the rewards", "engine.cli.weights:build_weights"),
+    CliCommand(
+        "weights", "list, download and check the networks of the rewards", "engine.cli.downloads.weights:build_weights"
+    ),
 )
 
 

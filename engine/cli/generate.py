@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from engine.cli.downloads.models import offer_model
 from engine.cli.options.devices import add_resource_options, resources_of
 from engine.cli.options.modes import MODE_OPTIONS, add_modes, mode_fields
 from engine.cli.options.shared import add_shared_options
@@ -111,6 +112,7 @@ def add_queue(parser: argparse.ArgumentParser) -> None:
 def generate(options: argparse.Namespace) -> None:
     """Make, score and show the takes of one request."""
     requests = read_requests(options)
+    offer_model(requests[0].model)
     execute(JobSpec.generate(requests, chosen_mix(options)), options)
 
 

@@ -1,21 +1,12 @@
-"""`dailies models` and `dailies presets`: list and show the presets on disk."""
+"""`dailies presets`: list and show the presets on disk."""
 
 import argparse
-import sys
 
 from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import print_json, print_table, shorten
-from engine.config.model_availability import missing_sources
 from engine.config.presets import KINDS, load_preset, preset_files, preset_keys
 from engine.errors import DailiesError
-from engine.families.registry import family_spec
 from engine.files.text_files import text_of
-
-
-def build_models(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    listing = verbs.add_parser("ls", parents=[shared_options()], help="list models with their defaults")
-    listing.set_defaults(run=list_models)
 
 
 def build_presets(parser: argparse.ArgumentParser) -> None:
@@ -28,34 +19,6 @@ def build_presets(parser: argparse.ArgumentParser) -> None:
     showing.add_argument("kind", help="models, rewards, train or curricula")
     showing.add_argument("key", help="the preset's name")
     showing.set_defaults(run=show_preset)
-
-
-def list_models(options: argparse.Namespace) -> None:
-    usable, unusable = [], {}
-    for key in preset_keys("models"):
-        try:
-            usable.append(load_preset("models", key))
-        except DailiesError as error:
-            unusable[key] = str(error)
-    if options.json:
-        facts = [{**preset.model_dump(mode="json"), "local": not missing_sources(preset)} for preset in usable]
-        print_json([*facts, *({"key": key, "unusable": reason} for key, reason in unusable.items())])
-        return
-    rows = [
-        (
-            preset.key,
-            preset.title,
-            preset.family,
-            f"{preset.num_frames} frames {preset.width}x{preset.height}",
-            family_spec(preset.family).conditioning_summary or "-",
-            "-" if preset.vram_gib is None else f"{preset.vram_gib:g} GiB",
-            f"missing: {', '.join(missing)}" if (missing := missing_sources(preset)) else "on this machine",
-        )
-        for preset in usable
-    ]
-    print_table(("key", "title", "family", "default clip", "takes", "memory", "weights"), rows)
-    for key, reason in unusable.items():
-        print(f"{key} cannot be used: {reason}", file=sys.stderr)
 
 
 def list_presets(options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from engine.cli.downloads.models import offer_model
 from engine.cli.options.devices import add_resource_options, require_local, resources_of
 from engine.cli.options.shared import add_shared_options
 from engine.cli.terminal.output import print_json, print_result
@@ -75,6 +76,9 @@ def add_queue(parser: argparse.ArgumentParser) -> None:
 
 def start(options: argparse.Namespace) -> None:
     preset = load_train_preset(options.preset, read_changes(options.set))
+
+    if not is_launched():
+        offer_model(preset.model)
 
     def create() -> Run:
         with closing(Library(Workspace.from_env(options.workspace))) as library:

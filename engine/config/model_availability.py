@@ -1,36 +1,112 @@
 """Availability of models on this machine. Imports no torch and uses no network."""
 
-import os
+from dataclasses import dataclass
+from typing import Literal
 
 from engine.config.schema import ModelPreset
-from engine.errors import ConfigError
-from engine.families.loading import ALLOW_DOWNLOAD
+from engine.errors import ConfigError, DailiesError, FamilyError
+from engine.families.loading import NETWORK, check_parts, folder_needs
 from engine.families.registry import family_class
-from engine.families.sources import DEFAULT_REVISION, HubSource, is_path, local_path
+from engine.families.sources import is_path, local_path
+from engine.hub.cached import cached_b, is_complete
+from engine.hub.permission import ALLOW_DOWNLOAD, is_automatic, is_forbidden
+from engine.hub.repository import HubSource
+from engine.hub.selection import Needs
+
+ModelStatus = Literal["installed", "incomplete", "missing", "incompatible"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeededSource:
+    """One source of a preset, and the files that the model needs of it."""
+
+    source: str
+    revision: str | None
+    needs: Needs
+
+    @property
+    def on_hub(self) -> HubSource | None:
+        """The hub repository; None for a folder or file, existing or not."""
+        if local_path(self.source) is not None or is_path(self.source):
+            return None
+        return HubSource.read(self.source, self.revision)
+
+    @property
+    def is_installed(self) -> bool:
+        """True when the path exists, or the hub's cache has all needed files of the revision."""
+        hub_source = self.on_hub
+        return local_path(self.source) is not None if hub_source is None else is_complete(hub_source, self.needs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelState:
+    """State of a model on this machine.
+
+    `incomplete`: a part of the files is in the hub's cache, `cached_b` bytes. `reason` is one sentence for a model that
+    cannot be used, "" for an installed one.
+    """
+
+    status: ModelStatus
+    reason: str = ""
+    cached_b: int = 0
+
+
+def needed_sources(preset: ModelPreset) -> tuple[NeededSource, ...]:
+    """Return all sources of a preset: its own, then those of parts from elsewhere.
+
+    Weights in half precision are preferred for a model that computes in float16.
+    """
+    variant = "fp16" if preset.dtype == "float16" else None
+    family = family_class(preset.family)
+    main = NeededSource(
+        source=preset.source,
+        revision=preset.revision,
+        needs=folder_needs(family, preset.parts, variant),  # type: ignore[arg-type]
+    )
+    return (main, *(_part(source, variant) for source in preset.parts.values()))
+
+
+def _part(source: str, variant: str | None) -> NeededSource:
+    file = "" if is_path(source) else HubSource.read(source).file
+    needs = Needs(files=(file,)) if file else Needs(parts=NETWORK.parts, files=NETWORK.files, variant=variant)
+    return NeededSource(source=source, revision=None, needs=needs)
 
 
 def missing_sources(preset: ModelPreset) -> tuple[str, ...]:
     """Return the folders, files and hub ids of a preset whose weights are incomplete on this machine."""
-    required = [part for part in getattr(family_class(preset.family), "parts", {}) if part not in preset.parts]
-    main = preset.source, ("model_index.json", *required), preset.revision
-    others = [(source, (), None) for source in preset.parts.values()]
-    return tuple(source for source, parts, revision in (main, *others) if not _is_local(source, parts, revision))
+    return tuple(one.source for one in needed_sources(preset) if not one.is_installed)
+
+
+def model_state(preset: ModelPreset) -> ModelState:
+    """Return the state of a model, from the files of this machine."""
+    try:
+        sources = needed_sources(preset)
+        missing = [one for one in sources if not one.is_installed]
+        if not missing:
+            _check_installed(preset, sources[0])
+            return ModelState(status="installed")
+    except DailiesError as error:
+        return ModelState(status="incompatible", reason=str(error))
+    local = [one.source for one in missing if one.on_hub is None]
+    if local:
+        return ModelState(
+            status="missing",
+            reason=f"{preset.title} is not installed: put its weights at '{local[0]}', or correct `source` in its "
+            "preset.",
+        )
+    present_b = sum(cached_b(one.on_hub) for one in missing if one.on_hub)
+    return ModelState(
+        status="incomplete" if present_b else "missing", reason=_how_to_get(preset, missing), cached_b=present_b
+    )
 
 
 def why_unavailable(preset: ModelPreset) -> str:
     """Return one sentence with the model's size and how to install it; "" if it can be loaded."""
-    missing = missing_sources(preset)
-    if not missing or os.environ.get(ALLOW_DOWNLOAD) == "1":
-        return ""
-    size = f" (about {preset.download_gb:.0f} GB)" if preset.download_gb else ""
-    local = [source for source in missing if is_path(source)]
-    if local:
-        return f"{preset.title} is not installed: put its weights at '{local[0]}', or correct `source` in its preset."
-    ids = " and ".join(_download(source, preset.revision if source == preset.source else None) for source in missing)
-    return (
-        f"{preset.title} is not installed{size}: run {ids}, start Dailies with {ALLOW_DOWNLOAD}=1, or set `source` in "
-        "its preset to a folder that contains it."
+    state = model_state(preset)
+    is_downloadable = state.status in ("missing", "incomplete") and all(
+        one.on_hub for one in needed_sources(preset) if not one.is_installed
     )
+    return "" if state.status == "installed" or (is_downloadable and is_automatic()) else state.reason
 
 
 def check_available(preset: ModelPreset) -> None:
@@ -39,18 +115,24 @@ def check_available(preset: ModelPreset) -> None:
         raise ConfigError(reason)
 
 
-def _download(source: str, revision: str | None) -> str:
-    hub_source = HubSource.read(source, revision)
-    option = f" --revision {hub_source.revision}" if hub_source.revision != DEFAULT_REVISION else ""
-    return f"`hf download {hub_source.repository}{option}`"
+def _how_to_get(preset: ModelPreset, missing: list[NeededSource]) -> str:
+    size = f" (about {preset.download_gb:.0f} GB)" if preset.download_gb else ""
+    if is_forbidden():
+        ids = " and ".join(f"'{one.source}'" for one in missing)
+        return (
+            f"{preset.title} is not installed{size}, and {ALLOW_DOWNLOAD}=0 forbids downloads: put {ids} into the "
+            "hub's cache, or set `source` in its preset to a folder that contains it."
+        )
+    return (
+        f"{preset.title} is not installed{size}: run `dailies models get {preset.key}`, download it on the page "
+        "(System, Models), or set `source` in its preset to a folder that contains it."
+    )
 
 
-def _is_local(source: str, parts: tuple[str, ...], revision: str | None) -> bool:
-    """Return whether a path exists, or the hub's cache has all `parts` at the requested revision."""
-    if local_path(source) is not None:
-        return True
-    if is_path(source):
-        return False
-    hub_source = HubSource.read(source, revision)
-    folder = hub_source.snapshot()
-    return folder is not None and all(any(folder.glob(part)) for part in parts or (hub_source.file or "*",))
+def _check_installed(preset: ModelPreset, main: NeededSource) -> None:
+    """Raise FamilyError when the installed folder belongs to another family or lacks a part."""
+    folder = main.on_hub.snapshot() if main.on_hub else local_path(main.source)
+    if folder is None or not folder.is_dir():
+        raise FamilyError(f"'{preset.source}' is no diffusers folder: name one in the preset of {preset.title}.")
+    parts = getattr(family_class(preset.family), "parts", {})
+    check_parts(folder, {part: name for part, name in parts.items() if part not in preset.parts})

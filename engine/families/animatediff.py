@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
 from engine.families.loading import (
+    NETWORK,
     Classes,
     DiffusersFamily,
     find_file,
@@ -109,7 +110,7 @@ class AnimateDiffFamily(DiffusersFamily):
                 "parts = {motion_adapter = 'owner/name'}."
             )
         if not source.endswith(".safetensors"):
-            folder = find_folder(source, [], files=["config.json", "*.safetensors"])
+            folder = find_folder(source, NETWORK)
             return read_network(MotionAdapter, folder, ".", "cpu", self.dtype)
         return _adapter_from_file(find_file(source))
 
@@ -200,9 +201,7 @@ class SparseCtrlFamily(AnimateDiffFamily):
         from diffusers import SparseControlNetModel
 
         source = self.options.parts.get("sparse_control")
-        where = (
-            find_folder(source, [], files=["config.json", "*.safetensors"]) if source else self.folder / "controlnet"
-        )
+        where = find_folder(source, NETWORK) if source else self.folder / "controlnet"
         self.control = read_network(SparseControlNetModel, where, ".", device, dtype)
         if not self.control.use_simplified_condition_embedding:
             raise FamilyError(f"'{where}' is a SparseCtrl for scribbles: name one for pictures (rgb).")

@@ -55,8 +55,10 @@ class HunyuanVideoFamily(DiffusersFamily):
         "scheduler": "FlowMatchEulerDiscreteScheduler",
     }
 
+    optional_parts: ClassVar[tuple[str, ...]] = ("tokenizer_2",)
+
     def load(self, device: str, dtype: "torch.dtype") -> None:
-        self.open_folder(device, dtype, extra=["tokenizer_2"])
+        self.open_folder(device, dtype)
         self.network = self.read("transformer")
         if self.network.config.image_condition_type is not None:
             raise FamilyError(f"'{self.folder}' is an image-to-video HunyuanVideo: this family takes text only.")

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from engine.errors import FamilyError
+from engine.errors import FamilyError, HubError
 from engine.families.model_folders import (
     refuse_dropped_layers,
     refuse_file,
@@ -17,6 +17,10 @@ from engine.families.model_folders import (
     refuse_quantised,
     variant_of,
 )
+from engine.hub.download import download, plan_download
+from engine.hub.permission import ALLOW_DOWNLOAD, is_automatic
+from engine.hub.repository import HubSource
+from engine.hub.selection import CONFIG, ROOT, Needs, missing_files
 from engine.model_spec import FamilyOptions, FamilySpec
 from engine.seeds import unit_noise
 
@@ -27,32 +31,35 @@ if TYPE_CHECKING:
 
     from engine.request import GenerationRequest
 
-ALLOW_DOWNLOAD = "DAILIES_ALLOW_DOWNLOAD"
-HUB_TIMEOUT_S = 1.0  # a slower hub counts as unreachable
 LIBRARIES = ("diffusers", "transformers")
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")  # offloaded with `FamilyOptions.offload_text`
 TEXT_FOLDERS = ("t[eo]*", "connectors")  # tokenizers, text encoders, LTX-2's connectors between these and the network
+INDEX_FILE = "model_index.json"
+NETWORK = Needs(parts=(ROOT,), files=(CONFIG,))
+"""What a repository, or a folder, of one network must have."""
 Classes = str | tuple[str, ...]
 
 
 class DiffusersFamily:
     """A model in a diffusers folder, opened part by part. Families add `load` and the verbs.
 
-    `parts` maps each subfolder to its class, or to its allowed classes.
+    `parts` maps each subfolder to its class, or to its allowed classes. `optional_parts` are further folders, which
+    only some models of the family have.
     """
 
     spec: ClassVar[FamilySpec]
     parts: ClassVar[Mapping[str, Classes]]
+    optional_parts: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, source: str, options: FamilyOptions | None = None) -> None:
         self.source = source
         self.options = options or FamilyOptions()
 
-    def open_folder(self, device: str, dtype: "torch.dtype", extra: Sequence[str] = ()) -> None:
+    def open_folder(self, device: str, dtype: "torch.dtype") -> None:
         """Find and check the folder; set `folder`, `device`, `dtype`, `scheduler_config` and `text_key`."""
         from engine.sampling.scheduler_settings import check_settings
 
-        self.folder = find_folder(self.source, [*self.parts, "tokenizer", *extra])
+        self.folder = find_folder(self.source, folder_needs(type(self), self.options.parts))
         check_parts(self.folder, {part: name for part, name in self.parts.items() if part not in self.options.parts})
         self.device, self.dtype = device, dtype
         own = read_json(self.folder / "scheduler" / "scheduler_config.json")
@@ -74,7 +81,7 @@ class DiffusersFamily:
         """Return a network from its own folder, such as the output of full fine-tuning. Raises FamilyError."""
         import diffusers
 
-        folder = find_folder(source, [], files=["config.json", "*.safetensors*"])
+        folder = find_folder(source, NETWORK)
         name = str(read_json(folder / "config.json").get("_class_name"))
         expected = self.parts.get(part) or self.parts[self.spec.network_part]
         if name not in ((expected,) if isinstance(expected, str) else expected):
@@ -141,15 +148,26 @@ class DiffusersFamily:
         return unit_noise(shape, generators).to(self.device)
 
 
-def find_folder(source: str, parts: Iterable[str], files: Sequence[str] = ("model_index.json",)) -> Path:
-    """Return the diffusers folder of `source`: a folder on disk, or a hub id in the hub's cache.
+def folder_needs(family: "type[DiffusersFamily]", overridden: Iterable[str] = (), variant: str | None = None) -> Needs:
+    """Return the files that a family's model folder must have; parts from another source are left out."""
+    elsewhere = set(overridden)
+    return Needs(
+        parts=tuple(part for part in (*family.parts, "tokenizer") if part not in elsewhere),
+        optional=family.optional_parts,
+        files=(INDEX_FILE,),
+        variant=variant,
+    )
 
-    A hub id may have a revision after an @ ("owner/name@a1b2c3d": a commit, a tag or a branch). A missing hub model is
-    downloaded only with DAILIES_ALLOW_DOWNLOAD=1, and then only its `parts` and `files`. Raises FamilyError.
+
+def find_folder(source: str, needs: Needs) -> Path:
+    """Return the folder of `source`: a folder on disk, or a hub id in the hub's cache.
+
+    A hub id may have a revision after an @ ("owner/name@a1b2c3d": a commit, a tag or a branch). What the cache lacks of
+    a hub model is downloaded only with DAILIES_ALLOW_DOWNLOAD=1. Raises FamilyError.
     """
     source = os.path.expanduser(source)
     if Path(source).is_dir():
-        if "model_index.json" in files:
+        if INDEX_FILE in needs.files:
             refuse_loose_files(Path(source))
         return Path(source)
     refuse_file(source)
@@ -157,7 +175,7 @@ def find_folder(source: str, parts: Iterable[str], files: Sequence[str] = ("mode
         raise FamilyError(
             f"There is no model folder '{source}': correct `source` in the preset, or put the model there."
         )
-    return _from_hub(source, [*files, *(f"{part}/*" for part in parts)])
+    return _from_hub(source, needs)
 
 
 def find_file(source: str) -> Path:
@@ -166,51 +184,33 @@ def find_file(source: str) -> Path:
         folder, name = Path(source).parent, Path(source).name
     else:
         owner, repository, name = source.split("/", 2)
-        folder = find_folder(f"{owner}/{repository}", [], files=[name])
+        folder = find_folder(f"{owner}/{repository}", Needs(files=(name,)))
     if not (folder / name).is_file():
         raise FamilyError(f"There is no file '{source}': correct it in the preset, or put the file there.")
     return folder / name
 
 
-def _from_hub(source: str, patterns: list[str]) -> Path:
-    from huggingface_hub import snapshot_download
+def _from_hub(source: str, needs: Needs) -> Path:
     from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
 
-    allowed = os.environ.get(ALLOW_DOWNLOAD) == "1"
-    name, _, revision = source.partition("@")
+    hub_source = HubSource.read(source)
     try:
-        unreachable = _why_unreachable(name) if allowed else None
-        is_local = not allowed or unreachable is not None
-        folder = snapshot_download(name, revision=revision or None, allow_patterns=patterns, local_files_only=is_local)
-        return Path(folder)
+        validate_repo_id(hub_source.repository)
     except HFValidationError as error:
         raise FamilyError(f"'{source}' is neither a folder nor a hub id such as 'owner/name'.") from error
-    except _hub_errors() as error:
-        if allowed:
-            why = unreachable or str(error).strip().splitlines()[0]
-            raise FamilyError(f"'{source}' cannot be downloaded: {why} Check the name and the network.") from error
+    folder = hub_source.snapshot()
+    if folder is not None and not missing_files(folder, needs):
+        return folder
+    if not is_automatic():
         raise FamilyError(
             f"'{source}' is neither a folder here nor in the hub's cache, and downloads are off: name a folder that "
             f"holds it in the preset, or set {ALLOW_DOWNLOAD}=1."
-        ) from error
-
-
-def _why_unreachable(source: str) -> str | None:
-    """Return the reason why the hub does not offer the model within the timeout; None when it does."""
-    from huggingface_hub import HfApi
-
+        )
     try:
-        HfApi().model_info(source, timeout=HUB_TIMEOUT_S)
-    except _hub_errors() as error:
-        return str(error).strip().splitlines()[0].rstrip(".") + "." if str(error).strip() else "The hub is not there."
-    return None
-
-
-def _hub_errors() -> tuple[type[Exception], ...]:
-    """Return the exceptions of the disk and of the hub's HTTP client for missing files or network."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    return (OSError, *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)))
+        return download((plan_download(hub_source, needs),))[0]
+    except HubError as error:
+        raise FamilyError(f"'{source}' cannot be downloaded: {error}") from error
 
 
 def check_parts(folder: Path, parts: Mapping[str, Classes]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import FamilyError
-from engine.families.loading import DiffusersFamily, find_folder, read_json
+from engine.families.loading import DiffusersFamily, find_folder, folder_needs, read_json
 from engine.families.lora import find_mismatches
 from engine.families.lora_files import FIRST, SECOND, SIDES, Lora, for_pipeline, read_file, split
 from engine.families.lora_formats import TEXT, form_of
@@ -62,7 +62,7 @@ def check_fit(family: type[DiffusersFamily], source: str, name: str, parts: Mapp
     part = family.spec.network_part
     if not isinstance(family.parts[part], str):
         return
-    folder = find_folder(source, [*family.parts, SECOND])
+    folder = find_folder(source, folder_needs(family))
     index = read_json(folder / "model_index.json")
     places = [FIRST, SECOND] if index.get("boundary_ratio") is not None else [part]
     for network, lora in parts.items():

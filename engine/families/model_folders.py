@@ -6,11 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engine.errors import FamilyError
+from engine.hub.selection import weight_sets
 
-BASE = r"(?:diffusion_pytorch_model|model|pytorch_model)"
-SHARD = r"(?:-\d{5}-of-\d{5})?"
-PLAIN = re.compile(rf"{BASE}{SHARD}\.(?:safetensors|bin)")
-VARIANT = re.compile(rf"{BASE}{SHARD}\.([A-Za-z]\w*){SHARD}\.safetensors")
 CONVERT = (
     "Dailies reads diffusers folders (model_index.json and a folder for each part): name one, or make one of the file "
     "by the pipeline's from_single_file and save_pretrained in diffusers."
@@ -36,10 +33,10 @@ def variant_of(folder: Path) -> str | None:
 
     None when it has plain weights.
     """
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    if any(PLAIN.fullmatch(name) for name in names):
+    sets = weight_sets([path.name for path in folder.iterdir()] if folder.is_dir() else [])
+    if not all(one.variant for one in sets):
         return None
-    return next((match[1] for name in sorted(names) if (match := VARIANT.fullmatch(name))), None)
+    return min((one.variant for one in sets if one.format == "safetensors"), default=None)
 
 
 def refuse_quantised(folder: Path) -> None:

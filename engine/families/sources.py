@@ -6,50 +6,14 @@ A hub source is `owner/name` or `owner/name/file`, with an optional `@revision` 
 """
 
 import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.hub.repository import HubSource
 from engine.package_data import shipped_path
 
 if TYPE_CHECKING:
     from engine.config.schema import ModelPreset
-
-COMMIT = re.compile(r"[0-9a-f]{40}")
-DEFAULT_REVISION = "main"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HubSource:
-    """A hub repository at a commit, a tag or a branch; `file` is empty for the whole repository."""
-
-    repository: str
-    revision: str = DEFAULT_REVISION
-    file: str = ""
-
-    @classmethod
-    def read(cls, source: str, revision: str | None = None) -> "HubSource":
-        """Parse a source; `revision` applies when the source contains none."""
-        owner, name, *file = source.split("/", 2)
-        name, _, own = name.partition("@")
-        return cls(
-            repository=f"{owner}/{name}", revision=own or revision or DEFAULT_REVISION, file=file[0] if file else ""
-        )
-
-    def snapshot(self) -> Path | None:
-        """Return the folder of the revision in the hub's cache, complete or not; None when it is not cached."""
-        from huggingface_hub import constants
-
-        stored = Path(constants.HF_HUB_CACHE) / f"models--{self.repository.replace('/', '--')}"
-        commit = self.revision
-        if not COMMIT.fullmatch(commit):
-            try:
-                commit = (stored / "refs" / self.revision).read_text(encoding="ascii").strip()
-            except (OSError, ValueError):
-                return None
-        folder = stored / "snapshots" / commit
-        return folder if commit and folder.is_dir() else None
 
 
 def is_path(source: str) -> bool:

@@ -73,7 +73,7 @@ class WanFamily(DiffusersFamily):
         """Load the model; the VAE computes in float32 regardless of `dtype`, as in its authors' code."""
         import torch
 
-        self.open_folder(device, dtype, extra=self.optional_parts)
+        self.open_folder(device, dtype)
         self.scheduler_config = {**self.scheduler_config, "_grid": "own"}
         self.text_key += " ftfy"  # rows cached before prompts were cleaned with ftfy must not be reused
         index = read_json(self.folder / "model_index.json")

@@ -16,7 +16,14 @@ from engine.execution.process_runner import resolve_resources
 from engine.execution.resources import Resources
 from engine.generation.validation import check_request
 from engine.import_object import import_object
-from engine.jobs.maintenance_configs import InspectConfig, SamplesConfig, WeightsConfig, check_weights
+from engine.jobs.maintenance_configs import (
+    InspectConfig,
+    ModelConfig,
+    SamplesConfig,
+    WeightsConfig,
+    check_model,
+    check_weights,
+)
 from engine.jobs.spec import (
     TRAIN,
     CurriculumConfig,
@@ -228,6 +235,14 @@ KINDS: Kinds = {
             config=WeightsConfig,
             handler="engine.jobs.handlers.maintenance:fetch_weights",
             check=check_weights,
+            monitored=True,
+            quick=always,
+        ),
+        JobKind(
+            key="model",
+            config=ModelConfig,
+            handler="engine.jobs.handlers.maintenance:fetch_model",
+            check=check_model,
             monitored=True,
             quick=always,
         ),

@@ -7,7 +7,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.config.model_availability import model_state, needed_sources
+from engine.config.presets import load_model_preset
 from engine.errors import ConfigError
+from engine.hub.permission import is_forbidden
 from engine.jobs.spec import JobSpec
 from rewards.errors import RewardError
 from rewards.weights.catalog import find_weights
@@ -32,6 +35,17 @@ class WeightsConfig(BaseModel):
     key: str
 
 
+class ModelConfig(BaseModel):
+    """A "model" job: download a model, or resume its download, by the key of its preset.
+
+    An access token is never part of it: the worker uses that of the hub's client (HF_TOKEN, or its stored one).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+
+
 class InspectConfig(BaseModel):
     """An "inspect" job: the devices and features that PyTorch finds on this machine."""
 
@@ -48,9 +62,26 @@ def weights_job(key: str) -> JobSpec:
     return JobSpec(kind="weights", config=WeightsConfig(key=key).model_dump(mode="json"))
 
 
+def model_job(key: str) -> JobSpec:
+    return JobSpec(kind="model", config=ModelConfig(key=key).model_dump(mode="json"))
+
+
 def inspect_job(*questions: Question) -> JobSpec:
     """Return the job for the given questions, or for all without arguments."""
     return JobSpec(kind="inspect", config=InspectConfig(questions=questions or QUESTIONS).model_dump(mode="json"))
+
+
+def check_model(config: ModelConfig) -> None:
+    """Raise ConfigError for an unknown model, one in a local folder, or where downloads are forbidden."""
+    preset = load_model_preset(config.key)
+    state = model_state(preset)
+    if state.status == "incompatible":
+        raise ConfigError(state.reason)
+    if is_forbidden() and state.status != "installed":
+        raise ConfigError(state.reason)
+    local = [one.source for one in needed_sources(preset) if one.on_hub is None and not one.is_installed]
+    if local:
+        raise ConfigError(f"'{local[0]}' is a path, not a hub id: put the weights there, or correct the preset.")
 
 
 def check_weights(config: WeightsConfig) -> None:

@@ -43,7 +43,8 @@ VARIABLES = {
     "DAILIES_PRESETS": "A directory with your own presets.",
     "DAILIES_DATABASE_URL": "The URL of a PostgreSQL database to use in place of the workspace's SQLite file.",
     "DAILIES_DEVICE": "`cpu`, `cuda` or `cuda:1`: the device to use in place of the best one.",
-    "DAILIES_ALLOW_DOWNLOAD": "`1` allows models to be downloaded from the hub. By default only local files are used.",
+    "DAILIES_ALLOW_DOWNLOAD": "`1`: jobs download missing models from the hub. `0`: nothing is downloaded. By default "
+    "`dailies models get` and the page ask, and jobs use only local files.",
     "DAILIES_WEIGHTS": "A directory with the rewards' networks; `dailies weights ls` shows which are present.",
     "DAILIES_REWARD_DEVICE": "The device of the rewards' networks: `cpu` or `cuda:1`. Default: the best device.",
     "DAILIES_TF32": "`1` allows float32 products on a GPU to be rounded to TF32. Default: full precision.",

@@ -4,13 +4,17 @@ import json
 import subprocess
 import sys
 import threading
-from pathlib import Path
+from collections.abc import Callable, Generator
+from typing import Generic, TypeVar
 
-from engine.errors import ConfigError, JobError
+from engine.config import model_downloads as downloads
+from engine.config.presets import load_model_preset
+from engine.errors import ConfigError, DailiesError, JobError
 from engine.hardware.environment import process_environment
+from engine.hub.download import Progress
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import JobSteps as Running
-from engine.jobs.maintenance_configs import InspectConfig, SamplesConfig, WeightsConfig
+from engine.jobs.maintenance_configs import InspectConfig, ModelConfig, SamplesConfig, WeightsConfig
 from engine.jobs.spec import JobProgress
 from engine.runs.run import Run
 from engine.runs.samples import RunSamples
@@ -18,6 +22,7 @@ from engine.workspace import Workspace
 from rewards.errors import RewardError
 
 POLL_S = 0.2
+T = TypeVar("T")
 PROBE_S = 900.0  # the first convolution on ROCm may search for its kernel for minutes
 
 
@@ -54,7 +59,27 @@ def fetch_weights(config: WeightsConfig, context: JobContext) -> Running:
 
     A cancelled download stops after the current chunk. Result: `key` and `path`.
     """
-    fetching = _Fetching(config.key)
+    from rewards.weights.catalog import resolve
+
+    path = yield from _download(
+        config.key, lambda progress: resolve(config.key, allow_download=True, progress=progress)
+    )
+    return {"key": config.key, "path": str(path)}
+
+
+def fetch_model(config: ModelConfig, context: JobContext) -> Running:
+    """Download a model, or resume its download, and verify every file.
+
+    A cancelled download stops after the current chunk and keeps what arrived. Result: `key` and `folders`.
+    """
+    preset = load_model_preset(config.key)
+    folders = yield from _download(config.key, lambda progress: downloads.fetch_model(preset, progress))
+    return {"key": config.key, "folders": [str(folder) for folder in folders]}
+
+
+def _download(name: str, fetch: "Callable[[Progress], T]") -> Generator[JobProgress, None, T]:
+    """Run `fetch` in a thread; yield its progress in whole MB and return its result. Raises JobError."""
+    fetching = _Fetching(name, fetch)
     fetching.start()
     try:
         while fetching.is_alive():
@@ -64,31 +89,29 @@ def fetch_weights(config: WeightsConfig, context: JobContext) -> Running:
         fetching.unwanted = True
     if fetching.problem:
         raise JobError(fetching.problem)
-    if fetching.path is None:
-        raise JobError(f"The download of {config.key} stopped without an error message; see the worker's log.")
-    return {"key": config.key, "path": str(fetching.path)}
+    if not fetching.results:
+        raise JobError(f"The download of {name} stopped without an error message; see the worker's log.")
+    return fetching.results[0]
 
 
 class _Unwanted(RewardError):
     """The download was cancelled."""
 
 
-class _Fetching(threading.Thread):
+class _Fetching(threading.Thread, Generic[T]):
     """A download with its progress in whole MB; it stops between two chunks when it is cancelled."""
 
-    def __init__(self, key: str) -> None:
-        super().__init__(name=f"weights-{key}", daemon=True)
-        self._key = key
+    def __init__(self, name: str, fetch: "Callable[[Progress], T]") -> None:
+        super().__init__(name=f"download-{name}", daemon=True)
+        self._fetch = fetch
         self.done, self.of, self.unwanted = 0, 0, False
-        self.path: Path | None = None
+        self.results: list[T] = []
         self.problem = ""
 
     def run(self) -> None:
-        from rewards.weights.catalog import resolve
-
         try:
-            self.path = resolve(self._key, allow_download=True, progress=self._tell)
-        except (RewardError, OSError) as error:
+            self.results.append(self._fetch(self._tell))
+        except (DailiesError, OSError) as error:
             self.problem = str(error)
 
     def _tell(self, done: int, total: int) -> None:

@@ -1,17 +1,19 @@
 """A model that is not installed is refused before any work, with its size and how to get it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from huggingface_hub import constants
 
-from engine.config.model_availability import check_available, missing_sources, why_unavailable
+from engine.config.model_availability import check_available, missing_sources, model_state, why_unavailable
+from engine.config.model_downloads import plan_model
 from engine.config.presets import load_model_preset, load_train_preset, preset_keys
 from engine.config.schema import ModelPreset
-from engine.errors import ConfigError, TrainingError
-from engine.families.registry import family_class, local_source
+from engine.errors import ConfigError, HubError, TrainingError
+from engine.families.registry import FAMILIES, family_class, local_source
 from engine.families.sources import cached_revisions
 from engine.generation.prompt_length import unread_end
 from engine.jobs.kinds import KINDS, kind_of
@@ -46,10 +48,24 @@ def snapshot(cache: Path, repository: str, *files: str, ref: str = "main", commi
     for file in files:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text("{}")
+    parts = {file.split("/")[0] for file in files if "/" in file}
+    classes = {
+        part: ["diffusers", name if isinstance(name, str) else name[0]]
+        for family in FAMILIES
+        for part, name in getattr(family_class(family), "parts", {}).items()
+        if family == "wan" or repository != load_model_preset(WAN).source
+    }
+    index = {part: classes[part] for part in parts if part in classes}
+    if "model_index.json" in files:
+        (folder / "model_index.json").write_text(json.dumps(index))
 
 
 def part_files(preset: ModelPreset) -> list[str]:
-    return [f"{part}/config.json" for part in family_class(preset.family).parts if part not in preset.parts]
+    """The files of a whole model, those of `transformer` last."""
+    parts = [part for part in family_class(preset.family).parts if part not in preset.parts]
+    networks = sorted((part for part in parts if part != "scheduler"), key="transformer".__eq__)
+    files = ["scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json"]
+    return files + [f"{part}/{name}" for part in networks for name in ("config.json", "model.safetensors")]
 
 
 def test_the_embedded_model_is_here(cache: Path) -> None:
@@ -61,15 +77,26 @@ def test_every_other_preset_says_its_size_and_how_to_get_it(cache: Path, key: st
     preset = load_model_preset(key)
     assert preset.source in missing_sources(preset)
     why = why_unavailable(preset)
-    assert why.startswith(f"{preset.title} is not installed (about {preset.download_gb:.0f} GB): run `hf download ")
-    assert f"`hf download {preset.source}`" in why and "DAILIES_ALLOW_DOWNLOAD=1" in why
+    assert why.startswith(
+        f"{preset.title} is not installed (about {preset.download_gb:.0f} GB): run `dailies models get {key}`"
+    )
+
+
+def test_those_who_forbid_downloads_are_offered_none(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAILIES_ALLOW_DOWNLOAD", "0")
+    preset = load_model_preset(WAN)
+    assert "DAILIES_ALLOW_DOWNLOAD=0 forbids downloads" in why_unavailable(preset)
+    with pytest.raises(HubError, match="DAILIES_ALLOW_DOWNLOAD=0 forbids downloads"):
+        plan_model(preset)
 
 
 def test_a_whole_snapshot_is_installed_and_a_part_of_one_is_not(cache: Path) -> None:
     preset = load_model_preset(WAN)
     parts = part_files(preset)
-    snapshot(cache, preset.source, "model_index.json", *parts[1:])
-    assert missing_sources(preset) == (preset.source,)
+    for partial in (parts[1:], parts[:-1], [file for file in parts if not file.startswith("vae")]):
+        snapshot(cache, preset.source, "model_index.json", *partial)
+        assert missing_sources(preset) == (preset.source,)
+        shutil.rmtree(cache / f"models--{preset.source.replace('/', '--')}")
     snapshot(cache, preset.source, "model_index.json", *parts)
     assert missing_sources(preset) == ()
     check_available(preset)
@@ -90,9 +117,6 @@ def test_only_the_wanted_revision_counts(cache: Path) -> None:
     for revision, is_here in (("main", True), (COMMIT, True), ("v1.0", False), ("f" * 40, False), ("refs/pr/1", False)):
         pinned = preset.model_copy(update={"revision": revision})
         assert missing_sources(pinned) == (() if is_here else (preset.source,)), revision
-    assert f"`hf download {preset.source} --revision v1.0`" in why_unavailable(
-        preset.model_copy(update={"revision": "v1.0"})
-    )
     snapshot(cache, preset.source, *files, ref="refs/pr/1", commit="e" * 40)
     pinned = preset.model_copy(update={"revision": "refs/pr/1"})
     assert missing_sources(pinned) == () and cached_revisions(pinned) == {preset.source: "e" * 40}
@@ -103,8 +127,7 @@ def test_a_part_may_name_its_own_revision(cache: Path) -> None:
     preset = load_model_preset(WAN).model_copy(update={"parts": {"vae": "some/vae@v2"}})
     snapshot(cache, preset.source, "model_index.json", *part_files(preset))
     assert missing_sources(preset) == ("some/vae@v2",)
-    assert "`hf download some/vae --revision v2`" in why_unavailable(preset)
-    snapshot(cache, "some/vae", "config.json", ref="v2", commit="d" * 40)
+    snapshot(cache, "some/vae", "config.json", "model.safetensors", ref="v2", commit="d" * 40)
     assert missing_sources(preset) == ()
     assert cached_revisions(preset) == {preset.source: COMMIT, "some/vae": "d" * 40}
 
@@ -114,6 +137,7 @@ def test_a_folder_in_a_home_folder_is_found(cache: Path, tmp_path: Path, monkeyp
     (tmp_path / "models" / "wan").mkdir(parents=True)
     preset = load_model_preset(WAN).model_copy(update={"source": "~/models/wan", "revision": "v1"})
     assert missing_sources(preset) == () and cached_revisions(preset) == {}
+    assert model_state(preset).status == "incompatible", "the folder is empty"
     assert local_source(preset) == str(tmp_path / "models" / "wan")
 
 

@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from engine.config.presets import load_model_preset
 from engine.errors import FamilyError
-from engine.families.loading import find_folder
+from engine.families.loading import find_folder, folder_needs
 from engine.families.ltx import LTXFamily
 from engine.families.registry import local_source
 
+WHOLE = folder_needs(LTXFamily)
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 
 
@@ -41,14 +42,14 @@ def test_single_files(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
     for source in (str(tmp_path / name), f"owner/{name}"):
         with pytest.raises(FamilyError, match=r"is a single .*file\. Dailies reads diffusers folders"):
-            find_folder(source, [])
+            find_folder(source, WHOLE)
     with pytest.raises(FamilyError, match=r"has no model_index\.json, but 'film"):
-        find_folder(str(tmp_path), [])
+        find_folder(str(tmp_path), WHOLE)
 
 
 def test_the_home_folder_may_be_a_tilde(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(folder.parent))
-    assert find_folder("~/model", []) == folder
+    assert find_folder("~/model", WHOLE) == folder
 
 
 def test_quantised_weights(folder: Path, open_family: Callable[[Path], Any]) -> None:
@@ -79,15 +80,3 @@ def test_a_revision_goes_with_a_hub_id_alone(tiny_folder: Path) -> None:
     assert local_source(preset.model_copy(update={"revision": "abc"})) == f"{preset.source}@abc"
     here = preset.model_copy(update={"revision": "abc", "source": str(tiny_folder)})
     assert local_source(here) == str(tiny_folder)
-
-
-def test_the_revision_reaches_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: dict[str, Any] = {}
-
-    def snapshot(name: str, **options: Any) -> str:
-        asked.update(options, name=name)
-        return str(tmp_path)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
-    find_folder("owner/name@v1.0", ["vae"])
-    assert (asked["name"], asked["revision"]) == ("owner/name", "v1.0")

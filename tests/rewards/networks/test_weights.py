@@ -165,7 +165,7 @@ def test_a_dead_network_is_said_within_two_seconds(key: str, silent: str, monkey
 
 def test_the_registry_imports_no_torch(python: str) -> None:
     code = (
-        "import sys, engine.cli.weights; from rewards.weights import catalog; "
+        "import sys, engine.cli.downloads.weights; from rewards.weights import catalog; "
         "catalog.status('i3d'); print('torch' in sys.modules)"
     )
     assert subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

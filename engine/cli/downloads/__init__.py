@@ -1,0 +1,1 @@
+"""Commands that download: models, and the networks of the rewards."""

@@ -1,0 +1,210 @@
+"""`dailies models`: list, download, verify and remove models."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+
+from engine.cli.options.shared import shared_options
+from engine.cli.terminal.output import print_json, print_result, print_table
+from engine.cli.terminal.transfer_meter import TransferMeter, ask, ask_secret, is_interactive
+from engine.config.model_availability import ModelState, model_state, needed_sources
+from engine.config.model_downloads import (
+    ModelDownload,
+    fetch_model,
+    plan_model,
+    plan_removal,
+    remove_model,
+    verify_model,
+)
+from engine.config.presets import load_model_preset, load_preset, preset_keys
+from engine.config.schema import ModelPreset
+from engine.errors import ConfigError, DailiesError, HubAccessError, HubError
+from engine.families.registry import family_spec
+from engine.hub.permission import is_automatic, is_forbidden
+from engine.jobs.queue import EVERY, JobQueue
+from engine.jobs.spec import ACTIVE, Job
+from engine.storage.library import Library
+from engine.workspace import Workspace
+
+MODEL_JOB = "model"
+
+
+def build_models(parser: argparse.ArgumentParser) -> None:
+    shared = shared_options()
+    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
+    listing = verbs.add_parser("ls", parents=[shared], help="list models with state, size, licence")
+    listing.set_defaults(run=list_models)
+    getting = verbs.add_parser("get", parents=[shared], help="download a model, or resume its download")
+    getting.add_argument("key", metavar="KEY", help="key of a model, see `dailies models ls`")
+    getting.add_argument("-y", "--yes", action="store_true", help="do not ask; accept size and licence")
+    getting.add_argument(
+        "--token", metavar="TOKEN", help="access token of the hub (default: $HF_TOKEN, `hf auth login`)"
+    )
+    getting.set_defaults(run=get)
+    verifying = verbs.add_parser("verify", parents=[shared], help="compare every file of a model with its checksum")
+    verifying.add_argument("key", metavar="KEY", help="key of an installed model")
+    verifying.add_argument("--repair", action="store_true", help="delete damaged files; `get` downloads them again")
+    verifying.set_defaults(run=verify)
+    removing = verbs.add_parser("rm", parents=[shared], help="delete a model's files from the hub's cache")
+    removing.add_argument("key", metavar="KEY", help="key of a model")
+    removing.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    removing.set_defaults(run=remove)
+
+
+def list_models(options: argparse.Namespace) -> None:
+    usable, unusable = [], {}
+    for key in preset_keys("models"):
+        try:
+            usable.append(load_preset("models", key))
+        except DailiesError as error:
+            unusable[key] = str(error)
+    downloads = _active_downloads(options.workspace)
+    states = {preset.key: model_state(preset) for preset in usable}
+    if options.json:
+        facts = [
+            {**preset.model_dump(mode="json"), **_facts(states[preset.key], preset, downloads)} for preset in usable
+        ]
+        print_json([*facts, *({"key": key, "unusable": reason} for key, reason in unusable.items())])
+        return
+    rows = [
+        (
+            preset.key,
+            preset.title,
+            describe_state(states[preset.key], downloads.get(preset.key)),
+            f"{preset.download_gb:g} GB" if preset.download_gb else "-",
+            f"{preset.num_frames} frames {preset.width}x{preset.height}",
+            family_spec(preset.family).conditioning_summary or "-",
+            "-" if preset.vram_gib is None else f"{preset.vram_gib:g} GiB",
+            preset.licence or "-",
+        )
+        for preset in usable
+    ]
+    print_table(("key", "title", "state", "size", "default clip", "takes", "memory", "licence"), rows)
+    for key, reason in unusable.items():
+        print(f"{key} cannot be used: {reason}", file=sys.stderr)
+
+
+def _facts(state: ModelState, preset: ModelPreset, downloads: Mapping[str, Job]) -> dict[str, object]:
+    status = "downloading" if preset.key in downloads else state.status
+    return {"local": state.status == "installed", "state": status, "reason": state.reason, "cached_b": state.cached_b}
+
+
+def describe_state(state: ModelState, download: Job | None) -> str:
+    """Return the state of a model in a few words."""
+    if download is not None:
+        at = download.progress
+        return f"downloading, {100 * at.step // at.of} %" if at and at.of else "downloading"
+    if state.status == "incomplete":
+        return f"incomplete, {state.cached_b / 1e9:.1f} GB here"
+    return {"installed": "installed", "missing": "not downloaded", "incompatible": "incompatible"}[state.status]
+
+
+def _active_downloads(workspace: str | None) -> dict[str, Job]:
+    """Return the active download jobs of an existing workspace by the model's key."""
+    place = Workspace.from_env(workspace)
+    if not place.root.is_dir():
+        return {}
+    with closing(Library(place)) as library:
+        jobs = JobQueue(library).list(("queued", *ACTIVE), kind=MODEL_JOB, limit=EVERY)
+        return {str(job.config.get("key")): job for job in jobs}
+
+
+def get(options: argparse.Namespace) -> None:
+    preset, token = load_model_preset(options.key), options.token
+    state = model_state(preset)
+    if state.status == "incompatible":
+        raise ConfigError(state.reason)
+    planned = plan_model(preset, token)
+    if planned.plans:
+        if not (options.yes or confirm(preset, planned)):
+            raise ConfigError(f"Nothing was downloaded: run `dailies models get {preset.key} --yes` to accept.")
+        download_with_token(preset, token)
+    print_result(
+        options,
+        {"key": preset.key, "downloaded_b": planned.remaining_b, "size_b": planned.size_b},
+        f"{preset.title} is installed."
+        + (f" {planned.remaining_b / 1e9:.1f} GB were downloaded and verified." if planned.plans else ""),
+    )
+
+
+def offer_model(key: str) -> None:
+    """Ask a person at a terminal whether a model that is not installed shall be downloaded now.
+
+    Without a terminal, or after a "no", nothing happens: the check of the request refuses a missing model.
+    """
+    preset = load_model_preset(key)
+    downloadable = any(one.on_hub and not one.is_installed for one in needed_sources(preset))
+    if not (downloadable and is_interactive()) or is_automatic() or is_forbidden():
+        return
+    planned = plan_model(preset)
+    if confirm(preset, planned):
+        download_with_token(preset, None)
+
+
+def confirm(preset: ModelPreset, planned: ModelDownload) -> bool:
+    """Show size, free disk and licence, and ask. Raises ConfigError without a terminal."""
+    here = planned.size_b - planned.remaining_b
+    lines = [
+        f"{preset.title}: {planned.size_b / 1e9:.1f} GB" + (f", {here / 1e9:.1f} GB of them here" if here else ""),
+        f"Free disk: {planned.free_b / 1e9:.1f} GB",
+        f"Licence: {preset.licence or 'unknown, see the model card'}",
+    ]
+    print("\n".join(lines), file=sys.stderr)
+    if not is_interactive():
+        raise ConfigError(
+            f"There is no terminal for a question: run `dailies models get {preset.key} --yes` to accept."
+        )
+    return ask("Download?")
+
+
+def download_with_token(preset: ModelPreset, token: str | None) -> None:
+    """Download with progress on stderr; ask for an access token when the hub needs one."""
+    try:
+        _download(preset, token)
+    except HubAccessError as error:
+        if not is_interactive():
+            raise
+        print(error, file=sys.stderr)
+        secret = ask_secret("Access token (empty: give up): ")
+        if not secret:
+            raise
+        _download(preset, secret)
+
+
+def _download(preset: ModelPreset, token: str | None) -> None:
+    with TransferMeter(preset.key) as meter:
+        fetch_model(preset, meter.show, token)
+
+
+def verify(options: argparse.Namespace) -> None:
+    preset = load_model_preset(options.key)
+    with TransferMeter(f"{preset.key}: verify") as meter:
+        problems = verify_model(preset, meter.show, forget=options.repair)
+    if problems and not options.json:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        advice = "downloads what is missing" if options.repair else "after `verify --repair` downloads it again"
+        raise HubError(f"{preset.title}: {problems[0]}{more} `dailies models get {preset.key}` {advice}.")
+    options.exit_code = 2 if problems else 0
+    print_result(
+        options, {"key": preset.key, "problems": problems}, f"{preset.title}: every file has its published checksum."
+    )
+
+
+def remove(options: argparse.Namespace) -> None:
+    preset = load_model_preset(options.key)
+    planned = plan_removal(preset)
+    names = ", ".join(source.repository for source in planned.sources) or "nothing"
+    kept = f" Kept for other models: {', '.join(planned.kept)}." if planned.kept else ""
+    if not options.yes:
+        if not is_interactive():
+            raise ConfigError(f"There is no terminal for a question: run `dailies models rm {preset.key} --yes`.")
+        print(f"This deletes {names} ({planned.size_b / 1e9:.1f} GB).{kept}", file=sys.stderr)
+        if not ask("Delete?"):
+            raise ConfigError("Nothing was deleted.")
+    freed = remove_model(preset)
+    print_result(
+        options,
+        {"key": preset.key, "freed_b": freed, "kept": list(planned.kept)},
+        f"Deleted {names}: {freed / 1e9:.1f} GB freed.{kept}",
+    )

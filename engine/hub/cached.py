@@ -1,0 +1,101 @@
+"""Models in the hub's cache: their size, verification and removal. Uses no network."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from engine.errors import HubError
+from engine.files.locks import is_held
+from engine.hub.download import digest_of
+from engine.hub.repository import COMMIT, HubSource
+from engine.hub.selection import Needs, missing_files, read_object, select_files
+
+SHA256_DIGITS = 64
+
+
+def is_complete(source: HubSource, needs: Needs) -> bool:
+    """Return True when the cache has all needed files of the revision."""
+    folder = source.snapshot()
+    return folder is not None and not missing_files(folder, needs)
+
+
+def has_partial(source: HubSource) -> bool:
+    """Return True when the cache has files of the repository, whole or partial."""
+    blobs = source.cache_folder / "blobs"
+    return blobs.is_dir() and any(blobs.iterdir())
+
+
+def cached_b(source: HubSource) -> int:
+    """Return the bytes that the cache holds of a repository, partial files included."""
+    blobs = source.cache_folder / "blobs"
+    return sum(file.stat().st_size for file in blobs.iterdir()) if blobs.is_dir() else 0
+
+
+def find_damaged(source: HubSource, needs: Needs, progress: Callable[[int], None] | None = None) -> list[str]:
+    """Return a sentence for each needed file that is missing or damaged.
+
+    Files are compared with the checksums that the hub gave when they were downloaded, which are their names in the
+    cache. `progress` is called with the number of bytes read since the last call.
+    """
+    folder = source.snapshot()
+    if folder is None:
+        return [f"'{source.repository}' is not in the hub's cache."]
+    problems = [f"'{source.repository}' lacks {name}." for name in missing_files(folder, needs)]
+    for path in _selected(folder, needs):
+        digest = path.resolve().name
+        if not (len(digest) == SHA256_DIGITS or COMMIT.fullmatch(digest)):
+            problems.append(f"{path.relative_to(folder)} has no checksum in the cache.")
+        elif digest_of(path, digest, progress) != digest:
+            problems.append(f"{path.relative_to(folder)} differs from its checksum {digest[:12]}...")
+    return problems
+
+
+def verified_b(source: HubSource, needs: Needs) -> int:
+    """Return the number of bytes that `find_damaged` reads."""
+    folder = source.snapshot()
+    return sum(path.stat().st_size for path in _selected(folder, needs)) if folder else 0
+
+
+def forget_damaged(source: HubSource, needs: Needs) -> None:
+    """Delete the files whose content differs from their checksum, so that the next download replaces them."""
+    folder = source.snapshot()
+    for path in _selected(folder, needs) if folder else ():
+        blob = path.resolve()
+        if digest_of(blob, blob.name) != blob.name:
+            path.unlink()
+            blob.unlink(missing_ok=True)
+
+
+def remove(sources: Iterable[HubSource]) -> int:
+    """Delete repositories from the hub's cache and return the freed bytes. Raises HubError."""
+    sources = {source.repository: source for source in sources}.values()
+    for source in sources:
+        if any(is_held(lock) for lock in _locks(source).glob("*.lock")):
+            raise HubError(f"'{source.repository}' is being downloaded: cancel the download first.")
+    return sum(_remove(source) for source in sources)
+
+
+def _remove(source: HubSource) -> int:
+    folder, size_b = source.cache_folder, cached_b(source)
+    if not folder.is_dir():
+        return 0
+    removed = folder.with_name(f".removed-{secrets.token_hex(4)}")
+    try:
+        os.replace(folder, removed)  # first out of sight as a whole: half a model is never offered
+        shutil.rmtree(removed)
+    except OSError as error:
+        raise HubError(f"'{folder}' cannot be deleted: {error.strerror}. Check its permissions.") from error
+    shutil.rmtree(_locks(source), ignore_errors=True)
+    return size_b
+
+
+def _locks(source: HubSource) -> Path:
+    return source.cache_folder.parent / ".locks" / source.cache_folder.name
+
+
+def _selected(folder: Path, needs: Needs) -> list[Path]:
+    paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    chosen = select_files(paths, needs, lambda name: read_object(folder / name))
+    return [folder / path for path in chosen if (folder / path).is_file()]
