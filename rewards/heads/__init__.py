@@ -1,0 +1,1 @@
+"""Reward heads: small models over the features of a clip, trained on votes."""
