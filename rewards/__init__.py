@@ -5,12 +5,9 @@ report = RewardSuite(read_mix(path)).score(Clip(frames=frames, fps=8, prompt=pro
 reward_funcs = as_reward_funcs(mix)                                          # TRL's protocol
 """
 
-import difflib
 import hashlib
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +15,7 @@ import numpy as np
 from rewards.clip import Clip
 from rewards.errors import DailiesError, RewardError, RewardUnavailable
 from rewards.mix import Mix, RewardReport, read_mix
+from rewards.registry import REWARDS, is_reward, known_rewards, load_reward, reward_spec
 from rewards.spec import RewardResult, RewardSpec
 
 if TYPE_CHECKING:
@@ -35,44 +33,17 @@ __all__ = [
     "RewardUnavailable",
     "as_reward_funcs",
     "comprehensive_reward",
+    "is_reward",
+    "known_rewards",
     "load_reward",
     "mix_reward_func",
     "read_mix",
     "reward_spec",
 ]
 
-REWARDS: dict[str, str] = {
-    "t_lpips": "rewards.metrics.t_lpips",
-    "flow_smoothness": "rewards.metrics.flow_smoothness",
-    "fvd_lite": "rewards.metrics.fvd_lite",
-    "identity_lock": "rewards.metrics.identity_lock",
-    "structure_constancy": "rewards.metrics.structure_constancy",
-    "clip_vid": "rewards.metrics.clip_vid",
-    "caption_consistency": "rewards.metrics.caption_consistency",
-    "seam": "rewards.metrics.seam",
-    "loop_break": "rewards.metrics.loop_break",
-    "aesthetic": "rewards.metrics.aesthetic",
-    "framing": "rewards.metrics.framing",
-    "novelty_after_k": "rewards.metrics.novelty_after_k",
-}
 DEFAULT_FPS = 8.0
 
 RewardFunc = Callable[..., list[float | None]]
-
-
-def load_reward(key: str) -> ModuleType:
-    """Return the module of a reward. Raises RewardError for an unknown key."""
-    if key not in REWARDS:
-        near = difflib.get_close_matches(key, REWARDS, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(REWARDS)}."
-        raise RewardError(f"There is no reward {key!r}. {hint}")
-    return importlib.import_module(REWARDS[key])
-
-
-def reward_spec(key: str) -> RewardSpec:
-    """Return the description of a reward: its question, range, source and licence."""
-    spec: RewardSpec = load_reward(key).SPEC
-    return spec
 
 
 def comprehensive_reward(

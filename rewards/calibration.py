@@ -128,4 +128,8 @@ def mix_calibration(mix: "Mix") -> str:
 
     Raises RewardError for a calibration set that does not exist.
     """
-    return report_calibration(read_calibration(mix.calibration))
+    from rewards.external.registry import external_fingerprint
+
+    declared = external_fingerprint([key for key, weight in mix.weights.items() if weight > 0])
+    known = report_calibration(read_calibration(mix.calibration))
+    return f"{known}+{declared}" if declared else known

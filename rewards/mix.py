@@ -217,9 +217,9 @@ def _check_names(kind: str, given: Collection[str], known: Collection[str], wher
 
 
 def _all_rewards() -> Collection[str]:
-    from rewards import REWARDS
+    from rewards.registry import known_rewards
 
-    return REWARDS
+    return known_rewards()
 
 
 def _result_to_dict(result: RewardResult) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """`RewardSuite`: score clips with the rewards of one mix, which share their intermediate results.
 
-A reward module is found through `REWARDS` and has `SPEC` and `score(features)`. It may have `pictures(features)`, which
-makes overlays, and `prepare(group)`, which runs a network once for a group of clips and stores its outputs in their
-features.
+A reward is found by `rewards.registry.load_reward` and has `SPEC` and `score(features)`. It may have
+`pictures(features)`, which makes overlays, and `prepare(group)`, which runs a network or asks a server once for a group
+of clips and stores the outputs in their features.
 """
 
 import os
@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from rewards import load_reward
-from rewards.calibration import read_calibration, report_calibration
+from rewards.calibration import mix_calibration, read_calibration
 from rewards.clip import Clip
 from rewards.errors import RewardError, RewardUnavailable
 from rewards.features import ClipFeatures
 from rewards.gates import measure_gates
 from rewards.mix import Mix, RewardReport, check_backends, combine
+from rewards.registry import load_reward
 from rewards.spec import RewardResult, not_applicable
 from rewards.vision.flow import FlowBackend, open_flow
 
@@ -40,6 +40,7 @@ class RewardSuite:
         self._flow = flow or open_flow(mix.backends.get("flow", "dis"))
         check_backends(mix.backends, mix.key)
         self._calibration = read_calibration(mix.calibration)
+        self._calibration_name = mix_calibration(mix)
         counted = [key for key, weight in mix.weights.items() if weight > 0]
         self._modules = {key: load_reward(key) for key in dict.fromkeys([*counted, *besides])}
 
@@ -120,7 +121,7 @@ class RewardSuite:
             gates=gates,
             total=total.value,
             seconds={**seconds, **{f"shared.{piece}": spent for piece, spent in features.seconds.items()}},
-            calibration=report_calibration(features.calibration),
+            calibration=self._calibration_name,
             notes=total.notes,
             missing=missing,
             unjudged=self._unjudged(features.clip, results, missing),

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -13,10 +14,12 @@ from pydantic import ValidationError
 
 from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import decimal, print_json, print_result, print_table, shorten
+from engine.cli.terminal.progress import ProgressMeter
 from engine.config.presets import read_prompts
 from engine.errors import ConfigError
 from engine.jobs.handlers.campaign_clips import create_campaign
 from engine.jobs.queue import JobQueue
+from engine.jobs.spec import JobProgress
 from engine.jobs.worker_control import ensure_worker
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
@@ -119,6 +122,17 @@ def add_learn(verbs: Any, shared: argparse.ArgumentParser) -> None:
         "--mix", required=True, metavar="MIX", help="mix whose rewards are weighted; it must have scored the clips"
     )
     learn.set_defaults(run=learn_mix)
+    head = verbs.add_parser("head", parents=[shared], help="train a reward head on a campaign's votes")
+    head.description = (
+        "Train a small model over the features of the campaign's clips (rewards, CLIP, video network) on its votes, "
+        "and declare it as an external reward, which mixes can name."
+    )
+    head.add_argument("id", help="see `dailies campaigns ls`")
+    head.add_argument("name", help="name of the new reward")
+    head.add_argument(
+        "--mix", default="mini", metavar="MIX", help="mix whose rewards and networks describe the clips (default: mini)"
+    )
+    head.set_defaults(run=train_reward_head)
 
 
 @contextmanager
@@ -272,11 +286,37 @@ def import_source(options: argparse.Namespace) -> None:
     print_result(options, facts, "\n".join([*pairs.skipped, sentence]))
 
 
+def train_reward_head(options: argparse.Namespace) -> None:
+    """Train a head, with progress, and print its accuracies."""
+    from engine.labelling.stats.campaign_head import HeadProgress, train_campaign_head  # imports networks
+
+    meter = ProgressMeter(sys.stderr)
+    with open_campaigns(options) as campaigns:
+        folder = _user_presets(campaigns) / "external_rewards"
+        for step in train_campaign_head(campaigns, options.id, options.mix, folder, options.name):
+            if isinstance(step, HeadProgress):
+                meter.show(JobProgress(phase="score", step=step.done, of=step.total))
+                continue
+            meter.clear()
+            card = step.card
+            sentence = (
+                f"Accuracy on held-out prompts: {decimal(card.accuracy)} (learned mix: {decimal(card.mix_accuracy)}, "
+                f"{card.best_reward} alone: {decimal(card.best_reward_accuracy)}), from {card.votes} votes on "
+                f"{card.pairs} pairs. Declared in {step.file}: name it '{card.key}' in the weights of a mix."
+            )
+            print_result(options, {**card.model_dump(mode="json"), "file": str(step.file)}, sentence)
+
+
+def _user_presets(campaigns: Campaigns) -> Path:
+    """Return the folder for the user's presets: DAILIES_PRESETS, or the workspace's."""
+    user_presets = os.environ.get("DAILIES_PRESETS")
+    return Path(user_presets).expanduser() if user_presets else campaigns.store.workspace.saved
+
+
 def learn_mix(options: argparse.Namespace) -> None:
     with open_campaigns(options) as campaigns:
-        user_presets = os.environ.get("DAILIES_PRESETS")
-        folder = Path(user_presets).expanduser() if user_presets else campaigns.store.workspace.saved
-        saved = learn_campaign_mix(campaigns, options.id, options.mix, folder / "rewards", options.name)
+        folder = _user_presets(campaigns) / "rewards"
+        saved = learn_campaign_mix(campaigns, options.id, options.mix, folder, options.name)
     facts = {**asdict(saved.learned), "file": str(saved.file)}
     weights = ", ".join(f"{key} {weight:.3f}" for key, weight in saved.learned.weights.items() if weight)
     sentence = f"Accuracy on held-out prompts: {decimal(saved.learned.accuracy)} (equal weights: "

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from engine.cli.terminal.output import print_json, print_table
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.video.reader import VIDEO_SUFFIXES, read_video, videos_in
-from rewards import REWARDS, RewardError, reward_spec
+from rewards import RewardError, known_rewards, reward_spec
 from rewards.clip import Clip
+from rewards.external.probe import run_probe
+from rewards.external.registry import base_declaration
 from rewards.matrix.measure import ReferenceSet, fill_matrix, read_set, set_of_clips
 from rewards.matrix.rows import ALL_ROWS
 from rewards.matrix.table import describe, to_data, to_markdown
@@ -60,14 +63,39 @@ def build_rewards(parser: argparse.ArgumentParser) -> None:
         help="features: I3D's 400 logits as in published FVDs (default), its 1,024 pooled features, or mini's",
     )
     frechet.set_defaults(run=show_frechet)
+    testing = verbs.add_parser(
+        "test", parents=[shared_options()], help="send the probe clip to an external reward, print answer and latency"
+    )
+    testing.description = (
+        "Send a fixed clip to an external reward and print its raw scores, values, model and latency. The digest "
+        "changes when the model behind the reward changes."
+    )
+    testing.add_argument("key", help="key of the declaration in external_rewards/, or of one of its scores")
+    testing.set_defaults(run=test_reward)
 
 
 def list_rewards(options: argparse.Namespace) -> None:
-    specs = [reward_spec(key) for key in REWARDS]
+    specs = [reward_spec(key) for key in known_rewards()]
     if options.json:
         print_json([{"key": spec.key, "title": spec.title, "question": spec.question} for spec in specs])
         return
     print_table(("key", "title", "asks"), [(spec.key, spec.title, spec.question) for spec in specs])
+
+
+def test_reward(options: argparse.Namespace) -> None:
+    """Print the answer to the probe; exit code 1 when there is none. Raises RewardError for an unknown key."""
+    declaration = base_declaration(options.key)
+    result = run_probe(declaration.reward_keys[0])
+    options.exit_code = int(bool(result.error))
+    if options.json:
+        print_json(asdict(result))
+        return
+    print(f"{declaration.title} ({result.kind}, {result.address}): {result.identity}")
+    for key, raw in result.scores.items():
+        print(f"{key:<28} {'no score' if raw is None else f'{raw:.6g}'}")
+    if result.error:
+        print(result.error, file=sys.stderr)
+    print(f"{result.seconds:.3f} s, digest {result.digest}")
 
 
 def show_frechet(options: argparse.Namespace) -> None:

@@ -25,11 +25,12 @@ from engine.package_data import PRESETS
 from engine.request import PROMPT_LIMIT
 from engine.suggestions import did_you_mean, validation_message
 from engine.workspace import Workspace
+from rewards.external.folders import use_folders
 
 if TYPE_CHECKING:
     from rewards.mix import Mix
 
-KINDS = ("models", "rewards", "train", "curricula")
+KINDS = ("models", "rewards", "external_rewards", "train", "curricula")
 
 
 def preset_folders(kind: str) -> list[Path]:
@@ -46,6 +47,9 @@ def _folders(kind: str) -> list[Path]:
     users = os.environ.get("DAILIES_PRESETS")
     saved = Workspace.from_env().saved
     return [PRESETS / kind, saved / kind, *([Path(users).expanduser() / kind] if users else [])]
+
+
+use_folders(lambda: _folders("external_rewards"))
 
 
 def preset_files(kind: str, key: str) -> list[Path]:
@@ -227,8 +231,9 @@ def load_preset(kind: str, key: str) -> Any: ...
 def load_preset(kind: str, key: str) -> Any:
     """Return a preset by kind and key.
 
-    Its class is `ModelPreset`, `TrainPreset`, `CurriculumPreset` or `rewards.mix.Mix`. A mix in a user's file replaces
-    the shipped one as a whole: weights merged from two files would be neither mix.
+    Its class is `ModelPreset`, `TrainPreset`, `CurriculumPreset`, `rewards.mix.Mix`, or `ExternalReward` of
+    `rewards.external.declaration`. A mix in a user's file replaces the shipped one as a whole: weights merged from two
+    files would be neither mix.
     """
     if kind == "models":
         return load_model_preset(key)
@@ -240,6 +245,10 @@ def load_preset(kind: str, key: str) -> Any:
         from rewards.mix import read_mix
 
         return read_mix(preset_files(kind, key)[-1])
+    if kind == "external_rewards":
+        from rewards.external.declaration import read_declaration
+
+        return read_declaration(preset_files(kind, key)[-1])
     return preset_table(kind, key)
 
 

@@ -122,6 +122,11 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     @property
+    def external_rewards_file(self) -> Path:
+        """Addresses, models and probe answers of the run's external rewards."""
+        return self.folder / "external_rewards.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 

@@ -15,7 +15,7 @@ from engine.config.curriculum_preset import CurriculumGate, CurriculumPreset, Ga
 from engine.runs.curriculum_state import Action, AttemptRecord, ConditionResult, CurriculumState, GateResult, Verdict
 from engine.runs.results import Interval
 from engine.training.evaluation.intervals import bonferroni_interval
-from rewards import REWARDS
+from rewards import is_reward
 
 Measured = Mapping[tuple[str, str], Interval]
 """Measured intervals by metric and kind ("value", "change" or "ratio")."""
@@ -51,7 +51,7 @@ def within_range(condition: GateCondition, interval: Interval) -> Interval:
     """
     if condition.of == "ratio":
         lowest, highest = 0.0, math.inf
-    elif condition.of == "value" and (condition.metric == "mix" or condition.metric in REWARDS):
+    elif condition.of == "value" and (condition.metric == "mix" or is_reward(condition.metric)):
         lowest, highest = 0.0, 1.0
     else:
         return interval

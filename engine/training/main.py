@@ -46,6 +46,7 @@ from engine.training.distributed.process_group import (
 )
 from engine.training.evaluation.alarm_callback import AlarmCallback
 from engine.training.evaluation.preflight import raise_if_blocked, run_checks, save
+from engine.training.evaluation.reward_probes import ProbeCallback
 from engine.training.evaluation.sample_sets import SampleCallback
 from engine.training.resource_metrics import ResourceMetrics
 from engine.training.rollout.rollout_actors import use_actors
@@ -99,6 +100,7 @@ def train(run: Run, recorder: Recorder, actors: Resources | None = None) -> bool
     trainer.add_callback(SampleCallback(trainer, run, preset, stopping=lambda: recorder.stop_requested))
     if mirrored():
         trainer.add_callback(TrackioMirror(run))
+    trainer.add_callback(ProbeCallback(run, preset))
     alarms = AlarmCallback(trainer, run, preset)
     trainer.add_callback(alarms)
     checkpoint = on_rank_zero(run.series.newest_whole)

@@ -14,6 +14,7 @@ OWNS_PATHS = (
     "engine/execution/",
 )
 TOP_FRAME = "engine/jobs/worker.py"
+USER_CODE = "rewards/external/python_worker.py"  # its process calls a function of the user, which may raise anything
 
 NOISE_LEVELS = re.compile(r"(^|_)(sigmas?|timesteps?)$")
 NEIGHBOURS = re.compile(r"^((next|prev)_(sigma|timestep|t)|(sigma|timestep|t)_(next|prev))$")
@@ -187,8 +188,9 @@ def test_the_optimiser_rule_can_fail() -> None:
 
 def test_broad_except_only_in_the_workers_top_frame(sources: Sources) -> None:
     found = broad_excepts(sources)
-    assert [place for place in found if not place.startswith(TOP_FRAME)] == []
-    assert len(found) <= 1, f"one top frame, one broad except: {found}"
+    assert [place for place in found if not place.startswith((TOP_FRAME, USER_CODE))] == []
+    ours = [place for place in found if place.startswith(TOP_FRAME)]
+    assert len(ours) <= 1, f"one top frame, one broad except: {ours}"
 
 
 def test_the_except_rule_can_fail() -> None:

@@ -7,7 +7,7 @@ from app.views.scores import spec_of
 from engine.errors import ConfigError, StoreError
 from engine.runs.results import Evaluation, Interval, Measure
 from engine.runs.run import Run
-from rewards import REWARDS
+from rewards import is_reward
 
 SIDES = ("before", "after", "change")
 LINE_HEADS = [
@@ -42,7 +42,7 @@ def table(run: Run | None) -> dict[str, Any]:
 
 
 def title_of(measure: str) -> str:
-    if measure in REWARDS:
+    if is_reward(measure):
         return spec_of(measure).title
     return text.TOTALS.get(measure) or text.metric(measure)
 

@@ -1,0 +1,91 @@
+"""Train a reward head on a campaign's votes, and save it as an external reward."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.config.presets import load_preset, preset_keys
+from engine.errors import ConfigError
+from engine.files.atomic import write_text_atomic
+from engine.labelling.campaigns import Campaigns
+from engine.labelling.preference_pairs import tally_pairs
+from engine.labelling.stats.learned_mix import NAME
+from engine.labelling.stats.reward_head import train_head
+from engine.storage.clip_files import load_clip
+from engine.storage.library import now
+from rewards.heads.embedding import embed
+from rewards.heads.model import HeadCard, save_head
+from rewards.registry import REWARDS
+from rewards.suite import RewardSuite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadProgress:
+    """`done` of `total` clips have their embedding."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedHead:
+    """The declaration of a trained head and its card."""
+
+    file: Path
+    card: HeadCard
+
+
+def train_campaign_head(
+    campaigns: Campaigns, campaign_id: str, mix: str, folder: Path, key: str
+) -> Iterator[HeadProgress | SavedHead]:
+    """Embed the campaign's clips with the networks of `mix`, train a head, and declare it as `key` in `folder`.
+
+    Yield the progress, and the saved head at the end; stop iterating to cancel. `folder` is a folder of external
+    rewards. Raises ConfigError for a bad name or one in use, an unknown mix, or too few votes, and RewardUnavailable
+    when a network of the mix is not on this machine.
+    """
+    path = folder / f"{key}.toml"
+    if not NAME.fullmatch(key):
+        raise ConfigError(f"The name of a reward may have letters, digits, _ and - only, but got {key[:40]!r}.")
+    if key in REWARDS or key in preset_keys("external_rewards") or path.exists():
+        raise ConfigError(f"A reward named '{key}' exists already: choose another name.")
+    base = load_preset("rewards", mix)
+    rewards = [reward for reward, weight in base.weights.items() if weight > 0 and reward in REWARDS]
+    suite = RewardSuite(base.model_copy(update={"weights": {reward: base.weights[reward] for reward in rewards}}))
+    tallies = [tally for tally in tally_pairs(campaigns.votes(campaign_id)) if tally.votes]
+    clips = sorted({clip for tally in tallies for clip in (tally.clip_a, tally.clip_b)})
+    embeddings: dict[str, Mapping[str, np.ndarray]] = {}
+    for number, clip_id in enumerate(clips):
+        yield HeadProgress(done=number, total=len(clips))
+        features = suite.features(load_clip(campaigns.store.workspace, clip_id))
+        report = suite.score_features(features)
+        embeddings[clip_id] = embed(features, report.results, rewards)
+    title = campaigns.get(campaign_id).title
+    card = {"key": key, "title": f"Votes: {title}", "created_at": now(), "source": f"campaign {campaign_id}"}
+    head = train_head(tallies, embeddings, mix=base, rewards=rewards, card=card)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_head(folder / f"{key}.safetensors", head)
+        write_text_atomic(path, declaration(head.card), new=True)
+    except FileExistsError as error:
+        raise ConfigError(f"A reward named '{key}' exists already: choose another name.") from error
+    except OSError as error:
+        raise ConfigError(f"The head cannot be written to {folder}: {error.strerror or error}.") from error
+    yield SavedHead(file=path, card=head.card)
+
+
+def declaration(card: HeadCard) -> str:
+    """Return the declaration of a head as TOML, with its accuracies as comments."""
+    accuracies = {
+        "accuracy on held-out prompts": card.accuracy,
+        "accuracy of a learned mix": card.mix_accuracy,
+        f"accuracy of {card.best_reward}, the best single reward": card.best_reward_accuracy,
+    }
+    lines = [f"# {name}: {'unknown' if value is None else f'{value:.3f}'}" for name, value in accuracies.items()]
+    question = f"Would the labellers of {card.votes} votes on {card.pairs} pairs prefer this clip?"
+    texts = {"title": card.title, "question": question, "unit": "value", "licence": "yours", "source": card.source}
+    fields = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in texts.items()]
+    return "\n".join([*lines, *fields, "", "[head]", f'file = "{card.key}.safetensors"', ""])

@@ -1,0 +1,174 @@
+"""Declaration of an external reward: the schema of `external_rewards/<key>.toml`."""
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from rewards.errors import RewardError
+from rewards.text_files import EncodingError, read_text
+
+KEY = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+Name = str
+
+
+class _DeclarationTable(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RawRange(_DeclarationTable):
+    """Raw scores of a bad and of a good clip, which get the values 0 and 1; between them the map is linear."""
+
+    bad: float
+    good: float
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if self.bad == self.good:
+            raise ValueError(f"bad and good are both {self.bad}: give two different raw scores")
+        return self
+
+    def value(self, raw: float) -> float:
+        """Return the value in 0..1 of a raw score."""
+        return min(1.0, max(0.0, (raw - self.bad) / (self.good - self.bad)))
+
+
+class SubScore(_DeclarationTable):
+    """One of several scores of an answer; it becomes a reward named "key.name"."""
+
+    title: str = ""
+    question: str = ""
+    calibration: RawRange | None = None
+    """None: the raw score is a value in 0..1 already."""
+
+
+class PythonFunction(_DeclarationTable):
+    """A Python function in TRL's protocol, called in a process of its own.
+
+    It is called as `f(prompts, completions, fps=...)` with frames `uint8[T,H,W,3]` and returns one number or None for
+    each clip, or a dict of such lists by sub-score.
+    """
+
+    function: str = Field(pattern=r"^[^:]+:[A-Za-z_]\w*$")
+    """As "package.module:function", or "file.py:function" with a path relative to the declaration."""
+    timeout_s: float = Field(120.0, gt=0)
+    """Limit for one call, with up to 8 clips; the process is killed after it."""
+
+
+class HttpServer(_DeclarationTable):
+    """A reward server that takes and answers JSON, see docs/rewards.md for the protocol."""
+
+    url: str
+    """Address of the scoring call, http or https."""
+    token_env: str | None = Field(None, pattern=r"^[A-Za-z_]\w*$")
+    """Environment variable with the token, sent as "Authorization: Bearer"; the token itself is stored nowhere."""
+    timeout_s: float = Field(60.0, gt=0)
+    """Limit for one attempt."""
+    attempts: int = Field(3, ge=1, le=10)
+    """Attempts for failures that may pass: no connection, time-out, status 408, 429 and 5xx."""
+    backoff_s: float = Field(0.5, ge=0)
+    """Wait before the second attempt; it doubles with each further one."""
+    batch: int = Field(1, ge=1, le=64)
+    """Clips per call."""
+    concurrency: int = Field(8, ge=1, le=100)
+    """Calls at the same time."""
+    frames: int | None = Field(None, ge=1)
+    """Evenly spaced frames that are sent; None: all."""
+    picture: str = Field("png", pattern="^(png|jpeg)$")
+    """Encoding of a frame: png (lossless), or jpeg of quality 95."""
+
+    @field_validator("url")
+    @classmethod
+    def _plain(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is no address of a server: write http://HOST:PORT/PATH")
+        if parts.username or parts.password:
+            raise ValueError("the address contains a user or a password: put a token into an environment variable")
+        return url
+
+
+class TrainedHead(_DeclarationTable):
+    """A reward head that was trained on votes, see `rewards.heads`."""
+
+    file: str
+    """Path of the safetensors file, relative to the declaration."""
+
+
+class ExternalReward(_DeclarationTable):
+    """A declared reward. Exactly one of `python`, `http` and `head` is given."""
+
+    key: str = Field(pattern=KEY)
+    """The file's name without `.toml`; the reward's name in mixes."""
+    title: str = Field(min_length=1)
+    """Title on the page."""
+    question: str = ""
+    """Question that the reward answers, for the page."""
+    unit: str = "score"
+    """Unit of the raw score."""
+    licence: str = "not given"
+    """Licence of the model behind it."""
+    source: str = ""
+    """Paper or address of the model."""
+    of_prompt: bool = False
+    """True if the reward compares the clip with its prompt."""
+    required: bool = False
+    """A failure stops the work; otherwise the reward is missing for the clip, with the reason, and never 0."""
+    calibration: RawRange | None = None
+    """Map of the raw score to 0..1; None: the raw score is a value in 0..1 already."""
+    scores: dict[str, SubScore] = {}
+    """Sub-scores by name; without them the answer is one score."""
+    python: PythonFunction | None = None
+    http: HttpServer | None = None
+    head: TrainedHead | None = None
+
+    @model_validator(mode="after")
+    def _has_one_kind(self) -> Self:
+        kinds = [name for name in ("python", "http", "head") if getattr(self, name) is not None]
+        if len(kinds) != 1:
+            given = f"{' and '.join(kinds)} are given" if kinds else "none is given"
+            raise ValueError(f"a declaration has exactly one of the tables python, http and head, but {given}")
+        if self.scores and self.calibration:
+            raise ValueError("the calibration of sub-scores belongs into [scores.NAME.calibration]")
+        if self.scores and self.head:
+            raise ValueError("a head has one score: leave [scores] out")
+        for name in self.scores:
+            if not name.replace("_", "").replace("-", "").isalnum():
+                raise ValueError(f"the sub-score {name!r} may have letters, digits, _ and - only")
+        return self
+
+    @property
+    def reward_keys(self) -> tuple[str, ...]:
+        """The names of its rewards in mixes."""
+        return tuple(f"{self.key}.{name}" for name in self.scores) or (self.key,)
+
+
+def read_declaration(path: Path) -> ExternalReward:
+    """Read a declaration. Raises RewardError, in one sentence, for a file that is unreadable or wrong."""
+    try:
+        entries: dict[str, Any] = tomllib.loads(read_text(path))
+    except (OSError, EncodingError, tomllib.TOMLDecodeError) as error:
+        raise RewardError(f"The external reward {path} cannot be read: {error}.") from error
+    if "key" in entries:
+        raise RewardError(f"The external reward {path.name} sets key: its key is the file's name, so leave it out.")
+    try:
+        return ExternalReward.model_validate({"key": path.stem, **entries})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise RewardError(f"The external reward {path.name} is wrong at {where}: {message}.") from error
+
+
+def fingerprint(path: Path, declaration: ExternalReward) -> str:
+    """Return 8 hex digits that change with the declaration and with a Python file or head that it names."""
+    digest = hashlib.sha256(declaration.model_dump_json().encode())
+    named = declaration.head.file if declaration.head else None
+    if declaration.python and declaration.python.function.split(":")[0].endswith(".py"):
+        named = declaration.python.function.split(":")[0]
+    if named is not None and (path.parent / named).is_file():
+        digest.update((path.parent / named).read_bytes())
+    return digest.hexdigest()[:8]

@@ -1,0 +1,100 @@
+"""The external rewards of this process: found in folders, opened once, and named like the built-in ones."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from rewards.errors import RewardError
+from rewards.external.clients import ONLY, RewardClient
+from rewards.external.declaration import ExternalReward, fingerprint, read_declaration
+from rewards.external.folders import declaration_files
+from rewards.external.reward import AnswerSource, DeclaredReward
+
+_sources: dict[tuple[str, str], AnswerSource] = {}
+_lock = threading.Lock()
+
+
+def base_declaration(key: str) -> ExternalReward:
+    """Return the declaration of a reward or sub-score. Raises RewardError if it is unknown or wrong."""
+    return read_declaration(_file_of(key))
+
+
+def external_keys() -> list[str]:
+    """Return the names of all external rewards in mixes; wrong declarations have none."""
+    keys: list[str] = []
+    for file in declaration_files().values():
+        try:
+            keys += read_declaration(file).reward_keys
+        except RewardError:
+            continue
+    return keys
+
+
+def is_external(key: str) -> bool:
+    """Return True if a declaration exists for the key's first part."""
+    return key.split(".")[0] in declaration_files()
+
+
+def open_external(key: str) -> DeclaredReward:
+    """Return a declared reward. Raises RewardError for a wrong declaration or an unknown sub-score.
+
+    Its client is shared by its sub-scores and kept until the declaration changes.
+    """
+    file = _file_of(key)
+    declaration = read_declaration(file)
+    if key not in declaration.reward_keys:
+        raise RewardError(
+            f"The external reward '{declaration.key}' has no score {key!r}; known are "
+            f"{', '.join(declaration.reward_keys)}."
+        )
+    name = key.partition(".")[2] or ONLY
+    return DeclaredReward(_source(file, declaration), name)
+
+
+def external_fingerprint(keys: Sequence[str]) -> str:
+    """Return a short text that changes with the declarations of the external rewards among `keys`; "" without any."""
+    files = declaration_files()
+    named = sorted({key.split(".")[0] for key in keys} & files.keys())
+    return "+".join(f"{key}@{fingerprint(files[key], read_declaration(files[key]))}" for key in named)
+
+
+def close_external() -> None:
+    """Close all clients; the next use opens them again."""
+    with _lock:
+        for source in _sources.values():
+            source.client.close()
+        _sources.clear()
+
+
+def _file_of(key: str) -> Path:
+    files = declaration_files()
+    base = key.split(".")[0]
+    if base not in files:
+        raise RewardError(f"There is no external reward {key!r}; known are {', '.join(files) or 'none'}.")
+    return files[base]
+
+
+def _source(file: Path, declaration: ExternalReward) -> AnswerSource:
+    identity = str(file.resolve()), fingerprint(file, declaration)
+    with _lock:
+        if identity not in _sources:
+            for old in [known for known in _sources if known[0] == identity[0]]:
+                _sources.pop(old).client.close()
+            _sources[identity] = AnswerSource(declaration, _client(file, declaration))
+        return _sources[identity]
+
+
+def _client(file: Path, declaration: ExternalReward) -> RewardClient:
+    names = tuple(declaration.scores) or (ONLY,)
+    if declaration.http is not None:
+        from rewards.external.http_client import HttpClient
+
+        return HttpClient(declaration.key, declaration.http, names)
+    if declaration.python is not None:
+        from rewards.external.python_client import PythonClient
+
+        return PythonClient(declaration.key, declaration.python, file.parent, names)
+    assert declaration.head is not None, "the schema asks for one kind"
+    from rewards.external.head_client import HeadClient
+
+    return HeadClient(declaration.key, file.parent / declaration.head.file)

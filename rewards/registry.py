@@ -1,0 +1,72 @@
+"""The rewards by key: built-in ones, named as modules, and those that the user declared (`rewards.external`)."""
+
+import difflib
+import importlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rewards.errors import RewardError
+from rewards.spec import RewardResult, RewardSpec
+
+if TYPE_CHECKING:
+    from rewards.features import ClipFeatures
+
+REWARDS: dict[str, str] = {
+    "t_lpips": "rewards.metrics.t_lpips",
+    "flow_smoothness": "rewards.metrics.flow_smoothness",
+    "fvd_lite": "rewards.metrics.fvd_lite",
+    "identity_lock": "rewards.metrics.identity_lock",
+    "structure_constancy": "rewards.metrics.structure_constancy",
+    "clip_vid": "rewards.metrics.clip_vid",
+    "caption_consistency": "rewards.metrics.caption_consistency",
+    "seam": "rewards.metrics.seam",
+    "loop_break": "rewards.metrics.loop_break",
+    "aesthetic": "rewards.metrics.aesthetic",
+    "framing": "rewards.metrics.framing",
+    "novelty_after_k": "rewards.metrics.novelty_after_k",
+}
+"""The module of each built-in reward."""
+
+
+class Reward(Protocol):
+    """A reward: a module of `rewards.metrics`, or an external reward.
+
+    It may also have `prepare(group)`, which computes something for a group of clips at once, and `pictures(features)`.
+    """
+
+    SPEC: RewardSpec
+    score: "Callable[[ClipFeatures], RewardResult]"
+
+
+def known_rewards() -> list[str]:
+    """Return the keys of all rewards: the built-in ones first, then those that the user declared."""
+    from rewards.external.registry import external_keys
+
+    return [*REWARDS, *external_keys()]
+
+
+def is_reward(key: str) -> bool:
+    """Return True for the key of a built-in or declared reward."""
+    return key in REWARDS or key in known_rewards()
+
+
+def load_reward(key: str) -> Any:
+    """Return a reward. Raises RewardError for an unknown key or a wrong declaration."""
+    if key in REWARDS:
+        return importlib.import_module(REWARDS[key])
+    from rewards.external.registry import is_external, open_external
+
+    if is_external(key):
+        return open_external(key)
+    raise RewardError(f"There is no reward {key!r}. {_hint(key, known_rewards())}")
+
+
+def reward_spec(key: str) -> RewardSpec:
+    """Return the description of a reward: its question, range, source and licence."""
+    spec: RewardSpec = load_reward(key).SPEC
+    return spec
+
+
+def _hint(key: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(known)}."
