@@ -31,8 +31,9 @@ class FamilySpec:
     Its width and height must be multiples of `size_multiple` px, unless the preset overrides this for its model's VAE.
 
     - `native_conditioning` lists the inputs of `predict` in addition to the prompt: "frames" (a noise level for each
-      latent frame, 0 = given), "pictures" (clean single pictures at any frames), "ends" (pictures at a clip's first and
-      last frame, which the family requires).
+      latent frame, 0 = given), "pictures" (clean single pictures at any frames), "first" (a picture as the first latent
+      frame), "image" (a picture at the first frame, which the family requires), "ends" (pictures at a clip's first and
+      last frame, which it requires).
     - `embedded_guidance`: the network takes the guidance as an input and runs once, instead of once with and once
       without the prompt.
     - `text_tokens` is the maximum number of prompt tokens that the text encoder reads (None: no known limit).
@@ -63,8 +64,35 @@ class FamilySpec:
     @property
     def conditioning_summary(self) -> str:
         """The inputs that a clip can have in addition to its prompt, in a few words; "" for none."""
-        names = {"frames": "frames", "pictures": "pictures at any frames", "ends": "a first and a last picture"}
+        names = {
+            "frames": "frames",
+            "pictures": "pictures at any frames",
+            "first": "a first picture",
+            "image": "a first picture (required)",
+            "ends": "a first and a last picture (required)",
+        }
         return ", ".join(names[kind] for kind in self.native_conditioning)
+
+    @property
+    def keeps_first(self) -> bool:
+        """True when a given first picture is the first latent frame itself, which is then not denoised."""
+        return bool({"frames", "first"} & set(self.native_conditioning))
+
+    @property
+    def takes_image(self) -> bool:
+        return bool(self.native_conditioning)
+
+    @property
+    def takes_last_image(self) -> bool:
+        return bool({"pictures", "ends"} & set(self.native_conditioning))
+
+    @property
+    def requires_image(self) -> bool:
+        return bool({"image", "ends"} & set(self.native_conditioning))
+
+    @property
+    def requires_last_image(self) -> bool:
+        return "ends" in self.native_conditioning
 
     def nearest_frames(self, num_frames: int) -> int:
         """Return the allowed number of frames nearest to `num_frames`, at least one stride long."""
@@ -100,7 +128,7 @@ class Conditioning:
     `fps` is the network's frame rate input (1/s), the same for all rows. The caller of `encode` sets it, and a family
     whose network needs it asserts that it is set. The sampler sets `guidance`, for families that embed it. Tensors in
     `extras` have one row per prompt: additional outputs of `encode`, and the outputs of `encode_pictures` for given
-    pictures.
+    pictures. `extras["first"]` `[B,C,h,w]` are the clean latents of a given first frame.
     """
 
     embeds: "Tensor"
@@ -108,6 +136,23 @@ class Conditioning:
     extras: Mapping[str, Any] | None = None
     fps: float | None = None
     guidance: float | None = None
+
+    @property
+    def first_frame(self) -> "Tensor | None":
+        """The clean latents `[B,C,h,w]` of the given first frame; None when all frames are generated."""
+        return None if self.extras is None else self.extras.get("first")
+
+    def free(self, latents: "Tensor") -> "Tensor":
+        """Return the latent frames of `[B,C,t,h,w]` that are not given: losses and log-probabilities use these."""
+        return latents if self.first_frame is None else latents[:, :, 1:]
+
+    def whole(self, free: "Tensor") -> "Tensor":
+        """Return the latents of whole clips, with the given first frame before the `free` ones."""
+        if self.first_frame is None:
+            return free
+        import torch
+
+        return torch.cat([self.first_frame[:, :, None].to(free), free], dim=2)
 
     def rows(self, selection: "slice | Tensor | Sequence[int]") -> "Conditioning":
         """Return the selected rows, in that order."""
@@ -198,7 +243,7 @@ class ModelFamily(Protocol):
     def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
         """Return the `Conditioning.extras` for pictures `uint8[B,N,H,W,3]` at the frames `places`.
 
-        The clip has `num_frames` frames. For families whose `native_conditioning` has "pictures" or "ends".
+        The clip has `num_frames` frames. For families whose `native_conditioning` has "pictures", "image" or "ends".
         """
         ...
 

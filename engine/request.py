@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 PROMPT_LIMIT = 2000  # characters
 SEED_LIMIT = 2**63  # exclusive
+PICTURE = r"^[0-9a-f]{64}$"
+OMITTED_WHEN_NONE = ("image", "last_image")  # fields that the hash contains only when set: older ids stay valid
 
 
 class GivenKeyframe(BaseModel):
@@ -19,7 +21,7 @@ class GivenKeyframe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     frame: int = Field(ge=0)
-    picture: str = Field(pattern=r"^[0-9a-f]{64}$")
+    picture: str = Field(pattern=PICTURE)
 
 
 KEYFRAME_GUIDANCE = 7.0  # higher than a clip's: each keyframe should show its prompt clearly
@@ -58,7 +60,8 @@ class WindowPlan(BaseModel):
 class GenerationRequest(BaseModel):
     """All inputs that determine a clip: the same request always gives the same clip.
 
-    `model` is the key of a preset in `presets/models`, `adapter` the name of trained LoRA weights or None.
+    `model` is the key of a preset in `presets/models`, `adapter` the name of trained LoRA weights or None. `image` and
+    `last_image` are the pictures that the clip begins and ends with, as SHA-256 of their stored files (64 hex digits).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -76,12 +79,16 @@ class GenerationRequest(BaseModel):
     mode: Literal["direct", "keyframes", "windows"] = "direct"
     keyframes: KeyframePlan | None = None
     windows: WindowPlan | None = None
+    image: str | None = Field(None, pattern=PICTURE)
+    last_image: str | None = Field(None, pattern=PICTURE)
     seed: int = Field(0, ge=0, lt=SEED_LIMIT)
 
     @property
     def id(self) -> str:
         """The clip's id: 16 hex digits of the request's hash."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        fields = self.model_dump(mode="json")
+        hashed = {name: value for name, value in fields.items() if name not in OMITTED_WHEN_NONE or value is not None}
+        canonical = json.dumps(hashed, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def with_seed(self, seed: int) -> "GenerationRequest":

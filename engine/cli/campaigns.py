@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import decimal, print_json, print_result, print_table, shorten
 from engine.cli.terminal.progress import ProgressMeter
-from engine.config.presets import read_prompts
+from engine.config.prompts import read_prompts
 from engine.errors import ConfigError
 from engine.jobs.handlers.campaign_clips import create_campaign
 from engine.jobs.queue import JobQueue

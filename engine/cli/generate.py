@@ -15,17 +15,18 @@ from pydantic import TypeAdapter
 
 from engine.cli.downloads.models import offer_model
 from engine.cli.options.devices import add_resource_options, resources_of
-from engine.cli.options.modes import MODE_OPTIONS, add_modes, mode_fields
+from engine.cli.options.modes import MODE_OPTIONS, add_modes, add_pictures, mode_fields
 from engine.cli.options.shared import add_shared_options
 from engine.cli.terminal.output import decimal, print_json, print_result, print_table
 from engine.cli.terminal.progress import run_to_end
 from engine.config.presets import preset_keys
+from engine.config.prompts import read_rows
 from engine.errors import ConfigError, StoreError
 from engine.generation.validation import check_request, read_request
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.queue import JobQueue
-from engine.jobs.spec import JobSpec
+from engine.jobs.spec import REQUEST_LIMIT, JobSpec
 from engine.jobs.worker_control import ensure_worker
 from engine.request import GenerationRequest
 from engine.runs.adapters import list_adapters
@@ -38,6 +39,7 @@ NOT_ALL = 1  # exit code: some of the videos could not be scored
 NO_MIX = "none"
 # Options that are fields of a request, for which the model's preset has the defaults.
 SETTINGS = ("width", "height", "fps")
+REQUESTED = ("prompt", "negative_prompt", "model", "adapter", "num_frames", "num_steps", "guidance", *SETTINGS)
 
 
 def build_generate(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +48,12 @@ def build_generate(parser: argparse.ArgumentParser) -> None:
         "Generate clips of a prompt, score them, and save both in the workspace. A clip that already exists "
         "(with the same prompt, settings and seed) is reused. Defaults come from the model's preset."
     )
-    parser.add_argument("prompt", help="description of the clip")
+    parser.add_argument("prompt", nargs="?", help="description of the clip")
+    parser.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help="make clips of every row of a file instead: prompt, image, last_image, negative; see docs/prompts.md",
+    )
     parser.add_argument("--negative", dest="negative_prompt", metavar="PROMPT", help="negative prompt")
     parser.add_argument("--model", default="mini", metavar="KEY", help="see `dailies models ls` (default: mini)")
     parser.add_argument("--adapter", metavar="NAME", help="LoRA adapter of the model, see `dailies adapters ls`")
@@ -60,6 +67,7 @@ def build_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--takes", type=int, default=1, metavar="N", help="number of clips, with consecutive seeds (default: 1)"
     )
+    add_pictures(parser)
     add_modes(parser)
     add_mix(parser)
     add_out(parser)
@@ -110,7 +118,7 @@ def add_queue(parser: argparse.ArgumentParser) -> None:
 
 
 def generate(options: argparse.Namespace) -> None:
-    """Make, score and show the takes of one request."""
+    """Make, score and show the clips of a prompt, or of every row of a file."""
     requests = read_requests(options)
     offer_model(requests[0].model)
     execute(JobSpec.generate(requests, chosen_mix(options)), options)
@@ -133,26 +141,43 @@ def score(options: argparse.Namespace) -> None:
 
 def demo(options: argparse.Namespace) -> None:
     """Run `generate` with the defaults of every option."""
-    for name in ("negative_prompt", "adapter", "num_frames", "num_steps", "guidance", *SETTINGS, *MODE_OPTIONS):
+    unset = [name for name in REQUESTED if name not in ("prompt", "model")]
+    for name in ("prompts", *unset, *MODE_OPTIONS):
         setattr(options, name, None)
     options.takes, options.queue = 1, False
     generate(options)
 
 
 def read_requests(options: argparse.Namespace) -> list[GenerationRequest]:
-    """Return a request for each take. Raises ConfigError for the first option that is not valid."""
+    """Return `--takes` requests of each prompt. Raises ConfigError for the first invalid option."""
     if options.takes < 1:
         raise ConfigError(f"--takes is the number of clips to make, at least 1, but got {options.takes}.")
-    names = ("prompt", "negative_prompt", "model", "adapter", "num_frames", "num_steps", "guidance", *SETTINGS)
-    values = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if (options.prompt is None) == (options.prompts is None):
+        raise ConfigError("Give either a prompt or --prompts FILE.")
+    values = {name: getattr(options, name) for name in REQUESTED if getattr(options, name) is not None}
     seed = secrets.randbelow(DRAWN_SEED_LIMIT) if options.seed is None else options.seed
     workspace = Workspace.from_env(options.workspace)
     recommended = {adapter.name: adapter.card.recommended for adapter in list_adapters(workspace)}
     defaults = recommended.get(values.get("adapter", ""), {})
-    first = read_request({**defaults, **values, **mode_fields(options, workspace), "seed": seed})
-    adapters = list_adapters(workspace, first.model)
-    check_request(first, adapters=[adapter.name for adapter in adapters])
-    return first.with_seeds(options.takes)
+    fields = {**defaults, **values, **mode_fields(options, workspace), "seed": seed}
+    if options.prompts is None:
+        return _takes(fields, workspace, options.takes)
+    requests = []
+    for row in read_rows(options.prompts):
+        try:
+            requests += _takes({**fields, **row.stored(workspace).fields()}, workspace, options.takes)
+        except ConfigError as error:
+            raise ConfigError(f"{row.place}: {str(error).removeprefix(row.place).lstrip(',: ')}") from error
+    if len(requests) > REQUEST_LIMIT:
+        raise ConfigError(f"{len(requests):,} clips are more than the {REQUEST_LIMIT:,} of one job: split the file.")
+    return requests
+
+
+def _takes(fields: dict[str, Any], workspace: Workspace, count: int) -> list[GenerationRequest]:
+    """Return `count` requests with consecutive seeds. Raises ConfigError for fields that the model does not support."""
+    first = read_request(fields)
+    check_request(first, adapters=[adapter.name for adapter in list_adapters(workspace, first.model)])
+    return first.with_seeds(count)
 
 
 def chosen_mix(options: argparse.Namespace) -> str | None:

@@ -9,7 +9,8 @@ from typing import Any
 from engine.cli.options.shared import add_shared_options
 from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.cli.terminal.progress import run_to_end
-from engine.config.presets import load_curriculum, load_preset, read_prompts
+from engine.config.presets import load_curriculum, load_preset
+from engine.config.prompts import read_prompts
 from engine.errors import ConfigError
 from engine.families.registry import open_model
 from engine.jobs.context import JobContext

@@ -20,9 +20,8 @@ from engine.config.schema import ModelPreset, TrainPreset
 from engine.errors import ConfigError, StoreError
 from engine.families.registry import FAMILIES, family_spec
 from engine.files.atomic import write_text_atomic
-from engine.files.text_files import prompt_lines, toml_table
+from engine.files.text_files import toml_table
 from engine.package_data import PRESETS
-from engine.request import PROMPT_LIMIT
 from engine.suggestions import did_you_mean, validation_message
 from engine.workspace import Workspace
 from rewards.external.folders import use_folders
@@ -40,16 +39,17 @@ def preset_folders(kind: str) -> list[Path]:
     """
     if kind not in KINDS:
         raise ConfigError(f"There are no presets of kind '{kind}'. {did_you_mean(kind, KINDS)}")
-    return _folders(kind)
+    return folders_of(kind)
 
 
-def _folders(kind: str) -> list[Path]:
+def folders_of(kind: str) -> list[Path]:
+    """Return the folders of any kind of user file, the shipped one first: also those of prompts."""
     users = os.environ.get("DAILIES_PRESETS")
     saved = Workspace.from_env().saved
     return [PRESETS / kind, saved / kind, *([Path(users).expanduser() / kind] if users else [])]
 
 
-use_folders(lambda: _folders("external_rewards"))
+use_folders(lambda: folders_of("external_rewards"))
 
 
 def preset_files(kind: str, key: str) -> list[Path]:
@@ -177,45 +177,6 @@ def _is_plain(value: Any) -> bool:
 def change_preset(preset: TrainPreset, changes: Mapping[str, Any]) -> TrainPreset:
     """Return a training preset overridden by `changes`. Raises ConfigError: an unknown key or a bad value."""
     return _validated(overlay(preset.model_dump(mode="json"), changes), f"The recipe '{preset.key}'")
-
-
-def prompt_sets() -> list[str]:
-    """Return the names of the prompt files, sorted."""
-    return sorted({file.stem for folder in _folders("prompts") for file in folder.glob("*.txt")})
-
-
-def read_prompts(name: str) -> list[str]:
-    """Return the prompts of a file in `presets/prompts`, or of the file at the path `name`.
-
-    A line is a prompt; `#` begins a comment. Raises ConfigError when there is no such file, it has no prompt, or a
-    prompt is longer than a request allows.
-    """
-    folders = _folders("prompts")
-    candidates = [*(folder / f"{name}.txt" for folder in reversed(folders)), Path(name)]
-    path = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if path is None:
-        raise ConfigError(f"There are no prompts '{name}'. {did_you_mean(name, prompt_sets())}".rstrip())
-    prompts = []
-    for number, prompt in prompt_lines(path):
-        if len(prompt) > PROMPT_LIMIT:
-            raise ConfigError(
-                f"{path}, line {number}: a prompt has at most {PROMPT_LIMIT:,} characters, but this one has "
-                f"{len(prompt):,}; shorten it."
-            )
-        prompts.append(prompt)
-    if not prompts:
-        raise ConfigError(f"{path} contains no prompt: write one per line.")
-    return prompts
-
-
-def spread_prompts(name: str, count: int) -> list[str]:
-    """Return `count` evenly spaced prompts of a file, or all if there are fewer.
-
-    Raises ConfigError like `read_prompts`.
-    """
-    prompts = read_prompts(name)
-    count = min(count, len(prompts))
-    return [prompts[index * len(prompts) // count] for index in range(count)]
 
 
 @overload

@@ -31,6 +31,7 @@ from engine.families.loading import (
 )
 from engine.families.overflow import finite_latents
 from engine.model_spec import Conditioning, FamilySpec
+from engine.sampling.given_frame import predict_with_first
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,6 +114,9 @@ class LTXFamily(DiffusersFamily):
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Predict the velocity at `sigma[B]`, or at `sigma[B,t]` with a level per latent frame (0 = given)."""
+        return predict_with_first(self._predict, latents, sigma, conditioning)
+
+    def _predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         from engine.sampling.schedules import flow_timesteps
 
         assert conditioning.fps, "an LTX network needs the frame rate: set Conditioning.fps"
@@ -230,22 +234,6 @@ class LTXConditionFamily(LTXFamily):
         later = [index for index, place in enumerate(places) if place != 0]
         extras = {"pictures": encoded["pictures"][:, :, later], "picture_frames": encoded["picture_frames"][:, later]}
         return {**extras, "first": encoded["pictures"][:, :, first[0]]} if first else extras
-
-    def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
-        """See LTXFamily.
-
-        The network sees a given first picture as the first latent, and the velocity leads to it.
-        """
-        first = (conditioning.extras or {}).get("first")
-        if first is None:
-            return super().predict(latents, sigma, conditioning)
-        levels = (sigma[:, None] if sigma.ndim == 1 else sigma).repeat(1, latents.shape[2] if sigma.ndim == 1 else 1)
-        towards = (latents[:, :, 0] - first) / levels[:, :1, None, None].clamp(min=1e-6)
-        inputs, levels[:, 0] = latents.clone(), 0
-        inputs[:, :, 0] = first.to(latents)
-        velocity = super().predict(inputs, levels, conditioning).clone()
-        velocity[:, :, 0] = towards
-        return velocity
 
     def _positions(self, latents: "Tensor", fps: float) -> dict[str, Any]:
         import torch

@@ -15,6 +15,8 @@ FAMILIES = {
     "ltx_condition": "engine.families.ltx:LTXConditionFamily",
     "ltx2": "engine.families.ltx:LTX2Family",
     "wan": "engine.families.wan:WanFamily",
+    "wan_ti2v": "engine.families.wan:WanTextImageFamily",
+    "wan_i2v": "engine.families.wan:WanImageFamily",
     "wan_flf": "engine.families.wan:WanFirstLastFamily",
     "wan_vace": "engine.families.wan:WanVACEFamily",
     "animatediff": "engine.families.animatediff:AnimateDiffFamily",

@@ -1,11 +1,13 @@
-"""Wan 2.1 and 2.2: text (`wan`), first and last picture (`wan_flf`), any pictures (`wan_vace`).
+"""Wan 2.1 and 2.2: text (`wan`), first picture (`wan_ti2v`, `wan_i2v`), last one too (`wan_flf`), any (`wan_vace`).
 
 The VAE is causal, with four frames per latent after the first, so clips have 4k+1 frames. The network predicts a flow's
 velocity. Wan 2.2's large models have two experts, one above the noise level `boundary_ratio` and one below; its 5B
 model takes a noise level for each token. The folder's UniPC scheduler defines the levels; Dailies uses Euler steps.
 
+wan_ti2v   Wan 2.2 5B; a first picture is the first latent frame, which stays clean, with level 0 for its tokens.
 wan_flf    a clip of both pictures, grey in between, is encoded and concatenated to the latents as additional channels,
            with a mask of the given frames; Wan 2.1's network also takes both pictures encoded by CLIP.
+wan_i2v    the same with the first picture alone.
 wan_vace   the same clip, with its own mask, is the input of a second network; without pictures the clip is grey.
 
 Sources: Wan team, Alibaba (arXiv:2503.20314); VACE (arXiv:2503.07598); through diffusers' Wan classes.
@@ -32,6 +34,7 @@ from engine.families.loading import (
 from engine.families.lora_files import EXPERTS
 from engine.families.overflow import finite_latents
 from engine.model_spec import Conditioning, FamilySpec
+from engine.sampling.given_frame import predict_with_first
 
 if TYPE_CHECKING:
     import numpy as np
@@ -178,12 +181,39 @@ class WanFamily(DiffusersFamily):
         return mean.view(1, -1, 1, 1, 1), std.view(1, -1, 1, 1, 1)
 
 
+class WanTextImageFamily(WanFamily):
+    """Wan 2.2 TI2V: clips from text, or from text and a first picture."""
+
+    spec: ClassVar[FamilySpec] = replace(
+        WanFamily.spec, key="wan_ti2v", title="Wan 2.2 text-and-image", native_conditioning=("first",)
+    )
+
+    def _check_kind(self) -> None:
+        super()._check_kind()
+        if not self.level_per_token:
+            raise FamilyError(
+                f"'{self.folder}' has one noise level for a whole clip, but {self.spec.title} needs one for each "
+                "token: correct `family` in the preset."
+            )
+
+    def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
+        """Predict the velocity at `sigma[B]`, or `[B,t]` (0 = given); a given first frame stays clean."""
+        return predict_with_first(super().predict, latents, sigma, conditioning)
+
+    def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
+        """Return `first[B,C,h,w]`, the latents of a picture at the first frame."""
+        if list(places) != [0]:
+            raise FamilyError(f"{self.spec.title} takes a picture at the first frame, not at {list(places)}.")
+        return {"first": self.encode_frames(pictures)[:, :, 0]}
+
+
 class WanFirstLastFamily(WanFamily):
     """A Wan model that generates the frames between a first and a last picture."""
 
     spec: ClassVar[FamilySpec] = replace(
         WanFamily.spec, key="wan_flf", title="Wan first-last-frame", native_conditioning=("ends",)
     )
+    num_pictures: ClassVar[int] = 2
     optional_parts: ClassVar[tuple[str, ...]] = ("transformer_2", "image_encoder", "image_processor")
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
@@ -207,8 +237,9 @@ class WanFirstLastFamily(WanFamily):
         """Return `shown[B,C,t,h,w]`, mask and given clip, and `ends[B,L,D]`, both pictures encoded by CLIP."""
         import torch
 
-        if list(places) != [0, num_frames - 1]:
-            raise FamilyError(f"{self.spec.title} takes pictures at the first and the last frame, not at {places}.")
+        taken = [0, num_frames - 1][: self.num_pictures]
+        if list(places) != taken:
+            raise FamilyError(f"{self.spec.title} takes pictures at the frames {taken}, not at {list(places)}.")
         clip = self._whitened(self._clip_of(pictures, places, num_frames))
         shown = {"shown": torch.cat([self._mask(clip), clip], dim=1)}
         return shown if self.image_encoder is None else {**shown, "ends": self._clip_embedding(pictures)}
@@ -221,7 +252,8 @@ class WanFirstLastFamily(WanFamily):
         stride = self.vae.config.scale_factor_temporal
         mask = clip.new_zeros(len(clip), stride, *clip.shape[2:])
         mask[:, :, 0] = 1
-        mask[:, -1, -1] = 1
+        if self.num_pictures > 1:
+            mask[:, -1, -1] = 1
         return mask
 
     def _clip_embedding(self, pictures: "np.ndarray") -> "Tensor":
@@ -238,11 +270,30 @@ class WanFirstLastFamily(WanFamily):
 
         extras = conditioning.extras or {}
         if "shown" not in extras:
-            raise FamilyError(f"{self.spec.title} generates only frames between given pictures: use mode 'keyframes'.")
+            raise FamilyError(f"{self.spec.title} generates only from given pictures: give them with the prompt.")
         inputs = {"hidden_states": torch.cat([latents, extras["shown"].to(latents)], dim=1)}
         if "ends" in extras:
-            inputs["encoder_hidden_states_image"] = extras["ends"].to(latents).unflatten(1, (2, -1)).flatten(0, 1)
+            inputs["encoder_hidden_states_image"] = (
+                extras["ends"].to(latents).unflatten(1, (self.num_pictures, -1)).flatten(0, 1)
+            )
         return inputs
+
+
+class WanImageFamily(WanFirstLastFamily):
+    """A Wan model that generates the frames after a first picture."""
+
+    spec: ClassVar[FamilySpec] = replace(
+        WanFamily.spec, key="wan_i2v", title="Wan image-to-video", native_conditioning=("image",)
+    )
+    num_pictures: ClassVar[int] = 1
+
+    def _check_kind(self) -> None:
+        WanFamily._check_kind(self)
+        if read_json(self.folder / "transformer" / "config.json").get("pos_embed_seq_len"):
+            raise FamilyError(
+                f"'{self.folder}' also takes a last picture, but {self.spec.title} only a first one: set "
+                "family = 'wan_flf' in the preset."
+            )
 
 
 class WanVACEFamily(WanFamily):

@@ -8,7 +8,10 @@ from engine.errors import ConfigError
 from engine.model_spec import FamilySpec
 from engine.request import GenerationRequest, KeyframePlan, WindowPlan
 
+DIRECT = "direct"  # the mode without a plan
 ANY_LENGTH = frozenset({"windows"})  # modes that support any number of frames
+SHOWN = {"image": "first picture", "last_image": "last picture"}
+PICTURES = tuple(SHOWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,8 @@ def requires_end_frames(spec: FamilySpec) -> bool:
 
 def longest_piece(request: GenerationRequest, spec: FamilySpec) -> int:
     """Return the number of frames generated at once without windows: the clip or its longest segment."""
-    places = keyframe_places(request) if requires_end_frames(spec) else ()
+    is_cut = requires_end_frames(spec) and request.mode == "keyframes"
+    places = keyframe_places(request) if is_cut else ()
     return max((stop - start + 1 for start, stop in pairwise(places)), default=request.num_frames)
 
 
@@ -83,11 +87,35 @@ def blended_windows(total: int, length: int, overlap: int) -> list[tuple[int, in
 
 
 def check_plan(request: GenerationRequest, spec: FamilySpec) -> None:
-    """Raise ConfigError for impossible keyframes or windows; other modes have no plan."""
+    """Raise ConfigError for impossible keyframes or windows, and for missing or unwanted first and last pictures."""
+    _check_pictures(request, spec)
     if request.mode in PLAN_CHECKS:
         PLAN_CHECKS[request.mode](request, spec)
-    if requires_end_frames(spec):
+    if requires_end_frames(spec) and request.mode != DIRECT:
         _check_segments(request, spec)
+
+
+def _check_pictures(request: GenerationRequest, spec: FamilySpec) -> None:
+    """Check the first and the last picture, which belong to mode 'direct', against what the family takes."""
+    given = [name for name in PICTURES if getattr(request, name) is not None]
+    if request.mode != DIRECT:
+        if given:
+            raise ConfigError(
+                f"{given[0]} is given, but mode '{request.mode}' takes no first or last picture: use mode 'direct', or "
+                "given keyframes."
+            )
+        if "image" in spec.native_conditioning:
+            raise ConfigError(f"{spec.title} generates only from a first picture: use mode 'direct' with an image.")
+        return
+    for name in PICTURES:
+        is_taken, is_required = (getattr(spec, f"{verb}_{name}") for verb in ("takes", "requires"))
+        if name in given and not is_taken:
+            raise ConfigError(f"{spec.title} takes no {SHOWN[name]}: leave {name} out, or use another model.")
+        if name not in given and is_required:
+            by_keyframes = ", or mode 'keyframes' with source 'given'" if requires_end_frames(spec) else ""
+            raise ConfigError(f"{spec.title} needs a {SHOWN[name]}: set {name}{by_keyframes}.")
+    if given and request.num_frames < 2:
+        raise ConfigError("A clip of 1 frame has no frames after a first picture: use more frames.")
 
 
 def _check_keyframes(request: GenerationRequest, spec: FamilySpec) -> None:

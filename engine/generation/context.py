@@ -83,7 +83,9 @@ class Prompts:
     negative: Conditioning | None
 
     def with_extras(self, **extras: "Tensor") -> "Prompts":
-        """Return a copy with additional `Conditioning.extras`, the same for both."""
+        """Return a copy with additional `Conditioning.extras`, the same for both; without any, itself."""
+        if not extras:
+            return self
         negative = self.negative and _with_extras(self.negative, extras)
         return Prompts(positive=_with_extras(self.positive, extras), negative=negative)
 

@@ -20,9 +20,10 @@ from engine.generation.context import (
     denoise_to_end,
     encode,
 )
+from engine.generation.given_pictures import picture_extras
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
-from engine.sampling.schedules import sigmas_for
+from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.seeds import generator_for
 from rewards.clip import Clip
 
@@ -61,12 +62,13 @@ def generate(
 def generate_direct(
     family: ModelFamily, batch: Sequence[GenerationRequest], context: GenerationContext, counter: ProgressCounter
 ) -> Events:
-    """Generate whole clips from text, for requests with equal shape and settings."""
+    """Generate whole clips from text and given pictures, for requests with equal shape and settings."""
     first = batch[0]
     yield counter.progress("encode")
-    prompts = encode(family, batch, context, first.guidance)
+    given = picture_extras(family, batch, context.pictures)
+    prompts = encode(family, batch, context, first.guidance).with_extras(**given)
     noise = family.init_latents(first, [generator_for(request.seed) for request in batch])
-    sigmas = sigmas_for(family.scheduler_config, first.num_steps, noise.shape[2:].numel())
+    sigmas = sigmas_for(family.scheduler_config, first.num_steps, num_tokens(noise, given))
     latents = yield from denoise_to_end(family, noise, sigmas, prompts, first.guidance, counter)
     yield counter.progress("decode")
     for request, row in zip(batch, latents.split(1), strict=True):
@@ -104,7 +106,8 @@ def _batches(requests: Sequence[GenerationRequest]) -> list[list[GenerationReque
     groups: dict[tuple[object, ...], list[GenerationRequest]] = {}
     for request in requests:
         shape = (request.num_frames, request.width, request.height, request.fps, request.num_steps, request.guidance)
-        groups.setdefault((request.mode, request.keyframes, request.windows, *shape), []).append(request)
+        given = (request.image is None, request.last_image is None)
+        groups.setdefault((request.mode, request.keyframes, request.windows, *shape, *given), []).append(request)
     return [batch for group in groups.values() for batch in _cut(group)]
 
 

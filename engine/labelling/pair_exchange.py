@@ -18,8 +18,9 @@ from typing import Any, Literal, get_args
 
 from engine.errors import ConfigError, DailiesError, StoreError
 from engine.files.atomic import write_text_atomic
+from engine.files.tables import TABLE_READERS
 from engine.labelling.pair_tables import SIDES
-from engine.labelling.preference_formats import READERS, PairRow, is_videodpo, read_rows
+from engine.labelling.preference_formats import PairRow, is_videodpo, read_rows
 from engine.labelling.preference_pairs import PreferencePair
 from engine.storage.clip_files import frames_file, has_files
 from engine.storage.library import ClipRecord, Library
@@ -29,7 +30,7 @@ from rewards.clip import Clip
 
 Layout = Literal["huggingface", "trl", "videodpo"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-TABLES = tuple(kind for kind in READERS if kind != ".json")
+TABLES = tuple(kind for kind in TABLE_READERS if kind != ".json")
 """Suffixes read as tables in a folder. A .json file in a folder may be anything."""
 CLIPS = "clips"
 PARQUET = "data/train-00000-of-00001.parquet"

@@ -14,7 +14,7 @@ Clip paths may be relative to the file or its folder. VideoDPO weights a pair by
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import isfile
 from pathlib import Path
@@ -22,7 +22,8 @@ from typing import Any
 
 from engine.errors import ConfigError
 from engine.files.atomic import write_text_atomic
-from engine.files.text_files import Table, TableRow, csv_table, json_lines, json_value
+from engine.files.tables import TABLE_READERS, json_list, json_table
+from engine.files.text_files import TableRow
 from engine.labelling.pair_tables import SIDES, Row, Tie, numbers, read_pair
 
 METADATA, PAIRS, MIRROR = "metadata.json", "pair.json", "train_data.json"
@@ -112,14 +113,14 @@ def _rows(path: Path) -> tuple[Path, list[tuple[str, TableRow]]]:
         return path, _official(path) if (path / PAIRS).is_file() else _mirror(path)
     if not path.is_file():
         raise ConfigError(f"There is no preference data at {path}.")
-    if path.suffix not in READERS:
-        kinds = ", ".join(READERS)
+    if path.suffix not in TABLE_READERS:
+        kinds = ", ".join(TABLE_READERS)
         raise ConfigError(f"{path} cannot be read: preference data is a folder, or a file of these kinds: {kinds}.")
-    return path.parent, [(f"line {row.line}", row) for row in READERS[path.suffix](path).rows]
+    return path.parent, [(f"line {row.line}", row) for row in TABLE_READERS[path.suffix](path).rows]
 
 
 def _official(folder: Path) -> list[tuple[str, TableRow]]:
-    clips, pairs = _list(folder / METADATA), _list(folder / PAIRS)
+    clips, pairs = json_list(folder / METADATA), json_list(folder / PAIRS)
     rows = []
     for number, pair in enumerate(pairs):
         try:
@@ -152,40 +153,4 @@ def _mirror(folder: Path) -> list[tuple[str, TableRow]]:
     packed = [f"{side}.zip" for side in MIRROR_FOLDERS.values() if not (folder / side).is_dir()]
     if packed:
         raise ConfigError(f"{folder} lacks the folders of its clips: unpack {' and '.join(packed)} there first.")
-    return [(f"line {row.line}", row) for row in _json_table(folder / MIRROR).rows]
-
-
-def _json_table(path: Path) -> Table:
-    return Table(rows=tuple(_row(number, row) for number, row in enumerate(_list(path), start=1)))
-
-
-def _row(number: int, value: Any) -> TableRow:
-    if not isinstance(value, Mapping):
-        return TableRow(line=number, problem=f"it is a {type(value).__name__}, but each row is an object.")
-    return TableRow(line=number, fields=dict(value))
-
-
-def _list(path: Path) -> list[Any]:
-    value = json_value(path)
-    if not isinstance(value, list):
-        raise ConfigError(f"{path} must contain a list of rows, but contains a {type(value).__name__}.")
-    return value
-
-
-def _parquet(path: Path) -> Table:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        rows = pyarrow.parquet.read_table(path).to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise ConfigError(f"{path} cannot be read as Parquet: {error}.") from error
-    return Table(rows=tuple(_row(number, row) for number, row in enumerate(rows, start=1)))
-
-
-READERS: Mapping[str, Callable[[Path], Table]] = {
-    ".parquet": _parquet,
-    ".jsonl": json_lines,
-    ".csv": csv_table,
-    ".json": _json_table,
-}
+    return [(f"line {row.line}", row) for row in json_table(folder / MIRROR).rows]

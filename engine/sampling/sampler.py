@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from engine.model_spec import Conditioning, Predictor
-from engine.sampling.steps import ODE_STEPS, StepFunction
+from engine.sampling.steps import ODE_STEPS, StepFunction, StepResult
 from engine.seeds import unit_noise
 
 
@@ -54,6 +54,32 @@ def guided_prediction(
     return without + guidance * (with_prompt - without)
 
 
+def take_step(
+    step: StepFunction,
+    prediction: Tensor,
+    latents: Tensor,
+    sigma: float,
+    sigma_next: float,
+    conditioning: Conditioning,
+    *,
+    noise: Tensor | None = None,
+    next_latents: Tensor | None = None,
+) -> StepResult:
+    """Take a step of the latent frames that are not given, or score `next_latents`: the result is of these frames.
+
+    `Conditioning.whole` adds a given first frame to its latents.
+    """
+    free = conditioning.free
+    return step(
+        free(prediction),
+        free(latents),
+        sigma,
+        sigma_next,
+        noise=None if noise is None else free(noise),
+        next_latents=None if next_latents is None else free(next_latents),
+    )
+
+
 @torch.no_grad()
 def denoise(
     family: Predictor,
@@ -71,7 +97,9 @@ def denoise(
     `step` is one function for all steps, or K of them (SDE inside a window, None outside). None selects the
     deterministic step for the family's prediction type. `generators`, one a clip, serve steps that draw noise. Every
     step draws once, even if it does not use the noise, so a step's noise does not depend on the kind of earlier steps.
+    A first frame that the conditioning gives is clean in all latents, and no part of a step's log-probability.
     """
+    latents = conditioning.whole(conditioning.free(latents))
     levels = [float(sigma) for sigma in sigmas]
     chosen = [step] * (len(levels) - 1) if step is None or callable(step) else step
     functions = [ODE_STEPS[family.spec.prediction] if function is None else function for function in chosen]
@@ -80,14 +108,15 @@ def denoise(
         sigma, sigma_next = levels[index], levels[index + 1]
         prediction = guided_prediction(family, latents, sigma, conditioning, negative, guidance)
         noise = None if generators is None else unit_noise(latents.shape[1:], generators)
-        result = advance(prediction, latents, sigma, sigma_next, noise=noise)
+        result = take_step(advance, prediction, latents, sigma, sigma_next, conditioning, noise=noise)
+        next_latents = conditioning.whole(result.next_latents)
         yield DenoiseStep(
             index=index,
             sigma=sigma,
             sigma_next=sigma_next,
             latents=latents,
-            next_latents=result.next_latents,
+            next_latents=next_latents,
             log_prob=result.log_prob,
             noise_std=result.std,
         )
-        latents = result.next_latents
+        latents = next_latents

@@ -1,4 +1,4 @@
-"""Single pictures, such as keyframes: PNG files named by the SHA-256 of their content.
+"""Single pictures, such as keyframes and given first frames: PNG files named by the SHA-256 of their content.
 
 Files are written under a temporary name and renamed; a file whose content does not match its name is rejected.
 """
@@ -43,12 +43,26 @@ def import_picture(workspace: Workspace, path: Path, width: int, height: int) ->
 
     Raises StoreError for a file that is no picture, or too large.
     """
+    return save_picture(workspace, fit_picture(read_picture(path, path.name), width, height))
+
+
+def read_picture(file: Path | bytes, name: str) -> np.ndarray:
+    """Return the picture `uint8[H,W,3]` of a file or its content, upright by its EXIF data, without transparency.
+
+    Raises StoreError, which calls it `name`, for a file that is no picture, damaged, or too large.
+    """
     try:
-        with Image.open(path) as picture:
-            fitted = ImageOps.fit(picture.convert("RGB"), (width, height), Image.Resampling.LANCZOS)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise StoreError(f"'{path.name}' cannot be read as a picture: use a PNG or JPEG file.") from error
-    return save_picture(workspace, np.asarray(fitted))
+        with Image.open(file if isinstance(file, Path) else io.BytesIO(file)) as picture:
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise StoreError(f"'{name}' cannot be read as a picture: use a PNG or JPEG file.") from error
+
+
+def fit_picture(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Return the centre of `uint8[H,W,3]`, cropped to the aspect of `width` x `height` px and resized (Lanczos)."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    return np.asarray(ImageOps.fit(Image.fromarray(picture), (width, height), Image.Resampling.LANCZOS))
 
 
 def load_picture(workspace: Workspace, name: str) -> np.ndarray:
@@ -57,8 +71,8 @@ def load_picture(workspace: Workspace, name: str) -> np.ndarray:
     try:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != name:
-            raise StoreError(f"The picture '{name[:12]}...' is damaged: add the keyframe again.")
+            raise StoreError(f"The picture '{name[:12]}...' is damaged: add the picture again.")
         with Image.open(io.BytesIO(content)) as picture:
             return np.asarray(picture.convert("RGB"))
     except (OSError, UnidentifiedImageError) as error:
-        raise StoreError(f"The picture '{name[:12]}...' is not in this workspace: add the keyframe again.") from error
+        raise StoreError(f"The picture '{name[:12]}...' is not in this workspace: add the picture again.") from error

@@ -9,7 +9,8 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from engine.config.form_settings import check_settings
-from engine.config.presets import load_preset, read_prompts
+from engine.config.presets import load_preset
+from engine.config.prompts import read_prompts
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, DailiesError, SettingsError
 from engine.import_object import import_object

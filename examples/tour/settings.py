@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from engine.config.presets import overlay, spread_prompts
+from engine.config.presets import overlay
+from engine.config.prompts import spread_prompts
 from engine.errors import ConfigError
 from engine.files.text_files import toml_table
 from engine.suggestions import did_you_mean, validation_message

@@ -23,7 +23,8 @@ import torch
 from measurement import report
 from torch import Tensor
 
-from engine.config.presets import load_preset, load_train_preset, read_prompts
+from engine.config.presets import load_preset, load_train_preset
+from engine.config.prompts import read_prompts
 from engine.families.registry import open_model
 from engine.sampling.schedules import sigmas_for
 from engine.training.trainer_settings import VideoGRPOConfig

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from engine.config.presets import load_curriculum, load_train_preset, overlay, read_prompts
+from engine.config.presets import load_curriculum, load_train_preset, overlay
+from engine.config.prompts import read_prompts
 from engine.errors import ConfigError
 from engine.jobs.handlers.curriculum import recipe_of
 from examples.tour.settings import TourSize, load_tour

@@ -15,7 +15,7 @@ import numpy as np
 from proving import OUT, Proof, held_out, interval, judged, make, mean, open_mini, options, requests
 from proving_recipe import finished, short_form, tell_rest, trained
 
-from engine.config.presets import read_prompts
+from engine.config.prompts import read_prompts
 from engine.families.lora import activate_adapter
 from engine.labelling.preference_formats import write_pairs
 from engine.mini.labeller import SimulatedLabeller

@@ -12,7 +12,8 @@ from proving import OUT, Proof, held_out, judged, make, mean, open_mini, options
 from transformers import TrainerCallback
 
 from engine.config.alarm_settings import AlarmSettings
-from engine.config.presets import load_train_preset, read_prompts
+from engine.config.presets import load_train_preset
+from engine.config.prompts import read_prompts
 from engine.runs.run import Run
 from engine.training.build import build_config
 from engine.training.evaluation.alarm_callback import AlarmCallback

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.config.presets import load_preset, read_prompts
+from engine.config.presets import load_preset
+from engine.config.prompts import read_prompts
 from engine.families.registry import open_model
 from engine.mini.judge import judge
 from engine.request import GenerationRequest

@@ -21,7 +21,8 @@ from app.text import general as text
 from app.text import training
 from app.views.jobs import line
 from engine.config.form_settings import FormSetting, settings_of
-from engine.config.presets import change_preset, load_preset, prompt_sets, save_train_preset
+from engine.config.presets import change_preset, load_preset, save_train_preset
+from engine.config.prompts import prompt_sets
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, DailiesError
 from engine.estimation.run_estimate import RunEstimate, forecast

@@ -4,11 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
-from engine.errors import ConfigError
-from engine.storage.images import save_picture
+from engine.errors import ConfigError, StoreError
+from engine.storage.images import read_picture, save_picture
 from engine.workspace import Workspace
 
 # Option -> field of the plan in a request.
@@ -22,7 +19,15 @@ KEYFRAME_OPTIONS = {
     "choose_by": "choose_by",
 }
 WINDOW_OPTIONS = {"window": "length", "overlap": "overlap"}
-MODE_OPTIONS = ("mode", "given", *KEYFRAME_OPTIONS, *WINDOW_OPTIONS)
+PICTURE_OPTIONS = ("image", "last_image")
+MODE_OPTIONS = ("mode", "given", *PICTURE_OPTIONS, *KEYFRAME_OPTIONS, *WINDOW_OPTIONS)
+
+
+def add_pictures(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--image", type=Path, metavar="FILE", help="picture that the clip begins with, cropped to the clip's size"
+    )
+    parser.add_argument("--last-image", type=Path, metavar="FILE", help="picture that the clip ends with")
 
 
 def add_modes(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +74,8 @@ def mode_fields(options: argparse.Namespace, workspace: Workspace) -> dict[str, 
     if options.given:
         keyframes["given"] = [_read_keyframe(text, workspace) for text in options.given]
     fields = {"mode": options.mode, "keyframes": keyframes, "windows": _set_fields(options, WINDOW_OPTIONS)}
+    pictures = {name: file for name in PICTURE_OPTIONS if (file := getattr(options, name)) is not None}
+    fields |= {name: _store(file, workspace) for name, file in pictures.items()}
     return {name: value for name, value in fields.items() if value}
 
 
@@ -85,8 +92,12 @@ def _read_keyframe(text: str, workspace: Workspace) -> dict[str, Any]:
     frame, _, name = text.partition("=")
     if not frame.isdecimal() or not name:
         raise ConfigError(f"--keyframe takes FRAME=FILE, such as 8=cat.png, but got '{text}'.")
+    return {"frame": int(frame), "picture": _store(Path(name), workspace)}
+
+
+def _store(file: Path, workspace: Workspace) -> str:
+    """Copy a picture into the workspace and return its name. Raises ConfigError for a file that is no picture."""
     try:
-        with Image.open(Path(name)) as picture:
-            return {"frame": int(frame), "picture": save_picture(workspace, np.asarray(picture.convert("RGB")))}
-    except (OSError, UnidentifiedImageError) as error:
-        raise ConfigError(f"'{name}' cannot be read as a picture: use a PNG or JPEG file.") from error
+        return save_picture(workspace, read_picture(file, str(file)))
+    except StoreError as error:
+        raise ConfigError(str(error)) from error

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
-from engine.config.presets import spread_prompts
+from engine.config.prompts import spread_prompts
 from engine.config.schema import TrainPreset
 from engine.model_spec import Prediction
 from engine.request import GenerationRequest

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.config.presets import load_preset, spread_prompts
+from engine.config.presets import load_preset
+from engine.config.prompts import spread_prompts
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
 from engine.families.lora import activate_adapter

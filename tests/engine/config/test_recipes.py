@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from engine.config.form_settings import settings_of
-from engine.config.presets import load_curriculum, load_preset, load_train_preset, preset_keys, read_prompts
+from engine.config.presets import load_curriculum, load_preset, load_train_preset, preset_keys
+from engine.config.prompts import read_prompts
 from engine.errors import ConfigError
 from engine.estimation.run_estimate import forecast
 from engine.families.registry import family_spec

@@ -125,7 +125,9 @@ def test_between_two_pictures_and_the_next_two(tiny_open: SimpleNamespace) -> No
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({}, "generates only frames between given pictures: use mode 'keyframes' with source 'given'"),
+        ({}, "needs a first picture: set image, or mode 'keyframes' with source 'given'"),
+        ({"image": "0" * 64}, "needs a last picture: set last_image"),
+        ({"mode": "windows", "image": "0" * 64}, "mode 'windows' takes no first or last picture"),
         ({"mode": "keyframes"}, "generates only frames between given pictures"),
         (
             {"mode": "keyframes", "keyframes": given_at(0, 4)},

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.config.presets import load_train_preset, read_prompts
+from engine.config.presets import load_train_preset
+from engine.config.prompts import read_prompts
 from engine.errors import DailiesError
 from engine.jobs.handlers.score import prompt_of
 from engine.labelling.preference_formats import read_preference_data
@@ -116,5 +117,7 @@ def test_a_prompt_longer_than_a_request_takes_is_refused_with_its_line(tmp_path:
     (tmp_path / "p.txt").write_text(f"a\n{'b' * 2000}\n")
     assert len(read_prompts(str(tmp_path / "p.txt"))) == 2
     (tmp_path / "p.txt").write_text(f"a\n{'b' * 2001}\n")
-    with pytest.raises(DailiesError, match=r"line 2: a prompt has at most 2,000 characters, but this one has 2,001"):
+    with pytest.raises(
+        DailiesError, match=r"line 2, column .prompt.: a prompt has at most 2,000 characters, but this one has 2,001"
+    ):
         read_prompts(str(tmp_path / "p.txt"))

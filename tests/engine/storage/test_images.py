@@ -20,9 +20,9 @@ def test_a_picture_comes_back_bit_for_bit_under_one_name(workspace: Any) -> None
 
 
 def test_what_is_not_there_or_damaged_is_said(workspace: Any) -> None:
-    with pytest.raises(StoreError, match="is not in this workspace: add the keyframe again"):
+    with pytest.raises(StoreError, match="is not in this workspace: add the picture again"):
         load_picture(workspace, "0" * 64)
     name = save_picture(workspace, PICTURE)
     (workspace.pictures / f"{name}.png").write_bytes(b"torn")
-    with pytest.raises(StoreError, match="is damaged: add the keyframe again"):
+    with pytest.raises(StoreError, match="is damaged: add the picture again"):
         load_picture(workspace, name)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from engine.cli.main import main
-from engine.config.presets import load_train_preset, read_prompts
+from engine.config.presets import load_train_preset
+from engine.config.prompts import read_prompts
 from engine.errors import ConfigError, TrainingError
 from engine.files.locks import try_lock
 from engine.jobs.context import JobContext

@@ -29,10 +29,12 @@ DOUBLES: dict[str, str] = {
     "ltx_097_13b": "ltx_condition_without_pictures",
     "wan21_1_3b": "wan",
     "wan21_flf_14b": "wan_flf",
+    "wan21_i2v_14b": "wan_i2v",
     "wan21_vace_14b": "wan_vace_without_pictures",
     "wan21_vace_1_3b": "wan_vace_without_pictures",
     "wan22_14b": "wan_experts",
     "wan22_5b": "wan_level_per_token",
     "wan22_flf_14b": "wan_flf_experts",
+    "wan22_i2v_14b": "wan_i2v_experts",
 }
 """The toy model of each preset in presets/models, all but `mini`, which is its own."""

@@ -96,8 +96,12 @@ def exact(kit: Kit) -> Any:
     return pipeline
 
 
-def first_last(kit: Kit, looks: bool, **options: Any) -> Any:
-    """Wan 2.1's network sees both pictures through CLIP as well (`looks`), Wan 2.2's does not."""
+def pictured(kit: Kit, looks: bool, pictures: int = 2, **options: Any) -> Any:
+    """Wan 2.1's network sees its `pictures` through CLIP as well (`looks`), Wan 2.2's does not.
+
+    Only the network for two pictures has embeddings of CLIP's positions (image_dim, added_kv_proj_dim, in_channels and
+    pos_embed_seq_len of Wan-I2V-14B-480p, Wan-FLF2V-14B-720p and Wan2.2-I2V-14B-720p in the script above).
+    """
     from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
@@ -113,7 +117,7 @@ def first_last(kit: Kit, looks: bool, **options: Any) -> Any:
         )
         options["image_encoder"] = kit.fill(CLIPVisionModel(config), 6)
         options["image_processor"] = CLIPImageProcessor(crop_size=32, size=32)
-        seen |= {"image_dim": 8, "added_kv_proj_dim": 24, "pos_embed_seq_len": 10}
+        seen |= {"image_dim": 8, "added_kv_proj_dim": 24, "pos_embed_seq_len": 10 if pictures > 1 else None}
     return wan(kit, pipeline=WanImageToVideoPipeline, network=partial(WanTransformer3DModel, **seen), **options)
 
 
@@ -129,6 +133,17 @@ def show_ends(pictures: np.ndarray, places: tuple[int, ...], request: Generation
     return {"image": first, "last_image": last}
 
 
+def show_first(pictures: np.ndarray, places: tuple[int, ...], request: GenerationRequest) -> dict[str, Any]:
+    return {"image": as_images(pictures)[0]}
+
+
+def from_text_and_picture(kit: Kit) -> Any:
+    """Wan 2.2 5B, opened as diffusers' pipeline for pictures opens its repository."""
+    from diffusers import WanImageToVideoPipeline
+
+    return wan(kit, pipeline=WanImageToVideoPipeline, expand_timesteps=True, flow_shift=5.0)
+
+
 def show_in_a_grey_clip(pictures: np.ndarray, places: tuple[int, ...], request: GenerationRequest) -> dict[str, Any]:
     """With a mask that is white where something is to be made."""
     shape = (1, request.num_frames, request.height, request.width, 3)
@@ -138,14 +153,19 @@ def show_in_a_grey_clip(pictures: np.ndarray, places: tuple[int, ...], request: 
 
 
 wan_model = partial(TinyModel, family="wan", request=request(9), encode=partial(encode_t5, length=512))
+ti2v_model = partial(wan_model, family="wan_ti2v", request=request(5))
+i2v_model = partial(wan_model, family="wan_i2v", places=(0,), show=show_first, one_by_one=True)
 flf_model = partial(wan_model, family="wan_flf", places=(0, 8), show=show_ends, one_by_one=True)
 vace_model = partial(wan_model, family="wan_vace", build=vace, one_by_one=True)
 MODELS = {
     "wan": wan_model(build=wan),
     "wan_experts": wan_model(build=partial(wan, experts=True, boundary_ratio=0.875)),
-    "wan_level_per_token": wan_model(build=partial(wan, expand_timesteps=True, flow_shift=5.0), request=request(5)),
-    "wan_flf": flf_model(build=partial(first_last, looks=True, flow_shift=16.0)),
-    "wan_flf_experts": flf_model(build=partial(first_last, looks=False, experts=True, boundary_ratio=0.9)),
+    "wan_level_per_token": ti2v_model(build=partial(wan, expand_timesteps=True, flow_shift=5.0)),
+    "wan_ti2v": ti2v_model(build=from_text_and_picture, places=(0,), show=show_first, one_by_one=True),
+    "wan_i2v": i2v_model(build=partial(pictured, looks=True, pictures=1)),
+    "wan_i2v_experts": i2v_model(build=partial(pictured, looks=False, pictures=1, experts=True, boundary_ratio=0.9)),
+    "wan_flf": flf_model(build=partial(pictured, looks=True, flow_shift=16.0)),
+    "wan_flf_experts": flf_model(build=partial(pictured, looks=False, experts=True, boundary_ratio=0.9)),
     "wan_vace": vace_model(places=(0, 4, 8), show=show_in_a_grey_clip),
     "wan_vace_without_pictures": vace_model(),
 }
