@@ -12,12 +12,14 @@ import gradio as gr
 
 from app.forms import mode_fields
 from app.forms.mode_fields import MODE_FIELDS, ModeFields, build_modes, read_mode, shown_mode
+from app.forms.picture_fields import PictureFields, read_pictures, shown_pictures
 from app.text import general, modes
 from engine.config.model_availability import why_unavailable
 from engine.config.presets import load_preset, preset_keys
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, DailiesError
 from engine.families.registry import family_spec
+from engine.generation.clip_plan import PICTURES
 from engine.generation.prompt_length import truncation_warnings
 from engine.generation.validation import check_request, read_request
 from engine.request import SEED_LIMIT, GenerationRequest
@@ -28,7 +30,7 @@ DRAWN_SEED_LIMIT = 10**9  # keeps random seeds short enough to read aloud
 MAX_TAKES = 16
 SETTINGS = ("model", "adapter", "num_frames", "num_steps", "guidance", "width", "height", "fps")
 ASKED = ("prompt", "negative_prompt", *SETTINGS)  # fields of a request in the form, without the seed
-FIELDS = (*ASKED, "seed", "keep_seed", "takes", "mix", *MODE_FIELDS)
+FIELDS = (*ASKED, "seed", "keep_seed", "takes", "mix", *MODE_FIELDS, *PICTURES)
 
 Choices = list[tuple[str, str]]
 
@@ -72,7 +74,8 @@ def read_order(fields: Mapping[str, Any], adapters: Sequence[str] = ()) -> Gener
     if takes is None or not 1 <= takes <= MAX_TAKES:
         raise ConfigError(f"The number of variations must be from 1 to {MAX_TAKES}, but got {takes}.")
     request_fields = {name: fields[name] for name in ASKED if fields[name] is not None}
-    first = read_request({**request_fields, **read_mode(fields), "seed": read_seed(fields["seed"])})
+    given = {**read_mode(fields), **read_pictures(fields)}
+    first = read_request({**request_fields, **given, "seed": read_seed(fields["seed"])})
     check_request(first, adapters)
     return GenerationOrder(requests=tuple(first.with_seeds(int(takes))), mix=fields["mix"])
 
@@ -177,6 +180,8 @@ class RequestForm:
         self.fields: dict[str, Any] = {}
         self.model = model
         self._what(models, model)
+        self.pictures = PictureFields(workspace)
+        self.fields |= self.pictures.fields
         self._how_many()
         self.modes: ModeFields = build_modes()
         self.fields |= self.modes.fields
@@ -225,11 +230,13 @@ class RequestForm:
 
     def fill(self, request: GenerationRequest) -> list[Any]:
         """Return updates for `inputs` that show a request, with its seed locked."""
-        values = request.model_dump(include=set(ASKED))
+        values = request.model_dump(include={*ASKED, *PICTURES})
         names = adapter_names(self.workspace, request.model)
-        settings = settings_of(request.model, names, values, request.mode)
+        asked = {name: value for name, value in values.items() if name not in PICTURES}
+        settings = settings_of(request.model, names, asked, request.mode)
         seed_to_mix = [str(request.seed), True, gr.skip(), gr.skip()]
-        return [values["prompt"], values["negative_prompt"], *settings, *seed_to_mix, *shown_mode(request)]
+        how = [*seed_to_mix, *shown_mode(request), *shown_pictures(values)]
+        return [values["prompt"], values["negative_prompt"], *settings, *how]
 
     def order(self, fields: Mapping[str, Any]) -> GenerationOrder:
         """Read the filled form. Raises ConfigError in one sentence."""

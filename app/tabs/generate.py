@@ -13,6 +13,7 @@ from app.components.job_list import JobList
 from app.components.keyframe_editor import KeyframeEditor, uploaded
 from app.context import AppContext
 from app.events import bind, show_warning
+from app.forms import picture_fields
 from app.forms.generation_form import GenerationOrder, RequestForm, adapter_names, draw_seed, named_values, settings_of
 from app.middleware.idempotency import once
 from app.text import general
@@ -85,6 +86,7 @@ class GenerateTab:
         bind(model.input, form.defaults, [model, mode], form.settings)
         bind(form.reset.click, form.defaults, [model, mode], form.settings)
         bind(mode.change, form.show_mode, [mode, model, form.fields["num_frames"]], form.by_mode)
+        self._wire_pictures(model)
         bind(form.keyframes_first.click, once(self.draw_keyframes), form.inputs, self.jobs)
         bind(self.jobs.job_ended, self.drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
         bind(self.jobs.job_failed, self.not_drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
@@ -112,6 +114,16 @@ class GenerateTab:
         bind(self.facts.use_settings, self.use_settings, None, self.filled)
         bind(self.facts.star_clip, once(self.star), self.takes, self.outputs)
         bind(self.takes.star_clip, once(self.star), self.takes, self.outputs)
+
+    def _wire_pictures(self, model: Any) -> None:
+        """Show the pictures that the model takes, store uploaded ones, and paint their previews."""
+        pictures = self.form.pictures
+        bind(model.change, pictures.offer, [model, *pictures.named], pictures.outputs)
+        rows = zip(pictures.named, pictures.uploads, pictures.removers, pictures.previews, strict=True)
+        for field, upload, remove, shown in rows:
+            bind(upload.upload, pictures.store, upload, field)
+            bind(remove.click, lambda: "", None, field)
+            bind(field.change, picture_fields.preview, field, shown)
 
     def on_tab_selected(self, model: str | None, adapter: str | None) -> list[Any]:
         """Refresh the adapters and jobs when the tab is opened."""

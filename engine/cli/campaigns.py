@@ -15,13 +15,13 @@ from pydantic import ValidationError
 from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import decimal, print_json, print_result, print_table, shorten
 from engine.cli.terminal.progress import ProgressMeter
-from engine.config.prompts import read_prompts
+from engine.config.prompts import stored_rows
 from engine.errors import ConfigError
 from engine.jobs.handlers.campaign_clips import create_campaign
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobProgress
 from engine.jobs.worker_control import ensure_worker
-from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaign_spec import CampaignSpec, PicturedPrompt
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.pair_exchange import LAYOUTS, export_pairs, import_pairs
 from engine.labelling.preference_pairs import preference_pairs
@@ -57,7 +57,7 @@ def add_create(verbs: Any, shared: argparse.ArgumentParser) -> None:
         "--takes 2 or more. Jobs are submitted for missing clips.",
     )
     parser.add_argument("title")
-    parser.add_argument("--prompts", metavar="FILE", help="file of presets/prompts, or a path: one prompt per line")
+    parser.add_argument("--prompts", metavar="FILE", help="file of presets/prompts, or a path: see docs/prompts.md")
     parser.add_argument(
         "--entrant",
         action="append",
@@ -179,7 +179,7 @@ def read_spec(options: argparse.Namespace) -> CampaignSpec:
     try:
         return CampaignSpec(
             title=options.title,
-            prompts=tuple(read_prompts(options.prompts)) if options.prompts else (),
+            prompts=_prompts(options) if options.prompts else (),
             entrants=tuple(entrants),
             clip_ids=tuple(options.clips),
             takes=options.takes,
@@ -192,6 +192,13 @@ def read_spec(options: argparse.Namespace) -> CampaignSpec:
         )
     except ValidationError as error:
         raise ConfigError(validation_message(error, "The campaign", CampaignSpec.model_fields)) from error
+
+
+def _prompts(options: argparse.Namespace) -> tuple[str | PicturedPrompt, ...]:
+    """Return the prompts of the file, with their pictures copied into the workspace."""
+    rows = stored_rows(options.prompts, Workspace.from_env(options.workspace))
+    fields = [row.fields() for row in rows]
+    return tuple(row["prompt"] if len(row) == 1 else PicturedPrompt(**row) for row in fields)
 
 
 def read_setting(text: str) -> tuple[str, Any]:

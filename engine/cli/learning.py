@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Generator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from engine.cli.options.shared import add_shared_options
 from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.cli.terminal.progress import run_to_end
 from engine.config.presets import load_curriculum, load_preset
-from engine.config.prompts import read_prompts
+from engine.config.prompts import read_rows
 from engine.errors import ConfigError
 from engine.families.registry import open_model
 from engine.jobs.context import JobContext
@@ -22,6 +23,7 @@ from engine.request import GenerationRequest
 from engine.runs.curriculum_state import Curriculum, CurriculumState, list_curricula
 from engine.runs.results import Evaluation, Interval
 from engine.runs.run import Run
+from engine.storage.images import load_picture
 from engine.storage.library import Library
 from engine.workspace import Workspace
 from rewards import mix_reward_func
@@ -129,16 +131,17 @@ def _pair_steps(options: argparse.Namespace) -> Generator[JobProgress, None, dic
     """Make the pairs, yield the progress, and return the result that `--json` prints."""
     from engine.training.data.reward_pairs import make_pairs  # imports torch
 
-    preset = load_preset("models", options.model)
+    preset, workspace = load_preset("models", options.model), Workspace.from_env(options.workspace)
     steps = make_pairs(
         open_model(preset),
         GenerationRequest(**{"prompt": "-", **preset.defaults()}),
-        read_prompts(options.prompts)[: options.num_prompts],
+        [row.stored(workspace) for row in read_rows(options.prompts)[: options.num_prompts]],
         mix_reward_func(load_preset("rewards", options.mix)),
         options.folder,
         takes=options.takes,
         margin=options.margin,
         seed=options.seed,
+        load=partial(load_picture, workspace),
     )
     while True:
         try:

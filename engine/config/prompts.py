@@ -167,16 +167,21 @@ def _table(path: Path) -> Table:
 def _read_row(row: TableRow, place: str, folder: Path) -> SourceRow:
     if row.problem:
         raise ConfigError(f"{place}: {row.problem}")
-    prompt = _text(row.fields, "prompt", place)
+    return source_row(row.fields, place, folder)
+
+
+def source_row(fields: Mapping[str, Any], place: str, folder: Path) -> SourceRow:
+    """Read the columns of a row. `folder` is the base of relative paths. Raises ConfigError, which names `place`."""
+    prompt = _text(fields, "prompt", place)
     if not prompt:
         raise ConfigError(f"{place}, column 'prompt': there is no prompt; write what the clip should show.")
-    found = {column: _picture(row.fields.get(column), f"{place}, column '{column}'", folder) for column in PICTURES}
+    found = {column: _picture(fields.get(column), f"{place}, column '{column}'", folder) for column in PICTURES}
     return SourceRow(
         prompt=prompt,
         place=place,
         pictures={column: picture for column, picture in found.items() if picture is not None},
-        negative=_text(row.fields, "negative", place),
-        more={name: value for name, value in row.fields.items() if name not in COLUMNS},
+        negative=_text(fields, "negative", place),
+        more={name: value for name, value in fields.items() if name not in COLUMNS},
     )
 
 

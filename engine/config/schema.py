@@ -142,7 +142,7 @@ class TrainPreset(BaseModel):
     rewards: Literal["parts", "total"] = "parts"
     """parts: each reward of the mix, weighted and normalised by the trainer. total: the mix's total, with gates."""
     prompts: str | None = None
-    """A file of `presets/prompts` (without .txt), or a path: one prompt per line."""
+    """A file of `presets/prompts` (without its suffix), a path, or `hub:owner/name`: see docs/prompts.md."""
     pairs: str | None = None
     """For dpo: a folder or file of preference data, see `engine.labelling.preference_formats`."""
     campaign: str | None = None

@@ -41,7 +41,7 @@ def _encoded(family: ModelFamily, request: GenerationRequest, load: LoadPicture)
     """Return the extras of one request. Pictures are encoded one request at a time: a row must not depend on others."""
 
     def shown(name: str) -> np.ndarray:
-        return fit_picture(load(name), request.width, request.height)
+        return np.array(fit_picture(load(name), request.width, request.height))  # a decoded picture is read-only
 
     places = {0: request.image, request.num_frames - 1: request.last_image}
     given = {place: shown(name) for place, name in places.items() if name is not None}

@@ -1,22 +1,25 @@
 """Requests from a form or a file, and checks against the limits of their model. Imports no torch."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from engine.config.presets import load_model_preset
-from engine.config.schema import ModelPreset
+from engine.config.prompts import read_rows
+from engine.config.schema import ModelPreset, TrainPreset
 from engine.errors import ConfigError
 from engine.families.registry import family_spec
 from engine.generation.clip_plan import (
     ANY_LENGTH,
+    PICTURES,
     at_least,
     check_plan,
     longest_piece,
     requires_end_frames,
     window_plan,
 )
+from engine.model_spec import FamilySpec
 from engine.request import GenerationRequest, WindowPlan
 from engine.suggestions import did_you_mean, validation_message
 
@@ -25,9 +28,41 @@ def why_untrainable(preset: ModelPreset) -> str | None:
     """Return a sentence with the reason why runs cannot train the model; None when they can."""
     if preset.distilled:
         return f"'{preset.key}' is a distilled model for a few steps: train the model that it was distilled from."
-    if requires_end_frames(family_spec(preset.family)):
-        return f"'{preset.key}' needs given pictures, which a run does not provide: train another model."
     return None
+
+
+def check_prompts_fit(preset: TrainPreset) -> None:
+    """Check the pictures of a recipe's prompts against its model. Raises ConfigError, which names file and row."""
+    model = load_model_preset(preset.model)
+    template = GenerationRequest(**{"prompt": "-", **model.defaults()})
+    for name in (preset.prompts, preset.test_prompts):
+        rows = read_rows(name) if name else []
+        check_pictures(((row.place, row.pictures) for row in rows), template, family_spec(model.family))
+
+
+def check_pictures(
+    rows: Iterable[tuple[str, Mapping[str, Any]]], template: GenerationRequest, spec: FamilySpec
+) -> None:
+    """Raise ConfigError, which names the row, for pictures that the family needs and lacks, or does not take.
+
+    A row is its position and its pictures by column. All rows must have the same kinds of pictures, since their clips
+    are denoised together.
+    """
+    kinds: dict[tuple[str, ...], str] = {}
+    for place, given in rows:
+        kind = tuple(name for name in PICTURES if given.get(name))
+        if kind in kinds:
+            continue
+        kinds[kind] = place
+        try:
+            check_plan(template.model_copy(update=dict.fromkeys(kind, "0" * 64)), spec)
+        except ConfigError as error:
+            raise ConfigError(f"{place}: {error}") from error
+    if len(kinds) > 1:
+        first, other = list(kinds.values())[:2]
+        raise ConfigError(
+            f"{other} has other pictures than {first}: give all rows an image, or none, and likewise a last_image."
+        )
 
 
 def read_request(fields: Mapping[str, Any]) -> GenerationRequest:

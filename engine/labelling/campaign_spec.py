@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from engine.errors import ConfigError
 from engine.generation.validation import read_request
-from engine.request import SEED_LIMIT, GenerationRequest
+from engine.request import PICTURE, SEED_LIMIT, GenerationRequest
 from engine.seeds import seed_for
 from engine.storage.library import ClipRecord
 
@@ -38,6 +38,17 @@ class Entrant(BaseModel):
         return f"{self.model} + {self.adapter}" if self.adapter else self.model
 
 
+class PicturedPrompt(BaseModel):
+    """A prompt with pictures, as names in the workspace's store, or with a negative prompt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str
+    image: str | None = Field(None, pattern=PICTURE)
+    last_image: str | None = Field(None, pattern=PICTURE)
+    negative_prompt: str | None = None
+
+
 class CampaignSpec(BaseModel):
     """Definition of a campaign: either `prompts` and `entrants`, or `clip_ids`.
 
@@ -49,7 +60,7 @@ class CampaignSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     title: str = Field(min_length=1, max_length=200)
-    prompts: tuple[str, ...] = ()
+    prompts: tuple[str | PicturedPrompt, ...] = ()
     entrants: tuple[Entrant, ...] = ()
     clip_ids: tuple[str, ...] = ()
     takes: int = Field(1, ge=1, le=100, description="clips of each prompt by each entrant")
@@ -88,23 +99,28 @@ class CampaignSpec(BaseModel):
         Raises ConfigError for an unknown model or bad settings.
         """
         requests = []
-        for prompt in self.prompts:
+        for entry in self.prompts:
+            given = {"prompt": entry} if isinstance(entry, str) else entry.model_dump(exclude_none=True)
             for take in range(self.takes):
-                seed = seed_for(self.seed, prompt=prompt, sample=take)
+                seed = seed_for(self.seed, prompt=given["prompt"], sample=take)
                 for entrant in self.entrants:
-                    fields = {**self.settings, **entrant.model_dump(), "prompt": prompt, "seed": seed}
+                    fields = {**self.settings, **entrant.model_dump(), **given, "seed": seed}
                     requests.append((entrant.key, read_request(fields)))
         return requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignClip:
-    """A clip of a campaign and its entrant. `request` is None for a clip chosen from the library."""
+    """A clip of a campaign and its entrant. `request` is None for a clip chosen from the library.
+
+    `pictures` are the names of its first and last picture, None for none.
+    """
 
     clip_id: str
     entrant: str
     prompt: str
     request: GenerationRequest | None = None
+    pictures: tuple[str | None, str | None] = (None, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +144,22 @@ def campaign_clips(spec: CampaignSpec, library: Iterable[ClipRecord]) -> list[Ca
     if unknown := [clip_id for clip_id in spec.clip_ids if clip_id not in records]:
         raise ConfigError(f"There is no clip {unknown[0][:40]!r} in the library: choose clips from the library.")
     chosen = [
-        CampaignClip(clip_id=clip_id, entrant=entrant_of(records[clip_id]), prompt=records[clip_id].prompt)
+        CampaignClip(
+            clip_id=clip_id,
+            entrant=entrant_of(records[clip_id]),
+            prompt=records[clip_id].prompt,
+            pictures=pictures_of(records[clip_id]),
+        )
         for clip_id in spec.clip_ids
     ]
     made = [
-        CampaignClip(clip_id=request.id, entrant=entrant, prompt=request.prompt, request=request)
+        CampaignClip(
+            clip_id=request.id,
+            entrant=entrant,
+            prompt=request.prompt,
+            request=request,
+            pictures=(request.image, request.last_image),
+        )
         for entrant, request in spec.requests()
     ]
     return chosen + made
@@ -143,12 +170,21 @@ def entrant_of(record: ClipRecord) -> str:
     return Entrant(model=record.model, adapter=record.adapter).key if record.model else "imported"
 
 
+def pictures_of(record: ClipRecord) -> tuple[str | None, str | None]:
+    """Return the names of the first and the last picture that a library clip was made from, None for none."""
+    request = record.request or {}
+    return request.get("image"), request.get("last_image")
+
+
 def make_pairs(campaign_id: str, spec: CampaignSpec, clips: Sequence[CampaignClip]) -> list[Pair]:
-    """Return the pairs of a campaign. Raises ConfigError when there are none, or too many."""
-    groups: dict[tuple[str, int | None], list[CampaignClip]] = defaultdict(list)
+    """Return the pairs of a campaign: clips of one prompt and the same pictures.
+
+    Raises ConfigError when there are none, or too many.
+    """
+    groups: dict[tuple[object, ...], list[CampaignClip]] = defaultdict(list)
     for clip in clips:
         seed = clip.request.seed if clip.request and len(spec.entrants) > 1 else None
-        groups[clip.prompt, seed].append(clip)
+        groups[clip.prompt, clip.pictures, seed].append(clip)
     count = sum(len(group) * (len(group) - 1) // 2 for group in groups.values())
     if not 0 < count <= PAIR_LIMIT:
         raise ConfigError(

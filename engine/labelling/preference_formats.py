@@ -14,6 +14,7 @@ Clip paths may be relative to the file or its folder. VideoDPO weights a pair by
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import isfile
@@ -25,6 +26,7 @@ from engine.files.atomic import write_text_atomic
 from engine.files.tables import TABLE_READERS, json_list, json_table
 from engine.files.text_files import TableRow
 from engine.labelling.pair_tables import SIDES, Row, Tie, numbers, read_pair
+from engine.request import PICTURE
 
 METADATA, PAIRS, MIRROR = "metadata.json", "pair.json", "train_data.json"
 MIRROR_FOLDERS = {"chosen": "winvideos", "rejected": "losevideos"}
@@ -53,6 +55,16 @@ class PairRow:
         in_mirror = self.folder / MIRROR_FOLDERS[side] / name
         return in_mirror if not isfile(in_folder) and isfile(in_mirror) else in_folder
 
+    def pictures(self) -> dict[str, str]:
+        """Return the paths of the pictures that both clips begin or end with, relative to the table's folder."""
+        assert self.pair is not None, "only rows without a problem have pictures"
+        named = {name: self.pair.get(name) for name in ("image", "last_image")}
+        return {name: str(self.folder / str(value)) for name, value in named.items() if _is_file(value)}
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and not re.fullmatch(PICTURE, value)
+
 
 def read_preference_data(path: Path, *, chosen_alone: bool = False) -> list[Row]:
     """Return the pairs of a folder or a file after checking that their clips exist.
@@ -64,7 +76,7 @@ def read_preference_data(path: Path, *, chosen_alone: bool = False) -> list[Row]
     for row in read_rows(path, sides):
         if row.pair is None:
             raise ConfigError(f"{path}, {row.place} is not a pair: {row.problem}")
-        rows.append({**row.pair, **{side: str(row.clip(side)) for side in sides}})
+        rows.append({**row.pair, **row.pictures(), **{side: str(row.clip(side)) for side in sides}})
     if not rows:
         raise ConfigError(f"{path} contains no pair.")
     missing = [fields[side] for fields in rows for side in sides if not isfile(fields[side])]

@@ -14,11 +14,13 @@ from pydantic import BaseModel, ConfigDict
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, StoreError
 from engine.files.atomic import write_text_atomic
+from engine.generation.validation import check_prompts_fit
+from engine.labelling.campaign_spec import pictures_of
 from engine.labelling.campaigns import Campaign, Campaigns
 from engine.labelling.preference_pairs import PreferencePair, preference_pairs
 from engine.runs.run import Run
 from engine.storage.clip_files import frames_file, has_files
-from engine.storage.library import Library
+from engine.storage.library import ClipRecord, Library
 
 
 class Lineage(BaseModel):
@@ -40,8 +42,10 @@ def create_run(store: Library, preset: TrainPreset, start: Path | None = None, k
     """Create a run, optionally from the adapter in the folder `start`.
 
     A preset that names a campaign gets the pairs of its current votes. `key` identifies the request, see `Run.create`.
-    Raises ConfigError when the votes make no pair, StoreError when there is no such campaign.
+    Raises ConfigError when the votes make no pair, or when the prompts do not fit the model, and StoreError when there
+    is no such campaign.
     """
+    check_prompts_fit(preset)
     frozen = freeze_pairs(store, preset)
     return Run.create(store.workspace, preset, start, lambda run: write_frozen_pairs(store, run, frozen), key=key)
 
@@ -100,9 +104,11 @@ def read_lineage(run: Run) -> Lineage | None:
 
 def pairs_jsonl(store: Library, pairs: Sequence[PreferencePair], run: Run) -> str:
     """Return JSON Lines for `engine.training.build.read_pairs`; clip paths are relative to the run."""
+    records = store.existing([pair.chosen for pair in pairs])
     rows = [
         {
             "prompt": pair.prompt,
+            **_pictures(records.get(pair.chosen)),
             **{
                 side: os.path.relpath(frames_file(store.workspace, clip), run.folder)
                 for side, clip in (("chosen", pair.chosen), ("rejected", pair.rejected))
@@ -118,6 +124,12 @@ def pairs_jsonl(store: Library, pairs: Sequence[PreferencePair], run: Run) -> st
         for pair in pairs
     ]
     return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _pictures(record: ClipRecord | None) -> dict[str, str]:
+    """Return the pictures that both clips of a pair were made from."""
+    names = zip(("image", "last_image"), pictures_of(record) if record else (None, None), strict=True)
+    return {name: picture for name, picture in names if picture is not None}
 
 
 def _has_clips(store: Library, pair: PreferencePair) -> bool:

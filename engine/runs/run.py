@@ -12,6 +12,7 @@ runs/<id>/
     start/                the initial adapter, unless the run began with the base model
     alarms.jsonl          one line per alarm, see engine.runs.results
     evaluation.json       metrics before and after training, see engine.runs.results
+    prompts.jsonl, test_prompts.jsonl   prompts with pictures, see engine.runs.frozen_prompts
     pairs.jsonl           for a run on votes: the pairs of clips; lineage.json lists the votes
     adapter/              the trained weights of a finished run
     log.txt, process.json, attempts/   its training processes, see engine.execution.attempt
@@ -31,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from engine.config.prompts import PromptRow
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, StoreError
 from engine.execution.attempt import last_line
@@ -41,6 +43,7 @@ from engine.files.json_lines import MetricRow, append_line, metric_row, whole_li
 from engine.files.locks import is_held
 from engine.runs.adapters import CARD
 from engine.runs.checkpoint_series import CheckpointSeries, step_of
+from engine.runs.frozen_prompts import freeze_prompts, run_rows
 from engine.runs.results import Alarm, Evaluation
 from engine.workspace import Workspace
 
@@ -84,6 +87,7 @@ class Run:
                 run.folder.mkdir(parents=True, exist_ok=bool(key))
                 if start is not None:
                     run.set_initial_adapter(start)
+                freeze_prompts(run.folder, workspace, preset)
                 prepare(run)
                 run.replace_preset(preset)  # the last: without it the folder is no run
                 undo.pop_all()
@@ -188,6 +192,10 @@ class Run:
             raise StoreError(f"{self.resolved} is damaged: {str(error).splitlines()[0]}") from error
         relative = {name: path for name, path in _files(preset).items() if path.parts[:1] == ("..",)}
         return preset.model_copy(update={name: str((self.folder / path).resolve()) for name, path in relative.items()})
+
+    def rows(self, source: str) -> list[PromptRow]:
+        """Return the prompts of `source`, with the pictures that the run was created with. Raises ConfigError."""
+        return run_rows(self.folder, self.workspace, self.preset(), source)
 
     def set_initial_adapter(self, adapter: Path) -> None:
         """Copy the weights in the folder `adapter` as the initial adapter."""

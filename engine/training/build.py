@@ -10,13 +10,13 @@ from typing import Any, get_args, get_type_hints
 
 from engine.config.form_settings import check_settings
 from engine.config.presets import load_preset
-from engine.config.prompts import read_prompts
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, DailiesError, SettingsError
 from engine.import_object import import_object
 from engine.labelling.preference_formats import read_preference_data
 from engine.runs.run import Run
 from engine.suggestions import did_you_mean
+from engine.training.data.prompt_rows import training_rows
 from engine.training.trainers.base import DiffusionTrainer
 
 PLAIN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), NoneType: (NoneType,)}
@@ -41,7 +41,9 @@ def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> DiffusionTrai
     if preset.mix is not None and preset.rewards == "parts":
         args.reward_weights = [weight for weight in load_preset("rewards", preset.mix).weights.values() if weight > 0]
     start = run.start if run.start.is_dir() else None
-    trainer: DiffusionTrainer = trainer_class(model=preset.model, args=args, start=start, **data, **others)
+    trainer: DiffusionTrainer = trainer_class(
+        model=preset.model, args=args, start=start, workspace=run.workspace, **data, **others
+    )
     return trainer
 
 
@@ -106,13 +108,13 @@ def _data(preset: TrainPreset, run: Run, args: Any) -> dict[str, Any]:
     if preset.pairs is not None:
         chosen_alone = args.preference is None
         return {"train_dataset": read_preference_data(Path(preset.pairs), chosen_alone=chosen_alone)}
-    return _online(preset) if preset.mix is not None else {"train_dataset": read_prompts(str(preset.prompts))}
+    rows = training_rows(run.rows(str(preset.prompts)))
+    return {"train_dataset": rows} if preset.mix is None else {"train_dataset": rows, "reward_funcs": _rewards(preset)}
 
 
-def _online(preset: TrainPreset) -> dict[str, Any]:
+def _rewards(preset: TrainPreset) -> list[Any]:
     from rewards import as_reward_funcs, mix_reward_func
 
-    assert preset.mix is not None and preset.prompts is not None, "the schema asks for both"
+    assert preset.mix is not None, "the schema asks for it"
     mix = load_preset("rewards", preset.mix)
-    functions = as_reward_funcs(mix) if preset.rewards == "parts" else [mix_reward_func(mix)]
-    return {"reward_funcs": functions, "train_dataset": read_prompts(preset.prompts)}
+    return as_reward_funcs(mix) if preset.rewards == "parts" else [mix_reward_func(mix)]

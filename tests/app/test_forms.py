@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import gradio as gr
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,10 +21,12 @@ from app.forms.generation_form import (
     settings_of,
 )
 from app.forms.mode_fields import MODE_FIELDS, shown_mode
+from app.forms.picture_fields import PictureFields, preview, shown_pictures
 from app.text import general
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.request import SEED_LIMIT, GenerationRequest, KeyframePlan, WindowPlan
+from engine.workspace import Workspace
 
 
 def typed(**changes: Any) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def typed(**changes: Any) -> dict[str, Any]:
         "mix": "mini",
     }
     how = dict(zip(MODE_FIELDS, shown_mode(GenerationRequest(prompt="any")), strict=True))
-    return {**form, **how, **changes}
+    return {**form, **how, "image": "", "last_image": "", **changes}
 
 
 def test_a_form_becomes_requests_with_seeds_in_a_row() -> None:
@@ -54,6 +57,23 @@ def test_a_form_becomes_requests_with_seeds_in_a_row() -> None:
         GenerationRequest(prompt="a red circle moving left", model="mini")
     }
     assert order.mix == "mini"
+
+
+def test_a_picture_of_the_form_is_in_the_request_and_back() -> None:
+    (request,) = read_order(typed(image="a" * 64)).requests
+    assert request.image == "a" * 64 and request.last_image is None
+    assert list(shown_pictures(request.model_dump())) == ["a" * 64, ""]
+    assert "a" * 64 in preview("a" * 64) and preview('"><script>') == ""
+    with pytest.raises(ConfigError, match="image = 'x' is invalid"):
+        read_order(typed(image="x"))
+
+
+def test_models_without_pictures_hide_and_empty_the_fields(workspace: Workspace) -> None:
+    with gr.Blocks():
+        fields = PictureFields(workspace)
+    shown = fields.offer("wan21_i2v_14b", "a" * 64, "b" * 64)
+    assert [one["visible"] for one in shown[:2]] == [True, False] and shown[2:] == ["a" * 64, ""]
+    assert fields.offer("wan21_1_3b", "a" * 64, "")[2:] == ["", ""]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from engine.errors import JobCancelled, JobError
 from engine.families.registry import family_spec
 from engine.files.locks import acquire
 from engine.generation.clip_plan import at_least
+from engine.generation.validation import check_prompts_fit
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.evaluate import evaluation_of
 from engine.jobs.handlers.train import publish, train_run
@@ -87,6 +88,7 @@ def _with_run(workspace: Workspace, preset: CurriculumPreset, state: CurriculumS
         return state.model_copy(update={"sentence": training(state.under_way.run)})
     recipe = recipe_of(preset.stages[state.stage], state.attempt, num_previous_attempts(state))
     start = Run.find(workspace, state.start).weights() if state.start else None
+    check_prompts_fit(recipe)
     run = Run.create(workspace, recipe, start=start)
     return begin_attempt(state, run.id, int(str(recipe.settings.get("num_frames", 0))))
 

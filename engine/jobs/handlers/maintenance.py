@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Generic, TypeVar
 
 from engine.config import model_downloads as downloads
@@ -18,6 +19,7 @@ from engine.jobs.maintenance_configs import InspectConfig, ModelConfig, SamplesC
 from engine.jobs.spec import JobProgress
 from engine.runs.run import Run
 from engine.runs.samples import RunSamples
+from engine.storage.images import load_picture
 from engine.workspace import Workspace
 from rewards.errors import RewardError
 
@@ -44,11 +46,12 @@ def make_samples(config: SamplesConfig, context: JobContext) -> Running:
     from engine.training.data.prompt_embeddings import PromptEmbeddings
     from engine.training.evaluation.sample_sets import SampleSets, preserve_training_state
 
+    load = partial(load_picture, run.workspace)
     activate_adapter(family.network, run.id, weights)
     sampling = SampleSets(run, requests, preset)
     yield JobProgress(phase="samples")
     with preserve_training_state(family.network):
-        clips = sampling.make(family, PromptEmbeddings(family, requests[0].fps))
+        clips = sampling.make(family, PromptEmbeddings(family, requests[0].fps, load=load))
     yield JobProgress(phase="score")
     sampling.keep(step, clips)
     return {"run": run.id, "step": step}

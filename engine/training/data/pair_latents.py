@@ -50,6 +50,7 @@ class PairLatentCache:
         self._fps = fps
         self._shape = dict(shape or {})
         self._known: dict[str, Tensor] = {}
+        self._shapes: dict[str, tuple[int, int, int]] = {}
         self._device: torch.device | None = None
         self.seen: set[tuple[int, int, int]] = set()
         """Frames, height and width of the clips so far, as they are learnt."""
@@ -74,11 +75,17 @@ class PairLatentCache:
         """Return the chosen clips, `float32[B,C,t,h,w]`; raise TrainingError for clips that differ in size."""
         return self._stacked(rows, [self._encoded(row, "chosen") for row in rows])
 
+    def shape(self, row: Mapping[str, Any]) -> tuple[int, int, int]:
+        """Return frames, width and height in px of the row's chosen clip as it is learnt."""
+        self._encoded(row, "chosen")
+        num_frames, height, width = self._shapes[_key(row["chosen"])]
+        return num_frames, width, height
+
     def _encoded(self, row: Mapping[str, Any], side: str) -> Tensor:
         if side not in row or "prompt" not in row:
             raise TrainingError(f"A pair needs prompt, chosen and rejected, but a row has only {', '.join(row)}.")
         clip = row[side]
-        key = blake2b(clip.tobytes()).hexdigest() if isinstance(clip, np.ndarray) else str(clip)
+        key = _key(clip)
         if key not in self._known:
             frames = self._cut(self._at_rate(clip, side), side)
             self._compare(frames)
@@ -90,6 +97,7 @@ class PairLatentCache:
                     f"by this model ({error}): use clips of a length and size that it can make."
                 ) from error
             self._known[key], self._device = latents.cpu(), latents.device
+            self._shapes[key] = (len(frames), *frames.shape[1:3])
         return self._known[key]
 
     def _at_rate(self, clip: Any, side: str) -> np.ndarray:
@@ -137,6 +145,10 @@ class PairLatentCache:
                 "the first: cut or resize it, or set per_device_train_batch_size to 1."
             )
         return torch.stack(list(latents)).to(self._device)
+
+
+def _key(clip: Any) -> str:
+    return blake2b(clip.tobytes()).hexdigest() if isinstance(clip, np.ndarray) else str(clip)
 
 
 def read_frames(clip: Any) -> tuple[np.ndarray, float | None]:

@@ -1,45 +1,47 @@
-"""Cache of prompt embeddings in main memory: 10,000 of them (4 MB each for Wan) would fill a device."""
+"""Cache of prompt embeddings and encoded pictures in main memory: 10,000 (4 MB each for Wan) would fill a device."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from engine.errors import ConfigError
+import torch
+from torch import Tensor
+
+from engine.generation.given_pictures import LoadPicture, picture_extras
 from engine.model_spec import Conditioning, ModelFamily
-from engine.request import PROMPT_LIMIT
-
-
-def check_prompts(rows: Iterable[Any]) -> None:
-    """Raise ConfigError for a prompt longer than a request allows: its clips could not be remade.
-
-    A row is a text or a mapping with `prompt`; the trainer checks others.
-    """
-    for number, row in enumerate(rows, start=1):
-        prompt = row.get("prompt") if isinstance(row, Mapping) else row
-        if isinstance(prompt, str) and len(prompt) > PROMPT_LIMIT:
-            raise ConfigError(
-                f"Row {number} of the data has a prompt of {len(prompt):,} characters, but a prompt has at most "
-                f"{PROMPT_LIMIT:,}: shorten it."
-            )
+from engine.request import GenerationRequest
 
 
 class PromptEmbeddings:
-    """Conditioning by prompt text, for one model. `encoded` counts the encoded prompts.
+    """Conditioning of requests, for one model. `encoded` counts the encoded prompts.
 
-    `guidance` is the input of networks with embedded guidance; others ignore it.
+    `guidance` is the input of networks with embedded guidance; others ignore it. `load` returns the picture
+    `uint8[H,W,3]` of a name.
     """
 
-    def __init__(self, family: ModelFamily, fps: float, guidance: float = 1.0) -> None:
+    def __init__(self, family: ModelFamily, fps: float, guidance: float = 1.0, load: LoadPicture | None = None) -> None:
         self._family = family
         self._fps = fps
+        self._load = load
         self.guidance = guidance
         self._known: dict[str, Conditioning] = {}
+        self._shown: dict[tuple[Any, ...], dict[str, Tensor]] = {}
         self._device: Any = None
         self.encoded = 0
 
+    def of(self, requests: Sequence[GenerationRequest]) -> Conditioning:
+        """Return the conditioning of the requests' prompts and pictures, one row each."""
+        return self._with_pictures(self.rows([request.prompt for request in requests]), requests)
+
+    def negatives_of(self, requests: Sequence[GenerationRequest]) -> Conditioning | None:
+        """Return the conditioning of the negative prompts, with the same pictures; None without guidance."""
+        if requests[0].guidance <= 1:
+            return None
+        return self._with_pictures(self.rows([request.negative_prompt for request in requests]), requests)
+
     def rows(self, prompts: Sequence[str]) -> Conditioning:
-        """Return the conditioning of the prompts, one row each, with frame rate and guidance."""
+        """Return the conditioning of the prompts alone, one row each, with frame rate and guidance."""
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
         with self._family.text_encoders_on_device() if new else nullcontext():
             for prompt in new:  # one at a time: a prompt's row must not depend on which others were new
@@ -50,3 +52,16 @@ class PromptEmbeddings:
         for prompt in prompts[1:]:
             rows = rows.concat(self._known[prompt])
         return replace(rows.to(self._device), guidance=self.guidance)
+
+    def _with_pictures(self, rows: Conditioning, requests: Sequence[GenerationRequest]) -> Conditioning:
+        shown = [self._pictures(request) for request in requests]
+        extras = {name: torch.cat([row[name] for row in shown]).to(self._device) for name in shown[0]}
+        return replace(rows, extras={**(rows.extras or {}), **extras}) if extras else rows
+
+    def _pictures(self, request: GenerationRequest) -> dict[str, Tensor]:
+        """Return the extras of a request's pictures, encoded once for each shape of clip."""
+        key = (request.image, request.last_image, request.num_frames, request.width, request.height)
+        if key not in self._shown:
+            extras = picture_extras(self._family, [request], self._load)
+            self._shown[key] = {name: tensor.cpu() for name, tensor in extras.items()}
+        return self._shown[key]

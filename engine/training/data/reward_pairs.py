@@ -7,13 +7,17 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.config.prompts import PICTURES, PromptRow
 from engine.errors import ConfigError
 from engine.generation.context import Progress
+from engine.generation.given_pictures import LoadPicture
+from engine.generation.validation import check_pictures
 from engine.labelling.preference_formats import write_pairs
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.seeds import seed_for
 from engine.training.data.prompt_embeddings import PromptEmbeddings
+from engine.training.data.prompt_rows import numbered
 from engine.training.rollout.reward_calls import RewardFunc, score
 from engine.training.rollout.rollouts import generate_rollouts
 from engine.video.writer import write_lossless
@@ -41,42 +45,47 @@ def best_and_worst(values: Sequence[float | None], least_margin: float) -> Choic
 def make_pairs(
     family: ModelFamily,
     template: GenerationRequest,
-    prompts: Sequence[str],
+    prompts: Sequence[PromptRow],
     reward: RewardFunc,
     folder: Path,
     *,
     takes: int = 4,
     margin: float = 0.05,
     seed: int = 0,
+    load: LoadPicture | None = None,
 ) -> Generator[Progress, None, int]:
     """Write a folder of clips and its `pairs.jsonl`; return the number of pairs.
 
     `reward` is of TRL's protocol, a mix's total for one. Raises ConfigError for fewer than two takes, a folder that is
-    there already, or when no prompt's takes are far enough apart.
+    there already, or when no prompt's takes are far enough apart. `load` returns the picture of a name.
     """
     if takes < 2:
         raise ConfigError(f"A pair needs two takes of a prompt or more, but takes = {takes}.")
     if folder.exists():
         raise ConfigError(f"{folder} exists already: choose another folder for the pairs.")
     folder.mkdir(parents=True)
-    encoded, rows = PromptEmbeddings(family, template.fps), []
-    for number, prompt in enumerate(prompts):
+    check_pictures(numbered([row.to_dict() for row in prompts]), template, family.spec)
+    encoded, rows = PromptEmbeddings(family, template.fps, load=load), []
+    for number, row in enumerate(prompts):
         yield Progress(phase="pairs", step=number, of=len(prompts))
-        seeds = [seed_for(seed, prompt=f"pair of {prompt}", sample=take) for take in range(takes)]
-        requests = [template.model_copy(update={"prompt": prompt, "seed": one}) for one in seeds]
+        seeds = [seed_for(seed, prompt=f"pair of {row.prompt}", sample=take) for take in range(takes)]
+        requests = [template.model_copy(update={**row.fields(), "seed": one}) for one in seeds]
         clips = generate_rollouts(family, requests, encoded).clips
-        values = score([reward], [{"prompt": prompt}] * takes, clips, fps=[clip.fps for clip in clips])[:, 0]
+        values = score([reward], [row.to_dict()] * takes, clips, fps=[clip.fps for clip in clips])[:, 0]
         chosen = best_and_worst([None if value != value else value for value in values.tolist()], margin)
         if chosen is not None:
-            rows.append(_written(folder, number, prompt, clips, chosen))
+            rows.append(_written(folder, number, row, clips, chosen))
     if not rows:
         raise ConfigError(f"No prompt's takes differ by {margin:g}: lower the margin, or make more takes.")
     write_pairs(folder, rows)
     return len(rows)
 
 
-def _written(folder: Path, number: int, prompt: str, clips: Sequence[Clip], choice: Choice) -> dict[str, str | float]:
-    row: dict[str, str | float] = {"prompt": prompt, "margin": round(choice.margin, 6), "source": "reward"}
+def _written(
+    folder: Path, number: int, asked: PromptRow, clips: Sequence[Clip], choice: Choice
+) -> dict[str, str | float]:
+    row: dict[str, str | float] = {"prompt": asked.prompt, "margin": round(choice.margin, 6), "source": "reward"}
+    row |= {name: picture for name in PICTURES if (picture := getattr(asked, name)) is not None}
     for side, place in (("chosen", choice.best), ("rejected", choice.worst)):
         name = f"{number:04d}-{side}.mkv"
         write_lossless(folder / name, clips[place].frames, clips[place].fps)

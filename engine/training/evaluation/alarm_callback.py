@@ -1,7 +1,7 @@
 """Trainer callback that observes the policy periodically and raises the alarms of `evaluation.alarms`."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import combinations
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
-from engine.config.prompts import spread_prompts
+from engine.config.prompts import PromptRow, spread
 from engine.config.schema import TrainPreset
 from engine.model_spec import Prediction
 from engine.request import GenerationRequest
@@ -32,7 +32,7 @@ from engine.training.evaluation.alarms import (
     detect_alarms,
     suspected,
 )
-from engine.training.evaluation.evaluate import prompt_file_of, requests_for, scored_mix
+from engine.training.evaluation.evaluate import prompt_file_of, requests_for, scored_mix, subject_of
 from engine.training.evaluation.motion import motion_of
 from engine.training.evaluation.sample_sets import preserve_training_state
 from engine.training.rollout.reward_calls import score
@@ -58,7 +58,9 @@ class AlarmCallback(TrainerCallback):
 
     def __init__(self, trainer: DiffusionTrainer, run: Run, preset: TrainPreset) -> None:
         self._trainer, self._run, self._settings = trainer, run, preset.alarms
-        self._requests, self._more = watched_requests(trainer.template, preset) if preset.alarms.every else ((), ())
+        self._requests, self._more = (
+            watched_requests(trainer.template, preset, run.rows) if preset.alarms.every else ((), ())
+        )
         self._suite = _held_out_suite(preset)
         self._base: Observation | None = None
         self._base_of_more: Observation | None = None
@@ -136,7 +138,7 @@ class AlarmCallback(TrainerCallback):
             DRIFT: tuple(drift.tolist()),
             **self._rewards(made),
         }
-        return Observation(step=step, prompts=tuple(clip.prompt for clip in made.clips), columns=columns)
+        return Observation(step=step, prompts=tuple(subject_of(request) for request in made.requests), columns=columns)
 
     def _rewards(self, made: Rollouts) -> dict[str, Column]:
         columns: dict[str, Column] = {}
@@ -152,22 +154,24 @@ class AlarmCallback(TrainerCallback):
 Requests = tuple[GenerationRequest, ...]
 
 
-def watched_requests(template: GenerationRequest, preset: TrainPreset) -> tuple[Requests, Requests]:
+def watched_requests(
+    template: GenerationRequest, preset: TrainPreset, read: Callable[[str], list[PromptRow]]
+) -> tuple[Requests, Requests]:
     """Return the fixed requests of every observation, and as many for a closer one.
 
-    All use the recipe's test prompts. The second set has other prompts, or other takes where the file has too few. Both
-    are empty where the recipe has no prompts.
+    All use the recipe's test prompts, which `read` returns. The second set has other prompts, or other takes where the
+    file has too few. Both are empty where the recipe has no prompts.
     """
     if not (preset.test_prompts or preset.prompts):
         return (), ()
-    settings, file = preset.alarms, prompt_file_of(preset)
-    first = spread_prompts(file, settings.prompts)
-    others = [prompt for prompt in spread_prompts(file, 2 * settings.prompts) if prompt not in first]
+    settings, rows = preset.alarms, read(prompt_file_of(preset))
+    first = spread(rows, settings.prompts)
+    others = [row for row in spread(rows, 2 * settings.prompts) if row not in first]
     if len(others) >= len(first):
         return requests_for(template, first, settings.takes), requests_for(
             template, others[: len(first)], settings.takes
         )
-    known = [requests_for(template, [prompt], 2 * settings.takes) for prompt in first]
+    known = [requests_for(template, [row], 2 * settings.takes) for row in first]
     halves = (slice(settings.takes), slice(settings.takes, None))
     one, two = (tuple(request for takes in known for request in takes[half]) for half in halves)
     return one, two
@@ -223,7 +227,7 @@ def drift_of(trainer: DiffusionTrainer, made: Rollouts) -> Tensor:
     kind: Prediction = family.spec.prediction
     seeds = [seed_for(request.seed, sample=1) for request in made.requests]
     noise = unit_noise(clean.shape[1:], [generator_for(seed) for seed in seeds]).to(clean)
-    conditioning = trainer.prompts.rows([request.prompt for request in made.requests])
+    conditioning = trainer.prompts.of(made.requests)
     total = torch.zeros(len(clean), device=clean.device)
     for share in DRIFT_LEVELS:
         level = torch.full((len(clean),), share).to(clean)
@@ -231,9 +235,9 @@ def drift_of(trainer: DiffusionTrainer, made: Rollouts) -> Tensor:
         for start in range(0, len(clean), inference_batch_size(trainer)):
             rows = slice(start, start + inference_batch_size(trainer))
             given = (noisy[rows], level[rows], conditioning.rows(rows))
-            now = family.predict(*given).float()
+            now = conditioning.free(family.predict(*given).float())
             with trainer.reference.applied():
-                before = family.predict(*given).float()
+                before = conditioning.free(family.predict(*given).float())
             total[rows] += (now - before).square().flatten(1).mean(1) / before.square().flatten(1).mean(1).clamp(
                 min=1e-9
             )

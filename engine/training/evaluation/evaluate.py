@@ -8,21 +8,26 @@ known, the judge. Every change has a bootstrap interval over prompts.
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engine.config.presets import load_preset
-from engine.config.prompts import spread_prompts
+from engine.config.prompts import PromptRow, spread
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
 from engine.families.lora import activate_adapter
+from engine.families.registry import family_spec
+from engine.generation.clip_plan import check_plan
 from engine.generation.context import Progress
+from engine.generation.given_pictures import LoadPicture
 from engine.import_object import import_object
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.runs.results import Evaluation, Measure, Role, Wanted
 from engine.runs.run import Run
 from engine.seeds import seed_for
+from engine.storage.images import load_picture
 from engine.training.build import ALGORITHMS, build_config
 from engine.training.data.prompt_embeddings import PromptEmbeddings
 from engine.training.evaluation.intervals import Values, change_interval, mean_interval, ratio_interval
@@ -85,7 +90,7 @@ class Side:
 class EvaluationPlan:
     """Requests and metrics of an evaluation.
 
-    `scored` holds all rewards, `trained` the recipe's mix, if any.
+    `scored` holds all rewards, `trained` the recipe's mix, if any. `load` returns the picture of a name.
     """
 
     run: str
@@ -98,6 +103,7 @@ class EvaluationPlan:
     scored: Mix
     trained: Mix | None
     judge: Judge | None
+    load: LoadPicture | None = None
 
     def matches(self, done: Evaluation) -> bool:
         """Return True when a finished evaluation has this plan's step, mix, prompts and takes."""
@@ -105,7 +111,7 @@ class EvaluationPlan:
             self.step,
             self.scored.key,
             self.prompt_file,
-            len({request.prompt for request in self.before.requests}),
+            len({subject_of(request) for request in self.before.requests}),
             self.takes,
         )
 
@@ -128,8 +134,9 @@ def plan_evaluation(
     model = load_preset("models", preset.model)
     template = GenerationRequest(**{"prompt": "-", **model.defaults(), **args.request_fields()})
     prompt_file = prompt_file_of(preset, prompts)
-    known = spread_prompts(prompt_file, num_prompts)
-    requests = requests_for(template, known, takes)
+    requests = requests_for(template, spread(run.rows(prompt_file), num_prompts), takes)
+    for request in requests[::takes]:
+        check_plan(request, family_spec(model.family))
     student = {name: value for name, value in args.sampled_with().items() if value is not None}
     trained = load_preset("rewards", preset.mix) if preset.mix else None
     return EvaluationPlan(
@@ -143,6 +150,7 @@ def plan_evaluation(
         scored=scored_mix(preset, mix),
         trained=trained,
         judge=import_object(model.judge) if model.judge else None,
+        load=partial(load_picture, run.workspace),
     )
 
 
@@ -154,15 +162,20 @@ def prompt_file_of(preset: TrainPreset, name: str | None = None) -> str:
     return name
 
 
-def requests_for(template: GenerationRequest, prompts: Sequence[str], takes: int) -> tuple[GenerationRequest, ...]:
-    """Return `takes` requests of each prompt in turn, with seeds reserved for evaluations."""
+def requests_for(template: GenerationRequest, rows: Sequence[PromptRow], takes: int) -> tuple[GenerationRequest, ...]:
+    """Return `takes` requests of each row in turn, with seeds reserved for evaluations."""
     return tuple(
         template.model_copy(
-            update={"prompt": prompt, "seed": seed_for(SEED, prompt=f"evaluation of {prompt}", sample=take)}
+            update={**row.fields(), "seed": seed_for(SEED, prompt=f"evaluation of {row.prompt}", sample=take)}
         )
-        for prompt in prompts
+        for row in rows
         for take in range(takes)
     )
+
+
+def subject_of(request: GenerationRequest) -> str:
+    """Return what a request's clips have in common: the prompt, and the pictures if there are any."""
+    return "\n".join(part for part in (request.prompt, request.image, request.last_image) if part)
 
 
 def scored_mix(preset: TrainPreset, mix: str | None = None) -> Mix:
@@ -179,8 +192,8 @@ def scored_mix(preset: TrainPreset, mix: str | None = None) -> Mix:
 
 def evaluate(family: ModelFamily, plan: EvaluationPlan) -> Evaluating:
     """Generate and score both sides, yielding progress. Afterwards the family's base model is active."""
-    before, seconds_before = yield from _made(family, plan.before, "before")
-    after, seconds_after = yield from _made(family, plan.after, "after")
+    before, seconds_before = yield from _made(family, plan.before, "before", plan.load)
+    after, seconds_after = yield from _made(family, plan.after, "after", plan.load)
     suite = RewardSuite(plan.scored, besides=MONITORED)
     reports: list[RewardReport] = []
     clips = [*before, *after]
@@ -189,7 +202,7 @@ def evaluate(family: ModelFamily, plan: EvaluationPlan) -> Evaluating:
         reports += suite.score_many(clips[start : start + BATCH])
     half = len(before)
     columns = list(columns_of(plan, reports)) + list(judged(plan, clips))
-    groups = [request.prompt for request in plan.before.requests]
+    groups = [subject_of(request) for request in plan.before.requests]
     first = plan.before.requests[0]
     return Evaluation(
         run=plan.run,
@@ -211,12 +224,14 @@ def evaluate(family: ModelFamily, plan: EvaluationPlan) -> Evaluating:
     )
 
 
-def _made(family: ModelFamily, side: Side, phase: str) -> Generator[Progress, None, tuple[list[Clip], float]]:
+def _made(
+    family: ModelFamily, side: Side, phase: str, load: LoadPicture | None
+) -> Generator[Progress, None, tuple[list[Clip], float]]:
     """Generate the clips of one side; also return the seconds a clip."""
     activate_adapter(family.network, None)
     if side.adapter is not None:
         activate_adapter(family.network, f"{ADAPTER}_{phase}", side.adapter)
-    prompts = PromptEmbeddings(family, side.requests[0].fps)
+    prompts = PromptEmbeddings(family, side.requests[0].fps, load=load)
     clips: list[Clip] = []
     began = time.perf_counter()
     for start in range(0, len(side.requests), BATCH):

@@ -4,7 +4,7 @@ They use the same generation code as rollouts and do not affect training: their 
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from engine.runs.run import Run
 from engine.runs.samples import RunSamples
 from engine.seeds import seed_for
 from engine.training.data.prompt_embeddings import PromptEmbeddings
+from engine.training.data.prompt_rows import request_fields
 from engine.training.distributed.process_group import broadcast_object, is_first, on_rank_zero
 from engine.training.evaluation.sample_scores import SampleScores
 from engine.training.rollout.rollouts import generate_rollouts
@@ -31,21 +32,26 @@ log = logging.getLogger(__name__)
 
 
 def sample_requests(
-    template: GenerationRequest, prompts: Sequence[str], *, seed: int, num_clips: int, num_steps: int | None = None
+    template: GenerationRequest,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    seed: int,
+    num_clips: int,
+    num_steps: int | None = None,
 ) -> tuple[GenerationRequest, ...]:
-    """Return `num_clips` requests spread evenly over the prompts, with seeds that no rollout uses.
+    """Return `num_clips` requests spread evenly over the rows of data, with seeds that no rollout uses.
 
-    With more clips than prompts, prompts are repeated with other seeds.
+    With more clips than rows, rows are repeated with other seeds.
     """
-    known = list(dict.fromkeys(prompts))
+    known = [dict(fields) for fields in dict.fromkeys(tuple(request_fields(row).items()) for row in rows)]
     spread = max(1, len(known) // max(1, num_clips))
     chosen = [(known[index * spread % len(known)], index // len(known)) for index in range(num_clips)] if known else []
     changes = {"num_steps": num_steps} if num_steps else {}
     return tuple(
         template.model_copy(
-            update={"prompt": prompt, "seed": seed_for(seed, prompt=f"sample of {prompt}", sample=turn), **changes}
+            update={**fields, "seed": seed_for(seed, prompt=f"sample of {fields['prompt']}", sample=turn), **changes}
         )
-        for prompt, turn in chosen
+        for fields, turn in chosen
     )
 
 
@@ -81,11 +87,11 @@ class SampleCallback(TrainerCallback):
         self, trainer: "DiffusionTrainer", run: Run, preset: TrainPreset, stopping: Callable[[], bool]
     ) -> None:
         args = trainer.args
-        prompts = [str(row["prompt"]) for row in trainer.train_dataset or ()]
+        rows = list(trainer.train_dataset or ())
         self._trainer, self._run, self._hurried = trainer, run, stopping
         kept = on_rank_zero(lambda: _kept_requests(RunSamples(run)))
         requests = kept or sample_requests(
-            trainer.template, prompts, seed=args.seed, num_clips=args.sample_clips, num_steps=args.sample_steps
+            trainer.template, rows, seed=args.seed, num_clips=args.sample_clips, num_steps=args.sample_steps
         )
         self._sampling = SampleSets(run, requests, preset, batch=getattr(args, "rollout_batch", 4))
         if requests and not kept and is_first():

@@ -12,7 +12,7 @@ from engine.model_spec import ModelFamily, Prediction
 from engine.request import GenerationRequest
 from engine.sampling.forward_process import expected_std
 from engine.sampling.sampler import DenoiseStep, denoise
-from engine.sampling.schedules import sigmas_for
+from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.sampling.steps import StepFunction
 from engine.seeds import generator_for
 from engine.training.data.prompt_embeddings import PromptEmbeddings
@@ -52,9 +52,9 @@ def generate_rollouts(
 ) -> Rollouts:
     """Generate a clip for each request; steps inside `window` use `random_step` and are kept.
 
-    The requests may differ only in prompt and seed. `sigmas` replaces the model's own noise levels; without `decode`
-    there are latents but no clips. Raises TrainingError when a step adds too much noise (see `excess_noise`), or when
-    latents are not finite.
+    The requests may differ only in prompt, pictures and seed. `sigmas` replaces the model's own noise levels; without
+    `decode` there are latents but no clips. Raises TrainingError when a step adds too much noise (see `excess_noise`),
+    or when latents are not finite.
     """
     parts = [
         _generate_batch(family, requests[start : start + batch], prompts, random_step, window, sigmas, decode)
@@ -120,14 +120,15 @@ def _generate_batch(
     first = requests[0]
     generators = [generator_for(request.seed) for request in requests]
     latents = family.init_latents(first, generators)
+    conditioning = prompts.of(requests)
     if sigmas is None:
-        sigmas = sigmas_for(family.scheduler_config, first.num_steps, latents.shape[2:].numel())
+        sigmas = sigmas_for(family.scheduler_config, first.num_steps, num_tokens(latents, conditioning.extras))
     steps = denoise(
         family,
         latents,
         sigmas,
-        prompts.rows([request.prompt for request in requests]),
-        negative=prompts.rows([request.negative_prompt for request in requests]) if first.guidance > 1 else None,
+        conditioning,
+        negative=prompts.negatives_of(requests),
         guidance=first.guidance,
         step=[random_step if index in window else None for index in range(len(sigmas) - 1)],
         generators=generators,

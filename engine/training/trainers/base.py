@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,13 @@ from engine.families.lora import load_adapter, save_adapter, write_adapter
 from engine.families.registry import open_model
 from engine.files.atomic import replace_folder
 from engine.files.manifests import write_manifest
-from engine.generation.validation import why_untrainable
+from engine.generation.validation import check_pictures, why_untrainable
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.runs.checkpoint_series import CHECKPOINT, step_of
-from engine.training.data.prompt_embeddings import PromptEmbeddings, check_prompts
+from engine.storage.images import load_picture
+from engine.training.data.prompt_embeddings import PromptEmbeddings
+from engine.training.data.prompt_rows import check_prompts, numbered, with_stored_pictures
 from engine.training.distributed.checkpoint import (
     gather_full_weights,
     load_optimizer,
@@ -57,6 +60,7 @@ from engine.training.gradient_checkpointing import set_block_checkpointing
 from engine.training.network_files import compute_dtype, set_compute_dtype, write_network
 from engine.training.trainer_settings import VideoArguments
 from engine.training.weights import ADAPTER, ReferencePolicy, WeightCopy, average_decay, local, setup_lora, trainable
+from engine.workspace import Workspace
 
 TRAINED_FILE = "trained.safetensors"
 COPY_FILE = "trained.{}.safetensors"
@@ -73,18 +77,28 @@ class DiffusionTrainer(Trainer):
     """Base trainer; a subclass implements `losses`.
 
     `model` is a loaded family, or the key of a model preset to load; `start` is the folder of an initial adapter.
+    `workspace` holds the pictures of the data (None: $DAILIES_WORKSPACE); files are copied into it.
     `reference` is the model before training, `base` the model without any adapter. Rotation keeps the newest checkpoint
     up to step `last_good` for a roll-back (-1: none). Raises ConfigError for a model that can only generate, or
     unsupported settings.
     """
 
     def __init__(
-        self, model: ModelFamily | str, args: Any, train_dataset: Any, start: Path | None = None, **others: Any
+        self,
+        model: ModelFamily | str,
+        args: Any,
+        train_dataset: Any,
+        start: Path | None = None,
+        workspace: Workspace | None = None,
+        **others: Any,
     ) -> None:
         check_prompts(train_dataset or ())
+        workspace = workspace or Workspace.from_env()
+        train_dataset = with_stored_pictures(train_dataset or (), workspace) if train_dataset else train_dataset
         self.sharding = Sharding.from_environment()
         self.template = _template(model, args)
         self.family = open_model(load_preset("models", model)) if isinstance(model, str) else model
+        check_pictures(numbered(train_dataset or ()), self.template, self.family.spec)
         network: Any = self.family.network
         targets = self.family.spec.lora_targets
         if start is not None:
@@ -96,7 +110,8 @@ class DiffusionTrainer(Trainer):
         self.base = ReferencePolicy(network, copy=args.lora_rank == 0)
         self.reference = ReferencePolicy(network, copy=True) if goes_on else self.base
         self.copies: dict[str, WeightCopy] = {"average": WeightCopy(network)} if args.ema_decay > 0 else {}
-        self.prompts = PromptEmbeddings(self.family, self.template.fps, self.template.guidance)
+        load = partial(load_picture, workspace)
+        self.prompts = PromptEmbeddings(self.family, self.template.fps, self.template.guidance, load)
         self.sums: dict[str, list[float]] = defaultdict(list)
         self.micro_step, self._at = 0, -1
         self.last_good = -1

@@ -24,6 +24,7 @@ from engine.request import GenerationRequest
 from engine.sampling.sampler import DenoiseStep
 from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for, seed_for
+from engine.training.data.prompt_rows import request_fields
 from engine.training.distributed.process_group import rank, world_size
 from engine.training.rollout.rollouts import Rollouts, generate_rollouts
 from engine.training.trainer_settings import VideoDistillConfig
@@ -96,19 +97,19 @@ class VideoDistillTrainer(DiffusionTrainer):
         at = self.state.global_step * self.args.gradient_accumulation_steps + self.micro_step
         lesson, position = divmod(at, self._batches_per_rollout)
         if position == 0 or self._rollouts is None:
-            self._rollouts = self.teacher_rollouts([str(row["prompt"]) for row in inputs], lesson)
+            self._rollouts = self.teacher_rollouts(inputs, lesson)
         size, total = self.args.per_device_train_batch_size, len(self._rollouts.requests)
         turn, start = divmod(position * size, total)
         order = torch.randperm(total, generator=generator_for(seed_for(self.args.seed, step=lesson, sample=turn)))
         return TeacherBatch(index=torch.cat([order, order])[start : start + size].tolist(), rollouts=self._rollouts)
 
-    def teacher_rollouts(self, prompts: Sequence[str], lesson: int) -> Rollouts:
-        """Generate the teacher's clips of these prompts, with all their steps."""
+    def teacher_rollouts(self, rows: Sequence[Mapping[str, Any]], lesson: int) -> Rollouts:
+        """Generate the teacher's clips of these rows of prompts, with all their steps."""
+        given = [request_fields(row) for row in rows]
+        seeds = [seed_for(self.args.seed, step=lesson, prompt=fields["prompt"]) for fields in given]
         requests = [
-            self.teacher_template.model_copy(
-                update={"prompt": prompt, "seed": seed_for(self.args.seed, step=lesson, prompt=prompt)}
-            )
-            for prompt in prompts
+            self.teacher_template.model_copy(update={**fields, "seed": seed})
+            for fields, seed in zip(given, seeds, strict=True)
         ]
         levels = self.levels(requests[0])
         with self.copies["teacher"].applied():
@@ -136,7 +137,7 @@ class VideoDistillTrainer(DiffusionTrainer):
         A schedule may end with two equal levels (DDIM with "linspace" spacing); that segment is skipped.
         """
         steps, size = inputs.rollouts.steps, self.per_segment
-        conditioning = self.prompts.rows([inputs.rollouts.requests[row].prompt for row in inputs.index])
+        conditioning = self.prompts.of([inputs.rollouts.requests[row] for row in inputs.index])
         cut = [steps[start : start + size] for start in range(0, len(steps), size)]
         segments = [segment for segment in cut if segment[0].sigma > segment[-1].sigma_next]
         for number, segment in enumerate(segments):
@@ -150,7 +151,8 @@ class VideoDistillTrainer(DiffusionTrainer):
         latents = first.latents[lesson.index]
         prediction = self._predict(latents, first.sigma, conditioning)
         target = distill.target_prediction(self.kind, arrival, latents, first.sigma, end)
-        loss = distill.consistency_loss(prediction, target, self.args.huber).mean()
+        predicted, wanted = conditioning.free(prediction), conditioning.free(target)
+        loss = distill.consistency_loss(predicted, wanted, self.args.huber).mean()
         self.log_metric(**{f"segment/{number}": loss})
         return loss
 

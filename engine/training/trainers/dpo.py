@@ -9,9 +9,11 @@ from torch import Tensor
 from engine.algorithms import dpo
 from engine.errors import ConfigError
 from engine.model_spec import Conditioning, ModelFamily, Prediction
+from engine.request import GenerationRequest
 from engine.sampling.forward_process import add_noise, training_target
 from engine.seeds import generator_for, seed_for, unit_noise
 from engine.training.data.pair_latents import PairLatentCache, readable_rows
+from engine.training.data.prompt_rows import request_fields
 from engine.training.distributed.process_group import local_slice, on_rank_zero, world_size
 from engine.training.rollout.noise_levels import NoiseLevelDistribution, draw_levels
 from engine.training.trainer_settings import VideoDPOConfig
@@ -72,7 +74,7 @@ class VideoDPOTrainer(DiffusionTrainer):
             yield self._chosen_loss(inputs)
             return
         chosen, rejected = self.pairs.latents(inputs)
-        conditioning = self.prompts.rows([str(row["prompt"]) for row in inputs])
+        conditioning = self.prompts.of(self._requests(inputs))
         noisy, target, sigma = self._noisy_pairs(chosen, rejected)
         both = conditioning.concat(conditioning)
         with self.reference.applied():
@@ -99,8 +101,9 @@ class VideoDPOTrainer(DiffusionTrainer):
         noise, sigma = self._draw(clean)
         kind: Prediction = self.family.spec.prediction
         noisy, target = add_noise(kind, clean, noise, sigma), training_target(kind, clean, noise, sigma)
-        prediction = self.family.predict(noisy, sigma, self.prompts.rows(self._prompts_after_dropout(inputs)))
-        errors = dpo.prediction_error(prediction, target)
+        conditioning = self.prompts.of(self._after_dropout(inputs))
+        prediction = self.family.predict(noisy, sigma, conditioning)
+        errors = dpo.prediction_error(conditioning.free(prediction), conditioning.free(target))
         self.log_metric(**{"error/chosen": errors.detach()})
         return self.args.weight_of("sft") * self._likelihood(errors).mean()
 
@@ -117,17 +120,25 @@ class VideoDPOTrainer(DiffusionTrainer):
     def _likelihood(self, errors: Tensor) -> Tensor:
         return dpo.likelihood_loss(errors, beta=self.args.beta, error_scale=self.error_scale)
 
-    def _prompts_after_dropout(self, inputs: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Return the rows' prompts, a random part of them empty: guidance needs an unconditional prediction."""
+    def _requests(self, inputs: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
+        """Return the requests that the rows' clips would come from; pictures are encoded at the size of the clips."""
+        shapes = [dict(zip(SIZES, self.pairs.shape(row), strict=True)) for row in inputs]
+        return [
+            self.template.model_copy(update={**request_fields(row), **shape})
+            for row, shape in zip(inputs, shapes, strict=True)
+        ]
+
+    def _after_dropout(self, inputs: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
+        """Return the rows' requests, a random part with an empty prompt: guidance needs unconditional predictions."""
         seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step, prompt="dropout")
         dropped = torch.rand(world_size() * len(inputs), generator=generator_for(seed)) < self.args.prompt_dropout
-        rows = zip(inputs, dropped[local_slice(len(inputs))], strict=True)
-        return ["" if is_dropped else str(row["prompt"]) for row, is_dropped in rows]
+        rows = zip(self._requests(inputs), dropped[local_slice(len(inputs))], strict=True)
+        return [request.model_copy(update={"prompt": ""}) if is_dropped else request for request, is_dropped in rows]
 
     def error_gaps(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """Return `[B]`: error on the chosen minus error on the rejected clip, at a random noise level each."""
         chosen, rejected = self.pairs.latents(rows)
-        conditioning = self.prompts.rows([str(row["prompt"]) for row in rows])
+        conditioning = self.prompts.of(self._requests(rows))
         noisy, target, sigma = self._noisy_pairs(chosen, rejected)
         of_chosen, of_rejected = self._errors(noisy, target, sigma, conditioning.concat(conditioning))
         return of_chosen - of_rejected
@@ -143,7 +154,8 @@ class VideoDPOTrainer(DiffusionTrainer):
         self, noisy: Tensor, target: Tensor, sigma: Tensor, conditioning: Conditioning
     ) -> tuple[Tensor, Tensor]:
         prediction = self.family.predict(noisy, torch.cat([sigma, sigma]), conditioning)
-        chosen, rejected = dpo.prediction_error(prediction, target).chunk(2)
+        errors = dpo.prediction_error(conditioning.free(prediction), conditioning.free(target))
+        chosen, rejected = errors.chunk(2)
         return chosen, rejected
 
     def _draw(self, chosen: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from engine.algorithms import grpo
 from engine.errors import ConfigError
 from engine.model_spec import ModelFamily
-from engine.sampling.sampler import DenoiseStep, guided_prediction
+from engine.sampling.sampler import DenoiseStep, guided_prediction, take_step
 from engine.sampling.steps import StepFunction, ddim_step, sde_step
 from engine.training.rollout.reward_calls import RewardFunc
 from engine.training.trainer_settings import VideoGRPOConfig
@@ -87,17 +87,17 @@ class VideoGRPOTrainer(OnlineTrainer):
 
     def _replay(self, step: DenoiseStep, batch: RolloutBatch, latents: Tensor, taken: Tensor) -> Any:
         """Repeat a rollout's step with the current weights and the rollout's guidance."""
-        negative_prompts = [self.template.negative_prompt] * len(batch.index)
-        guided = self.template.guidance > 1
+        conditioning = self.prompts.of(batch.requests)
         prediction = guided_prediction(
             self.family,
             latents,
             step.sigma,
-            self.prompts.rows(batch.prompts),
-            self.prompts.rows(negative_prompts) if guided else None,
+            conditioning,
+            self.prompts.negatives_of(batch.requests),
             self.template.guidance,
         )
-        return self.random_step()(prediction, latents, step.sigma, step.sigma_next, next_latents=taken)
+        levels = (step.sigma, step.sigma_next)
+        return take_step(self.random_step(), prediction, latents, *levels, conditioning, next_latents=taken)
 
     def replay_error(self, batch: RolloutBatch) -> float:
         """Return the largest |log ratio| between rollout and replay; before any update it should be 0."""

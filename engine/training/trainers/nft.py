@@ -71,10 +71,11 @@ class VideoNFTTrainer(OnlineTrainer):
         rows = range(world_size() * len(clean))[local_slice(len(clean))]
         generators = [generator_for(self._draw_seed(draw, row)) for row in rows]
         noisy = add_noise(kind, clean, unit_noise(clean.shape[1:], generators).to(clean), sigma)
-        conditioning = self.prompts.rows(batch.prompts)
+        conditioning = self.prompts.of(batch.requests)
 
         def estimate() -> Tensor:
-            return predict_x0_and_noise(kind, self.family.predict(noisy, sigma, conditioning), noisy, sigma)[0]
+            prediction = self.family.predict(noisy, sigma, conditioning)
+            return conditioning.free(predict_x0_and_noise(kind, prediction, noisy, sigma)[0])
 
         with self.copies["old"].applied():
             old = estimate()
@@ -82,7 +83,8 @@ class VideoNFTTrainer(OnlineTrainer):
         if self.args.beta > 0:
             with self.reference.applied():
                 before = estimate()
-        found = nft.nft_loss(clean, estimate(), old, before, optimality, beta=self.args.mixing, kl=self.args.beta)
+        free = conditioning.free(clean)
+        found = nft.nft_loss(free, estimate(), old, before, optimality, beta=self.args.mixing, kl=self.args.beta)
         self.log_metric(**{"nft/positive": found.positive, "nft/negative": found.negative, "kl": found.kl})
         return found.loss.mean()
 

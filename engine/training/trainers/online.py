@@ -22,6 +22,7 @@ from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.sampling.steps import StepFunction
 from engine.seeds import seed_for
+from engine.training.data.prompt_rows import request_fields
 from engine.training.distributed.process_group import all_gather_rows, local_slice, rank, world_size
 from engine.training.rollout.reward_calls import RewardFunc, name_of, score
 from engine.training.rollout.rollouts import Rollouts, generate_rollouts
@@ -47,8 +48,12 @@ class RolloutBatch:
         return self.found.values[self.offset :][self.index]
 
     @property
+    def requests(self) -> list[GenerationRequest]:
+        return [self.rollouts.requests[row] for row in self.index]
+
+    @property
     def prompts(self) -> list[str]:
-        return [self.rollouts.requests[row].prompt for row in self.index]
+        return [request.prompt for request in self.requests]
 
 
 class RolloutBackend(Protocol):
@@ -220,11 +225,11 @@ class OnlineTrainer(DiffusionTrainer):
         )
 
     def _requests(self, rows: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
-        """Return a request for each row; consecutive equal prompts, over all processes, form one group."""
+        """Return a request for each row; consecutive equal rows, over all processes, form one group."""
         size, first = self.args.num_generations, rank() * len(rows)
         return [
             self.template.model_copy(
-                update={"prompt": str(row["prompt"]), "seed": self._seed(str(row["prompt"]), position % size)}
+                update={**request_fields(row), "seed": self._seed(str(row["prompt"]), position % size)}
             )
             for position, row in enumerate(rows, start=first)
         ]

@@ -15,6 +15,7 @@ import torch
 from engine.errors import FamilyError
 from engine.families.lora import activate_adapter, load_adapter, save_adapter
 from engine.families.registry import FAMILIES, family_spec
+from engine.generation.given_pictures import picture_extras
 from engine.model_spec import Conditioning
 from engine.sampling.sampler import DenoiseStep, denoise, guided_prediction, take_step
 from engine.sampling.schedules import num_tokens, sigmas_for
@@ -260,18 +261,23 @@ def test_replayed_log_probs_have_ratio_one(tiny_open: SimpleNamespace) -> None:
 
 
 def test_a_rollout_goes_the_way_of_generation(tiny_open: SimpleNamespace) -> None:
-    """For noise predictors, too: evaluations, samples and trained clips are what the model makes elsewhere."""
+    """For noise predictors, too, and from pictures: evaluations, samples and trained clips are what Generate makes."""
     family, model = tiny_open.family, tiny_open.model
-    if "ends" in family.spec.native_conditioning:
-        pytest.skip("it generates only frames between given pictures, so nobody trains it")
-    wanted = [model.request.model_copy(update={"prompt": PROMPTS[0], "seed": seed, "guidance": 2.0}) for seed in SEEDS]
-    made = generate_rollouts(family, wanted, PromptEmbeddings(family, model.request.fps), decode=False)
+    shown = dict(zip(("0" * 64, "1" * 64), model.pictures(1)[0][[0, -1]] if model.places else (), strict=False))
+    given = {"image": "0" * 64} if 0 in model.places else {}
+    given |= {"last_image": "1" * 64} if family.spec.requires_last_image else {}
+    base = model.request.model_copy(update={"prompt": PROMPTS[0], "guidance": 2.0, **given})
+    wanted = [base.with_seed(seed) for seed in SEEDS]
+    prompts = PromptEmbeddings(family, model.request.fps, load=shown.__getitem__)
+    made = generate_rollouts(family, wanted, prompts, decode=False)
     latents = family.init_latents(wanted[0], [generator_for(seed) for seed in SEEDS])
-    sigmas = sigmas_for(family.scheduler_config, wanted[0].num_steps, latents.shape[2:].numel())
+    pictures = picture_extras(family, wanted, shown.__getitem__)
+    sigmas = sigmas_for(family.scheduler_config, wanted[0].num_steps, num_tokens(latents, pictures))
 
     def words(prompt: str) -> Conditioning:
         row = replace(family.encode([prompt]), fps=model.request.fps)
-        return row.concat(row)
+        both = row.concat(row)
+        return replace(both, extras={**(both.extras or {}), **pictures})
 
     steps = denoise(family, latents, sigmas, words(PROMPTS[0]), negative=words(""), guidance=2.0)
     assert torch.equal(made.latents, list(steps)[-1].next_latents)

@@ -15,6 +15,7 @@ from engine.config.schema import ModelPreset
 from engine.families.registry import open_model
 from engine.model_spec import ModelFamily
 from engine.sampling.forward_process import expected_std
+from engine.storage.images import save_picture
 from engine.training.evaluation.preflight import preflight
 from engine.training.rollout.rollouts import Rollouts, generate_rollouts
 from engine.training.trainer_settings import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
@@ -23,6 +24,7 @@ from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
 from engine.training.trainers.nft import VideoNFTTrainer
 from engine.training.weights import trainable
+from engine.workspace import Workspace
 
 PROMPTS = ["a red circle", "a blue square"]
 
@@ -106,6 +108,19 @@ def test_one_update_of_mini(kind: str, tmp_path: Path) -> None:
     update(kind, preset, family, shape, tmp_path)
 
 
+def rows_for(family: ModelFamily, shape: Any) -> list[dict[str, str]]:
+    """The prompts, with the pictures that the family requires."""
+    workspace, drawn = Workspace.from_env(), np.random.default_rng(3)
+    size = (len(PROMPTS), 2, shape.height, shape.width, 3)
+    names = [[save_picture(workspace, one) for one in pair] for pair in drawn.integers(0, 256, size, dtype=np.uint8)]
+    required = {"image": family.spec.requires_image, "last_image": family.spec.requires_last_image}
+    given = [dict(zip(required, pair, strict=True)) for pair in names]
+    return [
+        {"prompt": prompt, **{name: picture for name, picture in pictures.items() if required[name]}}
+        for prompt, pictures in zip(PROMPTS, given, strict=True)
+    ]
+
+
 def update(kind: str, preset: ModelPreset, family: ModelFamily, shape: Any, folder: Path) -> None:
     """One update of the algorithm `kind`: a finite loss that moves weights, before which and after which the latents'
     std stays within 1.5 of the deterministic sampler's at every step.
@@ -115,27 +130,28 @@ def update(kind: str, preset: ModelPreset, family: ModelFamily, shape: Any, fold
     num_steps = 8 if family.scheduler_config.get("_grid") == "linear_quadratic" else 4
     online = {"num_generations": 2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1}
     online["num_steps"] = num_steps
+    rows = rows_for(family, shape)
     if kind == "dpo":
         frames = np.random.default_rng(0).integers(
             0, 255, (2, shape.num_frames, shape.height, shape.width, 3), np.uint8
         )
-        pair = {"prompt": PROMPTS[0], "chosen": frames[0], "rejected": frames[1]}
+        pair = {**rows[0], "chosen": frames[0], "rejected": frames[1]}
         args = configured(VideoDPOConfig, folder, shape, per_device_train_batch_size=1, num_steps=num_steps)
         trainer: Any = VideoDPOTrainer(model=family, args=args, train_dataset=[pair])
     elif kind == "nft":
         args = configured(VideoNFTConfig, folder, shape, **online)
-        trainer = VideoNFTTrainer(model=family, reward_funcs=brightness, args=args, train_dataset=PROMPTS)
+        trainer = VideoNFTTrainer(model=family, reward_funcs=brightness, args=args, train_dataset=rows)
     else:
         form = {} if flow else {"sde_form": "ddim"}
         args = configured(VideoGRPOConfig, folder, shape, **online, **form, guidance=preset.guidance)
-        trainer = VideoGRPOTrainer(model=family, reward_funcs=brightness, args=args, train_dataset=PROMPTS)
+        trainer = VideoGRPOTrainer(model=family, reward_funcs=brightness, args=args, train_dataset=rows)
         made = trainer.first_generation_batch()[0].rollouts
         plain = generate_rollouts(family, made.requests, trainer.prompts, window=trainer.window(), decode=False)
         for got, wanted in zip(stds(made), stds(plain), strict=True):
             assert math.isfinite(got) and 1 / 1.5 <= got / wanted <= 1.5
     found = preflight(trainer)
     assert [one for one in found if one.level == "stop"] == []
-    requests = [trainer.template.model_copy(update={"prompt": PROMPTS[0], "seed": seed}) for seed in (1, 2)]
+    requests = [trainer.template.model_copy(update={**rows[0], "seed": seed}) for seed in (1, 2)]
     before = generate_rollouts(family, requests, trainer.prompts, decode=False)
     weights = {name: value.detach().clone() for name, value in trainable(trainer.family.network)}
     trainer.train()

@@ -15,6 +15,7 @@ from engine.training.trainers.distill import VideoDistillTrainer
 from engine.training.weights import trainable
 
 PROMPTS = ["a red circle moving left", "a blue square", "the green star", "a circle over the meadow"]
+ROWS = [{"prompt": prompt} for prompt in PROMPTS]
 Open = Callable[[], Any]
 
 
@@ -44,7 +45,7 @@ def make(family: Any, folder: Path, **others: Any) -> VideoDistillTrainer:
 
 def distance(trainer: VideoDistillTrainer) -> float:
     """How far the student's clips end from the teacher's, from the same noise."""
-    taught = trainer.teacher_rollouts(PROMPTS, lesson=77)
+    taught = trainer.teacher_rollouts(ROWS, lesson=77)
     requests = [r.model_copy(update={"num_steps": 2, "guidance": 1.0}) for r in taught.requests]
     student = generate_rollouts(trainer.family, requests, trainer.prompts)
     return float((student.latents - taught.latents).square().mean())
@@ -83,10 +84,10 @@ def test_resumed_is_the_run_that_was_never_stopped(open_tiny: Open, tmp_path: Pa
 
 
 def test_it_begins_with_an_adapter_and_learns_from_that(open_tiny: Open, tiny_lora: Path, tmp_path: Path) -> None:
-    plain = make(open_tiny(), tmp_path, lora_rank=2).teacher_rollouts(PROMPTS, 0)
+    plain = make(open_tiny(), tmp_path, lora_rank=2).teacher_rollouts(ROWS, 0)
     args = make(open_tiny(), tmp_path, lora_rank=2).args
     tuned = VideoDistillTrainer(model=open_tiny(), args=args, train_dataset=PROMPTS, start=tiny_lora)
-    assert (tuned.teacher_rollouts(PROMPTS, 0).latents - plain.latents).abs().max() > 1e-3
+    assert (tuned.teacher_rollouts(ROWS, 0).latents - plain.latents).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(

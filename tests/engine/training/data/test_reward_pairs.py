@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.config.prompts import PromptRow
 from engine.errors import ConfigError
 from engine.labelling.preference_formats import read_preference_data
 from engine.request import GenerationRequest
@@ -41,7 +42,20 @@ def test_a_margin_keeps_noise_out() -> None:
 def test_the_best_take_is_chosen(open_tiny: Callable[[], Any], tmp_path: Path) -> None:
     folder = tmp_path / "pairs"
     prompts = ["a red circle", "a blue square"]
-    assert drained(make_pairs(open_tiny(), TEMPLATE, prompts, brightness, folder, takes=3, margin=0.0)) == 2
+    assert (
+        drained(
+            make_pairs(
+                open_tiny(),
+                TEMPLATE,
+                [PromptRow(prompt=prompt) for prompt in prompts],
+                brightness,
+                folder,
+                takes=3,
+                margin=0.0,
+            )
+        )
+        == 2
+    )
     rows = read_preference_data(folder / "pairs.jsonl")
     assert [row["prompt"] for row in rows] == prompts
     for row in rows:
@@ -55,6 +69,6 @@ def test_pairs_that_cannot_be_made_are_refused(open_tiny: Callable[[], Any], tmp
     family = open_tiny()
     for others, message in (({"takes": 1}, "two takes"), ({"margin": 0.9}, "differ by 0.9")):
         with pytest.raises(ConfigError, match=message):
-            drained(make_pairs(family, TEMPLATE, ["a"], brightness, tmp_path / "p", **others))
+            drained(make_pairs(family, TEMPLATE, [PromptRow(prompt="a")], brightness, tmp_path / "p", **others))
     with pytest.raises(ConfigError, match="exists already"):
-        drained(make_pairs(family, TEMPLATE, ["a"], brightness, tmp_path))
+        drained(make_pairs(family, TEMPLATE, [PromptRow(prompt="a")], brightness, tmp_path))

@@ -190,11 +190,12 @@ def test_a_suspicion_is_looked_at_more_closely(new_run: NewRun) -> None:
 
 
 def test_a_closer_look_has_other_prompts_or_other_takes(new_run: NewRun) -> None:
-    preset = new_run().preset()
-    template = GenerationRequest(prompt="-", num_frames=9, width=32, height=32)
+    run = new_run()
+    preset, template = run.preset(), GenerationRequest(prompt="-", num_frames=9, width=32, height=32)
     for count, others in ((8, True), (10_000, False)):
         settings = preset.alarms.model_copy(update={"prompts": count})
-        first, more = alarm_callback.watched_requests(template, preset.model_copy(update={"alarms": settings}))
+        changed = preset.model_copy(update={"alarms": settings})
+        first, more = alarm_callback.watched_requests(template, changed, run.rows)
         assert len(first) == len(more) and not {one.seed for one in first} & {one.seed for one in more}
         assert ({one.prompt for one in first} != {one.prompt for one in more}) == others
 

@@ -42,7 +42,7 @@ def trained(run: Run) -> dict[str, torch.Tensor]:
 
 def test_requests_are_spread_over_the_prompts_and_repeat_themselves() -> None:
     template = GenerationRequest(prompt="-", num_steps=20)
-    prompts = [f"prompt {index}" for index in range(8)]
+    prompts = [{"prompt": f"prompt {index}"} for index in range(8)]
     found = sample_requests(template, prompts, seed=3, num_clips=4, num_steps=6)
     assert [one.prompt for one in found] == ["prompt 0", "prompt 2", "prompt 4", "prompt 6"]
     assert {one.num_steps for one in found} == {6}
