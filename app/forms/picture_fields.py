@@ -57,15 +57,8 @@ class PictureFields:
 
     @property
     def outputs(self) -> list[Any]:
-        """Outputs of `offer`."""
+        """Outputs of `offered`."""
         return [*self.groups, *self.named]
-
-    def offer(self, model: str | None, *names: str) -> list[Any]:
-        """Return updates for `outputs`: fields that the model does not take are hidden and emptied."""
-        spec = family_spec(load_preset("models", model).family) if model else None
-        taken = [spec is not None and bool(getattr(spec, f"takes_{name}")) for name in PICTURES]
-        values = [value if is_taken else "" for value, is_taken in zip(names, taken, strict=True)]
-        return [*(gr.update(visible=is_taken) for is_taken in taken), *values]
 
     def store(self, path: str) -> str:
         """Copy an uploaded picture into the workspace and return its name. Raises ConfigError."""
@@ -73,6 +66,14 @@ class PictureFields:
             return save_picture(self.workspace, read_picture(uploaded(path), "The picture"))
         except StoreError as error:
             raise ConfigError(str(error)) from error
+
+
+def offered(model: str | None, *names: str) -> list[Any]:
+    """Return updates for `PictureFields.outputs`: fields that the model does not take are hidden and emptied."""
+    spec = family_spec(load_preset("models", model).family) if model else None
+    taken = [spec is not None and bool(getattr(spec, f"takes_{name}")) for name in PICTURES]
+    values = [value if is_taken else "" for value, is_taken in zip(names, taken, strict=True)]
+    return [*(gr.update(visible=is_taken) for is_taken in taken), *values]
 
 
 def preview(name: str) -> str:

@@ -118,7 +118,7 @@ class GenerateTab:
     def _wire_pictures(self, model: Any) -> None:
         """Show the pictures that the model takes, store uploaded ones, and paint their previews."""
         pictures = self.form.pictures
-        bind(model.change, pictures.offer, [model, *pictures.named], pictures.outputs)
+        bind(model.change, picture_fields.offered, [model, *pictures.named], pictures.outputs)
         rows = zip(pictures.named, pictures.uploads, pictures.removers, pictures.previews, strict=True)
         for field, upload, remove, shown in rows:
             bind(upload.upload, pictures.store, upload, field)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import gradio as gr
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,12 +20,11 @@ from app.forms.generation_form import (
     settings_of,
 )
 from app.forms.mode_fields import MODE_FIELDS, shown_mode
-from app.forms.picture_fields import PictureFields, preview, shown_pictures
+from app.forms.picture_fields import offered, preview, shown_pictures
 from app.text import general
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.request import SEED_LIMIT, GenerationRequest, KeyframePlan, WindowPlan
-from engine.workspace import Workspace
 
 
 def typed(**changes: Any) -> dict[str, Any]:
@@ -68,12 +66,10 @@ def test_a_picture_of_the_form_is_in_the_request_and_back() -> None:
         read_order(typed(image="x"))
 
 
-def test_models_without_pictures_hide_and_empty_the_fields(workspace: Workspace) -> None:
-    with gr.Blocks():
-        fields = PictureFields(workspace)
-    shown = fields.offer("wan21_i2v_14b", "a" * 64, "b" * 64)
+def test_models_without_pictures_hide_and_empty_the_fields() -> None:
+    shown = offered("wan21_i2v_14b", "a" * 64, "b" * 64)
     assert [one["visible"] for one in shown[:2]] == [True, False] and shown[2:] == ["a" * 64, ""]
-    assert fields.offer("wan21_1_3b", "a" * 64, "")[2:] == ["", ""]
+    assert offered("wan21_1_3b", "a" * 64, "")[2:] == ["", ""]
 
 
 @pytest.mark.parametrize(

@@ -50,11 +50,14 @@ def ask(**fields: Any) -> GenerationRequest:
 @pytest.mark.parametrize("key", preset_keys("models"))
 def test_every_shipped_model_can_make_its_own_default_clip(key: str) -> None:
     preset = load_preset("models", key)
-    spec, how = family_spec(preset.family), {}
+    spec = family_spec(preset.family)
+    required = {"image": spec.requires_image, "last_image": spec.requires_last_image}
+    given = {name: "0" * 64 for name, is_required in required.items() if is_required}
+    check_request(GenerationRequest(prompt="a red circle", **preset.defaults(), **given))
     if requires_end_frames(spec):
         ends = (GivenKeyframe(frame=frame, picture="0" * 64) for frame in (0, preset.num_frames - 1))
         how = {"mode": "keyframes", "keyframes": KeyframePlan(source="given", given=tuple(ends))}
-    check_request(GenerationRequest(prompt="a red circle", **preset.defaults(), **how))
+        check_request(GenerationRequest(prompt="a red circle", **preset.defaults(), **how))
     assert spec.allows_frames(preset.max_frames)
     assert preset.licence and preset.notes and preset.recommended
 
@@ -140,8 +143,8 @@ def test_a_form_is_filled_with_the_models_defaults() -> None:
 @pytest.mark.parametrize("model", preset_keys("models"))
 def test_every_model_makes_long_clips_in_windows_of_its_own(model: str) -> None:
     preset = load_preset("models", model)
-    if requires_end_frames(family_spec(preset.family)):
-        pytest.skip("it makes only what lies between two pictures")
+    if family_spec(preset.family).requires_image:
+        pytest.skip("it makes clips from pictures, which windows do not take")
     request = read_request({"prompt": "x", "model": model, "mode": "windows", "num_frames": 3 * preset.max_frames + 1})
     check_request(request)
     asked = read_request({**request.model_dump(), "windows": {"length": preset.max_frames}})
@@ -200,6 +203,29 @@ def test_requests_that_the_model_cannot_do_are_explained(fields: dict[str, Any],
     assert "\n" not in str(said.value)
 
 
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"model": "wan21_1_3b", "image": "0" * 64}, "Wan takes no first picture: leave image out, or use another"),
+        ({"model": "wan22_5b", "last_image": "0" * 64}, "Wan 2.2 text-and-image takes no last picture"),
+        ({"model": "wan21_i2v_14b"}, "Wan image-to-video needs a first picture: set image"),
+        ({"model": "wan21_i2v_14b", "mode": "windows"}, "generates only from a first picture: use mode 'direct'"),
+        ({"image": "0" * 64, "mode": "keyframes"}, "image is given, but mode 'keyframes' takes no first or last pict"),
+    ],
+)
+def test_pictures_that_do_not_fit_the_model_are_explained(fields: dict[str, Any], sentence: str) -> None:
+    defaults = load_preset("models", fields.get("model", "mini")).defaults()
+    with pytest.raises(ConfigError, match=sentence):
+        check_request(GenerationRequest(**{**defaults, "prompt": "x", **fields}))
+
+
+def test_ids_of_requests_without_pictures_are_as_before() -> None:
+    """Computed before requests had pictures: clips in workspaces keep their ids."""
+    assert GenerationRequest(prompt="a red circle", seed=7).id == "d82bca162127fed1"
+    with_picture = GenerationRequest(prompt="a red circle", seed=7, image="0" * 64)
+    assert len({with_picture.id, with_picture.model_copy(update={"image": "1" * 64}).id, "d82bca162127fed1"}) == 3
+
+
 def test_windows_may_be_longer_than_the_model() -> None:
     check_request(ask(num_frames=137, mode="windows"))
 
@@ -221,7 +247,7 @@ def test_checking_is_cheap() -> None:
     ("key", "sentence"),
     [
         ("animatediff_lightning", "is a distilled model for a few steps: train the model that it was distilled from"),
-        ("wan21_flf_14b", "needs given pictures, which a run does not provide"),
+        ("wan21_flf_14b", None),
         ("mini", None),
         ("wan21_vace_1_3b", None),
     ],
