@@ -164,10 +164,11 @@ def read_requests(options: argparse.Namespace) -> list[GenerationRequest]:
         return _takes(fields, workspace, options.takes)
     requests = []
     for row in read_rows(options.prompts):
+        own = row.stored(workspace).fields()
         try:
-            requests += _takes({**fields, **row.stored(workspace).fields()}, workspace, options.takes)
+            requests += _takes({**fields, **own}, workspace, options.takes)
         except ConfigError as error:
-            raise ConfigError(f"{row.place}: {str(error).removeprefix(row.place).lstrip(',: ')}") from error
+            raise ConfigError(f"{row.place}: {error}") from error
     if len(requests) > REQUEST_LIMIT:
         raise ConfigError(f"{len(requests):,} clips are more than the {REQUEST_LIMIT:,} of one job: split the file.")
     return requests

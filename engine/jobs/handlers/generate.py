@@ -35,11 +35,13 @@ def generate_clips(config: GenerateConfig, context: JobContext) -> JobSteps:
     """Make the clips that do not exist yet, then score all.
 
     Result: `clip_ids` in the order of the requests; `reused`, the clips that existed; `unscored`, an error message by
-    clip id.
+    clip id. Raises StoreError when a given picture is missing or damaged.
     """
     requests_by_id = {request.id: request for request in config.requests}
     reused = [request.id for request in requests_by_id.values() if reuse(context.store, request)]
     missing = [request for request in requests_by_id.values() if request.id not in reused]
+    for name in {name for request in missing for name in (request.image, request.last_image) if name}:
+        load_picture(context.store.workspace, name)  # a missing picture fails the job before the model is loaded
     for (model, adapter), requests in groupby(sorted(missing, key=_weights), key=_weights):
         yield from _generate(model, adapter, list(requests), context)
     clip_ids = [request.id for request in config.requests]
