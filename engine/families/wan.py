@@ -191,10 +191,7 @@ class WanTextImageFamily(WanFamily):
     def _check_kind(self) -> None:
         super()._check_kind()
         if not self.level_per_token:
-            raise FamilyError(
-                f"'{self.folder}' has one noise level for a whole clip, but {self.spec.title} needs one for each "
-                "token: correct `family` in the preset."
-            )
+            raise FamilyError(f"'{self.folder}' has no noise level for each token: correct `family` in the preset.")
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Predict the velocity at `sigma[B]`, or `[B,t]` (0 = given); a given first frame stays clean."""
@@ -273,9 +270,8 @@ class WanFirstLastFamily(WanFamily):
             raise FamilyError(f"{self.spec.title} generates only from given pictures: give them with the prompt.")
         inputs = {"hidden_states": torch.cat([latents, extras["shown"].to(latents)], dim=1)}
         if "ends" in extras:
-            inputs["encoder_hidden_states_image"] = (
-                extras["ends"].to(latents).unflatten(1, (self.num_pictures, -1)).flatten(0, 1)
-            )
+            seen = extras["ends"].to(latents).unflatten(1, (self.num_pictures, -1))
+            inputs["encoder_hidden_states_image"] = seen.flatten(0, 1)
         return inputs
 
 
@@ -290,10 +286,7 @@ class WanImageFamily(WanFirstLastFamily):
     def _check_kind(self) -> None:
         WanFamily._check_kind(self)
         if read_json(self.folder / "transformer" / "config.json").get("pos_embed_seq_len"):
-            raise FamilyError(
-                f"'{self.folder}' also takes a last picture, but {self.spec.title} only a first one: set "
-                "family = 'wan_flf' in the preset."
-            )
+            raise FamilyError(f"'{self.folder}' also takes a last picture: set family = 'wan_flf' in the preset.")
 
 
 class WanVACEFamily(WanFamily):
