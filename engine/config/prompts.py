@@ -12,7 +12,6 @@ passed to reward functions. Pictures are copied into the workspace before they a
 """
 
 import difflib
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,9 +20,9 @@ from typing import Any, TypeVar
 
 from engine.config.presets import folders_of
 from engine.errors import ConfigError, StoreError
-from engine.families.loading import ALLOW_DOWNLOAD
 from engine.files.tables import TABLE_READERS
 from engine.files.text_files import Table, TableRow, prompt_lines
+from engine.hub.permission import ALLOW_DOWNLOAD, is_automatic
 from engine.request import PICTURE, PROMPT_LIMIT
 from engine.storage.images import read_picture, save_picture
 from engine.suggestions import did_you_mean
@@ -238,7 +237,7 @@ def _hub_table(name: str) -> Table:
         )
     import datasets
 
-    is_allowed = os.environ.get(ALLOW_DOWNLOAD) == "1"
+    is_allowed = is_automatic()
     config = datasets.DownloadConfig(local_files_only=not is_allowed)
     try:
         rows = datasets.load_dataset(
