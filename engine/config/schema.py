@@ -11,27 +11,57 @@ REQUEST_FIELDS = ("num_frames", "width", "height", "fps", "num_steps", "guidance
 
 
 class NetworkShape(BaseModel):
-    """Size of a model's networks, the input of memory and time estimates (`engine.estimation`)."""
+    """Size of a model's networks, the input of memory and time estimates (`engine.estimation`).
+
+    `python -m tools.memory KEY` writes it, from the configuration of the model and from fake-tensor peaks.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    dtype: Literal["float32", "bfloat16", "float16"]
+    """Data type that the sizes are of; those in another type are scaled."""
     params: float = Field(gt=0)
-    """Number of weights of the network that is trained."""
-    vae_params: float = Field(0, ge=0)
-    """Number of weights of the VAE."""
-    text_params: float = Field(0, ge=0)
-    """Number of weights of text encoders that stay loaded."""
-    channels: int = Field(ge=1)
-    """Width of a token; for a U-Net, approximately that of its widest adapted block."""
-    blocks: int = Field(ge=1)
-    """Transformer blocks, which gradient checkpointing recomputes one by one."""
-    mlp_ratio: float = Field(4.0, gt=0)
-    """Width of a block's inner layer, relative to the width of a token."""
-    frame_gib: tuple[float, float] | None = None
-    """For U-Nets, whose activations scale with pixels: GiB per frame of 512x512 px in a backward pass, with and
-    without gradient checkpointing."""
-    decode_bytes: tuple[float, float]
-    """Peak of the VAE's decoder in bf16: bytes per pixel of all frames, and per pixel of one frame."""
+    """Number of weights of the network that is trained, all experts included."""
+    block_params: float = Field(0, ge=0)
+    """Number of weights of its largest block, which is gathered as a whole when weights are sharded."""
+    lora_params: float = Field(gt=0)
+    """Number of weights of an adapter for each unit of its rank."""
+    network_gib: float = Field(gt=0)
+    """GiB of the weights of the network that is trained."""
+    float8_gib: float = Field(gt=0)
+    """GiB of the same weights with blocks in float8, see `weights_float8` of a model."""
+    offloaded_gib: float = Field(gt=0)
+    """GiB of the same weights that are on the device at once with `offload_blocks` of a model."""
+    vae_gib: float = Field(0, ge=0)
+    """GiB of the weights of the VAE."""
+    vae_float32: bool = False
+    """The VAE computes in float32, also when the network does not."""
+    text_gib: float = Field(0, ge=0)
+    """GiB of the weights of text and image encoders."""
+    other_gib: float = Field(0, ge=0)
+    """GiB of the weights of other parts, which stay on the device."""
+    token: tuple[int, int]
+    """Frames and pixels (of each side) of one token. A U-Net's token is a latent."""
+    forward_bytes: tuple[float, float]
+    """Peak of a prediction above the weights: bytes per token, and per clip."""
+    update_bytes: tuple[float, float]
+    """Peak of a prediction and its backward pass with `checkpoint_blocks`: bytes per token, and per clip."""
+    kept_factor: float = Field(gt=0)
+    """The same peak without `checkpoint_blocks`, relative to the peak with it."""
+    whole_factor: float = Field(1.0, gt=0)
+    """The same peak when the whole network is trained, relative to the peak with an adapter."""
+    decode_bytes: tuple[float, float, float]
+    """Peak of decoding a clip: bytes per pixel of all frames, per pixel of one frame, and constant."""
+    tiled_bytes: tuple[float, float, float]
+    """Peak of decoding a clip with `tile_vae`: bytes per pixel of all frames, per frame, and constant."""
+    text_bytes: float = Field(0, ge=0)
+    """Peak of encoding a prompt above the weights, in bytes."""
+    flop: tuple[float, float, float]
+    """FLOPs of a prediction for one clip of N tokens: constant, per N, and per N squared (attention)."""
+    decode_flop: float = Field(0, ge=0)
+    """FLOPs of decoding, per pixel of all frames."""
+    error: float = Field(0, ge=0)
+    """Largest deviation of the estimated peaks from fake-tensor peaks at shapes that they were not fitted to."""
     source: str = Field(min_length=1)
     """Source of the numbers."""
 
@@ -88,6 +118,12 @@ class ModelPreset(BaseModel):
     Settings that do not exist or change no noise level are refused when the model is loaded."""
     offload_text: bool = False
     """Keep the text encoder on the CPU between prompts: less device memory, slightly more time per prompt."""
+    weights_float8: bool = False
+    """Store the weights of the network's blocks in float8 and compute in `dtype`: half of the memory, and a loss of
+    precision. Training then needs an adapter and `checkpoint_blocks`."""
+    offload_blocks: bool = False
+    """Keep the network's blocks on the CPU, and load each one shortly before it is needed: little device memory, but
+    more time per step. Only for generation."""
     tile_vae: bool = False
     """Decode with the VAE tile by tile: much less memory for large frames, but faint seams that may affect rewards."""
     context_frames: int = Field(0, ge=0, multiple_of=4)

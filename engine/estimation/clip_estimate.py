@@ -9,29 +9,46 @@ from dataclasses import dataclass
 from engine.config.presets import load_preset
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError
-from engine.estimation.memory import GIB, TrainingLoad, decode, forward_activations, weights
+from engine.estimation.memory import (
+    GIB,
+    TrainingLoad,
+    decode,
+    forward_activations,
+    network_weights,
+    options_of,
+    other_weights,
+    text_encoding,
+    vae_weights,
+)
 from engine.families.registry import family_spec
 from engine.generation.clip_plan import ANY_LENGTH, keyframe_plan, longest_piece, window_plan
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipEstimate:
-    """Memory in GiB of the networks, of a forward pass, and of decoding a clip.
+    """Memory in GiB of the networks, of encoding a prompt, of a forward pass, and of decoding a clip.
 
-    Passes and decoding do not overlap, so the peak contains the larger of the two.
+    `network`, `vae` and `others` (text encoders that stay on the device, image encoders and the like) are resident.
+    Encoding, passes and decoding do not overlap, so the peak contains the largest of the three.
     """
 
-    weights: float
+    network: float
+    vae: float
+    others: float
+    text: float
     passes: float
     decoding: float
 
     @property
+    def weights(self) -> float:
+        """The resident networks."""
+        return self.network + self.vae + self.others
+
+    @property
     def peak(self) -> float:
-        return self.weights + max(self.passes, self.decoding)
+        return self.weights + max(self.text, self.passes, self.decoding)
 
 
 def estimate_clip(
@@ -43,32 +60,32 @@ def estimate_clip(
     """
     if model.network is None:
         return None
-    spec = family_spec(model.family)
-    frames = num_frames or longest_piece(request, spec)
+    load = clip_load(model, request, count, num_frames=num_frames)
+    return ClipEstimate(
+        network=network_weights(load) / GIB,
+        vae=vae_weights(load) / GIB,
+        others=other_weights(load) / GIB,
+        text=text_encoding(load) / GIB,
+        passes=forward_activations(load) / GIB,
+        decoding=decode(load) / GIB,
+    )
+
+
+def clip_load(
+    model: ModelPreset, request: GenerationRequest, count: int, *, num_frames: int | None = None
+) -> TrainingLoad:
+    """Return the size of a batch of `count` clips; the model's `network` must not be None."""
+    frames = num_frames or longest_piece(request, family_spec(model.family))
     if request.mode in ANY_LENGTH:
         frames = min(frames, window_plan(request).length)
-    load = TrainingLoad(
-        shape=model.network,
+    return TrainingLoad(
+        **options_of(model),  # type: ignore[arg-type]  # fields of their types
         num_frames=frames,
         width=request.width,
         height=request.height,
-        tokens=clip_tokens(model, frames, request.width, request.height),
-        text_tokens=spec.text_tokens or 128,
         graph_clips=0,
         rollout_clips=count * rows_per_clip(model, highest_guidance(request)),
-        bytes_each=BYTES[model.dtype],
-        tiled_decode=model.tile_vae,
     )
-    return ClipEstimate(
-        weights=weights(load) / GIB, passes=forward_activations(load) / GIB, decoding=decode(load) / GIB
-    )
-
-
-def clip_tokens(model: ModelPreset, num_frames: int, width: int, height: int) -> int:
-    """Return the number of tokens of a clip: latent frames times patches."""
-    spec = family_spec(model.family)
-    patch = model.size_multiple or spec.size_multiple
-    return max(1, -(-num_frames // spec.frame_stride) * (width // patch) * (height // patch))
 
 
 def highest_guidance(request: GenerationRequest) -> float:
@@ -103,7 +120,7 @@ def describe_memory(family: ModelFamily, batch: Sequence[GenerationRequest]) -> 
     smaller = estimate_clip(model, first, 1, num_frames=half) or estimate
     available = device_facts(str(family.network.device)).memory_gib
     return (
-        f"need about {estimate.peak:.1f} GiB (networks {estimate.weights:.1f}, a pass {estimate.passes:.1f}, decoding "
-        f"{estimate.decoding:.1f}) and the device has {available:.0f}; one clip of {half} frames needs about "
-        f"{smaller.peak:.1f}"
+        f"need about {estimate.peak:.1f} GiB (networks {estimate.weights:.1f}, prompts {estimate.text:.1f}, a pass "
+        f"{estimate.passes:.1f}, decoding {estimate.decoding:.1f}) and the device has {available:.0f}; one clip of "
+        f"{half} frames needs about {smaller.peak:.1f}"
     )

@@ -1,9 +1,9 @@
 """FLOPs of a training update, and its time extrapolated from finished runs. Imports no torch.
 
-A forward pass costs 2 FLOPs per weight and token, plus 4 N^2 d per block for attention, with N tokens of width d. A
-backward pass costs the same for the gradients of the layer inputs, and again for the gradients of the weights. Frozen
-weights, as under an adapter, need no gradients of their own; attention always needs both. Gradient checkpointing adds
-another forward pass.
+The FLOPs of a forward pass are those of the model's `[network]` table: linear in the tokens, except attention, which is
+quadratic. A backward pass costs the same for the gradients of the layer inputs, and again for the gradients of the
+weights. Frozen weights, as under an adapter, need no gradients of their own; attention always needs both. Gradient
+checkpointing adds another forward pass.
 """
 
 from collections.abc import Iterable, Sequence
@@ -37,12 +37,13 @@ class FlopCount:
 
 def forward_flop(shape: NetworkShape, tokens: float) -> float:
     """Return the FLOPs of a forward pass over one clip."""
-    return linear_flop(shape, tokens) + 4 * tokens**2 * shape.channels * shape.blocks
+    return linear_flop(shape, tokens) + shape.flop[2] * tokens**2
 
 
 def linear_flop(shape: NetworkShape, tokens: float) -> float:
     """Return the FLOPs of the linear layers in a forward pass over one clip."""
-    return 2 * shape.params * tokens
+    constant, per_token, _ = shape.flop
+    return constant + per_token * tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,31 +2,23 @@
 
 Pure functions that compute in bytes and return GiB. Imports no torch.
 
-The formulas were fitted to fake-tensor peaks of the real network classes in bf16 (Wan 1.3B and 14B, which predict Wan
-5B to 1 %; LTX and Wan at toy size; AnimateDiff on SD 1.5); `tests/engine/estimation/test_memory.py` measures such peaks
-again. They do not include differences between the kernels of devices, hence the range of `MemoryEstimate`.
-
-    N tokens per clip   d width   L blocks   r = mlp width / d   e bytes per number   B clips in one graph
-    checkpointed    B N d e (L + 27 + 3.2 r)
-    kept            B N d e (L (23.5 + 1.55 r) + 12)
-    forward only    B N d e (9.5 + 1.5 r)
+Sizes and laws are those of the model's `[network]` table: fake-tensor peaks of the real network classes, measured by
+`python -m tools.memory`. They do not include differences between the kernels of devices, hence the range of
+`MemoryEstimate`. Networks of rewards are not included.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from engine.config.schema import NetworkShape
+from engine.config.schema import ModelPreset, NetworkShape
 
 GIB = 2**30
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 LOW, HIGH = 0.9, 1.25  # range of the measured peak, relative to the estimate
 RESERVED_GIB = 4.0  # device context, workspaces of libraries, allocator overhead
 USABLE = 0.9
 TIGHT = 0.8  # of the usable memory; above it a fragmented allocator may fail
-TEXT_TOKEN = 0.2  # relative cost of a prompt token, which passes cross-attention only
-FLOAT32_SHARE = 0.62  # float32 keeps no copies in another precision: fewer numbers, each twice as large
-UNET_FORWARD = 0.03  # relative to the activations of a U-Net's backward pass without checkpointing
-LORA_LAYERS = 8  # adapted layers per block: q, k, v and out of self- and cross-attention
 GATHERED_BLOCKS = 2  # unsharded at a time: the current block and the next
 ADAM_BYTES = 16  # per trained weight: float32 weight, gradient and two moments
 
@@ -38,16 +30,15 @@ class TrainingLoad:
     """Size of a run on one device.
 
     `graph_clips` share one backward pass (pairs count twice, guided clips twice). `rollout_clips` are denoised together
-    without gradients, 0 when the algorithm generates no clips. `tokens` and `text_tokens` are per clip. `copies` counts
-    the copies of the trained weights. The weights of the trained network may be split into `shards`, one per device.
+    without gradients, 0 when the algorithm generates no clips. `copies` counts the copies of the trained weights. The
+    weights of the trained network may be split into `shards`, one per device. `text_waits` off the device when no
+    prompt is encoded. The other options are those of a model preset.
     """
 
     shape: NetworkShape
     num_frames: int
     width: int
     height: int
-    tokens: int
-    text_tokens: int = 0
     graph_clips: int
     rollout_clips: int = 0
     lora_rank: int = 16
@@ -55,18 +46,45 @@ class TrainingLoad:
     copies: int = 0
     bytes_each: int = 2
     tiled_decode: bool = False
+    text_waits: bool = False
+    float8: bool = False
+    offloaded: bool = False
     shards: int = 1
 
     @property
-    def effective_tokens(self) -> float:
-        return self.tokens + TEXT_TOKEN * self.text_tokens
+    def tokens(self) -> int:
+        """Tokens of one clip."""
+        return tokens_of(self.shape, self.num_frames, self.width, self.height)
+
+    @property
+    def scale(self) -> float:
+        """Size of a number, relative to the type that the shape's sizes are of."""
+        return self.bytes_each / BYTES[self.shape.dtype]
+
+
+def options_of(model: ModelPreset) -> dict[str, object]:
+    """Return the fields of `TrainingLoad` that a model preset sets. Its `network` must not be None."""
+    return {
+        "shape": model.network,
+        "bytes_each": BYTES[model.dtype],
+        "tiled_decode": model.tile_vae,
+        "text_waits": model.offload_text,
+        "float8": model.weights_float8,
+        "offloaded": model.offload_blocks,
+    }
+
+
+def tokens_of(shape: NetworkShape, num_frames: int, width: int, height: int) -> int:
+    """Return the number of tokens of a clip."""
+    frames, pixels = shape.token
+    return max(1, -(-num_frames // frames) * (width // pixels) * (height // pixels))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryEstimate:
     """Memory in GiB on the device: resident parts, and the addition of each phase.
 
-    The largest phase sets the peak.
+    The largest phase sets the peak. `text` is the addition while prompts are encoded.
     """
 
     weights: float
@@ -74,10 +92,11 @@ class MemoryEstimate:
     update: float
     rollout: float
     decode: float
+    text: float = 0.0
 
     @property
     def peak(self) -> float:
-        return self.weights + self.training + max(self.update, self.rollout, self.decode)
+        return self.weights + self.training + max(self.update, self.rollout, self.decode, self.text)
 
     @property
     def low(self) -> float:
@@ -90,7 +109,7 @@ class MemoryEstimate:
     @property
     def busiest(self) -> str:
         """The phase that sets the peak."""
-        phases = {"update": self.update, "rollout": self.rollout, "decode": self.decode}
+        phases = {"update": self.update, "rollout": self.rollout, "decode": self.decode, "text": self.text}
         return max(phases, key=lambda name: phases[name])
 
 
@@ -102,61 +121,79 @@ def estimate_memory(load: TrainingLoad) -> MemoryEstimate:
         update=update_activations(load) / GIB,
         rollout=forward_activations(load) / GIB,
         decode=decode(load) / GIB if load.rollout_clips else 0.0,
+        text=text_encoding(load) / GIB,
     )
 
 
 def weights(load: TrainingLoad) -> float:
-    """Return the bytes of the frozen network, the VAE, and the text encoder if it stays loaded."""
-    whole = load.shape.params * load.bytes_each
-    frozen = whole / load.shards if load.lora_rank else 0.0  # a trained network is part of `training_state`
-    gathered = GATHERED_BLOCKS * whole / load.shape.blocks if load.shards > 1 else 0.0
-    return frozen + gathered + load.shape.vae_params * load.bytes_each + load.shape.text_params * load.bytes_each
+    """Return the bytes of the frozen network, the VAE, and the text encoders if they stay on the device."""
+    frozen = network_weights(load) if load.lora_rank else 0.0  # a trained network is part of `training_state`
+    gathered = GATHERED_BLOCKS * load.shape.block_params * load.bytes_each if load.shards > 1 else 0.0
+    return frozen + gathered + vae_weights(load) + other_weights(load)
+
+
+def other_weights(load: TrainingLoad) -> float:
+    """Return the bytes of further parts, and of the text encoders if they stay on the device."""
+    resident = 0.0 if load.text_waits else load.shape.text_gib
+    return (load.shape.other_gib + resident) * GIB * load.scale
+
+
+def network_weights(load: TrainingLoad) -> float:
+    """Return the bytes of the denoising network on one device."""
+    if load.offloaded:
+        return load.shape.offloaded_gib * GIB * load.scale
+    upcast = load.shape.block_params * load.bytes_each if load.float8 else 0.0
+    whole = load.shape.float8_gib * GIB + upcast if load.float8 else load.shape.network_gib * GIB * load.scale
+    return whole / load.shards
+
+
+def vae_weights(load: TrainingLoad) -> float:
+    """Return the bytes of the VAE."""
+    return load.shape.vae_gib * GIB * _vae_scale(load)
+
+
+def text_encoding(load: TrainingLoad) -> float:
+    """Return the bytes that encoding a prompt adds, with text encoders that wait off the device."""
+    waiting = load.shape.text_gib * GIB if load.text_waits else 0.0
+    return (waiting + load.shape.text_bytes) * load.scale
 
 
 def training_state(load: TrainingLoad) -> float:
     """Return the bytes of optimizer state and weight copies (average, reference, old policy)."""
-    trained = lora_params(load.shape, load.lora_rank) if load.lora_rank else load.shape.params
+    trained = load.shape.lora_params * load.lora_rank if load.lora_rank else load.shape.params
     reference = 0.0 if load.lora_rank else load.shape.params * 4
     return (trained * (ADAM_BYTES + 4 * load.copies) + reference) / load.shards
 
 
-def lora_params(shape: NetworkShape, rank: int) -> float:
-    """Return the approximate number of adapter weights: `rank` rows and columns per adapted layer."""
-    return shape.blocks * LORA_LAYERS * 2 * shape.channels * rank
-
-
 def update_activations(load: TrainingLoad) -> float:
     """Return the bytes of activations that one backward pass keeps."""
-    if load.shape.frame_gib is not None:
-        per_frame = load.shape.frame_gib[0 if load.checkpointed else 1]
-        return per_frame * GIB * load.num_frames * load.graph_clips * (load.width * load.height) / 512**2
-    blocks, ratio = load.shape.blocks, load.shape.mlp_ratio
-    units = blocks + 27 + 3.2 * ratio if load.checkpointed else blocks * (23.5 + 1.55 * ratio) + 12
-    return load.graph_clips * _unit(load) * units * _precision(load)
+    factor = (1.0 if load.checkpointed else load.shape.kept_factor) * (
+        1.0 if load.lora_rank else load.shape.whole_factor
+    )
+    return factor * _of_clips(load.shape.update_bytes, load.graph_clips, load)
 
 
 def forward_activations(load: TrainingLoad) -> float:
     """Return the bytes of activations of a forward pass without gradients."""
-    if load.shape.frame_gib is not None:
-        share = UNET_FORWARD * load.shape.frame_gib[1] * GIB
-        return share * load.num_frames * load.rollout_clips * (load.width * load.height) / 512**2
-    return load.rollout_clips * _unit(load) * (9.5 + 1.5 * load.shape.mlp_ratio)
+    return _of_clips(load.shape.forward_bytes, load.rollout_clips, load)
 
 
 def decode(load: TrainingLoad) -> float:
-    """Return the bytes of decoding one clip, or one 256 px tile of it; clips are decoded one by one."""
-    area = min(load.width * load.height, 256**2 if load.tiled_decode else load.width * load.height)
-    per_px, per_frame_px = load.shape.decode_bytes
-    return area * (per_px * load.num_frames + per_frame_px) * load.bytes_each / 2
+    """Return the bytes of decoding one clip, whole or in tiles; clips are decoded one by one."""
+    area = load.width * load.height
+    per_pixel, per_frame, constant = load.shape.decode_bytes
+    whole = area * (per_pixel * load.num_frames + per_frame) + constant
+    per_pixel, per_frame, constant = load.shape.tiled_bytes
+    tiled = load.num_frames * (per_pixel * area + per_frame) + constant
+    return (min(tiled, whole) if load.tiled_decode else whole) * _vae_scale(load)
 
 
-def _unit(load: TrainingLoad) -> float:
-    """Return the bytes of one activation of one clip."""
-    return load.effective_tokens * load.shape.channels * load.bytes_each
+def _of_clips(law: tuple[float, float], clips: int, load: TrainingLoad) -> float:
+    return clips * (law[0] * load.tokens + law[1]) * load.scale
 
 
-def _precision(load: TrainingLoad) -> float:
-    return FLOAT32_SHARE if load.bytes_each == 4 else 1.0
+def _vae_scale(load: TrainingLoad) -> float:
+    return 1.0 if load.shape.vae_float32 else load.scale
 
 
 # ---- Comparison with the device
@@ -209,11 +246,7 @@ def _milder(load: TrainingLoad) -> Iterable[tuple[str, str, TrainingLoad]]:
             yield "per_device_train_batch_size", f"1/{share} of it, gradient_accumulation_steps x {share}", smaller
     if not load.lora_rank:
         yield "lora_rank", "16", replace(load, lora_rank=16)
-    yield "num_frames", "about half", _scaled(load, 0.5)
-
-
-def _scaled(load: TrainingLoad, share: float) -> TrainingLoad:
-    return replace(load, num_frames=round(load.num_frames * share), tokens=round(load.tokens * share))
+    yield "num_frames", "about half", replace(load, num_frames=round(load.num_frames / 2))
 
 
 def calibration_factor(predicted_gib: Iterable[tuple[float, float]], default: float = 1.0) -> float:

@@ -13,7 +13,7 @@ from engine.config.form_settings import defaults_of
 from engine.config.presets import load_preset
 from engine.config.schema import REQUEST_FIELDS, ModelPreset, NetworkShape, TrainPreset
 from engine.errors import DailiesError
-from engine.estimation.clip_estimate import BYTES, clip_tokens, rows_per_clip
+from engine.estimation.clip_estimate import rows_per_clip
 from engine.estimation.flops import FlopCount, Throughput, is_far, seconds_per_update
 from engine.estimation.memory import (
     Change,
@@ -23,9 +23,10 @@ from engine.estimation.memory import (
     advice,
     calibration_factor,
     estimate_memory,
+    options_of,
+    tokens_of,
     verdict,
 )
-from engine.families.registry import family_spec
 from engine.runs.run import Run
 
 DPO_SIDES = 2  # the chosen and the rejected clip share a batch
@@ -76,7 +77,7 @@ class RunPlan:
     def tokens(self) -> int:
         """Tokens of one clip."""
         frames, width, height = (int(self.values[name]) for name in ("num_frames", "width", "height"))
-        return clip_tokens(self.model, frames, width, height)
+        return tokens_of(self.shape, frames, width, height)
 
     @property
     def steps(self) -> int | None:
@@ -105,19 +106,15 @@ def load_of(planned: RunPlan) -> TrainingLoad:
         planned.rows_per_clip if online else SIDES.get(planned.preset.algorithm, 1)
     )
     return TrainingLoad(
-        shape=planned.shape,
+        **options_of(planned.model),  # type: ignore[arg-type]  # fields of their types
         num_frames=int(values["num_frames"]),
         width=int(values["width"]),
         height=int(values["height"]),
-        tokens=planned.tokens,
-        text_tokens=family_spec(planned.model.family).text_tokens or 128,
         graph_clips=graph,
         rollout_clips=int(values.get("rollout_batch", 0)) * planned.rows_per_clip,
         lora_rank=int(values["lora_rank"]),
         checkpointed=bool(values["checkpoint_blocks"] or values.get("gradient_checkpointing")),
         copies=(1 if values["ema_decay"] else 0) + (1 if "old_decay_flat" in values else 0),
-        bytes_each=BYTES[planned.model.dtype],
-        tiled_decode=planned.model.tile_vae,
     )
 
 

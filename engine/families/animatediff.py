@@ -98,7 +98,8 @@ class AnimateDiffFamily(DiffusersFamily):
                 raise FamilyError(
                     f"The motion adapter does not fit '{self.folder}' ({why}): choose another."
                 ) from error
-        return move(unet.requires_grad_(False).eval(), self.device, f"{self.folder}/unet")
+        unet = unet.requires_grad_(False).eval()
+        return self.stored(unet if self.options.offload_blocks else move(unet, self.device, f"{self.folder}/unet"))
 
     def _read_motion_adapter(self) -> Any:
         from diffusers import MotionAdapter

@@ -17,6 +17,7 @@ from engine.families.model_folders import (
     refuse_quantised,
     variant_of,
 )
+from engine.hardware.weight_storage import offload_blocks, store_in_float8
 from engine.hub.download import download, plan_download
 from engine.hub.permission import ALLOW_DOWNLOAD, is_automatic
 from engine.hub.repository import HubSource
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from engine.request import GenerationRequest
 
 LIBRARIES = ("diffusers", "transformers")
+DENOISERS = ("transformer", "transformer_2")
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")  # offloaded with `FamilyOptions.offload_text`
 TEXT_FOLDERS = ("t[eo]*", "connectors")  # tokenizers, text encoders, LTX-2's connectors between these and the network
 INDEX_FILE = "model_index.json"
@@ -69,6 +71,19 @@ class DiffusersFamily:
 
     def read(self, part: str, dtype: "torch.dtype | None" = None, device: str | None = None) -> Any:
         """Return a network of the folder, with the index's class, or from the part's own source."""
+        if part in DENOISERS:
+            return self.stored(self._read(part, dtype, "cpu" if self.options.offload_blocks else device))
+        return self._read(part, dtype, device)
+
+    def stored(self, network: Any) -> Any:
+        """Return the denoising network, stored as the options say."""
+        if self.options.weights_float8:
+            store_in_float8(network, self.spec.block_classes, self.dtype)
+        if self.options.offload_blocks:
+            offload_blocks(network, self.device)
+        return network
+
+    def _read(self, part: str, dtype: "torch.dtype | None", device: str | None) -> Any:
         if part in self.options.parts:
             return self._read_elsewhere(part, self.options.parts[part], device or self.device, dtype or self.dtype)
         library, name = read_json(self.folder / "model_index.json")[part]

@@ -25,6 +25,7 @@ from engine.families.lora_files import (
     state_of,
     write_parts,
 )
+from engine.hardware.weight_storage import restore_adapter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,6 +65,7 @@ def load_adapter(network: Any, name: str, folder: Path) -> None:
     with warnings.catch_warnings():  # several adapters are intended
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         network.load_lora_adapter(dict(lora.tensors), prefix=None, adapter_name=_inner(name), metadata=lora.settings())
+    restore_adapter(network, _inner(name), lora.tensors)
     network.set_adapters(_inner(name))
     network.enable_adapters()
     network.eval()

@@ -12,10 +12,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engine.config.presets import load_preset, preset_keys
+from engine.estimation.model_forecast import CARDS, Fit, fit_generation, fit_training, forecast_model
 from engine.families.registry import family_spec
 from rewards import REWARDS, reward_spec
 
 ROOT = Path(__file__).resolve().parents[2]
+TIMED = CARDS[2]
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -47,14 +49,74 @@ def models() -> str:
             preset.title,
             f"{preset.width}x{preset.height}, {preset.num_frames} frames (at most {preset.max_frames})",
             family_spec(preset.family).conditioning_summary or "nothing",
-            f"{number(preset.vram_gib)} GiB" if preset.vram_gib else "not measured",
             preset.licence,
         )
         for preset in presets
     )
+    return markdown(("key", "model", "default clip", "conditioning other than the prompt", "licence"), rows)
+
+
+def forecasts() -> str:
+    """Return one row a model preset: memory by part, and times on one card, for a default clip."""
+    rows = []
+    for key in preset_keys("models"):
+        preset = load_preset("models", key)
+        found = forecast_model(preset)
+        if found is None:
+            continue
+        clip, training = found.clip, found.training
+        parts = (clip.network, clip.vae, clip.others, clip.text, clip.passes, clip.decoding, clip.peak)
+        update = (training.training + training.update, training.peak) if training else ()
+        trained = [gib(part) for part in update] or ["none", "generation only"]
+        seconds = found.update_seconds(TIMED) if training else None
+        times = (duration(found.clip_seconds(TIMED)), duration(seconds) if seconds is not None else "none")
+        rows.append((f"`{key}`", *(gib(part) for part in parts), *trained, *times))
     return markdown(
-        ("key", "model", "default clip", "conditioning other than the prompt", "device memory", "licence"), rows
+        (
+            "key",
+            "network",
+            "VAE",
+            "other parts",
+            "prompts",
+            "a pass",
+            "decoding",
+            "**peak of a clip**",
+            "update",
+            "**peak of training**",
+            "a clip",
+            "an update",
+        ),
+        rows,
     )
+
+
+def cards() -> str:
+    """Return one row a model preset and one column a card: what runs, and with which options."""
+    rows = []
+    for key in preset_keys("models"):
+        preset = load_preset("models", key)
+        if preset.network is None:
+            continue
+        for use, fit in (("generate", fit_generation), ("train", fit_training)):
+            cells = [_cell(fit(preset, card.memory_gib)) for card in CARDS]
+            rows.append((f"`{key}`", use, *cells))
+    return markdown(("key", "use", *(f"{card.memory_gib:g} GB" for card in CARDS)), rows)
+
+
+def _cell(fit: Fit | None) -> str:
+    if fit is None:
+        return "generation only"
+    if not fit.fits:
+        return f"no: {gib(fit.peak)}"
+    return f"yes: {gib(fit.peak)}" + "".join(f", `{option}`" for option in fit.options)
+
+
+def gib(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds < 100 else f"{seconds / 60:.2g} min"
 
 
 def mixes() -> str:
@@ -108,6 +170,8 @@ def algorithms() -> str:
 TABLES = {
     "rewards": rewards,
     "models": models,
+    "forecasts": forecasts,
+    "cards": cards,
     "mini": mini,
     "recipes": recipes,
     "curricula": curricula,

@@ -13,13 +13,20 @@ WAN = load_model_preset("wan21_1_3b")
 
 def peak(count: int = 1, model: Any = WAN, **fields: Any) -> float:
     need = estimate_clip(model, GenerationRequest(**{**model.defaults(), "prompt": "x", **fields}), count)
-    assert need is not None and need.peak == need.weights + max(need.passes, need.decoding)
+    assert need is not None and need.peak == need.weights + max(need.text, need.passes, need.decoding)
     return need.peak
 
 
 def test_the_networks_are_the_presets() -> None:
     need = estimate_clip(WAN, GenerationRequest(prompt="x", **WAN.defaults()), 1)
-    assert need is not None and need.weights == pytest.approx((1.419e9 + 1.27e8) * 2 / 2**30)
+    assert need is not None and WAN.network is not None
+    assert need.network == pytest.approx(1.419e9 * 2 / 2**30, rel=0.01)
+    assert need.vae == pytest.approx(1.269e8 * 4 / 2**30, rel=0.01), "it computes in float32"
+    assert need.others == 0 and need.text > 10, "the text encoder waits on the CPU until a prompt comes"
+    resident = estimate_clip(
+        WAN.model_copy(update={"offload_text": False}), GenerationRequest(prompt="x", **WAN.defaults()), 1
+    )
+    assert resident is not None and resident.others == pytest.approx(need.text, rel=0.02)
 
 
 def test_more_clips_and_longer_ones_need_more() -> None:

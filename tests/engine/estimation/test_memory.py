@@ -4,10 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 
 from engine.config.presets import load_preset, load_train_preset, preset_keys
-from engine.config.schema import NetworkShape
 from engine.estimation.flops import FlopCount, Throughput, forward_flop, linear_flop, seconds_per_update
 from engine.estimation.memory import (
     GIB,
@@ -17,6 +15,7 @@ from engine.estimation.memory import (
     decode,
     estimate_memory,
     forward_activations,
+    options_of,
     training_state,
     update_activations,
     usable_gib,
@@ -26,126 +25,51 @@ from engine.estimation.memory import (
 from engine.estimation.run_estimate import flop_per_update, forecast, load_of, plan
 from engine.runs.run import Run
 from engine.workspace import Workspace
+from tools.memory.measure import Shape, opened
 
-from .fake_memory import add_lora, fake, peak_of
-
-GRID = (9, 16, 16)
-TEXT = 64
 WITHIN = 0.15
+BUILT = ("mini", "cogvideox_2b")
 
 
 def load_for(model: str, **others: Any) -> TrainingLoad:
-    shape = load_preset("models", model).network
+    options = options_of(load_preset("models", model))
+    whole = {"num_frames": 65, "width": 512, "height": 512, "graph_clips": 1, "lora_rank": 32}
+    return TrainingLoad(**{**options, **whole, **others})
+
+
+@pytest.mark.parametrize("key", preset_keys("models"))
+def test_every_preset_has_a_table_whose_laws_hold_at_other_shapes(key: str) -> None:
+    """`tools.memory` compares them with peaks at a shape that they were not fitted to."""
+    shape = load_preset("models", key).network
+    assert shape is not None and shape.error < 0.1, key
+    assert shape.float8_gib < shape.network_gib and shape.offloaded_gib <= shape.network_gib
+
+
+@pytest.mark.parametrize(
+    "key", [key if key in BUILT else pytest.param(key, marks=pytest.mark.slow) for key in preset_keys("models")]
+)
+def test_sizes_are_those_of_the_real_configuration(key: str) -> None:
+    """The tables are not written by hand: networks of fake tensors are built from the configuration again."""
+    with opened(key) as subject:
+        sizes = subject.sizes()
+    shape = load_preset("models", key).network
     assert shape is not None
-    whole = {"num_frames": 65, "width": 512, "height": 512, "tokens": 17 * 32 * 32, "graph_clips": 1, "lora_rank": 32}
-    return TrainingLoad(**{"shape": shape, **whole, **others})
+    for name, value in sizes.items():
+        table = getattr(shape, name)
+        assert table == (pytest.approx(value, rel=1e-3) if isinstance(value, float) else value), name
 
 
-def toy(mlp_ratio: float, blocks: int, dtype: torch.dtype, **others: Any) -> TrainingLoad:
-    """Sizes of the toy networks below, as the estimate takes them."""
-    shape = NetworkShape(
-        params=1, channels=512, blocks=blocks, mlp_ratio=mlp_ratio, decode_bytes=(0, 0), source="this test"
+def test_the_laws_foretell_peaks_of_the_real_networks() -> None:
+    """At a shape of its own: not one of those that the laws were fitted to or checked with."""
+    shape = Shape(1, 33, 640, 352)
+    load = load_for(
+        "wan21_1_3b", num_frames=33, width=640, height=352, rollout_clips=1, checkpointed=True, lora_rank=16
     )
-    size = {"num_frames": 65, "width": 512, "height": 512, "tokens": GRID[0] * GRID[1] * GRID[2], "text_tokens": TEXT}
-    fixed = {"graph_clips": 2, "rollout_clips": 2, "bytes_each": dtype.itemsize}
-    return TrainingLoad(**{"shape": shape, **size, **fixed, **others})
-
-
-def ltx(blocks: int) -> Any:
-    from diffusers import LTXVideoTransformer3DModel
-
-    return LTXVideoTransformer3DModel(
-        num_attention_heads=8,
-        attention_head_dim=64,
-        num_layers=blocks,
-        in_channels=48,
-        out_channels=48,
-        cross_attention_dim=512,
-        caption_channels=96,
-    )
-
-
-def wan(blocks: int) -> Any:
-    from diffusers import WanTransformer3DModel
-
-    return WanTransformer3DModel(
-        num_attention_heads=8, attention_head_dim=64, num_layers=blocks, ffn_dim=2986, text_dim=96, freq_dim=256
-    )
-
-
-def ltx_input(dtype: torch.dtype) -> dict[str, Any]:
-    t, h, w = GRID
-    return {
-        "hidden_states": torch.randn(2, t * h * w, 48, dtype=dtype),
-        "encoder_hidden_states": torch.randn(2, TEXT, 96, dtype=dtype),
-        "timestep": torch.full((2,), 500.0),
-        "encoder_attention_mask": torch.ones(2, TEXT),
-        "num_frames": t,
-        "height": h,
-        "width": w,
-    }
-
-
-def wan_input(dtype: torch.dtype) -> dict[str, Any]:
-    t, h, w = GRID
-    return {
-        "hidden_states": torch.randn(2, 16, t, 2 * h, 2 * w, dtype=dtype),
-        "encoder_hidden_states": torch.randn(2, TEXT, 96, dtype=dtype),
-        "timestep": torch.full((2,), 500),
-    }
-
-
-NETWORKS = {"ltx": (ltx, ltx_input, 4.0), "wan": (wan, wan_input, 5.83)}
-
-
-def fake_peak(name: str, blocks: int, dtype: torch.dtype, *, checkpointed: bool, backward: bool) -> int:
-    """Bytes above the weights."""
-    build, inputs, _ = NETWORKS[name]
-    with fake(dtype) as make:
-        network = make(lambda: build(blocks))
-        add_lora(network, 16)
-        if checkpointed:
-            network.enable_gradient_checkpointing()
-        network.train(checkpointed)
-        at_rest, peak = peak_of(
-            network, lambda: network(**inputs(dtype), return_dict=False)[0], dtype=dtype, backward=backward
-        )
-    return peak - at_rest
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("checkpointed", [True, False])
-@pytest.mark.parametrize("blocks", [4, 8])
-def test_an_update_needs_what_fake_tensors_need(name: str, checkpointed: bool, blocks: int) -> None:
-    found = fake_peak(name, blocks, torch.bfloat16, checkpointed=checkpointed, backward=True)
-    load = toy(NETWORKS[name][2], blocks, torch.bfloat16, checkpointed=checkpointed)
-    assert update_activations(load) == pytest.approx(found, rel=WITHIN)
-
-
-@pytest.mark.parametrize("checkpointed", [True, False])
-def test_so_it_is_in_float32(checkpointed: bool) -> None:
-    found = fake_peak("ltx", 6, torch.float32, checkpointed=checkpointed, backward=True)
-    load = toy(4.0, 6, torch.float32, checkpointed=checkpointed)
-    assert update_activations(load) == pytest.approx(found, rel=WITHIN + 0.1)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_rollout_needs_what_fake_tensors_need(name: str) -> None:
-    found = fake_peak(name, 4, torch.bfloat16, checkpointed=False, backward=False)
-    assert forward_activations(toy(NETWORKS[name][2], 4, torch.bfloat16)) == pytest.approx(found, rel=WITHIN)
-
-
-@pytest.mark.parametrize("latent", [(3, 8, 8), (5, 16, 16)])
-def test_decoding_needs_what_fake_tensors_need(latent: tuple[int, int, int]) -> None:
-    from diffusers import AutoencoderKLLTXVideo
-
-    with fake(torch.bfloat16) as make, torch.no_grad():
-        vae = make(AutoencoderKLLTXVideo).eval()
-        z = torch.randn(1, 128, *latent, dtype=torch.bfloat16)
-        at_rest, peak = peak_of(vae, lambda: vae.decode(z, return_dict=False)[0], dtype=torch.float32, backward=False)
-    t, h, w = latent
-    load = load_for("ltx", num_frames=8 * (t - 1) + 1, height=32 * h, width=32 * w, rollout_clips=1)
-    assert decode(load) == pytest.approx(peak - at_rest, rel=WITHIN)
+    with opened("wan21_1_3b") as subject:
+        found = subject.forward(shape), subject.decode(shape), subject.update(shape, checkpointed=True)
+    foretold = forward_activations(load), decode(load), update_activations(load)
+    for peak, law in zip(found, foretold, strict=True):
+        assert law == pytest.approx(peak, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -155,29 +79,32 @@ def test_decoding_needs_what_fake_tensors_need(latent: tuple[int, int, int]) -> 
         ("wan21_1_3b", {"graph_clips": 2, "checkpointed": True}, 10.7),
         ("wan21_1_3b", {"graph_clips": 6, "checkpointed": True}, 25.8),
         ("wan21_1_3b", {"graph_clips": 6}, 302),
-        ("wan22_5b", {"graph_clips": 6, "checkpointed": True, "tokens": 4352}, 20.9),
-        ("wan22_5b", {"graph_clips": 6, "checkpointed": True, "tokens": 4352, "lora_rank": 0}, 81.9),
-        ("longanimatediff", {"graph_clips": 1, "num_frames": 64, "checkpointed": True}, 14.9),
-        ("longanimatediff", {"graph_clips": 6, "num_frames": 64, "checkpointed": True}, 76.0),
-        ("longanimatediff", {"graph_clips": 1, "num_frames": 64}, 90.6),
     ],
 )
-def test_recorded_peaks_of_whole_models_are_foretold(model: str, changes: dict[str, Any], gib: float) -> None:
-    """Peaks recorded with fake tensors at full size: two updates, AdamW, given latents; 20 to 70 s each.
+def test_peaks_of_another_script_are_foretold(model: str, changes: dict[str, Any], gib: float) -> None:
+    """Peaks recorded by another script at full size: two updates, AdamW, given latents, of the network alone.
 
-    They were of the network alone, without the copy that is the reference of a whole network that trains.
+    Its LoRA had other layers too, without peft's copies in float32, and its networks one timestep a clip. So it is
+    comparable for Wan 2.1 only.
     """
     load = load_for(model, **changes)
-    network = replace(load, shape=load.shape.model_copy(update={"vae_params": 0.0, "text_params": 0.0}))
-    reference = 0.0 if network.lora_rank else network.shape.params * 4
-    foretold = (weights(network) + training_state(network) - reference + update_activations(network)) / GIB
+    alone = {"vae_gib": 0.0, "text_gib": 0.0, "other_gib": 0.0}
+    network = replace(load, shape=load.shape.model_copy(update=alone))
+    foretold = (weights(network) + training_state(network) + update_activations(network)) / GIB
     assert foretold == pytest.approx(gib, rel=WITHIN)
+
+
+def test_the_peak_of_an_h100_is_foretold() -> None:
+    """Measured on an H100 (docs/results.md): four clips of 65 frames at 512x512 in one graph, LoRA of rank 32."""
+    load = load_for("wan21_1_3b", graph_clips=4, checkpointed=True)
+    load = replace(load, shape=load.shape.model_copy(update={"text_gib": 0.0}))
+    assert estimate_memory(load).peak == pytest.approx(18.70, rel=0.1)
 
 
 # ---- The laws in themselves
 def test_more_of_anything_never_needs_less() -> None:
     base = load_for("wan21_1_3b", rollout_clips=2)
-    for changes in ({"graph_clips": 2}, {"tokens": 40_000}, {"rollout_clips": 9}, {"num_frames": 81}, {"copies": 2}):
+    for changes in ({"graph_clips": 2}, {"rollout_clips": 9}, {"num_frames": 81}, {"copies": 2}, {"width": 832}):
         assert estimate_memory(replace(base, **changes)).peak >= estimate_memory(base).peak
     assert estimate_memory(replace(base, checkpointed=True)).peak < estimate_memory(base).peak
 
@@ -238,7 +165,7 @@ def test_every_recipe_is_foretold(key: str) -> None:
 def test_a_larger_group_of_settings_follows_through_to_the_load() -> None:
     small, large = (load_train_preset("mini_nft", {"settings": {"num_frames": n}}) for n in (17, 33))
     plans = [plan(preset) for preset in (small, large)]
-    assert [one.tokens for one in plans if one] == [3 * 16, 5 * 16]
+    assert [one.tokens for one in plans if one] == [5 * 16, 9 * 16]
     assert load_of(plans[1]).tokens > load_of(plans[0]).tokens  # type: ignore[arg-type]
 
 

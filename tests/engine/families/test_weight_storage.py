@@ -1,0 +1,115 @@
+"""Weights in float8 and blocks on the CPU: the same numbers as a network that is stored as usual."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.families.registry import family_class
+from engine.hardware.weight_storage import float8_layers
+from engine.seeds import generator_for
+from engine.training.gradient_checkpointing import set_block_checkpointing
+from engine.training.weights import ADAPTER, setup_lora, trainable
+
+EACH_KIND = pytest.mark.parametrize(
+    "tiny", ["wan_experts", "ltx", "ltx2", "cogvideox", "hunyuanvideo", "animatediff"], indirect=True
+)
+
+
+def opened(tiny: SimpleNamespace, **options: Any) -> Any:
+    family = family_class(tiny.model.family)(str(tiny.folder), replace(tiny.options, **options))
+    family.load("cpu", torch.float32)
+    return family
+
+
+def predicted(family: Any, tiny: SimpleNamespace, level: float = 0.5) -> Tensor:
+    model = tiny.model
+    given = family.encode_pictures(model.pictures(1), model.places, model.request.num_frames) if model.places else {}
+    words = replace(family.encode(["a red circle"]), fps=model.request.fps, guidance=6.0)
+    words = replace(words, extras={**(words.extras or {}), **given})
+    return family.predict(family.init_latents(model.request, [generator_for(1)]), torch.tensor([level]), words)
+
+
+def round_to_float8(family: Any) -> None:
+    """Round a network's weights as storage in float8 does."""
+    for layer in float8_layers(family.network, family.spec.block_classes):
+        for parameter in layer.parameters():
+            parameter.data = parameter.data.to(torch.float8_e4m3fn).to(parameter.dtype)
+
+
+def add_lora(family: Any) -> None:
+    """An adapter that is not at its start, where it has no effect."""
+    setup_lora(family.network, family.spec.lora_targets, rank=2, alpha=None, seed=3)
+    for number, (_, parameter) in enumerate(trainable(family.network)):
+        parameter.data = 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+
+
+@EACH_KIND
+@torch.no_grad()
+def test_float8_computes_with_rounded_weights(tiny: SimpleNamespace) -> None:
+    """Exactly, at both experts' levels; and the blocks take a quarter of the memory of float32."""
+    stored, plain = opened(tiny, weights_float8=True), opened(tiny)
+    layers = list(float8_layers(stored.network, stored.spec.block_classes))
+    assert layers and all(layer.weight.dtype == torch.float8_e4m3fn for layer in layers)
+    exact = predicted(plain, tiny)
+    round_to_float8(plain)
+    for level in (0.95, 0.2):
+        assert torch.equal(predicted(stored, tiny, level), predicted(plain, tiny, level))
+    assert not torch.equal(predicted(stored, tiny), exact)
+    assert all(layer.weight.dtype == torch.float8_e4m3fn for layer in layers)
+
+
+@EACH_KIND
+def test_an_adapter_on_float8_learns_as_on_rounded_weights(tiny: SimpleNamespace) -> None:
+    """The adapter is of full precision, and its gradients are those of a plain network with checkpoints."""
+    gradients = []
+    for is_stored in (True, False):
+        family = opened(tiny, weights_float8=is_stored)
+        if not is_stored:
+            round_to_float8(family)
+        add_lora(family)
+        set_block_checkpointing(family.network, family.spec.block_classes, on=True)
+        assert all(parameter.dtype == torch.float32 for _, parameter in trainable(family.network))
+        predicted(family, tiny).pow(2).mean().backward()
+        gradients.append({name: p.grad for name, p in trainable(family.network) if p.grad is not None})
+    ours, plain = gradients
+    assert ours.keys() == plain.keys() and any(gradient.abs().max() > 0 for gradient in ours.values())
+    for name, gradient in ours.items():
+        torch.testing.assert_close(gradient, plain[name], rtol=1e-5, atol=1e-7, msg=name)
+
+
+@EACH_KIND
+@torch.no_grad()
+def test_offloaded_blocks_predict_the_same(tiny: SimpleNamespace) -> None:
+    """On a CPU both places are the same memory: what is tested are the hooks, not their speed."""
+    waiting, plain = opened(tiny, offload_blocks=True), opened(tiny)
+    assert any(hasattr(module, "_diffusers_hook") for module in waiting.network.modules())
+    for level in (0.95, 0.2):
+        assert torch.equal(predicted(waiting, tiny, level), predicted(plain, tiny, level))
+
+
+@pytest.mark.parametrize("options", [{"weights_float8": True}, {"offload_blocks": True}])
+@pytest.mark.parametrize("tiny", ["wan_experts", "ltx"], indirect=True)
+@torch.no_grad()
+def test_an_adapter_is_loaded_onto_stored_weights(
+    tiny: SimpleNamespace, options: dict[str, bool], tmp_path: Any
+) -> None:
+    """As Generate does: read from its files, used, and taken away again."""
+    from engine.families.lora import activate_adapter, save_adapter
+
+    maker = opened(tiny)
+    add_lora(maker)
+    save_adapter(maker.network, ADAPTER, tmp_path)
+    stored, plain = opened(tiny, **options), opened(tiny)
+    if "weights_float8" in options:
+        round_to_float8(plain)
+    base = predicted(plain, tiny)
+    for family in (stored, plain):
+        activate_adapter(family.network, "mine", tmp_path)
+    assert torch.equal(predicted(stored, tiny), predicted(plain, tiny))
+    assert not torch.equal(predicted(stored, tiny), base)
+    activate_adapter(stored.network, None)
+    assert torch.equal(predicted(stored, tiny), base)

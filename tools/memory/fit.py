@@ -1,0 +1,137 @@
+"""Laws of a preset's memory and FLOPs, fitted to a few shapes and checked at another.
+
+Activations grow by the tokens and the clips of a batch, decoding by the pixels of a clip, attention by the square of
+the tokens.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from engine.config.schema import ModelPreset, NetworkShape
+from engine.model_spec import FamilySpec
+from tools.memory.measure import Shape, Subject, opened
+
+DIGITS = 4
+LONG = 64  # frames
+
+
+def shapes_of(preset: ModelPreset, spec: FamilySpec) -> list[Shape]:
+    """Return three shapes: of a default clip, of a smaller one, and one to check the laws with."""
+
+    def shape(clips: int, length: float, size: float) -> Shape:
+        multiple = 2 * (preset.size_multiple or spec.size_multiple)
+        width, height = (
+            max(multiple, round(side * size / multiple) * multiple) for side in (preset.width, preset.height)
+        )
+        frames = spec.nearest_frames(max(preset.min_frames, round(preset.num_frames * length)))
+        return Shape(clips, frames, width, height)
+
+    return [shape(1, 1, 1), shape(1, 0.4, 0.7), shape(2, 0.6, 0.85)]
+
+
+def tokens_of(token: Sequence[int], shape: Shape) -> int:
+    """Return the number of tokens of one clip."""
+    frames, size = token
+    return -(-shape.num_frames // frames) * (shape.width // size) * (shape.height // size)
+
+
+def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return slope and constant of the line through two points; a constant below zero becomes zero."""
+    (x1, y1), (x2, y2) = points
+    slope = (y1 - y2) / (x1 - x2)
+    constant = y1 - slope * x1
+    return (slope, constant) if constant >= 0 else (max(y1 / x1, y2 / x2), 0.0)
+
+
+def rounded(value: Any) -> Any:
+    """Return numbers with few digits, so that the table is easy to read."""
+    if isinstance(value, tuple | list):
+        return [rounded(item) for item in value]
+    if isinstance(value, bool | str | int):
+        return value
+    return float(f"{value:.{DIGITS}g}")
+
+
+def measure(key: str, say: Callable[[str], Any], decoding: NetworkShape | None = None) -> dict[str, Any]:
+    """Return the `[network]` table of a preset: sizes, laws, and their largest deviation.
+
+    With `decoding`, the table of a preset with the same VAE, the laws of decoding are taken from it.
+    """
+    with opened(key) as subject:
+        say(f"{key}: opened")
+        large, small, other = shapes_of(subject.preset, subject.family.spec)
+        found: dict[str, Any] = dict(subject.sizes())
+        found["text_bytes"] = subject.peak_of(subject.encode)
+        deviations = {} if decoding is None else {"decoding": decoding.error}
+        count = {shape: tokens_of(found["token"], shape) for shape in (large, small, other)}
+
+        def law(name: str, peak: Callable[[Shape], float]) -> None:
+            found[name] = line([(count[shape], peak(shape)) for shape in (large, small)])
+            foretold = other.clips * (found[name][0] * count[other] + found[name][1])
+            deviations[name] = subject.deviation(foretold, peak(other))
+            say(f"{key}: {name} {deviations[name]:+.1%}")
+
+        law("forward_bytes", subject.forward)
+        _flop(subject, found, (large, small, other), count)
+        if decoding is None:
+            found["decode_flop"] = subject.decode_flop(large) / large.pixels
+            _decoding(subject, found, (large, small, other), deviations)
+            say(f"{key}: decode {deviations['decode_bytes']:+.1%}, tiled {deviations['tiled_bytes']:+.1%}")
+        else:
+            found |= {name: getattr(decoding, name) for name in ("decode_flop", "decode_bytes", "tiled_bytes")}
+        law("update_bytes", lambda shape: subject.update(shape, checkpointed=True))
+        found["lora_params"] = subject.lora_params()
+        checkpointed = found["update_bytes"][0] * count[small] + found["update_bytes"][1]
+        found["kept_factor"] = subject.update(small, checkpointed=False) / checkpointed
+        found["whole_factor"] = max(1.0, subject.update(small, checkpointed=True, rank=0) / checkpointed)
+        found["error"] = max(abs(value) for value in deviations.values())
+        return {name: rounded(found[name]) for name in NetworkShape.model_fields if name in found}
+
+
+def _flop(subject: Subject, found: dict[str, Any], shapes: Sequence[Shape], count: dict[Shape, int]) -> None:
+    flops = [subject.flop(shape) for shape in shapes]
+    powers = np.array([[1.0, count[shape], count[shape] ** 2] for shape in shapes])
+    solved = np.linalg.solve(powers / powers.max(axis=0), np.array(flops)) / powers.max(axis=0)
+    found["flop"] = [max(0.0, float(value)) for value in solved]
+
+
+def _decoding(subject: Subject, found: dict[str, Any], shapes: Sequence[Shape], deviations: dict[str, float]) -> None:
+    large, small, other = shapes
+    if subject.family.spec.frame_stride == 1:  # pictures are decoded a batch at a time: clips must be longer than one
+        longest = min(subject.preset.max_frames, LONG)
+        large, small, other = (
+            replace(shape, num_frames=round(share * longest))
+            for shape, share in ((large, 1.0), (small, 0.6), (other, 0.8))
+        )
+    points = [large, small, replace(large, num_frames=small.num_frames)]
+    terms = np.array([_decode_terms(shape) for shape in points])
+    found["decode_bytes"] = _positive(terms, np.array([subject.decode(shape) for shape in points]))
+    foretold = float(_decode_terms(other) @ np.array(found["decode_bytes"]))
+    deviations["decode_bytes"] = subject.deviation(foretold, subject.decode(other))
+    spec, least = subject.family.spec, subject.preset.min_frames
+    few, more = (spec.nearest_frames(max(least, frames)) for frames in (9, 17))
+    points = [replace(large, num_frames=few), replace(small, num_frames=few), replace(small, num_frames=more)]
+    terms = np.array([_tile_terms(shape) for shape in points])
+    found["tiled_bytes"] = _positive(terms, np.array([subject.decode(shape, tiled=True) for shape in points]))
+    longer = replace(other, num_frames=more)
+    foretold = float(_tile_terms(longer) @ np.array(found["tiled_bytes"]))
+    deviations["tiled_bytes"] = subject.deviation(foretold, subject.decode(longer, tiled=True))
+
+
+def _decode_terms(shape: Shape) -> np.ndarray:
+    return np.array([shape.pixels, shape.width * shape.height, 1.0])
+
+
+def _tile_terms(shape: Shape) -> np.ndarray:
+    return np.array([shape.pixels, shape.num_frames, 1.0])
+
+
+def _positive(terms: np.ndarray, peaks: np.ndarray) -> list[float]:
+    """Return the coefficients of the peaks' terms, none of them negative."""
+    from scipy.optimize import nnls
+
+    scale = terms.max(axis=0)
+    return [float(value) for value in nnls(terms / scale / peaks[:, None], np.ones(len(peaks)))[0] / scale]
