@@ -148,7 +148,8 @@ def test_a_full_device_is_said_with_what_to_lower(tiny_family: Any, fill: Callab
             tools = GenerationContext(describe_memory=describe_memory)
             list(generate(tiny_family, [another(num_frames=17, width=512, height=256)], tools))
         assert re.search(
-            r"\(networks 0\.0, prompts 0\.0, a pass .* and the device has \d+; one clip of 9 frames needs", str(it.value)
+            r"\(networks 0\.0, prompts 0\.0, a pass .* and the device has \d+; one clip of 9 frames needs",
+            str(it.value),
         )
         assert "Lower the frames or the size, request fewer variations, use mode 'windows'" in str(it.value)
         with pytest.raises(FamilyError, match=r"1 clips of 9 frames at 32x32 do not fit next to the network's 0.0 GiB"):
