@@ -19,7 +19,7 @@ from engine.generation.clip_plan import (
     requires_end_frames,
     window_plan,
 )
-from engine.model_spec import FamilySpec
+from engine.model_spec import FamilyOptions, FamilySpec
 from engine.request import GenerationRequest, WindowPlan
 from engine.suggestions import did_you_mean, validation_message
 
@@ -64,6 +64,17 @@ def check_pictures(
         first, other = list(kinds.values())[:2]
         raise ConfigError(
             f"{other} has other pictures than {first}: give all rows an image, or none, and likewise a last_image."
+        )
+
+
+def check_storage(options: FamilyOptions, lora_rank: int, *, checkpointed: bool) -> None:
+    """Raise ConfigError when the model's weights are stored in a way that cannot be trained."""
+    if options.offload_blocks:
+        raise ConfigError("A model with offload_blocks can only generate: set it to false in the model's preset.")
+    if options.weights_float8 and not (lora_rank and checkpointed):
+        raise ConfigError(
+            "A model with weights_float8 is trained by an adapter, block by block: set lora_rank to 1 or more and "
+            "checkpoint_blocks to true, or weights_float8 to false in the model's preset."
         )
 
 

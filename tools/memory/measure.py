@@ -126,9 +126,11 @@ class Subject:
         )
         latents = self.family.init_latents(request, [generator_for(seed) for seed in range(shape.clips)])
         words = replace(self.words.rows([0] * shape.clips), fps=FPS, guidance=GUIDANCE)
-        if "ends" in self.family.spec.native_conditioning:
-            ends = np.zeros((1, 2, shape.height, shape.width, 3), np.uint8)
-            given = self.family.encode_pictures(ends, (0, shape.num_frames - 1), shape.num_frames)
+        spec = self.family.spec
+        if spec.requires_image:
+            places = (0, shape.num_frames - 1) if spec.requires_last_image else (0,)
+            pictures = np.zeros((1, len(places), shape.height, shape.width, 3), np.uint8)
+            given = self.family.encode_pictures(pictures, places, shape.num_frames)
             rows = {name: tensor.expand(shape.clips, *tensor.shape[1:]) for name, tensor in given.items()}
             words = replace(words, extras={**(words.extras or {}), **rows})
         return latents, torch.full((shape.clips,), 0.5), words

@@ -30,7 +30,7 @@ from engine.families.lora import load_adapter, save_adapter, write_adapter
 from engine.families.registry import open_model
 from engine.files.atomic import replace_folder
 from engine.files.manifests import write_manifest
-from engine.generation.validation import check_pictures, why_untrainable
+from engine.generation.validation import check_pictures, check_storage, why_untrainable
 from engine.model_spec import FamilyOptions, ModelFamily
 from engine.request import GenerationRequest
 from engine.runs.checkpoint_series import CHECKPOINT, step_of
@@ -100,7 +100,8 @@ class DiffusionTrainer(Trainer):
         self.family = open_model(load_preset("models", model)) if isinstance(model, str) else model
         check_pictures(numbered(train_dataset or ()), self.template, self.family.spec)
         network: Any = self.family.network
-        _check_storage(getattr(self.family, "options", FamilyOptions()), args)
+        options = getattr(self.family, "options", FamilyOptions())
+        check_storage(options, args.lora_rank, checkpointed=args.checkpoint_blocks)
         targets = self.family.spec.lora_targets
         if start is not None:
             load_adapter(network, ADAPTER, start)
@@ -327,17 +328,6 @@ class DiffusionTrainer(Trainer):
             saved = torch.load(folder / OPTIMIZER_NAME, map_location="cpu", weights_only=True)
             optimizer.load_state_dict(shard_optimizer_state(saved, optimizer))
         self.lr_scheduler.load_state_dict(torch.load(folder / SCHEDULER_NAME, weights_only=True))
-
-
-def _check_storage(options: FamilyOptions, args: Any) -> None:
-    """Raise ConfigError when the model's weights are stored in a way that cannot be trained."""
-    if options.offload_blocks:
-        raise ConfigError("A model with offload_blocks can only generate: set it to false in the model's preset.")
-    if options.weights_float8 and not (args.lora_rank and args.checkpoint_blocks):
-        raise ConfigError(
-            "A model with weights_float8 is trained by an adapter, block by block: set lora_rank to 1 or more and "
-            "checkpoint_blocks to true, or weights_float8 to false in the model's preset."
-        )
 
 
 class _Guard(TrainerCallback):
