@@ -66,10 +66,16 @@ def main() -> int:
     parser.add_argument(
         "--reuse-vae", action="store_true", help="take the laws of decoding from a preset with this VAE"
     )
+    parser.add_argument(
+        "--passes-of",
+        metavar="KEY",
+        help="take the laws of passes from a preset with nearly the same network, and compare",
+    )
     options = parser.parse_args()
     for key in preset_keys("models") if options.all else options.keys:
         decoding = same_vae(key) if options.reuse_vae else None
-        table = measure(key, lambda text: sys.stderr.write(f"{text}\n"), decoding)
+        passes = load_model_preset(options.passes_of).network if options.passes_of else None
+        table = measure(key, lambda text: sys.stderr.write(f"{text}\n"), decoding=decoding, passes=passes)
         write_table(PRESETS / f"{key}.toml", {**table, "source": source_of(key)})
         sys.stdout.write(f"{key}: largest deviation at another shape {table['error']:.1%}\n")
     return 0

@@ -15,6 +15,7 @@ from engine.model_spec import FamilySpec
 from tools.memory.measure import Shape, Subject, opened
 
 DIGITS = 4
+TINY = 1e-6  # left by the arithmetic of a fit
 LONG = 64  # frames
 
 
@@ -52,13 +53,24 @@ def rounded(value: Any) -> Any:
         return [rounded(item) for item in value]
     if isinstance(value, bool | str | int):
         return value
-    return float(f"{value:.{DIGITS}g}")
+    return 0.0 if abs(value) < TINY else float(f"{value:.{DIGITS}g}")
 
 
-def measure(key: str, say: Callable[[str], Any], decoding: NetworkShape | None = None) -> dict[str, Any]:
-    """Return the `[network]` table of a preset: sizes, laws, and their largest deviation.
+DECODING = ("decode_flop", "decode_bytes", "tiled_bytes")
+PASSES = ("forward_bytes", "update_bytes", "kept_factor", "whole_factor", "flop")
 
-    With `decoding`, the table of a preset with the same VAE, the laws of decoding are taken from it.
+
+def measure(
+    key: str,
+    say: Callable[[str], Any],
+    *,
+    decoding: NetworkShape | None = None,
+    passes: NetworkShape | None = None,
+) -> dict[str, Any]:
+    """Return the `[network]` table of a preset: sizes, laws, and their largest deviation at another shape.
+
+    With `decoding`, the table of a preset with the same VAE, the laws of decoding are taken from it. With `passes`,
+    the table of a preset with nearly the same network, those of the network are, and are compared as well.
     """
     with opened(key) as subject:
         say(f"{key}: opened")
@@ -67,26 +79,31 @@ def measure(key: str, say: Callable[[str], Any], decoding: NetworkShape | None =
         found["text_bytes"] = subject.peak_of(subject.encode)
         deviations = {} if decoding is None else {"decoding": decoding.error}
         count = {shape: tokens_of(found["token"], shape) for shape in (large, small, other)}
+        if passes is not None:
+            found |= {name: getattr(passes, name) for name in PASSES}
 
         def law(name: str, peak: Callable[[Shape], float]) -> None:
-            found[name] = line([(count[shape], peak(shape)) for shape in (large, small)])
+            if passes is None:
+                found[name] = line([(count[shape], peak(shape)) for shape in (large, small)])
             foretold = other.clips * (found[name][0] * count[other] + found[name][1])
             deviations[name] = subject.deviation(foretold, peak(other))
             say(f"{key}: {name} {deviations[name]:+.1%}")
 
         law("forward_bytes", subject.forward)
-        _flop(subject, found, (large, small, other), count)
+        if passes is None:
+            _flop(subject, found, (large, small, other), count)
         if decoding is None:
             found["decode_flop"] = subject.decode_flop(large) / large.pixels
             _decoding(subject, found, (large, small, other), deviations)
             say(f"{key}: decode {deviations['decode_bytes']:+.1%}, tiled {deviations['tiled_bytes']:+.1%}")
         else:
-            found |= {name: getattr(decoding, name) for name in ("decode_flop", "decode_bytes", "tiled_bytes")}
+            found |= {name: getattr(decoding, name) for name in DECODING}
         law("update_bytes", lambda shape: subject.update(shape, checkpointed=True))
         found["lora_params"] = subject.lora_params()
-        checkpointed = found["update_bytes"][0] * count[small] + found["update_bytes"][1]
-        found["kept_factor"] = subject.update(small, checkpointed=False) / checkpointed
-        found["whole_factor"] = max(1.0, subject.update(small, checkpointed=True, rank=0) / checkpointed)
+        if passes is None:
+            checkpointed = found["update_bytes"][0] * count[small] + found["update_bytes"][1]
+            found["kept_factor"] = subject.update(small, checkpointed=False) / checkpointed
+            found["whole_factor"] = max(1.0, subject.update(small, checkpointed=True, rank=0) / checkpointed)
         found["error"] = max(abs(value) for value in deviations.values())
         return {name: rounded(found[name]) for name in NetworkShape.model_fields if name in found}
 
