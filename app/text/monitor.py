@@ -67,6 +67,8 @@ METRICS = {
     "monitor/identity_drift": "Identity drift ↓",
     "monitor/loopiness": "Loopiness ↓",
     "samples/held_out/total": "Total",
+    "awm/ratio": "Ratio of the likelihoods",
+    "awm/clipped": "Share of clipped ratios",
     "nft/positive": "Loss of the positive policy",
     "nft/negative": "Loss of the negative policy",
 }

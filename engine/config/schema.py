@@ -169,7 +169,7 @@ class TrainPreset(BaseModel):
     """The file's name without `.toml`; runs are named after it."""
     title: str = Field(min_length=1)
     """Title on the page."""
-    algorithm: Literal["dpo", "grpo", "nft", "distill"]
+    algorithm: Literal["dpo", "grpo", "nft", "awm", "distill"]
     """Training algorithm; it determines the available `settings`."""
     model: str = "mini"
     """A key of `presets/models`."""
@@ -207,7 +207,9 @@ class TrainPreset(BaseModel):
             raise ValueError(f"{self.algorithm} does not train on pairs: leave {key} out, or choose algorithm dpo")
         pairs = "campaign" if self.campaign else "pairs"
         online = ("mix", "prompts")
-        required = {"dpo": (pairs,), "grpo": online, "nft": online, "distill": ("prompts",)}[self.algorithm]
+        required = {"dpo": (pairs,), "grpo": online, "nft": online, "awm": online, "distill": ("prompts",)}[
+            self.algorithm
+        ]
         missing = [name for name in required if not getattr(self, name)]
         if missing:
             raise ValueError(f"{self.algorithm} needs {' and '.join(missing)}")

@@ -141,6 +141,14 @@ def _nft(planned: RunPlan) -> FlopCount:
     return FlopCount(forward=rollout + trained * (2 if values["beta"] else 1), trained=trained)
 
 
+def _awm(planned: RunPlan) -> FlopCount:
+    values, clips = planned.values, planned.clips_per_update
+    trained = clips * int(values["levels_per_clip"])
+    rollout = clips * planned.rows_per_clip * values["num_steps"] / values["num_iterations"]
+    references = sum(1 for name in ("beta", "moving_beta") if values[name])
+    return FlopCount(forward=rollout + trained * (1 + references), trained=trained)
+
+
 def _distill(planned: RunPlan) -> FlopCount:
     values, steps = planned.values, int(planned.values["student_steps"])
     trained = planned.clips_per_update * steps
@@ -153,6 +161,7 @@ FLOP_COUNTS: Mapping[str, Callable[[RunPlan], FlopCount]] = {
     "dpo": _dpo,
     "grpo": _grpo,
     "nft": _nft,
+    "awm": _awm,
     "distill": _distill,
 }
 

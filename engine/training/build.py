@@ -25,6 +25,7 @@ ALGORITHMS = {
     "dpo": ("engine.training.trainers.dpo:VideoDPOTrainer", "engine.training.trainer_settings:VideoDPOConfig"),
     "grpo": ("engine.training.trainers.grpo:VideoGRPOTrainer", "engine.training.trainer_settings:VideoGRPOConfig"),
     "nft": ("engine.training.trainers.nft:VideoNFTTrainer", "engine.training.trainer_settings:VideoNFTConfig"),
+    "awm": ("engine.training.trainers.awm:VideoAWMTrainer", "engine.training.trainer_settings:VideoAWMConfig"),
     "distill": (
         "engine.training.trainers.distill:VideoDistillTrainer",
         "engine.training.trainer_settings:VideoDistillConfig",

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from engine.config.form_settings import FILE, FormSetting, Kind
 from engine.config.setting_ranges import RANGES
 from engine.import_object import import_object
-from engine.training import trainer_settings
+from engine.training import trainer_settings, video_arguments
 from engine.training.build import ALGORITHMS
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -59,7 +59,11 @@ FRONT = (
     "beta",
     "lora_rank",
 )
-UNREAD = {"VideoGRPOConfig": ("loss_type",), "VideoNFTConfig": ("loss_type", "epsilon", "epsilon_high")}
+UNREAD = {
+    "VideoGRPOConfig": ("loss_type",),
+    "VideoNFTConfig": ("loss_type", "epsilon", "epsilon_high"),
+    "VideoAWMConfig": ("loss_type", "epsilon_high"),
+}
 """Fields of GROUPS that a class has but its trainer does not read."""
 CHOICES: dict[tuple[str, str], tuple[str, ...]] = {("VideoDPOConfig", "loss_type"): ("sigmoid", "ipo", "hinge", "sft")}
 UNITS: dict[str, tuple[str, ...]] = {
@@ -90,7 +94,7 @@ UNITS: dict[str, tuple[str, ...]] = {
     "checkpoints": ("save_total_limit",),
 }
 PAIRED = {("VideoDPOConfig", "per_device_train_batch_size"): "pairs"}
-OWN = trainer_settings.__name__
+OWN = (trainer_settings.__name__, video_arguments.__name__)
 
 
 def described(config_class: Any) -> list[FormSetting]:
@@ -111,7 +115,7 @@ def _listed(config_class: Any, fields: dict[str, Any]) -> Iterator[tuple[str, st
 
 def _is_ours(config_class: Any, name: str) -> bool:
     """Return True if no library has a field of this name."""
-    return all(cls.__module__ == OWN for cls in config_class.__mro__ if name in inspect.get_annotations(cls))
+    return all(cls.__module__ in OWN for cls in config_class.__mro__ if name in inspect.get_annotations(cls))
 
 
 def _setting(config_class: Any, field: Any, hint: Any, group: str) -> FormSetting:

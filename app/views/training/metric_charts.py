@@ -26,7 +26,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "monitor": ("monitor/*",),
     "samples_held_out": ("samples/held_out/*",),
     "samples": ("samples/*",),
-    "loss": ("loss", "kl", "kl/*", "nft/*", "error/*"),
+    "loss": ("loss", "kl", "kl/*", "nft/*", "awm/*", "error/*"),
     "policy": ("ratio/*", "clip_ratio*", "reward_std", "rewards/*/std", "frac_*", "advantage*"),
     "optimiser": ("grad_norm", "learning_rate"),
     "pace": ("time/*",),

@@ -58,7 +58,7 @@ from engine.training.distributed.process_group import (
 from engine.training.distributed.sharding import Sharding, check_sharded, hide_fsdp_from_accelerate, shard, shard_like
 from engine.training.gradient_checkpointing import set_block_checkpointing
 from engine.training.network_files import compute_dtype, set_compute_dtype, write_network
-from engine.training.trainer_settings import VideoArguments
+from engine.training.video_arguments import VideoArguments
 from engine.training.weights import ADAPTER, ReferencePolicy, WeightCopy, average_decay, local, setup_lora, trainable
 from engine.workspace import Workspace
 

@@ -3,27 +3,24 @@
 Any sampler can make the rollouts.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from engine.algorithms import nft
 from engine.model_spec import ModelFamily, Prediction
 from engine.request import GenerationRequest
-from engine.sampling.forward_process import add_noise, predict_x0_and_noise
-from engine.sampling.schedules import sigmas_for
-from engine.seeds import generator_for, seed_for, unit_noise
-from engine.training.distributed.process_group import local_slice, world_size
+from engine.sampling.forward_process import predict_x0_and_noise
 from engine.training.rollout.reward_calls import RewardFunc
 from engine.training.rollout.rollouts import Rollouts
 from engine.training.trainer_settings import VideoNFTConfig
-from engine.training.trainers.online import OnlineTrainer, RolloutBatch
+from engine.training.trainers.forward_process import ForwardProcessTrainer, NoisedBatch
+from engine.training.trainers.online import RolloutBatch
 from engine.training.weights import WeightCopy
 
 
-class VideoNFTTrainer(OnlineTrainer):
+class VideoNFTTrainer(ForwardProcessTrainer):
     """DiffusionNFT trainer. Rollouts come from the old policy, a delayed copy of the trained weights."""
 
     args: VideoNFTConfig
@@ -58,19 +55,11 @@ class VideoNFTTrainer(OnlineTrainer):
             self.copies["old"].blend(decay)
             self._old_at = self.state.global_step
 
-    def losses(self, inputs: RolloutBatch) -> Iterator[Tensor]:
-        """Yield one part for each noise level; their sum is the mean over levels and clips."""
-        clean = inputs.rollouts.latents[inputs.index]
-        optimality = nft.optimality_probability(inputs.advantages, self.args.advantage_limit).to(clean.device)
-        levels = self._levels(clean)
-        for draw, sigma in enumerate(levels):
-            yield self._level_loss(clean, optimality, inputs, sigma, draw) / len(levels)
-
-    def _level_loss(self, clean: Tensor, optimality: Tensor, batch: RolloutBatch, sigma: Tensor, draw: int) -> Tensor:
+    def level_loss(self, noised: NoisedBatch, batch: RolloutBatch) -> Tensor:
+        """Return the mean NFT loss of the batch's clips at one draw of noise levels, and log its terms."""
         kind: Prediction = self.family.spec.prediction
-        rows = range(world_size() * len(clean))[local_slice(len(clean))]
-        generators = [generator_for(self._draw_seed(draw, row)) for row in rows]
-        noisy = add_noise(kind, clean, unit_noise(clean.shape[1:], generators).to(clean), sigma)
+        clean, noisy, sigma = noised.clean, noised.noisy, noised.sigma
+        optimality = nft.optimality_probability(batch.advantages, self.args.advantage_limit).to(clean.device)
         conditioning = self.prompts.of(batch.requests)
 
         def estimate() -> Tensor:
@@ -87,15 +76,3 @@ class VideoNFTTrainer(OnlineTrainer):
         found = nft.nft_loss(free, estimate(), old, before, optimality, beta=self.args.mixing, kl=self.args.beta)
         self.log_metric(**{"nft/positive": found.positive, "nft/negative": found.negative, "kl": found.kl})
         return found.loss.mean()
-
-    def _levels(self, clean: Tensor) -> list[Tensor]:
-        """Draw `levels_per_clip` noise levels for each clip from those of the rollouts' schedule."""
-        tokens = clean.shape[2:].numel()
-        grid = sigmas_for(self.family.scheduler_config, self.template.num_steps, tokens)[:-1].float()
-        shape = (self.args.levels_per_clip, world_size() * len(clean))
-        picks = torch.randint(len(grid), shape, generator=generator_for(self._draw_seed(-1, 0)))
-        return list(grid[picks[:, self.local_level_slice(len(clean))]].clamp(max=1 - 1e-3).to(clean))
-
-    def _draw_seed(self, draw: int, row: int) -> int:
-        at = seed_for(self.args.seed, step=self.state.global_step, prompt=draw + 1, sample=self.micro_step)
-        return seed_for(at, sample=row)

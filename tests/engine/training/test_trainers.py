@@ -14,7 +14,8 @@ from transformers import TrainerCallback
 from engine.errors import ConfigError, TrainingError
 from engine.families.lora import activate_adapter
 from engine.training.evaluation.preflight import preflight, raise_if_blocked
-from engine.training.trainer_settings import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.trainer_settings import VideoAWMConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.trainers.awm import VideoAWMTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
 from engine.training.trainers.nft import VideoNFTTrainer
@@ -66,11 +67,14 @@ def make(kind: str, model: Any, folder: Path, start: Path | None = None, **other
     if kind == "grpo":
         config = VideoGRPOConfig(**online(folder, **others))
         return VideoGRPOTrainer(model=model, reward_funcs=[brightness], args=config, train_dataset=PROMPTS, start=start)
+    if kind == "awm":
+        awm = VideoAWMConfig(**online(folder, **others))
+        return VideoAWMTrainer(model=model, reward_funcs=[brightness], args=awm, train_dataset=PROMPTS)
     nft = VideoNFTConfig(**online(folder, **others))
     return VideoNFTTrainer(model=model, reward_funcs=[brightness], args=nft, train_dataset=PROMPTS)
 
 
-KINDS = ("dpo", "grpo", "nft")
+KINDS = ("dpo", "grpo", "nft", "awm")
 
 
 # ------------------------------------------------------------------------------------------------------------- they run
@@ -323,6 +327,9 @@ def test_settings_that_contradict_themselves_are_refused(open_tiny: Open, tmp_pa
         ("dpo", {"prompt_dropout": 1.0}, "prompt_dropout"),
         ("dpo", {"error_scale": 0.0}, "above 0"),
         ("nft", {"mixing": 2.0}, "at most 1"),
+        ("awm", {"epsilon": 0.0}, "epsilon must be above 0"),
+        ("awm", {"moving_decay_most": 1.0}, "moving_decay_most"),
+        ("awm", {"guidance": 3.0}, "guidance is 3"),
         ("nft", {"lora_rank": -1}, "lora_rank"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -339,6 +346,7 @@ LOOKED_AT = {
     "dpo": {"frames", "clips", "beta"},
     "nft": {"frames", "checkpoints", "rewards", "latents", "groups", "motion", "fps", "tiling"},
 }
+LOOKED_AT["awm"] = LOOKED_AT["nft"]
 LOOKED_AT["grpo"] = LOOKED_AT["nft"] | {"noise", "replay", "clip range"}
 
 

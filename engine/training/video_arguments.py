@@ -1,0 +1,102 @@
+"""Settings that all video trainers have: the clip's shape, the adapter, samples, checkpointing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import NoneType
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+from engine.config.schema import REQUEST_FIELDS
+from engine.errors import ConfigError
+from engine.suggestions import did_you_mean
+
+WITHOUT_EFFECT: Mapping[str, str] = {
+    "sync_ref_model": "the reference is always the model before training",
+    "precompute_ref_log_probs": "the reference sees new noise in each step",
+    "f_divergence_type": "the divergence is always the reverse KL",
+    "use_weighting": "pairs are weighted by pair_weight_power",
+    "importance_sampling_level": "each denoising step has a ratio of its own",
+    "delta": "ratios are clipped by epsilon and epsilon_high alone",
+}
+"""TRL's fields that have no effect although they concern more than tokens, each with the reason.
+
+Only TRL's default is accepted for them.
+"""
+
+
+@dataclass
+class VideoArguments:
+    """Settings of all video trainers; the clip's shape and steps default to those of the model's preset."""
+
+    num_frames: int | None = field(default=None, metadata={"help": "Number of frames of a clip."})
+    width: int | None = field(default=None, metadata={"help": "Width of a clip in px."})
+    height: int | None = field(default=None, metadata={"help": "Height of a clip in px."})
+    fps: float | None = field(
+        default=None, metadata={"help": "Frame rate in frames per second, an input of the network."}
+    )
+    num_steps: int | None = field(default=None, metadata={"help": "Denoising steps of a rollout."})
+    guidance: float | None = field(default=None, metadata={"help": "Classifier-free guidance scale; 1 = off."})
+    lora_rank: int = field(default=16, metadata={"help": "Rank of the LoRA; 0 = train the whole network."})
+    lora_alpha: int | None = field(default=None, metadata={"help": "Alpha of the LoRA; None = its rank, a scale of 1."})
+    ema_decay: float = field(
+        default=0.0,
+        metadata={"help": "Decay of the exported moving average, reached after a warm-up; 0 = no average."},
+    )
+
+    sample_clips: int = field(default=4, metadata={"help": "Number of sample clips made at each checkpoint; 0 = none."})
+    sample_every: int | None = field(
+        default=None, metadata={"help": "Updates between two sets of samples; None = at each checkpoint."}
+    )
+    sample_steps: int | None = field(default=None, metadata={"help": "Denoising steps of a sample; None = num_steps."})
+
+    checkpoint_blocks: bool = field(
+        default=False, metadata={"help": "Recompute each block in the backward pass: much less memory, a fifth slower."}
+    )
+
+    without_effect: ClassVar[Mapping[str, str]] = WITHOUT_EFFECT
+    learns_from_start: ClassVar[bool] = False
+    """True when the run's initial model is its teacher, with which the result is then compared."""
+
+    def sampled_with(self) -> dict[str, Any]:
+        """Return the sampling settings for the trained adapter; None: the model's own."""
+        return {"num_steps": self.num_steps, "guidance": self.guidance}
+
+    def own_checkpointing(self) -> None:
+        """Replace the library's two names for checkpointing by `checkpoint_blocks`.
+
+        A diffusion network does not have the hooks that they need.
+        """
+        library: Any = self
+        self.checkpoint_blocks |= bool(library.gradient_checkpointing or library.activation_checkpointing)
+        library.gradient_checkpointing, library.activation_checkpointing = None, False
+
+    def request_fields(self) -> dict[str, Any]:
+        """Return the fields of a `GenerationRequest` that are set here."""
+        return {name: value for name in REQUEST_FIELDS if (value := getattr(self, name)) is not None}
+
+    def check_video(self) -> None:
+        """Raise ConfigError for a setting that no video trainer supports."""
+        self._check_choices()
+        for entry in fields(self):
+            if entry.name in self.without_effect and (got := getattr(self, entry.name)) != entry.default:
+                why = self.without_effect[entry.name]
+                raise ConfigError(f"{entry.name} = {got!r} would have no effect here, since {why}: leave it out.")
+        if self.lora_rank < 0:
+            raise ConfigError(f"lora_rank must be 0 (the whole network) or more, but got {self.lora_rank}.")
+        if self.sample_clips < 0 or any(n is not None and n < 1 for n in (self.sample_every, self.sample_steps)):
+            raise ConfigError(
+                "sample_clips must be 0 or more, sample_every and sample_steps 1 or more, but got "
+                f"{self.sample_clips}, {self.sample_every} and {self.sample_steps}."
+            )
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"ema_decay must be at least 0 and below 1, but got {self.ema_decay}.")
+        library: Any = self
+        library.dataloader_pin_memory = False  # rows are text and arrays, which cannot be pinned
+
+    def _check_choices(self) -> None:
+        """Raise ConfigError for an invalid choice, since a dataclass accepts any value for a Literal."""
+        for name, hint in get_type_hints(type(self)).items():
+            kinds = (hint, *get_args(hint))
+            choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+            got = getattr(self, name)
+            if choices and got not in choices and not (got is None and NoneType in kinds):
+                raise ConfigError(f"{name} = {got!r} is no choice. {did_you_mean(str(got), map(str, choices))}")
