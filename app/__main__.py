@@ -31,6 +31,12 @@ log = logging.getLogger("app")
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dailies serve", description="Serve the Dailies workbench.")
+    build_serve(parser)
+    return parser.parse_args(argv)
+
+
+def build_serve(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `dailies serve`."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
     parser.add_argument("--workspace", help="folder of clips and jobs (default: $DAILIES_WORKSPACE or ./workspace)")
@@ -51,7 +57,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--folder", action="append", default=[], type=Path, help="folder whose videos and pairs the page may read"
     )
-    return parser.parse_args(argv)
 
 
 def check_reach(host: str, *, has_auth: bool) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 
 from engine.cli.commands import CliCommand
 from engine.cli.main import main as run_command
+from engine.import_object import import_object
 
-TAKES_ALL = "app.command:take_all_arguments"
+SERVE = "app.__main__:main"  # a string, because that module imports the page's modules
 PAGE_COMMANDS = (
-    CliCommand("serve", "serve the page (also: python -m app)", TAKES_ALL),
-    CliCommand("users", "add, remove and list the users of the page", TAKES_ALL),
-    CliCommand("tour", "run the guided tour on mini (in a checkout only)", TAKES_ALL),
+    CliCommand("serve", "serve the page (also: python -m app)", "app.__main__:build_serve"),
+    CliCommand("users", "add, remove and list the users of the page", "app.users_command:build_users"),
+    CliCommand("tour", "run the guided tour on mini (in a checkout only)", "app.command:take_all_arguments"),
+    CliCommand("completion", "print a script that completes commands in a shell", "app.completion:build_completion"),
 )
 NO_TOUR = (
     "dailies: The tour is part of the source checkout, not of the installed package: clone the repository and run "
@@ -25,9 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code. Imports neither gradio nor torch for `--help`."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] in (["serve"], ["users"]):
-        from app.__main__ import main as serve  # imports the page's modules
-
-        return serve(words[words[0] == "serve" :])
+        return int(import_object(SERVE)(words[words[0] == "serve" :]))
     if words[:1] == ["tour"]:
         return _run_tour(words[1:])
     return run_command(words, PAGE_COMMANDS)

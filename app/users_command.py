@@ -29,6 +29,12 @@ def manage_users(argv: Sequence[str]) -> None:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dailies users", description="Manage the users of the page.")
+    build_users(parser)
+    return parser.parse_args(argv)
+
+
+def build_users(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `dailies users`."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--file", type=Path, default=Path("users.json"), help="users file (default: users.json)")
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
@@ -40,7 +46,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     remove = verbs.add_parser("remove", parents=[shared], help="remove a user, whose sessions end at once")
     for verb in (add, link, remove):
         verb.add_argument("name")
-    return parser.parse_args(argv)
 
 
 def read_password(name: str) -> str:

@@ -32,6 +32,14 @@ Every command that works with a workspace takes `--workspace DIR` (default: `$DA
 `dailies serve` starts the page (`python -m app` is the same) and `dailies users` manages its users:
 [Serving](serving.md) describes both. `dailies tour` runs the [guided tour](quickstart.md#the-guided-tour).
 
+`dailies completion bash` (or `zsh`, `tcsh`) prints a script by which the shell completes commands, options and file
+names:
+
+```
+dailies completion bash > ~/.local/share/bash-completion/completions/dailies
+dailies completion zsh > ~/.zfunc/_dailies        # ~/.zfunc is in $fpath
+```
+
 | exit code | meaning |
 | --- | --- |
 | 0 | done |
