@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from rewards.backends import PIECES, known_backends
 from rewards.errors import RewardError
 from rewards.spec import RewardResult
 from rewards.text_files import EncodingError, read_text, split_lines
@@ -164,8 +165,6 @@ def check_backends(backends: Mapping[str, str], where: str) -> None:
 
     Raises RewardError for an unknown name, because it would select the default back end silently.
     """
-    from rewards.backends import PIECES, known_backends
-
     _check_names("shared piece in [backends]", backends, PIECES, where)
     for piece, backend in backends.items():
         _check_names(f"back end of {piece}", (backend,), known_backends(piece), where)

@@ -21,6 +21,9 @@ from engine.errors import ConfigError
 from engine.labelling.campaign_spec import AXES, CampaignSpec, Entrant
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.progress import CampaignProgress
+from engine.labelling.stats.agreement import agreement
+from engine.labelling.stats.ranking import rank, vote_table
+from engine.labelling.stats.reward_agreement import agreement_by_reward, scores_by_clip
 from engine.labelling.votes import StoredVote
 from engine.runs.checkpoints import list_checkpoints
 from engine.suggestions import validation_message
@@ -139,9 +142,6 @@ def results(context: AppContext, campaign_id: str, mix: str, axis: str | None = 
 
     `axis` selects a criterion of the rubric, None the overall vote. Raises StoreError if there is no such campaign.
     """
-    from engine.labelling.stats.ranking import rank, vote_table
-    from engine.labelling.stats.reward_agreement import agreement_by_reward, scores_by_clip
-
     campaigns = Campaigns(context.store)
     pulse = campaigns.revision(campaign_id)  # before the votes: a vote that arrives meanwhile changes it
     votes = campaigns.votes(campaign_id)
@@ -156,8 +156,6 @@ def results(context: AppContext, campaign_id: str, mix: str, axis: str | None = 
 
 def summary(campaign_id: str, progress: CampaignProgress, votes: Sequence[StoredVote]) -> dict[str, Any]:
     """Return the figures of a campaign, one row per labeller, and links to the exports."""
-    from engine.labelling.stats.agreement import agreement
-
     agreements = agreement(votes)
     quality = {labeller.labeller: labeller for labeller in agreements.labellers}
     paces = [labeller.votes_per_hour for labeller in progress.labellers if labeller.votes_per_hour is not None]

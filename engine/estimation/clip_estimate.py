@@ -22,6 +22,7 @@ from engine.estimation.memory import (
 )
 from engine.families.registry import family_spec
 from engine.generation.clip_plan import ANY_LENGTH, keyframe_plan, longest_piece, window_plan
+from engine.hardware.device import device_facts
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 
@@ -106,8 +107,6 @@ def rows_per_clip(model: ModelPreset, guidance: float) -> int:
 
 def describe_memory(family: ModelFamily, batch: Sequence[GenerationRequest]) -> str | None:
     """Compare the estimate for a batch of equal shapes with the device's memory; None if it is unknown."""
-    from engine.hardware.device import device_facts
-
     first = batch[0]
     try:
         model = load_preset("models", first.model)

@@ -21,6 +21,8 @@ from typing import Any, Self
 
 LOG_CHUNK_BYTES = 2**20
 LAST_BYTES = 2**16
+TELLS = "--tells"  # asks the supervisor to save its own handle
+GRACE_S = 120.0  # for the step that a training is in, and its checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

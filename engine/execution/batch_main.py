@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.errors import DailiesError
 from engine.execution.batch_folder import SpreadFolder
 from engine.execution.executors import Completed, Executor, InProcessExecutor, Task
+from engine.execution.ray_executors import RayData
 from engine.execution.resources import Resources
 
 FAILED = 2
@@ -18,11 +19,7 @@ log = logging.getLogger(__name__)
 
 def executor_of(resources: Resources, *, spreads: bool) -> Executor:
     """Return an executor in this process, or one of the cluster's actors when the runner `spreads`."""
-    if not spreads:
-        return InProcessExecutor()
-    from engine.execution.ray_executors import RayData
-
-    return RayData(resources)
+    return RayData(resources) if spreads else InProcessExecutor()
 
 
 def main(argv: list[str]) -> int:

@@ -7,10 +7,9 @@ import subprocess
 import threading
 
 from engine.errors import JobError
-from engine.execution.attempt import Attempt
+from engine.execution.attempt import TELLS, Attempt
 from engine.execution.process_runner import FolderRunner, Handle, ProcessStatus, save_handle, supervisor_command
 from engine.execution.resources import LOCAL, Resources
-from engine.execution.supervisor import TELLS
 from engine.package_data import IMPORT_ROOT
 from engine.process_identity import ProcessIdentity
 

@@ -17,10 +17,9 @@ from typing import Any, Literal, Protocol, cast
 from pydantic import TypeAdapter, ValidationError
 
 from engine.errors import ConfigError, JobError
-from engine.execution.attempt import Attempt, ProcessSpec, keep_process, kept_process, read_log
+from engine.execution.attempt import GRACE_S, Attempt, ProcessSpec, keep_process, kept_process, read_log
 from engine.execution.die_with_parent import die_with_parent_command
 from engine.execution.resources import LOCAL, RUNNERS, Resources, RunnerKey
-from engine.execution.supervisor import GRACE_S
 from engine.import_object import import_object
 from engine.process_identity import ProcessIdentity
 

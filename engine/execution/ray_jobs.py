@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from engine.errors import ConfigError, JobError
-from engine.execution.attempt import Attempt
+from engine.execution.attempt import GRACE_S, Attempt
 from engine.execution.process_runner import FolderRunner, Handle, ProcessStatus, save_handle, supervisor_command
 from engine.execution.resources import Resources, RunnerKey
-from engine.execution.supervisor import GRACE_S
 from engine.hardware.environment import ROCR_VISIBLE, VISIBLE
 from engine.package_data import IMPORT_ROOT
 

@@ -12,13 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-from engine.execution.attempt import Attempt
+from engine.execution.attempt import GRACE_S, TELLS, Attempt
 from engine.execution.die_with_parent import CANNOT_START, die_with_parent_command
+from engine.execution.local import save_local_handle
 from engine.hardware.environment import merge_env
 
-TELLS = "--tells"
 POLL_S = 0.1
-GRACE_S = 120.0  # for the step that a training is in, and its checkpoint
 
 
 class Supervisor:
@@ -77,8 +76,6 @@ def main(argv: list[str]) -> int:
     attempt = Attempt.at(Path(argv[0]))
     try:
         if TELLS in argv:
-            from engine.execution.local import save_local_handle  # imports this module
-
             save_local_handle(attempt, os.getpid())
         child = start(attempt)
     except OSError as error:

@@ -33,6 +33,7 @@ from engine.families.loading import (
 )
 from engine.families.overflow import finite_latents
 from engine.model_spec import Conditioning, FamilySpec
+from engine.sampling.schedules import nearest_timesteps, training_sigmas
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,8 +75,6 @@ class AnimateDiffFamily(DiffusersFamily):
     }
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
-        from engine.sampling.schedules import training_sigmas
-
         self.open_folder(device, dtype)
         self.table = training_sigmas(self.scheduler_config).to(device)
         self.network = self._read_unet()
@@ -151,8 +150,6 @@ class AnimateDiffFamily(DiffusersFamily):
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Predict the noise at the timestep whose noise level is nearest to `sigma[B]`."""
-        from engine.sampling.schedules import nearest_timesteps
-
         inputs = {
             "sample": latents.to(conditioning.embeds.dtype),
             "timestep": nearest_timesteps(self.table, sigma),

@@ -13,6 +13,7 @@ from engine.errors import FamilyError
 from engine.families.loading import Classes, DiffusersFamily, from_pixels, on_device, read_tokenizer, to_pixels
 from engine.families.overflow import finite_latents
 from engine.model_spec import Conditioning, FamilySpec
+from engine.sampling.schedules import nearest_timesteps, training_sigmas
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,8 +48,6 @@ class CogVideoXFamily(DiffusersFamily):
     }
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
-        from engine.sampling.schedules import training_sigmas
-
         self.open_folder(device, dtype)
         if self.scheduler_config.get("prediction_type") != self.spec.prediction:
             raise FamilyError(f"'{self.folder}': a CogVideoX scheduler must have prediction_type = 'v_prediction'.")
@@ -82,8 +81,6 @@ class CogVideoXFamily(DiffusersFamily):
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Predict v at the timestep whose noise level is nearest to `sigma[B]`."""
-        from engine.sampling.schedules import nearest_timesteps
-
         v = self.network(
             hidden_states=latents.transpose(1, 2).to(conditioning.embeds.dtype),
             encoder_hidden_states=conditioning.embeds,

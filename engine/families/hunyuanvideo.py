@@ -13,6 +13,7 @@ from engine.errors import FamilyError
 from engine.families.loading import Classes, DiffusersFamily, from_pixels, on_device, read_tokenizer, to_pixels
 from engine.families.overflow import finite_latents
 from engine.model_spec import Conditioning, FamilySpec
+from engine.sampling.schedules import flow_timesteps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,8 +92,6 @@ class HunyuanVideoFamily(DiffusersFamily):
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Predict the velocity at `sigma[B]` with the conditioning's guidance."""
-        from engine.sampling.schedules import flow_timesteps
-
         assert conditioning.guidance is not None, "the network needs the guidance: set Conditioning.guidance"
         assert conditioning.extras and conditioning.mask is not None
         dtype = conditioning.embeds.dtype

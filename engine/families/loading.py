@@ -17,12 +17,14 @@ from engine.families.model_folders import (
     refuse_quantised,
     variant_of,
 )
+from engine.families.overflow import refuse_overflow
 from engine.hardware.weight_storage import offload_blocks, store_in_float8
 from engine.hub.download import download, plan_download
 from engine.hub.permission import ALLOW_DOWNLOAD, is_automatic
 from engine.hub.repository import HubSource
 from engine.hub.selection import CONFIG, ROOT, Needs, missing_files
 from engine.model_spec import FamilyOptions, FamilySpec
+from engine.sampling.scheduler_settings import check_settings
 from engine.seeds import unit_noise
 
 if TYPE_CHECKING:
@@ -59,8 +61,6 @@ class DiffusersFamily:
 
     def open_folder(self, device: str, dtype: "torch.dtype") -> None:
         """Find and check the folder; set `folder`, `device`, `dtype`, `scheduler_config` and `text_key`."""
-        from engine.sampling.scheduler_settings import check_settings
-
         self.folder = find_folder(self.source, folder_needs(type(self), self.options.parts))
         check_parts(self.folder, {part: name for part, name in self.parts.items() if part not in self.options.parts})
         self.device, self.dtype = device, dtype
@@ -334,8 +334,6 @@ def to_pixels(video: "Tensor", latents: "Tensor") -> "np.ndarray":
     Raises FamilyError after an overflow, see `refuse_overflow`.
     """
     import torch
-
-    from engine.families.overflow import refuse_overflow
 
     refuse_overflow(video, latents)
     pixels = ((video.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)

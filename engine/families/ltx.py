@@ -32,6 +32,7 @@ from engine.families.loading import (
 from engine.families.overflow import finite_latents
 from engine.model_spec import Conditioning, FamilySpec
 from engine.sampling.given_frame import predict_with_first
+from engine.sampling.schedules import flow_timesteps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +118,6 @@ class LTXFamily(DiffusersFamily):
         return predict_with_first(self._predict, latents, sigma, conditioning)
 
     def _predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
-        from engine.sampling.schedules import flow_timesteps
 
         assert conditioning.fps, "an LTX network needs the frame rate: set Conditioning.fps"
         _, _, t, h, w = latents.shape

@@ -4,8 +4,11 @@ from typing import TYPE_CHECKING, cast
 
 from engine.errors import ConfigError
 from engine.families.sources import is_path, local_path
+from engine.hardware.device import pick_device
+from engine.hardware.rocm import choose_kernels
 from engine.import_object import import_object
 from engine.model_spec import FamilyOptions, FamilySpec, ModelFamily
+from engine.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from engine.config.schema import ModelPreset
@@ -29,8 +32,6 @@ FAMILIES = {
 def family_class(key: str) -> type[ModelFamily]:
     """Return the class of a family; cheap, because family modules import torch lazily. Raises ConfigError."""
     if key not in FAMILIES:
-        from engine.suggestions import did_you_mean
-
         raise ConfigError(f"Unknown family '{key}'. {did_you_mean(key, FAMILIES)}")
     return cast("type[ModelFamily]", import_object(FAMILIES[key]))
 
@@ -43,9 +44,6 @@ def family_spec(key: str) -> FamilySpec:
 def open_model(preset: "ModelPreset", device: str | None = None) -> ModelFamily:
     """Load the preset's model on `device` (None: the best available). Raises FamilyError in one sentence."""
     import torch
-
-    from engine.hardware.device import pick_device
-    from engine.hardware.rocm import choose_kernels
 
     choose_kernels()
     options = FamilyOptions(

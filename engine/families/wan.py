@@ -35,6 +35,7 @@ from engine.families.lora_files import EXPERTS
 from engine.families.overflow import finite_latents
 from engine.model_spec import Conditioning, FamilySpec
 from engine.sampling.given_frame import predict_with_first
+from engine.sampling.schedules import flow_timesteps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,8 +127,6 @@ class WanFamily(DiffusersFamily):
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Predict the velocity at `sigma[B]`; models with a level per token take `sigma[B,t]` (0 = given)."""
-        from engine.sampling.schedules import flow_timesteps
-
         timestep = flow_timesteps(self.scheduler_config, sigma)
         if self.level_per_token:
             _, _, t, h, w = latents.shape

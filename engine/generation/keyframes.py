@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.generation.clip_plan import keyframe_places, keyframe_plan, requires_end_frames
 from engine.generation.constraints import FixedFrames, GuidedFrames
@@ -45,6 +46,7 @@ from engine.sampling.forward_process import add_noise
 from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.seeds import generator_for, seed_for
 from rewards.clip import Clip
+from rewards.suite import RewardSuite
 
 DraftSteps = Generator[Progress, None, "Drawn"]
 FrameSteps = Generator[Progress, None, list[np.ndarray]]
@@ -163,9 +165,6 @@ def best_drafts(batch: Sequence[GenerationRequest], decoded: Sequence[np.ndarray
 
     `decoded` `[D]` of `uint8[B,T,H,W,3]`.
     """
-    from engine.config.presets import load_preset
-    from rewards.suite import RewardSuite
-
     suite, best = RewardSuite(load_preset("rewards", mix)), []
     for row, request in enumerate(batch):
         clips = [Clip(frames=draft[row], fps=request.fps, prompt=request.prompt) for draft in decoded]

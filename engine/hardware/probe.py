@@ -13,14 +13,14 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
+from engine.hardware.device import device_facts, pick_device
+
 REPEATS = 5
 
 
 def devices() -> dict[str, Any]:
     """Describe every GPU that PyTorch sees, or the CPU."""
     import torch
-
-    from engine.hardware.device import device_facts
 
     names = [f"cuda:{index}" for index in range(torch.cuda.device_count())] or ["cpu"]
     return {"devices": [asdict(device_facts(name)) | _architecture(name) for name in names]}
@@ -95,8 +95,6 @@ def _architecture(name: str) -> dict[str, Any]:
 def _bench_device() -> tuple[str, Any, int]:
     """Return the device, and a dtype and number of tokens that suit it."""
     import torch
-
-    from engine.hardware.device import pick_device
 
     device = pick_device()
     return (device, torch.float32, 1024) if device == "cpu" else (device, torch.bfloat16, 8192)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from engine.config.presets import load_preset
 from engine.execution.process_runner import Handle
 from engine.execution.resources import Resources
+from engine.families.registry import open_model
 from engine.storage.library import Library
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ class ModelCache:
     def open(self, key: str) -> "ModelFamily":
         """Return the model of a preset, loaded if needed. Raises ConfigError or FamilyError in one sentence."""
         if self._family is None or key != self.key:
-            from engine.families.registry import open_model  # not needed by jobs that load no model
-
             self._family = None
             self._free()
             self._family, self.key = open_model(load_preset("models", key)), key

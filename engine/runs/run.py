@@ -32,11 +32,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from engine.config.presets import load_model_preset
 from engine.config.prompts import PromptRow
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, StoreError
 from engine.execution.attempt import last_line
 from engine.families.lora_files import WEIGHT_FILES, for_pipeline, has_weights, read_parts, write_parts
+from engine.families.registry import family_spec
 from engine.files.atomic import write_text_atomic
 from engine.files.creation_order import newest_first, place_last
 from engine.files.json_lines import MetricRow, append_line, metric_row, whole_lines
@@ -349,9 +351,6 @@ def _files(preset: TrainPreset) -> dict[str, Path]:
 
 def _network_part(preset: TrainPreset) -> str:
     """Return the name of the trained network in diffusers' pipelines."""
-    from engine.config.presets import load_model_preset
-    from engine.families.registry import family_spec
-
     return family_spec(load_model_preset(preset.model).family).network_part
 
 

@@ -7,14 +7,15 @@ solver, such as UniPC's `solver_order`, has no effect. The same holds for a sett
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import FamilyError
 from engine.model_spec import Prediction
 from engine.sampling.schedules import DIFFUSERS_CLASS, flow_timesteps, sigmas_for
 from engine.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SPACED = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "num_train_timesteps", "shift_terminal")
 _TABLE = ("beta_start", "beta_end", "beta_schedule", "trained_betas", "num_train_timesteps", "rescale_betas_zero_snr")
@@ -89,7 +90,7 @@ def _defaults(name: str) -> dict[str, Any]:
     return {key: parameter.default for key, parameter in parameters.items() if key != "self"}
 
 
-def _levels(config: Mapping[str, Any]) -> list[torch.Tensor]:
+def _levels(config: Mapping[str, Any]) -> "list[Tensor]":
     """Return levels and timesteps for `COMPARED_SHAPES`.
 
     Raise FamilyError for values that the scheduler cannot use.
@@ -104,5 +105,5 @@ def _levels(config: Mapping[str, Any]) -> list[torch.Tensor]:
     return [tensor for sigmas in levels for tensor in (sigmas, flow_timesteps(config, sigmas))]
 
 
-def _same(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+def _same(left: "list[Tensor]", right: "list[Tensor]") -> bool:
+    return all(a.equal(b) for a, b in zip(left, right, strict=True))

@@ -15,16 +15,17 @@ one begins. On random toy weights, 25 steps: RMS 1.9 for latents of std 14.8.
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from engine.errors import FamilyError
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def sigmas_for(scheduler_config: Mapping[str, Any], num_steps: int, num_tokens: int) -> Tensor:
+
+def sigmas_for(scheduler_config: Mapping[str, Any], num_steps: int, num_tokens: int) -> "Tensor":
     """Return the decreasing noise levels `sigmas[K+1]` for K = `num_steps`.
 
     `num_tokens` (see the function of this name) sets a dynamic shift, which spends more steps at high noise on larger
@@ -36,7 +37,7 @@ def sigmas_for(scheduler_config: Mapping[str, Any], num_steps: int, num_tokens: 
     return _SCHEDULES[name](scheduler_config, num_steps, num_tokens)
 
 
-def num_tokens(latents: Tensor, extras: Mapping[str, Any] | None = None) -> int:
+def num_tokens(latents: "Tensor", extras: Mapping[str, Any] | None = None) -> int:
     """Return the number of tokens of a clip: t*h*w of `latents[B,C,t,h,w]`.
 
     Each picture that conditions the network as further tokens (`extras["pictures"]`, see `Conditioning`) adds h*w, as
@@ -47,7 +48,7 @@ def num_tokens(latents: Tensor, extras: Mapping[str, Any] | None = None) -> int:
     return (t + (0 if pictures is None else pictures.shape[2])) * h * w
 
 
-def flow_timesteps(scheduler_config: Mapping[str, Any], sigma: Tensor) -> Tensor:
+def flow_timesteps(scheduler_config: Mapping[str, Any], sigma: "Tensor") -> "Tensor":
     """Return the float32 timesteps that a flow model's pipeline passes to its network for `sigma`.
 
     FlowMatchEuler: 1000 sigma. UniPC rounds this down to an integer, so its first level 0.999999 becomes 999.
@@ -56,13 +57,15 @@ def flow_timesteps(scheduler_config: Mapping[str, Any], sigma: Tensor) -> Tensor
     return timesteps.floor() if scheduler_config.get("_class_name") == "UniPCMultistepScheduler" else timesteps
 
 
-def training_sigmas(scheduler_config: Mapping[str, Any]) -> Tensor:
+def training_sigmas(scheduler_config: Mapping[str, Any]) -> "Tensor":
     """Return the increasing float64 noise levels of the training timesteps; not for flow models."""
     return (1 - _diffusers(scheduler_config).alphas_cumprod.double()).clamp(min=0).sqrt()
 
 
-def nearest_timesteps(table: Tensor, sigma: Tensor) -> Tensor:
+def nearest_timesteps(table: "Tensor", sigma: "Tensor") -> "Tensor":
     """Return the timesteps `int64[B]` with levels in `table` (`training_sigmas`) nearest to `sigma[B]`."""
+    import torch
+
     above = torch.searchsorted(table, sigma.double().contiguous()).clamp(1, len(table) - 1)
     nearer_below = sigma - table[above - 1] < table[above] - sigma
     return above - nearer_below.long()
@@ -85,8 +88,10 @@ def _diffusers(config: Mapping[str, Any]) -> Any:
     return scheduler_class.from_config({key: value for key, value in config.items() if key in parameters})
 
 
-def _flow_match_euler(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> Tensor:
+def _flow_match_euler(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> "Tensor":
     """Shifted levels, float32, over most pipelines' uniform grid 1 .. 1/K, or the grid that `_grid` names."""
+    import torch
+
     if num_steps == 1:  # a shift maps 1 to 1, and stretching one level to a terminal one divides 0 by 0
         return torch.tensor([1.0, 0.0])
     scheduler, grid = _diffusers(config), _GRIDS[config.get("_grid", "even")]
@@ -110,7 +115,7 @@ _GRIDS: dict[str, Callable[[int], np.ndarray] | None] = {
 }
 
 
-def _flow_unipc(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> Tensor:
+def _flow_unipc(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> "Tensor":
     """Shifted levels of Wan's scheduler, float32; raise FamilyError when it is not configured for a flow."""
     if not config.get("use_flow_sigmas"):
         raise FamilyError(
@@ -121,8 +126,10 @@ def _flow_unipc(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> T
     return scheduler.sigmas
 
 
-def _ddim(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> Tensor:
+def _ddim(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> "Tensor":
     """Levels of DDIM's timesteps, in float64 so that abar = 1 - sigma^2 is recovered exactly."""
+    import torch
+
     scheduler = _diffusers(config)
     scheduler.set_timesteps(num_steps)
     final = torch.as_tensor(scheduler.final_alpha_cumprod).reshape(1).to(scheduler.alphas_cumprod)
@@ -135,7 +142,7 @@ def _ddim(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> Tensor:
 # Solvers that use the same levels as another class, which provides them.
 DIFFUSERS_CLASS = {"CogVideoXDPMScheduler": "CogVideoXDDIMScheduler"}
 
-_SCHEDULES: dict[str, Callable[[Mapping[str, Any], int, int], Tensor]] = {
+_SCHEDULES: dict[str, Callable[[Mapping[str, Any], int, int], "Tensor"]] = {
     "FlowMatchEulerDiscreteScheduler": _flow_match_euler,
     "UniPCMultistepScheduler": _flow_unipc,
     "DDIMScheduler": _ddim,

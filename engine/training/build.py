@@ -12,12 +12,14 @@ from engine.config.form_settings import check_settings
 from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, DailiesError, SettingsError
+from engine.hardware.device import pick_device
 from engine.import_object import import_object
 from engine.labelling.preference_formats import read_preference_data
 from engine.runs.run import Run
 from engine.suggestions import did_you_mean
 from engine.training.data.prompt_rows import training_rows
 from engine.training.trainers.base import DiffusionTrainer
+from rewards import as_reward_funcs, mix_reward_func
 
 PLAIN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), NoneType: (NoneType,)}
 """Accepted types of a value, by the field's declared type."""
@@ -55,7 +57,6 @@ def build_config(config_class: Any, settings: Mapping[str, Any], folder: Path) -
         if name not in known:
             raise SettingsError(f"Unknown setting '{name}' for {config_class.__name__}. {did_you_mean(name, known)}")
     _check_types(config_class, settings)
-    from engine.hardware.device import pick_device
 
     ours = {"output_dir": str(folder), "report_to": "none", "disable_tqdm": True, "use_cpu": pick_device() == "cpu"}
     try:
@@ -114,7 +115,6 @@ def _data(preset: TrainPreset, run: Run, args: Any) -> dict[str, Any]:
 
 
 def _rewards(preset: TrainPreset) -> list[Any]:
-    from rewards import as_reward_funcs, mix_reward_func
 
     assert preset.mix is not None, "the schema asks for it"
     mix = load_preset("rewards", preset.mix)

@@ -13,8 +13,7 @@ back ends   `video` of the mix: "i3d" (reference: four films, so it detects unli
 licence     I3D Apache-2.0 (DeepMind), mini Apache-2.0
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +22,9 @@ import numpy as np
 from rewards.clip import Clip
 from rewards.errors import RewardError
 from rewards.features import ClipFeatures
+from rewards.import_object import import_object
 from rewards.networks.perceptual import resized
+from rewards.networks.video_network import VideoNetwork
 from rewards.spec import RewardResult, RewardSpec, not_applicable
 from rewards.vision.frechet import FrechetReport, frechet_between
 from rewards.vision.reference_distance import ReferenceFeatures, read_reference_file
@@ -43,21 +44,13 @@ SPEC = RewardSpec(
 )
 BACKEND, DEFAULT = "video", "i3d"
 PUBLISHED = "i3d-logits"  # for two sets of clips only
+NETWORKS = {
+    "i3d": ("i3d", "rewards.networks.i3d:FEATURES"),
+    "mini": ("mini_video", "rewards.networks.mini_video:STRETCHES"),
+}
+"""The weights of each network, and its `VideoNetwork` as "module:NAME"."""
+LOGITS = ("i3d", "rewards.networks.i3d:LOGITS")
 FRAMES, MOST = 16, 4  # frames of a stretch; stretches of a clip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoNetwork:
-    """A network from stretches `uint8[N,16,side,side,3]` to features `float32[N,D]`.
-
-    `as_they_are`: Frechet distances are computed of the features themselves; else every feature is in units of its
-    spread in the reference, so that content does not dominate.
-    """
-
-    side_px: int
-    describe: Callable[[np.ndarray], np.ndarray]
-    fingerprint: Callable[[], tuple[float, ...]]
-    as_they_are: bool
 
 
 def score(features: ClipFeatures) -> RewardResult:
@@ -115,7 +108,7 @@ def frechet_of_sets(
     stretch of a clip is a sample; the bootstrap draws clips. Raises RewardError for fewer than 2 clips a
     set or one shorter than 16 frames, RewardUnavailable without the back end's weights.
     """
-    network = _i3d_logits() if backend == PUBLISHED else open_network_of(backend)
+    network = _opened(*LOGITS) if backend == PUBLISHED else open_network_of(backend)
     units = 1.0 if network.as_they_are else open_reference(backend).shape.spread
     described = [
         [network.describe(stretches(clip.frames, network.side_px)) / units for clip in clips]
@@ -139,12 +132,21 @@ def starts(num_frames: int) -> list[int]:
     return np.rint(np.linspace(0, num_frames - FRAMES, count)).astype(int).tolist()
 
 
-@cache
 def open_network_of(name: str) -> VideoNetwork:
-    """Return the video network of that name; its weights are loaded at the first use."""
+    """Return the video network of that name; its weights are loaded at the first use.
+
+    Raises RewardError for an unknown name, RewardUnavailable without the weights.
+    """
     if name not in NETWORKS:
         raise RewardError(f"There is no video network {name!r}; known are {', '.join(sorted(NETWORKS))}.")
-    return NETWORKS[name]()
+    return _opened(*NETWORKS[name])
+
+
+@cache
+def _opened(weights: str, path: str) -> VideoNetwork:
+    resolve(weights)  # before the import, which takes seconds
+    network: VideoNetwork = import_object(path)
+    return network
 
 
 def open_reference(name: str) -> ReferenceFeatures:
@@ -161,34 +163,6 @@ def _reference(name: str, path: Path) -> ReferenceFeatures:
             f"`python -m tools.mini.fvd_reference --backend {name}`."
         )
     return reference
-
-
-def _i3d() -> VideoNetwork:
-    resolve("i3d")  # before the import, which takes seconds
-    from rewards.networks import i3d
-
-    return VideoNetwork(side_px=i3d.SIDE_PX, describe=i3d.i3d_features, fingerprint=i3d.fingerprint, as_they_are=True)
-
-
-def _i3d_logits() -> VideoNetwork:
-    from rewards.networks import i3d
-
-    return replace(_i3d(), describe=i3d.i3d_logits)
-
-
-def _mini() -> VideoNetwork:
-    resolve("mini_video")
-    from rewards.networks import mini_video
-
-    return VideoNetwork(
-        side_px=mini_video.SIDE_PX,
-        describe=mini_video.stretch_features,
-        fingerprint=mini_video.fingerprint,
-        as_they_are=False,
-    )
-
-
-NETWORKS = {"i3d": _i3d, "mini": _mini}
 
 
 def _per_frame(values: list[float], num_frames: int) -> np.ndarray:

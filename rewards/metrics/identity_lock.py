@@ -18,6 +18,7 @@ import numpy as np
 
 from rewards.features import ClipFeatures
 from rewards.gates import motion_gate
+from rewards.import_object import import_object
 from rewards.networks.faces import Face, FaceNetwork, open_faces, overlap
 from rewards.networks.frame_embedding import DEFAULT as HISTOGRAM
 from rewards.networks.frame_embedding import open_embedder
@@ -39,6 +40,7 @@ SPEC = RewardSpec(
 )
 BACKEND, DEFAULT, MINI = "identity", "facenet", "mini"
 WITHOUT_FACES = (MINI,)
+MINI_VECTORS = "rewards.networks.mini_subject:subject_vectors"  # a string, because the module imports torch
 MOST_FRAMES = 32
 FIRST = 8  # frames whose medoid is the identity
 WORST_SHARE = 0.1
@@ -200,7 +202,7 @@ def _follow_subject(features: ClipFeatures) -> FaceTrack | None:
     return FaceTrack(
         frames=found,
         boxes=boxes,
-        vectors=_mini_vectors(cut_outs) if mini else open_embedder(HISTOGRAM)(cut_outs),
+        vectors=import_object(MINI_VECTORS)(cut_outs) if mini else open_embedder(HISTOGRAM)(cut_outs),
         coverage=len(found) / len(looked_at),
         confidence=float(subjects.confidence[found].mean()) * len(found) / len(looked_at),
         backend=MINI if mini else HISTOGRAM,
@@ -225,12 +227,6 @@ def cut_out(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
     move = np.array([[scale, 0, side / 2 - scale * x], [0, scale, side / 2 - scale * y]])
     square = cv2.warpAffine(frame, move, (side, side), borderMode=cv2.BORDER_REPLICATE)
     return cv2.resize(square, (CUT_OUT_PX, CUT_OUT_PX), interpolation=cv2.INTER_AREA)
-
-
-def _mini_vectors(cut_outs: np.ndarray) -> np.ndarray:
-    from rewards.networks.mini_subject import subject_vectors
-
-    return subject_vectors(cut_outs)
 
 
 def _looked_at(num_frames: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewards.networks.cache import device, load_into, open_network, read_tensors
+from rewards.networks.video_network import VideoNetwork
 from rewards.weights.catalog import resolve
 
 SIDE_PX, CROP_FRAMES, WIDTH, CLASSES = 224, 16, 1024, 400
@@ -158,3 +159,7 @@ def _load() -> I3D:
     network = load_into(I3D(), read_tensors(resolve("i3d")), "I3D (Kinetics-400)")
     assert isinstance(network, I3D)
     return network
+
+
+FEATURES = VideoNetwork(side_px=SIDE_PX, describe=i3d_features, fingerprint=fingerprint, as_they_are=True)
+LOGITS = VideoNetwork(side_px=SIDE_PX, describe=i3d_logits, fingerprint=fingerprint, as_they_are=True)

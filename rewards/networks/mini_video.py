@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rewards.networks.cache import device, load_into, open_network, read_tensors
+from rewards.networks.video_network import VideoNetwork
 from rewards.weights.catalog import resolve
 
 SIDE_PX = 64
@@ -114,3 +115,6 @@ def convolutions() -> list[nn.Sequential]:
 def _block(convolution: nn.Module, width: int) -> nn.Sequential:
     """Return a block that normalises each sample by itself, because samples of a batch are unrelated."""
     return nn.Sequential(convolution, nn.GroupNorm(width // CHANNELS_A_GROUP, width), nn.ReLU())
+
+
+STRETCHES = VideoNetwork(side_px=SIDE_PX, describe=stretch_features, fingerprint=fingerprint, as_they_are=False)

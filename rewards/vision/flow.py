@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from rewards.errors import RewardError
+from rewards.networks.raft import RaftFlow
 
 # Forward-backward check: |f + b|^2 <= ALPHA (|f|^2 + |b|^2) + BETA  (Sundaram et al. 2010; EvalCrafter uses the same).
 VISIBLE_ALPHA, VISIBLE_BETA_PX2 = 0.01, 0.5
@@ -60,7 +61,6 @@ def open_flow(name: str = "dis") -> FlowBackend:
         return DisFlow()
     if name not in RAFTS:
         raise RewardError(f"There is no optical flow {name!r}; known are {', '.join(FLOWS)}.")
-    from rewards.networks.raft import RaftFlow
 
     return RaftFlow(variant=RAFTS[name])
 

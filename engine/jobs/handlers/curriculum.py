@@ -15,6 +15,7 @@ from engine.families.registry import family_spec
 from engine.files.locks import acquire
 from engine.generation.clip_plan import at_least
 from engine.generation.validation import check_prompts_fit
+from engine.import_object import import_object
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.evaluate import evaluation_of
 from engine.jobs.handlers.train import publish, train_run
@@ -95,7 +96,6 @@ def _with_run(workspace: Workspace, preset: CurriculumPreset, state: CurriculumS
 
 def restarts_from_start(stage: Stage) -> bool:
     """Return True when a stage's teacher is its initial model, so that no student becomes its own teacher."""
-    from engine.import_object import import_object
     from engine.training.build import ALGORITHMS
 
     algorithm = load_train_preset(stage.recipe, stage.changes).algorithm
@@ -126,19 +126,10 @@ def _steps_after(stage: Stage, tries: int) -> int | None:
 
 def _evaluated(run: Run, gate: CurriculumGate, context: JobContext) -> Generator[JobProgress, None, Evaluation]:
     """Return the gate's evaluation: the saved one if it matches the gate's plan, else a new one."""
-    from engine.training.evaluation.evaluate import plan_evaluation
-
     config = EvaluateConfig(
         run=run.id, prompts=gate.prompts, num_prompts=gate.num_prompts, takes=gate.takes, mix=gate.mix
     )
-    saved = run.evaluation()
-    if saved is not None:
-        plan = plan_evaluation(
-            run, prompts=config.prompts, num_prompts=config.num_prompts, takes=config.takes, mix=config.mix
-        )
-        if plan.matches(saved):
-            return saved
-    return (yield from evaluation_of(config, context))
+    return (yield from evaluation_of(config, context, reuse=True))
 
 
 def measured_of(evaluation: Evaluation) -> Measured:

@@ -14,14 +14,22 @@ def evaluate_run(config: EvaluateConfig, context: JobContext) -> Running:
     return (yield from evaluation_of(config, context)).model_dump(mode="json")
 
 
-def evaluation_of(config: EvaluateConfig, context: JobContext) -> Generator[JobProgress, None, Evaluation]:
-    """Make an evaluation and save it; the model, which has the run's adapters, is released afterwards."""
+def evaluation_of(
+    config: EvaluateConfig, context: JobContext, *, reuse: bool = False
+) -> Generator[JobProgress, None, Evaluation]:
+    """Make an evaluation and save it; the model, which has the run's adapters, is released afterwards.
+
+    With `reuse`, a saved evaluation of the same plan is returned instead.
+    """
     from engine.training.evaluation.evaluate import evaluate, plan_evaluation
 
     run = Run.find(context.store.workspace, config.run)
     plan = plan_evaluation(
         run, prompts=config.prompts, num_prompts=config.num_prompts, takes=config.takes, mix=config.mix
     )
+    saved = run.evaluation() if reuse else None
+    if saved is not None and plan.matches(saved):
+        return saved
     yield JobProgress(phase="load")
     try:
         steps = evaluate(context.model.open(plan.model), plan)

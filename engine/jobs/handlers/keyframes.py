@@ -1,5 +1,6 @@
 """The "keyframes" job: the first stage of keyframe-then-inbetween alone, for review by the user."""
 
+from engine.generation.pipeline import KeyframesReady, Progress, generate
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.generate import opened, tools_of
 from engine.jobs.kinds import JobSteps
@@ -14,7 +15,6 @@ def draw_keyframes(config: KeyframesConfig, context: JobContext) -> JobSteps:
     """
     request, workspace = config.request, context.store.workspace
     family = yield from opened(request.model, request.adapter or "", context)
-    from engine.generation.pipeline import KeyframesReady, Progress, generate
 
     keyframes: list[dict[str, int | str]] = []
     for event in generate(family, [request], tools_of(workspace, only_keyframes=True)):

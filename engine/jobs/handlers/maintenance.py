@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from engine.config import model_downloads as downloads
 from engine.config.presets import load_model_preset
 from engine.errors import ConfigError, DailiesError, JobError
+from engine.families.lora import activate_adapter
 from engine.hardware.environment import process_environment
 from engine.hub.download import Progress
 from engine.jobs.context import JobContext
@@ -20,8 +21,10 @@ from engine.jobs.spec import JobProgress
 from engine.runs.run import Run
 from engine.runs.samples import RunSamples
 from engine.storage.images import load_picture
+from engine.training.data.prompt_embeddings import PromptEmbeddings
 from engine.workspace import Workspace
 from rewards.errors import RewardError
+from rewards.weights import catalog
 
 POLL_S = 0.2
 T = TypeVar("T")
@@ -42,8 +45,6 @@ def make_samples(config: SamplesConfig, context: JobContext) -> Running:
     if context.model.key != preset.model:
         yield JobProgress(phase="load")
     family = context.model.open(preset.model)
-    from engine.families.lora import activate_adapter
-    from engine.training.data.prompt_embeddings import PromptEmbeddings
     from engine.training.evaluation.sample_sets import SampleSets, preserve_training_state
 
     load = partial(load_picture, run.workspace)
@@ -62,10 +63,8 @@ def fetch_weights(config: WeightsConfig, context: JobContext) -> Running:
 
     A cancelled download stops after the current chunk. Result: `key` and `path`.
     """
-    from rewards.weights.catalog import resolve
-
     path = yield from _download(
-        config.key, lambda progress: resolve(config.key, allow_download=True, progress=progress)
+        config.key, lambda progress: catalog.resolve(config.key, allow_download=True, progress=progress)
     )
     return {"key": config.key, "path": str(path)}
 

@@ -6,7 +6,7 @@ Each report is saved as soon as its clip is scored: an interrupted job that is s
 import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -25,9 +25,7 @@ from engine.storage.video_import import import_clip, store_video
 from engine.video.reader import skipped_in, videos_in
 from engine.workspace import Workspace
 from rewards.calibration import mix_calibration
-
-if TYPE_CHECKING:
-    from rewards.suite import RewardSuite
+from rewards.suite import RewardSuite
 
 Scoring = Generator[JobProgress, None, dict[str, str]]
 
@@ -177,14 +175,12 @@ def score_each(clip_ids: Sequence[str], mix_key: str, store: Library) -> Scoring
     return unscored
 
 
-def open_suite(mix_key: str) -> "RewardSuite":
+def open_suite(mix_key: str) -> RewardSuite:
     """Return the rewards of a mix, by the key of its preset. Raises ConfigError or RewardError."""
-    from rewards.suite import RewardSuite
-
     return RewardSuite(load_preset("rewards", mix_key))
 
 
-def score_one(suite: "RewardSuite", clip_id: str, store: Library, *, must: bool = False) -> str:
+def score_one(suite: RewardSuite, clip_id: str, store: Library, *, must: bool = False) -> str:
     """Score a clip and save the report. Return "", or the error message when it cannot be scored.
 
     With `must` the error is raised instead.

@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.errors import DailiesError
+from engine.hardware.device import pick_device
 
 if TYPE_CHECKING:
     import torch
@@ -51,8 +52,6 @@ def process_group() -> Iterator[None]:
         return
     import torch.distributed as dist
     from accelerate import PartialState
-
-    from engine.hardware.device import pick_device
 
     PartialState(cpu=pick_device() == "cpu", timeout=COLLECTIVE_TIMEOUT)
     yield

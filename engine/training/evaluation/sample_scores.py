@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
 from engine.training.evaluation.evaluate import MONITORED, MONITORS, scored_mix
 from rewards.clip import Clip
 from rewards.mix import RewardReport, combine
-
-if TYPE_CHECKING:
-    from rewards.suite import RewardSuite
+from rewards.suite import RewardSuite
 
 SAMPLES, HELD_OUT, MONITOR = "samples/", "samples/held_out/", "monitor/"
 TOTAL = "total"
@@ -33,8 +30,6 @@ class SampleScores:
         if self._mix is None:
             return []
         if self._suite is None:
-            from rewards.suite import RewardSuite
-
             self._suite = RewardSuite(self._mix, besides=MONITORED)
         return [self._by_own_mix(report) for report in self._suite.score_many(list(clips))]
 
