@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from engine.cli.commands import CliCommand
 from engine.cli.main import main as run_command
-from engine.import_object import import_object
+from rewards.import_object import import_object
 
 SERVE = "app.__main__:main"  # a string, because that module imports the page's modules
 PAGE_COMMANDS = (

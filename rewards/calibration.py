@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rewards.errors import RewardError
+from rewards.external.registry import external_fingerprint
 from rewards.package_data import ASSETS
 
 if TYPE_CHECKING:
@@ -128,8 +129,6 @@ def mix_calibration(mix: "Mix") -> str:
 
     Raises RewardError for a calibration set that does not exist.
     """
-    from rewards.external.registry import external_fingerprint
-
     declared = external_fingerprint([key for key, weight in mix.weights.items() if weight > 0])
     known = report_calibration(read_calibration(mix.calibration))
     return f"{known}+{declared}" if declared else known

@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rewards.backends import PIECES, known_backends
 from rewards.errors import RewardError
+from rewards.registry import PIECES, known_backends, known_rewards
 from rewards.spec import RewardResult
 from rewards.text_files import EncodingError, read_text, split_lines
 
@@ -149,7 +149,7 @@ def read_mix(path: Path, known: Collection[str] | None = None) -> Mix:
         raise RewardError(f"The mix {path.name} cannot be read: {error}.") from error
     _check_names("key", entries, Mix.model_fields, path.name)
     if isinstance(entries.get("weights"), dict):
-        _check_names("reward", entries["weights"], known or _all_rewards(), path.name)
+        _check_names("reward", entries["weights"], known or known_rewards(), path.name)
     try:
         mix = Mix.model_validate({"key": path.stem, **entries})
     except ValidationError as error:
@@ -213,12 +213,6 @@ def _check_names(kind: str, given: Collection[str], known: Collection[str], wher
             near = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else f" Known are {', '.join(sorted(known))}."
             raise RewardError(f"The mix {where} has an unknown {kind} {name!r}.{hint}")
-
-
-def _all_rewards() -> Collection[str]:
-    from rewards.registry import known_rewards
-
-    return known_rewards()
 
 
 def _result_to_dict(result: RewardResult) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The rewards by key: built-in ones, named as modules, and those that the user declared (`rewards.external`)."""
+"""The rewards by key: built-in ones, named as modules, and those that the user declared (`rewards.external`).
+
+Also the shared pieces that a mix may name in `[backends]`, and their back ends. Looking one up loads no network.
+"""
 
 import difflib
 import importlib
@@ -6,6 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rewards.errors import RewardError
+from rewards.external.registry import external_keys, is_external, open_external
+from rewards.import_object import import_object
 from rewards.spec import RewardResult, RewardSpec
 
 if TYPE_CHECKING:
@@ -26,6 +31,19 @@ REWARDS: dict[str, str] = {
     "novelty_after_k": "rewards.metrics.novelty_after_k",
 }
 """The module of each built-in reward."""
+PIECES = {
+    "flow": ("rewards.vision.flow:FLOWS",),
+    "frames": ("rewards.networks.frame_embedding:EMBEDDERS",),
+    "subject": ("rewards.vision.subject:FINDERS",),
+    "lpips": ("rewards.networks.perceptual:PERCEPTUALS",),
+    "video": ("rewards.metrics.fvd_lite:NETWORKS",),
+    "identity": ("rewards.networks.faces:FACE_NETWORKS", "rewards.metrics.identity_lock:WITHOUT_FACES"),
+    "clip": ("rewards.networks.open_clip_model:CHOICES",),
+    "captions": ("rewards.networks.captions:CHOICES",),
+    "seam": ("rewards.metrics.seam:BACKENDS",),
+    "aesthetic": ("rewards.metrics.aesthetic:BACKENDS",),
+}
+"""The collection of back end names of each piece, as "module:collection"."""
 
 
 class Reward(Protocol):
@@ -40,8 +58,6 @@ class Reward(Protocol):
 
 def known_rewards() -> list[str]:
     """Return the keys of all rewards: the built-in ones first, then those that the user declared."""
-    from rewards.external.registry import external_keys
-
     return [*REWARDS, *external_keys()]
 
 
@@ -54,8 +70,6 @@ def load_reward(key: str) -> Any:
     """Return a reward. Raises RewardError for an unknown key or a wrong declaration."""
     if key in REWARDS:
         return importlib.import_module(REWARDS[key])
-    from rewards.external.registry import is_external, open_external
-
     if is_external(key):
         return open_external(key)
     raise RewardError(f"There is no reward {key!r}. {_hint(key, known_rewards())}")
@@ -65,6 +79,11 @@ def reward_spec(key: str) -> RewardSpec:
     """Return the description of a reward: its question, range, source and licence."""
     spec: RewardSpec = load_reward(key).SPEC
     return spec
+
+
+def known_backends(piece: str) -> list[str]:
+    """Return the names of a piece's back ends, in order."""
+    return [name for path in PIECES[piece] for name in import_object(path)]
 
 
 def _hint(key: str, known: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ from engine.labelling.campaigns import Campaigns
 from engine.labelling.pair_exchange import LAYOUTS, export_pairs, import_pairs
 from engine.labelling.preference_pairs import preference_pairs
 from engine.labelling.stats.agreement import agreement
+from engine.labelling.stats.campaign_head import HeadProgress, train_campaign_head
 from engine.labelling.stats.campaign_rewards import learn_campaign_mix
 from engine.labelling.stats.ranking import rank, vote_table
 from engine.labelling.vote_csv import export_votes, import_votes
@@ -295,8 +296,6 @@ def import_source(options: argparse.Namespace) -> None:
 
 def train_reward_head(options: argparse.Namespace) -> None:
     """Train a head, with progress, and print its accuracies."""
-    from engine.labelling.stats.campaign_head import HeadProgress, train_campaign_head  # imports networks
-
     meter = ProgressMeter(sys.stderr)
     with open_campaigns(options) as campaigns:
         folder = _user_presets(campaigns) / "external_rewards"

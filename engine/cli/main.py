@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from engine.cli.commands import COMMANDS, CliCommand
-from engine.import_object import import_object
+from engine.errors import ConfigError, DailiesError
+from rewards.import_object import import_object
 
 EPILOG = "Exit code: 0 done, 1 done in part, 2 wrong usage or a failure (see stderr), 130 interrupted."
 
@@ -36,8 +37,6 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        from engine.errors import ConfigError  # imports pydantic, which `--help` does without
-
         raise ConfigError(f"{message}; see `{self.prog} --help`.")
 
 
@@ -72,8 +71,6 @@ def main(argv: Sequence[str] | None = None, extra_commands: Sequence[CliCommand]
         run(options)
         sys.stdout.flush()
         return int(getattr(options, "exit_code", 0))
-    except SystemExit:  # `--help`: it does not wait for the import below
-        raise
     except KeyboardInterrupt:
         print("dailies: interrupted; finished results are kept.", file=sys.stderr)
         return 130
@@ -81,16 +78,9 @@ def main(argv: Sequence[str] | None = None, extra_commands: Sequence[CliCommand]
         # The reader (head, a pager) has closed the pipe; Python would complain again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except _expected_errors() as error:
+    except DailiesError as error:
         print(f"dailies: {error}", file=sys.stderr)
         return 2
-
-
-def _expected_errors() -> type[Exception]:
-    """Return the class of errors that are printed as one sentence; its import takes time (pydantic)."""
-    from engine.errors import DailiesError
-
-    return DailiesError
 
 
 if __name__ == "__main__":

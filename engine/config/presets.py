@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 from pydantic import BaseModel, ValidationError
 
@@ -24,10 +24,9 @@ from engine.files.text_files import toml_table
 from engine.package_data import PRESETS
 from engine.suggestions import did_you_mean, validation_message
 from engine.workspace import Workspace
+from rewards.external.declaration import read_declaration
 from rewards.external.folders import use_folders
-
-if TYPE_CHECKING:
-    from rewards.mix import Mix
+from rewards.mix import Mix, read_mix
 
 KINDS = ("models", "rewards", "external_rewards", "train", "curricula")
 
@@ -203,12 +202,8 @@ def load_preset(kind: str, key: str) -> Any:
     if kind == "curricula":
         return load_curriculum(key)
     if kind == "rewards":
-        from rewards.mix import read_mix
-
         return read_mix(preset_files(kind, key)[-1])
     if kind == "external_rewards":
-        from rewards.external.declaration import read_declaration
-
         return read_declaration(preset_files(kind, key)[-1])
     return preset_table(kind, key)
 

@@ -29,8 +29,8 @@ from engine.execution.process_runner import (
 )
 from engine.execution.resources import Resources
 from engine.files.locks import try_lock
-from engine.import_object import import_object
 from engine.package_data import IMPORT_ROOT
+from rewards.import_object import import_object
 
 Function = Callable[[Any], Any]
 ItemT = TypeVar("ItemT")

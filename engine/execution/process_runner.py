@@ -20,8 +20,8 @@ from engine.errors import ConfigError, JobError
 from engine.execution.attempt import GRACE_S, Attempt, ProcessSpec, keep_process, kept_process, read_log
 from engine.execution.die_with_parent import die_with_parent_command
 from engine.execution.resources import LOCAL, RUNNERS, Resources, RunnerKey
-from engine.import_object import import_object
 from engine.process_identity import ProcessIdentity
+from rewards.import_object import import_object
 
 PYTHON_MODULE = (sys.executable, "-m")
 MARGIN_S = 30.0  # for a cluster to notice

@@ -6,9 +6,9 @@ from engine.errors import ConfigError
 from engine.families.sources import is_path, local_path
 from engine.hardware.device import pick_device
 from engine.hardware.rocm import choose_kernels
-from engine.import_object import import_object
 from engine.model_spec import FamilyOptions, FamilySpec, ModelFamily
 from engine.suggestions import did_you_mean
+from rewards.import_object import import_object
 
 if TYPE_CHECKING:
     from engine.config.schema import ModelPreset

@@ -15,7 +15,6 @@ from engine.errors import ConfigError, JobError
 from engine.execution.process_runner import resolve_resources
 from engine.execution.resources import Resources
 from engine.generation.validation import check_request
-from engine.import_object import import_object
 from engine.jobs.maintenance_configs import (
     InspectConfig,
     ModelConfig,
@@ -39,6 +38,7 @@ from engine.jobs.spec import (
 )
 from engine.suggestions import did_you_mean, validation_message
 from engine.video.reader import VIDEO_SUFFIXES, videos_in
+from rewards.import_object import import_object
 
 if TYPE_CHECKING:
     from engine.jobs.context import JobContext

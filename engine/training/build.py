@@ -13,13 +13,13 @@ from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, DailiesError, SettingsError
 from engine.hardware.device import pick_device
-from engine.import_object import import_object
 from engine.labelling.preference_formats import read_preference_data
 from engine.runs.run import Run
 from engine.suggestions import did_you_mean
 from engine.training.data.prompt_rows import training_rows
 from engine.training.trainers.base import DiffusionTrainer
 from rewards import as_reward_funcs, mix_reward_func
+from rewards.import_object import import_object
 
 PLAIN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), NoneType: (NoneType,)}
 """Accepted types of a value, by the field's declared type."""

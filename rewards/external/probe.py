@@ -11,7 +11,7 @@ import numpy as np
 from rewards.clip import Clip
 from rewards.external.clients import ClipScores
 from rewards.external.declaration import ExternalReward
-from rewards.external.registry import open_external
+from rewards.external.registry import is_external, open_external
 
 NUM_FRAMES, SIDE_PX, FPS = 17, 64, 8.0
 PROMPT = "a red square moving right on a grey background"
@@ -63,8 +63,6 @@ def run_probe(key: str) -> ProbeResult:
 
 def probes_of(keys: Sequence[str]) -> list[ProbeResult]:
     """Probe each declaration once that has one of the reward keys."""
-    from rewards.external.registry import is_external
-
     bases = dict.fromkeys(key.split(".")[0] for key in keys if is_external(key))
     first = {base: next(key for key in keys if key.split(".")[0] == base) for base in bases}
     return [run_probe(key) for key in first.values()]

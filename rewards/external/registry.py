@@ -3,14 +3,24 @@
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rewards.errors import RewardError
 from rewards.external.clients import ONLY, RewardClient
 from rewards.external.declaration import ExternalReward, fingerprint, read_declaration
 from rewards.external.folders import declaration_files
-from rewards.external.reward import AnswerSource, DeclaredReward
+from rewards.import_object import import_object
 
-_sources: dict[tuple[str, str], AnswerSource] = {}
+if TYPE_CHECKING:
+    from rewards.external.reward import AnswerSource, DeclaredReward
+
+# Strings, because the modules import OpenCV and SciPy, which looking up names does without.
+ANSWERS, DECLARED = "rewards.external.reward:AnswerSource", "rewards.external.reward:DeclaredReward"
+HTTP = "rewards.external.http_client:HttpClient"
+PYTHON = "rewards.external.python_client:PythonClient"
+HEAD = "rewards.external.head_client:HeadClient"
+
+_sources: dict[tuple[str, str], "AnswerSource"] = {}
 _lock = threading.Lock()
 
 
@@ -35,7 +45,7 @@ def is_external(key: str) -> bool:
     return key.split(".")[0] in declaration_files()
 
 
-def open_external(key: str) -> DeclaredReward:
+def open_external(key: str) -> "DeclaredReward":
     """Return a declared reward. Raises RewardError for a wrong declaration or an unknown sub-score.
 
     Its client is shared by its sub-scores and kept until the declaration changes.
@@ -48,7 +58,8 @@ def open_external(key: str) -> DeclaredReward:
             f"{', '.join(declaration.reward_keys)}."
         )
     name = key.partition(".")[2] or ONLY
-    return DeclaredReward(_source(file, declaration), name)
+    reward: DeclaredReward = import_object(DECLARED)(_source(file, declaration), name)
+    return reward
 
 
 def external_fingerprint(keys: Sequence[str]) -> str:
@@ -74,27 +85,24 @@ def _file_of(key: str) -> Path:
     return files[base]
 
 
-def _source(file: Path, declaration: ExternalReward) -> AnswerSource:
+def _source(file: Path, declaration: ExternalReward) -> "AnswerSource":
     identity = str(file.resolve()), fingerprint(file, declaration)
     with _lock:
         if identity not in _sources:
             for old in [known for known in _sources if known[0] == identity[0]]:
                 _sources.pop(old).client.close()
-            _sources[identity] = AnswerSource(declaration, _client(file, declaration))
+            _sources[identity] = import_object(ANSWERS)(declaration, _client(file, declaration))
         return _sources[identity]
 
 
 def _client(file: Path, declaration: ExternalReward) -> RewardClient:
     names = tuple(declaration.scores) or (ONLY,)
+    client: RewardClient
     if declaration.http is not None:
-        from rewards.external.http_client import HttpClient
-
-        return HttpClient(declaration.key, declaration.http, names)
-    if declaration.python is not None:
-        from rewards.external.python_client import PythonClient
-
-        return PythonClient(declaration.key, declaration.python, file.parent, names)
-    assert declaration.head is not None, "the schema asks for one kind"
-    from rewards.external.head_client import HeadClient
-
-    return HeadClient(declaration.key, file.parent / declaration.head.file)
+        client = import_object(HTTP)(declaration.key, declaration.http, names)
+    elif declaration.python is not None:
+        client = import_object(PYTHON)(declaration.key, declaration.python, file.parent, names)
+    else:
+        assert declaration.head is not None, "the schema asks for one kind"
+        client = import_object(HEAD)(declaration.key, file.parent / declaration.head.file)
+    return client

@@ -34,9 +34,9 @@ def test_what_is_measured_on_is_not_trained_on(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["full", "short"])
 def test_the_trainers_take_the_settings_of_a_size(name: str, tmp_path: Path) -> None:
-    from engine.import_object import import_object
     from engine.training.build import ALGORITHMS, build_config
     from examples.tour.steps import STEPS, with_settings
+    from rewards.import_object import import_object
 
     size = load_tour(name)
     assert set(size.minutes) == {step.key for step in STEPS}

@@ -13,12 +13,12 @@ from typing import Any
 from honest_rewards import moves_as_asked, shows_colour, shows_prompt
 from proving import Proof, held_out, interval, judged, make, mean, open_mini, requests, rows_of
 
-from engine.config.presets import load_train_preset
+from engine.config.presets import load_train_preset, read_prompts
 from engine.config.prompts import read_prompts
-from engine.import_object import import_object
 from engine.mini import world
 from engine.mini.prompts import parse
 from engine.training.build import ALGORITHMS, build_config
+from rewards.import_object import import_object
 
 SHAPE: dict[str, Any] = {"num_frames": 17, "width": 64, "height": 64, "fps": 8.0, "num_steps": 8, "guidance": 1.0}
 REWARDS = [shows_prompt(), shows_colour, moves_as_asked]

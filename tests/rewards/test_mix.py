@@ -21,9 +21,9 @@ from rewards import (
     read_mix,
     reward_spec,
 )
-from rewards.backends import PIECES, known_backends
 from rewards.features import ClipFeatures
 from rewards.mix import GateStrengths, combine
+from rewards.registry import PIECES, known_backends
 from rewards.spec import RewardResult
 from rewards.suite import RewardSuite
 from rewards.vision.flow import DisFlow

@@ -6,8 +6,8 @@ import pytest
 
 from engine.config.form_settings import FILE, FormSetting, settings_of
 from engine.errors import ConfigError
-from engine.import_object import import_object
 from engine.training.build import ALGORITHMS
+from rewards.import_object import import_object
 from tools.docs.trainer_settings import described, row_of
 
 

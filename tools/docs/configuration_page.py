@@ -20,9 +20,9 @@ from engine.config.alarm_settings import AlarmSettings
 from engine.config.curriculum_preset import CurriculumGate, CurriculumPreset, GateCondition, Stage
 from engine.config.form_settings import FormSetting, settings_of
 from engine.config.schema import ModelPreset, NetworkShape, TrainPreset
-from engine.import_object import import_object
 from engine.training.build import ALGORITHMS
 from examples.tour.settings import Contest, Lengthening, Measuring, Person, Showing, TourSize, Training, VotingSettings
+from rewards.import_object import import_object
 from rewards.mix import GateStrengths, Mix
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from engine.config.form_settings import FILE, FormSetting, Kind
 from engine.config.setting_ranges import RANGES
-from engine.import_object import import_object
 from engine.training import trainer_settings, video_arguments
 from engine.training.build import ALGORITHMS
+from rewards.import_object import import_object
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "clip": ("num_frames", "width", "height", "fps", "num_steps", "guidance"),

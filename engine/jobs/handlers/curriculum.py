@@ -15,7 +15,6 @@ from engine.families.registry import family_spec
 from engine.files.locks import acquire
 from engine.generation.clip_plan import at_least
 from engine.generation.validation import check_prompts_fit
-from engine.import_object import import_object
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.evaluate import evaluation_of
 from engine.jobs.handlers.train import publish, train_run
@@ -35,6 +34,7 @@ from engine.training.curriculum import (
     training,
 )
 from engine.workspace import Workspace
+from rewards.import_object import import_object
 
 
 def run_curriculum(config: CurriculumConfig, context: JobContext) -> Running:

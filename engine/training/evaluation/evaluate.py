@@ -21,7 +21,6 @@ from engine.families.registry import family_spec
 from engine.generation.clip_plan import check_plan
 from engine.generation.context import Progress
 from engine.generation.given_pictures import LoadPicture
-from engine.import_object import import_object
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.runs.results import Evaluation, Measure, Role, Wanted
@@ -33,6 +32,7 @@ from engine.training.data.prompt_embeddings import PromptEmbeddings
 from engine.training.evaluation.intervals import Values, change_interval, mean_interval, ratio_interval
 from engine.training.rollout.rollouts import generate_rollouts
 from rewards.clip import Clip
+from rewards.import_object import import_object
 from rewards.mix import Mix, RewardReport, combine
 from rewards.spec import RewardResult
 from rewards.suite import RewardSuite

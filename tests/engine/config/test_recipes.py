@@ -10,9 +10,9 @@ from engine.config.prompts import read_prompts
 from engine.errors import ConfigError
 from engine.estimation.run_estimate import forecast
 from engine.families.registry import family_spec
-from engine.import_object import import_object
 from engine.training.build import ALGORITHMS, build_config
 from engine.training.evaluation.preflight import longest, speed
+from rewards.import_object import import_object
 
 RECIPES = preset_keys("train")
 MI300X_GIB = 192.0
