@@ -38,7 +38,8 @@ def open_tiny(tiny_folder: Path, open_family: Callable[[Path], Any]) -> Callable
 
 
 @pytest.fixture
-def preset(tiny_model: str, tmp_path: Path) -> str:
+def preset(tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("DAILIES_TRACKIO", "0")
     folder = tmp_path / "presets" / "train"
     folder.mkdir(parents=True)
     (folder / "tiny_nft.toml").write_text(PRESET)

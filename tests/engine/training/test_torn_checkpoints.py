@@ -36,7 +36,13 @@ FILES: tuple[str, ...] = (
 )
 OWN: dict[str, tuple[str, ...]] = {"nft": ("trained.old.safetensors",), "dpo": ()}
 """Further files of an algorithm's checkpoints."""
-CASES = [(algorithm, name) for algorithm, own in OWN.items() for name in (*FILES, *own)]
+SHORT = (("nft", "trained.old.safetensors"), ("dpo", "optimizer.pt"))
+"""The cases of a resumed run in the suite; all of them are slow, and damage to each file is found in the tests above."""
+CASES = [
+    pytest.param(algorithm, name, marks=[] if (algorithm, name) in SHORT else [pytest.mark.slow])
+    for algorithm, own in OWN.items()
+    for name in (*FILES, *own)
+]
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "emptied": lambda path: path.write_bytes(b""),
