@@ -13,7 +13,7 @@ from typing import Any
 from honest_rewards import moves_as_asked, shows_colour, shows_prompt
 from proving import Proof, held_out, interval, judged, make, mean, open_mini, requests, rows_of
 
-from engine.config.presets import load_train_preset, read_prompts
+from engine.config.presets import load_train_preset
 from engine.config.prompts import read_prompts
 from engine.mini import world
 from engine.mini.prompts import parse

@@ -37,7 +37,7 @@ FILES: tuple[str, ...] = (
 OWN: dict[str, tuple[str, ...]] = {"nft": ("trained.old.safetensors",), "dpo": ()}
 """Further files of an algorithm's checkpoints."""
 SHORT = (("nft", "trained.old.safetensors"), ("dpo", "optimizer.pt"))
-"""The cases of a resumed run in the suite; all of them are slow, and damage to each file is found in the tests above."""
+"""The cases of a resumed run in the suite, the others are slow; damage to each file is found in the tests above."""
 CASES = [
     pytest.param(algorithm, name, marks=[] if (algorithm, name) in SHORT else [pytest.mark.slow])
     for algorithm, own in OWN.items()
