@@ -285,3 +285,54 @@ def test_ltx2_is_its_pipelines_own_isolated_branch(tiny_open: Any) -> None:
 
     assert (ours - theirs(modality_scale=0.0, audio_modality_scale=2.0)).abs().max() <= 1e-4
     assert (ours - theirs()).abs().max() > 1e-2, "which hears the sound"
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("tiny", ["ltx_image"], indirect=True)
+def test_clips_from_a_picture_are_the_image_pipelines(tiny: Any, guidance: float) -> None:
+    """The first version, by a request with an image, against LTXImageToVideoPipeline."""
+    from PIL import Image
+
+    from engine.generation.given_pictures import picture_extras
+
+    family, model, pipeline = tiny.open(), tiny.model, tiny.pipeline
+    picture = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    request = model.request.model_copy(update={"image": "0" * 64})
+    given = picture_extras(family, [request], {"0" * 64: picture}.__getitem__)
+    words, nothing = (replace(family.encode([text]), fps=request.fps, extras=given) for text in (PROMPT, ""))
+    noise = family.init_latents(request, [generator_for(5)])
+    sigmas = sigmas_for(family.scheduler_config, request.num_steps, noise.shape[2:].numel())
+    ours = list(denoise(family, noise, sigmas, words, negative=nothing, guidance=guidance))[-1].next_latents
+    start = torch.cat([given["first"][:, :, None], noise[:, :, 1:]], dim=2)
+    arguments = model.encode(pipeline, [PROMPT])
+    if guidance > 1:
+        arguments |= {f"negative_{name}": value for name, value in model.encode(pipeline, [""]).items()}
+    theirs = pipeline(
+        image=Image.fromarray(picture),
+        latents=start.flatten(2).transpose(1, 2),
+        frame_rate=request.fps,
+        width=64,
+        height=64,
+        num_frames=request.num_frames,
+        num_inference_steps=request.num_steps,
+        guidance_scale=guidance,
+        output_type="latent",
+        **arguments,
+    ).frames
+    wanted = torch.as_tensor(theirs).transpose(1, 2).unflatten(2, noise.shape[2:])
+    assert (ours - noise).std() > 0.1 and torch.equal(ours[:, :, 0], given["first"])
+    assert (ours - wanted).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("tiny", ["ltx_condition_without_pictures"], indirect=True)
+def test_first_and_last_picture_are_given_as_by_their_places(tiny: Any) -> None:
+    from engine.generation.given_pictures import picture_extras
+
+    family = tiny.open()
+    pictures = np.random.default_rng(2).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    shown = dict(zip(("0" * 64, "1" * 64), pictures, strict=True))
+    request = tiny.model.request.model_copy(update={"image": "0" * 64, "last_image": "1" * 64})
+    given = picture_extras(family, [request], shown.__getitem__)
+    wanted = family.encode_pictures(pictures[None], (0, request.num_frames - 1), request.num_frames)
+    assert given.keys() == wanted.keys()
+    assert all(torch.equal(given[name], wanted[name]) for name in wanted)

@@ -23,12 +23,13 @@ SHIFT: dict[str, Any] = {  # of the first version
 }
 
 
-def ltx_condition(kit: Kit, is_first: bool = False) -> Any:
+def ltx_condition(kit: Kit, is_first: bool = False, takes_image: bool = False) -> Any:
     """Version 0.9.5 and later; or the first, with a dynamic shift and a VAE that is told no timestep."""
     from diffusers import (
         AutoencoderKLLTXVideo,
         FlowMatchEulerDiscreteScheduler,
         LTXConditionPipeline,
+        LTXImageToVideoPipeline,
         LTXPipeline,
         LTXVideoTransformer3DModel,
     )
@@ -59,7 +60,8 @@ def ltx_condition(kit: Kit, is_first: bool = False) -> Any:
         patch_size=2,
         timestep_conditioning=not is_first,
     )
-    return (LTXPipeline if is_first else LTXConditionPipeline)(
+    first = LTXImageToVideoPipeline if takes_image else LTXPipeline
+    return (first if is_first else LTXConditionPipeline)(
         transformer=kit.fill(transformer, 0),
         vae=certain(kit.fill(vae, 1)),
         scheduler=FlowMatchEulerDiscreteScheduler(**(SHIFT if is_first else {})),
@@ -105,6 +107,8 @@ MODELS = {
     "ltx_condition_later": model(places=(8, 16), show=show_at_frames),
     "ltx_condition_without_pictures": model(),
 }
+FIRST = partial(TinyModel, family="ltx", request=request(17, 64), encode=encode)
 OTHERS = {
-    "ltx": TinyModel(family="ltx", build=partial(ltx_condition, is_first=True), request=request(17, 64), encode=encode)
+    "ltx": FIRST(build=partial(ltx_condition, is_first=True)),
+    "ltx_image": FIRST(build=partial(ltx_condition, is_first=True, takes_image=True)),
 }
