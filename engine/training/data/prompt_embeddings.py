@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,6 +30,11 @@ class PromptEmbeddings:
         self._shown: dict[tuple[Any, ...], dict[str, Tensor]] = {}
         self._device: Any = None
         self.encoded = 0
+
+    def picture(self, name: str) -> np.ndarray:
+        """Return a picture `uint8[H,W,3]` of the data. Raises StoreError when it is missing or damaged."""
+        assert self._load is not None, "a trainer has a store of pictures"
+        return self._load(name)
 
     def of(self, requests: Sequence[GenerationRequest]) -> Conditioning:
         """Return the conditioning of the requests' prompts and pictures, one row each."""

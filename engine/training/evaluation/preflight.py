@@ -26,6 +26,7 @@ from engine.seeds import generator_for
 from engine.training.distributed.process_group import all_gather_rows, world_size
 from engine.training.evaluation.intervals import MIN_PROMPTS
 from engine.training.evaluation.motion import motion_of, reward_speed_correlation
+from engine.training.evaluation.picture_checks import picture_problem
 from engine.training.rollout.rollouts import Rollouts, excess_noise, generate_rollouts
 from engine.training.trainers.base import DiffusionTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
@@ -70,6 +71,8 @@ def run_checks(preset: TrainPreset, trainer: DiffusionTrainer, shards: int = 1) 
 def preflight(trainer: DiffusionTrainer) -> list[PreflightCheck]:
     """Run the checks of a trainer that has not started."""
     found = [_length(trainer)]
+    if told := picture_problem(trainer):
+        found.append(PreflightCheck(name="pictures", level="ok" if told[0] else "warning", sentence=told[1]))
     if isinstance(trainer, VideoDPOTrainer):
         found += _pairs(trainer)
     if isinstance(trainer, OnlineTrainer):
@@ -137,8 +140,7 @@ def _length(trainer: DiffusionTrainer) -> PreflightCheck:
     spec, frames = trainer.family.spec, trainer.template.num_frames
     if spec.allows_frames(frames):
         return PreflightCheck(name="frames", level="ok", sentence=f"{spec.title} can make {frames} frames.")
-    nearest = spec.nearest_frames(frames)
-    sentence = f"{spec.title} cannot make {frames} frames: set num_frames to {nearest}."
+    sentence = f"{spec.title} cannot make {frames} frames: set num_frames to {spec.nearest_frames(frames)}."
     return PreflightCheck(name="frames", level="stop", sentence=sentence)
 
 

@@ -15,6 +15,7 @@ from engine.errors import ConfigError
 from engine.request import GenerationRequest
 from engine.storage.images import save_picture
 from engine.training.data.prompt_embeddings import PromptEmbeddings
+from engine.training.evaluation.picture_checks import picture_problem
 from engine.training.rollout.rollouts import generate_rollouts
 from engine.training.trainer_settings import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.dpo import VideoDPOTrainer
@@ -177,3 +178,21 @@ def test_rows_that_do_not_fit_the_model(
     args = VideoNFTConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none", num_frames=request.num_frames)
     with pytest.raises(ConfigError, match=sentence):
         VideoNFTTrainer(family, brightness, args, rows, workspace=workspace)
+
+
+@pytest.mark.parametrize("tiny", ["wan_ti2v", "wan_i2v"], indirect=True)
+def test_preflight_looks_at_the_pictures(tiny: SimpleNamespace, workspace: Workspace, tmp_path: Path) -> None:
+    trainer = trainer_of("dpo", tiny.open(), tiny.model.request, workspace, tmp_path)
+    fits, sentence = picture_problem(trainer) or (None, "")
+    kept = "is kept clean" if trainer.family.spec.keeps_first else "is generated and learnt"
+    assert fits and kept in sentence
+    wide = save_picture(workspace, np.zeros((64, 192, 3), np.uint8))
+    trainer.train_dataset = [*trainer.train_dataset, {"prompt": "x", "image": wide}]
+    assert picture_problem(trainer) == (
+        False,
+        f"{sentence} 1 of 3 lose up to 67% by cropping: set width and height to their aspect, or crop them.",
+    )
+    trainer.train_dataset = [{"prompt": "x", "image": save_picture(workspace, np.zeros((16, 16, 3), np.uint8))}]
+    assert "1 of 1 are smaller than 32x32" in (picture_problem(trainer) or (None, ""))[1]
+    trainer.train_dataset = [{"prompt": "x"}]
+    assert picture_problem(trainer) is None
