@@ -14,6 +14,8 @@ from rewards.registry import REWARDS, load_reward
 from rewards.suite import RewardSuite
 
 DEFAULT_FPS = 8.0
+JUDGE_GAUGES = ("first_chosen", "disagreement", "unreadable")
+"""Details of a pairwise judge that are logged as metrics, see `rewards.external.vlm.client.win_rate`."""
 
 RewardFunc = Callable[..., list[float | None]]
 
@@ -79,10 +81,23 @@ class _SharedScores:
 
 def _named(name: str, scores: _SharedScores, pick: Callable[[RewardReport], float | None]) -> RewardFunc:
     def reward(prompts: Sequence[str], completions: Sequence[Any], **kwargs: Any) -> list[float | None]:
-        return [pick(report) for report in scores.reports(prompts, completions, kwargs.get("fps"))]
+        reports = scores.reports(prompts, completions, kwargs.get("fps"))
+        if "log_metric" in kwargs:
+            _log_gauges(reports, kwargs["log_metric"])
+        return [pick(report) for report in reports]
 
     reward.__name__ = name
     return reward
+
+
+def _log_gauges(reports: Sequence[RewardReport], log_metric: Callable[[str, float], None]) -> None:
+    """Log the gauges of judges, such as their preference for a position, as means over the batch."""
+    for key in dict.fromkeys(key for report in reports for key in report.results):
+        for gauge in JUDGE_GAUGES:
+            details = (report.results[key].details for report in reports if key in report.results)
+            known = [found[gauge] for found in details if gauge in found]
+            if known:
+                log_metric(f"judge/{key}/{gauge}", sum(known) / len(known))
 
 
 def _part(key: str, report: RewardReport) -> float | None:

@@ -1,8 +1,9 @@
 """`RewardSuite`: score clips with the rewards of one mix, which share their intermediate results.
 
 A reward is found by `rewards.registry.load_reward` and has `SPEC` and `score(features)`. It may have
-`pictures(features)`, which makes overlays, and `prepare(group)`, which runs a network or asks a server once for a group
-of clips and stores the outputs in their features.
+`pictures(features)`, which makes overlays; `prepare(group)`, which runs a network or asks a server once for a group
+of clips and stores the outputs in their features; and `compare(clips)`, which compares all clips that are scored
+together and returns a shared piece for each.
 """
 
 import os
@@ -64,22 +65,43 @@ class RewardSuite:
     def score_group(self, clips: Sequence[Clip], clip_ids: Sequence[str] | None = None) -> list[RewardReport]:
         """Score clips that belong together (the takes of one prompt): networks process them as one batch.
 
-        All other computations run on all cores, one clip a thread. A report does not depend on the rest of the group.
+        All other computations run on all cores, one clip a thread. A report does not depend on the rest of the group,
+        unless a reward compares clips (a pairwise judge).
         """
         ids = list(clip_ids) if clip_ids is not None else [""] * len(clips)
+        return self._score_group(clips, ids, self._compared(clips))
+
+    def _score_group(
+        self, clips: Sequence[Clip], ids: Sequence[str], compared: Sequence[Mapping[str, Any]]
+    ) -> list[RewardReport]:
         if len(ids) != len(clips):
             raise RewardError(f"A group needs one id a clip, but got {len(ids)} ids for {len(clips)} clips.")
         group = [self.features(clip) for clip in clips]
+        for features, pieces in zip(group, compared, strict=True):
+            for name, value in pieces.items():
+                features.put(name, value)
         missing = self._prepare(group)
         with ThreadPoolExecutor(max_workers=min(len(group), _cores()) or 1) as threads:
             return list(threads.map(lambda features, clip_id: self._report(features, clip_id, missing), group, ids))
 
     def score_many(self, clips: Sequence[Clip], clip_ids: Sequence[str] | None = None) -> list[RewardReport]:
-        """Score any number of clips, in groups that fit into memory."""
+        """Score any number of clips, in groups that fit into memory; rewards that compare clips compare all of them."""
         ids = list(clip_ids) if clip_ids is not None else [""] * len(clips)
         starts = range(0, len(clips), GROUP_CLIPS)
-        groups = (self.score_group(clips[n : n + GROUP_CLIPS], ids[n : n + GROUP_CLIPS]) for n in starts)
+        compared = self._compared(clips)
+        parts = (slice(start, start + GROUP_CLIPS) for start in starts)
+        groups = (self._score_group(clips[part], ids[part], compared[part]) for part in parts)
         return [report for group in groups for report in group]
+
+    def results_of(self, clips: Sequence[Clip]) -> list[tuple[dict[str, RewardResult], dict[str, str]]]:
+        """Return the results of a group without gates or a total, and the rewards that are missing, with the reasons.
+
+        Raises RewardError when a reward fails.
+        """
+        group = [self.features(clip) for clip in clips]
+        missing = self._prepare(group)
+        found = [self._results(features, missing) for features in group]
+        return [(results, absent) for results, _, absent in found]
 
     def score_features(self, features: ClipFeatures, clip_id: str = "") -> RewardReport:
         """Score a clip from features that the caller keeps, for example to make pictures of them."""
@@ -89,6 +111,17 @@ class RewardSuite:
         """Return the overlays of one reward, name to `uint8[T,h,w,3]` at analysis size; it may have none."""
         make = getattr(load_reward(key), "pictures", None)
         return make(features) if make else {}
+
+    def _compared(self, clips: Sequence[Clip]) -> list[dict[str, Any]]:
+        """Return the shared pieces of each clip that come from a comparison of all clips."""
+        pieces: list[dict[str, Any]] = [{} for _ in clips]
+        for module in self._modules.values():
+            found = getattr(module, "compare", _no_comparison)(clips)
+            if found is not None:
+                name, values = found
+                for piece, value in zip(pieces, values, strict=True):
+                    piece[name] = value
+        return pieces
 
     def _prepare(self, group: list[ClipFeatures]) -> dict[str, str]:
         """Run the batched part of the rewards; return unavailable rewards with their reasons."""
@@ -100,7 +133,10 @@ class RewardSuite:
                 missing[key] = str(error)
         return missing
 
-    def _report(self, features: ClipFeatures, clip_id: str, missing: dict[str, str]) -> RewardReport:
+    def _results(
+        self, features: ClipFeatures, missing: Mapping[str, str]
+    ) -> tuple[dict[str, RewardResult], dict[str, float], dict[str, str]]:
+        """Return the results, the seconds of each reward and the missing rewards of one clip."""
         results, seconds, missing = {}, {}, dict(missing)
         for key, module in self._modules.items():
             shared_s, start = sum(features.seconds.values()), time.perf_counter()
@@ -110,6 +146,10 @@ class RewardSuite:
                 missing[key] = str(error)
                 results[key] = not_applicable(missing[key])
             seconds[key] = time.perf_counter() - start - (sum(features.seconds.values()) - shared_s)
+        return results, seconds, missing
+
+    def _report(self, features: ClipFeatures, clip_id: str, absent: Mapping[str, str]) -> RewardReport:
+        results, seconds, missing = self._results(features, absent)
         gates = measure_gates(features).to_dict()
         values = {key: result.value for key, result in results.items()}
         total = combine(values, self.mix.weights, gates, self.mix.gates, missing)
@@ -145,6 +185,10 @@ def _score(module: Any, features: ClipFeatures) -> RewardResult:
 
 
 def _nothing(_group: list[ClipFeatures]) -> None:
+    return None
+
+
+def _no_comparison(_clips: Sequence[Clip]) -> None:
     return None
 
 

@@ -55,7 +55,7 @@ def reward_server(behaviour: Behaviour) -> Iterator[StubServer]:
 
 def redness(body: dict[str, Any]) -> tuple[int, Any]:
     """Answer the share of red in the first frame of each clip."""
-    from rewards.external.http_client import decode_frames
+    from rewards.external.clip_json import decode_frames
 
     means = [decode_frames(clip["frames"])[0].mean(axis=(0, 1)) for clip in body["clips"]]
     results = [{"score": float(mean[0] / (mean.sum() + 1e-9))} for mean in means]

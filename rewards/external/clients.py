@@ -16,12 +16,16 @@ ONLY = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipScores:
-    """The raw scores of one clip by name; None does not apply, for `reason`. `error`: the call failed, no scores."""
+    """The raw scores of one clip by name; None does not apply, for `reason`.
+
+    `error`: the call failed, no scores. `details` are numbers to show with the scores.
+    """
 
     scores: Mapping[str, float | None] = field(default_factory=dict)
     reason: str = ""
     error: str = ""
     confidence: float = 1.0
+    details: Mapping[str, float] = field(default_factory=dict)
 
 
 class CallFailed(Exception):
@@ -42,10 +46,25 @@ class RewardClient(Protocol):
 
 
 @runtime_checkable
+class ComparingClient(RewardClient, Protocol):
+    """A client whose scores of a clip may depend on the other clips of the call."""
+
+    @property
+    def compares(self) -> bool:
+        """True when they do: then all clips of a prompt have to be scored in one call."""
+        ...
+
+
+@runtime_checkable
 class FeaturesClient(RewardClient, Protocol):
     """A client that scores the shared features of clips, so that it computes none of them again."""
 
     def score_features(self, group: "Sequence[ClipFeatures]") -> list[ClipScores]: ...
+
+
+def compares_clips(client: RewardClient) -> bool:
+    """Return True when the client's score of a clip depends on the other clips of the call."""
+    return isinstance(client, ComparingClient) and client.compares
 
 
 def checked_answer(scores: Any, names: Sequence[str], where: str, reason: str = "") -> ClipScores:

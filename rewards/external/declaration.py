@@ -4,15 +4,17 @@ import hashlib
 import tomllib
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rewards.errors import RewardError
+from rewards.external.server_table import ServerTable
+from rewards.external.vlm.table import VlmJudge
 from rewards.text_files import EncodingError, read_text
 
 KEY = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
-Name = str
+KINDS = ("python", "http", "vlm", "head")
+"""The tables of a declaration that name what computes the reward."""
 
 
 class _DeclarationTable(BaseModel):
@@ -58,37 +60,11 @@ class PythonFunction(_DeclarationTable):
     """Limit for one call, with up to 8 clips; the process is killed after it."""
 
 
-class HttpServer(_DeclarationTable):
-    """A reward server that takes and answers JSON, see docs/rewards.md for the protocol."""
+class HttpServer(ServerTable):
+    """A reward server that takes and answers JSON at `url`, see docs/rewards.md for the protocol."""
 
-    url: str
-    """Address of the scoring call, http or https."""
-    token_env: str | None = Field(None, pattern=r"^[A-Za-z_]\w*$")
-    """Environment variable with the token, sent as "Authorization: Bearer"; the token itself is stored nowhere."""
-    timeout_s: float = Field(60.0, gt=0)
-    """Limit for one attempt."""
-    attempts: int = Field(3, ge=1, le=10)
-    """Attempts for failures that may pass: no connection, time-out, status 408, 429 and 5xx."""
-    backoff_s: float = Field(0.5, ge=0)
-    """Wait before the second attempt; it doubles with each further one."""
     batch: int = Field(1, ge=1, le=64)
     """Clips per call."""
-    concurrency: int = Field(8, ge=1, le=100)
-    """Calls at the same time."""
-    frames: int | None = Field(None, ge=1)
-    """Evenly spaced frames that are sent; None: all."""
-    picture: str = Field("png", pattern="^(png|jpeg)$")
-    """Encoding of a frame: png (lossless), or jpeg of quality 95."""
-
-    @field_validator("url")
-    @classmethod
-    def _plain(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is no address of a server: write http://HOST:PORT/PATH")
-        if parts.username or parts.password:
-            raise ValueError("the address contains a user or a password: put a token into an environment variable")
-        return url
 
 
 class TrainedHead(_DeclarationTable):
@@ -99,7 +75,7 @@ class TrainedHead(_DeclarationTable):
 
 
 class ExternalReward(_DeclarationTable):
-    """A declared reward. Exactly one of `python`, `http` and `head` is given."""
+    """A declared reward. Exactly one of the tables of `KINDS` is given."""
 
     key: str = Field(pattern=KEY)
     """The file's name without `.toml`; the reward's name in mixes."""
@@ -123,18 +99,23 @@ class ExternalReward(_DeclarationTable):
     """Sub-scores by name; without them the answer is one score."""
     python: PythonFunction | None = None
     http: HttpServer | None = None
+    vlm: VlmJudge | None = None
     head: TrainedHead | None = None
 
     @model_validator(mode="after")
     def _has_one_kind(self) -> Self:
-        kinds = [name for name in ("python", "http", "head") if getattr(self, name) is not None]
+        kinds = [name for name in KINDS if getattr(self, name) is not None]
         if len(kinds) != 1:
             given = f"{' and '.join(kinds)} are given" if kinds else "none is given"
-            raise ValueError(f"a declaration has exactly one of the tables python, http and head, but {given}")
+            raise ValueError(f"a declaration has exactly one of the tables {', '.join(KINDS)}, but {given}")
         if self.scores and self.calibration:
             raise ValueError("the calibration of sub-scores belongs into [scores.NAME.calibration]")
         if self.scores and self.head:
             raise ValueError("a head has one score: leave [scores] out")
+        if self.scores and self.vlm and self.vlm.mode != "rubric":
+            raise ValueError(f"a judge of mode {self.vlm.mode} has one score: leave [scores] out")
+        if self.calibration and self.vlm and self.vlm.mode != "rubric":
+            raise ValueError(f"the score of mode {self.vlm.mode} is in 0..1 already: leave [calibration] out")
         for name in self.scores:
             if not name.replace("_", "").replace("-", "").isalnum():
                 raise ValueError(f"the sub-score {name!r} may have letters, digits, _ and - only")

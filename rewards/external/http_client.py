@@ -2,35 +2,27 @@
 
 Request     {"protocol": 1, "names": [...], "clips": [{"prompt": str, "fps": float, "num_frames": int,
             "frames": [base64, ...], "indices": [int, ...], "picture": "png" | "jpeg"}]}
+            A clip whose frames are all sent may have "seams": [int, ...], the frames at which windows meet.
 Answer      {"model": str, "version": str, "results": [{"scores": {name: number | null}, "reason": str}]}
 
-A reward without sub-scores has `"score": number | null` instead of `scores`. Retried are failures that may pass: no
-connection, a time-out, status 408, 429 and 5xx. Another status, or an answer that does not fit, fails at once.
+A reward without sub-scores has `"score": number | null` instead of `scores`. A result `{"error": str}` is a clip that
+could not be scored. Retries are those of `rewards.external.json_calls`.
 """
 
-import base64
 import logging
-import os
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import cv2
-import httpx
-import numpy as np
-
 from rewards.clip import Clip
 from rewards.external.clients import ONLY, CallFailed, ClipScores, checked_answer
+from rewards.external.clip_json import encode_clip
 from rewards.external.declaration import HttpServer
+from rewards.external.json_calls import SHOWN_CHARACTERS, JsonCalls
 
 PROTOCOL = 1
-JPEG_QUALITY = 95
-SHOWN_CHARACTERS = 120
-MAX_ANSWER_BYTES = 16 * 2**20
 
 log = logging.getLogger(__name__)
-logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every call otherwise
 
 
 class HttpClient:
@@ -40,13 +32,20 @@ class HttpClient:
         self._where = f"The reward server of '{key}'"
         self._server = server
         self._names = tuple(names)
-        self._http = httpx.Client(timeout=server.timeout_s, follow_redirects=False, trust_env=False)
+        self._calls = JsonCalls(
+            self._where,
+            server.url,
+            token_env=server.token_env,
+            timeout_s=server.timeout_s,
+            attempts=server.attempts,
+            backoff_s=server.backoff_s,
+        )
         self._threads = ThreadPoolExecutor(server.concurrency, thread_name_prefix=f"reward-{key}")
         self._identity = ""
 
     @property
     def identity(self) -> str:
-        return self._identity or httpx.URL(self._server.url).host
+        return self._identity or self._calls.host
 
     def score(self, clips: Sequence[Clip]) -> list[ClipScores]:
         """Return an answer for each clip; the calls run at the same time, each with `batch` clips."""
@@ -56,7 +55,7 @@ class HttpClient:
 
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)
-        self._http.close()
+        self._calls.close()
 
     def _score_part(self, clips: Sequence[Clip]) -> list[ClipScores]:
         try:
@@ -65,48 +64,10 @@ class HttpClient:
                 "names": [name for name in self._names if name != ONLY],
                 "clips": [encode_clip(clip, self._server.frames, self._server.picture) for clip in clips],
             }
-            return self._answers(self._call(body), len(clips))
+            return self._answers(self._calls.post(body), len(clips))
         except CallFailed as error:
             log.warning("%s", error)
             return [ClipScores(error=str(error))] * len(clips)
-
-    def _call(self, body: dict[str, Any]) -> Any:
-        headers = self._headers()
-        for attempt in range(1, self._server.attempts + 1):
-            problem, may_pass = "", True
-            try:
-                response = self._http.post(self._server.url, json=body, headers=headers)
-                if response.status_code == httpx.codes.OK:
-                    return self._json(response)
-                problem = f"answered with status {response.status_code}{_detail(response)}"
-                may_pass = response.status_code in (408, 429) or response.status_code >= 500
-            except httpx.TimeoutException:
-                problem = f"gave no answer within {self._server.timeout_s:g} s"
-            except httpx.TransportError as error:
-                problem = f"at {self._server.url} cannot be reached ({type(error).__name__})"
-            if not may_pass:
-                raise CallFailed(f"{self._where} {problem}.")
-            if attempt < self._server.attempts:
-                time.sleep(self._server.backoff_s * 2 ** (attempt - 1))
-        raise CallFailed(f"{self._where} {problem}, in {self._server.attempts} attempts.")
-
-    def _headers(self) -> dict[str, str]:
-        if self._server.token_env is None:
-            return {}
-        token = os.environ.get(self._server.token_env)
-        if not token:
-            raise CallFailed(f"{self._where} needs a token: set the environment variable {self._server.token_env}.")
-        return {"Authorization": f"Bearer {token}"}
-
-    def _json(self, response: httpx.Response) -> Any:
-        if len(response.content) > MAX_ANSWER_BYTES:
-            raise CallFailed(
-                f"{self._where} answered with {len(response.content)} bytes, more than {MAX_ANSWER_BYTES}."
-            )
-        try:
-            return response.json()
-        except ValueError as error:
-            raise CallFailed(f"{self._where} answered with {response.text[:60]!r}, which is not JSON.") from error
 
     def _answers(self, body: Any, count: int) -> list[ClipScores]:
         results = body.get("results") if isinstance(body, dict) else None
@@ -118,47 +79,9 @@ class HttpClient:
         return [self._answer(result) for result in results]
 
     def _answer(self, result: Any) -> ClipScores:
+        if isinstance(result, dict) and result.get("error"):
+            return ClipScores(error=f"{self._where} could not score the clip: {str(result['error'])[:500]}")
         if not isinstance(result, dict) or not ("score" in result or "scores" in result):
             return ClipScores(error=f"{self._where} answered a result without `score` or `scores`.")
         reason = str(result.get("reason") or "")[:500]
         return checked_answer(result.get("scores", result.get("score")), self._names, self._where, reason)
-
-
-def encode_clip(clip: Clip, frames: int | None = None, picture: str = "png") -> dict[str, Any]:
-    """Return a clip as JSON-safe data with `frames` evenly spaced frames (None: all)."""
-    count = clip.num_frames if frames is None else min(frames, clip.num_frames)
-    indices = np.rint(np.linspace(0, clip.num_frames - 1, count)).astype(int)
-    return {
-        "prompt": clip.prompt,
-        "fps": float(clip.fps),
-        "num_frames": clip.num_frames,
-        "picture": picture,
-        "indices": indices.tolist(),
-        "frames": [_encode(clip.frames[index], picture) for index in indices],
-    }
-
-
-def decode_frames(encoded: Sequence[str]) -> np.ndarray:
-    """Return the frames `uint8[N,H,W,3]` of `encode_clip`. Raises ValueError for what is no picture."""
-    frames = []
-    for text in encoded:
-        picture = cv2.imdecode(np.frombuffer(base64.b64decode(text, validate=True), np.uint8), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise ValueError("a frame is no png or jpeg picture")
-        frames.append(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
-    return np.stack(frames)
-
-
-def _encode(frame: np.ndarray, picture: str) -> str:
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if picture == "jpeg" else []
-    done, data = cv2.imencode(
-        f".{'jpg' if picture == 'jpeg' else 'png'}", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), options
-    )
-    if not done:
-        raise CallFailed(f"A frame of {frame.shape[1]}x{frame.shape[0]} could not be encoded as {picture}.")
-    return base64.b64encode(data.tobytes()).decode("ascii")
-
-
-def _detail(response: httpx.Response) -> str:
-    text = " ".join(response.text.split())[:SHOWN_CHARACTERS]
-    return f" ({text})" if text else ""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rewards.clip import Clip
-from rewards.external.clients import ClipScores
-from rewards.external.declaration import ExternalReward
+from rewards.external.clients import ClipScores, compares_clips
+from rewards.external.declaration import KINDS, ExternalReward
 from rewards.external.registry import is_external, open_external
 
 NUM_FRAMES, SIDE_PX, FPS = 17, 64, 8.0
@@ -21,7 +21,7 @@ DIGITS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """ClipScores to the probe clip: raw scores by reward key, the identity of the model, and a hash of the scores."""
+    """The answer to the probe clip: raw scores by reward key, the identity of the model, and a hash of the scores."""
 
     key: str
     kind: str
@@ -41,12 +41,19 @@ def probe_clip() -> Clip:
     return Clip(frames=frames, fps=FPS, prompt=PROMPT)
 
 
+def reversed_probe() -> Clip:
+    """Return the probe played backwards."""
+    clip = probe_clip()
+    return Clip(frames=np.ascontiguousarray(clip.frames[::-1]), fps=clip.fps, prompt=clip.prompt)
+
+
 def run_probe(key: str) -> ProbeResult:
     """Send the probe to the declaration of a reward key. Raises RewardError for an unknown or wrong declaration."""
     reward = open_external(key)
     declaration, client = reward.source.declaration, reward.source.client
     began = time.perf_counter()
-    answer = client.score([probe_clip()])[0]
+    # A client that compares clips needs a second one: the probe played backwards, which contradicts its prompt.
+    answer = client.score([probe_clip(), *([reversed_probe()] if compares_clips(client) else [])])[0]
     seconds = time.perf_counter() - began
     scores = {f"{declaration.key}.{name}" if name else declaration.key: value for name, value in answer.scores.items()}
     return ProbeResult(
@@ -69,14 +76,16 @@ def probes_of(keys: Sequence[str]) -> list[ProbeResult]:
 
 
 def kind_of(declaration: ExternalReward) -> str:
-    """Return "http", "python" or "head"."""
-    return next(name for name in ("http", "python", "head") if getattr(declaration, name) is not None)
+    """Return the table of the declaration: "python", "http", "vlm" or "head"."""
+    return next(name for name in KINDS if getattr(declaration, name) is not None)
 
 
 def address_of(declaration: ExternalReward) -> str:
     """Return the address, function or file of a declaration."""
     if declaration.http is not None:
         return declaration.http.url
+    if declaration.vlm is not None:
+        return declaration.vlm.url
     if declaration.python is not None:
         return declaration.python.function
     assert declaration.head is not None, "the schema asks for one kind"

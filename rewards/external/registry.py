@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ANSWERS, DECLARED = "rewards.external.reward:AnswerSource", "rewards.external.reward:DeclaredReward"
 HTTP = "rewards.external.http_client:HttpClient"
 PYTHON = "rewards.external.python_client:PythonClient"
+VLM = "rewards.external.vlm.client:VlmClient"
 HEAD = "rewards.external.head_client:HeadClient"
 
 _sources: dict[tuple[str, str], "AnswerSource"] = {}
@@ -100,6 +101,8 @@ def _client(file: Path, declaration: ExternalReward) -> RewardClient:
     client: RewardClient
     if declaration.http is not None:
         client = import_object(HTTP)(declaration.key, declaration.http, names)
+    elif declaration.vlm is not None:
+        client = import_object(VLM)(declaration.key, declaration.vlm, names)
     elif declaration.python is not None:
         client = import_object(PYTHON)(declaration.key, declaration.python, file.parent, names)
     else:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rewards.clip import Clip
 from rewards.errors import RewardError, RewardUnavailable
-from rewards.external.clients import ONLY, ClipScores, FeaturesClient, RewardClient
+from rewards.external.clients import ONLY, ClipScores, FeaturesClient, RewardClient, compares_clips
 from rewards.external.declaration import ExternalReward, RawRange
 from rewards.features import ClipFeatures
 from rewards.spec import RewardResult, RewardSpec, not_applicable
@@ -17,6 +18,10 @@ class AnswerSource:
         self.declaration = declaration
         self.client = client
         self._piece = f"external.{declaration.key}"
+
+    def compare(self, clips: Sequence[Clip]) -> tuple[str, Sequence[ClipScores]] | None:
+        """Return the name of the shared piece and the answers of a client that compares clips; None for another."""
+        return (self._piece, self.client.score(clips)) if compares_clips(self.client) else None
 
     def prepare(self, group: Sequence[ClipFeatures]) -> None:
         """Score the clips of the group that have no answer yet, in one call of the client."""
@@ -62,6 +67,15 @@ class DeclaredReward:
             of_prompt=declaration.of_prompt,
         )
 
+    @property
+    def compares(self) -> bool:
+        """True when the value of a clip depends on the other clips that are scored with it."""
+        return compares_clips(self.source.client)
+
+    def compare(self, clips: Sequence[Clip]) -> tuple[str, Sequence[ClipScores]] | None:
+        """Return the shared piece that compares all clips of a prompt, and its value for each clip; None: no such."""
+        return self.source.compare(clips)
+
     def prepare(self, group: Sequence[ClipFeatures]) -> None:
         """Score a group of clips at once."""
         self.source.prepare(group)
@@ -85,7 +99,7 @@ class DeclaredReward:
             raw=raw,
             backend=self.source.client.identity,
             confidence=answer.confidence,
-            details=self._others(answer.scores),
+            details={**self._others(answer.scores), **answer.details},
         )
 
     def _others(self, scores: Mapping[str, float | None]) -> dict[str, float]:

@@ -8,8 +8,9 @@ import pytest
 
 from rewards import Clip, Mix, as_reward_funcs, mix_reward_func
 from rewards.errors import RewardError
+from rewards.external.clip_json import decode_frames, encode_clip
 from rewards.external.declaration import HttpServer
-from rewards.external.http_client import HttpClient, decode_frames, encode_clip
+from rewards.external.http_client import HttpClient
 from rewards.external.probe import probe_clip, run_probe
 from rewards.suite import RewardSuite
 from tests.reward_server import redness, reward_server

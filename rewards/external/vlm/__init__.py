@@ -1,0 +1,1 @@
+"""A vision language model as the judge of a clip, or of pairs of clips, over an OpenAI-compatible interface."""

@@ -1,0 +1,120 @@
+"""Messages to a VLM judge and the reading of its answers. No I/O.
+
+Yes or no: `P(yes) / (P(yes) + P(no))` from the log-probabilities of the first answer token, summed over all spellings.
+The form is that of VQAScore (arXiv:2404.01291), normalised over the two answers.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from rewards.clip import Clip
+from rewards.external.clip_json import encode_clip
+from rewards.external.vlm.table import PROMPT, VlmJudge
+
+Choice = Literal["A", "B", "tie", ""]
+"""Choice of a pairwise answer; "" for one that cannot be read."""
+
+TOP_LOGPROBS = 20  # the most that OpenAI's interface allows
+PAIR_ENDING = "Which video is better? Answer with one letter, A or B, or with the word tie."
+_ONE_WORD = re.compile(r"\W*(A|B|tie)\W*", re.IGNORECASE)
+_ENDING = re.compile(r"answer\W+(A|B|tie)\b", re.IGNORECASE)
+
+
+def request_about(judge: VlmJudge, clip: Clip, names: Sequence[str]) -> dict[str, Any]:
+    """Return the body of a pointwise request; `names` are the numbers that a rubric asks for."""
+    question = _text(judge.ask.replace(PROMPT, clip.prompt))
+    parts = [*_pictures(judge, clip), question]
+    if judge.mode == "rubric":
+        shape = ", ".join(f"{json.dumps(name)}: number" for name in names)
+        parts.append(_text(f"Answer with one JSON object and nothing else: {{{shape}}}"))
+    body = _body(judge, parts)
+    if judge.mode == "yes_no":
+        body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+    return body
+
+
+def request_about_pair(judge: VlmJudge, first: Clip, second: Clip) -> dict[str, Any]:
+    """Return the body of a request that shows `first` as video A and `second` as video B."""
+    shown = [_text("Video A:"), *_pictures(judge, first), _text("Video B:"), *_pictures(judge, second)]
+    return _body(judge, [*shown, _text(judge.ask.replace(PROMPT, first.prompt)), _text(PAIR_ENDING)])
+
+
+def probability_of_yes(answer: Any, judge: VlmJudge) -> float | None:
+    """Return the share of yes in 0..1, or None when neither word is among the first tokens.
+
+    Raises ValueError for an answer without log-probabilities.
+    """
+    try:
+        tokens = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        found = [(str(token["token"]), float(token["logprob"])) for token in tokens]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ValueError("gave no log-probabilities of its first token, which yes_no needs") from error
+    if any(math.isnan(logprob) or logprob > 1e-6 for _, logprob in found):
+        raise ValueError("gave log-probabilities that are not numbers of at most 0")
+    yes, no = (_mass(found, words) for words in (judge.yes, judge.no))
+    return yes / (yes + no) if yes + no > 0 else None
+
+
+def numbers_in(text: str, names: Sequence[str]) -> Mapping[str, Any]:
+    """Return the last JSON object in a text that has all the names. Raises ValueError when there is none."""
+    decoder, found = json.JSONDecoder(), None
+    for start in (match.start() for match in re.finditer(r"\{", text)):
+        try:
+            value, _ = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict) and set(names) <= value.keys():
+            found = value
+    if found is None:
+        raise ValueError(f"answered {text[:60]!r}, which has no JSON object with {', '.join(names)}")
+    return {name: found[name] for name in names}
+
+
+def choice_in(text: str) -> Choice:
+    """Return the choice of an answer: the whole answer is A, B or tie, or the last "answer: A" of a longer one."""
+    whole = _ONE_WORD.fullmatch(text.strip())
+    endings = _ENDING.findall(text)
+    word = whole.group(1) if whole else endings[-1] if endings else ""
+    choices: dict[str, Choice] = {"a": "A", "b": "B", "tie": "tie"}
+    return choices.get(word.lower(), "")
+
+
+def text_of(answer: Any) -> str:
+    """Return the text of an answer. Raises ValueError when it has none."""
+    try:
+        text = answer["choices"][0]["message"]["content"]
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError("gave an answer without a message") from error
+    if not isinstance(text, str):
+        raise ValueError("gave an answer without text")
+    return text
+
+
+def _body(judge: VlmJudge, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    system = [{"role": "system", "content": judge.system}] if judge.system else []
+    return {
+        "model": judge.model,
+        "messages": [*system, {"role": "user", "content": list(parts)}],
+        "max_tokens": judge.token_limit,
+        "temperature": 0,
+        "seed": 0,
+    }
+
+
+def _pictures(judge: VlmJudge, clip: Clip) -> list[dict[str, Any]]:
+    frames = encode_clip(clip, judge.frames, judge.picture)["frames"]
+    address = f"data:image/{judge.picture};base64,"
+    return [{"type": "image_url", "image_url": {"url": address + frame}} for frame in frames]
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def _mass(tokens: Sequence[tuple[str, float]], words: Sequence[str]) -> float:
+    """Return the probability of all spellings; tokenizers mark a leading space by U+2581 or U+0120."""
+    spellings = {word.strip().casefold() for word in words}
+    return math.fsum(math.exp(logprob) for token, logprob in tokens if token.strip(" \t\n▁Ġ.,").casefold() in spellings)

@@ -1,0 +1,46 @@
+"""`VlmJudge`: the table of a declaration whose reward is asked from a vision language model (VLM)."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from rewards.external.server_table import ServerTable
+
+PROMPT = "{prompt}"
+"""Place of the clip's prompt in `ask`."""
+
+MAX_TOKENS = {"yes_no": 1, "rubric": 512, "pairwise": 16}
+
+
+class VlmJudge(ServerTable):
+    """A VLM behind an OpenAI-compatible server (vLLM, SGLang, llama.cpp and others), asked about frames of a clip."""
+
+    model: str = Field(min_length=1)
+    """Name of the model as the server lists it."""
+    mode: Literal["yes_no", "rubric", "pairwise"]
+    """yes_no: share of yes in the first token. rubric: numbers in JSON. pairwise: win rate among clips of a prompt."""
+    ask: str = Field(min_length=1)
+    """Question or rubric; {prompt} is replaced by the clip's prompt."""
+    system: str = ""
+    """System message; "" for none."""
+    yes: tuple[str, ...] = ("yes",)
+    """Words that count as yes, in any case and with any space around them."""
+    no: tuple[str, ...] = ("no",)
+    """Words that count as no."""
+    max_tokens: int | None = Field(None, ge=1)
+    """Limit of the answer; None: 1 for yes_no, 512 for rubric, 16 for pairwise."""
+    frames: int | None = Field(8, ge=1)
+    """Evenly spaced frames of each clip that are sent; a pair has twice as many."""
+    picture: Literal["png", "jpeg"] = "jpeg"
+    """Encoding of a frame."""
+
+    @property
+    def token_limit(self) -> int:
+        return self.max_tokens or MAX_TOKENS[self.mode]
+
+    @model_validator(mode="after")
+    def _words_differ(self) -> Self:
+        both = {word.strip().casefold() for word in self.yes} & {word.strip().casefold() for word in self.no}
+        if both or not (self.yes and self.no):
+            raise ValueError("yes and no need at least one word each, and no word may be in both")
+        return self
