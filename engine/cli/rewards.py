@@ -19,6 +19,9 @@ from rewards.matrix.measure import ReferenceSet, fill_matrix, read_set, set_of_c
 from rewards.matrix.rows import ALL_ROWS
 from rewards.matrix.table import describe, to_data, to_markdown
 from rewards.metrics.fvd_lite import frechet_of_sets
+from rewards.server.__main__ import add_server_options
+from rewards.server.run import mix_of, serve
+from rewards.server.scoring import ServedRewards
 
 SHIPPED = ("seed", "motion", "long", "online", "semantic", "mini", "mini_train")
 """The mixes of Dailies; the user's mixes are not measured."""
@@ -72,6 +75,15 @@ def build_rewards(parser: argparse.ArgumentParser) -> None:
     )
     testing.add_argument("key", help="key of the declaration in external_rewards/, or of one of its scores")
     testing.set_defaults(run=test_reward)
+    serving = verbs.add_parser("serve", parents=[shared_options()], help="serve rewards or a mix over HTTP")
+    serving.description = (
+        "Serve rewards over HTTP, so that a reward model has an environment or a machine of its own. A declaration "
+        "with a table [http] uses it, see docs/rewards.md. `python -m rewards.server` needs only the package `rewards`."
+    )
+    serving.add_argument("keys", nargs="*", metavar="KEY", help="rewards to serve, built-in or declared")
+    serving.add_argument("--mix", metavar="KEY", help="serve a mix, its total and its rewards")
+    add_server_options(serving)
+    serving.set_defaults(run=serve_rewards)
 
 
 def list_rewards(options: argparse.Namespace) -> None:
@@ -96,6 +108,21 @@ def test_reward(options: argparse.Namespace) -> None:
     if result.error:
         print(result.error, file=sys.stderr)
     print(f"{result.seconds:.3f} s, digest {result.digest}")
+
+
+def serve_rewards(options: argparse.Namespace) -> None:
+    """Serve until interrupted. Raises ConfigError for neither or both of rewards and a mix, RewardError as `serve`."""
+    if bool(options.keys) == bool(options.mix):
+        raise ConfigError("Name rewards to serve or a --mix, one of the two; `dailies rewards ls` lists the rewards.")
+    mix = load_preset("rewards", options.mix) if options.mix else mix_of(options.keys)
+    serve(
+        ServedRewards(mix, total=bool(options.mix)),
+        host=options.host,
+        port=options.port,
+        token_env=options.token_env,
+        batch=options.batch,
+        started=lambda url: print(f"Serving {mix.key} at {url}. End it with Ctrl+C.", flush=True),
+    )
 
 
 def show_frechet(options: argparse.Namespace) -> None:

@@ -1,0 +1,74 @@
+"""Start of a reward server: its address, its token and its end."""
+
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+
+import uvicorn
+
+from rewards.errors import RewardError
+from rewards.mix import Mix
+from rewards.registry import load_reward
+from rewards.server.api import build_api
+from rewards.server.scoring import ServedRewards
+
+log = logging.getLogger(__name__)
+
+
+def mix_of(keys: Sequence[str]) -> Mix:
+    """Return a mix of single rewards. Raises RewardError for an unknown one."""
+    for key in keys:
+        load_reward(key)
+    return Mix(key="+".join(keys), title=", ".join(keys), weights=dict.fromkeys(keys, 1.0))
+
+
+def token_from(name: str | None, host: str) -> str:
+    """Return the token in the environment variable `name`.
+
+    Raises RewardError when it is not set, or when an address that other machines reach has none.
+    """
+    if name is None:
+        if not is_loopback(host):
+            raise RewardError(
+                f"Other machines can reach a server at {host}: put a token into an environment variable and name it "
+                "with --token-env, or serve at 127.0.0.1."
+            )
+        return ""
+    token = os.environ.get(name, "")
+    if not token:
+        raise RewardError(f"The environment variable {name} has no token: set it, or leave --token-env out.")
+    return token
+
+
+def is_loopback(host: str) -> bool:
+    """Return True for an address that only this machine reaches."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def serve(
+    rewards: ServedRewards,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8090,
+    token_env: str | None = None,
+    batch: int = 8,
+    started: Callable[[str], None],
+) -> None:
+    """Serve until the process is interrupted; `started` gets the scoring address. Port 0: a free one.
+
+    Raises RewardError for an address that cannot be used, or a token that is missing.
+    """
+    token = token_from(token_env, host)
+    try:
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        raise RewardError(f"The server cannot listen at {host}:{port}: {error}. Name another --port.") from error
+    shown = f"[{host}]" if ":" in host else host
+    started(f"http://{shown}:{listening.getsockname()[1]}/score")
+    config = uvicorn.Config(build_api(rewards, token=token, batch=batch), log_level="warning", proxy_headers=False)
+    uvicorn.Server(config).run(sockets=[listening])
