@@ -112,6 +112,8 @@ class ExternalReward(_DeclarationTable):
             raise ValueError("the calibration of sub-scores belongs into [scores.NAME.calibration]")
         if self.scores and self.head:
             raise ValueError("a head has one score: leave [scores] out")
+        if self.vlm and self.vlm.labels and (self.vlm.mode != "rubric" or set(self.vlm.labels) != set(self.scores)):
+            raise ValueError("labels belong to a rubric and name exactly the scores of [scores]")
         if self.scores and self.vlm and self.vlm.mode != "rubric":
             raise ValueError(f"a judge of mode {self.vlm.mode} has one score: leave [scores] out")
         if self.calibration and self.vlm and self.vlm.mode != "rubric":

@@ -10,7 +10,7 @@ import uvicorn
 
 from rewards.errors import RewardError
 from rewards.mix import Mix
-from rewards.registry import load_reward
+from rewards.registry import known_rewards, load_reward
 from rewards.server.api import build_api
 from rewards.server.scoring import ServedRewards
 
@@ -18,10 +18,15 @@ log = logging.getLogger(__name__)
 
 
 def mix_of(keys: Sequence[str]) -> Mix:
-    """Return a mix of single rewards. Raises RewardError for an unknown one."""
-    for key in keys:
+    """Return a mix of single rewards; the key of a declaration with sub-scores stands for all of them.
+
+    Raises RewardError for an unknown one.
+    """
+    known = known_rewards()
+    every = [single for key in keys for single in [name for name in known if name.startswith(f"{key}.")] or [key]]
+    for key in every:
         load_reward(key)
-    return Mix(key="+".join(keys), title=", ".join(keys), weights=dict.fromkeys(keys, 1.0))
+    return Mix(key="+".join(keys), title=", ".join(keys), weights=dict.fromkeys(every, 1.0))
 
 
 def token_from(name: str | None, host: str) -> str:

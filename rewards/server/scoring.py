@@ -29,7 +29,9 @@ class Scored:
 
 
 class ServedRewards:
-    """The rewards of a mix under the names that a client may ask for: sub-scores have `_` for the dot of their key.
+    """The rewards of a mix under the names that a client may ask for.
+
+    The sub-scores of a single declaration have their own names; elsewhere a name is the key with `_` for the dot.
 
     `default` is the name of the score for a client that names none: the total of a mix, or the only reward.
     Raises RewardError for a pairwise reward, whose value depends on clips of other requests, and for an unknown one.
@@ -38,7 +40,7 @@ class ServedRewards:
     def __init__(self, mix: Mix, *, total: bool) -> None:
         self.mix = mix
         self.version = mix_calibration(mix)
-        self.keys = {key.replace(".", "_"): key for key, weight in mix.weights.items() if weight > 0}
+        self.keys = _served_names([key for key, weight in mix.weights.items() if weight > 0], total)
         self.names = (*([TOTAL] if total else []), *self.keys)
         self.default = self.names[0] if total or len(self.names) == 1 else None
         for key in self.keys.values():
@@ -87,6 +89,13 @@ class ServedRewards:
         values = {**(total or {}), **{name: results[key].value for name, key in self.keys.items()}}
         reasons = [result.reason for result in results.values() if result.value is None] if total is None else notes
         return Scored(values=values, reason=" ".join(dict.fromkeys(reasons)))
+
+
+def _served_names(keys: Sequence[str], total: bool) -> dict[str, str]:
+    bases = {key.partition(".")[0] for key in keys}
+    if not total and len(bases) == 1 and all("." in key for key in keys):
+        return {key.partition(".")[2]: key for key in keys}
+    return {key.replace(".", "_"): key for key in keys}
 
 
 @dataclass(slots=True, eq=False)

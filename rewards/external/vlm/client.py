@@ -17,6 +17,7 @@ from rewards.external.json_calls import JsonCalls
 from rewards.external.vlm.messages import (
     Choice,
     choice_in,
+    numbers_after,
     numbers_in,
     probability_of_yes,
     request_about,
@@ -77,7 +78,8 @@ class VlmClient:
             if self._judge.mode == "yes_no":
                 share = probability_of_yes(answer, self._judge)
                 return checked_answer(share, self._names, self._where, "" if share is not None else self._undecided())
-            numbers = numbers_in(text_of(answer), asked)
+            text = text_of(answer)
+            numbers = numbers_after(text, self._judge.labels) if self._judge.labels else numbers_in(text, asked)
         except CallFailed as error:
             log.warning("%s", error)
             return ClipScores(error=str(error))

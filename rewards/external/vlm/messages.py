@@ -27,7 +27,7 @@ def request_about(judge: VlmJudge, clip: Clip, names: Sequence[str]) -> dict[str
     """Return the body of a pointwise request; `names` are the numbers that a rubric asks for."""
     question = _text(judge.ask.replace(PROMPT, clip.prompt))
     parts = [*_pictures(judge, clip), question]
-    if judge.mode == "rubric":
+    if judge.mode == "rubric" and not judge.labels:
         shape = ", ".join(f"{json.dumps(name)}: number" for name in names)
         parts.append(_text(f"Answer with one JSON object and nothing else: {{{shape}}}"))
     body = _body(judge, parts)
@@ -71,6 +71,17 @@ def numbers_in(text: str, names: Sequence[str]) -> Mapping[str, Any]:
     if found is None:
         raise ValueError(f"answered {text[:60]!r}, which has no JSON object with {', '.join(names)}")
     return {name: found[name] for name in names}
+
+
+def numbers_after(text: str, labels: Mapping[str, str]) -> Mapping[str, float]:
+    """Return the number of the last line "label: number" of each label. Raises ValueError when one has none."""
+    numbers = {}
+    for name, label in labels.items():
+        found = re.findall(rf"{re.escape(label)}\W*?:\W*?(-?\d+(?:\.\d+)?)", text, re.IGNORECASE)
+        if not found:
+            raise ValueError(f"answered {text[-60:]!r}, which has no number after {label!r}")
+        numbers[name] = float(found[-1])
+    return numbers
 
 
 def choice_in(text: str) -> Choice:

@@ -27,6 +27,8 @@ class VlmJudge(ServerTable):
     """Words that count as yes, in any case and with any space around them."""
     no: tuple[str, ...] = ("no",)
     """Words that count as no."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Of a rubric that is answered in lines "label: number": the label of each score. Without them it is JSON."""
     max_tokens: int | None = Field(None, ge=1)
     """Limit of the answer; None: 1 for yes_no, 512 for rubric, 16 for pairwise."""
     frames: int | None = Field(8, ge=1)
