@@ -68,6 +68,11 @@ class _SharedScores:
         self._batch: list[tuple[Any, ...]] = []
         self._reports: list[RewardReport] = []
 
+    @property
+    def compares(self) -> bool:
+        """True when a value depends on the other clips of the batch, so that a batch must hold whole groups."""
+        return any(getattr(load_reward(key), "compares", False) for key, weight in self._mix.weights.items() if weight)
+
     def reports(self, prompts: Sequence[str], completions: Sequence[Any], fps: Sequence[float] | None) -> Any:
         rates = [self._fps] * len(completions) if fps is None or not len(fps) else fps
         clips = [_as_clip(*triple) for triple in zip(prompts, completions, rates, strict=True)]
@@ -87,6 +92,7 @@ def _named(name: str, scores: _SharedScores, pick: Callable[[RewardReport], floa
         return [pick(report) for report in reports]
 
     reward.__name__ = name
+    reward.compares_clips = scores.compares  # type: ignore[attr-defined]
     return reward
 
 

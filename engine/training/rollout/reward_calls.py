@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.errors import TrainingError
+from engine.errors import ConfigError, TrainingError
 from rewards.clip import Clip
 
 Values = Sequence[float | None]
@@ -61,6 +61,20 @@ def _loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="rewards", daemon=True).start()
     return loop
+
+
+def check_whole_groups(functions: Sequence[RewardFunc], share: int, group: int) -> None:
+    """Check that a process which scores `share` clips at once gets whole groups of `group` clips.
+
+    Raises ConfigError when it does not and a reward compares clips: a win rate within a part of a group does not
+    compare with one within another part.
+    """
+    comparing = [name_of(function) for function in functions if getattr(function, "compares_clips", False)]
+    if comparing and share % group:
+        raise ConfigError(
+            f"The reward '{comparing[0]}' compares the clips of a prompt, but a process scores {share} clips at once "
+            f"and num_generations is {group}: choose sizes so that a process has a multiple of {group} clips."
+        )
 
 
 def name_of(function: RewardFunc) -> str:

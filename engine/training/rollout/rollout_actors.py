@@ -18,6 +18,7 @@ from engine.request import GenerationRequest
 from engine.runs.run import Run
 from engine.training.build import build_trainer
 from engine.training.distributed.process_group import world_size
+from engine.training.rollout.reward_calls import check_whole_groups
 from engine.training.rollout.rollouts import Rollouts, concat_rollouts, to_device
 from engine.training.trainers.online import OnlineTrainer
 from engine.training.weights import trainable
@@ -45,6 +46,7 @@ class RolloutActors:
         """Return the clips with their rewards, in the order of the requests, on the trainer's device."""
         weights = {name: parameter.detach().cpu() for name, parameter in trainable(trainer.family.network)}
         size = -(-len(requests) // self._count)
+        check_whole_groups(trainer.reward_funcs, size, trainer.args.num_generations)
         cuts = [list(requests[start : start + size]) for start in range(0, len(requests), size)]
         shares = [RolloutShard(step=trainer.state.global_step, weights=weights, requests=cut) for cut in cuts]
         events = self._executor.map(self._task, shares)

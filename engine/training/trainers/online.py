@@ -24,7 +24,7 @@ from engine.sampling.steps import StepFunction
 from engine.seeds import seed_for
 from engine.training.data.prompt_rows import request_fields
 from engine.training.distributed.process_group import all_gather_rows, local_slice, rank, world_size
-from engine.training.rollout.reward_calls import RewardFunc, name_of, score
+from engine.training.rollout.reward_calls import RewardFunc, check_whole_groups, name_of, score
 from engine.training.rollout.rollouts import Rollouts, generate_rollouts
 from engine.training.trainers.base import DiffusionTrainer
 
@@ -92,6 +92,9 @@ class OnlineTrainer(DiffusionTrainer):
         self.buffer: list[RolloutBatch] = []
         self.actors: RolloutBackend | None = None
         super().__init__(model, args, rows, **others)
+        if world_size() > 1:
+            share = args.per_device_train_batch_size * args.steps_per_generation
+            check_whole_groups(self.reward_funcs, share, args.num_generations)
 
     # ------------------------------------------------------------------------------------------------- TRL's rhythm
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.errors import TrainingError
-from engine.training.rollout.reward_calls import score
+from engine.errors import ConfigError, TrainingError
+from engine.training.rollout.reward_calls import check_whole_groups, score
 from engine.training.trainer_settings import VideoNFTConfig
 from engine.training.trainers.nft import VideoNFTTrainer
 from rewards.clip import Clip
@@ -85,3 +85,14 @@ def test_what_a_reward_notes_is_logged(open_tiny: Callable[[], Any], tmp_path: P
     logged = trainer.state.log_history[0]
     assert logged["clips"] == 4 and 0 <= logged["extra/brightness"] <= 1
     assert logged["extra/brightness"] == pytest.approx(logged["reward"], abs=1e-5)
+
+
+def test_a_reward_that_compares_clips_needs_whole_groups() -> None:
+    def win_rate(prompts: Sequence[str], **_: Any) -> list[float | None]:
+        return [0.5] * len(prompts)
+
+    check_whole_groups([win_rate], 6, 4)
+    win_rate.compares_clips = True  # type: ignore[attr-defined]
+    check_whole_groups([win_rate], 8, 4)
+    with pytest.raises(ConfigError, match=r"'win_rate' compares the clips .* 6 clips at once and num_generations is 4"):
+        check_whole_groups([win_rate], 6, 4)
