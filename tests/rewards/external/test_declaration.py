@@ -34,7 +34,7 @@ def test_raw_range_maps_linearly_and_is_flat_outside():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('title = "x"', "exactly one of the tables python, http and head, but none is given"),
+        ('title = "x"', "exactly one of the tables python, http, vlm, head, but none is given"),
         (HTTP + '[head]\nfile = "a"', "http and head are given"),
         (HTTP + "[calibration]\nbad = 1\ngood = 1", "bad and good are both 1.0"),
         (HTTP + "[calibration]\nbad = nan\ngood = 1", "wrong at calibration.bad"),
