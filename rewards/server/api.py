@@ -3,7 +3,7 @@
 import hmac
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from fastapi import FastAPI, Request
@@ -35,11 +35,13 @@ class Refused(Exception):
 class SentClip(BaseModel):
     """A clip of a request; `frames` are base64 of png or jpeg, at `indices` of `num_frames`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: str = ""
     fps: float = Field(gt=0, allow_inf_nan=False)
     num_frames: int = Field(ge=1)
+    picture: Literal["png", "jpeg"] = "png"
+    indices: tuple[int, ...] = ()
     frames: list[str] = Field(min_length=1, max_length=MAX_FRAMES)
     seams: tuple[int, ...] = ()
 
@@ -56,7 +58,7 @@ class SentClip(BaseModel):
 class ScoreRequest(BaseModel):
     """A request of scores: the names asked for (none: the default score) and the clips."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     protocol: int
     names: tuple[str, ...] = ()

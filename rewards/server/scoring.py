@@ -20,7 +20,7 @@ TOTAL = "total"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
+class ServedScores:
     """The values in 0..1 of one clip by name, None with the reason; `error`: the clip could not be scored."""
 
     values: Mapping[str, float | None] = field(default_factory=dict)
@@ -60,16 +60,16 @@ class ServedRewards:
                 raise RewardError(f"There is no score {name!r} on this server: name some of {', '.join(self.names)}.")
         return tuple(names) or (str(self.default),)
 
-    def score(self, clips: Sequence[Clip]) -> list[Scored]:
+    def score(self, clips: Sequence[Clip]) -> list[ServedScores]:
         """Return all scores of each clip; a clip that cannot be scored does not stop the others."""
         try:
             return self._score(clips)
         except RewardError as error:
             if len(clips) == 1:
-                return [Scored(error=str(error))]
+                return [ServedScores(error=str(error))]
             return [scored for clip in clips for scored in self.score([clip])]
 
-    def _score(self, clips: Sequence[Clip]) -> list[Scored]:
+    def _score(self, clips: Sequence[Clip]) -> list[ServedScores]:
         if TOTAL not in self.names:
             return [self._scored(results, missing) for results, missing in self._suite.results_of(clips)]
         return [
@@ -83,12 +83,12 @@ class ServedRewards:
         missing: Mapping[str, str],
         total: Mapping[str, float | None] | None = None,
         notes: Sequence[str] = (),
-    ) -> Scored:
+    ) -> ServedScores:
         if missing and total is None:
-            return Scored(error=" ".join(missing.values()))
+            return ServedScores(error=" ".join(missing.values()))
         values = {**(total or {}), **{name: results[key].value for name, key in self.keys.items()}}
         reasons = [result.reason for result in results.values() if result.value is None] if total is None else notes
-        return Scored(values=values, reason=" ".join(dict.fromkeys(reasons)))
+        return ServedScores(values=values, reason=" ".join(dict.fromkeys(reasons)))
 
 
 def _served_names(keys: Sequence[str], total: bool) -> dict[str, str]:
@@ -98,10 +98,12 @@ def _served_names(keys: Sequence[str], total: bool) -> dict[str, str]:
     return {key.replace(".", "_"): key for key in keys}
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _ScoreCall:
+    """The clips of a request; its batch fills `results`."""
+
     clips: Sequence[Clip]
-    results: list[Scored] | None = None
+    results: list[ServedScores] = field(default_factory=list)
 
 
 class BatchScorer:
@@ -112,7 +114,7 @@ class BatchScorer:
 
     def __init__(self, rewards: ServedRewards, batch: int = 8) -> None:
         self._rewards, self._batch = rewards, batch
-        self._waiting: deque[_Job] = deque()
+        self._waiting: deque[_ScoreCall] = deque()
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="score")
 
@@ -121,14 +123,14 @@ class BatchScorer:
         """Number of requests that wait for a batch."""
         return len(self._waiting)
 
-    def score(self, clips: Sequence[Clip]) -> list[Scored]:
+    def score(self, clips: Sequence[Clip]) -> list[ServedScores]:
         """Return the scores of a request's clips. Blocks. Raises RuntimeError when the shared batch failed."""
-        job = _Job(clips)
+        job = _ScoreCall(clips=clips)
         with self._lock:
             self._waiting.append(job)
         # Batches run in the order of requests: when this one has run, it or an earlier one contained the job.
         self._thread.submit(self._score_batch).result()
-        if job.results is None:
+        if len(job.results) != len(clips):
             raise RuntimeError("the batch that contained these clips failed")
         return job.results
 
@@ -141,11 +143,11 @@ class BatchScorer:
             return
         scored = iter(self._rewards.score([clip for job in jobs for clip in job.clips]))
         for job in jobs:
-            job.results = [next(scored) for _ in job.clips]
+            job.results.extend(next(scored) for _ in job.clips)
 
-    def _next_jobs(self) -> list[_Job]:
+    def _next_jobs(self) -> list[_ScoreCall]:
         with self._lock:
-            jobs: list[_Job] = []
+            jobs: list[_ScoreCall] = []
             count = 0
             while self._waiting and (not jobs or count + len(self._waiting[0].clips) <= self._batch):
                 jobs.append(self._waiting.popleft())
@@ -153,7 +155,7 @@ class BatchScorer:
             return jobs
 
 
-def answer_of(scored: Scored, names: Sequence[str], single: bool) -> dict[str, Any]:
+def answer_of(scored: ServedScores, names: Sequence[str], single: bool) -> dict[str, Any]:
     """Return a result of the protocol: `score` for a request without names, else `scores`."""
     if scored.error:
         return {"error": scored.error}

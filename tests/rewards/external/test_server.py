@@ -20,7 +20,7 @@ from rewards import Clip, Mix, RewardError
 from rewards.external.clip_json import decode_frames, encode_clip
 from rewards.external.probe import probe_clip
 from rewards.server.run import mix_of, token_from
-from rewards.server.scoring import BatchScorer, Scored, ServedRewards
+from rewards.server.scoring import BatchScorer, ServedScores, ServedRewards
 from rewards.suite import RewardSuite
 
 FUNCTION = """
@@ -201,10 +201,10 @@ def test_waiting_requests_share_a_batch():
             batches.append(len(clips))
             entered.set()
             assert release.wait(20)
-            return [Scored(values={"framing": clip.fps / 10}) for clip in clips]
+            return [ServedScores(values={"framing": clip.fps / 10}) for clip in clips]
 
     scorer = BatchScorer(Slow(mix_of(["framing"]), total=False), batch=4)
-    answers: dict[float, list[Scored]] = {}
+    answers: dict[float, list[ServedScores]] = {}
 
     def request(fps: float, count: int) -> None:
         clips = [Clip(frames=moving(0).frames, fps=fps)] * count
