@@ -20,7 +20,7 @@ from rewards import Clip, Mix, RewardError
 from rewards.external.clip_json import decode_frames, encode_clip
 from rewards.external.probe import probe_clip
 from rewards.server.run import mix_of, token_from
-from rewards.server.scoring import BatchScorer, ServedScores, ServedRewards
+from rewards.server.scoring import BatchScorer, ServedRewards, ServedScores
 from rewards.suite import RewardSuite
 
 FUNCTION = """
