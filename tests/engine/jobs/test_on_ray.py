@@ -27,9 +27,11 @@ from engine.storage.library import Library
 from engine.video.writer import write_lossless
 from tests.engine.execution.ray_cluster import Cluster, needs_ray
 
-pytestmark = needs_ray
+# Minutes of real jobs; what every runner does is in the suite, see tests/engine/execution/test_runner_conformance.py.
+pytestmark = [needs_ray, pytest.mark.slow]
 Until = Callable[..., None]
 STEPS = 40
+PARTLY = 1  # exit code: one of the videos cannot be read
 ON_RAY = Resources(runner="ray", cpus=0.5)
 PRESET = f"""
 title = "Tiny NFT"
@@ -153,7 +155,7 @@ def test_a_folder_is_scored_by_actors_and_only_once(
         write_lossless(folder / f"{number}.mkv", frames, 8.0)
     (folder / "torn.mkv").write_bytes(b"no video" * 50)
     command = ["score", str(folder), "--mix", "tiny", "--runner", "ray", "--processes", "2", "--cpus", "0.5", "--json"]
-    assert main(command) == 0
+    assert main(command) == PARTLY
     told = json.loads(capsys.readouterr().out)
     assert len(told["clip_ids"]) == 4 and list(told["unread"]) == ["torn.mkv"] and not told["unscored"]
     here = Library(store.workspace)
@@ -161,6 +163,6 @@ def test_a_folder_is_scored_by_actors_and_only_once(
     assert set(reports) == set(told["clip_ids"])
     marked = told["clip_ids"][0]
     here.save_report(marked, "tiny", {**reports[marked], "total": 0.123})
-    assert main(command) == 0
+    assert main(command) == PARTLY
     assert here.reports(told["clip_ids"], "tiny") == {**reports, marked: {**reports[marked], "total": 0.123}}
     here.close()
