@@ -79,7 +79,7 @@ def needed(parser):
 def test_every_command_that_does_something_prints_json_on_request():
     parser = build_parser()
     asked = {" ".join(path): needed(parser_of(parser, path)) for path in commands()}
-    assert asked["generate"] == ["1"] and asked["jobs"] is None and asked["jobs ls"] == []
+    assert asked["generate"] == [] and asked["jobs"] is None and asked["jobs ls"] == []
     for path, extra in asked.items():
         if extra is not None:
             assert parser.parse_args([*path.split(), *extra, "--json"]).json
@@ -96,7 +96,7 @@ def parser_of(parser, path):
     [
         ([], "arguments are required: COMMAND"),
         (["generat"], "invalid choice: 'generat'"),
-        (["generate"], "required: prompt"),
+        (["generate"], "Give either a prompt or --prompts FILE."),
         (["generate", "a", "--frames", "many"], "--frames: invalid int value: 'many'"),
         (["generate", "a", "--frames", "34"], "got num_frames = 34: the nearest is 33"),
         (["generate", "a", "--width", "65"], "multiple of 16 px, but got 65"),

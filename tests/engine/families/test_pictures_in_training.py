@@ -17,7 +17,8 @@ from engine.storage.images import save_picture
 from engine.training.data.prompt_embeddings import PromptEmbeddings
 from engine.training.evaluation.picture_checks import picture_problem
 from engine.training.rollout.rollouts import generate_rollouts
-from engine.training.trainer_settings import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.trainer_settings import VideoAWMConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.trainers.awm import VideoAWMTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
 from engine.training.trainers.nft import VideoNFTTrainer
@@ -25,7 +26,7 @@ from engine.training.weights import trainable
 from engine.workspace import Workspace
 
 KEPT = pytest.mark.parametrize("tiny", ["wan_ti2v", "ltx_condition_without_pictures"], indirect=True)
-KINDS = pytest.mark.parametrize("kind", ["grpo", "nft", "dpo"])
+KINDS = pytest.mark.parametrize("kind", ["grpo", "nft", "awm", "dpo"])
 
 
 def brightness(prompts: Sequence[str], completions: Sequence[Any], **_: Any) -> list[float]:
@@ -58,6 +59,8 @@ def trainer_of(kind: str, family: Any, request: GenerationRequest, workspace: Wo
     online["num_steps"] = 8 if family.scheduler_config.get("_grid") == "linear_quadratic" else 3  # see test_marginals
     if kind == "grpo":
         args, trainer = VideoGRPOConfig(**shared, **online, guidance=2.0, beta=0.1), VideoGRPOTrainer
+    elif kind == "awm":
+        args, trainer = VideoAWMConfig(**shared, **online, beta=0.1), VideoAWMTrainer  # type: ignore[assignment]
     else:
         args, trainer = VideoNFTConfig(**shared, **online), VideoNFTTrainer  # type: ignore[assignment]
     return trainer(model=family, reward_funcs=brightness, args=args, train_dataset=rows, workspace=workspace)
