@@ -7,9 +7,21 @@ import pytest
 
 from engine.errors import ConfigError
 from engine.training.build import build_config
-from engine.training.trainer_settings import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.trainer_settings import (
+    VideoAWMConfig,
+    VideoDistillConfig,
+    VideoDPOConfig,
+    VideoGRPOConfig,
+    VideoNFTConfig,
+)
 
-CONFIGS = {"dpo": VideoDPOConfig, "grpo": VideoGRPOConfig, "nft": VideoNFTConfig, "distill": VideoDistillConfig}
+CONFIGS = {
+    "dpo": VideoDPOConfig,
+    "grpo": VideoGRPOConfig,
+    "nft": VideoNFTConfig,
+    "awm": VideoAWMConfig,
+    "distill": VideoDistillConfig,
+}
 
 
 def built(kind: str, folder: Path, **settings: Any) -> Any:
@@ -25,6 +37,9 @@ def built(kind: str, folder: Path, **settings: Any) -> Any:
         ("grpo", {"rollout_batch": 0}, "rollout_batch must be 1 or more, but got 0"),
         ("distill", {"rollout_batch": 0}, "rollout_batch must be 1 or more, but got 0"),
         ("nft", {"advantage_limit": 0}, "advantage_limit must be above 0"),
+        ("awm", {"epsilon": 0.0}, "epsilon must be above 0"),
+        ("awm", {"moving_decay_most": 1.0}, "moving_decay_most"),
+        ("awm", {"guidance": 3.0}, "guidance is 3"),
         ("grpo", {"advantage_floor": -1.0}, "advantage_floor 0 or more"),
         ("grpo", {"multi_objective_aggregation": "mean"}, "normalize_then_sum, but got 'mean'"),
         ("dpo", {"label_smoothing": 0.9}, "within 0 and 0.5.*0.9"),

@@ -65,16 +65,13 @@ def make(kind: str, model: Any, folder: Path, start: Path | None = None, **other
         args = VideoDPOConfig(**settings(folder, per_device_train_batch_size=2, **others))
         return VideoDPOTrainer(model=model, ref_model=None, args=args, train_dataset=pairs(), start=start)
     if kind == "grpo":
-        config = VideoGRPOConfig(**online(folder, **others))
-        return VideoGRPOTrainer(model=model, reward_funcs=[brightness], args=config, train_dataset=PROMPTS, start=start)
-    if kind == "awm":
-        awm = VideoAWMConfig(**online(folder, **others))
-        return VideoAWMTrainer(model=model, reward_funcs=[brightness], args=awm, train_dataset=PROMPTS)
-    nft = VideoNFTConfig(**online(folder, **others))
-    return VideoNFTTrainer(model=model, reward_funcs=[brightness], args=nft, train_dataset=PROMPTS)
+        return VideoGRPOTrainer(model, [brightness], VideoGRPOConfig(**online(folder, **others)), PROMPTS, start=start)
+    trainer, config = FORWARD[kind]
+    return trainer(model, [brightness], config(**online(folder, **others)), PROMPTS)
 
 
-KINDS = ("dpo", "grpo", "nft", "awm")
+FORWARD = {"nft": (VideoNFTTrainer, VideoNFTConfig), "awm": (VideoAWMTrainer, VideoAWMConfig)}
+KINDS = ("dpo", "grpo", *FORWARD)
 
 
 # ------------------------------------------------------------------------------------------------------------- they run
@@ -327,9 +324,6 @@ def test_settings_that_contradict_themselves_are_refused(open_tiny: Open, tmp_pa
         ("dpo", {"prompt_dropout": 1.0}, "prompt_dropout"),
         ("dpo", {"error_scale": 0.0}, "above 0"),
         ("nft", {"mixing": 2.0}, "at most 1"),
-        ("awm", {"epsilon": 0.0}, "epsilon must be above 0"),
-        ("awm", {"moving_decay_most": 1.0}, "moving_decay_most"),
-        ("awm", {"guidance": 3.0}, "guidance is 3"),
         ("nft", {"lora_rank": -1}, "lora_rank"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -339,8 +333,6 @@ def test_settings_that_contradict_themselves_are_refused(open_tiny: Open, tmp_pa
             model=family, reward_funcs=brightness, args=VideoGRPOConfig(**online(tmp_path)), train_dataset=["one"]
         )
 
-
-# ------------------------------------------------------------------------------------------------------------ preflight
 
 LOOKED_AT = {
     "dpo": {"frames", "clips", "beta"},
