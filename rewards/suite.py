@@ -2,7 +2,7 @@
 
 A reward is found by `rewards.registry.load_reward` and has `SPEC` and `score(features)`. It may have
 `pictures(features)`, which makes overlays; `prepare(group)`, which runs a network or asks a server once for a group
-of clips and stores the outputs in their features; and `compare(clips)`, which compares all clips that are scored
+of clips and stores the outputs in their features; and `compare_clips(clips)`, which compares all clips that are scored
 together and returns a shared piece for each.
 """
 
@@ -116,7 +116,7 @@ class RewardSuite:
         """Return the shared pieces of each clip that come from a comparison of all clips."""
         pieces: list[dict[str, Any]] = [{} for _ in clips]
         for module in self._modules.values():
-            found = getattr(module, "compare", _no_comparison)(clips)
+            found = getattr(module, "compare_clips", _no_comparison)(clips)
             if found is not None:
                 name, values = found
                 for piece, value in zip(pieces, values, strict=True):

@@ -72,7 +72,7 @@ class DeclaredReward:
         """True when the value of a clip depends on the other clips that are scored with it."""
         return compares_clips(self.source.client)
 
-    def compare(self, clips: Sequence[Clip]) -> tuple[str, Sequence[ClipScores]] | None:
+    def compare_clips(self, clips: Sequence[Clip]) -> tuple[str, Sequence[ClipScores]] | None:
         """Return the shared piece that compares all clips of a prompt, and its value for each clip; None: no such."""
         return self.source.compare(clips)
 

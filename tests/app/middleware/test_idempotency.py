@@ -36,7 +36,8 @@ from tests.snapshots import snapshot
 READS = """
 CampaignSummary.pulse CurriculumProgress.news DeviceMonitor.news GenerateTab._wire.<lambda> GenerateTab.compare
 GenerateTab.drawn GenerateTab.not_drawn GenerateTab.on_tab_selected GenerateTab.resume GenerateTab.resume_keyframes
-GenerateTab.show_job GenerateTab.show_take GenerateTab.use_settings Header.news JobList.news LabelTab._wire.<lambda>
+GenerateTab._wire_pictures.<lambda> GenerateTab.show_job GenerateTab.show_take GenerateTab.use_settings Header.news
+JobList.news LabelTab._wire.<lambda> PictureFields.store offered preview
 LabelTab.clips_came LabelTab.follow LabelTab.offer LabelTab.show LabelTab.show_what LibraryTab._wire.<lambda>
 LibraryTab.close LibraryTab.close_comparison LibraryTab.compare LibraryTab.find LibraryTab.open_event LibraryTab.refresh
 LibraryTab.show_scored LibraryTab.turn LibraryTab.unfilter MetricCharts.news MetricCharts.points MonitorTab.follow
