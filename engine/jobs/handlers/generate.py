@@ -15,7 +15,6 @@ from engine.estimation.clip_estimate import describe_memory
 from engine.families.lora import activate_adapter
 from engine.families.prompt_cache import PromptCache
 from engine.families.sources import cached_revisions
-from engine.generation.pipeline import ClipReady, GenerationContext, generate
 from engine.generation.prompt_length import truncation_warnings
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.score import score_each
@@ -71,8 +70,9 @@ def _generate(
     model: str, adapter: str, requests: Sequence[GenerationRequest], context: JobContext
 ) -> Iterator[JobProgress]:
     """Make clips with one model and one adapter ("": none)."""
-    family = yield from opened(model, adapter, context)
+    from engine.generation.pipeline import ClipReady, generate
 
+    family = yield from opened(model, adapter, context)
     revisions = cached_revisions(load_model_preset(model))
     for event in generate(family, requests, tools_of(context.store.workspace)):
         if isinstance(event, ClipReady):
@@ -92,8 +92,10 @@ def opened(model: str, adapter: str, context: JobContext) -> "Generator[JobProgr
     return family
 
 
-def tools_of(workspace: Workspace, *, only_keyframes: bool = False) -> GenerationContext:
+def tools_of(workspace: Workspace, *, only_keyframes: bool = False) -> "GenerationContext":
     """Return the parts of a workspace that generation uses: its prompt cache and its pictures."""
+    from engine.generation.pipeline import GenerationContext
+
     return GenerationContext(
         prompts=PromptCache(workspace.prompts),
         pictures=partial(load_picture, workspace),
