@@ -94,9 +94,7 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
 }
 """(domain, perturbation, column) to the measured reason for which the cell does not hold."""
 
-PAGE_NOTE = """The present figures are not from one run of the command: they were assembled row by row from the same
-functions on 2026-11-29. Some rows are missing. On the clips of `real`, the totals of the mixes `semantic`, `mini` and
-`mini_train` were not measured under `slow_zoom`, `slow_pan`, `sliding_cutout`, `cross_fade`, `mostly_frozen` and
-`oversharpened`. On the clips of `mini`, only the total of the mix `mini` was measured."""
-"""The origin of the figures on docs/rewards-matrix.md, below its introduction; empty after a full run of the
-command."""
+PAGE_NOTE = """The figures are from one run of the command on 2026-11-29, commit 083ed1d. Mixes for films do not judge rendered
+clips in practice; of their totals on the clips of `mini`, the cells that do not hold and have no reason below were not
+analysed."""
+"""The origin of the figures on docs/rewards-matrix.md, below its introduction."""
