@@ -203,8 +203,9 @@ def test_a_hung_worker_that_watches_a_process_is_killed_with_it(
     attendant = psutil.Process(handle().process.pid)
     until(attendant.children, "the attendant's child")
     (child,) = attendant.children()
-    for process in (worker, attendant):
-        process.send_signal(signal.SIGSTOP)
+    with queue.store.database.writing():  # a worker that is stopped while it writes would keep SQLite locked
+        for process in (worker, attendant):
+            process.send_signal(signal.SIGSTOP)
     let_pass(monkeypatch, SILENT_S + 1)
     kill(queue, job.id)
     until(lambda: not any(ProcessIdentity.of(one.pid) for one in (worker, attendant, child)), "all to be gone")
