@@ -94,7 +94,7 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
 }
 """(domain, perturbation, column) to the measured reason for which the cell does not hold."""
 
-PAGE_NOTE = """The figures are from one run of the command on 2026-11-29, commit 083ed1d. Mixes for films do not judge rendered
-clips in practice; of their totals on the clips of `mini`, the cells that do not hold and have no reason below were not
-analysed."""
+PAGE_NOTE = """The figures are from one run of the command on 2026-11-29, commit 083ed1d. Mixes for films do not
+judge rendered clips in practice; of their totals on the clips of `mini`, the cells that do not hold and have no reason
+below were not analysed."""
 """The origin of the figures on docs/rewards-matrix.md, below its introduction."""

@@ -170,8 +170,9 @@ def test_a_stopped_worker_is_silent_and_can_be_killed(
     job = queue.submit(JobSpec(kind="steps", config={"hold": str(hold)}))
     worker = start_worker()
     until(lambda: queue.get(job.id).progress, "the job to run")
-    worker.send_signal(signal.SIGSTOP)
-    until(lambda: worker.status() == psutil.STATUS_STOPPED, "the worker to be stopped")
+    with queue.store.database.writing():  # a worker that is stopped while it writes would keep SQLite locked
+        worker.send_signal(signal.SIGSTOP)
+        until(lambda: worker.status() == psutil.STATUS_STOPPED, "the worker to be stopped")
     before = queue.get(job.id).heartbeat_s
     let_pass(monkeypatch, SILENT_S + 1)
     silent = queue.get(job.id)
