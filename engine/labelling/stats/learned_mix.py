@@ -7,25 +7,23 @@ prompts, prevents overfitting to few votes. The weights of the mix are the b_i, 
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit
 
 from engine.config.presets import preset_keys
 from engine.errors import ConfigError
 from engine.files.atomic import write_text_atomic
 from engine.labelling.preference_pairs import PairTally, tally_pairs
 from engine.labelling.stats.pair_selection import Scores
+from engine.labelling.stats.vote_regression import correct, fit_weights, fold_numbers, held_out_folds, log_likelihood
 from engine.labelling.votes import StoredVote
 from rewards.mix import Mix
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # log-likelihood per unit of squared weight
-FOLDS = 5
 MIN_PAIRS = 10
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 DECIMALS = 4  # of a saved weight
@@ -54,7 +52,7 @@ class _Table:
     """Training data.
 
     `differences[P,R]` are those of the parts (0 where a reward does not apply), `score[P]` and `votes[P]` those of the
-    tallies. `fold[P]` is 0..FOLDS-1, the same for all pairs of a prompt.
+    tallies. `fold[P]` is the same for all pairs of a prompt.
     """
 
     differences: np.ndarray
@@ -163,50 +161,34 @@ def _number(value: float | None) -> float:
 
 
 def _table(differences: np.ndarray, tallies: Sequence[PairTally], seed: int) -> _Table:
-    prompts = sorted({tally.prompt for tally in tallies})
-    order = np.random.default_rng(seed).permutation(len(prompts))
-    fold = {prompt: int(position) % FOLDS for prompt, position in zip(prompts, order, strict=True)}
     return _Table(
         differences=np.nan_to_num(differences),
         score=np.array([tally.score for tally in tallies]),
         votes=np.array([tally.votes for tally in tallies], float),
-        fold=np.array([fold[tally.prompt] for tally in tallies]),
+        fold=fold_numbers(tallies, seed),
     )
 
 
 def _fit(table: _Table, penalty: float) -> np.ndarray:
     """Return the weights `[R]`, 0 or more, with the highest penalised likelihood."""
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        logits = table.differences @ weights
-        value = -(table.votes * (table.score * log_expit(logits) + (1 - table.score) * log_expit(-logits))).sum()
-        slope = table.differences.T @ (table.votes * (expit(logits) - table.score))
-        return float(value + penalty / 2 * (weights**2).sum()), slope + penalty * weights
-
-    start = np.full(table.differences.shape[1], 0.1)
-    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(start)).x
+    return fit_weights(table.differences, table.score, table.votes, penalty=penalty, non_negative=True)
 
 
 def _likelihood(table: _Table, penalty: float) -> float:
     """Return the cross-validated log-likelihood of the votes."""
-    total = 0.0
-    for rest, fold in _folds(table):
-        logits = fold.differences @ _fit(rest, penalty)
-        total += float((fold.votes * (fold.score * log_expit(logits) + (1 - fold.score) * log_expit(-logits))).sum())
-    return total
+    return sum(
+        log_likelihood(fold.differences @ _fit(rest, penalty), fold.score, fold.votes) for rest, fold in _folds(table)
+    )
 
 
-def _accuracy(table: _Table, weights_of: Any) -> float | None:
-    hits, count = 0.0, 0
+def _accuracy(table: _Table, weights_of: Callable[[_Table], np.ndarray]) -> float | None:
+    hits: list[float] = []
     for rest, fold in _folds(table):
-        logits = fold.differences @ weights_of(rest)
-        decided = fold.score != 0.5
-        hits += float((0.5 + 0.5 * np.sign(logits[decided]) * np.sign(fold.score[decided] - 0.5)).sum())
-        count += int(decided.sum())
-    return hits / count if count else None
+        decided = fold.subset(fold.score != 0.5)
+        hits.extend(correct(decided.differences @ weights_of(rest), decided.score))
+    return float(np.mean(hits)) if hits else None
 
 
 def _folds(table: _Table) -> list[tuple[_Table, _Table]]:
     """Return (training part, held-out fold) for each fold."""
-    folds = [fold for fold in range(FOLDS) if (table.fold == fold).any() and (table.fold != fold).any()]
-    return [(table.subset(table.fold != fold), table.subset(table.fold == fold)) for fold in folds]
+    return [(table.subset(rest), table.subset(fold)) for rest, fold in held_out_folds(table.fold)]

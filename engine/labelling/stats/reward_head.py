@@ -1,8 +1,7 @@
 """Train a reward head on votes: penalised Bradley-Terry regression over clip embeddings.
 
-The loss is that of `engine.labelling.stats.learned_mix`; a tie counts as half a vote for each clip. The values of the
-rewards and the vectors of the networks have a penalty each, both chosen by cross-validation over prompts. Accuracies
-come from an outer cross-validation whose held-out prompts had no part in that choice.
+The values of the rewards and the vectors of the networks have a penalty each, both chosen by cross-validation over
+prompts. Accuracies come from an outer cross-validation whose held-out prompts had no part in that choice.
 """
 
 import hashlib
@@ -12,18 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit
 
 from engine.errors import ConfigError
 from engine.labelling.preference_pairs import PairTally
+from engine.labelling.stats.vote_regression import correct, fit_weights, fold_numbers, held_out_folds, log_likelihood
 from rewards.heads.embedding import BLOCKS
 from rewards.heads.model import HeadCard, RewardHead, concat, standardise
 from rewards.mix import Mix
 
 REWARD_PENALTIES = (0.1, 1.0, 10.0)
 NETWORK_PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)  # log-likelihood per unit of squared weight
-FOLDS = 5
 MEMBERS = 8
 MIN_PAIRS, MIN_PROMPTS = 20, 5
 MIN_SPREAD = 1e-6
@@ -33,9 +30,11 @@ Embedding = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadData:
-    """Training data: `differences[P,D]` of standardised embeddings, `score[P]`, `votes[P]`, `prompt[P]` as numbers.
+    """Training data of a head.
 
-    `is_reward[D]` marks the features that are values of rewards; `fold[P]` is the same for all pairs of a prompt.
+    `differences[P,D]` are those of standardised embeddings, `score[P]` and `votes[P]` those of the tallies. `prompt[P]`
+    is the number of a pair's prompt. `is_reward[D]` marks the features that are values of rewards. `fold[P]` is the
+    same for all pairs of a prompt.
     """
 
     differences: np.ndarray
@@ -114,9 +113,10 @@ def train_head(
 
 
 def fit(data: HeadData, penalties: tuple[float, float], counts: np.ndarray | None = None) -> np.ndarray:
-    """Return the weights `[D]` with the highest penalised likelihood; `counts[P]` repeat the pairs (bootstrap).
+    """Return the weights `[D]` with the highest penalised likelihood.
 
-    With fewer pairs than features the solution lies in the span of the pairs' differences, where it is searched.
+    `counts[P]` repeat the pairs (bootstrap). With fewer pairs than features the solution lies in the span of the pairs'
+    differences, where it is searched.
     """
     votes = data.votes if counts is None else data.votes * counts
     root = np.sqrt(np.where(data.is_reward, penalties[0], penalties[1]))
@@ -124,15 +124,7 @@ def fit(data: HeadData, penalties: tuple[float, float], counts: np.ndarray | Non
     left, singular, right = np.linalg.svd(scaled, full_matrices=False)
     kept = singular > singular.max(initial=0.0) * 1e-10
     inputs, basis = left[:, kept] * singular[kept], right[kept]
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        logits = inputs @ weights
-        value = -(votes * (data.score * log_expit(logits) + (1 - data.score) * log_expit(-logits))).sum()
-        slope = inputs.T @ (votes * (expit(logits) - data.score))
-        return float(value + (weights**2).sum() / 2), slope + weights
-
-    found = minimize(loss, np.zeros(inputs.shape[1]), jac=True, method="L-BFGS-B")
-    return np.asarray(found.x @ basis / root)
+    return np.asarray(fit_weights(inputs, data.score, votes, penalty=1.0) @ basis / root)
 
 
 def choose_penalties(data: HeadData) -> tuple[float, float]:
@@ -143,7 +135,7 @@ def choose_penalties(data: HeadData) -> tuple[float, float]:
 
 
 def compare_accuracy(data: HeadData, rewards: Sequence[str]) -> dict[str, float | str | None]:
-    """Return the held-out accuracies of the head, of a learned mix and of the best single reward, for its card.
+    """Return held-out accuracies for a head's card: of the head, a learned mix and the best single reward.
 
     The mix has non-negative weights for the values of the rewards. The best reward is chosen on the training folds.
     """
@@ -153,35 +145,17 @@ def compare_accuracy(data: HeadData, rewards: Sequence[str]) -> dict[str, float 
         decided = fold.subset(fold.score != 0.5)
         if not len(decided.score):
             continue
-        best = values[int(np.argmax([_correct(rest, column).mean() for column in rest.differences.T[values]]))]
+        best = values[int(np.argmax([correct(column, rest.score).mean() for column in rest.differences.T[values]]))]
         logits = {
             "accuracy": decided.differences @ fit(rest, choose_penalties(rest)),
             "mix_accuracy": decided.differences[:, values] @ _fit_mix(rest, values),
             "best_reward_accuracy": decided.differences[:, best],
         }
         for name, found in logits.items():
-            hits[name].append(_correct(decided, found))
+            hits[name].append(correct(found, decided.score))
     means = {name: float(np.concatenate(parts).mean()) if parts else None for name, parts in hits.items()}
-    whole = [_correct(data, data.differences[:, column]).mean() for column in values]
+    whole = [correct(data.differences[:, column], data.score).mean() for column in values]
     return {**means, "best_reward": rewards[int(np.argmax(whole))] if len(rewards) else None}
-
-
-def _correct(data: HeadData, logits: np.ndarray) -> np.ndarray:
-    """Return 1 for each pair ranked as its votes rank it, 0 for the opposite, 0.5 for undecided ones."""
-    return 0.5 + 0.5 * np.sign(logits) * np.sign(data.score - 0.5)
-
-
-def _fit_mix(data: HeadData, values: np.ndarray) -> np.ndarray:
-    inputs = data.differences[:, values]
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        logits = inputs @ weights
-        value = -(data.votes * (data.score * log_expit(logits) + (1 - data.score) * log_expit(-logits))).sum()
-        slope = inputs.T @ (data.votes * (expit(logits) - data.score))
-        return float(value + (weights**2).sum() / 2), slope + weights
-
-    start = np.full(inputs.shape[1], 0.1)
-    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(start)).x)
 
 
 def _members(data: HeadData, penalties: tuple[float, float], seed: int) -> np.ndarray:
@@ -192,33 +166,31 @@ def _members(data: HeadData, penalties: tuple[float, float], seed: int) -> np.nd
     return np.stack([fit(data, penalties, counts=counts[data.prompt].astype(float)) for counts in drawn])
 
 
+def _fit_mix(data: HeadData, values: np.ndarray) -> np.ndarray:
+    return fit_weights(data.differences[:, values], data.score, data.votes, penalty=1.0, non_negative=True)
+
+
 def _likelihood(data: HeadData, penalties: tuple[float, float]) -> float:
-    total = 0.0
-    for rest, fold in _folds(data):
-        logits = fold.differences @ fit(rest, penalties)
-        total += float((fold.votes * (fold.score * log_expit(logits) + (1 - fold.score) * log_expit(-logits))).sum())
-    return total
+    return sum(
+        log_likelihood(fold.differences @ fit(rest, penalties), fold.score, fold.votes) for rest, fold in _folds(data)
+    )
 
 
 def _folds(data: HeadData) -> list[tuple[HeadData, HeadData]]:
     """Return (training part, held-out fold) for each fold."""
-    folds = [fold for fold in range(FOLDS) if (data.fold == fold).any() and (data.fold != fold).any()]
-    return [(data.subset(data.fold != fold), data.subset(data.fold == fold)) for fold in folds]
+    return [(data.subset(rest), data.subset(fold)) for rest, fold in held_out_folds(data.fold)]
 
 
 def _data(
     tallies: Sequence[PairTally], vectors: Mapping[str, np.ndarray], sizes: Mapping[str, int], seed: int
 ) -> HeadData:
-    names = sorted({tally.prompt for tally in tallies})
-    number = {name: position for position, name in enumerate(names)}
-    order = np.random.default_rng(seed).permutation(len(names))
-    prompt = np.array([number[tally.prompt] for tally in tallies])
+    number = {name: position for position, name in enumerate(sorted({tally.prompt for tally in tallies}))}
     return HeadData(
         differences=np.stack([vectors[tally.clip_a] - vectors[tally.clip_b] for tally in tallies]),
         score=np.array([tally.score for tally in tallies]),
         votes=np.array([tally.votes for tally in tallies], float),
-        prompt=prompt,
-        fold=(order % FOLDS)[prompt],
+        prompt=np.array([number[tally.prompt] for tally in tallies]),
+        fold=fold_numbers(tallies, seed),
         is_reward=np.concatenate([np.full(sizes[name], name == "rewards") for name in BLOCKS]),
     )
 
