@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rewards.errors import RewardError
-from rewards.registry import PIECES, known_backends, known_rewards
+from rewards.registry import PIECES, known_backends, known_rewards, reward_problems
 from rewards.spec import RewardResult
 from rewards.text_files import EncodingError, read_text, split_lines
 
@@ -149,7 +149,10 @@ def read_mix(path: Path, known: Collection[str] | None = None) -> Mix:
         raise RewardError(f"The mix {path.name} cannot be read: {error}.") from error
     _check_names("key", entries, Mix.model_fields, path.name)
     if isinstance(entries.get("weights"), dict):
-        _check_names("reward", entries["weights"], known or known_rewards(), path.name)
+        if known is None:
+            known = known_rewards()
+            _check_declarations(entries["weights"], known, path.name)
+        _check_names("reward", entries["weights"], known, path.name)
     try:
         mix = Mix.model_validate({"key": path.stem, **entries})
     except ValidationError as error:
@@ -205,6 +208,14 @@ def _note(key: str, missing: str | None) -> str:
     if missing is not None:
         return f"{key} could not be computed; the other rewards share its weight. {missing}"
     return f"{key} does not apply here; the other rewards share its weight."
+
+
+def _check_declarations(keys: Collection[str], known: Collection[str], where: str) -> None:
+    unknown = [key for key in keys if key not in known]
+    problems = reward_problems() if unknown else {}
+    for key in unknown:
+        if problem := problems.get(key.partition(".")[0]):
+            raise RewardError(f"The mix {where} names the reward {key!r}, whose declaration cannot be used. {problem}")
 
 
 def _check_names(kind: str, given: Collection[str], known: Collection[str], where: str) -> None:

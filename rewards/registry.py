@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rewards.errors import RewardError
-from rewards.external.registry import external_keys, is_external, open_external
+from rewards.external.registry import declaration_problems, external_keys, is_external, open_external
 from rewards.import_object import import_object
 from rewards.spec import RewardResult, RewardSpec
 
@@ -58,7 +58,17 @@ class Reward(Protocol):
 
 def known_rewards() -> list[str]:
     """Return the keys of all rewards: the built-in ones first, then those that the user declared."""
-    return [*REWARDS, *external_keys()]
+    return [*REWARDS, *(key for key in external_keys() if key not in REWARDS)]
+
+
+def reward_problems() -> dict[str, str]:
+    """Return the declarations that cannot be used by key, with a sentence on each."""
+    taken = {
+        key: f"The external reward {key}.toml has the name of a built-in reward, so it is not used: rename the file."
+        for key in external_keys()
+        if key in REWARDS
+    }
+    return {**declaration_problems(), **taken}
 
 
 def is_reward(key: str) -> bool:

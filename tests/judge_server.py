@@ -1,61 +1,19 @@
 """A judge on loopback for tests: an OpenAI-compatible server with a known preference, the share of red in a video."""
 
 import base64
-import json
 import math
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
 
 import cv2
 import numpy as np
 
-Reply = Callable[[dict[str, Any]], tuple[int, Any]]
+from tests.loopback_server import Behaviour, StubServer, json_server
 
 
-@dataclass
-class StubJudge:
-    """The running judge: its address, its behaviour, and the requests that it received."""
-
-    url: str
-    reply: Reply
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
-
-
-@contextmanager
-def judge_server(reply: Reply) -> Iterator[StubJudge]:
+def judge_server(behaviour: Behaviour) -> AbstractContextManager[StubServer]:
     """Serve on a free port until the end of the block."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            judge.requests.append(body)
-            judge.paths.append(self.path)
-            status, answer = judge.reply(body)
-            data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    judge = StubJudge(url=f"http://127.0.0.1:{server.server_port}/v1", reply=reply)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield judge
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return json_server(behaviour, "/v1")
 
 
 def videos(body: dict[str, Any]) -> list[list[np.ndarray]]:

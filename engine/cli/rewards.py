@@ -19,9 +19,9 @@ from rewards.matrix.measure import ReferenceSet, fill_matrix, read_set, set_of_c
 from rewards.matrix.rows import ALL_ROWS
 from rewards.matrix.table import describe, to_data, to_markdown
 from rewards.metrics.fvd_lite import frechet_of_sets
-from rewards.server.__main__ import add_server_options
-from rewards.server.run import mix_of, serve
-from rewards.server.scoring import ServedRewards
+from rewards.registry import reward_problems
+from rewards.server.__main__ import add_server_options, serve_with
+from rewards.server.run import mix_of
 
 SHIPPED = ("seed", "motion", "long", "online", "semantic", "mini", "mini_train")
 """The mixes of Dailies; the user's mixes are not measured."""
@@ -92,6 +92,8 @@ def list_rewards(options: argparse.Namespace) -> None:
         print_json([{"key": spec.key, "title": spec.title, "question": spec.question} for spec in specs])
         return
     print_table(("key", "title", "asks"), [(spec.key, spec.title, spec.question) for spec in specs])
+    for problem in reward_problems().values():
+        print(problem, file=sys.stderr)
 
 
 def test_reward(options: argparse.Namespace) -> None:
@@ -114,15 +116,7 @@ def serve_rewards(options: argparse.Namespace) -> None:
     """Serve until interrupted. Raises ConfigError for neither or both of rewards and a mix, RewardError as `serve`."""
     if bool(options.keys) == bool(options.mix):
         raise ConfigError("Name rewards to serve or a --mix, one of the two; `dailies rewards ls` lists the rewards.")
-    mix = load_preset("rewards", options.mix) if options.mix else mix_of(options.keys)
-    serve(
-        ServedRewards(mix, total=bool(options.mix)),
-        host=options.host,
-        port=options.port,
-        token_env=options.token_env,
-        batch=options.batch,
-        started=lambda url: print(f"Serving {mix.key} at {url}. End it with Ctrl+C.", flush=True),
-    )
+    serve_with(load_preset("rewards", options.mix) if options.mix else mix_of(options.keys), options)
 
 
 def show_frechet(options: argparse.Namespace) -> None:

@@ -41,6 +41,17 @@ def external_keys() -> list[str]:
     return keys
 
 
+def declaration_problems() -> dict[str, str]:
+    """Return the sentence on each wrong declaration by its key."""
+    problems: dict[str, str] = {}
+    for key, file in declaration_files().items():
+        try:
+            read_declaration(file)
+        except RewardError as error:
+            problems[key] = str(error)
+    return problems
+
+
 def is_external(key: str) -> bool:
     """Return True if a declaration exists for the key's first part."""
     return key.split(".")[0] in declaration_files()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rewards.errors import DailiesError
 from rewards.external.folders import use_folders
-from rewards.mix import read_mix
+from rewards.mix import Mix, read_mix
 from rewards.server.run import mix_of, serve
 from rewards.server.scoring import ServedRewards
 
@@ -19,6 +19,18 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "--token-env", metavar="NAME", help="environment variable with the token that clients must send"
     )
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="largest batch of waiting clips (default: 8)")
+
+
+def serve_with(mix: Mix, options: argparse.Namespace) -> None:
+    """Serve a mix with the options of `add_server_options`, until interrupted. Raises RewardError as `serve`."""
+    serve(
+        ServedRewards(mix, total=bool(options.mix)),
+        host=options.host,
+        port=options.port,
+        token_env=options.token_env,
+        batch=options.batch,
+        started=lambda url: print(f"Ctrl+C ends this. Serving {mix.key} at {url}", flush=True),
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,15 +51,7 @@ def main() -> int:
     if options.declarations is not None:
         use_folders(lambda: [options.declarations])
     try:
-        mix = read_mix(options.mix) if options.mix else mix_of(options.keys)
-        serve(
-            ServedRewards(mix, total=bool(options.mix)),
-            host=options.host,
-            port=options.port,
-            token_env=options.token_env,
-            batch=options.batch,
-            started=lambda url: print(f"Serving {mix.key} at {url}", flush=True),
-        )
+        serve_with(read_mix(options.mix) if options.mix else mix_of(options.keys), options)
     except DailiesError as error:
         print(f"rewards.server: {error}", file=sys.stderr)
         return 2

@@ -250,7 +250,7 @@ def test_unifiedreward_is_asked_and_read_in_its_format(declared, monkeypatch):
         keys = [f"unifiedreward.{name}" for name in ("alignment", "physics", "style")]
         suite = RewardSuite(Mix(key="m", title="M", weights=dict.fromkeys(keys, 1.0), calibration="mini"))
         report = suite.score(red_clip(20))
-        judge.reply = lambda body: say("Alignment Score (1-5): 2")
+        judge.behaviour = lambda body: say("Alignment Score (1-5): 2")
         failed = suite.score(red_clip(19))
     assert [report.results[key].raw for key in keys] == [2.5, 3.0987, 5.0]
     assert report.parts[keys[0]] == pytest.approx(0.375)

@@ -21,6 +21,16 @@ def test_the_list_has_every_reward_with_its_question(capsys):
     assert all(entry["question"].endswith("?") for entry in found)
 
 
+def test_the_list_ends_with_the_wrong_declarations(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DAILIES_WORKSPACE", str(tmp_path))
+    declarations = tmp_path / "saved" / "external_rewards"
+    declarations.mkdir(parents=True)
+    (declarations / "judge.toml").write_text('title = "Judge"\n')
+    assert main(["rewards", "ls"]) == 0
+    captured = capsys.readouterr()
+    assert "judge" not in captured.out and captured.err.startswith("The external reward judge.toml is wrong")
+
+
 def test_an_unknown_damage_is_one_sentence(capsys):
     assert main(["rewards", "matrix", "--domain", "mini", "--row", "melt"]) == 2
     captured = capsys.readouterr()

@@ -65,11 +65,11 @@ def test_a_killed_run_with_a_pairwise_judge_goes_on_as_if_it_had_not_been(tmp_pa
                 os.kill(process.pid, signal.SIGKILL)
             return noisy(body)
 
-        judge.reply = kill_late
+        judge.behaviour = kill_late
         process = run(killed)
         assert process.wait(250) == -signal.SIGKILL
         assert not killed.has_adapter and killed.last_checkpoint() is not None
-        judge.reply = noisy
+        judge.behaviour = noisy
         assert run(killed).wait(250) == 0
     first, second = weights(whole), weights(killed)
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)

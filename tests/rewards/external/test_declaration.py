@@ -6,6 +6,8 @@ from rewards import is_reward, known_rewards, reward_spec
 from rewards.errors import RewardError
 from rewards.external.declaration import RawRange, fingerprint, read_declaration
 from rewards.external.registry import open_external
+from rewards.mix import read_mix
+from rewards.registry import reward_problems
 
 HTTP = 'title = "Judge"\n[http]\nurl = "http://127.0.0.1:1/score"\n'
 
@@ -63,6 +65,21 @@ def test_a_wrong_declaration_hides_no_other_one(declarations):
     assert known_rewards()[-1] == "other"
     with pytest.raises(RewardError, match="cannot be read"):
         open_external("judge")
+
+
+def test_a_mix_that_names_a_wrong_declaration_says_what_is_wrong(declarations, tmp_path):
+    declarations("judge", HTTP + "timeout_s = 0")
+    declarations("aesthetic", HTTP)
+    assert set(reward_problems()) == {"judge", "aesthetic"}
+    assert "built-in" in reward_problems()["aesthetic"] and known_rewards().count("aesthetic") == 1
+    mix = tmp_path / "mine.toml"
+    for key in ("judge", "judge.vq"):
+        mix.write_text(f'title = "Mine"\n[weights]\n"{key}" = 1\n')
+        with pytest.raises(RewardError, match=rf"mine.toml names the reward '{key}'.*wrong at http.timeout_s"):
+            read_mix(mix)
+    mix.write_text('title = "Mine"\n[weights]\nframin = 1\n')
+    with pytest.raises(RewardError, match="Did you mean 'framing'"):
+        read_mix(mix)
 
 
 def test_unknown_keys_get_a_suggestion(declarations):

@@ -119,7 +119,7 @@ def test_equal_and_unreadable_answers_are_ties(declarations):
         missing = suite(judge=1.0, framing=1.0).score_group([clip_of(10), clip_of(90)])[0].missing
         assert "no answer that is A, B or tie" in missing["judge"]
         answers = iter(["Video A is brighter. Answer: B", "I cannot decide"])
-        judge.reply = lambda body: say(next(answers))
+        judge.behaviour = lambda body: say(next(answers))
         declarations("judge", declared(judge.url, "pairwise", "concurrency = 1\n"))
         reports = suite(judge=1.0).score_group([clip_of(10), clip_of(90)])
     assert [report.parts["judge"] for report in reports] == [0.5, 0.5]
@@ -169,7 +169,7 @@ def test_a_token_that_the_judge_repeats_is_hidden(declarations, monkeypatch, cap
     with judge_server(lambda body: (401, {"error": "s3cret-token is not valid"})) as judge:
         declarations("judge", declared(judge.url, "rubric", 'token_env = "JUDGE_TOKEN"\n'))
         report = suite(judge=1.0, framing=1.0).score(clip_of(90))
-        judge.reply = lambda body: say('{"s3cret-token": 1}')
+        judge.behaviour = lambda body: say('{"s3cret-token": 1}')
         echoed = suite(judge=1.0, framing=1.0).score(clip_of(91))
     assert "*** is not valid" in report.missing["judge"] and "***" in echoed.missing["judge"]
     assert "s3cret" not in caplog.text + str(report.to_dict()) + str(echoed.to_dict())
@@ -201,7 +201,7 @@ def test_the_probe_of_a_pairwise_judge_is_a_pair(declarations):
     with judge_server(lambda body: say("A")) as judge:
         declarations("judge", declared(judge.url, "pairwise"))
         first = run_probe("judge")
-        judge.reply = lambda body: say("tie")
+        judge.behaviour = lambda body: say("tie")
         second = run_probe("judge")
     assert first.scores == {"judge": 0.5} and not first.error and first.kind == "vlm"
     assert second.scores == {"judge": 0.5}
