@@ -45,9 +45,10 @@ def address(name: str) -> str:
 
 
 def on_load(component: str, events: Iterable[str]) -> str:
-    """Return the `js_on_load` of a component: it hands the names that Gradio runs it with to the component's module.
+    """Return the `js_on_load` of a component.
 
-    Gradio offers listeners for the `events` that it finds, in quotes, in this text.
+    It passes the names that Gradio runs it with to the component's module. Gradio offers listeners for the `events`
+    that it finds, in quotes, in this text.
     """
     given = "element, trigger, props, server, upload, watch"
     load = f'import("{address(f"components/{component}")}").then((module) => module.default({{ {given} }}));'
@@ -69,9 +70,10 @@ def module_routes() -> APIRouter:
 
 
 def page_head(components: Iterable[str], paths: Iterable[str]) -> str:
-    """Return the HTML that loads the modules of a page before Gradio's own; other modules arrive through imports.
+    """Return the HTML that loads the modules of a page before Gradio's own.
 
-    Under an address that is not in `paths`, e.g. behind a proxy that adds a path, the page says so and nothing else.
+    Other modules are loaded through imports. Under an address that is not in `paths`, e.g. behind a proxy that adds a
+    path, the page shows only a message about it.
     """
     words = json.dumps({"plotWords": general.PLOT_WORDS, "copyWords": general.COPY_WORDS}).replace("<", "\\u003c")
     # "interactive" comes before the page's modules, so Gradio finds nothing to start.

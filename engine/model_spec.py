@@ -146,7 +146,10 @@ class Conditioning:
         return None if self.extras is None else self.extras.get("first")
 
     def free(self, latents: "Tensor") -> "Tensor":
-        """Return the latent frames of `[B,C,t,h,w]` that are not given: losses and log-probabilities use these."""
+        """Return the latent frames of `[B,C,t,h,w]` that are not given.
+
+        Losses and log-probabilities use these.
+        """
         return latents if self.first_frame is None else latents[:, :, 1:]
 
     def whole(self, free: "Tensor") -> "Tensor":

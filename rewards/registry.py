@@ -1,6 +1,7 @@
-"""The rewards by key: built-in ones, named as modules, and those that the user declared (`rewards.external`).
+"""The rewards by key.
 
-Also the shared pieces that a mix may name in `[backends]`, and their back ends. Looking one up loads no network.
+They are the built-in ones, named as modules, and those that the user declared (`rewards.external`). Also the shared
+pieces that a mix may name in `[backends]`, and their back ends. Looking one up loads no network.
 """
 
 import difflib

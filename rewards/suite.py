@@ -30,20 +30,20 @@ GROUP_CLIPS = 8  # 64 frames of 256x256 with all shared pieces take about 0.2 GB
 class RewardSuite:
     """The rewards of `mix` with a weight above 0.
 
-    `flow` replaces the optical flow that the mix names. `besides` are further rewards, which are measured but do
+    `flow` replaces the optical flow that the mix names. `monitored` are further rewards, which are measured but do
     not count.
 
     Raises RewardError for a reward, a calibration set or a back end that does not exist.
     """
 
-    def __init__(self, mix: Mix, *, flow: FlowBackend | None = None, besides: Collection[str] = ()) -> None:
+    def __init__(self, mix: Mix, *, flow: FlowBackend | None = None, monitored: Collection[str] = ()) -> None:
         self.mix = mix
         self._flow = flow or open_flow(mix.backends.get("flow", "dis"))
         check_backends(mix.backends, mix.key)
         self._calibration = read_calibration(mix.calibration)
         self._calibration_name = mix_calibration(mix)
         counted = [key for key, weight in mix.weights.items() if weight > 0]
-        self._modules = {key: load_reward(key) for key in dict.fromkeys([*counted, *besides])}
+        self._modules = {key: load_reward(key) for key in dict.fromkeys([*counted, *monitored])}
 
     def features(self, clip: Clip, like: ClipFeatures | None = None) -> ClipFeatures:
         """Return the clip's shared pieces, as this mix computes them.
@@ -85,7 +85,10 @@ class RewardSuite:
             return list(threads.map(lambda features, clip_id: self._report(features, clip_id, missing), group, ids))
 
     def score_many(self, clips: Sequence[Clip], clip_ids: Sequence[str] | None = None) -> list[RewardReport]:
-        """Score any number of clips, in groups that fit into memory; rewards that compare clips compare all of them."""
+        """Score any number of clips, in groups that fit into memory.
+
+        Rewards that compare clips compare all of them.
+        """
         ids = list(clip_ids) if clip_ids is not None else [""] * len(clips)
         starts = range(0, len(clips), GROUP_CLIPS)
         compared = self._compared(clips)
@@ -94,9 +97,10 @@ class RewardSuite:
         return [report for group in groups for report in group]
 
     def results_of(self, clips: Sequence[Clip]) -> list[tuple[dict[str, RewardResult], dict[str, str]]]:
-        """Return the results of a group without gates or a total, and the rewards that are missing, with the reasons.
+        """Return the results of a group without gates or a total.
 
-        Raises RewardError when a reward fails.
+        For each clip they are its results, and the reasons of missing rewards, by key. Raises RewardError when a reward
+        fails.
         """
         group = [self.features(clip) for clip in clips]
         missing = self._prepare(group)

@@ -1,6 +1,7 @@
-"""First and last picture in the Generate form: the name of a stored picture, an upload button and a preview.
+"""First and last picture in the Generate form.
 
-The name is the value, so that a form filled from a clip needs no upload. Models that take no picture hide the fields.
+Each has the name of a stored picture, an upload button and a preview. The name is the value, so that a form filled from
+a clip needs no upload. Models that take no picture hide the fields.
 """
 
 import re
@@ -24,7 +25,10 @@ SUFFIXES = [".png", ".jpg", ".jpeg", ".webp"]
 
 
 class PictureFields:
-    """Components, created in the current layout block: `fields` hold the names, `groups` are hidden or shown."""
+    """Components, created in the current layout block.
+
+    `fields` hold the names, `groups` are hidden or shown.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -69,7 +73,10 @@ class PictureFields:
 
 
 def offered(model: str | None, *names: str) -> list[Any]:
-    """Return updates for `PictureFields.outputs`: fields that the model does not take are hidden and emptied."""
+    """Return updates for `PictureFields.outputs`.
+
+    Fields that the model does not take are hidden and emptied.
+    """
     spec = family_spec(load_preset("models", model).family) if model else None
     taken = [spec is not None and bool(getattr(spec, f"takes_{name}")) for name in PICTURES]
     values = [value if is_taken else "" for value, is_taken in zip(names, taken, strict=True)]

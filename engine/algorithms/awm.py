@@ -78,5 +78,8 @@ def awm_loss(
 
 
 def reference_decay(step: int, *, slope: float, most: float) -> float:
-    """Return the decay d of the moving reference, `reference <- d reference + (1 - d) policy`: a ramp up to `most`."""
+    """Return the decay d of the moving reference: a ramp up to `most`.
+
+    The update is `reference <- d reference + (1 - d) policy`.
+    """
     return min(most, slope * step)

@@ -1,6 +1,7 @@
-"""Benchmark of a recipe's iterations: a short run of its own, trained by the process that trains every run.
+"""Benchmark of a recipe's iterations.
 
-An iteration is a generation batch with all updates that use it; without rollouts it is one update.
+It is a short run of its own, trained by the process that trains every run. An iteration is a generation batch with all
+updates that use it; without rollouts it is one update.
 """
 
 import math
@@ -81,7 +82,7 @@ def measure_iteration(preset: TrainPreset, *, iterations: int) -> Iterator[Measu
 
 
 def _seconds(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the seconds of one iteration by part; "update" is what is left of "all"."""
+    """Return the seconds of one iteration by part; "update" is "all" without the other parts."""
     parts = {part: sum(row.get(f"time/{part}", 0.0) for row in rows) for part in PARTS}
     total = sum(row["time/step"] for row in rows)
     return {"all": total, **parts, "update": total - sum(parts.values())}

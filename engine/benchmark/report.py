@@ -48,7 +48,10 @@ class Measurement(BaseModel):
 
 
 class BenchmarkReport(BaseModel):
-    """All measurements of one call of `dailies bench run`; `skipped` gives the reason for each missing part."""
+    """All measurements of one call of `dailies bench run`.
+
+    `skipped` gives the reason for each missing part.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,7 +64,10 @@ class BenchmarkReport(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantityChange:
-    """One quantity in two reports. `ratio` is after / before; None: the quantity is missing, or has other settings."""
+    """One quantity in two reports.
+
+    `ratio` is after / before; None: the quantity is missing, or has other settings.
+    """
 
     name: str
     unit: str

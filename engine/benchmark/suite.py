@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkPlan:
-    """What to measure: a model, a mix (None: no rewards), a recipe (None: no training).
+    """Parts to measure: a model, a mix (None: no rewards), a recipe (None: no training).
 
     `repeats` is the number of timed calls of each part, `iterations` that of timed training iterations.
     """

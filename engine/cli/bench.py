@@ -90,7 +90,7 @@ def _finish(report: BenchmarkReport, options: argparse.Namespace) -> None:
 
 
 def compare_reports(options: argparse.Namespace) -> None:
-    """Print two reports beside each other."""
+    """Print two reports side by side."""
     before, after = read_report(options.before), read_report(options.after)
     changes = compare(before, after)
     if options.json:

@@ -175,7 +175,10 @@ def read_requests(options: argparse.Namespace) -> list[GenerationRequest]:
 
 
 def _takes(fields: dict[str, Any], workspace: Workspace, count: int) -> list[GenerationRequest]:
-    """Return `count` requests with consecutive seeds. Raises ConfigError for fields that the model does not support."""
+    """Return `count` requests with consecutive seeds.
+
+    Raises ConfigError for fields that the model does not support.
+    """
     first = read_request(fields)
     check_request(first, adapters=[adapter.name for adapter in list_adapters(workspace, first.model)])
     return first.with_seeds(count)

@@ -97,7 +97,10 @@ def list_rewards(options: argparse.Namespace) -> None:
 
 
 def test_reward(options: argparse.Namespace) -> None:
-    """Print the answer to the probe; exit code 1 when there is none. Raises RewardError for an unknown key."""
+    """Print the answer to the probe; exit code 1 when there is none.
+
+    Raises RewardError for an unknown key.
+    """
     declaration = base_declaration(options.key)
     result = run_probe(declaration.reward_keys[0])
     options.exit_code = int(bool(result.error))
@@ -113,7 +116,10 @@ def test_reward(options: argparse.Namespace) -> None:
 
 
 def serve_rewards(options: argparse.Namespace) -> None:
-    """Serve until interrupted. Raises ConfigError for neither or both of rewards and a mix, RewardError as `serve`."""
+    """Serve until interrupted.
+
+    Raises ConfigError for neither or both of rewards and a mix, RewardError as `serve`.
+    """
     if bool(options.keys) == bool(options.mix):
         raise ConfigError("Name rewards to serve or a --mix, one of the two; `dailies rewards ls` lists the rewards.")
     serve_with(load_preset("rewards", options.mix) if options.mix else mix_of(options.keys), options)

@@ -39,9 +39,9 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptRow:
-    """A prompt with its pictures, as names in the workspace's store, and its negative prompt (None: the model's).
+    """A prompt with its pictures and its negative prompt (None: the model's).
 
-    `more` are the row's other columns.
+    Pictures are names in the workspace's store. `more` are the row's other columns.
     """
 
     prompt: str
@@ -103,7 +103,10 @@ def prompt_sets() -> list[str]:
 
 
 def find_prompts(name: str) -> Path:
-    """Return the file in `presets/prompts`, or the one at the path `name`. Raises ConfigError when there is none."""
+    """Return the file in `presets/prompts`, or the one at the path `name`.
+
+    Raises ConfigError when there is none.
+    """
     own = (
         folder / f"{name}{suffix}" for folder in reversed(folders_of("prompts")) for suffix in (TEXT, *TABLE_READERS)
     )
@@ -119,10 +122,11 @@ def read_prompts(name: str) -> list[str]:
 
 
 def read_rows(name: str) -> list[SourceRow]:
-    """Return the prompts of a file of `presets/prompts`, of the file at a path, or of a data set of the hub.
+    """Return the prompts of a file or of a data set of the hub.
 
-    Raises ConfigError, which names the file, the row and the column, for a missing file or picture, an empty or too
-    long prompt, a value of another type, and a misspelt column.
+    `name` is that of a file of `presets/prompts`, a path, or a data set. Raises ConfigError, which names the file, the
+    row and the column, for a missing file or picture, an empty or too long prompt, a value of another type, and a
+    misspelt column.
     """
     if name.startswith(HUB):
         where, folder, table, unit = name, Path(), _hub_table(name), "row"
@@ -170,7 +174,10 @@ def _read_row(row: TableRow, place: str, folder: Path) -> SourceRow:
 
 
 def source_row(fields: Mapping[str, Any], place: str, folder: Path) -> SourceRow:
-    """Read the columns of a row. `folder` is the base of relative paths. Raises ConfigError, which names `place`."""
+    """Read the columns of a row.
+
+    `folder` is the base of relative paths. Raises ConfigError, which names `place`.
+    """
     prompt = _text(fields, "prompt", place)
     if not prompt:
         raise ConfigError(f"{place}, column 'prompt': there is no prompt; write what the clip should show.")
@@ -185,7 +192,10 @@ def source_row(fields: Mapping[str, Any], place: str, folder: Path) -> SourceRow
 
 
 def _check_columns(table: Table, where: str, unit: str) -> None:
-    """Raise ConfigError for a column of a file whose name is nearly a known one: its values would be ignored."""
+    """Raise ConfigError for a column whose name is nearly a known one.
+
+    Its values would be ignored.
+    """
     for row in table.rows:
         for name in row.fields.keys() - set(COLUMNS):
             if near := difflib.get_close_matches(name, COLUMNS, n=1, cutoff=NEARLY):
@@ -229,7 +239,10 @@ def _picture(value: Any, where: str, folder: Path) -> Path | bytes | str | None:
 
 
 def _hub_table(name: str) -> Table:
-    """Return the rows of a data set of the hub, or of its cache where downloads are off. Raises ConfigError."""
+    """Return the rows of a data set of the hub, or of its cache where downloads are off.
+
+    Raises ConfigError.
+    """
     match = HUB_NAME.fullmatch(name.removeprefix(HUB))
     if match is None:
         raise ConfigError(

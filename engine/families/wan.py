@@ -1,6 +1,7 @@
-"""Wan 2.1 and 2.2: text (`wan`), first picture (`wan_ti2v`, `wan_i2v`), last one too (`wan_flf`), any (`wan_vace`).
+"""Wan 2.1 and 2.2, with and without given pictures.
 
-The VAE is causal, with four frames per latent after the first, so clips have 4k+1 frames. The network predicts a flow's
+Text only (`wan`), first picture (`wan_ti2v`, `wan_i2v`), first and last (`wan_flf`), any of them (`wan_vace`). The VAE
+is causal, with four frames per latent after the first, so clips have 4k+1 frames. The network predicts a flow's
 velocity. Wan 2.2's large models have two experts, one above the noise level `boundary_ratio` and one below; its 5B
 model takes a noise level for each token. The folder's UniPC scheduler defines the levels; Dailies uses Euler steps.
 

@@ -9,7 +9,10 @@ from engine.files.text_files import Table, TableRow, csv_table, json_lines, json
 
 
 def json_table(path: Path) -> Table:
-    """Return the rows of a JSON file that contains a list of objects. Raises ConfigError for other content."""
+    """Return the rows of a JSON file that contains a list of objects.
+
+    Raises ConfigError for other content.
+    """
     return Table(rows=tuple(_row(number, row) for number, row in enumerate(json_list(path), start=1)))
 
 

@@ -87,7 +87,10 @@ def blended_windows(total: int, length: int, overlap: int) -> list[tuple[int, in
 
 
 def check_plan(request: GenerationRequest, spec: FamilySpec) -> None:
-    """Raise ConfigError for impossible keyframes or windows, and for missing or unwanted first and last pictures."""
+    """Check the keyframes, windows and pictures of a request.
+
+    Raises ConfigError for impossible keyframes or windows, and for missing or unwanted first and last pictures.
+    """
     _check_pictures(request, spec)
     if request.mode in PLAN_CHECKS:
         PLAN_CHECKS[request.mode](request, spec)

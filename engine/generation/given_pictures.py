@@ -38,7 +38,10 @@ def picture_extras(
 
 @torch.no_grad()
 def _encoded(family: ModelFamily, request: GenerationRequest, load: LoadPicture) -> dict[str, Tensor]:
-    """Return the extras of one request. Pictures are encoded one request at a time: a row must not depend on others."""
+    """Return the extras of one request.
+
+    Pictures are encoded one request at a time: a row must not depend on others.
+    """
 
     def shown(name: str) -> np.ndarray:
         return np.array(fit_picture(load(name), request.width, request.height))  # a decoded picture is read-only

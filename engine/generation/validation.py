@@ -34,7 +34,10 @@ def why_untrainable(preset: ModelPreset) -> str | None:
 
 
 def check_prompts_fit(preset: TrainPreset) -> None:
-    """Check the pictures of a recipe's prompts against its model. Raises ConfigError, which names file and row."""
+    """Check the pictures of a recipe's prompts against its model.
+
+    Raises ConfigError, which names file and row.
+    """
     model = load_model_preset(preset.model)
     template = GenerationRequest(**{"prompt": "-", **model.defaults()})
     for name in (preset.prompts, preset.test_prompts):
@@ -45,10 +48,10 @@ def check_prompts_fit(preset: TrainPreset) -> None:
 def check_pictures(
     rows: Iterable[tuple[str, Mapping[str, Any]]], template: GenerationRequest, spec: FamilySpec
 ) -> None:
-    """Raise ConfigError, which names the row, for pictures that the family needs and lacks, or does not take.
+    """Raise ConfigError for pictures that the family needs and lacks, or does not take.
 
-    A row is its position and its pictures by column. All rows must have the same kinds of pictures, since their clips
-    are denoised together.
+    The error names the row. A row is its position and its pictures by column. All rows must have the same kinds of
+    pictures, since their clips are denoised together.
     """
     kinds: dict[tuple[str, ...], str] = {}
     for place, given in rows:

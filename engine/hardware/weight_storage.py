@@ -40,9 +40,10 @@ def store_in_float8(network: "nn.Module", block_classes: Sequence[str], compute:
 
 
 def restore_adapter(network: Any, name: str, tensors: "Mapping[str, torch.Tensor]") -> None:
-    """Set an adapter's weights on layers in float8 again, in the compute type: peft casts them like the layer's own.
+    """Set an adapter's weights on layers in float8 again, in the compute type.
 
-    `tensors` have the names of a file, such as "blocks.0.attn1.to_q.lora_A.weight".
+    Needed because peft casts them like the layer's own. `tensors` have the names of a file, such as
+    "blocks.0.attn1.to_q.lora_A.weight".
     """
     import torch
 

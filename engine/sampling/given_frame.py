@@ -1,7 +1,8 @@
-"""A given first picture as a clip's first latent frame, for networks that take a noise level for each latent frame.
+"""A given first picture as a clip's first latent frame.
 
-The frame enters the network clean, at level 0, and the prediction for it leads to the picture, so that a clip that is
-denoised by the ODE ends at it. Source: the image-to-video pipelines of diffusers for Wan 2.2 TI2V and LTX-Video.
+It is for networks that take a noise level for each latent frame. The frame enters the network clean, at level 0, and
+the prediction for it leads to the picture, so that a clip that is denoised by the ODE ends at it. Source: the
+image-to-video pipelines of diffusers for Wan 2.2 TI2V and LTX-Video.
 """
 
 from collections.abc import Callable
@@ -18,9 +19,10 @@ SMALLEST_LEVEL = 1e-6
 
 
 def predict_with_first(predict: "Predict", latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
-    """Return the velocity `[B,C,t,h,w]` of `predict` with the first latent frame given by the conditioning, if any.
+    """Return the velocity `[B,C,t,h,w]` of `predict`.
 
-    `sigma` is `[B]` or `[B,t]`. The given frame depends on no weight, and no gradient flows through it.
+    The first latent frame is that of the conditioning, if any. `sigma` is `[B]` or `[B,t]`. The given frame depends on
+    no weight, and no gradient flows through it.
     """
     first = conditioning.first_frame
     if first is None:

@@ -65,9 +65,9 @@ def take_step(
     noise: Tensor | None = None,
     next_latents: Tensor | None = None,
 ) -> StepResult:
-    """Take a step of the latent frames that are not given, or score `next_latents`: the result is of these frames.
+    """Take a step of the latent frames that are not given, or score `next_latents`.
 
-    `Conditioning.whole` adds a given first frame to its latents.
+    The result is of these frames. `Conditioning.whole` adds a given first frame to its latents.
     """
     free = conditioning.free
     return step(

@@ -1,6 +1,7 @@
-"""Single pictures, such as keyframes and given first frames: PNG files named by the SHA-256 of their content.
+"""Single pictures, such as keyframes and given first frames.
 
-Files are written under a temporary name and renamed; a file whose content does not match its name is rejected.
+They are PNG files named by the SHA-256 of their content. Files are written under a temporary name and renamed; a file
+whose content does not match its name is rejected.
 """
 
 import hashlib
@@ -47,9 +48,10 @@ def import_picture(workspace: Workspace, path: Path, width: int, height: int) ->
 
 
 def read_picture(file: Path | bytes, name: str) -> np.ndarray:
-    """Return the picture `uint8[H,W,3]` of a file or its content, upright by its EXIF data, without transparency.
+    """Return the picture `uint8[H,W,3]` of a file or its content.
 
-    Raises StoreError, which calls it `name`, for a file that is no picture, damaged, or too large.
+    It is upright by its EXIF data, without transparency. Raises StoreError, which calls it `name`, for a file that is
+    no picture, damaged, or too large.
     """
     try:
         with Image.open(file if isinstance(file, Path) else io.BytesIO(file)) as picture:
@@ -59,7 +61,10 @@ def read_picture(file: Path | bytes, name: str) -> np.ndarray:
 
 
 def fit_picture(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Return the centre of `uint8[H,W,3]`, cropped to the aspect of `width` x `height` px and resized (Lanczos)."""
+    """Return the centre of `uint8[H,W,3]` as `uint8[height,width,3]`.
+
+    The picture is cropped to the aspect of `width` x `height` px and resized (Lanczos).
+    """
     if picture.shape[:2] == (height, width):
         return picture
     return np.asarray(ImageOps.fit(Image.fromarray(picture), (width, height), Image.Resampling.LANCZOS))

@@ -206,7 +206,10 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
 
 @dataclass
 class ForwardProcessConfig(OnlineArguments, GRPOConfig):
-    """Settings of online trainers on the forward process; groups, rewards and batches as in `trl.GRPOConfig`."""
+    """Settings of online trainers on the forward process.
+
+    Groups, rewards and batches are those of `trl.GRPOConfig`.
+    """
 
     levels_per_clip: int = field(default=2, metadata={"help": "Noise levels per clip and pass."})
     guidance: float | None = field(
@@ -234,7 +237,10 @@ class ForwardProcessConfig(OnlineArguments, GRPOConfig):
 
 @dataclass
 class VideoNFTConfig(ForwardProcessConfig):
-    """DiffusionNFT. `beta` is the weight of the KL to the model before training; `mixing` is the paper's beta."""
+    """Settings of DiffusionNFT.
+
+    `beta` is the weight of the KL to the model before training; `mixing` is the paper's beta.
+    """
 
     mixing: float = field(default=1.0, metadata={"help": "Distance of the implicit policies from the old one, 0..1."})
     old_decay_flat: int = field(default=0, metadata={"help": "Updates before the old policy starts to lag."})
@@ -249,7 +255,10 @@ class VideoNFTConfig(ForwardProcessConfig):
 
 @dataclass
 class VideoAWMConfig(ForwardProcessConfig):
-    """AWM. `epsilon` is the clip range of the ratio, `beta` the weight of the pull to the model before training."""
+    """Settings of AWM.
+
+    `epsilon` is the clip range of the ratio, `beta` the weight of the pull to the model before training.
+    """
 
     time_weight: Literal["uniform", "ghuber"] = field(
         default="ghuber", metadata={"help": "Weight of the noise levels; see engine.algorithms.awm."}

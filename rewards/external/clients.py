@@ -29,7 +29,10 @@ class ClipScores:
 
 
 class CallFailed(Exception):
-    """A call failed; the text is a sentence without secrets. Clients turn it into `ClipScores` with an `error`."""
+    """A call failed; the text is a sentence without secrets.
+
+    Clients turn it into `ClipScores` with an `error`.
+    """
 
 
 class RewardClient(Protocol):

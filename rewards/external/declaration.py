@@ -22,7 +22,10 @@ class _DeclarationTable(BaseModel):
 
 
 class RawRange(_DeclarationTable):
-    """Raw scores of a bad and of a good clip, which get the values 0 and 1; between them the map is linear."""
+    """Raw scores of a bad and of a good clip.
+
+    They get the values 0 and 1; between them the map is linear.
+    """
 
     bad: float
     good: float

@@ -1,4 +1,7 @@
-"""Where the declarations of external rewards are. Imports nothing, so that presets can set it."""
+"""Folders of the declarations of external rewards.
+
+It imports no other module of the package, so that `engine.config` can set them.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +17,10 @@ _folders: Folders = _no_folders
 
 
 def use_folders(folders: Folders) -> None:
-    """Set the function that returns the folders of declarations; a file of a later folder replaces one of its name."""
+    """Set the function that returns the folders of declarations.
+
+    A file of a later folder replaces one of the same name.
+    """
     global _folders
     _folders = folders
 

@@ -1,4 +1,7 @@
-"""Client of a reward head: the features of a clip are computed here, by the networks that the head was trained with."""
+"""Client of a reward head.
+
+It computes the features of a clip by the networks that the head was trained with.
+"""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,7 +18,10 @@ from rewards.suite import RewardSuite
 
 
 class HeadClient:
-    """Scores clips by a head; the score is its value in 0..1, and the confidence falls with the ensemble's spread."""
+    """Scores clips by a head.
+
+    The score is its value in 0..1, and the confidence falls with the ensemble's spread.
+    """
 
     def __init__(self, key: str, path: Path) -> None:
         self._where = f"The reward head '{key}'"

@@ -1,7 +1,7 @@
-"""Calls of a server that takes and answers JSON: retries with back-off, time-outs, and messages without secrets.
+"""Calls of a server that takes and answers JSON.
 
-Retried are failures that may pass: no connection, a time-out, status 408, 429 and 5xx. Another status, or an answer
-that is not JSON, fails at once.
+They have retries with back-off, time-outs, and messages without secrets. Retried are failures that may pass: no
+connection, a time-out, status 408, 429 and 5xx. Another status, or an answer that is not JSON, fails at once.
 """
 
 import json
@@ -76,7 +76,10 @@ class JsonCalls:
         return token
 
     def _request(self, body: Any, headers: dict[str, str]) -> tuple[int, bytes]:
-        """Return status and content; the time limit is for the whole answer, also of a server that sends it slowly."""
+        """Return status and content.
+
+        The time limit is for the whole answer, also of a server that sends it slowly.
+        """
         deadline = time.monotonic() + self._timeout_s
         with self._http.stream("POST", self._url, json=body, headers=headers) as response:
             content = b""

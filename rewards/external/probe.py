@@ -1,4 +1,7 @@
-"""The probe: a fixed clip whose answer identifies a reward's model, so that a changed server is noticed."""
+"""The probe: a fixed clip whose answer identifies a reward's model.
+
+It shows that the model of a server has changed.
+"""
 
 import hashlib
 import json
@@ -21,7 +24,10 @@ DIGITS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """The answer to the probe clip: raw scores by reward key, the identity of the model, and a hash of the scores."""
+    """The answer to the probe clip.
+
+    It has raw scores by reward key, the identity of the model, and a hash of the scores.
+    """
 
     key: str
     kind: str
@@ -48,7 +54,10 @@ def reversed_probe() -> Clip:
 
 
 def run_probe(key: str) -> ProbeResult:
-    """Send the probe to the declaration of a reward key. Raises RewardError for an unknown or wrong declaration."""
+    """Send the probe to the declaration of a reward key.
+
+    Raises RewardError for an unknown or wrong declaration.
+    """
     reward = open_external(key)
     declaration, client = reward.source.declaration, reward.source.client
     began = time.perf_counter()

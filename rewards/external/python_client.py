@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 
 class PythonClient:
-    """Scores clips by a function in another process, which starts with the first call and after each failure."""
+    """Scores clips by a function in another process.
+
+    The process starts with the first call and after each failure.
+    """
 
     def __init__(self, key: str, python: PythonFunction, folder: Path, names: Sequence[str]) -> None:
         self._where = f"The function {python.function} of the reward '{key}'"

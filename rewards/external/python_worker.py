@@ -1,8 +1,8 @@
-"""Process that runs a user's reward function: `python -m rewards.external.python_worker FUNCTION FOLDER`.
+"""Process that runs a user's reward function.
 
-Messages in both directions are a length (8 bytes, big-endian) and a pickle, on the standard input and the original
-standard output. What the function prints goes to standard error. The process ends with its standard input, or with its
-parent.
+Its command is `python -m rewards.external.python_worker FUNCTION FOLDER`. Messages in both directions are a length (8
+bytes, big-endian) and a pickle, on the standard input and the original standard output. What the function prints goes
+to standard error. The process ends with its standard input, or with its parent.
 """
 
 import importlib
@@ -62,7 +62,10 @@ def load_function(name: str, folder: Path) -> Callable[..., Any]:
 
 
 def plain(answer: Any) -> Any:
-    """Return the function's answer as lists of numbers and None: of a list, array, tensor, or a dict of such."""
+    """Return the function's answer as lists of numbers and None.
+
+    The answer is a list, array, tensor, or a dict of these.
+    """
     if isinstance(answer, Mapping):
         return {str(name): plain(values) for name, values in answer.items()}
     if hasattr(answer, "detach"):

@@ -1,4 +1,7 @@
-"""The external rewards of this process: found in folders, opened once, and named like the built-in ones."""
+"""The external rewards of this process.
+
+They are found in folders, opened once, and named like the built-in ones.
+"""
 
 import threading
 from collections.abc import Sequence
@@ -75,7 +78,10 @@ def open_external(key: str) -> "DeclaredReward":
 
 
 def external_fingerprint(keys: Sequence[str]) -> str:
-    """Return a short text that changes with the declarations of the external rewards among `keys`; "" without any."""
+    """Return a short text that changes with the declarations of the external rewards.
+
+    Only those among `keys` count; "" without any.
+    """
     files = declaration_files()
     named = sorted({key.split(".")[0] for key in keys} & files.keys())
     return "+".join(f"{key}@{fingerprint(files[key], read_declaration(files[key]))}" for key in named)

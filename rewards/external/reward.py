@@ -20,7 +20,10 @@ class AnswerSource:
         self._piece = f"external.{declaration.key}"
 
     def compare(self, clips: Sequence[Clip]) -> tuple[str, Sequence[ClipScores]] | None:
-        """Return the name of the shared piece and the answers of a client that compares clips; None for another."""
+        """Return the name of the shared piece and the answers of a client that compares clips.
+
+        The result is None for another client.
+        """
         return (self._piece, self.client.score(clips)) if compares_clips(self.client) else None
 
     def prepare(self, group: Sequence[ClipFeatures]) -> None:
@@ -32,7 +35,10 @@ class AnswerSource:
             features.put(self._piece, answer)
 
     def answer(self, features: ClipFeatures) -> ClipScores:
-        """Return the clip's answer. Raises RewardError for a failure of a required reward, else RewardUnavailable."""
+        """Return the clip's answer.
+
+        Raises RewardError for a failure of a required reward, RewardUnavailable for that of another.
+        """
         answer = features.once(self._piece, lambda: self._ask([features])[0])
         if answer.error:
             if self.declaration.required:
@@ -73,7 +79,10 @@ class DeclaredReward:
         return compares_clips(self.source.client)
 
     def compare_clips(self, clips: Sequence[Clip]) -> tuple[str, Sequence[ClipScores]] | None:
-        """Return the shared piece that compares all clips of a prompt, and its value for each clip; None: no such."""
+        """Return the shared piece that compares all clips of a prompt, and its value for each clip.
+
+        The result is None if the reward has no such piece.
+        """
         return self.source.compare(clips)
 
     def prepare(self, group: Sequence[ClipFeatures]) -> None:

@@ -1,4 +1,6 @@
-"""Embedding of a clip for a reward head: the values of rewards, image and text vectors of CLIP, video features.
+"""Embedding of a clip for a reward head.
+
+It has the values of rewards, image and text vectors of CLIP, and video features.
 
 Blocks of an embedding, in this order:
 

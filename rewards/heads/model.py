@@ -59,7 +59,10 @@ class HeadCard(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadScore:
-    """Score of a clip: `raw` in logits of preference, `value` in 0..1, `std` the spread of the ensemble in logits."""
+    """Score of a clip.
+
+    `raw` is in logits of preference, `value` in 0..1, `std` is the spread of the ensemble in logits.
+    """
 
     value: float
     raw: float
@@ -95,7 +98,10 @@ def concat(embedding: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def standardise(vectors: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return `(vectors - mean) / scale`; the scale of a constant feature is infinite, so that it counts as 0."""
+    """Return `(vectors - mean) / scale`.
+
+    The scale of a constant feature is infinite, so that it counts as 0.
+    """
     return np.asarray((vectors - mean) / scale)
 
 

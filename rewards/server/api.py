@@ -46,7 +46,10 @@ class SentClip(BaseModel):
     seams: tuple[int, ...] = ()
 
     def clip(self) -> Clip:
-        """Return the clip. The frame rate is that of the frames sent. Raises ValueError for what is no picture."""
+        """Return the clip, with the frame rate of the frames sent.
+
+        Raises ValueError for a frame that is no picture.
+        """
         count = len(self.frames)
         if count > self.num_frames:
             raise ValueError(f"{count} frames were sent of a clip of {self.num_frames}")

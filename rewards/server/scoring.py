@@ -52,7 +52,10 @@ class ServedRewards:
         self._suite = RewardSuite(mix)
 
     def check_names(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return the names that a request asks for, the default for none. Raises RewardError for an unknown one."""
+        """Return the names that a request asks for, the default for none.
+
+        Raises RewardError for an unknown one.
+        """
         if not names and self.default is None:
             raise RewardError(f"The request names no score: name some of {', '.join(self.names)}.")
         for name in names:

@@ -96,7 +96,10 @@ def _read_keyframe(text: str, workspace: Workspace) -> dict[str, Any]:
 
 
 def _store(file: Path, workspace: Workspace) -> str:
-    """Copy a picture into the workspace and return its name. Raises ConfigError for a file that is no picture."""
+    """Copy a picture into the workspace and return its name.
+
+    Raises ConfigError for a file that is no picture.
+    """
     try:
         return save_picture(workspace, read_picture(file, str(file)))
     except StoreError as error:

@@ -41,11 +41,11 @@ class SavedHead:
 def train_campaign_head(
     campaigns: Campaigns, campaign_id: str, mix: str, folder: Path, key: str
 ) -> Iterator[HeadProgress | SavedHead]:
-    """Embed the campaign's clips with the networks of `mix`, train a head, and declare it as `key` in `folder`.
+    """Train a reward head on the campaign's votes, and declare it as `key` in `folder`.
 
-    Yield the progress, and the saved head at the end; stop iterating to cancel. `folder` is a folder of external
-    rewards. Raises ConfigError for a bad name or one in use, an unknown mix, or too few votes, and RewardUnavailable
-    when a network of the mix is not on this machine.
+    The campaign's clips are embedded with the networks of `mix`. Yield the progress, and the saved head at the end;
+    stop iterating to cancel. `folder` is a folder of external rewards. Raises ConfigError for a bad name or one in use,
+    an unknown mix, or too few votes, and RewardUnavailable when a network of the mix is not on this machine.
     """
     path = folder / f"{key}.toml"
     if not NAME.fullmatch(key):

@@ -135,9 +135,10 @@ def choose_penalties(data: HeadData) -> tuple[float, float]:
 
 
 def compare_accuracy(data: HeadData, rewards: Sequence[str]) -> dict[str, float | str | None]:
-    """Return held-out accuracies for a head's card: of the head, a learned mix and the best single reward.
+    """Return held-out accuracies for the head's card.
 
-    The mix has non-negative weights for the values of the rewards. The best reward is chosen on the training folds.
+    They are those of the head, of a learned mix and of the best single reward. The mix has non-negative weights for the
+    values of the rewards. The best reward is chosen on the training folds.
     """
     values = np.flatnonzero(data.is_reward)[: len(rewards)]
     hits: dict[str, list[np.ndarray]] = {"accuracy": [], "mix_accuracy": [], "best_reward_accuracy": []}

@@ -1,4 +1,7 @@
-"""Cache of prompt embeddings and encoded pictures in main memory: 10,000 (4 MB each for Wan) would fill a device."""
+"""Cache of prompt embeddings and encoded pictures in main memory.
+
+10,000 of them (4 MB each for Wan) would fill a device.
+"""
 
 from collections.abc import Sequence
 from contextlib import nullcontext

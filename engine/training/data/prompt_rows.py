@@ -1,4 +1,7 @@
-"""Rows of training data as requests: prompt, pictures and negative prompt, checked before a model is used."""
+"""Rows of training data as requests.
+
+A row has a prompt, pictures and a negative prompt, and is checked before a model is used.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,9 +28,10 @@ def check_prompts(rows: Iterable[Any]) -> None:
 
 
 def with_stored_pictures(rows: Iterable[Any], workspace: Workspace) -> Iterable[Any]:
-    """Return the rows with the names of their pictures, which are copied into the workspace if they are files.
+    """Return the rows with the names of their pictures.
 
-    Rows without pictures are returned as they are. Raises ConfigError for a missing file, or one that is no picture.
+    Pictures that are files are copied into the workspace. Rows without pictures are returned as they are. Raises
+    ConfigError for a missing file, or one that is no picture.
     """
     if not any(_has_pictures(row) for row in rows):
         return rows
@@ -46,7 +50,10 @@ def _has_pictures(row: Any) -> bool:
 
 
 def training_rows(rows: Sequence[PromptRow]) -> list[str] | list[dict[str, Any]]:
-    """Return the prompts alone if the rows have nothing else, or else rows with equal columns (None: not set)."""
+    """Return the prompts alone if the rows have nothing else.
+
+    Otherwise return rows with equal columns (None: not set).
+    """
     tables = [row.to_dict() for row in rows]
     columns = dict.fromkeys(name for table in tables for name in table)
     if set(columns) == {"prompt"}:

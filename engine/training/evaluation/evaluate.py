@@ -194,7 +194,7 @@ def evaluate(family: ModelFamily, plan: EvaluationPlan) -> Evaluating:
     """Generate and score both sides, yielding progress. Afterwards the family's base model is active."""
     before, seconds_before = yield from _made(family, plan.before, "before", plan.load)
     after, seconds_after = yield from _made(family, plan.after, "after", plan.load)
-    suite = RewardSuite(plan.scored, besides=MONITORED)
+    suite = RewardSuite(plan.scored, monitored=MONITORED)
     reports: list[RewardReport] = []
     clips = [*before, *after]
     for start in range(0, len(clips), BATCH):

@@ -15,7 +15,10 @@ CROPPED = 0.2
 
 
 def shown_share(picture: tuple[int, int], clip: tuple[int, int]) -> float:
-    """Return the fraction of a picture (width, height) that remains when it is cropped to the clip's aspect."""
+    """Return the fraction of a picture that remains when it is cropped to the clip's aspect.
+
+    Both arguments are (width, height).
+    """
     ratio = picture[0] / picture[1] / (clip[0] / clip[1])
     return min(ratio, 1 / ratio)
 

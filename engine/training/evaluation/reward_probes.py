@@ -1,8 +1,9 @@
-"""Probes of a run's external rewards: the models behind them must stay the same from its first step to its last.
+"""Probes of a run's external rewards.
 
-At the start each external reward of the recipe answers a fixed clip (`rewards.external.probe`). Address, model, version
-and a digest of the answer are stored in the run's folder. The probe is repeated at every check for alarms and when the
-run is resumed; another digest raises an alarm, since rewards before and after it do not compare.
+The models behind them must stay the same from the run's first step to its last. At the start each external reward of
+the recipe answers a fixed clip (`rewards.external.probe`). Address, model, version and a digest of the answer are
+stored in the run's folder. The probe is repeated at every check for alarms and when the run is resumed; another digest
+raises an alarm, since rewards before and after it do not compare.
 """
 
 import json
@@ -37,9 +38,9 @@ class ProbeCallback(TrainerCallback):
         self._digests: dict[str, str] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Record the first answers, or compare with those of the run's start. Raises TrainingError without answer.
+        """Record the first answers, or compare with those of the run's start.
 
-        Only a required reward needs an answer.
+        Raises TrainingError without answer. Only a required reward needs an answer.
         """
         if not is_first():
             return

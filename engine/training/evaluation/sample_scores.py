@@ -30,7 +30,7 @@ class SampleScores:
         if self._mix is None:
             return []
         if self._suite is None:
-            self._suite = RewardSuite(self._mix, besides=MONITORED)
+            self._suite = RewardSuite(self._mix, monitored=MONITORED)
         return [self._by_own_mix(report) for report in self._suite.score_many(list(clips))]
 
     def _by_own_mix(self, report: RewardReport) -> RewardReport:

@@ -17,7 +17,10 @@ from engine.training.weights import WeightCopy
 
 
 class VideoAWMTrainer(ForwardProcessTrainer):
-    """AWM trainer. The old policy is the one that made the rollouts; a moving average is a second reference."""
+    """AWM trainer.
+
+    The old policy is the one that made the rollouts; a moving average is a second reference.
+    """
 
     args: VideoAWMConfig
 

@@ -121,7 +121,10 @@ class VideoDPOTrainer(DiffusionTrainer):
         return dpo.likelihood_loss(errors, beta=self.args.beta, error_scale=self.error_scale)
 
     def _requests(self, inputs: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
-        """Return the requests that the rows' clips would come from; pictures are encoded at the size of the clips."""
+        """Return the requests that the rows' clips would come from.
+
+        Pictures are encoded at the size of the clips.
+        """
         shapes = [dict(zip(SIZES, self.pairs.shape(row), strict=True)) for row in inputs]
         return [
             self.template.model_copy(update={**request_fields(row), **shape})
@@ -129,7 +132,10 @@ class VideoDPOTrainer(DiffusionTrainer):
         ]
 
     def _after_dropout(self, inputs: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
-        """Return the rows' requests, a random part with an empty prompt: guidance needs unconditional predictions."""
+        """Return the rows' requests, a random part with an empty prompt.
+
+        Guidance needs unconditional predictions.
+        """
         seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step, prompt="dropout")
         dropped = torch.rand(world_size() * len(inputs), generator=generator_for(seed)) < self.args.prompt_dropout
         rows = zip(self._requests(inputs), dropped[local_slice(len(inputs))], strict=True)

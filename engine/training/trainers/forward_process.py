@@ -1,6 +1,6 @@
-"""`ForwardProcessTrainer`: base class of online trainers that learn from noised copies of the rollouts' clean latents.
+"""`ForwardProcessTrainer`: base class of online trainers on the forward process.
 
-Any sampler can make the rollouts.
+They learn from noised copies of the rollouts' clean latents. Any sampler can make the rollouts.
 """
 
 from collections.abc import Iterator

@@ -1,1 +1,4 @@
-"""A vision language model as the judge of a clip, or of pairs of clips, over an OpenAI-compatible interface."""
+"""A vision language model as the judge of a clip, or of pairs of clips.
+
+It is called over an OpenAI-compatible interface.
+"""

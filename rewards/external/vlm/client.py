@@ -143,11 +143,12 @@ class VlmClient:
 def win_rate(
     index: int, others: Sequence[int], given: dict[tuple[int, int], Choice | CallFailed], where: str
 ) -> ClipScores:
-    """Return the win rate of a clip in 0..1 against the others of its prompt, from the choices by (first, second).
+    """Return the win rate of a clip in 0..1 against the others of its prompt.
 
-    Its details are shares in 0..1: `first_chosen` of the decisive answers about this clip (1/2: no preference for a
-    place), `disagreement` of the pairs whose two orders differ, and `unreadable` of the answers. A failed call makes
-    the whole rate an error, because a rate over fewer opponents would not compare with the others.
+    `given` has the choices by (first, second). The details of a rate are shares in 0..1: `first_chosen` of the decisive
+    answers about this clip (1/2: no preference for a place), `disagreement` of the pairs whose two orders differ, and
+    `unreadable` of the answers. A failed call makes the whole rate an error, because a rate over fewer opponents would
+    not compare with the others.
     """
     if not others:
         return ClipScores(

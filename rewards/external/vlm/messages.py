@@ -74,7 +74,10 @@ def numbers_in(text: str, names: Sequence[str]) -> Mapping[str, Any]:
 
 
 def numbers_after(text: str, labels: Mapping[str, str]) -> Mapping[str, float]:
-    """Return the number of the last line "label: number" of each label. Raises ValueError when one has none."""
+    """Return the number of the last line "label: number" of each label.
+
+    Raises ValueError when a label has none.
+    """
     numbers = {}
     for name, label in labels.items():
         found = re.findall(rf"{re.escape(label)}\W*?:\W*?(-?\d+(?:\.\d+)?)", text, re.IGNORECASE)
@@ -85,7 +88,10 @@ def numbers_after(text: str, labels: Mapping[str, str]) -> Mapping[str, float]:
 
 
 def choice_in(text: str) -> Choice:
-    """Return the choice of an answer: the whole answer is A, B or tie, or the last "answer: A" of a longer one."""
+    """Return the choice of an answer.
+
+    The whole answer is A, B or tie; a longer one has lines such as "answer: A", of which the last counts.
+    """
     whole = _ONE_WORD.fullmatch(text.strip())
     endings = _ENDING.findall(text)
     word = whole.group(1) if whole else endings[-1] if endings else ""

@@ -13,7 +13,10 @@ MAX_TOKENS = {"yes_no": 1, "rubric": 512, "pairwise": 16}
 
 
 class VlmJudge(ServerTable):
-    """A VLM behind an OpenAI-compatible server (vLLM, SGLang, llama.cpp and others), asked about frames of a clip."""
+    """A VLM behind an OpenAI-compatible server, asked about frames of a clip.
+
+    Such servers are vLLM, SGLang, llama.cpp and others.
+    """
 
     model: str = Field(min_length=1)
     """Name of the model as the server lists it."""
