@@ -76,7 +76,7 @@ check: install-dev ## formatting, lint, types, import rules, documentation
 	@$(VENV)/bin/lint-imports --no-logo
 	@NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --strict --quiet
 
-fix: install-dev ## format, and mend what the linter can mend
+fix: install-dev ## format, and correct what the linter can correct
 	@$(python) -m ruff format .
 	@$(python) -m ruff check --fix .
 	@$(VENV)/bin/oxfmt $(scripts)
@@ -97,11 +97,11 @@ proof: install ## train mini by every algorithm and measure what it learned (hou
 matrix: install ## damage the reference clips in known ways, check every reward, write docs/rewards-matrix.md (minutes)
 	@$(python) -m engine.cli rewards matrix --write docs/rewards-matrix.md
 
-mini: install ## train and measure the embedded model anew (hours on a CPU; five minutes on a GPU with ARGS="--device cuda --data 3 --scale 16 --workers 12 --dit-steps 100000 --minutes 5")
+mini: install ## train and measure the embedded model again (hours on a CPU; five minutes on a GPU with ARGS="--device cuda --data 3 --scale 16 --workers 12 --dit-steps 100000 --minutes 5")
 	@$(python) -m tools.mini.train $(ARGS)
 	@$(python) -m tools.mini.evaluate --out assets/mini/metrics.json
 
-venv: $(VENV)/.pip ## make an empty .venv, for those who bring their own torch (ROCm)
+venv: $(VENV)/.pip ## make an empty .venv, for a torch of your own (ROCm)
 
 install: $(if $(wildcard $(installed_dev)),,$(installed))
 

@@ -28,7 +28,9 @@ class RawRange(_DeclarationTable):
     """
 
     bad: float
+    """Raw score that gets 0."""
     good: float
+    """Raw score that gets 1."""
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
@@ -45,7 +47,9 @@ class SubScore(_DeclarationTable):
     """One of several scores of an answer; it becomes a reward named "key.name"."""
 
     title: str = ""
+    """Title on the page; "": made from the name."""
     question: str = ""
+    """Question that the score answers; "": that of the reward."""
     calibration: RawRange | None = None
     """None: the raw score is a value in 0..1 already."""
 
@@ -101,9 +105,13 @@ class ExternalReward(_DeclarationTable):
     scores: dict[str, SubScore] = {}
     """Sub-scores by name; without them the answer is one score."""
     python: PythonFunction | None = None
+    """Scored by a Python function."""
     http: HttpServer | None = None
+    """Scored by a server."""
     vlm: VlmJudge | None = None
+    """Scored by a vision language model."""
     head: TrainedHead | None = None
+    """Scored by a head that was trained on votes."""
 
     @model_validator(mode="after")
     def _has_one_kind(self) -> Self:

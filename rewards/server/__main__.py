@@ -22,7 +22,10 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
 
 
 def serve_with(mix: Mix, options: argparse.Namespace) -> None:
-    """Serve a mix with the options of `add_server_options`, until interrupted. Raises RewardError as `serve`."""
+    """Serve a mix with the options of `add_server_options`, until interrupted.
+
+    Raises RewardError as `serve`.
+    """
     serve(
         ServedRewards(mix, total=bool(options.mix)),
         host=options.host,

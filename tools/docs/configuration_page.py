@@ -22,6 +22,8 @@ from engine.config.form_settings import FormSetting, settings_of
 from engine.config.schema import ModelPreset, NetworkShape, TrainPreset
 from engine.training.build import ALGORITHMS
 from examples.tour.settings import Contest, Lengthening, Measuring, Person, Showing, TourSize, Training, VotingSettings
+from rewards.external.declaration import ExternalReward, HttpServer, PythonFunction, RawRange, SubScore, TrainedHead
+from rewards.external.vlm.table import VlmJudge
 from rewards.import_object import import_object
 from rewards.mix import GateStrengths, Mix
 
@@ -59,15 +61,17 @@ PRESETS_INTRO = """## Preset files
 
 The sections below list what each kind of preset file may contain. Any other key is refused with a suggestion.
 
-A preset of yours is a file in the directory that `DAILIES_PRESETS` names, in `models/`, `train/`, `rewards/`,
-`curricula/` or `prompts/`. It is found like a shipped one, and it replaces the shipped one of the same name. Presets
-saved by the page are in the workspace's `saved/`; yours take precedence over them. `dailies presets show KIND KEY`
-prints a preset as it is read. Prompt sets are text files with one prompt a line.
+A preset of yours is a file in the workspace's `saved/`, where the page saves presets, or in the directory that
+`DAILIES_PRESETS` names, which takes precedence. Both have the folders `models/`, `train/`, `rewards/`,
+`external_rewards/`, `curricula/` and `prompts/`. Your preset is found like a shipped one. If it has the name of a
+shipped one, it overrides the keys that it sets, table by table. `dailies presets show KIND KEY` prints a preset as it
+is read. [Prompts and pictures](prompts.md) describes files of prompts.
 """
 ROOTS: dict[type[BaseModel], str] = {
     ModelPreset: "Models: `presets/models/*.toml`",
     TrainPreset: "Recipes: `presets/train/*.toml`",
     Mix: "Reward mixes: `presets/rewards/*.toml`",
+    ExternalReward: "External rewards: `external_rewards/*.toml`",
     CurriculumPreset: "Curricula: `presets/curricula/*.toml`",
     TourSize: "The tour: `examples/tour/tour.toml`",
 }
@@ -75,6 +79,12 @@ PARTS: dict[type[BaseModel], str] = {
     NetworkShape: "`network` of a model",
     AlarmSettings: "`alarms` of a recipe",
     GateStrengths: "`gates` of a mix",
+    RawRange: "`calibration` of an external reward or of one of its scores",
+    SubScore: "One of the `scores` of an external reward",
+    PythonFunction: "`python` of an external reward",
+    HttpServer: "`http` of an external reward",
+    VlmJudge: "`vlm` of an external reward",
+    TrainedHead: "`head` of an external reward",
     Stage: "A stage of a curriculum",
     CurriculumGate: "`gate` of a stage",
     GateCondition: "A condition of a gate",

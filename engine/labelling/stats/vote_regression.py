@@ -23,9 +23,10 @@ def log_likelihood(logits: np.ndarray, score: np.ndarray, votes: np.ndarray) -> 
 def fit_weights(
     inputs: np.ndarray, score: np.ndarray, votes: np.ndarray, *, penalty: float, non_negative: bool = False
 ) -> np.ndarray:
-    """Return the weights `[D]` with the highest log-likelihood minus `penalty / 2` times the squared weights.
+    """Return the weights `[D]` with the highest penalised log-likelihood.
 
-    `inputs[P,D]` are the differences of the features, clip a minus clip b.
+    The penalty is `penalty / 2` times the squared weights. `inputs[P,D]` are the differences of the features, clip a
+    minus clip b.
     """
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
@@ -39,7 +40,10 @@ def fit_weights(
 
 
 def correct(logits: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Return `[P]`: 1 for a pair ranked as its votes rank it, 0 for the opposite, 0.5 if either is undecided."""
+    """Return `[P]` in 0..1: the agreement of the logits with the votes of each pair.
+
+    It is 1 for a pair ranked as its votes rank it, 0 for the opposite, 0.5 if either is undecided.
+    """
     return 0.5 + 0.5 * np.sign(logits) * np.sign(score - 0.5)
 
 
