@@ -7,7 +7,7 @@ from app.components.base import Component
 from app.context import AppContext
 from app.events import with_problem
 from app.middleware.idempotency import once
-from app.text import training
+from app.text import models, training
 from app.views.training import curricula, train_form
 
 
@@ -49,7 +49,7 @@ class TrainForm(Component):
         super().__init__(
             "train_form",
             {},
-            words={**training.FORM_WORDS, "shares": training.SHARES},
+            words={**training.FORM_WORDS, "shares": training.SHARES, "manage_models": models.MANAGE},
             elem_id=name,
             server_functions=[with_problem(function) for function in functions],
             render=render,

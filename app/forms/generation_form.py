@@ -14,6 +14,7 @@ from app.forms import mode_fields
 from app.forms.mode_fields import MODE_FIELDS, ModeFields, build_modes, read_mode, shown_mode
 from app.forms.picture_fields import PictureFields, read_pictures, shown_pictures
 from app.text import general, modes
+from app.text import models as text_models
 from engine.config.model_availability import why_unavailable
 from engine.config.presets import load_preset, preset_keys
 from engine.config.schema import ModelPreset
@@ -249,6 +250,7 @@ class RequestForm:
         with gr.Row(elem_classes="examples"):
             self.examples = [gr.Button(words, size="sm", elem_classes="example") for words in general.EXAMPLE_PROMPTS]
         self.fields["model"] = gr.Dropdown(models, value=model, label=general.MODEL, elem_id="model")
+        gr.HTML(f'<p class="hint-left">{text_models.LINK}</p>', elem_classes="models-link", padding=False)
         self.fields["adapter"] = gr.Dropdown(value="", label=general.ADAPTER, elem_id="adapter", **adapter_choices([]))
 
     def _how_many(self) -> None:

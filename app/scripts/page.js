@@ -3,3 +3,4 @@ import "./requests.js";
 import "./theme.js";
 import "./keyboard.js";
 import "./plotly.js";
+import "./models_link.js";

@@ -14,6 +14,7 @@ from app.events import bind, show_info, show_warning
 from app.forms.generation_form import MAX_TAKES, default_choice, default_mix, mix_choices, model_choices
 from app.middleware.idempotency import once, request_key
 from app.text import labelling as text
+from app.text import models as text_models
 from app.views import campaigns as view
 from app.views import clip_sets
 from app.views.jobs import job_list
@@ -90,6 +91,7 @@ class LabelTab:
                 info=text.ENTRANTS_HINT,
                 elem_id="campaign-entrants",
             )
+            gr.HTML(f'<p class="hint-left">{text_models.LINK}</p>', elem_classes="models-link", padding=False)
             with gr.Row(elem_classes="tight"):
                 takes = gr.Slider(1, MAX_TAKES, value=2, step=1, buttons=[], label=text.TAKES, elem_id="campaign-takes")
                 frames = gr.Number(0, minimum=0, precision=0, label=text.FRAMES, elem_id="campaign-frames")

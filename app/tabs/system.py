@@ -1,4 +1,4 @@
-"""The System tab: device telemetry, versions, ROCm environment, reward model weights and disk use."""
+"""The System tab: device telemetry, models, versions, ROCm environment, reward model weights and disk use."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,12 +8,15 @@ import gradio as gr
 from app.components.action_table import ActionTable
 from app.components.device_monitor import DeviceMonitor
 from app.components.job_list import JobList
+from app.components.model_list import ModelList
 from app.context import AppContext
 from app.events import bind
 from app.middleware.idempotency import once
+from app.text import models as text_models
 from app.text import system as text
 from app.views import system
 from app.views.jobs import job_list
+from app.views.models import model_list
 from engine.errors import DailiesError
 from engine.hardware.telemetry.monitor import Telemetry, TelemetryMonitor
 from engine.jobs.maintenance_configs import inspect_job, weights_job
@@ -30,6 +33,9 @@ class SystemTab:
         with gr.Column(elem_classes="desk-panel"):
             gr.HTML(f"<h3>{text.TELEMETRY_WORDS['devices']}</h3>")
             DeviceMonitor("system-telemetry", TelemetryMonitor(Telemetry()))
+        with gr.Column(elem_classes="desk-panel"):
+            gr.HTML(f"<h3>{text_models.MODELS}</h3>")
+            self.models = ModelList("system-models", context)
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=5, min_width=340):
                 with gr.Column(elem_classes="desk-panel"):
@@ -56,7 +62,7 @@ class SystemTab:
         self._wire(tab)
 
     def _wire(self, tab: gr.Tab) -> None:
-        shown = [self.jobs, self.findings, self.settings, self.versions, self.weights]
+        shown = [self.jobs, self.models, self.findings, self.settings, self.versions, self.weights]
         bind(tab.select, self.refresh, None, shown)
         use = [self.disk, self.cleaning]
         bind(tab.select, self.measure_again, use, use, line=DISK)
@@ -69,6 +75,7 @@ class SystemTab:
     def refresh(self) -> list[Any]:
         return [
             job_list(self.context, KINDS),
+            model_list(self.context),
             system.findings(self.context.queue),
             system.settings(self.context.workspace),
             system.versions(),

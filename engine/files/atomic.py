@@ -24,15 +24,16 @@ def replace_folder(partial: Path, target: Path) -> None:
     fsync_path(target.parent)
 
 
-def write_text_atomic(path: Path, text: str, *, new: bool = False) -> None:
+def write_text_atomic(path: Path, text: str, *, new: bool = False, private: bool = False) -> None:
     """Write a file atomically; its content is on the disk before the file has its name.
 
-    With `new`, an existing file raises FileExistsError. Raises OSError, or UnicodeEncodeError for half of a surrogate
-    pair.
+    With `new`, an existing file raises FileExistsError. A `private` file is readable by its owner only. Raises OSError,
+    or UnicodeEncodeError for half of a surrogate pair.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch(0o600 if private else 0o666)
         partial.write_text(text, encoding="utf-8")
         fsync_path(partial)
         if new:
