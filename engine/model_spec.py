@@ -24,6 +24,24 @@ Prediction = Literal["flow", "epsilon", "v_prediction"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LayerNames:
+    """Names of a network's layers in other programs; `*` in a name stands for the number of a block.
+
+    - `native` maps a layer's name in diffusers to its name in the model's own code.
+    - `fused` maps a layer of the model's own code to the diffusers layers that it holds one below the other, each with
+      its rows as a multiple of the layer's input size.
+    - `formats` are the formats other than diffusers' that adapters are exported in; `otherwise` says why not all, and
+      `limits` which layers have no name there.
+    """
+
+    native: Mapping[str, str] = field(default_factory=dict)
+    fused: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    formats: tuple[str, ...] = ("comfyui", "kohya")
+    otherwise: str = ""
+    limits: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FamilySpec:
     """Properties of a family that are available without loading a model.
 
@@ -41,7 +59,7 @@ class FamilySpec:
     - `block_classes` are the modules gathered one at a time when weights are sharded: each is small compared with the
       network, and together they are most of it.
     - `network_part` is the network's name in diffusers' pipelines.
-    - `lora_loader` is diffusers' class that converts LoRA files of other formats.
+    - `layer_names` are the names of the network's layers in other programs.
     """
 
     key: str
@@ -52,7 +70,7 @@ class FamilySpec:
     size_multiple: int
     lora_targets: tuple[str, ...]
     network_part: str = "transformer"
-    lora_loader: str = ""
+    layer_names: LayerNames = LayerNames()
     block_classes: tuple[str, ...] = ()
     native_conditioning: tuple[str, ...] = ()
     text_tokens: int | None = None

@@ -1,17 +1,21 @@
-"""`dailies adapters`: list the LoRA adapters of the workspace, and import those of other programs."""
+"""`dailies adapters`: list the LoRA adapters of the workspace, import those of other programs, and export."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
+from engine.cli.options.export import add_export_options, new_export
 from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.config.presets import load_model_preset
 from engine.errors import ConfigError
-from engine.families.lora_files import FIRST, SECOND, Lora, write_parts
-from engine.families.lora_import import check_fit, convert
+from engine.families.exchange.exporting import write_format
+from engine.families.exchange.importing import check_fit, convert
+from engine.families.lora_files import FIRST, SECOND, Lora, for_pipeline, read_parts, write_parts
 from engine.families.registry import family_class, family_spec, local_source
+from engine.files.atomic import new_folder
 from engine.runs.adapters import AdapterCard, add_adapter, check_new_name, list_adapters
+from engine.suggestions import did_you_mean
 from engine.workspace import Workspace
 
 
@@ -38,6 +42,10 @@ def build_adapters(parser: argparse.ArgumentParser) -> None:
     importing.add_argument("--network-only", action="store_true", help="skip layers of the text encoder")
     importing.add_argument("--note", default="", metavar="TEXT", help="note on its origin")
     importing.set_defaults(run=import_adapter)
+    exporting = verbs.add_parser("export", parents=[shared], help="export an adapter for another program")
+    exporting.add_argument("name", metavar="NAME", help="see `dailies adapters ls`")
+    add_export_options(exporting)
+    exporting.set_defaults(run=export_adapter)
 
 
 def show_adapters(options: argparse.Namespace) -> None:
@@ -67,6 +75,21 @@ def import_adapter(options: argparse.Namespace) -> None:
     layers = sum(len(lora.ranks) for lora in parts.values())
     sentence = f"'{options.name}' has {layers} layers for {preset.title}: use it with `--adapter {options.name}`."
     print_result(options, {"name": options.name, "folder": str(folder), "layers": layers}, sentence)
+
+
+def export_adapter(options: argparse.Namespace) -> None:
+    found = {adapter.name: adapter for adapter in list_adapters(Workspace.from_env(options.workspace))}
+    if options.name not in found:
+        raise ConfigError(f"Unknown adapter '{options.name[:80]}'. {did_you_mean(options.name, found)}")
+    adapter = found[options.name]
+    spec = family_spec(load_model_preset(adapter.card.model).family)
+    with new_export(options.folder), new_folder(options.folder) as partial:
+        write_format(
+            partial, adapter.name, for_pipeline(read_parts(adapter.folder), spec.network_part), spec, options.format
+        )
+    files = sorted(path.name for path in options.folder.iterdir())
+    facts = {"name": adapter.name, "folder": str(options.folder), "files": files}
+    print_result(options, facts, f"{options.folder} holds {', '.join(files)}.")
 
 
 def _files(options: argparse.Namespace) -> list[tuple[Path, str]]:

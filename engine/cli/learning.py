@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from engine.cli.options.export import add_export_options, new_export
 from engine.cli.options.shared import add_shared_options
 from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.cli.terminal.progress import run_to_end
@@ -46,7 +47,7 @@ def build_evaluate(parser: argparse.ArgumentParser) -> None:
 def build_export(parser: argparse.ArgumentParser) -> None:
     add_shared_options(parser)
     parser.add_argument("run_id", metavar="RUN", help="see `dailies runs ls`")
-    parser.add_argument("folder", type=Path, help="new folder to write to")
+    add_export_options(parser)
     parser.set_defaults(run=export_run)
 
 
@@ -115,9 +116,8 @@ def export_run(options: argparse.Namespace) -> None:
     weights = run.weights()
     if weights is None:
         raise ConfigError(f"The run {run.id} has no weights yet: wait for its first checkpoint.")
-    if options.folder.exists():
-        raise ConfigError(f"{options.folder} already exists: choose another folder.")
-    files = run.export(options.folder)
+    with new_export(options.folder):
+        files = run.export(options.folder, options.format)
     facts = {"run": run.id, "folder": str(options.folder), "files": files, "finished": weights == run.adapter}
     print_result(options, facts, f"{options.folder} holds {', '.join(files)}.")
 

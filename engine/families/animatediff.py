@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
+from engine.families.exchange import layer_names
 from engine.families.loading import (
     NETWORK,
     Classes,
@@ -60,7 +61,7 @@ class AnimateDiffFamily(DiffusersFamily):
         size_multiple=8,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
         network_part="unet",
-        lora_loader="StableDiffusionLoraLoaderMixin",
+        layer_names=layer_names.STABLE_DIFFUSION,
         block_classes=("ResnetBlock2D", "Transformer2DModel", "AnimateDiffTransformer3D"),
         text_tokens=77,
         has_free_noise=True,

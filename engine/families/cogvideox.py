@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from engine.errors import FamilyError
+from engine.families.exchange import layer_names
 from engine.families.loading import Classes, DiffusersFamily, from_pixels, on_device, read_tokenizer, to_pixels
 from engine.families.overflow import finite_latents
 from engine.model_spec import Conditioning, FamilySpec
@@ -34,7 +35,7 @@ class CogVideoXFamily(DiffusersFamily):
         frame_offset=1,
         size_multiple=16,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
-        lora_loader="CogVideoXLoraLoaderMixin",
+        layer_names=layer_names.COGVIDEOX,
         block_classes=("CogVideoXBlock",),
         text_tokens=226,
         licence="2B Apache-2.0; 5B under the CogVideoX licence",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import FamilyError
-from engine.families.lora_formats import form_of
+from engine.families.exchange.formats import form_of
 
 if TYPE_CHECKING:
     from torch import Tensor

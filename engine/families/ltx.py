@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
+from engine.families.exchange import layer_names
 from engine.families.loading import (
     Classes,
     DiffusersFamily,
@@ -60,7 +61,7 @@ class LTXFamily(DiffusersFamily):
         frame_offset=1,
         size_multiple=32,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
-        lora_loader="LTXVideoLoraLoaderMixin",
+        layer_names=layer_names.LTX,
         block_classes=("LTXVideoTransformerBlock", "LTX2VideoTransformerBlock"),
         native_conditioning=("frames", "pictures"),
         text_tokens=MAX_TOKENS,
@@ -262,7 +263,7 @@ class LTX2Family(LTXConditionFamily):
         title="LTX-2 (video)",
         # The video's layers only: the names of the sound's layers have the same endings, but these learn nothing here.
         lora_targets=tuple(f"{layer}.{name}" for layer in ("attn1", "attn2") for name in LTXFamily.spec.lora_targets),
-        lora_loader="LTX2LoraLoaderMixin",
+        layer_names=layer_names.LTX2,
         text_tokens=1024,
         licence="LTX-2 community licence of Lightricks: read it before use",
         source="arXiv:2601.03233",

@@ -22,6 +22,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
+from engine.families.exchange import layer_names
 from engine.families.loading import (
     Classes,
     DiffusersFamily,
@@ -59,7 +60,7 @@ class WanFamily(DiffusersFamily):
         frame_offset=1,
         size_multiple=16,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
-        lora_loader="WanLoraLoaderMixin",
+        layer_names=layer_names.WAN,
         block_classes=("WanTransformerBlock", "WanVACETransformerBlock"),
         text_tokens=MAX_TOKENS,
         licence="Apache-2.0",

@@ -3,6 +3,8 @@
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -22,6 +24,23 @@ def replace_folder(partial: Path, target: Path) -> None:
     else:
         os.replace(partial, target)
     fsync_path(target.parent)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target`, which gets that name when the block ends and is removed if it fails.
+
+    Raises FileExistsError when there is a `target` already, and OSError.
+    """
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if target.exists():
+            raise FileExistsError(f"{target} already exists")
+        replace_folder(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_text_atomic(path: Path, text: str, *, new: bool = False, private: bool = False) -> None:

@@ -37,9 +37,10 @@ from engine.config.prompts import PromptRow
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, StoreError
 from engine.execution.attempt import last_line
-from engine.families.lora_files import WEIGHT_FILES, for_pipeline, has_weights, read_parts, write_parts
+from engine.families.exchange.exporting import write_format
+from engine.families.lora_files import WEIGHT_FILES, for_pipeline, has_weights, read_parts
 from engine.families.registry import family_spec
-from engine.files.atomic import write_text_atomic
+from engine.files.atomic import new_folder, write_text_atomic
 from engine.files.creation_order import newest_first, place_last
 from engine.files.json_lines import MetricRow, append_line, metric_row, whole_lines
 from engine.files.locks import is_held
@@ -259,29 +260,33 @@ class Run:
             )
         return weights, self.progress()[0] if weights == self.adapter else step_of(weights) or 0
 
-    def export(self, folder: Path) -> list[str]:
-        """Write trained weights (diffusers' format), preset, evaluation and alarms to a new folder.
+    def export(self, folder: Path, form: str = "diffusers") -> list[str]:
+        """Write trained weights in one of `exporting.FORMATS`, preset, evaluation and alarms to a new folder.
 
         Returns the names of the files. Raises ConfigError for an unfinished run that trains the whole network, and
-        FamilyError when the weights cannot be read.
+        FamilyError when the weights cannot be read or have no such format; there is no folder then.
         """
         weights = self.weights()
         assert weights is not None, "the caller has checked that there are weights"
-        if weights != self.adapter and not has_weights(weights):
+        is_adapter = has_weights(weights)
+        if weights != self.adapter and not is_adapter:
             raise ConfigError(
                 f"The run {self.id} trains the whole network, which it writes at its end: finish it first."
             )
+        if not is_adapter and form != "diffusers":
+            raise ConfigError(f"The run {self.id} has trained the whole network, not an adapter: leave --format out.")
         preset = self.preset()
-        parts = for_pipeline(read_parts(weights), _network_part(preset)) if has_weights(weights) else {}
-        if parts:
-            folder.mkdir(parents=True)
-        else:
-            shutil.copytree(weights, folder)
-        write_text_atomic(folder / self.resolved.name, preset.model_dump_json(indent=2) + "\n")
-        extras = [weights / CARD, self.evaluation_file, self.alarms_file]
-        write_parts(folder, parts)
-        for path in (path for path in extras if path.is_file()):
-            shutil.copy2(path, folder)
+        spec = family_spec(load_model_preset(preset.model).family)
+        with new_folder(folder) as partial:
+            if is_adapter:
+                parts = for_pipeline(read_parts(weights), spec.network_part)
+                write_format(partial, self.id, parts, spec, form)
+            else:
+                shutil.copytree(weights, partial, dirs_exist_ok=True)
+            write_text_atomic(partial / self.resolved.name, preset.model_dump_json(indent=2) + "\n")
+            for path in (weights / CARD, self.evaluation_file, self.alarms_file):
+                if path.is_file():
+                    shutil.copy2(path, partial)
         return sorted(path.name for path in folder.iterdir())
 
     def append_alarm(self, alarm: Alarm) -> None:
@@ -347,11 +352,6 @@ def _files(preset: TrainPreset) -> dict[str, Path]:
     """Return the preset's settings that are files or folders; prompts may also be named by a key."""
     named = {name: getattr(preset, name) for name in ("pairs", "prompts", "test_prompts")}
     return {name: Path(value) for name, value in named.items() if value and (name == "pairs" or Path(value).suffix)}
-
-
-def _network_part(preset: TrainPreset) -> str:
-    """Return the name of the trained network in diffusers' pipelines."""
-    return family_spec(load_model_preset(preset.model).family).network_part
 
 
 def _relative(path: Path, folder: Path) -> Path:

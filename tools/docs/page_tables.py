@@ -13,7 +13,9 @@ from pathlib import Path
 
 from engine.config.presets import load_preset, preset_keys
 from engine.estimation.model_forecast import CARDS, Fit, fit_generation, fit_training, forecast_model
-from engine.families.registry import family_spec
+from engine.families.exchange.exporting import FORMATS
+from engine.families.exchange.formats import FORMS
+from engine.families.registry import FAMILIES, family_spec
 from rewards import REWARDS, reward_spec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,6 +121,19 @@ def duration(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 100 else f"{seconds / 60:.2g} min"
 
 
+def adapters() -> str:
+    """Return one row for families with the same layers: formats of export, formats of import."""
+    families = dict[tuple[str, ...], list[str]]()
+    for key in FAMILIES:
+        names = family_spec(key).layer_names
+        limits = f", but {names.limits}" if names.limits else ""
+        exports = (f"yes{limits}" if form in names.formats else f"no: {names.otherwise}" for form in FORMATS[1:])
+        imports = ", ".join(("diffusers", *(form.key for form in FORMS if form.is_converted)))
+        families.setdefault(("yes", *exports, imports), []).append(f"`{key}`")
+    rows = ((", ".join(keys), *cells) for cells, keys in families.items())
+    return markdown(("families", *(f"export: {form}" for form in FORMATS), "import"), rows)
+
+
 def mixes() -> str:
     """Return one row a reward mix."""
     loaded = [load_preset("rewards", key) for key in preset_keys("rewards")]
@@ -168,6 +183,7 @@ def algorithms() -> str:
 
 
 TABLES = {
+    "adapters": adapters,
     "rewards": rewards,
     "models": models,
     "forecasts": forecasts,

@@ -12,6 +12,9 @@ from peft import LoraConfig
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from engine.errors import FamilyError
+from engine.families.exchange.exporting import write_format
+from engine.families.exchange.importing import convert
 from engine.families.lora import activate_adapter, save_adapter
 from engine.families.lora_files import SECOND_FILE, WEIGHTS_FILE, for_pipeline, read_file, read_parts, write_parts
 from engine.model_spec import Conditioning
@@ -29,12 +32,19 @@ PROMPT, SEED = "a red circle moving right", 3
 RANK, ALPHA = 2, 6
 
 
-def adapted(tiny: SimpleNamespace) -> Any:
-    """The toy family with a new LoRA whose alpha is not its rank, "made", switched on."""
+def adapted(tiny: SimpleNamespace, targets: Any = (), without: str | None = None) -> Any:
+    """The toy family with a new LoRA whose alpha is not its rank, "made", switched on: of the family's layers and
+    further `targets`, or of those that match a pattern.
+    """
     family = tiny.open()
-    targets = list(family.spec.lora_targets)
     torch.manual_seed(0)
-    config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=targets, init_lora_weights=False)
+    config = LoraConfig(
+        r=RANK,
+        lora_alpha=ALPHA,
+        target_modules=targets if isinstance(targets, str) else [*family.spec.lora_targets, *targets],
+        exclude_modules=without,
+        init_lora_weights=False,
+    )
     family.network.add_adapter(config, adapter_name="made")
     return family
 
@@ -221,6 +231,91 @@ def test_mini_with_alpha_three_times_its_rank(mini_folder: Path, tmp_path: Path)
     pipeline.load_lora_weights(tmp_path)
     assert (made() - base).abs().max() > 0.1
     assert_same(ours, made())
+
+
+WAN_FFN = ("ffn.net.0.proj", "ffn.net.2")
+NO_MOTION = r".*motion_modules.*"
+DOUBLE_BLOCKS = r"transformer_blocks\.\d+\.attn\.(to|add)_(q|k|v).*"
+EXPORTS: list[tuple[str, str, Any, str | None, bool]] = [
+    # toy, format, further targets, left out, whether diffusers loads it too
+    ("wan", "comfyui", (), None, True),
+    ("wan", "kohya", WAN_FFN, None, True),
+    ("wan", "kohya", (), None, False),  # diffusers expects the feed-forward layers
+    ("wan_flf_experts", "comfyui", ("add_k_proj", "add_v_proj"), None, True),
+    ("wan_experts", "comfyui", (*WAN_FFN, "time_proj", "time_embedder.linear_1", "time_embedder.linear_2"), None, True),
+    ("wan_experts", "kohya", WAN_FFN, None, True),
+    ("wan_vace", "comfyui", (*WAN_FFN, r"vace_blocks.0.proj_in", "proj_out"), None, False),  # no VACE blocks there
+    ("wan_vace", "kohya", (), None, False),
+    ("ltx_condition", "comfyui", ("ff.net.0.proj", "ff.net.2"), None, True),
+    ("ltx_condition", "kohya", ("proj_in", "time_embed.linear"), None, False),
+    ("ltx2", "comfyui", ("proj_in", "time_embed.linear"), None, True),
+    ("ltx2", "kohya", (), None, False),
+    ("hunyuanvideo", "comfyui", DOUBLE_BLOCKS, None, True),
+    ("hunyuanvideo", "comfyui", (), None, False),  # diffusers knows a width of 3072 alone, and not the refiner's fusing
+    ("hunyuanvideo", "kohya", ("proj_mlp", "proj_out", "ff.net.0.proj", "add_q_proj", "norm1.linear"), None, False),
+    ("animatediff", "kohya", (), NO_MOTION, True),
+]
+
+
+@pytest.mark.parametrize(
+    ("tiny", "form", "targets", "without", "loads_there"),
+    [pytest.param(*row, id=f"{number}-{row[0]}-{row[1]}") for number, row in enumerate(EXPORTS)],
+    indirect=["tiny"],
+)
+def test_an_exported_file_is_the_same_model(
+    plain_diffusers: Any, form: str, targets: Any, without: str | None, loads_there: bool, tmp_path: Path
+) -> None:
+    """Imported again, and where diffusers reads the format, in its pipeline."""
+    tiny = plain_diffusers
+    family = adapted(tiny, targets, without)
+    save_adapter(family.network, "made", tmp_path / "made")
+    saved = for_pipeline(read_parts(tmp_path / "made"), family.spec.network_part)
+    write_format(tmp_path / form, "mine", saved, family.spec, form)
+    pair = {"transformer": "mine_high_noise.safetensors", "transformer_2": "mine_low_noise.safetensors"}
+    files = pair if "transformer_2" in saved else {family.spec.network_part: "mine.safetensors"}
+    assert {path.name for path in (tmp_path / form).iterdir()} == set(files.values())
+    ours = latents_of(family, tiny.model)
+
+    parts = {
+        part: convert(tmp_path / form / file, family.spec)[family.spec.network_part] for part, file in files.items()
+    }
+    assert {part: lora.ranks for part, lora in parts.items()} == {part: lora.ranks for part, lora in saved.items()}
+    write_parts(tmp_path / "again", parts)
+    again = tiny.open()
+    base = latents_of(again, tiny.model)
+    activate_adapter(again.network, "again", tmp_path / "again")
+    assert (ours - base).abs().max() > 1e-3, "the adapter does something"
+    assert_same(latents_of(again, tiny.model), ours)
+
+    noise = family.init_latents(tiny.model.request, [generator_for(SEED)])
+
+    def load() -> None:
+        for part, file in files.items():
+            further = {"load_into_transformer_2": True} if part == "transformer_2" else {}
+            tiny.pipeline.load_lora_weights(tmp_path / form, weight_name=file, adapter_name="ours", **further)
+
+    if loads_there:
+        load()
+        assert_same(theirs(tiny, noise), ours)
+
+
+@pytest.mark.parametrize(
+    ("tiny", "form", "sentence"),
+    [
+        ("cogvideox", "comfyui", r"CogVideoX has no comfyui format: .*choose --format diffusers"),
+        ("cogvideox", "kohya", r"CogVideoX has no kohya format: .*choose --format diffusers"),
+        ("animatediff", "comfyui", r"AnimateDiff has no comfyui format: .*choose --format kohya"),
+        ("animatediff", "kohya", r"cannot be written in the kohya format of AnimateDiff \(the layer '.*motion_modules"),
+    ],
+    indirect=["tiny"],
+)
+def test_what_has_no_such_format_is_refused(tiny: SimpleNamespace, form: str, sentence: str, tmp_path: Path) -> None:
+    family = adapted(tiny)
+    save_adapter(family.network, "made", tmp_path / "made")
+    saved = for_pipeline(read_parts(tmp_path / "made"), family.spec.network_part)
+    with pytest.raises(FamilyError, match=sentence):
+        write_format(tmp_path / form, "mine", saved, family.spec, form)
+    assert not (tmp_path / form).exists()
 
 
 def test_the_header_states_rank_and_alpha(tiny_lora: Path) -> None:

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.errors import FamilyError
+from engine.families.exchange.formats import form_of
 from engine.families.lora import load_adapter, loaded_adapters, unload_adapter
 from engine.families.lora_files import METADATA_KEY, WEIGHTS_FILE, read_parts
-from engine.families.lora_formats import form_of
 
 LAYER = "transformer.transformer_blocks.0.attn1.to_q"
 

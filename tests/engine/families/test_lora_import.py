@@ -9,12 +9,13 @@ import pytest
 import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from engine.errors import FamilyError
+from engine.families.exchange.exporting import write_format
+from engine.families.exchange.importing import check_fit, convert
 from engine.families.lora import activate_adapter
 from engine.families.lora_files import SECOND_FILE, write_parts
-from engine.families.lora_import import check_fit, convert
 from engine.families.registry import family_class
 from engine.seeds import generator_for
 
@@ -91,22 +92,50 @@ def kohya_wan(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return kohya(in_wans_own_names(tensors))
 
 
+def onetrainer(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key.replace("lora_unet_", "lora_transformer_"): tensor for key, tensor in kohya(tensors).items()}
+
+
+def diffsynth_wan(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """No prefix, and PEFT's name of the adapter in the key."""
+    return {key.replace(".weight", ".default.weight"): t for key, t in in_wans_own_names(tensors).items()}
+
+
+def processors(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """diffusers before 0.22: LoRAs were attention processors, and the output layer's name had no number."""
+    sides = {".lora_A": "_lora.down", ".lora_B": "_lora.up"}
+    named = {}
+    for key, tensor in tensors.items():
+        for side, older in sides.items():
+            key = key.replace("to_out.0", "to_out").replace(".to_", ".processor.to_").replace(side, older)
+            key = key.replace(".processor.processor", ".processor")
+        named[f"unet.{key}"] = tensor
+    return named
+
+
 WAN_FFN = ("ffn.net.0.proj", "ffn.net.2")
 FORMS = [
     ("wan", comfyui_wan, WAN_FFN),
     ("wan", kohya_wan, WAN_FFN),
+    ("wan", kohya_wan, ()),
+    ("wan", onetrainer, ()),
+    ("wan", diffsynth_wan, ()),
     ("wan", peft, ()),
     ("wan", down_up, ()),
     ("wan_vace_without_pictures", peft, ()),
     ("ltx_condition_without_pictures", comfyui, ()),
     ("ltx2", comfyui, ()),
+    ("ltx2", kohya, ()),
     ("animatediff", kohya, ()),
+    ("animatediff", processors, ()),
     ("cogvideox", peft, ()),
+    ("cogvideox", onetrainer, ()),
     ("hunyuanvideo", peft, ()),
+    ("hunyuanvideo", onetrainer, ("proj_mlp", "proj_out", "add_q_proj", "ff.net.0.proj")),
 ]
 
 
-ROWS = [(*row, True) for row in FORMS] + [(*row, False) for row in FORMS if not row[1].__name__.startswith("kohya")]
+ROWS = [(*row, told) for row in FORMS for told in (True, False) if not (told and row[1] is processors)]
 
 
 @pytest.mark.parametrize(
@@ -150,8 +179,52 @@ def test_alpha_beside_a_file_of_peft_counts(tiny: SimpleNamespace, tmp_path: Pat
     assert set(lora.alphas.values()) == {float(ALPHA)}
     for text in ("{", "[]", json.dumps({"lora_alpha": None}), json.dumps({"lora_alpha": 6, "use_dora": True})):
         (tmp_path / "adapter_config.json").write_text(text)
-        with pytest.raises(FamilyError, match=r"states no readable lora_alpha|has settings beyond"):
+        with pytest.raises(FamilyError, match=r"states no readable lora_alpha|is a DoRA adapter"):
             convert(tmp_path / "adapter_model.safetensors", family.spec)
+
+
+@pytest.mark.parametrize("tiny", ["wan"], indirect=True)
+def test_patterns_beside_a_file_of_peft_count(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    """A rank, an alpha and a factor of its own for one kind of layers."""
+    family, tensors = lora_of(tiny)
+    other = {k: torch.randn(3, 24) if "lora_A" in k else torch.randn(24, 3) for k in tensors if ".attn2.to_q." in k}
+    save_file(peft(tensors | other), tmp_path / "adapter_model.safetensors")
+    config = {"r": RANK, "lora_alpha": ALPHA, "rank_pattern": {"attn2.to_q": 3}, "alpha_pattern": {"attn2.to_q": 12}}
+
+    def alphas_with(**changes: Any) -> dict[str, float]:
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config | changes))
+        return dict(convert(tmp_path / "adapter_model.safetensors", family.spec)["transformer"].alphas)
+
+    read = alphas_with()
+    assert read["blocks.0.attn2.to_q"] == 12 and read["blocks.0.attn1.to_q"] == ALPHA
+    assert alphas_with(use_rslora=True)["blocks.0.attn2.to_q"] == pytest.approx(12 * 3**0.5)
+    with pytest.raises(FamilyError, match=r"says rank 2, but the tensors of 'blocks\.\d\.attn2\.to_q' have 3"):
+        alphas_with(rank_pattern={})
+
+
+@pytest.mark.parametrize("tiny", ["wan"], indirect=True)
+def test_kohyas_header_states_alpha_only_as_a_number(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    family, tensors = lora_of(tiny)
+    file = tmp_path / "a.safetensors"
+    save_file(kohya_wan(dict(tensors)), file, metadata={"ss_network_alpha": "6.0"})
+    assert set(convert(file, family.spec)["transformer"].alphas.values()) == {6.0}
+    for text in ("None", "", "six", "0", "nan"):
+        save_file(kohya_wan(dict(tensors)), file, metadata={"ss_network_alpha": text})
+        with pytest.raises(FamilyError, match=r"ss_network_alpha in its header is '.*', but must be a .*--alpha N"):
+            convert(file, family.spec)
+        assert set(convert(file, family.spec, alpha=4)["transformer"].alphas.values()) == {4.0}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("tiny", ["hunyuanvideo"], indirect=True)
+def test_half_precision_stays(tiny: SimpleNamespace, dtype: torch.dtype, tmp_path: Path) -> None:
+    family, tensors = lora_of(tiny)
+    halves = {key: tensor.to(dtype) for key, tensor in tensors.items()}
+    save_file(halves, tmp_path / "a.safetensors")
+    lora = convert(tmp_path / "a.safetensors", family.spec, alpha=ALPHA)["transformer"]
+    assert all(torch.equal(lora.tensors[key], halves[key]) for key in halves)
+    write_format(tmp_path, "b", {"transformer": lora}, family.spec, "comfyui")
+    assert {tensor.dtype for tensor in load_file(tmp_path / "b.safetensors").values()} == {dtype}
 
 
 @pytest.mark.parametrize("tiny", ["wan"], indirect=True)
@@ -168,11 +241,26 @@ def test_what_contradicts_itself_is_refused(tiny: SimpleNamespace, tmp_path: Pat
 
 
 @pytest.mark.parametrize("tiny", ["cogvideox"], indirect=True)
-def test_a_form_that_is_not_converted_for_the_family(tiny: SimpleNamespace, tmp_path: Path) -> None:
+def test_layers_with_underscores_must_be_the_models(tiny: SimpleNamespace, tmp_path: Path) -> None:
     family, tensors = lora_of(tiny)
-    save_file(kohya(dict(tensors)), tmp_path / "a.safetensors")
-    with pytest.raises(FamilyError, match=r"is in kohya's format .*, which diffusers does not convert for CogVideoX"):
-        convert(tmp_path / "a.safetensors", family.spec)
+    named = kohya({key.replace("transformer_blocks", "joint_blocks"): tensor for key, tensor in tensors.items()})
+    save_file(named, tmp_path / "a.safetensors")
+    with pytest.raises(FamilyError, match=r"has the layer 'joint_blocks_0_attn1_to_k', which this model does not have"):
+        convert(tmp_path / "a.safetensors", family.spec, alpha=ALPHA)
+
+
+@pytest.mark.parametrize("tiny", ["hunyuanvideo"], indirect=True)
+def test_fused_layers_must_have_the_models_size(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    down, up = torch.ones(2, 20), torch.ones(50, 2)
+    layer = "transformer.double_blocks.0.img_attn_qkv"
+    whole = {f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up}
+    save_file(whole, tmp_path / "a.safetensors")
+    spec = tiny.open().spec
+    with pytest.raises(FamilyError, match=r"lora_B of 'double_blocks\.0\.img_attn_qkv' has 50 rows, .* has 60"):
+        convert(tmp_path / "a.safetensors", spec, alpha=2)
+    save_file({f"{layer}.lora_B.weight": up}, tmp_path / "a.safetensors")
+    with pytest.raises(FamilyError, match=r"img_attn_qkv' has only one of lora_A and lora_B"):
+        convert(tmp_path / "a.safetensors", spec, alpha=2)
 
 
 @pytest.mark.parametrize("tiny", ["animatediff"], indirect=True)

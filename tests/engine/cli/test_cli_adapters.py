@@ -1,0 +1,105 @@
+"""Adapters that come and go: `dailies adapters import` and `export`, `dailies runs export --format`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from engine.cli.main import main
+from engine.config.presets import load_train_preset
+from engine.families.lora_files import WEIGHTS_FILE, Lora, read_parts, write_parts
+from engine.runs.adapters import AdapterCard, add_adapter
+from engine.runs.run import Run
+from engine.workspace import Workspace
+
+LAYER = "transformer_blocks.0.attn1.to_q"
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def dailies(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`dailies(arguments, refused=False)`: what the command prints as JSON, or the sentence of its refusal."""
+
+    def run(*arguments: str, refused: bool = False) -> Any:
+        code = main([*arguments, "--json", "--workspace", str(workspace.root)])
+        out, err = capsys.readouterr()
+        assert code == (2 if refused else 0), err
+        return err if refused else json.loads(out)
+
+    return run
+
+
+@pytest.fixture
+def lora(mini_folder: Path) -> Lora:
+    """For one layer of mini, of rank 2 and alpha 6."""
+    width = json.loads((mini_folder / "transformer" / "config.json").read_text())
+    size = width["num_attention_heads"] * width["attention_head_dim"]
+    torch.manual_seed(0)
+    sides = {"A": torch.randn(2, size), "B": torch.randn(size, 2)}
+    return Lora(tensors={f"{LAYER}.lora_{side}.weight": t for side, t in sides.items()}, alphas={LAYER: 6.0})
+
+
+def product(folder: Path) -> torch.Tensor:
+    read = read_parts(folder)["transformer"]
+    down, up = (read.tensors[f"{LAYER}.lora_{side}.weight"] for side in "AB")
+    return up @ down * (read.alphas[LAYER] / len(down))
+
+
+@pytest.mark.parametrize("form", ["diffusers", "comfyui", "kohya"])
+def test_an_exported_adapter_comes_back(
+    workspace: Workspace, dailies: Command, lora: Lora, form: str, tmp_path: Path
+) -> None:
+    made = add_adapter(
+        workspace, "mine", AdapterCard(model="mini"), lambda path: write_parts(path, {"transformer": lora})
+    )
+    exported = dailies("adapters", "export", "mine", str(tmp_path / "out"), "--format", form)
+    (file,) = exported["files"]
+    assert file == (WEIGHTS_FILE if form == "diffusers" else "mine.safetensors")
+    dailies("adapters", "import", "again", str(tmp_path / "out" / file), "--model", "mini")
+    assert torch.allclose(product(workspace.adapters / "again"), product(made), rtol=1e-5, atol=1e-5)
+    assert {row["name"]: row["model"] for row in dailies("adapters", "ls")} == {"again": "mini", "mine": "mini"}
+
+
+def test_a_runs_export_has_the_format_asked_for(
+    workspace: Workspace, dailies: Command, lora: Lora, tmp_path: Path
+) -> None:
+    run = Run.create(workspace, load_train_preset("mini_nft"))
+    assert "has no weights yet" in dailies("runs", "export", run.id, str(tmp_path / "out"), refused=True)
+    write_parts(run.adapter, {"transformer": lora})
+    exported = dailies("runs", "export", run.id, str(tmp_path / "out"), "--format", "kohya")
+    assert {f"{run.id}.safetensors", "resolved.json"} == set(exported["files"])
+    tensors = load_file(tmp_path / "out" / f"{run.id}.safetensors")
+    assert float(tensors["lora_unet_transformer_blocks_0_attn1_to_q.alpha"]) == 6
+    assert "already exists" in dailies("runs", "export", run.id, str(tmp_path / "out"), refused=True)
+    with pytest.raises(SystemExit):
+        dailies("runs", "export", run.id, str(tmp_path / "onnx"), "--format", "onnx")
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in dailies("runs", "export", run.id, str(tmp_path / "file" / "out"), refused=True)
+
+
+def test_what_is_refused_leaves_nothing(workspace: Workspace, dailies: Command, lora: Lora, tmp_path: Path) -> None:
+    add_adapter(
+        workspace, "cog", AdapterCard(model="cogvideox_2b"), lambda path: write_parts(path, {"transformer": lora})
+    )
+    sentence = dailies("adapters", "export", "cog", str(tmp_path / "out"), "--format", "comfyui", refused=True)
+    assert "CogVideoX has no comfyui format" in sentence
+    assert "Did you mean 'cog'" in dailies("adapters", "export", "cogg", str(tmp_path / "out"), refused=True)
+    (workspace.adapters / "cog" / WEIGHTS_FILE).write_bytes(b"torn")
+    assert "cannot be read" in dailies("adapters", "export", "cog", str(tmp_path / "out"), refused=True)
+    assert list(tmp_path.glob("*out*")) == [] and list(tmp_path.glob(".*")) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [("lokr_w1", "is a LoKr adapter"), ("hada_w1_a", "is a LyCORIS adapter"), ("dora_scale", "is a DoRA adapter")],
+)
+def test_other_kinds_are_named(
+    workspace: Workspace, dailies: Command, lora: Lora, key: str, sentence: str, tmp_path: Path
+) -> None:
+    save_file(dict(lora.tensors) | {f"{LAYER}.{key}": torch.ones(2, 2)}, tmp_path / "a.safetensors")
+    got = dailies("adapters", "import", "a", str(tmp_path / "a.safetensors"), "--model", "mini", refused=True)
+    assert sentence in got and not (workspace.adapters / "a").exists()
