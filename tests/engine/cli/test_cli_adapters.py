@@ -75,8 +75,7 @@ def test_a_runs_export_has_the_format_asked_for(
     tensors = load_file(tmp_path / "out" / f"{run.id}.safetensors")
     assert float(tensors["lora_unet_transformer_blocks_0_attn1_to_q.alpha"]) == 6
     assert "already exists" in dailies("runs", "export", run.id, str(tmp_path / "out"), refused=True)
-    with pytest.raises(SystemExit):
-        dailies("runs", "export", run.id, str(tmp_path / "onnx"), "--format", "onnx")
+    assert "invalid choice: 'onnx'" in dailies("export", run.id, "onnx", "--format", "onnx", refused=True)
     (tmp_path / "file").write_text("")
     assert "cannot be written" in dailies("runs", "export", run.id, str(tmp_path / "file" / "out"), refused=True)
 
