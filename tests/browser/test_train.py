@@ -123,7 +123,7 @@ def test_what_was_changed_is_put_back_by_keyboard_and_the_command_copied(train: 
     before = rate.input_value()
     rate.fill("1e-5")
     back = train.locator('.setting[data-name="learning_rate"] [data-do="back"]')
-    expect(back).to_have_accessible_name(re.compile("^learning_rate: Back to"))
+    expect(back).to_have_accessible_name(re.compile("^learning_rate: Reset to"))
     assert rate.evaluate("field => [...field.labels[0].querySelectorAll('button')].length") == 0
     rate.press("Tab")
     expect(back).to_be_focused()
@@ -249,7 +249,7 @@ def test_two_runs_watched_stopped_resumed_and_found_again_after_the_page_was_kil
     train.get_by_role("tab", name=general.GENERATE, exact=True).click()
     train.locator("#prompt textarea").fill("a large red circle moving left")
     train.locator("#generate").click()
-    expect(train.locator("#generate-jobs .job")).to_contain_text(f"Waits: run {long}")
+    expect(train.locator("#generate-jobs .job")).to_contain_text(f"Waiting: run {long}")
     train.locator("#generate-jobs [data-do=cancel]").click()
     train.get_by_role("tab", name=training.TRAIN, exact=True).click()
 
